@@ -1,0 +1,58 @@
+# make demo     set-up, embedded stack, a simulated campus, everything materialised and shown
+# make demo SMARTSPEC=folder   the same on a SmartSPEC scenario
+# make up       Dagster's web server, daemon and code server until Ctrl-C
+# make test     all tests
+# make lint     ruff and mypy
+# make bench    the engine and the whole, measured
+# make soak     runs, daemon and database killed at random moments
+# make clean    remove the virtual environment and caches (never the home)
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
+
+.PHONY: demo up test lint bench soak clean install
+.DEFAULT_GOAL := demo
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/tippers demo $(if $(SMARTSPEC),--smartspec "$(SMARTSPEC)")
+
+up: $(STAMP)
+	$(BIN)/tippers up
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(STAMP)
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "tippers needs Python 3.11 or newer; found: $$("$(PYTHON)" --version 2>&1)." >&2; \
+	  echo "Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; \
+	  exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	touch $@

@@ -1,0 +1,91 @@
+"""`tippers`: the command line, a thin face over the domains.
+
+Each module of this package adds its commands in ``register(app)``. Only the module of the command
+that was asked for is imported; of the others the help knows the name and the line below.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import typer
+
+from tippers_dagster.errors import TippersError
+
+COMMANDS = {
+    "demo": ("demo", "Simulate a campus, materialise everything, and show it."),
+    "up": ("stack", "Start the local stack; Ctrl-C stops it."),
+    "doctor": ("stack", "Say what is configured, reachable, and wrong, and how to mend it."),
+    "ingest": ("ingest", "Load spaces, sessions and what belongs to them from files."),
+    "simulate": ("simulate", "Make a campus with known truth."),
+    "track": ("occupancy", "Keep the occupancy of a space and its subtree up to date."),
+    "untrack": ("occupancy", "Stop keeping it."),
+    "occupancy": ("occupancy", "Status, materialisation and export of occupancy."),
+    "dataset": ("datasets", "Named selections of occupancy."),
+    "dagster": ("stack", "Run Dagster's own command line in this deployment's environment."),
+    "code-server": ("stack", "Serve the definitions to Dagster; what up and containers start."),
+    "env": ("stack", "Print the environment of Dagster's processes, for a shell to evaluate."),
+}
+"""Command -> the module that has it, its line in the help."""
+
+
+def build_app(modules: Sequence[str] | None = None) -> typer.Typer:
+    """The application with the commands of these modules, and only the names of all others.
+
+    Parameters
+    ----------
+    modules
+        Names of this package's modules; ``None``: all of them.
+    """
+    app = typer.Typer(
+        name="tippers",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="From the WiFi sessions of a campus to the exact occupancy of every space.",
+    )
+    app.callback()(_root)
+    loaded = {module for module, _ in COMMANDS.values()} if modules is None else set(modules)
+    for module in sorted(loaded):
+        import_module(f"{__name__}.{module}").register(app)
+    for command, (module, line) in COMMANDS.items():
+        if module not in loaded:
+            app.command(command, help=line)(_not_loaded)
+    return app
+
+
+def main() -> None:
+    """Entry point: prints errors that a user can mend without a traceback, and exits with 1."""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    modules = [COMMANDS[command][0]] if command in COMMANDS else []
+    try:
+        build_app(modules)()
+    except TippersError as error:
+        _print_error(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _root(
+    version: bool = typer.Option(False, "--version", is_eager=True, help="Print the version."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("tippers"))
+        raise typer.Exit
+
+
+def _not_loaded() -> None:
+    raise AssertionError("the help's stand-in for a command was called")
+
+
+def _print_error(error: TippersError) -> None:
+    from tippers_dagster.local.redaction import redact
+
+    typer.secho(redact(error.message), fg="red", err=True)
+    if error.hint:
+        typer.secho(redact(error.hint), err=True)

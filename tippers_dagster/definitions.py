@@ -1,0 +1,19 @@
+"""The code location: assembles, and nothing else."""
+
+import dagster as dg
+
+from tippers_dagster.occupancy.assets import ASSETS
+from tippers_dagster.occupancy.automation import occupancy_sensor
+from tippers_dagster.occupancy.observing import observer_sensor
+from tippers_dagster.settings import get_settings
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Everything that Dagster sees."""
+    settings = get_settings()
+    return dg.Definitions(
+        assets=ASSETS,
+        sensors=[occupancy_sensor(settings), observer_sensor(settings)],
+        executor=dg.in_process_executor,  # a run is one vectorised pass; a process per step costs 2 s
+    )

@@ -1,0 +1,1 @@
+"""What runs on this machine: the embedded database, the stack, and their examination."""

@@ -1,0 +1,62 @@
+"""Where the four databases are: named by settings, or on the embedded server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pydantic import SecretStr
+
+from tippers_dagster.errors import SettingsError
+from tippers_dagster.local.postgres import start_embedded
+from tippers_dagster.settings import Settings
+
+
+@dataclass(frozen=True)
+class Databases:
+    """libpq connection URLs (``postgresql://...``). Never print one: it may hold a password.
+
+    ``mlflow`` is ``None`` when no embedded server is in use: MLflow's own server is used then.
+    """
+
+    warehouse: str
+    source: str
+    dagster: str
+    mlflow: str | None
+
+    def __repr__(self) -> str:
+        return "Databases(...)"
+
+
+@lru_cache(maxsize=4)
+def databases(settings: Settings) -> Databases:
+    """The connection URLs; starts the embedded server when the settings need it."""
+    server = None
+    if settings.database_url is None or settings.dagster_url is None:
+        server = start_embedded(settings.home_path)
+
+    def url(setting: SecretStr | None, database: str) -> str:
+        if setting is not None:
+            return _libpq(setting.get_secret_value())
+        assert server is not None
+        return server.url(database)
+
+    warehouse = url(settings.database_url, "tippers")
+    return Databases(
+        warehouse=warehouse,
+        source=warehouse if settings.source_url is None else url(settings.source_url, ""),
+        dagster=url(settings.dagster_url, "dagster"),
+        mlflow=None if server is None else server.url("mlflow"),
+    )
+
+
+def _libpq(url: str) -> str:
+    """The URL without SQLAlchemy's name of a driver, which ``dagster.yaml`` needs in it."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.split("+")[0] not in ("postgresql", "postgres"):
+        raise SettingsError(
+            "A database URL does not start with postgresql://.",
+            "Mend TIPPERS_DATABASE_URL, TIPPERS_SOURCE_URL or TIPPERS_DAGSTER_URL: "
+            "postgresql://user:password@host:5432/database",
+        )
+    return f"postgresql://{rest}"

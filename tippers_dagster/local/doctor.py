@@ -1,0 +1,308 @@
+"""`tippers doctor`: what is configured, reachable, writable and wrong, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import psycopg2
+from psycopg2 import sql
+
+from tippers_dagster.errors import SettingsError, TippersError
+from tippers_dagster.local.databases import databases
+from tippers_dagster.local.keys import device_key, device_key_file
+from tippers_dagster.local.redaction import redact
+from tippers_dagster.settings import Settings, get_settings
+
+State = Literal["ok", "warning", "problem"]
+GIGABYTE = 1 << 30
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: of what, how it is, in words, and how to mend it."""
+
+    name: str
+    state: State
+    text: str
+    hint: str = ""
+
+
+def examine() -> list[Check]:
+    """Run all checks; one that fails does not keep the others from running.
+
+    No text of a check holds a secret. Nothing is left behind but what the first start makes: the
+    home, the device key, the embedded server's files.
+    """
+    try:
+        settings = get_settings()
+    except SettingsError as error:
+        return [Check("settings", "problem", redact(error.message), redact(error.hint or ""))]
+    found = [Check("settings", "ok", "valid")]
+    for name, check in CHECKS.items():
+        try:
+            found += check(settings)
+        except (TippersError, psycopg2.Error, OSError) as error:
+            found.append(_failure(name, error))
+    return [
+        replace(check, text=redact(check.text, settings), hint=redact(check.hint, settings))
+        for check in found
+    ]
+
+
+def show(checks: list[Check]) -> None:
+    """Print the findings as a table, and in a line how many are problems."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"ok": "green", "warning": "yellow", "problem": "red"}
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("check", "state", "finding"):
+        table.add_column(column, overflow="fold")
+    for check in checks:
+        words = Text(check.text)
+        if check.hint:
+            words.append(f"\n{check.hint}", style="italic")
+        table.add_row(Text(check.name), Text(check.state, style=colours[check.state]), words)
+    console = Console()
+    console.print(table)
+    problems = sum(check.state == "problem" for check in checks)
+    warnings = sum(check.state == "warning" for check in checks)
+    console.print(f"\n{problems} problems, {warnings} warnings")
+
+
+def _failure(name: str, error: Exception) -> Check:
+    if isinstance(error, TippersError):
+        return Check(name, "problem", error.message, error.hint or "")
+    if isinstance(error, psycopg2.OperationalError):
+        hint = "Check the database's address, that it runs, and the name and password."
+        return Check(name, "problem", str(error).strip(), hint)
+    return Check(name, "problem", str(error).strip())
+
+
+# --- the checks ---------------------------------------------------------------------------------
+
+
+def _home(settings: Settings) -> Iterator[Check]:
+    home = settings.home_path
+    home.mkdir(parents=True, exist_ok=True)
+    if not os.access(home, os.W_OK | os.X_OK):
+        hint = "Set TIPPERS_HOME to a folder of your own, or mend its owner."
+        yield Check("home", "problem", f"{home} is not writable", hint)
+    else:
+        yield Check("home", "ok", f"{home} is writable")
+
+
+def _space_on_disk(settings: Settings) -> Iterator[Check]:
+    free = shutil.disk_usage(settings.home_path).free / GIGABYTE
+    state: State = "problem" if free < 1 else "warning" if free < 5 else "ok"
+    hint = "" if state == "ok" else "Make room, or set TIPPERS_HOME to a larger disk."
+    yield Check("disk", state, f"{free:.1f} GB free at {settings.home_path}", hint)
+
+
+def _memory(settings: Settings) -> Iterator[Check]:
+    import psutil
+
+    free = psutil.virtual_memory().available / (1 << 20)
+    low = free < settings.min_free_memory_mb
+    hint = "Runs wait until more is free; TIPPERS_MIN_FREE_MEMORY_MB sets the limit." if low else ""
+    yield Check("memory", "warning" if low else "ok", f"{free:.0f} MB available", hint)
+
+
+def _versions(settings: Settings) -> Iterator[Check]:
+    names = ("dagster", "pyarrow", "sqlalchemy")
+    parts = [f"Python {sys.version.split()[0]}", *(f"{name} {version(name)}" for name in names)]
+    yield Check("versions", "ok", ", ".join(parts))
+
+
+def _time_zone(settings: Settings) -> Iterator[Check]:
+    now = datetime.now(ZoneInfo(settings.timezone))
+    text = f"{settings.timezone}: it is {now:%Y-%m-%d %H:%M} there; chunk: {settings.chunk}"
+    yield Check("time zone", "ok", text)
+
+
+def _device_key(settings: Settings) -> Iterator[Check]:
+    device_key(settings)
+    if settings.device_key is not None:
+        yield Check("device key", "ok", "set")
+        return
+    path = device_key_file(settings)
+    if path.stat().st_mode & 0o077:
+        yield Check("device key", "warning", f"{path} is readable to others", f"chmod 600 {path}")
+    elif settings.embedded:
+        yield Check("device key", "ok", f"kept in {path}")
+    else:
+        yield Check(
+            "device key",
+            "warning",
+            f"kept in {path}, which other machines of this deployment do not see",
+            "Set TIPPERS_DEVICE_KEY to that file's line on all of them: with another key the "
+            "same device has another id.",
+        )
+
+
+def _warehouse(settings: Settings) -> Iterator[Check]:
+    place = "embedded" if settings.embedded else _place(databases(settings).warehouse)
+    with closing(_connect(databases(settings).warehouse)) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('server_version_num')::int / 10000")
+            yield Check("warehouse", "ok", f"PostgreSQL {_one(cursor)}, {place}")
+            name = sql.Identifier(f"tippers_probe_{secrets.token_hex(4)}")
+            try:
+                cursor.execute(sql.SQL("CREATE SCHEMA {}").format(name))
+            except psycopg2.errors.InsufficientPrivilege:
+                cursor.execute("ROLLBACK; SELECT current_database(), current_user")
+                database, role = cursor.fetchone() or ("?", "?")
+                yield Check(
+                    "warehouse role",
+                    "problem",
+                    f"the role {role} may not create schemas",
+                    f"GRANT CREATE ON DATABASE {database} TO {role}",
+                )
+            else:
+                yield Check("warehouse role", "ok", "may create schemas")
+        connection.rollback()
+
+
+def _migrations(settings: Settings) -> Iterator[Check]:
+    import sqlalchemy as sa
+
+    from tippers_dagster.warehouse.engine import sqlalchemy_url
+    from tippers_dagster.warehouse.migrate import current_revision, newest_revision
+
+    _connect(databases(settings).warehouse).close()
+    engine = sa.create_engine(
+        sqlalchemy_url(databases(settings).warehouse), poolclass=sa.pool.NullPool
+    )
+    with engine.connect() as connection:
+        current = current_revision(connection)
+    newest = newest_revision()
+    if current is None:
+        yield Check("migrations", "ok", "no tables yet; made at the first use")
+    elif current < newest:
+        text = f"revision {current}; the first use brings it to {newest}"
+        yield Check("migrations", "ok", text)
+    elif current > newest:
+        text = f"made by a newer version: revision {current}, known here {newest}"
+        yield Check("migrations", "problem", text, "Upgrade tippers here, too.")
+    else:
+        yield Check("migrations", "ok", f"revision {current}, the newest")
+
+
+def _source(settings: Settings) -> Iterator[Check]:
+    from tippers_dagster.source.schema import check_source
+
+    with closing(_connect(databases(settings).source)):
+        place = "the warehouse's database" if settings.source_url is None else "its own database"
+        yield Check("source", "ok", f"reachable, in {place}")
+    lacking = check_source(settings)
+    if not lacking:
+        yield Check("source tables", "ok", "all tables and columns are there")
+        return
+    if settings.source_url is None:
+        hint = "Load files with tippers ingest, or make a campus with tippers simulate."
+        yield Check("source tables", "warning", "\n".join(lacking), hint)
+    else:
+        hint = (
+            "Name its schema, tables and columns: TIPPERS_SOURCE_SCHEMA, TIPPERS_SESSION_TABLE, "
+            "TIPPERS_SESSION_COLUMNS and so on (.env.example); or grant SELECT on them."
+        )
+        yield Check("source tables", "problem", "\n".join(lacking), hint)
+
+
+def _dagster(settings: Settings) -> Iterator[Check]:
+    url = databases(settings).dagster
+    with closing(_connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('runs') IS NOT NULL")
+        made = _one(cursor)
+    place = "embedded" if settings.dagster_url is None else _place(url)
+    text = f"reachable, {place}" if made else f"reachable, {place}; no tables until the first start"
+    yield Check("Dagster storage", "ok", text)
+
+
+def _lake(settings: Settings) -> Iterator[Check]:
+    import pyarrow as pa
+
+    from tippers_dagster.lake import open_lake
+
+    lake = open_lake(settings)
+    key = f"probe/{secrets.token_hex(8)}.parquet"
+    lake.write_table(key, pa.table({"probe": [1]}))
+    try:
+        right = lake.read_table(key).num_rows == 1
+    finally:
+        lake.delete(key)
+    if right:
+        yield Check("lake", "ok", f"{lake.uri('')} can be written, read and deleted from")
+    else:
+        yield Check("lake", "problem", f"{lake.uri('')} does not give back what was written")
+
+
+def _ports(settings: Settings) -> Iterator[Check]:
+    from tippers_dagster.local.services import port_taken
+    from tippers_dagster.local.stack import stack_owner
+
+    owner = stack_owner(settings)
+    if owner is not None:
+        text = f"the stack runs: process {owner.get('pid', '?')}, {owner.get('web', '')}"
+        yield Check("ports", "ok", text)
+        return
+    ports = {
+        "TIPPERS_WEB_PORT": settings.web_port,
+        "TIPPERS_CODE_SERVER_PORT": settings.code_server_port,
+    }
+    taken = {name: port for name, port in ports.items() if port_taken(port)}
+    if taken:
+        text = "; ".join(f"{port} is taken ({name})" for name, port in taken.items())
+        hint = "tippers up needs them: stop what uses them, or set these variables."
+        yield Check("ports", "warning", text, hint)
+    else:
+        yield Check("ports", "ok", f"{', '.join(map(str, ports.values()))} are free")
+
+
+CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
+    "home": _home,
+    "disk": _space_on_disk,
+    "memory": _memory,
+    "versions": _versions,
+    "time zone": _time_zone,
+    "device key": _device_key,
+    "warehouse": _warehouse,
+    "migrations": _migrations,
+    "source": _source,
+    "Dagster storage": _dagster,
+    "lake": _lake,
+    "ports": _ports,
+}
+
+
+def _connect(url: str) -> psycopg2.extensions.connection:
+    return psycopg2.connect(url, connect_timeout=10)
+
+
+def _one(cursor: psycopg2.extensions.cursor) -> object:
+    row = cursor.fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _place(url: str) -> str:
+    """Host and database of a URL, without its name and password."""
+    from psycopg2.extensions import parse_dsn
+
+    parts = parse_dsn(url)
+    host = parts.get("host", "localhost")
+    if host.startswith("/"):
+        return f"{parts.get('dbname')} at {Path(host)}"
+    return f"{parts.get('dbname')} at {host}:{parts.get('port', 5432)}"

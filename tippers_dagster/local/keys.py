@@ -1,0 +1,64 @@
+"""The key of the device hash."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from tippers_dagster.errors import SettingsError
+from tippers_dagster.settings import Settings
+
+HINT = "Make one with: openssl rand -hex 32"
+
+
+def device_key(settings: Settings) -> bytes:
+    """The key, 16 to 64 bytes; made at first use in ``<home>/device_key`` when none is set.
+
+    The file holds the same hexadecimal digits that ``TIPPERS_DEVICE_KEY`` takes. Safe to call
+    from many processes at the same time: all get the same key.
+
+    Raises
+    ------
+    SettingsError
+        When the setting or the file holds no key. The message never shows the value.
+    """
+    if settings.device_key is not None:
+        return _parse(settings.device_key.get_secret_value(), "TIPPERS_DEVICE_KEY")
+    path = device_key_file(settings)
+    if not path.exists():
+        _make(path)
+    return _parse(path.read_text(), str(path))
+
+
+def device_key_file(settings: Settings) -> Path:
+    """Where the key is kept when it is not a setting."""
+    return settings.home_path / "device_key"
+
+
+def _parse(text: str, place: str) -> bytes:
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if not 16 <= len(key) <= 64:
+        raise SettingsError(f"{place} is not a key of 32 to 128 hexadecimal digits.", HINT)
+    return key
+
+
+def _make(path: Path) -> None:
+    """Write a new key beside its place, then link it there: the first of several wins, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+    finally:
+        draft.unlink()

@@ -1,0 +1,190 @@
+"""The processes of the local stack: how each is started, and when it is ready."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg2
+
+from tippers_dagster.local.databases import databases
+from tippers_dagster.local.environment import packaged_file
+from tippers_dagster.settings import Settings
+
+HOST = "127.0.0.1"
+STREAMLIT_APP = Path(__file__).parents[2] / "streamlit_app" / "app.py"
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process of the stack.
+
+    ``ready`` takes the time at which the process was started (seconds since the epoch) and says
+    whether it answers now. ``port_setting`` names the variable that moves its port.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    address: str
+    ready: Callable[[float], bool]
+    port: int | None = None
+    port_setting: str = ""
+    ready_seconds: float = 120
+    grace_seconds: float = 10
+
+
+def stack_services(settings: Settings) -> list[list[Service]]:
+    """The services in stages: each stage starts when the one before is ready.
+
+    The web server and the daemon look for the code server once when they start, so it comes first.
+    """
+    apps = [service for service in (_streamlit(settings), _mlflow(settings)) if service]
+    return [[_code_server(settings)], [_web_server(settings), _daemon(settings), *apps]]
+
+
+def _code_server(settings: Settings) -> Service:
+    port = settings.code_server_port
+    return Service(
+        name="code server",
+        command=(sys.executable, "-m", "tippers_dagster.cli", "code-server"),
+        address=f"grpc://{HOST}:{port}",
+        ready=lambda started: grpc_serving(port),
+        port=port,
+        port_setting="TIPPERS_CODE_SERVER_PORT",
+        ready_seconds=300,
+        # Runs are its children, and write down that they were stopped.
+        grace_seconds=20,
+    )
+
+
+def _web_server(settings: Settings) -> Service:
+    address = f"http://{HOST}:{settings.web_port}"
+    return Service(
+        name="web",
+        command=(
+            *(
+                sys.executable,
+                "-m",
+                "dagster_webserver",
+                "-w",
+                str(packaged_file("workspace.yaml")),
+            ),
+            *("-h", HOST, "-p", str(settings.web_port)),
+        ),
+        address=address,
+        ready=lambda started: http_ok(f"{address}/server_info"),
+        port=settings.web_port,
+        port_setting="TIPPERS_WEB_PORT",
+    )
+
+
+def _daemon(settings: Settings) -> Service:
+    return Service(
+        name="daemon",
+        command=(
+            *(sys.executable, "-m", "dagster._daemon", "run"),
+            *("-w", str(packaged_file("workspace.yaml"))),
+        ),
+        address="",
+        ready=lambda started: daemon_beats(databases(settings).dagster, started),
+    )
+
+
+def _streamlit(settings: Settings) -> Service | None:
+    if not STREAMLIT_APP.is_file() or find_spec("streamlit") is None:
+        return None
+    address = f"http://{HOST}:{settings.streamlit_port}"
+    return Service(
+        name="app",
+        command=(
+            *(sys.executable, "-m", "streamlit", "run", str(STREAMLIT_APP)),
+            *("--server.address", HOST, "--server.port", str(settings.streamlit_port)),
+            *("--server.headless", "true", "--browser.gatherUsageStats", "false"),
+        ),
+        address=address,
+        ready=lambda started: http_ok(f"{address}/_stcore/health"),
+        port=settings.streamlit_port,
+        port_setting="TIPPERS_STREAMLIT_PORT",
+    )
+
+
+def _mlflow(settings: Settings) -> Service | None:
+    storage = databases(settings).mlflow
+    if settings.mlflow_url is not None or storage is None or find_spec("mlflow") is None:
+        return None
+    address = f"http://{HOST}:{settings.mlflow_port}"
+    lake = settings.lake_url or str(settings.home_path / "lake")
+    return Service(
+        name="mlflow",
+        command=(
+            *(sys.executable, "-m", "mlflow", "server", "--host", HOST),
+            *("--port", str(settings.mlflow_port)),
+            # The embedded server's URL: it holds no password.
+            *("--backend-store-uri", storage.replace("postgresql://", "postgresql+psycopg2://")),
+            *("--artifacts-destination", f"{lake.rstrip('/')}/mlflow"),
+        ),
+        address=address,
+        ready=lambda started: http_ok(f"{address}/health"),
+        port=settings.mlflow_port,
+        port_setting="TIPPERS_MLFLOW_PORT",
+    )
+
+
+# --- asking whether they are ready --------------------------------------------------------------
+
+
+def port_taken(port: int) -> bool:
+    """Whether something listens on this port of the machine already."""
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return True
+    return False
+
+
+def http_ok(url: str) -> bool:
+    """Whether the address answers with success."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def grpc_serving(port: int) -> bool:
+    """Whether the code server has loaded the definitions and serves."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+        request = health_pb2.HealthCheckRequest(service="DagsterApi")
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def daemon_beats(url: str, since: float) -> bool:
+    """Whether a daemon has written a heartbeat into Dagster's storage since then."""
+    query = (
+        "SELECT count(*) FROM daemon_heartbeats "
+        "WHERE timestamp >= to_timestamp(%s) AT TIME ZONE 'UTC'"
+    )
+    try:
+        connection = psycopg2.connect(url, connect_timeout=5)
+        with closing(connection), connection.cursor() as cursor:
+            cursor.execute(query, (since,))
+            row = cursor.fetchone()
+    except (psycopg2.OperationalError, psycopg2.errors.UndefinedTable):
+        return False
+    return row is not None and row[0] > 0

@@ -1,0 +1,85 @@
+"""Connections to the warehouse."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import sqlalchemy as sa
+
+from tippers_dagster.local.databases import databases
+from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.metadata import SCHEMA
+from tippers_dagster.warehouse.migrate import migrate
+
+
+def sqlalchemy_url(url: str) -> str:
+    """A libpq URL as SQLAlchemy wants it.
+
+    The driver is named, because SQLAlchemy 2.1 takes ``postgresql://`` for psycopg 3.
+    """
+    return "postgresql+psycopg2://" + url.split("://", 1)[1]
+
+
+@lru_cache(maxsize=8)
+def warehouse_engine(settings: Settings) -> sa.Engine:
+    """The pooled engine of the warehouse, its tables brought up to date.
+
+    A current warehouse costs one query, once per process.
+    """
+    engine = sa.create_engine(
+        sqlalchemy_url(databases(settings).warehouse),
+        pool_pre_ping=True,
+        connect_args={"options": f"-c timezone=UTC -c search_path={SCHEMA}"},
+    )
+    migrate(engine)
+    return engine
+
+
+def read_arrow(settings: Settings, sql: str, **parameters: object) -> pa.Table:
+    """Rows of the warehouse as Arrow, for results of thousands of rows.
+
+    ``parameters`` are bound as ``$1``, ``$2`` ... in the order given.
+    """
+    import adbc_driver_postgresql.dbapi
+
+    warehouse_engine(settings)  # the tables exist
+    with (
+        adbc_driver_postgresql.dbapi.connect(databases(settings).warehouse) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(sql, list(parameters.values()) or None)
+        return cursor.fetch_arrow_table()
+
+
+def copy_rows(connection: sa.Connection, table: str, data: pa.Table | pa.RecordBatchReader) -> None:
+    """Append Arrow rows to a table by COPY, within the connection's transaction.
+
+    ``table`` is its name in SQL; the columns of ``data`` are named as the table's.
+    """
+    columns = ", ".join(f'"{name}"' for name in data.schema.names)
+    with connection.connection.cursor() as cursor:
+        for piece in [data] if isinstance(data, pa.Table) else data:
+            buffer = io.BytesIO()
+            pa_csv.write_csv(piece, buffer, pa_csv.WriteOptions(include_header=False))
+            buffer.seek(0)
+            cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN WITH (FORMAT csv)", buffer)
+
+
+def upsert(connection: sa.Connection, table: sa.Table, data: pa.Table) -> None:
+    """Insert Arrow rows, replacing those of the same primary key, in one statement."""
+    staging = f"staged_{table.name}"
+    connection.execute(sa.text(f"CREATE TEMP TABLE {staging} (LIKE {table}) ON COMMIT DROP"))
+    copy_rows(connection, staging, data)
+    keys = [column.name for column in table.primary_key]
+    changes = ", ".join(f'"{n}" = excluded."{n}"' for n in data.schema.names if n not in keys)
+    columns = ", ".join(f'"{name}"' for name in data.schema.names)
+    connection.execute(
+        sa.text(
+            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {staging} "
+            f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
+        )
+    )
+    connection.execute(sa.text(f"DROP TABLE {staging}"))
