@@ -1,0 +1,106 @@
+"""``tippers simulate``: a campus with known truth."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tippers_dagster.errors import BadInput
+from tippers_dagster.settings import get_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tippers_dagster.simulate.write import SimulationReport
+
+DEFAULT_WEEKS = 8
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("simulate")(simulate)
+
+
+def simulate(
+    buildings: Annotated[int, typer.Option(help="Buildings of the campus.")] = 3,
+    people: Annotated[int, typer.Option(help="People, visitors included.")] = 2000,
+    weeks: Annotated[int | None, typer.Option(help="Weeks; 8 unless --days is given.")] = None,
+    days: Annotated[int | None, typer.Option(help="Days, instead of --weeks.")] = None,
+    start: Annotated[
+        dt.datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="First local day; 2025-01-20 unless set."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Equal seeds and sizes give equal rows.")] = 1,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Delete what the source tables hold.")
+    ] = False,
+) -> None:
+    """Fill the source tables with a simulated campus, and with the truth about it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
+
+    from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
+    from tippers_dagster.simulate.options import DEFAULT_START
+
+    settings = get_settings()
+    options = CampusOptions(
+        buildings=buildings,
+        people=people,
+        days=_days(weeks, days),
+        start=DEFAULT_START if start is None else start.date(),
+        seed=seed,
+        timezone=settings.timezone,
+        open_session_seconds=settings.open_session_seconds,
+    )
+    console = Console()
+    bar = Progress(
+        "[bold]Simulating", BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=console
+    )
+    with bar:
+        task = bar.add_task("", total=1.0)
+        report = write_campus(
+            settings,
+            simulate_campus(options),
+            replace=replace,
+            progress=lambda done: bar.update(task, completed=done),
+        )
+    _show(console, report)
+
+
+def _days(weeks: int | None, days: int | None) -> int:
+    if weeks is not None and days is not None:
+        raise BadInput("Both --weeks and --days were given.", "Give one of them.")
+    if days is not None:
+        return days
+    return 7 * (DEFAULT_WEEKS if weeks is None else weeks)
+
+
+def _show(console: Console, report: SimulationReport) -> None:
+    from rich.table import Table
+
+    from tippers_dagster.source.schema import SESSIONS, SPACES, TRUTH_HEADCOUNT, TRUTH_OCCUPANCY
+
+    options, rows = report.options, report.rows
+    last = options.start + dt.timedelta(days=options.days - 1)
+    table = Table(
+        title=f"Simulated campus, {options.start} to {last} ({options.timezone}), "
+        f"seed {options.seed}",
+        show_header=False,
+    )
+    table.add_row("spaces", f"{rows[SPACES]:,} in {options.buildings} buildings")
+    table.add_row("people", _by_type(report.people))
+    table.add_row("devices", _by_type(report.devices))
+    table.add_row("sessions", f"{rows[SESSIONS]:,}")
+    table.add_row("of them unusable, on purpose", _by_type(report.unusable))
+    table.add_row("true head counts", f"{rows[TRUTH_HEADCOUNT]:,} bins that are not empty")
+    table.add_row("true device counts", f"{rows[TRUTH_OCCUPANCY]:,} bins that are not empty")
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
+    table.add_row("seconds", stages)
+    console.print(table)
+
+
+def _by_type(counts: dict[str, int]) -> str:
+    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return f"{sum(counts.values()):,} ({parts})"

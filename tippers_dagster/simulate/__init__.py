@@ -1,0 +1,14 @@
+"""A campus with known truth: people, schedules and devices, and the WiFi log that they leave."""
+
+from tippers_dagster.simulate.campus import Batch, Campus, simulate_campus
+from tippers_dagster.simulate.options import CampusOptions
+from tippers_dagster.simulate.write import SimulationReport, write_campus
+
+__all__ = [
+    "Batch",
+    "Campus",
+    "CampusOptions",
+    "SimulationReport",
+    "simulate_campus",
+    "write_campus",
+]

@@ -1,0 +1,60 @@
+"""What a simulated campus may be asked to be."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from tippers_dagster.errors import BadInput
+
+DEFAULT_START = dt.date(2025, 1, 20)
+"""A Monday; eight weeks from it hold the spring change of clocks (2025-03-09 in the USA)."""
+
+
+@dataclass(frozen=True)
+class CampusOptions:
+    """Size, span and seed. Equal options give equal rows.
+
+    Parameters
+    ----------
+    buildings, people, days
+        How much. ``days`` are local calendar days from ``start``.
+    start
+        First local day.
+    seed
+        Of every random draw.
+    timezone
+        IANA name; all times of the session table are local times of this zone.
+    open_session_seconds
+        How long a session without an end counts as present, for the true device counts.
+
+    Raises
+    ------
+    BadInput
+        Naming the option that is out of range.
+    """
+
+    buildings: int = 3
+    people: int = 2000
+    days: int = 56
+    start: dt.date = DEFAULT_START
+    seed: int = 1
+    timezone: str = "America/Los_Angeles"
+    open_session_seconds: int = 12 * 3600
+
+    def __post_init__(self) -> None:
+        _within("buildings", self.buildings, 1, 200)
+        _within("people", self.people, 20, 1_000_000)
+        _within("days", self.days, 1, 3660)
+        _within("seed", self.seed, 0, 2**63 - 1)
+        _within("start: year", self.start.year, 1990, 2100)
+        if self.people < 10 * self.buildings:
+            raise BadInput(
+                f"--people {self.people} is too few for --buildings {self.buildings}.",
+                "Ask for at least 10 people per building.",
+            )
+
+
+def _within(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise BadInput(f"--{name} is {value}.", f"It must be from {low} to {high}.")
