@@ -1,0 +1,209 @@
+"""The assets of the main job: session_source -> sessions -> source_occupancy -> derived_occupancy."""
+
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from tippers_dagster.occupancy.conditions import up_to_date
+from tippers_dagster.occupancy.counting import (
+    BETWEEN_CHILDREN,
+    WIDER_BINS,
+    WITHIN_DEVICES,
+    WrongNumbers,
+)
+from tippers_dagster.occupancy.describe import SCHEMAS, describe
+from tippers_dagster.occupancy.observing import observe
+from tippers_dagster.occupancy.partitions import (
+    chunk_partitions,
+    derived_partitions,
+    sessions_to_source,
+    source_partitions,
+    source_to_derived,
+    split_key,
+)
+from tippers_dagster.occupancy.records import record_duration
+from tippers_dagster.occupancy.runs import STALE_ONLY_TAG, run_locks, wait_for_memory
+from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.work import Outcome, compute
+from tippers_dagster.settings import get_settings
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+GROUP = "occupancy"
+OWNERS = ["team:platform"]
+SESSION_SOURCE = "session_source"
+REJECTED_SHARE = "rejected_share"
+
+
+def _check(asset: str, name: str, description: str, *, blocking: bool = True) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        f"{asset}__{name}", asset=asset, description=description, blocking=blocking
+    )
+
+
+@dg.observable_source_asset(
+    name=SESSION_SOURCE,
+    partitions_def=chunk_partitions,
+    group_name=GROUP,
+    description="One fingerprint per time chunk of the campus's own session log, which is read "
+    "only. Late and changed rows give the chunk another one.",
+)
+def session_source(context: dg.OpExecutionContext) -> dg.DataVersionsByPartition:
+    """One fingerprint per time chunk of the source's sessions."""
+    settings = get_settings()
+    observed = observe(settings, list(context.partition_keys))
+    return dg.DataVersionsByPartition({c: f"{o.fingerprint:016x}" for c, o in observed.items()})
+
+
+@dg.asset(
+    name=SESSIONS,
+    partitions_def=chunk_partitions,
+    deps=[session_source],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "parquet"},
+    code_version="1",
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=up_to_date(),
+    metadata={"dagster/column_schema": SCHEMAS[SESSIONS]},
+    check_specs=[
+        _check(
+            SESSIONS,
+            REJECTED_SHARE,
+            "No chunk has a larger share of unusable rows than TIPPERS_MAX_REJECTED_SHARE.",
+            blocking=False,  # what is there is right; how much may lack is for a person to judge
+        )
+    ],
+)
+def sessions(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """One row per device session of a time chunk: cleaned, clipped to the chunk, pseudonymised,
+    sorted by device and start."""
+    outcome = _run(context, SESSIONS)
+    yield _rejected_share(outcome)
+    yield from _results(context, outcome, [])
+
+
+@dg.asset(
+    name=SOURCE,
+    partitions_def=source_partitions,
+    deps=[dg.AssetDep(SESSIONS, partition_mapping=sessions_to_source)],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"python", "parquet"},
+    code_version="1",
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=up_to_date(),
+    metadata={"dagster/column_schema": SCHEMAS[SOURCE]},
+    check_specs=[
+        _check(SOURCE, WITHIN_DEVICES, "No count exceeds the number of devices of the chunk."),
+        _check(SOURCE, WIDER_BINS, "A wider bin has at least the devices of any inside it."),
+    ],
+)
+def source_occupancy(
+    context: dg.AssetExecutionContext,
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """One row per non-empty bin of a space with sessions of its own, in a time chunk: distinct
+    devices. Beside it the presence that they were counted from."""
+    outcome = _run(context, SOURCE)
+    yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS])
+
+
+@dg.asset(
+    name=DERIVED,
+    partitions_def=derived_partitions,
+    deps=[dg.AssetDep(SOURCE, partition_mapping=source_to_derived)],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"python", "parquet"},
+    code_version="1",
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=up_to_date(),
+    metadata={"dagster/column_schema": SCHEMAS[DERIVED]},
+    check_specs=[
+        _check(DERIVED, WITHIN_DEVICES, "No count exceeds the number of devices of the chunk."),
+        _check(DERIVED, WIDER_BINS, "A wider bin has at least the devices of any inside it."),
+        _check(
+            DERIVED,
+            BETWEEN_CHILDREN,
+            "A space has at least the devices of its fullest child, at most those of all.",
+        ),
+    ],
+)
+def derived_occupancy(
+    context: dg.AssetExecutionContext,
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """One row per non-empty bin of a space with children, in a time chunk: distinct devices of
+    its whole subtree, from the union of its presence. Never a sum."""
+    outcome = _run(context, DERIVED)
+    yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS, BETWEEN_CHILDREN])
+
+
+ASSETS = [session_source, sessions, source_occupancy, derived_occupancy]
+
+
+def _run(context: dg.AssetExecutionContext, asset: str) -> Outcome:
+    settings = get_settings()
+    partitions = [split_key(asset, key) for key in context.partition_keys]
+    chunks = sorted({chunk for _, chunk in partitions})
+    with run_locks(settings, context.run.run_id, asset, chunks, context.log):
+        wait_for_memory(settings, context.log)
+        outcome = compute(
+            settings,
+            asset,
+            partitions,
+            context.run.run_id,
+            stale_only=STALE_ONLY_TAG in context.run.tags,
+        )
+    context.log.info(
+        f"{outcome.computed} partitions computed in {outcome.seconds:.1f} s, "
+        f"{outcome.passed_over} were fresh, {len(outcome.failed)} chunks failed."
+    )
+    if outcome.computed:
+        engine = warehouse_engine(settings)
+        record_duration(engine, context.run.run_id, asset, outcome.computed, outcome.seconds)
+    return outcome
+
+
+def _results(
+    context: dg.AssetExecutionContext, outcome: Outcome, checks: list[str]
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """The run's check results and materialization; raises when a chunk failed."""
+    wrong = {
+        error.check: f"{chunk}: {error.message}"
+        for chunk, error in outcome.failed.items()
+        if isinstance(error, WrongNumbers)
+    }
+    for name in checks:
+        yield dg.AssetCheckResult(
+            check_name=f"{outcome.asset}__{name}",
+            passed=name not in wrong,
+            metadata={
+                "partitions_checked": outcome.computed,
+                **({"example": wrong[name]} if name in wrong else {}),
+            },
+        )
+    if outcome.failed:
+        chunk, error = next(iter(outcome.failed.items()))
+        raise dg.Failure(
+            f"{len(outcome.failed)} of {len(outcome.chunks)} chunks failed; the others are "
+            f"recorded. First, {chunk}: {error}",
+            metadata={"failed_chunks": sorted(outcome.failed)},
+        ) from error
+    yield dg.MaterializeResult(metadata=describe(context, get_settings(), outcome))
+
+
+def _rejected_share(outcome: Outcome) -> dg.AssetCheckResult:
+    limit = get_settings().max_rejected_share
+    shares = {s.chunk: s.rejected / max(1, s.rejected + s.rows) for s in outcome.sessions}
+    over = {chunk: round(share, 4) for chunk, share in shares.items() if share > limit}
+    return dg.AssetCheckResult(
+        check_name=f"{SESSIONS}__{REJECTED_SHARE}",
+        passed=not over,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={
+            "limit": limit,
+            "largest_share": max(shares.values(), default=0.0),
+            "chunks_over_the_limit": over,
+            "what_to_do": "SELECT reason, count(*) FROM tippers.session_reject GROUP BY 1",
+        },
+    )

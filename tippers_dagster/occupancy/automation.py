@@ -1,0 +1,225 @@
+"""The sensors: one asks for runs, one looks at the source.
+
+Dagster evaluates the assets' conditions as always; what it would then start, a run or a
+backfill for every few partitions, is packed into few runs of many partitions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+
+import dagster as dg
+import numpy as np
+import sqlalchemy as sa
+
+from tippers_dagster.occupancy.conditions import CURRENT, Snapshot
+from tippers_dagster.occupancy.packing import Rectangle, by_column, pack
+from tippers_dagster.occupancy.partitions import partition_key, split_key
+from tippers_dagster.occupancy.records import expected_seconds, record_attempts
+from tippers_dagster.occupancy.runs import (
+    ONE_KEY_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    STALE_ONLY_TAG,
+    active_runs,
+    fail_dead_runs,
+)
+from tippers_dagster.occupancy.state import ASSETS, Level
+from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+RUNS_PER_TICK = 12
+"""The rest is asked for on the next ticks."""
+
+FULL_EVALUATION_SECONDS = 60
+"""What no table of ours tells, such as materializations wiped in the UI, waits at most this."""
+
+
+class PackedAutomationSensor(dg.AutomationConditionSensorDefinition):
+    """Dagster's automation sensor whose requests are packed into rectangles of partitions.
+
+    Stock requests on two dimensions become one run per key of the smaller one. ``evaluate_tick``
+    is the one method replaced; the tests pin what it relies on.
+    """
+
+    def evaluate_tick(self, context: dg.SensorEvaluationContext):  # noqa: ANN201
+        """Evaluate the conditions on one snapshot, and pack what they ask for."""
+        from tippers_dagster.settings import get_settings
+
+        settings = get_settings()
+        dead = fail_dead_runs(settings, context.instance)
+        if dead:
+            context.log.warning("Runs whose process is gone: %s", ", ".join(dead))
+        seen = _look(settings, context.instance)
+        if _idle.unchanged(seen):
+            return _skip(context, "Nothing changed.")
+        snapshot = Snapshot.take(context.instance)
+        token = CURRENT.set(snapshot)
+        try:
+            data = super().evaluate_tick(context)
+        finally:
+            CURRENT.reset(token)
+        requests = pack_requests(snapshot, data.run_requests or [])
+        _idle.remember(seen, quiet=not requests and not _retries_due(snapshot))
+        return data._replace(
+            run_requests=requests,
+            skip_message=None if requests else "All tracked partitions are up to date, under way "
+            "or held back.",
+        )
+
+
+def occupancy_sensor(settings: Settings) -> PackedAutomationSensor:
+    """The sensor that keeps occupancy up to date. It is on from the start."""
+    return PackedAutomationSensor(
+        name="occupancy_automation",
+        target=dg.AssetSelection.assets(*ASSETS),
+        use_user_code_server=True,  # the conditions are our own classes
+        emit_backfills=False,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=settings.sensor_interval_seconds,
+        description="Asks for whatever tracked occupancy is missing or stale, in few runs.",
+    )
+
+
+def pack_requests(snapshot: Snapshot, requests: list[dg.RunRequest]) -> list[dg.RunRequest]:
+    """The same partitions in few runs; each is counted as a try of the partitions in it."""
+    packed: list[dg.RunRequest] = []
+    engine = warehouse_engine(snapshot.settings)
+    for asset, given in _by_asset(requests).items():
+        level = snapshot.state.level(asset)
+        rows, columns = snapshot.keys[asset]
+        grid = _Ordered(level, rows, columns)
+        wanted = _requested(grid, given)
+        rectangles = _rectangles(snapshot, level, grid, wanted)
+        taken = rectangles[: RUNS_PER_TICK - len(packed)]
+        asked = np.zeros_like(wanted)
+        for rectangle in taken:
+            asked[rectangle.cells] = True
+            packed.append(_request(snapshot.settings, engine, grid, rectangle, given[0]))
+        mask = np.zeros(level.stale.shape, bool)
+        mask[np.ix_(grid.row_of_level, grid.column_of_level)] = asked & wanted
+        if mask.any():
+            record_attempts(engine, level, mask)
+    return packed
+
+
+class _Ordered:
+    """A level in the order of Dagster's keys, which is that of ranges."""
+
+    def __init__(self, level: Level, rows: list[str], columns: list[str]) -> None:
+        self.level, self.rows, self.columns = level, rows, columns
+        row_at = {space: i for i, space in enumerate(level.spaces)}
+        column_at = {chunk: i for i, chunk in enumerate(level.chunks)}
+        self.row_of_level = np.array([row_at[space] for space in rows], np.int64)
+        self.column_of_level = np.array([column_at[chunk] for chunk in columns], np.int64)
+
+    def __call__(self, mask: np.ndarray) -> np.ndarray:
+        return mask[np.ix_(self.row_of_level, self.column_of_level)]
+
+
+def _rectangles(
+    snapshot: Snapshot, level: Level, grid: _Ordered, wanted: np.ndarray
+) -> list[Rectangle]:
+    busy = snapshot.being_computed(level)
+    held = level.stale & (level.tries > 0)
+    allowed = grid(level.ready & ~busy & ~held) | wanted
+    again = wanted & grid(level.tries > 0)
+    first = pack(wanted & ~again, allowed & ~again, largest=snapshot.settings.max_partitions_per_run)
+    return [*first, *by_column(again)]
+
+
+def _request(
+    settings: Settings, engine: sa.Engine, grid: _Ordered, r: Rectangle, like: dg.RunRequest
+) -> dg.RunRequest:
+    asset = grid.level.asset
+    first = partition_key(asset, grid.rows[r.top], grid.columns[r.left])
+    last = partition_key(asset, grid.rows[r.bottom - 1], grid.columns[r.right - 1])
+    history = expected_seconds(engine, asset, r.size)
+    deadline = max(settings.deadline_floor_seconds, (history or 0) * settings.deadline_factor)
+    tags = {k: v for k, v in like.tags.items() if k not in (ONE_KEY_TAG, *_DIMENSION_TAGS)}
+    return dg.RunRequest(
+        asset_selection=like.asset_selection,
+        asset_check_keys=like.asset_check_keys,
+        tags={
+            **tags,
+            RANGE_START_TAG: first,
+            RANGE_END_TAG: last,
+            STALE_ONLY_TAG: "true",
+            "dagster/max_runtime": str(int(deadline)),
+        },
+    )
+
+
+_DIMENSION_TAGS = ("dagster/partition/space", "dagster/partition/time_chunk")
+
+
+def _by_asset(requests: list[dg.RunRequest]) -> dict[str, list[dg.RunRequest]]:
+    grouped: dict[str, list[dg.RunRequest]] = defaultdict(list)
+    for request in requests:
+        for key in request.asset_selection or ():
+            grouped[key.to_user_string()].append(request)
+    return grouped
+
+
+def _requested(grid: _Ordered, requests: list[dg.RunRequest]) -> np.ndarray:
+    """bool [rows, columns]: what Dagster's requests cover."""
+    asset = grid.level.asset
+    row = {space: i for i, space in enumerate(grid.rows)}
+    column = {chunk: i for i, chunk in enumerate(grid.columns)}
+    wanted = np.zeros((len(row), len(column)), bool)
+    for request in requests:
+        first = request.tags.get(RANGE_START_TAG) or request.partition_key or request.tags[ONE_KEY_TAG]
+        last = request.tags.get(RANGE_END_TAG) or first
+        (top, left), (bottom, right) = split_key(asset, first), split_key(asset, last)
+        wanted[row[top] : row[bottom] + 1, column[left] : column[right] + 1] = True
+    return wanted
+
+
+# --- idle ticks --------------------------------------------------------------------------------
+class _Idle:
+    """Remembers what the last quiet evaluation saw, so that an idle tick costs two queries."""
+
+    def __init__(self) -> None:
+        self._seen: object = None
+        self._until = 0.0
+
+    def unchanged(self, seen: object) -> bool:
+        return seen == self._seen and time.monotonic() < self._until
+
+    def remember(self, seen: object, *, quiet: bool) -> None:
+        self._seen = seen if quiet else None
+        self._until = time.monotonic() + FULL_EVALUATION_SECONDS
+
+
+_idle = _Idle()
+
+
+def _look(settings: Settings, instance: dg.DagsterInstance) -> object:
+    """Something that differs whenever a tick could decide otherwise."""
+    changes = sa.text(
+        "SELECT (SELECT count(*) || ' ' || max(computed_at) FROM tippers.partition_figures), "
+        "(SELECT sum(fingerprint) || ' ' || count(*) FROM tippers.source_chunk), "
+        "(SELECT string_agg(tracking::text, ' ' ORDER BY 1) FROM tippers.tracking), "
+        "(SELECT count(*) || ' ' || max(requested_at) FROM tippers.attempt)"
+    )
+    with warehouse_engine(settings).connect() as connection:
+        tables = tuple(connection.execute(changes).one())
+    runs = frozenset((run.run_id, run.status) for run in active_runs(instance))
+    return tables, runs
+
+
+def _retries_due(snapshot: Snapshot) -> bool:
+    """Whether time alone will make something due."""
+    settings = snapshot.settings
+    return any(
+        bool((level.waiting(settings) & (level.tries < settings.max_tries)).any())
+        for level in snapshot.state.levels
+    )
+
+
+def _skip(context: dg.SensorEvaluationContext, message: str):  # noqa: ANN202
+    quiet = dg.SensorDefinition(
+        name="quiet", evaluation_fn=lambda _: dg.SkipReason(message), job_name="none"
+    )
+    return quiet.evaluate_tick(context)

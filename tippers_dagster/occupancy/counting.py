@@ -1,0 +1,311 @@
+"""From the sessions of a chunk to presence and counts of its spaces, and from presence to those
+of the spaces above. Reads the lake, calls the sweep, writes the lake; knows no Dagster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tippers_dagster.errors import TippersError
+from tippers_dagster.fingerprint import mix
+from tippers_dagster.lake import Lake
+from tippers_dagster.lake.keys import occupancy_key, presence_key, sessions_key
+from tippers_dagster.occupancy import sweep
+from tippers_dagster.occupancy.sweep import Presence
+from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
+from tippers_dagster.spaces.tree import SpaceTree
+
+PEAK_WIDTH = PUBLISHED_WIDTHS[0]
+"""Peaks are told in the narrowest published bin."""
+
+
+class WrongNumbers(TippersError):
+    """Counts that contradict each other: they are not published. ``check`` tells which way."""
+
+    def __init__(self, check: str, message: str) -> None:
+        super().__init__(message)
+        self.check = check
+
+
+WITHIN_DEVICES = "within_devices"
+WIDER_BINS = "wider_bins_hold_narrower"
+BETWEEN_CHILDREN = "between_children"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One row per space, arrays of one length: what a chunk's partitions came to.
+
+    ``peak_time`` is in UTC seconds, and means nothing where ``peak`` is 0.
+    """
+
+    spaces: list[str]
+    rows: np.ndarray
+    devices: np.ndarray
+    peak: np.ndarray
+    peak_time: np.ndarray
+    output: np.ndarray
+
+
+@dataclass(frozen=True)
+class Counter:
+    """What counting a chunk needs to know beside the chunk."""
+
+    settings: Settings
+    lake: Lake
+    tree: SpaceTree
+    clock: LocalClock
+
+    def edges(self, chunk: str) -> dict[int, np.ndarray]:
+        """Bin edges of the published widths over a chunk."""
+        first, last = chunk_bounds(chunk, self.settings.chunk)
+        return {width: self.clock.bin_edges(first, last, width) for width in PUBLISHED_WIDTHS}
+
+    def count_sources(self, chunk: str, spaces: list[str]) -> Figures:
+        """Write presence of the spaces, and the counts of those without children.
+
+        The counts of a space with children are those of its whole subtree, which
+        :meth:`count_derived` writes.
+        """
+        table = self.lake.read_table(sessions_key(chunk))
+        code = _codes(table["space"], spaces)
+        mine = code >= 0
+        columns = [table[name].to_numpy()[mine] for name in ("device", "start", "end")]
+        presence = sweep.merge(code[mine], *columns)
+        edges = self.edges(chunk)
+        grids = sweep.count_many(presence, len(spaces), edges)
+        chunk_devices = _distinct_sorted(table["device"].to_numpy())
+        check_grids(chunk, spaces, grids, edges, np.full(len(spaces), chunk_devices))
+        counts = _sparse(grids, edges, len(spaces))
+        intervals = pa.table(
+            {"device": presence.device, "start": presence.start, "end": presence.end}
+        )
+        bounds = np.searchsorted(presence.space, np.arange(len(spaces) + 1))
+        has_children = {s for s in spaces if not self.tree.is_leaf[self.tree.index[s]]}
+        self.lake.write_tables(
+            [
+                *_slices(intervals, bounds, spaces, chunk, presence_key),
+                *(
+                    item
+                    for space, item in zip(
+                        spaces, _slices(*counts, spaces, chunk, occupancy_key), strict=True
+                    )
+                    if space not in has_children
+                ),
+            ]
+        )
+        return _figures(spaces, presence, bounds, grids, edges)
+
+    def count_derived(self, chunk: str, parents: list[str], sources: list[str]) -> Figures:
+        """Write the counts of spaces with children, from the presence of their subtrees.
+
+        ``sources`` are the spaces that have presence, of which the subtrees' are read. All
+        levels go in one pass, deepest first: each starts from the merged intervals below it.
+        """
+        tree, n = self.tree, len(self.tree)
+        at = np.array([tree.index[parent] for parent in parents], np.int64)
+        below = np.zeros(n, bool)
+        for i in at:
+            below[i : i + tree.size[i]] = True
+        needed = [space for space in sources if below[tree.index[space]]]
+        presence = self._presence(chunk, needed)
+        edges = self.edges(chunk)
+        narrow = sweep.count(presence, n, edges[PEAK_WIDTH])
+        parts: list[Figures] = []
+        for depth in range(int(tree.depth[below].max(initial=0)) - 1, int(tree.depth[at].min()) - 1, -1):
+            lifted = np.where(tree.depth > depth, tree.ancestors_at(depth), np.arange(n))
+            presence = sweep.union(presence, lifted)
+            grids = sweep.count_many(presence, n, edges)
+            check_parents(chunk, tree, depth, below, grids[PEAK_WIDTH], narrow)
+            narrow = grids[PEAK_WIDTH]
+            mine = at[tree.depth[at] == depth]
+            if mine.size:
+                parts.append(self._publish(chunk, mine, presence, grids, edges))
+        return _concat(parts)
+
+    def _presence(self, chunk: str, spaces: list[str]) -> Presence:
+        """The recorded presence of spaces, under their positions in the tree."""
+        tables = self.lake.read_tables([presence_key(space, chunk) for space in spaces])
+        code = np.repeat(
+            np.array([self.tree.index[space] for space in spaces], np.int64),
+            [table.num_rows for table in tables],
+        )
+        whole = pa.concat_tables(tables)
+        return sweep.merge(code, *(whole[c].to_numpy() for c in ("device", "start", "end")))
+
+    def _publish(
+        self,
+        chunk: str,
+        at: np.ndarray,
+        presence: Presence,
+        grids: dict[int, np.ndarray],
+        edges: dict[int, np.ndarray],
+    ) -> Figures:
+        spaces = [self.tree.ids[i] for i in at]
+        mine = {width: grid[at] for width, grid in grids.items()}
+        lows = np.searchsorted(presence.space, at)
+        highs = np.searchsorted(presence.space, at, side="right")
+        figures = _figures(spaces, presence, np.stack([lows, highs]), mine, edges)
+        check_grids(chunk, spaces, mine, edges, figures.devices)
+        counts = _sparse(mine, edges, len(at))
+        self.lake.write_tables(list(_slices(*counts, spaces, chunk, occupancy_key)))
+        return figures
+
+
+# --- checks: nothing that fails one is published -----------------------------------------------
+def check_grids(
+    chunk: str,
+    spaces: list[str],
+    grids: dict[int, np.ndarray],
+    edges: dict[int, np.ndarray],
+    devices: np.ndarray,
+) -> None:
+    """No count above ``devices`` (per space), and no wider bin below a narrower one inside it.
+
+    Raises
+    ------
+    WrongNumbers
+        Naming the space, the chunk and the numbers.
+    """
+    narrow = None
+    for width in sorted(grids):
+        grid = grids[width]
+        over = grid > devices[:, None]
+        if over.any():
+            row, column = np.argwhere(over)[0]
+            raise WrongNumbers(
+                WITHIN_DEVICES,
+                f"{spaces[row]} in {chunk}: {grid[row, column]} devices in a bin of {width} s, "
+                f"but there are only {devices[row]}."
+            )
+        if narrow is not None:
+            inside = np.searchsorted(edges[width], edges[narrow][:-1], side="right") - 1
+            within = edges[narrow][1:] <= edges[width][inside + 1]  # across a bin's end: no bound
+            short = (grids[narrow] > grid[:, inside]) & within
+            if short.any():
+                row, column = np.argwhere(short)[0]
+                raise WrongNumbers(
+                    WIDER_BINS,
+                    f"{spaces[row]} in {chunk}: {grids[narrow][row, column]} devices in a bin of "
+                    f"{narrow} s, {grid[row, inside[column]]} in the bin of {width} s around it."
+                )
+        narrow = width
+
+
+def check_parents(
+    chunk: str,
+    tree: SpaceTree,
+    depth: int,
+    within: np.ndarray,
+    above: np.ndarray,
+    below: np.ndarray,
+) -> None:
+    """A parent at ``depth`` has at least its fullest child's count and at most their sum.
+
+    ``above`` and ``below`` are grids by position in the tree, after and before the children were
+    joined; a space's own sessions count as one more child. ``within`` masks the spaces counted.
+
+    Raises
+    ------
+    WrongNumbers
+        Naming the space, the chunk and the numbers.
+    """
+    children = np.flatnonzero((tree.depth == depth + 1) & within)
+    parents = np.flatnonzero((tree.depth == depth) & within & ~tree.is_leaf)
+    total, largest = below.copy(), below.copy()
+    np.add.at(total, tree.parent[children], below[children])
+    np.maximum.at(largest, tree.parent[children], below[children])
+    found, low, high = above[parents], largest[parents], total[parents]
+    wrong = (found < low) | (found > high)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise WrongNumbers(
+            BETWEEN_CHILDREN,
+            f"{tree.ids[parents[row]]} in {chunk}: {found[row, column]} devices, but its children "
+            f"have at most {low[row, column]} and {high[row, column]} together."
+        )
+
+
+# --- tables ------------------------------------------------------------------------------------
+def _codes(values: pa.ChunkedArray, spaces: list[str]) -> np.ndarray:
+    """Index of each row's space among ``spaces``, -1 when it is none of them."""
+    known = pa.array(spaces, pa.string())
+    encoded = values.combine_chunks().dictionary_encode()
+    if not len(encoded):
+        return np.empty(0, np.int32)
+    table = pc.fill_null(pc.index_in(encoded.dictionary, value_set=known), -1).to_numpy()
+    return table[encoded.indices.to_numpy()]
+
+
+def _sparse(
+    grids: dict[int, np.ndarray], edges: dict[int, np.ndarray], n_spaces: int
+) -> tuple[pa.Table, np.ndarray]:
+    """All non-zero cells, sorted by (space, width, bin), with the bounds of every space."""
+    cells = [(width, *sweep.nonzero(grids[width], edges[width])) for width in sorted(grids)]
+    space = np.concatenate([c[1] for c in cells])
+    order = np.argsort(space, kind="stable")
+    widths = np.concatenate([np.full(len(c[1]), c[0], np.int32) for c in cells])
+    begins = np.concatenate([c[2] for c in cells])
+    counts = np.concatenate([c[3] for c in cells])
+    table = pa.table(
+        {
+            "interval_seconds": widths[order],
+            "interval_begin_time": pa.array(begins[order]).cast(pa.timestamp("s", tz="UTC")),
+            "number_connections": counts[order].astype(np.int32),
+        }
+    )
+    return table, np.append(0, np.cumsum(np.bincount(space, minlength=n_spaces)))
+
+
+def _slices(table: pa.Table, bounds: np.ndarray, spaces: list[str], chunk: str, key):
+    """One (key, rows) per space, an empty table where it has none."""
+    for i, space in enumerate(spaces):
+        yield key(space, chunk), table.slice(bounds[i], bounds[i + 1] - bounds[i])
+
+
+def _figures(
+    spaces: list[str],
+    presence: Presence,
+    bounds: np.ndarray,
+    grids: dict[int, np.ndarray],
+    edges: dict[int, np.ndarray],
+) -> Figures:
+    """Figures per space; ``bounds`` are its rows of the presence: n + 1, or [2, n]."""
+    lows, highs = bounds if bounds.ndim == 2 else (bounds[:-1], bounds[1:])
+    first = np.ones(len(presence), np.int64)
+    same = (presence.device[1:] == presence.device[:-1]) & (
+        presence.space[1:] == presence.space[:-1]
+    )
+    first[1:][same] = 0
+    distinct = np.append(0, np.cumsum(first))
+    prints = np.zeros(len(presence) + 1, np.uint64)
+    if len(presence):
+        np.cumsum(mix(presence.device, presence.start, presence.end), out=prints[1:])
+    peaks = grids[PEAK_WIDTH]
+    at = peaks.argmax(axis=1)
+    return Figures(
+        spaces=spaces,
+        rows=highs - lows,
+        devices=distinct[highs] - distinct[lows],
+        peak=peaks[np.arange(len(spaces)), at],
+        peak_time=edges[PEAK_WIDTH][at],
+        output=prints[highs] - prints[lows],
+    )
+
+
+def _concat(parts: list[Figures]) -> Figures:
+    return Figures(
+        spaces=[space for part in parts for space in part.spaces],
+        **{
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("rows", "devices", "peak", "peak_time", "output")
+        },
+    )
+
+
+def _distinct_sorted(values: np.ndarray) -> int:
+    return int(np.count_nonzero(values[1:] != values[:-1])) + 1 if len(values) else 0

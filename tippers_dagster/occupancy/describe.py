@@ -1,0 +1,164 @@
+"""What a run tells in Dagster: totals, the place in the lake, a preview, the peak week's plot."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+
+from tippers_dagster.lake import open_lake
+from tippers_dagster.lake.keys import occupancy_key, sessions_key
+from tippers_dagster.occupancy.partitions import partition_key
+from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.work import Outcome
+from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.clock import LocalClock
+
+FEW = 20
+"""Up to so many partitions each get figures of their own in Dagster, and all the run's preview
+and plot. Dagster stores a materialization's metadata once per partition, and finds a partition's
+place by listing all; beyond, figures are in ``tippers.partition_figures``, and preview and plot
+in one observation of the run."""
+
+PREVIEW_ROWS = 8
+
+
+def _columns(*columns: tuple[str, str, str]) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(name, kind, about) for name, kind, about in columns])
+
+
+_COUNTS = _columns(
+    ("interval_seconds", "int32", "width of the bin"),
+    ("interval_begin_time", "timestamp[s, UTC]", "begin of the bin"),
+    ("number_connections", "int32", "distinct devices; bins without any have no row"),
+)
+SCHEMAS = {
+    SESSIONS: _columns(
+        ("device", "uint64", "keyed hash of the MAC address"),
+        ("space", "string", "where"),
+        ("start", "int64", "UTC seconds, included"),
+        ("end", "int64", "UTC seconds, excluded"),
+    ),
+    SOURCE: _COUNTS,
+    DERIVED: _COUNTS,
+}
+
+
+def describe(
+    context: dg.AssetExecutionContext, settings: Settings, outcome: Outcome
+) -> dict[str, dg.MetadataValue]:
+    """The run's metadata; figures of a few partitions are added to each on the way."""
+    metadata = _totals(settings, outcome)
+    rich = _rich(settings, outcome)
+    if len(context.partition_keys) <= FEW:
+        for key, figures in _by_partition(outcome).items():
+            context.add_asset_metadata(figures, partition_key=key)
+        return metadata | rich
+    if rich:
+        context.log_event(dg.AssetObservation(outcome.asset, metadata={**metadata, **rich}))
+    return metadata
+
+
+def _totals(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
+    lake = open_lake(settings)
+    rows = sum(s.rows for s in outcome.sessions)
+    rows += sum(int(f.rows.sum()) for f in outcome.figures.values())
+    totals: dict[str, dg.MetadataValue] = {
+        "partitions_computed": dg.IntMetadataValue(outcome.computed),
+        "partitions_fresh_already": dg.IntMetadataValue(outcome.passed_over),
+        "seconds": dg.FloatMetadataValue(round(outcome.seconds, 3)),
+        "dagster/row_count": dg.IntMetadataValue(rows),
+    }
+    if outcome.asset == SESSIONS:
+        rejected = sum(s.rejected for s in outcome.sessions)
+        totals["rows_rejected"] = dg.IntMetadataValue(rejected)
+        totals["dagster/uri"] = dg.TextMetadataValue(lake.uri() + "/sessions")
+    else:
+        totals["dagster/uri"] = dg.TextMetadataValue(lake.uri() + "/occupancy")
+    return totals
+
+
+def _by_partition(outcome: Outcome) -> dict[str, dict[str, object]]:
+    lines: dict[str, dict[str, object]] = {
+        s.chunk: {"rows": s.rows, "devices": s.devices, "rejected": s.rejected}
+        for s in outcome.sessions
+    }
+    for chunk, f in outcome.figures.items():
+        for i, space in enumerate(f.spaces):
+            lines[partition_key(outcome.asset, space, chunk)] = {
+                "rows": int(f.rows[i]),
+                "devices": int(f.devices[i]),
+                "peak": int(f.peak[i]),
+                **(
+                    {"peak_time": dg.TimestampMetadataValue(float(f.peak_time[i]))}
+                    if f.peak[i]
+                    else {}
+                ),
+            }
+    return lines
+
+
+def _rich(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
+    """Preview and plot of the fullest partition; nothing when nothing was computed."""
+    if outcome.asset == SESSIONS:
+        if not outcome.sessions:
+            return {}
+        fullest = max(outcome.sessions, key=lambda s: s.rows).chunk
+        return {"preview": _preview(settings, sessions_key(fullest))}
+    peaks = [
+        (int(f.peak.max()), chunk, f.spaces[int(f.peak.argmax())])
+        for chunk, f in outcome.figures.items()
+        if f.peak.size
+    ]
+    if not peaks:
+        return {}
+    peak, chunk, space = max(peaks)
+    key = occupancy_key(space, chunk)
+    if not open_lake(settings).exists(key):  # a parent's own presence has no counts of its own
+        return {}
+    return {
+        "peak": dg.TextMetadataValue(f"{peak} devices in {space}, chunk {chunk}"),
+        "preview": _preview(settings, key),
+        "peak_chunk": _plot(settings, space, chunk),
+    }
+
+
+def _preview(settings: Settings, key: str) -> dg.MetadataValue:
+    rows = open_lake(settings).read_table(key).slice(0, PREVIEW_ROWS)
+    names = rows.column_names
+    lines = [names, ["---"] * len(names), *zip(*(c.to_pylist() for c in rows.columns), strict=True)]
+    return dg.MarkdownMetadataValue(
+        "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+    )
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _plot(settings: Settings, space: str, chunk: str) -> dg.MetadataValue:
+    """Hourly counts of one partition over local time, as a picture in Markdown."""
+    from matplotlib.figure import Figure
+
+    table = open_lake(settings).read_table(occupancy_key(space, chunk))
+    clock = LocalClock(settings.timezone)
+    first, end = clock.chunk_seconds(chunk, settings.chunk)
+    hourly = table["interval_seconds"].to_numpy() == 3600
+    begin = table["interval_begin_time"].cast(pa.timestamp("s", tz="UTC")).cast("int64").to_numpy()[hourly]
+    counts = np.zeros((end - first) // 3600, np.int64)
+    counts[(begin - first) // 3600] = table["number_connections"].to_numpy()[hourly]
+    hours = clock.to_local(np.arange(first, end, 3600) * 1_000_000)
+    figure = Figure(figsize=(7, 1.8), dpi=80, layout="constrained")
+    axes = figure.subplots()
+    axes.fill_between(hours.astype("datetime64[us]"), counts, step="post", color="#2f6f8f", lw=0)
+    axes.set_title(f"{space}: devices each hour", fontsize=9, loc="left")
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylim(0)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    picture = base64.b64encode(buffer.getvalue()).decode()
+    return dg.MarkdownMetadataValue(f"![devices each hour](data:image/png;base64,{picture})")

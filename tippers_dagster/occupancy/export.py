@@ -1,0 +1,106 @@
+"""Occupancy as a file for other programs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from tippers_dagster.errors import BadInput
+from tippers_dagster.spaces.clock import LocalClock
+
+_STRUCTURAL = frozenset(',"\r\n')
+
+Write = Callable[[pa.Table, IO[bytes]], None]
+
+
+def write_export(space: str, occupancy: pa.Table, out: Path) -> None:
+    """Write what ``read_occupancy`` gave to a file, whole or not at all; replaces an older one.
+
+    Columns: space_id, interval_begin_time, number_connections. In CSV the time is ISO 8601 text
+    with the local offset and an unknown number an empty field; in Parquet it is a timestamp in
+    the deployment's zone.
+
+    Raises
+    ------
+    BadInput
+        The extension is neither ``.csv`` nor ``.parquet``, or the file cannot be written.
+    """
+    write = writer_of(out)
+    spaces = pa.array([space]).dictionary_encode()
+    column = pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(occupancy.num_rows, np.int32)), spaces.dictionary
+    )
+    table = occupancy.add_column(0, "space_id", column)
+    with _replacing(out) as file:
+        write(table, file)
+
+
+def writer_of(out: Path) -> Write:
+    """How to write a file of this name; BadInput, before any work, if there is no way."""
+    writers: dict[str, Write] = {".csv": _write_csv, ".parquet": _write_parquet}
+    if out.suffix not in writers:
+        raise BadInput(
+            f"{out} is neither a .csv nor a .parquet file.", "Give it one of these extensions."
+        )
+    if not out.absolute().parent.is_dir():
+        raise BadInput(f"The folder {out.absolute().parent} does not exist.", "Make it first.")
+    return writers[out.suffix]
+
+
+def _write_parquet(table: pa.Table, file: IO[bytes]) -> None:
+    pq.write_table(table, file, compression="zstd")
+
+
+def _write_csv(table: pa.Table, file: IO[bytes]) -> None:
+    time, spaces = table["interval_begin_time"], table["space_id"].unique().to_pylist()
+    texts = iso_texts(time.cast(pa.int64()).to_numpy(), LocalClock(time.type.tz))
+    # "needed" would quote every text, not only those with a comma or a quote.
+    quoting = "needed" if _STRUCTURAL.intersection("".join(spaces)) else "none"
+    options = pyarrow.csv.WriteOptions(quoting_style=quoting, quoting_header="none")
+    at = table.schema.get_field_index("interval_begin_time")
+    table = table.set_column(at, "interval_begin_time", pa.array(texts))
+    pyarrow.csv.write_csv(table.cast(_plain(table.schema)), file, options)
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    return schema.set(0, pa.field(schema.field(0).name, pa.string()))
+
+
+def iso_texts(utc: np.ndarray, clock: LocalClock) -> np.ndarray:
+    """ISO 8601 texts, local with offset, of UTC seconds: ``2025-01-06T00:00:00-08:00``."""
+    offsets, which = np.unique(clock.utc_offset(utc), return_inverse=True)
+    suffixes = np.array([_offset_text(int(offset)) for offset in offsets], dtype=str)
+    if not len(utc):
+        return np.array([], dtype=str)
+    local = (utc + offsets[which]).astype("datetime64[s]")
+    return np.strings.add(np.datetime_as_string(local), suffixes[which])
+
+
+def _offset_text(offset: int) -> str:
+    zone = dt.timezone(dt.timedelta(seconds=offset))
+    return dt.datetime(2000, 1, 1, tzinfo=zone).isoformat()[19:]
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of ``out`` when the block ends without error."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(out)
+    except OSError as error:
+        raise BadInput(
+            f"{out} could not be written: {error.strerror}", "Name another file."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,117 @@
+"""Packing the partitions that a tick asks for into few runs.
+
+Dagster describes what a run materializes by a first and a last key: on two dimensions, a
+rectangle of keys in the order in which the keys were created.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Rows [top, bottom) and columns [left, right) of a grid of partitions."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def size(self) -> int:
+        """Number of partitions."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+    @property
+    def cells(self) -> tuple[slice, slice]:
+        """Index of the rectangle in a grid."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+def pack(
+    wanted: np.ndarray, allowed: np.ndarray, *, few: int = 3, largest: int = 50_000
+) -> list[Rectangle]:
+    """Cover all wanted cells of a grid with disjoint rectangles of allowed cells.
+
+    The cover is exact, unless that takes more than ``few`` rectangles: then cells that are not
+    wanted but allowed (they are fresh: a run passes over them) may lie between, first by a box
+    around a column's wanted cells, then by one around them all.
+
+    Parameters
+    ----------
+    wanted, allowed
+        bool [rows, columns]; what is wanted is allowed.
+    largest
+        Most cells of one rectangle; larger ones are cut between columns.
+    """
+    exact = _fewest(wanted)
+    if len(exact) > few:
+        boxes = _boxes(wanted, allowed)
+        whole = _fewest(boxes)
+        exact = whole if len(whole) < len(exact) else exact
+    return [piece for rectangle in exact for piece in _cut(rectangle, largest)]
+
+
+def by_column(wanted: np.ndarray) -> list[Rectangle]:
+    """An exact cover that never joins two columns: a bad chunk must not fail its neighbours."""
+    return [
+        Rectangle(top, bottom, int(column), int(column) + 1)
+        for column in np.flatnonzero(wanted.any(axis=0))
+        for top, bottom in _runs(wanted[:, column])
+    ]
+
+
+def _fewest(wanted: np.ndarray) -> list[Rectangle]:
+    by_rows = _stripes(wanted)
+    by_columns = [
+        Rectangle(r.left, r.right, r.top, r.bottom) for r in _stripes(wanted.T)
+    ]
+    return min(by_rows, by_columns, key=len)
+
+
+def _stripes(wanted: np.ndarray) -> list[Rectangle]:
+    """Equal neighbouring rows form a stripe; each run of its columns is a rectangle."""
+    if not wanted.any():
+        return []
+    changes = np.flatnonzero((wanted[1:] != wanted[:-1]).any(axis=1)) + 1
+    tops = [0, *changes.tolist()]
+    bottoms = [*changes.tolist(), len(wanted)]
+    return [
+        Rectangle(top, bottom, left, right)
+        for top, bottom in zip(tops, bottoms, strict=True)
+        for left, right in _runs(wanted[top])
+    ]
+
+
+def _runs(line: np.ndarray) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(np.int8), [0]])))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _boxes(wanted: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Wanted cells with those between them: all together if allowed, else column by column."""
+    rows, columns = np.flatnonzero(wanted.any(axis=1)), np.flatnonzero(wanted.any(axis=0))
+    box = np.zeros_like(wanted)
+    box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    dense = wanted.sum() * 4 >= box.sum()
+    if dense and allowed[box].all():
+        return box
+    filled = wanted.copy()
+    for column in columns:
+        inside = np.flatnonzero(wanted[:, column])
+        between = slice(inside[0], inside[-1] + 1)
+        if allowed[between, column].all():
+            filled[between, column] = True
+    return filled
+
+
+def _cut(rectangle: Rectangle, largest: int) -> list[Rectangle]:
+    height = rectangle.bottom - rectangle.top
+    step = max(1, largest // height)
+    return [
+        Rectangle(rectangle.top, rectangle.bottom, left, min(left + step, rectangle.right))
+        for left in range(rectangle.left, rectangle.right, step)
+    ]

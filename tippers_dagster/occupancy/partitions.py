@@ -1,0 +1,96 @@
+"""The partitions of the occupancy assets, and keeping their keys what is tracked."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+import dagster as dg
+import sqlalchemy as sa
+
+from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, source_spaces
+from tippers_dagster.occupancy.tables import source_chunk
+from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.tracking import Grid
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+# The mappings and observable sources are still marked beta; Dagster is pinned exactly.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+SPACE, CHUNK = "space", "time_chunk"
+"""The two dimensions. A key is ``space|time_chunk``, for Dagster sorts dimensions by name."""
+
+chunk_partitions = dg.DynamicPartitionsDefinition(name="time_chunk")
+source_space_partitions = dg.DynamicPartitionsDefinition(name="source_space")
+derived_space_partitions = dg.DynamicPartitionsDefinition(name="derived_space")
+source_partitions = dg.MultiPartitionsDefinition(
+    {SPACE: source_space_partitions, CHUNK: chunk_partitions}
+)
+derived_partitions = dg.MultiPartitionsDefinition(
+    {SPACE: derived_space_partitions, CHUNK: chunk_partitions}
+)
+
+# Built-in mappings only: the daemon and the web server drop custom ones, and backfills fail.
+sessions_to_source = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name=CHUNK)
+source_to_derived = dg.MultiPartitionMapping(
+    {
+        CHUNK: dg.DimensionPartitionMapping(CHUNK, dg.IdentityPartitionMapping()),
+        SPACE: dg.DimensionPartitionMapping(SPACE, dg.AllPartitionMapping()),
+    }
+)
+
+
+def partition_key(asset: str, space: str, chunk: str) -> str:
+    """Dagster's key of a partition."""
+    return chunk if asset == SESSIONS else f"{space}|{chunk}"
+
+
+def split_key(asset: str, key: str) -> tuple[str, str]:
+    """Space ('' for sessions) and chunk of a partition key."""
+    if asset == SESSIONS:
+        return "", key
+    space, chunk = key.split("|")
+    return space, chunk
+
+
+def row_keys(instance: dg.DagsterInstance, asset: str) -> list[str]:
+    """Keys of an asset's spaces in the order of their creation, which is that of ranges."""
+    if asset == SESSIONS:
+        return [""]
+    definition = {SOURCE: source_space_partitions, DERIVED: derived_space_partitions}[asset]
+    return list(instance.get_dynamic_partitions(definition.name or ""))
+
+
+def chunk_keys_of(instance: dg.DagsterInstance) -> list[str]:
+    """Keys of the time chunks in the order of their creation."""
+    return list(instance.get_dynamic_partitions(chunk_partitions.name or ""))
+
+
+def sync_partitions(settings: Settings, instance: dg.DagsterInstance, grid: Grid) -> list[str]:
+    """Make the dynamic partitions what is tracked; returns the source spaces.
+
+    A space with children gets source partitions when sessions of its own have been seen.
+    Chunks that are no longer tracked must be observed anew, should they come back.
+    """
+    sources = source_spaces(settings, grid)
+    _set_keys(instance, source_space_partitions, sources)
+    _set_keys(instance, derived_space_partitions, grid.parents)
+    gone = _set_keys(instance, chunk_partitions, grid.chunks)
+    if gone:
+        with warehouse_engine(settings).begin() as connection:
+            connection.execute(sa.delete(source_chunk).where(source_chunk.c.chunk.in_(gone)))
+    return sources
+
+
+def _set_keys(
+    instance: dg.DagsterInstance, definition: dg.DynamicPartitionsDefinition, wanted: Iterable[str]
+) -> list[str]:
+    name = definition.name or ""
+    wanted = list(wanted)
+    present = set(instance.get_dynamic_partitions(name))
+    if missing := [key for key in wanted if key not in present]:
+        instance.add_dynamic_partitions(name, missing)
+    gone = sorted(present.difference(wanted))
+    for key in gone:
+        instance.delete_dynamic_partition(name, key)
+    return gone

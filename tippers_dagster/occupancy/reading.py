@@ -1,0 +1,313 @@
+"""Reading occupancy from the lake, without a running Dagster.
+
+The published widths are read as they are; any other is counted from presence, on demand.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tippers_dagster.errors import BadInput, LakeError, MissingPartitions
+from tippers_dagster.lake import Lake, open_lake
+from tippers_dagster.lake.keys import occupancy_key, presence_key
+from tippers_dagster.occupancy import sweep
+from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.spaces.clock import (
+    MICRO,
+    PUBLISHED_WIDTHS,
+    Int64,
+    LocalClock,
+    check_width,
+    chunk_index,
+    chunk_keys,
+)
+from tippers_dagster.spaces.tree import SpaceTree, load_tree
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+When = str | dt.date | dt.datetime
+Counts = NDArray[np.int32]
+OnMissing = Literal["raise", "report"]
+
+MISSING_METADATA = b"tippers.missing_chunks"
+"""Metadata of the result's schema: a JSON list of the chunks that are not computed."""
+
+MOST_BINS = 50_000_000
+"""A range of more bins is taken for a typing error."""
+
+_NAMED_AT_MOST = 20
+_EPOCH = dt.datetime(1970, 1, 1)
+
+
+def read_occupancy(
+    space: str,
+    start: When,
+    end: When,
+    interval_seconds: int,
+    *,
+    dense: bool = True,
+    as_pandas: bool = False,
+    settings: Settings | None = None,
+    on_missing: OnMissing = "raise",
+) -> pa.Table | pd.DataFrame:
+    """Distinct devices in a space, per bin.
+
+    Parameters
+    ----------
+    space
+        A space's id; a parent counts the devices of its whole subtree, each once.
+    start, end
+        The bins that *begin* in the half-open range [start, end). A date is its midnight; a time
+        without an offset is local to the deployment, one with an offset an instant. Strings are
+        ISO 8601.
+    interval_seconds
+        Width of a bin: a multiple of 60 from 60 to 86400.
+    dense
+        Every bin, with zeros; otherwise only the bins with somebody in them.
+    as_pandas
+        A DataFrame instead of an Arrow table; the missing chunks are in ``attrs``.
+    settings
+        Those of the process unless given.
+    on_missing
+        ``"raise"``, or ``"report"``: the schema's metadata (``MISSING_METADATA``) list the chunks
+        that are not computed, and their bins are null if dense, and absent if not.
+
+    Returns
+    -------
+    pa.Table
+        ``interval_begin_time`` (timestamp[s] in the deployment's zone), in order;
+        ``number_connections`` (int32).
+
+    Raises
+    ------
+    BadInput
+        An unknown space (with the nearest ids), an unusable time, range or width.
+    MissingPartitions
+        Naming the chunks that are not computed.
+    LakeError
+        A file cannot be read, or was written for another time zone or chunk length.
+    """
+    settings = settings or get_settings()
+    bins = _bins(start, end, interval_seconds, settings)
+    lake = open_lake(settings)
+    read = _published if interval_seconds in PUBLISHED_WIDTHS else _counted
+    counts, missing = read(lake, settings, space, bins)
+    if missing and on_missing == "raise":
+        raise _missing_partitions(space, missing, bins)
+    table = _result(bins, counts, missing, dense, settings.timezone)
+    if not as_pandas:
+        return table
+    frame = table.to_pandas()
+    frame.attrs["missing_chunks"] = missing
+    return frame
+
+
+def missing_chunks(occupancy: pa.Table) -> list[str]:
+    """The chunks that ``read_occupancy(..., on_missing="report")`` found not to be computed."""
+    found: list[str] = json.loads((occupancy.schema.metadata or {}).get(MISSING_METADATA, b"[]"))
+    return found
+
+
+# --- which bins --------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class _Bins:
+    """The bins asked for, and the chunks that they lie in."""
+
+    width: int
+    edges: Int64  # n + 1 for n bins, UTC seconds
+    chunks: list[str]  # in order; every one holds at least one of the bins
+    chunk_of: Int64  # per bin, index into chunks
+
+    def __len__(self) -> int:
+        return len(self.chunk_of)
+
+    @cached_property
+    def begins(self) -> Int64:
+        return self.edges[:-1]
+
+    def of_chunk(self, index: int) -> slice:
+        """The bins of one chunk: a contiguous run."""
+        low, high = np.searchsorted(self.chunk_of, [index, index + 1])
+        return slice(int(low), int(high))
+
+
+def _bins(start: When, end: When, width: int, settings: Settings) -> _Bins:
+    check_width(width)
+    clock = _clock(settings.timezone)
+    first, last = _instant(start, clock), _instant(end, clock)
+    if last <= first:
+        raise BadInput(f"The range {start} to {end} is empty.", "The end is excluded.")
+    if (last - first) // width > MOST_BINS:
+        raise BadInput(
+            f"The range {start} to {end} has over {MOST_BINS} bins of {width} s.",
+            "Take a shorter range; is a year mistyped?",
+        )
+    first_day, last_day = _local_date(first, clock), _local_date(last - 1, clock)
+    next_day = last_day + dt.timedelta(days=1)
+    edges = clock.bin_edges(first_day, next_day, width)
+    low, high = np.searchsorted(edges[:-1], [first, last])
+    edges = edges[low : high + 1]
+    chunks = chunk_keys(first_day, next_day, settings.chunk)
+    chunk_of = chunk_index(edges[:-1], clock.chunk_boundaries(chunks, settings.chunk))
+    used, chunk_of = np.unique(chunk_of, return_inverse=True)
+    return _Bins(width, edges, [chunks[i] for i in used], chunk_of)
+
+
+@lru_cache(maxsize=4)
+def _clock(timezone: str) -> LocalClock:
+    return LocalClock(timezone)
+
+
+def _instant(when: When, clock: LocalClock) -> int:
+    """UTC seconds, rounded up: bins begin on whole seconds, so that none changes sides."""
+    if isinstance(when, str):
+        when = _parsed(when)
+    if not isinstance(when, dt.datetime):
+        return clock.day_start(when)
+    if when.tzinfo is not None:
+        micros = (when - _EPOCH.replace(tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+    else:
+        local = (when - _EPOCH) // dt.timedelta(microseconds=1)
+        micros = int(clock.to_utc(np.array([local]), fold=when.fold)[0])
+    return -(-micros // MICRO)
+
+
+def _parsed(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        pass
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(
+            f"{text!r} is not a time.", "Write 2025-01-06, 2025-01-06T09:00 or with an offset."
+        ) from None
+
+
+def _local_date(utc: int, clock: LocalClock) -> dt.date:
+    local = int(clock.to_local(np.array([utc * MICRO]))[0]) // MICRO
+    return (_EPOCH + dt.timedelta(seconds=local)).date()
+
+
+# --- their counts ------------------------------------------------------------------------------
+def _published(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[Counts, list[str]]:
+    """Counts of a published width, from the counts in the lake."""
+    keys = [occupancy_key(space, chunk) for chunk in bins.chunks]
+    tables = lake.read_tables(keys)
+    missing = [c for c, table in zip(bins.chunks, tables, strict=True) if table is None]
+    if len(missing) == len(tables) and tables:
+        # Either nothing of the space is computed, or there is no such space.
+        load_tree(settings).position(space)
+    counts = np.zeros(len(bins), np.int32)
+    for key, table in zip(keys, tables, strict=True):
+        if table is not None:
+            _put(counts, bins, table, key)
+    return counts, missing
+
+
+def _put(counts: Counts, bins: _Bins, table: pa.Table, key: str) -> None:
+    """Enter one file's counts at their bins."""
+    rows = table.filter(pc.field("interval_seconds") == bins.width)
+    begins = rows["interval_begin_time"].to_numpy().astype("datetime64[s]").astype(np.int64)
+    inside = (begins >= bins.edges[0]) & (begins < bins.edges[-1])
+    begins = begins[inside]
+    at = np.searchsorted(bins.begins, begins, side="right") - 1
+    if (bins.begins[at] != begins).any():
+        raise LakeError(
+            f"{key} has bins that do not begin where those of this deployment do.",
+            "It was written with another TIPPERS_TIMEZONE: set it back, or delete the file.",
+        )
+    counts[at] = rows["number_connections"].to_numpy()[inside]
+
+
+def _counted(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[Counts, list[str]]:
+    """Counts of any width, from the presence of the space and all below it."""
+    tree = load_tree(settings)
+    spaces = tree.subtree(space)
+    counts = np.zeros(len(bins), np.int32)
+    missing = []
+    for index, chunk in enumerate(bins.chunks):
+        tables = lake.read_tables([presence_key(s, chunk) for s in spaces])
+        absent = [s for s, table in zip(spaces, tables, strict=True) if table is None]
+        if absent and _needed(settings, tree, absent, chunk):
+            missing.append(chunk)
+            continue
+        here = bins.of_chunk(index)
+        edges = bins.edges[here.start : here.stop + 1]
+        counts[here] = _count([table for table in tables if table is not None], edges)
+    return counts, missing
+
+
+def _count(tables: list[pa.Table], edges: Int64) -> Counts:
+    """Distinct devices per bin over the presence of several spaces."""
+    if not tables:
+        return np.zeros(len(edges) - 1, np.int32)
+    presence = pa.concat_tables(tables)
+    device, start, end = (presence[name].to_numpy() for name in ("device", "start", "end"))
+    merged = sweep.merge(np.zeros(len(device), np.int8), device, start, end)
+    return sweep.count(merged, 1, edges)[0]
+
+
+def _needed(settings: Settings, tree: SpaceTree, absent: list[str], chunk: str) -> bool:
+    """Whether the presence of some of these spaces should be there.
+
+    That of a leaf always; that of a space with children only if sessions name the space itself.
+    """
+    if any(tree.is_leaf[tree.position(space)] for space in absent):
+        return True
+    import sqlalchemy as sa
+
+    from tippers_dagster.occupancy.tables import session_space
+    from tippers_dagster.warehouse.engine import warehouse_engine
+
+    own = sa.select(sa.literal(1)).where(
+        session_space.c.chunk == chunk, session_space.c.space.in_(absent), session_space.c.rows > 0
+    )
+    with warehouse_engine(settings).connect() as connection:
+        return connection.scalar(own.limit(1)) is not None
+
+
+# --- the answer --------------------------------------------------------------------------------
+def _result(
+    bins: _Bins, counts: Counts, missing: list[str], dense: bool, timezone: str
+) -> pa.Table:
+    absent = np.isin(bins.chunk_of, [bins.chunks.index(chunk) for chunk in missing])
+    kept = slice(None) if dense else (counts > 0) & ~absent
+    metadata = {MISSING_METADATA: json.dumps(missing)}
+    schema = pa.schema(
+        [
+            pa.field("interval_begin_time", pa.timestamp("s", timezone), nullable=False),
+            pa.field("number_connections", pa.int32()),
+        ],
+        metadata=metadata,
+    )
+    return pa.table(
+        [
+            pa.array(bins.begins[kept]).cast(schema.field(0).type),
+            pa.array(counts[kept], mask=absent[kept]),
+        ],
+        schema=schema,
+    )
+
+
+def _missing_partitions(space: str, missing: list[str], bins: _Bins) -> MissingPartitions:
+    named = ", ".join(missing[:_NAMED_AT_MOST])
+    more = len(missing) - _NAMED_AT_MOST
+    return MissingPartitions(
+        f"Occupancy of space {space!r} is not computed for {len(missing)} of "
+        f"{len(bins.chunks)} chunks: {named}" + (f" and {more} more." if more > 0 else "."),
+        missing,
+        f"`tippers track --space {space} --start DATE --end DATE` has it computed; "
+        "`tippers occupancy status` tells how far it is.",
+    )

@@ -1,0 +1,214 @@
+"""What runs record in the warehouse: figures per partition, attempts, durations."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from tippers_dagster.occupancy.counting import Figures
+from tippers_dagster.occupancy.sessions import ChunkSessions
+from tippers_dagster.occupancy.state import SESSIONS, Level
+from tippers_dagster.occupancy.tables import (
+    attempt,
+    partition_figures,
+    run_duration,
+    session_reject,
+    session_space,
+    source_chunk,
+)
+from tippers_dagster.source.read import Observed
+from tippers_dagster.warehouse.engine import copy_rows, upsert
+
+
+def record_sessions(
+    engine: sa.Engine, done: list[ChunkSessions], inputs: dict[str, int], run_id: str
+) -> None:
+    """Record one pass: figures, contents by space and rejects of its chunks, in one transaction."""
+    chunks = [d.chunk for d in done]
+    now = dt.datetime.now(dt.UTC)
+    figures = _figure_table(
+        SESSIONS,
+        [""] * len(done),
+        chunks,
+        np.array([inputs[d.chunk] for d in done], np.uint64),
+        np.array([d.fingerprint for d in done], np.uint64),
+        run_id,
+        now,
+        rows=[d.rows for d in done],
+        devices=[d.devices for d in done],
+        rejected=[d.rejected for d in done],
+    )
+    contents = pa.concat_tables(
+        d.by_space.append_column("chunk", pa.array([d.chunk] * d.by_space.num_rows, pa.string()))
+        for d in done
+    )
+    at = contents.schema.get_field_index("fingerprint")
+    contents = contents.set_column(at, "fingerprint", _signed(contents["fingerprint"].to_numpy()))
+    with engine.begin() as connection:
+        for table in (session_space, session_reject):
+            connection.execute(sa.delete(table).where(table.c.chunk.in_(chunks)))
+        copy_rows(connection, str(session_space), contents)
+        for d in done:
+            if d.rejects is not None:
+                with pa.memory_map(str(d.rejects)) as file:
+                    reader = pa.ipc.open_file(file)
+                    batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+                    rows = pa.RecordBatchReader.from_batches(reader.schema, batches)
+                    copy_rows(connection, str(session_reject), rows)
+        record_observed(connection, {d.chunk: d.observed for d in done})
+        _commit(connection, figures)
+
+
+def record_figures(
+    engine: sa.Engine,
+    asset: str,
+    chunks: list[str],
+    figures: list[Figures],
+    inputs: list[np.ndarray],
+    run_id: str,
+) -> None:
+    """Record several chunks' figures (one ``Figures`` and one uint64 array of inputs a chunk)."""
+    whole = _figure_table(
+        asset,
+        [space for f in figures for space in f.spaces],
+        [chunk for chunk, f in zip(chunks, figures, strict=True) for _ in f.spaces],
+        np.concatenate(inputs),
+        np.concatenate([f.output for f in figures]),
+        run_id,
+        dt.datetime.now(dt.UTC),
+        rows=np.concatenate([f.rows for f in figures]),
+        devices=np.concatenate([f.devices for f in figures]),
+        peak=np.concatenate([f.peak for f in figures]),
+        peak_time=np.concatenate([f.peak_time for f in figures]),
+    )
+    with engine.begin() as connection:
+        _commit(connection, whole)
+
+
+def record_observed(connection: sa.Connection, observed: dict[str, Observed]) -> None:
+    """Record what the source says of chunks now."""
+    if observed:
+        upsert(
+            connection,
+            source_chunk,
+            pa.table(
+                {
+                    "chunk": pa.array(list(observed), pa.string()),
+                    "fingerprint": _signed(
+                        np.array([o.fingerprint for o in observed.values()], np.uint64)
+                    ),
+                    "rows": [o.rows for o in observed.values()],
+                    "observed_at": [dt.datetime.now(dt.UTC)] * len(observed),
+                }
+            ),
+        )
+
+
+def record_attempts(engine: sa.Engine, level: Level, mask: np.ndarray) -> None:
+    """Count one more try of the level's partitions in the mask, for the state now wanted."""
+    rows, columns = np.nonzero(mask)
+    table = pa.table(
+        {
+            "asset": [level.asset] * rows.size,
+            "space": pa.array(level.spaces, pa.string()).take(pa.array(rows)),
+            "chunk": pa.array(level.chunks, pa.string()).take(pa.array(columns)),
+            "wanted": _signed(level.wanted[mask]),
+            "tries": level.tries[mask] + 1,
+            "requested_at": [dt.datetime.now(dt.UTC)] * rows.size,
+        }
+    )
+    with engine.begin() as connection:
+        upsert(connection, attempt, table)
+
+
+def forget_attempts(engine: sa.Engine, asset: str | None = None) -> int:
+    """Forget the tries of all partitions that are still stale, so that automation tries anew."""
+    query = sa.delete(attempt)
+    if asset is not None:
+        query = query.where(attempt.c.asset == asset)
+    with engine.begin() as connection:
+        return connection.execute(query).rowcount
+
+
+def record_duration(
+    engine: sa.Engine, run_id: str, asset: str, partitions: int, seconds: float
+) -> None:
+    """Add a run to the history that deadlines come from."""
+    row = insert(run_duration).values(
+        run_id=run_id, asset=asset, partitions=partitions, seconds=seconds
+    )
+    with engine.begin() as connection:
+        connection.execute(
+            row.on_conflict_do_update(
+                index_elements=["run_id", "asset"],
+                set_={"partitions": partitions, "seconds": seconds, "finished_at": sa.func.now()},
+            )
+        )
+
+
+def expected_seconds(engine: sa.Engine, asset: str, partitions: int) -> float | None:
+    """How long a run of so many partitions takes by the slowest of the last 50; None at first."""
+    recent = (
+        sa.select(run_duration.c.seconds, run_duration.c.partitions)
+        .where(run_duration.c.asset == asset)
+        .order_by(run_duration.c.finished_at.desc())
+        .limit(50)
+        .subquery()
+    )
+    # What does not grow with the partitions (start, connections) is in every run: the time of
+    # a smaller run is taken whole, that of a larger one never scaled down.
+    scale = sa.func.greatest(1.0, float(partitions) / recent.c.partitions)
+    with engine.connect() as connection:
+        return connection.scalar(sa.select(sa.func.max(recent.c.seconds * scale)))
+
+
+def _commit(connection: sa.Connection, figures: pa.Table) -> None:
+    """Record figures; their attempts have succeeded."""
+    upsert(connection, partition_figures, figures)
+    connection.execute(
+        sa.delete(attempt).where(
+            sa.tuple_(attempt.c.asset, attempt.c.space, attempt.c.chunk).in_(
+                sa.select(
+                    partition_figures.c.asset, partition_figures.c.space, partition_figures.c.chunk
+                ).where(partition_figures.c.input_fingerprint == attempt.c.wanted)
+            )
+        )
+    )
+
+
+def _figure_table(
+    asset: str,
+    spaces: list[str],
+    chunks: list[str],
+    inputs: np.ndarray,
+    outputs: np.ndarray,
+    run_id: str,
+    now: dt.datetime,
+    **figures: object,
+) -> pa.Table:
+    n = len(spaces)
+    columns: dict[str, object] = {"rejected": np.zeros(n, np.int64), **figures}
+    if "peak_time" in columns:
+        times = pa.array(columns["peak_time"]).cast(pa.timestamp("s", tz="UTC"))
+        never = pa.array(np.asarray(columns["peak"]) == 0)
+        columns["peak_time"] = pa.compute.if_else(never, None, times)
+    return pa.table(
+        {
+            "asset": [asset] * n,
+            "space": pa.array(spaces, pa.string()),
+            "chunk": pa.array(chunks, pa.string()),
+            "input_fingerprint": _signed(inputs),
+            "output_fingerprint": _signed(outputs),
+            **columns,
+            "run_id": [run_id] * n,
+            "computed_at": [now] * n,
+        }
+    )
+
+
+def _signed(values: np.ndarray) -> pa.Array:
+    return pa.array(np.ascontiguousarray(values, np.uint64).view(np.int64))

@@ -1,0 +1,272 @@
+"""What is fresh, stale, waiting or failed: one level per partition, derived from tables alone.
+
+A partition is stale while the fingerprint of its inputs differs from the one recorded when it
+was computed. That is a level, not an event: no failed run and no unlucky tick can lose it.
+
+* sessions: the source's fingerprint of the chunk, and what the settings make of it;
+* source_occupancy: the content of the space's sessions in the chunk, so that a late session
+  makes one space stale and not the campus;
+* derived_occupancy: the presence of every space of the subtree.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tippers_dagster.fingerprint import mix, of_text, of_texts
+from tippers_dagster.occupancy.sessions import settings_fingerprint
+from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS
+from tippers_dagster.spaces.tracking import Grid
+from tippers_dagster.warehouse.engine import read_arrow
+
+SESSIONS = "sessions"
+SOURCE = "source_occupancy"
+DERIVED = "derived_occupancy"
+ASSETS = (SESSIONS, SOURCE, DERIVED)
+
+VERSION = 1
+"""Raise it when the same sessions would give other presence or counts: all becomes stale."""
+
+
+@dataclass(eq=False)
+class Level:
+    """One asset's partitions as arrays [spaces, chunks]; sessions have one row.
+
+    Attributes
+    ----------
+    asset, spaces, chunks
+        Names of the asset, of the rows and of the columns.
+    wanted
+        uint64 fingerprint of the inputs as they are now.
+    knowable
+        bool: the inputs exist, so ``wanted`` means something.
+    ready
+        bool: the inputs are themselves fresh.
+    recorded, computed
+        uint64 fingerprint recorded with the last computation, and whether there was one.
+    tries, requested_at
+        How often automation asked for the wanted state, and when last (Unix seconds).
+    """
+
+    asset: str
+    spaces: list[str]
+    chunks: list[str]
+    wanted: np.ndarray
+    knowable: np.ndarray
+    ready: np.ndarray
+    recorded: np.ndarray
+    computed: np.ndarray
+    output: np.ndarray
+    tries: np.ndarray
+    requested_at: np.ndarray
+
+    @cached_property
+    def fresh(self) -> np.ndarray:
+        """bool: computed from the inputs as they are now."""
+        return self.computed & ((self.recorded == self.wanted) | ~self.knowable)
+
+    @property
+    def stale(self) -> np.ndarray:
+        """bool: never computed, or from other inputs."""
+        return ~self.fresh
+
+    def given_up(self, settings: Settings) -> np.ndarray:
+        """bool: stale after all tries that the settings allow."""
+        return self.stale & (self.tries >= settings.max_tries) & ~self.waiting(settings)
+
+    def waiting(self, settings: Settings) -> np.ndarray:
+        """bool: asked for so lately that the next try is not due."""
+        delay = settings.retry_delay_seconds * 2.0 ** np.maximum(self.tries - 1, 0)
+        now = dt.datetime.now(dt.UTC).timestamp()
+        return (self.tries > 0) & (now < self.requested_at + delay)
+
+    def cells(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Row and column positions where the mask holds."""
+        rows, columns = np.nonzero(mask)
+        return rows, columns
+
+
+@dataclass(eq=False)
+class State:
+    """The three levels of a grid at one moment."""
+
+    grid: Grid
+    sessions: Level
+    source: Level
+    derived: Level
+
+    def level(self, asset: str) -> Level:
+        """The level of an asset."""
+        return {SESSIONS: self.sessions, SOURCE: self.source, DERIVED: self.derived}[asset]
+
+    @property
+    def levels(self) -> tuple[Level, Level, Level]:
+        """All, upstream first."""
+        return self.sessions, self.source, self.derived
+
+
+def source_spaces(settings: Settings, grid: Grid) -> list[str]:
+    """The tracked spaces that have sessions of their own, or could: leaves, and the parents that
+    sessions were found at."""
+    table = read_arrow(settings, "SELECT DISTINCT space FROM tippers.session_space WHERE known")
+    found = set(table["space"].to_pylist())
+    return [*grid.leaves, *(space for space in grid.parents if space in found)]
+
+
+def load_state(settings: Settings, grid: Grid, sources: list[str] | None = None) -> State:
+    """Read the tables and work out every level; some milliseconds per ten thousand partitions."""
+    sources = source_spaces(settings, grid) if sources is None else sources
+    reader = _Reader(settings, grid, sources)
+    sessions = reader.sessions()
+    source = reader.source(sessions)
+    derived = reader.derived(source)
+    return State(grid, sessions, source, derived)
+
+
+def session_input(observed: int, settings_print: int) -> int:
+    """The fingerprint of what a chunk's sessions are computed from."""
+    return int(mix(np.array([observed], np.uint64), settings_print)[0])
+
+
+class _Reader:
+    def __init__(self, settings: Settings, grid: Grid, sources: list[str]) -> None:
+        self.settings, self.grid, self.sources = settings, grid, sources
+        self.counted = of_text(VERSION, settings.timezone, PUBLISHED_WIDTHS)
+        self.figures = read_arrow(
+            settings,
+            "SELECT asset, space, chunk, input_fingerprint, output_fingerprint "
+            "FROM tippers.partition_figures",
+        )
+        self.attempts = read_arrow(
+            settings,
+            "SELECT asset, space, chunk, wanted, tries, "
+            "extract(epoch FROM requested_at)::float8 AS requested_at FROM tippers.attempt",
+        )
+        self.contents = read_arrow(
+            settings, "SELECT chunk, space, fingerprint, known FROM tippers.session_space"
+        )
+
+    def sessions(self) -> Level:
+        chunks = self.grid.chunks
+        observed = read_arrow(self.settings, "SELECT chunk, fingerprint FROM tippers.source_chunk")
+        at = _positions(observed["chunk"], chunks)
+        wanted = np.zeros((1, len(chunks)), np.uint64)
+        knowable = np.zeros_like(wanted, dtype=bool)
+        base = settings_fingerprint(self.settings)
+        wanted[0, at[at >= 0]] = mix(_unsigned(observed["fingerprint"])[at >= 0], base)
+        knowable[0, at[at >= 0]] = True
+        wanted += self._moved_spaces()
+        ready = np.ones_like(knowable)
+        return self._level(SESSIONS, [""], wanted, knowable, ready)
+
+    def source(self, sessions: Level) -> Level:
+        chunks = self.grid.chunks
+        wanted = np.zeros((len(self.sources), len(chunks)), np.uint64)
+        row, column = self._place(self.contents, self.sources)
+        inside = (row >= 0) & (column >= 0) & self.contents["known"].to_numpy()
+        wanted[row[inside], column[inside]] = _unsigned(self.contents["fingerprint"])[inside]
+        shape = wanted.shape
+        return self._level(
+            SOURCE,
+            self.sources,
+            mix(wanted, self.counted),
+            np.broadcast_to(sessions.computed, shape),
+            np.broadcast_to(sessions.fresh, shape),
+        )
+
+    def derived(self, source: Level) -> Level:
+        tree, parents = self.grid.tree, self.grid.parents
+        at = np.array([tree.index[s] for s in source.spaces], np.int64)
+        shape = (len(tree), len(source.chunks))
+        prints, missing, unready = np.zeros(shape, np.uint64), np.zeros(shape, np.uint64), None
+        prints[at] = mix(of_texts(source.spaces)[:, None], source.output)
+        missing[at] = ~source.computed
+        unready = np.zeros(shape, np.uint64)
+        unready[at] = ~(source.fresh & source.ready)
+        up = np.array([tree.index[p] for p in parents], np.int64)
+        return self._level(
+            DERIVED,
+            parents,
+            mix(tree.subtree_sums(prints)[up], self.counted),
+            tree.subtree_sums(missing)[up] == 0,
+            tree.subtree_sums(unready)[up] == 0,
+        )
+
+    def _moved_spaces(self) -> np.ndarray:
+        """A fingerprint per chunk of the spaces that came to the tree, or went from it, since the
+        chunk's sessions were cleaned; 0 when there are none."""
+        known_now = np.asarray(
+            pc.is_in(self.contents["space"], value_set=pa.array(self.grid.tree.ids, pa.string()))
+        )
+        moved = self.contents.filter(pa.array(known_now != self.contents["known"].to_numpy()))
+        total = np.zeros((1, len(self.grid.chunks)), np.uint64)
+        at = _positions(moved["chunk"], self.grid.chunks)
+        np.add.at(total[0], at[at >= 0], of_texts(moved["space"].to_pylist())[at >= 0])
+        return total
+
+    def _level(
+        self,
+        asset: str,
+        spaces: list[str],
+        wanted: np.ndarray,
+        knowable: np.ndarray,
+        ready: np.ndarray,
+    ) -> Level:
+        shape = (len(spaces), len(self.grid.chunks))
+        recorded, output = np.zeros(shape, np.uint64), np.zeros(shape, np.uint64)
+        computed = np.zeros(shape, bool)
+        mine = self.figures.filter(pc.equal(self.figures["asset"], asset))
+        at = self._cells(mine, spaces)
+        recorded[at.cells] = _unsigned(mine["input_fingerprint"])[at.kept]
+        output[at.cells] = _unsigned(mine["output_fingerprint"])[at.kept]
+        computed[at.cells] = True
+        tries, requested_at = np.zeros(shape, np.int64), np.zeros(shape)
+        mine = self.attempts.filter(pc.equal(self.attempts["asset"], asset))
+        at = self._cells(mine, spaces)
+        same = _unsigned(mine["wanted"])[at.kept] == wanted[at.cells]
+        tries[at.cells] = np.where(same, mine["tries"].to_numpy()[at.kept], 0)
+        requested_at[at.cells] = mine["requested_at"].to_numpy()[at.kept]
+        return Level(
+            asset,
+            spaces,
+            self.grid.chunks,
+            wanted.reshape(shape),
+            knowable.reshape(shape),
+            ready.reshape(shape),
+            recorded,
+            computed,
+            output,
+            tries,
+            requested_at,
+        )
+
+    def _place(self, table: pa.Table, spaces: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        return _positions(table["space"], spaces), _positions(table["chunk"], self.grid.chunks)
+
+    def _cells(self, table: pa.Table, spaces: list[str]) -> _Cells:
+        row, column = self._place(table, spaces)
+        kept = np.flatnonzero((row >= 0) & (column >= 0))
+        return _Cells(kept, (row[kept], column[kept]))
+
+
+@dataclass(frozen=True)
+class _Cells:
+    kept: np.ndarray
+    cells: tuple[np.ndarray, np.ndarray]
+
+
+def _positions(values: pa.ChunkedArray, among: list[str]) -> np.ndarray:
+    found = pc.index_in(values, value_set=pa.array(among, pa.string()))
+    return pc.fill_null(found, -1).to_numpy()
+
+
+def _unsigned(values: pa.ChunkedArray) -> np.ndarray:
+    """PostgreSQL's bigint as the unsigned fingerprint that it keeps."""
+    return values.to_numpy().astype(np.int64).view(np.uint64)

@@ -1,0 +1,82 @@
+"""Warehouse tables of the domain: what was observed, computed, asked for, and how long it took.
+
+Fingerprints are 64-bit, kept as PostgreSQL's signed bigint.
+"""
+
+import sqlalchemy as sa
+
+from tippers_dagster.warehouse.metadata import metadata
+
+source_chunk = sa.Table(
+    "source_chunk",
+    metadata,
+    sa.Column("chunk", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("observed_at", sa.DateTime(timezone=True), nullable=False),
+    comment="one row per time chunk: the last fingerprint seen in the source database",
+)
+
+session_space = sa.Table(
+    "session_space",
+    metadata,
+    sa.Column("chunk", sa.Text, primary_key=True),
+    sa.Column("space", sa.Text, primary_key=True),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("fingerprint", sa.BigInteger, nullable=False),
+    sa.Column("known", sa.Boolean, nullable=False, comment="false: rejected, no such space"),
+    comment="one row per time chunk and space that its sessions name: their content",
+)
+
+session_reject = sa.Table(
+    "session_reject",
+    metadata,
+    sa.Column("chunk", sa.Text, nullable=False, index=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("mac_address", sa.Text),
+    sa.Column("space_id", sa.Text),
+    sa.Column("start_time", sa.DateTime),
+    sa.Column("end_time", sa.DateTime),
+    comment="one row per source row of a chunk that could not be used",
+)
+
+partition_figures = sa.Table(
+    "partition_figures",
+    metadata,
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("space", sa.Text, primary_key=True, comment="empty for sessions"),
+    sa.Column("chunk", sa.Text, primary_key=True),
+    sa.Column("input_fingerprint", sa.BigInteger, nullable=False),
+    sa.Column("output_fingerprint", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("rejected", sa.BigInteger, nullable=False, comment="sessions only"),
+    sa.Column("devices", sa.BigInteger, nullable=False),
+    sa.Column("peak", sa.Integer, comment="most devices in one 15-minute bin"),
+    sa.Column("peak_time", sa.DateTime(timezone=True)),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("computed_at", sa.DateTime(timezone=True), nullable=False),
+    comment="one row per computed partition; the record of what is fresh",
+)
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("space", sa.Text, primary_key=True),
+    sa.Column("chunk", sa.Text, primary_key=True),
+    sa.Column("wanted", sa.BigInteger, nullable=False, comment="the fingerprint asked for"),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("requested_at", sa.DateTime(timezone=True), nullable=False),
+    comment="one row per partition that automation asked for and that is not fresh yet",
+)
+
+run_duration = sa.Table(
+    "run_duration",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("partitions", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.DateTime(timezone=True), server_default=sa.func.now()),
+    comment="one row per run that computed something: the history that deadlines come from",
+)

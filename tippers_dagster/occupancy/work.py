@@ -1,0 +1,223 @@
+"""What a run computes: which of its partitions, in which order, recorded when.
+
+Chunks are independent, so a bad one does not undo the others: all that succeed are recorded,
+then the run fails with the reasons.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tippers_dagster.errors import TippersError
+from tippers_dagster.lake import open_lake
+from tippers_dagster.occupancy.counting import Counter, Figures
+from tippers_dagster.occupancy.records import record_figures, record_sessions
+from tippers_dagster.occupancy.sessions import ChunkSessions, extract, settings_fingerprint
+from tippers_dagster.occupancy.state import (
+    SESSIONS,
+    SOURCE,
+    Level,
+    State,
+    load_state,
+    session_input,
+)
+from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.clock import LocalClock
+from tippers_dagster.spaces.tracking import wanted_grid
+from tippers_dagster.spaces.tree import load_tree
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+RECORD_SECONDS = 10.0
+"""Finished chunks are recorded this often, so that a killed run loses little."""
+
+NAMED_AT_MOST = 5
+
+PROGRESS: ContextVar[Callable[[int], None]] = ContextVar("progress", default=lambda _: None)
+"""Called with the number of partitions that were just finished; the command line sets it."""
+
+
+@dataclass
+class Outcome:
+    """What a run did.
+
+    ``figures`` are by chunk; ``computed`` and ``passed_over`` count partitions; ``failed`` has
+    an exception per failed chunk.
+    """
+
+    asset: str
+    chunks: list[str]
+    passed_over: int = 0
+    sessions: list[ChunkSessions] = field(default_factory=list)
+    figures: dict[str, Figures] = field(default_factory=dict)
+    failed: dict[str, BaseException] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def computed(self) -> int:
+        """Partitions computed."""
+        return len(self.sessions) + sum(len(f.spaces) for f in self.figures.values())
+
+
+def compute(
+    settings: Settings,
+    asset: str,
+    partitions: list[tuple[str, str]],
+    run_id: str,
+    *,
+    stale_only: bool,
+) -> Outcome:
+    """Compute partitions (space, chunk) of an asset and record them.
+
+    Parameters
+    ----------
+    stale_only
+        Pass over what is fresh, instead of computing it again.
+
+    Raises
+    ------
+    TippersError
+        When a partition is not tracked, or what it is computed from is not there.
+    """
+    began = time.monotonic()
+    state = load_state(settings, wanted_grid(settings, load_tree(settings)))
+    level = state.level(asset)
+    mask = _mask(level, partitions)
+    chosen = mask & level.stale if stale_only else mask
+    outcome = Outcome(asset, sorted({chunk for _, chunk in partitions}))
+    outcome.passed_over = len(partitions) - int(chosen.sum())
+    PROGRESS.get()(outcome.passed_over)
+    if asset == SESSIONS:
+        _compute_sessions(settings, state, chosen, run_id, outcome)
+    else:
+        _require_inputs(level, chosen)
+        _compute_spaces(settings, state, level, chosen, run_id, outcome)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _compute_sessions(
+    settings: Settings, state: State, chosen: np.ndarray, run_id: str, outcome: Outcome
+) -> None:
+    level, lake = state.sessions, open_lake(settings)
+    chunks = [level.chunks[i] for i in np.flatnonzero(chosen[0])]
+    base = settings_fingerprint(settings)
+    for done in extract(settings, lake, state.grid.tree, chunks, PROGRESS.get()):
+        lake.sync()
+        inputs = {d.chunk: session_input(d.observed.fingerprint, base) for d in done}
+        record_sessions(warehouse_engine(settings), done, inputs, run_id)
+        outcome.sessions += done
+
+
+def _compute_spaces(
+    settings: Settings,
+    state: State,
+    level: Level,
+    chosen: np.ndarray,
+    run_id: str,
+    outcome: Outcome,
+) -> None:
+    lake = open_lake(settings)
+    counter = Counter(settings, lake, state.grid.tree, LocalClock(settings.timezone))
+    advance = PROGRESS.get()
+
+    def one_chunk(column: int) -> Figures:
+        spaces = [level.spaces[i] for i in np.flatnonzero(chosen[:, column])]
+        chunk = level.chunks[column]
+        if level.asset == SOURCE:
+            return counter.count_sources(chunk, spaces)
+        return counter.count_derived(chunk, spaces, state.source.spaces)
+
+    def record(finished: dict[int, Figures]) -> None:
+        if finished:
+            lake.sync()
+            record_figures(
+                warehouse_engine(settings),
+                level.asset,
+                [level.chunks[column] for column in finished],
+                list(finished.values()),
+                [_inputs(level, column, f.spaces) for column, f in finished.items()],
+                run_id,
+            )
+
+    columns = np.flatnonzero(chosen.any(axis=0)).tolist()
+    with ThreadPoolExecutor(settings.threads) as pool:
+        futures = {pool.submit(one_chunk, column): column for column in columns}
+        for batch in _batches(futures):
+            finished = {}
+            for future in batch:
+                column = futures[future]
+                error = future.exception()
+                if error is None:
+                    finished[column] = future.result()
+                    advance(len(finished[column].spaces))
+                else:
+                    outcome.failed[level.chunks[column]] = error
+            record(finished)
+            outcome.figures |= {level.chunks[c]: f for c, f in finished.items()}
+
+
+def _batches(futures: dict[Future, int]) -> Iterator[list[Future]]:
+    """Futures as they finish, gathered for some seconds."""
+    batch: list[Future] = []
+    since = time.monotonic()
+    for future in as_completed(futures):
+        batch.append(future)
+        if time.monotonic() - since > RECORD_SECONDS:
+            yield batch
+            batch, since = [], time.monotonic()
+    if batch:
+        yield batch
+
+
+def _inputs(level: Level, column: int, spaces: list[str]) -> np.ndarray:
+    at = {space: i for i, space in enumerate(level.spaces)}
+    return level.wanted[[at[space] for space in spaces], column]
+
+
+def _mask(level: Level, partitions: list[tuple[str, str]]) -> np.ndarray:
+    row = {space: i for i, space in enumerate(level.spaces)}
+    column = {chunk: i for i, chunk in enumerate(level.chunks)}
+    unknown = [(s, c) for s, c in partitions if s not in row or c not in column]
+    if unknown:
+        raise TippersError(
+            f"Not tracked (any more): {_names(unknown)}.",
+            "Track the space and the dates with `tippers track`.",
+        )
+    mask = np.zeros((len(row), len(column)), bool)
+    mask[[row[s] for s, _ in partitions], [column[c] for _, c in partitions]] = True
+    return mask
+
+
+def _require_inputs(level: Level, chosen: np.ndarray) -> None:
+    lacking = chosen & ~level.knowable
+    if lacking.any():
+        rows, columns = np.nonzero(lacking)
+        cells = [(level.spaces[i], level.chunks[j]) for i, j in zip(rows, columns, strict=True)]
+        upstream = SESSIONS if level.asset == SOURCE else SOURCE
+        raise TippersError(
+            f"{upstream} has not been computed for what these need: {_names(cells)}.",
+            f"Materialize {upstream} of these chunks first.",
+        )
+
+
+def _names(cells: list[tuple[str, str]]) -> str:
+    named = ", ".join(f"{space} in {chunk}" if space else chunk for space, chunk in cells[:NAMED_AT_MOST])
+    more = len(cells) - NAMED_AT_MOST
+    return named + (f" and {more} more" if more > 0 else "")
+
+
+@contextmanager
+def progress(advance: Callable[[int], None]) -> Iterator[None]:
+    """Report finished partitions to ``advance`` meanwhile."""
+    token = PROGRESS.set(advance)
+    try:
+        yield
+    finally:
+        PROGRESS.reset(token)

@@ -1,0 +1,278 @@
+"""Time zone and calendar: local times to UTC, days, time chunks and bins.
+
+Pure functions. Instants are int64 seconds since 1970-01-01 UTC unless a name ends in ``_us``
+(microseconds); a *local* time is the wall clock's, counted the same way from 1970-01-01 00:00.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tippers_dagster.errors import BadInput
+from tippers_dagster.settings import ChunkSize
+
+Int64 = NDArray[np.int64]
+
+PUBLISHED_WIDTHS = (900, 1800, 3600, 7200, 14400, 28800, 86400)
+
+DAY = 86_400
+HOUR = 3_600
+MICRO = 1_000_000
+_EPOCH = dt.date(1970, 1, 1)
+# Zones are tabulated from here to there; beyond, the nearest offset goes on.
+_TABLE_YEARS = (1900, 2100)
+
+
+class LocalClock:
+    """The wall clock of one time zone, for arrays.
+
+    Parameters
+    ----------
+    timezone
+        IANA name, e.g. ``America/Los_Angeles``.
+    """
+
+    def __init__(self, timezone: str) -> None:
+        self.timezone = timezone
+        # offsets[i] holds from instants[i - 1] to instants[i].
+        self._instants, self._offsets = _transitions(timezone)
+        before, after = self._offsets[:-1], self._offsets[1:]
+        # The local time from which the later offset is meant (PEP 495), for fold 0 and 1.
+        self._local_changes = (
+            self._instants + np.maximum(before, after),
+            self._instants + np.minimum(before, after),
+        )
+
+    def __repr__(self) -> str:
+        return f"LocalClock({self.timezone!r})"
+
+    # --- instants ---------------------------------------------------------------------------
+    def to_utc(self, local_us: Int64, fold: int = 0) -> Int64:
+        """UTC microseconds of local microseconds, as zoneinfo (PEP 495) understands them.
+
+        A time that happens twice is its first occurrence with ``fold=0`` and its second with
+        ``fold=1``. A time that the clock jumps over is read with the offset before the jump
+        (``fold=0``) or after it (``fold=1``).
+        """
+        local_us = np.asarray(local_us, np.int64)
+        return local_us - self._local_offset(local_us // MICRO, fold) * MICRO
+
+    def to_local(self, utc_us: Int64) -> Int64:
+        """Local microseconds of UTC microseconds."""
+        utc_us = np.asarray(utc_us, np.int64)
+        return utc_us + self.utc_offset(utc_us // MICRO) * MICRO
+
+    def utc_offset(self, utc: Int64) -> Int64:
+        """Seconds by which the wall clock is ahead of UTC at each instant (seconds)."""
+        return _look_up(self._instants, self._offsets, np.asarray(utc, np.int64))
+
+    def session_bounds(self, start_local_us: Int64, end_local_us: Int64) -> tuple[Int64, Int64]:
+        """Whole UTC seconds of sessions given by local microseconds.
+
+        Both times are first occurrences, except that an end that happens twice and would fall
+        before its start is its second. The start is rounded down and the end up, and an end
+        is at least a second after its start, so that a session without length lies in the bin
+        that contains it: bins begin on whole seconds, so no count depends on the rounding.
+
+        Returns
+        -------
+        (start, end)
+            ``end > start`` for every session, except that a row that ends before it starts
+            comes back empty, ``end == start``: that is the mask of the rows to reject.
+        """
+        start = self.to_utc(start_local_us)
+        end = self.to_utc(end_local_us)
+        early = np.flatnonzero(end < start)
+        if early.size:
+            second = self.to_utc(np.asarray(end_local_us, np.int64)[early], fold=1)
+            end[early] = np.maximum(end[early], second)
+        backwards = end < start
+        start //= MICRO
+        end = np.maximum(-(-end // MICRO), start + 1)
+        end[backwards] = start[backwards]
+        return start, end
+
+    # --- days and chunks --------------------------------------------------------------------
+    def day_start(self, date: dt.date) -> int:
+        """The first instant (UTC seconds) of a local date.
+
+        Where midnight happens twice, its first occurrence; where the clock jumps over it, the
+        jump. A date that the zone skipped begins where the next one does.
+        """
+        return int(self.day_starts(np.array([_day_number(date)]))[0])
+
+    def day_starts(self, days: Int64) -> Int64:
+        """`day_start` of many dates, given as days since 1970-01-01."""
+        midnight = np.asarray(days, np.int64) * DAY
+        start = midnight - self._local_offset(midnight)
+        jumped = start + self.utc_offset(start) != midnight
+        if jumped.any():
+            last_change = np.searchsorted(self._instants, start[jumped], side="right") - 1
+            start[jumped] = self._instants[last_change]
+        return start
+
+    def chunk_seconds(self, key: str, size: ChunkSize) -> tuple[int, int]:
+        """The chunk's half-open range in UTC seconds.
+
+        Raises
+        ------
+        BadInput
+            When ``key`` is not the first date of a chunk.
+        """
+        first, last = chunk_bounds(key, size)
+        return self.day_start(first), self.day_start(last)
+
+    def chunk_boundaries(self, keys: list[str], size: ChunkSize) -> Int64:
+        """UTC seconds at which consecutive chunks begin, and the end of the last: n + 1."""
+        starts = [self.chunk_seconds(key, size)[0] for key in keys]
+        return np.array([*starts, self.chunk_seconds(keys[-1], size)[1]], np.int64)
+
+    # --- bins -------------------------------------------------------------------------------
+    def bin_edges(self, first: dt.date, last: dt.date, width: int) -> Int64:
+        """Edges (UTC seconds, strictly increasing, n + 1 for n bins) of the days [first, last).
+
+        Every day is cut from its first instant: in steps of real time up to an hour, by the
+        wall clock above. A width that does not divide the day leaves a shorter last bin.
+
+        Raises
+        ------
+        BadInput
+            When the width is not a multiple of 60 from 60 to 86400, or the range is empty.
+        """
+        check_width(width)
+        if last <= first:
+            raise BadInput(f"The range {first} to {last} is empty.", "The end is excluded.")
+        days = np.arange(_day_number(first), _day_number(last) + 1)
+        starts = self.day_starts(days)
+        begin, end = starts[:-1, None], starts[1:, None]
+        if width <= HOUR:
+            edges = begin + np.arange(0, int((end - begin).max()), width)
+            return np.append(edges[edges < end], starts[-1])
+        local = days[:-1, None] * DAY + np.arange(0, DAY, width)
+        edges = local - self._local_offset(local)
+        # A day begins at its first instant, whatever its midnight is.
+        edges[:, 0] = starts[:-1]
+        inside = (edges >= begin) & (edges < end)
+        # Edges that the clock jumps over may fall together.
+        return np.unique(np.append(edges[inside], starts[-1]))
+
+    def _local_offset(self, local: Int64, fold: int = 0) -> Int64:
+        return _look_up(self._local_changes[fold], self._offsets, local)
+
+
+# --- chunks: local calendar days, weeks and months ---------------------------------------------
+def chunk_key(date: dt.date, size: ChunkSize) -> str:
+    """The key of the chunk that holds a local date: the ISO date on which it begins."""
+    return _chunk_first(date, size).isoformat()
+
+
+def chunk_bounds(key: str, size: ChunkSize) -> tuple[dt.date, dt.date]:
+    """The chunk's first local date, and the first date after it.
+
+    Raises
+    ------
+    BadInput
+        When ``key`` is not the first date of a chunk.
+    """
+    try:
+        first = dt.date.fromisoformat(key)
+    except ValueError:
+        raise BadInput(
+            f"{key!r} is not the key of a time chunk.", "A key is a date, such as 2025-01-06."
+        ) from None
+    expected = chunk_key(first, size)
+    if key != expected:
+        raise BadInput(
+            f"No {size} begins on {key!r}.", f"The {size} that holds this date is {expected!r}."
+        )
+    return first, _next_chunk(first, size)
+
+
+def chunk_keys(start: dt.date, end: dt.date, size: ChunkSize) -> list[str]:
+    """Keys, in order, of all chunks that hold a date of [start, end)."""
+    keys = []
+    first = _chunk_first(start, size)
+    while start < end and first < end:
+        keys.append(first.isoformat())
+        first = _next_chunk(first, size)
+    return keys
+
+
+def chunk_index(utc: Int64, boundaries: Int64) -> NDArray[np.intp]:
+    """Index of the chunk that holds each instant.
+
+    ``boundaries`` are as `LocalClock.chunk_boundaries` gives them; instants before the first
+    are -1, those from the last boundary on are ``len(boundaries) - 1``.
+    """
+    return np.searchsorted(boundaries, utc, side="right") - 1
+
+
+def check_width(width: int) -> None:
+    """Raise `BadInput` unless ``width`` (seconds) is a width that bins can have."""
+    if not 60 <= width <= DAY or width % 60:
+        raise BadInput(
+            f"Bins cannot be {width} seconds wide.",
+            f"Take a multiple of 60 from 60 to {DAY}, such as 900.",
+        )
+
+
+def _chunk_first(date: dt.date, size: ChunkSize) -> dt.date:
+    if size == "day":
+        return date
+    if size == "week":
+        return date - dt.timedelta(days=date.weekday())
+    return date.replace(day=1)
+
+
+def _next_chunk(first: dt.date, size: ChunkSize) -> dt.date:
+    if size == "month":
+        return (first + dt.timedelta(days=31)).replace(day=1)
+    return first + dt.timedelta(days=1 if size == "day" else 7)
+
+
+def _day_number(date: dt.date) -> int:
+    return (date - _EPOCH).days
+
+
+# --- the zone's table --------------------------------------------------------------------------
+def _look_up(changes: Int64, offsets: Int64, times: Int64) -> Int64:
+    """``offsets`` in force at ``times``, where ``changes`` (sorted) are when they change."""
+    if not times.size:
+        return np.empty(0, np.int64)
+    # Data seldom spans more than a few changes: searching only those is much faster.
+    low, high = np.searchsorted(changes, [times.min(), times.max()], side="right")
+    if low == high:
+        return np.broadcast_to(offsets[low], times.shape)
+    return offsets[low + np.searchsorted(changes[low:high], times, side="right")]
+
+
+@lru_cache(maxsize=16)
+def _transitions(timezone: str) -> tuple[Int64, Int64]:
+    """Instants at which the zone's offset changes, and the offsets: one more.
+
+    zoneinfo does not publish its table, so the offset is probed once a day (no zone has ever
+    changed twice within one) and each change is found by bisection.
+    """
+    zone = ZoneInfo(timezone)
+
+    def offset(second: int) -> int:
+        delta = dt.datetime.fromtimestamp(second, zone).utcoffset()
+        assert delta is not None
+        return int(delta.total_seconds())
+
+    first, last = (_day_number(dt.date(year, 1, 1)) * DAY for year in _TABLE_YEARS)
+    instants, offsets = [], [offset(first)]
+    for day in range(first + DAY, last, DAY):
+        if (new := offset(day)) != offsets[-1]:
+            low, high = day - DAY, day
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (middle, high) if offset(middle) == offsets[-1] else (low, middle)
+            instants.append(high)
+            offsets.append(new)
+    return np.array(instants, np.int64), np.array(offsets, np.int64)
