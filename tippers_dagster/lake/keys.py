@@ -1,0 +1,73 @@
+"""Keys of the lake: fixed and readable, ``<kind>/space=S/chunk=K.parquet``.
+
+Any text may be a space's id: in a key it is percent-encoded, so that no id can leave its folder
+or be taken for another.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote
+
+from tippers_dagster.errors import LakeError
+
+_BAD_PARTS = frozenset({"", ".", ".."})
+
+
+def encode(name: str) -> str:
+    """An id as one part of a key. ``decode`` gives it back."""
+    if name and not name.strip("."):
+        return name.replace(".", "%2E")
+    return quote(name, safe="")
+
+
+def decode(part: str) -> str:
+    """The id that ``encode`` made ``part`` of."""
+    return unquote(part)
+
+
+def sessions_key(chunk: str) -> str:
+    """The cleaned sessions of one chunk."""
+    return f"sessions/chunk={encode(chunk)}.parquet"
+
+
+def presence_prefix(space: str) -> str:
+    """The folder of one space's presence, with a trailing slash."""
+    return f"presence/space={encode(space)}/"
+
+
+def presence_key(space: str, chunk: str) -> str:
+    """The merged intervals per device of one space in one chunk."""
+    return f"{presence_prefix(space)}chunk={encode(chunk)}.parquet"
+
+
+def occupancy_prefix(space: str) -> str:
+    """The folder of one space's published counts, with a trailing slash."""
+    return f"occupancy/space={encode(space)}/"
+
+
+def occupancy_key(space: str, chunk: str) -> str:
+    """The published counts of one space in one chunk."""
+    return f"{occupancy_prefix(space)}chunk={encode(chunk)}.parquet"
+
+
+def check_key(key: str) -> str:
+    """``key`` itself, or a LakeError if it is not a plain relative path."""
+    parts = key.split("/")
+    if _BAD_PARTS.intersection(parts) or "\\" in key or "\0" in key or parts[0].startswith(".tmp"):
+        raise LakeError(
+            f"{key!r} is not a key of the lake",
+            "A key is a relative path with forward slashes and without empty, '.' or '..' parts.",
+        )
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """``prefix`` itself: empty, or a folder with its trailing slash.
+
+    Without the slash ``space=1`` would stand for ``space=10`` too.
+    """
+    if prefix and not prefix.endswith("/"):
+        raise LakeError(f"{prefix!r} is not a folder of the lake", "End the prefix with a slash.")
+    if prefix:
+        check_key(prefix[:-1])
+    return prefix
