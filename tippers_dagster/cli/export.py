@@ -1,0 +1,55 @@
+"""``tippers occupancy export``: occupancy as a file for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tippers_dagster.settings import get_settings
+
+
+def register(occupancy: typer.Typer) -> None:
+    """Add the command to the application of ``tippers occupancy``."""
+    occupancy.command("export")(export)
+
+
+def export(
+    space: Annotated[str, typer.Option(help="Id of the space.")],
+    start: Annotated[
+        str, typer.Option(help="ISO 8601 date or time, local unless it has an offset.")
+    ],
+    end: Annotated[
+        str, typer.Option(help="As --start; bins that begin at it or later are left out.")
+    ],
+    interval: Annotated[int, typer.Option(help="Width of the bins: 60 to 86400, in steps of 60.")],
+    out: Annotated[Path, typer.Option(help="FILE.csv or FILE.parquet; replaced if it exists.")],
+    sparse: Annotated[bool, typer.Option("--sparse", help="Leave out empty bins.")] = False,
+    missing_ok: Annotated[
+        bool, typer.Option("--missing-ok", help="Bins of chunks not yet computed become null.")
+    ] = False,
+) -> None:
+    """Write the distinct devices of a space per bin to a CSV or Parquet file.
+
+    Columns: space_id, interval_begin_time (with its offset), number_connections. The file appears
+    whole or not at all. Exits with status 1, naming the chunks, when some are not computed yet,
+    unless --missing-ok.
+    """
+    from tippers_dagster.occupancy.export import write_export, writer_of
+    from tippers_dagster.occupancy.reading import missing_chunks, read_occupancy
+
+    writer_of(out)
+    table = read_occupancy(
+        space,
+        start,
+        end,
+        interval,
+        dense=not sparse,
+        settings=get_settings(),
+        on_missing="report" if missing_ok else "raise",
+    )
+    write_export(space, table, out)
+    typer.echo(f"{table.num_rows:,} rows written to {out}")
+    if missing := missing_chunks(table):
+        typer.secho(f"Chunks that are not computed: {', '.join(missing)}", fg="yellow", err=True)
