@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     sensor_interval_seconds: int = Field(2, ge=1, description="least time between two ticks")
     observe_recent_chunks: int = Field(2, ge=0, description="newest chunks observed every round")
     observe_recent_seconds: int = Field(60, ge=1, description="time between two such rounds")
-    observe_older_chunks: int = Field(4, ge=0, description="older chunks observed in each round")
+    observe_older_chunks: int = Field(1, ge=0, description="older chunks observed in each round")
     max_tries: int = Field(3, ge=1, description="tries per partition and state of its inputs")
     retry_delay_seconds: float = Field(
         20, ge=0, description="wait before the second try; doubles with each"
@@ -172,4 +172,4 @@ def get_settings() -> Settings:
             f"TIPPERS_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}"
             for e in error.errors(include_input=False, include_url=False)
         ]
-        raise SettingsError("\n".join(lines), "Mend these variables, or the lines of .env.") from None
+        raise SettingsError("\n".join(lines), "Mend these variables, or lines of .env.") from None

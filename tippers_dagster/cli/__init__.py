@@ -12,6 +12,7 @@ from importlib import import_module
 
 import typer
 
+from tippers_dagster import __version__
 from tippers_dagster.errors import TippersError
 
 COMMANDS = {
@@ -69,14 +70,18 @@ def main() -> None:
         sys.exit(130)
 
 
-def _root(
-    version: bool = typer.Option(False, "--version", is_eager=True, help="Print the version."),
-) -> None:
-    if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(installed("tippers"))
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
         raise typer.Exit
+
+
+def _root(
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_print_version, help="Print the version."
+    ),
+) -> None:
+    """The options of `tippers` itself; they act in their callbacks."""
 
 
 def _not_loaded() -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tippers_dagster.local.databases import databases
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import sqlalchemy_url
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
 
 _PACKAGE = Path(__file__).parent
 _REPOSITORY = _PACKAGE.parents[1]
@@ -70,3 +76,13 @@ def _dagster_home(settings: Settings) -> Path:
         os.chmod(file.name, 0o644)
         os.replace(file.name, target)
     return folder
+
+
+@contextmanager
+def dagster_instance(settings: Settings) -> Iterator[DagsterInstance]:
+    """Dagster's instance of this deployment, in this process."""
+    use_dagster_environment(settings)
+    from dagster import DagsterInstance
+
+    with DagsterInstance.get() as instance:
+        yield instance

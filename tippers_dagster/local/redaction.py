@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from tippers_dagster.settings import Settings
 
-_URL_PASSWORD = re.compile(r"(://[^:/?#@\s]*):[^@\s]*@(?=[^@\s]*)")
+_URL_PASSWORD = re.compile(r"(://[^:/?#@\s]*):\S*@")
 _NAMED = re.compile(
     r"(?i)\b(password|passwd|secret|token)(\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s&;,]+)"
 )
@@ -32,7 +32,7 @@ def _secrets(settings: Settings) -> set[str]:
 
 
 def _password(url: str) -> set[str]:
-    authority = url.partition("://")[2].split("/", 1)[0].rpartition("@")[0]
+    authority = url.partition("://")[2].partition("?")[0].rpartition("@")[0]
     password = authority.partition(":")[2]
-    query = re.findall(r"[?&]password=([^&]*)", urlsplit(url).query and "?" + urlsplit(url).query)
+    query = re.findall(r"[?&]password=([^&]*)", url)
     return {form for raw in (password, *query) for form in (raw, unquote(raw))}

@@ -1,0 +1,1 @@
+"""How full every space is: from sessions to presence to counts, as Dagster assets."""

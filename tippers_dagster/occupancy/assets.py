@@ -1,5 +1,4 @@
-"""The assets of the main job: session_source -> sessions -> source_occupancy -> derived_occupancy."""
-
+"""The main job: session_source -> sessions -> source_occupancy -> derived_occupancy."""
 
 from collections.abc import Iterator
 
@@ -75,9 +74,12 @@ def session_source(context: dg.OpExecutionContext) -> dg.DataVersionsByPartition
         )
     ],
 )
-def sessions(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+def sessions(
+    context: dg.AssetExecutionContext,
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """One row per device session of a time chunk: cleaned, clipped to the chunk, pseudonymised,
-    sorted by device and start."""
+    sorted by device and start.
+    """
     outcome = _run(context, SESSIONS)
     yield _rejected_share(outcome)
     yield from _results(context, outcome, [])
@@ -103,7 +105,8 @@ def source_occupancy(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """One row per non-empty bin of a space with sessions of its own, in a time chunk: distinct
-    devices. Beside it the presence that they were counted from."""
+    devices. Beside it the presence that they were counted from.
+    """
     outcome = _run(context, SOURCE)
     yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS])
 
@@ -133,12 +136,18 @@ def derived_occupancy(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """One row per non-empty bin of a space with children, in a time chunk: distinct devices of
-    its whole subtree, from the union of its presence. Never a sum."""
+    its whole subtree, from the union of its presence. Never a sum.
+    """
     outcome = _run(context, DERIVED)
     yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS, BETWEEN_CHILDREN])
 
 
-ASSETS = [session_source, sessions, source_occupancy, derived_occupancy]
+ASSETS: list[dg.AssetsDefinition | dg.SourceAsset] = [
+    session_source,
+    sessions,
+    source_occupancy,
+    derived_occupancy,
+]
 
 
 def _run(context: dg.AssetExecutionContext, asset: str) -> Outcome:

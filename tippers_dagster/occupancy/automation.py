@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 import numpy as np
 import sqlalchemy as sa
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from tippers_dagster.occupancy.conditions import CURRENT, Snapshot
 from tippers_dagster.occupancy.packing import Rectangle, by_column, pack
@@ -26,11 +29,18 @@ from tippers_dagster.occupancy.runs import (
     fail_dead_runs,
 )
 from tippers_dagster.occupancy.state import ASSETS, Level
-from tippers_dagster.settings import Settings
+from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.spaces.tracking import list_tracked
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 RUNS_PER_TICK = 12
 """The rest is asked for on the next ticks."""
+
+UP_TO_DATE = "All tracked partitions are up to date, under way or held back."
+
+PATIENCE_SECONDS = 4.0
+"""While a run goes on, a tick stays this long to see its end: the daemon's own loop would look
+again only five seconds later, at every level."""
 
 FULL_EVALUATION_SECONDS = 60
 """What no table of ours tells, such as materializations wiped in the UI, waits at most this."""
@@ -40,19 +50,20 @@ class PackedAutomationSensor(dg.AutomationConditionSensorDefinition):
     """Dagster's automation sensor whose requests are packed into rectangles of partitions.
 
     Stock requests on two dimensions become one run per key of the smaller one. ``evaluate_tick``
-    is the one method replaced; the tests pin what it relies on.
+    is the one method replaced. It, and the class of what it returns, are not promised by Dagster:
+    the tests pin them, and a public way to regroup run requests would let this go.
     """
 
-    def evaluate_tick(self, context: dg.SensorEvaluationContext):  # noqa: ANN201
+    def evaluate_tick(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
         """Evaluate the conditions on one snapshot, and pack what they ask for."""
-        from tippers_dagster.settings import get_settings
-
         settings = get_settings()
+        if not list_tracked(settings):
+            return _skip(context, "Nothing is tracked.")
         dead = fail_dead_runs(settings, context.instance)
         if dead:
             context.log.warning("Runs whose process is gone: %s", ", ".join(dead))
-        seen = _look(settings, context.instance)
-        if _idle.unchanged(seen):
+        seen = _idle.wait_for_change(settings, context.instance)
+        if seen is None:
             return _skip(context, "Nothing changed.")
         snapshot = Snapshot.take(context.instance)
         token = CURRENT.set(snapshot)
@@ -62,10 +73,12 @@ class PackedAutomationSensor(dg.AutomationConditionSensorDefinition):
             CURRENT.reset(token)
         requests = pack_requests(snapshot, data.run_requests or [])
         _idle.remember(seen, quiet=not requests and not _retries_due(snapshot))
-        return data._replace(
+        return SensorExecutionData(
             run_requests=requests,
-            skip_message=None if requests else "All tracked partitions are up to date, under way "
-            "or held back.",
+            skip_message=None if requests else UP_TO_DATE,
+            cursor=data.cursor,
+            log_key=data.log_key,
+            automation_condition_evaluations=data.automation_condition_evaluations,
         )
 
 
@@ -82,7 +95,7 @@ def occupancy_sensor(settings: Settings) -> PackedAutomationSensor:
     )
 
 
-def pack_requests(snapshot: Snapshot, requests: list[dg.RunRequest]) -> list[dg.RunRequest]:
+def pack_requests(snapshot: Snapshot, requests: Sequence[dg.RunRequest]) -> list[dg.RunRequest]:
     """The same partitions in few runs; each is counted as a try of the partitions in it."""
     packed: list[dg.RunRequest] = []
     engine = warehouse_engine(snapshot.settings)
@@ -125,7 +138,9 @@ def _rectangles(
     held = level.stale & (level.tries > 0)
     allowed = grid(level.ready & ~busy & ~held) | wanted
     again = wanted & grid(level.tries > 0)
-    first = pack(wanted & ~again, allowed & ~again, largest=snapshot.settings.max_partitions_per_run)
+    first = pack(
+        wanted & ~again, allowed & ~again, largest=snapshot.settings.max_partitions_per_run
+    )
     return [*first, *by_column(again)]
 
 
@@ -154,7 +169,7 @@ def _request(
 _DIMENSION_TAGS = ("dagster/partition/space", "dagster/partition/time_chunk")
 
 
-def _by_asset(requests: list[dg.RunRequest]) -> dict[str, list[dg.RunRequest]]:
+def _by_asset(requests: Sequence[dg.RunRequest]) -> dict[str, list[dg.RunRequest]]:
     grouped: dict[str, list[dg.RunRequest]] = defaultdict(list)
     for request in requests:
         for key in request.asset_selection or ():
@@ -169,7 +184,9 @@ def _requested(grid: _Ordered, requests: list[dg.RunRequest]) -> np.ndarray:
     column = {chunk: i for i, chunk in enumerate(grid.columns)}
     wanted = np.zeros((len(row), len(column)), bool)
     for request in requests:
-        first = request.tags.get(RANGE_START_TAG) or request.partition_key or request.tags[ONE_KEY_TAG]
+        first = (
+            request.tags.get(RANGE_START_TAG) or request.partition_key or request.tags[ONE_KEY_TAG]
+        )
         last = request.tags.get(RANGE_END_TAG) or first
         (top, left), (bottom, right) = split_key(asset, first), split_key(asset, last)
         wanted[row[top] : row[bottom] + 1, column[left] : column[right] + 1] = True
@@ -177,17 +194,33 @@ def _requested(grid: _Ordered, requests: list[dg.RunRequest]) -> np.ndarray:
 
 
 # --- idle ticks --------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Seen:
+    """Something that differs whenever a tick could decide otherwise."""
+
+    tables: tuple[object, ...]
+    runs: frozenset[tuple[str, dg.DagsterRunStatus]]
+
+
 class _Idle:
     """Remembers what the last quiet evaluation saw, so that an idle tick costs two queries."""
 
     def __init__(self) -> None:
-        self._seen: object = None
+        self._seen: _Seen | None = None
         self._until = 0.0
 
-    def unchanged(self, seen: object) -> bool:
-        return seen == self._seen and time.monotonic() < self._until
+    def wait_for_change(self, settings: Settings, instance: dg.DagsterInstance) -> _Seen | None:
+        """What there is to decide on, or None when a quiet evaluation saw just the same."""
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            seen = _look(settings, instance)
+            if seen != self._seen or time.monotonic() > self._until:
+                return seen
+            if not seen.runs or time.monotonic() > patience:
+                return None
+            time.sleep(0.25)
 
-    def remember(self, seen: object, *, quiet: bool) -> None:
+    def remember(self, seen: _Seen, *, quiet: bool) -> None:
         self._seen = seen if quiet else None
         self._until = time.monotonic() + FULL_EVALUATION_SECONDS
 
@@ -195,8 +228,7 @@ class _Idle:
 _idle = _Idle()
 
 
-def _look(settings: Settings, instance: dg.DagsterInstance) -> object:
-    """Something that differs whenever a tick could decide otherwise."""
+def _look(settings: Settings, instance: dg.DagsterInstance) -> _Seen:
     changes = sa.text(
         "SELECT (SELECT count(*) || ' ' || max(computed_at) FROM tippers.partition_figures), "
         "(SELECT sum(fingerprint) || ' ' || count(*) FROM tippers.source_chunk), "
@@ -206,7 +238,7 @@ def _look(settings: Settings, instance: dg.DagsterInstance) -> object:
     with warehouse_engine(settings).connect() as connection:
         tables = tuple(connection.execute(changes).one())
     runs = frozenset((run.run_id, run.status) for run in active_runs(instance))
-    return tables, runs
+    return _Seen(tables, runs)
 
 
 def _retries_due(snapshot: Snapshot) -> bool:
@@ -218,8 +250,5 @@ def _retries_due(snapshot: Snapshot) -> bool:
     )
 
 
-def _skip(context: dg.SensorEvaluationContext, message: str):  # noqa: ANN202
-    quiet = dg.SensorDefinition(
-        name="quiet", evaluation_fn=lambda _: dg.SkipReason(message), job_name="none"
-    )
-    return quiet.evaluate_tick(context)
+def _skip(context: dg.SensorEvaluationContext, message: str) -> SensorExecutionData:
+    return SensorExecutionData(skip_message=message, cursor=context.cursor)

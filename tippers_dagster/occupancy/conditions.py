@@ -30,7 +30,8 @@ from tippers_dagster.spaces.tree import load_tree
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """What one tick decides on. The active runs are listed before anything else is read: a run
-    that ends meanwhile hides its partitions for one more tick, and none is asked for twice."""
+    that ends meanwhile hides its partitions for one more tick, and none is asked for twice.
+    """
 
     settings: Settings
     runs: list[ActiveRun]
@@ -80,14 +81,14 @@ class _LevelCondition(dg.AutomationCondition):
     def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
         snapshot = CURRENT.get() or Snapshot.take(context.asset_graph_view.instance)
         asset = context.key.to_user_string()
-        mask = self.holds(snapshot, snapshot.state.level(asset))
+        mask = self._holds(snapshot, snapshot.state.level(asset))
         if mask.all():
             return dg.AutomationResult(context, context.candidate_subset)
         keys = set(snapshot.names[asset][mask])
         true = context.candidate_subset.compute_intersection_with_partition_keys(keys)
         return dg.AutomationResult(context, true)
 
-    def holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
+    def _holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
         """bool [spaces, chunks]."""
         raise NotImplementedError
 
@@ -97,7 +98,7 @@ class InputsChanged(_LevelCondition):
 
     description = "Inputs differ from those it was computed from"
 
-    def holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
+    def _holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
         return level.stale
 
 
@@ -106,7 +107,7 @@ class InputsReady(_LevelCondition):
 
     description = "All inputs are up to date"
 
-    def holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
+    def _holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
         return level.ready
 
 
@@ -115,7 +116,7 @@ class BeingComputed(_LevelCondition):
 
     description = "An unfinished run covers it"
 
-    def holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
+    def _holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
         return snapshot.being_computed(level)
 
 
@@ -124,7 +125,7 @@ class HeldBack(_LevelCondition):
 
     description = "Failed before: waiting for the next try, or out of tries"
 
-    def holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
+    def _holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
         settings = snapshot.settings
         return level.waiting(settings) | (level.tries >= settings.max_tries)
 

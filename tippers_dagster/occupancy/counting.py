@@ -1,15 +1,17 @@
 """From the sessions of a chunk to presence and counts of its spaces, and from presence to those
-of the spaces above. Reads the lake, calls the sweep, writes the lake; knows no Dagster."""
+of the spaces above. Reads the lake, calls the sweep, writes the lake; knows no Dagster.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tippers_dagster.errors import TippersError
+from tippers_dagster.errors import LakeFileMissing, TippersError
 from tippers_dagster.fingerprint import mix
 from tippers_dagster.lake import Lake
 from tippers_dagster.lake.keys import occupancy_key, presence_key, sessions_key
@@ -116,7 +118,9 @@ class Counter:
         edges = self.edges(chunk)
         narrow = sweep.count(presence, n, edges[PEAK_WIDTH])
         parts: list[Figures] = []
-        for depth in range(int(tree.depth[below].max(initial=0)) - 1, int(tree.depth[at].min()) - 1, -1):
+        for depth in range(
+            int(tree.depth[below].max(initial=0)) - 1, int(tree.depth[at].min()) - 1, -1
+        ):
             lifted = np.where(tree.depth > depth, tree.ancestors_at(depth), np.arange(n))
             presence = sweep.union(presence, lifted)
             grids = sweep.count_many(presence, n, edges)
@@ -129,7 +133,14 @@ class Counter:
 
     def _presence(self, chunk: str, spaces: list[str]) -> Presence:
         """The recorded presence of spaces, under their positions in the tree."""
-        tables = self.lake.read_tables([presence_key(space, chunk) for space in spaces])
+        keys = [presence_key(space, chunk) for space in spaces]
+        tables = []
+        for key, table in zip(keys, self.lake.read_tables(keys), strict=True):
+            if table is None:
+                raise LakeFileMissing(
+                    f"{self.lake.uri(key)} is gone.", "Materialize source_occupancy of it again."
+                )
+            tables.append(table)
         code = np.repeat(
             np.array([self.tree.index[space] for space in spaces], np.int64),
             [table.num_rows for table in tables],
@@ -180,7 +191,7 @@ def check_grids(
             raise WrongNumbers(
                 WITHIN_DEVICES,
                 f"{spaces[row]} in {chunk}: {grid[row, column]} devices in a bin of {width} s, "
-                f"but there are only {devices[row]}."
+                f"but there are only {devices[row]}.",
             )
         if narrow is not None:
             inside = np.searchsorted(edges[width], edges[narrow][:-1], side="right") - 1
@@ -191,7 +202,7 @@ def check_grids(
                 raise WrongNumbers(
                     WIDER_BINS,
                     f"{spaces[row]} in {chunk}: {grids[narrow][row, column]} devices in a bin of "
-                    f"{narrow} s, {grid[row, inside[column]]} in the bin of {width} s around it."
+                    f"{narrow} s, {grid[row, inside[column]]} in the bin of {width} s around it.",
                 )
         narrow = width
 
@@ -226,7 +237,7 @@ def check_parents(
         raise WrongNumbers(
             BETWEEN_CHILDREN,
             f"{tree.ids[parents[row]]} in {chunk}: {found[row, column]} devices, but its children "
-            f"have at most {low[row, column]} and {high[row, column]} together."
+            f"have at most {low[row, column]} and {high[row, column]} together.",
         )
 
 
@@ -261,7 +272,13 @@ def _sparse(
     return table, np.append(0, np.cumsum(np.bincount(space, minlength=n_spaces)))
 
 
-def _slices(table: pa.Table, bounds: np.ndarray, spaces: list[str], chunk: str, key):
+def _slices(
+    table: pa.Table,
+    bounds: np.ndarray,
+    spaces: list[str],
+    chunk: str,
+    key: Callable[[str, str], str],
+) -> Iterator[tuple[str, pa.Table]]:
     """One (key, rows) per space, an empty table where it has none."""
     for i, space in enumerate(spaces):
         yield key(space, chunk), table.slice(bounds[i], bounds[i + 1] - bounds[i])

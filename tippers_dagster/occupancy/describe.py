@@ -50,7 +50,7 @@ SCHEMAS = {
 def describe(
     context: dg.AssetExecutionContext, settings: Settings, outcome: Outcome
 ) -> dict[str, dg.MetadataValue]:
-    """The run's metadata; figures of a few partitions are added to each on the way."""
+    """The run's metadata, keys ``run/...``; figures of a few partitions are added to each."""
     metadata = _totals(settings, outcome)
     rich = _rich(settings, outcome)
     if len(context.partition_keys) <= FEW:
@@ -67,14 +67,14 @@ def _totals(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]
     rows = sum(s.rows for s in outcome.sessions)
     rows += sum(int(f.rows.sum()) for f in outcome.figures.values())
     totals: dict[str, dg.MetadataValue] = {
-        "partitions_computed": dg.IntMetadataValue(outcome.computed),
-        "partitions_fresh_already": dg.IntMetadataValue(outcome.passed_over),
-        "seconds": dg.FloatMetadataValue(round(outcome.seconds, 3)),
-        "dagster/row_count": dg.IntMetadataValue(rows),
+        "run/partitions_computed": dg.IntMetadataValue(outcome.computed),
+        "run/partitions_fresh_already": dg.IntMetadataValue(outcome.passed_over),
+        "run/seconds": dg.FloatMetadataValue(round(outcome.seconds, 3)),
+        "run/rows": dg.IntMetadataValue(rows),
     }
     if outcome.asset == SESSIONS:
         rejected = sum(s.rejected for s in outcome.sessions)
-        totals["rows_rejected"] = dg.IntMetadataValue(rejected)
+        totals["run/rows_rejected"] = dg.IntMetadataValue(rejected)
         totals["dagster/uri"] = dg.TextMetadataValue(lake.uri() + "/sessions")
     else:
         totals["dagster/uri"] = dg.TextMetadataValue(lake.uri() + "/occupancy")
@@ -83,13 +83,13 @@ def _totals(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]
 
 def _by_partition(outcome: Outcome) -> dict[str, dict[str, object]]:
     lines: dict[str, dict[str, object]] = {
-        s.chunk: {"rows": s.rows, "devices": s.devices, "rejected": s.rejected}
+        s.chunk: {"dagster/row_count": s.rows, "devices": s.devices, "rejected": s.rejected}
         for s in outcome.sessions
     }
     for chunk, f in outcome.figures.items():
         for i, space in enumerate(f.spaces):
             lines[partition_key(outcome.asset, space, chunk)] = {
-                "rows": int(f.rows[i]),
+                "presence_intervals": int(f.rows[i]),
                 "devices": int(f.devices[i]),
                 "peak": int(f.peak[i]),
                 **(
@@ -107,7 +107,7 @@ def _rich(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
         if not outcome.sessions:
             return {}
         fullest = max(outcome.sessions, key=lambda s: s.rows).chunk
-        return {"preview": _preview(settings, sessions_key(fullest))}
+        return {f"run/preview of {fullest}": _preview(settings, sessions_key(fullest))}
     peaks = [
         (int(f.peak.max()), chunk, f.spaces[int(f.peak.argmax())])
         for chunk, f in outcome.figures.items()
@@ -120,9 +120,9 @@ def _rich(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
     if not open_lake(settings).exists(key):  # a parent's own presence has no counts of its own
         return {}
     return {
-        "peak": dg.TextMetadataValue(f"{peak} devices in {space}, chunk {chunk}"),
-        "preview": _preview(settings, key),
-        "peak_chunk": _plot(settings, space, chunk),
+        "run/peak": dg.TextMetadataValue(f"{peak} devices in {space}, chunk {chunk}"),
+        f"run/preview of {space}, {chunk}": _preview(settings, key),
+        f"run/plot of {space}, {chunk}": _plot(settings, space, chunk),
     }
 
 
@@ -147,7 +147,12 @@ def _plot(settings: Settings, space: str, chunk: str) -> dg.MetadataValue:
     clock = LocalClock(settings.timezone)
     first, end = clock.chunk_seconds(chunk, settings.chunk)
     hourly = table["interval_seconds"].to_numpy() == 3600
-    begin = table["interval_begin_time"].cast(pa.timestamp("s", tz="UTC")).cast("int64").to_numpy()[hourly]
+    begin = (
+        table["interval_begin_time"]
+        .cast(pa.timestamp("s", tz="UTC"))
+        .cast("int64")
+        .to_numpy()[hourly]
+    )
     counts = np.zeros((end - first) // 3600, np.int64)
     counts[(begin - first) // 3600] = table["number_connections"].to_numpy()[hourly]
     hours = clock.to_local(np.arange(first, end, 3600) * 1_000_000)

@@ -84,7 +84,9 @@ def materialize(
 def _run(instance: dg.DagsterInstance, asset: str, first: str, last: str) -> None:
     from tippers_dagster.definitions import defs
 
-    assets = [a for a in defs().resolve_asset_graph().assets_defs if a.key.to_user_string() == asset]
+    assets = [
+        a for a in defs().resolve_asset_graph().assets_defs if a.key.to_user_string() == asset
+    ]
     result = dg.materialize(
         assets,
         instance=instance,

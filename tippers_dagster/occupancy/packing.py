@@ -66,9 +66,7 @@ def by_column(wanted: np.ndarray) -> list[Rectangle]:
 
 def _fewest(wanted: np.ndarray) -> list[Rectangle]:
     by_rows = _stripes(wanted)
-    by_columns = [
-        Rectangle(r.left, r.right, r.top, r.bottom) for r in _stripes(wanted.T)
-    ]
+    by_columns = [Rectangle(r.left, r.right, r.top, r.bottom) for r in _stripes(wanted.T)]
     return min(by_rows, by_columns, key=len)
 
 

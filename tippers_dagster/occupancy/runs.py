@@ -122,7 +122,9 @@ def run_locks(
     with _autocommit(settings) as connection:
         every = {"keys": keys}
         ordered = "FROM (SELECT unnest(CAST(:keys AS bigint[])) AS k) AS keys"
-        free = connection.scalar(sa.text(f"SELECT bool_and(pg_try_advisory_lock(k)) {ordered}"), every)
+        free = connection.scalar(
+            sa.text(f"SELECT bool_and(pg_try_advisory_lock(k)) {ordered}"), every
+        )
         if not free:
             connection.execute(sa.text("SELECT pg_advisory_unlock_all()"))
             log.info("Waiting for another run that computes some of the same chunks.")

@@ -122,10 +122,10 @@ def extract(
                 observed = source.observe(job.span, run)
                 job.read(source)
             finish = partial(_finish, settings, lake, tree)
+            pieces = [(job.files[c], observed[c], job.rejects[c]) for c in run]
             with ThreadPoolExecutor(settings.threads) as pool:
                 done = []
-                pieces = [(job.files[c], observed[c], job.rejects[c]) for c in run]
-                for result in pool.map(lambda piece: finish(*piece), pieces):
+                for result in pool.map(finish, *zip(*pieces, strict=True)):
                     done.append(result)
                     advance(1)
             yield done
@@ -246,7 +246,9 @@ class _Pass:
         if good.size < batch.num_rows:
             self._reject(batch, np.flatnonzero(reason >= 0), reason, start)
 
-    def _spill(self, device: np.ndarray, space: np.ndarray, start: np.ndarray, end: np.ndarray):
+    def _spill(
+        self, device: np.ndarray, space: np.ndarray, start: np.ndarray, end: np.ndarray
+    ) -> None:
         for i, piece in enumerate(split(start, end, self.boundaries)):
             clipped = (
                 device[piece],
@@ -326,7 +328,7 @@ def _finish(
 
 
 def _sorted_parts(settings: Settings, spill: _Spill) -> Iterator[tuple[np.ndarray, ...]]:
-    """The chunk's columns sorted by (device, start), in device ranges that fit the memory budget."""
+    """The chunk's columns sorted by (device, start), in parts that fit the memory budget."""
     if not spill.rows:
         return
     budget = settings.memory_budget_mb * 1_000_000 // settings.threads

@@ -114,7 +114,8 @@ class State:
 
 def source_spaces(settings: Settings, grid: Grid) -> list[str]:
     """The tracked spaces that have sessions of their own, or could: leaves, and the parents that
-    sessions were found at."""
+    sessions were found at.
+    """
     table = read_arrow(settings, "SELECT DISTINCT space FROM tippers.session_space WHERE known")
     found = set(table["space"].to_pylist())
     return [*grid.leaves, *(space for space in grid.parents if space in found)]
@@ -201,7 +202,8 @@ class _Reader:
 
     def _moved_spaces(self) -> np.ndarray:
         """A fingerprint per chunk of the spaces that came to the tree, or went from it, since the
-        chunk's sessions were cleaned; 0 when there are none."""
+        chunk's sessions were cleaned; 0 when there are none.
+        """
         known_now = np.asarray(
             pc.is_in(self.contents["space"], value_set=pa.array(self.grid.tree.ids, pa.string()))
         )

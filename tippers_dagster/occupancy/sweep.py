@@ -26,8 +26,11 @@ Int64 = NDArray[np.int64]
 Grid = NDArray[np.int32]
 
 _KEY_BITS = 63
+_EMPTY = np.empty(0, np.int64)
 # Cells counted at once: two int64 grids of this size stay in a core's cache.
 _BLOCK_CELLS = 1 << 17
+# Rows split at once, likewise.
+_BLOCK_ROWS = 1 << 17
 # Bins of unequal widths are found in a table of at most this many equal units.
 _TABLE_CELLS = 1 << 22
 
@@ -217,33 +220,36 @@ def split(start: Int64, end: Int64, boundaries: Int64) -> list[Int64]:
         Seconds at which consecutive chunks begin, and the end of the last: n + 1.
     """
     n_chunks = len(boundaries) - 1
+    found: list[list[Int64]] = [[_EMPTY] for _ in range(n_chunks)]
+    for low in range(0, len(start), _BLOCK_ROWS):
+        block = slice(low, low + _BLOCK_ROWS)
+        rows, offsets = _split_block(start[block], end[block], boundaries)
+        rows += low
+        for chunk in np.flatnonzero(np.diff(offsets)):
+            found[chunk].append(rows[offsets[chunk] : offsets[chunk + 1]])
+    return [np.concatenate(rows) for rows in found]
+
+
+def _split_block(start: Int64, end: Int64, boundaries: Int64) -> tuple[Int64, Int64]:
+    """Rows by chunk: chunk i has ``rows[offsets[i]:offsets[i + 1]]``."""
+    n_chunks = len(boundaries) - 1
     # Boundaries passed when a row starts: it starts in chunk passed - 1.
     passed = np.searchsorted(boundaries, start, side="right")
     next_boundary = np.append(boundaries, np.iinfo(np.int64).max)[passed]
     across = np.flatnonzero(end > next_boundary)
-    later = np.searchsorted(boundaries[:-1], end[across], side="left") - passed[across]
-    later_rows = np.repeat(across, later)
-    nth = np.arange(later_rows.size) - np.repeat(np.cumsum(later) - later, later)
-    by_start = _buckets(passed, n_chunks + 1)[1:]
-    by_border = _buckets(passed[later_rows] + nth, n_chunks)
-    return [
-        np.concatenate([first, later_rows[more]])
-        for first, more in zip(by_start, by_border, strict=True)
-    ]
+    more = np.searchsorted(boundaries[:-1], end[across], side="left") - passed[across]
+    more_rows = np.repeat(across, more)
+    nth = np.arange(more_rows.size) - np.repeat(np.cumsum(more) - more, more)
+    bucket = np.concatenate([passed, passed[more_rows] + nth + 1])
+    if n_chunks < 1 << 16:
+        bucket = bucket.astype(np.uint16)  # whose stable sort is a radix sort
+    rows = np.argsort(bucket, kind="stable")
+    copies = rows >= start.size
+    rows[copies] = more_rows[rows[copies] - start.size]
+    return rows, np.cumsum(np.bincount(bucket, minlength=n_chunks + 2))[: n_chunks + 1]
 
 
 # --- keys --------------------------------------------------------------------------------------
-_EMPTY = np.empty(0, np.int64)
-
-
-def _buckets(bucket: Int64, n: int) -> list[Int64]:
-    """For each bucket 0 to n - 1, the rows in it. Rows in higher buckets are left out."""
-    offsets = np.cumsum(np.bincount(bucket, minlength=n))[:n]
-    # A stable sort of 16-bit integers is a radix sort.
-    rows = np.argsort(bucket.astype(np.uint16) if n < 1 << 16 else bucket, kind="stable")
-    return np.split(rows[: offsets[-1]], offsets[:-1])
-
-
 def _ranks(device: Ints) -> tuple[Ints, Int64]:
     """The distinct devices, sorted, and each row's index into them."""
     if (device[1:] >= device[:-1]).all():

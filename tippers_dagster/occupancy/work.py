@@ -208,7 +208,9 @@ def _require_inputs(level: Level, chosen: np.ndarray) -> None:
 
 
 def _names(cells: list[tuple[str, str]]) -> str:
-    named = ", ".join(f"{space} in {chunk}" if space else chunk for space, chunk in cells[:NAMED_AT_MOST])
+    named = ", ".join(
+        f"{space} in {chunk}" if space else chunk for space, chunk in cells[:NAMED_AT_MOST]
+    )
     more = len(cells) - NAMED_AT_MOST
     return named + (f" and {more} more" if more > 0 else "")
 

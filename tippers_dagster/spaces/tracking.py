@@ -122,9 +122,7 @@ def untrack(
             if a < b
         ]
         if rest:
-            connection.execute(
-                insert(tracking).on_conflict_do_nothing(), rest
-            )
+            connection.execute(insert(tracking).on_conflict_do_nothing(), rest)
     return wanted_grid(settings, load_tree(settings))
 
 

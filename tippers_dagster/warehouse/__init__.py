@@ -1,0 +1,1 @@
+"""Connections to the warehouse, its MetaData and its migrations."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
 from functools import lru_cache
 
 import pyarrow as pa
@@ -60,7 +61,7 @@ def copy_rows(connection: sa.Connection, table: str, data: pa.Table | pa.RecordB
     ``table`` is its name in SQL; the columns of ``data`` are named as the table's.
     """
     columns = ", ".join(f'"{name}"' for name in data.schema.names)
-    with connection.connection.cursor() as cursor:
+    with closing(connection.connection.cursor()) as cursor:
         for piece in [data] if isinstance(data, pa.Table) else data:
             buffer = io.BytesIO()
             pa_csv.write_csv(piece, buffer, pa_csv.WriteOptions(include_header=False))

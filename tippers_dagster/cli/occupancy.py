@@ -1,0 +1,158 @@
+"""`tippers track`, `tippers untrack`, `tippers occupancy status | materialize | retry | export`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from tippers_dagster.occupancy.status import LevelStatus
+    from tippers_dagster.spaces.tracking import Grid
+
+_DATE = ["%Y-%m-%d"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    from tippers_dagster.cli import export
+
+    app.command("track")(track)
+    app.command("untrack")(untrack)
+    occupancy = typer.Typer(no_args_is_help=True, help="Occupancy of the tracked spaces.")
+    occupancy.command("status")(status)
+    occupancy.command("materialize")(materialize)
+    occupancy.command("retry")(retry)
+    export.register(occupancy)
+    app.add_typer(occupancy, name="occupancy")
+
+
+def track(
+    space: str = typer.Option(..., help="Id of the root space; all below it is tracked, too."),
+    start: dt.datetime = typer.Option(..., formats=_DATE, help="First local date."),
+    end: dt.datetime = typer.Option(..., formats=_DATE, help="Local date after the last."),
+) -> None:
+    """Keep the occupancy of a space and its subtree over [start, end) up to date."""
+    from tippers_dagster.occupancy.tracking import track_space
+    from tippers_dagster.settings import get_settings
+
+    grid = track_space(get_settings(), space=space, start=start.date(), end=end.date())
+    _tell(grid)
+    typer.echo("A running `tippers up` computes it; or now, here: `tippers occupancy materialize`.")
+
+
+def untrack(
+    space: str = typer.Option(..., help="Id of a tracked root space."),
+    start: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only from this date on."),
+    end: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only before this date."),
+    purge: bool = typer.Option(False, help="Delete from the lake what is no longer tracked."),
+) -> None:
+    """Stop keeping a tracked space. What is in the lake stays, and is found when tracked again."""
+    from tippers_dagster.occupancy.tracking import untrack_space
+    from tippers_dagster.settings import get_settings
+
+    grid, purged = untrack_space(
+        get_settings(),
+        space=space,
+        start=None if start is None else start.date(),
+        end=None if end is None else end.date(),
+        purge=purge,
+    )
+    _tell(grid)
+    if purge:
+        typer.echo(f"Deleted {purged:,} partitions from the lake.")
+
+
+def status() -> None:
+    """Per level: wanted, done, running, waiting, failed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tippers_dagster.occupancy.status import occupancy_status
+    from tippers_dagster.settings import get_settings
+    from tippers_dagster.spaces.tracking import list_tracked
+
+    settings = get_settings()
+    console = Console()
+    tracked = list_tracked(settings)
+    if not tracked:
+        console.print("Nothing is tracked. Start with `tippers track --space ID --start --end`.")
+        return
+    for one in tracked:
+        console.print(f"tracked: {one.space}, {one.start} to {one.end} (excluded)", markup=False)
+    table = Table("level", *("wanted", "done", "running", "stale", "failed"))
+    levels = occupancy_status(settings)
+    for level in levels:
+        table.add_row(level.asset, *(f"{n:,}" for n in level.numbers))
+    console.print(table)
+    _explain_failures(levels)
+
+
+def materialize(
+    space: str | None = typer.Option(None, help="Only this space and what is below it."),
+    start: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only from this date on."),
+    end: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only before this date."),
+) -> None:
+    """Compute here and now whatever tracked occupancy is missing or stale, without a daemon."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from tippers_dagster.local.environment import dagster_instance
+    from tippers_dagster.occupancy.launch import materialize as materialize_all
+    from tippers_dagster.settings import get_settings
+
+    console = Console()
+    columns = (TextColumn("{task.description:20}"), BarColumn(), MofNCompleteColumn())
+    with (
+        dagster_instance(get_settings()) as instance,
+        Progress(*columns, TimeElapsedColumn(), console=console) as bar,
+    ):
+        tasks = {}
+
+        def show(asset: str, done: int, total: int) -> None:
+            if asset not in tasks:
+                tasks[asset] = bar.add_task(asset, total=total)
+            bar.update(tasks[asset], completed=done)
+
+        stages = materialize_all(
+            get_settings(),
+            instance,
+            space=space,
+            start=None if start is None else start.date(),
+            end=None if end is None else end.date(),
+            on_progress=show,
+        )
+    for stage in stages:
+        console.print(
+            f"{stage.asset}: {stage.partitions:,} partitions, {stage.runs} runs, "
+            f"{stage.seconds:.1f} s"
+        )
+
+
+def retry() -> None:
+    """Try again what failed as often as allowed: automation starts counting anew."""
+    from tippers_dagster.occupancy.records import forget_attempts
+    from tippers_dagster.settings import get_settings
+    from tippers_dagster.warehouse.engine import warehouse_engine
+
+    forgotten = forget_attempts(warehouse_engine(get_settings()))
+    typer.echo(f"{forgotten:,} partitions may be tried again.")
+
+
+def _tell(grid: Grid) -> None:
+    typer.echo(
+        f"Tracked now: {len(grid.leaves) + len(grid.parents):,} spaces "
+        f"({len(grid.parents):,} with children) in {len(grid.chunks):,} time chunks."
+    )
+
+
+def _explain_failures(levels: list[LevelStatus]) -> None:
+    for level in levels:
+        for example in level.failed_examples:
+            typer.secho(f"failed: {level.asset} {example}", fg="red")
+    if any(level.failed for level in levels):
+        typer.echo(
+            "Dagster's UI has the log of each failed run. Mend the cause, then "
+            "`tippers occupancy retry`."
+        )

@@ -1,0 +1,87 @@
+"""Tracking with its consequences: Dagster's partitions, and what is purged from the lake."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import sqlalchemy as sa
+
+from tippers_dagster.lake import open_lake
+from tippers_dagster.lake.keys import occupancy_key, presence_key, sessions_key
+from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.occupancy.partitions import sync_partitions
+from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.tables import (
+    attempt,
+    partition_figures,
+    session_reject,
+    session_space,
+    source_chunk,
+)
+from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.tracking import Grid, track, untrack
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+
+def track_space(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> Grid:
+    """Track a space over the local dates [start, end), and add its partitions to Dagster.
+
+    Raises
+    ------
+    BadInput
+        See :func:`tippers_dagster.spaces.tracking.track`.
+    """
+    grid = track(settings, space=space, start=start, end=end)
+    with dagster_instance(settings) as instance:
+        sync_partitions(settings, instance, grid)
+    return grid
+
+
+def untrack_space(
+    settings: Settings,
+    *,
+    space: str,
+    start: dt.date | None = None,
+    end: dt.date | None = None,
+    purge: bool = False,
+) -> tuple[Grid, int]:
+    """Stop tracking a root space, and take its partitions from Dagster.
+
+    Returns the grid that is still wanted, and how many partitions were purged. Without ``purge``
+    the lake and the figures stay, so that tracking again finds them.
+    """
+    grid = untrack(settings, space=space, start=start, end=end)
+    with dagster_instance(settings) as instance:
+        sync_partitions(settings, instance, grid)
+    return grid, _purge(settings, grid) if purge else 0
+
+
+def _purge(settings: Settings, grid: Grid) -> int:
+    """Delete what lies outside the grid: first from the record, then from the lake."""
+    figures = partition_figures
+    kept = {*grid.leaves, *grid.parents}
+    with warehouse_engine(settings).begin() as connection:
+        rows = connection.execute(
+            sa.select(figures.c.asset, figures.c.space, figures.c.chunk)
+        ).all()
+        gone = [
+            row
+            for row in rows
+            if row.chunk not in grid.chunks or (row.asset != SESSIONS and row.space not in kept)
+        ]
+        for table in (figures, attempt):
+            cell = sa.tuple_(table.c.asset, table.c.space, table.c.chunk)
+            connection.execute(sa.delete(table).where(cell.in_([tuple(row) for row in gone])))
+        chunks = sorted({row.chunk for row in gone if row.asset == SESSIONS})
+        for table in (session_space, session_reject, source_chunk):
+            connection.execute(sa.delete(table).where(table.c.chunk.in_(chunks)))
+    lake = open_lake(settings)
+    for asset, space, chunk in gone:
+        keys = {
+            SESSIONS: [sessions_key(chunk)],
+            SOURCE: [presence_key(space, chunk), occupancy_key(space, chunk)],
+            DERIVED: [occupancy_key(space, chunk)],
+        }[asset]
+        for key in keys:
+            lake.delete(key)
+    return len(gone)
