@@ -93,34 +93,25 @@ def materialize(
     space: str | None = typer.Option(None, help="Only this space and what is below it."),
     start: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only from this date on."),
     end: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only before this date."),
+    again: bool = typer.Option(False, help="Also what is up to date: files were lost or damaged."),
 ) -> None:
     """Compute here and now whatever tracked occupancy is missing or stale, without a daemon."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.local.environment import dagster_instance
     from tippers_dagster.occupancy.launch import materialize as materialize_all
     from tippers_dagster.settings import get_settings
 
     console = Console()
-    columns = (TextColumn("{task.description:20}"), BarColumn(), MofNCompleteColumn())
-    with (
-        dagster_instance(get_settings()) as instance,
-        Progress(*columns, TimeElapsedColumn(), console=console) as bar,
-    ):
-        tasks = {}
-
-        def show(asset: str, done: int, total: int) -> None:
-            if asset not in tasks:
-                tasks[asset] = bar.add_task(asset, total=total)
-            bar.update(tasks[asset], completed=done)
-
+    with dagster_instance(get_settings()) as instance, progress_bars(console) as show:
         stages = materialize_all(
             get_settings(),
             instance,
             space=space,
             start=None if start is None else start.date(),
             end=None if end is None else end.date(),
+            again=again,
             on_progress=show,
         )
     for stage in stages:

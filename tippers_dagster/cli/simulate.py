@@ -39,8 +39,8 @@ def simulate(
 ) -> None:
     """Fill the source tables with a simulated campus, and with the truth about it."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
+    from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
     from tippers_dagster.simulate.options import DEFAULT_START
 
@@ -55,16 +55,12 @@ def simulate(
         open_session_seconds=settings.open_session_seconds,
     )
     console = Console()
-    bar = Progress(
-        "[bold]Simulating", BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=console
-    )
-    with bar:
-        task = bar.add_task("", total=1.0)
+    with progress_bars(console) as show:
         report = write_campus(
             settings,
             simulate_campus(options),
             replace=replace,
-            progress=lambda done: bar.update(task, completed=done),
+            progress=lambda share: show("simulate the campus", share, 1.0),
         )
     _show(console, report)
 

@@ -64,7 +64,8 @@ def dagster(context: typer.Context) -> None:
 def env() -> None:
     """Print the environment of Dagster's processes as ``export`` lines: eval "$(tippers env)".
 
-    What holds a password is left out, and named in a comment.
+    What holds a password is left out, and named in a comment. The embedded database runs while
+    `tippers up` does, or another command.
     """
     from tippers_dagster.local.environment import dagster_environment
     from tippers_dagster.local.redaction import redact

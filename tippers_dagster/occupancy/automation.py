@@ -141,7 +141,7 @@ def _rectangles(
     first = pack(
         wanted & ~again, allowed & ~again, largest=snapshot.settings.max_partitions_per_run
     )
-    return [*first, *by_column(again)]
+    return [*first, *by_column(again, allowed)]
 
 
 def _request(

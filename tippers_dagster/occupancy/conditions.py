@@ -46,8 +46,12 @@ class Snapshot:
         grid = wanted_grid(settings, load_tree(settings))
         sources = sync_partitions(settings, instance, grid)
         state = load_state(settings, grid, sources)
-        columns = chunk_keys_of(instance)
-        keys = {level.asset: (row_keys(instance, level.asset), columns) for level in state.levels}
+        # Keys that another process added meanwhile come last, and wait for the next tick.
+        columns = _known(chunk_keys_of(instance), grid.chunks)
+        keys = {
+            level.asset: (_known(row_keys(instance, level.asset), level.spaces), columns)
+            for level in state.levels
+        }
         return cls(settings, runs, state, keys)
 
     def being_computed(self, level: Level) -> np.ndarray:
@@ -69,6 +73,11 @@ class Snapshot:
             ).reshape(level.stale.shape)
             for level in self.state.levels
         }
+
+
+def _known(keys: list[str], wanted: list[str]) -> list[str]:
+    known = set(wanted)
+    return [key for key in keys if key in known]
 
 
 CURRENT: ContextVar[Snapshot | None] = ContextVar("snapshot", default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 import numpy as np
@@ -14,11 +14,18 @@ from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy.conditions import Snapshot
 from tippers_dagster.occupancy.packing import Rectangle, pack
 from tippers_dagster.occupancy.partitions import partition_key
-from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG, STALE_ONLY_TAG
-from tippers_dagster.occupancy.state import ASSETS, Level, State
+from tippers_dagster.occupancy.runs import (
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    STALE_ONLY_TAG,
+    fail_dead_runs,
+)
+from tippers_dagster.occupancy.state import ASSETS, SESSIONS, Level, State
 from tippers_dagster.occupancy.work import progress
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.clock import chunk_keys
+from tippers_dagster.spaces.clock import chunk_bounds
+
+POLL_SECONDS = 1.0
 
 Progress = Callable[[str, int, int], None]
 """Called with the asset, the partitions finished, and those to do."""
@@ -41,6 +48,7 @@ def materialize(
     space: str | None = None,
     start: dt.date | None = None,
     end: dt.date | None = None,
+    again: bool = False,
     on_progress: Progress = lambda asset, done, total: None,
 ) -> list[Stage]:
     """Compute all that is missing or stale of the tracked grid, or of a part of it, level by level.
@@ -51,21 +59,23 @@ def materialize(
         Only this space: its subtree's sessions and presence, and itself with all below it.
     start, end
         Only the chunks that hold a date of [start, end).
+    again
+        Also what is fresh: for when files of the lake were lost or damaged.
+
+    What another process computes at the moment is waited for.
 
     Raises
     ------
     TippersError
         When a run failed; its partitions stay stale, the others are done.
     """
+    part = _Part(settings, space, start, end, again)
     stages = []
     for asset in ASSETS:
         began = time.monotonic()
-        snapshot = Snapshot.take(instance)
-        level = snapshot.state.level(asset)
-        wanted = level.stale & _part(settings, snapshot.state, level, space, start, end)
-        wanted &= ~snapshot.being_computed(level)
+        snapshot, wanted = _settled(instance, asset, part)
+        ranges = _in_dagsters_order(snapshot, snapshot.state.level(asset), wanted)
         total = int(wanted.sum())
-        rectangles = _in_dagsters_order(snapshot, level, wanted)
         done = 0
 
         def advance(n: int, asset: str = asset, total: int = total) -> None:
@@ -74,14 +84,56 @@ def materialize(
             on_progress(asset, min(done, total), total)
 
         on_progress(asset, 0, total)
-        for first, last in rectangles:
+        for first, last in ranges:
             with progress(advance):
-                _run(instance, asset, first, last)
-        stages.append(Stage(asset, total, len(rectangles), time.monotonic() - began))
+                _run(instance, asset, first, last, again=again)
+        stages.append(Stage(asset, total, len(ranges), time.monotonic() - began))
     return stages
 
 
-def _run(instance: dg.DagsterInstance, asset: str, first: str, last: str) -> None:
+@dataclass(frozen=True)
+class _Part:
+    """Which part of the grid is asked for."""
+
+    settings: Settings
+    space: str | None
+    start: dt.date | None
+    end: dt.date | None
+    again: bool
+
+    def wanted(self, state: State, level: Level) -> np.ndarray:
+        """Bool [spaces, chunks] of what is to be computed."""
+        rows = np.ones(len(level.spaces), bool)
+        if self.space is not None and level.asset != SESSIONS:
+            inside = set(state.grid.tree.subtree(self.space))
+            rows = np.array([s in inside for s in level.spaces], bool)
+        columns = np.array([self._asked(chunk) for chunk in level.chunks], bool)
+        return np.outer(rows, columns) & (level.stale | self.again)
+
+    def _asked(self, chunk: str) -> bool:
+        first, end = chunk_bounds(chunk, self.settings.chunk)
+        return (self.start is None or end > self.start) and (self.end is None or first < self.end)
+
+
+def _settled(instance: dg.DagsterInstance, asset: str, part: _Part) -> tuple[Snapshot, np.ndarray]:
+    """What is wanted once no other process computes any of it.
+
+    Queued runs may wait for a daemon that is not there, and are not waited for; should it come,
+    they pass over what is fresh by then.
+    """
+    queued = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
+    while True:
+        snapshot = Snapshot.take(instance)
+        level = snapshot.state.level(asset)
+        wanted = part.wanted(snapshot.state, level)
+        going = replace(snapshot, runs=[r for r in snapshot.runs if r.status not in queued])
+        if not (wanted & going.being_computed(level)).any():
+            return snapshot, wanted
+        fail_dead_runs(part.settings, instance)
+        time.sleep(POLL_SECONDS)
+
+
+def _run(instance: dg.DagsterInstance, asset: str, first: str, last: str, *, again: bool) -> None:
     from tippers_dagster.definitions import defs
 
     assets = [
@@ -90,7 +142,11 @@ def _run(instance: dg.DagsterInstance, asset: str, first: str, last: str) -> Non
     result = dg.materialize(
         assets,
         instance=instance,
-        tags={RANGE_START_TAG: first, RANGE_END_TAG: last, STALE_ONLY_TAG: "true"},
+        tags={
+            RANGE_START_TAG: first,
+            RANGE_END_TAG: last,
+            **({} if again else {STALE_ONLY_TAG: "true"}),
+        },
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
@@ -114,29 +170,6 @@ def _reason(result: dg.ExecuteInProcessResult) -> str:
     return "see its log"
 
 
-def _part(
-    settings: Settings,
-    state: State,
-    level: Level,
-    space: str | None,
-    start: dt.date | None,
-    end: dt.date | None,
-) -> np.ndarray:
-    """bool [spaces, chunks] of what is asked for."""
-    rows = np.ones(len(level.spaces), bool)
-    if space is not None and level.spaces != [""]:
-        inside = set(state.grid.tree.subtree(space))
-        rows = np.array([s in inside for s in level.spaces], bool)
-    if start is None and end is None:
-        columns = np.ones(len(level.chunks), bool)
-    else:
-        low = start or dt.date.fromisoformat(level.chunks[0])
-        high = end or dt.date.fromisoformat(level.chunks[-1]) + dt.timedelta(days=31)
-        asked = set(chunk_keys(low, high, settings.chunk))
-        columns = np.array([c in asked for c in level.chunks], bool)
-    return np.outer(rows, columns)
-
-
 def _in_dagsters_order(
     snapshot: Snapshot, level: Level, wanted: np.ndarray
 ) -> list[tuple[str, str]]:
@@ -146,7 +179,6 @@ def _in_dagsters_order(
     column_at = {c: i for i, c in enumerate(level.chunks)}
     order = np.ix_([row_at[s] for s in rows], [column_at[c] for c in columns])
     ordered = wanted[order]
-    allowed = ~snapshot.being_computed(level)[order]
     if not ordered.any():
         return []
 
@@ -156,5 +188,5 @@ def _in_dagsters_order(
     def ends(r: Rectangle) -> tuple[str, str]:
         return corner(r.top, r.left), corner(r.bottom - 1, r.right - 1)
 
-    found = pack(ordered, allowed, largest=snapshot.settings.max_partitions_per_run)
+    found = pack(ordered, np.ones_like(ordered), largest=snapshot.settings.max_partitions_per_run)
     return [ends(rectangle) for rectangle in found]

@@ -55,12 +55,15 @@ def pack(
     return [piece for rectangle in exact for piece in _cut(rectangle, largest)]
 
 
-def by_column(wanted: np.ndarray) -> list[Rectangle]:
-    """An exact cover that never joins two columns: a bad chunk must not fail its neighbours."""
+def by_column(wanted: np.ndarray, allowed: np.ndarray) -> list[Rectangle]:
+    """Cover all wanted cells without joining columns: a bad chunk must not fail its neighbours.
+
+    Within a column, allowed cells may lie between, so that it takes one rectangle if it can.
+    """
     return [
-        Rectangle(top, bottom, int(column), int(column) + 1)
+        Rectangle(r.top, r.bottom, int(column), int(column) + 1)
         for column in np.flatnonzero(wanted.any(axis=0))
-        for top, bottom in _runs(wanted[:, column])
+        for r in pack(wanted[:, [column]], allowed[:, [column]], few=1, largest=len(wanted))
     ]
 
 

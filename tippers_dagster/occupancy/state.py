@@ -87,11 +87,6 @@ class Level:
         now = dt.datetime.now(dt.UTC).timestamp()
         return (self.tries > 0) & (now < self.requested_at + delay)
 
-    def cells(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Row and column positions where the mask holds."""
-        rows, columns = np.nonzero(mask)
-        return rows, columns
-
 
 @dataclass(eq=False)
 class State:

@@ -78,7 +78,7 @@ def compute(
     Parameters
     ----------
     stale_only
-        Pass over what is fresh, instead of computing it again.
+        Pass over what is fresh, or no longer tracked, instead of computing it again.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def compute(
     began = time.monotonic()
     state = load_state(settings, wanted_grid(settings, load_tree(settings)))
     level = state.level(asset)
-    mask = _mask(level, partitions)
+    mask = _mask(level, partitions, skip_unknown=stale_only)
     chosen = mask & level.stale if stale_only else mask
     outcome = Outcome(asset, sorted({chunk for _, chunk in partitions}))
     outcome.passed_over = len(partitions) - int(chosen.sum())
@@ -181,11 +181,13 @@ def _inputs(level: Level, column: int, spaces: list[str]) -> np.ndarray:
     return level.wanted[[at[space] for space in spaces], column]
 
 
-def _mask(level: Level, partitions: list[tuple[str, str]]) -> np.ndarray:
+def _mask(level: Level, partitions: list[tuple[str, str]], *, skip_unknown: bool) -> np.ndarray:
     row = {space: i for i, space in enumerate(level.spaces)}
     column = {chunk: i for i, chunk in enumerate(level.chunks)}
     unknown = [(s, c) for s, c in partitions if s not in row or c not in column]
-    if unknown:
+    if unknown and skip_unknown:  # untracked since the run was asked for
+        partitions = sorted(set(partitions).difference(unknown))
+    elif unknown:
         raise TippersError(
             f"Not tracked (any more): {_names(unknown)}.",
             "Track the space and the dates with `tippers track`.",

@@ -39,11 +39,8 @@ def warehouse_engine(settings: Settings) -> sa.Engine:
     return engine
 
 
-def read_arrow(settings: Settings, sql: str, **parameters: object) -> pa.Table:
-    """Rows of the warehouse as Arrow, for results of thousands of rows.
-
-    ``parameters`` are bound as ``$1``, ``$2`` ... in the order given.
-    """
+def read_arrow(settings: Settings, sql: str) -> pa.Table:
+    """Rows of the warehouse as Arrow, for results of thousands of rows."""
     import adbc_driver_postgresql.dbapi
 
     warehouse_engine(settings)  # the tables exist
@@ -51,7 +48,7 @@ def read_arrow(settings: Settings, sql: str, **parameters: object) -> pa.Table:
         adbc_driver_postgresql.dbapi.connect(databases(settings).warehouse) as connection,
         connection.cursor() as cursor,
     ):
-        cursor.execute(sql, list(parameters.values()) or None)
+        cursor.execute(sql)
         return cursor.fetch_arrow_table()
 
 

@@ -1,0 +1,26 @@
+# One image for the code server, web server, daemon, MLflow and the app.
+
+FROM python:3.11-slim AS build
+WORKDIR /app
+RUN python -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+COPY pyproject.toml constraints.txt README.md LICENSE workspace.yaml dagster.yaml ./
+COPY tippers_dagster tippers_dagster
+RUN pip install --no-cache-dir -c constraints.txt '.[mlflow,streamlit]'
+
+FROM python:3.11-slim
+RUN useradd --uid 10001 --create-home --home-dir /var/lib/tippers tippers
+COPY --from=build /opt/venv /opt/venv
+# workspace.yaml, deploy/, and streamlit_app/ when it is there: .dockerignore lets nothing else in.
+COPY . /app
+COPY --chown=tippers deploy/dagster.yaml /var/lib/tippers/dagster/dagster.yaml
+RUN chown -R tippers /var/lib/tippers
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    TIPPERS_HOME=/var/lib/tippers \
+    TIPPERS_DAGSTER_YAML=/app/deploy/dagster.yaml \
+    DAGSTER_HOME=/var/lib/tippers/dagster
+USER tippers
+# Not /app: the installed package is used, and no .env is found.
+WORKDIR /var/lib/tippers
+CMD ["tippers", "--help"]

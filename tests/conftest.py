@@ -1,0 +1,227 @@
+"""What every test may ask for.
+
+One embedded PostgreSQL serves the whole session; a test that asks for ``stack`` gets databases of
+its own on it, copied from templates, a home and a lake of its own, and the environment that
+processes started by the test need.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from psycopg2 import sql
+
+from tippers_dagster.local.databases import databases
+from tippers_dagster.local.postgres import EmbeddedServer, start_embedded, stop_embedded
+from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No setting of the developer's shell or ``.env`` reaches a test, nor one test's the next."""
+    for name in list(os.environ):
+        if name.startswith(("TIPPERS_", "DAGSTER_", "AWS_", "PG")) and name != "TIPPERS_SHARED":
+            monkeypatch.delenv(name)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+    monkeypatch.setenv("TIPPERS_HOME", str(tmp_path / "home"))
+    _forget_settings()
+    yield
+    _forget_settings()
+
+
+def _forget_settings() -> None:
+    get_settings.cache_clear()
+    databases.cache_clear()
+    warehouse_engine.cache_clear()
+
+
+@contextmanager
+def _server_folder() -> Iterator[Path]:
+    """A folder for a home with a server, which is stopped after.
+
+    Not under pytest's own folder: when root runs the tests, the server runs as another user, and
+    every pytest session that starts bars other users from the folder of all. In memory where
+    there is room: making databases is hundreds of small files, each synced.
+    """
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30
+    where = str(memory) if roomy else None
+    with tempfile.TemporaryDirectory(prefix="tippers-test-", dir=where) as name:
+        yield Path(name)
+        stop_embedded(Path(name))
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of the test's own, its embedded server (if the test starts one) stopped after."""
+    with _server_folder() as folder:
+        monkeypatch.setenv("TIPPERS_HOME", str(folder))
+        get_settings.cache_clear()
+        yield folder
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    """Settings with nothing configured but the home. Using a database starts a server there."""
+    return get_settings()
+
+
+@dataclass(frozen=True)
+class SessionServer:
+    """The session's server, and how to make databases on it."""
+
+    server: EmbeddedServer
+
+    def create(self, template: str = "template0") -> str:
+        """The libpq URL of a new database."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self._execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+        return self.server.url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database and whoever is connected to it."""
+        name = url.split("@/", 1)[1].split("?", 1)[0]
+        self._execute(
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        )
+
+    def _execute(self, statement: sql.Composed) -> None:
+        with closing(psycopg2.connect(self.server.url("postgres"))) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def session_server() -> Iterator[SessionServer]:
+    """The embedded server of the session."""
+    with _server_folder() as folder:
+        server = start_embedded(folder)
+        with closing(psycopg2.connect(server.url("postgres"))) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER SYSTEM SET fsync = off")
+                cursor.execute("SELECT pg_reload_conf()")
+        yield SessionServer(server)
+
+
+@pytest.fixture(scope="session")
+def warehouse_template(session_server: SessionServer) -> str:
+    """The name of a migrated warehouse database to copy."""
+    from tippers_dagster.warehouse.migrate import migrate
+
+    engine = sa.create_engine(sqlalchemy_url(session_server.server.url("tippers")))
+    migrate(engine)
+    engine.dispose()
+    return "tippers"
+
+
+@pytest.fixture(scope="session")
+def dagster_template(session_server: SessionServer) -> str:
+    """The name of a database with Dagster's tables to copy."""
+    from dagster_postgres import DagsterPostgresStorage
+
+    url = sqlalchemy_url(session_server.server.url("dagster"))
+    DagsterPostgresStorage(url, should_autocreate_tables=True)  # its connections are not pooled
+    return "dagster"
+
+
+@pytest.fixture
+def database(session_server: SessionServer) -> Iterator[str]:
+    """The libpq URL of an empty database of the test's own."""
+    url = session_server.create()
+    yield url
+    session_server.drop(url)
+
+
+@pytest.fixture
+def stack(
+    session_server: SessionServer,
+    warehouse_template: str,
+    dagster_template: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Settings]:
+    """Settings of a whole deployment: migrated warehouse, Dagster storage, lake in a folder.
+
+    Also put into the environment, for ``get_settings()`` and the processes a test starts. The
+    source tables' database is the warehouse's, as in the embedded stack.
+    """
+    warehouse = session_server.create(warehouse_template)
+    dagster = session_server.create(dagster_template)
+    monkeypatch.setenv("TIPPERS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TIPPERS_DATABASE_URL", warehouse)
+    monkeypatch.setenv("TIPPERS_DAGSTER_URL", dagster)
+    monkeypatch.setenv("TIPPERS_LAKE_URL", str(tmp_path / "lake"))
+    (tmp_path / "home").mkdir(exist_ok=True)
+    get_settings.cache_clear()
+    yield get_settings()
+    session_server.drop(warehouse)
+    session_server.drop(dagster)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real data; the test is skipped on a machine without it."""
+    folder = Path(os.environ.get("TIPPERS_SHARED", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; TIPPERS_SHARED names another folder")
+    return folder
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """An S3 bucket of the test's own on a server that speaks HTTP."""
+
+    name: str
+    endpoint_url: str
+
+    @property
+    def url(self) -> str:
+        """What ``TIPPERS_LAKE_URL`` takes."""
+        return f"s3://{self.name}/lake"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A bucket, with the environment that reaches it: endpoint and (meaningless) credentials."""
+    import boto3
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("TIPPERS_S3_ENDPOINT_URL", s3_server)
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
+    client.create_bucket(Bucket=name)
+    monkeypatch.setenv("TIPPERS_LAKE_URL", f"s3://{name}/lake")
+    get_settings.cache_clear()
+    return Bucket(name, s3_server)

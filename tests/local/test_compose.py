@@ -1,0 +1,76 @@
+"""The compose file: safe by default, whole, and true to the settings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tippers_dagster.settings import Settings
+
+REPOSITORY = Path(__file__).parents[2]
+TEXT = (REPOSITORY / "docker-compose.yml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+ONE_SHOT = "bucket"
+
+
+def test_all_parts_are_there() -> None:
+    expected = {"postgres", "minio", "bucket", "code", "web", "daemon", "mlflow", "streamlit"}
+    assert set(SERVICES) == expected
+    assert SERVICES["streamlit"]["profiles"] == ["app"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_restarts_and_says_how_it_is(name: str) -> None:
+    service = SERVICES[name]
+    assert service["restart"] == ("on-failure" if name == ONE_SHOT else "unless-stopped")
+    assert name == ONE_SHOT or service["healthcheck"]["test"][0] == "CMD"
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    image = service["image"]
+    assert ":" in image
+    assert not image.endswith(":latest")
+    for needed, how in service.get("depends_on", {}).items():
+        assert how["condition"] == (
+            "service_completed_successfully" if needed == ONE_SHOT else "service_healthy"
+        )
+
+
+def test_no_secret_has_a_value_that_was_not_set() -> None:
+    for name, service in SERVICES.items():
+        for variable, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|SECRET|KEY$", variable):
+                assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), f"{name}: {variable}"
+            elif "://" in str(value) and "@" in str(value):
+                assert re.search(r"://\w+:\$\{\w+:\?[^}]+\}@", value), f"{name}: {variable}"
+
+
+def test_every_variable_is_one_of_the_settings() -> None:
+    fields = {f"TIPPERS_{name.upper()}" for name in Settings.model_fields}
+    used = {name for name in SERVICES["code"]["environment"] if name.startswith("TIPPERS_")}
+    assert used - fields == {"TIPPERS_BUCKET"}
+    example = (REPOSITORY / ".env.example").read_text()
+    shown = set(re.findall(r"^#? ?(TIPPERS_\w+)=", example, re.MULTILINE))
+    assert shown - fields <= {"TIPPERS_BUCKET"}
+    assert fields <= shown
+    for required in set(re.findall(r"\$\{(\w+):\?", TEXT)):
+        assert f"\n{required}=\n" in example
+
+
+def test_volumes_hold_what_must_last() -> None:
+    named = {volume.split(":")[0] for s in SERVICES.values() for volume in s.get("volumes", [])}
+    assert set(COMPOSE["volumes"]) <= named
+    init = "./deploy/postgres-init.sql"
+    assert init in named
+    assert (REPOSITORY / init).is_file()
+
+
+def test_the_image_runs_as_an_ordinary_user_and_takes_in_no_secret() -> None:
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+    assert re.findall("^USER (.*)$", dockerfile, re.MULTILINE)[-1] == "tippers"
+    ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    assert ignored[0] == "*"
+    assert "!.env" not in ignored

@@ -1,0 +1,266 @@
+"""The embedded PostgreSQL: shared, stopped by its last user, started again when killed."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+
+from tests.local.waiting import until
+from tippers_dagster.local.databases import databases
+from tippers_dagster.local.postgres import (
+    DATABASES,
+    EmbeddedServerError,
+    postmaster_pid,
+    start_embedded,
+    stop_embedded,
+)
+from tippers_dagster.settings import get_settings
+
+USER = """
+import sys
+from pathlib import Path
+from tippers_dagster.local.postgres import start_embedded, postmaster_pid
+server = start_embedded(Path(sys.argv[1]))
+print(postmaster_pid(server.home), server.url("tippers"), flush=True)
+sys.stdin.read()
+"""
+
+
+def start_user(home: Path, script: str = USER) -> subprocess.Popen[str]:
+    """A process that starts the server, says where it is, and ends when its input does."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(home)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def said(user: subprocess.Popen[str]) -> list[str]:
+    assert user.stdout is not None
+    return user.stdout.readline().split()
+
+
+def query(url: str, statement: str) -> object:
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        row = cursor.fetchone()
+        assert row is not None
+        return row[0]
+
+
+def test_a_first_start_makes_all_databases_and_a_second_one_costs_nothing(home: Path) -> None:
+    server = start_embedded(home)
+    for name in DATABASES:
+        assert query(server.url(name), "SELECT current_database()") == name
+    assert query(server.url("tippers"), "SHOW max_connections") == "200"
+    assert query(server.url("tippers"), "SHOW jit") == "off"
+    assert query(server.url("tippers"), "SHOW server_encoding") == "UTF8"
+    started = time.perf_counter()
+    assert start_embedded(home) == server
+    assert time.perf_counter() - started < 0.2
+
+
+def test_many_processes_start_it_at_once_and_the_last_one_stops_it(home: Path) -> None:
+    users = [start_user(home) for _ in range(6)]
+    answers = [said(user) for user in users]
+    assert len({pid for pid, _ in answers}) == 1
+    pid = int(answers[0][0])
+    for user in users[:-1]:
+        user.communicate()
+        assert user.returncode == 0
+    assert psutil.pid_exists(pid)
+    assert query(answers[-1][1], "SELECT 1") == 1
+    users[-1].communicate()
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_user_that_was_killed_does_not_keep_it_going(home: Path) -> None:
+    killed, last = start_user(home), start_user(home)
+    pid = int(said(killed)[0])
+    assert int(said(last)[0]) == pid
+    killed.kill()
+    killed.wait()
+    assert psutil.pid_exists(pid)
+    last.communicate()
+    assert not psutil.pid_exists(pid)
+
+
+def test_stopping_and_starting_at_the_same_time_always_gives_a_server(home: Path) -> None:
+    previous = start_user(home)
+    said(previous)
+    for _ in range(5):
+        successor = start_user(home)
+        previous.communicate()  # stops the server unless the successor was faster
+        answer = said(successor)
+        assert query(answer[1], "SELECT 1") == 1
+        previous = successor
+    previous.communicate()
+
+
+def test_a_killed_server_is_started_again_with_its_data(home: Path) -> None:
+    server = start_embedded(home)
+    with closing(psycopg2.connect(server.url("tippers"))) as connection:
+        connection.cursor().execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        connection.commit()
+    pid = postmaster_pid(home)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    again = start_embedded(home)
+    assert postmaster_pid(home) != pid
+    assert query(again.url("tippers"), "SELECT answer FROM kept") == 42
+
+
+def test_a_pid_file_whose_number_belongs_to_another_process_is_no_server(home: Path) -> None:
+    server = start_embedded(home)
+    pid = postmaster_pid(home)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: postmaster_pid(home) is None, 10)
+    pid_file = home / "postgres" / "postmaster.pid"
+    lines = pid_file.read_text().splitlines(keepends=True)
+    pid_file.write_text("".join([f"{os.getpid()}\n", *lines[1:]]))
+    assert postmaster_pid(home) is None
+    assert not server.answers()
+    assert start_embedded(home).answers()
+
+
+def test_an_interrupted_first_start_is_made_good(home: Path) -> None:
+    making = home / "postgres.making"
+    making.mkdir()
+    (making / "PG_VERSION").write_text("18\n")
+    assert start_embedded(home).answers()
+    assert not making.exists()
+
+
+def test_databases_that_were_not_made_yet_are_made(home: Path) -> None:
+    server = start_embedded(home)
+    with closing(psycopg2.connect(server.url("postgres"))) as connection:
+        connection.autocommit = True
+        connection.cursor().execute("DROP DATABASE mlflow")
+    assert start_embedded(home).answers("mlflow")
+
+
+@pytest.fixture
+def long_home(home: Path) -> Iterator[Path]:
+    folder = home / ("long-" * 12) / ("name-" * 12)
+    folder.mkdir(parents=True)
+    yield folder
+    stop_embedded(folder)
+
+
+def test_a_home_at_a_long_path_has_its_socket_elsewhere(long_home: Path) -> None:
+    server = start_embedded(long_home)
+    assert query(server.url("tippers"), "SELECT 1") == 1
+    assert len(os.fsencode(server.socket_folder / ".s.PGSQL.5432")) <= 107
+    assert not server.socket_folder.is_relative_to(long_home)
+    assert stat.S_IMODE(server.socket_folder.stat().st_mode) == 0o700
+    other = start_user(long_home)
+    assert int(said(other)[0]) == postmaster_pid(long_home)
+    other.communicate()
+
+
+def test_the_socket_is_found_whatever_the_folder_for_temporary_files(
+    long_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_embedded(long_home)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert start_embedded(long_home) == server
+
+
+AS_ANOTHER_USER = """
+import os, sys, psutil, psycopg2
+from pathlib import Path
+from tippers_dagster.local import postgres
+user = int(sys.argv[2])
+os.setgroups([])
+os.setgid(user)
+os.setuid(user)
+server = postgres.start_embedded(Path(sys.argv[1]))
+psycopg2.connect(server.url("tippers")).close()
+process = psutil.Process(postgres.postmaster_pid(server.home))
+print(process.uids().real, server.socket_folder)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("long", [False, True])
+def test_it_runs_as_an_ordinary_user_too(home: Path, long: bool) -> None:
+    user = pwd.getpwnam("nobody").pw_uid
+    home.chmod(0o755)
+    folder = home / ("long-" * 20) / "home" if long else home / "home"
+    folder.mkdir(parents=True)
+    os.chown(folder, user, user)
+    start_embedded(home)  # root's own server, and what it leaves in shared folders
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER_USER, folder, str(user)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HOME": "/nonexistent", "XDG_RUNTIME_DIR": "/nonexistent"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) == user
+    assert (folder / "postgres").stat().st_uid == user
+    assert postmaster_pid(folder) is None
+    if long:
+        shutil.rmtree(Path(done.stdout.split()[1]).parent)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_home_of_another_user_is_named(home: Path) -> None:
+    home.chmod(0o755)
+    (home / "postgres.lock").touch(0o600)
+    user = pwd.getpwnam("nobody").pw_uid
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER_USER, home, str(user)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert f"The home {home} is not writable" in done.stderr
+
+
+def test_a_server_that_cannot_start_shows_its_log(home: Path) -> None:
+    start_embedded(home)
+    stop_embedded(home)
+    with (home / "postgres" / "postgresql.conf").open("a") as file:
+        file.write("no_such_setting = on\n")
+    with pytest.raises(EmbeddedServerError, match="no_such_setting") as caught:
+        start_embedded(home)
+    assert "server.log" in (caught.value.hint or "")
+
+
+def test_databases_are_the_embedded_ones_when_nothing_is_set(home: Path) -> None:
+    found = databases(get_settings())
+    assert found.warehouse == found.source
+    assert len({found.warehouse, found.dagster, found.mlflow}) == 3
+    assert repr(found) == "Databases(...)"
+
+
+def test_no_server_is_started_when_every_database_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIPPERS_DATABASE_URL", "postgresql://u:p@db/warehouse")
+    monkeypatch.setenv("TIPPERS_DAGSTER_URL", "postgresql+psycopg2://u:p@db/dagster")
+    get_settings.cache_clear()
+    found = databases(get_settings())
+    assert found.warehouse == found.source == "postgresql://u:p@db/warehouse"
+    assert found.dagster == "postgresql://u:p@db/dagster"
+    assert found.mlflow is None
+    assert not (home / "postgres").exists()

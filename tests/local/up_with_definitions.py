@@ -1,0 +1,24 @@
+"""`tippers up` with the definitions of the module that the first argument names."""
+
+import sys
+from dataclasses import replace
+
+from tippers_dagster.cli import main
+from tippers_dagster.local import services, stack
+
+
+def with_module(settings):
+    return [
+        [
+            replace(service, command=(*service.command, "--module", module))
+            if service.name == "code server"
+            else service
+            for service in stage
+        ]
+        for stage in services.stack_services(settings)
+    ]
+
+
+module = sys.argv.pop(1)
+stack.stack_services = with_module
+main()

@@ -1,0 +1,32 @@
+"""Progress bars, of one look for all commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Show = Callable[[str, float, float], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@contextmanager
+def progress_bars(console: Console) -> Iterator[Show]:
+    """A bar for each thing that is being done; nothing for one that has nothing to do."""
+    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TimeElapsedColumn
+
+    columns = ("{task.description:24}", BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: float, total: float) -> None:
+            if not total:
+                return
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done)
+
+        yield show
