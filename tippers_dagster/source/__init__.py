@@ -1,0 +1,1 @@
+"""What a campus records: its tables, and the files they are loaded from."""

@@ -1,0 +1,132 @@
+"""Reading the source database: the spaces, a span of sessions, and its fingerprint.
+
+All of it in READ ONLY transactions; a deployment's own database is never written.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import adbc_driver_postgresql.dbapi as adbc
+import pyarrow as pa
+
+from tippers_dagster.errors import SourceError
+from tippers_dagster.local.databases import databases
+from tippers_dagster.settings import SPACE_COLUMNS, Settings
+from tippers_dagster.source.load import read_source
+from tippers_dagster.source.schema import SESSIONS, SPACES, source_tables
+
+Span = tuple[dt.date, dt.date]
+"""Local dates [first, second) that whole chunks cover without a hole."""
+
+
+def read_spaces(settings: Settings) -> pa.Table:
+    """The ``space`` table under our column names, all text."""
+    table = source_tables(settings)[SPACES]
+    columns = ", ".join(f"{table.column(name)}::text AS {name}" for name in SPACE_COLUMNS)
+    return read_source(settings, f"SELECT {columns} FROM {table.sql} ORDER BY 1")
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the source says of a chunk: its number of rows and a fingerprint of their content."""
+
+    rows: int
+    fingerprint: int
+
+
+class SourceSnapshot:
+    """One consistent view of the source database. Made by :func:`source_snapshot`."""
+
+    def __init__(self, settings: Settings, cursor: adbc.Cursor) -> None:
+        self._settings = settings
+        self._cursor = cursor
+        self._table = source_tables(settings)[SESSIONS]
+
+    def observe(self, span: Span, chunks: list[str]) -> dict[str, Observed]:
+        """Fingerprint every chunk of a span in one index range scan.
+
+        Rows are grouped in the database by the chunks in which they start and end; a chunk's
+        fingerprint sums those of all groups that reach it, so a row that changed, came late
+        or went changes just the chunks that it touches.
+        """
+        start, end = self._table.column("start_time"), self._table.column("end_time")
+        mac, space = self._table.column("mac_address"), self._table.column("space_id")
+        s = self._settings
+        last = (
+            f"greatest({start}, least(coalesce({end}, {start} + interval '{s.open_session_seconds} "
+            f"s'), {start} + interval '{s.longest_session_seconds} s'))"
+        )
+        self._cursor.execute(
+            f"SELECT date_trunc('{s.chunk}', {start})::date::text AS first, "
+            f"date_trunc('{s.chunk}', {last})::date::text AS last, count(*) AS rows, "
+            f"sum(hash_record_extended(ROW({mac}::text, {space}::text, {start}, {end}), 0))::text"
+            f" AS hashes FROM {self._table.sql} WHERE {self._within(span)} GROUP BY 1, 2"
+        )
+        groups = self._cursor.fetch_arrow_table().to_pylist()
+        return {chunk: _combine(groups, chunk) for chunk in chunks}
+
+    def sessions(self, span: Span) -> Iterator[pa.RecordBatch]:
+        """The sessions that may touch a span, in batches, in no order.
+
+        Columns: mac_address, space_id (text); start_time, end_time (timestamp[us], local).
+        """
+        names = ("mac_address", "space_id", "start_time", "end_time")
+        casts = ("::text", "::text", "", "")
+        columns = ", ".join(
+            f"{self._table.column(name)}{cast} AS {name}"
+            for name, cast in zip(names, casts, strict=True)
+        )
+        self._cursor.execute(f"SELECT {columns} FROM {self._table.sql} WHERE {self._within(span)}")
+        reader = self._cursor.fetch_record_batch()
+        for name in ("start_time", "end_time"):
+            found = reader.schema.field(name).type
+            if not (pa.types.is_timestamp(found) and found.tz is None):
+                raise SourceError(
+                    f"Column {self._table.column(name)} of {self._table.sql} is not a timestamp "
+                    f"without time zone, but {found}.",
+                    "Point TIPPERS_SESSION_TABLE at a view that converts it to local time.",
+                )
+        yield from reader
+
+    def _within(self, span: Span) -> str:
+        start, end = self._table.column("start_time"), self._table.column("end_time")
+        lookback = dt.timedelta(seconds=self._settings.longest_session_seconds)
+        first = dt.datetime.combine(span[0], dt.time())
+        return (
+            f"{start} >= timestamp '{first - lookback}' AND {start} < timestamp '{span[1]}' "
+            f"AND ({start} >= timestamp '{first}' OR {end} IS NULL OR {end} >= timestamp '{first}')"
+        )
+
+
+@contextmanager
+def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
+    """Open one REPEATABLE READ, READ ONLY transaction on the source database.
+
+    Raises
+    ------
+    SourceError
+        When the database refuses a query.
+    """
+    try:
+        with (
+            adbc.connect(databases(settings).source) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield SourceSnapshot(settings, cursor)
+    except adbc.Error as error:
+        raise SourceError(
+            f"The source database refused a query: {error}",
+            "`tippers doctor` says which tables and columns it lacks.",
+        ) from error
+
+
+def _combine(groups: list[dict], chunk: str) -> Observed:
+    touching = [g for g in groups if g["first"] <= chunk <= g["last"]]
+    total = sum(int(g["hashes"]) for g in touching)
+    rows = sum(g["rows"] for g in touching)
+    return Observed(rows=rows, fingerprint=(total * 31 + rows) % 2**64)
