@@ -13,7 +13,7 @@ new merged interval exactly when the (i-1)-th smallest end lies before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +28,7 @@ Grid = NDArray[np.int32]
 _KEY_BITS = 63
 _EMPTY = np.empty(0, np.int64)
 # Cells counted at once: two int64 grids of this size stay in a core's cache.
-_BLOCK_CELLS = 1 << 17
+_BLOCK_CELLS = 1 << 16
 # Rows split at once, likewise.
 _BLOCK_ROWS = 1 << 17
 # Bins of unequal widths are found in a table of at most this many equal units.
@@ -137,21 +137,14 @@ def union(presence: Presence, group: Ints) -> Presence:
     group = np.asarray(group, np.int64)
     if group.size and int(group.max()).bit_length() + shift > _KEY_BITS:
         raise ValueError(f"group codes up to {group.max()} do not fit {_KEY_BITS} bits")
-    moved = group[presence._starts >> shift]
     starts, ends = presence._starts, presence._ends
-    if (kept := moved >= 0).all():
-        kept = slice(None)
-    moved = moved[kept] << shift
-    mask = (1 << shift) - 1
-    starts, ends = _merge_keys(moved | (starts[kept] & mask), moved | (ends[kept] & mask))
-    return Presence(
-        starts,
-        ends,
-        presence._devices,
-        presence._device_bits,
-        presence._time_bits,
-        presence._origin,
-    )
+    space = starts >> shift
+    if group.size and group.min() < 0:
+        kept = group[space] >= 0
+        starts, ends, space = starts[kept], ends[kept], space[kept]
+    move = ((group - np.arange(group.size)) << shift)[space]
+    starts, ends = _merge_keys(starts + move, ends + move)
+    return replace(presence, _starts=starts, _ends=ends)
 
 
 def count(presence: Presence, n_spaces: int, edges: Int64) -> Grid:
@@ -253,16 +246,9 @@ def _split_block(start: Int64, end: Int64, boundaries: Int64) -> tuple[Int64, In
 def _ranks(device: Ints) -> tuple[Ints, Int64]:
     """The distinct devices, sorted, and each row's index into them."""
     if (device[1:] >= device[:-1]).all():
-        new = _changes(device)
+        new = np.append(True, device[1:] != device[:-1])
         return device[new], np.cumsum(new) - 1
     return np.unique(device, return_inverse=True)
-
-
-def _changes(values: Ints) -> NDArray[np.bool_]:
-    """Whether each value differs from the one before it."""
-    new = np.ones(values.size, bool)
-    np.not_equal(values[1:], values[:-1], out=new[1:])
-    return new
 
 
 def _merge_keys(starts: Int64, ends: Int64) -> tuple[Int64, Int64]:
@@ -282,7 +268,11 @@ def _join(starts: Ints, ends: Ints, apart: NDArray[np.bool_]) -> tuple[Ints, Int
 # --- bins --------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Covered:
-    """Runs of bins that hold presence, sorted; those of one device in one space lie apart."""
+    """The bins from ``first`` to ``last`` that each interval of presence overlaps.
+
+    Sorted by (owner, first). Of one owner, an interval may begin in the bin in which the one
+    before it ends, not sooner.
+    """
 
     owner: Int64  # (space, device)
     first: Int32
@@ -291,7 +281,7 @@ class _Covered:
 
 
 def _covered_bins(presence: Presence, edges: Int64) -> _Covered:
-    """The bins that each device's presence overlaps, within the edges."""
+    """The bins within the edges that presence overlaps."""
     owner = presence._starts >> presence._time_bits
     shift = presence._origin - int(edges[0])
     span = int(edges[-1] - edges[0])
@@ -305,17 +295,7 @@ def _covered_bins(presence: Presence, edges: Int64) -> _Covered:
         np.maximum(start, 0, out=start)
         np.minimum(last, span - 1, out=last)
     bin_of = _bin_finder(edges)
-    return _coalesce(owner, bin_of(start), bin_of(last), presence._device_bits)
-
-
-def _coalesce(owner: Int64, first: Int32, last: Int32, device_bits: int) -> _Covered:
-    """Join runs of one owner that share a bin or touch: this makes the count distinct."""
-    apart = first[1:] > last[:-1] + 1
-    apart |= owner[1:] != owner[:-1]
-    if apart.all():
-        return _Covered(owner, first, last, device_bits)
-    opens, closes = np.append(True, apart), np.append(apart, True)
-    return _Covered(owner[opens], first[opens], last[closes], device_bits)
+    return _Covered(owner, bin_of(start), bin_of(last), presence._device_bits)
 
 
 def _bin_finder(edges: Int64) -> Callable[[Int64], Int32]:
@@ -348,19 +328,25 @@ def _nests(finer: Int64, coarser: Int64) -> bool:
 def _coarser(covered: _Covered, finer: Int64, coarser: Int64) -> _Covered:
     """The same presence in wider bins, whose edges are among the finer ones."""
     wider = (np.searchsorted(coarser, finer[:-1], side="right") - 1).astype(np.int32)
-    return _coalesce(covered.owner, wider[covered.first], wider[covered.last], covered.device_bits)
+    return replace(covered, first=wider[covered.first], last=wider[covered.last])
 
 
 def _grid(covered: _Covered, n_spaces: int, n_bins: int) -> Grid:
-    """Running sums of +1 where a run of bins begins and -1 after it ends."""
-    space = covered.owner >> covered.device_bits
+    """Running sums of +1 where an interval's bins begin and -1 after they end.
+
+    A bin in which one interval of an owner ends and the next begins is the former's alone:
+    this makes the count distinct. What is left of the latter may be nothing: +1 and -1 meet.
+    """
+    owner, first, last = covered.owner, covered.first, covered.last
+    space = owner >> covered.device_bits
     if space.size and space[-1] >= n_spaces:
         raise ValueError(f"space code {space[-1]} is beyond the {n_spaces} rows of the grid")
     opens = space * n_bins
     # One past the last bin of a space is the first of the next, where its sum must be zero.
-    closes = opens + covered.last
+    closes = opens + last
     closes += 1
-    opens += covered.first
+    opens += first
+    opens[1:] += (first[1:] == last[:-1]) & (owner[1:] == owner[:-1])
     grid = np.empty(n_spaces * n_bins, np.int32)
     step = max(1, _BLOCK_CELLS // n_bins)
     blocks = np.arange(0, n_spaces + step, step)
