@@ -1,0 +1,163 @@
+"""The demonstration from nothing to judged counts. Every step can be repeated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tippers_dagster.demo.counts import check_equal, lake_counts, recount, true_counts
+from tippers_dagster.demo.data import Extent, extent, prepare_simulated, prepare_smartspec
+from tippers_dagster.demo.figures import SpaceFigures, campus_figures
+from tippers_dagster.settings import Settings
+from tippers_dagster.simulate import CampusOptions
+from tippers_dagster.spaces.tracking import Grid
+from tippers_dagster.spaces.tree import SpaceTree, load_tree
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+Progress = Callable[[str, float, float], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+RECOUNTED_WIDTHS = (900, 3600)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One stage: what it came to, and how long it took."""
+
+    stage: str
+    seconds: float
+    result: str
+
+
+@dataclass
+class Demonstration:
+    """What was found. ``equal`` counts the bins that were compared with ``against``."""
+
+    tree: SpaceTree
+    span: Extent
+    campus: SpaceFigures
+    buildings: list[SpaceFigures]
+    equal: int
+    against: str
+    fresh_data: bool
+    timings: list[Timing] = field(default_factory=list)
+
+
+class _Stages:
+    """Times the stages as they go."""
+
+    def __init__(self) -> None:
+        self.timings: list[Timing] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[list[str]]:
+        """Append to the list what the stage came to."""
+        result: list[str] = []
+        began = time.monotonic()
+        yield result
+        self.timings.append(Timing(name, time.monotonic() - began, " ".join(result)))
+
+
+def demonstrate(
+    settings: Settings, data: CampusOptions | Path, progress: Progress
+) -> Demonstration:
+    """Make or find the campus, materialize all of it through Dagster, and judge the counts.
+
+    Parameters
+    ----------
+    settings
+        Of the home, or deployment.
+    data
+        A campus to simulate, or the folder of a SmartSPEC scenario.
+    progress
+        Told how far each stage is.
+
+    Raises
+    ------
+    BadInput
+        When the source tables hold other data, which is left alone.
+    WrongCounts
+        When a single count is not what it must be, naming the first few.
+    """
+    stages = _Stages()
+    with stages.stage("start the database"):
+        warehouse_engine(settings)
+    fresh_data = _prepare(settings, data, stages, progress)
+    span = extent(settings)
+    grid = _track(settings, span, stages)
+    _materialize(settings, stages, progress)
+    against = "recount" if isinstance(data, Path) else "truth"
+    with stages.stage(f"compare with the {against}") as result:
+        equal = _judge(settings, grid, span, against)
+        result.append(f"{equal:,} counts equal")
+    campus, buildings = campus_figures(settings, grid.tree, span)
+    return Demonstration(
+        grid.tree, span, campus, buildings, equal, against, fresh_data, stages.timings
+    )
+
+
+def _prepare(
+    settings: Settings, data: CampusOptions | Path, stages: _Stages, progress: Progress
+) -> bool:
+    name = "ingest the scenario" if isinstance(data, Path) else "simulate the campus"
+    with stages.stage(name) as result:
+
+        def share(done: float, total: float) -> None:
+            progress(name, done, total)
+
+        if isinstance(data, Path):
+            fresh = prepare_smartspec(settings, data, share)
+        else:
+            fresh = prepare_simulated(settings, data, share)
+        if not fresh:
+            result.append("there already")
+    return fresh
+
+
+def _track(settings: Settings, span: Extent, stages: _Stages) -> Grid:
+    # Dagster takes a while to import: told apart from what it then does.
+    with stages.stage("load Dagster"):
+        from tippers_dagster.occupancy.tracking import track_space
+    with stages.stage("track") as result:
+        for root in load_tree(settings).roots:
+            grid = track_space(settings, space=root, start=span.first, end=span.until)
+        spaces = len(grid.leaves) + len(grid.parents)
+        chunks = _counted(len(grid.chunks), settings.chunk)
+        result.append(f"{_counted(spaces, 'space')} x {chunks}")
+    return grid
+
+
+def _materialize(settings: Settings, stages: _Stages, progress: Progress) -> None:
+    from tippers_dagster.local.environment import dagster_instance
+    from tippers_dagster.occupancy.launch import materialize
+
+    with dagster_instance(settings) as instance:
+        for done in materialize(settings, instance, on_progress=progress):
+            told = f"{_counted(done.partitions, 'partition')}, {_counted(done.runs, 'run')}"
+            stages.timings.append(
+                Timing(done.asset, done.seconds, told if done.partitions else "up to date already")
+            )
+
+
+def _judge(settings: Settings, grid: Grid, span: Extent, against: str) -> int:
+    if against == "recount":
+        expected = recount(settings, grid.tree, span.first, span.days, RECOUNTED_WIDTHS)
+    else:
+        expected = true_counts(settings)
+    widths = expected["interval_seconds"].unique().to_pylist()
+    chunks = _chunks(settings, span)
+    found = lake_counts(settings, grid.tree.ids, chunks, widths)
+    return check_equal(found, expected, grid.tree, against)
+
+
+def _chunks(settings: Settings, span: Extent) -> list[str]:
+    from tippers_dagster.spaces.clock import chunk_keys
+
+    return chunk_keys(span.first, span.until, settings.chunk)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
