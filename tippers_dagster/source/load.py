@@ -14,6 +14,7 @@ import adbc_driver_postgresql.dbapi
 import pyarrow as pa
 
 from tippers_dagster.errors import SourceError
+from tippers_dagster.local.adbc import adbc_connection
 from tippers_dagster.local.databases import databases
 from tippers_dagster.settings import Settings
 from tippers_dagster.source.schema import (
@@ -99,7 +100,7 @@ def load_transaction(settings: Settings) -> Iterator[Load]:
     """
     refuse_foreign_source(settings)
     with (
-        adbc_driver_postgresql.dbapi.connect(databases(settings).source, autocommit=False) as link,
+        adbc_connection(databases(settings).source) as link,
         link.cursor() as cursor,
     ):
         try:
@@ -127,7 +128,7 @@ def read_source(settings: Settings, sql: str, parameters: Sequence[Any] = ()) ->
         When the database refuses the query: a table or column that it lacks, or no permission.
     """
     with (
-        adbc_driver_postgresql.dbapi.connect(databases(settings).source) as link,
+        adbc_connection(databases(settings).source) as link,
         link.cursor() as cursor,
     ):
         try:

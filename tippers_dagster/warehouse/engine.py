@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import sqlalchemy as sa
 
+from tippers_dagster.local.adbc import adbc_connection
 from tippers_dagster.local.databases import databases
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.metadata import SCHEMA
@@ -41,11 +42,9 @@ def warehouse_engine(settings: Settings) -> sa.Engine:
 
 def read_arrow(settings: Settings, sql: str) -> pa.Table:
     """Rows of the warehouse as Arrow, for results of thousands of rows."""
-    import adbc_driver_postgresql.dbapi
-
     warehouse_engine(settings)  # the tables exist
     with (
-        adbc_driver_postgresql.dbapi.connect(databases(settings).warehouse) as connection,
+        adbc_connection(databases(settings).warehouse) as connection,
         connection.cursor() as cursor,
     ):
         cursor.execute(sql)
@@ -59,7 +58,9 @@ def copy_rows(connection: sa.Connection, table: str, data: pa.Table | pa.RecordB
     """
     columns = ", ".join(f'"{name}"' for name in data.schema.names)
     with closing(connection.connection.cursor()) as cursor:
-        for piece in [data] if isinstance(data, pa.Table) else data:
+        # pyarrow 25 writes garbage for a table's chunk that follows an empty one.
+        pieces = data.combine_chunks().to_batches() if isinstance(data, pa.Table) else data
+        for piece in pieces:
             buffer = io.BytesIO()
             pa_csv.write_csv(piece, buffer, pa_csv.WriteOptions(include_header=False))
             buffer.seek(0)
