@@ -1,0 +1,298 @@
+"""Killing the stack at random moments: ``python -m benchmarks.soak`` (``make soak``).
+
+``tippers up`` runs on a simulated campus to which late sessions keep coming, so that there is
+always work. At random moments a run, the daemon, the code server or the database is killed with
+SIGKILL. In the end everything must be up to date, and every file of the lake equal to that of a
+second home which computes the same sessions undisturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import psycopg2
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from tippers_dagster.errors import TippersError
+from tippers_dagster.lake import open_lake
+from tippers_dagster.local.databases import databases
+from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.local.postgres import postmaster_pid
+from tippers_dagster.occupancy.launch import materialize
+from tippers_dagster.occupancy.runs import ActiveRun, active_runs
+from tippers_dagster.occupancy.status import LevelStatus, occupancy_status
+from tippers_dagster.occupancy.tracking import track_space
+from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
+from tippers_dagster.source.load import load_transaction, read_source
+from tippers_dagster.source.schema import SESSIONS, SPACES, create_source_schema, source_tables
+
+VICTIMS = ("run", "run", "run", "run", "daemon", "code server", "database")
+"""Runs mostly: they are what works."""
+
+START = dt.date(2025, 1, 20)
+SETTLE_SECONDS = 300
+LATE_SESSIONS = 400
+
+T = TypeVar("T")
+
+console = Console()
+
+
+@dataclass
+class Deployment:
+    """A running ``tippers up`` and what of it can be killed."""
+
+    settings: Settings
+    up: psutil.Process
+
+    def victim(self, kind: str) -> psutil.Process | None:
+        """A process to kill, None when there is none of that kind at the moment."""
+        if kind == "database":
+            pid = postmaster_pid(self.settings.home_path)
+            return None if pid is None else psutil.Process(pid)
+        marks = {"run": "spawn_main", "daemon": "dagster._daemon", "code server": "code-server"}
+        found = [p for p in self._children() if marks[kind] in " ".join(_cmdline(p))]
+        return random.choice(found) if found else None
+
+    def _children(self) -> list[psutil.Process]:
+        try:
+            return self.up.children(recursive=True)
+        except psutil.NoSuchProcess as gone:
+            raise TippersError("`tippers up` itself ended; its log is above.") from gone
+
+
+@contextmanager
+def deployment(settings: Settings) -> Iterator[Deployment]:
+    """Start ``tippers up``; stop it at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tippers_dagster.cli", "up"],
+        stdout=subprocess.DEVNULL,
+        env=os.environ.copy(),
+    )
+    try:
+        yield Deployment(settings, psutil.Process(process.pid))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def use_home(home: Path, device_key: str) -> Settings:
+    """Settings of a home whose automation reacts at once and does not count kills as failures."""
+    for name in [name for name in os.environ if name.startswith(("TIPPERS_", "DAGSTER_"))]:
+        del os.environ[name]
+    os.environ |= {
+        "TIPPERS_HOME": str(home),
+        "TIPPERS_DEVICE_KEY": device_key,
+        "TIPPERS_WEB_PORT": str(free_port()),
+        "TIPPERS_CODE_SERVER_PORT": str(free_port()),
+        "TIPPERS_OBSERVE_RECENT_SECONDS": "1",
+        "TIPPERS_OBSERVE_RECENT_CHUNKS": "1000",
+        "TIPPERS_MAX_TRIES": "1000",
+        "TIPPERS_RETRY_DELAY_SECONDS": "0",
+    }
+    get_settings.cache_clear()
+    return get_settings()
+
+
+def prepare(settings: Settings, people: int, weeks: int) -> None:
+    """A simulated campus, tracked."""
+    options = CampusOptions(buildings=1, people=people, days=7 * weeks, start=START)
+    write_campus(settings, simulate_campus(options))
+    _track(settings, weeks)
+
+
+def disturb(settings: Settings, running: Deployment, kills: int, weeks: int) -> Counter[str]:
+    """Kill so many processes, each a random moment after new sessions came."""
+    killed: Counter[str] = Counter()
+    while killed.total() < kills:
+        kind = random.choice(VICTIMS)
+        _retrying(lambda: _add_late_sessions(settings, weeks))
+        deadline = time.monotonic() + 60
+        process = None
+        while process is None and time.monotonic() < deadline:
+            time.sleep(random.uniform(0.0, 1.0))
+            process = running.victim(kind)
+        if process is None:
+            continue
+        time.sleep(random.uniform(0.0, 3.0))
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue  # it ended by itself meanwhile
+        killed[kind] += 1
+        console.print(f"{killed.total():3d} killed: {kind}")
+    return killed
+
+
+def settle(settings: Settings) -> list[LevelStatus]:
+    """Wait until all is up to date and no run goes on."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        levels, busy = _retrying(lambda: _progress(settings))
+        if not busy and all(level.done == level.wanted for level in levels):
+            return levels
+        if time.monotonic() > deadline:
+            told = ", ".join(f"{level.asset} {level.numbers}" for level in levels)
+            raise TippersError(f"Not up to date after {SETTLE_SECONDS} s: {told}; runs: {busy}")
+        time.sleep(2)
+
+
+def _progress(settings: Settings) -> tuple[list[LevelStatus], list[ActiveRun]]:
+    with dagster_instance(settings) as instance:
+        return occupancy_status(settings), active_runs(instance)
+
+
+def undisturbed(disturbed: Settings, home: Path, weeks: int) -> Settings:
+    """A second home with the same source rows, computed in this process."""
+    rows = {kind: _rows(disturbed, kind) for kind in (SPACES, SESSIONS)}
+    settings = use_home(home, os.environ["TIPPERS_DEVICE_KEY"])
+    create_source_schema(settings)
+    with load_transaction(settings) as load:
+        for kind, table in rows.items():
+            load.copy_in(source_tables(settings)[kind], table)
+    _track(settings, weeks)
+    with dagster_instance(settings) as instance:
+        materialize(settings, instance)
+    return settings
+
+
+def differences(one: Settings, other: Settings) -> list[str]:
+    """Keys of the lake that only one has, or that differ in their rows."""
+    lakes = open_lake(one), open_lake(other)
+    keys = [set(lake.list()) for lake in lakes]
+    different = sorted(keys[0] ^ keys[1])
+    common = sorted(keys[0] & keys[1])
+    tables = [lake.read_tables(common) for lake in lakes]
+    return different + [key for key, a, b in zip(common, *tables, strict=True) if a != b]
+
+
+def main() -> int:
+    """Exit status 0 when nothing was lost."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--people", type=int, default=600)
+    parser.add_argument("--weeks", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=None, help="of the moments and victims")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.randrange(10**6)
+    random.seed(seed)
+    console.print(f"seed {seed}")
+    with tempfile.TemporaryDirectory(prefix="tippers-soak-") as folder:
+        os.chmod(folder, 0o755)  # the database may run as another user
+        began = time.monotonic()
+        settings = use_home(Path(folder) / "disturbed", os.urandom(32).hex())
+        prepare(settings, options.people, options.weeks)
+        with deployment(settings) as running:
+            killed = disturb(settings, running, options.kills, options.weeks)
+            console.print("settling")
+            levels = settle(settings)
+        other = undisturbed(settings, Path(folder) / "undisturbed", options.weeks)
+        found = differences(settings, other)
+        _report(killed, levels, found, time.monotonic() - began)
+    return 1 if found else 0
+
+
+def _report(
+    killed: Counter[str], levels: list[LevelStatus], found: list[str], seconds: float
+) -> None:
+    table = Table("what", "number")
+    for kind, number in sorted(killed.items()):
+        table.add_row(f"killed: {kind}", str(number))
+    for level in levels:
+        table.add_row(f"up to date: {level.asset}", f"{level.done:,} of {level.wanted:,}")
+    table.add_row("files that differ from the undisturbed ones", str(len(found)))
+    table.add_row("seconds", f"{seconds:.0f}")
+    console.print(table)
+    for key in found[:10]:
+        console.print(f"differs: {key}", style="red")
+
+
+def _track(settings: Settings, weeks: int) -> None:
+    end = START + dt.timedelta(weeks=weeks)
+    for root in _roots(settings):
+        track_space(settings, space=root, start=START, end=end)
+
+
+def _roots(settings: Settings) -> list[str]:
+    table = read_source(
+        settings, "SELECT space_id FROM source.space WHERE parent_space_id IS NULL ORDER BY 1"
+    )
+    return table["space_id"].to_pylist()
+
+
+def _rows(settings: Settings, kind: str) -> pa.Table:
+    table = source_tables(settings)[kind]
+    return read_source(settings, f"SELECT * FROM {table.sql}").cast(table.arrow_schema())
+
+
+def _add_late_sessions(settings: Settings, weeks: int) -> None:
+    """Some sessions again, moved by whole minutes: they touch a few spaces of every chunk."""
+    with (
+        closing(psycopg2.connect(databases(settings).source)) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            "INSERT INTO source.user_ap_trajectory SELECT mac_address, sensor_id, "
+            "start_time + shift, end_time + shift, space_id FROM (SELECT *, "
+            "floor(random() * 50) * interval '1 minute' AS shift FROM source.user_ap_trajectory "
+            "WHERE start_time < %s ORDER BY random() LIMIT %s) AS chosen",
+            (START + dt.timedelta(days=7 * weeks - 1), LATE_SESSIONS),
+        )
+
+
+def _retrying(action: Callable[[], T], seconds: float = 60) -> T:
+    """Do it, again while the database restarts after it was killed."""
+    import adbc_driver_manager
+    import sqlalchemy.exc
+
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return action()
+        except (
+            psycopg2.Error,
+            sqlalchemy.exc.DBAPIError,
+            adbc_driver_manager.Error,
+            TippersError,
+        ):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
