@@ -18,7 +18,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from tippers_dagster.occupancy.conditions import CURRENT, Snapshot
 from tippers_dagster.occupancy.packing import Rectangle, by_column, pack
-from tippers_dagster.occupancy.partitions import partition_key, split_key
+from tippers_dagster.occupancy.partitions import dagster_keys, partition_key, split_key
 from tippers_dagster.occupancy.records import expected_seconds, record_attempts
 from tippers_dagster.occupancy.runs import (
     ONE_KEY_TAG,
@@ -71,6 +71,10 @@ class PackedAutomationSensor(dg.AutomationConditionSensorDefinition):
             data = super().evaluate_tick(context)
         finally:
             CURRENT.reset(token)
+        if dagster_keys(context.instance) != snapshot.keys:
+            # What was asked for may not be in the snapshot. The conditions are levels: nothing
+            # is lost, the next tick asks again.
+            return _skip(context, "The tracked partitions changed meanwhile.")
         requests = pack_requests(snapshot, data.run_requests or [])
         _idle.remember(seen, quiet=not requests and not _retries_due(snapshot))
         return SensorExecutionData(

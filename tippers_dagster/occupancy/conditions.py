@@ -14,17 +14,10 @@ from functools import cached_property
 import dagster as dg
 import numpy as np
 
-from tippers_dagster.occupancy.partitions import (
-    chunk_keys_of,
-    partition_key,
-    row_keys,
-    sync_partitions,
-)
+from tippers_dagster.occupancy.partitions import partition_key, sync_partitions
 from tippers_dagster.occupancy.runs import ActiveRun, active_runs
 from tippers_dagster.occupancy.state import Level, State, load_state
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.spaces.tracking import wanted_grid
-from tippers_dagster.spaces.tree import load_tree
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,16 +36,9 @@ class Snapshot:
         """Read the runs, bring the partitions up to date with what is tracked, read the state."""
         settings = get_settings()
         runs = active_runs(instance)
-        grid = wanted_grid(settings, load_tree(settings))
-        sources = sync_partitions(settings, instance, grid)
-        state = load_state(settings, grid, sources)
-        # Keys that another process added meanwhile come last, and wait for the next tick.
-        columns = _known(chunk_keys_of(instance), grid.chunks)
-        keys = {
-            level.asset: (_known(row_keys(instance, level.asset), level.spaces), columns)
-            for level in state.levels
-        }
-        return cls(settings, runs, state, keys)
+        partitions = sync_partitions(settings, instance)
+        state = load_state(settings, partitions.grid, partitions.sources)
+        return cls(settings, runs, state, partitions.keys)
 
     def being_computed(self, level: Level) -> np.ndarray:
         """bool [spaces, chunks]: an unfinished run covers it."""

@@ -188,5 +188,7 @@ def _in_dagsters_order(
     def ends(r: Rectangle) -> tuple[str, str]:
         return corner(r.top, r.left), corner(r.bottom - 1, r.right - 1)
 
-    found = pack(ordered, np.ones_like(ordered), largest=snapshot.settings.max_partitions_per_run)
+    # Between the wanted ones only what is fresh: other inputs may not be there.
+    allowed = ordered | level.fresh[order]
+    found = pack(ordered, allowed, largest=snapshot.settings.max_partitions_per_run)
     return [ends(rectangle) for rectangle in found]

@@ -45,7 +45,7 @@ def pack(
     wanted, allowed
         bool [rows, columns]; what is wanted is allowed.
     largest
-        Most cells of one rectangle; larger ones are cut between columns.
+        Most cells of one rectangle; larger ones are cut.
     """
     exact = _fewest(wanted)
     if len(exact) > few:
@@ -110,9 +110,11 @@ def _boxes(wanted: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 
 
 def _cut(rectangle: Rectangle, largest: int) -> list[Rectangle]:
-    height = rectangle.bottom - rectangle.top
-    step = max(1, largest // height)
+    """Between columns; and between rows, where a column alone is too large."""
+    down = min(rectangle.bottom - rectangle.top, largest)
+    across = max(1, largest // down)
     return [
-        Rectangle(rectangle.top, rectangle.bottom, left, min(left + step, rectangle.right))
-        for left in range(rectangle.left, rectangle.right, step)
+        Rectangle(top, min(top + down, rectangle.bottom), left, min(left + across, rectangle.right))
+        for left in range(rectangle.left, rectangle.right, across)
+        for top in range(rectangle.top, rectangle.bottom, down)
     ]

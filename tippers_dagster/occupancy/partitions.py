@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import dagster as dg
 import sqlalchemy as sa
@@ -11,7 +12,8 @@ import sqlalchemy as sa
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, source_spaces
 from tippers_dagster.occupancy.tables import source_chunk
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.tracking import Grid
+from tippers_dagster.spaces.tracking import Grid, wanted_grid
+from tippers_dagster.spaces.tree import load_tree
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 # The mappings and observable sources are still marked beta; Dagster is pinned exactly.
@@ -19,6 +21,8 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 SPACE, CHUNK = "space", "time_chunk"
 """The two dimensions. A key is ``space|time_chunk``, for Dagster sorts dimensions by name."""
+
+_SYNC_LOCK = 0x7469_7070_6572_7302
 
 chunk_partitions = dg.DynamicPartitionsDefinition(name="time_chunk")
 source_space_partitions = dg.DynamicPartitionsDefinition(name="source_space")
@@ -53,33 +57,58 @@ def split_key(asset: str, key: str) -> tuple[str, str]:
     return space, chunk
 
 
-def row_keys(instance: dg.DagsterInstance, asset: str) -> list[str]:
-    """Keys of an asset's spaces in the order of their creation, which is that of ranges."""
-    if asset == SESSIONS:
-        return [""]
-    definition = {SOURCE: source_space_partitions, DERIVED: derived_space_partitions}[asset]
-    return list(instance.get_dynamic_partitions(definition.name or ""))
+@dataclass(frozen=True, eq=False)
+class Partitions:
+    """What is tracked, and Dagster's partitions of it.
+
+    Attributes
+    ----------
+    grid
+        What is tracked.
+    sources
+        The spaces that have, or could have, sessions of their own.
+    keys
+        By asset: keys of its spaces and of its chunks in the order of their creation, which is
+        that of Dagster's ranges.
+    """
+
+    grid: Grid
+    sources: list[str]
+    keys: dict[str, tuple[list[str], list[str]]]
 
 
-def chunk_keys_of(instance: dg.DagsterInstance) -> list[str]:
-    """Keys of the time chunks in the order of their creation."""
-    return list(instance.get_dynamic_partitions(chunk_partitions.name or ""))
-
-
-def sync_partitions(settings: Settings, instance: dg.DagsterInstance, grid: Grid) -> list[str]:
-    """Make the dynamic partitions what is tracked; returns the source spaces.
+def sync_partitions(settings: Settings, instance: dg.DagsterInstance) -> Partitions:
+    """Make the dynamic partitions what is tracked.
 
     A space with children gets source partitions when sessions of its own have been seen.
     Chunks that are no longer tracked must be observed anew, should they come back.
     """
-    sources = source_spaces(settings, grid)
-    _set_keys(instance, source_space_partitions, sources)
-    _set_keys(instance, derived_space_partitions, grid.parents)
-    gone = _set_keys(instance, chunk_partitions, grid.chunks)
-    if gone:
-        with warehouse_engine(settings).begin() as connection:
+    tree = load_tree(settings)
+    with warehouse_engine(settings).begin() as connection:
+        # One at a time: who read the tracked ranges before another changed them would take away
+        # the partitions that the other has just added.
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:k)"), {"k": _SYNC_LOCK})
+        grid = wanted_grid(settings, tree)
+        sources = source_spaces(settings, grid)
+        _set_keys(instance, source_space_partitions, sources)
+        _set_keys(instance, derived_space_partitions, grid.parents)
+        gone = _set_keys(instance, chunk_partitions, grid.chunks)
+        if gone:
             connection.execute(sa.delete(source_chunk).where(source_chunk.c.chunk.in_(gone)))
-    return sources
+        return Partitions(grid, sources, dagster_keys(instance))
+
+
+def dagster_keys(instance: dg.DagsterInstance) -> dict[str, tuple[list[str], list[str]]]:
+    """The present keys of every asset's spaces and chunks; see :class:`Partitions`."""
+    chunks = list(instance.get_dynamic_partitions(chunk_partitions.name or ""))
+    spaces = {
+        asset: list(instance.get_dynamic_partitions(definition.name or ""))
+        for asset, definition in (
+            (SOURCE, source_space_partitions),
+            (DERIVED, derived_space_partitions),
+        )
+    }
+    return {SESSIONS: ([""], chunks), **{asset: (keys, chunks) for asset, keys in spaces.items()}}
 
 
 def _set_keys(

@@ -89,6 +89,16 @@ def record_figures(
         _commit(connection, whole)
 
 
+def forget_figures(engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str]) -> None:
+    """Forget what was recorded of an asset's spaces in the chunks: they are not computed."""
+    figures = partition_figures.c
+    query = sa.delete(partition_figures).where(
+        figures.asset == asset, figures.space.in_(spaces), figures.chunk.in_(chunks)
+    )
+    with engine.begin() as connection:
+        connection.execute(query)
+
+
 def record_observed(connection: sa.Connection, observed: dict[str, Observed]) -> None:
     """Record what the source says of chunks now."""
     if observed:

@@ -224,7 +224,9 @@ class _Pass:
         open_ended = np.asarray(pc.is_null(batch["end_time"]))
         end_us = np.where(open_ended, start_us, _local_us(batch["end_time"]))
         start, end = self.clock.session_bounds(start_us, end_us)
-        end[open_ended] = start[open_ended] + self.settings.open_session_seconds
+        # Rounded up as every end is: a start within a second ends within one.
+        lasts = self.settings.open_session_seconds + (start_us % MICRO > 0)
+        end = np.where(open_ended, start + lasts, end)
         space = _codes(batch["space_id"], self._spaces)
         named = pc.not_equal(pc.utf8_trim_whitespace(batch["mac_address"]), "")
         no_device = ~np.asarray(pc.fill_null(named, False))

@@ -5,7 +5,7 @@ was computed. That is a level, not an event: no failed run and no unlucky tick c
 
 * sessions: the source's fingerprint of the chunk, and what the settings make of it;
 * source_occupancy: the content of the space's sessions in the chunk, so that a late session
-  makes one space stale and not the campus;
+  makes one space stale and not the campus; and whether it has children, who then publish counts;
 * derived_occupancy: the presence of every space of the subtree.
 """
 
@@ -169,10 +169,12 @@ class _Reader:
         inside = (row >= 0) & (column >= 0) & self.contents["known"].to_numpy()
         wanted[row[inside], column[inside]] = _unsigned(self.contents["fingerprint"])[inside]
         shape = wanted.shape
+        tree = self.grid.tree
+        publishes = tree.is_leaf[[tree.index[space] for space in self.sources]]
         return self._level(
             SOURCE,
             self.sources,
-            mix(wanted, self.counted),
+            mix(wanted, publishes[:, None], self.counted),
             np.broadcast_to(sessions.computed, shape),
             np.broadcast_to(sessions.fresh, shape),
         )

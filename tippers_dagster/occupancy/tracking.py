@@ -31,10 +31,9 @@ def track_space(settings: Settings, *, space: str, start: dt.date, end: dt.date)
     BadInput
         See :func:`tippers_dagster.spaces.tracking.track`.
     """
-    grid = track(settings, space=space, start=start, end=end)
+    track(settings, space=space, start=start, end=end)
     with dagster_instance(settings) as instance:
-        sync_partitions(settings, instance, grid)
-    return grid
+        return sync_partitions(settings, instance).grid
 
 
 def untrack_space(
@@ -50,9 +49,9 @@ def untrack_space(
     Returns the grid that is still wanted, and how many partitions were purged. Without ``purge``
     the lake and the figures stay, so that tracking again finds them.
     """
-    grid = untrack(settings, space=space, start=start, end=end)
+    untrack(settings, space=space, start=start, end=end)
     with dagster_instance(settings) as instance:
-        sync_partitions(settings, instance, grid)
+        grid = sync_partitions(settings, instance).grid
     return grid, _purge(settings, grid) if purge else 0
 
 

@@ -18,9 +18,10 @@ import numpy as np
 from tippers_dagster.errors import TippersError
 from tippers_dagster.lake import open_lake
 from tippers_dagster.occupancy.counting import Counter, Figures
-from tippers_dagster.occupancy.records import record_figures, record_sessions
+from tippers_dagster.occupancy.records import forget_figures, record_figures, record_sessions
 from tippers_dagster.occupancy.sessions import ChunkSessions, extract, settings_fingerprint
 from tippers_dagster.occupancy.state import (
+    DERIVED,
     SESSIONS,
     SOURCE,
     Level,
@@ -146,6 +147,7 @@ def _compute_spaces(
                 run_id,
             )
 
+    _take_over(settings, state, level, chosen)
     columns = np.flatnonzero(chosen.any(axis=0)).tolist()
     with ThreadPoolExecutor(settings.threads) as pool:
         futures = {pool.submit(one_chunk, column): column for column in columns}
@@ -161,6 +163,24 @@ def _compute_spaces(
                     outcome.failed[level.chunks[column]] = error
             record(finished)
             outcome.figures |= {level.chunks[c]: f for c, f in finished.items()}
+
+
+def _take_over(settings: Settings, state: State, level: Level, chosen: np.ndarray) -> None:
+    """Void what the other asset recorded of counts that are about to be replaced.
+
+    source_occupancy publishes the counts of a space without children, derived_occupancy those of
+    the others, in the same place: a space that changes sides, and back, must be counted anew.
+    """
+    spaces = [level.spaces[i] for i in np.flatnonzero(chosen.any(axis=1))]
+    chunks = [level.chunks[i] for i in np.flatnonzero(chosen.any(axis=0))]
+    tree = state.grid.tree
+    if level.asset == SOURCE:
+        other, theirs = DERIVED, [s for s in spaces if tree.is_leaf[tree.index[s]]]
+    else:
+        have_presence = set(state.source.spaces)
+        other, theirs = SOURCE, [s for s in spaces if s not in have_presence]
+    if theirs:
+        forget_figures(warehouse_engine(settings), other, theirs, chunks)
 
 
 def _batches(futures: dict[Future, int]) -> Iterator[list[Future]]:

@@ -1,0 +1,100 @@
+"""Covers of wanted partitions by few rectangles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tippers_dagster.occupancy.packing import Rectangle, by_column, pack
+
+shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
+grids = shapes.flatmap(
+    lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape)).map(
+        lambda masks: (masks[0], masks[0] | masks[1])  # what is wanted is allowed
+    )
+)
+
+
+def covered(rectangles: list[Rectangle], shape: tuple[int, int]) -> np.ndarray:
+    """How often each cell is covered."""
+    times = np.zeros(shape, int)
+    for rectangle in rectangles:
+        assert rectangle.top < rectangle.bottom and rectangle.left < rectangle.right
+        times[rectangle.cells] += 1
+        assert times[rectangle.cells].size == rectangle.size
+    return times
+
+
+@given(grid=grids, few=st.integers(0, 5), largest=st.integers(1, 150))
+@settings(deadline=None)
+def test_all_wanted_nothing_forbidden_disjoint_none_too_large(
+    grid: tuple[np.ndarray, np.ndarray], few: int, largest: int
+) -> None:
+    wanted, allowed = grid
+    rectangles = pack(wanted, allowed, few=few, largest=largest)
+    times = covered(rectangles, wanted.shape)
+    assert (times[wanted] == 1).all()
+    assert (times[~allowed] == 0).all()
+    assert times.max(initial=0) <= 1
+    assert all(rectangle.size <= largest for rectangle in rectangles)
+
+
+@given(grid=grids)
+@settings(deadline=None)
+def test_by_column_never_joins_columns(grid: tuple[np.ndarray, np.ndarray]) -> None:
+    wanted, allowed = grid
+    rectangles = by_column(wanted, allowed)
+    times = covered(rectangles, wanted.shape)
+    assert (times[wanted] == 1).all()
+    assert (times[~allowed] == 0).all()
+    assert times.max(initial=0) <= 1
+    assert all(rectangle.right == rectangle.left + 1 for rectangle in rectangles)
+
+
+@given(grid=grids)
+@settings(deadline=None)
+def test_few_rectangles_are_exact(grid: tuple[np.ndarray, np.ndarray]) -> None:
+    """A run of fresh partitions is only accepted where it saves runs."""
+    wanted, allowed = grid
+    rectangles = pack(wanted, allowed)
+    if len(rectangles) <= 3:
+        exact = pack(wanted, wanted)
+        if len(exact) <= 3:
+            assert (covered(rectangles, wanted.shape) == wanted).all()
+
+
+def test_a_whole_grid_is_one_run() -> None:
+    everything = np.ones((539, 52), bool)
+    assert pack(everything, everything) == [Rectangle(0, 539, 0, 52)]
+
+
+def test_new_spaces_and_new_chunks_are_two_runs() -> None:
+    wanted = np.zeros((100, 20), bool)
+    wanted[90:] = True
+    wanted[:, 18:] = True
+    assert len(pack(wanted, np.ones_like(wanted))) == 2
+
+
+def test_scattered_spaces_of_a_chunk_are_one_run() -> None:
+    wanted = np.zeros((100, 20), bool)
+    wanted[3:97:7, 19] = True
+    assert pack(wanted, np.ones_like(wanted)) == [Rectangle(3, 95, 19, 20)]
+
+
+def test_what_is_under_way_is_not_taken_between() -> None:
+    wanted = np.zeros((100, 2), bool)
+    wanted[::2, 1] = True
+    allowed = np.ones_like(wanted)
+    allowed[31, 1] = False
+    assert len(pack(wanted, allowed)) == 50
+
+
+@pytest.mark.parametrize("largest", [1, 7, 10, 99, 100])
+def test_large_rectangles_are_cut(largest: int) -> None:
+    everything = np.ones((10, 10), bool)
+    rectangles = pack(everything, everything, largest=largest)
+    assert (covered(rectangles, (10, 10)) == 1).all()
+    assert max(rectangle.size for rectangle in rectangles) <= largest
