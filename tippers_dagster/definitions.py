@@ -15,5 +15,6 @@ def defs() -> dg.Definitions:
     return dg.Definitions(
         assets=ASSETS,
         sensors=[occupancy_sensor(settings), observer_sensor(settings)],
-        executor=dg.in_process_executor,  # a run is one vectorised pass; a process per step costs 2 s
+        # A run is one vectorised pass; a process of its own for its only step costs 2 s.
+        executor=dg.in_process_executor,
     )

@@ -67,6 +67,14 @@ def test_from_files_to_an_export(campus: Settings, tmp_path: Path) -> None:
     assert "4 partitions" not in tippers("occupancy", "materialize").stdout  # all is fresh
 
 
+def test_spaces_are_listed_as_a_tree(campus: Settings) -> None:
+    assert tippers("spaces", "--below", "hall").stdout.splitlines() == [
+        "hall  Hall",
+        "  room1  Room 1  H-1",
+        "  room2  Room 2  H-2",
+    ]
+
+
 def test_status_tells_what_is_wanted_and_done(campus: Settings) -> None:
     assert "Nothing is tracked" in tippers("occupancy", "status").stdout
     track()

@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": ("stack", "Say what is configured, reachable, and wrong, and how to mend it."),
     "ingest": ("ingest", "Load spaces, sessions and what belongs to them from files."),
     "simulate": ("simulate", "Make a campus with known truth."),
+    "spaces": ("occupancy", "List the space tree."),
     "track": ("occupancy", "Keep the occupancy of a space and its subtree up to date."),
     "untrack": ("occupancy", "Stop keeping it."),
     "occupancy": ("occupancy", "Status, materialisation and export of occupancy."),

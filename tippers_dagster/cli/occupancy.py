@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from tippers_dagster.errors import BadInput
+
 if TYPE_CHECKING:
     from tippers_dagster.occupancy.status import LevelStatus
     from tippers_dagster.spaces.tracking import Grid
 
+NOTHING_TRACKED = (
+    "Nothing is tracked.",
+    "`tippers spaces` lists the spaces; `tippers track --space ID --start DATE --end DATE`.",
+)
 _DATE = ["%Y-%m-%d"]
 
 
@@ -18,6 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     from tippers_dagster.cli import export
 
+    app.command("spaces")(spaces)
     app.command("track")(track)
     app.command("untrack")(untrack)
     occupancy = typer.Typer(no_args_is_help=True, help="Occupancy of the tracked spaces.")
@@ -26,6 +33,22 @@ def register(app: typer.Typer) -> None:
     occupancy.command("retry")(retry)
     export.register(occupancy)
     app.add_typer(occupancy, name="occupancy")
+
+
+def spaces(
+    below: str | None = typer.Option(None, help="Only this space and what is below it."),
+) -> None:
+    """List the space tree: id, name, room number."""
+    from tippers_dagster.settings import get_settings
+    from tippers_dagster.spaces.tree import load_tree
+
+    tree = load_tree(get_settings())
+    first = 0 if below is None else tree.position(below)
+    count = len(tree) if below is None else int(tree.size[first])
+    for i in range(first, first + count):
+        indent = "  " * int(tree.depth[i] - tree.depth[first])
+        room = f"  {tree.building_rooms[i]}" if tree.building_rooms[i] else ""
+        typer.echo(f"{indent}{tree.ids[i]}  {tree.names[i]}{room}")
 
 
 def track(
@@ -77,7 +100,7 @@ def status() -> None:
     console = Console()
     tracked = list_tracked(settings)
     if not tracked:
-        console.print("Nothing is tracked. Start with `tippers track --space ID --start --end`.")
+        console.print(" ".join(NOTHING_TRACKED), markup=False)
         return
     for one in tracked:
         console.print(f"tracked: {one.space}, {one.start} to {one.end} (excluded)", markup=False)
@@ -102,11 +125,14 @@ def materialize(
     from tippers_dagster.local.environment import dagster_instance
     from tippers_dagster.occupancy.launch import materialize as materialize_all
     from tippers_dagster.settings import get_settings
+    from tippers_dagster.spaces.tracking import list_tracked
 
-    console = Console()
-    with dagster_instance(get_settings()) as instance, progress_bars(console) as show:
+    settings, console = get_settings(), Console()
+    if not list_tracked(settings):
+        raise BadInput(*NOTHING_TRACKED)
+    with dagster_instance(settings) as instance, progress_bars(console) as show:
         stages = materialize_all(
-            get_settings(),
+            settings,
             instance,
             space=space,
             start=None if start is None else start.date(),
