@@ -1,0 +1,20 @@
+"""A few kills of the long soak."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.slow
+def test_what_is_killed_at_random_ends_as_if_undisturbed() -> None:
+    options = ["--kills", "3", "--people", "150", "--weeks", "3"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.soak", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,52 @@
+"""The migrations make just the tables that the code declares."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from tippers_dagster.errors import TippersError
+from tippers_dagster.warehouse.engine import sqlalchemy_url
+from tippers_dagster.warehouse.metadata import SCHEMA, metadata
+from tippers_dagster.warehouse.migrate import current_revision, migrate, newest_revision
+
+DOMAINS = ("spaces", "occupancy", "source", "datasets")
+
+
+@pytest.fixture
+def engine(database: str) -> sa.Engine:
+    for domain in DOMAINS:
+        import_module(f"tippers_dagster.{domain}.tables")
+    return sa.create_engine(sqlalchemy_url(database), poolclass=sa.NullPool)
+
+
+def test_the_migrated_tables_are_the_declared_ones(engine: sa.Engine) -> None:
+    migrate(engine)
+    options = {
+        "include_schemas": True,
+        "include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA,
+        "version_table_schema": SCHEMA,
+    }
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_many_processes_may_migrate_at_once(engine: sa.Engine) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(migrate, [engine] * 4))
+    with engine.connect() as connection:
+        assert current_revision(connection) == newest_revision()
+
+
+def test_a_warehouse_of_a_newer_version_is_refused(engine: sa.Engine) -> None:
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"UPDATE {SCHEMA}.alembic_version SET version_num = '9999'"))
+    with pytest.raises(TippersError, match="9999"):
+        migrate(engine)
