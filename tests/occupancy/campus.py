@@ -67,7 +67,7 @@ def add_sessions(settings: Settings, rows: Iterable[Seen]) -> None:
 def change(settings: Settings, sql: str, *parameters: object) -> int:
     """Change the source as a campus's own systems do. Returns the number of rows."""
     with source(settings) as cursor:
-        cursor.execute(sql, parameters)
+        cursor.execute(sql, parameters or None)
         return cursor.rowcount
 
 

@@ -179,6 +179,7 @@ query($id: String!) {
 
 def test_the_page_s_materialize_button_works(running: Deployed) -> None:
     runs = [
+        _launch(running, "session_source", {"dagster/partition": "2025-01-13"}),
         _launch(running, "sessions", {"dagster/partition": "2025-01-13"}),
         _launch(running, "source_occupancy", {"dagster/partition": "r3|2025-01-13"}),
         _launch(

@@ -22,7 +22,8 @@ def covered(rectangles: list[Rectangle], shape: tuple[int, int]) -> np.ndarray:
     """How often each cell is covered."""
     times = np.zeros(shape, int)
     for rectangle in rectangles:
-        assert rectangle.top < rectangle.bottom and rectangle.left < rectangle.right
+        assert rectangle.top < rectangle.bottom
+        assert rectangle.left < rectangle.right
         times[rectangle.cells] += 1
         assert times[rectangle.cells].size == rectangle.size
     return times

@@ -103,7 +103,7 @@ def warehouse(stack: Settings) -> Iterator[Settings]:
                 "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = %L', "
                 "current_database(), 'Asia/Kolkata'); END $$"
             )
-    yield stack
+    return stack
 
 
 @given(case=cases())

@@ -140,7 +140,7 @@ class FolderBackend:
     def clean(self) -> int:
         """Remove temporary files whose process is gone, or of other machines, a day old."""
         removed = 0
-        with suppress(FileNotFoundError), os.scandir(self._tmp) as entries:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._tmp) as entries:
             for entry in entries:
                 if self._left_over(entry):
                     _remove(entry.path)

@@ -1,6 +1,7 @@
 """The main job: session_source -> sessions -> source_occupancy -> derived_occupancy."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -23,13 +24,14 @@ from tippers_dagster.occupancy.partitions import (
 )
 from tippers_dagster.occupancy.records import record_duration
 from tippers_dagster.occupancy.runs import STALE_ONLY_TAG, run_locks, wait_for_memory
+from tippers_dagster.occupancy.sessions import VERSION as SESSIONS_VERSION
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.state import VERSION as COUNTS_VERSION
 from tippers_dagster.occupancy.work import Outcome, compute
 from tippers_dagster.settings import get_settings
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 GROUP = "occupancy"
-OWNERS = ["team:platform"]
 SESSION_SOURCE = "session_source"
 REJECTED_SHARE = "rejected_share"
 
@@ -38,6 +40,18 @@ def _check(asset: str, name: str, description: str, *, blocking: bool = True) ->
     return dg.AssetCheckSpec(
         f"{asset}__{name}", asset=asset, description=description, blocking=blocking
     )
+
+
+def _common(asset: str) -> dict[str, Any]:
+    """What the decorators of all three have alike; a run takes all of its partitions at once."""
+    return {
+        "name": asset,
+        "group_name": GROUP,
+        "owners": ["team:platform"],
+        "backfill_policy": dg.BackfillPolicy.single_run(),
+        "automation_condition": up_to_date(),
+        "metadata": {"dagster/column_schema": SCHEMAS[asset]},
+    }
 
 
 @dg.observable_source_asset(
@@ -55,16 +69,11 @@ def session_source(context: dg.OpExecutionContext) -> dg.DataVersionsByPartition
 
 
 @dg.asset(
-    name=SESSIONS,
     partitions_def=chunk_partitions,
     deps=[session_source],
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"postgres", "parquet"},
-    code_version="1",
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    automation_condition=up_to_date(),
-    metadata={"dagster/column_schema": SCHEMAS[SESSIONS]},
+    code_version=str(SESSIONS_VERSION),
+    **_common(SESSIONS),
     check_specs=[
         _check(
             SESSIONS,
@@ -86,16 +95,11 @@ def sessions(
 
 
 @dg.asset(
-    name=SOURCE,
     partitions_def=source_partitions,
     deps=[dg.AssetDep(SESSIONS, partition_mapping=sessions_to_source)],
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"python", "parquet"},
-    code_version="1",
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    automation_condition=up_to_date(),
-    metadata={"dagster/column_schema": SCHEMAS[SOURCE]},
+    code_version=str(COUNTS_VERSION),
+    **_common(SOURCE),
     check_specs=[
         _check(SOURCE, WITHIN_DEVICES, "No count exceeds the number of devices of the chunk."),
         _check(SOURCE, WIDER_BINS, "A wider bin has at least the devices of any inside it."),
@@ -112,16 +116,11 @@ def source_occupancy(
 
 
 @dg.asset(
-    name=DERIVED,
     partitions_def=derived_partitions,
     deps=[dg.AssetDep(SOURCE, partition_mapping=source_to_derived)],
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"python", "parquet"},
-    code_version="1",
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    automation_condition=up_to_date(),
-    metadata={"dagster/column_schema": SCHEMAS[DERIVED]},
+    code_version=str(COUNTS_VERSION),
+    **_common(DERIVED),
     check_specs=[
         _check(DERIVED, WITHIN_DEVICES, "No count exceeds the number of devices of the chunk."),
         _check(DERIVED, WIDER_BINS, "A wider bin has at least the devices of any inside it."),

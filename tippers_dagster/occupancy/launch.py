@@ -84,9 +84,14 @@ def materialize(
             on_progress(asset, min(done, total), total)
 
         on_progress(asset, 0, total)
-        for first, last in ranges:
-            with progress(advance):
-                _run(instance, asset, first, last, again=again)
+        with progress(advance):
+            failed = [why for keys in ranges if (why := _run(instance, asset, *keys, again=again))]
+        if failed:
+            raise TippersError(
+                f"{len(failed)} of {len(ranges)} runs of {asset} failed. First, {failed[0]}",
+                "Logs are in Dagster's UI (`tippers up`). What succeeded is kept; run this again "
+                "for the rest.",
+            )
         stages.append(Stage(asset, total, len(ranges), time.monotonic() - began))
     return stages
 
@@ -133,7 +138,10 @@ def _settled(instance: dg.DagsterInstance, asset: str, part: _Part) -> tuple[Sna
         time.sleep(POLL_SECONDS)
 
 
-def _run(instance: dg.DagsterInstance, asset: str, first: str, last: str, *, again: bool) -> None:
+def _run(
+    instance: dg.DagsterInstance, asset: str, first: str, last: str, *, again: bool
+) -> str | None:
+    """Materialize a range of partitions; why it failed, or None."""
     from tippers_dagster.definitions import defs
 
     assets = [
@@ -150,12 +158,7 @@ def _run(instance: dg.DagsterInstance, asset: str, first: str, last: str, *, aga
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
-    if not result.success:
-        raise TippersError(
-            f"The run {result.run_id} of {asset} failed: {_reason(result)}",
-            "Its log is in Dagster's UI (`tippers up`). What succeeded is kept; run this again "
-            "for the rest.",
-        )
+    return None if result.success else f"{result.run_id}: {_reason(result)}"
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

@@ -1,0 +1,495 @@
+"""The automation sensor, evaluated and its runs executed in this process."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+
+from tests.occupancy import campus
+from tests.occupancy.campus import Seen, change, look_again, stale
+from tippers_dagster.definitions import defs
+from tippers_dagster.lake import open_lake
+from tippers_dagster.lake.keys import sessions_key
+from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.occupancy import automation
+from tippers_dagster.occupancy.partitions import split_key
+from tippers_dagster.occupancy.records import forget_attempts
+from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG, STALE_ONLY_TAG
+from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.status import occupancy_status
+from tippers_dagster.occupancy.tracking import track_space, untrack_space
+from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+W1 = dt.date(2025, 1, 6)
+TREE: dict[str, str | None] = {"campus": None} | {
+    name: parent
+    for b in range(2)
+    for name, parent in [(f"b{b}", "campus"), *((f"b{b}r{i}", f"b{b}") for i in range(6))]
+}
+
+
+def week(n: int) -> dt.date:
+    return W1 + dt.timedelta(weeks=n)
+
+
+def seen(mac: str, space: str, n: int, hour: int = 9) -> Seen:
+    start = dt.datetime.combine(week(n), dt.time(hour))
+    return Seen(mac, space, start, start + dt.timedelta(minutes=30))
+
+
+class Automation:
+    """Ticks and runs of one deployment."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+        self.settings = settings
+        self.instance = instance
+        self.repository = defs().get_repository_def()
+        self.sensor = self.repository.get_sensor_def("occupancy_automation")
+        self.cursor: str | None = None
+
+    def tick(self) -> SensorExecutionData:
+        context = dg.build_sensor_context(
+            instance=self.instance, repository_def=self.repository, cursor=self.cursor
+        )
+        data = self.sensor.evaluate_tick(context)
+        self.cursor = data.cursor
+        return data
+
+    def requests(self) -> list[dg.RunRequest]:
+        return list(self.tick().run_requests or [])
+
+    def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        (key,) = request.asset_selection
+        assets = [a for a in self.repository.assets_defs_by_key.values() if a.key == key]
+        return dg.materialize(
+            assets,
+            instance=self.instance,
+            tags=dict(request.tags),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+
+    def until_quiet(self, ticks: int = 10) -> list[tuple[str, int]]:
+        """Run whatever is asked for; (asset, partitions) of every run."""
+        ran = []
+        for _ in range(ticks):
+            requests = self.requests()
+            if not requests:
+                return ran
+            for request in requests:
+                assert self.run(request).success
+                ran.append((asset_of(request), len(cells(request, self.instance))))
+        raise AssertionError(f"never quiet: {ran}")
+
+
+def asset_of(request: dg.RunRequest) -> str:
+    (key,) = request.asset_selection
+    return key.to_user_string()
+
+
+def cells(request: dg.RunRequest, instance: dg.DagsterInstance) -> set[tuple[str, str]]:
+    """What a request's range covers, in the order of Dagster's keys."""
+    asset = asset_of(request)
+    first = split_key(asset, request.tags[RANGE_START_TAG])
+    last = split_key(asset, request.tags[RANGE_END_TAG])
+    dimension = {SOURCE: "source_space", DERIVED: "derived_space"}.get(asset)
+    spaces = list(instance.get_dynamic_partitions(dimension)) if dimension else [""]
+    chunks = list(instance.get_dynamic_partitions("time_chunk"))
+    rows = spaces[spaces.index(first[0]) : spaces.index(last[0]) + 1]
+    columns = chunks[chunks.index(first[1]) : chunks.index(last[1]) + 1]
+    return {(space, chunk) for space in rows for chunk in columns}
+
+
+@pytest.fixture
+def deployment(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Automation]]:
+    """Makes the automation of the stack, with the settings given."""
+    monkeypatch.setattr(automation, "_idle", automation._Idle())
+    with dagster_instance(stack) as instance:
+
+        def make(**changes: object) -> Automation:
+            for name, value in changes.items():
+                monkeypatch.setenv(f"TIPPERS_{name.upper()}", str(value))
+            get_settings.cache_clear()
+            return Automation(get_settings(), instance)
+
+        yield make
+
+
+def small(automation: Automation, weeks: int = 3) -> None:
+    rows = [seen(f"m{i}", f"b{i % 2}r{i % 6}", i % weeks) for i in range(20)]
+    campus.fill(automation.settings, TREE, rows)
+    track_space(automation.settings, space="campus", start=W1, end=week(weeks))
+
+
+def test_nothing_tracked(deployment: Callable[..., Automation]) -> None:
+    data = deployment().tick()
+    assert data.skip_message == "Nothing is tracked."
+    assert not data.run_requests
+
+
+def test_the_whole_cascade_is_three_runs(deployment: Callable[..., Automation]) -> None:
+    """60 spaces under 8 parents in 6 chunks."""
+    auto = deployment()
+    tree: dict[str, str | None] = {"campus": None}
+    tree |= {f"f{f}": "campus" for f in range(7)}
+    tree |= {f"r{r}": f"f{r % 7}" for r in range(60)}
+    rows = [seen(f"m{i % 50}", f"r{i % 60}", i % 6, i % 24) for i in range(400)]
+    campus.fill(auto.settings, tree, rows)
+    track_space(auto.settings, space="campus", start=W1, end=week(6))
+
+    (request,) = auto.requests()
+    assert asset_of(request) == SESSIONS
+    assert cells(request, auto.instance) == {("", week(n).isoformat()) for n in range(6)}
+    assert request.tags[STALE_ONLY_TAG] == "true"
+    assert int(request.tags["dagster/max_runtime"]) == auto.settings.deadline_floor_seconds
+    assert auto.requests() == [], "asked for already: the next try is not due"
+    assert auto.run(request).success
+
+    assert auto.until_quiet() == [(SOURCE, 360), (DERIVED, 48)]
+    assert stale(auto.settings) == {}
+    records = computed(auto.settings)
+    assert len(records) == 6 + 360 + 48
+    for key, count in [(SESSIONS, 6), (SOURCE, 360), (DERIVED, 48)]:
+        found = auto.instance.get_materialized_partitions(dg.AssetKey(key))
+        assert len(found) == count
+    assert auto.tick().skip_message in (automation.UP_TO_DATE, "Nothing changed.")
+    assert [level.numbers for level in occupancy_status(auto.settings)] == [
+        (6, 6, 0, 0, 0),
+        (360, 360, 0, 0, 0),
+        (48, 48, 0, 0, 0),
+    ]
+
+
+def computed(settings: Settings) -> dict[tuple[str, str, str], str]:
+    """The run that computed each partition."""
+    with campus.source(settings) as cursor:
+        cursor.execute("SELECT asset, space, chunk, run_id FROM tippers.partition_figures")
+        return {(a, s, c): run for a, s, c, run in cursor.fetchall()}
+
+
+def test_late_sessions_are_followed_and_nothing_else(
+    deployment: Callable[..., Automation],
+) -> None:
+    auto = deployment()
+    small(auto)
+    auto.until_quiet()
+    before = computed(auto.settings)
+    campus.add_sessions(auto.settings, [seen("late", "b1r3", 1)])
+    look_again(auto.settings)
+    ran = auto.until_quiet()
+    assert ran[:2] == [(SESSIONS, 1), (SOURCE, 1)]
+    assert sum(partitions for asset, partitions in ran if asset == DERIVED) == 2
+    after = computed(auto.settings)
+    chunk = week(1).isoformat()
+    assert {key for key in after if after[key] != before.get(key)} == {
+        (SESSIONS, "", chunk),
+        (SOURCE, "b1r3", chunk),
+        (DERIVED, "b1", chunk),
+        (DERIVED, "campus", chunk),
+    }
+
+
+def test_scattered_late_sessions_are_one_run_a_level(
+    deployment: Callable[..., Automation],
+) -> None:
+    auto = deployment()
+    small(auto)
+    auto.until_quiet()
+    before = computed(auto.settings)
+    late = [seen("late", f"b{b}r{r}", 1) for b, r in [(0, 0), (0, 3), (1, 1), (1, 4), (1, 5)]]
+    campus.add_sessions(auto.settings, late)
+    look_again(auto.settings)
+    assert [asset for asset, _ in auto.until_quiet()] == [SESSIONS, SOURCE, DERIVED]
+    changed = {key for key, run in computed(auto.settings).items() if run != before.get(key)}
+    assert {space for asset, space, _ in changed if asset == SOURCE} == {r.space for r in late}
+
+
+def test_what_a_run_covers_is_not_asked_for_again(deployment: Callable[..., Automation]) -> None:
+    auto = deployment(retry_delay_seconds=0)
+    small(auto)
+    (request,) = auto.requests()
+    run = queued(auto, request)
+    assert auto.requests() == []
+    status = occupancy_status(auto.settings)
+    assert status[0].numbers == (3, 0, 3, 0, 0)
+    # More is tracked meanwhile: only that is asked for.
+    track_space(auto.settings, space="campus", start=week(3), end=week(5))
+    (more,) = auto.requests()
+    assert cells(more, auto.instance) == {("", week(n).isoformat()) for n in (3, 4)}
+    auto.instance.report_run_failed(run)
+    (again,) = [
+        r for r in auto.requests() if cells(r, auto.instance) <= cells(request, auto.instance)
+    ][:1]
+    assert ("", week(0).isoformat()) in cells(again, auto.instance)
+
+
+def queued(auto: Automation, request: dg.RunRequest) -> dg.DagsterRun:
+    """A run that the daemon has made of a request, and nobody executes."""
+    job = auto.repository.get_implicit_asset_job_names()[0]
+    return auto.instance.create_run_for_job(
+        auto.repository.get_job(job),
+        tags=dict(request.tags),
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset(request.asset_selection),
+    )
+
+
+def test_failures_are_tried_again_then_held_back(deployment: Callable[..., Automation]) -> None:
+    auto = deployment(retry_delay_seconds=0, max_tries=3)
+    small(auto)
+    (request,) = auto.requests()
+    assert auto.run(request).success
+    lake = open_lake(auto.settings)
+    broken = week(1).isoformat()
+    good = lake.read_bytes(sessions_key(broken))
+    lake.write_bytes(sessions_key(broken), b"no Parquet file")
+
+    (request,) = auto.requests()
+    assert not auto.run(request).success, "one chunk is bad"
+    assert {chunk for _, chunk in stale(auto.settings)[SOURCE]} == {broken}
+
+    tries = 1
+    for _ in range(8):
+        for request in auto.requests():
+            if asset_of(request) == SOURCE and (broken in request.tags[RANGE_START_TAG]):
+                tries += 1
+                assert {chunk for _, chunk in cells(request, auto.instance)} == {broken}
+                assert not auto.run(request).success
+            else:
+                assert auto.run(request).success
+    assert tries == 3
+    # The other chunks went on to their parents.
+    assert {chunk for _, chunk in stale(auto.settings)[DERIVED]} == {broken}
+    status = {level.asset: level for level in occupancy_status(auto.settings)}
+    assert status[SOURCE].failed == 12
+    assert status[SOURCE].failed_examples[0].endswith(f"|{broken}")
+    assert status[SOURCE].stale == 0
+    assert status[DERIVED].failed == 0
+
+    lake.write_bytes(sessions_key(broken), good)
+    assert auto.requests() == [], "held back until a person says so"
+    assert forget_attempts(warehouse_engine(auto.settings)) > 0
+    assert auto.until_quiet() == [(SOURCE, 12), (DERIVED, 3)]
+    assert stale(auto.settings) == {}
+
+
+def test_a_failed_chunk_does_not_fail_its_neighbours_for_dagster(
+    deployment: Callable[..., Automation],
+) -> None:
+    """What the warehouse recorded of a run that failed is told to Dagster by the next."""
+    auto = deployment(retry_delay_seconds=1000)
+    small(auto)
+    auto.run(auto.requests()[0])
+    lake = open_lake(auto.settings)
+    broken = week(1).isoformat()
+    lake.write_bytes(sessions_key(broken), b"no Parquet file")
+    assert not auto.run(auto.requests()[0]).success
+    ran = auto.until_quiet()
+    assert (DERIVED, 3) in ran
+    found = auto.instance.get_materialized_partitions(dg.AssetKey(SOURCE))
+    assert len(found) == 2 * 12
+    assert not any(broken in key for key in found)
+
+
+def test_back_off(deployment: Callable[..., Automation]) -> None:
+    auto = deployment(retry_delay_seconds=20)
+    small(auto)
+    tries = 0
+    age = "UPDATE tippers.attempt SET requested_at = now() - interval '%s s'"
+    for seconds, asked in [(0, True), (15, False), (25, True), (35, False), (45, True)]:
+        change(auto.settings, age % seconds)
+        requests = auto.requests()
+        assert bool(requests) == asked, seconds
+        tries += bool(requests)
+    change(auto.settings, age % 100_000)
+    assert auto.requests() == []
+    assert tries == auto.settings.max_tries == 3
+
+
+def test_changed_inputs_have_tries_of_their_own(deployment: Callable[..., Automation]) -> None:
+    auto = deployment(retry_delay_seconds=1000)
+    small(auto)
+    auto.until_quiet()
+    campus.add_sessions(auto.settings, [seen("late", "b1r3", 1)])
+    look_again(auto.settings)
+    assert len(auto.requests()) == 1  # never executed
+    assert auto.requests() == []
+    campus.add_sessions(auto.settings, [seen("later", "b1r3", 1)])
+    look_again(auto.settings)
+    ran = auto.until_quiet()
+    assert ran[:2] == [(SESSIONS, 1), (SOURCE, 1)]
+    assert sum(partitions for asset, partitions in ran if asset == DERIVED) == 2
+
+
+def test_a_killed_run_is_made_up_for(deployment: Callable[..., Automation]) -> None:
+    """Files are there, the record is not: as after a kill between the two."""
+    auto = deployment(retry_delay_seconds=0)
+    small(auto)
+    auto.until_quiet()
+    change(
+        auto.settings,
+        "DELETE FROM tippers.partition_figures WHERE asset <> 'sessions' AND chunk = %s",
+        week(2).isoformat(),
+    )
+    assert auto.until_quiet() == [(SOURCE, 12), (DERIVED, 3)]
+
+
+def test_materializations_wiped_in_dagster_are_told_again(
+    deployment: Callable[..., Automation],
+) -> None:
+    auto = deployment()
+    small(auto)
+    auto.until_quiet()
+    before = computed(auto.settings)
+    auto.instance.wipe_assets([dg.AssetKey(DERIVED)])
+    automation._idle._until = 0.0  # a full evaluation comes once a minute
+    assert auto.until_quiet() == [(DERIVED, 9)]
+    assert computed(auto.settings) == before, "nothing was computed for it"
+
+
+def test_new_spaces_and_chunks_and_untracking(deployment: Callable[..., Automation]) -> None:
+    auto = deployment()
+    small(auto)
+    auto.until_quiet()
+    track_space(auto.settings, space="campus", start=week(-1), end=week(0))
+    assert auto.until_quiet() == [(SESSIONS, 1), (SOURCE, 12), (DERIVED, 3)]
+    assert auto.instance.get_dynamic_partitions("time_chunk")[-1] == week(-1).isoformat()
+    campus.add_spaces(auto.settings, {"b2": "campus", "b2r0": "b2"})
+    automation._idle._until = 0.0
+    assert {asset for asset, _ in auto.until_quiet()} == {SOURCE, DERIVED}
+    untrack_space(auto.settings, space="campus", start=week(1))
+    assert auto.until_quiet() == []
+    assert sorted(auto.instance.get_dynamic_partitions("time_chunk")) == [
+        week(-1).isoformat(),
+        week(0).isoformat(),
+    ]
+    track_space(auto.settings, space="b1", start=week(1), end=week(3))
+    assert auto.until_quiet() == []
+
+
+def test_partitions_that_another_process_adds_meanwhile(
+    deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`tippers track` just between a tick's reading of the grid and of Dagster's keys."""
+    from tippers_dagster.occupancy import conditions
+
+    auto = deployment()
+    small(auto)
+    original = conditions.load_state
+
+    def slow(*arguments: object, **options: object) -> object:
+        found = original(*arguments, **options)
+        monkeypatch.setattr(conditions, "load_state", original)
+        campus.add_spaces(auto.settings, {"annex": None, "a1": "annex"})
+        track_space(auto.settings, space="annex", start=week(-2), end=week(0))
+        return found
+
+    monkeypatch.setattr(conditions, "load_state", slow)
+    assert auto.tick().skip_message == "The tracked partitions changed meanwhile."
+    assert auto.until_quiet()[0] == (SESSIONS, 5)
+    assert stale(auto.settings) == {}
+
+
+def test_large_requests_are_cut(deployment: Callable[..., Automation]) -> None:
+    auto = deployment(max_partitions_per_run=12)
+    small(auto)
+    auto.run(auto.requests()[0])
+    requests = auto.requests()
+    assert [len(cells(request, auto.instance)) for request in requests] == [12, 12, 12]
+    covered = [cells(request, auto.instance) for request in requests]
+    assert len(set.union(*covered)) == 36
+
+
+def test_runs_per_tick_are_bounded(deployment: Callable[..., Automation]) -> None:
+    auto = deployment(max_partitions_per_run=1)
+    small(auto, weeks=20)
+    first = auto.requests()
+    assert len(first) == automation.RUNS_PER_TICK
+    second = auto.requests()
+    assert len(second) == 8, "only what was not asked for"
+    for request in [*first, *second]:
+        assert auto.run(request).success
+    assert SESSIONS not in stale(auto.settings)
+
+
+def test_deadlines_come_from_history(deployment: Callable[..., Automation]) -> None:
+    auto = deployment(deadline_floor_seconds=1, deadline_factor=4)
+    small(auto)
+    auto.until_quiet()
+    change(auto.settings, "UPDATE tippers.run_duration SET seconds = 50, partitions = 2")
+    track_space(auto.settings, space="campus", start=week(3), end=week(7))
+    (request,) = auto.requests()
+    assert request.tags["dagster/max_runtime"] == str(50 * 2 * 4)
+
+
+def test_an_idle_tick_looks_and_does_not_evaluate(
+    deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = deployment()
+    small(auto)
+    auto.until_quiet()
+    auto.tick()
+    assert auto.tick().skip_message == "Nothing changed."
+    look_again(auto.settings)
+    assert auto.tick().skip_message == "Nothing changed.", "observed, and the same"
+
+
+def test_a_lost_lake_folder_is_an_error_not_a_zero(deployment: Callable[..., Automation]) -> None:
+    auto = deployment()
+    small(auto)
+    auto.until_quiet()
+    shutil.rmtree(Path(auto.settings.lake_url or "") / "presence")
+    campus.add_sessions(auto.settings, [seen("late", "b1r3", 1)])
+    look_again(auto.settings)
+    assert auto.run(auto.requests()[0]).success
+    assert auto.run(auto.requests()[0]).success
+    result = auto.run(auto.requests()[0])
+    assert not result.success
+    failure = next(e for e in result.all_events if e.is_step_failure).step_failure_data
+    assert "is gone" in str(failure.user_failure_data.description)
+
+
+# --- what is relied on of Dagster beyond its promises -------------------------------------------
+def test_pin_the_sensor_that_is_subclassed() -> None:
+    """``evaluate_tick`` takes the context, and answers with the fields that are passed on."""
+    assert dg.__version__ == "1.13.27"
+    assert dg.AutomationConditionSensorDefinition.evaluate_tick is dg.SensorDefinition.evaluate_tick
+    assert {
+        "run_requests",
+        "skip_message",
+        "cursor",
+        "log_key",
+        "automation_condition_evaluations",
+    } <= set(SensorExecutionData.__annotations__)
+
+
+def test_pin_that_evaluations_reach_dagsters_pages(
+    deployment: Callable[..., Automation],
+) -> None:
+    auto = deployment()
+    small(auto)
+    data = auto.tick()
+    assert {e.key.to_user_string() for e in data.automation_condition_evaluations} >= {SESSIONS}
+    assert data.cursor
+    assert "dagster/sensor_name" in data.run_requests[0].tags
+
+
+def test_pin_that_a_range_is_in_the_order_of_creation(
+    deployment: Callable[..., Automation],
+) -> None:
+    auto = deployment()
+    small(auto)
+    auto.run(auto.requests()[0])
+    (request,) = auto.requests()
+    assert auto.run(request).success
+    keys = auto.instance.get_materialized_partitions(dg.AssetKey(SOURCE))
+    assert {split_key(SOURCE, key) for key in keys} == cells(request, auto.instance)

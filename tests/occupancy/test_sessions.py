@@ -1,0 +1,318 @@
+"""From the source's rows to the sessions of each chunk."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydantic import SecretStr
+
+from tests.occupancy import campus
+from tests.occupancy.campus import Seen, change
+from tippers_dagster.errors import LakeError
+from tippers_dagster.lake import Lake, open_lake
+from tippers_dagster.lake.keys import sessions_key
+from tippers_dagster.occupancy import sessions as module
+from tippers_dagster.occupancy.sessions import (
+    END_BEFORE_START,
+    IMPLAUSIBLE_TIME,
+    NO_DEVICE,
+    TOO_LONG,
+    UNKNOWN_SPACE,
+    ChunkSessions,
+    consecutive,
+    extract,
+)
+from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.tree import load_tree
+
+W1, W2, W3 = "2025-01-06", "2025-01-13", "2025-01-20"
+TREE = {"hall": None, "r1": "hall", "r2": "hall"}
+
+
+def at(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
+
+
+def utc(text: str) -> int:
+    """Seconds of a local time in January in Los Angeles."""
+    return int(dt.datetime.fromisoformat(text + "-08:00").timestamp())
+
+
+def run(settings: Settings, chunks: list[str]) -> dict[str, ChunkSessions]:
+    """Extract; the rejects' files are gone afterwards."""
+    found: dict[str, ChunkSessions] = {}
+    for done in extract(settings, open_lake(settings), load_tree(settings), chunks):
+        found |= {d.chunk: d for d in done}
+    return found
+
+
+def rejects(settings: Settings, chunks: list[str]) -> list[tuple[str, str, str | None]]:
+    """(chunk, reason, mac) of all rejected rows."""
+    found = []
+    for done in extract(settings, open_lake(settings), load_tree(settings), chunks):
+        for chunk in done:
+            if chunk.rejects is not None:
+                table = pa.ipc.open_file(chunk.rejects).read_all()
+                found += zip(
+                    *(table[n].to_pylist() for n in ("chunk", "reason", "mac_address")), strict=True
+                )
+    return sorted(found, key=str)
+
+
+def read(settings: Settings, chunk: str) -> pa.Table:
+    return open_lake(settings).read_table(sessions_key(chunk))
+
+
+def spans(table: pa.Table) -> list[tuple[str, int, int]]:
+    return sorted(
+        zip(*(table[name].to_pylist() for name in ("space", "start", "end")), strict=True)
+    )
+
+
+@pytest.fixture
+def settings(stack: Settings) -> Iterator[Settings]:
+    campus.fill(stack, TREE)
+    open_lake.cache_clear()
+    return stack
+
+
+def test_sessions_are_cut_at_borders_of_chunks(settings: Settings) -> None:
+    campus.add_sessions(
+        settings, [Seen("m1", "r1", at("2025-01-11T12:00"), at("2025-01-21T12:00"))]
+    )
+    done = run(settings, [W1, W2, W3])
+    assert [done[w].rows for w in (W1, W2, W3)] == [1, 1, 1]
+    assert spans(read(settings, W1)) == [("r1", utc("2025-01-11T12:00"), utc("2025-01-13T00:00"))]
+    assert spans(read(settings, W2)) == [("r1", utc("2025-01-13T00:00"), utc("2025-01-20T00:00"))]
+    assert spans(read(settings, W3)) == [("r1", utc("2025-01-20T00:00"), utc("2025-01-21T12:00"))]
+    assert len({read(settings, w)["device"][0].as_py() for w in (W1, W2, W3)}) == 1
+
+
+def test_a_session_that_ends_at_the_border_is_not_in_the_next_chunk(settings: Settings) -> None:
+    campus.add_sessions(
+        settings,
+        [
+            Seen("m1", "r1", at("2025-01-12T23:00"), at("2025-01-13T00:00")),
+            Seen("m2", "r1", at("2025-01-13T00:00"), at("2025-01-13T00:00")),
+        ],
+    )
+    done = run(settings, [W1, W2])
+    assert (done[W1].rows, done[W2].rows) == (1, 1)
+    assert spans(read(settings, W2)) == [
+        ("r1", utc("2025-01-13T00:00"), utc("2025-01-13T00:00:01"))
+    ]
+
+
+def test_open_sessions_last_as_long_as_set(settings: Settings) -> None:
+    campus.add_sessions(settings, [Seen("m1", "r1", at("2025-01-07T09:00:00.5"), None)])
+    run(settings.model_copy(update={"open_session_seconds": 600}), [W1])
+    assert spans(read(settings, W1)) == [
+        ("r1", utc("2025-01-07T09:00:00"), utc("2025-01-07T09:10:01"))
+    ]
+
+
+def test_rows_are_sorted_and_hold_no_address(settings: Settings) -> None:
+    rng = np.random.default_rng(1)
+    rows = []
+    for _ in range(500):
+        start = at("2025-01-06") + dt.timedelta(minutes=int(rng.integers(0, 10_000)))
+        rows.append(
+            Seen(f"mac-{rng.integers(0, 40)}", "r1", start, start + dt.timedelta(minutes=20))
+        )
+    campus.add_sessions(settings, rows)
+    done = run(settings, [W1])[W1]
+    table = read(settings, W1)
+    assert table.schema.field("device").type == pa.uint64()
+    order = list(zip(table["device"].to_pylist(), table["start"].to_pylist(), strict=True))
+    assert order == sorted(order)
+    assert done.devices == 40 == len(set(table["device"].to_pylist()))
+    assert done.rows == 500 == table.num_rows
+    raw = open_lake(settings).read_bytes(sessions_key(W1))
+    assert b"mac-" not in raw
+
+
+def test_devices_depend_on_the_key_alone(settings: Settings) -> None:
+    campus.add_sessions(settings, [Seen("m1", "r1", at("2025-01-07T09:00"), None)])
+
+    def device(key: str) -> int:
+        run(settings.model_copy(update={"device_key": SecretStr(key)}), [W1])
+        return read(settings, W1)["device"][0].as_py()
+
+    assert device("ab" * 32) == device("ab" * 32) != device("cd" * 32)
+
+
+def test_rejects_have_their_reason(settings: Settings) -> None:
+    nine, ten = at("2025-01-07T09:00"), at("2025-01-07T10:00")
+    campus.add_sessions(
+        settings,
+        [
+            Seen("good", "r1", nine, ten),
+            Seen(None, "r1", nine, ten),
+            Seen("", "r1", nine, ten),
+            Seen("  ", "r1", nine, ten),
+            Seen("a", "nowhere", nine, ten),
+            Seen("b", None, nine, ten),
+            Seen("c", "r1", ten, nine),
+            Seen("d", "r1", nine, nine + dt.timedelta(days=40)),
+            Seen("e", "r2", at("2025-01-14T09:00"), at("2025-01-13T09:00")),
+            Seen("f", "r2", nine, at("2999-01-01")),
+        ],
+    )
+    assert rejects(settings, [W1, W2]) == sorted(
+        [
+            (W1, NO_DEVICE, None),
+            (W1, NO_DEVICE, ""),
+            (W1, NO_DEVICE, "  "),
+            (W1, UNKNOWN_SPACE, "a"),
+            (W1, UNKNOWN_SPACE, "b"),
+            (W1, END_BEFORE_START, "c"),
+            (W1, TOO_LONG, "d"),
+            (W1, IMPLAUSIBLE_TIME, "f"),
+            (W2, END_BEFORE_START, "e"),
+        ],
+        key=str,
+    )
+    done = run(settings, [W1, W2])
+    assert (done[W1].rows, done[W1].rejected) == (1, 8)
+    assert (done[W2].rows, done[W2].rejected) == (0, 1)
+    unknown = done[W1].by_space.filter(pa.compute.invert(done[W1].by_space["known"]))
+    assert unknown.select(["space", "rows"]).to_pylist() == [{"space": "nowhere", "rows": 1}]
+
+
+def test_a_rejected_row_is_told_once_however_many_chunks_it_would_touch(
+    settings: Settings,
+) -> None:
+    campus.add_sessions(
+        settings, [Seen("a", "nowhere", at("2025-01-07T09:00"), at("2025-01-21T09:00"))]
+    )
+    assert [chunk for chunk, _, _ in rejects(settings, [W1, W2, W3])] == [W1]
+    assert rejects(settings, [W2, W3]) == []
+
+
+def test_the_plausible_range(settings: Settings) -> None:
+    campus.add_sessions(
+        settings,
+        [
+            Seen("early", "r1", at("2025-01-06T00:00"), at("2025-01-06T02:00")),
+            Seen("late", "r1", at("2025-01-07T23:00"), at("2025-01-08T00:00")),
+            Seen("good", "r1", at("2025-01-06T01:00"), at("2025-01-07T23:59:59")),
+        ],
+    )
+    narrow = settings.model_copy(
+        update={"earliest_time": at("2025-01-06T01:00"), "latest_time": at("2025-01-08T00:00")}
+    )
+    assert {(reason, mac) for _, reason, mac in rejects(narrow, [W1])} == {
+        (IMPLAUSIBLE_TIME, "early"),
+        (IMPLAUSIBLE_TIME, "late"),
+    }
+
+
+def test_chunks_apart_are_read_apart_and_the_same(settings: Settings) -> None:
+    campus.add_sessions(
+        settings, [Seen("m1", "r1", at("2025-01-11T12:00"), at("2025-01-21T12:00"))]
+    )
+    together = run(settings, [W1, W2, W3])
+    apart = run(settings, [W3, W1])
+    assert list(apart) == [W1, W3]
+    for chunk in apart:
+        assert apart[chunk].fingerprint == together[chunk].fingerprint
+        assert apart[chunk].observed == together[chunk].observed
+    assert list(consecutive([W1, W2, "2025-02-03"], settings)) == [[W1, W2], ["2025-02-03"]]
+
+
+def test_passes_hold_a_bounded_number_of_chunks(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNKS_PER_PASS", 2)
+    assert list(consecutive([W1, W2, W3], settings)) == [[W1, W2], [W3]]
+
+
+def test_a_chunk_larger_than_the_memory_budget_is_sorted_by_parts(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(
+        settings,
+        "INSERT INTO source.user_ap_trajectory SELECT 'mac' || i % 997, 'ap', "
+        "timestamp '2025-01-06' + (i * 7919 % 600000) * interval '1 s', "
+        "timestamp '2025-01-06' + (i * 7919 % 600000 + i % 3000) * interval '1 s', "
+        "CASE i % 3 WHEN 0 THEN 'r1' WHEN 1 THEN 'r2' ELSE 'hall' END "
+        "FROM generate_series(1, 20000) i",
+    )
+    whole = run(settings, [W1])[W1]
+    one = read(settings, W1)
+    monkeypatch.setattr(module, "BYTES_PER_ROW", 20_000)  # as if there were 200 times the rows
+    parts = run(settings, [W1])[W1]
+    other = read(settings, W1)
+    names = ["device", "start", "end"]
+    assert other.select(names).equals(one.select(names))
+    assert other["space"].to_pylist() == one["space"].to_pylist()
+    assert (parts.rows, parts.devices, parts.fingerprint) == (
+        whole.rows,
+        whole.devices,
+        whole.fingerprint,
+    )
+    assert parts.by_space.equals(whole.by_space)
+
+
+def test_content_by_space_is_of_rows_not_of_order(settings: Settings) -> None:
+    rows = [
+        Seen("m1", "r1", at("2025-01-07T09:00"), at("2025-01-07T10:00")),
+        Seen("m2", "r1", at("2025-01-07T09:00"), at("2025-01-07T10:00")),
+        Seen("m1", "r2", at("2025-01-07T11:00"), at("2025-01-07T12:00")),
+    ]
+    campus.add_sessions(settings, rows)
+    first = run(settings, [W1])[W1]
+    change(settings, "DELETE FROM source.user_ap_trajectory")
+    campus.add_sessions(settings, rows[::-1])
+    second = run(settings, [W1])[W1]
+    assert first.by_space.equals(second.by_space)
+    change(settings, "UPDATE source.user_ap_trajectory SET space_id = 'hall' WHERE space_id = 'r2'")
+    third = run(settings, [W1])[W1]
+    prints = [
+        dict(
+            zip(d.by_space["space"].to_pylist(), d.by_space["fingerprint"].to_pylist(), strict=True)
+        )
+        for d in (first, third)
+    ]
+    assert prints[0]["r1"] == prints[1]["r1"]
+    assert set(prints[1]) == {"r1", "hall"}
+
+
+def test_nothing_is_left_when_the_lake_cannot_be_written(
+    settings: Settings, tmp_path: Path
+) -> None:
+    campus.add_sessions(settings, [Seen("m1", "r1", at("2025-01-07T09:00"), None)])
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    broken = settings.model_copy(update={"lake_url": str(blocked / "lake")})
+    open_lake.cache_clear()
+    with pytest.raises(LakeError):
+        run(broken, [W1])
+    scratch = settings.home_path / "tmp" / "sessions"
+    assert list(scratch.iterdir()) == []
+
+
+def test_what_killed_processes_left_is_removed(settings: Settings) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    scratch = settings.home_path / "tmp" / "sessions"
+    for pid in (ended.pid, os.getpid()):
+        (scratch / f"{pid}-abc").mkdir(parents=True)
+    run(settings, [W1])
+    assert [path.name for path in scratch.iterdir()] == [f"{os.getpid()}-abc"]
+
+
+def test_an_empty_chunk_has_an_empty_file(settings: Settings) -> None:
+    done = run(settings, [W1])[W1]
+    assert (done.rows, done.devices, done.rejected, done.by_space.num_rows) == (0, 0, 0, 0)
+    lake: Lake = open_lake(settings)
+    assert lake.exists(sessions_key(W1))
+    assert read(settings, W1).num_rows == 0
