@@ -1,0 +1,194 @@
+"""Which runs are alive, what they cover, and that two never compute the same chunk at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import dagster as dg
+import numpy as np
+import psutil
+import pytest
+
+from tests.local.waiting import until
+from tests.occupancy import campus
+from tippers_dagster.definitions import defs
+from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.occupancy import runs
+from tippers_dagster.occupancy.partitions import sync_partitions
+from tippers_dagster.occupancy.runs import (
+    ONE_KEY_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    ActiveRun,
+    active_runs,
+    fail_dead_runs,
+    run_locks,
+    wait_for_memory,
+)
+from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, load_state
+from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.tracking import track
+
+MONDAY = dt.date(2025, 1, 6)
+W1, W2, W3 = (str(MONDAY + dt.timedelta(weeks=n)) for n in range(3))
+
+HOLD = """
+import sys, time, logging
+from tippers_dagster.occupancy.runs import run_locks
+from tippers_dagster.settings import get_settings
+asset, run_id, seconds, *chunks = sys.argv[1:]
+with run_locks(get_settings(), run_id, asset, chunks, logging.getLogger()):
+    print("held", flush=True)
+    time.sleep(float(seconds))
+print("freed", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def settings(stack: Settings) -> Settings:
+    campus.fill(stack, {"hall": None, "r1": "hall", "r2": "hall", "r3": "hall"})
+    track(stack, space="hall", start=MONDAY, end=MONDAY + dt.timedelta(weeks=3))
+    return stack
+
+
+@pytest.fixture
+def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    with dagster_instance(settings) as instance:
+        yield instance
+
+
+@pytest.fixture
+def holders() -> Iterator[list[subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def hold(
+    holders: list[subprocess.Popen[str]], asset: str, run_id: str, seconds: float, *chunks: str
+) -> subprocess.Popen[str]:
+    """A process that holds the locks of a run for so long, and then lives on."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, asset, run_id, str(seconds), *chunks],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    holders.append(process)
+    return process
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def a_run(instance: dg.DagsterInstance, asset: str, **tags: str) -> dg.DagsterRun:
+    return instance.create_run_for_job(
+        defs().get_repository_def().get_job("__ASSET_JOB"),
+        tags=tags,
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset([dg.AssetKey(asset)]),
+    )
+
+
+def test_what_runs_cover(settings: Settings, instance: dg.DagsterInstance) -> None:
+    partitions = sync_partitions(settings, instance)
+    a_run(instance, SESSIONS, **{ONE_KEY_TAG: W2})
+    a_run(instance, SOURCE, **{RANGE_START_TAG: f"r1|{W1}", RANGE_END_TAG: f"r2|{W2}"})
+    done = a_run(instance, DERIVED, **{ONE_KEY_TAG: f"hall|{W1}"})
+    instance.report_run_failed(done)
+    state = load_state(settings, partitions.grid, partitions.sources)
+    found = {run.asset: run for run in active_runs(instance)}
+    assert set(found) == {SESSIONS, SOURCE}
+    sessions = found[SESSIONS].mask(state.sessions, *partitions.keys[SESSIONS])
+    assert sessions.tolist() == [[False, True, False]]
+    source = found[SOURCE].mask(state.source, *partitions.keys[SOURCE])
+    assert state.source.spaces == ["r1", "r2", "r3"]
+    assert source.tolist() == [[True, True, False], [True, True, False], [False] * 3]
+
+
+def test_a_run_whose_corner_is_gone(settings: Settings, instance: dg.DagsterInstance) -> None:
+    partitions = sync_partitions(settings, instance)
+    level = load_state(settings, partitions.grid, partitions.sources).source
+    run = ActiveRun("x", SOURCE, dg.DagsterRunStatus.STARTED, ("gone", W1), ("r2", W2))
+    mask = run.mask(level, *partitions.keys[SOURCE])
+    assert np.argwhere(mask).tolist() == [[1, 0], [1, 1]]
+
+
+def test_runs_of_other_assets_are_none_of_ours(instance: dg.DagsterInstance) -> None:
+    a_run(instance, "session_source", **{ONE_KEY_TAG: W1})
+    assert active_runs(instance) == []
+
+
+def test_the_second_run_of_a_chunk_waits(
+    settings: Settings, holders: list[subprocess.Popen[str]]
+) -> None:
+    first = hold(holders, SESSIONS, "run-1", 1.5, W1, W2)
+    assert said(first) == "held"
+    other_chunk = hold(holders, SESSIONS, "run-2", 0, W3)
+    other_asset = hold(holders, SOURCE, "run-3", 0, W1, W2)
+    assert said(other_chunk) == said(other_asset) == "held"
+    with run_locks(settings, "run-4", SESSIONS, [W2, W3], quiet()):
+        assert said(first) == "freed"
+
+
+def test_overlapping_runs_do_not_block_each_other_for_ever(
+    settings: Settings, holders: list[subprocess.Popen[str]]
+) -> None:
+    overlapping = [(W1, W2), (W2, W3), (W3, W1), (W1, W2, W3)]
+    started = [
+        hold(holders, SESSIONS, f"run-{i}", 0.2, *chunks) for i, chunks in enumerate(overlapping)
+    ]
+    assert [(said(p), said(p)) for p in started] == [("held", "freed")] * 4
+
+
+def test_a_killed_process_holds_nothing(
+    settings: Settings, holders: list[subprocess.Popen[str]]
+) -> None:
+    process = hold(holders, SESSIONS, "run-1", 600, W1)
+    assert said(process) == "held"
+    os.kill(process.pid, signal.SIGKILL)
+    with run_locks(settings, "run-2", SESSIONS, [W1], quiet()):
+        pass
+
+
+def test_runs_whose_process_is_gone_are_failed(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    holders: list[subprocess.Popen[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alive = a_run(instance, SESSIONS, **{ONE_KEY_TAG: W1})
+    dead = a_run(instance, SESSIONS, **{ONE_KEY_TAG: W2})
+    assert said(hold(holders, SESSIONS, alive.run_id, 0, W1)) == "held"
+    assert fail_dead_runs(settings, instance) == [], "both have only just started"
+    monkeypatch.setattr(runs, "GRACE_SECONDS", 0)
+    assert fail_dead_runs(settings, instance) == [dead.run_id]
+    assert instance.get_run_by_id(dead.run_id).status == dg.DagsterRunStatus.FAILURE
+    assert [run.run_id for run in active_runs(instance)] == [alive.run_id]
+    holders[0].kill()
+    until(lambda: fail_dead_runs(settings, instance) == [alive.run_id], 10)
+
+
+def test_runs_wait_for_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([100 << 20, 100 << 20, 900 << 20])
+    naps: list[float] = []
+    memory = psutil.virtual_memory()
+    monkeypatch.setattr(
+        runs.psutil, "virtual_memory", lambda: memory._replace(available=next(free))
+    )
+    monkeypatch.setattr(runs.time, "sleep", naps.append)
+    wait_for_memory(settings, quiet())
+    assert len(naps) == 2
+
+
+def quiet() -> dg.DagsterLogManager:
+    return dg.build_asset_context().log
