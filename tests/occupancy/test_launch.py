@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 
 import dagster as dg
@@ -27,6 +26,8 @@ from tippers_dagster.settings import Settings
 
 MONDAY = dt.date(2025, 1, 6)
 TREE = {"campus": None, "b0": "campus", "b1": "campus", "r0": "b0", "r1": "b0", "r2": "b1"}
+
+COMMAND = [sys.executable, "-m", "tippers_dagster.cli", "occupancy", "materialize"]
 
 
 def week(n: int) -> dt.date:
@@ -159,29 +160,25 @@ def test_a_source_that_is_down(settings: Settings, instance: dg.DagsterInstance)
 
 
 def test_what_another_run_computes_is_waited_for(
-    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    monkeypatch.setattr(launch, "POLL_SECONDS", 0.05)
     other = instance.create_run_for_job(
         defs().get_repository_def().get_job("__ASSET_JOB"),
         tags={RANGE_START_TAG: "2025-01-06", RANGE_END_TAG: "2025-01-13"},
         status=dg.DagsterRunStatus.STARTED,
         asset_selection=frozenset([dg.AssetKey(SESSIONS)]),
     )
-    worker = threading.Thread(target=materialize, args=(settings, instance))
-    worker.start()
-    worker.join(2)
-    assert worker.is_alive()
+    worker = subprocess.Popen(COMMAND, stdout=subprocess.DEVNULL)
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(8)
     assert len(stale(settings)[SESSIONS]) == 4
     instance.report_run_failed(other)
-    worker.join(60)
-    assert not worker.is_alive()
+    assert worker.wait(120) == 0
     assert stale(settings) == {}
 
 
 def test_processes_at_once_compute_nothing_twice(settings: Settings) -> None:
-    command = [sys.executable, "-m", "tippers_dagster.cli", "occupancy", "materialize"]
-    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(3)]
+    processes = [subprocess.Popen(COMMAND, stdout=subprocess.DEVNULL) for _ in range(3)]
     assert [process.wait(120) for process in processes] == [0, 0, 0]
     assert stale(settings) == {}
     with campus.source(settings) as cursor:
