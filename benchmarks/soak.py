@@ -17,9 +17,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,25 +75,41 @@ class Deployment:
         return random.choice(found) if found else None
 
     def _children(self) -> list[psutil.Process]:
-        try:
-            return self.up.children(recursive=True)
-        except psutil.NoSuchProcess as gone:
-            raise TippersError("`tippers up` itself ended; its log is above.") from gone
+        if not _lives(self.up):
+            raise SystemExit("`tippers up` itself ended; its output is above.")
+        return self.up.children(recursive=True)
 
 
 @contextmanager
 def deployment(settings: Settings) -> Iterator[Deployment]:
-    """Start ``tippers up``; stop it at the end."""
+    """Start ``tippers up`` and wait until all of it is up; stop it at the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tippers_dagster.cli", "up"],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         env=os.environ.copy(),
+        text=True,
     )
+    assert process.stdout is not None
     try:
+        # What dies before the first start is over ends the start, and is for a person to see.
+        for line in process.stdout:
+            _show([line])
+            if line.startswith("Everything is up"):
+                break
+        threading.Thread(target=_show, args=(process.stdout,), daemon=True).start()
         yield Deployment(settings, psutil.Process(process.pid))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+
+
+def _lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def _show(lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(f"    {line.rstrip()}", style="dim", markup=False)
 
 
 def use_home(home: Path, device_key: str) -> Settings:
