@@ -137,27 +137,33 @@ def prepare(settings: Settings, people: int, weeks: int) -> None:
     _track(settings, weeks)
 
 
-def disturb(settings: Settings, running: Deployment, kills: int, weeks: int) -> Counter[str]:
-    """Kill so many processes, each a random moment after new sessions came."""
+def disturb(settings: Settings, running: Deployment, kinds: list[str], weeks: int) -> Counter[str]:
+    """Kill a process of each kind in turn, a random moment after new sessions came."""
     killed: Counter[str] = Counter()
-    while killed.total() < kills:
-        kind = random.choice(VICTIMS)
-        _retrying(lambda: _add_late_sessions(settings, weeks))
-        deadline = time.monotonic() + 60
-        process = None
-        while process is None and time.monotonic() < deadline:
-            time.sleep(random.uniform(0.0, 1.0))
-            process = running.victim(kind)
-        if process is None:
-            continue
-        time.sleep(random.uniform(0.0, 3.0))
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue  # it ended by itself meanwhile
+    for kind in kinds:
+        while not _kill_one(settings, running, kind, weeks):
+            pass
         killed[kind] += 1
         console.print(f"{killed.total():3d} killed: {kind}")
     return killed
+
+
+def _kill_one(settings: Settings, running: Deployment, kind: str, weeks: int) -> bool:
+    """Whether a process of that kind was there to be killed, and was."""
+    _retrying(lambda: _add_late_sessions(settings, weeks))
+    deadline = time.monotonic() + 60
+    process = None
+    while process is None and time.monotonic() < deadline:
+        time.sleep(random.uniform(0.0, 1.0))
+        process = running.victim(kind)
+    if process is None:
+        return False
+    time.sleep(random.uniform(0.0, 3.0))
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return False  # it ended by itself meanwhile
+    return True
 
 
 def settle(settings: Settings) -> list[LevelStatus]:
@@ -206,6 +212,7 @@ def main() -> int:
     """Exit status 0 when nothing was lost."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--victims", help="what to kill, in this order: run,database,daemon ...")
     parser.add_argument("--people", type=int, default=600)
     parser.add_argument("--weeks", type=int, default=6)
     parser.add_argument("--seed", type=int, default=None, help="of the moments and victims")
@@ -213,13 +220,16 @@ def main() -> int:
     seed = options.seed if options.seed is not None else random.randrange(10**6)
     random.seed(seed)
     console.print(f"seed {seed}")
+    kinds = random.choices(VICTIMS, k=options.kills)
+    if options.victims:
+        kinds = options.victims.split(",")
     with tempfile.TemporaryDirectory(prefix="tippers-soak-") as folder:
         os.chmod(folder, 0o755)  # the database may run as another user
         began = time.monotonic()
         settings = use_home(Path(folder) / "disturbed", os.urandom(32).hex())
         prepare(settings, options.people, options.weeks)
         with deployment(settings) as running:
-            killed = disturb(settings, running, options.kills, options.weeks)
+            killed = disturb(settings, running, kinds, options.weeks)
             console.print("settling")
             levels = settle(settings)
         other = undisturbed(settings, Path(folder) / "undisturbed", options.weeks)

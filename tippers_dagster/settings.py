@@ -80,6 +80,29 @@ class Settings(BaseSettings):
         0.2, ge=0, le=1, description="share of a chunk's rows that may be rejected"
     )
 
+    # --- definitions ------------------------------------------------------------------------
+    dbt_project: Path | None = Field(
+        None, description="folder of the hand-written dbt project; unset: the one of this version"
+    )
+    refresh_seconds: int = Field(
+        900, ge=0, description="how often definitions look whether the source's rows changed"
+    )
+    automate_definitions: bool = Field(
+        True, description="whether definitions are kept up to date by themselves from the start"
+    )
+    sql_timeout_seconds: int = Field(
+        20, ge=1, description="a preview of user SQL is stopped after this"
+    )
+    model_timeout_seconds: int = Field(
+        3600, ge=1, description="one statement of a dbt model is stopped after this"
+    )
+    preview_rows: int = Field(50, ge=1, le=1000, description="rows of a preview")
+    secrets_keys: SecretStr | None = Field(
+        None,
+        description="Fernet keys of stored passwords, newest first, comma-separated; "
+        "unset: made once and kept in the home",
+    )
+
     # --- names in the source database -------------------------------------------------------
     source_schema: str = Field("source", description="schema of the source tables")
     session_table: str = "user_ap_trajectory"

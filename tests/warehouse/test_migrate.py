@@ -15,7 +15,7 @@ from tippers_dagster.warehouse.engine import sqlalchemy_url
 from tippers_dagster.warehouse.metadata import SCHEMA, metadata
 from tippers_dagster.warehouse.migrate import current_revision, migrate, newest_revision
 
-DOMAINS = ("spaces", "occupancy", "source", "datasets")
+DOMAINS = ("spaces", "occupancy", "source", "datasets", "catalog", "refresh", "labelling")
 
 
 @pytest.fixture

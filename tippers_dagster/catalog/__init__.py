@@ -1,0 +1,1 @@
+"""Definitions: what they are, who uses whom, their history. Knows nothing of Dagster."""

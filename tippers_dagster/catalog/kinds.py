@@ -1,0 +1,237 @@
+"""The kinds of definitions, and what the body of each holds.
+
+A body is what an analyst decides; name, description, owner and history are the same for all kinds
+and stand in ``Definition``. Bodies are stored as JSON and written as YAML.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+LONGEST_NAME = 48
+"""Two of them and what joins them are one identifier of PostgreSQL, which has 63 bytes."""
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_LABEL = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
+
+
+class Kind(StrEnum):
+    """What a definition defines."""
+
+    CONCEPT = "concept"
+    CONNECTION = "connection"
+    INDEX = "index"
+    DERIVED_INDEX = "derived_index"
+    RULE = "rule"
+    FEATURE = "feature"
+    LABELLING_FUNCTION = "labelling_function"
+    LABEL_MODEL = "label_model"
+    CLASSIFIER = "classifier"
+    DATASET = "dataset"
+
+    @property
+    def in_concept(self) -> bool:
+        """Whether a definition of this kind belongs to a concept."""
+        return self not in (Kind.CONCEPT, Kind.CONNECTION, Kind.DATASET)
+
+    @property
+    def has_sql(self) -> bool:
+        """Whether a dbt model is rendered from a definition of this kind."""
+        return self in (Kind.INDEX, Kind.DERIVED_INDEX, Kind.RULE, Kind.FEATURE)
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"{name!r} is not a name: take lower-case words joined by underscores, "
+            f"up to {LONGEST_NAME} characters"
+        )
+    return name
+
+
+def _check_reference(text: str) -> str:
+    for part in text.split(".", 1):
+        _check_name(part)
+    return text
+
+
+def _check_label(label: str) -> str:
+    if not _LABEL.fullmatch(label) or len(label) > LONGEST_NAME or label == "ABSTAIN":
+        raise ValueError(
+            f"{label!r} is not a label: take upper-case words joined by underscores, not ABSTAIN"
+        )
+    return label
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Reference = Annotated[str, AfterValidator(_check_reference)]
+"""``name`` of the own concept, or ``concept.name``."""
+Label = Annotated[str, AfterValidator(_check_label)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Body(BaseModel):
+    """What all bodies have in common: unknown fields are errors, and nothing changes in place."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class ConceptValue(Body):
+    """One label. ``parent`` is the label of the same concept that it refines."""
+
+    name: Label
+    description: str = ""
+    parent: Label | None = None
+
+
+class Concept(Body):
+    """What is labelled. ``refines`` is a label of another concept: ``people.RESIDENT``."""
+
+    values: tuple[ConceptValue, ...] = ()
+    refines: str | None = None
+
+
+class Index(Body):
+    """The entities to label: one row each, identified by the key column."""
+
+    sql: str
+    key: Name = "mac_address"
+
+
+class DerivedIndex(Body):
+    """The entities of a parent index that a label model gave certain labels.
+
+    No labels: all pass. ``minimum_confidence`` is of the softmax probability; ``None``: the hard
+    label decides. ``include_unlabelled`` adds those for which the model abstained or tied.
+    """
+
+    parent: Reference
+    label_model: Reference
+    labels: tuple[Label, ...] = ()
+    minimum_confidence: Share | None = None
+    include_unlabelled: bool = False
+
+
+class Rule(Body):
+    """Metrics of the entities of one index, at most one row each."""
+
+    index: Reference
+    sql: str
+
+
+class Feature(Body):
+    """Model inputs of the entities of one index, at most one row each."""
+
+    index: Reference
+    sql: str
+
+
+class Condition(Body):
+    """One branch of a labelling function: an expression over the rule's columns, and its vote."""
+
+    when: str
+    label: Label
+
+
+class LabellingFunction(Body):
+    """Looks at one rule's row and votes for one of ``labels``, or abstains.
+
+    Exactly one of ``conditions`` (the first that holds votes), ``python`` (the text of
+    ``labeling_function(row)``) and ``function`` (the name of a Snorkel labelling function that
+    lives in git) is set.
+    """
+
+    rule: Reference
+    labels: tuple[Label, ...] = Field(min_length=1)
+    conditions: tuple[Condition, ...] = ()
+    python: str | None = None
+    function: str | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> LabellingFunction:
+        if sum((bool(self.conditions), self.python is not None, self.function is not None)) != 1:
+            raise ValueError("give one of: conditions, python, function")
+        return self
+
+
+class LabelModel(Body):
+    """Snorkel's LabelModel over the votes of some labelling functions, for all of an index.
+
+    ``labels`` in the order of Snorkel's class numbers; empty: all that its functions may vote
+    for, in the concept's order. ``class_balance``: a share per label, or from the gold labels.
+    """
+
+    index: Reference
+    labelling_functions: tuple[Reference, ...]
+    labels: tuple[Label, ...] = ()
+    epochs: int = Field(500, ge=1, le=100_000)
+    learning_rate: float = Field(0.01, gt=0)
+    l2: float = Field(0.0, ge=0)
+    seed: int = 123
+    class_balance: dict[Label, Share] | Literal["gold"] | None = None
+
+
+class Classifier(Body):
+    """Models trained on confident labels and features."""
+
+    index: Reference
+    label_model: Reference
+    features: tuple[Reference, ...] = Field(min_length=1)
+    threshold_method: Literal["probability", "entropy"] = "probability"
+    threshold: Share = 0.7
+    minimum_per_class: int = Field(10, ge=1)
+    imbalance_cap: float = Field(3.0, ge=1)
+    test_share: float = Field(0.25, gt=0, lt=1)
+    seed: int = 123
+    models: tuple[Name, ...] = ()
+
+
+class ConnectionTable(Body):
+    """A table to sync. ``cursor``: the column that grows, for incremental syncing; none: whole."""
+
+    name: str
+    schema_name: str | None = None
+    cursor: str | None = None
+    primary_key: tuple[str, ...] = ()
+
+
+class Connection(Body):
+    """Another database. ``password`` is a token of the secrets' key, never the password itself."""
+
+    dialect: Literal["postgresql", "mysql", "sqlite", "mssql"]
+    host: str | None = None
+    port: int | None = Field(None, ge=1, le=65535)
+    database: str
+    user: str | None = None
+    password: str | None = None
+    options: dict[str, str] = {}
+    tables: tuple[ConnectionTable, ...] = ()
+    sync_seconds: int = Field(3600, ge=1)
+
+
+class Dataset(Body):
+    """Local dates [start, end) of the occupancy of a space and all below it."""
+
+    space: str
+    start: dt.date
+    end: dt.date
+    interval_seconds: int
+
+
+BODIES: dict[Kind, type[Body]] = {
+    Kind.CONCEPT: Concept,
+    Kind.CONNECTION: Connection,
+    Kind.INDEX: Index,
+    Kind.DERIVED_INDEX: DerivedIndex,
+    Kind.RULE: Rule,
+    Kind.FEATURE: Feature,
+    Kind.LABELLING_FUNCTION: LabellingFunction,
+    Kind.LABEL_MODEL: LabelModel,
+    Kind.CLASSIFIER: Classifier,
+    Kind.DATASET: Dataset,
+}

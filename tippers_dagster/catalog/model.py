@@ -1,0 +1,54 @@
+"""A definition with all that is the same for every kind, and the way one names another."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal
+
+from tippers_dagster.catalog.kinds import Body, Kind
+
+
+@dataclass(frozen=True, order=True)
+class Ref:
+    """The name of a definition. ``concept`` is empty for concepts, connections and datasets.
+
+    Names are unique in their concept, whatever the kind; concepts, connections and datasets each
+    have names of their own, and so carry their kind in ``concept``'s place when written.
+    """
+
+    concept: str
+    name: str
+    kind: Kind
+
+    def __str__(self) -> str:
+        return f"{self.concept or self.kind.value}.{self.name}"
+
+    @property
+    def model_name(self) -> str:
+        """The name of its dbt model, and of its table in the warehouse."""
+        return f"{self.concept}__{self.name}"
+
+    @property
+    def asset_path(self) -> tuple[str, ...]:
+        """The path of its asset key."""
+        return (self.concept, self.name)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One definition in its current version.
+
+    ``origin`` "git": it comes with the project's files, has version 0 and no history. A saved
+    definition of the same name takes its place.
+    """
+
+    ref: Ref
+    body: Body
+    description: str = ""
+    owner: str = ""
+    status: Literal["active", "retired"] = "active"
+    version: int = 0
+    updated_at: dt.datetime | None = None
+    updated_by: str = ""
+    origin: Literal["catalog", "git"] = "catalog"

@@ -1,0 +1,1 @@
+"""Other databases whose tables are synced into the warehouse."""

@@ -1,0 +1,1 @@
+"""Labelling functions, votes, label models."""

@@ -1,0 +1,1 @@
+"""The assets of all definitions, assembled from the catalog."""

@@ -1,0 +1,1 @@
+"""SQL definitions: guarded, rendered as dbt models, materialised as assets."""
