@@ -29,6 +29,7 @@ from typing import TypeVar
 import psutil
 import psycopg2
 import pyarrow as pa
+import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
@@ -40,17 +41,22 @@ from tippers_dagster.local.postgres import postmaster_pid
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.runs import ActiveRun, active_runs
 from tippers_dagster.occupancy.status import LevelStatus, occupancy_status
+from tippers_dagster.occupancy.tables import source_chunk
 from tippers_dagster.occupancy.tracking import track_space
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
 from tippers_dagster.source.load import load_transaction, read_source
 from tippers_dagster.source.schema import SESSIONS, SPACES, create_source_schema, source_tables
+from tippers_dagster.warehouse.engine import warehouse_engine
 
 VICTIMS = ("run", "run", "run", "run", "daemon", "code server", "database")
 """Runs mostly: they are what works."""
 
 START = dt.date(2025, 1, 20)
 SETTLE_SECONDS = 300
+OBSERVATION_SECONDS = 5
+"""Longer than a look at all of this source takes."""
+
 LATE_SESSIONS = 400
 
 T = TypeVar("T")
@@ -121,6 +127,8 @@ def use_home(home: Path, device_key: str) -> Settings:
         "TIPPERS_DEVICE_KEY": device_key,
         "TIPPERS_WEB_PORT": str(free_port()),
         "TIPPERS_CODE_SERVER_PORT": str(free_port()),
+        "TIPPERS_MLFLOW_PORT": str(free_port()),
+        "TIPPERS_AUTOMATE_DEFINITIONS": "false",
         "TIPPERS_OBSERVE_RECENT_SECONDS": "1",
         "TIPPERS_OBSERVE_RECENT_CHUNKS": "1000",
         "TIPPERS_MAX_TRIES": "1000",
@@ -167,11 +175,15 @@ def _kill_one(settings: Settings, running: Deployment, kind: str, weeks: int) ->
 
 
 def settle(settings: Settings) -> list[LevelStatus]:
-    """Wait until all is up to date and no run goes on."""
+    """Wait until the source was looked at again, all is up to date and no run goes on."""
     deadline = time.monotonic() + SETTLE_SECONDS
+    # "Up to date" is with what was last seen of the source. A look that began before the last
+    # late sessions may end after them.
+    since = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=OBSERVATION_SECONDS)
     while True:
-        levels, busy = _retrying(lambda: _progress(settings))
-        if not busy and all(level.done == level.wanted for level in levels):
+        levels, busy, seen = _retrying(lambda: _progress(settings))
+        done = all(level.done == level.wanted for level in levels)
+        if seen > since and done and not busy:
             return levels
         if time.monotonic() > deadline:
             told = ", ".join(f"{level.asset} {level.numbers}" for level in levels)
@@ -179,9 +191,12 @@ def settle(settings: Settings) -> list[LevelStatus]:
         time.sleep(2)
 
 
-def _progress(settings: Settings) -> tuple[list[LevelStatus], list[ActiveRun]]:
-    with dagster_instance(settings) as instance:
-        return occupancy_status(settings), active_runs(instance)
+def _progress(settings: Settings) -> tuple[list[LevelStatus], list[ActiveRun], dt.datetime]:
+    oldest = sa.select(sa.func.min(source_chunk.c.observed_at))
+    with dagster_instance(settings) as instance, warehouse_engine(settings).connect() as connection:
+        # In this order: what was seen later can only make more of it out of date.
+        seen = connection.execute(oldest).scalar_one()
+        return occupancy_status(settings), active_runs(instance), seen
 
 
 def undisturbed(disturbed: Settings, home: Path, weeks: int) -> Settings:
