@@ -6,7 +6,8 @@ RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 COPY pyproject.toml constraints.txt README.md LICENSE workspace.yaml dagster.yaml ./
 COPY tippers_dagster tippers_dagster
-RUN pip install --no-cache-dir -c constraints.txt '.[mlflow,streamlit]'
+COPY dbt_project dbt_project
+RUN pip install --no-cache-dir -c constraints.txt '.[streamlit]'
 
 FROM python:3.11-slim
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/tippers tippers
