@@ -1,4 +1,5 @@
 import datetime as dt
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,12 +7,18 @@ import sqlalchemy as sa
 import typer
 from typer.testing import CliRunner
 
+from tippers_dagster.catalog import files
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.model import Ref
+from tippers_dagster.catalog.store import history, list_definitions
 from tippers_dagster.cli import datasets as datasets_command
+from tippers_dagster.cli import definitions as definitions_command
 from tippers_dagster.datasets import store
 from tippers_dagster.datasets.progress import Progress, progress
 from tippers_dagster.errors import BadInput
 from tippers_dagster.occupancy.state import ASSETS, load_state
 from tippers_dagster.occupancy.tables import partition_figures, source_chunk
+from tippers_dagster.pipeline.save import import_folder
 from tippers_dagster.settings import Settings
 from tippers_dagster.source.schema import create_source_schema
 from tippers_dagster.spaces.tracking import list_tracked, untrack, wanted_grid
@@ -150,6 +157,28 @@ def _compute_sessions(settings: Settings, chunk: str) -> None:
                 computed_at=now,
             )
         )
+
+
+def test_datasets_are_definitions_and_may_come_from_files(campus: Settings, tmp_path: Path) -> None:
+    made = make(campus)
+    files.export(tmp_path, list_definitions(campus, kind=Kind.DATASET))
+    store.delete(campus, made.name)
+    untrack(campus, space="building")
+    place = tmp_path / "datasets" / "first_floor.yml"
+    good = place.read_text()
+    place.write_text(good.replace("building", "bilding"))
+    with pytest.raises(BadInput, match="bilding"):
+        import_folder(campus, tmp_path, by="bob")
+    place.write_text(good)
+    definitions_command.import_(tmp_path, by="bob")
+    back = store.get(campus, "first_floor")
+    assert (back.space, back.start, back.owner) == ("building", START, "ada")
+    assert [t.space for t in list_tracked(campus)] == ["building"]
+    assert [v.action for v in history(campus, Ref("", made.name, Kind.DATASET))] == [
+        "create",
+        "delete",
+        "create",
+    ]
 
 
 def run(*words: str) -> str:

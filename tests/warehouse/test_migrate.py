@@ -8,14 +8,21 @@ from importlib import import_module
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.command import upgrade
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from tippers_dagster.errors import TippersError
 from tippers_dagster.warehouse.engine import sqlalchemy_url
 from tippers_dagster.warehouse.metadata import SCHEMA, metadata
-from tippers_dagster.warehouse.migrate import current_revision, migrate, newest_revision
+from tippers_dagster.warehouse.migrate import (
+    MIGRATIONS,
+    current_revision,
+    migrate,
+    newest_revision,
+)
 
-DOMAINS = ("spaces", "occupancy", "source", "datasets", "catalog", "refresh", "labelling")
+DOMAINS = ("spaces", "occupancy", "source", "catalog", "refresh", "labelling")
 
 
 @pytest.fixture
@@ -50,3 +57,29 @@ def test_a_warehouse_of_a_newer_version_is_refused(engine: sa.Engine) -> None:
         connection.execute(sa.text(f"UPDATE {SCHEMA}.alembic_version SET version_num = '9999'"))
     with pytest.raises(TippersError, match="9999"):
         migrate(engine)
+
+
+def test_datasets_become_definitions(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        upgrade(config, "0001")
+        connection.execute(
+            sa.text(
+                f"INSERT INTO {SCHEMA}.dataset VALUES ('floor', '12', '2025-01-06', '2025-01-20', "
+                "900, 'ada', 'about', '2025-02-01 00:00+00')"
+            )
+        )
+    migrate(engine)
+    with engine.connect() as connection:
+        now = connection.execute(
+            sa.text(f"SELECT kind, namespace, name, version, body FROM {SCHEMA}.definition")
+        ).one()
+        past = connection.execute(
+            sa.text(f"SELECT name, action, changed_by, body FROM {SCHEMA}.definition_version")
+        ).one()
+    body = {"space": "12", "start": "2025-01-06", "end": "2025-01-20", "interval_seconds": 900}
+    assert tuple(now) == ("dataset", "dataset.", "floor", 1, body)
+    assert tuple(past) == ("floor", "create", "ada", body)

@@ -78,7 +78,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Body(BaseModel):
     """What all bodies have in common: unknown fields are errors, and nothing changes in place."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", str_strip_whitespace=True, allow_inf_nan=False
+    )
 
 
 class ConceptValue(Body):
@@ -192,12 +194,17 @@ class Classifier(Body):
 
 
 class ConnectionTable(Body):
-    """A table to sync. ``cursor``: the column that grows, for incremental syncing; none: whole."""
+    """A table to sync. ``cursor``: the column that grows, for incremental syncing; none: whole.
+
+    ``lag_seconds``: how far below the last cursor rows are read again, for a cursor that is a time;
+    rows may be committed later than their time says.
+    """
 
     name: str
     schema_name: str | None = None
     cursor: str | None = None
     primary_key: tuple[str, ...] = ()
+    lag_seconds: int = Field(300, ge=0)
 
 
 class Connection(Body):

@@ -9,6 +9,32 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
+    _create_tables()
+    _move_datasets()
+
+
+def _move_datasets() -> None:
+    """Datasets are definitions now."""
+    body = """jsonb_build_object('space', space_id, 'start', start_date, 'end', end_date,
+        'interval_seconds', interval_seconds)"""
+    op.execute(
+        f"""INSERT INTO tippers.definition (kind, concept, name, namespace, description, owner,
+            status, version, body, updated_at, updated_by)
+        SELECT 'dataset', '', name, 'dataset.', description, owner, 'active', 1, {body},
+            created_at, owner
+        FROM tippers.dataset"""
+    )
+    op.execute(
+        f"""INSERT INTO tippers.definition_version (kind, concept, name, version, action,
+            description, owner, status, body, changed_at, changed_by)
+        SELECT 'dataset', '', name, 1, 'create', description, owner, 'active', {body},
+            created_at, owner
+        FROM tippers.dataset"""
+    )
+    op.drop_table("dataset", schema="tippers")
+
+
+def _create_tables() -> None:
     op.create_table(
         "asset_state",
         sa.Column("asset", sa.Text(), nullable=False, comment="its key, parts joined by slashes"),
@@ -59,6 +85,13 @@ def upgrade() -> None:
             nullable=False,
             comment="catalog/kinds.py says what it holds",
         ),
+        sa.Column(
+            "reads",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default="[]",
+            nullable=False,
+            comment="concept.name of each definition that its SQL text reads",
+        ),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_by", sa.Text(), nullable=False),
         sa.CheckConstraint("status IN ('active', 'retired')", name=op.f("ck_definition_status")),
@@ -80,6 +113,9 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("body", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "reads", postgresql.JSONB(astext_type=sa.Text()), server_default="[]", nullable=False
+        ),
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("changed_by", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint(
@@ -111,6 +147,13 @@ def upgrade() -> None:
         sa.Column("macro_f1", sa.Double(), nullable=False),
         sa.Column("majority_accuracy", sa.Double(), nullable=False, comment="of the majority vote"),
         sa.Column("calibration_error", sa.Double(), nullable=False),
+        sa.Column(
+            "details",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default="{}",
+            nullable=False,
+            comment="confusion, calibration ...",
+        ),
         sa.PrimaryKeyConstraint(
             "concept", "label_model", "version", "scored_at", name=op.f("pk_label_model_score")
         ),

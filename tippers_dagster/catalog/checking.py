@@ -1,0 +1,243 @@
+"""Whether a definition fits those that it uses."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from tippers_dagster.catalog.kinds import (
+    Body,
+    Concept,
+    ConceptValue,
+    Connection,
+    DerivedIndex,
+    Kind,
+    LabellingFunction,
+    LabelModel,
+)
+from tippers_dagster.catalog.model import Definition, Ref, Unreadable
+
+if TYPE_CHECKING:
+    from tippers_dagster.catalog.catalog import Catalog
+
+INDEXES = (Kind.INDEX, Kind.DERIVED_INDEX)
+TABLES = (*INDEXES, Kind.RULE, Kind.FEATURE, Kind.LABEL_MODEL)
+"""What SQL text may read."""
+
+STRUCTURE: dict[Kind, dict[str, tuple[Kind, ...]]] = {
+    Kind.DERIVED_INDEX: {"parent": INDEXES, "label_model": (Kind.LABEL_MODEL,)},
+    Kind.RULE: {"index": INDEXES},
+    Kind.FEATURE: {"index": INDEXES},
+    Kind.LABELLING_FUNCTION: {"rule": (Kind.RULE,)},
+    Kind.LABEL_MODEL: {"index": INDEXES, "labelling_functions": (Kind.LABELLING_FUNCTION,)},
+    Kind.CLASSIFIER: {
+        "index": INDEXES,
+        "label_model": (Kind.LABEL_MODEL,),
+        "features": (Kind.FEATURE,),
+    },
+}
+"""Fields of bodies that name other definitions, and the kinds these may be of."""
+
+FEWEST_FUNCTIONS = 3
+"""Snorkel's model is not determined by fewer."""
+
+
+class Cannot(Exception):
+    """A sentence that says why a definition cannot work."""
+
+
+def in_words(kind: Kind) -> str:
+    """The kind as people say it."""
+    return kind.value.replace("_", " ")
+
+
+def with_article(kind: Kind) -> str:
+    """The kind as people say one of it."""
+    return f"{'an' if kind == Kind.INDEX else 'a'} {in_words(kind)}"
+
+
+def names_read(definition: Definition) -> Iterator[tuple[str, str]]:
+    """Namespace and name of all that a definition reads, its concept first."""
+    concept, body = definition.ref.concept, definition.body
+    if concept:
+        yield f"{Kind.CONCEPT}.", concept
+    for reference, _ in _references(definition):
+        namespace, _, name = reference.rpartition(".")
+        yield namespace or concept, name
+    for reference in definition.reads:
+        namespace, _, name = reference.rpartition(".")
+        yield namespace or concept, name
+    if isinstance(body, Concept) and body.refines:
+        yield f"{Kind.CONCEPT}.", body.refines.partition(".")[0]
+
+
+def _references(definition: Definition) -> Iterator[tuple[str, tuple[Kind, ...]]]:
+    if isinstance(definition.body, Unreadable):
+        return
+    for field, kinds in STRUCTURE.get(definition.ref.kind, {}).items():
+        value = getattr(definition.body, field)
+        for reference in (value,) if isinstance(value, str) else value:
+            yield reference, kinds
+
+
+def check(catalog: Catalog, definition: Definition, *, sound_below: bool) -> None:
+    """Raise ``Cannot`` for the first thing that is wrong with a definition itself.
+
+    Parameters
+    ----------
+    sound_below
+        Whether all that it reads can work; only then can it be compared with them.
+    """
+    ref, body = definition.ref, definition.body
+    if isinstance(body, Unreadable):
+        raise Cannot(body.reason)
+    if ref.concept:
+        catalog.concept(ref.concept)
+    for reference, kinds in _references(definition):
+        catalog.need(reference, ref.concept, kinds)
+    for reference in definition.reads:
+        catalog.need(reference, ref.concept, TABLES)
+    own = _CHECKS.get(ref.kind)
+    if own and sound_below:
+        own(catalog, definition, body)
+
+
+def _check_concept(catalog: Catalog, definition: Definition, body: Body) -> None:
+    assert isinstance(body, Concept)
+    _no_twice((value.name for value in body.values), "label")
+    by_name = {value.name: value for value in body.values}
+    for value in body.values:
+        if value.parent is not None and value.parent not in by_name:
+            raise Cannot(f"{value.name} refines {value.parent}, which is no label of it.")
+        if _above_itself(value, by_name):
+            raise Cannot(f"{value.name} refines itself.")
+    if body.refines is None:
+        return
+    concept, _, label = body.refines.partition(".")
+    if label not in {value.name for value in catalog.concept(concept).values}:
+        raise Cannot(
+            f"It refines {body.refines!r}, which is not a concept and one of its labels, "
+            f"such as people.RESIDENT."
+        )
+
+
+def _above_itself(value: ConceptValue, by_name: dict[str, ConceptValue]) -> bool:
+    seen = {value.name}
+    above = by_name.get(value.parent or "")
+    while above is not None:
+        if above.name in seen:
+            return True
+        seen.add(above.name)
+        above = by_name.get(above.parent or "")
+    return False
+
+
+def _check_derived_index(catalog: Catalog, definition: Definition, body: Body) -> None:
+    assert isinstance(body, DerivedIndex)
+    concept = definition.ref.concept
+    model = catalog.resolve(body.label_model, concept).ref
+    _no_twice(body.labels, "label")
+    _known(body.labels, catalog.model_labels(model), f"of the label model {model}")
+    index = catalog.index_of(model)
+    above = list(_parents(catalog, catalog.resolve(body.parent, concept)))
+    if index not in above:
+        raise Cannot(f"{model} labels the entities of {index}, and not those of {above[0]}.")
+
+
+def _parents(catalog: Catalog, index: Definition) -> Iterator[Ref]:
+    """An index, the one that it is derived from, and so on."""
+    yield index.ref
+    if isinstance(index.body, DerivedIndex):
+        yield from _parents(catalog, catalog.resolve(index.body.parent, index.ref.concept))
+
+
+def _check_labelling_function(catalog: Catalog, definition: Definition, body: Body) -> None:
+    assert isinstance(body, LabellingFunction)
+    concept = definition.ref.concept
+    _no_twice(body.labels, "label")
+    _known(body.labels, catalog.labels(concept), f"of the concept {concept}")
+    _known((c.label for c in body.conditions), body.labels, "that it may vote for")
+    if body.function is not None and definition.origin != "git":
+        raise Cannot(
+            "Whole Python functions live in the project's files only; give conditions, or "
+            "the text of the function in `python`."
+        )
+
+
+def _check_label_model(catalog: Catalog, definition: Definition, body: Body) -> None:
+    assert isinstance(body, LabelModel)
+    ref = definition.ref
+    functions = [catalog.resolve(name, ref.concept).ref for name in body.labelling_functions]
+    _no_twice(map(str, functions), "labelling function")
+    if len(functions) < FEWEST_FUNCTIONS:
+        raise Cannot(
+            f"It has {len(functions)} labelling functions; weights can be learned from "
+            f"{FEWEST_FUNCTIONS} or more."
+        )
+    index = catalog.resolve(body.index, ref.concept).ref
+    for function in functions:
+        if function.concept != ref.concept:
+            raise Cannot(f"{function} votes for labels of {function.concept}, another concept.")
+        stands_on = catalog.index_of(function)
+        if stands_on != index:
+            raise Cannot(
+                f"The rule of {function} is about the entities of {stands_on}, and this label "
+                f"model about those of {index}."
+            )
+    _check_model_labels(catalog, ref, body, functions)
+
+
+def _check_model_labels(catalog: Catalog, ref: Ref, body: LabelModel, functions: list[Ref]) -> None:
+    _no_twice(body.labels, "label")
+    _known(body.labels, catalog.labels(ref.concept), f"of the concept {ref.concept}")
+    labels = catalog.model_labels(ref)
+    votes = {function: catalog.definitions[function].body for function in functions}
+    voted: set[str] = set()
+    for function, found in votes.items():
+        assert isinstance(found, LabellingFunction)
+        _known(found.labels, labels, f"of this label model, and {function} may vote for it")
+        voted.update(found.labels)
+    silent = [label for label in labels if label not in voted]
+    if silent:
+        raise Cannot(f"No labelling function votes for {', '.join(silent)}.")
+    if len(labels) < 2:
+        raise Cannot(f"All its labelling functions vote for {labels[0]}: two labels are needed.")
+    if isinstance(body.class_balance, dict):
+        _check_balance(body.class_balance, labels)
+
+
+def _check_balance(balance: dict[str, float], labels: tuple[str, ...]) -> None:
+    if set(balance) != set(labels):
+        raise Cannot(f"The class balance needs a share for each of {', '.join(labels)}.")
+    if min(balance.values()) <= 0 or not math.isclose(sum(balance.values()), 1, abs_tol=1e-6):
+        raise Cannot("The shares of the class balance must be above 0 and add up to 1.")
+
+
+def _check_connection(catalog: Catalog, definition: Definition, body: Body) -> None:
+    assert isinstance(body, Connection)
+    _no_twice((table.name for table in body.tables), "table")
+
+
+def _no_twice(names: Iterable[str], what: str) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise Cannot(f"The {what} {twice[0]} is given twice.")
+
+
+def _known(labels: Iterable[str], known: Iterable[str], of: str) -> None:
+    known = tuple(known)
+    for label in labels:
+        if label not in known:
+            listed = ", ".join(known) or "none"
+            raise Cannot(f"{label} is not a label {of}. The labels: {listed}.")
+
+
+_CHECKS: dict[Kind, Callable[[Catalog, Definition, Body], None]] = {
+    Kind.CONCEPT: _check_concept,
+    Kind.CONNECTION: _check_connection,
+    Kind.DERIVED_INDEX: _check_derived_index,
+    Kind.LABELLING_FUNCTION: _check_labelling_function,
+    Kind.LABEL_MODEL: _check_label_model,
+}

@@ -1,0 +1,328 @@
+"""Definitions as a folder of files that people read, compare and edit.
+
+``concepts/device.yml``, ``device/rules/always_on.yml`` with ``device/rules/always_on.sql`` beside
+it, ``connections/registrar.yml``: the place says kind, concept and name; the YAML file holds
+description, owner and the fields of the body; long texts are files of their own. A folder holds
+no passwords.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tippers_dagster.catalog import yaml_text
+from tippers_dagster.catalog.kinds import BODIES, Kind
+from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
+from tippers_dagster.catalog.names import check_ref, read_body
+from tippers_dagster.errors import BadInput
+
+FOLDERS: dict[Kind, str] = {
+    kind: "indexes" if kind == Kind.INDEX else f"{kind.value}s" for kind in Kind
+} | {Kind.DERIVED_INDEX: "derived_indexes"}
+"""The folder of a kind: in that of its concept, if it belongs to one."""
+
+LONG_TEXTS = {"sql": ".sql", "python": ".py"}
+"""Fields of bodies that are files of their own, and how their names end."""
+
+SECRET_FIELDS = frozenset({"password"})
+"""Never written, never read."""
+
+_NAMING: tuple[str, ...] = ("kind", "concept", "name")
+
+LARGEST_FILE = 1 << 20
+MOST_FILES = 20_000
+_MOST_ERRORS = 20
+
+_KINDS = {folder: kind for kind, folder in FOLDERS.items()}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds: drafts by path, and why some files cannot be used."""
+
+    drafts: Mapping[str, Draft] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Paths in the folder: written, the same as before, and of no definition that was exported."""
+
+    written: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    left_over: tuple[str, ...]
+
+
+# --- where a definition is -----------------------------------------------------------------------
+def path_of(ref: Ref) -> PurePosixPath:
+    """The place of a definition's YAML file in a folder."""
+    place = PurePosixPath(ref.concept) if ref.concept else PurePosixPath()
+    return place / FOLDERS[ref.kind] / f"{ref.name}.yml"
+
+
+def ref_of(path: PurePosixPath) -> Ref:
+    """The definition whose YAML file is at a place.
+
+    Raises
+    ------
+    BadInput
+        When no definition belongs there.
+    """
+    *concept, folder, _ = ("", *path.parts) if len(path.parts) < 2 else path.parts
+    kind = _KINDS.get(folder)
+    if kind is None or len(concept) != kind.in_concept:
+        raise BadInput(
+            "No definition belongs in this place.",
+            "Places are such as concepts/device.yml and device/rules/always_on.yml.",
+        )
+    ref = Ref(concept[0] if concept else "", path.stem, kind)
+    check_ref(ref)
+    return ref
+
+
+# --- writing -------------------------------------------------------------------------------------
+def render(given: Draft | Definition) -> dict[str, bytes]:
+    """The files of a definition: content by path in the folder, the YAML file first."""
+    check_ref(given.ref)
+    path = path_of(given.ref)
+    fields, texts = _fields(given)
+    files = {str(path): yaml_text.dump(fields).encode()}
+    for name, text in texts.items():
+        encoding = "utf-8-sig" if text.startswith("\ufeff") else "utf-8"
+        files[str(path.with_suffix(LONG_TEXTS[name]))] = f"{text}\n".encode(encoding)
+    return files
+
+
+def document(given: Draft | Definition) -> str:
+    """A definition as one YAML text that says by itself what it is."""
+    ref = given.ref
+    names = {"kind": ref.kind.value, "concept": ref.concept, "name": ref.name}
+    fields, texts = _fields(given)
+    return yaml_text.dump({**{k: v for k, v in names.items() if v}, **fields, **texts})
+
+
+def _fields(given: Draft | Definition) -> tuple[dict[str, Any], dict[str, str]]:
+    """Plain fields in a stable order, and long texts."""
+    about = {"description": given.description, "owner": given.owner}
+    fields: dict[str, Any] = {name: value for name, value in about.items() if value}
+    if given.status != "active":
+        fields["status"] = given.status
+    if isinstance(given.body, Unreadable):
+        raise BadInput(f"{given.ref} cannot be written: {given.body.reason}", "Delete it first.")
+    body = given.body.model_dump(mode="json", exclude_defaults=True)
+    texts = {name: body.pop(name) for name in LONG_TEXTS if name in body}
+    for name, value in body.items():
+        if name not in SECRET_FIELDS:
+            fields[name] = dict(sorted(value.items())) if isinstance(value, dict) else value
+    return fields, texts
+
+
+def export(folder: Path, definitions: Iterable[Definition], *, prune: bool = False) -> Exported:
+    """Write definitions to a folder; a file that is as it should be is not touched.
+
+    Parameters
+    ----------
+    prune
+        Whether files of definitions that are not among these are removed.
+
+    Raises
+    ------
+    BadInput
+        When a place in the folder is a link or is no file.
+    """
+    files = {path: text for d in definitions for path, text in render(d).items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    present = {str(path): folder / path for path in _walk(folder)}
+    written, unchanged = [], []
+    for path, content in sorted(files.items()):
+        if path in present and present[path].read_bytes() == content:
+            unchanged.append(path)
+            continue
+        _write(folder / path, content)
+        written.append(path)
+    left_over = [p for p in sorted(present) if p not in files and _is_ours(PurePosixPath(p))]
+    if prune:
+        for path in left_over:
+            present[path].unlink()
+    return Exported(tuple(written), tuple(unchanged), tuple(left_over))
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+        file.write(content)
+    Path(file.name).chmod(0o644)
+    os.replace(file.name, path)
+
+
+def _is_ours(path: PurePosixPath) -> bool:
+    """Whether an export could have written it."""
+    try:
+        ref_of(path.with_suffix(".yml"))
+    except BadInput:
+        return False
+    return path.suffix in (".yml", *LONG_TEXTS.values())
+
+
+# --- reading -------------------------------------------------------------------------------------
+def read_folder(folder: Path) -> list[Draft]:
+    """The definitions of a folder.
+
+    Raises
+    ------
+    BadInput
+        Naming every file, and field in it, that cannot be used.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"There is no folder {folder}.")
+    found = scan(folder)
+    if found.errors:
+        lines = [f"{path}: {reason}" for path, reason in found.errors.items()]
+        more = len(lines) - _MOST_ERRORS
+        shown = "\n".join(lines[:_MOST_ERRORS]) + (f"\n... and {more} more." if more > 0 else "")
+        raise BadInput(shown, "Nothing was imported.")
+    return list(found.drafts.values())
+
+
+def scan(folder: Path) -> Found:
+    """The definitions of a folder, and what cannot be used in it.
+
+    Raises
+    ------
+    BadInput
+        When the folder holds links, or more than can be definitions.
+    """
+    paths = list(_walk(folder))
+    drafts: dict[str, Draft] = {}
+    errors: dict[str, str] = {}
+    texts = {path for path in paths if path.suffix in LONG_TEXTS.values()}
+    for path in (p for p in paths if p.suffix in (".yml", ".yaml")):
+        beside = {path.with_suffix(suffix) for suffix in LONG_TEXTS.values()} & texts
+        texts -= beside
+        try:
+            if path.suffix == ".yaml":
+                raise BadInput("Name it .yml.")
+            ref = ref_of(path)
+            drafts[str(path)] = _read(folder, path, beside, ref)
+        except BadInput as error:
+            errors[str(path)] = str(error)
+    for path in sorted(texts):
+        errors[str(path)] = f"There is no {path.stem}.yml beside it."
+    return Found(drafts, errors)
+
+
+def read_file(path: Path) -> Draft:
+    """The definition of one file, as ``document`` writes it or in its place in a folder.
+
+    Raises
+    ------
+    BadInput
+        Naming the field that is wrong.
+    """
+    if not path.is_file():
+        raise BadInput(f"There is no file {path}.")
+    path = path.absolute()
+    beside = [path.with_suffix(suffix) for suffix in LONG_TEXTS.values()]
+    texts = {PurePosixPath(p.name) for p in beside if p.is_file()}
+    try:
+        return _read(path.parent, PurePosixPath(path.name), texts, _place(path))
+    except BadInput as error:
+        raise BadInput(f"{path.name}: {error.message}", error.hint) from None
+
+
+def _place(path: Path) -> Ref | None:
+    """What the last parts of a path say, if they are those of a definition."""
+    for parts in (path.parts[-3:], path.parts[-2:]):
+        try:
+            return ref_of(PurePosixPath(*parts))
+        except BadInput:
+            continue
+    return None
+
+
+def _read(
+    folder: Path, path: PurePosixPath, beside: Iterable[PurePosixPath], place: Ref | None
+) -> Draft:
+    fields = yaml_text.load(_text(folder / path))
+    ref = _named(fields, place)
+    texts = {p.suffix: _text(folder / p) for p in beside}
+    if "function" in fields:
+        texts.pop(".py", None)  # the module of the function, which no field holds
+    for name, suffix in LONG_TEXTS.items():
+        if suffix not in texts:
+            continue
+        if name not in BODIES[ref.kind].model_fields:
+            raise BadInput(f"{path.with_suffix(suffix).name}: a {ref.kind.value} has no {name}.")
+        if name in fields:
+            raise BadInput(f"{name}: is given here and in {path.with_suffix(suffix).name}.")
+        fields[name] = texts[suffix]
+    return _draft(ref, fields)
+
+
+def _named(fields: dict[str, Any], place: Ref | None) -> Ref:
+    """Kind, concept and name, which the fields or the place say, and not differently."""
+    said = {name: fields.pop(name) for name in _NAMING if name in fields}
+    if place is not None:
+        known = {"kind": place.kind.value, "concept": place.concept, "name": place.name}
+        for name, value in said.items():
+            if value != known[name]:
+                raise BadInput(f"{name}: says {value!r}, but its place says {known[name]!r}.")
+        return place
+    if said.get("kind") not in set(Kind):
+        raise BadInput(f"kind: give one of {', '.join(Kind)}.")
+    names = {name: said.get(name, "") for name in ("concept", "name")}
+    for name, value in names.items():
+        if not isinstance(value, str):
+            raise BadInput(f"{name}: {value!r} is not a name.")
+    ref = Ref(names["concept"], names["name"], Kind(said["kind"]))
+    check_ref(ref)
+    return ref
+
+
+def _draft(ref: Ref, fields: dict[str, Any]) -> Draft:
+    about = {name: fields.pop(name, "") for name in ("description", "owner")}
+    for name, value in about.items():
+        if not isinstance(value, str):
+            raise BadInput(f"{name}: is not a text; quote it.")
+    status = fields.pop("status", "active")
+    if status not in ("active", "retired"):
+        raise BadInput("status: is active or retired.")
+    for secret in SECRET_FIELDS & fields.keys():
+        raise BadInput(
+            f"{secret}: passwords do not belong in files.",
+            "`tippers connections` sets it; importing keeps the one that is stored.",
+        )
+    body = read_body(ref.kind, fields)
+    return Draft(ref, body, about["description"].strip(), about["owner"].strip(), status)
+
+
+def _walk(folder: Path) -> Iterator[PurePosixPath]:
+    """Files below a folder, in order; hidden ones are left out, links refused."""
+    count = 0
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        names = sorted(name for name in names if not name.startswith("."))
+        for name in (*folders, *names):
+            path = Path(place, name)
+            relative = path.relative_to(folder)
+            if path.is_symlink() or (name in names and not path.is_file()):
+                raise BadInput(f"{relative} is a link or no file, which is not taken.")
+        for name in names:
+            count += 1
+            yield PurePosixPath(Path(place, name).relative_to(folder).as_posix())
+        if count > MOST_FILES:
+            raise BadInput(f"{folder} holds more than {MOST_FILES:,} files: is it the right one?")
+
+
+def _text(path: Path) -> str:
+    if path.stat().st_size > LARGEST_FILE:
+        raise BadInput(f"It is larger than {LARGEST_FILE:,} bytes.")
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"It is not UTF-8, from byte {error.start} on.") from None
