@@ -5,6 +5,7 @@ from tippers_dagster.lake.keys import (
     check_key,
     check_prefix,
     decode,
+    definition_key,
     encode,
     occupancy_key,
     occupancy_prefix,
@@ -50,3 +51,9 @@ def test_a_prefix_is_a_folder() -> None:
         check_prefix("presence/space=1")
     with pytest.raises(LakeError):
         check_prefix("../")
+
+
+def test_tables_of_definitions_have_a_folder_each() -> None:
+    assert definition_key("rules", "device", "always_on") == "rules/device__always_on/data.parquet"
+    assert definition_key("votes", "device", "static") == "votes/device/static/data.parquet"
+    check_key(definition_key("labels", "../x", "a/b"))

@@ -50,6 +50,16 @@ def occupancy_key(space: str, chunk: str) -> str:
     return f"{occupancy_prefix(space)}chunk={encode(chunk)}.parquet"
 
 
+def definition_key(folder: str, concept: str, name: str) -> str:
+    """The table of a definition; ``folder`` says what it is: ``indexes``, ``rules``, ``votes`` ...
+
+    Both names are plain identifiers; two underscores join them, as in the warehouse.
+    """
+    if folder == "votes":
+        return f"votes/{encode(concept)}/{encode(name)}/data.parquet"
+    return f"{encode(folder)}/{encode(concept)}__{encode(name)}/data.parquet"
+
+
 def check_key(key: str) -> str:
     """``key`` itself, or a LakeError if it is not a plain relative path."""
     parts = key.split("/")

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from tippers_dagster.fingerprint import mix, of_text, of_texts, sums_by_group
 from tippers_dagster.lake import Lake
 from tippers_dagster.lake.keys import sessions_key
+from tippers_dagster.lake.pseudonyms import DeviceIds
 from tippers_dagster.local.keys import device_key
 from tippers_dagster.occupancy.sweep import split
 from tippers_dagster.settings import Settings
@@ -139,26 +140,6 @@ def _scratch(settings: Settings) -> Path:
         if not psutil.pid_exists(int(left.name.split("-")[0])):
             shutil.rmtree(left, ignore_errors=True)
     return scratch
-
-
-class DeviceIds:
-    """Keyed 64-bit hashes of MAC addresses, computed once per distinct value."""
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._known: dict[str, int] = {}
-
-    def __call__(self, macs: pa.Array) -> np.ndarray:
-        """uint64 per row; rows must not be null."""
-        encoded = macs.dictionary_encode()
-        known, blake2b, key = self._known, hashlib.blake2b, self._key
-        values = encoded.dictionary.to_pylist()
-        for mac in values:
-            if mac not in known:
-                digest = blake2b(mac.encode(), digest_size=8, key=key).digest()
-                known[mac] = int.from_bytes(digest, "little")
-        hashes = np.fromiter((known[mac] for mac in values), np.uint64, len(values))
-        return hashes[encoded.indices.to_numpy()]
 
 
 @dataclass
