@@ -38,21 +38,22 @@ DEPARTURE = np.array([15.0, 18.5, 18.2, 16.85, 14.5]) * HOUR
 DEPARTURE_SPREAD = np.array([1.5, 1.3, 0.7, 0.12, 1.5]) * HOUR
 EARLIEST, LATEST = 6 * HOUR + 30 * MINUTE, 23 * HOUR + 30 * MINUTE
 LUNCH_RATE = np.array([0.60, 0.75, 0.85, 0.92, 0.50])
-VISIT_RATE = np.array([0.10, 0.30, 0.35, 0.30, 0.15])
-KITCHEN_RATE = 0.30
-REST_RATES = (0.60, 0.35)
+VISIT_RATES = np.array([[0.75, 0.55], [0.20, 0.08], [0.40, 0.20], [0.35, 0.20], [0.15, 0.05]])
+"""How likely each type of person drops in to somebody, once and once more."""
+KITCHEN_RATE = 0.45
+REST_RATES = (0.90, 0.70)
 BASE_SHARES = np.array(
     [
-        [0.47, 0.20, 0.15, 0.08, 0.10],
-        [0.58, 0.24, 0.02, 0.12, 0.04],
+        [0.30, 0.36, 0.08, 0.14, 0.12],
+        [0.46, 0.45, 0.01, 0.06, 0.02],
         [0.96, 0.04, 0.00, 0.00, 0.00],
         [0.99, 0.01, 0.00, 0.00, 0.00],
         [0.88, 0.12, 0.00, 0.00, 0.00],
     ]
 )
 """How each type of person spreads the time between events over the ``BASES`` rooms."""
-RETURNS = 0.6
-"""How likely one goes back to the room one was in before an event."""
+RETURNS = np.array([0.6, 0.1, 0.6, 0.6, 0.6])
+"""How likely each type goes back to the room they were in before an event."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,9 @@ def _visits(
     rate = rate * people.diligence[member][:, None] / people.diligence.mean()
     rate[(kind == UNDERGRAD) & ~off[None, :] & ~meets.any(axis=2)] *= IDLE_DAY_RATE
     day = first_day + np.arange(len(weekday))
-    here = (day >= people.first_day[member][:, None]) & (day <= people.last_day[member][:, None])
+    comes = (people.weekdays[member][:, None] >> weekday) & 1 == 1
+    here = comes & (day >= people.first_day[member][:, None])
+    here &= day <= people.last_day[member][:, None]
     row, column = np.nonzero(here & (rng.random(rate.shape) < rate))
 
     attends, events = meets[row, column], invited[row]
@@ -193,8 +196,8 @@ def _interruptions(
     count, kind = len(visits.person), visits.type
     home = people.bases[visits.person, 0]
     kitchen = places.kitchen[home]
-    chance = rng.random((count, 5))
-    moment = rng.uniform(visits.arrive + 10 * MINUTE, visits.depart - 5 * MINUTE, (4, count)).T
+    chance = rng.random((count, 6))
+    moment = rng.uniform(visits.arrive + 10 * MINUTE, visits.depart - 5 * MINUTE, (5, count)).T
     outdoors = places.of_kind(at.OUTDOOR)
     lunch_place = np.select(
         [chance[:, 0] < 0.3, chance[:, 0] < 0.55],
@@ -203,13 +206,16 @@ def _interruptions(
     )
     start = np.column_stack([rng.normal(12.2 * HOUR, 0.42 * HOUR, count), moment])
     seconds = rng.uniform(
-        np.array([25, 3, 2, 2, 12]) * MINUTE, np.array([55, 8, 5, 6, 40]) * MINUTE, (count, 5)
+        np.array([25, 3, 2, 2, 12, 8]) * MINUTE,
+        np.array([55, 8, 5, 6, 40, 25]) * MINUTE,
+        (count, 6),
     )
     room = np.column_stack(
         [
             lunch_place,
             kitchen,
             *places.rest_rooms[:, home],
+            _visited_rooms(visits, places, rng),
             _visited_rooms(visits, places, rng),
         ]
     )
@@ -218,7 +224,7 @@ def _interruptions(
             LUNCH_RATE[kind],
             np.full(count, KITCHEN_RATE),
             *(np.full(count, rate) for rate in REST_RATES),
-            VISIT_RATE[kind],
+            VISIT_RATES[kind] * people.sociability[visits.person][:, None],
         ]
     )
     start, end = start.astype(np.int64), (start + seconds).astype(np.int64)
@@ -226,7 +232,7 @@ def _interruptions(
         (start[:, :, None] < visits.event_end[:, None, :] + MINUTE)
         & (end[:, :, None] + MINUTE > visits.event_start[:, None, :])
     ).any(axis=2)
-    happens = (rng.random((count, 5)) < rate) & ~clash
+    happens = (rng.random((count, 6)) < rate) & ~clash
     return (
         np.hstack([visits.event_start, np.where(happens, start, NEVER)]),
         np.hstack([visits.event_end, np.where(happens, end, NEVER)]),
@@ -284,7 +290,7 @@ def _base_rooms(visits: _Visits, people: People, columns: int, rng: np.random.Ge
     thresholds = BASE_SHARES.cumsum(axis=1)[visits.type][:, None, : BASES - 1]
     shape = (len(visits.person), columns)
     choice = (rng.random(shape)[:, :, None] >= thresholds).sum(axis=2)
-    settles = np.where(rng.random(shape) < RETURNS, 0, np.arange(columns))
+    settles = np.where(rng.random(shape) < RETURNS[visits.type][:, None], 0, np.arange(columns))
     choice = np.take_along_axis(choice, np.maximum.accumulate(settles, axis=1), axis=1)
     return np.take_along_axis(people.bases[visits.person], choice, axis=1)
 

@@ -29,7 +29,11 @@ BLOCK = 2000
 """People (with their devices) that are simulated together: a fixed number, or rows would change."""
 
 MINUTE, HOUR = 60, 3600
-MWF, TUE_THU = 0b0010101, 0b0001010
+MWF, TUE_THU, EVERY_DAY = 0b0010101, 0b0001010, 0b1111111
+PART_TIME = 0.3
+"""Share of graduate students who come on the days of their course only."""
+DAY_AWAY = 0.6
+"""Share of the faculty who work elsewhere on one weekday."""
 MWF_STARTS = np.arange(8, 17) * HOUR
 TUE_THU_STARTS = (np.arange(7) * 90 + 8 * 60) * MINUTE
 EVENTS = 6
@@ -59,7 +63,11 @@ class Events:
 
 @dataclass(frozen=True)
 class People:
-    """One entry per person. ``bases`` are the rooms between events, ``events`` their timetable."""
+    """One entry per person. ``bases`` are the rooms between events, ``events`` their timetable.
+
+    ``weekdays`` are those on which they come at all: bit 0 for Monday. ``sociability`` is how much
+    more often than others, 1 on average, they drop in to somebody.
+    """
 
     ids: NDArray[np.str_]
     type: Ints
@@ -67,6 +75,8 @@ class People:
     events: Ints
     diligence: Floats
     evenings: Floats
+    sociability: Floats
+    weekdays: Ints
     first_day: Ints
     last_day: Ints
     timetable: Events
@@ -91,8 +101,9 @@ class Devices:
     """One entry per device: those of people in the people's order, then the fixed ones.
 
     ``piece_seconds`` is the mean unbroken stretch of a session, ``detection`` the share of stays
-    that the WiFi sees, ``chatter`` the share of those on the way. ``habit`` and
-    ``room`` are set for fixed devices only.
+    that the WiFi sees, ``chatter`` the share of those on the way, ``astray`` the
+    share of sessions that are put into a wrong room nearby. ``habit`` and ``room`` are set for
+    fixed devices only.
     """
 
     macs: pa.Array
@@ -101,6 +112,7 @@ class Devices:
     piece_seconds: Floats
     detection: Floats
     chatter: Floats
+    astray: Floats
     habit: Ints
     room: Ints
 
@@ -139,7 +151,9 @@ def build_people(options: CampusOptions, places: Places) -> People:
         bases=bases,
         events=events,
         diligence=rng.beta(14, 2, options.people),
-        evenings=rng.beta(4, 5, options.people),
+        evenings=rng.beta(3, 5, options.people),
+        sociability=rng.gamma(5, 1 / 5, options.people),
+        weekdays=_weekdays(kind, rng),
         first_day=first_day,
         last_day=last_day,
         timetable=timetable,
@@ -165,14 +179,18 @@ def build_devices(options: CampusOptions, people: People, places: Places) -> Dev
     order = np.argsort(person, kind="stable")
     nobodys = np.full(len(habit), NOBODY)
     kind = np.concatenate([kind[order], np.full(len(habit), STATIC)])
-    mean_minutes = np.where(kind == LAPTOP, 900.0, 85.0) * rng.lognormal(0, 0.5, len(kind))
+    mean_minutes = np.where(kind == LAPTOP, 200.0, 60.0) * rng.lognormal(0, 0.4, len(kind))
     return Devices(
         macs=_macs(kind, rng),
         person=np.concatenate([person[order], nobodys]),
         type=kind,
         piece_seconds=mean_minutes * MINUTE,
         detection=np.concatenate([detection[order], np.ones(len(habit))]),
-        chatter=rng.beta(0.7, 2.2, len(kind)),
+        chatter=rng.beta(0.6, 3.0, len(kind)),
+        astray=np.select(
+            [kind == PHONE, kind == LAPTOP],
+            [rng.beta(1.2, 4.5, len(kind)), rng.beta(1, 24, len(kind))],
+        ),
         habit=np.concatenate([np.full(len(person), -1), habit]),
         room=np.concatenate([np.full(len(person), -1), room]),
     )
@@ -250,6 +268,18 @@ def _visits(kind: Ints, days: int, rng: np.random.Generator) -> tuple[Ints, Ints
     stay = rng.choice([1, 2, 3, 5, 12], people, p=[0.55, 0.22, 0.13, 0.07, 0.03])
     first = np.where(kind == VISITOR, rng.integers(0, days, people), 0)
     return first, np.where(kind == VISITOR, first + stay - 1, days)
+
+
+def _weekdays(kind: Ints, rng: np.random.Generator) -> Ints:
+    """The weekdays of each person: part-time students and some faculty do not come on all."""
+    people = len(kind)
+    weekdays = np.full(people, EVERY_DAY)
+    part_time = (kind == GRAD) & (rng.random(people) < PART_TIME)
+    weekdays[part_time] = TUE_THU
+    away = 1 << rng.integers(0, 5, people)
+    some_days = (kind == FACULTY) & (rng.random(people) < DAY_AWAY)
+    weekdays[some_days] &= ~away[some_days]
+    return weekdays
 
 
 class _Timetable:

@@ -24,8 +24,7 @@ from tippers_dagster.simulate.places import Places
 
 NOTICED_AFTER = 3 * MINUTE
 """A phone that stays this long is missed with a chance of 1/e, beyond its own share."""
-WRONG_ROOM = np.array([0.0, 0.03, 0.07])
-NEXT_ACCESS_POINT = np.array([0.0, 0.02, 0.05])
+NEXT_ACCESS_POINT = np.array([0.0, 0.02, 0.08])
 LINGERS = 0.40
 OPEN_ENDED = 0.002
 ZERO_LENGTH = 0.004
@@ -37,11 +36,12 @@ LAPTOP_ROOMS = (
     at.CLASSROOM, at.LIBRARY, at.CONFERENCE, at.MEETING,
 )  # fmt: skip
 LAPTOP_DAYS = 0.88
-LAPTOP_IN_CLASS = 0.20
-LAPTOP_LEAST_STAY = 45 * MINUTE
-LAPTOP_STAYS_BEHIND = 0.9
+LAPTOP_IN_CLASS = 0.30
+LAPTOP_IN_MEETING = 0.25
+LAPTOP_LEAST_STAY = 75 * MINUTE
+LAPTOP_STAYS_BEHIND = 0.97
 SHORT_ABSENCE = 20 * MINUTE
-LONG_ABSENCE = 75 * MINUTE
+LONG_ABSENCE = 100 * MINUTE
 
 # Why a row cannot be used; the order in which they are dealt.
 NO_DEVICE, UNKNOWN_SPACE, ENDS_BEFORE_START = range(3)
@@ -99,7 +99,7 @@ def carried_sessions(
     )
     delay = np.minimum(rng.exponential(9, len(start)), (end - start) // 2).astype(np.int64)
     linger = rng.exponential(75, len(start)) * (rng.random(len(start)) < LINGERS)
-    point, seen = _located(space, devices.type[device], places, rng)
+    point, seen = _located(space, device, devices, places, rng)
     usable = np.full(len(device), USABLE)
     return Sessions(device, point, seen, start + delay, end + linger.astype(np.int64), usable)
 
@@ -180,7 +180,9 @@ def _phone_links(
     seen = rng.random(len(device)) < chance
     device, stay = device[seen], stay[seen]
     mean = devices.piece_seconds[device]
-    row, start, end = _in_pieces(stays.start[stay], stays.end[stay], mean, 9 * MINUTE, rng)
+    row, start, end = _in_pieces(
+        stays.start[stay], stays.end[stay], mean, 9 * MINUTE, rng
+    )
     return _Links(device[row], stays.space[stay][row], start, end)
 
 
@@ -198,12 +200,15 @@ def _laptop_links(
     device, stay = device[sits], stay[sits]
     # One draw per person's day: the laptop is along, or left at home.
     along = rng.random(int(stays.visit.max(initial=-1)) + 1) < LAPTOP_DAYS
-    in_class = places.kind[stays.space[stay]] == at.CLASSROOM
-    chance = devices.detection[device] * np.where(in_class, LAPTOP_IN_CLASS, 1.0)
+    kind = places.kind[stays.space[stay]]
+    meets = np.isin(kind, [at.CONFERENCE, at.MEETING])
+    opened = np.select([kind == at.CLASSROOM, meets], [LAPTOP_IN_CLASS, LAPTOP_IN_MEETING], 1.0)
+    chance = devices.detection[device] * opened
     used = along[stays.visit[stay]] & (rng.random(len(device)) < chance)
     device, stay = device[used], stay[used]
     device, space, start, end = _left_on_desk(stays, device, stay, rng)
-    row, start, end = _in_pieces(start, end, devices.piece_seconds[device], 4 * MINUTE, rng)
+    mean = devices.piece_seconds[device]
+    row, start, end = _in_pieces(start, end, mean, 4 * MINUTE, rng, even=True)
     return _Links(device[row], space[row], start, end)
 
 
@@ -213,7 +218,7 @@ def _left_on_desk(
     """Join consecutive stays of a laptop in one room when the absence between them is short."""
     space, start, end = stays.space[stay], stays.start[stay], stays.end[stay]
     absence = start[1:] - end[:-1]
-    chance = np.where(absence <= SHORT_ABSENCE, LAPTOP_STAYS_BEHIND, LAPTOP_STAYS_BEHIND * 0.6)
+    chance = np.where(absence <= SHORT_ABSENCE, LAPTOP_STAYS_BEHIND, LAPTOP_STAYS_BEHIND * 0.8)
     joined = (
         (device[1:] == device[:-1])
         & (space[1:] == space[:-1])
@@ -229,18 +234,30 @@ def _left_on_desk(
 
 
 def _in_pieces(
-    start: Ints, end: Ints, mean: Floats, gap: float, rng: np.random.Generator
+    start: Ints,
+    end: Ints,
+    mean: Floats,
+    gap: float,
+    rng: np.random.Generator,
+    *,
+    even: bool = False,
 ) -> tuple[Ints, Ints, Ints]:
     """Cut stretches into pieces of about ``mean`` seconds with gaps of about ``gap`` after each.
+
+    Phones fall asleep at any time; laptops (``even``) have to log in again now and then.
 
     Returns
     -------
     (row, start, end)
         One entry per piece; ``row`` is the stretch it comes from.
     """
-    pieces = 1 + rng.poisson((end - start) / mean)
+    expected = (end - start) / mean
+    if even:
+        pieces = np.maximum((expected + rng.random(len(start))).astype(np.int64), 1)
+    else:
+        pieces = 1 + rng.poisson(expected)
     row = np.repeat(np.arange(len(start)), pieces)
-    weight = rng.standard_exponential(len(row)) + 0.15
+    weight = rng.standard_exponential(len(row)) + (3.0 if even else 0.15)
     total = weight.cumsum()
     first = pieces.cumsum() - pieces
     before = np.concatenate([np.zeros(1), total])
@@ -257,13 +274,13 @@ def _in_pieces(
 
 
 def _located(
-    space: Ints, device_type: Ints, places: Places, rng: np.random.Generator
+    space: Ints, device: Ints, devices: Devices, places: Places, rng: np.random.Generator
 ) -> tuple[Ints, Ints]:
     """The access point that each device takes, and the space in which it is then believed."""
-    roams = rng.random(len(space)) < NEXT_ACCESS_POINT[device_type]
+    roams = rng.random(len(space)) < NEXT_ACCESS_POINT[devices.type[device]]
     point = np.where(roams, places.next_access_point[space], places.access_point[space])
     guess = places.candidates[point, rng.integers(0, at.CANDIDATES, len(space))]
-    wrong = roams | (rng.random(len(space)) < WRONG_ROOM[device_type])
+    wrong = roams | (rng.random(len(space)) < devices.astray[device])
     return point, np.where(wrong, guess, space)
 
 

@@ -1,0 +1,6 @@
+{#- Statistics of a table that was just made; a view has none. -#}
+{% macro analyze_table(relation) -%}
+    {%- if model.config.materialized != 'view' -%}
+        analyze {{ relation }}
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,8 @@
+select
+    mac_address,
+    sum(seconds) / sum(sessions) / 3600.0::double precision as mean_hours,
+    count(distinct local_date) as dates,
+    count(distinct sensor_id) as access_points
+from {{ ref('int_place_days') }}
+where mac_address in {{ entities('device__devices') }}
+group by mac_address

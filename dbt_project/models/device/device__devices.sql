@@ -1,0 +1,2 @@
+select distinct mac_address
+from {{ ref('int_device_days') }}

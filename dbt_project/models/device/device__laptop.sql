@@ -1,0 +1,1 @@
+{{ derived_index('device__devices', 'device__device_type', ['LAPTOP']) }}

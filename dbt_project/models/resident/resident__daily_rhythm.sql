@@ -1,0 +1,1 @@
+{{ daily_rhythm('resident__residents') }}

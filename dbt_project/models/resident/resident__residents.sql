@@ -1,0 +1,1 @@
+{{ derived_index('people__people', 'people__visitor_or_resident', ['RESIDENT']) }}

@@ -1,0 +1,16 @@
+{{ config(indexes=[{'columns': ['mac_address', 'local_date']}]) }}
+
+select
+    mac_address,
+    local_date,
+    space_id,
+    sensor_id,
+    is_room,
+    room_type,
+    is_faculty_office,
+    count(*)::integer as sessions,
+    sum(seconds)::bigint as seconds
+from {{ ref('int_sessions') }}
+group by
+    mac_address, local_date, space_id, sensor_id, is_room, room_type, is_faculty_office
+order by mac_address, local_date

@@ -1,0 +1,3 @@
+{{ config(materialized='view') }}
+
+{{ optional_source('faculty_data', ['name', 'office']) }}

@@ -1,0 +1,3 @@
+{{ config(materialized='view') }}
+
+{{ optional_source('space_metadata', ['roomid', 'typeid', 'type', 'building_room']) }}

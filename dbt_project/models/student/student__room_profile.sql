@@ -1,0 +1,1 @@
+{{ room_profile('student__students') }}

@@ -1,0 +1,1 @@
+{{ derived_index('resident__residents', 'resident__role', ['STUDENT']) }}

@@ -1,0 +1,6 @@
+{#- Rows without a key: they belong to no entity. -#}
+{% test key_present(model, column_name) %}
+select *
+from {{ model }}
+where {{ column_name }} is null
+{% endtest %}

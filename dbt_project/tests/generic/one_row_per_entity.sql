@@ -1,0 +1,8 @@
+{#- A key that has several rows. The rows of a failure name the keys. -#}
+{% test one_row_per_entity(model, column_name) %}
+select {{ column_name }}, count(*) as rows
+from {{ model }}
+where {{ column_name }} is not null
+group by {{ column_name }}
+having count(*) > 1
+{% endtest %}

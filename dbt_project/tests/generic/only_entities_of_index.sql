@@ -1,0 +1,9 @@
+{#- Keys that the index does not have. The rows of a failure name the keys. -#}
+{% test only_entities_of_index(model, column_name, index) %}
+select made.{{ column_name }}
+from {{ model }} as made
+where made.{{ column_name }} is not null
+    and not exists (
+        select from {{ index }} as entity where entity.{{ column_name }} = made.{{ column_name }}
+    )
+{% endtest %}
