@@ -1,0 +1,218 @@
+"""dbt's models as assets: one invocation of dbt for all that a run selects."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import dagster_dbt
+
+from tippers_dagster.errors import TippersError
+from tippers_dagster.local.redaction import redact
+from tippers_dagster.refresh.condition import up_to_date
+from tippers_dagster.refresh.nodes import Node
+from tippers_dagster.refresh.runs import asset_locks
+from tippers_dagster.refresh.state import Recorder, recorder
+from tippers_dagster.settings import Settings
+from tippers_dagster.sql.describe import Described, failing_rows, table_metadata
+from tippers_dagster.sql.nodes import key_of
+from tippers_dagster.sql.project import Project
+from tippers_dagster.sql.running import DbtRun, Result, dbt_run
+from tippers_dagster.sql.translator import Translator
+
+NAME = "sql_definitions"
+"""The name of the op of all dbt models."""
+
+_Event = dg.MaterializeResult | dg.AssetCheckResult
+
+
+def dbt_assets(
+    settings: Settings, project: Project, nodes: Sequence[Node]
+) -> list[dg.AssetsDefinition]:
+    """One asset per model of the project, with dbt's tests as checks.
+
+    Parameters
+    ----------
+    settings
+        The deployment.
+    project
+        From ``rendered_project``.
+    nodes
+        All nodes, those of other assets included: what models read decides their version.
+    """
+    contents = {node.key: node.content for node in nodes}
+    translator = Translator(contents, up_to_date())
+
+    @dagster_dbt.dbt_assets(manifest=project.manifest, dagster_dbt_translator=translator, name=NAME)
+    def sql_definitions(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        yield from _Run(context, settings, project, nodes).events()
+
+    return [sql_definitions]
+
+
+class _Run:
+    """One step: the models and checks that are selected, in one invocation of dbt."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        settings: Settings,
+        project: Project,
+        nodes: Sequence[Node],
+    ) -> None:
+        self._context, self._settings, self._project = context, settings, project
+        self._nodes = nodes
+        resources = project.manifest["nodes"]
+        keys = {tuple(key.path) for key in context.selected_asset_keys}
+        checks = {(tuple(c.asset_key.path), c.name) for c in context.selected_asset_check_keys}
+        self._models = {
+            i: r
+            for i, r in resources.items()
+            if r["resource_type"] == "model" and key_of(r) in keys
+        }
+        self._tests = {
+            i: r
+            for i, r in resources.items()
+            if r["resource_type"] == "test" and (self._tested(r), r["name"]) in checks
+        }
+        self._waiting: dict[str, set[str]] = {unique_id: set() for unique_id in self._models}
+        for unique_id, test in self._tests.items():
+            self._waiting.setdefault(test["attached_node"], set()).add(unique_id)
+        self._described: dict[str, Described] = {}
+        self._recorded: set[str] = set()
+        self._checked: set[str] = set()
+        self._failed: dict[str, str] = {}
+
+    def _tested(self, test: Mapping[str, Any]) -> tuple[str, ...] | None:
+        attached = test.get("attached_node")
+        return None if attached is None else key_of(self._project.manifest["nodes"][attached])
+
+    def events(self) -> Iterator[_Event]:
+        """Materializations and check results as dbt goes on; raises at the end if any failed."""
+        keys = [key_of(model) for model in self._models.values()]
+        run_id, log = self._context.run.run_id, self._context.log
+        with asset_locks(self._settings, run_id, keys, log):
+            self._recorder: Recorder = recorder(self._settings, self._nodes, run_id)
+            with dbt_run(self._settings, self._project, self._arguments()) as run:
+                for result in run.results():
+                    yield from self._taken(run, result)
+                self._record_failures(run)
+        if self._failed:
+            raise dg.Failure(self._summary(), metadata={"failed": sorted(self._failed)})
+
+    def _arguments(self) -> list[str]:
+        if not self._models:
+            return ["test", "--select", *_names(self._tests.values())]
+        if self._tests.keys() == self._tests_of_models():
+            # Tests of the selected models, those that also read a model above them included.
+            chosen = ["buildable", "--select", *_names(self._models.values())]
+        else:
+            selected = _names([*self._models.values(), *self._tests.values()])
+            chosen = ["empty", "--select", *selected]
+        return ["build", "--indirect-selection", *chosen]
+
+    def _tests_of_models(self) -> set[str]:
+        return {
+            unique_id
+            for unique_id, r in self._project.manifest["nodes"].items()
+            if r["resource_type"] == "test" and r.get("attached_node") in self._models
+        }
+
+    # --- what dbt says ----------------------------------------------------------------------
+    def _taken(self, run: DbtRun, result: Result) -> Iterator[_Event]:
+        if result.unique_id in self._models:
+            if result.status == "success":
+                yield from self._made(result)
+        elif result.unique_id in self._tests:
+            self._checked.add(result.unique_id)
+            yield self._check(run, result)
+            attached = self._tests[result.unique_id]["attached_node"]
+            self._waiting[attached].discard(result.unique_id)
+            self._record(attached)
+
+    def _made(self, result: Result) -> Iterator[_Event]:
+        """Describe and export a table that was just made."""
+        model = self._models[result.unique_id]
+        key = key_of(model)
+        started = time.monotonic()
+        try:
+            described = table_metadata(self._settings, model, result.rows)
+        except TippersError as error:
+            self._failed[result.unique_id] = redact(str(error), self._settings)
+            return
+        seconds = result.seconds + time.monotonic() - started
+        self._described[result.unique_id] = described.after(seconds)
+        version = self._recorder.version(key)
+        yield dg.MaterializeResult(
+            asset_key=dg.AssetKey(list(key)),
+            metadata={**described.metadata, "seconds": round(seconds, 3)},
+            data_version=dg.DataVersion(version),
+        )
+        self._record(result.unique_id)
+
+    def _check(self, run: DbtRun, result: Result) -> dg.AssetCheckResult:
+        test = self._tests[result.unique_id]
+        metadata: dict[str, Any] = {"status": result.status}
+        if result.status in ("fail", "warn"):
+            metadata["failing_rows"] = result.failures
+            metadata |= failing_rows(self._settings, run.compiled(test))
+        if result.status in ("fail", "error") and test["attached_node"] in self._models:
+            what = f"{result.failures} rows" if result.failures else "dbt could not run it"
+            told = f"The check {test['name']} failed: {what}."
+            self._failed.setdefault(test["attached_node"], told)
+        key = key_of(self._project.manifest["nodes"][test["attached_node"]])
+        warns = result.status == "warn"
+        return dg.AssetCheckResult(
+            asset_key=dg.AssetKey(list(key)),
+            check_name=test["name"],
+            passed=result.status == "pass",
+            severity=dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR,
+            metadata=metadata,
+        )
+
+    # --- what is recorded -------------------------------------------------------------------
+    def _record(self, unique_id: str) -> None:
+        """Record a model whose last check has passed: only then may others go on from it."""
+        described = self._described.get(unique_id)
+        if described is None or self._waiting[unique_id] or unique_id in self._failed:
+            return
+        self._recorded.add(unique_id)
+        self._recorder.succeeded(
+            key_of(self._models[unique_id]),
+            rows=described.rows,
+            seconds=described.seconds,
+            details=described.details,
+        )
+
+    def _record_failures(self, run: DbtRun) -> None:
+        """Models that dbt could not make, whose check failed, or that it never came to tell of.
+
+        What was skipped since something above it failed is not a failure of its own.
+        """
+        messages = run.messages()
+        for unique_id, message in messages.items():
+            if unique_id in self._models:
+                self._failed[unique_id] = message
+        left = self._models.keys() - self._recorded
+        error = run.error()
+        if error is not None and not self._models and not self._checked:
+            raise dg.Failure(error)
+        if error is not None and not messages and not self._failed:
+            self._failed |= dict.fromkeys(left, error)
+        for unique_id in left & self._described.keys() - self._failed.keys():
+            self._failed[unique_id] = "dbt ended before all of its checks had run."
+        for unique_id, message in self._failed.items():
+            if unique_id in self._models:
+                self._recorder.failed(key_of(self._models[unique_id]), message)
+
+    def _summary(self) -> str:
+        names = {i: "/".join(key_of(self._resource(i))) for i in self._failed}
+        lines = [f"{names[i]}: {message}" for i, message in sorted(self._failed.items())]
+        return f"{len(lines)} failed; the others are recorded.\n" + "\n".join(lines)
+
+    def _resource(self, unique_id: str) -> Mapping[str, Any]:
+        return self._project.manifest["nodes"][unique_id]
+
+
+def _names(resources: Iterable[Mapping[str, Any]]) -> list[str]:
+    return sorted(resource["name"] for resource in resources)

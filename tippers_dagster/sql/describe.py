@@ -1,0 +1,179 @@
+"""What Dagster and our own tables are told about a table that dbt has just made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import sqlalchemy as sa
+
+from tippers_dagster.errors import LakeError
+from tippers_dagster.lake import open_lake
+from tippers_dagster.lake.keys import definition_key
+from tippers_dagster.lake.pseudonyms import DEVICE_ID, pseudonymise
+from tippers_dagster.local.redaction import redact
+from tippers_dagster.settings import Settings
+from tippers_dagster.sql.export import Column, export_table, table_columns
+from tippers_dagster.sql.nodes import Resource, meta_of
+from tippers_dagster.sql.render import SCHEMAS
+from tippers_dagster.sql.statistics import (
+    QUANTILES,
+    ColumnStatistics,
+    estimated_statistics,
+    plain,
+)
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+EXAMPLES = 5
+"""Failing rows of a check that are shown."""
+
+_EXPORTED = {kind.value: folder for kind, folder in SCHEMAS.items()}
+
+
+@dataclass(frozen=True)
+class Described:
+    """Metadata of a materialization; ``details`` is what ``asset_state`` keeps, as JSON."""
+
+    rows: int | None
+    metadata: Mapping[str, Any]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def after(self, seconds: float) -> Described:
+        """The same, with how long it took."""
+        return replace(self, seconds=seconds)
+
+
+def table_metadata(settings: Settings, model: Resource, made: int | None) -> Described:
+    """Export a model's table to the lake if it is a definition's, and describe it.
+
+    Parameters
+    ----------
+    model
+        dbt's node; its table or view is there.
+    made
+        Its rows, as dbt counted them when it made the table.
+
+    Raises
+    ------
+    TippersError
+        It could not be exported.
+    """
+    meta = meta_of(model)
+    if "concept" in meta:
+        return _exported(settings, model, _EXPORTED[meta["kind"]], meta["concept"], meta["name"])
+    with warehouse_engine(settings).connect() as connection:
+        columns = table_columns(connection, model["schema"], model["alias"])
+        found = (
+            []
+            if made is None
+            else estimated_statistics(connection, model["schema"], model["alias"], made)
+        )
+    metadata = _common(model, columns, made, found)
+    if found:
+        metadata["statistics_are"] = "estimated by PostgreSQL"
+    return Described(made, metadata, {"columns": [s.as_json() for s in found]})
+
+
+def _exported(
+    settings: Settings, model: Resource, folder: str, concept: str, name: str
+) -> Described:
+    key = definition_key(folder, concept, name)
+    done = export_table(settings, model["schema"], model["alias"], key)
+    metadata = _common(model, done.columns, done.rows, done.statistics)
+    metadata["dagster/uri"] = dg.TextMetadataValue(open_lake(settings).uri(key))
+    if done.statistics_rows < done.rows:
+        metadata["statistics_are"] = f"of the first {done.statistics_rows} rows"
+    details = {
+        "columns": [s.as_json() for s in done.statistics],
+        "statistics_rows": done.statistics_rows,
+        "lake_key": key,
+    }
+    return Described(done.rows, metadata, details)
+
+
+def _common(
+    model: Resource,
+    columns: Sequence[Column],
+    rows: int | None,
+    found: Sequence[ColumnStatistics],
+) -> dict[str, Any]:
+    told = {name: column.get("description") for name, column in model["columns"].items()}
+    schema = dg.TableSchema(
+        [dg.TableColumn(c.name, c.type, told.get(c.name) or None) for c in columns]
+    )
+    metadata: dict[str, Any] = {"dagster/column_schema": schema}
+    if rows is not None:
+        metadata["dagster/row_count"] = rows
+    if found:
+        metadata["column_statistics"] = statistics_metadata(found)
+    return metadata
+
+
+# --- statistics ---------------------------------------------------------------------------------
+def statistics_metadata(found: Sequence[ColumnStatistics]) -> dg.MetadataValue:
+    """Column statistics as a table of Dagster's."""
+    names = [f"p{round(q * 100):02d}" for q in QUANTILES]
+    fields = ["column", "type", "nulls", "distinct", "minimum", *names, "maximum", "top"]
+    records = [dg.TableRecord(dict(zip(fields, _line(s), strict=True))) for s in found]
+    integers = ("nulls", "distinct")
+    columns = [dg.TableColumn(f, "int" if f in integers else "string") for f in fields]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
+
+
+def _line(s: ColumnStatistics) -> list[str | int]:
+    quantiles = [_shown(value) for value in s.quantiles] or [""] * len(QUANTILES)
+    top = ", ".join(f"{_shown(value)} ({count})" for value, count in s.top)
+    ends = _shown(s.minimum), _shown(s.maximum)
+    return [s.column, s.type, s.nulls, s.distinct, ends[0], *quantiles, ends[1], top]
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+# --- examples -----------------------------------------------------------------------------------
+def failing_rows(settings: Settings, query: str) -> dict[str, Any]:
+    """Some rows that a test found, and how to see them all.
+
+    Devices are named by their ids, as in the lake; the query shows the MAC addresses to whoever
+    may read the warehouse.
+    """
+    try:
+        examples = _named(settings, _first_rows(settings, query))
+    except (LakeError, sa.exc.DBAPIError) as error:  # it failed all the same, with no example
+        told = error.message if isinstance(error, LakeError) else str(error.orig)
+        examples = [{"none shown": redact(told, settings)}]
+    return {
+        "examples": dg.MetadataValue.json(examples),
+        "query": dg.MetadataValue.md(f"```sql\n{query.strip()}\n```"),
+    }
+
+
+def _first_rows(settings: Settings, query: str) -> list[dict[str, Any]]:
+    limited = f"SELECT * FROM ({query}\n) AS failing LIMIT {EXAMPLES}"
+    with warehouse_engine(settings).connect() as connection:
+        connection.execute(sa.text("SET TRANSACTION READ ONLY"))
+        limit = settings.sql_timeout_seconds * 1000
+        connection.execute(sa.text(f"SET LOCAL statement_timeout = {limit}"))
+        # As it stands: a colon or a percent sign in it means nothing to a driver.
+        plainly = connection.execution_options(no_parameters=True)
+        return [dict(row) for row in plainly.exec_driver_sql(limited).mappings()]
+
+
+def _named(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    table = pa.table({n: [_text(row[n]) for row in rows] for n in (rows[0] if rows else ())})
+    found = pseudonymise(settings, table)
+    hashed = [n for n in found.column_names if n == DEVICE_ID or n.endswith(f"_{DEVICE_ID}")]
+    return [
+        # JSON's numbers do not hold 64 bits.
+        {n: str(v) if n in hashed and v is not None else plain(v) for n, v in row.items()}
+        for row in found.to_pylist()
+    ]
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,132 @@
+"""Tables of the warehouse as Parquet in the lake, without MAC addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import adbc_driver_manager
+import pyarrow as pa
+import sqlalchemy as sa
+
+from tippers_dagster.errors import TippersError
+from tippers_dagster.lake import open_lake
+from tippers_dagster.lake.pseudonyms import Pseudonyms
+from tippers_dagster.local.adbc import adbc_connection
+from tippers_dagster.local.databases import databases
+from tippers_dagster.settings import Settings
+from tippers_dagster.sql.statistics import ColumnStatistics, table_statistics
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+STATISTICS_BYTES = 256 << 20
+"""Statistics are of a table's first rows, up to so many bytes in memory."""
+
+_AS_THEY_ARE = {
+    "boolean",
+    "smallint",
+    "integer",
+    "bigint",
+    "real",
+    "double precision",
+    "text",
+    "date",
+    "timestamp without time zone",
+    "timestamp with time zone",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table of the warehouse; ``type`` as PostgreSQL writes it."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written; ``statistics`` are of the first ``statistics_rows`` rows."""
+
+    rows: int
+    columns: list[Column]
+    statistics: list[ColumnStatistics]
+    statistics_rows: int
+
+
+def table_columns(connection: sa.Connection, schema: str, name: str) -> list[Column]:
+    """The columns of a table or view, in order; none when there is no such table."""
+    query = sa.text(
+        "SELECT a.attname, format_type(a.atttypid, NULL) FROM pg_attribute a "
+        "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = :schema AND c.relname = :name AND a.attnum > 0 "
+        "AND NOT a.attisdropped ORDER BY a.attnum"
+    )
+    return [Column(*row) for row in connection.execute(query, {"schema": schema, "name": name})]
+
+
+def export_table(settings: Settings, schema: str, name: str, key: str) -> Exported:
+    """Write a table of the warehouse to the lake, whole or not at all, in bounded memory.
+
+    MAC addresses become device ids; ``numeric`` becomes double precision, an interval seconds,
+    and what Parquet has no plain type for becomes text.
+
+    Raises
+    ------
+    TippersError
+        There is no such table.
+    LakeError
+        It holds MAC addresses where they are not known to be, or the lake cannot be written.
+    """
+    with warehouse_engine(settings).connect() as connection:
+        columns = table_columns(connection, schema, name)
+    if not columns:
+        raise TippersError(f"There is no table {schema}.{name} to export.")
+    pseudonyms = Pseudonyms(settings)
+    kept: list[pa.Table] = []
+    kept_bytes = 0
+    with _reading(settings, _select(schema, name, columns)) as reader:
+        lake_schema = pseudonyms(reader.schema.empty_table()).schema
+        with open_lake(settings).open_writer(key, lake_schema) as writer:
+            for batch in reader:
+                piece = pseudonyms(pa.Table.from_batches([batch]))
+                writer.write(piece)
+                if kept_bytes < STATISTICS_BYTES:
+                    kept.append(piece)
+                    kept_bytes += piece.nbytes
+    sample = pa.concat_tables(kept) if kept else lake_schema.empty_table()
+    return Exported(writer.rows, columns, table_statistics(sample), sample.num_rows)
+
+
+@contextmanager
+def _reading(settings: Settings, query: str) -> Iterator[pa.RecordBatchReader]:
+    with (
+        adbc_connection(databases(settings).warehouse) as connection,
+        connection.cursor() as cursor,
+    ):
+        try:
+            cursor.execute(query)
+            yield cursor.fetch_record_batch()
+        except adbc_driver_manager.Error as error:
+            raise TippersError(f"The table could not be read: {error}") from error
+
+
+def _select(schema: str, name: str, columns: list[Column]) -> str:
+    wanted = ", ".join(f"{_readable(c)} AS {_quoted(c.name)}" for c in columns)
+    return f"SELECT {wanted} FROM {_quoted(schema)}.{_quoted(name)}"
+
+
+def _readable(column: Column) -> str:
+    """A column as Arrow can have it."""
+    quoted = _quoted(column.name)
+    if column.type in _AS_THEY_ARE:
+        return quoted
+    if column.type == "numeric":
+        return f"{quoted}::double precision"
+    if column.type == "interval":
+        return f"extract(epoch FROM {quoted})::double precision"
+    return f"{quoted}::text"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,334 @@
+"""What user SQL may be: one query that only reads, from known tables, with known functions.
+
+The text itself is never run. It is read with sqlglot, every node of the tree must be of a kind
+listed here, and what is run is written anew from the tree (``compose.py``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tippers_dagster.sql.functions import (
+    FUNCTIONS,
+    LONGEST_TEXT,
+    SIZED,
+    SYSTEM_COLUMNS,
+    TYPES,
+    words,
+)
+from tippers_dagster.sql.reading import FUNCTION_PREFIX, TEXT_ATOM, read
+from tippers_dagster.sql.refused import RefusedSQL, unknown_function
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_NUMBER = re.compile(r"\d+(\.\d*)?([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?")
+_WORDS = re.compile(r"[A-Za-z_ ]*")
+
+_NODES = words(
+    """
+    Add Alias All And Anonymous Any Array ArrayContainedBy ArrayContainsAll ArrayOverlaps
+    AtTimeZone Between Boolean Bracket CTE Case Cast Collate Column Cube CurrentDate
+    CurrentTimestamp DPipe DataType DataTypeParam Distinct Div EQ Escape Except Exists Extract
+    Fetch Filter From GT GTE Group GroupingSets Having ILike Identifier If In Intersect Interval
+    Is JSONBContains JSONBContainsAllTopKeys JSONBContainsAnyTopKeys JSONBContainsTopKey
+    JSONBExtract JSONBExtractScalar JSONExtract JSONExtractScalar JSONPath JSONPathKey
+    JSONPathRoot JSONPathSubscript Join Kwarg LT LTE Lateral Like Limit LimitOptions Literal
+    Localtime Localtimestamp Mod Mul NEQ Neg Not Null NullSafeEQ NullSafeNEQ Offset Or Order Ordered
+    Overlaps Overlay Paren Placeholder RegexpILike RegexpLike Rollup Select SimilarTo Slice Star
+    StrPosition Sub Subquery Substring Table TableAlias Trim Tuple Union Values Var Where Window
+    WindowSpec With WithinGroup
+    """
+)
+_WHY: dict[str, tuple[str, str, str]] = {
+    "Insert": ("write", "It writes (INSERT).", "A query may only read."),
+    "Update": ("write", "It writes (UPDATE).", "A query may only read."),
+    "Delete": ("write", "It writes (DELETE).", "A query may only read."),
+    "Merge": ("write", "It writes (MERGE).", "A query may only read."),
+    "Into": ("write", "SELECT INTO makes a table.", "Leave INTO out: the result is kept anyway."),
+    "Lock": ("lock", "It locks rows (FOR UPDATE or FOR SHARE).", "Leave that out."),
+    "Operator": ("operator", "OPERATOR(...) is not allowed.", "Write the operator itself."),
+    "Dot": ("field", "Fields of rows, (a).b, and functions of a schema are not allowed.", ""),
+    "Pow": ("operator", "The operator ^ is not allowed.", "Write power(x, y)."),
+    "Parameter": ("placeholder", "There are no parameters here.", "Write the value itself."),
+    "ObjectIdentifier": ("type", "This type is not allowed in a cast.", "Take text or integer."),
+    "PseudoType": ("type", "This type is not allowed in a cast.", "Take text or integer."),
+    "XMLTable": ("function", "XML cannot be read here.", ""),
+    "JSONTable": ("function", "JSON_TABLE is not allowed.", "Take jsonb_array_elements()."),
+}
+"""Kinds of nodes that are refused for a reason of their own: code, message, hint."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A query that is of the allowed form.
+
+    ``tree`` holds names as written but in the case in which PostgreSQL takes them; ``texts`` are
+    the contents of texts in quotes by the number of their atom; ``sql`` is what was read, with
+    the line ends that Jinja leaves as they are.
+    """
+
+    tree: exp.Query
+    sql: str
+    texts: tuple[str, ...]
+    columns: tuple[str, ...] | None
+    """Names of the result's columns; none when a star stands for some of them."""
+
+
+def check(sql: str) -> Checked:
+    """Read a query, and refuse what is not of the allowed form.
+
+    Which tables it reads is not looked at: see ``translate.translate``.
+
+    Raises
+    ------
+    RefusedSQL
+        With the reason, the place in the text, and what to write instead.
+    """
+    sql = sql.replace("\r\n", "\n")
+    tree, texts = read(sql)
+    for node in list(tree.walk()):
+        _check_node(node)
+    _settle_nots(tree)
+    return Checked(tree, sql, texts, _columns(tree))
+
+
+def _columns(tree: exp.Query) -> tuple[str, ...] | None:
+    """Names of the result's columns, empty where the database gives one; none for a star."""
+    if tree.is_star:
+        return None
+    return tuple("" if TEXT_ATOM.fullmatch(name) else name for name in tree.named_selects)
+
+
+# --- the tree -----------------------------------------------------------------------------------
+def where(node: exp.Expr) -> dict[str, int | None]:
+    """Line and column of a node, or of the first thing in it or around it whose place is known."""
+    around: exp.Expr | None = node
+    while around is not None:
+        for part in around.walk():
+            if "line" in part.meta:
+                width = part.meta["end"] - part.meta["start"]
+                return {"line": part.meta["line"], "column": max(part.meta["col"] - width, 1)}
+        around = around.parent
+    return {"line": None, "column": None}
+
+
+def refuse(node: exp.Expr, reason: str, message: str, hint: str = "") -> RefusedSQL:
+    """A refusal at a node."""
+    return RefusedSQL(reason, message, hint, **where(node))
+
+
+def _check_node(node: exp.Expr) -> None:
+    from sqlglot import exp
+
+    kind = type(node).__name__
+    if kind in _WHY:
+        raise refuse(node, *_WHY[kind])
+    if kind not in _NODES and isinstance(node, exp.Func):
+        raise refuse(node, "function", *unknown_function(node.sql_name().lower()))
+    if kind not in _NODES:
+        raise refuse(
+            node,
+            "construct",
+            f"This form of SQL is not allowed here ({node.key.upper()}).",
+            "Write it with plain SELECT, WHERE, GROUP BY, CASE and the listed functions.",
+        )
+    for name, value in node.args.items():
+        if isinstance(value, str) and (kind, name) not in _FREE and not _WORDS.fullmatch(value):
+            raise refuse(node, "construct", f"{value[:40]!r} is not allowed here.")
+    own = _NODE_CHECKS.get(kind)
+    if own is not None:
+        own(node)
+
+
+_FREE = {
+    ("Anonymous", "this"),
+    ("Identifier", "this"),
+    ("Literal", "this"),
+    ("JSONPathKey", "this"),
+    ("Placeholder", "this"),
+}
+"""Texts of nodes that have checks of their own."""
+
+
+def _check_identifier(node: exp.Identifier) -> None:
+    if not node.quoted:
+        node.set("this", node.name.lower())  # as PostgreSQL reads it
+    if not _NAME.fullmatch(node.name):
+        raise refuse(
+            node,
+            "name",
+            f"{node.name[:70]!r} cannot be used as a name.",
+            "Names have letters a-z, digits and _, begin with a letter, and up to 63 characters.",
+        )
+    if node.name.startswith(("pg_", FUNCTION_PREFIX)):
+        raise refuse(
+            node,
+            "system",
+            f"{node.name} belongs to the database itself.",
+            "Take another name; the database's own tables cannot be read.",
+        )
+
+
+def _check_anonymous(node: exp.Anonymous) -> None:
+    from sqlglot import exp
+
+    name = node.this if isinstance(node.this, str) else node.name
+    plain = name.removeprefix(FUNCTION_PREFIX)
+    if name.lower() in ("all", "row"):
+        return
+    if plain == name or plain not in FUNCTIONS:
+        raise refuse(node, "function", *unknown_function(name.lower()))
+    node.set("this", plain)
+    _spread_distinct(node)
+    if plain in SIZED:
+        size = node.expressions[1] if len(node.expressions) > 1 else None
+        if not (isinstance(size, exp.Literal) and not size.is_string and _small(size.name)):
+            raise refuse(
+                node,
+                "size",
+                f"The length in {plain}() must be written as a number up to {LONGEST_TEXT}.",
+                f"For instance {plain}(x, 10).",
+            )
+
+
+def _spread_distinct(node: exp.Anonymous) -> None:
+    """``f(DISTINCT a, b ORDER BY c)`` is read as if ``(a, b)`` were one value: make it two."""
+    from sqlglot import exp
+
+    first = node.expressions[0] if node.expressions else None
+    order = first if isinstance(first, exp.Order) else None
+    distinct = order.this if order is not None else first
+    if not isinstance(distinct, exp.Distinct) or len(distinct.expressions) < 2:
+        return
+    values = distinct.expressions
+    last = values[-1]
+    if order is not None:
+        last = exp.Order(this=last, expressions=order.expressions)
+    arguments = [exp.Distinct(expressions=values[:1]), *values[1:-1], last]
+    node.set("expressions", [*arguments, *node.expressions[1:]])
+
+
+def _small(number: str) -> bool:
+    return number.isdigit() and int(number) <= LONGEST_TEXT
+
+
+def _check_literal(node: exp.Literal) -> None:
+    if not node.is_string and not _NUMBER.fullmatch(node.name):
+        raise refuse(node, "number", f"{node.name[:40]!r} is not a number.", "Write 1000 or 0.5.")
+
+
+def _check_type(node: exp.DataType) -> None:
+    name = getattr(node.this, "name", str(node.this))
+    if name == "ARRAY":
+        return
+    if name not in TYPES or node.args.get("kind") is not None:
+        shown = node.args.get("kind") or name.lower()
+        shown = getattr(shown, "name", str(shown)) or name.lower()
+        raise refuse(
+            node,
+            "type",
+            f"A value cannot be cast to {shown}.",
+            f"Allowed are {', '.join(sorted(TYPES.values()))}, and lists of them.",
+        )
+
+
+def _check_column(node: exp.Column) -> None:
+    if node.name in SYSTEM_COLUMNS:
+        raise refuse(
+            node, "system", f"The system column {node.name} cannot be read.", "Name a real column."
+        )
+    if node.args.get("catalog") is not None:
+        raise refuse(node, "name", "The name has too many parts.", "Write table.column.")
+
+
+def _check_placeholder(node: exp.Placeholder) -> None:
+    if node.name != "index_values":
+        raise refuse(
+            node,
+            "placeholder",
+            "? is not allowed here." if node.name in ("", "?") else f"There is no :{node.name}.",
+            "The only one is :index_values, in IN (:index_values).",
+        )
+
+
+def _check_table(node: exp.Table) -> None:
+    from sqlglot import exp
+
+    if not isinstance(node.this, exp.Identifier | exp.Anonymous):
+        raise refuse(node, "construct", "This is no table.", "Name a table after FROM and JOIN.")
+    if node.args.get("catalog") is not None:
+        raise refuse(node, "name", "The name has too many parts.", "Write concept.name.")
+    extra = [
+        name
+        for name, value in node.args.items()
+        if value and name not in ("this", "db", "alias", "ordinality", "joins")
+    ]
+    if extra:
+        raise refuse(
+            node, "construct", f"{extra[0].replace('_', ' ').upper()} is not allowed after a table."
+        )
+
+
+def _check_star(node: exp.Star) -> None:
+    if any(node.args.values()):
+        raise refuse(node, "construct", "A star has nothing after it.", "List the columns.")
+
+
+def _check_cte(node: exp.CTE) -> None:
+    from sqlglot import exp
+
+    if not isinstance(node.this, exp.Query | exp.Values):
+        raise refuse(node, "write", "WITH may only name queries.", "A query may only read.")
+
+
+def _check_with(node: exp.With) -> None:
+    from sqlglot import exp
+
+    if not node.args.get("recursive"):
+        return
+    for cte in node.expressions:
+        for union in cte.find_all(exp.Union):
+            if not union.args.get("distinct") and _reads(union, cte.alias):
+                raise refuse(
+                    cte,
+                    "recursion",
+                    "WITH RECURSIVE with UNION ALL runs without an end if the data has a circle.",
+                    "Write UNION.",
+                )
+
+
+def _reads(tree: exp.Expr, name: str) -> bool:
+    from sqlglot import exp
+
+    return any(table.name == name for table in tree.find_all(exp.Table))
+
+
+_NODE_CHECKS: dict[str, Callable[[Any], None]] = {
+    "Identifier": _check_identifier,
+    "Anonymous": _check_anonymous,
+    "Literal": _check_literal,
+    "DataType": _check_type,
+    "Column": _check_column,
+    "Placeholder": _check_placeholder,
+    "Table": _check_table,
+    "Star": _check_star,
+    "CTE": _check_cte,
+    "With": _check_with,
+}
+
+
+def _settle_nots(tree: exp.Expr) -> None:
+    """``a !~ b IS NULL`` is read as ``(NOT a ~ b) IS NULL``: the parentheses are to be written."""
+    from sqlglot import exp
+
+    for node in list(tree.find_all(exp.Not)):
+        parent = node.parent
+        if isinstance(parent, exp.Binary | exp.Cast | exp.Between | exp.In) and not isinstance(
+            parent, exp.Connector
+        ):
+            node.replace(exp.Paren(this=node.copy()))

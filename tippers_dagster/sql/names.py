@@ -1,0 +1,138 @@
+"""The tables that user SQL may read, by the names that analysts write."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Connection, Kind
+from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.settings import Settings
+
+SCHEMAS = {
+    Kind.INDEX: "indexes",
+    Kind.DERIVED_INDEX: "indexes",
+    Kind.RULE: "rules",
+    Kind.FEATURE: "features",
+    Kind.LABEL_MODEL: "labels",
+}
+"""The warehouse's schema of the kinds that have a table."""
+
+STAGING = "staging"
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A table: where it is in the warehouse, and how a dbt model names it.
+
+    ``ref`` is the definition behind it; none for the source's tables and those of connections.
+    """
+
+    schema: str
+    table: str
+    jinja: str
+    ref: Ref | None = None
+
+
+class NameTable:
+    """Tables by name: ``name``, or ``concept.name`` (``labels.``, ``connection_x.`` ...).
+
+    Parameters
+    ----------
+    places
+        Lower-case names, none with a place twice.
+    others
+        Names of definitions that have no table, with what they are.
+    """
+
+    def __init__(self, places: Mapping[str, Place], others: Mapping[str, str] | None = None):
+        self._places = dict(places)
+        self._others = dict(others or {})
+
+    @classmethod
+    def of(cls, catalog: Catalog, settings: Settings) -> NameTable:
+        """The names of a deployment and its definitions."""
+        places = dict(_source_names(settings))
+        others: dict[str, str] = {}
+        for definition in catalog.definitions.values():
+            names = dict(_names(definition))
+            places |= names
+            if not names:
+                others[str(definition.ref)] = definition.ref.kind.value.replace("_", " ")
+        return cls(places, others)
+
+    def find(self, parts: tuple[str, ...], concept: str) -> Place | None:
+        """The table of a name inside a concept; a name of the source goes before the concept's."""
+        written = ".".join(parts)
+        return self._places.get(written) or (
+            self._places.get(f"{concept}.{written}") if len(parts) == 1 else None
+        )
+
+    def kind_without_table(self, parts: tuple[str, ...], concept: str) -> str | None:
+        """What a name is that means a definition with no table."""
+        written = ".".join(parts)
+        return self._others.get(written) or self._others.get(f"{concept}.{written}")
+
+    def near(self, parts: tuple[str, ...], concept: str) -> list[str]:
+        """Up to three names that are like one, as they can be written in the concept."""
+        own = f"{concept}."
+        names = [name.removeprefix(own) for name in self._places]
+        written = ".".join(parts)
+        found = difflib.get_close_matches(written, names, n=3, cutoff=0.6)
+        # Often the right name is written with a wrong schema before it, or none.
+        same = [name for name in names if name.rpartition(".")[2] == parts[-1]]
+        return list(dict.fromkeys([*found, *same]))[:3]
+
+
+def ref_place(ref: Ref) -> Place:
+    """The table of an index, rule or feature, or of a label model's answers."""
+    schema = SCHEMAS[ref.kind]
+    if ref.kind == Kind.LABEL_MODEL:
+        return Place(schema, ref.model_name, f"source('labels', '{ref.model_name}')", ref)
+    return Place(schema, ref.model_name, f"ref('{ref.model_name}')", ref)
+
+
+def _staging_place(model: str) -> Place:
+    return Place(STAGING, model, f"ref('{model}')")
+
+
+def _source_names(settings: Settings) -> Iterator[tuple[str, Place]]:
+    """The staging models, and the source's tables, which mean the staging models over them."""
+    from tippers_dagster.sql.project import project_source
+
+    models = (project_source(settings) / "models" / STAGING).glob("*.sql")
+    for model in sorted(path.stem for path in models):
+        yield model, _staging_place(model)
+    tables = {
+        "user_ap_trajectory": (settings.session_table, "user_location_trajectory"),
+        "space": (settings.space_table,),
+        "space_metadata": (settings.space_metadata_table,),
+        "faculty_data": (settings.faculty_table,),
+        "region_to_coverage": (settings.coverage_table,),
+    }
+    for ours, theirs in tables.items():
+        place = _staging_place(f"stg_{ours}")
+        for name in (ours, *theirs):
+            yield name.lower(), place
+            for schema in {settings.source_schema.lower(), "public"}:
+                yield f"{schema}.{name.lower()}", place
+
+
+def _names(definition: Definition) -> Iterable[tuple[str, Place]]:
+    ref, body = definition.ref, definition.body
+    if ref.kind in SCHEMAS:
+        place = ref_place(ref)
+        return [(str(ref), place), (f"{place.schema}.{place.table}", place)]
+    if isinstance(body, Connection):
+        schema = f"connection_{ref.name}"
+        tables = [table.name for table in body.tables if _IDENTIFIER.fullmatch(table.name)]
+        places = {t: Place(schema, t, f"source('{schema}', '{t}')") for t in tables}
+        # Names without quotes mean lower-case ones; here they mean any case.
+        named = {**{t.lower(): place for t, place in places.items()}, **places}
+        return [(f"{schema}.{name}", place) for name, place in named.items()]
+    return []

@@ -1,0 +1,321 @@
+"""Trying user SQL on the database: its columns, its first rows, what it would cost.
+
+All of it with the reader's rights, in a READ ONLY transaction, stopped after some seconds. What
+the database says against it is told in terms of the user's own text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+from adbc_driver_postgresql import dbapi
+
+from tippers_dagster.errors import BadInput
+from tippers_dagster.settings import Settings
+from tippers_dagster.sql.compose import quoted
+from tippers_dagster.sql.names import Place
+from tippers_dagster.sql.refused import place_of
+from tippers_dagster.sql.roles import reading
+from tippers_dagster.sql.translate import Translated
+
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_EXPLAIN = "EXPLAIN (FORMAT JSON) "
+_TYPES = {
+    "bool": "boolean",
+    "bpchar": "character",
+    "float4": "real",
+    "float8": "double precision",
+    "int2": "smallint",
+    "int4": "integer",
+    "int8": "bigint",
+    "time": "time without time zone",
+    "timestamp": "timestamp without time zone",
+    "timestamptz": "timestamp with time zone",
+    "varchar": "character varying",
+}
+"""PostgreSQL's own names of types as ``format_type`` writes them, where they differ."""
+
+_AS_THEY_ARE = {
+    *("boolean", "smallint", "integer", "bigint", "real", "double precision", "text", "date"),
+    *("character varying", "timestamp without time zone", "timestamp with time zone"),
+}
+"""Types whose values come as Arrow; numeric comes as a float, all others as text."""
+
+_VALUES = _AS_THEY_ARE | {
+    *("character", "interval", "json", "jsonb", "numeric", "time without time zone", "uuid"),
+}
+
+_NO_COLUMN = re.compile(r'column "?(?:[^".]+\.)?([^".]+?)"? does not exist')
+
+
+class NotComputedYet(BadInput):
+    """A query reads tables that are not there yet; ``places`` names them."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        self.places = tuple(sorted(places, key=lambda p: (p.schema, p.table)))
+        names = ", ".join(
+            str(place.ref) if place.ref else f"{place.schema}.{place.table}"
+            for place in self.places
+        )
+        super().__init__(
+            f"The query cannot be tried: {names} has not been computed yet.",
+            "Try again when it has; the graph of assets shows how far it is.",
+        )
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a query's result; ``type`` as PostgreSQL writes it: bigint, text."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The first rows of a query.
+
+    Parameters
+    ----------
+    columns
+        Of the result.
+    rows
+        As Arrow; numeric as float64, what Arrow does not have as text.
+    truncated
+        Whether there are more rows.
+    estimated_rows, total_cost
+        Of the whole query, as the database's planner thinks; the cost has no unit.
+    seconds
+        Until the rows were here.
+    """
+
+    columns: tuple[Column, ...]
+    rows: pa.Table
+    truncated: bool
+    estimated_rows: int
+    total_cost: float
+    seconds: float
+
+
+def validate_query(settings: Settings, translated: Translated, key: str | None) -> list[Column]:
+    """The columns of a query's result; it is planned, not run.
+
+    Parameters
+    ----------
+    key
+        A column that must be in the result.
+
+    Raises
+    ------
+    BadInput
+        What the database refuses, a missing key, columns without a usable name or type.
+    NotComputedYet
+        A table that it reads is not there.
+    """
+    with _trying(settings, translated) as cursor:
+        cursor.execute(_EXPLAIN + translated.sql_plain)
+        return _described(cursor, translated, key)
+
+
+def preview(
+    settings: Settings, translated: Translated, key: str | None = None, rows: int | None = None
+) -> Preview:
+    """Run a query for its first rows.
+
+    Parameters
+    ----------
+    rows
+        How many; unset: ``settings.preview_rows``.
+
+    Raises
+    ------
+    BadInput
+        As for ``validate_query``, and errors while it runs, such as taking too long.
+    """
+    limit = settings.preview_rows if rows is None else rows
+    with _trying(settings, translated) as cursor:
+        cursor.execute(_EXPLAIN + translated.sql_plain)
+        plan = json.loads(cursor.fetch_arrow_table().column(0)[0].as_py())[0]["Plan"]
+        columns = _described(cursor, translated, key)
+        began = time.perf_counter()
+        cursor.execute(
+            f"SELECT {', '.join(_as_arrow(column) for column in columns)}\n"
+            f"FROM (\n{translated.sql_plain}\n) AS preview LIMIT {limit + 1}"
+        )
+        found = cursor.fetch_arrow_table()
+        seconds = time.perf_counter() - began
+    return Preview(
+        columns=tuple(columns),
+        rows=found.slice(0, limit),
+        truncated=found.num_rows > limit,
+        estimated_rows=int(plan["Plan Rows"]),
+        total_cost=float(plan["Total Cost"]),
+        seconds=seconds,
+    )
+
+
+def _as_arrow(column: Column) -> str:
+    name = quoted(column.name)
+    if column.type in _AS_THEY_ARE:
+        return name
+    kind = "double precision" if column.type == "numeric" else "text"
+    return f"CAST({name} AS {kind}) AS {name}"
+
+
+@contextmanager
+def _trying(settings: Settings, translated: Translated) -> Iterator[dbapi.Cursor]:
+    """A cursor of the reader; what the database says becomes a sentence for the author."""
+    with reading(settings, settings.sql_timeout_seconds) as cursor:
+        _refuse_missing(cursor, translated.places)
+        try:
+            yield cursor
+        except dbapi.Error as error:
+            near = _columns_read(settings, translated) if error.sqlstate == "42703" else []
+            raise _in_words(error, translated, settings, near) from None
+
+
+def _refuse_missing(cursor: dbapi.Cursor, places: Iterable[Place]) -> None:
+    wanted = sorted(places, key=lambda p: (p.schema, p.table))
+    cursor.execute(
+        "SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c "
+        "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname || '.' || c.relname = ANY($1)",
+        ([f"{place.schema}.{place.table}" for place in wanted],),
+    )
+    there = set(cursor.fetch_arrow_table().column(0).to_pylist())
+    missing = [place for place in wanted if f"{place.schema}.{place.table}" not in there]
+    if missing:
+        raise NotComputedYet(missing)
+
+
+# --- columns ------------------------------------------------------------------------------------
+def _described(cursor: dbapi.Cursor, translated: Translated, key: str | None) -> list[Column]:
+    schema = cursor.adbc_execute_schema(translated.sql_plain)
+    columns = [
+        Column(field.name, _long_name((field.metadata or {})[b"POSTGRESQL:type"].decode()))
+        for field in schema
+    ]
+    _refuse_columns(columns)
+    names = [column.name for column in columns]
+    if key is not None and key not in names:
+        near = difflib.get_close_matches(key, names, n=1)
+        hint = f"Write {quoted(near[0])} AS {key}." if near else f"Add {key} to the SELECT."
+        raise BadInput(f"The result has no column {key}, which tells whose row it is.", hint)
+    return columns
+
+
+def _long_name(kind: str) -> str:
+    return f"{_long_name(kind[1:])}[]" if kind.startswith("_") else _TYPES.get(kind, kind)
+
+
+def _refuse_columns(columns: list[Column]) -> None:
+    if not columns:
+        raise BadInput("The result has no column.", "Name columns after SELECT.")
+    for at, column in enumerate(columns, 1):
+        if column.name == "?column?":
+            raise BadInput(f"Column {at} of the result has no name.", "Write ... AS name.")
+        if not _NAME.fullmatch(column.name):
+            raise BadInput(
+                f"The column name {column.name!r} cannot be used.",
+                "Write ... AS name, with lower-case letters, digits and _.",
+            )
+        if column.type.removesuffix("[]") not in _VALUES:
+            raise BadInput(
+                f"The column {column.name} is no plain value but a whole row or a {column.type}.",
+                "Name a column of the row, or write CAST(x AS text).",
+            )
+    twice = [name for name, n in Counter(column.name for column in columns).items() if n > 1]
+    if twice:
+        raise BadInput(
+            f"The result has the column {', '.join(twice)} more than once.",
+            "Leave one out, or write ... AS another_name. After JOIN ... USING (key), name the "
+            "columns in place of the star.",
+        )
+
+
+def _columns_read(settings: Settings, translated: Translated) -> list[str]:
+    """Names of all columns of the tables that a query reads."""
+    with reading(settings, settings.sql_timeout_seconds) as cursor:
+        cursor.execute(
+            "SELECT DISTINCT a.attname::text FROM pg_catalog.pg_attribute a "
+            "JOIN pg_catalog.pg_class c ON c.oid = a.attrelid "
+            "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname || '.' || c.relname = ANY($1) AND a.attnum > 0 "
+            "AND NOT a.attisdropped ORDER BY 1",
+            ([f"{place.schema}.{place.table}" for place in translated.places],),
+        )
+        return cursor.fetch_arrow_table().column(0).to_pylist()
+
+
+# --- what the database says ---------------------------------------------------------------------
+def _in_words(
+    error: dbapi.Error, translated: Translated, settings: Settings, columns: list[str]
+) -> BadInput:
+    state = error.sqlstate or ""
+    told = {name: value.decode(errors="replace") for name, value in _details(error)}
+    message = told.get("PG_DIAG_MESSAGE_PRIMARY") or "the query failed"
+    place = _place(told.get("PG_DIAG_STATEMENT_POSITION"), translated)
+    if state == "57014":
+        return BadInput(
+            f"The query took longer than {settings.sql_timeout_seconds} s and was stopped.",
+            "Filter earlier (IN (:index_values), dates), join on equal columns, or read a rule "
+            "that is already computed. TIPPERS_SQL_TIMEOUT_SECONDS allows more.",
+        )
+    if state == "55P03":
+        return BadInput("A table is being replaced just now.", "Try again in a moment.")
+    missing = _NO_COLUMN.search(message)
+    if state == "42703" and missing:
+        near = difflib.get_close_matches(missing[1], columns, n=3)
+        hint = (
+            f"Did you mean {' or '.join(near)}?"
+            if near
+            else (f"Its tables have: {', '.join(columns)}." if columns else "")
+        )
+        return BadInput(f"{place}There is no column {missing[1]}.", hint or None)
+    advice = _HINTS.get(state) or told.get("PG_DIAG_MESSAGE_HINT")
+    return BadInput(f"{place}The database says: {message}.", advice)
+
+
+_HINTS = {
+    "42803": "Put the column into GROUP BY, or into an aggregate such as max().",
+    "42702": "Two tables have this column: write table.column.",
+    "42712": "The same table is there twice: give each a name, FROM x AS a JOIN x AS b.",
+    "42883": "Are the types right? Convert with CAST(x AS type), for instance text or integer.",
+    "42804": "Convert one side with CAST(x AS type).",
+    "42P01": "Name the table after FROM or JOIN before you use it.",
+    "42501": "The tables that may be read are those of the source and of definitions.",
+    "22012": "Divide by nullif(x, 0): the result is then null.",
+    "22P02": "A text does not look like the type that it is converted to.",
+    "54001": "The query is too complex: split it with WITH, or into two rules.",
+    "53400": "The query needs more room than it may take: filter earlier.",
+    "53200": "The query needs more memory than there is: filter earlier.",
+}
+"""What to do, by PostgreSQL's code of the error."""
+
+
+def _details(error: dbapi.Error) -> list[tuple[str, bytes]]:
+    return [
+        (name.decode() if isinstance(name, bytes) else name, value)
+        for name, value in error.details or []
+    ]
+
+
+def _place(position: str | None, translated: Translated) -> str:
+    """Where in the user's text the database sees the error: the name there, or the next one."""
+    if position is None:
+        return ""
+    at = int(position) - 1 - len(_EXPLAIN)
+    known = [name for name in translated.names if name[2] >= 0]
+    after = [name for name in known if name[0] + name[1] > at]
+    if not after:
+        return ""
+    line, column = place_of(translated.user_sql, after[0][2])
+    return f"Line {line}, column {column}: "

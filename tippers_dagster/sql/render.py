@@ -1,0 +1,193 @@
+"""Saved definitions as dbt models, of the same form as the hand-written ones beside them.
+
+Pure: a catalog goes in, texts by path come out. What a person wrote (SQL, descriptions, owners)
+is never taken for Jinja.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Connection, DerivedIndex, Kind
+from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.errors import TippersError
+from tippers_dagster.sql.names import NameTable
+
+FOLDER = "models/saved"
+"""Where the models of saved definitions are in a rendered project."""
+
+SCHEMAS = {
+    Kind.INDEX: "indexes",
+    Kind.DERIVED_INDEX: "indexes",
+    Kind.RULE: "rules",
+    Kind.FEATURE: "features",
+}
+"""The warehouse's schema, and the lake's folder, of the kinds that are dbt models."""
+
+SourceTable = tuple[str, str]
+"""A dbt source's name and its table's."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Texts by path relative to the project, and why some definitions have none."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    broken: Mapping[Ref, str] = field(default_factory=dict)
+
+
+def render(catalog: Catalog, names: NameTable, declared: Collection[SourceTable] = ()) -> Rendered:
+    """A model (SQL and YAML) for each saved definition of a SQL kind, and the sources they read.
+
+    Parameters
+    ----------
+    catalog
+        Definitions that cannot work, by ``catalog.problems``, are left out.
+    names
+        The tables that SQL may read.
+    declared
+        Sources that the hand-written project declares itself.
+
+    Returns
+    -------
+    Rendered
+        ``broken`` has the definitions that the catalog finds sound and that cannot be rendered.
+    """
+    files: dict[str, str] = {}
+    broken: dict[Ref, str] = {}
+    for ref in catalog.order:
+        definition = catalog.definitions[ref]
+        saved = ref.kind.has_sql and definition.origin == "catalog"
+        if not saved or ref in catalog.problems:
+            continue
+        below = next((d for d in catalog.dependencies(ref) if d in broken), None)
+        if below is not None:
+            broken[ref] = needs(below, broken[below])
+            continue
+        path = f"{FOLDER}/{ref.concept}/{ref.model_name}"
+        try:
+            sql = _sql(catalog, names, definition)
+        except TippersError as error:
+            broken[ref] = str(error)
+            continue
+        files[f"{path}.sql"] = f"{sql.strip()}\n"
+        files[f"{path}.yml"] = _yaml({"models": [_properties(catalog, definition)]})
+    sources = _sources(catalog, declared)
+    if sources:
+        files[f"{FOLDER}/sources.yml"] = _yaml({"sources": sources})
+    return Rendered(files, broken)
+
+
+def needs(ref: Ref, reason: str) -> str:
+    """Why what reads a broken definition is broken."""
+    return f"It needs {ref}, which cannot work: {reason}"
+
+
+def literal(text: str) -> str:
+    """The text so that Jinja gives it back as it is."""
+    return re.sub(r"\{(?=[{%#])", "{{ '{' }}", text)
+
+
+# --- SQL ----------------------------------------------------------------------------------------
+def _sql(catalog: Catalog, names: NameTable, definition: Definition) -> str:
+    body, ref = definition.body, definition.ref
+    if isinstance(body, DerivedIndex):
+        return _derived_index(catalog, ref, body)
+    from tippers_dagster.sql.check import translated_among
+
+    # The same guard as before saving: nothing runs that it would refuse now.
+    return translated_among(names, definition, catalog).sql_jinja
+
+
+def _derived_index(catalog: Catalog, ref: Ref, body: DerivedIndex) -> str:
+    arguments = {
+        "parent": catalog.resolve(body.parent, ref.concept).ref.model_name,
+        "label_model": catalog.resolve(body.label_model, ref.concept).ref.model_name,
+        "labels": list(body.labels),
+        "minimum_confidence": body.minimum_confidence,
+        "include_unlabelled": body.include_unlabelled,
+        "key": catalog.key_column(ref),
+    }
+    # Names, numbers and truth values: Python writes them as Jinja reads them.
+    lines = [f"    {name}={value!r}," for name, value in arguments.items()]
+    return "\n".join(["{{ derived_index(", *lines, ") }}"])
+
+
+# --- YAML ---------------------------------------------------------------------------------------
+def _properties(catalog: Catalog, definition: Definition) -> dict[str, Any]:
+    ref, key = definition.ref, catalog.key_column(definition.ref)
+    index = catalog.index_of(ref)
+    return {
+        "name": ref.model_name,
+        "description": literal(definition.description),
+        "config": {
+            "materialized": "table",
+            "schema": SCHEMAS[ref.kind],
+            "tags": [
+                f"concept_{ref.concept}",
+                f"level_{catalog.level(ref.concept)}",
+                ref.kind.value,
+            ],
+            "indexes": [{"columns": [key]}],
+            "meta": _meta(catalog, definition, key, index),
+        },
+        "columns": [{"name": key, "data_tests": _tests(index)}],
+    }
+
+
+def _meta(catalog: Catalog, definition: Definition, key: str, index: Ref | None) -> dict[str, Any]:
+    ref, body = definition.ref, definition.body
+    meta: dict[str, Any] = {
+        "kind": ref.kind.value,
+        "concept": ref.concept,
+        "name": ref.name,
+        "owner": literal(definition.owner),
+        "key": key,
+        "version": definition.version,
+    }
+    if index is not None:
+        meta["index"] = str(index)
+    if isinstance(body, DerivedIndex):
+        meta |= {
+            "parent": str(catalog.resolve(body.parent, ref.concept).ref),
+            "label_model": str(catalog.resolve(body.label_model, ref.concept).ref),
+            "labels": list(body.labels),
+            "minimum_confidence": body.minimum_confidence,
+            "include_unlabelled": body.include_unlabelled,
+        }
+    return meta
+
+
+def _tests(index: Ref | None) -> list[Any]:
+    tests: list[Any] = ["key_present", "one_row_per_entity"]
+    if index is not None:
+        tests.append(
+            {"only_entities_of_index": {"arguments": {"index": f"ref('{index.model_name}')"}}}
+        )
+    return tests
+
+
+def _sources(catalog: Catalog, declared: Collection[SourceTable]) -> list[dict[str, Any]]:
+    """Label models' tables, and those of connections, that are not declared by hand."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for ref, definition in catalog.definitions.items():
+        if ref.kind == Kind.LABEL_MODEL and ("labels", ref.model_name) not in declared:
+            entry = {"name": ref.model_name, "description": literal(definition.description)}
+            tables.setdefault("labels", []).append(entry)
+        elif isinstance(definition.body, Connection):
+            source = f"connection_{ref.name}"
+            for table in definition.body.tables:
+                if (source, table.name) not in declared:
+                    tables.setdefault(source, []).append({"name": literal(table.name)})
+    return [{"name": source, "schema": source, "tables": found} for source, found in tables.items()]
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C where it was built: ten times
+    return yaml.dump(content, Dumper=dumper, sort_keys=False, allow_unicode=True, width=100)

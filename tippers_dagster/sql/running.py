@@ -1,0 +1,166 @@
+"""Runs of dbt for assets: what is asked of it, and what becomes of what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tippers_dagster.local.redaction import redact
+from tippers_dagster.settings import Settings
+from tippers_dagster.sql.environment import dbt_environment
+from tippers_dagster.sql.project import Project
+
+STOP_SECONDS = 25
+"""dbt cancels its queries when it is interrupted; after so long it is killed."""
+
+_CHILD = Path(__file__).with_name("child.py")
+"""Run by its path, from any folder; -P keeps its neighbours from passing for Python's modules."""
+
+_RESULTS = ("LogModelResult", "LogTestResult")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a model or a test.
+
+    ``status`` as dbt says it: success, error, pass, fail, warn. ``rows``: of a table that was
+    just made.
+    """
+
+    unique_id: str
+    status: str
+    seconds: float
+    rows: int | None
+    failures: int | None
+
+
+class DbtRun:
+    """One invocation of dbt. Make one with :func:`dbt_run`."""
+
+    def __init__(self, settings: Settings, process: subprocess.Popen[str], target: Path) -> None:
+        self._settings, self._process, self._target = settings, process, target
+        self._errors: list[str] = []
+        self._plain: deque[str] = deque(maxlen=20)  # lines that are no events
+
+    def results(self) -> Iterator[Result]:
+        """The results of models and tests as they come; dbt's log goes to standard output."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            event = _event(line)
+            info = event["info"]
+            print(redact(info["msg"], self._settings), flush=True)
+            if info["level"] == "error":
+                self._errors.append(info["msg"])
+            elif not info["name"]:
+                self._plain.append(info["msg"])
+            if info["name"] in _RESULTS:
+                yield _result(event["data"])
+        self._process.wait()
+
+    def messages(self) -> dict[str, str]:
+        """What dbt said of what failed, by unique id; known when the results have ended."""
+        path = self._target / "run_results.json"
+        if not path.exists():
+            return {}
+        return {
+            result["unique_id"]: redact(result["message"] or "dbt gave no reason", self._settings)
+            for result in json.loads(path.read_text())["results"]
+            if result["status"] == "error"
+        }
+
+    def error(self) -> str | None:
+        """What dbt said when it did not succeed; known when the results have ended."""
+        if self._process.returncode == 0:
+            return None
+        told = self._errors or [f"dbt ended with status {self._process.returncode}", *self._plain]
+        return redact("\n".join(told), self._settings)
+
+    def compiled(self, resource: Mapping[str, Any]) -> str:
+        """The SQL of a test that was run."""
+        folder = self._target / "compiled" / resource["package_name"]
+        return (folder / resource["original_file_path"] / resource["path"]).read_text()
+
+
+@contextmanager
+def dbt_run(settings: Settings, project: Project, arguments: Sequence[str]) -> Iterator[DbtRun]:
+    """Start dbt on a project, with a target folder of its own; stopped when the block ends early.
+
+    dagster-dbt's own resource is not used for this: with each run it asks PyPI for dbt's latest
+    version, beyond 200 models it leaves a copy of the project behind, and an interruption that
+    comes while it reads a line is lost.
+    """
+    runs = settings.home_path / "dbt" / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=runs) as folder:
+        target = Path(folder)
+        # What dbt remembers of the parsed project: it has nothing to parse again.
+        shutil.copy(project.manifest_path.with_name("partial_parse.msgpack"), target)
+        process = subprocess.Popen(
+            [sys.executable, "-P", str(_CHILD), *arguments],
+            cwd=project.folder,
+            env=_environment(settings, project, target),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            yield DbtRun(settings, process, target)
+        finally:
+            _stop(process)
+
+
+def _environment(settings: Settings, project: Project, target: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        **dbt_environment(settings, project.folder, target),
+        "DBT_LOG_FORMAT": "json",
+        "DBT_LOG_LEVEL_FILE": "none",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    # The child interrupts itself when its input closes; once, as a second interruption would keep
+    # it from cancelling its queries. What it still says must not wait for a reader.
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _event(line: str) -> dict[str, Any]:
+    """One event of dbt's log; a line that is none, of Python for example, is one that says it."""
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:
+        event = None
+    if isinstance(event, dict) and "info" in event:
+        return event
+    return {"info": {"name": "", "level": "info", "msg": line.rstrip()}, "data": {}}
+
+
+def _result(data: Mapping[str, Any]) -> Result:
+    made = re.fullmatch(r"(?:SELECT|INSERT 0) (\d+)", data.get("status") or "")
+    return Result(
+        unique_id=data["node_info"]["unique_id"],
+        status=data["node_info"]["node_status"],
+        seconds=float(data["execution_time"]),
+        rows=int(made[1]) if made else None,
+        failures=data.get("num_failures"),
+    )

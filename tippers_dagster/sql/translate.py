@@ -1,0 +1,277 @@
+"""User SQL as the text of a dbt model, and as SQL that can be run as it is.
+
+Users write plain PostgreSQL: tables by the names that ``names.py`` knows, and
+``IN (:index_values)`` for the entities of the index.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tippers_dagster.catalog.model import Ref
+from tippers_dagster.errors import TippersError
+from tippers_dagster.sql.compose import Atoms, Composed, compose, quoted
+from tippers_dagster.sql.guard import Checked, check, refuse
+from tippers_dagster.sql.names import NameTable, Place, ref_place
+from tippers_dagster.sql.refused import RefusedSQL
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+_JINJA = re.compile(r"\{[{%#]")
+_REFERENCE = re.compile(r"(ref\('\w+'\)|source\('\w+', '\w+'\))", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Translated:
+    """A checked query.
+
+    Parameters
+    ----------
+    sql_jinja
+        The text of a dbt model: tables are ``{{ ref() }}`` and ``{{ source() }}``, and nothing
+        else in it is Jinja.
+    sql_plain
+        The same with the tables' names in the warehouse.
+    refs
+        The definitions whose tables it reads, its index if ``:index_values`` is in it.
+    places
+        All tables that it reads.
+    columns
+        Names of the result's columns as far as the text tells; none where a star is.
+    user_sql
+        The text that it was made from, lines ended by line feeds.
+    names
+        Where the names of ``sql_plain`` stood in the user's text, as ``Composed.names``.
+    """
+
+    sql_jinja: str
+    sql_plain: str
+    refs: frozenset[Ref]
+    places: frozenset[Place]
+    columns: tuple[str, ...] | None
+    user_sql: str
+    names: tuple[tuple[int, int, int], ...]
+
+
+def translate(
+    sql: str, *, concept: str, index: Ref | None, key: str | None, names: NameTable
+) -> Translated:
+    """Check a query and put the tables of the warehouse into it.
+
+    Parameters
+    ----------
+    sql
+        What the user wrote.
+    concept
+        Whose definitions may be named without it.
+    index, key
+        What ``:index_values`` means: the key column of this index. None: it may not be used.
+    names
+        The tables that may be read.
+
+    Raises
+    ------
+    RefusedSQL
+        What the guard refuses, an unknown table, ``:index_values`` where it cannot stand.
+    """
+    checked = check(sql)
+    work = _Work(checked, concept, names)
+    work.put_in_index(None if index is None or key is None else (ref_place(index), key))
+    work.put_in_tables()
+    plain, jinja = work.compose()
+    if _JINJA.search(plain.sql):
+        raise RefusedSQL("jinja", "A text in the SQL would be taken for a template.")
+    return Translated(
+        sql_jinja=jinja.sql,
+        sql_plain=plain.sql,
+        refs=frozenset(place.ref for place in work.places if place.ref is not None),
+        places=frozenset(work.places),
+        columns=checked.columns,
+        user_sql=checked.sql,
+        names=plain.names,
+    )
+
+
+class _Work:
+    """The tree while its tables are put in."""
+
+    def __init__(self, checked: Checked, concept: str, names: NameTable) -> None:
+        self.tree = checked.tree.copy()
+        self.concept = concept
+        self.names = names
+        self.atoms = Atoms(checked.texts)
+        self.places: set[Place] = set()
+        self._tables: list[tuple[exp.Identifier, Place, int]] = []
+
+    # --- :index_values ----------------------------------------------------------------------
+    def put_in_index(self, index: tuple[Place, str] | None) -> None:
+        """Replace every ``:index_values`` by a subquery."""
+        from sqlglot import exp
+
+        for placeholder in list(self.tree.find_all(exp.Placeholder)):
+            condition = _condition(placeholder)
+            if condition is None:
+                raise refuse(
+                    placeholder,
+                    "index_values",
+                    ":index_values stands for many values and cannot be used like that.",
+                    "Write column IN (:index_values).",
+                )
+            if index is None:
+                raise refuse(
+                    condition,
+                    "index_values",
+                    ":index_values means the entities of an index, and there is none here.",
+                    "It is used in rules and features. Leave it out.",
+                )
+            condition.replace(self._in_index(condition.this, *index))
+
+    def _in_index(self, column: exp.Expr, place: Place, key: str) -> exp.Expr:
+        from sqlglot import exp
+
+        table = exp.Table(
+            this=exp.Identifier(this="entities"),
+            alias=exp.TableAlias(this=exp.Identifier(this="entity")),
+        )
+        self.places.add(place)
+        self._tables.append((table.this, place, -1))
+        chosen = exp.Column(this=exp.Identifier(this=key), table=exp.Identifier(this="entity"))
+        query = exp.Select(expressions=[chosen]).from_(table)
+        return exp.In(this=column.copy(), query=exp.Subquery(this=query))
+
+    # --- tables -----------------------------------------------------------------------------
+    def put_in_tables(self) -> None:
+        """Find the place of every table that is not one of WITH."""
+        from sqlglot import exp
+
+        taken = {id(identifier) for identifier, _, _ in self._tables}
+        schemas: set[tuple[str, str]] = set()
+        for table in list(self.tree.find_all(exp.Table)):
+            if not isinstance(table.this, exp.Identifier) or id(table.this) in taken:
+                continue
+            if not table.db and _names_with(table):
+                continue
+            place = self._find(table)
+            self.places.add(place)
+            if not table.alias:
+                alias = table.args.get("alias") or exp.TableAlias()
+                alias.set("this", table.this.copy())
+                table.set("alias", alias)
+                if table.db:
+                    schemas.add((table.db, table.name))
+            start = (table.args.get("db") or table.this).meta.get("start", -1)
+            table.set("db", None)
+            self._tables.append((table.this, place, start))
+        self._shorten_columns(schemas)
+
+    def _find(self, table: exp.Table) -> Place:
+        parts = (table.db, table.name) if table.db else (table.name,)
+        place = self.names.find(parts, self.concept)
+        if place is not None:
+            return place
+        written = ".".join(parts)
+        kind = self.names.kind_without_table(parts, self.concept)
+        if kind is not None:
+            raise refuse(
+                table, "table", f"{written} is a {kind}, which has no table.", "Read its rule."
+            )
+        near = self.names.near(parts, self.concept)
+        if parts[0] in ("pg_catalog", "information_schema", "tippers"):
+            message = f"The table {written} belongs to the system and cannot be read."
+        else:
+            message = f"There is no table {written} that could be read here."
+        hint = (
+            f"Did you mean {' or '.join(near)}?"
+            if near
+            else (
+                "Write source tables by their name, definitions as concept.name, and tables of a "
+                "connection as connection_name.table."
+            )
+        )
+        raise refuse(table, "table", message, hint)
+
+    def _shorten_columns(self, schemas: set[tuple[str, str]]) -> None:
+        """``device.devices.mac_address`` names the table by its place; only its alias is left."""
+        from sqlglot import exp
+
+        for column in self.tree.find_all(exp.Column):
+            if not column.db:
+                continue
+            if (column.db, column.table) not in schemas:
+                raise refuse(
+                    column,
+                    "name",
+                    f"There is no table {column.db}.{column.table} in this query.",
+                    f"Write {column.table}.{column.name}, with the table's name after FROM.",
+                )
+            column.set("db", None)
+
+    # --- writing ----------------------------------------------------------------------------
+    def compose(self) -> tuple[Composed, Composed]:
+        """The SQL with the warehouse's names, and as a dbt model."""
+        from sqlglot import exp
+
+        for identifier, place, start in self._tables:
+            self.atoms.table(identifier, place, start)
+        done = {id(identifier) for identifier, _, _ in self._tables}
+        for identifier in list(self.tree.find_all(exp.Identifier)):
+            if id(identifier) not in done:
+                self.atoms.name(identifier)
+        return (
+            compose(self.tree, self.atoms, _relation),
+            compose(self.tree, self.atoms, _reference),
+        )
+
+
+def _condition(placeholder: exp.Placeholder) -> exp.Expr | None:
+    """The comparison that a placeholder is the right side of: ``x IN (...)``, ``x = ANY(...)``."""
+    from sqlglot import exp
+
+    parent = placeholder.parent
+    while isinstance(parent, exp.Paren | exp.Tuple) and len(list(parent.iter_expressions())) == 1:
+        parent = parent.parent
+    if isinstance(parent, exp.In) and placeholder.find_ancestor(exp.In) is parent:
+        values = parent.expressions
+        alone = len(values) == 1 or parent.args.get("field") is not None
+        return parent if alone and not _inside(placeholder, parent.this) else None
+    if isinstance(parent, exp.Any) and isinstance(parent.parent, exp.EQ):
+        equals = parent.parent
+        return equals if equals.expression is parent else None
+    return None
+
+
+def _inside(node: exp.Expr, tree: exp.Expr) -> bool:
+    return any(part is node for part in tree.walk())
+
+
+def _names_with(table: exp.Table) -> bool:
+    """Whether a name means a WITH query that can be seen from where it stands."""
+    from sqlglot import exp
+
+    node: exp.Expr = table
+    below: exp.Expr | None = None
+    while node.parent is not None:
+        parent = node.parent
+        if isinstance(parent, exp.With):
+            below = node
+        elif (found := parent.args.get("with_")) is not None:
+            seen = found.expressions
+            if below is not None and node is found and not found.args.get("recursive"):
+                seen = seen[: next(i for i, cte in enumerate(seen) if cte is below)]
+            if any(cte.alias == table.name for cte in seen):
+                return True
+        node = parent
+    return False
+
+
+def _relation(place: Place) -> str:
+    return f"{quoted(place.schema)}.{quoted(place.table)}"
+
+
+def _reference(place: Place) -> str:
+    if not _REFERENCE.fullmatch(place.jinja):
+        raise TippersError(f"The table {place.table!r} cannot be named in a dbt model.")
+    return f"{{{{ {place.jinja} }}}}"

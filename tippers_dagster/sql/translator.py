@@ -1,0 +1,83 @@
+"""dbt's models as Dagster's assets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
+
+from tippers_dagster.sql.nodes import Resource, key_of, meta_of
+
+# Not more than Dagster takes: one owner that it refuses would keep everything from loading.
+_EMAIL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
+_TEAM = re.compile(r"team:\S+")
+
+
+class Translator(DagsterDbtTranslator):
+    """How each model looks in Dagster.
+
+    Parameters
+    ----------
+    contents
+        For each asset key, what says how it is computed: the code version.
+    condition
+        When models are computed.
+    """
+
+    def __init__(
+        self,
+        contents: Mapping[tuple[str, ...], str],
+        condition: dg.AutomationCondition | None = None,
+    ) -> None:
+        super().__init__(DagsterDbtTranslatorSettings(enable_source_metadata=False))
+        self._contents = contents
+        self._condition = condition
+
+    def get_asset_key(self, dbt_resource_props: Resource) -> dg.AssetKey:
+        """``concept/name`` of a definition, ``staging/model`` of what is below them."""
+        return dg.AssetKey(list(key_of(dbt_resource_props)))
+
+    def get_group_name(self, dbt_resource_props: Resource) -> str | None:
+        """The concept."""
+        return meta_of(dbt_resource_props).get("concept", "staging")
+
+    def get_owners(self, dbt_resource_props: Resource) -> list[str] | None:
+        """The owner where Dagster takes it: an address, or ``team:name``."""
+        owner = meta_of(dbt_resource_props).get("owner") or ""
+        return [owner] if _EMAIL.fullmatch(owner) or _TEAM.fullmatch(owner) else None
+
+    def get_tags(self, dbt_resource_props: Resource) -> Mapping[str, str]:
+        """Kind, concept and level, so that assets can be selected by them."""
+        meta = meta_of(dbt_resource_props)
+        if "concept" not in meta:
+            return {"tippers/kind": "staging"}
+        tags = dbt_resource_props["tags"]
+        level = next((t.removeprefix("level_") for t in tags if t.startswith("level_")), "")
+        return {
+            "tippers/kind": meta["kind"],
+            "tippers/concept": meta["concept"],
+            f"dagster/kind/{meta['kind']}": "",
+            "tippers/level": level,
+        }
+
+    def get_metadata(self, dbt_resource_props: Resource) -> Mapping[str, Any]:
+        """Where the table is, its columns as described, and what the definition says of itself."""
+        meta = meta_of(dbt_resource_props)
+        shown = ("owner", "index", "parent", "label_model", "labels", "minimum_confidence")
+        return {
+            **super().get_metadata(dbt_resource_props),
+            **{f"tippers/{name}": meta[name] for name in shown if meta.get(name)},
+        }
+
+    def get_code_version(self, dbt_resource_props: Resource) -> str | None:
+        """Differs whenever the model, or a macro or variable that it uses, does."""
+        return self._contents.get(key_of(dbt_resource_props))
+
+    def get_automation_condition(
+        self, dbt_resource_props: Resource
+    ) -> dg.AutomationCondition | None:
+        """The same for all models."""
+        return self._condition if dbt_resource_props["resource_type"] == "model" else None
