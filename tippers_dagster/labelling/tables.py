@@ -1,6 +1,7 @@
 """Warehouse tables of the domain."""
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from tippers_dagster.warehouse.metadata import metadata
 
@@ -28,5 +29,8 @@ label_model_score = sa.Table(
     sa.Column("macro_f1", sa.Double, nullable=False),
     sa.Column("majority_accuracy", sa.Double, nullable=False, comment="of the majority vote"),
     sa.Column("calibration_error", sa.Double, nullable=False),
+    sa.Column(
+        "details", JSONB, nullable=False, server_default="{}", comment="confusion, calibration ..."
+    ),
     comment="one row per materialization of a label model that has gold labels",
 )

@@ -1,0 +1,138 @@
+"""One MLflow run per materialisation, whatever becomes of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tests.labelling.small import FUNCTIONS, World
+from tippers_dagster.labelling.label_model import Fitted
+from tippers_dagster.labelling.labels import read_labels, read_parameters
+from tippers_dagster.refresh.state import load_states
+from tippers_dagster.settings import get_settings
+
+LOGGED = "kind_of__logged_to_mlflow"
+
+
+def client(world: World) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(world.settings.mlflow_url)
+
+
+def runs(world: World) -> list[Any]:
+    """The newest first."""
+    found = client(world)
+    experiment = found.get_experiment_by_name("device.kind_of")
+    return [] if experiment is None else found.search_runs([experiment.experiment_id])
+
+
+def logged_check(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    return next(e for e in result.get_asset_check_evaluations() if e.check_name == LOGGED)
+
+
+def test_a_materialisation_is_one_run_with_all_that_led_to_it(
+    logged: World, tmp_path: Path
+) -> None:
+    first, second = logged.run(), logged.run("kind_of")
+    assert first.success
+    assert logged_check(first).passed
+    found = runs(logged)
+    assert [r.info.status for r in found] == ["FINISHED", "FINISHED"]
+    assert [r.data.tags["dagster_run_id"] for r in found] == [second.run_id, first.run_id]
+    run = found[1]
+    assert run.data.params["epochs"] == "60"
+    assert run.data.params["labels"] == "STATIC,LAPTOP,PHONE"
+    assert 0 < run.data.metrics["coverage"] < 1
+    assert run.data.metrics["share_label"] > 0.9
+    assert "weight.short" in run.data.metrics
+    assert "gold_accuracy" not in run.data.metrics
+    state = load_states(logged.settings)["device/kind_of"]
+    assert state.details["mlflow_run"] == found[0].info.run_id
+    assert run.data.tags["version"] == state.version
+
+    folder = Path(client(logged).download_artifacts(run.info.run_id, "", str(tmp_path)))
+    table = (folder / "labelling_functions.csv").read_text()
+    assert table.startswith("name,j,Polarity,Coverage,Overlaps,Conflicts,Learned Weight")
+    assert (folder / "plots" / "labels.png").read_bytes().startswith(b"\x89PNG")
+    fitted = Fitted.from_json(json.loads((folder / "model" / "label_model.json").read_text()))
+    kept = read_parameters(logged.settings, "device", "kind_of")
+    assert (fitted.conditional == kept.conditional).all()
+    assert (folder / "model" / "label_model.pkl").exists()
+    assert run.info.artifact_uri.startswith(f"file://{logged.settings.lake_url}/mlflow/device.")
+
+
+def test_one_that_fails_is_failed_there_too(logged: World) -> None:
+    assert logged.run(*(f.ref.name for f in FUNCTIONS)).success
+    logged.execute("DELETE FROM indexes.device__devices")
+    result = logged.run("kind_of")
+    assert not result.success
+    (run,) = runs(logged)
+    assert run.info.status == "FAILED"
+    assert "no entity to label" in run.data.tags["error"]
+    assert run.info.end_time is not None
+    import mlflow
+
+    assert mlflow.active_run() is None
+
+
+def test_one_whose_error_nobody_foresaw_is_failed_there_too(
+    logged: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tippers_dagster.labelling import describe
+
+    def breaks(*_: object) -> None:
+        raise ZeroDivisionError("nobody foresaw it")
+
+    monkeypatch.setattr(describe, "label_plots", breaks)
+    assert not logged.run().success
+    assert [r.info.status for r in runs(logged)] == ["FAILED"]
+    error = load_states(logged.settings)["device/kind_of"].error
+    assert error == "ZeroDivisionError: nobody foresaw it"
+
+
+def test_what_a_killed_process_left_running_is_ended(logged: World) -> None:
+    assert logged.run().success
+    found = client(logged)
+    experiment = found.get_experiment_by_name("device.kind_of").experiment_id
+    left = found.create_run(experiment, tags={"dagster_run_id": "of no run"})
+    assert logged.run("kind_of").success
+    assert found.get_run(left.info.run_id).info.status == "FAILED"
+    assert sorted(r.info.status for r in runs(logged)) == ["FAILED", "FINISHED", "FINISHED"]
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://ada:hunter2@127.0.0.1:9", "127.0.0.1"),
+        ("postgresql+psycopg2://ada:hunter2@127.0.0.1:9/mlflow", "127.0.0.1"),
+        (None, "TIPPERS_MLFLOW_URL"),
+    ],
+)
+def test_labels_are_made_and_the_missing_log_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, url: str | None, reason: str
+) -> None:
+    if url is not None:
+        monkeypatch.setenv("TIPPERS_MLFLOW_URL", url)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        get_settings.cache_clear()
+        world.settings = get_settings()
+    before = time.monotonic()
+    result = world.run()
+    assert time.monotonic() - before < 60
+    assert result.success
+    check = logged_check(result)
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.ERROR
+    told = str(check.metadata["reason"].value)
+    assert reason in told
+    assert "hunter2" not in told
+    assert read_labels(world.settings, "device", "kind_of").num_rows == 120
+    state = load_states(world.settings)["device/kind_of"]
+    assert state.version is not None
+    assert state.details["mlflow_run"] is None

@@ -1,0 +1,319 @@
+"""An asset for each labelling function and each label model.
+
+All functions of a concept are one step, which reads each rule once. A function that fails does
+not hold up the others; a label model that needs it waits for it.
+"""
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Kind, LabelModel
+from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.errors import BadInput, TippersError
+from tippers_dagster.labelling.tables import gold_label
+from tippers_dagster.local.redaction import redact
+from tippers_dagster.refresh.condition import up_to_date
+from tippers_dagster.refresh.nodes import Node, Table, digest
+from tippers_dagster.refresh.runs import asset_locks
+from tippers_dagster.refresh.state import Recorder, recorder
+from tippers_dagster.settings import Settings
+
+GOLD = Node(("source", "gold_label"), source=Table(str(gold_label.schema), gold_label.name))
+"""What label models whose class balance comes from the gold labels read, too."""
+
+_OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:\S+")
+
+
+# --- nodes --------------------------------------------------------------------------------------
+def labelling_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
+    """What the votes of every labelling function and every label model are computed from.
+
+    Definitions that cannot work are not among them, unless it is their file that is not there.
+    """
+    found = catalog.of_kind(Kind.LABELLING_FUNCTION)
+    functions = [_function_node(settings, catalog, definition) for definition in found]
+    models = [_model_node(catalog, d) for d in catalog.of_kind(Kind.LABEL_MODEL)]
+    sources = [GOLD] if any(GOLD.key in node.deps for node in models) else []
+    return [*sources, *functions, *models]
+
+
+def _function_node(settings: Settings, catalog: Catalog, definition: Definition) -> Node:
+    from tippers_dagster.labelling.work import VERSION, function_content
+
+    ref = definition.ref
+    try:
+        text = function_content(settings, definition)
+    except BadInput as error:
+        return Node(ref.asset_path, digest(str(error)), _deps(catalog, ref), broken=error.message)
+    parts = ("votes", str(VERSION), text, *catalog.labels(ref.concept))
+    return Node(ref.asset_path, digest(*parts), _deps(catalog, ref))
+
+
+def _model_node(catalog: Catalog, definition: Definition) -> Node:
+    from tippers_dagster.labelling.work import VERSION
+
+    ref, body = definition.ref, definition.body
+    assert isinstance(body, LabelModel)
+    parts = ("labels", str(VERSION), body.model_dump_json(), *catalog.model_labels(ref))
+    gold = (GOLD.key,) if body.class_balance == "gold" else ()
+    return Node(ref.asset_path, digest(*parts), (*_deps(catalog, ref), *gold))
+
+
+def _deps(catalog: Catalog, ref: Ref) -> tuple[tuple[str, ...], ...]:
+    return tuple(dep.asset_path for dep in catalog.dependencies(ref))
+
+
+# --- assets -------------------------------------------------------------------------------------
+def labelling_assets(
+    settings: Settings, catalog: Catalog, nodes: Sequence[Node]
+) -> list[dg.AssetsDefinition]:
+    """One asset per labelling function and label model that can work.
+
+    Parameters
+    ----------
+    nodes
+        All nodes, those of other assets included; broken ones get no asset here.
+    """
+    sound = {node.key: node for node in nodes if node.broken is None}
+    functions: dict[str, list[Definition]] = defaultdict(list)
+    for definition in catalog.of_kind(Kind.LABELLING_FUNCTION):
+        if definition.ref.asset_path in sound:
+            functions[definition.ref.concept].append(definition)
+    models = [d for d in catalog.of_kind(Kind.LABEL_MODEL) if d.ref.asset_path in sound]
+    return [
+        *(_votes(settings, catalog, sound, concept, d) for concept, d in functions.items()),
+        *(_labels(settings, catalog, sound, definition) for definition in models),
+    ]
+
+
+def _spec(catalog: Catalog, node: Node, definition: Definition, grain: str) -> dict[str, Any]:
+    """What the specifications of both kinds of assets have alike."""
+    told = f"\n\n{definition.description}" if definition.description else ""
+    owner = definition.owner
+    return {
+        "deps": [dg.AssetKey(dep) for dep in node.deps],
+        "group_name": definition.ref.concept,
+        "owners": [owner] if _OWNER.fullmatch(owner) else None,
+        "description": f"{grain}{told}",
+        "code_version": node.content,
+        "automation_condition": up_to_date(),
+        "tags": {
+            "tippers/kind": definition.ref.kind.value,
+            "tippers/concept": definition.ref.concept,
+            "tippers/level": str(catalog.level(definition.ref.concept)),
+        },
+        "metadata": {"tippers/owner": owner} if owner else {},
+    }
+
+
+# --- votes --------------------------------------------------------------------------------------
+def _votes(
+    settings: Settings,
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    concept: str,
+    definitions: Sequence[Definition],
+) -> dg.AssetsDefinition:
+    from tippers_dagster.labelling.describe import VOTE_CHECKS, check_specs
+
+    grain = "One row per entity with a row of the rule: a class number, or -1 to abstain."
+    specs = [
+        dg.AssetSpec(
+            dg.AssetKey(d.ref.asset_path),
+            kinds={"labelling_function", "parquet"},
+            skippable=True,  # one that fails does not keep the others from being recorded
+            **_spec(catalog, nodes[d.ref.asset_path], d, grain),
+        )
+        for d in definitions
+    ]
+    by_key = {dg.AssetKey(d.ref.asset_path): d for d in definitions}
+
+    @dg.multi_asset(
+        name=f"{concept}__labelling_functions",
+        specs=specs,
+        check_specs=[c for key in by_key for c in check_specs(key, VOTE_CHECKS)],
+        can_subset=True,
+    )
+    def labelling_functions(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        chosen = [by_key[key] for key in sorted(context.selected_asset_keys)]
+        yield from _VoteRun(context, settings, catalog, nodes).events(chosen)
+
+    return labelling_functions
+
+
+class _VoteRun:
+    """One step: the votes of the functions that are selected."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        settings: Settings,
+        catalog: Catalog,
+        nodes: dict[tuple[str, ...], Node],
+    ) -> None:
+        self._context, self._settings, self._catalog = context, settings, catalog
+        self._nodes = nodes
+        self._failed: dict[str, str] = {}
+
+    def events(self, functions: Sequence[Definition]) -> Iterator[Any]:
+        """Materializations and check results; raises at the end if any function failed."""
+        by_rule: dict[Ref, list[Definition]] = defaultdict(list)
+        for function in functions:
+            by_rule[self._catalog.dependencies(function.ref)[0]].append(function)
+        keys = [function.ref.asset_path for function in functions]
+        run_id = self._context.run.run_id
+        with asset_locks(self._settings, run_id, keys, self._context.log):
+            record = recorder(self._settings, self._nodes.values(), run_id)
+            for rule, readers in by_rule.items():
+                yield from self._of_rule(record, rule, readers)
+        if self._failed:
+            lines = [f"{name}: {message}" for name, message in self._failed.items()]
+            raise dg.Failure(
+                f"{len(lines)} of {len(functions)} labelling functions failed; the others are "
+                "recorded.\n" + "\n".join(lines),
+                metadata={"failed": sorted(self._failed)},
+            )
+
+    def _of_rule(self, record: Recorder, rule: Ref, readers: Sequence[Definition]) -> Iterator[Any]:
+        from tippers_dagster.labelling.expressions.values import Columns
+        from tippers_dagster.labelling.work import read_rule
+
+        try:
+            rows = Columns(read_rule(self._settings, rule))
+        except TippersError as error:
+            for function in readers:
+                self._fail(record, function, error)
+            return
+        for function in readers:
+            try:
+                yield from self._of_function(record, function, rows)
+            except TippersError as error:
+                self._fail(record, function, error)
+
+    def _of_function(self, record: Recorder, function: Definition, rows: Any) -> Iterator[Any]:
+        from tippers_dagster.labelling.describe import vote_checks, vote_details, vote_metadata
+        from tippers_dagster.labelling.work import write_votes
+
+        started = time.monotonic()
+        votes = write_votes(self._settings, self._catalog, function, rows)
+        path = function.ref.asset_path
+        version = record.succeeded(
+            path, votes.rows, time.monotonic() - started, vote_details(votes)
+        )
+        key = dg.AssetKey(path)
+        yield dg.MaterializeResult(
+            asset_key=key, metadata=vote_metadata(votes), data_version=dg.DataVersion(version)
+        )
+        wanted = self._context.selected_asset_check_keys
+        yield from (
+            c for c in vote_checks(key, votes) if dg.AssetCheckKey(key, str(c.check_name)) in wanted
+        )
+
+    def _fail(self, record: Recorder, function: Definition, error: TippersError) -> None:
+        message = redact(str(error), self._settings)
+        record.failed(function.ref.asset_path, message)
+        self._failed[str(function.ref)] = message
+
+
+# --- labels -------------------------------------------------------------------------------------
+def _labels(
+    settings: Settings,
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    definition: Definition,
+) -> dg.AssetsDefinition:
+    from tippers_dagster.labelling.describe import LABEL_CHECKS, check_specs
+
+    ref = definition.ref
+    key = dg.AssetKey(ref.asset_path)
+    grain = (
+        "One row per entity of the index: its label, or that the labelling functions abstained "
+        "or tied, with probabilities and votes."
+    )
+
+    @dg.multi_asset(
+        name=ref.model_name,
+        specs=[
+            dg.AssetSpec(
+                key,
+                kinds={"label_model", "snorkel", "postgres"},
+                **_spec(catalog, nodes[ref.asset_path], definition, grain),
+            )
+        ],
+        check_specs=check_specs(key, LABEL_CHECKS),
+    )
+    def label_model(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        yield from _label(context, settings, catalog, nodes, ref)
+
+    return label_model
+
+
+def _label(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    ref: Ref,
+) -> Iterator[Any]:
+    """Label, write, log, record; a failure is recorded, and its MLflow run FAILED."""
+    from tippers_dagster.labelling.describe import label_checks
+    from tippers_dagster.labelling.mlflow_logging import mlflow_run
+
+    run_id = context.run.run_id
+    with asset_locks(settings, run_id, [ref.asset_path], context.log):
+        record = recorder(settings, nodes.values(), run_id)
+        try:
+            with mlflow_run(settings, context, str(ref)) as log:
+                made, result = _labelled(settings, catalog, ref, record, run_id, log)
+        except TippersError as error:
+            message = redact(str(error), settings)
+            record.failed(ref.asset_path, message)
+            raise dg.Failure(message) from error
+        except Exception as error:
+            record.failed(ref.asset_path, redact(f"{type(error).__name__}: {error}", settings))
+            raise
+    if log.problem is not None:
+        context.log.error("The labels are there, but not wholly logged: %s", log.problem)
+    yield result
+    yield from label_checks(dg.AssetKey(ref.asset_path), made, log.problem)
+
+
+def _labelled(
+    settings: Settings, catalog: Catalog, ref: Ref, record: Recorder, run_id: str, log: Any
+) -> tuple[Any, dg.MaterializeResult[None]]:
+    from tippers_dagster.labelling import describe
+    from tippers_dagster.labelling.gold import record_score
+    from tippers_dagster.labelling.labels import write_labels
+    from tippers_dagster.labelling.work import label_entities
+    from tippers_dagster.lake import open_lake
+    from tippers_dagster.lake.keys import definition_key
+
+    started = time.monotonic()
+    version = record.version(ref.asset_path)
+    made = label_entities(settings, catalog, ref, version, run_id)
+    write_labels(settings, made.table, made.rows, made.fitted)
+    record_score(settings, ref.concept, ref.name, version, run_id, made.evaluation)
+    plots = describe.label_plots(made)
+    log.log(
+        params=describe.mlflow_params(made),
+        metrics=describe.mlflow_metrics(made),
+        tags={"version": version, "dagster_asset": "/".join(ref.asset_path)},
+        files=describe.mlflow_files(made, plots),
+        model=made.fitted.save,
+    )
+    place = open_lake(settings).uri(definition_key("labels", ref.concept, ref.name))
+    result: dg.MaterializeResult[None] = dg.MaterializeResult(
+        asset_key=dg.AssetKey(ref.asset_path),
+        metadata=describe.label_metadata(made, plots, place, log.url),
+        data_version=dg.DataVersion(version),
+    )
+    seconds = time.monotonic() - started
+    details = describe.label_details(made, log.run_id)
+    record.succeeded(ref.asset_path, made.rows.num_rows, seconds, details)
+    return made, result

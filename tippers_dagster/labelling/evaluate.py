@@ -1,0 +1,171 @@
+"""How good labels are where the truth is known: beside the majority vote and the majority class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tippers_dagster.labelling.analysis import ABSTAIN
+
+BINS = 10
+"""Bins of confidence between 0 and 1, of equal width."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of one way to label.
+
+    ``accuracy``: of all entities with a known truth; one without a label counts as wrong.
+    ``accuracy_labelled``: of those with a label. ``macro_f1``: mean over the labels that are true
+    or given for some entity. ``confusion`` int64 [labels, labels + 1]: true label by given one,
+    the last column for entities without a label. All shares are NaN where nothing is known.
+    """
+
+    accuracy: float
+    accuracy_labelled: float
+    coverage: float
+    macro_f1: float
+    confusion: np.ndarray
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Entities whose label has a confidence in (low, high]."""
+
+    low: float
+    high: float
+    entities: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Of one set of labels.
+
+    ``calibration_error`` is the expected calibration error: how far, on average, confidence and
+    accuracy are apart.
+    """
+
+    labels: tuple[str, ...]
+    entities: int
+    model: Scores
+    majority_vote: Scores
+    majority_class: Scores
+    calibration_error: float
+    calibration: tuple[CalibrationBin, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For metadata and artifacts; NaN becomes None."""
+        return {
+            "entities": self.entities,
+            "accuracy": _plain(self.model.accuracy),
+            "accuracy_of_labelled": _plain(self.model.accuracy_labelled),
+            "coverage": _plain(self.model.coverage),
+            "macro_f1": _plain(self.model.macro_f1),
+            "majority_vote_accuracy": _plain(self.majority_vote.accuracy),
+            "majority_vote_macro_f1": _plain(self.majority_vote.macro_f1),
+            "majority_class_accuracy": _plain(self.majority_class.accuracy),
+            "majority_class_macro_f1": _plain(self.majority_class.macro_f1),
+            "calibration_error": _plain(self.calibration_error),
+            "calibration": [vars(b) for b in self.calibration],
+            "labels": list(self.labels),
+            "confusion": self.model.confusion.tolist(),
+        }
+
+
+def evaluate(
+    labels: Sequence[str],
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    majority: np.ndarray,
+    confidence: np.ndarray,
+) -> Evaluation:
+    """Compare labels with the truth where it is known.
+
+    Parameters
+    ----------
+    labels
+        Names of the class numbers.
+    truth, predicted, majority
+        int [n]: class numbers, -1 where unknown or without a label. The commonest true label is
+        what the majority class gives to all.
+    confidence
+        float [n], of the predicted label; not read where there is none.
+    """
+    known = truth != ABSTAIN
+    truth, predicted = truth[known].astype(np.int64), predicted[known].astype(np.int64)
+    commonest = np.bincount(truth, minlength=len(labels)).argmax() if len(truth) else ABSTAIN
+    error, bins = calibrate(predicted == truth, np.where(predicted < 0, np.nan, confidence[known]))
+    return Evaluation(
+        labels=tuple(labels),
+        entities=len(truth),
+        model=score(truth, predicted, len(labels)),
+        majority_vote=score(truth, majority[known].astype(np.int64), len(labels)),
+        majority_class=score(truth, np.full(len(truth), commonest), len(labels)),
+        calibration_error=error,
+        calibration=bins,
+    )
+
+
+def score(truth: np.ndarray, predicted: np.ndarray, labels: int) -> Scores:
+    """Measures of ``predicted`` (-1: no label) against ``truth``, both int64 [n] class numbers."""
+    columns = np.where(predicted < 0, labels, predicted)
+    cells = np.bincount(truth * (labels + 1) + columns, minlength=labels * (labels + 1))
+    confusion = cells.reshape(labels, labels + 1)
+    right, given = np.diagonal(confusion), confusion[:, :labels].sum(axis=0)
+    true = confusion.sum(axis=1)
+    labelled = int(given.sum())
+    occurring = true + given > 0
+    f1 = 2 * right[occurring] / (true + given)[occurring]
+    return Scores(
+        accuracy=_ratio(right.sum(), len(truth)),
+        accuracy_labelled=_ratio(right.sum(), labelled),
+        coverage=_ratio(labelled, len(truth)),
+        macro_f1=float(f1.mean()) if len(truth) else float("nan"),
+        confusion=confusion,
+    )
+
+
+def calibrate(
+    right: np.ndarray, confidence: np.ndarray
+) -> tuple[float, tuple[CalibrationBin, ...]]:
+    """Expected calibration error, and the bins that it is computed from.
+
+    ``right`` bool [n]; ``confidence`` float [n], NaN for entities without a label, which count in
+    no bin.
+    """
+    labelled = ~np.isnan(confidence)
+    right, confidence = right[labelled], confidence[labelled]
+    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    entities = np.bincount(place, minlength=BINS)
+    rights = np.bincount(place, weights=right, minlength=BINS)
+    sums = np.bincount(place, weights=confidence, minlength=BINS)
+    bins = tuple(
+        CalibrationBin(
+            low=b / BINS,
+            high=(b + 1) / BINS,
+            entities=int(entities[b]),
+            confidence=float(sums[b] / entities[b]),
+            accuracy=float(rights[b] / entities[b]),
+        )
+        for b in np.flatnonzero(entities).tolist()
+    )
+    return _ratio(np.abs(rights - sums).sum(), len(right)), bins
+
+
+def numbers(labels: Sequence[str], given: Sequence[str | None]) -> np.ndarray:
+    """int8 [n]: the class numbers of labels; -1 for none, and for what is none of ``labels``."""
+    number: Mapping[str | None, int] = {label: i for i, label in enumerate(labels)}
+    return np.fromiter((number.get(label, ABSTAIN) for label in given), np.int8, len(given))
+
+
+def _ratio(part: Any, whole: int) -> float:
+    return float(part / whole) if whole else float("nan")
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 6)

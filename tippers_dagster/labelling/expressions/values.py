@@ -1,0 +1,161 @@
+"""Values of an expression for all rows at once, and the columns they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.expressions.nodes import Scalar
+from tippers_dagster.labelling.expressions.types import (
+    Type,
+    column_type,
+    is_numeric,
+    type_of,
+)
+
+Array = NDArray[Any]
+"""[n], or [1] for a value that all rows share. Whole numbers are int64, or Python's own in an
+array of objects where int64 is too narrow; texts are Python's."""
+Mask = NDArray[np.bool_]
+
+
+class Value:
+    """What an expression is in each row: for each type, the rows that have it, and their data.
+
+    The masks do not overlap. Data outside the mask mean nothing, but are of the type. Data of
+    NULL and OTHER are empty: nothing ever looks at them.
+    """
+
+    def __init__(self, parts: dict[Type, tuple[Mask, Array]] | None = None) -> None:
+        self.parts = {} if parts is None else parts
+
+    @classmethod
+    def constant(cls, value: Scalar | None, rows: Mask) -> Self:
+        """The same in these rows."""
+        return cls({type_of(value): (rows, _array_of(value))})
+
+    def add(self, type_: Type, rows: Mask, data: Array) -> None:
+        """Add rows that have no value so far."""
+        if type_ not in self.parts:
+            self.parts[type_] = (rows, data)
+            return
+        before, old = self.parts[type_]
+        if old is not data and type_ not in (Type.NULL, Type.OTHER):
+            old = np.where(rows, data, old)
+        self.parts[type_] = (before | rows, old)
+
+    def rows(self, type_: Type, n: int) -> Mask:
+        """bool [n]: the rows that have this type."""
+        return self.parts[type_][0] if type_ in self.parts else np.zeros(n, bool)
+
+    def within(self, rows: Mask) -> Value:
+        """These rows only."""
+        return Value({t: (mask & rows, data) for t, (mask, data) in self.parts.items()})
+
+    def joined(self, other: Value) -> Value:
+        """The rows of both, which do not overlap."""
+        result = Value(dict(self.parts))
+        for type_, (rows, data) in other.parts.items():
+            result.add(type_, rows, data)
+        return result
+
+    def block(self, start: int, stop: int) -> Value:
+        """The rows from start to before stop; types that none of them has are left out."""
+        return Value(
+            {
+                type_: (mask[start:stop], data[start:stop])
+                for type_, (mask, data) in self.parts.items()
+                if mask[start:stop].any()
+            }
+        )
+
+
+def _array_of(value: Scalar | None) -> Array:
+    if isinstance(value, str):
+        return objects([value])
+    return np.array([0 if value is None else value])
+
+
+def objects(values: list[Any]) -> Array:
+    """An array of Python objects, whatever they are."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def each(function: Callable[..., Any], *arrays: Array) -> Array:
+    """Apply Python's own function to every element, where no array operation means the same."""
+    return np.asarray(np.frompyfunc(function, len(arrays), 1)(*arrays), object)
+
+
+class Columns:
+    """The columns of a rule's table, each read at most once for all functions that use it."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self.types: dict[str, pa.DataType] = {field.name: field.type for field in table.schema}
+        self._read: dict[str, Value] = {}
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def __getitem__(self, name: str) -> Value:
+        if name not in self._read:
+            self._read[name] = _read(self.table.column(name))
+        return self._read[name]
+
+
+def plain(column: pa.ChunkedArray) -> pa.Array:
+    """One array of a type that Arrow computes with: numerics become float64.
+
+    Raises
+    ------
+    BadInput
+        A numeric that is none.
+    """
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if is_numeric(array.type):
+        array = array.storage
+    if column_type(column.type) == Type.FLOAT and not pa.types.is_float64(array.type):
+        try:
+            return array.cast(pa.float64())
+        except pa.ArrowInvalid as error:
+            raise BadInput(f"A column of numbers holds something else: {error}") from error
+    return array
+
+
+def _read(column: pa.ChunkedArray) -> Value:
+    array, type_, n = plain(column), column_type(column.type), len(column)
+    nulls = np.asarray(pc.is_null(array)) if array.null_count else np.zeros(n, bool)
+    value = Value()
+    if nulls.any():
+        value.add(Type.NULL, nulls, np.zeros(n, bool))
+    if type_ != Type.NULL:
+        value.add(type_, ~nulls, _data(array, type_))
+    return value
+
+
+def _data(array: pa.Array, type_: Type) -> Array:
+    if type_ == Type.OTHER:
+        return np.zeros(len(array), bool)
+    if type_ == Type.TEXT:
+        # Equal texts become one object, which saves most of the memory.
+        texts = array.fill_null("").dictionary_encode()
+        codes = texts.indices.to_numpy(zero_copy_only=False)
+        return objects(texts.dictionary.to_pylist())[codes]
+    data = array.fill_null(False if type_ == Type.BOOL else 0).to_numpy(zero_copy_only=False)
+    if type_ == Type.INT:
+        if data.dtype == np.uint64 and (data > np.iinfo(np.int64).max).any():
+            return data.astype(object)
+        return data.astype(np.int64, copy=False)
+    return data

@@ -1,0 +1,40 @@
+"""Labels and gold labels as files for other programs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from tippers_dagster.errors import BadInput
+
+
+def write_rows(rows: pa.Table, out: Path) -> None:
+    """Write a table to ``FILE.csv`` or ``FILE.parquet``, whole or not at all.
+
+    Raises
+    ------
+    BadInput
+        The extension is neither, or the file cannot be written.
+    """
+    if out.suffix not in (".csv", ".parquet"):
+        raise BadInput(
+            f"{out} is neither a .csv nor a .parquet file.", "Give it one of these extensions."
+        )
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            if out.suffix == ".csv":
+                pa_csv.write_csv(rows, file, pa_csv.WriteOptions(quoting_header="none"))
+            else:
+                pq.write_table(rows, file, compression="zstd")
+        temporary.replace(out)
+    except OSError as error:
+        raise BadInput(
+            f"{out} could not be written: {error.strerror}", "Name another file."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,320 @@
+"""Whole Python functions: Snorkel's ``@labeling_function``s, which come with the project's files.
+
+They are run as they stand, row by row, so they can do what conditions and the safe subset cannot.
+Only files of the project are ever loaded: nothing that was saved through a browser gets here.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from tippers_dagster.catalog.kinds import LabellingFunction
+from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.expressions.nodes import ABSTAIN
+from tippers_dagster.labelling.expressions.values import Columns, plain
+from tippers_dagster.labelling.program import (
+    VoteResult,
+    checked,
+    class_numbers,
+    shown_values,
+)
+
+if TYPE_CHECKING:
+    from snorkel.labeling import LabelingFunction
+
+_BATCH = 10_000
+_CHECKED = "_tippers_not_null"
+
+
+class NullCompared(TypeError):
+    """A labelling function compared a null by ``==``, ``!=`` or ``in``."""
+
+
+class Row(SimpleNamespace):
+    """One row of a rule: ``row.x``, ``row["x"]`` and ``row.get("x")``; a null is ``None``."""
+
+    def __getitem__(self, name: str) -> Any:
+        return self.__dict__[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.__dict__
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a column; the default only where there is no such column."""
+        return self.__dict__.get(name, default)
+
+
+@dataclass(frozen=True, eq=False)
+class GitFunction:
+    """A Snorkel labelling function and what its votes mean.
+
+    Parameters
+    ----------
+    function
+        Snorkel's object.
+    values
+        The concept's labels in order; their places are the class numbers.
+    labels
+        Those that it may vote for.
+    path
+        Where it came from.
+    """
+
+    function: Callable[[Row], object]
+    values: tuple[str, ...]
+    labels: tuple[str, ...]
+    path: Path
+
+    def vote(self, table: pa.Table | Columns) -> VoteResult:
+        """Vote on every row, one after the other.
+
+        A row on which the function raises an error is an abstention: counted as a null where
+        ``None`` was computed or compared with, as an error otherwise.
+
+        Raises
+        ------
+        BadInput
+            When it returns something that is no vote, or a label that it may not vote for.
+        AllRowsFailed
+            When it failed on every row that it found values in.
+        """
+        rows = table.table if isinstance(table, Columns) else table
+        votes = np.full(rows.num_rows, ABSTAIN, np.int8)
+        failures: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
+        for at, row in enumerate(_rows(rows)):
+            try:
+                answer = self.function(row)
+            except Exception as error:  # noqa: BLE001 - it may raise anything; all is counted
+                failures[_is_null(error)].append((at, _in_words(error, self.path)))
+                continue
+            votes[at] = self._number(answer)
+        nulls, errors = failures[True], failures[False]
+        example = None
+        if nulls or errors:
+            at, text = (errors or nulls)[0]
+            values = {name: rows.column(name)[at].as_py() for name in rows.column_names}
+            example = f"row {at + 1}: {text}{shown_values(values)}"
+        return checked(VoteResult(votes, len(nulls), len(errors), example))
+
+    def _number(self, answer: object) -> int:
+        """The class number of what the function returned."""
+        if answer == "ABSTAIN" or answer is None:
+            return ABSTAIN
+        number: object = answer
+        if isinstance(answer, str) and answer in self.values:
+            number = self.values.index(answer)
+        elif isinstance(answer, np.integer):
+            number = int(answer)
+        if number == ABSTAIN and isinstance(number, int):
+            return ABSTAIN
+        if not isinstance(number, int) or isinstance(number, bool):
+            number = len(self.values)
+        label = self.values[number] if 0 <= number < len(self.values) else None
+        if label not in self.labels:
+            raise BadInput(
+                f"{self.path.name} returned {label or answer!r:.60}, which is no label that it "
+                "may vote for.",
+                f"It may return {self._allowed()} or -1 to abstain.",
+            )
+        return number
+
+    def _allowed(self) -> str:
+        return ", ".join(f"{self.values.index(label)} ({label})" for label in self.labels)
+
+
+def git_function_path(dbt_project: Path, concept: str, name: str) -> Path:
+    """Where the module of a labelling function of the project's files stands."""
+    return dbt_project / "definitions" / concept / "labelling_functions" / f"{name}.py"
+
+
+def content_hash(path: Path) -> str:
+    """A hash of the module's text: what changes when the function does. Nothing is loaded.
+
+    Raises
+    ------
+    BadInput
+        When there is no such file.
+    """
+    return hashlib.blake2b(_text(path), digest_size=16).hexdigest()
+
+
+def load_git_function(path: Path, body: LabellingFunction, values: Sequence[str]) -> GitFunction:
+    """Load the module of a labelling function, and find ``body.function`` in it.
+
+    Parameters
+    ----------
+    path
+        Of ``git_function_path``.
+    body
+        Of the definition; ``function`` is the name of the Snorkel function.
+    values
+        The concept's labels in order.
+
+    Raises
+    ------
+    BadInput
+        No such file, a module that cannot be loaded, no such function in it, or labels that the
+        concept does not have.
+    """
+    class_numbers(body, values)
+    if body.function is None:
+        raise BadInput("The definition names no function.", "Give `function`.")
+    module = load_module(path)
+    return GitFunction(_find(module, body.function, path), tuple(values), tuple(body.labels), path)
+
+
+def _text(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(
+            f"There is no file {path.name} in {path.parent}.",
+            "The Snorkel function of a definition stands beside its YAML file.",
+        ) from None
+
+
+def load_module(path: Path) -> ModuleType:
+    """Run the file, once per content, as a module that no other can be mistaken for.
+
+    Raises
+    ------
+    BadInput
+        When there is no such file, or it raises an error.
+    """
+    place = hashlib.blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()
+    name = f"_tippers_git_{place}_{content_hash(path)}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_loader(name, _Loader(name, str(path)))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    setattr(module, _CHECKED, _not_null)
+    sys.modules[name] = module  # data classes and pickle look their module up
+    try:
+        _Loader(name, str(path)).exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise BadInput(
+            f"{path} cannot be loaded: {_in_words(error, path)}.", "Correct the file."
+        ) from error
+    return module
+
+
+def _find(module: ModuleType, name: str, path: Path) -> LabelingFunction:
+    from snorkel.labeling import LabelingFunction
+
+    found = {
+        key: value for key, value in vars(module).items() if isinstance(value, LabelingFunction)
+    }
+    for key, function in found.items():
+        if name in (key, function.name):
+            return function
+    raise BadInput(
+        f"{path} has no labelling function {name!r}.",
+        f"It has {', '.join(found)}."
+        if found
+        else "Put @labeling_function() of snorkel.labeling before it.",
+    )
+
+
+def _rows(table: pa.Table) -> Iterator[Row]:
+    """Rows with the same values as compiled functions see: numerics are floats."""
+    names = table.column_names
+    columns = [plain(table.column(name)) for name in names]
+    for start in range(0, table.num_rows, _BATCH):
+        lists = [column.slice(start, _BATCH).to_pylist() for column in columns]
+        for values in zip(*lists, strict=True):
+            row = Row()
+            row.__dict__.update(zip(names, values, strict=True))
+            yield row
+
+
+def _is_null(error: Exception) -> bool:
+    """Whether it came of a ``None``: Python's messages name its type."""
+    return isinstance(error, NullCompared) or (
+        isinstance(error, TypeError | AttributeError) and "NoneType" in str(error)
+    )
+
+
+def _in_words(error: BaseException, path: Path) -> str:
+    """The error, and the line of the function's file that it came from."""
+    line, at = None, error.__traceback__
+    while at is not None:
+        if at.tb_frame.f_code.co_filename == str(path):
+            line = at.tb_lineno
+        at = at.tb_next
+    place = "" if line is None else f" (line {line})"
+    return f"{type(error).__name__}: {error}{place}"
+
+
+# --- one meaning of null -----------------------------------------------------------------------
+def _not_null(value: Any) -> Any:
+    if value is None:
+        raise NullCompared("a null (None) is compared; test it by `is None` before")
+    return value
+
+
+class _Loader(SourceFileLoader):
+    """Reads a module whose labelling functions compare no nulls.
+
+    Python finds ``None == 1`` false and ``None != 1`` true, where every other comparison with
+    ``None`` is an error. A labelling function must not vote on a value that is missing, and must
+    mean the same in all its forms: so inside of them ``==``, ``!=`` and ``in`` are errors too.
+    """
+
+    def source_to_code(  # type: ignore[override]
+        self, data: bytes, path: str, *, _optimize: int = -1
+    ) -> CodeType:
+        tree = ast.parse(data, path)
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef) and _is_labelling(function):
+                function.body = [_NullChecks().visit(part) for part in function.body]
+        return compile(ast.fix_missing_locations(tree), path, "exec", optimize=_optimize)
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the text itself: a cached file would hold it without the checks."""
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _is_labelling(function: ast.FunctionDef) -> bool:
+    for decorator in function.decorator_list:
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        match called:
+            case ast.Name(id="labeling_function") | ast.Attribute(attr="labeling_function"):
+                return True
+    return False
+
+
+class _NullChecks(ast.NodeTransformer):
+    """Puts every operand of an equality through ``_not_null``, unless it is None on purpose."""
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        self.generic_visit(node)
+        operands = [node.left, *node.comparators]
+        if any(isinstance(o, ast.Constant) and o.value is None for o in operands):
+            return node
+        for at, operator in enumerate(node.ops):
+            if isinstance(operator, ast.Eq | ast.NotEq | ast.In | ast.NotIn):
+                operands[at] = _wrapped(operands[at])
+                operands[at + 1] = _wrapped(operands[at + 1])
+        node.left, node.comparators = operands[0], operands[1:]
+        return node
+
+
+def _wrapped(node: ast.expr) -> ast.expr:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == _CHECKED:
+        return node
+    call = ast.Call(ast.Name(_CHECKED, ast.Load()), [node], [])
+    return ast.copy_location(call, node)

@@ -1,0 +1,317 @@
+"""Gold labels: entities whose label a person knows, and how label models do on them over time."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.analysis import ABSTAIN
+from tippers_dagster.labelling.evaluate import Evaluation, evaluate, numbers
+from tippers_dagster.labelling.labels import has_labels, labels_of, read_labels
+from tippers_dagster.labelling.tables import gold_label, label_model_score
+from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.engine import upsert, warehouse_engine
+
+KEY_COLUMNS = ("key", "entity", "mac_address")
+"""Names that the column of the entity may have in a file, the first that is there."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did to a concept: entities of the file, those new or changed by it."""
+
+    concept: str
+    rows: int
+    new: int
+    changed: int
+
+
+# --- the labels ---------------------------------------------------------------------------------
+def import_gold(
+    settings: Settings,
+    file: Path,
+    labels: Mapping[str, Sequence[str]],
+    *,
+    by: str,
+    concept: str | None = None,
+) -> list[Imported]:
+    """Take gold labels from a CSV or Parquet file with columns ``key`` and ``label``.
+
+    A label that an entity already has is replaced. All rows are taken, or none.
+
+    Parameters
+    ----------
+    labels
+        Those of every concept.
+    by
+        Who says so.
+    concept
+        Whose labels they are; without one, the file has a column ``concept``.
+
+    Raises
+    ------
+    BadInput
+        Naming the row or the label that cannot be used.
+    """
+    given = _checked(_read(file, concept), file, labels)
+    now = pa.scalar(dt.datetime.now(dt.UTC))
+    rows = given.append_column("labelled_by", pa.repeat(by, len(given)))
+    rows = rows.append_column("labelled_at", pa.repeat(now, len(given)))
+    concepts = pc.unique(given["concept"]).to_pylist()
+    imported = [
+        _compared(settings, name, given.filter(pc.equal(given["concept"], name)))
+        for name in concepts
+    ]
+    with warehouse_engine(settings).begin() as connection:
+        upsert(connection, gold_label, rows)
+    return imported
+
+
+def _compared(settings: Settings, concept: str, given: pa.Table) -> Imported:
+    """What an import is about to do."""
+    before = read_gold(settings, concept).select(["entity", "label"])
+    both = given.join(before, "entity", right_suffix="_before")
+    known = both["label_before"].is_valid()
+    differing = pc.and_(known, pc.not_equal(both["label"], both["label_before"]))
+    return Imported(
+        concept=concept,
+        rows=len(given),
+        new=len(given) - int(pc.sum(known).as_py()),
+        changed=int(pc.sum(differing).as_py() or 0),
+    )
+
+
+def read_gold(settings: Settings, concept: str) -> pa.Table:
+    """Columns entity, label, labelled_by, labelled_at, by entity."""
+    query = (
+        sa.select(
+            gold_label.c.entity,
+            gold_label.c.label,
+            gold_label.c.labelled_by,
+            gold_label.c.labelled_at,
+        )
+        .where(gold_label.c.concept == concept)
+        .order_by(gold_label.c.entity)
+    )
+    schema = pa.schema(
+        {
+            "entity": pa.string(),
+            "label": pa.string(),
+            "labelled_by": pa.string(),
+            "labelled_at": pa.timestamp("us", "UTC"),
+        }
+    )
+    with warehouse_engine(settings).connect() as connection:
+        found = connection.execute(query).mappings().all()
+    return pa.Table.from_pylist([dict(row) for row in found], schema)
+
+
+def count_gold(settings: Settings) -> list[tuple[str, str, int]]:
+    """Concept, label and how many entities have it as gold label."""
+    query = (
+        sa.select(gold_label.c.concept, gold_label.c.label, sa.func.count())
+        .group_by(gold_label.c.concept, gold_label.c.label)
+        .order_by(gold_label.c.concept, gold_label.c.label)
+    )
+    with warehouse_engine(settings).connect() as connection:
+        return [(concept, label, count) for concept, label, count in connection.execute(query)]
+
+
+def delete_gold(settings: Settings, concept: str, entities: Sequence[str] | None = None) -> int:
+    """Remove the gold labels of a concept, or of some of its entities; returns how many."""
+    query = sa.delete(gold_label).where(gold_label.c.concept == concept)
+    if entities is not None:
+        query = query.where(gold_label.c.entity.in_(entities))
+    with warehouse_engine(settings).begin() as connection:
+        return connection.execute(query).rowcount
+
+
+def gold_numbers(
+    settings: Settings, concept: str, keys: pa.Array | pa.ChunkedArray, labels: Sequence[str]
+) -> np.ndarray:
+    """int8 [n]: the class numbers of the gold labels of entities, -1 where there is none."""
+    return _truth(keys, read_gold(settings, concept), labels)
+
+
+def _read(file: Path, concept: str | None) -> pa.Table:
+    """Columns concept, entity and label, as text."""
+    table = _table(file)
+    key = next((name for name in KEY_COLUMNS if name in table.column_names), None)
+    if key is None or "label" not in table.column_names:
+        raise BadInput(
+            f"{file} has the columns {', '.join(table.column_names)}.",
+            f"It needs label, and the entity's key as one of: {', '.join(KEY_COLUMNS)}.",
+        )
+    if concept is None and "concept" not in table.column_names:
+        raise BadInput(
+            f"{file} does not say whose labels they are.",
+            "Give --concept, or a column concept in the file.",
+        )
+    whose = table["concept"] if concept is None else pa.repeat(concept, len(table))
+    columns = {"concept": whose, "entity": table[key], "label": table["label"]}
+    return pa.table({name: column.cast(pa.string()) for name, column in columns.items()})
+
+
+def _table(file: Path) -> pa.Table:
+    text = dict.fromkeys((*KEY_COLUMNS, "label", "concept"), pa.string())
+    try:
+        if file.suffix.lower() in (".parquet", ".pq"):
+            return pq.read_table(file)
+        options = pa_csv.ConvertOptions(column_types=text, strings_can_be_null=True)
+        return pa_csv.read_csv(file, convert_options=options)
+    except FileNotFoundError:
+        raise BadInput(f"There is no file {file}.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(
+            f"{file} cannot be read: {error}", "Give a CSV file with a header, or a Parquet file."
+        ) from None
+
+
+def _checked(given: pa.Table, file: Path, labels: Mapping[str, Sequence[str]]) -> pa.Table:
+    """Each entity of a concept once, with a label of the concept."""
+    for name in ("concept", "entity", "label"):
+        if given[name].null_count:
+            row = pc.index(given[name].is_null(), True).as_py() + 1
+            what = "key" if name == "entity" else name
+            raise BadInput(f"{file}: row {row} lacks its {what}.", "Complete it.")
+    distinct = given.group_by(["concept", "label"]).aggregate([]).to_pylist()
+    for pair in distinct:
+        concept, label = pair["concept"], pair["label"]
+        if concept not in labels:
+            raise BadInput(f"There is no concept {concept}.", f"There are {', '.join(labels)}.")
+        if label not in labels[concept]:
+            raise BadInput(
+                f"{file}: {label!r} is no label of {concept}.",
+                f"Its labels are {', '.join(labels[concept])}.",
+            )
+    once = given.group_by(["concept", "entity", "label"], use_threads=False).aggregate([])
+    counts = once.group_by(["concept", "entity"]).aggregate([([], "count_all")])
+    twice = counts.filter(pc.greater(counts["count_all"], 1))
+    if len(twice):
+        raise BadInput(
+            f"{file} gives {len(twice):,} entities different labels, for example "
+            f"{twice['entity'][0]}.",
+            "Keep one label for each.",
+        )
+    return once
+
+
+# --- how label models do on them ----------------------------------------------------------------
+def evaluate_labels(
+    settings: Settings, concept: str, label_model: str, truth: pa.Table | None = None
+) -> Evaluation:
+    """Compare the labels that are in the warehouse with the truth.
+
+    Entities that have no labels, and those whose true label is none of the label model's, are not
+    counted: they should not have been in its index.
+
+    Parameters
+    ----------
+    truth
+        Columns entity (the key as text) and label; none: the gold labels.
+
+    Raises
+    ------
+    NotLabelled
+        When the label model was never materialised.
+    """
+    given = read_gold(settings, concept) if truth is None else truth
+    return evaluate_rows(read_labels(settings, concept, label_model), given)
+
+
+def evaluate_rows(rows: pa.Table, truth: pa.Table) -> Evaluation:
+    """Compare ``rows`` of a table of labels with ``truth``, as in :func:`evaluate_labels`."""
+    labels = labels_of(rows.column_names)
+    return evaluate(
+        labels,
+        _truth(rows[0], truth, labels),
+        numbers(labels, rows["label"].to_pylist()),
+        numbers(labels, rows["majority_label"].to_pylist()),
+        rows["confidence"].to_numpy().astype(float),
+    )
+
+
+def _truth(keys: pa.Array | pa.ChunkedArray, truth: pa.Table, labels: Sequence[str]) -> np.ndarray:
+    """int8 [n]: class numbers of the entities' true labels, -1 where none is known."""
+    entities = truth["entity"].combine_chunks().cast(pa.string())
+    place = pc.index_in(keys.cast(pa.string()), value_set=entities).fill_null(-1)
+    known = np.append(numbers(labels, truth["label"].to_pylist()), np.int8(ABSTAIN))
+    return known[np.asarray(place)]
+
+
+def record_score(
+    settings: Settings,
+    concept: str,
+    label_model: str,
+    version: str,
+    run_id: str,
+    evaluation: Evaluation,
+) -> None:
+    """Keep how a version of a label model did; nothing when no entity has a gold label."""
+    if not evaluation.entities:
+        return
+    values = {
+        "concept": concept,
+        "label_model": label_model,
+        "version": version,
+        "scored_at": dt.datetime.now(dt.UTC),
+        "run_id": run_id,
+        "entities": evaluation.entities,
+        "accuracy": evaluation.model.accuracy,
+        "macro_f1": evaluation.model.macro_f1,
+        "majority_accuracy": evaluation.majority_vote.accuracy,
+        "calibration_error": _error(evaluation),
+        "details": evaluation.to_json(),
+    }
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(insert(label_model_score).values(values))
+
+
+def score_again(settings: Settings, concept: str, label_models: Sequence[str]) -> dict[str, float]:
+    """Score the labels of today with the gold labels of today; accuracy by label model.
+
+    Label models without labels, or none of whose entities has a gold label, are left out.
+    """
+    found: dict[str, float] = {}
+    gold = read_gold(settings, concept)
+    for name in label_models:
+        if not has_labels(settings, concept, name):
+            continue
+        rows = read_labels(settings, concept, name)
+        evaluation = evaluate_rows(rows, gold)
+        if evaluation.entities:
+            version, run_id = rows["version"][0].as_py(), rows["run_id"][0].as_py()
+            record_score(settings, concept, name, version, run_id, evaluation)
+            found[name] = evaluation.model.accuracy
+    return found
+
+
+def scores(settings: Settings, concept: str, label_model: str) -> list[sa.RowMapping]:
+    """All scores of a label model, the newest first: the columns of ``label_model_score``."""
+    query = (
+        sa.select(label_model_score)
+        .where(
+            label_model_score.c.concept == concept,
+            label_model_score.c.label_model == label_model,
+        )
+        .order_by(label_model_score.c.scored_at.desc())
+    )
+    with warehouse_engine(settings).connect() as connection:
+        return list(connection.execute(query).mappings())
+
+
+def _error(evaluation: Evaluation) -> float:
+    """0 where no entity with a gold label has a label: nothing was claimed."""
+    error = evaluation.calibration_error
+    return 0.0 if np.isnan(error) else error

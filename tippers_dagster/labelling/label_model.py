@@ -1,0 +1,392 @@
+"""From votes to labels: Snorkel's LabelModel, with majority vote beside it.
+
+Pure: arrays in, arrays out. What Snorkel learns depends on the votes only through how often two
+votes occur together, so the distinct patterns of votes with their counts are enough, and give the
+same parameters to the last bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tippers_dagster.errors import TippersError
+from tippers_dagster.labelling.analysis import ABSTAIN, Patterns, find_patterns, votes_by_label
+
+if TYPE_CHECKING:
+    from snorkel.labeling.model import LabelModel
+
+LEAST_FUNCTIONS = 3
+"""Two functions that disagree cannot tell which of them is right."""
+
+TIE = 1e-5
+"""Probabilities that differ by less are tied, as in Snorkel."""
+
+OUTCOMES = ("label", "abstain", "tie")
+"""A label; no function voted; two labels are equally likely."""
+LABEL, NO_VOTE, TIED = range(3)
+
+
+class NoLabels(TippersError):
+    """A label model that cannot be computed from these votes."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a label model is trained. ``class_balance``: a share per label; none: all alike."""
+
+    epochs: int = 500
+    learning_rate: float = 0.01
+    l2: float = 0.0
+    seed: int = 123
+    class_balance: tuple[float, ...] | None = None
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One entry per entity.
+
+    ``probabilities`` float64 [n, labels]: the posterior; where no function voted, the class
+    balance. ``label``, ``majority`` int8: class numbers, -1 where there is none. ``outcome`` int8:
+    an index of ``OUTCOMES``. ``confidence``: of the likeliest label, NaN where none voted.
+    """
+
+    probabilities: np.ndarray
+    label: np.ndarray
+    outcome: np.ndarray
+    confidence: np.ndarray
+    majority: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Prediction:
+        """The entries of these rows."""
+        return Prediction(
+            self.probabilities[rows],
+            self.label[rows],
+            self.outcome[rows],
+            self.confidence[rows],
+            self.majority[rows],
+        )
+
+    def shares(self) -> dict[str, float]:
+        """The share of entities with each outcome."""
+        counts = np.bincount(self.outcome, minlength=len(OUTCOMES))
+        return dict(zip(OUTCOMES, (counts / max(1, len(self.outcome))).tolist(), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A trained label model.
+
+    Parameters
+    ----------
+    labels, functions
+        Names of the class numbers and of the matrix's columns.
+    conditional
+        float32 [functions, labels, labels]: the probability that function ``j`` votes for ``l``
+        when ``y`` is true. 0 for a label that nobody votes for.
+    class_balance
+        float64 [labels]; 0 for a label that nobody votes for.
+    weights
+        float64 [functions]: how often a function's votes are right, as learned. NaN: never voted.
+    model
+        Snorkel's own, trained on the labels that somebody votes for; none when it was read back.
+    """
+
+    labels: tuple[str, ...]
+    functions: tuple[str, ...]
+    conditional: np.ndarray
+    class_balance: np.ndarray
+    weights: np.ndarray
+    training: Training
+    model: LabelModel | None = None
+
+    def predict(self, patterns: Patterns) -> Prediction:
+        """Labels for every row of the matrix that the patterns are of."""
+        return self.predict_votes(patterns.votes).take(patterns.row)
+
+    def predict_votes(self, votes: np.ndarray) -> Prediction:
+        """Labels for the rows of ``votes``, int8 [n, functions]."""
+        probabilities = self._posterior(votes)
+        majority = majority_vote(votes, len(self.labels))
+        silent = (votes == ABSTAIN).all(axis=1)
+        label = hard_labels(probabilities)
+        outcome = np.where(silent, NO_VOTE, np.where(label == ABSTAIN, TIED, LABEL))
+        return Prediction(
+            probabilities=probabilities,
+            label=np.where(silent, np.int8(ABSTAIN), label),
+            outcome=outcome.astype(np.int8),
+            confidence=np.where(silent, np.nan, probabilities.max(axis=1, initial=0)),
+            majority=hard_labels(majority),
+        )
+
+    def evidence(self, votes: np.ndarray) -> np.ndarray:
+        """float64 [functions, labels]: what each vote of one entity adds to the log-probability.
+
+        ``votes`` int8 [functions]. An abstention adds nothing.
+        """
+        with np.errstate(divide="ignore"):
+            logs = np.log(self.conditional)
+        chosen = logs[np.arange(len(votes)), np.maximum(votes, 0)].astype(np.float64)
+        return np.where(votes[:, None] == ABSTAIN, 0.0, chosen)
+
+    def _posterior(self, votes: np.ndarray) -> np.ndarray:
+        """What ``LabelModel.predict_proba`` gives, but never 0/0 with very many votes."""
+        voted = self.class_balance > 0
+        logs = np.zeros((len(self.functions), len(self.labels) + 1, int(voted.sum())))
+        with np.errstate(divide="ignore"):
+            logs[:, 1:] = np.log(self.conditional[:, :, voted])
+        score = np.tile(np.log(self.class_balance[voted]), (len(votes), 1))
+        for j in range(len(self.functions)):
+            score += logs[j, votes[:, j].astype(np.intp) + 1]
+        score = np.exp(score - score.max(axis=1, keepdims=True, initial=-np.inf))
+        probabilities = np.zeros((len(votes), len(self.labels)))
+        probabilities[:, voted] = score / score.sum(axis=1, keepdims=True)
+        return probabilities
+
+    def save(self, folder: Path) -> None:
+        """Write ``label_model.json``, and ``label_model.pkl`` as Snorkel itself saves it.
+
+        ``snorkel.labeling.model.LabelModel().load`` reads the latter, and numbers its classes by
+        the labels that have a class balance above 0.
+        """
+        (folder / "label_model.json").write_text(json.dumps(self.to_json()))
+        if self.model is not None:
+            self.model.save(str(folder / "label_model.pkl"))
+
+    def to_json(self) -> dict[str, Any]:
+        """All that predicting needs. ``from_json`` gives it back."""
+        return {
+            "labels": list(self.labels),
+            "functions": list(self.functions),
+            "conditional": self.conditional.astype(float).tolist(),
+            "class_balance": self.class_balance.tolist(),
+            "weights": [None if np.isnan(w) else w for w in self.weights.tolist()],
+            "training": vars(self.training),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Fitted:
+        """What ``to_json`` made."""
+        balance = data["training"]["class_balance"]
+        training = {**data["training"], "class_balance": balance and tuple(balance)}
+        return cls(
+            labels=tuple(data["labels"]),
+            functions=tuple(data["functions"]),
+            conditional=np.array(data["conditional"], np.float32),
+            class_balance=np.array(data["class_balance"]),
+            weights=np.array([np.nan if w is None else w for w in data["weights"]]),
+            training=Training(**training),
+        )
+
+
+def fit_label_model(
+    matrix: np.ndarray | Patterns,
+    labels: Sequence[str],
+    functions: Sequence[str],
+    training: Training | None = None,
+) -> Fitted:
+    """Train Snorkel's LabelModel.
+
+    A label that nobody votes for is left out of the training: Snorkel would give it whatever is
+    left over, and sometimes to most entities. Its probability is 0.
+
+    Parameters
+    ----------
+    matrix
+        int8 [n, functions] of -1 and class numbers, or its patterns.
+    labels, functions
+        Names of the class numbers and of the columns.
+    training
+        Its settings; Snorkel's LabelModel with the same settings gives the same parameters.
+
+    Raises
+    ------
+    NoLabels
+        When there are too few functions, no entity, no vote, votes for one label only, a class
+        balance that does not fit, or the training does not come to numbers.
+    """
+    training = training or Training()
+    patterns = matrix if isinstance(matrix, Patterns) else find_patterns(matrix)
+    votes = votes_by_label(patterns, len(labels)).sum(axis=0)
+    _check(patterns, labels, functions, votes)
+    balance = _balance(training, labels, votes > 0)
+    used = np.flatnonzero(votes)
+    renumbered = np.full(len(labels) + 1, ABSTAIN, np.int8)
+    renumbered[used + 1] = np.arange(len(used))
+    reduced = Patterns(renumbered[patterns.votes + 1], patterns.counts, patterns.row)
+    model = _train(reduced, balance[used], training)
+    conditional = np.zeros((len(functions), len(labels), len(labels)), np.float32)
+    learned = model.get_conditional_probs()[:, 1:, :]
+    conditional[np.ix_(np.arange(len(functions)), used, used)] = learned
+    if not np.isfinite(learned).all():
+        raise _diverged(training)
+    return Fitted(
+        labels=tuple(labels),
+        functions=tuple(functions),
+        conditional=conditional,
+        class_balance=balance,
+        weights=_weights(model),
+        training=training,
+        model=model,
+    )
+
+
+def majority_vote(votes: np.ndarray, labels: int) -> np.ndarray:
+    """float64 [n, labels]: shared by those with most votes; all alike where none voted.
+
+    As ``snorkel.labeling.model.MajorityLabelVoter``.
+    """
+    counts = np.stack([(votes == number).sum(axis=1) for number in range(labels)], axis=1)
+    most = counts == counts.max(axis=1, keepdims=True, initial=0)
+    return most / most.sum(axis=1, keepdims=True)
+
+
+def hard_labels(probabilities: np.ndarray) -> np.ndarray:
+    """int8 [n]: the likeliest class number, -1 where two are tied."""
+    if not len(probabilities):
+        return np.zeros(0, np.int8)
+    highest = probabilities.max(axis=1, keepdims=True)
+    alone = (highest - probabilities < TIE).sum(axis=1) == 1
+    return np.where(alone, probabilities.argmax(axis=1), ABSTAIN).astype(np.int8)
+
+
+# --- training -----------------------------------------------------------------------------------
+def _train(patterns: Patterns, balance: np.ndarray, training: Training) -> LabelModel:
+    model = _pattern_label_model()(patterns.counts, len(balance), verbose=False)
+    with _own_randomness(training.threads):
+        try:
+            model.fit(
+                patterns.votes,
+                class_balance=balance.tolist(),
+                n_epochs=training.epochs,
+                lr=training.learning_rate,
+                l2=training.l2,
+                seed=training.seed,
+                progress_bar=False,
+            )
+        except Exception as error:
+            # Snorkel has no class of its own for it.
+            if "Loss is NaN" in str(error):
+                raise _diverged(training) from None
+            raise
+    return model
+
+
+def _pattern_label_model() -> type[LabelModel]:
+    import torch
+    from snorkel.labeling.model import LabelModel
+
+    class PatternLabelModel(LabelModel):
+        """Snorkel's LabelModel, trained on distinct rows that stand for several each.
+
+        ``fit`` reads the rows in one place only, where they are counted. On all rows that place
+        takes 8 bytes per row, function and label: 5 GB for 10 M entities and 20 functions. The
+        method is not promised by Snorkel, whose version is pinned; a test compares the parameters
+        bit by bit.
+        """
+
+        def __init__(self, counts: np.ndarray, cardinality: int, **settings: Any) -> None:
+            super().__init__(cardinality, **settings)
+            self._counts = counts
+
+        def _generate_O(self, L: np.ndarray, higher_order: bool = False) -> None:  # noqa: N802,N803
+            indicators = self._get_augmented_label_matrix(L, higher_order)
+            self.n, self.d = int(self._counts.sum()), indicators.shape[1]
+            together = (indicators * self._counts[:, None]).T @ indicators / self.n
+            self.O = torch.from_numpy(together).float()
+            self.coverage = self._counts @ (L != 0) / self.n
+
+    return PatternLabelModel
+
+
+@contextmanager
+def _own_randomness(threads: int) -> Iterator[None]:
+    """Snorkel seeds everybody's generators: give them back as they were."""
+    import torch
+
+    states, numpy_state, torch_state = (
+        random.getstate(),
+        np.random.get_state(),  # noqa: NPY002
+        torch.get_rng_state(),
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(threads, os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        random.setstate(states)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        torch.set_rng_state(torch_state)
+        torch.set_num_threads(before)
+
+
+def _weights(model: LabelModel) -> np.ndarray:
+    """Snorkel's learned weights; NaN where a function never voted."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(model.coverage > 0, model.get_weights(), np.nan)
+
+
+def _check(
+    patterns: Patterns, labels: Sequence[str], functions: Sequence[str], votes: np.ndarray
+) -> None:
+    if len(functions) < LEAST_FUNCTIONS:
+        raise NoLabels(
+            f"A label model needs at least {LEAST_FUNCTIONS} labelling functions; "
+            f"this one has {len(functions)}.",
+            "Add labelling functions to the label model.",
+        )
+    if not patterns.rows:
+        raise NoLabels(
+            "There is no entity to label: the index is empty.",
+            "Look at the index, and for a derived one at the labels that it is made of.",
+        )
+    if patterns.votes.max(initial=ABSTAIN) >= len(labels):
+        raise NoLabels("There are votes for a class number that is none of the labels.")
+    if not votes.any():
+        raise NoLabels(
+            f"No labelling function voted for any of the {patterns.rows:,} entities.",
+            "Look at the rules' values and loosen the thresholds of the labelling functions.",
+        )
+    if np.count_nonzero(votes) < 2:
+        raise NoLabels(
+            f"All votes are for {labels[int(votes.argmax())]}: with votes for one label only "
+            "there is nothing to weigh.",
+            f"Nobody votes for {', '.join(np.array(labels)[votes == 0])}: look at the labelling "
+            "functions that should.",
+        )
+
+
+def _balance(training: Training, labels: Sequence[str], used: np.ndarray) -> np.ndarray:
+    """float64 [labels], of the labels that somebody votes for."""
+    given = training.class_balance
+    if given is None:
+        return used / used.sum()
+    balance = np.array(given, float)
+    if len(balance) != len(labels) or not np.isfinite(balance).all() or (balance <= 0).any():
+        raise NoLabels(
+            "The class balance needs a share above 0 for each label: " + ", ".join(labels) + ".",
+            "Mend the label model's class balance, or leave it out: all labels count alike then.",
+        )
+    if abs(balance.sum() - 1) > 1e-3:
+        raise NoLabels(
+            f"The shares of the class balance sum to {balance.sum():g}.", "They must sum to 1."
+        )
+    if used.all():
+        return balance
+    return np.where(used, balance, 0) / balance[used].sum()
+
+
+def _diverged(training: Training) -> NoLabels:
+    return NoLabels(
+        f"The training did not come to numbers with a learning rate of {training.learning_rate:g}.",
+        "Set a smaller learning rate in the label model, for example 0.01.",
+    )

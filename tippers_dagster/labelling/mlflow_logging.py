@@ -1,0 +1,246 @@
+"""One MLflow run per materialisation of a label model, through dagster-mlflow.
+
+A materialisation that fails leaves its MLflow run FAILED. When MLflow cannot be reached, labels
+are made all the same, and the reason is in ``MlflowLog.problem`` for a check to tell: labels
+matter more than their log, and a log that lacks must be seen.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+
+from tippers_dagster.local.databases import databases
+from tippers_dagster.local.redaction import redact
+from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+REQUEST_SECONDS = 10
+REQUEST_RETRIES = 2
+"""MLflow itself waits two minutes for an answer, and tries seven times."""
+
+NOT_CONFIGURED = "No MLflow server is named: set TIPPERS_MLFLOW_URL."
+
+
+class MlflowLog:
+    """The MLflow run of one materialisation, or why there is none.
+
+    Attributes
+    ----------
+    problem
+        Why the materialisation is not, or not wholly, logged; None when it is.
+    run_id, url
+        Of the run; None when there is none.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._mlflow: Any = None
+        self.problem: str | None = None
+        self.run_id: str | None = None
+        self.url: str | None = None
+
+    def log(
+        self,
+        *,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        files: Mapping[str, bytes],
+        model: Callable[[Path], None],
+    ) -> None:
+        """Log what a materialisation came to.
+
+        Parameters
+        ----------
+        params, metrics, tags
+            By name; metrics that are no numbers are left out by their maker.
+        files
+            Content by name, ``folder/name.ending``.
+        model
+            Writes the model's files into a folder.
+        """
+
+        def write() -> None:
+            self._mlflow.log_params(dict(params))
+            self._mlflow.log_metrics(dict(metrics))
+            self._mlflow.set_tags(dict(tags))
+            with TemporaryDirectory() as name:
+                folder = Path(name)
+                for path, content in files.items():
+                    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                    (folder / path).write_bytes(content)
+                (folder / "model").mkdir(exist_ok=True)
+                model(folder / "model")
+                self._mlflow.log_artifacts(name)
+
+        self._try(write)
+
+    def _begin(self, context: dg.AssetExecutionContext, experiment: str) -> None:
+        uri = tracking_uri(self._settings)
+        if uri is None:
+            self.problem = NOT_CONFIGURED
+            return
+
+        def begin() -> None:
+            self._mlflow = _resource(self._settings, uri, context, experiment)
+            active = self._mlflow.active_run().info
+            self.run_id = active.run_id
+            self.url = _link(self._settings, uri, active.experiment_id, active.run_id)
+            self._mlflow.set_tag("mlflow.runName", f"{experiment} {context.run.run_id[:8]}")
+            _end_abandoned(context, active)
+
+        self._try(begin)
+
+    def _end(self, status: str, error: BaseException | None = None) -> None:
+        def end() -> None:
+            if self.run_id is None:
+                return
+            if error is not None:
+                self._mlflow.set_tag("error", redact(str(error), self._settings)[:2000])
+            self._mlflow.end_run(status=status)
+
+        self._try(end, even_after=True)
+
+    def _try(self, action: Callable[[], None], *, even_after: bool = False) -> None:
+        """Do it, unless something failed before; keep the reason when it fails."""
+        if self.problem is not None and not even_after:
+            return
+        from mlflow.exceptions import MlflowException
+        from requests.exceptions import RequestException
+
+        try:
+            action()
+        except (MlflowException, RequestException, sa.exc.SQLAlchemyError, OSError) as error:
+            if self.problem is None:
+                first = str(error).strip().splitlines()[:1]
+                self.problem = redact(f"{type(error).__name__}: {' '.join(first)}", self._settings)
+
+
+@contextmanager
+def mlflow_run(
+    settings: Settings, context: dg.AssetExecutionContext, experiment: str
+) -> Iterator[MlflowLog]:
+    """The MLflow run of a materialisation; FINISHED after, FAILED when the block raises.
+
+    Parameters
+    ----------
+    experiment
+        The asset's name: all materialisations of a label model are one experiment.
+    """
+    log = MlflowLog(settings)
+    log._begin(context, experiment)
+    try:
+        yield log
+    except BaseException as error:
+        log._end("FAILED", error)
+        raise
+    log._end("FINISHED")
+
+
+def tracking_uri(settings: Settings) -> str | None:
+    """Where MLflow keeps runs: a server, or a database of the embedded server; None: nowhere.
+
+    Never print it: it may hold a password.
+    """
+    if settings.mlflow_url is not None:
+        return settings.mlflow_url
+    embedded = databases(settings).mlflow
+    return None if embedded is None else sqlalchemy_url(embedded)
+
+
+def _resource(
+    settings: Settings, uri: str, context: dg.AssetExecutionContext, experiment: str
+) -> Any:
+    """dagster-mlflow's resource for this Dagster run, its MLflow run active.
+
+    One Dagster run has one MLflow run in each experiment. The resource's own clean-up is not
+    used: it ends runs by the exception that is being handled, and at its place there is none.
+    """
+    import dagster as dg
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is currently in beta")
+        warnings.filterwarnings("ignore", "InitResourceContext")  # what the resource itself uses
+        from dagster_mlflow import mlflow_tracking
+
+        _be_impatient()
+        _make_experiment(settings, uri, experiment)
+        configured = mlflow_tracking.configured(
+            {
+                "experiment_name": experiment,
+                "mlflow_tracking_uri": uri,
+                "extra_tags": {"asset": experiment},
+            }
+        )
+        with dg.build_resources(
+            {"mlflow": configured}, instance=context.instance, dagster_run=context.run
+        ) as resources:
+            return resources.mlflow
+
+
+def _be_impatient() -> None:
+    from mlflow import environment_variables as variables
+
+    if not variables.MLFLOW_HTTP_REQUEST_TIMEOUT.is_set():
+        variables.MLFLOW_HTTP_REQUEST_TIMEOUT.set(REQUEST_SECONDS)
+    if not variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
+        variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(REQUEST_RETRIES)
+
+
+def _make_experiment(settings: Settings, uri: str, experiment: str) -> None:
+    """Make the experiment; without a server, its artifacts are kept in the lake.
+
+    One process at a time: MLflow's first user makes its tables, and of two one would fail.
+    """
+    import mlflow
+    from mlflow import environment_variables as variables
+
+    mlflow.set_tracking_uri(uri)
+    if settings.s3_endpoint_url is not None and not variables.MLFLOW_S3_ENDPOINT_URL.is_set():
+        variables.MLFLOW_S3_ENDPOINT_URL.set(settings.s3_endpoint_url)
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('mlflow', 0))"))
+        if mlflow.get_experiment_by_name(experiment) is None:
+            place = None if _is_server(uri) else _artifacts(settings, experiment)
+            mlflow.create_experiment(experiment, artifact_location=place)
+
+
+def _artifacts(settings: Settings, experiment: str) -> str:
+    lake = settings.lake_url or str(settings.home_path / "lake")
+    if not urlsplit(lake).scheme:
+        lake = Path(lake).expanduser().absolute().as_uri()
+    return f"{lake.rstrip('/')}/mlflow/{experiment}"
+
+
+def _is_server(uri: str) -> bool:
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+def _link(settings: Settings, uri: str, experiment_id: str, run_id: str) -> str:
+    """The run's page; without a server, that of the one which ``tippers up`` starts."""
+    server = redact(uri) if _is_server(uri) else f"http://127.0.0.1:{settings.mlflow_port}"
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def _end_abandoned(context: dg.AssetExecutionContext, active: Any) -> None:
+    """A killed process leaves its MLflow run RUNNING: end those whose Dagster run is over."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient()
+    for run in client.search_runs([active.experiment_id], "attributes.status = 'RUNNING'"):
+        if run.info.run_id == active.run_id:
+            continue
+        record = context.instance.get_run_by_id(run.data.tags.get("dagster_run_id", ""))
+        if record is None or record.is_finished:
+            client.set_terminated(run.info.run_id, "FAILED")

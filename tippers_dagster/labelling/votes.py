@@ -1,0 +1,160 @@
+"""Votes of many labelling functions: computed together, and put side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.expressions.nodes import ABSTAIN
+from tippers_dagster.labelling.expressions.values import Columns
+from tippers_dagster.labelling.program import Voter, VoteResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Keys: TypeAlias = NDArray[Any] | pa.Array | pa.ChunkedArray
+_EXAMPLES = 3
+
+
+def compute_votes(
+    programs: Mapping[str, Voter],
+    table: pa.Table | Columns,
+    failures: dict[str, BadInput] | None = None,
+) -> dict[str, VoteResult]:
+    """The votes of all functions of one rule; each of its columns is read once.
+
+    Parameters
+    ----------
+    programs
+        Compiled functions, or functions of the project's files, by name.
+    table
+        The rule's rows.
+    failures
+        Where functions that could not vote are put, with the reason. Without it the first of
+        them is raised.
+
+    Raises
+    ------
+    BadInput
+        A function that does not fit the columns, or that failed on all rows.
+    """
+    columns = table if isinstance(table, Columns) else Columns(table)
+    found = {}
+    for name, program in programs.items():
+        try:
+            found[name] = program.vote(columns)
+        except BadInput as error:
+            if failures is None:
+                raise
+            failures[name] = error
+    return found
+
+
+def vote_matrix(
+    index_keys: Keys,
+    votes: Sequence[tuple[Keys, NDArray[np.int8]]],
+    names: Sequence[str] | None = None,
+) -> NDArray[np.int8]:
+    """Put votes in the order of an index.
+
+    Parameters
+    ----------
+    index_keys
+        [n]: the key of every entity, once: whole numbers, texts or dates.
+    votes
+        Per labelling function the keys of its rule's rows and its votes on them. Functions of one
+        rule are fastest when they share the array of keys.
+    names
+        Of the labelling functions, for messages.
+
+    Returns
+    -------
+    int8 [n, functions]: -1 also where the rule has no row for the entity.
+
+    Raises
+    ------
+    BadInput
+        Keys that are null, of another type than the index's, that occur twice, or that are not
+        in the index.
+    """
+    index = _Index(index_keys)
+    matrix = np.full((index.size, len(votes)), ABSTAIN, np.int8)
+    placed: list[tuple[NDArray[Any], NDArray[np.intp]]] = []
+    for at, (keys, cast) in enumerate(votes):
+        what = f"labelling function {at + 1 if names is None else names[at]}"
+        plain = _plain(keys, what)
+        if len(plain) != len(cast):
+            raise BadInput(f"The {what} has {len(cast)} votes for {len(plain)} keys.")
+        places = next((found for known, found in placed if _same(known, plain)), None)
+        if places is None:
+            places = index.places(plain, what)
+            placed.append((plain, places))
+        matrix[places, at] = cast
+    return matrix
+
+
+class _Index:
+    """The entities, and where each of them stands."""
+
+    def __init__(self, keys: Keys) -> None:
+        import pandas as pd
+
+        self._keys = _plain(keys, "index")
+        self._index: pd.Index = pd.Index(self._keys)
+        self.size = len(self._keys)
+        if not self._index.is_unique:
+            raise _wrong("index has keys twice", self._keys[self._index.duplicated()])
+
+    def places(self, keys: NDArray[Any], what: str) -> NDArray[np.intp]:
+        """int [rows]: the place of each key."""
+        if keys.dtype != self._keys.dtype:
+            raise BadInput(
+                f"The keys of the {what} are of type {_type(keys)}, those of the index of type "
+                f"{_type(self._keys)}.",
+                "The rule's key column must be that of its index.",
+            )
+        if _same(self._keys, keys):
+            return np.arange(self.size)
+        places = self._index.get_indexer(keys)
+        if (places < 0).any():
+            raise _wrong(f"{what} has keys that the index has not", keys[places < 0])
+        twice = np.bincount(places, minlength=self.size)[places] > 1
+        if twice.any():
+            raise _wrong(f"{what} has keys twice", keys[twice])
+        return places
+
+
+def _plain(keys: Keys, what: str) -> NDArray[Any]:
+    """Whole numbers as int64 or uint64, everything else as it is, or Python's texts."""
+    array = pa.array(keys) if isinstance(keys, np.ndarray) else keys
+    if array.null_count:
+        raise BadInput(
+            f"The {what} has {array.null_count} rows without a key.",
+            "Leave them out in the SQL (where ... is not null).",
+        )
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    plain = array.to_numpy() if isinstance(array, pa.ChunkedArray) else array.to_numpy(False)
+    return plain.astype(np.int64) if plain.dtype.kind == "i" else plain
+
+
+def _same(left: NDArray[Any], right: NDArray[Any]) -> bool:
+    return left is right or (left.dtype == right.dtype and np.array_equal(left, right))
+
+
+def _type(keys: NDArray[Any]) -> str:
+    return "text" if keys.dtype == object else str(keys.dtype)
+
+
+def _wrong(what: str, keys: NDArray[Any]) -> BadInput:
+    distinct = list(dict.fromkeys(keys[: 100 * _EXAMPLES].tolist()))[:_EXAMPLES]
+    return BadInput(
+        f"The {what}: {len(keys):,} of them, for example {', '.join(map(str, distinct))}.",
+        "A rule has one row at most per entity, of entities of its index only. "
+        "Materialise the index and the rule again if they are of different times.",
+    )
