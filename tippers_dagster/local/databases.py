@@ -37,7 +37,7 @@ def databases(settings: Settings) -> Databases:
 
     def url(setting: SecretStr | None, database: str) -> str:
         if setting is not None:
-            return _libpq(setting.get_secret_value())
+            return libpq_url(setting.get_secret_value())
         assert server is not None
         return server.url(database)
 
@@ -50,13 +50,20 @@ def databases(settings: Settings) -> Databases:
     )
 
 
-def _libpq(url: str) -> str:
-    """The URL without SQLAlchemy's name of a driver, which ``dagster.yaml`` needs in it."""
+def libpq_url(url: str) -> str:
+    """The URL without SQLAlchemy's name of a driver, which ``dagster.yaml`` needs in it.
+
+    Raises
+    ------
+    SettingsError
+        It is not PostgreSQL's. The message does not show it.
+    """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.split("+")[0] not in ("postgresql", "postgres"):
         raise SettingsError(
             "A database URL does not start with postgresql://.",
-            "Mend TIPPERS_DATABASE_URL, TIPPERS_SOURCE_URL or TIPPERS_DAGSTER_URL: "
+            "Mend TIPPERS_DATABASE_URL, TIPPERS_SOURCE_URL, TIPPERS_DAGSTER_URL or "
+            "TIPPERS_READER_URL: "
             "postgresql://user:password@host:5432/database",
         )
     return f"postgresql://{rest}"

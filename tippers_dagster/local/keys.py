@@ -1,4 +1,4 @@
-"""The key of the device hash."""
+"""The key of the device hash, and how a secret is kept in a file of the home."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def device_key(settings: Settings) -> bytes:
         return _parse(settings.device_key.get_secret_value(), "TIPPERS_DEVICE_KEY")
     path = device_key_file(settings)
     if not path.exists():
-        _make(path)
+        make_once(path, secrets.token_hex(32))
     return _parse(path.read_text(), str(path))
 
 
@@ -46,19 +46,35 @@ def _parse(text: str, place: str) -> bytes:
     return key
 
 
-def _make(path: Path) -> None:
-    """Write a new key beside its place, then link it there: the first of several wins, whole."""
+def make_once(path: Path, secret: str) -> None:
+    """Write a secret beside its place, then link it there: the first of several wins, whole.
+
+    Only the owner may read it. A file that is there stays as it is.
+    """
+    draft = _draft(path, secret)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()
+
+
+def replace_secret(path: Path, secret: str) -> None:
+    """Put a secret in the place of another, whole; only the owner may read it."""
+    os.replace(_draft(path, secret), path)
+
+
+def _draft(path: Path, secret: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
+            file.write(secret + "\n")
             file.flush()
             os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return
-    finally:
+    except OSError:
         draft.unlink()
+        raise
+    return draft

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 from tippers_dagster.settings import Settings
@@ -13,9 +14,13 @@ _NAMED = re.compile(
 )
 
 
-def redact(text: str, settings: Settings | None = None) -> str:
-    """The text with passwords of URLs, ``password=...`` and the settings' secrets as ``***``."""
-    for secret in sorted(_secrets(settings), key=len, reverse=True) if settings else ():
+def redact(text: str, settings: Settings | None = None, also: Iterable[str] = ()) -> str:
+    """The text with passwords of URLs, ``password=...`` and the settings' secrets as ``***``.
+
+    ``also``: further secrets, such as the password of the connection that is in use.
+    """
+    known = {*(_secrets(settings) if settings else ()), *filter(None, also)}
+    for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, "***")
     text = _URL_PASSWORD.sub(r"\1:***@", text)
     return _NAMED.sub(r"\1\2***", text)
@@ -25,7 +30,11 @@ def _secrets(settings: Settings) -> set[str]:
     found: set[str] = set()
     if settings.device_key is not None:
         found.add(settings.device_key.get_secret_value())
-    for url in (settings.database_url, settings.dagster_url, settings.source_url):
+    if settings.secrets_keys is not None:
+        keys = settings.secrets_keys.get_secret_value().split(",")
+        found |= {key.strip() for key in keys}
+    urls = (settings.database_url, settings.dagster_url, settings.source_url, settings.reader_url)
+    for url in urls:
         found |= _password(url.get_secret_value()) if url is not None else set()
     found |= _password(settings.mlflow_url) if settings.mlflow_url else set()
     return {secret for secret in found if secret}

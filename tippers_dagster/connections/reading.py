@@ -1,0 +1,224 @@
+"""What another database has, and its rows as Arrow, a piece at a time."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine.interfaces import ReflectedColumn
+from sqlalchemy.engine.reflection import ObjectKind
+
+from tippers_dagster.catalog.kinds import ConnectionTable
+from tippers_dagster.connections.columns import Column, columns_of
+from tippers_dagster.connections.faults import ConnectionFault
+from tippers_dagster.connections.opening import Place, opened, opened_for_arrow
+from tippers_dagster.errors import BadInput
+from tippers_dagster.settings import Settings
+
+PIECE_ROWS = 20_000
+"""Rows that are in memory at once, but for what the driver itself holds."""
+
+_SYSTEM_SCHEMAS = {
+    "postgresql": {"information_schema", "pg_catalog", "pg_toast"},
+    "mssql": {"INFORMATION_SCHEMA", "sys", "guest"},
+}
+
+_ESTIMATES = {
+    "postgresql": """SELECT n.nspname, c.relname, c.reltuples FROM pg_class c
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'm', 'p')""",
+    "mysql": """SELECT NULL, table_name, table_rows FROM information_schema.tables
+        WHERE table_schema = database()""",
+    "mssql": """SELECT s.name, t.name, sum(p.rows) FROM sys.tables t
+        JOIN sys.schemas s ON s.schema_id = t.schema_id
+        JOIN sys.partitions p ON p.object_id = t.object_id AND p.index_id IN (0, 1)
+        GROUP BY s.name, t.name""",
+}
+
+
+@dataclass(frozen=True)
+class FoundColumn:
+    """A column of another database; ``type`` is its type there."""
+
+    name: str
+    type: str
+    nullable: bool
+
+
+@dataclass(frozen=True)
+class FoundTable:
+    """A table or view of another database; ``rows`` is an estimate, ``None`` when unknown."""
+
+    schema_name: str | None
+    name: str
+    columns: tuple[FoundColumn, ...]
+    primary_key: tuple[str, ...]
+    rows: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Reflected:
+    """One table as its database describes it now."""
+
+    table: sa.Table
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+
+    def column(self, name: str) -> Column:
+        """One column; BadInput with those like it when there is none."""
+        names = [column.name for column in self.columns]
+        if name not in names:
+            raise BadInput(f"{self.table.name} has no column {name!r}.", _like(name, names))
+        return self.columns[names.index(name)]
+
+
+def find_tables(settings: Settings, place: Place) -> list[FoundTable]:
+    """All tables and views that the connection's user sees, by schema and name."""
+    with opened(settings, place) as connection, _unknown_types_are_text():
+        inspector = sa.inspect(connection)
+        estimates = _estimates(connection)
+        found: list[FoundTable] = []
+        for schema in _schemas(inspector):
+            described = inspector.get_multi_columns(schema=schema, kind=ObjectKind.ANY)
+            keys = inspector.get_multi_pk_constraint(schema=schema, kind=ObjectKind.ANY)
+            for (_, name), columns in sorted(described.items()):
+                key = keys.get((schema, name))
+                found.append(
+                    FoundTable(
+                        schema,
+                        name,
+                        tuple(_found_column(column) for column in columns),
+                        tuple(key["constrained_columns"] if key else ()),
+                        estimates.get((schema, name)),
+                    )
+                )
+    return found
+
+
+def _found_column(column: ReflectedColumn) -> FoundColumn:
+    return FoundColumn(column["name"], str(column["type"]), bool(column["nullable"]))
+
+
+def _schemas(inspector: sa.Inspector) -> list[str | None]:
+    """The schemas that are looked at; None is that of the connection itself."""
+    system = _SYSTEM_SCHEMAS.get(inspector.dialect.name)
+    if system is None:
+        return [None]
+    names = inspector.get_schema_names()
+    return [n for n in names if n not in system and not n.startswith(("pg_temp", "db_"))]
+
+
+def _estimates(connection: sa.Connection) -> dict[tuple[str | None, str], int]:
+    if connection.dialect.name == "sqlite":
+        return _sqlite_estimates(connection)
+    rows = connection.exec_driver_sql(_ESTIMATES[connection.dialect.name]).all()
+    # PostgreSQL says -1 of a table that was never analysed.
+    return {(s, name): int(n) for s, name, n in rows if n is not None and n >= 0}
+
+
+def _sqlite_estimates(connection: sa.Connection) -> dict[tuple[str | None, str], int]:
+    """The largest row number, which SQLite finds at once; tables without one are left out."""
+    names = connection.exec_driver_sql(
+        "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND wr = 0"
+    ).scalars()
+    found: dict[tuple[str | None, str], int] = {}
+    for name in names.all():
+        row_number = sa.literal_column("rowid", sa.Integer)
+        largest = sa.select(sa.func.max(row_number)).select_from(sa.table(name))
+        found[None, name] = connection.scalar(largest) or 0
+    return found
+
+
+def reflect(connection: sa.Connection, name: str, wanted: ConnectionTable) -> Reflected:
+    """A table as its database describes it.
+
+    Raises
+    ------
+    ConnectionFault
+        When it is not there, with those like it.
+    """
+    with _unknown_types_are_text():
+        try:
+            table = sa.Table(
+                wanted.name,
+                sa.MetaData(),
+                schema=wanted.schema_name,
+                autoload_with=connection,
+                resolve_fks=False,
+            )
+        except sa.exc.NoSuchTableError:
+            inspector = sa.inspect(connection)
+            there = [*inspector.get_table_names(wanted.schema_name)]
+            there += inspector.get_view_names(wanted.schema_name)
+            written = f"{wanted.schema_name}.{wanted.name}" if wanted.schema_name else wanted.name
+            raise ConnectionFault(
+                f"{name}: there is no table {written}, or its user may not see it.",
+                _like(wanted.name, there) + f" `tippers connections tables {name}` lists them.",
+            ) from None
+    key = tuple(column.name for column in table.primary_key)
+    return Reflected(table, tuple(columns_of(table, connection.dialect.name)), key)
+
+
+def _like(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"Did you mean {' or '.join(near)}?" if near else "Look at how it is written."
+
+
+class _unknown_types_are_text(warnings.catch_warnings):  # noqa: N801 (used as a function)
+    """SQLAlchemy warns of types that it does not know; here they are read as text."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.simplefilter("ignore", sa.exc.SAWarning)
+
+
+# --- rows ----------------------------------------------------------------------------------------
+def read_rows(
+    settings: Settings, place: Place, query: sa.Select, columns: Sequence[Column]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a query that selects ``columns``, a piece at a time, from one statement.
+
+    Raises
+    ------
+    ConnectionFault
+        When the connection breaks, or a value is not what its column says.
+    """
+    if place.body.dialect == "postgresql":
+        yield from _arrow_rows(settings, place, query)
+    else:
+        yield from _driver_rows(settings, place, query, columns)
+
+
+def _arrow_rows(settings: Settings, place: Place, query: sa.Select) -> Iterator[pa.RecordBatch]:
+    # Not psycopg2's dialect, which doubles percent signs for its placeholders.
+    dialect = postgresql.dialect(paramstyle="named")
+    text = str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+    with opened_for_arrow(settings, place) as connection, connection.cursor() as cursor:
+        cursor.execute(text)
+        yield from cursor.fetch_record_batch()
+
+
+def _driver_rows(
+    settings: Settings, place: Place, query: sa.Select, columns: Sequence[Column]
+) -> Iterator[pa.RecordBatch]:
+    with opened(settings, place) as connection:
+        result = connection.execution_options(yield_per=PIECE_ROWS).execute(query)
+        while True:
+            try:
+                rows = list(islice(result, PIECE_ROWS))
+                values = zip(*rows, strict=True) if rows else ()
+                arrays = [pa.array(v, c.arrow) for v, c in zip(values, columns, strict=bool(rows))]
+            except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+                raise ConnectionFault(
+                    f"{place.name}: {query.get_final_froms()[0]} holds a value that is not of its "
+                    f"column's type: {error}",
+                    "Mend it there, or choose a view that leaves it out.",
+                ) from None
+            if not rows:
+                return
+            yield pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])

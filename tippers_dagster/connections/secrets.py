@@ -1,0 +1,172 @@
+"""Passwords of connections at rest: encrypted with keys that the database does not have.
+
+A token holds beside the password the place that it was given for, so that a token which is copied
+into another definition is of no use there.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from tippers_dagster.catalog.editing import LOCK
+from tippers_dagster.catalog.kinds import Connection, Kind
+from tippers_dagster.catalog.tables import definition, definition_version
+from tippers_dagster.errors import SettingsError, TippersError
+from tippers_dagster.local.keys import make_once, replace_secret
+from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography.fernet import MultiFernet
+
+SETTING = "TIPPERS_SECRETS_KEYS"
+HINT = (
+    "Make one with: python -c 'from cryptography.fernet import Fernet as F; "
+    "print(F.generate_key().decode())'"
+)
+
+
+class UnreadablePassword(TippersError):
+    """A stored password that none of the keys opens, or that was given for another place."""
+
+
+def encrypt(settings: Settings, password: str, body: Connection) -> str:
+    """The token of a password, for the place to which the connection leads."""
+    sealed = json.dumps({"password": password, "place": _place(body)})
+    return _fernet(settings).encrypt(sealed.encode()).decode()
+
+
+def decrypt(settings: Settings, name: str, body: Connection) -> str | None:
+    """The password of a connection; ``None`` when it has none.
+
+    Raises
+    ------
+    UnreadablePassword
+        Naming the connection, when no key opens the token or it was given for another host.
+    """
+    if body.password is None:
+        return None
+    sealed = json.loads(_open(settings, name, body.password))
+    if sealed["place"] != _place(body):
+        raise UnreadablePassword(
+            f"The password of the connection {name} was given for another server.",
+            f"Give it again: tippers connections edit {name} --password-stdin",
+        )
+    return sealed["password"]
+
+
+def rotate(settings: Settings) -> int:
+    """Encrypt all stored passwords anew, with the newest key; returns how many connections.
+
+    All in one transaction: past versions of definitions, which can be restored, included. Keys in
+    the home's file are replaced by a new one. Keys of the settings stay as they are: put a new one
+    before the others, rotate, then take the others away.
+
+    Raises
+    ------
+    UnreadablePassword
+        Naming a connection whose password no key opens; then nothing is changed.
+    """
+    with warehouse_engine(settings).begin() as connection:
+        # Who saves a definition meanwhile would store a token of an old key.
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        if settings.secrets_keys is None:
+            _put_new_key_first(settings)
+        _rotate_table(settings, connection, definition_version)
+        count = _rotate_table(settings, connection, definition)
+    if settings.secrets_keys is None:
+        path = secrets_file(settings)
+        replace_secret(path, path.read_text().split()[0])
+    return count
+
+
+def secrets_file(settings: Settings) -> Path:
+    """Where the keys are kept, the newest first, when they are not a setting."""
+    return settings.home_path / "secrets_keys"
+
+
+def _place(body: Connection) -> str:
+    return json.dumps([body.dialect, body.host, body.port])
+
+
+def _open(settings: Settings, name: str, token: str) -> bytes:
+    from cryptography.fernet import InvalidToken
+
+    try:
+        return _fernet(settings).decrypt(token.encode())
+    except InvalidToken:
+        raise _unreadable(settings, name) from None
+
+
+def _unreadable(settings: Settings, name: str) -> UnreadablePassword:
+    held = SETTING if settings.secrets_keys is not None else str(secrets_file(settings))
+    return UnreadablePassword(
+        f"The password of the connection {name} cannot be opened: it was stored with a key that "
+        f"is not in {held}.",
+        f"Put that key back, after the others, or give the password again: "
+        f"tippers connections edit {name} --password-stdin",
+    )
+
+
+def _fernet(settings: Settings) -> MultiFernet:
+    from cryptography.fernet import Fernet, MultiFernet
+
+    try:
+        return MultiFernet([Fernet(key) for key in _keys(settings)])
+    except ValueError:
+        place = SETTING if settings.secrets_keys is not None else secrets_file(settings)
+        raise SettingsError(
+            f"{place} does not hold Fernet keys: 32 bytes each, in URL-safe base64.", HINT
+        ) from None
+
+
+def _keys(settings: Settings) -> list[str]:
+    if settings.secrets_keys is not None:
+        keys = settings.secrets_keys.get_secret_value().split(",")
+        return [key.strip() for key in keys]
+    path = secrets_file(settings)
+    if not path.exists():
+        make_once(path, _new_key())
+    return path.read_text().split()
+
+
+def _new_key() -> str:
+    from cryptography.fernet import Fernet
+
+    return Fernet.generate_key().decode()
+
+
+def _put_new_key_first(settings: Settings) -> None:
+    """From here on new tokens are of the new key, and those of the old ones can be read."""
+    replace_secret(secrets_file(settings), "\n".join([_new_key(), *_keys(settings)]))
+
+
+def _rotate_table(settings: Settings, connection: sa.Connection, table: sa.Table) -> int:
+    """Encrypt the tokens of one table anew; returns how many."""
+    token = table.c.body["password"].astext
+    keys = list(table.primary_key)
+    query = sa.select(*keys, table.c.name.label("of"), token.label("token"))
+    has_token = sa.and_(table.c.kind == Kind.CONNECTION.value, token.is_not(None))
+    rows = connection.execute(query.where(has_token)).mappings().all()
+    if not rows:
+        return 0
+    matches = sa.and_(*(key == sa.bindparam(f"old_{key.name}") for key in keys))
+    new = sa.func.jsonb_build_object("password", sa.cast(sa.bindparam("new"), sa.Text))
+    update = sa.update(table).where(matches).values(body=table.c.body.op("||")(new))
+    connection.execute(update, [_anew(settings, row, keys) for row in rows])
+    return len(rows)
+
+
+def _anew(settings: Settings, row: sa.RowMapping, keys: list[sa.Column[Any]]) -> dict[str, object]:
+    from cryptography.fernet import InvalidToken
+
+    try:
+        token = _fernet(settings).rotate(row["token"].encode()).decode()
+    except InvalidToken:
+        raise _unreadable(settings, row["of"]) from None
+    return {"new": token, **{f"old_{key.name}": row[key.name] for key in keys}}

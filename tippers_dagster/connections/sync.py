@@ -1,0 +1,177 @@
+"""Syncing a table of another database into the warehouse.
+
+One statement there, whose rows stream as Arrow into a temporary table here, and one transaction
+that publishes them. Nothing is kept outside the warehouse: where an incremental sync goes on from
+is the largest cursor of the rows that were published. So a sync that was killed leaves nothing,
+and the next one does its work.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from tippers_dagster.catalog.kinds import Connection, ConnectionTable
+from tippers_dagster.connections.bodies import check_table
+from tippers_dagster.connections.columns import Column
+from tippers_dagster.connections.opening import opened, place_of
+from tippers_dagster.connections.publish import Change, Copy
+from tippers_dagster.connections.reading import Reflected, read_rows, reflect
+from tippers_dagster.errors import BadInput
+from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+LAG_NUMBERS = 1000
+"""How far below the last cursor rows are read again when it is a number: who takes a number later
+may commit sooner."""
+
+
+LONGEST_COLUMN = 63
+"""Bytes of an identifier of PostgreSQL."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a sync of one table did.
+
+    Attributes
+    ----------
+    everything
+        Whether all rows were read, or those from the last cursor on.
+    read
+        Rows read.
+    bytes
+        Their size as Arrow.
+    change
+        What was different.
+    last_cursor
+        The largest value of the cursor, as text; None without a cursor.
+    columns
+        Names and types in the warehouse.
+    """
+
+    table: str
+    everything: bool
+    read: int
+    bytes: int
+    seconds: float
+    change: Change
+    last_cursor: str | None
+    columns: Mapping[str, str]
+
+
+def sync_table(
+    settings: Settings,
+    name: str,
+    body: Connection,
+    table: ConnectionTable,
+    *,
+    afresh: bool = False,
+) -> Synced:
+    """Bring the warehouse's copy of a table up to date. To be called under its asset's lock.
+
+    Parameters
+    ----------
+    afresh
+        Read all rows whatever the cursor says, and make the copy anew if its columns changed.
+
+    Raises
+    ------
+    ConnectionFault
+        When the other database cannot be read, or its table changed so that it does not fit.
+    """
+    started = time.monotonic()
+    check_table(name, table)
+    place = place_of(settings, name, body)
+    with opened(settings, place) as source:
+        found = reflect(source, name, table)
+    columns, key = found.columns, table.primary_key or found.primary_key
+    check_choice(found, table)
+    with _own_connection(settings) as warehouse:
+        copy = Copy(warehouse, name, table.name)
+        last = None if afresh else _last(copy, columns, table)
+        query = _query(found, table, last)
+        read, size = copy.stage(columns, read_rows(settings, place, query, columns))
+        change = copy.publish(columns, key, everything=last is None, afresh=afresh)
+        cursor = None
+        if table.cursor is not None:
+            copy.index(table.cursor)
+            with copy.transaction():
+                cursor = copy.largest(table.cursor)
+    return Synced(
+        table.name,
+        last is None,
+        read,
+        size,
+        time.monotonic() - started,
+        change,
+        None if cursor is None else str(cursor),
+        {column.name: column.type for column in columns},
+    )
+
+
+def _own_connection(settings: Settings) -> sa.Connection:
+    """A connection that is closed at the end and not used again: it has a temporary table."""
+    connection = warehouse_engine(settings).connect()
+    connection.detach()
+    return connection
+
+
+def check_choice(found: Reflected, table: ConnectionTable) -> None:
+    """Refuse a choice that does not fit the columns that the table has.
+
+    Raises
+    ------
+    BadInput
+        A key or cursor that is no column, a cursor that cannot grow, a name that is too long here.
+    """
+    for column in found.columns:
+        if len(column.name.encode()) > LONGEST_COLUMN:
+            raise BadInput(
+                f"{table.name}: the name of the column {column.name!r} is too long for PostgreSQL.",
+                "Make a view of the table in its own database, and choose that.",
+            )
+    for name in table.primary_key:
+        found.column(name)
+    if table.cursor is not None and not found.column(table.cursor).grows:
+        raise BadInput(
+            f"{table.name}: {table.cursor} is neither a number nor a time, so it is no cursor.",
+            "Take a column that is larger in every new or changed row, or sync the table whole.",
+        )
+
+
+def _last(copy: Copy, columns: tuple[Column, ...], table: ConnectionTable) -> Any:
+    """The cursor to go on from; ``None``: read everything, as there is no copy or it has no such
+    column yet, and the rows that are there would stay without.
+    """
+    if table.cursor is None:
+        return None
+    with copy.transaction():
+        there = copy.columns()
+        if set(there) != {column.name for column in columns}:
+            return None
+        return copy.largest(table.cursor)
+
+
+def _query(found: Reflected, table: ConnectionTable, last: Any) -> sa.Select:
+    query = sa.select(*(column.read for column in found.columns))
+    if last is None or table.cursor is None:
+        return query
+    cursor = found.table.c[table.cursor]
+    new = cursor >= _with_lag(last, table)
+    # Rows without a cursor are few; they are read every time.
+    return query.where(sa.or_(new, cursor.is_(None)) if cursor.nullable else new)
+
+
+def _with_lag(last: Any, table: ConnectionTable) -> Any:
+    if isinstance(last, dt.datetime):
+        # At least a second: SQLite compares times as texts of different lengths.
+        return last - dt.timedelta(seconds=max(1, table.lag_seconds))
+    if isinstance(last, dt.date):
+        return last - dt.timedelta(days=1 + table.lag_seconds // 86400)
+    return last - LAG_NUMBERS
