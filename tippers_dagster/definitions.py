@@ -2,9 +2,8 @@
 
 import dagster as dg
 
-from tippers_dagster.occupancy.assets import ASSETS
-from tippers_dagster.occupancy.automation import occupancy_sensor
-from tippers_dagster.occupancy.observing import observer_sensor
+from tippers_dagster.occupancy.definitions import occupancy_definitions
+from tippers_dagster.pipeline.definitions import pipeline_definitions
 from tippers_dagster.settings import get_settings
 
 
@@ -12,9 +11,4 @@ from tippers_dagster.settings import get_settings
 def defs() -> dg.Definitions:
     """Everything that Dagster sees."""
     settings = get_settings()
-    return dg.Definitions(
-        assets=ASSETS,
-        sensors=[occupancy_sensor(settings), observer_sensor(settings)],
-        # A run is one vectorised pass; a process of its own for its only step costs 2 s.
-        executor=dg.in_process_executor,
-    )
+    return dg.Definitions.merge(occupancy_definitions(settings), pipeline_definitions(settings))

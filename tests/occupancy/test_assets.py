@@ -12,12 +12,12 @@ import pytest
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, stale
-from tippers_dagster.definitions import defs
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import occupancy_key, presence_key, sessions_key
 from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy import counting, describe
 from tippers_dagster.occupancy.assets import ASSETS
+from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG, STALE_ONLY_TAG
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space
@@ -46,7 +46,7 @@ def settings(stack: Settings) -> Settings:
 @pytest.fixture
 def run(settings: Settings) -> Iterator[Run]:
     """Materializes an asset's range of keys."""
-    graph = defs().resolve_asset_graph()
+    graph = occupancy_definitions(get_settings()).resolve_asset_graph()
     with dagster_instance(settings) as instance:
 
         def materialize(

@@ -13,11 +13,11 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, look_again, stale
-from tippers_dagster.definitions import defs
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import sessions_key
 from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy import automation
+from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.partitions import split_key
 from tippers_dagster.occupancy.records import forget_attempts
 from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG, STALE_ONLY_TAG
@@ -50,7 +50,7 @@ class Automation:
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self.settings = settings
         self.instance = instance
-        self.repository = defs().get_repository_def()
+        self.repository = occupancy_definitions(get_settings()).get_repository_def()
         self.sensor = self.repository.get_sensor_def("occupancy_automation")
         self.cursor: str | None = None
 

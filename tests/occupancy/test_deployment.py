@@ -78,6 +78,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         "TIPPERS_WEB_PORT": str(free_port()),
         "TIPPERS_CODE_SERVER_PORT": str(free_port()),
         "TIPPERS_OBSERVE_RECENT_SECONDS": "1",
+        "TIPPERS_AUTOMATE_DEFINITIONS": "false",
     }
     log = (home.parent / "up.log").open("w+")
     process = subprocess.Popen(

@@ -12,17 +12,17 @@ import pytest
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, look_again, stale
-from tippers_dagster.definitions import defs
 from tippers_dagster.errors import TippersError
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import occupancy_key, sessions_key
 from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy import launch
+from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space
-from tippers_dagster.settings import Settings
+from tippers_dagster.settings import Settings, get_settings
 
 MONDAY = dt.date(2025, 1, 6)
 TREE = {"campus": None, "b0": "campus", "b1": "campus", "r0": "b0", "r1": "b0", "r2": "b1"}
@@ -163,7 +163,7 @@ def test_what_another_run_computes_is_waited_for(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
     other = instance.create_run_for_job(
-        defs().get_repository_def().get_job("__ASSET_JOB"),
+        occupancy_definitions(get_settings()).get_repository_def().get_job("__ASSET_JOB"),
         tags={RANGE_START_TAG: "2025-01-06", RANGE_END_TAG: "2025-01-13"},
         status=dg.DagsterRunStatus.STARTED,
         asset_selection=frozenset([dg.AssetKey(SESSIONS)]),

@@ -9,8 +9,8 @@ import pytest
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, compute_all, stale
-from tippers_dagster.definitions import defs
 from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.observing import due, observe
 from tippers_dagster.occupancy.state import SESSIONS
 from tippers_dagster.settings import Settings, get_settings
@@ -82,7 +82,7 @@ def test_looking_computes_nothing_but_fingerprints(settings: Settings) -> None:
 
 def test_the_sensor_tells_of_changes_only(settings: Settings) -> None:
     with dagster_instance(settings) as instance:
-        repository = defs().get_repository_def()
+        repository = occupancy_definitions(get_settings()).get_repository_def()
         sensor = repository.get_sensor_def("session_source_observer")
 
         def tick() -> tuple[str | None, list[str | None]]:

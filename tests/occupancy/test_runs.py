@@ -16,9 +16,9 @@ import pytest
 
 from tests.local.waiting import until
 from tests.occupancy import campus
-from tippers_dagster.definitions import defs
 from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy import runs
+from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.partitions import sync_partitions
 from tippers_dagster.occupancy.runs import (
     ONE_KEY_TAG,
@@ -31,7 +31,7 @@ from tippers_dagster.occupancy.runs import (
     wait_for_memory,
 )
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, load_state
-from tippers_dagster.settings import Settings
+from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.tracking import track
 
 MONDAY = dt.date(2025, 1, 6)
@@ -92,7 +92,7 @@ def said(process: subprocess.Popen[str]) -> str:
 
 def a_run(instance: dg.DagsterInstance, asset: str, **tags: str) -> dg.DagsterRun:
     return instance.create_run_for_job(
-        defs().get_repository_def().get_job("__ASSET_JOB"),
+        occupancy_definitions(get_settings()).get_repository_def().get_job("__ASSET_JOB"),
         tags=tags,
         status=dg.DagsterRunStatus.STARTED,
         asset_selection=frozenset([dg.AssetKey(asset)]),
@@ -170,7 +170,7 @@ def test_runs_whose_process_is_gone_are_failed(
     dead = a_run(instance, SESSIONS, **{ONE_KEY_TAG: W2})
     assert said(hold(holders, SESSIONS, alive.run_id, 0, W1)) == "held"
     assert fail_dead_runs(settings, instance) == [], "both have only just started"
-    monkeypatch.setattr(runs, "GRACE_SECONDS", 0)
+    monkeypatch.setattr("tippers_dagster.local.runs.GRACE_SECONDS", 0)
     assert fail_dead_runs(settings, instance) == [dead.run_id]
     assert instance.get_run_by_id(dead.run_id).status == dg.DagsterRunStatus.FAILURE
     assert [run.run_id for run in active_runs(instance)] == [alive.run_id]

@@ -11,6 +11,7 @@ import dagster as dg
 import numpy as np
 
 from tippers_dagster.errors import TippersError
+from tippers_dagster.local.runs import failure_reason
 from tippers_dagster.occupancy.conditions import Snapshot
 from tippers_dagster.occupancy.packing import Rectangle, pack
 from tippers_dagster.occupancy.partitions import partition_key
@@ -142,11 +143,9 @@ def _run(
     instance: dg.DagsterInstance, asset: str, first: str, last: str, *, again: bool
 ) -> str | None:
     """Materialize a range of partitions; why it failed, or None."""
-    from tippers_dagster.definitions import defs
+    from tippers_dagster.occupancy.assets import ASSETS as DEFINED
 
-    assets = [
-        a for a in defs().resolve_asset_graph().assets_defs if a.key.to_user_string() == asset
-    ]
+    assets = [a for a in DEFINED if a.key.to_user_string() == asset]
     result = dg.materialize(
         assets,
         instance=instance,
@@ -158,19 +157,7 @@ def _run(
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
-    return None if result.success else f"{result.run_id}: {_reason(result)}"
-
-
-def _reason(result: dg.ExecuteInProcessResult) -> str:
-    for event in result.all_events:
-        if event.is_step_failure:
-            failure = event.step_failure_data
-            if failure.user_failure_data and failure.user_failure_data.description:
-                return failure.user_failure_data.description
-            if failure.error:
-                cause = failure.error.cause or failure.error
-                return cause.message.strip()
-    return "see its log"
+    return None if result.success else f"{result.run_id}: {failure_reason(result)}"
 
 
 def _in_dagsters_order(

@@ -39,6 +39,9 @@ class Node:
         The table, for a source.
     broken
         Why it cannot be computed at all, in words for its author.
+    every_seconds
+        For what reads from outside the warehouse: it is computed again after so many seconds, and
+        the token that it gives each time (``Recorder.succeeded``) is part of its version.
     """
 
     key: tuple[str, ...]
@@ -46,6 +49,7 @@ class Node:
     deps: tuple[tuple[str, ...], ...] = ()
     source: Table | None = None
     broken: str | None = None
+    every_seconds: int | None = None
 
     @property
     def name(self) -> str:
@@ -70,10 +74,15 @@ def in_order(nodes: Iterable[Node]) -> list[Node]:
     return [by_key[key] for key in TopologicalSorter(graph).static_order()]
 
 
-def version_of(node: Node, versions: Mapping[tuple[str, ...], str | None]) -> str:
-    """The version of a node that reads these versions; ``None`` is one that was never computed."""
+def version_of(
+    node: Node, versions: Mapping[tuple[str, ...], str | None], token: str | None = None
+) -> str:
+    """The version of a node that reads these versions; ``None`` is one that was never computed.
+
+    ``token``: what was found outside, for a node with ``every_seconds``.
+    """
     read = [f"{'/'.join(dep)}={versions[dep] or ''}" for dep in sorted(node.deps)]
-    return digest(node.content, *read)
+    return digest(node.content, *read, *([] if token is None else [token]))
 
 
 def wanted_versions(nodes: Iterable[Node], tokens: Mapping[str, str]) -> dict[tuple[str, ...], str]:
@@ -84,7 +93,8 @@ def wanted_versions(nodes: Iterable[Node], tokens: Mapping[str, str]) -> dict[tu
     nodes
         All assets and sources.
     tokens
-        For each source's name, what differs whenever its rows may differ.
+        For the name of each source, and of what reads from outside: what differs whenever its rows
+        may differ.
 
     Raises
     ------
@@ -102,5 +112,6 @@ def wanted_versions(nodes: Iterable[Node], tokens: Mapping[str, str]) -> dict[tu
                 f"{node.name} reads {', '.join('/'.join(dep) for dep in unknown)}, "
                 "which no definition makes."
             )
-        versions[node.key] = version_of(node, versions)
+        outside = node.every_seconds is not None
+        versions[node.key] = version_of(node, versions, tokens.get(node.name) if outside else None)
     return versions

@@ -1,0 +1,215 @@
+"""What is stale, what is asked for, and that failures neither hammer nor hide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from tests.refresh.graph import SOURCE, Graph, MakeGraph, execute, node
+from tippers_dagster.errors import TippersError
+from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.refresh.nodes import Node, wanted_versions
+from tippers_dagster.refresh.runs import asset_locks
+from tippers_dagster.refresh.sensor import UP_TO_DATE
+from tippers_dagster.refresh.state import forget_failures, load_states, recorder
+from tippers_dagster.settings import Settings, get_settings
+
+DIAMOND = [
+    SOURCE,
+    node("index", "sessions"),
+    node("left", "index"),
+    node("right", "index"),
+    node("model", "left", "right"),
+    node("level2", "model"),
+]
+
+
+@pytest.fixture
+def make(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeGraph]:
+    execute(stack, "CREATE TABLE public.sessions (mac text)")
+    with dagster_instance(stack) as instance:
+
+        def make(nodes: list[Node] = DIAMOND, **changes: object) -> Graph:
+            defaults = {"retry_delay_seconds": 0, "refresh_seconds": 0}
+            for name, value in {**defaults, **changes}.items():
+                monkeypatch.setenv(f"TIPPERS_{name.upper()}", str(value))
+            get_settings.cache_clear()
+            return Graph(get_settings(), instance, nodes)
+
+        yield make
+
+
+def test_everything_is_one_run_and_then_nothing(make: MakeGraph) -> None:
+    graph = make()
+    (request,) = graph.tick().run_requests
+    assert len(request.asset_selection) == 5
+    assert int(request.tags["dagster/max_runtime"]) == graph.settings.deadline_floor_seconds
+    assert graph.run(graph.asked()).success
+    assert graph.computed == ["index", "left", "right", "model", "level2"]
+    assert graph.tick().skip_message == UP_TO_DATE
+
+
+def test_a_changed_definition_makes_it_and_what_is_below_stale(make: MakeGraph) -> None:
+    graph = make()
+    graph.until_quiet()
+    graph.change("left", content="2")
+    assert graph.until_quiet() == ["left", "model", "level2"]
+    graph.change("left", content="1")
+    assert graph.until_quiet() == ["left", "model", "level2"]
+    graph.change("level2", content="2")
+    assert graph.until_quiet() == ["level2"]
+
+
+def test_changed_rows_make_what_reads_them_stale(make: MakeGraph) -> None:
+    graph = make([*DIAMOND, node("apart")])
+    graph.until_quiet()
+    execute(graph.settings, "INSERT INTO public.sessions VALUES ('m')")
+    assert graph.until_quiet() == ["index", "left", "right", "model", "level2"]
+
+
+def test_a_failure_holds_up_what_is_below_and_nothing_else(make: MakeGraph) -> None:
+    graph = make(max_tries=2)
+    graph.broken = {"left"}
+    assert sorted(graph.until_quiet()) == ["index", "left", "left", "right"]
+    state = load_states(graph.settings)["left"]
+    assert (state.tries, state.error, state.version) == (2, "division by zero", None)
+    assert graph.tick().skip_message == UP_TO_DATE, "held back"
+    graph.broken = set()
+    assert graph.asked() == set()
+    assert forget_failures(graph.settings) == 1
+    assert graph.until_quiet() == ["left", "model", "level2"]
+
+
+def test_a_failed_definition_that_is_changed_is_tried_at_once(make: MakeGraph) -> None:
+    graph = make(max_tries=1)
+    graph.broken = {"left"}
+    graph.until_quiet()
+    graph.broken = set()
+    graph.change("left", content="2")
+    assert graph.until_quiet() == ["left", "model", "level2"]
+
+
+def test_the_next_try_waits(make: MakeGraph) -> None:
+    graph = make(retry_delay_seconds=1000)
+    graph.broken = {"left"}
+    graph.until_quiet()
+    assert load_states(graph.settings)["left"].tries == 1
+
+
+def test_a_run_that_dies_without_a_word_is_counted(make: MakeGraph) -> None:
+    graph = make(max_tries=2)
+    graph.dying = {"index", "left"}
+    assert graph.until_quiet() == []
+    assert load_states(graph.settings)["index"].tries == 2
+    graph.dying = {"left"}
+    forget_failures(graph.settings)
+    assert sorted(set(graph.until_quiet())) == ["index", "right"]
+    states = load_states(graph.settings)
+    assert states["left"].tries == 2
+    assert "model" not in states, "it was never its turn"
+
+
+def test_what_a_run_covers_is_not_asked_for_again(make: MakeGraph) -> None:
+    graph = make()
+    (request,) = graph.tick().run_requests
+    job = graph.repository.get_job(graph.repository.get_implicit_asset_job_names()[0])
+    run = graph.instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset([dg.AssetKey("index")]),
+    )
+    assert graph.asked() == set(), "all wait for the index"
+    graph.instance.report_run_failed(run)
+    assert len(graph.asked()) == len(request.asset_selection)
+
+
+def test_what_is_broken_is_tried_once(make: MakeGraph) -> None:
+    graph = make([*DIAMOND, node("bad", "index", broken="no such column")])
+    graph.broken = {"bad"}
+    assert graph.until_quiet().count("bad") == 1
+    assert load_states(graph.settings)["level2"].version
+
+
+def test_what_reads_from_outside_is_due_after_a_while(make: MakeGraph) -> None:
+    outside = [node("synced", every_seconds=3600), node("reader", "synced")]
+    graph = make(outside)
+    assert graph.until_quiet() == ["synced", "reader"]
+    graph.change("synced", every_seconds=0)
+    graph.computed = []
+    assert graph.asked() == {"synced"}, "the rows that are there still serve the reader"
+    graph.run({"synced"})
+    graph.change("synced", every_seconds=3600)
+    assert graph.until_quiet() == ["reader"]
+
+
+def test_the_same_token_leaves_readers_as_they_are(make: MakeGraph) -> None:
+    outside = [node("synced", every_seconds=3600), node("reader", "synced")]
+    graph = make(outside)
+    graph.until_quiet()
+    for expected in ({"reader"}, set()):
+        record = recorder(graph.settings, graph.nodes, "run")
+        record.succeeded(("synced",), token="rows 5")
+        assert graph.asked() == expected
+        graph.run({"reader"})
+
+
+def test_a_change_during_the_run_is_not_lost(make: MakeGraph) -> None:
+    graph = make()
+    graph.until_quiet()
+    nodes = [n for n in graph.nodes if n.name == "left"]
+    before = recorder(graph.settings, nodes, "slow run")
+    execute(graph.settings, "INSERT INTO public.sessions VALUES ('late')")
+    assert "index" in graph.asked()
+    graph.run({"index"})
+    before.succeeded(("left",))
+    assert "left" in graph.asked()
+
+
+def test_nothing_is_asked_for_by_what_is_out_of_date(make: MakeGraph) -> None:
+    graph = make()
+    graph.why = "The definitions changed; this code location is loaded anew."
+    assert graph.tick().skip_message == graph.why
+    graph.why = None
+    assert graph.asked()
+
+
+def test_many_assets_are_several_runs(make: MakeGraph) -> None:
+    graph = make([node("first"), *(node(f"n{i}", "first") for i in range(520))])
+    asked = graph.asked()
+    assert len(asked) == 450
+    assert "first" in asked
+    record = recorder(graph.settings, graph.nodes, "run")
+    for n in graph.nodes:
+        if n.name in asked:
+            record.succeeded(n.key)
+    assert len(graph.asked()) == 521 - 450
+
+
+def test_reading_what_nobody_makes_is_told(stack: Settings) -> None:
+    with pytest.raises(TippersError, match="a reads b, which no definition makes"):
+        wanted_versions([node("a", "b")], {})
+    with pytest.raises(TippersError, match="none of the assets of this run"):
+        recorder(stack, [node("a")], "run").succeeded(("c",))
+
+
+def test_two_runs_never_compute_the_same_asset_at_once(make: MakeGraph) -> None:
+    import logging
+    import threading
+
+    settings = make().settings
+    order = []
+
+    def other() -> None:
+        with asset_locks(settings, "second", [("b",), ("a",)], logging.getLogger()):
+            order.append("second")
+
+    with asset_locks(settings, "first", [("a",), ("c",)], logging.getLogger()):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]

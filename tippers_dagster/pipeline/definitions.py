@@ -1,0 +1,24 @@
+"""What Dagster sees of the analysts' definitions."""
+
+import dagster as dg
+
+from tippers_dagster.pipeline.load import load
+from tippers_dagster.pipeline.reload import Watch
+from tippers_dagster.refresh.sensor import definitions_sensor
+from tippers_dagster.settings import Settings
+
+
+def pipeline_definitions(settings: Settings) -> dg.Definitions:
+    """An asset for each definition, and the sensor that keeps them up to date.
+
+    Raises
+    ------
+    TippersError
+        When the warehouse cannot be reached.
+    """
+    loaded = load(settings)
+    pipeline = loaded.pipeline
+    watch = Watch(settings, pipeline.stamp)
+    return dg.Definitions(
+        assets=loaded.assets, sensors=[definitions_sensor(settings, pipeline.nodes, watch)]
+    )

@@ -1,0 +1,196 @@
+"""From the definitions to Dagster's assets: catalog, dbt project, nodes, assets.
+
+What is wrong with one definition is never an error here: it becomes a broken node, which says why.
+What is wrong with the deployment is one: no database, no set of definitions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.catalog.store import load_catalog
+from tippers_dagster.errors import SettingsError, TippersError
+from tippers_dagster.local.redaction import redact
+from tippers_dagster.pipeline.broken import Key, broken_assets, broken_node, without_riddles
+from tippers_dagster.pipeline.changes import definitions_stamp
+from tippers_dagster.refresh.nodes import Node
+from tippers_dagster.settings import Settings
+from tippers_dagster.sql.project import DbtError, Project, rendered_project
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+WAIT_SECONDS = 60.0
+"""A database that is just starting is waited for so long."""
+
+SESSION_SOURCE = ("session_source",)
+
+NO_ASSET = (Kind.CONCEPT, Kind.DATASET, Kind.CLASSIFIER)
+"""Kinds of definitions that are no assets."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pipeline:
+    """The definitions at one time, and what they are computed from.
+
+    Attributes
+    ----------
+    stamp
+        What :func:`~tippers_dagster.pipeline.changes.definitions_stamp` said before.
+    project
+        The parsed dbt project; None when dbt cannot read even the project's own files.
+    nodes
+        All assets and sources, each after those it reads.
+    """
+
+    settings: Settings
+    stamp: str
+    catalog: Catalog
+    project: Project | None
+    nodes: list[Node]
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        """Nodes by their names."""
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def definitions(self) -> dict[str, Definition]:
+        """The definition behind an asset, by the asset's name; staging models have none."""
+        return {"/".join(_key(ref)): d for ref, d in self.catalog.definitions.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A pipeline with its Dagster assets."""
+
+    pipeline: Pipeline
+    assets: Sequence[dg.AssetsDefinition | dg.AssetSpec]
+
+
+def load_pipeline(settings: Settings) -> Pipeline:
+    """Read the definitions, and work out what reads what.
+
+    Raises
+    ------
+    TippersError
+        When the warehouse cannot be reached.
+    """
+    _wait_for_warehouse(settings)
+    stamp = definitions_stamp(settings)
+    catalog = load_catalog(settings)
+    project, broken = _project(settings, catalog)
+    return Pipeline(settings, stamp, catalog, project, _nodes(settings, catalog, project, broken))
+
+
+def load(settings: Settings) -> Loaded:
+    """The definitions as Dagster assets; see :func:`load_pipeline`."""
+    from tippers_dagster.connections.assets import connection_assets
+    from tippers_dagster.labelling.assets import labelling_assets
+    from tippers_dagster.sql.assets import dbt_assets
+
+    pipeline = load_pipeline(settings)
+    catalog, nodes = pipeline.catalog, pipeline.nodes
+    groups = {_key(ref): ref.concept for ref in catalog.definitions if ref.concept}
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
+        *source_specs(nodes),
+        *connection_assets(settings, catalog, nodes),
+        *labelling_assets(settings, catalog, nodes),
+    ]
+    if pipeline.project is not None:
+        assets += dbt_assets(settings, pipeline.project, nodes)
+    made = {tuple(key.path) for asset in assets for key in _keys_of(asset)}
+    assets += broken_assets((node for node in nodes if node.key not in made), groups)
+    return Loaded(pipeline, assets)
+
+
+def _keys_of(asset: dg.AssetsDefinition | dg.AssetSpec) -> Iterable[dg.AssetKey]:
+    import dagster as dg
+
+    return (asset.key,) if isinstance(asset, dg.AssetSpec) else asset.keys
+
+
+def source_specs(nodes: Iterable[Node]) -> list[dg.AssetSpec]:
+    """The source tables as assets that are made elsewhere; occupancy defines the sessions' own."""
+    import dagster as dg
+
+    return [
+        dg.AssetSpec(
+            dg.AssetKey(node.key),
+            group_name="staging",
+            kinds={"postgres"},
+            description=f"One row per row of {node.source.schema}.{node.source.name}, a table of "
+            "the campus that is only read.",
+            metadata={"dagster/table_name": f"{node.source.schema}.{node.source.name}"},
+        )
+        for node in nodes
+        if node.source is not None and node.key != SESSION_SOURCE
+    ]
+
+
+def _nodes(
+    settings: Settings, catalog: Catalog, project: Project | None, broken: Mapping[Ref, str]
+) -> list[Node]:
+    from tippers_dagster.connections.assets import connection_nodes
+    from tippers_dagster.labelling.assets import labelling_nodes
+    from tippers_dagster.sql.nodes import dbt_nodes
+
+    nodes: dict[Key, Node] = {}
+    if project is not None:
+        nodes |= {node.key: node for node in dbt_nodes(project)}
+    nodes |= {node.key: node for node in labelling_nodes(settings, catalog)}
+    nodes |= {node.key: node for node in connection_nodes(settings, catalog)}
+    for ref, reason in broken.items():
+        if ref.kind not in NO_ASSET:
+            deps = [_key(dep) for dep in catalog.dependencies(ref) if dep.kind not in NO_ASSET]
+            node = broken_node(_key(ref), reason, deps)
+            nodes[node.key] = node
+    for place, reason in catalog.unusable.items():
+        node = broken_node(("unusable", place), f"{place}: {reason}")
+        nodes[node.key] = node
+    return without_riddles(nodes.values())
+
+
+def _project(settings: Settings, catalog: Catalog) -> tuple[Project | None, Mapping[Ref, str]]:
+    """The dbt project and what is broken; without one, all that needs dbt is."""
+    try:
+        project = rendered_project(settings, catalog)
+    except (DbtError, SettingsError) as error:
+        reason = redact(error.message, settings)
+        return None, {
+            ref: catalog.problems.get(ref, reason)
+            for ref in catalog.definitions
+            if ref.kind.has_sql or ref in catalog.problems
+        }
+    return project, project.broken
+
+
+def _key(ref: Ref) -> Key:
+    return ref.asset_path if ref.kind.in_concept else (ref.kind.value, ref.name)
+
+
+def _wait_for_warehouse(settings: Settings) -> None:
+    """Wait for a database that is just starting: a code location that failed to load stays so."""
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            with warehouse_engine(settings).connect():
+                return
+        except sa.exc.OperationalError as error:
+            if time.monotonic() > until:
+                raise TippersError(
+                    f"The warehouse cannot be reached: {redact(str(error.orig), settings)}",
+                    "`tippers doctor` says more. Nothing is loaded without it: an empty set of "
+                    "definitions would be taken for what was saved.",
+                ) from None
+            time.sleep(1)

@@ -1,0 +1,118 @@
+"""Having a running deployment load the definitions anew."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from tippers_dagster.errors import SettingsError
+from tippers_dagster.local.redaction import redact
+from tippers_dagster.local.stack import stack_owner
+from tippers_dagster.pipeline.changes import definitions_stamp
+from tippers_dagster.settings import Settings
+
+LOCATION = "tippers"
+"""The code location's name, as workspace.yaml has it."""
+
+LONGEST_SECONDS = 170
+"""A reload is waited for so long; dagster.yaml's own limit is a little longer."""
+
+PATIENCE_SECONDS = 30
+"""Between two reloads that a sensor asks for."""
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """What became of a reload; ``message`` is a sentence for whoever asked for it."""
+
+    state: Literal["reloaded", "nothing_running", "failed"]
+    message: str
+
+
+def web_address(settings: Settings) -> str | None:
+    """Where Dagster's web server is; None when nothing runs that we know of.
+
+    Raises
+    ------
+    SettingsError
+        When ``TIPPERS_DAGSTER_WEB_URL`` is no address.
+    """
+    if settings.dagster_web_url is not None:
+        parts = urlsplit(settings.dagster_web_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise SettingsError(
+                "TIPPERS_DAGSTER_WEB_URL is not the address of a web server.",
+                "It looks like http://dagster:3000",
+            )
+        return settings.dagster_web_url
+    return (stack_owner(settings) or {}).get("web")
+
+
+def reload_definitions(settings: Settings) -> Reloaded:
+    """Have the running deployment load the definitions anew, and wait until it has.
+
+    Never raises because of the deployment: what is saved is saved, and a code location that was
+    not told finds out by itself.
+    """
+    address = web_address(settings)
+    if address is None:
+        return Reloaded(
+            "nothing_running",
+            "Saved. Nothing runs at the moment (`tippers up`): it is taken up at the next start.",
+        )
+    from dagster_graphql import (
+        DagsterGraphQLClient,
+        DagsterGraphQLClientError,
+        ReloadRepositoryLocationStatus,
+    )
+
+    parts = urlsplit(address)
+    try:
+        client = DagsterGraphQLClient(
+            parts.hostname or "",
+            port_number=parts.port,
+            use_https=parts.scheme == "https",
+            timeout=LONGEST_SECONDS,
+            path_prefix=parts.path.rstrip("/"),
+        )
+        answer = client.reload_repository_location(LOCATION)
+    except (DagsterGraphQLClientError, OSError) as error:
+        reason = redact(str(error).splitlines()[0], settings)
+        return Reloaded(
+            "failed",
+            f"Saved, but Dagster's web server did not take it up: {reason} A running deployment "
+            "finds out by itself within a minute.",
+        )
+    if answer.status == ReloadRepositoryLocationStatus.SUCCESS:
+        return Reloaded("reloaded", f"Loaded by {address}.")
+    return Reloaded(
+        "failed",
+        f"Saved, but the definitions could not be loaded: {redact(answer.message or '', settings)}",
+    )
+
+
+class Watch:
+    """Tells a code location that the definitions are not those that it loaded.
+
+    And has it loaded anew: the one who saved may not have known of this deployment, or somebody
+    changed a file or a row by hand.
+    """
+
+    def __init__(self, settings: Settings, stamp: str) -> None:
+        self._settings, self._stamp = settings, stamp
+        self._again_at = 0.0
+
+    def __call__(self) -> str | None:
+        """Why nothing is to be computed by what was loaded; None: it is right."""
+        if definitions_stamp(self._settings) == self._stamp:
+            return None
+        changed = "The definitions are not those that were loaded"
+        if time.monotonic() < self._again_at:
+            return f"{changed}; they are being loaded."
+        self._again_at = time.monotonic() + PATIENCE_SECONDS
+        done = reload_definitions(self._settings)
+        if done.state == "reloaded":
+            return f"{changed}, and were loaded anew."
+        return f"{changed}: reload the code location. {done.message}"

@@ -1,0 +1,169 @@
+"""Saving definitions: checked, stored, and taken up by the running deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tippers_dagster.catalog import store
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.files import read_folder
+from tippers_dagster.catalog.kinds import Body, Kind, LabellingFunction
+from tippers_dagster.catalog.model import Definition, Draft, Ref
+from tippers_dagster.catalog.store import Outcome
+from tippers_dagster.catalog.validate import Checks
+from tippers_dagster.errors import BadInput
+from tippers_dagster.pipeline.reload import Reloaded, reload_definitions
+from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    Columns = Mapping[str, pa.DataType]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A definition as it is now, and whether a running deployment knows it."""
+
+    definition: Definition
+    reloaded: Reloaded
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of each definition of a folder, and whether a running deployment knows."""
+
+    outcomes: dict[Ref, Outcome]
+    reloaded: Reloaded
+
+
+def save_definition(
+    settings: Settings, draft: Draft, *, by: str, expected_version: int | None = None
+) -> Saved:
+    """Check a definition, save it, and have the running deployment load it.
+
+    Parameters
+    ----------
+    by
+        Who saves it.
+    expected_version
+        The version that the author began from, 0 for none saved; ``None``: whatever is there.
+
+    Raises
+    ------
+    Conflict
+        When somebody else saved it meanwhile.
+    BadInput
+        When it cannot work, or others could not work any more; nothing is saved then.
+    """
+    saved = store.save(
+        settings, draft, by=by, expected_version=expected_version, checks=checks(settings)
+    )
+    return Saved(saved, reload_definitions(settings))
+
+
+def import_folder(settings: Settings, folder: Path, *, by: str) -> Imported:
+    """Save all definitions of a folder, all or none, and have the running deployment load them.
+
+    Raises
+    ------
+    BadInput
+        Naming each file that cannot be read and each definition that cannot work.
+    """
+    outcomes = store.save_all(settings, read_folder(folder), by=by, checks=checks(settings))
+    if all(outcome == "unchanged" for outcome in outcomes.values()):
+        return Imported(outcomes, Reloaded("reloaded", "Nothing changed."))
+    return Imported(outcomes, reload_definitions(settings))
+
+
+def checks(settings: Settings) -> Checks:
+    """What looks into drafts: SQL, the conditions or Python that read it, spaces of datasets."""
+    from tippers_dagster.datasets.store import dataset_checks
+    from tippers_dagster.sql.check import sql_checks
+
+    sql = sql_checks(settings)
+
+    def rule(draft: Draft, catalog: Catalog) -> None:
+        sql.validators[Kind.RULE](draft, catalog)
+        _check_readers(settings, draft, catalog)
+
+    def function(draft: Draft, catalog: Catalog) -> None:
+        _compile(settings, draft.ref, draft.body, catalog)
+
+    validators = {**sql.validators, Kind.RULE: rule, Kind.LABELLING_FUNCTION: function}
+    return Checks(validators, sql.references) | dataset_checks(settings)
+
+
+def _check_readers(settings: Settings, draft: Draft, catalog: Catalog) -> None:
+    """Refuse a rule without the columns that its labelling functions look at."""
+    wrong = []
+    columns = rule_columns(settings, catalog, draft.ref)
+    for ref in catalog.users(draft.ref):
+        if ref.kind == Kind.LABELLING_FUNCTION and ref not in catalog.problems:
+            try:
+                _compile(settings, ref, catalog.definitions[ref].body, catalog, columns)
+            except BadInput as error:
+                wrong.append(f"{ref}: {error.message}")
+    if wrong:
+        raise BadInput(
+            "Then these could not work any more:\n" + "\n".join(wrong),
+            "Keep the columns that they look at, or change all together: "
+            "`tippers definitions import` takes a folder.",
+        )
+
+
+def _compile(
+    settings: Settings, ref: Ref, body: Body, catalog: Catalog, columns: Columns | None = None
+) -> None:
+    from tippers_dagster.labelling.program import compile_function
+
+    assert isinstance(body, LabellingFunction)
+    if body.function is not None:
+        return  # it lives in the project's files, and is read when the code location loads
+    if columns is None:
+        rule = catalog.resolve(body.rule, ref.concept).ref
+        columns = rule_columns(settings, catalog, rule)
+    compile_function(body, columns=columns, values=catalog.labels(ref.concept))
+
+
+def rule_columns(settings: Settings, catalog: Catalog, rule: Ref) -> Columns | None:
+    """Names and types of a rule's columns; None when they are not known yet.
+
+    Those of a saved rule are asked of the database, those of one that comes with the project's
+    files are those of its table.
+    """
+    from tippers_dagster.sql.check import check_definition
+    from tippers_dagster.sql.export import table_columns
+
+    definition = catalog.definitions[rule]
+    if definition.origin == "catalog":
+        found = check_definition(settings, definition, catalog) or []
+        columns = {column.name: column.type for column in found}
+    else:
+        with warehouse_engine(settings).connect() as connection:
+            made = table_columns(connection, "rules", rule.model_name)
+        columns = {column.name: column.type for column in made}
+    return {name: _arrow_type(kind) for name, kind in columns.items()} or None
+
+
+def _arrow_type(kind: str) -> pa.DataType:
+    """The type that a column of PostgreSQL has in the lake, where labelling functions read it."""
+    import pyarrow as pa
+
+    known = {
+        "boolean": pa.bool_(),
+        "smallint": pa.int16(),
+        "integer": pa.int32(),
+        "bigint": pa.int64(),
+        "real": pa.float32(),
+        "double precision": pa.float64(),
+        "numeric": pa.float64(),
+        "date": pa.date32(),
+        "timestamp without time zone": pa.timestamp("us"),
+        "timestamp with time zone": pa.timestamp("us", tz="UTC"),
+    }
+    return known.get(kind.partition("(")[0], pa.string())

@@ -1,0 +1,264 @@
+"""What is recorded of every asset of the definitions: its version, or why it has none.
+
+A run reads all versions before it reads any data, so that what it records is never newer than
+what it read: an input that changes meanwhile makes the asset stale, it cannot hide.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from tippers_dagster.errors import TippersError
+from tippers_dagster.refresh.nodes import Node, version_of
+from tippers_dagster.refresh.tables import asset_state, source_token
+from tippers_dagster.refresh.tokens import look_at_new_sources, record_tokens
+from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.warehouse.locks import hold_run_lock
+
+LONGEST_ERROR = 4000
+"""Characters of an error that are kept."""
+
+MADE_FROM = "made_from"
+"""The detail that tells the content of the definition and the versions that were read."""
+
+
+@dataclass(frozen=True)
+class AssetState:
+    """What is recorded of one asset; the columns of ``asset_state``."""
+
+    version: str | None = None
+    materialized_at: dt.datetime | None = None
+    run_id: str | None = None
+    seconds: float | None = None
+    rows: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    failed_version: str | None = None
+    tries: int = 0
+    failed_at: dt.datetime | None = None
+    error: str | None = None
+
+    def tries_of(self, version: str) -> int:
+        """How often this version was tried and not reached."""
+        return self.tries if self.failed_version == version else 0
+
+    def error_of(self, version: str) -> str | None:
+        """Why this version was not reached; None also while the answer to a try is awaited."""
+        return self.error if self.failed_version == version else None
+
+    def next_try(self, settings: Settings, version: str) -> dt.datetime | None:
+        """When this version is due to be tried again; None: at once."""
+        tries = self.tries_of(version)
+        if not tries or self.failed_at is None:
+            return None
+        return self.failed_at + dt.timedelta(
+            seconds=settings.retry_delay_seconds * 2 ** (tries - 1)
+        )
+
+    def held_back(self, settings: Settings, version: str, now: dt.datetime) -> bool:
+        """Whether this version failed and its next try is not due yet, or no try is left."""
+        due = self.next_try(settings, version)
+        return due is not None and (self.tries >= settings.max_tries or now < due)
+
+    def due(self, node: Node, now: dt.datetime) -> bool:
+        """Whether what reads from outside is to look again."""
+        if node.every_seconds is None or self.materialized_at is None:
+            return False
+        return now >= self.materialized_at + dt.timedelta(seconds=node.every_seconds)
+
+
+NEVER = AssetState()
+"""The state of what was never tried."""
+
+
+def load_states(settings: Settings) -> dict[str, AssetState]:
+    """What is recorded, by the assets' names (``Node.name``)."""
+    with warehouse_engine(settings).connect() as connection:
+        rows = connection.execute(sa.select(asset_state)).mappings().all()
+    return {row["asset"]: AssetState(**{k: row[k] for k in row if k != "asset"}) for row in rows}
+
+
+class Recorder:
+    """Takes the results of one run's assets. Make one with :func:`recorder`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        nodes: Mapping[tuple[str, ...], Node],
+        versions: dict[str, str | None],
+        tokens: dict[str, str],
+        run_id: str,
+    ) -> None:
+        self._engine = warehouse_engine(settings)
+        self._nodes, self._versions, self._tokens = nodes, versions, tokens
+        self._run_id = run_id
+
+    def version(self, key: Iterable[str], token: str | None = None) -> str:
+        """The version that a node gets when it is computed now.
+
+        Raises
+        ------
+        TippersError
+            When it is not one of the run's nodes.
+        """
+        node = self._node(key)
+        read = {dep: self._version_read("/".join(dep)) for dep in node.deps}
+        if node.every_seconds is not None and token is None:
+            token = self._tokens.get(node.name)
+        return version_of(node, read, token)
+
+    def succeeded(
+        self,
+        key: Iterable[str],
+        rows: int | None = None,
+        seconds: float | None = None,
+        details: Mapping[str, Any] | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Record that a node was computed, and return its version.
+
+        Parameters
+        ----------
+        rows, seconds, details
+            Shown to people; ``details`` must be JSON.
+        token
+            For a node with ``every_seconds``: what differs whenever its rows may differ; none:
+            they may differ from those of every other run.
+        """
+        node = self._node(key)
+        if node.every_seconds is not None and token is None:
+            token = self._run_id
+        version = self.version(node.key, token)
+        read = {"/".join(dep): self._version_read("/".join(dep)) for dep in node.deps}
+        values = {
+            "version": version,
+            "materialized_at": dt.datetime.now(dt.UTC),
+            "run_id": self._run_id,
+            "seconds": seconds,
+            "rows": rows,
+            "details": {**(details or {}), MADE_FROM: {"content": node.content, "read": read}},
+            "failed_version": None,
+            "tries": 0,
+            "failed_at": None,
+            "error": None,
+        }
+        with self._engine.begin() as connection:
+            _put(connection, node.name, values)
+            if node.every_seconds is not None and token is not None:
+                record_tokens(connection, {node.name: token})
+                self._tokens[node.name] = token
+        self._versions[node.name] = version
+        return version
+
+    def failed(self, key: Iterable[str], error: str) -> None:
+        """Record why a node could not be computed, as one more try of its version.
+
+        A try that automation has counted when it asked is not counted again.
+        """
+        node = self._node(key)
+        version = self.version(node.key)
+        told = {
+            "failed_version": version,
+            "tries": 1,
+            "failed_at": dt.datetime.now(dt.UTC),
+            "error": error.replace("\0", "")[:LONGEST_ERROR],
+        }
+        c = asset_state.c
+        awaited = sa.and_(c.error.is_(None), c.tries > 0)
+        again = sa.case((awaited, c.tries), else_=c.tries + 1)
+        tries = sa.case((c.failed_version == version, again), else_=1)
+        with self._engine.begin() as connection:
+            _put(connection, node.name, told, {**told, "tries": tries})
+
+    def _version_read(self, name: str) -> str | None:
+        if name in self._versions:
+            return self._versions[name]
+        return self._tokens.get(name)
+
+    def _node(self, key: Iterable[str]) -> Node:
+        node = self._nodes.get(tuple(key))
+        if node is None:
+            raise TippersError(f"{'/'.join(key)} is none of the assets of this run.")
+        return node
+
+
+def recorder(settings: Settings, nodes: Iterable[Node], run_id: str) -> Recorder:
+    """Read all versions and tokens that are recorded now, before any data is read.
+
+    From here on this process holds the run's lock, which tells that the run is alive.
+
+    Parameters
+    ----------
+    nodes
+        At least those that the run computes; sources among them that nobody has looked at yet
+        are looked at.
+    run_id
+        Dagster's id of the run.
+    """
+    hold_run_lock(settings, run_id)
+    by_key = {node.key: node for node in nodes}
+    look_at_new_sources(settings, by_key.values())
+    with warehouse_engine(settings).connect() as connection:
+        versions = dict(
+            connection.execute(sa.select(asset_state.c.asset, asset_state.c.version)).all()
+        )
+        tokens = dict(
+            connection.execute(sa.select(source_token.c.asset, source_token.c.token)).all()
+        )
+    return Recorder(settings, by_key, versions, tokens, run_id)
+
+
+def record_asked(settings: Settings, wanted: Mapping[str, str]) -> None:
+    """Count one more try of these versions, by the assets' names: automation asks for them.
+
+    So a run whose process dies before it can tell of a failure counts as one, too.
+    """
+    if not wanted:
+        return
+    told = {"tries": 1, "failed_at": dt.datetime.now(dt.UTC), "error": None}
+    rows = [{"asset": n, "failed_version": v, **told} for n, v in sorted(wanted.items())]
+    insertion = insert(asset_state).values(rows)
+    new = insertion.excluded
+    again = asset_state.c.failed_version == new.failed_version
+    query = insertion.on_conflict_do_update(
+        index_elements=["asset"],
+        set_={
+            "failed_version": new.failed_version,
+            "tries": sa.case((again, asset_state.c.tries + 1), else_=1),
+            "failed_at": new.failed_at,
+            "error": None,
+        },
+    )
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(query)
+
+
+def forget_failures(settings: Settings) -> int:
+    """Forget the tries of all assets, so that automation tries anew; returns how many had any."""
+    query = (
+        sa.update(asset_state)
+        .where(asset_state.c.tries > 0)
+        .values(failed_version=None, tries=0, failed_at=None, error=None)
+    )
+    with warehouse_engine(settings).begin() as connection:
+        return connection.execute(query).rowcount
+
+
+def _put(
+    connection: sa.Connection,
+    name: str,
+    values: Mapping[str, Any],
+    changes: Mapping[str, Any] | None = None,
+) -> None:
+    """Insert one asset's row, or change it: to the same values, or to ``changes``."""
+    connection.execute(
+        insert(asset_state)
+        .values(asset=name, **values)
+        .on_conflict_do_update(index_elements=["asset"], set_=dict(changes or values))
+    )
