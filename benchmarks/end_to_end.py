@@ -188,10 +188,11 @@ def tick(instance: DagsterInstance) -> float:
     """Seconds of one tick of the automation, which finds that nothing has to be done."""
     import dagster as dg
 
-    from tippers_dagster.definitions import defs
+    from tippers_dagster.occupancy.definitions import occupancy_definitions
+    from tippers_dagster.settings import get_settings
 
     logging.disable(logging.INFO)
-    definitions = defs()
+    definitions = occupancy_definitions(get_settings())
     sensor = definitions.get_repository_def().get_sensor_def("occupancy_automation")
     began = time.perf_counter()
     with dg.build_sensor_context(instance=instance, definitions=definitions) as context:

@@ -45,6 +45,11 @@ class Settings(BaseSettings):
     source_url: SecretStr | None = Field(
         None, description="the campus's own database, only read; unset: the warehouse's database"
     )
+    reader_url: SecretStr | None = Field(
+        None,
+        description="the warehouse as a role that may only read, for user SQL; unset: the role "
+        "tippers_reader is made",
+    )
     dagster_yaml: FilePath | None = Field(
         None, description="Dagster's instance file; unset: the one that comes with this version"
     )
@@ -134,6 +139,9 @@ class Settings(BaseSettings):
 
     # --- the local stack --------------------------------------------------------------------
     web_port: int = 3000
+    dagster_web_url: str | None = Field(
+        None, description="Dagster's web server, to reload definitions; unset: the local stack's"
+    )
     code_server_host: str = "127.0.0.1"
     code_server_port: int = 4266
     streamlit_port: int = 8501

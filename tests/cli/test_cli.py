@@ -38,7 +38,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_is_there(command: str) -> None:
-    if command == "dagster":  # has Dagster's own help
+    if command in ("dagster", "dbt"):  # have the help of Dagster and dbt
         return
     done = tippers(command, "--help")
     assert done.returncode == 0, done.stderr

@@ -47,7 +47,7 @@ def create(
         start=start.date(),
         end=end.date(),
         interval_seconds=interval,
-        owner=_user() if owner is None else owner,
+        owner=user_name() if owner is None else owner,
         description=description,
     )
     typer.echo(f"Dataset {made.name} made; space {made.space} is tracked over its range.")
@@ -115,7 +115,8 @@ def _facts(dataset: Dataset) -> dict[str, object]:
     }
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who runs the command; empty when the machine does not know."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name

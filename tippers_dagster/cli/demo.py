@@ -58,6 +58,8 @@ def demo(
     _show_campus(console, found)
     _show_buildings(console, found)
     _show_judgement(console, found)
+    _show_levels(console, found)
+    _show_functions(console, found)
     _show_timings(console, found)
     _show_next(console, settings, found)
 
@@ -118,6 +120,60 @@ def _show_judgement(console: Console, found: Demonstration) -> None:
         style="bold green",
         highlight=False,
     )
+
+
+def _show_levels(console: Console, found: Demonstration) -> None:
+    from rich import box
+    from rich.table import Table
+
+    console.print("Labels, level by level, beside the truth:", highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("\nlabel model", no_wrap=True)
+    names = ("\nentities", "stran-\ngers", "cover-\nage", "accu-\nracy", "macro\nF1")
+    for name in (*names, "majority\nvote", "\nF1", "majority\nclass"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for result in found.levels:
+        e = result.evaluation
+        ways = (e.model, e.majority_vote)
+        table.add_row(
+            f"{result.level.concept}.{result.level.label_model}",
+            f"{result.entities:,}",
+            f"{result.strangers:,}",
+            f"{e.model.coverage:.1%}",
+            *(f"{share:.3f}" for way in ways for share in (way.accuracy, way.macro_f1)),
+            f"{e.majority_class.accuracy:.3f}",
+        )
+    console.print(table)
+    console.print(
+        "Strangers are none of the level's labels and came through from above by mistake; the "
+        "measures are of the others. An entity without a label counts as wrong.\n",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _show_functions(console: Console, found: Demonstration) -> None:
+    from rich import box
+    from rich.table import Table
+
+    console.print("What each labelling function did:", highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("\nlabelling function", "\nvotes for"):
+        table.add_column(name, no_wrap=True)
+    for name in ("cover-\nage", "over-\nlaps", "con-\nflicts", "\nright", "\nlearned"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for result in found.levels:
+        did = result.functions
+        table.add_row(f"[bold]{result.level.concept}[/bold]")
+        for j, name in enumerate(did.functions):
+            table.add_row(
+                name.removeprefix(f"{result.level.concept}."),
+                ", ".join(did.polarity_labels(j)) or "never",
+                *(f"{share[j]:.1%}" for share in (did.coverage, did.overlaps, did.conflicts)),
+                *(f"{share[j]:.2f}" for share in (did.accuracy, did.weight)),
+            )
+        table.add_section()
+    console.print(table)
 
 
 def _show_timings(console: Console, found: Demonstration) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from tippers_dagster.demo.counts import check_equal, lake_counts, recount, true_counts
 from tippers_dagster.demo.data import Extent, extent, prepare_simulated, prepare_smartspec
 from tippers_dagster.demo.figures import SpaceFigures, campus_figures
+from tippers_dagster.demo.levels import LevelResult, judge_levels
+from tippers_dagster.errors import TippersError
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulate import CampusOptions
 from tippers_dagster.spaces.tracking import Grid
@@ -21,6 +23,10 @@ Progress = Callable[[str, float, float], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 RECOUNTED_WIDTHS = (900, 3600)
+
+
+class DemoFailed(TippersError):
+    """Something of the demonstration could not be computed."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Demonstration:
     equal: int
     against: str
     fresh_data: bool
+    levels: list[LevelResult]
     timings: list[Timing] = field(default_factory=list)
 
 
@@ -81,6 +88,8 @@ def demonstrate(
         When the source tables hold other data, which is left alone.
     WrongCounts
         When a single count is not what it must be, naming the first few.
+    DemoFailed
+        When a definition could not be computed.
     """
     stages = _Stages()
     with stages.stage("start the database"):
@@ -93,9 +102,11 @@ def demonstrate(
     with stages.stage(f"compare with the {against}") as result:
         equal = _judge(settings, grid, span, against)
         result.append(f"{equal:,} counts equal")
+    _label(settings, stages, progress)
+    levels = judge_levels(settings)
     campus, buildings = campus_figures(settings, grid.tree, span)
     return Demonstration(
-        grid.tree, span, campus, buildings, equal, against, fresh_data, stages.timings
+        grid.tree, span, campus, buildings, equal, against, fresh_data, levels, stages.timings
     )
 
 
@@ -140,6 +151,22 @@ def _materialize(settings: Settings, stages: _Stages, progress: Progress) -> Non
             stages.timings.append(
                 Timing(done.asset, done.seconds, told if done.partitions else "up to date already")
             )
+
+
+def _label(settings: Settings, stages: _Stages, progress: Progress) -> None:
+    from tippers_dagster.local.environment import dagster_instance
+    from tippers_dagster.pipeline.launch import materialize_definitions
+
+    with stages.stage("index, rules, labels") as result, dagster_instance(settings) as instance:
+        outcomes = materialize_definitions(settings, instance, on_progress=progress)
+        wrong = [o for o in outcomes if o.state != "computed"]
+        if wrong:
+            told = "\n".join(f"{o.name}: {o.why}" for o in wrong[:5])
+            raise DemoFailed(
+                f"{_counted(len(wrong), 'asset')} could not be computed:\n{told}",
+                "`tippers pipeline status` tells of all of them.",
+            )
+        result.append(_counted(len(outcomes), "asset") if outcomes else "up to date already")
 
 
 def _judge(settings: Settings, grid: Grid, span: Extent, against: str) -> int:

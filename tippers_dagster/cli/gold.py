@@ -1,0 +1,132 @@
+"""``tippers gold``: labels that people know, and how label models do on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tippers_dagster.cli.datasets import user_name
+from tippers_dagster.settings import get_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    gold = typer.Typer(
+        name="gold",
+        no_args_is_help=True,
+        help="Labels that people know, and how label models do on them.",
+    )
+    for command in (delete, export, scores):
+        gold.command(command.__name__)(command)
+    gold.command("import")(import_)
+    gold.command("list")(list_all)
+    app.add_typer(gold)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet: key, label and perhaps concept.")],
+    concept: Annotated[
+        str | None, typer.Option(help="Whose labels; else the file's column concept.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="Who says so; you, unless set.")] = None,
+) -> None:
+    """Take gold labels from a file, and score the label models of today with them."""
+    from tippers_dagster.catalog.kinds import Kind
+    from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.labelling.gold import import_gold, score_again
+
+    settings = get_settings()
+    catalog = load_catalog(settings)
+    labels = {d.ref.name: catalog.labels(d.ref.name) for d in catalog.of_kind(Kind.CONCEPT)}
+    who = user_name() if by is None else by
+    for done in import_gold(settings, file, labels, by=who, concept=concept):
+        typer.echo(
+            f"{done.concept}: {done.rows:,} gold labels, {done.new:,} of them new, "
+            f"{done.changed:,} changed."
+        )
+        models = [d.ref for d in catalog.of_kind(Kind.LABEL_MODEL)]
+        names = [ref.name for ref in models if ref.concept == done.concept]
+        for name, accuracy in score_again(settings, done.concept, names).items():
+            typer.echo(f"{done.concept}.{name}: accuracy {accuracy:.3f} on all gold labels")
+
+
+def list_all() -> None:
+    """Count the gold labels of every concept."""
+    from tippers_dagster.labelling.gold import count_gold
+
+    counts = count_gold(get_settings())
+    for concept, label, count in counts:
+        typer.echo(f"{concept:<20} {label:<20} {count:>10,}")
+    if not counts:
+        typer.echo("There are no gold labels; `tippers gold import` takes some.")
+
+
+def delete(
+    concept: Annotated[str, typer.Argument(help="Whose gold labels.")],
+    entity: Annotated[list[str] | None, typer.Option(help="Only of this entity.")] = None,
+) -> None:
+    """Remove gold labels of a concept."""
+    from tippers_dagster.labelling.gold import delete_gold
+
+    gone = delete_gold(get_settings(), concept, entity)
+    typer.echo(f"{gone:,} gold labels of {concept} removed.")
+
+
+def export(
+    concept: Annotated[str, typer.Argument(help="Whose gold labels.")],
+    file: Annotated[Path, typer.Argument(help="A file ending in .csv or .parquet.")],
+) -> None:
+    """Write the gold labels of a concept to a file that `tippers gold import` takes."""
+    from tippers_dagster.labelling.files import write_rows
+    from tippers_dagster.labelling.gold import read_gold
+
+    gold = read_gold(get_settings(), concept)
+    rows = gold.rename_columns(["key", *gold.column_names[1:]])
+    write_rows(rows, file)
+    typer.echo(f"{rows.num_rows:,} gold labels written to {file}.")
+
+
+def scores(
+    label_model: Annotated[
+        str, typer.Argument(metavar="CONCEPT.LABEL_MODEL", help="Such as device.device_type.")
+    ],
+) -> None:
+    """Show how a label model did on the gold labels over time, the newest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.labelling.gold import scores as read_scores
+    from tippers_dagster.labelling.why import find_label_model
+
+    settings = get_settings()
+    ref = find_label_model(load_catalog(settings), label_model)
+    found = read_scores(settings, ref.concept, ref.name)
+    if not found:
+        typer.echo(f"{ref} was never scored: none of its entities has a gold label.")
+        return
+    table = Table(
+        "when", "version", "entities", "accuracy", "majority vote", "macro F1", "calibration error"
+    )
+    for s in found:
+        when = s["scored_at"].isoformat(sep=" ", timespec="seconds")
+        numbers = (s[n] for n in ("accuracy", "majority_accuracy", "macro_f1", "calibration_error"))
+        entities = f"{s['entities']:,}"
+        table.add_row(when, s["version"][:8], entities, *(f"{number:.3f}" for number in numbers))
+    Console().print(table)
+    _confusion(found[0]["details"])
+
+
+def _confusion(details: dict[str, list[object]]) -> None:
+    """The newest confusion: a line per true label."""
+    from rich.console import Console
+    from rich.table import Table
+
+    labels, confusion = details["labels"], details["confusion"]
+    table = Table("gold label", *(str(label) for label in labels), "none")
+    for label, row in zip(labels, confusion, strict=True):
+        assert isinstance(row, list)
+        table.add_row(str(label), *(f"{count:,}" for count in row))
+    Console().print(table)

@@ -1,0 +1,156 @@
+"""``tippers labels``: what label models gave, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tippers_dagster.settings import get_settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tippers_dagster.labelling.why import Explanation
+
+LabelModel = Annotated[
+    str, typer.Argument(metavar="CONCEPT.LABEL_MODEL", help="Such as device.device_type.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    labels = typer.Typer(
+        name="labels", no_args_is_help=True, help="What label models gave, why, and export of it."
+    )
+    for command in (show, why, export):
+        labels.command(command.__name__)(command)
+    app.add_typer(labels)
+
+
+def show(label_model: LabelModel) -> None:
+    """Show how many entities have which label, and what each labelling function did."""
+    from rich.console import Console
+
+    from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.labelling.labels import NotLabelled
+    from tippers_dagster.labelling.why import find_label_model
+    from tippers_dagster.refresh.state import load_states
+
+    settings = get_settings()
+    ref = find_label_model(load_catalog(settings), label_model)
+    state = load_states(settings).get("/".join(ref.asset_path))
+    if state is None or state.version is None:
+        raise NotLabelled(
+            f"{ref} has no labels yet.", f"`tippers pipeline materialize {ref}` makes them."
+        )
+    typer.echo(f"{ref}: {state.rows:,} entities, {state.details['coverage']:.1%} with a vote")
+    for name, count in state.details["classes"].items():
+        typer.echo(f"{name:<20} {count:>12,}")
+    Console().print(_table(state.details["functions"]))
+    gold = state.details["gold"]
+    if gold:
+        typer.echo(
+            f"On {gold['entities']:,} gold labels: accuracy {_share(gold['accuracy'])} "
+            f"(majority vote {_share(gold['majority_vote_accuracy'])}), "
+            f"macro F1 {_share(gold['macro_f1'])}"
+        )
+
+
+def why(
+    label_model: LabelModel,
+    entity: Annotated[str, typer.Argument(help="The entity's key, such as its MAC address.")],
+) -> None:
+    """Tell why an entity has its label: votes, the rows behind them, weights, probabilities."""
+    from rich.console import Console
+
+    from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.labelling.why import explain
+
+    settings = get_settings()
+    found = explain(settings, load_catalog(settings), label_model, entity)
+    for line in _summary(found):
+        typer.echo(line)
+    Console().print(_votes(found))
+    for vote in found.votes:
+        row = "the rule has no row for it" if vote.row is None else _row(vote.row)
+        typer.echo(f"{vote.name}: {vote.rule}: {row}")
+
+
+def export(
+    label_model: LabelModel,
+    file: Annotated[Path, typer.Argument(help="A file ending in .csv or .parquet.")],
+) -> None:
+    """Write all labels, with the entities' keys, to a file."""
+    from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.labelling.files import write_rows
+    from tippers_dagster.labelling.labels import read_labels
+    from tippers_dagster.labelling.why import find_label_model
+
+    settings = get_settings()
+    ref = find_label_model(load_catalog(settings), label_model)
+    rows = read_labels(settings, ref.concept, ref.name)
+    write_rows(rows, file)
+    typer.echo(f"{rows.num_rows:,} labels written to {file}.")
+
+
+def _summary(found: Explanation) -> list[str]:
+    answer = (
+        found.label
+        or {"abstain": "no function voted", "tie": "two labels are as likely"}[found.outcome]
+    )
+    known = {n: p for n, p in found.probabilities.items() if p is not None}
+    lines = [f"{found.entity} is {answer}" if found.label else f"{found.entity}: {answer}"]
+    if known:
+        lines.append("posterior     " + ", ".join(f"{n} {p:.1%}" for n, p in known.items()))
+    before = ", ".join(f"{name} {share:.1%}" for name, share in found.class_balance.items())
+    lines.append(f"before votes  {before}")
+    lines.append(f"majority vote {found.majority_label or 'none'}")
+    if found.gold_label is not None:
+        lines.append(f"gold label    {found.gold_label}")
+    return lines
+
+
+def _votes(found: Explanation) -> Table:
+    from rich.table import Table
+
+    table = Table("labelling function", "vote", "weight", "odds for its vote")
+    for vote in found.votes:
+        table.add_row(vote.name, vote.vote or "-", _share(vote.weight), _odds(vote.evidence))
+    return table
+
+
+def _odds(evidence: Mapping[str, float]) -> str:
+    """How much likelier the vote makes the label that it favours most than the next one."""
+    from math import exp
+
+    ranked = sorted(evidence.items(), key=lambda item: item[1], reverse=True)
+    if len(ranked) < 2:
+        return "-"
+    (first, most), (second, next_) = ranked[:2]
+    return f"{first} x {min(exp(min(most - next_, 20.0)), 1e6):,.1f} over {second}"
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_cell(value)}" for name, value in list(row.items())[1:])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "null"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _table(records: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table(*records[0])
+    for record in records:
+        table.add_row(*("-" if value is None else _cell(value) for value in record.values()))
+    return table
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
