@@ -120,7 +120,7 @@ def test_scores_over_time(world: World, tmp_path: Path) -> None:
     assert sum(map(sum, kept[0]["details"]["confusion"])) == kept[0]["entities"]
 
     truth = pa.table(
-        {"entity": macs[:3] + ["nobody"], "label": ["STATIC", "LAPTOP", "ROBOT", "PHONE"]}
+        {"entity": [*macs[:3], "nobody"], "label": ["STATIC", "LAPTOP", "ROBOT", "PHONE"]}
     )
     found = evaluate_labels(settings, "device", "kind_of", truth)
     assert found.entities == 2  # one is not there, one is of no kind that is known

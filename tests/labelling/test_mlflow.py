@@ -119,7 +119,7 @@ def test_labels_are_made_and_the_missing_log_is_told(
 ) -> None:
     if url is not None:
         monkeypatch.setenv("TIPPERS_MLFLOW_URL", url)
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         get_settings.cache_clear()
         world.settings = get_settings()
     before = time.monotonic()

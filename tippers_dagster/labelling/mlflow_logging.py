@@ -174,7 +174,7 @@ def _resource(
         warnings.filterwarnings("ignore", "InitResourceContext")  # what the resource itself uses
         from dagster_mlflow import mlflow_tracking
 
-        _be_impatient()
+        _be_impatient(uri)
         _make_experiment(settings, uri, experiment)
         configured = mlflow_tracking.configured(
             {
@@ -189,9 +189,14 @@ def _resource(
             return resources.mlflow
 
 
-def _be_impatient() -> None:
+def _be_impatient(uri: str) -> None:
+    """Make a server or database that does not answer an error soon, not after minutes."""
     from mlflow import environment_variables as variables
 
+    if not _is_server(uri):
+        engine = sa.create_engine(uri)
+        engine.connect().close()
+        engine.dispose()
     if not variables.MLFLOW_HTTP_REQUEST_TIMEOUT.is_set():
         variables.MLFLOW_HTTP_REQUEST_TIMEOUT.set(REQUEST_SECONDS)
     if not variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
