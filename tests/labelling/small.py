@@ -153,7 +153,7 @@ def fill(world: World, n: int = 120) -> None:
     world.put("rules", "places", places.filter(pa.array(known & (np.arange(n) % 5 > 0))))
 
 
-def written_gold(n: int, every: int = 3) -> str:
+def written_gold(n: int, every: int = 4) -> str:
     """A CSV file of gold labels."""
     some = range(0, n - 2, every)
     macs, true = keys(n).to_pylist(), truth(n)

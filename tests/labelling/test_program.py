@@ -34,7 +34,7 @@ from tippers_dagster.labelling.program import (
 pytestmark = pytest.mark.filterwarnings("ignore::SyntaxWarning")  # `"a" is None`
 
 SEVERAL = settings(
-    max_examples=int(os.environ.get("EX","150")),
+    max_examples=int(os.environ.get("EX", "150")),
     deadline=None,
     suppress_health_check=[
         HealthCheck.too_slow,

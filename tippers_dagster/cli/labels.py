@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
     from tippers_dagster.labelling.why import Explanation
 
+_FUNCTION_COLUMNS = (
+    "labelling function",
+    "polarity",
+    "coverage",
+    "overlaps",
+    "conflicts",
+    "correct",
+    "incorrect",
+    "accuracy on gold",
+    "learned weight",
+)
+
 LabelModel = Annotated[
     str, typer.Argument(metavar="CONCEPT.LABEL_MODEL", help="Such as device.device_type.")
 ]
@@ -40,15 +52,17 @@ def show(label_model: LabelModel) -> None:
     from tippers_dagster.refresh.state import load_states
 
     settings = get_settings()
-    ref = find_label_model(load_catalog(settings), label_model)
+    catalog = load_catalog(settings)
+    ref = find_label_model(catalog, label_model)
     state = load_states(settings).get("/".join(ref.asset_path))
     if state is None or state.version is None:
         raise NotLabelled(
             f"{ref} has no labels yet.", f"`tippers pipeline materialize {ref}` makes them."
         )
     typer.echo(f"{ref}: {state.rows:,} entities, {state.details['coverage']:.1%} with a vote")
-    for name, count in state.details["classes"].items():
-        typer.echo(f"{name:<20} {count:>12,}")
+    counts = state.details["classes"]
+    for name in (*catalog.model_labels(ref), "abstain", "tie"):
+        typer.echo(f"{name:<20} {counts[name]:>12,}")
     Console().print(_table(state.details["functions"]))
     gold = state.details["gold"]
     if gold:
@@ -146,9 +160,10 @@ def _cell(value: Any) -> str:
 def _table(records: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
-    table = Table(*records[0])
+    table = Table(*_FUNCTION_COLUMNS)
     for record in records:
-        table.add_row(*("-" if value is None else _cell(value) for value in record.values()))
+        cells = (record[column] for column in _FUNCTION_COLUMNS)
+        table.add_row(*("-" if cell is None else _cell(cell) for cell in cells))
     return table
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.expressions.nodes import ABSTAIN
-from tippers_dagster.labelling.expressions.values import Columns
+from tippers_dagster.labelling.expressions.values import Columns, one_array
 from tippers_dagster.labelling.program import Voter, VoteResult
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def vote_matrix(
 
     Returns
     -------
-    int8 [n, functions]: -1 also where the rule has no row for the entity.
+    int8 [n, functions], a function's votes side by side in memory: -1 also where the rule has no
+    row for the entity.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def vote_matrix(
         in the index.
     """
     index = _Index(index_keys)
-    matrix = np.full((index.size, len(votes)), ABSTAIN, np.int8)
+    matrix = np.full((index.size, len(votes)), ABSTAIN, np.int8, order="F")
     placed: list[tuple[NDArray[Any], NDArray[np.intp]]] = []
     for at, (keys, cast) in enumerate(votes):
         what = f"labelling function {at + 1 if names is None else names[at]}"
@@ -123,9 +124,11 @@ class _Index:
         places = self._index.get_indexer(keys)
         if (places < 0).any():
             raise _wrong(f"{what} has keys that the index has not", keys[places < 0])
-        twice = np.bincount(places, minlength=self.size)[places] > 1
-        if twice.any():
-            raise _wrong(f"{what} has keys twice", keys[twice])
+        found = np.zeros(self.size, bool)
+        found[places] = True
+        if np.count_nonzero(found) < len(places):
+            counts = np.bincount(places, minlength=self.size)
+            raise _wrong(f"{what} has keys twice", keys[counts[places] > 1])
         return places
 
 
@@ -139,12 +142,19 @@ def _plain(keys: Keys, what: str) -> NDArray[Any]:
         )
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
-    plain = array.to_numpy() if isinstance(array, pa.ChunkedArray) else array.to_numpy(False)
+    if isinstance(array, pa.ChunkedArray):
+        array = one_array(array)
+    plain = array.to_numpy(zero_copy_only=False)
     return plain.astype(np.int64) if plain.dtype.kind == "i" else plain
 
 
 def _same(left: NDArray[Any], right: NDArray[Any]) -> bool:
-    return left is right or (left.dtype == right.dtype and np.array_equal(left, right))
+    if left.dtype != right.dtype or len(left) != len(right):
+        return False
+    if left.ctypes.data == right.ctypes.data:
+        return True
+    # The first keys tell most arrays apart.
+    return np.array_equal(left[:100], right[:100]) and np.array_equal(left, right)
 
 
 def _type(keys: NDArray[Any]) -> str:

@@ -38,8 +38,10 @@ DEPARTURE = np.array([15.0, 18.5, 18.2, 16.85, 14.5]) * HOUR
 DEPARTURE_SPREAD = np.array([1.5, 1.3, 0.7, 0.12, 1.5]) * HOUR
 EARLIEST, LATEST = 6 * HOUR + 30 * MINUTE, 23 * HOUR + 30 * MINUTE
 LUNCH_RATE = np.array([0.60, 0.75, 0.85, 0.92, 0.50])
-VISIT_RATES = np.array([[0.75, 0.55], [0.20, 0.08], [0.40, 0.20], [0.35, 0.20], [0.15, 0.05]])
+VISIT_RATES = np.array([[0.85, 0.75], [0.20, 0.08], [0.40, 0.20], [0.35, 0.20], [0.15, 0.05]])
 """How likely each type of person drops in to somebody, once and once more."""
+OFFICE_HOURS = 0.15
+"""The share of what undergraduates drop in to that is a faculty member's office."""
 KITCHEN_RATE = 0.45
 REST_RATES = (0.90, 0.70)
 BASE_SHARES = np.array(
@@ -241,14 +243,16 @@ def _interruptions(
 
 
 def _visited_rooms(visits: _Visits, places: Places, rng: np.random.Generator) -> Ints:
-    """A room that each person might drop in to: office hours, meetings, other labs."""
+    """A room that each person might drop in to: office hours, friends, meetings, other labs."""
     count, kind = len(visits.person), visits.type
     offices = rng.choice(places.of_kind(at.FACULTY_OFFICE), count)
     meetings = rng.choice(places.of_kind(at.MEETING, at.CONFERENCE), count)
     labs = rng.choice(places.of_kind(at.RESEARCH_LAB), count)
+    friends = rng.choice(places.of_kind(at.CLASSROOM, at.OPEN_LAB, at.LIBRARY), count)
+    friends = np.where(rng.random(count) < OFFICE_HOURS, offices, friends)
     return np.select(
-        [np.isin(kind, [UNDERGRAD, VISITOR]), np.isin(kind, [FACULTY, STAFF])],
-        [offices, meetings],
+        [kind == UNDERGRAD, kind == VISITOR, np.isin(kind, [FACULTY, STAFF])],
+        [friends, offices, meetings],
         default=labs,
     )
 

@@ -180,9 +180,7 @@ def _phone_links(
     seen = rng.random(len(device)) < chance
     device, stay = device[seen], stay[seen]
     mean = devices.piece_seconds[device]
-    row, start, end = _in_pieces(
-        stays.start[stay], stays.end[stay], mean, 9 * MINUTE, rng
-    )
+    row, start, end = _in_pieces(stays.start[stay], stays.end[stay], mean, 9 * MINUTE, rng)
     return _Links(device[row], stays.space[stay][row], start, end)
 
 

@@ -74,7 +74,7 @@ def arithmetic(
     zero = None
     if symbol in ("/", "//", "%"):
         zero = (right == 0).astype(bool, copy=False)
-        right = np.where(zero, 1, right) if zero.any() else right
+        right = right + zero  # ones: the result is not used
     if np.float64 in (left.dtype, right.dtype):
         floats = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
         return _PLAIN[symbol](*floats), zero, DIVISION

@@ -120,7 +120,9 @@ class Run:
         parts = self._value(statement.value, rows).parts
         if Type.LABEL in parts:
             mask, data = parts[Type.LABEL]
-            np.copyto(self.votes, data, where=mask & rows & self._alive)
+            voting = mask & rows & self._alive
+            # A row votes once, from -1; a masked copy takes 20 times as long.
+            self.votes += voting.view(np.int8) * (data - np.int8(ABSTAIN))
 
     def _end(self, rows: Mask, node: Expression, reason: str | None) -> None:
         """These rows end here; no reason: because ``node`` is null."""

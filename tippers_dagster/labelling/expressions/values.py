@@ -111,6 +111,13 @@ class Columns:
         return self._read[name]
 
 
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece; copied only when it has more."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
 def plain(column: pa.ChunkedArray) -> pa.Array:
     """One array of a type that Arrow computes with: numerics become float64.
 
@@ -119,9 +126,7 @@ def plain(column: pa.ChunkedArray) -> pa.Array:
     BadInput
         A numeric that is none.
     """
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    array = one_array(column)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if is_numeric(array.type):
@@ -150,12 +155,20 @@ def _data(array: pa.Array, type_: Type) -> Array:
         return np.zeros(len(array), bool)
     if type_ == Type.TEXT:
         # Equal texts become one object, which saves most of the memory.
-        texts = array.fill_null("").dictionary_encode()
+        texts = _filled(array, "").dictionary_encode()
         codes = texts.indices.to_numpy(zero_copy_only=False)
         return objects(texts.dictionary.to_pylist())[codes]
-    data = array.fill_null(False if type_ == Type.BOOL else 0).to_numpy(zero_copy_only=False)
+    if type_ == Type.BOOL:
+        return _filled(array, False).to_numpy(zero_copy_only=False)
+    # Without the bits that tell nulls, the numbers need no copy.
+    buffers = [None, array.buffers()[1]]
+    data = pa.Array.from_buffers(array.type, len(array), buffers, 0, array.offset).to_numpy()
     if type_ == Type.INT:
         if data.dtype == np.uint64 and (data > np.iinfo(np.int64).max).any():
             return data.astype(object)
         return data.astype(np.int64, copy=False)
     return data
+
+
+def _filled(array: pa.Array, value: Scalar) -> pa.Array:
+    return array.fill_null(value) if array.null_count else array
