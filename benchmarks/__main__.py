@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-MODULES = ("benchmarks.engine", "benchmarks.end_to_end")
+MODULES = ("benchmarks.engine", "benchmarks.end_to_end", "benchmarks.votes")
 
 
 def main() -> None:

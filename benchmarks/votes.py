@@ -346,6 +346,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.votes", description=__doc__)
     parser.add_argument("--entities", type=int, default=1_000_000)
     parser.add_argument("--sample", type=int, default=5_000)
+    parser.add_argument("--sessions", type=int, help="for the other benchmarks; not used here")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     from rich.console import Console

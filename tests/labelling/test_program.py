@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ from tippers_dagster.labelling.program import (
 pytestmark = pytest.mark.filterwarnings("ignore::SyntaxWarning")  # `"a" is None`
 
 SEVERAL = settings(
-    max_examples=int(os.environ.get("EX", "150")),
+    max_examples=250,
     deadline=None,
     suppress_health_check=[
         HealthCheck.too_slow,
@@ -146,3 +145,185 @@ def test_conditions_mean_what_python_means(trees: list, table: pa.Table) -> None
     if found is not None and expected is not None:
         assert found.votes.tolist() == expected.votes.tolist()
         assert (found.nulls, found.errors) == (expected.nulls, expected.errors)
+
+
+# --- values ------------------------------------------------------------------------------------
+def test_types_of_a_rule() -> None:
+    """Every type that a rule's table may have, PostgreSQL's numeric as ADBC gives it included."""
+    numeric = pa.opaque(pa.string(), "numeric", "PostgreSQL")
+    texts = pa.array(["0.8", None, "nan", "-1.5"])
+    table = pa.table(
+        {
+            "numeric": pa.ExtensionArray.from_storage(numeric, texts),
+            "decimal": pa.array([Decimal("0.8"), None, Decimal(2), Decimal("-1.5")]),
+            "small": pa.array([1, None, 3, -4], pa.int16()),
+            "unsigned": pa.array([2**64 - 1, None, 3, 0], pa.uint64()),
+            "real": pa.array([0.5, None, float("nan"), -1.5], pa.float32()),
+            "word": pa.array(["a", None, "b", "c"]).dictionary_encode(),
+            "nothing": pa.nulls(4),
+            "day": pa.array([dt.date(2025, 1, 6), None, None, None]),
+        }
+    )
+    for when, expected in {
+        "numeric >= 0.8": [0, -1, -1, -1],
+        "decimal >= 0.8": [0, -1, 0, -1],
+        "small = 3 or small < 0": [-1, -1, 0, 0],
+        "unsigned > 9223372036854775807": [0, -1, -1, -1],
+        "unsigned + 1 = 4": [-1, -1, 0, -1],
+        "real < 1": [0, -1, -1, 0],
+        "word in ('a', 'c')": [0, -1, -1, 0],
+        "nothing is null": [0, 0, 0, 0],
+        "nothing = 1": [-1, -1, -1, -1],
+        "day is not null": [0, -1, -1, -1],
+        "coalesce(small, real, 7) = 7": [-1, 0, -1, -1],
+    }.items():
+        assert votes(table, conditions=[(when, "STATIC")]) == expected, when
+
+
+def test_a_column_that_is_no_number_is_said() -> None:
+    numeric = pa.opaque(pa.string(), "numeric", "PostgreSQL")
+    table = pa.table({"x": pa.ExtensionArray.from_storage(numeric, pa.array(["much"]))})
+    with pytest.raises(BadInput, match="holds something else"):
+        votes(table, conditions=[("x > 1", "STATIC")])
+
+
+def test_nulls_and_errors_are_counted_with_an_example() -> None:
+    table = pa.table({"hours": [1.0, None, 9.0, 2.0], "days": [1, 2, 0, 4]})
+    program = compiled(table, conditions=[("hours / days >= 0.5", "STATIC")])
+    result = program.vote(table)
+    assert result.votes.tolist() == [0, -1, -1, 0]
+    assert (result.nulls, result.errors) == (1, 1)
+    assert result.example is not None
+    assert result.example.startswith("row 3: division by zero (condition 1, column 7)")
+    assert "hours = 9.0, days = 0" in result.example
+    only_null = program.vote(table.slice(0, 2))
+    assert (
+        only_null.example
+        == "row 2: `hours` is null (condition 1, column 1); hours = null, days = 2"
+    )
+
+
+def test_failing_on_all_rows_is_an_error() -> None:
+    table = pa.table({"hours": [1.0, None, 3.0], "days": [0, 0, 0]})
+    program = compiled(table, conditions=[("hours / days >= 0.5", "STATIC")])
+    with pytest.raises(AllRowsFailed, match=r"2 with an error, 1 with a null.*row 1: division"):
+        program.vote(table)
+    nulls = pa.table({"hours": pa.nulls(2, pa.float64()), "days": [1, 2]})
+    assert program.vote(nulls).nulls == 2
+    assert program.vote(table.slice(0, 0)).votes.tolist() == []
+
+
+def test_no_row_of_a_large_table_is_voted_on_twice_or_left_out() -> None:
+    n = 2 * BLOCK + 17
+    numbers = np.arange(n)
+    table = pa.table({"x": pa.array(numbers, mask=numbers % 10 == 0)})
+    result = compiled(table, conditions=[("x % 3 = 1", "LAPTOP"), ("x < 0", "PHONE")]).vote(table)
+    expected = np.where((numbers % 10 != 0) & (numbers % 3 == 1), 1, -1)
+    assert np.array_equal(result.votes, expected)
+    assert result.nulls == np.count_nonzero(numbers % 10 == 0)
+    division = compiled(table, conditions=[(f"1 / (x - {n - 1}) > 2", "STATIC")]).vote(table)
+    assert division.example is not None
+    assert division.example.startswith(f"row {n}: ")
+
+
+def test_a_table_in_pieces_votes_as_one() -> None:
+    whole = pa.table({"x": [1, None, 3, 4], "t": ["a", "b", None, "a"]})
+    pieces = pa.concat_tables([whole.slice(0, 1), whole.slice(1, 2), whole.slice(3)])
+    form = {"conditions": [("x > 2 and t = 'a'", "STATIC")]}
+    assert votes(pieces, **form) == votes(whole, **form) == [-1, -1, -1, 0]
+    assert votes(whole.slice(2), **form) == [-1, 0]
+
+
+def test_whole_numbers_do_not_overflow() -> None:
+    table = pa.table({"x": [2**62, 3]})
+    assert votes(table, conditions=[("x * x * x > 1e40", "STATIC")]) == [0, -1]
+    assert votes(table, conditions=[("x + x > 9223372036854775807", "STATIC")]) == [0, -1]
+    assert votes(table, conditions=[("(x + x) / 2 - x = 0", "STATIC")]) == [0, 0]
+
+
+def test_a_number_that_grows_without_end_is_an_error_of_its_row() -> None:
+    lines = ["x = row['x']", *["x = x * x"] * 30, "return STATIC if x > 1 else ABSTAIN"]
+    text = "def labeling_function(row):\n" + "".join(f"    {line}\n" for line in lines)
+    table = pa.table({"x": [1, 10, 2]})
+    started = time.process_time()
+    result = compiled(table, python=text).vote(table)
+    assert time.process_time() - started < 1
+    assert result.errors == 2
+    assert "too large" in str(result.example)
+
+
+# --- compiling ---------------------------------------------------------------------------------
+def test_what_analysts_write_around_a_function_is_taken() -> None:
+    text = '''
+"""Devices that never move."""
+from snorkel.labeling import labeling_function
+
+ABSTAIN = -1
+STATIC = 0
+LEAST = 15.5
+ROOMS = ("office", "lab")
+
+
+@labeling_function(name="always_on")
+def lf_always_on(x):
+    # Long sessions in one place.
+    """Votes STATIC."""
+    hours = x.hours
+    hours += 0.5
+    if x.get("room") in ROOMS and hours >= LEAST:
+        return STATIC
+    elif x["room"].upper().startswith("K"):
+        return -1
+    return None
+'''
+    table = pa.table({"hours": [15.0, 3.0, 20.0, 20.0], "room": ["lab", "lab", "kitchen", None]})
+    program = compiled(table, python=text)
+    assert program.columns == ("hours", "room")
+    assert program.votes_for == ("STATIC",)
+    assert program.vote(table).votes.tolist() == [0, -1, -1, -1]
+
+
+def test_labels_must_be_the_concepts() -> None:
+    wrong = LabellingFunction(
+        rule="r", labels=("ROUTER",), conditions=(Condition(when="x > 1", label="ROUTER"),)
+    )
+    with pytest.raises(BadInput, match="no label ROUTER"):
+        compile_function(wrong, columns=None, values=LABELS)
+    other = LabellingFunction(
+        rule="r", labels=("STATIC",), conditions=(Condition(when="x > 1", label="PHONE"),)
+    )
+    with pytest.raises(FunctionRefused, match="votes for PHONE, which the function may not"):
+        compile_function(other, columns=None, values=LABELS)
+    git = LabellingFunction(rule="r", labels=("STATIC",), function="f")
+    with pytest.raises(BadInput, match="lives in git"):
+        compile_function(git, columns=None, values=LABELS)
+
+
+def test_without_columns_only_what_fits_none_is_refused() -> None:
+    assert compiled(None, conditions=[("a + b > min(c, 3) * 2 and d", "STATIC")]).columns == tuple(
+        "abcd"
+    )
+    with pytest.raises(FunctionRefused, match="cannot be compared"):
+        compiled(None, conditions=[("abs(a) = 'x'", "STATIC")])
+    program = compiled(None, conditions=[("a > 1", "STATIC")])
+    with pytest.raises(FunctionRefused, match="no column 'a'"):
+        program.vote(pa.table({"b": [1]}))
+    with pytest.raises(FunctionRefused, match="`a` is text and 1 is a number"):
+        program.vote(pa.table({"a": ["1"]}))
+
+
+def test_a_wrong_column_is_answered_with_those_that_are_near() -> None:
+    table = pa.table({"sessions": [1], "mean_hours": [1.0]})
+    with pytest.raises(FunctionRefused) as caught:
+        compiled(table, conditions=[("session > 1", "STATIC")])
+    assert caught.value.hint == "Did you mean sessions?"
+    with pytest.raises(FunctionRefused) as caught:
+        compiled(table, conditions=[("zzz > 1", "STATIC")])
+    assert caught.value.hint == "It has sessions, mean_hours."
+
+
+def test_columns_are_read_once_for_all_functions() -> None:
+    table = pa.table({"t": ["a", "b"]})
+    columns = Columns(table)
+    compiled(table, conditions=[("t = 'a'", "STATIC")]).vote(columns)
+    assert columns["t"] is columns["t"]

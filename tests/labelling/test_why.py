@@ -29,7 +29,7 @@ def test_votes_rows_weights_and_posterior(labelled: World, tmp_path) -> None:
     file.write_text(written_gold(120))
     import_gold(settings, file, {"device": ("STATIC", "LAPTOP", "PHONE")}, by="a", concept="device")
     rows = {r["mac_address"]: r for r in read_labels(settings, "device", "kind_of").to_pylist()}
-    mac = MACS[21]  # static, with a row in both rules
+    mac = MACS[24]  # static, with a row in both rules
     found = explain(settings, catalog, "device.kind_of", mac)
     assert (found.label, found.outcome, found.gold_label) == ("STATIC", "label", "STATIC")
     assert found.confidence == rows[mac]["confidence"]
@@ -91,8 +91,8 @@ def test_from_the_command_line(labelled: World, tmp_path, monkeypatch: pytest.Mo
     shown = tippers("show", "device.kind_of").stdout
     assert "device.kind_of: 120 entities" in shown
     assert "many_rooms" in shown
-    told = tippers("why", "device.kind_of", MACS[21]).stdout
-    assert f"{MACS[21]} is STATIC" in told
+    told = tippers("why", "device.kind_of", MACS[24]).stdout
+    assert f"{MACS[24]} is STATIC" in told
     assert "always_on: device.usage: hours " in told
     assert "STATIC x " in told
     assert "no function voted" in tippers("why", "device.kind_of", MACS[-1]).stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,6 +44,8 @@ def demo(
     from tippers_dagster.demo.run import demonstrate
     from tippers_dagster.settings import get_settings
 
+    # Making its tables, MLflow tells of every step, in the middle of the bars.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     settings, console = get_settings(), Console()
     sizes = {"buildings": buildings, "people": people, "seed": seed}
     sizes["days"] = None if weeks is None else 7 * weeks
@@ -130,13 +133,13 @@ def _show_levels(console: Console, found: Demonstration) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("\nlabel model", no_wrap=True)
     names = ("\nentities", "stran-\ngers", "cover-\nage", "accu-\nracy", "macro\nF1")
-    for name in (*names, "majority\nvote", "\nF1", "majority\nclass"):
+    for name in (*names, "by\nvote", "its\nF1", "one\nclass"):
         table.add_column(name, justify="right", no_wrap=True)
     for result in found.levels:
         e = result.evaluation
         ways = (e.model, e.majority_vote)
         table.add_row(
-            f"{result.level.concept}.{result.level.label_model}",
+            result.level.label_model,
             f"{result.entities:,}",
             f"{result.strangers:,}",
             f"{e.model.coverage:.1%}",
@@ -145,6 +148,7 @@ def _show_levels(console: Console, found: Demonstration) -> None:
         )
     console.print(table)
     console.print(
+        "Vote: the majority vote of the same functions. One class: the commonest label for all. "
         "Strangers are none of the level's labels and came through from above by mistake; the "
         "measures are of the others. An entity without a label counts as wrong.\n",
         style="dim",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
@@ -104,6 +105,8 @@ def _is_plain(name: str) -> bool:
 def _constant_text(value: Scalar) -> str:
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
+    if not math.isfinite(value):
+        raise BadInput(f"{value} is no number to compare with.", "Fill in another.")
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 

@@ -70,12 +70,15 @@ class GitFunction:
         Those that it may vote for.
     path
         Where it came from.
+    mentioned
+        All names and texts of the file: columns among them are shown in messages, no others.
     """
 
     function: Callable[[Row], object]
     values: tuple[str, ...]
     labels: tuple[str, ...]
     path: Path
+    mentioned: frozenset[str] = frozenset()
 
     def vote(self, table: pa.Table | Columns) -> VoteResult:
         """Vote on every row, one after the other.
@@ -104,31 +107,26 @@ class GitFunction:
         example = None
         if nulls or errors:
             at, text = (errors or nulls)[0]
-            values = {name: rows.column(name)[at].as_py() for name in rows.column_names}
+            names = [name for name in rows.column_names if name in self.mentioned]
+            values = {name: rows.column(name)[at].as_py() for name in names}
             example = f"row {at + 1}: {text}{shown_values(values)}"
         return checked(VoteResult(votes, len(nulls), len(errors), example))
 
     def _number(self, answer: object) -> int:
         """The class number of what the function returned."""
-        if answer == "ABSTAIN" or answer is None:
+        label: object = answer
+        if isinstance(answer, int | np.integer) and not isinstance(answer, bool):
+            if answer == ABSTAIN:
+                return ABSTAIN
+            label = self.values[answer] if 0 <= answer < len(self.values) else answer
+        elif answer is None or (isinstance(answer, str) and answer == "ABSTAIN"):
             return ABSTAIN
-        number: object = answer
-        if isinstance(answer, str) and answer in self.values:
-            number = self.values.index(answer)
-        elif isinstance(answer, np.integer):
-            number = int(answer)
-        if number == ABSTAIN and isinstance(number, int):
-            return ABSTAIN
-        if not isinstance(number, int) or isinstance(number, bool):
-            number = len(self.values)
-        label = self.values[number] if 0 <= number < len(self.values) else None
-        if label not in self.labels:
-            raise BadInput(
-                f"{self.path.name} returned {label or answer!r:.60}, which is no label that it "
-                "may vote for.",
-                f"It may return {self._allowed()} or -1 to abstain.",
-            )
-        return number
+        if isinstance(label, str) and label in self.labels:
+            return self.values.index(label)
+        raise BadInput(
+            f"{self.path.name} returned {label!r:.60}, which is no label that it may vote for.",
+            f"It may return {self._allowed()} or -1 to abstain.",
+        )
 
     def _allowed(self) -> str:
         return ", ".join(f"{self.values.index(label)} ({label})" for label in self.labels)
@@ -172,7 +170,15 @@ def load_git_function(path: Path, body: LabellingFunction, values: Sequence[str]
     if body.function is None:
         raise BadInput("The definition names no function.", "Give `function`.")
     module = load_module(path)
-    return GitFunction(_find(module, body.function, path), tuple(values), tuple(body.labels), path)
+    function = _find(module, body.function, path)
+    return GitFunction(function, tuple(values), tuple(body.labels), path, _mentioned(path))
+
+
+def _mentioned(path: Path) -> frozenset[str]:
+    nodes = list(ast.walk(ast.parse(_text(path))))
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    return frozenset(names | {text for text in texts if isinstance(text, str)})
 
 
 def _text(path: Path) -> bytes:

@@ -184,7 +184,10 @@ def _resource(
             }
         )
         with dg.build_resources(
-            {"mlflow": configured}, instance=context.instance, dagster_run=context.run
+            {"mlflow": configured},
+            instance=context.instance,
+            dagster_run=context.run,
+            log_manager=context.log,
         ) as resources:
             return resources.mlflow
 

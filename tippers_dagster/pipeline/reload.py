@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from tippers_dagster.errors import SettingsError
+from tippers_dagster.catalog.store import load_catalog
+from tippers_dagster.errors import SettingsError, TippersError
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.local.stack import stack_owner
 from tippers_dagster.pipeline.changes import definitions_stamp
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.project import rendered_project
 
 LOCATION = "tippers"
 """The code location's name, as workspace.yaml has it."""
 
 LONGEST_SECONDS = 170
 """A reload is waited for so long; dagster.yaml's own limit is a little longer."""
+
+GRACE_SECONDS = 8
+"""Whoever saves has the definitions loaded; a sensor does when it has not happened after this."""
 
 PATIENCE_SECONDS = 30
 """Between two reloads that a sensor asks for."""
@@ -62,6 +69,15 @@ def reload_definitions(settings: Settings) -> Reloaded:
             "nothing_running",
             "Saved. Nothing runs at the moment (`tippers up`): it is taken up at the next start.",
         )
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(_ask, settings, address)
+        # The other process starts Python meanwhile, and finds the project parsed.
+        with suppress(TippersError):  # it tells of them itself
+            rendered_project(settings, load_catalog(settings))
+        return asked.result()
+
+
+def _ask(settings: Settings, address: str) -> Reloaded:
     from dagster_graphql import (
         DagsterGraphQLClient,
         DagsterGraphQLClientError,
@@ -96,22 +112,26 @@ def reload_definitions(settings: Settings) -> Reloaded:
 class Watch:
     """Tells a code location that the definitions are not those that it loaded.
 
-    And has it loaded anew: the one who saved may not have known of this deployment, or somebody
-    changed a file or a row by hand.
+    And has it loaded anew when nobody else does: the one who saved may not have known of this
+    deployment, or somebody changed a file or a row by hand.
     """
 
     def __init__(self, settings: Settings, stamp: str) -> None:
         self._settings, self._stamp = settings, stamp
-        self._again_at = 0.0
+        self._reload_at: float | None = None
 
     def __call__(self) -> str | None:
         """Why nothing is to be computed by what was loaded; None: it is right."""
         if definitions_stamp(self._settings) == self._stamp:
+            self._reload_at = None
             return None
         changed = "The definitions are not those that were loaded"
-        if time.monotonic() < self._again_at:
-            return f"{changed}; they are being loaded."
-        self._again_at = time.monotonic() + PATIENCE_SECONDS
+        now = time.monotonic()
+        if self._reload_at is None:
+            self._reload_at = now + GRACE_SECONDS
+        if now < self._reload_at:
+            return f"{changed}; they are about to be loaded."
+        self._reload_at = now + PATIENCE_SECONDS
         done = reload_definitions(self._settings)
         if done.state == "reloaded":
             return f"{changed}, and were loaded anew."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from tippers_dagster.catalog.model import Definition, Draft, Ref
 from tippers_dagster.catalog.store import Outcome
 from tippers_dagster.catalog.validate import Checks
 from tippers_dagster.errors import BadInput
+from tippers_dagster.lake.pseudonyms import lake_name
 from tippers_dagster.pipeline.reload import Reloaded, reload_definitions
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import warehouse_engine
@@ -127,7 +128,28 @@ def _compile(
     if columns is None:
         rule = catalog.resolve(body.rule, ref.concept).ref
         columns = rule_columns(settings, catalog, rule)
-    compile_function(body, columns=columns, values=catalog.labels(ref.concept))
+    program = compile_function(body, columns=columns, values=catalog.labels(ref.concept))
+    if columns is None:
+        _check_names(settings, catalog, catalog.resolve(body.rule, ref.concept), program.columns)
+
+
+def _check_names(
+    settings: Settings, catalog: Catalog, rule: Definition, read: Iterable[str]
+) -> None:
+    """Refuse names that the text of a saved rule does not give, before it was ever computed."""
+    from tippers_dagster.sql.check import translated
+
+    if rule.origin == "git":
+        return
+    columns = translated(settings, rule, catalog).columns
+    if columns is None:
+        return
+    given = [lake_name(column) for column in columns]
+    missing = [name for name in read if name not in given]
+    if missing:
+        raise BadInput(
+            f"The rule {rule.ref} has no column {missing[0]!r}.", f"It has {', '.join(given)}."
+        )
 
 
 def rule_columns(settings: Settings, catalog: Catalog, rule: Ref) -> Columns | None:
@@ -147,13 +169,15 @@ def rule_columns(settings: Settings, catalog: Catalog, rule: Ref) -> Columns | N
         with warehouse_engine(settings).connect() as connection:
             made = table_columns(connection, "rules", rule.model_name)
         columns = {column.name: column.type for column in made}
-    return {name: _arrow_type(kind) for name, kind in columns.items()} or None
+    return {lake_name(name): _arrow_type(name, kind) for name, kind in columns.items()} or None
 
 
-def _arrow_type(kind: str) -> pa.DataType:
+def _arrow_type(name: str, kind: str) -> pa.DataType:
     """The type that a column of PostgreSQL has in the lake, where labelling functions read it."""
     import pyarrow as pa
 
+    if lake_name(name) != name:
+        return pa.uint64()
     known = {
         "boolean": pa.bool_(),
         "smallint": pa.int16(),

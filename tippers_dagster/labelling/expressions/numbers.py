@@ -19,8 +19,8 @@ from tippers_dagster.labelling.expressions.nodes import (
 )
 from tippers_dagster.labelling.expressions.values import Array, Mask
 
-LARGEST = 2**1023
-"""What is smaller fits into a float."""
+LARGEST = 2**1024 - 2**970
+"""What is smaller fits into a float, and every float is."""
 _EXACT = 2**53
 
 TOO_LARGE = "the number is too large"

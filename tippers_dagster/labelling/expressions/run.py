@@ -122,7 +122,7 @@ class Run:
             mask, data = parts[Type.LABEL]
             voting = mask & rows & self._alive
             # A row votes once, from -1; a masked copy takes 20 times as long.
-            self.votes += voting.view(np.int8) * (data - np.int8(ABSTAIN))
+            self.votes += voting.view(np.int8) * (data - ABSTAIN).astype(np.int8)
 
     def _end(self, rows: Mask, node: Expression, reason: str | None) -> None:
         """These rows end here; no reason: because ``node`` is null."""
