@@ -6,7 +6,12 @@ import argparse
 import subprocess
 import sys
 
-MODULES = ("benchmarks.engine", "benchmarks.end_to_end", "benchmarks.votes")
+MODULES = (
+    "benchmarks.engine",
+    "benchmarks.end_to_end",
+    "benchmarks.votes",
+    "benchmarks.label_model",
+)
 
 
 def main() -> None:

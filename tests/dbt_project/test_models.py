@@ -68,12 +68,11 @@ class Built:
     sessions: list[oracle.Session]
 
     def read(self, table: str) -> list[dict[str, Any]]:
-        with psycopg2.connect(self.url, cursor_factory=psycopg2.extras.RealDictCursor) as link:
-            with link.cursor() as cursor:
-                cursor.execute(
-                    sql.SQL("SELECT * FROM {}").format(sql.Identifier(*table.split(".")))
-                )
-                return [dict(row) for row in cursor.fetchall()]
+        query = sql.SQL("SELECT * FROM {}").format(sql.Identifier(*table.split(".")))
+        factory = psycopg2.extras.RealDictCursor
+        with psycopg2.connect(self.url) as link, link.cursor(cursor_factory=factory) as cursor:
+            cursor.execute(query)
+            return [dict(row) for row in cursor.fetchall()]
 
     def devices(self, index: str) -> set[str]:
         return {row["mac_address"] for row in self.read(f"indexes.{index}")}
@@ -311,7 +310,8 @@ def test_a_bad_rule_fails_its_tests_by_name(
     settings, url, target = deployment
     with psycopg2.connect(url) as link, link.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO rules.people__connected_days SELECT * FROM rules.people__connected_days LIMIT 1"
+            "INSERT INTO rules.people__connected_days "
+            "SELECT * FROM rules.people__connected_days LIMIT 1"
         )
         cursor.execute(
             "INSERT INTO rules.people__connected_days VALUES (%s, 1), (NULL, 1)", [STATIC]

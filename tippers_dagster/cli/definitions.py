@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -259,15 +259,22 @@ def restore(
 
 
 # --- saying --------------------------------------------------------------------------------------
-def _table(found: Iterable[Definition], catalog: Catalog) -> Table:
+def _table(found: Sequence[Definition], catalog: Catalog) -> Table:
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("name", "kind", "state", "version", "owner", "description")
-    for d in found:
-        words = (d.ref, d.ref.kind.value.replace("_", " "), _state(d, catalog), _version(d))
-        about = (d.owner, " ".join(d.description.split()))
-        table.add_row(*(escape(str(cell)) for cell in (*words, *about)))
+    rows = [
+        (str(d.ref), d.ref.kind.value.replace("_", " "), _state(d, catalog), _version(d), d.owner)
+        for d in found
+    ]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for number, column in enumerate(("name", "kind", "state", "version", "owner")):
+        longest = max((len(row[number]) for row in rows), default=0)
+        table.add_column(column, no_wrap=True, min_width=longest)
+    table.add_column("description", no_wrap=True, overflow="ellipsis")
+    for row, d in zip(rows, found, strict=True):
+        table.add_row(*(escape(cell) for cell in (*row, " ".join(d.description.split()))))
     return table
 
 
