@@ -67,7 +67,8 @@ def list_all(
     found = store.list_definitions(settings, kind=kind, concept=concept, retired=every)
     catalog = store.load_catalog(settings)
     if found:
-        Console().print(_table(found, catalog))
+        console = Console()
+        console.print(_table(found, catalog, console.width))
     else:
         typer.echo("There is no such definition; `tippers definitions list --all` shows more.")
     for place, reason in catalog.unusable.items():
@@ -259,7 +260,8 @@ def restore(
 
 
 # --- saying --------------------------------------------------------------------------------------
-def _table(found: Sequence[Definition], catalog: Catalog) -> Table:
+def _table(found: Sequence[Definition], catalog: Catalog, width: int) -> Table:
+    """One line each: of the description as much as fits into ``width`` characters."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -268,13 +270,14 @@ def _table(found: Sequence[Definition], catalog: Catalog) -> Table:
         (str(d.ref), d.ref.kind.value.replace("_", " "), _state(d, catalog), _version(d), d.owner)
         for d in found
     ]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for number, column in enumerate(("name", "kind", "state", "version", "owner")):
-        longest = max((len(row[number]) for row in rows), default=0)
-        table.add_column(column, no_wrap=True, min_width=longest)
-    table.add_column("description", no_wrap=True, overflow="ellipsis")
+    heads = ("name", "kind", "state", "version", "owner")
+    taken = sum(max(map(len, column)) + 1 for column in zip(heads, *rows, strict=True))
+    room = max(20, width - taken - 2 * len(heads))
+    table = Table(*heads, "description", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for row, d in zip(rows, found, strict=True):
-        table.add_row(*(escape(cell) for cell in (*row, " ".join(d.description.split()))))
+        text = " ".join(d.description.split())
+        text = text if len(text) <= room else f"{text[: room - 1]}…"
+        table.add_row(*(escape(cell) for cell in (*row, text)))
     return table
 
 

@@ -40,7 +40,8 @@ def status(
 
     found = _status()
     shown = [s for s in found if all_ or s.standing != "fresh"]
-    table = Table("asset", "kind", "standing", "rows", "seconds", "last computed", "why")
+    table = Table("asset", "kind", "standing", "rows", "seconds", "last computed", "why", box=None)
+    table.columns[0].no_wrap = True
     for s in shown:
         colour = _COLOURS.get(s.standing, "red")
         table.add_row(

@@ -67,7 +67,7 @@ def reload_definitions(settings: Settings) -> Reloaded:
     if address is None:
         return Reloaded(
             "nothing_running",
-            "Saved. Nothing runs at the moment (`tippers up`): it is taken up at the next start.",
+            "Nothing runs at the moment (`tippers up`): it is taken up at the next start.",
         )
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(_ask, settings, address)
@@ -98,14 +98,14 @@ def _ask(settings: Settings, address: str) -> Reloaded:
         reason = redact(str(error).splitlines()[0], settings)
         return Reloaded(
             "failed",
-            f"Saved, but Dagster's web server did not take it up: {reason} A running deployment "
-            "finds out by itself within a minute.",
+            f"Dagster's web server did not take it up: {reason} A running deployment finds out by "
+            "itself within a minute.",
         )
     if answer.status == ReloadRepositoryLocationStatus.SUCCESS:
         return Reloaded("reloaded", f"Loaded by {address}.")
     return Reloaded(
         "failed",
-        f"Saved, but the definitions could not be loaded: {redact(answer.message or '', settings)}",
+        f"The definitions could not be loaded: {redact(answer.message or '', settings)}",
     )
 
 

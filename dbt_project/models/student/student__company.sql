@@ -1,28 +1,27 @@
 -- One pass over the sessions of a space in the order of their start finds for nearly every
 -- session whether another device overlaps it: the next to start, or the last to end of those
--- before. A part of a hash tells whose that one was; where it may be the device's own, the
--- sessions themselves are looked up.
-with sessions as (
-    select
-        *,
-        floor(extract(epoch from ended_at))::bigint * 1073741824
-            + (hashtext(mac_address) & 1073741823) as end_and_owner
-    from {{ ref('int_sessions') }}
-),
-
-neighbours as (
+-- before, whose device's number is part of what is compared. Only where both are the device's
+-- own, the sessions themselves are looked up.
+with numbered as (
     select
         mac_address,
         space_id,
         started_at,
         ended_at,
+        dense_rank() over (order by mac_address) as device
+    from {{ ref('int_sessions') }}
+),
+
+neighbours as (
+    select
+        *,
         lead(started_at) over in_space < ended_at as next_overlaps,
-        lead(mac_address) over in_space <> mac_address as next_is_another,
-        max(end_and_owner) over (
+        lead(device) over in_space <> device as next_is_another,
+        max(floor(extract(epoch from ended_at))::bigint * 1073741824 + device) over (
             in_space rows between unbounded preceding and 1 preceding
-        ) as last_end_and_owner
-    from sessions
-    window in_space as (partition by space_id order by started_at, mac_address, ended_at)
+        ) as last_end_and_device
+    from numbered
+    window in_space as (partition by space_id order by started_at, device, ended_at)
 ),
 
 own as (
@@ -34,10 +33,9 @@ own as (
         coalesce(next_overlaps, false) as next_overlaps,
         coalesce(next_overlaps and next_is_another, false) as next_accompanies,
         coalesce(
-            (last_end_and_owner >> 30) > extract(epoch from started_at), false
+            last_end_and_device / 1073741824 > extract(epoch from started_at), false
         ) as last_overlaps,
-        (last_end_and_owner & 1073741823) <> (hashtext(mac_address) & 1073741823)
-            as last_is_another
+        last_end_and_device % 1073741824 <> device as last_is_another
     from neighbours
     where mac_address in {{ entities('student__students') }}
 ),
