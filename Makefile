@@ -15,6 +15,9 @@ STAMP := $(VENV)/.installed
 LINT_STAMP := $(VENV)-lint/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
+# Tests are run by this many processes, each with a database server of its own.
+WORKERS ?= 2
+
 .PHONY: demo up test lint bench soak clean install
 .DEFAULT_GOAL := demo
 
@@ -27,7 +30,7 @@ up: $(STAMP)
 	$(BIN)/tippers up
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(STAMP) $(LINT_STAMP)
 	$(BIN)/ruff check .

@@ -97,10 +97,16 @@ class SessionServer:
 
     def drop(self, url: str) -> None:
         """Remove a database and whoever is connected to it."""
-        name = url.split("@/", 1)[1].split("?", 1)[0]
         self._execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
+                sql.Identifier(self.name_of(url))
+            )
         )
+
+    @staticmethod
+    def name_of(url: str) -> str:
+        """The name of the database of a URL that ``create`` gave."""
+        return url.split("@/", 1)[1].split("?", 1)[0]
 
     def _execute(self, statement: sql.Composed) -> None:
         with closing(psycopg2.connect(self.server.url("postgres"))) as connection:

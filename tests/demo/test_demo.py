@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
 import pyarrow as pa
 import pytest
 
+from tests.conftest import SessionServer
+from tests.pipeline.small import rule
+from tippers_dagster.catalog.store import save
 from tippers_dagster.cli import main
 from tippers_dagster.demo.counts import WrongCounts, check_equal, lake_counts, recount, true_counts
 from tippers_dagster.demo.data import extent
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import occupancy_key
 from tippers_dagster.local.databases import databases
-from tippers_dagster.settings import Settings
+from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
 from tippers_dagster.source.load import read_source
 from tippers_dagster.spaces.tree import load_tree
@@ -35,6 +43,73 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Demonstrated:
+    """A demonstration that ran from nothing in a process of its own."""
+
+    folder: Path
+    warehouse: str
+    dagster: str
+    shown: str
+
+
+@pytest.fixture(scope="module")
+def demonstrated(
+    session_server: SessionServer,
+    warehouse_template: str,
+    dagster_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Demonstrated]:
+    folder = tmp_path_factory.mktemp("demonstrated")
+    warehouse = session_server.create(warehouse_template)
+    dagster = session_server.create(dagster_template)
+    ours = ("TIPPERS_", "DAGSTER_", "AWS_", "PG")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    environment |= {
+        "TIPPERS_HOME": str(folder / "home"),
+        "TIPPERS_DATABASE_URL": warehouse,
+        "TIPPERS_DAGSTER_URL": dagster,
+        "TIPPERS_LAKE_URL": str(folder / "lake"),
+        "COLUMNS": "200",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tippers_dagster.cli", "demo", *TINY],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield Demonstrated(folder, warehouse, dagster, done.stdout)
+    session_server.drop(warehouse)
+    session_server.drop(dagster)
+
+
+@pytest.fixture
+def demo_home(
+    demonstrated: Demonstrated,
+    session_server: SessionServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Settings]:
+    """A copy of all that the demonstration left: databases, home and lake."""
+    copies = [
+        session_server.create(template=session_server.name_of(url))
+        for url in (demonstrated.warehouse, demonstrated.dagster)
+    ]
+    for name in ("home", "lake"):
+        shutil.copytree(demonstrated.folder / name, tmp_path / name, symlinks=True)
+    monkeypatch.setenv("TIPPERS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TIPPERS_DATABASE_URL", copies[0])
+    monkeypatch.setenv("TIPPERS_DAGSTER_URL", copies[1])
+    monkeypatch.setenv("TIPPERS_LAKE_URL", str(tmp_path / "lake"))
+    get_settings.cache_clear()
+    yield get_settings()
+    for url in copies:
+        session_server.drop(url)
+
+
 def execute(settings: Settings, sql: str) -> None:
     with psycopg2.connect(databases(settings).warehouse) as connection:
         connection.cursor().execute(sql)
@@ -50,12 +125,12 @@ def corrupt_one_count(settings: Settings) -> None:
 
 
 def test_a_campus_is_made_materialized_and_equal_to_the_truth(
-    stack: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    demonstrated: Demonstrated, demo_home: Settings
 ) -> None:
-    assert run(monkeypatch, "demo", *TINY) == 0
-    shown = capsys.readouterr().out
-    bins = read_source(stack, "SELECT count(*) AS n FROM source.truth_occupancy")["n"][0].as_py()
-    spaces = read_source(stack, "SELECT count(*) AS n FROM source.space")["n"][0].as_py()
+    shown = demonstrated.shown
+    count = "SELECT count(*) AS n FROM source.truth_occupancy"
+    bins = read_source(demo_home, count)["n"][0].as_py()
+    spaces = read_source(demo_home, "SELECT count(*) AS n FROM source.space")["n"][0].as_py()
     assert f"all {bins:,} counts of all {spaces:,} spaces are equal" in shown
     assert "Campus's busiest hour: " in shown
     assert "Hall" in shown
@@ -65,26 +140,39 @@ def test_a_campus_is_made_materialized_and_equal_to_the_truth(
     assert "make up" in shown
 
 
-def test_again_it_finds_its_campus_and_computes_only_what_is_stale(
-    stack: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_levels_are_judged_and_those_without_labels_say_why(demonstrated: Demonstrated) -> None:
+    shown = demonstrated.shown
+    assert "device_type" in shown
+    for level in ("people.visitor_or_resident", "resident.role", "student.degree"):
+        judged = level.split(".")[1] in shown.split("What each labelling function did")[0]
+        assert judged or f"No labels of {level}: " in shown
+
+
+def test_a_definition_that_fails_fails_the_demonstration(
+    demo_home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "demo", *TINY) == 0
-    before = read_source(stack, "SELECT count(*) AS n FROM source.user_ap_trajectory").to_pylist()
-    capsys.readouterr()
+    nothing = rule("wrong", "SELECT mac_address, 1 / (seconds - seconds) AS x FROM int_sessions")
+    save(demo_home, nothing, by="ada")
+    assert run(monkeypatch, "demo", *TINY) == 1
+    assert "could not be computed" in capsys.readouterr().err
+
+
+def test_again_it_finds_its_campus_and_computes_only_what_is_stale(
+    demo_home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = "SELECT count(*) AS n FROM source.user_ap_trajectory"
+    before = read_source(demo_home, count).to_pylist()
     assert run(monkeypatch, "demo", *TINY) == 0
     shown = capsys.readouterr().out
     assert "was there already" in shown
     assert shown.count("up to date already") == 3
-    after = read_source(stack, "SELECT count(*) AS n FROM source.user_ap_trajectory").to_pylist()
-    assert after == before
+    assert read_source(demo_home, count).to_pylist() == before
 
 
 def test_a_wrong_count_is_found(
-    stack: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    demo_home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "demo", *TINY) == 0
-    corrupt_one_count(stack)
-    capsys.readouterr()
+    corrupt_one_count(demo_home)
     assert run(monkeypatch, "demo", *TINY) == 1
     captured = capsys.readouterr()
     assert "1 of " in captured.err
@@ -95,18 +183,17 @@ def test_a_wrong_count_is_found(
 
 @pytest.mark.parametrize("change", ["DELETE FROM", "INSERT INTO"])
 def test_a_count_that_only_one_side_has_is_found(
-    stack: Settings, monkeypatch: pytest.MonkeyPatch, change: str
+    demo_home: Settings, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    assert run(monkeypatch, "demo", *TINY) == 0
     if change == "DELETE FROM":
         execute(
-            stack,
+            demo_home,
             "DELETE FROM source.truth_occupancy WHERE interval_begin_time = "
             "(SELECT min(interval_begin_time) FROM source.truth_occupancy)",
         )
     else:
         execute(
-            stack,
+            demo_home,
             "INSERT INTO source.truth_occupancy SELECT space_id, interval_seconds, "
             "'2025-01-01 00:00Z', 7 FROM source.truth_occupancy LIMIT 1",
         )
@@ -126,9 +213,8 @@ def test_other_data_is_left_alone(
 
 
 def test_sessions_added_to_the_campus_are_other_data(
-    stack: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    demo_home: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert run(monkeypatch, "demo", *TINY) == 0
     file = tmp_path / "more.csv"
     file.write_text(
         "mac_address,sensor_id,start_time,end_time,space_id\n"
@@ -182,11 +268,9 @@ def test_the_recount_agrees_with_the_truth(stack: Settings) -> None:
 
 
 def test_a_partition_that_is_gone_is_named(
-    stack: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    demo_home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "demo", *TINY) == 0
-    open_lake(stack).delete(occupancy_key("1", "2025-01-20"))
-    capsys.readouterr()
+    open_lake(demo_home).delete(occupancy_key("1", "2025-01-20"))
     assert run(monkeypatch, "demo", *TINY) == 1
     assert "space=1/chunk=2025-01-20" in capsys.readouterr().err
 

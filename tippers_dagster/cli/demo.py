@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +47,8 @@ def demo(
 
     # Making its tables, MLflow tells of every step, in the middle of the bars.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    settings, console = get_settings(), Console()
+    # Bound now: while assets are materialised, sys.stdout is another.
+    settings, console = get_settings(), Console(file=sys.stdout)
     sizes = {"buildings": buildings, "people": people, "seed": seed}
     sizes["days"] = None if weeks is None else 7 * weeks
     given = {name: size for name, size in sizes.items() if size is not None}
@@ -62,6 +64,7 @@ def demo(
     _show_buildings(console, found)
     _show_judgement(console, found)
     _show_levels(console, found)
+    _show_unlabelled(console, found)
     _show_functions(console, found)
     _show_timings(console, found)
     _show_next(console, settings, found)
@@ -154,6 +157,16 @@ def _show_levels(console: Console, found: Demonstration) -> None:
         style="dim",
         highlight=False,
     )
+
+
+def _show_unlabelled(console: Console, found: Demonstration) -> None:
+    for level, why in found.unlabelled.items():
+        console.print(
+            f"No labels of {level.concept}.{level.label_model}: {why}\n",
+            style="bold yellow",
+            highlight=False,
+            markup=False,
+        )
 
 
 def _show_functions(console: Console, found: Demonstration) -> None:

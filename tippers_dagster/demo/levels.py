@@ -27,7 +27,7 @@ _STUDENTS = PERSON_TYPES["UNDERGRAD"] + PERSON_TYPES["GRAD"]
 _RESIDENTS = tuple(t for ours, all_ in PERSON_TYPES.items() if ours != "VISITOR" for t in all_)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Level:
     """A label model, its labels, and the true types that each label stands for."""
 
@@ -81,13 +81,14 @@ class LevelResult:
     functions: Analysis
 
 
-def judge_levels(settings: Settings) -> list[LevelResult]:
-    """Every level's labels beside the truth; levels of which no truth is known are left out."""
-    results = [_judge(settings, level) for level in LEVELS]
-    return [result for result in results if result.evaluation.entities]
+def judge_level(settings: Settings, level: Level) -> LevelResult:
+    """A level's labels beside the truth; of no entity, where no truth is known.
 
-
-def _judge(settings: Settings, level: Level) -> LevelResult:
+    Raises
+    ------
+    NotLabelled
+        When its label model has no labels yet.
+    """
     rows = _labels_and_truth(settings, level)
     fitted = read_parameters(settings, level.concept, level.label_model)
     label_of = {type_: label for label, types in level.truth.items() for type_ in types}

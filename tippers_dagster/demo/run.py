@@ -11,7 +11,7 @@ from pathlib import Path
 from tippers_dagster.demo.counts import check_equal, lake_counts, recount, true_counts
 from tippers_dagster.demo.data import Extent, extent, prepare_simulated, prepare_smartspec
 from tippers_dagster.demo.figures import SpaceFigures, campus_figures
-from tippers_dagster.demo.levels import LevelResult, judge_levels
+from tippers_dagster.demo.levels import LEVELS, Level, LevelResult, judge_level
 from tippers_dagster.errors import TippersError
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulate import CampusOptions
@@ -40,7 +40,11 @@ class Timing:
 
 @dataclass
 class Demonstration:
-    """What was found. ``equal`` counts the bins that were compared with ``against``."""
+    """What was found.
+
+    ``equal`` counts the bins that were compared with ``against``. ``unlabelled``: the levels for
+    which these data gave no labels, and why; a small campus may have no visitor.
+    """
 
     tree: SpaceTree
     span: Extent
@@ -50,6 +54,7 @@ class Demonstration:
     against: str
     fresh_data: bool
     levels: list[LevelResult]
+    unlabelled: dict[Level, str]
     timings: list[Timing] = field(default_factory=list)
 
 
@@ -102,11 +107,20 @@ def demonstrate(
     with stages.stage(f"compare with the {against}") as result:
         equal = _judge(settings, grid, span, against)
         result.append(f"{equal:,} counts equal")
-    _label(settings, stages, progress)
-    levels = judge_levels(settings)
+    unlabelled = _label(settings, stages, progress)
+    judged = [judge_level(settings, level) for level in LEVELS if level not in unlabelled]
     campus, buildings = campus_figures(settings, grid.tree, span)
     return Demonstration(
-        grid.tree, span, campus, buildings, equal, against, fresh_data, levels, stages.timings
+        tree=grid.tree,
+        span=span,
+        campus=campus,
+        buildings=buildings,
+        equal=equal,
+        against=against,
+        fresh_data=fresh_data,
+        levels=[result for result in judged if result.evaluation.entities],
+        unlabelled=unlabelled,
+        timings=stages.timings,
     )
 
 
@@ -153,20 +167,26 @@ def _materialize(settings: Settings, stages: _Stages, progress: Progress) -> Non
             )
 
 
-def _label(settings: Settings, stages: _Stages, progress: Progress) -> None:
+def _label(settings: Settings, stages: _Stages, progress: Progress) -> dict[Level, str]:
+    """Compute the definitions; the levels that could not be labelled from these data, and why."""
     from tippers_dagster.local.environment import dagster_instance
     from tippers_dagster.pipeline.launch import materialize_definitions
 
     with stages.stage("index, rules, labels") as result, dagster_instance(settings) as instance:
         outcomes = materialize_definitions(settings, instance, on_progress=progress)
-        wrong = [o for o in outcomes if o.state != "computed"]
-        if wrong:
-            told = "\n".join(f"{o.name}: {o.why}" for o in wrong[:5])
-            raise DemoFailed(
-                f"{_counted(len(wrong), 'asset')} could not be computed:\n{told}",
-                "`tippers pipeline status` tells of all of them.",
-            )
-        result.append(_counted(len(outcomes), "asset") if outcomes else "up to date already")
+        computed = sum(o.state == "computed" for o in outcomes)
+        result.append(_counted(computed, "asset") if outcomes else "up to date already")
+    level_of = {f"{level.concept}/{level.label_model}": level for level in LEVELS}
+    wrong = [o for o in outcomes if o.state == "failed" and o.name not in level_of]
+    if wrong:
+        told = "\n".join(f"{o.name}: {o.why}" for o in wrong[:5])
+        raise DemoFailed(
+            f"{_counted(len(wrong), 'asset')} could not be computed:\n{told}",
+            "`tippers pipeline status` tells of all of them.",
+        )
+    return {
+        level_of[o.name]: o.why for o in outcomes if o.state != "computed" and o.name in level_of
+    }
 
 
 def _judge(settings: Settings, grid: Grid, span: Extent, against: str) -> int:
