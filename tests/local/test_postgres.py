@@ -222,6 +222,17 @@ def test_it_runs_as_an_ordinary_user_too(home: Path, long: bool) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_home_that_root_copied_starts(home: Path) -> None:
+    start_embedded(home)
+    stop_embedded(home)
+    for path in (home / "postgres", *(home / "postgres").rglob("*")):
+        os.chown(path, 0, 0)
+    with closing(psycopg2.connect(start_embedded(home).url("postgres"))) as connection:
+        assert connection.server_version >= 180000
+    assert (home / "postgres").stat().st_uid != 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_home_of_another_user_is_named(home: Path) -> None:
     home.chmod(0o755)
     (home / "postgres.lock").touch(0o600)

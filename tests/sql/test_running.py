@@ -83,6 +83,20 @@ def test_it_is_stopped_when_nobody_listens_any_more(bare: Settings) -> None:
 
 
 @pytest.mark.slow
+def test_the_server_stops_what_a_killed_dbt_asked_for(bare: Settings) -> None:
+    fill_source(bare)
+    project = rendered_project(bare, catalog(SLOW))
+    with dbt_run(bare, project, ARGUMENTS) as run:
+        results = run.results()
+        while not next(results).unique_id.endswith("device__devices"):
+            continue
+        until(True, bare)
+        (child,) = (c for c in psutil.Process().children() if "child.py" in " ".join(c.cmdline()))
+        child.kill()
+        until(False, bare)
+
+
+@pytest.mark.slow
 def test_a_statement_is_stopped_at_the_limit(
     bare: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,14 +34,17 @@ def status(
     all_: bool = typer.Option(False, "--all", help="Also what is up to date."),
 ) -> None:
     """Say what is up to date, stale, under way, failed or broken, and why."""
+    from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     found = _status()
     shown = [s for s in found if all_ or s.standing != "fresh"]
-    table = Table("asset", "kind", "standing", "rows", "seconds", "last computed", "why", box=None)
-    table.columns[0].no_wrap = True
+    heads = ("asset", "kind", "standing", "rows", "seconds", "computed")
+    table = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in table.columns:
+        column.no_wrap = column.header != "kind"
     for s in shown:
         colour = _COLOURS.get(s.standing, "red")
         table.add_row(
@@ -50,11 +53,14 @@ def status(
             f"[{colour}]{s.standing}[/]",
             "" if s.rows is None else f"{s.rows:,}",
             "" if s.seconds is None else f"{s.seconds:.1f}",
-            "" if s.materialized_at is None else f"{s.materialized_at:%Y-%m-%d %H:%M}",
-            escape(s.why[:_LONGEST_WHY]),
+            "" if s.materialized_at is None else f"{s.materialized_at:%d %b %H:%M}",
         )
+    console = Console()
     if shown:
-        Console().print(table)
+        console.print(table)
+    for s in shown:
+        if s.why:
+            console.print(f"[bold]{escape(s.name)}[/]: {escape(s.why[:_LONGEST_WHY])}")
     counts = {s.standing: sum(o.standing == s.standing for o in found) for s in found}
     typer.echo(f"{len(found)} assets: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
 

@@ -28,6 +28,10 @@ State = Literal["ok", "warning", "problem"]
 GIGABYTE = 1 << 30
 
 
+OLDEST_POSTGRES = 14
+"""Queries of a dbt that was killed are cancelled by ``client_connection_check_interval``."""
+
+
 @dataclass(frozen=True)
 class Check:
     """One finding: of what, how it is, in words, and how to mend it."""
@@ -157,7 +161,13 @@ def _warehouse(settings: Settings) -> Iterator[Check]:
     with closing(_connect(databases(settings).warehouse)) as connection:
         with connection.cursor() as cursor:
             cursor.execute("SELECT current_setting('server_version_num')::int / 10000")
-            yield Check("warehouse", "ok", f"PostgreSQL {_one(cursor)}, {place}")
+            version = int(str(_one(cursor)))
+            yield Check(
+                "warehouse",
+                "ok" if version >= OLDEST_POSTGRES else "problem",
+                f"PostgreSQL {version}, {place}",
+                "" if version >= OLDEST_POSTGRES else f"It takes {OLDEST_POSTGRES} or newer.",
+            )
             name = sql.Identifier(f"tippers_probe_{secrets.token_hex(4)}")
             try:
                 cursor.execute(sql.SQL("CREATE SCHEMA {}").format(name))

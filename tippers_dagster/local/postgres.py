@@ -398,7 +398,12 @@ def _server_user(home: Path, data: Path) -> str | None:
     """Who runs the server: this user, or for root the owner of the data, or a user made for it."""
     if os.geteuid() != 0:
         return None
-    user = data.owner() if data.exists() else _made_user(SERVER_USER)
+    there = data.exists()
+    user = data.owner() if there and data.stat().st_uid else _made_user(SERVER_USER)
+    if there and data.stat().st_uid == 0:
+        # A home that root copied: the server could not read its own files.
+        for path in (data, *data.rglob("*")):
+            shutil.chown(path, user, user)
     binaries = _binaries()
     for path in (binaries.parent, *binaries.parent.rglob("*")):
         mode = path.stat().st_mode

@@ -42,6 +42,10 @@ def dbt_command() -> list[str]:
     return [sys.executable, "-c", "from dbt.cli.main import cli; cli(prog_name='dbt')"]
 
 
+GONE_MS = 2000
+"""How often the server looks whether the dbt that asked is still there; from PostgreSQL 14 on."""
+
+
 def dbt_environment(settings: Settings, folder: Path, target: Path) -> dict[str, str]:
     """The variables with which dbt works on the project in ``folder``; starts the database.
 
@@ -82,8 +86,11 @@ def connection_name(settings: Settings) -> str:
 
 
 def _options(settings: Settings) -> str:
-    """Every statement of dbt stops at the limit, hooks and tests included."""
-    limit = f"-c statement_timeout={settings.model_timeout_seconds * 1000}"
+    """Every statement of dbt stops at the limit, hooks and tests included, or when dbt is gone."""
+    limit = (
+        f"-c statement_timeout={settings.model_timeout_seconds * 1000} "
+        f"-c client_connection_check_interval={GONE_MS}"
+    )
     return f"{os.environ.get('PGOPTIONS', '')} {limit}".strip()
 
 

@@ -21,8 +21,9 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import dbt_environment
 from tippers_dagster.sql.project import Project
 
-STOP_SECONDS = 25
-"""dbt cancels its queries when it is interrupted; after so long it is killed."""
+STOP_SECONDS = 15
+"""dbt cancels its queries when it is interrupted; after so long it is killed, and the server
+cancels them."""
 
 _CHILD = Path(__file__).with_name("child.py")
 """Run by its path, from any folder; -P keeps its neighbours from passing for Python's modules."""
