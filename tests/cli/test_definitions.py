@@ -116,3 +116,19 @@ def test_export_and_import(stack: Settings, tmp_path: Path) -> None:
     assert "(--prune)" in run("export", str(folder))
     run("export", str(folder), "--prune")
     assert [p.name for p in folder.rglob("*.*")] == ["static_always_on.yml"]
+
+
+def test_a_connection_is_checked_and_removed_by_its_own_commands(
+    stack: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "connections" / "shop.yml"
+    file.parent.mkdir()
+    body = "dialect: postgresql\nhost: db.example.org\ndatabase: shop\nuser: reader\n"
+    file.write_text(f"kind: connection\nname: shop\n{body}options: {{passfile: /etc/passwd}}\n")
+    with pytest.raises(BadInput, match="passfile"):
+        run("import", str(tmp_path))
+    file.write_text(f"kind: connection\nname: shop\n{body}")
+    run("import", str(tmp_path))
+    for words in (["delete"], ["retire"], ["rename"]):
+        with pytest.raises(BadInput, match="tippers connections delete shop"):
+            run(*words, "connection.shop", *(["store"] if words == ["rename"] else []))

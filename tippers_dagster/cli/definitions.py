@@ -10,6 +10,7 @@ import typer
 
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.cli.datasets import user_name
+from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def retire(name: Written, expected: Expected = None, by: By = None) -> None:
     from tippers_dagster.catalog import store
 
     settings = get_settings()
-    ref = store.find(settings, name)
+    ref = _no_connection(store.find(settings, name))
     users = store.load_catalog(settings).users(ref)
     done = store.retire(settings, ref, by=_who(by), expected_version=expected)
     _say(done, "is retired", _reload())
@@ -221,7 +222,7 @@ def delete(name: Written, expected: Expected = None, by: By = None) -> None:
     from tippers_dagster.catalog import store
 
     settings = get_settings()
-    ref = store.find(settings, name)
+    ref = _no_connection(store.find(settings, name))
     store.delete(settings, ref, by=_who(by), expected_version=expected)
     back = store.load_catalog(settings).definitions.get(ref)
     typer.echo(f"{ref} is deleted; `tippers definitions restore {ref} N` brings a version back.")
@@ -237,7 +238,8 @@ def rename(
     from tippers_dagster.catalog import store
 
     settings = get_settings()
-    done = store.rename(settings, store.find(settings, name), to, by=_who(by))
+    ref = _no_connection(store.find(settings, name))
+    done = store.rename(settings, ref, to, by=_who(by))
     _say(done, "is its new name", _reload())
 
 
@@ -397,6 +399,16 @@ def _import(folder: Path, by: str) -> tuple[dict[Ref, Outcome], Reloaded]:
 
     done = import_folder(get_settings(), folder, by=by)
     return done.outcomes, done.reloaded
+
+
+def _no_connection(ref: Ref) -> Ref:
+    """Who reads a connection's tables is known to its own commands only."""
+    if ref.kind is Kind.CONNECTION:
+        raise BadInput(
+            f"{ref} is a connection; SQL may read its tables.",
+            f"`tippers connections delete {ref.name}` looks for that first.",
+        )
+    return ref
 
 
 def _follow(refs: Iterable[Ref]) -> None:

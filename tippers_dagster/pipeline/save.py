@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.files import read_folder
-from tippers_dagster.catalog.kinds import Body, Kind, LabellingFunction
+from tippers_dagster.catalog.kinds import Body, Connection, Kind, LabellingFunction
 from tippers_dagster.catalog.model import Definition, Draft, Ref
 from tippers_dagster.catalog.store import Outcome
 from tippers_dagster.catalog.validate import Checks
@@ -82,7 +82,8 @@ def import_folder(settings: Settings, folder: Path, *, by: str) -> Imported:
 
 
 def checks(settings: Settings) -> Checks:
-    """What looks into drafts: SQL, the conditions or Python that read it, spaces of datasets."""
+    """What looks into drafts: SQL, what reads it, spaces of datasets, places of connections."""
+    from tippers_dagster.connections.bodies import check_body, is_source
     from tippers_dagster.datasets.store import dataset_checks
     from tippers_dagster.sql.check import sql_checks
 
@@ -95,7 +96,17 @@ def checks(settings: Settings) -> Checks:
     def function(draft: Draft, catalog: Catalog) -> None:
         _compile(settings, draft.ref, draft.body, catalog)
 
-    validators = {**sql.validators, Kind.RULE: rule, Kind.LABELLING_FUNCTION: function}
+    def connection(draft: Draft, catalog: Catalog) -> None:
+        assert isinstance(draft.body, Connection)
+        if not is_source(settings, draft.ref.name):
+            check_body(draft.ref.name, draft.body)
+
+    validators = {
+        **sql.validators,
+        Kind.RULE: rule,
+        Kind.LABELLING_FUNCTION: function,
+        Kind.CONNECTION: connection,
+    }
     return Checks(validators, sql.references) | dataset_checks(settings)
 
 
