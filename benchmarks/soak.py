@@ -125,9 +125,7 @@ def use_home(home: Path, device_key: str) -> Settings:
     os.environ |= {
         "TIPPERS_HOME": str(home),
         "TIPPERS_DEVICE_KEY": device_key,
-        "TIPPERS_WEB_PORT": str(free_port()),
-        "TIPPERS_CODE_SERVER_PORT": str(free_port()),
-        "TIPPERS_MLFLOW_PORT": str(free_port()),
+        **free_ports(),
         "TIPPERS_AUTOMATE_DEFINITIONS": "false",
         "TIPPERS_OBSERVE_RECENT_SECONDS": "1",
         "TIPPERS_OBSERVE_RECENT_CHUNKS": "1000",
@@ -334,6 +332,12 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def free_ports() -> dict[str, str]:
+    """Settings that move every process of the stack to a free port."""
+    services = ("WEB", "CODE_SERVER", "MLFLOW", "STREAMLIT")
+    return {f"TIPPERS_{service}_PORT": str(free_port()) for service in services}
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import psutil
 import psycopg2
 import pytest
 
+from benchmarks.soak import free_ports
 from tests.local.waiting import until
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.postgres import postmaster_pid
@@ -72,10 +73,8 @@ def processes_of(home: Path, database: bool = True) -> list[str]:
 def up(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], Stack]]:
-    for name in ("WEB", "CODE_SERVER"):
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            monkeypatch.setenv(f"TIPPERS_{name}_PORT", str(probe.getsockname()[1]))
+    for name, port in free_ports().items():
+        monkeypatch.setenv(name, port)
     get_settings.cache_clear()
     stacks: list[Stack] = []
 

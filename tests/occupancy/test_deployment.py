@@ -20,7 +20,7 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from benchmarks.soak import free_port
+from benchmarks.soak import free_ports
 from tests.local.waiting import until
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.postgres import stop_embedded
@@ -75,8 +75,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("TIPPERS_", "DAGSTER_"))},
         "TIPPERS_HOME": str(home),
-        "TIPPERS_WEB_PORT": str(free_port()),
-        "TIPPERS_CODE_SERVER_PORT": str(free_port()),
+        **free_ports(),
         "TIPPERS_OBSERVE_RECENT_SECONDS": "1",
         "TIPPERS_AUTOMATE_DEFINITIONS": "false",
     }

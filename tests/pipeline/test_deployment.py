@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from benchmarks.soak import free_port
+from benchmarks.soak import free_ports
 from tests.local.waiting import until
 from tests.pipeline.small import ALL, IS_A, Small, function
 from tests.sql.definitions import bare_project, fill_source
@@ -68,9 +67,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("TIPPERS_", "DAGSTER_"))},
         "TIPPERS_HOME": str(home),
-        "TIPPERS_WEB_PORT": str(free_port()),
-        "TIPPERS_CODE_SERVER_PORT": str(free_port()),
-        "TIPPERS_MLFLOW_PORT": str(free_port()),
+        **free_ports(),
         "TIPPERS_DBT_PROJECT": str(bare_project(home.parent / "project")),
         "TIPPERS_REFRESH_SECONDS": "1",
     }
@@ -125,24 +122,17 @@ def test_what_another_process_saves_appears_and_is_computed(
     small.save(*ALL)
     folder = tmp_path / "out"
     export(folder, [store.get(small.settings, d.ref) for d in ALL])
-    began = time.monotonic()
     done = running.tippers("pipeline", "reload")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "device/type" in running.assets()
-    # Ten seconds on a machine with nothing else to do; tests may share theirs.
-    appeared = time.monotonic() - began
-    print(f"saved to in the graph: {appeared:.1f} s")
-    assert appeared < 60
     wait_until_fresh(small)
 
     before = {name: version(small.settings, name) for name in ("device/type", "device/is_b")}
     file = folder / "device" / "labelling_functions" / "is_a.yml"
     file.write_text(file.read_text().replace("hours > 3", "hours > 4"))
-    began = time.monotonic()
     done = running.tippers("definitions", "import", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     until(lambda: version(small.settings, "device/type") != before["device/type"], 120)
-    print(f"saved to computed: {time.monotonic() - began:.1f} s")
     wait_until_fresh(small)
     assert version(small.settings, "device/is_b") == before["device/is_b"]
 

@@ -29,6 +29,9 @@ LONGEST_BACKOFF_SECONDS = 30
 STEADY_SECONDS = 60
 """A process that lasted this long begins its back-off anew."""
 
+MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""Its server else starts five processes for jobs that are not ours; what is set is respected."""
+
 Report = Callable[[str], None]
 
 
@@ -54,7 +57,7 @@ def run_stack(settings: Settings, report: Report) -> None:
     with _only_stack(settings), _stop_signals() as signals:
         report(f"home        {settings.home_path}")
         device_key(settings)
-        environment = {**os.environ, **dagster_environment(settings)}
+        environment = {**MLFLOW, **os.environ, **dagster_environment(settings)}
         if _embedded(settings):
             report(f"database    embedded PostgreSQL, pid {postmaster_pid(settings.home_path)}")
         stages = stack_services(settings)
