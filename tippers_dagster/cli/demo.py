@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -46,7 +46,7 @@ def demo(
     from tippers_dagster.settings import get_settings
 
     # Making its tables, MLflow tells of every step, in the middle of the bars.
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # Bound now: while assets are materialised, sys.stdout is another.
     settings, console = get_settings(), Console(file=sys.stdout)
     sizes = {"buildings": buildings, "people": people, "seed": seed}
@@ -63,9 +63,10 @@ def demo(
     _show_campus(console, found)
     _show_buildings(console, found)
     _show_judgement(console, found)
-    _show_levels(console, found)
+    if found.levels:
+        _show_levels(console, found)
+        _show_functions(console, found)
     _show_unlabelled(console, found)
-    _show_functions(console, found)
     _show_timings(console, found)
     _show_next(console, settings, found)
 
