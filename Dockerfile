@@ -7,12 +7,13 @@ ENV PATH=/opt/venv/bin:$PATH
 COPY pyproject.toml constraints.txt README.md LICENSE workspace.yaml dagster.yaml ./
 COPY tippers_dagster tippers_dagster
 COPY dbt_project dbt_project
-RUN pip install --no-cache-dir -c constraints.txt '.[streamlit]'
+COPY streamlit_app streamlit_app
+RUN pip install --no-cache-dir -c constraints.txt .
 
 FROM python:3.11-slim
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/tippers tippers
 COPY --from=build /opt/venv /opt/venv
-# workspace.yaml, deploy/, and streamlit_app/ when it is there: .dockerignore lets nothing else in.
+# workspace.yaml and deploy/: .dockerignore lets little else in.
 COPY . /app
 COPY --chown=tippers deploy/dagster.yaml /var/lib/tippers/dagster/dagster.yaml
 RUN chown -R tippers /var/lib/tippers

@@ -142,9 +142,32 @@ class Settings(BaseSettings):
     dagster_web_url: str | None = Field(
         None, description="Dagster's web server, to reload definitions; unset: the local stack's"
     )
+    dagster_public_url: str | None = Field(
+        None, description="Dagster's web server as browsers reach it; unset: as the app reaches it"
+    )
+    mlflow_public_url: str | None = Field(None, description="the same of MLflow")
     code_server_host: str = "127.0.0.1"
     code_server_port: int = 4266
     streamlit_port: int = 8501
+    streamlit_host: str = Field("127.0.0.1", description="address that the app listens on")
+    streamlit_secrets: Path | None = Field(
+        None,
+        description="Streamlit's secrets file, whose [auth] has the login; unset: "
+        "<home>/streamlit/secrets.toml",
+    )
+    streamlit_protected: bool = Field(
+        False,
+        description="something in front of the app lets only the right people through: it may "
+        "listen on other addresses without a login of its own",
+    )
+    role_claim: str = Field(
+        "",
+        description="claim of the login that says viewer, analyst or admin; unset: those of "
+        "`tippers people`",
+    )
+    default_role: Literal["none", "viewer", "analyst", "admin"] = Field(
+        "viewer", description="role of people who log in and have none"
+    )
     mlflow_port: int = 5000
 
     def __hash__(self) -> int:

@@ -21,7 +21,6 @@ ONE_SHOT = "bucket"
 def test_all_parts_are_there() -> None:
     expected = {"postgres", "minio", "bucket", "code", "web", "daemon", "mlflow", "streamlit"}
     assert set(SERVICES) == expected
-    assert SERVICES["streamlit"]["profiles"] == ["app"]
 
 
 @pytest.mark.parametrize("name", SERVICES)

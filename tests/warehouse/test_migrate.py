@@ -22,7 +22,10 @@ from tippers_dagster.warehouse.migrate import (
     newest_revision,
 )
 
-DOMAINS = ("spaces", "occupancy", "source", "catalog", "refresh", "labelling")
+DOMAINS = (
+    *("spaces", "occupancy", "source", "catalog", "refresh", "labelling", "pipeline"),
+    "people",
+)
 
 
 @pytest.fixture

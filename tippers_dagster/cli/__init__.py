@@ -31,6 +31,8 @@ COMMANDS = {
     "pipeline": ("pipeline", "Status and materialisation of what definitions define; reload."),
     "labels": ("labels", "What label models gave, why, and export of it."),
     "gold": ("gold", "Labels that people know, and how label models do on them."),
+    "people": ("people", "What those who log in to the app may do."),
+    "app": ("app", "Serve the browser app; what up and containers start."),
     "dagster": ("stack", "Run Dagster's own command line in this deployment's environment."),
     "dbt": ("dbt", "Run dbt's own command line on the definitions as they are now."),
     "code-server": ("stack", "Serve the definitions to Dagster; what up and containers start."),

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 import psycopg2
 
@@ -19,7 +18,6 @@ from tippers_dagster.local.environment import packaged_file
 from tippers_dagster.settings import Settings
 
 HOST = "127.0.0.1"
-STREAMLIT_APP = Path(__file__).parents[2] / "streamlit_app" / "app.py"
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,9 @@ def stack_services(settings: Settings) -> list[list[Service]]:
 
     The web server and the daemon look for the code server once when they start, so it comes first.
     """
-    apps = [service for service in (_streamlit(settings), _mlflow(settings)) if service]
-    return [[_code_server(settings)], [_web_server(settings), _daemon(settings), *apps]]
+    mlflow = _mlflow(settings)
+    others = [_web_server(settings), _daemon(settings), _app(settings)]
+    return [[_code_server(settings)], [*others, mlflow] if mlflow else others]
 
 
 def _code_server(settings: Settings) -> Service:
@@ -97,22 +96,21 @@ def _daemon(settings: Settings) -> Service:
     )
 
 
-def _streamlit(settings: Settings) -> Service | None:
-    if not STREAMLIT_APP.is_file() or find_spec("streamlit") is None:
-        return None
-    address = f"http://{HOST}:{settings.streamlit_port}"
+def _app(settings: Settings) -> Service:
+    address = f"http://{_reached(settings.streamlit_host)}:{settings.streamlit_port}"
     return Service(
         name="app",
-        command=(
-            *(sys.executable, "-m", "streamlit", "run", str(STREAMLIT_APP)),
-            *("--server.address", HOST, "--server.port", str(settings.streamlit_port)),
-            *("--server.headless", "true", "--browser.gatherUsageStats", "false"),
-        ),
+        command=(sys.executable, "-m", "tippers_dagster.cli", "app"),
         address=address,
         ready=lambda started: http_ok(f"{address}/_stcore/health"),
         port=settings.streamlit_port,
         port_setting="TIPPERS_STREAMLIT_PORT",
     )
+
+
+def _reached(host: str) -> str:
+    """Where this machine reaches what listens on this address."""
+    return HOST if host in ("0.0.0.0", "::") else host
 
 
 def _mlflow(settings: Settings) -> Service | None:

@@ -1,0 +1,1 @@
+"""The browser app: pages over the domains' functions. It computes nothing itself."""

@@ -1,0 +1,81 @@
+"""The app's entry: who is there, the navigation, and the page."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import streamlit as st
+
+from streamlit_app.services.app import App
+from streamlit_app.ui.links import dagster_home
+from streamlit_app.ui.login import current_person, log_out
+from streamlit_app.ui.messages import told
+from streamlit_app.views import (
+    connections,
+    definitions,
+    labels,
+    occupancy,
+    overview,
+    pipeline,
+    runs,
+    tracking,
+)
+from tippers_dagster.settings import get_settings
+
+# A file of our own: Streamlit's named icons come from another server as a page's icon.
+ICON = Path(__file__).with_name("icon.png")
+
+PAGES = {
+    "": [("overview", overview, "Overview", ":material/dashboard:")],
+    "Spaces": [
+        ("occupancy", occupancy, "Occupancy", ":material/groups:"),
+        ("tracking", tracking, "Datasets and tracking", ":material/calendar_month:"),
+    ],
+    "Labels": [
+        ("pipeline", pipeline, "Pipeline", ":material/account_tree:"),
+        ("definitions", definitions, "Definitions", ":material/edit_note:"),
+        ("labels", labels, "Labels", ":material/label:"),
+    ],
+    "Deployment": [
+        ("connections", connections, "Connections", ":material/database:"),
+        ("runs", runs, "Runs", ":material/play_circle:"),
+    ],
+}
+
+
+def main() -> None:
+    """Render the page that the address names."""
+    st.set_page_config(page_title="tippers", page_icon=str(ICON), layout="wide")
+    with told():
+        settings = get_settings()
+        person = current_person(settings)
+        if person is None:
+            return
+        app = App(settings, person)
+        page = st.navigation(_navigation(app))
+        with st.sidebar:
+            st.caption(f"{person.name} · {person.role.name.lower()}")
+            log_out(settings)
+            st.link_button("Dagster", dagster_home(settings), icon=":material/open_in_new:")
+        with told():
+            page.run()
+
+
+def _navigation(app: App) -> dict[str, list[st.Page]]:
+    return {
+        section: [
+            st.Page(
+                partial(module.render, app),
+                title=title,
+                icon=icon,
+                url_path=path,
+                default=path == "overview",
+            )
+            for path, module, title, icon in pages
+        ]
+        for section, pages in PAGES.items()
+    }
+
+
+main()

@@ -1,0 +1,1 @@
+"""What pages ask and do, without Streamlit; each function takes the ``App`` it works for."""

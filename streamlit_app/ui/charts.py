@@ -1,0 +1,251 @@
+"""Charts of times and counts. Colours are those of the theme, so that light and dark both work.
+
+Times are milliseconds of the campus's wall clock counted as if they were UTC, and drawn as UTC: a
+browser in another zone shows the campus's own time.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+HEIGHT = 320
+PAN = "pan"
+"""The selection that tells where a ``timeline`` was moved to, as ``{"time": [ms, ms]}``."""
+
+Layers = alt.LayerChart | alt.FacetChart
+
+_STAMP = "%a %-d %b %Y, %H:%M"
+_TICKS = {"hours": "%H:%M", "minutes": "%H:%M", "date": "%-d %b", "day": "%a %-d %b"}
+_GREY = "#808a8c"
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def milliseconds(local: dt.datetime) -> float:
+    """A local time as these charts take it."""
+    return (local - dt.datetime(1970, 1, 1)) / dt.timedelta(milliseconds=1)
+
+
+def local_of(value: float) -> dt.datetime:
+    """The local time of milliseconds."""
+    return dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=value)
+
+
+def ink() -> str:
+    """The theme's colour of text, for marks that Vega would draw black."""
+    return "#e6eeee" if st.context.theme.type == "dark" else "#1b2a2c"
+
+
+def timeline(
+    points: pd.DataFrame,
+    gaps: pd.DataFrame,
+    domain: tuple[dt.datetime, dt.datetime] | None = None,
+    *,
+    title: str,
+    zone: str,
+    capacity: float | None = None,
+    ink: str = "#808a8c",
+    height: int = HEIGHT,
+) -> Layers:
+    """Lines over time with a band from lowest to highest, and what is missing shaded.
+
+    Parameters
+    ----------
+    points
+        ``name``, ``time``, ``until``, ``mean``, ``low``, ``high``; nulls break the line.
+    gaps
+        ``time``, ``until`` of what is not computed; may be empty.
+    domain
+        Local times between which it shows at first, to be moved and zoomed along time, with the
+        selection ``PAN``; None: all points, not to be moved.
+    title
+        Of the axis of counts, with its unit.
+    capacity
+        A level to compare with.
+    ink
+        Colour of its line and text: that of the theme's text, which Vega does not know.
+    """
+    points = _closed(points)
+    if gaps.empty:  # a gap of no length: without any, Vega warns of an empty extent
+        gaps = points[["time"]].head(1).assign(until=lambda g: g["time"])
+    x = alt.X(
+        "time:T",
+        title=f"Local time ({zone})",
+        scale=alt.Scale(type="utc"),
+        axis=alt.Axis(labelOverlap=True, tickCount=8, grid=False, format=_TICKS),
+    )
+    several = points["name"].nunique() > 1
+    legend = alt.Legend(orient="top", labelLimit=400, symbolType="stroke", symbolOpacity=1)
+    dash = alt.StrokeDash("name:N", title=None, legend=legend) if several else alt.Undefined
+    colour = alt.Color("name:N", title=None, legend=legend) if several else alt.Undefined
+    hover = [
+        alt.Tooltip("time:T", title="From", timeUnit="utcyearmonthdatehoursminutes", format=_STAMP),
+        alt.Tooltip("until:T", title="To", timeUnit="utcyearmonthdatehoursminutes", format=_STAMP),
+        alt.Tooltip("high:Q", title="Most", format=",.0f"),
+        alt.Tooltip("mean:Q", title="Mean", format=",.1f"),
+        alt.Tooltip("low:Q", title="Least", format=",.0f"),
+    ]
+    if several:
+        hover.insert(0, alt.Tooltip("name:N", title="Which"))
+    missing = alt.Chart(gaps).mark_rect(opacity=0.28, color=_GREY, clip=True)
+    band = alt.Chart(points).mark_area(
+        opacity=0.25, interpolate="step-after", clip=True, invalid="break-paths-filter-domains"
+    )
+    line = alt.Chart(points).mark_line(
+        strokeWidth=1.5, interpolate="step-after", clip=True, invalid="break-paths-filter-domains"
+    )
+    # Wide bars that nobody sees give every moment its tooltip.
+    target = alt.Chart(points).mark_rect(opacity=0, clip=True)
+    line = line.encode(x=x, y=alt.Y("mean:Q", title=title), color=colour, strokeDash=dash)
+    if domain is not None:
+        # A domain of the scale would be in conflict with those of the other layers' data.
+        pan = alt.selection_interval(
+            name=PAN,
+            bind="scales",
+            encodings=["x"],
+            value={"x": [milliseconds(t) for t in domain]},
+            zoom="wheel![event.ctrlKey]",
+        )
+        line = line.add_params(pan)
+    layers: list[alt.Chart] = [
+        missing.encode(x=x, x2="until:T"),
+        band.encode(
+            x=x,
+            y=alt.Y("low:Q", title=title, axis=alt.Axis(tickMinStep=1)),
+            y2="high:Q",
+            color=colour,
+        ),
+        line,
+    ]
+    if several:
+        dots = alt.Chart(points).mark_point(opacity=0, size=80, clip=True)
+        layers.append(dots.encode(x=x, y="mean:Q", color=colour, tooltip=hover))
+    else:
+        layers.append(target.encode(x=x, x2="until:T", tooltip=hover))
+    if capacity:
+        level = pd.DataFrame({"capacity": [capacity], "text": [f"capacity {capacity:,.0f}"]})
+        layers.append(
+            alt.Chart(level).mark_rule(strokeDash=[6, 4], color=ink).encode(y="capacity:Q")
+        )
+        layers.append(
+            alt.Chart(level)
+            .mark_text(align="left", dx=4, dy=-6, color=ink)
+            .encode(x=alt.value(0), y="capacity:Q", text="text:N")
+        )
+    return alt.layer(*layers).properties(height=height)
+
+
+def _closed(points: pd.DataFrame) -> pd.DataFrame:
+    """With a last point at the end of each line, so that its last bin is as wide as the others."""
+    last = points.groupby("name", sort=False).tail(1)
+    return pd.concat([points, last.assign(time=last["until"])], ignore_index=True)
+
+
+def week_map(cells: pd.DataFrame, title: str) -> alt.Chart:
+    """``weekday`` by ``hour`` with ``mean`` as colour; null where it is not known."""
+    cells = cells.assign(day=[DAYS[d] for d in cells["weekday"]])
+    return (
+        alt.Chart(cells)
+        .mark_rect()
+        .encode(
+            x=alt.X("hour:O", title="Hour of the day", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("day:O", title="Day of the week", sort=list(DAYS)),
+            color=alt.Color("mean:Q", title=title, scale=alt.Scale(domainMin=0)),
+            tooltip=[
+                alt.Tooltip("day:N", title="Day"),
+                alt.Tooltip("hour:O", title="Hour"),
+                alt.Tooltip("mean:Q", title="Mean", format=",.1f"),
+                alt.Tooltip("hours:Q", title="Of so many hours"),
+            ],
+        )
+        .properties(height=260)
+    )
+
+
+def ranked_bars(rows: pd.DataFrame, *, value: str, name: str, title: str) -> alt.Chart:
+    """Horizontal bars in the order of the rows."""
+    names = alt.Axis(labelLimit=220, labelOverlap=False)
+    hover = [alt.Tooltip(f"{name}:N", title="Space"), alt.Tooltip(f"{value}:Q", title=title)]
+    return (
+        alt.Chart(rows)
+        .mark_bar()
+        .encode(
+            x=alt.X(f"{value}:Q", title=title, axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y(f"{name}:N", title=None, sort=None, axis=names),
+            tooltip=hover,
+        )
+        .properties(height=26 * len(rows) + 90)  # with the axis and its title
+    )
+
+
+def tiles(rows: pd.DataFrame, *, most: float, title: str, select: str, ink: str) -> Layers:
+    """Rectangles ``x, y, x2, y2`` with a ``label``, the stronger the higher their ``count``.
+
+    Parameters
+    ----------
+    rows
+        Also ``name``, ``space``, ``told`` (the count in words) and ``known``; those that are not
+        known are grey.
+    most
+        The count of the strongest.
+    select
+        Name of the selection of a tile, by ``space``.
+    ink
+        Colour of the labels.
+    """
+    base = alt.Chart(rows).encode(
+        x=alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, 1])),
+        y=alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[1, 0])),
+        tooltip=_hover(),
+    )
+    corner, base = base, base.encode(x2="x2:Q", y2="y2:Q")
+    box = base.mark_rect(stroke=_GREY, strokeWidth=1, cursor="pointer")
+    boxes = box.encode(fillOpacity=_shade(most, title))
+    unknown = base.mark_rect(fill=_GREY, fillOpacity=0.35, cursor="pointer")
+    texts = corner.mark_text(align="left", baseline="top", dx=5, dy=5, lineBreak="\n", color=ink)
+    return alt.layer(
+        boxes.add_params(_by_space(select)),
+        unknown.transform_filter("!datum.known"),
+        texts.encode(text="label:N"),
+    ).properties(height=440)
+
+
+def dots(rows: pd.DataFrame, *, most: float, title: str, select: str, ink: str) -> Layers:
+    """Spaces at their coordinates, as large as their ``count``; columns as in ``tiles``."""
+    base = alt.Chart(rows).encode(
+        x=alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.05, 1.05])),
+        y=alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[1.05, -0.05])),
+        tooltip=_hover(),
+    )
+    scale = alt.Scale(domain=[0, max(most, 1)], range=[30, 2500])
+    circles = base.mark_circle(stroke=_GREY, cursor="pointer").encode(
+        size=alt.Size("count:Q", title=title, scale=scale, legend=alt.Legend(orient="bottom")),
+        fillOpacity=_shade(most, None),
+    )
+    unknown = base.mark_point(color=_GREY, size=80, shape="cross", cursor="pointer")
+    return alt.layer(
+        circles.add_params(_by_space(select)),
+        unknown.transform_filter("!datum.known"),
+        base.mark_text(dy=-14, color=ink).encode(text="name:N"),
+    ).properties(height=440)
+
+
+def _hover() -> list[alt.Tooltip]:
+    return [alt.Tooltip("name:N", title="Space"), alt.Tooltip("told:N", title="Devices")]
+
+
+def _by_space(name: str) -> alt.Parameter:
+    return alt.selection_point(name=name, fields=["space"])
+
+
+def _shade(most: float, title: str | None) -> alt.FillOpacity:
+    """Never so dark that the theme's text could not be read on it."""
+    return alt.FillOpacity(
+        "count:Q",
+        title=title,
+        scale=alt.Scale(domain=[0, max(most, 1)], range=[0.03, 0.5], clamp=True),
+        legend=alt.Legend(orient="bottom") if title else None,
+    )

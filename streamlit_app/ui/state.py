@@ -1,0 +1,35 @@
+"""The state of a page in its address, so that a view can be shared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar, overload
+
+import streamlit as st
+
+T = TypeVar("T")
+
+
+def get(name: str, default: str = "") -> str:
+    """A parameter of the address."""
+    return st.query_params.get(name, default)
+
+
+def put(**values: str | None) -> None:
+    """Set parameters of the address; those that are empty are left out of it."""
+    for name, value in values.items():
+        if value:
+            if st.query_params.get(name) != value:
+                st.query_params[name] = value
+        elif name in st.query_params:
+            del st.query_params[name]
+
+
+@overload
+def one_of(name: str, options: Sequence[T], default: T) -> T: ...
+@overload
+def one_of(name: str, options: Sequence[T]) -> T | None: ...
+def one_of(name: str, options: Sequence[T], default: T | None = None) -> T | None:
+    """The option that the address names; what it does not have is the default."""
+    named = {str(option): option for option in options}
+    return named.get(get(name), default)

@@ -1,0 +1,54 @@
+"""``tippers people``: what those who log in to the app may do."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from tippers_dagster.cli.datasets import user_name
+from tippers_dagster.settings import get_settings
+
+Email = Annotated[str, typer.Argument(help="The address that their login says.")]
+RoleName = Annotated[
+    Literal["viewer", "analyst", "admin"], typer.Argument(help="Each may do what those before may.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    people = typer.Typer(no_args_is_help=True, help="What those who log in to the app may do.")
+    people.command("list")(list_all)
+    people.command("set")(set_role)
+    people.command("remove")(remove)
+    app.add_typer(people, name="people")
+
+
+def list_all() -> None:
+    """List everybody who was given a role."""
+    from tippers_dagster.people.store import list_people
+
+    found = list_people(get_settings())
+    for given in found:
+        typer.echo(
+            f"{given.email}  {given.role.name.lower()}  (by {given.by}, {given.at:%Y-%m-%d %H:%M})"
+        )
+    if not found:
+        typer.echo("Nobody was given a role: `tippers people set EMAIL analyst`.")
+
+
+def set_role(email: Email, role: RoleName) -> None:
+    """Give somebody a role, instead of the one that they have."""
+    from tippers_dagster.people import store
+    from tippers_dagster.people.model import Role
+
+    store.set_role(get_settings(), email, Role[role.upper()], by=user_name())
+    typer.echo(f"{email} is {role}, from the next click on.")
+
+
+def remove(email: Email) -> None:
+    """Take somebody's role away."""
+    from tippers_dagster.people import store
+
+    store.remove(get_settings(), email)
+    typer.echo(f"{email} has no role of their own now.")
