@@ -117,6 +117,18 @@ def select(loaded: Loaded, selection: str) -> set[str]:
     return found & assets
 
 
+def to_compute(snapshot: Snapshot, chosen: Collection[str], *, stale_only: bool) -> set[str]:
+    """What is to be computed: stale and chosen, or above what is; else all that is chosen, too."""
+    wanted: set[str] = set() if stale_only else set(chosen)
+    needed = set(chosen)
+    for node in reversed(snapshot.nodes):
+        if node.name in needed:
+            needed.update("/".join(dep) for dep in node.deps)
+            if node.name in snapshot.stale:
+                wanted.add(node.name)
+    return wanted
+
+
 def _chosen(loaded: Loaded, selection: str | None) -> set[str]:
     if selection is not None:
         return select(loaded, selection)
@@ -141,7 +153,7 @@ class _Launch:
     def run(self, chosen: Collection[str], *, stale_only: bool) -> list[Outcome]:
         """Rounds, until one gets nothing done."""
         snapshot = self._settled(chosen, look_now=True)
-        wanted = self._wanted(snapshot, chosen, stale_only=stale_only)
+        wanted = to_compute(snapshot, chosen, stale_only=stale_only)
         todo = [n for n in self.pipeline.nodes if n.name in wanted]
         while todo:
             self._run_once(todo, wanted)
@@ -156,17 +168,6 @@ class _Launch:
             else o
             for o in self._outcomes(wanted)
         ]
-
-    def _wanted(self, snapshot: Snapshot, chosen: Collection[str], *, stale_only: bool) -> set[str]:
-        """What is to be computed: stale and chosen, or above what is."""
-        wanted: set[str] = set() if stale_only else set(chosen)
-        needed = set(chosen)
-        for node in reversed(self.pipeline.nodes):
-            if node.name in needed:
-                needed.update("/".join(dep) for dep in node.deps)
-                if node.name in snapshot.stale:
-                    wanted.add(node.name)
-        return wanted
 
     def _settled(self, chosen: Collection[str], *, look_now: bool) -> Snapshot:
         """The state once no other process computes any of it.

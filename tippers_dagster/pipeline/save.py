@@ -75,7 +75,18 @@ def import_folder(settings: Settings, folder: Path, *, by: str) -> Imported:
     BadInput
         Naming each file that cannot be read and each definition that cannot work.
     """
-    outcomes = store.save_all(settings, read_folder(folder), by=by, checks=checks(settings))
+    return import_drafts(settings, read_folder(folder), by=by)
+
+
+def import_drafts(settings: Settings, drafts: Iterable[Draft], *, by: str) -> Imported:
+    """Save many definitions, all or none, and have the running deployment load them.
+
+    Raises
+    ------
+    BadInput
+        Naming each definition that cannot work.
+    """
+    outcomes = store.save_all(settings, drafts, by=by, checks=checks(settings))
     if all(outcome == "unchanged" for outcome in outcomes.values()):
         return Imported(outcomes, Reloaded("reloaded", "Nothing changed."))
     return Imported(outcomes, reload_definitions(settings))

@@ -1,0 +1,367 @@
+"""Pictures of concepts, how their nodes stand, and what can be done with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from streamlit_app.services import pipeline as service
+from streamlit_app.services.app import App
+from streamlit_app.services.definition_forms import PARENT_FIELD
+from streamlit_app.services.pipeline import Look, Picture
+from tests.pipeline.small import ALL, LONG, draft, function, rule
+from tests.streamlit_app.defined import by, insert_by_hand
+from tests.streamlit_app.fresh import app, computed, defined_app, fresh, parsed
+from tippers_dagster.catalog import store
+from tippers_dagster.catalog.editing import Conflict
+from tippers_dagster.catalog.kinds import Concept, ConceptValue, DerivedIndex, Kind
+from tippers_dagster.catalog.model import Draft, Ref
+from tippers_dagster.errors import BadInput, TippersError
+from tippers_dagster.people.model import NotAllowed, Role
+from tippers_dagster.pipeline import start
+
+__all__ = ["app", "computed", "defined_app", "fresh", "parsed"]
+
+
+def save(app: App, *drafts: Draft) -> None:
+    store.save_all(app.settings, drafts, by="bob")
+
+
+def drawn(app: App, concept: str = "device", **options: bool) -> tuple[Look, Picture]:
+    seen = service.look(app)
+    return seen, service.picture(app, seen, concept, **options)
+
+
+def pairs(picture: Picture, **of: bool) -> set[tuple[str, str]]:
+    wanted = of.items()
+    return {
+        (e.parent, e.child) for e in picture.edges if all(getattr(e, k) == v for k, v in wanted)
+    }
+
+
+# --- pictures ------------------------------------------------------------------------------------
+def test_a_concept_is_drawn_with_what_it_stands_on(fresh: App) -> None:
+    _, picture = drawn(fresh)
+    assert {i.name for i in picture.members} == {f"device/{d.ref.name}" for d in ALL[1:]}
+    assert {i.kind for i in picture.items.values() if not i.concept} == {service.SOURCE}
+    assert {
+        ("device/devices", "device/long"),
+        ("device/long", "device/is_a"),
+        ("device/is_a", "device/type"),
+        ("device/type", "device/chosen"),
+        ("device/chosen", "device/days"),
+    } <= pairs(picture, through=False, implied=False)
+    # Sources by way of staging models, and only where no other way leads.
+    assert ("session_source", "device/devices") in pairs(picture, through=True)
+    assert not [e for e in pairs(picture, through=True) if e[1] != "device/devices"]
+    assert pairs(picture, implied=True) == {
+        ("device/devices", "device/type"),
+        ("device/devices", "device/chosen"),
+    }
+    assert picture.hidden == []
+    assert service.in_words_counted(picture.members) == "9 definitions: 9 fresh."
+
+
+def test_staging_models_are_drawn_when_asked_for(fresh: App) -> None:
+    _, picture = drawn(fresh, staging=True)
+    assert ("staging/int_sessions", "device/devices") in pairs(picture)
+    assert pairs(picture, through=True) == set()
+
+
+def test_what_is_not_drawn_and_not_fresh_is_told(app: App) -> None:
+    _, picture = drawn(app)
+    assert {i.kind for i in picture.hidden} == {service.STAGING}
+    assert {i.standing for i in picture.members} == {"stale"}
+    assert "staging/int_sessions" in picture.stale
+    assert "device/devices" in picture.stale
+    assert "session_source" not in picture.stale
+
+
+def test_other_concepts_are_only_where_this_one_ends(fresh: App) -> None:
+    upper = Draft(Ref("", "person", Kind.CONCEPT), Concept())
+    body = DerivedIndex(parent="device.devices", label_model="device.type", labels=("A",))
+    save(
+        fresh,
+        upper,
+        draft(Kind.DERIVED_INDEX, "people", body, concept="person"),
+        Draft(Ref("person", "visits", Kind.RULE), LONG.body.model_copy(update={"index": "people"})),
+    )
+    seen, lower = drawn(fresh, "device")
+    assert lower.items["person/people"].standing == "stale"
+    assert "person/visits" not in lower.items
+    assert not lower.holds(lower.items["person/people"])
+
+    _, higher = drawn(fresh, "person")
+    assert {i.name for i in higher.members} == {"person/people", "person/visits"}
+    assert {"device/type", "device/devices"} <= set(higher.items)
+    assert "device/long" not in higher.items
+    assert seen.concepts == ["device", "person"]
+
+    everything = service.picture(fresh, seen)
+    assert {"device/long", "person/visits"} <= set(everything.items)
+    assert len(everything.members) == 11
+
+
+def test_what_cannot_work_is_drawn_and_says_why(fresh: App) -> None:
+    insert_by_hand(fresh, "rule", "unsound", {"index": "nowhere", "sql": "SELECT 1"})
+    _, picture = drawn(fresh)
+    item = picture.items["device/unsound"]
+    assert item.standing == "broken"
+    assert "nowhere" in item.why
+    assert "1 broken" in service.in_words_counted(picture.members)
+
+
+def test_a_source_table_that_is_gone_is_told(fresh: App) -> None:
+    from tests.pipeline.small import Small
+
+    Small(fresh.settings, fresh.instance).execute("DROP TABLE source.faculty_data CASCADE")
+    seen = service.look(fresh)
+    assert seen.items["session_source"].standing == "source"
+    Small(fresh.settings, fresh.instance).execute("DELETE FROM tippers.source_token")
+    item = service.look(fresh).items["source/faculty_data"]
+    assert item.standing == "failed"
+    assert item.why == "There is no table source.faculty_data."
+
+
+def test_counted_in_words() -> None:
+    assert service.in_words_counted([]) == "Nothing is computed here yet."
+
+
+# --- edges ---------------------------------------------------------------------------------------
+def test_edges_lead_only_where_a_parent_fits() -> None:
+    assert service.EDGES[service.SOURCE] == (Kind.INDEX,)
+    assert service.EDGES[Kind.RULE] == (Kind.LABELLING_FUNCTION,)
+    assert service.EDGES[Kind.LABELLING_FUNCTION] == (Kind.LABEL_MODEL,)
+    assert service.EDGES[Kind.FEATURE] == ()
+    for child, parents in PARENT_FIELD.items():
+        for parent in parents:
+            assert child in service.EDGES[parent], (parent, child)
+
+
+def test_an_edge_adds_a_function_to_a_label_model(fresh: App) -> None:
+    save(fresh, function("new_b", "hours < 2", "B"))
+    seen = service.look(fresh)
+    change = service.change_of_edge(seen, "device/new_b", "device/type")
+    assert change.says == "device.type: new_b is added to its labelling functions."
+    saved = service.connect(fresh, change)
+    assert saved.definition.body.labelling_functions[-1] == "new_b"
+    assert saved.definition.updated_by == "ada"
+    assert service.look(fresh).items["device/type"].reads[-1] == "device/new_b"
+
+
+def test_an_edge_puts_one_parent_in_the_place_of_another(fresh: App) -> None:
+    save(fresh, rule("other", LONG.body.sql))
+    change = service.change_of_edge(service.look(fresh), "device/other", "device/is_a")
+    assert change.says == "device.is_a: its rule becomes other instead of long."
+    assert service.connect(fresh, change).definition.body.rule == "other"
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "why"),
+    [
+        ("device/long", "device/is_a", "reads long already"),
+        ("device/long", "device/type", "No edge leads from a rule to a label model"),
+        ("session_source", "device/devices", "No edge leads from a source table"),
+        ("device/long", "session_source", "No edge can be drawn there"),
+        ("device/long", "device/nothing", "No edge can be drawn there"),
+    ],
+)
+def test_an_edge_that_means_nothing_is_refused(
+    fresh: App, parent: str, child: str, why: str
+) -> None:
+    with pytest.raises(BadInput, match=why):
+        service.change_of_edge(service.look(fresh), parent, child)
+
+
+def test_an_edge_does_not_overwrite_what_somebody_saved_meanwhile(fresh: App) -> None:
+    save(fresh, rule("other", LONG.body.sql))
+    change = service.change_of_edge(service.look(fresh), "device/other", "device/is_a")
+    save(fresh, function("is_a", "hours > 5", "A"))
+    with pytest.raises(Conflict):
+        service.connect(fresh, change)
+    with pytest.raises(NotAllowed):
+        service.connect(by(fresh, Role.VIEWER), change)
+
+
+# --- runs ----------------------------------------------------------------------------------------
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[str], str]]:
+    """What the deployment was asked to compute, and by whom."""
+    found: list[tuple[set[str], str]] = []
+
+    def start_run(settings: object, names: Iterable[str], *, by: str, tags: object) -> str:
+        found.append((set(names), by))
+        return "a-run"
+
+    monkeypatch.setattr(start, "start_run", start_run)
+    return found
+
+
+def test_materialise_takes_what_is_stale_above(app: App, asked: list) -> None:
+    seen = service.look(app)
+    assert service.materialise(app, seen, ["device/devices"], stale_only=True) == "a-run"
+    names, who = asked[0]
+    assert {"device/devices", "staging/int_sessions"} <= names
+    assert not names & {"device/long", "session_source"}
+    assert who == "ada"
+
+
+def test_what_is_fresh_is_computed_only_when_chosen(fresh: App, asked: list) -> None:
+    seen = service.look(fresh)
+    assert service.materialise(fresh, seen, ["device/type"], stale_only=True) is None
+    assert service.materialise(fresh, seen, ["device/type"], stale_only=False) == "a-run"
+    assert asked == [({"device/type"}, "ada")]
+    assert service.materialise(fresh, seen, ["session_source"], stale_only=False) is None
+
+
+def test_what_cannot_work_is_refused_when_chosen_and_passed_over_else(
+    fresh: App, asked: list
+) -> None:
+    insert_by_hand(fresh, "rule", "unsound", {"index": "nowhere", "sql": "SELECT 1"})
+    seen = service.look(fresh)
+    with pytest.raises(BadInput, match="nowhere"):
+        service.materialise(fresh, seen, ["device/unsound"], stale_only=False)
+    assert service.materialise(fresh, seen, ["device/unsound"], stale_only=True) is None
+    assert asked == []
+
+
+def test_without_a_deployment_it_says_what_to_do(app: App) -> None:
+    with pytest.raises(TippersError, match="Nothing runs") as told:
+        service.materialise(app, service.look(app), ["device/devices"], stale_only=True)
+    assert "tippers up" in (told.value.hint or "")
+    with pytest.raises(TippersError, match="Nothing runs"):
+        service.cancel(app, "a-run")
+
+
+def test_viewers_start_and_stop_nothing(app: App) -> None:
+    viewer = by(app, Role.VIEWER)
+    with pytest.raises(NotAllowed):
+        service.materialise(viewer, service.look(app), ["device/devices"], stale_only=True)
+    with pytest.raises(NotAllowed):
+        service.cancel(viewer, "a-run")
+
+
+def test_a_run_is_told_with_how_far_it_is(fresh: App, asked: list) -> None:
+    names = ["device/long", "device/is_a", "device/is_b"]
+    run = create_run_for_test(
+        fresh.instance,
+        job_name="__ASSET_JOB",
+        asset_selection=frozenset(dg.AssetKey(name.split("/")) for name in names),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={start.BY_TAG: "bea"},
+    )
+    seen = service.look(fresh)
+    assert {seen.items[name].standing for name in names} == {"running"}
+    _record(fresh, "device/long", run.run_id)
+    seen = service.look(fresh)
+    assert seen.items["device/long"].standing == "fresh"
+    (going,) = service.going(fresh, seen)
+    assert (going.done, len(going.names), going.by) == (1, 3, "bea")
+    assert f"Run {run.run_id[:8]} of 3 assets" in going.says
+    assert "asked by bea" in going.says
+    # What is under way is not asked for again.
+    assert service.materialise(fresh, seen, names, stale_only=False) is None
+
+
+def _record(app: App, name: str, run_id: str) -> None:
+    from tests.pipeline.small import Small
+
+    Small(app.settings, app.instance).execute(
+        "UPDATE tippers.asset_state SET run_id = :run WHERE asset = :name", run=run_id, name=name
+    )
+
+
+# --- arranging -----------------------------------------------------------------------------------
+def test_places_are_kept_for_everybody(fresh: App) -> None:
+    _, picture = drawn(fresh)
+    moved = {
+        "device/long": (10.5, -3),
+        "device/nothing": (1, 1),
+        "device/is_a": (math.nan, 1),
+        "device/is_b": (1,),
+    }
+    service.arrange(fresh, picture, moved)
+    service.arrange(fresh, picture, {"device/type": [7, 8]})
+    _, again = drawn(by(fresh, Role.VIEWER))
+    assert again.places == {"device/long": (10.5, -3.0), "device/type": (7.0, 8.0)}
+    assert drawn(fresh, "")[1].places == {}
+
+    service.lay_out_anew(fresh, "device")
+    assert drawn(fresh)[1].places == {}
+
+
+def test_viewers_arrange_nothing(fresh: App) -> None:
+    viewer = by(fresh, Role.VIEWER)
+    _, picture = drawn(viewer)
+    with pytest.raises(NotAllowed):
+        service.arrange(viewer, picture, {"device/long": (1, 1)})
+    with pytest.raises(NotAllowed):
+        service.lay_out_anew(viewer, "device")
+
+
+# --- one node ------------------------------------------------------------------------------------
+def test_details_of_every_kind_of_node(fresh: App) -> None:
+    seen = service.look(fresh)
+    found = {name: service.details(fresh, seen, name) for name in seen.items}
+    rule_ = found["device/long"]
+    assert rule_ is not None
+    assert rule_.language == "sql"
+    assert rule_.text == LONG.body.sql
+    assert rule_.reads == ("device/devices", "staging/int_sessions")
+    assert set(rule_.read_by) == {"device/is_a", "device/is_b", "device/also_b"}
+    assert rule_.creates == (Kind.LABELLING_FUNCTION,)
+    function_ = found["device/is_a"]
+    assert function_ is not None
+    assert function_.language == "yaml"
+    assert "hours > 3" in function_.text
+    staging = found["staging/int_sessions"]
+    assert staging is not None
+    assert "select" in staging.text.lower()
+    assert staging.definition is None
+    source = found["session_source"]
+    assert source is not None
+    assert source.creates == (Kind.INDEX,)
+    assert service.details(fresh, seen, "device/nothing") is None
+
+
+def test_votes_are_told_with_the_most_first(fresh: App) -> None:
+    from tests.pipeline.small import Small
+
+    Small(fresh.settings, fresh.instance).execute(
+        "UPDATE tippers.asset_state SET rows = 7, details = details || CAST(:d AS jsonb) "
+        "WHERE asset = 'device/type'",
+        d='{"classes": {"tie": 0, "A": 2, "abstain": 1, "B": 4}, "coverage": 0.004}',
+    )
+    seen = service.look(fresh)
+    found = service.details(fresh, seen, "device/type")
+    assert found is not None
+    assert list(found.votes.items()) == [("B", 4), ("A", 2), ("abstain", 1)]
+    assert found.item.facts == "covers under 1 %"
+    tree = service.value_tree(seen, "device")
+    assert [(b.label, b.entities, b.by) for b in tree.below] == [("A", 2, "type"), ("B", 4, "type")]
+
+
+# --- values --------------------------------------------------------------------------------------
+def test_the_tree_of_values_goes_through_concepts(fresh: App) -> None:
+    values = (ConceptValue(name="X"), ConceptValue(name="X_ONE", parent="X"))
+    save(
+        fresh,
+        Draft(Ref("", "deeper", Kind.CONCEPT), Concept(values=values, refines="device.A")),
+        replace(ALL[0], description="what it is"),
+    )
+    seen = service.look(fresh)
+    for concept in ("device", "deeper"):
+        top = service.value_tree(seen, concept)
+        assert (top.concept, top.label, top.description) == ("device", "", "what it is")
+        a, b = top.below
+        assert (a.label, a.entities) == ("A", None)
+        assert b.below == ()
+        (deeper,) = a.below
+        assert (deeper.concept, deeper.label) == ("deeper", "")
+        (x,) = deeper.below
+        assert [branch.label for branch in x.below] == ["X_ONE"]
