@@ -65,7 +65,31 @@ def get(settings: Settings, name: str) -> Connection:
 def test(settings: Settings, name: str) -> Tested:
     """Whether a connection can be used, as a sentence."""
     try:
-        place = place_of(settings, name, get(settings, name))
+        return _tested(settings, name, get(settings, name))
+    except BadInput as error:
+        return Tested(False, str(error))
+
+
+def try_out(
+    settings: Settings, name: str, fields: Mapping[str, object], *, password: str | None = None
+) -> Tested:
+    """Whether a connection could be used as it would be with these fields; nothing is saved.
+
+    Parameters
+    ----------
+    name
+        Of a connection whose other fields and password are kept, or a new one.
+    """
+    if name in list_connections(settings):
+        body = _changed(settings, _definition(settings, name), fields, password)
+    else:
+        body = _with_password(settings, _read({**fields, "password": None}), password)
+    return _tested(settings, name, body)
+
+
+def _tested(settings: Settings, name: str, body: Connection) -> Tested:
+    try:
+        place = place_of(settings, name, body)
         with opened(settings, place) as connection:
             info = connection.dialect.server_version_info or ()
             dialect = connection.dialect.name
@@ -143,12 +167,23 @@ def edit(
         never sent to another server.
     """
     found = _definition(settings, name)
+    body = _changed(settings, found, fields, password)
+    if not is_source(settings, name):
+        check_body(name, body)
+    draft = replace(draft_of(found), body=body)
+    return catalog_store.save(settings, draft, by=by, expected_version=expected_version)
+
+
+def _changed(
+    settings: Settings, found: Definition, fields: Mapping[str, object], password: str | None
+) -> Connection:
+    """A connection with some fields changed; its password is kept when none is given."""
+    name, before = found.ref.name, _body(found)
     if is_source(settings, name) and (password is not None or set(fields) - {"sync_seconds"}):
         raise BadInput(
             "The connection `source` leads where TIPPERS_SOURCE_URL says.",
             "Change that setting. Only how often it is synced is chosen here.",
         )
-    before = _body(found)
     body = _read({**before.model_dump(), **fields})
     moved = any(getattr(body, part) != getattr(before, part) for part in _ADDRESS)
     if moved and before.password is not None and password is None:
@@ -156,11 +191,7 @@ def edit(
             f"{name} would lead to another server, so its password must be given again.",
             "With --password-stdin, or at the prompt.",
         )
-    body = _with_password(settings, body, password)
-    if not is_source(settings, name):
-        check_body(name, body)
-    draft = replace(draft_of(found), body=body)
-    return catalog_store.save(settings, draft, by=by, expected_version=expected_version)
+    return _with_password(settings, body, password)
 
 
 def delete(settings: Settings, name: str, *, by: str) -> Connection:

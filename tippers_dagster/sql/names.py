@@ -73,6 +73,20 @@ class NameTable:
             self._places.get(f"{concept}.{written}") if len(parts) == 1 else None
         )
 
+    def written(self, concept: str) -> dict[str, Place]:
+        """All tables by the shortest name that means each inside a concept."""
+        shortest: dict[str, Place] = {}
+        known: dict[tuple[str, str], str] = {}
+        for name, place in self._places.items():
+            short = name.removeprefix(f"{concept}.")
+            if self.find(tuple(short.split(".")), concept) != place:
+                short = name
+            table = (place.schema, place.table)
+            if table not in known or len(short) < len(known[table]):
+                known[table] = short
+                shortest[short] = place
+        return {name: shortest[name] for name in sorted(known.values())}
+
     def kind_without_table(self, parts: tuple[str, ...], concept: str) -> str | None:
         """What a name is that means a definition with no table."""
         written = ".".join(parts)

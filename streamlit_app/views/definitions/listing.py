@@ -1,0 +1,215 @@
+"""The list of definitions."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from streamlit_app.services import definitions as service
+from streamlit_app.services.app import App
+from streamlit_app.services.definition_forms import CREATED
+from streamlit_app.services.definitions import STATES, Row
+from streamlit_app.ui import state
+from streamlit_app.ui.messages import plain
+from streamlit_app.views.definitions import transfer, works
+from streamlit_app.views.definitions.words import ABOUT, KINDS
+from streamlit_app.views.definitions.words import STATES as STATE_WORDS
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Kind
+
+
+def render(app: App, catalog: Catalog) -> None:
+    """Search, filters, the table, and what can be begun from here."""
+    st.title("Definitions")
+    rows = service.rows(catalog)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(_summary(rows))
+        st.space("stretch")
+        _new(app, catalog)
+        transfer.import_button(app)
+        transfer.export_button(catalog)
+    _deleted_note()
+    transfer.imported_note()
+    _unsaved()
+    for place, reason in catalog.unusable.items():
+        st.warning(f"{plain(place)}: {plain(reason)}", icon=":material/warning:")
+    if not rows:
+        _empty(app)
+        return
+    _table(_filters(rows))
+
+
+def _summary(rows: list[Row]) -> str:
+    broken = sum(r.state == "cannot work" for r in rows)
+    saved = sum(r.origin == "catalog" for r in rows)
+    told = f"{len(rows):,} definitions, {saved:,} of them saved here"
+    return f"{told}; {broken:,} cannot work." if broken else f"{told}."
+
+
+def _empty(app: App) -> None:
+    with st.container(border=True):
+        st.markdown("**Nothing is defined yet.** Begin with a concept: what is to be labelled.")
+        if service.may_write(app, Kind.CONCEPT):
+            st.button("New concept", on_click=works.begin, args=("concept", ""), type="primary")
+
+
+def _new(app: App, catalog: Catalog) -> None:
+    if not service.may_write(app, Kind.RULE):
+        return
+    concepts = [d.ref.name for d in catalog.of_kind(Kind.CONCEPT, broken=True)]
+    with st.popover("New", icon=":material/add:", type="primary"):
+        kind = st.selectbox("Kind", CREATED, format_func=KINDS.__getitem__, index=2)
+        st.caption(ABOUT[kind])
+        concept = ""
+        if kind.in_concept:
+            chosen = state.one_of("concept", concepts)
+            at = concepts.index(chosen) if chosen in concepts else 0
+            concept = st.selectbox("Concept", concepts, index=at) or ""
+        ready = bool(concept) or not kind.in_concept
+        st.button("Begin", on_click=works.begin, args=(kind.value, concept), disabled=not ready)
+        if not ready:
+            st.caption("Make a concept first.")
+
+
+def _unsaved() -> None:
+    """What was typed and not saved in this session."""
+    dirty = {name: work for name, work in works.all_works().items() if work.dirty}
+    if not dirty:
+        return
+    with st.container(border=True):
+        st.markdown(":material/edit: **Not saved yet** — kept while this browser tab is open")
+        for name in dirty:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                label = name if not name.startswith("new ") else _new_label(name)
+                st.button(plain(label), key=f"go {name}", on_click=works.go, args=(name,))
+                st.button(
+                    "Discard",
+                    key=f"forget {name}",
+                    on_click=works.forget,
+                    args=(name,),
+                    type="tertiary",
+                    help=f"Forget what was typed in {plain(label)}",
+                )
+
+
+def _new_label(name: str) -> str:
+    _, kind, *rest = name.split(" ")
+    known = KINDS[Kind(kind)].lower() if kind in set(Kind) else kind
+    typed = works.all_works()[name].name
+    where = f" in {rest[0]}" if rest else ""
+    return f"{typed or f'a new {known}'}{where}" + (f" ({known})" if typed else "")
+
+
+def _deleted_note() -> None:
+    told = st.session_state.pop("definitions.told", None)
+    if told:
+        st.success(plain(told), icon=":material/check_circle:")
+
+
+# --- the table -----------------------------------------------------------------------------------
+def _filters(rows: list[Row]) -> list[Row]:
+    concepts = list(dict.fromkeys(r.concept for r in rows))
+    kinds = [k for k in CREATED if any(r.ref.kind == k for r in rows)]
+    columns = st.columns([3, 2, 2, 2], vertical_alignment="bottom")
+    with columns[0]:
+        text = _kept_text("Search", "q", "Name, description, owner")
+    with columns[1]:
+        in_concepts = _kept("Concept", "concept", concepts)
+    with columns[2]:
+        of_kinds = _kept("Kind", "kind", [k.value for k in kinds])
+    with columns[3]:
+        in_states = _kept("State", "state", list(STATES))
+    return service.filtered(rows, text, in_concepts, [Kind(k) for k in of_kinds], in_states)
+
+
+def _kept_text(label: str, name: str, placeholder: str) -> str:
+    key = f"definitions.{name}"
+    if key not in st.session_state:
+        st.session_state[key] = state.get(name)
+    text = st.text_input(label, key=key, placeholder=placeholder, icon=":material/search:")
+    state.put(**{name: text})
+    return text
+
+
+def _kept(label: str, name: str, options: list[str]) -> list[str]:
+    """Some options, which the address holds."""
+    key = f"definitions.{name}"
+    if key not in st.session_state:
+        st.session_state[key] = [o for o in state.get(name).split(",") if o in options]
+    st.session_state[key] = [o for o in st.session_state[key] if o in options]
+    chosen = st.multiselect(label, options, key=key, format_func=_option, placeholder="All")
+    state.put(**{name: ",".join(chosen)})
+    return chosen
+
+
+def _option(value: str) -> str:
+    return KINDS[Kind(value)] if value in set(Kind) else value
+
+
+def _table(rows: list[Row]) -> None:
+    import pandas as pd
+
+    if not rows:
+        st.info("No definition is like this. Take a filter away.", icon=":material/search_off:")
+        return
+    names = [str(r.ref) for r in rows]
+    _open_by_name(names)
+    table = pd.DataFrame(
+        {
+            "Name": names,
+            "Kind": [KINDS[r.ref.kind] for r in rows],
+            "State": [STATE_WORDS[r.state][2] for r in rows],
+            "Description": [r.description for r in rows],
+            "Used by": [r.users for r in rows],
+            "Version": [str(r.version) if r.origin == "catalog" else "files" for r in rows],
+            "Changed (UTC)": [_changed(r) for r in rows],
+            "Owner": [r.owner for r in rows],
+        }
+    )
+    chosen = st.dataframe(
+        table.style.apply(_marked, axis=1),
+        key="definitions.table",
+        hide_index=True,
+        height=min(36 * len(rows) + 40, 720),
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config={
+            "Name": st.column_config.TextColumn(width=190),
+            "Kind": st.column_config.TextColumn(width=125),
+            "State": st.column_config.TextColumn(width=85),
+            "Description": st.column_config.TextColumn(width=300),
+            "Used by": st.column_config.NumberColumn(width=60),
+            "Version": st.column_config.TextColumn(width=60),
+        },
+    )
+    st.caption("Choose a row, or a name above, to open it.")
+    if chosen["selection"]["rows"]:
+        works.go(names[chosen["selection"]["rows"][0]])
+        st.rerun()
+
+
+def _changed(row: Row) -> str:
+    return f"{row.updated_at:%Y-%m-%d %H:%M} {row.updated_by}" if row.updated_at else ""
+
+
+def _marked(row: object) -> list[str]:
+    """Rows that cannot work are bold, retired ones in italics: the column State says it, too."""
+    style = {"cannot work": "font-weight: bold", "retired": "font-style: italic"}
+    return [style.get(row["State"], "")] * len(row)  # type: ignore[index, arg-type]
+
+
+def _open_by_name(names: list[str]) -> None:
+    """The keyboard's way to open one: type a part of its name."""
+
+    def opened() -> None:
+        if st.session_state["definitions.open"]:
+            works.go(st.session_state["definitions.open"])
+
+    st.selectbox(
+        "Open",
+        names,
+        index=None,
+        key="definitions.open",
+        placeholder=f"Type a name ({len(names):,} shown below)",
+        on_change=opened,
+        label_visibility="collapsed",
+    )

@@ -1,0 +1,105 @@
+"""Definitions in and out as files."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from streamlit_app.services import definition_files as service
+from streamlit_app.services import definitions
+from streamlit_app.services.app import App
+from streamlit_app.services.definition_files import Plan
+from streamlit_app.ui.messages import plain, told
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Kind
+
+_DONE = "definitions.imported"
+_ROUND = "definitions.uploads"
+
+
+def export_button(catalog: Catalog) -> None:
+    """A zip of definitions."""
+    with st.popover("Export", icon=":material/download:"):
+        concepts = [d.ref.name for d in catalog.of_kind(Kind.CONCEPT, broken=True)]
+        chosen = st.multiselect("Concepts", concepts, placeholder="All", key="export concepts")
+        git = st.toggle("Those of the project's files, too", key="export git")
+        found = service.to_export(catalog, concepts=chosen, git=git)
+        st.caption(
+            f"{len(found):,} definitions as YAML, SQL and Python files, without passwords. "
+            "`tippers definitions import` takes the folder."
+        )
+        st.download_button(
+            "Download",
+            data=partial(service.exported, found),
+            file_name="definitions.zip",
+            mime="application/zip",
+            disabled=not found,
+            on_click="ignore",
+        )
+
+
+def import_button(app: App) -> None:
+    """Upload files, see what they would change, and save them."""
+    if not definitions.may_write(app, Kind.RULE):
+        return
+    if st.button("Import", icon=":material/upload:"):
+        _dialog(app)
+
+
+@st.dialog("Import definitions", width="large")
+def _dialog(app: App) -> None:
+    with told():
+        importing(app)
+
+
+def importing(app: App) -> None:
+    """What the dialog holds."""
+    uploads = st.file_uploader(
+        "A zip of exported files, or YAML files with their SQL and Python beside them",
+        type=["zip", "yml", "yaml", "sql", "py"],
+        accept_multiple_files=True,
+        key=f"{_ROUND} {st.session_state.get(_ROUND, 0)}",
+    )
+    if not uploads:
+        st.caption(
+            "All or nothing: what cannot be used is named, and nothing is saved then. What is "
+            "here and not in the files stays."
+        )
+        return
+    content = {upload.name: upload.getvalue() for upload in uploads}
+    plan = service.plan(app, definitions.load(app), content)
+    _show(plan)
+    ready = bool(plan.changing) and not plan.problems
+    label = f"Import {len(plan.changing):,} definitions" if ready else "Import"
+    if st.button(label, type="primary", disabled=not ready):
+        with st.spinner("Saving, and having Dagster load it"):
+            done = service.import_planned(app, plan)
+        changed = sum(outcome != "unchanged" for outcome in done.outcomes.values())
+        st.session_state[_DONE] = f"{changed:,} definitions imported. {done.reloaded.message}"
+        st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
+        st.rerun()
+
+
+def _show(plan: Plan) -> None:
+    for place, reason in plan.problems.items():
+        st.error(f"**{plain(place)}**: {plain(reason)}", icon=":material/error:")
+    unchanged = len(plan.planned) - len(plan.changing)
+    st.markdown(
+        f"{len(plan.planned):,} definitions: {_count(plan, 'created')} new, "
+        f"{_count(plan, 'changed')} changed, {unchanged:,} as they are."
+    )
+    for planned in plan.changing:
+        with st.expander(f"{plain(str(planned.draft.ref))} — {planned.outcome}"):
+            st.code(planned.diff or "Nothing to see.", language="diff")
+
+
+def _count(plan: Plan, outcome: str) -> int:
+    return sum(p.outcome == outcome for p in plan.planned)
+
+
+def imported_note() -> None:
+    """What the last import did."""
+    done = st.session_state.pop(_DONE, None)
+    if done:
+        st.success(plain(done), icon=":material/check_circle:")
