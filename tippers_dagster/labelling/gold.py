@@ -128,6 +128,18 @@ def count_gold(settings: Settings) -> list[tuple[str, str, int]]:
         return [(concept, label, count) for concept, label, count in connection.execute(query)]
 
 
+def give(settings: Settings, concept: str, entity: str, label: str, *, by: str) -> None:
+    """Say what one entity is, in place of what was said before."""
+    values = {"concept": concept, "entity": entity, "label": label, "labelled_by": by}
+    when = {"labelled_at": dt.datetime.now(dt.UTC)}
+    statement = insert(gold_label).values(**values, **when)
+    changed = {name: statement.excluded[name] for name in ("label", "labelled_by", "labelled_at")}
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=["concept", "entity"], set_=changed)
+        )
+
+
 def delete_gold(settings: Settings, concept: str, entities: Sequence[str] | None = None) -> int:
     """Remove the gold labels of a concept, or of some of its entities; returns how many."""
     query = sa.delete(gold_label).where(gold_label.c.concept == concept)

@@ -1,0 +1,270 @@
+"""What runs and what ran."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from streamlit_app.services import runs as service
+from streamlit_app.services.app import App
+from streamlit_app.services.runs import Details, Page, Run
+from streamlit_app.ui import state
+from streamlit_app.ui.links import run_link
+from streamlit_app.ui.messages import live, plain, tell
+from tippers_dagster.errors import TippersError
+from tippers_dagster.people.model import Role
+
+ICONS = {
+    "waiting": ":material/hourglass_empty:",
+    "running": ":material/progress_activity:",
+    "succeeded": ":material/check_circle:",
+    "failed": ":material/error:",
+    "cancelled": ":material/cancel:",
+}
+SPANS = {"": None, "1": 1, "7": 7, "30": 30}
+SPAN_WORDS = {"": "any time", "1": "the last day", "7": "the last week", "30": "the last month"}
+_PAGE = 25
+
+
+def render(app: App) -> None:
+    """One run where the address names it, else the list."""
+    run_id = state.get("run")
+    if run_id:
+        _one(app, run_id)
+    else:
+        _all(app)
+
+
+# --- the list ------------------------------------------------------------------------------------
+def _all(app: App) -> None:
+    st.title("Runs")
+    columns = st.columns([3, 5, 2], vertical_alignment="bottom")
+    with columns[0]:
+        text = st.text_input(
+            "Search",
+            value=state.get("q"),
+            placeholder="Asset, partition, person or id",
+            key="runs.q",
+            on_change=_from_start,
+        )
+    with columns[1]:
+        states = st.pills(
+            "State",
+            list(service.STATES),
+            selection_mode="multi",
+            default=[s for s in state.get("state").split(",") if s in service.STATES],
+            key="runs.state",
+            on_change=_from_start,
+        )
+    with columns[2]:
+        span = st.selectbox(
+            "Started in",
+            list(SPANS),
+            index=list(SPANS).index(state.one_of("days", list(SPANS), "") or ""),
+            format_func=SPAN_WORDS.__getitem__,
+            key="runs.days",
+            on_change=_from_start,
+        )
+    state.put(q=text, state=",".join(states), days=span)
+    _list(app, text, tuple(states), SPANS[span])
+
+
+@live(3)
+def _list(app: App, text: str, states: tuple[str, ...], days: int | None) -> None:
+    cursors: list[str] = st.session_state.setdefault("runs.cursors", [])
+    page = service.find(
+        app,
+        states=states,
+        text=text,
+        days=days,
+        cursor=cursors[-1] if cursors else None,
+        limit=_PAGE,
+    )
+    _summary(service.counts(app))
+    if not page.runs:
+        _nothing(bool(text or states or days))
+        return
+    _table(app, page)
+    _pages(cursors, page)
+
+
+def _summary(counts: dict[str, int]) -> None:
+    if any(counts.values()):
+        told = ", ".join(f"{n:,} {s}" for s, n in counts.items() if n)
+        st.caption(f"In all: {told}.")
+
+
+def _nothing(filtered: bool) -> None:
+    if filtered:
+        st.info("No run is like that.", icon=":material/search_off:")
+        return
+    with st.container(border=True):
+        st.markdown(
+            "**Nothing has run yet.** Runs start by themselves once a space is tracked or a "
+            "definition is saved, while `tippers up` is running."
+        )
+
+
+def _table(app: App, page: Page) -> None:
+    now = dt.datetime.now(dt.UTC)
+    zone = ZoneInfo(app.settings.timezone)
+    chosen = st.dataframe(
+        [_row(run, now, zone) for run in page.runs],
+        hide_index=True,
+        width="stretch",
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"runs.table {page.runs[0].run_id}",
+        column_config={"Seconds": st.column_config.NumberColumn(format="localized")},
+    )
+    st.caption("Choose a row to see what it did and said.")
+    rows = chosen["selection"]["rows"]
+    if rows and rows[0] < len(page.runs):
+        state.put(run=page.runs[rows[0]].run_id)
+        st.rerun(scope="app")
+
+
+def _row(run: Run, now: dt.datetime, zone: ZoneInfo) -> dict[str, object]:
+    seconds = run.seconds(now)
+    return {
+        "State": f"{_sign(run.state)} {run.state}",
+        "What": run.what,
+        "Partitions": run.part,
+        "By": run.by,
+        "Asked for": run.created.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"),
+        "Seconds": None if seconds is None else round(seconds, 1),
+        "Run": run.run_id[:8],
+    }
+
+
+def _sign(state_: str) -> str:
+    """A sign beside the word: tables show no icons."""
+    signs = {"waiting": "…", "running": "▶", "succeeded": "✓", "failed": "✗", "cancelled": "■"}
+    return signs.get(state_, "")
+
+
+def _pages(cursors: list[str], page: Page) -> None:
+    if not cursors and page.cursor is None:
+        return
+    with st.container(horizontal=True):
+        st.button(
+            "Newer", disabled=not cursors, on_click=cursors.clear, icon=":material/first_page:"
+        )
+        st.button(
+            "Older",
+            disabled=page.cursor is None,
+            on_click=cursors.append,
+            args=(page.cursor,),
+            icon=":material/navigate_next:",
+        )
+
+
+def _from_start() -> None:
+    st.session_state["runs.cursors"] = []
+
+
+# --- one run -------------------------------------------------------------------------------------
+def _one(app: App, run_id: str) -> None:
+    st.title("Run")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("All runs", on_click=_back, icon=":material/arrow_back:")
+        st.link_button("In Dagster", run_link(app.settings, run_id), icon=":material/open_in_new:")
+    _told()
+    _watched(app, run_id)
+
+
+@live(2)
+def _watched(app: App, run_id: str) -> None:
+    found = service.details(app, run_id)
+    _facts(app, found.run)
+    if found.reason:
+        st.error(plain(found.reason), icon=":material/error:")
+    _actions(app, found.run)
+    _steps(found)
+    _log(app, found)
+
+
+def _facts(app: App, run: Run) -> None:
+    zone = ZoneInfo(app.settings.timezone)
+    st.markdown(f"{ICONS.get(run.state, '')} **{run.state}** · {plain(run.what)}")
+    seconds = run.seconds(dt.datetime.now(dt.UTC))
+    facts = [
+        f"partitions {run.part}" if run.part else "",
+        f"asked for by {run.by}" if run.by else "",
+        f"at {run.created.astimezone(zone):%Y-%m-%d %H:%M:%S}",
+        "" if seconds is None else f"{seconds:,.1f} s",
+        run.run_id,
+    ]
+    st.caption(plain(" · ".join(filter(None, facts))))
+    if len(run.assets) > 3:
+        with st.expander(f"{len(run.assets):,} assets"):
+            st.text("\n".join(run.assets))
+
+
+def _actions(app: App, run: Run) -> None:
+    if not app.person.may(Role.ANALYST):
+        return
+    if run.unfinished:
+        st.button("Cancel", on_click=_do, args=(_cancel, app, run), icon=":material/stop_circle:")
+    elif run.assets:
+        label = "Try again" if run.state != "succeeded" else "Compute again"
+        st.button(label, on_click=_do, args=(_repeat, app, run), icon=":material/replay:")
+
+
+def _steps(found: Details) -> None:
+    if not found.steps:
+        return
+    done = sum(step.seconds is not None for step in found.steps)
+    with st.expander(
+        f"Steps: {done:,} of {len(found.steps):,} ended", expanded=len(found.steps) < 8
+    ):
+        st.dataframe(
+            [{"Step": s.name, "State": s.state, "Seconds": s.seconds} for s in found.steps],
+            hide_index=True,
+            width="stretch",
+            column_config={"Seconds": st.column_config.NumberColumn(format="%.1f")},
+        )
+
+
+def _log(app: App, found: Details) -> None:
+    zone = ZoneInfo(app.settings.timezone)
+    st.subheader("The last of its log")
+    lines = [
+        f"{line.at.astimezone(zone):%H:%M:%S} {line.level:<8}{line.step and f'[{line.step}] '}"
+        f"{line.message}"
+        for line in found.log
+    ]
+    st.code("\n".join(lines) or "It has said nothing yet.", language=None, height=360)
+
+
+def _do(action: Callable[[App, Run], str], app: App, run: Run) -> None:
+    """Do it, and keep what is to be said about it for the page."""
+    try:
+        st.session_state["runs.told"] = action(app, run)
+    except TippersError as error:
+        st.session_state["runs.told"] = error
+
+
+def _cancel(app: App, run: Run) -> str:
+    service.cancel(app, run.run_id)
+    return "It is being cancelled; what it has computed is kept."
+
+
+def _repeat(app: App, run: Run) -> str:
+    state.put(run=service.repeat(app, run.run_id))
+    return "It was asked for again; this is the new run."
+
+
+def _told() -> None:
+    said = st.session_state.pop("runs.told", None)
+    if isinstance(said, TippersError):
+        tell(said)
+    elif said:
+        st.success(said, icon=":material/check_circle:")
+
+
+def _back() -> None:
+    state.put(run=None)

@@ -1,0 +1,86 @@
+"""Labels as the page shows them."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from streamlit_app.services import labels
+from streamlit_app.services.app import App
+from tests.sql.definitions import MACS
+from tests.streamlit_app.defined import by, computed, defined_app  # noqa: F401
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.model import Ref
+from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.labels import NotLabelled
+from tippers_dagster.people.model import NotAllowed, Role
+
+TYPE = Ref("device", "type", Kind.LABEL_MODEL)
+
+
+def test_label_models_and_what_they_gave(defined_app: App) -> None:  # noqa: F811
+    catalog = labels.catalog_of(defined_app)
+    assert labels.label_models(catalog) == [TYPE]
+    found = labels.summary(defined_app, TYPE)
+    assert sum(found.classes.values()) == len(MACS)
+    assert sum(n for *_, n in found.histogram) == len(MACS)
+    assert {low for low, *_ in found.histogram} == {0.8, 0.95}
+    assert labels.evaluation(defined_app, TYPE) is None
+    with pytest.raises(NotLabelled, match="has no labels yet"):
+        labels.summary(defined_app, Ref("device", "other", Kind.LABEL_MODEL))
+
+
+def test_entities_are_found_by_key_and_label(defined_app: App) -> None:  # noqa: F811
+    everybody = labels.find(defined_app, TYPE)
+    assert [e.key for e in everybody] == sorted(MACS)
+    assert {e.label for e in labels.find(defined_app, TYPE, label="A")} == {"A"}
+    assert labels.find(defined_app, TYPE, label="tie") == []
+    assert [e.key for e in labels.find(defined_app, TYPE, text=MACS[0].upper())] == [MACS[0]]
+    assert labels.find(defined_app, TYPE, text="' OR true --") == []
+    assert len(labels.find(defined_app, TYPE, limit=2)) == 2
+
+
+def test_gold_labels_are_given_scored_and_taken_back(defined_app: App) -> None:  # noqa: F811
+    catalog = labels.catalog_of(defined_app)
+    for entity in labels.find(defined_app, TYPE)[:3]:
+        labels.give_gold(defined_app, catalog, TYPE, entity.key, "A")
+    assert labels.gold_count(defined_app, "device") == 3
+    good = labels.evaluation(defined_app, TYPE)
+    assert good is not None
+    assert good.entities == 3
+    left = [e.key for e in labels.uncertain(defined_app, TYPE)]
+    assert len(left) == len(MACS) - 3
+    assert left[0] not in [e.key for e in labels.uncertain(defined_app, TYPE, skip=left[:1])]
+    labels.give_gold(defined_app, catalog, TYPE, MACS[0], "B")
+    (again,) = labels.find(defined_app, TYPE, text=MACS[0])
+    assert again.gold == "B"
+    labels.take_gold(defined_app, TYPE, MACS[0])
+    assert labels.find(defined_app, TYPE, text=MACS[0])[0].gold is None
+    for key, label in ((MACS[0], "C"), ("nobody", "A")):
+        with pytest.raises(BadInput):
+            labels.give_gold(defined_app, catalog, TYPE, key, label)
+
+
+def test_all_labels_as_a_file(defined_app: App) -> None:  # noqa: F811
+    csv = pa_csv.read_csv(io.BytesIO(labels.export(defined_app, TYPE, "csv")))
+    parquet = pq.read_table(io.BytesIO(labels.export(defined_app, TYPE, "parquet")))
+    assert csv.num_rows == parquet.num_rows == len(MACS)
+
+
+def test_viewers_see_no_entity(defined_app: App) -> None:  # noqa: F811
+    viewer = by(defined_app, Role.VIEWER)
+    catalog = labels.catalog_of(viewer)
+    assert labels.summary(viewer, TYPE).entities == labels.summary(defined_app, TYPE).entities
+    for ask in (
+        lambda: labels.find(viewer, TYPE),
+        lambda: labels.uncertain(viewer, TYPE),
+        lambda: labels.why(viewer, catalog, TYPE, MACS[0]),
+        lambda: labels.export(viewer, TYPE, "csv"),
+        lambda: labels.give_gold(viewer, catalog, TYPE, MACS[0], "A"),
+        lambda: labels.take_gold(viewer, TYPE, MACS[0]),
+    ):
+        with pytest.raises(NotAllowed, match="analyst"):
+            ask()

@@ -1,0 +1,63 @@
+"""The page of labels."""
+
+from __future__ import annotations
+
+from streamlit.testing.v1 import AppTest
+
+from streamlit_app.services.app import App
+from tests.streamlit_app.defined import by, computed, defined_app  # noqa: F401
+from tippers_dagster.people.model import Role
+
+
+def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
+    from streamlit_app.views import labels
+
+    labels.render(app)
+
+
+def opened(app: App, **query: str) -> AppTest:
+    test = AppTest.from_function(page, args=(app,), default_timeout=30)
+    for name, value in query.items():
+        test.query_params[name] = value
+    test.run()
+    assert not test.exception
+    return test
+
+
+def said(test: AppTest) -> str:
+    return "\n".join(m.value for m in [*test.markdown, *test.caption, *test.info])
+
+
+def test_without_a_label_model_it_says_what_to_do(empty_app: App) -> None:
+    assert "There is no label model yet" in said(opened(bare(empty_app)))
+
+
+def bare(app: App) -> App:
+    """The deployment without the definitions of the project's files."""
+    folder = app.settings.home_path / "project"
+    folder.mkdir()
+    (folder / "dbt_project.yml").write_text("name: tippers\n")
+    return App(app.settings.model_copy(update={"dbt_project": folder}), app.person)
+
+
+def test_the_distribution_is_told_in_words_too(defined_app: App) -> None:  # noqa: F811
+    test = opened(defined_app, model="device.type")
+    assert "The commonest is" in said(test)
+    assert "have a confidence of 0.9 or more" in said(test)
+
+
+def test_gold_labels_are_asked_for_where_there_are_none(defined_app: App) -> None:  # noqa: F811
+    assert "has a gold label" in said(opened(defined_app, section="Gold labels"))
+    assert "no other label model" in said(opened(defined_app, section="Compare"))
+
+
+def test_viewers_are_not_offered_entities(defined_app: App) -> None:  # noqa: F811
+    test = opened(by(defined_app, Role.VIEWER), section="Entities")
+    assert "entities ·" in said(test)
+    assert not any("Key contains" in t.label for t in test.text_input)
+
+
+def test_entities_are_listed_from_the_address(defined_app: App) -> None:  # noqa: F811
+    test = opened(defined_app, section="Entities", label="A")
+    assert set(test.dataframe[0].value["Label"]) == {"A"}
+    assert "No entity is like that" in said(opened(defined_app, section="Entities", q="zzz"))
