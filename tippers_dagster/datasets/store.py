@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from tippers_dagster.catalog import kinds
+from tippers_dagster.catalog import kinds, store
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.editing import editing
 from tippers_dagster.catalog.model import Definition, Draft, Ref
@@ -121,6 +121,20 @@ def get(settings: Settings, name: str) -> Dataset:
     return _from_row(row)
 
 
+def rename(settings: Settings, name: str, to: str, *, by: str) -> Dataset:
+    """Give a dataset another name; what it names stays.
+
+    Raises
+    ------
+    BadInput
+        When there is none of this name, or the new one is taken or is not lower snake case.
+    """
+    get(settings, name)
+    check_ref(_ref(to))
+    store.rename(settings, _ref(name), to, by=by)
+    return get(settings, to)
+
+
 def delete(settings: Settings, name: str, *, by: str = "") -> Dataset:
     """Forget a dataset's name; returns what it was.
 
@@ -154,7 +168,7 @@ _QUERY = sa.select(
     .where(
         definition_version.c.kind == definition.c.kind,
         definition_version.c.name == definition.c.name,
-        definition_version.c.action == "create",
+        definition_version.c.action.in_(("create", "rename")),
     )
     .scalar_subquery()
     .label("created_at"),

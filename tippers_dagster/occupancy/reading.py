@@ -112,6 +112,63 @@ def read_occupancy(
     return frame
 
 
+@dataclass(frozen=True, eq=False)
+class SpaceCounts:
+    """Distinct devices of several spaces over the same bins.
+
+    Attributes
+    ----------
+    spaces
+        Ids, in the order asked for.
+    edges
+        UTC seconds, n + 1 for n bins.
+    counts
+        int32 [spaces, bins]; meaningless where not ``computed``.
+    computed
+        bool [spaces, bins].
+    missing
+        Per space, the chunks that are not computed.
+    """
+
+    spaces: list[str]
+    edges: Int64
+    counts: Counts
+    computed: NDArray[np.bool_]
+    missing: list[list[str]]
+
+
+def read_counts(
+    spaces: list[str],
+    start: When,
+    end: When,
+    interval_seconds: int,
+    *,
+    settings: Settings | None = None,
+) -> SpaceCounts:
+    """Distinct devices in several spaces, per bin; what is not computed is told, never zero.
+
+    As ``read_occupancy``, with every file of a published width read in one go.
+
+    Raises
+    ------
+    BadInput
+        A space of which nothing is computed and that is unknown; an unusable range or width.
+    LakeError
+        A file cannot be read, or was written for another time zone or chunk length.
+    """
+    settings = settings or get_settings()
+    bins = _bins(start, end, interval_seconds, settings)
+    lake = open_lake(settings)
+    if interval_seconds in PUBLISHED_WIDTHS:
+        found = _published_many(lake, settings, spaces, bins)
+    else:
+        found = [_counted(lake, settings, space, bins) for space in spaces]
+    counts = np.stack([c for c, _ in found]) if found else np.zeros((0, len(bins)), np.int32)
+    missing = [lacking for _, lacking in found]
+    computed = np.array([~_absent(bins, lacking) for lacking in missing], bool)
+    return SpaceCounts(spaces, bins.edges, counts, computed.reshape(counts.shape), missing)
+
+
 def missing_chunks(occupancy: pa.Table) -> list[str]:
     """The chunks that ``read_occupancy(..., on_missing="report")`` found not to be computed."""
     found: list[str] = json.loads((occupancy.schema.metadata or {}).get(MISSING_METADATA, b"[]"))
@@ -203,16 +260,33 @@ def _local_date(utc: int, clock: LocalClock) -> dt.date:
 # --- their counts ------------------------------------------------------------------------------
 def _published(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[Counts, list[str]]:
     """Counts of a published width, from the counts in the lake."""
-    keys = [occupancy_key(space, chunk) for chunk in bins.chunks]
-    tables = lake.read_tables(keys)
+    return _published_many(lake, settings, [space], bins)[0]
+
+
+def _published_many(
+    lake: Lake, settings: Settings, spaces: list[str], bins: _Bins
+) -> list[tuple[Counts, list[str]]]:
+    """Of each space."""
+    tables = lake.read_tables([occupancy_key(s, chunk) for s in spaces for chunk in bins.chunks])
+    size = len(bins.chunks)
+    return [
+        _put_together(settings, space, bins, tables[i * size : (i + 1) * size])
+        for i, space in enumerate(spaces)
+    ]
+
+
+def _put_together(
+    settings: Settings, space: str, bins: _Bins, tables: list[pa.Table | None]
+) -> tuple[Counts, list[str]]:
+    """One space's counts of its files, one of each chunk."""
     missing = [c for c, table in zip(bins.chunks, tables, strict=True) if table is None]
     if len(missing) == len(tables) and tables:
         # Either nothing of the space is computed, or there is no such space.
         load_tree(settings).position(space)
     counts = np.zeros(len(bins), np.int32)
-    for key, table in zip(keys, tables, strict=True):
+    for chunk, table in zip(bins.chunks, tables, strict=True):
         if table is not None:
-            _put(counts, bins, table, key)
+            _put(counts, bins, table, occupancy_key(space, chunk))
     return counts, missing
 
 
@@ -282,7 +356,7 @@ def _needed(settings: Settings, tree: SpaceTree, absent: list[str], chunk: str) 
 def _result(
     bins: _Bins, counts: Counts, missing: list[str], dense: bool, timezone: str
 ) -> pa.Table:
-    absent = np.isin(bins.chunk_of, [bins.chunks.index(chunk) for chunk in missing])
+    absent = _absent(bins, missing)
     kept = slice(None) if dense else (counts > 0) & ~absent
     metadata = {MISSING_METADATA: json.dumps(missing)}
     schema = pa.schema(
@@ -299,6 +373,11 @@ def _result(
         ],
         schema=schema,
     )
+
+
+def _absent(bins: _Bins, missing: list[str]) -> NDArray[np.bool_]:
+    """Per bin: it lies in a chunk that is not computed."""
+    return np.isin(bins.chunk_of, [bins.chunks.index(chunk) for chunk in missing])
 
 
 def _missing_partitions(space: str, missing: list[str], bins: _Bins) -> MissingPartitions:

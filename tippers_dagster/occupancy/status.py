@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy.conditions import Snapshot
+from tippers_dagster.occupancy.partitions import dagster_keys
+from tippers_dagster.occupancy.runs import active_runs
+from tippers_dagster.occupancy.state import load_state
 from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.tracking import wanted_grid
+from tippers_dagster.spaces.tree import load_tree
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
 
 EXAMPLES = 5
 
@@ -34,7 +43,23 @@ class LevelStatus:
 def occupancy_status(settings: Settings) -> list[LevelStatus]:
     """Progress of every level of the tracked grid, upstream first."""
     with dagster_instance(settings) as instance:
-        snapshot = Snapshot.take(instance)
+        return levels_of(Snapshot.take(instance))
+
+
+def look(settings: Settings, instance: DagsterInstance) -> list[LevelStatus]:
+    """The same without changing anything, for those who look often.
+
+    Partitions that Dagster does not know of yet count as stale all the same.
+    """
+    runs = active_runs(instance)
+    grid = wanted_grid(settings, load_tree(settings))
+    keys = dagster_keys(instance)
+    return levels_of(Snapshot(settings, runs, load_state(settings, grid), keys))
+
+
+def levels_of(snapshot: Snapshot) -> list[LevelStatus]:
+    """Progress of every level of a snapshot, upstream first."""
+    settings = snapshot.settings
     found = []
     for level in snapshot.state.levels:
         running = level.stale & snapshot.being_computed(level)

@@ -6,6 +6,7 @@ import datetime as dt
 
 import sqlalchemy as sa
 
+from tippers_dagster.errors import BadInput
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import occupancy_key, presence_key, sessions_key
 from tippers_dagster.local.environment import dagster_instance
@@ -19,7 +20,16 @@ from tippers_dagster.occupancy.tables import (
     source_chunk,
 )
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.tracking import Grid, track, untrack
+from tippers_dagster.spaces.clock import chunk_keys
+from tippers_dagster.spaces.tracking import (
+    Grid,
+    Tracked,
+    forget_range,
+    track,
+    untrack,
+    wanted_grid,
+)
+from tippers_dagster.spaces.tree import load_tree
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 
@@ -53,6 +63,56 @@ def untrack_space(
     with dagster_instance(settings) as instance:
         grid = sync_partitions(settings, instance).grid
     return grid, _purge(settings, grid) if purge else 0
+
+
+def untrack_range(settings: Settings, tracked: Tracked, *, purge: bool = False) -> tuple[Grid, int]:
+    """Stop tracking one range as it was tracked; otherwise as :func:`untrack_space`."""
+    forget_range(settings, tracked)
+    with dagster_instance(settings) as instance:
+        grid = sync_partitions(settings, instance).grid
+    return grid, _purge(settings, grid) if purge else 0
+
+
+def recompute(
+    settings: Settings, *, space: str, start: dt.date, end: dt.date, sessions: bool = True
+) -> int:
+    """Have a space and all below it computed anew over [start, end), by the running deployment.
+
+    What is recorded of its partitions is forgotten, so that the automation finds them lacking;
+    the files stay readable until new ones take their place.
+
+    Parameters
+    ----------
+    sessions
+        Read the source again, too; else only what follows from the sessions in the lake.
+
+    Returns
+    -------
+    int
+        How many partitions will be computed.
+
+    Raises
+    ------
+    BadInput
+        When none of it is tracked.
+    """
+    grid = wanted_grid(settings, load_tree(settings))
+    inside = set(grid.tree.subtree(space)).intersection([*grid.leaves, *grid.parents])
+    chunks = sorted(set(chunk_keys(start, end, settings.chunk)).intersection(grid.chunks))
+    if not inside or not chunks:
+        raise BadInput(
+            f"Nothing of space {space!r} is tracked from {start} to {end}.", "Track it first."
+        )
+    figures = partition_figures.c
+    mine = sa.and_(figures.asset != SESSIONS, figures.space.in_(inside))
+    if sessions:
+        mine = sa.or_(mine, figures.asset == SESSIONS)
+    with warehouse_engine(settings).begin() as connection:
+        forgotten = connection.execute(
+            sa.delete(partition_figures).where(figures.chunk.in_(chunks), mine)
+        ).rowcount
+        connection.execute(sa.delete(attempt).where(attempt.c.chunk.in_(chunks)))
+    return forgotten
 
 
 def _purge(settings: Settings, grid: Grid) -> int:

@@ -126,6 +126,27 @@ def untrack(
     return wanted_grid(settings, load_tree(settings))
 
 
+def forget_range(settings: Settings, tracked: Tracked) -> None:
+    """Stop keeping just this range of this root; what other ranges and roots cover stays.
+
+    Raises
+    ------
+    BadInput
+        When it is not tracked (any more).
+    """
+    query = sa.delete(tracking).where(
+        tracking.c.space_id == tracked.space,
+        tracking.c.start_date == tracked.start,
+        tracking.c.end_date == tracked.end,
+    )
+    with warehouse_engine(settings).begin() as connection:
+        if not connection.execute(query).rowcount:
+            raise BadInput(
+                f"Space {tracked.space!r} is not tracked from {tracked.start} to {tracked.end}.",
+                "Somebody else may have changed it meanwhile.",
+            )
+
+
 def list_tracked(settings: Settings) -> list[Tracked]:
     """Every tracked root and range."""
     query = sa.select(tracking.c.space_id, tracking.c.start_date, tracking.c.end_date)

@@ -15,6 +15,10 @@ NAMED_AT_MOST = 10
 """How many offending spaces an error message names."""
 
 
+class NoSpaces(SourceError):
+    """The space table is empty."""
+
+
 @dataclass(frozen=True, eq=False)
 class SpaceTree:
     """Spaces in pre-order: a space's subtree is a contiguous run that starts with itself.
@@ -157,18 +161,41 @@ def load_tree(settings: Settings) -> SpaceTree:
 
     Raises
     ------
+    NoSpaces
+        When the table is empty.
     SourceError
-        When the table is empty, or is no forest (see :meth:`SpaceTree.from_table`).
+        When it is no forest (see :meth:`SpaceTree.from_table`).
     """
     from tippers_dagster.source.read import read_spaces
 
-    spaces = read_spaces(settings)
+    try:
+        spaces = read_spaces(settings)
+    except SourceError:
+        if _is_made(settings):
+            raise
+        raise _no_spaces(settings) from None
     if spaces.num_rows == 0:
-        raise SourceError(
-            f"The table {settings.source_schema}.{settings.space_table} has no spaces.",
-            "Load them with `tippers ingest spaces FILE`, or make a campus: `tippers simulate`.",
-        )
+        raise _no_spaces(settings)
     return SpaceTree.from_table(spaces)
+
+
+def _is_made(settings: Settings) -> bool:
+    """Whether the space table is there; one on the warehouse is made by the first ingest."""
+    if settings.source_url is not None:
+        return True  # a table that a campus's own database lacks is an error
+    from tippers_dagster.source.load import read_source
+    from tippers_dagster.source.schema import SPACES, source_tables
+
+    table = source_tables(settings)[SPACES].sql
+    found = read_source(settings, "SELECT to_regclass($1) IS NOT NULL AS made", (table,))
+    return bool(found["made"][0].as_py())
+
+
+def _no_spaces(settings: Settings) -> NoSpaces:
+    return NoSpaces(
+        f"The table {settings.source_schema}.{settings.space_table} has no spaces.",
+        "Load them with `tippers ingest spaces FILE`, or make a campus: `tippers simulate`.",
+    )
 
 
 def _preorder(children: dict[int, list[int]]) -> tuple[list[int], list[int], list[int]]:

@@ -1,0 +1,295 @@
+"""The campus at a glance: now against past weeks, how fresh, what failed, what was rejected."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+import sqlalchemy as sa
+
+from streamlit_app.services import occupancy, runs
+from streamlit_app.services.app import App
+from streamlit_app.services.occupancy import Log, Series, Window
+from tippers_dagster.occupancy.tables import partition_figures, session_reject, source_chunk
+from tippers_dagster.people.model import Role
+from tippers_dagster.settings import Settings
+from tippers_dagster.source.tables import reject
+from tippers_dagster.spaces.tracking import list_tracked, wanted_grid
+from tippers_dagster.spaces.tree import SpaceTree
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+PAST_WEEKS = 4
+OLD = dt.timedelta(hours=3)
+"""A log that ends so long ago is told to be old."""
+
+HOUR = dt.timedelta(hours=1)
+WEEK = dt.timedelta(7)
+
+MOST_BUILDINGS = 8
+RECENT_CHUNKS = 8
+"""Reasons of rejects are counted over so many of the newest chunks that have any."""
+
+MOST_FAILURES = 5
+FAILED_DAYS = 7
+
+
+# --- now against past weeks ----------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Now:
+    """The last whole hour that the log covers, and the same hour of past weeks.
+
+    Attributes
+    ----------
+    hour
+        Local time at which it begins.
+    log_end
+        When the last session begins.
+    is_old
+        The log ends long ago: ``hour`` is the log's last, not the present one.
+    devices
+        Distinct devices in the space in that hour; None when it is not computed.
+    past
+        Those of the same hour one, two ... weeks before; None where not computed.
+    day
+        The 24 hours up to it.
+    usual
+        Mean of these hours over the past weeks; NaN where none is computed.
+    """
+
+    space: str
+    hour: dt.datetime
+    log_end: dt.datetime
+    is_old: bool
+    devices: int | None
+    past: list[int | None]
+    day: Series
+    usual: np.ndarray
+
+    @property
+    def usually(self) -> float | None:
+        """Mean of the past weeks that are computed."""
+        known = [p for p in self.past if p is not None]
+        return sum(known) / len(known) if known else None
+
+
+def last_hour(settings: Settings) -> tuple[dt.datetime, Log] | None:
+    """The local time at which the log's last whole hour begins, and what the log spans."""
+    log = occupancy.log_span(settings)
+    if log is None:
+        return None
+    return log.end.replace(minute=0, second=0, microsecond=0) - HOUR, log
+
+
+def now(settings: Settings, space: str) -> Now | None:
+    """A space now; None when no session is computed."""
+    found = last_hour(settings)
+    if found is None:
+        return None
+    hour, log = found
+    day = Window(hour - 23 * HOUR, hour + HOUR)
+    days = [
+        occupancy.series(settings, [space], day.moved(-WEEK * k), 3600, log)[0]
+        for k in range(PAST_WEEKS + 1)
+    ]
+    values = [_last(one) for one in days]
+    # A day on which clocks change has an hour more or less: hours are matched from the end.
+    hours = len(days[0].counts)
+    past = np.full((PAST_WEEKS, hours), np.nan)
+    for row, one in zip(past, days[1:], strict=True):
+        n = min(hours, len(one.counts))
+        row[hours - n :] = np.where(one.computed, one.counts, np.nan)[len(one.counts) - n :]
+    return Now(
+        space=space,
+        hour=hour,
+        log_end=log.end,
+        is_old=occupancy.now(settings) - log.end > OLD,
+        devices=values[0],
+        past=values[1:],
+        day=days[0],
+        usual=_mean(past),
+    )
+
+
+def _last(one: Series) -> int | None:
+    return int(one.counts[-1]) if len(one.counts) and one.computed[-1] else None
+
+
+def _mean(past: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(past)
+    total = np.where(known, past, 0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
+@dataclass(frozen=True)
+class Building:
+    """A building in the last hour; None where not computed. ``usual``: mean of past weeks."""
+
+    space: str
+    name: str
+    devices: int | None
+    usual: float | None
+
+
+def busiest(settings: Settings, tree: SpaceTree, hour: dt.datetime, log: Log) -> list[Building]:
+    """The spaces directly below the roots, busiest first; the roots where none has any below."""
+    spaces = [c for root in tree.roots for c in occupancy.shown_children(settings, tree, root)]
+    spaces = spaces or tree.roots
+    windows = [Window(hour - WEEK * k, hour - WEEK * k + HOUR) for k in range(PAST_WEEKS + 1)]
+    found = [occupancy.series(settings, spaces, w, 3600, log) for w in windows]
+    buildings = []
+    for i, space in enumerate(spaces):
+        known = [v for w in found[1:] if (v := _last(w[i])) is not None]
+        usual = sum(known) / len(known) if known else None
+        name = tree.names[tree.index[space]]
+        buildings.append(Building(space, name, _last(found[0][i]), usual))
+    ranked = sorted(buildings, key=lambda b: (b.devices is not None, b.devices or 0), reverse=True)
+    return ranked[:MOST_BUILDINGS]
+
+
+# --- what is tracked, and how fresh --------------------------------------------------------------
+@dataclass(frozen=True)
+class Freshness:
+    """What is tracked, and when it was last looked at and computed (UTC; None: never)."""
+
+    roots: int
+    spaces: int
+    chunks: int
+    first_chunk: str | None
+    last_chunk: str | None
+    observed_at: dt.datetime | None
+    computed_at: dt.datetime | None
+
+
+def freshness(settings: Settings, tree: SpaceTree) -> Freshness:
+    """Two queries, and the tracked ranges."""
+    grid = wanted_grid(settings, tree)
+    query = sa.select(
+        sa.select(sa.func.max(source_chunk.c.observed_at)).scalar_subquery(),
+        sa.select(sa.func.max(partition_figures.c.computed_at)).scalar_subquery(),
+    )
+    with warehouse_engine(settings).connect() as connection:
+        observed, computed = connection.execute(query).one()
+    return Freshness(
+        roots=len({t.space for t in list_tracked(settings)}),
+        spaces=int(grid.tracked.sum()),
+        chunks=len(grid.chunks),
+        first_chunk=grid.chunks[0] if grid.chunks else None,
+        last_chunk=grid.chunks[-1] if grid.chunks else None,
+        observed_at=observed,
+        computed_at=computed,
+    )
+
+
+# --- rejected rows -------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Rejected:
+    """Source rows that could not be used.
+
+    Attributes
+    ----------
+    rows, of
+        In all computed chunks: rejected, and all rows read.
+    reasons
+        By reason, over ``chunks``, the newest with any.
+    ingested
+        By kind of file and reason: rows of ingested files.
+    """
+
+    rows: int
+    of: int
+    reasons: dict[str, int]
+    chunks: list[str]
+    ingested: dict[tuple[str, str], int]
+
+
+def rejected(settings: Settings) -> Rejected:
+    """What was rejected, counted; no row itself, for rows name devices."""
+    figures, rejects = partition_figures.c, session_reject.c
+    sums = sa.select(
+        sa.func.coalesce(sa.func.sum(figures.rejected), 0),
+        sa.func.coalesce(sa.func.sum(figures.rows + figures.rejected), 0),
+    ).where(figures.asset == "sessions")
+    newest = (
+        sa.select(figures.chunk)
+        .where(figures.asset == "sessions", figures.rejected > 0)
+        .order_by(figures.chunk.desc())
+        .limit(RECENT_CHUNKS)
+    )
+    files = (
+        sa.select(reject.c.kind, reject.c.reason, sa.func.count())
+        .group_by(reject.c.kind, reject.c.reason)
+        .order_by(sa.func.count().desc())
+        .limit(50)
+    )
+    with warehouse_engine(settings).connect() as connection:
+        rows, of = connection.execute(sums).one()
+        chunks = list(connection.scalars(newest))
+        by_reason = (
+            sa.select(rejects.reason, sa.func.count())
+            .where(rejects.chunk.in_(chunks))
+            .group_by(rejects.reason)
+            .order_by(sa.func.count().desc())
+        )
+        reasons = {row[0]: int(row[1]) for row in connection.execute(by_reason)}
+        ingested = {(row[0], row[1]): int(row[2]) for row in connection.execute(files)}
+    return Rejected(int(rows), int(of), reasons, sorted(chunks), ingested)
+
+
+# --- what failed ---------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class FailedAsset:
+    """A definition's asset whose last try failed (UTC)."""
+
+    name: str
+    why: str
+    at: dt.datetime
+    tries: int
+    tries_again: bool
+
+
+def failed_assets(settings: Settings) -> list[FailedAsset]:
+    """Definitions whose last try failed, newest first."""
+    from tippers_dagster.refresh.state import load_states
+
+    found = [
+        FailedAsset(
+            name=name,
+            why=state.error,
+            at=state.failed_at,
+            tries=state.tries,
+            tries_again=state.tries < settings.max_tries,
+        )
+        for name, state in load_states(settings).items()
+        if state.error is not None
+        and state.failed_at is not None
+        and (state.materialized_at is None or state.failed_at > state.materialized_at)
+    ]
+    return sorted(found, key=lambda f: f.at, reverse=True)
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """A run that failed, and why."""
+
+    run: runs.Run
+    why: str
+
+
+def failed_runs(app: App) -> list[FailedRun]:
+    """The newest failed runs of the last days."""
+    found = runs.find(app, states=["failed"], days=FAILED_DAYS, limit=MOST_FAILURES).runs
+    return [FailedRun(run, runs.details(app, run.run_id).reason) for run in found]
+
+
+def running(app: App) -> list[runs.Run]:
+    """What runs or waits to run, newest first; the first few."""
+    return runs.find(app, states=runs.UNFINISHED, limit=MOST_FAILURES).runs
+
+
+def retry_definitions(app: App) -> int:
+    """Have definitions that failed as often as they may be tried again; how many have tries."""
+    app.person.require(Role.ANALYST, "retry what failed")
+    from tippers_dagster.refresh.state import forget_failures
+
+    return forget_failures(app.settings)

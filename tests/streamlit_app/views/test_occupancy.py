@@ -1,0 +1,220 @@
+"""The occupancy page as people see it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from streamlit_app.services.app import App
+from streamlit_app.ui.space_picker import by_name, full_name, matches, visible
+from tests.streamlit_app.conftest import FIRST
+from tippers_dagster.lake import open_lake
+from tippers_dagster.lake.keys import occupancy_key
+from tippers_dagster.occupancy.reading import read_occupancy
+from tippers_dagster.people.model import Role
+from tippers_dagster.source.load import load_transaction
+from tippers_dagster.spaces.tree import SpaceTree, load_tree
+
+HOSTILE = "<script>alert(1)</script> **[x](javascript:y)** $1$ :red[z]"
+
+
+def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
+    from streamlit_app.ui.messages import told
+    from streamlit_app.views import occupancy
+
+    with told():
+        occupancy.render(app)
+
+
+def opened(app: App, **query: str) -> AppTest:
+    test = AppTest.from_function(page, args=(app,), default_timeout=60)
+    for name, value in query.items():
+        test.query_params[name.rstrip("_")] = value
+    test.run()
+    assert not test.exception, test.exception
+    return test
+
+
+def texts(test: AppTest) -> str:
+    kinds = (test.title, test.markdown, test.caption, test.info, test.warning, test.error)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def metrics(test: AppTest) -> dict[str, str]:
+    return {m.label: m.value for m in test.metric}
+
+
+def building(app: App) -> tuple[SpaceTree, str]:
+    tree = load_tree(app.settings)
+    return tree, max(tree.children(tree.roots[0]), key=lambda s: tree.size[tree.index[s]])
+
+
+def test_without_spaces_it_says_what_to_do(empty_app: App) -> None:
+    test = opened(empty_app)
+    assert "has no spaces" in test.info[0].value
+    assert "tippers simulate" in test.info[0].value.replace("\\", "")
+
+
+def test_an_untracked_space_leads_to_tracking(campus_app: App) -> None:
+    tree, hall = building(campus_app)
+    from tippers_dagster.occupancy.tracking import untrack_space
+
+    untrack_space(campus_app.settings, space=tree.roots[0], purge=True)
+    test = opened(campus_app, space=hall)
+    assert "Nothing of this space is computed yet" in test.info[0].value
+
+
+def test_a_window_of_the_address_is_shown_with_its_numbers(
+    campus_app: App, as_role: Callable[[App, Role], App]
+) -> None:
+    tree, hall = building(campus_app)
+    query = {"space": hall, "from": "2025-01-20", "to": "2025-01-27", "bin": "3600"}
+    test = opened(as_role(campus_app, Role.VIEWER), **query)
+    counts = read_occupancy(hall, FIRST, "2025-01-27", 3600, settings=campus_app.settings)[
+        "number_connections"
+    ].to_pylist()
+    assert test.title[0].value == tree.names[tree.index[hall]]
+    assert metrics(test)["Peak, devices"] == f"{max(counts):,}"
+    assert metrics(test)["Mean, devices"] == f"{sum(counts) / len(counts):,.1f}"
+    assert f"at most **{max(counts):,}** devices in 1 h" in texts(test)
+    assert len(test.get("vega_lite_chart")) == 1
+    assert [b.proto.label for b in test.get("download_button")] == ["CSV", "Parquet"]
+
+
+def test_what_is_not_computed_is_said(campus_app: App) -> None:
+    _, hall = building(campus_app)
+    open_lake(campus_app.settings).delete(occupancy_key(hall, "2025-01-27"))
+    test = opened(campus_app, space=hall, from_="2025-01-20", to="2025-02-03", bin="86400")
+    assert "Nothing is known of Mon 27 Jan 2025 to Sun 2 Feb 2025" in test.warning[0].value
+    assert metrics(test)["Computed"] == "50%"
+    none = opened(campus_app, space=hall, from_="2025-01-28", to="2025-02-01")
+    assert metrics(none)["Peak, devices"] == "not computed"
+
+
+def test_every_part_is_shown(campus_app: App) -> None:
+    tree, hall = building(campus_app)
+    level = tree.children(hall)[1]
+    for view, said in (
+        ("week", "usually busiest on"),
+        ("compare", "than in the other period"),
+        ("inside", "the busiest is"),
+        ("floor", "spaces are empty"),
+    ):
+        test = opened(campus_app, space=level, view=view, from_="2025-01-27", to="2025-02-03")
+        assert said in texts(test), view
+        assert len(test.get("vega_lite_chart")) == 1, view
+
+
+def test_moving_and_choosing_change_the_address(campus_app: App) -> None:
+    _, hall = building(campus_app)
+    test = opened(campus_app, space=hall, from_="2025-01-27", to="2025-02-03")
+    next(b for b in test.button if b.label == "Earlier").click().run()
+    assert (test.query_params["from"], test.query_params["to"]) == ("2025-01-20", "2025-01-27")
+    test.selectbox(key="occupancy bins").set_value("4 h").run()
+    assert test.query_params["bin"] == "14400"
+    assert "devices in 4 h" in texts(test)
+    test.date_input(key="occupancy days").set_value(
+        (dt.date(2025, 1, 22), dt.date(2025, 1, 23))
+    ).run()
+    assert test.query_params["to"] == "2025-01-24"
+
+
+def test_a_width_that_is_not_published_is_counted(campus_app: App) -> None:
+    _, hall = building(campus_app)
+    test = opened(campus_app, space=hall, from_="2025-01-22", to="2025-01-23", bin="600")
+    counts = read_occupancy(hall, "2025-01-22", "2025-01-23", 600, settings=campus_app.settings)
+    peak = max(counts["number_connections"].to_pylist())
+    assert f"at most **{peak:,}** devices in 10 min" in texts(test)
+
+
+def test_utilisation_is_told_where_a_capacity_is_known(campus_app: App) -> None:
+    _, hall = building(campus_app)
+    query = {"space": hall, "from": "2025-01-20", "to": "2025-01-27", "bin": "3600"}
+    assert "Utilisation at peak" not in metrics(opened(campus_app, **query))
+    test = opened(campus_app, **query, capacity="100")
+    peak = int(metrics(test)["Peak, devices"].replace(",", ""))
+    assert metrics(test)["Utilisation at peak"] == f"{peak / 100:.0%}"
+    assert "Utilisation at peak" not in metrics(opened(campus_app, **query, capacity="-3"))
+
+
+def test_spaces_are_found_and_chosen(campus_app: App) -> None:
+    tree, hall = building(campus_app)
+    test = opened(campus_app)
+    assert test.radio(key="space").value == tree.roots[0]
+    room = tree.subtree(hall)[-1]
+    test.text_input(key="space search").set_value(tree.names[tree.index[room]]).run()
+    assert test.radio(key="space").options[0].replace("\\", "") == full_name(tree, room)
+    test.radio(key="space").set_value(room).run()
+    assert test.query_params["space"] == room
+    assert test.text_input(key="space search").value == ""
+    test.text_input(key="space search").set_value("no such thing").run()
+    assert "No space has this" in texts(test)
+
+
+def test_other_spaces_are_compared(campus_app: App) -> None:
+    tree, _ = building(campus_app)
+    first, second = tree.children(tree.roots[0])[:2]
+    test = opened(campus_app, space=first, view="compare", with_="spaces", spaces=second)
+    names = [tree.names[tree.index[s]] for s in (first, second)]
+    assert list(test.dataframe[0].value["Space"]) == names
+
+
+def test_names_are_shown_letter_by_letter(campus_app: App) -> None:
+    tree, hall = building(campus_app)
+    with load_transaction(campus_app.settings) as load:
+        load.execute(
+            "UPDATE source.space SET space_name = $1 WHERE space_id IN ($2, $3)",
+            (HOSTILE, hall, tree.children(hall)[0]),
+        )
+    for view in ("time", "week", "compare", "inside", "floor"):
+        test = opened(campus_app, space=hall, view=view)
+        for shown in (texts(test), *test.radio(key="space").options):
+            assert "<script>" not in shown
+            assert "[x](" not in shown
+        assert test.title[0].value.replace("\\", "") == HOSTILE
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"space": "<script>"},
+        {"from": "x", "to": "y"},
+        {"view": "nothing", "bin": "7", "capacity": "x", "other": "0001-01-01", "at": "99:99"},
+        {"view": "floor", "day": "1999-01-01", "at": "now"},
+        {"view": "compare", "with": "spaces", "spaces": "a|b|"},
+        {"from": "2031-01-01", "to": "2031-02-01"},
+    ],
+)
+def test_any_address_gives_a_page(campus_app: App, query: dict[str, str]) -> None:
+    test = opened(campus_app, **query)
+    assert not test.error
+    assert "<script>" not in texts(test)
+
+
+# --- the tree ------------------------------------------------------------------------------------
+def test_the_tree_is_open_along_the_way(campus_app: App) -> None:
+    tree, hall = building(campus_app)
+    level = tree.children(hall)[1]
+    shown = visible(tree, level)
+    assert set(tree.children(level)) <= set(shown)
+    assert set(tree.children(hall)) <= set(shown)
+    other = next(c for c in tree.children(hall) if c != level and not tree.is_leaf[tree.index[c]])
+    assert not set(tree.children(other)).intersection(shown)
+    assert len(shown) == len(set(shown))
+
+
+def test_names_are_sorted_as_people_do(campus_app: App) -> None:
+    tree, _ = building(campus_app)
+    names = [tree.names[tree.index[s]] for s in by_name(tree, list(tree.ids))]
+    floors = [n for n in names if n.startswith("Alder Hall floor")]
+    assert floors == sorted(floors, key=lambda n: int(n.split()[-1]))
+
+
+def test_a_search_prefers_what_begins_with_it(campus_app: App) -> None:
+    tree, hall = building(campus_app)
+    name = tree.names[tree.index[hall]]
+    assert matches(tree, name.upper())[0] == hall
+    assert matches(tree, "  ") == []

@@ -1,0 +1,103 @@
+"""The overview as people see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+from streamlit.testing.v1 import AppTest
+
+from streamlit_app.services import overview as service
+from streamlit_app.services.app import App
+from tests.streamlit_app.views.test_occupancy import HOSTILE, metrics, texts
+from tippers_dagster.occupancy.tables import partition_figures
+from tippers_dagster.occupancy.tracking import untrack_space
+from tippers_dagster.people.model import Role
+from tippers_dagster.refresh.tables import asset_state
+from tippers_dagster.source.load import load_transaction
+from tippers_dagster.spaces.tree import load_tree
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+
+def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
+    import dagster  # noqa: F401  # else the first run does not wait for it
+
+    from streamlit_app.ui.messages import told
+    from streamlit_app.views import overview
+
+    with told():
+        overview.render(app)
+
+
+def opened(app: App) -> AppTest:
+    test = AppTest.from_function(page, args=(app,), default_timeout=60).run()
+    assert not test.exception, test.exception
+    return test
+
+
+def test_without_spaces_it_says_what_to_do(empty_app: App) -> None:
+    assert "There is no campus yet" in opened(empty_app).info[0].value
+
+
+def test_with_nothing_tracked_it_leads_to_tracking(campus_app: App) -> None:
+    root = load_tree(campus_app.settings).roots[0]
+    untrack_space(campus_app.settings, space=root)
+    assert "Nothing is tracked yet" in opened(campus_app).info[0].value
+
+
+def test_a_viewer_sees_the_campus(campus_app: App, as_role: Callable[[App, Role], App]) -> None:
+    test = opened(as_role(campus_app, Role.VIEWER))
+    tree = load_tree(campus_app.settings)
+    now = service.now(campus_app.settings, tree.roots[0])
+    assert now is not None
+    shown = texts(test)
+    assert f"**{now.devices:,} devices**" in shown
+    assert "The log ends on" in shown
+    assert "is the busiest, with" in shown.replace("\\", "")
+    assert "Everything is up to date" in shown
+    assert "No run failed" in shown
+    assert "could not be used" in shown
+    assert metrics(test)["Spaces tracked"] == f"{len(tree):,}"
+    assert len(test.get("vega_lite_chart")) == 2
+    assert not test.error
+
+
+def test_what_lacks_while_nothing_runs_is_said(campus_app: App) -> None:
+    root = load_tree(campus_app.settings).roots[0]
+    with warehouse_engine(campus_app.settings).begin() as connection:
+        connection.execute(sa.delete(partition_figures).where(partition_figures.c.space == root))
+    test = opened(campus_app)
+    assert "2 partitions lack, and nothing runs" in test.warning[0].value
+    assert "hourglass" in " ".join(str(b.proto.text) for b in test.get("progress"))
+
+
+def test_failures_have_a_reason_and_a_retry_for_analysts(
+    campus_app: App, as_role: Callable[[App, Role], App]
+) -> None:
+    with warehouse_engine(campus_app.settings).begin() as connection:
+        connection.execute(
+            sa.insert(asset_state).values(
+                asset="device/bad",
+                failed_version="v",
+                tries=3,
+                failed_at=sa.func.now(),
+                error=f"division by zero {HOSTILE}",
+                details={},
+            )
+        )
+    viewer = opened(as_role(campus_app, Role.VIEWER))
+    assert "division by zero" in texts(viewer)
+    assert "<script>" not in texts(viewer)
+    assert not viewer.button
+    test = opened(campus_app)
+    next(b for b in test.button if b.label == "Retry the definitions").click().run()
+    assert "division by zero" not in texts(test)
+
+
+def test_names_are_shown_letter_by_letter(campus_app: App) -> None:
+    with load_transaction(campus_app.settings) as load:
+        load.execute("UPDATE source.space SET space_name = $1", (HOSTILE,))
+    shown = texts(opened(campus_app))
+    assert "alert" in shown
+    assert "<script>" not in shown
+    assert "[x](" not in shown
