@@ -1,0 +1,150 @@
+"""A running ``tippers up`` with a small campus, and headless Chromium in front of it.
+
+One deployment serves all journeys: what one makes, the others leave alone. Without Chromium they
+are skipped, as ``chromium.py`` says.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+
+from benchmarks.soak import free_ports
+from tests.local.waiting import until
+from tests.sql.definitions import bare_project
+from tests.streamlit_app.chromium import ANSWER_MS, chromium
+from tippers_dagster.local.postgres import stop_embedded
+from tippers_dagster.settings import Settings, get_settings
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A running ``tippers up`` and the environment of its home."""
+
+    environment: dict[str, str]
+    up: psutil.Process
+    log: Path
+
+    @property
+    def app(self) -> str:
+        """The app's address."""
+        return f"http://127.0.0.1:{self.environment['TIPPERS_STREAMLIT_PORT']}"
+
+    def tippers(self, *arguments: str) -> str:
+        """Run a command in a process of its own; its output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tippers_dagster.cli", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """The deployment: two buildings, 120 people, two weeks; nothing tracked, nothing defined."""
+    chromium()
+    home = tmp_path_factory.mktemp("journeys") / "home"
+    home.parent.parent.chmod(0o755)  # the server may run as another user
+    home.parent.chmod(0o755)
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("TIPPERS_", "DAGSTER_"))},
+        **free_ports(),
+        "TIPPERS_HOME": str(home),
+        "TIPPERS_DBT_PROJECT": str(bare_project(home.parent / "project")),
+        "TIPPERS_OBSERVE_RECENT_SECONDS": "1",
+        "TIPPERS_REFRESH_SECONDS": "1",
+    }
+    log = home.parent / "up.log"
+    sizes = ("--buildings", "2", "--people", "120", "--weeks", "2", "--seed", "5")
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tippers_dagster.cli", "up"],
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    running = Deployed(environment, psutil.Process(process.pid), log)
+    try:
+        until(lambda: "Everything is up" in log.read_text(), 180, log.read_text)
+        running.tippers("simulate", *sizes)
+        running.tippers("pipeline", "materialize")
+        yield running
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        stop_embedded(home)
+
+
+@pytest.fixture
+def settings(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The deployment's settings, in this process."""
+    for name, value in deployed.environment.items():
+        if name.startswith("TIPPERS_"):
+            monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    return get_settings()
+
+
+@dataclass
+class Console:
+    """What the pages of a journey wrote into the browser's console that is not mere information."""
+
+    said: list[str] = field(default_factory=list)
+
+    def listen(self, page: Page) -> None:
+        """Note errors and warnings of this page."""
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.said.append(f"pageerror: {error}"))
+
+    def _note(self, message: ConsoleMessage) -> None:
+        where = str(message.location.get("url", ""))
+        # Streamlit's own: below the page's address it looks for its server, then at the top.
+        own = re.search(r"/\w+/_stcore/(health|host-config)$", where) and "404" in message.text
+        if message.type in ("error", "warning") and not own:
+            self.said.append(f"{message.type}: {message.text} ({where})")
+
+
+@pytest.fixture
+def console() -> Iterator[Console]:
+    """Every page of a journey; at its end nothing may have been complained about."""
+    noted = Console()
+    yield noted
+    assert noted.said == []
+
+
+@pytest.fixture
+def open_page(
+    deployed: Deployed, browser: Browser, console: Console
+) -> Iterator[Callable[[str], Page]]:
+    """Open a path of the app as somebody with a browser of their own."""
+    contexts: list[BrowserContext] = []
+
+    def open_(path: str) -> Page:
+        context = browser.new_context(
+            viewport={"width": 1440, "height": 1000}, accept_downloads=True
+        )
+        context.set_default_timeout(ANSWER_MS)
+        contexts.append(context)
+        page = context.new_page()
+        console.listen(page)
+        page.goto(f"{deployed.app}/{path}")
+        page.locator("h1").first.wait_for()
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
