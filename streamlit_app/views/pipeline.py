@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import NoReturn, ParamSpec
+from collections.abc import Collection
+from typing import NoReturn
 
 import streamlit as st
 
@@ -17,8 +17,6 @@ from streamlit_app.ui.pages import go
 from tippers_dagster.errors import TippersError
 from tippers_dagster.people.model import Role
 from tippers_dagster.pipeline.reload import web_address
-
-P = ParamSpec("P")
 
 POLL_SECONDS = 2
 ALL = "all"
@@ -97,26 +95,21 @@ def _live(app: App, concept: str, view: str, staging: bool) -> None:
     """All that changes by itself."""
     seen = service.look(app)
     drawn = service.picture(app, seen, concept, staging=staging)
-    # What comes and goes has places that stay: the canvas would begin anew if it were moved.
-    _in_place(_refused)
+    _refused()
     _summary(app, seen, drawn)
-    _in_place(_runs, app, seen, drawn)
+    for going in service.going(app, seen):
+        _run(app, going)
     if view == "Values":
         _values(seen, concept)
         return
-    with st.container(horizontal=True, gap="medium"):
-        with st.container(width="stretch"):
+    # With keys: without, the canvas would begin anew whenever something above comes or goes.
+    with st.container(horizontal=True, gap="medium", key="pipeline_body"):
+        with st.container(width="stretch", key="pipeline_wide"):
             done = _canvas(app, drawn) if view == "Canvas" else _list(app, drawn)
         panel = st.container(border=True, width=PANEL_WIDTH, height=CANVAS_HEIGHT)
     _act(app, seen, drawn, done)
     with panel:
         _panel(app, seen, drawn, state.get("open"))
-
-
-def _in_place(show: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Show something, or nothing, without what follows being moved: empty containers vanish."""
-    with st.empty().container():
-        show(*args, **kwargs)
 
 
 # --- what was refused ----------------------------------------------------------------------------
@@ -151,11 +144,6 @@ def _summary(app: App, seen: Look, drawn: Picture) -> None:
             help=None if may else "This takes the role analyst.",
         ):
             _materialise(app, seen, stale, stale_only=True)
-
-
-def _runs(app: App, seen: Look, drawn: Picture) -> None:
-    for going in service.going(app, seen):
-        _run(app, going)
     if drawn.hidden:
         names = ", ".join(item.reference for item in drawn.hidden[:3])
         st.caption(f"Not drawn, and not fresh: {plain(names)}. Turn on staging models to see them.")

@@ -1,4 +1,4 @@
-"""Headless Chromium, one for all tests of a process.
+"""Headless Chromium, one for the tests of a module.
 
 It is that of the system, or the one that ``TIPPERS_TEST_CHROMIUM`` names; without one, tests in a
 browser are skipped, unless ``TIPPERS_TEST_BROWSER=required`` (as in CI).
@@ -40,9 +40,13 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, without a screen. Playwright allows one at a time in a process."""
+    """Chromium, without a screen.
+
+    Not for the whole session: as long as Playwright is open, its event loop counts as running in
+    this thread, and Dagster's evaluation of automation, which starts one itself, is refused.
+    """
     path = chromium()
     expect.set_options(timeout=ANSWER_MS)
     with sync_playwright() as playwright:
