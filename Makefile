@@ -15,8 +15,9 @@ STAMP := $(VENV)/.installed
 LINT_STAMP := $(VENV)-lint/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
-# Tests are run by this many processes, each with a database server of its own.
-WORKERS ?= 2
+# Tests are run by this many processes, each with a database server of its own. One more than
+# the two cores they are made for: many wait for a deployment that they started.
+WORKERS ?= 3
 
 .PHONY: demo up test lint bench soak clean install
 .DEFAULT_GOAL := demo
@@ -30,7 +31,7 @@ up: $(STAMP)
 	$(BIN)/tippers up
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) $(LINT_STAMP)
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -239,7 +240,10 @@ def postgres_cpu(settings: Settings) -> float:
     pid = postmaster_pid(settings.home_path)
     server = psutil.Process(pid)
     ended = server.cpu_times()
-    living = [process.cpu_times() for process in [server, *server.children()]]
+    living = []
+    for process in [server, *server.children()]:
+        with suppress(psutil.NoSuchProcess):  # ended meanwhile; the server's own has it next time
+            living.append(process.cpu_times())
     return sum(t.user + t.system for t in living) + ended.children_user + ended.children_system
 
 

@@ -11,6 +11,8 @@ from streamlit_app.services.app import App
 from streamlit_app.ui.links import dagster_home
 from streamlit_app.ui.login import current_person, log_out
 from streamlit_app.ui.messages import told
+from streamlit_app.ui.pages import arrive
+from streamlit_app.ui.theme import mend_theme
 from streamlit_app.views import (
     connections,
     definitions,
@@ -47,6 +49,7 @@ PAGES = {
 def main() -> None:
     """Render the page that the address names."""
     st.set_page_config(page_title="tippers", page_icon=str(ICON), layout="wide")
+    mend_theme()
     with told():
         settings = get_settings()
         person = current_person(settings)
@@ -58,6 +61,7 @@ def main() -> None:
             st.caption(f"{person.name} · {person.role.name.lower()}")
             log_out(settings)
             st.link_button("Dagster", dagster_home(settings), icon=":material/open_in_new:")
+        arrive()
         with told():
             page.run()
 

@@ -20,6 +20,8 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 from psycopg2 import sql
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.postgres import EmbeddedServer, start_embedded, stop_embedded
@@ -27,6 +29,28 @@ from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the journeys and files with slow tests: the last file should be a quick one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.parent.name != "journeys", item.path not in slow))
+
+
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Producer | None
+) -> LoadFileScheduling | None:
+    """A file is one process's work, and so are all journeys, which share a deployment."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    return _Files(config, log)
+
+
+class _Files(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        folder = file.rpartition("/")[0]
+        return folder if folder.endswith("/journeys") else file
 
 
 @pytest.fixture(autouse=True)

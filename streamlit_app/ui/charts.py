@@ -36,7 +36,7 @@ def local_of(value: float) -> dt.datetime:
 
 def ink() -> str:
     """The theme's colour of text, for marks that Vega would draw black."""
-    return "#e6eeee" if st.context.theme.type == "dark" else "#1b2a2c"
+    return "#e6eeee" if st.context.theme.type == "dark" else "#0a1213"
 
 
 def timeline(

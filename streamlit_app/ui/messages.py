@@ -16,14 +16,6 @@ from tippers_dagster.errors import TippersError
 
 RETRY_SECONDS = 3
 
-_AWAY = (
-    sa.exc.OperationalError,
-    sa.exc.InterfaceError,
-    psycopg2.OperationalError,
-    psycopg2.InterfaceError,
-    AdbcOperationalError,
-)
-
 
 def plain(text: str) -> str:
     """Text of users and data as Markdown that shows it letter by letter."""
@@ -44,8 +36,22 @@ def told() -> Iterator[None]:
         yield
     except TippersError as error:
         tell(error)
-    except _AWAY:
+    except _away():
         _wait_for_database()
+
+
+def _away() -> tuple[type[Exception], ...]:
+    """What is raised when a database does not answer."""
+    from dagster_postgres.utils import DagsterPostgresException  # it takes seconds
+
+    return (
+        sa.exc.OperationalError,
+        sa.exc.InterfaceError,
+        psycopg2.OperationalError,
+        psycopg2.InterfaceError,
+        AdbcOperationalError,
+        DagsterPostgresException,
+    )
 
 
 def live(seconds: float | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

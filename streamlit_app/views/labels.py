@@ -229,7 +229,7 @@ def _confusion(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> Non
     half = frame["Entities"].max() / 2
     text = base.mark_text().encode(
         text="Entities:Q",
-        color=alt.condition(alt.datum.Entities > half, alt.value("white"), alt.value("#1b2a2c")),
+        color=alt.condition(alt.datum.Entities > half, alt.value("white"), alt.value("#0a1213")),
     )
     st.altair_chart((fill + text).properties(height=60 + 40 * len(labels)))
 

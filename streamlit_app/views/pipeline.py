@@ -165,7 +165,8 @@ def _run(app: App, going: Going) -> None:
             icon=":material/stop:",
         ):
             try:
-                service.cancel(app, going.run_id)
+                with st.spinner("Stopping it ..."):
+                    service.cancel(app, going.run_id)
             except TippersError as error:
                 _refuse(error)
             st.toast("The run is asked to stop; what it has computed is kept.")

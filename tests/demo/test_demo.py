@@ -29,6 +29,8 @@ from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campu
 from tippers_dagster.source.load import read_source
 from tippers_dagster.spaces.tree import load_tree
 
+pytestmark = pytest.mark.slow
+
 TINY = ["--buildings", "1", "--people", "60", "--weeks", "1"]
 
 

@@ -23,6 +23,8 @@ from tippers_dagster.local.databases import databases
 from tippers_dagster.local.postgres import postmaster_pid
 from tippers_dagster.settings import get_settings
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 

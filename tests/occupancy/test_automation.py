@@ -27,6 +27,8 @@ from tippers_dagster.occupancy.tracking import track_space, untrack_space
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.warehouse.engine import warehouse_engine
 
+pytestmark = pytest.mark.slow
+
 W1 = dt.date(2025, 1, 6)
 TREE: dict[str, str | None] = {"campus": None} | {
     name: parent

@@ -132,7 +132,8 @@ LABELS = """
     CREATE TABLE labels.device__type AS
     SELECT *, CASE label WHEN 'A' THEN confidence ELSE 1 - confidence END AS p_a,
         CASE label WHEN 'B' THEN confidence ELSE 1 - confidence END AS p_b
-    FROM (SELECT mac_address, CASE WHEN hours > 3 THEN 'A' ELSE 'B' END AS label, 'label' AS outcome,
+    FROM (SELECT mac_address, CASE WHEN hours > 3 THEN 'A' ELSE 'B' END AS label,
+        'label' AS outcome,
         CASE WHEN hours > 5 THEN 0.95 ELSE 0.8 END::float8 AS confidence,
         'B' AS majority_label
     FROM rules.device__long) made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,6 +20,11 @@ BY_TAG = "tippers/by"
 
 ANSWER_SECONDS = 60
 """A web server that does not answer for so long is taken to be away."""
+
+START_SECONDS = 30
+"""How long the process of a run may take to begin before cancelling it is tried all the same."""
+
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 _JOB, _REPOSITORY = "__ASSET_JOB", "__repository__"
 
@@ -65,6 +71,8 @@ def start_run(
 def stop_run(settings: Settings, run_id: str) -> None:
     """Have the running deployment cancel a run; what it has computed is kept.
 
+    Dagster cancels no run whose process is just being started: that is waited for.
+
     Raises
     ------
     TippersError
@@ -74,12 +82,26 @@ def stop_run(settings: Settings, run_id: str) -> None:
     from dagster_graphql import DagsterGraphQLClientError  # it takes seconds
 
     try:
-        _client(address).terminate_run(run_id)
+        client = _client(address)
+        status = _once_begun(client, run_id)
+        if status in ENDED:
+            raise TippersError(f"The run has ended before: {status.lower()}.")
+        client.terminate_run(run_id)
     except (DagsterGraphQLClientError, OSError) as error:
         reason = redact(str(error).splitlines()[0], settings)
         raise TippersError(
             f"Dagster did not cancel the run: {reason}", "Its page of runs says more."
         ) from error
+
+
+def _once_begun(client: DagsterGraphQLClient, run_id: str) -> str:
+    """The status of a run, when its process has begun or failed to."""
+    until = time.monotonic() + START_SECONDS
+    while True:
+        status: str = client.get_run_status(run_id).value
+        if status != "STARTING" or time.monotonic() > until:
+            return status
+        time.sleep(0.25)
 
 
 def _address(settings: Settings, what: str) -> str:

@@ -1,6 +1,8 @@
 """Widgets that show what a form holds, and put there what is typed.
 
 What is typed lives in the form's ``Work``, not in the widgets: these forget when the page is left.
+Each is given what the form holds as its default, rather than a value by ``st.session_state``: a
+value is told to the browser once, and is lost when the next click ends that very run.
 """
 
 from __future__ import annotations
@@ -41,13 +43,13 @@ class Form:
     ) -> None:
         """A line of text."""
         key = self._bind(holder, name, *path)
-        st.text_input(label, key=key, disabled=self.locked, **more)
+        st.text_input(label, holder[name], key=key, disabled=self.locked, **more)
         self._take(key)
 
     def area(self, label: str, holder: dict[str, Any], name: str, **more: Any) -> None:
         """Some lines of text."""
         key = self._bind(holder, name)
-        st.text_area(label, key=key, disabled=self.locked, **more)
+        st.text_area(label, holder[name], key=key, disabled=self.locked, **more)
         self._take(key)
 
     def choice(
@@ -66,6 +68,7 @@ class Form:
         st.selectbox(
             label,
             listed,
+            listed.index(holder[name]),
             key=key,
             format_func=lambda option: option or none,
             disabled=self.locked,
@@ -79,25 +82,25 @@ class Form:
         """Some of some texts, in the order of choosing."""
         key = self._bind(holder, name)
         listed = list(dict.fromkeys([*options, *holder[name]]))
-        st.multiselect(label, listed, key=key, disabled=self.locked, **more)
+        st.multiselect(label, listed, holder[name], key=key, disabled=self.locked, **more)
         self._take(key)
 
     def number(self, label: str, holder: dict[str, Any], name: str, **more: Any) -> None:
         """A number."""
         key = self._bind(holder, name)
-        st.number_input(label, key=key, disabled=self.locked, **more)
+        st.number_input(label, value=holder[name], key=key, disabled=self.locked, **more)
         self._take(key)
 
     def slider(self, label: str, holder: dict[str, Any], name: str, **more: Any) -> None:
         """A number between two ends."""
         key = self._bind(holder, name)
-        st.slider(label, key=key, disabled=self.locked, **more)
+        st.slider(label, value=holder[name], key=key, disabled=self.locked, **more)
         self._take(key)
 
     def toggle(self, label: str, holder: dict[str, Any], name: str, **more: Any) -> None:
         """Yes or no."""
         key = self._bind(holder, name)
-        st.toggle(label, key=key, disabled=self.locked, **more)
+        st.toggle(label, holder[name], key=key, disabled=self.locked, **more)
         self._take(key)
 
     def radio(
@@ -114,6 +117,7 @@ class Form:
         st.radio(
             label,
             list(options),
+            list(options).index(holder[name]),
             key=key,
             format_func=options.__getitem__,
             disabled=self.locked,
@@ -181,8 +185,6 @@ class Form:
 
     def _bind(self, holder: dict[str, Any], name: str, *path: object) -> str:
         key = self._key(*path, name)
-        if key not in st.session_state:
-            st.session_state[key] = holder[name]
         self._bound[key] = (holder, name)
         return key
 

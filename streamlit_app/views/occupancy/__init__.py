@@ -70,7 +70,7 @@ def _about(app: App, tree: SpaceTree, space: str) -> None:
         told.append(f"capacity {facts.capacity:,.0f}")
     link = asset_link(app.settings, asset, partition)
     told.append(f"[{asset} in Dagster]({link})")
-    st.caption(" · ".join(told))
+    st.markdown(" · ".join(told))
 
 
 def _nothing(space: str) -> None:

@@ -6,14 +6,17 @@ are skipped, as ``chromium.py`` says.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -51,6 +54,18 @@ class Deployed:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Ask Dagster's web server as its page does."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.environment['TIPPERS_WEB_PORT']}/graphql",
+            json.dumps({"query": query, "variables": variables}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer: dict[str, Any] = json.load(response)
+        assert "errors" not in answer, answer
+        return answer["data"]
 
 
 @pytest.fixture(scope="session")
