@@ -39,6 +39,11 @@ class Deployed:
     log: Path
 
     @property
+    def app_log(self) -> Path:
+        """What Streamlit and the pages said."""
+        return Path(self.environment["TIPPERS_HOME"]) / "logs" / "app.log"
+
+    @property
     def app(self) -> str:
         """The app's address."""
         return f"http://127.0.0.1:{self.environment['TIPPERS_STREAMLIT_PORT']}"
@@ -116,9 +121,18 @@ def settings(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @dataclass
 class Console:
-    """What the pages of a journey wrote into the browser's console that is not mere information."""
+    """What the pages of a journey wrote into the browser's console and Streamlit into its log.
+
+    Attributes
+    ----------
+    said
+        Errors and warnings.
+    expected
+        A journey puts here what its log may say.
+    """
 
     said: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
 
     def listen(self, page: Page) -> None:
         """Note errors and warnings of this page."""
@@ -132,12 +146,23 @@ class Console:
         if message.type in ("error", "warning") and not own:
             self.said.append(f"{message.type}: {message.text} ({where})")
 
+    def read(self, log: str) -> None:
+        """Note errors and warnings of a part of Streamlit's log."""
+        for line in log.splitlines():
+            bad = re.search(r"error|warning|exception|traceback", line, re.IGNORECASE)
+            if bad and not any(text in line for text in self.expected):
+                self.said.append(line)
+
 
 @pytest.fixture
-def console() -> Iterator[Console]:
+def console(deployed: Deployed) -> Iterator[Console]:
     """Every page of a journey; at its end nothing may have been complained about."""
     noted = Console()
+    before = deployed.app_log.stat().st_size
     yield noted
+    with deployed.app_log.open() as log:
+        log.seek(before)
+        noted.read(log.read())
     assert noted.said == []
 
 

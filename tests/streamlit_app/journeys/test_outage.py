@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.streamlit_app.journeys.conftest import Deployed
+from tests.streamlit_app.journeys.conftest import Console, Deployed
 from tippers_dagster.local.postgres import DATABASES, start_embedded
 from tippers_dagster.settings import Settings
 
@@ -50,8 +50,9 @@ def away(settings: Settings) -> Iterator[None]:
 
 
 def test_pages_say_so_and_come_back_by_themselves(
-    open_page: Callable[[str], Page], deployed: Deployed, settings: Settings
+    open_page: Callable[[str], Page], deployed: Deployed, settings: Settings, console: Console
 ) -> None:
+    console.expected += ["Retrying failed database connection", "Background on this error"]
     pages = {path: open_page(path) for path in PAGES}
     for path, page in pages.items():
         expect(page.get_by_text(PAGES[path]).first).to_be_visible()
