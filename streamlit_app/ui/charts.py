@@ -7,6 +7,7 @@ browser in another zone shows the campus's own time.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
@@ -136,6 +137,44 @@ def timeline(
             .encode(x=alt.value(0), y="capacity:Q", text="text:N")
         )
     return alt.layer(*layers).properties(height=height)
+
+
+def stacked(points: pd.DataFrame, order: Sequence[str], *, title: str, zone: str) -> alt.Chart:
+    """Parts of a whole over time, one above the other; nulls leave a gap.
+
+    Parameters
+    ----------
+    points
+        ``time``, ``part``, ``count``.
+    order
+        The parts, the lowest first.
+    title
+        Of the axis of counts, with its unit.
+    """
+    ranked = points.assign(rank=points["part"].map({part: i for i, part in enumerate(order)}))
+    return (
+        alt.Chart(ranked)
+        .mark_area(interpolate="step-after")
+        .encode(
+            x=alt.X(
+                "time:T",
+                title=f"Local time ({zone})",
+                scale=alt.Scale(type="utc"),
+                axis=alt.Axis(labelOverlap=True, tickCount=8, grid=False, format=_TICKS),
+            ),
+            y=alt.Y("count:Q", title=title, stack="zero"),
+            color=alt.Color(
+                "part:N", title=None, sort=list(order), legend=alt.Legend(orient="top", columns=6)
+            ),
+            order=alt.Order("rank:O"),
+            tooltip=[
+                alt.Tooltip("time:T", title="From", format=_STAMP),
+                alt.Tooltip("part:N", title="Label"),
+                alt.Tooltip("count:Q", title="Devices", format=",.1f"),
+            ],
+        )
+        .properties(height=HEIGHT)
+    )
 
 
 def _closed(points: pd.DataFrame) -> pd.DataFrame:

@@ -169,6 +169,85 @@ def read_counts(
     return SpaceCounts(spaces, bins.edges, counts, computed.reshape(counts.shape), missing)
 
 
+@dataclass(frozen=True, eq=False)
+class DeviceGroups:
+    """A partition of all devices: each is in one group, those not named are in the last.
+
+    Attributes
+    ----------
+    devices
+        Device ids of the lake (uint64), sorted, each once.
+    group
+        Of each, an integer from 0 to ``named - 1``, or ``named`` for the last.
+    named
+        How many groups there are beside the last.
+    """
+
+    devices: NDArray[np.uint64]
+    group: NDArray[np.int32]
+    named: int
+
+    @property
+    def rows(self) -> int:
+        """How many groups there are."""
+        return self.named + 1
+
+    def of(self, device: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """The group of each device."""
+        found = np.full(len(device), self.named, np.int32)
+        if self.devices.size:
+            at = np.minimum(np.searchsorted(self.devices, device), self.devices.size - 1)
+            known = self.devices[at] == device
+            found[known] = self.group[at[known]]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class GroupCounts:
+    """Distinct devices of a space over its bins, group by group.
+
+    Attributes
+    ----------
+    edges
+        n + 1 for n bins, UTC seconds.
+    counts
+        int32 [groups, bins]; 0 where nothing is computed.
+    computed
+        Whether the bin's chunk is computed.
+    missing
+        The chunks that are not.
+    """
+
+    edges: Int64
+    counts: Counts
+    computed: NDArray[np.bool_]
+    missing: list[str]
+
+
+def read_groups(
+    space: str,
+    start: When,
+    end: When,
+    interval_seconds: int,
+    groups: DeviceGroups,
+    *,
+    settings: Settings | None = None,
+) -> GroupCounts:
+    """Distinct devices in a space, per bin and group of devices; from presence, and so exact.
+
+    The groups of a bin add up to what ``read_occupancy`` says of it.
+
+    Raises
+    ------
+    BadInput
+        An unknown space, an unusable time, range or width.
+    """
+    settings = settings or get_settings()
+    bins = _bins(start, end, interval_seconds, settings)
+    counts, missing = _counted_groups(open_lake(settings), settings, space, bins, groups)
+    return GroupCounts(bins.edges, counts, ~_absent(bins, missing), missing)
+
+
 def missing_chunks(occupancy: pa.Table) -> list[str]:
     """The chunks that ``read_occupancy(..., on_missing="report")`` found not to be computed."""
     found: list[str] = json.loads((occupancy.schema.metadata or {}).get(MISSING_METADATA, b"[]"))
@@ -307,9 +386,17 @@ def _put(counts: Counts, bins: _Bins, table: pa.Table, key: str) -> None:
 
 def _counted(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[Counts, list[str]]:
     """Counts of any width, from the presence of the space and all below it."""
+    counts, missing = _counted_groups(lake, settings, space, bins, None)
+    return counts[0], missing
+
+
+def _counted_groups(
+    lake: Lake, settings: Settings, space: str, bins: _Bins, groups: DeviceGroups | None
+) -> tuple[Counts, list[str]]:
+    """The same, int32 [groups, bins]: one row for each group of devices, or one for all."""
     tree = load_tree(settings)
     spaces = tree.subtree(space)
-    counts = np.zeros(len(bins), np.int32)
+    counts = np.zeros((groups.rows if groups else 1, len(bins)), np.int32)
     missing = []
     for index, chunk in enumerate(bins.chunks):
         tables = lake.read_tables([presence_key(s, chunk) for s in spaces])
@@ -318,19 +405,20 @@ def _counted(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[C
             missing.append(chunk)
             continue
         here = bins.of_chunk(index)
-        edges = bins.edges[here.start : here.stop + 1]
-        counts[here] = _count([table for table in tables if table is not None], edges)
+        found = [table for table in tables if table is not None]
+        if found:
+            counts[:, here] = _count(found, bins.edges[here.start : here.stop + 1], groups)
     return counts, missing
 
 
-def _count(tables: list[pa.Table], edges: Int64) -> Counts:
-    """Distinct devices per bin over the presence of several spaces."""
-    if not tables:
-        return np.zeros(len(edges) - 1, np.int32)
+def _count(tables: list[pa.Table], edges: Int64, groups: DeviceGroups | None) -> Counts:
+    """Distinct devices per group and bin over the presence of several spaces."""
     presence = pa.concat_tables(tables)
     device, start, end = (presence[name].to_numpy() for name in ("device", "start", "end"))
-    merged = sweep.merge(np.zeros(len(device), np.int8), device, start, end)
-    return sweep.count(merged, 1, edges)[0]
+    # A group takes the place of a space: a device is in one only, as long as it is in any space.
+    code = groups.of(device) if groups else np.zeros(len(device), np.int8)
+    merged = sweep.merge(code, device, start, end)
+    return sweep.count(merged, groups.rows if groups else 1, edges)
 
 
 def _needed(settings: Settings, tree: SpaceTree, absent: list[str], chunk: str) -> bool:

@@ -23,6 +23,7 @@ VIEWS = {
     "time": "Over time",
     "week": "Usual week",
     "compare": "Compare",
+    "labels": "By label",
     "inside": "What is inside",
     "floor": "Floor",
 }

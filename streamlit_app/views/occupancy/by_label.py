@@ -1,0 +1,106 @@
+"""A space's devices by the labels that a label model gives them."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import streamlit as st
+
+from streamlit_app.services import labelled as service
+from streamlit_app.services.labelled import Part, Split
+from streamlit_app.services.occupancy import Window
+from streamlit_app.ui import state
+from streamlit_app.ui.cached import SAME
+from streamlit_app.ui.charts import stacked
+from streamlit_app.ui.messages import plain
+from streamlit_app.ui.pages import page
+from streamlit_app.views.occupancy.shown import SECONDS, Shown, bins, span
+from tippers_dagster.labelled.reading import UNLABELLED, label_models_of_devices
+from tippers_dagster.settings import Settings
+
+
+def show(shown: Shown, window: Window, width: int) -> None:
+    """The parts over time, with their numbers."""
+    models = _models(shown.settings)
+    if not models:
+        _nothing_yet()
+        return
+    model = st.selectbox(
+        "Label model",
+        models,
+        index=models.index(state.one_of("model", models, models[0])),
+        key="occupancy_label_model",
+        width=320,
+    )
+    state.put(model=model)
+    with st.spinner("Counting devices by label ..."):
+        split = _split(shown.settings, shown.space, window.start, window.end, width, model)
+    if not split.computed:
+        st.info("Nothing is computed in this window.", icon=":material/pending:")
+        return
+    said = f"{shown.name}, {span(window)}, on average: {service.in_words(split.parts) or 'nobody'}."
+    zone = shown.settings.timezone
+    title = f"Devices in {bins(width)}"
+    chart = stacked(split.points.to_pandas(), split.names, title=title, zone=zone)
+    st.altair_chart(chart, alt=said)
+    st.markdown(plain(said))
+    _table(split.parts)
+    _say_how(split, model, width)
+
+
+@st.cache_data(ttl=SECONDS, show_spinner=False, hash_funcs=SAME)
+def _models(settings: Settings) -> list[str]:
+    return label_models_of_devices(settings)
+
+
+@st.cache_resource(ttl=SECONDS, max_entries=50, show_spinner=False, hash_funcs=SAME)
+def _split(
+    settings: Settings, space: str, start: dt.datetime, end: dt.datetime, width: int, model: str
+) -> Split:
+    return service.split(settings, space, Window(start, end), width, model)
+
+
+def _nothing_yet() -> None:
+    st.info(
+        "No label model has labelled devices yet. Define one, with its index of devices, rules and "
+        "labelling functions; when it is materialised, occupancy can be split by its labels.",
+        icon=":material/label:",
+    )
+    st.page_link(page("pipeline"), label="Pipeline", icon=":material/account_tree:")
+
+
+def _table(parts: list[Part]) -> None:
+    st.dataframe(
+        [
+            {
+                "Label": p.label,
+                "Share": p.share,
+                "Mean, devices": p.mean,
+                "Peak, devices": p.peak,
+                "Peak at": p.peak_at,
+            }
+            for p in parts
+        ],
+        hide_index=True,
+        column_config={
+            "Share": st.column_config.NumberColumn(format="percent"),
+            "Mean, devices": st.column_config.NumberColumn(format="%.1f"),
+            "Peak at": st.column_config.DatetimeColumn(format="ddd D MMM YYYY, HH:mm"),
+        },
+    )
+
+
+def _say_how(split: Split, model: str, width: int) -> None:
+    told = (
+        f"Counted from presence with the labels that {plain(model)} gives now. Every device counts "
+        "under one label, so the parts add up to all devices, exactly; "
+        f"{UNLABELLED} are those that the label model does not know or cannot decide on."
+    )
+    if split.together > 1:
+        told += (
+            f" Each point of the chart is the mean of {split.together:,} bins of {bins(width)}; "
+            "the table is of all bins."
+        )
+    if split.found.missing:
+        told += " What is not computed is left empty, and is in no mean."
+    st.caption(told)

@@ -1,0 +1,1 @@
+"""Occupancy split by the labels of devices."""
