@@ -6,6 +6,8 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
+AT_REST = "[data-testid=stApp][data-test-script-state=notRunning]"
+
 SETTLED_MS = 60_000
 """A run of a definition, with the start of its process, on a machine that others use, too."""
 
@@ -13,7 +15,7 @@ SETTLED_MS = 60_000
 def settle(page: Page) -> None:
     """Wait until the page has nothing to compute."""
     page.wait_for_timeout(300)
-    expect(page.locator("[data-testid=stStatusWidget]")).to_have_count(0, timeout=SETTLED_MS)
+    expect(page.locator(AT_REST)).to_have_count(1, timeout=SETTLED_MS)
 
 
 def fill(page: Page, label: str, text: str) -> None:

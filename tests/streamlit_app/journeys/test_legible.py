@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.streamlit_app.chromium import ANSWER_MS
 from tests.streamlit_app.journeys import hands
@@ -92,6 +92,8 @@ def test_text_has_the_contrast_that_wcag_asks_for(
         page.goto(f"{deployed.app}/{path}")
         page.locator("h1").first.wait_for()
         hands.settle(page)
+        # What is being computed anew is faded on purpose.
+        expect(page.locator("[data-stale=true]")).to_have_count(0)
         page.wait_for_timeout(500)
         faint[path] = page.evaluate(FAINT)
     context.close()

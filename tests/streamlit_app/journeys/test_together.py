@@ -36,13 +36,14 @@ def patience(settings: Settings) -> Settings:
 def test_one_who_waits_holds_up_nobody(
     open_page: Callable[[str], Page], patience: Settings
 ) -> None:
+    other = open_page("tracking")
     slow = open_page("definitions?new=index&concept=patience")
     hands.fill(slow, "Name", "devices")
     hands.write(slow, "SQL", NEVER_ENDING)
     slow.get_by_role("button", name="Preview", exact=True).click()
     busy = slow.locator("[data-testid=stApp][data-test-script-state=running]")
     expect(busy).to_have_count(1)
-    other = open_page("runs")
+    other.get_by_role("link", name="Runs").first.click()
     expect(other.get_by_text(re.compile("^In all"))).to_be_visible()
     expect(busy).to_have_count(1, timeout=1_000)
     expect(slow.get_by_text(re.compile("took longer|timeout|cancel", re.I)).first).to_be_visible(
