@@ -73,7 +73,7 @@ class Deployed:
         return answer["data"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """The deployment: two buildings, 120 people, two weeks; nothing tracked, nothing defined."""
     chromium()
