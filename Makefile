@@ -15,9 +15,8 @@ STAMP := $(VENV)/.installed
 LINT_STAMP := $(VENV)-lint/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
-# Tests are run by this many processes, each with a database server of its own. One more than
-# the two cores they are made for: many wait for a deployment that they started.
-WORKERS ?= 3
+# Tests are run by this many processes, each with a database server of its own.
+WORKERS ?= 2
 
 .PHONY: demo up test lint bench soak clean install
 .DEFAULT_GOAL := demo
