@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from streamlit_app.services.app import App
 from streamlit_app.services.definition_forms import PARENT_FIELD
+from streamlit_app.services.words import percent
 from tippers_dagster.catalog.catalog import Catalog, draft_of
 from tippers_dagster.catalog.checking import STRUCTURE, in_words
 from tippers_dagster.catalog.files import document
@@ -186,7 +187,7 @@ class Item:
         """Rows and coverage in words; empty where there are none."""
         parts = []
         if self.coverage is not None:
-            parts.append(f"covers {_percent(self.coverage)}")
+            parts.append(f"covers {percent(self.coverage)}")
         elif self.rows is not None:
             parts.append(f"{self.rows:,} row{'' if self.rows == 1 else 's'}")
         return ", ".join(parts)
@@ -383,12 +384,6 @@ def in_words_counted(items: Iterable[Item]) -> str:
     parts = [f"{counts[s]:,} {s}" for s in STANDINGS if counts[s]]
     what = "definition" if total == 1 else "definitions"
     return f"{total:,} {what}: {', '.join(parts)}."
-
-
-def _percent(share: float) -> str:
-    if 0 < share < 0.01:
-        return "under 1 %"
-    return f"{share:.0%}".replace("%", " %")
 
 
 # --- runs ----------------------------------------------------------------------------------------

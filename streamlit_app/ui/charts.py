@@ -7,7 +7,6 @@ browser in another zone shows the campus's own time.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
@@ -70,14 +69,7 @@ def timeline(
         Colour of its line and text: that of the theme's text, which Vega does not know.
     """
     points = _closed(points)
-    if gaps.empty:  # a gap of no length: without any, Vega warns of an empty extent
-        gaps = points[["time"]].head(1).assign(until=lambda g: g["time"])
-    x = alt.X(
-        "time:T",
-        title=f"Local time ({zone})",
-        scale=alt.Scale(type="utc"),
-        axis=alt.Axis(labelOverlap=True, tickCount=8, grid=False, format=_TICKS),
-    )
+    x = _local_time(zone)
     several = points["name"].nunique() > 1
     legend = alt.Legend(orient="top", labelLimit=400, symbolType="stroke", symbolOpacity=1)
     dash = alt.StrokeDash("name:N", title=None, legend=legend) if several else alt.Undefined
@@ -91,7 +83,6 @@ def timeline(
     ]
     if several:
         hover.insert(0, alt.Tooltip("name:N", title="Which"))
-    missing = alt.Chart(gaps).mark_rect(opacity=0.28, color=_GREY, clip=True)
     band = alt.Chart(points).mark_area(
         opacity=0.25, interpolate="step-after", clip=True, invalid="break-paths-filter-domains"
     )
@@ -112,7 +103,7 @@ def timeline(
         )
         line = line.add_params(pan)
     layers: list[alt.Chart] = [
-        missing.encode(x=x, x2="until:T"),
+        _missing(gaps, points, x),
         band.encode(
             x=x,
             y=alt.Y("low:Q", title=title, axis=alt.Axis(tickMinStep=1)),
@@ -139,42 +130,56 @@ def timeline(
     return alt.layer(*layers).properties(height=height)
 
 
-def stacked(points: pd.DataFrame, order: Sequence[str], *, title: str, zone: str) -> alt.Chart:
-    """Parts of a whole over time, one above the other; nulls leave a gap.
+def stacked(points: pd.DataFrame, gaps: pd.DataFrame, *, title: str, zone: str) -> Layers:
+    """Parts of a whole over time, one above the other, and what is missing shaded.
 
     Parameters
     ----------
     points
-        ``time``, ``part``, ``count``.
-    order
-        The parts, the lowest first.
+        ``name``, ``time``, ``until``, ``mean``; the parts in their order, the lowest first.
+    gaps
+        ``time``, ``until`` of what is not computed; may be empty.
     title
         Of the axis of counts, with its unit.
     """
-    ranked = points.assign(rank=points["part"].map({part: i for i, part in enumerate(order)}))
-    return (
+    order = list(points["name"].unique())
+    ranked = _closed(points).assign(rank=lambda p: p["name"].map(order.index))
+    x = _local_time(zone)
+    areas = (
         alt.Chart(ranked)
         .mark_area(interpolate="step-after")
         .encode(
-            x=alt.X(
-                "time:T",
-                title=f"Local time ({zone})",
-                scale=alt.Scale(type="utc"),
-                axis=alt.Axis(labelOverlap=True, tickCount=8, grid=False, format=_TICKS),
-            ),
-            y=alt.Y("count:Q", title=title, stack="zero"),
+            x=x,
+            y=alt.Y("mean:Q", title=title, stack="zero"),
             color=alt.Color(
-                "part:N", title=None, sort=list(order), legend=alt.Legend(orient="top", columns=6)
+                "name:N", title=None, sort=order, legend=alt.Legend(orient="top", columns=6)
             ),
             order=alt.Order("rank:O"),
             tooltip=[
                 alt.Tooltip("time:T", title="From", format=_STAMP),
-                alt.Tooltip("part:N", title="Label"),
-                alt.Tooltip("count:Q", title="Devices", format=",.1f"),
+                alt.Tooltip("name:N", title="Label"),
+                alt.Tooltip("mean:Q", title="Devices", format=",.1f"),
             ],
         )
-        .properties(height=HEIGHT)
     )
+    return alt.layer(areas, _missing(gaps, points, x)).properties(height=HEIGHT)
+
+
+def _local_time(zone: str) -> alt.X:
+    return alt.X(
+        "time:T",
+        title=f"Local time ({zone})",
+        scale=alt.Scale(type="utc"),
+        axis=alt.Axis(labelOverlap=True, tickCount=8, grid=False, format=_TICKS),
+    )
+
+
+def _missing(gaps: pd.DataFrame, points: pd.DataFrame, x: alt.X) -> alt.Chart:
+    """The shades over what is not computed."""
+    if gaps.empty:  # a gap of no length: without any, Vega warns of an empty extent
+        gaps = points[["time"]].head(1).assign(until=lambda g: g["time"])
+    shades = alt.Chart(gaps).mark_rect(opacity=0.28, color=_GREY, clip=True)
+    return shades.encode(x=x, x2="until:T")
 
 
 def _closed(points: pd.DataFrame) -> pd.DataFrame:

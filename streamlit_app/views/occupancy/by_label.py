@@ -7,14 +7,23 @@ import datetime as dt
 import streamlit as st
 
 from streamlit_app.services import labelled as service
-from streamlit_app.services.labelled import Part, Split
-from streamlit_app.services.occupancy import Window
+from streamlit_app.services.labelled import Part
+from streamlit_app.services.occupancy import Series, Window
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import SAME
 from streamlit_app.ui.charts import stacked
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.pages import page
-from streamlit_app.views.occupancy.shown import SECONDS, Shown, bins, span
+from streamlit_app.views.occupancy.shown import (
+    SECONDS,
+    Shown,
+    bins,
+    gap_frame,
+    log_span,
+    point_frame,
+    show_gaps,
+    span,
+)
 from tippers_dagster.labelled.reading import UNLABELLED, label_models_of_devices
 from tippers_dagster.settings import Settings
 
@@ -35,17 +44,22 @@ def show(shown: Shown, window: Window, width: int) -> None:
     state.put(model=model)
     with st.spinner("Counting devices by label ..."):
         split = _split(shown.settings, shown.space, window.start, window.end, width, model)
-    if not split.computed:
+    parts = service.parts(split)
+    any_label = next(iter(split.values()))
+    if not parts:
         st.info("Nothing is computed in this window.", icon=":material/pending:")
+        show_gaps(any_label.figures, any_label.gaps)
         return
-    said = f"{shown.name}, {span(window)}, on average: {service.in_words(split.parts) or 'nobody'}."
-    zone = shown.settings.timezone
+    said = f"{shown.name}, {span(window)}, on average: {service.in_words(parts) or 'nobody'}."
+    points, together = point_frame(split)
     title = f"Devices in {bins(width)}"
-    chart = stacked(split.points.to_pandas(), split.names, title=title, zone=zone)
+    zone = shown.settings.timezone
+    chart = stacked(points, gap_frame(any_label.gaps), title=title, zone=zone)
     st.altair_chart(chart, alt=said)
     st.markdown(plain(said))
-    _table(split.parts)
-    _say_how(split, model, width)
+    _table(parts)
+    _say_how(together, model, width)
+    show_gaps(any_label.figures, any_label.gaps)
 
 
 @st.cache_data(ttl=SECONDS, show_spinner=False, hash_funcs=SAME)
@@ -56,8 +70,8 @@ def _models(settings: Settings) -> list[str]:
 @st.cache_resource(ttl=SECONDS, max_entries=50, show_spinner=False, hash_funcs=SAME)
 def _split(
     settings: Settings, space: str, start: dt.datetime, end: dt.datetime, width: int, model: str
-) -> Split:
-    return service.split(settings, space, Window(start, end), width, model)
+) -> dict[str, Series]:
+    return service.split(settings, space, Window(start, end), width, model, log_span(settings))
 
 
 def _nothing_yet() -> None:
@@ -90,17 +104,15 @@ def _table(parts: list[Part]) -> None:
     )
 
 
-def _say_how(split: Split, model: str, width: int) -> None:
+def _say_how(together: int, model: str, width: int) -> None:
     told = (
         f"Counted from presence with the labels that {plain(model)} gives now. Every device counts "
         "under one label, so the parts add up to all devices, exactly; "
         f"{UNLABELLED} are those that the label model does not know or cannot decide on."
     )
-    if split.together > 1:
+    if together > 1:
         told += (
-            f" Each point of the chart is the mean of {split.together:,} bins of {bins(width)}; "
+            f" Each point of the chart is the mean of {together:,} bins of {bins(width)}; "
             "the table is of all bins."
         )
-    if split.found.missing:
-        told += " What is not computed is left empty, and is in no mean."
     st.caption(told)

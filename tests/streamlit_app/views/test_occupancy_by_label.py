@@ -8,11 +8,10 @@ import numpy as np
 import sqlalchemy as sa
 
 from streamlit_app.services.app import App
-from streamlit_app.services.labelled import split
-from streamlit_app.services.occupancy import Window
+from streamlit_app.services.labelled import parts, split
+from streamlit_app.services.occupancy import Log, Window, log_span, series
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tests.streamlit_app.views.test_occupancy import building, opened, texts
-from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 LABELS = """CREATE TABLE labels.device__type AS
@@ -41,9 +40,11 @@ def test_the_parts_are_shown_with_their_numbers(campus_app: App) -> None:
     test = opened(campus_app, space=hall, view="labels", **window)
     (table,) = (d.value for d in test.dataframe)
     assert table["Label"].tolist() == ["LAPTOP", "PHONE", "unlabelled"]
-    whole = read_occupancy(hall, FIRST, UNTIL, 3600, settings=campus_app.settings)
-    counts = whole["number_connections"].to_numpy()
-    assert abs(table["Mean, devices"].sum() - counts.mean()) < 1e-9
+    start, end = (dt.datetime.combine(day, dt.time()) for day in (FIRST, UNTIL))
+    settings = campus_app.settings
+    (whole,) = series(settings, [hall], Window(start, end), 3600, log_span(settings))
+    assert whole.figures.mean is not None
+    assert abs(table["Mean, devices"].sum() - whole.figures.mean) < 1e-9
     assert abs(table["Share"].sum() - 1) < 1e-9
     assert "on average" in texts(test)
     assert "device.type".replace(".", "\\.") in texts(test)
@@ -55,11 +56,26 @@ def test_points_of_a_long_window_are_means(campus_app: App) -> None:
     start = dt.datetime.combine(FIRST, dt.time())
     window = Window(start, start + dt.timedelta(21))  # the third week is not computed
     found = split(campus_app.settings, hall, window, 900, "device.type")
-    assert found.together == 7
-    points = found.points.to_pandas()
-    for number, (name, of_label) in enumerate(points.groupby("part", sort=False)):
-        assert name == found.names[number]
-        counts = found.found.counts[number, :1344].reshape(-1, 7)
-        assert np.allclose(of_label["count"][:192], counts.mean(axis=1))
-        assert of_label["count"][192:].isna().all()
-        assert (np.diff(of_label["time"]) == 7 * 900_000).all()
+    assert list(found) == ["LAPTOP", "PHONE", "unlabelled"]
+    for of_label in found.values():
+        drawn = of_label.points(300)
+        assert drawn.together == 8  # two hours: as much of the day as every other point
+        points = drawn.table.to_pandas()
+        counts = of_label.counts[:1344].reshape(-1, 8)
+        assert np.allclose(points["mean"][:168], counts.mean(axis=1))
+        assert points["mean"][168:].isna().all()
+        assert (np.diff(points["time"]) == 8 * 900_000).all()
+
+
+def test_of_what_is_outside_the_log_nothing_is_known(campus_app: App) -> None:
+    label(campus_app)
+    _, hall = building(campus_app)
+    start = dt.datetime.combine(FIRST, dt.time())
+    noon = dt.datetime.combine(FIRST, dt.time(12))
+    window = Window(start, start + dt.timedelta(1))
+    found = split(campus_app.settings, hall, window, 3600, "device.type", Log(noon, noon))
+    assert all(
+        of_label.computed.tolist() == [False] * 12 + [True] + [False] * 11
+        for of_label in found.values()
+    )
+    assert {p.label for p in parts(found)} == set(found)
