@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tippers_dagster.errors import BadInput
-from tippers_dagster.labelling.labels import SCHEMA, NotLabelled, has_labels, labels_of
+from tippers_dagster.labelling.labels import SCHEMA, label_columns, labels_of
 from tippers_dagster.lake.pseudonyms import MAC, DeviceIds
 from tippers_dagster.local.keys import device_key
 from tippers_dagster.occupancy.reading import (
@@ -67,19 +67,15 @@ def device_labels(settings: Settings, label_model: str) -> DeviceLabels:
         When its entities are no devices.
     """
     concept, _, name = label_model.partition(".")
-    if not has_labels(settings, concept, name):
-        raise NotLabelled(
-            f"{label_model} has no labels yet.", "Materialise it, or name another label model."
-        )
-    table = f'{SCHEMA}."{concept}__{name}"'
-    columns = read_arrow(settings, f"SELECT * FROM {table} LIMIT 0").column_names
+    columns = label_columns(settings, concept, name)
     if MAC not in columns:
         raise BadInput(
             f"{label_model} labels no devices: its key is {columns[0]}.",
             f"Occupancy is split by label models whose key is {MAC}.",
         )
     names = labels_of(columns)
-    rows = read_arrow(settings, f"SELECT {MAC}, label FROM {table} WHERE label IS NOT NULL")
+    query = f'SELECT {MAC}, label FROM {SCHEMA}."{concept}__{name}" WHERE label IS NOT NULL'
+    rows = read_arrow(settings, query)
     devices = DeviceIds(device_key(settings))(rows[MAC].cast(pa.string()).combine_chunks())
     label = rows["label"].cast(pa.string()).combine_chunks()
     group = pc.index_in(label, pa.array(names, pa.string())).fill_null(len(names))

@@ -272,13 +272,31 @@ def read_labels(settings: Settings, concept: str, name: str) -> pa.Table:
     NotLabelled
         When there are none yet.
     """
+    _require_labels(settings, concept, name)
+    return read_arrow(settings, f'SELECT * FROM {SCHEMA}."{concept}__{name}"')
+
+
+def label_columns(settings: Settings, concept: str, name: str) -> list[str]:
+    """The columns of a label model's table, the key first.
+
+    Raises
+    ------
+    NotLabelled
+        When there is no such table yet.
+    """
+    _require_labels(settings, concept, name)
+    with warehouse_engine(settings).connect() as connection:
+        columns = sa.inspect(connection).get_columns(f"{concept}__{name}", SCHEMA)
+    return [column["name"] for column in columns]
+
+
+def _require_labels(settings: Settings, concept: str, name: str) -> None:
     if not has_labels(settings, concept, name):
         raise NotLabelled(
             f"{concept}.{name} has no labels yet.",
             "It is a label model that has not been materialised, or no label model at all: "
             "`tippers definitions list` shows which there are.",
         )
-    return read_arrow(settings, f'SELECT * FROM {SCHEMA}."{concept}__{name}"')
 
 
 def has_labels(settings: Settings, concept: str, name: str) -> bool:
