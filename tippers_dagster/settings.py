@@ -108,6 +108,25 @@ class Settings(BaseSettings):
         "unset: made once and kept in the home",
     )
 
+    # --- learning, forecasts, privacy -------------------------------------------------------
+    dask_url: str | None = Field(
+        None,
+        description="scheduler of a Dask cluster, such as tcp://dask:8786, for counting, "
+        "classifiers and forecasts; unset: processes of this machine",
+    )
+    smallest_count: int = Field(
+        0,
+        ge=0,
+        description="counts from 1 to below this are suppressed in what is exported or shared; "
+        "0: none are",
+    )
+    presence_days: int | None = Field(
+        None,
+        ge=1,
+        description="sessions and presence of older chunks are deleted, only counts stay; "
+        "unset: nothing is",
+    )
+
     # --- names in the source database -------------------------------------------------------
     source_schema: str = Field("source", description="schema of the source tables")
     session_table: str = "user_ap_trajectory"

@@ -37,6 +37,8 @@ STRUCTURE: dict[Kind, dict[str, tuple[Kind, ...]]] = {
         "label_model": (Kind.LABEL_MODEL,),
         "features": (Kind.FEATURE,),
     },
+    Kind.LABELLED_OCCUPANCY: {"by": (Kind.LABEL_MODEL, Kind.CLASSIFIER)},
+    Kind.PEOPLE_COUNT: {"by": (Kind.LABEL_MODEL, Kind.CLASSIFIER)},
 }
 """Fields of bodies that name other definitions, and the kinds these may be of."""
 
@@ -78,7 +80,7 @@ def _references(definition: Definition) -> Iterator[tuple[str, tuple[Kind, ...]]
         return
     for field, kinds in STRUCTURE.get(definition.ref.kind, {}).items():
         value = getattr(definition.body, field)
-        for reference in (value,) if isinstance(value, str) else value:
+        for reference in (value,) if isinstance(value, str) else value or ():
             yield reference, kinds
 
 

@@ -23,7 +23,10 @@ from tippers_dagster.errors import BadInput
 
 FOLDERS: dict[Kind, str] = {
     kind: "indexes" if kind == Kind.INDEX else f"{kind.value}s" for kind in Kind
-} | {Kind.DERIVED_INDEX: "derived_indexes"}
+} | {
+    Kind.DERIVED_INDEX: "derived_indexes",
+    Kind.LABELLED_OCCUPANCY: "labelled_occupancies",
+}
 """The folder of a kind: in that of its concept, if it belongs to one."""
 
 LONG_TEXTS = {"sql": ".sql", "python": ".py"}

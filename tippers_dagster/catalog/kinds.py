@@ -32,17 +32,30 @@ class Kind(StrEnum):
     LABELLING_FUNCTION = "labelling_function"
     LABEL_MODEL = "label_model"
     CLASSIFIER = "classifier"
+    FORECASTER = "forecaster"
+    LABELLED_OCCUPANCY = "labelled_occupancy"
+    PEOPLE_COUNT = "people_count"
     DATASET = "dataset"
 
     @property
     def in_concept(self) -> bool:
         """Whether a definition of this kind belongs to a concept."""
-        return self not in (Kind.CONCEPT, Kind.CONNECTION, Kind.DATASET)
+        return self not in _IN_NONE
 
     @property
     def has_sql(self) -> bool:
         """Whether a dbt model is rendered from a definition of this kind."""
         return self in (Kind.INDEX, Kind.DERIVED_INDEX, Kind.RULE, Kind.FEATURE)
+
+
+_IN_NONE = (
+    Kind.CONCEPT,
+    Kind.CONNECTION,
+    Kind.FORECASTER,
+    Kind.LABELLED_OCCUPANCY,
+    Kind.PEOPLE_COUNT,
+    Kind.DATASET,
+)
 
 
 def _check_name(name: str) -> str:
@@ -179,7 +192,13 @@ class LabelModel(Body):
 
 
 class Classifier(Body):
-    """Models trained on confident labels and features."""
+    """Models trained on confident labels and features.
+
+    ``threshold`` is of the largest probability, or of one minus the normalised entropy; it is
+    lowered step by step until every class has ``minimum_per_class`` entities. A class is cut to
+    ``imbalance_cap`` times the smallest. ``models``: of the bank, empty: all. ``promotion_margin``:
+    by how much of ``promotion_metric`` a challenger must beat the champion to take its place.
+    """
 
     index: Reference
     label_model: Reference
@@ -189,8 +208,52 @@ class Classifier(Body):
     minimum_per_class: int = Field(10, ge=1)
     imbalance_cap: float = Field(3.0, ge=1)
     test_share: float = Field(0.25, gt=0, lt=1)
+    folds: int = Field(5, ge=2, le=20)
     seed: int = 123
     models: tuple[Name, ...] = ()
+    promotion_metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"] = "macro_f1"
+    promotion_margin: float = Field(0.0, ge=0)
+
+
+class LabelledOccupancy(Body):
+    """Occupancy of every tracked space, split by the labels that devices have.
+
+    ``by``: a label model or a classifier whose entities are devices.
+    """
+
+    by: Reference
+
+
+class PeopleCount(Body):
+    """People instead of devices: those of some labels, times a ratio learned from head counts.
+
+    ``by`` and ``labels``: which devices are counted, as ``device.device_type`` and ``PHONE``;
+    none: all. ``ratio``: people per such device, learned from head counts where there are any:
+    one for all hours and levels, or one that depends on the hour, the level of occupancy, or both.
+    ``confidence``: of the interval.
+    """
+
+    by: Reference | None = None
+    labels: tuple[Label, ...] = ()
+    ratio: Literal["constant", "hour", "level", "hour_and_level"] = "hour_and_level"
+    confidence: float = Field(0.9, gt=0, lt=1)
+
+
+class Forecaster(Body):
+    """Forecasts of the occupancy of some spaces, by the best of some models for each.
+
+    ``spaces``: ids; ``below``: of every tracked space below these, too. ``models``: empty: all.
+    ``windows``: forecast origins of the backtest, ``horizon_days`` apart.
+    """
+
+    spaces: tuple[str, ...] = Field(min_length=1)
+    below: bool = False
+    interval_seconds: int = 1800
+    horizon_days: int = Field(7, ge=1, le=92)
+    history_days: int = Field(365, ge=7, le=3660)
+    windows: int = Field(3, ge=1, le=26)
+    models: tuple[Name, ...] = ()
+    seed: int = 123
 
 
 class ConnectionTable(Body):
@@ -240,5 +303,8 @@ BODIES: dict[Kind, type[Body]] = {
     Kind.LABELLING_FUNCTION: LabellingFunction,
     Kind.LABEL_MODEL: LabelModel,
     Kind.CLASSIFIER: Classifier,
+    Kind.FORECASTER: Forecaster,
+    Kind.LABELLED_OCCUPANCY: LabelledOccupancy,
+    Kind.PEOPLE_COUNT: PeopleCount,
     Kind.DATASET: Dataset,
 }

@@ -4,7 +4,6 @@ All functions of a concept are one step, which reads each rule once. A function 
 not hold up the others; a label model that needs it waits for it.
 """
 
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -18,16 +17,14 @@ from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.labelling.tables import gold_label
 from tippers_dagster.local.redaction import redact
-from tippers_dagster.refresh.condition import up_to_date
 from tippers_dagster.refresh.nodes import Node, Table, digest
 from tippers_dagster.refresh.runs import asset_locks
+from tippers_dagster.refresh.specs import check_specs, definition_spec, recording
 from tippers_dagster.refresh.state import Recorder, recorder
 from tippers_dagster.settings import Settings
 
 GOLD = Node(("source", "gold_label"), source=Table(str(gold_label.schema), gold_label.name))
 """What label models whose class balance comes from the gold labels read, too."""
-
-_OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:\S+")
 
 
 # --- nodes --------------------------------------------------------------------------------------
@@ -92,26 +89,6 @@ def labelling_assets(
     ]
 
 
-def _spec(catalog: Catalog, node: Node, definition: Definition, grain: str) -> dict[str, Any]:
-    """What the specifications of both kinds of assets have alike."""
-    told = f"\n\n{definition.description}" if definition.description else ""
-    owner = definition.owner
-    return {
-        "deps": [dg.AssetKey(dep) for dep in node.deps],
-        "group_name": definition.ref.concept,
-        "owners": [owner] if _OWNER.fullmatch(owner) else None,
-        "description": f"{grain}{told}",
-        "code_version": node.content,
-        "automation_condition": up_to_date(),
-        "tags": {
-            "tippers/kind": definition.ref.kind.value,
-            "tippers/concept": definition.ref.concept,
-            "tippers/level": str(catalog.level(definition.ref.concept)),
-        },
-        "metadata": {"tippers/owner": owner} if owner else {},
-    }
-
-
 # --- votes --------------------------------------------------------------------------------------
 def _votes(
     settings: Settings,
@@ -120,15 +97,17 @@ def _votes(
     concept: str,
     definitions: Sequence[Definition],
 ) -> dg.AssetsDefinition:
-    from tippers_dagster.labelling.describe import VOTE_CHECKS, check_specs
+    from tippers_dagster.labelling.describe import VOTE_CHECKS
 
     grain = "One row per entity with a row of the rule: a class number, or -1 to abstain."
     specs = [
-        dg.AssetSpec(
-            dg.AssetKey(d.ref.asset_path),
+        definition_spec(
+            catalog,
+            nodes[d.ref.asset_path],
+            d,
+            grain,
             kinds={"labelling_function", "parquet"},
             skippable=True,  # one that fails does not keep the others from being recorded
-            **_spec(catalog, nodes[d.ref.asset_path], d, grain),
         )
         for d in definitions
     ]
@@ -228,7 +207,7 @@ def _labels(
     nodes: dict[tuple[str, ...], Node],
     definition: Definition,
 ) -> dg.AssetsDefinition:
-    from tippers_dagster.labelling.describe import LABEL_CHECKS, check_specs
+    from tippers_dagster.labelling.describe import LABEL_CHECKS
 
     ref = definition.ref
     key = dg.AssetKey(ref.asset_path)
@@ -240,10 +219,12 @@ def _labels(
     @dg.multi_asset(
         name=ref.model_name,
         specs=[
-            dg.AssetSpec(
-                key,
+            definition_spec(
+                catalog,
+                nodes[ref.asset_path],
+                definition,
+                grain,
                 kinds={"label_model", "snorkel", "postgres"},
-                **_spec(catalog, nodes[ref.asset_path], definition, grain),
             )
         ],
         check_specs=check_specs(key, LABEL_CHECKS),
@@ -262,22 +243,14 @@ def _label(
     ref: Ref,
 ) -> Iterator[Any]:
     """Label, write, log, record; a failure is recorded, and its MLflow run FAILED."""
+    from tippers_dagster.experiments.runs import mlflow_run
     from tippers_dagster.labelling.describe import label_checks
-    from tippers_dagster.labelling.mlflow_logging import mlflow_run
 
-    run_id = context.run.run_id
-    with asset_locks(settings, run_id, [ref.asset_path], context.log):
-        record = recorder(settings, nodes.values(), run_id)
-        try:
-            with mlflow_run(settings, context, str(ref)) as log:
-                made, result = _labelled(settings, catalog, ref, record, run_id, log)
-        except TippersError as error:
-            message = redact(str(error), settings)
-            record.failed(ref.asset_path, message)
-            raise dg.Failure(message) from error
-        except Exception as error:
-            record.failed(ref.asset_path, redact(f"{type(error).__name__}: {error}", settings))
-            raise
+    with (
+        recording(settings, context, list(nodes.values()), ref.asset_path) as record,
+        mlflow_run(settings, context, str(ref)) as log,
+    ):
+        made, result = _labelled(settings, catalog, ref, record, context.run.run_id, log)
     if log.problem is not None:
         context.log.error("The labels are there, but not wholly logged: %s", log.problem)
     yield result
@@ -290,6 +263,7 @@ def _labelled(
     from tippers_dagster.labelling import describe
     from tippers_dagster.labelling.gold import record_score
     from tippers_dagster.labelling.labels import write_labels
+    from tippers_dagster.labelling.past import keep_past
     from tippers_dagster.labelling.work import label_entities
     from tippers_dagster.lake import open_lake
     from tippers_dagster.lake.keys import definition_key
@@ -313,7 +287,8 @@ def _labelled(
         metadata=describe.label_metadata(made, plots, place, log.url),
         data_version=dg.DataVersion(version),
     )
-    seconds = time.monotonic() - started
     details = describe.label_details(made, log.run_id)
+    keep_past(settings, made.table, made.rows, details)
+    seconds = time.monotonic() - started
     record.succeeded(ref.asset_path, made.rows.num_rows, seconds, details)
     return made, result

@@ -19,6 +19,7 @@ from tippers_dagster.labelling.plots import (
     outcome_plot,
 )
 from tippers_dagster.labelling.work import Labelled, Votes
+from tippers_dagster.refresh.specs import check_result
 
 MOST_ABSTENTIONS = 0.5
 """Share of entities without a vote above which a check warns."""
@@ -46,33 +47,12 @@ LABEL_CHECKS = {
 }
 
 
-def check_specs(asset: dg.AssetKey, checks: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
-    """The checks of one asset; none of them holds up what stands on it."""
-    name = asset.path[-1]
-    return [
-        dg.AssetCheckSpec(f"{name}__{check}", asset=asset, description=description)
-        for check, description in checks.items()
-    ]
-
-
-def _result(
-    asset: dg.AssetKey, check: str, passed: bool, metadata: Mapping[str, Any], severe: bool = False
-) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=asset,
-        check_name=f"{asset.path[-1]}__{check}",
-        passed=passed,
-        severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
-        metadata=metadata,
-    )
-
-
 def vote_checks(asset: dg.AssetKey, votes: Votes) -> list[dg.AssetCheckResult]:
     """How a labelling function's checks came out."""
     example = {"example": votes.example} if votes.errors else {}
     return [
-        _result(asset, VOTES_AT_ALL, votes.voted > 0 or not votes.rows, {"rows": votes.rows}),
-        _result(asset, WITHOUT_ERRORS, not votes.errors, {"errors": votes.errors, **example}),
+        check_result(asset, VOTES_AT_ALL, votes.voted > 0 or not votes.rows, {"rows": votes.rows}),
+        check_result(asset, WITHOUT_ERRORS, not votes.errors, {"errors": votes.errors, **example}),
     ]
 
 
@@ -95,15 +75,17 @@ def label_checks(
     }
     reason = {"reason": mlflow_problem} if mlflow_problem else {}
     return [
-        _result(asset, EVERY_LABEL, not silent, {"labels_without_votes": silent}),
-        _result(asset, ABSTENTIONS, abstained <= MOST_ABSTENTIONS, {"share": round(abstained, 4)}),
-        _result(
+        check_result(asset, EVERY_LABEL, not silent, {"labels_without_votes": silent}),
+        check_result(
+            asset, ABSTENTIONS, abstained <= MOST_ABSTENTIONS, {"share": round(abstained, 4)}
+        ),
+        check_result(
             asset,
             BETTER,
             not worse,
             {"chance": chance, "worse": worse, "judged": int(judged.sum())},
         ),
-        _result(asset, LOGGED, mlflow_problem is None, reason, severe=True),
+        check_result(asset, LOGGED, mlflow_problem is None, reason, severe=True),
     ]
 
 

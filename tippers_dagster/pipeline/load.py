@@ -35,7 +35,7 @@ WAIT_SECONDS = 60.0
 
 SESSION_SOURCE = ("session_source",)
 
-NO_ASSET = (Kind.CONCEPT, Kind.DATASET, Kind.CLASSIFIER)
+NO_ASSET = (Kind.CONCEPT, Kind.DATASET)
 """Kinds of definitions that are no assets."""
 
 
@@ -96,7 +96,11 @@ def load_pipeline(settings: Settings) -> Pipeline:
 def load(settings: Settings) -> Loaded:
     """The definitions as Dagster assets; see :func:`load_pipeline`."""
     from tippers_dagster.connections.assets import connection_assets
+    from tippers_dagster.forecasts.assets import forecast_assets
+    from tippers_dagster.headcount.assets import headcount_assets
+    from tippers_dagster.labelled.assets import labelled_assets
     from tippers_dagster.labelling.assets import labelling_assets
+    from tippers_dagster.learning.assets import learning_assets
     from tippers_dagster.sql.assets import dbt_assets
 
     pipeline = load_pipeline(settings)
@@ -106,6 +110,10 @@ def load(settings: Settings) -> Loaded:
         *source_specs(nodes),
         *connection_assets(settings, catalog, nodes),
         *labelling_assets(settings, catalog, nodes),
+        *learning_assets(settings, catalog, nodes),
+        *labelled_assets(settings, catalog, nodes),
+        *headcount_assets(settings, catalog, nodes),
+        *forecast_assets(settings, catalog, nodes),
     ]
     if pipeline.project is not None:
         assets += dbt_assets(settings, pipeline.project, nodes)
@@ -142,14 +150,25 @@ def _nodes(
     settings: Settings, catalog: Catalog, project: Project | None, broken: Mapping[Ref, str]
 ) -> list[Node]:
     from tippers_dagster.connections.assets import connection_nodes
+    from tippers_dagster.forecasts.assets import forecast_nodes
+    from tippers_dagster.headcount.assets import headcount_nodes
+    from tippers_dagster.labelled.assets import labelled_nodes
     from tippers_dagster.labelling.assets import labelling_nodes
+    from tippers_dagster.learning.assets import learning_nodes
     from tippers_dagster.sql.nodes import dbt_nodes
 
     nodes: dict[Key, Node] = {}
     if project is not None:
         nodes |= {node.key: node for node in dbt_nodes(project)}
-    nodes |= {node.key: node for node in labelling_nodes(settings, catalog)}
-    nodes |= {node.key: node for node in connection_nodes(settings, catalog)}
+    for nodes_of in (
+        labelling_nodes,
+        connection_nodes,
+        learning_nodes,
+        labelled_nodes,
+        headcount_nodes,
+        forecast_nodes,
+    ):
+        nodes |= {node.key: node for node in nodes_of(settings, catalog)}
     for ref, reason in broken.items():
         if ref.kind not in NO_ASSET:
             deps = [_key(dep) for dep in catalog.dependencies(ref) if dep.kind not in NO_ASSET]

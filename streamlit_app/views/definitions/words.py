@@ -16,6 +16,9 @@ KINDS = {
     Kind.LABEL_MODEL: "Label model",
     Kind.DERIVED_INDEX: "Derived index",
     Kind.CLASSIFIER: "Classifier",
+    Kind.FORECASTER: "Forecaster",
+    Kind.LABELLED_OCCUPANCY: "Labelled occupancy",
+    Kind.PEOPLE_COUNT: "People count",
     Kind.CONNECTION: "Connection",
     Kind.DATASET: "Dataset",
 }
@@ -29,6 +32,9 @@ ICONS = {
     Kind.LABEL_MODEL: ":material/label:",
     Kind.DERIVED_INDEX: ":material/filter_alt:",
     Kind.CLASSIFIER: ":material/model_training:",
+    Kind.FORECASTER: ":material/trending_up:",
+    Kind.LABELLED_OCCUPANCY: ":material/stacked_bar_chart:",
+    Kind.PEOPLE_COUNT: ":material/groups:",
 }
 
 ABOUT = {
@@ -41,6 +47,9 @@ ABOUT = {
     Kind.LABEL_MODEL: "Weighs the votes of three or more labelling functions, for all of an index.",
     Kind.DERIVED_INDEX: "The entities of an index to which a label model gave certain labels.",
     Kind.CLASSIFIER: "Models trained on confident labels and features.",
+    Kind.FORECASTER: "Forecasts of the occupancy of spaces, by the best of some models for each.",
+    Kind.LABELLED_OCCUPANCY: "Occupancy of every tracked space, split by the labels of devices.",
+    Kind.PEOPLE_COUNT: "People instead of devices, by a ratio that is learned from head counts.",
 }
 
 Colour = Literal["green", "red", "gray"]

@@ -1,7 +1,7 @@
-"""One MLflow run per materialisation of a label model, through dagster-mlflow.
+"""One MLflow run per materialisation of an asset, through dagster-mlflow.
 
-A materialisation that fails leaves its MLflow run FAILED. When MLflow cannot be reached, labels
-are made all the same, and the reason is in ``MlflowLog.problem`` for a check to tell: labels
+A materialisation that fails leaves its MLflow run FAILED. When MLflow cannot be reached, the
+asset is made all the same, and the reason is in ``MlflowLog.problem`` for a check to tell: results
 matter more than their log, and a log that lacks must be seen.
 """
 
@@ -57,7 +57,7 @@ class MlflowLog:
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
         files: Mapping[str, bytes],
-        model: Callable[[Path], None],
+        model: Callable[[Path], None] | None = None,
     ) -> None:
         """Log what a materialisation came to.
 
@@ -68,7 +68,7 @@ class MlflowLog:
         files
             Content by name, ``folder/name.ending``.
         model
-            Writes the model's files into a folder.
+            Writes the model's files into a folder; none: there is no such model.
         """
 
         def write() -> None:
@@ -80,11 +80,30 @@ class MlflowLog:
                 for path, content in files.items():
                     (folder / path).parent.mkdir(parents=True, exist_ok=True)
                     (folder / path).write_bytes(content)
-                (folder / "model").mkdir(exist_ok=True)
-                model(folder / "model")
+                if model is not None:
+                    (folder / "model").mkdir(exist_ok=True)
+                    model(folder / "model")
                 self._mlflow.log_artifacts(name)
 
         self._try(write)
+
+    def log_more(self, write: Callable[[Any], None]) -> None:
+        """Call ``write`` with the module mlflow, the run being active; as ``log`` when it fails."""
+        self._try(lambda: write(self._mlflow))
+
+    @contextmanager
+    def child(self, name: str) -> Iterator[None]:
+        """A run below this one, active within: FINISHED after, FAILED when the block raises."""
+        begun: list[Any] = []
+        self._try(lambda: begun.append(self._mlflow.start_run(run_name=name, nested=True)))
+        try:
+            yield
+        except BaseException:
+            if begun:
+                self._try(lambda: self._mlflow.end_run("FAILED"), even_after=True)
+            raise
+        if begun:
+            self._try(lambda: self._mlflow.end_run("FINISHED"), even_after=True)
 
     def _begin(self, context: dg.AssetExecutionContext, experiment: str) -> None:
         uri = tracking_uri(self._settings)
@@ -136,7 +155,7 @@ def mlflow_run(
     Parameters
     ----------
     experiment
-        The asset's name: all materialisations of a label model are one experiment.
+        The asset's name: all materialisations of an asset are one experiment.
     """
     log = MlflowLog(settings)
     log._begin(context, experiment)

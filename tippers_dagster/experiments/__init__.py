@@ -1,0 +1,1 @@
+"""MLflow: one run per materialisation, and where it keeps runs and models."""

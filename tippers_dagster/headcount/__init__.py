@@ -1,0 +1,1 @@
+"""People counts, as assets."""

@@ -1,0 +1,1 @@
+"""Classifiers, their registry and their predictions, as assets."""

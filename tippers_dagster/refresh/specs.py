@@ -1,0 +1,108 @@
+"""What the assets and checks of all definitions have alike, and how their failures are recorded."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.model import Definition
+from tippers_dagster.errors import TippersError
+from tippers_dagster.local.redaction import redact
+from tippers_dagster.refresh.condition import up_to_date
+from tippers_dagster.refresh.nodes import Node
+from tippers_dagster.refresh.runs import asset_locks
+from tippers_dagster.refresh.state import Recorder, recorder
+from tippers_dagster.settings import Settings
+
+_OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:\S+")
+
+
+def definition_spec(
+    catalog: Catalog, node: Node, definition: Definition, grain: str, **more: Any
+) -> dg.AssetSpec:
+    """The asset of a definition.
+
+    Parameters
+    ----------
+    node
+        Its key, and what it is computed from.
+    grain
+        One row per what; the definition's own description follows it.
+    more
+        Further arguments of ``AssetSpec``, such as ``kinds``.
+    """
+    ref, owner = definition.ref, definition.owner
+    told = f"\n\n{definition.description}" if definition.description else ""
+    level = {"tippers/level": str(catalog.level(ref.concept))} if ref.concept else {}
+    concept = {"tippers/concept": ref.concept} if ref.concept else {}
+    return dg.AssetSpec(
+        dg.AssetKey(node.key),
+        deps=[dg.AssetKey(dep) for dep in node.deps],
+        group_name=ref.concept or ref.kind.value,
+        owners=[owner] if _OWNER.fullmatch(owner) else None,
+        description=f"{grain}{told}",
+        code_version=node.content,
+        automation_condition=up_to_date(),
+        tags={"tippers/kind": ref.kind.value, **concept, **level},
+        metadata={"tippers/owner": owner} if owner else {},
+        **more,
+    )
+
+
+def check_specs(asset: dg.AssetKey, checks: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
+    """The checks of one asset, by name and description; none of them holds up what stands on it."""
+    return [
+        dg.AssetCheckSpec(f"{asset.path[-1]}__{check}", asset=asset, description=description)
+        for check, description in checks.items()
+    ]
+
+
+def check_result(
+    asset: dg.AssetKey, check: str, passed: bool, metadata: Mapping[str, Any], severe: bool = False
+) -> dg.AssetCheckResult:
+    """How one of ``check_specs`` came out; only a ``severe`` one is an error."""
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=f"{asset.path[-1]}__{check}",
+        passed=passed,
+        severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
+        metadata=metadata,
+    )
+
+
+@contextmanager
+def recording(
+    settings: Settings,
+    context: dg.AssetExecutionContext,
+    nodes: Sequence[Node],
+    key: tuple[str, ...],
+) -> Iterator[Recorder]:
+    """One asset's computation: its lock is held, and a failure is recorded with its reason.
+
+    Within, read; write; then call the recorder's ``succeeded``.
+
+    Parameters
+    ----------
+    nodes
+        At least the asset's own and those that it reads.
+
+    Raises
+    ------
+    dagster.Failure
+        In the place of a ``TippersError``.
+    """
+    run_id = context.run.run_id
+    with asset_locks(settings, run_id, [key], context.log):
+        record = recorder(settings, nodes, run_id)
+        try:
+            yield record
+        except TippersError as error:
+            message = redact(str(error), settings)
+            record.failed(key, message)
+            raise dg.Failure(message) from error
+        except Exception as error:
+            record.failed(key, redact(f"{type(error).__name__}: {error}", settings))
+            raise
