@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from tippers_dagster.catalog import store
 from tippers_dagster.catalog.files import export
 from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.local.postgres import stop_embedded
+from tippers_dagster.pipeline.definitions import pipeline_definitions
 from tippers_dagster.refresh.state import load_states
 from tippers_dagster.settings import Settings, get_settings
 
@@ -104,6 +106,15 @@ def version(settings: Settings, name: str) -> str | None:
     return state and state.version
 
 
+def checks(small: Small, name: str) -> Counter[str]:
+    """How the checks of an asset came out last; those that never ran are not counted."""
+    defs = pipeline_definitions(small.settings)
+    (node,) = [n for n in defs.resolve_asset_graph().asset_nodes if n.key.path == name.split("/")]
+    storage = small.instance.event_log_storage
+    records = storage.get_latest_asset_check_execution_by_key(list(node.check_keys))
+    return Counter(record.status.value for record in records.values())
+
+
 def wait_until_fresh(small: Small, seconds: float = 300) -> None:
     def standings() -> dict[str, str]:
         return {n: f"{s.standing} {s.why}" for n, s in small.status().items()}
@@ -126,6 +137,9 @@ def test_what_another_process_saves_appears_and_is_computed(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "device/type" in running.assets()
     wait_until_fresh(small)
+    assert checks(small, "device/long") == {"SUCCEEDED": 3}
+    assert checks(small, "device/is_a") == {"SUCCEEDED": 2}
+    assert sum(checks(small, "device/type").values()) == 4
 
     before = {name: version(small.settings, name) for name in ("device/type", "device/is_b")}
     file = folder / "device" / "labelling_functions" / "is_a.yml"

@@ -175,5 +175,6 @@ def test_the_automation_asks_for_all_in_one_run(small: Small) -> None:
     (request,) = data.run_requests
     asked = {"/".join(key.path) for key in request.asset_selection}
     assert asked == NAMES | STAGING
+    assert request.asset_check_keys is None  # all of them
     store.retire(small.settings, IS_A.ref, by="ada")
     assert "not those that were loaded" in sensor.evaluate_tick(context).skip_message

@@ -91,7 +91,11 @@ def run_tags(snapshot: Snapshot, asked: Sequence[Node]) -> dict[str, str]:
 def _evaluate(
     context: dg.SensorEvaluationContext, snapshot: Snapshot, asked: Sequence[Node]
 ) -> SensorExecutionData:
-    """Dagster's evaluation of what is asked for: without partitions, it makes it one run."""
+    """Dagster's evaluation of what is asked for: without partitions, it makes it one run.
+
+    With all checks of the assets. Dagster names those that cannot be left out of a step, such as
+    a label model's, and the run would then have no others: no test of dbt, for one.
+    """
     part = dg.AutomationConditionSensorDefinition(
         name=SENSOR,
         target=_selection(asked),
@@ -101,9 +105,17 @@ def _evaluate(
     )
     token = CURRENT.set(snapshot)
     try:
-        return part.evaluate_tick(context)
+        data = part.evaluate_tick(context)
     finally:
         CURRENT.reset(token)
+    return SensorExecutionData(
+        run_requests=[
+            dg.RunRequest(asset_selection=request.asset_selection, tags=request.tags)
+            for request in data.run_requests or ()
+        ],
+        cursor=data.cursor,
+        automation_condition_evaluations=data.automation_condition_evaluations,
+    )
 
 
 def _selection(nodes: Sequence[Node]) -> dg.AssetSelection:
