@@ -44,6 +44,8 @@ def test_a_project_is_made_and_parsed_once(bare: Settings, monkeypatch: pytest.M
         "device__devices", "device__long", "device__chosen", "device__numbers"
     }  # fmt: skip
     assert project.broken == {}
+    # `dbt build --selector device` needs no file of its own for a saved concept.
+    assert project.manifest["selectors"].keys() == {"device", "level_1"}
     node = project.manifest["nodes"]["model.tippers.device__long"]
     assert node["description"] == HOSTILE
     assert node["config"]["meta"]["owner"] == HOSTILE

@@ -188,7 +188,11 @@ class _Making:
         self._broken: dict[Ref, str] = dict(catalog.problems)
         rendered = render(catalog, NameTable.of(catalog, settings), _declared(files))
         self._add_broken(rendered.broken)
-        self._hand_written = {**files, "dbt_project.yml": _with_variables(files, variables)}
+        self._hand_written = {
+            **files,
+            "dbt_project.yml": _with_variables(files, variables),
+            "selectors.yml": _with_selectors(files, catalog),
+        }
         self._rendered = {path: text.encode() for path, text in rendered.files.items()}
 
     def make(self, draft: Path, folder: Path, parser: Parser) -> None:
@@ -274,6 +278,19 @@ def _with_variables(files: Mapping[str, bytes], variables: Mapping[str, Any]) ->
     """
     content = yaml.safe_load(files["dbt_project.yml"])
     content["vars"] = {**(content.get("vars") or {}), **variables}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
+
+
+def _with_selectors(files: Mapping[str, bytes], catalog: Catalog) -> bytes:
+    """``selectors.yml`` with the concepts and levels of saved definitions in it, too."""
+    content = yaml.safe_load(files.get("selectors.yml", b"")) or {"selectors": []}
+    concepts = sorted({ref.concept for ref in catalog.definitions if ref.kind.has_sql})
+    levels = sorted({f"level_{catalog.level(concept)}" for concept in concepts})
+    known = {selector["name"] for selector in content["selectors"]}
+    for name, tag in [*((c, f"concept_{c}") for c in concepts), *zip(levels, levels, strict=True)]:
+        if name not in known:
+            definition = {"method": "tag", "value": tag}
+            content["selectors"].append({"name": name, "definition": definition})
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
 
 
