@@ -1,0 +1,1 @@
+"""The academic calendar: quarters, breaks, finals, holidays, events, and what each day is."""
