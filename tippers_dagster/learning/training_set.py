@@ -1,0 +1,264 @@
+"""What a classifier learns from: confident labels, with their features, on one side of a split.
+
+Pure: arrays and tables in, arrays out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from tippers_dagster.fingerprint import mix, of_text, of_texts
+from tippers_dagster.learning.errors import EmptyFeature, OneClassOnly, TooFewLabels
+
+Method = Literal["probability", "entropy"]
+
+STEP = 0.05
+"""By how much the threshold is lowered at a time."""
+
+FEWEST_TRAINED = 3
+"""Entities of a label on the training side: models are cross-validated, and calibrated within."""
+
+_SPLIT, _CAP = 1, 2
+"""What keys are hashed for: the two must not follow from each other."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One threshold, and how many entities of each label are confident at it."""
+
+    threshold: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Which entities are trained on, and which are held out.
+
+    Attributes
+    ----------
+    labels
+        Names of the labels in the order of the class numbers.
+    label
+        int8 [n]: the class number of the entity's label when it is confident, else -1.
+    held_out
+        bool [n]: the entities that no version of the classifier is trained on.
+    trained
+        bool [n]: those trained on: confident, not held out, within the cap.
+    steps
+        The thresholds that were tried; the last is the one in use.
+    """
+
+    labels: tuple[str, ...]
+    label: np.ndarray
+    held_out: np.ndarray
+    trained: np.ndarray
+    steps: tuple[Step, ...]
+
+    @property
+    def threshold(self) -> float:
+        """The threshold in use."""
+        return self.steps[-1].threshold
+
+    @property
+    def judged(self) -> np.ndarray:
+        """bool [n]: held out, with a confident label."""
+        return self.held_out & (self.label >= 0)
+
+    def counts(self, rows: np.ndarray) -> dict[str, int]:
+        """Entities per label among some rows (bool [n]) that have a confident label."""
+        found = np.bincount(self.label[rows & (self.label >= 0)], minlength=len(self.labels))
+        return dict(zip(self.labels, found.tolist(), strict=True))
+
+
+def held_out(keys: pa.Array, seed: int, share: float) -> np.ndarray:
+    """Which entities are held out: bool [n].
+
+    By a hash of the key with the seed and nothing else: the same entity is on the same side in
+    every version of a classifier, whatever its label, and whatever other entities there are.
+
+    Parameters
+    ----------
+    keys
+        As the lake has them, [n].
+    seed
+        Of the classifier.
+    share
+        How many are held out, on average; with a greater one all the same and further ones are.
+    """
+    return _uniform(keys, seed, _SPLIT) < share
+
+
+def confidence(probabilities: np.ndarray, method: Method) -> np.ndarray:
+    """How sure a label model is: float64 [n], NaN where it knows nothing.
+
+    Parameters
+    ----------
+    probabilities
+        float64 [n, labels]; NaN where no labelling function voted.
+    method
+        ``probability``: the largest; ``entropy``: one minus the entropy, divided by that of
+        labels which are all alike (Shannon).
+    """
+    if method == "probability":
+        return probabilities.max(axis=1)
+    inside = np.where(probabilities > 0, probabilities, 1.0)  # 0 log 0 is 0
+    entropy = -(probabilities * np.log(inside)).sum(axis=1)
+    return 1.0 - entropy / np.log(probabilities.shape[1])
+
+
+def choose_threshold(
+    label: np.ndarray,
+    sure: np.ndarray,
+    labels: Sequence[str],
+    threshold: float,
+    minimum: int,
+) -> tuple[Step, ...]:
+    """Lower the threshold until every label has enough entities.
+
+    Parameters
+    ----------
+    label, sure
+        int [n]: class numbers, -1 for none; float64 [n]: how sure they are.
+    threshold
+        The first to be tried; then ``STEP`` less each time, down to 0.
+    minimum
+        Entities of each label with at least that confidence.
+
+    Returns
+    -------
+    tuple of Step
+        All that were tried; the last has enough.
+
+    Raises
+    ------
+    OneClassOnly, TooFewLabels
+        When even at 0 there are not enough.
+    """
+    given = label >= 0
+    steps: list[Step] = []
+    while True:
+        chosen = label[given & (sure >= threshold)]
+        counts = np.bincount(chosen, minlength=len(labels))
+        steps.append(Step(round(threshold, 6), tuple(counts.tolist())))
+        if counts.min() >= minimum:
+            return tuple(steps)
+        if threshold <= 0:
+            raise _too_few(labels, counts, minimum)
+        threshold = max(0.0, round(threshold - STEP, 6))
+
+
+def make_training_set(
+    keys: pa.Array,
+    label: np.ndarray,
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    *,
+    method: Method,
+    threshold: float,
+    minimum_per_class: int,
+    imbalance_cap: float,
+    test_share: float,
+    seed: int,
+) -> TrainingSet:
+    """Choose the entities to train on.
+
+    The cap is of the training side only: the held-out entities stay as they are found.
+
+    Parameters
+    ----------
+    keys
+        The entities, as the lake has them, [n].
+    label, probabilities
+        The label model's: int8 [n] class numbers, -1 where it abstains or ties; float64
+        [n, labels], NaN where no labelling function voted.
+    method, threshold, minimum_per_class, imbalance_cap, test_share, seed
+        As in the definition of a classifier.
+
+    Raises
+    ------
+    OneClassOnly, TooFewLabels
+        When the labels do not allow it.
+    """
+    sure = confidence(probabilities, method)
+    steps = choose_threshold(label, sure, labels, threshold, minimum_per_class)
+    confident = np.where(sure >= steps[-1].threshold, label, -1).astype(np.int8)
+    out = held_out(keys, seed, test_share)
+    training = (confident >= 0) & ~out
+    counts = np.bincount(confident[training], minlength=len(labels))
+    if counts.min() < FEWEST_TRAINED:
+        raise TooFewLabels(
+            f"On the training side of the split {_told(labels, counts)}; at least "
+            f"{FEWEST_TRAINED} of each are needed.",
+            "Raise minimum_per_class, lower test_share, or let more labelling functions vote.",
+        )
+    kept = _capped(keys, confident, training, int(imbalance_cap * counts.min()), seed)
+    return TrainingSet(tuple(labels), confident, out, kept, steps)
+
+
+def check_not_empty(columns: pa.Table, trained: np.ndarray) -> None:
+    """Refuse columns that say nothing of any entity that is trained on.
+
+    Raises
+    ------
+    EmptyFeature
+        Naming them.
+    """
+    mask = pa.array(trained)
+    empty = [
+        name
+        for name, column in zip(columns.column_names, columns.columns, strict=True)
+        if column.null_count and column.filter(mask).null_count == int(trained.sum())
+    ]
+    if empty:
+        raise EmptyFeature(
+            f"{', '.join(empty)}: null for all {int(trained.sum()):,} entities that are trained "
+            "on.",
+            "Mend the feature's query, or leave the feature out of the classifier.",
+        )
+
+
+def _capped(
+    keys: pa.Array, label: np.ndarray, training: np.ndarray, most: int, seed: int
+) -> np.ndarray:
+    """``training`` with at most so many entities of each label: those of the least hashes."""
+    order = np.argsort(_uniform(keys, seed, _CAP), kind="stable")
+    order = order[training[order]]
+    kept = np.zeros(len(label), bool)
+    for number in np.unique(label[training]).tolist():
+        kept[order[label[order] == number][:most]] = True
+    return kept
+
+
+def _uniform(keys: pa.Array, seed: int, purpose: int) -> np.ndarray:
+    """float64 [n] in [0, 1): as good as random, and always the same for a key."""
+    if pa.types.is_integer(keys.type):
+        hashed = keys.to_numpy(zero_copy_only=False)
+    else:
+        hashed = of_texts(keys.cast(pa.string()).to_pylist())
+    return mix(hashed, of_text("held out", seed, purpose)) / 2.0**64
+
+
+def _too_few(
+    labels: Sequence[str], counts: np.ndarray, minimum: int
+) -> OneClassOnly | TooFewLabels:
+    if (counts > 0).sum() == 1:
+        return OneClassOnly(
+            f"All {counts.sum():,} labelled entities are {labels[int(counts.argmax())]}: "
+            "there is nothing to tell apart.",
+            "Look at the label model: its functions may vote for one label only on these data.",
+        )
+    return TooFewLabels(
+        f"Even with every label that the label model gives {_told(labels, counts)}; "
+        f"{minimum:,} of each are needed.",
+        "Lower minimum_per_class, or write labelling functions that vote for these labels.",
+    )
+
+
+def _told(labels: Sequence[str], counts: np.ndarray) -> str:
+    pairs = [f"{count:,} {label}" for label, count in zip(labels, counts.tolist(), strict=True)]
+    return f"there are {', '.join(pairs)}"
