@@ -14,7 +14,9 @@ from tippers_dagster.refresh.nodes import Node, wanted_versions
 from tippers_dagster.refresh.runs import asset_locks
 from tippers_dagster.refresh.sensor import UP_TO_DATE
 from tippers_dagster.refresh.state import forget_failures, load_states, recorder
+from tippers_dagster.refresh.tokens import record_tokens
 from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.warehouse.engine import warehouse_engine
 
 DIAMOND = [
     SOURCE,
@@ -153,6 +155,30 @@ def test_the_same_token_leaves_readers_as_they_are(make: MakeGraph) -> None:
         record.succeeded(("synced",), token="rows 5")
         assert graph.asked() == expected
         graph.run({"reader"})
+
+
+def test_readers_of_a_token_stand_still_until_it_is_another(make: MakeGraph) -> None:
+    found = node("champion", "index", every_seconds=3600, seen_by_token=True)
+    graph = make([node("index"), found, node("reader", "champion", "index"), node("alone")])
+
+    def take(token: str, *names: str) -> None:
+        record = recorder(graph.settings, graph.nodes, "run")
+        for name in names:
+            record.succeeded((name,), token=token if name == "champion" else None)
+
+    take("3", "index", "champion", "reader", "alone")
+    assert graph.asked() == set()
+    graph.change("champion", content="2")
+    assert graph.asked() == {"champion"}, "and its reader, which is up to date, is not"
+    take("3", "champion")
+    assert graph.asked() == set()
+    with warehouse_engine(graph.settings).begin() as connection:
+        record_tokens(connection, {"champion": "2"})
+    assert graph.asked() == {"champion", "reader"}
+    take("2", "champion")
+    assert graph.asked() == {"reader"}
+    take("2", "reader")
+    assert graph.asked() == set()
 
 
 def test_a_change_during_the_run_is_not_lost(make: MakeGraph) -> None:

@@ -114,6 +114,8 @@ def _first_held_up(snapshot: Snapshot, node: Node) -> str | None:
 
 def _present(snapshot: Snapshot, name: str) -> str | None:
     """The version of an input that would be read now."""
+    if name in snapshot.by_token:
+        return snapshot.tokens.get(name)
     state = snapshot.states.get(name)
     return state.version if state is not None else snapshot.wanted.get(name)
 

@@ -42,6 +42,9 @@ class Node:
     every_seconds
         For what reads from outside the warehouse: it is computed again after so many seconds, and
         the token that it gives each time (``Recorder.succeeded``) is part of its version.
+    seen_by_token
+        For such a one: what reads it takes the token for its version. So it is computed whenever
+        its inputs change, and what reads it only when it then finds something else.
     """
 
     key: tuple[str, ...]
@@ -50,6 +53,7 @@ class Node:
     source: Table | None = None
     broken: str | None = None
     every_seconds: int | None = None
+    seen_by_token: bool = False
 
     @property
     def name(self) -> str:
@@ -85,6 +89,11 @@ def version_of(
     return digest(node.content, *read, *([] if token is None else [token]))
 
 
+def seen_version(node: Node, version: str | None, token: str | None) -> str | None:
+    """What those that read a node take for its version; ``token``: the last that it gave."""
+    return token if node.seen_by_token else version
+
+
 def wanted_versions(nodes: Iterable[Node], tokens: Mapping[str, str]) -> dict[tuple[str, ...], str]:
     """The version that every node would have, were all of them computed now.
 
@@ -102,9 +111,10 @@ def wanted_versions(nodes: Iterable[Node], tokens: Mapping[str, str]) -> dict[tu
         When something reads what nobody makes.
     """
     versions: dict[tuple[str, ...], str] = {}
+    seen: dict[tuple[str, ...], str | None] = {}
     for node in in_order(nodes):
         if node.source is not None:
-            versions[node.key] = tokens.get(node.name, "")
+            seen[node.key] = versions[node.key] = tokens.get(node.name, "")
             continue
         unknown = [dep for dep in node.deps if dep not in versions]
         if unknown:
@@ -112,6 +122,7 @@ def wanted_versions(nodes: Iterable[Node], tokens: Mapping[str, str]) -> dict[tu
                 f"{node.name} reads {', '.join('/'.join(dep) for dep in unknown)}, "
                 "which no definition makes."
             )
-        outside = node.every_seconds is not None
-        versions[node.key] = version_of(node, versions, tokens.get(node.name) if outside else None)
+        token = tokens.get(node.name) if node.every_seconds is not None else None
+        versions[node.key] = version_of(node, seen, token)
+        seen[node.key] = seen_version(node, versions[node.key], token)
     return versions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,8 @@ class Snapshot:
         Assets that an unfinished run covers, and that run.
     now
         When this was.
+    tokens
+        What was found last of sources, and by what reads from outside.
     """
 
     settings: Settings
@@ -45,6 +47,7 @@ class Snapshot:
     states: Mapping[str, AssetState]
     running: Mapping[str, str]
     now: dt.datetime
+    tokens: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def take(
@@ -63,11 +66,17 @@ class Snapshot:
         tokens = look_at_sources(settings, nodes, at_once=look_now)
         states = load_states(settings)
         wanted = {"/".join(k): v for k, v in wanted_versions(nodes, tokens).items()}
-        return cls(settings, list(nodes), wanted, states, running, dt.datetime.now(dt.UTC))
+        now = dt.datetime.now(dt.UTC)
+        return cls(settings, list(nodes), wanted, states, running, now, tokens)
 
     def state(self, name: str) -> AssetState:
         """What is recorded of an asset."""
         return self.states.get(name, NEVER)
+
+    @cached_property
+    def by_token(self) -> set[str]:
+        """Assets of which those that read them see the token only."""
+        return {node.name for node in self.nodes if node.seen_by_token}
 
     @cached_property
     def stale(self) -> set[str]:

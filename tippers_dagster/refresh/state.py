@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tippers_dagster.errors import TippersError
-from tippers_dagster.refresh.nodes import Node, version_of
+from tippers_dagster.refresh.nodes import Node, seen_version, version_of
 from tippers_dagster.refresh.tables import asset_state, source_token
 from tippers_dagster.refresh.tokens import look_at_new_sources, record_tokens
 from tippers_dagster.settings import Settings
@@ -177,9 +177,9 @@ class Recorder:
             _put(connection, node.name, told, {**told, "tries": tries})
 
     def _version_read(self, name: str) -> str | None:
-        if name in self._versions:
-            return self._versions[name]
-        return self._tokens.get(name)
+        node, token = self._nodes.get(tuple(name.split("/"))), self._tokens.get(name)
+        version = self._versions.get(name, token)
+        return version if node is None else seen_version(node, version, token)
 
     def _node(self, key: Iterable[str]) -> Node:
         node = self._nodes.get(tuple(key))
