@@ -50,6 +50,16 @@ def occupancy_key(space: str, chunk: str) -> str:
     return f"{occupancy_prefix(space)}chunk={encode(chunk)}.parquet"
 
 
+def labelled_prefix(name: str) -> str:
+    """The folder of one labelled occupancy, with a trailing slash."""
+    return f"labelled/{encode(name)}/"
+
+
+def labelled_key(name: str, space: str, chunk: str) -> str:
+    """The published counts by label of one space in one chunk."""
+    return f"{labelled_prefix(name)}space={encode(space)}/chunk={encode(chunk)}.parquet"
+
+
 def definition_key(folder: str, concept: str, name: str) -> str:
     """The table of a definition; ``folder`` says what it is: ``indexes``, ``rules``, ``votes`` ...
 

@@ -80,3 +80,20 @@ run_duration = sa.Table(
     sa.Column("finished_at", sa.DateTime(timezone=True), server_default=sa.func.now()),
     comment="one row per run that computed something: the history that deadlines come from",
 )
+
+sealed_chunk = sa.Table(
+    "sealed_chunk",
+    metadata,
+    sa.Column("chunk", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.BigInteger, nullable=False, comment="of the source, when computed"),
+    sa.Column("rows", sa.BigInteger, nullable=False, comment="of the source, when computed"),
+    sa.Column("sealed_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column(
+        "deleted_at", sa.DateTime(timezone=True), comment="null: files are still being deleted"
+    ),
+    sa.Column(
+        "late_rows", sa.BigInteger, comment="what the source had more, when last looked at"
+    ),
+    sa.Column("looked_at", sa.DateTime(timezone=True)),
+    comment="one row per time chunk whose sessions and presence were given up: counts stay",
+)

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 60.0
 """A database that is just starting is waited for so long."""
 
-SESSION_SOURCE = ("session_source",)
+OCCUPANCY_ASSETS = {("session_source",), ("source_occupancy",), ("derived_occupancy",)}
+"""Sources of definitions that occupancy defines as assets of its own."""
 
 NO_ASSET = (Kind.CONCEPT, Kind.DATASET)
 """Kinds of definitions that are no assets."""
@@ -129,7 +130,7 @@ def _keys_of(asset: dg.AssetsDefinition | dg.AssetSpec) -> Iterable[dg.AssetKey]
 
 
 def source_specs(nodes: Iterable[Node]) -> list[dg.AssetSpec]:
-    """The source tables as assets that are made elsewhere; occupancy defines the sessions' own."""
+    """The source tables as assets that are made elsewhere; occupancy defines its own."""
     import dagster as dg
 
     return [
@@ -142,7 +143,7 @@ def source_specs(nodes: Iterable[Node]) -> list[dg.AssetSpec]:
             metadata={"dagster/table_name": f"{node.source.schema}.{node.source.name}"},
         )
         for node in nodes
-        if node.source is not None and node.key != SESSION_SOURCE
+        if node.source is not None and node.key not in OCCUPANCY_ASSETS
     ]
 
 
