@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tippers_dagster.catalog.kinds import (
+    CLASSIFIER_MODELS,
     Body,
+    Classifier,
     Concept,
     ConceptValue,
     Connection,
     DerivedIndex,
     Kind,
+    LabelledOccupancy,
     LabellingFunction,
     LabelModel,
 )
@@ -41,6 +44,9 @@ STRUCTURE: dict[Kind, dict[str, tuple[Kind, ...]]] = {
     Kind.PEOPLE_COUNT: {"by": (Kind.LABEL_MODEL, Kind.CLASSIFIER)},
 }
 """Fields of bodies that name other definitions, and the kinds these may be of."""
+
+DEVICE_KEY = "mac_address"
+"""The key column of indexes whose entities are devices."""
 
 FEWEST_FUNCTIONS = 3
 """Snorkel's model is not determined by fewer."""
@@ -217,6 +223,56 @@ def _check_balance(balance: dict[str, float], labels: tuple[str, ...]) -> None:
         raise Cannot("The shares of the class balance must be above 0 and add up to 1.")
 
 
+def _check_classifier(catalog: Catalog, definition: Definition, body: Body) -> None:
+    assert isinstance(body, Classifier)
+    concept = definition.ref.concept
+    _no_twice(body.models, "model")
+    for name in body.models:
+        if name not in CLASSIFIER_MODELS:
+            raise Cannot(f"There is no model {name}. The models: {', '.join(CLASSIFIER_MODELS)}.")
+    model = catalog.resolve(body.label_model, concept).ref
+    if model.concept != concept:
+        raise Cannot(f"{model} gives labels of {model.concept}, another concept.")
+    index = catalog.resolve(body.index, concept)
+    above = list(_parents(catalog, index))
+    labelled = catalog.resolve(str(catalog.index_of(model)), concept)
+    if labelled.ref not in above and index.ref not in _parents(catalog, labelled):
+        raise Cannot(
+            f"The label model {model} labels the entities of {labelled.ref}, of which "
+            f"{index.ref} is no part."
+        )
+    features = [catalog.resolve(name, concept).ref for name in body.features]
+    _no_twice(map(str, features), "feature")
+    for feature in features:
+        stands_on = catalog.index_of(feature)
+        if stands_on not in above:
+            raise Cannot(
+                f"{feature} is about the entities of {stands_on}, of which {index.ref} is no part."
+            )
+        if model in _made_of(catalog, feature, {stands_on}):
+            raise Cannot(
+                f"{feature} is made of {model}, whose labels the classifier is to learn: it would "
+                "give the answer away."
+            )
+
+
+def _made_of(catalog: Catalog, ref: Ref, seen: set[Ref | None]) -> set[Ref | None]:
+    """All that a definition reads, through whatever it reads; not through what was ``seen``."""
+    for dep in catalog.dependencies(ref):
+        if dep not in seen:
+            seen.add(dep)
+            _made_of(catalog, dep, seen)
+    return seen
+
+
+def _check_labelled_occupancy(catalog: Catalog, definition: Definition, body: Body) -> None:
+    assert isinstance(body, LabelledOccupancy)
+    labels = catalog.resolve(body.by, definition.ref.concept).ref
+    key = catalog.key_column(labels)
+    if key != DEVICE_KEY:
+        raise Cannot(f"{labels} labels no devices: its key is {key}, and not {DEVICE_KEY}.")
+
+
 def _check_connection(catalog: Catalog, definition: Definition, body: Body) -> None:
     assert isinstance(body, Connection)
     _no_twice((table.name for table in body.tables), "table")
@@ -240,6 +296,8 @@ _CHECKS: dict[Kind, Callable[[Catalog, Definition, Body], None]] = {
     Kind.CONCEPT: _check_concept,
     Kind.CONNECTION: _check_connection,
     Kind.DERIVED_INDEX: _check_derived_index,
+    Kind.LABELLED_OCCUPANCY: _check_labelled_occupancy,
     Kind.LABELLING_FUNCTION: _check_labelling_function,
     Kind.LABEL_MODEL: _check_label_model,
+    Kind.CLASSIFIER: _check_classifier,
 }

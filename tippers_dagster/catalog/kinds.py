@@ -191,6 +191,24 @@ class LabelModel(Body):
     class_balance: dict[Label, Share] | Literal["gold"] | None = None
 
 
+CLASSIFIER_MODELS = (
+    "logistic_regression",
+    "ridge",
+    "sgd",
+    "linear_svm",
+    "nearest_neighbours",
+    "naive_bayes",
+    "linear_discriminant",
+    "decision_tree",
+    "random_forest",
+    "extra_trees",
+    "gradient_boosting",
+    "ada_boost",
+    "lightgbm",
+)
+"""The bank of models that a classifier chooses from; ``learning/bank.py`` makes them."""
+
+
 class Classifier(Body):
     """Models trained on confident labels and features.
 
@@ -209,7 +227,7 @@ class Classifier(Body):
     imbalance_cap: float = Field(3.0, ge=1)
     test_share: float = Field(0.25, gt=0, lt=1)
     folds: int = Field(5, ge=2, le=20)
-    seed: int = 123
+    seed: int = Field(123, ge=0, lt=2**32)
     models: tuple[Name, ...] = ()
     promotion_metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"] = "macro_f1"
     promotion_margin: float = Field(0.0, ge=0)
