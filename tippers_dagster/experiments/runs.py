@@ -193,7 +193,7 @@ def _resource(
         warnings.filterwarnings("ignore", "InitResourceContext")  # what the resource itself uses
         from dagster_mlflow import mlflow_tracking
 
-        _be_impatient(uri)
+        be_impatient(uri)
         _make_experiment(settings, uri, experiment)
         configured = mlflow_tracking.configured(
             {
@@ -211,11 +211,11 @@ def _resource(
             return resources.mlflow
 
 
-def _be_impatient(uri: str) -> None:
+def be_impatient(uri: str) -> None:
     """Make a server or database that does not answer an error soon, not after minutes."""
     from mlflow import environment_variables as variables
 
-    if not _is_server(uri):
+    if not is_server(uri):
         engine = sa.create_engine(uri)
         engine.connect().close()
         engine.dispose()
@@ -231,16 +231,30 @@ def _make_experiment(settings: Settings, uri: str, experiment: str) -> None:
     One process at a time: MLflow's first user makes its tables, and of two one would fail.
     """
     import mlflow
+
+    use_store(settings, uri)
+    with first_use(settings):
+        if mlflow.get_experiment_by_name(experiment) is None:
+            place = None if is_server(uri) else _artifacts(settings, experiment)
+            mlflow.create_experiment(experiment, artifact_location=place)
+
+
+def use_store(settings: Settings, uri: str) -> None:
+    """Have MLflow in this process use this store and the lake's S3 server."""
+    import mlflow
     from mlflow import environment_variables as variables
 
     mlflow.set_tracking_uri(uri)
     if settings.s3_endpoint_url is not None and not variables.MLFLOW_S3_ENDPOINT_URL.is_set():
         variables.MLFLOW_S3_ENDPOINT_URL.set(settings.s3_endpoint_url)
+
+
+@contextmanager
+def first_use(settings: Settings) -> Iterator[None]:
+    """One process at a time: MLflow makes its tables when it is first used."""
     with warehouse_engine(settings).begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('mlflow', 0))"))
-        if mlflow.get_experiment_by_name(experiment) is None:
-            place = None if _is_server(uri) else _artifacts(settings, experiment)
-            mlflow.create_experiment(experiment, artifact_location=place)
+        yield
 
 
 def _artifacts(settings: Settings, experiment: str) -> str:
@@ -250,13 +264,14 @@ def _artifacts(settings: Settings, experiment: str) -> str:
     return f"{lake.rstrip('/')}/mlflow/{experiment}"
 
 
-def _is_server(uri: str) -> bool:
+def is_server(uri: str) -> bool:
+    """Whether it is the address of an MLflow server, and not a database."""
     return urlsplit(uri).scheme in ("http", "https")
 
 
 def _link(settings: Settings, uri: str, experiment_id: str, run_id: str) -> str:
     """The run's page; without a server, that of the one which ``tippers up`` starts."""
-    server = redact(uri) if _is_server(uri) else f"http://127.0.0.1:{settings.mlflow_port}"
+    server = redact(uri) if is_server(uri) else f"http://127.0.0.1:{settings.mlflow_port}"
     return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 

@@ -1,0 +1,395 @@
+"""Registered models: which version is champion, who decided so, and deciding it.
+
+MLflow keeps the versions and their aliases, the warehouse every decision. A decision is written
+down before the alias is moved, and marked when it was: one that a killed process left half done is
+completed by whoever decides next, so that nothing is promoted twice and nothing unrecorded.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.model import Ref
+from tippers_dagster.errors import BadInput, TippersError
+from tippers_dagster.experiments.client import mlflow_client
+from tippers_dagster.learning.keys import champion_path
+from tippers_dagster.learning.naming import CHALLENGER, CHAMPION, RUN_TAG, VERSION_TAG
+from tippers_dagster.learning.registry_tables import model_decision
+from tippers_dagster.refresh.tokens import record_tokens
+from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.warehouse.locks import held_together
+
+Kinds = Literal["promoted", "kept", "rolled_back"]
+
+NO_CHAMPION = "none"
+"""The token of a model without a champion."""
+
+_log = logging.getLogger(__name__)
+
+
+class NotRegistered(TippersError):
+    """A model, or a version of it, that is not in the registry."""
+
+
+class NoChampion(TippersError):
+    """A model none of whose versions is champion: nothing can be predicted with it."""
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of a model.
+
+    Attributes
+    ----------
+    mlflow_run, dagster_run
+        Ids of the runs that made it; ``dagster_run`` is empty when it was not an asset.
+    asset_version
+        Of the classifier's asset, when it was trained.
+    metrics, params
+        Those of the MLflow run.
+    aliases
+        ``champion``, ``challenger``, or what else somebody named it.
+    """
+
+    number: int
+    created_at: dt.datetime
+    mlflow_run: str
+    dagster_run: str
+    asset_version: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model with all its versions, the newest first."""
+
+    name: str
+    versions: tuple[ModelVersion, ...]
+
+    @property
+    def champion(self) -> ModelVersion | None:
+        """The version in use; None: none is."""
+        return self._with(CHAMPION)
+
+    @property
+    def challenger(self) -> ModelVersion | None:
+        """The version that wants to take its place, or did."""
+        return self._with(CHALLENGER)
+
+    def version(self, number: int) -> ModelVersion:
+        """One version.
+
+        Raises
+        ------
+        NotRegistered
+            When there is none of this number.
+        """
+        found = next((v for v in self.versions if v.number == number), None)
+        if found is None:
+            numbers = ", ".join(str(v.number) for v in self.versions) or "none"
+            raise NotRegistered(
+                f"{self.name} has no version {number}.", f"Its versions: {numbers}."
+            )
+        return found
+
+    def _with(self, alias: str) -> ModelVersion | None:
+        return next((v for v in self.versions if alias in v.aliases), None)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision about a model; the columns of ``model_decision``.
+
+    ``version`` is the one that was judged, promoted, or rolled back to. ``score`` and
+    ``champion_score`` are of ``metric`` on the same held-out ``entities``.
+    """
+
+    model: str
+    version: int
+    champion_before: int | None
+    decision: Kinds
+    automatic: bool
+    by: str
+    reason: str
+    at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    metric: str | None = None
+    margin: float | None = None
+    score: float | None = None
+    champion_score: float | None = None
+    majority_score: float | None = None
+    entities: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    applied_at: dt.datetime | None = None
+    id: int | None = None
+
+    @property
+    def champion_after(self) -> int | None:
+        """The version that is champion by this decision."""
+        return self.champion_before if self.decision == "kept" else self.version
+
+
+# --- reading --------------------------------------------------------------------------------------
+def registered_models(
+    settings: Settings, names: Sequence[str] | None = None
+) -> list[RegisteredModel]:
+    """Registered models with their versions, by name.
+
+    Parameters
+    ----------
+    names
+        Of those to read; none: all that MLflow has. Names that are not registered are left out.
+
+    Raises
+    ------
+    MlflowAway
+        When the registry cannot be asked.
+    """
+    with mlflow_client(settings) as client:
+        found = {m.name: m for m in _pages(client.search_registered_models)}
+        wanted = sorted(found if names is None else found.keys() & set(names))
+        return [_model(client, found[name]) for name in wanted]
+
+
+def registered_model(settings: Settings, name: str) -> RegisteredModel:
+    """One model, as ``device.kind_of``.
+
+    Raises
+    ------
+    NotRegistered
+        When no version of it was ever registered.
+    MlflowAway
+        When the registry cannot be asked.
+    """
+    found = registered_models(settings, [name])
+    if not found:
+        raise NotRegistered(
+            f"No model {name} is registered.",
+            "A classifier's best model is registered when it is materialised: "
+            f"`tippers pipeline materialize {name}`.",
+        )
+    return found[0]
+
+
+def champion_of(settings: Settings, name: str) -> ModelVersion:
+    """The version of a model that is in use.
+
+    Raises
+    ------
+    NoChampion
+        When none is.
+    NotRegistered, MlflowAway
+        As in :func:`registered_model`.
+    """
+    model = registered_model(settings, name)
+    if model.champion is None:
+        newest = model.versions[0].number if model.versions else 1
+        raise NoChampion(
+            f"{name} has no champion: none of its {len(model.versions)} versions was better than "
+            "giving the commonest label to all, or the champion was taken away.",
+            f"`tippers models show {name}` says how each did; `tippers models promote {name} "
+            f"{newest}` makes one champion by hand.",
+        )
+    return model.champion
+
+
+def decisions(settings: Settings, name: str) -> list[Decision]:
+    """Every decision about a model, the newest first."""
+    query = (
+        sa.select(model_decision)
+        .where(model_decision.c.model == name)
+        .order_by(model_decision.c.id.desc())
+    )
+    with warehouse_engine(settings).connect() as connection:
+        return [Decision(**row) for row in connection.execute(query).mappings()]
+
+
+def _model(client: Any, found: Any) -> RegisteredModel:
+    aliases: dict[int, list[str]] = {}
+    for alias, number in sorted(found.aliases.items()):
+        aliases.setdefault(int(number), []).append(alias)
+    quoted = found.name.replace("'", "''")
+    versions = _pages(client.search_model_versions, f"name = '{quoted}'")
+    runs = _runs(client, [v.run_id for v in versions if v.run_id])
+    made = [_version(v, runs.get(v.run_id), aliases.get(int(v.version), [])) for v in versions]
+    return RegisteredModel(found.name, tuple(sorted(made, key=lambda v: -v.number)))
+
+
+def _version(found: Any, run: Any, aliases: Sequence[str]) -> ModelVersion:
+    return ModelVersion(
+        number=int(found.version),
+        created_at=dt.datetime.fromtimestamp(found.creation_timestamp / 1000, dt.UTC),
+        mlflow_run=found.run_id or "",
+        dagster_run=found.tags.get(RUN_TAG, ""),
+        asset_version=found.tags.get(VERSION_TAG, ""),
+        tags=dict(found.tags),
+        metrics={} if run is None else dict(run.data.metrics),
+        params={} if run is None else dict(run.data.params),
+        aliases=tuple(aliases),
+    )
+
+
+def _runs(client: Any, ids: Sequence[str]) -> dict[str, Any]:
+    """MLflow's runs by id, in one question; those that were deleted there are not among them."""
+    if not ids:
+        return {}
+    experiments = [e.experiment_id for e in _pages(client.search_experiments)]
+    listed = ", ".join(f"'{run}'" for run in sorted(set(ids)))
+    found = _pages(client.search_runs, experiments, f"attributes.run_id IN ({listed})")
+    return {run.info.run_id: run for run in found}
+
+
+def _pages(search: Any, *arguments: Any) -> list[Any]:
+    """All results of one of MLflow's searches."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = search(*arguments, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+# --- deciding -------------------------------------------------------------------------------------
+def promote(settings: Settings, name: str, version: int, by: str) -> Decision:
+    """Make a version champion by hand; what is predicted with the model becomes stale.
+
+    Raises
+    ------
+    BadInput
+        When it is champion already.
+    NotRegistered
+        When there is no such version.
+    MlflowAway
+        When the registry cannot be asked; nothing has changed then.
+    """
+    with deciding(settings, name):
+        model = registered_model(settings, name)
+        chosen, before = model.version(version), _number(model.champion)
+        if before == chosen.number:
+            raise BadInput(f"Version {version} of {name} is champion already.")
+        return carry_out(
+            settings, Decision(name, version, before, "promoted", False, by, "By hand.")
+        )
+
+
+def roll_back(settings: Settings, name: str, by: str) -> Decision:
+    """Make the version champion that was it before; again: the one before that.
+
+    Raises
+    ------
+    BadInput
+        When no other version was champion before.
+    NotRegistered, MlflowAway
+        As in :func:`promote`.
+    """
+    with deciding(settings, name):
+        model = registered_model(settings, name)
+        before = _number(model.champion)
+        there = {v.number for v in model.versions}
+        earlier = [n for n in champions(decisions(settings, name)) if n != before and n in there]
+        if not earlier:
+            raise BadInput(
+                f"No other version of {name} was champion before.",
+                f"`tippers models promote {name} VERSION` makes any version champion.",
+            )
+        back = Decision(name, earlier[-1], before, "rolled_back", False, by, "By hand.")
+        return carry_out(settings, back)
+
+
+def champions(newest_first: Sequence[Decision]) -> list[int]:
+    """The versions that rolling back goes through, the present champion last.
+
+    A promotion adds one; rolling back takes those away that came after the one gone back to.
+    """
+    line: list[int] = []
+    for decision in reversed(newest_first):
+        if decision.decision == "promoted":
+            line.append(decision.version)
+        elif decision.decision == "rolled_back" and decision.version in line:
+            del line[len(line) - line[::-1].index(decision.version) :]
+    return line
+
+
+@contextmanager
+def deciding(settings: Settings, name: str) -> Iterator[None]:
+    """One decision about a model at a time; first, one that was left half done is completed."""
+    with held_together(settings, [f"model {name}"], _log):
+        _complete(settings, name)
+        yield
+
+
+def carry_out(settings: Settings, decision: Decision) -> Decision:
+    """Record a decision, and move the alias when it says so. To be called within ``deciding``.
+
+    Raises
+    ------
+    MlflowAway
+        When the alias could not be moved; the decision stands, and is completed by the next.
+    """
+    given = {
+        column.name: getattr(decision, column.name)
+        for column in model_decision.c
+        if column.name not in ("id", "applied_at")
+    }
+    moves = decision.decision != "kept"
+    at = None if moves else decision.at
+    with warehouse_engine(settings).begin() as connection:
+        written = connection.execute(
+            sa.insert(model_decision).values(**given, applied_at=at).returning(*model_decision.c)
+        )
+        recorded = Decision(**written.mappings().one())
+    return _apply(settings, recorded) if moves else recorded
+
+
+def judged(settings: Settings, name: str, version: int) -> bool:
+    """Whether it was decided about a version, by hand or not: it is not judged again."""
+    c = model_decision.c
+    query = sa.select(c.id).where(c.model == name, c.version == version).limit(1)
+    with warehouse_engine(settings).connect() as connection:
+        return connection.scalar(query) is not None
+
+
+def token_of(champion: ModelVersion | None) -> str:
+    """What differs when another version is champion: what predictions are computed from."""
+    return NO_CHAMPION if champion is None else str(champion.number)
+
+
+def _complete(settings: Settings, name: str) -> None:
+    """Move the alias for decisions whose process ended before it could."""
+    for decision in reversed(decisions(settings, name)):
+        if decision.applied_at is None:
+            _apply(settings, decision)
+
+
+def _apply(settings: Settings, decision: Decision) -> Decision:
+    """Move the alias, say so, and make stale what stands on it."""
+    with mlflow_client(settings) as client:
+        client.set_registered_model_alias(decision.model, CHAMPION, str(decision.version))
+    now = dt.datetime.now(dt.UTC)
+    concept, _, own = decision.model.partition(".")
+    node = "/".join(champion_path(Ref(concept, own, Kind.CLASSIFIER)))
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(
+            sa.update(model_decision)
+            .where(model_decision.c.id == decision.id)
+            .values(applied_at=now)
+        )
+        record_tokens(connection, {node: str(decision.version)})
+    return Decision(**{**vars(decision), "applied_at": now})
+
+
+def _number(version: ModelVersion | None) -> int | None:
+    return None if version is None else version.number
