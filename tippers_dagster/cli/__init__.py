@@ -31,6 +31,7 @@ COMMANDS = {
     "pipeline": ("pipeline", "Status and materialisation of what definitions define; reload."),
     "labels": ("labels", "What label models gave, why, and export of it."),
     "gold": ("gold", "Labels that people know, and how label models do on them."),
+    "calendar": ("calendar", "The academic calendar: quarters, breaks, finals, holidays, events."),
     "people": ("people", "What those who log in to the app may do."),
     "app": ("app", "Serve the browser app; what up and containers start."),
     "dagster": ("stack", "Run Dagster's own command line in this deployment's environment."),

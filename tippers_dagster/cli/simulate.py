@@ -13,6 +13,7 @@ from tippers_dagster.settings import get_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tippers_dagster.academic.store import Outcome
     from tippers_dagster.simulate.write import SimulationReport
 
 DEFAULT_WEEKS = 8
@@ -40,6 +41,7 @@ def simulate(
     """Fill the source tables with a simulated campus, and with the truth about it."""
     from rich.console import Console
 
+    from tippers_dagster.academic.simulated import keep_simulated
     from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
     from tippers_dagster.simulate.options import DEFAULT_START
@@ -63,6 +65,7 @@ def simulate(
             progress=lambda share: show("simulate the campus", share, 1.0),
         )
     _show(console, report)
+    _show_calendar(console, keep_simulated(settings, options.start, options.days))
 
 
 def _days(weeks: int | None, days: int | None) -> int:
@@ -95,6 +98,13 @@ def _show(console: Console, report: SimulationReport) -> None:
     stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
     table.add_row("seconds", stages)
     console.print(table)
+
+
+def _show_calendar(console: Console, done: Outcome | None) -> None:
+    if done is None:
+        console.print("The academic calendar holds what people entered, and stays as it is.")
+    else:
+        console.print(f"Academic calendar of the campus: {done}. `tippers calendar list` shows it.")
 
 
 def _by_type(counts: dict[str, int]) -> str:

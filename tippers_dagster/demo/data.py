@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tippers_dagster.academic.simulated import keep_simulated
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulate import Campus, CampusOptions, simulate_campus, write_campus
@@ -51,6 +52,8 @@ class Extent:
 def prepare_simulated(settings: Settings, options: CampusOptions, progress: Share) -> bool:
     """Fill the source tables with the simulated campus; False when it is there already.
 
+    The academic calendar becomes the campus's own, unless people have entered something there.
+
     Raises
     ------
     BadInput
@@ -66,6 +69,7 @@ def prepare_simulated(settings: Settings, options: CampusOptions, progress: Shar
             raise _other_data(settings)
         return False
     write_campus(settings, campus, progress=lambda share: progress(share, 1.0))
+    keep_simulated(settings, options.start, options.days)
     return True
 
 
