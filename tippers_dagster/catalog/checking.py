@@ -19,6 +19,7 @@ from tippers_dagster.catalog.kinds import (
     LabelledOccupancy,
     LabellingFunction,
     LabelModel,
+    PeopleCount,
 )
 from tippers_dagster.catalog.model import Definition, Ref, Unreadable
 
@@ -273,6 +274,30 @@ def _check_labelled_occupancy(catalog: Catalog, definition: Definition, body: Bo
         raise Cannot(f"{labels} labels no devices: its key is {key}, and not {DEVICE_KEY}.")
 
 
+def _check_people_count(catalog: Catalog, definition: Definition, body: Body) -> None:
+    assert isinstance(body, PeopleCount)
+    _no_twice(body.labels, "label")
+    if body.by is None:
+        if body.labels:
+            raise Cannot("It names labels, but nothing that gives them: set by, too.")
+        return
+    if not body.labels:
+        raise Cannot(f"It names no label of {body.by}: which devices stand for people?")
+    giver = catalog.resolve(body.by, "").ref
+    if catalog.key_column(giver) != DEVICE_KEY:
+        raise Cannot(f"{giver} labels no devices: its key is {catalog.key_column(giver)}.")
+    labels = _labels_given(catalog, giver)
+    _known(body.labels, labels, f"of {body.by}")
+
+
+def _labels_given(catalog: Catalog, giver: Ref) -> tuple[str, ...]:
+    """The labels of a label model, or of the one that a classifier learned from."""
+    body = catalog.definitions[giver].body
+    if isinstance(body, Classifier):
+        giver = catalog.resolve(body.label_model, giver.concept).ref
+    return catalog.model_labels(giver)
+
+
 def _check_connection(catalog: Catalog, definition: Definition, body: Body) -> None:
     assert isinstance(body, Connection)
     _no_twice((table.name for table in body.tables), "table")
@@ -299,5 +324,6 @@ _CHECKS: dict[Kind, Callable[[Catalog, Definition, Body], None]] = {
     Kind.LABELLED_OCCUPANCY: _check_labelled_occupancy,
     Kind.LABELLING_FUNCTION: _check_labelling_function,
     Kind.LABEL_MODEL: _check_label_model,
+    Kind.PEOPLE_COUNT: _check_people_count,
     Kind.CLASSIFIER: _check_classifier,
 }

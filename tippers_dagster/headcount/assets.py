@@ -1,21 +1,141 @@
 """People counts, as assets."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import dagster as dg
 
 from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.refresh.nodes import Node
+from tippers_dagster.catalog.kinds import Kind, PeopleCount
+from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.headcount.tables import head_count
+from tippers_dagster.learning.keys import predictions_path
+from tippers_dagster.refresh.nodes import Node, Table, digest
+from tippers_dagster.refresh.specs import check_specs, definition_spec, recording
+from tippers_dagster.refresh.state import Recorder
 from tippers_dagster.settings import Settings
+
+HEAD_COUNTS = Node(("source", "head_count"), source=Table(str(head_count.schema), head_count.name))
+"""What people counts are calibrated on."""
 
 
 def headcount_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
-    """What each is computed from; definitions that cannot work are not among them."""
-    return []
+    """What each is computed from; definitions that cannot work are not among them.
+
+    Not the sessions: a calibration holds until labels or head counts change.
+    """
+    from tippers_dagster.headcount.work import VERSION
+
+    found = catalog.of_kind(Kind.PEOPLE_COUNT)
+    nodes = [_node(catalog, definition, VERSION) for definition in found]
+    return [HEAD_COUNTS, *nodes] if nodes else []
+
+
+def _node(catalog: Catalog, definition: Definition, version: int) -> Node:
+    body = definition.body
+    assert isinstance(body, PeopleCount)
+    deps = (_labels_path(dep) for dep in catalog.dependencies(definition.ref))
+    parts = ("people count", str(version), body.model_dump_json())
+    return Node(key_of(definition.ref), digest(*parts), (*deps, HEAD_COUNTS.key))
+
+
+def key_of(ref: Ref) -> tuple[str, str]:
+    """The parts of a people count's asset key."""
+    return (ref.kind.value, ref.name)
+
+
+def _labels_path(ref: Ref) -> tuple[str, ...]:
+    """The asset that has the labels of devices: of a classifier, its predictions."""
+    return predictions_path(ref) if ref.kind == Kind.CLASSIFIER else ref.asset_path
 
 
 def headcount_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
-    """One asset or more per definition that can work."""
-    return []
+    """One asset per definition that can work."""
+    sound = {node.key: node for node in nodes if node.broken is None}
+    return [
+        _people_count(settings, catalog, sound, definition)
+        for definition in catalog.of_kind(Kind.PEOPLE_COUNT)
+        if key_of(definition.ref) in sound
+    ]
+
+
+def _people_count(
+    settings: Settings,
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    definition: Definition,
+) -> dg.AssetsDefinition:
+    from tippers_dagster.headcount.describe import CHECKS
+
+    node = nodes[key_of(definition.ref)]
+    key = dg.AssetKey(node.key)
+    grain = "One calibration: what turns the devices of any space and bin into people."
+
+    @dg.multi_asset(
+        name=f"people_count__{definition.ref.name}",
+        specs=[
+            definition_spec(catalog, node, definition, grain, kinds={"people_count", "postgres"})
+        ],
+        check_specs=check_specs(key, CHECKS),
+    )
+    def people_count(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        yield from _calibrate(context, settings, nodes, definition)
+
+    return people_count
+
+
+def _calibrate(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    nodes: dict[tuple[str, ...], Node],
+    definition: Definition,
+) -> Iterator[Any]:
+    """Fit, write, log, record; a failure is recorded, and its MLflow run FAILED."""
+    from tippers_dagster.experiments.runs import mlflow_run
+    from tippers_dagster.headcount.describe import people_checks
+
+    key = key_of(definition.ref)
+    with (
+        recording(settings, context, list(nodes.values()), key) as record,
+        mlflow_run(settings, context, str(definition.ref)) as log,
+    ):
+        made, result = _calibrated(settings, definition, record, context.run.run_id, log)
+    if log.problem is not None:
+        context.log.error("The calibration is there, but not wholly logged: %s", log.problem)
+    if made.reason is not None:
+        context.log.warning("Not calibrated: %s", made.reason)
+    yield result
+    yield from people_checks(dg.AssetKey(key), made, log.problem)
+
+
+def _calibrated(
+    settings: Settings, definition: Definition, record: Recorder, run_id: str, log: Any
+) -> tuple[Any, dg.MaterializeResult[None]]:
+    from tippers_dagster.headcount import describe
+    from tippers_dagster.headcount.work import calibrate_people, write_calibrated
+
+    started = time.monotonic()
+    key, body = key_of(definition.ref), definition.body
+    assert isinstance(body, PeopleCount)
+    version = record.version(key)
+    made = calibrate_people(settings, body)
+    write_calibrated(settings, definition.ref.name, version, run_id, made)
+    plot = describe.people_plot(made)
+    log.log(
+        params=describe.mlflow_params(made),
+        metrics=describe.figures(made),
+        tags={"version": version, "dagster_asset": "/".join(key)},
+        files=describe.mlflow_files(made, plot),
+    )
+    result: dg.MaterializeResult[None] = dg.MaterializeResult(
+        asset_key=dg.AssetKey(key),
+        metadata=describe.people_metadata(made, plot, log.url),
+        data_version=dg.DataVersion(version),
+    )
+    seconds = time.monotonic() - started
+    details = describe.people_details(made, log.run_id)
+    record.succeeded(key, len(made.observed), seconds, details)
+    return made, result

@@ -1,0 +1,34 @@
+"""Plots of a calibration, as small PNG images."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from tippers_dagster.headcount.calibration import HOUR_GROUP, Calibration, Observations
+
+_DOTS_PER_INCH = 70
+_BLUE, _ORANGE, _GREY = "#3b6fb6", "#d9822b", "#b8bec7"
+
+
+def calibration_plot(made: Calibration, observed: Observations) -> bytes:
+    """Estimated people, and devices, beside those counted; and the ratio by hours."""
+    from matplotlib.figure import Figure
+
+    estimate = made.people(observed.devices, observed.second, observed.width)
+    figure = Figure(figsize=(7.6, 2.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(observed.people, observed.devices, ".", alpha=0.3, color=_ORANGE, label="devices")
+    left.plot(observed.people, estimate, ".", alpha=0.3, color=_BLUE, label="estimated people")
+    most = max(float(observed.people.max()), float(estimate.max()), 1.0)
+    left.plot([0, most], [0, most], "--", color=_GREY)
+    left.set_xlabel("people counted")
+    left.legend(fontsize=7)
+    hours = HOUR_GROUP // 3600
+    begins = np.arange(len(made.hours)) * hours
+    right.bar(begins, np.array(made.hours) * made.ratio, hours * 0.95, align="edge", color=_BLUE)
+    right.set_title("people per device, by hour of the day")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=_DOTS_PER_INCH)
+    return file.getvalue()

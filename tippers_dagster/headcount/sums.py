@@ -1,0 +1,75 @@
+"""How many of some devices are of the wanted kind, when of each only a probability is known.
+
+The number is a sum of independent yes-or-no variables: a Poisson binomial distribution. Of few
+devices its quantiles are exact, by the Fourier transform of its characteristic function (Hong, "On
+computing the distribution function for the Poisson binomial distribution", 2013); of many they
+are the normal approximation's with continuity correction.
+"""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+EXACT_UP_TO = 40
+"""Devices in a bin."""
+
+
+def quantiles(
+    counts: NDArray[np.integer], probability: Floats, shares: tuple[float, float]
+) -> tuple[Floats, Floats]:
+    """Two quantiles of how many devices are of the wanted kind, per bin.
+
+    Parameters
+    ----------
+    counts
+        [groups, bins]: how many devices of each probability a bin has.
+    probability
+        float64 [groups], 0 to 1.
+    shares
+        Of each quantile, as (0.05, 0.95).
+
+    Returns
+    -------
+    (low, high)
+        float64 [bins] of whole numbers: the smallest that is reached with at least this
+        probability.
+    """
+    total = counts.sum(axis=0)
+    mean = probability @ counts
+    deviation = np.sqrt((probability * (1 - probability)) @ counts)
+    found = [_normal(mean, deviation, total, share) for share in shares]
+    few = np.flatnonzero(total <= EXACT_UP_TO)
+    if few.size:
+        exact = _exact(counts[:, few], probability, shares)
+        for values, replaced in zip(found, exact, strict=True):
+            values[few] = replaced
+    return found[0], found[1]
+
+
+def _normal(mean: Floats, deviation: Floats, total: NDArray[np.integer], share: float) -> Floats:
+    smallest = np.ceil(mean + NormalDist().inv_cdf(share) * deviation - 0.5 - 1e-9)
+    return np.asarray(np.clip(smallest, 0, total), np.float64)
+
+
+def _exact(
+    counts: NDArray[np.integer], probability: Floats, shares: tuple[float, float]
+) -> list[Floats]:
+    """By distinct bins: most hours of a space are like others."""
+    distinct, which = np.unique(counts, axis=1, return_inverse=True)
+    # An odd number of points: at -1 the factor of a probability of one half would be zero.
+    points = int(distinct.sum(axis=0).max(initial=0)) + 1
+    points += 1 - points % 2
+    root = np.exp(2j * np.pi * np.arange(points) / points)
+    factors = np.log(1 + probability[:, None] * (root[None, :] - 1))  # [groups, points]
+    transform = np.exp(distinct.T @ factors)  # [distinct bins, points]
+    chances = np.fft.fft(transform, axis=1).real / points
+    reached = np.cumsum(chances, axis=1)
+    return [
+        np.argmax(reached >= share - 1e-9, axis=1).astype(np.float64)[which.ravel()]
+        for share in shares
+    ]
