@@ -7,14 +7,11 @@ known, probabilities and confidence are null) from a tie.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import psycopg2.errors
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tippers_dagster.errors import BadInput, TippersError
@@ -29,7 +26,8 @@ from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.lake.pseudonyms import pseudonymise
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import copy_rows, read_arrow, warehouse_engine
+from tippers_dagster.sql.replacing import Target, check_keys, replace_rows
+from tippers_dagster.warehouse.engine import read_arrow, warehouse_engine
 
 SCHEMA = "labels"
 
@@ -151,30 +149,7 @@ def write_labels(settings: Settings, table: LabelTable, rows: pa.Table, fitted: 
     )
     parameters = {"version": rows["version"][0].as_py(), **fitted.to_json()}
     lake.write_bytes(parameters_key(table.concept, table.name), json.dumps(parameters).encode())
-    with warehouse_engine(settings).begin() as connection:
-        _replace(connection, table, rows)
-
-
-def check_keys(keys: pa.ChunkedArray, what: str) -> None:
-    """Every entity has one key of its own.
-
-    Raises
-    ------
-    BadInput
-        With an example.
-    """
-    if keys.null_count:
-        raise BadInput(
-            f"The {what} has {keys.null_count:,} rows without a key.",
-            "Leave them out in the index's query.",
-        )
-    if pc.count_distinct(keys).as_py() < len(keys):
-        counts = pc.value_counts(keys)
-        twice = counts.filter(pc.greater(counts.field("counts"), 1))
-        raise BadInput(
-            f"The {what} has {len(twice):,} keys more than once, for example {twice[0]['values']}.",
-            "An index has one row per entity: use DISTINCT or GROUP BY in its query.",
-        )
+    replace_rows(settings, _target(table, rows), rows)
 
 
 def parameters_key(concept: str, name: str) -> str:
@@ -182,85 +157,19 @@ def parameters_key(concept: str, name: str) -> str:
     return definition_key(SCHEMA, concept, name).replace("data.parquet", "model.json")
 
 
-def _replace(connection: sa.Connection, table: LabelTable, rows: pa.Table) -> None:
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    target = f"{SCHEMA}.{quote(table.model_name)}"
-    connection.execute(
-        sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": target}
-    )
-    connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-    wanted = {name: table.column_type(name) for name in rows.schema.names}
-    body = ", ".join(f"{quote(name)} {kind}" for name, kind in wanted.items())
-    connection.execute(sa.text(f"CREATE TEMP TABLE staged_labels ({body}) ON COMMIT DROP"))
-    copy_rows(connection, "staged_labels", rows)
-    _match_columns(connection, table, target, wanted)
-    names = ", ".join(quote(name) for name in wanted)
-    connection.execute(sa.text(f"TRUNCATE {target}"))
-    connection.execute(sa.text(f"INSERT INTO {target} ({names}) SELECT {names} FROM staged_labels"))
-    connection.execute(sa.text(f"ANALYZE {target}"))
-    _describe(connection, table, target)
-    _grant(connection, target)
-
-
-def _match_columns(
-    connection: sa.Connection, table: LabelTable, target: str, wanted: dict[str, str]
-) -> None:
-    """Make the table, or change its columns, so that it has those that are wanted."""
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    query = sa.text(
-        "SELECT attname, format_type(atttypid, NULL) AS type FROM pg_attribute "
-        "WHERE attrelid = to_regclass(:t) AND attnum > 0 AND NOT attisdropped"
-    )
-    found = {row.attname: row.type for row in connection.execute(query, {"t": target})}
-    changes = [
-        *(f"DROP COLUMN {quote(c)}" for c, kind in found.items() if wanted.get(c) != kind),
-        *(f"ADD COLUMN {quote(c)} {kind}" for c, kind in wanted.items() if found.get(c) != kind),
-    ]
-    key = quote(table.key)
-    if not found:
-        body = ", ".join(f"{quote(name)} {kind}" for name, kind in wanted.items())
-        connection.execute(sa.text(f"CREATE TABLE {target} ({body}, PRIMARY KEY ({key}))"))
-    elif changes:
-        if found.get(table.key) != wanted[table.key]:
-            changes.append(f"ADD PRIMARY KEY ({key})")
-        connection.execute(sa.text(f"TRUNCATE {target}"))
-        with _naming_dependents(table):
-            connection.execute(sa.text(f"ALTER TABLE {target} {', '.join(changes)}"))
-
-
-@contextmanager
-def _naming_dependents(table: LabelTable) -> Iterator[None]:
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        if not isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
-            raise
-        raise TippersError(
-            f"The columns of {SCHEMA}.{table.model_name} changed, and cannot while they are "
-            f"read: {error.orig.diag.message_detail}",
-            "Drop the views that are named here, and make them again after.",
-        ) from None
-
-
-def _describe(connection: sa.Connection, table: LabelTable, target: str) -> None:
-    """Say in the database what the numbers of the votes mean."""
+def _target(table: LabelTable, rows: pa.Table) -> Target:
+    """The table in the warehouse; it says what the numbers of the votes mean."""
     meaning = ", ".join(
         ["-1 abstain", *(f"{number} {label}" for number, label in enumerate(table.labels))]
     )
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    text = f"one row per entity: labels of {table.concept}.{table.name}; votes: {meaning}"
-    connection.execute(sa.text(f"COMMENT ON TABLE {target} IS '{text}'"))
-    for column in table.vote_columns:
-        connection.execute(sa.text(f"COMMENT ON COLUMN {target}.{quote(column)} IS '{meaning}'"))
-
-
-def _grant(connection: sa.Connection, target: str) -> None:
-    """Previews and people may read it, where there is a role for them."""
-    from tippers_dagster.sql.roles import ROLE
-
-    if connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :r"), {"r": ROLE}):
-        connection.execute(sa.text(f"GRANT USAGE ON SCHEMA {SCHEMA} TO {ROLE}"))
-        connection.execute(sa.text(f"GRANT SELECT ON {target} TO {ROLE}"))
+    return Target(
+        schema=SCHEMA,
+        name=table.model_name,
+        key=table.key,
+        types={name: table.column_type(name) for name in rows.schema.names},
+        comment=f"one row per entity: labels of {table.concept}.{table.name}; votes: {meaning}",
+        comments=dict.fromkeys(table.vote_columns, meaning),
+    )
 
 
 # --- reading ------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from tippers_dagster.labelling.label_model import (
     Training,
     fit_label_model,
 )
-from tippers_dagster.labelling.labels import LabelTable, check_keys, label_rows
+from tippers_dagster.labelling.labels import LabelTable, label_rows
 from tippers_dagster.labelling.program import Voter, compile_function
 from tippers_dagster.labelling.votes import vote_matrix
 from tippers_dagster.lake import open_lake
@@ -47,6 +47,7 @@ from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.lake.pseudonyms import lake_name, pseudonymise
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.export import table_columns
+from tippers_dagster.sql.replacing import check_keys
 from tippers_dagster.warehouse.engine import read_arrow, warehouse_engine
 
 VERSION = 1

@@ -368,10 +368,20 @@ def token_of(champion: ModelVersion | None) -> str:
 
 
 def _complete(settings: Settings, name: str) -> None:
-    """Move the alias for decisions whose process ended before it could."""
-    for decision in reversed(decisions(settings, name)):
-        if decision.applied_at is None:
+    """Move the alias for decisions whose process ended before it could.
+
+    One about a version that is not there any more cannot be, and is forgotten.
+    """
+    left = [d for d in reversed(decisions(settings, name)) if d.applied_at is None]
+    if not left:
+        return
+    there = {v.number for m in registered_models(settings, [name]) for v in m.versions}
+    for decision in left:
+        if decision.version in there:
             _apply(settings, decision)
+            continue
+        with warehouse_engine(settings).begin() as connection:
+            connection.execute(sa.delete(model_decision).where(model_decision.c.id == decision.id))
 
 
 def _apply(settings: Settings, decision: Decision) -> Decision:

@@ -1,0 +1,64 @@
+"""The entities that no version of a classifier is trained on, as the classifier left them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Classifier
+from tippers_dagster.catalog.model import Ref
+from tippers_dagster.errors import LakeFileMissing
+from tippers_dagster.labelling.evaluate import numbers
+from tippers_dagster.lake import open_lake
+from tippers_dagster.lake.keys import definition_key
+from tippers_dagster.learning.errors import NotTrained
+from tippers_dagster.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutRows:
+    """Held-out entities.
+
+    Attributes
+    ----------
+    labels
+        Names of the labels in the order of the class numbers.
+    keys
+        As the lake has them, [n].
+    label
+        int8 [n]: class numbers of confident labels of the label model, -1 where there is none.
+    """
+
+    labels: tuple[str, ...]
+    keys: pa.Array
+    label: np.ndarray
+
+
+def held_out_key(ref: Ref) -> str:
+    """Where the lake keeps them."""
+    place = definition_key("classifiers", ref.concept, ref.name)
+    return place.replace("data.parquet", "heldout.parquet")
+
+
+def read_held_out(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutRows:
+    """The held-out entities of a classifier's last training.
+
+    Raises
+    ------
+    NotTrained
+        When it was never trained.
+    """
+    body = catalog.definitions[ref].body
+    assert isinstance(body, Classifier)
+    labels = catalog.model_labels(catalog.resolve(body.label_model, ref.concept).ref)
+    try:
+        rows = open_lake(settings).read_table(held_out_key(ref))
+    except LakeFileMissing as error:
+        raise NotTrained(
+            f"{ref} was never trained.", f"`tippers pipeline materialize {ref}` trains it."
+        ) from error
+    label = numbers(labels, rows["label"].to_pylist())
+    return HeldOutRows(labels, rows[0].combine_chunks(), label)
