@@ -50,7 +50,12 @@ def campus(stack: Settings, rows: list[Seen]) -> Settings:
     return stack
 
 
-def say(settings: Settings, labels: Mapping[str, str | None], name: str = "device__type") -> None:
+def say(
+    settings: Settings,
+    labels: Mapping[str, str | None],
+    name: str = "device__type",
+    version: str = "1",
+) -> None:
     """Put labels where a label model does."""
     with warehouse_engine(settings).begin() as connection:
         connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS labels"))
@@ -58,13 +63,16 @@ def say(settings: Settings, labels: Mapping[str, str | None], name: str = "devic
         connection.execute(
             sa.text(
                 f"CREATE TABLE labels.{name} (mac_address text, label text, outcome text, "
-                "p_laptop float8, p_phone float8, p_printer float8)"
+                "p_laptop float8, p_phone float8, p_printer float8, version text)"
             )
         )
         if labels:
             connection.execute(
-                sa.text(f"INSERT INTO labels.{name} (mac_address, label) VALUES (:mac, :label)"),
-                [{"mac": mac, "label": label} for mac, label in labels.items()],
+                sa.text(
+                    f"INSERT INTO labels.{name} (mac_address, label, version) "
+                    "VALUES (:mac, :label, :version)"
+                ),
+                [{"mac": m, "label": label, "version": version} for m, label in labels.items()],
             )
 
 

@@ -1,87 +1,61 @@
 """How many devices of each label are in a space, at any time.
 
 Where occupancy and labels meet: presence says which device was where, a label model what it is.
-Every device has one label or none, so that the parts of a bin add up to the whole.
+Every device has one label or none, so that the parts of a bin add up to the whole. What a labelled
+occupancy has published with the present labels is read, everything else is counted on demand.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from tippers_dagster.errors import BadInput
-from tippers_dagster.labelling.labels import SCHEMA, label_columns, labels_of
-from tippers_dagster.lake.pseudonyms import MAC, DeviceIds
-from tippers_dagster.local.keys import device_key
+from tippers_dagster.labelled.counting import made_from
+from tippers_dagster.labelled.devices import (
+    UNLABELLED,
+    VERSION,
+    DeviceLabels,
+    device_labels,
+    label_models_of_devices,
+    label_names,
+    labels_version,
+)
+from tippers_dagster.labelled.tables import labelled_chunk
+from tippers_dagster.lake import open_lake
+from tippers_dagster.lake.keys import labelled_key
 from tippers_dagster.occupancy.reading import (
     MISSING_METADATA,
     DeviceGroups,
     GroupCounts,
+    Published,
     When,
+    chunks_asked,
     read_groups,
 )
+from tippers_dagster.occupancy.state import DERIVED, SOURCE
+from tippers_dagster.occupancy.tables import partition_figures, sealed_chunk
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.warehouse.engine import read_arrow, warehouse_engine
+from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS
+from tippers_dagster.warehouse.engine import warehouse_engine
 
-UNLABELLED = "unlabelled"
-"""The part of devices that the label model abstains on or ties at, or does not know."""
+__all__ = [
+    "TOTAL",
+    "UNLABELLED",
+    "VERSION",
+    "DeviceLabels",
+    "device_labels",
+    "label_models_of_devices",
+    "published_chunks",
+    "read_label_counts",
+    "read_labelled_occupancy",
+]
 
 TOTAL = "number_connections"
 
-
-@dataclass(frozen=True, eq=False)
-class DeviceLabels:
-    """What a label model says of devices.
-
-    ``names``: its labels in the order of their class numbers, then ``UNLABELLED``.
-    """
-
-    names: tuple[str, ...]
-    groups: DeviceGroups
-
-
-def label_models_of_devices(settings: Settings) -> list[str]:
-    """Label models, as ``device.device_type``, that have labels and whose entities are devices."""
-    query = sa.text(
-        "SELECT table_name FROM information_schema.columns "
-        "WHERE table_schema = :schema AND column_name = :key ORDER BY table_name"
-    )
-    with warehouse_engine(settings).connect() as connection:
-        found = connection.scalars(query, {"schema": SCHEMA, "key": MAC}).all()
-    return [name.replace("__", ".", 1) for name in found]
-
-
-def device_labels(settings: Settings, label_model: str) -> DeviceLabels:
-    """The labels of devices that a label model gives now.
-
-    Raises
-    ------
-    NotLabelled
-        When it has none.
-    BadInput
-        When its entities are no devices.
-    """
-    concept, _, name = label_model.partition(".")
-    columns = label_columns(settings, concept, name)
-    if MAC not in columns:
-        raise BadInput(
-            f"{label_model} labels no devices: its key is {columns[0]}.",
-            f"Occupancy is split by label models whose key is {MAC}.",
-        )
-    names = labels_of(columns)
-    query = f'SELECT {MAC}, label FROM {SCHEMA}."{concept}__{name}" WHERE label IS NOT NULL'
-    rows = read_arrow(settings, query)
-    devices = DeviceIds(device_key(settings))(rows[MAC].cast(pa.string()).combine_chunks())
-    label = rows["label"].cast(pa.string()).combine_chunks()
-    group = pc.index_in(label, pa.array(names, pa.string())).fill_null(len(names))
-    order = np.argsort(devices)
-    groups = DeviceGroups(devices[order], group.to_numpy().astype(np.int32)[order], len(names))
-    return DeviceLabels((*names, UNLABELLED), groups)
+_NONE = DeviceGroups(np.empty(0, np.uint64), np.empty(0, np.int32), 0)
 
 
 def read_labelled_occupancy(
@@ -100,7 +74,7 @@ def read_labelled_occupancy(
     space, start, end, interval_seconds
         As ``read_occupancy`` takes them.
     label_model
-        As ``device.device_type``; its index must be one of devices.
+        As ``device.device_type``: a label model or a classifier; its index must be one of devices.
 
     Returns
     -------
@@ -113,11 +87,90 @@ def read_labelled_occupancy(
     ------
     NotLabelled, BadInput
         A label model without labels, or not of devices; an unknown space, an unusable range.
+    OnlyCountsKept
+        A chunk whose presence was given up, and that was not published by these labels.
     """
     settings = settings or get_settings()
+    names, found = read_label_counts(
+        space, start, end, interval_seconds, label_model, settings=settings
+    )
+    return _table(names, found, settings.timezone)
+
+
+def read_label_counts(
+    space: str,
+    start: When,
+    end: When,
+    interval_seconds: int,
+    label_model: str,
+    *,
+    settings: Settings,
+) -> tuple[tuple[str, ...], GroupCounts]:
+    """The labels with ``UNLABELLED`` at last, and the counts by label; otherwise as
+    ``read_labelled_occupancy``.
+    """
+    names = label_names(settings, label_model)
+    files: Published | None = None
+    version = labels_version(settings, label_model)
+    if interval_seconds in PUBLISHED_WIDTHS:
+        chunks = chunks_asked(start, end, interval_seconds, settings)
+        tables = published_chunks(settings, label_model, version, space, chunks)
+        # A sealed chunk may be older than one of the labels.
+        known = {c: t for c, t in tables.items() if set(names) <= set(t.column_names)}
+        files = Published(names, known)
+        if len(files.tables) == len(chunks):
+            nobody = DeviceGroups(_NONE.devices, _NONE.group, len(names) - 1)
+            asked = (space, start, end, interval_seconds, nobody)
+            return names, read_groups(*asked, settings=settings, published=files)
     labels = device_labels(settings, label_model)
-    found = read_groups(space, start, end, interval_seconds, labels.groups, settings=settings)
-    return _table(labels.names, found, settings.timezone)
+    if labels.version != version:  # new labels came in between: all of one version, then
+        files = None
+    asked = (space, start, end, interval_seconds, labels.groups)
+    return labels.names, read_groups(*asked, settings=settings, published=files)
+
+
+def published_chunks(
+    settings: Settings, by: str, version: str | None, space: str, chunks: list[str]
+) -> dict[str, pa.Table]:
+    """The files by label of a space that are as good as counting anew.
+
+    They were counted with the labels of this version, from the presence that is recorded now. Of
+    a sealed chunk those that there are: with the labels that were known when it was sealed.
+    """
+    c, figures = labelled_chunk.c, partition_figures.c
+    query = (
+        sa.select(c.definition, c.chunk, c.labels_fingerprint, figures.output_fingerprint)
+        .join(partition_figures, figures.chunk == c.chunk)
+        .where(
+            c.labels_of == by,
+            c.chunk.in_(chunks),
+            figures.space == space,
+            figures.asset.in_((SOURCE, DERIVED)),
+            sa.or_(
+                c.labels_version == (version or ""),
+                sa.exists().where(sealed_chunk.c.chunk == c.chunk),
+            ),
+        )
+        # Of a parent with sessions of its own, the last is that of its whole subtree.
+        .order_by(c.computed_at, sa.case((figures.asset == DERIVED, 1), else_=0))
+    )
+    if version is None:
+        return {}
+    with warehouse_engine(settings).connect() as connection:
+        rows = connection.execute(query).all()
+    wanted = {
+        (labelled_key(row.definition, space, row.chunk), row.chunk): (
+            row.output_fingerprint % 2**64,
+            row.labels_fingerprint % 2**64,
+        )
+        for row in rows
+    }
+    tables = open_lake(settings).read_tables([key for key, _ in wanted])
+    return {
+        chunk: table
+        for ((_, chunk), prints), table in zip(wanted.items(), tables, strict=True)
+        if table is not None and made_from(table) == prints
+    }
 
 
 def _table(names: tuple[str, ...], found: GroupCounts, timezone: str) -> pa.Table:

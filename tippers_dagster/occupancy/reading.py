@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tippers_dagster.errors import BadInput, LakeError, MissingPartitions
+from tippers_dagster.errors import BadInput, LakeError, MissingPartitions, TippersError
 from tippers_dagster.lake import Lake, open_lake
 from tippers_dagster.lake.keys import occupancy_key, presence_key
 from tippers_dagster.occupancy import sweep
@@ -44,6 +45,10 @@ MISSING_METADATA = b"tippers.missing_chunks"
 
 MOST_BINS = 50_000_000
 """A range of more bins is taken for a typing error."""
+
+class OnlyCountsKept(TippersError):
+    """Something else than published counts was asked of a chunk whose presence was given up."""
+
 
 _NAMED_AT_MOST = 20
 _EPOCH = dt.datetime(1970, 1, 1)
@@ -232,20 +237,51 @@ def read_groups(
     groups: DeviceGroups,
     *,
     settings: Settings | None = None,
+    published: Published | None = None,
 ) -> GroupCounts:
     """Distinct devices in a space, per bin and group of devices; from presence, and so exact.
 
     The groups of a bin add up to what ``read_occupancy`` says of it.
 
+    Parameters
+    ----------
+    published
+        Chunks that need not be counted.
+
     Raises
     ------
     BadInput
         An unknown space, an unusable time, range or width.
+    OnlyCountsKept
+        A chunk that is neither published nor has presence any more.
     """
     settings = settings or get_settings()
     bins = _bins(start, end, interval_seconds, settings)
-    counts, missing = _counted_groups(open_lake(settings), settings, space, bins, groups)
+    lake = open_lake(settings)
+    counts, missing = _counted_groups(lake, settings, space, bins, groups, published)
     return GroupCounts(bins.edges, counts, ~_absent(bins, missing), missing)
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """Counts by group that the lake has.
+
+    Attributes
+    ----------
+    columns
+        Names of the columns of the groups, in their order.
+    tables
+        By chunk: ``interval_seconds``, ``interval_begin_time`` and those columns; only bins with
+        somebody in them.
+    """
+
+    columns: Sequence[str]
+    tables: Mapping[str, pa.Table]
+
+
+def chunks_asked(start: When, end: When, interval_seconds: int, settings: Settings) -> list[str]:
+    """The chunks that hold bins of a range, in order; errors as of ``read_occupancy``."""
+    return _bins(start, end, interval_seconds, settings).chunks
 
 
 def missing_chunks(occupancy: pa.Table) -> list[str]:
@@ -369,7 +405,9 @@ def _put_together(
     return counts, missing
 
 
-def _put(counts: Counts, bins: _Bins, table: pa.Table, key: str) -> None:
+def _put(
+    counts: Counts, bins: _Bins, table: pa.Table, key: str, column: str = "number_connections"
+) -> None:
     """Enter one file's counts at their bins."""
     rows = table.filter(pc.field("interval_seconds") == bins.width)
     begins = rows["interval_begin_time"].to_numpy().astype("datetime64[s]").astype(np.int64)
@@ -381,7 +419,7 @@ def _put(counts: Counts, bins: _Bins, table: pa.Table, key: str) -> None:
             f"{key} has bins that do not begin where those of this deployment do.",
             "It was written with another TIPPERS_TIMEZONE: set it back, or delete the file.",
         )
-    counts[at] = rows["number_connections"].to_numpy()[inside]
+    counts[at] = rows[column].to_numpy()[inside]
 
 
 def _counted(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[Counts, list[str]]:
@@ -391,7 +429,12 @@ def _counted(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[C
 
 
 def _counted_groups(
-    lake: Lake, settings: Settings, space: str, bins: _Bins, groups: DeviceGroups | None
+    lake: Lake,
+    settings: Settings,
+    space: str,
+    bins: _Bins,
+    groups: DeviceGroups | None,
+    published: Published | None = None,
 ) -> tuple[Counts, list[str]]:
     """The same, int32 [groups, bins]: one row for each group of devices, or one for all."""
     tree = load_tree(settings)
@@ -399,6 +442,10 @@ def _counted_groups(
     counts = np.zeros((groups.rows if groups else 1, len(bins)), np.int32)
     missing = []
     for index, chunk in enumerate(bins.chunks):
+        if published is not None and chunk in published.tables:
+            for row, column in zip(counts, published.columns, strict=True):
+                _put(row, bins, published.tables[chunk], f"{space} in {chunk}", column)
+            continue
         tables = lake.read_tables([presence_key(s, chunk) for s in spaces])
         absent = [s for s, table in zip(spaces, tables, strict=True) if table is None]
         if absent and _needed(settings, tree, absent, chunk):
@@ -408,7 +455,30 @@ def _counted_groups(
         found = [table for table in tables if table is not None]
         if found:
             counts[:, here] = _count(found, bins.edges[here.start : here.stop + 1], groups)
+    _refuse_sealed(settings, missing, bins.width)
     return counts, missing
+
+
+def _refuse_sealed(settings: Settings, missing: list[str], width: int) -> None:
+    """Raise OnlyCountsKept when one of these chunks lacks presence because it was given up."""
+    if not missing:
+        return
+    import sqlalchemy as sa
+
+    from tippers_dagster.occupancy.tables import sealed_chunk
+    from tippers_dagster.warehouse.engine import warehouse_engine
+
+    query = sa.select(sealed_chunk.c.chunk).where(sealed_chunk.c.chunk.in_(missing))
+    with warehouse_engine(settings).connect() as connection:
+        sealed = sorted(connection.scalars(query))
+    if sealed:
+        named = ", ".join(sealed[:_NAMED_AT_MOST])
+        raise OnlyCountsKept(
+            f"Nothing can be counted any more in bins of {width} s of {named}: where devices were "
+            "then has been deleted (TIPPERS_PRESENCE_DAYS), and published counts only are kept.",
+            f"Take bins of {', '.join(map(str, PUBLISHED_WIDTHS))} s; by labels, those of a "
+            "labelled occupancy that was published before.",
+        )
 
 
 def _count(tables: list[pa.Table], edges: Int64, groups: DeviceGroups | None) -> Counts:

@@ -53,6 +53,8 @@ class Level:
         uint64 fingerprint recorded with the last computation, and whether there was one.
     tries, requested_at
         How often automation asked for the wanted state, and when last (Unix seconds).
+    sealed
+        bool per chunk: only its counts are kept, and nothing of it is computed any more.
     """
 
     asset: str
@@ -66,15 +68,17 @@ class Level:
     output: np.ndarray
     tries: np.ndarray
     requested_at: np.ndarray
+    sealed: np.ndarray
 
     @cached_property
     def fresh(self) -> np.ndarray:
-        """bool: computed from the inputs as they are now."""
-        return self.computed & ((self.recorded == self.wanted) | ~self.knowable)
+        """bool: computed from the inputs as they are now, or of a sealed chunk."""
+        current = self.computed & ((self.recorded == self.wanted) | ~self.knowable)
+        return current | self.sealed
 
     @property
     def stale(self) -> np.ndarray:
-        """bool: never computed, or from other inputs."""
+        """bool: never computed, or from other inputs; not of a sealed chunk."""
         return ~self.fresh
 
     def given_up(self, settings: Settings) -> np.ndarray:
@@ -90,12 +94,13 @@ class Level:
 
 @dataclass(eq=False)
 class State:
-    """The three levels of a grid at one moment."""
+    """The three levels of a grid at one moment; ``sealed``: chunks, tracked or not."""
 
     grid: Grid
     sessions: Level
     source: Level
     derived: Level
+    sealed: frozenset[str] = frozenset()
 
     def level(self, asset: str) -> Level:
         """The level of an asset."""
@@ -123,7 +128,7 @@ def load_state(settings: Settings, grid: Grid, sources: list[str] | None = None)
     sessions = reader.sessions()
     source = reader.source(sessions)
     derived = reader.derived(source)
-    return State(grid, sessions, source, derived)
+    return State(grid, sessions, source, derived, reader.sealed)
 
 
 def session_input(observed: int, settings_print: int) -> int:
@@ -147,6 +152,9 @@ class _Reader:
         )
         self.contents = read_arrow(
             settings, "SELECT chunk, space, fingerprint, known FROM tippers.session_space"
+        )
+        self.sealed = frozenset(
+            read_arrow(settings, "SELECT chunk FROM tippers.sealed_chunk")["chunk"].to_pylist()
         )
 
     def sessions(self) -> Level:
@@ -244,6 +252,7 @@ class _Reader:
             output,
             tries,
             requested_at,
+            np.array([chunk in self.sealed for chunk in self.grid.chunks], bool),
         )
 
     def _place(self, table: pa.Table, spaces: list[str]) -> tuple[np.ndarray, np.ndarray]:
