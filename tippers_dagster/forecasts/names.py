@@ -7,7 +7,7 @@ from tippers_dagster.lake.keys import encode
 SEASONAL_NAIVE = "seasonal_naive"
 ZERO = "zero"
 PAST_WEEKS = "past_weeks"
-THETA = "theta"
+SMOOTHING = "seasonal_smoothing"
 MSTL = "mstl"
 LIGHTGBM = "lightgbm"
 PROPHET = "prophet"
@@ -15,9 +15,6 @@ TRANSFORMER = "transformer"
 
 ALWAYS = (SEASONAL_NAIVE, PAST_WEEKS, ZERO)
 """What every backtest has beside the models that are chosen."""
-
-MODELS = (*ALWAYS, THETA, MSTL, LIGHTGBM, PROPHET, TRANSFORMER)
-"""All models, the plainest first: of two that do equally well, the plainer wins."""
 
 FORECAST_SUFFIX = "__forecast"
 """The asset of the forecasts is called as the forecaster, with this after it."""
