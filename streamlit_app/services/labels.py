@@ -21,6 +21,7 @@ from tippers_dagster.catalog.model import Ref
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.labels import SCHEMA, NotLabelled, has_labels, read_labels
+from tippers_dagster.labelling.past import ABSENT, Past, moved_labels, read_past
 from tippers_dagster.people.model import Role
 from tippers_dagster.warehouse.engine import warehouse_engine
 
@@ -179,6 +180,83 @@ def compare(app: App, ref: Ref, other: Ref) -> list[tuple[str, str, int]]:
         "GROUP BY 1, 2 ORDER BY 3 DESC"
     )
     return [(r.one, r.other, r.entities) for r in _rows(app, query)]
+
+
+# --- materialisations ----------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Turn:
+    """What two materialisations gave, label by label.
+
+    Attributes
+    ----------
+    moves
+        Entities by their label before and after, the most first.
+    classes
+        Of each label: how many entities had it before, and have it after.
+    functions
+        A record per labelling function of either: coverage, learned weight and accuracy on gold,
+        before and after; None where it took no part.
+    """
+
+    before: Past
+    after: Past
+    moves: Sequence[tuple[str, str, int]]
+    classes: Sequence[tuple[str, int, int]]
+    functions: Sequence[Mapping[str, Any]]
+
+    @property
+    def both(self) -> int:
+        """Entities that both have."""
+        return sum(n for a, b, n in self.moves if ABSENT not in (a, b))
+
+    @property
+    def changed(self) -> int:
+        """Those of both whose label is another."""
+        return sum(n for a, b, n in self.moves if a != b and ABSENT not in (a, b))
+
+
+def materialisations(app: App, ref: Ref) -> list[Past]:
+    """Those that are kept to compare, the newest first."""
+    return read_past(app.settings, ref.concept, ref.name)
+
+
+def turn(app: App, ref: Ref, before: Past, after: Past) -> Turn:
+    """Two materialisations beside each other.
+
+    Raises
+    ------
+    NotLabelled
+        When one of them is not kept any more, or was of other entities.
+    """
+    moves = moved_labels(app.settings, ref.concept, ref.name, before.version, after.version)
+    then, now = (dict(p.details.get("classes") or {}) for p in (before, after))
+    classes = [(name, then.get(name, 0), now.get(name, 0)) for name in dict.fromkeys([*now, *then])]
+    return Turn(before, after, moves, classes, _functions_of_both(before, after))
+
+
+_TURNED = {
+    "Coverage": "coverage",
+    "Learned weight": "learned weight",
+    "Accuracy on gold": "accuracy on gold",
+}
+
+
+def _functions_of_both(before: Past, after: Past) -> list[dict[str, Any]]:
+    then, now = (
+        {f["labelling function"]: f for f in p.details.get("functions") or ()}
+        for p in (before, after)
+    )
+    return [
+        {
+            "Labelling function": name,
+            **{
+                f"{title}, {when}": found.get(name, {}).get(field)
+                for title, field in _TURNED.items()
+                for when, found in (("before", then), ("after", now))
+            },
+        }
+        for name in dict.fromkeys([*now, *then])
+    ]
 
 
 # --- entities ------------------------------------------------------------------------------------
@@ -354,6 +432,6 @@ def table_of(found: Sequence[Entity]) -> pa.Table:
             "Entity": [e.key for e in found],
             "Label": [e.label or e.outcome for e in found],
             "Confidence": [e.confidence for e in found],
-            "Gold": [e.gold for e in found],
+            "Gold": [e.gold or "" for e in found],
         }
     )

@@ -10,7 +10,8 @@ import datetime as dt
 
 import altair as alt
 import pandas as pd
-import streamlit as st
+
+from streamlit_app.ui.theme import is_dark
 
 HEIGHT = 320
 PAN = "pan"
@@ -19,7 +20,13 @@ PAN = "pan"
 Layers = alt.LayerChart | alt.FacetChart
 
 _STAMP = "%a %-d %b %Y, %H:%M"
-_TICKS = {"hours": "%H:%M", "minutes": "%H:%M", "date": "%-d %b", "day": "%a %-d %b"}
+_TICKS = {
+    "hours": "%H:%M",
+    "minutes": "%H:%M",
+    "date": "%-d %b",
+    "day": "%a %-d %b",
+    "week": "%-d %b",
+}
 _GREY = "#808a8c"
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -36,7 +43,7 @@ def local_of(value: float) -> dt.datetime:
 
 def ink() -> str:
     """The theme's colour of text, for marks that Vega would draw black."""
-    return "#e6eeee" if st.context.theme.type == "dark" else "#0a1213"
+    return "#e6eeee" if is_dark() else "#0a1213"
 
 
 def timeline(

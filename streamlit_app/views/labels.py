@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import altair as alt
@@ -17,6 +17,8 @@ from streamlit_app.services.labels import Entity, Score, Summary
 from streamlit_app.ui import pages, state
 from streamlit_app.ui.links import asset_link, mlflow_home, run_link
 from streamlit_app.ui.messages import plain, tell, told
+from streamlit_app.ui.theme import is_dark
+from streamlit_app.views import labels_compared
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import TippersError
@@ -27,6 +29,17 @@ from tippers_dagster.people.model import Role
 SECTIONS = ("Distribution", "Functions", "Gold labels", "Compare", "Entities", "Label by hand")
 OF_ANALYSTS = ("Entities", "Label by hand")
 _QUEUE = 20
+_FUNCTION_FIELDS = {
+    "labelling function": "Labelling function",
+    "polarity": "Votes for",
+    "coverage": "Coverage",
+    "overlaps": "Overlaps",
+    "conflicts": "Conflicts",
+    "learned weight": "Learned weight",
+    "accuracy on gold": "Accuracy on gold",
+    "correct": "Right on gold",
+    "incorrect": "Wrong on gold",
+}
 _SKIPPED = "labels.skipped"
 _UNDO = "labels.undo"
 
@@ -54,7 +67,7 @@ def render(app: App) -> None:
         elif section == "Gold labels":
             _gold(app, found)
         else:
-            _compare(app, models, ref)
+            labels_compared.show(app, models, ref)
 
 
 def _none() -> None:
@@ -116,16 +129,19 @@ def _distribution(found: Summary) -> None:
     total = sum(counts.values()) or 1
     most = max(counts, key=counts.__getitem__, default="")
     st.subheader("Labels")
-    st.altair_chart(_bars(pd.DataFrame({"Label": counts.keys(), "Entities": counts.values()})))
+    told_ = ", ".join(f"{k} {n:,} ({n / total:.1%})" for k, n in counts.items())
+    bars = _bars(pd.DataFrame({"Label": counts.keys(), "Entities": counts.values()}))
+    st.altair_chart(bars, alt=f"Entities by label: {told_}")
     if most:
-        told_ = ", ".join(f"{plain(k)} {n:,} ({n / total:.1%})" for k, n in counts.items())
-        st.markdown(f"{told_}. The commonest is **{plain(most)}**.")
+        st.markdown(f"{plain(told_)}. The commonest is **{plain(most)}**.")
     st.subheader("Confidence")
     if not found.histogram:
         st.info("No entity has a label.", icon=":material/info:")
         return
     frame = pd.DataFrame(found.histogram, columns=["From", "Label", "Entities"])
     frame["To"] = frame["From"] + 1 / service.BINS
+    sure = frame.loc[frame["From"] >= 0.9, "Entities"].sum()
+    said = f"{sure:,} entities ({sure / total:.1%}) have a confidence of 0.9 or more."
     chart = alt.Chart(frame).mark_bar()
     st.altair_chart(
         chart.encode(
@@ -134,10 +150,10 @@ def _distribution(found: Summary) -> None:
             y=alt.Y("Entities:Q", title="Entities"),
             color=alt.Color("Label:N", title=None, legend=alt.Legend(orient="top")),
             tooltip=["Label", "From", "To", "Entities"],
-        ).properties(height=260)
+        ).properties(height=260),
+        alt=f"Entities by confidence and label. {said}",
     )
-    sure = frame.loc[frame["From"] >= 0.9, "Entities"].sum()
-    st.markdown(f"{sure:,} entities ({sure / total:.1%}) have a confidence of 0.9 or more.")
+    st.markdown(said)
 
 
 def _bars(frame: pd.DataFrame) -> alt.Chart:
@@ -153,14 +169,19 @@ def _functions(found: Summary) -> None:
     if not found.functions:
         st.info("Nothing is recorded of its labelling functions.", icon=":material/info:")
         return
-    frame = pd.DataFrame(list(found.functions))
-    frame.columns = [c[:1].upper() + c[1:] for c in frame.columns]
-    shares = ["Coverage", "Overlaps", "Conflicts"]
+    # The database keeps no order of fields; of those that are not known nothing is shown.
+    frame = pd.DataFrame(list(found.functions)).reindex(columns=list(_FUNCTION_FIELDS))
+    frame = frame.rename(columns=_FUNCTION_FIELDS).dropna(axis="columns", how="all")
+    shares = ["Coverage", "Overlaps", "Conflicts", "Accuracy on gold"]
     st.dataframe(
         frame,
         hide_index=True,
         width="stretch",
-        column_config={name: st.column_config.NumberColumn(format="percent") for name in shares},
+        height=min(35 * len(frame) + 38, 738),
+        column_config={
+            "Learned weight": st.column_config.NumberColumn(format="%.3f"),
+            **{name: st.column_config.NumberColumn(format="percent") for name in shares},
+        },
     )
     st.caption(
         "Coverage: votes on this share of the entities. Overlaps: another votes too. Conflicts: "
@@ -213,7 +234,7 @@ def _scores(good: Evaluation) -> None:
 
 def _confusion(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> None:
     given = [*labels, "no label"][: len(confusion[0])] if confusion else list(labels)
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"Gold": gold, "Given": label, "Entities": n}
         for gold, row in zip(labels, confusion, strict=False)
         for label, n in zip(given, row, strict=False)
@@ -226,12 +247,23 @@ def _confusion(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> Non
     fill = base.mark_rect().encode(
         color=alt.Color("Entities:Q", legend=None), tooltip=["Gold", "Given", "Entities"]
     )
+    # In the dark, many are light: what is written on them is dark then.
+    many, few = ("#0a1213", "#e6eeee") if is_dark() else ("#ffffff", "#0a1213")
     half = frame["Entities"].max() / 2
     text = base.mark_text().encode(
         text="Entities:Q",
-        color=alt.condition(alt.datum.Entities > half, alt.value("white"), alt.value("#0a1213")),
+        color=alt.condition(alt.datum.Entities > half, alt.value(many), alt.value(few)),
     )
-    st.altair_chart((fill + text).properties(height=60 + 40 * len(labels)))
+    wrong = [c for c in cells if c["Gold"] != c["Given"] and c["Entities"]]
+    said = "Every one of them got its gold label."
+    if wrong:
+        worst = max(wrong, key=lambda c: int(c["Entities"]))
+        said = (
+            f"Most often wrong: of {worst['Gold']}, {worst['Entities']:,} were given "
+            f"{worst['Given']}."
+        )
+    st.altair_chart((fill + text).properties(height=60 + 40 * len(labels)), alt=said)
+    st.markdown(plain(said))
 
 
 def _calibration(good: Evaluation) -> None:
@@ -250,11 +282,12 @@ def _calibration(good: Evaluation) -> None:
     diagonal = diagonal.mark_line(strokeDash=[4, 4], color="grey").encode(
         x="confidence:Q", y="accuracy:Q"
     )
-    st.altair_chart((diagonal + points).properties(height=240))
-    st.markdown(
+    said = (
         f"Confidence and accuracy are {good.calibration_error:.3f} apart on average; on the dashed "
         "line they are equal."
     )
+    st.altair_chart((diagonal + points).properties(height=240), alt=said)
+    st.markdown(said)
 
 
 def _history(app: App, history: Sequence[Score]) -> None:
@@ -290,33 +323,10 @@ def _history(app: App, history: Sequence[Score]) -> None:
         )
 
 
-def _compare(app: App, models: Sequence[Ref], ref: Ref) -> None:
-    others = [str(m) for m in models if m != ref]
-    if not others:
-        st.info("There is no other label model to compare with.", icon=":material/info:")
-        return
-    asked = state.get("other")
-    at = others.index(asked) if asked in others else 0
-    other = st.selectbox("With", others, index=at, key="labels.other", width=420)
-    state.put(other=other)
-    cells = service.compare(app, ref, next(m for m in models if str(m) == other))
-    total = sum(n for *_, n in cells)
-    if not total:
-        st.info("They have no entity in common.", icon=":material/info:")
-        return
-    frame = pd.DataFrame(cells, columns=[str(ref), other, "Entities"])
-    st.dataframe(
-        frame.pivot_table(index=str(ref), columns=other, values="Entities", fill_value=0),
-        width="stretch",
-    )
-    same = sum(n for one, two, n in cells if one == two)
-    st.markdown(
-        f"{total:,} entities are in both; {same:,} of them ({same / total:.1%}) have a label of "
-        "the same name."
-    )
-
-
 # --- entities ------------------------------------------------------------------------------------
+_CONFIDENCE = {"Confidence": st.column_config.NumberColumn(format="percent")}
+
+
 def _entities(app: App, catalog: Catalog, ref: Ref) -> None:
     columns = st.columns([3, 2], vertical_alignment="bottom")
     text = columns[0].text_input("Key contains", value=state.get("q"), key="labels.q")
@@ -344,6 +354,7 @@ def _entities(app: App, catalog: Catalog, ref: Ref) -> None:
         on_select="rerun",
         selection_mode="single-row",
         key=f"labels.entities {ref} {text} {label}",
+        column_config=_CONFIDENCE,
     )
     rows = chosen["selection"]["rows"]
     key = found[rows[0]].key if rows and rows[0] < len(found) else state.get("entity")
@@ -383,7 +394,7 @@ def _why(found: Explanation) -> None:
         st.caption(" · ".join(facts))
         _contributions(found)
         st.dataframe(
-            [_vote(vote) for vote in found.votes],
+            [_vote(vote, found.entity) for vote in found.votes],
             hide_index=True,
             width="stretch",
             column_config={"Right": st.column_config.NumberColumn(format="percent")},
@@ -419,14 +430,16 @@ def _contributions(found: Explanation) -> None:
             yOffset="Label:N",
             color=alt.Color("Label:N", title=None, legend=alt.Legend(orient="top")),
             tooltip=["Function", "Label", alt.Tooltip("Adds:Q", format="+.2f")],
-        ).properties(height=120 + 18 * len(rows))
+        ).properties(height=120 + 18 * len(rows)),
+        alt="How far each vote speaks for each label. The table below has the votes.",
     )
 
 
-def _vote(vote: FunctionVote) -> dict[str, object]:
+def _vote(vote: FunctionVote, entity: str) -> dict[str, object]:
     row = "the rule has no row for it"
     if vote.row is not None:
-        row = ", ".join(f"{name} {_short(value)}" for name, value in vote.row.items())
+        told = {name: _short(value) for name, value in vote.row.items()}
+        row = ", ".join(f"{name} {text}" for name, text in told.items() if text != entity)
     return {
         "Function": vote.name,
         "Vote": vote.vote or "abstains",
@@ -461,7 +474,12 @@ def _by_hand(app: App, catalog: Catalog, ref: Ref) -> None:
     entity = queue[keys.index(asked)] if asked in keys else queue[0]
     _question(app, catalog, ref, entity)
     with st.expander(f"The next {len(queue):,}"):
-        st.dataframe(service.table_of(queue).to_pandas(), hide_index=True, width="stretch")
+        st.dataframe(
+            service.table_of(queue).to_pandas(),
+            hide_index=True,
+            width="stretch",
+            column_config=_CONFIDENCE,
+        )
 
 
 def _question(app: App, catalog: Catalog, ref: Ref, entity: Entity) -> None:

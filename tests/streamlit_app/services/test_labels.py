@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,8 @@ from tests.streamlit_app.defined import by, computed, defined_app  # noqa: F401
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
-from tippers_dagster.labelling.labels import NotLabelled
+from tippers_dagster.labelling.labels import LabelTable, NotLabelled
+from tippers_dagster.labelling.past import keep_past
 from tippers_dagster.people.model import NotAllowed, Role
 
 TYPE = Ref("device", "type", Kind.LABEL_MODEL)
@@ -62,6 +64,38 @@ def test_gold_labels_are_given_scored_and_taken_back(defined_app: App) -> None: 
     for key, label in ((MACS[0], "C"), ("nobody", "A")):
         with pytest.raises(BadInput):
             labels.give_gold(defined_app, catalog, TYPE, key, label)
+
+
+def keep(app: App, version: str, given: dict[str, str], weight: float) -> None:
+    """A materialisation that gave these labels."""
+    table = LabelTable("device", "type", "mac_address", "text", ("A", "B"), ("is_a",))
+    rows = pa.table(
+        {
+            "mac_address": list(given),
+            "label": list(given.values()),
+            "outcome": ["label"] * len(given),
+            "version": [version] * len(given),
+            "run_id": [f"run of {version}"] * len(given),
+        }
+    )
+    classes = {label: list(given.values()).count(label) for label in ("A", "B")}
+    functions = [{"labelling function": "is_a", "coverage": 0.5, "learned weight": weight}]
+    keep_past(app.settings, table, rows, {"classes": classes, "functions": functions})
+
+
+def test_what_changed_since_an_earlier_materialisation_is_told(defined_app: App) -> None:  # noqa: F811
+    assert labels.materialisations(defined_app, TYPE) == []
+    keep(defined_app, "first", dict.fromkeys(MACS, "A"), 0.7)
+    keep(defined_app, "second", {**dict.fromkeys(MACS, "A"), MACS[0]: "B"}, 0.8)
+    after, before = labels.materialisations(defined_app, TYPE)
+    found = labels.turn(by(defined_app, Role.VIEWER), TYPE, before, after)
+    assert (found.both, found.changed) == (len(MACS), 1)
+    assert ("A", "B", 1) in found.moves
+    assert found.classes == [("A", len(MACS), len(MACS) - 1), ("B", 0, 1)]
+    (function,) = found.functions
+    assert function["Labelling function"] == "is_a"
+    assert (function["Learned weight, before"], function["Learned weight, after"]) == (0.7, 0.8)
+    assert function["Accuracy on gold, after"] is None
 
 
 def test_all_labels_as_a_file(defined_app: App) -> None:  # noqa: F811

@@ -5,7 +5,9 @@ from __future__ import annotations
 from streamlit.testing.v1 import AppTest
 
 from streamlit_app.services.app import App
+from tests.sql.definitions import MACS
 from tests.streamlit_app.defined import by, computed, defined_app  # noqa: F401
+from tests.streamlit_app.services.test_labels import keep
 from tippers_dagster.people.model import Role
 
 
@@ -48,7 +50,23 @@ def test_the_distribution_is_told_in_words_too(defined_app: App) -> None:  # noq
 
 def test_gold_labels_are_asked_for_where_there_are_none(defined_app: App) -> None:  # noqa: F811
     assert "has a gold label" in said(opened(defined_app, section="Gold labels"))
-    assert "no other label model" in said(opened(defined_app, section="Compare"))
+
+
+def test_it_is_compared_with_what_it_gave_before(defined_app: App) -> None:  # noqa: F811
+    assert "nothing to compare with yet" in said(opened(defined_app, section="Compare"))
+    keep(defined_app, "first", dict.fromkeys(MACS, "A"), 0.7)
+    keep(defined_app, "second", {**dict.fromkeys(MACS, "A"), MACS[0]: "B"}, 0.8)
+    keep(defined_app, "third", {**dict.fromkeys(MACS, "A"), MACS[0]: "B", MACS[1]: "B"}, 0.8)
+    test = opened(by(defined_app, Role.VIEWER), section="Compare")
+    assert "1 (16.7%) got another label" in said(test)
+    test = opened(defined_app, section="Compare", before="first")
+    assert "2 (33.3%) got another label" in said(test)
+    moves = test.dataframe[1].value
+    assert moves.to_dict("records") == [{"Before": "A", "After": "B", "Entities": 2}]
+    test = opened(defined_app, section="Compare", before="gone", after="third")
+    assert "1 (16.7%) got another label" in said(test)
+    test = opened(defined_app, section="Compare", **{"with": "model"})
+    assert "no other label model" in said(test)
 
 
 def test_viewers_are_not_offered_entities(defined_app: App) -> None:  # noqa: F811
