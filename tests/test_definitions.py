@@ -33,7 +33,8 @@ def test_the_definitions_load_and_each_has_an_asset(stack: Settings) -> None:
         "student/students",
         "student/degree",
     }
-    assert {spec.group_name for spec in specs.values()} == {*CONCEPTS, "occupancy", "staging"}
+    groups = {spec.group_name for spec in specs.values()}
+    assert groups == {*CONCEPTS, "occupancy", "staging", "labelled_occupancy", "people_count"}
     assert not [name for name, spec in specs.items() if "broken" in spec.kinds]
     for name, spec in specs.items():
         assert spec.description, name
