@@ -27,7 +27,7 @@ from tippers_dagster.spaces.tree import NoSpaces, SpaceTree
 
 SECONDS = 20
 SHOWN_FAILURES = 5
-WIDE, NARROW = 550, 370
+WIDE, NARROW = 600, 410
 """Pixels of what stands side by side."""
 
 ROOTS = 3

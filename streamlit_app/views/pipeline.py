@@ -223,6 +223,7 @@ def _list(app: App, drawn: Picture) -> Done:
         selection_mode="multi-row",
         key=f"list_{drawn.concept}",
         column_config={
+            "Rows": st.column_config.NumberColumn(format="localized"),
             "Covers": st.column_config.NumberColumn(format="percent"),
             "Seconds": st.column_config.NumberColumn(format="%.1f"),
             "Computed": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),

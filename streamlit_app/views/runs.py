@@ -41,25 +41,15 @@ def render(app: App) -> None:
 # --- the list ------------------------------------------------------------------------------------
 def _all(app: App) -> None:
     st.title("Runs")
-    columns = st.columns([3, 5, 2], vertical_alignment="bottom")
-    with columns[0]:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             "Search",
             value=state.get("q"),
             placeholder="Asset, partition, person or id",
             key="runs.q",
             on_change=_from_start,
+            width=300,
         )
-    with columns[1]:
-        states = st.pills(
-            "State",
-            list(service.STATES),
-            selection_mode="multi",
-            default=[s for s in state.get("state").split(",") if s in service.STATES],
-            key="runs.state",
-            on_change=_from_start,
-        )
-    with columns[2]:
         span = st.selectbox(
             "Started in",
             list(SPANS),
@@ -67,7 +57,17 @@ def _all(app: App) -> None:
             format_func=SPAN_WORDS.__getitem__,
             key="runs.days",
             on_change=_from_start,
+            width=160,
         )
+        with st.container(width=460):  # where they may go on in a second row
+            states = st.pills(
+                "State",
+                list(service.STATES),
+                selection_mode="multi",
+                default=[s for s in state.get("state").split(",") if s in service.STATES],
+                key="runs.state",
+                on_change=_from_start,
+            )
     state.put(q=text, state=",".join(states), days=span)
     _list(app, text, tuple(states), SPANS[span])
 

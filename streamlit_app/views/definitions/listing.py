@@ -109,14 +109,10 @@ def _deleted_note() -> None:
 def _filters(rows: list[Row]) -> list[Row]:
     concepts = list(dict.fromkeys(r.concept for r in rows))
     kinds = [k for k in CREATED if any(r.ref.kind == k for r in rows)]
-    columns = st.columns([3, 2, 2, 2], vertical_alignment="bottom")
-    with columns[0]:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         text = _kept_text("Search", "q", "Name, description, owner")
-    with columns[1]:
         in_concepts = _kept("Concept", "concept", concepts)
-    with columns[2]:
         of_kinds = _kept("Kind", "kind", [k.value for k in kinds])
-    with columns[3]:
         in_states = _kept("State", "state", list(STATES))
     return service.filtered(rows, text, in_concepts, [Kind(k) for k in of_kinds], in_states)
 
@@ -125,7 +121,9 @@ def _kept_text(label: str, name: str, placeholder: str) -> str:
     key = f"definitions.{name}"
     if key not in st.session_state:
         st.session_state[key] = state.get(name)
-    text = st.text_input(label, key=key, placeholder=placeholder, icon=":material/search:")
+    text = st.text_input(
+        label, key=key, placeholder=placeholder, icon=":material/search:", width=300
+    )
     state.put(**{name: text})
     return text
 
@@ -136,7 +134,9 @@ def _kept(label: str, name: str, options: list[str]) -> list[str]:
     if key not in st.session_state:
         st.session_state[key] = [o for o in state.get(name).split(",") if o in options]
     st.session_state[key] = [o for o in st.session_state[key] if o in options]
-    chosen = st.multiselect(label, options, key=key, format_func=_option, placeholder="All")
+    chosen = st.multiselect(
+        label, options, key=key, format_func=_option, placeholder="All", width=210
+    )
     state.put(**{name: ",".join(chosen)})
     return chosen
 

@@ -192,11 +192,12 @@ def _curve(found: Answers, fields: dict[str, object]) -> None:
     )
     at = pd.DataFrame({"confidence": [fields["minimum_confidence"]]})
     rule = alt.Chart(at).mark_rule(strokeDash=[4, 3]).encode(alt.X("confidence:Q"))
-    st.altair_chart(line + rule, theme="streamlit", height=220)
-    st.caption(
+    said = (
         f"From {points[-1][1]:,} entities with a minimum of 1 to {points[0][1]:,} with 0; the "
         "dashed line is the minimum that is set."
     )
+    st.altair_chart(line + rule, theme="streamlit", height=220, alt=said)
+    st.caption(said)
 
 
 Live = Callable[[App, Catalog, Work], None]

@@ -14,7 +14,7 @@ from streamlit_app.ui.pages import page
 from streamlit_app.ui.space_picker import breadcrumb, sidebar_picker
 from streamlit_app.views.occupancy import by_label, compare, floor, inside, timeline, weekly
 from streamlit_app.views.occupancy.shown import VIEWS, Shown, first_window
-from streamlit_app.views.occupancy.window import controls
+from streamlit_app.views.occupancy.window import controls, download
 from tippers_dagster.spaces.facts import UNKNOWN
 from tippers_dagster.spaces.tree import NoSpaces, SpaceTree
 
@@ -93,13 +93,16 @@ def _body(shown: Shown) -> None:
     """All that depends on the window: moving it runs only this."""
     window, width = controls(shown)
     st.session_state["occupancy view"] = shown.view
-    st.segmented_control(
-        "Show",
-        list(VIEWS),
-        format_func=VIEWS.__getitem__,
-        key="occupancy view",
-        on_change=lambda: state.put(view=st.session_state["occupancy view"]),
-        required=True,
-        label_visibility="collapsed",
-    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        with st.container(width="stretch"):  # where it may go on in a second row
+            st.segmented_control(
+                "Show",
+                list(VIEWS),
+                format_func=VIEWS.__getitem__,
+                key="occupancy view",
+                on_change=lambda: state.put(view=st.session_state["occupancy view"]),
+                required=True,
+                label_visibility="collapsed",
+            )
+        download(shown, window, width)
     _BODIES[shown.view](shown, window, width)

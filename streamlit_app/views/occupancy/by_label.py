@@ -98,6 +98,7 @@ def _table(parts: list[Part]) -> None:
         hide_index=True,
         column_config={
             "Share": st.column_config.NumberColumn(format="percent"),
+            "Peak, devices": st.column_config.NumberColumn(format="localized"),
             "Mean, devices": st.column_config.NumberColumn(format="%.1f"),
             "Peak at": st.column_config.DatetimeColumn(format="ddd D MMM YYYY, HH:mm"),
         },

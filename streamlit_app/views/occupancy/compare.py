@@ -128,6 +128,8 @@ def _spaces(shown: Shown, window: Window, width: int) -> None:
         ),
         hide_index=True,
         column_config={
+            "Peak, devices": st.column_config.NumberColumn(format="localized"),
+            "Bins not computed": st.column_config.NumberColumn(format="localized"),
             "Mean, devices": st.column_config.NumberColumn(format="%.1f"),
             "Peak at": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
         },

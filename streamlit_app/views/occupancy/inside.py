@@ -78,6 +78,9 @@ def _table(ranks: list[Rank]) -> None:
         on_select="rerun",
         selection_mode="single-row",
         column_config={
+            "Spaces below": st.column_config.NumberColumn(format="localized"),
+            "Peak, devices": st.column_config.NumberColumn(format="localized"),
+            "Hours not computed": st.column_config.NumberColumn(format="localized"),
             "Mean, devices": st.column_config.NumberColumn(format="%.1f"),
             "Peak at": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
             "Utilisation at peak": st.column_config.ProgressColumn(

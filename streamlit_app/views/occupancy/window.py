@@ -31,7 +31,6 @@ def controls(shown: Shown) -> tuple[Window, int]:
         _step("Later", ":material/chevron_right:", window, 1)
         _length(shown, window)
         width = _width(window)
-        _download(shown, window, width)
     if service.files_to_read(shown.tree, shown.space, window, width) > MANY_FILES:
         st.caption(
             f":material/hourglass: Bins of {bins(width)} are counted anew from who was where; over "
@@ -151,7 +150,8 @@ def _width(window: Window) -> int:
     return asked or best
 
 
-def _download(shown: Shown, window: Window, width: int) -> None:
+def download(shown: Shown, window: Window, width: int) -> None:
+    """Take the window away as a file."""
     with st.popover("Download", icon=":material/download:"):
         st.caption(f"Every bin of {bins(width)} of this window, exactly.")
         kinds: tuple[tuple[service.Format, str], ...] = (("csv", "CSV"), ("parquet", "Parquet"))

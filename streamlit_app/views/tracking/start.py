@@ -160,17 +160,18 @@ def _say_yes(app: App, space: str, start: dt.date, end: dt.date) -> None:
         return
     with st.container(border=True):
         st.markdown("**Give it a name, to find and share it (or only track it)**")
-        columns = st.columns([2, 1, 3])
-        name = columns[0].text_input(
-            "Name of the dataset",
-            key="track name",
-            placeholder="winter_library",
-            help="Small letters, digits and underscores",
-        )
-        width = columns[1].selectbox(
-            "Bins", PUBLISHED_WIDTHS, index=2, format_func=bins, key="track bins"
-        )
-        about = columns[2].text_input("What it is for", key="track about")
+        with st.container(horizontal=True):
+            name = st.text_input(
+                "Name of the dataset",
+                key="track name",
+                placeholder="winter_library",
+                help="Small letters, digits and underscores",
+                width=260,
+            )
+            width = st.selectbox(
+                "Bins", PUBLISHED_WIDTHS, index=2, format_func=bins, key="track bins", width=120
+            )
+            about = st.text_input("What it is for", key="track about", width="stretch")
         with st.container(horizontal=True):
             st.button(
                 "Track and save the dataset",

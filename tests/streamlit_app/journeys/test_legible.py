@@ -10,6 +10,10 @@ from playwright.sync_api import Browser, expect
 from tests.streamlit_app.chromium import ANSWER_MS
 from tests.streamlit_app.journeys import hands
 from tests.streamlit_app.journeys.conftest import Deployed
+from tippers_dagster.catalog.kinds import Concept, ConceptValue, Kind
+from tippers_dagster.catalog.model import Draft, Ref
+from tippers_dagster.pipeline.save import save_definition
+from tippers_dagster.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +23,7 @@ PAGES = (
     "tracking",
     "pipeline",
     "definitions?new=rule",
+    "definitions?kind=concept",
     "labels",
     "connections",
     "runs",
@@ -78,7 +83,17 @@ FAINT = """() => {
 """Texts whose contrast is under what WCAG 2.2 asks for at level AA (4.5; large text 3)."""
 
 
+@pytest.fixture
+def listed(settings: Settings) -> Settings:
+    """A definition, without which the list of them has no filters."""
+    values = (ConceptValue(name="PALE"), ConceptValue(name="DARK"))
+    draft = Draft(Ref("", "hue", Kind.CONCEPT), Concept(values=values))
+    save_definition(settings, draft, by="eve")
+    return settings
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.usefixtures("listed")
 def test_text_has_the_contrast_that_wcag_asks_for(
     deployed: Deployed, browser: Browser, scheme: Literal["light", "dark"]
 ) -> None:

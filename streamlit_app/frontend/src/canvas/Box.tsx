@@ -1,6 +1,6 @@
 /** One node as it is drawn. */
 import { Handle, Position, type Node, type NodeProps } from "@xyflow/react";
-import { createContext, memo, useContext } from "react";
+import { Fragment, createContext, memo, useContext } from "react";
 
 import { Shape, WORDS } from "./icons";
 import type { NodeInfo } from "./types";
@@ -33,7 +33,7 @@ export const Box = memo(function Box({ data, isConnectable }: NodeProps<BoxNode>
           {WORDS[info.standing]}
         </span>
       </div>
-      <div className="name">{info.title}</div>
+      <div className="name">{breakable(info.title)}</div>
       <div className="facts">{info.facts}</div>
       <Handle
         type="source"
@@ -45,6 +45,16 @@ export const Box = memo(function Box({ data, isConnectable }: NodeProps<BoxNode>
     </div>
   );
 });
+
+/** A name that is broken between its words, where it must be broken. */
+function breakable(name: string) {
+  return name.split(/(?<=[._])/).map((word, at) => (
+    <Fragment key={at}>
+      {at > 0 && <wbr />}
+      {word}
+    </Fragment>
+  ));
+}
 
 /** What a screen reader says of a node. */
 export function spoken(info: NodeInfo): string {
