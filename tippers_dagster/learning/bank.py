@@ -1,0 +1,193 @@
+"""The bank of models: every one takes the same rows, and gives a probability for every label.
+
+Each is a scikit-learn pipeline: numbers are imputed by the median, with a column beside that says
+so, and scaled where the model measures distances or weighs columns; categories become columns of
+their own, the rare ones together, and unknown ones none. Models that give no probabilities are
+calibrated by Platt's sigmoid (Platt: Probabilistic outputs for support vector machines, 1999).
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from tippers_dagster.errors import TippersError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sklearn.pipeline import Pipeline
+
+MOST_CATEGORIES = 30
+"""Columns that one category column becomes; the rarest values share the last."""
+
+NEIGHBOURS = 15
+CALIBRATION_FOLDS = 3
+
+Numbers = Literal["scaled", "imputed", "as they are"]
+"""What becomes of numbers before a model sees them; boosted trees take missing ones."""
+
+
+@dataclass(frozen=True)
+class _Model:
+    path: str
+    numbers: Numbers
+    calibrated: bool = False
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+_BANK: dict[str, _Model] = {
+    "logistic_regression": _Model(
+        "sklearn.linear_model.LogisticRegression", "scaled", arguments={"max_iter": 2000}
+    ),
+    "ridge": _Model("sklearn.linear_model.RidgeClassifier", "scaled", calibrated=True),
+    "sgd": _Model(
+        "sklearn.linear_model.SGDClassifier",
+        "scaled",
+        calibrated=True,
+        arguments={"max_iter": 2000, "average": True},
+    ),
+    "linear_svm": _Model(
+        "sklearn.svm.LinearSVC", "scaled", calibrated=True, arguments={"max_iter": 5000}
+    ),
+    "nearest_neighbours": _Model("sklearn.neighbors.KNeighborsClassifier", "scaled"),
+    "naive_bayes": _Model("sklearn.naive_bayes.GaussianNB", "scaled"),
+    "linear_discriminant": _Model(
+        "sklearn.discriminant_analysis.LinearDiscriminantAnalysis",
+        "scaled",
+        arguments={"solver": "lsqr", "shrinkage": "auto"},  # columns may follow from each other
+    ),
+    "decision_tree": _Model(
+        "sklearn.tree.DecisionTreeClassifier", "imputed", arguments={"min_samples_leaf": 5}
+    ),
+    "random_forest": _Model(
+        "sklearn.ensemble.RandomForestClassifier", "imputed", arguments={"n_estimators": 150}
+    ),
+    "extra_trees": _Model(
+        "sklearn.ensemble.ExtraTreesClassifier", "imputed", arguments={"n_estimators": 150}
+    ),
+    "gradient_boosting": _Model(
+        "sklearn.ensemble.HistGradientBoostingClassifier",
+        "as they are",
+        arguments={"max_iter": 100, "early_stopping": False, "max_leaf_nodes": 15},
+    ),
+    "ada_boost": _Model(
+        "sklearn.ensemble.AdaBoostClassifier", "imputed", arguments={"n_estimators": 60}
+    ),
+    "lightgbm": _Model(
+        "lightgbm.LGBMClassifier",
+        "as they are",
+        arguments={
+            "n_estimators": 100,
+            "num_leaves": 15,
+            "n_jobs": 1,
+            "verbosity": -1,
+            "deterministic": True,
+            "force_row_wise": True,
+        },
+    ),
+}
+
+
+class ModelMissing(TippersError):
+    """A model whose library cannot be loaded on this machine."""
+
+
+def left_out(models: Sequence[str]) -> dict[str, str]:
+    """Those of some models that cannot be used on this machine, and why.
+
+    LightGBM needs the system's OpenMP library (libgomp), which no wheel brings.
+    """
+    reasons = {}
+    for name in models:
+        try:
+            importlib.import_module(_BANK[name].path.partition(".")[0])
+        except (ImportError, OSError) as error:
+            reasons[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    return reasons
+
+
+def make_model(
+    name: str,
+    numeric: Sequence[str],
+    categorical: Sequence[str],
+    *,
+    rows: int,
+    least: int,
+    seed: int,
+) -> Pipeline:
+    """An untrained model.
+
+    Parameters
+    ----------
+    name
+        One of ``CLASSIFIER_MODELS``.
+    numeric, categorical
+        Columns of the frames that it is going to see.
+    rows, least
+        How many rows it is going to be trained on, at least; of these, with the rarest label.
+    seed
+        Of everything in it that is random.
+
+    Returns
+    -------
+    Pipeline
+        With ``fit``, ``predict_proba`` and, trained, ``classes_``.
+    """
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+
+    model = _BANK[name]
+    columns = [
+        ("numbers", _numbers(model.numbers), list(numeric)),
+        ("categories", _categories(), list(categorical)),
+    ]
+    estimator = _estimator(model, rows, seed)
+    if model.calibrated:
+        estimator = _calibrated(estimator, least, seed)
+    transformer = ColumnTransformer([c for c in columns if c[2]], sparse_threshold=0)
+    return Pipeline([("columns", transformer), ("model", estimator)])
+
+
+def _estimator(model: _Model, rows: int, seed: int) -> Any:
+    module, _, class_name = model.path.rpartition(".")
+    estimator = getattr(importlib.import_module(module), class_name)(**model.arguments)
+    known = estimator.get_params()
+    if "random_state" in known:
+        estimator.set_params(random_state=seed)
+    if class_name == "AdaBoostClassifier":  # its stumps tell two classes apart, hardly more
+        from sklearn.tree import DecisionTreeClassifier
+
+        estimator.set_params(estimator=DecisionTreeClassifier(max_depth=3, random_state=seed))
+    if "n_neighbors" in known:
+        estimator.set_params(n_neighbors=max(1, min(NEIGHBOURS, rows // 2)))
+    return estimator
+
+
+def _calibrated(estimator: Any, least: int, seed: int) -> Any:
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.model_selection import StratifiedKFold
+
+    folds = StratifiedKFold(min(CALIBRATION_FOLDS, least), shuffle=True, random_state=seed)
+    return CalibratedClassifierCV(estimator, cv=folds, ensemble=False)
+
+
+def _numbers(how: Numbers) -> Any:
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if how == "as they are":
+        return "passthrough"
+    # A part of the rows may have no value where the whole has some: the column stays all the same.
+    imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    return imputer if how == "imputed" else make_pipeline(imputer, StandardScaler())
+
+
+def _categories() -> Any:
+    from sklearn.preprocessing import OneHotEncoder
+
+    return OneHotEncoder(
+        handle_unknown="infrequent_if_exist", max_categories=MOST_CATEGORIES, sparse_output=False
+    )
