@@ -1,0 +1,177 @@
+"""``tippers models`` and ``tippers predict``: which version is in use, and what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tippers_dagster.settings import get_settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tippers_dagster.learning.registry import Decision, RegisteredModel
+
+Name = Annotated[str, typer.Argument(metavar="CONCEPT.CLASSIFIER", help="Such as device.kind.")]
+
+_SHOWN_METRICS = 4
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    models = typer.Typer(
+        name="models", no_args_is_help=True, help="Registered models: which is in use, and why."
+    )
+    models.command("list")(list_all)
+    models.command("show")(show)
+    models.command("promote")(promote)
+    models.command("roll-back")(roll_back)
+    app.add_typer(models)
+    app.command("predict")(predict)
+
+
+def list_all() -> None:
+    """List the classifiers with their versions."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tippers_dagster.catalog.kinds import Kind
+    from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.learning.naming import registered_name
+    from tippers_dagster.learning.registry import registered_models
+
+    settings = get_settings()
+    catalog = load_catalog(settings)
+    refs = [d.ref for d in catalog.of_kind(Kind.CLASSIFIER, broken=True)]
+    if not refs:
+        typer.echo("There is no classifier; `tippers definitions import` takes one.")
+        return
+    found = {m.name: m for m in registered_models(settings, [registered_name(r) for r in refs])}
+    table = Table("classifier", "versions", "champion", "challenger", "trained")
+    for ref in refs:
+        table.add_row(str(ref), *_row(found.get(registered_name(ref))))
+    Console().print(table)
+
+
+def show(name: Name) -> None:
+    """Show every version of a model, and every decision about it."""
+    from rich.console import Console
+
+    from tippers_dagster.learning.registry import decisions, registered_model
+
+    settings = get_settings()
+    model = registered_model(settings, name)
+    Console().print(_versions(model))
+    log = decisions(settings, name)
+    if log:
+        Console().print(_decisions(log))
+    else:
+        typer.echo("Nothing was decided about it yet.")
+
+
+def promote(
+    name: Name, version: Annotated[int, typer.Argument(help="The version to make champion.")]
+) -> None:
+    """Make a version champion; what is predicted with the model is computed again."""
+    from tippers_dagster.cli.datasets import user_name
+    from tippers_dagster.learning.registry import promote as make_champion
+
+    made = make_champion(get_settings(), name, version, user_name())
+    typer.echo(f"Version {made.version} of {name} is champion; before: {_before(made)}.")
+
+
+def roll_back(name: Name) -> None:
+    """Make the version champion that was it before."""
+    from tippers_dagster.cli.datasets import user_name
+    from tippers_dagster.learning.registry import roll_back as go_back
+
+    made = go_back(get_settings(), name, user_name())
+    typer.echo(f"Version {made.version} of {name} is champion again; before: {_before(made)}.")
+
+
+def predict(
+    classifier: Name,
+    entity: Annotated[
+        list[str] | None, typer.Option(help="Key of an entity of the index; may be repeated.")
+    ] = None,
+    in_: Annotated[
+        Path | None,
+        typer.Option("--in", help="Rows of features instead: a file ending in .csv or .parquet."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A file ending in .csv or .parquet; else the terminal.")
+    ] = None,
+) -> None:
+    """Ask a classifier's champion, with the features as they are now. Nothing else is written."""
+    from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.errors import BadInput
+    from tippers_dagster.labelling.files import write_rows
+    from tippers_dagster.learning.rows import find_classifier, predict_by_champion, read_rows
+
+    if entity and in_ is not None:
+        raise BadInput("Give --entity or --in, not both.")
+    settings = get_settings()
+    catalog = load_catalog(settings)
+    ref = find_classifier(catalog, classifier)
+    rows = None if in_ is None else read_rows(in_)
+    found = predict_by_champion(settings, catalog, ref, rows=rows, entities=entity or ())
+    if out is not None:
+        write_rows(found, out)
+        typer.echo(f"{found.num_rows:,} predictions written to {out}.")
+        return
+    _print_csv(found)
+
+
+def _print_csv(rows: Any) -> None:
+    import io
+
+    import pyarrow.csv as pa_csv
+
+    buffer = io.BytesIO()
+    pa_csv.write_csv(rows, buffer, pa_csv.WriteOptions(quoting_style="needed"))
+    typer.echo(buffer.getvalue().decode(), nl=False)
+
+
+def _row(model: RegisteredModel | None) -> tuple[str, str, str, str]:
+    if model is None or not model.versions:
+        return ("none", "-", "-", "-")
+    newest = model.versions[0]
+    marked = (model.champion, model.challenger)
+    numbers = ["-" if version is None else str(version.number) for version in marked]
+    return (str(len(model.versions)), *numbers, f"{newest.created_at:%Y-%m-%d %H:%M} UTC")
+
+
+def _versions(model: RegisteredModel) -> Table:
+    from rich.table import Table
+
+    names = list(dict.fromkeys(n for v in model.versions for n in sorted(v.metrics)))
+    shown = names[:_SHOWN_METRICS]
+    table = Table("version", "aliases", "trained", *shown, "Dagster run")
+    for version in model.versions:
+        figures = [_figure(version.metrics.get(name)) for name in shown]
+        when = f"{version.created_at:%Y-%m-%d %H:%M}"
+        run = version.dagster_run[:8] or "-"
+        table.add_row(str(version.number), ", ".join(version.aliases), when, *figures, run)
+    return table
+
+
+def _decisions(log: list[Decision]) -> Table:
+    from rich.table import Table
+
+    table = Table("when (UTC)", "version", "decision", "before", "by", "why")
+    for made in log:
+        when = f"{made.at:%Y-%m-%d %H:%M:%S}"
+        words = made.decision.replace("_", " ")
+        cells = (when, str(made.version), words, _before(made), made.by, made.reason)
+        table.add_row(*cells)
+    return table
+
+
+def _before(made: Decision) -> str:
+    return "none" if made.champion_before is None else str(made.champion_before)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,194 @@
+"""Judging a challenger: reading what it is judged on, and deciding.
+
+To be done within :func:`~tippers_dagster.learning.registry.deciding`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Classifier
+from tippers_dagster.catalog.model import Ref
+from tippers_dagster.errors import LakeFileMissing
+from tippers_dagster.labelling.evaluate import numbers
+from tippers_dagster.labelling.gold import read_gold
+from tippers_dagster.lake import open_lake
+from tippers_dagster.lake.keys import definition_key
+from tippers_dagster.lake.pseudonyms import pseudonymise
+from tippers_dagster.learning.drift import ColumnProfile, profile
+from tippers_dagster.learning.features import FeatureRows, read_features
+from tippers_dagster.learning.held_out import read_held_out
+from tippers_dagster.learning.models import LoadedModel, load_model
+from tippers_dagster.learning.predictions import predicted_columns
+from tippers_dagster.learning.promotion import HeldOut, Verdict, judge
+from tippers_dagster.learning.registry import (
+    Decision,
+    ModelVersion,
+    RegisteredModel,
+    carry_out,
+    judged,
+)
+from tippers_dagster.settings import Settings
+
+LABEL = "label"
+"""The column of what is predicted, in profiles."""
+
+
+def judge_challenger(
+    settings: Settings, catalog: Catalog, ref: Ref, model: RegisteredModel, run_id: str
+) -> Decision | None:
+    """Decide about the challenger, and make it champion when it wins; None: nothing to decide.
+
+    A version that was judged, or that a person decided about, is not judged again: rolling back
+    is not undone by the next evaluation.
+
+    Parameters
+    ----------
+    ref, model
+        The classifier, and what is registered of it.
+    run_id
+        Of the Dagster run that decides.
+
+    Raises
+    ------
+    TippersError
+        When the held-out entities or their features are not there, or MLflow is away.
+    """
+    challenger = model.challenger
+    if challenger is None or judged(settings, model.name, challenger.number):
+        return None
+    body = catalog.definitions[ref].body
+    assert isinstance(body, Classifier)
+    features = _features(settings, catalog, ref)
+    trained = load_model(settings, model.name, challenger.number)
+    _keep_profile(settings, catalog, ref, trained, features)
+    held = _held_out(settings, catalog, ref, features)
+    other = model.champion
+    champion = None
+    if other is not None and other.number != challenger.number:
+        champion = load_model(settings, model.name, other.number).model
+    verdict = judge(
+        held,
+        trained.model,
+        champion,
+        metric=body.promotion_metric,
+        margin=body.promotion_margin,
+    )
+    return carry_out(settings, _decision(body, model, challenger, verdict, run_id))
+
+
+def _decision(
+    body: Classifier,
+    model: RegisteredModel,
+    challenger: ModelVersion,
+    verdict: Verdict,
+    run_id: str,
+) -> Decision:
+    metric = body.promotion_metric
+    before = model.champion
+    return Decision(
+        model=model.name,
+        version=challenger.number,
+        champion_before=None if before is None else before.number,
+        decision="promoted" if verdict.wins else "kept",
+        automatic=True,
+        by=f"run {run_id}",
+        reason=verdict.reason,
+        metric=metric,
+        margin=body.promotion_margin,
+        score=verdict.challenger.label.values()[metric],
+        champion_score=None
+        if verdict.champion is None
+        else verdict.champion.label.values()[metric],
+        majority_score=verdict.majority.label.values()[metric],
+        entities=verdict.challenger.label.entities,
+        details=verdict.to_json(),
+    )
+
+
+# --- what is judged on ----------------------------------------------------------------------------
+def _features(settings: Settings, catalog: Catalog, ref: Ref) -> FeatureRows:
+    body = catalog.definitions[ref].body
+    assert isinstance(body, Classifier)
+    features = [catalog.resolve(name, ref.concept).ref for name in body.features]
+    index = catalog.resolve(body.index, ref.concept).ref
+    return read_features(settings, catalog, index, features)
+
+
+def _held_out(settings: Settings, catalog: Catalog, ref: Ref, features: FeatureRows) -> HeldOut:
+    """The held-out entities that are in the index now, with their features of now."""
+    held = read_held_out(settings, catalog, ref)
+    keys = held.keys.cast(features.keys.type)
+    places = pc.index_in(keys, value_set=features.keys)
+    there = np.asarray(places.is_valid())
+    chosen = features.take(places.drop_null().to_numpy())
+    labels = held.labels
+    return HeldOut(
+        labels=labels,
+        frame=chosen.frame(),
+        label=held.label[there],
+        gold=gold_of(settings, catalog, ref, chosen.keys, labels),
+    )
+
+
+def gold_of(
+    settings: Settings, catalog: Catalog, ref: Ref, keys: pa.Array, labels: Sequence[str]
+) -> np.ndarray:
+    """int8 [n]: class numbers of the gold labels of entities by their keys in the lake, or -1."""
+    gold = read_gold(settings, ref.concept)
+    key = catalog.key_column(ref)
+    names = pseudonymise(settings, pa.table({key: gold["entity"]})).column(0)
+    known = names.combine_chunks().cast(pa.string())
+    places = pc.index_in(keys.cast(pa.string()), value_set=known).fill_null(len(known))
+    given = np.append(numbers(labels, gold["label"].to_pylist()), np.int8(-1))
+    return given[places.to_numpy()]
+
+
+# --- what training was like -----------------------------------------------------------------------
+def _keep_profile(
+    settings: Settings, catalog: Catalog, ref: Ref, model: LoadedModel, features: FeatureRows
+) -> None:
+    """Keep what the entities are like when a version is trained, and what it says of them.
+
+    All entities of the index, not only those trained on: the confident ones of a capped training
+    side differ from the index by design, and would always seem to have drifted.
+    """
+    given = predicted_columns(model, features.columns, catalog.labels(ref.concept))
+    found = {
+        "features": profile(features.columns),
+        "label": profile(given.select([LABEL])),
+    }
+    data = {
+        what: {name: column.to_json() for name, column in columns.items()}
+        for what, columns in found.items()
+    }
+    key = _profile_key(ref, model.version)
+    open_lake(settings).write_bytes(key, json.dumps(data).encode())
+
+
+def read_profile(
+    settings: Settings, ref: Ref, version: int
+) -> dict[str, dict[str, ColumnProfile]] | None:
+    """What entities were like when a version was trained: columns by ``features`` and ``label``.
+
+    None when it is not known: the version was never judged.
+    """
+    try:
+        data = json.loads(open_lake(settings).read_bytes(_profile_key(ref, version)))
+    except LakeFileMissing:
+        return None
+    return {
+        what: {name: ColumnProfile.from_json(column) for name, column in columns.items()}
+        for what, columns in data.items()
+    }
+
+
+def _profile_key(ref: Ref, version: int) -> str:
+    place = definition_key("classifiers", ref.concept, ref.name)
+    return place.replace("data.parquet", f"profiles/{version}.json")

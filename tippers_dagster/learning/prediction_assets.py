@@ -1,0 +1,138 @@
+"""An asset for each classifier with what its champion predicts."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Classifier, Kind
+from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.learning.keys import champion_path, predictions_path
+from tippers_dagster.learning.naming import registered_name
+from tippers_dagster.refresh.nodes import Node, digest
+from tippers_dagster.refresh.specs import check_specs, definition_spec, recording
+from tippers_dagster.settings import Settings
+
+VERSION = 1
+"""Raise it when the same model and features would give other rows."""
+
+FEATURES_STAY = "features_as_in_training"
+MISSING_STAYS = "missing_values_as_in_training"
+LABELS_STAY = "labels_as_in_training"
+KNOWN = "training_is_known"
+DRIFT_CHECKS = {
+    FEATURES_STAY: "No feature's values have drifted since the champion was trained: population "
+    "stability index at most 0.25, or what chance gives of so few rows.",
+    MISSING_STAYS: "No feature is missing more often, or less, than in training, by over 10 %.",
+    LABELS_STAY: "The predicted labels are shared out as when the champion was trained.",
+    KNOWN: "It is known what the entities were like when the champion was trained.",
+}
+
+
+def prediction_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
+    """What each classifier's predictions are computed from: index, features and champion."""
+    return [_node(catalog, definition) for definition in catalog.of_kind(Kind.CLASSIFIER)]
+
+
+def _node(catalog: Catalog, definition: Definition) -> Node:
+    ref, body = definition.ref, definition.body
+    assert isinstance(body, Classifier)
+    read = [catalog.resolve(name, ref.concept).ref for name in (body.index, *body.features)]
+    deps = dict.fromkeys((*(r.asset_path for r in read), champion_path(ref)))
+    labels = catalog.labels(ref.concept)
+    named = [str(r) for r in read]
+    return Node(
+        predictions_path(ref), digest("predictions", str(VERSION), *named, *labels), tuple(deps)
+    )
+
+
+def prediction_assets(
+    settings: Settings, catalog: Catalog, nodes: Sequence[Node]
+) -> list[dg.AssetsDefinition]:
+    """One asset per classifier that can work.
+
+    Parameters
+    ----------
+    nodes
+        All nodes, those of other assets included.
+    """
+    sound = {node.key: node for node in nodes if node.broken is None}
+    return [
+        _predictions(settings, catalog, sound, definition)
+        for definition in catalog.of_kind(Kind.CLASSIFIER)
+        if predictions_path(definition.ref) in sound
+    ]
+
+
+def _predictions(
+    settings: Settings,
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    definition: Definition,
+) -> dg.AssetsDefinition:
+    path = predictions_path(definition.ref)
+    grain = (
+        f"One row per entity of the index: the label that the champion of {definition.ref} "
+        "predicts, with probabilities and the version of the model."
+    )
+
+    @dg.multi_asset(
+        name=f"{definition.ref.model_name}__predictions",
+        specs=[
+            definition_spec(
+                catalog,
+                nodes[path],
+                replace(definition, description=""),
+                grain,
+                kinds={"classifier", "postgres"},
+            )
+        ],
+        check_specs=check_specs(dg.AssetKey(path), DRIFT_CHECKS),
+    )
+    def predictions(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        yield from _predict(context, settings, catalog, nodes, definition.ref)
+
+    return predictions
+
+
+def _predict(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    ref: Ref,
+) -> Iterator[Any]:
+    """Predict, write, look for drift, record."""
+    from tippers_dagster.learning.describe_predictions import (
+        drift_checks,
+        prediction_details,
+        prediction_metadata,
+    )
+    from tippers_dagster.learning.drift_records import find_drift, record_drift
+    from tippers_dagster.learning.models import load_model
+    from tippers_dagster.learning.predictions import predict, read_fresh, write_predictions
+    from tippers_dagster.learning.registry import champion_of
+
+    path, name, run_id = predictions_path(ref), registered_name(ref), context.run.run_id
+    started = time.monotonic()
+    with recording(settings, context, list(nodes.values()), path) as record:
+        version = record.version(path)
+        champion = champion_of(settings, name)
+        model = load_model(settings, name, champion.number)
+        entities = read_fresh(settings, catalog, ref)
+        rows = predict(model, entities, catalog.labels(ref.concept), version, run_id)
+        write_predictions(settings, ref, entities.key_type, rows)
+        drift = find_drift(settings, ref, champion.number, entities.features.columns, rows)
+        record_drift(settings, name, champion.number, run_id, drift)
+        details = prediction_details(champion, rows, drift)
+        record.succeeded(path, rows.num_rows, time.monotonic() - started, details)
+    key = dg.AssetKey(path)
+    yield dg.MaterializeResult(
+        asset_key=key,
+        metadata=prediction_metadata(settings, ref, entities.key_type, champion, rows, drift),
+        data_version=dg.DataVersion(version),
+    )
+    yield from drift_checks(key, drift)

@@ -1,0 +1,202 @@
+"""Whether a challenger takes the champion's place: both on the same held-out entities. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tippers_dagster.errors import BadInput
+from tippers_dagster.learning.scores import LOWER_IS_BETTER, Measures, measure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST_GOLD = 30
+"""Held-out entities with a gold label from which on a challenger must not be worse on these."""
+
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """The held-out entities, as they are now.
+
+    Attributes
+    ----------
+    labels
+        Names of the labels in the order of the class numbers.
+    frame
+        Their features, [n].
+    label, gold
+        int8 [n]: class numbers of the label model's confident labels, and of what people know;
+        -1 where there is none.
+    """
+
+    labels: tuple[str, ...]
+    frame: pd.DataFrame
+    label: np.ndarray
+    gold: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One model on the held-out entities: by the label model's labels, and by gold."""
+
+    label: Measures
+    gold: Measures
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """Whether the challenger wins, and why in a sentence.
+
+    ``champion`` is None where there is none, or it cannot be applied to these entities.
+    """
+
+    wins: bool
+    reason: str
+    challenger: Judged
+    champion: Judged | None
+    majority: Judged
+
+    def to_json(self) -> dict[str, Any]:
+        """The measures of all, without confusion and calibration."""
+        given = {"challenger": self.challenger, "champion": self.champion}
+        given["majority_class"] = self.majority
+        return {
+            name: {"labels": one.label.values(), "gold": one.gold.values()}
+            for name, one in given.items()
+            if one is not None
+        } | {"gold_entities": self.challenger.gold.entities}
+
+
+def model_columns(model: Any) -> tuple[str, ...]:
+    """The columns that a trained model takes, in their order."""
+    return tuple(str(name) for name in model.feature_names_in_)
+
+
+def apply_model(model: Any, frame: pd.DataFrame, what: str) -> np.ndarray:
+    """A model's probabilities: float64 [n, classes], in the order of ``model.classes_``.
+
+    Parameters
+    ----------
+    frame
+        With at least the columns that the model takes.
+    what
+        The model's name, for errors.
+
+    Raises
+    ------
+    BadInput
+        When a column is not there, or of another type than the model was trained on.
+    """
+    wanted = model_columns(model)
+    lacking = [name for name in wanted if name not in frame.columns]
+    if lacking:
+        raise BadInput(
+            f"{what} takes the columns {', '.join(wanted)}; {', '.join(lacking)} not there.",
+            "Give rows with these columns, or use a version that was trained on what there is.",
+        )
+    if not len(frame):
+        return np.empty((0, len(model.classes_)))
+    try:
+        given = model.predict_proba(frame[list(wanted)])
+    except (ValueError, TypeError) as error:
+        raise BadInput(
+            f"{what} cannot be applied to these rows: {str(error).strip().splitlines()[0]}",
+            "Each column must be of the type that it had in training: numbers or text.",
+        ) from error
+    return np.asarray(given, np.float64)
+
+
+def judge(
+    held: HeldOut,
+    challenger: Any,
+    champion: Any | None,
+    *,
+    metric: str,
+    margin: float,
+) -> Verdict:
+    """Compare a challenger with the champion on the same entities.
+
+    It wins when it is better by ``margin`` of ``metric`` on the label model's labels, and, where
+    ``LEAST_GOLD`` entities or more have a gold label, no worse on these. Without a champion, or
+    with one that cannot be applied any more, it must beat the majority class instead: the shares
+    of the labels among these entities, for all of them.
+
+    Parameters
+    ----------
+    challenger, champion
+        Trained models; no champion: None.
+    """
+    one = _judged(held, challenger, "The challenger")
+    majority = _majority(held)
+    if not one.label.entities:
+        return Verdict(False, "No held-out entity has a confident label.", one, None, majority)
+    why = "There was no champion"
+    if champion is not None:
+        try:
+            other = _judged(held, champion, "The champion")
+        except BadInput as error:
+            why = f"The champion cannot be used any more ({error.message})"
+        else:
+            wins, reason = _compare(one, other, "the champion", metric, margin)
+            return Verdict(wins, reason, one, other, majority)
+    wins, reason = _compare(one, majority, "the majority class", metric, 0.0)
+    return Verdict(wins, f"{why}. {reason}", one, None, majority)
+
+
+def gain(metric: str, new: float, old: float) -> float:
+    """By how much ``new`` is better than ``old``; negative: worse."""
+    return old - new if metric in LOWER_IS_BETTER else new - old
+
+
+def _compare(
+    one: Judged, other: Judged, against: str, metric: str, margin: float
+) -> tuple[bool, str]:
+    new, old = getattr(one.label, metric), getattr(other.label, metric)
+    better = gain(metric, new, old)
+    told = f"{metric} {new:.4f}, {against} {old:.4f}, on {one.label.entities:,} entities"
+    if not better > max(_ROUNDING, margin - _ROUNDING):
+        needed = f", and {margin:g} is needed" if margin else ""
+        return False, f"Not better{needed}: {told}."
+    if one.gold.entities >= LEAST_GOLD:
+        new, old = getattr(one.gold, metric), getattr(other.gold, metric)
+        gold = f"{metric} {new:.4f}, {against} {old:.4f}, on {one.gold.entities:,} gold labels"
+        if gain(metric, new, old) < -_ROUNDING:
+            return False, f"Better by the label model ({told}), but worse by gold: {gold}."
+        return True, f"Better: {told}; {gold}."
+    return True, f"Better: {told}."
+
+
+def _judged(held: HeldOut, model: Any, what: str) -> Judged:
+    given = apply_model(model, held.frame, what)
+    return _measured(held, in_order(given, [str(c) for c in model.classes_], held.labels))
+
+
+def in_order(given: np.ndarray, classes: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Probabilities float64 [n, labels] in the order of the labels.
+
+    A class that is no label any more gets its own last column, so that it counts as wrong; a label
+    that the model does not know has probability 0.
+    """
+    place = {name: column for column, name in enumerate(labels)}
+    gone = any(name not in place for name in classes)
+    found = np.zeros((len(given), len(labels) + gone))
+    for column, name in enumerate(classes):
+        found[:, place.get(name, len(labels))] += given[:, column]
+    return found
+
+
+def _majority(held: HeldOut) -> Judged:
+    known = held.label[held.label >= 0]
+    counts = np.bincount(known, minlength=len(held.labels))
+    shares = counts / max(1, len(known))
+    return _measured(held, np.tile(shares, (len(held.label), 1)))
+
+
+def _measured(held: HeldOut, given: np.ndarray) -> Judged:
+    return Judged(measure(held.label, given), measure(held.gold, given))

@@ -1,0 +1,183 @@
+"""An asset for each classifier that tells which version of it is champion."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Classifier, Kind
+from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.learning.keys import champion_path
+from tippers_dagster.learning.naming import registered_name
+from tippers_dagster.refresh.nodes import Node, digest
+from tippers_dagster.refresh.specs import check_result, check_specs, definition_spec, recording
+from tippers_dagster.settings import Settings
+
+VERSION = 1
+"""Raise it when the same challenger would be judged otherwise."""
+
+LOOK_SECONDS = 6 * 3600
+"""So often it is looked whether somebody moved the alias elsewhere, as in MLflow's own pages."""
+
+IN_USE = "there_is_one"
+BEATS_MAJORITY = "beats_the_majority_class"
+CHAMPION_CHECKS = {
+    IN_USE: "One version of the model is champion; without one nothing is predicted.",
+    BEATS_MAJORITY: "The champion was better than the commonest label for all when it was judged.",
+}
+
+
+def champion_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
+    """What each champion follows from: its classifier, and the registry, which is outside.
+
+    What reads one sees the version's number only, so that it is stale when another version is
+    champion, and not whenever a classifier is trained.
+    """
+    return [
+        Node(
+            champion_path(d.ref),
+            digest("champion", str(VERSION), *_decides(d)),
+            (d.ref.asset_path,),
+            every_seconds=LOOK_SECONDS,
+            seen_by_token=True,
+        )
+        for d in catalog.of_kind(Kind.CLASSIFIER)
+    ]
+
+
+def _decides(definition: Definition) -> tuple[str, str]:
+    body = definition.body
+    assert isinstance(body, Classifier)
+    return body.promotion_metric, str(body.promotion_margin)
+
+
+def champion_assets(
+    settings: Settings, catalog: Catalog, nodes: Sequence[Node]
+) -> list[dg.AssetsDefinition]:
+    """One asset per classifier that can work.
+
+    Parameters
+    ----------
+    nodes
+        All nodes, those of other assets included.
+    """
+    sound = {node.key: node for node in nodes if node.broken is None}
+    return [
+        _champion(settings, catalog, sound, definition)
+        for definition in catalog.of_kind(Kind.CLASSIFIER)
+        if champion_path(definition.ref) in sound
+    ]
+
+
+def _champion(
+    settings: Settings,
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    definition: Definition,
+) -> dg.AssetsDefinition:
+    path = champion_path(definition.ref)
+    grain = (
+        f"One row per decision about the models of {definition.ref}: the challenger is compared "
+        "with the champion on the same held-out entities, and takes its place when it wins."
+    )
+
+    @dg.multi_asset(
+        name=f"{definition.ref.model_name}__champion",
+        specs=[
+            definition_spec(
+                catalog,
+                nodes[path],
+                replace(definition, description=""),
+                grain,
+                kinds={"mlflow", "classifier"},
+            )
+        ],
+        check_specs=check_specs(dg.AssetKey(path), CHAMPION_CHECKS),
+    )
+    def champion(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        yield from _decide(context, settings, catalog, nodes, definition.ref)
+
+    return champion
+
+
+def _decide(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    ref: Ref,
+) -> Iterator[Any]:
+    """Judge the challenger if it was not, and record who is champion now."""
+    from tippers_dagster.learning.challenges import judge_challenger
+    from tippers_dagster.learning.registry import deciding, decisions, registered_model, token_of
+
+    path, name, run_id = champion_path(ref), registered_name(ref), context.run.run_id
+    started = time.monotonic()
+    with (
+        recording(settings, context, list(nodes.values()), path) as record,
+        deciding(settings, name),
+    ):
+        decided = judge_challenger(settings, catalog, ref, registered_model(settings, name), run_id)
+        if decided is not None:
+            context.log.info(
+                "Version %d: %s. %s", decided.version, decided.decision, decided.reason
+            )
+        champion = registered_model(settings, name).champion
+        log = decisions(settings, name)
+        version = record.succeeded(
+            path,
+            len(log),
+            time.monotonic() - started,
+            {"champion": None if champion is None else champion.number, "model": name},
+            token=token_of(champion),
+        )
+    key = dg.AssetKey(path)
+    yield dg.MaterializeResult(
+        asset_key=key,
+        metadata=_metadata(name, champion, decided, log),
+        data_version=dg.DataVersion(version),
+    )
+    yield from _checks(key, champion, log)
+
+
+def _metadata(name: str, champion: Any, decided: Any, log: Sequence[Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "dagster/row_count": len(log),
+        "model": name,
+        "champion": "none" if champion is None else champion.number,
+        "judged_now": "nothing new" if decided is None else f"version {decided.version}",
+    }
+    if decided is not None:
+        told |= {"decision": decided.decision, "reason": decided.reason, **_scores(decided)}
+    return told
+
+
+def _scores(decided: Any) -> dict[str, Any]:
+    given = {
+        "metric": decided.metric,
+        "margin": decided.margin,
+        "challenger_score": decided.score,
+        "champion_score": decided.champion_score,
+        "majority_class_score": decided.majority_score,
+        "held_out_entities": decided.entities,
+        "measures": dict(decided.details),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _checks(key: dg.AssetKey, champion: Any, log: Sequence[Any]) -> list[dg.AssetCheckResult]:
+    from tippers_dagster.learning.promotion import gain
+
+    number = None if champion is None else champion.number
+    judged = next((d for d in log if d.version == number and d.score is not None), None)
+    better, told = number is None, {}
+    if judged is not None and judged.majority_score is not None:
+        better = gain(judged.metric, judged.score, judged.majority_score) > 0
+        told = {judged.metric: judged.score, "majority_class": judged.majority_score}
+    return [
+        check_result(key, IN_USE, champion is not None, {"champion": str(number or "none")}),
+        check_result(key, BEATS_MAJORITY, better, {"champion": str(number or "none"), **told}),
+    ]

@@ -1,0 +1,159 @@
+"""Predicting rows that somebody gives: from a file, or typed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.model import Ref
+from tippers_dagster.errors import BadInput
+from tippers_dagster.learning.features import model_column
+from tippers_dagster.learning.models import LoadedModel, load_model
+from tippers_dagster.learning.naming import registered_name
+from tippers_dagster.learning.predictions import predict, predicted_columns, read_fresh
+from tippers_dagster.learning.registry import champion_of
+from tippers_dagster.settings import Settings
+
+
+def find_classifier(catalog: Catalog, name: str) -> Ref:
+    """The classifier of a name, as ``device.kind``.
+
+    Raises
+    ------
+    BadInput
+        With the names that there are.
+    """
+    found = {str(d.ref): d.ref for d in catalog.of_kind(Kind.CLASSIFIER, broken=True)}
+    if name not in found:
+        listed = ", ".join(sorted(found)) or "none yet"
+        raise BadInput(f"There is no classifier {name}.", f"The classifiers: {listed}.")
+    return found[name]
+
+
+def read_rows(file: Path) -> pa.Table:
+    """The rows of a CSV or Parquet file.
+
+    Raises
+    ------
+    BadInput
+        When it cannot be read.
+    """
+    try:
+        if file.suffix.lower() in (".parquet", ".pq"):
+            return pq.read_table(file)
+        options = pa_csv.ConvertOptions(strings_can_be_null=True)
+        return pa_csv.read_csv(file, convert_options=options)
+    except FileNotFoundError:
+        raise BadInput(f"There is no file {file}.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(
+            f"{file} cannot be read: {error}", "Give a CSV file with a header, or a Parquet file."
+        ) from None
+
+
+def predict_rows(model: LoadedModel, rows: pa.Table, labels: Sequence[str]) -> pa.Table:
+    """The given rows, each with ``label``, ``confidence``, ``p_<label>`` and ``model_version``.
+
+    Parameters
+    ----------
+    rows
+        With the columns that the model takes; others are handed through.
+    labels
+        Those of the concept, in their order.
+
+    Raises
+    ------
+    BadInput
+        When a column is not there, is not of the type that the model takes, or has the name of a
+        column of the answer.
+    """
+    taken = fitting_columns(model, rows)
+    given = predicted_columns(model, taken, labels)
+    twice = [name for name in (*given.column_names, "model_version") if name in rows.column_names]
+    if twice:
+        raise BadInput(
+            f"The rows have columns named {', '.join(twice)}, as the answer has.",
+            "Leave them out, or give them other names.",
+        )
+    version = pa.repeat(pa.scalar(model.version, pa.int32()), rows.num_rows)
+    names = [*rows.column_names, *given.column_names, "model_version"]
+    return pa.table([*rows.columns, *given.columns, version], names)
+
+
+def fitting_columns(model: LoadedModel, rows: pa.Table) -> pa.Table:
+    """The columns that a model takes, of the types that it was trained on.
+
+    Numbers become text where the model takes text, as a room number of a CSV file.
+
+    Raises
+    ------
+    BadInput
+        Naming the columns that are not there, or the first that has another type.
+    """
+    lacking = [name for name in model.columns if name not in rows.column_names]
+    if lacking:
+        raise BadInput(
+            f"{model} takes the columns {', '.join(model.columns)}.",
+            f"Not among those given: {', '.join(lacking)}.",
+        )
+    columns = {name: _fitting(model, name, rows[name]) for name in model.columns}
+    return pa.table(columns)
+
+
+def _fitting(model: LoadedModel, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    what = f"The column {name}"
+    text = name in model.categorical
+    if text and pa.types.is_integer(column.type):
+        return column.cast(pa.string())
+    if text and pa.types.is_null(column.type):
+        return column.cast(pa.string())
+    found = model_column(column, what)
+    if pa.types.is_string(found.type) == text or not model.typed:
+        return found
+    example = next((v for v in pc.unique(column).to_pylist() if v is not None), None)
+    raise BadInput(
+        f"{what} holds {'numbers' if text else 'text'} such as {example!r}, and {model} takes "
+        f"{'text' if text else 'numbers'} there."
+    )
+
+
+def predict_by_champion(
+    settings: Settings,
+    catalog: Catalog,
+    ref: Ref,
+    *,
+    rows: pa.Table | None = None,
+    entities: Sequence[str] = (),
+) -> pa.Table:
+    """What the champion says now, written nowhere.
+
+    Parameters
+    ----------
+    rows
+        Rows of features; none: the entities of the index.
+    entities
+        Keys, of the index's entities; none: all of them.
+
+    Raises
+    ------
+    NoChampion, NotRegistered, MlflowAway
+        When there is no model to ask.
+    BadInput, NotPredicted
+        When the rows do not fit it, or an entity is none of the index.
+    """
+    name = registered_name(ref)
+    model = load_model(settings, name, champion_of(settings, name).number)
+    labels = catalog.labels(ref.concept)
+    if rows is not None:
+        return predict_rows(model, rows, labels)
+    found = read_fresh(settings, catalog, ref)
+    if entities:
+        found = found.of(entities)
+    return predict(model, found, labels, "", "").drop_columns(["version", "run_id"])
