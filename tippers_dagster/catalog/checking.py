@@ -15,6 +15,7 @@ from tippers_dagster.catalog.kinds import (
     ConceptValue,
     Connection,
     DerivedIndex,
+    Forecaster,
     Kind,
     LabelledOccupancy,
     LabellingFunction,
@@ -51,6 +52,10 @@ DEVICE_KEY = "mac_address"
 
 FEWEST_FUNCTIONS = 3
 """Snorkel's model is not determined by fewer."""
+
+
+LEAST_FORECAST_HISTORY_DAYS = 14
+"""Known before a forecast is judged: without two weeks no week can be compared with another."""
 
 
 class Cannot(Exception):
@@ -303,6 +308,18 @@ def _check_connection(catalog: Catalog, definition: Definition, body: Body) -> N
     _no_twice((table.name for table in body.tables), "table")
 
 
+def _check_forecaster(catalog: Catalog, definition: Definition, body: Body) -> None:
+    assert isinstance(body, Forecaster)
+    _no_twice(body.spaces, "space")
+    _no_twice(body.models, "model")
+    if body.history_days < body.horizon_days + LEAST_FORECAST_HISTORY_DAYS:
+        raise Cannot(
+            f"A backtest of {body.horizon_days} days needs a history of "
+            f"{body.horizon_days + LEAST_FORECAST_HISTORY_DAYS}, and history_days is "
+            f"{body.history_days}."
+        )
+
+
 def _no_twice(names: Iterable[str], what: str) -> None:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
@@ -321,6 +338,7 @@ _CHECKS: dict[Kind, Callable[[Catalog, Definition, Body], None]] = {
     Kind.CONCEPT: _check_concept,
     Kind.CONNECTION: _check_connection,
     Kind.DERIVED_INDEX: _check_derived_index,
+    Kind.FORECASTER: _check_forecaster,
     Kind.LABELLED_OCCUPANCY: _check_labelled_occupancy,
     Kind.LABELLING_FUNCTION: _check_labelling_function,
     Kind.LABEL_MODEL: _check_label_model,

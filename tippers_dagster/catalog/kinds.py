@@ -257,21 +257,35 @@ class PeopleCount(Body):
     confidence: float = Field(0.9, gt=0, lt=1)
 
 
+ForecastModel = Literal[
+    "seasonal_naive",
+    "past_weeks",
+    "zero",
+    "seasonal_smoothing",
+    "mstl",
+    "lightgbm",
+    "prophet",
+    "transformer",
+]
+
+
 class Forecaster(Body):
     """Forecasts of the occupancy of some spaces, by the best of some models for each.
 
-    ``spaces``: ids; ``below``: of every tracked space below these, too. ``models``: empty: all.
-    ``windows``: forecast origins of the backtest, ``horizon_days`` apart.
+    ``spaces``: ids; none: the spaces without a parent, and their children. ``below``: of every
+    tracked space below these, too. ``models``: empty: all; the seasonal naive forecast, past weeks
+    and zero are always among them. ``windows``: forecast origins of the backtest, ``horizon_days``
+    apart; fewer where the history is too short.
     """
 
-    spaces: tuple[str, ...] = Field(min_length=1)
+    spaces: tuple[str, ...] = ()
     below: bool = False
-    interval_seconds: int = 1800
+    interval_seconds: Literal[900, 1800, 3600, 7200, 14400, 28800, 86400] = 1800
     horizon_days: int = Field(7, ge=1, le=92)
-    history_days: int = Field(365, ge=7, le=3660)
+    history_days: int = Field(365, ge=21, le=3660)
     windows: int = Field(3, ge=1, le=26)
-    models: tuple[Name, ...] = ()
-    seed: int = 123
+    models: tuple[ForecastModel, ...] = ()
+    seed: int = Field(123, ge=0, lt=2**31)
 
 
 class ConnectionTable(Body):

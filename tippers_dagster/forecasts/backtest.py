@@ -9,14 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tippers_dagster.catalog.checking import LEAST_FORECAST_HISTORY_DAYS
 from tippers_dagster.errors import BadInput
 from tippers_dagster.forecasts.metrics import Doubles, Metrics
 from tippers_dagster.forecasts.models import MODELS
 from tippers_dagster.forecasts.names import SEASONAL_NAIVE, ZERO
 from tippers_dagster.forecasts.panel import Floats, Panel, limits, within
-
-LEAST_HISTORY_DAYS = 14
-"""Before the first origin: without two weeks there is no week to compare a week with."""
 
 
 class TooShort(BadInput):
@@ -35,11 +33,11 @@ def origins(days: int, horizon: int, windows: int) -> list[int]:
         When there is not room for one.
     """
     found = [days - horizon * k for k in range(windows, 0, -1)]
-    found = [day for day in found if day >= LEAST_HISTORY_DAYS]
+    found = [day for day in found if day >= LEAST_FORECAST_HISTORY_DAYS]
     if not found:
         raise TooShort(
             f"The history has {days} days; a backtest of {horizon} days needs "
-            f"{LEAST_HISTORY_DAYS + horizon}.",
+            f"{LEAST_FORECAST_HISTORY_DAYS + horizon}.",
             "Track more of the past, or give a shorter horizon_days.",
         )
     return found

@@ -33,7 +33,7 @@ from tippers_dagster.forecasts.metrics import Metrics, measure
 from tippers_dagster.forecasts.models import MODELS, chosen_models
 from tippers_dagster.forecasts.names import backtest_key, forecasts_prefix, work_prefix
 from tippers_dagster.forecasts.panel import LEVELS, Floats, Panel
-from tippers_dagster.forecasts.reading import QUANTILE_COLUMNS, Training
+from tippers_dagster.forecasts.reading import QUANTILE_COLUMNS
 from tippers_dagster.forecasts.series import History, bin_begins, load_history, places
 from tippers_dagster.lake import open_lake
 from tippers_dagster.settings import Settings
@@ -120,11 +120,6 @@ def forget_other_work(settings: Settings, name: str, work: str) -> None:
     others = {key[len(folder) :].split("/")[0] for key in lake.list(folder)} - {work}
     for other in sorted(others):
         lake.delete_prefix(work_prefix(name, other))
-
-
-def forget_all(settings: Settings, name: str) -> None:
-    """Remove all that the lake has of a forecaster."""
-    open_lake(settings).delete_prefix(forecasts_prefix(name))
 
 
 # --- tasks --------------------------------------------------------------------------------------
@@ -296,6 +291,16 @@ def _bins_of(
 
 # --- forecasts ----------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
+class Bundle:
+    """Trained champions with the histories that they go on from: all that forecasting takes.
+
+    ``parts``: each a model, and the spaces whose champion it is; no space is in two.
+    """
+
+    parts: tuple[Ahead, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Forecasts:
     """What is expected of the spaces that have a champion.
 
@@ -307,8 +312,6 @@ class Forecasts:
         Of each, people; NaN where unknown.
     models
         The champion of each.
-    states
-        By model: the trained model, for the spaces whose champion it is, in the panel's order.
     quantiles
         float32 [spaces, horizon, slots, levels].
     """
@@ -316,56 +319,65 @@ class Forecasts:
     panel: Panel
     capacity: NDArray[np.float64]
     models: tuple[str, ...]
-    states: Mapping[str, tuple[bytes, ...]]
     quantiles: Floats
 
 
-def make_forecasts(
+def champion_bundle(
     settings: Settings,
     name: str,
     body: Forecaster,
-    training: Training,
+    history: History,
+    work: str,
     champions: Mapping[str, str],
-) -> Forecasts:
-    """Forecast from the end of the history, each space by its champion.
+) -> Bundle:
+    """The champions of the spaces of a history, as they were trained.
 
     Parameters
     ----------
-    training
-        Whose trained models are used.
+    work
+        Folder of the trained models.
     champions
-        Model by space.
+        Model by space; a space that is not in the history any more is passed over.
 
     Raises
     ------
     TippersError
         When a trained model is not in the lake any more.
-    BadInput
-        No history.
     """
-    history = load_history(settings, body)
-    known = [i for i, space in enumerate(history.panel.spaces) if space in champions]
-    panel, capacity = history.panel.take(known), history.capacity[known]
-    models = tuple(champions[space] for space in panel.spaces)
+    panel, parts = history.panel, []
     at = {space: i for i, space in enumerate(panel.spaces)}
-    tasks, positions, states = [], [], {}
-    for model in sorted(set(models)):
-        mine = [space for space in panel.spaces if champions[space] == model]
-        parts = _trained(settings, name, training.work, model, mine)
-        states[model] = tuple(state for _, state in parts)
-        for spaces, state in parts:
+    for model in MODELS:
+        mine = [space for space in panel.spaces if champions.get(space) == model]
+        for spaces, state in _trained(settings, name, work, model, mine) if mine else ():
             here = np.array([at[space] for space in spaces])
-            positions.append(here)
-            tasks.append(Ahead(model, state, panel.take(here), capacity[here], body.horizon_days))
-    shape = (len(panel.spaces), body.horizon_days, panel.slots, len(LEVELS))
-    quantiles = np.full(shape, np.nan, np.float32)
-    dear = [i for i, task in enumerate(tasks) if MODELS[task.model].weight]
-    for number, task in enumerate(tasks):
-        if number not in dear:
-            quantiles[positions[number]] = look_ahead(task)
-    for number, found in run_tasks(settings, look_ahead, [tasks[i] for i in dear]):
-        quantiles[positions[dear[number]]] = found
-    return Forecasts(panel, capacity, models, states, quantiles)
+            part = panel.take(here), history.capacity[here], body.horizon_days
+            parts.append(Ahead(model, state, *part))
+    return Bundle(tuple(parts))
+
+
+def forecast_all(settings: Settings, bundle: Bundle, history: History) -> Forecasts:
+    """Forecast from the end of the history, each space by its champion, in its order."""
+    parts = bundle.parts
+    dear = [i for i, part in enumerate(parts) if MODELS[part.model].weight]
+    found = {i: look_ahead(part) for i, part in enumerate(parts) if i not in dear}
+    for number, made in run_tasks(settings, look_ahead, [parts[i] for i in dear]):
+        found[dear[number]] = made
+    where = {space: (i, j) for i, p in enumerate(parts) for j, space in enumerate(p.panel.spaces)}
+    kept = [i for i, space in enumerate(history.panel.spaces) if space in where]
+    panel = history.panel.take(kept)
+    rows = [where[space] for space in panel.spaces]
+    shape = (body_horizon(parts), panel.slots, len(LEVELS))
+    return Forecasts(
+        panel,
+        history.capacity[kept],
+        tuple(parts[i].model for i, _ in rows),
+        np.stack([found[i][j] for i, j in rows]) if rows else np.zeros((0, *shape), np.float32),
+    )
+
+
+def body_horizon(parts: Sequence[Ahead]) -> int:
+    """Days that are forecast."""
+    return parts[0].horizon if parts else 0
 
 
 def _trained(
@@ -383,7 +395,7 @@ def _trained(
     if lacking:
         raise TippersError(
             f"The trained {model} of space {min(lacking)!r} is not in the lake any more.",
-            f"`tippers pipeline materialize forecaster.{name} --again` trains it anew.",
+            f"`tippers pipeline materialize forecaster.{name} --all` trains it anew.",
         )
     return found
 

@@ -67,8 +67,13 @@ class Pipeline:
 
     @cached_property
     def definitions(self) -> dict[str, Definition]:
-        """The definition behind an asset, by the asset's name; staging models have none."""
-        return {"/".join(_key(ref)): d for ref, d in self.catalog.definitions.items()}
+        """The definition behind an asset, by the asset's name; staging models have none.
+
+        Some have further assets, called as the first with two underscores and a word after it.
+        """
+        own = {"/".join(_key(ref)): d for ref, d in self.catalog.definitions.items()}
+        first = {name: name.rpartition("__")[0] for name in self.by_name}
+        return own | {name: own[of] for name, of in first.items() if of in own}
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +148,9 @@ def source_specs(nodes: Iterable[Node]) -> list[dg.AssetSpec]:
             metadata={"dagster/table_name": f"{node.source.schema}.{node.source.name}"},
         )
         for node in nodes
-        if node.source is not None and node.key not in OCCUPANCY_ASSETS
+        if node.source is not None
+        and node.source.query is None  # a part of a table that is an asset by itself
+        and node.key not in OCCUPANCY_ASSETS
     ]
 
 

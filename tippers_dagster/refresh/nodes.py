@@ -17,10 +17,14 @@ from tippers_dagster.errors import TippersError
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the warehouse's database that is read and not made here."""
+    """A table of the warehouse's database that is read and not made here.
+
+    ``query``: what of it matters, as a query of one text; none: all of its rows do.
+    """
 
     schema: str
     name: str
+    query: str | None = None
 
 
 @dataclass(frozen=True)

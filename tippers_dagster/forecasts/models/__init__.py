@@ -2,8 +2,8 @@
 
 A model's module has ``train(panel, horizon, seed) -> bytes`` and
 ``predict(state, panel, horizon) -> quantiles``. What ``train`` gives is all that ``predict`` needs
-beside the history up to the origin; it is empty for models that have nothing to learn. A module whose
-trained model has a part for each space has ``pick(state, positions)``, too.
+beside the history up to the origin; it is empty for models that have nothing to learn. A module
+whose trained model has a part for each space has ``pick(state, positions)``, too.
 """
 
 from __future__ import annotations
