@@ -8,22 +8,26 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tippers_dagster.catalog import files, yaml_text
 from tippers_dagster.catalog.catalog import Catalog, draft_of, same_content
-from tippers_dagster.catalog.checking import INDEXES
+from tippers_dagster.catalog.checking import DEVICE_KEY, INDEXES
 from tippers_dagster.catalog.kinds import (
     Body,
+    Classifier,
     Concept,
     Condition,
     DerivedIndex,
+    Forecaster,
     Kind,
+    LabelledOccupancy,
     LabellingFunction,
     LabelModel,
+    PeopleCount,
 )
 from tippers_dagster.catalog.model import Definition, Draft, Ref, Status, Unreadable
 from tippers_dagster.catalog.names import check_ref, read_body
@@ -48,6 +52,9 @@ CREATED = (
     Kind.LABEL_MODEL,
     Kind.DERIVED_INDEX,
     Kind.CLASSIFIER,
+    Kind.LABELLED_OCCUPANCY,
+    Kind.PEOPLE_COUNT,
+    Kind.FORECASTER,
 )
 """Kinds that this page makes, in the order in which they are needed."""
 
@@ -65,6 +72,14 @@ PARENT_FIELD: dict[Kind, dict[Kind, str]] = {
         Kind.INDEX: "parent",
         Kind.DERIVED_INDEX: "parent",
     },
+    Kind.CLASSIFIER: {
+        Kind.LABEL_MODEL: "label_model",
+        Kind.FEATURE: "features",
+        Kind.INDEX: "index",
+        Kind.DERIVED_INDEX: "index",
+    },
+    Kind.LABELLED_OCCUPANCY: {Kind.LABEL_MODEL: "by", Kind.CLASSIFIER: "by"},
+    Kind.PEOPLE_COUNT: {Kind.LABEL_MODEL: "by", Kind.CLASSIFIER: "by"},
 }
 """The field of a new definition that a parent of some kind goes into."""
 
@@ -79,7 +94,16 @@ _NEW_SQL = {
     "WHERE mac_address IN (:index_values)\nGROUP BY mac_address",
 }
 _NEW_PYTHON = 'def labeling_function(row):\n    """Says when it votes."""\n    return ABSTAIN\n'
-_NEW_CLASSIFIER = "index: \nlabel_model: \nfeatures:\n- \n"
+_PLAIN: dict[Kind, Body] = {
+    Kind.CLASSIFIER: Classifier(index="x", label_model="x", features=("x",)),
+    Kind.LABELLED_OCCUPANCY: LabelledOccupancy(by="x"),
+    Kind.PEOPLE_COUNT: PeopleCount(),
+    Kind.FORECASTER: Forecaster(spaces=("x",)),
+}
+"""Kinds whose form holds just the fields of the body; new ones begin as these, with nothing chosen.
+"""
+_CHOSEN = ("index", "label_model", "features", "by", "spaces")
+"""Fields of these that name definitions or spaces."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _ITEM = re.compile(r"\s*('(?:[^']|'')*'|[^,]*)\s*(?:,|$)")
 
@@ -189,11 +213,12 @@ def begin_new(kind: Kind, concept: str, catalog: Catalog, parent: str = "", by: 
         ``concept.name``; what cannot be a parent of the kind is passed over.
     """
     values = _new_fields(kind)
+    concept = concept if kind.in_concept else ""
     found = find(catalog, parent, concept)
     place = PARENT_FIELD.get(kind, {}).get(found.ref.kind) if found else None
     if found is not None and place is not None:
         written = written_name(found.ref, concept)
-        values[place] = [written] if place == "labelling_functions" else written
+        values[place] = [written] if isinstance(values[place], list) else written
         _fill_around(values, found, concept, catalog)
     return Work(kind, concept, "", values, owner=by)
 
@@ -204,14 +229,22 @@ def find(catalog: Catalog, written: str, concept: str) -> Definition | None:
     return catalog.named(namespace or concept, name) if name else None
 
 
+def sound(catalog: Catalog, written: str, concept: str) -> Definition | None:
+    """As ``find``, but only one that is active and can work."""
+    found = find(catalog, written, concept)
+    if found is None or found.status != "active" or found.ref in catalog.problems:
+        return None
+    return found
+
+
 def _fill_around(values: dict[str, Any], parent: Definition, concept: str, cat: Catalog) -> None:
-    """What follows from the parent: the index that a label model's functions or labels are of."""
+    """What follows from the parent: the index that its functions, labels or features are of."""
     if parent.ref in cat.problems or parent.status == "retired":
         return
-    if parent.ref.kind in (Kind.LABELLING_FUNCTION, Kind.LABEL_MODEL):
+    if parent.ref.kind in (Kind.LABELLING_FUNCTION, Kind.LABEL_MODEL, Kind.FEATURE):
         index = cat.index_of(parent.ref)
-        place = "index" if parent.ref.kind == Kind.LABELLING_FUNCTION else "parent"
-        if index is not None:
+        place = "parent" if "parent" in values else "index"
+        if index is not None and place in values:
             values[place] = written_name(index, concept)
 
 
@@ -228,7 +261,8 @@ def _new_fields(kind: Kind) -> dict[str, Any]:
         return _model_fields(LabelModel(index="x", labelling_functions=()), index="")
     if kind == Kind.DERIVED_INDEX:
         return _derived_fields(DerivedIndex(parent="x", label_model="x"), parent="", label_model="")
-    return {"yaml": _NEW_CLASSIFIER}
+    fields = _plain_fields(_PLAIN[kind])
+    return fields | {n: [] if isinstance(fields[n], list) else "" for n in _CHOSEN if n in fields}
 
 
 def new_condition() -> dict[str, Any]:
@@ -245,7 +279,7 @@ def new_row() -> dict[str, Any]:
 def fields_of(body: Body, kind: Kind) -> dict[str, Any]:
     """What the form of a kind holds for a body.
 
-    ``yaml`` for what has no form: classifiers, and bodies that cannot be read.
+    ``yaml`` for what has no form: bodies that cannot be read.
     """
     match body:
         case Unreadable():
@@ -262,7 +296,14 @@ def fields_of(body: Body, kind: Kind) -> dict[str, Any]:
             return _derived_fields(body, parent=body.parent, label_model=body.label_model)
     if kind in (Kind.INDEX, Kind.RULE, Kind.FEATURE):
         return body.model_dump()
+    if kind in _PLAIN:
+        return _plain_fields(body)
     return {"yaml": yaml_text.dump(body.model_dump(mode="json", exclude_defaults=True))}
+
+
+def _plain_fields(body: Body) -> dict[str, Any]:
+    """Fields as widgets hold them: lists, and an empty text for nothing chosen."""
+    return {name: "" if v is None else v for name, v in body.model_dump(mode="json").items()}
 
 
 def _fields_of_function(body: LabellingFunction) -> dict[str, Any]:
@@ -377,11 +418,16 @@ def body_values(work: Work) -> dict[str, Any]:
         return {name: given[name] for name in names} | {"minimum_confidence": least}
     if work.kind in (Kind.RULE, Kind.FEATURE):
         _need(given, "index")
+    if work.kind in _PLAIN:
+        # What people count is by nothing at all, unless something is chosen.
+        _need(given, *(n for n in _CHOSEN if n in given and work.kind != Kind.PEOPLE_COUNT))
+        return {name: None if value == "" else value for name, value in given.items()}
     return dict(given)
 
 
 def _need(given: Mapping[str, Any], *names: str) -> None:
-    missing = [name.replace("_", " ") for name in names if not given[name]]
+    said = {"by": "label model or classifier"}
+    missing = [said.get(name, name.replace("_", " ")) for name in names if not given[name]]
     if missing:
         raise BadInput(f"Choose the {' and the '.join(missing)}.")
 
@@ -574,6 +620,52 @@ def function_choices(
         if fits or name in chosen:
             kept.append(name)
     return kept
+
+
+def feature_choices(catalog: Catalog, concept: str, index: str, chosen: Sequence[str]) -> list[str]:
+    """The features of the entities of an index, or of one that it is derived from."""
+    own = find(catalog, index, concept)
+    above = set() if own is None else {own.ref, *_above(catalog, own)}
+
+    def fits(name: str) -> bool:
+        found = sound(catalog, name, concept)
+        return found is not None and catalog.index_of(found.ref) in above
+
+    names = choices(catalog, (Kind.FEATURE,), concept, chosen)
+    return [name for name in names if name in chosen or fits(name)]
+
+
+def _above(catalog: Catalog, index: Definition) -> Iterator[Ref]:
+    """The indexes that an index is derived from."""
+    seen = {index.ref}
+    found: Definition | None = index
+    while found is not None and isinstance(found.body, DerivedIndex):
+        found = find(catalog, found.body.parent, found.ref.concept)
+        if found is None or found.ref in seen:
+            return
+        seen.add(found.ref)
+        yield found.ref
+
+
+def labels_given(catalog: Catalog, by: str, concept: str = "") -> list[str]:
+    """The labels that a label model, or the one that a classifier learns from, gives."""
+    found = sound(catalog, by, concept)
+    if found is not None and isinstance(found.body, Classifier):
+        found = sound(catalog, found.body.label_model, found.ref.concept)
+    if found is None or found.ref.kind != Kind.LABEL_MODEL:
+        return []
+    return list(catalog.model_labels(found.ref))
+
+
+def device_labels(catalog: Catalog, chosen: str) -> list[str]:
+    """The label models and classifiers whose entities are devices, as ``concept.name``."""
+
+    def fits(name: str) -> bool:
+        found = sound(catalog, name, "")
+        return found is not None and catalog.key_column(found.ref) == DEVICE_KEY
+
+    names = choices(catalog, (Kind.LABEL_MODEL, Kind.CLASSIFIER), "", [chosen])
+    return [name for name in names if name == chosen or fits(name)]
 
 
 def model_labels(catalog: Catalog, work: Work) -> list[str]:

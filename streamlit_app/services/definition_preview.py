@@ -86,7 +86,9 @@ def check(app: App, catalog: Catalog, work: Work) -> Checked:
         checked([made], catalog, checks(app.settings))
     except BadInput as error:
         return Checked((fault_of(error, work),))
-    return Checked(makes_stale=tuple(r for r in reading(catalog, made.ref) if r.concept))
+    return Checked(
+        makes_stale=tuple(r for r in reading(catalog, made.ref) if r.kind != Kind.CONCEPT)
+    )
 
 
 def fault_of(error: BadInput, work: Work) -> Fault:
@@ -140,8 +142,8 @@ def preview_rows(app: App, catalog: Catalog, work: Work) -> Rows:
     from tippers_dagster.sql.preview import preview
 
     app.person.require(Role.ANALYST, "see entities")
-    made = forms.draft(_named(work))
-    after = _after(catalog, made)
+    made = forms.draft(with_a_name(work))
+    after = catalog_after(catalog, made)
     query = translated(app.settings, made, after)
     found = preview(app.settings, query, after.key_column(made.ref), SAMPLE_ROWS)
     return _rows(app.settings, found)
@@ -161,7 +163,7 @@ def _rows(settings: Settings, found: Preview) -> Rows:
     )
 
 
-def _after(catalog: Catalog, made: Draft) -> Catalog:
+def catalog_after(catalog: Catalog, made: Draft) -> Catalog:
     """The catalog as it would be; BadInput when the draft could not work in it.
 
     One that changes nothing stays what it is: a function of the project's files is one of these
@@ -173,7 +175,7 @@ def _after(catalog: Catalog, made: Draft) -> Catalog:
     return after
 
 
-def _named(work: Work) -> Work:
+def with_a_name(work: Work) -> Work:
     """The same with a name, so that what has none yet can be tried."""
     return work if work.name else replace(work, name="not_named_yet")
 
@@ -276,14 +278,14 @@ def preview_votes(app: App, catalog: Catalog, work: Work) -> Votes:
     TippersError
         What stands against it; also when its rule or index was never computed.
     """
-    made = forms.draft(_named(work))
-    after = _after(catalog, made)
+    made = forms.draft(with_a_name(work))
+    after = catalog_after(catalog, made)
     body = made.body
     assert isinstance(body, LabellingFunction)
     rule = after.resolve(body.rule, made.ref.concept).ref
     values = after.labels(made.ref.concept)
-    versions = _versions(app.settings)
-    rows = _rule_rows(_RuleAsk(app.settings, rule, versions.get(_asset(rule), "")))
+    versions = versions_now(app.settings)
+    rows = _rule_rows(_RuleAsk(app.settings, rule, versions.get(asset_of(rule), "")))
     ground = _ground_of(app.settings, after, made.ref, versions)
     result = _voter(app.settings, made, rows, values).vote(rows)
     return _votes(app, after, made, rows, ground, result)
@@ -441,14 +443,15 @@ class _RuleAsk:
     version: str
 
 
-def _versions(settings: Settings) -> dict[str, str]:
+def versions_now(settings: Settings) -> dict[str, str]:
     """The version of each asset that was computed; in one query."""
     from tippers_dagster.refresh.state import load_states
 
     return {name: s.version for name, s in load_states(settings).items() if s.version}
 
 
-def _asset(ref: Ref) -> str:
+def asset_of(ref: Ref) -> str:
+    """The name of a definition's asset."""
     return "/".join(ref.asset_path)
 
 
@@ -479,15 +482,15 @@ def _ground_of(
 ) -> _Ground:
     index = catalog.index_of(ref)
     assert index is not None
-    if _asset(index) not in versions:
+    if asset_of(index) not in versions:
         raise NotThere(index, "index")
     functions = [
         d.ref
         for d in catalog.of_kind(Kind.LABELLING_FUNCTION)
         if d.ref.concept == ref.concept and catalog.index_of(d.ref) == index
     ]
-    told = tuple((f, versions.get(_asset(f), "")) for f in functions)
-    return _ground(_GroundAsk(settings, index, versions[_asset(index)], told, ref, catalog))
+    told = tuple((f, versions.get(asset_of(f), "")) for f in functions)
+    return _ground(_GroundAsk(settings, index, versions[asset_of(index)], told, ref, catalog))
 
 
 @lru_cache(maxsize=4)
@@ -544,10 +547,10 @@ def preview_model(app: App, catalog: Catalog, work: Work) -> Chosen:
     from tippers_dagster.labelling.analysis import analyse, find_patterns
     from tippers_dagster.labelling.gold import gold_numbers
 
-    made = forms.draft(_named(work))
-    after = _after(catalog, made)
+    made = forms.draft(with_a_name(work))
+    after = catalog_after(catalog, made)
     assert isinstance(made.body, LabelModel)
-    ground = _ground_of(app.settings, after, made.ref, _versions(app.settings))
+    ground = _ground_of(app.settings, after, made.ref, versions_now(app.settings))
     wanted = [after.resolve(n, made.ref.concept).ref for n in made.body.labelling_functions]
     there = [ref for ref in wanted if ref in ground.functions]
     matrix = ground.votes[:, [ground.functions.index(ref) for ref in there]]
@@ -619,18 +622,18 @@ def answers(app: App, catalog: Catalog, work: Work) -> Answers:
     TippersError
         What stands against it; also when its parent or label model was never computed.
     """
-    made = forms.draft(_named(work))
-    after = _after(catalog, made)
+    made = forms.draft(with_a_name(work))
+    after = catalog_after(catalog, made)
     assert isinstance(made.body, DerivedIndex)
     concept = made.ref.concept
     parent = after.resolve(made.body.parent, concept).ref
     model = after.resolve(made.body.label_model, concept).ref
-    versions = _versions(app.settings)
+    versions = versions_now(app.settings)
     for ref, what in ((parent, "index"), (model, "label model")):
-        if _asset(ref) not in versions:
+        if asset_of(ref) not in versions:
             raise NotThere(ref, what)
     key = after.key_column(made.ref)
-    told = (versions[_asset(parent)], versions[_asset(model)])
+    told = (versions[asset_of(parent)], versions[asset_of(model)])
     labels = after.model_labels(model)
     return _answers(_AnswersAsk(app.settings, parent, model, key, labels, told))
 

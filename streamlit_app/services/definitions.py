@@ -52,8 +52,8 @@ class Row:
 
     @property
     def concept(self) -> str:
-        """The concept that it belongs to, or is."""
-        return self.ref.concept or self.ref.name
+        """The concept that it belongs to, or is; empty: neither."""
+        return self.ref.concept or (self.ref.name if self.ref.kind == Kind.CONCEPT else "")
 
 
 def load(app: App) -> Catalog:
@@ -66,7 +66,10 @@ def rows(catalog: Catalog) -> list[Row]:
     found = {**catalog.definitions, **catalog.retired}
     order = {kind: at for at, kind in enumerate(forms.CREATED)}
     listed = [_row(catalog, d) for d in found.values() if d.ref.kind in LISTED]
-    return sorted(listed, key=lambda r: (r.concept, order.get(r.ref.kind, 99), r.ref))
+    # Those in no concept stand on others' labels, or on occupancy: they come last.
+    return sorted(
+        listed, key=lambda r: (not r.concept, r.concept, order.get(r.ref.kind, 99), r.ref)
+    )
 
 
 def _row(catalog: Catalog, d: Definition) -> Row:
@@ -414,10 +417,13 @@ def watch(app: App, ref: Ref) -> Watched:
     pipeline = load_pipeline(app.settings)
     snapshot = Snapshot.take(app.settings, app.instance, pipeline.nodes)
     status = {s.name: s for s in pipeline_status(pipeline, snapshot)}
+    own = asset_name(ref)
     above = [asset_name(r) for r in reading(pipeline.catalog, ref)]
+    # Some definitions have further assets: a champion and predictions, forecasts.
+    further = [n for name in (own, *above) for n in status if n.startswith(f"{name}__")]
     return Watched(
-        asset=status.get(asset_name(ref)),
-        above=tuple(status[name] for name in above if name in status),
+        asset=status.get(own),
+        above=tuple(status[name] for name in (*further, *above) if name in status),
         runs=web_address(app.settings) is not None,
         automatic=app.settings.automate_definitions,
     )

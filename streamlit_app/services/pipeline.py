@@ -44,7 +44,10 @@ STANDINGS: tuple[Standing, ...] = ("failed", "broken", "running", "stale", "fres
 """Of what is computed; a source table only is there, and a classifier is only defined."""
 
 SOURCE, STAGING, SYNCED = "source table", "staging model", "synced tables"
-"""What a node is that is no definition of a concept."""
+"""What a node is that no definition stands behind."""
+
+FURTHER = ("champion", "predictions", "forecast")
+"""What else is computed from a definition: what follows the two underscores of its name."""
 
 CREATED = (
     Kind.INDEX,
@@ -53,10 +56,15 @@ CREATED = (
     Kind.LABELLING_FUNCTION,
     Kind.LABEL_MODEL,
     Kind.DERIVED_INDEX,
+    Kind.CLASSIFIER,
+    Kind.LABELLED_OCCUPANCY,
+    Kind.PEOPLE_COUNT,
 )
-"""Kinds that are drawn on the canvas, in the order in which one needs them."""
+"""Kinds that can be made on the canvas, in the order in which one needs them."""
 
 _TABLES = (SOURCE, STAGING, SYNCED)
+_BELOW = (Kind.DERIVED_INDEX, Kind.LABELLED_OCCUPANCY, Kind.PEOPLE_COUNT)
+"""Kinds that are drawn where they read something of a concept, and belong to none or the next."""
 
 EDGES: Mapping[str, tuple[Kind, ...]] = {
     **dict.fromkeys(_TABLES, (Kind.INDEX,)),
@@ -107,7 +115,7 @@ class Look:
         standing, why = _refined(status, self.snapshot)
         return Item(
             name=node.name,
-            kind=definition.ref.kind.value if definition and concept else _table_kind(node),
+            kind=_kind_of(node, definition),
             concept=concept,
             standing=standing,
             why=why,
@@ -224,8 +232,14 @@ def _read_pipeline(settings: Settings, stamp: str) -> Pipeline:
     return load_pipeline(settings)
 
 
-def _table_kind(node: Node) -> str:
-    return SYNCED if node.key[0] == Kind.CONNECTION else STAGING
+def _kind_of(node: Node, definition: Definition | None) -> str:
+    """A kind of definition, or what a table is; what else a definition gives has its own word."""
+    if node.key[0] == Kind.CONNECTION:
+        return SYNCED
+    if definition is None:
+        return STAGING
+    further = node.key[-1].rpartition("__")[2]
+    return further if further in FURTHER else definition.ref.kind.value
 
 
 def _refined(status: AssetStatus, snapshot: Snapshot) -> tuple[Standing, str]:
@@ -324,9 +338,7 @@ def _around(seen: Look, concept: str) -> dict[str, Item]:
     wanted = {i.name for i in seen.items.values() if i.concept == concept}
     above = [name for member in wanted for name in seen.items[member].reads]
     below = {
-        i.name
-        for i in seen.items.values()
-        if i.kind == Kind.DERIVED_INDEX and wanted.intersection(i.reads)
+        i.name for i in seen.items.values() if i.kind in _BELOW and wanted.intersection(i.reads)
     }
     while above:
         name = above.pop()
@@ -531,8 +543,9 @@ class Change:
     def says(self) -> str:
         """In words, before it is done."""
         name, field = self.child.ref, self.field.replace("_", " ")
-        if self.before and isinstance(getattr(self.body, self.field), str):
-            return f"{name}: its {field} becomes {self.after} instead of {self.before}."
+        if isinstance(getattr(self.body, self.field), str):
+            instead = f" instead of {self.before}" if self.before else ""
+            return f"{name}: its {field} becomes {self.after}{instead}."
         return f"{name}: {self.after} is added to its {field}."
 
 
@@ -580,10 +593,11 @@ def connect(app: App, change: Change) -> Saved:
 
 def _change(lower: Definition, field: str, written: str) -> Change:
     value: Any = getattr(lower.body, field)
-    there = (value,) if isinstance(value, str) else tuple(value)
+    several = isinstance(value, tuple)
+    there = value if several else (value,) if value else ()
     if written in there or f"{lower.ref.concept}.{written}" in there:
         raise BadInput(f"{lower.ref} reads {written} already.")
-    after: Any = written if isinstance(value, str) else (*value, written)
+    after: Any = (*value, written) if several else written
     body = lower.body.model_copy(update={field: after})
     return Change(lower, field, ", ".join(there), written, body)
 
@@ -650,7 +664,7 @@ def details(app: App, seen: Look, name: str) -> Details | None:
     again = 0 < tries < app.settings.max_tries
     return Details(
         item=item,
-        definition=definition if item.concept else None,
+        definition=definition if item.kind not in _TABLES else None,
         description=description,
         text=text,
         language=language,
@@ -668,7 +682,7 @@ def _told(
     seen: Look, item: Item, definition: Definition | None
 ) -> tuple[str, str, Literal["sql", "python", "yaml"]]:
     """Description, text and the text's language."""
-    if definition is None or not item.concept:
+    if definition is None or item.kind in _TABLES:
         return (*_model_told(seen, item), "sql")
     body = definition.body
     if isinstance(body, Index | Rule | Feature):

@@ -127,7 +127,7 @@ def breadcrumb(tree: SpaceTree, space: str, pick: Pick) -> None:
 def choose(tree: SpaceTree, label: str, *, key: str, default: str | None = None) -> str | None:
     """A field of a form for one space: large spaces at once, any other by a search."""
     text = st.text_input(f"Search: {label.lower()}", key=f"{key} search", placeholder="name or id")
-    options = matches(tree, text) or _large(tree)
+    options = matches(tree, text) or large(tree)
     known = default is not None and default in tree
     if default is not None and known and default not in options and not text.strip():
         options = [default, *options]
@@ -141,7 +141,7 @@ def choose(tree: SpaceTree, label: str, *, key: str, default: str | None = None)
     return chosen
 
 
-def _large(tree: SpaceTree) -> list[str]:
+def large(tree: SpaceTree) -> list[str]:
     """The spaces with others below, from the roots on."""
     parents = np.flatnonzero(~tree.is_leaf)
     if not parents.size:

@@ -391,7 +391,7 @@ def _actions(app: App, seen: Look, drawn: Picture, found: Details) -> None:
     may = app.person.may(Role.ANALYST)
     with st.container(horizontal=True, gap="small"):
         if found.definition is not None and st.button("Definition", icon=":material/edit_note:"):
-            go("definitions", open=item.reference)
+            go("definitions", open=str(found.definition.ref))
         if item.standing not in ("source", "defined"):
             label, icon = "Materialise", ":material/play_arrow:"
             if st.button(label, icon=icon, disabled=not may, key="pipeline_materialise"):

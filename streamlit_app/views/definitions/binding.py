@@ -76,6 +76,23 @@ class Form:
         )
         self._take(key)
 
+    def pick(
+        self, label: str, options: Mapping[Any, str], holder: dict[str, Any], name: str, **more: Any
+    ) -> None:
+        """One of some values, by what each is called; another one that is there stays."""
+        key = self._bind(holder, name)
+        listed = list(dict.fromkeys([*options, holder[name]]))
+        st.selectbox(
+            label,
+            listed,
+            listed.index(holder[name]),
+            key=key,
+            format_func=lambda value: options.get(value, str(value)),
+            disabled=self.locked,
+            **more,
+        )
+        self._take(key)
+
     def choices(
         self, label: str, options: Sequence[str], holder: dict[str, Any], name: str, **more: Any
     ) -> None:

@@ -32,6 +32,7 @@ from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
 
 SECTIONS = ("Definition", "History", "Around it")
+_NO_ASSET = (Kind.CONCEPT, *service.ELSEWHERE)
 _SQL = (Kind.INDEX, Kind.RULE, Kind.FEATURE)
 
 
@@ -96,7 +97,7 @@ def _head(app: App, found: Opened) -> None:
             st.badge("Unsaved edits", icon=":material/edit:", color="orange")
         if found.definition is not None:
             st.space("stretch")
-            if found.ref.kind.in_concept:
+            if found.ref.kind not in _NO_ASSET:
                 st.link_button(
                     "Dagster",
                     asset_link(app.settings, service.asset_name(found.ref)),

@@ -14,6 +14,7 @@ from streamlit_app.services.app import App
 from streamlit_app.services.definition_forms import Work
 from streamlit_app.ui.editor import Problem
 from streamlit_app.ui.messages import plain
+from streamlit_app.views.definitions import models
 from streamlit_app.views.definitions.binding import Form
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.checking import INDEXES
@@ -266,4 +267,8 @@ FORMS: dict[Kind, FormOf] = {
     Kind.FEATURE: sql,
     Kind.LABEL_MODEL: label_model,
     Kind.DERIVED_INDEX: derived_index,
+    Kind.CLASSIFIER: models.classifier,
+    Kind.LABELLED_OCCUPANCY: models.labelled_occupancy,
+    Kind.PEOPLE_COUNT: models.people_count,
+    Kind.FORECASTER: models.forecaster,
 }

@@ -107,7 +107,7 @@ def _deleted_note() -> None:
 
 # --- the table -----------------------------------------------------------------------------------
 def _filters(rows: list[Row]) -> list[Row]:
-    concepts = list(dict.fromkeys(r.concept for r in rows))
+    concepts = list(dict.fromkeys(r.concept for r in rows if r.concept))
     kinds = [k for k in CREATED if any(r.ref.kind == k for r in rows)]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = _kept_text("Search", "q", "Name, description, owner")

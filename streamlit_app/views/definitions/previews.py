@@ -11,6 +11,7 @@ from streamlit_app.services.app import App
 from streamlit_app.services.definition_forms import Work
 from streamlit_app.services.definition_preview import Answers, Rows, Votes, number, share
 from streamlit_app.ui.messages import plain
+from streamlit_app.views.definitions import models
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.errors import TippersError
@@ -206,6 +207,10 @@ LIVE: dict[Kind, Live] = {
     Kind.LABELLING_FUNCTION: votes,
     Kind.LABEL_MODEL: model,
     Kind.DERIVED_INDEX: derived,
+    Kind.CLASSIFIER: models.confident,
+    Kind.LABELLED_OCCUPANCY: models.devices,
+    Kind.PEOPLE_COUNT: models.devices,
+    Kind.FORECASTER: models.covered,
 }
 """Kinds whose preview follows every change of the form."""
 

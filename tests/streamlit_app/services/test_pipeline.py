@@ -137,7 +137,7 @@ def test_edges_lead_only_where_a_parent_fits() -> None:
     assert service.EDGES[service.SOURCE] == (Kind.INDEX,)
     assert service.EDGES[Kind.RULE] == (Kind.LABELLING_FUNCTION,)
     assert service.EDGES[Kind.LABELLING_FUNCTION] == (Kind.LABEL_MODEL,)
-    assert service.EDGES[Kind.FEATURE] == ()
+    assert service.EDGES[Kind.FEATURE] == (Kind.CLASSIFIER,)
     for child, parents in PARENT_FIELD.items():
         for parent in parents:
             assert child in service.EDGES[parent], (parent, child)
