@@ -22,6 +22,8 @@ COUNTS = {
     Kind.FEATURE: 12,
     Kind.LABELLING_FUNCTION: 29,
     Kind.LABEL_MODEL: 4,
+    Kind.LABELLED_OCCUPANCY: 1,
+    Kind.PEOPLE_COUNT: 1,
 }
 
 

@@ -7,8 +7,8 @@ mortality rates using empirical Bayes estimators", 1991), with the variance of a
 from the spread between days and spaces: people who stay are in many bins, and bins are no
 independent observations. The interval is split-conformal on normalised residuals (Lei, G'Sell,
 Rinaldo, Tibshirani and Wasserman, "Distribution-free predictive inference for regression", 2018),
-apart for bins with and without devices (Mondrian conformal prediction: Vovk, Gammerman and Shafer,
-"Algorithmic learning in a random world", 2005), and split by day.
+apart for bins without devices and for each level (Mondrian conformal prediction: Vovk, Gammerman
+and Shafer, "Algorithmic learning in a random world", 2005), and split by day.
 
 Pure functions on arrays.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,8 +31,8 @@ Ratio = Literal["constant", "hour", "level", "hour_and_level"]
 HOUR_GROUP = 4 * 3600
 """Seconds of the wall clock that share a factor; bins that are wider have none."""
 
-LEVELS = 4
-"""Levels of occupancy: quantiles of the devices in bins with any."""
+LEVELS = 6
+"""Levels of occupancy, at quantiles of the devices."""
 
 FEWEST = 30
 """Head counts with a computed count of devices, below which nothing is fitted."""
@@ -105,8 +105,8 @@ class Calibration:
         A factor for each level.
     variance
         Of people around their estimate m: ``a + b m + c m^2``.
-    empty, occupied
-        Half the interval in standard deviations, for bins without and with devices.
+    empty, spread
+        Half the interval in standard deviations, for bins without devices, and for each level.
     confidence
         Of the interval.
     """
@@ -117,7 +117,7 @@ class Calibration:
     levels: tuple[float, ...]
     variance: tuple[float, float, float]
     empty: float
-    occupied: float
+    spread: tuple[float, ...]
     confidence: float
 
     def people(self, devices: Floats, second: Ints, width: Ints | int) -> Floats:
@@ -132,7 +132,8 @@ class Calibration:
 
         Rounded outwards: the interval is never narrower than what was calibrated.
         """
-        half = np.where(devices > 0, self.occupied, self.empty)
+        spread = np.asarray(self.spread)[_level(devices, self.edges)]
+        half = np.where(devices > 0, spread, self.empty)
         half = half * np.sqrt(_variance(self.variance, people))
         low = np.floor(np.maximum(people - half, 0.0) + 1e-9)
         return low, np.ceil(people + half - 1e-9)
@@ -260,53 +261,70 @@ def _roles(day: Ints) -> Ints:
 def _calibration(
     fit: Observations, interval: Observations, ratio: Ratio, confidence: float
 ) -> Calibration:
-    edges = _edges(fit.devices) if ratio in ("level", "hour_and_level") else ()
-    mean, hours, levels = _factors(fit, edges, by_hour=ratio in ("hour", "hour_and_level"))
-    made = Calibration(mean, hours, edges, levels, (1.0, 0.0, 0.0), 0.0, 0.0, confidence)
+    edges = _edges(fit.devices)
+    mean, hours, levels = _factors(fit, edges, ratio)
+    made = Calibration(
+        mean, hours, edges, levels, (1.0, 0.0, 0.0), 0.0, (0.0,) * len(levels), confidence
+    )
     variance = _fit_variance(made.people(fit.devices, fit.second, fit.width), fit.people)
     estimate = made.people(interval.devices, interval.second, interval.width)
     score = np.abs(interval.people - estimate) / np.sqrt(_variance(variance, estimate))
-    some = interval.devices > 0
+    empty, spread = _spreads(score, interval.devices, edges, confidence)
+    return replace(made, variance=variance, empty=empty, spread=spread)
+
+
+def _spreads(
+    score: Floats, devices: Floats, edges: tuple[float, ...], confidence: float
+) -> tuple[float, tuple[float, ...]]:
+    """The scores of bins without devices, and of each level, that new ones stay below.
+
+    Where they are too few, that of all bins with devices, or of all.
+    """
     of_all = _conformal(score, confidence)
     if of_all is None:
         raise TooFew(
             f"{len(score):,} head counts are left for the interval, too few for one of "
-            f"{confidence:.0%}."
+            f"{confidence:.1%}."
         )
-    empty, occupied = (_conformal(score[rows], confidence) for rows in (~some, some))
-    return Calibration(
-        mean,
-        hours,
-        edges,
-        levels,
-        variance,
+    some = devices > 0
+    empty = _conformal(score[~some], confidence)
+    occupied = _conformal(score[some], confidence)
+    level = _level(devices, edges)
+    of_levels = (
+        _conformal(score[some & (level == at)], confidence) for at in range(len(edges) + 1)
+    )
+    fallback = of_all if occupied is None else occupied
+    return (
         of_all if empty is None else empty,
-        of_all if occupied is None else occupied,
-        confidence,
+        tuple(fallback if found is None else found for found in of_levels),
     )
 
 
 def _edges(devices: Floats) -> tuple[float, ...]:
-    """Devices at which the levels change: quantiles of the bins with any, each once."""
-    some = devices[devices > 0]
+    """Devices at which the levels change, each once: all levels have as many devices in all.
+
+    So quantiles are of devices and not of bins: most bins are of small rooms, and would leave all
+    that is larger one level.
+    """
+    some = np.sort(devices[devices > 0])
     if not some.size:
         return ()
-    cuts = np.unique(np.quantile(some, np.arange(1, LEVELS) / LEVELS, method="higher"))
-    return tuple(float(c) for c in cuts if c > some.min())
+    reached = np.cumsum(some) / some.sum()
+    at = np.searchsorted(reached, np.arange(1, LEVELS) / LEVELS)
+    return tuple(float(c) for c in np.unique(some[at]) if c > some[0])
 
 
 def _factors(
-    fit: Observations, edges: tuple[float, ...], *, by_hour: bool
+    fit: Observations, edges: tuple[float, ...], ratio: Ratio
 ) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
     """The ratio, and the factors of hours and levels: first plain for their spread, then shrunk."""
     groups = 86400 // HOUR_GROUP
     hour = np.where(fit.width > HOUR_GROUP, groups, _hour_group(fit.second))
     level = _level(fit.devices, edges)
-    use_hour = by_hour and groups > 1
     cells = _Cells(fit, hour, level, groups + 1, len(edges) + 1)
-    hours, levels = _fit_factors(cells, 0.0, use_hour)
+    hours, levels = _fit_factors(cells, 0.0, ratio)
     spread = cells.dispersion(hours, levels)
-    hours, levels = _fit_factors(cells, spread, use_hour)
+    hours, levels = _fit_factors(cells, spread, ratio)
     mean = float(fit.people.sum() / (fit.devices * hours[hour] * levels[level]).sum())
     return mean, tuple(map(float, hours[:groups])), tuple(map(float, levels))
 
@@ -338,14 +356,14 @@ class _Cells:
         return float(((counted - wanted)[some] ** 2 / wanted[some]).sum() / free)
 
 
-def _fit_factors(cells: _Cells, dispersion: float, by_hour: bool) -> tuple[Floats, Floats]:
+def _fit_factors(cells: _Cells, dispersion: float, ratio: Ratio) -> tuple[Floats, Floats]:
     """Factors of hours and levels by turns, until they agree."""
     hours, levels = np.ones(cells.shape[0]), np.ones(cells.shape[1])
     for _ in range(_ROUNDS):
-        if by_hour:
+        if ratio in ("hour", "hour_and_level"):
             hours = _shrunk(cells, (cells.devices * levels).sum(axis=1), 1, dispersion)
             hours[-1] = 1.0  # bins wider than a group
-        if len(levels) > 1:
+        if ratio in ("level", "hour_and_level"):
             expected = (cells.devices * hours[:, None]).sum(axis=0)
             levels = _shrunk(cells, expected, 0, dispersion)
     return hours, levels

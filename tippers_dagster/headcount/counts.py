@@ -47,13 +47,16 @@ SCHEMA = pa.schema(
 )
 """Of usable head counts; ``interval_seconds`` 0: at that moment."""
 
+_NUMBERED = pa.schema([*SCHEMA, ("row_number", pa.int64()), ("given_time", pa.string())])
+"""The same, with the place in the file and the time as it was written there."""
+
 TWICE = "the same place, time and interval as an earlier row"
 
 _COLUMNS = ("space_id", "time", "people")
 _INTERVAL = "interval_seconds"
 _ZONED = (
-    r"^(?P<local>\d{4}-\d{2}-\d{2}[ T]\d{2}(:\d{2}){0,2}(\.\d+)?)\s*"
-    r"(?P<zone>Z|z|[+-]\d{2}(:?\d{2})?)$"
+    r"^(?P<local>\d{4}-\d{2}-\d{2}[ T]\d{2}(?::\d{2}){0,2}(?:\.\d+)?)\s*"
+    r"(?P<zone>Z|z|[+-]\d{2}(?::?\d{2})?)$"
 )
 _WHOLE = r"^\d{1,9}(\.0+)?$"
 _KEYS = ["space_id", "time", "interval_seconds"]
@@ -109,7 +112,7 @@ def read_file(settings: Settings, file: Path) -> Given:
     """
     clock = LocalClock(settings.timezone)
     known = pa.array(load_tree(settings).ids, pa.string())
-    usable, rejected, rows = [SCHEMA.empty_table()], [], 0
+    usable, rejected, rows = [_NUMBERED.empty_table()], [], 0
     with open_rows(file, dict.fromkeys(_wanted(file))) as opened:
         for batch in opened.batches():
             rows += batch.columns.num_rows

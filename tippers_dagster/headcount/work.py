@@ -23,6 +23,7 @@ from tippers_dagster.headcount.calibration import (
 from tippers_dagster.headcount.counts import read_head_counts
 from tippers_dagster.headcount.devices import Chosen, chosen_devices, count_devices
 from tippers_dagster.headcount.tables import people_calibration
+from tippers_dagster.occupancy.reading import OnlyCountsKept
 from tippers_dagster.settings import Settings
 from tippers_dagster.spaces.clock import DAY, LocalClock, chunk_key
 from tippers_dagster.spaces.tree import load_tree
@@ -123,7 +124,10 @@ def observe(
     day = (time + clock.utc_offset(time)) // DAY
     counted = np.full(len(time), -1, np.int64)
     for code, one, first, until, rows in _stretches(settings, space, width, day):
-        found = count_devices(settings, chosen, spaces[code], first, until, one)
+        try:
+            found = count_devices(settings, chosen, spaces[code], first, until, one)
+        except OnlyCountsKept:
+            continue  # who was there is not known any more
         at = np.searchsorted(found.edges, time[rows], side="right") - 1
         counted[rows] = np.where(found.computed[at], found.counted[at], -1)
     there = counted >= 0

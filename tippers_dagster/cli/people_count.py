@@ -1,0 +1,111 @@
+"""``tippers people-count``: people instead of devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tippers_dagster.settings import get_settings
+
+if TYPE_CHECKING:
+    from tippers_dagster.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    people_count = typer.Typer(
+        name="people-count",
+        no_args_is_help=True,
+        help="People instead of devices: how good the estimates are, and export.",
+    )
+    people_count.command("list")(list_all)
+    people_count.command("export")(export)
+    app.add_typer(people_count)
+
+
+def list_all() -> None:
+    """List people counts: which devices they count, and how good they are."""
+    from tippers_dagster.catalog.kinds import Kind, PeopleCount
+    from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.headcount.reading import read_made
+
+    settings = get_settings()
+    made = read_made(settings)
+    defined = {d.ref.name: d.body for d in load_catalog(settings).of_kind(Kind.PEOPLE_COUNT)}
+    for name, body in defined.items():
+        if name not in made and isinstance(body, PeopleCount):
+            what = f"{', '.join(body.labels)} of {body.by}" if body.by else "all devices"
+            typer.echo(f"{name}: {what}; not materialised yet.")
+    if not defined:
+        typer.echo("There are no people counts: define one, as docs/people.md says.")
+    print_made(settings)
+
+
+def print_made(settings: Settings) -> None:
+    """A table of the people counts that were materialised."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tippers_dagster.headcount.reading import read_made
+
+    made = read_made(settings)
+    if not made:
+        return
+    heads = ("people count", "counts", "head counts", "error", "of devices", "interval", "made")
+    table = Table(*heads)
+    for one in made.values():
+        what = f"{', '.join(one.body.labels)} of {one.body.by}" if one.body.by else "all devices"
+        when = f"{one.made_at:%Y-%m-%d %H:%M}"
+        found = one.evaluation
+        if found is None:
+            table.add_row(one.name, what, "", "not calibrated", "", "", when)
+            continue
+        table.add_row(
+            one.name,
+            what,
+            f"{found.fitted:,}",
+            f"{found.calibrated.mae:.2f}",
+            f"{found.uncalibrated.mae:.2f}",
+            f"{one.body.confidence:.0%}, held {found.coverage:.0%}",
+            when,
+        )
+    Console().print(table)
+    for one in made.values():
+        if one.reason:
+            typer.echo(f"{one.name} is not calibrated: {one.reason}")
+
+
+def export(
+    space: Annotated[str, typer.Option(help="Id of the space.")],
+    start: Annotated[
+        str, typer.Option(help="ISO 8601 date or time, local unless it has an offset.")
+    ],
+    end: Annotated[
+        str, typer.Option(help="As --start; bins that begin at it or later are left out.")
+    ],
+    interval: Annotated[int, typer.Option(help="Width of the bins: 60 to 86400, in steps of 60.")],
+    by: Annotated[str, typer.Option(help="Name of the people count.")],
+    out: Annotated[Path, typer.Option(help="FILE.csv or FILE.parquet; replaced if it exists.")],
+) -> None:
+    """Write the estimated people of a space per bin, with their interval, to a file.
+
+    Columns: space_id, interval_begin_time, number_connections, devices_counted, people,
+    people_low, people_high. Bins of chunks that are not computed are empty.
+    """
+    from tippers_dagster.headcount.export import write_people
+    from tippers_dagster.headcount.reading import made_of, read_people
+    from tippers_dagster.occupancy.export import writer_of
+    from tippers_dagster.occupancy.reading import missing_chunks
+
+    settings = get_settings()
+    writer_of(out)
+    people = read_people(space, start, end, interval, by, settings=settings)
+    write_people(settings, space, people, out)
+    typer.echo(f"{people.num_rows:,} rows written to {out}")
+    made = made_of(settings, by)
+    if made.reason:
+        typer.secho(f"{by} is not calibrated: {made.reason}", fg="yellow", err=True)
+    if missing := missing_chunks(people):
+        typer.secho(f"Chunks that are not computed: {', '.join(missing)}", fg="yellow", err=True)

@@ -1,0 +1,47 @@
+"""People counts and head counts as files for others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from tippers_dagster.headcount.counts import read_head_counts
+from tippers_dagster.labelling.files import write_rows
+from tippers_dagster.occupancy.export import iso_texts, write_export
+from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.clock import MICRO, LocalClock
+
+
+def write_people(settings: Settings, space: str, people: pa.Table, out: Path) -> None:
+    """Write what ``read_people`` gave to a CSV or Parquet file, whole or not at all.
+
+    Raises
+    ------
+    BadInput
+        The extension is neither, or the file cannot be written.
+    """
+    write_export(space, shareable(settings, space, people), out)
+
+
+def shareable(settings: Settings, space: str, people: pa.Table) -> pa.Table:
+    """What of ``read_people`` may leave the deployment."""
+    return people
+
+
+def write_head_counts(settings: Settings, out: Path) -> int:
+    """Write all head counts to a file that ``tippers calibrate import`` takes; returns how many.
+
+    Times are local with their offset, so that they are read again as they were.
+
+    Raises
+    ------
+    BadInput
+        The extension is neither ``.csv`` nor ``.parquet``, or the file cannot be written.
+    """
+    found = read_head_counts(settings)
+    utc = found["time"].cast(pa.int64()).to_numpy() // MICRO
+    texts = pa.array(iso_texts(utc, LocalClock(settings.timezone)).tolist(), pa.string())
+    at = found.schema.get_field_index("time")
+    write_rows(found.set_column(at, "time", texts).drop_columns(["imported_at"]), out)
+    return found.num_rows
