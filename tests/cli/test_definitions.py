@@ -42,6 +42,7 @@ def edited(stack: Settings, folder: Path, old: str, new: str) -> Path:
 def test_list_and_show(stack: Settings) -> None:
     listed = run("list")
     assert "device.always_on" in listed
+    assert "resident.student_irregular_hours" in listed  # whole, where no terminal is
     assert "cannot work" not in listed
     of_kind = run("list", "--kind", "label_model", "--concept", "people")
     assert "people.visitor_or_resident" in of_kind

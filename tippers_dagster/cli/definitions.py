@@ -60,15 +60,14 @@ def list_all(
     every: Annotated[bool, typer.Option("--all", help="Retired ones, too.")] = False,
 ) -> None:
     """List definitions by concept and name."""
-    from rich.console import Console
-
     from tippers_dagster.catalog import store
+    from tippers_dagster.cli.tables import table_console
 
     settings = get_settings()
     found = store.list_definitions(settings, kind=kind, concept=concept, retired=every)
     catalog = store.load_catalog(settings)
     if found:
-        console = Console()
+        console = table_console()
         console.print(_table(found, catalog, console.width))
     else:
         typer.echo("There is no such definition; `tippers definitions list --all` shows more.")
@@ -276,6 +275,7 @@ def _table(found: Sequence[Definition], catalog: Catalog, width: int) -> Table:
     taken = sum(max(map(len, column)) + 1 for column in zip(heads, *rows, strict=True))
     room = max(20, width - taken - 2 * len(heads))
     table = Table(*heads, "description", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.columns[0].overflow = "fold"  # a name that is cut cannot be copied
     for row, d in zip(rows, found, strict=True):
         text = " ".join(d.description.split())
         text = text if len(text) <= room else f"{text[: room - 1]}…"

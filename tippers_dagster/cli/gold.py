@@ -94,10 +94,10 @@ def scores(
     ],
 ) -> None:
     """Show how a label model did on the gold labels over time, the newest first."""
-    from rich.console import Console
     from rich.table import Table
 
     from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.cli.tables import table_console
     from tippers_dagster.labelling.gold import scores as read_scores
     from tippers_dagster.labelling.why import find_label_model
 
@@ -115,18 +115,19 @@ def scores(
         numbers = (s[n] for n in ("accuracy", "majority_accuracy", "macro_f1", "calibration_error"))
         entities = f"{s['entities']:,}"
         table.add_row(when, s["version"][:8], entities, *(f"{number:.3f}" for number in numbers))
-    Console().print(table)
+    table_console().print(table)
     _confusion(found[0]["details"])
 
 
 def _confusion(details: dict[str, list[object]]) -> None:
     """The newest confusion: a line per true label."""
-    from rich.console import Console
     from rich.table import Table
+
+    from tippers_dagster.cli.tables import table_console
 
     labels, confusion = details["labels"], details["confusion"]
     table = Table("gold label", *(str(label) for label in labels), "none")
     for label, row in zip(labels, confusion, strict=True):
         assert isinstance(row, list)
         table.add_row(str(label), *(f"{count:,}" for count in row))
-    Console().print(table)
+    table_console().print(table)

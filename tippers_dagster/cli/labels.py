@@ -44,9 +44,8 @@ def register(app: typer.Typer) -> None:
 
 def show(label_model: LabelModel) -> None:
     """Show how many entities have which label, and what each labelling function did."""
-    from rich.console import Console
-
     from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.cli.tables import table_console
     from tippers_dagster.labelling.labels import NotLabelled
     from tippers_dagster.labelling.why import find_label_model
     from tippers_dagster.refresh.state import load_states
@@ -63,7 +62,7 @@ def show(label_model: LabelModel) -> None:
     counts = state.details["classes"]
     for name in (*catalog.model_labels(ref), "abstain", "tie"):
         typer.echo(f"{name:<20} {counts[name]:>12,}")
-    Console().print(_table(state.details["functions"]))
+    table_console().print(_table(state.details["functions"]))
     gold = state.details["gold"]
     if gold:
         typer.echo(
@@ -78,16 +77,15 @@ def why(
     entity: Annotated[str, typer.Argument(help="The entity's key, such as its MAC address.")],
 ) -> None:
     """Tell why an entity has its label: votes, the rows behind them, weights, probabilities."""
-    from rich.console import Console
-
     from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.cli.tables import table_console
     from tippers_dagster.labelling.why import explain
 
     settings = get_settings()
     found = explain(settings, load_catalog(settings), label_model, entity)
     for line in _summary(found):
         typer.echo(line)
-    Console().print(_votes(found))
+    table_console().print(_votes(found))
     for vote in found.votes:
         row = "the rule has no row for it" if vote.row is None else _row(vote.row)
         typer.echo(f"{vote.name}: {vote.rule}: {row}")
@@ -158,9 +156,13 @@ def _cell(value: Any) -> str:
 
 
 def _table(records: list[dict[str, Any]]) -> Table:
+    from rich import box
     from rich.table import Table
 
-    table = Table(*_FUNCTION_COLUMNS)
+    table = Table(*_FUNCTION_COLUMNS, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[0].min_width = max(len(str(r[_FUNCTION_COLUMNS[0]])) for r in records)
     for record in records:
         cells = (record[column] for column in _FUNCTION_COLUMNS)
         table.add_row(*("-" if cell is None else _cell(cell) for cell in cells))

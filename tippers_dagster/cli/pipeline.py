@@ -35,9 +35,10 @@ def status(
 ) -> None:
     """Say what is up to date, stale, under way, failed or broken, and why."""
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from tippers_dagster.cli.tables import table_console
 
     found = _status()
     shown = [s for s in found if all_ or s.standing != "fresh"]
@@ -55,7 +56,7 @@ def status(
             "" if s.seconds is None else f"{s.seconds:.1f}",
             "" if s.materialized_at is None else f"{s.materialized_at:%d %b %H:%M}",
         )
-    console = Console()
+    console = table_console()
     if shown:
         console.print(table)
     for s in shown:
