@@ -17,8 +17,10 @@ from streamlit_app.views import (
     connections,
     definitions,
     labels,
+    models,
     occupancy,
     overview,
+    people_counts,
     pipeline,
     runs,
     tracking,
@@ -32,12 +34,16 @@ PAGES = {
     "": [("overview", overview, "Overview", ":material/dashboard:")],
     "Spaces": [
         ("occupancy", occupancy, "Occupancy", ":material/groups:"),
+        ("people", people_counts, "People counts", ":material/person_check:"),
         ("tracking", tracking, "Datasets and tracking", ":material/calendar_month:"),
     ],
     "Labels": [
         ("pipeline", pipeline, "Pipeline", ":material/account_tree:"),
         ("definitions", definitions, "Definitions", ":material/edit_note:"),
         ("labels", labels, "Labels", ":material/label:"),
+    ],
+    "Models": [
+        ("models", models, "Models", ":material/model_training:"),
     ],
     "Deployment": [
         ("connections", connections, "Connections", ":material/database:"),

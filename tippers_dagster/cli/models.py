@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(metavar="CONCEPT.CLASSIFIER", help="Such as device.kind.")]
 
-_SHOWN_METRICS = 4
+_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
+"""Of the held-out entities, as they are shown."""
 
 
 def register(app: typer.Typer) -> None:
@@ -34,11 +35,11 @@ def register(app: typer.Typer) -> None:
 
 def list_all() -> None:
     """List the classifiers with their versions."""
-    from rich.console import Console
     from rich.table import Table
 
     from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.cli.tables import table_console
     from tippers_dagster.learning.naming import registered_name
     from tippers_dagster.learning.registry import registered_models
 
@@ -52,21 +53,20 @@ def list_all() -> None:
     table = Table("classifier", "versions", "champion", "challenger", "trained")
     for ref in refs:
         table.add_row(str(ref), *_row(found.get(registered_name(ref))))
-    Console().print(table)
+    table_console().print(table)
 
 
 def show(name: Name) -> None:
     """Show every version of a model, and every decision about it."""
-    from rich.console import Console
-
+    from tippers_dagster.cli.tables import table_console
     from tippers_dagster.learning.registry import decisions, registered_model
 
     settings = get_settings()
     model = registered_model(settings, name)
-    Console().print(_versions(model))
+    table_console().print(_versions(model))
     log = decisions(settings, name)
     if log:
-        Console().print(_decisions(log))
+        table_console().print(_decisions(log))
     else:
         typer.echo("Nothing was decided about it yet.")
 
@@ -146,14 +146,15 @@ def _row(model: RegisteredModel | None) -> tuple[str, str, str, str]:
 def _versions(model: RegisteredModel) -> Table:
     from rich.table import Table
 
-    names = list(dict.fromkeys(n for v in model.versions for n in sorted(v.metrics)))
-    shown = names[:_SHOWN_METRICS]
-    table = Table("version", "aliases", "trained", *shown, "Dagster run")
+    titles = [name.replace("_", " ") for name in _METRICS]
+    table = Table("version", "aliases", "model", "trained (UTC)", *titles, "Dagster run")
     for version in model.versions:
-        figures = [_figure(version.metrics.get(name)) for name in shown]
+        figures = [_figure(version.metrics.get(f"held_out_{name}")) for name in _METRICS]
         when = f"{version.created_at:%Y-%m-%d %H:%M}"
         run = version.dagster_run[:8] or "-"
-        table.add_row(str(version.number), ", ".join(version.aliases), when, *figures, run)
+        best = version.params.get("best", "-")
+        aliases = ", ".join(version.aliases)
+        table.add_row(str(version.number), aliases, best, when, *figures, run)
     return table
 
 
