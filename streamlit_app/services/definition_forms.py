@@ -98,7 +98,7 @@ _PLAIN: dict[Kind, Body] = {
     Kind.CLASSIFIER: Classifier(index="x", label_model="x", features=("x",)),
     Kind.LABELLED_OCCUPANCY: LabelledOccupancy(by="x"),
     Kind.PEOPLE_COUNT: PeopleCount(),
-    Kind.FORECASTER: Forecaster(spaces=("x",)),
+    Kind.FORECASTER: Forecaster(),
 }
 """Kinds whose form holds just the fields of the body; new ones begin as these, with nothing chosen.
 """
@@ -419,8 +419,8 @@ def body_values(work: Work) -> dict[str, Any]:
     if work.kind in (Kind.RULE, Kind.FEATURE):
         _need(given, "index")
     if work.kind in _PLAIN:
-        # What people count is by nothing at all, unless something is chosen.
-        _need(given, *(n for n in _CHOSEN if n in given and work.kind != Kind.PEOPLE_COUNT))
+        if work.kind in (Kind.CLASSIFIER, Kind.LABELLED_OCCUPANCY):
+            _need(given, *(name for name in _CHOSEN if name in given))
         return {name: None if value == "" else value for name, value in given.items()}
     return dict(given)
 

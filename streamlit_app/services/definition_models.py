@@ -231,20 +231,19 @@ class Scope:
 
     Attributes
     ----------
-    spaces, untracked
-        Ids of what is forecast; and of those that were named and are not tracked.
-    bins
-        Of one space's history, and of the horizon.
+    spaces
+        Ids of what is forecast.
     days, wanted_days
-        That are tracked of the history, and that the definition asks for.
+        Of history: that there are, and that the definition asks for at most.
+    bins, horizon_bins
+        Of one space's history, and of the days ahead.
     """
 
     spaces: tuple[str, ...]
-    untracked: tuple[str, ...]
-    bins: int
-    horizon_bins: int
     days: int
     wanted_days: int
+    bins: int
+    horizon_bins: int
 
 
 def scope(app: App, catalog: Catalog, work: Work, tree: SpaceTree) -> Scope:
@@ -252,30 +251,17 @@ def scope(app: App, catalog: Catalog, work: Work, tree: SpaceTree) -> Scope:
 
     Raises
     ------
-    BadInput
-        What stands against it, such as a space that is not there.
+    TippersError
+        What stands against it, such as a space that is not tracked, or no history.
     """
-    from tippers_dagster.spaces.clock import chunk_bounds
+    from tippers_dagster.forecasts.series import chosen_spaces, history_days
     from tippers_dagster.spaces.tracking import wanted_grid
 
     made = forms.draft(previews.with_a_name(work))
     previews.catalog_after(catalog, made)
     body = made.body
     assert isinstance(body, Forecaster)
-    grid = wanted_grid(app.settings, tree)
-    chosen = np.zeros(len(tree), bool)
-    for space in body.spaces:
-        at = tree.position(space)
-        chosen[at : at + (int(tree.size[at]) if body.below else 1)] = True
-    named = [space for space in body.spaces if not grid.tracked[tree.index[space]]]
-    bounds = [chunk_bounds(chunk, app.settings.chunk) for chunk in grid.chunks]
-    tracked_days = sum((after - first).days for first, after in bounds)
-    days = min(tracked_days, body.history_days)
-    return Scope(
-        spaces=tuple(tree.ids[i] for i in np.flatnonzero(chosen & grid.tracked)),
-        untracked=tuple(named),
-        bins=days * (DAY // body.interval_seconds),
-        horizon_bins=body.horizon_days * (DAY // body.interval_seconds),
-        days=days,
-        wanted_days=body.history_days,
-    )
+    spaces = chosen_spaces(tree, wanted_grid(app.settings, tree).tracked, body)
+    first, end = history_days(app.settings, body)
+    days, a_day = (end - first).days, DAY // body.interval_seconds
+    return Scope(tuple(spaces), days, body.history_days, days * a_day, body.horizon_days * a_day)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.files import read_folder
-from tippers_dagster.catalog.kinds import Body, Connection, Kind, LabellingFunction
+from tippers_dagster.catalog.kinds import Body, Connection, Forecaster, Kind, LabellingFunction
 from tippers_dagster.catalog.model import Definition, Draft, Ref
 from tippers_dagster.catalog.store import Outcome
 from tippers_dagster.catalog.validate import Checks
@@ -93,9 +93,10 @@ def import_drafts(settings: Settings, drafts: Iterable[Draft], *, by: str) -> Im
 
 
 def checks(settings: Settings) -> Checks:
-    """What looks into drafts: SQL, what reads it, spaces of datasets, places of connections."""
+    """What looks into drafts: SQL, what reads it, spaces that are named, places of connections."""
     from tippers_dagster.connections.bodies import check_body, is_source
     from tippers_dagster.datasets.store import dataset_checks
+    from tippers_dagster.spaces.tree import load_tree
     from tippers_dagster.sql.check import sql_checks
 
     sql = sql_checks(settings)
@@ -112,11 +113,19 @@ def checks(settings: Settings) -> Checks:
         if not is_source(settings, draft.ref.name):
             check_body(draft.ref.name, draft.body)
 
+    def forecaster(draft: Draft, catalog: Catalog) -> None:
+        assert isinstance(draft.body, Forecaster)
+        if draft.body.spaces:
+            tree = load_tree(settings)
+            for space in draft.body.spaces:
+                tree.position(space)
+
     validators = {
         **sql.validators,
         Kind.RULE: rule,
         Kind.LABELLING_FUNCTION: function,
         Kind.CONNECTION: connection,
+        Kind.FORECASTER: forecaster,
     }
     return Checks(validators, sql.references) | dataset_checks(settings)
 

@@ -273,7 +273,7 @@ def forecaster(app: App, catalog: Catalog, form: Form, faults: Faults) -> None:
         )
         form.number(
             *("Days of history", fields, "history_days"),
-            min_value=7,
+            min_value=21,
             max_value=3660,
             step=7,
             help="At most: of a shorter one, all.",
@@ -289,7 +289,7 @@ def forecaster(app: App, catalog: Catalog, form: Form, faults: Faults) -> None:
             help="Pasts from which the days ahead are forecast, to be compared with what came.",
             width=180,
         )
-        form.number("Seed", fields, "seed", step=1, width=140)
+        form.number("Seed", fields, "seed", min_value=0, step=1, width=140)
     models = service.forecast_models()
     form.choices(
         "Models",
@@ -322,7 +322,7 @@ def _spaces(app: App, form: Form) -> None:
         fields,
         "spaces",
         format_func=lambda space: full_name(tree, space) if space in tree else f"{space} (gone)",
-        placeholder="Choose",
+        placeholder="The campus, and what is directly below it",
     )
     form.toggle("All tracked spaces below these, too", fields, "below")
 
@@ -336,11 +336,5 @@ def covered(app: App, catalog: Catalog, work: Work) -> None:
         f"**{number:,} space{'' if number == 1 else 's'}** with {found.days:,} days of history "
         f"each ({found.bins:,} bins), and {found.horizon_bins:,} bins to forecast."
     )
-    if found.untracked:
-        names = ", ".join(full_name(tree, space) for space in found.untracked[:6])
-        st.warning(
-            f"Not tracked, so without a history: {plain(names)}. Track them first.",
-            icon=":material/visibility_off:",
-        )
     if found.days < found.wanted_days:
-        st.caption(f"{found.wanted_days:,} days are asked for; {found.days:,} are tracked.")
+        st.caption(f"Up to {found.wanted_days:,} days are asked for; there are {found.days:,}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from tippers_dagster.catalog.kinds import (
 )
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import BadInput, TippersError
-from tippers_dagster.spaces.tracking import track
+from tippers_dagster.spaces.tracking import untrack
 from tippers_dagster.spaces.tree import load_tree
 
 __all__ = ["computed", "defined_app"]
@@ -60,7 +59,6 @@ def test_a_form_gives_back_what_was_opened(kind: Kind) -> None:
     [
         (Kind.CLASSIFIER, "Choose the index and the label model and the features."),
         (Kind.LABELLED_OCCUPANCY, "Choose the label model or classifier."),
-        (Kind.FORECASTER, "Choose the spaces."),
     ],
 )
 def test_what_is_not_chosen_is_asked_for(defined_app: App, kind: Kind, told: str) -> None:
@@ -155,23 +153,29 @@ def test_labels_tell_how_many_devices_they_hold(defined_app: App) -> None:
         service.split(defined_app, catalog, split)
 
 
-def test_a_forecaster_tells_what_it_covers(defined_app: App) -> None:
-    tree = load_tree(defined_app.settings)
+def test_a_forecaster_tells_what_it_covers(campus_app: App) -> None:
+    tree = load_tree(campus_app.settings)
     root = tree.roots[0]
-    below = tree.subtree(root)
-    catalog = definitions.load(defined_app)
-    work = new(defined_app, Kind.FORECASTER, "", spaces=[root], below=True)
-    found = service.scope(defined_app, catalog, work, tree)
-    assert (found.spaces, found.untracked, found.bins) == ((), (root,), 0)
-    start = dt.date(2025, 1, 6)
-    track(defined_app.settings, space=root, start=start, end=start + dt.timedelta(days=14))
-    found = service.scope(defined_app, catalog, work, tree)
-    assert (found.spaces, found.untracked) == (tuple(below), ())
-    assert (found.days, found.bins, found.horizon_bins) == (14, 14 * 48, 7 * 48)
-    work.fields.update(below=False, history_days=7, interval_seconds=3600)
-    found = service.scope(defined_app, catalog, work, tree)
-    assert (found.spaces, found.bins) == ((root,), 7 * 24)
+    catalog = definitions.load(campus_app)
+    work = new(campus_app, Kind.FORECASTER, "", spaces=[root], below=True)
+    found = service.scope(campus_app, catalog, work, tree)
+    assert found.spaces == tree.ids
+    assert 7 < found.days <= 14 < found.wanted_days
+    assert (found.bins, found.horizon_bins) == (found.days * 48, 7 * 48)
+    work.fields.update(below=False, interval_seconds=3600)
+    found = service.scope(campus_app, catalog, work, tree)
+    assert (found.spaces, found.bins) == ((root,), found.days * 24)
+    work.fields["spaces"] = []
+    found = service.scope(campus_app, catalog, work, tree)
+    assert found.spaces == (root, *tree.children(root))
     assert "mstl" in service.forecast_models()
     work.fields["spaces"] = ["nowhere"]
     with pytest.raises(BadInput, match="nowhere"):
-        service.scope(defined_app, catalog, work, tree)
+        service.scope(campus_app, catalog, work, tree)
+    work.name = "wrong"
+    with pytest.raises(BadInput, match="nowhere"):
+        definitions.save(campus_app, work)
+    untrack(campus_app.settings, space=root)
+    work.fields["spaces"] = [root]
+    with pytest.raises(TippersError, match="not tracked"):
+        service.scope(campus_app, catalog, work, tree)
