@@ -8,9 +8,57 @@ from dataclasses import dataclass
 
 from streamlit_app.services.occupancy import Log, Series, Window, local_seconds
 from streamlit_app.services.words import percent
-from tippers_dagster.labelled.reading import device_labels
-from tippers_dagster.occupancy.reading import read_groups
+from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
+from tippers_dagster.catalog.store import load_catalog
+from tippers_dagster.labelled.reading import label_models_of_devices, read_label_counts
 from tippers_dagster.settings import Settings
+
+
+@dataclass(frozen=True)
+class Source:
+    """What gives devices labels, and the labelled occupancies that are published by it.
+
+    Attributes
+    ----------
+    by
+        As ``device.device_type``.
+    kind
+        ``label model`` or ``classifier``; ``labels`` when its definition is gone.
+    published
+        Names of labelled occupancies.
+    """
+
+    by: str
+    kind: str
+    published: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """As a list of choices shows it."""
+        kept = f", published as {', '.join(self.published)}" if self.published else ""
+        return f"{self.by} ({self.kind}{kept})"
+
+    @property
+    def asset(self) -> str:
+        """The name of the asset behind it."""
+        if self.published:
+            return f"{Kind.LABELLED_OCCUPANCY.value}/{self.published[0]}"
+        return self.by.replace(".", "/")
+
+
+def sources(settings: Settings) -> list[Source]:
+    """Label models and classifiers that have labelled devices, those that are published first."""
+    catalog = load_catalog(settings)
+    published: dict[str, list[str]] = {}
+    for definition in catalog.of_kind(Kind.LABELLED_OCCUPANCY):
+        if isinstance(definition.body, LabelledOccupancy):
+            published.setdefault(definition.body.by, []).append(definition.ref.name)
+    kinds = {str(ref): ref.kind.value.replace("_", " ") for ref in catalog.definitions}
+    found = [
+        Source(by, kinds.get(by, "labels"), tuple(published.get(by, ())))
+        for by in label_models_of_devices(settings)
+    ]
+    return sorted(found, key=lambda source: not source.published)
 
 
 @dataclass(frozen=True)
@@ -42,25 +90,29 @@ def split(
     label_model: str,
     log: Log | None = None,
 ) -> dict[str, Series]:
-    """A space's devices by label, those without one at last; from presence, whatever the width.
+    """A space's devices by label, those without one at last, whatever the width.
 
     Parameters
     ----------
+    label_model
+        Or a classifier. What a labelled occupancy has published by it is read, and the rest counted
+        from presence.
     log
         What the log spans; of bins outside of it nothing is known.
 
     Raises
     ------
     TippersError
-        A label model without labels, or not of devices.
+        One without labels, or not of devices.
     """
-    labels = device_labels(settings, label_model)
-    found = read_groups(space, window.start, window.end, width, labels.groups, settings=settings)
+    names, found = read_label_counts(
+        space, window.start, window.end, width, label_model, settings=settings
+    )
     local = local_seconds(settings, found.edges)
     known = found.computed if log is None else found.computed & log.covers(local)
     return {
         name: Series(space, width, local, counts, known, tuple(found.missing))
-        for name, counts in zip(labels.names, found.counts, strict=True)
+        for name, counts in zip(names, found.counts, strict=True)
     }
 
 

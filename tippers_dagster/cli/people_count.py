@@ -92,17 +92,19 @@ def export(
     """Write the estimated people of a space per bin, with their interval, to a file.
 
     Columns: space_id, interval_begin_time, number_connections, devices_counted, people,
-    people_low, people_high. Bins of chunks that are not computed are empty.
+    people_low, people_high. Bins of chunks that are not computed are empty. With
+    TIPPERS_SMALLEST_COUNT bins with small counts are, too, and those that would tell them; the
+    column suppressed says which.
     """
-    from tippers_dagster.headcount.export import write_people
-    from tippers_dagster.headcount.reading import made_of, read_people
-    from tippers_dagster.occupancy.export import writer_of
+    from tippers_dagster.headcount.reading import made_of
+    from tippers_dagster.headcount.sharing import read_shared_people
+    from tippers_dagster.occupancy.export import write_export, writer_of
     from tippers_dagster.occupancy.reading import missing_chunks
 
     settings = get_settings()
     writer_of(out)
-    people = read_people(space, start, end, interval, by, settings=settings)
-    write_people(settings, space, people, out)
+    people = read_shared_people(space, start, end, interval, by, settings=settings)
+    write_export(space, people, out)
     typer.echo(f"{people.num_rows:,} rows written to {out}")
     made = made_of(settings, by)
     if made.reason:

@@ -115,7 +115,9 @@ def _calibrated(
     settings: Settings, definition: Definition, record: Recorder, run_id: str, log: Any
 ) -> tuple[Any, dg.MaterializeResult[None]]:
     from tippers_dagster.headcount import describe
+    from tippers_dagster.headcount.reading import compared_key
     from tippers_dagster.headcount.work import calibrate_people, write_calibrated
+    from tippers_dagster.lake import open_lake
 
     started = time.monotonic()
     key, body = key_of(definition.ref), definition.body
@@ -124,6 +126,7 @@ def _calibrated(
     made = calibrate_people(settings, body)
     write_calibrated(settings, definition.ref.name, version, run_id, made)
     plot = describe.people_plot(made)
+    place = open_lake(settings).uri(compared_key(definition.ref.name))
     log.log(
         params=describe.mlflow_params(made),
         metrics=describe.figures(made),
@@ -132,7 +135,7 @@ def _calibrated(
     )
     result: dg.MaterializeResult[None] = dg.MaterializeResult(
         asset_key=dg.AssetKey(key),
-        metadata=describe.people_metadata(made, plot, log.url),
+        metadata=describe.people_metadata(made, place, plot, log.url),
         data_version=dg.DataVersion(version),
     )
     seconds = time.monotonic() - started

@@ -75,10 +75,13 @@ def ratios(made: Calibration) -> tuple[float, float]:
     return float(every.min()), float(every.max())
 
 
-def people_metadata(made: Calibrated, plot: bytes | None, mlflow_url: str | None) -> dict[str, Any]:
-    """Metadata of a people count's materialisation."""
+def people_metadata(
+    made: Calibrated, uri: str, plot: bytes | None, mlflow_url: str | None
+) -> dict[str, Any]:
+    """Metadata of a people count's materialisation; ``uri``: of the head counts with estimates."""
     metadata: dict[str, Any] = {
         "dagster/row_count": len(made.observed),
+        "dagster/uri": uri,
         "state": NOT_CALIBRATED if made.calibration is None else "calibrated",
         **({"reason": made.reason} if made.reason else {}),
         "devices_counted": counted_in_words(made),

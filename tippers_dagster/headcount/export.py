@@ -1,4 +1,4 @@
-"""People counts and head counts as files for others."""
+"""Head counts as a file for others; people are written by ``occupancy.export``."""
 
 from __future__ import annotations
 
@@ -8,25 +8,9 @@ import pyarrow as pa
 
 from tippers_dagster.headcount.counts import read_head_counts
 from tippers_dagster.labelling.files import write_rows
-from tippers_dagster.occupancy.export import iso_texts, write_export
+from tippers_dagster.occupancy.export import iso_texts
 from tippers_dagster.settings import Settings
 from tippers_dagster.spaces.clock import MICRO, LocalClock
-
-
-def write_people(settings: Settings, space: str, people: pa.Table, out: Path) -> None:
-    """Write what ``read_people`` gave to a CSV or Parquet file, whole or not at all.
-
-    Raises
-    ------
-    BadInput
-        The extension is neither, or the file cannot be written.
-    """
-    write_export(space, shareable(settings, space, people), out)
-
-
-def shareable(settings: Settings, space: str, people: pa.Table) -> pa.Table:
-    """What of ``read_people`` may leave the deployment."""
-    return people
 
 
 def write_head_counts(settings: Settings, out: Path) -> int:

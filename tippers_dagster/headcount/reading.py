@@ -19,6 +19,8 @@ from tippers_dagster.headcount.calibration import Calibration, Evaluation
 from tippers_dagster.headcount.devices import Chosen, Devices, chosen_devices, count_devices
 from tippers_dagster.headcount.sums import quantiles
 from tippers_dagster.headcount.tables import people_calibration
+from tippers_dagster.lake import open_lake
+from tippers_dagster.lake.keys import encode
 from tippers_dagster.occupancy.reading import MISSING_METADATA, When
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.clock import DAY, LocalClock
@@ -102,6 +104,25 @@ def made_of(settings: Settings, name: str) -> Made:
             f"Materialised are: {there}. `tippers people-count list` shows which are defined.",
         )
     return found[name]
+
+
+def compared_key(name: str) -> str:
+    """Where the lake has the head counts that a people count was fitted on, with its estimates."""
+    return f"people_counts/{encode(name)}/data.parquet"
+
+
+def read_compared(settings: Settings, name: str) -> pa.Table:
+    """Head counts beside the estimates of a people count that was materialised.
+
+    Those whose time is computed: space_id, day, second (of the day), interval_seconds, people (as
+    counted), devices_counted, estimated, low and high (null where it is not calibrated).
+
+    Raises
+    ------
+    LakeFileMissing
+        When it was never materialised.
+    """
+    return open_lake(settings).read_table(compared_key(name))
 
 
 def _made(row: Mapping[str, Any]) -> Made:

@@ -22,7 +22,9 @@ from tippers_dagster.headcount.calibration import (
 )
 from tippers_dagster.headcount.counts import read_head_counts
 from tippers_dagster.headcount.devices import Chosen, chosen_devices, count_devices
+from tippers_dagster.headcount.reading import compared_key
 from tippers_dagster.headcount.tables import people_calibration
+from tippers_dagster.lake import open_lake
 from tippers_dagster.occupancy.reading import OnlyCountsKept
 from tippers_dagster.settings import Settings
 from tippers_dagster.spaces.clock import DAY, LocalClock, chunk_key
@@ -165,7 +167,8 @@ def _stretches(
 def write_calibrated(
     settings: Settings, name: str, version: str, run_id: str, made: Calibrated
 ) -> None:
-    """Keep a calibration in the place of the one before."""
+    """Keep a calibration in the place of the one before, and in the lake what it was fitted on."""
+    open_lake(settings).write_table(compared_key(name), _compared(made))
     values = {
         "version": version,
         "run_id": run_id,
@@ -179,3 +182,26 @@ def write_calibrated(
     statement = insert(people_calibration).values(name=name, **values)
     with warehouse_engine(settings).begin() as connection:
         connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+
+
+def _compared(made: Calibrated) -> pa.Table:
+    """Head counts beside what is estimated for them."""
+    observed, calibration = made.observed, made.calibration
+    estimated, low, high = observed.devices, None, None
+    if calibration is not None:
+        estimated = calibration.people(observed.devices, observed.second, observed.width)
+        low, high = calibration.interval(observed.devices, estimated)
+    unknown = pa.nulls(len(observed), pa.float64())
+    return pa.table(
+        {
+            "space_id": pa.array(made.spaces, pa.string()).take(pa.array(observed.space)),
+            "day": pa.array(observed.day).cast(pa.int32()).cast(pa.date32()),
+            "second": observed.second,
+            "interval_seconds": observed.width,
+            "people": observed.people,
+            "devices_counted": observed.devices,
+            "estimated": estimated,
+            "low": unknown if low is None else low,
+            "high": unknown if high is None else high,
+        }
+    )

@@ -12,7 +12,7 @@ from streamlit_app.ui.links import asset_link
 from streamlit_app.ui.messages import live, plain
 from streamlit_app.ui.pages import page
 from streamlit_app.ui.space_picker import breadcrumb, sidebar_picker
-from streamlit_app.views.occupancy import by_label, compare, floor, inside, timeline, weekly
+from streamlit_app.views.occupancy import by_label, compare, floor, inside, people, timeline, weekly
 from streamlit_app.views.occupancy.shown import VIEWS, Shown, first_window
 from streamlit_app.views.occupancy.window import controls, download
 from tippers_dagster.spaces.facts import UNKNOWN
@@ -22,6 +22,7 @@ _BODIES = {
     "time": timeline.show,
     "week": weekly.show,
     "compare": compare.show,
+    "people": people.show,
     "labels": by_label.show,
     "inside": inside.show,
     "floor": floor.show,

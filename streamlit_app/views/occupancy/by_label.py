@@ -7,11 +7,12 @@ import datetime as dt
 import streamlit as st
 
 from streamlit_app.services import labelled as service
-from streamlit_app.services.labelled import Part
+from streamlit_app.services.labelled import Part, Source
 from streamlit_app.services.occupancy import Series, Window
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import SAME
 from streamlit_app.ui.charts import stacked
+from streamlit_app.ui.links import asset_link
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.pages import page
 from streamlit_app.views.occupancy.shown import (
@@ -24,22 +25,24 @@ from streamlit_app.views.occupancy.shown import (
     show_gaps,
     span,
 )
-from tippers_dagster.labelled.reading import UNLABELLED, label_models_of_devices
+from tippers_dagster.labelled.reading import UNLABELLED
 from tippers_dagster.settings import Settings
 
 
 def show(shown: Shown, window: Window, width: int) -> None:
     """The parts over time, with their numbers."""
-    models = _models(shown.settings)
-    if not models:
+    sources = {source.by: source for source in _sources(shown.settings)}
+    if not sources:
         _nothing_yet()
         return
+    models = list(sources)
     model = st.selectbox(
-        "Label model",
+        "Labels of",
         models,
         index=models.index(state.one_of("model", models, models[0])),
+        format_func=lambda by: sources[by].title,
         key="occupancy_label_model",
-        width=320,
+        width=420,
     )
     state.put(model=model)
     with st.spinner("Counting devices by label ..."):
@@ -58,13 +61,13 @@ def show(shown: Shown, window: Window, width: int) -> None:
     st.altair_chart(chart, alt=said)
     st.markdown(plain(said))
     _table(parts)
-    _say_how(together, model, width)
+    _say_how(shown, together, sources[model], width)
     show_gaps(any_label.figures, any_label.gaps)
 
 
 @st.cache_data(ttl=SECONDS, show_spinner=False, hash_funcs=SAME)
-def _models(settings: Settings) -> list[str]:
-    return label_models_of_devices(settings)
+def _sources(settings: Settings) -> list[Source]:
+    return service.sources(settings)
 
 
 @st.cache_resource(ttl=SECONDS, max_entries=50, show_spinner=False, hash_funcs=SAME)
@@ -105,15 +108,16 @@ def _table(parts: list[Part]) -> None:
     )
 
 
-def _say_how(together: int, model: str, width: int) -> None:
+def _say_how(shown: Shown, together: int, source: Source, width: int) -> None:
     told = (
-        f"Counted from presence with the labels that {plain(model)} gives now. Every device counts "
+        f"Counted with the labels that {plain(source.by)} gives now. Every device counts "
         "under one label, so the parts add up to all devices, exactly; "
-        f"{UNLABELLED} are those that the label model does not know or cannot decide on."
+        f"{UNLABELLED} are those that the {source.kind} does not know or cannot decide on."
     )
     if together > 1:
         told += (
             f" Each point of the chart is the mean of {together:,} bins of {bins(width)}; "
             "the table is of all bins."
         )
-    st.caption(told)
+    link = asset_link(shown.settings, source.asset)
+    st.caption(f"{told} [{plain(source.asset)} in Dagster]({link})")

@@ -23,6 +23,7 @@ VIEWS = {
     "time": "Over time",
     "week": "Usual week",
     "compare": "Compare",
+    "people": "People",
     "labels": "By label",
     "inside": "What is inside",
     "floor": "Floor",

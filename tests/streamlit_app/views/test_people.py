@@ -1,0 +1,155 @@
+"""People on the occupancy page, and the page of head counts, as people see them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from streamlit_app.services import people as service
+from streamlit_app.services.app import App
+from streamlit_app.services.occupancy import Window
+from tests.streamlit_app.conftest import FIRST, UNTIL
+from tests.streamlit_app.views.test_occupancy import building, metrics, opened, texts
+from tests.streamlit_app.views.test_occupancy_by_label import label
+from tippers_dagster.catalog.kinds import PeopleCount
+from tippers_dagster.errors import BadInput
+from tippers_dagster.headcount.counts import read_head_counts
+from tippers_dagster.headcount.reading import read_people
+from tippers_dagster.headcount.work import calibrate_people, write_calibrated
+from tippers_dagster.people.model import NotAllowed, Role
+from tippers_dagster.spaces.tree import load_tree
+
+PHONES = PeopleCount(by="device.type", labels=("PHONE",), ratio="constant")
+WINDOW = {"from_": FIRST.isoformat(), "to": UNTIL.isoformat(), "bin": "3600"}
+
+
+def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
+    from streamlit_app.ui.messages import told
+    from streamlit_app.views import people_counts
+
+    with told():
+        people_counts.render(app)
+
+
+def counts_page(app: App) -> AppTest:
+    test = AppTest.from_function(page, args=(app,), default_timeout=60).run()
+    assert not test.exception, test.exception
+    return test
+
+
+def make(app: App, body: PeopleCount = PHONES) -> None:
+    """As the asset of the project's own people count does."""
+    made = calibrate_people(app.settings, body)
+    write_calibrated(app.settings, "phones", "1", "run", made)
+
+
+def head_counts(app: App, days: int = 10) -> bytes:
+    """Twice as many people as phones, at every other hour of some days, in a building."""
+    _, hall = building(app)
+    make(app)
+    until = FIRST + dt.timedelta(days)
+    found = read_people(hall, FIRST, until, 3600, "phones", settings=app.settings).to_pylist()
+    rows = [
+        f"{hall},{row['interval_begin_time'].isoformat()},{2 * row['devices_counted']},3600"
+        for row in found[::2]
+    ]
+    return "\n".join(["space_id,time,people,interval_seconds", *rows]).encode()
+
+
+def test_before_anything_is_computed_it_says_so(campus_app: App) -> None:
+    _, hall = building(campus_app)
+    test = opened(campus_app, space=hall, view="people")
+    assert "phones: not materialised yet" in test.info[0].value
+    assert "phones: not materialised yet" in counts_page(campus_app).info[0].value
+
+
+def test_phones_are_people_until_there_are_head_counts(campus_app: App) -> None:
+    label(campus_app)
+    make(campus_app)
+    _, hall = building(campus_app)
+    test = opened(campus_app, space=hall, view="people", **WINDOW)
+    assert metrics(test)["Calibration"] == "none"
+    assert "Not calibrated" in texts(test)
+    assert "taken for people as they are" in texts(test)
+    found = read_people(hall, FIRST, UNTIL, 3600, "phones", settings=campus_app.settings)
+    peak = max(n for n in found["people"].to_pylist() if n is not None)
+    assert metrics(test)["Peak, people"] == f"{peak:,.0f}"
+    page_ = counts_page(campus_app)
+    assert "Not calibrated" in texts(page_)
+    assert "Nobody was counted yet" in texts(page_)
+
+
+def test_head_counts_make_a_calibration(campus_app: App) -> None:
+    label(campus_app)
+    content = head_counts(campus_app)
+    given = service.look_at(campus_app, "heads.csv", content)
+    assert given.usable.num_rows == given.rows == 120
+    assert read_head_counts(campus_app.settings).num_rows == 0
+    done = service.import_uploaded(campus_app, "heads.csv", content)
+    assert (done.new, done.rejected.total()) == (120, 0)
+    make(campus_app)
+    _, hall = building(campus_app)
+    test = opened(campus_app, space=hall, view="people", **WINDOW)
+    assert "Calibrated on 120 head counts of 10 days in 1 spaces" in texts(test).replace("\\", "")
+    assert float(metrics(test)["Error, people"]) < 0.01
+    assert float(metrics(test)["Mean, people"].replace(",", "")) > 0
+    page_ = counts_page(campus_app)
+    assert "In the interval" in metrics(page_)
+    (table,) = (d.value for d in page_.dataframe)
+    assert table["Head counts"].tolist() == [120]
+    assert "From 2.00 to 2.00 people stand behind a device" in texts(page_)
+
+
+def test_what_is_drawn_is_what_is_read(campus_app: App) -> None:
+    label(campus_app)
+    make(campus_app)
+    _, hall = building(campus_app)
+    start = dt.datetime.combine(FIRST, dt.time())
+    window = Window(start, start + dt.timedelta(21))  # the third week is not computed
+    made = service.people_counts(campus_app.settings)["phones"]
+    assert made is not None
+    found = service.in_space(campus_app.settings, hall, window, 900, made)
+    frame, together = service.points(found, 300)
+    assert together == 8
+    people = frame[frame["name"] == "people"]
+    means = found.estimate[:1344].reshape(-1, 8).mean(axis=1)
+    assert np.allclose(people["mean"][:168], means)
+    assert people["mean"][168:].isna().all()
+    assert (people["low"][:168] <= people["mean"][:168] + 1e-9).all()
+    assert (people["mean"][:168] <= people["high"][:168] + 1e-9).all()
+
+
+def test_only_analysts_import_and_remove(
+    campus_app: App, as_role: Callable[[App, Role], App]
+) -> None:
+    viewer, analyst = (as_role(campus_app, role) for role in (Role.VIEWER, Role.ANALYST))
+    room = load_tree(campus_app.settings).ids[-1]
+    content = f"space_id,time,people\n{room},{FIRST}T10:00,3\n{room},{FIRST}T11:00,x\n".encode()
+    for refused in (
+        lambda: service.look_at(viewer, "a.csv", content),
+        lambda: service.import_uploaded(viewer, "a.csv", content),
+        lambda: service.clear(viewer),
+    ):
+        with pytest.raises(NotAllowed):
+            refused()
+    assert "Analysts may import" in texts(counts_page(viewer))
+    assert service.import_uploaded(analyst, "../../a.csv", content).new == 1
+    with pytest.raises(BadInput, match="No row of this file"):
+        service.import_uploaded(analyst, "a.csv", b"space_id,time,people\nx,y,z\n")
+    assert service.clear(analyst, room) == 1
+
+
+def test_a_download_has_every_bin(campus_app: App) -> None:
+    label(campus_app)
+    make(campus_app)
+    _, hall = building(campus_app)
+    start = dt.datetime.combine(FIRST, dt.time())
+    window = Window(start, start + dt.timedelta(1))
+    text = service.export(campus_app, hall, window, 3600, "phones", "csv").decode()
+    lines = text.splitlines()
+    assert lines[0].split(",")[-3:] == ["people", "people_low", "people_high"]
+    assert len(lines) == 25
