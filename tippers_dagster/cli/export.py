@@ -26,30 +26,41 @@ def export(
     interval: Annotated[int, typer.Option(help="Width of the bins: 60 to 86400, in steps of 60.")],
     out: Annotated[Path, typer.Option(help="FILE.csv or FILE.parquet; replaced if it exists.")],
     sparse: Annotated[bool, typer.Option("--sparse", help="Leave out empty bins.")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Split by the labels of a label model or classifier of devices."),
+    ] = None,
     missing_ok: Annotated[
         bool, typer.Option("--missing-ok", help="Bins of chunks not yet computed become null.")
     ] = False,
 ) -> None:
     """Write the distinct devices of a space per bin to a CSV or Parquet file.
 
-    Columns: space_id, interval_begin_time (with its offset), number_connections. The file appears
-    whole or not at all. Exits with status 1, naming the chunks, when some are not computed yet,
-    unless --missing-ok.
+    Columns: space_id, interval_begin_time (with its offset), number_connections; before it, with
+    --by, one for each label. Where TIPPERS_SMALLEST_COUNT is set, small counts and those that would
+    tell them are empty, and a column suppressed says so. The file appears whole or not at all.
+    Exits with status 1, naming the chunks, when some are not computed yet, unless --missing-ok.
     """
+    from tippers_dagster.labelled.sharing import read_shared_labelled_occupancy
     from tippers_dagster.occupancy.export import write_export, writer_of
-    from tippers_dagster.occupancy.reading import missing_chunks, read_occupancy
+    from tippers_dagster.occupancy.reading import OnMissing, missing_chunks
+    from tippers_dagster.occupancy.sharing import hidden_rows, read_shared_occupancy
 
     writer_of(out)
-    table = read_occupancy(
-        space,
-        start,
-        end,
-        interval,
-        dense=not sparse,
-        settings=get_settings(),
-        on_missing="report" if missing_ok else "raise",
-    )
+    settings = get_settings()
+    on_missing: OnMissing = "report" if missing_ok else "raise"
+    asked = (space, start, end, interval)
+    how = {"dense": not sparse, "settings": settings, "on_missing": on_missing}
+    if by is None:
+        table = read_shared_occupancy(*asked, **how)
+    else:
+        table = read_shared_labelled_occupancy(*asked, by, **how)
     write_export(space, table, out)
     typer.echo(f"{table.num_rows:,} rows written to {out}")
+    if hidden := hidden_rows(table):
+        typer.echo(
+            f"{hidden:,} of them are suppressed: counts below {settings.smallest_count}, or that "
+            "would tell one."
+        )
     if missing := missing_chunks(table):
         typer.secho(f"Chunks that are not computed: {', '.join(missing)}", fg="yellow", err=True)

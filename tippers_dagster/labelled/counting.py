@@ -1,12 +1,8 @@
-"""From the presence of a chunk to the devices of each label, in every space at once.
-
-The sweep of occupancy with a code for each space and label in the place of the space: a device has
-one label, so that each part is exact by itself, and the parts of a bin add up to the whole.
-"""
+"""The devices of each label in every space of a chunk: comparing with occupancy, and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +12,8 @@ from tippers_dagster.errors import LakeFileMissing, TippersError
 from tippers_dagster.fingerprint import mix, of_text
 from tippers_dagster.labelled.devices import DeviceLabels
 from tippers_dagster.lake import Lake
-from tippers_dagster.lake.keys import occupancy_key, presence_key
-from tippers_dagster.occupancy import sweep
-from tippers_dagster.occupancy.reading import DeviceGroups
-from tippers_dagster.occupancy.sweep import Presence
-from tippers_dagster.spaces.tree import SpaceTree
-
-Edges = Mapping[int, np.ndarray]
-Grids = dict[int, np.ndarray]
+from tippers_dagster.lake.keys import occupancy_key
+from tippers_dagster.occupancy.subtrees import Edges, Grids
 
 PRINT_METADATA = b"tippers.presence"
 """Metadata of a file: the fingerprint of the presence that it was counted from."""
@@ -48,93 +38,6 @@ def labels_fingerprint(labels: DeviceLabels) -> int:
     """A fingerprint of which device has which label."""
     rows = mix(labels.groups.devices, labels.groups.group.astype(np.int64))
     return (int(rows.sum(dtype=np.uint64)) + of_text(*labels.names)) % 2**64
-
-
-def read_presence(
-    lake: Lake, tree: SpaceTree, chunk: str, sources: list[str], groups: DeviceGroups
-) -> Presence:
-    """The presence of spaces in a chunk, under ``position in the tree * groups.rows + group``.
-
-    Raises
-    ------
-    LakeFileMissing
-        When that of one of them is not there.
-    """
-    keys = [presence_key(space, chunk) for space in sources]
-    tables = []
-    for key, table in zip(keys, lake.read_tables(keys), strict=True):
-        if table is None:
-            raise LakeFileMissing(
-                f"{lake.uri(key)} is gone.", "Materialize source_occupancy of it again."
-            )
-        tables.append(table)
-    if not tables:
-        empty = np.empty(0, np.int64)
-        return sweep.merge(empty, empty.astype(np.uint64), empty, empty)
-    whole = pa.concat_tables(tables)
-    device = whole["device"].to_numpy()
-    space = np.repeat(
-        np.array([tree.index[s] for s in sources], np.int64), [t.num_rows for t in tables]
-    )
-    code = space * groups.rows + groups.of(device)
-    return sweep.merge(code, device, whole["start"].to_numpy(), whole["end"].to_numpy())
-
-
-def count_groups(
-    presence: Presence, tree: SpaceTree, groups: int, chosen: np.ndarray, edges: Edges
-) -> Grids:
-    """Distinct devices per space, group and bin: of a space's whole subtree, each once.
-
-    Parameters
-    ----------
-    presence
-        Under ``position in the tree * groups + group``: that of each space itself.
-    chosen
-        Positions of the spaces whose counts are wanted.
-    edges
-        UTC seconds of the bins, by width.
-
-    Returns
-    -------
-    dict
-        By width, int32 [chosen, groups, bins].
-    """
-    n = len(tree)
-    found = {
-        width: np.zeros((len(chosen), groups, len(e) - 1), np.int32) for width, e in edges.items()
-    }
-    depth, leaf = tree.depth[chosen], tree.is_leaf[chosen]
-    rows = np.flatnonzero(leaf)
-    _enter(found, rows, chosen[rows], presence, n, groups, edges)
-    if leaf.all():
-        return found
-    # Deepest first: each level starts from the merged intervals of the one below it.
-    for level in range(int(tree.depth.max()) - 1, int(depth[~leaf].min()) - 1, -1):
-        lifted = np.where(tree.depth > level, tree.ancestors_at(level), np.arange(n))
-        code = lifted[:, None] * groups + np.arange(groups)
-        presence = sweep.union(presence, np.where(lifted[:, None] < 0, -1, code).ravel())
-        rows = np.flatnonzero(~leaf & (depth == level))
-        _enter(found, rows, chosen[rows], presence, n, groups, edges)
-    return found
-
-
-def _enter(
-    found: Grids,
-    rows: np.ndarray,
-    spaces: np.ndarray,
-    presence: Presence,
-    n: int,
-    groups: int,
-    edges: Edges,
-) -> None:
-    """Count the spaces at some positions, and enter them in some rows of what is found."""
-    if not rows.size:
-        return
-    place = np.full((n, groups), -1, np.int64)
-    place[spaces] = np.arange(rows.size * groups).reshape(rows.size, groups)
-    mine = sweep.union(presence, place.ravel())
-    for width, grid in sweep.count_many(mine, rows.size * groups, edges).items():
-        found[width][rows] = grid.reshape(rows.size, groups, -1)
 
 
 # --- the whole ----------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ __all__ = [
     "DeviceLabels",
     "device_labels",
     "label_models_of_devices",
-    "published_chunks",
+    "published_files",
     "read_label_counts",
     "read_labelled_occupancy",
 ]
@@ -114,10 +114,8 @@ def read_label_counts(
     version = labels_version(settings, label_model)
     if interval_seconds in PUBLISHED_WIDTHS:
         chunks = chunks_asked(start, end, interval_seconds, settings)
-        tables = published_chunks(settings, label_model, version, space, chunks)
-        # A sealed chunk may be older than one of the labels.
-        known = {c: t for c, t in tables.items() if set(names) <= set(t.column_names)}
-        files = Published(names, known)
+        tables = published_files(settings, label_model, version, names, [space], chunks)
+        files = Published(names, {chunk: table for (_, chunk), table in tables.items()})
         if len(files.tables) == len(chunks):
             nobody = DeviceGroups(_NONE.devices, _NONE.group, len(names) - 1)
             asked = (space, start, end, interval_seconds, nobody)
@@ -129,47 +127,58 @@ def read_label_counts(
     return labels.names, read_groups(*asked, settings=settings, published=files)
 
 
-def published_chunks(
-    settings: Settings, by: str, version: str | None, space: str, chunks: list[str]
-) -> dict[str, pa.Table]:
-    """The files by label of a space that are as good as counting anew.
+def published_files(
+    settings: Settings,
+    by: str,
+    version: str | None,
+    names: tuple[str, ...],
+    spaces: list[str],
+    chunks: list[str],
+) -> dict[tuple[str, str], pa.Table]:
+    """The files by label that are as good as counting anew, by space and chunk.
 
     They were counted with the labels of this version, from the presence that is recorded now. Of
     a sealed chunk those that there are: with the labels that were known when it was sealed.
+
+    Parameters
+    ----------
+    names
+        The columns that a file must have; one of a sealed chunk may be older than a label.
     """
+    if version is None:
+        return {}
     c, figures = labelled_chunk.c, partition_figures.c
     query = (
-        sa.select(c.definition, c.chunk, c.labels_fingerprint, figures.output_fingerprint)
+        sa.select(
+            c.definition, c.chunk, c.labels_fingerprint, figures.space, figures.output_fingerprint
+        )
         .join(partition_figures, figures.chunk == c.chunk)
         .where(
             c.labels_of == by,
             c.chunk.in_(chunks),
-            figures.space == space,
+            figures.space.in_(spaces),
             figures.asset.in_((SOURCE, DERIVED)),
-            sa.or_(
-                c.labels_version == (version or ""),
-                sa.exists().where(sealed_chunk.c.chunk == c.chunk),
-            ),
+            sa.or_(c.labels_version == version, sa.exists().where(sealed_chunk.c.chunk == c.chunk)),
         )
         # Of a parent with sessions of its own, the last is that of its whole subtree.
         .order_by(c.computed_at, sa.case((figures.asset == DERIVED, 1), else_=0))
     )
-    if version is None:
-        return {}
     with warehouse_engine(settings).connect() as connection:
         rows = connection.execute(query).all()
     wanted = {
-        (labelled_key(row.definition, space, row.chunk), row.chunk): (
+        (row.definition, row.space, row.chunk): (
             row.output_fingerprint % 2**64,
             row.labels_fingerprint % 2**64,
         )
         for row in rows
     }
-    tables = open_lake(settings).read_tables([key for key, _ in wanted])
+    tables = open_lake(settings).read_tables([labelled_key(*which) for which in wanted])
     return {
-        chunk: table
-        for ((_, chunk), prints), table in zip(wanted.items(), tables, strict=True)
-        if table is not None and made_from(table) == prints
+        (space, chunk): table
+        for ((_, space, chunk), prints), table in zip(wanted.items(), tables, strict=True)
+        if table is not None
+        and made_from(table) == prints
+        and set(names) <= set(table.column_names)
     }
 
 

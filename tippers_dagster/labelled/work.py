@@ -22,9 +22,7 @@ from tippers_dagster.labelled.counting import (
     Checked,
     PartsDiffer,
     check_parts,
-    count_groups,
     labels_fingerprint,
-    read_presence,
     read_wholes,
     sparse_tables,
 )
@@ -33,6 +31,7 @@ from tippers_dagster.labelled.tables import labelled_chunk
 from tippers_dagster.lake import Lake, open_lake
 from tippers_dagster.lake.keys import decode, labelled_key, labelled_prefix
 from tippers_dagster.occupancy.state import DERIVED, SOURCE, State, load_state
+from tippers_dagster.occupancy.subtrees import count_groups, read_presence
 from tippers_dagster.settings import Settings
 from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
 from tippers_dagster.spaces.tracking import wanted_grid

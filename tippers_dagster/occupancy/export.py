@@ -23,11 +23,11 @@ Write = Callable[[pa.Table, IO[bytes]], None]
 
 
 def write_export(space: str, occupancy: pa.Table, out: Path) -> None:
-    """Write what ``read_occupancy`` gave to a file, whole or not at all; replaces an older one.
+    """Write what ``read_shared_occupancy`` gave to a file, whole or not at all; replaces another.
 
-    Columns: space_id, interval_begin_time, number_connections. In CSV the time is ISO 8601 text
-    with the local offset and an unknown number an empty field; in Parquet it is a timestamp in
-    the deployment's zone.
+    Columns: space_id, interval_begin_time, number_connections, and whatever else the table has.
+    In CSV the time is ISO 8601 text with the local offset and an unknown or hidden number an empty
+    field; in Parquet it is a timestamp in the deployment's zone.
 
     Raises
     ------

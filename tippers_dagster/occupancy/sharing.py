@@ -1,0 +1,172 @@
+"""Occupancy as it may leave the deployment: small counts hidden, also from differences.
+
+With ``TIPPERS_SMALLEST_COUNT`` below 2 nothing is hidden, and tables are as those of ``reading``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from tippers_dagster.lake import open_lake
+from tippers_dagster.occupancy.reading import (
+    DeviceGroups,
+    OnlyCountsKept,
+    OnMissing,
+    When,
+    chunks_asked,
+    read_counts,
+    read_occupancy,
+)
+from tippers_dagster.occupancy.state import DERIVED, SOURCE
+from tippers_dagster.occupancy.subtrees import ALL_DEVICES, count_groups, read_presence
+from tippers_dagster.occupancy.suppression import Mask, hide_counts
+from tippers_dagster.occupancy.tables import partition_figures, sealed_chunk
+from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
+from tippers_dagster.spaces.tree import SpaceTree, load_tree
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+SUPPRESSED = "suppressed"
+"""The column that tells a hidden count from one that is not computed; both are null."""
+
+COUNT = "number_connections"
+
+
+def read_shared_occupancy(
+    space: str,
+    start: When,
+    end: When,
+    interval_seconds: int,
+    *,
+    dense: bool = True,
+    settings: Settings | None = None,
+    on_missing: OnMissing = "raise",
+) -> pa.Table:
+    """As ``read_occupancy``, with small counts hidden.
+
+    Returns
+    -------
+    pa.Table
+        As of ``read_occupancy``; where counts may be hidden with ``suppressed`` (bool): the count
+        is null because it is small, or would tell a small one. What is hidden does not depend on
+        what is asked for (:mod:`tippers_dagster.occupancy.suppression`).
+
+    Raises
+    ------
+    BadInput, MissingPartitions, LakeError, OnlyCountsKept
+        As ``read_occupancy``.
+    """
+    settings = settings or get_settings()
+    table = read_occupancy(
+        space, start, end, interval_seconds, dense=dense, settings=settings, on_missing=on_missing
+    )
+    if settings.smallest_count < 2:
+        return table
+    tree = load_tree(settings)
+    at = tree.position(space)
+    rows, masks = {}, {}
+    for chunk in chunks_asked(start, end, interval_seconds, settings):
+        counts = tree_counts(settings, tree, chunk, interval_seconds)
+        rows[chunk] = counts[at]
+        masks[chunk] = hide_counts(tree, counts, settings.smallest_count)[at]
+    hidden = at_begins(settings, table, interval_seconds, masks)
+    # The numbers that were decided on, should others have come in between.
+    table = with_counts(table, COUNT, at_begins(settings, table, interval_seconds, rows), hidden)
+    return table.append_column(SUPPRESSED, pa.array(hidden))
+
+
+def with_counts(table: pa.Table, column: str, counts: np.ndarray, hidden: Mask) -> pa.Table:
+    """A column's known numbers replaced by these, those that are hidden by null."""
+    unknown = table[column].combine_chunks().is_null().to_numpy(zero_copy_only=False)
+    at = table.schema.get_field_index(column)
+    values = pa.array(counts.astype(np.int32), mask=unknown | hidden)
+    return table.set_column(at, table.schema.field(at), values)
+
+
+def tree_counts(settings: Settings, tree: SpaceTree, chunk: str, width: int) -> np.ndarray:
+    """Counts of every space in all bins of a chunk: int32 [spaces, bins]; 0 where none is known.
+
+    Raises
+    ------
+    OnlyCountsKept
+        A width that is not published, of a chunk whose presence was given up.
+    """
+    computed = spaces_computed(settings, tree, chunk)
+    first, last = chunk_bounds(chunk, settings.chunk)
+    edges = LocalClock(settings.timezone).bin_edges(first, last, width)
+    counts = np.zeros((len(tree), len(edges) - 1), np.int32)
+    if width in PUBLISHED_WIDTHS:
+        found = read_counts(computed, first, last, width, settings=settings)
+        at = [tree.index[space] for space in computed]
+        counts[at] = np.where(found.computed, found.counts, 0)
+        return counts
+    return count_tree(settings, tree, chunk, {width: edges}, ALL_DEVICES)[width][:, 0]
+
+
+def count_tree(
+    settings: Settings,
+    tree: SpaceTree,
+    chunk: str,
+    edges: dict[int, np.ndarray],
+    groups: DeviceGroups,
+) -> dict[int, np.ndarray]:
+    """Every space of a chunk by group of devices, from presence: int32 [spaces, groups, bins].
+
+    Raises
+    ------
+    OnlyCountsKept
+        When the presence was given up.
+    """
+    if is_sealed(settings, chunk):
+        raise OnlyCountsKept(
+            f"Nothing can be counted of {chunk} any more: where devices were then has been "
+            "deleted (TIPPERS_PRESENCE_DAYS), and published counts only are kept.",
+            f"Take bins of {', '.join(map(str, PUBLISHED_WIDTHS))} s.",
+        )
+    sources = spaces_computed(settings, tree, chunk, SOURCE)
+    presence = read_presence(open_lake(settings), tree, chunk, sources, groups)
+    return count_groups(presence, tree, groups.rows, np.arange(len(tree)), edges)
+
+
+def at_begins(
+    settings: Settings, table: pa.Table, width: int, of_chunks: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Values of the rows of a table, of those of all bins of its chunks."""
+    clock = LocalClock(settings.timezone)
+    spans = {chunk: chunk_bounds(chunk, settings.chunk) for chunk in of_chunks}
+    begins = [clock.bin_edges(*span, width)[:-1] for span in spans.values()]
+    rows = table["interval_begin_time"].cast(pa.timestamp("s", "UTC")).cast(pa.int64()).to_numpy()
+    if not rows.size:
+        return np.zeros(0, bool)
+    at = np.searchsorted(np.concatenate(begins), rows)
+    found: np.ndarray = np.concatenate(list(of_chunks.values()))[at]
+    return found
+
+
+def spaces_computed(
+    settings: Settings, tree: SpaceTree, chunk: str, asset: str | None = None
+) -> list[str]:
+    """The spaces of which something is computed in a chunk, in the order of the tree."""
+    c = partition_figures.c
+    assets = (SOURCE, DERIVED) if asset is None else (asset,)
+    query = sa.select(c.space).distinct().where(c.chunk == chunk, c.asset.in_(assets))
+    with warehouse_engine(settings).connect() as connection:
+        found = set(connection.scalars(query))
+    return [space for space in tree.ids if space in found]
+
+
+def is_sealed(settings: Settings, chunk: str) -> bool:
+    """Whether only the counts of a chunk are kept."""
+    query = sa.select(sa.literal(1)).where(sealed_chunk.c.chunk == chunk)
+    with warehouse_engine(settings).connect() as connection:
+        return connection.scalar(query) is not None
+
+
+def hidden_rows(table: pa.Table) -> int:
+    """How many rows of a shared table are suppressed."""
+    if SUPPRESSED not in table.column_names:
+        return 0
+    return int(pc.sum(table[SUPPRESSED]).as_py() or 0)

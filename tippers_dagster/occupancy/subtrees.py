@@ -1,0 +1,112 @@
+"""Counting all spaces of a chunk at once, from presence, by group of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from tippers_dagster.errors import LakeFileMissing
+from tippers_dagster.lake import Lake
+from tippers_dagster.lake.keys import presence_key
+from tippers_dagster.occupancy import sweep
+from tippers_dagster.occupancy.reading import DeviceGroups
+from tippers_dagster.occupancy.sweep import Presence
+from tippers_dagster.spaces.tree import SpaceTree
+
+Edges = Mapping[int, np.ndarray]
+Grids = dict[int, np.ndarray]
+
+ALL_DEVICES = DeviceGroups(np.empty(0, np.uint64), np.empty(0, np.int32), 0)
+"""All devices in one group."""
+
+
+def read_presence(
+    lake: Lake, tree: SpaceTree, chunk: str, sources: list[str], groups: DeviceGroups
+) -> Presence:
+    """The presence of spaces in a chunk, under ``position in the tree * groups.rows + group``.
+
+    Raises
+    ------
+    LakeFileMissing
+        When that of one of them is not there.
+    """
+    keys = [presence_key(space, chunk) for space in sources]
+    tables = []
+    for key, table in zip(keys, lake.read_tables(keys), strict=True):
+        if table is None:
+            raise LakeFileMissing(
+                f"{lake.uri(key)} is gone.", "Materialize source_occupancy of it again."
+            )
+        tables.append(table)
+    if not tables:
+        empty = np.empty(0, np.int64)
+        return sweep.merge(empty, empty.astype(np.uint64), empty, empty)
+    whole = pa.concat_tables(tables)
+    device = whole["device"].to_numpy()
+    space = np.repeat(
+        np.array([tree.index[s] for s in sources], np.int64), [t.num_rows for t in tables]
+    )
+    code = space * groups.rows + groups.of(device)
+    return sweep.merge(code, device, whole["start"].to_numpy(), whole["end"].to_numpy())
+
+
+def count_groups(
+    presence: Presence, tree: SpaceTree, groups: int, chosen: np.ndarray, edges: Edges
+) -> Grids:
+    """Distinct devices per space, group and bin: of a space's whole subtree, each once.
+
+    The sweep with a code for each space and group in the place of the space: a device is in one
+    group, so that each part is exact by itself, and the parts of a bin add up to the whole.
+
+    Parameters
+    ----------
+    presence
+        Under ``position in the tree * groups + group``: that of each space itself.
+    chosen
+        Positions of the spaces whose counts are wanted.
+    edges
+        UTC seconds of the bins, by width.
+
+    Returns
+    -------
+    dict
+        By width, int32 [chosen, groups, bins].
+    """
+    n = len(tree)
+    found = {
+        width: np.zeros((len(chosen), groups, len(e) - 1), np.int32) for width, e in edges.items()
+    }
+    depth, leaf = tree.depth[chosen], tree.is_leaf[chosen]
+    rows = np.flatnonzero(leaf)
+    _enter(found, rows, chosen[rows], presence, n, groups, edges)
+    if leaf.all():
+        return found
+    # Deepest first: each level starts from the merged intervals of the one below it.
+    for level in range(int(tree.depth.max()) - 1, int(depth[~leaf].min()) - 1, -1):
+        lifted = np.where(tree.depth > level, tree.ancestors_at(level), np.arange(n))
+        code = lifted[:, None] * groups + np.arange(groups)
+        presence = sweep.union(presence, np.where(lifted[:, None] < 0, -1, code).ravel())
+        rows = np.flatnonzero(~leaf & (depth == level))
+        _enter(found, rows, chosen[rows], presence, n, groups, edges)
+    return found
+
+
+def _enter(
+    found: Grids,
+    rows: np.ndarray,
+    spaces: np.ndarray,
+    presence: Presence,
+    n: int,
+    groups: int,
+    edges: Edges,
+) -> None:
+    """Count the spaces at some positions, and enter them in some rows of what is found."""
+    if not rows.size:
+        return
+    place = np.full((n, groups), -1, np.int64)
+    place[spaces] = np.arange(rows.size * groups).reshape(rows.size, groups)
+    mine = sweep.union(presence, place.ravel())
+    for width, grid in sweep.count_many(mine, rows.size * groups, edges).items():
+        found[width][rows] = grid.reshape(rows.size, groups, -1)
