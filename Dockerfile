@@ -11,6 +11,9 @@ COPY streamlit_app streamlit_app
 RUN pip install --no-cache-dir -c constraints.txt .
 
 FROM python:3.11-slim
+# LightGBM's threads; it is the only library of the system that a wheel here does not bring.
+RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/tippers tippers
 COPY --from=build /opt/venv /opt/venv
 # workspace.yaml and deploy/: .dockerignore lets little else in.

@@ -20,7 +20,9 @@ ONE_SHOT = "bucket"
 
 def test_all_parts_are_there() -> None:
     expected = {"postgres", "minio", "bucket", "code", "web", "daemon", "mlflow", "streamlit"}
-    assert set(SERVICES) == expected
+    assert set(SERVICES) == expected | {"dask", "dask-worker"}
+    on_demand = {name for name, service in SERVICES.items() if "profiles" in service}
+    assert on_demand == {"dask", "dask-worker"}
 
 
 @pytest.mark.parametrize("name", SERVICES)

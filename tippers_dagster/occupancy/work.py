@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -32,8 +32,9 @@ from tippers_dagster.occupancy.state import (
 from tippers_dagster.settings import Settings
 from tippers_dagster.spaces.clock import LocalClock
 from tippers_dagster.spaces.tracking import wanted_grid
-from tippers_dagster.spaces.tree import load_tree
+from tippers_dagster.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.workers import for_workers, threads_or_cluster
 
 RECORD_SECONDS = 10.0
 """Finished chunks are recorded this often, so that a killed run loses little."""
@@ -125,15 +126,18 @@ def _compute_spaces(
     outcome: Outcome,
 ) -> None:
     lake = open_lake(settings)
-    counter = Counter(settings, lake, state.grid.tree, LocalClock(settings.timezone))
     advance = PROGRESS.get()
 
-    def one_chunk(column: int) -> Figures:
+    def task(column: int) -> _ChunkTask:
         spaces = [level.spaces[i] for i in np.flatnonzero(chosen[:, column])]
-        chunk = level.chunks[column]
-        if level.asset == SOURCE:
-            return counter.count_sources(chunk, spaces)
-        return counter.count_derived(chunk, spaces, state.source.spaces)
+        return _ChunkTask(
+            for_workers(settings),
+            level.asset,
+            level.chunks[column],
+            spaces,
+            state.source.spaces,
+            state.grid.tree,
+        )
 
     def record(finished: dict[int, Figures]) -> None:
         if finished:
@@ -149,8 +153,8 @@ def _compute_spaces(
 
     _take_over(settings, state, level, chosen)
     columns = np.flatnonzero(chosen.any(axis=0)).tolist()
-    with ThreadPoolExecutor(settings.threads) as pool:
-        futures = {pool.submit(one_chunk, column): column for column in columns}
+    with threads_or_cluster(settings) as pool:
+        futures = {pool.submit(_count_chunk, task(column)): column for column in columns}
         for batch in _batches(futures):
             finished = {}
             for future in batch:
@@ -163,6 +167,30 @@ def _compute_spaces(
                     outcome.failed[level.chunks[column]] = error
             record(finished)
             outcome.figures |= {level.chunks[c]: f for c, f in finished.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class _ChunkTask:
+    """The partitions of one chunk, for a thread of this process or a worker of a cluster."""
+
+    settings: Settings
+    asset: str
+    chunk: str
+    spaces: list[str]
+    sources: list[str]
+    tree: SpaceTree
+
+
+def _count_chunk(task: _ChunkTask) -> Figures:
+    lake = open_lake(task.settings)
+    counter = Counter(task.settings, lake, task.tree, LocalClock(task.settings.timezone))
+    if task.asset == SOURCE:
+        figures = counter.count_sources(task.chunk, task.spaces)
+    else:
+        figures = counter.count_derived(task.chunk, task.spaces, task.sources)
+    if task.settings.dask_url is not None:
+        lake.sync()  # the process that records it cannot do so for another machine
+    return figures
 
 
 def _take_over(settings: Settings, state: State, level: Level, chosen: np.ndarray) -> None:

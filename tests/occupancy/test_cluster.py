@@ -1,0 +1,77 @@
+"""Counting on a Dask cluster gives the files that counting here gives."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import random
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import pytest
+from distributed import Client
+
+from tests.occupancy.campus import Seen, compute_all, fill, forget_all
+from tests.workers.cluster import two_workers
+from tippers_dagster.lake import open_lake
+from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.spaces.tracking import track
+
+MONDAY = dt.datetime(2025, 1, 6)
+PARENTS = {"campus": None, "hall": "campus", "r1": "hall", "r2": "hall", "plaza": "campus"}
+
+
+def sessions() -> list[Seen]:
+    rng = random.Random(3)
+    found = []
+    for _ in range(300):
+        start = MONDAY + dt.timedelta(minutes=rng.randrange(21 * 1440 - 400))
+        end = start + dt.timedelta(minutes=rng.choice((1, 20, 90, 400)))
+        mac = f"02:00:00:00:00:{rng.randrange(20):02x}"
+        found.append(Seen(mac, rng.choice(("hall", "r1", "r2", "plaza")), start, end))
+    return found
+
+
+def computed(settings: Settings) -> dict[str, bytes]:
+    """Everything, from nothing: what is in the lake after."""
+    forget_all(settings)
+    for folder in ("sessions/", "presence/", "occupancy/"):
+        open_lake(settings).delete_prefix(folder)
+    track(settings, space="campus", start=MONDAY.date(), end=MONDAY.date() + dt.timedelta(21))
+    assert compute_all(settings)["derived_occupancy"] == 2 * 21
+    lake = open_lake(settings)
+    keys = [*lake.list("presence/"), *lake.list("occupancy/")]
+    return {key: lake.read_bytes(key) for key in keys}
+
+
+def test_a_cluster_counts_as_this_process_and_survives_a_dead_worker(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIPPERS_CHUNK", "day")
+    get_settings.cache_clear()
+    fill(get_settings(), PARENTS, sessions())
+    here = computed(get_settings())
+    with two_workers() as scheduler:
+        monkeypatch.setenv("TIPPERS_DASK_URL", scheduler)
+        get_settings.cache_clear()
+        over = Event()
+        with ThreadPoolExecutor(1) as pool:
+            killed = pool.submit(kill_a_worker_at_work, scheduler, get_settings(), over)
+            there = computed(get_settings())
+            over.set()
+            assert killed.result()
+    assert there == here
+
+
+def kill_a_worker_at_work(scheduler: str, settings: Settings, over: Event) -> bool:
+    """Its nanny starts another; what the dead one was at is given out again."""
+    with Client(scheduler, set_as_default=False) as client:
+        pid = next(iter(client.run(os.getpid).values()))
+    while not over.is_set():
+        if open_lake(settings).list("presence/"):
+            os.kill(pid, signal.SIGKILL)
+            return True
+        time.sleep(0.005)
+    return False
