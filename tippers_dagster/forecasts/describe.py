@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from tippers_dagster.catalog.kinds import Forecaster
+from tippers_dagster.forecasts.backtest import Ranking
+from tippers_dagster.forecasts.metrics import Metrics
 from tippers_dagster.forecasts.names import SEASONAL_NAIVE
 from tippers_dagster.forecasts.panel import limits
 from tippers_dagster.forecasts.reading import QUANTILE_COLUMNS, Score
@@ -124,18 +126,26 @@ def _some(names: Sequence[str]) -> list[str]:
 
 # --- figures ------------------------------------------------------------------------------------
 def model_records(made: Backtest) -> list[dict[str, Any]]:
+    """The table of models of a backtest; see :func:`records_of`."""
+    return records_of(made.metrics, made.ranking, made.seconds)
+
+
+def records_of(
+    metrics: Mapping[str, Metrics], ranking: Ranking, seconds: Mapping[str, float]
+) -> list[dict[str, Any]]:
     """The table of models, the best first: each over all spaces, and how many it won."""
-    won = Counter(made.ranking.champion[made.ranking.champion >= 0].tolist())
+    won = Counter(ranking.champion[ranking.champion >= 0].tolist())
     records = []
-    for i, (model, metrics) in enumerate(made.metrics.items()):
-        figures = {k: _rounded(v) for k, v in metrics.together().items()}
-        figures |= {k: int(metrics.together()[k]) for k in ("bins", "occupied")}
+    for i, (model, found) in enumerate(metrics.items()):
+        figures = found.together()
         records.append(
             {
                 "model": model,
                 "champion of": won[i],
-                **figures,
-                "seconds": round(made.seconds[model], 2),
+                **{k: _rounded(v) for k, v in figures.items()},
+                "bins": int(figures["bins"]),
+                "occupied": int(figures["occupied"]),
+                "seconds": round(seconds[model], 2),
             }
         )
     return sorted(records, key=lambda r: math.inf if r["pinball"] is None else r["pinball"])

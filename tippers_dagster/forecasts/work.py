@@ -30,7 +30,7 @@ from tippers_dagster.forecasts.backtest import (
     try_model,
 )
 from tippers_dagster.forecasts.metrics import Metrics, measure
-from tippers_dagster.forecasts.models import MODELS, chosen_models
+from tippers_dagster.forecasts.models import MODELS, batches, chosen_models
 from tippers_dagster.forecasts.names import backtest_key, forecasts_prefix, work_prefix
 from tippers_dagster.forecasts.panel import LEVELS, Floats, Panel
 from tippers_dagster.forecasts.reading import QUANTILE_COLUMNS
@@ -151,8 +151,8 @@ def _tasks(
     """By the names of their files, the longest first."""
     tasks = {}
     for model in sorted(models, key=lambda m: -MODELS[m].weight):
-        for low, positions in _batches(model, len(history.panel.spaces)):
-            tasks[f"{model}-{low}.npz"] = Task(
+        for positions in batches(model, len(history.panel.spaces)):
+            tasks[f"{model}-{positions[0]}.npz"] = Task(
                 model,
                 history.panel.take(positions),
                 history.capacity[positions],
@@ -161,12 +161,6 @@ def _tasks(
                 body.seed,
             )
     return tasks
-
-
-def _batches(model: str, spaces: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    size = MODELS[model].batch
-    for low in range(0, spaces, size):
-        yield low, np.arange(low, min(low + size, spaces))
 
 
 def _do(

@@ -8,10 +8,13 @@ whose trained model has a part for each space has ``pick(state, positions)``, to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tippers_dagster.errors import BadInput
 from tippers_dagster.forecasts import names
@@ -104,3 +107,10 @@ def chosen_models(wanted: Iterable[str]) -> tuple[str, ...]:
     if unknown:
         raise BadInput(f"{unknown[0]} is no model that forecasts.", f"Take of {', '.join(MODELS)}.")
     return tuple(m for m in MODELS if not wanted or m in wanted or m in names.ALWAYS)
+
+
+def batches(model: str, spaces: int) -> Iterator[NDArray[np.int64]]:
+    """The positions of the spaces of each task of a model."""
+    size = MODELS[model].batch
+    for low in range(0, spaces, size):
+        yield np.arange(low, min(low + size, spaces))

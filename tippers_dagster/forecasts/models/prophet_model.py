@@ -43,13 +43,13 @@ ACTIVE = (8, 20)
 def train(panel: Panel, horizon: int, seed: int) -> bytes:
     """A fitted model for each space in JSON; null for those where nobody ever was."""
     recent = _recent(panel)
-    logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
-    logging.getLogger("prophet").setLevel(logging.ERROR)
+    _hush()
     return json.dumps([_fitted(recent, i, seed) for i in range(len(panel.spaces))]).encode()
 
 
 def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
     """Quantiles around what the models expect, by how far off they were in the history."""
+    _hush()
     from prophet.serialize import model_from_json
 
     recent = _recent(panel).last(HISTORY_DAYS)
@@ -64,6 +64,15 @@ def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
     errors = recent.values - expected[:, : recent.days]
     point = expected[:, recent.days :]
     return around(point, errors, error_weekdays(recent), target_weekdays(recent, horizon))
+
+
+def _hush() -> None:
+    """Let Stan not tell of every fit, nor Prophet of plots that nobody draws."""
+    logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)
+    import cmdstanpy  # noqa: F401  (it sets its logger up when it is imported)
+
+    for name in ("cmdstanpy", "prophet"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def pick(state: bytes, positions: Sequence[int]) -> bytes:

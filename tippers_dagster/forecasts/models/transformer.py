@@ -10,6 +10,8 @@ than a model for each and lets sparse rooms learn from busy ones.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,7 @@ def train(panel: Panel, horizon: int, seed: int) -> bytes:
     if not len(space):
         return b""
     day = day + WEEK_DAYS * weeks
-    with torch.random.fork_rng(devices=[]):
+    with _one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _network()
         steps = int(np.clip(EPOCHS * len(space) // BATCH, *STEPS))
@@ -73,11 +75,24 @@ def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
     model.eval()
     inputs = Inputs(panel)
     days, ahead = panel.days + np.arange(horizon), inputs.ahead_of(horizon)
-    with torch.no_grad():
+    with _one_thread(), torch.no_grad():
         for space in range(len(panel.spaces)):
             tokens = _tokens(inputs, np.full(horizon, space), days, ahead)
             found[space] = model(torch.from_numpy(tokens)).numpy() * inputs.scale[space]
     return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Models run side by side; threads of a small one only wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _tokens(inputs: Inputs, space: Any, day: Any, ahead: Any) -> Floats:

@@ -1,0 +1,208 @@
+"""Backtests and forecasts as assets: what they write, tell, register, and how they go on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from tests.forecasts.small import BACKTEST, BODY, FORECAST, MONDAY, WEEKS, World, people_of, seen
+from tests.occupancy.campus import add_sessions, compute_all
+from tippers_dagster.academic.model import period
+from tippers_dagster.academic.store import put
+from tippers_dagster.forecasts import reading, work
+from tippers_dagster.forecasts.names import ALWAYS, forecast_key
+from tippers_dagster.forecasts.reading import NotForecast
+from tippers_dagster.lake import open_lake
+from tippers_dagster.refresh.state import load_states
+from tippers_dagster.spaces.tracking import track
+
+ORIGIN = MONDAY + dt.timedelta(weeks=WEEKS)
+SPACES = ["hall", "r1", "r2", "r3"]
+
+
+class Killed(BaseException):
+    """What ends a process, and no code may catch."""
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
+
+
+def test_a_forecaster_is_backtested_and_forecasts(world: World) -> None:
+    result = world.run()
+    assert result.success
+    failed = {name for name, passed in checks(result).items() if not passed}
+    assert failed == {"hall__logged_to_mlflow", "hall__forecast__logged_to_mlflow"}
+    scores = reading.backtest_scores(world.settings, "hall")
+    assert {(s.space, s.model) for s in scores} == {
+        (space, model) for space in SPACES for model in (*ALWAYS, "lightgbm")
+    }
+    naive = {s.space: s for s in scores if s.model == "seasonal_naive"}
+    for space, won in {s.space: s for s in scores if s.champion}.items():
+        assert won.pinball <= naive[space].pinball
+        assert won.bins == 3 * 7 * 24
+        assert won.model != "zero"
+    assert naive["r1"].mae == 0  # the weeks are all alike
+
+    made = reading.read_forecast(world.settings, "hall", "r2")
+    assert made.rows.num_rows == 7 * 24
+    begins = made.rows["interval_begin_time"].to_pylist()
+    assert begins[0].isoformat() == f"{ORIGIN}T00:00:00-08:00"
+    assert made.origin == begins[0]
+    noon = [i for i, begin in enumerate(begins) if begin.hour == 12]
+    expected = [people_of(day, "r2") for day in range(7)]
+    assert made.rows["q50"].to_numpy()[noon] == pytest.approx(expected, abs=1.5)
+    nobody = reading.read_forecast(world.settings, "hall", "r3")
+    assert nobody.rows["q975"].to_numpy().max() == 0
+    assert reading.forecast_spaces(world.settings, "hall") == SPACES
+    lake = open_lake(world.settings).read_table(forecast_key("hall"))
+    assert lake.num_rows == 4 * 7 * 24
+    states = load_states(world.settings)
+    assert set(lake["version"].to_pylist()) == {states[FORECAST].version}
+    assert states[BACKTEST].details["windows"] == 3
+
+    table = reading.read_backtest(world.settings, "hall", "r1")
+    assert table.num_rows == 4 * 3 * 7 * 24
+    assert set(table["origin"].to_pylist()) == {ORIGIN - dt.timedelta(days=d) for d in (7, 14, 21)}
+    came = table["number_connections"].to_numpy()
+    hours = np.array([t.hour for t in table["interval_begin_time"].to_pylist()])
+    assert (came[hours < 9] == 1).all()  # the printer
+    with pytest.raises(NotForecast, match="nowhere"):
+        reading.read_forecast(world.settings, "hall", "nowhere")
+
+
+def test_forecasts_follow_occupancy_and_backtests_the_weeks(world: World) -> None:
+    settings = world.settings
+    assert world.stale() == {BACKTEST, FORECAST}
+    assert world.run().success
+    assert world.stale() == set()
+    add_sessions(settings, [replace(seen(34)[0], mac="02:00:00:00:77:77")])
+    compute_all(settings)
+    assert world.stale() == {FORECAST}
+    assert world.run(FORECAST).success
+    assert world.stale() == set()
+
+    add_sessions(settings, [row for day in range(35, 42) for row in seen(day)])
+    track(settings, space="campus", start=MONDAY, end=ORIGIN + dt.timedelta(weeks=1))
+    compute_all(settings)
+    assert world.stale() == {BACKTEST, FORECAST}
+    assert world.run().success
+    found = reading.read_forecast(settings, "hall", "r1")
+    assert found.rows["interval_begin_time"][0].as_py().date() == ORIGIN + dt.timedelta(weeks=1)
+    changes = reading.what_changed(settings, "hall")
+    assert changes.before is not None
+    assert changes.before.last_day == ORIGIN
+    assert set(changes.score_deltas) == {*ALWAYS, "lightgbm"}
+
+    put(settings, [period("holiday", "Founders", ORIGIN, ORIGIN)], by="ada")
+    assert BACKTEST in world.stale()
+
+
+def test_a_killed_backtest_goes_on_and_registers_once(
+    logged: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    done: list[str] = []
+
+    def dying(task: Any) -> Any:
+        if len(done) == 2:
+            raise Killed
+        done.append(task.model)
+        return try_model(task)
+
+    try_model = work.try_model
+    monkeypatch.setattr(work, "try_model", dying)
+    with pytest.raises(Killed):
+        logged.run(BACKTEST)
+    monkeypatch.setattr(work, "try_model", try_model)
+
+    def dies_late(*_: object) -> None:
+        raise Killed
+
+    tidy = work.forget_other_work
+    monkeypatch.setattr(work, "forget_other_work", dies_late)
+    with pytest.raises(Killed):
+        logged.run(BACKTEST)
+    monkeypatch.setattr(work, "forget_other_work", tidy)
+    result = logged.run()
+    assert result.success
+    assert all(checks(result).values())
+    materialized = result.asset_materializations_for_node("forecaster__hall")[0]
+    assert materialized.metadata["tasks_done_by_an_earlier_run"].value == 4
+    client = MlflowClient(logged.settings.mlflow_url)
+    versions = client.search_model_versions("name = 'forecaster.hall'")
+    assert [v.version for v in versions] == ["1"]
+    experiment = client.get_experiment_by_name("forecaster.hall")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    assert [r.info.status for r in parents] == ["FINISHED", "FAILED", "FAILED"]
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert {r.data.params["model"] for r in children} == {*ALWAYS, "lightgbm"}
+    assert parents[0].data.params["windows"] == "3"
+    assert parents[0].data.metrics["spaces_with_a_champion"] == 4
+
+
+def test_the_registered_model_forecasts_as_the_asset_does(logged: World) -> None:
+    import mlflow
+    import pandas as pd
+
+    assert logged.run().success
+    mlflow.set_tracking_uri(logged.settings.mlflow_url)
+    model = mlflow.pyfunc.load_model("models:/forecaster.hall@champion")
+    found = model.predict(pd.DataFrame({"space": ["r2", "unknown"]}))
+    there = reading.read_forecast(logged.settings, "hall", "r2")
+    assert set(found["space"]) == {"r2"}
+    np.testing.assert_allclose(found["q90"], there.rows["q90"].to_numpy(), rtol=1e-6)
+
+
+def test_too_little_history_fails_with_its_reason(logged: World) -> None:
+    from mlflow import MlflowClient
+
+    logged.body = BODY.model_copy(update={"horizon_days": 28})
+    result = logged.run(BACKTEST)
+    assert not result.success
+    state = load_states(logged.settings)[BACKTEST]
+    assert "a backtest of 28 days needs 42" in str(state.error)
+    client = MlflowClient(logged.settings.mlflow_url)
+    experiment = client.get_experiment_by_name("forecaster.hall")
+    assert [r.info.status for r in client.search_runs([experiment.experiment_id])] == ["FAILED"]
+    result = logged.run(FORECAST)
+    assert not result.success
+    assert "has no backtest yet" in str(load_states(logged.settings)[FORECAST].error)
+
+
+def test_a_model_that_cannot_cope_is_told_and_the_others_go_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tippers_dagster.forecasts.models import boosting
+
+    def broken(*_: object) -> None:
+        raise ValueError("too wild")
+
+    monkeypatch.setattr(boosting, "train", broken)
+    result = world.run()
+    assert result.success
+    assert not checks(result)["hall__every_model_could_be_tried"]
+    assert checks(result)["hall__every_space_has_a_champion"]
+    details = reading.last_training(world.settings, "hall").details
+    assert details["failed"] == {"lightgbm": "ValueError: too wild"}
+
+
+def test_spaces_that_cannot_be_forecast_are_refused(world: World) -> None:
+    world.body = BODY.model_copy(update={"spaces": ("r1", "nowhere")})
+    assert not world.run(BACKTEST).success
+    assert "no space 'nowhere'" in str(load_states(world.settings)[BACKTEST].error)
+
+
+def test_a_forecaster_that_names_no_space_is_of_the_roots_and_their_children(
+    world: World,
+) -> None:
+    world.body = BODY.model_copy(update={"spaces": ()})
+    assert world.run().success
+    assert reading.forecast_spaces(world.settings, "hall") == ["campus", "hall"]
