@@ -22,6 +22,7 @@ COUNTS = {
     Kind.FEATURE: 12,
     Kind.LABELLING_FUNCTION: 29,
     Kind.LABEL_MODEL: 4,
+    Kind.CLASSIFIER: 2,
     Kind.LABELLED_OCCUPANCY: 1,
     Kind.PEOPLE_COUNT: 1,
 }

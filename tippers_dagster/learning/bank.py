@@ -2,8 +2,9 @@
 
 Each is a scikit-learn pipeline: numbers are imputed by the median, with a column beside that says
 so, and scaled where the model measures distances or weighs columns; categories become columns of
-their own, the rare ones together, and unknown ones none. Models that give no probabilities are
-calibrated by Platt's sigmoid (Platt: Probabilistic outputs for support vector machines, 1999).
+their own, the rare ones together, and unknown ones none. Models that give no probabilities, or none
+to speak of, are calibrated by Platt's sigmoid (Platt: Probabilistic outputs for support vector
+machines, 1999).
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ _BANK: dict[str, _Model] = {
         arguments={"max_iter": 100, "early_stopping": False, "max_leaf_nodes": 15},
     ),
     "ada_boost": _Model(
-        "sklearn.ensemble.AdaBoostClassifier", "imputed", arguments={"n_estimators": 60}
+        "sklearn.ensemble.AdaBoostClassifier",
+        "imputed",
+        calibrated=True,  # its own probabilities are all near each other
+        arguments={"n_estimators": 60},
     ),
     "lightgbm": _Model(
         "lightgbm.LGBMClassifier",

@@ -276,7 +276,11 @@ def compare(
 # --- the best one -------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Importance:
-    """How much balanced accuracy is lost when a column is shuffled: mean and deviation."""
+    """By how much the log loss grows when a column is shuffled: mean and deviation.
+
+    Log loss and not accuracy: where several columns say the same, a model hardly errs without one
+    of them, but is less sure.
+    """
 
     column: str
     mean: float
@@ -295,7 +299,7 @@ def importances(
 ) -> list[Importance]:
     """Permutation importances of the columns, the greatest first.
 
-    Breiman: Random forests (2001), as scikit-learn computes them, with balanced accuracy.
+    Breiman: Random forests (2001), as scikit-learn computes them, with the log loss.
 
     Parameters
     ----------
@@ -309,13 +313,17 @@ def importances(
         return []
     if len(rows) > IMPORTANCE_ROWS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, IMPORTANCE_ROWS, replace=False))
+
+    def score(model: Pipeline, shuffled: pd.DataFrame, truth: np.ndarray) -> float:
+        return -measure(truth, probabilities(model, shuffled, labels)).log_loss
+
     with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore")
         found = permutation_importance(
             model,
             frame.iloc[rows],
-            np.array(labels, object)[label[rows]],
-            scoring="balanced_accuracy",
+            label[rows],
+            scoring=score,
             n_repeats=IMPORTANCE_REPEATS,
             random_state=seed,
         )

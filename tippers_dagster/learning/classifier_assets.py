@@ -1,0 +1,148 @@
+"""An asset for each classifier: its models trained, ranked, and the best one registered."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Classifier, Kind
+from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.refresh.nodes import Node, digest
+from tippers_dagster.refresh.specs import check_specs, definition_spec, recording
+from tippers_dagster.refresh.state import Recorder
+from tippers_dagster.settings import Settings
+
+
+def classifier_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
+    """What each classifier is computed from: its index, its label model, its features.
+
+    Gold labels are not among it: nothing is learned from them, and a classifier need not be
+    trained again because somebody knows one more entity. What compares with them reads them anew.
+    """
+    return [_node(catalog, definition) for definition in catalog.of_kind(Kind.CLASSIFIER)]
+
+
+def _node(catalog: Catalog, definition: Definition) -> Node:
+    from tippers_dagster.learning.work import VERSION
+
+    ref, body = definition.ref, definition.body
+    assert isinstance(body, Classifier)
+    labels = catalog.model_labels(catalog.resolve(body.label_model, ref.concept).ref)
+    # How a challenger is judged is not what it is trained from: the margin is the champion's.
+    text = body.model_dump_json(exclude={"promotion_margin"})
+    deps = tuple(dep.asset_path for dep in catalog.dependencies(ref))
+    return Node(ref.asset_path, digest("classifier", str(VERSION), text, *labels), deps)
+
+
+def classifier_assets(
+    settings: Settings, catalog: Catalog, nodes: Sequence[Node]
+) -> list[dg.AssetsDefinition]:
+    """One asset per classifier that can work.
+
+    Parameters
+    ----------
+    nodes
+        All nodes, those of other assets included; broken ones get no asset here.
+    """
+    sound = {node.key: node for node in nodes if node.broken is None}
+    return [
+        _classifier(settings, catalog, sound, definition)
+        for definition in catalog.of_kind(Kind.CLASSIFIER)
+        if definition.ref.asset_path in sound
+    ]
+
+
+def _classifier(
+    settings: Settings,
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    definition: Definition,
+) -> dg.AssetsDefinition:
+    from tippers_dagster.learning.describe import CLASSIFIER_CHECKS
+
+    ref = definition.ref
+    key = dg.AssetKey(ref.asset_path)
+    grain = (
+        "One row per model of the bank, ranked by cross-validation; the best one is registered in "
+        "MLflow as challenger."
+    )
+
+    @dg.multi_asset(
+        name=ref.model_name,
+        specs=[
+            definition_spec(
+                catalog,
+                nodes[ref.asset_path],
+                definition,
+                grain,
+                kinds={"classifier", "scikitlearn", "mlflow"},
+            )
+        ],
+        check_specs=check_specs(key, CLASSIFIER_CHECKS),
+    )
+    def classifier(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        yield from _train(context, settings, catalog, nodes, ref)
+
+    return classifier
+
+
+def _train(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    ref: Ref,
+) -> Iterator[Any]:
+    """Train, write, log, record; a failure is recorded, and its MLflow run FAILED."""
+    from tippers_dagster.experiments.runs import mlflow_run
+    from tippers_dagster.learning.describe import classifier_checks
+
+    with (
+        recording(settings, context, list(nodes.values()), ref.asset_path) as record,
+        mlflow_run(settings, context, str(ref)) as log,
+    ):
+        made, result, event = _trained(context, settings, catalog, ref, record, log)
+    if log.problem is not None:
+        context.log.error("The models are trained, but not wholly logged: %s", log.problem)
+    yield event
+    yield from classifier_checks(dg.AssetKey(ref.asset_path), made, result, log.problem)
+
+
+def _trained(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    catalog: Catalog,
+    ref: Ref,
+    record: Recorder,
+    log: Any,
+) -> tuple[Any, Any, dg.MaterializeResult[None]]:
+    from tippers_dagster.lake import open_lake
+    from tippers_dagster.learning import describe
+    from tippers_dagster.learning.held_out import held_out_key
+    from tippers_dagster.learning.mlflow_log import log_classifier
+    from tippers_dagster.learning.results import make_result, record_result
+    from tippers_dagster.learning.work import train_classifier, write_held_out
+
+    started = time.monotonic()
+    run_id, version = context.run.run_id, record.version(ref.asset_path)
+    made, parts = train_classifier(settings, catalog, ref, context.log.info)
+    write_held_out(settings, ref, made)
+    plots = describe.classifier_plots(made)
+    registered = log_classifier(log, made, catalog, ref, version, run_id, plots)
+    seconds = time.monotonic() - started
+    result = make_result(
+        catalog, ref, made, version, run_id, seconds, mlflow_run=log.run_id, registered=registered
+    )
+    record_result(settings, result)
+    event: dg.MaterializeResult[None] = dg.MaterializeResult(
+        asset_key=dg.AssetKey(ref.asset_path),
+        metadata=describe.classifier_metadata(
+            result, plots, open_lake(settings).uri(held_out_key(ref)), log.url
+        ),
+        data_version=dg.DataVersion(version),
+    )
+    record.succeeded(ref.asset_path, len(result.models), seconds, describe.state_details(result))
+    parts.forget()
+    return made, result, event

@@ -1,0 +1,47 @@
+"""Gold labels of entities as the lake knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tippers_dagster.labelling.evaluate import numbers
+from tippers_dagster.labelling.gold import read_gold
+from tippers_dagster.lake.pseudonyms import pseudonymise
+from tippers_dagster.settings import Settings
+
+
+def gold_in_lake(
+    settings: Settings, concept: str, key: str, keys: pa.Array, labels: Sequence[str]
+) -> np.ndarray:
+    """int8 [n]: class numbers of the gold labels of entities, -1 where there is none.
+
+    Parameters
+    ----------
+    key
+        Name of the key column in the warehouse, as ``mac_address``.
+    keys
+        The entities, as the lake has them, [n].
+    labels
+        In the order of the class numbers.
+    """
+    gold = read_gold(settings, concept)
+    return known_labels(settings, key, gold["entity"], gold["label"].to_pylist(), keys, labels)
+
+
+def known_labels(
+    settings: Settings,
+    key: str,
+    entities: pa.Array | pa.ChunkedArray,
+    given: Sequence[str | None],
+    keys: pa.Array,
+    labels: Sequence[str],
+) -> np.ndarray:
+    """As :func:`gold_in_lake`, of labels ``given`` to ``entities`` of the warehouse."""
+    named = pseudonymise(settings, pa.table({key: entities})).column(0)
+    known = named.combine_chunks().cast(pa.string())
+    places = pc.index_in(keys.cast(pa.string()), value_set=known).fill_null(len(known))
+    return np.append(numbers(labels, given), np.int8(-1))[places.to_numpy()]

@@ -1,0 +1,344 @@
+"""What the asset of a classifier does: read labels and features, train the bank, write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import CLASSIFIER_MODELS, Classifier
+from tippers_dagster.catalog.model import Ref
+from tippers_dagster.labelling.evaluate import numbers
+from tippers_dagster.lake import open_lake
+from tippers_dagster.lake.keys import definition_key
+from tippers_dagster.learning.bank import left_out
+from tippers_dagster.learning.errors import CannotTrain, NoModel
+from tippers_dagster.learning.features import FeatureRows, read_features
+from tippers_dagster.learning.gold import gold_in_lake
+from tippers_dagster.learning.held_out import held_out_key
+from tippers_dagster.learning.leaks import check_leaks
+from tippers_dagster.learning.parts import Parts
+from tippers_dagster.learning.train import (
+    Baselines,
+    Importance,
+    Outcome,
+    Ranked,
+    Sides,
+    Task,
+    compare,
+    fit,
+    importances,
+    rank,
+    train_model,
+)
+from tippers_dagster.learning.training_set import (
+    TrainingSet,
+    check_not_empty,
+    make_training_set,
+)
+from tippers_dagster.settings import Settings
+from tippers_dagster.workers import run_tasks
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+VERSION = 1
+"""Raise it when the same labels and features would give other models."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a classifier is made of, one entry per entity of its index.
+
+    Attributes
+    ----------
+    labels
+        Names, in the order of the class numbers.
+    label, probabilities
+        The label model's: int8 [n], -1 where it abstains, ties or does not know the entity;
+        float64 [n, labels], NaN where it knows nothing.
+    gold
+        int8 [n]: what people know, -1 where they do not.
+    """
+
+    rows: FeatureRows
+    labels: tuple[str, ...]
+    label: np.ndarray
+    probabilities: np.ndarray
+    gold: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a classifier came to.
+
+    Attributes
+    ----------
+    ranked
+        The models, the best first; those that failed last.
+    left_out
+        Models that this machine cannot train, and why.
+    best
+        The task of the best model, which has the training rows.
+    model
+        The best one, trained on the whole training side.
+    importances
+        Of its columns, on held-out entities where there are any.
+    majority
+        The label that the majority class gives everybody.
+    """
+
+    inputs: Inputs
+    chosen: TrainingSet
+    ranked: list[Ranked]
+    left_out: Mapping[str, str]
+    baselines: Baselines
+    best: Task
+    model: Pipeline
+    importances: list[Importance]
+    majority: str
+
+    @property
+    def first(self) -> Ranked:
+        """The best model's measures."""
+        return self.ranked[0]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What became of the models, the best first."""
+        return [ranked.outcome for ranked in self.ranked]
+
+
+def train_classifier(
+    settings: Settings, catalog: Catalog, ref: Ref, tell: Tell
+) -> tuple[Trained, Parts]:
+    """Train and rank the models of a classifier.
+
+    What is trained is kept in the lake, model by model; call ``Parts.forget`` when the whole is
+    recorded.
+
+    Parameters
+    ----------
+    tell
+        Called with what is done, in sentences.
+
+    Raises
+    ------
+    CannotTrain
+        When labels or features do not allow it, or no model could be trained.
+    LakeFileMissing
+        When labels, index or a feature are not there.
+    """
+    body = catalog.definitions[ref].body
+    assert isinstance(body, Classifier)
+    inputs = read_inputs(settings, catalog, ref)
+    chosen = choose(inputs, catalog, ref, tell)
+    sides = sides_of(inputs, chosen)
+    wanted = body.models or CLASSIFIER_MODELS
+    missing = left_out(wanted)
+    for name, reason in missing.items():
+        tell(f"{name} is left out: {reason}")
+    tasks = [Task(name, sides, body.folds, body.seed) for name in wanted if name not in missing]
+    parts = Parts(settings, ref, _state(body, inputs, chosen))
+    outcomes = _train(settings, tasks, parts, tell)
+    _some(outcomes, missing)
+    out = chosen.held_out
+    held_label, gold = chosen.label[out], inputs.gold[out]
+    ranked = rank(outcomes, sides.label, held_label, gold, body.promotion_metric)
+    best = next(task for task in tasks if task.model == ranked[0].outcome.model)
+    shares = _shares(chosen)
+    model = fit(best)
+    return Trained(
+        inputs=inputs,
+        chosen=chosen,
+        ranked=ranked,
+        left_out=missing,
+        baselines=compare(held_label, gold, inputs.probabilities[out], inputs.label[out], shares),
+        best=best,
+        model=model,
+        importances=_importances(model, sides, held_label, body.seed),
+        majority=inputs.labels[int(shares.argmax())],
+    ), parts
+
+
+# --- reading --------------------------------------------------------------------------------------
+def read_inputs(settings: Settings, catalog: Catalog, ref: Ref) -> Inputs:
+    """Labels, features and gold labels of the entities of a classifier's index.
+
+    Raises
+    ------
+    LakeFileMissing
+        When one of them was never materialised.
+    CannotTrain
+        When the index is empty.
+    """
+    body = catalog.definitions[ref].body
+    assert isinstance(body, Classifier)
+    index = catalog.resolve(body.index, ref.concept).ref
+    features = [catalog.resolve(name, ref.concept).ref for name in body.features]
+    model = catalog.resolve(body.label_model, ref.concept).ref
+    rows = read_features(settings, catalog, index, features)
+    if not len(rows):
+        raise CannotTrain(
+            f"There is no entity to learn from: the index {index} is empty.",
+            "Look at its query, and for a derived index at the labels that it is made of.",
+        )
+    labels = catalog.model_labels(model)
+    place = definition_key("labels", model.concept, model.name)
+    table = open_lake(settings).read_table(place)
+    table = table.take(pc.index_in(rows.keys, value_set=table[rows.key].combine_chunks()))
+    columns = [table[f"p_{label.lower()}"].to_numpy() for label in labels]
+    key = catalog.key_column(ref)
+    return Inputs(
+        rows=rows,
+        labels=labels,
+        label=numbers(labels, table["label"].to_pylist()),
+        probabilities=np.column_stack(columns).astype(np.float64),
+        gold=gold_in_lake(settings, ref.concept, key, rows.keys, labels),
+    )
+
+
+def choose(inputs: Inputs, catalog: Catalog, ref: Ref, tell: Tell) -> TrainingSet:
+    """Which entities to train on; the features are checked against the labels.
+
+    Raises
+    ------
+    CannotTrain
+        When labels or features do not allow it.
+    """
+    body = catalog.definitions[ref].body
+    assert isinstance(body, Classifier)
+    labelled = (inputs.rows, inputs.label, inputs.probabilities, inputs.labels)
+    check_leaks(*labelled, catalog.resolve(body.label_model, ref.concept).ref.name)
+    chosen = make_training_set(
+        inputs.rows.keys,
+        inputs.label,
+        inputs.probabilities,
+        inputs.labels,
+        method=body.threshold_method,
+        threshold=body.threshold,
+        minimum_per_class=body.minimum_per_class,
+        imbalance_cap=body.imbalance_cap,
+        test_share=body.test_share,
+        seed=body.seed,
+    )
+    check_not_empty(inputs.rows.columns, chosen.trained)
+    for step in chosen.steps:
+        counts = zip(inputs.labels, step.counts, strict=True)
+        told = ", ".join(f"{count:,} {label}" for label, count in counts)
+        tell(f"Confident at a threshold of {step.threshold:g}: {told}.")
+    return chosen
+
+
+def sides_of(inputs: Inputs, chosen: TrainingSet) -> Sides:
+    """The rows of both sides, as models take them."""
+    rows = inputs.rows
+    return Sides(
+        labels=inputs.labels,
+        training=rows.take(chosen.trained).frame(),
+        label=chosen.label[chosen.trained],
+        held_out=rows.take(chosen.held_out).frame(),
+        numeric=rows.numeric,
+        categorical=rows.categorical,
+    )
+
+
+# --- training -------------------------------------------------------------------------------------
+def _train(settings: Settings, tasks: Sequence[Task], parts: Parts, tell: Tell) -> list[Outcome]:
+    """What became of each task, trained now or before."""
+    found = parts.kept([task.model for task in tasks])
+    for name in found:
+        tell(f"{name} was trained already, before this run.")
+    left = [task for task in tasks if task.model not in found]
+    for _, outcome in run_tasks(settings, train_model, left):
+        parts.keep(outcome)
+        found[outcome.model] = outcome
+        told = (
+            f"failed: {outcome.error}" if outcome.error else f"trained in {outcome.seconds:.1f} s"
+        )
+        tell(f"{outcome.model} {told}.")
+    return [found[task.model] for task in tasks]
+
+
+def _some(outcomes: Sequence[Outcome], missing: Mapping[str, str]) -> None:
+    if any(outcome.error is None for outcome in outcomes):
+        return
+    reasons = {**missing, **{o.model: o.error or "" for o in outcomes}}
+    raise NoModel(
+        "No model could be trained.\n" + "\n".join(f"{n}: {why}" for n, why in reasons.items())
+    )
+
+
+def _state(body: Classifier, inputs: Inputs, chosen: TrainingSet) -> str:
+    """A hash of what models are trained on, and of the library that trains them."""
+    import sklearn
+
+    told = (VERSION, sklearn.__version__, body.folds, body.seed, inputs.labels)
+    mixed = hashlib.blake2b(repr(told).encode(), digest_size=16)
+    for mask in (chosen.trained, chosen.held_out, np.where(chosen.trained, chosen.label, -1)):
+        mixed.update(np.ascontiguousarray(mask).tobytes())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, inputs.rows.columns.schema) as writer:
+        writer.write_table(inputs.rows.columns.combine_chunks())
+    mixed.update(sink.getvalue())
+    return mixed.hexdigest()
+
+
+def _shares(chosen: TrainingSet) -> np.ndarray:
+    """float64 [labels]: of each label among the confident entities on the training side."""
+    counts = np.array(list(chosen.counts(~chosen.held_out).values()), float)
+    return counts / counts.sum()
+
+
+def _importances(
+    model: Pipeline, sides: Sides, held_label: np.ndarray, seed: int
+) -> list[Importance]:
+    if (held_label >= 0).any():
+        return importances(model, sides.held_out, held_label, sides.labels, seed)
+    return importances(model, sides.training, sides.label, sides.labels, seed)
+
+
+# --- writing --------------------------------------------------------------------------------------
+def judged_key(ref: Ref) -> str:
+    """Where the lake keeps what every model says of the held-out entities."""
+    place = definition_key("classifiers", ref.concept, ref.name)
+    return place.replace("data.parquet", "judged.parquet")
+
+
+def write_held_out(settings: Settings, ref: Ref, made: Trained) -> None:
+    """Write the held-out entities with their features, and what every model says of them.
+
+    ``heldout.parquet``: the key, ``label`` (the label model's, where it is confident), ``gold``,
+    and the features. ``judged.parquet``: the key, and the label that each model gives.
+    """
+    inputs, out = made.inputs, made.chosen.held_out
+    rows = inputs.rows.take(out)
+    names = pa.array(inputs.labels, pa.string())
+    features: dict[str, Any] = dict(
+        zip(rows.columns.column_names, rows.columns.columns, strict=True)
+    )
+    held = {
+        rows.key: rows.keys,
+        "label": _named(names, made.chosen.label[out]),
+        "gold": _named(names, inputs.gold[out]),
+    }
+    said = {
+        r.outcome.model: _named(names, r.outcome.held_out.argmax(axis=1)).dictionary_encode()
+        for r in made.ranked
+        if r.outcome.error is None
+    }
+    lake = open_lake(settings)
+    lake.write_table(held_out_key(ref), pa.table({**held, **features}))
+    lake.write_table(judged_key(ref), pa.table({rows.key: rows.keys, **said}))
+
+
+def _named(names: pa.Array, given: np.ndarray) -> pa.Array:
+    return names.take(pa.array(given.astype(np.int8), mask=given < 0))
