@@ -6,23 +6,19 @@ To be done within :func:`~tippers_dagster.learning.registry.deciding`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import LakeFileMissing
-from tippers_dagster.labelling.evaluate import numbers
-from tippers_dagster.labelling.gold import read_gold
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import definition_key
-from tippers_dagster.lake.pseudonyms import pseudonymise
 from tippers_dagster.learning.drift import ColumnProfile, profile
 from tippers_dagster.learning.features import FeatureRows, read_features
+from tippers_dagster.learning.gold import gold_in_lake
 from tippers_dagster.learning.held_out import read_held_out
 from tippers_dagster.learning.models import LoadedModel, load_model
 from tippers_dagster.learning.predictions import predicted_columns
@@ -128,26 +124,13 @@ def _held_out(settings: Settings, catalog: Catalog, ref: Ref, features: FeatureR
     places = pc.index_in(keys, value_set=features.keys)
     there = np.asarray(places.is_valid())
     chosen = features.take(places.drop_null().to_numpy())
-    labels = held.labels
+    labels, key = held.labels, catalog.key_column(ref)
     return HeldOut(
         labels=labels,
         frame=chosen.frame(),
         label=held.label[there],
-        gold=gold_of(settings, catalog, ref, chosen.keys, labels),
+        gold=gold_in_lake(settings, ref.concept, key, chosen.keys, labels),
     )
-
-
-def gold_of(
-    settings: Settings, catalog: Catalog, ref: Ref, keys: pa.Array, labels: Sequence[str]
-) -> np.ndarray:
-    """int8 [n]: class numbers of the gold labels of entities by their keys in the lake, or -1."""
-    gold = read_gold(settings, ref.concept)
-    key = catalog.key_column(ref)
-    names = pseudonymise(settings, pa.table({key: gold["entity"]})).column(0)
-    known = names.combine_chunks().cast(pa.string())
-    places = pc.index_in(keys.cast(pa.string()), value_set=known).fill_null(len(known))
-    given = np.append(numbers(labels, gold["label"].to_pylist()), np.int8(-1))
-    return given[places.to_numpy()]
 
 
 # --- what training was like -----------------------------------------------------------------------
