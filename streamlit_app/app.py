@@ -14,8 +14,10 @@ from streamlit_app.ui.messages import told
 from streamlit_app.ui.pages import arrive
 from streamlit_app.ui.theme import mend_theme
 from streamlit_app.views import (
+    calendar,
     connections,
     definitions,
+    forecasts,
     labels,
     models,
     occupancy,
@@ -35,6 +37,8 @@ PAGES = {
     "Spaces": [
         ("occupancy", occupancy, "Occupancy", ":material/groups:"),
         ("people", people_counts, "People counts", ":material/person_check:"),
+        ("forecasts", forecasts, "Forecasts", ":material/trending_up:"),
+        ("calendar", calendar, "Academic calendar", ":material/school:"),
         ("tracking", tracking, "Datasets and tracking", ":material/calendar_month:"),
     ],
     "Labels": [

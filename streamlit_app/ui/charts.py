@@ -172,6 +172,90 @@ def stacked(points: pd.DataFrame, gaps: pd.DataFrame, *, title: str, zone: str) 
     return alt.layer(areas, _missing(gaps, points, x)).properties(height=HEIGHT)
 
 
+WHAT_CAME, EXPECTED = "what came", "forecast"
+
+
+def fan(
+    came: pd.DataFrame,
+    expected: pd.DataFrame,
+    gaps: pd.DataFrame,
+    *,
+    title: str,
+    zone: str,
+    origin: dt.datetime | None = None,
+    ink: str = "#808a8c",
+) -> Layers:
+    """What came, and what is or was expected, with the 80 % and 95 % intervals as bands.
+
+    Parameters
+    ----------
+    came
+        ``time``, ``until``, ``mean``; nulls break the line.
+    expected
+        ``time``, ``until``, ``q025``, ``q10``, ``q50``, ``q90``, ``q975``.
+    gaps
+        ``time``, ``until`` of what is not computed; may be empty.
+    origin
+        Where the known ends, to be marked.
+    ink
+        Colour of the mark: that of the theme's text, which Vega does not know.
+    """
+    x = _local_time(zone)
+    names = alt.Scale(domain=[WHAT_CAME, EXPECTED])
+    legend = alt.Legend(orient="top", symbolType="stroke", symbolOpacity=1, title=None)
+    colour = alt.Color("name:N", scale=names, legend=legend)
+    axis = alt.Axis(tickMinStep=1)
+    came = _closed(came.assign(name=WHAT_CAME))
+    fan_points = _closed(expected.assign(name=EXPECTED))
+    bands = [
+        alt.Chart(fan_points)
+        .mark_area(opacity=opacity, interpolate="step-after")
+        .encode(x=x, y=alt.Y(f"{low}:Q", title=title, axis=axis), y2=f"{high}:Q", color=colour)
+        for low, high, opacity in (("q025", "q975", 0.18), ("q10", "q90", 0.28))
+    ]
+    line = alt.Chart(fan_points).mark_line(
+        strokeWidth=1.6, strokeDash=[5, 3], interpolate="step-after"
+    )
+    past = alt.Chart(came).mark_line(
+        strokeWidth=1.6, interpolate="step-after", invalid="break-paths-filter-domains"
+    )
+    layers: list[alt.Chart] = [
+        _missing(gaps, pd.concat([came, fan_points], ignore_index=True), x),
+        *bands,
+        line.encode(x=x, y="q50:Q", color=colour),
+        past.encode(x=x, y="mean:Q", color=colour),
+        _fan_hover(came, x, [("mean:Q", "Devices", ",.1f")]),
+        _fan_hover(fan_points, x, _FAN_WORDS),
+    ]
+    if origin is not None:
+        mark = pd.DataFrame({"time": [milliseconds(origin)], "text": ["forecast begins"]})
+        base = alt.Chart(mark).encode(x=x)
+        layers.append(base.mark_rule(strokeDash=[2, 3], color=ink))
+        text = base.mark_text(align="left", baseline="top", dx=5, dy=2, color=ink)
+        layers.append(text.encode(y=alt.value(0), text="text:N"))
+    return alt.layer(*layers).properties(height=HEIGHT)
+
+
+_FAN_WORDS = [
+    ("q50:Q", "Forecast", ",.1f"),
+    ("q10:Q", "80 % from", ",.1f"),
+    ("q90:Q", "80 % to", ",.1f"),
+    ("q025:Q", "95 % from", ",.1f"),
+    ("q975:Q", "95 % to", ",.1f"),
+]
+
+
+def _fan_hover(points: pd.DataFrame, x: alt.X, shown: list[tuple[str, str, str]]) -> alt.Chart:
+    """Wide bars that nobody sees give every moment its tooltip."""
+    times = [
+        alt.Tooltip(f"{name}:T", title=word, timeUnit="utcyearmonthdatehoursminutes", format=_STAMP)
+        for name, word in (("time", "From"), ("until", "To"))
+    ]
+    values = [alt.Tooltip(field, title=word, format=form) for field, word, form in shown]
+    bars = alt.Chart(points).mark_rect(opacity=0)
+    return bars.encode(x=x, x2="until:T", tooltip=[*times, *values])
+
+
 def _local_time(zone: str) -> alt.X:
     return alt.X(
         "time:T",

@@ -1,0 +1,375 @@
+"""What the forecasts page shows: history and forecast, how well models did, what changed.
+
+Times for drawing are milliseconds of the local wall clock counted as if they were UTC, as on the
+occupancy page.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
+from streamlit_app.services.app import App
+from streamlit_app.services.occupancy import (
+    Format,
+    Log,
+    Series,
+    Window,
+    local_seconds,
+    local_time,
+    log_span,
+    series,
+)
+from tippers_dagster.catalog.kinds import Forecaster, Kind
+from tippers_dagster.catalog.store import load_catalog
+from tippers_dagster.forecasts import reading
+from tippers_dagster.forecasts.names import ALWAYS, FORECAST_SUFFIX
+from tippers_dagster.forecasts.reading import (
+    QUANTILE_COLUMNS,
+    Changes,
+    Forecast,
+    NotForecast,
+    Score,
+    Training,
+)
+from tippers_dagster.forecasts.tables import forecast
+from tippers_dagster.people.model import Role
+from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+if TYPE_CHECKING:
+    from streamlit_app.services.pipeline import Item, Look
+
+MIDDLE = "q50"
+T = TypeVar("T")
+
+
+# --- forecasters ---------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Defined:
+    """A forecaster that is defined.
+
+    Attributes
+    ----------
+    problem
+        Why it cannot work; empty: it can.
+    body
+        None for one that cannot be read.
+    spaces
+        Ids of what has a backtest or a forecast now.
+    """
+
+    name: str
+    description: str
+    problem: str
+    body: Forecaster | None
+    spaces: tuple[str, ...]
+
+
+def forecasters(app: App) -> list[Defined]:
+    """All forecasters, by name."""
+    catalog = load_catalog(app.settings)
+    return [
+        Defined(
+            d.ref.name,
+            d.description,
+            catalog.problems.get(d.ref, ""),
+            d.body if isinstance(d.body, Forecaster) else None,
+            _spaces(app.settings, d.ref.name),
+        )
+        for d in catalog.of_kind(Kind.FORECASTER, broken=True)
+    ]
+
+
+def _spaces(settings: Settings, name: str) -> tuple[str, ...]:
+    tested = _or_none(lambda: reading.backtest_scores(settings, name)) or []
+    return tuple(sorted({s.space for s in tested} | set(reading.forecast_spaces(settings, name))))
+
+
+def _or_none(read: Callable[[], T]) -> T | None:
+    """What a reading function gives; None where there is nothing yet."""
+    try:
+        return read()
+    except NotForecast:
+        return None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the two assets of a forecaster stand; None: Dagster does not know it yet."""
+
+    backtest: Item | None
+    forecast: Item | None
+
+    @property
+    def stale(self) -> list[str]:
+        """Names of those that are to be computed."""
+        both = [item for item in (self.backtest, self.forecast) if item is not None]
+        return [item.name for item in both if item.standing in ("stale", "failed")]
+
+
+def standing(seen: Look, name: str) -> Standing:
+    """How the assets of a forecaster stand; ``seen`` is of ``services.pipeline.look``."""
+    asset = f"{Kind.FORECASTER.value}/{name}"
+    return Standing(seen.items.get(asset), seen.items.get(f"{asset}{FORECAST_SUFFIX}"))
+
+
+def training(app: App, name: str) -> Training | None:
+    """The newest backtest; None: there is none yet."""
+    found = reading.trainings(app.settings, name)
+    return found[0] if found else None
+
+
+def changes(app: App, name: str) -> Changes | None:
+    """What the newest backtest changed; None: there is none yet."""
+    return _or_none(lambda: reading.what_changed(app.settings, name))
+
+
+# --- models --------------------------------------------------------------------------------------
+Part = Literal["champion", "plain", "model"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A model in the backtest of a space. ``part``: ``plain`` are those that all must beat."""
+
+    score: Score
+    part: Part
+
+
+def comparison(app: App, name: str, space: str) -> list[Compared]:
+    """All models, from the best to the worst; empty when there is no backtest of the space."""
+    found = _or_none(lambda: reading.backtest_scores(app.settings, name, space)) or []
+    return [Compared(score, _part(score)) for score in found]
+
+
+def _part(score: Score) -> Part:
+    if score.champion:
+        return "champion"
+    return "plain" if score.model in ALWAYS else "model"
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The champion of a space, beside the seasonal naive forecast."""
+
+    space: str
+    model: str
+    mae: float | None
+    naive_mae: float | None
+    coverage_80: float | None
+
+
+def winners(app: App, name: str) -> list[Winner]:
+    """The champion of every space."""
+    scores = _or_none(lambda: reading.backtest_scores(app.settings, name)) or []
+    naive = {s.space: s.mae for s in scores if s.model == "seasonal_naive"}
+    return [
+        Winner(s.space, s.model, s.mae, naive.get(s.space), s.coverage_80)
+        for s in scores
+        if s.champion
+    ]
+
+
+# --- history and forecast ------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Numbers:
+    """The main numbers of a forecast: ``peak`` and ``mean`` of its middle, in devices.
+
+    ``low`` and ``high`` are the ends of the 80 % interval at the peak.
+    """
+
+    peak: float
+    peak_at: dt.datetime
+    low: float
+    high: float
+    mean: float
+    total_bins: int
+
+
+@dataclass(frozen=True, eq=False)
+class Ahead:
+    """What came and what is expected of a space.
+
+    Attributes
+    ----------
+    history
+        None when nothing of the time before is computed.
+    points
+        ``time``, ``until`` (milliseconds of the wall clock), and the quantiles.
+    origin
+        Local time at which the history ends; what came after it is in ``history``, too.
+    """
+
+    forecast: Forecast
+    history: Series | None
+    points: pa.Table
+    numbers: Numbers
+    origin: dt.datetime
+    width: int
+
+
+def ahead(app: App, name: str, space: str, days: int, width: int) -> Ahead | None:
+    """The forecast of a space with some days of history before it.
+
+    Parameters
+    ----------
+    days
+        Of history.
+    width
+        Of the forecaster's bins, in seconds.
+
+    Returns
+    -------
+    Ahead or None
+        None when there is no forecast yet.
+    """
+    found = _or_none(lambda: reading.read_forecast(app.settings, name, space))
+    if found is None:
+        return None
+    points = quantile_points(app.settings, found.rows, width)
+    origin = local_time(app.settings, int(found.origin.timestamp()))
+    start = dt.datetime.combine(origin.date() - dt.timedelta(days), dt.time())
+    end = origin + dt.timedelta(days=_days(points))
+    history = history_of(app.settings, space, Window(start, end), width)
+    return Ahead(found, history, points, _numbers(points), origin, width)
+
+
+def history_of(settings: Settings, space: str, window: Window, width: int) -> Series | None:
+    """What came; None when nothing of the window is computed."""
+    log: Log | None = log_span(settings)
+    found = series(settings, [space], window, width, log)[0]
+    return found if found.computed.any() else None
+
+
+def quantile_points(settings: Settings, rows: pa.Table, width: int) -> pa.Table:
+    """Quantiles with the wall clock's begin and end of each bin."""
+    instants = rows["interval_begin_time"].cast(pa.timestamp("s", "UTC")).cast(pa.int64())
+    local = local_seconds(settings, instants.to_numpy())
+    columns = {name: rows[name] for name in QUANTILE_COLUMNS}
+    return pa.table({"time": local * 1000.0, "until": (local + width) * 1000.0, **columns})
+
+
+def _days(points: pa.Table) -> int:
+    if not points.num_rows:
+        return 0
+    span = points["until"][-1].as_py() - points["time"][0].as_py()
+    return int(-(-span // 86_400_000))
+
+
+def _numbers(points: pa.Table) -> Numbers:
+    middle = points[MIDDLE].to_numpy()
+    at = int(np.argmax(middle))
+    peak_at = dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=points["time"][at].as_py())
+    low, high = (float(points[name][at].as_py()) for name in ("q10", "q90"))
+    return Numbers(float(middle[at]), peak_at, low, high, float(middle.mean()), len(middle))
+
+
+# --- backtests -----------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """What a model would have forecast, beside what came.
+
+    ``points`` as of ``Ahead``, with ``came`` (null where not computed), of one ``origin``.
+    """
+
+    model: str
+    origin: dt.date
+    points: pa.Table
+    covered: float | None
+    mae: float | None
+
+
+def backtest(
+    app: App, name: str, space: str, model: str, origin: dt.date, width: int
+) -> Tested | None:
+    """One model's forecast from one past; None when there is none."""
+    rows = _or_none(lambda: reading.read_backtest(app.settings, name, space))
+    if rows is None:
+        return None
+    chosen = np.array(rows["model"].to_pylist()) == model
+    chosen &= rows["origin"].to_numpy() == np.datetime64(origin)
+    rows = rows.filter(pa.array(chosen))
+    if not rows.num_rows:
+        return None
+    points = quantile_points(app.settings, rows, width)
+    came = rows["number_connections"]
+    points = points.append_column("came", came.cast(pa.float64()))
+    actual = came.to_numpy().astype(float)
+    known = np.isfinite(actual)
+    low, high = (rows[n].to_numpy() for n in ("q10", "q90"))
+    inside = (actual >= low) & (actual <= high)
+    off = np.abs(actual - rows[MIDDLE].to_numpy())
+    return Tested(
+        model,
+        origin,
+        points,
+        float(inside[known].mean()) if known.any() else None,
+        float(off[known].mean()) if known.any() else None,
+    )
+
+
+def origins(app: App, name: str, space: str) -> list[dt.date]:
+    """The first days that were forecast in the backtest, the latest first."""
+    rows = _or_none(lambda: reading.read_backtest(app.settings, name, space))
+    if rows is None:
+        return []
+    return sorted(set(rows["origin"].unique().to_pylist()), reverse=True)
+
+
+# --- a file --------------------------------------------------------------------------------------
+def export(app: App, name: str, spaces: Sequence[str], kind: Format) -> bytes:
+    """The forecasts of some spaces as a file: space, begin of the bin, quantiles, model.
+
+    Raises
+    ------
+    NotAllowed
+        Who may not even look.
+    NotForecast
+        When there is no forecast of any of them.
+    """
+    app.person.require(Role.VIEWER, "download forecasts")
+    table = _forecasts(app.settings, name, spaces)
+    out = io.BytesIO()
+    if kind == "csv":
+        pa_csv.write_csv(_zoned_texts(table), out, pa_csv.WriteOptions(quoting_style="needed"))
+    else:
+        pq.write_table(table, out, compression="zstd")
+    return out.getvalue()
+
+
+def _forecasts(settings: Settings, name: str, spaces: Sequence[str]) -> pa.Table:
+    """The forecasts of some spaces, in one query."""
+    c = forecast.c
+    names = ("space", "interval_begin_time", *QUANTILE_COLUMNS, "model")
+    query = (
+        sa.select(*(c[n] for n in names))
+        .where(c.forecaster == name, c.space.in_(spaces))
+        .order_by(c.space, c.interval_begin_time)
+    )
+    with warehouse_engine(settings).connect() as connection:
+        rows = connection.execute(query).all()
+    if not rows:
+        raise NotForecast(f"The forecaster {name!r} has no forecast of these spaces yet.")
+    types = {"interval_begin_time": pa.timestamp("s", "UTC"), "space": pa.string()}
+    types |= {"model": pa.string()}
+    columns = zip(names, zip(*rows, strict=True), strict=True)
+    table = pa.table({n: pa.array(v, types.get(n, pa.float32())) for n, v in columns})
+    times = table["interval_begin_time"].cast(pa.timestamp("s", settings.timezone))
+    return table.set_column(1, "interval_begin_time", times)
+
+
+def _zoned_texts(table: pa.Table) -> pa.Table:
+    """Times as ISO texts with their offset: local, and still one instant each."""
+    at = table.schema.get_field_index("interval_begin_time")
+    texts = [when.isoformat() for when in table["interval_begin_time"].to_pylist()]
+    return table.set_column(at, "interval_begin_time", pa.array(texts, pa.string()))
