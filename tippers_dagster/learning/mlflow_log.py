@@ -222,6 +222,9 @@ def _log_model(mlflow: Any, made: Trained) -> str:
         signature=ModelSignature(Schema(inputs), Schema([outputs])),
         input_example=sides.training.head(EXAMPLE_ROWS),
         pyfunc_predict_fn="predict_proba",
+        # MLflow's own format takes no calibrated model and no LightGBM; what is loaded is what
+        # this deployment wrote.
+        serialization_format="cloudpickle",
         pip_requirements=_requirements(made.best.model),
     ).model_uri
     return uri
