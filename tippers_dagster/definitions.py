@@ -4,6 +4,7 @@ import dagster as dg
 
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.pipeline.definitions import pipeline_definitions
+from tippers_dagster.retention.assets import retention_definitions
 from tippers_dagster.settings import get_settings
 
 
@@ -11,4 +12,8 @@ from tippers_dagster.settings import get_settings
 def defs() -> dg.Definitions:
     """Everything that Dagster sees."""
     settings = get_settings()
-    return dg.Definitions.merge(occupancy_definitions(settings), pipeline_definitions(settings))
+    return dg.Definitions.merge(
+        occupancy_definitions(settings),
+        pipeline_definitions(settings),
+        retention_definitions(settings),
+    )

@@ -25,6 +25,7 @@ COMMANDS = {
     "track": ("occupancy", "Keep the occupancy of a space and its subtree up to date."),
     "untrack": ("occupancy", "Stop keeping it."),
     "occupancy": ("occupancy", "Status, materialisation and export of occupancy."),
+    "retention": ("retention", "Giving up who was where: after a set time only counts stay."),
     "definitions": ("definitions", "What is labelled and how: concepts, indexes, rules ..."),
     "connections": ("connections", "Other databases whose tables are synced."),
     "dataset": ("datasets", "Named selections of occupancy."),

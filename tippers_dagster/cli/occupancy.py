@@ -88,7 +88,7 @@ def untrack(
 
 
 def status() -> None:
-    """Per level: wanted, done, running, waiting, failed."""
+    """Per level: wanted, done, running, waiting, failed; sealed: done, only counts are kept."""
     from rich.console import Console
     from rich.table import Table
 
@@ -104,10 +104,10 @@ def status() -> None:
         return
     for one in tracked:
         console.print(f"tracked: {one.space}, {one.start} to {one.end} (excluded)", markup=False)
-    table = Table("level", *("wanted", "done", "running", "stale", "failed"))
+    table = Table("level", *("wanted", "done", "running", "stale", "failed", "sealed"))
     levels = occupancy_status(settings)
     for level in levels:
-        table.add_row(level.asset, *(f"{n:,}" for n in level.numbers))
+        table.add_row(level.asset, *(f"{n:,}" for n in (*level.numbers, level.sealed)))
     console.print(table)
     _explain_failures(levels)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from logging import Logger
 
@@ -144,7 +144,7 @@ def bring_up_to_date(
         locks = [f"chunk {asset} {chunk}" for asset in (SOURCE, DERIVED) for chunk in chunks]
         with held_together(settings, locks, log):
             state = _state(settings)
-            now = [i for i in chunk_inputs(settings, state, labels_print) if i.chunk in chunks]
+            now = chunk_inputs(settings, state, labels_print, chunks)
             done = list(_count(settings, name, labels, labels_print, state.grid.tree, now, outcome))
             _record(settings, name, by, labels, labels_print, now, done, run_id)
         outcome.done += done
@@ -154,8 +154,13 @@ def bring_up_to_date(
     return outcome
 
 
-def chunk_inputs(settings: Settings, state: State, labels_print: int) -> list[ChunkInput]:
-    """What every tracked chunk of which something is computed would be counted from now."""
+def chunk_inputs(
+    settings: Settings, state: State, labels_print: int, only: Collection[str] | None = None
+) -> list[ChunkInput]:
+    """What every tracked chunk of which something is computed would be counted from now.
+
+    ``only``: just these chunks.
+    """
     tree, source, derived = state.grid.tree, state.source, state.derived
     at = np.array([tree.index[s] for s in source.spaces], np.int64)
     up = np.array([tree.index[s] for s in derived.spaces], np.int64)
@@ -164,7 +169,7 @@ def chunk_inputs(settings: Settings, state: State, labels_print: int) -> list[Ch
     base = of_text(VERSION, settings.timezone, PUBLISHED_WIDTHS, labels_print)
     found = []
     for j, chunk in enumerate(state.grid.chunks):
-        if chunk in state.sealed:
+        if chunk in state.sealed or (only is not None and chunk not in only):
             continue
         own = leaf & source.fresh[:, j]
         above = derived.fresh[:, j]

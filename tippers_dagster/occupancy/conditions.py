@@ -125,6 +125,15 @@ class HeldBack(_LevelCondition):
         return level.waiting(settings) | (level.tries >= settings.max_tries)
 
 
+class Sealed(_LevelCondition):
+    """Only the counts of its chunk are kept: it can never be computed again."""
+
+    description = "Only the counts of its chunk are kept"
+
+    def _holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
+        return np.broadcast_to(level.sealed, level.stale.shape)
+
+
 def up_to_date() -> dg.AutomationCondition:
     """Keep every tracked partition computed from its present inputs.
 
@@ -132,4 +141,4 @@ def up_to_date() -> dg.AutomationCondition:
     broken partition must neither be hammered nor hold up the others.
     """
     lacking = (dg.AutomationCondition.missing() | InputsChanged()).with_label("missing_or_stale")
-    return lacking & InputsReady() & ~BeingComputed() & ~HeldBack()
+    return lacking & InputsReady() & ~BeingComputed() & ~HeldBack() & ~Sealed()

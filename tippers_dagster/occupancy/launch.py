@@ -114,7 +114,7 @@ class _Part:
             inside = set(state.grid.tree.subtree(self.space))
             rows = np.array([s in inside for s in level.spaces], bool)
         columns = np.array([self._asked(chunk) for chunk in level.chunks], bool)
-        return np.outer(rows, columns) & (level.stale | self.again)
+        return np.outer(rows, columns) & (level.stale | self.again) & ~level.sealed
 
     def _asked(self, chunk: str) -> bool:
         first, end = chunk_bounds(chunk, self.settings.chunk)
@@ -178,7 +178,8 @@ def _in_dagsters_order(
     def ends(r: Rectangle) -> tuple[str, str]:
         return corner(r.top, r.left), corner(r.bottom - 1, r.right - 1)
 
-    # Between the wanted ones only what is fresh: other inputs may not be there.
-    allowed = ordered | level.fresh[order]
+    # Between the wanted ones only what is fresh: other inputs may not be there. Those of sealed
+    # chunks never are.
+    allowed = ordered | (level.fresh & ~level.sealed)[order]
     found = pack(ordered, allowed, largest=snapshot.settings.max_partitions_per_run)
     return [ends(rectangle) for rectangle in found]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tippers_dagster.occupancy.records import record_observed
 from tippers_dagster.occupancy.sessions import consecutive
-from tippers_dagster.occupancy.tables import partition_figures, source_chunk
+from tippers_dagster.occupancy.tables import partition_figures, sealed_chunk, source_chunk
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.source.read import Observed, source_snapshot
 from tippers_dagster.spaces.clock import chunk_bounds
@@ -35,7 +35,7 @@ def due(settings: Settings, chunks: list[str], now: dt.datetime) -> list[str]:
 
     Those computed but not observed since they were tracked again, the newest few, and of the
     older ones the few whose last observation is longest ago. A chunk that was never computed
-    needs none: its run reads the fingerprint together with the rows.
+    needs none: its run reads the fingerprint together with the rows; nor does a sealed one.
     """
     with warehouse_engine(settings).connect() as connection:
         seen = dict(
@@ -45,7 +45,7 @@ def due(settings: Settings, chunks: list[str], now: dt.datetime) -> list[str]:
             connection.scalars(
                 sa.select(partition_figures.c.chunk).where(partition_figures.c.asset == "sessions")
             )
-        )
+        ).difference(connection.scalars(sa.select(sealed_chunk.c.chunk)))
     began = [chunk for chunk in chunks if chunk <= now.date().isoformat() and chunk in computed]
     recent = began[len(began) - settings.observe_recent_chunks :]
     unseen = [chunk for chunk in began if chunk not in seen]

@@ -24,7 +24,9 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class LevelStatus:
-    """Numbers of partitions of one asset; ``stale`` are those neither done, running nor failed."""
+    """Numbers of partitions of one asset; ``stale`` are those neither done, running nor failed,
+    ``sealed`` those among the done of which only counts are kept.
+    """
 
     asset: str
     wanted: int
@@ -33,6 +35,7 @@ class LevelStatus:
     stale: int
     failed: int
     failed_examples: list[str]
+    sealed: int = 0
 
     @property
     def numbers(self) -> tuple[int, int, int, int, int]:
@@ -75,6 +78,7 @@ def levels_of(snapshot: Snapshot) -> list[LevelStatus]:
                 stale=int((level.stale & ~running & ~failed).sum()),
                 failed=int(failed.sum()),
                 failed_examples=names.tolist(),
+                sealed=int(level.sealed.sum()) * len(level.spaces),
             )
         )
     return found

@@ -15,6 +15,7 @@ from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tables import (
     attempt,
     partition_figures,
+    sealed_chunk,
     session_reject,
     session_space,
     source_chunk,
@@ -94,7 +95,7 @@ def recompute(
     Raises
     ------
     BadInput
-        When none of it is tracked.
+        When none of it is tracked, or all of it is sealed.
     """
     grid = wanted_grid(settings, load_tree(settings))
     inside = set(grid.tree.subtree(space)).intersection([*grid.leaves, *grid.parents])
@@ -104,6 +105,14 @@ def recompute(
             f"Nothing of space {space!r} is tracked from {start} to {end}.", "Track it first."
         )
     figures = partition_figures.c
+    with warehouse_engine(settings).connect() as connection:
+        sealed = set(connection.scalars(sa.select(sealed_chunk.c.chunk)))
+    if not set(chunks) - sealed:
+        raise BadInput(
+            f"Only the counts of space {space!r} from {start} to {end} are kept.",
+            "Where devices were then has been deleted (TIPPERS_PRESENCE_DAYS).",
+        )
+    chunks = [chunk for chunk in chunks if chunk not in sealed]
     mine = sa.and_(figures.asset != SESSIONS, figures.space.in_(inside))
     if sessions:
         mine = sa.or_(mine, figures.asset == SESSIONS)
@@ -132,7 +141,7 @@ def _purge(settings: Settings, grid: Grid) -> int:
             cell = sa.tuple_(table.c.asset, table.c.space, table.c.chunk)
             connection.execute(sa.delete(table).where(cell.in_([tuple(row) for row in gone])))
         chunks = sorted({row.chunk for row in gone if row.asset == SESSIONS})
-        for table in (session_space, session_reject, source_chunk):
+        for table in (session_space, session_reject, source_chunk, sealed_chunk):
             connection.execute(sa.delete(table).where(table.c.chunk.in_(chunks)))
     lake = open_lake(settings)
     for asset, space, chunk in gone:

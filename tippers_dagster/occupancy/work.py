@@ -91,6 +91,8 @@ def compute(
     state = load_state(settings, wanted_grid(settings, load_tree(settings)))
     level = state.level(asset)
     mask = _mask(level, partitions, skip_unknown=stale_only)
+    if not stale_only:
+        _refuse_sealed(level, mask)
     chosen = mask & level.stale if stale_only else mask
     outcome = Outcome(asset, sorted({chunk for _, chunk in partitions}))
     outcome.passed_over = len(partitions) - int(chosen.sum())
@@ -243,6 +245,17 @@ def _mask(level: Level, partitions: list[tuple[str, str]], *, skip_unknown: bool
     mask = np.zeros((len(row), len(column)), bool)
     mask[[row[s] for s, _ in partitions], [column[c] for _, c in partitions]] = True
     return mask
+
+
+def _refuse_sealed(level: Level, mask: np.ndarray) -> None:
+    sealed = mask & level.sealed
+    if sealed.any():
+        rows, columns = np.nonzero(sealed)
+        cells = [(level.spaces[i], level.chunks[j]) for i, j in zip(rows, columns, strict=True)]
+        raise TippersError(
+            f"Sealed, and cannot be computed again: {_names(cells)}.",
+            "Only the counts of these chunks are kept (TIPPERS_PRESENCE_DAYS).",
+        )
 
 
 def _require_inputs(level: Level, chosen: np.ndarray) -> None:

@@ -1,0 +1,263 @@
+"""After a set time only counts stay; nothing that is not computed is given up."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import random
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+import typer
+from typer.testing import CliRunner
+
+from tests.labelled.test_reading import LABELS, MACS, say
+from tests.occupancy.campus import (
+    Seen,
+    add_sessions,
+    compute_all,
+    compute_level,
+    fill,
+    look_again,
+    stale,
+    state,
+)
+from tippers_dagster.cli import retention as commands
+from tippers_dagster.errors import TippersError
+from tippers_dagster.labelled.reading import TOTAL, read_labelled_occupancy
+from tippers_dagster.labelled.work import bring_up_to_date
+from tippers_dagster.lake import Lake, open_lake
+from tippers_dagster.occupancy.conditions import Snapshot
+from tippers_dagster.occupancy.launch import materialize
+from tippers_dagster.occupancy.observing import due
+from tippers_dagster.occupancy.reading import OnlyCountsKept, read_occupancy
+from tippers_dagster.occupancy.state import SESSIONS, SOURCE
+from tippers_dagster.occupancy.status import levels_of
+from tippers_dagster.occupancy.tracking import recompute
+from tippers_dagster.retention import work
+from tippers_dagster.retention.assets import presence_retention
+from tippers_dagster.retention.work import give_up, standing
+from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.spaces.tracking import track, untrack
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+MONDAY = dt.datetime(2025, 1, 6)
+WEEKS = ["2025-01-06", "2025-01-13", "2025-01-20"]
+PARENTS = {"campus": None, "hall": "campus", "r1": "hall", "r2": "hall"}
+TODAY = dt.date(2025, 2, 1)
+"""The first two weeks ended ten days ago or more."""
+
+LOG = logging.getLogger("test")
+
+
+@pytest.fixture
+def campus(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Three weeks, all of them computed and labelled; presence is kept for ten days."""
+    rng = random.Random(4)
+    rows = []
+    for _ in range(300):
+        start = MONDAY + dt.timedelta(minutes=rng.randrange(21 * 1440 - 100))
+        end = start + dt.timedelta(minutes=rng.choice((10, 100)))
+        rows.append(Seen(rng.choice(MACS), rng.choice(("hall", "r1", "r2")), start, end))
+    bad = MONDAY + dt.timedelta(hours=5)
+    rows += [
+        Seen(MACS[0], "nowhere", bad + i * dt.timedelta(7), bad + i * dt.timedelta(8))
+        for i in range(3)
+    ]
+    fill(stack, PARENTS, rows)
+    first = MONDAY.date()
+    track(stack, space="campus", start=first, end=first + dt.timedelta(21))
+    compute_all(stack)
+    monkeypatch.setenv("TIPPERS_PRESENCE_DAYS", "10")
+    monkeypatch.setattr(work, "_labelled", lambda settings: {})
+    get_settings.cache_clear()
+    return get_settings()
+
+
+def kept(settings: Settings) -> set[str]:
+    """Chunks of which the lake has sessions or presence."""
+    lake: Lake = open_lake(settings)
+    keys = [*lake.list("sessions/"), *lake.list("presence/")]
+    return {key.rsplit("chunk=")[1].removesuffix(".parquet") for key in keys}
+
+
+def query(settings: Settings, sql: str) -> list[tuple[object, ...]]:
+    with warehouse_engine(settings).connect() as connection:
+        return [tuple(row) for row in connection.execute(sa.text(sql))]
+
+
+def counts(settings: Settings, space: str, width: int = 3600) -> list[object]:
+    last = MONDAY.date() + dt.timedelta(14)
+    found = read_occupancy(space, MONDAY.date(), last, width, settings=settings)
+    return found["number_connections"].to_pylist()
+
+
+def test_old_chunks_are_given_up_and_their_counts_stay(campus: Settings) -> None:
+    before = {space: counts(campus, space) for space in PARENTS}
+    assert standing(campus, TODAY).due == WEEKS[:2]
+    outcome = give_up(campus, LOG, TODAY)
+    assert outcome.sealed == WEEKS[:2]
+    assert outcome.files == 2 * (1 + 3)  # sessions, and presence of the hall and both rooms
+    assert kept(campus) == {WEEKS[2]}
+    assert {space: counts(campus, space) for space in PARENTS} == before
+    with pytest.raises(OnlyCountsKept, match="2025-01-06, 2025-01-13.*has been deleted"):
+        counts(campus, "hall", 5400)
+    left = query(campus, "SELECT chunk, mac_address IS NULL FROM tippers.session_reject ORDER BY 1")
+    assert left == [(WEEKS[0], True), (WEEKS[1], True), (WEEKS[2], False)]
+    assert outcome.blanked == 2
+    again = give_up(campus, LOG, TODAY)
+    assert (again.sealed, again.files, again.blanked) == ([], 0, 0)
+    found = standing(campus, TODAY)
+    assert (found.due, found.held) == ([], {})
+    assert [(s.chunk, s.finished, s.late_rows) for s in found.sealed] == [
+        (WEEKS[0], True, 0),
+        (WEEKS[1], True, 0),
+    ]
+
+
+def test_nothing_is_deleted_unless_it_is_set(
+    campus: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TIPPERS_PRESENCE_DAYS")
+    get_settings.cache_clear()
+    settings = get_settings()
+    assert give_up(settings, LOG, TODAY) == work.Outcome()
+    assert standing(settings, TODAY).until is None
+    assert kept(settings) == set(WEEKS)
+
+
+def test_what_is_not_computed_is_held_back(campus: Settings) -> None:
+    late = MONDAY + dt.timedelta(hours=9)
+    add_sessions(campus, [Seen(MACS[1], "r1", late, late + dt.timedelta(hours=1))])
+    outcome = give_up(campus, LOG, TODAY)  # finds the late row by itself
+    assert outcome.sealed == [WEEKS[1]]
+    assert "1 partitions of sessions are not up to date" in outcome.held[WEEKS[0]]
+    assert kept(campus) == {WEEKS[0], WEEKS[2]}
+    assert list(standing(campus, TODAY).held) == [WEEKS[0]]
+    left = query(campus, "SELECT chunk FROM tippers.session_reject WHERE mac_address IS NOT NULL")
+    assert sorted(left) == [(WEEKS[0],), (WEEKS[2],)]
+    compute_all(campus)
+    assert give_up(campus, LOG, TODAY).sealed == [WEEKS[0]]
+
+
+def test_a_labelled_occupancy_is_waited_for(
+    campus: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("TIPPERS_HOME", str(campus.home))
+    say(campus, dict.fromkeys(MACS, "PHONE"), "device__device_type")
+    assert "labelled_occupancy.device_type is not up to date" in str(give_up_on(campus).held)
+    assert kept(campus) == set(WEEKS)
+    bring_up_to_date(campus, "device_type", "device.device_type", "run", LOG)
+    assert give_up_on(campus).sealed == WEEKS[:2]
+    # New labels cannot change what was counted, and ask for nothing that is gone.
+    say(campus, dict.fromkeys(MACS, "LAPTOP"), "device__device_type", version="2")
+    outcome = bring_up_to_date(campus, "device_type", "device.device_type", "run", LOG)
+    assert [done.chunk for done in outcome.done] == [WEEKS[2]]
+    span = (MONDAY.date(), MONDAY.date() + dt.timedelta(21))
+    table = read_labelled_occupancy("hall", *span, 86400, "device.device_type", settings=campus)
+    rows = table.to_pylist()
+    assert all(row["PHONE"] == row[TOTAL] for row in rows[:14])
+    assert all(row["LAPTOP"] == row[TOTAL] for row in rows[14:])
+    assert table.column_names[1:4] == list(LABELS)
+    with pytest.raises(OnlyCountsKept):
+        read_labelled_occupancy("hall", *span, 5400, "device.device_type", settings=campus)
+
+
+def give_up_on(settings: Settings) -> work.Outcome:
+    return give_up(settings, LOG, TODAY)
+
+
+def test_nobody_asks_for_what_is_sealed(campus: Settings) -> None:
+    give_up(campus, LOG, TODAY)
+    late = MONDAY + dt.timedelta(hours=9)
+    add_sessions(campus, [Seen(MACS[1], "r1", late, late + dt.timedelta(hours=1))])
+    look_again(campus)
+    assert stale(campus) == {}
+    assert due(campus, WEEKS, dt.datetime(2025, 2, 1)) == [WEEKS[2]]
+    with dg.DagsterInstance.get() if False else dg.DagsterInstance.ephemeral() as instance:
+        levels = levels_of(Snapshot.take(instance))
+        assert [(lv.done, lv.stale, lv.sealed) for lv in levels] == [
+            (3, 0, 2),
+            (9, 0, 6),
+            (6, 0, 4),
+        ]
+        stages = materialize(campus, instance, again=True)
+    assert [stage.partitions for stage in stages] == [1, 3, 2]
+    with pytest.raises(
+        TippersError, match="Sealed, and cannot be computed again: r1 in 2025-01-06"
+    ):
+        compute_level_of(campus)
+    with pytest.raises(TippersError, match="Only the counts of space 'hall'"):
+        recompute(campus, space="hall", start=MONDAY.date(), end=MONDAY.date() + dt.timedelta(14))
+    assert kept(campus) == {WEEKS[2]}
+    assert give_up(campus, LOG, TODAY).late == {WEEKS[0]: 1}
+
+
+def compute_level_of(settings: Settings) -> None:
+    from tippers_dagster.occupancy.work import compute
+
+    compute(settings, SOURCE, [("r1", WEEKS[0])], "run", stale_only=False)
+
+
+def test_killed_in_the_middle_it_goes_on(campus: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, deleted = Lake.delete, []
+
+    def dies(lake: Lake, key: str) -> None:
+        if len(deleted) == 2:
+            raise KeyboardInterrupt
+        deleted.append(key)
+        real(lake, key)
+
+    monkeypatch.setattr(Lake, "delete", dies)
+    with pytest.raises(KeyboardInterrupt):
+        give_up(campus, LOG, TODAY)
+    assert standing(campus, TODAY).sealed[0].finished is False
+    assert stale(campus) == {}
+    monkeypatch.setattr(Lake, "delete", real)
+    outcome = give_up(campus, LOG, TODAY)
+    assert outcome.sealed == [WEEKS[1]]
+    assert kept(campus) == {WEEKS[2]}
+    assert all(s.finished for s in standing(campus, TODAY).sealed)
+
+
+def test_what_is_not_tracked_goes_without_a_seal(campus: Settings) -> None:
+    before = counts(campus, "hall")
+    untrack(campus, space="campus")
+    assert give_up(campus, LOG, TODAY).sealed == []
+    assert kept(campus) == {WEEKS[2]}
+    assert counts(campus, "hall") == before
+    track(campus, space="campus", start=MONDAY.date(), end=MONDAY.date() + dt.timedelta(7))
+    assert state(campus).sessions.stale.all()
+    assert compute_level(campus, SESSIONS).computed == 1
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def test_the_asset_tells_what_it_did(campus: Settings, instance: dg.DagsterInstance) -> None:
+    # Today is years later: all of it is due.
+    late = MONDAY + dt.timedelta(hours=9)
+    add_sessions(campus, [Seen(MACS[1], "r1", late, late + dt.timedelta(hours=1))])
+    result = dg.materialize([presence_retention], instance=instance)
+    assert result.success
+    told = result.asset_materializations_for_node("presence_retention")[0].metadata
+    assert told["chunks_sealed"].value == WEEKS[1:]
+    passed = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
+    assert passed == {
+        "presence_retention__nothing_held_back": False,
+        "presence_retention__no_late_sessions": True,
+    }
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    commands.register(app)
+    said = CliRunner().invoke(app, ["retention", "status"]).output
+    assert "held back: 2025-01-06: 1 partitions of sessions are not up to date." in said
+    assert "sealed: 2025-01-13" in said
+    said = CliRunner().invoke(app, ["retention", "apply"]).output
+    assert "0 chunks sealed, 0 files deleted" in said

@@ -1,0 +1,1 @@
+"""Giving up who was where: after a set time only counts stay."""

@@ -1,0 +1,75 @@
+"""Giving up presence as an asset, once a day."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from tippers_dagster.occupancy.state import DERIVED, SOURCE
+from tippers_dagster.refresh.specs import check_result, check_specs
+from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.warehouse.locks import hold_run_lock
+
+NAME = "presence_retention"
+KEY = dg.AssetKey(NAME)
+NOTHING_HELD = "nothing_held_back"
+NO_LATE = "no_late_sessions"
+CHECKS = {
+    NOTHING_HELD: "Every chunk that is old enough was given up; others keep presence for longer "
+    "than TIPPERS_PRESENCE_DAYS.",
+    NO_LATE: "The source has no other rows of sealed chunks than those that were counted.",
+}
+
+
+@dg.multi_asset(
+    name=NAME,
+    specs=[
+        dg.AssetSpec(
+            KEY,
+            deps=[SOURCE, DERIVED],
+            group_name="occupancy",
+            owners=["team:platform"],
+            kinds={"python", "postgres"},
+            description="One row per time chunk of which only counts are kept: its sessions and "
+            "presence are deleted TIPPERS_PRESENCE_DAYS after it ended, once all that is counted "
+            "from them is up to date.",
+        )
+    ],
+    check_specs=check_specs(KEY, CHECKS),
+)
+def presence_retention(
+    context: dg.AssetExecutionContext,
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """One row per time chunk of which only counts are kept."""
+    from tippers_dagster.retention.work import give_up, last_day
+
+    settings = get_settings()
+    hold_run_lock(settings, context.run.run_id)
+    outcome = give_up(settings, context.log)
+    until = last_day(settings)
+    yield check_result(KEY, NOTHING_HELD, not outcome.held, {"held_back": outcome.held})
+    yield check_result(KEY, NO_LATE, not outcome.late, {"rows_not_counted": outcome.late})
+    yield dg.MaterializeResult(
+        asset_key=KEY,
+        metadata={
+            "presence_days": settings.presence_days or "not set: nothing is deleted",
+            "ended_by": str(until or ""),
+            "chunks_sealed": outcome.sealed,
+            "files_deleted": outcome.files,
+            "mac_addresses_blanked": outcome.blanked,
+        },
+    )
+
+
+def retention_definitions(settings: Settings) -> dg.Definitions:
+    """The asset, and its daily schedule, which is on where a retention is set."""
+    status = dg.DefaultScheduleStatus
+    schedule = dg.ScheduleDefinition(
+        name=NAME,
+        target=dg.AssetSelection.assets(KEY),
+        cron_schedule="30 3 * * *",
+        execution_timezone=settings.timezone,
+        default_status=status.STOPPED if settings.presence_days is None else status.RUNNING,
+        description="Gives up presence that is older than TIPPERS_PRESENCE_DAYS.",
+    )
+    return dg.Definitions(assets=[presence_retention], schedules=[schedule])
