@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +22,12 @@ import sqlalchemy as sa
 
 from streamlit_app.services.app import App
 from tippers_dagster.errors import BadInput, LakeFileMissing
+from tippers_dagster.labelled.sharing import read_shared_labelled_occupancy
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import sessions_key
 from tippers_dagster.occupancy.export import write_export
-from tippers_dagster.occupancy.reading import read_counts, read_occupancy
+from tippers_dagster.occupancy.reading import read_counts
+from tippers_dagster.occupancy.sharing import SUPPRESSED, is_sealed, read_shared_occupancy
 from tippers_dagster.occupancy.tables import partition_figures
 from tippers_dagster.people.model import Role
 from tippers_dagster.settings import Settings
@@ -152,14 +153,21 @@ _LOOKED_AT = 5
 
 
 def _session_begins(settings: Settings, chunks: Sequence[str]) -> Iterator[tuple[int, int, int]]:
-    """Of each chunk in the lake: its begin, and those of its first and last session (UTC)."""
+    """Of each chunk in the lake: its begin, and those of its first and last session (UTC).
+
+    The sessions of a sealed chunk are gone: they are taken to have filled it.
+    """
     lake = open_lake(settings)
     for chunk in chunks:
-        with suppress(LakeFileMissing):
+        begin, end = _clock(settings.timezone).chunk_seconds(chunk, settings.chunk)
+        try:
             starts = lake.read_table(sessions_key(chunk), columns=["start"])["start"]
-            ends = pc.min_max(starts).as_py()
-            begin, _ = _clock(settings.timezone).chunk_seconds(chunk, settings.chunk)
-            yield begin, int(ends["min"]), int(ends["max"])
+        except LakeFileMissing:
+            if is_sealed(settings, chunk):
+                yield begin, begin, end - 1
+            continue
+        ends = pc.min_max(starts).as_py()
+        yield begin, int(ends["min"]), int(ends["max"])
 
 
 def default_window(settings: Settings, extent: Extent) -> Window:
@@ -607,8 +615,17 @@ def _row(areas: np.ndarray, short: float) -> int:
 
 
 # --- a file --------------------------------------------------------------------------------------
-def export(app: App, space: str, window: Window, width: int, kind: Format) -> bytes:
-    """The exact counts of a window, every bin, as a file; what is not known is empty there.
+def export(
+    app: App, space: str, window: Window, width: int, kind: Format, by: str | None = None
+) -> bytes:
+    """The counts of a window, every bin, as a file; what is not known is empty there.
+
+    They are exact, but for small ones, which are hidden where the settings say so.
+
+    Parameters
+    ----------
+    by
+        Split by the labels of this label model or classifier.
 
     Raises
     ------
@@ -616,14 +633,20 @@ def export(app: App, space: str, window: Window, width: int, kind: Format) -> by
         Who may not even look.
     """
     app.person.require(Role.VIEWER, "download counts")
-    found = read_occupancy(
-        space, window.start, window.end, width, settings=app.settings, on_missing="report"
-    )
+    asked = (space, window.start, window.end, width)
+    if by is None:
+        found = read_shared_occupancy(*asked, settings=app.settings, on_missing="report")
+    else:
+        found = read_shared_labelled_occupancy(
+            *asked, by, settings=app.settings, on_missing="report"
+        )
     log = log_span(app.settings)
     if log is not None:
-        known = series(app.settings, [space], window, width, log)[0].computed
-        counts = pc.if_else(pa.array(known), found["number_connections"], None)
-        found = found.set_column(1, found.schema.field(1), counts)
+        known = pa.array(series(app.settings, [space], window, width, log)[0].computed)
+        for i, name in enumerate(found.column_names[1:], 1):
+            unknown = False if name == SUPPRESSED else None
+            values = pc.if_else(known, found[name], unknown)
+            found = found.set_column(i, found.schema.field(i), values)
     with tempfile.TemporaryDirectory(prefix="tippers-download-") as folder:
         out = Path(folder) / f"counts.{kind}"
         write_export(space, found, out)

@@ -65,6 +65,12 @@ def show(shown: Shown, window: Window, width: int) -> None:
     show_gaps(any_label.figures, any_label.gaps)
 
 
+def chosen(settings: Settings) -> str | None:
+    """The label model or classifier that the page splits by; None: there is none."""
+    models = [source.by for source in _sources(settings)]
+    return state.one_of("model", models, models[0]) if models else None
+
+
 @st.cache_data(ttl=SECONDS, show_spinner=False, hash_funcs=SAME)
 def _sources(settings: Settings) -> list[Source]:
     return service.sources(settings)

@@ -10,6 +10,8 @@ import streamlit as st
 from streamlit_app.services import occupancy as service
 from streamlit_app.services.occupancy import Window
 from streamlit_app.ui import state
+from streamlit_app.ui.messages import plain
+from streamlit_app.views.occupancy import by_label
 from streamlit_app.views.occupancy.shown import Shown, bins, extent_of
 from tippers_dagster.errors import BadInput
 from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS
@@ -151,14 +153,21 @@ def _width(window: Window) -> int:
 
 
 def download(shown: Shown, window: Window, width: int) -> None:
-    """Take the window away as a file."""
+    """Take the window away as a file; by label where the page shows labels."""
+    by = by_label.chosen(shown.settings) if shown.view == "labels" else None
+    smallest = shown.settings.smallest_count
+    split = f", by the labels of {plain(by)}" if by else ""
+    hides = f" Counts below {smallest}, and what would tell them, are left out."
     with st.popover("Download", icon=":material/download:"):
-        st.caption(f"Every bin of {bins(width)} of this window, exactly.")
+        st.caption(
+            f"Every bin of {bins(width)} of this window{split}, exactly."
+            + (hides if smallest > 1 else "")
+        )
         kinds: tuple[tuple[service.Format, str], ...] = (("csv", "CSV"), ("parquet", "Parquet"))
         for kind, label in kinds:
             st.download_button(
                 label,
-                partial(service.export, shown.app, shown.space, window, width, kind),
+                partial(service.export, shown.app, shown.space, window, width, kind, by),
                 file_name=service.file_name(shown.tree, shown.space, window, width, kind),
                 mime=service.MIME[kind],
                 key=f"occupancy download {kind}",

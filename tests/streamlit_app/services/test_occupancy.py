@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.csv
@@ -20,6 +21,7 @@ from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import occupancy_key
 from tippers_dagster.occupancy.reading import read_counts, read_occupancy
 from tippers_dagster.people.model import Role
+from tippers_dagster.settings import get_settings
 from tippers_dagster.source.load import load_transaction
 from tippers_dagster.spaces.facts import Facts, load_facts
 from tippers_dagster.spaces.tree import SpaceTree, load_tree
@@ -269,6 +271,19 @@ def test_a_viewer_downloads_the_exact_counts(
     assert csv["number_connections"].to_pylist() == expected.to_pylist()
     parquet = pq.read_table(io.BytesIO(service.export(viewer, hall, window, 1800, "parquet")))
     assert parquet["number_connections"].to_pylist() == expected.to_pylist()
+
+
+def test_small_counts_are_not_downloaded(campus_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIPPERS_SMALLEST_COUNT", "5")
+    get_settings.cache_clear()
+    careful = replace(campus_app, settings=get_settings())
+    _, hall = building(campus_app)
+    window = Window(at(FIRST), at(UNTIL))
+    found = pq.read_table(io.BytesIO(service.export(careful, hall, window, 900, "parquet")))
+    shown = np.array([c for c in found["number_connections"].to_pylist() if c])
+    assert shown.size
+    assert shown.min() >= 5
+    assert sum(found["suppressed"].to_pylist()) > 0
 
 
 def test_a_file_has_a_plain_name(campus_app: App) -> None:
