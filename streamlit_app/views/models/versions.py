@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,10 +11,11 @@ import streamlit as st
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from streamlit_app.ui.links import mlflow_home, run_link
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, tell
 from streamlit_app.views.models.ranking import METRICS
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
+from tippers_dagster.errors import TippersError
 from tippers_dagster.people.model import Role
 
 _NOTE = "models.note"
@@ -130,20 +132,14 @@ def _changing(app: App, ref: Ref, model: Any) -> None:
 def _confirm_promote(app: App, ref: Ref, version: int, now: int | None) -> None:
     st.markdown(f"Version {version} takes the place of {_before(now)}.")
     _stale(ref)
-    if _sure("Promote it"):
-        with told():
-            service.promote(app, ref, version)
-            _done(f"Version {version} is champion.")
+    _sure("Promote it", _promote, app, ref, version)
 
 
 @st.dialog("Roll back?")
 def _confirm_back(app: App, ref: Ref, version: int, now: int | None) -> None:
     st.markdown(f"Version {version} was champion before, and takes the place of {_before(now)}.")
     _stale(ref)
-    if _sure("Roll back"):
-        with told():
-            made = service.roll_back(app, ref)
-            _done(f"Version {made.version} is champion again.")
+    _sure("Roll back", _back, app, ref)
 
 
 def _before(now: int | None) -> str:
@@ -158,22 +154,42 @@ def _stale(ref: Ref) -> None:
     )
 
 
-def _sure(what: str) -> bool:
+def _sure(what: str, act: Callable[..., str], *arguments: Any) -> None:
+    """Two buttons; what was done, or why not, is told on the page."""
     yes, no = st.columns(2)
-    if no.button("Leave it as it is", width="stretch", key="models.no"):
+    done = yes.button(
+        what,
+        type="primary",
+        width="stretch",
+        key="models.yes",
+        on_click=_act,
+        args=(act, *arguments),
+    )
+    if no.button("Leave it as it is", width="stretch", key="models.no") or done:
         st.rerun()
-    return yes.button(what, type="primary", width="stretch", key="models.yes")
 
 
-def _done(text: str) -> None:
-    st.session_state[_NOTE] = text
-    st.rerun()
+def _act(act: Callable[..., str], *arguments: Any) -> None:
+    try:
+        st.session_state[_NOTE] = act(*arguments)
+    except TippersError as error:
+        st.session_state[_NOTE] = error
+
+
+def _promote(app: App, ref: Ref, version: int) -> str:
+    return f"Version {service.promote(app, ref, version).version} is champion."
+
+
+def _back(app: App, ref: Ref) -> str:
+    return f"Version {service.roll_back(app, ref).version} is champion again."
 
 
 def _note() -> None:
-    text = st.session_state.pop(_NOTE, None)
-    if text:
-        st.success(plain(text), icon=":material/check_circle:")
+    note = st.session_state.pop(_NOTE, None)
+    if isinstance(note, TippersError):
+        tell(note)
+    elif note:
+        st.success(plain(note), icon=":material/check_circle:")
 
 
 # --- the log --------------------------------------------------------------------------------------
