@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tippers_dagster.headcount.reading import (
     read_compared,
     read_made,
 )
+from tippers_dagster.headcount.sharing import read_shared_people
 from tippers_dagster.occupancy.export import write_export
 from tippers_dagster.people.model import Role
 from tippers_dagster.settings import Settings
@@ -166,8 +166,8 @@ def quality_in_words(made: Made) -> str:
     return (
         f"Calibrated on {found.fitted:,} head counts of {found.fitted_days:,} days in "
         f"{found.spaces:,} spaces. On {found.days:,} days held out it is "
-        f"{found.calibrated.mae:.2f} people off on average (the number of devices: "
-        f"{found.uncalibrated.mae:.2f}), and "
+        f"{found.calibrated.mae:.2f} people off on average ({found.uncalibrated.mae:.2f} if "
+        f"each of these devices were taken for a person), and "
         f"{found.coverage:.0%} of the head counts are in the interval of "
         f"{made.body.confidence:.0%}."
     )
@@ -183,8 +183,6 @@ def export(
     NotAllowed
         Who may not even look.
     """
-    from tippers_dagster.headcount.sharing import read_shared_people
-
     app.person.require(Role.VIEWER, "download people counts")
     found = read_shared_people(
         space, window.start, window.end, width, people_count, settings=app.settings
@@ -275,6 +273,17 @@ def ratios(made: Made) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def rejected_rows(given: Given, most: int = 200) -> list[Mapping[str, object]]:
+def usable_rows(settings: Settings, given: Given, most: int = 200) -> pd.DataFrame:
+    """The first rows that can be used, in local time."""
+    frame = given.usable.slice(0, most).to_pandas()
+    local = frame["time"].dt.tz_convert(settings.timezone).dt.tz_localize(None)
+    width = frame["interval_seconds"].map(lambda s: "a moment" if s == 0 else f"{s} s")
+    columns = {"Space": frame["space_id"], "Local time": local, "Counted in": width}
+    return pd.DataFrame({**columns, "People": frame["people"]})
+
+
+def rejected_rows(given: Given, most: int = 200) -> pd.DataFrame:
     """The first rows that cannot be used."""
-    return given.rejected.slice(0, most).to_pylist()
+    frame = given.rejected.slice(0, most).to_pandas()
+    shown = frame.rename(columns={"row_number": "Row", "reason": "Why not"})
+    return shown.dropna(axis="columns", how="all")

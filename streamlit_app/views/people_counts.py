@@ -10,6 +10,7 @@ from streamlit_app.services import people as service
 from streamlit_app.services.app import App
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import SAME, space_tree
+from streamlit_app.ui.charts import ink
 from streamlit_app.ui.links import asset_link, run_link
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.ui.pages import page
@@ -113,7 +114,7 @@ def _errors(made: Made, found: Evaluation) -> None:
         st.metric(
             "Error, people",
             f"{found.calibrated.mae:.2f}",
-            f"{found.calibrated.mae - found.uncalibrated.mae:+.2f} against devices",
+            f"{found.calibrated.mae - found.uncalibrated.mae:+.2f} by calibration",
             delta_color="inverse",
             border=True,
             help="Mean absolute error on the head counts held out",
@@ -121,7 +122,7 @@ def _errors(made: Made, found: Evaluation) -> None:
         st.metric(
             "Root mean square error",
             f"{found.calibrated.rmse:.2f}",
-            f"{found.calibrated.rmse - found.uncalibrated.rmse:+.2f} against devices",
+            f"{found.calibrated.rmse - found.uncalibrated.rmse:+.2f} by calibration",
             delta_color="inverse",
             border=True,
         )
@@ -129,9 +130,16 @@ def _errors(made: Made, found: Evaluation) -> None:
             "Bias",
             f"{found.calibrated.bias:+.2f}",
             border=True,
-            help="People too many (+) or too few (-) on average; the number of devices: "
+            help="People too many (+) or too few (-) on average; not calibrated: "
             f"{found.uncalibrated.bias:+.2f}",
         )
+        if found.calibrated.relative is not None:
+            st.metric(
+                "Error where people are",
+                f"{found.calibrated.relative:.0%}",
+                border=True,
+                help="Mean of the error over the people counted, of head counts above 0",
+            )
         st.metric(
             "In the interval",
             f"{found.coverage:.0%}",
@@ -152,8 +160,9 @@ def _scatter(frame: pd.DataFrame) -> None:
     st.markdown("**Counted and estimated**")
     most = float(max(frame["people"].max(), frame["estimated"].max(), 1))
     line = pd.DataFrame({"people": [0.0, most], "estimated": [0.0, most]})
-    x = alt.X("people:Q", title="People counted")
-    y = alt.Y("estimated:Q", title="People estimated")
+    scale = alt.Scale(domain=[0, most], nice=False)
+    x = alt.X("people:Q", title="People counted", scale=scale)
+    y = alt.Y("estimated:Q", title="People estimated", scale=scale)
     dots = alt.Chart(frame).mark_circle(size=30, opacity=0.35)
     dots = dots.encode(
         x=x,
@@ -181,15 +190,13 @@ def _ratios(frame: pd.DataFrame) -> None:
         x=alt.X("level:N", title="Devices in the bin", sort=None, axis=alt.Axis(labelAngle=0)),
         y=alt.Y("hours:N", title="Hours of the day", sort=None),
     )
+    # Weak fills, so that text of the theme's own colour is read on all of them.
+    strength = alt.Scale(domain=[0, float(frame["ratio"].max())], range=[0, 0.6])
     fill = base.mark_rect().encode(
-        color=alt.Color("ratio:Q", legend=None, scale=alt.Scale(domainMin=0)),
+        fillOpacity=alt.FillOpacity("ratio:Q", legend=None, scale=strength),
         tooltip=["hours", "level", alt.Tooltip("ratio:Q", format=".2f")],
     )
-    middle = frame["ratio"].max() / 2
-    text = base.mark_text().encode(
-        text=alt.Text("ratio:Q", format=".2f"),
-        color=alt.condition(alt.datum.ratio > middle, alt.value("white"), alt.value("#0a1213")),
-    )
+    text = base.mark_text(color=ink()).encode(text=alt.Text("ratio:Q", format=".2f"))
     low, high = frame["ratio"].min(), frame["ratio"].max()
     said = f"From {low:.2f} to {high:.2f} people stand behind a device."
     st.altair_chart((fill + text).properties(height=300), alt=said)
@@ -262,7 +269,7 @@ def _upload(app: App) -> None:
         return
     content = file.getvalue()
     given = service.look_at(app, file.name, content)
-    _preview(given)
+    _preview(app, given)
     count = given.usable.num_rows
     if st.button(
         f"Import {count:,} head counts", type="primary", disabled=not count, key="people.import"
@@ -290,18 +297,33 @@ def _explain(app: App) -> None:
     st.code(_EXAMPLE, language="text")
 
 
-def _preview(given: Given) -> None:
+def _preview(app: App, given: Given) -> None:
     bad = given.rejected.num_rows
     st.markdown(
         f"{given.rows:,} rows: **{given.usable.num_rows:,}** can be imported, **{bad:,}** cannot."
     )
     st.dataframe(
-        given.usable.slice(0, 200).to_pandas(), hide_index=True, width="stretch", height=220
+        service.usable_rows(app.settings, given),
+        hide_index=True,
+        width="stretch",
+        height=_height(given.usable.num_rows),
+        column_config={
+            "Local time": st.column_config.DatetimeColumn(format="ddd D MMM YYYY, HH:mm:ss")
+        },
     )
     if bad:
         st.warning(
-            "  \n".join(f"{n:,} times: {plain(why)}" for why, n in given.reasons.most_common()),
+            "  \n".join(
+                f"{n:,} {'row' if n == 1 else 'rows'}: {plain(why)}"
+                for why, n in given.reasons.most_common()
+            ),
             icon=":material/report:",
         )
-        st.dataframe(service.rejected_rows(given), hide_index=True, width="stretch", height=220)
+        rejected = service.rejected_rows(given)
+        st.dataframe(rejected, hide_index=True, width="stretch", height=_height(bad))
         st.caption("They are kept with their reason, in the table `tippers.reject`.")
+
+
+def _height(rows: int) -> int:
+    """Of a table, in pixels: as high as its rows, up to some."""
+    return 38 + 35 * min(max(rows, 1), 6)

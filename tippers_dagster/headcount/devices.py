@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tippers_dagster.catalog.kinds import PeopleCount
 from tippers_dagster.errors import BadInput
+from tippers_dagster.labelled.reading import read_label_counts
 from tippers_dagster.labelling.labels import SCHEMA as LABELS
 from tippers_dagster.labelling.labels import NotLabelled, labels_of
 from tippers_dagster.lake.pseudonyms import MAC, DeviceIds
@@ -137,6 +138,38 @@ def count_devices(
     return Devices(edges, groups, every, counted, computed, missing)
 
 
+def count_labelled(
+    settings: Settings, body: PeopleCount, space: str, start: When, end: When, interval_seconds: int
+) -> Devices:
+    """The same of the devices of some labels, with what a labelled occupancy has published.
+
+    So it can be read of chunks, too, of which only counts are kept.
+
+    Raises
+    ------
+    NotLabelled, BadInput, OnlyCountsKept
+        As ``read_labelled_occupancy``; or the labels are not those that it gives.
+    """
+    assert body.by is not None
+    names, found = read_label_counts(
+        space, start, end, interval_seconds, body.by, settings=settings
+    )
+    _check_given(body.by, body.labels, names)
+    every = found.counts.sum(axis=0, dtype=np.int64)
+    wanted = np.isin(names, body.labels)
+    counted = found.counts[wanted].sum(axis=0, dtype=np.int64)
+    return Devices(found.edges, found.counts, every, counted, found.computed, found.missing)
+
+
+def _check_given(by: str, labels: Sequence[str], given: Sequence[str]) -> None:
+    unknown = [label for label in labels if label not in given]
+    if unknown:
+        raise BadInput(
+            f"{by} does not give the label {unknown[0]}.",
+            f"It gives {', '.join(given)}; or materialise it again.",
+        )
+
+
 def _of_labels(
     settings: Settings, by: str, labels: Sequence[str]
 ) -> tuple[NDArray[np.uint64], NDArray[np.bool_], Floats]:
@@ -148,12 +181,7 @@ def _of_labels(
             f"{by} labels no devices: its key is {columns[0]}.",
             f"People are counted by labels of {MAC}.",
         )
-    unknown = [label for label in labels if label not in labels_of(columns)]
-    if unknown:
-        raise BadInput(
-            f"{by} does not give the label {unknown[0]}.",
-            f"It gives {', '.join(labels_of(columns))}; or materialise it again.",
-        )
+    _check_given(by, labels, labels_of(columns))
     chances = " + ".join(f'"p_{label.lower()}"' for label in labels)
     rows = read_arrow(
         settings, f'SELECT {MAC}, label, {chances} AS chance FROM {schema}."{concept}__{name}"'

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from tippers_dagster.catalog.kinds import PeopleCount
 from tippers_dagster.errors import TippersError
 from tippers_dagster.headcount.calibration import Calibration, Evaluation
-from tippers_dagster.headcount.devices import Chosen, Devices, chosen_devices, count_devices
+from tippers_dagster.headcount.devices import (
+    Chosen,
+    Devices,
+    chosen_devices,
+    count_devices,
+    count_labelled,
+)
 from tippers_dagster.headcount.sums import quantiles
 from tippers_dagster.headcount.tables import people_calibration
 from tippers_dagster.lake import open_lake
@@ -156,13 +162,20 @@ class PeopleCounter:
     ) -> None:
         self._settings, self._body, self.calibration = settings, body, calibration
         self._clock = LocalClock(settings.timezone)
-        self._chosen = chosen_devices(settings, body, probabilities=calibration is None)
+        self._chosen = None
+        if calibration is None or body.by is None:
+            self._chosen = chosen_devices(settings, body, probabilities=calibration is None)
 
     def read(self, space: str, start: When, end: When, interval_seconds: int) -> People:
         """People of a space, per bin; arguments as ``read_people`` takes them."""
-        found = count_devices(self._settings, self._chosen, space, start, end, interval_seconds)
+        asked, chosen = (space, start, end, interval_seconds), self._chosen
+        if chosen is None:
+            found = count_labelled(self._settings, self._body, *asked)
+        else:
+            found = count_devices(self._settings, chosen, *asked)
         if self.calibration is None:
-            return _as_they_are(found, self._chosen, self._body)
+            assert chosen is not None
+            return _as_they_are(found, chosen, self._body)
         begin = found.edges[:-1]
         second = (begin + self._clock.utc_offset(begin)) % DAY
         devices = found.counted.astype(np.float64)

@@ -6,16 +6,14 @@ hidden where occupancy by the same labels is: no more can be told from both than
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 
 from tippers_dagster.headcount.reading import made_of, read_people
-from tippers_dagster.labelled.reading import device_labels
+from tippers_dagster.labelled.sharing import tree_parts
 from tippers_dagster.occupancy.reading import When, chunks_asked
-from tippers_dagster.occupancy.sharing import SUPPRESSED, at_begins, count_tree, tree_counts
+from tippers_dagster.occupancy.sharing import SUPPRESSED, at_begins, tree_counts
 from tippers_dagster.occupancy.suppression import Mask, hide_counts, hide_labels
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.spaces.clock import LocalClock, chunk_bounds
 from tippers_dagster.spaces.tree import SpaceTree, load_tree
 
 
@@ -66,7 +64,5 @@ def _hidden(settings: Settings, tree: SpaceTree, chunk: str, width: int, by: str
     if by is None:
         counts = tree_counts(settings, tree, chunk, width)
         return hide_counts(tree, counts, settings.smallest_count)
-    edges = LocalClock(settings.timezone).bin_edges(*chunk_bounds(chunk, settings.chunk), width)
-    groups = device_labels(settings, by).groups
-    parts = count_tree(settings, tree, chunk, {width: edges}, groups)[width]
-    return hide_labels(tree, np.moveaxis(parts, 1, 0), settings.smallest_count)
+    parts = tree_parts(settings, tree, chunk, width, by)
+    return hide_labels(tree, parts, settings.smallest_count)
