@@ -38,6 +38,21 @@ if TYPE_CHECKING:
 
 EXAMPLE_ROWS = 5
 
+TRUSTED_TYPES = (
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.tree._tree.Tree",
+)
+"""What a saved model may be made of, beside what skops knows. No pickle is ever loaded."""
+
 
 class _Failed(CannotTrain):
     """Ends the MLflow run of a model that failed."""
@@ -222,17 +237,16 @@ def _log_model(mlflow: Any, made: Trained) -> str:
         signature=ModelSignature(Schema(inputs), Schema([outputs])),
         input_example=sides.training.head(EXAMPLE_ROWS),
         pyfunc_predict_fn="predict_proba",
-        # MLflow's own format takes no calibrated model and no LightGBM; what is loaded is what
-        # this deployment wrote.
-        serialization_format="cloudpickle",
         pip_requirements=_requirements(made.best.model),
+        serialization_format="skops",
+        skops_trusted_types=list(TRUSTED_TYPES),
     ).model_uri
     return uri
 
 
 def _requirements(model: str) -> list[str]:
     """What the model needs to be loaded: told, because MLflow would find it out in a minute."""
-    packages = ["scikit-learn", "pandas", "numpy", "cloudpickle"]
+    packages = ["scikit-learn", "pandas", "numpy", "skops"]
     packages += ["lightgbm"] if model == "lightgbm" else []
     return [f"{name}=={installed(name)}" for name in packages]
 
