@@ -15,6 +15,22 @@ _DARK = """<style>
 </style>"""
 """Streamlit writes in white on the accent, which in the dark has to be a light one."""
 
+_CODE = """<style>
+[data-testid=stCode] .token:is(.deleted) {{color: {gone} !important}}
+[data-testid=stCode] .token:is(.inserted, .string) {{color: {come} !important}}
+[data-testid=stCode] .token:is(.unchanged, .comment) {{color: {still} !important}}
+[data-testid=stCode] .token:is(.atrule, .number, .boolean) {{color: {name} !important}}
+[data-testid=stCode] .token:is(.keyword) {{color: {word} !important}}
+</style>"""
+"""Texts in ``st.code``, differences above all, in colours that can be read."""
+
+_LIGHT_CODE = _CODE.format(
+    gone="#b3261e", come="#1b6b35", still="#566164", name="#8a4b08", word="#1a56a8"
+)
+_DARK_CODE = _CODE.format(
+    gone="#ff9c94", come="#86d3a0", still="#a9b6b6", name="#f0b27a", word="#8ab8f0"
+)
+
 
 def is_dark() -> bool:
     """Whether the page is dark, for colours that a chart cannot take from the theme."""
@@ -24,5 +40,4 @@ def is_dark() -> bool:
 def mend_theme() -> None:
     """Put it into the page."""
     st.html(_ROOM)
-    if is_dark():
-        st.html(_DARK)
+    st.html(_DARK + _DARK_CODE if is_dark() else _LIGHT_CODE)

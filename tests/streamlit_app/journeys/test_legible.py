@@ -24,6 +24,7 @@ PAGES = (
     "pipeline",
     "definitions?new=rule",
     "definitions?kind=concept",
+    "definitions?open=concept.hue&section=History",
     "labels",
     "connections",
     "runs",
