@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(metavar="FORECASTER", help="Its name, such as campus.")]
 
-_FIGURES = ("mae", "rmse", "mae_occupied", "pinball", "coverage_80", "coverage_95")
+_FIGURES = {
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "mae_occupied": "occupied",
+    "pinball": "pinball",
+    "coverage_80": "80 %",
+    "coverage_95": "95 %",
+}
+"""The figures of a model, and what stands above them."""
 
 
 def register(app: typer.Typer) -> None:
@@ -87,7 +95,7 @@ def show(
         Console().print(_scores(backtest_scores(settings, name, space), "model"))
         return
     Console().print(_scores([c.score for c in champions(settings, name)], "space"))
-    Console().print(_models(told["figures"]))
+    Console().print(models_table(told["figures"]))
     for model, why in {**told["left_out"], **told["failed"]}.items():
         typer.secho(f"{model} was not tried everywhere: {why}", fg="yellow", err=True)
     changes = what_changed(settings, name)
@@ -139,15 +147,17 @@ def evaluate(
         f"{found.last_day} (excluded), {found.missing:,} bins missing; {found.windows} x "
         f"{horizon} days"
     )
-    Console().print(_models(found.records))
+    Console().print(models_table(found.records))
     for tried, why in found.troubles.items():
         typer.secho(f"{tried} was not tried everywhere: {why}", fg="yellow", err=True)
 
 
 def _scores(scores: list[Score], first: str) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(first, *(["model"] if first == "space" else []), *_FIGURES, "score")
+    columns = [first, *(["model"] if first == "space" else []), *_FIGURES.values(), "score"]
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for score in scores:
         names = [score.space, score.model] if first == "space" else [_marked(score)]
         figures = [getattr(score, figure) for figure in (*_FIGURES, "score")]
@@ -159,11 +169,13 @@ def _marked(score: Score) -> str:
     return f"{score.model} *" if score.champion else score.model
 
 
-def _models(records: list[dict[str, Any]]) -> Table:
+def models_table(records: list[dict[str, Any]]) -> Table:
+    """The models of a backtest over all its spaces, as rich shows it."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    columns = ("champion of", *_FIGURES, "seconds")
-    table = Table("all spaces: model", *columns)
+    columns = {"champion of": "wins", **_FIGURES, "seconds": "CPU s"}
+    table = Table("all spaces", *columns.values(), box=SIMPLE_HEAD, pad_edge=False)
     for record in records:
         table.add_row(record["model"], *(_cell(record[column]) for column in columns))
     return table

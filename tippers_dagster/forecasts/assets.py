@@ -184,7 +184,7 @@ def _tested(
     details = describe.training_details(made, body, log.run_id)
     write_backtest(settings, name, version, run_id, made, details)
     kept = backtest_scores(settings, name, version=version)
-    _log_backtest(settings, name, body, made, kept, version, run_id, log)
+    _log_backtest(settings, name, body, made, kept, version, log)
     forget_other_work(settings, name, made.work)
     result: dg.MaterializeResult[None] = dg.MaterializeResult(
         asset_key=dg.AssetKey(path),
@@ -204,7 +204,6 @@ def _log_backtest(
     made: Any,
     kept: Any,
     version: str,
-    run_id: str,
     log: Any,
 ) -> None:
     """One run with a child for each model, and the champions as one registered model."""
@@ -228,7 +227,7 @@ def _log_backtest(
     def register(mlflow: Any) -> None:
         from tippers_dagster.forecasts.registered import register
 
-        number = register(f"forecaster.{name}", version, bundle, settings.timezone, run_id)
+        number = register(f"forecaster.{name}", version, bundle, settings.timezone)
         mlflow.set_tag("registered_version", number)
 
     log.log_more(register)

@@ -16,6 +16,8 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
 
 from tippers_dagster import __version__
 from tippers_dagster.forecasts.backtest import Ahead, look_ahead
@@ -28,6 +30,7 @@ from tippers_dagster.spaces.clock import LocalClock
 VERSION_TAG = "asset_version"
 ALIAS = "champion"
 _FILE = "champions.npz"
+_CODE = Path(__file__).with_name("registered_code.py")
 
 
 class Champions(mlflow.pyfunc.PythonModel):
@@ -65,33 +68,43 @@ def _empty() -> pd.DataFrame:
     return pd.DataFrame(columns=["space", "model", "interval_begin_time", *QUANTILE_COLUMNS])
 
 
-def register(name: str, version: str, bundle: Bundle, timezone: str, run_id: str) -> str:
+def register(name: str, version: str, bundle: Bundle, timezone: str) -> str:
     """Log the champions to the active run and register them as a version of ``name``; that number.
 
     Registered once for each version of the asset: one that a killed run registered is found again
     by its tag.
     """
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
     client = mlflow.MlflowClient()
     found = client.search_model_versions(f"name = '{name}' and tag.{VERSION_TAG} = '{version}'")
-    if not found:
-        with TemporaryDirectory() as folder:
-            file = Path(folder) / _FILE
-            write_bundle(file, bundle, timezone)
-            logged = mlflow.pyfunc.log_model(
-                name="champions",
-                python_model=Champions(),
-                artifacts={"champions": str(file)},
-                signature=ModelSignature(inputs=Schema([ColSpec("string", "space")])),
-                pip_requirements=[f"tippers=={__version__}"],
-            )
-        tags = {VERSION_TAG: version, "dagster_run_id": run_id}
-        found = [mlflow.register_model(logged.model_uri, name, tags=tags)]
-    number = str(found[0].version)
+    number = (
+        str(found[0].version) if found else _registered(client, name, version, bundle, timezone)
+    )
     client.set_registered_model_alias(name, ALIAS, number)
     return number
+
+
+def _registered(client: Any, name: str, version: str, bundle: Bundle, timezone: str) -> str:
+    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / _FILE
+        write_bundle(file, bundle, timezone)
+        logged = mlflow.pyfunc.log_model(
+            name="champions",
+            python_model=str(_CODE),
+            artifacts={"champions": str(file)},
+            signature=ModelSignature(inputs=Schema([ColSpec("string", "space")])),
+            pip_requirements=[f"tippers=={__version__}"],
+        )
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    run_id = mlflow.active_run().info.run_id
+    tags = {VERSION_TAG: version}
+    made = client.create_model_version(
+        name, logged.model_uri, run_id, tags, model_id=logged.model_id
+    )
+    return str(made.version)
 
 
 def write_bundle(file: Path, bundle: Bundle, timezone: str) -> None:

@@ -1,4 +1,8 @@
-"""Gradient boosting (LightGBM) on lagged inputs: one model for all spaces, five quantiles."""
+"""Gradient boosting (LightGBM) on lagged inputs: one model for all spaces, five quantiles.
+
+What is learned is the difference from the median of the past weeks, so that where there is little
+to learn from, that is what remains.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import json
 
 import numpy as np
 
-from tippers_dagster.forecasts.models.features import NAMES, Inputs
+from tippers_dagster.forecasts.models.features import MEDIAN_OF_LAGS, NAMES, Inputs
 from tippers_dagster.forecasts.panel import LEVELS, WEEK_DAYS, Floats, Panel
 
 ROWS = 200_000
@@ -67,13 +71,16 @@ def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
         )
         flat = rows.reshape(-1, len(NAMES))
         given = np.stack([model.predict(flat) for model in models], axis=-1)
+        given += _usual(flat)[:, None]
         given = given.reshape(*rows.shape[:-1], len(LEVELS))
         found[space] = given * inputs.scale[space, None, None, None]
     return np.sort(found, axis=-1)
 
 
 def _sample(panel: Panel, horizon: int, seed: int) -> tuple[Floats, Floats]:
-    """Inputs and targets of bins drawn from the history, at the horizons that will be asked for."""
+    """Inputs of bins drawn from the history, at horizons that will be asked for, and by how much
+    what came differed from the usual.
+    """
     inputs, rng = Inputs(panel), np.random.default_rng(seed)
     weeks = int(inputs.ahead_of(horizon)[-1])
     first = WEEK_DAYS * weeks
@@ -88,4 +95,10 @@ def _sample(panel: Panel, horizon: int, seed: int) -> tuple[Floats, Floats]:
     known = np.isfinite(target)
     space, day, slot, target = (a[known] for a in (space, day, slot, target))
     ahead = rng.integers(1, weeks + 1, len(target))
-    return inputs.at(space, day, slot, ahead), target
+    rows = inputs.at(space, day, slot, ahead)
+    return rows, target - _usual(rows)
+
+
+def _usual(rows: Floats) -> Floats:
+    """The median of the past weeks; 0 where none is known."""
+    return np.nan_to_num(rows[:, MEDIAN_OF_LAGS])

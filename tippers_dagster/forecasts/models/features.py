@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from tippers_dagster.forecasts.models.past_weeks import median
 from tippers_dagster.forecasts.panel import (
     BREAK,
     FLAGS,
@@ -26,13 +27,15 @@ from tippers_dagster.forecasts.panel import (
 Ints = NDArray[np.int64]
 
 LAGS = 4
-"""The same bin of so many weeks."""
+MEDIAN_OF_LAGS = LAGS
+"""The same bin of so many weeks; and the place of their median among the inputs."""
 
 WEEKS_OF_A_QUARTER = 10.0
 _LAG_FLAGS = (IN_SESSION, BREAK, HOLIDAY)
 
 NAMES = (
     *(f"lag_{k + 1}" for k in range(LAGS)),
+    "lag_median",
     *("lag_before", "lag_after", "same_time_of_week", "level_of_week", "level_of_4_weeks", "size"),
     *("time_sine", "time_cosine", "weekday_sine", "weekday_cosine", "weekend", "ahead"),
     *("in_session", "week_of_quarter", "finals", "break", "holiday", "event"),
@@ -88,6 +91,7 @@ class Inputs:
         then = p.flags[space, np.maximum(last, 0)]
         columns = [
             *lags,
+            median(np.stack(np.broadcast_arrays(*lags))),
             *beside,
             self._mean(self._of_time, last, WEEK_DAYS, space, slot),
             self._mean(self._of_day, last, WEEK_DAYS, space),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tippers_dagster.forecasts.models.features import LAGS, NAMES, Inputs
+from tippers_dagster.forecasts.models.features import LAGS, MEDIAN_OF_LAGS, NAMES, Inputs
 from tippers_dagster.forecasts.panel import LEVELS, MEDIAN, WEEK_DAYS, Floats, Panel
 
 D_MODEL, HEADS, LAYERS, DROPOUT = 64, 4, 2, 0.2
@@ -119,11 +119,9 @@ def _network() -> Any:
 
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
             out = self.head(self.encoder(self.embed(tokens)))
-            # The mean of the past weeks is where it begins from: only the difference is learned.
-            lags = tokens[..., :LAGS]
-            known = 1 - tokens[..., -LAGS:]
-            usual = (lags * known).sum(-1) / known.sum(-1).clamp(min=1)
-            middle = usual[..., None] + out[..., MEDIAN : MEDIAN + 1]
+            # The median of the past weeks is where it begins: only the difference is learned.
+            usual = tokens[..., MEDIAN_OF_LAGS : MEDIAN_OF_LAGS + 1]
+            middle = usual + out[..., MEDIAN : MEDIAN + 1]
             steps = nn.functional.softplus(out - 2)  # narrow to begin with, and never crossing
             below = middle - steps[..., :MEDIAN].flip(-1).cumsum(-1).flip(-1)
             above = middle + steps[..., MEDIAN + 1 :].cumsum(-1)
