@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from tippers_dagster.refresh.snapshot import Snapshot
     from tippers_dagster.settings import Settings
 
-Standing = Literal["fresh", "stale", "running", "failed", "broken", "source", "defined"]
+Standing = Literal["fresh", "stale", "running", "failed", "broken", "source"]
 
 STANDINGS: tuple[Standing, ...] = ("failed", "broken", "running", "stale", "fresh")
-"""Of what is computed; a source table only is there, and a classifier is only defined."""
+"""Of what is computed; a source table only is there."""
 
 SOURCE, STAGING, SYNCED = "source table", "staging model", "synced tables"
 """What a node is that no definition stands behind."""
@@ -95,8 +95,7 @@ class Look:
         from tippers_dagster.pipeline.status import pipeline_status
 
         status = {s.name: s for s in pipeline_status(self.pipeline, self.snapshot)}
-        items = {n.name: self._item(n, status.get(n.name)) for n in self.pipeline.nodes}
-        return items | {item.name: item for item in self._only_defined()}
+        return {n.name: self._item(n, status.get(n.name)) for n in self.pipeline.nodes}
 
     @cached_property
     def concepts(self) -> list[str]:
@@ -135,18 +134,6 @@ class Look:
         gone = self.snapshot.wanted.get(node.name) == MISSING
         why = f"There is no table {table}." if gone else ""
         return Item(node.name, SOURCE, "", "failed" if gone else "source", why, title=table)
-
-    def _only_defined(self) -> Iterable[Item]:
-        """Definitions that are no assets: what is trained on labels is trained elsewhere."""
-        for definition in self.catalog.of_kind(Kind.CLASSIFIER, broken=True):
-            ref = definition.ref
-            if "/".join(ref.asset_path) in self.pipeline.by_name:
-                continue
-            reads = tuple("/".join(dep.asset_path) for dep in self.catalog.dependencies(ref))
-            why = self.catalog.problems.get(ref, "")
-            standing: Standing = "broken" if why else "defined"
-            name = "/".join(ref.asset_path)
-            yield Item(name, ref.kind.value, ref.concept, standing, why, reads=reads)
 
 
 @dataclass(frozen=True)

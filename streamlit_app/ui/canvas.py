@@ -18,7 +18,7 @@ class Node:
     Attributes
     ----------
     standing
-        ``fresh``, ``stale``, ``running``, ``failed``, ``broken``, ``source`` or ``defined``.
+        ``fresh``, ``stale``, ``running``, ``failed``, ``broken`` or ``source``.
     elsewhere
         Whose it is, when it is not part of this picture.
     region

@@ -357,7 +357,9 @@ def _strip(days: list[Day]) -> alt.Chart:
         .encode(
             x=alt.X("day:O", title="Day of the month", axis=alt.Axis(labelAngle=0)),
             y=alt.Y("month:O", title=None, sort=None, axis=alt.Axis(labelOverlap=False)),
-            color=alt.Color("kind:N", scale=scale, legend=alt.Legend(orient="top", title=None)),
+            color=alt.Color(
+                "kind:N", scale=scale, legend=alt.Legend(orient="top", columns=3, title=None)
+            ),
             opacity=alt.condition("datum.weekend", alt.value(0.55), alt.value(1)),
             tooltip=[
                 alt.Tooltip("date:N", title="Day"),

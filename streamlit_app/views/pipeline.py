@@ -32,7 +32,6 @@ ICONS = {
     "failed": ":material/error:",
     "broken": ":material/warning:",
     "source": ":material/database:",
-    "defined": ":material/remove:",
 }
 
 
@@ -392,7 +391,7 @@ def _actions(app: App, seen: Look, drawn: Picture, found: Details) -> None:
     with st.container(horizontal=True, gap="small"):
         if found.definition is not None and st.button("Definition", icon=":material/edit_note:"):
             go("definitions", open=str(found.definition.ref))
-        if item.standing not in ("source", "defined"):
+        if item.standing != "source":
             label, icon = "Materialise", ":material/play_arrow:"
             if st.button(label, icon=icon, disabled=not may, key="pipeline_materialise"):
                 _materialise(app, seen, (item.name,), stale_only=False)

@@ -13,9 +13,12 @@ from streamlit_app.ui.messages import plain
 from streamlit_app.ui.pages import go
 from streamlit_app.ui.space_picker import full_name
 from streamlit_app.views.forecasts import ahead, models, standing, tested
-from streamlit_app.views.forecasts.shown import VIEWS, Shown, width_of
+from streamlit_app.views.forecasts.shown import VIEWS, Shown, space_key, width_of
 from tippers_dagster.people.model import Role
 from tippers_dagster.spaces.tree import NoSpaces, SpaceTree
+
+_SEEN = "forecasts.seen"
+"""Whose space the address has: another forecaster has others."""
 
 _BODIES = {"ahead": ahead.show, "tested": tested.show, "models": models.show}
 
@@ -32,20 +35,24 @@ def render(app: App) -> None:
     if not found:
         _nothing_defined(app)
         return
-    chosen = _forecaster(found)
-    if chosen.description:
-        st.caption(plain(chosen.description))
+    which = st.container(horizontal=True, vertical_alignment="bottom")
+    with which:
+        chosen = _forecaster(found)
     if chosen.problem:
         st.error(plain(chosen.problem), icon=":material/error:")
         return
     if not chosen.spaces:
         _nothing_yet(app, chosen)
         return
-    shown = _shown(app, tree, chosen)
+    with which:
+        shown = _shown(app, tree, chosen)
+    if chosen.description:
+        st.caption(plain(chosen.description))
     panel = st.container()
     _tabs(shown)
     _BODIES[shown.view](shown)
-    with panel:  # last: the first look at the definitions takes a moment
+    # Last: the first look at the definitions takes a moment.
+    with panel, st.spinner("Looking how fresh it is ..."):
         standing.show(app, chosen.name)
 
 
@@ -75,9 +82,8 @@ def _nothing_yet(app: App, chosen: Defined) -> None:
 
 def _forecaster(found: list[Defined]) -> Defined:
     names = [one.name for one in found]
-    with st.container(horizontal=True, vertical_alignment="bottom", key="forecasts_which"):
-        at = names.index(state.one_of("forecaster", names, names[0]))
-        name = st.selectbox("Forecaster", names, index=at, key="forecasts_forecaster", width=260)
+    at = names.index(state.one_of("forecaster", names, names[0]))
+    name = st.selectbox("Forecaster", names, index=at, key="forecasts_forecaster", width=220)
     state.put(forecaster=name)
     return found[names.index(name)]
 
@@ -85,19 +91,19 @@ def _forecaster(found: list[Defined]) -> Defined:
 def _shown(app: App, tree: SpaceTree, chosen: Defined) -> Shown:
     """Which space of it, and how much of the past."""
     order = sorted(chosen.spaces, key=lambda s: tree.index.get(s, len(tree)))
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        asked = state.get("space")
-        space = st.selectbox(
-            "Space",
-            order,
-            index=order.index(asked) if asked in order else 0,
-            format_func=lambda s: full_name(tree, s) if s in tree else f"{s} (gone)",
-            key=f"forecasts_space {chosen.name}",
-            width=340,
-        )
-        days = ahead.history_days()
-    if asked and asked not in order:
-        st.caption(f":material/info: Space {plain(asked)} is none of this forecaster's.")
+    asked = state.get("space")
+    if asked and asked not in order and chosen.name == st.session_state.get(_SEEN, chosen.name):
+        st.warning(f"There is no forecast of space {plain(asked)} here.", icon=":material/warning:")
+    space = st.selectbox(
+        "Space",
+        order,
+        index=order.index(asked) if asked in order else 0,
+        format_func=lambda s: full_name(tree, s) if s in tree else f"{s} (gone)",
+        key=space_key(chosen.name),
+        width=340,
+    )
+    st.session_state[_SEEN] = chosen.name
+    days = ahead.history_days()
     state.put(space=space)
     return Shown(app, tree, chosen, space, days, width_of(chosen))
 

@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit_app.services import forecasts as service
 from streamlit_app.services.forecasts import Ahead
 from streamlit_app.services.occupancy import MIME, Format, Series
+from streamlit_app.services.words import percent
 from streamlit_app.ui import state
 from streamlit_app.ui.charts import fan, ink
 from streamlit_app.ui.messages import plain
@@ -60,7 +61,7 @@ def show(shown: Shown) -> None:
     st.markdown(said)
     model = model_words(found.forecast.model)
     st.caption(
-        f"The forecast begins {moment(found.origin)} and is made by {model}{_how_good(champion)} "
+        f"The forecast begins {moment(found.origin)} and is made by *{model}*{_how_good(champion)} "
         "The dark band holds 80 % of what comes, the light one 95 %, if the "
         "coming weeks are like those of the backtest."
     )
@@ -91,7 +92,7 @@ def _numbers(found: Ahead, champion: service.Compared | None) -> None:
         if champion is not None and champion.score.coverage_80 is not None:
             st.metric(
                 "Came within the 80 % band",
-                f"{champion.score.coverage_80:.0%}",
+                percent(champion.score.coverage_80),
                 border=True,
                 help="Of the bins of the backtest",
             )
@@ -114,7 +115,7 @@ def _how_good(champion: service.Compared | None) -> str:
         return "."
     if score >= 0.995:
         return ", which no model beat in the backtest."
-    return f", whose error in the backtest is {1 - score:.0%} below that of last week again."
+    return f", whose error in the backtest is {percent(1 - score)} below that of last week again."
 
 
 def came_frame(history: Series | None) -> pd.DataFrame:

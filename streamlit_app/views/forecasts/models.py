@@ -6,9 +6,10 @@ import streamlit as st
 
 from streamlit_app.services import forecasts as service
 from streamlit_app.services.forecasts import Changes, Compared, Training, Winner
+from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.space_picker import full_name
-from streamlit_app.views.forecasts.shown import Shown, day, model_words
+from streamlit_app.views.forecasts.shown import Shown, day, model_words, space_key
 
 _PART = {"champion": "champion", "plain": "to be beaten", "model": ""}
 _MOST = 50
@@ -55,14 +56,14 @@ def _ranking(compared: list[Compared]) -> None:
             "While occupied": one.score.mae_occupied,
             "RMSE": one.score.rmse,
             "Pinball": one.score.pinball,
-            "In 80 %": one.score.coverage_80,
-            "In 95 %": one.score.coverage_95,
+            "In 80 %": _hundredths(one.score.coverage_80),
+            "In 95 %": _hundredths(one.score.coverage_95),
             "Bins": one.score.bins,
             "Occupied bins": one.score.occupied,
         }
         for one in compared
     ]
-    number, percent = (st.column_config.NumberColumn(format=f) for f in ("%.2f", "percent"))
+    number, percent = (st.column_config.NumberColumn(format=f) for f in ("%.2f", "%.0f %%"))
     st.dataframe(
         rows,
         hide_index=True,
@@ -158,6 +159,15 @@ def _winners(shown: Shown, found: list[Winner]) -> None:
     if len(found) < 2:
         return
     st.subheader("All its spaces")
+    key = f"forecasts_winners {shown.forecaster.name}"
+
+    def chosen() -> None:
+        rows = st.session_state[key]["selection"]["rows"]
+        if rows:
+            space = found[rows[0]].space
+            st.session_state[space_key(shown.forecaster.name)] = space
+            state.put(space=space, view=None)
+
     counts: dict[str, int] = {}
     for one in found:
         counts[one.model] = counts.get(one.model, 0) + 1
@@ -171,18 +181,26 @@ def _winners(shown: Shown, found: list[Winner]) -> None:
                 "Champion": model_words(one.model),
                 "Off by": one.mae,
                 "Last week again, off by": one.naive_mae,
-                "In 80 %": one.coverage_80,
+                "In 80 %": _hundredths(one.coverage_80),
             }
             for one in found
         ],
+        key=key,
+        on_select=chosen,
+        selection_mode="single-row",
         hide_index=True,
         height=min(36 * len(found) + 40, 420),
         column_config={
             "Off by": st.column_config.NumberColumn(format="%.2f"),
             "Last week again, off by": st.column_config.NumberColumn(format="%.2f"),
-            "In 80 %": st.column_config.NumberColumn(format="percent"),
+            "In 80 %": st.column_config.NumberColumn(format="%.0f %%"),
         },
     )
+    st.caption("Choose a row to see the space.")
+
+
+def _hundredths(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _space(shown: Shown, space: str) -> str:

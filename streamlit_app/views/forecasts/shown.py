@@ -10,9 +10,9 @@ from streamlit_app.ui import state
 from streamlit_app.views.occupancy.shown import bins, day, moment
 from tippers_dagster.spaces.tree import SpaceTree
 
-__all__ = ["VIEWS", "Shown", "bins", "day", "model_words", "moment", "width_of"]
+__all__ = ["VIEWS", "Shown", "bins", "day", "model_words", "moment", "space_key", "width_of"]
 
-VIEWS = {"ahead": "What is expected", "tested": "What it would have said", "models": "Models"}
+VIEWS = {"ahead": "Expected", "tested": "Past forecasts", "models": "Models"}
 
 WORDS = {
     "seasonal_naive": "last week again",
@@ -47,6 +47,11 @@ class Shown:
         """Of the space, as it stands in the source."""
         at = self.tree.index.get(self.space)
         return self.space if at is None else self.tree.names[at]
+
+
+def space_key(forecaster: str) -> str:
+    """Of the widget that chooses the space."""
+    return f"forecasts_space {forecaster}"
 
 
 def model_words(name: str) -> str:

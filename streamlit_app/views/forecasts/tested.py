@@ -6,6 +6,7 @@ import streamlit as st
 
 from streamlit_app.services import forecasts as service
 from streamlit_app.services.forecasts import Compared, Tested
+from streamlit_app.services.words import percent
 from streamlit_app.ui import state
 from streamlit_app.ui.charts import fan, ink
 from streamlit_app.ui.messages import plain
@@ -21,8 +22,8 @@ def show(shown: Shown) -> None:
     if not compared or not days:
         st.info("There is no backtest of this space yet.", icon=":material/pending:")
         return
-    model = _model(compared)
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        model = _model(compared)
         at = str(state.one_of("from", [str(d) for d in days], str(days[0])))
         origin = st.selectbox(
             "Forecast from",
@@ -68,7 +69,7 @@ def _chart(shown: Shown, found: Tested) -> None:
         ink=ink(),
     )
     said = _sentence(shown, found)
-    st.altair_chart(chart, alt=said.replace("**", ""))
+    st.altair_chart(chart, alt=said.replace("*", ""))
     st.markdown(said)
     st.caption(
         "Made with what was known before that day only. The dashed line is the forecast, the "
@@ -77,10 +78,10 @@ def _chart(shown: Shown, found: Tested) -> None:
 
 
 def _sentence(shown: Shown, found: Tested) -> str:
-    start = f"{model_words(found.model)}, from {day(found.origin)} for {plain(shown.name)}"
+    start = f"*{model_words(found.model)}*, from {day(found.origin)} for {plain(shown.name)}"
     if found.mae is None or found.covered is None:
         return f"{start}: nothing is computed to compare it with."
     return (
-        f"{start}: off by **{found.mae:,.2f}** devices on average, and {found.covered:.0%} of the "
-        "bins came within its 80 % interval."
+        f"{start}: off by **{found.mae:,.2f}** devices on average, and {percent(found.covered)} of "
+        "the bins came within its 80 % interval."
     )

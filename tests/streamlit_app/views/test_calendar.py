@@ -1,0 +1,156 @@
+"""The page of the academic calendar as people see it."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from streamlit.testing.v1 import AppTest
+
+from streamlit_app.services import calendar as service
+from streamlit_app.services.app import App
+from streamlit_app.services.calendar import Draft
+from tippers_dagster.people.model import Person, Role
+
+FIRST, LAST = dt.date(2025, 9, 25), dt.date(2025, 12, 12)
+
+
+def page(role: int) -> None:
+    from streamlit_app.services.app import App
+    from streamlit_app.ui.messages import told
+    from streamlit_app.views import calendar
+    from tippers_dagster.people.model import Person, Role
+    from tippers_dagster.settings import get_settings
+
+    with told():
+        calendar.render(App(get_settings(), Person("ada", Role(role))))
+
+
+def opened(role: Role = Role.ANALYST, **query: str) -> AppTest:
+    at = AppTest.from_function(page, args=(int(role),), default_timeout=60)
+    at.query_params.update(query)
+    at.run()
+    assert not at.exception, at.exception
+    return at
+
+
+def texts(at: AppTest) -> str:
+    kinds = (at.markdown, at.caption, at.info, at.warning, at.error, at.success)
+    return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
+
+
+def field(at: AppTest, label: str) -> object:
+    boxes = (*at.text_input, *at.selectbox, *at.date_input, *at.button, *at.toggle)
+    return next(box for box in boxes if box.label == label)
+
+
+def fill(at: AppTest, **values: object) -> None:
+    for label, value in values.items():
+        field(at, label.replace("_", " ")).set_value(value)  # type: ignore[attr-defined]
+    at.run()
+    assert not at.exception, at.exception
+
+
+def click(at: AppTest, label: str) -> None:
+    field(at, label).click()  # type: ignore[attr-defined]
+    at.run()
+    assert not at.exception, at.exception
+
+
+def save(app: App, name: str = "Fall", kind: str = "quarter", last: dt.date = LAST) -> None:
+    service.save(app, Draft(kind, name, FIRST, last))
+
+
+def test_an_empty_calendar_says_what_to_do(empty_app: App) -> None:
+    assert "The calendar is empty" in texts(opened())
+    told = texts(opened(Role.VIEWER))
+    assert "takes the role analyst" in told
+
+
+def test_a_period_is_added_then_changed_then_removed(empty_app: App) -> None:
+    at = opened()
+    click(at, "Add a period")
+    assert at.query_params["open"] in ("new", ["new"])
+    click(at, "Add")
+    assert "It has no day" in texts(at)
+    fill(at, Kind="quarter", Name="Fall 2025", First_day=FIRST)
+    field(at, "Last day (included)").set_value(LAST)  # type: ignore[attr-defined]
+    click(at, "Add")
+    assert "quarter 'Fall 2025' (2025-09-25 to 2025-12-12) is saved." in texts(at)
+    assert "2025: 79 in session." in texts(at)
+    [kept] = service.periods(empty_app)
+    assert kept.updated_by == "ada"
+    at = opened(open=str(kept.id))
+    fill(at, Name="Fall quarter")
+    click(at, "Save")
+    [kept] = service.periods(empty_app)
+    assert (kept.period.name, kept.version) == ("Fall quarter", 2)
+    at = opened(open=str(kept.id))
+    click(at, "Remove")
+    assert "is removed" in texts(at)
+    assert service.periods(empty_app) == []
+    assert "not there (any more)" in texts(opened(open=str(kept.id)))
+
+
+def test_what_contradicts_stands_beside_the_form(empty_app: App) -> None:
+    save(empty_app)
+    at = opened(open="new")
+    fill(at, Kind="quarter", Name="Winter", First_day=LAST)
+    click(at, "Add")
+    assert "overlap" in texts(at)
+    assert field(at, "Name").value == "Winter"  # type: ignore[attr-defined]
+    assert len(service.periods(empty_app)) == 1
+
+
+def test_two_people_at_one_period_see_both(empty_app: App) -> None:
+    save(empty_app)
+    [kept] = service.periods(empty_app)
+    at = opened(open=str(kept.id))
+    fill(at, Name="Autumn")
+    theirs = Draft.of(kept)
+    theirs.name = "**Fall** quarter"
+    service.save(App(empty_app.settings, Person("eve", Role.ANALYST)), theirs)
+    click(at, "Save")
+    told = texts(at)
+    assert "was changed by eve" in told
+    assert "**Theirs**: quarter '**Fall** quarter'" in told
+    assert "**Yours**: quarter 'Autumn'" in told
+    assert field(at, "Name").value == "Autumn"  # type: ignore[attr-defined]
+    click(at, "Save mine over it")
+    assert [k.period.name for k in service.periods(empty_app)] == ["Autumn"]
+
+    [kept] = service.periods(empty_app)
+    at = opened(open=str(kept.id))
+    service.remove(empty_app, kept)
+    click(at, "Remove")  # both removed it
+    assert "is removed" in texts(at)
+
+
+def test_an_event_takes_place_in_a_space(campus_app: App) -> None:
+    at = opened(open="new")
+    fill(at, Kind="event", Name="Open day", First_day=FIRST)
+    fill(at, It_takes_place_in_one_space=True)
+    click(at, "Add")
+    [kept] = service.periods(campus_app)
+    assert kept.period.space != ""
+    at = opened(year="2025")
+    table = at.dataframe[0].value
+    assert list(table["Name"]) == ["Open day"]
+    assert table["Where"][0] != ""
+
+
+def test_holidays_of_a_year_are_added(empty_app: App) -> None:
+    at = opened()
+    year = field(at, "Year").value  # type: ignore[attr-defined]
+    click(at, "Add them")
+    found = service.periods(empty_app)
+    assert len(found) >= 11
+    assert {k.period.start.year for k in found} <= {year, year + 1}
+    assert f"Public holidays of {year}: {len(found)} added" in texts(at)
+
+
+def test_a_viewer_looks_and_changes_nothing(empty_app: App) -> None:
+    save(empty_app)
+    at = opened(Role.VIEWER, open="new")
+    assert "Changing it takes an analyst" in texts(at)
+    assert not any(b.label in ("Add a period", "Add", "Add them") for b in at.button)
+    assert list(at.dataframe[0].value["Name"]) == ["Fall"]
