@@ -2,40 +2,42 @@
 
 Cell suppression (Hundepool et al., *Statistical Disclosure Control*, 2012, chapter 4): counts from
 1 to below ``k`` are hidden; and because a parent less its other children would give them away,
-further cells are hidden with them, until no difference tells too much. Zeros are shown: that
-nobody is somewhere points at nobody.
+further cells are hidden with them, until no difference tells too much. Zeros are shown where they
+help nobody: that nobody is somewhere points at nobody. But where a floor's twelve devices are in
+the only twelve rooms that are not empty, each has one; then its empty rooms are hidden as well.
 
 **What an attacker can tell.** Occupancy is a union. Of a space P with children, of which those in
 H are hidden, the shown numbers say that the children in H and the devices that were at P itself
 number at least ``r = P - sum(shown children)``, together. If no device was in two of the spaces in
 the same bin, it is equal to that. So this *disjoint* case tells the most, and it is the one that is
 guarded against; where ``r`` is too small for it, devices were in several spaces, and nothing is
-known of a hidden child but that it has from 1 to P. In the disjoint case the hidden numbers below
-a shown space obey one equation, and each can take any value from its lowest (1; for a hidden space
-with children what they show together) up to that plus the *slack*, what ``r`` is above all these
-lowest values. Devices at P itself, ``P - sum(children)`` of them, are one more child, never shown.
+known of a hidden child but that it has from its lowest value to P. In the disjoint case the hidden
+numbers below a shown space obey one equation, and each can take any value from its lowest (1; 0
+beside hidden empty rooms; for a hidden space with children what they show together) up to that plus
+the *slack*, what ``r`` is above all these lowest values. Devices at P itself, ``P - sum(children)``
+of them, are one more child, never shown.
 
 **What is promised**, for each bin by itself, with counts from 1 to below ``k`` small:
 
-* a small count may be anything from 1 to ``k`` or more, for all that the shown numbers tell; of a
-  space with children the lowest is how many of the spaces below it have anybody, for empty ones are
-  shown;
+* a small count of a space without children may, for all that the shown numbers tell, be anything
+  from 1, or from 0 beside hidden empty rooms, to ``k`` or more;
 * of every hidden number, and of the devices at a space itself where these are few, at least ``k``
-  values are possible;
+  values are possible; the lowest of a space with children is what is known to be below it;
 * by labels, where a space is hidden with all its labels or not at all: of every small count at
   least two values are possible, also with the totals beside it, and those of the hidden spaces
   below a shown one together are none, or ``k`` or more.
 
 **What is not**: bins of other widths are other numbers (a bin of an hour holds four of a quarter,
 and a device in only one of them may be told); days alike, or exports before and after sessions came
-late, are other data, and together say more. Nor does it hide how a count is distributed where a
-small number is not involved: that all forty devices of a room are phones is shown.
+late or other spaces were tracked, are other data, and together say more. Who knows this procedure
+and tries it on every possible campus can rule out some of them. Nor does it hide how a count is
+distributed where no small number is involved: that all forty devices of a room are phones is shown.
 
 The choice depends on the counts of the whole tree and on nothing in the request, so that separate
 exports of the same data hide the same and cannot be combined. Among the siblings of a cell that
-needs cover the smallest that is shown is taken, the first of equals. It is no optimum, which is
-NP-hard (Kelly, Golden and Assad, "Cell suppression: disclosure protection for sensitive tabular
-data", 1992).
+needs cover the smallest that is shown is taken, the first of equals; then all empty ones without
+children; then the parent. It is no optimum, which is NP-hard (Kelly, Golden and Assad, "Cell
+suppression: disclosure protection for sensitive tabular data", 1992).
 """
 
 from __future__ import annotations
@@ -100,7 +102,8 @@ def hide_labels(tree: SpaceTree, parts: Counts, smallest: int) -> Mask:
 class _Tables:
     """One table per label (or one for all devices) over the same spaces, hidden alike.
 
-    ``floor``: the least that a hidden number can be; 0 where zeros are hidden as well.
+    ``floor``: the least that a hidden number can be, unless empty siblings are hidden with it; 0
+    where a space is hidden with all its labels, for some of them are none.
     """
 
     def __init__(
@@ -109,9 +112,9 @@ class _Tables:
         self.tree, self.values, self.hidden = tree, values, hidden
         self.smallest, self.floor = smallest, floor
         self.whole = values.sum(axis=0)
-        # The least that a hidden number can be, if children share no device, and if they may.
-        self.disjoint = np.full(values.shape, floor, np.int64)
-        self.shared = np.full(values.shape, floor, np.int64)
+        # The least that a space with children can have, if they share no device, and if they may.
+        self.disjoint = np.zeros(values.shape, np.int64)
+        self.shared = np.zeros(values.shape, np.int64)
         self.children = [np.flatnonzero(tree.parent == i) for i in range(len(tree))]
 
     def cover(self) -> Mask:
@@ -132,24 +135,37 @@ class _Tables:
         while bins.size:
             bins = bins[~self._safe(p, bins)]
             chosen = self._smallest_shown(p, bins)
-            self.hidden[p, bins[chosen < 0]] = True
             for child in np.unique(chosen[chosen >= 0]):
                 self._hide(int(child), bins[chosen == child])
-            bins = bins[chosen >= 0]
+            without = bins[chosen < 0]
+            emptied = self._hide_empty(p, without)
+            self.hidden[p, without[~emptied]] = True
+            bins = np.concatenate([bins[chosen >= 0], without[emptied]])
 
     def _safe(self, p: int, bins: Counts) -> Mask:
         """Whether a shown space and its children tell too little, in each of the bins."""
+        hidden, disjoint, shared = self._least(p, bins)
         at = np.ix_(range(len(self.values)), self.children[p], bins)
-        hidden = self.hidden[self.children[p]][:, bins]
         own = self._own(p)[:, bins]
         rest = self.values[:, p, bins] - np.where(hidden, 0, self.values[at]).sum(axis=1)
         members = hidden.sum(axis=0) + (own > 0).any(axis=0)
-        least = np.where(hidden, self.disjoint[at], 0).sum(axis=1) + self.floor * (own > 0)
-        overlaps = rest < np.where(hidden, self.shared[at], 0).sum(axis=1)
-        covered = (members >= 2) & (rest - least >= self.smallest - self.floor)
+        slack = rest - np.where(hidden, disjoint, 0).sum(axis=1) - self.floor * (own > 0)
+        overlaps = rest < np.where(hidden, shared, 0).sum(axis=1)
         nobody = (rest == 0) & (self.floor == 0)
-        safe: Mask = (overlaps | covered | nobody).all(axis=0)
+        safe: Mask = (overlaps | ((members >= 2) & (slack >= self.smallest)) | nobody).all(axis=0)
         return safe
+
+    def _least(self, p: int, bins: Counts) -> tuple[Mask, Counts, Counts]:
+        """Which children are hidden [children, bins], and the least that each can have in both
+        cases [labels, children, bins].
+        """
+        children = self.children[p]
+        hidden = self.hidden[children][:, bins]
+        empty = (hidden & (self.whole[children][:, bins] == 0)).any(axis=0)
+        leaf = self.tree.is_leaf[children][:, None]
+        at = np.ix_(range(len(self.values)), children, bins)
+        floor = np.where(empty, 0, self.floor)
+        return hidden, *(np.where(leaf, floor, a[at]) for a in (self.disjoint, self.shared))
 
     def _smallest_shown(self, p: int, bins: Counts) -> Counts:
         """The shown child with the fewest devices, but not none, in each bin; -1: there is none."""
@@ -159,6 +175,20 @@ class _Tables:
         whole = np.where(shown, whole, _NEVER)
         least = whole.argmin(axis=0)
         return np.where(whole[least, np.arange(bins.size)] < _NEVER, children[least], -1)
+
+    def _hide_empty(self, p: int, bins: Counts) -> Mask:
+        """Hide all empty children without children of their own; in which bins there were any.
+
+        By labels they cover nothing: that they are empty is told by their totals.
+        """
+        if not self.floor:
+            return np.zeros(bins.size, bool)
+        children = self.children[p][self.tree.is_leaf[self.children[p]]]
+        at = np.ix_(children, bins)
+        empty = ~self.hidden[at] & (self.whole[at] == 0)
+        self.hidden[at] |= empty
+        found: Mask = empty.any(axis=0)
+        return found
 
     def _hide(self, space: int, bins: Counts) -> None:
         """Hide a space for cover, and below it enough that its children do not give it away."""
@@ -179,10 +209,10 @@ class _Tables:
 
     def _bound(self, p: int, bins: Counts) -> None:
         """The least that a space can have by what is shown below it."""
-        at = np.ix_(range(len(self.values)), self.children[p], bins)
-        hidden = self.hidden[self.children[p]][:, bins]
+        hidden, disjoint, shared = self._least(p, bins)
+        shown = self.values[np.ix_(range(len(self.values)), self.children[p], bins)]
         own = self.floor * (self._own(p)[:, bins] > 0)
-        disjoint = np.where(hidden, self.disjoint[at], self.values[at]).sum(axis=1) + own
-        shared = np.where(hidden, self.shared[at], self.values[at]).max(axis=1)
-        self.disjoint[:, p, bins] = np.maximum(disjoint, self.floor)
-        self.shared[:, p, bins] = np.maximum(shared, self.floor)
+        least = np.where(hidden, disjoint, shown).sum(axis=1) + own
+        self.disjoint[:, p, bins] = np.maximum(least, self.floor)
+        least = np.where(hidden, shared, shown).max(axis=1)
+        self.shared[:, p, bins] = np.maximum(least, self.floor)
