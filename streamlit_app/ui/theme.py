@@ -10,15 +10,15 @@ _ROOM = """<style>
 """Streamlit leaves 80 pixels at each side and 96 above: the canvas, tables and charts need them."""
 
 _DARK = """<style>
-[data-testid^=stBaseButton-primary]:enabled, [data-testid=stMultiSelect] [data-tag],
-[data-testid=stMultiSelect] [data-tag] * {color: #06282b}
+[data-testid^=stBaseButton-primary]:enabled, [data-testid=stPopoverButton][kind=primary]:enabled,
+[data-testid=stMultiSelect] [data-tag], [data-testid=stMultiSelect] [data-tag] * {color: #06282b}
 </style>"""
 """Streamlit writes in white on the accent, which in the dark has to be a light one."""
 
 _CODE = """<style>
 [data-testid=stCode] .token:is(.deleted) {{color: {gone} !important}}
 [data-testid=stCode] .token:is(.inserted, .string) {{color: {come} !important}}
-[data-testid=stCode] .token:is(.unchanged, .comment) {{color: {still} !important}}
+[data-testid=stCode] .token:is(.unchanged, .comment, .punctuation) {{color: {still} !important}}
 [data-testid=stCode] .token:is(.atrule, .number, .boolean) {{color: {name} !important}}
 [data-testid=stCode] .token:is(.keyword) {{color: {word} !important}}
 </style>"""
