@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+import numpy as np
 
 from tippers_dagster.labelling.plots import as_markdown
 from tippers_dagster.learning.plots import confusion_plot, importance_plot
@@ -19,8 +20,12 @@ LARGEST_CALIBRATION_ERROR = 0.1
 LEAST_GOLD = 10
 """Held-out gold labels from which on a classifier is compared with the label model by them."""
 
+MOST_SHIFTED = 0.2
+"""By how much a label's share of the confident entities may differ from that of all labelled."""
+
 WHOLE_BANK = "whole_bank"
 AS_SET = "threshold_as_set"
+ALIKE = "confident_are_like_all"
 BETTER = "better_than_majority_class"
 CALIBRATED = "calibrated"
 GOLD = "no_worse_than_label_model_on_gold"
@@ -28,6 +33,9 @@ LOGGED = "logged_to_mlflow"
 CLASSIFIER_CHECKS = {
     WHOLE_BANK: "Every model that the definition asks for could be trained.",
     AS_SET: "Every label had enough confident entities at the threshold that was set.",
+    ALIKE: f"No label's share of the confident entities is over {MOST_SHIFTED:.0%} off its share of "
+    "all labelled ones; else the label model is surer of one label than of another, and a lower "
+    "threshold may serve better.",
     BETTER: "On held-out entities the best model finds more of each label than the commonest "
     "label for all does (balanced accuracy).",
     CALIBRATED: f"On held-out entities the best model's confidence is within "
@@ -54,6 +62,7 @@ def classifier_checks(
             len(steps) == 1,
             {"set": steps[0].threshold, "used": steps[-1].threshold},
         ),
+        _alike_check(asset, made),
         check_result(
             asset,
             BETTER,
@@ -73,6 +82,20 @@ def classifier_checks(
         _gold_check(asset, made),
         check_result(asset, LOGGED, mlflow_problem is None, reason, severe=True),
     ]
+
+
+def _alike_check(asset: dg.AssetKey, made: Trained) -> dg.AssetCheckResult:
+    labels, given, confident = made.inputs.labels, made.inputs.label, made.chosen.label
+    shares = [
+        np.bincount(label[label >= 0], minlength=len(labels)) / (label >= 0).sum()
+        for label in (given, confident)
+    ]
+    off = np.abs(shares[1] - shares[0])
+    told = {
+        what: dict(zip(labels, np.round(share, 4).tolist(), strict=True))
+        for what, share in zip(("labelled", "confident"), shares, strict=True)
+    }
+    return check_result(asset, ALIKE, bool(off.max() <= MOST_SHIFTED), told)
 
 
 def _gold_check(asset: dg.AssetKey, made: Trained) -> dg.AssetCheckResult:
