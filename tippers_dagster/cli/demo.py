@@ -41,6 +41,7 @@ def demo(
     """
     from rich.console import Console
 
+    from tippers_dagster.cli.demo_learned import show_learned
     from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.demo.run import demonstrate
     from tippers_dagster.settings import get_settings
@@ -66,7 +67,8 @@ def demo(
     if found.levels:
         _show_levels(console, found)
         _show_functions(console, found)
-    _show_unlabelled(console, found)
+    show_learned(console, found)
+    _show_missing(console, found)
     _show_timings(console, found)
     _show_next(console, settings, found)
 
@@ -160,10 +162,10 @@ def _show_levels(console: Console, found: Demonstration) -> None:
     )
 
 
-def _show_unlabelled(console: Console, found: Demonstration) -> None:
-    for level, why in found.unlabelled.items():
+def _show_missing(console: Console, found: Demonstration) -> None:
+    for name, why in found.missing.items():
         console.print(
-            f"No labels of {level.concept}.{level.label_model}: {why}\n",
+            f"These data do not suffice for {name.replace('/', '.')}: {why}\n",
             style="bold yellow",
             highlight=False,
             markup=False,

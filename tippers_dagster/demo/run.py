@@ -8,11 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.store import load_catalog
+from tippers_dagster.demo.classifiers import ClassifierResult, judge_classifiers
 from tippers_dagster.demo.counts import check_equal, lake_counts, recount, true_counts
 from tippers_dagster.demo.data import Extent, extent, prepare_simulated, prepare_smartspec
 from tippers_dagster.demo.figures import SpaceFigures, campus_figures
+from tippers_dagster.demo.forecasts import FORECASTER, ForecastResult, judge_forecasts
+from tippers_dagster.demo.headcounts import NoTruth, PeopleResult, judge_people
 from tippers_dagster.demo.levels import LEVELS, Level, LevelResult, judge_level
 from tippers_dagster.errors import TippersError
+from tippers_dagster.headcount.calibration import TooFew
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulate import CampusOptions
 from tippers_dagster.spaces.tracking import Grid
@@ -42,8 +48,9 @@ class Timing:
 class Demonstration:
     """What was found.
 
-    ``equal`` counts the bins that were compared with ``against``. ``unlabelled``: the levels for
-    which these data gave no labels, and why; a small campus may have no visitor.
+    ``equal`` counts the bins that were compared with ``against``. ``missing``: label models,
+    classifiers and forecasters that these data do not suffice for, and why: a small campus may
+    have no visitor, a short log no week to learn from.
     """
 
     tree: SpaceTree
@@ -54,7 +61,10 @@ class Demonstration:
     against: str
     fresh_data: bool
     levels: list[LevelResult]
-    unlabelled: dict[Level, str]
+    classifiers: list[ClassifierResult]
+    people: list[PeopleResult]
+    forecasts: ForecastResult | None
+    missing: dict[str, str]
     timings: list[Timing] = field(default_factory=list)
 
 
@@ -107,9 +117,14 @@ def demonstrate(
     with stages.stage(f"compare with the {against}") as result:
         equal = _judge(settings, grid, span, against)
         result.append(f"{equal:,} counts equal")
-    unlabelled = _label(settings, stages, progress)
-    judged = [judge_level(settings, level) for level in LEVELS if level not in unlabelled]
+    missing = _compute_definitions(settings, stages, progress)
+    levels = [judge_level(settings, level) for level in LEVELS if _name(level) not in missing]
     campus, buildings = campus_figures(settings, grid.tree, span)
+    with stages.stage("judge classifiers, people, forecasts"):
+        classifiers = judge_classifiers(settings)
+        people = _people(settings, missing)
+        no_forecast = any(name.startswith(f"forecaster/{FORECASTER}") for name in missing)
+        forecasts = None if no_forecast else judge_forecasts(settings)
     return Demonstration(
         tree=grid.tree,
         span=span,
@@ -118,8 +133,11 @@ def demonstrate(
         equal=equal,
         against=against,
         fresh_data=fresh_data,
-        levels=[result for result in judged if result.evaluation.entities],
-        unlabelled=unlabelled,
+        levels=[result for result in levels if result.evaluation.entities],
+        classifiers=classifiers,
+        people=people,
+        forecasts=forecasts,
+        missing=missing,
         timings=stages.timings,
     )
 
@@ -167,17 +185,17 @@ def _materialize(settings: Settings, stages: _Stages, progress: Progress) -> Non
             )
 
 
-def _label(settings: Settings, stages: _Stages, progress: Progress) -> dict[Level, str]:
-    """Compute the definitions; the levels that could not be labelled from these data, and why."""
+def _compute_definitions(settings: Settings, stages: _Stages, progress: Progress) -> dict[str, str]:
+    """Compute the definitions; which could not be learned from these data, and why."""
     from tippers_dagster.local.environment import dagster_instance
     from tippers_dagster.pipeline.launch import materialize_definitions
 
-    with stages.stage("index, rules, labels") as result, dagster_instance(settings) as instance:
+    with stages.stage("indexes to forecasts") as result, dagster_instance(settings) as instance:
         outcomes = materialize_definitions(settings, instance, on_progress=progress)
         computed = sum(o.state == "computed" for o in outcomes)
         result.append(_counted(computed, "asset") if outcomes else "up to date already")
-    level_of = {f"{level.concept}/{level.label_model}": level for level in LEVELS}
-    wrong = [o for o in outcomes if o.state == "failed" and o.name not in level_of]
+    learned = _learned(settings)
+    wrong = [o for o in outcomes if o.state == "failed" and o.name.split("__")[0] not in learned]
     if wrong:
         told = "\n".join(f"{o.name}: {o.why}" for o in wrong[:5])
         raise DemoFailed(
@@ -185,8 +203,35 @@ def _label(settings: Settings, stages: _Stages, progress: Progress) -> dict[Leve
             "`tippers pipeline status` tells of all of them.",
         )
     return {
-        level_of[o.name]: o.why for o in outcomes if o.state != "computed" and o.name in level_of
+        o.name: o.why
+        for o in outcomes
+        if o.state != "computed" and o.name.split("__")[0] in learned
     }
+
+
+def _learned(settings: Settings) -> set[str]:
+    """Names of the assets that need enough data of the right kind."""
+    catalog = load_catalog(settings)
+    in_concepts = (Kind.LABEL_MODEL, Kind.CLASSIFIER)
+    return {"/".join(d.ref.asset_path) for kind in in_concepts for d in catalog.of_kind(kind)} | {
+        f"{kind}/{d.ref.name}"
+        for kind in (Kind.FORECASTER, Kind.LABELLED_OCCUPANCY, Kind.PEOPLE_COUNT)
+        for d in catalog.of_kind(kind)
+    }
+
+
+def _name(level: Level) -> str:
+    return f"{level.concept}/{level.label_model}"
+
+
+def _people(settings: Settings, missing: dict[str, str]) -> list[PeopleResult]:
+    """How well people are counted, where it is known how many there were."""
+    if "device/device_type" in missing:
+        return []
+    try:
+        return judge_people(settings)
+    except (NoTruth, TooFew):
+        return []  # a scenario has no truth, and a tiny campus too little of it
 
 
 def _judge(settings: Settings, grid: Grid, span: Extent, against: str) -> int:

@@ -1,0 +1,117 @@
+"""What `tippers demo` tells of classifiers, people and forecasts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tippers_dagster.demo.forecasts import ForecastResult
+    from tippers_dagster.demo.run import Demonstration
+    from tippers_dagster.labelling.evaluate import Scores
+
+
+def show_learned(console: Console, found: Demonstration) -> None:
+    """Print a table each of what there is."""
+    if found.classifiers:
+        _show_classifiers(console, found)
+    if found.people:
+        _show_people(console, found)
+    if found.forecasts is not None:
+        _show_forecasts(console, found.forecasts, found)
+
+
+def _table(first: str, *others: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _explain(console: Console, text: str) -> None:
+    console.print(f"{text}\n", style="dim", highlight=False)
+
+
+def _show_classifiers(console: Console, found: Demonstration) -> None:
+    console.print("Classifiers beside their label models, on held-out entities:", highlight=False)
+    table = _table("\nway", "\nentities", "accu-\nracy", "macro\nF1")
+    for one in found.classifiers:
+        table.add_row(f"[bold]{one.name}[/bold]", f"{one.entities:,}")
+        ways: dict[str, Scores] = {
+            f"label model {one.label_model.partition('.')[2]}": one.by_label_model,
+            **{
+                f"{model} (best)" if model == one.best else model: scores
+                for model, scores in one.by_model.items()
+            },
+            "majority class": one.by_majority_class,
+        }
+        for way, scores in ways.items():
+            table.add_row(f"  {way}", "", f"{scores.accuracy:.3f}", f"{scores.macro_f1:.3f}")
+        table.add_section()
+    console.print(table)
+    _explain(
+        console,
+        "By the simulated truth. Best: by cross-validation on the label model's confident labels, "
+        "which knows no truth.",
+    )
+
+
+def _show_people(console: Console, found: Demonstration) -> None:
+    console.print("People, estimated from devices, in bins of 15 minutes:", highlight=False)
+    table = _table(
+        "\nway", "people,\nmean", "mean\nerror", "rms\nerror", "rela-\ntive", "in in-\nterval"
+    )
+    for level in dict.fromkeys(one.level for one in found.people):
+        table.add_row(f"[bold]{level}[/bold]")
+        for one in found.people:
+            if one.level == level:
+                table.add_row(
+                    f"  {one.way}",
+                    f"{one.people:,.1f}",
+                    f"{one.errors.mae:.2f}",
+                    f"{one.errors.rmse:.2f}",
+                    "" if one.errors.relative is None else f"{one.errors.relative:.1%}",
+                    "" if one.coverage is None else f"{one.coverage:.1%}",
+                )
+        table.add_section()
+    console.print(table)
+    _explain(
+        console,
+        "Calibrated with the head counts of some spaces on every other day; judged on the other "
+        "days of all spaces. Relative: of the bins with people in them.",
+    )
+
+
+def _show_forecasts(console: Console, found: ForecastResult, all_: Demonstration) -> None:
+    console.print(
+        f"Forecasts, {found.windows} times {found.horizon_days} days ahead of what was known:",
+        highlight=False,
+    )
+    table = _table(
+        "\nmodel",
+        *("cham-\npion of", "mean\nerror", "rms\nerror", "error,\noccupied", "pinball\nloss"),
+        *("in\n80 %", "in\n95 %", "\nseconds"),
+    )
+    for one in found.models:
+        table.add_row(
+            str(one["model"]),
+            f"{one['champion of']}",
+            *(f"{one[k]:.2f}" for k in ("mae", "rmse", "mae_occupied", "pinball")),
+            *(f"{one[k]:.1%}" for k in ("coverage_80", "coverage_95")),
+            f"{one['seconds']:.1f}",
+        )
+    console.print(table)
+    tree = all_.tree
+    low, middle, high = found.peak
+    _explain(
+        console,
+        f"Busiest ahead: {tree.names[tree.index[found.busiest_space]]}, "
+        f"{found.busiest:%A %Y-%m-%d, %H:%M}, with {middle:,.0f} devices (80 % interval: "
+        f"{low:,.0f} to {high:,.0f}).",
+    )
