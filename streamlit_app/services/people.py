@@ -16,6 +16,7 @@ from tippers_dagster.catalog.kinds import Kind, PeopleCount
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.errors import BadInput
 from tippers_dagster.headcount import counts as store
+from tippers_dagster.headcount.calibration import Calibration
 from tippers_dagster.headcount.counts import Counted, Given, Imported
 from tippers_dagster.headcount.reading import (
     Made,
@@ -255,11 +256,20 @@ def compared(settings: Settings, name: str) -> pd.DataFrame:
     return frame.sample(MOST_DRAWN, random_state=0) if len(frame) > MOST_DRAWN else frame
 
 
-def ratios(made: Made) -> pd.DataFrame:
-    """People per device: ``hours``, ``level`` (devices from which on) and ``ratio``."""
+def ratios(made: Made) -> dict[str, pd.DataFrame]:
+    """People per device by kind of spaces: ``hours``, ``level`` (devices from which on), ``ratio``.
+
+    Empty when it is not calibrated.
+    """
     found = made.calibration
     if found is None:
-        return pd.DataFrame(columns=["hours", "level", "ratio"])
+        return {}
+    if found.above is None:
+        return {"All spaces": _ratios(found)}
+    return {"Rooms": _ratios(found), "Floors, buildings": _ratios(found.above)}
+
+
+def _ratios(found: Calibration) -> pd.DataFrame:
     step = 24 // len(found.hours)
     rows = [
         {

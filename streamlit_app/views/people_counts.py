@@ -184,8 +184,13 @@ def _scatter(frame: pd.DataFrame) -> None:
     st.caption(f"{said} They are what it was learned from, so it does better here than elsewhere.")
 
 
-def _ratios(frame: pd.DataFrame) -> None:
+def _ratios(by_kind: dict[str, pd.DataFrame]) -> None:
     st.markdown("**People for each device**")
+    kinds = list(by_kind)
+    kind = kinds[0]
+    if len(kinds) > 1:
+        kind = st.segmented_control("Spaces", kinds, default=kind, key="people.kind", required=True)
+    frame = by_kind[kind]
     base = alt.Chart(frame).encode(
         x=alt.X("level:N", title="Devices in the bin", sort=None, axis=alt.Axis(labelAngle=0)),
         y=alt.Y("hours:N", title="Hours of the day", sort=None),

@@ -5,10 +5,17 @@ model (the method of minimum bias of Bailey and Simon, "Two studies in automobil
 ratemaking", 1960), each drawn towards 1 by global empirical Bayes (Marshall, "Mapping disease and
 mortality rates using empirical Bayes estimators", 1991), with the variance of a cell's ratio taken
 from the spread between days and spaces: people who stay are in many bins, and bins are no
-independent observations. The interval is split-conformal on normalised residuals (Lei, G'Sell,
-Rinaldo, Tibshirani and Wasserman, "Distribution-free predictive inference for regression", 2018),
-apart for bins without devices and for each level (Mondrian conformal prediction: Vovk, Gammerman
-and Shafer, "Algorithmic learning in a random world", 2005), and split by day.
+independent observations. Spaces weigh as in a random-effects model (DerSimonian and Laird,
+"Meta-analysis in clinical trials", 1986): the ratio is that of a space like them, and not that of
+the largest.
+
+The interval is split-conformal on normalised residuals (Lei, G'Sell, Rinaldo, Tibshirani and
+Wasserman, "Distribution-free predictive inference for regression", 2018), apart for bins without
+devices and for each level (Mondrian conformal prediction: Vovk, Gammerman and Shafer, "Algorithmic
+learning in a random world", 2005), and split by day.
+
+Spaces with others below them have a calibration of their own where they were counted in enough: a
+phone that the network sees in the next room is lost to the room, and not to the floor.
 
 Pure functions on arrays.
 """
@@ -65,6 +72,8 @@ class Observations:
         int64 [n], local days since 1970-01-01.
     space
         int64 [n], a number for each space.
+    above
+        bool [n], whether the space has others below it.
     """
 
     people: Floats
@@ -73,6 +82,7 @@ class Observations:
     width: Ints
     day: Ints
     space: Ints
+    above: Mask
 
     def __len__(self) -> int:
         return len(self.people)
@@ -86,6 +96,7 @@ class Observations:
             self.width[rows],
             self.day[rows],
             self.space[rows],
+            self.above[rows],
         )
 
 
@@ -109,6 +120,8 @@ class Calibration:
         Half the interval in standard deviations, for bins without devices, and for each level.
     confidence
         Of the interval.
+    above
+        That of spaces with others below them; None: they are like the others.
     """
 
     ratio: float
@@ -119,6 +132,21 @@ class Calibration:
     empty: float
     spread: tuple[float, ...]
     confidence: float
+    above: Calibration | None = None
+
+    def of(self, above: bool) -> Calibration:
+        """That of a space with others below it, or of one without."""
+        return self.above if above and self.above is not None else self
+
+    def estimates(self, observed: Observations) -> tuple[Floats, Floats, Floats]:
+        """Estimate, lowest and highest of each head count, float64 [n] each."""
+        found = np.zeros((3, len(observed)))
+        for above in (False, True):
+            rows, part = observed.above == above, self.of(above)
+            some = observed.of(rows)
+            people = part.people(some.devices, some.second, some.width)
+            found[:, rows] = people, *part.interval(some.devices, people)
+        return found[0], found[1], found[2]
 
     def people(self, devices: Floats, second: Ints, width: Ints | int) -> Floats:
         """Estimated people, float64 [n]; arguments as in ``Observations``."""
@@ -146,7 +174,8 @@ class Calibration:
     def from_json(cls, data: Mapping[str, Any]) -> Calibration:
         """What ``to_json`` gave."""
         listed = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
-        return cls(**listed)
+        above = data.get("above")
+        return cls(**{**listed, "above": None if above is None else cls.from_json(above)})
 
 
 @dataclass(frozen=True)
@@ -261,6 +290,27 @@ def _roles(day: Ints) -> Ints:
 def _calibration(
     fit: Observations, interval: Observations, ratio: Ratio, confidence: float
 ) -> Calibration:
+    """Of spaces with and without others below them apart, where there are head counts for it."""
+    parts = [
+        (fit.of(fit.above == above), interval.of(interval.above == above))
+        for above in (False, True)
+    ]
+    if not all(_suffice(f, i, confidence) for f, i in parts):
+        return _of_spaces_alike(fit, interval, ratio, confidence)
+    rooms, above = (_of_spaces_alike(f, i, ratio, confidence) for f, i in parts)
+    return replace(rooms, above=above)
+
+
+def _suffice(fit: Observations, interval: Observations, confidence: float) -> bool:
+    """Whether some head counts are enough for a calibration of their own."""
+    seen = fit.devices.sum() > 0 and fit.people.sum() > 0
+    enough = min(len(fit), len(interval)) >= FEWEST
+    return bool(seen and enough and _conformal(interval.devices, confidence) is not None)
+
+
+def _of_spaces_alike(
+    fit: Observations, interval: Observations, ratio: Ratio, confidence: float
+) -> Calibration:
     edges = _edges(fit.devices)
     mean, hours, levels = _factors(fit, edges, ratio)
     made = Calibration(
@@ -317,26 +367,51 @@ def _edges(devices: Floats) -> tuple[float, ...]:
 def _factors(
     fit: Observations, edges: tuple[float, ...], ratio: Ratio
 ) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
-    """The ratio, and the factors of hours and levels: first plain for their spread, then shrunk."""
+    """The ratio, and the factors of hours and levels.
+
+    First plain, for the spread by chance and between spaces; then weighted and shrunk.
+    """
     groups = 86400 // HOUR_GROUP
     hour = np.where(fit.width > HOUR_GROUP, groups, _hour_group(fit.second))
     level = _level(fit.devices, edges)
-    cells = _Cells(fit, hour, level, groups + 1, len(edges) + 1)
+    shape = (groups + 1, len(edges) + 1)
+    cells = _Cells(fit, hour, level, shape)
     hours, levels = _fit_factors(cells, 0.0, ratio)
     spread = cells.dispersion(hours, levels)
-    hours, levels = _fit_factors(cells, spread, ratio)
+    weight = _space_weights(fit, fit.devices * hours[hour] * levels[level], spread)
+    fit = replace(fit, people=fit.people * weight, devices=fit.devices * weight)
+    hours, levels = _fit_factors(_Cells(fit, hour, level, shape), spread, ratio)
     mean = float(fit.people.sum() / (fit.devices * hours[hour] * levels[level]).sum())
     return mean, tuple(map(float, hours[:groups])), tuple(map(float, levels))
+
+
+def _space_weights(fit: Observations, exposure: Floats, dispersion: float) -> Floats:
+    """A weight for each head count, so that no space decides for all others.
+
+    Ratios of spaces differ by more than chance, and those asked for are mostly of spaces that
+    nobody counted in. So what is wanted is the mean of the spaces' ratios, and not the ratio of all
+    people to all devices: spaces weigh as in a random-effects model (DerSimonian and Laird 1986),
+    one over the variance of their ratio, that between spaces included.
+    """
+    people, expected = (np.bincount(fit.space, v) for v in (fit.people, exposure))
+    some = expected > 0
+    expected = np.where(some, expected * people[some].sum() / expected.sum(), 1.0)
+    chance = max(dispersion, 1e-9) / expected
+    total = expected[some].sum()
+    between = (expected * (people / expected - 1) ** 2)[some].sum() / total
+    between = max(0.0, float(between) - dispersion * some.sum() / total)
+    weight = np.where(some, 1 / (between + chance) / expected, 0.0)
+    weight = weight[fit.space] + (weight[fit.space] == 0)
+    return np.asarray(weight * exposure.sum() / (weight * exposure).sum(), np.float64)
 
 
 class _Cells:
     """Head counts by group of hours and level."""
 
-    def __init__(self, fit: Observations, hour: Ints, level: Ints, hours: int, levels: int) -> None:
+    def __init__(self, fit: Observations, hour: Ints, level: Ints, shape: tuple[int, int]) -> None:
         self._fit, self._hour, self._level = fit, hour, level
-        self.shape = (hours, levels)
-        cell = hour * levels + level
-        size = hours * levels
+        self.shape = shape
+        cell, size = hour * shape[1] + level, shape[0] * shape[1]
         self.people = np.bincount(cell, fit.people, size).reshape(self.shape)
         self.devices = np.bincount(cell, fit.devices, size).reshape(self.shape)
 
@@ -412,8 +487,7 @@ def _conformal(score: Floats, confidence: float) -> float | None:
 
 
 def _evaluate(made: Calibration, held_out: Observations, every: Observations) -> Evaluation:
-    estimate = made.people(held_out.devices, held_out.second, held_out.width)
-    low, high = made.interval(held_out.devices, estimate)
+    estimate, low, high = made.estimates(held_out)
     return Evaluation(
         rows=len(held_out),
         days=len(np.unique(held_out.day)),

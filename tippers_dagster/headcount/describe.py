@@ -70,9 +70,10 @@ def people_checks(
 
 
 def ratios(made: Calibration) -> tuple[float, float]:
-    """The lowest and the highest ratio of people to devices."""
-    every = made.ratio * np.outer(made.hours, made.levels)
-    return float(every.min()), float(every.max())
+    """The lowest and the highest ratio of people to devices, in any space."""
+    parts = [made] if made.above is None else [made, made.above]
+    every = [part.ratio * np.outer(part.hours, part.levels) for part in parts]
+    return float(min(e.min() for e in every)), float(max(e.max() for e in every))
 
 
 def people_metadata(
@@ -92,6 +93,8 @@ def people_metadata(
     }
     if made.calibration is not None:
         metadata["ratios"] = ratio_table(made.calibration)
+        if made.calibration.above is not None:
+            metadata["ratios_of_spaces_above"] = ratio_table(made.calibration.above)
         metadata["calibration"] = made.calibration.to_json()
     if plot is not None:
         from tippers_dagster.labelling.plots import as_markdown

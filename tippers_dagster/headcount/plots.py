@@ -16,7 +16,7 @@ def calibration_plot(made: Calibration, observed: Observations) -> bytes:
     """Estimated people, and devices, beside those counted; and the ratio by hours."""
     from matplotlib.figure import Figure
 
-    estimate = made.people(observed.devices, observed.second, observed.width)
+    estimate, _, _ = made.estimates(observed)
     figure = Figure(figsize=(7.6, 2.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(observed.people, observed.devices, ".", alpha=0.3, color=_ORANGE, label="devices")
@@ -26,8 +26,14 @@ def calibration_plot(made: Calibration, observed: Observations) -> bytes:
     left.set_xlabel("people counted")
     left.legend(fontsize=7)
     hours = HOUR_GROUP // 3600
-    begins = np.arange(len(made.hours)) * hours
-    right.bar(begins, np.array(made.hours) * made.ratio, hours * 0.95, align="edge", color=_BLUE)
+    for part, name, colour in ((made, "rooms", _BLUE), (made.above, "spaces above", _ORANGE)):
+        if part is not None:
+            ends = np.arange(len(part.hours) + 1) * hours
+            ratios = np.array(part.hours) * part.ratio
+            right.stairs(ratios, ends, color=colour, label=name if made.above else None)
+    right.set_ylim(0)
+    if made.above is not None:
+        right.legend(fontsize=7)
     right.set_title("people per device, by hour of the day")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=_DOTS_PER_INCH)

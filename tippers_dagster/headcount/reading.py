@@ -30,6 +30,7 @@ from tippers_dagster.lake.keys import encode
 from tippers_dagster.occupancy.reading import MISSING_METADATA, When
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.clock import DAY, LocalClock
+from tippers_dagster.spaces.tree import load_tree
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 NOT_CALIBRATED = "not calibrated"
@@ -161,7 +162,7 @@ class PeopleCounter:
         self, settings: Settings, body: PeopleCount, calibration: Calibration | None
     ) -> None:
         self._settings, self._body, self.calibration = settings, body, calibration
-        self._clock = LocalClock(settings.timezone)
+        self._clock, self._tree = LocalClock(settings.timezone), load_tree(settings)
         self._chosen = None
         if calibration is None or body.by is None:
             self._chosen = chosen_devices(settings, body, probabilities=calibration is None)
@@ -179,8 +180,13 @@ class PeopleCounter:
         begin = found.edges[:-1]
         second = (begin + self._clock.utc_offset(begin)) % DAY
         devices = found.counted.astype(np.float64)
-        people = self.calibration.people(devices, second, interval_seconds)
-        return People(found, people, *self.calibration.interval(devices, people))
+        calibration = self.calibration.of(self._above(space))
+        people = calibration.people(devices, second, interval_seconds)
+        return People(found, people, *calibration.interval(devices, people))
+
+    def _above(self, space: str) -> bool:
+        """Whether a space has others below it."""
+        return not self._tree.is_leaf[self._tree.position(space)]
 
 
 def people_counter(settings: Settings, name: str) -> PeopleCounter:

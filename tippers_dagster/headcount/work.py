@@ -31,7 +31,7 @@ from tippers_dagster.spaces.clock import DAY, LocalClock, chunk_key
 from tippers_dagster.spaces.tree import load_tree
 from tippers_dagster.warehouse.engine import warehouse_engine
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same labels and head counts would give another calibration."""
 
 MOMENT = 60
@@ -135,7 +135,11 @@ def observe(
     there = counted >= 0
     local = time + clock.utc_offset(time)
     people = head_counts["people"].to_numpy().astype(np.float64)
-    made = Observations(people, counted.astype(np.float64), local % DAY, width, day, space)
+    tree = load_tree(settings)
+    above = ~tree.is_leaf[[tree.index[name] for name in spaces]] if spaces else np.zeros(0, bool)
+    made = Observations(
+        people, counted.astype(np.float64), local % DAY, width, day, space, above[space]
+    )
     return spaces, made.of(there)
 
 
@@ -187,11 +191,10 @@ def write_calibrated(
 def _compared(made: Calibrated) -> pa.Table:
     """Head counts beside what is estimated for them."""
     observed, calibration = made.observed, made.calibration
-    estimated, low, high = observed.devices, None, None
-    if calibration is not None:
-        estimated = calibration.people(observed.devices, observed.second, observed.width)
-        low, high = calibration.interval(observed.devices, estimated)
     unknown = pa.nulls(len(observed), pa.float64())
+    estimated, low, high = observed.devices, unknown, unknown
+    if calibration is not None:
+        estimated, low, high = calibration.estimates(observed)
     return pa.table(
         {
             "space_id": pa.array(made.spaces, pa.string()).take(pa.array(observed.space)),
@@ -201,7 +204,7 @@ def _compared(made: Calibrated) -> pa.Table:
             "people": observed.people,
             "devices_counted": observed.devices,
             "estimated": estimated,
-            "low": unknown if low is None else low,
-            "high": unknown if high is None else high,
+            "low": low,
+            "high": high,
         }
     )
