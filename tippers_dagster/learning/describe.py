@@ -33,8 +33,8 @@ LOGGED = "logged_to_mlflow"
 CLASSIFIER_CHECKS = {
     WHOLE_BANK: "Every model that the definition asks for could be trained.",
     AS_SET: "Every label had enough confident entities at the threshold that was set.",
-    ALIKE: f"No label's share of the confident entities is over {MOST_SHIFTED:.0%} off its share of "
-    "all labelled ones; else the label model is surer of one label than of another, and a lower "
+    ALIKE: f"No label's share of the confident entities is over {MOST_SHIFTED:.0%} off that of all "
+    "labelled ones; else the label model is surer of one label than of another, and a lower "
     "threshold may serve better.",
     BETTER: "On held-out entities the best model finds more of each label than the commonest "
     "label for all does (balanced accuracy).",

@@ -114,6 +114,7 @@ def confidence(probabilities: np.ndarray, method: Method) -> np.ndarray:
 def choose_threshold(
     label: np.ndarray,
     sure: np.ndarray,
+    training: np.ndarray,
     labels: Sequence[str],
     threshold: float,
     minimum: int,
@@ -124,6 +125,8 @@ def choose_threshold(
     ----------
     label, sure
         int [n]: class numbers, -1 for none; float64 [n]: how sure they are.
+    training
+        bool [n]: those that are not held out; of each label ``FEWEST_TRAINED`` must be among them.
     threshold
         The first to be tried; then ``STEP`` less each time, down to 0.
     minimum
@@ -142,13 +145,14 @@ def choose_threshold(
     given = label >= 0
     steps: list[Step] = []
     while True:
-        chosen = label[given & (sure >= threshold)]
-        counts = np.bincount(chosen, minlength=len(labels))
+        chosen = given & (sure >= threshold)
+        counts = np.bincount(label[chosen], minlength=len(labels))
+        left = np.bincount(label[chosen & training], minlength=len(labels))
         steps.append(Step(round(threshold, 6), tuple(counts.tolist())))
-        if counts.min() >= minimum:
+        if counts.min() >= minimum and left.min() >= FEWEST_TRAINED:
             return tuple(steps)
         if threshold <= 0:
-            raise _too_few(labels, counts, minimum)
+            raise _too_few(labels, counts, left, minimum)
         threshold = max(0.0, round(threshold - STEP, 6))
 
 
@@ -185,17 +189,11 @@ def make_training_set(
         When the labels do not allow it.
     """
     sure = confidence(probabilities, method)
-    steps = choose_threshold(label, sure, labels, threshold, minimum_per_class)
-    confident = np.where(sure >= steps[-1].threshold, label, -1).astype(np.int8)
     out = held_out(keys, seed, test_share)
+    steps = choose_threshold(label, sure, ~out, labels, threshold, minimum_per_class)
+    confident = np.where(sure >= steps[-1].threshold, label, -1).astype(np.int8)
     training = (confident >= 0) & ~out
     counts = np.bincount(confident[training], minlength=len(labels))
-    if counts.min() < FEWEST_TRAINED:
-        raise TooFewLabels(
-            f"On the training side of the split {_told(labels, counts)}; at least "
-            f"{FEWEST_TRAINED} of each are needed.",
-            "Raise minimum_per_class, lower test_share, or let more labelling functions vote.",
-        )
     kept = _capped(keys, confident, training, int(imbalance_cap * counts.min()), seed)
     return TrainingSet(tuple(labels), confident, out, kept, steps)
 
@@ -244,7 +242,7 @@ def _uniform(keys: pa.Array, seed: int, purpose: int) -> np.ndarray:
 
 
 def _too_few(
-    labels: Sequence[str], counts: np.ndarray, minimum: int
+    labels: Sequence[str], counts: np.ndarray, left: np.ndarray, minimum: int
 ) -> OneClassOnly | TooFewLabels:
     if (counts > 0).sum() == 1:
         return OneClassOnly(
@@ -252,10 +250,16 @@ def _too_few(
             "there is nothing to tell apart.",
             "Look at the label model: its functions may vote for one label only on these data.",
         )
+    if counts.min() < minimum:
+        return TooFewLabels(
+            f"Even with every label that the label model gives {_told(labels, counts)}; "
+            f"{minimum:,} of each are needed.",
+            "Lower minimum_per_class, or write labelling functions that vote for these labels.",
+        )
     return TooFewLabels(
-        f"Even with every label that the label model gives {_told(labels, counts)}; "
-        f"{minimum:,} of each are needed.",
-        "Lower minimum_per_class, or write labelling functions that vote for these labels.",
+        f"On the training side of the split {_told(labels, left)}; {FEWEST_TRAINED} of each are "
+        "needed.",
+        "Lower test_share, or write labelling functions that vote for these labels.",
     )
 
 
