@@ -101,6 +101,11 @@ def _numbers(found: Ahead, champion: service.Compared | None) -> None:
 def _sentence(shown: Shown, found: Ahead) -> str:
     """The main numbers, as text beside the chart."""
     n = found.numbers
+    if n.peak < 0.5:
+        return (
+            f"{plain(shown.name)} is expected to stay **empty** over the days from "
+            f"{day(found.origin)} ({n.mean:,.1f} devices on average)."
+        )
     return (
         f"{plain(shown.name)} is expected to hold at most **{n.peak:,.0f}** devices in "
         f"{bins(found.width)}, {moment(n.peak_at)} (80 %: {n.low:,.0f} to {n.high:,.0f}), and "

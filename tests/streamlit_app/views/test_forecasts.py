@@ -75,13 +75,13 @@ def test_history_forecast_models_and_pasts(forecast_app: App) -> None:
     _models(opened(forecaster="hall", space="r2", view="models"))
     at = opened(forecaster="hall", space="r2", view="tested", model="zero")
     told = texts(at)
-    assert "*zero*, from Mon 3 Feb 2025 for r2: off by **" in told
+    assert "*zero*, from Mon 3 Feb 2025 for R2: off by **" in told
     assert at.query_params["model"] == ["zero"] or at.query_params["model"] == "zero"
 
 
 def _models(at: AppTest) -> None:
     told = texts(at)
-    assert "is the champion for r2" in told
+    assert "is the champion for R2: off by 0.00" in told
     assert "Saying zero all the time would be off by" in told
     assert "This is the first backtest" in told
     ranking, winners = (frame.value for frame in at.dataframe)
@@ -97,4 +97,4 @@ def test_a_space_that_is_not_forecast_is_told(forecast_app: App) -> None:
     assert at.query_params["past"] in ("28", ["28"])
     at = opened(Role.VIEWER, forecaster="hall", space="r3", past="7")
     assert "Bring up to date" not in labels(at)
-    assert "r3 is expected to hold at most **0** devices" in texts(at)
+    assert "R3 is expected to stay **empty** over the days from Mon 10 Feb 2025" in texts(at)
