@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from tests.labelled.test_assets import BY, World, metadata, world
 from tests.labelled.test_reading import LABELS, MACS, MONDAY, campus, rows
+from tippers_dagster.cli import export as export_command
 from tippers_dagster.errors import MissingPartitions
 from tippers_dagster.labelled.reading import TOTAL, UNLABELLED, read_labelled_occupancy
 from tippers_dagster.labelled.sharing import read_shared_labelled_occupancy
@@ -72,3 +76,21 @@ def test_what_is_not_computed_is_named(small: Settings) -> None:
     later = (MONDAY.date() + dt.timedelta(7), MONDAY.date() + dt.timedelta(8))
     with pytest.raises(MissingPartitions, match="2025-01-13"):
         read_shared_labelled_occupancy("r1", *later, 86400, BY, settings=small)
+
+
+def test_the_command_writes_a_column_for_each_label(
+    world: World, small: Settings, tmp_path: Path
+) -> None:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    export_command.register(app)
+    out = tmp_path / "x.csv"
+    span = ("--start", DAY[0].isoformat(), "--end", DAY[1].isoformat(), "--interval", "86400")
+    done = CliRunner().invoke(
+        app, ["export", "--space", "r1", *span, "--by", BY, "--out", str(out)]
+    )
+    assert done.exception is None, done.exception
+    lines = out.read_text().splitlines()
+    columns = "space_id,interval_begin_time,LAPTOP,PHONE,PRINTER,unlabelled,number_connections"
+    assert lines[0] == f"{columns},suppressed"
+    assert len(lines) == 3

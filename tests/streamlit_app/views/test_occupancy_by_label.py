@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 
 import numpy as np
+import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from streamlit_app.services.app import App
-from streamlit_app.services.labelled import parts, split
-from streamlit_app.services.occupancy import Log, Window, log_span, series
+from streamlit_app.services.labelled import Source, parts, sources, split
+from streamlit_app.services.occupancy import Log, Window, export, log_span, series
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tests.streamlit_app.views.test_occupancy import building, opened, texts
 from tippers_dagster.warehouse.engine import warehouse_engine
@@ -79,3 +81,43 @@ def test_of_what_is_outside_the_log_nothing_is_known(campus_app: App) -> None:
         for of_label in found.values()
     )
     assert {p.label for p in parts(found)} == set(found)
+
+
+def test_the_parts_are_downloaded(campus_app: App) -> None:
+    label(campus_app)
+    _, hall = building(campus_app)
+    days = Window(dt.datetime.combine(FIRST, dt.time()), dt.datetime.combine(FIRST, dt.time(12)))
+    file = export(campus_app, hall, days, 3600, "parquet", "device.type")
+    table = pq.read_table(io.BytesIO(file))
+    shown = split(
+        campus_app.settings, hall, days, 3600, "device.type", log_span(campus_app.settings)
+    )
+    assert table.column_names[2:] == [*shown, "number_connections"]
+    for name, found in shown.items():
+        expected = [c if k else None for c, k in zip(found.counts, found.computed, strict=True)]
+        assert table[name].to_pylist() == expected
+
+
+def test_whatever_labels_devices_is_offered(campus_app: App) -> None:
+    label(campus_app)
+    with warehouse_engine(campus_app.settings).begin() as connection:
+        connection.execute(
+            sa.text("CREATE TABLE labels.device__device_type AS TABLE labels.device__type")
+        )
+        connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS predictions"))
+        connection.execute(
+            sa.text("CREATE TABLE predictions.device__learned AS TABLE labels.device__type")
+        )
+    found = sources(campus_app.settings)
+    # What the project's labelled occupancy publishes comes first; two have no definition.
+    assert found[0] == Source("device.device_type", "label model", ("device_type",))
+    assert found[0].asset == "labelled_occupancy/device_type"
+    assert {(s.by, s.kind, s.asset) for s in found[1:]} == {
+        ("device.learned", "labels", "device/learned"),
+        ("device.type", "labels", "device/type"),
+    }
+    _, hall = building(campus_app)
+    window = {"from_": FIRST.isoformat(), "to": UNTIL.isoformat(), "bin": "3600"}
+    test = opened(campus_app, space=hall, view="labels", model="device.learned", **window)
+    assert "device.learned" in texts(test).replace("\\", "")
+    assert test.selectbox(key="occupancy_label_model").options[0].startswith("device.device_type (")
