@@ -1,0 +1,76 @@
+"""People judged by the truth of a tiny simulated campus, its phones labelled by that truth."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from tests.occupancy.campus import Seen, compute_all, fill
+from tippers_dagster.demo.headcounts import LEVELS, WAYS, NoTruth, head_counts, judge_people
+from tippers_dagster.headcount.counts import import_head_counts, read_head_counts
+from tippers_dagster.labelling.files import write_rows
+from tippers_dagster.settings import Settings
+from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
+from tippers_dagster.source.schema import TRUTH_DEVICE, source_tables
+from tippers_dagster.spaces.tracking import track
+from tippers_dagster.spaces.tree import load_tree
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+FIRST, DAYS = dt.date(2025, 1, 20), 8
+LABELS = """CREATE TABLE labels.device__device_type AS SELECT mac_address,
+    device_type AS label, (device_type = 'PHONE')::int::float8 AS p_phone,
+    (device_type = 'LAPTOP')::int::float8 AS p_laptop,
+    (device_type = 'STATIC')::int::float8 AS p_static, '1' AS version FROM {truth}"""
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def campus(stack: Settings) -> Settings:
+    options = CampusOptions(people=150, buildings=2, days=DAYS, start=FIRST, seed=3)
+    write_campus(stack, simulate_campus(options))
+    for root in load_tree(stack).roots:
+        track(stack, space=root, start=FIRST, end=FIRST + dt.timedelta(DAYS))
+    compute_all(stack)
+    with warehouse_engine(stack).begin() as connection:
+        connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS labels"))
+        truth = source_tables(stack)[TRUTH_DEVICE].sql
+        connection.execute(sa.text(LABELS.format(truth=truth)))
+    return stack
+
+
+def test_phones_are_nearer_to_people_than_devices(campus: Settings, tmp_path: Path) -> None:
+    found = {(r.level, r.way): r for r in judge_people(campus)}
+    assert set(found) == {(level, way) for level in LEVELS for way in WAYS}
+    for level in LEVELS:
+        devices, calibrated, phones, both = (found[level, way] for way in WAYS)
+        assert devices.people == phones.people > 0
+        assert devices.bins == both.bins == devices.spaces * DAYS // 2 * 96
+        assert devices.coverage is None
+        assert calibrated.coverage is not None
+        assert both.coverage is not None
+        assert both.coverage > 0.8
+    for level in ("floors", "buildings"):
+        devices, calibrated, phones, both = (found[level, way] for way in WAYS)
+        assert calibrated.errors.mae < devices.errors.mae
+        assert phones.errors.mae < devices.errors.mae
+        assert both.errors.mae < devices.errors.mae
+    taken = head_counts(campus)
+    days = np.unique(taken["time"].to_numpy().astype("datetime64[h]") - np.timedelta64(8, "h"))
+    assert len(np.unique(days.astype("datetime64[D]"))) == DAYS // 2
+    write_rows(taken, tmp_path / "heads.parquet")
+    done = import_head_counts(campus, tmp_path / "heads.parquet", by="the truth")
+    assert done.new == taken.num_rows == read_head_counts(campus).num_rows
+
+
+def test_where_the_truth_is_not_known_nothing_is_judged(stack: Settings) -> None:
+    start = dt.datetime.combine(FIRST, dt.time(9))
+    seen = Seen("02:00:00:00:00:01", "r1", start, start + dt.timedelta(hours=1))
+    fill(stack, {"hall": None, "r1": "hall"}, [seen])
+    with pytest.raises(NoTruth):
+        judge_people(stack)
