@@ -27,6 +27,8 @@ def test_the_definitions_load_and_each_has_an_asset(stack: Settings) -> None:
         "derived_occupancy",
         "device/devices",
         "device/device_type",
+        "device/kind__champion",
+        "device/kind__predictions",
         "people/people",
         "people/visitor_or_resident",
         "resident/residents",

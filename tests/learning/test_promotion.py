@@ -69,7 +69,7 @@ def test_it_must_win_by_the_margin(
 ) -> None:
     found = judge(held(), Fixed(challenger), Fixed(champion), metric=metric, margin=margin)
     assert found.wins is wins
-    assert metric in found.reason
+    assert metric.replace("_", " ") in found.reason
     assert found.reason.startswith("Better" if wins else "Not better")
 
 
@@ -100,8 +100,9 @@ def test_a_champion_that_cannot_be_used_any_more_is_replaced() -> None:
     found = judge(held(), Fixed(10), old, metric="accuracy", margin=0.0)
     assert found.wins
     assert found.champion is None
-    assert "gone not there" in found.reason
-    with pytest.raises(BadInput, match="gone not there"):
+    assert "cannot be used any more" in found.reason
+    assert "gone is not there" in found.reason
+    with pytest.raises(BadInput, match="takes 2 columns, and gone is not there"):
         judge(held(), old, Fixed(1), metric="accuracy", margin=0.0)
 
 

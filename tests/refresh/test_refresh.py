@@ -13,7 +13,7 @@ from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.refresh.nodes import Node, wanted_versions
 from tippers_dagster.refresh.runs import asset_locks
 from tippers_dagster.refresh.sensor import UP_TO_DATE
-from tippers_dagster.refresh.state import forget_failures, load_states, recorder
+from tippers_dagster.refresh.state import errors_now, forget_failures, load_states, recorder
 from tippers_dagster.refresh.tokens import record_tokens
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.warehouse.engine import warehouse_engine
@@ -179,6 +179,18 @@ def test_readers_of_a_token_stand_still_until_it_is_another(make: MakeGraph) -> 
     assert graph.asked() == {"reader"}
     take("2", "reader")
     assert graph.asked() == set()
+
+
+def test_errors_of_what_nobody_wants_any_more_are_past(make: MakeGraph) -> None:
+    found = node("champion", every_seconds=3600, seen_by_token=True)
+    graph = make([found, node("reader", "champion")])
+    record = recorder(graph.settings, graph.nodes, "run")
+    record.succeeded(("champion",), token="1")
+    record.failed(("reader",), "version 1 is broken")
+    assert errors_now(graph.settings, graph.nodes) == {"reader": "version 1 is broken"}
+    with warehouse_engine(graph.settings).begin() as connection:
+        record_tokens(connection, {"champion": "2"})
+    assert errors_now(graph.settings, graph.nodes) == {}
 
 
 def test_a_change_during_the_run_is_not_lost(make: MakeGraph) -> None:

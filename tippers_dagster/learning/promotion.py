@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 LEAST_GOLD = 30
 """Held-out entities with a gold label from which on a challenger must not be worse on these."""
 
+MOST_NAMED = 5
+"""Columns that an error names."""
+
 _ROUNDING = 1e-12
 
 
@@ -96,8 +99,10 @@ def apply_model(model: Any, frame: pd.DataFrame, what: str) -> np.ndarray:
     wanted = model_columns(model)
     lacking = [name for name in wanted if name not in frame.columns]
     if lacking:
+        more = f" and {len(lacking) - MOST_NAMED} more" if len(lacking) > MOST_NAMED else ""
         raise BadInput(
-            f"{what} takes the columns {', '.join(wanted)}; {', '.join(lacking)} not there.",
+            f"{what} takes {len(wanted)} columns, and {', '.join(lacking[:MOST_NAMED])}{more} "
+            f"{'is' if len(lacking) == 1 else 'are'} not there.",
             "Give rows with these columns, or use a version that was trained on what there is.",
         )
     if not len(frame):
@@ -136,17 +141,17 @@ def judge(
     majority = _majority(held)
     if not one.label.entities:
         return Verdict(False, "No held-out entity has a confident label.", one, None, majority)
-    why = "There was no champion"
+    why = "There was no champion."
     if champion is not None:
         try:
             other = _judged(held, champion, "The champion")
         except BadInput as error:
-            why = f"The champion cannot be used any more ({error.message})"
+            why = f"It cannot be used any more: {error.message}"
         else:
             wins, reason = _compare(one, other, "the champion", metric, margin)
             return Verdict(wins, reason, one, other, majority)
     wins, reason = _compare(one, majority, "the majority class", metric, 0.0)
-    return Verdict(wins, f"{why}. {reason}", one, None, majority)
+    return Verdict(wins, f"{why} {reason}", one, None, majority)
 
 
 def gain(metric: str, new: float, old: float) -> float:
@@ -159,13 +164,14 @@ def _compare(
 ) -> tuple[bool, str]:
     new, old = getattr(one.label, metric), getattr(other.label, metric)
     better = gain(metric, new, old)
-    told = f"{metric} {new:.4f}, {against} {old:.4f}, on {one.label.entities:,} entities"
+    what = metric.replace("_", " ")
+    told = f"{what} {new:.4f}, {against} {old:.4f}, on {one.label.entities:,} entities"
     if not better > max(_ROUNDING, margin - _ROUNDING):
         needed = f", and {margin:g} is needed" if margin else ""
         return False, f"Not better{needed}: {told}."
     if one.gold.entities >= LEAST_GOLD:
         new, old = getattr(one.gold, metric), getattr(other.gold, metric)
-        gold = f"{metric} {new:.4f}, {against} {old:.4f}, on {one.gold.entities:,} gold labels"
+        gold = f"{what} {new:.4f}, {against} {old:.4f}, on {one.gold.entities:,} gold labels"
         if gain(metric, new, old) < -_ROUNDING:
             return False, f"Better by the label model ({told}), but worse by gold: {gold}."
         return True, f"Better: {told}; {gold}."

@@ -204,6 +204,29 @@ def recorder(settings: Settings, nodes: Iterable[Node], run_id: str) -> Recorder
     hold_run_lock(settings, run_id)
     by_key = {node.key: node for node in nodes}
     look_at_new_sources(settings, by_key.values())
+    return _recorder(settings, by_key, run_id)
+
+
+def errors_now(settings: Settings, nodes: Iterable[Node]) -> dict[str, str]:
+    """Why assets could not be computed from what they would read now, by their names.
+
+    Failures of versions that nobody wants any more are left out.
+
+    Parameters
+    ----------
+    nodes
+        At least those that are asked about, and those seen by token that they read.
+    """
+    asked = [node for node in nodes if node.source is None]
+    record = _recorder(settings, {node.key: node for node in asked}, "")
+    states = load_states(settings)
+    errors = {
+        node.name: states.get(node.name, NEVER).error_of(record.version(node.key)) for node in asked
+    }
+    return {name: error for name, error in errors.items() if error is not None}
+
+
+def _recorder(settings: Settings, by_key: Mapping[tuple[str, ...], Node], run_id: str) -> Recorder:
     with warehouse_engine(settings).connect() as connection:
         versions = dict(
             connection.execute(sa.select(asset_state.c.asset, asset_state.c.version)).all()
