@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tippers_dagster.catalog.kinds import Forecaster
 from tippers_dagster.forecasts.backtest import Ranking
@@ -89,17 +90,18 @@ def forecast_checks(
 ) -> list[dg.AssetCheckResult]:
     """How the forecasts' checks came out, from the rows that were written."""
     quantiles = np.stack([rows[name].to_numpy() for name in QUANTILE_COLUMNS], axis=1)
-    at = {space: i for i, space in enumerate(made.panel.spaces)}
-    most = limits(made.panel, made.capacity)[[at[space] for space in rows["space"].to_pylist()]]
+    at = pc.index_in(rows["space"], value_set=pa.array(made.panel.spaces, pa.string())).to_numpy()
+    most = limits(made.panel, made.capacity)[at]
     right = (
         np.isfinite(quantiles).all(axis=1)
         & (np.diff(quantiles, axis=1) >= 0).all(axis=1)
         & (quantiles[:, 0] >= 0)
         & (quantiles[:, -1] <= most)
     )
-    bins = Counter(rows["space"].to_pylist())
-    expected = max(bins.values(), default=0)
-    lacking = [space for space in champions if not expected or bins[space] != expected]
+    counted = np.bincount(at, minlength=len(made.panel.spaces)).tolist()
+    bins = dict(zip(made.panel.spaces, counted, strict=True))
+    expected = max(counted, default=0)
+    lacking = [space for space in champions if not expected or bins.get(space) != expected]
     reason = {"reason": mlflow_problem} if mlflow_problem else {}
     return [
         check_result(

@@ -360,18 +360,13 @@ def forecast_all(settings: Settings, bundle: Bundle, history: History) -> Foreca
     kept = [i for i, space in enumerate(history.panel.spaces) if space in where]
     panel = history.panel.take(kept)
     rows = [where[space] for space in panel.spaces]
-    shape = (body_horizon(parts), panel.slots, len(LEVELS))
+    shape = (parts[0].horizon if parts else 0, panel.slots, len(LEVELS))
     return Forecasts(
         panel,
         history.capacity[kept],
         tuple(parts[i].model for i, _ in rows),
         np.stack([found[i][j] for i, j in rows]) if rows else np.zeros((0, *shape), np.float32),
     )
-
-
-def body_horizon(parts: Sequence[Ahead]) -> int:
-    """Days that are forecast."""
-    return parts[0].horizon if parts else 0
 
 
 def _trained(

@@ -68,11 +68,8 @@ def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
 
 def _hush() -> None:
     """Let Stan not tell of every fit, nor Prophet of plots that nobody draws."""
-    logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)
-    import cmdstanpy  # noqa: F401  (it sets its logger up when it is imported)
-
-    for name in ("cmdstanpy", "prophet"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("cmdstanpy", "prophet.plot"):
+        logging.getLogger(name).disabled = True  # they set their levels when they are imported
 
 
 def pick(state: bytes, positions: Sequence[int]) -> bytes:
