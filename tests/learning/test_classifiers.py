@@ -1,0 +1,386 @@
+"""Classifiers as assets: what they write, what they tell, how they fail, how they go on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.labelling.small import LABELS, keys, truth
+from tests.learning.trained import (
+    MODELS,
+    REF,
+    Learned,
+    N,
+    habits,
+    learned,
+    logged,
+    mlflow_template,
+    rooms,
+    sure,
+)
+from tippers_dagster.errors import TippersError
+from tippers_dagster.labelling.gold import give
+from tippers_dagster.lake import open_lake
+from tippers_dagster.learning import train, work
+from tippers_dagster.learning.errors import NotTrained
+from tippers_dagster.learning.held_out import read_held_out
+from tippers_dagster.learning.results import last_result, read_judged, read_results
+from tippers_dagster.learning.training_set import held_out
+from tippers_dagster.refresh.state import load_states
+
+__all__ = ["learned", "logged", "mlflow_template"]
+
+NAME = "device/guess"
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    found = result.get_asset_check_evaluations()
+    return {str(e.check_name).removeprefix("guess__"): e.passed for e in found}
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    (event,) = [e for e in result.all_events if e.is_step_materialization]
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def error(world: Learned) -> str:
+    """Why the classifier could not be trained."""
+    assert not world.run().success
+    return load_states(world.settings)[NAME].error or ""
+
+
+# --- what it does -------------------------------------------------------------------------------
+def test_it_ranks_its_models_and_keeps_all_that_pages_show(learned: Learned) -> None:
+    for at in (1, 2, 5, 9, 13, 17):
+        give(learned.settings, "device", keys(N)[at].as_py(), LABELS[truth(N)[at]], by="ada")
+    result = learned.run()
+    assert result.success
+    failed = [name for name, passed in checks(result).items() if not passed]
+    assert failed == ["logged_to_mlflow"]  # no server is named
+    found = last_result(learned.settings, REF)
+    state = load_states(learned.settings)[NAME]
+    assert (found.version, found.run_id) == (state.version, result.run_id)
+    assert {m.model for m in found.models} == set(MODELS)
+    assert [m.rank for m in found.models] == [1, 2]
+    values = [m.cross_validated["macro_f1"] for m in found.models]
+    assert values == sorted(values, reverse=True)
+    assert found.best == found.models[0].model == state.details["best"]
+    assert found.models[0].held_out["accuracy"] > 0.8
+    assert found.registered is None
+    details = found.details
+    assert details["label_model"] == "device.kind_of"
+    assert details["comparison"]["held_out"]["label_model"]["accuracy"] == 1
+    assert details["comparison"]["gold"]["best"]["entities"] == found.gold
+    assert details["counts"]["trained"].keys() == set(LABELS)
+    assert sum(details["counts"]["trained"].values()) == found.trained
+    assert {i["column"] for i in details["importances"]} == {"hours", "weekend", "room", "places"}
+
+    held = read_held_out(learned.settings, learned.catalog, REF)
+    out = held_out(work.read_inputs(learned.settings, learned.catalog, REF).rows.keys, 123, 0.25)
+    assert len(held.keys) == out.sum()
+    expected = np.where(np.arange(N) % 4 == 0, -1, truth(N))  # of the others it is not sure
+    assert held.label.tolist() == expected[out].tolist()
+    judged = read_judged(learned.settings, learned.catalog, REF)
+    assert judged.keys.equals(held.keys)
+    right = judged.models[found.best] == truth(N)[out]
+    assert right.mean() > 0.8
+    assert judged.label_model.tolist() == np.where(np.arange(N) % 40, truth(N), -1)[out].tolist()
+
+    told = metadata(result)
+    assert told["best"] == found.best
+    assert f"| 1 | {found.best} |" in told["ranking"]
+    assert "| gold | label model |" in told["comparison"]
+    assert "| 0.7 |" in told["threshold_steps"]
+    assert told["plot_held_out"].startswith("![held_out](data:image/png;base64,")
+    assert open_lake(learned.settings).list("classifiers/device__guess/parts/") == []
+    files = open_lake(learned.settings).list("classifiers/")
+    assert not any(b"aa:bb:cc" in open_lake(learned.settings).read_bytes(f) for f in files)
+
+
+def test_what_is_judged_stays_when_labels_and_entities_change(learned: Learned) -> None:
+    assert learned.run().success
+    before = read_held_out(learned.settings, learned.catalog, REF)
+    learned.put_labels(truth(N).astype(np.int8), sure(truth(N), 0.95))
+    learned.define(threshold=0.8, imbalance_cap=1.5)
+    assert learned.run().success
+    after = read_held_out(learned.settings, learned.catalog, REF)
+    assert after.keys.equals(before.keys)
+    assert (after.label >= 0).all()
+    newest, oldest = read_results(learned.settings, REF)
+    assert newest.at > oldest.at
+    assert newest.version != oldest.version
+    assert newest.trained > oldest.trained
+
+
+def test_the_threshold_is_lowered_and_it_is_told(learned: Learned) -> None:
+    label = truth(N).astype(np.int8)
+    most = np.where(label == 2, 0.62, 0.9)[:, None]
+    learned.put_labels(label, sure(label, most))
+    result = learned.run()
+    assert result.success
+    assert not checks(result)["threshold_as_set"]
+    steps = last_result(learned.settings, REF).details["steps"]
+    assert [s["threshold"] for s in steps] == pytest.approx([0.7, 0.65, 0.6])
+    assert [s["counts"]["PHONE"] for s in steps] == [0, 0, 80]
+    log = [e.user_message for e in learned.instance.all_logs(result.run_id)]
+    assert "Confident at a threshold of 0.65: 80 STATIC, 80 LAPTOP, 0 PHONE." in log
+
+
+def test_labels_that_only_some_are_sure_of_are_told(learned: Learned) -> None:
+    label = np.arange(N) % 3
+    most = np.where((label == 0) & (np.arange(N) >= 60), 0.5, 0.9)[:, None]
+    learned.put_labels(label.astype(np.int8), sure(label, most))
+    result = learned.run()
+    assert result.success
+    assert not checks(result)["confident_are_like_all"]
+
+
+# --- how it fails -------------------------------------------------------------------------------
+def test_labels_and_features_that_do_not_do(learned: Learned) -> None:
+    label = truth(N).astype(np.int8)
+    learned.put_labels(np.where(label == 1, np.int8(-1), label), sure(label))
+    assert "there are 80 STATIC, 0 LAPTOP, 80 PHONE" in error(learned)
+    learned.put_labels(np.zeros(N, np.int8), sure(np.zeros(N, int)))
+    assert "All 240 labelled entities are STATIC" in error(learned)
+    learned.put_labels(label, sure(label))
+    learned.put_feature("rooms", {"empty": pa.nulls(N, pa.string())})
+    assert "empty: null for all" in error(learned)
+    learned.put_feature("rooms", {"code": pa.array(truth(N) + 4)})
+    assert "device.rooms: the column code says the label itself" in error(learned)
+    learned.put_feature("rooms", {"hours": pa.array(np.ones(N))})
+    assert "device.habits and device.rooms both have a column hours" in error(learned)
+    learned.put_feature("rooms", rooms())
+    learned.put("indexes", "devices", pa.table({"mac_address": keys(N).slice(0, 0)}))
+    assert "the index device.devices is empty" in error(learned)
+    with pytest.raises(NotTrained, match=r"device.guess has not been trained yet"):
+        last_result(learned.settings, REF)
+
+
+def breaks(monkeypatch: pytest.MonkeyPatch, *models: str) -> None:
+    """Make these models raise when they are trained."""
+    really = train.make_model
+
+    def make(name: str, *args: Any, **more: Any) -> Any:
+        if name in models:
+            raise ValueError("nobody foresaw it")
+        return really(name, *args, **more)
+
+    monkeypatch.setattr(train, "make_model", make)
+
+
+def test_one_model_that_fails_holds_up_no_other(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, "naive_bayes")
+    result = learned.run()
+    assert result.success
+    assert not checks(result)["whole_bank"]
+    first, last = last_result(learned.settings, REF).models
+    assert (first.model, first.status) == ("decision_tree", "trained")
+    assert (last.model, last.status, last.rank) == ("naive_bayes", "failed", 2)
+    assert last.error == "ValueError: nobody foresaw it"
+    assert set(last.held_out.values()) == {None}
+    assert "failed: ValueError: nobody foresaw it" in metadata(result)["ranking"]
+
+
+def test_all_that_fail_are_an_error(learned: Learned, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaks(monkeypatch, *MODELS)
+    told = error(learned)
+    assert told.startswith("No model could be trained.")
+    assert told.count("ValueError: nobody foresaw it") == 2
+
+
+def test_lightgbm_without_openmp_is_left_out_and_told(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "OSError: libgomp.so.1: cannot open shared object file"
+    monkeypatch.setattr(work, "left_out", lambda models: {"lightgbm": reason})
+    learned.define(models=("lightgbm", "naive_bayes"))
+    result = learned.run()
+    assert result.success
+    assert not checks(result)["whole_bank"]
+    assert metadata(result)["left_out"] == {"lightgbm": reason}
+    last = last_result(learned.settings, REF).models[-1]
+    assert (last.model, last.status, last.error) == ("lightgbm", "left out", reason)
+    log = [e.user_message for e in learned.instance.all_logs(result.run_id)]
+    assert f"lightgbm is left out: {reason}" in log
+    learned.define(models=("lightgbm",))
+    assert reason in error(learned)
+
+
+# --- how it goes on -----------------------------------------------------------------------------
+def test_a_killed_training_goes_on_where_it_was(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+    really = work.train_model
+
+    def counted(task: Any) -> Any:
+        if len(trained) == 1:
+            raise TippersError("killed")
+        trained.append(task.model)
+        return really(task)
+
+    monkeypatch.setattr(work, "train_model", counted)
+    assert not learned.run().success
+    monkeypatch.setattr(work, "train_model", lambda t: trained.append(t.model) or really(t))
+    assert learned.run().success
+    assert sorted(trained) == sorted(MODELS)
+    resumed = last_result(learned.settings, REF)
+    assert learned.run().success  # all of it again, nothing being left of the first
+    assert len(trained) == 4
+    again = last_result(learned.settings, REF)
+    assert again.models[0].cross_validated == resumed.models[0].cross_validated
+    assert again.version == resumed.version
+
+
+def test_other_data_do_not_use_what_was_trained(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, MODELS[1])
+    monkeypatch.setattr(work, "fit", lambda task: (_ for _ in ()).throw(TippersError("killed")))
+    assert not learned.run().success
+    assert len(open_lake(learned.settings).list("classifiers/device__guess/parts/")) == 1
+    learned.put_feature("habits", habits(seed=9))
+    assert not learned.run().success
+    kept = open_lake(learned.settings).list("classifiers/device__guess/parts/")
+    assert len({k.split("/")[-2] for k in kept}) == 2
+
+
+# --- MLflow -------------------------------------------------------------------------------------
+def client(world: Learned) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(world.settings.mlflow_url)
+
+
+def runs(world: Learned) -> list[Any]:
+    found = client(world)
+    experiment = found.get_experiment_by_name("device.guess")
+    return found.search_runs([experiment.experiment_id])
+
+
+def test_every_model_is_a_run_and_the_best_is_registered_once(
+    logged: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, "naive_bayes")
+    logged.define(models=(*MODELS, "nearest_neighbours"))
+    result = logged.run()
+    assert result.success
+    assert checks(result)["logged_to_mlflow"]
+    found = {r.info.run_name: r for r in runs(logged)}
+    state = load_states(logged.settings)[NAME]
+    parent = next(r for r in found.values() if "mlflow.parentRunId" not in r.data.tags)
+    below = {n: r for n, r in found.items() if r is not parent}
+    assert {r.data.tags["mlflow.parentRunId"] for r in below.values()} == {parent.info.run_id}
+    status = {name: run.info.status for name, run in below.items()}
+    assert status == {
+        "naive_bayes": "FAILED",
+        "decision_tree": "FINISHED",
+        "nearest_neighbours": "FINISHED",
+    }
+    assert below["naive_bayes"].data.tags["error"] == "ValueError: nobody foresaw it"
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["version"] == state.version
+    best = last_result(logged.settings, REF)
+    assert parent.data.params["best"] == best.best
+    value = best.models[0].held_out["macro_f1"]
+    assert parent.data.metrics["held_out_macro_f1"] == pytest.approx(value)
+    assert below[best.best].data.metrics["held_out_macro_f1"] == pytest.approx(value)
+    files = {f.path for f in client(logged).list_artifacts(parent.info.run_id)}
+    assert files >= {"confusion.csv", "importances.csv", "threshold_steps.json", "plots"}
+
+    (version,) = client(logged).search_model_versions("name = 'device.guess'")
+    assert version.tags["asset_version"] == state.version
+    assert version.tags["dagster_run_id"] == result.run_id
+    assert float(version.tags["promotion_value"]) == pytest.approx(value)
+    assert version.run_id == parent.info.run_id
+    model = client(logged).get_registered_model("device.guess")
+    assert model.aliases == {"challenger": version.version}
+    assert best.registered == int(version.version)
+
+    # Again: nothing is registered twice for this version of the asset.
+    assert logged.run().success
+    assert len(client(logged).search_model_versions("name = 'device.guess'")) == 1
+    assert last_result(logged.settings, REF).registered == int(version.version)
+    logged.define(seed=5)
+    assert logged.run().success
+    newest = client(logged).get_registered_model("device.guess").aliases["challenger"]
+    assert int(newest) == int(version.version) + 1
+
+
+def test_the_registered_model_takes_features_and_gives_probabilities(logged: Learned) -> None:
+    import mlflow
+
+    assert logged.run().success
+    mlflow.set_tracking_uri(logged.settings.mlflow_url)
+    place = "models:/device.guess@challenger"
+    model, served = mlflow.sklearn.load_model(place), mlflow.pyfunc.load_model(place)
+    inputs = work.read_inputs(logged.settings, logged.catalog, REF)
+    frame = inputs.rows.frame()
+    assert list(model.classes_) == sorted(LABELS)
+    given = served.predict(frame)
+    assert np.allclose(given, model.predict_proba(frame))
+    assert (model.predict(frame) == np.array(LABELS)[truth(N)]).mean() > 0.8
+    signature = mlflow.models.get_model_info(place).signature
+    types = {c.name: c.type.name for c in signature.inputs.inputs}
+    assert types == {"hours": "double", "weekend": "double", "room": "string", "places": "double"}
+
+
+def test_killed_before_the_alias_was_set_it_is_set_later(
+    logged: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    def killed(*_: Any) -> None:
+        raise TippersError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "set_registered_model_alias", killed)
+        assert not logged.run().success
+    (version,) = client(logged).search_model_versions("name = 'device.guess'")
+    assert client(logged).get_registered_model("device.guess").aliases == {}
+    assert logged.run().success
+    assert len(client(logged).search_model_versions("name = 'device.guess'")) == 1
+    aliases = client(logged).get_registered_model("device.guess").aliases
+    assert aliases == {"challenger": version.version}
+
+
+def test_one_that_cannot_be_trained_is_failed_in_mlflow(logged: Learned) -> None:
+    logged.put_labels(np.zeros(N, np.int8), sure(np.zeros(N, int)))
+    assert not logged.run().success
+    (run,) = runs(logged)
+    assert run.info.status == "FAILED"
+    assert "there is nothing to tell apart" in run.data.tags["error"]
+
+
+# --- what makes it stale ------------------------------------------------------------------------
+def test_versions_follow_what_models_are_trained_from(learned: Learned) -> None:
+    def content() -> str:
+        return next(n.content for n in learned.nodes if n.key == REF.asset_path)
+
+    (node,) = [n for n in learned.nodes if n.key == REF.asset_path]
+    assert set(node.deps) == {
+        ("device", name) for name in ("devices", "kind_of", "habits", "rooms")
+    }
+    before = content()
+    learned.define(promotion_margin=0.1)
+    assert content() == before  # the champion's, not the training's
+    learned.define(threshold=0.6)
+    assert content() != before
+
+
+def test_loading_needs_no_model_library() -> None:
+    code = (
+        "import sys, tippers_dagster.learning.assets, tippers_dagster.learning.describe; "
+        "bad = {'sklearn', 'lightgbm', 'mlflow', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(', '.join(bad) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
