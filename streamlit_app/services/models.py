@@ -44,7 +44,7 @@ MOST_ROWS = 100_000
 class Standing:
     """How an asset that follows a classifier stands.
 
-    ``error``: why its last try failed.
+    ``error``: why it could not be computed from what it would read now.
     """
 
     asset: str
@@ -193,22 +193,27 @@ def roll_back(app: App, ref: Ref) -> Decision:
 
 
 # --- assets ---------------------------------------------------------------------------------------
-def standings(app: App, ref: Ref) -> dict[str, Standing]:
+def standings(app: App, catalog: Catalog, ref: Ref) -> dict[str, Standing]:
     """How its assets stand: ``classifier``, ``champion`` and ``predictions``."""
-    from tippers_dagster.refresh.state import NEVER, load_states
+    from tippers_dagster.learning.assets import learning_nodes
+    from tippers_dagster.refresh.state import NEVER, errors_now, load_states
 
     paths = {
         "classifier": ref.asset_path,
         "champion": champion_path(ref),
         "predictions": predictions_path(ref),
     }
-    states = load_states(app.settings)
     names = {what: "/".join(path) for what, path in paths.items()}
-    return {what: _standing(name, states.get(name, NEVER)) for what, name in names.items()}
+    nodes = [n for n in learning_nodes(app.settings, catalog) if n.name in names.values()]
+    states, errors = load_states(app.settings), errors_now(app.settings, nodes)
+    return {
+        what: _standing(name, states.get(name, NEVER), errors.get(name))
+        for what, name in names.items()
+    }
 
 
-def _standing(name: str, state: AssetState) -> Standing:
-    return Standing(name, state.materialized_at, state.run_id, state.rows, state.error)
+def _standing(name: str, state: AssetState, error: str | None) -> Standing:
+    return Standing(name, state.materialized_at, state.run_id, state.rows, error)
 
 
 # --- predictions ----------------------------------------------------------------------------------

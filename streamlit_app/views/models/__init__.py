@@ -45,7 +45,7 @@ def render(app: App) -> None:
         st.error(f"It cannot work: {plain(why)}", icon=":material/error:")
         _to_definition(ref)
         return
-    _head(app, ref, service.standings(app, ref))
+    _head(app, ref, service.standings(app, catalog, ref))
     section = _section(app)
     with told():
         SECTIONS[section](app, catalog, ref)

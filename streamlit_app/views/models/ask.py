@@ -103,7 +103,8 @@ def _downloads(app: App, ref: Ref) -> None:
 # --- of rows --------------------------------------------------------------------------------------
 def show(app: App, catalog: Catalog, ref: Ref) -> None:
     """Ask a version about rows that are typed or uploaded, or about entities."""
-    registered = service.registry(app, ref)
+    with st.spinner("Asking the registry"):
+        registered = service.registry(app, ref)
     if registered is None or not registered.versions:
         st.info("No version is registered yet, so there is nothing to ask.", icon=":material/info:")
         return

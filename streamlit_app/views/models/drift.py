@@ -17,6 +17,11 @@ from streamlit_app.ui.messages import plain
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
 
+MOST_LINES = 6
+"""Columns whose index is drawn over time."""
+
+_NOTHING = 0.005
+
 
 def show(app: App, catalog: Catalog, ref: Ref) -> None:
     """The last predictions against training, one column in full, and how it went over time."""
@@ -135,7 +140,9 @@ def _most_moved(one: DriftRow) -> str:
     ]
     if not moved:
         return ""
-    _, name, before, now = max(moved)
+    most, name, before, now = max(moved)
+    if most < _NOTHING:
+        return "Its shares are as they were."
     return f"It moved most at **{plain(name)}**: {before:.1%} in training, {now:.1%} now."
 
 
@@ -144,25 +151,32 @@ def _history(app: App, runs: Sequence[DriftOfRun]) -> None:
         return
     zone = ZoneInfo(app.settings.timezone)
     st.subheader("Over time")
-    frame = pd.DataFrame(
-        [
-            {
-                "Predicted": run.at.astimezone(zone).replace(tzinfo=None),
-                "Column": "(predicted label)" if c.what == "label" else c.name,
-                "Stability index": c.psi,
-            }
-            for run in runs
-            for c in run.columns
-            if c.psi is not None
-        ]
-    )
+    rows = [
+        {
+            "Predicted": run.at.astimezone(zone).replace(tzinfo=None),
+            "Column": "(predicted label)" if c.what == "label" else c.name,
+            "Stability index": c.psi,
+        }
+        for run in runs
+        for c in run.columns
+        if c.psi is not None
+    ]
+    if not rows:
+        return
+    frame = pd.DataFrame(rows)
+    largest = frame.groupby("Column")["Stability index"].max().nlargest(MOST_LINES).index
+    frame = frame[frame["Column"].isin(largest)]
+    top = max(0.3, frame["Stability index"].max() * 1.1)
     chart = alt.Chart(frame).mark_line(point=True)
     st.altair_chart(
         chart.encode(
             x=alt.X("Predicted:T", title="Predictions computed"),
-            y=alt.Y("Stability index:Q"),
+            y=alt.Y("Stability index:Q", scale=alt.Scale(domainMin=0, domainMax=top)),
             color=alt.Color("Column:N", title=None, legend=alt.Legend(orient="top", columns=6)),
             tooltip=["Predicted:T", "Column", alt.Tooltip("Stability index:Q", format=".3f")],
         ).properties(height=260)
     )
-    st.caption(f"Of the last {len(runs):,} times that predictions were computed.")
+    st.caption(
+        f"Of the last {len(runs):,} times that predictions were computed, and the "
+        f"{len(largest)} columns that moved most."
+    )

@@ -20,6 +20,9 @@ from tippers_dagster.catalog.model import Ref
 if TYPE_CHECKING:
     from tippers_dagster.learning.results import ClassifierResult
 
+MOST_COLUMNS = 15
+"""Importances that are shown."""
+
 
 def show(app: App, catalog: Catalog, ref: Ref) -> None:
     """Of the last materialisation."""
@@ -70,7 +73,7 @@ def _choose(result: ClassifierResult) -> tuple[str, str]:
         way = st.segmented_control(
             "Of",
             ways,
-            format_func=lambda w: words(result.best).capitalize() if w == "best" else WAYS[w],
+            format_func=lambda w: f"Best: {words(result.best)}" if w == "best" else WAYS[w],
             key=way_key,
             required=True,
             on_change=lambda: state.put(of=st.session_state[way_key]),
@@ -96,9 +99,10 @@ def _confusion(labels: Sequence[str], confusion: Sequence[Sequence[int]], truth:
         color=alt.Color("Entities:Q", legend=None), tooltip=[truth, "Given", "Entities"]
     )
     half = frame["Entities"].max() / 2
+    strong, weak = ("#0a1213", "white") if dark() else ("white", "#0a1213")
     text = base.mark_text().encode(
         text="Entities:Q",
-        color=alt.condition(alt.datum.Entities > half, alt.value("white"), alt.value("#0a1213")),
+        color=alt.condition(alt.datum.Entities > half, alt.value(strong), alt.value(weak)),
     )
     st.altair_chart((fill + text).properties(height=60 + 44 * len(labels)))
     wrong = frame[frame[truth] != frame["Given"]].sort_values("Entities", ascending=False)
@@ -106,10 +110,15 @@ def _confusion(labels: Sequence[str], confusion: Sequence[Sequence[int]], truth:
         worst = wrong.iloc[0]
         st.markdown(
             f"Most often mistaken: {plain(worst[truth])} for {plain(worst['Given'])}, "
-            f"{worst['Entities']:,} times."
+            f"{worst['Entities']:,} of {frame['Entities'].sum():,}."
         )
     else:
         st.markdown("None of them is mistaken.")
+
+
+def dark() -> bool:
+    """Whether the theme is dark, where strong colours are the light ones."""
+    return bool(st.context.theme.type == "dark")
 
 
 def _calibration(measures: Mapping[str, Any]) -> None:
@@ -140,7 +149,7 @@ def _importances(result: ClassifierResult) -> None:
     if not found:
         st.caption("Nothing is recorded of it.")
         return
-    frame = pd.DataFrame(list(found))
+    frame = pd.DataFrame(list(found)[:MOST_COLUMNS])
     frame["low"] = frame["mean"] - frame["deviation"]
     frame["high"] = frame["mean"] + frame["deviation"]
     y = alt.Y("column:N", title=None, sort=None, axis=alt.Axis(labelLimit=220))
@@ -160,6 +169,8 @@ def _importances(result: ClassifierResult) -> None:
         f"Most of all at **{plain(first['column'])}**: with its values shuffled, "
         f"{first['mean']:.3f} of balanced accuracy are lost."
     )
+    if len(found) > MOST_COLUMNS:
+        st.caption(f"The first {MOST_COLUMNS} of {len(found)} columns; the others tell it less.")
 
 
 def _training(result: ClassifierResult, labels: Sequence[str]) -> None:

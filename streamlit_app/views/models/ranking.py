@@ -34,6 +34,12 @@ METRICS = {
     "calibration_error": "Calibration error",
 }
 WAYS = {"best": "Best model", "label_model": "Label model", "majority_class": "Commonest label"}
+_NAMES = {
+    "sgd": "SGD",
+    "linear_svm": "linear SVM",
+    "ada_boost": "AdaBoost",
+    "lightgbm": "LightGBM",
+}
 _MEANING = {
     "cross_validated": "On the training entities, each judged by a model trained on others: what "
     "the ranking goes by.",
@@ -86,7 +92,7 @@ def judged_on(result: ClassifierResult) -> str:
 def _first(app: App, result: ClassifierResult) -> None:
     """Which model ranks first, in words."""
     best = next((m for m in result.models if m.model == result.best), None)
-    metric = METRICS[result.metric].lower()
+    metric = METRICS[result.metric]
     trained = [m for m in result.models if m.status == "trained"]
     text = f"**{plain(words(result.best))}** ranks first of {len(trained)} models by {metric}"
     value = None if best is None else best.cross_validated.get(result.metric)
@@ -102,7 +108,7 @@ def _first(app: App, result: ClassifierResult) -> None:
         if result.mlflow_run:
             st.link_button(
                 "MLflow",
-                mlflow_home(app.settings),
+                f"{mlflow_home(app.settings)}/#/runs/{result.mlflow_run}",
                 icon=":material/open_in_new:",
                 type="tertiary",
                 help=f"Run {result.mlflow_run}",
@@ -116,8 +122,8 @@ def _first(app: App, result: ClassifierResult) -> None:
 
 
 def words(model: str) -> str:
-    """A model of the bank as people say it."""
-    return model.replace("_", " ")
+    """A model of the bank as people write it."""
+    return _NAMES.get(model, model.replace("_", " "))
 
 
 def _values(one: ModelResult, judged: str) -> Mapping[str, float | None]:
@@ -141,6 +147,7 @@ def _table(result: ClassifierResult, judged: str) -> None:
         rows,
         hide_index=True,
         width="stretch",
+        height="content",
         column_config={
             "Rank": st.column_config.NumberColumn(width="small"),
             "Seconds": st.column_config.NumberColumn(format="%.1f"),
@@ -231,21 +238,23 @@ def _history(app: App, found: Sequence[ClassifierResult]) -> None:
     shown = [METRICS[name] for name in ("accuracy", "balanced_accuracy", "macro_f1")]
     if len(found) > 1:
         frame = pd.DataFrame(rows).melt(["Trained"], shown, "Metric", "Value").dropna()
+        scale = alt.Scale(domain=[max(0.0, round(frame["Value"].min() - 0.1, 1)), 1])
         st.altair_chart(
             alt.Chart(frame)
             .mark_line(point=True)
             .encode(
                 x=alt.X("Trained:T", title="Trained"),
-                y=alt.Y("Value:Q", title="Of the best, held out", scale=alt.Scale(zero=False)),
+                y=alt.Y("Value:Q", title="Of the best, held out", scale=scale),
                 color=alt.Color("Metric:N", title=None, legend=alt.Legend(orient="top")),
                 tooltip=["Trained", "Metric", alt.Tooltip("Value:Q", format=".4f")],
             )
             .properties(height=240)
         )
     st.dataframe(
-        rows,
+        pd.DataFrame(rows).astype({"Version": "Int64"}),
         hide_index=True,
         width="stretch",
+        placeholder="",
         column_config={
             **{title: st.column_config.NumberColumn(format="%.4f") for title in METRICS.values()},
             "Run": st.column_config.LinkColumn(display_text=r"/runs/(.{8})"),

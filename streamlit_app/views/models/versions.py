@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import streamlit as st
 
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from streamlit_app.ui.links import mlflow_home, run_link
 from streamlit_app.ui.messages import plain, tell
-from streamlit_app.views.models.ranking import METRICS
+from streamlit_app.views.models.ranking import METRICS, words
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import TippersError
@@ -25,7 +26,8 @@ _DECISIONS = {"promoted": "promoted", "kept": "not promoted", "rolled_back": "ro
 def show(app: App, catalog: Catalog, ref: Ref) -> None:
     """Versions, promoting and rolling back, and the log of decisions."""
     _note()
-    model = service.registry(app, ref)
+    with st.spinner("Asking the registry"):
+        model = service.registry(app, ref)
     if model is None or not model.versions:
         _none()
         return
@@ -71,7 +73,7 @@ def _table(app: App, model: Any) -> None:
         {
             "Version": v.number,
             "Aliases": ", ".join(v.aliases),
-            "Model": v.params.get("best", "").replace("_", " "),
+            "Model": words(v.params.get("best", "")),
             "Trained": v.created_at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"),
             **{title: v.metrics.get(name) for name, title in shown.items()},
             "Dagster run": run_link(app.settings, v.dagster_run) if v.dagster_run else None,
@@ -207,22 +209,24 @@ def _log(app: App, ref: Ref) -> None:
             "Decision": _DECISIONS[d.decision],
             "Champion before": "none" if d.champion_before is None else str(d.champion_before),
             "By": "automatic" if d.automatic else d.by,
-            "Metric": (d.metric or "").replace("_", " "),
+            "Why": d.reason,
             "Its score": d.score,
             "Champion's": d.champion_score,
             "Commonest label's": d.majority_score,
             "Entities": d.entities,
-            "Why": d.reason,
         }
         for d in found
     ]
     figures = ("Its score", "Champion's", "Commonest label's")
+    frame = pd.DataFrame(rows).astype(dict.fromkeys((*figures, "Entities"), float))
     st.dataframe(
-        rows,
+        frame,
         hide_index=True,
         width="stretch",
+        placeholder="",
         column_config={
             **{name: st.column_config.NumberColumn(format="%.4f") for name in figures},
+            "Entities": st.column_config.NumberColumn(format="%d"),
             "Why": st.column_config.TextColumn(width="large"),
         },
     )

@@ -34,7 +34,7 @@ def test_all_of_a_classifier(modelled_app: App) -> None:  # noqa: F811
     assert found.champion.number == 2
     assert models.back_to(app, REF, found) == 1
     assert [d.version for d in models.decisions(app, REF)] == [2, 1]
-    standing = models.standings(app, REF)
+    standing = models.standings(app, catalog, REF)
     assert standing["predictions"].rows == N
     assert standing["champion"].error is None
 
@@ -94,4 +94,7 @@ def test_before_anything_was_computed(empty_app: App) -> None:
     assert models.results(empty_app, REF) == []
     assert models.decisions(empty_app, REF) == []
     assert models.drift(empty_app, REF) == []
-    assert models.standings(empty_app, REF)["classifier"].materialized_at is None
+    catalog = models.catalog_of(empty_app)
+    standing = models.standings(empty_app, catalog, REF)
+    assert standing["classifier"].materialized_at is None
+    assert standing["predictions"].error is None

@@ -41,7 +41,7 @@ def test_without_a_classifier_it_says_what_to_do(empty_app: App) -> None:
 
 def test_the_sections_say_in_words_what_they_show(modelled_app: App) -> None:  # noqa: F811
     ranking = said(opened(modelled_app, model=str(REF)))
-    assert "**random forest** ranks first of 2 models by macro f1" in ranking
+    assert "**random forest** ranks first of 2 models by Macro F1" in ranking
     assert "no libgomp" in ranking
     assert "best: **Best model**" in ranking
     quality = said(opened(modelled_app, section="Quality"))
