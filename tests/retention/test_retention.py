@@ -38,7 +38,7 @@ from tippers_dagster.occupancy.status import levels_of
 from tippers_dagster.occupancy.tracking import recompute
 from tippers_dagster.occupancy.work import compute
 from tippers_dagster.retention import work
-from tippers_dagster.retention.assets import presence_retention
+from tippers_dagster.retention.assets import presence_retention, retention_definitions
 from tippers_dagster.retention.work import give_up, standing
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.tracking import track, untrack
@@ -247,3 +247,11 @@ def test_the_asset_tells_what_it_did(campus: Settings, instance: dg.DagsterInsta
     assert "sealed: 2025-01-13" in said
     said = CliRunner().invoke(app, ["retention", "apply"]).output
     assert "0 chunks sealed, 0 files deleted" in said
+
+
+@pytest.mark.parametrize("days", [None, 30])
+def test_it_runs_every_night_where_it_is_set(days: int | None) -> None:
+    schedule = next(iter(retention_definitions(Settings(presence_days=days)).schedules or ()))
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    assert (schedule.default_status == dg.DefaultScheduleStatus.RUNNING) is (days is not None)
+    assert schedule.execution_timezone == "America/Los_Angeles"

@@ -21,8 +21,9 @@ of them, are one more child, never shown.
 
 * a small count of a space without children may, for all that the shown numbers tell, be anything
   from 1, or from 0 beside hidden empty rooms, to ``k`` or more;
-* of every hidden number, and of the devices at a space itself where these are few, at least ``k``
-  values are possible; the lowest of a space with children is what is known to be below it;
+* in the disjoint case, of every hidden number, and of the devices at a space itself where these
+  are few, at least ``k`` values are possible; the lowest of a space with children is what is known
+  to be below it. In others a number that is hidden for cover only may be told, no small one is;
 * by labels, where a space is hidden with all its labels or not at all: of every small count at
   least two values are possible, also with the totals beside it, and those of the hidden spaces
   below a shown one together are none, or ``k`` or more.
