@@ -24,9 +24,9 @@ of them, are one more child, never shown.
 * in the disjoint case, of every hidden number, and of the devices at a space itself where these
   are few, at least ``k`` values are possible; the lowest of a space with children is what is known
   to be below it. In others a number that is hidden for cover only may be told, no small one is;
-* by labels, where a space is hidden with all its labels or not at all: of every small count at
-  least two values are possible, also with the totals beside it, and those of the hidden spaces
-  below a shown one together are none, or ``k`` or more.
+* by labels, where a space is hidden with all its labels or not at all, in the disjoint case: of
+  every small count at least two values are possible, also with the totals beside it, and those of
+  the hidden spaces below a shown one together are none, or ``k`` or more.
 
 **What is not**: bins of other widths are other numbers (a bin of an hour holds four of a quarter,
 and a device in only one of them may be told); days alike, or exports before and after sessions came
