@@ -165,7 +165,13 @@ def _near(settings: Settings, places: Iterable[str]) -> dict[str, frozenset[str]
     return found
 
 
+_CONTENT = f"""SELECT md5(coalesce(string_agg(
+    concat_ws(' ', kind, start_date, end_date, space_id, name), chr(10)
+    ORDER BY kind, start_date, space_id, name), '')) FROM {SCHEMA}.academic_period"""
+"""Who changed a period, and when, is nothing to what is computed from it."""
+
+
 def calendar_node() -> Node:
     """The calendar's table, for the nodes of what is computed from it."""
     name = "academic_period"
-    return Node((name,), source=Table(SCHEMA, name))
+    return Node((name,), source=Table(SCHEMA, name, _CONTENT))

@@ -1,4 +1,8 @@
-"""Keeping the academic calendar: all changes under one lock, checked together."""
+"""Keeping the academic calendar: all changes under one lock, checked together.
+
+What is computed from the calendar is stale as soon as a change is kept: nobody waits for the next
+look at all sources.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,11 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from tippers_dagster.academic.calendar import calendar_node
 from tippers_dagster.academic.model import Period, PeriodKind, check_period, check_together
 from tippers_dagster.academic.tables import academic_period as table
 from tippers_dagster.errors import BadInput
+from tippers_dagster.refresh.tokens import look_at_sources
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import warehouse_engine
 
@@ -135,7 +141,9 @@ def change(settings: Settings, changes: Iterable[Change], *, by: str) -> Outcome
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         kept = {k.id: k for k in _all(connection)}
         _refuse_clashes(kept, changes)
-        return _apply(connection, kept, changes, by)
+        done = _apply(connection, kept, changes, by)
+    look_at_sources(settings, [calendar_node()], at_once=True)
+    return done
 
 
 def put(
@@ -164,7 +172,9 @@ def put(
         if replace:
             wanted = {p.identity for p in periods}
             changes += [Change(None, k) for i, k in there.items() if i not in wanted]
-        return _apply(connection, kept, changes, by)
+        done = _apply(connection, kept, changes, by)
+    look_at_sources(settings, [calendar_node()], at_once=True)
+    return done
 
 
 def remove(settings: Settings, ids: Iterable[int], *, by: str) -> Outcome:

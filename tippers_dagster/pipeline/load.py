@@ -149,7 +149,8 @@ def source_specs(nodes: Iterable[Node]) -> list[dg.AssetSpec]:
         )
         for node in nodes
         if node.source is not None
-        and node.source.query is None  # a part of a table that is an asset by itself
+        # Else it is a part of a table that is an asset by itself.
+        and (node.source.query is None or node.key[-1] == node.source.name)
         and node.key not in OCCUPANCY_ASSETS
     ]
 

@@ -11,7 +11,7 @@ from streamlit_app.services import pipeline
 from streamlit_app.services.app import App
 from streamlit_app.services.pipeline import Item, Look
 from streamlit_app.ui.links import asset_link, mlflow_home, run_link
-from streamlit_app.ui.messages import live, plain
+from streamlit_app.ui.messages import live, plain, told
 from streamlit_app.views.definitions.words import STANDINGS
 from tippers_dagster.people.model import Role
 
@@ -84,5 +84,7 @@ def _bring_up_to_date(app: App, seen: Look, found: service.Standing) -> None:
     if not found.stale or not app.person.may(Role.ANALYST):
         return
     if st.button("Bring up to date", icon=":material/play_arrow:", key="forecasts_materialise"):
-        run = pipeline.materialise(app, seen, found.stale, stale_only=True)
-        st.toast(f"Run {run[:8]} begins." if run else "All of it is up to date, or under way.")
+        with told():
+            run = pipeline.materialise(app, seen, found.stale, stale_only=True)
+            st.toast(f"Run {run[:8]} begins." if run else "All of it is up to date, or under way.")
+            st.rerun()
