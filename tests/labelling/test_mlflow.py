@@ -96,6 +96,20 @@ def test_one_whose_error_nobody_foresaw_is_failed_there_too(
     assert error == "ZeroDivisionError: nobody foresaw it"
 
 
+def test_a_run_whose_process_is_gone_is_ended_though_dagster_does_not_know(
+    logged: World,
+) -> None:
+    assert logged.run().success
+    found = client(logged)
+    experiment = found.get_experiment_by_name("device.kind_of").experiment_id
+    gone = logged.instance.create_run_for_job(
+        dg.JobDefinition(name="gone", graph_def=dg.GraphDefinition(name="gone"))
+    )
+    left = found.create_run(experiment, tags={"dagster_run_id": gone.run_id})
+    assert logged.run("kind_of").success
+    assert found.get_run(left.info.run_id).info.status == "FAILED"
+
+
 def test_what_a_killed_process_left_running_is_ended(logged: World) -> None:
     assert logged.run().success
     found = client(logged)

@@ -21,6 +21,7 @@ from tippers_dagster.local.databases import databases
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
+from tippers_dagster.warehouse.locks import live_runs
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -117,7 +118,7 @@ class MlflowLog:
             self.run_id = active.run_id
             self.url = _link(self._settings, uri, active.experiment_id, active.run_id)
             self._mlflow.set_tag("mlflow.runName", f"{experiment} {context.run.run_id[:8]}")
-            _end_abandoned(context, active)
+            _end_abandoned(self._settings, context, active)
 
         self._try(begin)
 
@@ -275,14 +276,20 @@ def _link(settings: Settings, uri: str, experiment_id: str, run_id: str) -> str:
     return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
-def _end_abandoned(context: dg.AssetExecutionContext, active: Any) -> None:
-    """A killed process leaves its MLflow run RUNNING: end those whose Dagster run is over."""
+def _end_abandoned(settings: Settings, context: dg.AssetExecutionContext, active: Any) -> None:
+    """A killed process leaves its MLflow run RUNNING: end those whose Dagster run is over, or whose
+    process is gone, which Dagster may not know of a run that it did not launch.
+    """
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient()
-    for run in client.search_runs([active.experiment_id], "attributes.status = 'RUNNING'"):
-        if run.info.run_id == active.run_id:
-            continue
-        record = context.instance.get_run_by_id(run.data.tags.get("dagster_run_id", ""))
-        if record is None or record.is_finished:
-            client.set_terminated(run.info.run_id, "FAILED")
+    left = {
+        run.info.run_id: run.data.tags.get("dagster_run_id", "")
+        for run in client.search_runs([active.experiment_id], "attributes.status = 'RUNNING'")
+        if run.info.run_id != active.run_id
+    }
+    alive = live_runs(settings, left.values())
+    for mlflow_id, dagster_id in left.items():
+        record = context.instance.get_run_by_id(dagster_id)
+        if record is None or record.is_finished or dagster_id not in alive:
+            client.set_terminated(mlflow_id, "FAILED")
