@@ -253,6 +253,19 @@ def test_other_data_do_not_use_what_was_trained(
     assert len({k.split("/")[-2] for k in kept}) == 2
 
 
+def test_processes_side_by_side_give_the_same(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert learned.run().success
+    alone = last_result(learned.settings, REF)
+    learned.settings = learned.settings.model_copy(update={"threads": 2})
+    assert learned.run().success
+    beside = last_result(learned.settings, REF)
+    assert beside.run_id != alone.run_id
+    assert [m.cross_validated for m in beside.models] == [m.cross_validated for m in alone.models]
+    assert [m.held_out for m in beside.models] == [m.held_out for m in alone.models]
+
+
 # --- MLflow -------------------------------------------------------------------------------------
 def client(world: Learned) -> Any:
     from mlflow import MlflowClient
@@ -286,6 +299,8 @@ def test_every_model_is_a_run_and_the_best_is_registered_once(
         "nearest_neighbours": "FINISHED",
     }
     assert below["naive_bayes"].data.tags["error"] == "ValueError: nobody foresaw it"
+    params = below["decision_tree"].data.params
+    assert (params["folds"], params["min_samples_leaf"], params["numbers"]) == ("5", "5", "imputed")
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["version"] == state.version
     best = last_result(logged.settings, REF)

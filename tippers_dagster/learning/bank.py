@@ -112,6 +112,12 @@ def left_out(models: Sequence[str]) -> dict[str, str]:
     return reasons
 
 
+def arguments_of(name: str) -> dict[str, Any]:
+    """What a model is set to where it differs from its library's defaults, and how it sees rows."""
+    model = _BANK[name]
+    return {**model.arguments, "numbers": model.numbers, "calibrated": model.calibrated}
+
+
 def make_model(
     name: str,
     numeric: Sequence[str],

@@ -19,6 +19,7 @@ import numpy as np
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier
 from tippers_dagster.catalog.model import Ref
+from tippers_dagster.learning.bank import arguments_of
 from tippers_dagster.learning.errors import CannotTrain
 from tippers_dagster.learning.naming import (
     CHALLENGER,
@@ -78,29 +79,31 @@ def log_classifier(
     """
     body = catalog.definitions[ref].body
     assert isinstance(body, Classifier)
-    log_models(log, made, body, version)
+    log_models(log, made, body, version, run_id)
     tags = {"version": version, "dagster_asset": "/".join(ref.asset_path)}
     log_best(log, made, body, tags, plots)
     return register(log, made, ref, body, version, run_id)
 
 
-def log_models(log: MlflowLog, made: Trained, body: Classifier, version: str) -> None:
+def log_models(log: MlflowLog, made: Trained, body: Classifier, version: str, run_id: str) -> None:
     """A run for each model of the bank; FAILED for one that could not be trained."""
     for one in model_results(made):
         try:
             with log.child(one.model):
-                log.log_more(lambda mlflow, one=one: _tell(mlflow, one, body, version))
+                log.log_more(lambda mlflow, one=one: _tell(mlflow, one, body, version, run_id))
                 if one.error is not None:
                     raise _Failed(one.error)
         except _Failed:
             continue
 
 
-def _tell(mlflow: Any, one: ModelResult, body: Classifier, version: str) -> None:
-    mlflow.log_params({"model": one.model, "folds": body.folds, "seed": body.seed})
+def _tell(mlflow: Any, one: ModelResult, body: Classifier, version: str, run_id: str) -> None:
+    asked = {"model": one.model, "folds": body.folds, "seed": body.seed}
+    mlflow.log_params({**asked, **arguments_of(one.model)})
     mlflow.log_metrics({**metrics_of(one), "rank": one.rank, "seconds": one.seconds or 0.0})
     error = {} if one.error is None else {"error": one.error[:2000]}
-    mlflow.set_tags({"version": version, "status": one.status, **error})
+    # Not dagster_run_id: by that tag the run of a materialisation is found again.
+    mlflow.set_tags({"version": version, "dagster_run": run_id, "status": one.status, **error})
 
 
 def metrics_of(one: ModelResult) -> dict[str, float]:

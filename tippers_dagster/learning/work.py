@@ -194,7 +194,8 @@ def read_inputs(settings: Settings, catalog: Catalog, ref: Ref) -> Inputs:
     labels = catalog.model_labels(model)
     place = definition_key("labels", model.concept, model.name)
     table = open_lake(settings).read_table(place)
-    table = table.take(pc.index_in(rows.keys, value_set=table[rows.key].combine_chunks()))
+    theirs = table[rows.key].combine_chunks().cast(rows.keys.type)
+    table = table.take(pc.index_in(rows.keys, value_set=theirs))
     columns = [table[f"p_{label.lower()}"].to_numpy() for label in labels]
     key = catalog.key_column(ref)
     return Inputs(
