@@ -127,9 +127,7 @@ def _changes(shown: Shown, found: Changes | None) -> None:
     parts = [f"{model_words(m)} by {d:.3f}" for m, d in sorted(worse.items())]
     told += f"Worse: {', '.join(parts)}." if parts else ""
     number = len(found.champions)
-    which = "No space has" if not number else f"{number:,} space{'' if number == 1 else 's'} have"
-    if number == 1:
-        which = "One space has"
+    which = {0: "no space has", 1: "one space has"}.get(number, f"{number:,} spaces have")
     st.markdown(
         f"Since the backtest of {before}: {which} another champion. "
         + (f"Mean scores: {told}" if told else "Mean scores are as before.")
