@@ -8,6 +8,7 @@ whose trained model has a part for each space has ``pick(state, positions)``, to
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -69,6 +70,7 @@ class Model:
 
     def missing(self) -> str | None:
         """Why it cannot be run here; None when it can."""
+        logging.getLogger("prophet.plot").disabled = True  # it tells that it could draw no plots
         for package in self.needs:
             try:
                 import_module(package)

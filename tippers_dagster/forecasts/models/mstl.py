@@ -1,22 +1,22 @@
 """Daily and weekly seasons by repeated smoothing, exponential smoothing of what is left.
 
 MSTL with AutoETS, of statsforecast (Bandara, Hyndman and Bergmeir, "MSTL: A Seasonal-Trend
-Decomposition Algorithm for Time Series with Multiple Seasonal Patterns", 2021).
+Decomposition Algorithm for Time Series with Multiple Seasonal Patterns", 2021). Its intervals come
+from how far off seasonal smoothing was a week ahead, which is about as good: its own widen with
+every bin of the horizon, and held 99.7 % where they should hold 80 %.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from tippers_dagster.forecasts.models.smoothing import WARM_UP, filled
-from tippers_dagster.forecasts.models.weeks import repeated
-from tippers_dagster.forecasts.panel import LEVELS, WEEK_DAYS, Floats, Panel
+from tippers_dagster.forecasts.intervals import around
+from tippers_dagster.forecasts.models.smoothing import WARM_UP, filled, smoothed
+from tippers_dagster.forecasts.models.weeks import error_weekdays, repeated, target_weekdays
+from tippers_dagster.forecasts.panel import WEEK_DAYS, Floats, Panel
 
 HISTORY_WEEKS = 12
 """The time that it takes grows with the history, and how good it is hardly does."""
-
-INTERVALS = (80, 95)
-_ENDS = ("lo-95", "lo-80", "mean", "hi-80", "hi-95")
 
 
 def train(panel: Panel, horizon: int, seed: int) -> bytes:
@@ -25,23 +25,22 @@ def train(panel: Panel, horizon: int, seed: int) -> bytes:
 
 
 def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
-    """The quantiles that the model gives."""
+    """Quantiles around what the seasons and the trend come to."""
     recent = panel.last(WEEK_DAYS * min(HISTORY_WEEKS, max(panel.days // WEEK_DAYS, 1)))
-    return np.stack([_of_one(one, horizon) for one in filled(recent.values)])
+    known = filled(recent.values)
+    point = np.stack([_of_one(one, horizon) for one in known])
+    errors = recent.values - np.stack([smoothed(one)[1] for one in known])
+    return around(point, errors, error_weekdays(recent), target_weekdays(recent, horizon))
 
 
 def _of_one(history: Floats, horizon: int) -> Floats:
-    """Quantiles [horizon, slots, levels] of one space's whole weeks [days, slots]."""
+    """What is expected [horizon, slots] after one space's whole weeks [days, slots]."""
     from statsforecast.models import MSTL, AutoETS
 
     days, slots = history.shape
     if days < WARM_UP * WEEK_DAYS or not history.any():
-        week = repeated(history[None, -WEEK_DAYS:], horizon)[0]
-        return np.repeat(week[..., None], len(LEVELS), axis=-1)
+        return repeated(history[None, -WEEK_DAYS:], horizon)[0]
     seasons = [slots, WEEK_DAYS * slots] if slots > 1 else [WEEK_DAYS]
     model = MSTL(season_length=seasons, trend_forecaster=AutoETS(model="ZZN"))
-    found = model.forecast(
-        y=history.reshape(-1).astype(np.float64), h=horizon * slots, level=list(INTERVALS)
-    )
-    quantiles = np.stack([found[end] for end in _ENDS], axis=-1)
-    return quantiles.reshape(horizon, slots, len(LEVELS)).astype(np.float32)
+    found = model.forecast(y=history.reshape(-1).astype(np.float64), h=horizon * slots)["mean"]
+    return found.reshape(horizon, slots).astype(np.float32)

@@ -28,9 +28,9 @@ def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
     """Quantiles around the smoothed week."""
     recent = panel.last(WEEK_DAYS * min(HISTORY_WEEKS, max(panel.days // WEEK_DAYS, 1)))
     known = filled(recent.values)
-    smoothed = [_smoothed(one) for one in known]
-    point = np.stack([week for week, _ in smoothed])
-    errors = recent.values - np.stack([fitted for _, fitted in smoothed])
+    found = [smoothed(one) for one in known]
+    point = np.stack([week for week, _ in found])
+    errors = recent.values - np.stack([fitted for _, fitted in found])
     return around(
         repeated(point, horizon),
         errors,
@@ -50,7 +50,7 @@ def filled(values: Floats) -> Floats:
     return np.nan_to_num(found, nan=0.0)
 
 
-def _smoothed(history: Floats) -> tuple[Floats, Floats]:
+def smoothed(history: Floats) -> tuple[Floats, Floats]:
     """The week to come [7, slots] of one space's whole weeks [days, slots]; and the history as it
     was foreseen a week before, NaN for the first week.
     """
