@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tippers_dagster.simulate import CampusOptions
 
 
+WIDTH = 100
+"""Columns of what is printed into a file or a pipe: no table is cut."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("demo")(demo)
@@ -50,6 +54,8 @@ def demo(
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # Bound now: while assets are materialised, sys.stdout is another.
     settings, console = get_settings(), Console(file=sys.stdout)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH)
     sizes = {"buildings": buildings, "people": people, "seed": seed}
     sizes["days"] = None if weeks is None else 7 * weeks
     given = {name: size for name, size in sizes.items() if size is not None}

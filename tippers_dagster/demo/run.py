@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow.parquet as pq
 
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.store import load_catalog
@@ -15,10 +18,11 @@ from tippers_dagster.demo.counts import check_equal, lake_counts, recount, true_
 from tippers_dagster.demo.data import Extent, extent, prepare_simulated, prepare_smartspec
 from tippers_dagster.demo.figures import SpaceFigures, campus_figures
 from tippers_dagster.demo.forecasts import FORECASTER, ForecastResult, judge_forecasts
-from tippers_dagster.demo.headcounts import NoTruth, PeopleResult, judge_people
+from tippers_dagster.demo.headcounts import NoTruth, PeopleResult, head_counts, judge_people
 from tippers_dagster.demo.levels import LEVELS, Level, LevelResult, judge_level
 from tippers_dagster.errors import TippersError
 from tippers_dagster.headcount.calibration import TooFew
+from tippers_dagster.headcount.counts import import_head_counts
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulate import CampusOptions
 from tippers_dagster.spaces.tracking import Grid
@@ -117,6 +121,7 @@ def demonstrate(
     with stages.stage(f"compare with the {against}") as result:
         equal = _judge(settings, grid, span, against)
         result.append(f"{equal:,} counts equal")
+    _count_heads(settings, stages)
     missing = _compute_definitions(settings, stages, progress)
     levels = [judge_level(settings, level) for level in LEVELS if _name(level) not in missing]
     campus, buildings = campus_figures(settings, grid.tree, span)
@@ -183,6 +188,20 @@ def _materialize(settings: Settings, stages: _Stages, progress: Progress) -> Non
             stages.timings.append(
                 Timing(done.asset, done.seconds, told if done.partitions else "up to date already")
             )
+
+
+def _count_heads(settings: Settings, stages: _Stages) -> None:
+    """Take in head counts as somebody might have made them, where the truth is known."""
+    with stages.stage("import head counts") as result, TemporaryDirectory() as folder:
+        try:
+            counted = head_counts(settings)
+        except NoTruth:
+            result.append("none: nobody knows how many there were")
+            return
+        file = Path(folder) / "head_counts.parquet"
+        pq.write_table(counted, file)
+        import_head_counts(settings, file, by="demo")
+        result.append(f"{counted.num_rows:,} of some spaces, on every other day")
 
 
 def _compute_definitions(settings: Settings, stages: _Stages, progress: Progress) -> dict[str, str]:
