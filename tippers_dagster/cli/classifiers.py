@@ -57,7 +57,7 @@ def show(name: Name) -> None:
     ref = find_classifier(load_catalog(settings), name)
     result = last_result(settings, ref)
     console, details = _console(), result.details
-    told = details["counts"]["trained"]
+    told = {label: details["counts"]["trained"][label] for label in details["labels"]}
     console.print(
         f"{ref}: {result.best} is best, trained on {_counts(told)} at a threshold of "
         f"{result.threshold:g}" + _lowered(details["steps"]),
@@ -113,8 +113,9 @@ def _print_failures(console: Console, result: ClassifierResult) -> None:
 
 def _comparison(comparison: Mapping[str, Any]) -> Table:
     table = _table("held out, by", "", "entities", *("accuracy", "bal. acc.", "macro F1"))
-    for on, of in comparison.items():
-        for who, found in of.items():
+    for on in ("held_out", "gold"):
+        for who in ("best", "label_model", "majority_class"):
+            found = comparison[on][who]
             if found["entities"]:
                 figures = (found[m] for m in ("accuracy", "balanced_accuracy", "macro_f1"))
                 by = "label model" if on == "held_out" else "gold labels"
