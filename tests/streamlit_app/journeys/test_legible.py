@@ -20,6 +20,8 @@ pytestmark = pytest.mark.slow
 PAGES = (
     "",
     "occupancy",
+    "forecasts",
+    "calendar?open=new",
     "tracking",
     "pipeline",
     "definitions?new=rule",
