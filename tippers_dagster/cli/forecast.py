@@ -157,7 +157,9 @@ def _scores(scores: list[Score], first: str) -> Table:
     from rich.table import Table
 
     columns = [first, *(["model"] if first == "space" else []), *_FIGURES.values(), "score"]
-    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for heading in columns:
+        table.add_column(heading, no_wrap=True)
     for score in scores:
         names = [score.space, score.model] if first == "space" else [_marked(score)]
         figures = [getattr(score, figure) for figure in (*_FIGURES, "score")]
@@ -175,7 +177,9 @@ def models_table(records: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     columns = {"champion of": "wins", **_FIGURES, "seconds": "CPU s"}
-    table = Table("all spaces", *columns.values(), box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for heading in ("all spaces", *columns.values()):
+        table.add_column(heading, no_wrap=True)
     for record in records:
         table.add_row(record["model"], *(_cell(record[column]) for column in columns))
     return table

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -87,7 +88,8 @@ def _registered(client: Any, name: str, version: str, bundle: Bundle, timezone: 
     from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*input example was not provided")
         file = Path(folder) / _FILE
         write_bundle(file, bundle, timezone)
         logged = mlflow.pyfunc.log_model(

@@ -384,7 +384,7 @@ def _trained(
     if lacking:
         raise TippersError(
             f"The trained {model} of space {min(lacking)!r} is not in the lake any more.",
-            f"`tippers pipeline materialize forecaster.{name} --all` trains it anew.",
+            f"`tippers pipeline materialize forecaster.{name} --no-stale-only` trains it anew.",
         )
     return found
 
