@@ -141,7 +141,9 @@ def test_limits_are_capacity_or_history_and_a_margin() -> None:
     largest = panel.values.max(axis=(1, 2))
     assert most.tolist() == pytest.approx([1.2 * largest[0], 1000, largest[2]])
     held = within(np.full((3, 1, 1, 5), 1e6, np.float32), most)
-    assert held[:, 0, 0, 0].tolist() == most.tolist()
+    assert held[:, 0, 0, 0].tolist() == np.floor(most).tolist()
+    parts = np.array([-3, 0.2, 1.4, 1.6, 7], np.float32)[None, None, None]
+    assert within(parts, most[1:2])[0, 0, 0].tolist() == [0, 0, 1, 2, 7]
 
 
 # --- inputs --------------------------------------------------------------------------------------

@@ -141,7 +141,10 @@ def limits(panel: Panel, capacity: NDArray[np.float64], margin: float = 0.2) -> 
 
 
 def within(quantiles: Floats, most: Floats) -> Floats:
-    """Quantiles in order, none below 0 or above what is possible.
+    """Quantiles in order, none below 0 or above what is possible, in whole devices.
+
+    Counts are whole, and so are their quantiles: a lower end of 0.2 devices would leave out the
+    nights in which nobody is there.
 
     Parameters
     ----------
@@ -150,5 +153,5 @@ def within(quantiles: Floats, most: Floats) -> Floats:
     most
         Of each space.
     """
-    ordered = np.sort(quantiles, axis=-1)
-    return np.clip(ordered, 0, most[:, None, None, None])
+    ordered = np.round(np.sort(quantiles, axis=-1))
+    return np.clip(ordered, 0, np.floor(most)[:, None, None, None])
