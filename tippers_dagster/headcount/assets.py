@@ -12,7 +12,7 @@ from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.headcount.tables import head_count
 from tippers_dagster.learning.keys import predictions_path
 from tippers_dagster.refresh.nodes import Node, Table, digest
-from tippers_dagster.refresh.specs import check_specs, definition_spec, recording
+from tippers_dagster.refresh.specs import definition_spec, one_asset, recording
 from tippers_dagster.refresh.state import Recorder
 from tippers_dagster.settings import Settings
 
@@ -70,21 +70,14 @@ def _people_count(
 ) -> dg.AssetsDefinition:
     from tippers_dagster.headcount.describe import CHECKS
 
-    node = nodes[key_of(definition.ref)]
-    key = dg.AssetKey(node.key)
     grain = "One calibration: what turns the devices of any space and bin into people."
-
-    @dg.multi_asset(
-        name=f"people_count__{definition.ref.name}",
-        specs=[
-            definition_spec(catalog, node, definition, grain, kinds={"people_count", "postgres"})
-        ],
-        check_specs=check_specs(key, CHECKS),
+    node, kinds = nodes[key_of(definition.ref)], {"people_count", "postgres"}
+    return one_asset(
+        f"people_count__{definition.ref.name}",
+        definition_spec(catalog, node, definition, grain, kinds=kinds),
+        CHECKS,
+        lambda context: _calibrate(context, settings, nodes, definition),
     )
-    def people_count(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        yield from _calibrate(context, settings, nodes, definition)
-
-    return people_count
 
 
 def _calibrate(

@@ -19,7 +19,7 @@ from tippers_dagster.labelling.tables import gold_label
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.refresh.nodes import Node, Table, digest
 from tippers_dagster.refresh.runs import asset_locks
-from tippers_dagster.refresh.specs import check_specs, definition_spec, recording
+from tippers_dagster.refresh.specs import check_specs, definition_spec, one_asset, recording
 from tippers_dagster.refresh.state import Recorder, recorder
 from tippers_dagster.settings import Settings
 
@@ -210,29 +210,18 @@ def _labels(
     from tippers_dagster.labelling.describe import LABEL_CHECKS
 
     ref = definition.ref
-    key = dg.AssetKey(ref.asset_path)
     grain = (
         "One row per entity of the index: its label, or that the labelling functions abstained "
         "or tied, with probabilities and votes."
     )
-
-    @dg.multi_asset(
-        name=ref.model_name,
-        specs=[
-            definition_spec(
-                catalog,
-                nodes[ref.asset_path],
-                definition,
-                grain,
-                kinds={"label_model", "snorkel", "postgres"},
-            )
-        ],
-        check_specs=check_specs(key, LABEL_CHECKS),
+    kinds = {"label_model", "snorkel", "postgres"}
+    spec = definition_spec(catalog, nodes[ref.asset_path], definition, grain, kinds=kinds)
+    return one_asset(
+        ref.model_name,
+        spec,
+        LABEL_CHECKS,
+        lambda context: _label(context, settings, catalog, nodes, ref),
     )
-    def label_model(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        yield from _label(context, settings, catalog, nodes, ref)
-
-    return label_model
 
 
 def _label(

@@ -10,7 +10,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.refresh.nodes import Node, digest
-from tippers_dagster.refresh.specs import check_specs, definition_spec, recording
+from tippers_dagster.refresh.specs import definition_spec, one_asset, recording
 from tippers_dagster.refresh.state import Recorder
 from tippers_dagster.settings import Settings
 
@@ -63,29 +63,18 @@ def _classifier(
     from tippers_dagster.learning.describe import CLASSIFIER_CHECKS
 
     ref = definition.ref
-    key = dg.AssetKey(ref.asset_path)
     grain = (
         "One row per model of the bank, ranked by cross-validation; the best one is registered in "
         "MLflow as challenger."
     )
-
-    @dg.multi_asset(
-        name=ref.model_name,
-        specs=[
-            definition_spec(
-                catalog,
-                nodes[ref.asset_path],
-                definition,
-                grain,
-                kinds={"classifier", "scikitlearn", "mlflow"},
-            )
-        ],
-        check_specs=check_specs(key, CLASSIFIER_CHECKS),
+    kinds = {"classifier", "scikitlearn", "mlflow"}
+    spec = definition_spec(catalog, nodes[ref.asset_path], definition, grain, kinds=kinds)
+    return one_asset(
+        ref.model_name,
+        spec,
+        CLASSIFIER_CHECKS,
+        lambda context: _train(context, settings, catalog, nodes, ref),
     )
-    def classifier(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        yield from _train(context, settings, catalog, nodes, ref)
-
-    return classifier
 
 
 def _train(

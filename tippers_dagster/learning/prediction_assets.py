@@ -13,7 +13,7 @@ from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.learning.keys import champion_path, predictions_path
 from tippers_dagster.learning.naming import registered_name
 from tippers_dagster.refresh.nodes import Node, digest
-from tippers_dagster.refresh.specs import check_specs, definition_spec, recording
+from tippers_dagster.refresh.specs import definition_spec, one_asset, recording
 from tippers_dagster.settings import Settings
 
 VERSION = 1
@@ -79,23 +79,16 @@ def _predictions(
         "predicts, with probabilities and the version of the model."
     )
 
-    @dg.multi_asset(
-        name=f"{definition.ref.model_name}__predictions",
-        specs=[
-            definition_spec(
-                catalog,
-                nodes[path],
-                replace(definition, description=""),
-                grain,
-                kinds={"classifier", "postgres"},
-            )
-        ],
-        check_specs=check_specs(dg.AssetKey(path), DRIFT_CHECKS),
+    undescribed = replace(definition, description="")  # it is the classifier's own
+    spec = definition_spec(
+        catalog, nodes[path], undescribed, grain, kinds={"classifier", "postgres"}
     )
-    def predictions(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        yield from _predict(context, settings, catalog, nodes, definition.ref)
-
-    return predictions
+    return one_asset(
+        f"{definition.ref.model_name}__predictions",
+        spec,
+        DRIFT_CHECKS,
+        lambda context: _predict(context, settings, catalog, nodes, definition.ref),
+    )
 
 
 def _predict(

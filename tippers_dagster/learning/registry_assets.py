@@ -13,7 +13,7 @@ from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.learning.keys import champion_path
 from tippers_dagster.learning.naming import registered_name
 from tippers_dagster.refresh.nodes import Node, digest
-from tippers_dagster.refresh.specs import check_result, check_specs, definition_spec, recording
+from tippers_dagster.refresh.specs import check_result, definition_spec, one_asset, recording
 from tippers_dagster.settings import Settings
 
 VERSION = 1
@@ -84,23 +84,14 @@ def _champion(
         "with the champion on the same held-out entities, and takes its place when it wins."
     )
 
-    @dg.multi_asset(
-        name=f"{definition.ref.model_name}__champion",
-        specs=[
-            definition_spec(
-                catalog,
-                nodes[path],
-                replace(definition, description=""),
-                grain,
-                kinds={"mlflow", "classifier"},
-            )
-        ],
-        check_specs=check_specs(dg.AssetKey(path), CHAMPION_CHECKS),
+    undescribed = replace(definition, description="")  # it is the classifier's own
+    spec = definition_spec(catalog, nodes[path], undescribed, grain, kinds={"mlflow", "classifier"})
+    return one_asset(
+        f"{definition.ref.model_name}__champion",
+        spec,
+        CHAMPION_CHECKS,
+        lambda context: _decide(context, settings, catalog, nodes, definition.ref),
     )
-    def champion(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        yield from _decide(context, settings, catalog, nodes, definition.ref)
-
-    return champion
 
 
 def _decide(

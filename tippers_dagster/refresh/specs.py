@@ -1,7 +1,7 @@
 """What the assets and checks of all definitions have alike, and how their failures are recorded."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,6 +71,31 @@ def check_result(
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
         metadata=metadata,
     )
+
+
+def one_asset(
+    name: str,
+    spec: dg.AssetSpec,
+    checks: Mapping[str, str],
+    compute: Callable[[dg.AssetExecutionContext], Iterator[Any]],
+) -> dg.AssetsDefinition:
+    """The asset of a specification.
+
+    Parameters
+    ----------
+    name
+        Of its step.
+    checks
+        By name, their descriptions.
+    compute
+        Yields the materialization and the results of the checks.
+    """
+
+    @dg.multi_asset(name=name, specs=[spec], check_specs=check_specs(spec.key, checks))
+    def asset(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        yield from compute(context)
+
+    return asset
 
 
 @contextmanager
