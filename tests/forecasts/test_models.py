@@ -11,7 +11,7 @@ from tests.forecasts.signals import MONDAY, panel_of, weekly
 from tippers_dagster.catalog.kinds import ForecastModel
 from tippers_dagster.errors import BadInput
 from tippers_dagster.forecasts import names
-from tippers_dagster.forecasts.backtest import Failed, Task, Tested, origins, truth, try_model
+from tippers_dagster.forecasts.backtest import Failed, Task, Trial, origins, truth, try_model
 from tippers_dagster.forecasts.metrics import measure
 from tippers_dagster.forecasts.models import MODELS, chosen_models
 from tippers_dagster.forecasts.panel import LEVELS, MEDIAN, HolidayPeriods, Panel
@@ -28,11 +28,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boosting, "ROUNDS", 20)
 
 
-def made_by(model: str, panel: Panel) -> Tested:
+def made_by(model: str, panel: Panel) -> Trial:
     starts = tuple(origins(panel.days, HORIZON, 1))
     capacity = np.full(len(panel.spaces), np.nan)
     made = try_model(Task(model, panel, capacity, HORIZON, starts, 1))
-    assert isinstance(made, Tested), made
+    assert isinstance(made, Trial), made
     return made
 
 
@@ -87,7 +87,7 @@ def test_bins_of_a_day_and_horizons_beyond_a_week_can_be_forecast(model: str) ->
     panel = replace(panel, values=panel.values + 5)
     capacity = np.full(2, np.nan)
     made = try_model(Task(model, panel, capacity, 10, (40,), 1))
-    assert isinstance(made, Tested), made
+    assert isinstance(made, Trial), made
     assert made.quantiles.shape == (2, 1, 10, 1, len(LEVELS))
     assert np.isfinite(made.quantiles).all()
 
@@ -110,10 +110,10 @@ def test_more_is_not_forecast_than_history_or_capacity_allow() -> None:
     panel = panel_of(values)
     task = Task(names.SEASONAL_NAIVE, panel, np.array([np.nan, 40.0]), HORIZON, (21, 28), 1)
     made = try_model(replace(task, origins=(21,)))
-    assert isinstance(made, Tested)
+    assert isinstance(made, Trial)
     assert made.quantiles[0].max() == 0  # nobody was ever seen when it was made
     made = try_model(replace(task, panel=panel_of(values[:, :28]), origins=(28,)))
-    assert isinstance(made, Tested)
+    assert isinstance(made, Trial)
     assert made.quantiles[0].max() <= 12
     assert made.quantiles[1].max() <= 40
 

@@ -56,7 +56,7 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
-class Tested:
+class Trial:
     """What a model made of a task.
 
     Attributes
@@ -74,7 +74,7 @@ class Tested:
     seconds: float
 
 
-def test_model(task: Task) -> Tested:
+def run_model(task: Task) -> Trial:
     """Forecast from every origin with what was known then, and train on everything."""
     began = time.process_time()
     model = MODELS[task.model]
@@ -86,7 +86,7 @@ def test_model(task: Task) -> Tested:
         quantiles = model.predict(state, known, task.horizon)
         made.append(within(quantiles, limits(known, task.capacity)))
     final = model.train(task.panel, task.horizon, task.seed)
-    return Tested(np.stack(made, axis=1), final, time.process_time() - began)
+    return Trial(np.stack(made, axis=1), final, time.process_time() - began)
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,10 @@ WRONG = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 """What libraries raise that cannot cope with a series; anything else is a fault of the machine."""
 
 
-def try_model(task: Task) -> Tested | Failed:
-    """As :func:`test_model`; a model that fails on some spaces does not take the others with it."""
+def try_model(task: Task) -> Trial | Failed:
+    """As :func:`run_model`; a model that fails on some spaces does not take the others with it."""
     try:
-        return test_model(task)
+        return run_model(task)
     except WRONG as error:
         return Failed(f"{type(error).__name__}: {error}"[:500])
 

@@ -22,7 +22,7 @@ from tippers_dagster.forecasts.backtest import (
     Failed,
     Ranking,
     Task,
-    Tested,
+    Trial,
     look_ahead,
     origins,
     rank,
@@ -174,7 +174,7 @@ def _do(
     dear = {file: task for file, task in todo.items() if file not in cheap}
     failed: dict[str, str] = {}
 
-    def keep(file: str, made: Tested | Failed) -> None:
+    def keep(file: str, made: Trial | Failed) -> None:
         if isinstance(made, Failed):
             failed[todo[file].model] = made.reason
         else:
@@ -188,7 +188,7 @@ def _do(
     return len(tasks) - len(todo), failed
 
 
-def _packed(spaces: Sequence[str], made: Tested) -> bytes:
+def _packed(spaces: Sequence[str], made: Trial) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
