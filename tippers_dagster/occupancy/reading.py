@@ -46,6 +46,7 @@ MISSING_METADATA = b"tippers.missing_chunks"
 MOST_BINS = 50_000_000
 """A range of more bins is taken for a typing error."""
 
+
 class OnlyCountsKept(TippersError):
     """Something else than published counts was asked of a chunk whose presence was given up."""
 

@@ -91,9 +91,7 @@ sealed_chunk = sa.Table(
     sa.Column(
         "deleted_at", sa.DateTime(timezone=True), comment="null: files are still being deleted"
     ),
-    sa.Column(
-        "late_rows", sa.BigInteger, comment="what the source had more, when last looked at"
-    ),
+    sa.Column("late_rows", sa.BigInteger, comment="what the source had more, when last looked at"),
     sa.Column("looked_at", sa.DateTime(timezone=True)),
     comment="one row per time chunk whose sessions and presence were given up: counts stay",
 )
