@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tippers_dagster.academic.simulated import keep_simulated
 from tippers_dagster.errors import BadInput
+from tippers_dagster.headcount.counts import KIND as HEAD_COUNTS
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulate import Campus, CampusOptions, simulate_campus, write_campus
 from tippers_dagster.source.load import read_source
@@ -151,8 +152,12 @@ def _has_rows(settings: Settings, kind: str) -> bool:
 
 
 def _ingested(settings: Settings) -> list[tuple[str, str]]:
-    """Kind and hash of every file that was ingested."""
-    found = read_arrow(settings, "SELECT kind, sha256 FROM tippers.ingested_file ORDER BY 1, 2")
+    """Kind and hash of every file that was ingested into the source tables."""
+    found = read_arrow(
+        settings,
+        f"SELECT kind, sha256 FROM tippers.ingested_file WHERE kind <> '{HEAD_COUNTS}' "
+        "ORDER BY 1, 2",
+    )
     return list(zip(found["kind"].to_pylist(), found["sha256"].to_pylist(), strict=True))
 
 
