@@ -259,6 +259,7 @@ def test_the_definitions_are_those_of_the_page(running: Deployed) -> None:
     paths = [n["assetKey"]["path"] for n in answer["assetNodes"] if n["groupName"] == "occupancy"]
     assert sorted(paths) == [
         ["derived_occupancy"],
+        ["presence_retention"],
         ["session_source"],
         ["sessions"],
         ["source_occupancy"],
