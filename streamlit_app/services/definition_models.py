@@ -27,6 +27,8 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import read_arrow, warehouse_engine
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tippers_dagster.learning.training_set import Step, TrainingSet
     from tippers_dagster.spaces.tree import SpaceTree
 
@@ -116,7 +118,7 @@ def _ask(app: App, catalog: Catalog, work: Work) -> tuple[Classifier, _Ask]:
 
 
 @lru_cache(maxsize=8)
-def _labels(ask: _Ask) -> tuple[object, np.ndarray, np.ndarray]:
+def _labels(ask: _Ask) -> tuple[pa.Array, np.ndarray, np.ndarray]:
     """Keys as the lake has them, class numbers, and probabilities; one row per entity."""
     import pyarrow as pa
 
@@ -145,14 +147,14 @@ def _labels(ask: _Ask) -> tuple[object, np.ndarray, np.ndarray]:
 def _training_set(
     body: Classifier,
     labels: Sequence[str],
-    keys: object,
+    keys: pa.Array,
     label: np.ndarray,
     probabilities: np.ndarray,
 ) -> TrainingSet:
     from tippers_dagster.learning.training_set import make_training_set
 
     return make_training_set(
-        keys,  # type: ignore[arg-type]
+        keys,
         label,
         probabilities,
         labels,
@@ -194,9 +196,10 @@ def split(app: App, catalog: Catalog, work: Work) -> Split | None:
     table = _labels_table(giver)
     query = sa.select(table.c.label, sa.func.count()).group_by(table.c.label)
     with warehouse_engine(app.settings).connect() as connection:
-        counts = dict(connection.execute(query).all())
-    unlabelled = counts.pop(None, 0)
-    return Split(giver, dict(sorted(counts.items(), key=lambda item: -item[1])), unlabelled)
+        counts: dict[str | None, int] = dict(connection.execute(query).all())
+    labelled = [(label, count) for label, count in counts.items() if label is not None]
+    most_first = dict(sorted(labelled, key=lambda item: -item[1]))
+    return Split(giver, most_first, unlabelled=counts.get(None, 0))
 
 
 def _asset_with_labels(giver: Ref) -> str:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import altair as alt
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from streamlit_app.services import calendar as service
 from streamlit_app.services.app import App
@@ -392,6 +393,7 @@ def _table(app: App, shown: list[Kept], may: bool) -> None:
     if not may:
         return
     st.caption("Choose a row, or a name above, to change or remove it.")
+    assert not isinstance(chosen, DeltaGenerator)  # on_select is "rerun"
     rows = chosen["selection"]["rows"]
     if rows and str(shown[rows[0]].id) != state.get("open"):
         _open(str(shown[rows[0]].id))

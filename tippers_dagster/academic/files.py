@@ -75,7 +75,9 @@ def read_bytes(content: bytes, name: str) -> list[Period]:
 def _of_csv(text: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text), restkey="", strict=True)
     try:
-        rows = [(f"line {reader.line_num}", row) for row in reader]
+        rows: list[tuple[str, Mapping[str, Any]]] = [
+            (f"line {reader.line_num}", row) for row in reader
+        ]
     except csv.Error as error:
         raise BadInput(f"{name}, line {reader.line_num}: this is not CSV: {error}.") from None
     _refuse_fields(reader.fieldnames or (), name)
@@ -87,7 +89,7 @@ def _of_yaml(text: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
     entries = found.get("periods")
     if set(found) != {"periods"} or not isinstance(entries, list):
         raise BadInput(f"{name} has no list `periods`.", "`tippers calendar export` writes one.")
-    told = []
+    told: list[tuple[str, Mapping[str, Any]]] = []
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
             raise BadInput(f"{name}: period {number} has no fields.")

@@ -50,11 +50,14 @@ def export(
     settings = get_settings()
     on_missing: OnMissing = "report" if missing_ok else "raise"
     asked = (space, start, end, interval)
-    how = {"dense": not sparse, "settings": settings, "on_missing": on_missing}
     if by is None:
-        table = read_shared_occupancy(*asked, **how)
+        table = read_shared_occupancy(
+            *asked, dense=not sparse, settings=settings, on_missing=on_missing
+        )
     else:
-        table = read_shared_labelled_occupancy(*asked, by, **how)
+        table = read_shared_labelled_occupancy(
+            *asked, by, dense=not sparse, settings=settings, on_missing=on_missing
+        )
     write_export(space, table, out)
     typer.echo(f"{table.num_rows:,} rows written to {out}")
     if hidden := hidden_rows(table):

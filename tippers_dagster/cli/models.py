@@ -139,8 +139,9 @@ def _row(model: RegisteredModel | None) -> tuple[str, str, str, str]:
         return ("none", "-", "-", "-")
     newest = model.versions[0]
     marked = (model.champion, model.challenger)
-    numbers = ["-" if version is None else str(version.number) for version in marked]
-    return (str(len(model.versions)), *numbers, f"{newest.created_at:%Y-%m-%d %H:%M} UTC")
+    champion, challenger = ("-" if version is None else str(version.number) for version in marked)
+    created = f"{newest.created_at:%Y-%m-%d %H:%M} UTC"
+    return (str(len(model.versions)), champion, challenger, created)
 
 
 def _versions(model: RegisteredModel) -> Table:

@@ -7,6 +7,8 @@ the quantile q is the one at rank ceil(q (n + 1)).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,9 @@ ENOUGH = 39
 """Errors of a group, from which on a 95 % interval can be told apart from the extremes."""
 
 HOURS = 24
+
+Grouping = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""From weekdays to the group of each of their slots, [days, slots]."""
 
 
 def around(
@@ -58,7 +63,7 @@ def around(
     return found
 
 
-def _grouping(errors: Floats, weekdays: NDArray[np.int64], slots: int):
+def _grouping(errors: Floats, weekdays: NDArray[np.int64], slots: int) -> Grouping:
     """The finest grouping in which a typical group has enough errors; days to [days, slots]."""
     hour = np.arange(slots) * HOURS // slots
 

@@ -18,6 +18,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.models import ModelSignature
+from mlflow.pyfunc import PythonModel
 from mlflow.types import ColSpec, Schema
 
 from tippers_dagster import __version__
@@ -34,7 +35,7 @@ _FILE = "champions.npz"
 _CODE = Path(__file__).with_name("registered_code.py")
 
 
-class Champions(mlflow.pyfunc.PythonModel):
+class Champions(PythonModel):
     """Forecasts the spaces that it is asked for, each by its champion."""
 
     def load_context(self, context: Any) -> None:
@@ -101,10 +102,11 @@ def _registered(client: Any, name: str, version: str, bundle: Bundle, timezone: 
         )
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
-    run_id = mlflow.active_run().info.run_id
+    run = mlflow.active_run()
+    assert run is not None  # the model was logged to it
     tags = {VERSION_TAG: version}
     made = client.create_model_version(
-        name, logged.model_uri, run_id, tags, model_id=logged.model_id
+        name, logged.model_uri, run.info.run_id, tags, model_id=logged.model_id
     )
     return str(made.version)
 

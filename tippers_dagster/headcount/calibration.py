@@ -173,9 +173,12 @@ class Calibration:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Calibration:
         """What ``to_json`` gave."""
-        listed = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+        listed: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in data.items()
+        }
         above = data.get("above")
-        return cls(**{**listed, "above": None if above is None else cls.from_json(above)})
+        listed["above"] = None if above is None else cls.from_json(above)
+        return cls(**listed)
 
 
 @dataclass(frozen=True)
@@ -467,7 +470,7 @@ def _fit_variance(estimate: Floats, people: Floats) -> tuple[float, float, float
 
     Weighted, so that the largest spaces do not decide alone.
     """
-    from scipy.optimize import nnls
+    from scipy.optimize import nnls  # type: ignore[import-untyped]  # has no types
 
     terms = np.stack([np.ones_like(estimate), estimate, estimate**2], axis=1)
     weight = 1 / (1 + estimate)

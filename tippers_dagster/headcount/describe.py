@@ -137,7 +137,7 @@ def ratio_table(made: Calibration) -> dg.TableMetadataValue:
     bounds = [0.0, *made.edges]
     names = [f"from {bound:g} devices" for bound in bounds]
     hours = HOUR_GROUP // 3600
-    records = [
+    records: list[dict[str, str | float]] = [
         {
             "hours": f"{i * hours:02d} to {(i + 1) * hours:02d}",
             **{

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -132,7 +130,7 @@ def read_compared(settings: Settings, name: str) -> pa.Table:
     return open_lake(settings).read_table(compared_key(name))
 
 
-def _made(row: Mapping[str, Any]) -> Made:
+def _made(row: sa.RowMapping) -> Made:
     calibration, evaluation = row["calibration"], row["evaluation"]
     return Made(
         name=row["name"],

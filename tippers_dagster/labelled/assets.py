@@ -64,7 +64,7 @@ def key_of(ref: Ref) -> tuple[str, str]:
     return ref.kind.value, ref.name
 
 
-def _labels_key(catalog: Catalog, definition: Definition) -> tuple[str, str]:
+def _labels_key(catalog: Catalog, definition: Definition) -> tuple[str, ...]:
     """What gives the labels: the label model, or the predictions of the classifier."""
     by = labels_of(catalog, definition)
     return predictions_path(by) if by.kind == Kind.CLASSIFIER else by.asset_path

@@ -18,7 +18,7 @@ from tippers_dagster.errors import TippersError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sklearn.pipeline import Pipeline
+    from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types
 
 MOST_CATEGORIES = 30
 """Columns that one category column becomes; the rarest values share the last."""
@@ -145,7 +145,7 @@ def make_model(
     Pipeline
         With ``fit``, ``predict_proba`` and, trained, ``classes_``.
     """
-    from sklearn.compose import ColumnTransformer
+    from sklearn.compose import ColumnTransformer  # type: ignore[import-untyped]  # has no types
     from sklearn.pipeline import Pipeline
 
     model = _BANK[name]
@@ -167,7 +167,9 @@ def _estimator(model: _Model, rows: int, seed: int) -> Any:
     if "random_state" in known:
         estimator.set_params(random_state=seed)
     if class_name == "AdaBoostClassifier":  # its stumps tell two classes apart, hardly more
-        from sklearn.tree import DecisionTreeClassifier
+        from sklearn.tree import (  # type: ignore[import-untyped]  # has no types
+            DecisionTreeClassifier,
+        )
 
         estimator.set_params(estimator=DecisionTreeClassifier(max_depth=3, random_state=seed))
     if "n_neighbors" in known:
@@ -176,17 +178,21 @@ def _estimator(model: _Model, rows: int, seed: int) -> Any:
 
 
 def _calibrated(estimator: Any, least: int, seed: int) -> Any:
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.calibration import (  # type: ignore[import-untyped]  # has no types
+        CalibratedClassifierCV,
+    )
+    from sklearn.model_selection import (  # type: ignore[import-untyped]  # has no types
+        StratifiedKFold,
+    )
 
     folds = StratifiedKFold(min(CALIBRATION_FOLDS, least), shuffle=True, random_state=seed)
     return CalibratedClassifierCV(estimator, cv=folds, ensemble=False)
 
 
 def _numbers(how: Numbers) -> Any:
-    from sklearn.impute import SimpleImputer
+    from sklearn.impute import SimpleImputer  # type: ignore[import-untyped]  # has no types
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]  # has no types
 
     if how == "as they are":
         return "passthrough"

@@ -74,7 +74,7 @@ class ColumnProfile:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ColumnProfile:
         """What ``to_json`` gave."""
-        lists = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         return cls(**lists)
 
 
@@ -134,7 +134,7 @@ def psi(before: np.ndarray, now: np.ndarray) -> float:
 
 def psi_threshold(before: int, now: int, bins: int) -> float:
     """Above which an index of so many rows and bins tells of a drift."""
-    from scipy.stats import chi2
+    from scipy.stats import chi2  # type: ignore[import-untyped]  # has no types
 
     by_chance = chi2.ppf(1 - CHANCE, max(1, bins - 1)) * (1 / before + 1 / now)
     return max(PSI_LIMIT, float(by_chance))

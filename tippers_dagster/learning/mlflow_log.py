@@ -11,6 +11,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def log_models(log: MlflowLog, made: Trained, body: Classifier, version: str, ru
     for one in model_results(made):
         try:
             with log.child(one.model):
-                log.log_more(lambda mlflow, one=one: _tell(mlflow, one, body, version, run_id))
+                log.log_more(partial(_tell, one=one, body=body, version=version, run_id=run_id))
                 if one.error is not None:
                     raise _Failed(one.error)
         except _Failed:
@@ -228,7 +229,7 @@ def _log_model(mlflow: Any, made: Trained) -> str:
     from mlflow.types import ColSpec, Schema, TensorSpec
 
     sides = made.best.sides
-    inputs = [
+    inputs: list[ColSpec | TensorSpec] = [
         ColSpec("double" if name in sides.numeric else "string", name, required=False)
         for name in sides.training.columns
     ]

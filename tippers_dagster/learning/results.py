@@ -275,8 +275,10 @@ def last_result(settings: Settings, ref: Ref) -> ClassifierResult:
     return found[0]
 
 
-def _model(row: Mapping[str, Any]) -> ModelResult:
-    judged = {on: {metric: row[f"{on}_{metric}"] for metric in METRICS} for on in JUDGED_ON}
+def _model(row: sa.RowMapping) -> ModelResult:
+    judged: dict[str, Any] = {
+        on: {metric: row[f"{on}_{metric}"] for metric in METRICS} for on in JUDGED_ON
+    }
     return ModelResult(**{name: row[name] for name in _PLAIN}, **judged)
 
 

@@ -19,7 +19,7 @@ from tippers_dagster.learning.scores import Measures, better_first, measure
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sklearn.pipeline import Pipeline
+    from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types
 
 IMPORTANCE_ROWS = 1000
 """Importances are of at most so many rows."""
@@ -123,7 +123,7 @@ def one_thread() -> Any:
     Models are trained side by side, and threads that wait for each other by spinning made gradient
     boosting two hundred times slower on a busy machine.
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no types
 
     return threadpool_limits(1)
 
@@ -153,7 +153,10 @@ def _train(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _crossed_and_held_out(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import (  # type: ignore[import-untyped]  # has no types
+        StratifiedKFold,
+        cross_val_predict,
+    )
 
     sides = task.sides
     folds = number_of_folds(sides.label, task.folds)
@@ -306,7 +309,9 @@ def importances(
     frame, label
         Rows and their class numbers; those of -1 are left out, and of many a part is taken.
     """
-    from sklearn.inspection import permutation_importance
+    from sklearn.inspection import (  # type: ignore[import-untyped]  # has no types
+        permutation_importance,
+    )
 
     rows = np.flatnonzero(label >= 0)
     if not len(rows):

@@ -46,7 +46,7 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.workers import run_tasks
 
 if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
+    from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types
 
 VERSION = 1
 """Raise it when the same labels and features would give other models."""
@@ -280,7 +280,7 @@ def _some(outcomes: Sequence[Outcome], missing: Mapping[str, str]) -> None:
 
 def _state(body: Classifier, inputs: Inputs, chosen: TrainingSet) -> str:
     """A hash of what models are trained on, and of the library that trains them."""
-    import sklearn
+    import sklearn  # type: ignore[import-untyped]  # has no types
 
     told = (VERSION, sklearn.__version__, body.folds, body.seed, inputs.labels)
     mixed = hashlib.blake2b(repr(told).encode(), digest_size=16)

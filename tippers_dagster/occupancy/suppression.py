@@ -146,7 +146,7 @@ class _Tables:
     def _safe(self, p: int, bins: Counts) -> Mask:
         """Whether a shown space and its children tell too little, in each of the bins."""
         hidden, disjoint, shared = self._least(p, bins)
-        at = np.ix_(range(len(self.values)), self.children[p], bins)
+        at = np.ix_(np.arange(len(self.values)), self.children[p], bins)
         own = self._own(p)[:, bins]
         rest = self.values[:, p, bins] - np.where(hidden, 0, self.values[at]).sum(axis=1)
         members = hidden.sum(axis=0) + (own > 0).any(axis=0)
@@ -164,9 +164,10 @@ class _Tables:
         hidden = self.hidden[children][:, bins]
         empty = (hidden & (self.whole[children][:, bins] == 0)).any(axis=0)
         leaf = self.tree.is_leaf[children][:, None]
-        at = np.ix_(range(len(self.values)), children, bins)
+        at = np.ix_(np.arange(len(self.values)), children, bins)
         floor = np.where(empty, 0, self.floor)
-        return hidden, *(np.where(leaf, floor, a[at]) for a in (self.disjoint, self.shared))
+        disjoint, shared = (np.where(leaf, floor, a[at]) for a in (self.disjoint, self.shared))
+        return hidden, disjoint, shared
 
     def _smallest_shown(self, p: int, bins: Counts) -> Counts:
         """The shown child with the fewest devices, but not none, in each bin; -1: there is none."""
@@ -211,7 +212,7 @@ class _Tables:
     def _bound(self, p: int, bins: Counts) -> None:
         """The least that a space can have by what is shown below it."""
         hidden, disjoint, shared = self._least(p, bins)
-        shown = self.values[np.ix_(range(len(self.values)), self.children[p], bins)]
+        shown = self.values[np.ix_(np.arange(len(self.values)), self.children[p], bins)]
         own = self.floor * (self._own(p)[:, bins] > 0)
         least = np.where(hidden, disjoint, shown).sum(axis=1) + own
         self.disjoint[:, p, bins] = np.maximum(least, self.floor)

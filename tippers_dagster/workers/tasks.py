@@ -51,7 +51,7 @@ def run_tasks(
     if settings.dask_url is None and (settings.threads == 1 or len(tasks) < 2):
         yield from ((at, function(task)) for at, task in enumerate(tasks))
         return
-    import joblib
+    import joblib  # type: ignore[import-untyped]  # has no types
 
     numbered = (joblib.delayed(_numbered)(function, at, task) for at, task in enumerate(tasks))
     with _backend(settings), _telling_of_the_lost(settings):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
 import pandas as pd
@@ -88,10 +89,11 @@ def _beside(beside: Any) -> None:
 
 def _downloads(app: App, ref: Ref) -> None:
     with st.container(horizontal=True):
+        kind: Literal["csv", "parquet"]
         for kind, title in (("csv", "CSV"), ("parquet", "Parquet")):
             st.download_button(
                 f"All predictions as {title}",
-                data=lambda kind=kind: service.export(app, ref, kind),
+                data=partial(service.export, app, ref, kind),
                 file_name=f"{ref.model_name}.{kind}",
                 mime=service.MIME[kind],
                 icon=":material/download:",
@@ -181,9 +183,10 @@ def _uploaded(ref: Ref, model: LoadedModel) -> pa.Table | None:
     file = st.file_uploader("CSV file with a header", type="csv", key=f"models.file {ref}")
     if file is None:
         return None
+    rows: pa.Table | None = None
     with told():
-        return service.read_csv(file.getvalue())
-    return None
+        rows = service.read_csv(file.getvalue())
+    return rows  # noqa: RET504 - none when `told` stopped what came before
 
 
 def _index(app: App, catalog: Catalog, ref: Ref, model: LoadedModel) -> None:

@@ -93,7 +93,8 @@ def _sample(panel: Panel, horizon: int, seed: int) -> tuple[Floats, Floats]:
     day = day + first
     target = inputs.target(space, day, slot)
     known = np.isfinite(target)
-    space, day, slot, target = (a[known] for a in (space, day, slot, target))
+    space, day, slot = (a[known] for a in (space, day, slot))
+    target = target[known]
     ahead = rng.integers(1, weeks + 1, len(target))
     rows = inputs.at(space, day, slot, ahead)
     return rows, target - _usual(rows)
