@@ -73,7 +73,7 @@ def _forget_settings() -> None:
 
 
 @contextmanager
-def _server_folder() -> Iterator[Path]:
+def server_folder() -> Iterator[Path]:
     """A folder for a home with a server, which is stopped after.
 
     Not under pytest's own folder: when root runs the tests, the server runs as another user, and
@@ -91,7 +91,7 @@ def _server_folder() -> Iterator[Path]:
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home of the test's own, its embedded server (if the test starts one) stopped after."""
-    with _server_folder() as folder:
+    with server_folder() as folder:
         monkeypatch.setenv("TIPPERS_HOME", str(folder))
         get_settings.cache_clear()
         yield folder
@@ -142,7 +142,7 @@ class SessionServer:
 @pytest.fixture(scope="session")
 def session_server() -> Iterator[SessionServer]:
     """The embedded server of the session."""
-    with _server_folder() as folder:
+    with server_folder() as folder:
         server = start_embedded(folder)
         with closing(psycopg2.connect(server.url("postgres"))) as connection:
             connection.autocommit = True

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from benchmarks.soak import free_ports
+from tests.conftest import server_folder
 from tests.local.waiting import until
 from tests.sql.definitions import bare_project
 from tests.streamlit_app.chromium import ANSWER_MS, chromium
-from tippers_dagster.local.postgres import stop_embedded
 from tippers_dagster.settings import Settings, get_settings
 
 
@@ -77,19 +78,25 @@ class Deployed:
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """The deployment: two buildings, 120 people, two weeks; nothing tracked, nothing defined."""
     chromium()
-    home = tmp_path_factory.mktemp("journeys") / "home"
-    home.parent.parent.chmod(0o755)  # the server may run as another user
-    home.parent.chmod(0o755)
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith(("TIPPERS_", "DAGSTER_"))},
-        **free_ports(),
-        "TIPPERS_HOME": str(home),
-        "TIPPERS_DBT_PROJECT": str(bare_project(home.parent / "project")),
-        "TIPPERS_OBSERVE_RECENT_SECONDS": "1",
-        "TIPPERS_REFRESH_SECONDS": "1",
-    }
-    log = home.parent / "up.log"
-    sizes = ("--buildings", "2", "--people", "120", "--weeks", "2", "--seed", "5")
+    folder = tmp_path_factory.mktemp("journeys")
+    with server_folder() as home:
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("TIPPERS_", "DAGSTER_"))},
+            **free_ports(),
+            "TIPPERS_HOME": str(home),
+            "TIPPERS_DBT_PROJECT": str(bare_project(folder / "project")),
+            "TIPPERS_OBSERVE_RECENT_SECONDS": "1",
+            "TIPPERS_REFRESH_SECONDS": "1",
+        }
+        with _up(environment, folder / "up.log") as running:
+            sizes = ("--buildings", "2", "--people", "120", "--weeks", "2", "--seed", "5")
+            running.tippers("simulate", *sizes)
+            running.tippers("pipeline", "materialize")
+            yield running
+
+
+@contextmanager
+def _up(environment: dict[str, str], log: Path) -> Iterator[Deployed]:
     with log.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "tippers_dagster.cli", "up"],
@@ -97,16 +104,12 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-    running = Deployed(environment, psutil.Process(process.pid), log)
     try:
         until(lambda: "Everything is up" in log.read_text(), 180, log.read_text)
-        running.tippers("simulate", *sizes)
-        running.tippers("pipeline", "materialize")
-        yield running
+        yield Deployed(environment, psutil.Process(process.pid), log)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-        stop_embedded(home)
 
 
 @pytest.fixture
