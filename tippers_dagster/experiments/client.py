@@ -41,7 +41,6 @@ def mlflow_client(settings: Settings) -> Iterator[Any]:
     uri = tracking_uri(settings)
     if uri is None:
         raise MlflowAway(NOT_CONFIGURED, "The registry of models is kept there.")
-    import mlflow
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
     from requests.exceptions import RequestException
@@ -49,7 +48,6 @@ def mlflow_client(settings: Settings) -> Iterator[Any]:
     try:
         be_impatient(uri)
         use_store(settings, uri)
-        mlflow.set_registry_uri(uri)
         client = MlflowClient(uri, uri)
         if uri not in _ready:
             with first_use(settings):

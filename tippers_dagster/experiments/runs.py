@@ -246,6 +246,7 @@ def use_store(settings: Settings, uri: str) -> None:
     from mlflow import environment_variables as variables
 
     mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)  # else it stays what it was once set to
     if settings.s3_endpoint_url is not None and not variables.MLFLOW_S3_ENDPOINT_URL.is_set():
         variables.MLFLOW_S3_ENDPOINT_URL.set(settings.s3_endpoint_url)
 
