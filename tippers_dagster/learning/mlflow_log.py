@@ -11,6 +11,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from functools import partial
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any
@@ -200,7 +201,9 @@ def register(
             tags = {RUN_TAG: run_id, VERSION_TAG: version, METRIC_TAG: body.promotion_metric}
             tags[VALUE_TAG] = repr(_value(made, body))
             uri = _log_model(mlflow, made)
-            number = int(mlflow.register_model(uri, name, tags=tags).version)
+            # It says there what went well, whatever its log level.
+            with redirect_stderr(io.StringIO()):
+                number = int(mlflow.register_model(uri, name, tags=tags).version)
         # A process may have died between the two.
         if str(number) not in map(str, client.get_registered_model(name).aliases.values()):
             client.set_registered_model_alias(name, CHALLENGER, str(number))
