@@ -30,6 +30,9 @@ from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+DEPLOYMENTS = ("test_stack.py", "test_deployment.py", "test_soak.py")
+"""Files beside the journeys that start all of `tippers up`."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the journeys and files with slow tests: the last file should be a quick one."""
@@ -40,7 +43,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(
     config: pytest.Config, log: Producer | None
 ) -> LoadFileScheduling | None:
-    """A file is one process's work, and so are all journeys, which share a deployment."""
+    """A file is one process's work, and so are all tests of a whole running deployment.
+
+    A deployment is eight processes, which two cores carry once: of two at a time, pages and
+    commands wait for each other longer than a person would.
+    """
     if config.getvalue("dist") != "loadfile":
         return None
     return _Files(config, log)
@@ -49,8 +56,8 @@ def pytest_xdist_make_scheduler(
 class _Files(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        folder = file.rpartition("/")[0]
-        return folder if folder.endswith("/journeys") else file
+        folder, _, name = file.rpartition("/")
+        return "deployments" if folder.endswith("/journeys") or name in DEPLOYMENTS else file
 
 
 @pytest.fixture(autouse=True)

@@ -131,7 +131,7 @@ class Console:
     said
         Errors and warnings.
     expected
-        A journey puts here what its log may say.
+        A journey puts here what its log and the browser's console may say.
     """
 
     said: list[str] = field(default_factory=list)
@@ -140,21 +140,24 @@ class Console:
     def listen(self, page: Page) -> None:
         """Note errors and warnings of this page."""
         page.on("console", self._note)
-        page.on("pageerror", lambda error: self.said.append(f"pageerror: {error}"))
+        page.on("pageerror", lambda error: self._say(f"pageerror: {error}"))
 
     def _note(self, message: ConsoleMessage) -> None:
         where = str(message.location.get("url", ""))
         # Streamlit's own: below the page's address it looks for its server, then at the top.
         own = re.search(r"/\w+/_stcore/(health|host-config)$", where) and "404" in message.text
         if message.type in ("error", "warning") and not own:
-            self.said.append(f"{message.type}: {message.text} ({where})")
+            self._say(f"{message.type}: {message.text} ({where})")
+
+    def _say(self, text: str) -> None:
+        if not any(expected in text for expected in self.expected):
+            self.said.append(text)
 
     def read(self, log: str) -> None:
         """Note errors and warnings of a part of Streamlit's log."""
         for line in log.splitlines():
-            bad = re.search(r"error|warning|exception|traceback", line, re.IGNORECASE)
-            if bad and not any(text in line for text in self.expected):
-                self.said.append(line)
+            if re.search(r"error|warning|exception|traceback", line, re.IGNORECASE):
+                self._say(line)
 
 
 @pytest.fixture
