@@ -18,7 +18,7 @@ from tippers_dagster.forecasts.names import FORECAST_SUFFIX
 from tippers_dagster.forecasts.tokens import SOURCE_FOLDER, history_source, occupancy_source
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
 from tippers_dagster.refresh.nodes import Node, digest
-from tippers_dagster.refresh.specs import check_specs, definition_spec, recording
+from tippers_dagster.refresh.specs import definition_spec, one_asset, recording
 from tippers_dagster.refresh.state import Recorder
 from tippers_dagster.settings import Settings
 
@@ -107,17 +107,12 @@ def _backtest_asset(
     from tippers_dagster.forecasts.describe import BACKTEST_CHECKS
 
     path = backtest_path(definition.ref.name)
-    spec = _spec(catalog, nodes, definition, path, BACKTEST_GRAIN)
-
-    @dg.multi_asset(
-        name="__".join(path),
-        specs=[spec],
-        check_specs=check_specs(dg.AssetKey(path), BACKTEST_CHECKS),
+    return one_asset(
+        "__".join(path),
+        _spec(catalog, nodes, definition, path, BACKTEST_GRAIN),
+        BACKTEST_CHECKS,
+        lambda context: _backtest(context, settings, nodes, definition),
     )
-    def forecaster(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        yield from _backtest(context, settings, nodes, definition)
-
-    return forecaster
 
 
 def _forecast_asset(
@@ -129,17 +124,12 @@ def _forecast_asset(
     from tippers_dagster.forecasts.describe import FORECAST_CHECKS
 
     path = forecast_path(definition.ref.name)
-    spec = _spec(catalog, nodes, definition, path, FORECAST_GRAIN)
-
-    @dg.multi_asset(
-        name="__".join(path),
-        specs=[spec],
-        check_specs=check_specs(dg.AssetKey(path), FORECAST_CHECKS),
+    return one_asset(
+        "__".join(path),
+        _spec(catalog, nodes, definition, path, FORECAST_GRAIN),
+        FORECAST_CHECKS,
+        lambda context: _forecast(context, settings, nodes, definition),
     )
-    def forecasts(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        yield from _forecast(context, settings, nodes, definition)
-
-    return forecasts
 
 
 # --- the backtest -------------------------------------------------------------------------------
