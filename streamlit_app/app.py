@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit_app.services.app import App
 from streamlit_app.ui.links import dagster_home
 from streamlit_app.ui.login import current_person, log_out
-from streamlit_app.ui.messages import told
+from streamlit_app.ui.messages import comes_back, told
 from streamlit_app.ui.pages import arrive
 from streamlit_app.ui.theme import mend_theme
 from streamlit_app.views import (
@@ -60,7 +60,7 @@ def main() -> None:
     """Render the page that the address names."""
     st.set_page_config(page_title="tippers", page_icon=str(ICON), layout="wide")
     mend_theme()
-    with told():
+    with comes_back(), told():
         settings = get_settings()
         person = current_person(settings)
         if person is None:

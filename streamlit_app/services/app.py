@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
+from tippers_dagster.local.databases import databases
 from tippers_dagster.local.environment import use_dagster_environment
 from tippers_dagster.people.model import Person
 from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.engine import sqlalchemy_url
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -23,8 +27,21 @@ class App:
 
     @property
     def instance(self) -> DagsterInstance:
-        """Dagster's instance, one for all sessions of this process."""
+        """Dagster's instance, one for all sessions of this process.
+
+        Raises
+        ------
+        sqlalchemy.exc.OperationalError
+            When its database does not answer: at once, where Dagster itself would try for 12 s.
+        """
+        _storage(self.settings).connect().close()
         return _instance(self.settings)
+
+
+@lru_cache(maxsize=4)
+def _storage(settings: Settings) -> sa.Engine:
+    """Connections to Dagster's database; each is asked whether it lives when it is taken."""
+    return sa.create_engine(sqlalchemy_url(databases(settings).dagster), pool_pre_ping=True)
 
 
 @lru_cache(maxsize=4)

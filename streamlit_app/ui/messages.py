@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from itertools import count
 from typing import Any
 
 import psycopg2
@@ -15,6 +16,7 @@ from adbc_driver_manager import OperationalError as AdbcOperationalError
 from tippers_dagster.errors import TippersError
 
 RETRY_SECONDS = 3
+AWAY = "database_away"
 
 
 def plain(text: str) -> str:
@@ -31,13 +33,38 @@ def tell(error: TippersError) -> None:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Show what a person can mend, and wait for a database that is away; all else goes on up."""
+    """Show what a person can mend, and that a database is away; all else goes on up."""
     try:
         yield
     except TippersError as error:
         tell(error)
     except _away():
-        _wait_for_database()
+        st.session_state[AWAY] = True
+        st.warning(
+            "The database does not answer at the moment. Nothing that was saved is lost; this page "
+            "comes back by itself when the database does.",
+            icon=":material/cloud_off:",
+        )
+
+
+@contextmanager
+def comes_back() -> Iterator[None]:
+    """Around a page: while a database is away, try the page again and again.
+
+    Here alone, and not in fragments: where a fragment within another one is drawn while the outer
+    is due again, Streamlit 1.67 drops the outer's elements, keeps the inner's, and the browser
+    then shows nothing at all ("Bad delta path index").
+    """
+    st.session_state[AWAY] = False
+    yield
+    if st.session_state[AWAY]:
+        runs = count()
+
+        def look_again() -> None:
+            if next(runs):  # on the first the page has just failed
+                st.rerun(scope="app")
+
+        st.fragment(look_again, run_every=RETRY_SECONDS)()
 
 
 def _away() -> tuple[type[Exception], ...]:
@@ -59,27 +86,18 @@ def live(seconds: float | None) -> Callable[[Callable[..., Any]], Callable[..., 
 
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(body)
-        def guarded(*args: Any, **kwargs: Any) -> None:
-            with told():
-                body(*args, **kwargs)
+        def begin(*args: Any, **kwargs: Any) -> None:
+            runs = count()
 
-        return st.fragment(guarded, run_every=seconds)
+            @wraps(body)
+            def guarded() -> None:
+                with told():
+                    body(*args, **kwargs)
+                if next(runs) and st.session_state.get(AWAY):
+                    st.rerun(scope="app")  # the first run is the page's own, which sees to it
+
+            st.fragment(guarded, run_every=seconds)()
+
+        return begin
 
     return decorate
-
-
-def _wait_for_database() -> None:
-    st.warning(
-        "The database does not answer at the moment. Nothing that was saved is lost; this page "
-        "comes back by itself when the database does.",
-        icon=":material/cloud_off:",
-    )
-    st.fragment(_look_again, run_every=RETRY_SECONDS)()
-
-
-def _look_again() -> None:
-    """On its first run the page has just failed; from the second on, try the whole page again."""
-    key = "database_looked_at"
-    if st.session_state.pop(key, False):
-        st.rerun(scope="app")
-    st.session_state[key] = True

@@ -143,8 +143,6 @@ def fill(world: Learned) -> None:
 def learned(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Learned]:
     """The tables, nothing trained yet; no MLflow. Models are trained in this process."""
     monkeypatch.setenv("TIPPERS_THREADS", "1")
-    # Which entities are held out follows from their pseudonyms: the same in every test.
-    monkeypatch.setenv("TIPPERS_DEVICE_KEY", "5e" * 32)
     get_settings.cache_clear()
     with dg.DagsterInstance.ephemeral() as instance:
         world = Learned(get_settings(), instance)

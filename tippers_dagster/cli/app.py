@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -39,8 +38,7 @@ def app_command(settings: Settings) -> list[str]:
     from tippers_dagster.people.login import check_address, login_file
 
     check_address(settings)
-    found = find_spec("streamlit_app")
-    if found is None or found.origin is None:
+    if find_spec("streamlit_app") is None:
         raise SettingsError("The app is not installed.", "Install tippers with its app again.")
     options = {
         "server.address": settings.streamlit_host,
@@ -51,6 +49,5 @@ def app_command(settings: Settings) -> list[str]:
         "browser.serverAddress": settings.streamlit_host,
         "secrets.files": str(login_file(settings)),
     }
-    script = Path(found.origin).with_name("app.py")
-    command = [sys.executable, "-m", "streamlit", "run", str(script)]
+    command = [sys.executable, "-m", "streamlit_app"]
     return command + [f"--{name}={value}" for name, value in options.items()]
