@@ -8,7 +8,6 @@ from pathlib import Path
 import streamlit as st
 
 from streamlit_app.services.app import App
-from streamlit_app.ui.links import dagster_home
 from streamlit_app.ui.login import current_person, log_out
 from streamlit_app.ui.messages import comes_back, told
 from streamlit_app.ui.pages import arrive
@@ -27,6 +26,7 @@ from streamlit_app.views import (
     runs,
     tracking,
 )
+from tippers_dagster.local.addresses import dagster_home
 from tippers_dagster.settings import get_settings
 
 # A file of our own: Streamlit's named icons come from another server as a page's icon.

@@ -409,8 +409,8 @@ class Watched:
 
 def watch(app: App, ref: Ref) -> Watched:
     """How a definition's asset stands now; about 0.1 s."""
+    from tippers_dagster.local.addresses import web_address
     from tippers_dagster.pipeline.load import load_pipeline
-    from tippers_dagster.pipeline.reload import web_address
     from tippers_dagster.pipeline.status import pipeline_status
     from tippers_dagster.refresh.snapshot import Snapshot
 

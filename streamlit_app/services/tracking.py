@@ -13,9 +13,9 @@ from streamlit_app.services.app import App
 from tippers_dagster.datasets import store
 from tippers_dagster.datasets.store import Dataset
 from tippers_dagster.errors import BadInput
+from tippers_dagster.local.addresses import web_address
 from tippers_dagster.occupancy.estimates import expected_by_history
 from tippers_dagster.people.model import Role
-from tippers_dagster.pipeline.reload import web_address
 from tippers_dagster.spaces.clock import chunk_keys
 from tippers_dagster.spaces.tracking import (
     LONGEST_RANGE_DAYS,

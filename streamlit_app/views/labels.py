@@ -15,7 +15,6 @@ from streamlit_app.services import labels as service
 from streamlit_app.services.app import App
 from streamlit_app.services.labels import Entity, Score, Summary
 from streamlit_app.ui import pages, state
-from streamlit_app.ui.links import asset_link, mlflow_home, run_link
 from streamlit_app.ui.messages import plain, tell, told
 from streamlit_app.ui.theme import is_dark
 from streamlit_app.views import labels_compared
@@ -24,6 +23,7 @@ from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import TippersError
 from tippers_dagster.labelling.evaluate import Evaluation
 from tippers_dagster.labelling.why import Explanation, FunctionVote
+from tippers_dagster.local.addresses import asset_link, mlflow_home, run_link
 from tippers_dagster.people.model import Role
 
 SECTIONS = ("Distribution", "Functions", "Gold labels", "Compare", "Entities", "Label by hand")

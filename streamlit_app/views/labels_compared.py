@@ -12,10 +12,10 @@ from streamlit_app.services import labels as service
 from streamlit_app.services.app import App
 from streamlit_app.services.labels import Turn
 from streamlit_app.ui import state
-from streamlit_app.ui.links import run_link
 from streamlit_app.ui.messages import plain
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.labelling.past import ABSENT, KEPT, Past
+from tippers_dagster.local.addresses import run_link
 
 _WITH = {"before": "What it gave before", "model": "Another label model"}
 

@@ -8,9 +8,9 @@ from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
 from streamlit_app.services.tracking import Standing
 from streamlit_app.ui.cached import SAME
-from streamlit_app.ui.links import asset_link
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.ui.pages import page
+from tippers_dagster.local.addresses import asset_link
 from tippers_dagster.people.model import Person, Role
 from tippers_dagster.settings import Settings
 

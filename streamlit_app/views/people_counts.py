@@ -11,12 +11,12 @@ from streamlit_app.services.app import App
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import SAME, space_tree
 from streamlit_app.ui.charts import ink
-from streamlit_app.ui.links import asset_link, run_link
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.ui.pages import page
 from tippers_dagster.headcount.calibration import Evaluation
 from tippers_dagster.headcount.counts import Given
 from tippers_dagster.headcount.reading import Made
+from tippers_dagster.local.addresses import asset_link, run_link
 from tippers_dagster.people.model import Role
 from tippers_dagster.settings import Settings
 from tippers_dagster.spaces.tree import NoSpaces

@@ -15,8 +15,8 @@ from streamlit_app.ui.canvas import Done, Edge, Node, canvas
 from streamlit_app.ui.messages import live, plain, tell, told
 from streamlit_app.ui.pages import go
 from tippers_dagster.errors import TippersError
+from tippers_dagster.local.addresses import web_address
 from tippers_dagster.people.model import Role
-from tippers_dagster.pipeline.reload import web_address
 
 POLL_SECONDS = 2
 ALL = "all"

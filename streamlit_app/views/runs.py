@@ -12,9 +12,9 @@ from streamlit_app.services import runs as service
 from streamlit_app.services.app import App
 from streamlit_app.services.runs import Details, Page, Run
 from streamlit_app.ui import state
-from streamlit_app.ui.links import run_link
 from streamlit_app.ui.messages import live, plain, tell
 from tippers_dagster.errors import TippersError
+from tippers_dagster.local.addresses import run_link
 from tippers_dagster.people.model import Role
 
 ICONS = {

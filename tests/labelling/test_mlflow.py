@@ -11,8 +11,10 @@ import dagster as dg
 import pytest
 
 from tests.labelling.small import FUNCTIONS, World
+from tippers_dagster.experiments.runs import RUN_NOTE
 from tippers_dagster.labelling.label_model import Fitted
 from tippers_dagster.labelling.labels import read_labels, read_parameters
+from tippers_dagster.local.addresses import dagster_home
 from tippers_dagster.refresh.state import load_states
 from tippers_dagster.settings import get_settings
 
@@ -46,6 +48,11 @@ def test_a_materialisation_is_one_run_with_all_that_led_to_it(
     assert [r.info.status for r in found] == ["FINISHED", "FINISHED"]
     assert [r.data.tags["dagster_run_id"] for r in found] == [second.run_id, first.run_id]
     run = found[1]
+    dagster = dagster_home(logged.settings)
+    assert run.data.tags[RUN_NOTE].split("  \n")[:2] == [
+        f"Dagster run [{first.run_id[:8]}]({dagster}/runs/{first.run_id})",
+        f"Asset [device/kind_of]({dagster}/assets/device/kind_of)",
+    ]
     assert run.data.params["epochs"] == "60"
     assert run.data.params["labels"] == "STATIC,LAPTOP,PHONE"
     assert 0 < run.data.metrics["coverage"] < 1

@@ -24,6 +24,7 @@ from tests.learning.trained import (
     rooms,
     sure,
 )
+from tests.workers.cluster import losing_a_worker, two_workers
 from tippers_dagster.errors import TippersError
 from tippers_dagster.labelling.gold import give
 from tippers_dagster.lake import open_lake
@@ -266,6 +267,20 @@ def test_processes_side_by_side_give_the_same(
     assert [m.held_out for m in beside.models] == [m.held_out for m in alone.models]
 
 
+def test_a_cluster_trains_the_same_and_survives_a_dead_worker(learned: Learned) -> None:
+    learned.define(models=("random_forest", "lightgbm", *MODELS))
+    assert learned.run().success
+    alone = last_result(learned.settings, REF)
+    with two_workers() as scheduler, losing_a_worker(scheduler):
+        learned.settings = learned.settings.model_copy(update={"dask_url": scheduler})
+        assert learned.run().success
+    there = last_result(learned.settings, REF)
+    assert there.run_id != alone.run_id
+    assert [m.model for m in there.models] == [m.model for m in alone.models]
+    assert [m.cross_validated for m in there.models] == [m.cross_validated for m in alone.models]
+    assert [m.held_out for m in there.models] == [m.held_out for m in alone.models]
+
+
 # --- MLflow -------------------------------------------------------------------------------------
 def client(world: Learned) -> Any:
     from mlflow import MlflowClient
@@ -298,6 +313,9 @@ def test_every_model_is_a_run_and_the_best_is_registered_once(
         "decision_tree": "FINISHED",
         "nearest_neighbours": "FINISHED",
     }
+    notes = {r.data.tags["mlflow.note.content"] for r in found.values()}
+    assert len(notes) == 1
+    assert f"/runs/{result.run_id})" in notes.pop()
     assert below["naive_bayes"].data.tags["error"] == "ValueError: nobody foresaw it"
     params = below["decision_tree"].data.params
     assert (params["folds"], params["min_samples_leaf"], params["numbers"]) == ("5", "5", "imputed")

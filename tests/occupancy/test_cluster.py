@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import random
-import signal
-import time
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 
 import pytest
-from distributed import Client
 
 from tests.occupancy.campus import Seen, compute_all, fill, forget_all
-from tests.workers.cluster import two_workers
+from tests.workers.cluster import losing_a_worker, two_workers
 from tippers_dagster.lake import open_lake
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.tracking import track
@@ -56,22 +50,6 @@ def test_a_cluster_counts_as_this_process_and_survives_a_dead_worker(
     with two_workers() as scheduler:
         monkeypatch.setenv("TIPPERS_DASK_URL", scheduler)
         get_settings.cache_clear()
-        over = Event()
-        with ThreadPoolExecutor(1) as pool:
-            killed = pool.submit(kill_a_worker_at_work, scheduler, get_settings(), over)
+        with losing_a_worker(scheduler):
             there = computed(get_settings())
-            over.set()
-            assert killed.result()
     assert there == here
-
-
-def kill_a_worker_at_work(scheduler: str, settings: Settings, over: Event) -> bool:
-    """Its nanny starts another; what the dead one was at is given out again."""
-    with Client(scheduler, set_as_default=False) as client:
-        pid = next(iter(client.run(os.getpid).values()))
-    while not over.is_set():
-        if open_lake(settings).list("presence/"):
-            os.kill(pid, signal.SIGKILL)
-            return True
-        time.sleep(0.005)
-    return False

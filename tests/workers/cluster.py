@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 
 
 @contextmanager
@@ -20,3 +25,30 @@ def two_workers() -> Iterator[str]:
         memory_limit=0,
     ) as cluster:
         yield cluster.scheduler_address
+
+
+@contextmanager
+def losing_a_worker(scheduler: str) -> Iterator[None]:
+    """Kill the first worker that is seen at work meanwhile; its nanny starts another."""
+    over = Event()
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(_kill_one_at_work, scheduler, over)
+        try:
+            yield
+        finally:
+            over.set()
+        assert killed.result(), "no worker was seen at work"
+
+
+def _kill_one_at_work(scheduler: str, over: Event) -> bool:
+    from distributed import Client
+
+    with Client(scheduler, set_as_default=False) as client:
+        processes = client.run(os.getpid)
+        while not over.is_set():
+            busy = [worker for worker, tasks in client.processing().items() if tasks]
+            if busy:
+                os.kill(processes[busy[0]], signal.SIGKILL)
+                return True
+            time.sleep(0.002)
+    return False

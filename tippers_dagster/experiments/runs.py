@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
+from tippers_dagster.local.addresses import asset_link, mlflow_run_link, run_link
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.settings import Settings
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 REQUEST_SECONDS = 10
 REQUEST_RETRIES = 2
 """MLflow itself waits two minutes for an answer, and tries seven times."""
+
+RUN_NOTE = "mlflow.note.content"
+"""The tag that MLflow's page of a run shows as its description, in Markdown."""
 
 NOT_CONFIGURED = "No MLflow server is named: set TIPPERS_MLFLOW_URL."
 
@@ -47,6 +51,7 @@ class MlflowLog:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._mlflow: Any = None
+        self._made_by = ""
         self.problem: str | None = None
         self.run_id: str | None = None
         self.url: str | None = None
@@ -96,7 +101,13 @@ class MlflowLog:
     def child(self, name: str) -> Iterator[None]:
         """A run below this one, active within: FINISHED after, FAILED when the block raises."""
         begun: list[Any] = []
-        self._try(lambda: begun.append(self._mlflow.start_run(run_name=name, nested=True)))
+
+        def begin() -> None:
+            begun.append(
+                self._mlflow.start_run(run_name=name, nested=True, description=self._made_by)
+            )
+
+        self._try(begin)
         try:
             yield
         except BaseException:
@@ -116,8 +127,10 @@ class MlflowLog:
             self._mlflow = _resource(self._settings, uri, context, experiment)
             active = self._mlflow.active_run().info
             self.run_id = active.run_id
-            self.url = _link(self._settings, uri, active.experiment_id, active.run_id)
-            self._mlflow.set_tag("mlflow.runName", f"{experiment} {context.run.run_id[:8]}")
+            self.url = mlflow_run_link(self._settings, active.experiment_id, active.run_id)
+            self._made_by = _made_by(self._settings, context)
+            name = f"{experiment} {context.run.run_id[:8]}"
+            self._mlflow.set_tags({"mlflow.runName": name, RUN_NOTE: self._made_by})
             _end_abandoned(self._settings, context, active)
 
         self._try(begin)
@@ -271,10 +284,17 @@ def is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in ("http", "https")
 
 
-def _link(settings: Settings, uri: str, experiment_id: str, run_id: str) -> str:
-    """The run's page; without a server, that of the one which ``tippers up`` starts."""
-    server = redact(uri) if is_server(uri) else f"http://127.0.0.1:{settings.mlflow_port}"
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+def _made_by(settings: Settings, context: dg.AssetExecutionContext) -> str:
+    """What the page of an MLflow run leads to in Dagster, as Markdown."""
+    names = sorted("/".join(key.path) for key in context.selected_asset_keys)
+    partition = context.partition_key if context.has_partition_key else None
+    of = "" if partition is None else f", partition {partition}"
+    run_id = context.run.run_id
+    lines = [
+        f"Dagster run [{run_id[:8]}]({run_link(settings, run_id)})",
+        *(f"Asset [{name}{of}]({asset_link(settings, name, partition)})" for name in names),
+    ]
+    return "  \n".join(lines)
 
 
 def _end_abandoned(settings: Settings, context: dg.AssetExecutionContext, active: Any) -> None:

@@ -10,9 +10,9 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from tippers_dagster.catalog.store import load_catalog
-from tippers_dagster.errors import SettingsError, TippersError
+from tippers_dagster.errors import TippersError
+from tippers_dagster.local.addresses import web_address
 from tippers_dagster.local.redaction import redact
-from tippers_dagster.local.stack import stack_owner
 from tippers_dagster.pipeline.changes import definitions_stamp
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.project import rendered_project
@@ -36,25 +36,6 @@ class Reloaded:
 
     state: Literal["reloaded", "nothing_running", "failed"]
     message: str
-
-
-def web_address(settings: Settings) -> str | None:
-    """Where Dagster's web server is; None when nothing runs that we know of.
-
-    Raises
-    ------
-    SettingsError
-        When ``TIPPERS_DAGSTER_WEB_URL`` is no address.
-    """
-    if settings.dagster_web_url is not None:
-        parts = urlsplit(settings.dagster_web_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError(
-                "TIPPERS_DAGSTER_WEB_URL is not the address of a web server.",
-                "It looks like http://dagster:3000",
-            )
-        return settings.dagster_web_url
-    return (stack_owner(settings) or {}).get("web")
 
 
 def reload_definitions(settings: Settings) -> Reloaded:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tippers_dagster.errors import BadInput, TippersError
+from tippers_dagster.local.addresses import web_address
 from tippers_dagster.local.redaction import redact
-from tippers_dagster.pipeline.reload import LOCATION, web_address
+from tippers_dagster.pipeline.reload import LOCATION
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from streamlit_app.services.app import App
 from streamlit_app.services.definition_forms import Work
 from streamlit_app.services.definitions import Opened
 from streamlit_app.ui import pages, state
-from streamlit_app.ui.links import asset_link
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.views.definitions import (
     conflict,
@@ -30,6 +29,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
+from tippers_dagster.local.addresses import asset_link
 
 SECTIONS = ("Definition", "History", "Around it")
 _NO_ASSET = (Kind.CONCEPT, *service.ELSEWHERE)

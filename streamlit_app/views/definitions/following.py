@@ -7,11 +7,11 @@ import streamlit as st
 from streamlit_app.services import definitions as service
 from streamlit_app.services.app import App
 from streamlit_app.services.definitions import Watched
-from streamlit_app.ui.links import asset_link, run_link
 from streamlit_app.ui.messages import live, plain
 from streamlit_app.views.definitions import works
 from streamlit_app.views.definitions.words import STANDINGS
 from tippers_dagster.catalog.model import Ref
+from tippers_dagster.local.addresses import asset_link, run_link
 from tippers_dagster.pipeline.status import AssetStatus
 
 _MOST = 12

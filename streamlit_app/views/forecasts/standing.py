@@ -10,9 +10,9 @@ from streamlit_app.services import forecasts as service
 from streamlit_app.services import pipeline
 from streamlit_app.services.app import App
 from streamlit_app.services.pipeline import Item, Look
-from streamlit_app.ui.links import asset_link, mlflow_home, run_link
 from streamlit_app.ui.messages import live, plain, told
 from streamlit_app.views.definitions.words import STANDINGS
+from tippers_dagster.local.addresses import asset_link, mlflow_home, run_link
 from tippers_dagster.people.model import Role
 
 POLL_SECONDS = 5

@@ -11,12 +11,12 @@ import streamlit as st
 
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
-from streamlit_app.ui.links import mlflow_home, run_link
 from streamlit_app.ui.messages import plain, tell
 from streamlit_app.views.models.ranking import METRICS, words
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import TippersError
+from tippers_dagster.local.addresses import mlflow_home, run_link
 from tippers_dagster.people.model import Role
 
 _NOTE = "models.note"

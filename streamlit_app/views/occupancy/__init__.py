@@ -8,13 +8,13 @@ from streamlit_app.services import occupancy as service
 from streamlit_app.services.app import App
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import space_facts, space_tree
-from streamlit_app.ui.links import asset_link
 from streamlit_app.ui.messages import live, plain
 from streamlit_app.ui.pages import page
 from streamlit_app.ui.space_picker import breadcrumb, sidebar_picker
 from streamlit_app.views.occupancy import by_label, compare, floor, inside, people, timeline, weekly
 from streamlit_app.views.occupancy.shown import VIEWS, Shown, first_window
 from streamlit_app.views.occupancy.window import controls, download
+from tippers_dagster.local.addresses import asset_link
 from tippers_dagster.spaces.facts import UNKNOWN
 from tippers_dagster.spaces.tree import NoSpaces, SpaceTree
 

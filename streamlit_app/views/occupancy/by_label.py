@@ -12,7 +12,6 @@ from streamlit_app.services.occupancy import Series, Window
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import SAME
 from streamlit_app.ui.charts import stacked
-from streamlit_app.ui.links import asset_link
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.pages import page
 from streamlit_app.views.occupancy.shown import (
@@ -26,6 +25,7 @@ from streamlit_app.views.occupancy.shown import (
     span,
 )
 from tippers_dagster.labelled.reading import UNLABELLED
+from tippers_dagster.local.addresses import asset_link
 from tippers_dagster.settings import Settings
 
 

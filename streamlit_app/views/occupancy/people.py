@@ -13,7 +13,6 @@ from streamlit_app.services.people import InSpace, Summary
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import SAME
 from streamlit_app.ui.charts import ink, timeline
-from streamlit_app.ui.links import asset_link
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.pages import page
 from streamlit_app.views.occupancy.shown import (
@@ -27,6 +26,7 @@ from streamlit_app.views.occupancy.shown import (
     span,
 )
 from tippers_dagster.headcount.reading import Made
+from tippers_dagster.local.addresses import asset_link
 from tippers_dagster.settings import Settings
 
 

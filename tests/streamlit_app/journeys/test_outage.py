@@ -10,7 +10,6 @@ import psycopg2
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.streamlit_app.chromium import ANSWER_MS
 from tests.streamlit_app.journeys.conftest import Console, Deployed
 from tippers_dagster.local.postgres import DATABASES, start_embedded
 from tippers_dagster.settings import Settings
