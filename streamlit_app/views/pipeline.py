@@ -10,12 +10,12 @@ import streamlit as st
 from streamlit_app.services import pipeline as service
 from streamlit_app.services.app import App
 from streamlit_app.services.pipeline import Branch, Change, Details, Going, Item, Look, Picture
-from streamlit_app.ui import links, state
+from streamlit_app.ui import state
 from streamlit_app.ui.canvas import Done, Edge, Node, canvas
 from streamlit_app.ui.messages import live, plain, tell, told
 from streamlit_app.ui.pages import go
 from tippers_dagster.errors import TippersError
-from tippers_dagster.local.addresses import web_address
+from tippers_dagster.local.addresses import asset_link, run_link, web_address
 from tippers_dagster.people.model import Role
 
 POLL_SECONDS = 2
@@ -169,9 +169,7 @@ def _run(app: App, going: Going) -> None:
             except TippersError as error:
                 _refuse(error)
             st.toast("The run is asked to stop; what it has computed is kept.")
-        st.link_button(
-            "Run", links.run_link(app.settings, going.run_id), icon=":material/open_in_new:"
-        )
+        st.link_button("Run", run_link(app.settings, going.run_id), icon=":material/open_in_new:")
 
 
 # --- the canvas, and the same as a list ----------------------------------------------------------
@@ -395,7 +393,7 @@ def _actions(app: App, seen: Look, drawn: Picture, found: Details) -> None:
             label, icon = "Materialise", ":material/play_arrow:"
             if st.button(label, icon=icon, disabled=not may, key="pipeline_materialise"):
                 _materialise(app, seen, (item.name,), stale_only=False)
-            address = links.asset_link(app.settings, item.name)
+            address = asset_link(app.settings, item.name)
             st.link_button("Asset", address, icon=":material/open_in_new:")
         if found.creates and may:
             with st.popover("New from this", icon=":material/add:"):

@@ -6,6 +6,7 @@ more of history. The forecasts follow the champions and the occupancy of the spa
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -18,7 +19,7 @@ from tippers_dagster.forecasts.names import FORECAST_SUFFIX
 from tippers_dagster.forecasts.tokens import SOURCE_FOLDER, history_source, occupancy_source
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
 from tippers_dagster.refresh.nodes import Node, digest
-from tippers_dagster.refresh.specs import definition_spec, one_asset, recording
+from tippers_dagster.refresh.specs import assets_of_kind, definition_spec, one_asset, recording
 from tippers_dagster.refresh.state import Recorder
 from tippers_dagster.settings import Settings
 
@@ -73,14 +74,17 @@ def forecast_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
     """Two assets per definition that can work."""
-    sound = {node.key: node for node in nodes if node.broken is None}
-    found = catalog.of_kind(Kind.FORECASTER)
-    return [
-        make(settings, catalog, sound, definition)
-        for definition in found
-        if backtest_path(definition.ref.name) in sound
+    backtests, forecasts = (
+        assets_of_kind(
+            catalog,
+            Kind.FORECASTER,
+            nodes,
+            lambda ref: backtest_path(ref.name),
+            partial(make, settings, catalog),
+        )
         for make in (_backtest_asset, _forecast_asset)
-    ]
+    )
+    return [*backtests, *forecasts]
 
 
 def _spec(
@@ -108,7 +112,6 @@ def _backtest_asset(
 
     path = backtest_path(definition.ref.name)
     return one_asset(
-        "__".join(path),
         _spec(catalog, nodes, definition, path, BACKTEST_GRAIN),
         BACKTEST_CHECKS,
         lambda context: _backtest(context, settings, nodes, definition),
@@ -125,7 +128,6 @@ def _forecast_asset(
 
     path = forecast_path(definition.ref.name)
     return one_asset(
-        "__".join(path),
         _spec(catalog, nodes, definition, path, FORECAST_GRAIN),
         FORECAST_CHECKS,
         lambda context: _forecast(context, settings, nodes, definition),

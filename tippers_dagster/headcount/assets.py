@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -12,7 +13,7 @@ from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.headcount.tables import head_count
 from tippers_dagster.learning.keys import predictions_path
 from tippers_dagster.refresh.nodes import Node, Table, digest
-from tippers_dagster.refresh.specs import definition_spec, one_asset, recording
+from tippers_dagster.refresh.specs import assets_of_kind, definition_spec, one_asset, recording
 from tippers_dagster.refresh.state import Recorder
 from tippers_dagster.settings import Settings
 
@@ -54,12 +55,8 @@ def headcount_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
     """One asset per definition that can work."""
-    sound = {node.key: node for node in nodes if node.broken is None}
-    return [
-        _people_count(settings, catalog, sound, definition)
-        for definition in catalog.of_kind(Kind.PEOPLE_COUNT)
-        if key_of(definition.ref) in sound
-    ]
+    make = partial(_people_count, settings, catalog)
+    return assets_of_kind(catalog, Kind.PEOPLE_COUNT, nodes, key_of, make)
 
 
 def _people_count(
@@ -73,7 +70,6 @@ def _people_count(
     grain = "One calibration: what turns the devices of any space and bin into people."
     node, kinds = nodes[key_of(definition.ref)], {"people_count", "postgres"}
     return one_asset(
-        f"people_count__{definition.ref.name}",
         definition_spec(catalog, node, definition, grain, kinds=kinds),
         CHECKS,
         lambda context: _calibrate(context, settings, nodes, definition),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -20,7 +21,7 @@ from tippers_dagster.labelled.describe import (
 from tippers_dagster.learning.keys import predictions_path
 from tippers_dagster.occupancy.nodes import OCCUPANCY_SOURCES
 from tippers_dagster.refresh.nodes import Node, digest
-from tippers_dagster.refresh.specs import check_specs, definition_spec, recording
+from tippers_dagster.refresh.specs import assets_of_kind, check_specs, definition_spec, recording
 from tippers_dagster.settings import Settings
 
 GRAIN = (
@@ -81,12 +82,8 @@ def labelled_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
     """One asset per definition that can work."""
-    sound = {node.key: node for node in nodes if node.broken is None}
-    return [
-        _asset(settings, catalog, sound, definition)
-        for definition in catalog.of_kind(Kind.LABELLED_OCCUPANCY)
-        if key_of(definition.ref) in sound
-    ]
+    make = partial(_asset, settings, catalog)
+    return assets_of_kind(catalog, Kind.LABELLED_OCCUPANCY, nodes, key_of, make)
 
 
 def _asset(

@@ -19,7 +19,13 @@ from tippers_dagster.labelling.tables import gold_label
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.refresh.nodes import Node, Table, digest
 from tippers_dagster.refresh.runs import asset_locks
-from tippers_dagster.refresh.specs import check_specs, definition_spec, one_asset, recording
+from tippers_dagster.refresh.specs import (
+    check_specs,
+    definition_spec,
+    one_asset,
+    recording,
+    sound_nodes,
+)
 from tippers_dagster.refresh.state import Recorder, recorder
 from tippers_dagster.settings import Settings
 
@@ -77,7 +83,7 @@ def labelling_assets(
     nodes
         All nodes, those of other assets included; broken ones get no asset here.
     """
-    sound = {node.key: node for node in nodes if node.broken is None}
+    sound = sound_nodes(nodes)
     functions: dict[str, list[Definition]] = defaultdict(list)
     for definition in catalog.of_kind(Kind.LABELLING_FUNCTION):
         if definition.ref.asset_path in sound:
@@ -217,7 +223,6 @@ def _labels(
     kinds = {"label_model", "snorkel", "postgres"}
     spec = definition_spec(catalog, nodes[ref.asset_path], definition, grain, kinds=kinds)
     return one_asset(
-        ref.model_name,
         spec,
         LABEL_CHECKS,
         lambda context: _label(context, settings, catalog, nodes, ref),

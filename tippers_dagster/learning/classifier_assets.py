@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -10,7 +11,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.refresh.nodes import Node, digest
-from tippers_dagster.refresh.specs import definition_spec, one_asset, recording
+from tippers_dagster.refresh.specs import assets_of_kind, definition_spec, one_asset, recording
 from tippers_dagster.refresh.state import Recorder
 from tippers_dagster.settings import Settings
 
@@ -46,12 +47,13 @@ def classifier_assets(
     nodes
         All nodes, those of other assets included; broken ones get no asset here.
     """
-    sound = {node.key: node for node in nodes if node.broken is None}
-    return [
-        _classifier(settings, catalog, sound, definition)
-        for definition in catalog.of_kind(Kind.CLASSIFIER)
-        if definition.ref.asset_path in sound
-    ]
+    return assets_of_kind(
+        catalog,
+        Kind.CLASSIFIER,
+        nodes,
+        lambda ref: ref.asset_path,
+        partial(_classifier, settings, catalog),
+    )
 
 
 def _classifier(
@@ -70,7 +72,6 @@ def _classifier(
     kinds = {"classifier", "scikitlearn", "mlflow"}
     spec = definition_spec(catalog, nodes[ref.asset_path], definition, grain, kinds=kinds)
     return one_asset(
-        ref.model_name,
         spec,
         CLASSIFIER_CHECKS,
         lambda context: _train(context, settings, catalog, nodes, ref),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -13,7 +14,7 @@ from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.learning.keys import champion_path, predictions_path
 from tippers_dagster.learning.naming import registered_name
 from tippers_dagster.refresh.nodes import Node, digest
-from tippers_dagster.refresh.specs import definition_spec, one_asset, recording
+from tippers_dagster.refresh.specs import assets_of_kind, definition_spec, one_asset, recording
 from tippers_dagster.settings import Settings
 
 VERSION = 1
@@ -59,12 +60,8 @@ def prediction_assets(
     nodes
         All nodes, those of other assets included.
     """
-    sound = {node.key: node for node in nodes if node.broken is None}
-    return [
-        _predictions(settings, catalog, sound, definition)
-        for definition in catalog.of_kind(Kind.CLASSIFIER)
-        if predictions_path(definition.ref) in sound
-    ]
+    make = partial(_predictions, settings, catalog)
+    return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, predictions_path, make)
 
 
 def _predictions(
@@ -84,7 +81,6 @@ def _predictions(
         catalog, nodes[path], undescribed, grain, kinds={"classifier", "postgres"}
     )
     return one_asset(
-        f"{definition.ref.model_name}__predictions",
         spec,
         DRIFT_CHECKS,
         lambda context: _predict(context, settings, catalog, nodes, definition.ref),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -13,7 +14,13 @@ from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.learning.keys import champion_path
 from tippers_dagster.learning.naming import registered_name
 from tippers_dagster.refresh.nodes import Node, digest
-from tippers_dagster.refresh.specs import check_result, definition_spec, one_asset, recording
+from tippers_dagster.refresh.specs import (
+    assets_of_kind,
+    check_result,
+    definition_spec,
+    one_asset,
+    recording,
+)
 from tippers_dagster.settings import Settings
 
 VERSION = 1
@@ -64,12 +71,8 @@ def champion_assets(
     nodes
         All nodes, those of other assets included.
     """
-    sound = {node.key: node for node in nodes if node.broken is None}
-    return [
-        _champion(settings, catalog, sound, definition)
-        for definition in catalog.of_kind(Kind.CLASSIFIER)
-        if champion_path(definition.ref) in sound
-    ]
+    make = partial(_champion, settings, catalog)
+    return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, champion_path, make)
 
 
 def _champion(
@@ -87,7 +90,6 @@ def _champion(
     undescribed = replace(definition, description="")  # it is the classifier's own
     spec = definition_spec(catalog, nodes[path], undescribed, grain, kinds={"mlflow", "classifier"})
     return one_asset(
-        f"{definition.ref.model_name}__champion",
         spec,
         CHAMPION_CHECKS,
         lambda context: _decide(context, settings, catalog, nodes, definition.ref),

@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 
 from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.catalog.model import Definition
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import TippersError
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.refresh.condition import up_to_date
@@ -73,23 +74,48 @@ def check_result(
     )
 
 
+def assets_of_kind(
+    catalog: Catalog,
+    kind: Kind,
+    nodes: Sequence[Node],
+    path: Callable[[Ref], tuple[str, ...]],
+    make: Callable[[dict[tuple[str, ...], Node], Definition], dg.AssetsDefinition],
+) -> list[dg.AssetsDefinition]:
+    """One asset per definition of a kind that can work; a broken one gets none.
+
+    Parameters
+    ----------
+    nodes
+        All nodes, those of other assets included.
+    path
+        The key of a definition's asset.
+    make
+        The asset, from the nodes that can work, by key, and the definition.
+    """
+    sound = sound_nodes(nodes)
+    return [make(sound, d) for d in catalog.of_kind(kind) if path(d.ref) in sound]
+
+
+def sound_nodes(nodes: Sequence[Node]) -> dict[tuple[str, ...], Node]:
+    """Those that can work, by key."""
+    return {node.key: node for node in nodes if node.broken is None}
+
+
 def one_asset(
-    name: str,
     spec: dg.AssetSpec,
     checks: Mapping[str, str],
     compute: Callable[[dg.AssetExecutionContext], Iterator[Any]],
 ) -> dg.AssetsDefinition:
-    """The asset of a specification.
+    """The asset of a specification; its step has the name of its key.
 
     Parameters
     ----------
-    name
-        Of its step.
     checks
         By name, their descriptions.
     compute
         Yields the materialization and the results of the checks.
     """
+    name = "__".join(spec.key.path)
 
     @dg.multi_asset(name=name, specs=[spec], check_specs=check_specs(spec.key, checks))
     def asset(context: dg.AssetExecutionContext) -> Iterator[Any]:
