@@ -215,6 +215,27 @@ def stack(
     session_server.drop(dagster)
 
 
+@pytest.fixture(scope="session")
+def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with MLflow's tables to copy: making them takes seconds."""
+    from mlflow import MlflowClient
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def own_mlflow(mlflow_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An MLflow of the test's own that is ready at once; its address, in the environment too."""
+    file = tmp_path / "mlflow.db"
+    shutil.copyfile(mlflow_template, file)
+    address = f"sqlite:///{file}"
+    monkeypatch.setenv("TIPPERS_MLFLOW_URL", address)
+    get_settings.cache_clear()
+    return address
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """The folder of real data; the test is skipped on a machine without it."""

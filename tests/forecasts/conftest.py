@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from tests.forecasts.small import World, make
-from tests.labelling.conftest import mlflow_template
 from tippers_dagster.settings import Settings, get_settings
-
-__all__ = ["mlflow_template"]
 
 
 @pytest.fixture
@@ -28,13 +23,7 @@ def world(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 @pytest.fixture
-def logged(
-    world: World, mlflow_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> World:
+def logged(world: World, own_mlflow: str) -> World:
     """The same, with an MLflow of its own."""
-    file = tmp_path / "mlflow.db"
-    shutil.copyfile(mlflow_template, file)
-    monkeypatch.setenv("TIPPERS_MLFLOW_URL", f"sqlite:///{file}")
-    get_settings.cache_clear()
     world.settings = get_settings()
     return world

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
 
 from tests.headcount.campus import make
-from tests.labelling.conftest import mlflow_template
 from tippers_dagster.settings import Settings, get_settings
-
-__all__ = ["mlflow_template"]
 
 
 @pytest.fixture
@@ -22,12 +16,6 @@ def campus(stack: Settings) -> Settings:
 
 
 @pytest.fixture
-def logged(
-    campus: Settings, mlflow_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
+def logged(campus: Settings, own_mlflow: str) -> Settings:
     """The same, with an MLflow of its own."""
-    file = tmp_path / "mlflow.db"
-    shutil.copyfile(mlflow_template, file)
-    monkeypatch.setenv("TIPPERS_MLFLOW_URL", f"sqlite:///{file}")
-    get_settings.cache_clear()
     return get_settings()

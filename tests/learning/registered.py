@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,6 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tests.labelling.conftest import mlflow_template
 from tests.labelling.small import FUNCTIONS, LABELS, QUIET, World, definition, keys, model, truth
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import (
@@ -165,17 +163,10 @@ def fill(world: Registered) -> None:
 
 @pytest.fixture
 def registered(
-    stack: Settings,
-    mlflow_template: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    stack: Settings, own_mlflow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Registered]:
     """The classifier's tables, an MLflow of its own, and no model yet."""
-    file = tmp_path / "mlflow.db"
-    shutil.copyfile(mlflow_template, file)
-    monkeypatch.setenv("TIPPERS_MLFLOW_URL", f"sqlite:///{file}")
     monkeypatch.chdir(tmp_path)  # MLflow's artifacts of experiments that we did not make
-    get_settings.cache_clear()
     with dg.DagsterInstance.ephemeral() as instance:
         world = Registered(get_settings(), instance)
         fill(world)
@@ -183,4 +174,4 @@ def registered(
         yield world
 
 
-__all__ = ["mlflow_template", "registered"]
+__all__ = ["registered"]

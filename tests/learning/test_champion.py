@@ -19,7 +19,6 @@ from tests.learning.registered import (  # noqa: F401
     N,
     Registered,
     features,
-    mlflow_template,
     registered,
 )
 from tippers_dagster.labelling.gold import import_gold

@@ -20,7 +20,6 @@ from tests.learning.trained import (
     habits,
     learned,
     logged,
-    mlflow_template,
     rooms,
     sure,
 )
@@ -35,7 +34,7 @@ from tippers_dagster.learning.results import last_result, read_judged, read_resu
 from tippers_dagster.learning.training_set import held_out
 from tippers_dagster.refresh.state import load_states
 
-__all__ = ["learned", "logged", "mlflow_template"]
+__all__ = ["learned", "logged"]
 
 NAME = "device/guess"
 

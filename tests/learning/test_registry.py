@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.learning.registered import NAME, REF, Registered, mlflow_template, registered  # noqa: F401
+from tests.learning.registered import NAME, REF, Registered, registered  # noqa: F401
 from tippers_dagster.errors import BadInput
 from tippers_dagster.experiments.client import MlflowAway, mlflow_client
 from tippers_dagster.learning import registry

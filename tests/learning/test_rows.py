@@ -23,7 +23,6 @@ from tests.learning.registered import (  # noqa: F401
     N,
     Registered,
     features,
-    mlflow_template,
     registered,
 )
 from tippers_dagster.catalog import store

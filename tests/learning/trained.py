@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.labelling.conftest import mlflow_template
 from tests.labelling.small import FUNCTIONS, LABELS, QUIET, World, definition, keys, model, truth
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import (
@@ -151,16 +148,10 @@ def learned(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Learne
 
 
 @pytest.fixture
-def logged(
-    learned: Learned, mlflow_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Learned:
+def logged(learned: Learned, own_mlflow: str) -> Learned:
     """The same, with an MLflow of its own."""
-    file = tmp_path / "mlflow.db"
-    shutil.copyfile(mlflow_template, file)
-    monkeypatch.setenv("TIPPERS_MLFLOW_URL", f"sqlite:///{file}")
-    get_settings.cache_clear()
     learned.settings = get_settings()
     return learned
 
 
-__all__ = ["learned", "logged", "mlflow_template"]
+__all__ = ["learned", "logged"]

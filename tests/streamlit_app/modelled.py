@@ -10,7 +10,7 @@ import pytest
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from tests.labelling.small import LABELS
-from tests.learning.registered import Registered, mlflow_template, registered
+from tests.learning.registered import Registered, registered
 from tippers_dagster.learning.results import ClassifierResult, ModelResult, record_result
 from tippers_dagster.learning.scores import Measures, measure
 from tippers_dagster.people.model import Person, Role
@@ -84,4 +84,4 @@ def modelled_app(registered: Registered, monkeypatch: pytest.MonkeyPatch) -> App
     return App(settings, Person("ada", Role.ANALYST))
 
 
-__all__ = ["mlflow_template", "modelled_app", "registered"]
+__all__ = ["modelled_app", "registered"]

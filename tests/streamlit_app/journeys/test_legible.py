@@ -28,6 +28,8 @@ PAGES = (
     "definitions?kind=concept",
     "definitions?open=concept.hue&section=History",
     "labels",
+    "models",
+    "people",
     "connections",
     "runs",
 )

@@ -14,7 +14,7 @@ from streamlit_app.services import models
 from streamlit_app.services.app import App
 from tests.labelling.small import LABELS, keys
 from tests.learning.registered import REF, N
-from tests.streamlit_app.modelled import mlflow_template, modelled_app, registered  # noqa: F401
+from tests.streamlit_app.modelled import modelled_app, registered  # noqa: F401
 from tippers_dagster.errors import BadInput
 from tippers_dagster.learning.registry import champion_of
 from tippers_dagster.people.model import NotAllowed, Person, Role

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from streamlit_app.services.app import App
 from tests.learning.registered import REF
-from tests.streamlit_app.modelled import mlflow_template, modelled_app, registered  # noqa: F401
+from tests.streamlit_app.modelled import modelled_app, registered  # noqa: F401
 from tests.streamlit_app.views.test_labels import bare
 from tippers_dagster.learning.registry import champion_of
 from tippers_dagster.people.model import Person, Role
