@@ -144,9 +144,14 @@ class Settings(BaseSettings):
     observe_recent_chunks: int = Field(2, ge=0, description="newest chunks observed every round")
     observe_recent_seconds: int = Field(60, ge=1, description="time between two such rounds")
     observe_older_chunks: int = Field(1, ge=0, description="older chunks observed in each round")
-    max_tries: int = Field(3, ge=1, description="tries per partition and state of its inputs")
+    max_tries: int = Field(
+        3, ge=1, description="tries in a row per partition and state of its inputs"
+    )
     retry_delay_seconds: float = Field(
         20, ge=0, description="wait before the second try; doubles with each"
+    )
+    retry_later_seconds: float = Field(
+        3600, ge=0, description="wait before each try after those; 0: none is made by itself"
     )
     deadline_floor_seconds: int = Field(900, ge=1, description="no run is stopped sooner")
     deadline_factor: float = Field(5, ge=1, description="times the duration expected from history")

@@ -648,7 +648,6 @@ def details(app: App, seen: Look, name: str) -> Details | None:
     wanted = seen.snapshot.wanted.get(name, "")
     description, text, language = _told(seen, item, definition)
     tries = state.tries_of(wanted) if item.standing == "failed" else 0
-    again = 0 < tries < app.settings.max_tries
     return Details(
         item=item,
         definition=definition if item.kind not in _TABLES else None,
@@ -661,7 +660,7 @@ def details(app: App, seen: Look, name: str) -> Details | None:
         read_by=tuple(i.name for i in seen.items.values() if name in i.reads),
         creates=EDGES.get(item.kind, ()),
         tries=tries,
-        next_try=state.next_try(app.settings, wanted) if again else None,
+        next_try=state.next_try(app.settings, wanted) if tries else None,
     )
 
 

@@ -365,7 +365,7 @@ def _details(app: App, seen: Look, drawn: Picture, found: Details) -> None:
 
 
 def _tries(app: App, found: Details) -> str:
-    tries = f"Tried {found.tries} of {app.settings.max_tries} times."
+    tries = "Tried once." if found.tries == 1 else f"Tried {found.tries:,} times."
     if found.next_try is None:
         return f"{tries} Automation does not try again before something changes."
     return f"{tries} Automation tries again at {found.next_try:%H:%M:%S} UTC."

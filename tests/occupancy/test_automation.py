@@ -278,7 +278,7 @@ def test_failures_are_tried_again_then_held_back(deployment: Callable[..., Autom
     assert status[DERIVED].failed == 0
 
     lake.write_bytes(sessions_key(broken), good)
-    assert auto.requests() == [], "held back until a person says so"
+    assert auto.requests() == [], "held back for an hour, or until a person says so"
     assert forget_attempts(warehouse_engine(auto.settings)) > 0
     assert auto.until_quiet() == [(SOURCE, 12), (DERIVED, 3)]
     assert stale(auto.settings) == {}
@@ -312,9 +312,18 @@ def test_back_off(deployment: Callable[..., Automation]) -> None:
         requests = auto.requests()
         assert bool(requests) == asked, seconds
         tries += bool(requests)
-    change(auto.settings, age % 100_000)
-    assert auto.requests() == []
     assert tries == auto.settings.max_tries == 3
+    for seconds, asked in [(3500, False), (3700, True), (0, False)]:  # and now and then
+        change(auto.settings, age % seconds)
+        assert bool(auto.requests()) == asked, seconds
+
+
+def test_without_later_tries_it_is_left(deployment: Callable[..., Automation]) -> None:
+    auto = deployment(retry_delay_seconds=0, max_tries=1, retry_later_seconds=0)
+    small(auto)
+    assert auto.requests()
+    change(auto.settings, "UPDATE tippers.attempt SET requested_at = now() - interval '1 year'")
+    assert auto.requests() == []
 
 
 def test_changed_inputs_have_tries_of_their_own(deployment: Callable[..., Automation]) -> None:

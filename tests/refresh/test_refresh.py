@@ -84,6 +84,30 @@ def test_a_failure_holds_up_what_is_below_and_nothing_else(make: MakeGraph) -> N
     assert graph.until_quiet() == ["left", "model", "level2"]
 
 
+def test_after_its_tries_in_a_row_it_is_tried_now_and_then(make: MakeGraph) -> None:
+    graph = make(max_tries=2)
+    graph.broken = {"left"}
+    graph.until_quiet()
+    graph.broken = set()
+    aged(graph, "59 minutes")
+    assert graph.asked() == set()
+    aged(graph, "61 minutes")
+    assert graph.until_quiet() == ["left", "model", "level2"]
+
+
+def test_without_later_tries_it_is_left(make: MakeGraph) -> None:
+    graph = make(max_tries=1, retry_later_seconds=0)
+    graph.broken = {"left"}
+    graph.until_quiet()
+    aged(graph, "1 year")
+    assert graph.asked() == set()
+
+
+def aged(graph: Graph, age: str) -> None:
+    """As if the last failures had been so long ago."""
+    execute(graph.settings, f"UPDATE tippers.asset_state SET failed_at = now() - interval '{age}'")
+
+
 def test_a_failed_definition_that_is_changed_is_tried_at_once(make: MakeGraph) -> None:
     graph = make(max_tries=1)
     graph.broken = {"left"}

@@ -116,13 +116,12 @@ class BeingComputed(_LevelCondition):
 
 
 class HeldBack(_LevelCondition):
-    """It failed: the next try is not due yet, or there is none left for these inputs."""
+    """It failed: the next try is not due yet."""
 
-    description = "Failed before: waiting for the next try, or out of tries"
+    description = "Failed before: waiting for the next try"
 
     def _holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
-        settings = snapshot.settings
-        return level.waiting(settings) | (level.tries >= settings.max_tries)
+        return level.held_back(snapshot.settings)
 
 
 class Sealed(_LevelCondition):
@@ -137,8 +136,8 @@ class Sealed(_LevelCondition):
 def up_to_date() -> dg.AutomationCondition:
     """Keep every tracked partition computed from its present inputs.
 
-    Each state of the inputs has a bounded number of tries, with a growing wait between them: a
-    broken partition must neither be hammered nor hold up the others.
+    Each state of the inputs has some tries with a growing wait between them, then one now and
+    then: a broken partition must neither be hammered nor hold up the others.
     """
     lacking = (dg.AutomationCondition.missing() | InputsChanged()).with_label("missing_or_stale")
     return lacking & InputsReady() & ~BeingComputed() & ~HeldBack() & ~Sealed()

@@ -82,14 +82,26 @@ class Level:
         return ~self.fresh
 
     def given_up(self, settings: Settings) -> np.ndarray:
-        """bool: stale after all tries that the settings allow."""
+        """bool: stale after all tries in a row that the settings allow."""
         return self.stale & (self.tries >= settings.max_tries) & ~self.waiting(settings)
 
     def waiting(self, settings: Settings) -> np.ndarray:
-        """bool: asked for so lately that the next try is not due."""
-        delay = settings.retry_delay_seconds * 2.0 ** np.maximum(self.tries - 1, 0)
+        """bool: asked for so lately that the next try of those in a row is not due."""
+        return self._asked_within(self._wait(settings))
+
+    def held_back(self, settings: Settings) -> np.ndarray:
+        """bool: the next try is not due, be it in a row or, after those, now and then."""
+        later = settings.retry_later_seconds or np.inf
+        spent = self.tries >= settings.max_tries
+        return self._asked_within(np.where(spent, later, self._wait(settings)))
+
+    def _wait(self, settings: Settings) -> np.ndarray:
+        doubled = np.clip(self.tries, 1, settings.max_tries) - 1
+        return settings.retry_delay_seconds * 2.0**doubled
+
+    def _asked_within(self, seconds: np.ndarray) -> np.ndarray:
         now = dt.datetime.now(dt.UTC).timestamp()
-        return (self.tries > 0) & (now < self.requested_at + delay)
+        return (self.tries > 0) & (now < self.requested_at + seconds)
 
 
 @dataclass(eq=False)

@@ -57,7 +57,6 @@ def _status(pipeline: Pipeline, snapshot: Snapshot, node: Node) -> AssetStatus:
     wanted = snapshot.wanted[node.name]
     standing, why = _standing(snapshot, node, state)
     definition = pipeline.definitions.get(node.name)
-    more_tries = state.tries_of(wanted) < snapshot.settings.max_tries and standing == "failed"
     return AssetStatus(
         name=node.name,
         kind=definition.ref.kind.value if definition else "",
@@ -69,7 +68,7 @@ def _status(pipeline: Pipeline, snapshot: Snapshot, node: Node) -> AssetStatus:
         materialized_at=state.materialized_at,
         run_id=snapshot.running.get(node.name, state.run_id),
         tries=state.tries_of(wanted),
-        next_try=state.next_try(snapshot.settings, wanted) if more_tries else None,
+        next_try=state.next_try(snapshot.settings, wanted) if standing == "failed" else None,
     )
 
 

@@ -63,9 +63,9 @@ class BeingComputed(_SnapshotCondition):
 
 
 class HeldBack(_SnapshotCondition):
-    """It failed: the next try is not due yet, or there is none left for this definition."""
+    """It failed: the next try is not due yet."""
 
-    description = "Failed before: waiting for the next try, or out of tries"
+    description = "Failed before: waiting for the next try"
 
     def _holds(self, snapshot: Snapshot, name: str) -> bool:
         return name in snapshot.held_back
@@ -74,7 +74,7 @@ class HeldBack(_SnapshotCondition):
 def up_to_date() -> dg.AutomationCondition:
     """Keep an asset computed from its present definition and the present versions of its inputs.
 
-    Each version has a bounded number of tries, with a growing wait between them: a broken
+    Each version has some tries with a growing wait between them, then one now and then: a broken
     definition must neither be hammered nor hold up the others.
     """
     return Stale() & Ready() & ~BeingComputed() & ~HeldBack()

@@ -53,18 +53,24 @@ class AssetState:
         return self.error if self.failed_version == version else None
 
     def next_try(self, settings: Settings, version: str) -> dt.datetime | None:
-        """When this version is due to be tried again; None: at once."""
+        """When this version, which failed, is due to be tried again; None: never by itself.
+
+        After the tries in a row, whatever was away for longer gets another one now and then.
+        """
         tries = self.tries_of(version)
-        if not tries or self.failed_at is None:
-            return None
-        return self.failed_at + dt.timedelta(
-            seconds=settings.retry_delay_seconds * 2 ** (tries - 1)
-        )
+        if tries < settings.max_tries:
+            seconds = settings.retry_delay_seconds * 2 ** max(tries - 1, 0)
+        else:
+            seconds = settings.retry_later_seconds
+        later = self.failed_at is not None and (seconds > 0 or tries < settings.max_tries)
+        return self.failed_at + dt.timedelta(seconds=seconds) if later else None
 
     def held_back(self, settings: Settings, version: str, now: dt.datetime) -> bool:
-        """Whether this version failed and its next try is not due yet, or no try is left."""
+        """Whether this version failed and its next try is not due yet, or none is to be made."""
+        if not self.tries_of(version):
+            return False
         due = self.next_try(settings, version)
-        return due is not None and (self.tries >= settings.max_tries or now < due)
+        return due is None or now < due
 
     def due(self, node: Node, now: dt.datetime) -> bool:
         """Whether what reads from outside is to look again."""

@@ -104,7 +104,9 @@ def test_failed_definitions_are_told_until_they_succeed(
         for row in rows:
             connection.execute(sa.insert(asset_state).values(failed_version="v", details={}, **row))
     (found,) = service.failed_assets(empty_app.settings)
-    assert (found.name, found.why, found.tries_again) == ("device/bad", "boom", False)
+    assert (found.name, found.why, found.tries_again) == ("device/bad", "boom", True)
+    never = empty_app.settings.model_copy(update={"retry_later_seconds": 0})
+    assert not service.failed_assets(never)[0].tries_again
     with pytest.raises(NotAllowed):
         service.retry_definitions(as_role(empty_app, Role.VIEWER))
     assert service.retry_definitions(empty_app) == 2
