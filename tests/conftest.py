@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -119,31 +120,44 @@ class SessionServer:
     def create(self, template: str = "template0") -> str:
         """The libpq URL of a new database."""
         name = f"test_{uuid.uuid4().hex[:12]}"
-        self._execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(template)
+        with self._cursor() as cursor:
+            # Seven times as fast as by the log, as long as nothing is synced.
+            cursor.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
             )
-        )
         return self.server.url(name)
 
     def drop(self, url: str) -> None:
         """Remove a database and whoever is connected to it."""
-        self._execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
-                sql.Identifier(self.name_of(url))
+        name = self.name_of(url)
+        with self._cursor() as cursor:
+            # Dropping by force looks every 0.1 s only whether they are gone.
+            cursor.execute(f"SELECT pg_terminate_backend(pid) {_CONNECTED}", (name,))
+            for _ in range(50):
+                cursor.execute(f"SELECT count(*) {_CONNECTED}", (name,))
+                if cursor.fetchone() == (0,):
+                    break
+                time.sleep(0.002)
+            cursor.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             )
-        )
 
     @staticmethod
     def name_of(url: str) -> str:
         """The name of the database of a URL that ``create`` gave."""
         return url.split("@/", 1)[1].split("?", 1)[0]
 
-    def _execute(self, statement: sql.Composed) -> None:
+    @contextmanager
+    def _cursor(self) -> Iterator[psycopg2.extensions.cursor]:
         with closing(psycopg2.connect(self.server.url("postgres"))) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                cursor.execute(statement)
+                yield cursor
+
+
+_CONNECTED = "FROM pg_stat_activity WHERE datname = %s"
 
 
 @pytest.fixture(scope="session")

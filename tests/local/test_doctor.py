@@ -41,7 +41,9 @@ def test_a_fresh_home_has_no_problem(settings: Settings) -> None:
     assert "0 problems" in done.stdout
 
 
-def test_a_deployment_is_examined(stack: Settings) -> None:
+def test_a_deployment_is_examined(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TIPPERS_DEVICE_KEY")
+    get_settings.cache_clear()
     checks = by_name(examine())
     assert {check.name for check in checks.values() if check.state == "problem"} == set()
     assert "the newest" in checks["migrations"].text

@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 import streamlit as st
+from streamlit import config
 
 from streamlit_app.services.app import App
 from tests.conftest import SessionServer, _forget_settings
@@ -31,6 +32,9 @@ FIRST, UNTIL = dt.date(2025, 1, 20), dt.date(2025, 2, 3)
 """The local dates that the campus has sessions of; chunks begin on 2025-01-20 and 2025-01-27."""
 
 TINY = CampusOptions(people=80, buildings=2, days=14, start=FIRST, seed=5)
+
+# After each run of a page it takes longer than the page: a test imports more than an app.
+config.set_option("runner.postScriptGC", False)
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,8 @@ def _mlflow(settings: Settings) -> Service | None:
         name="mlflow",
         command=(
             *(sys.executable, "-m", "mlflow", "server", "--host", HOST),
-            *("--port", str(settings.mlflow_port)),
+            # Each of the usual four takes 250 MB and seconds to start; one serves a machine.
+            *("--port", str(settings.mlflow_port), "--workers", "1"),
             # The embedded server's URL: it holds no password.
             *("--backend-store-uri", storage.replace("postgresql://", "postgresql+psycopg2://")),
             *("--artifacts-destination", f"{lake.rstrip('/')}/mlflow"),
