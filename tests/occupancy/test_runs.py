@@ -17,6 +17,7 @@ import pytest
 from tests.local.waiting import until
 from tests.occupancy import campus
 from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.local.runs import HERE_TAG
 from tippers_dagster.occupancy import runs
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.partitions import sync_partitions
@@ -176,6 +177,25 @@ def test_runs_whose_process_is_gone_are_failed(
     assert [run.run_id for run in active_runs(instance)] == [alive.run_id]
     holders[0].kill()
     until(lambda: fail_dead_runs(settings, instance) == [alive.run_id], 10)
+
+
+def test_a_dead_run_of_a_command_is_told_from_those_of_others(
+    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dg.op
+    def wait() -> None: ...
+
+    @dg.job
+    def somebodys() -> None:
+        wait()
+
+    others = instance.create_run_for_job(somebodys, status=dg.DagsterRunStatus.STARTED)
+    ours = instance.create_run_for_job(
+        somebodys, status=dg.DagsterRunStatus.STARTED, tags={HERE_TAG: "true"}
+    )
+    monkeypatch.setattr("tippers_dagster.local.runs.GRACE_SECONDS", 0)
+    assert fail_dead_runs(settings, instance) == [ours.run_id]
+    assert instance.get_run_by_id(others.run_id).status == dg.DagsterRunStatus.STARTED
 
 
 def test_runs_wait_for_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

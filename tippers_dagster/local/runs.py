@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 60
 """A run that has started holds its lock well before this."""
 
+HERE_TAG = "tippers/here"
+"""Tag of a run in a process of ours: Dagster keeps no selection of assets with it."""
+
 _LAUNCHED = ".dagster/grpc_info"
 """Dagster's tag of runs that a code server executes; those of other processes lack it."""
 
@@ -52,6 +55,8 @@ def fail_dead_runs_of(
 ) -> list[str]:
     """Mark as failed the started runs of some of these assets whose process is gone; their ids.
 
+    So are all runs that a command of ours computed by itself.
+
     The code server notices the death of a run that it launched; nobody does when both died, or
     for a run in a process of its own. Every run of these assets holds its lock.
     """
@@ -68,7 +73,8 @@ def fail_dead_runs_of(
     mine = {
         record.dagster_run.run_id: record.dagster_run
         for record in started
-        if any(k.to_user_string() in assets for k in record.dagster_run.asset_selection or ())
+        if HERE_TAG in record.dagster_run.tags
+        or any(k.to_user_string() in assets for k in record.dagster_run.asset_selection or ())
     }
     if not mine:
         return []

@@ -11,7 +11,7 @@ import dagster as dg
 import numpy as np
 
 from tippers_dagster.errors import TippersError
-from tippers_dagster.local.runs import failure_reason
+from tippers_dagster.local.runs import HERE_TAG, failure_reason
 from tippers_dagster.occupancy.conditions import Snapshot
 from tippers_dagster.occupancy.packing import Rectangle, pack
 from tippers_dagster.occupancy.partitions import partition_key
@@ -150,6 +150,7 @@ def _run(
         assets,
         instance=instance,
         tags={
+            HERE_TAG: "true",
             RANGE_START_TAG: first,
             RANGE_END_TAG: last,
             **({} if again else {STALE_ONLY_TAG: "true"}),

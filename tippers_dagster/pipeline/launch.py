@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tippers_dagster.errors import BadInput
-from tippers_dagster.local.runs import fail_dead_runs_of, failure_reason
+from tippers_dagster.local.runs import HERE_TAG, fail_dead_runs_of, failure_reason
 from tippers_dagster.pipeline.load import Loaded, Pipeline, load
 from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.refresh.runs import being_computed
@@ -194,6 +194,7 @@ class _Launch:
             result = dg.materialize(
                 list(self.loaded.assets),
                 instance=self.instance,
+                tags={HERE_TAG: "true"},
                 selection=dg.AssetSelection.assets(*(dg.AssetKey(n.key) for n in todo)),
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
