@@ -58,12 +58,12 @@ class AssetState:
         After the tries in a row, whatever was away for longer gets another one now and then.
         """
         tries = self.tries_of(version)
-        if tries < settings.max_tries:
-            seconds = settings.retry_delay_seconds * 2 ** max(tries - 1, 0)
-        else:
-            seconds = settings.retry_later_seconds
-        later = self.failed_at is not None and (seconds > 0 or tries < settings.max_tries)
-        return self.failed_at + dt.timedelta(seconds=seconds) if later else None
+        in_a_row = tries < settings.max_tries
+        if self.failed_at is None or not (in_a_row or settings.retry_later_seconds):
+            return None
+        doubled = settings.retry_delay_seconds * 2 ** max(tries - 1, 0)
+        seconds = doubled if in_a_row else settings.retry_later_seconds
+        return self.failed_at + dt.timedelta(seconds=seconds)
 
     def held_back(self, settings: Settings, version: str, now: dt.datetime) -> bool:
         """Whether this version failed and its next try is not due yet, or none is to be made."""
