@@ -8,12 +8,14 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.local.waiting import until
 from tests.streamlit_app.journeys import hands
 from tests.streamlit_app.journeys.conftest import Deployed
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.kinds import Concept, ConceptValue, Index, Kind, Rule
 from tippers_dagster.catalog.model import Draft, Ref
 from tippers_dagster.pipeline.save import save_definition
+from tippers_dagster.refresh.state import NEVER, load_states
 from tippers_dagster.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -86,7 +88,10 @@ def test_an_analyst_goes_from_nothing_to_a_label_model(open_page: Open, deployed
 
 @pytest.fixture
 def visits(settings: Settings) -> Settings:
-    """A rule of another concept, saved by somebody else."""
+    """A rule of another concept, saved by somebody else, and computed.
+
+    Only then the database can say of SQL that reads its index whether there is such a column.
+    """
     values = (ConceptValue(name="OFTEN"), ConceptValue(name="SELDOM"))
     drafts = [
         Draft(Ref("", "visits", Kind.CONCEPT), Concept(values=values)),
@@ -97,6 +102,7 @@ def visits(settings: Settings) -> Settings:
     for draft in drafts:
         if draft.ref not in known:
             save_definition(settings, draft, by="eve")
+    until(lambda: load_states(settings).get("visits/lengths", NEVER).version is not None, 120)
     return settings
 
 

@@ -47,7 +47,12 @@ def app(deployed: Deployed, tmp_path: Path) -> Iterator[str]:
             server_metadata_url = "http://localhost:{provider.server_port}/.well-known/openid-configuration"
             """
         )
-        own = {PORT: port, "TIPPERS_STREAMLIT_SECRETS": str(secrets), "TIPPERS_ROLE_CLAIM": "roles"}
+        own = {
+            PORT: port,
+            "TIPPERS_STREAMLIT_SECRETS": str(secrets),
+            "TIPPERS_ROLE_CLAIM": "roles",
+            "TIPPERS_DEFAULT_ROLE": "none",
+        }
         with (tmp_path / "app.log").open("w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tippers_dagster.cli", "app"],
