@@ -181,7 +181,7 @@ def settle(settings: Settings) -> list[LevelStatus]:
     while True:
         levels, busy, seen = _retrying(lambda: _progress(settings))
         done = all(level.done == level.wanted for level in levels)
-        if seen > since and done and not busy:
+        if seen is not None and seen > since and done and not busy:
             return levels
         if time.monotonic() > deadline:
             told = ", ".join(f"{level.asset} {level.numbers}" for level in levels)
@@ -189,7 +189,9 @@ def settle(settings: Settings) -> list[LevelStatus]:
         time.sleep(2)
 
 
-def _progress(settings: Settings) -> tuple[list[LevelStatus], list[ActiveRun], dt.datetime]:
+def _progress(
+    settings: Settings,
+) -> tuple[list[LevelStatus], list[ActiveRun], dt.datetime | None]:
     oldest = sa.select(sa.func.min(source_chunk.c.observed_at))
     with dagster_instance(settings) as instance, warehouse_engine(settings).connect() as connection:
         # In this order: what was seen later can only make more of it out of date.
