@@ -53,7 +53,7 @@ VICTIMS = ("run", "run", "run", "run", "daemon", "code server", "database")
 """Runs mostly: they are what works."""
 
 START = dt.date(2025, 1, 20)
-SETTLE_SECONDS = 300
+SETTLE_SECONDS = 600
 OBSERVATION_SECONDS = 5
 """Longer than a look at all of this source takes."""
 
