@@ -14,7 +14,7 @@ from tests.labelling.small import FUNCTIONS, World
 from tippers_dagster.experiments.runs import RUN_NOTE
 from tippers_dagster.labelling.label_model import Fitted
 from tippers_dagster.labelling.labels import read_labels, read_parameters
-from tippers_dagster.local.addresses import dagster_home
+from tippers_dagster.local.addresses import dagster_home, mlflow_home
 from tippers_dagster.refresh.state import load_states
 from tippers_dagster.settings import get_settings
 
@@ -53,6 +53,9 @@ def test_a_materialisation_is_one_run_with_all_that_led_to_it(
         f"Dagster run [{first.run_id[:8]}]({dagster}/runs/{first.run_id})",
         f"Asset [device/kind_of]({dagster}/assets/device/kind_of)",
     ]
+    assert mlflow_home(logged.settings) == f"http://127.0.0.1:{logged.settings.mlflow_port}", (
+        "the store is a database, which no browser opens"
+    )
     assert run.data.params["epochs"] == "60"
     assert run.data.params["labels"] == "STATIC,LAPTOP,PHONE"
     assert 0 < run.data.metrics["coverage"] < 1

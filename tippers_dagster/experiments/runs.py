@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from tippers_dagster.local.addresses import asset_link, mlflow_run_link, run_link
+from tippers_dagster.local.addresses import asset_link, is_server, mlflow_run_link, run_link
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.settings import Settings
@@ -277,11 +277,6 @@ def _artifacts(settings: Settings, experiment: str) -> str:
     if not urlsplit(lake).scheme:
         lake = Path(lake).expanduser().absolute().as_uri()
     return f"{lake.rstrip('/')}/mlflow/{experiment}"
-
-
-def is_server(uri: str) -> bool:
-    """Whether it is the address of an MLflow server, and not a database."""
-    return urlsplit(uri).scheme in ("http", "https")
 
 
 def _made_by(settings: Settings, context: dg.AssetExecutionContext) -> str:

@@ -37,8 +37,14 @@ def dagster_home(settings: Settings) -> str:
 
 def mlflow_home(settings: Settings) -> str:
     """MLflow's server, as a browser reaches it; where none is named, that of ``tippers up``."""
+    named = settings.mlflow_url if is_server(settings.mlflow_url or "") else None
     local = f"http://127.0.0.1:{settings.mlflow_port}"
-    return redact(settings.mlflow_public_url or settings.mlflow_url or local).rstrip("/")
+    return redact(settings.mlflow_public_url or named or local).rstrip("/")
+
+
+def is_server(uri: str) -> bool:
+    """Whether it is the address of a web server such as MLflow's, and not a database."""
+    return urlsplit(uri).scheme in ("http", "https")
 
 
 def asset_link(settings: Settings, name: str, partition: str | None = None) -> str:
