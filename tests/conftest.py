@@ -164,13 +164,11 @@ _CONNECTED = "FROM pg_stat_activity WHERE datname = %s"
 def session_server() -> Iterator[SessionServer]:
     """The embedded server of the session."""
     with server_folder() as folder:
-        server = start_embedded(folder)
-        with closing(psycopg2.connect(server.url("postgres"))) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute("ALTER SYSTEM SET fsync = off")
-                cursor.execute("SELECT pg_reload_conf()")
-        yield SessionServer(server)
+        made = SessionServer(start_embedded(folder))
+        with made._cursor() as cursor:
+            cursor.execute("ALTER SYSTEM SET fsync = off")
+            cursor.execute("SELECT pg_reload_conf()")
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -258,7 +258,7 @@ def failed_assets(settings: Settings) -> list[FailedAsset]:
             why=state.error,
             at=state.failed_at,
             tries=state.tries,
-            tries_again=state.tries < settings.max_tries or settings.retry_later_seconds > 0,
+            tries_again=state.next_try(settings, state.failed_version or "") is not None,
         )
         for name, state in load_states(settings).items()
         if state.error is not None

@@ -156,10 +156,9 @@ def counts(app: App) -> dict[str, int]:
     """How many runs there are of each state."""
     from dagster import DagsterRunStatus, RunsFilter
 
+    instance = app.instance
     return {
-        state: app.instance.get_runs_count(
-            RunsFilter(statuses=[DagsterRunStatus(s) for s in statuses])
-        )
+        state: instance.get_runs_count(RunsFilter(statuses=[DagsterRunStatus(s) for s in statuses]))
         for state, statuses in STATES.items()
     }
 

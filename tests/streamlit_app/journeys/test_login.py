@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from benchmarks.soak import free_ports
 from tests.local.waiting import until
 from tests.streamlit_app.chromium import ANSWER_MS
 from tests.streamlit_app.journeys.conftest import Deployed
+from tippers_dagster.local.services import http_ok
 
 pytestmark = pytest.mark.slow
 
@@ -61,19 +60,11 @@ def app(deployed: Deployed, tmp_path: Path) -> Iterator[str]:
                 stderr=subprocess.STDOUT,
             )
         try:
-            until(lambda: answers(f"{address}/_stcore/health"), 60)
+            until(lambda: http_ok(f"{address}/_stcore/health"), 60)
             yield address
         finally:
             process.terminate()
             process.wait(30)
-
-
-def answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def log_in(browser: Browser, address: str, name: str) -> Page:
