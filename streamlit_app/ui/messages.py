@@ -8,12 +8,10 @@ from functools import wraps
 from itertools import count
 from typing import Any
 
-import psycopg2
-import sqlalchemy as sa
 import streamlit as st
-from adbc_driver_manager import OperationalError as AdbcOperationalError
 
 from tippers_dagster.errors import TippersError
+from tippers_dagster.local.away import away_errors
 
 RETRY_SECONDS = 3
 AWAY = "database_away"
@@ -38,7 +36,7 @@ def told() -> Iterator[None]:
         yield
     except TippersError as error:
         tell(error)
-    except _away():
+    except away_errors():
         st.session_state[AWAY] = True
         st.warning(
             "The database does not answer at the moment. Nothing that was saved is lost; this page "
@@ -65,20 +63,6 @@ def comes_back() -> Iterator[None]:
                 st.rerun(scope="app")
 
         st.fragment(look_again, run_every=RETRY_SECONDS)()
-
-
-def _away() -> tuple[type[Exception], ...]:
-    """What is raised when a database does not answer."""
-    from dagster_postgres.utils import DagsterPostgresException  # it takes seconds
-
-    return (
-        sa.exc.OperationalError,
-        sa.exc.InterfaceError,
-        psycopg2.OperationalError,
-        psycopg2.InterfaceError,
-        AdbcOperationalError,
-        DagsterPostgresException,
-    )
 
 
 def live(seconds: float | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

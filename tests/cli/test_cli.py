@@ -68,6 +68,19 @@ def test_an_error_has_a_message_and_a_hint_but_no_traceback(
     assert "Traceback" not in done.stderr
 
 
+def test_a_database_that_is_away_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("DATABASE", "DAGSTER"):
+        monkeypatch.setenv(f"TIPPERS_{name}_URL", "postgresql://ada:hunter2@127.0.0.1:9/x")
+    done = tippers("occupancy", "status")
+    assert done.returncode == 1
+    assert "A database does not answer" in done.stderr
+    assert "tippers doctor" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+
+
 def test_a_keyboard_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(modules: object) -> object:
         raise KeyboardInterrupt

@@ -14,6 +14,7 @@ import typer
 
 from tippers_dagster import __version__
 from tippers_dagster.errors import TippersError
+from tippers_dagster.local.away import away_errors
 
 COMMANDS = {
     "demo": ("demo", "Simulate a campus, materialise everything, and show it."),
@@ -85,6 +86,18 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except away_errors() as error:
+        if getattr(getattr(error, "orig", error), "pgcode", None) is not None:
+            raise  # a server answered
+        first = str(error).strip().splitlines()[0]
+        _print_error(
+            TippersError(
+                f"A database does not answer: {first}",
+                "`tippers doctor` says which, and how it is to be reached. Nothing is lost: "
+                "do the same again when it answers.",
+            )
+        )
+        sys.exit(1)
 
 
 def _print_version(wanted: bool) -> None:
