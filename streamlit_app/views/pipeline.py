@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 import streamlit as st
@@ -24,6 +24,9 @@ VIEWS = ("Canvas", "List", "Values")
 REFUSED = "pipeline refused"
 CANVAS_HEIGHT = 660
 PANEL_WIDTH = 330
+
+WANTING = ("failed", "broken", "stale")
+"""How what needs a look stands."""
 
 ICONS = {
     "fresh": ":material/check:",
@@ -96,8 +99,7 @@ def _live(app: App, concept: str, view: str, staging: bool) -> None:
     drawn = service.picture(app, seen, concept, staging=staging)
     _refused()
     _summary(app, seen, drawn)
-    for going in service.going(app, seen):
-        _run(app, going)
+    _running(app, service.going(app, seen))
     if view == "Values":
         _values(seen, concept)
         return
@@ -130,27 +132,43 @@ def _refused() -> None:
 
 
 # --- above the canvas ----------------------------------------------------------------------------
+# Two lines, each as high whatever it says: a canvas that moves under the hand draws what nobody
+# meant.
 def _summary(app: App, seen: Look, drawn: Picture) -> None:
-    """How all of it stands, what runs, and bringing it up to date."""
+    """How all of it stands, and bringing it up to date."""
     stale = drawn.stale
     may = app.person.may(Role.ANALYST)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.markdown(_standing_in_words(drawn), width="content")
-        if stale and st.button(
-            f"Materialise what is stale ({len(stale)})",
-            disabled=not may,
-            icon=":material/play_arrow:",
+        if st.button(
+            f"Materialise what is stale ({len(stale)})" if stale else "Nothing is stale",
+            disabled=not stale or not may,
+            icon=":material/play_arrow:" if stale else ":material/check:",
             help=None if may else "This takes the role analyst.",
+            key="pipeline_stale",
         ):
             _materialise(app, seen, stale, stale_only=True)
-    if drawn.hidden:
-        names = ", ".join(item.reference for item in drawn.hidden[:3])
-        st.caption(f"Not drawn, and not fresh: {plain(names)}. Turn on staging models to see them.")
 
 
 def _standing_in_words(drawn: Picture) -> str:
     where = plain(drawn.concept) if drawn.concept else "All concepts"
     return f"**{where}** · {service.in_words_counted(drawn.members)}"
+
+
+def _running(app: App, going: Sequence[Going]) -> None:
+    """What runs: the first of it, the others behind a button."""
+    with st.container(horizontal=True, vertical_alignment="center", key="pipeline_running"):
+        if not going:
+            st.caption("Nothing is running.", width="stretch")
+            if st.button("Runs", icon=":material/history:", key="pipeline_runs"):
+                go("runs")
+            return
+        first, *others = going
+        _run(app, first)
+        if others:
+            with st.popover(f"{len(others)} more"):
+                for other in others:
+                    _run(app, other)
 
 
 def _run(app: App, going: Going) -> None:
@@ -323,11 +341,15 @@ def _panel(app: App, seen: Look, drawn: Picture, name: str) -> None:
 
 def _help(app: App, drawn: Picture) -> None:
     st.markdown("**What needs a look**")
-    wrong = [i for i in drawn.items.values() if i.standing in ("failed", "broken", "stale")]
+    wrong = [i for i in drawn.items.values() if i.standing in WANTING]
+    unseen = [i for i in drawn.hidden if i.standing in WANTING]
     for item in wrong[:8]:
         _jump(item, f"{item.reference}: {item.standing}")
-    if not wrong:
-        st.caption("Nothing: all of it is up to date.")
+    if unseen:
+        names = ", ".join(item.reference for item in unseen[:3])
+        st.caption(f"Not drawn, and not fresh: {plain(names)}. Turn on staging models to see them.")
+    if not wrong and not unseen:
+        st.caption("Nothing: all of it is up to date, or under way.")
     st.markdown("**How to**")
     st.caption(
         "Click a node, or press Enter on it, to see its definition here. Drag nodes where you "

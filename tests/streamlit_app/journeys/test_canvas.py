@@ -67,6 +67,13 @@ def node(page: Page, name: str) -> Locator:
     return page.locator(f'.react-flow__node[data-id="size/{name}"]')
 
 
+def top(page: Page) -> float:
+    """How far below the window's upper edge the canvas begins."""
+    box = page.locator(".react-flow").bounding_box()
+    assert box is not None
+    return box["y"]
+
+
 def drag_into_the_open(page: Page, name: str) -> None:
     """Draw an edge from a node to where nothing is."""
     dot = node(page, name).locator(".react-flow__handle-right").bounding_box()
@@ -86,8 +93,11 @@ def test_an_edge_makes_a_definition_and_what_is_stale_is_computed(
 ) -> None:
     page = open_page("pipeline?concept=size")
     expect(node(page, "counts")).to_contain_text("stale")
+    at_rest = top(page)
     page.get_by_role("button", name=re.compile("^Materialise what is stale")).click()
     cancel = page.get_by_role("button", name="Cancel", exact=True)
+    expect(cancel).to_be_visible()
+    assert top(page) == at_rest  # a canvas that moves under the hand is not to be drawn on
     cancel.click()
     expect(page.get_by_text(re.compile("asked to stop"))).to_be_visible()
     expect(cancel).to_have_count(0, timeout=hands.SETTLED_MS)
@@ -97,6 +107,9 @@ def test_an_edge_makes_a_definition_and_what_is_stale_is_computed(
     for name in ("devices", "counts"):
         expect(node(page, name)).to_contain_text("fresh", timeout=2 * hands.SETTLED_MS)
         expect(node(page, name)).to_contain_text("rows")
+    expect(page.get_by_text("Nothing is running.")).to_be_visible(timeout=hands.SETTLED_MS)
+    expect(page.get_by_role("button", name="Nothing is stale")).to_be_disabled()
+    assert top(page) == at_rest
 
     drag_into_the_open(page, "counts")
     menu = page.get_by_role("menu", name="New definition from counts")
