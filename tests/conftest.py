@@ -31,6 +31,9 @@ from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+DEVICE_KEY = "5e" * 32
+"""Of all homes that tests fill: else chance decides which entities are held out."""
+
 DEPLOYMENTS = ("test_stack.py", "test_deployment.py", "test_soak.py")
 """Files beside the journeys that start all of `tippers up`."""
 
@@ -219,7 +222,7 @@ def stack(
     monkeypatch.setenv("TIPPERS_DATABASE_URL", warehouse)
     monkeypatch.setenv("TIPPERS_DAGSTER_URL", dagster)
     monkeypatch.setenv("TIPPERS_LAKE_URL", str(tmp_path / "lake"))
-    monkeypatch.setenv("TIPPERS_DEVICE_KEY", "5e" * 32)  # else chance decides who is held out
+    monkeypatch.setenv("TIPPERS_DEVICE_KEY", DEVICE_KEY)
     (tmp_path / "home").mkdir(exist_ok=True)
     get_settings.cache_clear()
     yield get_settings()

@@ -15,7 +15,7 @@ import psycopg2
 import pyarrow as pa
 import pytest
 
-from tests.conftest import SessionServer
+from tests.conftest import DEVICE_KEY, SessionServer
 from tests.pipeline.small import rule
 from tippers_dagster.catalog.store import save
 from tippers_dagster.cli import main
@@ -72,6 +72,7 @@ def demonstrated(
         "TIPPERS_DATABASE_URL": warehouse,
         "TIPPERS_DAGSTER_URL": dagster,
         "TIPPERS_LAKE_URL": str(folder / "lake"),
+        "TIPPERS_DEVICE_KEY": DEVICE_KEY,
         "COLUMNS": "200",
     }
     done = subprocess.run(
@@ -106,6 +107,7 @@ def demo_home(
     monkeypatch.setenv("TIPPERS_DATABASE_URL", copies[0])
     monkeypatch.setenv("TIPPERS_DAGSTER_URL", copies[1])
     monkeypatch.setenv("TIPPERS_LAKE_URL", str(tmp_path / "lake"))
+    monkeypatch.setenv("TIPPERS_DEVICE_KEY", DEVICE_KEY)
     get_settings.cache_clear()
     yield get_settings()
     for url in copies:

@@ -20,7 +20,7 @@ import streamlit as st
 from streamlit import config
 
 from streamlit_app.services.app import App
-from tests.conftest import SessionServer, _forget_settings
+from tests.conftest import DEVICE_KEY, SessionServer, _forget_settings
 from tests.streamlit_app.chromium import browser
 from tippers_dagster.people.model import Person, Role
 from tippers_dagster.settings import Settings, get_settings
@@ -113,6 +113,7 @@ def _enter(monkeypatch: pytest.MonkeyPatch, made: Made) -> Settings:
     monkeypatch.setenv("TIPPERS_DATABASE_URL", made.warehouse)
     monkeypatch.setenv("TIPPERS_DAGSTER_URL", made.dagster)
     monkeypatch.setenv("TIPPERS_LAKE_URL", str(made.folder / "lake"))
+    monkeypatch.setenv("TIPPERS_DEVICE_KEY", DEVICE_KEY)
     (made.folder / "home").mkdir(exist_ok=True)
     _forget_settings()
     _forget_pages()

@@ -19,7 +19,7 @@ import streamlit as st
 from psycopg2 import sql
 
 from streamlit_app.services.app import App
-from tests.conftest import SessionServer, _forget_settings
+from tests.conftest import DEVICE_KEY, SessionServer, _forget_settings
 from tests.pipeline.small import ALL
 from tests.sql.definitions import bare_project, fill_source
 from tippers_dagster.catalog import store
@@ -45,6 +45,7 @@ class Computed:
         places = (self.folder / "home", self.warehouse, self.dagster, self.folder / "lake")
         for name, value in zip(SETTINGS, places, strict=True):
             monkeypatch.setenv(name, str(value))
+        monkeypatch.setenv("TIPPERS_DEVICE_KEY", DEVICE_KEY)
         monkeypatch.setenv("TIPPERS_DBT_PROJECT", str(project))
         monkeypatch.setenv("TIPPERS_MLFLOW_URL", f"sqlite:///{self.folder / 'mlflow.db'}")
         (self.folder / "home").mkdir(exist_ok=True)
