@@ -138,15 +138,12 @@ def preview_rows(app: App, catalog: Catalog, work: Work) -> Rows:
     NotAllowed
         When the person may not see entities.
     """
-    from tippers_dagster.sql.check import translated
-    from tippers_dagster.sql.preview import preview
+    from tippers_dagster.sql.to_be import TablesToBe
 
     app.person.require(Role.ANALYST, "see entities")
     made = forms.draft(with_a_name(work))
     after = catalog_after(catalog, made)
-    query = translated(app.settings, made, after)
-    found = preview(app.settings, query, after.key_column(made.ref), SAMPLE_ROWS)
-    return _rows(app.settings, found)
+    return _rows(app.settings, TablesToBe(app.settings, after).preview(made, SAMPLE_ROWS))
 
 
 def _rows(settings: Settings, found: Preview) -> Rows:

@@ -8,8 +8,29 @@ import pytest
 
 from tests.sql.definitions import use_bare_project
 from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+TABLES = """
+    CREATE SCHEMA staging;
+    CREATE SCHEMA indexes;
+    CREATE TABLE staging.int_sessions AS
+    SELECT 'm' || n % 100 AS mac_address, n::numeric(10, 2) AS seconds, 'office' AS room_type,
+        timestamp '2025-01-01' + n * interval '1 hour' AS start_time, n % 7 + 1 AS weekday
+    FROM generate_series(1, 5000) n;
+    CREATE TABLE indexes.device__devices AS SELECT 'm' || n AS mac_address
+    FROM generate_series(0, 49) n;
+    ANALYZE;
+"""
 
 
 @pytest.fixture
 def bare(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return use_bare_project(monkeypatch, tmp_path / "project")
+
+
+@pytest.fixture
+def campus(stack: Settings) -> Settings:
+    """Sessions and an index are there; nothing else of a definition is computed."""
+    with warehouse_engine(stack).begin() as connection:
+        connection.exec_driver_sql(TABLES.replace("%", "%%"))
+    return stack.model_copy(update={"sql_timeout_seconds": 2})

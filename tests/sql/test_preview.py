@@ -5,35 +5,12 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from tests.sql.definitions import DEVICES, catalog, rule, saved
-from tippers_dagster.catalog.kinds import Index, Kind
+from tests.sql.definitions import DEVICES, catalog
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
-from tippers_dagster.sql.check import check_definition, sql_checks
 from tippers_dagster.sql.names import NameTable
 from tippers_dagster.sql.preview import Column, NotComputedYet, preview, validate_query
-from tippers_dagster.sql.refused import RefusedSQL
 from tippers_dagster.sql.translate import Translated, translate
-from tippers_dagster.warehouse.engine import warehouse_engine
-
-TABLES = """
-    CREATE SCHEMA staging;
-    CREATE SCHEMA indexes;
-    CREATE TABLE staging.int_sessions AS
-    SELECT 'm' || n % 100 AS mac_address, n::numeric(10, 2) AS seconds, 'office' AS room_type,
-        timestamp '2025-01-01' + n * interval '1 hour' AS start_time, n % 7 + 1 AS weekday
-    FROM generate_series(1, 5000) n;
-    CREATE TABLE indexes.device__devices AS SELECT 'm' || n AS mac_address
-    FROM generate_series(0, 49) n;
-    ANALYZE;
-"""
-
-
-@pytest.fixture
-def campus(stack: Settings) -> Settings:
-    with warehouse_engine(stack).begin() as connection:
-        connection.exec_driver_sql(TABLES.replace("%", "%%"))
-    return stack.model_copy(update={"sql_timeout_seconds": 2})
 
 
 def given(settings: Settings, sql: str) -> Translated:
@@ -138,44 +115,3 @@ def test_what_is_not_there_yet(campus: Settings) -> None:
     with pytest.raises(NotComputedYet, match=r"device\.chosen has not been computed yet") as caught:
         validate_query(campus, given(campus, "select mac_address from chosen"), "mac_address")
     assert [place.table for place in caught.value.places] == ["device__chosen"]
-
-
-def test_definitions_are_checked(campus: Settings) -> None:
-    found = catalog()
-    good = rule("select mac_address, sum(seconds) as s from int_sessions group by 1", "good")
-    assert check_definition(campus, good, found) == [
-        Column("mac_address", "text"),
-        Column("s", "numeric"),
-    ]
-    assert check_definition(campus, good, found, deep=False) is None
-    later = rule("select mac_address, oops from chosen", "later")
-    assert check_definition(campus, later, found) is None
-
-    with pytest.raises(RefusedSQL, match="no column mac_address") as caught:
-        check_definition(campus, rule("select weekday from int_sessions"), found, deep=False)
-    assert caught.value.reason == "key"
-    with pytest.raises(BadInput, match="no column mac_address"):
-        check_definition(campus, rule("select * from (select 1 as x) y"), found)
-    with pytest.raises(BadInput, match="There is no column oops"):
-        check_definition(campus, rule("select mac_address, oops from devices"), found)
-
-    index = saved(Kind.INDEX, "device", "rooms", Index(sql="select room_type from int_sessions"))
-    with pytest.raises(RefusedSQL, match="no column mac_address"):
-        check_definition(campus, index, found, deep=False)
-    own_key = Index(sql="select room_type from int_sessions", key="room_type")
-    index = saved(Kind.INDEX, "device", "rooms", own_key)
-    assert check_definition(campus, index, found) == [Column("room_type", "text")]
-
-
-def test_the_catalog_is_given_checks(campus: Settings) -> None:
-    from tippers_dagster.catalog.catalog import draft_of
-    from tippers_dagster.catalog.validate import validate
-
-    checks = sql_checks(campus)
-    numbers = draft_of(catalog().get("device", "numbers"))
-    assert set(checks.references[Kind.FEATURE](numbers, catalog())) == {"device.chosen"}
-    bad = draft_of(rule("select mac_address, pg_sleep(1) as x from devices", "bad"))
-    problems = validate(bad, catalog(), checks)
-    assert [problem.message for problem in problems] == [
-        "Line 1, column 21: The function pg_sleep() is not allowed."
-    ]

@@ -18,7 +18,6 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.lake.pseudonyms import lake_name
 from tippers_dagster.pipeline.reload import Reloaded, reload_definitions
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,7 +96,7 @@ def checks(settings: Settings) -> Checks:
     from tippers_dagster.connections.bodies import check_body, is_source
     from tippers_dagster.datasets.store import dataset_checks
     from tippers_dagster.spaces.tree import load_tree
-    from tippers_dagster.sql.check import sql_checks
+    from tippers_dagster.sql.to_be import sql_checks
 
     sql = sql_checks(settings)
 
@@ -186,21 +185,13 @@ def _check_names(
 def rule_columns(settings: Settings, catalog: Catalog, rule: Ref) -> Columns | None:
     """Names and types of a rule's columns; None when they are not known yet.
 
-    Those of a saved rule are asked of the database, those of one that comes with the project's
-    files are those of its table.
+    Those of a saved rule follow from its SQL, those of one that comes with the project's files
+    are those of its table.
     """
-    from tippers_dagster.sql.check import check_definition
-    from tippers_dagster.sql.export import table_columns
+    from tippers_dagster.sql.to_be import TablesToBe
 
-    definition = catalog.definitions[rule]
-    if definition.origin == "catalog":
-        found = check_definition(settings, definition, catalog) or []
-        columns = {column.name: column.type for column in found}
-    else:
-        with warehouse_engine(settings).connect() as connection:
-            made = table_columns(connection, "rules", rule.model_name)
-        columns = {column.name: column.type for column in made}
-    return {lake_name(name): _arrow_type(name, kind) for name, kind in columns.items()} or None
+    columns = TablesToBe(settings, catalog).columns(rule) or ()
+    return {lake_name(c.name): _arrow_type(c.name, c.type) for c in columns} or None
 
 
 def _arrow_type(name: str, kind: str) -> pa.DataType:

@@ -1,14 +1,12 @@
-"""Whether a definition that is SQL may be saved, rendered or run."""
+"""Definitions that are SQL, as the guard lets them be saved, rendered and run."""
 
 from __future__ import annotations
 
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Feature, Index, Kind, Rule
 from tippers_dagster.catalog.model import Definition, Draft, Ref
-from tippers_dagster.catalog.validate import Checks
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.names import NameTable
-from tippers_dagster.sql.preview import Column, NotComputedYet, validate_query
 from tippers_dagster.sql.refused import RefusedSQL
 from tippers_dagster.sql.translate import Translated, translate
 
@@ -54,52 +52,6 @@ def _there(ref: Ref | None) -> Ref:
     return ref
 
 
-def check_definition(
-    settings: Settings, definition: Definition | Draft, catalog: Catalog, *, deep: bool = True
-) -> list[Column] | None:
-    """Refuse an index, rule or feature whose SQL is not safe or does not work.
-
-    Parameters
-    ----------
-    deep
-        Whether the database is asked, too: do its columns exist, which does it give?
-
-    Returns
-    -------
-    list[Column] or None
-        The columns of the result; none when the database was not asked, or could not tell
-        because something that is read has not been computed yet.
-
-    Raises
-    ------
-    BadInput
-        In words for the author, with line and column where they are known.
-    """
-    found = translated(settings, definition, catalog)
-    if not deep:
-        return None
-    body = definition.body
-    key = body.key if isinstance(body, Index) else None
-    if isinstance(body, Rule | Feature):
-        key = catalog.key_column(catalog.resolve(body.index, definition.ref.concept).ref)
-    try:
-        return validate_query(settings, found, key)
-    except NotComputedYet:
-        return None
-
-
 def references(settings: Settings, definition: Definition | Draft, catalog: Catalog) -> set[Ref]:
     """The definitions whose tables the SQL of an index, rule or feature reads."""
     return set(translated(settings, definition, catalog).refs)
-
-
-def sql_checks(settings: Settings, *, deep: bool = True) -> Checks:
-    """What the catalog calls for drafts that are SQL before they are saved."""
-
-    def validator(draft: Draft, catalog: Catalog) -> None:
-        check_definition(settings, draft, catalog, deep=deep)
-
-    def read(draft: Draft, catalog: Catalog) -> list[str]:
-        return [str(ref) for ref in references(settings, draft, catalog)]
-
-    return Checks(validators=dict.fromkeys(KINDS, validator), references=dict.fromkeys(KINDS, read))

@@ -11,9 +11,9 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from adbc_driver_postgresql import dbapi
@@ -24,7 +24,7 @@ from tippers_dagster.sql.compose import quoted
 from tippers_dagster.sql.names import Place
 from tippers_dagster.sql.refused import place_of
 from tippers_dagster.sql.roles import reading
-from tippers_dagster.sql.translate import Translated
+from tippers_dagster.sql.translate import Translated, relation
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _EXPLAIN = "EXPLAIN (FORMAT JSON) "
@@ -57,16 +57,24 @@ _NO_COLUMN = re.compile(r'column "?(?:[^".]+\.)?([^".]+?)"? does not exist')
 
 
 class NotComputedYet(BadInput):
-    """A query reads tables that are not there yet; ``places`` names them."""
+    """A query reads tables that are not there yet; ``places`` names them.
 
-    def __init__(self, places: Iterable[Place]) -> None:
+    ``changed``: they are there, as they were before their definitions were changed.
+    """
+
+    def __init__(self, places: Iterable[Place], *, changed: bool = False) -> None:
         self.places = tuple(sorted(places, key=lambda p: (p.schema, p.table)))
         names = ", ".join(
             str(place.ref) if place.ref else f"{place.schema}.{place.table}"
             for place in self.places
         )
+        what = (
+            "was changed and has not been computed since"
+            if changed
+            else ("has not been computed yet")
+        )
         super().__init__(
-            f"The query cannot be tried: {names} has not been computed yet.",
+            f"The query cannot be tried: {names} {what}.",
             "Try again when it has; the graph of assets shows how far it is.",
         )
 
@@ -105,13 +113,20 @@ class Preview:
     seconds: float
 
 
-def validate_query(settings: Settings, translated: Translated, key: str | None) -> list[Column]:
+def validate_query(
+    settings: Settings,
+    translated: Translated,
+    key: str | None,
+    others: Mapping[Place, Sequence[Column]] | None = None,
+) -> list[Column]:
     """The columns of a query's result; it is planned, not run.
 
     Parameters
     ----------
     key
         A column that must be in the result.
+    others
+        Tables that are not there, or not as they will be, and the columns that they will have.
 
     Raises
     ------
@@ -120,9 +135,37 @@ def validate_query(settings: Settings, translated: Translated, key: str | None) 
     NotComputedYet
         A table that it reads is not there.
     """
-    with _trying(settings, translated) as cursor:
-        cursor.execute(_EXPLAIN + translated.sql_plain)
-        return _described(cursor, translated, key)
+    others = others or {}
+    query = _over_empty(translated, others)
+    with _trying(
+        settings, query, {c.name for columns in others.values() for c in columns}
+    ) as cursor:
+        cursor.execute(_EXPLAIN + query.sql_plain)
+        return _described(cursor, query, key)
+
+
+def _over_empty(translated: Translated, tables: Mapping[Place, Sequence[Column]]) -> Translated:
+    """The query with empty tables of some columns in place of some tables."""
+    empty = {relation(place): _empty(columns) for place, columns in tables.items()}
+    pieces: list[str] = []
+    names: list[tuple[int, int, int]] = []
+    copied = length = 0
+    for at, size, start in translated.names:
+        before, name = translated.sql_plain[copied:at], translated.sql_plain[at : at + size]
+        # A name of the user's with a dot in it is in quotes; only tables have one without.
+        written = empty.get(name, name)
+        names.append((length + len(before), len(written), start))
+        pieces += (before, written)
+        length += len(before) + len(written)
+        copied = at + size
+    sql = "".join([*pieces, translated.sql_plain[copied:]])
+    places = translated.places - tables.keys()
+    return replace(translated, sql_plain=sql, names=tuple(names), places=places)
+
+
+def _empty(columns: Sequence[Column]) -> str:
+    values = ", ".join(f"CAST(NULL AS {c.type}) AS {quoted(c.name)}" for c in columns)
+    return f"(SELECT {values} WHERE false)"
 
 
 def preview(
@@ -171,14 +214,21 @@ def _as_arrow(column: Column) -> str:
 
 
 @contextmanager
-def _trying(settings: Settings, translated: Translated) -> Iterator[dbapi.Cursor]:
-    """A cursor of the reader; what the database says becomes a sentence for the author."""
+def _trying(
+    settings: Settings, translated: Translated, columns: Collection[str] = ()
+) -> Iterator[dbapi.Cursor]:
+    """A cursor of the reader; what the database says becomes a sentence for the author.
+
+    ``columns``: names that can be read beside those of the query's tables.
+    """
     with reading(settings, settings.sql_timeout_seconds) as cursor:
         _refuse_missing(cursor, translated.places)
         try:
             yield cursor
         except dbapi.Error as error:
-            near = _columns_read(settings, translated) if error.sqlstate == "42703" else []
+            near = list(columns)
+            if error.sqlstate == "42703":
+                near = sorted({*near, *_columns_read(settings, translated)})
             raise _in_words(error, translated, settings, near) from None
 
 

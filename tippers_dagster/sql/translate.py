@@ -221,7 +221,7 @@ class _Work:
             if id(identifier) not in done:
                 self.atoms.name(identifier)
         return (
-            compose(self.tree, self.atoms, _relation),
+            compose(self.tree, self.atoms, relation),
             compose(self.tree, self.atoms, _reference),
         )
 
@@ -267,7 +267,8 @@ def _names_with(table: exp.Table) -> bool:
     return False
 
 
-def _relation(place: Place) -> str:
+def relation(place: Place) -> str:
+    """A table as ``Translated.sql_plain`` writes it."""
     return f"{quoted(place.schema)}.{quoted(place.table)}"
 
 
