@@ -18,12 +18,30 @@ _held: dict[Settings, tuple[sa.Connection, set[str]]] = {}
 
 def hold_run_lock(settings: Settings, run_id: str) -> None:
     """Hold the lock of a Dagster run until this process ends: it tells that the run is alive."""
-    if settings not in _held:
-        _held[settings] = _autocommit(settings), set()
-    connection, runs = _held[settings]
-    if run_id not in runs:
-        connection.execute(sa.text("SELECT pg_advisory_lock(:k)"), {"k": _lock_of_run(run_id)})
-        runs.add(run_id)
+    connection, runs = _held.get(settings, (None, set()))
+    if connection is None or not _answers(connection):
+        # Locks go with their connection, as when the server was started again.
+        connection, runs = _autocommit(settings), {*runs, run_id}
+        lacking = runs
+    else:
+        lacking = {run_id} - runs
+    if lacking:
+        connection.execute(
+            sa.text("SELECT count(pg_advisory_lock(k)) FROM unnest(CAST(:keys AS bigint[])) AS k"),
+            {"keys": [_lock_of_run(run) for run in lacking]},
+        )
+    _held[settings] = connection, runs | lacking
+
+
+def _answers(connection: sa.Connection) -> bool:
+    try:
+        connection.execute(sa.text("SELECT"))
+    except sa.exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        connection.close()
+        return False
+    return True
 
 
 def live_runs(settings: Settings, run_ids: Iterable[str]) -> set[str]:
