@@ -134,18 +134,24 @@ class SessionServer:
 
     def drop(self, url: str) -> None:
         """Remove a database and whoever is connected to it."""
+        self.disconnect(url)
+        with self._cursor() as cursor:
+            name = sql.Identifier(self.name_of(url))
+            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+
+    def disconnect(self, url: str) -> None:
+        """End all connections to a database, as pools keep them: else it cannot be copied.
+
+        Dropping by force does so, too, but looks every 0.1 s only whether they are gone.
+        """
         name = self.name_of(url)
         with self._cursor() as cursor:
-            # Dropping by force looks every 0.1 s only whether they are gone.
             cursor.execute(f"SELECT pg_terminate_backend(pid) {_CONNECTED}", (name,))
             for _ in range(50):
                 cursor.execute(f"SELECT count(*) {_CONNECTED}", (name,))
                 if cursor.fetchone() == (0,):
                     break
                 time.sleep(0.002)
-            cursor.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-            )
 
     @staticmethod
     def name_of(url: str) -> str:

@@ -103,7 +103,7 @@ def test_one_whose_error_nobody_foresaw_is_failed_there_too(
     assert not logged.run().success
     assert [r.info.status for r in runs(logged)] == ["FAILED"]
     error = load_states(logged.settings)["device/kind_of"].error
-    assert error == "ZeroDivisionError: nobody foresaw it"
+    assert error == "Unexpected ZeroDivisionError: nobody foresaw it"
 
 
 def test_a_run_whose_process_is_gone_is_ended_though_dagster_does_not_know(

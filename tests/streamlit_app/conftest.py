@@ -10,11 +10,9 @@ import datetime as dt
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg2
 import pytest
 import streamlit as st
 from streamlit import config
@@ -70,7 +68,7 @@ def made_campus(
         _compute(settings)
     _forget_settings()
     for url in (made.warehouse, made.dagster):
-        _end_connections(session_server, url)
+        session_server.disconnect(url)
     yield made
     session_server.drop(made.warehouse)
     session_server.drop(made.dagster)
@@ -125,13 +123,6 @@ def _leave(session_server: SessionServer, urls: list[str]) -> None:
     _forget_pages()
     for url in urls:
         session_server.drop(url)
-
-
-def _end_connections(session_server: SessionServer, url: str) -> None:
-    """A database that somebody is connected to cannot be copied; pools keep connections open."""
-    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
-    with closing(psycopg2.connect(session_server.server.url("postgres"))) as connection:
-        connection.cursor().execute(query, [session_server.name_of(url)])
 
 
 def _compute(settings: Settings) -> None:

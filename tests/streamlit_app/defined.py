@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg2
 import pytest
 import streamlit as st
-from psycopg2 import sql
 
 from streamlit_app.services.app import App
 from tests.conftest import DEVICE_KEY, SessionServer, _forget_settings
@@ -74,7 +72,7 @@ def computed(
         _compute(settings)
     _forget_settings()
     for url in (made.warehouse, made.dagster):
-        _end_connections(session_server, url)
+        session_server.disconnect(url)
     yield made
     session_server.drop(made.warehouse)
     session_server.drop(made.dagster)
@@ -205,10 +203,3 @@ def _execute(settings: Settings, *statements: str) -> None:
     with warehouse_engine(settings).begin() as connection:
         for statement in statements:
             connection.exec_driver_sql(statement)
-
-
-def _end_connections(server: SessionServer, url: str) -> None:
-    """A database that somebody is connected to cannot be copied; pools keep connections open."""
-    query = sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}")
-    with psycopg2.connect(server.server.url("postgres")) as connection:
-        connection.cursor().execute(query.format(sql.Literal(server.name_of(url))))

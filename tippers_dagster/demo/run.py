@@ -23,6 +23,8 @@ from tippers_dagster.demo.levels import LEVELS, Level, LevelResult, judge_level
 from tippers_dagster.errors import TippersError
 from tippers_dagster.headcount.calibration import TooFew
 from tippers_dagster.headcount.counts import import_head_counts
+from tippers_dagster.pipeline.launch import Outcome
+from tippers_dagster.refresh.specs import UNEXPECTED
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulate import CampusOptions
 from tippers_dagster.spaces.tracking import Grid
@@ -213,19 +215,29 @@ def _compute_definitions(settings: Settings, stages: _Stages, progress: Progress
         outcomes = materialize_definitions(settings, instance, on_progress=progress)
         computed = sum(o.state == "computed" for o in outcomes)
         result.append(_counted(computed, "asset") if outcomes else "up to date already")
-    learned = _learned(settings)
-    wrong = [o for o in outcomes if o.state == "failed" and o.name.split("__")[0] not in learned]
+    missing = unlearned(settings, outcomes)
+    wrong = [o for o in outcomes if o.state != "computed" and o.name not in missing]
     if wrong:
         told = "\n".join(f"{o.name}: {o.why}" for o in wrong[:5])
         raise DemoFailed(
             f"{_counted(len(wrong), 'asset')} could not be computed:\n{told}",
             "`tippers pipeline status` tells of all of them.",
         )
-    return {
-        o.name: o.why
-        for o in outcomes
-        if o.state != "computed" and o.name.split("__")[0] in learned
-    }
+    return missing
+
+
+def unlearned(settings: Settings, outcomes: list[Outcome]) -> dict[str, str]:
+    """Why what is learned could not be from these data, and what stands on it, by name.
+
+    What nobody foresaw is no matter of the data.
+    """
+    learned = _learned(settings)
+    found: dict[str, str] = {}
+    for o in outcomes:  # each after what it reads
+        refused = o.state == "failed" and not o.why.startswith(UNEXPECTED)
+        if o.above in found or (refused and o.name.split("__")[0] in learned):
+            found[o.name] = o.why
+    return found
 
 
 def _learned(settings: Settings) -> set[str]:

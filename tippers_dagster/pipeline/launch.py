@@ -39,6 +39,7 @@ class Outcome:
     """What became of one asset.
 
     ``skipped``: something that it reads failed, or its run ended before its turn; ``why`` tells.
+    ``above`` is what it reads that was not computed.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Outcome:
     seconds: float | None = None
     rows: int | None = None
     why: str = ""
+    above: str | None = None
 
 
 def materialize_definitions(
@@ -219,7 +221,8 @@ class _Launch:
         if state.error and state.failed_at is not None and state.failed_at >= self.began:
             return Outcome(name, "failed", why=state.error)
         if above is not None:
-            return Outcome(name, "skipped", why=f"It reads {above.name.replace('/', '.')}.")
+            why = f"It reads {above.name.replace('/', '.')}."
+            return Outcome(name, "skipped", why=why, above=above.name)
         return Outcome(name, "skipped")
 
     @staticmethod

@@ -124,6 +124,10 @@ def one_asset(
     return asset
 
 
+UNEXPECTED = "Unexpected "
+"""How a recorded reason begins that nobody wrote for its reader."""
+
+
 @contextmanager
 def recording(
     settings: Settings,
@@ -155,5 +159,6 @@ def recording(
             record.failed(key, message)
             raise dg.Failure(message) from error
         except Exception as error:
-            record.failed(key, redact(f"{type(error).__name__}: {error}", settings))
+            told = f"{UNEXPECTED}{type(error).__name__}: {error}"
+            record.failed(key, redact(told, settings))
             raise
