@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak import free_port
-from tests.pipeline.small import ALL, FUNCTIONS, IS_A, LONG, Small, function
+from tests.pipeline.small import ALL, FUNCTIONS, IS_A, LONG, Small, function, rule
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.files import export
 from tippers_dagster.catalog.kinds import LabellingFunction
@@ -32,10 +32,8 @@ def with_python(text: str) -> Draft:
     return replace(IS_A, body=body)
 
 
-@pytest.mark.slow
 def test_nothing_runs_and_it_is_saved_all_the_same(small: Small) -> None:
     small.save(*ALL)
-    small.computed()
     lower = function("is_a", "hours > 2", "A")
     done = save_definition(small.settings, lower, by="ada", expected_version=1)
     assert done.definition.version == 2
@@ -80,6 +78,24 @@ def test_columns_are_known_before_anything_is_computed(small: Small) -> None:
         save_definition(small.settings, without, by="ada")
 
 
+@pytest.mark.slow
+def test_functions_further_down_keep_a_rule_s_columns(small: Small) -> None:
+    small.save(*ALL)
+    small.computed("+device.devices")  # the staging models are there then, and no rule
+    for new in (
+        rule("star", "SELECT * FROM long"),
+        function("of_star", "sessions > 3", "A", rule="star"),
+    ):
+        save_definition(small.settings, new, by="ada")
+    without = with_sql(LONG, "SELECT mac_address, 2.5 AS hours FROM int_sessions")
+    with pytest.raises(BadInput, match=r"device\.of_star: .*no column 'sessions'"):
+        save_definition(small.settings, without, by="ada")
+    more = with_sql(
+        LONG, "SELECT mac_address, 2.5 AS hours, 1 AS sessions, 2 AS more FROM int_sessions"
+    )
+    save_definition(small.settings, more, by="ada")
+
+
 def test_the_second_of_two_who_edit_is_told(small: Small) -> None:
     small.save(*ALL)
     first, second = function("is_a", "hours > 2", "A"), function("is_a", "hours > 4", "A")
@@ -110,10 +126,8 @@ def test_processes_that_save_at_once_all_succeed(small: Small) -> None:
     assert {"device/own_0", "device/own_1", "device/own_2"} <= set(small.status())
 
 
-@pytest.mark.slow
 def test_a_folder_is_imported_as_one(small: Small, tmp_path: Path) -> None:
     small.save(*ALL)
-    small.computed()
     known = [store.get(small.settings, d.ref) for d in FUNCTIONS]
     export(tmp_path / "out", known)
     done = import_folder(small.settings, tmp_path / "out", by="ada")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from tippers_dagster.sql.preview import Column
+    from tippers_dagster.sql.to_be import TablesToBe
 
     Columns = Mapping[str, pa.DataType]
 
@@ -98,11 +102,7 @@ def checks(settings: Settings) -> Checks:
     from tippers_dagster.spaces.tree import load_tree
     from tippers_dagster.sql.to_be import sql_checks
 
-    sql = sql_checks(settings)
-
-    def rule(draft: Draft, catalog: Catalog) -> None:
-        sql.validators[Kind.RULE](draft, catalog)
-        _check_readers(settings, draft, catalog)
+    sql = sql_checks(settings, of_changed=partial(_check_functions, settings))
 
     def function(draft: Draft, catalog: Catalog) -> None:
         _compile(settings, draft.ref, draft.body, catalog)
@@ -121,7 +121,6 @@ def checks(settings: Settings) -> Checks:
 
     validators = {
         **sql.validators,
-        Kind.RULE: rule,
         Kind.LABELLING_FUNCTION: function,
         Kind.CONNECTION: connection,
         Kind.FORECASTER: forecaster,
@@ -129,22 +128,20 @@ def checks(settings: Settings) -> Checks:
     return Checks(validators, sql.references) | dataset_checks(settings)
 
 
-def _check_readers(settings: Settings, draft: Draft, catalog: Catalog) -> None:
-    """Refuse a rule without the columns that its labelling functions look at."""
-    wrong = []
-    columns = rule_columns(settings, catalog, draft.ref)
-    for ref in catalog.users(draft.ref):
-        if ref.kind == Kind.LABELLING_FUNCTION and ref not in catalog.problems:
-            try:
-                _compile(settings, ref, catalog.definitions[ref].body, catalog, columns)
-            except BadInput as error:
-                wrong.append(f"{ref}: {error.message}")
-    if wrong:
-        raise BadInput(
-            "Then these could not work any more:\n" + "\n".join(wrong),
-            "Keep the columns that they look at, or change all together: "
-            "`tippers definitions import` takes a folder.",
-        )
+def _check_functions(settings: Settings, tables: TablesToBe, changed: Iterable[Ref]) -> None:
+    """Refuse what takes from labelling functions the columns of rules that they look at."""
+    from tippers_dagster.sql.to_be import refuse_broken
+
+    catalog, wrong = tables.catalog, []
+    for rule in changed:
+        columns = _as_in_lake(tables.columns(rule))
+        for ref in catalog.users(rule):
+            if ref.kind == Kind.LABELLING_FUNCTION and ref not in catalog.problems:
+                try:
+                    _compile(settings, ref, catalog.definitions[ref].body, catalog, columns)
+                except BadInput as error:
+                    wrong.append(f"{ref}: {error.message}")
+    refuse_broken(wrong)
 
 
 def _compile(
@@ -190,8 +187,11 @@ def rule_columns(settings: Settings, catalog: Catalog, rule: Ref) -> Columns | N
     """
     from tippers_dagster.sql.to_be import TablesToBe
 
-    columns = TablesToBe(settings, catalog).columns(rule) or ()
-    return {lake_name(c.name): _arrow_type(c.name, c.type) for c in columns} or None
+    return _as_in_lake(TablesToBe(settings, catalog).columns(rule))
+
+
+def _as_in_lake(columns: Iterable[Column] | None) -> Columns | None:
+    return {lake_name(c.name): _arrow_type(c.name, c.type) for c in columns or ()} or None
 
 
 def _arrow_type(name: str, kind: str) -> pa.DataType:

@@ -7,7 +7,7 @@ it is therefore planned over empty tables with the columns that the definitions 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection
 from functools import cached_property, lru_cache
 
 import sqlalchemy as sa
@@ -37,7 +37,7 @@ Columns = tuple[Column, ...]
 class TablesToBe:
     """The tables of a catalog's definitions; each is asked of the database once.
 
-    Parameters
+    Attributes
     ----------
     catalog
         With the drafts in it that are to be saved.
@@ -45,7 +45,7 @@ class TablesToBe:
 
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self._settings = settings
-        self._catalog = catalog
+        self.catalog = catalog
         self._known: dict[Ref, Columns | None] = {}
 
     def columns(self, ref: Ref) -> Columns | None:
@@ -105,72 +105,69 @@ class TablesToBe:
                 raise NotComputedYet(others, changed=True) from None
         return preview(self._settings, query, key, rows)
 
-    def refuse_to_break(self, before: TablesToBe, ref: Ref) -> None:
+    def refuse_to_break(self, before: TablesToBe, ref: Ref) -> list[Ref]:
         """Refuse a definition on which the SQL of others works no more, as it did before.
+
+        Returns
+        -------
+        list[Ref]
+            Those whose columns are, or may be, others than before: it, and what reads it.
 
         Raises
         ------
         BadInput
-            With each of them and what the database says.
+            With each that is broken and what the database says.
         """
-        lines = [f"{reader}: {error.message}" for reader, error in self._broken(before, ref)]
-        if lines:
-            raise BadInput(
-                "\n".join(["Then these could not work any more:", *lines]),
-                "Keep the columns that they look at, or change all together: "
-                "`tippers definitions import` takes a folder.",
-            )
-
-    def _broken(self, before: TablesToBe, ref: Ref) -> Iterator[tuple[Ref, BadInput]]:
-        """Follow what changes from reader to reader, as far as columns do."""
+        changed: list[Ref] = []
+        broken: list[str] = []
         waiting, seen = [ref], {ref}
         while waiting:
-            changed = waiting.pop()
-            if before._answer(changed) == self._answer(changed):
-                continue
-            for reader in self._catalog.users(changed):
-                if reader in seen or not self._is_saved_sql(reader):
-                    continue
-                seen.add(reader)
-                answer = self._answer(reader)
-                if not isinstance(answer, BadInput):
-                    waiting.append(reader)
-                elif not isinstance(before._answer(reader), BadInput):
-                    yield reader, answer
+            at = waiting.pop()
+            answer, had = self._answer(at), before._answer(at)
+            if isinstance(answer, BadInput):
+                if not isinstance(had, BadInput):
+                    broken.append(f"{at}: {answer.message}")
+            elif answer is None or answer != had:
+                changed.append(at)
+                readers = [r for r in self.catalog.users(at) if self._is_saved_sql(r)]
+                waiting += [reader for reader in readers if reader not in seen]
+                seen.update(readers)
+        refuse_broken(broken)
+        return changed
 
     def _answer(self, ref: Ref) -> Columns | BadInput | None:
         try:
-            return self.columns(ref) if ref in self._catalog.definitions else None
+            return self.columns(ref) if ref in self.catalog.definitions else None
         except BadInput as error:
             return error
 
     def _is_saved_sql(self, ref: Ref) -> bool:
-        saved = self._catalog.definitions[ref].origin == "catalog"
-        return saved and ref.kind.has_sql and ref not in self._catalog.problems
+        saved = self.catalog.definitions[ref].origin == "catalog"
+        return saved and ref.kind.has_sql and ref not in self.catalog.problems
 
     # --- one definition ---------------------------------------------------------------------
     def _columns(self, ref: Ref) -> Columns | None:
-        definition = self._catalog.definitions[ref]
-        if ref in self._catalog.problems or not ref.kind.has_sql:
+        definition = self.catalog.definitions[ref]
+        if ref in self.catalog.problems or not ref.kind.has_sql:
             return None
         if definition.origin == "git":
             return self._there.get(_name(ref_place(ref)))
         body = definition.body
         if isinstance(body, DerivedIndex):
-            parent = self.columns(self._catalog.resolve(body.parent, ref.concept).ref)
-            key = self._catalog.key_column(ref)
+            parent = self.columns(self.catalog.resolve(body.parent, ref.concept).ref)
+            key = self.catalog.key_column(ref)
             return None if parent is None else tuple(c for c in parent if c.name == key)
         return self.check(definition)
 
     def _translated(self, definition: Definition | Draft) -> Translated:
-        return translated_among(self._names, definition, self._catalog)
+        return translated_among(self._names, definition, self.catalog)
 
     def _key(self, definition: Definition | Draft) -> str:
         body, concept = definition.body, definition.ref.concept
         if isinstance(body, Index):
             return body.key
         assert isinstance(body, Rule | Feature)
-        return self._catalog.key_column(self._catalog.resolve(body.index, concept).ref)
+        return self.catalog.key_column(self.catalog.resolve(body.index, concept).ref)
 
     # --- what it reads ----------------------------------------------------------------------
     def _others(self, query: Translated) -> dict[Place, Columns]:
@@ -191,7 +188,7 @@ class TablesToBe:
 
     @cached_property
     def _names(self) -> NameTable:
-        return NameTable.of(self._catalog, self._settings)
+        return NameTable.of(self.catalog, self._settings)
 
     @cached_property
     def _there(self) -> dict[tuple[str, str], Columns]:
@@ -216,13 +213,30 @@ def _name(place: Place) -> tuple[str, str]:
     return place.schema, place.table
 
 
-def sql_checks(settings: Settings, *, deep: bool = True) -> Checks:
+def refuse_broken(lines: list[str]) -> None:
+    """Refuse a change of columns, with a line for each definition that needs them."""
+    if lines:
+        raise BadInput(
+            "\n".join(["Then these could not work any more:", *lines]),
+            "Keep the columns that they look at, or change all together: "
+            "`tippers definitions import` takes a folder.",
+        )
+
+
+def sql_checks(
+    settings: Settings,
+    *,
+    deep: bool = True,
+    of_changed: Callable[[TablesToBe, Collection[Ref]], None] = lambda tables, changed: None,
+) -> Checks:
     """What the catalog calls for drafts that are SQL before they are saved.
 
     Parameters
     ----------
     deep
-        Whether the database is asked, too: do its columns exist, do its readers still work?
+        Whether the database is asked, too: do its columns exist, does what reads it still work?
+    of_changed
+        Looks at what else reads definitions whose columns change.
     """
     # All drafts of one saving are looked at in the same catalog.
     tables = lru_cache(maxsize=1)(lambda catalog: TablesToBe(settings, catalog))
@@ -231,10 +245,11 @@ def sql_checks(settings: Settings, *, deep: bool = True) -> Checks:
         if not deep:
             references(settings, draft, catalog)
             return
-        tables(catalog).columns(draft.ref)
+        after = tables(catalog)
+        after.columns(draft.ref)
         if catalog.users(draft.ref):
             before = TablesToBe(settings, load_catalog(settings))
-            tables(catalog).refuse_to_break(before, draft.ref)
+            of_changed(after, after.refuse_to_break(before, draft.ref))
 
     def read(draft: Draft, catalog: Catalog) -> list[str]:
         return [str(ref) for ref in references(settings, draft, catalog)]
