@@ -209,6 +209,26 @@ def database(session_server: SessionServer) -> Iterator[str]:
     session_server.drop(url)
 
 
+def environment_of(folder: Path, warehouse: str, dagster: str) -> dict[str, str]:
+    """The environment of a deployment whose home and lake are in a folder."""
+    return {
+        "TIPPERS_HOME": str(folder / "home"),
+        "TIPPERS_DATABASE_URL": warehouse,
+        "TIPPERS_DAGSTER_URL": dagster,
+        "TIPPERS_LAKE_URL": str(folder / "lake"),
+        "TIPPERS_DEVICE_KEY": DEVICE_KEY,
+    }
+
+
+def enter(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Settings:
+    """The settings of such a deployment, for this process and those that it starts."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    Path(environment["TIPPERS_HOME"]).mkdir(exist_ok=True)
+    _forget_settings()
+    return get_settings()
+
+
 @pytest.fixture
 def stack(
     session_server: SessionServer,
@@ -224,14 +244,7 @@ def stack(
     """
     warehouse = session_server.create(warehouse_template)
     dagster = session_server.create(dagster_template)
-    monkeypatch.setenv("TIPPERS_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("TIPPERS_DATABASE_URL", warehouse)
-    monkeypatch.setenv("TIPPERS_DAGSTER_URL", dagster)
-    monkeypatch.setenv("TIPPERS_LAKE_URL", str(tmp_path / "lake"))
-    monkeypatch.setenv("TIPPERS_DEVICE_KEY", DEVICE_KEY)
-    (tmp_path / "home").mkdir(exist_ok=True)
-    get_settings.cache_clear()
-    yield get_settings()
+    yield enter(monkeypatch, environment_of(tmp_path, warehouse, dagster))
     session_server.drop(warehouse)
     session_server.drop(dagster)
 

@@ -16,7 +16,7 @@ import psycopg2
 import pyarrow as pa
 import pytest
 
-from tests.conftest import DEVICE_KEY, SessionServer
+from tests.conftest import SessionServer, enter, environment_of
 from tests.pipeline.small import rule
 from tippers_dagster.catalog.store import delete, save
 from tippers_dagster.cli import main
@@ -28,7 +28,7 @@ from tippers_dagster.lake.keys import occupancy_key
 from tippers_dagster.local.databases import databases
 from tippers_dagster.pipeline.launch import Outcome
 from tippers_dagster.refresh.specs import UNEXPECTED
-from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.settings import Settings
 from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
 from tippers_dagster.source.load import read_source
 from tippers_dagster.spaces.tree import load_tree
@@ -59,17 +59,6 @@ class Demonstrated:
     shown: str
 
 
-def settings_of(folder: Path, warehouse: str, dagster: str) -> dict[str, str]:
-    """The environment of a deployment whose home and lake are in a folder."""
-    return {
-        "TIPPERS_HOME": str(folder / "home"),
-        "TIPPERS_DATABASE_URL": warehouse,
-        "TIPPERS_DAGSTER_URL": dagster,
-        "TIPPERS_LAKE_URL": str(folder / "lake"),
-        "TIPPERS_DEVICE_KEY": DEVICE_KEY,
-    }
-
-
 @pytest.fixture(scope="module")
 def demonstrated(
     session_server: SessionServer,
@@ -82,7 +71,7 @@ def demonstrated(
     dagster = session_server.create(dagster_template)
     ours = ("TIPPERS_", "DAGSTER_", "AWS_", "PG")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    environment |= {**settings_of(folder, warehouse, dagster), "COLUMNS": "200"}
+    environment |= {**environment_of(folder, warehouse, dagster), "COLUMNS": "200"}
     done = subprocess.run(
         [sys.executable, "-m", "tippers_dagster.cli", "demo", *TINY],
         env=environment,
@@ -111,7 +100,7 @@ def demo_home(
     ]
     for name in ("home", "lake"):
         shutil.copytree(demonstrated.folder / name, tmp_path / name, symlinks=True)
-    yield enter(monkeypatch, settings_of(tmp_path, *copies))
+    yield enter(monkeypatch, environment_of(tmp_path, *copies))
     for url in copies:
         session_server.drop(url)
 
@@ -122,16 +111,9 @@ def demo_itself(
 ) -> Iterator[Settings]:
     """What it left, and no copy: where tables are copied, all that reads them is stale."""
     databases = (demonstrated.warehouse, demonstrated.dagster)
-    yield enter(monkeypatch, settings_of(demonstrated.folder, *databases))
+    yield enter(monkeypatch, environment_of(demonstrated.folder, *databases))
     for url in databases:
         session_server.disconnect(url)
-
-
-def enter(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Settings:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    get_settings.cache_clear()
-    return get_settings()
 
 
 def execute(settings: Settings, sql: str) -> None:

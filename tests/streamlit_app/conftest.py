@@ -18,10 +18,10 @@ import streamlit as st
 from streamlit import config
 
 from streamlit_app.services.app import App
-from tests.conftest import DEVICE_KEY, SessionServer, _forget_settings
+from tests.conftest import SessionServer, _forget_settings, enter, environment_of
 from tests.streamlit_app.chromium import browser
 from tippers_dagster.people.model import Person, Role
-from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.settings import Settings
 from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
 
 __all__ = ["browser"]
@@ -107,15 +107,8 @@ def as_role() -> Callable[[App, Role], App]:
 
 
 def _enter(monkeypatch: pytest.MonkeyPatch, made: Made) -> Settings:
-    monkeypatch.setenv("TIPPERS_HOME", str(made.folder / "home"))
-    monkeypatch.setenv("TIPPERS_DATABASE_URL", made.warehouse)
-    monkeypatch.setenv("TIPPERS_DAGSTER_URL", made.dagster)
-    monkeypatch.setenv("TIPPERS_LAKE_URL", str(made.folder / "lake"))
-    monkeypatch.setenv("TIPPERS_DEVICE_KEY", DEVICE_KEY)
-    (made.folder / "home").mkdir(exist_ok=True)
-    _forget_settings()
     _forget_pages()
-    return get_settings()
+    return enter(monkeypatch, environment_of(made.folder, made.warehouse, made.dagster))
 
 
 def _leave(session_server: SessionServer, urls: list[str]) -> None:

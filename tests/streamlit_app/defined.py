@@ -17,17 +17,15 @@ import pytest
 import streamlit as st
 
 from streamlit_app.services.app import App
-from tests.conftest import DEVICE_KEY, SessionServer, _forget_settings
+from tests.conftest import SessionServer, _forget_settings, enter, environment_of
 from tests.pipeline.small import ALL
 from tests.sql.definitions import bare_project, fill_source
 from tippers_dagster.catalog import store
 from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.people.model import Person, Role
-from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.settings import Settings
 from tippers_dagster.sql.export import export_table
 from tippers_dagster.warehouse.engine import warehouse_engine
-
-SETTINGS = ("TIPPERS_HOME", "TIPPERS_DATABASE_URL", "TIPPERS_DAGSTER_URL", "TIPPERS_LAKE_URL")
 
 
 @dataclass(frozen=True)
@@ -40,15 +38,11 @@ class Computed:
 
     def enter(self, monkeypatch: pytest.MonkeyPatch, project: Path) -> Settings:
         """The settings of this deployment, in the environment too."""
-        places = (self.folder / "home", self.warehouse, self.dagster, self.folder / "lake")
-        for name, value in zip(SETTINGS, places, strict=True):
-            monkeypatch.setenv(name, str(value))
-        monkeypatch.setenv("TIPPERS_DEVICE_KEY", DEVICE_KEY)
-        monkeypatch.setenv("TIPPERS_DBT_PROJECT", str(project))
-        monkeypatch.setenv("TIPPERS_MLFLOW_URL", f"sqlite:///{self.folder / 'mlflow.db'}")
-        (self.folder / "home").mkdir(exist_ok=True)
-        _forget_settings()
-        return get_settings()
+        environment = environment_of(self.folder, self.warehouse, self.dagster) | {
+            "TIPPERS_DBT_PROJECT": str(project),
+            "TIPPERS_MLFLOW_URL": f"sqlite:///{self.folder / 'mlflow.db'}",
+        }
+        return enter(monkeypatch, environment)
 
 
 @pytest.fixture(scope="session")
