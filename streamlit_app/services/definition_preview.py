@@ -182,24 +182,17 @@ def readable_tables(app: App, catalog: Catalog, concept: str) -> dict[str, list[
 
     Those that were not computed yet have no columns.
     """
-    import sqlalchemy as sa
-
+    from tippers_dagster.sql.columns import schema_columns
     from tippers_dagster.sql.names import NameTable
     from tippers_dagster.warehouse.engine import warehouse_engine
 
     places = NameTable.of(catalog, app.settings).written(concept)
-    query = sa.text(
-        "SELECT n.nspname, c.relname, array_agg(a.attname::text ORDER BY a.attnum) "
-        "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "
-        "JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = ANY(:schemas) AND c.relkind IN ('r', 'v', 'm') AND a.attnum > 0 "
-        "AND NOT a.attisdropped GROUP BY 1, 2"
-    )
-    schemas = sorted({place.schema for place in places.values()})
     with warehouse_engine(app.settings).connect() as connection:
-        found = connection.execute(query, {"schemas": schemas}).all()
-    columns = {(schema, table): list(names) for schema, table, names in found}
-    return {name: columns.get((p.schema, p.table), []) for name, p in places.items()}
+        there = schema_columns(connection, {place.schema for place in places.values()})
+    return {
+        name: [column.name for column in there.get((place.schema, place.table), ())]
+        for name, place in places.items()
+    }
 
 
 # --- labelling functions -------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from tippers_dagster.errors import LakeError, TippersError
 from tippers_dagster.lake import open_lake
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql import export as module
-from tippers_dagster.sql.export import Column, export_table
+from tippers_dagster.sql.columns import Column
+from tippers_dagster.sql.export import export_table
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 KEY = "rules/device__x/data.parquet"

@@ -8,8 +8,9 @@ import pytest
 from tests.sql.definitions import DEVICES, catalog
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.columns import Column
 from tippers_dagster.sql.names import NameTable
-from tippers_dagster.sql.preview import Column, NotComputedYet, preview, validate_query
+from tippers_dagster.sql.preview import NotComputedYet, preview, validate_query
 from tippers_dagster.sql.translate import Translated, translate
 
 

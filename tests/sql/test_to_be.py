@@ -14,9 +14,10 @@ from tippers_dagster.catalog.model import Definition
 from tippers_dagster.catalog.validate import validate
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
-from tippers_dagster.sql.preview import Column, NotComputedYet
+from tippers_dagster.sql.columns import Column
+from tippers_dagster.sql.preview import NotComputedYet
 from tippers_dagster.sql.refused import RefusedSQL
-from tippers_dagster.sql.to_be import TablesToBe, sql_checks
+from tippers_dagster.sql.to_be import TablesToBe, sql_checks, tables_of
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 KEY = Column("mac_address", "text")
@@ -65,17 +66,17 @@ def test_definitions_are_checked(campus: Settings) -> None:
 
 
 def test_the_catalog_is_given_checks(campus: Settings) -> None:
-    checks = sql_checks(campus)
+    checks = sql_checks(campus, tables_of(campus))
     numbers = draft_of(catalog().get("device", "numbers"))
     assert set(checks.references[Kind.FEATURE](numbers, catalog())) == {"device.chosen"}
     bad = draft_of(rule("select mac_address, pg_sleep(1) as x from devices", "bad"))
-    for found in (checks, sql_checks(campus, deep=False)):
+    for found in (checks, sql_checks(campus, tables_of(campus), deep=False)):
         problems = validate(bad, catalog(), found)
         assert [problem.message for problem in problems] == [
             "Line 1, column 21: The function pg_sleep() is not allowed."
         ]
     wrong = draft_of(rule("select mac_address, oops from devices", "wrong"))
-    assert validate(wrong, catalog(), sql_checks(campus, deep=False)) == []
+    assert validate(wrong, catalog(), sql_checks(campus, tables_of(campus), deep=False)) == []
     assert len(validate(wrong, catalog(), checks)) == 1
 
 
@@ -154,7 +155,7 @@ def test_a_preview_says_what_it_waits_for(campus: Settings) -> None:
 # --- saving --------------------------------------------------------------------------------------
 def save(settings: Settings, *definitions: Definition) -> None:
     drafts = [draft_of(definition) for definition in definitions]
-    store.save_all(settings, drafts, by="ada", checks=sql_checks(settings))
+    store.save_all(settings, drafts, by="ada", checks=sql_checks(settings, tables_of(settings)))
 
 
 @pytest.fixture

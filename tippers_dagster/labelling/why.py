@@ -23,7 +23,7 @@ from tippers_dagster.labelling.labels import (
 )
 from tippers_dagster.labelling.tables import gold_label
 from tippers_dagster.settings import Settings
-from tippers_dagster.sql.export import table_columns
+from tippers_dagster.sql.columns import table_columns
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 

@@ -46,7 +46,7 @@ from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.lake.pseudonyms import lake_name, pseudonymise
 from tippers_dagster.settings import Settings
-from tippers_dagster.sql.export import table_columns
+from tippers_dagster.sql.columns import table_columns
 from tippers_dagster.sql.replacing import check_keys
 from tippers_dagster.warehouse.engine import read_arrow, warehouse_engine
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.files import read_folder
-from tippers_dagster.catalog.kinds import Body, Connection, Forecaster, Kind, LabellingFunction
+from tippers_dagster.catalog.kinds import Connection, Forecaster, Kind, LabellingFunction
 from tippers_dagster.catalog.model import Definition, Draft, Ref
 from tippers_dagster.catalog.store import Outcome
 from tippers_dagster.catalog.validate import Checks
@@ -23,7 +23,7 @@ from tippers_dagster.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tippers_dagster.sql.preview import Column
+    from tippers_dagster.sql.columns import Column
     from tippers_dagster.sql.to_be import TablesToBe
 
     Columns = Mapping[str, pa.DataType]
@@ -100,12 +100,13 @@ def checks(settings: Settings) -> Checks:
     from tippers_dagster.connections.bodies import check_body, is_source
     from tippers_dagster.datasets.store import dataset_checks
     from tippers_dagster.spaces.tree import load_tree
-    from tippers_dagster.sql.to_be import sql_checks
+    from tippers_dagster.sql.to_be import sql_checks, tables_of
 
-    sql = sql_checks(settings, of_changed=partial(_check_functions, settings))
+    tables = tables_of(settings)
+    sql = sql_checks(settings, tables, of_changed=partial(_check_functions, settings))
 
     def function(draft: Draft, catalog: Catalog) -> None:
-        _compile(settings, draft.ref, draft.body, catalog)
+        _compile(settings, tables(catalog), draft.ref)
 
     def connection(draft: Draft, catalog: Catalog) -> None:
         assert isinstance(draft.body, Connection)
@@ -134,30 +135,28 @@ def _check_functions(settings: Settings, tables: TablesToBe, changed: Iterable[R
 
     catalog, wrong = tables.catalog, []
     for rule in changed:
-        columns = _as_in_lake(tables.columns(rule))
         for ref in catalog.users(rule):
             if ref.kind == Kind.LABELLING_FUNCTION and ref not in catalog.problems:
                 try:
-                    _compile(settings, ref, catalog.definitions[ref].body, catalog, columns)
+                    _compile(settings, tables, ref)
                 except BadInput as error:
                     wrong.append(f"{ref}: {error.message}")
     refuse_broken(wrong)
 
 
-def _compile(
-    settings: Settings, ref: Ref, body: Body, catalog: Catalog, columns: Columns | None = None
-) -> None:
+def _compile(settings: Settings, tables: TablesToBe, ref: Ref) -> None:
     from tippers_dagster.labelling.program import compile_function
 
+    catalog = tables.catalog
+    body = catalog.definitions[ref].body
     assert isinstance(body, LabellingFunction)
     if body.function is not None:
         return  # it lives in the project's files, and is read when the code location loads
-    if columns is None:
-        rule = catalog.resolve(body.rule, ref.concept).ref
-        columns = rule_columns(settings, catalog, rule)
+    rule = catalog.resolve(body.rule, ref.concept)
+    columns = _as_in_lake(tables.columns(rule.ref))
     program = compile_function(body, columns=columns, values=catalog.labels(ref.concept))
     if columns is None:
-        _check_names(settings, catalog, catalog.resolve(body.rule, ref.concept), program.columns)
+        _check_names(settings, catalog, rule, program.columns)
 
 
 def _check_names(

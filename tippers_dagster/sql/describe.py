@@ -16,7 +16,8 @@ from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.lake.pseudonyms import DEVICE_ID, pseudonymise
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.settings import Settings
-from tippers_dagster.sql.export import Column, export_table, table_columns
+from tippers_dagster.sql.columns import Column, table_columns
+from tippers_dagster.sql.export import export_table
 from tippers_dagster.sql.nodes import Resource, meta_of
 from tippers_dagster.sql.render import SCHEMAS
 from tippers_dagster.sql.statistics import (

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import adbc_driver_manager
 import pyarrow as pa
-import sqlalchemy as sa
 
 from tippers_dagster.errors import TippersError
 from tippers_dagster.lake import open_lake
@@ -16,6 +15,7 @@ from tippers_dagster.lake.pseudonyms import Pseudonyms
 from tippers_dagster.local.adbc import adbc_connection
 from tippers_dagster.local.databases import databases
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.columns import Column, table_columns
 from tippers_dagster.sql.statistics import ColumnStatistics, table_statistics
 from tippers_dagster.warehouse.engine import warehouse_engine
 
@@ -37,14 +37,6 @@ _AS_THEY_ARE = {
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of a table of the warehouse; ``type`` as PostgreSQL writes it."""
-
-    name: str
-    type: str
-
-
-@dataclass(frozen=True)
 class Exported:
     """What was written; ``statistics`` are of the first ``statistics_rows`` rows."""
 
@@ -52,17 +44,6 @@ class Exported:
     columns: list[Column]
     statistics: list[ColumnStatistics]
     statistics_rows: int
-
-
-def table_columns(connection: sa.Connection, schema: str, name: str) -> list[Column]:
-    """The columns of a table or view, in order; none when there is no such table."""
-    query = sa.text(
-        "SELECT a.attname, format_type(a.atttypid, NULL) FROM pg_attribute a "
-        "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = :schema AND c.relname = :name AND a.attnum > 0 "
-        "AND NOT a.attisdropped ORDER BY a.attnum"
-    )
-    return [Column(*row) for row in connection.execute(query, {"schema": schema, "name": name})]
 
 
 def export_table(settings: Settings, schema: str, name: str, key: str) -> Exported:

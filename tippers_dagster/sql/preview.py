@@ -20,6 +20,7 @@ from adbc_driver_postgresql import dbapi
 
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.columns import Column
 from tippers_dagster.sql.compose import quoted
 from tippers_dagster.sql.names import Place
 from tippers_dagster.sql.refused import place_of
@@ -68,23 +69,12 @@ class NotComputedYet(BadInput):
             str(place.ref) if place.ref else f"{place.schema}.{place.table}"
             for place in self.places
         )
-        what = (
-            "was changed and has not been computed since"
-            if changed
-            else ("has not been computed yet")
-        )
+        since = "was changed and has not been computed since"
         super().__init__(
-            f"The query cannot be tried: {names} {what}.",
+            f"The query cannot be tried: {names} "
+            f"{since if changed else 'has not been computed yet'}.",
             "Try again when it has; the graph of assets shows how far it is.",
         )
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a query's result; ``type`` as PostgreSQL writes it: bigint, text."""
-
-    name: str
-    type: str
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ it is therefore planned over empty tables with the columns that the definitions 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from functools import cached_property, lru_cache
-
-import sqlalchemy as sa
+from functools import cached_property, lru_cache, partial
 
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import DerivedIndex, Feature, Index, Rule
@@ -20,14 +18,9 @@ from tippers_dagster.catalog.validate import Checks
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.check import KINDS, references, translated_among
+from tippers_dagster.sql.columns import Column, schema_columns
 from tippers_dagster.sql.names import SCHEMAS, NameTable, Place, ref_place
-from tippers_dagster.sql.preview import (
-    Column,
-    NotComputedYet,
-    Preview,
-    preview,
-    validate_query,
-)
+from tippers_dagster.sql.preview import NotComputedYet, Preview, preview, validate_query
 from tippers_dagster.sql.translate import Translated
 from tippers_dagster.warehouse.engine import warehouse_engine
 
@@ -193,20 +186,8 @@ class TablesToBe:
     @cached_property
     def _there(self) -> dict[tuple[str, str], Columns]:
         """The columns of all tables of definitions that are there, by schema and name."""
-        query = sa.text(
-            "SELECT n.nspname, c.relname, array_agg(a.attname::text ORDER BY a.attnum), "
-            "array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum) "
-            "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "
-            "JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE n.nspname = ANY(:schemas) AND c.relkind IN ('r', 'v', 'm') AND a.attnum > 0 "
-            "AND NOT a.attisdropped GROUP BY 1, 2"
-        )
         with warehouse_engine(self._settings).connect() as connection:
-            found = connection.execute(query, {"schemas": sorted(set(SCHEMAS.values()))}).all()
-        return {
-            (schema, table): tuple(map(Column, names, types))
-            for schema, table, names, types in found
-        }
+            return schema_columns(connection, SCHEMAS.values())
 
 
 def _name(place: Place) -> tuple[str, str]:
@@ -223,8 +204,17 @@ def refuse_broken(lines: list[str]) -> None:
         )
 
 
+def tables_of(settings: Settings) -> Callable[[Catalog], TablesToBe]:
+    """The tables of a catalog, the same ones as long as it is the same catalog.
+
+    All drafts of one saving are looked at in one catalog.
+    """
+    return lru_cache(maxsize=1)(partial(TablesToBe, settings))
+
+
 def sql_checks(
     settings: Settings,
+    tables: Callable[[Catalog], TablesToBe],
     *,
     deep: bool = True,
     of_changed: Callable[[TablesToBe, Collection[Ref]], None] = lambda tables, changed: None,
@@ -233,13 +223,17 @@ def sql_checks(
 
     Parameters
     ----------
+    tables
+        As ``tables_of`` gives them.
     deep
         Whether the database is asked, too: do its columns exist, does what reads it still work?
     of_changed
         Looks at what else reads definitions whose columns change.
     """
-    # All drafts of one saving are looked at in the same catalog.
-    tables = lru_cache(maxsize=1)(lambda catalog: TablesToBe(settings, catalog))
+
+    @lru_cache(maxsize=1)
+    def before(_after: Catalog) -> TablesToBe:
+        return TablesToBe(settings, load_catalog(settings))
 
     def validator(draft: Draft, catalog: Catalog) -> None:
         if not deep:
@@ -248,8 +242,7 @@ def sql_checks(
         after = tables(catalog)
         after.columns(draft.ref)
         if catalog.users(draft.ref):
-            before = TablesToBe(settings, load_catalog(settings))
-            of_changed(after, after.refuse_to_break(before, draft.ref))
+            of_changed(after, after.refuse_to_break(before(catalog), draft.ref))
 
     def read(draft: Draft, catalog: Catalog) -> list[str]:
         return [str(ref) for ref in references(settings, draft, catalog)]
