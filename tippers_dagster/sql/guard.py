@@ -1,7 +1,8 @@
 """What user SQL may be: one query that only reads, from known tables, with known functions.
 
 The text itself is never run. It is read with sqlglot, every node of the tree must be of a kind
-listed here, and what is run is written anew from the tree (``compose.py``).
+listed here, and what is run is written again from the tree (``compose.py``). What PostgreSQL makes
+of that is judged once more before it runs (``understood.py``).
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class Checked:
     tree: exp.Query
     sql: str
     texts: tuple[str, ...]
+    functions: frozenset[str]
     columns: tuple[str, ...] | None
     """Names of the result's columns; none when a star stands for some of them."""
 
@@ -94,7 +96,13 @@ def check(sql: str) -> Checked:
     for node in list(tree.walk()):
         _check_node(node)
     _settle_nots(tree)
-    return Checked(tree, sql, texts, _columns(tree))
+    return Checked(tree, sql, texts, _functions(tree), _columns(tree))
+
+
+def _functions(tree: exp.Query) -> frozenset[str]:
+    from sqlglot import exp
+
+    return frozenset(str(node.this) for node in tree.find_all(exp.Anonymous))
 
 
 def _columns(tree: exp.Query) -> tuple[str, ...] | None:

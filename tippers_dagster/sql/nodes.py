@@ -9,6 +9,7 @@ from typing import Any
 
 from tippers_dagster.refresh.nodes import Node, Table, digest
 from tippers_dagster.sql.project import Project
+from tippers_dagster.sql.understood import is_judgement
 
 Resource = Mapping[str, Any]
 """A node or a source of dbt's manifest."""
@@ -65,6 +66,9 @@ def dbt_nodes(project: Project) -> list[Node]:
 def _node(manifest: Mapping[str, Any], macros: _Macros, resource: Resource) -> Node:
     below = [_resource(manifest, unique_id) for unique_id in resource["depends_on"]["nodes"]]
     config = {n: v for n, v in resource["config"].items() if n not in ("meta", "tags", "docs")}
+    # The judgement of a person's SQL makes no difference to its table.
+    hooks = config.get("pre-hook") or ()
+    config["pre-hook"] = [hook for hook in hooks if not is_judgement(hook["sql"])]
     parts = [
         resource["raw_code"],
         json.dumps(config, sort_keys=True, default=str),

@@ -1,7 +1,8 @@
 """Trying user SQL on the database: its columns, its first rows, what it would cost.
 
-All of it with the reader's rights, in a READ ONLY transaction, stopped after some seconds. What
-the database says against it is told in terms of the user's own text.
+Nothing is planned or run before PostgreSQL's own reading of it was judged. All of it has the
+reader's rights and is stopped after some seconds; from the judgement on the transaction is READ
+ONLY. What the database says against a query is put in terms of the user's own text.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from adbc_driver_postgresql import dbapi
 
 from tippers_dagster.errors import BadInput
@@ -23,9 +25,10 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column
 from tippers_dagster.sql.compose import quoted
 from tippers_dagster.sql.names import Place
-from tippers_dagster.sql.refused import place_of
+from tippers_dagster.sql.refused import RefusedSQL, place_of
 from tippers_dagster.sql.roles import reading
 from tippers_dagster.sql.translate import Translated, relation
+from tippers_dagster.sql.understood import MAKE_VIEW, judgement, misread
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _EXPLAIN = "EXPLAIN (FORMAT JSON) "
@@ -45,14 +48,23 @@ _TYPES = {
 """PostgreSQL's own names of types as ``format_type`` writes them, where they differ."""
 
 _AS_THEY_ARE = {
-    *("boolean", "smallint", "integer", "bigint", "real", "double precision", "text", "date"),
-    *("character varying", "timestamp without time zone", "timestamp with time zone"),
+    *("boolean", "smallint", "integer", "bigint", "real", "double precision", "date"),
+    *("timestamp without time zone", "timestamp with time zone"),
 }
 """Types whose values come as Arrow; numeric comes as a float, all others as text."""
 
 _VALUES = _AS_THEY_ARE | {
-    *("character", "interval", "json", "jsonb", "numeric", "time without time zone", "uuid"),
+    *("character", "character varying", "interval", "json", "jsonb", "numeric", "text"),
+    *("time without time zone", "uuid"),
 }
+
+_INDEX_VALUES = re.compile(r":\s*index_values\b", re.IGNORECASE)
+
+LONGEST_TEXT = 2000
+"""Characters of a value that a preview has."""
+
+MOST_CHARACTERS = 16_000_000
+"""Of all texts of a preview: with many columns each has fewer."""
 
 _NO_COLUMN = re.compile(r'column "?(?:[^".]+\.)?([^".]+?)"? does not exist')
 
@@ -86,7 +98,8 @@ class Preview:
     columns
         Of the result.
     rows
-        As Arrow; numeric as float64, what Arrow does not have as text.
+        As Arrow; numeric as float64, what Arrow does not have as text. Long texts are cut short,
+        with … at their end.
     truncated
         Whether there are more rows.
     estimated_rows, total_cost
@@ -179,15 +192,16 @@ def preview(
         plan = json.loads(cursor.fetch_arrow_table().column(0)[0].as_py())[0]["Plan"]
         columns = _described(cursor, translated, key)
         began = time.perf_counter()
+        longest = min(LONGEST_TEXT, MOST_CHARACTERS // (len(columns) * (limit + 1)))
         cursor.execute(
-            f"SELECT {', '.join(_as_arrow(column) for column in columns)}\n"
+            f"SELECT {', '.join(_as_arrow(column, longest) for column in columns)}\n"
             f"FROM (\n{translated.sql_plain}\n) AS preview LIMIT {limit + 1}"
         )
         found = cursor.fetch_arrow_table()
         seconds = time.perf_counter() - began
     return Preview(
         columns=tuple(columns),
-        rows=found.slice(0, limit),
+        rows=_shortened(found.slice(0, limit), longest),
         truncated=found.num_rows > limit,
         estimated_rows=int(plan["Plan Rows"]),
         total_cost=float(plan["Total Cost"]),
@@ -195,12 +209,25 @@ def preview(
     )
 
 
-def _as_arrow(column: Column) -> str:
+def _as_arrow(column: Column, longest: int) -> str:
     name = quoted(column.name)
     if column.type in _AS_THEY_ARE:
         return name
-    kind = "double precision" if column.type == "numeric" else "text"
-    return f"CAST({name} AS {kind}) AS {name}"
+    if column.type == "numeric":
+        return f"CAST({name} AS double precision) AS {name}"
+    # Cut by the database: one value may have a gigabyte.
+    return f"left(CAST({name} AS text), {longest + 1}) AS {name}"
+
+
+def _shortened(table: pa.Table, longest: int) -> pa.Table:
+    """The table with … at the end of texts that have more characters than may be shown."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = table.column(at)
+            short = pc.binary_join_element_wise(pc.utf8_slice_codeunits(texts, 0, longest), "…", "")
+            long = pc.greater(pc.utf8_length(texts), longest)
+            table = table.set_column(at, field, pc.if_else(long, short, texts))
+    return table
 
 
 @contextmanager
@@ -211,15 +238,58 @@ def _trying(
 
     ``columns``: names that can be read beside those of the query's tables.
     """
-    with reading(settings, settings.sql_timeout_seconds) as cursor:
+    seconds = settings.sql_timeout_seconds
+    _refuse_other_grammar(settings, translated.user_sql)
+    with reading(settings, seconds, temporary_views=True) as cursor:
         _refuse_missing(cursor, translated.places)
+        before = MAKE_VIEW[0]
         try:
+            _judge(cursor, translated)
+            before = _EXPLAIN
             yield cursor
         except dbapi.Error as error:
             near = list(columns)
             if error.sqlstate == "42703":
                 near = sorted({*near, *_columns_read(settings, translated)})
-            raise _in_words(error, translated, settings, near) from None
+            raise _in_words(error, translated, settings, near, len(before)) from None
+
+
+def _refuse_other_grammar(settings: Settings, user_sql: str) -> None:
+    """Refuse a text that is no SQL to PostgreSQL; sqlglot reads over a comma too many, say."""
+    asked = _INDEX_VALUES.sub("(NULL)", user_sql.rstrip().rstrip(";"))
+    # In a transaction of its own, as it fails also where the grammar is right: there are no tables
+    # of these names.
+    with reading(settings, settings.sql_timeout_seconds) as cursor:
+        try:
+            cursor.adbc_execute_schema(asked)  # parsed, not run
+        except dbapi.Error as error:
+            if error.sqlstate == "42601":
+                raise _no_sql(error, asked) from None
+
+
+def _no_sql(error: dbapi.Error, asked: str) -> RefusedSQL:
+    said = dict(_details(error))
+    at = int(said.get("PG_DIAG_STATEMENT_POSITION", len(asked) + 1)) - 1
+    # The lines of both texts are the same, whatever took the place of :index_values.
+    line, column = place_of(asked, min(at, len(asked)))
+    message = said.get("PG_DIAG_MESSAGE_PRIMARY", "syntax error")
+    return RefusedSQL(
+        "syntax",
+        f"This is no SQL to the database: {message}.",
+        "Look for a comma too many, or a name or keyword that is missing just before.",
+        line=line,
+        column=column,
+    )
+
+
+def _judge(cursor: dbapi.Cursor, translated: Translated) -> None:
+    """Refuse what PostgreSQL reads in a query and may not be there; then nothing may write."""
+    cursor.execute(translated.sql_plain.join(MAKE_VIEW))
+    cursor.execute(judgement(translated.tables, translated.functions))
+    found = cursor.fetch_arrow_table().to_pylist()
+    if found:
+        raise misread(translated.user_sql, [(row["what"], row["name"]) for row in found])
+    cursor.execute("SET TRANSACTION READ ONLY")
 
 
 def _refuse_missing(cursor: dbapi.Cursor, places: Iterable[Place]) -> None:
@@ -297,12 +367,16 @@ def _columns_read(settings: Settings, translated: Translated) -> list[str]:
 
 # --- what the database says ---------------------------------------------------------------------
 def _in_words(
-    error: dbapi.Error, translated: Translated, settings: Settings, columns: list[str]
+    error: dbapi.Error,
+    translated: Translated,
+    settings: Settings,
+    columns: list[str],
+    before: int,
 ) -> BadInput:
     state = error.sqlstate or ""
-    told = {name: value.decode(errors="replace") for name, value in _details(error)}
+    told = dict(_details(error))
     message = told.get("PG_DIAG_MESSAGE_PRIMARY") or "the query failed"
-    place = _place(told.get("PG_DIAG_STATEMENT_POSITION"), translated)
+    place = _place(told.get("PG_DIAG_STATEMENT_POSITION"), translated, before)
     if state == "57014":
         return BadInput(
             f"The query took longer than {settings.sql_timeout_seconds} s and was stopped.",
@@ -341,18 +415,19 @@ _HINTS = {
 """What to do, by PostgreSQL's code of the error."""
 
 
-def _details(error: dbapi.Error) -> list[tuple[str, bytes]]:
-    return [
-        (name.decode() if isinstance(name, bytes) else name, value)
-        for name, value in error.details or []
-    ]
+def _details(error: dbapi.Error) -> Iterator[tuple[str, str]]:
+    for name, value in error.details or []:
+        yield (name.decode() if isinstance(name, bytes) else name), value.decode(errors="replace")
 
 
-def _place(position: str | None, translated: Translated) -> str:
-    """Where in the user's text the database sees the error: the name there, or the next one."""
+def _place(position: str | None, translated: Translated, before: int) -> str:
+    """Where in the user's text the database sees the error: the name there, or the next one.
+
+    ``before``: characters of the statement before the query.
+    """
     if position is None:
         return ""
-    at = int(position) - 1 - len(_EXPLAIN)
+    at = int(position) - 1 - before
     known = [name for name in translated.names if name[2] >= 0]
     after = [name for name in known if name[0] + name[1] > at]
     if not after:

@@ -372,7 +372,8 @@ def _parse(reading: _Reading) -> exp.Query:
 
     try:
         trees = Postgres().parser().parse(reading.tokens, reading.sql)
-    except ParseError as error:
+    except (ParseError, TypeError) as error:
+        # A TypeError is what sqlglot raises for an operator without its right side.
         raise _unreadable(error, reading) from None
     except RecursionError:
         raise RefusedSQL("nesting", "The SQL is nested too deeply.", "Use WITH.") from None

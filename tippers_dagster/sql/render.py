@@ -18,6 +18,8 @@ from tippers_dagster.catalog.kinds import Connection, DerivedIndex, Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import TippersError
 from tippers_dagster.sql.names import NameTable
+from tippers_dagster.sql.translate import Translated
+from tippers_dagster.sql.understood import hook, macro
 
 FOLDER = "models/saved"
 """Where the models of saved definitions are in a rendered project."""
@@ -29,6 +31,9 @@ SCHEMAS = {
     Kind.FEATURE: "features",
 }
 """The warehouse's schema, and the lake's folder, of the kinds that are dbt models."""
+
+MACRO = "macros/refuse_side_effects.sql"
+"""Called by each model of a person's SQL before its table is made."""
 
 SourceTable = tuple[str, str]
 """A dbt source's name and its table's."""
@@ -71,13 +76,20 @@ def render(catalog: Catalog, names: NameTable, declared: Collection[SourceTable]
             broken[ref] = needs(below, broken[below])
             continue
         path = f"{FOLDER}/{ref.concept}/{ref.model_name}"
+        properties = _properties(catalog, definition)
         try:
-            sql = _sql(catalog, names, definition)
+            if isinstance(definition.body, DerivedIndex):
+                sql = _derived_index(catalog, ref, definition.body)
+            else:
+                translated = _translated(catalog, names, definition)
+                sql = translated.sql_jinja
+                properties["config"]["pre_hook"] = hook(translated.tables, translated.functions)
         except TippersError as error:
             broken[ref] = str(error)
             continue
         files[f"{path}.sql"] = f"{sql.strip()}\n"
-        files[f"{path}.yml"] = _yaml({"models": [_properties(catalog, definition)]})
+        files[f"{path}.yml"] = _yaml({"models": [properties]})
+    files[MACRO] = macro()
     sources = _sources(catalog, declared)
     if sources:
         files[f"{FOLDER}/sources.yml"] = _yaml({"sources": sources})
@@ -95,14 +107,11 @@ def literal(text: str) -> str:
 
 
 # --- SQL ----------------------------------------------------------------------------------------
-def _sql(catalog: Catalog, names: NameTable, definition: Definition) -> str:
-    body, ref = definition.body, definition.ref
-    if isinstance(body, DerivedIndex):
-        return _derived_index(catalog, ref, body)
+def _translated(catalog: Catalog, names: NameTable, definition: Definition) -> Translated:
     from tippers_dagster.sql.check import translated_among
 
     # The same guard as before saving: nothing runs that it would refuse now.
-    return translated_among(names, definition, catalog).sql_jinja
+    return translated_among(names, definition, catalog)
 
 
 def _derived_index(catalog: Catalog, ref: Ref, body: DerivedIndex) -> str:

@@ -59,7 +59,9 @@ _LACKING = """
 
 
 @contextmanager
-def reading(settings: Settings, seconds: float) -> Iterator[dbapi.Cursor]:
+def reading(
+    settings: Settings, seconds: float, *, temporary_views: bool = False
+) -> Iterator[dbapi.Cursor]:
     """A cursor of the reader in a READ ONLY transaction of its own, which is rolled back.
 
     Only the extended protocol is spoken, which takes one statement at a time.
@@ -68,6 +70,8 @@ def reading(settings: Settings, seconds: float) -> Iterator[dbapi.Cursor]:
     ----------
     seconds
         After which a statement is stopped.
+    temporary_views
+        Whether the transaction may write, as temporary views need; the caller makes it READ ONLY.
 
     Raises
     ------
@@ -78,7 +82,7 @@ def reading(settings: Settings, seconds: float) -> Iterator[dbapi.Cursor]:
     with _connect(settings) as connection, connection.cursor() as cursor:
         # Else the driver wraps queries in COPY, which EXPLAIN cannot be in.
         cursor.adbc_statement.set_options(**{StatementOptions.USE_COPY.value: False})
-        cursor.execute("SET TRANSACTION READ ONLY")
+        cursor.execute(f"SET TRANSACTION READ {'WRITE' if temporary_views else 'ONLY'}")
         cursor.execute(
             "SELECT set_config('statement_timeout', $1, true), "
             f"set_config('lock_timeout', '{LOCK_TIMEOUT}', true), "

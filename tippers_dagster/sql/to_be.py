@@ -215,8 +215,6 @@ def tables_of(settings: Settings) -> Callable[[Catalog], TablesToBe]:
 def sql_checks(
     settings: Settings,
     tables: Callable[[Catalog], TablesToBe],
-    *,
-    deep: bool = True,
     of_changed: Callable[[TablesToBe, Collection[Ref]], None] = lambda tables, changed: None,
 ) -> Checks:
     """What the catalog calls for drafts that are SQL before they are saved.
@@ -225,8 +223,6 @@ def sql_checks(
     ----------
     tables
         As ``tables_of`` gives them.
-    deep
-        Whether the database is asked, too: do its columns exist, does what reads it still work?
     of_changed
         Looks at what else reads definitions whose columns change.
     """
@@ -236,9 +232,6 @@ def sql_checks(
         return TablesToBe(settings, load_catalog(settings))
 
     def validator(draft: Draft, catalog: Catalog) -> None:
-        if not deep:
-            references(settings, draft, catalog)
-            return
         after = tables(catalog)
         after.columns(draft.ref)
         if catalog.users(draft.ref):

@@ -39,6 +39,8 @@ class Translated:
         The definitions whose tables it reads, its index if ``:index_values`` is in it.
     places
         All tables that it reads.
+    functions
+        Names of the functions that it calls.
     columns
         Names of the result's columns as far as the text tells; none where a star is.
     user_sql
@@ -51,9 +53,15 @@ class Translated:
     sql_plain: str
     refs: frozenset[Ref]
     places: frozenset[Place]
+    functions: frozenset[str]
     columns: tuple[str, ...] | None
     user_sql: str
     names: tuple[tuple[int, int, int], ...]
+
+    @property
+    def tables(self) -> list[str]:
+        """Its places as ``schema.table``."""
+        return sorted(f"{place.schema}.{place.table}" for place in self.places)
 
 
 def translate(
@@ -89,6 +97,7 @@ def translate(
         sql_plain=plain.sql,
         refs=frozenset(place.ref for place in work.places if place.ref is not None),
         places=frozenset(work.places),
+        functions=checked.functions,
         columns=checked.columns,
         user_sql=checked.sql,
         names=plain.names,
