@@ -13,19 +13,25 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
 import pytest
-import sqlalchemy as sa
 from psycopg2 import sql
+from pydantic import SecretStr
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from tippers_dagster.local.databases import databases
-from tippers_dagster.local.postgres import EmbeddedServer, start_embedded, stop_embedded
+from tippers_dagster.local.owner import OWNER, administering
+from tippers_dagster.local.postgres import (
+    ADMINISTRATOR,
+    EmbeddedServer,
+    start_embedded,
+    stop_embedded,
+)
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
 
@@ -121,13 +127,13 @@ class SessionServer:
     server: EmbeddedServer
 
     def create(self, template: str = "template0") -> str:
-        """The libpq URL of a new database."""
+        """The owner's libpq URL of a new database."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         with self._cursor() as cursor:
             # Seven times as fast as by the log, as long as nothing is synced.
             cursor.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
-                    sql.Identifier(name), sql.Identifier(template)
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY").format(
+                    *map(sql.Identifier, (name, OWNER, template))
                 )
             )
         return self.server.url(name)
@@ -160,10 +166,8 @@ class SessionServer:
 
     @contextmanager
     def _cursor(self) -> Iterator[psycopg2.extensions.cursor]:
-        with closing(psycopg2.connect(self.server.url("postgres"))) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                yield cursor
+        with administering(self.server.url("postgres", ADMINISTRATOR)) as cursor:
+            yield cursor
 
 
 _CONNECTED = "FROM pg_stat_activity WHERE datname = %s"
@@ -182,12 +186,12 @@ def session_server() -> Iterator[SessionServer]:
 
 @pytest.fixture(scope="session")
 def warehouse_template(session_server: SessionServer) -> str:
-    """The name of a migrated warehouse database to copy."""
-    from tippers_dagster.warehouse.migrate import migrate
+    """The name of a migrated warehouse database to copy, with the rights of all roles in it."""
+    from tippers_dagster.sql.roles import ensure_roles
 
-    engine = sa.create_engine(sqlalchemy_url(session_server.server.url("tippers")))
-    migrate(engine)
-    engine.dispose()
+    settings = Settings(home=session_server.server.home, device_key=SecretStr(DEVICE_KEY))
+    ensure_roles(settings)
+    warehouse_engine(settings).dispose()
     return "tippers"
 
 

@@ -45,6 +45,16 @@ class Settings(BaseSettings):
     source_url: SecretStr | None = Field(
         None, description="the campus's own database, only read; unset: the warehouse's database"
     )
+    builder_url: SecretStr | None = Field(
+        None,
+        description="the warehouse as the role with which dbt computes definitions; unset: the "
+        "role tippers_builder is made",
+    )
+    builder_functions: str = Field(
+        "",
+        description="names of functions of PostgreSQL, with spaces between, that hand-written "
+        "models call beside those that definitions may",
+    )
     reader_url: SecretStr | None = Field(
         None,
         description="the warehouse as a role that may only read, for user SQL; unset: the role "

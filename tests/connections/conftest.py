@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from tests.conftest import SessionServer
 from tippers_dagster.connections import store
+from tippers_dagster.local.postgres import ADMINISTRATOR
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
 
@@ -51,7 +52,9 @@ class Other:
 @pytest.fixture(scope="session")
 def guarded(session_server: SessionServer) -> str:
     """A role that the server lets in with its password only."""
-    with closing(psycopg2.connect(session_server.server.url("postgres"))) as connection:
+    with closing(
+        psycopg2.connect(session_server.server.url("postgres", ADMINISTRATOR))
+    ) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(f"CREATE ROLE {USER} LOGIN PASSWORD %s", (PASSWORD,))

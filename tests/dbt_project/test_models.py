@@ -101,7 +101,7 @@ def _source(settings: Settings, url: str) -> None:
 def _labels(url: str) -> None:
     devices = sorted({s.device for s in oracle.usable(campus.sessions())})
     with psycopg2.connect(url) as link, link.cursor() as cursor:
-        cursor.execute("CREATE SCHEMA labels")
+        cursor.execute("CREATE SCHEMA IF NOT EXISTS labels")
         for table, given in LABELS.items():
             name = sql.Identifier("labels", table)
             cursor.execute(
@@ -122,7 +122,7 @@ def _dbt(settings: Settings, target: Path, *words: str) -> subprocess.CompletedP
     return subprocess.run(
         [*dbt_command(), *words, "--vars", json.dumps(dbt_variables(settings))],
         cwd=folder,
-        env={**os.environ, **dbt_environment(settings, folder, target)},
+        env=dbt_environment(settings, folder, target),
         capture_output=True,
         text=True,
         check=False,

@@ -22,6 +22,7 @@ import pytest
 from tests.local.waiting import until
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.postgres import (
+    ADMINISTRATOR,
     DATABASES,
     EmbeddedServerError,
     postmaster_pid,
@@ -149,7 +150,7 @@ def test_an_interrupted_first_start_is_made_good(home: Path) -> None:
 
 def test_databases_that_were_not_made_yet_are_made(home: Path) -> None:
     server = start_embedded(home)
-    with closing(psycopg2.connect(server.url("postgres"))) as connection:
+    with closing(psycopg2.connect(server.url("postgres", ADMINISTRATOR))) as connection:
         connection.autocommit = True
         connection.cursor().execute("DROP DATABASE mlflow")
     assert start_embedded(home).answers("mlflow")
@@ -227,7 +228,9 @@ def test_a_home_that_root_copied_starts(home: Path) -> None:
     stop_embedded(home)
     for path in (home / "postgres", *(home / "postgres").rglob("*")):
         os.chown(path, 0, 0)
-    with closing(psycopg2.connect(start_embedded(home).url("postgres"))) as connection:
+    with closing(
+        psycopg2.connect(start_embedded(home).url("postgres", ADMINISTRATOR))
+    ) as connection:
         assert connection.server_version >= 180000
     assert (home / "postgres").stat().st_uid != 0
 

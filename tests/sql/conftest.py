@@ -11,8 +11,8 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 TABLES = """
-    CREATE SCHEMA staging;
-    CREATE SCHEMA indexes;
+    CREATE SCHEMA IF NOT EXISTS staging;
+    CREATE SCHEMA IF NOT EXISTS indexes;
     CREATE TABLE staging.int_sessions AS
     SELECT 'm' || n % 100 AS mac_address, n::numeric(10, 2) AS seconds, 'office' AS room_type,
         timestamp '2025-01-01' + n * interval '1 hour' AS start_time, n % 7 + 1 AS weekday

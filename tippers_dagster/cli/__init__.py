@@ -40,6 +40,7 @@ COMMANDS = {
     "models": ("models", "Registered models: which version is in use, and why."),
     "predict": ("models", "Ask a classifier's champion about entities, or about rows of a file."),
     "forecast": ("forecast", "What is expected of spaces, and how good such forecasts were."),
+    "database": ("database", "Prepare a deployment's PostgreSQL server: roles, databases, rights."),
     "people": ("people", "What those who log in to the app may do."),
     "app": ("app", "Serve the browser app; what up and containers start."),
     "dagster": ("stack", "Run Dagster's own command line in this deployment's environment."),

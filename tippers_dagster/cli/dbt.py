@@ -50,4 +50,4 @@ def _environment(arguments: list[str]) -> dict[str, str]:
     target = settings.home_path / "dbt" / "target"
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(project.manifest_path.with_name("partial_parse.msgpack"), target)
-    return {**os.environ, **dbt_environment(settings, project.folder, target)}
+    return dbt_environment(settings, project.folder, target)

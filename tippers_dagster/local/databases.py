@@ -8,7 +8,7 @@ from functools import lru_cache
 from pydantic import SecretStr
 
 from tippers_dagster.errors import SettingsError
-from tippers_dagster.local.postgres import start_embedded
+from tippers_dagster.local.postgres import ADMINISTRATOR, start_embedded
 from tippers_dagster.settings import Settings
 
 
@@ -17,12 +17,15 @@ class Databases:
     """libpq connection URLs (``postgresql://...``). Never print one: it may hold a password.
 
     ``mlflow`` is ``None`` when no embedded server is in use: MLflow's own server is used then.
+    ``administrator`` is the warehouse as the embedded server's superuser, for what only that one
+    can do; ``None`` when the warehouse is on another server.
     """
 
     warehouse: str
     source: str
     dagster: str
     mlflow: str | None
+    administrator: str | None = None
 
     def __repr__(self) -> str:
         return "Databases(...)"
@@ -47,6 +50,11 @@ def databases(settings: Settings) -> Databases:
         source=warehouse if settings.source_url is None else url(settings.source_url, ""),
         dagster=url(settings.dagster_url, "dagster"),
         mlflow=None if server is None else server.url("mlflow"),
+        administrator=(
+            server.url("tippers", ADMINISTRATOR)
+            if server is not None and settings.database_url is None
+            else None
+        ),
     )
 
 
@@ -62,8 +70,8 @@ def libpq_url(url: str) -> str:
     if not separator or scheme.split("+")[0] not in ("postgresql", "postgres"):
         raise SettingsError(
             "A database URL does not start with postgresql://.",
-            "Mend TIPPERS_DATABASE_URL, TIPPERS_SOURCE_URL, TIPPERS_DAGSTER_URL or "
-            "TIPPERS_READER_URL: "
+            "Mend TIPPERS_DATABASE_URL, TIPPERS_SOURCE_URL, TIPPERS_DAGSTER_URL, "
+            "TIPPERS_BUILDER_URL or TIPPERS_READER_URL: "
             "postgresql://user:password@host:5432/database",
         )
     return f"postgresql://{rest}"

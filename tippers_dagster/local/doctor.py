@@ -6,13 +6,13 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 import psycopg2
@@ -23,6 +23,9 @@ from tippers_dagster.local.databases import databases
 from tippers_dagster.local.keys import device_key, device_key_file
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from tippers_dagster.sql.roles import Fault
 
 State = Literal["ok", "warning", "problem"]
 GIGABYTE = 1 << 30
@@ -185,6 +188,85 @@ def _warehouse(settings: Settings) -> Iterator[Check]:
         connection.rollback()
 
 
+def _roles(settings: Settings) -> Iterator[Check]:
+    import sqlalchemy as sa
+
+    from tippers_dagster.sql.preparing import open_functions
+    from tippers_dagster.sql.roles import faults, roles_of
+    from tippers_dagster.warehouse.engine import sqlalchemy_url
+
+    warehouse = databases(settings).warehouse
+    _connect(warehouse).close()
+    roles = roles_of(settings)
+    engine = sa.create_engine(sqlalchemy_url(warehouse), poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        strong = connection.scalar(sa.text("SELECT current_setting('is_superuser') = 'on'"))
+        found = faults(connection, settings, roles)
+        missing = {fault.role for fault in found if fault.what == "role"}
+        opened = {} if missing else open_functions(connection, roles)
+        reached = connection.execute(
+            sa.text(_REACHED), {"roles": [roles.builder, roles.reader]}
+        ).all()
+    wrong = [
+        *_strong(roles.owner if strong else None, found),
+        *(_opened(role, names) for role, names in opened.items() if names),
+        *(_reaching(row.rolname, row.names) for row in reached),
+    ]
+    yield from wrong
+    if missing:
+        yield Check("roles", "ok", f"{', '.join(sorted(missing))}: made at the first use")
+    elif not wrong:
+        names = f"{roles.owner}, {roles.builder} and {roles.reader}"
+        yield Check("roles", "ok", f"{names} may do what they should, and no more")
+
+
+_REACHED = """
+    SELECT r.rolname, string_agg(d.datname, ', ' ORDER BY d.datname) AS names
+    FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
+    WHERE r.rolname = ANY(:roles) AND d.datallowconn AND d.datname <> current_database()
+    AND has_database_privilege(r.oid, d.oid, 'CONNECT') GROUP BY 1 ORDER BY 1
+"""
+_PREPARE = "tippers database prepare --admin-url postgresql://... (docs/operations.md)"
+
+
+def _strong(owner: str | None, found: Sequence[Fault]) -> Iterator[Check]:
+    if owner is not None:
+        yield Check(
+            "roles",
+            "problem",
+            f"the application logs in as {owner}, which is a superuser",
+            f"Let TIPPERS_DATABASE_URL name a role of its own, and run: {_PREPARE}",
+        )
+    for role in sorted({fault.role for fault in found if fault.what == "power"}):
+        yield Check(
+            "roles",
+            "problem",
+            f"{role} may do more than it should: it is a superuser, may make roles or databases, "
+            "or is a member of a role that is not its own",
+            f"Take it from the role, or run: {_PREPARE}",
+        )
+
+
+def _opened(role: str, names: Sequence[str]) -> Check:
+    some = ", ".join(names[:3])
+    return Check(
+        "roles",
+        "warning",
+        f"{role} may execute {len(names):,} functions that it does not need, such as {some}",
+        f"Run {_PREPARE}; without a superuser's URL, let one run what `tippers database sql` "
+        "prints, in the warehouse's database.",
+    )
+
+
+def _reaching(role: str, names: str) -> Check:
+    return Check(
+        "roles",
+        "warning",
+        f"{role} may connect to other databases of the server: {names}",
+        "REVOKE CONNECT ON DATABASE ... FROM PUBLIC, if nobody else needs it.",
+    )
+
+
 def _migrations(settings: Settings) -> Iterator[Check]:
     import sqlalchemy as sa
 
@@ -289,6 +371,7 @@ CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "time zone": _time_zone,
     "device key": _device_key,
     "warehouse": _warehouse,
+    "roles": _roles,
     "migrations": _migrations,
     "source": _source,
     "Dagster storage": _dagster,

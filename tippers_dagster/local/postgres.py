@@ -31,12 +31,23 @@ from urllib.parse import quote
 
 import psycopg2
 from psycopg2 import errors as pg_errors
-from psycopg2 import sql
 
 from tippers_dagster.errors import TippersError
+from tippers_dagster.local.owner import (
+    OWNER,
+    administering,
+    give_all,
+    keep_to_owner,
+    let_in,
+    make_database,
+    make_owner,
+)
 
 DATABASES = ("tippers", "dagster", "mlflow")
-"""Made in this order at the first start; that the last one answers shows that all are there."""
+"""All belong to the owner, who may log in when they do."""
+
+ADMINISTRATOR = "postgres"
+"""The superuser that makes the server. It sets up, and does nothing else."""
 
 PORT = 5432
 """Only a part of the socket's name: the server listens on no address."""
@@ -80,16 +91,14 @@ class EmbeddedServer:
     home: Path
     socket_folder: Path
 
-    def url(self, database: str) -> str:
-        """The libpq URL of a database; it holds no password."""
-        return (
-            f"postgresql://postgres@/{database}?host={quote(str(self.socket_folder))}&port={PORT}"
-        )
+    def url(self, database: str, role: str = OWNER) -> str:
+        """The libpq URL of a database for the owner, or another role; it holds no password."""
+        return f"postgresql://{role}@/{database}?host={quote(str(self.socket_folder))}&port={PORT}"
 
-    def answers(self, database: str = DATABASES[-1]) -> bool:
-        """Whether a connection succeeds now."""
+    def answers(self, database: str = DATABASES[-1], role: str = OWNER) -> bool:
+        """Whether the owner, or another role, can connect now."""
         try:
-            psycopg2.connect(self.url(database), connect_timeout=5).close()
+            psycopg2.connect(self.url(database, role), connect_timeout=5).close()
         except psycopg2.OperationalError:
             return False
         return True
@@ -114,7 +123,7 @@ def start_embedded(home: Path) -> EmbeddedServer:
     with _exclusive(home / "postgres.start.lock"):
         if not server.answers():
             server = _make_and_start(home)
-            _create_databases(server)
+            _set_up(server)
     return server
 
 
@@ -275,7 +284,7 @@ def _initialise(data: Path, user: str | None) -> None:
     # The builtin locale sorts alike on every machine and needs none to be installed.
     options = "--auth=trust --encoding=UTF8 --locale-provider=builtin --locale=C"
     done = _run(
-        ["initdb", *options.split(), "--builtin-locale=C.UTF-8", "-U", "postgres", "-D", making],
+        ["initdb", *options.split(), "--builtin-locale=C.UTF-8", "-U", ADMINISTRATOR, "-D", making],
         user,
         making.parent if user is None else Path("/"),
     )
@@ -335,7 +344,7 @@ def _stop(home: Path) -> bool:
 def _wait(server: EmbeddedServer, data: Path) -> None:
     """Until it takes connections: another process may have found it while it recovers."""
     deadline = time.monotonic() + START_SECONDS
-    while not server.answers("postgres"):
+    while not server.answers("postgres", ADMINISTRATOR):
         if time.monotonic() > deadline or postmaster_pid(server.home) is None:
             raise EmbeddedServerError(
                 f"PostgreSQL in {data} takes no connections.", f"Its log: {data / 'server.log'}"
@@ -343,15 +352,27 @@ def _wait(server: EmbeddedServer, data: Path) -> None:
         time.sleep(0.05)
 
 
-def _create_databases(server: EmbeddedServer) -> None:
-    with closing(psycopg2.connect(server.url("postgres"))) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            for name in DATABASES:
-                try:
-                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-                except pg_errors.DuplicateDatabase:
-                    continue
+def _set_up(server: EmbeddedServer) -> None:
+    """Make the owner and its databases; those of earlier versions belonged to the superuser."""
+    with administering(server.url("postgres", ADMINISTRATOR)) as cursor:
+        make_owner(cursor, OWNER)
+        for name in DATABASES:
+            make_database(cursor, name, OWNER)
+        keep_to_owner(cursor, ("postgres", "template1", *DATABASES[1:]))
+        for name in DATABASES:
+            _give(server, name)
+        let_in(cursor, OWNER)
+
+
+def _give(server: EmbeddedServer, name: str) -> None:
+    try:
+        with closing(psycopg2.connect(server.url(name, ADMINISTRATOR))) as connection:
+            give_all(connection, OWNER)
+    except pg_errors.LockNotAvailable as error:
+        raise EmbeddedServerError(
+            f"The database {name} of {server.home} is in use, and cannot be migrated.",
+            "Stop what an earlier version started there (tippers up), and start again.",
+        ) from error
 
 
 # --- the system user ----------------------------------------------------------------------------

@@ -33,7 +33,10 @@ def _secrets(settings: Settings) -> set[str]:
     if settings.secrets_keys is not None:
         keys = settings.secrets_keys.get_secret_value().split(",")
         found |= {key.strip() for key in keys}
-    urls = (settings.database_url, settings.dagster_url, settings.source_url, settings.reader_url)
+    urls = (
+        *(settings.database_url, settings.dagster_url, settings.source_url),
+        *(settings.builder_url, settings.reader_url),
+    )
     for url in urls:
         found |= _password(url.get_secret_value()) if url is not None else set()
     found |= _password(settings.mlflow_url) if settings.mlflow_url else set()

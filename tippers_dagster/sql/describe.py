@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import sqlalchemy as sa
+from adbc_driver_postgresql import dbapi
 
 from tippers_dagster.errors import LakeError
 from tippers_dagster.lake import open_lake
@@ -20,6 +20,7 @@ from tippers_dagster.sql.columns import Column, table_columns
 from tippers_dagster.sql.export import export_table
 from tippers_dagster.sql.nodes import Resource, meta_of
 from tippers_dagster.sql.render import SCHEMAS
+from tippers_dagster.sql.roles import built
 from tippers_dagster.sql.statistics import (
     QUANTILES,
     ColumnStatistics,
@@ -145,8 +146,8 @@ def failing_rows(settings: Settings, query: str) -> dict[str, Any]:
     """
     try:
         examples = _named(settings, _first_rows(settings, query))
-    except (LakeError, sa.exc.DBAPIError) as error:  # it failed all the same, with no example
-        told = error.message if isinstance(error, LakeError) else str(error.orig)
+    except (LakeError, dbapi.Error) as error:  # it failed all the same, with no example
+        told = error.message if isinstance(error, LakeError) else str(error)
         examples = [{"none shown": redact(told, settings)}]
     return {
         "examples": dg.MetadataValue.json(examples),
@@ -156,13 +157,11 @@ def failing_rows(settings: Settings, query: str) -> dict[str, Any]:
 
 def _first_rows(settings: Settings, query: str) -> list[dict[str, Any]]:
     limited = f"SELECT * FROM ({query}\n) AS failing LIMIT {EXAMPLES}"
-    with warehouse_engine(settings).connect() as connection:
-        connection.execute(sa.text("SET TRANSACTION READ ONLY"))
-        limit = settings.sql_timeout_seconds * 1000
-        connection.execute(sa.text(f"SET LOCAL statement_timeout = {limit}"))
-        # As it stands: a colon or a percent sign in it means nothing to a driver.
-        plainly = connection.execution_options(no_parameters=True)
-        return [dict(row) for row in plainly.exec_driver_sql(limited).mappings()]
+    with built(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")
+        cursor.execute(f"SET LOCAL statement_timeout = {settings.sql_timeout_seconds * 1000}")
+        cursor.execute(limited)
+        return cursor.fetch_arrow_table().to_pylist()
 
 
 def _named(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,20 +1,22 @@
 """What dbt needs in its environment, and the variables of the dbt project.
 
-Secrets are in the environment only: ``profiles.yml`` reads them from there, and no file of a
-rendered project holds one.
+dbt logs in as the builder, and has no other secret than that password. It is in the environment
+only: ``profiles.yml`` reads it from there, and no file of a rendered project holds one.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from psycopg2.extensions import parse_dsn
 
-from tippers_dagster.local.databases import databases
+from tippers_dagster.local.redaction import redact
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
+from tippers_dagster.sql.roles import BUILDER, builder_url, ensure_roles
 
 _VARIABLES = {
     "host": "TIPPERS_DBT_HOST",
@@ -23,7 +25,7 @@ _VARIABLES = {
     "password": "TIPPERS_DBT_PASSWORD",
     "dbname": "TIPPERS_DBT_DATABASE",
 }
-_DEFAULTS = {"host": "localhost", "port": "5432", "user": "postgres", "password": "", "dbname": ""}
+_DEFAULTS = {"host": "localhost", "port": "5432", "user": BUILDER, "password": "", "dbname": ""}
 
 _LIBPQ = {
     "sslmode": "PGSSLMODE",
@@ -46,8 +48,15 @@ GONE_MS = 2000
 """How often the server looks whether the dbt that asked is still there; from PostgreSQL 14 on."""
 
 
+_NOT_DBTS = re.compile(r"^(TIPPERS|AWS|MLFLOW|MINIO)_|PASS|SECRET|TOKEN|CREDENTIAL|KEYS?$")
+"""Names of variables that this process may have, and dbt does not get."""
+
+
 def dbt_environment(settings: Settings, folder: Path, target: Path) -> dict[str, str]:
-    """The variables with which dbt works on the project in ``folder``; starts the database.
+    """The whole environment with which dbt works on the project in ``folder``.
+
+    Starts the database, and makes the role with which dbt logs in. Of this process's variables
+    dbt gets those without secrets, and those that are named DBT_....
 
     Parameters
     ----------
@@ -58,8 +67,10 @@ def dbt_environment(settings: Settings, folder: Path, target: Path) -> dict[str,
     target
         Where dbt puts what it makes, absolute; its log goes there too.
     """
+    ensure_roles(settings)
     return {
-        **_connection(databases(settings).warehouse),
+        **_passed_on(settings),
+        **_connection(builder_url(settings)),
         "DBT_PROJECT_DIR": str(folder),
         "DBT_PROFILES_DIR": str(folder),
         "DBT_TARGET_PATH": str(target),
@@ -68,6 +79,15 @@ def dbt_environment(settings: Settings, folder: Path, target: Path) -> dict[str,
         "PGOPTIONS": _options(settings),
         # Models may say now() and count local days: both must not depend on the shell.
         "PGTZ": "UTC",
+    }
+
+
+def _passed_on(settings: Settings) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("DBT_")
+        or (not _NOT_DBTS.search(name) and redact(value, settings) == value)
     }
 
 
@@ -81,7 +101,7 @@ def _connection(url: str) -> dict[str, str]:
 
 def connection_name(settings: Settings) -> str:
     """Where the warehouse is, without the password: dbt reads a project anew when it differs."""
-    found = _connection(databases(settings).warehouse)
+    found = _connection(builder_url(settings))
     return " ".join(found[variable] for n, variable in _VARIABLES.items() if n != "password")
 
 

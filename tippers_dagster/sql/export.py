@@ -12,10 +12,9 @@ import pyarrow as pa
 from tippers_dagster.errors import TippersError
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.pseudonyms import Pseudonyms
-from tippers_dagster.local.adbc import adbc_connection
-from tippers_dagster.local.databases import databases
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column, table_columns
+from tippers_dagster.sql.roles import built
 from tippers_dagster.sql.statistics import ColumnStatistics, table_statistics
 from tippers_dagster.warehouse.engine import warehouse_engine
 
@@ -81,10 +80,7 @@ def export_table(settings: Settings, schema: str, name: str, key: str) -> Export
 
 @contextmanager
 def _reading(settings: Settings, query: str) -> Iterator[pa.RecordBatchReader]:
-    with (
-        adbc_connection(databases(settings).warehouse) as connection,
-        connection.cursor() as cursor,
-    ):
+    with built(settings) as connection, connection.cursor() as cursor:
         try:
             cursor.execute(query)
             yield cursor.fetch_record_batch()

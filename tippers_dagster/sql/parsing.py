@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -53,7 +52,6 @@ class Parser:
 
     def _start(self) -> subprocess.Popen[str]:
         environment = {
-            **os.environ,
             **dbt_environment(self._settings, self._folder, self._folder / "target"),
             "DBT_LOG_LEVEL_FILE": "none",
             "DBT_LOG_FORMAT": "json",

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.settings import Settings
-from tippers_dagster.sql.roles import ROLE
 from tippers_dagster.warehouse.engine import copy_rows, warehouse_engine
 
 
@@ -44,8 +43,8 @@ class Target:
 def replace_rows(settings: Settings, target: Target, rows: pa.Table) -> None:
     """Replace all rows of a table, in one transaction; views that read it stay as they are.
 
-    The table is made, or given the columns of ``target``, where it does not have them. Previews
-    and people may read it after, where there is a role for them.
+    The table is made, or given the columns of ``target``, where it does not have them. Definitions
+    may read it: the schema's default rights say so (``sql/roles.py``).
 
     Parameters
     ----------
@@ -99,7 +98,6 @@ def _replace(connection: sa.Connection, target: Target, rows: pa.Table) -> None:
     connection.execute(sa.text(f"INSERT INTO {place} ({names}) SELECT {names} FROM staged_rows"))
     connection.execute(sa.text(f"ANALYZE {place}"))
     _describe(connection, target, place)
-    _grant(connection, target.schema, place)
 
 
 def _match_columns(connection: sa.Connection, target: Target, place: str) -> None:
@@ -146,10 +144,3 @@ def _describe(connection: sa.Connection, target: Target, place: str) -> None:
     connection.execute(sa.text(f"COMMENT ON TABLE {place} IS '{target.comment}'"))
     for column, meaning in target.comments.items():
         connection.execute(sa.text(f"COMMENT ON COLUMN {place}.{quote(column)} IS '{meaning}'"))
-
-
-def _grant(connection: sa.Connection, schema: str, place: str) -> None:
-    """Previews and people may read it, where there is a role for them."""
-    if connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :r"), {"r": ROLE}):
-        connection.execute(sa.text(f"GRANT USAGE ON SCHEMA {schema} TO {ROLE}"))
-        connection.execute(sa.text(f"GRANT SELECT ON {place} TO {ROLE}"))

@@ -1,18 +1,29 @@
-"""The role with which user SQL is tried: it logs in by itself and can read, and nothing else.
+"""The roles with which what people define runs: the builder computes it, the reader tries it.
 
-Being another login, it cannot be left from within (``RESET ROLE``, ``set_config('role', ...)``):
-there is nothing to go back to. The embedded server lets every local user in. On a deployment's
-server the role is made with a password that follows from the device key; where the warehouse's
-user may not make roles, ``TIPPERS_READER_URL`` names one that an administrator made.
+Both log in by themselves and are members of nothing, so that there is nothing to go back to
+(``RESET ROLE``, ``set_config('role', ...)``). The *builder* is who dbt is: the tables of
+definitions are its own, and what they read it may read. The *reader* may read the same, but not
+the source's own tables. Neither sees the tables of the application; what functions they may
+execute, ``privileges`` says.
+
+The roles are made at first use, by the embedded server's administrator or by the warehouse's
+owner. On a deployment's server their passwords follow from the device key; where the owner may
+not make roles, ``tippers database prepare`` does, or ``TIPPERS_BUILDER_URL`` and
+``TIPPERS_READER_URL`` name two that an administrator made.
 """
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import hmac
+import os
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg2
@@ -20,44 +31,128 @@ import sqlalchemy as sa
 from adbc_driver_postgresql import StatementOptions, dbapi
 from psycopg2 import sql
 from psycopg2.extensions import encrypt_password, parse_dsn
+from pydantic import SecretStr
 
 from tippers_dagster.errors import SettingsError
 from tippers_dagster.local.adbc import adbc_connection
 from tippers_dagster.local.databases import databases, libpq_url
 from tippers_dagster.local.keys import device_key
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.functions import words
 from tippers_dagster.sql.names import SCHEMAS, STAGING
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.sql.privileges import (
+    GROUP,
+    Login,
+    builder_login,
+    reader_login,
+    restrict,
+    restricted,
+)
+from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
 
-ROLE = "tippers_reader"
-READABLE = (STAGING, *sorted(set(SCHEMAS.values())))
-"""Schemas that the role may read, besides those of connections. They hold views and tables of the
-source's rows; the source's own schema is not among them."""
+BUILDER = "tippers_builder"
+READER = "tippers_reader"
+
+ANSWERS = ("labels", "predictions")
+"""Schemas with answers of label models and classifiers: the owner writes them, models read them."""
+
+WRITTEN = (STAGING, *sorted(set(SCHEMAS.values()) - {*ANSWERS}))
+"""Schemas of what dbt makes. The tables in them are the builder's."""
 
 LOCK_TIMEOUT = "2s"
-TEMPORARY_FILES = "4GB"
-"""What one query may write to disk while it sorts; only a superuser can set it."""
+
+LIMITS = {
+    BUILDER: {
+        "lock_timeout": "10min",
+        "idle_in_transaction_session_timeout": "1h",
+        "statement_timeout": "6h",  # dbt sets a smaller one, TIPPERS_MODEL_TIMEOUT_SECONDS
+        "work_mem": "32MB",
+    },
+    READER: {
+        "default_transaction_read_only": "on",
+        "lock_timeout": LOCK_TIMEOUT,
+        "idle_in_transaction_session_timeout": "10min",
+        "statement_timeout": "5min",  # previews set a smaller one, TIPPERS_SQL_TIMEOUT_SECONDS
+        "work_mem": "16MB",
+    },
+}
+"""Settings with which the roles log in. SELECT cannot change them: it takes ``set_config``."""
+
+TEMPORARY_FILES = {BUILDER: "50GB", READER: "4GB"}
+"""What one session may write to disk while it sorts; only a superuser can set or change it."""
+
+CONNECTIONS = 50
+"""Of each role at once. The server takes 200 in all."""
 
 _LOCK = 0x7469_7070_6572_7302
 _TRIES = 8
 _DANGEROUS = (
-    "pg_read_server_files",
-    "pg_write_server_files",
+    "pg_checkpoint",
     "pg_execute_server_program",
-    "pg_write_all_data",
+    "pg_maintain",
+    "pg_monitor",
     "pg_read_all_data",
+    "pg_read_all_settings",
+    "pg_read_all_stats",
+    "pg_read_server_files",
+    "pg_signal_backend",
+    "pg_stat_scan_tables",
+    "pg_write_all_data",
+    "pg_write_server_files",
 )
-_LACKING = """
-    SELECT n.nspname FROM pg_catalog.pg_namespace n
-    WHERE (n.nspname = ANY(:schemas) OR n.nspname LIKE 'connection\\_%')
-    AND (NOT has_schema_privilege(:role, n.oid, 'USAGE')
-         OR EXISTS (SELECT FROM pg_catalog.pg_class c
-                    WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'v', 'm', 'p', 'f')
-                    AND NOT has_table_privilege(:role, c.oid, 'SELECT')))
-    ORDER BY 1
-"""
 
 
+@dataclass(frozen=True)
+class Roles:
+    """The names of the three roles of a warehouse."""
+
+    owner: str
+    builder: str
+    reader: str
+    further: frozenset[str] = frozenset()
+    """Functions that the builder may execute beside those that it may anyway."""
+
+    @property
+    def logins(self) -> tuple[Login, Login]:
+        """The builder and the reader, with the functions that they may execute."""
+        return builder_login(self.builder, self.further), reader_login(self.reader)
+
+
+def roles_of(settings: Settings) -> Roles:
+    """The roles' names.
+
+    Raises
+    ------
+    SettingsError
+        A URL names no user, or two name the same.
+    """
+    urls = {
+        "TIPPERS_DATABASE_URL": databases(settings).warehouse,
+        "TIPPERS_BUILDER_URL": _given(settings.builder_url),
+        "TIPPERS_READER_URL": _given(settings.reader_url),
+    }
+    named = {name: parse_dsn(url).get("user") if url else None for name, url in urls.items()}
+    for name in ("TIPPERS_BUILDER_URL", "TIPPERS_READER_URL"):
+        if urls[name] and not named[name]:
+            raise SettingsError(
+                f"{name} names no user.", "postgresql://user:password@host:5432/database"
+            )
+    roles = Roles(
+        named["TIPPERS_DATABASE_URL"] or os.environ.get("PGUSER") or getpass.getuser(),
+        named["TIPPERS_BUILDER_URL"] or BUILDER,
+        named["TIPPERS_READER_URL"] or READER,
+        words(settings.builder_functions),
+    )
+    if len({roles.owner, roles.builder, roles.reader}) < 3:
+        raise SettingsError(
+            f"Two of owner ({roles.owner}), builder ({roles.builder}) and reader "
+            f"({roles.reader}) are the same role.",
+            "Let TIPPERS_DATABASE_URL, TIPPERS_BUILDER_URL and TIPPERS_READER_URL name three.",
+        )
+    return roles
+
+
+# --- logging in ---------------------------------------------------------------------------------
 @contextmanager
 def reading(
     settings: Settings, seconds: float, *, temporary_views: bool = False
@@ -78,171 +173,403 @@ def reading(
     SettingsError
         There is no reader, and none can be made.
     """
-    ensure_reader(settings)
-    with _connect(settings) as connection, connection.cursor() as cursor:
+    ensure_roles(settings)
+    with _connect(settings, reader_url(settings)) as connection, connection.cursor() as cursor:
         # Else the driver wraps queries in COPY, which EXPLAIN cannot be in.
         cursor.adbc_statement.set_options(**{StatementOptions.USE_COPY.value: False})
-        cursor.execute(f"SET TRANSACTION READ {'WRITE' if temporary_views else 'ONLY'}")
-        cursor.execute(
-            "SELECT set_config('statement_timeout', $1, true), "
-            f"set_config('lock_timeout', '{LOCK_TIMEOUT}', true), "
-            "set_config('search_path', 'pg_catalog', true), "
-            "set_config('timezone', 'UTC', true), "
-            "set_config('standard_conforming_strings', 'on', true)",
-            (f"{round(seconds * 1000)}ms",),
-        )
-        cursor.fetchall()
+        for setting in (
+            f"TRANSACTION READ {'WRITE' if temporary_views else 'ONLY'}",
+            f"LOCAL statement_timeout = '{round(seconds * 1000)}ms'",
+            f"LOCAL lock_timeout = '{LOCK_TIMEOUT}'",
+            "LOCAL search_path = pg_catalog",
+            "LOCAL timezone = 'UTC'",
+            "LOCAL standard_conforming_strings = on",
+        ):
+            cursor.execute(f"SET {setting}")
         yield cursor
 
 
-def _connect(settings: Settings) -> dbapi.Connection:
+@contextmanager
+def built(settings: Settings) -> Iterator[dbapi.Connection]:
+    """A connection of the builder, for reading what dbt made with no more rights than dbt had.
+
+    Raises
+    ------
+    SettingsError
+        There is no builder, and none can be made.
+    """
+    ensure_roles(settings)
+    with _connect(settings, builder_url(settings)) as connection:
+        yield connection
+
+
+def _connect(settings: Settings, url: str) -> dbapi.Connection:
     try:
-        return adbc_connection(reader_url(settings))
+        return adbc_connection(url)
     except dbapi.Error as error:
         raise SettingsError(
-            f"The database does not let the role {_role(settings)} log in.",
+            f"The database does not let the role {parse_dsn(url)['user']} log in.",
             "Does pg_hba.conf allow it? A role that another deployment made has another password, "
-            "as it follows from the device key: set TIPPERS_READER_URL then.",
+            "as it follows from the device key: `tippers database prepare` sets it, or set "
+            "TIPPERS_BUILDER_URL and TIPPERS_READER_URL.",
         ) from error
+
+
+def builder_url(settings: Settings) -> str:
+    """The libpq URL with which the builder logs in. Never print it."""
+    return _given(settings.builder_url) or _url(settings, BUILDER)
 
 
 def reader_url(settings: Settings) -> str:
     """The libpq URL with which the reader logs in. Never print it."""
-    if settings.reader_url is not None:
-        return libpq_url(settings.reader_url.get_secret_value())
+    return _given(settings.reader_url) or _url(settings, READER)
+
+
+def _given(url: SecretStr | None) -> str | None:
+    return None if url is None else libpq_url(url.get_secret_value())
+
+
+def _url(settings: Settings, role: str) -> str:
     url = urlsplit(databases(settings).warehouse)
-    login = f"{ROLE}:{quote(_password(settings))}@"
+    login = f"{role}:{quote(_password(settings, role))}@"
     others = [(k, v) for k, v in parse_qsl(url.query) if k not in ("user", "password")]
     host = url.netloc.rpartition("@")[2]
     return urlunsplit((url.scheme, login + host, url.path, urlencode(others), ""))
 
 
-def ensure_reader(settings: Settings) -> None:
-    """Make the role and let it read what it should; a query when all is as it should be.
+def _password(settings: Settings, role: str) -> str:
+    return hmac.new(device_key(settings), role.encode(), hashlib.sha256).hexdigest()
+
+
+# --- making them --------------------------------------------------------------------------------
+def ensure_roles(settings: Settings) -> None:
+    """Make the roles and let them do what they should; a query when all is as it should be.
 
     Safe in many processes at once.
 
     Raises
     ------
     SettingsError
-        The warehouse's user may not make roles, or the role that is there can do more than read.
+        The warehouse's owner may not make roles or give rights, or a role can do more than it
+        should.
     """
-    role = _role(settings)
+    _restrict_embedded(settings)
+    roles = roles_of(settings)
     for attempt in range(_TRIES):
         try:
             with warehouse_engine(settings).connect() as connection:
-                if _exists(connection, role):
-                    _refuse_powerful(connection, role)
-                    if not _lacking(connection, role):
-                        return
-            _make(settings, role)
+                if not faults(connection, settings, roles):
+                    return
+            _make(settings, roles)
             return
-        except sa.exc.InternalError:
-            # Two transactions changed the rights of one table; dbt makes tables all the time.
-            if attempt == _TRIES - 1:
+        except (sa.exc.InternalError, sa.exc.OperationalError, sa.exc.ProgrammingError) as error:
+            # Two transactions changed the rights of one table, or it was replaced meanwhile; dbt
+            # makes tables all the time.
+            passing = (
+                psycopg2.errors.InternalError_,
+                psycopg2.errors.DeadlockDetected,
+                psycopg2.errors.UndefinedTable,
+            )
+            if attempt == _TRIES - 1 or not isinstance(error.orig, passing):
                 raise
             time.sleep(0.05 * 2**attempt)
 
 
-def _role(settings: Settings) -> str:
-    if settings.reader_url is None:
-        return ROLE
-    role = parse_dsn(reader_url(settings)).get("user")
-    if not role:
-        raise SettingsError(
-            "TIPPERS_READER_URL names no user.", "postgresql://user:password@host:5432/database"
-        )
-    return str(role)
-
-
-def _password(settings: Settings) -> str:
-    return hmac.new(device_key(settings), ROLE.encode(), hashlib.sha256).hexdigest()
-
-
-def _exists(connection: sa.Connection, role: str) -> bool:
-    found = connection.execute(
-        sa.text("SELECT FROM pg_catalog.pg_roles WHERE rolname = :role"), {"role": role}
-    )
-    return found.first() is not None
-
-
-def _lacking(connection: sa.Connection, role: str) -> list[str]:
-    """Readable schemas that the role cannot read all of, and those that are not there yet."""
-    parameters = {"role": role, "schemas": list(READABLE)}
-    lacking = connection.scalars(sa.text(_LACKING), parameters).all()
-    there = connection.scalars(
-        sa.text("SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname = ANY(:schemas)"),
-        {"schemas": list(READABLE)},
-    ).all()
-    return [*lacking, *(schema for schema in READABLE if schema not in there)]
-
-
-def _refuse_powerful(connection: sa.Connection, role: str) -> None:
-    powerful = connection.scalar(
-        sa.text(
-            "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls "
-            "OR pg_has_role(rolname, current_user, 'MEMBER') OR EXISTS ("
-            "  SELECT FROM pg_catalog.pg_roles g WHERE g.rolname = ANY(:dangerous) "
-            "  AND pg_has_role(r.rolname, g.rolname, 'MEMBER')) "
-            "FROM pg_catalog.pg_roles r WHERE rolname = :role"
-        ),
-        {"role": role, "dangerous": list(_DANGEROUS)},
-    )
-    if powerful:
-        raise SettingsError(
-            f"The database role {role} may do more than read; user SQL is not tried with it.",
-            "Take those rights from it, or let TIPPERS_READER_URL name a role that has none.",
-        )
-
-
-def _make(settings: Settings, role: str) -> None:
+def _make(settings: Settings, roles: Roles) -> None:
     with warehouse_engine(settings).begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         connection.execute(sa.text("SET LOCAL lock_timeout = '10s'"))
-        if not _exists(connection, role):
-            _create(connection, settings, role)
-        for schema in _lacking(connection, role):
-            _grant(connection, schema, role)
-
-
-def _create(connection: sa.Connection, settings: Settings, role: str) -> None:
-    if settings.reader_url is not None:
+        found = faults(connection, settings, roles)
+        _refuse_powerful(found)
+        if any(fault.what in ("role", "membership") for fault in found):
+            _make_as_owner(connection, settings, roles, found)
+            found = faults(connection, settings, roles)
+        _give(connection, roles, found)
+        left = faults(connection, settings, roles)
+    if left:
         raise SettingsError(
-            f"The role {role} of TIPPERS_READER_URL is not on the warehouse's server.",
-            "The reader works on the same database as TIPPERS_DATABASE_URL.",
+            f"The role {roles.owner} cannot give the roles that definitions run with what they "
+            f"need: {'; '.join(fault.text for fault in left[:5])}.",
+            "Let an administrator run: "
+            + " ".join(dict.fromkeys(fault.remedy(roles) for fault in left[:20])),
         )
-    raw = connection.connection.driver_connection
-    assert raw is not None
-    secret = encrypt_password(_password(settings), role, scope=raw, algorithm="scram-sha-256")
-    options = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS"
+
+
+def _refuse_powerful(found: Sequence[Fault]) -> None:
+    powerful = next((fault.role for fault in found if fault.what == "power"), None)
+    if powerful:
+        raise SettingsError(
+            f"The database role {powerful} may do more than it should; what people define does "
+            "not run with it.",
+            "Take from it all attributes and memberships, or let TIPPERS_BUILDER_URL or "
+            "TIPPERS_READER_URL name a role that has none.",
+        )
+
+
+def _make_as_owner(
+    connection: sa.Connection, settings: Settings, roles: Roles, found: Sequence[Fault]
+) -> None:
+    missing = [fault.role for fault in found if fault.what == "role"]
+    foreign = [role for role in missing if role not in (BUILDER, READER)]
+    if foreign:
+        raise SettingsError(
+            f"The role {foreign[0]} of TIPPERS_BUILDER_URL or TIPPERS_READER_URL is not on the "
+            "warehouse's server.",
+            "These roles work on the same database as TIPPERS_DATABASE_URL.",
+        )
     try:
         with connection.begin_nested():
-            _run(connection, f"CREATE ROLE {{}} {options} PASSWORD {{}}", role, sql.Literal(secret))
+            make_roles(connection, settings, roles)
     except sa.exc.ProgrammingError as error:
         if not isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
             raise
         raise SettingsError(
-            "The warehouse's user may not make the role that user SQL is tried with.",
-            f"Let an administrator run: CREATE ROLE {role} LOGIN PASSWORD '...'; and set "
-            f"TIPPERS_READER_URL to postgresql://{role}:...@host:5432/database",
+            "The warehouse's owner may not make the roles that definitions run with.",
+            "Run: tippers database prepare --admin-url postgresql://postgres:...@host:5432/postgres"
+            f"\nOr let an administrator run: CREATE ROLE {BUILDER} LOGIN NOINHERIT PASSWORD '...'; "
+            f"CREATE ROLE {READER} LOGIN NOINHERIT PASSWORD '...'; "
+            f"GRANT {BUILDER} TO {roles.owner}; and set TIPPERS_BUILDER_URL and "
+            f"TIPPERS_READER_URL to postgresql://{BUILDER}:...@host:5432/database and the like.",
         ) from None
-    _run(connection, "ALTER ROLE {} SET default_transaction_read_only = on", role)
-    if connection.scalar(sa.text("SELECT current_setting('is_superuser')::bool")):
-        _run(connection, f"ALTER ROLE {{}} SET temp_file_limit = '{TEMPORARY_FILES}'", role)
 
 
-def _grant(connection: sa.Connection, schema: str, role: str) -> None:
-    if not schema.startswith("connection_"):
-        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
-    _run(connection, "GRANT USAGE ON SCHEMA {} TO {}", schema, role)
-    _run(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}", schema, role)
-    # Those that the same user makes later.
-    _run(
-        connection,
-        "ALTER DEFAULT PRIVILEGES IN SCHEMA {} GRANT SELECT ON TABLES TO {}",
-        schema,
-        role,
+def prepare(connection: sa.Connection, settings: Settings, roles: Roles) -> None:
+    """Make the roles, set their limits, and restrict the functions of this database to them.
+
+    The connection is a superuser's, in a transaction of the caller's.
+    """
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    make_roles(connection, settings, roles)
+    restrict(connection, roles.owner, roles.logins)
+
+
+def prepared(connection: sa.Connection, roles: Roles) -> bool:
+    """Whether ``prepare`` has nothing to do."""
+    found = connection.execute(
+        sa.text(
+            "SELECT rolname, rolconfig FROM pg_catalog.pg_roles "
+            "WHERE rolname IN (:builder, :reader)"
+        ),
+        {"builder": roles.builder, "reader": roles.reader},
     )
+    set_for = {row.rolname: set(row.rolconfig or ()) for row in found}
+    wanted = {
+        role: {f"{name}={value}" for name, value in _limits(ours).items()}
+        for role, ours in ((roles.builder, BUILDER), (roles.reader, READER))
+    }
+    return set_for == wanted and restricted(connection, roles.logins)
+
+
+def _limits(role: str) -> dict[str, str]:
+    return {**LIMITS[role], "temp_file_limit": TEMPORARY_FILES[role]}
+
+
+@lru_cache(maxsize=4)
+def _restrict_embedded(settings: Settings) -> None:
+    """What only an administrator can do, done by the embedded server's; once per process."""
+    administrator = databases(settings).administrator
+    if administrator is None:
+        return
+    warehouse_engine(settings)  # its tables are there
+    roles = roles_of(settings)
+    engine = sa.create_engine(sqlalchemy_url(administrator), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        if not prepared(connection, roles):
+            prepare(connection, settings, roles)
+
+
+def make_roles(connection: sa.Connection, settings: Settings, roles: Roles) -> None:
+    """Make the builder and the reader, or bring those that this version named to what they are.
+
+    Roles that the settings name and that are there stay as they are.
+    """
+    is_superuser = connection.scalar(sa.text("SELECT current_setting('is_superuser') = 'on'"))
+    for role, ours, url in (
+        (roles.builder, BUILDER, builder_url(settings)),
+        (roles.reader, READER, reader_url(settings)),
+    ):
+        there = connection.scalar(
+            sa.text("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = :r"), {"r": role}
+        )
+        if there and role != ours:
+            continue
+        if not there or is_superuser:  # only superusers may take rights away
+            how = "ALTER" if there else "CREATE"
+            password = _secret(connection, url)
+            _run(connection, f"{how} ROLE {{}} {_ATTRIBUTES} PASSWORD {{}}", role, password)
+        limits = _limits(ours) if is_superuser else LIMITS[ours]
+        for name, value in limits.items():
+            _run(connection, f"ALTER ROLE {{}} SET {name} = {{}}", role, sql.Literal(value))
+    _run(connection, "GRANT {} TO {}", roles.builder, roles.owner)
+
+
+_ATTRIBUTES = (
+    "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS "
+    f"CONNECTION LIMIT {CONNECTIONS}"
+)
+
+
+def _secret(connection: sa.Connection, url: str) -> sql.Literal:
+    """The password of a URL as the server keeps it."""
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    login = parse_dsn(url)
+    given = login.get("password")
+    return sql.Literal(
+        None if given is None else encrypt_password(given, login["user"], raw, "scram-sha-256")
+    )
+
+
+# --- what they lack -----------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Fault:
+    """Something that is not as it should be; ``what`` says which of the queries found it."""
+
+    what: str
+    role: str
+    schema: str | None = None
+    table: str | None = None
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        place = ".".join(filter(None, (self.schema, self.table)))
+        return {
+            "role": f"there is no role {self.role}",
+            "power": f"{self.role} may do more than it should",
+            "membership": f"the owner is no member of {self.role}",
+            "connect": f"{self.role} may not connect or make temporary tables",
+            "no schema": f"there is no schema {place}",
+            "schema": f"{self.role} may not use the schema {place}",
+            "owner": f"{place} does not belong to {self.role}",
+            "select": f"{self.role} may not read {place}",
+        }[self.what]
+
+    def remedy(self, roles: Roles) -> str:
+        """The statement that mends it."""
+        role, schema = self.role, self.schema
+        create = ", CREATE" if role == roles.builder and schema in WRITTEN else ""
+        return {
+            "role": f"CREATE ROLE {role} LOGIN NOINHERIT PASSWORD '...';",
+            "power": f"ALTER ROLE {role} NOSUPERUSER NOCREATEDB NOCREATEROLE;",
+            "membership": f"GRANT {role} TO {roles.owner};",
+            "connect": f"GRANT CONNECT, TEMPORARY ON DATABASE ... TO {role};",
+            "no schema": f"CREATE SCHEMA {schema} AUTHORIZATION {roles.owner};",
+            "schema": f"GRANT USAGE{create} ON SCHEMA {schema} TO {role};",
+            "owner": f"ALTER TABLE {schema}.{self.table} OWNER TO {role};",
+            "select": f"GRANT SELECT ON {schema}.{self.table} TO {role};",
+        }[self.what]
+
+
+_FAULTS = r"""
+    WITH logins AS (
+        SELECT r.*, rolname::text AS role, rolname = :builder AS builds
+        FROM pg_catalog.pg_roles r WHERE rolname IN (:builder, :reader)
+    ), places AS (
+        SELECT oid, nspname::text AS schema, nspname = ANY(:written) AS written,
+               nspname = :source AS source
+        FROM pg_catalog.pg_namespace
+        WHERE nspname = ANY(:schemas) OR nspname = :source OR nspname LIKE 'connection\_%'
+    ), things AS (
+        SELECT c.oid, c.relname::text AS name, c.relowner, p.schema, p.written, p.source
+        FROM pg_catalog.pg_class c JOIN places p ON p.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f')
+    )
+    SELECT 'role' AS what, role, NULL AS schema, NULL AS name
+    FROM unnest(ARRAY[:builder, :reader]) AS role WHERE role NOT IN (SELECT role FROM logins)
+    UNION ALL
+    SELECT 'power', role, NULL, NULL FROM logins
+    WHERE rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
+    OR pg_has_role(oid, current_user, 'MEMBER')
+    OR EXISTS (SELECT FROM pg_catalog.pg_roles other
+               WHERE other.oid <> logins.oid AND pg_has_role(logins.oid, other.oid, 'MEMBER')
+               AND (other.rolname = ANY(:dangerous) OR other.rolname IN (:builder, :group)))
+    UNION ALL
+    SELECT 'membership', role, NULL, NULL FROM logins
+    WHERE builds AND NOT pg_has_role(current_user, oid, 'USAGE')
+    UNION ALL
+    SELECT 'connect', role, NULL, NULL FROM logins
+    WHERE NOT has_database_privilege(oid, current_database(), 'CONNECT')
+    OR NOT has_database_privilege(oid, current_database(), 'TEMPORARY')
+    UNION ALL
+    SELECT 'no schema', '', schema, NULL FROM unnest(CAST(:schemas AS text[])) AS schema
+    WHERE schema NOT IN (SELECT schema FROM places)
+    UNION ALL
+    SELECT 'schema', role, schema, NULL FROM logins, places
+    WHERE (builds OR NOT source) AND NOT has_schema_privilege(logins.oid, places.oid, 'USAGE')
+    OR builds AND written AND NOT has_schema_privilege(logins.oid, places.oid, 'CREATE')
+    UNION ALL
+    SELECT 'owner', role, schema, name FROM logins, things
+    WHERE builds AND written AND relowner <> logins.oid
+    UNION ALL
+    SELECT 'select', role, schema, name FROM logins, things
+    WHERE (builds OR NOT source) AND NOT has_table_privilege(logins.oid, things.oid, 'SELECT')
+    ORDER BY 1, 2, 3, 4
+"""
+
+
+def faults(connection: sa.Connection, settings: Settings, roles: Roles) -> list[Fault]:
+    """What the roles lack, or have and should not; one query of the owner's."""
+    found = connection.execute(
+        sa.text(_FAULTS),
+        {
+            "builder": roles.builder,
+            "reader": roles.reader,
+            "group": GROUP,
+            "written": list(WRITTEN),
+            "schemas": [*WRITTEN, *ANSWERS],
+            # One of another database is copied, to the schema of a connection.
+            "source": settings.source_schema if settings.source_url is None else "",
+            "dangerous": list(_DANGEROUS),
+        },
+    )
+    return [Fault(row.what, row.role, row.schema, row.name) for row in found]
+
+
+# --- giving it ----------------------------------------------------------------------------------
+def _give(connection: sa.Connection, roles: Roles, found: Sequence[Fault]) -> None:
+    """Give the roles what they lack, as far as the owner can."""
+    database = str(connection.scalar(sa.text("SELECT current_database()")))
+    readers: dict[str, set[str]] = defaultdict(set)
+    for fault in found:
+        if fault.what == "connect":
+            rights = "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}"
+            _attempt(connection, rights, database, fault.role)
+        elif fault.what == "no schema":
+            readers[str(fault.schema)] |= {roles.builder, roles.reader}
+            _attempt(connection, "CREATE SCHEMA IF NOT EXISTS {}", str(fault.schema))
+        elif fault.what in ("schema", "select"):
+            readers[str(fault.schema)].add(fault.role)
+    for schema, logins in readers.items():
+        for role in sorted(logins):
+            _let_read(connection, roles, schema, role)
+    for fault in found:
+        if fault.what == "owner":  # who gets a table must be able to make one there
+            place = str(fault.schema), str(fault.table)
+            _attempt(connection, "ALTER TABLE {}.{} OWNER TO {}", *place, fault.role)
+
+
+def _let_read(connection: sa.Connection, roles: Roles, schema: str, role: str) -> None:
+    """Let a role read a schema, and what the owner and the builder make in it later."""
+    written = schema in WRITTEN
+    rights = "USAGE, CREATE" if written and role == roles.builder else "USAGE"
+    _attempt(connection, f"GRANT {rights} ON SCHEMA {{}} TO {{}}", schema, role)
+    _attempt(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}", schema, role)
+    later = "ALTER DEFAULT PRIVILEGES {} IN SCHEMA {{}} GRANT SELECT ON TABLES TO {{}}"
+    _attempt(connection, later.format(""), schema, role)
+    if written and role != roles.builder:
+        by = "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} GRANT SELECT ON TABLES TO {}"
+        _attempt(connection, by, roles.builder, schema, role)
+
+
+def _attempt(connection: sa.Connection, statement: str, *parts: str) -> None:
+    """Run a statement that the owner may lack the right to: the faults that stay are reported."""
+    try:
+        with connection.begin_nested():
+            _run(connection, statement, *parts)
+    except sa.exc.ProgrammingError as error:
+        if not isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
+            raise
 
 
 def _run(connection: sa.Connection, statement: str, *parts: str | sql.Literal) -> None:

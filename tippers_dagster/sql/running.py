@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -124,7 +123,6 @@ def dbt_run(settings: Settings, project: Project, arguments: Sequence[str]) -> I
 
 def _environment(settings: Settings, project: Project, target: Path) -> dict[str, str]:
     return {
-        **os.environ,
         **dbt_environment(settings, project.folder, target),
         "DBT_LOG_FORMAT": "json",
         "DBT_LOG_LEVEL_FILE": "none",

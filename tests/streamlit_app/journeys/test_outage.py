@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.streamlit_app.journeys.conftest import Console, Deployed
-from tippers_dagster.local.postgres import DATABASES, start_embedded
+from tippers_dagster.local.postgres import ADMINISTRATOR, DATABASES, start_embedded
 from tippers_dagster.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ PAGES = {
 def away(settings: Settings) -> Iterator[None]:
     """Nobody reaches the databases; who is connected is cut off."""
     server = start_embedded(settings.home_path)
-    with closing(psycopg2.connect(server.url("postgres"))) as connection:
+    with closing(psycopg2.connect(server.url("postgres", ADMINISTRATOR))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
 

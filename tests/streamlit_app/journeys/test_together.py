@@ -14,7 +14,7 @@ from tests.streamlit_app.journeys import hands
 from tests.streamlit_app.journeys.conftest import Console
 from tippers_dagster.catalog.kinds import Concept, ConceptValue, Kind
 from tippers_dagster.catalog.model import Draft, Ref
-from tippers_dagster.local.postgres import start_embedded
+from tippers_dagster.local.postgres import ADMINISTRATOR, start_embedded
 from tippers_dagster.pipeline.save import save_definition
 from tippers_dagster.settings import Settings
 
@@ -64,7 +64,7 @@ def test_many_read_with_few_connections(
     for page in pages:
         expect(page.get_by_text("Search: space")).to_be_visible()
     server = start_embedded(settings.home_path)
-    with closing(psycopg2.connect(server.url("postgres"))) as connection:
+    with closing(psycopg2.connect(server.url("postgres", ADMINISTRATOR))) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = 'tippers'")
         (count,) = cursor.fetchone() or (None,)

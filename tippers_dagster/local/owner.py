@@ -1,0 +1,151 @@
+"""The owner: the role that the databases belong to, and with which the application logs in.
+
+It is no superuser. What is here needs one, the server's administrator: making the role and its
+databases, and giving it what belonged to the administrator in earlier versions. Everything may be
+done again, by several processes and after one was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+
+import psycopg2
+from psycopg2 import errors as pg_errors
+from psycopg2 import sql
+
+OWNER = "tippers_owner"
+
+LOCK_SECONDS = 20
+"""Tables change their owner when nobody uses them; so long is waited for that."""
+
+_MAKING = 0x7469_7070_6572_7303
+"""Advisory lock: one process changes what is owned, others wait for it."""
+
+_RIGHTS = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT"
+
+_GIVEN = """
+    WITH mine AS (
+        SELECT oid AS me FROM pg_catalog.pg_roles WHERE rolname = current_user
+    ), extended AS (  -- what an extension made stays the administrator's
+        SELECT classid, objid FROM pg_catalog.pg_depend WHERE deptype = 'e'
+    ), schemas AS (
+        SELECT oid, nspname, nspowner FROM pg_catalog.pg_namespace
+        WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+    )
+    SELECT format('SCHEMA %I', nspname) FROM schemas, mine WHERE nspowner = me
+    UNION ALL
+    SELECT format('%s %I.%I',
+                  CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
+                  WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END,
+                  nspname, relname)
+    FROM pg_catalog.pg_class c JOIN schemas s ON s.oid = relnamespace, mine
+    WHERE relowner = me AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+    AND ('pg_catalog.pg_class'::regclass, c.oid) NOT IN (SELECT * FROM extended)
+    AND NOT EXISTS (  -- the sequence of a column goes with its table
+        SELECT FROM pg_catalog.pg_depend d
+        WHERE relkind = 'S' AND d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
+        AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i'))
+    UNION ALL
+    SELECT format('TYPE %I.%I', nspname, typname)
+    FROM pg_catalog.pg_type t JOIN schemas s ON s.oid = typnamespace, mine
+    WHERE typowner = me AND typtype IN ('b', 'c', 'd', 'e', 'r') AND typcategory <> 'A'
+    AND (typrelid = 0 OR EXISTS (
+        SELECT FROM pg_catalog.pg_class WHERE oid = typrelid AND relkind = 'c'))
+    AND ('pg_catalog.pg_type'::regclass, t.oid) NOT IN (SELECT * FROM extended)
+    UNION ALL
+    SELECT format('ROUTINE %s', p.oid::regprocedure)
+    FROM pg_catalog.pg_proc p JOIN schemas s ON s.oid = pronamespace, mine
+    WHERE proowner = me
+    AND ('pg_catalog.pg_proc'::regclass, p.oid) NOT IN (SELECT * FROM extended)
+    UNION ALL
+    SELECT format('STATISTICS %I.%I', nspname, stxname)
+    FROM pg_catalog.pg_statistic_ext JOIN schemas s ON s.oid = stxnamespace, mine
+    WHERE stxowner = me
+    UNION ALL
+    SELECT format('LARGE OBJECT %s', l.oid)
+    FROM pg_catalog.pg_largeobject_metadata l, mine WHERE lomowner = me
+"""
+"""What the administrator owns in a database besides the system's own. PostgreSQL's REASSIGN OWNED
+does not work from the role that made the server."""
+
+
+@contextmanager
+def administering(url: str) -> Iterator[psycopg2.extensions.cursor]:
+    """A cursor of an administrator, each statement of which is committed by itself."""
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+
+
+def make_owner(cursor: psycopg2.extensions.cursor, owner: str, secret: str | None = None) -> bool:
+    """Make the role, without the right to log in as long as ``let_in`` has not given it.
+
+    Parameters
+    ----------
+    secret
+        Its password, as the server keeps it; a role that is there gets it, too.
+
+    Returns
+    -------
+    bool
+        Whether it was not there.
+    """
+    name = sql.Identifier(owner)
+    made = True
+    try:
+        cursor.execute(sql.SQL(f"CREATE ROLE {{}} NOLOGIN {_RIGHTS}").format(name))
+    except (pg_errors.DuplicateObject, pg_errors.UniqueViolation):
+        made = False
+        cursor.execute(sql.SQL(f"ALTER ROLE {{}} {_RIGHTS}").format(name))
+    if secret is not None:
+        cursor.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(secret)))
+    return made
+
+
+def let_in(cursor: psycopg2.extensions.cursor, owner: str) -> None:
+    """Let the owner log in: the last step, by which others see that all is there."""
+    cursor.execute(sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(owner)))
+
+
+def make_database(cursor: psycopg2.extensions.cursor, name: str, owner: str) -> bool:
+    """Make a database of the owner's, or give it the one that is there; whether it was made."""
+    parts = sql.Identifier(name), sql.Identifier(owner)
+    try:
+        cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*parts))
+    except (pg_errors.DuplicateDatabase, pg_errors.UniqueViolation):
+        cursor.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(*parts))
+        return False
+    return True
+
+
+def keep_to_owner(cursor: psycopg2.extensions.cursor, databases: Iterable[str]) -> None:
+    """Let nobody connect to these databases but their owners and administrators."""
+    for name in databases:
+        cursor.execute(
+            sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(
+                sql.Identifier(name)
+            )
+        )
+
+
+def give_all(connection: psycopg2.extensions.connection, owner: str) -> int:
+    """Give the owner what the connected administrator owns in this database, all or nothing.
+
+    Returns how many objects that were. Another process waits meanwhile, and finds nothing left.
+
+    Raises
+    ------
+    psycopg2.errors.LockNotAvailable
+        Something uses a table for longer than ``LOCK_SECONDS``.
+    """
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
+        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL search_path = ''")
+        cursor.execute(_GIVEN)
+        things = [row[0] for row in cursor.fetchall()]
+        if things:
+            to = sql.Identifier(owner).as_string(connection)
+            cursor.execute(";".join(f"ALTER {thing} OWNER TO {to}" for thing in things))
+    return len(things)

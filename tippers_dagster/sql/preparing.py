@@ -1,0 +1,162 @@
+"""Preparing a deployment's server: the owner, its databases, and the roles beside it.
+
+The embedded server is prepared when it starts. On another one it takes an administrator, once,
+and again with a new version; earlier versions used a superuser for everything, and what belonged
+to that one is given to the owner here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import psycopg2
+import sqlalchemy as sa
+from psycopg2.extensions import encrypt_password, make_dsn, parse_dsn
+
+from tippers_dagster.errors import SettingsError, TippersError
+from tippers_dagster.local.databases import databases
+from tippers_dagster.local.owner import (
+    administering,
+    give_all,
+    keep_to_owner,
+    let_in,
+    make_database,
+    make_owner,
+)
+from tippers_dagster.settings import Settings
+from tippers_dagster.sql.privileges import beyond, statements
+from tippers_dagster.sql.roles import Roles, ensure_roles, prepare, prepared, roles_of
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+
+@dataclass(frozen=True)
+class _Server:
+    """What is prepared, and by whom; ``databases`` and their owners, the warehouse first."""
+
+    administrator: str
+    roles: Roles
+    password: str | None
+    databases: dict[str, str]
+
+    def url(self, database: str) -> str:
+        """The administrator's connection string for a database."""
+        return make_dsn(self.administrator, dbname=database)
+
+
+def prepare_server(settings: Settings, administrator: str, also: tuple[str, ...]) -> Iterator[str]:
+    """Prepare the server of ``TIPPERS_DATABASE_URL``; says in a line what each step did.
+
+    Nothing is lost, and everything may be done again. What cannot be done stops it with an error.
+
+    Parameters
+    ----------
+    administrator
+        A libpq URL of a superuser.
+    also
+        Further databases of the owner's, MLflow's for example.
+
+    Raises
+    ------
+    TippersError
+        The settings name no server, or the administrator as the owner; a database is in use.
+    """
+    server = _server(settings, administrator, also)
+    owner = server.roles.owner
+    with administering(server.administrator) as cursor:
+        _refuse_weak(cursor)
+        secret = None
+        if server.password is not None:
+            secret = encrypt_password(server.password, owner, cursor, "scram-sha-256")
+        made = make_owner(cursor, owner, secret)
+        yield f"role {owner}: {'made' if made else 'there'}, no superuser"
+        for name, whose in server.databases.items():
+            made = make_database(cursor, name, whose)
+            yield f"database {name}: {'made' if made else 'there'}, belongs to {whose}"
+        closed = ["postgres", "template1", *list(server.databases)[1:]]
+        keep_to_owner(cursor, closed)
+        yield f"databases {', '.join(closed)}: open to their owners only"
+        for name, whose in server.databases.items():
+            yield f"database {name}: {_given(server, name, whose)} objects given to {whose}"
+        yield _restrict(settings, server)
+        let_in(cursor, owner)
+    ensure_roles(settings)
+    yield "schemas and tables: what definitions made belongs to the builder, who reads the rest"
+
+
+def _server(settings: Settings, administrator: str, also: tuple[str, ...]) -> _Server:
+    if settings.database_url is None:
+        raise SettingsError(
+            "The embedded server is prepared when it starts; there is nothing to do.",
+            "For another server, set TIPPERS_DATABASE_URL to what the application shall use.",
+        )
+    roles = roles_of(settings)
+    found = databases(settings)
+    warehouse, dagster = parse_dsn(found.warehouse), parse_dsn(found.dagster)
+    if parse_dsn(administrator).get("user") == roles.owner:
+        raise SettingsError(
+            f"TIPPERS_DATABASE_URL names the administrator, {roles.owner}, as the owner.",
+            "Let it name another role, such as tippers_owner, with a password of its own; the "
+            "role is made.",
+        )
+    names = {warehouse["dbname"]: roles.owner}
+    if settings.dagster_url is not None and dagster.get("host") == warehouse.get("host"):
+        names[dagster["dbname"]] = dagster.get("user", roles.owner)
+    names |= dict.fromkeys(also, roles.owner)
+    return _Server(administrator, roles, warehouse.get("password"), names)
+
+
+def _refuse_weak(cursor: psycopg2.extensions.cursor) -> None:
+    cursor.execute("SELECT current_user, current_setting('is_superuser') = 'on'")
+    name, strong = cursor.fetchone() or ("?", False)
+    if not strong:
+        raise TippersError(
+            f"The role {name} is no superuser, and cannot take PostgreSQL's own functions from "
+            "other roles.",
+            "Where there is no superuser, make the roles by hand (docs/operations.md); "
+            "`tippers doctor` says what remains open.",
+        )
+
+
+def _given(server: _Server, name: str, owner: str) -> int:
+    with _waiting_briefly(name), closing(psycopg2.connect(server.url(name))) as connection:
+        return give_all(connection, owner)
+
+
+@contextmanager
+def _waiting_briefly(name: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg2.errors.LockNotAvailable as error:
+        raise TippersError(
+            f"Tables of the database {name} are in use.",
+            "Stop the services of the deployment, and do it again: what was done stays done.",
+        ) from error
+
+
+def _restrict(settings: Settings, server: _Server) -> str:
+    def connect() -> psycopg2.extensions.connection:
+        return psycopg2.connect(server.url(next(iter(server.databases))))
+
+    engine = sa.create_engine("postgresql+psycopg2://", creator=connect, poolclass=sa.NullPool)
+    names = f"roles {server.roles.builder} and {server.roles.reader}"
+    with engine.begin() as connection:
+        if prepared(connection, server.roles):
+            return f"{names}: as they should be"
+        prepare(connection, settings, server.roles)
+    return f"{names}: made, limited, and kept from all functions but those on the list"
+
+
+# --- for those who have no superuser ------------------------------------------------------------
+def restricting_sql(settings: Settings) -> list[str]:
+    """What a superuser runs in the warehouse's database to restrict the functions there."""
+    ensure_roles(settings)
+    roles = roles_of(settings)
+    with warehouse_engine(settings).connect() as connection:
+        return list(statements(connection, roles.owner, roles.logins))
+
+
+def open_functions(connection: sa.Connection, roles: Roles) -> dict[str, list[str]]:
+    """The functions that each of builder and reader may execute and should not."""
+    return {login.role: beyond(connection, login) for login in roles.logins}

@@ -1,0 +1,166 @@
+"""Which of PostgreSQL's functions the builder and the reader may execute: those listed here.
+
+PostgreSQL lets everybody execute nearly all of its 3,400 functions, those among them that run SQL
+held in a text, wait, take locks or write large objects. In the warehouse's database that right
+goes from everybody to a group, to which the owner belongs; the builder and the reader get what
+definitions need. Whatever is added by an extension or a newer PostgreSQL is not among it.
+
+What PostgreSQL does not ask for rights is left: reading and writing of values of a type, support
+functions of indexes, and ``current_user`` and its like, which are grammar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from psycopg2 import sql
+
+from tippers_dagster.sql.functions import FUNCTIONS, words
+
+GROUP = "tippers_functions"
+"""May execute what everybody may elsewhere. For people who log in to the warehouse by themselves:
+``GRANT tippers_functions TO name``."""
+
+_GRAMMAR = words("extract like_escape overlaps overlay position similar_to_escape substring")
+"""What ``extract(x from y)`` and the like are to PostgreSQL."""
+
+_DRIVERS = words("version")
+"""Asked by the Arrow driver when it connects."""
+
+_DBT = words(
+    """
+    current_database format_type has_any_column_privilege has_column_privilege
+    has_table_privilege pg_get_userbyid pg_has_role pg_is_other_temp_schema
+    """
+)
+"""In dbt's queries of the catalogue, and in the views of the information schema that it reads."""
+
+_JUDGEMENT = words("format_type")
+"""In the query that judges what PostgreSQL understood, see ``understood``."""
+
+_MODELS = words("hashtext")
+"""Called by models that come with this version."""
+
+_MAY = """
+    SELECT oid FROM pg_catalog.pg_proc
+    WHERE proname = ANY(%(names)s) AND pronamespace = 'pg_catalog'::regnamespace
+    UNION SELECT oprcode FROM pg_catalog.pg_operator
+    WHERE oprnamespace = 'pg_catalog'::regnamespace
+    UNION SELECT castfunc FROM pg_catalog.pg_cast WHERE oid < 16384 AND castfunc <> 0
+    -- What hashes the values of a long IN list, and what a window's RANGE compares with.
+    UNION SELECT amproc FROM pg_catalog.pg_amproc JOIN pg_catalog.pg_opfamily f ON f.oid = amprocfamily
+    JOIN pg_catalog.pg_am ON pg_am.oid = opfmethod
+    WHERE amname IN ('btree', 'hash') AND amproc < 16384
+"""
+
+_BEYOND = f"""
+    SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname <> 'information_schema' AND p.oid NOT IN ({_MAY})
+    AND has_function_privilege(%(role)s, p.oid, 'EXECUTE') ORDER BY 1
+"""
+
+_LACKING = f"""
+    SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p
+    WHERE p.oid IN ({_MAY}) AND NOT has_function_privilege(%(role)s, p.oid, 'EXECUTE')
+"""
+
+_ALLOWED = f"SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p WHERE p.oid IN ({_MAY})"
+
+_FOR_EVERYBODY = """
+    SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace,
+    LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+    WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE'
+    AND n.nspname NOT IN ('information_schema', 'pg_toast')
+"""
+
+_LANGUAGES = """
+    SELECT quote_ident(lanname) FROM pg_catalog.pg_language
+    WHERE lanpltrusted AND has_language_privilege(%(role)s, oid, 'USAGE')
+"""
+
+_TRUSTED = "SELECT quote_ident(lanname) FROM pg_catalog.pg_language WHERE lanpltrusted"
+
+_MAKING = 0x7469_7070_6572_7304
+"""Advisory lock: one process changes the rights, others wait for it."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """A role, and the names of the functions that it may execute beside operators and casts."""
+
+    role: str
+    names: frozenset[str]
+
+
+def builder_login(role: str, further: Iterable[str]) -> Login:
+    """What dbt needs; ``further``: what hand-written models of the deployment call."""
+    return Login(role, FUNCTIONS.union(_GRAMMAR, _DRIVERS, _DBT, _MODELS, further))
+
+
+def reader_login(role: str) -> Login:
+    """What previews and the guard need."""
+    return Login(role, FUNCTIONS | _GRAMMAR | _DRIVERS | _JUDGEMENT)
+
+
+def beyond(connection: sa.Connection, login: Login) -> list[str]:
+    """The functions of this database that a role may execute and should not, with arguments."""
+    return _names(connection, _BEYOND, login) + [
+        f"DO (LANGUAGE {language})" for language in _names(connection, _LANGUAGES, login)
+    ]
+
+
+def restricted(connection: sa.Connection, logins: Sequence[Login]) -> bool:
+    """Whether these roles may execute what they should, and nothing else."""
+    return not any(beyond(connection, x) or _names(connection, _LACKING, x) for x in logins)
+
+
+def restrict(connection: sa.Connection, owner: str, logins: Sequence[Login]) -> None:
+    """Bring the rights to functions to what they should be, in the caller's transaction.
+
+    The connection is a superuser's. Safe in many processes at once.
+    """
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MAKING})
+    if restricted(connection, logins):
+        return
+    for statement in statements(connection, owner, logins):
+        connection.exec_driver_sql(statement.replace("%", "%%"))
+    for login in logins:  # what an earlier version gave it
+        more = _names(connection, _BEYOND, login)
+        if more:
+            role = _quoted(connection, login.role)
+            connection.exec_driver_sql(f"REVOKE EXECUTE ON ROUTINE {', '.join(more)} FROM {role}")
+
+
+def statements(connection: sa.Connection, owner: str, logins: Sequence[Login]) -> Iterator[str]:
+    """The SQL that restricts the functions of this database, for a superuser to run in it."""
+    connection.execute(sa.text("SET LOCAL search_path = ''"))  # names with their schemas
+    if not connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :g"), {"g": GROUP}):
+        yield f"CREATE ROLE {GROUP} NOLOGIN"
+    yield f"GRANT {GROUP} TO {_quoted(connection, owner)}"
+    everybodys = [("EXECUTE", "ROUTINE", _names(connection, _FOR_EVERYBODY))]
+    everybodys.append(("USAGE", "LANGUAGE", _names(connection, _TRUSTED)))
+    for right, kind, things in everybodys:
+        if things:
+            yield f"GRANT {right} ON {kind} {', '.join(things)} TO {GROUP}"
+            yield f"REVOKE {right} ON {kind} {', '.join(things)} FROM PUBLIC"
+    for role in ("", f"FOR ROLE {_quoted(connection, owner)} "):  # those that are made later
+        yield f"ALTER DEFAULT PRIVILEGES {role}REVOKE EXECUTE ON ROUTINES FROM PUBLIC"
+        yield f"ALTER DEFAULT PRIVILEGES {role}GRANT EXECUTE ON ROUTINES TO {GROUP}"
+    for login in logins:
+        allowed = ", ".join(_names(connection, _ALLOWED, login))
+        yield f"GRANT EXECUTE ON ROUTINE {allowed} TO {_quoted(connection, login.role)}"
+
+
+def _names(connection: sa.Connection, query: str, login: Login | None = None) -> list[str]:
+    known = {"role": login.role, "names": sorted(login.names)} if login else {}
+    return [row[0] for row in connection.exec_driver_sql(query, known)]
+
+
+def _quoted(connection: sa.Connection, name: str) -> str:
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    return sql.Identifier(name).as_string(raw)
