@@ -50,7 +50,8 @@ _MAY = """
     WHERE oprnamespace = 'pg_catalog'::regnamespace
     UNION SELECT castfunc FROM pg_catalog.pg_cast WHERE oid < 16384 AND castfunc <> 0
     -- What hashes the values of a long IN list, and what a window's RANGE compares with.
-    UNION SELECT amproc FROM pg_catalog.pg_amproc JOIN pg_catalog.pg_opfamily f ON f.oid = amprocfamily
+    UNION SELECT amproc FROM pg_catalog.pg_amproc
+    JOIN pg_catalog.pg_opfamily f ON f.oid = amprocfamily
     JOIN pg_catalog.pg_am ON pg_am.oid = opfmethod
     WHERE amname IN ('btree', 'hash') AND amproc < 16384
 """
