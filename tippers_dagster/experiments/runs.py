@@ -254,12 +254,13 @@ def _make_experiment(settings: Settings, uri: str, experiment: str) -> None:
 
 
 def use_store(settings: Settings, uri: str) -> None:
-    """Have MLflow in this process use this store and the lake's S3 server."""
+    """Have MLflow in this process use this store and the lake's S3 server, and load no model."""
     import mlflow
     from mlflow import environment_variables as variables
 
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)  # else it stays what it was once set to
+    variables.MLFLOW_ALLOW_PICKLE_DESERIALIZATION.set(False)  # pickles, and skops of foreign types
     if settings.s3_endpoint_url is not None and not variables.MLFLOW_S3_ENDPOINT_URL.is_set():
         variables.MLFLOW_S3_ENDPOINT_URL.set(settings.s3_endpoint_url)
 

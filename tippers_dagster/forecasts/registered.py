@@ -24,7 +24,14 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
 from tippers_dagster import __version__
-from tippers_dagster.experiments.model_files import is_intact, model_files, record_model
+from tippers_dagster.experiments.exporting import export_folder
+from tippers_dagster.experiments.model_files import (
+    is_intact,
+    model_files,
+    read_model,
+    record_model,
+    recorded_file,
+)
 from tippers_dagster.forecasts.backtest import Ahead, look_ahead
 from tippers_dagster.forecasts.panel import LEVELS, Panel
 from tippers_dagster.forecasts.reading import QUANTILE_COLUMNS
@@ -112,10 +119,29 @@ def _registered(settings: Settings, client: Any, name: str, version: str, bundle
     return int(made.version)
 
 
-def save_model(path: Path, content: bytes) -> None:
-    """Save champions to a folder as a model of MLflow, as they are registered."""
-    with _flavour(content) as given:
-        mlflow.pyfunc.save_model(str(path), **given)
+def export_forecaster(settings: Settings, name: str, version: int, to: Path) -> None:
+    """Write registered champions, checked, to a folder that is not there yet.
+
+    Raises
+    ------
+    ModelRefused, MlflowAway
+        When they are not what was recorded, or cannot be fetched; nothing is written then.
+    BadInput
+        When the folder is there, or cannot be written.
+    """
+
+    def parsed(content: bytes) -> tuple[bytes, Bundle]:
+        return content, read_bundle(content)[0]
+
+    content, bundle = read_model(settings, name, version, "npz", parsed)
+    spaces = [space for part in bundle.parts for space in part.panel.spaces]
+    example = {"dataframe_split": {"columns": ["space"], "data": [[s] for s in spaces[:1]]}}
+
+    def save(folder: Path) -> None:
+        with _flavour(content) as given:
+            mlflow.pyfunc.save_model(str(folder), **given)
+
+    export_folder(to, recorded_file(settings, name, version), content, example, save)
 
 
 @contextmanager

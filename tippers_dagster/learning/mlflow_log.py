@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import redirect_stderr
 from functools import partial
 from importlib.metadata import version as installed
@@ -228,25 +228,32 @@ def _registered(settings: Settings, client: Any, name: str, version: str) -> int
 
 def _log_best_model(made: Trained) -> tuple[str, bytes]:
     """Log the best model to the active run; where it is then, and its file."""
+    sides = made.best.sides
+    signature = signature_of(list(sides.training.columns), sides.categorical, len(sides.labels))
+    example = sides.training.head(EXAMPLE_ROWS)
+    return log_model(made.model, signature, example, requirements(made.best.model == "lightgbm"))
+
+
+def signature_of(
+    columns: Sequence[str], categorical: Collection[str], labels: int
+) -> ModelSignature:
+    """What a model takes and gives, as MLflow writes it down."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
-    sides = made.best.sides
     inputs: list[ColSpec | TensorSpec] = [
-        ColSpec("double" if name in sides.numeric else "string", name, required=False)
-        for name in sides.training.columns
+        ColSpec("string" if name in categorical else "double", name, required=False)
+        for name in columns
     ]
-    outputs = TensorSpec(np.dtype(np.float64), (-1, len(sides.labels)))
-    signature = ModelSignature(Schema(inputs), Schema([outputs]))
-    example = sides.training.head(EXAMPLE_ROWS)
-    return log_model(made.model, signature, example, _requirements(made.best.model))
+    outputs = TensorSpec(np.dtype(np.float64), (-1, labels))
+    return ModelSignature(Schema(inputs), Schema([outputs]))
 
 
 def log_model(
     model: Any,
     signature: ModelSignature | None = None,
     example: pd.DataFrame | None = None,
-    requirements: Sequence[str] = (),
+    packages: Sequence[str] = (),
 ) -> tuple[str, bytes]:
     """Log a trained model to the active run, as MLflow's flavour of scikit-learn in skops.
 
@@ -273,7 +280,7 @@ def log_model(
         sk_model=model,
         signature=signature,
         input_example=example,
-        pip_requirements=list(requirements),
+        pip_requirements=list(packages),
         validate_serving_input=False,  # it would be loaded through MLflow
     )
     return info.model_uri, flavour.content
@@ -310,10 +317,9 @@ def save_model(path: str | Path, **given: Any) -> None:
     )
 
 
-def _requirements(model: str) -> list[str]:
-    """What the model needs: named, because MLflow would take a minute to find it out."""
-    packages = ["scikit-learn", "pandas", "numpy", "skops"]
-    packages += ["lightgbm"] if model == "lightgbm" else []
+def requirements(lightgbm: bool) -> list[str]:
+    """What a model needs: named, because MLflow would take a minute to find it out."""
+    packages = ["scikit-learn", "pandas", "numpy", "skops", *(["lightgbm"] if lightgbm else [])]
     return [f"{name}=={installed(name)}" for name in packages]
 
 

@@ -81,11 +81,13 @@ def load_model(settings: Settings, name: str, version: int) -> LoadedModel:
         When it cannot be fetched.
     """
     model = read_model(settings, name, version, "skops", parse_model)
-    return LoadedModel(name, version, model, _column_types(model))
+    return LoadedModel(name, version, model, column_types(model))
 
 
-def _column_types(model: Any) -> dict[str, str]:
-    """By the columns that models of the bank take as numbers, and as categories."""
+def column_types(model: Any) -> dict[str, str]:
+    """``double`` or ``string`` for each column that a model of the bank takes; empty when the model
+    does not say.
+    """
     columns = getattr(model, "named_steps", {}).get("columns")
     if columns is None:
         return {}

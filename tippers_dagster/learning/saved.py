@@ -108,16 +108,20 @@ def parse_model(content: bytes) -> Any:
         When it is made of something else than models of the bank are, or is no such file.
     """
     import skops.io
+    from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types
 
     try:
         _check(content)
-        return skops.io.loads(content, trusted=TRUSTED_TYPES)
+        model = skops.io.loads(content, trusted=TRUSTED_TYPES)
     except _DAMAGED as error:
         first = " ".join(str(error).split())[:200]
         raise ModelRefused(
             f"The model cannot be read: {type(error).__name__}: {first}",
             "Only models in the format skops are read; train it again.",
         ) from None
+    if not isinstance(model, Pipeline):
+        raise ModelRefused("The model is no classifier.", "Train it again.")
+    return model
 
 
 def _check(content: bytes) -> None:
