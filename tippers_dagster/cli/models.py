@@ -106,14 +106,11 @@ def export(
     Its file is compared with the digest that was recorded when it was registered. The README in the
     folder says how to load it, and how to serve it with MLflow.
     """
-    from tippers_dagster.experiments.model_files import model_files
-
     settings = get_settings()
-    recorded = model_files(settings, name)
-    if recorded and recorded[0].format == "npz":
-        from tippers_dagster.forecasts.registered import export_forecaster
+    if name.startswith("forecaster."):
+        from tippers_dagster.forecasts.registered import export_forecaster, newest_version
 
-        chosen = recorded[0].version if version is None else version
+        chosen = newest_version(settings, name) if version is None else version
         export_forecaster(settings, name, chosen, to)
     else:
         from tippers_dagster.learning.export import export_classifier

@@ -28,7 +28,8 @@ import mlflow
 model = mlflow.pyfunc.load_model("{folder}")
 ```
 
-Serve it; the server has no login, so put something in front before it listens for others:
+Serve it, with that environment activated. The server has no login, so put something in front of it
+before it listens for others:
 
 ```
 mlflow models serve -m {folder} --env-manager local --host 127.0.0.1 --port 5391

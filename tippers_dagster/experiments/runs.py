@@ -63,7 +63,6 @@ class MlflowLog:
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
         files: Mapping[str, bytes],
-        model: Callable[[Path], None] | None = None,
     ) -> None:
         """Log what a materialisation came to.
 
@@ -73,8 +72,6 @@ class MlflowLog:
             By name; metrics that are no numbers are left out by their maker.
         files
             Content by name, ``folder/name.ending``.
-        model
-            Writes the model's files into a folder; none: there is no such model.
         """
 
         def write() -> None:
@@ -86,9 +83,6 @@ class MlflowLog:
                 for path, content in files.items():
                     (folder / path).parent.mkdir(parents=True, exist_ok=True)
                     (folder / path).write_bytes(content)
-                if model is not None:
-                    (folder / "model").mkdir(exist_ok=True)
-                    model(folder / "model")
                 self._mlflow.log_artifacts(name)
 
         self._try(write)

@@ -26,6 +26,7 @@ from mlflow.types import ColSpec, Schema
 from tippers_dagster import __version__
 from tippers_dagster.experiments.exporting import export_folder
 from tippers_dagster.experiments.model_files import (
+    ModelRefused,
     is_intact,
     model_files,
     read_model,
@@ -117,6 +118,24 @@ def _registered(settings: Settings, client: Any, name: str, version: str, bundle
     )
     record_model(settings, name, int(made.version), version, "npz", FILE, content)
     return int(made.version)
+
+
+def newest_version(settings: Settings, name: str) -> int:
+    """The newest version that may be loaded.
+
+    Raises
+    ------
+    ModelRefused
+        When there is none.
+    """
+    recorded = model_files(settings, name)
+    if not recorded:
+        raise ModelRefused(
+            f"No version of {name} may be loaded: none is recorded.",
+            "Either there is no such forecaster, or its champions were registered before digests "
+            f"were kept. To train them again: `tippers pipeline materialize {name}`.",
+        )
+    return recorded[0].version
 
 
 def export_forecaster(settings: Settings, name: str, version: int, to: Path) -> None:
