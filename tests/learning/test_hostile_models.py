@@ -30,7 +30,7 @@ from tippers_dagster.experiments.client import mlflow_client
 from tippers_dagster.experiments.model_files import ModelRefused, model_files
 from tippers_dagster.learning.models import load_model
 from tippers_dagster.learning.predictions import has_predictions
-from tippers_dagster.learning.registry import decisions, promote
+from tippers_dagster.learning.registry import NotRegistered, decisions, promote
 from tippers_dagster.learning.saved import FILE, parse_model
 from tippers_dagster.local.services import http_ok
 from tippers_dagster.people.model import Person, Role
@@ -268,6 +268,9 @@ def test_a_replaced_champion_is_refused_and_runs_nothing(
     assert found is not None
     assert found.champion is not None
     assert found.champion.number == 2, "the alias is MLflow's, the champion is ours"
+    assert [v.number for v in found.versions] == [2, 1]
+    with pytest.raises(NotRegistered, match="no version 3"):
+        service.promote(app, REF, 3)
     with pytest.raises(ModelRefused, match="no record that it was registered"):
         load_model(world.settings, NAME, 3)
 

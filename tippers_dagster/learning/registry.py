@@ -22,6 +22,7 @@ from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.experiments.client import mlflow_client
+from tippers_dagster.experiments.model_files import model_files
 from tippers_dagster.learning.keys import champion_path
 from tippers_dagster.learning.naming import CHALLENGER, CHAMPION, RUN_TAG, VERSION_TAG
 from tippers_dagster.learning.registry_tables import model_decision
@@ -75,7 +76,7 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A model with all its versions, the newest first."""
+    """A model with the versions that trainings of this deployment registered, the newest first."""
 
     name: str
     versions: tuple[ModelVersion, ...]
@@ -179,7 +180,7 @@ def registered_model(settings: Settings, name: str) -> RegisteredModel:
         When the registry cannot be asked.
     """
     found = registered_models(settings, [name])
-    if not found:
+    if not found or not found[0].versions:
         raise NotRegistered(
             f"No model {name} is registered.",
             "A classifier's best model is registered when it is materialised: "
@@ -200,7 +201,7 @@ def champion_of(settings: Settings, name: str) -> ModelVersion:
     """
     model = registered_model(settings, name)
     if model.champion is None:
-        newest = model.versions[0].number if model.versions else 1
+        newest = model.versions[0].number
         raise NoChampion(
             f"{name} has no champion: none of its {len(model.versions)} versions was better than "
             "giving the majority class to all, or the champion was deleted in MLflow.",
@@ -250,7 +251,12 @@ def _model(
     aliases: dict[int, list[str]] = {}
     for number, alias in sorted(named):
         aliases.setdefault(number, []).append(alias)
-    made = [_version(v, runs.get(v.run_id), aliases.get(int(v.version), [])) for v in versions]
+    recorded = {file.version for file in model_files(settings, found.name)}
+    made = [
+        _version(v, runs.get(v.run_id), aliases.get(int(v.version), []))
+        for v in versions
+        if int(v.version) in recorded
+    ]
     return RegisteredModel(found.name, tuple(sorted(made, key=lambda v: -v.number)))
 
 

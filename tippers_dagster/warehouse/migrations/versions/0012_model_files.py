@@ -56,6 +56,11 @@ def upgrade() -> None:
         "'skops', 'model.skops' FROM tippers.classifier_result "
         "WHERE registered IS NOT NULL ORDER BY 1, 2, at DESC"
     )
+    op.execute(
+        "INSERT INTO tippers.model_file (model, version, asset_version, format, path) "
+        "SELECT DISTINCT model, version, '', 'skops', 'model.skops' "
+        "FROM tippers.model_decision ON CONFLICT DO NOTHING"
+    )
     op.create_table(
         "forecast_work_file",
         sa.Column("forecaster", sa.Text(), nullable=False),
