@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import pickle
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from tests.forecasts.small import BACKTEST, BODY, FORECAST, MONDAY, WEEKS, World, people_of, seen
 from tests.occupancy.campus import add_sessions, compute_all, look_again
 from tippers_dagster.academic.calendar import calendar_node
+from tippers_dagster.experiments.model_files import ModelRefused, model_files
 from tippers_dagster.forecasts import reading, work
-from tippers_dagster.forecasts.names import ALWAYS, forecast_key
+from tippers_dagster.forecasts.names import ALWAYS, forecast_key, work_prefix
 from tippers_dagster.forecasts.reading import NotForecast
+from tippers_dagster.forecasts.registered import export_forecaster
+from tippers_dagster.forecasts.tables import forecast_work_file
 from tippers_dagster.forecasts.tokens import history_source
 from tippers_dagster.lake import open_lake
 from tippers_dagster.refresh.state import load_states
 from tippers_dagster.refresh.tokens import source_tokens
 from tippers_dagster.spaces.tracking import track
+from tippers_dagster.warehouse.engine import warehouse_engine
 
 ORIGIN = MONDAY + dt.timedelta(weeks=WEEKS)
 SPACES = ["hall", "r1", "r2", "r3"]
@@ -159,17 +167,66 @@ def test_a_killed_backtest_goes_on_and_registers_once(
     assert parents[0].data.metrics["spaces_with_a_champion"] == 4
 
 
-def test_the_registered_model_forecasts_as_the_asset_does(logged: World) -> None:
+def test_the_registered_model_is_exported_and_forecasts_as_the_asset_does(
+    logged: World, tmp_path: Path
+) -> None:
     import mlflow
     import pandas as pd
 
     assert logged.run().success
-    mlflow.set_tracking_uri(logged.settings.mlflow_url)
-    model = mlflow.pyfunc.load_model("models:/forecaster.hall@champion")
+    name, to = "forecaster.hall", tmp_path / "exported"
+    (recorded,) = model_files(logged.settings, name)
+    export_forecaster(logged.settings, name, recorded.version, to)
+    files = {str(path.relative_to(to)) for path in to.rglob("*") if path.is_file()}
+    assert not [file for file in files if file.endswith((".py", ".pkl"))]
+    model = mlflow.pyfunc.load_model(str(to))
     found = model.predict(pd.DataFrame({"space": ["r2", "unknown"]}))
     there = reading.read_forecast(logged.settings, "hall", "r2")
     assert set(found["space"]) == {"r2"}
     np.testing.assert_allclose(found["q90"], there.rows["q90"].to_numpy(), rtol=1e-6)
+
+    client = mlflow.MlflowClient(logged.settings.mlflow_url)
+    place = client.get_model_version_download_uri(name, "1").removeprefix("file://")
+    (Path(place) / "data" / "champions.npz").write_bytes(pickle.dumps("evil"))
+    with pytest.raises(ModelRefused, match=r"Version 1 of forecaster\.hall is not loaded"):
+        export_forecaster(logged.settings, name, 1, tmp_path / "other")
+    assert logged.run(BACKTEST).success
+    assert [f.version for f in model_files(logged.settings, name)] == [2, 1], "registered again"
+
+
+def test_trained_models_that_were_changed_are_refused_and_trained_again(world: World) -> None:
+    settings = world.settings
+    assert world.run().success
+    before = reading.read_forecast(settings, "hall", "r1").rows
+    lake, folder = open_lake(settings), work_prefix("hall")
+    files = [key for key in lake.list(folder) if key.endswith(".npz")]
+    assert len(files) == 4
+    for key in files:
+        objects = io.BytesIO()
+        np.savez(objects, state=np.array([{"evil": 1}], object))
+        lake.write_bytes(key, objects.getvalue())
+    assert not world.run(FORECAST).success
+    error = str(load_states(settings)[FORECAST].error)
+    assert "was changed after it was written" in error
+    assert "tippers pipeline materialize forecaster.hall --no-stale-only" in error
+    assert reading.read_forecast(settings, "hall", "r1").rows == before, "as it was"
+    assert world.run().success
+    assert reading.read_forecast(settings, "hall", "r1").rows == before, "trained again"
+
+
+def test_trained_models_of_an_earlier_version_are_trained_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(work, "VERSION", work.VERSION - 1)
+        assert world.run().success
+    with warehouse_engine(world.settings).begin() as connection:
+        connection.execute(sa.delete(forecast_work_file))
+    assert not world.run(FORECAST).success
+    assert "trained by an earlier version" in str(load_states(world.settings)[FORECAST].error)
+    assert world.stale() == {BACKTEST, FORECAST}
+    assert world.run().success
+    assert world.stale() == set()
 
 
 def test_too_little_history_fails_with_its_reason(logged: World) -> None:

@@ -27,13 +27,16 @@ from tippers_dagster.catalog.kinds import (
 )
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.experiments.client import mlflow_client
+from tippers_dagster.experiments.model_files import record_model
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.pseudonyms import pseudonymise
 from tippers_dagster.learning.held_out import held_out_key
 from tippers_dagster.learning.keys import champion_path, predictions_path
+from tippers_dagster.learning.mlflow_log import log_model
 from tippers_dagster.learning.naming import CHALLENGER, RUN_TAG, VERSION_TAG, registered_name
 from tippers_dagster.learning.prediction_assets import prediction_assets, prediction_nodes
 from tippers_dagster.learning.registry_assets import champion_assets, champion_nodes
+from tippers_dagster.learning.saved import FILE
 from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.refresh.state import recorder
 from tippers_dagster.settings import Settings, get_settings
@@ -107,7 +110,6 @@ class Registered(World):
     def register(self, wrong: float = 0.0, columns: Sequence[str] = ("hours", "rooms")) -> int:
         """Register a new challenger that was taught wrong labels for a share; its version."""
         import mlflow
-        import mlflow.sklearn
 
         frame, label = frame_of(N), truth(N)
         teach = np.arange(N) % OUT > 0
@@ -119,11 +121,13 @@ class Registered(World):
             mlflow.set_experiment(NAME)
             with mlflow.start_run():
                 mlflow.log_metrics({"held_out_macro_f1": 1 - wrong})
-                made_of = mlflow.sklearn.log_model(made, name="model", pip_requirements=[])
+                place, content = log_model(made)
                 tags = {RUN_TAG: "of training", VERSION_TAG: f"v{wrong}"}
-                found = mlflow.register_model(made_of.model_uri, NAME, tags=tags)
+                found = mlflow.register_model(place, NAME, tags=tags)
+            number = int(found.version)
+            record_model(self.settings, NAME, number, f"v{wrong}", "skops", FILE, content)
             client.set_registered_model_alias(NAME, CHALLENGER, found.version)
-        return int(found.version)
+        return number
 
 
 def untrained() -> Any:

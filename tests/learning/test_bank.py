@@ -11,7 +11,7 @@ import pytest
 from tippers_dagster.catalog.kinds import CLASSIFIER_MODELS
 from tippers_dagster.learning import bank
 from tippers_dagster.learning.bank import left_out
-from tippers_dagster.learning.mlflow_log import TRUSTED_TYPES
+from tippers_dagster.learning.saved import parse_model
 from tippers_dagster.learning.train import Sides, Task, fit, probabilities, train_model
 
 LABELS = ("STATIC", "LAPTOP", "PHONE")
@@ -60,7 +60,7 @@ def test_it_learns_and_tells_how_sure_it_is(model: str) -> None:
     assert list(trained.classes_) == sorted(LABELS)
     # The one that is kept is the one that was judged, and it is what comes back from a file.
     assert np.allclose(probabilities(trained, task.sides.held_out, LABELS), found.held_out)
-    loaded = skops.io.loads(skops.io.dumps(trained), trusted=list(TRUSTED_TYPES))
+    loaded = parse_model(skops.io.dumps(trained))
     assert np.allclose(probabilities(loaded, task.sides.held_out, LABELS), found.held_out)
 
 

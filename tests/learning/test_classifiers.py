@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -24,12 +27,15 @@ from tests.learning.trained import (
     sure,
 )
 from tests.workers.cluster import losing_a_worker, two_workers
-from tippers_dagster.errors import TippersError
+from tippers_dagster.errors import BadInput, TippersError
+from tippers_dagster.experiments.model_files import ModelRefused, digest_of, model_files
 from tippers_dagster.labelling.gold import give
 from tippers_dagster.lake import open_lake
 from tippers_dagster.learning import train, work
 from tippers_dagster.learning.errors import NotTrained
+from tippers_dagster.learning.export import export_classifier
 from tippers_dagster.learning.held_out import read_held_out
+from tippers_dagster.learning.models import load_model
 from tippers_dagster.learning.results import last_result, read_judged, read_results
 from tippers_dagster.learning.training_set import held_out
 from tippers_dagster.refresh.state import load_states
@@ -347,22 +353,66 @@ def test_every_model_is_a_run_and_the_best_is_registered_once(
     assert int(newest) == int(version.version) + 1
 
 
-def test_the_registered_model_takes_features_and_gives_probabilities(logged: Learned) -> None:
+SERVED = """
+import sys, mlflow, pandas as pd
+served = mlflow.pyfunc.load_model(sys.argv[1])
+pd.DataFrame(served.predict(pd.read_parquet(sys.argv[2]))).to_csv(sys.argv[3], index=False)
+"""
+
+
+def test_the_registered_model_is_exported_and_gives_probabilities(
+    logged: Learned, tmp_path: Path
+) -> None:
     import mlflow
+    import pandas as pd
 
     assert logged.run().success
-    mlflow.set_tracking_uri(logged.settings.mlflow_url)
-    place = "models:/device.guess@challenger"
-    model, served = mlflow.sklearn.load_model(place), mlflow.pyfunc.load_model(place)
-    inputs = work.read_inputs(logged.settings, logged.catalog, REF)
-    frame = inputs.rows.frame()
-    assert list(model.classes_) == sorted(LABELS)
-    given = served.predict(frame)
-    assert np.allclose(given, model.predict_proba(frame))
-    assert (model.predict(frame) == np.array(LABELS)[truth(N)]).mean() > 0.8
-    signature = mlflow.models.get_model_info(place).signature
-    types = {c.name: c.type.name for c in signature.inputs.inputs}
-    assert types == {"hours": "double", "weekend": "double", "room": "string", "places": "double"}
+    model = load_model(logged.settings, "device.guess", 1)
+    frame = work.read_inputs(logged.settings, logged.catalog, REF).rows.frame()
+    given = model.probabilities(frame)
+    assert model.classes == tuple(sorted(LABELS))
+    assert (
+        np.array(model.classes)[given.argmax(axis=1)] == np.array(LABELS)[truth(N)]
+    ).mean() > 0.8
+    types = {"hours": "double", "weekend": "double", "room": "string", "places": "double"}
+    assert dict(model.types) == types
+
+    to, rows, answer = (tmp_path / name for name in ("exported", "rows.parquet", "answer.csv"))
+    export_classifier(logged.settings, "device.guess", 1, to)
+    frame.to_parquet(rows)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    command = [sys.executable, "-c", SERVED, str(to), str(rows), str(answer)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert np.allclose(pd.read_csv(answer), given)
+    signature = mlflow.models.get_model_info(str(to)).signature
+    assert {c.name: c.type.name for c in signature.inputs.inputs} == types
+    about = json.loads((to / "export.json").read_text())
+    (recorded,) = model_files(logged.settings, "device.guess")
+    assert about["sha256"] == digest_of((to / "model.skops").read_bytes()) == recorded.sha256
+    assert f"mlflow models serve -m {to}" in (to / "README.md").read_text()
+    assert to.stat().st_mode & 0o077 == 0
+
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(BadInput, match="is there already"):
+        export_classifier(logged.settings, "device.guess", 1, to)
+    with pytest.raises(ModelRefused, match=r"Version 7 of device\.guess"):
+        export_classifier(logged.settings, "device.guess", 7, tmp_path / "other")
+    with pytest.raises(BadInput, match="cannot be written"):
+        export_classifier(logged.settings, "device.guess", 1, rows / "below")
+    assert sorted(tmp_path.iterdir()) == before, "whole or not at all"
+
+
+def test_a_registered_version_that_was_changed_is_registered_again(logged: Learned) -> None:
+    assert logged.run().success
+    (version,) = client(logged).search_model_versions("name = 'device.guess'")
+    place = client(logged).get_model_version_download_uri("device.guess", version.version)
+    (Path(place.removeprefix("file://")) / "model.skops").write_bytes(b"another")
+    with pytest.raises(ModelRefused, match="was changed after"):
+        load_model(logged.settings, "device.guess", 1)
+    assert logged.run().success
+    assert last_result(logged.settings, REF).registered == 2
+    assert load_model(logged.settings, "device.guess", 2).classes == tuple(sorted(LABELS))
 
 
 def test_killed_before_the_alias_was_set_it_is_set_later(

@@ -117,14 +117,44 @@ def test_a_decision_about_a_version_that_was_deleted_is_forgotten(
     assert [d.version for d in decisions(registered.settings, NAME)] == [2]
 
 
-def test_an_alias_that_was_moved_elsewhere_is_what_holds(registered: Registered) -> None:  # noqa: F811
+def test_an_alias_that_was_moved_in_mlflow_decides_nothing(
+    registered: Registered,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = registered.settings
     for _ in range(3):
         registered.register()
-    promote(registered.settings, NAME, 1, "ada")
-    with mlflow_client(registered.settings) as client:
+    promote(settings, NAME, 1, "ada")
+    with mlflow_client(settings) as client:
         client.set_registered_model_alias(NAME, CHAMPION, "3")
-    assert roll_back(registered.settings, NAME, "ada").champion_before == 3
-    assert champion_of(registered.settings, NAME).number == 1
+    assert champion_of(settings, NAME).number == 1
+    assert CHAMPION not in registered_model(settings, NAME).version(3).aliases
+    assert promote(settings, NAME, 2, "ada").champion_before == 1
+    assert "was moved in MLflow. It is set back to version 1" in caplog.text
+    assert champion_of(settings, NAME).number == 2
+    with mlflow_client(settings) as client:
+        assert str(client.get_registered_model(NAME).aliases[CHAMPION]) == "2"
+
+
+def test_one_model_is_asked_for_by_its_name(registered: Registered) -> None:  # noqa: F811
+    registered.register()
+    asked: list[str] = []
+    with mlflow_client(registered.settings) as client:
+        for other in ("device.guess_too", "another"):
+            client.create_registered_model(other)
+        search = type(client).search_registered_models
+
+    def noted(self: object, filter_string: str | None = None, **given: object) -> object:
+        asked.append(str(filter_string))
+        return search(self, filter_string, **given)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(client), "search_registered_models", noted)
+        assert [m.name for m in registered_models(registered.settings, [NAME])] == [NAME]
+        assert asked == [f"name = '{NAME}'"]
+        assert registered_models(registered.settings, ["nothing's"]) == []
+    names = [m.name for m in registered_models(registered.settings)]
+    assert names == ["another", NAME, "device.guess_too"]
 
 
 @pytest.mark.parametrize("url", ["http://ada:hunter2@127.0.0.1:9", None])

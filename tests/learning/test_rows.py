@@ -28,6 +28,7 @@ from tests.learning.registered import (  # noqa: F401
 from tippers_dagster.catalog import store
 from tippers_dagster.cli import models as cli
 from tippers_dagster.errors import BadInput
+from tippers_dagster.experiments.model_files import ModelRefused
 from tippers_dagster.learning.models import LoadedModel
 from tippers_dagster.learning.predictions import NotPredicted, has_predictions
 from tippers_dagster.learning.registry import NoChampion, promote
@@ -159,6 +160,12 @@ def test_the_command_line(
     with pytest.raises(BadInput, match="not both"):
         run("predict", NAME, "--in", str(rows), "--entity", "x")
     assert not has_predictions(registered.settings, "device", "guess")
+
+    to = tmp_path / "exported"
+    assert "Version 2 of device.guess written to" in run("models", "export", NAME, "--to", str(to))
+    assert {"MLmodel", "README.md", "model.skops"} <= {path.name for path in to.iterdir()}
+    with pytest.raises(ModelRefused, match="none is recorded"):
+        run("models", "export", "forecaster.campus", "--to", str(tmp_path / "other"))
 
 
 def test_what_is_asked_is_what_the_asset_would_write(registered: Registered) -> None:  # noqa: F811

@@ -24,7 +24,7 @@ from tippers_dagster.warehouse.migrate import (
 
 DOMAINS = (
     *("spaces", "occupancy", "source", "catalog", "refresh", "labelling", "pipeline"),
-    *("people", "academic", "forecasts", "labelled", "headcount", "learning"),
+    *("people", "academic", "forecasts", "labelled", "headcount", "learning", "experiments"),
 )
 
 
@@ -86,3 +86,33 @@ def test_datasets_become_definitions(engine: sa.Engine) -> None:
     body = {"space": "12", "start": "2025-01-06", "end": "2025-01-20", "interval_seconds": 900}
     assert tuple(now) == ("dataset", "dataset.", "floor", 1, body)
     assert tuple(past) == ("floor", "create", "ada", body)
+
+
+def test_registered_models_are_entered_without_a_digest(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        upgrade(config, "0008")
+        result = (
+            f"INSERT INTO {SCHEMA}.classifier_result VALUES ('device', 'kind', :version, :run, "
+        )
+        result += "now(), 'ridge', 'accuracy', 0.7, 1, 1, 0, 1.0, null, :number)"
+        for version, run, number in (("a", "1", 1), ("a", "2", 1), ("b", "3", None)):
+            values = {"version": version, "run": run, "number": number}
+            connection.execute(sa.text(result), values)
+        decision = f"INSERT INTO {SCHEMA}.model_decision (model, version, decision, automatic, by, "
+        decision += (
+            "at, reason) VALUES ('device.kind', :number, 'promoted', false, 'ada', now(), '')"
+        )
+        for number in (1, 2):
+            connection.execute(sa.text(decision), {"number": number})
+    migrate(engine)
+    with engine.connect() as connection:
+        found = connection.execute(
+            sa.text(
+                f"SELECT version, asset_version, format, sha256 FROM {SCHEMA}.model_file ORDER BY 1"
+            )
+        )
+        assert list(map(tuple, found)) == [(1, "a", "skops", None), (2, "", "skops", None)]

@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     models.command("show")(show)
     models.command("promote")(promote)
     models.command("roll-back")(roll_back)
+    models.command("export")(export)
     app.add_typer(models)
     app.command("predict")(predict)
 
@@ -89,6 +90,35 @@ def roll_back(name: Name) -> None:
 
     made = go_back(get_settings(), name, user_name())
     typer.echo(f"Version {made.version} of {name} is champion again; before: {_before(made)}.")
+
+
+def export(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Such as device.kind, or forecaster.campus.")
+    ],
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="A folder that is not there yet.")],
+    version: Annotated[
+        int | None, typer.Option(help="Else the champion; of a forecaster the newest.")
+    ] = None,
+) -> None:
+    """Write a checked version of a model to a folder, to be served from there.
+
+    Its file is compared with the digest that was recorded when it was registered. The README in the
+    folder says how to load it, and how to serve it with MLflow.
+    """
+    settings = get_settings()
+    if name.startswith("forecaster."):
+        from tippers_dagster.forecasts.registered import export_forecaster, newest_version
+
+        chosen = newest_version(settings, name) if version is None else version
+        export_forecaster(settings, name, chosen, to)
+    else:
+        from tippers_dagster.learning.export import export_classifier
+        from tippers_dagster.learning.registry import champion_of
+
+        chosen = champion_of(settings, name).number if version is None else version
+        export_classifier(settings, name, chosen, to)
+    typer.echo(f"Version {chosen} of {name} written to {to}; its README.md says how to serve it.")
 
 
 def predict(

@@ -63,7 +63,6 @@ class MlflowLog:
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
         files: Mapping[str, bytes],
-        model: Callable[[Path], None] | None = None,
     ) -> None:
         """Log what a materialisation came to.
 
@@ -73,8 +72,6 @@ class MlflowLog:
             By name; metrics that are no numbers are left out by their maker.
         files
             Content by name, ``folder/name.ending``.
-        model
-            Writes the model's files into a folder; none: there is no such model.
         """
 
         def write() -> None:
@@ -86,9 +83,6 @@ class MlflowLog:
                 for path, content in files.items():
                     (folder / path).parent.mkdir(parents=True, exist_ok=True)
                     (folder / path).write_bytes(content)
-                if model is not None:
-                    (folder / "model").mkdir(exist_ok=True)
-                    model(folder / "model")
                 self._mlflow.log_artifacts(name)
 
         self._try(write)
@@ -254,12 +248,13 @@ def _make_experiment(settings: Settings, uri: str, experiment: str) -> None:
 
 
 def use_store(settings: Settings, uri: str) -> None:
-    """Have MLflow in this process use this store and the lake's S3 server."""
+    """Have MLflow in this process use this store and the lake's S3 server, and load no model."""
     import mlflow
     from mlflow import environment_variables as variables
 
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)  # else it stays what it was once set to
+    variables.MLFLOW_ALLOW_PICKLE_DESERIALIZATION.set(False)  # pickles, and skops of foreign types
     if settings.s3_endpoint_url is not None and not variables.MLFLOW_S3_ENDPOINT_URL.is_set():
         variables.MLFLOW_S3_ENDPOINT_URL.set(settings.s3_endpoint_url)
 

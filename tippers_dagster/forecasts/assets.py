@@ -219,7 +219,7 @@ def _log_backtest(
     def register(mlflow: Any) -> None:
         from tippers_dagster.forecasts.registered import register
 
-        number = register(f"forecaster.{name}", version, bundle, settings.timezone)
+        number = register(settings, f"forecaster.{name}", version, bundle)
         mlflow.set_tag("registered_version", number)
 
     log.log_more(register)

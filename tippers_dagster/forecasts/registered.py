@@ -1,7 +1,8 @@
 """The registered model of a forecaster: its champions, with the history that they go on from.
 
-``mlflow.pyfunc.load_model("models:/forecaster.campus@champion").predict(frame)``, where the frame
-has a column ``space``, gives the forecast of each. Loading it takes this package.
+It is one file of numpy arrays. ``tippers models export`` writes it, checked, as a model of MLflow:
+``mlflow.pyfunc.load_model(folder).predict(frame)``, where the frame has a column ``space``, gives
+the forecast of each. Loading it takes this package, and runs nothing from the folder.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import datetime as dt
 import io
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,32 +21,40 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.models import ModelSignature
-from mlflow.pyfunc import PythonModel
 from mlflow.types import ColSpec, Schema
 
 from tippers_dagster import __version__
+from tippers_dagster.experiments.exporting import export_folder
+from tippers_dagster.experiments.model_files import (
+    ModelRefused,
+    is_intact,
+    model_files,
+    read_model,
+    record_model,
+    recorded_file,
+)
 from tippers_dagster.forecasts.backtest import Ahead, look_ahead
 from tippers_dagster.forecasts.panel import LEVELS, Panel
 from tippers_dagster.forecasts.reading import QUANTILE_COLUMNS
 from tippers_dagster.forecasts.series import bin_begins, places
 from tippers_dagster.forecasts.work import Bundle
+from tippers_dagster.settings import Settings
 from tippers_dagster.spaces.clock import LocalClock
 
 VERSION_TAG = "asset_version"
 ALIAS = "champion"
-_FILE = "champions.npz"
-_CODE = Path(__file__).with_name("registered_code.py")
+FILE = "data/champions.npz"
+"""Where MLflow's generic flavour puts it."""
 
 
-class Champions(PythonModel):
+class Champions:
     """Forecasts the spaces that it is asked for, each by its champion."""
 
-    def load_context(self, context: Any) -> None:
-        """Read the champions."""
-        self._bundle, self._timezone = read_bundle(Path(context.artifacts["champions"]))
+    def __init__(self, content: bytes) -> None:
+        self._bundle, self._timezone = read_bundle(content)
 
     def predict(
-        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+        self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """One row per space and bin to come; a space that it does not know has none."""
         wanted = set(model_input["space"].astype(str))
@@ -66,40 +77,37 @@ class Champions(PythonModel):
         return frame[frame["space"].isin(wanted)]
 
 
+def _load_pyfunc(path: str) -> Champions:
+    """What MLflow calls to load an exported model."""
+    return Champions(Path(path).read_bytes())
+
+
 def _empty() -> pd.DataFrame:
     return pd.DataFrame(columns=["space", "model", "interval_begin_time", *QUANTILE_COLUMNS])
 
 
-def register(name: str, version: str, bundle: Bundle, timezone: str) -> str:
+def register(settings: Settings, name: str, version: str, bundle: Bundle) -> str:
     """Log the champions to the active run and register them as a version of ``name``; that number.
 
-    Registered once for each version of the asset: one that a killed run registered is found again
-    by its tag.
+    Registered once for each version of the asset, by the warehouse's record, as long as MLflow has
+    the file as it was.
     """
     client = mlflow.MlflowClient()
-    found = client.search_model_versions(f"name = '{name}' and tag.{VERSION_TAG} = '{version}'")
-    number = (
-        str(found[0].version) if found else _registered(client, name, version, bundle, timezone)
-    )
-    client.set_registered_model_alias(name, ALIAS, number)
-    return number
+    there = {int(one.version) for one in client.search_model_versions(f"name = '{name}'")}
+    recorded = (f for f in model_files(settings, name) if f.asset_version == version)
+    intact = (f.version for f in recorded if f.version in there and is_intact(f))
+    number = next(intact, None) or _registered(settings, client, name, version, bundle)
+    client.set_registered_model_alias(name, ALIAS, str(number))
+    return str(number)
 
 
-def _registered(client: Any, name: str, version: str, bundle: Bundle, timezone: str) -> str:
+def _registered(settings: Settings, client: Any, name: str, version: str, bundle: Bundle) -> int:
     from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*input example was not provided")
-        file = Path(folder) / _FILE
-        write_bundle(file, bundle, timezone)
-        logged = mlflow.pyfunc.log_model(
-            name="champions",
-            python_model=str(_CODE),
-            artifacts={"champions": str(file)},
-            signature=ModelSignature(inputs=Schema([ColSpec("string", "space")])),
-            pip_requirements=[f"tippers=={__version__}"],
-        )
+    content = write_bundle(bundle, settings.timezone)
+    with _flavour(content) as given:
+        logged = mlflow.pyfunc.log_model(name="champions", **given)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     run = mlflow.active_run()
@@ -108,11 +116,72 @@ def _registered(client: Any, name: str, version: str, bundle: Bundle, timezone: 
     made = client.create_model_version(
         name, logged.model_uri, run.info.run_id, tags, model_id=logged.model_id
     )
-    return str(made.version)
+    record_model(settings, name, int(made.version), version, "npz", FILE, content)
+    return int(made.version)
 
 
-def write_bundle(file: Path, bundle: Bundle, timezone: str) -> None:
-    """Write champions and their histories to one file, without pickles."""
+def newest_version(settings: Settings, name: str) -> int:
+    """The newest version that may be loaded.
+
+    Raises
+    ------
+    ModelRefused
+        When there is none.
+    """
+    recorded = model_files(settings, name)
+    if not recorded:
+        raise ModelRefused(
+            f"No version of {name} may be loaded: none is recorded.",
+            "Either there is no such forecaster, or its champions were registered before digests "
+            f"were kept. To train them again: `tippers pipeline materialize {name}`.",
+        )
+    return recorded[0].version
+
+
+def export_forecaster(settings: Settings, name: str, version: int, to: Path) -> None:
+    """Write registered champions, checked, to a folder that is not there yet.
+
+    Raises
+    ------
+    ModelRefused, MlflowAway
+        When they are not what was recorded, or cannot be fetched; nothing is written then.
+    BadInput
+        When the folder is there, or cannot be written.
+    """
+
+    def parsed(content: bytes) -> tuple[bytes, Bundle]:
+        return content, read_bundle(content)[0]
+
+    content, bundle = read_model(settings, name, version, "npz", parsed)
+    spaces = [space for part in bundle.parts for space in part.panel.spaces]
+    example = {"dataframe_split": {"columns": ["space"], "data": [[s] for s in spaces[:1]]}}
+
+    def save(folder: Path) -> None:
+        with _flavour(content) as given:
+            mlflow.pyfunc.save_model(str(folder), **given)
+
+    export_folder(to, recorded_file(settings, name, version), content, example, save)
+
+
+@contextmanager
+def _flavour(content: bytes) -> Iterator[dict[str, Any]]:
+    """What MLflow's generic flavour takes: the data, and a module of this package that loads it, so
+    that no code lies beside it.
+    """
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*input example was not provided")
+        file = Path(folder) / Path(FILE).name
+        file.write_bytes(content)
+        yield {
+            "loader_module": __name__,
+            "data_path": str(file),
+            "signature": ModelSignature(inputs=Schema([ColSpec("string", "space")])),
+            "pip_requirements": [f"tippers=={__version__}"],
+        }
+
+
+def write_bundle(bundle: Bundle, timezone: str) -> bytes:
+    """Champions and their histories as one file of numpy, without objects."""
     told = [
         {
             "model": part.model,
@@ -132,12 +201,12 @@ def write_bundle(file: Path, bundle: Bundle, timezone: str) -> None:
         arrays[f"state_{i}"] = np.frombuffer(part.state, np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    file.write_bytes(buffer.getvalue())
+    return buffer.getvalue()
 
 
-def read_bundle(file: Path) -> tuple[Bundle, str]:
+def read_bundle(content: bytes) -> tuple[Bundle, str]:
     """What :func:`write_bundle` wrote, and the time zone."""
-    with np.load(file, allow_pickle=False) as found:
+    with np.load(io.BytesIO(content), allow_pickle=False) as found:
         about = json.loads(found["about"].tobytes())
         parts = [
             Ahead(

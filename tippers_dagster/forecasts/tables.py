@@ -19,6 +19,16 @@ forecast_training = sa.Table(
     comment="one row per backtest of a forecaster that is kept: what it was made of",
 )
 
+forecast_work_file = sa.Table(
+    "forecast_work_file",
+    metadata,
+    sa.Column("forecaster", sa.Text, primary_key=True),
+    sa.Column("work", sa.Text, primary_key=True, comment="folder of trained models"),
+    sa.Column("file", sa.Text, primary_key=True, comment="its name in the folder"),
+    sa.Column("sha256", sa.Text, nullable=False, comment="of its content"),
+    comment="one row per file of trained models of a forecaster: what it must hold",
+)
+
 forecast_score = sa.Table(
     "forecast_score",
     metadata,

@@ -1,7 +1,8 @@
 """What the assets of this domain do: backtests that can be gone on with, forecasts.
 
 What a model made of some spaces is one file of the lake, in a folder named by all that it depends
-on. A run that was killed is gone on with by the next: it does what has no file yet.
+on. A run that was killed is gone on with by the next: it does what has no file yet. The warehouse
+has the SHA-256 of each file, and one that is not as it was written is not read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from tippers_dagster.catalog.kinds import Forecaster
 from tippers_dagster.errors import TippersError
+from tippers_dagster.forecasts import trained_files
 from tippers_dagster.forecasts.backtest import (
     Ahead,
     Failed,
@@ -40,7 +42,7 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.spaces.clock import LocalClock
 from tippers_dagster.workers import run_tasks
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same history would give other forecasts."""
 
 
@@ -117,6 +119,7 @@ def run_backtest(settings: Settings, name: str, body: Forecaster, version: str) 
 def forget_other_work(settings: Settings, name: str, work: str) -> None:
     """Remove the trained models of all other materialisations."""
     lake, folder = open_lake(settings), work_prefix(name)
+    trained_files.forget_others(settings, name, work)
     others = {key[len(folder) :].split("/")[0] for key in lake.list(folder)} - {work}
     for other in sorted(others):
         lake.delete_prefix(work_prefix(name, other))
@@ -167,9 +170,8 @@ def _do(
     settings: Settings, name: str, work: str, tasks: Mapping[str, Task]
 ) -> tuple[int, dict[str, str]]:
     """Do what is not done; how much was, and what could not be."""
-    lake, folder = open_lake(settings), work_prefix(name, work)
-    there = set(lake.list(folder))
-    todo = {file: task for file, task in tasks.items() if folder + file not in there}
+    done = trained_files.intact(settings, name, work)
+    todo = {file: task for file, task in tasks.items() if file not in done}
     cheap = {file: task for file, task in todo.items() if not MODELS[task.model].weight}
     dear = {file: task for file, task in todo.items() if file not in cheap}
     failed: dict[str, str] = {}
@@ -178,7 +180,7 @@ def _do(
         if isinstance(made, Failed):
             failed[todo[file].model] = made.reason
         else:
-            lake.write_bytes(folder + file, _packed(todo[file].panel.spaces, made))
+            trained_files.write(settings, name, work, file, _packed(todo[file].panel.spaces, made))
 
     for file, task in cheap.items():  # done before another process has begun
         keep(file, try_model(task))
@@ -202,10 +204,10 @@ def _packed(spaces: Sequence[str], made: Trial) -> bytes:
 
 def _files(settings: Settings, name: str, work: str, model: str) -> Iterator[Mapping[str, NDArray]]:
     """What is there of a model, file by file."""
-    lake, folder = open_lake(settings), work_prefix(name, work)
-    for key in lake.list(folder):
-        if key[len(folder) :].rpartition("-")[0] == model:
-            with np.load(io.BytesIO(lake.read_bytes(key)), allow_pickle=False) as found:
+    for file in trained_files.names(settings, name, work):
+        if file.rpartition("-")[0] == model:
+            content = trained_files.read(settings, name, work, file)
+            with np.load(io.BytesIO(content), allow_pickle=False) as found:
                 yield found
 
 
@@ -336,7 +338,7 @@ def champion_bundle(
     Raises
     ------
     TippersError
-        When a trained model is not in the lake any more.
+        When a trained model is not in the lake any more, or not as it was written.
     """
     panel, parts = history.panel, []
     at = {space: i for i, space in enumerate(panel.spaces)}
@@ -383,8 +385,9 @@ def _trained(
     lacking = wanted.difference(*(mine for mine, _ in found))
     if lacking:
         raise TippersError(
-            f"The trained {model} of space {min(lacking)!r} is not in the lake any more.",
-            f"`tippers pipeline materialize forecaster.{name} --no-stale-only` trains it anew.",
+            f"There is no trained {model} of space {min(lacking)!r} that may be used: it was "
+            "deleted, or trained by an earlier version.",
+            trained_files.again(name),
         )
     return found
 

@@ -273,7 +273,6 @@ def _labelled(
         metrics=describe.mlflow_metrics(made),
         tags={"version": version, "dagster_asset": "/".join(ref.asset_path)},
         files=describe.mlflow_files(made, plots),
-        model=made.fitted.save,
     )
     place = open_lake(settings).uri(definition_key("labels", ref.concept, ref.name))
     result: dg.MaterializeResult[None] = dg.MaterializeResult(

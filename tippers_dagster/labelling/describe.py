@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -275,8 +276,9 @@ def mlflow_metrics(made: Labelled) -> dict[str, float]:
 
 
 def mlflow_files(made: Labelled, plots: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Plots and the table of labelling functions."""
+    """Plots, the table of labelling functions, and all that predicting needs."""
     return {
+        "model/label_model.json": json.dumps(made.fitted.to_json()).encode(),
         "labelling_functions.csv": made.analysis.summary().to_csv(index_label="name").encode(),
         **{f"plots/{name}.png": png for name, png in plots.items()},
     }

@@ -7,13 +7,11 @@ same parameters to the last bit.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,8 +95,6 @@ class Fitted:
         float64 [labels]; 0 for a label that nobody votes for.
     weights
         float64 [functions]: how often a function's votes are right, as learned. NaN: never voted.
-    model
-        Snorkel's own, trained on the labels that somebody votes for; none when it was read back.
     """
 
     labels: tuple[str, ...]
@@ -107,7 +103,6 @@ class Fitted:
     class_balance: np.ndarray
     weights: np.ndarray
     training: Training
-    model: LabelModel | None = None
 
     def predict(self, patterns: Patterns) -> Prediction:
         """Labels for every row of the matrix that the patterns are of."""
@@ -151,16 +146,6 @@ class Fitted:
         probabilities = np.zeros((len(votes), len(self.labels)))
         probabilities[:, voted] = score / score.sum(axis=1, keepdims=True)
         return probabilities
-
-    def save(self, folder: Path) -> None:
-        """Write ``label_model.json``, and ``label_model.pkl`` as Snorkel itself saves it.
-
-        ``snorkel.labeling.model.LabelModel().load`` reads the latter, and numbers its classes by
-        the labels that have a class balance above 0.
-        """
-        (folder / "label_model.json").write_text(json.dumps(self.to_json()))
-        if self.model is not None:
-            self.model.save(str(folder / "label_model.pkl"))
 
     def to_json(self) -> dict[str, Any]:
         """All that predicting needs. ``from_json`` gives it back."""
@@ -236,7 +221,6 @@ def fit_label_model(
         class_balance=balance,
         weights=_weights(model),
         training=training,
-        model=model,
     )
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MOST_CATEGORIES = 30
 """Columns that one category column becomes; the rarest values share the last."""
 
+NUMBERS, CATEGORIES = "numbers", "categories"
+"""Names of the parts of a model that take the columns."""
+
 NEIGHBOURS = 15
 CALIBRATION_FOLDS = 3
 
@@ -150,8 +153,8 @@ def make_model(
 
     model = _BANK[name]
     columns = [
-        ("numbers", _numbers(model.numbers), list(numeric)),
-        ("categories", _categories(), list(categorical)),
+        (NUMBERS, _numbers(model.numbers), list(numeric)),
+        (CATEGORIES, _categories(), list(categorical)),
     ]
     estimator = _estimator(model, rows, seed)
     if model.calibrated:

@@ -6,6 +6,7 @@ To be done within :func:`~tippers_dagster.learning.registry.deciding`.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -14,6 +15,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import LakeFileMissing
+from tippers_dagster.experiments.model_files import ModelRefused
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.learning.drift import ColumnProfile, profile
@@ -22,7 +24,7 @@ from tippers_dagster.learning.gold import gold_in_lake
 from tippers_dagster.learning.held_out import read_held_out
 from tippers_dagster.learning.models import LoadedModel, load_model
 from tippers_dagster.learning.predictions import predicted_columns
-from tippers_dagster.learning.promotion import HeldOut, Verdict, judge
+from tippers_dagster.learning.promotion import NO_CHAMPION, HeldOut, Verdict, judge
 from tippers_dagster.learning.registry import (
     Decision,
     ModelVersion,
@@ -65,18 +67,29 @@ def judge_challenger(
     trained = load_model(settings, model.name, challenger.number)
     _keep_profile(settings, catalog, ref, trained, features)
     held = _held_out(settings, catalog, ref, features)
-    other = model.champion
-    champion = None
-    if other is not None and other.number != challenger.number:
-        champion = load_model(settings, model.name, other.number).model
+    champion, without = _champion(settings, model, challenger)
     verdict = judge(
         held,
         trained.model,
         champion,
+        without=without,
         metric=body.promotion_metric,
         margin=body.promotion_margin,
     )
     return carry_out(settings, _decision(body, model, challenger, verdict, run_id))
+
+
+def _champion(
+    settings: Settings, model: RegisteredModel, challenger: ModelVersion
+) -> tuple[Any | None, str]:
+    """The trained champion; or why there is none to compare with, in a sentence."""
+    champion = model.champion
+    if champion is None or champion.number == challenger.number:
+        return None, NO_CHAMPION
+    try:
+        return load_model(settings, model.name, champion.number).model, NO_CHAMPION
+    except ModelRefused as error:
+        return None, error.message
 
 
 def _decision(

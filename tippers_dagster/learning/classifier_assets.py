@@ -120,7 +120,7 @@ def _trained(
     made, parts = train_classifier(settings, catalog, ref, context.log.info)
     write_held_out(settings, ref, made)
     plots = describe.classifier_plots(made)
-    registered = log_classifier(log, made, catalog, ref, version, run_id, plots)
+    registered = log_classifier(settings, log, made, catalog, ref, version, run_id, plots)
     seconds = time.monotonic() - started
     result = make_result(
         catalog, ref, made, version, run_id, seconds, mlflow_run=log.run_id, registered=registered

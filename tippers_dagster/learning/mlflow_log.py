@@ -10,10 +10,11 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import redirect_stderr
 from functools import partial
 from importlib.metadata import version as installed
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier
 from tippers_dagster.catalog.model import Ref
+from tippers_dagster.experiments.model_files import is_intact, model_files, record_model
 from tippers_dagster.learning.bank import arguments_of
 from tippers_dagster.learning.errors import CannotTrain
 from tippers_dagster.learning.naming import (
@@ -32,29 +34,19 @@ from tippers_dagster.learning.naming import (
     registered_name,
 )
 from tippers_dagster.learning.results import model_results
+from tippers_dagster.learning.saved import FILE, TRUSTED_TYPES, parse_model
 from tippers_dagster.learning.tables import JUDGED_ON
 from tippers_dagster.learning.work import Trained
+from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
     from tippers_dagster.experiments.runs import MlflowLog
     from tippers_dagster.learning.results import ModelResult
 
 EXAMPLE_ROWS = 5
-
-TRUSTED_TYPES = (
-    "collections.OrderedDict",
-    "lightgbm.basic.Booster",
-    "lightgbm.sklearn.LGBMClassifier",
-    "numpy.dtype",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.model_selection._split.StratifiedKFold",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.tree._tree.Tree",
-)
-"""What a saved model may be made of, beside what skops knows. No pickle is ever loaded."""
 
 
 class _Failed(CannotTrain):
@@ -62,6 +54,7 @@ class _Failed(CannotTrain):
 
 
 def log_classifier(
+    settings: Settings,
     log: MlflowLog,
     made: Trained,
     catalog: Catalog,
@@ -84,7 +77,7 @@ def log_classifier(
     log_models(log, made, body, version, run_id)
     tags = {"version": version, "dagster_asset": "/".join(ref.asset_path)}
     log_best(log, made, body, tags, plots)
-    return register(log, made, ref, body, version, run_id)
+    return register(settings, log, made, ref, body, version, run_id)
 
 
 def log_models(log: MlflowLog, made: Trained, body: Classifier, version: str, run_id: str) -> None:
@@ -185,25 +178,33 @@ def _figures(made: Trained) -> dict[str, float]:
 
 
 def register(
-    log: MlflowLog, made: Trained, ref: Ref, body: Classifier, version: str, run_id: str
+    settings: Settings,
+    log: MlflowLog,
+    made: Trained,
+    ref: Ref,
+    body: Classifier,
+    version: str,
+    run_id: str,
 ) -> int | None:
     """Register the best model as challenger, unless this version of the asset is; its number.
 
-    None when MLflow did not do it; ``log.problem`` says why.
+    None when MLflow did not do it; ``log.problem`` says why. A version whose file in MLflow is not
+    what was recorded of it is registered again, under the next number.
     """
     found: list[int] = []
 
     def write(mlflow: Any) -> None:
         client = mlflow.MlflowClient()
         name = registered_name(ref)
-        number = _registered(client, name, version)
+        number = _registered(settings, client, name, version)
         if number is None:
             tags = {RUN_TAG: run_id, VERSION_TAG: version, METRIC_TAG: body.promotion_metric}
             tags[VALUE_TAG] = repr(_value(made, body))
-            uri = _log_model(mlflow, made)
+            uri, content = _log_best_model(made)
             # It says there what went well, whatever its log level.
             with redirect_stderr(io.StringIO()):
                 number = int(mlflow.register_model(uri, name, tags=tags).version)
+            record_model(settings, name, number, version, "skops", FILE, content)
         # A process may have died between the two.
         if str(number) not in map(str, client.get_registered_model(name).aliases.values()):
             client.set_registered_model_alias(name, CHALLENGER, str(number))
@@ -213,48 +214,112 @@ def register(
     return found[0] if found else None
 
 
-def _registered(client: Any, name: str, version: str) -> int | None:
-    """The version of a model that a version of the asset was registered as."""
+def _registered(settings: Settings, client: Any, name: str, version: str) -> int | None:
+    """The version of a model that a version of the asset was registered as, by our own record.
+
+    None when there is none that MLflow still has as it was.
+    """
     quoted = name.replace("'", "''")
-    numbers = [
-        int(one.version)
-        for one in client.search_model_versions(f"name = '{quoted}'")
-        if one.tags.get(VERSION_TAG) == version
-    ]
-    return max(numbers, default=None)
+    there = {int(one.version) for one in client.search_model_versions(f"name = '{quoted}'")}
+    recorded = (f for f in model_files(settings, name) if f.asset_version == version)
+    intact = (f.version for f in recorded if f.version in there and is_intact(f))
+    return next(intact, None)
 
 
-def _log_model(mlflow: Any, made: Trained) -> str:
-    """Log the best model to the active run; where it is then."""
-    import mlflow.sklearn
-    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as PROGRESS
+def _log_best_model(made: Trained) -> tuple[str, bytes]:
+    """Log the best model to the active run; where it is then, and its file."""
+    sides = made.best.sides
+    signature = signature_of(list(sides.training.columns), sides.categorical, len(sides.labels))
+    example = sides.training.head(EXAMPLE_ROWS)
+    return log_model(made.model, signature, example, requirements(made.best.model == "lightgbm"))
+
+
+def signature_of(
+    columns: Sequence[str], categorical: Collection[str], labels: int
+) -> ModelSignature:
+    """What a model takes and gives, as MLflow writes it down."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
-    sides = made.best.sides
     inputs: list[ColSpec | TensorSpec] = [
-        ColSpec("double" if name in sides.numeric else "string", name, required=False)
-        for name in sides.training.columns
+        ColSpec("string" if name in categorical else "double", name, required=False)
+        for name in columns
     ]
-    outputs = TensorSpec(np.dtype(np.float64), (-1, len(sides.labels)))
+    outputs = TensorSpec(np.dtype(np.float64), (-1, labels))
+    return ModelSignature(Schema(inputs), Schema([outputs]))
+
+
+def log_model(
+    model: Any,
+    signature: ModelSignature | None = None,
+    example: pd.DataFrame | None = None,
+    packages: Sequence[str] = (),
+) -> tuple[str, bytes]:
+    """Log a trained model to the active run, as MLflow's flavour of scikit-learn in skops.
+
+    Returns
+    -------
+    tuple
+        Where it is then, and the file that it is read from, as it was before it was sent.
+
+    Raises
+    ------
+    ModelRefused
+        When it could not be read again.
+    """
+    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as PROGRESS
+    from mlflow.models import Model
+
     PROGRESS.set(False)
-    uri: str = mlflow.sklearn.log_model(
-        made.model,
+    flavour = _Flavour()
+    info = Model.log(
+        artifact_path=None,
         name="model",
-        signature=ModelSignature(Schema(inputs), Schema([outputs])),
-        input_example=sides.training.head(EXAMPLE_ROWS),
+        flavor=flavour,
+        flavor_name="mlflow.sklearn",
+        sk_model=model,
+        signature=signature,
+        input_example=example,
+        pip_requirements=list(packages),
+        validate_serving_input=False,  # it would be loaded through MLflow
+    )
+    return info.model_uri, flavour.content
+
+
+class _Flavour:
+    """MLflow's flavour of scikit-learn; keeps what it wrote, before MLflow sends it."""
+
+    content = b""
+
+    def save_model(self, path: str, validate_serving_input: bool, **given: Any) -> None:
+        """As ``mlflow.sklearn.save_model``."""
+        save_model(path, **given)
+        self.content = (Path(path) / FILE).read_bytes()
+        parse_model(self.content)
+
+
+def save_model(path: str | Path, **given: Any) -> None:
+    """Save a trained model to a folder, as :func:`log_model` logs it.
+
+    Parameters
+    ----------
+    given
+        Of ``mlflow.sklearn.save_model``.
+    """
+    import mlflow.sklearn
+
+    mlflow.sklearn.save_model(
+        path=str(path),
         pyfunc_predict_fn="predict_proba",
-        pip_requirements=_requirements(made.best.model),
         serialization_format="skops",
-        skops_trusted_types=list(TRUSTED_TYPES),
-    ).model_uri
-    return uri
+        skops_trusted_types=TRUSTED_TYPES,
+        **given,
+    )
 
 
-def _requirements(model: str) -> list[str]:
-    """What the model needs to be loaded: told, because MLflow would find it out in a minute."""
-    packages = ["scikit-learn", "pandas", "numpy", "skops"]
-    packages += ["lightgbm"] if model == "lightgbm" else []
+def requirements(lightgbm: bool) -> list[str]:
+    """What a model needs: named, because MLflow would take a minute to find it out."""
+    packages = ["scikit-learn", "pandas", "numpy", "skops", *(["lightgbm"] if lightgbm else [])]
     return [f"{name}=={installed(name)}" for name in packages]
 
 

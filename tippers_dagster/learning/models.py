@@ -1,4 +1,4 @@
-"""Trained models out of the registry, ready to predict."""
+"""Trained models from the registry, ready to predict."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tippers_dagster.experiments.client import mlflow_client
+from tippers_dagster.experiments.model_files import read_model
+from tippers_dagster.learning.bank import CATEGORIES, NUMBERS
 from tippers_dagster.learning.promotion import apply_model, model_columns
+from tippers_dagster.learning.saved import parse_model
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,8 +28,7 @@ class LoadedModel:
         A scikit-learn pipeline: a frame with ``columns`` goes in, a probability for each of
         ``classes`` comes out.
     types
-        Of its columns, as its signature in MLflow says: ``double``, ``string``; empty when it was
-        registered without one.
+        Of its columns: ``double``, ``string``; empty when the model does not say.
     """
 
     name: str
@@ -70,21 +71,30 @@ class LoadedModel:
 
 
 def load_model(settings: Settings, name: str, version: int) -> LoadedModel:
-    """Load a version of a model from where MLflow keeps it.
+    """Load a version of a model, when its file is what was recorded at its registration.
 
     Raises
     ------
+    ModelRefused
+        When it is not, or nothing was recorded.
     MlflowAway
-        When it cannot be read.
+        When it cannot be fetched.
     """
-    import mlflow.sklearn
-    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as PROGRESS
+    model = read_model(settings, name, version, "skops", parse_model)
+    return LoadedModel(name, version, model, column_types(model))
 
-    PROGRESS.set(False)
-    place = f"models:/{name}/{version}"
-    with mlflow_client(settings):
-        signature = mlflow.models.get_model_info(place).signature
-        model = mlflow.sklearn.load_model(place)
-    inputs = None if signature is None else signature.inputs
-    types = {} if inputs is None else {c.name: c.type.name for c in inputs.inputs}
-    return LoadedModel(name, version, model, types)
+
+def column_types(model: Any) -> dict[str, str]:
+    """``double`` or ``string`` for each column that a model of the bank takes; empty when the model
+    does not say.
+    """
+    columns = getattr(model, "named_steps", {}).get("columns")
+    if columns is None:
+        return {}
+    kinds = {NUMBERS: "double", CATEGORIES: "string"}
+    return {
+        str(name): kinds[part]
+        for part, _, names in columns.transformers
+        for name in names
+        if part in kinds
+    }

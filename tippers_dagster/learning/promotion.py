@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LEAST_GOLD = 30
 """Held-out entities with a gold label from which on a challenger must not be worse on these."""
 
+NO_CHAMPION = "There was no champion."
+
 MOST_NAMED = 5
 """Columns that an error names."""
 
@@ -124,6 +126,7 @@ def judge(
     *,
     metric: str,
     margin: float,
+    without: str = NO_CHAMPION,
 ) -> Verdict:
     """Compare a challenger with the champion on the same entities.
 
@@ -136,12 +139,14 @@ def judge(
     ----------
     challenger, champion
         Trained models; no champion: None.
+    without
+        Why there is no champion, in a sentence.
     """
     one = _judged(held, challenger, "The challenger")
     majority = _majority(held)
     if not one.label.entities:
         return Verdict(False, "No held-out entity has a confident label.", one, None, majority)
-    why = "There was no champion."
+    why = without
     if champion is not None:
         try:
             other = _judged(held, champion, "The champion")

@@ -1,8 +1,10 @@
 """Registered models: which version is champion, who decided so, and deciding it.
 
-MLflow keeps the versions and their aliases, the warehouse every decision. A decision is written
-down before the alias is moved, and marked when it was: one that a killed process left half done is
-completed by whoever decides next, so that nothing is promoted twice and nothing unrecorded.
+MLflow keeps the versions, the warehouse every decision: which version is champion is what the last
+decision says. MLflow has no login, so its alias ``champion`` only shows it, and is set back where
+somebody moved it. A decision is written down before the alias is moved, and marked when it was: one
+that a killed process left half done is completed by whoever decides next, so that nothing is
+promoted twice and nothing unrecorded.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.experiments.client import mlflow_client
+from tippers_dagster.experiments.model_files import model_files
 from tippers_dagster.learning.keys import champion_path
 from tippers_dagster.learning.naming import CHALLENGER, CHAMPION, RUN_TAG, VERSION_TAG
 from tippers_dagster.learning.registry_tables import model_decision
@@ -57,7 +60,7 @@ class ModelVersion:
     metrics, params
         Those of the MLflow run.
     aliases
-        ``champion``, ``challenger``, or what else somebody named it.
+        ``champion`` as decided here; ``challenger``, or what else it is named in MLflow.
     """
 
     number: int
@@ -73,7 +76,7 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A model with all its versions, the newest first."""
+    """A model with the versions that trainings of this deployment registered, the newest first."""
 
     name: str
     versions: tuple[ModelVersion, ...]
@@ -157,9 +160,13 @@ def registered_models(
         When the registry cannot be asked.
     """
     with mlflow_client(settings) as client:
-        found = {m.name: m for m in _pages(client.search_registered_models)}
-        wanted = sorted(found if names is None else found.keys() & set(names))
-        return [_model(client, found[name]) for name in wanted]
+        filters = [None] if names is None else [_named(name) for name in sorted(set(names))]
+        found = [m for f in filters for m in _pages(client.search_registered_models, f)]
+        read = [(m, *_versions_of(client, m.name)) for m in found]
+    return [
+        _model(settings, one, versions, runs)
+        for one, versions, runs in sorted(read, key=lambda r: r[0].name)
+    ]
 
 
 def registered_model(settings: Settings, name: str) -> RegisteredModel:
@@ -173,7 +180,7 @@ def registered_model(settings: Settings, name: str) -> RegisteredModel:
         When the registry cannot be asked.
     """
     found = registered_models(settings, [name])
-    if not found:
+    if not found or not found[0].versions:
         raise NotRegistered(
             f"No model {name} is registered.",
             "A classifier's best model is registered when it is materialised: "
@@ -194,10 +201,10 @@ def champion_of(settings: Settings, name: str) -> ModelVersion:
     """
     model = registered_model(settings, name)
     if model.champion is None:
-        newest = model.versions[0].number if model.versions else 1
+        newest = model.versions[0].number
         raise NoChampion(
             f"{name} has no champion: none of its {len(model.versions)} versions was better than "
-            "giving the commonest label to all, or the champion was taken away.",
+            "giving the majority class to all, or the champion was deleted in MLflow.",
             f"`tippers models show {name}` says how each did; `tippers models promote {name} "
             f"{newest}` makes one champion by hand.",
         )
@@ -215,14 +222,41 @@ def decisions(settings: Settings, name: str) -> list[Decision]:
         return [Decision(**row) for row in connection.execute(query).mappings()]
 
 
-def _model(client: Any, found: Any) -> RegisteredModel:
+def champion_number(settings: Settings, name: str) -> int | None:
+    """The version that is champion by the last decision that was carried out; None: none is."""
+    c = model_decision.c
+    query = (
+        sa.select(c.version)
+        .where(c.model == name, c.decision != "kept", c.applied_at.is_not(None))
+        .order_by(c.id.desc())
+        .limit(1)
+    )
+    with warehouse_engine(settings).connect() as connection:
+        return connection.scalar(query)
+
+
+def _versions_of(client: Any, name: str) -> tuple[list[Any], dict[str, Any]]:
+    """A model's versions and their runs, as MLflow has them."""
+    versions = _pages(client.search_model_versions, _named(name))
+    return versions, _runs(client, [v.run_id for v in versions if v.run_id])
+
+
+def _model(
+    settings: Settings, found: Any, versions: Sequence[Any], runs: Mapping[str, Any]
+) -> RegisteredModel:
+    named = [(int(number), alias) for alias, number in found.aliases.items() if alias != CHAMPION]
+    champion = champion_number(settings, found.name)
+    if champion is not None:
+        named.append((champion, CHAMPION))
     aliases: dict[int, list[str]] = {}
-    for alias, number in sorted(found.aliases.items()):
-        aliases.setdefault(int(number), []).append(alias)
-    quoted = found.name.replace("'", "''")
-    versions = _pages(client.search_model_versions, f"name = '{quoted}'")
-    runs = _runs(client, [v.run_id for v in versions if v.run_id])
-    made = [_version(v, runs.get(v.run_id), aliases.get(int(v.version), [])) for v in versions]
+    for number, alias in sorted(named):
+        aliases.setdefault(number, []).append(alias)
+    recorded = {file.version for file in model_files(settings, found.name)}
+    made = [
+        _version(v, runs.get(v.run_id), aliases.get(int(v.version), []))
+        for v in versions
+        if int(v.version) in recorded
+    ]
     return RegisteredModel(found.name, tuple(sorted(made, key=lambda v: -v.number)))
 
 
@@ -248,6 +282,11 @@ def _runs(client: Any, ids: Sequence[str]) -> dict[str, Any]:
     listed = ", ".join(f"'{run}'" for run in sorted(set(ids)))
     found = _pages(client.search_runs, experiments, f"attributes.run_id IN ({listed})")
     return {run.info.run_id: run for run in found}
+
+
+def _named(name: str) -> str:
+    """MLflow's filter for one name."""
+    return "name = '{}'".format(name.replace("'", "''"))
 
 
 def _pages(search: Any, *arguments: Any) -> list[Any]:
@@ -325,9 +364,12 @@ def champions(newest_first: Sequence[Decision]) -> list[int]:
 
 @contextmanager
 def deciding(settings: Settings, name: str) -> Iterator[None]:
-    """One decision about a model at a time; first, one that was left half done is completed."""
+    """One decision about a model at a time; first, one that was left half done is completed, and
+    an alias that was moved in MLflow set back.
+    """
     with held_together(settings, [f"model {name}"], _log):
         _complete(settings, name)
+        _align(settings, name)
         yield
 
 
@@ -382,6 +424,27 @@ def _complete(settings: Settings, name: str) -> None:
             continue
         with warehouse_engine(settings).begin() as connection:
             connection.execute(sa.delete(model_decision).where(model_decision.c.id == decision.id))
+
+
+def _align(settings: Settings, name: str) -> None:
+    """Have MLflow's alias show the champion."""
+    champion = champion_number(settings, name)
+    if champion is None:
+        return
+    with mlflow_client(settings) as client:
+        found = _pages(client.search_registered_models, _named(name))
+        if not found or str(found[0].aliases.get(CHAMPION)) == str(champion):
+            return
+        there = {int(v.version) for v in _pages(client.search_model_versions, _named(name))}
+        if champion in there:
+            client.set_registered_model_alias(name, CHAMPION, str(champion))
+            _log.warning(
+                "The alias %s of %s was moved in MLflow. It is set back to version %d, which is "
+                "champion by the last decision; `tippers models promote` makes another one.",
+                CHAMPION,
+                name,
+                champion,
+            )
 
 
 def _apply(settings: Settings, decision: Decision) -> Decision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import sqlalchemy as sa
 from streamlit.testing.v1 import AppTest
 
 from streamlit_app.services.app import App
@@ -12,6 +13,7 @@ from tests.streamlit_app.modelled import modelled_app, registered  # noqa: F401
 from tests.streamlit_app.views.test_labels import bare
 from tippers_dagster.learning.registry import champion_of
 from tippers_dagster.people.model import Person, Role
+from tippers_dagster.warehouse.engine import warehouse_engine
 
 
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
@@ -78,3 +80,14 @@ def test_the_sections_say_in_words_what_they_show(modelled_app: App) -> None:  #
     assert not back.exception
     assert "Version 1 is champion again" in said(back)
     assert champion_of(modelled_app.settings, str(REF)).number == 1
+
+
+def test_a_model_that_was_changed_is_not_asked(modelled_app: App) -> None:  # noqa: F811
+    changed = "UPDATE tippers.model_file SET sha256 = 'another' WHERE version = 2"
+    with warehouse_engine(modelled_app.settings).begin() as connection:
+        connection.execute(sa.text(changed))
+    test = AppTest.from_function(page, args=(modelled_app,), default_timeout=60)
+    test.query_params["section"] = "Ask the model"
+    test.run()
+    assert not test.exception
+    assert "in MLflow was changed after it was registered" in test.error[0].value

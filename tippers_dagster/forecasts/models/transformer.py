@@ -31,7 +31,7 @@ WIDTH = len(NAMES) + LAGS
 
 
 def train(panel: Panel, horizon: int, seed: int) -> bytes:
-    """The weights; empty when there is nothing to learn from."""
+    """The weights in a file of numpy; empty when there is nothing to learn from."""
     import torch
 
     inputs, rng = Inputs(panel), np.random.default_rng(seed)
@@ -58,9 +58,7 @@ def train(panel: Panel, horizon: int, seed: int) -> bytes:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-    buffer = io.BytesIO()
-    torch.save(model.state_dict(), buffer)
-    return buffer.getvalue()
+    return _packed(model)
 
 
 def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
@@ -70,8 +68,7 @@ def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
     found = np.zeros((len(panel.spaces), horizon, panel.slots, len(LEVELS)), np.float32)
     if not state:
         return found
-    model = _network()
-    model.load_state_dict(torch.load(io.BytesIO(state), weights_only=True))
+    model = _unpacked(state)
     model.eval()
     inputs = Inputs(panel)
     days, ahead = panel.days + np.arange(horizon), inputs.ahead_of(horizon)
@@ -80,6 +77,22 @@ def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
             tokens = _tokens(inputs, np.full(horizon, space), days, ahead)
             found[space] = model(torch.from_numpy(tokens)).numpy() * inputs.scale[space]
     return found
+
+
+def _packed(model: Any) -> bytes:
+    """The weights as arrays of numpy: torch's own format is a pickle."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{k: v.numpy() for k, v in model.state_dict().items()})
+    return buffer.getvalue()
+
+
+def _unpacked(state: bytes) -> Any:
+    import torch
+
+    model = _network()
+    with np.load(io.BytesIO(state), allow_pickle=False) as found:
+        model.load_state_dict({name: torch.from_numpy(found[name]) for name in found.files})
+    return model
 
 
 @contextmanager

@@ -1,0 +1,230 @@
+"""The files of registered models: recorded in the warehouse, and checked before they are read.
+
+MLflow has no login, and what loads a model through it takes the format, the types to trust and
+even code from the model's own ``MLmodel``. So nothing of ours is loaded through MLflow. Of each
+version one file is fetched: the warehouse says which, how large it is, its SHA-256, and which
+reader takes it. What MLflow answers decides nothing, and what was checked is what is read: bytes in
+memory.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+import posixpath
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from tippers_dagster.errors import TippersError
+from tippers_dagster.experiments.client import mlflow_client
+from tippers_dagster.experiments.tables import model_file
+from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+Format = Literal["skops", "npz"]
+"""Formats that cannot execute: skops of the types that ``learning.saved`` names, arrays of numpy
+without objects."""
+
+MOST_BYTES = 2**30
+"""Of a file whose size is not recorded yet."""
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class ModelRefused(TippersError):
+    """A model that is not the one that was registered, or not of a format that is read."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What is recorded of a version of a model; the columns of ``model_file``.
+
+    ``sha256`` and ``bytes`` are None for a version that was registered before they were kept and
+    has not been used since.
+    """
+
+    model: str
+    version: int
+    asset_version: str
+    format: Format
+    path: str
+    sha256: str | None
+    bytes: int | None
+    recorded_at: dt.datetime | None
+
+    def __str__(self) -> str:
+        return f"Version {self.version} of {self.model}"
+
+
+# --- the record -----------------------------------------------------------------------------------
+def record_model(
+    settings: Settings,
+    model: str,
+    version: int,
+    asset_version: str,
+    format_: Format,
+    path: str,
+    content: bytes,
+) -> None:
+    """Record what a version is made of, in the place of what had its number before."""
+    values = {
+        "asset_version": asset_version,
+        "format": format_,
+        "path": path,
+        "sha256": digest_of(content),
+        "bytes": len(content),
+        "recorded_at": dt.datetime.now(dt.UTC),
+    }
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(
+            insert(model_file)
+            .values(model=model, version=version, **values)
+            .on_conflict_do_update(index_elements=["model", "version"], set_=values)
+        )
+
+
+def model_files(settings: Settings, model: str) -> list[ModelFile]:
+    """What is recorded of a model, the newest version first."""
+    query = (
+        sa.select(model_file)
+        .where(model_file.c.model == model)
+        .order_by(model_file.c.version.desc())
+    )
+    with warehouse_engine(settings).connect() as connection:
+        return [ModelFile(**row) for row in connection.execute(query).mappings()]
+
+
+def recorded_file(settings: Settings, model: str, version: int) -> ModelFile:
+    """What is recorded of a version.
+
+    Raises
+    ------
+    ModelRefused
+        When nothing is.
+    """
+    found = next((f for f in model_files(settings, model) if f.version == version), None)
+    if found is None:
+        raise ModelRefused(
+            f"Version {version} of {model} is not loaded: there is no record that it was "
+            "registered by a training of this deployment.",
+            "MLflow has no login, so whoever reaches it can register a model. " + _again(model),
+        )
+    return found
+
+
+def digest_of(content: bytes) -> str:
+    """SHA-256 as it is recorded, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+# --- reading --------------------------------------------------------------------------------------
+def read_model(
+    settings: Settings, model: str, version: int, format_: Format, parse: Callable[[bytes], T]
+) -> T:
+    """A version of a model, checked against its record, then parsed.
+
+    One that has no digest yet, from before these were kept, is taken as it is, and its digest is
+    recorded when it could be parsed: it must then stay as it is.
+
+    Parameters
+    ----------
+    format_
+        What ``parse`` takes; it must not be able to execute anything, whatever it is given.
+
+    Raises
+    ------
+    ModelRefused
+        When it is not recorded, is of another format, or is not what was recorded.
+    MlflowAway
+        When it cannot be fetched.
+    """
+    recorded = recorded_file(settings, model, version)
+    if recorded.format != format_:
+        raise ModelRefused(
+            f"{recorded} is not loaded: it is recorded as {recorded.format}, and {format_} is "
+            "expected."
+        )
+    with mlflow_client(settings):
+        content = fetch(recorded)
+    checked = _checked(recorded, content)
+    parsed = parse(checked)
+    if recorded.sha256 is None:
+        _pin(settings, recorded, checked)
+    return parsed
+
+
+def is_intact(recorded: ModelFile) -> bool:
+    """Whether MLflow still has the file that was recorded; MLflow's store is to be set."""
+    content = fetch(recorded)
+    return content is not None and digest_of(content) == recorded.sha256
+
+
+def fetch(recorded: ModelFile) -> bytes | None:
+    """The file of a version as MLflow has it now; None: it is not there, or is too large.
+
+    It is copied to a private folder first, and only this file: what else lies beside it is not
+    looked at. MLflow's errors are the caller's.
+    """
+    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as PROGRESS
+    from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+
+    PROGRESS.set(False)
+    most = MOST_BYTES if recorded.bytes is None else recorded.bytes
+    place = ModelsArtifactRepository(f"models:/{recorded.model}/{recorded.version}").repo
+    listed = place.list_artifacts(posixpath.dirname(recorded.path) or None)
+    there = next((f for f in listed if f.path == recorded.path and not f.is_dir), None)
+    if there is None or (there.file_size or 0) > most:
+        return None
+    with TemporaryDirectory(prefix="tippers-model-") as folder:
+        place.download_artifacts(recorded.path, folder)
+        with (Path(folder) / recorded.path).open("rb") as file:
+            content = file.read(most + 1)
+    return content if len(content) <= most else None
+
+
+def _checked(recorded: ModelFile, content: bytes | None) -> bytes:
+    if content is None:
+        raise ModelRefused(
+            f"{recorded} is not loaded: its file {recorded.path} is gone from MLflow, or larger "
+            "than what was registered.",
+            _again(recorded.model),
+        )
+    if recorded.sha256 is not None and digest_of(content) != recorded.sha256:
+        raise ModelRefused(
+            f"{recorded} is not loaded: its file in MLflow was changed after it was registered.",
+            "Find out who could write to MLflow's artifacts. " + _again(recorded.model),
+        )
+    return content
+
+
+def _pin(settings: Settings, recorded: ModelFile, content: bytes) -> None:
+    """Record the digest of a version from before digests were kept."""
+    c = model_file.c
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(
+            sa.update(model_file)
+            .where(c.model == recorded.model, c.version == recorded.version, c.sha256.is_(None))
+            .values(
+                sha256=digest_of(content),
+                bytes=len(content),
+                recorded_at=dt.datetime.now(dt.UTC),
+            )
+        )
+    _log.warning(
+        "%s was registered before digests were kept. Its digest is recorded now, and checked from "
+        "here on.",
+        recorded,
+    )
+
+
+def _again(model: str) -> str:
+    return f"To train it again: `tippers pipeline materialize {model} --no-stale-only`."

@@ -1,0 +1,48 @@
+"""A version of a classifier's model as a folder, to be served from there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tippers_dagster.experiments.exporting import export_folder
+from tippers_dagster.experiments.model_files import read_model, recorded_file
+from tippers_dagster.learning.mlflow_log import requirements, save_model, signature_of
+from tippers_dagster.learning.models import LoadedModel, column_types
+from tippers_dagster.learning.saved import parse_model
+from tippers_dagster.settings import Settings
+
+
+def export_classifier(settings: Settings, name: str, version: int, to: Path) -> None:
+    """Write a version of a model, checked, to a folder that is not there yet.
+
+    Raises
+    ------
+    ModelRefused, MlflowAway
+        As :func:`~tippers_dagster.learning.models.load_model`; nothing is written then.
+    BadInput
+        When the folder is there, or cannot be written.
+    """
+
+    def parsed(content: bytes) -> tuple[bytes, Any]:
+        return content, parse_model(content)
+
+    content, model = read_model(settings, name, version, "skops", parsed)
+    loaded = LoadedModel(name, version, model, column_types(model))
+    signature = signature_of(loaded.columns, loaded.categorical, len(loaded.classes))
+    packages = requirements(_needs_lightgbm(model))
+
+    def save(folder: Path) -> None:
+        save_model(folder, sk_model=model, signature=signature, pip_requirements=packages)
+
+    export_folder(to, recorded_file(settings, name, version), content, _question(loaded), save)
+
+
+def _question(model: LoadedModel) -> dict[str, Any]:
+    """One row: numbers and text of no meaning."""
+    row = ["" if name in model.categorical else 0.0 for name in model.columns]
+    return {"dataframe_split": {"columns": list(model.columns), "data": [row]}}
+
+
+def _needs_lightgbm(model: Any) -> bool:
+    return any(type(step).__module__.startswith("lightgbm") for _, step in model.steps)
