@@ -237,7 +237,8 @@ def _look(settings: Settings, instance: dg.DagsterInstance) -> _Seen:
         "SELECT (SELECT count(*) || ' ' || max(computed_at) FROM tippers.partition_figures), "
         "(SELECT sum(fingerprint) || ' ' || count(*) FROM tippers.source_chunk), "
         "(SELECT string_agg(tracking::text, ' ' ORDER BY 1) FROM tippers.tracking), "
-        "(SELECT count(*) || ' ' || max(requested_at) FROM tippers.attempt)"
+        "(SELECT count(*) || ' ' || max(requested_at) FROM tippers.attempt), "
+        "(SELECT count(*) || ' ' || max(since) FROM tippers.replacing)"
     )
     with warehouse_engine(settings).connect() as connection:
         tables = tuple(connection.execute(changes).one())

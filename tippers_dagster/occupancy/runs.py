@@ -83,10 +83,13 @@ def run_locks(
 ) -> Iterator[None]:
     """Hold the run's own lock until the process ends, and those of its chunks meanwhile.
 
-    Two runs never compute the same chunk of an asset at once: the second waits.
+    Two runs never compute the same chunk of an asset at once, nor one what the other reads: the
+    second waits.
     """
     hold_run_lock(settings, run_id)
-    with held_together(settings, [f"chunk {asset} {chunk}" for chunk in chunks], log):
+    read = ASSETS[max(ASSETS.index(asset) - 1, 0)]
+    names = [f"chunk {one} {chunk}" for one in {read, asset} for chunk in chunks]
+    with held_together(settings, names, log):
         yield
 
 

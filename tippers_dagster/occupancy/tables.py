@@ -58,6 +58,18 @@ partition_figures = sa.Table(
     comment="one row per computed partition; the record of what is fresh",
 )
 
+replacing = sa.Table(
+    "replacing",
+    metadata,
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("space", sa.Text, primary_key=True, comment="empty for sessions"),
+    sa.Column("chunk", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+    comment="one row per partition whose files a run replaces, or was replacing when it died: "
+    "what partition_figures says of it does not hold",
+)
+
 attempt = sa.Table(
     "attempt",
     metadata,
