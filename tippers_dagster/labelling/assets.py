@@ -186,8 +186,10 @@ class _VoteRun:
         from tippers_dagster.labelling.work import write_votes
 
         started = time.monotonic()
-        votes = write_votes(self._settings, self._catalog, function, rows)
         path = function.ref.asset_path
+        votes = write_votes(
+            self._settings, self._catalog, function, rows, lambda: record.replacing(path)
+        )
         version = record.succeeded(
             path, votes.rows, time.monotonic() - started, vote_details(votes)
         )
@@ -265,6 +267,7 @@ def _labelled(
     started = time.monotonic()
     version = record.version(ref.asset_path)
     made = label_entities(settings, catalog, ref, version, run_id)
+    record.replacing(ref.asset_path)
     write_labels(settings, made.table, made.rows, made.fitted)
     record_score(settings, ref.concept, ref.name, version, run_id, made.evaluation)
     plots = describe.label_plots(made)

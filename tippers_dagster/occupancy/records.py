@@ -7,8 +7,10 @@ first file is replaced, and what is void holds again only by being recorded.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +30,14 @@ from tippers_dagster.occupancy.tables import (
     session_space,
     source_chunk,
 )
+from tippers_dagster.settings import Settings
 from tippers_dagster.source.read import Observed
-from tippers_dagster.warehouse.engine import copy_rows, upsert
+from tippers_dagster.warehouse.engine import copy_rows, upsert, warehouse_engine
+
+STEADY_SECONDS = 120.0
+"""So long whoever wants to read counts as they are recorded waits for runs that replace them."""
+
+Read = TypeVar("Read")
 
 
 class Overtaken(TippersError):
@@ -95,6 +103,43 @@ def unchanged(connection: sa.Connection, level: Level, read: np.ndarray) -> np.n
     same = (recorded_at == level.recorded_at) & level.computed & ~level.void
     found: np.ndarray = (same | ~read).all(axis=0)
     return found
+
+
+def read_steadily(settings: Settings, chunks: list[str], read: Callable[[], Read]) -> Read:
+    """Read counts or presence of chunks while no run replaces any: what is recorded, as it is.
+
+    Waits for runs that are doing so, and reads again when one began meanwhile.
+
+    Raises
+    ------
+    Overtaken
+        When that happens again and again, or a run that died has left files unrecorded.
+    """
+    engine = warehouse_engine(settings)
+    until = time.monotonic() + STEADY_SECONDS
+    while time.monotonic() < until:
+        before = _standing(engine, chunks)
+        if before is not None:
+            found = read()
+            if _standing(engine, chunks) == before:
+                return found
+        time.sleep(1)
+    raise Overtaken(
+        "Counts of these days are being replaced all the time.",
+        "`tippers occupancy status` shows what is computed, and what is not up to date.",
+    )
+
+
+def _standing(engine: sa.Engine, chunks: list[str]) -> tuple[object, ...] | None:
+    """What differs when something was recorded of chunks; None while files are replaced."""
+    figures = partition_figures.c
+    mine = (figures.asset != SESSIONS, figures.chunk.in_(chunks))
+    going = sa.exists().where(replacing.c.asset != SESSIONS, replacing.c.chunk.in_(chunks))
+    recorded = sa.select(sa.func.count(), sa.func.max(figures.computed_at)).where(*mine)
+    with engine.connect() as connection:
+        if connection.scalar(sa.select(going)):
+            return None
+        return tuple(connection.execute(recorded).one())
 
 
 def record_sessions(

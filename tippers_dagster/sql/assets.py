@@ -93,6 +93,8 @@ class _Run:
         run_id, log = self._context.run.run_id, self._context.log
         with asset_locks(self._settings, run_id, keys, log):
             self._recorder: Recorder = recorder(self._settings, self._nodes, run_id)
+            for key in keys:  # dbt says when a table is made, not before
+                self._recorder.replacing(key)
             with dbt_run(self._settings, self._project, self._arguments()) as run:
                 for result in run.results():
                     yield from self._taken(run, result)
