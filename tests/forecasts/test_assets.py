@@ -13,6 +13,7 @@ import pytest
 from tests.forecasts.small import BACKTEST, BODY, FORECAST, MONDAY, WEEKS, World, people_of, seen
 from tests.occupancy.campus import add_sessions, compute_all, look_again
 from tippers_dagster.academic.calendar import calendar_node
+from tippers_dagster.errors import BadInput
 from tippers_dagster.forecasts import reading, work
 from tippers_dagster.forecasts.names import ALWAYS, forecast_key
 from tippers_dagster.forecasts.reading import NotForecast
@@ -73,8 +74,11 @@ def test_a_forecaster_is_backtested_and_forecasts(world: World) -> None:
     came = table["number_connections"].to_numpy()
     hours = np.array([t.hour for t in table["interval_begin_time"].to_pylist()])
     assert (came[hours < 9] == 1).all()  # the printer
-    with pytest.raises(NotForecast, match="nowhere"):
-        reading.read_forecast(world.settings, "hall", "nowhere")
+    with pytest.raises(NotForecast, match="campus"):
+        reading.read_forecast(world.settings, "hall", "campus")
+    for read in (reading.read_forecast, reading.read_backtest):
+        with pytest.raises(BadInput, match="There is no space 'nowhere'"):
+            read(world.settings, "hall", "nowhere")
 
 
 def test_forecasts_follow_occupancy_and_backtests_the_weeks(world: World) -> None:

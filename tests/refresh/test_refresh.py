@@ -279,7 +279,7 @@ def test_two_runs_never_compute_the_same_asset_at_once(make: MakeGraph) -> None:
     assert order == ["first", "second"]
 
 
-# --- what tables hold and what is recorded of them --------------------------------------------------
+# --- what tables hold and what is recorded of them ------------------------------------------------
 def test_what_a_run_left_that_died_is_computed_again(make: MakeGraph) -> None:
     """Also when its inputs are again as they were: nobody knows what its table holds."""
     graph = make()

@@ -114,7 +114,9 @@ def load_history(settings: Settings, body: Forecaster) -> History:
     first, end = history_days(settings, body)
 
     def read() -> Floats:
-        parts = [spaces[low : low + SPACES_AT_ONCE] for low in range(0, len(spaces), SPACES_AT_ONCE)]
+        parts = [
+            spaces[low : low + SPACES_AT_ONCE] for low in range(0, len(spaces), SPACES_AT_ONCE)
+        ]
         width = body.interval_seconds
         return np.concatenate([_values(settings, some, first, end, width) for some in parts])
 
@@ -169,7 +171,8 @@ def history_days(settings: Settings, body: Forecaster) -> tuple[dt.date, dt.date
 
 def _end_of_data(settings: Settings, clock: LocalClock, first: dt.date, end: dt.date) -> dt.date:
     """The day after the last whole day, looking at the last chunk with sessions."""
-    roots = sorted({tracked.space for tracked in list_tracked(settings)})
+    known = load_tree(settings).index
+    roots = sorted({tracked.space for tracked in list_tracked(settings)}.intersection(known))
     found = read_counts(roots, first, end, 3600, settings=settings)
     anybody = ((found.counts > 0) & found.computed).any(axis=0)
     if not anybody.any():

@@ -47,9 +47,7 @@ class Overtaken(TippersError):
     """
 
 
-def void(
-    engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str], run_id: str
-) -> None:
+def void(engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str], run_id: str) -> None:
     """Let nothing hold that is recorded of partitions: this run is about to replace their files.
 
     Parameters
