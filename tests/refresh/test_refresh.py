@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 
 import dagster as dg
@@ -331,3 +332,32 @@ def why_stale(graph: Graph, name: str) -> str:
     snapshot = Snapshot.take(graph.settings, graph.instance, graph.nodes)
     (found,) = (n for n in graph.nodes if n.name == name)
     return _why_stale(snapshot, found, snapshot.state(name))
+
+
+def test_a_fault_of_the_machine_is_no_try(make: MakeGraph) -> None:
+    """It waits longer, as often as need be, and is not given up."""
+    graph = make(max_tries=2, environment_retry_seconds=0)
+    graph.full = {"left"}
+    for _ in range(4):
+        assert "left" in graph.asked()
+        graph.run({"index", "left", "right"})
+    state = load_states(graph.settings)["left"]
+    assert (state.tries, state.error) == (0, "The disk is full.")
+    graph.full = set()
+    assert graph.until_quiet() == ["left", "model", "level2"]
+    assert load_states(graph.settings)["left"].retry_at is None
+
+
+def test_a_fault_of_the_machine_is_tried_again_later(make: MakeGraph) -> None:
+    graph = make(environment_retry_seconds=3600)
+    graph.full = {"left"}
+    assert graph.until_quiet() == ["index", "left", "right"]
+    assert graph.tick().skip_message == UP_TO_DATE, "held back"
+    state = load_states(graph.settings)["left"]
+    assert state.failed_version is not None
+    due = state.next_try(graph.settings, state.failed_version)
+    assert state.failed_at is not None
+    assert due == state.failed_at + dt.timedelta(hours=1)
+    graph.full = set()
+    assert forget_failures(graph.settings) == 1
+    assert graph.until_quiet() == ["left", "model", "level2"]

@@ -139,7 +139,7 @@ def _rectangles(
     snapshot: Snapshot, level: Level, grid: _Ordered, wanted: np.ndarray
 ) -> list[Rectangle]:
     busy = snapshot.being_computed(level)
-    held = level.stale & (level.tries > 0)
+    held = level.stale & ((level.tries > 0) | (level.held_until > 0))
     allowed = grid(level.ready & ~busy & ~held) | wanted
     again = wanted & grid(level.tries > 0)
     first = pack(

@@ -250,10 +250,29 @@ def record_attempts(engine: sa.Engine, level: Level, mask: np.ndarray) -> None:
             "wanted": _signed(level.wanted[mask]),
             "tries": level.tries[mask] + 1,
             "requested_at": [dt.datetime.now(dt.UTC)] * rows.size,
+            "held_until": pa.nulls(rows.size, pa.timestamp("us", "UTC")),
         }
     )
     with engine.begin() as connection:
         upsert(connection, attempt, table)
+
+
+def excuse_attempts(
+    engine: sa.Engine, asset: str, partitions: list[tuple[str, str]], until: dt.datetime
+) -> None:
+    """Take back one try of partitions (space, chunk), as the machine failed; none is made before
+    ``until``.
+    """
+    query = sa.text(
+        "UPDATE tippers.attempt a SET tries = greatest(a.tries - 1, 0), held_until = :until "
+        "FROM unnest(CAST(:spaces AS text[]), CAST(:chunks AS text[])) AS p (space, chunk) "
+        "WHERE a.asset = :asset AND a.space = p.space AND a.chunk = p.chunk"
+    )
+    spaces, chunks = [space for space, _ in partitions], [chunk for _, chunk in partitions]
+    with engine.begin() as connection:
+        connection.execute(
+            query, {"asset": asset, "spaces": spaces, "chunks": chunks, "until": until}
+        )
 
 
 def forget_attempts(engine: sa.Engine, asset: str | None = None) -> int:

@@ -27,6 +27,7 @@ from tippers_dagster.fingerprint import mix, of_text, of_texts, sums_by_group
 from tippers_dagster.lake import Lake
 from tippers_dagster.lake.keys import sessions_key
 from tippers_dagster.lake.pseudonyms import DeviceIds
+from tippers_dagster.local.disk import reporting_full
 from tippers_dagster.local.keys import device_key
 from tippers_dagster.occupancy.sweep import split
 from tippers_dagster.settings import Settings
@@ -119,7 +120,7 @@ def extract(
     for run in consecutive(sorted(chunks), settings):
         with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=scratch) as folder:
             job = _Pass(settings, tree, run, Path(folder))
-            with source_snapshot(settings) as source:
+            with source_snapshot(settings) as source, reporting_full(scratch):
                 observed = source.observe(job.span, run)
                 job.read(source)
             finish = partial(_finish, settings, lake, tree)

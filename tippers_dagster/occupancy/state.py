@@ -62,6 +62,8 @@ class Level:
         bool: files of it were replaced since and not recorded: nobody knows what they hold.
     tries, requested_at
         How often automation asked for the wanted state, and when last (Unix seconds).
+    held_until
+        No try before, as the machine failed and not the work (Unix seconds); 0: it did not.
     sealed
         bool per chunk: only its counts are kept, and nothing of it is computed any more.
     """
@@ -80,6 +82,7 @@ class Level:
     void: np.ndarray
     tries: np.ndarray
     requested_at: np.ndarray
+    held_until: np.ndarray
     sealed: np.ndarray
 
     @cached_property
@@ -99,14 +102,19 @@ class Level:
         return self.stale & (self.tries >= settings.max_tries) & ~self.waiting(settings)
 
     def waiting(self, settings: Settings) -> np.ndarray:
-        """bool: asked for so lately that the next try of those in a row is not due."""
-        return self._asked_within(self._wait(settings))
+        """bool: asked for so lately that the next try of those in a row is not due; or the
+        machine failed, and nothing is tried yet.
+        """
+        return self._asked_within(self._wait(settings)) | self._excused()
 
     def held_back(self, settings: Settings) -> np.ndarray:
         """bool: the next try is not due, be it in a row or, after those, now and then."""
         later = settings.retry_later_seconds or np.inf
         spent = self.tries >= settings.max_tries
-        return self._asked_within(np.where(spent, later, self._wait(settings)))
+        return self._asked_within(np.where(spent, later, self._wait(settings))) | self._excused()
+
+    def _excused(self) -> np.ndarray:
+        return dt.datetime.now(dt.UTC).timestamp() < self.held_until
 
     def _wait(self, settings: Settings) -> np.ndarray:
         doubled = np.clip(self.tries, 1, settings.max_tries) - 1
@@ -192,7 +200,9 @@ class _Reader:
         self.attempts = read_arrow(
             settings,
             "SELECT asset, space, chunk, wanted, tries, "
-            "extract(epoch FROM requested_at)::float8 AS requested_at FROM tippers.attempt",
+            "extract(epoch FROM requested_at)::float8 AS requested_at, "
+            "coalesce(extract(epoch FROM held_until), 0)::float8 AS held_until "
+            "FROM tippers.attempt",
         )
         self.contents = read_arrow(
             settings, "SELECT chunk, space, fingerprint, known FROM tippers.session_space"
@@ -287,12 +297,14 @@ class _Reader:
         computed[at.cells] = True
         recorded_at[at.cells] = _micros(mine["computed_at"])[at.kept]
         void[at.cells] = mine["void"].to_numpy()[at.kept]
-        tries, requested_at = np.zeros(shape, np.int64), np.zeros(shape)
+        tries = np.zeros(shape, np.int64)
+        requested_at, held_until = np.zeros(shape), np.zeros(shape)
         mine = self.attempts.filter(pc.equal(self.attempts["asset"], asset))
         at = self._cells(mine, spaces)
         same = _unsigned(mine["wanted"])[at.kept] == wanted[at.cells]
         tries[at.cells] = np.where(same, mine["tries"].to_numpy()[at.kept], 0)
         requested_at[at.cells] = mine["requested_at"].to_numpy()[at.kept]
+        held_until[at.cells] = np.where(same, mine["held_until"].to_numpy()[at.kept], 0)
         return Level(
             asset,
             spaces,
@@ -308,6 +320,7 @@ class _Reader:
             void,
             tries,
             requested_at,
+            held_until,
             np.array([chunk in self.sealed for chunk in self.grid.chunks], bool),
         )
 

@@ -79,6 +79,11 @@ attempt = sa.Table(
     sa.Column("wanted", sa.BigInteger, nullable=False, comment="the fingerprint asked for"),
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("requested_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column(
+        "held_until",
+        sa.DateTime(timezone=True),
+        comment="the machine failed, not the work: no try before",
+    ),
     comment="one row per partition that automation asked for and that is not fresh yet",
 )
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tippers_dagster.errors import TippersError
+from tippers_dagster.lake import open_lake
 from tippers_dagster.refresh.nodes import Node, digest, seen_version, version_of
 from tippers_dagster.refresh.tables import asset_state, source_token
 from tippers_dagster.refresh.tokens import look_at_new_sources, record_tokens, source_tokens
@@ -45,6 +46,7 @@ class AssetState:
     tries: int = 0
     failed_at: dt.datetime | None = None
     error: str | None = None
+    retry_at: dt.datetime | None = None
 
     def tries_of(self, version: str) -> int:
         """How often this version was tried and not reached."""
@@ -57,8 +59,11 @@ class AssetState:
     def next_try(self, settings: Settings, version: str) -> dt.datetime | None:
         """When this version, which failed, is due to be tried again; None: never by itself.
 
-        After the tries in a row, whatever was away for longer gets another one now and then.
+        After the tries in a row, whatever was away for longer gets another one now and then; what
+        the machine failed at gets one later, and that was no try.
         """
+        if self.retry_at is not None and self.failed_version == version:
+            return self.retry_at
         tries = self.tries_of(version)
         in_a_row = tries < settings.max_tries
         if self.failed_at is None or not (in_a_row or settings.retry_later_seconds):
@@ -69,7 +74,7 @@ class AssetState:
 
     def held_back(self, settings: Settings, version: str, now: dt.datetime) -> bool:
         """Whether this version failed and its next try is not due yet, or none is to be made."""
-        if not self.tries_of(version):
+        if not self.tries_of(version) and self.retry_at is None:
             return False
         due = self.next_try(settings, version)
         return due is None or now < due
@@ -114,6 +119,7 @@ class Recorder:
         self._settings, self._engine = settings, warehouse_engine(settings)
         self._nodes, self._recorded, self._tokens = nodes, recorded, tokens
         self._run_id = run_id
+        self._environment_wait = dt.timedelta(seconds=settings.environment_retry_seconds)
 
     def version(self, key: Iterable[str], token: str | None = None) -> str:
         """The version that a node gets when it is computed now.
@@ -196,7 +202,9 @@ class Recorder:
             "tries": 0,
             "failed_at": None,
             "error": None,
+            "retry_at": None,
         }
+        open_lake(self._settings).sync()  # what is recorded survives a power cut: so must the files
         with self._engine.begin() as connection:
             overtaken = self._overtaken(connection, node)
             version = digest(wanted, "overtaken in", self._run_id) if overtaken else wanted
@@ -207,23 +215,29 @@ class Recorder:
         self._recorded[node.name] = _Recorded(version, now)
         return version
 
-    def failed(self, key: Iterable[str], error: str) -> None:
+    def failed(self, key: Iterable[str], error: str, *, excused: bool = False) -> None:
         """Record why a node could not be computed, as one more try of its version.
 
         A try that automation has counted when it asked is not counted again.
+
+        Parameters
+        ----------
+        excused
+            The machine failed and not the work: it was no try, and the next one is made later.
         """
         node = self._node(key)
-        version = self.version(node.key)
+        version, now = self.version(node.key), dt.datetime.now(dt.UTC)
         told = {
             "failed_version": version,
-            "tries": 1,
-            "failed_at": dt.datetime.now(dt.UTC),
+            "tries": 0 if excused else 1,
+            "failed_at": now,
             "error": error.replace("\0", "")[:LONGEST_ERROR],
+            "retry_at": now + self._environment_wait if excused else None,
         }
         c = asset_state.c
         awaited = sa.and_(c.error.is_(None), c.tries > 0)
-        again = sa.case((awaited, c.tries), else_=c.tries + 1)
-        tries = sa.case((c.failed_version == version, again), else_=1)
+        again = sa.case((awaited, c.tries), else_=c.tries + 1) - int(excused)
+        tries = sa.case((c.failed_version == version, again), else_=told["tries"])
         with self._engine.begin() as connection:
             _put(connection, node.name, told, {**told, "tries": tries})
 
@@ -314,7 +328,7 @@ def record_asked(settings: Settings, wanted: Mapping[str, str]) -> None:
     """
     if not wanted:
         return
-    told = {"tries": 1, "failed_at": dt.datetime.now(dt.UTC), "error": None}
+    told = {"tries": 1, "failed_at": dt.datetime.now(dt.UTC), "error": None, "retry_at": None}
     rows = [{"asset": n, "failed_version": v, **told} for n, v in sorted(wanted.items())]
     insertion = insert(asset_state).values(rows)
     new = insertion.excluded
@@ -326,6 +340,7 @@ def record_asked(settings: Settings, wanted: Mapping[str, str]) -> None:
             "tries": sa.case((again, asset_state.c.tries + 1), else_=1),
             "failed_at": new.failed_at,
             "error": None,
+            "retry_at": None,
         },
     )
     with warehouse_engine(settings).begin() as connection:
@@ -336,8 +351,8 @@ def forget_failures(settings: Settings) -> int:
     """Forget the tries of all assets, so that automation tries anew; returns how many had any."""
     query = (
         sa.update(asset_state)
-        .where(asset_state.c.tries > 0)
-        .values(failed_version=None, tries=0, failed_at=None, error=None)
+        .where(sa.or_(asset_state.c.tries > 0, asset_state.c.retry_at.is_not(None)))
+        .values(failed_version=None, tries=0, failed_at=None, error=None, retry_at=None)
     )
     with warehouse_engine(settings).begin() as connection:
         return connection.execute(query).rowcount

@@ -1,4 +1,4 @@
-"""Which partitions' files are being replaced: what is recorded of them does not hold meanwhile."""
+"""Partitions whose files are being replaced, and tries that wait since the machine failed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,4 +19,22 @@ def upgrade() -> None:
         schema="tippers",
         comment="one row per partition whose files a run replaces, or was replacing when it died: "
         "what partition_figures says of it does not hold",
+    )
+    op.add_column(
+        "attempt",
+        sa.Column(
+            "held_until",
+            sa.DateTime(timezone=True),
+            comment="the machine failed, not the work: no try before",
+        ),
+        schema="tippers",
+    )
+    op.add_column(
+        "asset_state",
+        sa.Column(
+            "retry_at",
+            sa.DateTime(timezone=True),
+            comment="the machine failed, not the work: no try before",
+        ),
+        schema="tippers",
     )
