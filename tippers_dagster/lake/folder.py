@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -41,7 +42,8 @@ class FolderBackend:
         # The machine's name too: a process number means nothing on another one.
         self._host = quote(socket.gethostname(), safe="").replace("~", "%7E")
         self._counter = itertools.count()
-        self._unsynced: deque[str] = deque()
+        self._unsynced: deque[str] = deque(maxlen=FEW_FILES + 1)
+        self._syncing = Lock()
 
     # --- writing ----------------------------------------------------------------------------
     def put(self, key: str, data: Any) -> None:
@@ -94,7 +96,8 @@ class FolderBackend:
         except FileNotFoundError:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.replace(temporary, target)
-        self._unsynced.append(target)
+        with self._syncing:
+            self._unsynced.append(target)
 
     # --- reading ----------------------------------------------------------------------------
     def get(self, key: str) -> bytes:
@@ -171,7 +174,9 @@ class FolderBackend:
 
     def sync(self) -> None:
         """Force all that was written to disk: a few files one by one, else the whole machine's."""
-        written = [self._unsynced.popleft() for _ in range(len(self._unsynced))]
+        with self._syncing:
+            written = list(self._unsynced)
+            self._unsynced.clear()
         if len(written) > FEW_FILES:
             os.sync()
             return

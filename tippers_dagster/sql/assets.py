@@ -8,7 +8,6 @@ import dagster as dg
 import dagster_dbt
 
 from tippers_dagster.errors import EnvironmentFault, TippersError
-from tippers_dagster.local.disk import reporting_full
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.refresh.condition import up_to_date
 from tippers_dagster.refresh.nodes import Node
@@ -102,10 +101,7 @@ class _Run:
             self._recorder: Recorder = recorder(self._settings, self._nodes, run_id)
             for key in keys:  # dbt says when a table is made, not before
                 self._recorder.replacing(key)
-            with (
-                reporting_full(self._settings.home_path),
-                dbt_run(self._settings, self._project, self._arguments()) as run,
-            ):
+            with dbt_run(self._settings, self._project, self._arguments()) as run:
                 for result in run.results():
                     yield from self._taken(run, result)
                 self._record_failures(run)
