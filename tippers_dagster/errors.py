@@ -33,6 +33,25 @@ class LakeError(TippersError):
     """A file of the lake that could not be read or written."""
 
 
+class EnvironmentFault(TippersError):
+    """The machine failed and not the work: no other input would have helped.
+
+    It is no try of what was to be computed, and the next one is made later.
+    """
+
+
+class DiskFull(EnvironmentFault):
+    """There is no room left where something was to be written."""
+
+
+class LakeFull(LakeError, DiskFull):
+    """There is no room left for files of the lake."""
+
+
+class LowMemory(EnvironmentFault):
+    """There was too little free memory to begin, for longer than a run waits."""
+
+
 class LakeFileMissing(LakeError):
     """A file of the lake that is not there."""
 

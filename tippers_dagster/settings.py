@@ -163,11 +163,20 @@ class Settings(BaseSettings):
     retry_later_seconds: float = Field(
         3600, ge=0, description="wait before each try after those; 0: none is made by itself"
     )
+    environment_retry_seconds: float = Field(
+        300,
+        ge=0,
+        description="wait before the next try when the machine failed and not the work: a full "
+        "disk, too little memory; such a try is not counted",
+    )
     deadline_floor_seconds: int = Field(900, ge=1, description="no run is stopped sooner")
     deadline_factor: float = Field(5, ge=1, description="times the duration expected from history")
     max_partitions_per_run: int = Field(50_000, ge=1)
     max_concurrent_runs: int = Field(2, ge=1, description="runs at once on this deployment")
     min_free_memory_mb: int = Field(512, ge=0, description="runs wait below this free memory")
+    memory_wait_seconds: float = Field(
+        600, ge=0, description="how long a run waits for free memory before it fails"
+    )
     memory_budget_mb: int = Field(512, ge=16, description="memory of one extraction's buffers")
     threads: int = Field(2, ge=1, description="threads of one run")
 

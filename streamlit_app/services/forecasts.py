@@ -44,6 +44,7 @@ from tippers_dagster.forecasts.reading import (
 from tippers_dagster.forecasts.tables import forecast
 from tippers_dagster.people.model import Role
 from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.tree import load_tree
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def forecasters(app: App) -> list[Defined]:
 
 def _spaces(settings: Settings, name: str) -> tuple[str, ...]:
     tested = _or_none(lambda: reading.backtest_scores(settings, name)) or []
-    return tuple(sorted({s.space for s in tested} | set(reading.forecast_spaces(settings, name))))
+    found = {s.space for s in tested} | set(reading.forecast_spaces(settings, name))
+    return tuple(sorted(found.intersection(load_tree(settings).index))) if found else ()
 
 
 def _or_none(read: Callable[[], T]) -> T | None:
@@ -348,7 +350,10 @@ def export(app: App, name: str, spaces: Sequence[str], kind: Format) -> bytes:
 
 
 def _forecasts(settings: Settings, name: str, spaces: Sequence[str]) -> pa.Table:
-    """The forecasts of some spaces, in one query."""
+    """The forecasts of some spaces, in one query; BadInput for one that is not there any more."""
+    tree = load_tree(settings)
+    for space in spaces:
+        tree.position(space)
     c = forecast.c
     names = ("space", "interval_begin_time", *QUANTILE_COLUMNS, "model")
     query = (

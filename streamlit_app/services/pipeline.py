@@ -647,7 +647,7 @@ def details(app: App, seen: Look, name: str) -> Details | None:
     state = seen.snapshot.state(name)
     wanted = seen.snapshot.wanted.get(name, "")
     description, text, language = _told(seen, item, definition)
-    tries = state.tries_of(wanted) if item.standing == "failed" else 0
+    failed = item.standing == "failed"
     return Details(
         item=item,
         definition=definition if item.kind not in _TABLES else None,
@@ -659,8 +659,8 @@ def details(app: App, seen: Look, name: str) -> Details | None:
         reads=item.reads,
         read_by=tuple(i.name for i in seen.items.values() if name in i.reads),
         creates=EDGES.get(item.kind, ()),
-        tries=tries,
-        next_try=state.next_try(app.settings, wanted) if tries else None,
+        tries=state.tries_of(wanted) if failed else 0,
+        next_try=state.next_try(app.settings, wanted) if failed else None,
     )
 
 

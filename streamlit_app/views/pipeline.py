@@ -373,7 +373,7 @@ def _details(app: App, seen: Look, drawn: Picture, found: Details) -> None:
     if item.why:
         show = st.error if item.standing in ("failed", "broken") else st.info
         show(plain(item.why))
-    if found.tries:
+    if found.tries or found.next_try is not None:
         st.caption(_tries(app, found))
     if found.description:
         st.markdown(plain(found.description))
@@ -387,10 +387,10 @@ def _details(app: App, seen: Look, drawn: Picture, found: Details) -> None:
 
 
 def _tries(app: App, found: Details) -> str:
-    tries = "Tried once." if found.tries == 1 else f"Tried {found.tries:,} times."
+    times = {0: "", 1: "Tried once. "}.get(found.tries, f"Tried {found.tries:,} times. ")
     if found.next_try is None:
-        return f"{tries} Automation does not try again before something changes."
-    return f"{tries} Automation tries again at {found.next_try:%H:%M:%S} UTC."
+        return f"{times}Automation does not try again before something changes."
+    return f"{times}Automation tries again at {found.next_try:%H:%M:%S} UTC."
 
 
 def _figures(found: Details) -> None:

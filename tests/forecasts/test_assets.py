@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import pickle
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,22 @@ import pytest
 import sqlalchemy as sa
 
 from tests.forecasts.small import BACKTEST, BODY, FORECAST, MONDAY, WEEKS, World, people_of, seen
+from tests.kills import POINTS, leaves_nothing_fresh
 from tests.occupancy.campus import add_sessions, compute_all, look_again
 from tippers_dagster.academic.calendar import calendar_node
+from tippers_dagster.errors import BadInput
 from tippers_dagster.experiments.model_files import ModelRefused, model_files
 from tippers_dagster.forecasts import reading, work
 from tippers_dagster.forecasts.names import ALWAYS, forecast_key, work_prefix
 from tippers_dagster.forecasts.reading import NotForecast
 from tippers_dagster.forecasts.registered import export_forecaster
+from tippers_dagster.forecasts.series import load_history
 from tippers_dagster.forecasts.tables import forecast_work_file
 from tippers_dagster.forecasts.tokens import history_source
 from tippers_dagster.lake import open_lake
+from tippers_dagster.occupancy import records
+from tippers_dagster.occupancy.records import Overtaken, void
+from tippers_dagster.occupancy.state import SOURCE
 from tippers_dagster.refresh.state import load_states
 from tippers_dagster.refresh.tokens import source_tokens
 from tippers_dagster.spaces.tracking import track
@@ -81,8 +88,11 @@ def test_a_forecaster_is_backtested_and_forecasts(world: World) -> None:
     came = table["number_connections"].to_numpy()
     hours = np.array([t.hour for t in table["interval_begin_time"].to_pylist()])
     assert (came[hours < 9] == 1).all()  # the printer
-    with pytest.raises(NotForecast, match="nowhere"):
-        reading.read_forecast(world.settings, "hall", "nowhere")
+    with pytest.raises(NotForecast, match="campus"):
+        reading.read_forecast(world.settings, "hall", "campus")
+    for read in (reading.read_forecast, reading.read_backtest):
+        with pytest.raises(BadInput, match="There is no space 'nowhere'"):
+            read(world.settings, "hall", "nowhere")
 
 
 def test_forecasts_follow_occupancy_and_backtests_the_weeks(world: World) -> None:
@@ -274,3 +284,30 @@ def test_a_forecaster_that_names_no_space_is_of_the_roots_and_their_children(
     world.body = BODY.model_copy(update={"spaces": ()})
     assert world.run().success
     assert reading.forecast_spaces(world.settings, "hall") == ["campus", "hall"]
+
+
+def test_a_run_that_dies_leaves_nothing_that_passes_for_forecast(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert world.run().success
+    for name, folder in ((BACKTEST, "forecasts/hall/backtest/"), (FORECAST, "forecasts/hall/data")):
+        for point in POINTS:
+            again = partial(world.run, name)
+            leaves_nothing_fresh(monkeypatch, world.settings, name, again, point, folder)
+            assert name in world.stale()
+
+
+def test_nothing_is_forecast_from_counts_that_are_being_replaced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for the run that replaces them; for one that died only so long."""
+    monkeypatch.setattr(records, "STEADY_SECONDS", 1.5)
+    engine, chunk = warehouse_engine(world.settings), str(MONDAY)
+    void(engine, SOURCE, ["r1"], [chunk], "going")
+    with pytest.raises(Overtaken, match="are being replaced"):
+        load_history(world.settings, BODY)
+    compute_all(world.settings)
+    assert load_history(world.settings, BODY).panel.days == 7 * WEEKS
+    reads = iter([lambda: void(engine, SOURCE, ["r1"], [chunk], "now"), lambda: None])
+    with pytest.raises(Overtaken):
+        records.read_steadily(world.settings, [chunk], lambda: next(reads)())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.headcount.campus import count_heads
+from tests.kills import POINTS, leaves_nothing_fresh
 from tests.labelling.small import QUIET
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import (
@@ -182,3 +184,14 @@ def test_definitions_that_cannot_work_say_why() -> None:
     assert "TABLET is not a label of device.device_type" in problem(
         by="device.device_type", labels=("TABLET",)
     )
+
+
+def test_a_run_that_dies_leaves_nothing_that_passes_for_calibrated(
+    campus: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count_heads(campus, tmp_path / "heads.csv")
+    with dg.instance_for_test() as instance:
+        assert run(campus, instance).success
+        for point in POINTS:
+            again = partial(run, campus, instance)
+            leaves_nothing_fresh(monkeypatch, campus, NAME, again, point)

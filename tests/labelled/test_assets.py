@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pytest
 import sqlalchemy as sa
 
+from tests.kills import POINTS, leaves_nothing_fresh
 from tests.labelled.test_reading import (
     LABELS,
     MACS,
@@ -37,6 +38,8 @@ from tippers_dagster.labelled.work import CHUNKS_AT_ONCE, bring_up_to_date
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import labelled_key, labelled_prefix, occupancy_key
 from tippers_dagster.occupancy.reading import read_occupancy
+from tippers_dagster.occupancy.records import void
+from tippers_dagster.occupancy.state import SOURCE
 from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.refresh.state import load_states
 from tippers_dagster.settings import Settings
@@ -285,3 +288,37 @@ def test_many_chunks_are_counted_in_batches(world: World, monkeypatch: pytest.Mo
     world.label({MACS[0]: "PHONE"})
     outcome = bring_up_to_date(settings, "types", BY, "run", logging.getLogger())
     assert [done.chunk for done in outcome.done] == [WEEK, "2025-01-13", "2025-01-20", "2025-01-27"]
+
+
+def test_a_run_that_dies_leaves_nothing_that_passes_for_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the labels are again as they were: files of others would stay for good."""
+    world.label(dict.fromkeys(MACS, "PHONE"))
+    assert world.run().success
+    for point in POINTS:
+        world.label(dict.fromkeys(MACS, "LAPTOP"), version="2")
+        leaves_nothing_fresh(
+            monkeypatch, world.settings, "/".join(KEY), world.run, point, "labelled/"
+        )
+        world.label(dict.fromkeys(MACS, "PHONE"))
+        assert metadata(world.run())["chunks_counted"] == 1
+        monday = world.read("campus", MONDAY.date(), 86400)[0]
+        assert monday["PHONE"] == monday[TOTAL]
+
+
+def test_nothing_is_counted_from_presence_that_is_void(world: World) -> None:
+    world.label(dict.fromkeys(MACS, "PHONE"))
+    void(warehouse_engine(world.settings), SOURCE, ["r1"], [WEEK], "dead")
+    assert metadata(world.run())["chunks_counted"] == 1
+    lake = open_lake(world.settings)
+    there = {key.split("space=")[1].split("/")[0] for key in lake.list(labelled_prefix("types"))}
+    assert there == PARENTS.keys() - {"r1", *above("r1")}
+    compute_all(world.settings)
+    assert metadata(world.run())["chunks_counted"] == 1
+    assert len(lake.list(labelled_prefix("types"))) == len(PARENTS)
+
+
+def above(space: str) -> set[str]:
+    parent = PARENTS[space]
+    return set() if parent is None else {parent, *above(parent)}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.kills import POINTS, leaves_nothing_fresh
 from tests.labelling.small import FUNCTIONS, LABELS, World, function, keys, model, truth
 from tippers_dagster.catalog.kinds import ConceptValue
 from tippers_dagster.labelling.analysis import ABSTAIN, find_patterns
@@ -320,3 +322,19 @@ def test_loading_needs_neither_torch_nor_mlflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_that_dies_leaves_nothing_that_passes_for_labelled(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert world.run().success
+    for name, folder in (("one_room", "votes/"), ("kind_of", "labels/")):
+        for point in POINTS:
+            leaves_nothing_fresh(
+                monkeypatch,
+                world.settings,
+                f"device/{name}",
+                partial(world.run, name),
+                point,
+                folder,
+            )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tippers_dagster.errors import LakeError
-from tippers_dagster.lake import Lake, open_lake
+from tippers_dagster.lake import Lake, folder, open_lake
 from tippers_dagster.lake.folder import STALE_SECONDS, FolderBackend
 from tippers_dagster.settings import Settings
 
@@ -81,3 +81,30 @@ def test_a_failed_rename_leaves_no_temporary_file(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match="taken"):
         lake.write_bytes("taken", b"x")
     assert not list((tmp_path / ".tmp").iterdir())
+
+
+def test_syncing_forces_few_files_one_by_one_and_many_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: list[str] = []
+    every: list[bool] = []
+    monkeypatch.setattr(folder, "_force", forced.append)
+    monkeypatch.setattr(os, "sync", lambda: every.append(True))
+    lake = FolderBackend(tmp_path)
+    lake.put("a/one", b"1")
+    lake.put("a/two", b"2")
+    lake.sync()
+    assert sorted(forced) == [str(tmp_path / p) for p in ("a", "a/one", "a/two")]
+    lake.sync()
+    assert len(forced) == 3, "nothing was written since"
+    for i in range(folder.FEW_FILES + 1):
+        lake.put(f"b/{i}", b"")
+    lake.sync()
+    assert (len(forced), every) == (3, [True])
+
+
+def test_syncing_passes_over_what_was_deleted(tmp_path: Path) -> None:
+    lake = FolderBackend(tmp_path)
+    lake.put("a/one", b"1")
+    lake.delete("a/one")
+    lake.sync()

@@ -11,7 +11,9 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from tests.kills import POINTS, leaves_nothing_fresh
 from tests.labelling.small import LABELS, keys, truth, written_gold
 from tests.learning.registered import (  # noqa: F401
     NAME,
@@ -229,3 +231,16 @@ def test_a_killed_run_promotes_once(registered: Registered) -> None:  # noqa: F8
     assert made.by == "run the killed run"
     assert made.applied_at is not None
     assert champion_of(registered.settings, NAME).number == 1
+
+
+def test_a_run_that_dies_leaves_nothing_that_passes_for_predicted(
+    registered: Registered,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registered.register()
+    assert registered.run().success
+    for point in POINTS:
+        leaves_nothing_fresh(
+            monkeypatch, registered.settings, PREDICTIONS, registered.predict, point, "predictions/"
+        )
+        assert PREDICTIONS in stale(registered)

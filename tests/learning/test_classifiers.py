@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.kills import POINTS, leaves_nothing_fresh
 from tests.labelling.small import LABELS, keys, truth
 from tests.learning.trained import (
     MODELS,
@@ -244,6 +245,21 @@ def test_a_killed_training_goes_on_where_it_was(
     again = last_result(learned.settings, REF)
     assert again.models[0].cross_validated == resumed.models[0].cross_validated
     assert again.version == resumed.version
+
+
+def test_a_run_that_dies_leaves_nothing_that_passes_for_trained(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert learned.run().success
+    for point in POINTS:
+        leaves_nothing_fresh(
+            monkeypatch,
+            learned.settings,
+            "device/guess",
+            learned.run,
+            point,
+            "classifiers/device__guess/heldout",
+        )
 
 
 def test_other_data_do_not_use_what_was_trained(

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, look_again, stale
 from tippers_dagster.lake import open_lake
+from tippers_dagster.lake.folder import FolderBackend
 from tippers_dagster.lake.keys import sessions_key
 from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.local.runs import failure_reason
 from tippers_dagster.occupancy import automation
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.partitions import split_key
@@ -281,6 +285,35 @@ def test_failures_are_tried_again_then_held_back(deployment: Callable[..., Autom
     assert auto.requests() == [], "held back for an hour, or until a person says so"
     assert forget_attempts(warehouse_engine(auto.settings)) > 0
     assert auto.until_quiet() == [(SOURCE, 12), (DERIVED, 3)]
+    assert stale(auto.settings) == {}
+
+
+def test_a_full_disk_is_no_try_and_waits_longer(
+    deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = deployment(retry_delay_seconds=0, max_tries=2, environment_retry_seconds=3600)
+    small(auto)
+    (request,) = auto.requests()
+    assert auto.run(request).success
+
+    def full(self: FolderBackend, temporary: str, key: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", temporary)
+
+    def later() -> None:
+        with warehouse_engine(auto.settings).begin() as connection:
+            connection.execute(sa.text("UPDATE tippers.attempt SET held_until = now()"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderBackend, "_publish", full)
+        for _ in range(4):
+            (request,) = auto.requests()
+            result = auto.run(request)
+            assert "lake is full" in failure_reason(result)
+            assert auto.requests() == [], "not before an hour is over"
+            later()
+    status = {level.asset: level for level in occupancy_status(auto.settings)}
+    assert (status[SOURCE].failed, status[SOURCE].stale) == (0, 36), "not given up"
+    assert auto.until_quiet() == [(SOURCE, 36), (DERIVED, 9)]
     assert stale(auto.settings) == {}
 
 

@@ -9,13 +9,24 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
 from tippers_dagster.errors import BadInput, LakeError, MissingPartitions
 from tippers_dagster.lake import Lake, open_lake
 from tippers_dagster.lake.keys import occupancy_key, presence_key
-from tippers_dagster.occupancy.reading import missing_chunks, read_occupancy
-from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.occupancy import reading
+from tippers_dagster.occupancy.reading import (
+    missing_chunks,
+    read_counts,
+    read_groups,
+    read_occupancy,
+)
+from tippers_dagster.occupancy.sharing import read_shared_occupancy
+from tippers_dagster.occupancy.subtrees import ALL_DEVICES
+from tippers_dagster.settings import SPACE_COLUMNS, Settings, get_settings
 from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS, chunk_bounds, chunk_keys
+from tippers_dagster.spaces.tree import SpaceTree
+from tippers_dagster.warehouse.engine import warehouse_engine
 
 ZONE = ZoneInfo("America/Los_Angeles")
 Intervals = list[tuple[int, int, int]]  # device, start, end
@@ -87,7 +98,16 @@ def rows(table: pa.Table) -> dict[int, int | None]:
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spaces that lakes made by hand have counts of, without a database."""
+    ids = ["r1", "b", "../x", "..", "é/☃", "a b"]
+    none = pa.nulls(len(ids), pa.string())
+    table = pa.table([ids, ids, none, none], names=SPACE_COLUMNS)
+    monkeypatch.setattr(reading, "load_tree", lambda _: SpaceTree.from_table(table))
+
+
+@pytest.fixture
+def lake(tmp_path: Path, spaces: None, monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setenv("TIPPERS_LAKE_URL", str(tmp_path / "lake"))
     get_settings.cache_clear()
     return open_lake(get_settings())
@@ -285,19 +305,19 @@ def test_a_year_reads_in_well_under_a_second(lake: Lake) -> None:
     assert table.num_rows == 365 * 96
 
 
-def test_neither_dagster_nor_a_database_is_needed(lake: Lake, tmp_path: Path) -> None:
-    publish(lake, "r1", WEEK, MONDAY)
+def test_dagster_is_not_needed(campus: Lake) -> None:
+    publish(campus, "r1", WEEK, MONDAY)
     code = (
         "import sys\n"
         "from tippers_dagster.occupancy.reading import read_occupancy\n"
         "print(read_occupancy('r1', '2025-01-06', '2025-01-13', 86400).num_rows)\n"
-        "print([m for m in ('dagster', 'boto3', 'sqlalchemy') if m in sys.modules])\n"
+        "print([m for m in ('dagster', 'boto3') if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "7\n[]\n"
 
 
-def test_from_s3(s3) -> None:
+def test_from_s3(s3, spaces: None) -> None:
     lake = open_lake(get_settings())
     publish(lake, "r1", WEEK, MONDAY)
     assert rows(read_occupancy("r1", "2025-01-06", "2025-01-13", 900)) == recount(MONDAY, WEEK, 900)
@@ -314,10 +334,7 @@ def campus(stack: Settings) -> Lake:
 
 
 def load_spaces(settings: Settings, spaces: list[tuple[str, str | None]]) -> None:
-    import sqlalchemy as sa
-
     from tippers_dagster.source.schema import create_source_schema
-    from tippers_dagster.warehouse.engine import warehouse_engine
 
     create_source_schema(settings)
     with warehouse_engine(settings).begin() as connection:
@@ -355,10 +372,7 @@ def test_a_parents_own_sessions_count(campus: Lake) -> None:
 
 
 def test_presence_that_is_missing_below_a_parent(campus: Lake, stack: Settings) -> None:
-    import sqlalchemy as sa
-
     from tippers_dagster.occupancy.tables import session_space
-    from tippers_dagster.warehouse.engine import warehouse_engine
 
     publish(campus, "r1", WEEK, R1)
     with pytest.raises(MissingPartitions, match=WEEK):
@@ -382,3 +396,22 @@ def test_an_unknown_space_is_told_with_those_like_it(campus: Lake, width: int) -
         read_occupancy("bilding", "2025-01-06", "2025-01-13", width)
     with pytest.raises(MissingPartitions):
         read_occupancy("building", "2025-01-06", "2025-01-13", width)
+
+
+@pytest.mark.parametrize("width", [900, 300])
+def test_a_deleted_space_is_unknown_whatever_the_lake_has_of_it(
+    campus: Lake, stack: Settings, width: int
+) -> None:
+    for space in ("r1", "r2", "building"):
+        publish(campus, space, WEEK, MONDAY)
+    assert read_occupancy("r1", "2025-01-06", "2025-01-13", width).num_rows
+    with warehouse_engine(stack).begin() as connection:
+        connection.execute(sa.text("DELETE FROM source.space WHERE space_id = 'r1'"))
+    for read in (read_occupancy, read_shared_occupancy):
+        with pytest.raises(BadInput, match="There is no space 'r1'"):
+            read("r1", "2025-01-06", "2025-01-13", width, on_missing="report")
+    with pytest.raises(BadInput, match="There is no space 'r1'"):
+        read_counts(["building", "r1"], "2025-01-06", "2025-01-13", width)
+    with pytest.raises(BadInput, match="There is no space 'r1'"):
+        read_groups("r1", "2025-01-06", "2025-01-13", width, ALL_DEVICES)
+    assert read_counts(["building"], "2025-01-06", "2025-01-13", width).computed.all()

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 import numpy as np
-import psutil
 import pytest
 
 from tests.local.waiting import until
 from tests.occupancy import campus
+from tippers_dagster.errors import LowMemory
 from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.local.runs import HERE_TAG
 from tippers_dagster.occupancy import runs
@@ -29,11 +29,11 @@ from tippers_dagster.occupancy.runs import (
     active_runs,
     fail_dead_runs,
     run_locks,
-    wait_for_memory,
 )
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, load_state
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.tracking import track
+from tippers_dagster.warehouse.locks import held_together, live_runs
 
 MONDAY = dt.date(2025, 1, 6)
 W1, W2, W3 = (str(MONDAY + dt.timedelta(weeks=n)) for n in range(3))
@@ -198,16 +198,17 @@ def test_a_dead_run_of_a_command_is_told_from_those_of_others(
     assert instance.get_run_by_id(others.run_id).status == dg.DagsterRunStatus.STARTED
 
 
-def test_runs_wait_for_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = iter([100 << 20, 100 << 20, 900 << 20])
-    naps: list[float] = []
-    memory = psutil.virtual_memory()
-    monkeypatch.setattr(
-        runs.psutil, "virtual_memory", lambda: memory._replace(available=next(free))
-    )
-    monkeypatch.setattr(runs.time, "sleep", naps.append)
-    wait_for_memory(settings, quiet())
-    assert len(naps) == 2
+def test_runs_wait_for_memory_before_they_lock_anything(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(settings: Settings, log: object) -> None:
+        assert live_runs(settings, ["waiting"]) == {"waiting"}, "nobody takes it for dead"
+        with held_together(settings, [f"chunk {SOURCE} {W1}"], quiet()):
+            raise LowMemory("Only 12 MB are free.")
+
+    monkeypatch.setattr(runs, "wait_for_memory", short)
+    with pytest.raises(LowMemory), run_locks(settings, "waiting", SOURCE, [W1], quiet()):
+        raise AssertionError("it began")
 
 
 def quiet() -> dg.DagsterLogManager:

@@ -31,7 +31,8 @@ def execute(settings: Settings, sql: str) -> None:
 class Graph:
     """Assets of these nodes; each run writes down what it computed, in order.
 
-    ``broken`` names those that fail.
+    ``broken`` names those that fail; ``killed`` those whose process dies while it writes;
+    ``full`` those that find the disk full; in ``meanwhile`` is what happens while one is computed.
     """
 
     def __init__(
@@ -40,6 +41,9 @@ class Graph:
         self.settings, self.instance = settings, instance
         self.broken: set[str] = set()
         self.dying: set[str] = set()
+        self.killed: set[str] = set()
+        self.full: set[str] = set()
+        self.meanwhile: dict[str, Callable[[], object]] = {}
         self.computed: list[str] = []
         self.why: str | None = None
         self.cursor: str | None = None
@@ -102,9 +106,16 @@ class Graph:
                 raise dg.Failure("the process died before it could say anything")
             record = recorder(self.settings, [n], context.run.run_id)
             self.computed.append(n.name)
+            self.meanwhile.pop(n.name, lambda: None)()
             if n.name in self.broken:
                 record.failed(n.key, "division by zero")
                 raise dg.Failure("division by zero")
+            if n.name in self.full:
+                record.failed(n.key, "The disk is full.", excused=True)
+                raise dg.Failure("The disk is full.")
+            record.replacing(n.key)
+            if n.name in self.killed:
+                raise dg.Failure("the process died before it could record anything")
             version = record.succeeded(n.key, rows=1, seconds=0.5)
             return dg.MaterializeResult(data_version=dg.DataVersion(version))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 
 import dagster as dg
@@ -10,9 +11,11 @@ import pytest
 from tests.refresh.graph import SOURCE, Graph, MakeGraph, execute, node
 from tippers_dagster.errors import TippersError
 from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.pipeline.status import _why_stale
 from tippers_dagster.refresh.nodes import Node, wanted_versions
 from tippers_dagster.refresh.runs import asset_locks
 from tippers_dagster.refresh.sensor import UP_TO_DATE
+from tippers_dagster.refresh.snapshot import Snapshot
 from tippers_dagster.refresh.state import errors_now, forget_failures, load_states, recorder
 from tippers_dagster.refresh.tokens import record_tokens
 from tippers_dagster.settings import Settings, get_settings
@@ -275,3 +278,86 @@ def test_two_runs_never_compute_the_same_asset_at_once(make: MakeGraph) -> None:
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
+
+
+# --- what tables hold and what is recorded of them ------------------------------------------------
+def test_what_a_run_left_that_died_is_computed_again(make: MakeGraph) -> None:
+    """Also when its inputs are again as they were: nobody knows what its table holds."""
+    graph = make()
+    graph.until_quiet()
+    graph.change("left", content="2")
+    graph.killed = {"left"}
+    assert not graph.run({"left"}).success
+    graph.killed = set()
+    graph.change("left", content="1")
+    assert why_stale(graph, "left").startswith("Its last run did not get to the end")
+    assert graph.until_quiet() == ["left"], "what reads it was not computed from it"
+
+
+def test_nothing_is_computed_from_what_a_dead_run_left(make: MakeGraph) -> None:
+    graph = make(max_tries=1)
+    graph.until_quiet()
+    graph.change("left", content="2")
+    graph.killed = {"left"}
+    graph.until_quiet()
+    graph.change("left", content="1")
+    graph.change("model", content="2")
+    assert graph.until_quiet() == ["left"], "it alone, as it dies again"
+    graph.killed = set()
+    forget_failures(graph.settings)
+    assert graph.until_quiet() == ["left", "model", "level2"]
+
+
+def test_what_read_an_input_that_was_computed_meanwhile_is_computed_again(make: MakeGraph) -> None:
+    """The versions are the same before and after, and what was read in between may be another."""
+    graph = make()
+    graph.until_quiet()
+    graph.change("model", content="2")
+    graph.meanwhile = {"model": lambda: graph.run({"left"})}
+    assert graph.until_quiet() == ["model", "left", "level2", "model", "level2"]
+
+
+def test_what_read_an_input_that_a_dead_run_replaced_is_computed_again(make: MakeGraph) -> None:
+    graph = make()
+    graph.until_quiet()
+    graph.change("model", content="2")
+    graph.killed = {"left"}
+    graph.meanwhile = {"model": lambda: graph.run({"left"})}
+    assert graph.run({"model"}).success
+    graph.killed = set()
+    assert graph.until_quiet() == ["left", "model", "level2"]
+
+
+def why_stale(graph: Graph, name: str) -> str:
+    snapshot = Snapshot.take(graph.settings, graph.instance, graph.nodes)
+    (found,) = (n for n in graph.nodes if n.name == name)
+    return _why_stale(snapshot, found, snapshot.state(name))
+
+
+def test_a_fault_of_the_machine_is_no_try(make: MakeGraph) -> None:
+    """It waits longer, as often as need be, and is not given up."""
+    graph = make(max_tries=2, environment_retry_seconds=0)
+    graph.full = {"left"}
+    for _ in range(4):
+        assert "left" in graph.asked()
+        graph.run({"index", "left", "right"})
+    state = load_states(graph.settings)["left"]
+    assert (state.tries, state.error) == (0, "The disk is full.")
+    graph.full = set()
+    assert graph.until_quiet() == ["left", "model", "level2"]
+    assert load_states(graph.settings)["left"].retry_at is None
+
+
+def test_a_fault_of_the_machine_is_tried_again_later(make: MakeGraph) -> None:
+    graph = make(environment_retry_seconds=3600)
+    graph.full = {"left"}
+    assert graph.until_quiet() == ["index", "left", "right"]
+    assert graph.tick().skip_message == UP_TO_DATE, "held back"
+    state = load_states(graph.settings)["left"]
+    assert state.failed_version is not None
+    due = state.next_try(graph.settings, state.failed_version)
+    assert state.failed_at is not None
+    assert due == state.failed_at + dt.timedelta(hours=1)
+    graph.full = set()
+    assert forget_failures(graph.settings) == 1
+    assert graph.until_quiet() == ["left", "model", "level2"]

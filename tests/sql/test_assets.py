@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 
 import dagster as dg
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from tests.kills import POINTS, leaves_nothing_fresh
 from tests.sql.definitions import MACS, catalog, fill_source, rule
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.lake import open_lake
@@ -189,3 +191,16 @@ FAILING = {
     "divided": "division by zero",
     "leaking": "holds MAC addresses",
 }
+
+
+@pytest.mark.slow
+def test_a_run_that_dies_leaves_nothing_that_passes_for_made(
+    bare: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is made then, and its file in the lake is of another one."""
+    fill_source(bare)
+    deployment = Deployment(bare, catalog())
+    assert deployment.materialize().success
+    for point in POINTS:
+        again = partial(deployment.materialize, "device/long")
+        leaves_nothing_fresh(monkeypatch, bare, "device/long", again, point)

@@ -171,8 +171,9 @@ def _tested(
     name, body, started = definition.ref.name, definition.body, time.monotonic()
     assert isinstance(body, Forecaster)
     path = backtest_path(name)
+    record.look_again(path)
     version = record.version(path)
-    made = run_backtest(settings, name, body, version)
+    made = run_backtest(settings, name, body, version, lambda: record.replacing(path))
     details = describe.training_details(made, body, log.run_id)
     write_backtest(settings, name, version, run_id, made, details)
     kept = backtest_scores(settings, name, version=version)
@@ -260,6 +261,7 @@ def _forecast_now(
     name, body, started = definition.ref.name, definition.body, time.monotonic()
     assert isinstance(body, Forecaster)
     path = forecast_path(name)
+    record.look_again(path)
     version = record.version(path)
     training = reading.last_training(settings, name)
     won = reading.champions(settings, name, version=training.version)
@@ -268,6 +270,7 @@ def _forecast_now(
     bundle = work.champion_bundle(settings, name, body, history, training.work, champions)
     made = work.forecast_all(settings, bundle, history)
     rows = work.forecast_rows(settings, made)
+    record.replacing(path)
     write_forecasts(settings, name, version, rows)
     seconds = time.monotonic() - started
     log.log(

@@ -20,6 +20,7 @@ from tippers_dagster.forecasts.tables import (
 )
 from tippers_dagster.lake import open_lake
 from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.tree import load_tree
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 QUANTILE_COLUMNS = ("q025", "q10", "q50", "q90", "q975")
@@ -281,7 +282,10 @@ def read_backtest(settings: Settings, name: str, space: str) -> pa.Table:
     ------
     NotForecast
         When there is none.
+    BadInput
+        A space that is not there (any more).
     """
+    load_tree(settings).position(space)
     version = last_training(settings, name).version
     try:
         found = open_lake(settings).read_table(backtest_key(name, space))
@@ -308,7 +312,10 @@ def read_forecast(settings: Settings, name: str, space: str) -> Forecast:
     ------
     NotForecast
         When the forecaster has none of this space.
+    BadInput
+        A space that is not there (any more).
     """
+    load_tree(settings).position(space)
     c = forecast.c
     chosen = (c.forecaster == name, c.space == space)
     query = sa.select(forecast).where(*chosen).order_by(c.interval_begin_time)

@@ -21,10 +21,11 @@ from tippers_dagster.forecasts.panel import (
     Panel,
 )
 from tippers_dagster.occupancy.reading import SpaceCounts, read_counts
+from tippers_dagster.occupancy.records import read_steadily
 from tippers_dagster.occupancy.state import SESSIONS
 from tippers_dagster.occupancy.tables import partition_figures
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.clock import Int64, LocalClock, chunk_bounds
+from tippers_dagster.spaces.clock import Int64, LocalClock, chunk_bounds, chunk_keys
 from tippers_dagster.spaces.facts import load_facts
 from tippers_dagster.spaces.tracking import list_tracked, wanted_grid
 from tippers_dagster.spaces.tree import SpaceTree, load_tree
@@ -100,6 +101,8 @@ def load_history(settings: Settings, body: Forecaster) -> History:
         When nothing is known.
     BadInput
         A space that is unknown or not tracked.
+    Overtaken
+        When counts are replaced all the time.
     """
     tree = load_tree(settings)
     spaces = chosen_spaces(tree, wanted_grid(settings, tree).tracked, body)
@@ -109,12 +112,15 @@ def load_history(settings: Settings, body: Forecaster) -> History:
             "`tippers track` keeps the occupancy of a space and all below it.",
         )
     first, end = history_days(settings, body)
-    values = np.concatenate(
-        [
-            _values(settings, spaces[low : low + SPACES_AT_ONCE], first, end, body.interval_seconds)
-            for low in range(0, len(spaces), SPACES_AT_ONCE)
+
+    def read() -> Floats:
+        parts = [
+            spaces[low : low + SPACES_AT_ONCE] for low in range(0, len(spaces), SPACES_AT_ONCE)
         ]
-    )
+        width = body.interval_seconds
+        return np.concatenate([_values(settings, some, first, end, width) for some in parts])
+
+    values = read_steadily(settings, chunk_keys(first, end, settings.chunk), read)
     known = np.isfinite(values)
     if not known.any():
         raise NoHistory(
@@ -165,7 +171,8 @@ def history_days(settings: Settings, body: Forecaster) -> tuple[dt.date, dt.date
 
 def _end_of_data(settings: Settings, clock: LocalClock, first: dt.date, end: dt.date) -> dt.date:
     """The day after the last whole day, looking at the last chunk with sessions."""
-    roots = sorted({tracked.space for tracked in list_tracked(settings)})
+    known = load_tree(settings).index
+    roots = sorted({tracked.space for tracked in list_tracked(settings)}.intersection(known))
     found = read_counts(roots, first, end, 3600, settings=settings)
     anybody = ((found.counts > 0) & found.computed).any(axis=0)
     if not anybody.any():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,8 +80,19 @@ class Backtest:
     done_before: int
 
 
-def run_backtest(settings: Settings, name: str, body: Forecaster, version: str) -> Backtest:
+def run_backtest(
+    settings: Settings,
+    name: str,
+    body: Forecaster,
+    version: str,
+    before_writing: Callable[[], None] = lambda: None,
+) -> Backtest:
     """Backtest and train all models, and write what they would have forecast.
+
+    Parameters
+    ----------
+    before_writing
+        Called before the first file of an earlier backtest is replaced.
 
     Raises
     ------
@@ -101,6 +112,7 @@ def run_backtest(settings: Settings, name: str, body: Forecaster, version: str) 
         quantiles[model], seconds[model] = _collected(settings, name, work, model, history, came)
         metrics[model] = measure(quantiles[model], came)
     ranking = rank(metrics, history.panel.largest > 0)
+    before_writing()
     _write_backtest(settings, name, history.panel, starts, quantiles, came)
     return Backtest(
         history,

@@ -113,6 +113,7 @@ def _calibrated(
     assert isinstance(body, PeopleCount)
     version = record.version(key)
     made = calibrate_people(settings, body)
+    record.replacing(key)
     write_calibrated(settings, definition.ref.name, version, run_id, made)
     plot = describe.people_plot(made)
     place = open_lake(settings).uri(compared_key(definition.ref.name))

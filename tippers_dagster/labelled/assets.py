@@ -124,7 +124,13 @@ def _count(
     key = dg.AssetKey(path)
     with recording(settings, context, list(nodes.values()), path) as record:
         outcome = bring_up_to_date(
-            settings, ref.name, by, context.run.run_id, context.log, again=again
+            settings,
+            ref.name,
+            by,
+            context.run.run_id,
+            context.log,
+            again=again,
+            before_writing=lambda: record.replacing(path),
         )
         yield parts_check(key, outcome)
         yield unlabelled_check(key, outcome)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from logging import Logger
 
@@ -30,6 +30,7 @@ from tippers_dagster.labelled.devices import DeviceLabels, device_labels
 from tippers_dagster.labelled.tables import labelled_chunk
 from tippers_dagster.lake import Lake, open_lake
 from tippers_dagster.lake.keys import decode, labelled_key, labelled_prefix
+from tippers_dagster.occupancy.records import Overtaken, unchanged
 from tippers_dagster.occupancy.state import DERIVED, SOURCE, State, load_state
 from tippers_dagster.occupancy.subtrees import count_groups, read_presence
 from tippers_dagster.settings import Settings
@@ -114,7 +115,14 @@ class Outcome:
 
 
 def bring_up_to_date(
-    settings: Settings, name: str, by: str, run_id: str, log: Logger, *, again: bool = False
+    settings: Settings,
+    name: str,
+    by: str,
+    run_id: str,
+    log: Logger,
+    *,
+    again: bool = False,
+    before_writing: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Count every chunk that changed, and remove what is no longer tracked.
 
@@ -124,6 +132,8 @@ def bring_up_to_date(
         Of the labelled occupancy, and of the label model or classifier.
     again
         Also what is up to date: for when files of the lake were lost or damaged.
+    before_writing
+        Called before the first file is replaced or removed.
 
     Raises
     ------
@@ -139,13 +149,16 @@ def bring_up_to_date(
     changed = [i.chunk for i in inputs if recorded.get(i.chunk) != i.fingerprint]
     outcome.fresh = len(inputs) - len(changed)
     _confirm(settings, name, by, labels, labels_print)
+    before_writing()
     for low in range(0, len(changed), CHUNKS_AT_ONCE):
         chunks = set(changed[low : low + CHUNKS_AT_ONCE])
         locks = [f"chunk {asset} {chunk}" for asset in (SOURCE, DERIVED) for chunk in chunks]
         with held_together(settings, locks, log):
             state = _state(settings)
             now = chunk_inputs(settings, state, labels_print, chunks)
+            _void(settings, name, chunks)
             done = list(_count(settings, name, labels, labels_print, state.grid.tree, now, outcome))
+            done = _not_overtaken(settings, state, now, done, outcome)
             _record(settings, name, by, labels, labels_print, now, done, run_id)
         outcome.done += done
     outcome.removed = _remove_untracked(settings, name)
@@ -172,7 +185,7 @@ def chunk_inputs(
         if chunk in state.sealed or (only is not None and chunk not in only):
             continue
         own = leaf & source.fresh[:, j]
-        above = derived.fresh[:, j]
+        above = derived.fresh[:, j] & derived.readable[:, j]
         position = np.concatenate([at[own], up[above]])
         if not position.size:
             continue
@@ -293,6 +306,38 @@ def _confirm(
     )
     with warehouse_engine(settings).begin() as connection:
         connection.execute(query)
+
+
+def _void(settings: Settings, name: str, chunks: Collection[str]) -> None:
+    """Forget what chunks were counted from: their files are about to be replaced."""
+    query = sa.delete(labelled_chunk).where(
+        labelled_chunk.c.definition == name, labelled_chunk.c.chunk.in_(chunks)
+    )
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(query)
+
+
+def _not_overtaken(
+    settings: Settings,
+    state: State,
+    inputs: Iterable[ChunkInput],
+    done: list[ChunkDone],
+    outcome: Outcome,
+) -> list[ChunkDone]:
+    """Those whose presence and counts were what is recorded of them all the while."""
+    masks = {level.asset: np.zeros(level.stale.shape, bool) for level in state.levels}
+    for one in inputs:
+        column = state.grid.chunks.index(one.chunk)
+        masks[SOURCE][:, column] = np.isin(state.source.spaces, one.sources)
+        masks[DERIVED][:, column] = np.isin(state.derived.spaces, one.spaces)
+    with warehouse_engine(settings).connect() as connection:
+        same = np.logical_and.reduce(
+            [unchanged(connection, level, masks[level.asset]) for level in state.levels[1:]]
+        )
+    kept = [d for d in done if same[state.grid.chunks.index(d.chunk)]]
+    for lost in {d.chunk for d in done} - {d.chunk for d in kept}:
+        outcome.failed[lost] = Overtaken("Occupancy was computed again while it was counted.")
+    return kept
 
 
 def _record(

@@ -16,6 +16,7 @@ from tippers_dagster.catalog.kinds import Kind, LabelModel
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.labelling.tables import gold_label
+from tippers_dagster.local.disk import environment_fault
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.refresh.nodes import Node, Table, digest
 from tippers_dagster.refresh.runs import asset_locks
@@ -25,6 +26,7 @@ from tippers_dagster.refresh.specs import (
     one_asset,
     recording,
     sound_nodes,
+    wait_to_begin,
 )
 from tippers_dagster.refresh.state import Recorder, recorder
 from tippers_dagster.settings import Settings
@@ -153,6 +155,7 @@ class _VoteRun:
             by_rule[self._catalog.dependencies(function.ref)[0]].append(function)
         keys = [function.ref.asset_path for function in functions]
         run_id = self._context.run.run_id
+        wait_to_begin(self._settings, self._context, list(self._nodes.values()), keys)
         with asset_locks(self._settings, run_id, keys, self._context.log):
             record = recorder(self._settings, self._nodes.values(), run_id)
             for rule, readers in by_rule.items():
@@ -186,8 +189,10 @@ class _VoteRun:
         from tippers_dagster.labelling.work import write_votes
 
         started = time.monotonic()
-        votes = write_votes(self._settings, self._catalog, function, rows)
         path = function.ref.asset_path
+        votes = write_votes(
+            self._settings, self._catalog, function, rows, lambda: record.replacing(path)
+        )
         version = record.succeeded(
             path, votes.rows, time.monotonic() - started, vote_details(votes)
         )
@@ -202,7 +207,8 @@ class _VoteRun:
 
     def _fail(self, record: Recorder, function: Definition, error: TippersError) -> None:
         message = redact(str(error), self._settings)
-        record.failed(function.ref.asset_path, message)
+        excused = environment_fault(error) is not None
+        record.failed(function.ref.asset_path, message, excused=excused)
         self._failed[str(function.ref)] = message
 
 
@@ -265,6 +271,7 @@ def _labelled(
     started = time.monotonic()
     version = record.version(ref.asset_path)
     made = label_entities(settings, catalog, ref, version, run_id)
+    record.replacing(ref.asset_path)
     write_labels(settings, made.table, made.rows, made.fitted)
     record_score(settings, ref.concept, ref.name, version, run_id, made.evaluation)
     plots = describe.label_plots(made)

@@ -6,7 +6,7 @@ entities of a label model's index are read from the warehouse, because labels ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,10 +92,21 @@ def read_rule(settings: Settings, rule: Ref) -> pa.Table:
     return open_lake(settings).read_table(definition_key("rules", rule.concept, rule.name))
 
 
-def write_votes(settings: Settings, catalog: Catalog, function: Definition, rows: Columns) -> Votes:
+def write_votes(
+    settings: Settings,
+    catalog: Catalog,
+    function: Definition,
+    rows: Columns,
+    before_writing: Callable[[], None] = lambda: None,
+) -> Votes:
     """Compute the votes of a labelling function on its rule's rows, and write them to the lake.
 
-    ``rows`` may be shared by all functions of the rule.
+    Parameters
+    ----------
+    rows
+        May be shared by all functions of the rule.
+    before_writing
+        Called before earlier votes are replaced.
 
     Raises
     ------
@@ -107,6 +118,7 @@ def write_votes(settings: Settings, catalog: Catalog, function: Definition, rows
     result = _voter(settings, function, rows.types, labels).vote(rows)
     votes = pa.table({key: rows.table[key], VOTE: pa.array(result.votes, pa.int8())})
     place = definition_key("votes", function.ref.concept, function.ref.name)
+    before_writing()
     open_lake(settings).write_table(place, votes)
     counts = np.bincount(result.votes[result.votes >= 0], minlength=len(labels))
     return Votes(

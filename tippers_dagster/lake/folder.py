@@ -7,15 +7,20 @@ import os
 import shutil
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 from urllib.parse import quote
 
-from tippers_dagster.errors import LakeError, LakeFileMissing
+from tippers_dagster.errors import LakeError, LakeFileMissing, LakeFull
+from tippers_dagster.local.disk import disk_full, is_full
 
 Keys = list[str]
+FEW_FILES = 16
+"""So many are forced to disk one by one; of more, all at once is quicker."""
 STALE_SECONDS = 86_400
 """Age at which a temporary file of another machine is taken to be left over."""
 
@@ -23,8 +28,8 @@ STALE_SECONDS = 86_400
 class FolderBackend:
     """Files below ``root``; temporary ones in ``<root>/.tmp``, on the same file system.
 
-    A file is written there and renamed, which is atomic. Single files are not forced to disk,
-    as that costs more than writing them: ``sync`` does it for all at once.
+    A file is written there and renamed, which is atomic. It is not forced to disk at once, as that
+    costs more than writing it: ``sync`` does it for all that this process wrote since the last.
     """
 
     remote = False
@@ -37,6 +42,8 @@ class FolderBackend:
         # The machine's name too: a process number means nothing on another one.
         self._host = quote(socket.gethostname(), safe="").replace("~", "%7E")
         self._counter = itertools.count()
+        self._unsynced: deque[str] = deque(maxlen=FEW_FILES + 1)
+        self._syncing = Lock()
 
     # --- writing ----------------------------------------------------------------------------
     def put(self, key: str, data: Any) -> None:
@@ -61,8 +68,10 @@ class FolderBackend:
         try:
             with file:
                 yield file
-        except BaseException:
+        except BaseException as error:
             _remove(temporary)
+            if isinstance(error, OSError) and is_full(error):
+                raise self._failed("written", key, error) from error
             raise
         try:
             self._publish(temporary, key)
@@ -87,6 +96,8 @@ class FolderBackend:
         except FileNotFoundError:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.replace(temporary, target)
+        with self._syncing:
+            self._unsynced.append(target)
 
     # --- reading ----------------------------------------------------------------------------
     def get(self, key: str) -> bytes:
@@ -162,8 +173,17 @@ class FolderBackend:
         return str(self.root / key)
 
     def sync(self) -> None:
-        """Force all that was written to disk."""
-        os.sync()
+        """Force all that was written to disk: a few files one by one, else the whole machine's."""
+        with self._syncing:
+            written = list(self._unsynced)
+            self._unsynced.clear()
+        if len(written) > FEW_FILES:
+            os.sync()
+            return
+        folders = {os.path.dirname(target) for target in written}
+        for path in [*written, *folders]:
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                _force(path)
 
     def _missing(self, key: str) -> LakeFileMissing:
         return LakeFileMissing(
@@ -172,6 +192,8 @@ class FolderBackend:
         )
 
     def _failed(self, verb: str, key: str, error: OSError) -> LakeError:
+        if is_full(error):
+            return disk_full(self.root, LakeFull, "TIPPERS_LAKE_URL")
         return LakeError(
             f"{key or 'the lake'} could not be {verb} in {self.root}: {error.strerror}",
             "Check that the folder is writable and has free space, or set TIPPERS_LAKE_URL.",
@@ -180,6 +202,15 @@ class FolderBackend:
     def _listing_failed(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
             raise self._failed("listed", "", error) from error
+
+
+def _force(path: str) -> None:
+    """Force a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 import boto3
@@ -14,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tippers_dagster.errors import LakeError, LakeFileMissing
+from tippers_dagster.local.disk import reporting_full
 
 PARALLEL = 16
 """Requests under way at once: their latency, not this machine, is the limit."""
@@ -63,7 +65,10 @@ class S3Backend:
     def create(self, key: str) -> Iterator[IO[bytes]]:
         """A file that is published when the block ends without error."""
         # Unnamed on disk, so that nothing is left behind whatever happens to the process.
-        with tempfile.TemporaryFile() as file:
+        with (
+            reporting_full(Path(tempfile.gettempdir()), "TMPDIR"),
+            tempfile.TemporaryFile() as file,
+        ):
             yield file
             file.seek(0)
             with self._reporting("written", key):

@@ -20,6 +20,7 @@ from tippers_dagster.lake import parquet
 from tippers_dagster.lake.backend import Backend
 from tippers_dagster.lake.folder import FolderBackend
 from tippers_dagster.lake.keys import check_key, check_prefix
+from tippers_dagster.local.disk import is_full
 from tippers_dagster.settings import Settings
 
 _IN_MEMORY_BYTES = 64 << 20
@@ -283,6 +284,6 @@ def _reporting_write(key: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise LakeError(
-            f"{key} could not be written: {error}", "Check the free space of the lake."
-        ) from error
+        if is_full(error):
+            raise  # the backend knows which disk it is
+        raise LakeError(f"{key} could not be written: {error}") from error

@@ -118,6 +118,7 @@ def _trained(
     started = time.monotonic()
     run_id, version = context.run.run_id, record.version(ref.asset_path)
     made, parts = train_classifier(settings, catalog, ref, context.log.info)
+    record.replacing(ref.asset_path)
     write_held_out(settings, ref, made)
     plots = describe.classifier_plots(made)
     registered = log_classifier(settings, log, made, catalog, ref, version, run_id, plots)

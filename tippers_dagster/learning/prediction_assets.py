@@ -113,6 +113,7 @@ def _predict(
         model = load_model(settings, name, champion.number)
         entities = read_fresh(settings, catalog, ref)
         rows = predict(model, entities, catalog.labels(ref.concept), version, run_id)
+        record.replacing(path)
         write_predictions(settings, ref, entities.key_type, rows)
         drift = find_drift(settings, ref, champion.number, entities.features.columns, rows)
         record_drift(settings, name, champion.number, run_id, drift)

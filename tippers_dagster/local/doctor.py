@@ -119,12 +119,16 @@ def _space_on_disk(settings: Settings) -> Iterator[Check]:
 
 
 def _memory(settings: Settings) -> Iterator[Check]:
-    import psutil
+    from tippers_dagster.local.memory import free_memory
 
-    free = psutil.virtual_memory().available / (1 << 20)
+    free = free_memory() / (1 << 20)
     low = free < settings.min_free_memory_mb
-    hint = "Runs wait until more is free; TIPPERS_MIN_FREE_MEMORY_MB sets the limit." if low else ""
-    yield Check("memory", "warning" if low else "ok", f"{free:.0f} MB available", hint)
+    hint = (
+        f"Runs wait {settings.memory_wait_seconds:g} s until more is free, then fail; "
+        "TIPPERS_MIN_FREE_MEMORY_MB sets the limit."
+    )
+    text = f"{free:.0f} MB available"
+    yield Check("memory", "warning" if low else "ok", text, hint if low else "")
 
 
 def _versions(settings: Settings) -> Iterator[Check]:

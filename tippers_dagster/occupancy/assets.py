@@ -1,10 +1,13 @@
 """The main job: session_source -> sessions -> source_occupancy -> derived_occupancy."""
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
+from tippers_dagster.local.disk import environment_fault
 from tippers_dagster.occupancy.conditions import up_to_date
 from tippers_dagster.occupancy.counting import (
     BETWEEN_CHILDREN,
@@ -22,13 +25,13 @@ from tippers_dagster.occupancy.partitions import (
     source_to_derived,
     split_key,
 )
-from tippers_dagster.occupancy.records import record_duration
-from tippers_dagster.occupancy.runs import STALE_ONLY_TAG, run_locks, wait_for_memory
+from tippers_dagster.occupancy.records import excuse_attempts, record_duration
+from tippers_dagster.occupancy.runs import STALE_ONLY_TAG, run_locks
 from tippers_dagster.occupancy.sessions import VERSION as SESSIONS_VERSION
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.state import VERSION as COUNTS_VERSION
 from tippers_dagster.occupancy.work import Outcome, compute
-from tippers_dagster.settings import get_settings
+from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 GROUP = "occupancy"
@@ -153,8 +156,10 @@ def _run(context: dg.AssetExecutionContext, asset: str) -> Outcome:
     settings = get_settings()
     partitions = [split_key(asset, key) for key in context.partition_keys]
     chunks = sorted({chunk for _, chunk in partitions})
-    with run_locks(settings, context.run.run_id, asset, chunks, context.log):
-        wait_for_memory(settings, context.log)
+    with (
+        _excusing(settings, asset, partitions),
+        run_locks(settings, context.run.run_id, asset, chunks, context.log),
+    ):
         outcome = compute(
             settings,
             asset,
@@ -162,6 +167,7 @@ def _run(context: dg.AssetExecutionContext, asset: str) -> Outcome:
             context.run.run_id,
             stale_only=STALE_ONLY_TAG in context.run.tags,
         )
+        _excuse(settings, asset, partitions, outcome.failed)
     context.log.info(
         f"{outcome.computed} partitions computed in {outcome.seconds:.1f} s, "
         f"{outcome.passed_over} were fresh, {len(outcome.failed)} chunks failed."
@@ -170,6 +176,39 @@ def _run(context: dg.AssetExecutionContext, asset: str) -> Outcome:
         engine = warehouse_engine(settings)
         record_duration(engine, context.run.run_id, asset, outcome.computed, outcome.seconds)
     return outcome
+
+
+@contextmanager
+def _excusing(settings: Settings, asset: str, partitions: list[tuple[str, str]]) -> Iterator[None]:
+    """A run that the machine ended is no try of its partitions.
+
+    Raises
+    ------
+    EnvironmentFault
+        In the place of an error that it is the cause of.
+    """
+    try:
+        yield
+    except Exception as error:
+        fault = environment_fault(error)
+        if fault is None:
+            raise
+        _excuse(settings, asset, partitions, dict.fromkeys({c for _, c in partitions}, fault))
+        raise fault from error
+
+
+def _excuse(
+    settings: Settings,
+    asset: str,
+    partitions: list[tuple[str, str]],
+    failed: Mapping[str, BaseException],
+) -> None:
+    """Of chunks that failed: those that the machine failed at are tried later, and not counted."""
+    mine = {chunk for chunk, error in failed.items() if environment_fault(error) is not None}
+    if mine:
+        until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=settings.environment_retry_seconds)
+        cells = [cell for cell in partitions if cell[1] in mine]
+        excuse_attempts(warehouse_engine(settings), asset, cells, until)
 
 
 def _results(

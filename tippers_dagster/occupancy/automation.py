@@ -139,7 +139,7 @@ def _rectangles(
     snapshot: Snapshot, level: Level, grid: _Ordered, wanted: np.ndarray
 ) -> list[Rectangle]:
     busy = snapshot.being_computed(level)
-    held = level.stale & (level.tries > 0)
+    held = level.stale & ((level.tries > 0) | (level.held_until > 0))
     allowed = grid(level.ready & ~busy & ~held) | wanted
     again = wanted & grid(level.tries > 0)
     first = pack(
@@ -237,7 +237,8 @@ def _look(settings: Settings, instance: dg.DagsterInstance) -> _Seen:
         "SELECT (SELECT count(*) || ' ' || max(computed_at) FROM tippers.partition_figures), "
         "(SELECT sum(fingerprint) || ' ' || count(*) FROM tippers.source_chunk), "
         "(SELECT string_agg(tracking::text, ' ' ORDER BY 1) FROM tippers.tracking), "
-        "(SELECT count(*) || ' ' || max(requested_at) FROM tippers.attempt)"
+        "(SELECT count(*) || ' ' || max(requested_at) FROM tippers.attempt), "
+        "(SELECT count(*) || ' ' || max(since) FROM tippers.replacing)"
     )
     with warehouse_engine(settings).connect() as connection:
         tables = tuple(connection.execute(changes).one())

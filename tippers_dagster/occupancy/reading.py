@@ -97,7 +97,8 @@ def read_occupancy(
     Raises
     ------
     BadInput
-        An unknown space (with the nearest ids), an unusable time, range or width.
+        An unknown space (with the nearest ids), also one that was deleted; an unusable time, range
+        or width.
     MissingPartitions
         Naming the chunks that are not computed.
     LakeError
@@ -158,7 +159,8 @@ def read_counts(
     Raises
     ------
     BadInput
-        A space of which nothing is computed and that is unknown; an unusable range or width.
+        An unknown space (with the nearest ids), also one that was deleted; an unusable range or
+        width.
     LakeError
         A file cannot be read, or was written for another time zone or chunk length.
     """
@@ -382,23 +384,23 @@ def _published(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple
 def _published_many(
     lake: Lake, settings: Settings, spaces: list[str], bins: _Bins
 ) -> list[tuple[Counts, list[str]]]:
-    """Of each space."""
+    """Of each space; BadInput for one that is not there (any more), whatever the lake has of it."""
+    tree = load_tree(settings)
+    for space in spaces:
+        tree.position(space)
     tables = lake.read_tables([occupancy_key(s, chunk) for s in spaces for chunk in bins.chunks])
     size = len(bins.chunks)
     return [
-        _put_together(settings, space, bins, tables[i * size : (i + 1) * size])
+        _put_together(space, bins, tables[i * size : (i + 1) * size])
         for i, space in enumerate(spaces)
     ]
 
 
 def _put_together(
-    settings: Settings, space: str, bins: _Bins, tables: list[pa.Table | None]
+    space: str, bins: _Bins, tables: list[pa.Table | None]
 ) -> tuple[Counts, list[str]]:
     """One space's counts of its files, one of each chunk."""
     missing = [c for c, table in zip(bins.chunks, tables, strict=True) if table is None]
-    if len(missing) == len(tables) and tables:
-        # Either nothing of the space is computed, or there is no such space.
-        load_tree(settings).position(space)
     counts = np.zeros(len(bins), np.int32)
     for chunk, table in zip(bins.chunks, tables, strict=True):
         if table is not None:

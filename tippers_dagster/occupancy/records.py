@@ -1,27 +1,143 @@
-"""What runs record in the warehouse: figures per partition, attempts, durations."""
+"""What runs record in the warehouse: figures per partition, attempts, durations.
+
+What a file of the lake holds and what is recorded of it never part: ``void`` is called before the
+first file is replaced, and what is void holds again only by being recorded.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy.counting import Figures
 from tippers_dagster.occupancy.sessions import ChunkSessions
 from tippers_dagster.occupancy.state import SESSIONS, Level
 from tippers_dagster.occupancy.tables import (
     attempt,
     partition_figures,
+    replacing,
     run_duration,
     session_reject,
     session_space,
     source_chunk,
 )
+from tippers_dagster.settings import Settings
 from tippers_dagster.source.read import Observed
-from tippers_dagster.warehouse.engine import copy_rows, upsert
+from tippers_dagster.warehouse.engine import copy_rows, upsert, warehouse_engine
+
+STEADY_SECONDS = 120.0
+"""So long whoever wants to read counts as they are recorded waits for runs that replace them."""
+
+Read = TypeVar("Read")
+
+
+class Overtaken(TippersError):
+    """Another run replaced files meanwhile, of the same partitions or of what they are made of.
+
+    Nothing is recorded: the partitions are void, and so will be computed again.
+    """
+
+
+def void(engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str], run_id: str) -> None:
+    """Let nothing hold that is recorded of partitions: this run is about to replace their files.
+
+    Parameters
+    ----------
+    spaces, chunks
+        Of the partitions, one of each for a partition.
+    """
+    n = len(spaces)
+    rows = pa.table(
+        {
+            "asset": [asset] * n,
+            "space": pa.array(spaces, pa.string()),
+            "chunk": pa.array(chunks, pa.string()),
+            "run_id": [run_id] * n,
+            "since": [dt.datetime.now(dt.UTC)] * n,
+        }
+    )
+    with engine.begin() as connection:
+        upsert(connection, replacing, rows)
+
+
+def unchanged(connection: sa.Connection, level: Level, read: np.ndarray) -> np.ndarray:
+    """bool per chunk: what a level's partitions are recorded to hold is what it was, without a
+    break since the level was loaded.
+
+    So whoever read their files after that and before this has read what was recorded.
+
+    Parameters
+    ----------
+    read
+        bool [spaces, chunks] of the level: the partitions that matter.
+    """
+    figures = partition_figures.c
+    chunks = [level.chunks[j] for j in np.flatnonzero(read.any(axis=0))]
+    micros = sa.cast(sa.func.extract("epoch", figures.computed_at) * 1_000_000, sa.BigInteger)
+    now = sa.select(figures.space, figures.chunk, micros).where(
+        figures.asset == level.asset,
+        figures.chunk.in_(chunks),
+        ~sa.exists().where(
+            replacing.c.asset == figures.asset,
+            replacing.c.space == figures.space,
+            replacing.c.chunk == figures.chunk,
+        ),
+    )
+    at = {space: i for i, space in enumerate(level.spaces)}
+    of = {chunk: j for j, chunk in enumerate(level.chunks)}
+    recorded_at = np.zeros(level.recorded_at.shape, np.int64)
+    for space, chunk, when in connection.execute(now):
+        if space in at:
+            recorded_at[at[space], of[chunk]] = when
+    same = (recorded_at == level.recorded_at) & level.computed & ~level.void
+    found: np.ndarray = (same | ~read).all(axis=0)
+    return found
+
+
+def read_steadily(settings: Settings, chunks: list[str], read: Callable[[], Read]) -> Read:
+    """Read counts or presence of chunks while no run replaces any: what is recorded, as it is.
+
+    Waits for runs that are doing so, and reads again when one began meanwhile.
+
+    Raises
+    ------
+    Overtaken
+        When that happens again and again, or a run that died has left files unrecorded.
+    """
+    engine = warehouse_engine(settings)
+    until = time.monotonic() + STEADY_SECONDS
+    while time.monotonic() < until:
+        before = _standing(engine, chunks)
+        if before is not None:
+            found = read()
+            if _standing(engine, chunks) == before:
+                return found
+        time.sleep(1)
+    raise Overtaken(
+        "Counts of these days are being replaced all the time.",
+        "`tippers occupancy status` shows what is computed, and what is not up to date.",
+    )
+
+
+def _standing(engine: sa.Engine, chunks: list[str]) -> tuple[object, ...] | None:
+    """What differs when something was recorded of chunks; None while files are replaced."""
+    figures = partition_figures.c
+    mine = (figures.asset != SESSIONS, figures.chunk.in_(chunks))
+    going = sa.exists().where(replacing.c.asset != SESSIONS, replacing.c.chunk.in_(chunks))
+    recorded = sa.select(sa.func.count(), sa.func.max(figures.computed_at)).where(*mine)
+    with engine.connect() as connection:
+        if connection.scalar(sa.select(going)):
+            return None
+        return tuple(connection.execute(recorded).one())
 
 
 def record_sessions(
@@ -48,7 +164,7 @@ def record_sessions(
     )
     at = contents.schema.get_field_index("fingerprint")
     contents = contents.set_column(at, "fingerprint", _signed(contents["fingerprint"].to_numpy()))
-    with engine.begin() as connection:
+    with _recording(engine, figures) as connection:
         for table in (session_space, session_reject):
             connection.execute(sa.delete(table).where(table.c.chunk.in_(chunks)))
         copy_rows(connection, str(session_space), contents)
@@ -60,7 +176,6 @@ def record_sessions(
                     rows = pa.RecordBatchReader.from_batches(reader.schema, batches)
                     copy_rows(connection, str(session_reject), rows)
         record_observed(connection, {d.chunk: d.observed for d in done})
-        _commit(connection, figures)
 
 
 def record_figures(
@@ -71,7 +186,13 @@ def record_figures(
     inputs: list[np.ndarray],
     run_id: str,
 ) -> None:
-    """Record several chunks' figures (one ``Figures`` and one uint64 array of inputs a chunk)."""
+    """Record several chunks' figures (one ``Figures`` and one uint64 array of inputs a chunk).
+
+    Raises
+    ------
+    Overtaken
+        When another run has begun to replace files of these partitions since ``void``.
+    """
     whole = _figure_table(
         asset,
         [space for f in figures for space in f.spaces],
@@ -85,8 +206,8 @@ def record_figures(
         peak=np.concatenate([f.peak for f in figures]),
         peak_time=np.concatenate([f.peak_time for f in figures]),
     )
-    with engine.begin() as connection:
-        _commit(connection, whole)
+    with _recording(engine, whole):
+        pass
 
 
 def forget_figures(engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str]) -> None:
@@ -129,10 +250,29 @@ def record_attempts(engine: sa.Engine, level: Level, mask: np.ndarray) -> None:
             "wanted": _signed(level.wanted[mask]),
             "tries": level.tries[mask] + 1,
             "requested_at": [dt.datetime.now(dt.UTC)] * rows.size,
+            "held_until": pa.nulls(rows.size, pa.timestamp("us", "UTC")),
         }
     )
     with engine.begin() as connection:
         upsert(connection, attempt, table)
+
+
+def excuse_attempts(
+    engine: sa.Engine, asset: str, partitions: list[tuple[str, str]], until: dt.datetime
+) -> None:
+    """Take back one try of partitions (space, chunk), as the machine failed; none is made before
+    ``until``.
+    """
+    query = sa.text(
+        "UPDATE tippers.attempt a SET tries = greatest(a.tries - 1, 0), held_until = :until "
+        "FROM unnest(CAST(:spaces AS text[]), CAST(:chunks AS text[])) AS p (space, chunk) "
+        "WHERE a.asset = :asset AND a.space = p.space AND a.chunk = p.chunk"
+    )
+    spaces, chunks = [space for space, _ in partitions], [chunk for _, chunk in partitions]
+    with engine.begin() as connection:
+        connection.execute(
+            query, {"asset": asset, "spaces": spaces, "chunks": chunks, "until": until}
+        )
 
 
 def forget_attempts(engine: sa.Engine, asset: str | None = None) -> int:
@@ -174,6 +314,42 @@ def expected_seconds(engine: sa.Engine, asset: str, partitions: int) -> float | 
     scale = sa.func.greatest(1.0, float(partitions) / recent.c.partitions)
     with engine.connect() as connection:
         return connection.scalar(sa.select(sa.func.max(recent.c.seconds * scale)))
+
+
+@contextmanager
+def _recording(engine: sa.Engine, figures: pa.Table) -> Iterator[sa.Connection]:
+    """A transaction that ends with recording figures, of partitions that are void so far.
+
+    When they are no longer this run's to replace, it has just written over what another run has
+    recorded or will: they are void then, whoever recorded them.
+    """
+    asset, run_id = figures["asset"][0].as_py(), figures["run_id"][0].as_py()
+    spaces, chunks = figures["space"].to_pylist(), figures["chunk"].to_pylist()
+    try:
+        with engine.begin() as connection:
+            yield connection
+            _settle(connection, asset, spaces, chunks, run_id)
+            _commit(connection, figures)
+    except Overtaken:
+        void(engine, asset, spaces, chunks, run_id)
+        raise
+
+
+def _settle(
+    connection: sa.Connection, asset: str, spaces: list[str], chunks: list[str], run_id: str
+) -> None:
+    """Partitions are void no longer; Overtaken when another run replaces some of them."""
+    mine = sa.text(
+        "DELETE FROM tippers.replacing r USING "
+        "unnest(CAST(:spaces AS text[]), CAST(:chunks AS text[])) AS p (space, chunk) "
+        "WHERE r.asset = :asset AND r.space = p.space AND r.chunk = p.chunk AND r.run_id = :run_id"
+    )
+    values = {"asset": asset, "spaces": spaces, "chunks": chunks, "run_id": run_id}
+    if connection.execute(mine, values).rowcount != len(spaces):
+        raise Overtaken(
+            f"Another run computes the same partitions of {asset}: nothing of them is recorded.",
+            "They are computed again. If it happens often, look for runs whose locks were lost.",
+        )
 
 
 def _commit(connection: sa.Connection, figures: pa.Table) -> None:

@@ -5,15 +5,14 @@ Locks are PostgreSQL advisory locks, so the death of a process frees them at onc
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import dagster as dg
 import numpy as np
-import psutil
 
+from tippers_dagster.local.memory import wait_for_memory
 from tippers_dagster.local.runs import fail_dead_runs_of
 from tippers_dagster.occupancy.partitions import split_key
 from tippers_dagster.occupancy.state import ASSETS, Level
@@ -83,24 +82,15 @@ def run_locks(
 ) -> Iterator[None]:
     """Hold the run's own lock until the process ends, and those of its chunks meanwhile.
 
-    Two runs never compute the same chunk of an asset at once: the second waits.
+    Two runs never compute the same chunk of an asset at once, nor one what the other reads: the
+    second waits.
     """
     hold_run_lock(settings, run_id)
-    with held_together(settings, [f"chunk {asset} {chunk}" for chunk in chunks], log):
+    wait_for_memory(settings, log)  # nobody else waits for this run meanwhile
+    read = ASSETS[max(ASSETS.index(asset) - 1, 0)]
+    names = [f"chunk {one} {chunk}" for one in {read, asset} for chunk in chunks]
+    with held_together(settings, names, log):
         yield
-
-
-def wait_for_memory(settings: Settings, log: dg.DagsterLogManager) -> None:
-    """Wait while the machine has less free memory than the settings ask for."""
-    told = False
-    while (free := psutil.virtual_memory().available >> 20) < settings.min_free_memory_mb:
-        if not told:
-            log.warning(
-                f"Waiting for memory: {free} MB free, TIPPERS_MIN_FREE_MEMORY_MB is "
-                f"{settings.min_free_memory_mb}."
-            )
-            told = True
-        time.sleep(2)
 
 
 def _between(keys: list[str], first: str, last: str) -> set[str]:

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,6 +24,7 @@ from tippers_dagster.lake import Lake
 from tippers_dagster.lake.keys import sessions_key
 from tippers_dagster.lake.pseudonyms import DeviceIds
 from tippers_dagster.local.keys import device_key
+from tippers_dagster.local.scratch import scratch_folder
 from tippers_dagster.occupancy.sweep import split
 from tippers_dagster.settings import Settings
 from tippers_dagster.source.read import Observed, SourceSnapshot, Span, source_snapshot
@@ -115,10 +112,10 @@ def extract(
     SourceError, LakeError
         The source could not be read, the lake not written; nothing half written is left.
     """
-    scratch = _scratch(settings)
+    scratch = settings.home_path / "tmp" / "sessions"
     for run in consecutive(sorted(chunks), settings):
-        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=scratch) as folder:
-            job = _Pass(settings, tree, run, Path(folder))
+        with scratch_folder(scratch) as folder:
+            job = _Pass(settings, tree, run, folder)
             with source_snapshot(settings) as source:
                 observed = source.observe(job.span, run)
                 job.read(source)
@@ -130,16 +127,6 @@ def extract(
                     done.append(result)
                     advance(1)
             yield done
-
-
-def _scratch(settings: Settings) -> Path:
-    """The folder of spill files, rid of what killed processes left there."""
-    scratch = settings.home_path / "tmp" / "sessions"
-    scratch.mkdir(parents=True, exist_ok=True)
-    for left in scratch.iterdir():
-        if not psutil.pid_exists(int(left.name.split("-")[0])):
-            shutil.rmtree(left, ignore_errors=True)
-    return scratch
 
 
 @dataclass

@@ -7,6 +7,9 @@ was computed. That is a level, not an event: no failed run and no unlucky tick c
 * source_occupancy: the content of the space's sessions in the chunk, so that a late session
   makes one space stale and not the campus; and whether it has children, who then publish counts;
 * derived_occupancy: the presence of every space of the subtree.
+
+What is recorded of a partition is void from before its files are replaced until what they hold
+then is recorded: a run that dies in between leaves it void, and void is stale.
 """
 
 from __future__ import annotations
@@ -49,10 +52,18 @@ class Level:
         bool: the inputs exist, so ``wanted`` means something.
     ready
         bool: the inputs are themselves fresh.
+    readable
+        bool: the files of the inputs hold what is recorded of them, so they may be read.
     recorded, computed
         uint64 fingerprint recorded with the last computation, and whether there was one.
+    output, recorded_at
+        uint64 fingerprint of what it gave, and when that was recorded (Unix microseconds).
+    void
+        bool: files of it were replaced since and not recorded: nobody knows what they hold.
     tries, requested_at
         How often automation asked for the wanted state, and when last (Unix seconds).
+    held_until
+        No try before, as the machine failed and not the work (Unix seconds); 0: it did not.
     sealed
         bool per chunk: only its counts are kept, and nothing of it is computed any more.
     """
@@ -63,22 +74,27 @@ class Level:
     wanted: np.ndarray
     knowable: np.ndarray
     ready: np.ndarray
+    readable: np.ndarray
     recorded: np.ndarray
     computed: np.ndarray
     output: np.ndarray
+    recorded_at: np.ndarray
+    void: np.ndarray
     tries: np.ndarray
     requested_at: np.ndarray
+    held_until: np.ndarray
     sealed: np.ndarray
 
     @cached_property
     def fresh(self) -> np.ndarray:
         """bool: computed from the inputs as they are now, or of a sealed chunk."""
-        current = self.computed & ((self.recorded == self.wanted) | ~self.knowable)
+        known = self.computed & ~self.void
+        current = known & ((self.recorded == self.wanted) | ~self.knowable)
         return current | self.sealed
 
     @property
     def stale(self) -> np.ndarray:
-        """bool: never computed, or from other inputs; not of a sealed chunk."""
+        """bool: never computed, or from other inputs, or void; not of a sealed chunk."""
         return ~self.fresh
 
     def given_up(self, settings: Settings) -> np.ndarray:
@@ -86,14 +102,19 @@ class Level:
         return self.stale & (self.tries >= settings.max_tries) & ~self.waiting(settings)
 
     def waiting(self, settings: Settings) -> np.ndarray:
-        """bool: asked for so lately that the next try of those in a row is not due."""
-        return self._asked_within(self._wait(settings))
+        """bool: asked for so lately that the next try of those in a row is not due; or the
+        machine failed, and nothing is tried yet.
+        """
+        return self._asked_within(self._wait(settings)) | self._excused()
 
     def held_back(self, settings: Settings) -> np.ndarray:
         """bool: the next try is not due, be it in a row or, after those, now and then."""
         later = settings.retry_later_seconds or np.inf
         spent = self.tries >= settings.max_tries
-        return self._asked_within(np.where(spent, later, self._wait(settings)))
+        return self._asked_within(np.where(spent, later, self._wait(settings))) | self._excused()
+
+    def _excused(self) -> np.ndarray:
+        return dt.datetime.now(dt.UTC).timestamp() < self.held_until
 
     def _wait(self, settings: Settings) -> np.ndarray:
         doubled = np.clip(self.tries, 1, settings.max_tries) - 1
@@ -117,6 +138,23 @@ class State:
     def level(self, asset: str) -> Level:
         """The level of an asset."""
         return {SESSIONS: self.sessions, SOURCE: self.source, DERIVED: self.derived}[asset]
+
+    def read_by(self, level: Level, chosen: np.ndarray) -> tuple[Level, np.ndarray]:
+        """The level whose files are read for chosen partitions of a level of spaces.
+
+        Returns
+        -------
+        (upstream, bool [spaces, chunks] of it)
+        """
+        if level.asset == SOURCE:
+            return self.sessions, chosen.any(axis=0, keepdims=True)
+        tree = self.grid.tree
+        above = np.zeros((len(tree) + 1, chosen.shape[1]), np.int64)
+        at = np.array([tree.index[space] for space in level.spaces], np.int64)
+        np.add.at(above, at, chosen)
+        np.add.at(above, at + tree.size[at], -chosen.astype(np.int64))
+        mine = [tree.index[space] for space in self.source.spaces]
+        return self.source, np.cumsum(above, axis=0)[mine] > 0
 
     @property
     def levels(self) -> tuple[Level, Level, Level]:
@@ -154,13 +192,17 @@ class _Reader:
         self.counted = of_text(VERSION, settings.timezone, PUBLISHED_WIDTHS)
         self.figures = read_arrow(
             settings,
-            "SELECT asset, space, chunk, input_fingerprint, output_fingerprint "
-            "FROM tippers.partition_figures",
+            "SELECT asset, space, chunk, input_fingerprint, output_fingerprint, computed_at, "
+            "r.run_id IS NOT NULL AS void "
+            "FROM tippers.partition_figures LEFT JOIN tippers.replacing r "
+            "USING (asset, space, chunk)",
         )
         self.attempts = read_arrow(
             settings,
             "SELECT asset, space, chunk, wanted, tries, "
-            "extract(epoch FROM requested_at)::float8 AS requested_at FROM tippers.attempt",
+            "extract(epoch FROM requested_at)::float8 AS requested_at, "
+            "coalesce(extract(epoch FROM held_until), 0)::float8 AS held_until "
+            "FROM tippers.attempt",
         )
         self.contents = read_arrow(
             settings, "SELECT chunk, space, fingerprint, known FROM tippers.session_space"
@@ -179,8 +221,8 @@ class _Reader:
         wanted[0, at[at >= 0]] = mix(_unsigned(observed["fingerprint"])[at >= 0], base)
         knowable[0, at[at >= 0]] = True
         wanted += self._moved_spaces()
-        ready = np.ones_like(knowable)
-        return self._level(SESSIONS, [""], wanted, knowable, ready)
+        always = np.ones_like(knowable)
+        return self._level(SESSIONS, [""], wanted, knowable, always, always)
 
     def source(self, sessions: Level) -> Level:
         chunks = self.grid.chunks
@@ -197,24 +239,29 @@ class _Reader:
             mix(wanted, publishes[:, None], self.counted),
             np.broadcast_to(sessions.computed, shape),
             np.broadcast_to(sessions.fresh, shape),
+            np.broadcast_to(~sessions.void, shape),
         )
 
     def derived(self, source: Level) -> Level:
         tree, parents = self.grid.tree, self.grid.parents
         at = np.array([tree.index[s] for s in source.spaces], np.int64)
         shape = (len(tree), len(source.chunks))
-        prints, missing, unready = np.zeros(shape, np.uint64), np.zeros(shape, np.uint64), None
+        prints = np.zeros(shape, np.uint64)
         prints[at] = mix(of_texts(source.spaces)[:, None], source.output)
-        missing[at] = ~source.computed
-        unready = np.zeros(shape, np.uint64)
-        unready[at] = ~(source.fresh & source.ready)
         up = np.array([tree.index[p] for p in parents], np.int64)
+
+        def nowhere_below(mask: np.ndarray) -> np.ndarray:
+            there = np.zeros(shape, np.uint64)
+            there[at] = mask
+            return tree.subtree_sums(there)[up] == 0
+
         return self._level(
             DERIVED,
             parents,
             mix(tree.subtree_sums(prints)[up], self.counted),
-            tree.subtree_sums(missing)[up] == 0,
-            tree.subtree_sums(unready)[up] == 0,
+            nowhere_below(~source.computed),
+            nowhere_below(~(source.fresh & source.ready)),
+            nowhere_below(source.void),
         )
 
     def _moved_spaces(self) -> np.ndarray:
@@ -237,21 +284,27 @@ class _Reader:
         wanted: np.ndarray,
         knowable: np.ndarray,
         ready: np.ndarray,
+        readable: np.ndarray,
     ) -> Level:
         shape = (len(spaces), len(self.grid.chunks))
         recorded, output = np.zeros(shape, np.uint64), np.zeros(shape, np.uint64)
-        computed = np.zeros(shape, bool)
+        recorded_at = np.zeros(shape, np.int64)
+        computed, void = np.zeros(shape, bool), np.zeros(shape, bool)
         mine = self.figures.filter(pc.equal(self.figures["asset"], asset))
         at = self._cells(mine, spaces)
         recorded[at.cells] = _unsigned(mine["input_fingerprint"])[at.kept]
         output[at.cells] = _unsigned(mine["output_fingerprint"])[at.kept]
         computed[at.cells] = True
-        tries, requested_at = np.zeros(shape, np.int64), np.zeros(shape)
+        recorded_at[at.cells] = _micros(mine["computed_at"])[at.kept]
+        void[at.cells] = mine["void"].to_numpy()[at.kept]
+        tries = np.zeros(shape, np.int64)
+        requested_at, held_until = np.zeros(shape), np.zeros(shape)
         mine = self.attempts.filter(pc.equal(self.attempts["asset"], asset))
         at = self._cells(mine, spaces)
         same = _unsigned(mine["wanted"])[at.kept] == wanted[at.cells]
         tries[at.cells] = np.where(same, mine["tries"].to_numpy()[at.kept], 0)
         requested_at[at.cells] = mine["requested_at"].to_numpy()[at.kept]
+        held_until[at.cells] = np.where(same, mine["held_until"].to_numpy()[at.kept], 0)
         return Level(
             asset,
             spaces,
@@ -259,11 +312,15 @@ class _Reader:
             wanted.reshape(shape),
             knowable.reshape(shape),
             ready.reshape(shape),
+            readable.reshape(shape),
             recorded,
             computed,
             output,
+            recorded_at,
+            void,
             tries,
             requested_at,
+            held_until,
             np.array([chunk in self.sealed for chunk in self.grid.chunks], bool),
         )
 
@@ -285,6 +342,10 @@ class _Cells:
 def _positions(values: pa.ChunkedArray, among: list[str]) -> np.ndarray:
     found = pc.index_in(values, value_set=pa.array(among, pa.string()))
     return pc.fill_null(found, -1).to_numpy()
+
+
+def _micros(times: pa.ChunkedArray) -> np.ndarray:
+    return times.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
 
 
 def _unsigned(values: pa.ChunkedArray) -> np.ndarray:

@@ -58,6 +58,18 @@ partition_figures = sa.Table(
     comment="one row per computed partition; the record of what is fresh",
 )
 
+replacing = sa.Table(
+    "replacing",
+    metadata,
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("space", sa.Text, primary_key=True, comment="empty for sessions"),
+    sa.Column("chunk", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+    comment="one row per partition whose files a run replaces, or was replacing when it died: "
+    "what partition_figures says of it does not hold",
+)
+
 attempt = sa.Table(
     "attempt",
     metadata,
@@ -67,6 +79,11 @@ attempt = sa.Table(
     sa.Column("wanted", sa.BigInteger, nullable=False, comment="the fingerprint asked for"),
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("requested_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column(
+        "held_until",
+        sa.DateTime(timezone=True),
+        comment="the machine failed, not the work: no try before",
+    ),
     comment="one row per partition that automation asked for and that is not fresh yet",
 )
 

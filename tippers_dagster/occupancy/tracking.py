@@ -15,6 +15,7 @@ from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tables import (
     attempt,
     partition_figures,
+    replacing,
     sealed_chunk,
     session_reject,
     session_space,
@@ -126,18 +127,22 @@ def recompute(
 
 def _purge(settings: Settings, grid: Grid) -> int:
     """Delete what lies outside the grid: first from the record, then from the lake."""
-    figures = partition_figures
     kept = {*grid.leaves, *grid.parents}
     with warehouse_engine(settings).begin() as connection:
         rows = connection.execute(
-            sa.select(figures.c.asset, figures.c.space, figures.c.chunk)
+            sa.union(
+                *(
+                    sa.select(table.c.asset, table.c.space, table.c.chunk)
+                    for table in (partition_figures, replacing)  # of what was killed, files only
+                )
+            )
         ).all()
         gone = [
             row
             for row in rows
             if row.chunk not in grid.chunks or (row.asset != SESSIONS and row.space not in kept)
         ]
-        for table in (figures, attempt):
+        for table in (partition_figures, replacing, attempt):
             cell = sa.tuple_(table.c.asset, table.c.space, table.c.chunk)
             connection.execute(sa.delete(table).where(cell.in_([tuple(row) for row in gone])))
         chunks = sorted({row.chunk for row in gone if row.asset == SESSIONS})

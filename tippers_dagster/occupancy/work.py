@@ -7,18 +7,26 @@ then the run fails with the reasons.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import numpy as np
+import sqlalchemy as sa
 
 from tippers_dagster.errors import TippersError
 from tippers_dagster.lake import open_lake
 from tippers_dagster.occupancy.counting import Counter, Figures
-from tippers_dagster.occupancy.records import forget_figures, record_figures, record_sessions
+from tippers_dagster.occupancy.records import (
+    Overtaken,
+    forget_figures,
+    record_figures,
+    record_sessions,
+    unchanged,
+    void,
+)
 from tippers_dagster.occupancy.sessions import ChunkSessions, extract, settings_fingerprint
 from tippers_dagster.occupancy.state import (
     DERIVED,
@@ -80,7 +88,8 @@ def compute(
     Parameters
     ----------
     stale_only
-        Pass over what is fresh, or no longer tracked, instead of computing it again.
+        Pass over what is fresh, no longer tracked, or made of what another run has begun to
+        replace, instead of computing it.
 
     Raises
     ------
@@ -93,7 +102,7 @@ def compute(
     mask = _mask(level, partitions, skip_unknown=stale_only)
     if not stale_only:
         _refuse_sealed(level, mask)
-    chosen = mask & level.stale if stale_only else mask
+    chosen = mask & level.stale & (level.readable | ~level.knowable) if stale_only else mask
     outcome = Outcome(asset, sorted({chunk for _, chunk in partitions}))
     outcome.passed_over = len(partitions) - int(chosen.sum())
     PROGRESS.get()(outcome.passed_over)
@@ -112,6 +121,7 @@ def _compute_sessions(
     level, lake = state.sessions, open_lake(settings)
     chunks = [level.chunks[i] for i in np.flatnonzero(chosen[0])]
     base = settings_fingerprint(settings)
+    void(warehouse_engine(settings), SESSIONS, [""] * len(chunks), chunks, run_id)
     for done in extract(settings, lake, state.grid.tree, chunks, PROGRESS.get()):
         lake.sync()
         inputs = {d.chunk: session_input(d.observed.fingerprint, base) for d in done}
@@ -127,8 +137,9 @@ def _compute_spaces(
     run_id: str,
     outcome: Outcome,
 ) -> None:
-    lake = open_lake(settings)
+    lake, engine = open_lake(settings), warehouse_engine(settings)
     advance = PROGRESS.get()
+    upstream, read = state.read_by(level, chosen)
 
     def task(column: int) -> _ChunkTask:
         spaces = [level.spaces[i] for i in np.flatnonzero(chosen[:, column])]
@@ -145,7 +156,7 @@ def _compute_spaces(
         if finished:
             lake.sync()
             record_figures(
-                warehouse_engine(settings),
+                engine,
                 level.asset,
                 [level.chunks[column] for column in finished],
                 list(finished.values()),
@@ -154,6 +165,7 @@ def _compute_spaces(
             )
 
     _take_over(settings, state, level, chosen)
+    _void(engine, level, chosen, run_id)
     columns = np.flatnonzero(chosen.any(axis=0)).tolist()
     with threads_or_cluster(settings) as pool:
         futures = {pool.submit(_count_chunk, task(column)): column for column in columns}
@@ -167,6 +179,12 @@ def _compute_spaces(
                     advance(len(finished[column].spaces))
                 else:
                     outcome.failed[level.chunks[column]] = error
+            for column in _overtaken(engine, upstream, read, finished):
+                del finished[column]
+                outcome.failed[level.chunks[column]] = Overtaken(
+                    f"{upstream.asset} was computed again while {level.asset} was counted from it.",
+                    "Nothing is recorded, and it is counted again.",
+                )
             record(finished)
             outcome.figures |= {level.chunks[c]: f for c, f in finished.items()}
 
@@ -211,6 +229,24 @@ def _take_over(settings: Settings, state: State, level: Level, chosen: np.ndarra
         other, theirs = SOURCE, [s for s in spaces if s not in have_presence]
     if theirs:
         forget_figures(warehouse_engine(settings), other, theirs, chunks)
+
+
+def _void(engine: sa.Engine, level: Level, chosen: np.ndarray, run_id: str) -> None:
+    rows, columns = np.nonzero(chosen)
+    spaces = [level.spaces[i] for i in rows]
+    void(engine, level.asset, spaces, [level.chunks[j] for j in columns], run_id)
+
+
+def _overtaken(
+    engine: sa.Engine, upstream: Level, read: np.ndarray, finished: Iterable[int]
+) -> list[int]:
+    """The chunks that were counted from files whose record did not hold all the while."""
+    columns = list(finished)
+    mine = np.zeros_like(read)
+    mine[:, columns] = read[:, columns]
+    with engine.connect() as connection:
+        same = unchanged(connection, upstream, mine)
+    return [column for column in columns if not same[column]]
 
 
 def _batches(futures: dict[Future, int]) -> Iterator[list[Future]]:
@@ -259,13 +295,14 @@ def _refuse_sealed(level: Level, mask: np.ndarray) -> None:
 
 
 def _require_inputs(level: Level, chosen: np.ndarray) -> None:
-    lacking = chosen & ~level.knowable
+    lacking = chosen & ~(level.knowable & level.readable)
     if lacking.any():
         rows, columns = np.nonzero(lacking)
         cells = [(level.spaces[i], level.chunks[j]) for i, j in zip(rows, columns, strict=True)]
         upstream = SESSIONS if level.asset == SOURCE else SOURCE
         raise TippersError(
-            f"{upstream} has not been computed for what these need: {_names(cells)}.",
+            f"{upstream} has not been computed, or not to the end, for what these need: "
+            f"{_names(cells)}.",
             f"Materialize {upstream} of these chunks first.",
         )
 

@@ -10,13 +10,16 @@ import dagster as dg
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition, Ref
-from tippers_dagster.errors import TippersError
+from tippers_dagster.errors import LowMemory, TippersError
+from tippers_dagster.local.disk import environment_fault
+from tippers_dagster.local.memory import wait_for_memory
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.refresh.condition import up_to_date
 from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.refresh.runs import asset_locks
 from tippers_dagster.refresh.state import Recorder, recorder
 from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.locks import hold_run_lock
 
 _OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:\S+")
 
@@ -128,6 +131,30 @@ UNEXPECTED = "Unexpected "
 """How a recorded reason begins that nobody wrote for its reader."""
 
 
+def wait_to_begin(
+    settings: Settings,
+    context: dg.AssetExecutionContext,
+    nodes: Sequence[Node],
+    keys: Sequence[tuple[str, ...]],
+) -> None:
+    """Wait until there is memory to compute assets, before their locks are taken.
+
+    Raises
+    ------
+    dagster.Failure
+        When there was none for long; it is recorded with each asset, as no try of it.
+    """
+    run_id = context.run.run_id
+    hold_run_lock(settings, run_id)
+    try:
+        wait_for_memory(settings, context.log)
+    except LowMemory as error:
+        record = recorder(settings, nodes, run_id)
+        for key in keys:
+            record.failed(key, str(error), excused=True)
+        raise dg.Failure(str(error)) from error
+
+
 @contextmanager
 def recording(
     settings: Settings,
@@ -150,15 +177,17 @@ def recording(
         In the place of a ``TippersError``.
     """
     run_id = context.run.run_id
+    wait_to_begin(settings, context, nodes, [key])
     with asset_locks(settings, run_id, [key], context.log):
         record = recorder(settings, nodes, run_id)
         try:
             yield record
-        except TippersError as error:
-            message = redact(str(error), settings)
-            record.failed(key, message)
-            raise dg.Failure(message) from error
         except Exception as error:
+            fault = environment_fault(error)
+            if fault is not None or isinstance(error, TippersError):
+                message = redact(str(fault or error), settings)
+                record.failed(key, message, excused=fault is not None)
+                raise dg.Failure(message) from error
             told = f"{UNEXPECTED}{type(error).__name__}: {error}"
             record.failed(key, redact(told, settings))
             raise

@@ -1,7 +1,9 @@
 """What is recorded of every asset of the definitions: its version, or why it has none.
 
 A run reads all versions before it reads any data, so that what it records is never newer than
-what it read: an input that changes meanwhile makes the asset stale, it cannot hide.
+what it read: an input that changes meanwhile makes the asset stale, it cannot hide. Nor can a run
+that dies: before it replaces the first row or file of an asset, it gives it a version that nobody
+wants.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tippers_dagster.errors import TippersError
-from tippers_dagster.refresh.nodes import Node, seen_version, version_of
+from tippers_dagster.lake import open_lake
+from tippers_dagster.refresh.nodes import Node, digest, seen_version, version_of
 from tippers_dagster.refresh.tables import asset_state, source_token
-from tippers_dagster.refresh.tokens import look_at_new_sources, record_tokens
+from tippers_dagster.refresh.tokens import look_at_new_sources, record_tokens, source_tokens
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import warehouse_engine
 from tippers_dagster.warehouse.locks import hold_run_lock
@@ -43,6 +46,7 @@ class AssetState:
     tries: int = 0
     failed_at: dt.datetime | None = None
     error: str | None = None
+    retry_at: dt.datetime | None = None
 
     def tries_of(self, version: str) -> int:
         """How often this version was tried and not reached."""
@@ -55,8 +59,11 @@ class AssetState:
     def next_try(self, settings: Settings, version: str) -> dt.datetime | None:
         """When this version, which failed, is due to be tried again; None: never by itself.
 
-        After the tries in a row, whatever was away for longer gets another one now and then.
+        After the tries in a row, whatever was away for longer gets another one now and then; what
+        the machine failed at gets one later, and that was no try.
         """
+        if self.retry_at is not None and self.failed_version == version:
+            return self.retry_at
         tries = self.tries_of(version)
         in_a_row = tries < settings.max_tries
         if self.failed_at is None or not (in_a_row or settings.retry_later_seconds):
@@ -67,7 +74,7 @@ class AssetState:
 
     def held_back(self, settings: Settings, version: str, now: dt.datetime) -> bool:
         """Whether this version failed and its next try is not due yet, or none is to be made."""
-        if not self.tries_of(version):
+        if not self.tries_of(version) and self.retry_at is None:
             return False
         due = self.next_try(settings, version)
         return due is None or now < due
@@ -90,6 +97,14 @@ def load_states(settings: Settings) -> dict[str, AssetState]:
     return {row["asset"]: AssetState(**{k: row[k] for k in row if k != "asset"}) for row in rows}
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    """What tells one materialisation of an asset from all others."""
+
+    version: str | None = None
+    at: dt.datetime | None = None
+
+
 class Recorder:
     """Takes the results of one run's assets. Make one with :func:`recorder`."""
 
@@ -97,13 +112,14 @@ class Recorder:
         self,
         settings: Settings,
         nodes: Mapping[tuple[str, ...], Node],
-        versions: dict[str, str | None],
+        recorded: dict[str, _Recorded],
         tokens: dict[str, str],
         run_id: str,
     ) -> None:
-        self._engine = warehouse_engine(settings)
-        self._nodes, self._versions, self._tokens = nodes, versions, tokens
+        self._settings, self._engine = settings, warehouse_engine(settings)
+        self._nodes, self._recorded, self._tokens = nodes, recorded, tokens
         self._run_id = run_id
+        self._environment_wait = dt.timedelta(seconds=settings.environment_retry_seconds)
 
     def version(self, key: Iterable[str], token: str | None = None) -> str:
         """The version that a node gets when it is computed now.
@@ -119,6 +135,37 @@ class Recorder:
             token = self._tokens.get(node.name)
         return version_of(node, read, token)
 
+    def look_again(self, key: Iterable[str]) -> None:
+        """Look now at the sources of a node that a query tells of, just before they are read.
+
+        Such a token may come back: what was seen minutes ago says nothing of what is read now.
+        """
+        read = [self._nodes[dep] for dep in self._node(key).deps if dep in self._nodes]
+        told = {n.name: n.source for n in read if n.source is not None and n.source.query}
+        found = source_tokens(self._settings, told)
+        with self._engine.begin() as connection:
+            record_tokens(connection, found)
+        self._tokens |= found
+
+    def replacing(self, key: Iterable[str]) -> None:
+        """Let nothing hold that is recorded of a node: its rows or files are about to be replaced.
+
+        To be called before the first of them is, and as late as can be: until ``succeeded`` the
+        node is stale, and what reads it waits.
+        """
+        name = self._node(key).name
+        c, marker = asset_state.c, digest("replaced by", self._run_id)
+        query = (
+            sa.update(asset_state)
+            .where(c.asset == name, c.version.is_not(None))
+            .values(version=marker)
+            .returning(c.version, c.materialized_at)
+        )
+        with self._engine.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is not None:
+            self._recorded[name] = _Recorded(*row)
+
     def succeeded(
         self,
         key: Iterable[str],
@@ -128,6 +175,9 @@ class Recorder:
         token: str | None = None,
     ) -> str:
         """Record that a node was computed, and return its version.
+
+        When what it reads was computed again meanwhile, nobody knows which of both was read: the
+        version is one that nobody wants, and so the node is computed again.
 
         Parameters
         ----------
@@ -140,11 +190,10 @@ class Recorder:
         node = self._node(key)
         if node.every_seconds is not None and token is None:
             token = self._run_id
-        version = self.version(node.key, token)
+        wanted, now = self.version(node.key, token), dt.datetime.now(dt.UTC)
         read = {"/".join(dep): self._version_read("/".join(dep)) for dep in node.deps}
         values = {
-            "version": version,
-            "materialized_at": dt.datetime.now(dt.UTC),
+            "materialized_at": now,
             "run_id": self._run_id,
             "seconds": seconds,
             "rows": rows,
@@ -153,38 +202,67 @@ class Recorder:
             "tries": 0,
             "failed_at": None,
             "error": None,
+            "retry_at": None,
         }
+        open_lake(self._settings).sync()  # what is recorded survives a power cut: so must the files
         with self._engine.begin() as connection:
-            _put(connection, node.name, values)
+            overtaken = self._overtaken(connection, node)
+            version = digest(wanted, "overtaken in", self._run_id) if overtaken else wanted
+            _put(connection, node.name, {"version": version, **values})
             if node.every_seconds is not None and token is not None:
                 record_tokens(connection, {node.name: token})
                 self._tokens[node.name] = token
-        self._versions[node.name] = version
+        self._recorded[node.name] = _Recorded(version, now)
         return version
 
-    def failed(self, key: Iterable[str], error: str) -> None:
+    def failed(self, key: Iterable[str], error: str, *, excused: bool = False) -> None:
         """Record why a node could not be computed, as one more try of its version.
 
         A try that automation has counted when it asked is not counted again.
+
+        Parameters
+        ----------
+        excused
+            The machine failed and not the work: it was no try, and the next one is made later.
         """
         node = self._node(key)
-        version = self.version(node.key)
+        version, now = self.version(node.key), dt.datetime.now(dt.UTC)
         told = {
             "failed_version": version,
-            "tries": 1,
-            "failed_at": dt.datetime.now(dt.UTC),
+            "tries": 0 if excused else 1,
+            "failed_at": now,
             "error": error.replace("\0", "")[:LONGEST_ERROR],
+            "retry_at": now + self._environment_wait if excused else None,
         }
         c = asset_state.c
         awaited = sa.and_(c.error.is_(None), c.tries > 0)
-        again = sa.case((awaited, c.tries), else_=c.tries + 1)
-        tries = sa.case((c.failed_version == version, again), else_=1)
+        again = sa.case((awaited, c.tries), else_=c.tries + 1) - int(excused)
+        tries = sa.case((c.failed_version == version, again), else_=told["tries"])
         with self._engine.begin() as connection:
             _put(connection, node.name, told, {**told, "tries": tries})
 
+    def _overtaken(self, connection: sa.Connection, node: Node) -> bool:
+        """Whether an input was computed, or began to be replaced, since its version was read.
+
+        What looks outside gives a version of its own to all that it finds: of it the version tells.
+        """
+        deps = ["/".join(dep) for dep in node.deps]
+        c = asset_state.c
+        query = sa.select(c.asset, c.version, c.materialized_at).where(c.asset.in_(deps))
+        for name, *row in connection.execute(query):
+            now, before = _Recorded(*row), self._recorded.get(name, _Recorded())
+            dep = self._nodes.get(tuple(name.split("/")))
+            if dep is None or dep.every_seconds is None:
+                if now != before:
+                    return True
+            elif now.version != before.version and not dep.seen_by_token:
+                return True
+        return False
+
     def _version_read(self, name: str) -> str | None:
         node, token = self._nodes.get(tuple(name.split("/"))), self._tokens.get(name)
-        version = self._versions.get(name, token)
+        recorded = self._recorded.get(name)
+        version = token if recorded is None else recorded.version
         return version if node is None else seen_version(node, version, token)
 
     def _node(self, key: Iterable[str]) -> Node:
@@ -234,13 +312,13 @@ def errors_now(settings: Settings, nodes: Iterable[Node]) -> dict[str, str]:
 
 def _recorder(settings: Settings, by_key: Mapping[tuple[str, ...], Node], run_id: str) -> Recorder:
     with warehouse_engine(settings).connect() as connection:
-        versions = dict(
-            connection.execute(sa.select(asset_state.c.asset, asset_state.c.version)).all()
-        )
+        c = asset_state.c
+        rows = connection.execute(sa.select(c.asset, c.version, c.materialized_at))
+        recorded = {name: _Recorded(version, at) for name, version, at in rows}
         tokens = dict(
             connection.execute(sa.select(source_token.c.asset, source_token.c.token)).all()
         )
-    return Recorder(settings, by_key, versions, tokens, run_id)
+    return Recorder(settings, by_key, recorded, tokens, run_id)
 
 
 def record_asked(settings: Settings, wanted: Mapping[str, str]) -> None:
@@ -250,7 +328,7 @@ def record_asked(settings: Settings, wanted: Mapping[str, str]) -> None:
     """
     if not wanted:
         return
-    told = {"tries": 1, "failed_at": dt.datetime.now(dt.UTC), "error": None}
+    told = {"tries": 1, "failed_at": dt.datetime.now(dt.UTC), "error": None, "retry_at": None}
     rows = [{"asset": n, "failed_version": v, **told} for n, v in sorted(wanted.items())]
     insertion = insert(asset_state).values(rows)
     new = insertion.excluded
@@ -262,6 +340,7 @@ def record_asked(settings: Settings, wanted: Mapping[str, str]) -> None:
             "tries": sa.case((again, asset_state.c.tries + 1), else_=1),
             "failed_at": new.failed_at,
             "error": None,
+            "retry_at": None,
         },
     )
     with warehouse_engine(settings).begin() as connection:
@@ -272,8 +351,8 @@ def forget_failures(settings: Settings) -> int:
     """Forget the tries of all assets, so that automation tries anew; returns how many had any."""
     query = (
         sa.update(asset_state)
-        .where(asset_state.c.tries > 0)
-        .values(failed_version=None, tries=0, failed_at=None, error=None)
+        .where(sa.or_(asset_state.c.tries > 0, asset_state.c.retry_at.is_not(None)))
+        .values(failed_version=None, tries=0, failed_at=None, error=None, retry_at=None)
     )
     with warehouse_engine(settings).begin() as connection:
         return connection.execute(query).rowcount

@@ -19,6 +19,11 @@ asset_state = sa.Table(
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("failed_at", sa.DateTime(timezone=True)),
     sa.Column("error", sa.Text),
+    sa.Column(
+        "retry_at",
+        sa.DateTime(timezone=True),
+        comment="the machine failed, not the work: no try before",
+    ),
     comment="one row per asset of the definitions: what it was computed from, why it was not",
 )
 

@@ -30,6 +30,7 @@ from tippers_dagster.occupancy.state import ASSETS, State, load_state
 from tippers_dagster.occupancy.tables import (
     attempt,
     partition_figures,
+    replacing,
     sealed_chunk,
     session_reject,
     session_space,
@@ -257,7 +258,7 @@ def _seal(settings: Settings, chunk: str, observed: Observed) -> None:
 def _forget(settings: Settings, chunk: str) -> None:
     """What is not tracked any more is not sealed: tracked again, it is computed again."""
     with warehouse_engine(settings).begin() as connection:
-        for table in (partition_figures, attempt, session_space, source_chunk):
+        for table in (partition_figures, replacing, attempt, session_space, source_chunk):
             connection.execute(sa.delete(table).where(table.c.chunk == chunk))
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import dagster as dg
 import dagster_dbt
 
-from tippers_dagster.errors import TippersError
+from tippers_dagster.errors import EnvironmentFault, TippersError
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.refresh.condition import up_to_date
 from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.refresh.runs import asset_locks
+from tippers_dagster.refresh.specs import wait_to_begin
 from tippers_dagster.refresh.state import Recorder, recorder
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.describe import Described, failing_rows, table_metadata
@@ -22,6 +23,9 @@ from tippers_dagster.sql.translator import Translator
 
 NAME = "sql_definitions"
 """The name of the op of all dbt models."""
+
+_DISK_FULL = "No space left on device"
+"""How PostgreSQL and dbt say it, of whose errors only the text is known."""
 
 _Event = dg.MaterializeResult | dg.AssetCheckResult
 
@@ -82,6 +86,7 @@ class _Run:
         self._recorded: set[str] = set()
         self._checked: set[str] = set()
         self._failed: dict[str, str] = {}
+        self._excused: set[str] = set()
 
     def _tested(self, test: Mapping[str, Any]) -> tuple[str, ...] | None:
         attached = test.get("attached_node")
@@ -91,8 +96,11 @@ class _Run:
         """Materializations and check results as dbt goes on; raises at the end if any failed."""
         keys = [key_of(model) for model in self._models.values()]
         run_id, log = self._context.run.run_id, self._context.log
+        wait_to_begin(self._settings, self._context, self._nodes, keys)
         with asset_locks(self._settings, run_id, keys, log):
             self._recorder: Recorder = recorder(self._settings, self._nodes, run_id)
+            for key in keys:  # dbt says when a table is made, not before
+                self._recorder.replacing(key)
             with dbt_run(self._settings, self._project, self._arguments()) as run:
                 for result in run.results():
                     yield from self._taken(run, result)
@@ -140,6 +148,8 @@ class _Run:
             described = table_metadata(self._settings, model, result.rows)
         except TippersError as error:
             self._failed[result.unique_id] = redact(str(error), self._settings)
+            if isinstance(error, EnvironmentFault):
+                self._excused.add(result.unique_id)
             return
         seconds = result.seconds + time.monotonic() - started
         self._described[result.unique_id] = described.after(seconds)
@@ -204,7 +214,8 @@ class _Run:
             self._failed[unique_id] = "dbt ended before all of its checks had run."
         for unique_id, message in self._failed.items():
             if unique_id in self._models:
-                self._recorder.failed(key_of(self._models[unique_id]), message)
+                excused = unique_id in self._excused or _DISK_FULL in message
+                self._recorder.failed(key_of(self._models[unique_id]), message, excused=excused)
 
     def _summary(self) -> str:
         names = {i: "/".join(key_of(self._resource(i))) for i in self._failed}

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tippers_dagster.local.redaction import redact
+from tippers_dagster.local.scratch import scratch_folder
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import dbt_environment
 from tippers_dagster.sql.project import Project
@@ -100,10 +100,7 @@ def dbt_run(settings: Settings, project: Project, arguments: Sequence[str]) -> I
     version, beyond 200 models it leaves a copy of the project behind, and an interruption that
     comes while it reads a line is lost.
     """
-    runs = settings.home_path / "dbt" / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=runs) as folder:
-        target = Path(folder)
+    with scratch_folder(settings.home_path / "dbt" / "runs") as target:
         # What dbt remembers of the parsed project: it has nothing to parse again.
         shutil.copy(project.manifest_path.with_name("partial_parse.msgpack"), target)
         process = subprocess.Popen(

@@ -6,12 +6,14 @@ import io
 from contextlib import closing
 from functools import lru_cache
 
+import psycopg2.errors
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import sqlalchemy as sa
 
 from tippers_dagster.local.adbc import adbc_connection
 from tippers_dagster.local.databases import databases
+from tippers_dagster.local.disk import database_full
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.metadata import SCHEMA
 from tippers_dagster.warehouse.migrate import migrate
@@ -36,8 +38,14 @@ def warehouse_engine(settings: Settings) -> sa.Engine:
         pool_pre_ping=True,
         connect_args={"options": f"-c timezone=UTC -c search_path={SCHEMA}"},
     )
+    sa.event.listen(engine, "handle_error", _tell_of_full_disk)
     migrate(engine)
     return engine
+
+
+def _tell_of_full_disk(context: sa.engine.ExceptionContext) -> None:
+    if isinstance(context.original_exception, psycopg2.errors.DiskFull):
+        raise database_full(context.original_exception) from context.original_exception
 
 
 def read_arrow(settings: Settings, sql: str) -> pa.Table:
@@ -64,7 +72,10 @@ def copy_rows(connection: sa.Connection, table: str, data: pa.Table | pa.RecordB
             buffer = io.BytesIO()
             pa_csv.write_csv(piece, buffer, pa_csv.WriteOptions(include_header=False))
             buffer.seek(0)
-            cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN WITH (FORMAT csv)", buffer)
+            try:
+                cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN WITH (FORMAT csv)", buffer)
+            except psycopg2.errors.DiskFull as error:
+                raise database_full(error) from error
 
 
 def upsert(connection: sa.Connection, table: sa.Table, data: pa.Table) -> None:

@@ -1,0 +1,280 @@
+"""Runs that die between replacing a file and recording it: no count of theirs ever passes as fresh.
+
+A run is killed before every single step that lasts (a file that appears, a transaction that is
+committed), at every level; then the source goes back to what it was, and all is computed again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from tests.occupancy import campus
+from tests.occupancy.campus import Seen, change, compute_all, compute_level, look_again, stale
+from tippers_dagster.errors import TippersError
+from tippers_dagster.lake.folder import FolderBackend
+from tippers_dagster.lake.store import Lake
+from tippers_dagster.occupancy.reading import read_occupancy
+from tippers_dagster.occupancy.records import Overtaken, void
+from tippers_dagster.occupancy.state import ASSETS, DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.tracking import untrack_space
+from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.tracking import track
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+TREE = {"campus": None, "b1": "campus", "b2": "campus", "r1": "b1", "r2": "b1", "r3": "b2"}
+START, MIDDLE, END = dt.date(2025, 1, 6), dt.date(2025, 1, 13), dt.date(2025, 1, 20)
+NINE = dt.datetime(2025, 1, 7, 9)
+HOUR = dt.timedelta(hours=1)
+
+PUBLISHED, COUNTED = 900, 1200
+"""Widths of bins: of the counts in the lake, and counted from presence when they are read."""
+
+
+def seen(mac: str, space: str, days: int = 0) -> Seen:
+    start = NINE + dt.timedelta(days)
+    return Seen(mac, space, start, start + HOUR)
+
+
+BASE = [seen("m1", "r1"), seen("m2", "r2"), seen("m2", "r3", 7), seen("m3", "b1", 7)]
+GHOSTS = [seen(f"ghost{i}", "r1", i % 2 * 7) for i in range(100)]
+
+
+@pytest.fixture
+def settings(stack: Settings) -> Settings:
+    """A campus over two weeks, all computed."""
+    campus.fill(stack, TREE, BASE)
+    track(stack, space="campus", start=START, end=END)
+    compute_all(stack)
+    return stack
+
+
+def peaks(settings: Settings) -> dict[tuple[str, int], tuple[int, int]]:
+    """The most devices in a bin of each week, by space and width."""
+    found = {}
+    for space in TREE:
+        for width in (PUBLISHED, COUNTED):
+            weeks = [
+                read_occupancy(space, *week, width, settings=settings)["number_connections"]
+                for week in ((START, MIDDLE), (MIDDLE, END))
+            ]
+            found[space, width] = tuple(int(np.max(counts)) for counts in weeks)
+    return found
+
+
+RIGHT = {"campus": (2, 2), "b1": (2, 1), "b2": (0, 1), "r1": (1, 0), "r2": (1, 0), "r3": (0, 1)}
+
+
+def is_right(settings: Settings) -> bool:
+    widths = (PUBLISHED, COUNTED)
+    return peaks(settings) == {(s, w): n for s, n in RIGHT.items() for w in widths}
+
+
+class Killed(BaseException):
+    """The process died. No handler of an exception of the product catches it."""
+
+
+@contextmanager
+def killed(settings: Settings, before: int) -> Iterator[list[str]]:
+    """Die before so many steps that last; yields the steps that came to pass."""
+    done: list[str] = []
+    publish = FolderBackend._publish
+
+    def step(what: str) -> None:
+        if len(done) >= before:
+            raise Killed  # and again, in every thread: nothing of a dead process goes on
+        done.append(what)
+
+    def published(self: FolderBackend, temporary: str, key: str) -> None:
+        step(key)
+        publish(self, temporary, key)
+
+    def committed(connection: sa.Connection) -> None:
+        step("commit")
+
+    engine = warehouse_engine(settings)
+    sa.event.listen(engine, "commit", committed)
+    FolderBackend._publish = published  # type: ignore[method-assign]
+    try:
+        yield done
+    finally:
+        FolderBackend._publish = publish  # type: ignore[method-assign]
+        sa.event.remove(engine, "commit", committed)
+
+
+def die_in(settings: Settings, asset: str, before: int) -> list[str] | None:
+    """Compute what is stale of an asset and die; None when it got to the end."""
+    with killed(settings, before) as done:
+        try:
+            compute_level(settings, asset)
+        except Killed:
+            return done
+    return None
+
+
+@pytest.mark.parametrize("asset", ASSETS)
+def test_killed_before_every_step(settings: Settings, asset: str) -> None:
+    above = ASSETS[: ASSETS.index(asset)]
+    for before in range(100):
+        campus.add_sessions(settings, GHOSTS)
+        look_again(settings)
+        for upstream in above:
+            compute_level(settings, upstream)
+        died = die_in(settings, asset, before)
+        change(settings, "DELETE FROM source.user_ap_trajectory WHERE mac_address LIKE 'ghost%'")
+        look_again(settings)
+        compute_all(settings)
+        assert stale(settings) == {}
+        assert is_right(settings), f"{asset} died after {died}"
+        for downstream in (SOURCE, DERIVED):  # from the files that are there
+            compute_level(settings, downstream, stale_only=False)
+        assert is_right(settings), f"{asset} died after {died}"
+        if died is None:
+            break
+    assert died is None
+    assert before > 4, "killed before the void, every file and the record"
+
+
+def test_three_kills_one_after_the_other(settings: Settings) -> None:
+    """Each run goes on from what the one before left."""
+    for round_, before in enumerate((3, 5, 4)):
+        campus.add_sessions(settings, [seen(f"ghost{round_}{i}", "r1") for i in range(50)])
+        look_again(settings)
+        for asset in ASSETS:
+            died = die_in(settings, asset, before)
+            if died is not None:
+                break
+    change(settings, "DELETE FROM source.user_ap_trajectory WHERE mac_address LIKE 'ghost%'")
+    look_again(settings)
+    compute_all(settings)
+    assert stale(settings) == {}
+    assert is_right(settings)
+
+
+_DIES_AT_THE_RECORD = """
+import os
+from tests.occupancy.campus import compute_level
+from tippers_dagster.occupancy import work
+from tippers_dagster.settings import get_settings
+
+work.{record} = lambda *a, **k: os._exit(9)
+compute_level(get_settings(), "{asset}")
+"""
+
+
+@pytest.mark.parametrize("asset", ASSETS)
+def test_process_that_ends_at_the_record(settings: Settings, asset: str) -> None:
+    campus.add_sessions(settings, GHOSTS)
+    look_again(settings)
+    for upstream in ASSETS[: ASSETS.index(asset)]:
+        compute_level(settings, upstream)
+    record = "record_sessions" if asset == SESSIONS else "record_figures"
+    code = _DIES_AT_THE_RECORD.format(record=record, asset=asset)
+    process = subprocess.run([sys.executable, "-c", code], env=dict(os.environ), check=False)
+    assert process.returncode == 9
+    change(settings, "DELETE FROM source.user_ap_trajectory WHERE mac_address LIKE 'ghost%'")
+    look_again(settings)
+    assert asset in stale(settings)
+    computed = compute_all(settings)
+    assert computed[asset] > 0
+    assert stale(settings) == {}
+    assert is_right(settings)
+
+
+# --- what is read while it is void ----------------------------------------------------------------
+def test_void_counts_are_shown_and_stale(settings: Settings) -> None:
+    """What files hold is whole, and true of some moment: it is shown until there is better."""
+    void(warehouse_engine(settings), SOURCE, ["r1"], ["2025-01-06"], "run")
+    assert stale(settings) == {SOURCE: {("r1", "2025-01-06")}}
+    assert is_right(settings)
+
+
+def test_nothing_is_counted_from_what_is_void(settings: Settings) -> None:
+    void(warehouse_engine(settings), SOURCE, ["r1"], ["2025-01-06"], "run")
+    with pytest.raises(TippersError, match=r"not to the end.*b1 in 2025-01-06"):
+        compute_level(settings, DERIVED, stale_only=False)
+    campus.add_sessions(settings, [seen("m9", "r2")])
+    look_again(settings)
+    compute_level(settings, SESSIONS)
+    void(warehouse_engine(settings), SOURCE, ["r3"], ["2025-01-06"], "run")
+    compute_level(settings, SOURCE)
+    void(warehouse_engine(settings), SOURCE, ["r3"], ["2025-01-06"], "run")
+    assert compute_level(settings, DERIVED).computed == 1, "b1; not the campus, above r3"
+    compute_all(settings)
+    assert stale(settings) == {}
+
+
+def test_untracked_partitions_leave_no_trace(settings: Settings) -> None:
+    void(warehouse_engine(settings), SOURCE, ["r1"], ["2025-01-06"], "run")
+    untrack_space(settings, space="campus", purge=True)
+    with warehouse_engine(settings).connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM tippers.replacing")) == 0
+
+
+# --- two at once, as when locks were lost ---------------------------------------------------------
+@contextmanager
+def while_reading(monkeypatch: pytest.MonkeyPatch, what: object) -> Iterator[None]:
+    """Let something happen once, after files were read and before what is counted is recorded."""
+    read, before = Lake.read_tables, [what]
+
+    def reading(self: Lake, keys: list[str], columns: list[str] | None = None) -> object:
+        found = read(self, keys, columns)
+        if before:
+            before.pop()()  # type: ignore[operator]
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "read_tables", reading)
+        yield
+
+
+def test_counted_from_what_was_replaced_meanwhile(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when what was replaced is again as it was: it was something else when it was read."""
+    campus.add_sessions(settings, [seen("m9", "r2")])
+    look_again(settings)
+    compute_level(settings, SESSIONS)
+    compute_level(settings, SOURCE)
+
+    def again() -> None:
+        compute_level(settings, SOURCE, stale_only=False)
+
+    with (
+        while_reading(monkeypatch, again),
+        pytest.raises(Overtaken, match="source_occupancy was computed again while"),
+    ):
+        compute_level(settings, DERIVED)
+    assert set(stale(settings)) == {DERIVED}
+    compute_all(settings)
+    assert stale(settings) == {}
+
+
+def test_the_same_partitions_by_two_runs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first has written over what the second recorded: neither is taken for fresh."""
+    campus.add_sessions(settings, GHOSTS)
+    look_again(settings)
+    compute_level(settings, SESSIONS)
+    compute_level(settings, SOURCE)
+
+    def another() -> None:
+        assert compute_level(settings, DERIVED).computed == 4
+
+    with (
+        while_reading(monkeypatch, another),
+        pytest.raises(Overtaken, match="Another run computes the same"),
+    ):
+        compute_level(settings, DERIVED)
+    assert set(stale(settings)) == {DERIVED}
+    compute_all(settings)
+    assert stale(settings) == {}

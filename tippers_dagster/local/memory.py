@@ -1,0 +1,98 @@
+"""How much memory is left to this process, and waiting until there is enough.
+
+A container has a limit of its own, of which the machine's figures say nothing. Control groups are
+nested: each bounds those inside it, so the tightest one counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from logging import Logger
+from pathlib import Path
+
+import psutil
+
+from tippers_dagster.errors import LowMemory
+from tippers_dagster.settings import Settings
+
+GROUPS = Path("/sys/fs/cgroup")
+MINE = Path("/proc/self/cgroup")
+
+_NO_LIMIT = 1 << 60
+"""Version 1 writes a number of about this size where there is no limit."""
+
+_LOOK_SECONDS = 2.0
+
+
+def free_memory(groups: Path = GROUPS, mine: Path = MINE) -> int:
+    """Bytes that this process may still take: of the machine's, and of its control groups' limits.
+
+    Parameters
+    ----------
+    groups, mine
+        Where control groups are mounted, and the file that names those of this process.
+    """
+    return min([psutil.virtual_memory().available, *_left_in_groups(groups, mine)])
+
+
+def wait_for_memory(settings: Settings, log: Logger) -> None:
+    """Wait until ``TIPPERS_MIN_FREE_MEMORY_MB`` are free. To be called before locks are taken.
+
+    Raises
+    ------
+    LowMemory
+        When they were not for ``TIPPERS_MEMORY_WAIT_SECONDS``.
+    """
+    wanted, until = settings.min_free_memory_mb, time.monotonic() + settings.memory_wait_seconds
+    announced = False
+    while (free := free_memory() >> 20) < wanted:
+        if time.monotonic() >= until:
+            raise LowMemory(
+                f"Only {free} MB of memory are free, after {settings.memory_wait_seconds:g} s of "
+                f"waiting for {wanted} MB.",
+                "Stop other programs, give the machine or the container more memory, let fewer "
+                "runs work at once (TIPPERS_MAX_CONCURRENT_RUNS), or lower "
+                "TIPPERS_MIN_FREE_MEMORY_MB.",
+            )
+        if not announced:
+            log.warning(
+                f"Waiting for memory: {free} MB free, TIPPERS_MIN_FREE_MEMORY_MB is {wanted}."
+            )
+            announced = True
+        time.sleep(_LOOK_SECONDS)
+
+
+def _left_in_groups(groups: Path, mine: Path) -> Iterator[int]:
+    """Bytes left of each limit that holds for this process."""
+    with suppress(FileNotFoundError):  # no Linux, or no control groups
+        for line in mine.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                yield from _left(groups, path, ("memory.max", "memory.current", "inactive_file"))
+            elif "memory" in controllers.split(","):
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                yield from _left(groups / "memory", path, names)
+
+
+def _left(root: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
+    """Of a group and all around it; of the root only where the path means nothing in here."""
+    limit_name, used_name, cache_name = names
+    inside = root / path.lstrip("/")
+    if ".." in inside.parts or not inside.is_dir():
+        inside = root
+    for group in (inside, *inside.parents):
+        with suppress(OSError):  # the outermost has no limit, and others may not be ours to read
+            limit = (group / limit_name).read_text().strip()
+            if limit != "max" and int(limit) < _NO_LIMIT:
+                used = int((group / used_name).read_text())
+                yield max(int(limit) - used + _figure(group / "memory.stat", cache_name), 0)
+        if group == root:
+            return
+
+
+def _figure(file: Path, name: str) -> int:
+    """A line of a control group's figures: here of pages that are given back when needed."""
+    lines = (line.split() for line in file.read_text().splitlines())
+    return next((int(value) for key, value in lines if key == name), 0)
