@@ -276,7 +276,7 @@ def _plausible_range(settings: Settings, path: Path) -> tuple[dt.datetime, dt.da
 def _read_json(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     try:
         items = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise BadInput(f"{path} is not JSON: {error}") from error
     if not isinstance(items, list) or not items:
         raise BadInput(f"{path} is not a list of objects.")
