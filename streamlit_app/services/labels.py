@@ -356,7 +356,7 @@ def take_gold(app: App, ref: Ref, key: str) -> None:
 def _state(app: App, ref: Ref) -> AssetState:
     from tippers_dagster.refresh.state import NEVER, load_states
 
-    state = load_states(app.settings).get("/".join(ref.asset_path), NEVER)
+    state = load_states(app.settings).get(ref.asset_name, NEVER)
     if state.version is None or not has_labels(app.settings, ref.concept, ref.name):
         raise NotLabelled(
             f"{ref} has no labels yet.{f' {state.error}' if state.error else ''}",

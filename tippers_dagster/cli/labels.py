@@ -53,7 +53,7 @@ def show(label_model: LabelModel) -> None:
     settings = get_settings()
     catalog = load_catalog(settings)
     ref = find_label_model(catalog, label_model)
-    state = load_states(settings).get("/".join(ref.asset_path))
+    state = load_states(settings).get(ref.asset_name)
     if state is None or state.version is None:
         raise NotLabelled(
             f"{ref} has no labels yet.", f"`tippers pipeline materialize {ref}` makes them."

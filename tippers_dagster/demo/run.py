@@ -243,12 +243,14 @@ def unlearned(settings: Settings, outcomes: list[Outcome]) -> dict[str, str]:
 def _learned(settings: Settings) -> set[str]:
     """Names of the assets that need enough data of the right kind."""
     catalog = load_catalog(settings)
-    in_concepts = (Kind.LABEL_MODEL, Kind.CLASSIFIER)
-    return {"/".join(d.ref.asset_path) for kind in in_concepts for d in catalog.of_kind(kind)} | {
-        f"{kind}/{d.ref.name}"
-        for kind in (Kind.FORECASTER, Kind.LABELLED_OCCUPANCY, Kind.PEOPLE_COUNT)
-        for d in catalog.of_kind(kind)
-    }
+    kinds = (
+        Kind.LABEL_MODEL,
+        Kind.CLASSIFIER,
+        Kind.FORECASTER,
+        Kind.LABELLED_OCCUPANCY,
+        Kind.PEOPLE_COUNT,
+    )
+    return {d.ref.asset_name for kind in kinds for d in catalog.of_kind(kind)}
 
 
 def _name(level: Level) -> str:

@@ -82,7 +82,7 @@ def log_classifier(
     body = catalog.definitions[ref].body
     assert isinstance(body, Classifier)
     log_models(log, made, body, version, run_id)
-    tags = {"version": version, "dagster_asset": "/".join(ref.asset_path)}
+    tags = {"version": version, "dagster_asset": ref.asset_name}
     log_best(log, made, body, tags, plots)
     return register(log, made, ref, body, version, run_id)
 

@@ -77,7 +77,7 @@ class Project:
     def variables(self) -> dict[str, Any]:
         """The project's variables, those of the settings among them."""
         name = "dbt_project.yml"
-        return _content(name, (self.folder / name).read_bytes())["vars"]
+        return _read_yaml(name, (self.folder / name).read_bytes())["vars"]
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -269,12 +269,12 @@ def _declared(files: Mapping[str, bytes]) -> set[SourceTable]:
     found: set[SourceTable] = set()
     for path, content in files.items():
         if Path(path).suffix in (".yml", ".yaml") and re.search(rb"^sources:", content, re.M):
-            for source in (_content(path, content) or {}).get("sources") or ():
+            for source in (_read_yaml(path, content) or {}).get("sources") or ():
                 found |= {(source["name"], t["name"]) for t in source.get("tables") or ()}
     return found
 
 
-def _content(path: str, text: bytes) -> Any:
+def _read_yaml(path: str, text: bytes) -> Any:
     """What a YAML file of the hand-written project holds."""
     try:
         return yaml_text.load_project_file(text.decode())
@@ -286,14 +286,14 @@ def _with_variables(files: Mapping[str, bytes], variables: Mapping[str, Any]) ->
     """``dbt_project.yml`` with our variables: aliases are fixed when dbt parses, so that none
     may be given later on the command line.
     """
-    content = _content("dbt_project.yml", files["dbt_project.yml"])
+    content = _read_yaml("dbt_project.yml", files["dbt_project.yml"])
     content["vars"] = {**(content.get("vars") or {}), **variables}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
 
 
 def _with_selectors(files: Mapping[str, bytes], catalog: Catalog) -> bytes:
     """``selectors.yml`` with the concepts and levels of saved definitions in it, too."""
-    content = _content("selectors.yml", files.get("selectors.yml", b"")) or {"selectors": []}
+    content = _read_yaml("selectors.yml", files.get("selectors.yml", b"")) or {"selectors": []}
     concepts = sorted({ref.concept for ref in catalog.definitions if ref.kind.has_sql})
     levels = sorted({f"level_{catalog.level(concept)}" for concept in concepts})
     known = {selector["name"] for selector in content["selectors"]}
