@@ -23,6 +23,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.labels import SCHEMA, NotLabelled, has_labels, read_labels
 from tippers_dagster.labelling.past import ABSENT, Past, moved_labels, read_past
 from tippers_dagster.people.model import Role
+from tippers_dagster.text import shown
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 if TYPE_CHECKING:
@@ -339,8 +340,8 @@ def give_gold(app: App, catalog: Catalog, ref: Ref, key: str, label: str) -> Non
     labels = catalog.labels(ref.concept)
     if label not in labels:
         raise BadInput(f"{label} is no label of {ref.concept}.", f"There are {', '.join(labels)}.")
-    if not [e for e in find(app, ref, text=key, limit=1000) if e.key == key]:
-        raise BadInput(f"{ref} has no entity {key}.")
+    if not _has_entity(app, ref, key):
+        raise BadInput(f"{ref} has no entity {shown(key)}.")
     give(app.settings, ref.concept, key, label, by=app.person.name)
 
 
@@ -378,6 +379,14 @@ def _histogram(app: App, ref: Ref) -> list[tuple[float, str, int]]:
         f"FROM {_table(ref)} WHERE confidence IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2"
     )
     return [(row.bin / BINS, row.label, row.n) for row in _rows(app, query)]
+
+
+def _has_entity(app: App, ref: Ref, key: str) -> bool:
+    """Whether the label model looked at the entity of exactly this key."""
+    _state(app, ref)
+    column = _quoted(_columns(app, ref)[0])
+    query = f"SELECT 1 FROM {_table(ref)} WHERE {column}::text = :key LIMIT 1"
+    return bool(_rows(app, query, key=key))
 
 
 def _entities(app: App, ref: Ref) -> str:
