@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
@@ -23,6 +22,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.labels import SCHEMA, NotLabelled, has_labels, read_labels
 from tippers_dagster.labelling.past import ABSENT, Past, moved_labels, read_past
 from tippers_dagster.people.model import Role
+from tippers_dagster.small_tables import csv_bytes
 from tippers_dagster.text import shown
 from tippers_dagster.warehouse.engine import warehouse_engine
 
@@ -311,11 +311,10 @@ def export(app: App, ref: Ref, kind: Literal["csv", "parquet"]) -> bytes:
     """All labels with the entities' keys, as a file."""
     app.person.require(Role.ANALYST, "download entities")
     rows = read_labels(app.settings, ref.concept, ref.name)
-    buffer = io.BytesIO()
     if kind == "csv":
-        pa_csv.write_csv(rows, buffer)
-    else:
-        pq.write_table(rows, buffer, compression="zstd")
+        return csv_bytes(rows)
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer, compression="zstd")
     return buffer.getvalue()
 
 

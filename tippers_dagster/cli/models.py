@@ -125,13 +125,9 @@ def predict(
 
 
 def _print_csv(rows: Any) -> None:
-    import io
+    from tippers_dagster.small_tables import csv_bytes
 
-    import pyarrow.csv as pa_csv
-
-    buffer = io.BytesIO()
-    pa_csv.write_csv(rows, buffer, pa_csv.WriteOptions(quoting_style="needed"))
-    typer.echo(buffer.getvalue().decode(), nl=False)
+    typer.echo(csv_bytes(rows).decode(), nl=False)
 
 
 def _row(model: RegisteredModel | None) -> tuple[str, str, str, str]:

@@ -34,6 +34,7 @@ from tippers_dagster.learning.naming import (
 from tippers_dagster.learning.results import model_results
 from tippers_dagster.learning.tables import JUDGED_ON
 from tippers_dagster.learning.work import Trained
+from tippers_dagster.small_tables import cells_as_text
 
 if TYPE_CHECKING:
     from tippers_dagster.experiments.runs import MlflowLog
@@ -265,5 +266,5 @@ def _value(made: Trained, body: Classifier) -> float:
 
 def _csv(rows: list[list[str]]) -> bytes:
     sink = io.StringIO()
-    csv.writer(sink).writerows(rows)
+    csv.writer(sink).writerows(map(cells_as_text, rows))
     return sink.getvalue().encode()
