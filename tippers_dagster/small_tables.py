@@ -75,7 +75,9 @@ def _parquet(stream: pa.NativeFile, name: object) -> pa.Table:
             f"{name} has {file.metadata.num_rows:,} rows of {len(names):,} columns.",
             f"Rows times columns may be up to {MOST_VALUES:,}.",
         )
-    return file.read()
+    table = file.read()
+    table.validate(full=True)  # texts need not be UTF-8
+    return table
 
 
 def _csv(
