@@ -39,9 +39,9 @@ def list_all() -> None:
 
     from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.cli.tables import table_console
     from tippers_dagster.learning.naming import registered_name
     from tippers_dagster.learning.registry import registered_models
+    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     catalog = load_catalog(settings)
@@ -58,8 +58,8 @@ def list_all() -> None:
 
 def show(name: Name) -> None:
     """Show every version of a model, and every decision about it."""
-    from tippers_dagster.cli.tables import table_console
     from tippers_dagster.learning.registry import decisions, registered_model
+    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     model = registered_model(settings, name)
