@@ -20,8 +20,9 @@ import numpy as np
 import pyarrow as pa
 
 from tippers_dagster.catalog.kinds import LabellingFunction
+from tippers_dagster.labelling.expressions.values import Columns
 from tippers_dagster.labelling.program import Program, compile_function
-from tippers_dagster.labelling.votes import compute_votes, vote_matrix
+from tippers_dagster.labelling.votes import vote_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -228,11 +229,12 @@ def ours(keys: np.ndarray, tables: dict[str, pa.Table]) -> tuple[np.ndarray, lis
     times.append(time.perf_counter())
     votes = {}
     for rule, table in tables.items():
-        of_rule = {str(at): program for at, (r, program) in enumerate(programs) if r == rule}
-        votes.update(compute_votes(of_rule, table))
+        columns = Columns(table)
+        of_rule = [(at, program) for at, (r, program) in enumerate(programs) if r == rule]
+        votes |= {at: program.vote(columns) for at, program in of_rule}
     times.append(time.perf_counter())
     of_entities = [
-        (tables[rule]["device_id"], votes[str(at)].votes) for at, (rule, _) in enumerate(programs)
+        (tables[rule]["device_id"], votes[at].votes) for at, (rule, _) in enumerate(programs)
     ]
     matrix = vote_matrix(keys, of_entities)
     times.append(time.perf_counter())

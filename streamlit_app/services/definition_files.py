@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-import tempfile
+import lzma
+import stat
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from streamlit_app.services import definitions
@@ -18,12 +20,37 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
 from tippers_dagster.errors import BadInput
+from tippers_dagster.text import shown
 
 if TYPE_CHECKING:
     from tippers_dagster.pipeline.save import Imported
 
-LARGEST_UPLOAD = 64 << 20
-"""Bytes of all files of an upload, unpacked."""
+LARGEST_UPLOAD = 16 << 20
+"""Bytes of all files of an upload, as they are sent."""
+
+LARGEST_UNPACKED = 64 << 20
+"""Bytes of all files of its zips, unpacked."""
+
+LONGEST_NAME = 255
+"""Bytes of a file's name, which is the most that common file systems have."""
+
+MOST_LEVELS = 20
+"""Folders within each other; definitions are in two, below those that somebody zipped with them."""
+
+_ENCRYPTED = 1
+"""The bit of a zip's flags."""
+
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    ValueError,
+)
+"""What Python's readers raise for archives that are damaged or of an unknown kind."""
 
 
 # --- out -----------------------------------------------------------------------------------------
@@ -82,19 +109,19 @@ class Plan:
         return [p for p in self.planned if p.outcome != "unchanged"]
 
 
-def plan(app: App, catalog: Catalog, uploads: Mapping[str, bytes]) -> Plan:
+def plan(app: App, catalog: Catalog, uploads: Sequence[tuple[str, bytes]]) -> Plan:
     """Read uploaded files and look at what importing them would do; nothing is saved.
 
     Parameters
     ----------
     uploads
-        Content by file name: one zip of exported files, or YAML files, each with its SQL or
-        Python file where it has one.
+        Names and contents: a zip of exported files, or YAML files, each with its SQL or Python
+        file where it has one.
 
     Raises
     ------
     BadInput
-        When an upload is no zip, or holds what cannot be definitions.
+        As :func:`read_uploads`.
     """
     from tippers_dagster.catalog.validate import problems_of
     from tippers_dagster.pipeline.save import checks
@@ -142,99 +169,163 @@ def import_planned(app: App, made: Plan) -> Imported:
     return done
 
 
-def read_uploads(uploads: Mapping[str, bytes]) -> files.Found:
-    """The definitions of uploaded files, and why some cannot be used."""
-    with tempfile.TemporaryDirectory(prefix="tippers-import-") as place:
-        folder = Path(place)
-        loose: dict[str, bytes] = {}
-        unpacked = 0
-        for name, content in uploads.items():
-            if PurePosixPath(name).suffix.lower() == ".zip":
-                unpacked += _unpack(content, folder / "zip", LARGEST_UPLOAD - unpacked)
-            else:
-                loose[PurePosixPath(name).name] = content
-        found = files.scan(_top(folder / "zip")) if (folder / "zip").is_dir() else files.Found()
-        alone = _read_loose(folder / "loose", loose)
+def read_uploads(uploads: Sequence[tuple[str, bytes]]) -> files.Found:
+    """The definitions of uploaded files, and why some cannot be used; nothing is unpacked to disk.
+
+    Raises
+    ------
+    BadInput
+        When a zip is damaged, too large, or holds names that no folder of definitions has.
+    """
+    if sum(len(content) for _, content in uploads) > LARGEST_UPLOAD:
+        raise BadInput(f"The upload has more than {LARGEST_UPLOAD >> 20} MiB.", "Send parts of it.")
+    zipped: dict[PurePosixPath, bytes] = {}
+    loose: dict[PurePosixPath, bytes] = {}
+    for name, content in uploads:
+        path = _checked_path(name.replace("\\", "/").rpartition("/")[2])
+        if path.suffix.lower() == ".zip":
+            room = LARGEST_UNPACKED - sum(map(len, zipped.values()))
+            _add(zipped, _unpacked(path.name, content, room))
+        else:
+            _add(loose, {path: content})
+    found, alone = files.scan_contents(_below_top(zipped)), _read_loose(loose)
     return files.Found({**found.drafts, **alone.drafts}, {**found.errors, **alone.errors})
 
 
-def _unpack(content: bytes, folder: Path, room: int) -> int:
-    """Write a zip's files below a folder, and nowhere else; returns their bytes."""
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(content))
-    except zipfile.BadZipFile:
-        raise BadInput("This is no zip file.", "Export one, and look at how it is made.") from None
-    with archive:
-        entries = [e for e in archive.infolist() if not e.is_dir()]
-        if len(entries) > files.MOST_FILES or sum(e.file_size for e in entries) > room:
-            raise BadInput("The zip holds more than can be definitions.", "Is it the right one?")
-        written = 0
-        folder.mkdir(exist_ok=True)
-        for entry in entries:
-            path = PurePosixPath(entry.filename)
-            if path.is_absolute() or ".." in path.parts or "\\" in entry.filename:
-                raise BadInput(f"The zip holds {entry.filename!r}, which leads out of it.")
-            if any(part.startswith((".", "__MACOSX")) for part in path.parts):
-                continue
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            written += _write(archive, entry, target, room - written)
-    return written
+def _add(contents: dict[PurePosixPath, bytes], more: Mapping[PurePosixPath, bytes]) -> None:
+    for path, content in more.items():
+        if path in contents:
+            raise BadInput(f"Two files are named {shown(str(path))}.", "Upload one of them.")
+        contents[path] = content
 
 
-def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, room: int) -> int:
-    """Unpack one file, whatever size the zip says that it has."""
+def _checked_path(name: str) -> PurePosixPath:
+    """A relative path that every file system could have.
+
+    Raises
+    ------
+    BadInput
+        When it leads elsewhere, is empty, too long, or holds what no name may.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise BadInput(
+            f"The upload holds {shown(name)}, which leads out of it.",
+            "Names of files are relative, with / between folders.",
+        )
+    if not path.parts or shown(name, len(name)) != name:
+        raise BadInput(
+            f"The upload holds a file whose name is {shown(name) or 'empty'}.", "Rename it."
+        )
+    if len(path.parts) > MOST_LEVELS or max(len(p.encode()) for p in path.parts) > LONGEST_NAME:
+        raise BadInput(
+            f"The upload holds a name that is too long: {shown(name)}",
+            f"Names have up to {LONGEST_NAME} bytes, in up to {MOST_LEVELS} folders.",
+        )
+    return path
+
+
+# --- zips ----------------------------------------------------------------------------------------
+def _unpacked(zip_name: str, content: bytes, room: int) -> dict[PurePosixPath, bytes]:
+    """The files of a zip by path, hidden ones left out.
+
+    Raises
+    ------
+    BadInput
+        When it is no zip, is damaged or encrypted, or holds more than ``room`` bytes.
+    """
+    found: dict[PurePosixPath, bytes] = {}
     try:
-        with archive.open(entry) as packed:
-            data = packed.read(room + 1)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise BadInput(f"{entry.filename} cannot be unpacked: {error}") from None
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = [e for e in archive.infolist() if not e.is_dir()]
+            if len(entries) > files.MOST_FILES or sum(e.file_size for e in entries) > room:
+                raise _too_large(zip_name)
+            for entry in entries:
+                path = _entry_path(entry)
+                if any(part.startswith((".", "__MACOSX")) for part in path.parts):
+                    continue
+                data = _unpack(zip_name, archive, entry, room)
+                room -= len(data)
+                _add(found, {path: data})
+    except _ZIP_ERRORS as error:
+        raise BadInput(
+            f"{zip_name} is no zip file, or is damaged: {error}",
+            "Export one, and look at how it is made.",
+        ) from None
+    both = {parent for path in found for parent in path.parents} & found.keys()
+    if both:
+        raise BadInput(f"{zip_name} holds {shown(str(min(both)))} as a file and as a folder.")
+    return found
+
+
+def _entry_path(entry: zipfile.ZipInfo) -> PurePosixPath:
+    # Python cuts a name at the first NUL; what follows might be what somebody looked at.
+    path = _checked_path(entry.orig_filename)
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise BadInput(
+            f"The zip holds {shown(entry.filename)}, which is a link.", "Put the file in."
+        )
+    if entry.flag_bits & _ENCRYPTED:
+        raise BadInput(f"{shown(entry.filename)} is encrypted.", "Make the zip without a password.")
+    return path
+
+
+def _unpack(zip_name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, room: int) -> bytes:
+    """The content of one file, whatever size the zip says that it has."""
+    with archive.open(entry) as packed:
+        data = packed.read(room + 1)
     if len(data) > room:
-        raise BadInput("The zip holds more than can be definitions.", "Is it the right one?")
-    target.write_bytes(data)
-    return len(data)
+        raise _too_large(zip_name)
+    return data
 
 
-def _top(folder: Path) -> Path:
-    """The folder with the definitions: people zip the folder around them, too."""
-    while True:
-        inside = list(folder.iterdir())
-        if len(inside) != 1 or not inside[0].is_dir() or _is_place(folder):
-            return folder
-        folder = inside[0]
+def _too_large(zip_name: str) -> BadInput:
+    return BadInput(
+        f"{zip_name} holds more than can be definitions: more than {files.MOST_FILES:,} files, or "
+        f"{LARGEST_UNPACKED >> 20} MiB.",
+        "Is it the right one?",
+    )
 
 
-def _is_place(folder: Path) -> bool:
-    """Whether some file below is in the place of a definition, seen from this folder."""
-    for path in folder.rglob("*.yml"):
-        try:
-            files.ref_of(PurePosixPath(path.relative_to(folder).as_posix()))
-        except BadInput:
-            continue
-        return True
-    return False
+def _below_top(contents: Mapping[PurePosixPath, bytes]) -> dict[PurePosixPath, bytes]:
+    """Paths from the folder with the definitions: people zip the folder around them, too."""
+    found = dict(contents)
+    while found and not any(map(_is_place, found)):
+        if len({path.parts[0] for path in found}) > 1 or PurePosixPath() in _parents(found):
+            break
+        found = {PurePosixPath(*path.parts[1:]): content for path, content in found.items()}
+    return found
 
 
-def _read_loose(folder: Path, loose: Mapping[str, bytes]) -> files.Found:
+def _parents(paths: Iterable[PurePosixPath]) -> set[PurePosixPath]:
+    return {path.parent for path in paths}
+
+
+def _is_place(path: PurePosixPath) -> bool:
+    """Whether a definition belongs in this place."""
+    try:
+        files.ref_of(path)
+    except BadInput:
+        return False
+    return path.suffix == ".yml"
+
+
+# --- loose files ---------------------------------------------------------------------------------
+def _read_loose(contents: Mapping[PurePosixPath, bytes]) -> files.Found:
     """YAML files that say themselves what they are, with texts of the same name beside them."""
-    folder.mkdir()
-    for name, content in loose.items():
-        if len(content) > files.LARGEST_FILE:
-            raise BadInput(f"{name} is larger than {files.LARGEST_FILE:,} bytes.")
-        (folder / name).write_bytes(content)
     drafts: dict[str, Draft] = {}
     errors: dict[str, str] = {}
     seen: dict[Ref, str] = {}
-    for name in loose:
-        path = folder / name
+    for path in contents:
+        name = path.name
         if path.suffix.lower() not in (".yml", ".yaml"):
-            if not any(path.with_suffix(s).name in loose for s in (".yml", ".yaml")):
+            if not any(path.with_suffix(s) in contents for s in (".yml", ".yaml")):
                 errors[name] = f"There is no {path.stem}.yml beside it."
             continue
         try:
-            draft = files.read_file(path)
+            draft = files.read_contents(path, contents)
         except BadInput as error:
-            errors[name] = str(error).removeprefix(f"{name}: ")
+            errors[name] = str(error)
             continue
         if draft.ref in seen:
             errors[name] = f"It is {draft.ref}, as {seen[draft.ref]} is."

@@ -110,9 +110,9 @@ def _ask(app: App, catalog: Catalog, work: Work) -> tuple[Classifier, _Ask]:
     model = after.resolve(made.body.label_model, made.ref.concept).ref
     versions = previews.versions_now(app.settings)
     for ref, what in ((index, "index"), (model, "label model")):
-        if previews.asset_of(ref) not in versions:
+        if ref.asset_name not in versions:
             raise previews.NotThere(ref, what)
-    told = (versions[previews.asset_of(index)], versions[previews.asset_of(model)])
+    told = (versions[index.asset_name], versions[model.asset_name])
     key, labels = after.key_column(index), after.model_labels(model)
     return made.body, _Ask(app.settings, index, model, key, labels, told)
 
@@ -206,7 +206,9 @@ def _asset_with_labels(giver: Ref) -> str:
     """The asset that has a label for each device."""
     from tippers_dagster.learning.keys import predictions_path
 
-    return "/".join(giver.asset_path if giver.kind == Kind.LABEL_MODEL else predictions_path(giver))
+    if giver.kind == Kind.LABEL_MODEL:
+        return giver.asset_name
+    return "/".join(predictions_path(giver))
 
 
 def _labels_table(giver: Ref) -> sa.TableClause:

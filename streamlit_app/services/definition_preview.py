@@ -275,7 +275,7 @@ def preview_votes(app: App, catalog: Catalog, work: Work) -> Votes:
     rule = after.resolve(body.rule, made.ref.concept).ref
     values = after.labels(made.ref.concept)
     versions = versions_now(app.settings)
-    rows = _rule_rows(_RuleAsk(app.settings, rule, versions.get(asset_of(rule), "")))
+    rows = _rule_rows(_RuleAsk(app.settings, rule, versions.get(rule.asset_name, "")))
     ground = _ground_of(app.settings, after, made.ref, versions)
     result = _voter(app.settings, made, rows, values).vote(rows)
     return _votes(app, after, made, rows, ground, result)
@@ -440,11 +440,6 @@ def versions_now(settings: Settings) -> dict[str, str]:
     return {name: s.version for name, s in load_states(settings).items() if s.version}
 
 
-def asset_of(ref: Ref) -> str:
-    """The name of a definition's asset."""
-    return "/".join(ref.asset_path)
-
-
 @lru_cache(maxsize=4)
 def _rule_rows(ask: _RuleAsk) -> Columns:
     from tippers_dagster.labelling.expressions.values import Columns
@@ -472,15 +467,15 @@ def _ground_of(
 ) -> _Ground:
     index = catalog.index_of(ref)
     assert index is not None
-    if asset_of(index) not in versions:
+    if index.asset_name not in versions:
         raise NotThere(index, "index")
     functions = [
         d.ref
         for d in catalog.of_kind(Kind.LABELLING_FUNCTION)
         if d.ref.concept == ref.concept and catalog.index_of(d.ref) == index
     ]
-    told = tuple((f, versions.get(asset_of(f), "")) for f in functions)
-    return _ground(_GroundAsk(settings, index, versions[asset_of(index)], told, ref, catalog))
+    told = tuple((f, versions.get(f.asset_name, "")) for f in functions)
+    return _ground(_GroundAsk(settings, index, versions[index.asset_name], told, ref, catalog))
 
 
 @lru_cache(maxsize=4)
@@ -620,10 +615,10 @@ def answers(app: App, catalog: Catalog, work: Work) -> Answers:
     model = after.resolve(made.body.label_model, concept).ref
     versions = versions_now(app.settings)
     for ref, what in ((parent, "index"), (model, "label model")):
-        if asset_of(ref) not in versions:
+        if ref.asset_name not in versions:
             raise NotThere(ref, what)
     key = after.key_column(made.ref)
-    told = (versions[asset_of(parent)], versions[asset_of(model)])
+    told = (versions[parent.asset_name], versions[model.asset_name])
     labels = after.model_labels(model)
     return _answers(_AnswersAsk(app.settings, parent, model, key, labels, told))
 

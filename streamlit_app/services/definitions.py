@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -417,8 +417,8 @@ def watch(app: App, ref: Ref) -> Watched:
     pipeline = load_pipeline(app.settings)
     snapshot = Snapshot.take(app.settings, app.instance, pipeline.nodes)
     status = {s.name: s for s in pipeline_status(pipeline, snapshot)}
-    own = asset_name(ref)
-    above = [asset_name(r) for r in reading(pipeline.catalog, ref)]
+    own = ref.asset_name
+    above = [r.asset_name for r in reading(pipeline.catalog, ref)]
     # Some definitions have further assets: a champion and predictions, forecasts.
     further = [n for name in (own, *above) for n in status if n.startswith(f"{name}__")]
     return Watched(
@@ -427,19 +427,6 @@ def watch(app: App, ref: Ref) -> Watched:
         runs=web_address(app.settings) is not None,
         automatic=app.settings.automate_definitions,
     )
-
-
-def asset_name(ref: Ref) -> str:
-    """The name of a definition's asset, as links take it."""
-    return "/".join(ref.asset_path if ref.kind.in_concept else (ref.kind.value, ref.name))
-
-
-def standing_counts(found: Sequence[AssetStatus]) -> Mapping[str, int]:
-    """How many assets stand how."""
-    counts: dict[str, int] = {}
-    for status in found:
-        counts[status.standing] = counts.get(status.standing, 0) + 1
-    return counts
 
 
 def unreadable(definition: Definition | None) -> bool:

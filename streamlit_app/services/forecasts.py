@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
@@ -44,6 +43,7 @@ from tippers_dagster.forecasts.reading import (
 from tippers_dagster.forecasts.tables import forecast
 from tippers_dagster.people.model import Role
 from tippers_dagster.settings import Settings
+from tippers_dagster.small_tables import write_csv
 from tippers_dagster.spaces.tree import load_tree
 from tippers_dagster.warehouse.engine import warehouse_engine
 
@@ -343,7 +343,7 @@ def export(app: App, name: str, spaces: Sequence[str], kind: Format) -> bytes:
     table = _forecasts(app.settings, name, spaces)
     out = io.BytesIO()
     if kind == "csv":
-        pa_csv.write_csv(_zoned_texts(table), out, pa_csv.WriteOptions(quoting_style="needed"))
+        write_csv(_zoned_texts(table), out)
     else:
         pq.write_table(table, out, compression="zstd")
     return out.getvalue()

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
@@ -23,6 +22,8 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.labels import SCHEMA, NotLabelled, has_labels, read_labels
 from tippers_dagster.labelling.past import ABSENT, Past, moved_labels, read_past
 from tippers_dagster.people.model import Role
+from tippers_dagster.small_tables import csv_bytes
+from tippers_dagster.text import shown
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 if TYPE_CHECKING:
@@ -310,11 +311,10 @@ def export(app: App, ref: Ref, kind: Literal["csv", "parquet"]) -> bytes:
     """All labels with the entities' keys, as a file."""
     app.person.require(Role.ANALYST, "download entities")
     rows = read_labels(app.settings, ref.concept, ref.name)
-    buffer = io.BytesIO()
     if kind == "csv":
-        pa_csv.write_csv(rows, buffer)
-    else:
-        pq.write_table(rows, buffer, compression="zstd")
+        return csv_bytes(rows)
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer, compression="zstd")
     return buffer.getvalue()
 
 
@@ -339,8 +339,8 @@ def give_gold(app: App, catalog: Catalog, ref: Ref, key: str, label: str) -> Non
     labels = catalog.labels(ref.concept)
     if label not in labels:
         raise BadInput(f"{label} is no label of {ref.concept}.", f"There are {', '.join(labels)}.")
-    if not [e for e in find(app, ref, text=key, limit=1000) if e.key == key]:
-        raise BadInput(f"{ref} has no entity {key}.")
+    if not _has_entity(app, ref, key):
+        raise BadInput(f"{ref} has no entity {shown(key)}.")
     give(app.settings, ref.concept, key, label, by=app.person.name)
 
 
@@ -356,7 +356,7 @@ def take_gold(app: App, ref: Ref, key: str) -> None:
 def _state(app: App, ref: Ref) -> AssetState:
     from tippers_dagster.refresh.state import NEVER, load_states
 
-    state = load_states(app.settings).get("/".join(ref.asset_path), NEVER)
+    state = load_states(app.settings).get(ref.asset_name, NEVER)
     if state.version is None or not has_labels(app.settings, ref.concept, ref.name):
         raise NotLabelled(
             f"{ref} has no labels yet.{f' {state.error}' if state.error else ''}",
@@ -378,6 +378,14 @@ def _histogram(app: App, ref: Ref) -> list[tuple[float, str, int]]:
         f"FROM {_table(ref)} WHERE confidence IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2"
     )
     return [(row.bin / BINS, row.label, row.n) for row in _rows(app, query)]
+
+
+def _has_entity(app: App, ref: Ref, key: str) -> bool:
+    """Whether the label model looked at the entity of exactly this key."""
+    _state(app, ref)
+    column = _quoted(_columns(app, ref)[0])
+    query = f"SELECT 1 FROM {_table(ref)} WHERE {column}::text = :key LIMIT 1"
+    return bool(_rows(app, query, key=key))
 
 
 def _entities(app: App, ref: Ref) -> str:

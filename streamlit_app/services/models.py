@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from streamlit_app.services.app import App
@@ -24,6 +23,7 @@ from tippers_dagster.learning.keys import champion_path, predictions_path
 from tippers_dagster.learning.naming import registered_name
 from tippers_dagster.people.model import Role
 from tippers_dagster.settings import Settings
+from tippers_dagster.small_tables import read_table, write_csv
 from tippers_dagster.warehouse.engine import read_arrow
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 MIME = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 MOST_RESULTS = 50
 """Materialisations of a classifier that are shown."""
+
+LARGEST_UPLOAD = 64 << 20
+"""Bytes of a file of rows."""
 
 MOST_ROWS = 100_000
 """Of a file that is uploaded to be predicted."""
@@ -273,7 +276,7 @@ def as_file(rows: pa.Table, kind: Literal["csv", "parquet"]) -> bytes:
     """A table as the content of a file."""
     buffer = io.BytesIO()
     if kind == "csv":
-        pa_csv.write_csv(rows, buffer)
+        write_csv(rows, buffer)
     else:
         pq.write_table(rows, buffer, compression="zstd")
     return buffer.getvalue()
@@ -350,11 +353,9 @@ def read_csv(content: bytes) -> pa.Table:
     BadInput
         When it is none.
     """
-    try:
-        options = pa_csv.ConvertOptions(strings_can_be_null=True)
-        return pa_csv.read_csv(io.BytesIO(content), convert_options=options)
-    except pa.ArrowException as error:
-        raise BadInput(f"It cannot be read: {error}", "Give a CSV file with a header.") from None
+    if len(content) > LARGEST_UPLOAD:
+        raise BadInput(f"It is larger than {LARGEST_UPLOAD >> 20} MiB.", "Split it.")
+    return read_table(content, "The file")
 
 
 def predict_index(

@@ -37,8 +37,8 @@ from tippers_dagster.spaces.clock import (
     check_width,
     chunk_bounds,
 )
-from tippers_dagster.spaces.facts import Facts, load_facts
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
+from tippers_dagster.spaces.facts import Facts
+from tippers_dagster.spaces.tree import SpaceTree
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 SCREEN_POINTS = 1200
@@ -83,16 +83,6 @@ class Extent:
 
     first: dt.date
     until: dt.date
-
-
-def tree(settings: Settings) -> SpaceTree:
-    """All spaces. Raises SourceError when there are none."""
-    return load_tree(settings)
-
-
-def facts(settings: Settings) -> dict[str, Facts]:
-    """Type, capacity and place of spaces, where known."""
-    return load_facts(settings)
 
 
 def extents(settings: Settings, spaces: Sequence[str]) -> dict[str, Extent]:

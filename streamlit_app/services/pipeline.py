@@ -775,7 +775,7 @@ def _counted(seen: Look, concept: str) -> tuple[dict[str, int], str]:
     """Entities per label, by the concept's first label model that was computed; and its name."""
     for definition in seen.catalog.of_kind(Kind.LABEL_MODEL):
         if definition.ref.concept == concept:
-            state = seen.snapshot.state("/".join(definition.ref.asset_path))
+            state = seen.snapshot.state(definition.ref.asset_name)
             if counts := state.details.get("classes"):
                 return dict(counts), definition.ref.name
     return {}, ""

@@ -11,8 +11,8 @@ T = TypeVar("T")
 
 
 def get(name: str, default: str = "") -> str:
-    """A parameter of the address."""
-    return st.query_params.get(name, default)
+    """A parameter of the address, without NULs, which no query takes."""
+    return st.query_params.get(name, default).replace("\0", "")
 
 
 def put(**values: str | None) -> None:

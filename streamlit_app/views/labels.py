@@ -112,7 +112,7 @@ def _head(app: App, found: Summary) -> None:
         facts.append(f"computed {when.astimezone(zone):%Y-%m-%d %H:%M}")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(" · ".join(facts))
-        _link("Asset", asset_link(app.settings, "/".join(found.ref.asset_path)))
+        _link("Asset", asset_link(app.settings, found.ref.asset_name))
         if found.run_id:
             _link("Run", run_link(app.settings, found.run_id))
         if found.mlflow_run:

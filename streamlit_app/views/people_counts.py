@@ -266,7 +266,8 @@ def _upload(app: App) -> None:
         return
     file = st.file_uploader(
         "CSV or Parquet file with space_id, time, people and perhaps interval_seconds",
-        type=["csv", "gz", "parquet", "pq"],
+        type=["csv", "gz", "zst", "parquet", "pq"],
+        max_upload_size=service.LARGEST_UPLOAD >> 20,
         key=f"{_ROUND} {st.session_state.get(_ROUND, 0)}",
     )
     if file is None:

@@ -135,7 +135,7 @@ RULE = "device/rules/a.yml"
         (RULE, "- a\n", "holds no fields"),
         (RULE, "1: a\n", "is not a field"),
         (RULE, "a: &x [1]\nb: *x\n", "aliases"),
-        (RULE, "index: !!python/object/apply:os.system [id]\n", "not YAML"),
+        (RULE, "index: !!python/object/apply:os.system [id]\n", "line 1: tags"),
         (RULE, "name: b\nindex: i\nsql: s\n", "name: says 'b', but its place says 'a'"),
         (RULE, "name: ../../b\nindex: i\nsql: s\n", "its place says"),
         (RULE, "status: gone\nindex: i\nsql: s\n", "status: is active or retired"),

@@ -143,7 +143,9 @@ def test_a_campus_is_made_materialized_and_equal_to_the_truth(
     assert "devices" in shown
     assert "people," in shown
     assert "http://127.0.0.1:3000" in shown
-    assert "make up" in shown
+    assert "make up      the app, with all of this: http://127.0.0.1:8501" in shown
+    for stage in ("start the database", "simulate the campus", "track", "indexes to forecasts"):
+        assert shown.index(f"\n{stage} ...\n") < shown.index("What next")
 
 
 def test_levels_are_judged_and_those_without_labels_say_why(demonstrated: Demonstrated) -> None:

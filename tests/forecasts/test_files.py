@@ -51,7 +51,7 @@ def test_what_cannot_be_read_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="one width"):
         read_panel(folder, 7)
     (folder / "odd.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(BadInput, match=r"odd\.csv cannot be read"):
+    with pytest.raises(BadInput, match=r"odd\.csv has no column"):
         read_panel(folder, 7)
 
 

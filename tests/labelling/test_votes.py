@@ -11,44 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tippers_dagster.catalog.kinds import Condition, LabellingFunction
 from tippers_dagster.errors import BadInput
-from tippers_dagster.labelling.program import AllRowsFailed, Program, compile_function
-from tippers_dagster.labelling.votes import compute_votes, vote_matrix
-
-LABELS = ("STATIC", "PHONE")
-
-
-def program(when: str, label: str = "STATIC") -> Program:
-    body = LabellingFunction(
-        rule="r", labels=(label,), conditions=(Condition(when=when, label=label),)
-    )
-    return compile_function(body, columns=None, values=LABELS)
+from tippers_dagster.labelling.votes import vote_matrix
 
 
 def votes(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.int8)
-
-
-def test_functions_of_a_rule_are_computed_together() -> None:
-    table = pa.table({"x": [1, 2, 3], "y": [0, 0, 0]})
-    found = compute_votes({"a": program("x > 1"), "b": program("x = 1", "PHONE")}, table)
-    assert {name: result.votes.tolist() for name, result in found.items()} == {
-        "a": [-1, 0, 0],
-        "b": [1, -1, -1],
-    }
-
-
-def test_one_that_fails_keeps_no_other_back() -> None:
-    table = pa.table({"x": [1, 2, 3], "y": [0, 0, 0]})
-    programs = {"good": program("x > 1"), "bad": program("x / y > 1"), "lost": program("z > 1")}
-    with pytest.raises(AllRowsFailed):
-        compute_votes(programs, table)
-    failures: dict[str, BadInput] = {}
-    found = compute_votes(programs, table, failures)
-    assert list(found) == ["good"]
-    assert isinstance(failures["bad"], AllRowsFailed)
-    assert "no column 'z'" in failures["lost"].message
 
 
 KEYS = [

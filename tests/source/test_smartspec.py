@@ -109,6 +109,21 @@ def _break(folder: Path, name: str, content: str | None) -> None:
         ("Spaces.json", "{}", "Spaces.json is not a list"),
         ("Sensors.json", '[{"id": 1}]', "Sensors.json, object 1 has no description"),
         ("People.json", '[{"id": 1, "description": "phd"}]', "not in People.json: "),
+        ("People.json", "[" * 100_000, "People.json is not JSON"),
+        ("People.json", '[{"id": ' + "9" * 5000 + "}]", "People.json is not JSON"),
+        ("People.json", '[{"id": 1e3, "description": "a"}]', "id 1000.0 is not a whole number"),
+        ("People.json", '[{"id": 1, "description": "a\\u0000"}]', "description 'a.x00' is not"),
+        (
+            "Spaces.json",
+            '[{"id": 1, "description": "a", "coordinates": [1, 2, "x"]}]',
+            "is not three numbers",
+        ),
+        (
+            "Sensors.json",
+            '[{"id": 1, "description": "a", "coordinates": [1, 2, 3], "metasensor-id": 1, '
+            '"coverage": [[1]]}]',
+            "is not a list of whole numbers",
+        ),
         ("wifi_observations.csv", "PersonID,DateTime\n1,2020-01-06\n", "has no column WiFiAP"),
     ],
 )

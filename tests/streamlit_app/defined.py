@@ -167,7 +167,7 @@ def _compute(settings: Settings) -> None:
     made("numbers")
     for draft in ALL:
         if draft.ref.concept:
-            name = "/".join(draft.ref.asset_path)
+            name = draft.ref.asset_name
             _execute(
                 settings,
                 "INSERT INTO tippers.asset_state (asset, version, materialized_at, details, tries) "

@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import io
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from tippers_dagster.academic.model import Period, period
 from tippers_dagster.catalog import yaml_text
 from tippers_dagster.errors import BadInput
+from tippers_dagster.small_tables import cells_as_text, text_as_it_was
+from tippers_dagster.text import shown
 
 COLUMNS = ("kind", "name", "first_day", "last_day", "space")
 """Of a CSV, and the fields of each entry of a YAML file's list ``periods``. ``space`` may be
@@ -35,7 +38,8 @@ def read_file(path: Path) -> list[Period]:
     if path.suffix not in SUFFIXES:
         raise BadInput(f"{path} is none of {', '.join(SUFFIXES)}.", "Give it one of these.")
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise BadInput(f"{path} could not be read: {error.strerror}.") from None
     return read_bytes(content, path.name)
@@ -50,7 +54,7 @@ def read_bytes(content: bytes, name: str) -> list[Period]:
         As :func:`read_file`.
     """
     if len(content) > LARGEST_BYTES:
-        raise BadInput(f"{name} has {len(content):,} bytes.", "A calendar has up to a million.")
+        raise BadInput(f"{name} has more than {LARGEST_BYTES:,} bytes.", "Is it a calendar?")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -76,12 +80,18 @@ def _of_csv(text: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text), restkey="", strict=True)
     try:
         rows: list[tuple[str, Mapping[str, Any]]] = [
-            (f"line {reader.line_num}", row) for row in reader
+            (f"line {reader.line_num}", {k: _as_it_was(v) for k, v in row.items()})
+            for row in reader
         ]
     except csv.Error as error:
         raise BadInput(f"{name}, line {reader.line_num}: this is not CSV: {error}.") from None
     _refuse_fields(reader.fieldnames or (), name)
     return rows
+
+
+def _as_it_was(value: Any) -> Any:
+    """A cell without the apostrophe of an export; no text: the row has too few or many."""
+    return text_as_it_was(value) if isinstance(value, str) else value
 
 
 def _of_yaml(text: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -93,7 +103,7 @@ def _of_yaml(text: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
             raise BadInput(f"{name}: period {number} has no fields.")
-        unknown = [field for field in entry if field not in COLUMNS]
+        unknown = [shown(field) for field in entry if field not in COLUMNS]
         if unknown:
             raise BadInput(f"{name}: period {number} has {', '.join(unknown)}, which is no field.")
         told.append((f"period {number}", entry))
@@ -101,8 +111,11 @@ def _of_yaml(text: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _refuse_fields(fields: Sequence[str], name: str) -> None:
+    twice = [field for field, count in Counter(fields).items() if count > 1]
+    if twice:
+        raise BadInput(f"{name} has the column {shown(twice[0])} twice.", "Keep one.")
     missing = [column for column in COLUMNS[:-1] if column not in fields]
-    unknown = [field for field in fields if field not in COLUMNS]
+    unknown = [shown(field) for field in fields if field not in COLUMNS]
     if missing or unknown:
         told = [f"lacks the columns {', '.join(missing)}"] if missing else []
         told += [f"has the unknown columns {', '.join(unknown)}"] if unknown else []
@@ -123,7 +136,7 @@ def _day(value: Any, column: str) -> dt.date:
     try:
         return dt.date.fromisoformat(str(value or "").strip())
     except ValueError:
-        raise BadInput(f"{column} is {value!r}, which is no day.") from None
+        raise BadInput(f"{column} is {value!r:.60}, which is no day.") from None
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -132,7 +145,7 @@ def as_csv(periods: Iterable[Period]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(_entry(p).values() for p in periods)
+    writer.writerows(cells_as_text(_entry(p).values()) for p in periods)
     return out.getvalue()
 
 

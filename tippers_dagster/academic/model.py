@@ -82,14 +82,16 @@ def period(kind: str, name: str, first_day: dt.date, last_day: dt.date, space: s
         When it cannot be one.
     """
     if kind not in list(PeriodKind):
-        raise BadInput(f"{kind!r} is no kind of period.", f"Take one of {', '.join(PeriodKind)}.")
+        raise BadInput(
+            f"{kind!r:.60} is no kind of period.", f"Take one of {', '.join(PeriodKind)}."
+        )
     if last_day < first_day:
         raise BadInput(
-            f"{kind} {name.strip()!r} ends on {last_day}, before it begins on {first_day}.",
+            f"{kind} {name.strip()!r:.60} ends on {last_day}, before it begins on {first_day}.",
             "The last day is a day of the period: equal dates are a period of one day.",
         )
     if last_day >= LATEST:
-        raise BadInput(f"{kind} {name.strip()!r} ends on {last_day}.", f"Stay before {LATEST}.")
+        raise BadInput(f"{kind} {name.strip()!r:.60} ends on {last_day}.", f"Stay before {LATEST}.")
     made = Period(first_day, last_day + _DAY, PeriodKind(kind), name.strip(), space.strip())
     check_period(made)
     return made
@@ -123,7 +125,7 @@ def check_period(made: Period) -> None:
         )
     if made.space and made.kind != PeriodKind.EVENT:
         raise BadInput(
-            f"{made} names the space {made.space!r}.",
+            f"{made} names the space {made.space!r:.60}.",
             "Only events take place somewhere; everything else holds for the whole campus.",
         )
 

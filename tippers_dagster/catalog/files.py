@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -42,6 +42,9 @@ MOST_FILES = 20_000
 _MOST_ERRORS = 20
 
 _KINDS = {folder: kind for kind, folder in FOLDERS.items()}
+
+Read = Callable[[PurePosixPath], bytes]
+"""Gives the content of a file; one byte more than is taken when it is larger."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,15 @@ def scan(folder: Path) -> Found:
     BadInput
         When the folder holds links, or more than can be definitions.
     """
-    paths = list(_walk(folder))
+    return _scan(list(_walk(folder)), lambda path: _bytes(folder / path))
+
+
+def scan_contents(contents: Mapping[PurePosixPath, bytes]) -> Found:
+    """The definitions of files that are in no folder, and what cannot be used among them."""
+    return _scan(sorted(contents), contents.__getitem__)
+
+
+def _scan(paths: Sequence[PurePosixPath], read: Read) -> Found:
     drafts: dict[str, Draft] = {}
     errors: dict[str, str] = {}
     texts = {path for path in paths if path.suffix in LONG_TEXTS.values()}
@@ -211,7 +222,7 @@ def scan(folder: Path) -> Found:
             if path.suffix == ".yaml":
                 raise BadInput("Name it .yml.")
             ref = ref_of(path)
-            drafts[str(path)] = _read(folder, path, beside, ref)
+            drafts[str(path)] = _read(read, path, beside, ref)
         except BadInput as error:
             errors[str(path)] = str(error)
     for path in sorted(texts):
@@ -232,10 +243,23 @@ def read_file(path: Path) -> Draft:
     path = path.absolute()
     beside = [path.with_suffix(suffix) for suffix in LONG_TEXTS.values()]
     texts = {PurePosixPath(p.name) for p in beside if p.is_file()}
+    folder = path.parent
     try:
-        return _read(path.parent, PurePosixPath(path.name), texts, _place(path))
+        return _read(lambda p: _bytes(folder / p), PurePosixPath(path.name), texts, _place(path))
     except BadInput as error:
         raise BadInput(f"{path.name}: {error.message}", error.hint) from None
+
+
+def read_contents(path: PurePosixPath, contents: Mapping[PurePosixPath, bytes]) -> Draft:
+    """The definition of a YAML file that says itself what it is, with the texts beside it.
+
+    Raises
+    ------
+    BadInput
+        Naming the field that is wrong.
+    """
+    beside = {path.with_suffix(suffix) for suffix in LONG_TEXTS.values()} & contents.keys()
+    return _read(contents.__getitem__, path, beside, None)
 
 
 def _place(path: Path) -> Ref | None:
@@ -249,11 +273,11 @@ def _place(path: Path) -> Ref | None:
 
 
 def _read(
-    folder: Path, path: PurePosixPath, beside: Iterable[PurePosixPath], place: Ref | None
+    read: Read, path: PurePosixPath, beside: Iterable[PurePosixPath], place: Ref | None
 ) -> Draft:
-    fields = yaml_text.load(_text(folder / path))
+    fields = yaml_text.load(_text(read(path)))
     ref = _named(fields, place)
-    texts = {p.suffix: _text(folder / p) for p in beside}
+    texts = {p.suffix: _text(read(p)) for p in beside}
     if "function" in fields:
         texts.pop(".py", None)  # the module of the function, which no field holds
     for name, suffix in LONG_TEXTS.items():
@@ -322,10 +346,18 @@ def _walk(folder: Path) -> Iterator[PurePosixPath]:
             raise BadInput(f"{folder} holds more than {MOST_FILES:,} files: is it the right one?")
 
 
-def _text(path: Path) -> str:
-    if path.stat().st_size > LARGEST_FILE:
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise BadInput(f"It cannot be read: {error.strerror}.") from None
+
+
+def _text(content: bytes) -> str:
+    if len(content) > LARGEST_FILE:
         raise BadInput(f"It is larger than {LARGEST_FILE:,} bytes.")
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"It is not UTF-8, from byte {error.start} on.") from None

@@ -13,8 +13,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
+from tippers_dagster.catalog import yaml_text
 from tippers_dagster.catalog.files import ref_of, scan
 from tippers_dagster.catalog.kinds import BODIES, Kind
 from tippers_dagster.catalog.model import Definition, Ref, Unreadable
@@ -96,8 +95,8 @@ def _models(project: Path, plain: PlainSql) -> Iterator[tuple[str, Definition | 
     for path in sorted((project / "models").rglob("*.yml")):
         where = path.relative_to(project).as_posix()
         try:
-            content = yaml.load(path.read_text(), yaml.CSafeLoader)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            content = yaml_text.load_project_file(path.read_text())
+        except (BadInput, UnicodeDecodeError) as error:
             yield where, f"It cannot be read: {error}"
             continue
         models = content.get("models") if isinstance(content, dict) else None

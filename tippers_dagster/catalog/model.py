@@ -40,8 +40,13 @@ class Ref:
 
     @property
     def asset_path(self) -> tuple[str, ...]:
-        """The path of its asset key."""
-        return (self.concept, self.name)
+        """The path of its asset key; of a forecaster, that of its backtest."""
+        return (self.concept or self.kind.value, self.name)
+
+    @property
+    def asset_name(self) -> str:
+        """The path of its asset key as one text, as links and states have it."""
+        return "/".join(self.asset_path)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import yaml
+from yaml.constructor import ConstructorError
 
 from tippers_dagster.errors import BadInput
+
+LARGEST_TEXT = 1 << 20
+"""Characters."""
+DEEPEST = 50
+"""Levels of lists and mappings within each other; definitions have four."""
+MOST_VALUES = 200_000
+"""Keys and values of a text, those that aliases repeat among them."""
+LONGEST_NUMBER = 100
+"""Characters: the time that a number of base 60 takes grows with their square."""
 
 
 class _Dumper(yaml.CSafeDumper):
@@ -33,6 +43,21 @@ _Dumper.add_representer(str, _represent_text)
 
 
 class _Loader(yaml.CSafeLoader):
+    """Refuses numbers of any length, which no column and no JSON could hold."""
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """A number of 64 bits, or one with a point."""
+        kind = node.tag.rpartition(":")[2]
+        made = getattr(self, f"construct_yaml_{kind}")
+        number = made(node) if len(node.value) <= LONGEST_NUMBER else None
+        if number is None or (isinstance(number, int) and number.bit_length() > 63):
+            raise ConstructorError(
+                None, None, "this number is too large; quote it if it is a text", node.start_mark
+            )
+        return number
+
+
+class _StrictLoader(_Loader):
     """Refuses a key that is given twice, of which YAML would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -47,37 +72,86 @@ class _Loader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
+
+
 def dump(content: Mapping[str, Any]) -> str:
     """The YAML text of plain values, fields in the order given."""
     return yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def load(text: str) -> dict[str, Any]:
-    """The fields of a YAML text that holds one mapping.
+    """The fields of a YAML text that holds one mapping; no field twice, no aliases.
 
     Raises
     ------
     BadInput
         With the line of what is wrong.
     """
-    try:
-        _refuse_aliases(text)
-        found = yaml.load(text, _Loader)  # a subclass of the safe one
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise BadInput(f"{where}this is not YAML: {error.problem or error.context}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadInput(f"This is not YAML: {error}.") from None
+    found = _parsed(text, _StrictLoader, aliases=False)
     if not isinstance(found, dict):
         raise BadInput("It holds no fields: `name: value` lines are expected.")
     return found
 
 
-def _refuse_aliases(text: str) -> None:
-    """A few lines of aliases of aliases can stand for a document of any size."""
-    if "*" not in text:
-        return
-    for event in yaml.parse(text, _Loader):
+def load_project_file(text: str) -> Any:
+    """What a file of the dbt project holds, read as dbt reads it: aliases stand for values.
+
+    Raises
+    ------
+    BadInput
+        With the line of what is wrong.
+    """
+    return _parsed(text, _Loader, aliases=True)
+
+
+def _parsed(text: str, loader: type[_Loader], *, aliases: bool) -> Any:
+    if len(text) > LARGEST_TEXT:
+        raise BadInput(f"It is larger than {LARGEST_TEXT:,} characters.")
+    try:
+        _check_structure(yaml.parse(text, loader), aliases=aliases)
+        return yaml.load(text, loader)  # a subclass of the safe one
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise BadInput(f"{where}this is not YAML: {error.problem or error.context}.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise BadInput(
+            f"line {line}: YAML does not allow the character U+{error.character:04X}."
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadInput(f"This is not YAML: {error}.") from None
+
+
+def _check_structure(events: Iterable[yaml.Event], *, aliases: bool) -> None:
+    """Refuse what would be unsafe to build: the builder recurses, in C and without a limit.
+
+    Aliases of aliases can stand for a document of any size in a few lines, so that what each
+    anchor holds is counted wherever an alias repeats it.
+    """
+    open_: list[tuple[str | None, int]] = []
+    held: dict[str, int] = {}
+    values = 0
+    for event in events:
+        where = f"line {event.start_mark.line + 1}"
         if isinstance(event, yaml.AliasEvent):
-            raise BadInput(f"line {event.start_mark.line + 1}: aliases (*) are not taken.")
+            if not aliases:
+                raise BadInput(f"{where}: aliases (*) are not taken.")
+            values += held.get(event.anchor, MOST_VALUES + 1)  # within itself: without an end
+        elif isinstance(event, yaml.NodeEvent):
+            if event.tag is not None:  # given, not found out
+                raise BadInput(f"{where}: tags ({event.tag}) are not taken.")
+            values += 1
+            if isinstance(event, yaml.ScalarEvent):
+                held |= {event.anchor: 1} if event.anchor else {}
+            else:
+                open_.append((event.anchor, values))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_.pop()
+            held |= {anchor: values - before + 1} if anchor else {}
+        if len(open_) > DEEPEST:
+            raise BadInput(f"{where}: more than {DEEPEST} levels are nested here.")
+        if values > MOST_VALUES:
+            raise BadInput(f"{where}: there are more than {MOST_VALUES:,} values up to here.")

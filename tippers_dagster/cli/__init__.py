@@ -15,6 +15,8 @@ import typer
 from tippers_dagster import __version__
 from tippers_dagster.errors import TippersError
 from tippers_dagster.local.away import away_errors
+from tippers_dagster.terminal import printable_output
+from tippers_dagster.text import printable
 
 COMMANDS = {
     "demo": ("demo", "Simulate a campus, materialise everything, and show it."),
@@ -81,7 +83,8 @@ def main() -> None:
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     modules = [COMMANDS[command][0]] if command in COMMANDS else []
     try:
-        build_app(modules)()
+        with printable_output():
+            build_app(modules)()
     except TippersError as error:
         _print_error(error)
         sys.exit(1)
@@ -122,6 +125,6 @@ def _not_loaded() -> None:
 def _print_error(error: TippersError) -> None:
     from tippers_dagster.local.redaction import redact
 
-    typer.secho(redact(error.message), fg="red", err=True)
+    typer.secho(printable(redact(error.message)), fg="red", err=True)
     if error.hint:
-        typer.secho(redact(error.hint), err=True)
+        typer.secho(printable(redact(error.hint)), err=True)

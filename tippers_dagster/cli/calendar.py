@@ -29,10 +29,10 @@ def register(app: typer.Typer) -> None:
 
 def list_all() -> None:
     """List all periods, in order of their first days."""
-    from rich.console import Console
     from rich.table import Table
 
     from tippers_dagster.academic.store import list_periods
+    from tippers_dagster.terminal import table_console
 
     table = Table("number", "kind", "name", "first day", "last day", "days", "space", "by")
     for kept in list_periods(get_settings()):
@@ -42,7 +42,7 @@ def list_all() -> None:
     if not table.row_count:
         typer.echo("The calendar is empty; `tippers calendar import` and `holidays` fill it.")
         return
-    Console().print(table)
+    table_console().print(table)
 
 
 def import_(

@@ -48,11 +48,11 @@ def import_(
 
 def show() -> None:
     """Show what was counted, and how good the people counts are that were learned from it."""
-    from rich.console import Console
     from rich.table import Table
 
     from tippers_dagster.headcount.counts import counted_spaces
     from tippers_dagster.spaces.tree import load_tree
+    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     counted = counted_spaces(settings)
@@ -67,7 +67,7 @@ def show() -> None:
         table.add_row(
             c.space, name, f"{c.counts:,}", mean, f"{c.first:%Y-%m-%d}", f"{c.last:%Y-%m-%d}"
         )
-    Console().print(table)
+    table_console().print(table)
     from tippers_dagster.cli.people_count import print_made
 
     print_made(settings)

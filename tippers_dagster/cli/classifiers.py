@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -151,9 +150,9 @@ def _table(*columns: str) -> Table:
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from tippers_dagster.terminal import table_console
 
-    return Console(file=sys.stdout)
+    return table_console()
 
 
 def _words(name: str) -> str:

@@ -111,10 +111,10 @@ def tables(
     name: Name, columns: Annotated[bool, typer.Option(help="Show columns.")] = False
 ) -> None:
     """List the tables and views of a connection."""
-    from rich.console import Console
     from rich.table import Table as Grid
 
     from tippers_dagster.connections import store
+    from tippers_dagster.terminal import table_console
 
     grid = Grid("schema", "table", "rows, about", "primary key", "columns")
     for found in store.list_tables(get_settings(), name):
@@ -126,7 +126,7 @@ def tables(
             ", ".join(found.primary_key),
             listed if columns else str(len(found.columns)),
         )
-    Console().print(grid)
+    table_console().print(grid)
 
 
 def choose(
@@ -204,10 +204,10 @@ def sync(
 
 def list_all() -> None:
     """List all connections."""
-    from rich.console import Console
     from rich.table import Table as Grid
 
     from tippers_dagster.connections import store
+    from tippers_dagster.terminal import table_console
 
     grid = Grid("name", "dialect", "host", "database", "user", "tables", "every")
     for name, body in store.list_connections(get_settings()).items():
@@ -218,7 +218,7 @@ def list_all() -> None:
     if not grid.row_count:
         typer.echo("There are no connections; `tippers connections add` makes one.")
         return
-    Console().print(grid)
+    table_console().print(grid)
 
 
 def show(name: Name) -> None:

@@ -56,10 +56,10 @@ def create(
 
 def list_all() -> None:
     """List all datasets."""
-    from rich.console import Console
     from rich.table import Table
 
     from tippers_dagster.datasets import store
+    from tippers_dagster.terminal import table_console
 
     table = Table("name", "space", "start", "end (excluded)", "interval", "owner", "description")
     for d in store.list_datasets(get_settings()):
@@ -68,7 +68,7 @@ def list_all() -> None:
     if not table.row_count:
         typer.echo("There are no datasets; `tippers dataset create` makes one.")
         return
-    Console().print(table)
+    table_console().print(table)
 
 
 def show(name: Name) -> None:

@@ -61,7 +61,7 @@ def list_all(
 ) -> None:
     """List definitions by concept and name."""
     from tippers_dagster.catalog import store
-    from tippers_dagster.cli.tables import table_console
+    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     found = store.list_definitions(settings, kind=kind, concept=concept, retired=every)
@@ -264,7 +264,6 @@ def restore(
 def _table(found: Sequence[Definition], catalog: Catalog, width: int) -> Table:
     """One line each: of the description as much as fits into ``width`` characters."""
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
     rows = [
@@ -279,7 +278,7 @@ def _table(found: Sequence[Definition], catalog: Catalog, width: int) -> Table:
     for row, d in zip(rows, found, strict=True):
         text = " ".join(d.description.split())
         text = text if len(text) <= room else f"{text[: room - 1]}…"
-        table.add_row(*(escape(cell) for cell in (*row, text)))
+        table.add_row(*row, text)
     return table
 
 
@@ -332,11 +331,10 @@ def _text(given: Definition | Version) -> str:
 
 
 def _show_history(ref: Ref, versions: list[Version]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from tippers_dagster.catalog.store import changed_fields
+    from tippers_dagster.terminal import table_console
 
     if not versions:
         typer.echo(f"{ref} comes with the project's files; their history is in git.")
@@ -345,8 +343,8 @@ def _show_history(ref: Ref, versions: list[Version]) -> None:
     for new, old in zip(versions, [*versions[1:], None], strict=True):
         fields = ", ".join(changed_fields(old, new)) if old else ""
         cells = (new.version, f"{new.changed_at:%Y-%m-%d %H:%M:%S}", new.changed_by, new.action)
-        table.add_row(*(escape(str(cell)) for cell in (*cells, fields)))
-    Console().print(table)
+        table.add_row(*map(str, cells), fields)
+    table_console().print(table)
 
 
 def _say(done: Definition, what: str, reloaded: Reloaded) -> None:

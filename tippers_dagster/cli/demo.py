@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,19 +42,18 @@ def demo(
 
     Done again on the same home, it finds its campus there and computes only what is stale.
     """
-    from rich.console import Console
-
     from tippers_dagster.cli.demo_learned import show_learned
     from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.demo.run import demonstrate
     from tippers_dagster.settings import get_settings
+    from tippers_dagster.terminal import table_console
 
     # Making its tables, MLflow tells of every step, in the middle of the bars.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # Bound now: while assets are materialised, sys.stdout is another.
-    settings, console = get_settings(), Console(file=sys.stdout)
+    settings, console = get_settings(), table_console()
     if not console.is_terminal:
-        console.width = max(console.width, WIDTH)
+        console.width = WIDTH
     sizes = {"buildings": buildings, "people": people, "seed": seed}
     sizes["days"] = None if weeks is None else 7 * weeks
     given = {name: size for name, size in sizes.items() if size is not None}
@@ -181,6 +179,7 @@ def _show_missing(console: Console, found: Demonstration) -> None:
 def _show_functions(console: Console, found: Demonstration) -> None:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     console.print("What each labelling function did:", highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
@@ -190,7 +189,7 @@ def _show_functions(console: Console, found: Demonstration) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for result in found.levels:
         did = result.functions
-        table.add_row(f"[bold]{result.level.concept}[/bold]")
+        table.add_row(Text(result.level.concept, style="bold"))
         for j, name in enumerate(did.functions):
             table.add_row(
                 name.removeprefix(f"{result.level.concept}."),
@@ -218,10 +217,13 @@ def _show_timings(console: Console, found: Demonstration) -> None:
 
 
 def _show_next(console: Console, settings: Settings, found: Demonstration) -> None:
+    from tippers_dagster.local.services import app_address
+
     span = found.span
     console.print(
         "\nWhat next\n"
-        f"  make up      Dagster, with all of this: http://127.0.0.1:{settings.web_port}\n"
+        f"  make up      the app, with all of this: {app_address(settings)}\n"
+        f"               and Dagster: http://127.0.0.1:{settings.web_port}\n"
         f"  .venv/bin/tippers occupancy export --space {shlex.quote(found.tree.roots[0])} "
         f"--start {span.first} --end {span.last} --interval 900 --out campus.csv\n"
         "  .venv/bin/tippers --help",

@@ -39,10 +39,12 @@ def _explain(console: Console, text: str) -> None:
 
 
 def _show_classifiers(console: Console, found: Demonstration) -> None:
+    from rich.text import Text
+
     console.print("Classifiers beside their label models, on held-out entities:", highlight=False)
     table = _table("\nway", "\nentities", "accu-\nracy", "macro\nF1")
     for one in found.classifiers:
-        table.add_row(f"[bold]{one.name}[/bold]", f"{one.entities:,}")
+        table.add_row(Text(one.name, style="bold"), f"{one.entities:,}")
         ways: dict[str, Scores] = {
             f"label model {one.label_model.partition('.')[2]}": one.by_label_model,
             **{
@@ -63,12 +65,14 @@ def _show_classifiers(console: Console, found: Demonstration) -> None:
 
 
 def _show_people(console: Console, found: Demonstration) -> None:
+    from rich.text import Text
+
     console.print("People, estimated from devices, in bins of 15 minutes:", highlight=False)
     table = _table(
         "\nway", "people,\nmean", "mean\nerror", "rms\nerror", "rela-\ntive", "in in-\nterval"
     )
     for level in dict.fromkeys(one.level for one in found.people):
-        table.add_row(f"[bold]{level}[/bold]")
+        table.add_row(Text(level, style="bold"))
         for one in found.people:
             if one.level == level:
                 table.add_row(

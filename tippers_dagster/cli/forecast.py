@@ -42,10 +42,10 @@ def register(app: typer.Typer) -> None:
 
 def list_() -> None:
     """List the forecasters: what they forecast, and from which history."""
-    from rich.console import Console
     from rich.table import Table
 
     from tippers_dagster.forecasts.reading import forecast_spaces, forecaster_names, trainings
+    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     names = forecaster_names(settings)
@@ -65,7 +65,7 @@ def list_() -> None:
             else ("none yet", "", "")
         )
         table.add_row(name, *made, str(len(forecast_spaces(settings, name))))
-    Console().print(table)
+    table_console().print(table)
 
 
 def show(
@@ -73,8 +73,6 @@ def show(
     space: Annotated[str | None, typer.Option(help="Id of a space: its models.")] = None,
 ) -> None:
     """Show the champion of each space, or all models of one, by the backtest."""
-    from rich.console import Console
-
     from tippers_dagster.forecasts.reading import (
         backtest_scores,
         champions,
@@ -82,6 +80,7 @@ def show(
         last_training,
         what_changed,
     )
+    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     find_forecaster(settings, name)
@@ -92,10 +91,10 @@ def show(
         f"before, history {training.first_day} to {training.last_day} (excluded)"
     )
     if space is not None:
-        Console().print(_scores(backtest_scores(settings, name, space), "model"))
+        table_console().print(_scores(backtest_scores(settings, name, space), "model"))
         return
-    Console().print(_scores([c.score for c in champions(settings, name)], "space"))
-    Console().print(models_table(told["figures"]))
+    table_console().print(_scores([c.score for c in champions(settings, name)], "space"))
+    table_console().print(models_table(told["figures"]))
     for model, why in {**told["left_out"], **told["failed"]}.items():
         typer.secho(f"{model} was not tried everywhere: {why}", fg="yellow", err=True)
     changes = what_changed(settings, name)
@@ -137,9 +136,8 @@ def evaluate(
     horizon: Annotated[int, typer.Option(min=1, max=92, help="Days forecast from each.")] = 7,
 ) -> None:
     """Try the models on files of counts: spaceid, starttime, endtime, occupancy."""
-    from rich.console import Console
-
     from tippers_dagster.forecasts.files import evaluate_files
+    from tippers_dagster.terminal import table_console
 
     found = evaluate_files(get_settings(), folder, model or (), windows, horizon)
     typer.echo(
@@ -147,7 +145,7 @@ def evaluate(
         f"{found.last_day} (excluded), {found.missing:,} bins missing; {found.windows} x "
         f"{horizon} days"
     )
-    Console().print(models_table(found.records))
+    table_console().print(models_table(found.records))
     for tried, why in found.troubles.items():
         typer.secho(f"{tried} was not tried everywhere: {why}", fg="yellow", err=True)
 

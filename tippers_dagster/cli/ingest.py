@@ -113,11 +113,12 @@ def _ingest_file(kind: str, file: Path) -> None:
 
 
 def _run(path: Path, work: Callable[[Progress], IngestReport]) -> None:
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    console = Console()
+    from tippers_dagster.terminal import table_console
+
+    console = table_console()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task(path.name, total=None)
@@ -132,26 +133,26 @@ def _run(path: Path, work: Callable[[Progress], IngestReport]) -> None:
 
 
 def _show(console: Console, path: Path, report: IngestReport) -> None:
-    from rich.markup import escape
     from rich.table import Table
+
+    from tippers_dagster.small_tables import column_names
 
     if report.already:
         console.print(
-            f"{escape(str(path))}: already ingested on {report.when:%Y-%m-%d %H:%M %Z}: "
-            "nothing to do.",
+            f"{path!s}: already ingested on {report.when:%Y-%m-%d %H:%M %Z}: nothing to do.",
             soft_wrap=True,
         )
         return
-    table = Table("", "rows", title=escape(str(path)), title_justify="left")
+    table = Table("", "rows", title=str(path), title_justify="left")
     table.columns[1].justify = "right"
     table.add_row("read", f"{report.rows:,}")
     table.add_row("loaded", f"{report.loaded:,}")
     for name, value in report.details.items():
-        table.add_row(f"  {escape(name)}", escape(value))
+        table.add_row(f"  {name}", value)
     table.add_row("rejected", f"{report.rejected.total():,}")
     reasons = report.rejected.most_common()
     for reason, count in reasons[:REASONS_SHOWN]:
-        table.add_row(f"  {escape(reason)}", f"{count:,}")
+        table.add_row(f"  {reason}", f"{count:,}")
     if others := reasons[REASONS_SHOWN:]:
         rest = sum(count for _, count in others)
         table.add_row(f"  {len(others):,} other reasons", f"{rest:,}")
@@ -159,6 +160,4 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
     if report.rejected:
         console.print("The rejected rows are in the table tippers.reject.")
     if report.ignored:
-        console.print(
-            f"Columns that were ignored: {escape(', '.join(report.ignored))}.", soft_wrap=True
-        )
+        console.print(f"Columns that were ignored: {column_names(report.ignored)}.", soft_wrap=True)

@@ -45,15 +45,15 @@ def register(app: typer.Typer) -> None:
 def show(label_model: LabelModel) -> None:
     """Show how many entities have which label, and what each labelling function did."""
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.cli.tables import table_console
     from tippers_dagster.labelling.labels import NotLabelled
     from tippers_dagster.labelling.why import find_label_model
     from tippers_dagster.refresh.state import load_states
+    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     catalog = load_catalog(settings)
     ref = find_label_model(catalog, label_model)
-    state = load_states(settings).get("/".join(ref.asset_path))
+    state = load_states(settings).get(ref.asset_name)
     if state is None or state.version is None:
         raise NotLabelled(
             f"{ref} has no labels yet.", f"`tippers pipeline materialize {ref}` makes them."
@@ -78,8 +78,8 @@ def why(
 ) -> None:
     """Tell why an entity has its label: votes, the rows behind them, weights, probabilities."""
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.cli.tables import table_console
     from tippers_dagster.labelling.why import explain
+    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     found = explain(settings, load_catalog(settings), label_model, entity)

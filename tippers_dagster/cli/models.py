@@ -40,9 +40,9 @@ def list_all() -> None:
 
     from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.cli.tables import table_console
     from tippers_dagster.learning.naming import registered_name
     from tippers_dagster.learning.registry import registered_models
+    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     catalog = load_catalog(settings)
@@ -59,8 +59,8 @@ def list_all() -> None:
 
 def show(name: Name) -> None:
     """Show every version of a model, and every decision about it."""
-    from tippers_dagster.cli.tables import table_console
     from tippers_dagster.learning.registry import decisions, registered_model
+    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     model = registered_model(settings, name)
@@ -155,13 +155,9 @@ def predict(
 
 
 def _print_csv(rows: Any) -> None:
-    import io
+    from tippers_dagster.small_tables import csv_bytes
 
-    import pyarrow.csv as pa_csv
-
-    buffer = io.BytesIO()
-    pa_csv.write_csv(rows, buffer, pa_csv.WriteOptions(quoting_style="needed"))
-    typer.echo(buffer.getvalue().decode(), nl=False)
+    typer.echo(csv_bytes(rows).decode(), nl=False)
 
 
 def _row(model: RegisteredModel | None) -> tuple[str, str, str, str]:

@@ -89,15 +89,15 @@ def untrack(
 
 def status() -> None:
     """Per level: wanted, done, running, waiting, failed; sealed: done, only counts are kept."""
-    from rich.console import Console
     from rich.table import Table
 
     from tippers_dagster.occupancy.status import occupancy_status
     from tippers_dagster.settings import get_settings
     from tippers_dagster.spaces.tracking import list_tracked
+    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
-    console = Console()
+    console = table_console()
     tracked = list_tracked(settings)
     if not tracked:
         console.print(" ".join(NOTHING_TRACKED), markup=False)
@@ -119,15 +119,14 @@ def materialize(
     again: bool = typer.Option(False, help="Also what is up to date: files were lost or damaged."),
 ) -> None:
     """Compute here and now whatever tracked occupancy is missing or stale, without a daemon."""
-    from rich.console import Console
-
     from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.local.environment import dagster_instance
     from tippers_dagster.occupancy.launch import materialize as materialize_all
     from tippers_dagster.settings import get_settings
     from tippers_dagster.spaces.tracking import list_tracked
+    from tippers_dagster.terminal import table_console
 
-    settings, console = get_settings(), Console()
+    settings, console = get_settings(), table_console()
     if not list_tracked(settings):
         raise BadInput(*NOTHING_TRACKED)
     with dagster_instance(settings) as instance, progress_bars(console) as show:

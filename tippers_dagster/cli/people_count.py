@@ -45,10 +45,10 @@ def list_all() -> None:
 
 def print_made(settings: Settings) -> None:
     """A table of the people counts that were materialised."""
-    from rich.console import Console
     from rich.table import Table
 
     from tippers_dagster.headcount.reading import read_made
+    from tippers_dagster.terminal import table_console
 
     made = read_made(settings)
     if not made:
@@ -71,7 +71,7 @@ def print_made(settings: Settings) -> None:
             f"{one.body.confidence:.0%}, held {found.coverage:.0%}",
             when,
         )
-    Console().print(table)
+    table_console().print(table)
     for one in made.values():
         if one.reason:
             typer.echo(f"{one.name} is not calibrated: {one.reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import typer
@@ -35,10 +34,10 @@ def status(
 ) -> None:
     """Say what is up to date, stale, under way, failed or broken, and why."""
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    from tippers_dagster.cli.tables import table_console
+    from tippers_dagster.terminal import table_console
 
     found = _status()
     shown = [s for s in found if all_ or s.standing != "fresh"]
@@ -49,9 +48,9 @@ def status(
     for s in shown:
         colour = _COLOURS.get(s.standing, "red")
         table.add_row(
-            escape(s.name),
+            s.name,
             s.kind.replace("_", " "),
-            f"[{colour}]{s.standing}[/]",
+            Text(s.standing, style=colour),
             "" if s.rows is None else f"{s.rows:,}",
             "" if s.seconds is None else f"{s.seconds:.1f}",
             "" if s.materialized_at is None else f"{s.materialized_at:%d %b %H:%M}",
@@ -61,7 +60,7 @@ def status(
         console.print(table)
     for s in shown:
         if s.why:
-            console.print(f"[bold]{escape(s.name)}[/]: {escape(s.why[:_LONGEST_WHY])}")
+            console.print(Text(s.name, style="bold"), f": {s.why[:_LONGEST_WHY]}", sep="")
     counts = {s.standing: sum(o.standing == s.standing for o in found) for s in found}
     typer.echo(f"{len(found)} assets: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
 
@@ -75,14 +74,13 @@ def materialize(
     stale_only: bool = typer.Option(True, help="Pass over what is up to date."),
 ) -> None:
     """Compute here and now what is stale, and what is stale above it, without a daemon."""
-    from rich.console import Console
-
     from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.local.environment import dagster_instance
     from tippers_dagster.pipeline.launch import materialize_definitions
+    from tippers_dagster.terminal import table_console
 
     # This very stream: what the run prints meanwhile goes elsewhere.
-    settings, console = get_settings(), Console(file=sys.stdout)
+    settings, console = get_settings(), table_console()
     with dagster_instance(settings) as instance, progress_bars(console) as show:
         outcomes = materialize_definitions(
             settings, instance, selection, stale_only=stale_only, on_progress=show

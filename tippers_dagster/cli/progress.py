@@ -15,7 +15,13 @@ Show = Callable[[str, float, float], None]
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Show]:
-    """A bar for each thing that is being done; nothing for one that has nothing to do."""
+    """A bar for each thing that is being done; nothing for one that has nothing to do.
+
+    In a pipe or a file, where bars cannot move, a line when each begins.
+    """
+    if not console.is_terminal:
+        yield _lines(console)
+        return
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TimeElapsedColumn
 
     columns = ("{task.description:24}", BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -27,6 +33,18 @@ def progress_bars(console: Console) -> Iterator[Show]:
                 return
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done)
+            bars.update(tasks[what], completed=done, total=total)
 
         yield show
+
+
+def _lines(console: Console) -> Show:
+    begun: set[str] = set()
+
+    def show(what: str, done: float, total: float) -> None:
+        if total and what not in begun:
+            begun.add(what)
+            console.print(f"{what} ...", highlight=False)
+            console.file.flush()
+
+    return show

@@ -39,12 +39,11 @@ def simulate(
     ] = False,
 ) -> None:
     """Fill the source tables with a simulated campus, and with the truth about it."""
-    from rich.console import Console
-
     from tippers_dagster.academic.simulated import keep_simulated
     from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
     from tippers_dagster.simulate.options import DEFAULT_START
+    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     options = CampusOptions(
@@ -56,7 +55,7 @@ def simulate(
         timezone=settings.timezone,
         open_session_seconds=settings.open_session_seconds,
     )
-    console = Console()
+    console = table_console()
     with progress_bars(console) as show:
         report = write_campus(
             settings,

@@ -103,7 +103,10 @@ class Copy:
         )
         try:
             said = json.loads(comment or "{}")
-        except json.JSONDecodeError:  # somebody wrote another comment: it is as if there were none
+        except (
+            ValueError,
+            RecursionError,
+        ):  # somebody wrote another comment: it is as if there were none
             return {}
         return said if isinstance(said, dict) else {}
 

@@ -53,11 +53,6 @@ class ClassifierResult:
     by_majority_class: Scores
     by_model: Mapping[str, Scores]
 
-    @property
-    def by_best(self) -> Scores:
-        """Of the best model."""
-        return self.by_model[self.best]
-
 
 def judge_classifiers(settings: Settings) -> list[ClassifierResult]:
     """Every trained classifier whose label model the truth can judge; see ``demo/levels.py``."""

@@ -75,17 +75,20 @@ class Demonstration:
 
 
 class _Stages:
-    """Times the stages as they go."""
+    """Times the stages, and tells of them, as they go."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.timings: list[Timing] = []
+        self._progress = progress
 
     @contextmanager
     def stage(self, name: str) -> Iterator[list[str]]:
         """Append to the list what the stage came to."""
         result: list[str] = []
         began = time.monotonic()
+        self._progress(name, 0, 1)
         yield result
+        self._progress(name, 1, 1)
         self.timings.append(Timing(name, time.monotonic() - began, " ".join(result)))
 
 
@@ -112,7 +115,7 @@ def demonstrate(
     DemoFailed
         When a definition could not be computed.
     """
-    stages = _Stages()
+    stages = _Stages(progress)
     with stages.stage("start the database"):
         warehouse_engine(settings)
     fresh_data = _prepare(settings, data, stages, progress)
@@ -243,12 +246,14 @@ def unlearned(settings: Settings, outcomes: list[Outcome]) -> dict[str, str]:
 def _learned(settings: Settings) -> set[str]:
     """Names of the assets that need enough data of the right kind."""
     catalog = load_catalog(settings)
-    in_concepts = (Kind.LABEL_MODEL, Kind.CLASSIFIER)
-    return {"/".join(d.ref.asset_path) for kind in in_concepts for d in catalog.of_kind(kind)} | {
-        f"{kind}/{d.ref.name}"
-        for kind in (Kind.FORECASTER, Kind.LABELLED_OCCUPANCY, Kind.PEOPLE_COUNT)
-        for d in catalog.of_kind(kind)
-    }
+    kinds = (
+        Kind.LABEL_MODEL,
+        Kind.CLASSIFIER,
+        Kind.FORECASTER,
+        Kind.LABELLED_OCCUPANCY,
+        Kind.PEOPLE_COUNT,
+    )
+    return {d.ref.asset_name for kind in kinds for d in catalog.of_kind(kind)}
 
 
 def _name(level: Level) -> str:

@@ -46,7 +46,7 @@ def _nodes(definition: Definition) -> list[Node]:
     history, occupancy = history_source(name, body), occupancy_source(name, body)
     text = body.model_dump_json()
     above = (calendar_node().key, history.key)
-    champions = backtest_path(name)
+    champions = definition.ref.asset_path
     return [
         history,
         occupancy,
@@ -57,11 +57,6 @@ def _nodes(definition: Definition) -> list[Node]:
             (champions, occupancy.key),
         ),
     ]
-
-
-def backtest_path(name: str) -> tuple[str, str]:
-    """Key of the asset of a forecaster's backtest and champions."""
-    return Kind.FORECASTER.value, name
 
 
 def forecast_path(name: str) -> tuple[str, str]:
@@ -79,7 +74,6 @@ def forecast_assets(
             catalog,
             Kind.FORECASTER,
             nodes,
-            lambda ref: backtest_path(ref.name),
             partial(make, settings, catalog),
         )
         for make in (_backtest_asset, _forecast_asset)
@@ -91,7 +85,7 @@ def _spec(
     catalog: Catalog,
     nodes: dict[tuple[str, ...], Node],
     definition: Definition,
-    path: tuple[str, str],
+    path: tuple[str, ...],
     grain: str,
 ) -> dg.AssetSpec:
     """With the occupancy assets in the place of what is looked at to know whether they changed."""
@@ -110,7 +104,7 @@ def _backtest_asset(
 ) -> dg.AssetsDefinition:
     from tippers_dagster.forecasts.describe import BACKTEST_CHECKS
 
-    path = backtest_path(definition.ref.name)
+    path = definition.ref.asset_path
     return one_asset(
         _spec(catalog, nodes, definition, path, BACKTEST_GRAIN),
         BACKTEST_CHECKS,
@@ -145,8 +139,7 @@ def _backtest(
     from tippers_dagster.experiments.runs import mlflow_run
     from tippers_dagster.forecasts.describe import backtest_checks
 
-    name = definition.ref.name
-    path = backtest_path(name)
+    name, path = definition.ref.name, definition.ref.asset_path
     with (
         recording(settings, context, list(nodes.values()), path) as record,
         mlflow_run(settings, context, f"forecaster.{name}") as log,
@@ -170,14 +163,14 @@ def _tested(
 
     name, body, started = definition.ref.name, definition.body, time.monotonic()
     assert isinstance(body, Forecaster)
-    path = backtest_path(name)
+    path = definition.ref.asset_path
     record.look_again(path)
     version = record.version(path)
     made = run_backtest(settings, name, body, version, lambda: record.replacing(path))
     details = describe.training_details(made, body, log.run_id)
     write_backtest(settings, name, version, run_id, made, details)
     kept = backtest_scores(settings, name, version=version)
-    _log_backtest(settings, name, body, made, kept, version, log)
+    _log_backtest(settings, definition, made, kept, version, log)
     forget_other_work(settings, name, made.work)
     result: dg.MaterializeResult[None] = dg.MaterializeResult(
         asset_key=dg.AssetKey(path),
@@ -192,8 +185,7 @@ def _tested(
 
 def _log_backtest(
     settings: Settings,
-    name: str,
-    body: Forecaster,
+    definition: Definition,
     made: Any,
     kept: Any,
     version: str,
@@ -203,7 +195,9 @@ def _log_backtest(
     from tippers_dagster.forecasts import describe
     from tippers_dagster.forecasts.work import champion_bundle
 
-    tags = {"version": version, "dagster_asset": "/".join(backtest_path(name))}
+    name, body = definition.ref.name, definition.body
+    assert isinstance(body, Forecaster)
+    tags = {"version": version, "dagster_asset": definition.ref.asset_name}
     log.log(
         params=describe.mlflow_params(made, body),
         metrics=describe.champion_metrics(kept),

@@ -22,6 +22,7 @@ from tippers_dagster.forecasts.panel import limits
 from tippers_dagster.forecasts.reading import QUANTILE_COLUMNS, Score
 from tippers_dagster.forecasts.work import Backtest, Forecasts
 from tippers_dagster.refresh.specs import check_result
+from tippers_dagster.small_tables import cells_as_text
 
 NAMED_AT_MOST = 20
 LEAST_COVERAGE = {"coverage_80": 0.7, "coverage_95": 0.88}
@@ -253,9 +254,9 @@ def mlflow_files(made: Backtest, kept: Sequence[Score]) -> dict[str, bytes]:
 def _csv(records: Sequence[Mapping[str, Any]]) -> bytes:
     buffer = io.StringIO()
     if records:
-        writer = csv.DictWriter(buffer, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(records[0])
+        writer.writerows(cells_as_text(record[name] for name in records[0]) for record in records)
     return buffer.getvalue().encode()
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 
 from tippers_dagster.errors import BadInput
 from tippers_dagster.forecasts.backtest import (
@@ -27,6 +26,7 @@ from tippers_dagster.forecasts.metrics import Metrics, measure
 from tippers_dagster.forecasts.models import MODELS, batches, chosen_models
 from tippers_dagster.forecasts.panel import DAY, FLAGS, LEVELS, Panel
 from tippers_dagster.settings import Settings
+from tippers_dagster.small_tables import read_table
 from tippers_dagster.workers import run_tasks
 
 _COLUMNS = {
@@ -165,13 +165,12 @@ def read_panel(folder: Path, horizon: int) -> tuple[Panel, int]:
 
 
 def _read(file: Path) -> pa.Table:
-    convert = pa_csv.ConvertOptions(column_types=_COLUMNS, include_columns=list(_COLUMNS))
-    try:
-        table = pa_csv.read_csv(file, convert_options=convert)
-    except (pa.ArrowException, KeyError, OSError) as error:
+    table = read_table(file, file, _COLUMNS)
+    if missing := [name for name in _COLUMNS if name not in table.column_names]:
         raise BadInput(
-            f"{file} cannot be read: {error}", f"It needs the columns {', '.join(_COLUMNS)}."
-        ) from None
+            f"{file} has no column {', '.join(missing)}.",
+            f"It needs the columns {', '.join(_COLUMNS)}.",
+        )
     return table.filter(table["occupancy"].is_valid())
 
 

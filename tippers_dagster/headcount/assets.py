@@ -38,12 +38,7 @@ def _node(catalog: Catalog, definition: Definition, version: int) -> Node:
     assert isinstance(body, PeopleCount)
     deps = (_labels_path(dep) for dep in catalog.dependencies(definition.ref))
     parts = ("people count", str(version), body.model_dump_json())
-    return Node(key_of(definition.ref), digest(*parts), (*deps, HEAD_COUNTS.key))
-
-
-def key_of(ref: Ref) -> tuple[str, str]:
-    """The parts of a people count's asset key."""
-    return (ref.kind.value, ref.name)
+    return Node(definition.ref.asset_path, digest(*parts), (*deps, HEAD_COUNTS.key))
 
 
 def _labels_path(ref: Ref) -> tuple[str, ...]:
@@ -56,7 +51,7 @@ def headcount_assets(
 ) -> list[dg.AssetsDefinition]:
     """One asset per definition that can work."""
     make = partial(_people_count, settings, catalog)
-    return assets_of_kind(catalog, Kind.PEOPLE_COUNT, nodes, key_of, make)
+    return assets_of_kind(catalog, Kind.PEOPLE_COUNT, nodes, make)
 
 
 def _people_count(
@@ -68,7 +63,7 @@ def _people_count(
     from tippers_dagster.headcount.describe import CHECKS
 
     grain = "One calibration: what turns the devices of any space and bin into people."
-    node, kinds = nodes[key_of(definition.ref)], {"people_count", "postgres"}
+    node, kinds = nodes[definition.ref.asset_path], {"people_count", "postgres"}
     return one_asset(
         definition_spec(catalog, node, definition, grain, kinds=kinds),
         CHECKS,
@@ -86,7 +81,7 @@ def _calibrate(
     from tippers_dagster.experiments.runs import mlflow_run
     from tippers_dagster.headcount.describe import people_checks
 
-    key = key_of(definition.ref)
+    key = definition.ref.asset_path
     with (
         recording(settings, context, list(nodes.values()), key) as record,
         mlflow_run(settings, context, str(definition.ref)) as log,
@@ -109,7 +104,7 @@ def _calibrated(
     from tippers_dagster.lake import open_lake
 
     started = time.monotonic()
-    key, body = key_of(definition.ref), definition.body
+    key, body = definition.ref.asset_path, definition.body
     assert isinstance(body, PeopleCount)
     version = record.version(key)
     made = calibrate_people(settings, body)

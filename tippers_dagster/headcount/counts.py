@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tippers_dagster.errors import BadInput
 from tippers_dagster.headcount.tables import head_count
 from tippers_dagster.settings import Settings
+from tippers_dagster.small_tables import as_it_was
 from tippers_dagster.source.clean import (
     NO_SPACE,
     Checks,
@@ -117,7 +118,7 @@ def read_file(settings: Settings, file: Path) -> Given:
         for batch in opened.batches():
             rows += batch.columns.num_rows
             checks = Checks(batch.columns.num_rows)
-            cleaned = _cleaned(settings, clock, known, batch, checks)
+            cleaned = _cleaned(settings, clock, known, batch, checks, exported=opened.is_csv)
             usable.append(cleaned.filter(pa.array(checks.good)))
             rejected.append(_rejected(batch, checks))
         malformed = opened.malformed
@@ -182,11 +183,21 @@ def _wanted(file: Path) -> tuple[str, ...]:
 
 
 def _cleaned(
-    settings: Settings, clock: LocalClock, known: pa.Array, batch: Batch, checks: Checks
+    settings: Settings,
+    clock: LocalClock,
+    known: pa.Array,
+    batch: Batch,
+    checks: Checks,
+    *,
+    exported: bool,
 ) -> pa.Table:
-    """All rows typed, with their numbers; what ``checks`` found is not to be used."""
+    """All rows typed, with their numbers; what ``checks`` found is not to be used.
+
+    ``exported``: texts may have the apostrophes that an export to CSV puts in front of formulas.
+    """
     columns = batch.columns
     space = text(columns["space_id"], "space_id")
+    space = as_it_was(space) if exported else space
     check_text(checks, space, "space_id")
     checks.reject(is_null(space), NO_SPACE)
     checks.reject(~pc.is_in(space, value_set=known).to_numpy(), "there is no such space")
@@ -217,7 +228,8 @@ def _instants(
         local = local_times(checks, column, "time")
         zoned[:] = False
     else:
-        parts = pc.extract_regex(text(column, "time"), _ZONED)
+        column = text(column, "time")
+        parts = pc.extract_regex(column, _ZONED)
         zoned = ~is_null(parts)
         zone = pc.struct_field(parts, "zone")
         offset = _offset_seconds(zone.combine_chunks())
@@ -250,7 +262,7 @@ def _whole(
 ) -> NDArray[np.int64]:
     """Whole numbers from 0, 0 where there is none or the row is rejected."""
     if pa.types.is_floating(column.type):
-        column = pc.round(column, 6).cast(pa.string())
+        column = pc.round(column.cast(pa.float64()), 6).cast(pa.string())
     values = text(column, name)
     if required:
         checks.reject(is_null(values), f"no {name}")

@@ -51,18 +51,13 @@ def labelled_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
     above = tuple(node.key for node in OCCUPANCY_SOURCES)
     nodes = [
         Node(
-            key_of(definition.ref),
+            definition.ref.asset_path,
             digest("labelled", str(VERSION), definition.body.model_dump_json()),
             (_labels_key(catalog, definition), *above),
         )
         for definition in found
     ]
     return [*OCCUPANCY_SOURCES, *nodes] if nodes else []
-
-
-def key_of(ref: Ref) -> tuple[str, str]:
-    """Key of the asset of a labelled occupancy."""
-    return ref.kind.value, ref.name
 
 
 def _labels_key(catalog: Catalog, definition: Definition) -> tuple[str, ...]:
@@ -83,7 +78,7 @@ def labelled_assets(
 ) -> list[dg.AssetsDefinition]:
     """One asset per definition that can work."""
     make = partial(_asset, settings, catalog)
-    return assets_of_kind(catalog, Kind.LABELLED_OCCUPANCY, nodes, key_of, make)
+    return assets_of_kind(catalog, Kind.LABELLED_OCCUPANCY, nodes, make)
 
 
 def _asset(
@@ -93,7 +88,7 @@ def _asset(
     definition: Definition,
 ) -> dg.AssetsDefinition:
     ref, by = definition.ref, str(labels_of(catalog, definition))
-    path = key_of(ref)
+    path = ref.asset_path
     key = dg.AssetKey(path)
     spec = definition_spec(catalog, nodes[path], definition, GRAIN, kinds={"python", "parquet"})
 
@@ -120,7 +115,7 @@ def _count(
     """Count what changed, and record; chunks that fail are told after the others are recorded."""
     from tippers_dagster.labelled.work import bring_up_to_date
 
-    started, path = time.monotonic(), key_of(ref)
+    started, path = time.monotonic(), ref.asset_path
     key = dg.AssetKey(path)
     with recording(settings, context, list(nodes.values()), path) as record:
         outcome = bring_up_to_date(

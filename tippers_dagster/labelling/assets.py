@@ -278,7 +278,7 @@ def _labelled(
     log.log(
         params=describe.mlflow_params(made),
         metrics=describe.mlflow_metrics(made),
-        tags={"version": version, "dagster_asset": "/".join(ref.asset_path)},
+        tags={"version": version, "dagster_asset": ref.asset_name},
         files=describe.mlflow_files(made, plots),
     )
     place = open_lake(settings).uri(definition_key("labels", ref.concept, ref.name))

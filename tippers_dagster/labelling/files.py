@@ -6,14 +6,16 @@ import os
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from tippers_dagster.errors import BadInput
+from tippers_dagster.small_tables import write_csv
 
 
 def write_rows(rows: pa.Table, out: Path) -> None:
     """Write a table to ``FILE.csv`` or ``FILE.parquet``, whole or not at all.
+
+    No text of the CSV is a formula of a spreadsheet; Parquet holds all as it is.
 
     Raises
     ------
@@ -28,7 +30,7 @@ def write_rows(rows: pa.Table, out: Path) -> None:
     try:
         with temporary.open("wb") as file:
             if out.suffix == ".csv":
-                pa_csv.write_csv(rows, file, pa_csv.WriteOptions(quoting_header="none"))
+                write_csv(rows, file)
             else:
                 pq.write_table(rows, file, compression="zstd")
         temporary.replace(out)

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
@@ -21,6 +19,7 @@ from tippers_dagster.labelling.evaluate import Evaluation, evaluate, numbers
 from tippers_dagster.labelling.labels import has_labels, labels_of, read_labels
 from tippers_dagster.labelling.tables import gold_label, label_model_score
 from tippers_dagster.settings import Settings
+from tippers_dagster.small_tables import column_names, read_table
 from tippers_dagster.warehouse.engine import upsert, warehouse_engine
 
 KEY_COLUMNS = ("key", "entity", "mac_address")
@@ -158,11 +157,12 @@ def gold_numbers(
 
 def _read(file: Path, concept: str | None) -> pa.Table:
     """Columns concept, entity and label, as text."""
-    table = _table(file)
+    text = dict.fromkeys((*KEY_COLUMNS, "label", "concept"), pa.string())
+    table = read_table(file, file, text)
     key = next((name for name in KEY_COLUMNS if name in table.column_names), None)
     if key is None or "label" not in table.column_names:
         raise BadInput(
-            f"{file} has the columns {', '.join(table.column_names)}.",
+            f"{file} has the columns {column_names(table.column_names)}.",
             f"It needs label, and the entity's key as one of: {', '.join(KEY_COLUMNS)}.",
         )
     if concept is None and "concept" not in table.column_names:
@@ -172,22 +172,20 @@ def _read(file: Path, concept: str | None) -> pa.Table:
         )
     whose = table["concept"] if concept is None else pa.repeat(concept, len(table))
     columns = {"concept": whose, "entity": table[key], "label": table["label"]}
-    return pa.table({name: column.cast(pa.string()) for name, column in columns.items()})
+    return pa.table({name: _texts(column, name, file) for name, column in columns.items()})
 
 
-def _table(file: Path) -> pa.Table:
-    text = dict.fromkeys((*KEY_COLUMNS, "label", "concept"), pa.string())
+def _texts(column: pa.Array | pa.ChunkedArray, name: str, file: Path) -> pa.Array | pa.ChunkedArray:
+    """Texts that the warehouse can hold."""
     try:
-        if file.suffix.lower() in (".parquet", ".pq"):
-            return pq.read_table(file)
-        options = pa_csv.ConvertOptions(column_types=text, strings_can_be_null=True)
-        return pa_csv.read_csv(file, convert_options=options)
-    except FileNotFoundError:
-        raise BadInput(f"There is no file {file}.") from None
-    except (pa.ArrowException, OSError) as error:
-        raise BadInput(
-            f"{file} cannot be read: {error}", "Give a CSV file with a header, or a Parquet file."
-        ) from None
+        texts = column.cast(pa.string())
+        texts.validate(full=True)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise BadInput(f"{file}: the column {name} holds no texts: {error}") from None
+    bad = pc.index(pc.match_substring(texts, "\0"), True).as_py()
+    if bad >= 0:
+        raise BadInput(f"{file}: row {bad + 1} has a NUL in its {name}.", "Correct the row.")
+    return texts
 
 
 def _checked(given: pa.Table, file: Path, labels: Mapping[str, Sequence[str]]) -> pa.Table:

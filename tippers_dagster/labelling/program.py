@@ -19,6 +19,7 @@ from tippers_dagster.labelling.expressions.nodes import (
     Column,
     Statement,
     Vote,
+    reachable,
     walk,
 )
 from tippers_dagster.labelling.expressions.run import Failure, Run
@@ -186,7 +187,7 @@ def compile_function(
             "load_git_function loads it.",
         )
     if body.python is not None:
-        statements = parse_python(body.python, numbers, values)
+        statements = reachable(parse_python(body.python, numbers, values))
     else:
         statements = parse_conditions(
             [(condition.when, condition.label) for condition in body.conditions], numbers

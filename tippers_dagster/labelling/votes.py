@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,48 +11,13 @@ from numpy.typing import NDArray
 
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.expressions.nodes import ABSTAIN
-from tippers_dagster.labelling.expressions.values import Columns, one_array
-from tippers_dagster.labelling.program import Voter, VoteResult
+from tippers_dagster.labelling.expressions.values import one_array
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Keys: TypeAlias = NDArray[Any] | pa.Array | pa.ChunkedArray
 _EXAMPLES = 3
-
-
-def compute_votes(
-    programs: Mapping[str, Voter],
-    table: pa.Table | Columns,
-    failures: dict[str, BadInput] | None = None,
-) -> dict[str, VoteResult]:
-    """The votes of all functions of one rule; each of its columns is read once.
-
-    Parameters
-    ----------
-    programs
-        Compiled functions, or functions of the project's files, by name.
-    table
-        The rule's rows.
-    failures
-        Where functions that could not vote are put, with the reason. Without it the first of
-        them is raised.
-
-    Raises
-    ------
-    BadInput
-        A function that does not fit the columns, or that failed on all rows.
-    """
-    columns = table if isinstance(table, Columns) else Columns(table)
-    found = {}
-    for name, program in programs.items():
-        try:
-            found[name] = program.vote(columns)
-        except BadInput as error:
-            if failures is None:
-                raise
-            failures[name] = error
-    return found
 
 
 def vote_matrix(

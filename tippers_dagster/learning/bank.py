@@ -13,8 +13,6 @@ import importlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from tippers_dagster.errors import TippersError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -95,10 +93,6 @@ _BANK: dict[str, _Model] = {
         },
     ),
 }
-
-
-class ModelMissing(TippersError):
-    """A model whose library cannot be loaded on this machine."""
 
 
 def left_out(models: Sequence[str]) -> dict[str, str]:

@@ -47,13 +47,8 @@ def classifier_assets(
     nodes
         All nodes, those of other assets included; broken ones get no asset here.
     """
-    return assets_of_kind(
-        catalog,
-        Kind.CLASSIFIER,
-        nodes,
-        lambda ref: ref.asset_path,
-        partial(_classifier, settings, catalog),
-    )
+    make = partial(_classifier, settings, catalog)
+    return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, make)
 
 
 def _classifier(

@@ -38,6 +38,7 @@ from tippers_dagster.learning.saved import FILE, TRUSTED_TYPES, parse_model
 from tippers_dagster.learning.tables import JUDGED_ON
 from tippers_dagster.learning.work import Trained
 from tippers_dagster.settings import Settings
+from tippers_dagster.small_tables import cells_as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,7 @@ def log_classifier(
     body = catalog.definitions[ref].body
     assert isinstance(body, Classifier)
     log_models(log, made, body, version, run_id)
-    tags = {"version": version, "dagster_asset": "/".join(ref.asset_path)}
+    tags = {"version": version, "dagster_asset": ref.asset_name}
     log_best(log, made, body, tags, plots)
     return register(settings, log, made, ref, body, version, run_id)
 
@@ -330,5 +331,5 @@ def _value(made: Trained, body: Classifier) -> float:
 
 def _csv(rows: list[list[str]]) -> bytes:
     sink = io.StringIO()
-    csv.writer(sink).writerows(rows)
+    csv.writer(sink).writerows(map(cells_as_text, rows))
     return sink.getvalue().encode()

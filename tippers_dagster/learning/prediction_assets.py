@@ -61,7 +61,7 @@ def prediction_assets(
         All nodes, those of other assets included.
     """
     make = partial(_predictions, settings, catalog)
-    return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, predictions_path, make)
+    return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, make, predictions_path)
 
 
 def _predictions(

@@ -137,11 +137,6 @@ class Decision:
     applied_at: dt.datetime | None = None
     id: int | None = None
 
-    @property
-    def champion_after(self) -> int | None:
-        """The version that is champion by this decision."""
-        return self.champion_before if self.decision == "kept" else self.version
-
 
 # --- reading --------------------------------------------------------------------------------------
 def registered_models(

@@ -72,7 +72,7 @@ def champion_assets(
         All nodes, those of other assets included.
     """
     make = partial(_champion, settings, catalog)
-    return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, champion_path, make)
+    return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, make, champion_path)
 
 
 def _champion(

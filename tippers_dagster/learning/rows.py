@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
@@ -20,6 +18,7 @@ from tippers_dagster.learning.naming import registered_name
 from tippers_dagster.learning.predictions import predict, predicted_columns, read_fresh
 from tippers_dagster.learning.registry import champion_of
 from tippers_dagster.settings import Settings
+from tippers_dagster.small_tables import read_table
 
 
 def find_classifier(catalog: Catalog, name: str) -> Ref:
@@ -38,24 +37,14 @@ def find_classifier(catalog: Catalog, name: str) -> Ref:
 
 
 def read_rows(file: Path) -> pa.Table:
-    """The rows of a CSV or Parquet file.
+    """The rows of a CSV (also compressed) or Parquet file.
 
     Raises
     ------
     BadInput
         When it cannot be read.
     """
-    try:
-        if file.suffix.lower() in (".parquet", ".pq"):
-            return pq.read_table(file)
-        options = pa_csv.ConvertOptions(strings_can_be_null=True)
-        return pa_csv.read_csv(file, convert_options=options)
-    except FileNotFoundError:
-        raise BadInput(f"There is no file {file}.") from None
-    except (pa.ArrowException, OSError) as error:
-        raise BadInput(
-            f"{file} cannot be read: {error}", "Give a CSV file with a header, or a Parquet file."
-        ) from None
+    return read_table(file, file)
 
 
 def predict_rows(model: LoadedModel, rows: pa.Table, labels: Sequence[str]) -> pa.Table:

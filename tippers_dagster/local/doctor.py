@@ -23,6 +23,7 @@ from tippers_dagster.local.databases import databases
 from tippers_dagster.local.keys import device_key, device_key_file
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.text import printable
 
 if TYPE_CHECKING:
     from tippers_dagster.sql.roles import Fault
@@ -69,20 +70,21 @@ def examine() -> list[Check]:
 
 def show(checks: list[Check]) -> None:
     """Print the findings as a table, and in a line how many are problems."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from tippers_dagster.terminal import table_console
 
     colours = {"ok": "green", "warning": "yellow", "problem": "red"}
     table = Table(show_edge=False, pad_edge=False)
     for column in ("check", "state", "finding"):
         table.add_column(column, overflow="fold")
     for check in checks:
-        words = Text(check.text)
+        words = Text(printable(check.text))
         if check.hint:
-            words.append(f"\n{check.hint}", style="italic")
+            words.append(printable(f"\n{check.hint}"), style="italic")
         table.add_row(Text(check.name), Text(check.state, style=colours[check.state]), words)
-    console = Console()
+    console = table_console()
     console.print(table)
     problems = sum(check.state == "problem" for check in checks)
     warnings = sum(check.state == "warning" for check in checks)

@@ -97,7 +97,7 @@ def _daemon(settings: Settings) -> Service:
 
 
 def _app(settings: Settings) -> Service:
-    address = f"http://{_reached(settings.streamlit_host)}:{settings.streamlit_port}"
+    address = app_address(settings)
     return Service(
         name="app",
         command=(sys.executable, "-m", "tippers_dagster.cli", "app"),
@@ -106,6 +106,11 @@ def _app(settings: Settings) -> Service:
         port=settings.streamlit_port,
         port_setting="TIPPERS_STREAMLIT_PORT",
     )
+
+
+def app_address(settings: Settings) -> str:
+    """The app that ``tippers up`` starts, as this machine reaches it."""
+    return f"http://{_reached(settings.streamlit_host)}:{settings.streamlit_port}"
 
 
 def _reached(host: str) -> str:

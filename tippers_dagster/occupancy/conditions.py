@@ -61,11 +61,6 @@ class Snapshot:
         }
 
 
-def _known(keys: list[str], wanted: list[str]) -> list[str]:
-    known = set(wanted)
-    return [key for key in keys if key in known]
-
-
 CURRENT: ContextVar[Snapshot | None] = ContextVar("snapshot", default=None)
 """The snapshot of the tick that is being evaluated."""
 

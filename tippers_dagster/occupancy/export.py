@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tippers_dagster.errors import BadInput
+from tippers_dagster.small_tables import write_csv
 from tippers_dagster.spaces.clock import LocalClock
 
 _STRUCTURAL = frozenset(',"\r\n')
@@ -26,8 +26,9 @@ def write_export(space: str, occupancy: pa.Table, out: Path) -> None:
     """Write what ``read_shared_occupancy`` gave to a file, whole or not at all; replaces another.
 
     Columns: space_id, interval_begin_time, number_connections, and whatever else the table has.
-    In CSV the time is ISO 8601 text with the local offset and an unknown or hidden number an empty
-    field; in Parquet it is a timestamp in the deployment's zone.
+    In CSV the time is ISO 8601 text with the local offset, an unknown or hidden number an empty
+    field, and an id that a spreadsheet would take for a formula has an apostrophe in front; in
+    Parquet the time is a timestamp in the deployment's zone, and the id as it is.
 
     Raises
     ------
@@ -64,15 +65,11 @@ def _write_csv(table: pa.Table, file: IO[bytes]) -> None:
     time, spaces = table["interval_begin_time"], table["space_id"].unique().to_pylist()
     texts = iso_texts(time.cast(pa.int64()).to_numpy(), LocalClock(time.type.tz))
     # "needed" would quote every text, not only those with a comma or a quote.
+    quoting: Literal["needed", "none"]
     quoting = "needed" if _STRUCTURAL.intersection("".join(spaces)) else "none"
-    options = pyarrow.csv.WriteOptions(quoting_style=quoting, quoting_header="none")
     at = table.schema.get_field_index("interval_begin_time")
     table = table.set_column(at, "interval_begin_time", pa.array(texts))
-    pyarrow.csv.write_csv(table.cast(_plain(table.schema)), file, options)
-
-
-def _plain(schema: pa.Schema) -> pa.Schema:
-    return schema.set(0, pa.field(schema.field(0).name, pa.string()))
+    write_csv(table, file, quoting)
 
 
 def iso_texts(utc: np.ndarray, clock: LocalClock) -> np.ndarray:

@@ -71,7 +71,7 @@ class Pipeline:
 
         Some have further assets, called as the first with two underscores and a word after it.
         """
-        own = {"/".join(_key(ref)): d for ref, d in self.catalog.definitions.items()}
+        own = {ref.asset_name: d for ref, d in self.catalog.definitions.items()}
         first = {name: name.rpartition("__")[0] for name in self.by_name}
         return own | {name: own[of] for name, of in first.items() if of in own}
 
@@ -111,7 +111,7 @@ def load(settings: Settings) -> Loaded:
 
     pipeline = load_pipeline(settings)
     catalog, nodes = pipeline.catalog, pipeline.nodes
-    groups = {_key(ref): ref.concept for ref in catalog.definitions if ref.concept}
+    groups = {ref.asset_path: ref.concept for ref in catalog.definitions if ref.concept}
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
         *source_specs(nodes),
         *connection_assets(settings, catalog, nodes),
@@ -180,8 +180,8 @@ def _nodes(
         nodes |= {node.key: node for node in nodes_of(settings, catalog)}
     for ref, reason in broken.items():
         if ref.kind not in NO_ASSET:
-            deps = [_key(dep) for dep in catalog.dependencies(ref) if dep.kind not in NO_ASSET]
-            node = broken_node(_key(ref), reason, deps)
+            deps = [dep.asset_path for dep in catalog.dependencies(ref) if dep.kind not in NO_ASSET]
+            node = broken_node(ref.asset_path, reason, deps)
             nodes[node.key] = node
     for place, reason in catalog.unusable.items():
         node = broken_node(("unusable", place), f"{place}: {reason}")
@@ -201,10 +201,6 @@ def _project(settings: Settings, catalog: Catalog) -> tuple[Project | None, Mapp
             if ref.kind.has_sql or ref in catalog.problems
         }
     return project, project.broken
-
-
-def _key(ref: Ref) -> Key:
-    return ref.asset_path if ref.kind.in_concept else (ref.kind.value, ref.name)
 
 
 def _wait_for_warehouse(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import dagster as dg
@@ -81,8 +82,8 @@ def assets_of_kind(
     catalog: Catalog,
     kind: Kind,
     nodes: Sequence[Node],
-    path: Callable[[Ref], tuple[str, ...]],
     make: Callable[[dict[tuple[str, ...], Node], Definition], dg.AssetsDefinition],
+    path: Callable[[Ref], tuple[str, ...]] = attrgetter("asset_path"),
 ) -> list[dg.AssetsDefinition]:
     """One asset per definition of a kind that can work; a broken one gets none.
 
@@ -90,10 +91,10 @@ def assets_of_kind(
     ----------
     nodes
         All nodes, those of other assets included.
-    path
-        The key of a definition's asset.
     make
         The asset, from the nodes that can work, by key, and the definition.
+    path
+        The key of a definition's asset, where it is a further one.
     """
     sound = sound_nodes(nodes)
     return [make(sound, d) for d in catalog.of_kind(kind) if path(d.ref) in sound]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import hashlib
 import io
 import os
@@ -25,6 +24,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tippers_dagster.errors import BadInput
+from tippers_dagster.file_formats import HEAD_BYTES, Compression, table_format
+from tippers_dagster.small_tables import column_names
 
 Progress = Callable[[int, int], None]
 """Called with the bytes read so far and the bytes in all."""
@@ -32,20 +33,15 @@ Progress = Callable[[int, int], None]
 BLOCK_BYTES = 8 << 20
 BATCH_ROWS = 1 << 18
 CSV_ROW_BYTES = 80
-GZIP_RATIO = 5
+UNPACKED_RATIO = 5
+"""How much longer a compressed CSV is when it is unpacked, as a guess."""
+MOST_UNPACKED_RATIO = 200
+LARGEST_SURELY_UNPACKED = 1 << 30
+"""A compressed CSV may be so many times as long, or have so many bytes, when it is unpacked."""
 NULL_SPELLINGS = ["", "NULL", "null", r"\N"]
 """What a CSV may write for "no value"; the last is PostgreSQL's COPY."""
 SHOWN_CHARACTERS = 500
 """How much of a long value or line is kept in a reject."""
-
-_OTHER_BOMS = {
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
-_GZIP = b"\x1f\x8b"
-_PARQUET = b"PAR1"
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def open_rows(path: Path, columns: Mapping[str, str | None]) -> Iterator[InputFile]:
-    """Open a CSV (also gzipped) or Parquet file by its content.
+    """Open a CSV (also compressed by gzip, zstd, bzip2 or lz4) or Parquet file by its content.
 
     Parameters
     ----------
@@ -137,22 +133,12 @@ def open_rows(path: Path, columns: Mapping[str, str | None]) -> Iterator[InputFi
         Naming the file, and the column or place where it goes wrong, also while batches are read.
     """
     with _open_binary(path) as stream:
-        head = stream.read(4)
-    for bom, encoding in _OTHER_BOMS.items():
-        if head.startswith(bom):
-            raise BadInput(f"{path} is {encoding}, not UTF-8.", "Save it again as UTF-8.")
-    if head == _PARQUET:
+        found = table_format(stream.read(HEAD_BYTES), path)
+    if not found.is_csv:
         yield _open_parquet(path, columns)
-    elif path.suffix.lower() in (".parquet", ".pq"):
-        raise BadInput(
-            f"{path} is not a Parquet file: it does not begin with PAR1.",
-            "Is it another format under this name, or was the transfer cut short?",
-        )
-    elif not head:
-        raise BadInput(f"{path} is empty.", "A header line and rows are expected.")
-    else:
-        with _open_csv(path, head.startswith(_GZIP), columns) as file:
-            yield file
+        return
+    with _open_csv(path, found.compression, columns) as file:
+        yield file
 
 
 def _open_binary(path: Path) -> io.FileIO:
@@ -168,7 +154,9 @@ def _open_binary(path: Path) -> io.FileIO:
 
 # --- CSV ------------------------------------------------------------------------------------
 @contextmanager
-def _open_csv(path: Path, gzipped: bool, columns: Mapping[str, str | None]) -> Iterator[InputFile]:
+def _open_csv(
+    path: Path, compression: Compression | None, columns: Mapping[str, str | None]
+) -> Iterator[InputFile]:
     malformed: list[Malformed] = []
 
     def keep(row: pyarrow.csv.InvalidRow) -> str:
@@ -178,23 +166,34 @@ def _open_csv(path: Path, gzipped: bool, columns: Mapping[str, str | None]) -> I
         return "skip"
 
     def batches(stream: pa.NativeFile) -> Iterator[pa.Table]:
-        with _csv_errors(path), _csv_reader(stream, keep, list(chosen)) as reader:
-            for batch in reader:
+        most = max(LARGEST_SURELY_UNPACKED, MOST_UNPACKED_RATIO * size)
+        with _csv_errors(path, compression), _csv_reader(stream, keep, list(chosen)) as reader:
+            for number, batch in enumerate(reader):  # a block each
+                if compression is not None and number * BLOCK_BYTES > most:
+                    raise BadInput(
+                        f"{path} has {size:,} bytes, and more than {most:,} when it is unpacked.",
+                        "Is it damaged? If it is right, unpack it before.",
+                    )
                 yield pa.table(batch.columns, names=[chosen[n] for n in batch.schema.names])
 
-    chosen, ignored = _choose(path, _csv_header(path, gzipped), columns)
+    chosen, ignored = _choose(path, _csv_header(path, compression), columns)
     # Not a Python file: pyarrow's threads would need the interpreter, also while it shuts down.
     with pa.OSFile(str(path)) as raw:
-        stream = pa.CompressedInputStream(raw, "gzip") if gzipped else raw
+        stream = raw if compression is None else pa.CompressedInputStream(raw, compression)
         size = raw.size()
-        rows = size // CSV_ROW_BYTES * (GZIP_RATIO if gzipped else 1)
+        rows = size // CSV_ROW_BYTES * (1 if compression is None else UNPACKED_RATIO)
         yield InputFile(path, size, rows, True, ignored, batches(stream), raw.tell, malformed)
 
 
-def _csv_header(path: Path, gzipped: bool) -> list[str]:
-    with _csv_errors(path), gzip.open(path) if gzipped else open(path, "rb") as stream:
-        lines = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
-        return next((fields for fields in lines if fields), [])
+def _csv_header(path: Path, compression: Compression | None) -> list[str]:
+    with _csv_errors(path, compression), _unpacked(path, compression) as stream:
+        # Not read line by line: a line of a compressed file may have any length.
+        text = io.TextIOWrapper(io.BytesIO(stream.read(BLOCK_BYTES)), "utf-8-sig", newline="")
+        return next((fields for fields in csv.reader(text) if fields), [])
+
+
+def _unpacked(path: Path, compression: Compression | None) -> pa.NativeFile:
+    return pa.input_stream(str(path), compression=compression)
 
 
 def _csv_reader(
@@ -219,14 +218,15 @@ def _csv_reader(
 
 
 @contextmanager
-def _csv_errors(path: Path) -> Iterator[None]:
+def _csv_errors(path: Path, compression: Compression | None) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error, EOFError) as error:
         message = str(error)
         if isinstance(error, UnicodeDecodeError) or "UTF8" in message:
             raise BadInput(
-                f"{path} is not UTF-8: {_first_bad_byte(path)}.", "Save it again as UTF-8."
+                f"{path} is not UTF-8: {_first_bad_byte(path, compression)}.",
+                "Save it again as UTF-8.",
             ) from error
         if "straddling" in message:
             raise BadInput(
@@ -240,12 +240,10 @@ def _csv_errors(path: Path) -> Iterator[None]:
         raise BadInput(f"{path} cannot be read: {error}", "Is it damaged or cut short?") from error
 
 
-def _first_bad_byte(path: Path) -> str:
+def _first_bad_byte(path: Path, compression: Compression | None) -> str:
     """Where the first byte is that is not UTF-8: line and offset, for a message."""
     offset, line, rest = 0, 1, b""
-    with open(path, "rb") as raw:
-        gzipped = raw.read(2) == _GZIP
-    with gzip.open(path) if gzipped else open(path, "rb") as stream:
+    with _unpacked(path, compression) as stream:
         while block := stream.read(BLOCK_BYTES):
             data = rest + block
             try:
@@ -285,6 +283,10 @@ def _open_parquet(path: Path, columns: Mapping[str, str | None]) -> InputFile:
 def _parquet_errors(path: Path) -> Iterator[None]:
     try:
         yield
+    except UnicodeDecodeError:
+        raise BadInput(
+            f"{path} has a column whose name is not UTF-8.", "Write the file again without it."
+        ) from None
     except (pa.ArrowException, OSError) as error:
         raise BadInput(
             f"{path} cannot be read as Parquet: {error}", "Is it damaged or cut short?"
@@ -310,7 +312,7 @@ def _choose(
             missing.append(wanted)
     if missing:
         raise BadInput(
-            f"{path} has no column {', '.join(missing)}; its columns are: {', '.join(header)}.",
+            f"{path} has no column {', '.join(missing)}; its columns are: {column_names(header)}.",
             "Columns are separated by commas, and named in the first line."
             if len(header) == 1
             else "Rename its columns; their order does not matter, and others are ignored.",

@@ -256,7 +256,7 @@ def _again_later(ids: pa.ChunkedArray) -> clean.Mask:
 def _numbers(checks: Checks, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """A column as float64; text that is no number is rejected."""
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
-        values = column.cast(pa.float64())
+        values = column.cast(pa.float64(), safe=False)  # large whole numbers lose their last digits
         checks.reject(
             pc.fill_null(pc.invert(pc.is_finite(values)), False).to_numpy(), f"{name} is no number"
         )

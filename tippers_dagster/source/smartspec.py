@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ _JSON_FILES = {
     "Sensors.json": ("id", "description", "coordinates", "metasensor-id", "coverage"),
     "People.json": ("id", "description"),
 }
+LARGEST_COORDINATE = 1e9
+
 _OBSERVATIONS_FILE = "wifi_observations.csv"
 _COLUMNS = ObservationColumns(device="PersonID", time="DateTime", access_point="WiFiAP")
 
@@ -276,7 +279,7 @@ def _plausible_range(settings: Settings, path: Path) -> tuple[dt.datetime, dt.da
 def _read_json(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     try:
         items = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise BadInput(f"{path} is not JSON: {error}") from error
     if not isinstance(items, list) or not items:
         raise BadInput(f"{path} is not a list of objects.")
@@ -284,9 +287,38 @@ def _read_json(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
         lacking = keys if not isinstance(item, dict) else [key for key in keys if key not in item]
         if lacking:
             raise BadInput(f"{path}, object {number} has no {', '.join(lacking)}.")
-        if not isinstance(item["id"], int):
-            raise BadInput(f"{path}, object {number}: the id {item['id']!r} is no whole number.")
-        place = item.get("coordinates", [0, 0, 0])
-        if not (isinstance(place, list) and len(place) == 3):
-            raise BadInput(f"{path}, object {number}: coordinates are not three numbers.")
+        for key in keys:
+            what, fits = _VALUES[key]
+            if not fits(item[key]):
+                raise BadInput(f"{path}, object {number}: {key} {item[key]!r:.60} is not {what}.")
     return items
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 40
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value and len(value) <= clean.MAX_TEXT
+
+
+def _is_place(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(isinstance(v, int | float) and abs(v) < LARGEST_COORDINATE for v in value)
+    )
+
+
+def _is_list_of_ids(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_whole, value))
+
+
+_VALUES: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "id": ("a whole number", _is_whole),
+    "description": (f"a text of up to {clean.MAX_TEXT} characters", _is_text),
+    "coordinates": ("three numbers", _is_place),
+    "metasensor-id": ("a whole number", _is_whole),
+    "coverage": ("a list of whole numbers", _is_list_of_ids),
+}
+"""What each field must be, in words and as a test."""

@@ -23,11 +23,12 @@ from typing import Any
 
 import yaml
 
+from tippers_dagster.catalog import yaml_text
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.handwritten import project_source
 from tippers_dagster.catalog.kinds import Connection, Kind
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.errors import TippersError
+from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.refresh.nodes import digest
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import (
@@ -75,7 +76,8 @@ class Project:
     @cached_property
     def variables(self) -> dict[str, Any]:
         """The project's variables, those of the settings among them."""
-        return yaml.safe_load((self.folder / "dbt_project.yml").read_text())["vars"]
+        name = "dbt_project.yml"
+        return _read_yaml(name, (self.folder / name).read_bytes())["vars"]
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -267,23 +269,31 @@ def _declared(files: Mapping[str, bytes]) -> set[SourceTable]:
     found: set[SourceTable] = set()
     for path, content in files.items():
         if Path(path).suffix in (".yml", ".yaml") and re.search(rb"^sources:", content, re.M):
-            for source in (yaml.safe_load(content) or {}).get("sources") or ():
+            for source in (_read_yaml(path, content) or {}).get("sources") or ():
                 found |= {(source["name"], t["name"]) for t in source.get("tables") or ()}
     return found
+
+
+def _read_yaml(path: str, text: bytes) -> Any:
+    """What a YAML file of the hand-written project holds."""
+    try:
+        return yaml_text.load_project_file(text.decode())
+    except (BadInput, UnicodeDecodeError) as error:
+        raise DbtError(f"The project's {path} cannot be read: {error}", "Fix the file.") from None
 
 
 def _with_variables(files: Mapping[str, bytes], variables: Mapping[str, Any]) -> bytes:
     """``dbt_project.yml`` with our variables: aliases are fixed when dbt parses, so that none
     may be given later on the command line.
     """
-    content = yaml.safe_load(files["dbt_project.yml"])
+    content = _read_yaml("dbt_project.yml", files["dbt_project.yml"])
     content["vars"] = {**(content.get("vars") or {}), **variables}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
 
 
 def _with_selectors(files: Mapping[str, bytes], catalog: Catalog) -> bytes:
     """``selectors.yml`` with the concepts and levels of saved definitions in it, too."""
-    content = yaml.safe_load(files.get("selectors.yml", b"")) or {"selectors": []}
+    content = _read_yaml("selectors.yml", files.get("selectors.yml", b"")) or {"selectors": []}
     concepts = sorted({ref.concept for ref in catalog.definitions if ref.kind.has_sql})
     levels = sorted({f"level_{catalog.level(concept)}" for concept in concepts})
     known = {selector["name"] for selector in content["selectors"]}

@@ -100,7 +100,7 @@ def _head(app: App, found: Opened) -> None:
             if found.ref.kind not in _NO_ASSET:
                 st.link_button(
                     "Dagster",
-                    asset_link(app.settings, service.asset_name(found.ref)),
+                    asset_link(app.settings, found.ref.asset_name),
                     icon=":material/open_in_new:",
                     type="tertiary",
                     help="The asset that is computed from it",

@@ -59,6 +59,7 @@ def importing(app: App) -> None:
         "A zip of exported files, or YAML files with their SQL and Python beside them",
         type=["zip", "yml", "yaml", "sql", "py"],
         accept_multiple_files=True,
+        max_upload_size=service.LARGEST_UPLOAD >> 20,
         key=f"{_ROUND} {st.session_state.get(_ROUND, 0)}",
     )
     if not uploads:
@@ -67,7 +68,7 @@ def importing(app: App) -> None:
             "here and not in the files stays."
         )
         return
-    content = {upload.name: upload.getvalue() for upload in uploads}
+    content = [(upload.name, upload.getvalue()) for upload in uploads]
     plan = service.plan(app, definitions.load(app), content)
     _show(plan)
     ready = bool(plan.changing) and not plan.problems

@@ -180,7 +180,12 @@ def _typed(app: App, catalog: Catalog, ref: Ref, model: LoadedModel) -> pa.Table
 
 def _uploaded(ref: Ref, model: LoadedModel) -> pa.Table | None:
     st.caption(f"It needs the columns {plain(', '.join(model.columns))}; others are kept.")
-    file = st.file_uploader("CSV file with a header", type="csv", key=f"models.file {ref}")
+    file = st.file_uploader(
+        "CSV file with a header",
+        type="csv",
+        max_upload_size=service.LARGEST_UPLOAD >> 20,
+        key=f"models.file {ref}",
+    )
     if file is None:
         return None
     rows: pa.Table | None = None

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from streamlit_app.services import labels
 from streamlit_app.services.app import App
@@ -19,6 +20,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.labels import LabelTable, NotLabelled
 from tippers_dagster.labelling.past import keep_past
 from tippers_dagster.people.model import NotAllowed, Role
+from tippers_dagster.warehouse.engine import warehouse_engine
 
 TYPE = Ref("device", "type", Kind.LABEL_MODEL)
 
@@ -64,6 +66,23 @@ def test_gold_labels_are_given_scored_and_taken_back(defined_app: App) -> None: 
     for key, label in ((MACS[0], "C"), ("nobody", "A")):
         with pytest.raises(BadInput):
             labels.give_gold(defined_app, catalog, TYPE, key, label)
+
+
+def test_a_key_within_very_many_others_has_its_gold_label_set(defined_app: App) -> None:  # noqa: F811
+    with warehouse_engine(defined_app.settings).begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO labels.device__type (mac_address, outcome) "
+                "SELECT '0' || n || 'zz', 'abstain' FROM generate_series(1000, 2200) n "
+                "UNION ALL SELECT 'zz', 'abstain'"
+            )
+        )
+    catalog = labels.catalog_of(defined_app)
+    labels.give_gold(defined_app, catalog, TYPE, "zz", "A")
+    (found,) = (e for e in labels.find(defined_app, TYPE, text="zz", limit=2000) if e.key == "zz")
+    assert found.gold == "A"
+    with pytest.raises(BadInput, match="no entity z"):
+        labels.give_gold(defined_app, catalog, TYPE, "z", "A")
 
 
 def keep(app: App, version: str, given: dict[str, str], weight: float) -> None:

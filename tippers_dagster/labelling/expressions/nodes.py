@@ -6,7 +6,7 @@ nothing but what a labelling function may do, so what runs it has nothing left t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tippers_dagster.errors import BadInput
@@ -263,3 +263,23 @@ def walk(statements: tuple[Statement, ...]) -> list[Expression | Statement]:
         found.append(node)
         waiting.extend(reversed(children(node)))
     return found
+
+
+def reachable(statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """The statements without those after a return: nothing of them is checked, read or voted."""
+    kept: list[Statement] = []
+    for statement in statements:
+        if isinstance(statement, Branch):
+            cases = tuple((test, reachable(body)) for test, body in statement.cases)
+            statement = replace(statement, cases=cases, otherwise=reachable(statement.otherwise))
+        kept.append(statement)
+        if _returns(statement):
+            break
+    return tuple(kept)
+
+
+def _returns(statement: Statement) -> bool:
+    if isinstance(statement, Branch):
+        bodies = (*(body for _, body in statement.cases), statement.otherwise)
+        return all(body and _returns(body[-1]) for body in bodies)
+    return isinstance(statement, Return)

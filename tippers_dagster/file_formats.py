@@ -1,0 +1,77 @@
+"""What a file is by its first bytes, whatever its name says."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from typing import Literal
+
+from tippers_dagster.errors import BadInput
+
+HEAD_BYTES = 16
+"""So many bytes tell what a file is."""
+
+Compression = Literal["gzip", "zstd", "bz2", "lz4"]
+
+_PARQUET = b"PAR1"
+_COMPRESSIONS: dict[bytes, Compression] = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bz2",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+_UTF8 = "Save it again as UTF-8."
+_AS_CSV = "Save it as CSV in UTF-8, or as Parquet."
+_OTHERS = {
+    codecs.BOM_UTF32_LE: ("UTF-32, not UTF-8", _UTF8),
+    codecs.BOM_UTF32_BE: ("UTF-32, not UTF-8", _UTF8),
+    codecs.BOM_UTF16_LE: ("UTF-16, not UTF-8", _UTF8),
+    codecs.BOM_UTF16_BE: ("UTF-16, not UTF-8", _UTF8),
+    b"PK\x03\x04": ("a zip archive or a workbook (.xlsx)", f"Unpack the archive. {_AS_CSV}"),
+    b"\xd0\xcf\x11\xe0": ("a workbook (.xls)", _AS_CSV),
+    b"\xfd7zXZ": ("compressed by xz", "Compress it by gzip or zstd, or not at all."),
+    b"7z\xbc\xaf": ("a 7-Zip archive", "Unpack it."),
+    b"Rar!": ("a RAR archive", "Unpack it."),
+    b"SQLite format 3": ("an SQLite database", "Make a connection of it, or export its tables."),
+    b"ARROW1": ("an Arrow (Feather) file", _AS_CSV),
+    b"Obj\x01": ("an Avro file", _AS_CSV),
+    b"ORC": ("an ORC file", _AS_CSV),
+    b"%PDF": ("a PDF", _AS_CSV),
+}
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """Parquet, or CSV as it is or compressed."""
+
+    is_csv: bool
+    compression: Compression | None = None
+
+
+def table_format(head: bytes, name: object) -> TableFormat:
+    """The format of a file of rows, by its first ``HEAD_BYTES`` bytes.
+
+    Parameters
+    ----------
+    name
+        Of the file, for messages; ``.parquet`` promises that it is one.
+
+    Raises
+    ------
+    BadInput
+        With what it is instead, and what to do.
+    """
+    if head.startswith(_PARQUET):
+        return TableFormat(is_csv=False)
+    for magic, (what, hint) in _OTHERS.items():
+        if head.startswith(magic):
+            raise BadInput(f"{name} is {what}.", hint)
+    if str(name).lower().endswith((".parquet", ".pq")):
+        raise BadInput(
+            f"{name} is not a Parquet file: it does not begin with PAR1.",
+            "Is it another format under this name, or was the transfer cut short?",
+        )
+    if not head:
+        raise BadInput(f"{name} is empty.", "A header line and rows are expected.")
+    found = (c for magic, c in _COMPRESSIONS.items() if head.startswith(magic))
+    return TableFormat(is_csv=True, compression=next(found, None))

@@ -1,0 +1,191 @@
+"""Tables of people as files: read whole into memory, and written so that they can be opened.
+
+A spreadsheet takes a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, also in a
+CSV file, and formulas can send what stands beside them elsewhere. In CSV every text, name of a
+column and label that begins so gets an apostrophe in front, and so does one that has it already,
+so that an import gives back exactly what was exported. Numbers, times and Parquet stay as they are.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from tippers_dagster.errors import BadInput
+from tippers_dagster.file_formats import HEAD_BYTES, TableFormat, table_format
+from tippers_dagster.text import shown
+
+LARGEST_UNPACKED = 1 << 30
+"""Bytes of a compressed CSV file, unpacked."""
+MOST_VALUES = 200_000_000
+"""Of a Parquet file, in which a few bytes can stand for any number of equal ones."""
+
+_FORMULA = "=+\\-@\t\r\n＝＋－＠"  # noqa: RUF001 - wide ones are formulas, too
+_TAKEN_FOR_FORMULA = re.compile(f"'*[{_FORMULA}]")
+_STRUCTURAL = frozenset(',"\r\n')
+_SHOWN_COLUMNS = 20
+
+
+# --- in -----------------------------------------------------------------------------------------
+def read_table(
+    source: Path | bytes, name: object, types: Mapping[str, pa.DataType] | None = None
+) -> pa.Table:
+    """The rows of a CSV (also compressed) or Parquet file.
+
+    Parameters
+    ----------
+    source
+        The file, or its content.
+    name
+        How messages call it.
+    types
+        Of columns of a CSV file that are not to be guessed.
+
+    Raises
+    ------
+    BadInput
+        When it cannot be read, or has columns that cannot be told apart.
+    """
+    with _reading(name):
+        stream = pa.OSFile(str(source)) if isinstance(source, Path) else pa.BufferReader(source)
+        with stream:
+            found = table_format(stream.read(HEAD_BYTES), name)
+            stream.seek(0)
+            if not found.is_csv:
+                return _parquet(stream, name)
+            return _csv(stream, found, name, types or {})
+
+
+def _parquet(stream: pa.NativeFile, name: object) -> pa.Table:
+    file = pq.ParquetFile(stream)
+    names = file.schema_arrow.names
+    _refuse_twice(names, name)
+    if file.metadata.num_rows * len(names) > MOST_VALUES:
+        raise BadInput(
+            f"{name} has {file.metadata.num_rows:,} rows of {len(names):,} columns.",
+            f"Rows times columns may be up to {MOST_VALUES:,}.",
+        )
+    table = file.read()
+    table.validate(full=True)  # texts need not be UTF-8
+    return table
+
+
+def _csv(
+    stream: pa.NativeFile, found: TableFormat, name: object, types: Mapping[str, pa.DataType]
+) -> pa.Table:
+    if found.compression is not None:
+        unpacked = pa.CompressedInputStream(stream, found.compression).read(LARGEST_UNPACKED + 1)
+        if len(unpacked) > LARGEST_UNPACKED:
+            raise BadInput(f"{name} has more than {LARGEST_UNPACKED >> 20} MiB, unpacked.")
+        stream = pa.BufferReader(unpacked)
+    options = pa_csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+    table = pa_csv.read_csv(stream, convert_options=options)
+    _refuse_twice(table.column_names, name)
+    columns = [as_it_was(column) for column in table.columns]
+    return pa.table(columns, [text_as_it_was(name) for name in table.column_names])
+
+
+def _refuse_twice(names: list[str], name: object) -> None:
+    twice = next((column for column, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise BadInput(f"{name} has the column {column_names([twice])} twice.", "Keep one.")
+
+
+@contextmanager
+def _reading(name: object) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise BadInput(f"There is no file {name}.", "Check the path.") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{name} has a column whose name is not UTF-8.", "Rename it.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(
+            f"{name} cannot be read: {shown(str(error), 300)}",
+            "Give a CSV file with a header, in UTF-8, or a Parquet file.",
+        ) from None
+
+
+def column_names(names: list[str]) -> str:
+    """Names of columns for a message, the first of very many."""
+    listed = ", ".join(shown(name) or "(no name)" for name in names[:_SHOWN_COLUMNS])
+    more = len(names) - _SHOWN_COLUMNS
+    return f"{listed} and {more:,} more" if more > 0 else listed
+
+
+# --- out ----------------------------------------------------------------------------------------
+def write_csv(
+    table: pa.Table, file: IO[bytes], quoting: Literal["needed", "none"] = "needed"
+) -> None:
+    """Write a table as CSV that people may open: no text of it is a formula.
+
+    Parameters
+    ----------
+    quoting
+        "needed" quotes every text; "none" none, for texts without commas, quotes and line breaks.
+
+    Raises
+    ------
+    BadInput
+        When a column holds what CSV cannot: lists, structures, bytes.
+    """
+    table = as_texts(table)
+    header = "needed" if _STRUCTURAL.intersection("".join(table.column_names)) else "none"
+    options = pa_csv.WriteOptions(quoting_header=header, quoting_style=quoting)
+    try:
+        pa_csv.write_csv(table, file, options)
+    except pa.ArrowException as error:
+        raise BadInput(f"CSV cannot hold these rows: {error}", "Take Parquet instead.") from None
+
+
+def csv_bytes(table: pa.Table) -> bytes:
+    """A table as the content of a CSV file, as :func:`write_csv`."""
+    buffer = io.BytesIO()
+    write_csv(table, buffer)
+    return buffer.getvalue()
+
+
+def as_texts(table: pa.Table) -> pa.Table:
+    """The table with all that a spreadsheet would take for a formula as a text."""
+    columns = [_column_as_text(column) for column in table.columns]
+    return pa.table(columns, [as_text(name) for name in table.column_names])
+
+
+def as_text(value: str) -> str:
+    """A text with an apostrophe in front, if a spreadsheet would take it for a formula."""
+    return f"'{value}" if _TAKEN_FOR_FORMULA.match(value) else value
+
+
+def _column_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type) or pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    return pc.replace_substring_regex(column, f"^('*[{_FORMULA}])", r"'\1", max_replacements=1)
+
+
+def cells_as_text(row: Iterable[Any]) -> list[Any]:
+    """The cells of a row for Python's writer of CSV, with the texts as :func:`as_text`."""
+    return [as_text(cell) if isinstance(cell, str) else cell for cell in row]
+
+
+def as_it_was(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts of a CSV file without the apostrophes that :func:`write_csv` put in front."""
+    if not pa.types.is_string(column.type):
+        return column
+    return pc.replace_substring_regex(column, f"^'('*[{_FORMULA}])", r"\1", max_replacements=1)
+
+
+def text_as_it_was(value: str) -> str:
+    """One text, as :func:`as_it_was`."""
+    return value[1:] if value.startswith("'") and _TAKEN_FOR_FORMULA.match(value) else value

@@ -1,0 +1,32 @@
+"""Text that came from people, files and databases, as it is shown.
+
+Control characters can erase what a terminal shows, change its title or fill its clipboard, and
+those of writing direction let a line read as another: none of them is printed as it is.
+"""
+
+from __future__ import annotations
+
+import re
+
+_CONTROLS = (
+    r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # C0 without tab and line breaks, DEL, C1
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # of writing direction
+    r"\u2028\u2029\ufeff\ud800-\udfff"  # other line breaks, byte order mark, surrogates
+)
+_ACTING = re.compile(rf"[{_CONTROLS}]|\r(?!\n)")
+_ACTING_OR_BREAKING = re.compile(rf"[{_CONTROLS}\t\r\n]")
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters as escapes such as ``\x1b``; lines and tabs stay."""
+    return _ACTING.sub(_escape, text)
+
+
+def shown(text: str, most: int = 80) -> str:
+    """A name or value within a sentence: on one line, printable, cut after ``most`` characters."""
+    cut = text if len(text) <= most else f"{text[:most]}..."
+    return _ACTING_OR_BREAKING.sub(_escape, cut)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
