@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from tests.conftest import SessionServer
 from tippers_dagster.connections import store
+from tippers_dagster.local.owner import OWNER
 from tippers_dagster.local.postgres import ADMINISTRATOR
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
@@ -68,7 +69,8 @@ def guarded(session_server: SessionServer) -> str:
 @pytest.fixture
 def other(database: str, guarded: str) -> Iterator[Other]:
     """A database with two tables that ``guarded`` may read."""
-    engine = sa.create_engine(sqlalchemy_url(database))
+    administrator = database.replace(f"//{OWNER}@", f"//{ADMINISTRATOR}@")
+    engine = sa.create_engine(sqlalchemy_url(administrator))
     parts = urlsplit(database)
     fields: dict[str, object] = {
         "dialect": "postgresql",

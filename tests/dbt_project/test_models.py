@@ -29,6 +29,7 @@ from tippers_dagster.source.schema import (
     source_tables,
 )
 from tippers_dagster.sql.environment import dbt_command, dbt_environment, dbt_variables
+from tippers_dagster.sql.roles import ensure_roles
 
 pytestmark = pytest.mark.slow
 
@@ -118,6 +119,7 @@ def _labels(url: str) -> None:
 
 def _dbt(settings: Settings, target: Path, *words: str) -> subprocess.CompletedProcess[str]:
     folder = project_source(settings)
+    ensure_roles(settings)
     return subprocess.run(
         [*dbt_command(), *words, "--vars", json.dumps(dbt_variables(settings))],
         cwd=folder,

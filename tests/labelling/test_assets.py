@@ -23,7 +23,7 @@ from tippers_dagster.labelling.work import label_entities, read_entities
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.refresh.state import load_states
-from tippers_dagster.sql.roles import ensure_reader
+from tippers_dagster.sql.roles import ensure_roles
 
 N = 120
 KEY = dg.AssetKey(["device", "kind_of"])
@@ -86,7 +86,7 @@ def test_the_lake_has_the_same_labels_without_mac_addresses(world: World) -> Non
 
 
 def test_the_warehouse_table_is_ready_for_joins(world: World) -> None:
-    ensure_reader(world.settings)
+    ensure_roles(world.settings)
     assert world.run().success
     told = world.query(
         "SELECT c.reltuples, has_table_privilege('tippers_reader', c.oid, 'SELECT') AS readable, "

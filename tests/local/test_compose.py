@@ -15,11 +15,11 @@ REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-ONE_SHOT = "bucket"
+ONE_SHOT = {"bucket", "database"}
 
 
 def test_all_parts_are_there() -> None:
-    expected = {"postgres", "minio", "bucket", "code", "web", "daemon", "mlflow", "streamlit"}
+    expected = {"postgres", "minio", "code", "web", "daemon", "mlflow", "streamlit", *ONE_SHOT}
     assert set(SERVICES) == expected | {"dask", "dask-worker"}
     on_demand = {name for name, service in SERVICES.items() if "profiles" in service}
     assert on_demand == {"dask", "dask-worker"}
@@ -28,15 +28,15 @@ def test_all_parts_are_there() -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_restarts_and_says_how_it_is(name: str) -> None:
     service = SERVICES[name]
-    assert service["restart"] == ("on-failure" if name == ONE_SHOT else "unless-stopped")
-    assert name == ONE_SHOT or service["healthcheck"]["test"][0] == "CMD"
+    assert service["restart"] == ("on-failure" if name in ONE_SHOT else "unless-stopped")
+    assert name in ONE_SHOT or service["healthcheck"]["test"][0] == "CMD"
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     image = service["image"]
     assert ":" in image
     assert not image.endswith(":latest")
     for needed, how in service.get("depends_on", {}).items():
         assert how["condition"] == (
-            "service_completed_successfully" if needed == ONE_SHOT else "service_healthy"
+            "service_completed_successfully" if needed in ONE_SHOT else "service_healthy"
         )
 
 
@@ -64,9 +64,19 @@ def test_every_variable_is_one_of_the_settings() -> None:
 def test_volumes_hold_what_must_last() -> None:
     named = {volume.split(":")[0] for s in SERVICES.values() for volume in s.get("volumes", [])}
     assert set(COMPOSE["volumes"]) <= named
-    init = "./deploy/postgres-init.sql"
-    assert init in named
-    assert (REPOSITORY / init).is_file()
+
+
+def test_only_one_service_knows_the_superuser() -> None:
+    superuser = re.compile(r"POSTGRES_PASSWORD|://tippers:")
+    knowing = {name for name, service in SERVICES.items() if superuser.search(str(service))}
+    assert knowing == {"postgres", "database"}
+    owners = [v for v in SERVICES["code"]["environment"].values() if "@postgres:" in str(v)]
+    assert len(owners) == 2
+    assert all("://tippers_owner:${DATABASE_PASSWORD" in url for url in owners)
+
+
+def test_the_database_server_has_a_limit_of_memory() -> None:
+    assert SERVICES["postgres"]["mem_limit"] == SERVICES["postgres"]["memswap_limit"]
 
 
 def test_the_image_runs_as_an_ordinary_user_and_takes_in_no_secret() -> None:

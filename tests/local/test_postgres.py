@@ -21,9 +21,11 @@ import pytest
 
 from tests.local.waiting import until
 from tippers_dagster.local.databases import databases
+from tippers_dagster.local.owner import OWNER, administering
 from tippers_dagster.local.postgres import (
     ADMINISTRATOR,
     DATABASES,
+    EmbeddedServer,
     EmbeddedServerError,
     postmaster_pid,
     start_embedded,
@@ -154,6 +156,95 @@ def test_databases_that_were_not_made_yet_are_made(home: Path) -> None:
         connection.autocommit = True
         connection.cursor().execute("DROP DATABASE mlflow")
     assert start_embedded(home).answers("mlflow")
+
+
+def as_earlier_versions_made_it(server: EmbeddedServer) -> None:
+    """Give everything back to the superuser, and forget the roles."""
+    for name in DATABASES:
+        with administering(server.url(name, ADMINISTRATOR)) as cursor:
+            cursor.execute(f"REASSIGN OWNED BY {OWNER} TO {ADMINISTRATOR}")
+            cursor.execute(f"DROP OWNED BY {OWNER}")
+    with administering(server.url("postgres", ADMINISTRATOR)) as cursor:
+        cursor.execute(f"DROP ROLE {OWNER}")
+        for name in ("postgres", *DATABASES):
+            cursor.execute(f"GRANT CONNECT, TEMPORARY ON DATABASE {name} TO PUBLIC")
+
+
+EARLIER = """
+    CREATE SCHEMA tippers; CREATE SCHEMA rules; CREATE SCHEMA "odd Schema";
+    CREATE TYPE tippers.kind AS ENUM ('a', 'b');
+    CREATE TABLE tippers.definition (id bigserial PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY,
+                                     kind tippers.kind);
+    CREATE SEQUENCE tippers.alone;
+    INSERT INTO tippers.definition (kind) VALUES ('a');
+    CREATE TABLE "odd Schema"."odd %s Table" AS SELECT 1 AS x;
+    CREATE VIEW rules.seen AS SELECT * FROM tippers.definition;
+    CREATE MATERIALIZED VIEW rules.kept AS SELECT * FROM tippers.definition;
+    CREATE TABLE rules.parts (n int) PARTITION BY RANGE (n);
+    CREATE TABLE rules.part PARTITION OF rules.parts FOR VALUES FROM (0) TO (9);
+    CREATE STATISTICS rules.both ON id, n FROM tippers.definition;
+    CREATE FUNCTION rules.one(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+    SELECT lo_from_bytea(4711, 'kept');
+"""
+
+_LEFT = f"""
+    SELECT (SELECT count(*) FROM pg_class WHERE relowner = '{ADMINISTRATOR}'::regrole
+            AND relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_'
+                                 AND nspname <> 'information_schema'))
+         + (SELECT count(*) FROM pg_namespace WHERE nspowner = '{ADMINISTRATOR}'::regrole
+            AND oid > 16384 AND nspname !~ '^pg_')
+         + (SELECT count(*) FROM pg_proc WHERE proowner = '{ADMINISTRATOR}'::regrole
+            AND oid > 16384)
+         + (SELECT count(*) FROM pg_type WHERE typowner = '{ADMINISTRATOR}'::regrole
+            AND oid > 16384 AND typnamespace NOT IN (
+                SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_|^information'))
+         + (SELECT count(*) FROM pg_statistic_ext WHERE stxowner = '{ADMINISTRATOR}'::regrole)
+         + (SELECT count(*) FROM pg_largeobject_metadata
+            WHERE lomowner = '{ADMINISTRATOR}'::regrole)
+"""
+
+
+def test_a_home_of_an_earlier_version_is_given_to_the_owner(home: Path) -> None:
+    """All of it belonged to the superuser; many processes start at once, some are killed."""
+    server = start_embedded(home)
+    as_earlier_versions_made_it(server)
+    with administering(server.url("tippers", ADMINISTRATOR)) as cursor:
+        cursor.execute(EARLIER)
+        cursor.execute(_LEFT)
+        assert cursor.fetchone() != (0,)
+    with administering(server.url("dagster", ADMINISTRATOR)) as cursor:
+        cursor.execute("CREATE TABLE runs AS SELECT 1 AS id")
+    assert not server.answers()
+
+    killed = subprocess.Popen([sys.executable, "-c", USER, str(home)], stdin=subprocess.PIPE)
+    time.sleep(0.3)
+    killed.kill()
+    killed.wait()
+    users = [start_user(home) for _ in range(3)]
+    assert len({said(user)[0] for user in users}) == 1
+    for user in users:
+        user.communicate()
+
+    for name in DATABASES:
+        with administering(server.url(name, ADMINISTRATOR)) as cursor:
+            cursor.execute(_LEFT)
+            assert cursor.fetchone() == (0,)
+        assert query(server.url(name), "SELECT current_user") == OWNER
+    assert query(server.url("dagster"), "SELECT id FROM runs") == 1
+    assert query(server.url("tippers"), 'SELECT x FROM "odd Schema"."odd %s Table"') == 1
+    assert query(server.url("tippers"), "SELECT convert_from(lo_get(4711), 'utf8')") == "kept"
+    grown = "INSERT INTO tippers.definition (kind) VALUES ('b') RETURNING id"
+    assert query(server.url("tippers"), grown) == 2
+    assert not server.answers("mlflow", "tippers_reader")
+
+
+def test_the_application_is_no_superuser(home: Path) -> None:
+    server = start_embedded(home)
+    for name in DATABASES:
+        assert query(server.url(name), "SELECT current_setting('is_superuser')") == "off"
+        owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
+        assert query(server.url(name), owner) == OWNER
+    assert not server.answers("postgres")
 
 
 @pytest.fixture

@@ -253,3 +253,41 @@ HOSTILE: list[tuple[str, str]] = [
     ("function", "select * from space match_recognize (pattern (a) define a as true)"),
     ("placeholder", "select a:b from space"),
 ]
+
+ATTACKS = [
+    # PostgreSQL reads q.f as f(q): what the guard took for a column.
+    "select cast(q.ts_stat as text) as w from unnest(array["
+    "'select array_to_tsvector(array_agg(rolpassword)) from pg_authid']) q",
+    "select cast(q.ts_stat as text) as w from unnest(array["
+    "'select array_to_tsvector(array[set_config(''statement_timeout'',''0'',false)])']) q",
+    "select cast(q.ts_stat as text) as w from unnest(array["
+    "'select array_to_tsvector(array_agg(body::text)) from tippers.definition']) q",
+    "select q.ts_stat from unnest(array["
+    "'select to_tsvector(''simple'', rolname) from pg_roles']) q",
+    "select q.lo_import from unnest(array['/etc/passwd']) q",
+    "select q.lo_unlink from unnest(array[1::oid]) q",
+    "select q.lo_create from unnest(array[4711::oid]) q",
+    "select q.nextval from unnest(array['tippers.counted']) q",
+    "select q.nextval from unnest(array['tippers.counted'::regclass]) q",
+    "select q.current_setting from unnest(array['data_directory']) q",
+    "select q.pg_advisory_lock from unnest(array[1::bigint]) q",
+    "select q.pg_read_file from unnest(array['/etc/passwd']) q",
+    "select q.pg_ls_dir from unnest(array['/']) q",
+    "select q.pg_sleep from unnest(array[10::float8]) q",
+    "select q.pg_terminate_backend from (select 1) q",
+    "select (q.database_to_xmlschema)::text from (select true) q",
+    "select query_to_xml('select * from tippers.definition', true, true, '')::text as x",
+    "select schema_to_xml('tippers', true, true, '')::text as x",
+    "select cursor_to_xml('c', 1, true, true, '')::text as x",
+    "select * from dblink('dbname=dagster', 'select 1') as t(a int)",
+    "select lo_export(1, '/tmp/x')",
+    "select lo_put(1, 0, 'x')",
+    "select pg_logical_emit_message(false, 'a', 'b')",
+    "select txid_current()",
+    "select pg_try_advisory_lock(7)",
+    "select pg_notify('x', 'y')",
+    "select sum(pg_sleep(1)::text::int) from generate_series(1, 2)",
+    "select * from tippers.definition",
+    "select * from source.space for update",
+]
+"""What worked, or would, when the guard did not see it for what it is."""

@@ -117,13 +117,14 @@ def test_what_a_url_says_reaches_dbt(
 ) -> None:
     url = "postgresql://ada:p%40ss@db.example.org:6543/campus?sslmode=verify-full&sslrootcert=/ca"
     monkeypatch.setenv("TIPPERS_DATABASE_URL", url)
+    monkeypatch.setenv("TIPPERS_BUILDER_URL", url.replace("//ada:p%40ss", "//bob:b%40b"))
     get_settings.cache_clear()
     home = stack.home_path
     found = dbt_environment(get_settings(), home, home / "target")
     assert found["TIPPERS_DBT_HOST"] == "db.example.org"
     assert found["TIPPERS_DBT_PORT"] == "6543"
-    assert found["TIPPERS_DBT_USER"] == "ada"
-    assert found["TIPPERS_DBT_PASSWORD"] == "p@ss"
+    assert found["TIPPERS_DBT_USER"] == "bob"
+    assert found["TIPPERS_DBT_PASSWORD"] == "b@b"
     assert found["TIPPERS_DBT_DATABASE"] == "campus"
     assert (found["PGSSLMODE"], found["PGSSLROOTCERT"]) == ("verify-full", "/ca")
     assert "statement_timeout=3600000" in found["PGOPTIONS"]

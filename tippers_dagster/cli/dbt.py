@@ -42,6 +42,7 @@ def _environment(arguments: list[str]) -> dict[str, str]:
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.sql.environment import dbt_environment
     from tippers_dagster.sql.project import rendered_project
+    from tippers_dagster.sql.roles import ensure_roles
 
     settings = get_settings()
     project = rendered_project(settings, load_catalog(settings))
@@ -50,4 +51,5 @@ def _environment(arguments: list[str]) -> dict[str, str]:
     target = settings.home_path / "dbt" / "target"
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(project.manifest_path.with_name("partial_parse.msgpack"), target)
+    ensure_roles(settings)
     return dbt_environment(settings, project.folder, target)

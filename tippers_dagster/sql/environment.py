@@ -16,7 +16,7 @@ from psycopg2.extensions import parse_dsn
 
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
-from tippers_dagster.sql.roles import BUILDER, builder_url, ensure_roles
+from tippers_dagster.sql.roles import BUILDER, builder_url
 
 _VARIABLES = {
     "host": "TIPPERS_DBT_HOST",
@@ -55,8 +55,8 @@ _NOT_DBTS = re.compile(r"^(TIPPERS|AWS|MLFLOW|MINIO)_|PASS|SECRET|TOKEN|CREDENTI
 def dbt_environment(settings: Settings, folder: Path, target: Path) -> dict[str, str]:
     """The whole environment with which dbt works on the project in ``folder``.
 
-    Starts the database, and makes the role with which dbt logs in. Of this process's variables
-    dbt gets those without secrets, and those that are named DBT_....
+    Of this process's variables dbt gets those without secrets, and those that are named DBT_....
+    Starts the database; the builder, with whom dbt logs in, is there after ``ensure_roles``.
 
     Parameters
     ----------
@@ -67,7 +67,6 @@ def dbt_environment(settings: Settings, folder: Path, target: Path) -> dict[str,
     target
         Where dbt puts what it makes, absolute; its log goes there too.
     """
-    ensure_roles(settings)
     return {
         **_passed_on(settings),
         **_connection(builder_url(settings)),

@@ -70,6 +70,14 @@ _LACKING = f"""
 
 _ALLOWED = f"SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p WHERE p.oid IN ({_MAY})"
 
+_GIVEN = f"""
+    SELECT DISTINCT p.oid::regprocedure::text
+    FROM pg_catalog.pg_proc p, LATERAL aclexplode(p.proacl) a
+    JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
+    WHERE r.rolname = %(role)s AND p.oid NOT IN ({_MAY})
+"""
+"""By name, as an earlier version of this list did."""
+
 _FOR_EVERYBODY = """
     SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p
     JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace,
@@ -129,11 +137,6 @@ def restrict(connection: sa.Connection, owner: str, logins: Sequence[Login]) -> 
         return
     for statement in statements(connection, owner, logins):
         connection.exec_driver_sql(statement.replace("%", "%%"))
-    for login in logins:  # what an earlier version gave it
-        more = _names(connection, _BEYOND, login)
-        if more:
-            role = _quoted(connection, login.role)
-            connection.exec_driver_sql(f"REVOKE EXECUTE ON ROUTINE {', '.join(more)} FROM {role}")
 
 
 def statements(connection: sa.Connection, owner: str, logins: Sequence[Login]) -> Iterator[str]:
@@ -152,8 +155,12 @@ def statements(connection: sa.Connection, owner: str, logins: Sequence[Login]) -
         yield f"ALTER DEFAULT PRIVILEGES {role}REVOKE EXECUTE ON ROUTINES FROM PUBLIC"
         yield f"ALTER DEFAULT PRIVILEGES {role}GRANT EXECUTE ON ROUTINES TO {GROUP}"
     for login in logins:
+        role = _quoted(connection, login.role)
+        more = ", ".join(_names(connection, _GIVEN, login))
+        if more:
+            yield f"REVOKE EXECUTE ON ROUTINE {more} FROM {role}"
         allowed = ", ".join(_names(connection, _ALLOWED, login))
-        yield f"GRANT EXECUTE ON ROUTINE {allowed} TO {_quoted(connection, login.role)}"
+        yield f"GRANT EXECUTE ON ROUTINE {allowed} TO {role}"
 
 
 def _names(connection: sa.Connection, query: str, login: Login | None = None) -> list[str]:

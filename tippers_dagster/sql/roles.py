@@ -19,7 +19,6 @@ import hashlib
 import hmac
 import os
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -504,6 +503,7 @@ _FAULTS = r"""
     UNION ALL
     SELECT 'select', role, schema, name FROM logins, things
     WHERE (builds OR NOT source) AND NOT has_table_privilege(logins.oid, things.oid, 'SELECT')
+    AND has_table_privilege(things.oid, 'SELECT')  -- else definitions never read it
     ORDER BY 1, 2, 3, 4
 """
 
@@ -530,35 +530,36 @@ def faults(connection: sa.Connection, settings: Settings, roles: Roles) -> list[
 def _give(connection: sa.Connection, roles: Roles, found: Sequence[Fault]) -> None:
     """Give the roles what they lack, as far as the owner can."""
     database = str(connection.scalar(sa.text("SELECT current_database()")))
-    readers: dict[str, set[str]] = defaultdict(set)
     for fault in found:
+        role, schema = fault.role, str(fault.schema)
         if fault.what == "connect":
             rights = "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}"
-            _attempt(connection, rights, database, fault.role)
+            _attempt(connection, rights, database, role)
         elif fault.what == "no schema":
-            readers[str(fault.schema)] |= {roles.builder, roles.reader}
-            _attempt(connection, "CREATE SCHEMA IF NOT EXISTS {}", str(fault.schema))
-        elif fault.what in ("schema", "select"):
-            readers[str(fault.schema)].add(fault.role)
-    for schema, logins in readers.items():
-        for role in sorted(logins):
-            _let_read(connection, roles, schema, role)
-    for fault in found:
-        if fault.what == "owner":  # who gets a table must be able to make one there
+            _attempt(connection, "CREATE SCHEMA IF NOT EXISTS {}", schema)
+            _open(connection, roles, schema, roles.builder)
+            _open(connection, roles, schema, roles.reader)
+        elif fault.what == "schema":
+            _open(connection, roles, schema, role)
+    for fault in found:  # who gets a table must be able to make one there
+        if fault.what == "owner":
             place = str(fault.schema), str(fault.table)
             _attempt(connection, "ALTER TABLE {}.{} OWNER TO {}", *place, fault.role)
+    for fault in found:
+        if fault.what == "select":
+            place = str(fault.schema), str(fault.table)
+            _attempt(connection, "GRANT SELECT ON {}.{} TO {}", *place, fault.role)
 
 
-def _let_read(connection: sa.Connection, roles: Roles, schema: str, role: str) -> None:
-    """Let a role read a schema, and what the owner and the builder make in it later."""
+def _open(connection: sa.Connection, roles: Roles, schema: str, role: str) -> None:
+    """Let a role into a schema, and read what the owner and the builder make there later."""
     written = schema in WRITTEN
     rights = "USAGE, CREATE" if written and role == roles.builder else "USAGE"
     _attempt(connection, f"GRANT {rights} ON SCHEMA {{}} TO {{}}", schema, role)
-    _attempt(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}", schema, role)
-    later = "ALTER DEFAULT PRIVILEGES {} IN SCHEMA {{}} GRANT SELECT ON TABLES TO {{}}"
-    _attempt(connection, later.format(""), schema, role)
+    later = "IN SCHEMA {} GRANT SELECT ON TABLES TO {}"
+    _attempt(connection, f"ALTER DEFAULT PRIVILEGES {later}", schema, role)
     if written and role != roles.builder:
-        by = "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} GRANT SELECT ON TABLES TO {}"
+        by = f"ALTER DEFAULT PRIVILEGES FOR ROLE {{}} {later}"
         _attempt(connection, by, roles.builder, schema, role)
 
 

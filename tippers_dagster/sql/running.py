@@ -19,6 +19,7 @@ from tippers_dagster.local.scratch import scratch_folder
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import dbt_environment
 from tippers_dagster.sql.project import Project
+from tippers_dagster.sql.roles import ensure_roles
 
 STOP_SECONDS = 15
 """dbt cancels its queries when it is interrupted; after so long it is killed, and the server
@@ -119,6 +120,7 @@ def dbt_run(settings: Settings, project: Project, arguments: Sequence[str]) -> I
 
 
 def _environment(settings: Settings, project: Project, target: Path) -> dict[str, str]:
+    ensure_roles(settings)
     return {
         **dbt_environment(settings, project.folder, target),
         "DBT_LOG_FORMAT": "json",
