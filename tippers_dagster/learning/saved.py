@@ -107,7 +107,7 @@ def parse_model(content: bytes) -> Any:
     ModelRefused
         When it is made of something else than models of the bank are, or is no such file.
     """
-    import skops.io
+    import skops.io  # type: ignore[import-untyped]  # has no types
     from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types
 
     try:
