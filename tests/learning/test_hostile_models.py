@@ -319,25 +319,23 @@ def test_a_version_of_an_earlier_home_is_recorded_when_it_is_first_used(
         load_model(registered.settings, NAME, 1)
 
 
-@pytest.mark.parametrize("kind", ["pickle", "types", "function", "nothing"])
 def test_one_that_is_no_skops_of_ours_is_not(
     registered: Registered,  # noqa: F811
     tmp_path: Path,
-    kind: str,
 ) -> None:
     registered.register()
     forget_digest(registered)
     marker, file = tmp_path / "executed", file_of(registered)
-    content = {
-        "pickle": pickle.dumps(Evil(marker)),
-        "types": skops_of(EvilInSkops(marker)),
-        "function": skops_of([print, len]),
-        "nothing": skops_of({"a": 1}),
-    }[kind]
-    file.write_bytes(content)
-    with pytest.raises(ModelRefused, match=r"is not read|cannot be read|is no classifier"):
-        load_model(registered.settings, NAME, 1)
-    assert not marker.exists()
+    for content, why in (
+        (pickle.dumps(Evil(marker)), "BadZipFile"),
+        (skops_of(EvilInSkops(marker)), r"EvilInSkops \(ObjectNode\)"),
+        (skops_of([print, len]), r"builtins\.len"),
+        (skops_of({"a": 1}), "no classifier"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(ModelRefused, match=f"^Version 1 of {NAME} is not loaded. .*{why}"):
+            load_model(registered.settings, NAME, 1)
+        assert not marker.exists()
     assert model_files(registered.settings, NAME)[0].sha256 is None
     file.unlink()
     with pytest.raises(ModelRefused, match="is gone from MLflow"):
@@ -345,9 +343,9 @@ def test_one_that_is_no_skops_of_ours_is_not(
 
 
 def test_a_file_that_unpacks_to_too_much_or_too_deep_is_not_read() -> None:
-    with pytest.raises(ModelRefused, match="cannot be read"):
+    with pytest.raises(ModelRefused, match="a damaged one"):
         parse_model(packed("[" * 100_000))
-    with pytest.raises(ModelRefused, match="cannot be read"):
+    with pytest.raises(ModelRefused, match="a damaged one"):
         parse_model(packed("{}"))
     node = {"__class__": "system", "__module__": "posix", "__loader__": "FunctionNode"}
     with pytest.raises(ModelRefused, match=r"posix\.system \(FunctionNode\)"):

@@ -41,6 +41,7 @@ def mlflow_client(settings: Settings) -> Iterator[Any]:
     uri = tracking_uri(settings)
     if uri is None:
         raise MlflowAway(NOT_CONFIGURED, "The registry of models is kept there.")
+    from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
     from requests.exceptions import RequestException
@@ -54,7 +55,10 @@ def mlflow_client(settings: Settings) -> Iterator[Any]:
                 client.search_registered_models(max_results=1)
             _ready.add(uri)
         yield client
-    except (MlflowException, RequestException, sa.exc.SQLAlchemyError, OSError) as error:
+    except (
+        *(MlflowException, RequestException, sa.exc.SQLAlchemyError, OSError),
+        *(BotoCoreError, ClientError),  # artifacts may be in S3
+    ) as error:
         first = " ".join(str(error).strip().splitlines()[:1])
         reason = redact(f"{type(error).__name__}: {first}", settings)
         raise MlflowAway(

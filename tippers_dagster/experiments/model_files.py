@@ -156,7 +156,11 @@ def read_model(
     with mlflow_client(settings):
         content = fetch(recorded)
     checked = _checked(recorded, content)
-    parsed = parse(checked)
+    try:
+        parsed = parse(checked)
+    except ModelRefused as error:
+        again = _again(recorded.model)
+        raise ModelRefused(f"{recorded} is not loaded. {error.message}", again) from None
     if recorded.sha256 is None:
         _pin(settings, recorded, checked)
     return parsed

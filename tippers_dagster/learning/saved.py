@@ -107,7 +107,7 @@ def parse_model(content: bytes) -> Any:
     ModelRefused
         When it is made of something else than models of the bank are, or is no such file.
     """
-    import skops.io
+    import skops.io  # type: ignore[import-untyped]  # has no types
     from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types
 
     try:
@@ -116,11 +116,10 @@ def parse_model(content: bytes) -> Any:
     except _DAMAGED as error:
         first = " ".join(str(error).split())[:200]
         raise ModelRefused(
-            f"The model cannot be read: {type(error).__name__}: {first}",
-            "Only models in the format skops are read; train it again.",
+            f"It is no model in the format skops, or a damaged one: {type(error).__name__}: {first}"
         ) from None
     if not isinstance(model, Pipeline):
-        raise ModelRefused("The model is no classifier.", "Train it again.")
+        raise ModelRefused("It is no classifier.")
     return model
 
 
@@ -128,15 +127,12 @@ def _check(content: bytes) -> None:
     """Refuse nodes and types that are not on the list, before skops looks at them."""
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         if sum(part.file_size for part in file.infolist()) > MOST_UNPACKED:
-            raise ModelRefused("The model is not read: it would unpack to more than 8 GiB.")
+            raise ModelRefused("It would unpack to more than 8 GiB.")
         schema = json.loads(file.read("schema.json"))
     unknown = sorted({found for found in _made_of(schema) if not _known(*found)})
     if unknown:
         listed = ", ".join(f"{type_} ({node})" for node, type_ in unknown[:3])
-        raise ModelRefused(
-            f"The model is not read: it holds what no model of ours is made of: {listed}.",
-            "Only models that this version of tippers trained are read; train it again.",
-        )
+        raise ModelRefused(f"It holds what no model of the bank is made of: {listed}.")
 
 
 def _known(node: str, type_: str) -> bool:
