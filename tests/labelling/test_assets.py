@@ -14,6 +14,7 @@ import pytest
 from tests.kills import POINTS, leaves_nothing_fresh
 from tests.labelling.small import FUNCTIONS, LABELS, World, function, keys, model, truth
 from tippers_dagster.catalog.kinds import ConceptValue
+from tippers_dagster.errors import LowMemory
 from tippers_dagster.labelling.analysis import ABSTAIN, find_patterns
 from tippers_dagster.labelling.describe import label_counts
 from tippers_dagster.labelling.gold import import_gold
@@ -22,6 +23,7 @@ from tippers_dagster.labelling.labels import read_labels
 from tippers_dagster.labelling.work import label_entities, read_entities
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import definition_key
+from tippers_dagster.refresh import specs
 from tippers_dagster.refresh.state import load_states
 from tippers_dagster.sql.roles import ensure_roles
 
@@ -338,3 +340,18 @@ def test_a_run_that_dies_leaves_nothing_that_passes_for_labelled(
                 point,
                 folder,
             )
+
+
+def test_without_memory_nothing_is_tried_and_it_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: object) -> None:
+        raise LowMemory("Only 12 MB of memory are free.")
+
+    monkeypatch.setattr(specs, "wait_for_memory", short)
+    assert not world.run().success
+    votes = load_states(world.settings)["device/one_room"]
+    assert (votes.error, votes.tries) == ("Only 12 MB of memory are free.", 0)
+    assert votes.retry_at is not None
+    assert not world.run("kind_of").success
+    assert load_states(world.settings)["device/kind_of"].error == votes.error

@@ -293,8 +293,6 @@ def test_a_full_disk_is_no_try_and_waits_longer(
 ) -> None:
     auto = deployment(retry_delay_seconds=0, max_tries=2, environment_retry_seconds=3600)
     small(auto)
-    (request,) = auto.requests()
-    assert auto.run(request).success
 
     def full(self: FolderBackend, temporary: str, key: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", temporary)
@@ -303,14 +301,20 @@ def test_a_full_disk_is_no_try_and_waits_longer(
         with warehouse_engine(auto.settings).begin() as connection:
             connection.execute(sa.text("UPDATE tippers.attempt SET held_until = now()"))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(FolderBackend, "_publish", full)
-        for _ in range(4):
+    def fails() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(FolderBackend, "_publish", full)
             (request,) = auto.requests()
-            result = auto.run(request)
-            assert "lake is full" in failure_reason(result)
-            assert auto.requests() == [], "not before an hour is over"
-            later()
+            assert "lake is full" in failure_reason(auto.run(request))
+        assert auto.requests() == [], "not before an hour is over"
+        later()
+
+    fails()
+    (request,) = auto.requests()
+    assert asset_of(request) == SESSIONS
+    assert auto.run(request).success
+    for _ in range(4):
+        fails()
     status = {level.asset: level for level in occupancy_status(auto.settings)}
     assert (status[SOURCE].failed, status[SOURCE].stale) == (0, 36), "not given up"
     assert auto.until_quiet() == [(SOURCE, 36), (DERIVED, 9)]

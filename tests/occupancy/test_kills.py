@@ -275,6 +275,6 @@ def test_the_same_partitions_by_two_runs(
         pytest.raises(Overtaken, match="Another run computes the same"),
     ):
         compute_level(settings, DERIVED)
-    assert set(stale(settings)) == {DERIVED}
+    assert len(stale(settings)[DERIVED]) == 4
     compute_all(settings)
     assert stale(settings) == {}

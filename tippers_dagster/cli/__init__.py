@@ -15,6 +15,7 @@ import typer
 from tippers_dagster import __version__
 from tippers_dagster.errors import TippersError
 from tippers_dagster.local.away import away_errors
+from tippers_dagster.local.disk import environment_fault
 from tippers_dagster.terminal import printable_output
 from tippers_dagster.text import printable
 
@@ -90,6 +91,12 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        fault = environment_fault(error)
+        if fault is None:
+            raise
+        _print_error(fault)
+        sys.exit(1)
     except away_errors() as error:
         if getattr(getattr(error, "orig", error), "pgcode", None) is not None:
             raise  # a server answered

@@ -1,7 +1,7 @@
 """What runs record in the warehouse: figures per partition, attempts, durations.
 
-What a file of the lake holds and what is recorded of it never part: ``void`` is called before the
-first file is replaced, and what is void holds again only by being recorded.
+What a file of the lake holds and what is recorded of it never part: partitions are void from
+before their first file is replaced, and hold again only by being recorded.
 """
 
 from __future__ import annotations
@@ -67,6 +67,23 @@ def void(engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str], ru
     )
     with engine.begin() as connection:
         upsert(connection, replacing, rows)
+
+
+@contextmanager
+def replacing_files(
+    engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str], run_id: str
+) -> Iterator[None]:
+    """Around the work that replaces files of partitions and records them; see ``void``.
+
+    A run that turns out to be overtaken by another has written over what that one recorded, or
+    will: nobody knows then what the files hold, and all of it is void, whoever recorded it.
+    """
+    void(engine, asset, spaces, chunks, run_id)
+    try:
+        yield
+    except Overtaken:
+        void(engine, asset, spaces, chunks, run_id)
+        raise
 
 
 def unchanged(connection: sa.Connection, level: Level, read: np.ndarray) -> np.ndarray:
@@ -318,21 +335,13 @@ def expected_seconds(engine: sa.Engine, asset: str, partitions: int) -> float | 
 
 @contextmanager
 def _recording(engine: sa.Engine, figures: pa.Table) -> Iterator[sa.Connection]:
-    """A transaction that ends with recording figures, of partitions that are void so far.
-
-    When they are no longer this run's to replace, it has just written over what another run has
-    recorded or will: they are void then, whoever recorded them.
-    """
+    """A transaction that ends with recording figures, of partitions that are void so far."""
     asset, run_id = figures["asset"][0].as_py(), figures["run_id"][0].as_py()
     spaces, chunks = figures["space"].to_pylist(), figures["chunk"].to_pylist()
-    try:
-        with engine.begin() as connection:
-            yield connection
-            _settle(connection, asset, spaces, chunks, run_id)
-            _commit(connection, figures)
-    except Overtaken:
-        void(engine, asset, spaces, chunks, run_id)
-        raise
+    with engine.begin() as connection:
+        yield connection
+        _settle(connection, asset, spaces, chunks, run_id)
+        _commit(connection, figures)
 
 
 def _settle(

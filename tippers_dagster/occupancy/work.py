@@ -24,8 +24,8 @@ from tippers_dagster.occupancy.records import (
     forget_figures,
     record_figures,
     record_sessions,
+    replacing_files,
     unchanged,
-    void,
 )
 from tippers_dagster.occupancy.sessions import ChunkSessions, extract, settings_fingerprint
 from tippers_dagster.occupancy.state import (
@@ -120,13 +120,13 @@ def _compute_sessions(
 ) -> None:
     level, lake = state.sessions, open_lake(settings)
     chunks = [level.chunks[i] for i in np.flatnonzero(chosen[0])]
-    base = settings_fingerprint(settings)
-    void(warehouse_engine(settings), SESSIONS, [""] * len(chunks), chunks, run_id)
-    for done in extract(settings, lake, state.grid.tree, chunks, PROGRESS.get()):
-        lake.sync()
-        inputs = {d.chunk: session_input(d.observed.fingerprint, base) for d in done}
-        record_sessions(warehouse_engine(settings), done, inputs, run_id)
-        outcome.sessions += done
+    base, engine = settings_fingerprint(settings), warehouse_engine(settings)
+    with replacing_files(engine, SESSIONS, [""] * len(chunks), chunks, run_id):
+        for done in extract(settings, lake, state.grid.tree, chunks, PROGRESS.get()):
+            lake.sync()
+            inputs = {d.chunk: session_input(d.observed.fingerprint, base) for d in done}
+            record_sessions(engine, done, inputs, run_id)
+            outcome.sessions += done
 
 
 def _compute_spaces(
@@ -138,7 +138,6 @@ def _compute_spaces(
     outcome: Outcome,
 ) -> None:
     lake, engine = open_lake(settings), warehouse_engine(settings)
-    advance = PROGRESS.get()
     upstream, read = state.read_by(level, chosen)
 
     def task(column: int) -> _ChunkTask:
@@ -165,20 +164,17 @@ def _compute_spaces(
             )
 
     _take_over(settings, state, level, chosen)
-    _void(engine, level, chosen, run_id)
-    columns = np.flatnonzero(chosen.any(axis=0)).tolist()
-    with threads_or_cluster(settings) as pool:
-        futures = {pool.submit(_count_chunk, task(column)): column for column in columns}
+    rows, columns = np.nonzero(chosen)
+    spaces, chunks = [level.spaces[i] for i in rows], [level.chunks[j] for j in columns]
+    with (
+        replacing_files(engine, level.asset, spaces, chunks, run_id),
+        threads_or_cluster(settings) as pool,
+        _cancelled_at_the_end(
+            {pool.submit(_count_chunk, task(j)): j for j in np.unique(columns).tolist()}
+        ) as futures,
+    ):
         for batch in _batches(futures):
-            finished = {}
-            for future in batch:
-                column = futures[future]
-                error = future.exception()
-                if error is None:
-                    finished[column] = future.result()
-                    advance(len(finished[column].spaces))
-                else:
-                    outcome.failed[level.chunks[column]] = error
+            finished = _finished(level, {future: futures[future] for future in batch}, outcome)
             for column in _overtaken(engine, upstream, read, finished):
                 del finished[column]
                 outcome.failed[level.chunks[column]] = Overtaken(
@@ -187,6 +183,19 @@ def _compute_spaces(
                 )
             record(finished)
             outcome.figures |= {level.chunks[c]: f for c, f in finished.items()}
+
+
+def _finished(level: Level, batch: dict[Future, int], outcome: Outcome) -> dict[int, Figures]:
+    """What chunks came to, by their column; the outcome has why others failed."""
+    finished = {}
+    for future, column in batch.items():
+        error = future.exception()
+        if error is None:
+            finished[column] = future.result()
+            PROGRESS.get()(len(finished[column].spaces))
+        else:
+            outcome.failed[level.chunks[column]] = error
+    return finished
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,10 +240,14 @@ def _take_over(settings: Settings, state: State, level: Level, chosen: np.ndarra
         forget_figures(warehouse_engine(settings), other, theirs, chunks)
 
 
-def _void(engine: sa.Engine, level: Level, chosen: np.ndarray, run_id: str) -> None:
-    rows, columns = np.nonzero(chosen)
-    spaces = [level.spaces[i] for i in rows]
-    void(engine, level.asset, spaces, [level.chunks[j] for j in columns], run_id)
+@contextmanager
+def _cancelled_at_the_end(futures: dict[Future, int]) -> Iterator[dict[Future, int]]:
+    """Nothing goes on to write after an error; a pool would work off all that it was given."""
+    try:
+        yield futures
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def _overtaken(
