@@ -7,7 +7,7 @@ import pytest
 
 from tippers_dagster.catalog.catalog import Catalog, definition_of
 from tippers_dagster.catalog.kinds import Kind
-from tippers_dagster.catalog.model import Definition, Draft, Unreadable
+from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
 from tippers_dagster.errors import BadInput
 
 from .conftest import device, draft, function, people, ref

@@ -229,3 +229,12 @@ def test_no_password_leaves(tmp_path: Path) -> None:
     files.export(tmp_path, [definition_of(given_)])
     assert "token" not in (tmp_path / "connections/c.yml").read_text()
     assert "token" not in files.document(given_)
+
+
+def test_a_path_that_no_file_has_is_not_there() -> None:
+    for path in (Path("x" * 300), Path("a\0b"), Path("/dev/null/x"), Path("x/" * 1500)):
+        with pytest.raises(BadInput, match="There is no file") as caught:
+            files.read_path(path)
+        assert len(str(caught.value)) < 150
+        with pytest.raises(BadInput, match="There is no folder"):
+            files.read_folder(path)
