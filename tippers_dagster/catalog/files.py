@@ -319,15 +319,15 @@ def _named(fields: dict[str, Any], place: Ref | None) -> Ref:
         known = {"kind": place.kind.value, "concept": place.concept, "name": place.name}
         for name, value in said.items():
             if value != known[name]:
-                raise BadInput(f"{name}: says {value!r}, but its place says {known[name]!r}.")
+                raise BadInput(f"{name}: says {value!r:.60}, but its place says {known[name]!r}.")
         return place
-    if said.get("kind") not in set(Kind):
-        raise BadInput(f"kind: give one of {', '.join(Kind)}.")
-    names = {name: said.get(name, "") for name in ("concept", "name")}
+    names = {name: said.get(name, "") for name in _NAMING}
     for name, value in names.items():
         if not isinstance(value, str):
-            raise BadInput(f"{name}: {value!r} is not a name.")
-    ref = Ref(names["concept"], names["name"], Kind(said["kind"]))
+            raise BadInput(f"{name}: {value!r:.60} is not a name.")
+    if names["kind"] not in set(Kind):
+        raise BadInput(f"kind: give one of {', '.join(Kind)}.")
+    ref = Ref(names["concept"], names["name"], Kind(names["kind"]))
     check_ref(ref)
     return ref
 
