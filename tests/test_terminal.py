@@ -133,3 +133,13 @@ def test_commands_print_tables_by_the_one_console() -> None:
         and " Console(" in path.read_text()
     ]
     assert others == []
+
+
+def test_what_takes_long_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    with progress.progress_bars(table_console()) as show:
+        show("long", 0, 4)
+        show("long", 3, 4)
+    assert output.getvalue() == "long ...\nlong: 75%\n"

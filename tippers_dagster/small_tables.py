@@ -38,7 +38,11 @@ _SHOWN_COLUMNS = 20
 
 # --- in -----------------------------------------------------------------------------------------
 def read_table(
-    source: Path | bytes, name: object, types: Mapping[str, pa.DataType] | None = None
+    source: Path | bytes,
+    name: object,
+    types: Mapping[str, pa.DataType] | None = None,
+    *,
+    only_empty_is_null: bool = False,
 ) -> pa.Table:
     """The rows of a CSV (also compressed) or Parquet file.
 
@@ -50,6 +54,8 @@ def read_table(
         How messages call it.
     types
         Of columns of a CSV file that are not to be guessed.
+    only_empty_is_null
+        Whether ``NULL``, ``NA`` and the like are texts as any other in a CSV file: keys may be.
 
     Raises
     ------
@@ -63,7 +69,12 @@ def read_table(
             stream.seek(0)
             if not found.is_csv:
                 return _parquet(stream, name)
-            return _csv(stream, found, name, types or {})
+            options = pa_csv.ConvertOptions(
+                column_types=types,
+                strings_can_be_null=True,
+                null_values=[""] if only_empty_is_null else None,
+            )
+            return _csv(stream, found, name, options)
 
 
 def _parquet(stream: pa.NativeFile, name: object) -> pa.Table:
@@ -81,14 +92,13 @@ def _parquet(stream: pa.NativeFile, name: object) -> pa.Table:
 
 
 def _csv(
-    stream: pa.NativeFile, found: TableFormat, name: object, types: Mapping[str, pa.DataType]
+    stream: pa.NativeFile, found: TableFormat, name: object, options: pa_csv.ConvertOptions
 ) -> pa.Table:
     if found.compression is not None:
         unpacked = pa.CompressedInputStream(stream, found.compression).read(LARGEST_UNPACKED + 1)
         if len(unpacked) > LARGEST_UNPACKED:
             raise BadInput(f"{name} has more than {LARGEST_UNPACKED >> 20} MiB, unpacked.")
         stream = pa.BufferReader(unpacked)
-    options = pa_csv.ConvertOptions(column_types=types, strings_can_be_null=True)
     table = pa_csv.read_csv(stream, convert_options=options)
     _refuse_twice(table.column_names, name)
     columns = [as_it_was(column) for column in table.columns]

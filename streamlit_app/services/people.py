@@ -28,6 +28,7 @@ from tippers_dagster.headcount.sharing import read_shared_people
 from tippers_dagster.occupancy.export import write_export
 from tippers_dagster.people.model import Role
 from tippers_dagster.settings import Settings
+from tippers_dagster.text import shown
 
 LARGEST_UPLOAD = 64 << 20
 """Bytes of a file of head counts."""
@@ -213,7 +214,11 @@ def look_at(app: App, name: str, content: bytes) -> Given:
     with tempfile.TemporaryDirectory(prefix="tippers-upload-") as folder:
         path = Path(folder) / f"head_counts{ending}"
         path.write_bytes(content)
-        return store.read_file(app.settings, path)
+        try:
+            return store.read_file(app.settings, path)
+        except BadInput as error:
+            message = error.message.replace(str(path), shown(name))
+            raise BadInput(message, error.hint) from None
 
 
 def import_uploaded(app: App, name: str, content: bytes) -> Imported:

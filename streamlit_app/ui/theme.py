@@ -9,6 +9,12 @@ _ROOM = """<style>
 </style>"""
 """Streamlit leaves 80 pixels at each side and 96 above: the canvas, tables and charts need them."""
 
+_NO_CSV = """<style>
+[data-testid=stElementToolbarButton]:has([aria-label^="Download as CSV"]) {display: none}
+</style>"""
+"""Streamlit's own download of a table writes texts that spreadsheets take for formulas; the pages'
+own downloads do not. Its setting against it would take copying of cells away, too."""
+
 _DARK = """<style>
 [data-testid^=stBaseButton-primary]:enabled, [data-testid=stPopoverButton][kind=primary]:enabled,
 [data-testid=stMultiSelect] [data-tag], [data-testid=stMultiSelect] [data-tag] * {color: #06282b}
@@ -39,5 +45,5 @@ def is_dark() -> bool:
 
 def mend_theme() -> None:
     """Put it into the page."""
-    st.html(_ROOM)
+    st.html(_ROOM + _NO_CSV)
     st.html(_DARK + _DARK_CODE if is_dark() else _LIGHT_CODE)

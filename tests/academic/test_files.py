@@ -58,6 +58,18 @@ def test_what_is_wrong_is_named(name: str, text: str, told: str) -> None:
         read_bytes(text.encode(), name)
 
 
+def test_names_that_are_formulas_are_texts_in_csv_and_come_back() -> None:
+    day = dt.date(2025, 1, 6)
+    periods = [Period(day, day + dt.timedelta(1), PeriodKind.EVENT, n, s)
+               for n, s in (("=1+1", "-room"), ("'@x", "r"), ("O'Hara", "'r'"))]  # fmt: skip
+    written = as_csv(periods)
+    assert "event,'=1+1,2025-01-06,2025-01-06,'-room" in written
+    assert read_bytes(written.encode(), "c.csv") == periods
+    assert read_bytes(as_yaml(periods).encode(), "c.yml") == periods
+    with pytest.raises(BadInput, match="the column name twice"):
+        read_bytes(b"kind,name,name,first_day,last_day\nevent,a,b,2025-01-06,2025-01-06\n", "c.csv")
+
+
 def test_all_lines_that_are_wrong_are_told_of_at_once() -> None:
     lines = [f"quarter,q,2025-09-{day},2025-09-01" for day in range(10, 20)]
     text = "\n".join(["kind,name,first_day,last_day", *lines])

@@ -7,7 +7,7 @@ import pytest
 
 from tippers_dagster.catalog.catalog import Catalog, definition_of
 from tippers_dagster.catalog.kinds import Kind
-from tippers_dagster.catalog.model import Definition, Draft, Unreadable
+from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
 from tippers_dagster.errors import BadInput
 
 from .conftest import device, draft, function, people, ref
@@ -275,3 +275,11 @@ def test_500_definitions_are_fast() -> None:
     assert found.level("device") == 1
     broken = found.with_changes([definition_of(replace(drafts[1], status="retired"))])
     assert len(broken.problems) == len(drafts) - 2
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_definition_has_the_path_of_an_asset(kind: Kind) -> None:
+    ref = Ref("device" if kind.in_concept else "", "x", kind)
+    first = "device" if kind.in_concept else kind.value
+    assert ref.asset_path == (first, "x")
+    assert ref.asset_name == f"{first}/x"

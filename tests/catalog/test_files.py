@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +16,7 @@ from tippers_dagster.catalog import files, store, yaml_text
 from tippers_dagster.catalog.catalog import definition_of
 from tippers_dagster.catalog.kinds import Kind, Rule
 from tippers_dagster.catalog.model import Draft
+from tippers_dagster.catalog.validate import check_form
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 
@@ -229,3 +233,46 @@ def test_no_password_leaves(tmp_path: Path) -> None:
     files.export(tmp_path, [definition_of(given_)])
     assert "token" not in (tmp_path / "connections/c.yml").read_text()
     assert "token" not in files.document(given_)
+
+
+def test_a_path_that_no_file_has_is_not_there() -> None:
+    for path in (Path("x" * 300), Path("a\0b"), Path("/dev/null/x"), Path("x/" * 1500)):
+        with pytest.raises(BadInput, match="There is no file") as caught:
+            files.read_path(path)
+        assert len(str(caught.value)) < 150
+        with pytest.raises(BadInput, match="There is no folder"):
+            files.read_folder(path)
+
+
+ODD = [None, True, -1, 2**62, 1.5, float("inf"), "", "a b", "\0", "[", "x" * 5000, [], [["A"]], {},
+       {"a": 1}, [{"name": ["x"]}], [None]]  # fmt: skip
+
+
+def places(value: object, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to each value within a value."""
+    if above:
+        yield above
+    parts = list(value.items()) if isinstance(value, dict) else []
+    parts = list(enumerate(value)) if isinstance(value, list) else parts
+    for key, part in parts:
+        yield from places(part, (*above, key))
+
+
+@pytest.mark.parametrize("given_", EVERY_KIND, ids=lambda d: d.ref.kind.value)
+def test_any_value_in_any_field_is_taken_or_refused_in_a_short_sentence(given_: Draft) -> None:
+    plain = yaml_text.load(files.document(given_))
+    for way in places(plain):
+        for odd in ODD:
+            changed = copy.deepcopy(plain)
+            at = changed
+            for key in way[:-1]:
+                at = at[key]
+            at[way[-1]] = odd
+            content = {PurePosixPath("a.yml"): yaml_text.dump(changed).encode()}
+            try:
+                check_form(files.read_contents(PurePosixPath("a.yml"), content))
+            except BadInput as error:
+                said = str(error)
+            else:
+                said = ""
+            assert len(said) < 1500

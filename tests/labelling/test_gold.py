@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -72,7 +73,9 @@ def test_a_file_may_hold_many_concepts_and_be_parquet(stack: Settings, tmp_path:
         ("key,label\na,PHONE\na,STATIC\n", "1 entities different labels, for example a"),
         ("mac,label\na,PHONE\n", "has the columns mac, label"),
         ("key,label\na,PHONE,3\n", "cannot be read"),
-        ("", "cannot be read"),
+        ("", "is empty"),
+        ("key,key,label\na,a,PHONE\n", "the column key twice"),
+        ("key,label\na,PHONE\nb\0,PHONE\n", "row 2 has a NUL in its entity"),
     ],
 )
 def test_a_wrong_file_changes_nothing(
@@ -83,6 +86,25 @@ def test_a_wrong_file_changes_nothing(
     with pytest.raises(BadInput, match=message):
         take(stack, file)
     assert count_gold(stack) == []
+
+
+def test_odd_keys_are_exported_without_formulas_and_taken_back(
+    stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tippers_dagster.cli.gold.get_settings", lambda: stack)
+    odd = ["=1+1", "'=1+1", "-12", "+", "@x", "NULL", "NA", 'a"b', "a,b", "\ttab", "'quoted'"]
+    rows = {"key": odd, "label": ["PHONE"] * len(odd)}
+    file = tmp_path / "gold.parquet"
+    pq.write_table(pa.table(rows), file)
+    assert take(stack, file) == [(len(odd), len(odd), 0)]
+    for name in ("out.csv", "out.parquet"):
+        tippers("gold", "export", "device", str(tmp_path / name))
+        assert take(stack, tmp_path / name) == [(len(odd), 0, 0)]
+    assert not re.search(r'^"?[=+\-@\t]', (tmp_path / "out.csv").read_text(), re.M)
+    columns = {"entity": [["a"]], "label": ["PHONE"]}
+    pq.write_table(pa.table(columns), file)
+    with pytest.raises(BadInput, match="entity holds no texts"):
+        take(stack, file)
 
 
 def test_a_concept_must_be_known(stack: Settings, tmp_path: Path) -> None:

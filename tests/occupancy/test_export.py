@@ -41,6 +41,17 @@ def test_csv(lake: Lake, tmp_path: Path) -> None:
     assert out.stat().st_mode & 0o777 == 0o644
 
 
+def test_an_id_that_is_a_formula_is_a_text_in_csv_and_itself_in_parquet(
+    lake: Lake, tmp_path: Path
+) -> None:
+    publish(lake, "=1+1", WEEK, MONDAY)
+    span = ("--start", "2025-01-06", "--end", "2025-01-07", "--interval", "86400")
+    for name in ("x.csv", "x.parquet"):
+        export(*span, "--out", str(tmp_path / name), space="=1+1")
+    assert (tmp_path / "x.csv").read_text().splitlines()[1] == "'=1+1,2025-01-06T00:00:00-08:00,2"
+    assert pq.read_table(tmp_path / "x.parquet")["space_id"].to_pylist() == ["=1+1"]
+
+
 def test_sparse_parquet(lake: Lake, tmp_path: Path) -> None:
     publish(lake, "a,b", WEEK, MONDAY)
     out = tmp_path / "x.parquet"

@@ -9,6 +9,7 @@ no passwords.
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from tippers_dagster.catalog.kinds import BODIES, Kind
 from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
 from tippers_dagster.catalog.names import check_ref, read_body
 from tippers_dagster.errors import BadInput
+from tippers_dagster.text import shown
 
 FOLDERS: dict[Kind, str] = {
     kind: "indexes" if kind == Kind.INDEX else f"{kind.value}s" for kind in Kind
@@ -184,14 +186,14 @@ def read_folder(folder: Path) -> list[Draft]:
     BadInput
         Naming every file, and field in it, that cannot be used.
     """
-    if not folder.is_dir():
-        raise BadInput(f"There is no folder {folder}.")
+    if not exists(folder, stat.S_ISDIR):
+        raise BadInput(f"There is no folder {shown(str(folder))}.")
     found = scan(folder)
     if found.errors:
         lines = [f"{path}: {reason}" for path, reason in found.errors.items()]
         more = len(lines) - _MOST_ERRORS
-        shown = "\n".join(lines[:_MOST_ERRORS]) + (f"\n... and {more} more." if more > 0 else "")
-        raise BadInput(shown, "Nothing was imported.")
+        listed = "\n".join(lines[:_MOST_ERRORS]) + (f"\n... and {more} more." if more > 0 else "")
+        raise BadInput(listed, "Nothing was imported.")
     return list(found.drafts.values())
 
 
@@ -238,8 +240,8 @@ def read_file(path: Path) -> Draft:
     BadInput
         Naming the field that is wrong.
     """
-    if not path.is_file():
-        raise BadInput(f"There is no file {path}.")
+    if not exists(path, stat.S_ISREG):
+        raise BadInput(f"There is no file {shown(str(path))}.")
     path = path.absolute()
     beside = [path.with_suffix(suffix) for suffix in LONG_TEXTS.values()]
     texts = {PurePosixPath(p.name) for p in beside if p.is_file()}
@@ -248,6 +250,25 @@ def read_file(path: Path) -> Draft:
         return _read(lambda p: _bytes(folder / p), PurePosixPath(path.name), texts, _place(path))
     except BadInput as error:
         raise BadInput(f"{path.name}: {error.message}", error.hint) from None
+
+
+def read_path(path: Path) -> list[Draft]:
+    """The definitions of a folder, or the one of a file.
+
+    Raises
+    ------
+    BadInput
+        As :func:`read_folder` and :func:`read_file`.
+    """
+    return read_folder(path) if exists(path, stat.S_ISDIR) else [read_file(path)]
+
+
+def exists(path: Path, kind: Callable[[int], bool] = lambda mode: True) -> bool:
+    """Whether something, of a kind, is there; a name that the file system refuses is not."""
+    try:
+        return kind(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def read_contents(path: PurePosixPath, contents: Mapping[PurePosixPath, bytes]) -> Draft:
@@ -298,15 +319,15 @@ def _named(fields: dict[str, Any], place: Ref | None) -> Ref:
         known = {"kind": place.kind.value, "concept": place.concept, "name": place.name}
         for name, value in said.items():
             if value != known[name]:
-                raise BadInput(f"{name}: says {value!r}, but its place says {known[name]!r}.")
+                raise BadInput(f"{name}: says {value!r:.60}, but its place says {known[name]!r}.")
         return place
-    if said.get("kind") not in set(Kind):
-        raise BadInput(f"kind: give one of {', '.join(Kind)}.")
-    names = {name: said.get(name, "") for name in ("concept", "name")}
+    names = {name: said.get(name, "") for name in _NAMING}
     for name, value in names.items():
         if not isinstance(value, str):
-            raise BadInput(f"{name}: {value!r} is not a name.")
-    ref = Ref(names["concept"], names["name"], Kind(said["kind"]))
+            raise BadInput(f"{name}: {value!r:.60} is not a name.")
+    if names["kind"] not in set(Kind):
+        raise BadInput(f"kind: give one of {', '.join(Kind)}.")
+    ref = Ref(names["concept"], names["name"], Kind(names["kind"]))
     check_ref(ref)
     return ref
 

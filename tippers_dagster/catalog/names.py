@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from tippers_dagster.catalog.kinds import BODIES, Body, Kind, Name
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
+from tippers_dagster.text import shown
 
 RESERVED_CONCEPTS = frozenset(
     {
@@ -37,7 +38,7 @@ def check_ref(ref: Ref) -> None:
     """
     if bool(ref.concept) != ref.kind.in_concept:
         raise BadInput(
-            f"{ref.name!r} needs a concept."
+            f"{ref.name!r:.60} needs a concept."
             if ref.kind.in_concept
             else f"A {ref.kind.value} belongs to no concept."
         )
@@ -45,7 +46,7 @@ def check_ref(ref: Ref) -> None:
         _check_name(part)
     if len(ref.concept) + len(ref.name) > LONGEST_PAIR:
         raise BadInput(
-            f"The name {ref} is too long.",
+            f"The name {shown(str(ref))} is too long.",
             f"The names of concept and definition may have {LONGEST_PAIR} characters together.",
         )
     concept = ref.name if ref.kind == Kind.CONCEPT else ref.concept
@@ -78,7 +79,7 @@ def field_errors(error: ValidationError) -> list[str]:
     """A sentence for each field that is wrong."""
     lines = []
     for found in error.errors(include_url=False):
-        field = ".".join(str(part) for part in found["loc"]) or "the whole"
+        field = shown(".".join(str(part) for part in found["loc"])) or "the whole"
         if found["type"] == "extra_forbidden":
             lines.append(f"{field}: there is no such field.")
         elif found["type"] == "missing":

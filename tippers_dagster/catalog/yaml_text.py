@@ -9,6 +9,7 @@ import yaml
 from yaml.constructor import ConstructorError
 
 from tippers_dagster.errors import BadInput
+from tippers_dagster.text import shown
 
 LARGEST_TEXT = 1 << 20
 """Characters."""
@@ -65,9 +66,9 @@ class _StrictLoader(_Loader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise BadInput(f"line {key_node.start_mark.line + 1}: {key!r} is not a field.")
+                raise BadInput(f"line {key_node.start_mark.line + 1}: {key!r:.60} is not a field.")
             if key in seen:
-                raise BadInput(f"line {key_node.start_mark.line + 1}: {key} is given twice.")
+                raise BadInput(f"line {key_node.start_mark.line + 1}: {shown(key)} is given twice.")
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
@@ -142,7 +143,7 @@ def _check_structure(events: Iterable[yaml.Event], *, aliases: bool) -> None:
             values += held.get(event.anchor, MOST_VALUES + 1)  # within itself: without an end
         elif isinstance(event, yaml.NodeEvent):
             if event.tag is not None:  # given, not found out
-                raise BadInput(f"{where}: tags ({event.tag}) are not taken.")
+                raise BadInput(f"{where}: tags ({shown(event.tag)}) are not taken.")
             values += 1
             if isinstance(event, yaml.ScalarEvent):
                 held |= {event.anchor: 1} if event.anchor else {}

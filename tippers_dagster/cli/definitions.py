@@ -103,7 +103,7 @@ def validate(
     ] = None,
 ) -> None:
     """Say what is wrong with definitions, or with files before they are imported."""
-    from tippers_dagster.catalog import store
+    from tippers_dagster.catalog import files, store
     from tippers_dagster.catalog.catalog import draft_of
 
     settings = get_settings()
@@ -112,8 +112,8 @@ def validate(
     if what is None:
         checked = [draft_of(d) for d in catalog.definitions.values()]
         wrong = dict(catalog.unusable)
-    elif Path(what).exists():
-        checked = _drafts(Path(what))
+    elif files.exists(Path(what)):
+        checked = files.read_path(Path(what))
         catalog = catalog.with_drafts(catalog.changed(checked))
     else:
         checked = [draft_of(store.get(settings, store.find(settings, what)))]
@@ -361,12 +361,6 @@ def _who(by: str | None) -> str:
 
 
 # --- the services --------------------------------------------------------------------------------
-def _drafts(path: Path) -> list[Draft]:
-    from tippers_dagster.catalog import files
-
-    return files.read_folder(path) if path.is_dir() else [files.read_file(path)]
-
-
 def _problems(drafts: Iterable[Draft], catalog: Catalog) -> dict[str, str]:
     """What is wrong, by name. ``catalog``: with the drafts in it."""
     from tippers_dagster.catalog.validate import problems_of

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from tippers_dagster.simulate import CampusOptions
 
 
-WIDTH = 100
-"""Columns of what is printed into a file or a pipe: no table is cut."""
-
-
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("demo")(demo)
@@ -52,8 +48,6 @@ def demo(
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # Bound now: while assets are materialised, sys.stdout is another.
     settings, console = get_settings(), table_console()
-    if not console.is_terminal:
-        console.width = WIDTH
     sizes = {"buildings": buildings, "people": people, "seed": seed}
     sizes["days"] = None if weeks is None else 7 * weeks
     given = {name: size for name, size in sizes.items() if size is not None}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+LINE_SECONDS = 20.0
+"""A line of progress in a pipe comes at most so often."""
 
 Show = Callable[[str, float, float], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -17,7 +21,7 @@ Show = Callable[[str, float, float], None]
 def progress_bars(console: Console) -> Iterator[Show]:
     """A bar for each thing that is being done; nothing for one that has nothing to do.
 
-    In a pipe or a file, where bars cannot move, a line when each begins.
+    In a pipe or a file, where bars cannot move, a line when each begins, and now and then.
     """
     if not console.is_terminal:
         yield _lines(console)
@@ -39,12 +43,15 @@ def progress_bars(console: Console) -> Iterator[Show]:
 
 
 def _lines(console: Console) -> Show:
-    begun: set[str] = set()
+    said: dict[str, float] = {}
 
     def show(what: str, done: float, total: float) -> None:
-        if total and what not in begun:
-            begun.add(what)
-            console.print(f"{what} ...", highlight=False)
-            console.file.flush()
+        now = time.monotonic()
+        if not total or now - said.get(what, -LINE_SECONDS) < LINE_SECONDS:
+            return
+        how_far = f"{what}: {done / total:.0%}" if what in said else f"{what} ..."
+        said[what] = now
+        console.print(how_far, highlight=False)
+        console.file.flush()
 
     return show

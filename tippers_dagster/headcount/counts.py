@@ -38,6 +38,9 @@ KIND = "head_counts"
 
 MOST_PEOPLE = 1_000_000
 
+MOST_ROWS = 2_000_000
+"""Of a file, all of which is held in memory; a small compressed one may have any number."""
+
 SCHEMA = pa.schema(
     {
         "space_id": pa.string(),
@@ -117,6 +120,8 @@ def read_file(settings: Settings, file: Path) -> Given:
     with open_rows(file, dict.fromkeys(_wanted(file))) as opened:
         for batch in opened.batches():
             rows += batch.columns.num_rows
+            if rows > MOST_ROWS:
+                raise BadInput(f"{file} has more than {MOST_ROWS:,} rows.", "Split it.")
             checks = Checks(batch.columns.num_rows)
             cleaned = _cleaned(settings, clock, known, batch, checks, exported=opened.is_csv)
             usable.append(cleaned.filter(pa.array(checks.good)))

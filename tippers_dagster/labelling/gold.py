@@ -158,7 +158,7 @@ def gold_numbers(
 def _read(file: Path, concept: str | None) -> pa.Table:
     """Columns concept, entity and label, as text."""
     text = dict.fromkeys((*KEY_COLUMNS, "label", "concept"), pa.string())
-    table = read_table(file, file, text)
+    table = read_table(file, file, text, only_empty_is_null=True)
     key = next((name for name in KEY_COLUMNS if name in table.column_names), None)
     if key is None or "label" not in table.column_names:
         raise BadInput(
