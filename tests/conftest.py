@@ -28,6 +28,7 @@ from tippers_dagster.local.databases import databases
 from tippers_dagster.local.postgres import EmbeddedServer, start_embedded, stop_embedded
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
+from tippers_dagster.warehouse.keeper import close_keepers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -74,6 +75,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     monkeypatch.setenv("TIPPERS_HOME", str(tmp_path / "home"))
     _forget_settings()
     yield
+    close_keepers()
     _forget_settings()
 
 

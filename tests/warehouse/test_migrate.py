@@ -24,7 +24,7 @@ from tippers_dagster.warehouse.migrate import (
 
 DOMAINS = (
     *("spaces", "occupancy", "source", "catalog", "refresh", "labelling", "pipeline"),
-    *("people", "academic", "forecasts", "labelled", "headcount", "learning"),
+    *("people", "academic", "forecasts", "labelled", "headcount", "learning", "warehouse"),
 )
 
 

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from tippers_dagster.local.adbc import adbc_connection
 from tippers_dagster.local.databases import databases
 from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.fence import guard_commits
+from tippers_dagster.warehouse.keepalives import KEEPALIVES
 from tippers_dagster.warehouse.metadata import SCHEMA
 from tippers_dagster.warehouse.migrate import migrate
 
@@ -34,9 +36,10 @@ def warehouse_engine(settings: Settings) -> sa.Engine:
     engine = sa.create_engine(
         sqlalchemy_url(databases(settings).warehouse),
         pool_pre_ping=True,
-        connect_args={"options": f"-c timezone=UTC -c search_path={SCHEMA}"},
+        connect_args={"options": f"-c timezone=UTC -c search_path={SCHEMA}", **KEEPALIVES},
     )
     migrate(engine)
+    guard_commits(engine)
     return engine
 
 
