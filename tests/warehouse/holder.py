@@ -27,7 +27,9 @@ for line in sys.stdin:
     elif word == "record":
         try:
             with warehouse_engine(settings).begin() as connection:
-                connection.execute(sa.text("INSERT INTO recorded VALUES (:what)"), {"what": rest[0]})
+                connection.execute(
+                    sa.text("INSERT INTO recorded VALUES (:what)"), {"what": rest[0]}
+                )
         except TippersError as error:
             answer = type(error).__name__
     elif word == "free":

@@ -110,10 +110,12 @@ def forget_the_killed(settings: Settings) -> None:
 
 def free_now(settings: Settings, name: str) -> bool:
     """Whether nobody has the advisory lock of a name."""
-    with psycopg2.connect(databases(settings).warehouse) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (keeper.key_of(name),))
-            return cursor.fetchone() == (True,)
+    with warehouse_engine(settings).begin() as connection:
+        return bool(
+            connection.scalar(
+                sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": keeper.key_of(name)}
+            )
+        )
 
 
 def test_locks_are_taken_again_after_the_database_restarted(
@@ -243,8 +245,10 @@ def test_a_run_on_another_host_has_a_while_to_come_back(
 ) -> None:
     with warehouse_engine(stack).begin() as connection:
         connection.execute(
-            sa.text("INSERT INTO held_lock (name, token, place, pid, began) "
-                    "VALUES ('run far', 1, 'elsewhere', 1, 1), ('run near', 2, :here, 1, 1)"),
+            sa.text(
+                "INSERT INTO held_lock (name, token, place, pid, began) "
+                "VALUES ('run far', 1, 'elsewhere', 1, 1), ('run near', 2, :here, 1, 1)"
+            ),
             {"here": keeper.this_process().place},
         )
     assert run_processes(stack, ["far", "near"]) == locks.RunProcesses({"far"}, {"near"})

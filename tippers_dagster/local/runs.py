@@ -120,6 +120,7 @@ def materialize_here(
         Of the run.
     """
     import dagster as dg
+
     from tippers_dagster.warehouse.locks import hold_run_lock
 
     job = dg.define_asset_job(_HERE_JOB, selection=dg.AssetSelection.assets(*chosen))

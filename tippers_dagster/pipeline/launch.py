@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from tippers_dagster.errors import BadInput
 from tippers_dagster.local.runs import fail_dead_runs_of, failure_reason, materialize_here
 from tippers_dagster.pipeline.load import Loaded, Pipeline, load
+from tippers_dagster.refresh.agreement import report_recorded
 from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.refresh.runs import being_computed
 from tippers_dagster.refresh.snapshot import Snapshot
@@ -154,6 +155,8 @@ class _Launch:
 
     def run(self, chosen: Collection[str], *, stale_only: bool) -> list[Outcome]:
         """Rounds, until one gets nothing done."""
+        fail_dead_runs_of(self.settings, self.instance, set(chosen))
+        report_recorded(self.settings, self.instance, self.pipeline.nodes, set())
         snapshot = self._settled(chosen, look_now=True)
         wanted = to_compute(snapshot, chosen, stale_only=stale_only)
         todo = [n for n in self.pipeline.nodes if n.name in wanted]

@@ -252,9 +252,7 @@ def key_of(name: str) -> int:
 
 _KEYS = "FROM unnest(%(keys)s::bigint[]) AS k"
 _HOLDERS = "SELECT token, place, pid, began FROM tippers.held_lock WHERE name = ANY(%(names)s)"
-_STILL = (
-    "SELECT count(*) FROM tippers.held_lock WHERE token = %(token)s AND name = ANY(%(names)s)"
-)
+_STILL = "SELECT count(*) FROM tippers.held_lock WHERE token = %(token)s AND name = ANY(%(names)s)"
 _FORGET = "DELETE FROM tippers.held_lock WHERE token = ANY(%(tokens)s)"
 _TAKE_SHARED = (
     "INSERT INTO tippers.held_lock (name, token, place, pid, began) "

@@ -12,8 +12,6 @@ held_lock = sa.Table(
     sa.Column("place", sa.Text, nullable=False, comment="host and process namespace of the holder"),
     sa.Column("pid", sa.BigInteger, nullable=False),
     sa.Column("began", sa.Double, nullable=False, comment="start of the process, Unix seconds"),
-    sa.Column(
-        "taken_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
-    ),
+    sa.Column("taken_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     comment="one row per lock that a process holds, or held when it was killed",
 )
