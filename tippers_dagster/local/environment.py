@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from tippers_dagster.local.databases import databases
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import sqlalchemy_url
-from tippers_dagster.warehouse.keepalives import with_keepalives
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -53,7 +52,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         **{name: os.environ.get(name, value) for name, value in DEFAULTS.items()},
         "DAGSTER_HOME": str(_dagster_home(settings)),
         "TIPPERS_HOME": str(settings.home_path),
-        "TIPPERS_DAGSTER_URL": with_keepalives(sqlalchemy_url(databases(settings).dagster)),
+        "TIPPERS_DAGSTER_URL": sqlalchemy_url(databases(settings).dagster),
         "TIPPERS_MAX_CONCURRENT_RUNS": str(settings.max_concurrent_runs),
         "TIPPERS_CODE_SERVER_HOST": settings.code_server_host,
         "TIPPERS_CODE_SERVER_PORT": str(settings.code_server_port),

@@ -72,6 +72,7 @@ def materialize(
     """
     part = _Part(settings, space, start, end, again)
     stages = []
+    fail_dead_runs(settings, instance)
     for asset in ASSETS:
         began = time.monotonic()
         snapshot, wanted = _settled(instance, asset, part)

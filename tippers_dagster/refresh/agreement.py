@@ -1,7 +1,7 @@
-"""Dagster is told of what the warehouse records, where a process ended before it could say so.
+"""Reports to Dagster what the warehouse records of a process that ended before it could do so.
 
 An asset is recorded in the warehouse first, then its MLflow run ends, then Dagster takes the
-event. The record decides: what is between them is completed from it, and nothing is computed twice.
+event. The record decides: the others are completed from it, and nothing is computed twice.
 """
 
 from __future__ import annotations
