@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg2
 
@@ -37,17 +38,26 @@ def code_server_trouble(host: str, port: int, seconds: float = ANSWER_SECONDS) -
         try:
             answer: bytes = channel.unary_unary(_LIST_REPOSITORIES)(b"", timeout=seconds)
         except grpc.RpcError as error:
-            code = error.code()
-            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-                return Trouble(f"It has not answered for {seconds:.0f} s.")
-            if code is grpc.StatusCode.UNAVAILABLE:
-                return Trouble(f"Nothing answers at {host}:{port}.")
-            return Trouble("The process that holds the definitions is gone.", sure=True)
+            return _refused(error, host, port, seconds)
     said = json.loads(answer[answer.index(b"{") :])
     if said.get("__class__") == "SerializableErrorInfo":
         lines = str(said.get("message")).strip().splitlines()
         return Trouble(f"The definitions do not load: {lines[0] if lines else '?'}", sure=True)
     return None
+
+
+def _refused(error: Any, host: str, port: int, seconds: float) -> Trouble:
+    from grpc import StatusCode
+
+    if error.code() is StatusCode.DEADLINE_EXCEEDED:
+        return Trouble(f"It has not answered for {seconds:.0f} s.")
+    if error.code() is not StatusCode.UNKNOWN:
+        return Trouble(f"Nothing answers at {host}:{port}.")
+    # The outer process answers, with what came of its asking the inner one.
+    said = error.details() or ""
+    if "UNAVAILABLE" in said or "No available client" in said:
+        return Trouble("The process that holds the definitions is gone.", sure=True)
+    return Trouble(f"The process that holds the definitions fails: {said[:200]}", sure=True)
 
 
 def web_trouble(address: str, seconds: float = ANSWER_SECONDS) -> Trouble | None:

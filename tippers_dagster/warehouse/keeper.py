@@ -13,9 +13,10 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg2
 
@@ -97,6 +98,8 @@ class Keeper:
     def release(self, group: Group) -> None:
         """Give locks back; if need be later, when the database answers. Never raises for that."""
         with self._mutex:
+            if group not in self._groups:
+                return  # the process ends, and has given back everything
             self._groups.remove(group)
             self._released.append(group.token)
             if self._connection is not None:
@@ -197,7 +200,7 @@ class Keeper:
             self._execute(_FORGET, {"tokens": self._released})
             self._released.clear()
 
-    def _execute(self, query: str, values: dict[str, object]) -> list[tuple[object, ...]]:
+    def _execute(self, query: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
         assert self._connection is not None
         with self._connection.cursor() as cursor:
             cursor.execute(query, values)
