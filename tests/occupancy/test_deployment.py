@@ -26,7 +26,7 @@ from tests.local.waiting import until
 from tippers_dagster.local.automation import automation_troubles
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.environment import dagster_instance
-from tippers_dagster.local.postgres import postmaster_pid, stop_embedded
+from tippers_dagster.local.postgres import postmaster_pid, start_embedded, stop_embedded
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.runs import active_runs
 from tippers_dagster.occupancy.status import LevelStatus, occupancy_status
@@ -270,7 +270,8 @@ def test_a_code_server_and_a_database_that_end_in_the_middle_lose_nothing(
     server = postmaster_pid(settings.home_path)
     assert server is not None
     os.kill(server, signal.SIGINT)
-    until(lambda: postmaster_pid(settings.home_path) not in (None, server), 60)
+    until(lambda: postmaster_pid(settings.home_path) != server, 60)
+    start_embedded(settings.home_path)  # or waits until `up` has
     wait_until_up_to_date(settings, chunks=7)
 
     levels = {level.asset: level.wanted for level in occupancy_status(settings)}

@@ -53,7 +53,7 @@ class Holder:
 
 
 @pytest.fixture
-def holder(request: pytest.FixtureRequest) -> Iterator[Callable[[], Holder]]:
+def holder() -> Iterator[Callable[[], Holder]]:
     started: list[Holder] = []
 
     def start() -> Holder:

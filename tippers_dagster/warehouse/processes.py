@@ -37,6 +37,8 @@ class Process:
             return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
+        except psutil.AccessDenied:
+            return True  # there is one of this number, and it is somebody else's to look at
 
 
 def this_process() -> Process:
