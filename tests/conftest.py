@@ -34,6 +34,7 @@ from tippers_dagster.local.postgres import (
 )
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
+from tippers_dagster.warehouse.keeper import close_keepers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -80,6 +81,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     monkeypatch.setenv("TIPPERS_HOME", str(tmp_path / "home"))
     _forget_settings()
     yield
+    close_keepers()
     _forget_settings()
 
 
@@ -128,6 +130,7 @@ class SessionServer:
 
     def create(self, template: str = "template0") -> str:
         """The owner's libpq URL of a new database."""
+        close_keepers()  # one that is connected cannot be copied
         name = f"test_{uuid.uuid4().hex[:12]}"
         with self._cursor() as cursor:
             # Seven times as fast as by the log, as long as nothing is synced.

@@ -18,6 +18,7 @@ from streamlit_app.ui import pages
 from streamlit_app.ui.cached import SAME, space_tree
 from streamlit_app.ui.charts import ranked_bars, timeline
 from streamlit_app.ui.messages import live, plain, told
+from streamlit_app.views.at_work import show_troubles
 from streamlit_app.views.levels import LOOK_SECONDS, show_levels
 from streamlit_app.views.occupancy.shown import gap_frame, moment
 from tippers_dagster.people.model import Person, Role
@@ -37,6 +38,7 @@ ROOTS = 3
 def render(app: App) -> None:
     """The page."""
     st.title("Overview")
+    show_troubles(app)
     try:
         tree = space_tree(app.settings)
     except NoSpaces as error:

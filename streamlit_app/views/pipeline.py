@@ -14,6 +14,7 @@ from streamlit_app.ui import state
 from streamlit_app.ui.canvas import Done, Edge, Node, canvas
 from streamlit_app.ui.messages import live, plain, tell, told
 from streamlit_app.ui.pages import go
+from streamlit_app.views.at_work import show_troubles
 from tippers_dagster.errors import TippersError
 from tippers_dagster.local.addresses import asset_link, run_link, web_address
 from tippers_dagster.people.model import Role
@@ -41,6 +42,7 @@ ICONS = {
 def render(app: App) -> None:
     """The page."""
     st.title("Pipeline")
+    show_troubles(app)
     with told():
         with st.spinner("Reading the definitions ...", show_time=True):
             seen = service.look(app)

@@ -13,6 +13,7 @@ from streamlit_app.services.app import App
 from streamlit_app.services.runs import Details, Page, Run
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import live, plain, tell
+from streamlit_app.views.at_work import show_troubles
 from tippers_dagster.errors import TippersError
 from tippers_dagster.local.addresses import run_link
 from tippers_dagster.people.model import Role
@@ -41,6 +42,7 @@ def render(app: App) -> None:
 # --- the list ------------------------------------------------------------------------------------
 def _all(app: App) -> None:
     st.title("Runs")
+    show_troubles(app)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             "Search",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,13 @@ import pytest
 
 from tests.labelling.small import FUNCTIONS, World
 from tippers_dagster.experiments.runs import RUN_NOTE
+from tippers_dagster.experiments.settling import MlflowSettler
 from tippers_dagster.labelling.label_model import Fitted
 from tippers_dagster.labelling.labels import read_labels, read_parameters
 from tippers_dagster.local.addresses import dagster_home, mlflow_home
+from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.local.runs import fail_dead_runs_of
+from tippers_dagster.refresh.agreement import report_recorded
 from tippers_dagster.refresh.state import load_states
 from tippers_dagster.settings import get_settings
 
@@ -105,6 +111,57 @@ def test_one_whose_error_nobody_foresaw_is_failed_there_too(
     assert [r.info.status for r in runs(logged)] == ["FAILED"]
     error = load_states(logged.settings)["device/kind_of"].error
     assert error == "Unexpected ZeroDivisionError: nobody foresaw it"
+
+
+KILLED = """
+import os, sys
+import dagster as dg
+from tests.labelling.small import World
+from tippers_dagster.experiments.runs import MlflowLog
+from tippers_dagster.labelling.assets import labelling_assets
+from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.local.runs import materialize_here
+from tippers_dagster.refresh.state import Recorder
+from tippers_dagster.settings import get_settings
+
+dies_at = {"before it is recorded": (Recorder, "succeeded"), "after": (MlflowLog, "_end")}
+setattr(*dies_at[sys.argv[1]], lambda *_: os._exit(9))
+settings = get_settings()
+with dagster_instance(settings) as instance:
+    world = World(settings, instance)
+    assets = labelling_assets(settings, world.catalog, world.nodes)
+    materialize_here(settings, instance, assets, [dg.AssetKey(["device", "kind_of"])], {})
+"""
+
+
+@pytest.mark.parametrize("when", ["before it is recorded", "after"])
+def test_dagster_mlflow_and_the_warehouse_agree_after_a_process_was_killed(
+    logged: World, when: str
+) -> None:
+    settings, name = logged.settings, "device/kind_of"
+    with dagster_instance(settings) as instance:
+        assert World(settings, instance).run(*(f.ref.name for f in FUNCTIONS)).success
+        died = subprocess.run([sys.executable, "-c", KILLED, when], check=False)
+        assert died.returncode == 9
+        assert [r.info.status for r in runs(logged)] == ["RUNNING"]
+        (dead,) = fail_dead_runs_of(settings, instance, {name})
+        agreed: set[tuple[str, str]] = set()
+        reported = report_recorded(settings, instance, logged.nodes, agreed)
+        MlflowSettler()(settings, instance)
+
+        event = instance.get_latest_materialization_event(dg.AssetKey(name.split("/")))
+        state = load_states(settings).get(name)
+        (run,) = runs(logged)
+        assert run.data.tags["dagster_run_id"] == dead
+        if when == "after":
+            assert state is not None
+            assert event is not None
+            assert event.asset_materialization.tags["dagster/data_version"] == state.version
+            assert (reported, run.info.status) == ([name], "FINISHED")
+            assert state.details["mlflow_run"] == run.info.run_id
+        else:
+            assert (state, event, reported, run.info.status) == (None, None, [], "FAILED")
+        assert report_recorded(settings, instance, logged.nodes, agreed) == []
 
 
 def test_a_run_whose_process_is_gone_is_ended_though_dagster_does_not_know(

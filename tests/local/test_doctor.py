@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import psycopg2
 import pytest
 
+from tippers_dagster.local import doctor
 from tippers_dagster.local.doctor import Check, examine
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.settings import Settings, get_settings
@@ -48,6 +50,19 @@ def test_a_deployment_is_examined(stack: Settings, monkeypatch: pytest.MonkeyPat
     assert {check.name for check in checks.values() if check.state == "problem"} == set()
     assert "the newest" in checks["migrations"].text
     assert checks["device key"].state == "warning"
+
+
+def test_a_pool_of_transactions_is_a_problem(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert by_name(examine())["database sessions"].state == "ok"
+    # Such a pool lends the session that is idle, here there is one.
+    assert stack.database_url is not None
+    session = psycopg2.connect(stack.database_url.get_secret_value())
+    monkeypatch.setattr(doctor, "_backend", lambda _: session.get_backend_pid())
+    check = by_name(examine())["database sessions"]
+    session.close()
+    assert (check.state, "session" in check.hint) == ("problem", True)
 
 
 def test_the_lake_on_s3_is_examined(stack: Settings, s3: object) -> None:

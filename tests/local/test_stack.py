@@ -19,6 +19,7 @@ import pytest
 
 from benchmarks.soak import free_ports
 from tests.local.waiting import until
+from tippers_dagster.local.automation import automation_troubles
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.postgres import postmaster_pid
 from tippers_dagster.settings import get_settings
@@ -159,18 +160,48 @@ def test_killed_parts_come_back_and_ctrl_c_stops_everything(
     stack.wait_for("gone; starting it again(.|\n)*embedded PostgreSQL")
     assert postmaster_pid(home) not in (None, pid)
 
-    web = next(
-        child
-        for child in psutil.Process(stack.process.pid).children()
-        if "dagster_webserver" in child.cmdline()
-    )
-    web.kill()
+    part_of(stack, "dagster_webserver").kill()
     stack.wait_for("web +ended with status -9")
     until(lambda: not web_down(), 60, stack.text)
 
     stack.process.send_signal(signal.SIGINT)
     assert stack.ends() == 0
     assert processes_of(home) == []
+
+
+def test_what_lives_and_does_not_work_is_found_and_started_again(
+    up: Callable[[], Stack], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_SILENT_ASKS", "4")
+    stack = up()
+    stack.wait_for("Everything is up")
+    assert tippers("doctor", "--code-server").returncode == 0
+    assert not automation_troubles(get_settings())
+
+    # The process with the definitions; the one that passes questions on to it lives.
+    part_of(stack, "api", "grpc").kill()
+    found = automation_troubles(get_settings())
+    if "starting it again" not in stack.text():
+        assert found == {"code server": "The process that holds the definitions is gone."}
+    stack.wait_for("code server +stopped: The process that holds the definitions is gone")
+    until(lambda: tippers("doctor", "--code-server").returncode == 0, 90, stack.text)
+    launch_run(stack)
+
+    part_of(stack, "dagster_webserver").suspend()
+    assert "web server" in automation_troubles(get_settings(), 1.0)
+    stack.wait_for("web +stopped: http://.* does not answer")
+    until(lambda: not web_down(), 90, stack.text)
+    until(lambda: not automation_troubles(get_settings()), 60, stack.text)
+    assert len(re.findall("starting it again", stack.text())) == 2, "nothing else was"
+
+
+def part_of(stack: Stack, *words: str) -> psutil.Process:
+    """The process of a stack whose command has these words."""
+    return next(
+        child
+        for child in psutil.Process(stack.process.pid).children(recursive=True)
+        if set(words) <= set(child.cmdline())
+    )
 
 
 def web_down() -> bool:

@@ -1,5 +1,9 @@
-"""`tippers up` with the definitions of the module that the first argument names."""
+"""`tippers up` with the definitions of the module that the first argument names.
 
+``TEST_SILENT_ASKS``: so many unanswered asks, one a second, are enough to start a service again.
+"""
+
+import os
 import sys
 from dataclasses import replace
 
@@ -20,5 +24,7 @@ def with_module(settings):
 
 
 module = sys.argv.pop(1)
+if asks := os.environ.get("TEST_SILENT_ASKS"):
+    stack.SILENT_ASKS, stack.ASK_SECONDS = int(asks), 1.0
 stack.stack_services = with_module
 main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -353,6 +354,26 @@ def test_back_off(deployment: Callable[..., Automation]) -> None:
     for seconds, asked in [(3500, False), (3700, True), (0, False)]:  # and now and then
         change(auto.settings, age % seconds)
         assert bool(auto.requests()) == asked, seconds
+
+
+def test_a_try_that_falls_due_during_a_tick_is_made_on_the_next(
+    deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a tick goes by one reading of the clock; else it is quiet, and rests for a minute."""
+    auto = deployment(retry_delay_seconds=4)
+    small(auto)
+    assert auto.requests()
+    change(auto.settings, "UPDATE tippers.attempt SET requested_at = now()")
+    pack = automation.pack_requests
+
+    def slowly(*given: object) -> list[dg.RunRequest]:
+        time.sleep(4.5)
+        return pack(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(automation, "pack_requests", slowly)
+        assert auto.requests() == [], "it was not due when the tick looked"
+    assert auto.requests(), "a minute later without that"
 
 
 def test_without_later_tries_it_is_left(deployment: Callable[..., Automation]) -> None:

@@ -140,6 +140,23 @@ def test_a_run_that_dies_without_a_word_is_counted(make: MakeGraph) -> None:
     assert "model" not in states, "it was never its turn"
 
 
+def test_what_a_run_recorded_before_it_ended_is_reported_to_dagster(make: MakeGraph) -> None:
+    graph = make([node("index")])
+    job = graph.repository.get_job(graph.repository.get_implicit_asset_job_names()[0])
+    index = dg.AssetKey("index")
+    run = graph.instance.create_run_for_job(
+        job, status=dg.DagsterRunStatus.STARTED, asset_selection=frozenset([index])
+    )
+    version = recorder(graph.settings, graph.nodes, run.run_id).succeeded(("index",))
+    assert graph.asked() == set()
+    assert graph.instance.get_latest_materialization_event(index) is None, "it may do so itself"
+    graph.instance.report_run_failed(run)
+    for _ in range(2):
+        assert graph.asked() == set(), "nothing is computed again"
+        (event,) = graph.instance.fetch_materializations(index, limit=5).records
+        assert event.asset_materialization.tags["dagster/data_version"] == version
+
+
 def test_what_a_run_covers_is_not_asked_for_again(make: MakeGraph) -> None:
     graph = make()
     (request,) = graph.tick().run_requests

@@ -25,6 +25,7 @@ from tippers_dagster.warehouse.migrate import (
 DOMAINS = (
     *("spaces", "occupancy", "source", "catalog", "refresh", "labelling", "pipeline"),
     *("people", "academic", "forecasts", "labelled", "headcount", "learning", "experiments"),
+    "warehouse",
 )
 
 

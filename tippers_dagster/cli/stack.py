@@ -36,17 +36,34 @@ def up() -> None:
     run_stack(get_settings(), lambda line: print(line, flush=True))
 
 
-def doctor() -> None:
+def doctor(
+    only_code_server: bool = typer.Option(
+        False, "--code-server", help="Only whether the code server works, for health checks."
+    ),
+) -> None:
     """Say what is configured, reachable, writable and wrong, and how to mend it.
 
     Exits with status 1 when there is a problem. Prints no secret.
     """
+    if only_code_server:
+        _check_code_server()
+        return
     from tippers_dagster.local.doctor import examine, show
 
     checks = examine()
     show(checks)
     if any(check.state == "problem" for check in checks):
         raise typer.Exit(1)
+
+
+def _check_code_server() -> None:
+    from tippers_dagster.local.health import code_server_trouble
+
+    settings = get_settings()
+    trouble = code_server_trouble(settings.code_server_host, settings.code_server_port)
+    if trouble is not None:
+        raise TippersError(f"The code server does not work. {trouble.why}")
+    print("The code server works.")
 
 
 def dagster(context: typer.Context) -> None:

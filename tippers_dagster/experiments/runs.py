@@ -8,7 +8,7 @@ matter more than their log, and a log that lacks must be seen.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +20,10 @@ import sqlalchemy as sa
 from tippers_dagster.local.addresses import asset_link, is_server, mlflow_run_link, run_link
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.redaction import redact
+from tippers_dagster.refresh.tables import asset_state
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
-from tippers_dagster.warehouse.locks import live_runs
+from tippers_dagster.warehouse.locks import run_processes
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -129,13 +130,15 @@ class MlflowLog:
 
         self._try(begin)
 
-    def _end(self, status: str, error: BaseException | None = None) -> None:
+    def _end(self, status: str | None, error: BaseException | None = None) -> None:
+        """End the run; ``status`` None: as the warehouse records it."""
+
         def end() -> None:
             if self.run_id is None:
                 return
             if error is not None:
                 self._mlflow.set_tag("error", redact(str(error), self._settings)[:2000])
-            self._mlflow.end_run(status=status)
+            self._mlflow.end_run(status=status or _outcome(self._settings, self.run_id))
 
         self._try(end, even_after=True)
 
@@ -160,6 +163,8 @@ def mlflow_run(
 ) -> Iterator[MlflowLog]:
     """The MLflow run of a materialisation; FINISHED after, FAILED when the block raises.
 
+    What is recorded in the warehouse by then is FINISHED all the same.
+
     Parameters
     ----------
     experiment
@@ -170,7 +175,7 @@ def mlflow_run(
     try:
         yield log
     except BaseException as error:
-        log._end("FAILED", error)
+        log._end(None, error)
         raise
     log._end("FINISHED")
 
@@ -288,19 +293,38 @@ def _made_by(settings: Settings, context: dg.AssetExecutionContext) -> str:
 
 
 def _end_abandoned(settings: Settings, context: dg.AssetExecutionContext, active: Any) -> None:
-    """A killed process leaves its MLflow run RUNNING: end those whose Dagster run is over, or whose
-    process is gone, which Dagster may not know of a run that it did not launch.
-    """
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient()
-    left = {
-        run.info.run_id: run.data.tags.get("dagster_run_id", "")
-        for run in client.search_runs([active.experiment_id], "attributes.status = 'RUNNING'")
-        if run.info.run_id != active.run_id
-    }
-    alive = live_runs(settings, left.values())
-    for mlflow_id, dagster_id in left.items():
-        record = context.instance.get_run_by_id(dagster_id)
+    end_abandoned(
+        settings, context.instance, MlflowClient(), [active.experiment_id], {active.run_id}
+    )
+
+
+def end_abandoned(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    client: Any,
+    experiments: Sequence[str],
+    besides: Collection[str] = (),
+) -> None:
+    """End the MLflow runs that a killed process left RUNNING, as the warehouse records them.
+
+    Those whose Dagster run is over, or whose process is gone, which Dagster may not know of a run
+    that it did not launch.
+    """
+    running = client.search_runs(list(experiments), "attributes.status = 'RUNNING'")
+    left = {run.info.run_id: run for run in running if run.info.run_id not in besides}
+    of_dagster = {i: run.data.tags.get("dagster_run_id", "") for i, run in left.items()}
+    alive = run_processes(settings, of_dagster.values()).alive
+    for mlflow_id, dagster_id in of_dagster.items():
+        record = instance.get_run_by_id(dagster_id)
         if record is None or record.is_finished or dagster_id not in alive:
-            client.set_terminated(mlflow_id, "FAILED")
+            client.set_terminated(mlflow_id, _outcome(settings, mlflow_id))
+
+
+def _outcome(settings: Settings, mlflow_id: str) -> str:
+    """FINISHED when the warehouse records the asset as made in this MLflow run."""
+    made_in = asset_state.c.details["mlflow_run"].astext
+    query = sa.select(sa.exists().where(made_in == mlflow_id))
+    with warehouse_engine(settings).connect() as connection:
+        return "FINISHED" if connection.scalar(query) else "FAILED"

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from tippers_dagster.errors import SettingsError
 from tippers_dagster.local.postgres import ADMINISTRATOR, start_embedded
 from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.keepalives import with_keepalives
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def databases(settings: Settings) -> Databases:
     return Databases(
         warehouse=warehouse,
         source=warehouse if settings.source_url is None else url(settings.source_url, ""),
-        dagster=url(settings.dagster_url, "dagster"),
+        dagster=with_keepalives(url(settings.dagster_url, "dagster")),
         mlflow=None if server is None else server.url("mlflow"),
         administrator=(
             server.url("tippers", ADMINISTRATOR)

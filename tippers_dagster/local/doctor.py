@@ -369,6 +369,47 @@ def _ports(settings: Settings) -> Iterator[Check]:
         yield Check("ports", "ok", f"{', '.join(map(str, ports.values()))} are free")
 
 
+def _automation(settings: Settings) -> Iterator[Check]:
+    """Whether what keeps everything up to date answers, where it is known to run."""
+    from tippers_dagster.local.addresses import web_address
+    from tippers_dagster.local.automation import automation_troubles
+
+    if web_address(settings) is None:
+        return
+    troubles = automation_troubles(settings)
+    for name, why in troubles.items():
+        hint = (
+            "`tippers up` starts it again within minutes; its log is in the folder logs of the "
+            "home. Elsewhere, restart it."
+        )
+        yield Check(name, "problem", why, hint)
+    if not troubles:
+        yield Check("automation", "ok", "code server, daemon and web server answer")
+
+
+def _sessions(settings: Settings) -> Iterator[Check]:
+    """Whether a connection has a session of its own, as locks need it.
+
+    A pool that lends sessions for a transaction gives the one that is idle to whoever asks next.
+    """
+    with (
+        closing(_connect(databases(settings).warehouse)) as first,
+        closing(_connect(databases(settings).warehouse)) as second,
+    ):
+        if _backend(first) != _backend(second):
+            yield Check("database sessions", "ok", "every connection has its own")
+            return
+    hint = "Connect to the server itself, or set pool_mode = session: locks belong to sessions."
+    yield Check("database sessions", "problem", "transactions are pooled (PgBouncer?)", hint)
+
+
+def _backend(connection: psycopg2.extensions.connection) -> object:
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return _one(cursor)
+
+
 CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "home": _home,
     "disk": _space_on_disk,
@@ -383,6 +424,8 @@ CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "Dagster storage": _dagster,
     "lake": _lake,
     "ports": _ports,
+    "database sessions": _sessions,
+    "automation": _automation,
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+import uuid
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,21 @@ from tippers_dagster.local.environment import use_dagster_environment
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance, ExecuteInProcessResult
+    from dagster import (
+        AssetKey,
+        AssetsDefinition,
+        DagsterInstance,
+        ExecuteInProcessResult,
+        SourceAsset,
+    )
 
 GRACE_SECONDS = 60
-"""A run that has started holds its lock well before this."""
+"""A run that has started has taken its lock well before this."""
 
 HERE_TAG = "tippers/here"
-"""Tag of a run in a process of ours: Dagster keeps no selection of assets with it."""
+"""Tag of a run in the process of a command."""
+
+_HERE_JOB = "command_line"
 
 _LAUNCHED = ".dagster/grpc_info"
 """Dagster's tag of runs that a code server executes; those of other processes lack it."""
@@ -58,32 +67,77 @@ def fail_dead_runs_of(
     So are all runs that a command of ours computed by itself.
 
     The code server notices the death of a run that it launched; nobody does when both died, or
-    for a run in a process of its own. Every run of these assets holds its lock.
+    for a run in a process of its own. Every run of these assets holds its lock from when it starts.
     """
     from dagster import DagsterRunStatus, RunsFilter
 
-    from tippers_dagster.warehouse.locks import live_runs
+    from tippers_dagster.warehouse.locks import run_processes
 
-    started = instance.get_run_records(
-        RunsFilter(
-            statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING],
-            updated_before=dt.datetime.now(dt.UTC) - dt.timedelta(seconds=GRACE_SECONDS),
-        )
-    )
-    mine = {
-        record.dagster_run.run_id: record.dagster_run
-        for record in started
+    going = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+    started = {
+        record.dagster_run.run_id: record
+        for record in instance.get_run_records(RunsFilter(statuses=going))
         if HERE_TAG in record.dagster_run.tags
         or any(k.to_user_string() in assets for k in record.dagster_run.asset_selection or ())
     }
-    if not mine:
+    if not started:
         return []
-    dead = sorted(mine.keys() - live_runs(settings, mine))
-    for run_id in dead:
-        instance.report_run_failed(
-            mine[run_id], "The process of this run is gone; what it lacks is redone."
-        )
+    processes = run_processes(settings, started)
+    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=GRACE_SECONDS)
+    without_trace = {
+        run_id
+        for run_id, record in started.items()
+        if run_id not in processes.alive and record.update_timestamp <= long_ago
+    }
+    dead = []
+    for run_id in sorted(processes.gone | without_trace):
+        run = instance.get_run_by_id(run_id)
+        # One that was ending just now has said so before its process was gone.
+        if run is not None and run.status in going:
+            instance.report_run_failed(
+                run, "The process of this run is gone; unfinished work will be done again."
+            )
+            dead.append(run_id)
     return dead
+
+
+def materialize_here(
+    settings: Settings,
+    instance: DagsterInstance,
+    assets: Sequence[AssetsDefinition | SourceAsset],
+    chosen: Sequence[AssetKey],
+    tags: Mapping[str, str],
+) -> ExecuteInProcessResult:
+    """Materialise assets in this process; others see from the start that the run is alive.
+
+    Parameters
+    ----------
+    assets
+        The chosen ones and those that they read.
+    chosen
+        What is materialised; the run's record says so, and automation leaves it alone meanwhile.
+    tags
+        Of the run.
+    """
+    import dagster as dg
+
+    from tippers_dagster.warehouse.locks import hold_run_lock
+
+    job = dg.define_asset_job(_HERE_JOB, selection=dg.AssetSelection.assets(*chosen))
+    run_id = str(uuid.uuid4())
+    hold_run_lock(settings, run_id)
+    return (
+        dg.Definitions(assets=assets, jobs=[job])
+        .resolve_job_def(_HERE_JOB)
+        .execute_in_process(
+            run_id=run_id,
+            instance=instance,
+            asset_selection=list(chosen),
+            tags={HERE_TAG: "true", **tags},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+    )
 
 
 def failure_reason(result: ExecuteInProcessResult) -> str:

@@ -15,6 +15,13 @@ import psycopg2
 
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.environment import packaged_file
+from tippers_dagster.local.health import (
+    BEAT_SECONDS,
+    Trouble,
+    code_server_trouble,
+    daemon_trouble,
+    web_trouble,
+)
 from tippers_dagster.settings import Settings
 
 HOST = "127.0.0.1"
@@ -25,13 +32,15 @@ class Service:
     """One process of the stack.
 
     ``ready`` takes the time at which the process was started (seconds since the epoch) and says
-    whether it answers now. ``port_setting`` names the variable that moves its port.
+    whether it answers now; ``trouble``, asked from then on, why it does not work, if it does not.
+    ``port_setting`` names the variable that moves its port.
     """
 
     name: str
     command: tuple[str, ...]
     address: str
     ready: Callable[[float], bool]
+    trouble: Callable[[float], Trouble | None]
     port: int | None = None
     port_setting: str = ""
     ready_seconds: float = 120
@@ -55,6 +64,7 @@ def _code_server(settings: Settings) -> Service:
         command=(sys.executable, "-m", "tippers_dagster.cli", "code-server"),
         address=f"grpc://{HOST}:{port}",
         ready=lambda started: grpc_serving(port),
+        trouble=lambda started: code_server_trouble(HOST, port),
         port=port,
         port_setting="TIPPERS_CODE_SERVER_PORT",
         ready_seconds=300,
@@ -79,6 +89,7 @@ def _web_server(settings: Settings) -> Service:
         ),
         address=address,
         ready=lambda started: http_ok(f"{address}/server_info"),
+        trouble=lambda started: web_trouble(f"{address}/server_info"),
         port=settings.web_port,
         port_setting="TIPPERS_WEB_PORT",
     )
@@ -93,6 +104,7 @@ def _daemon(settings: Settings) -> Service:
         ),
         address="",
         ready=lambda started: daemon_beats(databases(settings).dagster, started),
+        trouble=lambda started: daemon_trouble(databases(settings).dagster, started, BEAT_SECONDS),
     )
 
 
@@ -103,6 +115,7 @@ def _app(settings: Settings) -> Service:
         command=(sys.executable, "-m", "tippers_dagster.cli", "app"),
         address=address,
         ready=lambda started: http_ok(f"{address}/_stcore/health"),
+        trouble=lambda started: web_trouble(f"{address}/_stcore/health"),
         port=settings.streamlit_port,
         port_setting="TIPPERS_STREAMLIT_PORT",
     )
@@ -136,6 +149,7 @@ def _mlflow(settings: Settings) -> Service | None:
         ),
         address=address,
         ready=lambda started: http_ok(f"{address}/health"),
+        trouble=lambda started: web_trouble(f"{address}/health"),
         port=settings.mlflow_port,
         port_setting="TIPPERS_MLFLOW_PORT",
     )

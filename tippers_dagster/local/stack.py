@@ -26,6 +26,13 @@ from tippers_dagster.settings import Settings
 
 POLL_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 30
+ASK_SECONDS = 5.0
+SURE_ASKS = 3
+"""After so many asks in a row that a service answers with what is wrong, it is started again."""
+
+SILENT_ASKS = 20
+"""As many that get no answer, minutes in all: a busy server is left alone."""
+
 STEADY_SECONDS = 60
 """A process that lasted this long begins its back-off anew."""
 
@@ -158,6 +165,33 @@ class _Child:
     started: float
     failures: int = 0
     restart_at: float | None = None
+    answered: bool = True
+    """Whether it has worked since it was started."""
+
+    unanswered: int = 0
+    """Asks in a row that found it in trouble."""
+
+    hopeless: str | None = None
+    """Why it is to be started again, though its process lives."""
+
+    def ask(self) -> None:
+        """Ask the service how it is, and take the answer down."""
+        process = self.process
+        trouble = self.service.trouble(self.started)
+        if process is not self.process:
+            return  # it was started again meanwhile
+        if trouble is None:
+            self.answered, self.unanswered = True, 0
+        elif self.answered or time.time() - self.started > self.service.ready_seconds:
+            self.unanswered += 1
+            if self.unanswered >= (SURE_ASKS if trouble.sure else SILENT_ASKS):
+                self.hopeless = trouble.why
+
+    def start_again(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        """Begin anew with another process."""
+        self.process, self.log, self.started = process, log, time.time()
+        self.restart_at, self.hopeless = None, None
+        self.answered, self.unanswered = False, 0
 
 
 @dataclass
@@ -193,7 +227,9 @@ class _Supervisor:
         return True
 
     def keep_going(self) -> None:
-        """Start again what dies, until asked to stop."""
+        """Start again what dies or does not answer any more, until asked to stop."""
+        for child in self.children:
+            threading.Thread(target=self._ask, args=(child,), daemon=True).start()
         while not self.signals.event.wait(POLL_SECONDS):
             if _embedded(self.settings):
                 self._keep_database()
@@ -262,31 +298,37 @@ class _Supervisor:
                 return
             self.signals.event.wait(POLL_SECONDS)
 
+    def _ask(self, child: _Child) -> None:
+        """In a thread of its own: a service that hangs does not keep the others waiting."""
+        while not self.signals.event.wait(ASK_SECONDS):
+            if child.restart_at is None:
+                child.ask()
+
     def _keep(self, child: _Child) -> None:
         now = time.monotonic()
         if child.restart_at is None:
-            if child.process.poll() is None:
+            code = child.process.poll()
+            if code is None and child.hopeless is None:
                 return
             if time.time() - child.started > STEADY_SECONDS:
                 child.failures = 0
             delay = min(2**child.failures, LONGEST_BACKOFF_SECONDS)
             child.failures += 1
             child.restart_at = now + delay
+            what = f"ended with status {code}" if code is not None else f"stopped: {child.hopeless}"
             self._clear_group(child)
             self.report(
-                f"{child.service.name:<12}ended with status {child.process.returncode}; "
-                f"starting it again in {delay} s (log: {child.log})"
+                f"{child.service.name:<12}{what}; starting it again in {delay} s (log: {child.log})"
             )
         if now >= child.restart_at:
-            child.restart_at = None
-            child.process, child.log = self._launch(child.service)
-            child.started = time.time()
+            child.start_again(*self._launch(child.service))
 
     def _clear_group(self, child: _Child) -> None:
-        """End what a dead process left: its runs would go on without anybody to report them."""
+        """End what there is of a process: its runs would go on without anybody to report them."""
         group = child.process.pid
         if guard.send(group, 0):
             guard.end_groups({group})
+        child.process.poll()  # takes its status
         self._tell_guard("-", group)
 
     def _keep_database(self) -> None:

@@ -11,7 +11,7 @@ import dagster as dg
 import numpy as np
 
 from tippers_dagster.errors import TippersError
-from tippers_dagster.local.runs import HERE_TAG, failure_reason
+from tippers_dagster.local.runs import failure_reason, materialize_here
 from tippers_dagster.occupancy.conditions import Snapshot
 from tippers_dagster.occupancy.packing import Rectangle, pack
 from tippers_dagster.occupancy.partitions import partition_key
@@ -23,7 +23,7 @@ from tippers_dagster.occupancy.runs import (
 )
 from tippers_dagster.occupancy.state import ASSETS, SESSIONS, Level, State
 from tippers_dagster.occupancy.work import progress
-from tippers_dagster.settings import Settings
+from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.clock import chunk_bounds
 
 POLL_SECONDS = 1.0
@@ -72,6 +72,7 @@ def materialize(
     """
     part = _Part(settings, space, start, end, again)
     stages = []
+    fail_dead_runs(settings, instance)
     for asset in ASSETS:
         began = time.monotonic()
         snapshot, wanted = _settled(instance, asset, part)
@@ -146,18 +147,10 @@ def _run(
     from tippers_dagster.occupancy.assets import ASSETS as DEFINED
 
     assets = [a for a in DEFINED if a.key.to_user_string() == asset]
-    result = dg.materialize(
-        assets,
-        instance=instance,
-        tags={
-            HERE_TAG: "true",
-            RANGE_START_TAG: first,
-            RANGE_END_TAG: last,
-            **({} if again else {STALE_ONLY_TAG: "true"}),
-        },
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        raise_on_error=False,
-    )
+    tags = {RANGE_START_TAG: first, RANGE_END_TAG: last}
+    if not again:
+        tags[STALE_ONLY_TAG] = "true"
+    result = materialize_here(get_settings(), instance, assets, [dg.AssetKey(asset)], tags)
     return None if result.success else f"{result.run_id}: {failure_reason(result)}"
 
 

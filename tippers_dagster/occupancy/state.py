@@ -66,6 +66,8 @@ class Level:
         No try before, as the machine failed and not the work (Unix seconds); 0: it did not.
     sealed
         bool per chunk: only its counts are kept, and nothing of it is computed any more.
+    now
+        When all of this was read (Unix seconds): the moment of whatever is decided on it.
     """
 
     asset: str
@@ -84,6 +86,7 @@ class Level:
     requested_at: np.ndarray
     held_until: np.ndarray
     sealed: np.ndarray
+    now: float
 
     @cached_property
     def fresh(self) -> np.ndarray:
@@ -121,8 +124,7 @@ class Level:
         return settings.retry_delay_seconds * 2.0**doubled
 
     def _asked_within(self, seconds: np.ndarray) -> np.ndarray:
-        now = dt.datetime.now(dt.UTC).timestamp()
-        return (self.tries > 0) & (now < self.requested_at + seconds)
+        return (self.tries > 0) & (self.now < self.requested_at + seconds)
 
 
 @dataclass(eq=False)
@@ -189,6 +191,7 @@ def session_input(observed: int, settings_print: int) -> int:
 class _Reader:
     def __init__(self, settings: Settings, grid: Grid, sources: list[str]) -> None:
         self.settings, self.grid, self.sources = settings, grid, sources
+        self.now = dt.datetime.now(dt.UTC).timestamp()
         self.counted = of_text(VERSION, settings.timezone, PUBLISHED_WIDTHS)
         self.figures = read_arrow(
             settings,
@@ -322,6 +325,7 @@ class _Reader:
             requested_at,
             held_until,
             np.array([chunk in self.sealed for chunk in self.grid.chunks], bool),
+            self.now,
         )
 
     def _place(self, table: pa.Table, spaces: list[str]) -> tuple[np.ndarray, np.ndarray]:

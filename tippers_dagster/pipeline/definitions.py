@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from tippers_dagster.experiments.settling import MlflowSettler
 from tippers_dagster.pipeline.load import load
 from tippers_dagster.pipeline.reload import Watch
 from tippers_dagster.refresh.sensor import definitions_sensor
@@ -19,6 +20,5 @@ def pipeline_definitions(settings: Settings) -> dg.Definitions:
     loaded = load(settings)
     pipeline = loaded.pipeline
     watch = Watch(settings, pipeline.stamp)
-    return dg.Definitions(
-        assets=loaded.assets, sensors=[definitions_sensor(settings, pipeline.nodes, watch)]
-    )
+    sensor = definitions_sensor(settings, pipeline.nodes, watch, MlflowSettler())
+    return dg.Definitions(assets=loaded.assets, sensors=[sensor])

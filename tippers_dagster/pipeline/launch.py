@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tippers_dagster.errors import BadInput
-from tippers_dagster.local.runs import HERE_TAG, fail_dead_runs_of, failure_reason
+from tippers_dagster.local.runs import fail_dead_runs_of, failure_reason, materialize_here
 from tippers_dagster.pipeline.load import Loaded, Pipeline, load
+from tippers_dagster.refresh.agreement import report_recorded
 from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.refresh.runs import being_computed
 from tippers_dagster.refresh.snapshot import Snapshot
@@ -154,6 +155,8 @@ class _Launch:
 
     def run(self, chosen: Collection[str], *, stale_only: bool) -> list[Outcome]:
         """Rounds, until one gets nothing done."""
+        fail_dead_runs_of(self.settings, self.instance, set(chosen))
+        report_recorded(self.settings, self.instance, self.pipeline.nodes, set())
         snapshot = self._settled(chosen, look_now=True)
         wanted = to_compute(snapshot, chosen, stale_only=stale_only)
         todo = [n for n in self.pipeline.nodes if n.name in wanted]
@@ -193,13 +196,9 @@ class _Launch:
             Path(os.devnull).open("w") as nowhere,
             redirect_stdout(nowhere),
         ):
-            result = dg.materialize(
-                list(self.loaded.assets),
-                instance=self.instance,
-                tags={HERE_TAG: "true"},
-                selection=dg.AssetSelection.assets(*(dg.AssetKey(n.key) for n in todo)),
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                raise_on_error=False,
+            chosen = [dg.AssetKey(n.key) for n in todo]
+            result = materialize_here(
+                self.settings, self.instance, list(self.loaded.assets), chosen, {}
             )
         self.runs.append(result.run_id)
         self.why = "" if result.success else failure_reason(result)

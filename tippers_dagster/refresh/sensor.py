@@ -8,6 +8,7 @@ import dagster as dg
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from tippers_dagster.local.runs import fail_dead_runs_of
+from tippers_dagster.refresh.agreement import report_recorded
 from tippers_dagster.refresh.condition import CURRENT
 from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.refresh.snapshot import Snapshot
@@ -24,6 +25,9 @@ UP_TO_DATE = "All assets of the definitions are up to date, under way or held ba
 Changed = Callable[[], str | None]
 """Why this code location does not know the present definitions; None while it does."""
 
+Settle = Callable[[Settings, dg.DagsterInstance], None]
+"""Completes what runs left half said outside Dagster and the warehouse."""
+
 
 class DefinitionsSensor(dg.AutomationConditionSensorDefinition):
     """Dagster's automation sensor on one snapshot of all assets, whose requests are one run.
@@ -34,7 +38,9 @@ class DefinitionsSensor(dg.AutomationConditionSensorDefinition):
     promised by Dagster: the tests pin them.
     """
 
-    def __init__(self, settings: Settings, nodes: Sequence[Node], changed: Changed) -> None:
+    def __init__(
+        self, settings: Settings, nodes: Sequence[Node], changed: Changed, settle: Settle
+    ) -> None:
         status = dg.DefaultSensorStatus
         super().__init__(
             name=SENSOR,
@@ -45,16 +51,15 @@ class DefinitionsSensor(dg.AutomationConditionSensorDefinition):
             minimum_interval_seconds=settings.sensor_interval_seconds,
             description="Asks for whatever is missing or stale of the definitions, in one run.",
         )
-        self._nodes, self._changed = list(nodes), changed
+        self._nodes, self._changed, self._settle = list(nodes), changed, settle
+        self._agreed: set[tuple[str, str]] = set()
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
         """Decide on one snapshot, and ask for all of it in one run."""
         settings = get_settings()
         if (why := self._changed()) is not None:
             return _skip(context, why)
-        dead = fail_dead_runs_of(settings, context.instance, {n.name for n in self._nodes})
-        if dead:
-            context.log.warning("Runs whose process is gone: %s", ", ".join(dead))
+        self._complete(settings, context)
         snapshot = Snapshot.take(settings, context.instance, self._nodes)
         asked = snapshot.asked[:LARGEST_RUN]
         if not asked:
@@ -63,9 +68,22 @@ class DefinitionsSensor(dg.AutomationConditionSensorDefinition):
         record_asked(settings, snapshot.surely_tried(asked))
         return data
 
+    def _complete(self, settings: Settings, context: dg.SensorEvaluationContext) -> None:
+        """Have Dagster, MLflow and the warehouse say the same of runs that were cut short."""
+        dead = fail_dead_runs_of(settings, context.instance, {n.name for n in self._nodes})
+        if dead:
+            context.log.warning("Runs whose process is gone: %s", ", ".join(dead))
+        reported = report_recorded(settings, context.instance, self._nodes, self._agreed)
+        if reported:
+            context.log.warning("Recorded, but unknown to Dagster: %s", ", ".join(reported))
+        self._settle(settings, context.instance)
+
 
 def definitions_sensor(
-    settings: Settings, nodes: Sequence[Node], changed: Changed = lambda: None
+    settings: Settings,
+    nodes: Sequence[Node],
+    changed: Changed = lambda: None,
+    settle: Settle = lambda settings, instance: None,
 ) -> DefinitionsSensor:
     """The sensor that keeps these assets up to date.
 
@@ -76,8 +94,10 @@ def definitions_sensor(
     changed
         Asked on every tick: why the definitions are no longer those of these nodes, so that
         nothing is asked for by what is out of date.
+    settle
+        Called on every tick.
     """
-    return DefinitionsSensor(settings, nodes, changed)
+    return DefinitionsSensor(settings, nodes, changed, settle)
 
 
 def run_tags(snapshot: Snapshot, asked: Sequence[Node]) -> dict[str, str]:

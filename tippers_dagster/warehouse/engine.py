@@ -15,6 +15,8 @@ from tippers_dagster.local.adbc import adbc_connection
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.disk import database_full
 from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse.fence import guard_commits
+from tippers_dagster.warehouse.keepalives import KEEPALIVES
 from tippers_dagster.warehouse.metadata import SCHEMA
 from tippers_dagster.warehouse.migrate import migrate
 
@@ -36,10 +38,11 @@ def warehouse_engine(settings: Settings) -> sa.Engine:
     engine = sa.create_engine(
         sqlalchemy_url(databases(settings).warehouse),
         pool_pre_ping=True,
-        connect_args={"options": f"-c timezone=UTC -c search_path={SCHEMA}"},
+        connect_args={"options": f"-c timezone=UTC -c search_path={SCHEMA}", **KEEPALIVES},
     )
     sa.event.listen(engine, "handle_error", _tell_of_full_disk)
     migrate(engine)
+    guard_commits(engine)
     return engine
 
 

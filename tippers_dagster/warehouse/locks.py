@@ -1,90 +1,123 @@
-"""Advisory locks of the warehouse's server: the death of a process frees its locks at once."""
+"""Locks of runs and of what they compute.
+
+Needs sessions of its own in the database: a pool in between that lends connections for one
+transaction (PgBouncer's transaction pooling) would lose the locks.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from logging import Logger
 
 import sqlalchemy as sa
 
-from tippers_dagster.fingerprint import of_text
+from tippers_dagster.local.databases import databases
 from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse import fence
 from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.warehouse.keeper import ABROAD_SECONDS, Keeper, keeper_of, key_of
+from tippers_dagster.warehouse.processes import Process
+from tippers_dagster.warehouse.tables import held_lock
 
-_held: dict[Settings, tuple[sa.Connection, set[str]]] = {}
-"""The connection that holds this process's run locks until it ends, and the runs."""
+KEPT_DAYS = 7
+"""So long the row of a run whose process was killed is kept."""
 
 
 def hold_run_lock(settings: Settings, run_id: str) -> None:
-    """Hold the lock of a Dagster run until this process ends: it tells that the run is alive."""
-    connection, runs = _held.get(settings, (None, set()))
-    if connection is None or not _answers(connection):
-        # Locks go with their connection, as when the server was started again.
-        connection, runs = _autocommit(settings), {*runs, run_id}
-        lacking = runs
-    else:
-        lacking = {run_id} - runs
-    if lacking:
-        connection.execute(
-            sa.text("SELECT count(pg_advisory_lock(k)) FROM unnest(CAST(:keys AS bigint[])) AS k"),
-            {"keys": [_lock_of_run(run) for run in lacking]},
-        )
-    _held[settings] = connection, runs | lacking
+    """Hold the lock of a Dagster run until this process ends: it says that the run is alive."""
+    keeper, name = _keeper(settings), _of_run(run_id)
+    if keeper.holds(name):
+        return
+    c = held_lock.c
+    old = c.taken_at < sa.func.now() - sa.func.make_interval(0, 0, 0, KEPT_DAYS)
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(sa.delete(held_lock).where(c.name.like(_of_run("%")), old))
+    keeper.take([name], lambda: None, shared=True)
 
 
-def _answers(connection: sa.Connection) -> bool:
-    try:
-        connection.execute(sa.text("SELECT"))
-    except sa.exc.DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-        connection.close()
-        return False
-    return True
+@dataclass(frozen=True)
+class RunProcesses:
+    """Of some runs: those whose process lives, and those whose process is certainly gone.
+
+    The others left no trace: they have not taken their lock yet, or gave it back.
+    """
+
+    alive: set[str]
+    gone: set[str]
 
 
-def live_runs(settings: Settings, run_ids: Iterable[str]) -> set[str]:
-    """Those of the runs whose lock somebody holds."""
+def run_processes(settings: Settings, run_ids: Iterable[str]) -> RunProcesses:
+    """Whether the processes of runs live: they hold the run's lock, or are seen to run here.
+
+    A process on another host that has lost its lock counts as alive for a minute from when that
+    is first seen here: it takes it again, when its connection broke or the database restarted.
+    """
+    names = {_of_run(run_id): run_id for run_id in run_ids}
+    by_key = {key_of(name) % 2**64: name for name in names}
+    c = held_lock.c
+    query = sa.select(c.name, c.place, c.pid, c.began).where(c.name.in_(names))
     with warehouse_engine(settings).connect() as connection:
-        rows = connection.execute(
-            sa.text("SELECT classid, objid FROM pg_locks WHERE locktype = 'advisory'")
-        ).all()
-    held = {(high << 32) | low for high, low in rows}
-    return {run_id for run_id in run_ids if _lock_of_run(run_id) % 2**64 in held}
+        holders = [(r.name, Process(r.place, r.pid, r.began)) for r in connection.execute(query)]
+        keys = {(high << 32) | low for high, low in connection.execute(_LOCKED)}
+    alive = {name for key, name in by_key.items() if key in keys}
+    alive |= {name for name, holder in holders if holder.lives}
+    for name in alive:
+        _missing_since.pop(name, None)
+    alive |= {
+        name
+        for name, holder in holders
+        if name not in alive and not holder.here and not _missing_for_long(name)
+    }
+    gone = {name for name, _ in holders} - alive
+    return RunProcesses({names[name] for name in alive}, {names[name] for name in gone})
 
 
 @contextmanager
 def held_together(settings: Settings, names: Iterable[str], log: Logger) -> Iterator[None]:
     """Hold the locks of these names meanwhile; waits for who holds any of them.
 
-    Names of different things must differ. All are taken in one order, so that two who want some of
-    the same never wait for each other.
+    Names of different things must differ. All are taken at once or none, so that two who want
+    some of the same never wait for each other. The locks outlast a restart of the database. What
+    this thread commits within, through the warehouse's engine, is refused with ``LocksLost`` once
+    another process has had any of them; giving them back never fails.
     """
-    keys = sorted(_signed(of_text(name)) for name in set(names))
-    with _autocommit(settings) as connection:
-        every = {"keys": keys}
-        ordered = "FROM (SELECT unnest(CAST(:keys AS bigint[])) AS k) AS keys"
-        free = connection.scalar(
-            sa.text(f"SELECT bool_and(pg_try_advisory_lock(k)) {ordered}"), every
-        )
-        if free is False:
-            connection.execute(sa.text("SELECT pg_advisory_unlock_all()"))
-            log.info("Waiting for another run that computes some of the same.")
-            connection.execute(sa.text(f"SELECT count(pg_advisory_lock(k)) {ordered}"), every)
-        try:
-            yield
-        finally:
-            connection.execute(sa.text("SELECT pg_advisory_unlock_all()"))
+    engine, keeper = warehouse_engine(settings), _keeper(settings)
+
+    def waiting() -> None:
+        log.info("Waiting for another run that computes some of the same.")
+
+    group = keeper.take(sorted(set(names)), waiting, shared=False)
+    held = fence.Fence(engine, group.names, group.token)
+    fence.enter(held)
+    try:
+        yield
+    finally:
+        fence.leave(held)
+        keeper.release(group)
 
 
-def _autocommit(settings: Settings) -> sa.Connection:
-    return warehouse_engine(settings).connect().execution_options(isolation_level="AUTOCOMMIT")
+_missing_since: dict[str, float] = {}
+"""When it was first seen that a process on another host had lost its lock."""
 
 
-def _lock_of_run(run_id: str) -> int:
-    return _signed(of_text("run", run_id))
+def _missing_for_long(name: str) -> bool:
+    now = time.monotonic()
+    return now - _missing_since.setdefault(name, now) >= ABROAD_SECONDS
 
 
-def _signed(value: int) -> int:
-    return value - 2**64 if value >= 2**63 else value
+_LOCKED = sa.text(
+    "SELECT classid, objid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+def _keeper(settings: Settings) -> Keeper:
+    warehouse_engine(settings)  # the tables exist
+    return keeper_of(databases(settings).warehouse)
+
+
+def _of_run(run_id: str) -> str:
+    return f"run {run_id}"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 from collections.abc import Callable
+from contextlib import closing
+from socket import socket
 
 import sqlalchemy as sa
 from streamlit.testing.v1 import AppTest
@@ -43,6 +47,18 @@ def test_with_nothing_tracked_it_leads_to_tracking(campus_app: App) -> None:
     root = load_tree(campus_app.settings).roots[0]
     untrack_space(campus_app.settings, space=root)
     assert "Nothing is tracked yet" in opened(campus_app).info[0].value
+
+
+def test_it_says_that_automation_does_not_work(campus_app: App) -> None:
+    """`tippers up` is known to run, and none of its parts answers."""
+    with (campus_app.settings.home_path / "up.lock").open("w") as lock, closing(socket()) as free:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        free.bind(("127.0.0.1", 0))  # and nothing listens
+        lock.write(json.dumps({"pid": "1", "web": f"http://127.0.0.1:{free.getsockname()[1]}"}))
+        lock.flush()
+        (warning,) = opened(campus_app).warning
+    assert "Automation is not working" in warning.value
+    assert all(part in warning.value for part in ("code server", "daemon", "web server"))
 
 
 def test_a_viewer_sees_the_campus(campus_app: App, as_role: Callable[[App, Role], App]) -> None:

@@ -1,0 +1,64 @@
+"""Whether what keeps everything up to date is at work."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import psycopg2
+
+from tippers_dagster.local.addresses import web_address
+from tippers_dagster.local.databases import databases
+from tippers_dagster.local.health import (
+    ANSWER_SECONDS,
+    Trouble,
+    code_server_trouble,
+    web_trouble,
+)
+from tippers_dagster.settings import Settings
+
+LATE_SECONDS = 120.0
+"""A daemon says every 30 s that it is alive. From here on it counts as late."""
+
+
+def automation_troubles(settings: Settings, seconds: float = ANSWER_SECONDS) -> dict[str, str]:
+    """Why nothing is kept up to date at the moment, by part; empty when all is well.
+
+    Also empty where no stack of this deployment is known to run. Each answer is waited for
+    ``seconds`` long.
+    """
+    address = web_address(settings)
+    if address is None:
+        return {}
+    found = {
+        "code server": code_server_trouble(
+            settings.code_server_host, settings.code_server_port, seconds
+        ),
+        "daemon": _late(settings),
+        "web server": web_trouble(f"{address.rstrip('/')}/server_info", seconds),
+    }
+    return {name: trouble.why for name, trouble in found.items() if trouble is not None}
+
+
+def _late(settings: Settings) -> Trouble | None:
+    """By the part that beat last: others may have belonged to another version."""
+    url, query = (
+        databases(settings).dagster,
+        (
+            "SELECT extract(epoch FROM now() AT TIME ZONE 'UTC' - max(timestamp))::float8 "
+            "FROM daemon_heartbeats"
+        ),
+    )
+    try:
+        connection = psycopg2.connect(url, connect_timeout=5)
+        with closing(connection), connection.cursor() as cursor:
+            cursor.execute(query)
+            (seconds,) = cursor.fetchone() or (None,)
+    except psycopg2.errors.UndefinedTable:
+        seconds = None
+    except psycopg2.OperationalError:
+        return Trouble("Its storage does not answer.")
+    if seconds is None:
+        return Trouble("It has never given a sign of life.")
+    if seconds <= LATE_SECONDS:
+        return None
+    return Trouble(f"It gave the last sign of life {seconds:.0f} s ago.")

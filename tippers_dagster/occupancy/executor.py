@@ -1,0 +1,46 @@
+"""How Dagster executes runs of this code location."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster import Executor
+
+from tippers_dagster.settings import get_settings
+from tippers_dagster.warehouse.locks import hold_run_lock
+
+if TYPE_CHECKING:
+    from dagster._core.execution.context.system import PlanOrchestrationContext
+    from dagster._core.execution.plan.plan import ExecutionPlan
+    from dagster._core.execution.retries import RetryMode
+
+
+class _Announced(Executor):
+    """Takes the run's lock before anything else.
+
+    Dagster may work for minutes between the start of a run and that of its first step.
+    """
+
+    def __init__(self, inner: Executor) -> None:
+        self._inner = inner
+
+    @property
+    def retries(self) -> "RetryMode":
+        return self._inner.retries
+
+    def execute(
+        self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan"
+    ) -> Iterator[dg.DagsterEvent]:
+        hold_run_lock(get_settings(), plan_context.run_id)
+        yield from self._inner.execute(plan_context, execution_plan)
+
+
+@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema)
+def in_process_executor(context: dg.InitExecutorContext) -> Executor:
+    """All steps in the run's own process, which says from the start that it is alive.
+
+    A run is one vectorised pass; a process of its own for its only step costs 2 s.
+    """
+    create = dg.in_process_executor.executor_creation_fn
+    assert create is not None
+    return _Announced(create(context))
