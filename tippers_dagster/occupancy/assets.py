@@ -13,7 +13,7 @@ from tippers_dagster.occupancy.counting import (
     WrongNumbers,
 )
 from tippers_dagster.occupancy.describe import SCHEMAS, describe
-from tippers_dagster.occupancy.observing import observe
+from tippers_dagster.occupancy.looking import observe
 from tippers_dagster.occupancy.partitions import (
     chunk_partitions,
     derived_partitions,
