@@ -17,3 +17,8 @@ def table_console() -> Console:
 
     console = Console()
     return console if console.is_terminal else Console(width=max(console.width, PIPE_WIDTH))
+
+
+def counted(number: int, what: str, more: str | None = None) -> str:
+    """A number with its noun: ``1 row``, ``1,200 rows``; ``more`` where an s does not do."""
+    return f"{number:,} {what if number == 1 else more or what + 's'}"

@@ -8,7 +8,7 @@ again with other options (:mod:`tippers_dagster.source.undo`).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfoNotFoundError
@@ -21,7 +21,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 from tippers_dagster.source import clean
 from tippers_dagster.source.clean import Checks
-from tippers_dagster.source.files import InputFile, Progress, file_sha256, open_rows
+from tippers_dagster.source.files import Batch, InputFile, Progress, file_sha256, open_rows
 from tippers_dagster.source.ingests import Options, journal_transaction, note_removal
 from tippers_dagster.source.journal import Ingest, IngestReport, begin_ingest
 from tippers_dagster.source.layers import remove_keys, write_layer
@@ -110,26 +110,44 @@ def ingest_file(
     if options.timezone is not None and kind != SESSIONS:
         raise BadInput("Only files of sessions and observations have times, and so a time zone.")
     named = named_columns(table.columns, options.columns)
+    wanted = {named[ours] if ours in options.columns else ours: ours for ours in named}
+    if len(wanted) < len(named):
+        raise BadInput("One column of the file cannot be two of ours.", "Name the others, too.")
     clock = other_clock(settings, options.timezone)
     sha256 = file_sha256(path)
     noted = options.as_json()
     with (
-        open_rows(path, named) as file,
+        open_rows(path, {theirs: named[ours] for theirs, ours in wanted.items()}) as opened,
         begin_ingest(
             settings, kind, path, sha256, noted, replaces=kind != SESSIONS, again=again
         ) as ingest,
     ):
-        ingest.report.ignored = file.ignored
+        ingest.report.ignored = opened.ignored
         if ingest.report.already:
             return ingest.report
+        file = _Renamed(opened, wanted)
         if kind == SESSIONS:
             _load_sessions(ingest, file, progress, clock)
         elif kind == SPACES:
             _load_spaces(ingest, file, progress)
         else:
             _load_reference(ingest, table, file, progress)
-        ingest.reject_malformed(file.malformed)
+        ingest.reject_malformed(opened.malformed)
     return ingest.report
+
+
+@dataclass(frozen=True)
+class _Renamed:
+    """An open file whose columns get our names; ``ours`` has ours of each."""
+
+    file: InputFile
+    ours: Mapping[str, str]
+
+    def batches(self, progress: Progress | None) -> Iterator[Batch]:
+        """The rows, in the file's order."""
+        for batch in self.file.batches(progress):
+            names = [self.ours[name] for name in batch.columns.column_names]
+            yield Batch(batch.columns.rename_columns(names), batch.row_numbers)
 
 
 def named_columns(ours: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
@@ -254,10 +272,10 @@ def replace_rows(ingest: Ingest, table: SourceTable, rows: pa.Table) -> int:
 
 # --- the loaders ----------------------------------------------------------------------------
 def _load_sessions(
-    ingest: Ingest, file: InputFile, progress: Progress | None, clock: LocalClock | None
+    ingest: Ingest, file: _Renamed, progress: Progress | None, clock: LocalClock | None
 ) -> None:
     limits = ingest.settings.plausible_range()
-    begin_sessions(ingest, file.expected_rows)
+    begin_sessions(ingest, file.file.expected_rows)
     for batch in file.batches(progress):
         checks = Checks(batch.columns.num_rows)
         ids = {
@@ -287,7 +305,7 @@ def _load_sessions(
     finish_sessions(ingest)
 
 
-def _load_spaces(ingest: Ingest, file: InputFile, progress: Progress | None) -> None:
+def _load_spaces(ingest: Ingest, file: _Renamed, progress: Progress | None) -> None:
     batches = list(file.batches(progress))
     if not batches:
         return
@@ -309,7 +327,7 @@ def _load_spaces(ingest: Ingest, file: InputFile, progress: Progress | None) -> 
 
 
 def _load_reference(
-    ingest: Ingest, table: SourceTable, file: InputFile, progress: Progress | None
+    ingest: Ingest, table: SourceTable, file: _Renamed, progress: Progress | None
 ) -> None:
     good: list[pa.Table] = []
     for batch in file.batches(progress):
