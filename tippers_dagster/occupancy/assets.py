@@ -212,6 +212,6 @@ def _rejected_share(outcome: Outcome) -> dg.AssetCheckResult:
             "limit": limit,
             "largest_share": max(shares.values(), default=0.0),
             "chunks_over_the_limit": over,
-            "what_to_do": "SELECT reason, count(*) FROM tippers.session_reject GROUP BY 1",
+            "what_to_do": "`tippers rejects` lists reasons and rows",
         },
     )
