@@ -158,7 +158,7 @@ def test_an_ingest_is_listed_undone_and_redone(campus: Settings) -> None:
     assert count("campus", "2025-01-07") == 22
     undone = said("ingest", "undo", "3", answer="y\n")
     assert "22 rows loaded" in undone
-    assert "Ingest 3 undone. Rows that changed or went: sessions 22." in undone
+    assert "Undone. Rows that changed or went: sessions 22." in undone
     assert "Out of date now: the counts of 1 time chunk" in undone
     said("occupancy", "materialize")
     assert count("campus", "2025-01-07") == 0

@@ -17,7 +17,7 @@ from tippers_dagster.source.ingest import FileOptions, ingest_file, remove_space
 from tippers_dagster.source.ingests import list_ingests
 from tippers_dagster.source.load import clear_source, load_transaction, read_source
 from tippers_dagster.source.observations import OBSERVATIONS, ingest_observations
-from tippers_dagster.source.undo import undo_ingest
+from tippers_dagster.source.undo import undo_ingests
 
 SESSIONS = ["mac_address", "sensor_id", "start_time", "end_time", "space_id"]
 SPACES = ["space_id", "space_name", "parent_space_id", "building_room"]
@@ -100,7 +100,7 @@ def test_undoing_some_ingests_is_as_if_they_had_never_been(
     whole = content(stack)
     assert None not in ids
     for n in chance.sample(sorted(undone), len(undone)):
-        undo_ingest(stack, ids[n] or 0)
+        undo_ingests(stack, [ids[n] or 0])
     assert content(stack) == expected
     assert [reason for _, reason in rejects(stack)] == wanted_rejects
 
@@ -109,7 +109,7 @@ def test_undoing_some_ingests_is_as_if_they_had_never_been(
         ingest_again(stack, ids[n] or 0)
     assert content(stack) == whole
     for n in chance.sample(range(5), 5):
-        undo_ingest(stack, ids[n] or 0)
+        undo_ingests(stack, [ids[n] or 0])
     assert content(stack) == before
     assert rejects(stack) == []
     found = read_source(stack, "SELECT count(*) FROM tippers.ingest_layer WHERE ingest_id = 0")
@@ -122,11 +122,11 @@ def test_the_same_rows_of_two_ingests_go_with_their_own(stack: Settings, tmp_pat
     more = [*both, session(3, 0)]
     second = ingest_file(stack, "sessions", write(tmp_path / "b.csv", SESSIONS, more))
     assert len(content(stack)["sessions"]) == 5
-    undone = undo_ingest(stack, first.ingest_id or 0)
+    undone = undo_ingests(stack, [first.ingest_id or 0])
     assert undone.changed["sessions"] == 2
     assert {str(day) for day in undone.dates} == {"2025-01-06"}
     assert [row[0] for row in content(stack)["sessions"]] == ["d1", "d2", "d3"]
-    undo_ingest(stack, second.ingest_id or 0)
+    undo_ingests(stack, [second.ingest_id or 0])
     assert content(stack)["sessions"] == []
 
 
@@ -139,7 +139,7 @@ def test_what_was_there_before_any_ingest_comes_back(stack: Settings, tmp_path: 
     new = write(tmp_path / "new.csv", SPACES, [["old", "New", "hall", "B"], ["x", "", "hall", ""]])
     report = ingest_file(stack, "spaces", new)
     assert report.details == {"new": "1", "changed": "1", "unchanged": "0"}
-    undo_ingest(stack, report.ingest_id or 0)
+    undo_ingests(stack, [report.ingest_id or 0])
     rows = read_source(stack, "SELECT space_id, space_name, capacity FROM source.space ORDER BY 1")
     assert [tuple(row.values()) for row in rows.to_pylist()] == [
         ("campus", "Campus", None),
@@ -151,9 +151,9 @@ def test_what_was_there_before_any_ingest_comes_back(stack: Settings, tmp_path: 
 def test_an_undone_file_can_be_ingested_as_new(stack: Settings, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", SESSIONS, [session(1, 0)])
     number = ingest_file(stack, "sessions", path).ingest_id or 0
-    undo_ingest(stack, number)
+    undo_ingests(stack, [number])
     with pytest.raises(BadInput, match=f"Ingest {number} was undone on"):
-        undo_ingest(stack, number)
+        undo_ingests(stack, [number])
     assert not ingest_file(stack, "sessions", path).already
     with pytest.raises(BadInput, match="loaded by ingest 2 already"):
         ingest_again(stack, number)
@@ -166,7 +166,7 @@ def test_spaces_that_others_lie_below_are_not_undone(stack: Settings, tmp_path: 
     ingest_file(stack, "spaces", rooms)
     before = content(stack)
     with pytest.raises(BadInput, match=r"Undoing ingest 1: .* r1 \(parent hall\)"):
-        undo_ingest(stack, campus.ingest_id or 0)
+        undo_ingests(stack, [campus.ingest_id or 0])
     assert content(stack) == before
     assert [one.undone_at for one in list_ingests(stack, ("spaces",))] == [None, None]
 
@@ -178,7 +178,7 @@ def test_a_removal_of_spaces_is_undone_like_an_ingest(stack: Settings, tmp_path:
     assert [row[0] for row in content(stack)["spaces"]] == ["campus"]
     with pytest.raises(BadInput, match="is a removal of hall, not a file"):
         ingest_again(stack, number)
-    undo_ingest(stack, number)
+    undo_ingests(stack, [number])
     assert content(stack) == before
 
 
@@ -286,7 +286,7 @@ def test_the_only_sessions_of_an_earlier_version_can_be_undone(
     as_of_an_earlier_version(stack)
     ingest_file(stack, "sessions", write(tmp_path / "b.csv", SESSIONS, [session(3, 0)]))
     assert ingest_file(stack, "sessions", first).already
-    undo_ingest(stack, 1)
+    undo_ingests(stack, [1])
     assert [row[0] for row in content(stack)["sessions"]] == ["d3"]
     ingest_again(stack, 1)
     assert len(content(stack)["sessions"]) == 3
@@ -302,7 +302,13 @@ def test_where_an_earlier_version_kept_too_little_a_sentence_says_so(
     before = content(stack)
     for number in (1, 2, 3):
         with pytest.raises(BadInput, match=r"earlier version.*cannot be undone"):
-            undo_ingest(stack, number)
+            undo_ingests(stack, [number])
         with pytest.raises(BadInput, match=r"earlier version.*cannot be undone"):
             ingest_again(stack, number)
     assert content(stack) == before
+
+    # All of its sessions together are known.
+    undo_ingests(stack, [2, 3])
+    assert content(stack) == {**before, "sessions": []}
+    ingest_again(stack, 3)
+    assert [row[0] for row in content(stack)["sessions"]] == ["d1"]

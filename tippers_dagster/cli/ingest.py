@@ -168,26 +168,28 @@ def list_all() -> None:
 
 @app.command()
 def undo(
-    number: Number,
+    numbers: Annotated[
+        list[int], typer.Argument(help="From `tippers ingest list`.", show_default=False)
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Take back what an ingest loaded, and restore what it replaced.
+    """Take back what ingests loaded, and restore what they replaced.
 
     What other ingests loaded stays, also the same rows. Counts become out of date, and are computed
     again by a running `tippers up` or by `tippers occupancy materialize`.
     """
     from tippers_dagster.source.again import ingest_of
-    from tippers_dagster.source.undo import undo_ingest
+    from tippers_dagster.source.undo import undo_ingests
 
     settings = get_settings()
-    one = ingest_of(settings, number)
-    if not yes and one.undone_at is None:
+    for one in [ingest_of(settings, number) for number in numbers]:
         what = f"{one.kind} from {one.name}, {one.loaded:,} rows loaded, "
-        typer.echo(f"Ingest {number}: {what}{one.ingested_at.astimezone():%Y-%m-%d %H:%M}")
+        typer.echo(f"ingest {one.ingest_id}: {what}{one.ingested_at.astimezone():%Y-%m-%d %H:%M}")
+    if not yes:
         typer.confirm("Undo?", abort=True)
-    undone = undo_ingest(settings, number)
+    undone = undo_ingests(settings, numbers)
     changed = ", ".join(f"{kind} {rows:,}" for kind, rows in undone.changed.items() if rows)
-    typer.echo(f"Ingest {number} undone. Rows that changed or went: {changed or 'none'}.")
+    typer.echo(f"Undone. Rows that changed or went: {changed or 'none'}.")
     _look_again(undone.dates)
 
 

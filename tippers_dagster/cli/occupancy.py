@@ -90,6 +90,7 @@ def status() -> None:
     tracked = list_tracked(settings)
     if not tracked:
         console.print(" ".join(NOTHING_TRACKED), markup=False)
+        _say_what_was_rejected(settings)
         return
     for one in tracked:
         console.print(f"tracked: {one.space}, {one.start} to {one.end} (excluded)", markup=False)

@@ -34,7 +34,7 @@ from tippers_dagster.source.ingests import (
     same_content,
 )
 from tippers_dagster.source.load import Load
-from tippers_dagster.source.undo import take_back
+from tippers_dagster.source.undo import Undone, take_back
 
 _REJECTS = "tippers_staged_reject"
 _NUMBER = "tippers.row_number"
@@ -175,7 +175,9 @@ def begin_ingest(
         report = IngestReport()
         ingest = Ingest(settings, load, kind, path, report)
         if again is not None:
-            report.dates |= take_back(settings, load, find_ingest(load, again))
+            undone = Undone()
+            take_back(settings, load, [find_ingest(load, again)], undone)
+            report.dates |= undone.dates
         earlier = same_content(load, kind, sha256, replaces, again)
         if earlier is not None and read_alike(earlier, options):
             report.already, report.when = True, earlier.ingested_at

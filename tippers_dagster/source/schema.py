@@ -312,8 +312,9 @@ def _expected(kind: pa.DataType, column: _Column) -> str | None:
 def _add_ingest_id(load: Load, sessions: SourceTable) -> None:
     """Add the column of ingests to a session table of an earlier version."""
     found = load.execute(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = $1::regclass "
-        "AND attname = $2 AND NOT attisdropped) AS there",
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND "
+        "attname = $2 AND NOT attisdropped) OR relkind NOT IN ('r', 'p') AS there "
+        "FROM pg_catalog.pg_class c WHERE oid = $1::regclass",
         (sessions.sql, INGEST_ID),
     )
     if not found["there"][0].as_py():

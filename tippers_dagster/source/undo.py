@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tippers_dagster.errors import BadInput, SourceError
@@ -21,17 +22,16 @@ SESSION_KINDS = (SESSIONS, "observations")
 
 @dataclass
 class Undone:
-    """What undoing an ingest did: rows that went or changed, by table; dates as in a report."""
+    """What undoing did: rows that went or changed, by table; dates as in a report."""
 
-    ingest: Ingested
-    changed: dict[str, int] = field(default_factory=dict)
+    changed: Counter[str] = field(default_factory=Counter)
     dates: set[dt.date] = field(default_factory=set)
 
 
-def undo_ingest(settings: Settings, ingest_id: int) -> Undone:
-    """Take back what an ingest loaded, all of it or nothing.
+def undo_ingests(settings: Settings, numbers: Sequence[int]) -> Undone:
+    """Take back what ingests loaded, all of it or nothing.
 
-    Its sessions go, also where another ingest loaded the same ones, which stay. Of the tables
+    Their sessions go, also where another ingest loaded the same ones, which stay. Of the tables
     whose rows files replace, each key is as the ingests that remain say, or as it was before all.
 
     Raises
@@ -42,46 +42,40 @@ def undo_ingest(settings: Settings, ingest_id: int) -> Undone:
     SourceError
         When the source is a deployment's own database.
     """
+    undone = Undone()
     with journal_transaction(settings) as load:
-        ingest = find_ingest(load, ingest_id)
-        if ingest.undone_at is not None:
-            raise BadInput(
-                f"Ingest {ingest_id} was undone on {ingest.undone_at:%Y-%m-%d %H:%M %Z}.",
-                f"`tippers ingest again {ingest_id}` loads its file again.",
-            )
-        undone = Undone(ingest)
-        undone.dates = take_back(settings, load, ingest, undone.changed)
-        check_tree(settings, load, f"Undoing ingest {ingest_id}")
+        ingests = [find_ingest(load, number) for number in sorted(set(numbers))]
+        for ingest in ingests:
+            if ingest.undone_at is not None:
+                raise BadInput(
+                    f"Ingest {ingest.ingest_id} was undone on "
+                    f"{ingest.undone_at:%Y-%m-%d %H:%M %Z}.",
+                    f"`tippers ingest again {ingest.ingest_id}` loads its file again.",
+                )
+        take_back(settings, load, ingests, undone)
+        named = ", ".join(str(ingest.ingest_id) for ingest in ingests)
+        check_tree(settings, load, f"Undoing ingest {named}")
         load.execute(
-            f"UPDATE tippers.ingested_file SET undone_at = now() WHERE ingest_id = {ingest_id:d}"
+            f"UPDATE tippers.ingested_file SET undone_at = now() WHERE ingest_id IN ({named})"
         )
     return undone
 
 
-def take_back(
-    settings: Settings, load: Load, ingest: Ingested, changed: dict[str, int] | None = None
-) -> set[dt.date]:
-    """Take an ingest's rows away as part of a transaction; returns the dates of its sessions.
-
-    One that is undone already has none. ``changed`` is told the number of rows by table.
-    """
-    changed = {} if changed is None else changed
-    if ingest.undone_at is not None:
-        return set()
+def take_back(settings: Settings, load: Load, ingests: Sequence[Ingested], undone: Undone) -> None:
+    """Take the rows of ingests away, as part of a transaction. Those undone already have none."""
     tables = source_tables(settings)
-    for kind in kinds_written(load, ingest.ingest_id):
-        changed[kind] = drop_layer(load, tables[kind], ingest.ingest_id)
-    mine = f"{INGEST_ID} = {ingest.ingest_id:d}"
-    if ingest.first_start is not None:
-        start = tables[SESSIONS].column("start_time")
-        mine += f" AND {start} BETWEEN '{ingest.first_start}' AND '{ingest.last_start}'"
-    elif not ingest.traced:
-        mine = _rows_without_number(settings, load, ingest)
-    else:
-        mine = "false"
-    changed[SESSIONS], dates = _delete_sessions(settings, load, mine)
-    load.execute(f"DELETE FROM tippers.reject WHERE ingest_id = {ingest.ingest_id:d}")
-    return dates
+    ingests = [ingest for ingest in ingests if ingest.undone_at is None]
+    if untraced := [ingest for ingest in ingests if not ingest.traced]:
+        _delete_sessions(settings, load, _rows_without_number(settings, load, untraced), undone)
+    for ingest in ingests:
+        for kind in kinds_written(load, ingest.ingest_id):
+            undone.changed[kind] += drop_layer(load, tables[kind], ingest.ingest_id)
+        if ingest.first_start is not None:
+            start = tables[SESSIONS].column("start_time")
+            mine = f"{INGEST_ID} = {ingest.ingest_id:d} AND {start} BETWEEN "
+            mine += f"'{ingest.first_start}' AND '{ingest.last_start}'"
+            _delete_sessions(settings, load, mine, undone)
+        load.execute(f"DELETE FROM tippers.reject WHERE ingest_id = {ingest.ingest_id:d}")
 
 
 def check_tree(settings: Settings, load: Load, what: str) -> None:
@@ -103,7 +97,7 @@ def days_of(pairs: Iterable[tuple[dt.date, dt.date]]) -> set[dt.date]:
     }
 
 
-def _delete_sessions(settings: Settings, load: Load, which: str) -> tuple[int, set[dt.date]]:
+def _delete_sessions(settings: Settings, load: Load, which: str, undone: Undone) -> None:
     table = source_tables(settings)[SESSIONS]
     start, end = table.column("start_time"), table.column("end_time")
     found = load.execute(
@@ -111,28 +105,37 @@ def _delete_sessions(settings: Settings, load: Load, which: str) -> tuple[int, s
         f"SELECT {start}::date AS first, {last_moment(settings, table)}::date AS last, "
         "count(*) AS rows FROM gone GROUP BY 1, 2"
     ).to_pylist()
-    return sum(row["rows"] for row in found), days_of((r["first"], r["last"]) for r in found)
+    undone.changed[SESSIONS] += sum(row["rows"] for row in found)
+    undone.dates |= days_of((row["first"], row["last"]) for row in found)
 
 
-def _rows_without_number(settings: Settings, load: Load, ingest: Ingested) -> str:
-    """Which sessions are those of an ingest of an earlier version, as a condition.
+def _rows_without_number(settings: Settings, load: Load, ingests: Sequence[Ingested]) -> str:
+    """Which sessions are those of these ingests of an earlier version, as a condition.
 
-    Known where all sessions without a number are its own: no other ingest of that kind is left,
-    and there are as many as it loaded.
+    Known where all sessions without a number are theirs: no other ingest of that version is left,
+    and there are as many as they loaded.
+
+    Raises
+    ------
+    BadInput
+        When that is not known.
     """
+    named = ", ".join(str(ingest.ingest_id) for ingest in ingests)
     refusal = BadInput(
-        f"Ingest {ingest.ingest_id} was loaded by an earlier version, which kept neither whose "
-        "rows are whose nor what they replaced: it cannot be undone.",
-        "What is loaded from now on can. To begin anew, load all files into another TIPPERS_HOME.",
+        f"Ingest {named} was loaded by an earlier version, which kept neither whose rows are whose "
+        "nor what they replaced: it cannot be undone.",
+        "What is loaded from now on can. All that it loaded of sessions and observations can be "
+        "undone together: give all their numbers.",
     )
-    if ingest.kind not in SESSION_KINDS:
+    if not {ingest.kind for ingest in ingests}.issubset(SESSION_KINDS):
         raise refusal
     table = source_tables(settings)[SESSIONS]
     others = load.execute(
         "SELECT count(*) FROM tippers.ingested_file WHERE NOT traced AND undone_at IS NULL "
-        f"AND kind IN ('sessions', 'observations', 'smartspec') AND ingest_id <> {ingest.ingest_id}"
+        f"AND kind IN ('sessions', 'observations', 'smartspec') AND ingest_id NOT IN ({named})"
     )
     rows = load.execute(f"SELECT count(*) FROM {table.sql} WHERE {INGEST_ID} IS NULL")
-    if others.column(0)[0].as_py() or rows.column(0)[0].as_py() != ingest.loaded:
+    loaded = sum(ingest.loaded for ingest in ingests)
+    if others.column(0)[0].as_py() or rows.column(0)[0].as_py() != loaded:
         raise refusal
     return f"{INGEST_ID} IS NULL"
