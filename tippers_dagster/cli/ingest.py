@@ -142,7 +142,7 @@ def list_all() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from tippers_dagster.cli.tables import table_console
+    from tippers_dagster.cli.tables import printable, table_console
     from tippers_dagster.source.again import LOADED
     from tippers_dagster.source.ingests import describe_options, list_ingests
 
@@ -158,9 +158,9 @@ def list_all() -> None:
             str(one.ingest_id),
             f"{one.ingested_at.astimezone():%Y-%m-%d %H:%M}",
             one.kind,
-            escape(one.name),
+            escape(printable(one.name)),
             *(f"{number:,}" for number in (one.rows, one.loaded, one.rejected)),
-            escape(describe_options(one.options)),
+            escape(printable(describe_options(one.options))),
             _standing(one),
         )
     table_console().print(table)
@@ -178,13 +178,17 @@ def undo(
     What other ingests loaded stays, also the same rows. Counts become out of date, and are computed
     again by a running `tippers up` or by `tippers occupancy materialize`.
     """
+    from tippers_dagster.cli.tables import counted, printable
     from tippers_dagster.source.again import ingest_of
     from tippers_dagster.source.undo import undo_ingests
 
     settings = get_settings()
     for one in [ingest_of(settings, number) for number in numbers]:
-        what = f"{one.kind} from {one.name}, {one.loaded:,} rows loaded, "
-        typer.echo(f"ingest {one.ingest_id}: {what}{one.ingested_at.astimezone():%Y-%m-%d %H:%M}")
+        what = f"{one.kind} from {printable(one.name)}, {counted(one.loaded, 'row')} loaded"
+        if one.sha256 is None:
+            what = f"{one.name}, {counted(one.loaded, 'space')}"
+        when = f"{one.ingested_at.astimezone():%Y-%m-%d %H:%M}"
+        typer.echo(f"ingest {one.ingest_id}, {when}: {what}")
     if not yes:
         typer.confirm("Undo?", abort=True)
     undone = undo_ingests(settings, numbers)
@@ -286,6 +290,8 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from tippers_dagster.cli.tables import printable
+
     if report.already:
         console.print(
             f"{escape(str(path))}: already ingested on {report.when:%Y-%m-%d %H:%M %Z}, as ingest "
@@ -302,7 +308,7 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
     table.add_row("rejected", f"{report.rejected.total():,}")
     reasons = report.rejected.most_common()
     for reason, count in reasons[:REASONS_SHOWN]:
-        table.add_row(f"  {escape(reason)}", f"{count:,}")
+        table.add_row(f"  {escape(printable(reason))}", f"{count:,}")
     if others := reasons[REASONS_SHOWN:]:
         rest = sum(count for _, count in others)
         table.add_row(f"  {len(others):,} other reasons", f"{rest:,}")
@@ -320,10 +326,10 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
 
 def _show_unplaced(console: Console, report: IngestReport) -> None:
     """Sessions that were loaded, and that no count will have as long as their space is missing."""
-    from tippers_dagster.cli.tables import counted
+    from tippers_dagster.cli.tables import counted, printable
 
     spaces = report.unplaced.most_common()
-    named = ", ".join(f"{space} ({count:,})" for space, count in spaces[:SPACES_SHOWN])
+    named = ", ".join(f"{printable(space)} ({count:,})" for space, count in spaces[:SPACES_SHOWN])
     more = f" and {len(spaces) - SPACES_SHOWN:,} more" if len(spaces) > SPACES_SHOWN else ""
     console.print(
         f"Loaded, but in no count until these spaces are ingested, too: "

@@ -43,7 +43,7 @@ def rejects(
         return
     everything = found.rejects(settings)
     console = table_console()
-    if not everything.any:
+    if not everything.anything:
         console.print("Nothing was rejected.")
         return
     _show_loading(console, everything.loading)
@@ -89,7 +89,9 @@ def _show_extraction(console: Console, found: Rejects) -> None:
         table.add_row(f"{group.rows:,}", _shown(group.reason), chunks, _shown(group.example))
     console.print(table)
     if found.unknown_spaces:
-        named = ", ".join(f"{_plain(s)} ({n:,})" for s, n in found.unknown_spaces.items())
+        from tippers_dagster.cli.tables import printable
+
+        named = ", ".join(f"{printable(s)} ({n:,})" for s, n in found.unknown_spaces.items())
         console.print(f"Unknown spaces, and their rows: {named}", markup=False, soft_wrap=True)
 
 
@@ -109,9 +111,6 @@ def _show_spaces(console: Console, found: Rejects) -> None:
 def _shown(text: str | None) -> str:
     from rich.markup import escape
 
-    return escape(_plain(text or "")[:EXAMPLE_CHARACTERS])
+    from tippers_dagster.cli.tables import printable
 
-
-def _plain(text: str) -> str:
-    """Text of a file as a terminal may show it: what it could obey is written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escape(printable(text or "")[:EXAMPLE_CHARACTERS])

@@ -80,7 +80,8 @@ def look_quickly(settings: Settings, now: dt.datetime) -> Look:
     older = sorted(
         set(waiting).difference(recent), key=lambda c: seen[c].observed_at if c in seen else never
     )
-    chosen, total = [], 0
+    chosen: list[str] = []
+    total = 0
     for chunk in (*recent, *older):
         total += seen[chunk].rows if chunk in seen else 0
         if total > QUICK_ROWS and chosen:

@@ -86,7 +86,7 @@ class Rejects:
     left_out: tuple[LeftOut, ...]
 
     @property
-    def any(self) -> bool:
+    def anything(self) -> bool:
         """Whether there is anything at all."""
         return bool(self.loading or self.extraction or self.left_out)
 

@@ -108,7 +108,8 @@ def _subtree(settings: Settings, space: str) -> list[str]:
     children: dict[str, list[str]] = {}
     for one, parent in zip(ids, parents, strict=True):
         children.setdefault(parent, []).append(one)
-    found, waiting = [], [space]
+    found: list[str] = []
+    waiting = [space]
     while waiting:
         found.append(waiting.pop())
         waiting += children.get(found[-1], [])

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
@@ -167,6 +168,6 @@ def read_alike(earlier: Ingested, options: Options) -> bool:
     return earlier.options is None or dict(earlier.options) == dict(options)
 
 
-def _ingested(row: dict) -> Ingested:
+def _ingested(row: dict[str, Any]) -> Ingested:
     options = row.pop("options")
     return Ingested(options=None if options is None else json.loads(options), **row)

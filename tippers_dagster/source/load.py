@@ -27,7 +27,7 @@ from tippers_dagster.source.schema import (
     source_tables,
 )
 
-STORED_ROW_BYTES = 96
+STORED_ROW_BYTES = 104
 """What a session takes in PostgreSQL's table, about."""
 INDEX_MEMORY = "512MB"
 """``maintenance_work_mem`` while the session table's indexes are built."""

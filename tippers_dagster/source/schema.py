@@ -275,7 +275,7 @@ def _columns_there(settings: Settings, names: list[str]) -> dict[str, dict[str, 
 def _wrong_columns(table: SourceTable, there: dict[str, _Column]) -> list[SourceProblem]:
     where = f"{table.schema}.{table.name}"
     setting = _COLUMN_SETTINGS.get(table.kind) or _TABLE_SETTINGS[table.kind]
-    found = []
+    found: list[SourceProblem] = []
 
     def note(text: str, *columns: str) -> None:
         found.append(SourceProblem(table.kind, f"{setting}: {text}", columns))
