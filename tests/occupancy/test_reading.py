@@ -13,7 +13,7 @@ import pytest
 from tippers_dagster.errors import BadInput, LakeError, MissingPartitions
 from tippers_dagster.lake import Lake, open_lake
 from tippers_dagster.lake.keys import occupancy_key, presence_key
-from tippers_dagster.occupancy import reading
+from tippers_dagster.occupancy import staleness
 from tippers_dagster.occupancy.reading import missing_chunks, read_occupancy
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS, chunk_bounds, chunk_keys
@@ -90,14 +90,10 @@ def rows(table: pa.Table) -> dict[int, int | None]:
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setenv("TIPPERS_LAKE_URL", str(tmp_path / "lake"))
+    # A lake made by hand has no record of what it was counted from.
+    monkeypatch.setattr(staleness, "stale_chunks", lambda *_: [])
     get_settings.cache_clear()
     return open_lake(get_settings())
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lakes made by hand have no record of what they were counted from."""
-    monkeypatch.setattr(reading, "stale_chunks", lambda *_: [])
 
 
 WEEK = "2025-01-06"
@@ -304,7 +300,8 @@ def test_dagster_is_not_needed(campus: Lake) -> None:
     assert done.stdout == "7\n[]\n"
 
 
-def test_from_s3(s3) -> None:
+def test_from_s3(s3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staleness, "stale_chunks", lambda *_: [])
     lake = open_lake(get_settings())
     publish(lake, "r1", WEEK, MONDAY)
     assert rows(read_occupancy("r1", "2025-01-06", "2025-01-13", 900)) == recount(MONDAY, WEEK, 900)

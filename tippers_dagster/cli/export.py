@@ -44,6 +44,7 @@ def export(
     Chunks that are known to be out of date are named; the source is not looked at.
     """
     from tippers_dagster.labelled.sharing import read_shared_labelled_occupancy
+    from tippers_dagster.occupancy import staleness
     from tippers_dagster.occupancy.export import write_export, writer_of
     from tippers_dagster.occupancy.reading import (
         OnMissing,
@@ -52,21 +53,21 @@ def export(
         missing_chunks,
     )
     from tippers_dagster.occupancy.sharing import hidden_rows, read_shared_occupancy
-    from tippers_dagster.occupancy.staleness import stale_chunks
 
     writer_of(out)
     settings = get_settings()
     on_missing: OnMissing = "report" if missing_ok else "raise"
     asked = (space, start, end, interval)
-    warnings.simplefilter("ignore", StaleOccupancy)  # said below
-    if by is None:
-        table = read_shared_occupancy(
-            *asked, dense=not sparse, settings=settings, on_missing=on_missing
-        )
-    else:
-        table = read_shared_labelled_occupancy(
-            *asked, by, dense=not sparse, settings=settings, on_missing=on_missing
-        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StaleOccupancy)  # said below
+        if by is None:
+            table = read_shared_occupancy(
+                *asked, dense=not sparse, settings=settings, on_missing=on_missing
+            )
+        else:
+            table = read_shared_labelled_occupancy(
+                *asked, by, dense=not sparse, settings=settings, on_missing=on_missing
+            )
     write_export(space, table, out)
     typer.echo(f"{table.num_rows:,} rows written to {out}")
     if hidden := hidden_rows(table):
@@ -76,9 +77,11 @@ def export(
         )
     if missing := missing_chunks(table):
         typer.secho(f"Chunks that are not computed: {', '.join(missing)}", fg="yellow", err=True)
-    if stale := stale_chunks(settings, space, chunks_asked(start, end, interval, settings)):
+    if stale := staleness.stale_chunks(
+        settings, space, chunks_asked(start, end, interval, settings)
+    ):
         typer.secho(
-            f"Chunks whose counts are out of date, as the source has other rows now: "
+            "Chunks whose counts are out of date, as the source has other rows now: "
             f"{', '.join(stale)}. `tippers occupancy materialize` computes them.",
             fg="yellow",
             err=True,

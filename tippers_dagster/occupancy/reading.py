@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from tippers_dagster.errors import BadInput, LakeError, MissingPartitions, TippersError
 from tippers_dagster.lake import Lake, open_lake
 from tippers_dagster.lake.keys import occupancy_key, presence_key
-from tippers_dagster.occupancy import sweep
-from tippers_dagster.occupancy.staleness import stale_chunks
+from tippers_dagster.occupancy import staleness, sweep
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.clock import (
     MICRO,
@@ -121,7 +120,7 @@ def read_occupancy(
     counts, missing = read(lake, settings, space, bins)
     if missing and on_missing == "raise":
         raise _missing_partitions(space, missing, bins)
-    stale = stale_chunks(settings, space, [c for c in bins.chunks if c not in missing])
+    stale = staleness.stale_chunks(settings, space, [c for c in bins.chunks if c not in missing])
     if stale:
         warnings.warn(
             f"Occupancy of space {space!r} is out of date in {_named(stale)}: the source has other "
