@@ -72,7 +72,8 @@ def remove(
     if not yes:
         typer.confirm("Remove?", abort=True)
     number = remove_space(settings, space, purge=purge)
-    typer.echo(f"Removed. `tippers ingest undo {number}` brings the spaces back.")
+    back = "; what was tracked is then to be tracked again" if touched.tracked else ""
+    typer.echo(f"Removed. `tippers ingest undo {number}` brings the spaces back{back}.")
 
 
 def _effects(settings: Settings, touched: Touched) -> list[str]:
