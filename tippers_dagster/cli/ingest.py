@@ -142,7 +142,8 @@ def list_all() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from tippers_dagster.cli.tables import printable, table_console
+    from tippers_dagster.cli.tables import table_console
+    from tippers_dagster.cli.words import printable
     from tippers_dagster.source.again import LOADED
     from tippers_dagster.source.ingests import describe_options, list_ingests
 
@@ -178,7 +179,7 @@ def undo(
     What other ingests loaded stays, also the same rows. Counts become out of date, and are computed
     again by a running `tippers up` or by `tippers occupancy materialize`.
     """
-    from tippers_dagster.cli.tables import counted, printable
+    from tippers_dagster.cli.words import counted, printable
     from tippers_dagster.source.again import ingest_of
     from tippers_dagster.source.undo import undo_ingests
 
@@ -246,7 +247,7 @@ def _columns(given: list[str]) -> dict[str, str]:
 
 def _look_again(dates: set[dt.date]) -> None:
     """Look at what an ingest touched, and say what is out of date."""
-    from tippers_dagster.cli.tables import counted
+    from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.looking import look_at_dates
 
     if changed := look_at_dates(get_settings(), dates).changed:
@@ -290,7 +291,7 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from tippers_dagster.cli.tables import printable
+    from tippers_dagster.cli.words import printable
 
     if report.already:
         console.print(
@@ -326,7 +327,7 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
 
 def _show_unplaced(console: Console, report: IngestReport) -> None:
     """Sessions that were loaded, and that no count will have as long as their space is missing."""
-    from tippers_dagster.cli.tables import counted, printable
+    from tippers_dagster.cli.words import counted, printable
 
     spaces = report.unplaced.most_common()
     named = ", ".join(f"{printable(space)} ({count:,})" for space, count in spaces[:SPACES_SHOWN])

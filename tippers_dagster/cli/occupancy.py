@@ -161,7 +161,7 @@ def _tell(grid: Grid) -> None:
 
 
 def _say_when_looked(settings: Settings, looked: Look) -> None:
-    from tippers_dagster.cli.tables import counted
+    from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.looking import last_looks
 
     looks = last_looks(settings)
@@ -179,7 +179,7 @@ def _say_when_looked(settings: Settings, looked: Look) -> None:
 
 
 def _say_what_was_rejected(settings: Settings) -> None:
-    from tippers_dagster.cli.tables import counted
+    from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.rejects import totals
 
     found = totals(settings)

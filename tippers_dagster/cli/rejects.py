@@ -89,7 +89,7 @@ def _show_extraction(console: Console, found: Rejects) -> None:
         table.add_row(f"{group.rows:,}", _shown(group.reason), chunks, _shown(group.example))
     console.print(table)
     if found.unknown_spaces:
-        from tippers_dagster.cli.tables import printable
+        from tippers_dagster.cli.words import printable
 
         named = ", ".join(f"{printable(s)} ({n:,})" for s, n in found.unknown_spaces.items())
         console.print(f"Unknown spaces, and their rows: {named}", markup=False, soft_wrap=True)
@@ -111,6 +111,6 @@ def _show_spaces(console: Console, found: Rejects) -> None:
 def _shown(text: str | None) -> str:
     from rich.markup import escape
 
-    from tippers_dagster.cli.tables import printable
+    from tippers_dagster.cli.words import printable
 
     return escape(printable(text or "")[:EXAMPLE_CHARACTERS])

@@ -30,7 +30,7 @@ def show(
     """List the space tree: id, name, room number."""
     if context.invoked_subcommand is not None:
         return
-    from tippers_dagster.cli.tables import counted
+    from tippers_dagster.cli.words import counted
     from tippers_dagster.settings import get_settings
     from tippers_dagster.spaces.tree import load_tree
 
