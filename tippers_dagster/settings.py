@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
+from pydantic import (
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tippers_dagster.errors import SettingsError
@@ -224,6 +231,17 @@ class Settings(BaseSettings):
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise ValueError(f"{value!r} is not an IANA time zone") from error
+        return value
+
+    @field_validator("session_columns", "space_columns")
+    @classmethod
+    def _our_columns(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        ours = SESSION_COLUMNS if info.field_name == "session_columns" else SPACE_COLUMNS
+        if unknown := sorted(set(value).difference(ours)):
+            said = f'{{"our name": "the source\'s"}}; ours are {", ".join(ours)}'
+            raise ValueError(f"{', '.join(unknown)} is no name of ours: write {said}")
+        if not all(value.values()):
+            raise ValueError("a column of the source has no name")
         return value
 
     @cached_property

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from streamlit_app.services import occupancy, runs
 from streamlit_app.services.app import App
 from streamlit_app.services.occupancy import Log, Series, Window
+from tippers_dagster.occupancy.rejects import left_out
 from tippers_dagster.occupancy.tables import partition_figures, session_reject, source_chunk
 from tippers_dagster.people.model import Role
 from tippers_dagster.settings import Settings
@@ -194,6 +195,8 @@ class Rejected:
         By reason, over ``chunks``, the newest with any.
     ingested
         By kind of file and reason: rows of ingested files.
+    left_out
+        Spaces of the source that are left out, because their ids cannot be used.
     """
 
     rows: int
@@ -201,6 +204,7 @@ class Rejected:
     reasons: dict[str, int]
     chunks: list[str]
     ingested: dict[tuple[str, str], int]
+    left_out: int
 
 
 def rejected(settings: Settings) -> Rejected:
@@ -233,7 +237,8 @@ def rejected(settings: Settings) -> Rejected:
         )
         reasons = {row[0]: int(row[1]) for row in connection.execute(by_reason)}
         ingested = {(row[0], row[1]): int(row[2]) for row in connection.execute(files)}
-    return Rejected(int(rows), int(of), reasons, sorted(chunks), ingested)
+    spaces = len(left_out(settings))
+    return Rejected(int(rows), int(of), reasons, sorted(chunks), ingested, spaces)
 
 
 # --- what failed ---------------------------------------------------------------------------------

@@ -313,7 +313,7 @@ def _rejects(settings: Settings) -> service.Rejected:
 def _rejected(app: App) -> None:
     st.subheader("Rejected rows")
     found = _rejects(app.settings)
-    if not found.rows and not found.ingested:
+    if not found.rows and not found.ingested and not found.left_out:
         st.markdown(":material/check_circle: Every row of the source could be used.")
         return
     if found.rows:
@@ -330,3 +330,6 @@ def _rejected(app: App) -> None:
         rows = [(kind, reason, n) for (kind, reason), n in found.ingested.items()]
         st.caption("Of files that were ingested:")
         st.dataframe(pd.DataFrame(rows, columns=["File", "Reason", "Rows"]), hide_index=True)
+    if found.left_out:
+        st.markdown(f"Spaces left out, because their ids cannot be used: **{found.left_out:,}**.")
+    st.caption("`tippers rejects` lists all of them, with their rows.")

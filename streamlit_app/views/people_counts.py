@@ -327,7 +327,7 @@ def _preview(app: App, given: Given) -> None:
         )
         rejected = service.rejected_rows(given)
         st.dataframe(rejected, hide_index=True, width="stretch", height=_height(bad))
-        st.caption("They are kept with their reason, in the table `tippers.reject`.")
+        st.caption("They are kept with their reason: `tippers rejects` lists them.")
 
 
 def _height(rows: int) -> int:

@@ -12,6 +12,8 @@ from tippers_dagster.local import doctor
 from tippers_dagster.local.doctor import Check, examine
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.source.load import load_transaction
+from tippers_dagster.source.schema import create_source_schema
 
 PASSWORD = "s3cr3t/pa:ss"
 QUOTED = "s3cr3t%2Fpa%3Ass"
@@ -86,6 +88,31 @@ def test_source_tables_that_a_campus_lacks_are_a_problem(
     assert check.state == "problem"
     assert "user_ap_trajectory" in check.text
     assert "TIPPERS_SESSION_TABLE" in check.hint
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ('{"start_time": "ended"}', "column ended, taken for start_time"),
+        ('{"mac_address": "no_such"}', "has no column no_such"),
+    ],
+)
+def test_columns_that_are_something_else_are_a_problem(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch, columns: str, says: str
+) -> None:
+    create_source_schema(stack)
+    with load_transaction(stack) as load:
+        load.execute("ALTER TABLE source.user_ap_trajectory ADD COLUMN ended timestamptz")
+    assert stack.database_url is not None
+    monkeypatch.setenv("TIPPERS_SOURCE_URL", stack.database_url.get_secret_value())
+    get_settings.cache_clear()
+    assert by_name(examine())["source tables"].state == "ok"
+    monkeypatch.setenv("TIPPERS_SESSION_COLUMNS", columns)
+    get_settings.cache_clear()
+    check = by_name(examine())["source columns"]
+    assert check.state == "problem"
+    assert check.text.startswith("TIPPERS_SESSION_COLUMNS: ")
+    assert says in check.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from psycopg2.extras import execute_values
 
 from tippers_dagster.local.databases import databases
-from tippers_dagster.occupancy.observing import observe
+from tippers_dagster.occupancy.looking import observe
 from tippers_dagster.occupancy.state import ASSETS, State, load_state
 from tippers_dagster.occupancy.work import Outcome, compute
 from tippers_dagster.settings import Settings

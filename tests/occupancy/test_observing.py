@@ -11,7 +11,7 @@ from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, compute_all, stale
 from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy.definitions import occupancy_definitions
-from tippers_dagster.occupancy.observing import due, observe
+from tippers_dagster.occupancy.looking import due, observe
 from tippers_dagster.occupancy.state import SESSIONS
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.tracking import track

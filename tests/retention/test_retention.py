@@ -31,7 +31,7 @@ from tippers_dagster.labelled.work import bring_up_to_date
 from tippers_dagster.lake import Lake, open_lake
 from tippers_dagster.occupancy.conditions import Snapshot
 from tippers_dagster.occupancy.launch import materialize
-from tippers_dagster.occupancy.observing import due
+from tippers_dagster.occupancy.looking import due
 from tippers_dagster.occupancy.reading import OnlyCountsKept, read_occupancy
 from tippers_dagster.occupancy.state import SESSIONS, SOURCE
 from tippers_dagster.occupancy.status import levels_of

@@ -41,7 +41,11 @@ def _rows(settings: Settings, sql: str) -> list[tuple]:
 
 
 def _sessions(settings: Settings) -> list[tuple]:
-    return _rows(settings, "SELECT * FROM source.user_ap_trajectory ORDER BY 1, 2, 3, 4")
+    return _rows(
+        settings,
+        "SELECT mac_address, sensor_id, start_time, end_time, space_id "
+        "FROM source.user_ap_trajectory ORDER BY 1, 2, 3, 4",
+    )
 
 
 def _rejects(settings: Settings) -> list[tuple]:
@@ -227,6 +231,13 @@ def test_spaces_that_cannot_be_used(stack: Settings, tmp_path: Path) -> None:
             ["a...b", "", "", ""],
             ["a,b", "", "", ""],
             ["a\x07b", "", "", ""],
+            ["O'Brien", "", "", ""],
+            ['"A"', "", "", ""],
+            ["a\u200bb", "", "", ""],
+            ["é" * 45, "", "", ""],
+            ["in O'Brien", "", "O'Brien", ""],
+            ["desk", "", "a|b", ""],
+            ["=1+1", "", "b1", ""],
             ["r9", "before", "b1", ""],
             ["r9", "after", "b1", ""],
         ],
@@ -234,10 +245,17 @@ def test_spaces_that_cannot_be_used(stack: Settings, tmp_path: Path) -> None:
     report = ingest_file(stack, "spaces", path)
     assert dict(report.rejected) == {
         "no space id": 1,
-        "space_id has a control character, '|', ',' or '...'": 4,
+        "space_id has '|'": 1,
+        "space_id has '...'": 1,
+        "space_id has ','": 1,
+        "space_id has a control character, or an invisible one": 2,
+        "space_id has a quote": 3,
+        "space_id is longer than 249 bytes, as the lake writes it": 1,
+        "it lies below 'a|b', which cannot be used": 1,
         "space_id occurs again later in the file, which counts": 1,
     }
     assert ("r9", "after", "b1", None) in _spaces(stack)
+    assert ("=1+1", None, "b1", None) in _spaces(stack)
 
 
 @pytest.mark.parametrize(

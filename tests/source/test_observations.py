@@ -133,7 +133,11 @@ def test_observations_become_sessions_in_spaces(stack: Settings, tmp_path: Path)
         "when has a time zone; local times without one are expected": 1,
         "when": 1,
     }
-    found = read_source(stack, "SELECT * FROM source.user_ap_trajectory ORDER BY 1, 3").to_pylist()
+    found = read_source(
+        stack,
+        "SELECT mac_address, sensor_id, start_time, end_time, space_id "
+        "FROM source.user_ap_trajectory ORDER BY 1, 3",
+    ).to_pylist()
     at = dt.datetime(2025, 1, 6, 10)
     half = dt.timedelta(minutes=30)
     assert [tuple(row.values()) for row in found] == [
@@ -158,5 +162,9 @@ def test_the_order_of_the_rows_does_not_matter(stack: Settings, tmp_path: Path) 
     for name, lines in (("1.csv", rows), ("2.csv", rows[::-1])):
         path = _write(tmp_path, name, ["mac_address,time,sensor_id", *lines])
         assert ingest_observations(stack, path).loaded == 3
-    sessions = read_source(stack, "SELECT DISTINCT * FROM source.user_ap_trajectory")
+    sessions = read_source(
+        stack,
+        "SELECT DISTINCT mac_address, sensor_id, start_time, end_time "
+        "FROM source.user_ap_trajectory",
+    )
     assert sessions.num_rows == 3

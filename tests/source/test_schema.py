@@ -5,8 +5,8 @@ import datetime as dt
 import pyarrow as pa
 import pytest
 
-from tippers_dagster.errors import SourceError
-from tippers_dagster.settings import Settings
+from tippers_dagster.errors import SettingsError, SourceError
+from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.source.load import (
     clear_source,
     create_session_indexes,
@@ -14,6 +14,7 @@ from tippers_dagster.source.load import (
     prepare_bulk_load,
     read_source,
 )
+from tippers_dagster.source.read import source_snapshot
 from tippers_dagster.source.schema import (
     SESSIONS,
     SPACES,
@@ -21,6 +22,7 @@ from tippers_dagster.source.schema import (
     create_source_schema,
     source_tables,
 )
+from tippers_dagster.spaces.tree import load_tree
 
 
 def _session(name: str = "a") -> pa.Table:
@@ -52,7 +54,8 @@ def _indexes(settings: Settings) -> set[str]:
 
 
 def test_created_twice_and_then_complete(stack: Settings) -> None:
-    assert "the source has no table source.space (spaces)" in check_source(stack)
+    lacking = [(problem.text, problem.missing) for problem in check_source(stack)]
+    assert ("TIPPERS_SPACE_TABLE: the source has no table source.space (spaces)", True) in lacking
     create_source_schema(stack)
     create_source_schema(stack)
     assert check_source(stack) == []
@@ -63,8 +66,107 @@ def test_missing_columns_are_named(stack: Settings) -> None:
     with load_transaction(stack) as load:
         load.execute("ALTER TABLE source.space DROP COLUMN building_room, DROP COLUMN space_name")
         load.execute("DROP TABLE source.faculty_data")
-    problem = "the source table source.space has no column space_name, building_room"
-    assert check_source(stack) == [problem]
+    (problem,) = check_source(stack)
+    assert problem.text == (
+        "TIPPERS_SPACE_COLUMNS: the source table source.space has no column space_name, "
+        "building_room; its columns are: space_id, parent_space_id"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "columns", "says"),
+    [
+        (
+            "ALTER TABLE source.user_ap_trajectory ALTER start_time TYPE timestamptz",
+            {},
+            "TIPPERS_SESSION_COLUMNS: column start_time, of source.user_ap_trajectory is "
+            "timestamp with time zone; expected: local times, timestamp without time zone",
+        ),
+        (
+            "ALTER TABLE source.user_ap_trajectory RENAME end_time TO ended",
+            {"session_columns": {"end_time": "start_of"}},
+            "TIPPERS_SESSION_COLUMNS: the source table source.user_ap_trajectory has no column "
+            "start_of; its columns are: mac_address, sensor_id, start_time, ended, space_id, "
+            "ingest_id",
+        ),
+        (
+            "ALTER TABLE source.user_ap_trajectory RENAME end_time TO ended",
+            {"session_columns": {"end_time": "ended", "mac_address": "start_time"}},
+            "TIPPERS_SESSION_COLUMNS: column start_time, taken for mac_address, of "
+            "source.user_ap_trajectory is timestamp without time zone; expected: text or whole "
+            "numbers",
+        ),
+        (
+            "ALTER TABLE source.space ADD COLUMN area double precision",
+            {"space_columns": {"space_id": "area"}},
+            "TIPPERS_SPACE_COLUMNS: column area, taken for space_id, of source.space is double "
+            "precision; expected: text or whole numbers",
+        ),
+        (
+            "ALTER TABLE source.region_to_coverage DROP COLUMN sensor, "
+            "ALTER intersection_percentage TYPE text",
+            {},
+            "TIPPERS_COVERAGE_TABLE: column intersection_percentage, of source.region_to_coverage "
+            "is text; expected: numbers",
+        ),
+    ],
+)
+def test_columns_that_are_something_else_are_named_with_their_setting(
+    stack: Settings, change: str, columns: dict[str, dict[str, str]], says: str
+) -> None:
+    create_source_schema(stack)
+    with load_transaction(stack) as load:
+        load.execute(change)
+    assert says in [problem.text for problem in check_source(stack.model_copy(update=columns))]
+
+
+def test_the_first_use_of_a_wrong_column_names_its_setting(stack: Settings) -> None:
+    create_source_schema(stack)
+    wrong = stack.model_copy(
+        update={
+            "session_columns": {"start_time": "began"},
+            "space_columns": {"space_name": "called"},
+        }
+    )
+    with pytest.raises(SourceError, match=r"TIPPERS_SPACE_COLUMNS: .* no column called"):
+        load_tree(wrong)
+    with (
+        pytest.raises(SourceError, match=r"TIPPERS_SESSION_COLUMNS: .* no column began"),
+        source_snapshot(wrong),
+    ):
+        pass
+    # What nothing reads may lack: access points are not needed to count.
+    with load_transaction(stack) as load:
+        load.execute("ALTER TABLE source.user_ap_trajectory DROP COLUMN sensor_id")
+    with source_snapshot(stack) as source:
+        assert list(source.sessions((dt.date(2025, 1, 6), dt.date(2025, 1, 13)))) is not None
+
+
+def test_a_materialized_view_and_domains_are_tables_too(stack: Settings) -> None:
+    create_source_schema(stack)
+    with load_transaction(stack) as load:
+        load.execute("CREATE DOMAIN source.wall AS timestamp")
+        load.execute("ALTER TABLE source.user_ap_trajectory ALTER start_time TYPE source.wall")
+        load.execute("CREATE MATERIALIZED VIEW source.log AS SELECT * FROM "
+                     "source.user_ap_trajectory")  # fmt: skip
+    assert check_source(stack.model_copy(update={"session_table": "log"})) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("TIPPERS_SESSION_COLUMNS", '{"MAC": "mac_address"}', "MAC is no name of ours"),
+        ("TIPPERS_SESSION_COLUMNS", '{"space_name": "x"}', "ours are mac_address, sensor_id"),
+        ("TIPPERS_SPACE_COLUMNS", '{"space_id": ""}', "a column of the source has no name"),
+    ],
+)
+def test_settings_that_name_no_column_of_ours_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    get_settings.cache_clear()
+    with pytest.raises(SettingsError, match=f"(?s){variable}.*{says}"):
+        get_settings()
 
 
 def test_names_are_settings(stack: Settings) -> None:

@@ -9,8 +9,11 @@ import pytest
 
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
-from tippers_dagster.source.load import read_source
+from tippers_dagster.source.again import Changes, ingest_again
+from tippers_dagster.source.load import load_transaction, read_source
+from tippers_dagster.source.schema import SESSIONS, source_tables
 from tippers_dagster.source.smartspec import ingest_smartspec, pseudo_mac
+from tippers_dagster.source.undo import undo_ingests
 from tippers_dagster.spaces.tree import load_tree
 
 
@@ -155,3 +158,14 @@ def test_a_small_scenario(stack: Settings, tmp_path: Path) -> None:
     assert dict(report.rejected) == {"access point 2 covers no space": 1}
     assert report.details["covered, but not in Spaces.json"] == "10"
     assert load_tree(stack).subtree("dbh") == ["dbh", "dbh-floor-1", "dbh-ap-1"]
+
+
+def test_a_scenario_is_undone_whole(stack: Settings, folder: Path) -> None:
+    report = ingest_smartspec(stack, folder)
+    undone = undo_ingests(stack, [report.ingest_id or 0])
+    assert undone.changed[SESSIONS] == report.loaded
+    assert [f"{day:%a}" for day in sorted(undone.dates)] == ["Mon", "Tue", "Wed", "Thu", "Fri"]
+    with load_transaction(stack) as load:
+        assert all(load.is_empty(table) for table in source_tables(stack).values())
+    again = ingest_again(stack, report.ingest_id or 0, Changes(gap_seconds=600))
+    assert again.loaded > report.loaded

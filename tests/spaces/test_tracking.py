@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.occupancy import campus
 from tippers_dagster.errors import BadInput, SettingsError, SourceError
+from tippers_dagster.lake.keys import occupancy_prefix
 from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.ids import why_unusable
 from tippers_dagster.spaces.tracking import (
     Tracked,
-    check_partition_key,
     list_tracked,
     track,
     untrack,
@@ -116,18 +118,29 @@ def test_an_unknown_space_changes_nothing(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("space", ["a|b", "a,b", "a'b", 'a"b', "a...b", "a\nb", " a", "a ", "\x07"])
-def test_ids_that_cannot_be_partition_keys(settings: Settings, space: str) -> None:
-    with pytest.raises(BadInput, match="cannot be a partition key"):
-        check_partition_key(space)
-    campus.add_spaces(settings, {space: "b1"})
-    with pytest.raises(BadInput, match="cannot be a partition key"):
-        track(settings, space="campus", start=DAY("2025-01-06"), end=DAY("2025-01-13"))
-    track(settings, space="annex", start=DAY("2025-01-06"), end=DAY("2025-01-13"))
+def test_ids_that_cannot_be_partition_keys_are_left_out(settings: Settings, space: str) -> None:
+    assert why_unusable(space) is not None
+    before = load_tree(settings).ids
+    campus.add_spaces(settings, {space: "b1", "below": space})
+    tree = load_tree(settings)
+    assert tree.ids == before
+    assert {out.space for out in tree.left_out} == {space, "below"}
+    with pytest.raises(BadInput, match="is left out"):
+        track(settings, space=space, start=DAY("2025-01-06"), end=DAY("2025-01-13"))
+    grid = track(settings, space="campus", start=DAY("2025-01-06"), end=DAY("2025-01-13"))
+    assert space not in {*grid.leaves, *grid.parents}
 
 
 @pytest.mark.parametrize("space", ["101", "ICS 105", "a/b", "ä", "a-b_c.d", "a:b;c", "#1 (old)"])
 def test_ids_that_can(space: str) -> None:
-    check_partition_key(space)
+    assert why_unusable(space) is None
+
+
+def test_ids_are_as_long_as_a_key_of_the_lake_may_be(tmp_path: Path) -> None:
+    longest = "é" * 41 + "abc"
+    (tmp_path / occupancy_prefix(longest)).mkdir(parents=True)
+    assert why_unusable(longest) is None
+    assert why_unusable(longest + "d") == "space_id is longer than 249 bytes, as the lake writes it"
 
 
 def test_a_root_that_is_gone_is_passed_over(settings: Settings) -> None:

@@ -117,3 +117,51 @@ def test_registered_models_are_entered_without_a_digest(engine: sa.Engine) -> No
             )
         )
         assert list(map(tuple, found)) == [(1, "a", "skops", None), (2, "", "skops", None)]
+
+
+def test_ingests_of_an_earlier_version_are_numbered(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        upgrade(config, "0008")
+        connection.execute(
+            sa.text(
+                f"INSERT INTO {SCHEMA}.ingested_file "
+                "(sha256, kind, name, rows, loaded, rejected, ingested_at) VALUES "
+                "('b', 'sessions', '/in/b.csv', 3, 2, 1, '2025-02-02 00:00+00'), "
+                "('a', 'sessions', '/in/a.csv', 9, 9, 0, '2025-02-01 00:00+00'), "
+                "('b', 'observations', '/in/b.csv', 4, 1, 0, '2025-02-03 00:00+00')"
+            )
+        )
+        connection.execute(
+            sa.text(
+                f"INSERT INTO {SCHEMA}.reject (file_sha256, kind, row_number, reason) "
+                "VALUES ('b', 'sessions', 3, 'no device'), ('gone', 'sessions', 1, 'no device')"
+            )
+        )
+    migrate(engine)
+    with engine.begin() as connection:
+        ingests = connection.execute(
+            sa.text(
+                f"SELECT ingest_id, sha256, kind, traced, options FROM {SCHEMA}.ingested_file "
+                "ORDER BY 1"
+            )
+        ).all()
+        rejects = connection.execute(
+            sa.text(f"SELECT ingest_id, row_number FROM {SCHEMA}.reject ORDER BY reject_id")
+        ).all()
+        following = connection.scalar(
+            sa.text(
+                f"INSERT INTO {SCHEMA}.ingested_file (kind, name, rows, loaded, rejected) "
+                "VALUES ('spaces', 'x', 0, 0, 0) RETURNING ingest_id"
+            )
+        )
+    assert [tuple(row) for row in ingests] == [
+        (1, "a", "sessions", False, None),
+        (2, "b", "sessions", False, None),
+        (3, "b", "observations", False, None),
+    ]
+    assert [tuple(row) for row in rejects] == [(2, 3), (None, 1)]
+    assert following == 4

@@ -75,6 +75,7 @@ def show(name: Name) -> None:
     """Show a dataset, and how far its partitions are."""
     from tippers_dagster.datasets import store
     from tippers_dagster.datasets.progress import progress
+    from tippers_dagster.occupancy.looking import last_looks
 
     settings = get_settings()
     dataset = store.get(settings, name)
@@ -83,6 +84,8 @@ def show(name: Name) -> None:
     found = progress(settings, dataset)
     for level in found.levels:
         typer.echo(f"{level.asset:<18} {level.done:,} of {level.wanted:,} partitions up to date")
+    if looks := last_looks(settings):
+        typer.echo(f"Source looked at: {looks[1].astimezone():%Y-%m-%d %H:%M}.")
     if not found.tracked:
         typer.echo(
             "Not all of it is tracked any more: "

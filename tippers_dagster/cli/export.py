@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -40,24 +41,33 @@ def export(
     --by, one for each label. Where TIPPERS_SMALLEST_COUNT is set, small counts and those that would
     tell them are empty, and a column suppressed says so. The file appears whole or not at all.
     Exits with status 1, naming the chunks, when some are not computed yet, unless --missing-ok.
+    Chunks that are known to be out of date are named; the source is not looked at.
     """
     from tippers_dagster.labelled.sharing import read_shared_labelled_occupancy
+    from tippers_dagster.occupancy import staleness
     from tippers_dagster.occupancy.export import write_export, writer_of
-    from tippers_dagster.occupancy.reading import OnMissing, missing_chunks
+    from tippers_dagster.occupancy.reading import (
+        OnMissing,
+        StaleOccupancy,
+        chunks_asked,
+        missing_chunks,
+    )
     from tippers_dagster.occupancy.sharing import hidden_rows, read_shared_occupancy
 
     writer_of(out)
     settings = get_settings()
     on_missing: OnMissing = "report" if missing_ok else "raise"
     asked = (space, start, end, interval)
-    if by is None:
-        table = read_shared_occupancy(
-            *asked, dense=not sparse, settings=settings, on_missing=on_missing
-        )
-    else:
-        table = read_shared_labelled_occupancy(
-            *asked, by, dense=not sparse, settings=settings, on_missing=on_missing
-        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StaleOccupancy)  # said below
+        if by is None:
+            table = read_shared_occupancy(
+                *asked, dense=not sparse, settings=settings, on_missing=on_missing
+            )
+        else:
+            table = read_shared_labelled_occupancy(
+                *asked, by, dense=not sparse, settings=settings, on_missing=on_missing
+            )
     write_export(space, table, out)
     typer.echo(f"{table.num_rows:,} rows written to {out}")
     if hidden := hidden_rows(table):
@@ -67,3 +77,12 @@ def export(
         )
     if missing := missing_chunks(table):
         typer.secho(f"Chunks that are not computed: {', '.join(missing)}", fg="yellow", err=True)
+    if stale := staleness.stale_chunks(
+        settings, space, chunks_asked(start, end, interval, settings)
+    ):
+        typer.secho(
+            "Chunks whose counts are out of date, as the source has other rows now: "
+            f"{', '.join(stale)}. `tippers occupancy materialize` computes them.",
+            fg="yellow",
+            err=True,
+        )

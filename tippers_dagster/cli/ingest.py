@@ -1,31 +1,55 @@
-"""``tippers ingest``: files into the source tables."""
+"""``tippers ingest``: files into the source tables; listing, undoing and redoing that."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from tippers_dagster.source.files import Progress
+    from tippers_dagster.source.ingests import Ingested
     from tippers_dagster.source.journal import IngestReport
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Load CSV (also gzipped) or Parquet files into the source tables, whole or not at all."
-    "\n\nThe same content is loaded once. Rows that cannot be used go to the table tippers.reject, "
-    "with their number and the reason.",
+    "\n\nThe same content is loaded once. Rows that cannot be used are kept with their number and "
+    "the reason: `tippers rejects`. Every ingest can be undone, and done again with other options.",
 )
 
 REASONS_SHOWN = 15
+SPACES_SHOWN = 10
 
 File = Annotated[Path, typer.Argument(help="CSV or Parquet file.", show_default=False)]
+Number = Annotated[
+    int, typer.Argument(help="Its number in `tippers ingest list`.", show_default=False)
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="OURS=THEIRS",
+        help="What the file calls one of our columns; may be given for each.",
+        show_default=False,
+    ),
+]
+Zone = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ZONE",
+        help="IANA zone of the file's local times; TIPPERS_TIMEZONE unless given.",
+        show_default=False,
+    ),
+]
 Gap = Annotated[
     int | None,
     typer.Option(
@@ -43,36 +67,36 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command()
-def spaces(file: File) -> None:
+def spaces(file: File, column: Columns = None) -> None:
     """Insert or update spaces: space_id, space_name, parent_space_id, building_room."""
-    _ingest_file("spaces", file)
+    _ingest_file("spaces", file, column)
 
 
 @app.command()
-def sessions(file: File) -> None:
+def sessions(file: File, column: Columns = None, timezone: Zone = None) -> None:
     """Append sessions: mac_address, sensor_id, start_time, end_time, space_id (local times)."""
-    _ingest_file("sessions", file)
+    _ingest_file("sessions", file, column, timezone)
 
 
 @app.command("space-metadata")
 @app.command("space_metadata", hidden=True)
-def space_metadata(file: File) -> None:
+def space_metadata(file: File, column: Columns = None) -> None:
     """Replace rooms' types, room by room: roomid, typeid, type, building_room."""
-    _ingest_file("space_metadata", file)
+    _ingest_file("space_metadata", file, column)
 
 
 @app.command("faculty-data")
 @app.command("faculty_data", hidden=True)
-def faculty_data(file: File) -> None:
+def faculty_data(file: File, column: Columns = None) -> None:
     """Replace faculty offices, person by person: name, office."""
-    _ingest_file("faculty_data", file)
+    _ingest_file("faculty_data", file, column)
 
 
 @app.command("region-to-coverage")
 @app.command("region_to_coverage", hidden=True)
-def region_to_coverage(file: File) -> None:
+def region_to_coverage(file: File, column: Columns = None) -> None:
     """Replace coverage, region by region: region_id, space_name, wapcov_id, sensor, and share."""
-    _ingest_file("region_to_coverage", file)
+    _ingest_file("region_to_coverage", file, column)
 
 
 @app.command()
@@ -82,6 +106,7 @@ def observations(
     time: Annotated[str, typer.Option(help="Column of the local time.")] = "time",
     access_point: Annotated[str, typer.Option(help="Column of the access point.")] = "sensor_id",
     gap: Gap = None,
+    timezone: Zone = None,
 ) -> None:
     """Make sessions of instants at which devices were seen at access points.
 
@@ -92,7 +117,12 @@ def observations(
     from tippers_dagster.source.observations import ObservationColumns, ingest_observations
 
     columns = ObservationColumns(device, time, access_point)
-    _run(file, lambda tick: ingest_observations(get_settings(), file, columns, gap, tick))
+    _run(
+        file,
+        lambda tick: ingest_observations(
+            get_settings(), file, columns, gap, tick, timezone=timezone
+        ),
+    )
 
 
 @app.command()
@@ -106,10 +136,135 @@ def smartspec(
     _run(folder, lambda tick: ingest_smartspec(get_settings(), folder, gap, tick))
 
 
-def _ingest_file(kind: str, file: Path) -> None:
-    from tippers_dagster.source.ingest import ingest_file
+@app.command("list")
+def list_all() -> None:
+    """List all ingests, and removals of spaces, in their order."""
+    from rich.table import Table
 
-    _run(file, lambda tick: ingest_file(get_settings(), kind, file, tick))
+    from tippers_dagster.source.again import LOADED
+    from tippers_dagster.source.ingests import describe_options, list_ingests
+    from tippers_dagster.terminal import table_console
+    from tippers_dagster.text import shown
+
+    found = list_ingests(get_settings(), LOADED)
+    if not found:
+        typer.echo("Nothing was ingested; `tippers ingest --help` says what can be.")
+        return
+    table = Table("ingest", "when", "kind", "from", "read", "loaded", "rejected", "options", "")
+    for column in table.columns[4:7]:
+        column.justify = "right"
+    for one in found:
+        table.add_row(
+            str(one.ingest_id),
+            f"{one.ingested_at.astimezone():%Y-%m-%d %H:%M}",
+            one.kind,
+            shown(one.name),
+            *(f"{number:,}" for number in (one.rows, one.loaded, one.rejected)),
+            shown(describe_options(one.options)),
+            _standing(one),
+        )
+    table_console().print(table)
+
+
+@app.command()
+def undo(
+    numbers: Annotated[
+        list[int], typer.Argument(help="From `tippers ingest list`.", show_default=False)
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Take back what ingests loaded, and restore what they replaced.
+
+    What other ingests loaded stays, also the same rows. Counts become out of date, and are computed
+    again by a running `tippers up` or by `tippers occupancy materialize`.
+    """
+    from tippers_dagster.cli.words import counted
+    from tippers_dagster.source.again import ingest_of
+    from tippers_dagster.source.undo import undo_ingests
+    from tippers_dagster.text import shown
+
+    settings = get_settings()
+    for one in [ingest_of(settings, number) for number in numbers]:
+        what = f"{one.kind} from {shown(one.name)}, {counted(one.loaded, 'row')} loaded"
+        if one.sha256 is None:
+            what = f"{one.name}, {counted(one.loaded, 'space')}"
+        when = f"{one.ingested_at.astimezone():%Y-%m-%d %H:%M}"
+        typer.echo(f"ingest {one.ingest_id}, {when}: {what}")
+    if not yes:
+        typer.confirm("Undo?", abort=True)
+    undone = undo_ingests(settings, numbers)
+    changed = ", ".join(f"{kind} {rows:,}" for kind, rows in undone.changed.items() if rows)
+    typer.echo(f"Undone. Rows that changed or went: {changed or 'none'}.")
+    _look_again(undone.dates)
+
+
+@app.command()
+def again(
+    number: Number,
+    column: Columns = None,
+    timezone: Zone = None,
+    gap: Gap = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Where the file is now, if not where it was.")
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Also when its content has changed.")
+    ] = False,
+) -> None:
+    """Read an ingest's file again, in place of what was loaded; with other options, if given.
+
+    Options that are not given are as they were. The ingest keeps its number and its place: what
+    later ones say of the same spaces, rooms or persons still counts.
+    """
+    from tippers_dagster.source.again import Changes, ingest_again, ingest_of
+
+    settings = get_settings()
+    path = Path(ingest_of(settings, number).name) if file is None else file
+    changes = Changes(None if column is None else _columns(column), timezone, gap)
+    _run(
+        path,
+        lambda tick: ingest_again(
+            settings, number, changes, file=file, accept_changes=accept_changes, progress=tick
+        ),
+    )
+
+
+def _standing(one: Ingested) -> str:
+    """Whether an ingest is in effect."""
+    if one.undone_at is not None:
+        return f"undone {one.undone_at.astimezone():%Y-%m-%d %H:%M}"
+    if one.redone_at is not None:
+        return f"redone {one.redone_at.astimezone():%Y-%m-%d %H:%M}"
+    return "" if one.traced else "by an earlier version"
+
+
+def _columns(given: list[str]) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in given]
+    if wrong := [ours for ours, mark, theirs in pairs if not (ours and mark and theirs)]:
+        raise BadInput(f"--column {wrong[0]} is not OURS=THEIRS.", "Such as --column time=seen_at.")
+    return {ours.strip(): theirs for ours, _, theirs in pairs}
+
+
+def _look_again(dates: set[dt.date]) -> None:
+    """Look at what an ingest touched, and say what is out of date."""
+    from tippers_dagster.cli.words import counted
+    from tippers_dagster.occupancy.looking import look_at_dates
+
+    if changed := look_at_dates(get_settings(), dates).changed:
+        several = f"{changed[0]} to {changed[-1]}" if len(changed) > 1 else changed[0]
+        typer.echo(
+            f"Out of date now: the counts of {counted(len(changed), 'time chunk')} ({several}). A "
+            "running `tippers up` computes them, or `tippers occupancy materialize`."
+        )
+
+
+def _ingest_file(
+    kind: str, file: Path, column: list[str] | None, timezone: str | None = None
+) -> None:
+    from tippers_dagster.source.ingest import FileOptions, ingest_file
+
+    options = FileOptions(_columns(column or []), timezone)
+    _run(file, lambda tick: ingest_file(get_settings(), kind, file, tick, options))
 
 
 def _run(path: Path, work: Callable[[Progress], IngestReport]) -> None:
@@ -130,6 +285,7 @@ def _run(path: Path, work: Callable[[Progress], IngestReport]) -> None:
 
         report = work(tick)
     _show(console, path, report)
+    _look_again(report.dates)
 
 
 def _show(console: Console, path: Path, report: IngestReport) -> None:
@@ -139,7 +295,8 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
 
     if report.already:
         console.print(
-            f"{path!s}: already ingested on {report.when:%Y-%m-%d %H:%M %Z}: nothing to do.",
+            f"{path!s}: already ingested on {report.when:%Y-%m-%d %H:%M %Z}, as ingest "
+            f"{report.ingest_id}: nothing to do.",
             soft_wrap=True,
         )
         return
@@ -157,7 +314,27 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
         rest = sum(count for _, count in others)
         table.add_row(f"  {len(others):,} other reasons", f"{rest:,}")
     console.print(table)
+    console.print(f"It is ingest {report.ingest_id}: `tippers ingest undo {report.ingest_id}`.")
     if report.rejected:
-        console.print("The rejected rows are in the table tippers.reject.")
+        console.print("`tippers rejects` lists the rejected rows.", markup=False)
+    if report.unplaced:
+        _show_unplaced(console, report)
     if report.ignored:
         console.print(f"Columns that were ignored: {column_names(report.ignored)}.", soft_wrap=True)
+
+
+def _show_unplaced(console: Console, report: IngestReport) -> None:
+    """Sessions that were loaded, and that no count will have as long as their space is missing."""
+    from tippers_dagster.cli.words import counted
+    from tippers_dagster.text import shown
+
+    spaces = report.unplaced.most_common()
+    named = ", ".join(f"{shown(space)} ({count:,})" for space, count in spaces[:SPACES_SHOWN])
+    more = f" and {len(spaces) - SPACES_SHOWN:,} more" if len(spaces) > SPACES_SHOWN else ""
+    console.print(
+        f"Loaded, but in no count until these spaces are ingested, too: "
+        f"{counted(report.unplaced.total(), 'session')}, of {named}{more}",
+        style="yellow",
+        markup=False,
+        soft_wrap=True,
+    )

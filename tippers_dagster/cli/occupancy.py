@@ -10,7 +10,9 @@ import typer
 from tippers_dagster.errors import BadInput
 
 if TYPE_CHECKING:
+    from tippers_dagster.occupancy.looking import Look
     from tippers_dagster.occupancy.status import LevelStatus
+    from tippers_dagster.settings import Settings
     from tippers_dagster.spaces.tracking import Grid
 
 NOTHING_TRACKED = (
@@ -24,7 +26,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     from tippers_dagster.cli import export
 
-    app.command("spaces")(spaces)
     app.command("track")(track)
     app.command("untrack")(untrack)
     occupancy = typer.Typer(no_args_is_help=True, help="Occupancy of the tracked spaces.")
@@ -33,22 +34,6 @@ def register(app: typer.Typer) -> None:
     occupancy.command("retry")(retry)
     export.register(occupancy)
     app.add_typer(occupancy, name="occupancy")
-
-
-def spaces(
-    below: str | None = typer.Option(None, help="Only this space and what is below it."),
-) -> None:
-    """List the space tree: id, name, room number."""
-    from tippers_dagster.settings import get_settings
-    from tippers_dagster.spaces.tree import load_tree
-
-    tree = load_tree(get_settings())
-    first = 0 if below is None else tree.position(below)
-    count = len(tree) if below is None else int(tree.size[first])
-    for i in range(first, first + count):
-        indent = "  " * int(tree.depth[i] - tree.depth[first])
-        room = f"  {tree.building_rooms[i]}" if tree.building_rooms[i] else ""
-        typer.echo(f"{indent}{tree.ids[i]}  {tree.names[i]}{room}")
 
 
 def track(
@@ -88,9 +73,13 @@ def untrack(
 
 
 def status() -> None:
-    """Per level: wanted, done, running, waiting, failed; sealed: done, only counts are kept."""
+    """Per level: wanted, done, running, waiting, failed; sealed: done, only counts are kept.
+
+    The source is looked at first, as far as that is quick.
+    """
     from rich.table import Table
 
+    from tippers_dagster.occupancy.looking import look_quickly
     from tippers_dagster.occupancy.status import occupancy_status
     from tippers_dagster.settings import get_settings
     from tippers_dagster.spaces.tracking import list_tracked
@@ -101,14 +90,18 @@ def status() -> None:
     tracked = list_tracked(settings)
     if not tracked:
         console.print(" ".join(NOTHING_TRACKED), markup=False)
+        _say_what_was_rejected(settings)
         return
     for one in tracked:
         console.print(f"tracked: {one.space}, {one.start} to {one.end} (excluded)", markup=False)
+    looked = look_quickly(settings, dt.datetime.now(dt.UTC))
     table = Table("level", *("wanted", "done", "running", "stale", "failed", "sealed"))
     levels = occupancy_status(settings)
     for level in levels:
         table.add_row(level.asset, *(f"{n:,}" for n in (*level.numbers, level.sealed)))
     console.print(table)
+    _say_when_looked(settings, looked)
+    _say_what_was_rejected(settings)
     _explain_failures(levels)
 
 
@@ -118,7 +111,10 @@ def materialize(
     end: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only before this date."),
     again: bool = typer.Option(False, help="Also what is up to date: files were lost or damaged."),
 ) -> None:
-    """Compute here and now whatever tracked occupancy is missing or stale, without a daemon."""
+    """Compute here and now whatever tracked occupancy is missing or stale, without a daemon.
+
+    The source is looked at first: what was loaded or changed since is counted.
+    """
     from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.local.environment import dagster_instance
     from tippers_dagster.occupancy.launch import materialize as materialize_all
@@ -161,6 +157,42 @@ def _tell(grid: Grid) -> None:
         f"Tracked now: {len(grid.leaves) + len(grid.parents):,} spaces "
         f"({len(grid.parents):,} with children) in {len(grid.chunks):,} time chunks."
     )
+
+
+def _say_when_looked(settings: Settings, looked: Look) -> None:
+    from tippers_dagster.cli.words import counted
+    from tippers_dagster.occupancy.looking import last_looks
+
+    looks = last_looks(settings)
+    if looks is None:
+        return
+    longest, latest = (f"{when.astimezone():%Y-%m-%d %H:%M}" for when in looks)
+    since = "" if longest == latest else f"; part of it not since {longest}"
+    typer.echo(f"Source looked at: {latest}{since}.")
+    if looked.passed_over:
+        typer.echo(
+            "Not looked at just now, to be quick: "
+            f"{counted(len(looked.passed_over), 'time chunk')}; `tippers occupancy materialize` "
+            "looks at all."
+        )
+
+
+def _say_what_was_rejected(settings: Settings) -> None:
+    from tippers_dagster.cli.words import counted
+    from tippers_dagster.occupancy.rejects import totals
+
+    found = totals(settings)
+    parts = [
+        counted(number, *words)
+        for number, words in (
+            (found.loading, ("row of a file", "rows of files")),
+            (found.extraction, ("row of the source", "rows of the source")),
+            (found.left_out, ("space",)),
+        )
+        if number
+    ]
+    if parts:
+        typer.echo(f"Could not be used: {', '.join(parts)}. `tippers rejects` says why.")
 
 
 def _explain_failures(levels: list[LevelStatus]) -> None:

@@ -152,11 +152,11 @@ def _has_rows(settings: Settings, kind: str) -> bool:
 
 
 def _ingested(settings: Settings) -> list[tuple[str, str]]:
-    """Kind and hash of every file that was ingested into the source tables."""
+    """Kind and hash of every file that was ingested into the source tables, and is in effect."""
     found = read_arrow(
         settings,
         f"SELECT kind, sha256 FROM tippers.ingested_file WHERE kind <> '{HEAD_COUNTS}' "
-        "ORDER BY 1, 2",
+        "AND undone_at IS NULL ORDER BY 1, 2",
     )
     return list(zip(found["kind"].to_pylist(), found["sha256"].to_pylist(), strict=True))
 

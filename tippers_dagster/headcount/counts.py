@@ -346,13 +346,13 @@ def _once(usable: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 def _keep_rejected(connection: sa.Connection, given: Given, name: str, sha256: str) -> None:
     same = (ingested_file.c.sha256 == sha256, ingested_file.c.kind == KIND)
-    connection.execute(sa.delete(ingested_file).where(*same))
-    connection.execute(
-        sa.delete(reject).where(reject.c.file_sha256 == sha256, reject.c.kind == KIND)
-    )
+    earlier = sa.delete(ingested_file).where(*same).returning(ingested_file.c.ingest_id)
+    numbers = list(connection.scalars(earlier))
+    connection.execute(sa.delete(reject).where(reject.c.ingest_id.in_(numbers)))
     rejected = given.rejected
-    connection.execute(
-        sa.insert(ingested_file).values(
+    number = connection.scalar(
+        sa.insert(ingested_file)
+        .values(
             sha256=sha256,
             kind=KIND,
             name=name,
@@ -360,10 +360,11 @@ def _keep_rejected(connection: sa.Connection, given: Given, name: str, sha256: s
             loaded=given.usable.num_rows,
             rejected=rejected.num_rows,
         )
+        .returning(ingested_file.c.ingest_id)
     )
     rows = [
         {
-            "file_sha256": sha256,
+            "ingest_id": number,
             "kind": KIND,
             "row_number": row.pop("row_number"),
             "reason": row.pop("reason"),

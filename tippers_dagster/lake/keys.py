@@ -12,6 +12,9 @@ from tippers_dagster.errors import LakeError
 
 _BAD_PARTS = frozenset({"", ".", ".."})
 
+LONGEST_SPACE = 255 - len("space=")
+"""Bytes of a space's id, encoded: a part of a path has 255 on every file system and in MinIO."""
+
 
 def encode(name: str) -> str:
     """An id as one part of a key. ``decode`` gives it back."""

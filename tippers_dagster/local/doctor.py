@@ -299,24 +299,30 @@ def _migrations(settings: Settings) -> Iterator[Check]:
 
 
 def _source(settings: Settings) -> Iterator[Check]:
-    from tippers_dagster.source.schema import check_source
-
     with closing(_connect(databases(settings).source)):
         place = "the warehouse's database" if settings.source_url is None else "its own database"
         yield Check("source", "ok", f"reachable, in {place}")
-    lacking = check_source(settings)
-    if not lacking:
-        yield Check("source tables", "ok", "all tables and columns are there")
-        return
-    if settings.source_url is None:
-        hint = "Load files with tippers ingest, or make a campus with tippers simulate."
-        yield Check("source tables", "warning", "\n".join(lacking), hint)
-    else:
-        hint = (
-            "Name its schema, tables and columns: TIPPERS_SOURCE_SCHEMA, TIPPERS_SESSION_TABLE, "
-            "TIPPERS_SESSION_COLUMNS and so on (.env.example); or grant SELECT on them."
-        )
-        yield Check("source tables", "problem", "\n".join(lacking), hint)
+    yield from _source_tables(settings)
+
+
+def _source_tables(settings: Settings) -> Iterator[Check]:
+    from tippers_dagster.source.schema import COLUMNS_HINT, check_source
+
+    found = check_source(settings)
+    if not found:
+        yield Check("source tables", "ok", "all tables and columns are there, and of right types")
+    if missing := "\n".join(problem.text for problem in found if problem.missing):
+        if settings.source_url is None:
+            hint = "Load files with tippers ingest, or make a campus with tippers simulate."
+            yield Check("source tables", "warning", missing, hint)
+        else:
+            hint = (
+                "Name its schema and tables: TIPPERS_SOURCE_SCHEMA, TIPPERS_SESSION_TABLE and so "
+                "on (.env.example)."
+            )
+            yield Check("source tables", "problem", missing, hint)
+    if wrong := "\n".join(problem.text for problem in found if not problem.missing):
+        yield Check("source columns", "problem", wrong, COLUMNS_HINT)
 
 
 def _dagster(settings: Settings) -> Iterator[Check]:

@@ -16,7 +16,7 @@ from tippers_dagster.occupancy.counting import (
     WrongNumbers,
 )
 from tippers_dagster.occupancy.describe import SCHEMAS, describe
-from tippers_dagster.occupancy.observing import observe
+from tippers_dagster.occupancy.looking import observe
 from tippers_dagster.occupancy.partitions import (
     chunk_partitions,
     derived_partitions,
@@ -251,6 +251,6 @@ def _rejected_share(outcome: Outcome) -> dg.AssetCheckResult:
             "limit": limit,
             "largest_share": max(shares.values(), default=0.0),
             "chunks_over_the_limit": over,
-            "what_to_do": "SELECT reason, count(*) FROM tippers.session_reject GROUP BY 1",
+            "what_to_do": "`tippers rejects` lists reasons and rows",
         },
     )

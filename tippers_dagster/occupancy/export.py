@@ -41,7 +41,7 @@ def write_export(space: str, occupancy: pa.Table, out: Path) -> None:
         pa.array(np.zeros(occupancy.num_rows, np.int32)), spaces.dictionary
     )
     table = occupancy.add_column(0, "space_id", column)
-    with _replacing(out) as file:
+    with replacing(out) as file:
         write(table, file)
 
 
@@ -88,7 +88,7 @@ def _offset_text(offset: int) -> str:
 
 
 @contextmanager
-def _replacing(out: Path) -> Iterator[IO[bytes]]:
+def replacing(out: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of ``out`` when the block ends without error."""
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:

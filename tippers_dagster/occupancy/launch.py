@@ -13,6 +13,7 @@ import numpy as np
 from tippers_dagster.errors import TippersError
 from tippers_dagster.local.runs import failure_reason, materialize_here
 from tippers_dagster.occupancy.conditions import Snapshot
+from tippers_dagster.occupancy.looking import look_at_chunks
 from tippers_dagster.occupancy.packing import Rectangle, pack
 from tippers_dagster.occupancy.partitions import partition_key
 from tippers_dagster.occupancy.runs import (
@@ -25,6 +26,8 @@ from tippers_dagster.occupancy.state import ASSETS, SESSIONS, Level, State
 from tippers_dagster.occupancy.work import progress
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.clock import chunk_bounds
+from tippers_dagster.spaces.tracking import Grid, wanted_grid
+from tippers_dagster.spaces.tree import load_tree
 
 POLL_SECONDS = 1.0
 
@@ -54,6 +57,9 @@ def materialize(
 ) -> list[Stage]:
     """Compute all that is missing or stale of the tracked grid, or of a part of it, level by level.
 
+    The source is looked at first, as no observer may be running: rows that came, changed or went
+    since a chunk was computed make it stale.
+
     Parameters
     ----------
     space
@@ -71,6 +77,7 @@ def materialize(
         When a run failed; its partitions stay stale, the others are done.
     """
     part = _Part(settings, space, start, end, again)
+    look_at_chunks(settings, part.chunks(wanted_grid(settings, load_tree(settings))))
     stages = []
     fail_dead_runs(settings, instance)
     for asset in ASSETS:
@@ -116,6 +123,10 @@ class _Part:
             rows = np.array([s in inside for s in level.spaces], bool)
         columns = np.array([self._asked(chunk) for chunk in level.chunks], bool)
         return np.outer(rows, columns) & (level.stale | self.again) & ~level.sealed
+
+    def chunks(self, grid: Grid) -> list[str]:
+        """The tracked chunks among them."""
+        return [chunk for chunk in grid.chunks if self._asked(chunk)]
 
     def _asked(self, chunk: str) -> bool:
         first, end = chunk_bounds(chunk, self.settings.chunk)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from tippers_dagster.errors import BadInput, LakeError, MissingPartitions, TippersError
 from tippers_dagster.lake import Lake, open_lake
 from tippers_dagster.lake.keys import occupancy_key, presence_key
-from tippers_dagster.occupancy import sweep
+from tippers_dagster.occupancy import staleness, sweep
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.clock import (
     MICRO,
@@ -43,8 +44,15 @@ OnMissing = Literal["raise", "report"]
 MISSING_METADATA = b"tippers.missing_chunks"
 """Metadata of the result's schema: a JSON list of the chunks that are not computed."""
 
+STALE_METADATA = b"tippers.stale_chunks"
+"""The same of the chunks whose counts are out of date: the source has other rows now."""
+
 MOST_BINS = 50_000_000
 """A range of more bins is taken for a typing error."""
+
+
+class StaleOccupancy(UserWarning):
+    """Counts were read that are out of date."""
 
 
 class OnlyCountsKept(TippersError):
@@ -81,7 +89,7 @@ def read_occupancy(
     dense
         Every bin, with zeros; otherwise only the bins with somebody in them.
     as_pandas
-        A DataFrame instead of an Arrow table; the missing chunks are in ``attrs``.
+        A DataFrame instead of an Arrow table; the missing and stale chunks are in ``attrs``.
     settings
         Those of the process unless given.
     on_missing
@@ -92,7 +100,9 @@ def read_occupancy(
     -------
     pa.Table
         ``interval_begin_time`` (timestamp[s] in the deployment's zone), in order;
-        ``number_connections`` (int32).
+        ``number_connections`` (int32). Chunks whose counts are known to be out of date are in the
+        schema's metadata (``STALE_METADATA``), and a warning ``StaleOccupancy`` names them; the
+        source itself is not looked at.
 
     Raises
     ------
@@ -111,11 +121,22 @@ def read_occupancy(
     counts, missing = read(lake, settings, space, bins)
     if missing and on_missing == "raise":
         raise _missing_partitions(space, missing, bins)
+    stale = staleness.stale_chunks(settings, space, [c for c in bins.chunks if c not in missing])
+    if stale:
+        warnings.warn(
+            f"Occupancy of space {space!r} is out of date in {_named(stale)}: the source has other "
+            "rows now. `tippers occupancy materialize` computes it.",
+            StaleOccupancy,
+            stacklevel=2,
+        )
     table = _result(bins, counts, missing, dense, settings.timezone)
+    table = table.replace_schema_metadata(
+        {**(table.schema.metadata or {}), STALE_METADATA: json.dumps(stale)}
+    )
     if not as_pandas:
         return table
     frame = table.to_pandas()
-    frame.attrs["missing_chunks"] = missing
+    frame.attrs |= {"missing_chunks": missing, "stale_chunks": stale}
     return frame
 
 
@@ -541,12 +562,16 @@ def _absent(bins: _Bins, missing: list[str]) -> NDArray[np.bool_]:
     return np.isin(bins.chunk_of, [bins.chunks.index(chunk) for chunk in missing])
 
 
+def _named(chunks: list[str]) -> str:
+    named = ", ".join(chunks[:_NAMED_AT_MOST])
+    more = len(chunks) - _NAMED_AT_MOST
+    return named + (f" and {more} more" if more > 0 else "")
+
+
 def _missing_partitions(space: str, missing: list[str], bins: _Bins) -> MissingPartitions:
-    named = ", ".join(missing[:_NAMED_AT_MOST])
-    more = len(missing) - _NAMED_AT_MOST
     return MissingPartitions(
         f"Occupancy of space {space!r} is not computed for {len(missing)} of "
-        f"{len(bins.chunks)} chunks: {named}" + (f" and {more} more." if more > 0 else "."),
+        f"{len(bins.chunks)} chunks: {_named(missing)}.",
         missing,
         f"`tippers track --space {space} --start DATE --end DATE` has it computed; "
         "`tippers occupancy status` tells how far it is.",

@@ -64,7 +64,7 @@ def untrack_space(
     untrack(settings, space=space, start=start, end=end)
     with dagster_instance(settings) as instance:
         grid = sync_partitions(settings, instance).grid
-    return grid, _purge(settings, grid) if purge else 0
+    return grid, purge_untracked(settings, grid) if purge else 0
 
 
 def untrack_range(settings: Settings, tracked: Tracked, *, purge: bool = False) -> tuple[Grid, int]:
@@ -72,7 +72,7 @@ def untrack_range(settings: Settings, tracked: Tracked, *, purge: bool = False) 
     forget_range(settings, tracked)
     with dagster_instance(settings) as instance:
         grid = sync_partitions(settings, instance).grid
-    return grid, _purge(settings, grid) if purge else 0
+    return grid, purge_untracked(settings, grid) if purge else 0
 
 
 def recompute(
@@ -125,7 +125,7 @@ def recompute(
     return forgotten
 
 
-def _purge(settings: Settings, grid: Grid) -> int:
+def purge_untracked(settings: Settings, grid: Grid) -> int:
     """Delete what lies outside the grid: first from the record, then from the lake."""
     kept = {*grid.leaves, *grid.parents}
     with warehouse_engine(settings).begin() as connection:

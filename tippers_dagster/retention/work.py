@@ -24,7 +24,7 @@ from tippers_dagster.labelled.work import chunk_inputs
 from tippers_dagster.labelling.labels import NotLabelled
 from tippers_dagster.lake import Lake, open_lake
 from tippers_dagster.lake.keys import decode
-from tippers_dagster.occupancy.observing import observe
+from tippers_dagster.occupancy.looking import observe
 from tippers_dagster.occupancy.sessions import consecutive
 from tippers_dagster.occupancy.state import ASSETS, State, load_state
 from tippers_dagster.occupancy.tables import (

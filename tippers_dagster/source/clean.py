@@ -178,6 +178,25 @@ def check_length(
     checks.reject(closed & (end_us - start_us > limit * 1_000_000), f"longer than {limit} s")
 
 
+def moved(
+    theirs: LocalClock, ours: LocalClock, start: pa.ChunkedArray, end: pa.ChunkedArray
+) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Starts and ends (``timestamp[us]``) that are local to one clock, as another shows them.
+
+    Of a time that happens twice the first is meant, unless the end would then precede the start.
+    """
+    begin, finish = theirs.to_utc(microseconds(start)), theirs.to_utc(microseconds(end))
+    early = np.flatnonzero(finish < begin)
+    finish[early] = np.maximum(finish[early], theirs.to_utc(microseconds(end)[early], fold=1))
+    return _times(ours.to_local(begin), start), _times(ours.to_local(finish), end)
+
+
+def _times(local: NDArray[np.int64], like: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Local microseconds as times, null where ``like`` is."""
+    times = pa.array(local, mask=is_null(like)).cast(pa.timestamp("us"))
+    return pa.chunked_array([times])
+
+
 def microseconds(times: pa.ChunkedArray) -> NDArray[np.int64]:
     """``timestamp[us]`` as int64 microseconds since 1970-01-01 00:00; 0 where null."""
     return pc.fill_null(times.cast(pa.int64()), 0).to_numpy()

@@ -1,28 +1,35 @@
 """Files of the source's columns into the source tables.
 
 Sessions are appended. Spaces update those of the same id. Of the other tables, a file's rows
-replace all stored rows of the same room, person or region.
+replace all stored rows of the same room, person or region. Every ingest can be undone, and done
+again with other options (:mod:`tippers_dagster.source.undo`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from zoneinfo import ZoneInfoNotFoundError
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tippers_dagster.errors import BadInput, SourceError
+from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 from tippers_dagster.source import clean
 from tippers_dagster.source.clean import Checks
-from tippers_dagster.source.files import InputFile, Progress, file_sha256, open_rows
+from tippers_dagster.source.files import Batch, InputFile, Progress, file_sha256, open_rows
+from tippers_dagster.source.ingests import Options, journal_transaction, note_removal
 from tippers_dagster.source.journal import Ingest, IngestReport, begin_ingest
+from tippers_dagster.source.layers import remove_keys, write_layer
 from tippers_dagster.source.load import create_session_indexes, prepare_bulk_load
+from tippers_dagster.source.read import longest_open
 from tippers_dagster.source.schema import (
     FACULTY_DATA,
+    INGEST_ID,
     REGION_TO_COVERAGE,
     SESSIONS,
     SPACE_METADATA,
@@ -30,33 +37,50 @@ from tippers_dagster.source.schema import (
     SourceTable,
     source_tables,
 )
-from tippers_dagster.spaces.tree import SpaceTree
+from tippers_dagster.source.undo import check_tree, days_of
+from tippers_dagster.spaces.clock import DAY, MICRO, LocalClock
+from tippers_dagster.spaces.ids import why_each_unusable
 
 KINDS = (SPACES, SESSIONS, SPACE_METADATA, FACULTY_DATA, REGION_TO_COVERAGE)
 """What ``ingest_file`` knows."""
 
-_UNFIT_IN_A_KEY = r"[\x00-\x1f\x7f|,]|\.\.\."
 # A percentage, or a share; anything that float() takes, but no hexadecimal, infinity or NaN.
 _NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
 
 
-@dataclass(frozen=True)
-class _Reference:
-    """How a small table is checked and replaced: ``key`` is the column whose rows a file owns."""
-
-    key: str
-    needed: tuple[str, ...]
-
-
-_REFERENCES = {
-    SPACE_METADATA: _Reference("roomid", ("roomid",)),
-    FACULTY_DATA: _Reference("name", ("name", "office")),
-    REGION_TO_COVERAGE: _Reference("region_id", ("region_id", "sensor")),
+_NEEDED = {
+    SPACE_METADATA: ("roomid",),
+    FACULTY_DATA: ("name", "office"),
+    REGION_TO_COVERAGE: ("region_id", "sensor"),
 }
+"""Columns of the small tables without which a row says nothing."""
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How a file of the source's columns is read.
+
+    ``columns`` maps our names of columns to the file's, where these differ; ``timezone`` is the
+    IANA zone of a session file's local times, the deployment's unless given.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    timezone: str | None = None
+
+    def as_json(self) -> Options:
+        """What the journal keeps: what differs from the defaults."""
+        columns = {"columns": dict(self.columns)} if self.columns else {}
+        return columns | ({"timezone": self.timezone} if self.timezone else {})
 
 
 def ingest_file(
-    settings: Settings, kind: str, path: Path, progress: Progress | None = None
+    settings: Settings,
+    kind: str,
+    path: Path,
+    progress: Progress | None = None,
+    options: FileOptions = FileOptions(),
+    *,
+    again: int | None = None,
 ) -> IngestReport:
     """Load a CSV or Parquet file into one of the source tables, whole or not at all.
 
@@ -70,6 +94,10 @@ def ingest_file(
         The file; its columns are those of the table, in any order, others are ignored.
     progress
         Called with bytes done and bytes in all.
+    options
+        How it is read.
+    again
+        The ingest whose place this one takes.
 
     Raises
     ------
@@ -79,16 +107,80 @@ def ingest_file(
         When the source is a deployment's own database.
     """
     table = source_tables(settings)[kind]
+    if options.timezone is not None and kind != SESSIONS:
+        raise BadInput("Only files of sessions and observations have times, and so a time zone.")
+    named = named_columns(table.columns, options.columns)
+    wanted = {named[ours] if ours in options.columns else ours: ours for ours in named}
+    if len(wanted) < len(named):
+        raise BadInput("One column of the file cannot be two of ours.", "Name the others, too.")
+    clock = other_clock(settings, options.timezone)
     sha256 = file_sha256(path)
+    noted = options.as_json()
     with (
-        open_rows(path, table.columns) as file,
-        begin_ingest(settings, kind, path, sha256, replaces=kind != SESSIONS) as ingest,
+        open_rows(path, {theirs: named[ours] for theirs, ours in wanted.items()}) as opened,
+        begin_ingest(
+            settings, kind, path, sha256, noted, replaces=kind != SESSIONS, again=again
+        ) as ingest,
     ):
-        ingest.report.ignored = file.ignored
-        if not ingest.report.already:
-            _LOADERS[kind](ingest, table, file, progress)
-            ingest.reject_malformed(file.malformed)
+        ingest.report.ignored = opened.ignored
+        if ingest.report.already:
+            return ingest.report
+        file = _Renamed(opened, wanted)
+        if kind == SESSIONS:
+            _load_sessions(ingest, file, progress, clock)
+        elif kind == SPACES:
+            _load_spaces(ingest, file, progress)
+        else:
+            _load_reference(ingest, table, file, progress)
+        ingest.reject_malformed(opened.malformed)
     return ingest.report
+
+
+@dataclass(frozen=True)
+class _Renamed:
+    """An open file whose columns get our names; ``ours`` has ours of each."""
+
+    file: InputFile
+    ours: Mapping[str, str]
+
+    def batches(self, progress: Progress | None) -> Iterator[Batch]:
+        """The rows, in the file's order."""
+        for batch in self.file.batches(progress):
+            names = [self.ours[name] for name in batch.columns.column_names]
+            yield Batch(batch.columns.rename_columns(names), batch.row_numbers)
+
+
+def named_columns(ours: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """What a file may call each of our columns, with the names that a person chose.
+
+    Raises
+    ------
+    BadInput
+        When a chosen name is of no column of ours.
+    """
+    if unknown := sorted(set(chosen).difference(ours)):
+        raise BadInput(
+            f"There is no column {', '.join(unknown)} here.", f"There are: {', '.join(ours)}."
+        )
+    return {**ours, **chosen}
+
+
+def other_clock(settings: Settings, timezone: str | None) -> LocalClock | None:
+    """The clock by which a file's times are local; None when it is the deployment's.
+
+    Raises
+    ------
+    BadInput
+        When there is no such zone.
+    """
+    if timezone is None or timezone == settings.timezone:
+        return None
+    try:
+        return LocalClock(timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise BadInput(
+            f"{timezone!r} is not an IANA time zone.", "Such as America/New_York, or UTC."
+        ) from None
 
 
 def begin_sessions(ingest: Ingest, expected_rows: int) -> None:
@@ -98,14 +190,25 @@ def begin_sessions(ingest: Ingest, expected_rows: int) -> None:
 
 def append_sessions(ingest: Ingest, sessions: pa.Table) -> None:
     """Append clean sessions (the columns and types of the session table)."""
+    if not sessions.num_rows:
+        return
     table = source_tables(ingest.settings)[SESSIONS]
-    ingest.report.loaded += ingest.load.copy_in(table, sessions.select(list(SESSION_COLUMNS)))
+    rows = sessions.select(list(SESSION_COLUMNS))
+    number = pa.repeat(pa.scalar(ingest.ingest_id, pa.int64()), rows.num_rows)
+    ingest.report.loaded += ingest.load.copy_in(table, rows.append_column(INGEST_ID, number))
+    _note_times(ingest, rows["start_time"], rows["end_time"])
+    for named in rows["space_id"].value_counts().to_pylist():
+        ingest.report.unplaced[named["values"]] += named["counts"]
 
 
 def finish_sessions(ingest: Ingest) -> None:
     """What follows the last append of an ingest's sessions."""
     if ingest.report.loaded:
         create_session_indexes(ingest.load, ingest.settings)
+    table, unplaced = source_tables(ingest.settings)[SPACES], ingest.report.unplaced
+    found = ingest.load.execute(f"SELECT {table.column('space_id')} AS space FROM {table.sql}")
+    for space in found["space"].to_pylist():
+        unplaced.pop(space, None)
 
 
 def merge_spaces(ingest: Ingest, spaces: pa.Table) -> None:
@@ -116,16 +219,15 @@ def merge_spaces(ingest: Ingest, spaces: pa.Table) -> None:
     BadInput
         Naming the spaces whose parent is missing, or that are their own ancestors.
     """
-    table = source_tables(ingest.settings)[SPACES]
-    columns = ", ".join(table.column(name) for name in SPACE_COLUMNS)
-    stored = ingest.load.execute(f"SELECT {columns} FROM {table.sql}").rename_columns(SPACE_COLUMNS)
-    kept = stored.filter(pc.invert(pc.is_in(stored["space_id"], spaces["space_id"])))
-    try:
-        SpaceTree.from_table(pa.concat_tables([kept, spaces.cast(kept.schema)]))
-    except SourceError as error:
-        raise BadInput(f"{ingest.path}: {error.message}", error.hint) from error
-    changed = _upsert(ingest, table, spaces)
-    new = spaces.num_rows - (stored.num_rows - kept.num_rows)
+    table, staged = source_tables(ingest.settings)[SPACES], "tippers_staged_space"
+    ingest.load.stage(staged, spaces)
+    found = ingest.load.execute(
+        f"SELECT count(*) FROM {staged} WHERE space_id NOT IN "
+        f"(SELECT {table.column('space_id')} FROM {table.sql})"
+    )
+    new = found.column(0)[0].as_py()
+    changed = write_layer(ingest.load, table, ingest.ingest_id, staged)
+    check_tree(ingest.settings, ingest.load, str(ingest.path))
     ingest.report.loaded += changed
     ingest.report.details |= {
         "new": f"{new:,}",
@@ -134,22 +236,46 @@ def merge_spaces(ingest: Ingest, spaces: pa.Table) -> None:
     }
 
 
-def replace_rows(ingest: Ingest, table: SourceTable, key: str, rows: pa.Table) -> int:
-    """Delete the stored rows with a key of ``rows``, and insert ``rows``; returns their number."""
+def remove_spaces(settings: Settings, space: str, ids: list[str]) -> int:
+    """Remove spaces from the space table; returns the number of this change in the journal.
+
+    Parameters
+    ----------
+    space
+        The space that was asked for, for the journal.
+    ids
+        All that go: with a space, all below it.
+
+    Raises
+    ------
+    BadInput
+        When spaces would be left without their parent.
+    SourceError
+        When the source is a deployment's own database.
+    """
+    table, staged = source_tables(settings)[SPACES], "tippers_staged_space"
+    with journal_transaction(settings) as load:
+        number = note_removal(load, f"removal of {space}", len(ids))
+        load.stage(staged, pa.table({"space_id": pa.array(ids, pa.string())}))
+        remove_keys(load, table, number, staged)
+        check_tree(settings, load, f"Removing {space}")
+    return number
+
+
+def replace_rows(ingest: Ingest, table: SourceTable, rows: pa.Table) -> int:
+    """Replace the stored rows of the keys that ``rows`` have; returns the number of ``rows``."""
     staged = f"tippers_staged_{table.kind}"
     ingest.load.stage(staged, rows)
-    ingest.load.execute(
-        f"DELETE FROM {table.sql} WHERE {table.column(key)} IN (SELECT {key} FROM {staged})"
-    )
-    return ingest.load.copy_in(table, rows)
+    write_layer(ingest.load, table, ingest.ingest_id, staged)
+    return rows.num_rows
 
 
 # --- the loaders ----------------------------------------------------------------------------
 def _load_sessions(
-    ingest: Ingest, table: SourceTable, file: InputFile, progress: Progress | None
+    ingest: Ingest, file: _Renamed, progress: Progress | None, clock: LocalClock | None
 ) -> None:
     limits = ingest.settings.plausible_range()
-    begin_sessions(ingest, file.expected_rows)
+    begin_sessions(ingest, file.file.expected_rows)
     for batch in file.batches(progress):
         checks = Checks(batch.columns.num_rows)
         ids = {
@@ -166,7 +292,12 @@ def _load_sessions(
             if name == "start_time":
                 checks.reject(clean.is_null(raw), "no start_time")
             times[name] = clean.local_times(checks, raw, name)
-            clean.check_plausible(checks, times[name], name, limits)
+        if clock is not None:
+            here = LocalClock(ingest.settings.timezone)
+            start, end = clean.moved(clock, here, times["start_time"], times["end_time"])
+            times = {"start_time": start, "end_time": end}
+        for name, column in times.items():
+            clean.check_plausible(checks, column, name, limits)
         clean.check_length(checks, times["start_time"], times["end_time"], ingest.settings)
         ingest.report.rows += batch.columns.num_rows
         ingest.reject(batch.columns, batch.row_numbers, checks)
@@ -174,9 +305,7 @@ def _load_sessions(
     finish_sessions(ingest)
 
 
-def _load_spaces(
-    ingest: Ingest, table: SourceTable, file: InputFile, progress: Progress | None
-) -> None:
+def _load_spaces(ingest: Ingest, file: _Renamed, progress: Progress | None) -> None:
     batches = list(file.batches(progress))
     if not batches:
         return
@@ -185,11 +314,11 @@ def _load_spaces(
     spaces = pa.table({name: clean.text(raw[name], name) for name in SPACE_COLUMNS})
     checks = Checks(raw.num_rows)
     ids = spaces["space_id"]
-    checks.reject(clean.is_null(ids), clean.NO_SPACE)
     for name in SPACE_COLUMNS:
         clean.check_text(checks, spaces[name], name)
-    unfit = pc.fill_null(pc.match_substring_regex(ids, _UNFIT_IN_A_KEY), False).to_numpy()
-    checks.reject(unfit, "space_id has a control character, '|', ',' or '...'")
+    why = why_each_unusable(ids.to_pylist(), spaces["parent_space_id"].to_pylist())
+    unusable = np.array([reason is not None for reason in why], bool)
+    checks.reject_each(unusable, np.arange(len(why)), [reason or "" for reason in why])
     checks.reject(_again_later(ids), "space_id occurs again later in the file, which counts")
     ingest.report.rows += raw.num_rows
     ingest.reject(raw, numbers, checks)
@@ -198,9 +327,8 @@ def _load_spaces(
 
 
 def _load_reference(
-    ingest: Ingest, table: SourceTable, file: InputFile, progress: Progress | None
+    ingest: Ingest, table: SourceTable, file: _Renamed, progress: Progress | None
 ) -> None:
-    reference = _REFERENCES[table.kind]
     good: list[pa.Table] = []
     for batch in file.batches(progress):
         checks = Checks(batch.columns.num_rows)
@@ -209,7 +337,7 @@ def _load_reference(
             raw = batch.columns[name]
             is_number = kind == pa.float64()
             columns[name] = _numbers(checks, raw, name) if is_number else clean.text(raw, name)
-            if name in reference.needed:
+            if name in _NEEDED[table.kind]:
                 checks.reject(clean.is_null(columns[name]), f"no {name}")
             if not is_number:
                 clean.check_text(checks, columns[name], name)
@@ -217,31 +345,25 @@ def _load_reference(
         ingest.reject(batch.columns, batch.row_numbers, checks)
         good.append(pa.table(columns).filter(pa.array(checks.good)))
     if good:
-        ingest.report.loaded += replace_rows(ingest, table, reference.key, pa.concat_tables(good))
+        ingest.report.loaded += replace_rows(ingest, table, pa.concat_tables(good))
 
 
-_LOADERS: dict[str, Callable[[Ingest, SourceTable, InputFile, Progress | None], None]] = {
-    SESSIONS: _load_sessions,
-    SPACES: _load_spaces,
-    **dict.fromkeys(_REFERENCES, _load_reference),
-}
-
-
-def _upsert(ingest: Ingest, table: SourceTable, spaces: pa.Table) -> int:
-    """Returns how many spaces are new or changed."""
-    staged = "tippers_staged_space"
-    ingest.load.stage(staged, spaces)
-    names = [table.column(name) for name in SPACE_COLUMNS]
-    values = ", ".join(names[1:])
-    excluded = ", ".join(f"excluded.{name}" for name in names[1:])
-    stored = ", ".join(f"s.{name}" for name in names[1:])
-    changed = ingest.load.execute(
-        f"WITH written AS (INSERT INTO {table.sql} AS s ({', '.join(names)}) "
-        f"SELECT {', '.join(SPACE_COLUMNS)} FROM {staged} ON CONFLICT ({names[0]}) DO UPDATE "
-        f"SET ({values}) = ({excluded}) WHERE ({stored}) IS DISTINCT FROM ({excluded}) "
-        "RETURNING 1) SELECT count(*) FROM written"
+def _note_times(ingest: Ingest, starts: pa.ChunkedArray, ends: pa.ChunkedArray) -> None:
+    """Note the dates on which sessions may count, and between which times they start."""
+    bounds = pc.min_max(starts).as_py()
+    ingest.first_start = min(ingest.first_start or bounds["min"], bounds["min"])
+    ingest.last_start = max(ingest.last_start or bounds["max"], bounds["max"])
+    start = clean.microseconds(starts)
+    last = np.where(clean.is_null(ends), start, clean.microseconds(ends))
+    last[clean.is_null(ends)] += longest_open(ingest.settings) * MICRO
+    days = np.stack([start, np.maximum(start, last)]) // (DAY * MICRO)
+    # One number a pair: a session lasts some weeks at most.
+    pairs = np.unique(days[0] << 20 | days[1] - days[0])
+    epoch = dt.date(1970, 1, 1)
+    ingest.report.dates |= days_of(
+        (epoch + dt.timedelta(days=pair >> 20), epoch + dt.timedelta(days=(pair >> 20) + span))
+        for pair, span in zip(pairs.tolist(), (pairs & (1 << 20) - 1).tolist(), strict=True)
     )
-    return changed.column(0)[0].as_py()
 
 
 def _again_later(ids: pa.ChunkedArray) -> clean.Mask:

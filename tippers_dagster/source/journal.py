@@ -1,6 +1,9 @@
 """One ingest: a transaction that loads rows, keeps the rejects and notes the file.
 
-All of it is committed together or not at all; an ingest that is stopped leaves nothing.
+All of it is committed together or not at all; an ingest that is stopped leaves nothing. Sessions
+carry the number of their ingest; of the tables whose rows files replace, ``ingest_layer`` keeps
+what each ingest says of each key (see :mod:`tippers_dagster.source.layers`). So an ingest can be
+undone, whatever came after it.
 """
 
 from __future__ import annotations
@@ -21,10 +24,18 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 from tippers_dagster.source.clean import Checks
 from tippers_dagster.source.files import SHOWN_CHARACTERS, Malformed
-from tippers_dagster.source.load import Load, load_transaction
-from tippers_dagster.source.schema import create_source_schema, refuse_foreign_source
+from tippers_dagster.source.ingests import (
+    Options,
+    describe_options,
+    find_ingest,
+    journal_transaction,
+    note_ingest,
+    read_alike,
+    same_content,
+)
+from tippers_dagster.source.load import Load
+from tippers_dagster.source.undo import Undone, take_back
 
-LOCK = "pg_advisory_xact_lock(hashtext('tippers.ingest'))"
 _REJECTS = "tippers_staged_reject"
 _NUMBER = "tippers.row_number"
 _REASON = "tippers.reason"
@@ -37,7 +48,9 @@ class IngestReport:
     ``rows`` were read; ``loaded`` were written (sessions, for observations); ``rejected`` counts
     rows by reason; ``already`` means that this content was ingested before, at ``when``, and
     that nothing was done. ``details`` are further figures by name, ``ignored`` the columns of the
-    file that were not used.
+    file that were not used. ``ingest_id`` is its number in the journal; ``dates`` are the local
+    dates on which its sessions, and those that it took away, may count; ``unplaced`` counts loaded
+    sessions by the space that they name and that does not exist.
     """
 
     rows: int = 0
@@ -47,6 +60,9 @@ class IngestReport:
     when: dt.datetime | None = None
     details: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
+    ingest_id: int | None = None
+    dates: set[dt.date] = field(default_factory=set)
+    unplaced: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -58,6 +74,9 @@ class Ingest:
     kind: str
     path: Path
     report: IngestReport
+    ingest_id: int = 0
+    first_start: dt.datetime | None = None
+    last_start: dt.datetime | None = None
     _rejects: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def reject(self, columns: pa.Table, row_numbers: NDArray[np.int64], checks: Checks) -> None:
@@ -87,8 +106,8 @@ class Ingest:
         columns |= {name: _shown(rows[name]) for name in names}
         self.load.stage(staged, pa.table(columns))
 
-    def finish(self, sha256: str) -> None:
-        """Write the rejects and the file's line, or raise when no row could be used."""
+    def finish(self) -> None:
+        """Write the rejects and complete the line, or raise when no row could be used."""
         rejected = self.report.rejected.total()
         if self.report.rows and rejected == self.report.rows:
             raise BadInput(
@@ -98,28 +117,31 @@ class Ingest:
             )
         if not self.report.rows:
             raise BadInput(f"{self.path} has no rows.", "A header and rows are expected.")
-        self.load.execute(
-            "DELETE FROM tippers.reject WHERE file_sha256 = $1 AND kind = $2", (sha256, self.kind)
-        )
         for staged in self._rejects.values():
             self.load.execute(
-                "INSERT INTO tippers.reject (file_sha256, kind, row_number, reason, row) "
-                f"""SELECT $1, $2, "{_NUMBER}", "{_REASON}", """
+                "INSERT INTO tippers.reject (ingest_id, kind, row_number, reason, row) "
+                f"""SELECT {self.ingest_id}, $1, "{_NUMBER}", "{_REASON}", """
                 f"""to_jsonb(r) - '{_NUMBER}' - '{_REASON}' FROM {staged} r ORDER BY 3""",
-                (sha256, self.kind),
+                (self.kind,),
             )
         self.load.execute(
-            "INSERT INTO tippers.ingested_file (sha256, kind, name, rows, loaded, rejected) "
-            "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (sha256, kind) DO UPDATE SET "
-            "name = excluded.name, rows = excluded.rows, loaded = excluded.loaded, "
-            "rejected = excluded.rejected, ingested_at = now()",
-            (sha256, self.kind, str(self.path), self.report.rows, self.report.loaded, rejected),
+            f"UPDATE tippers.ingested_file SET rows = {self.report.rows}, "
+            f"loaded = {self.report.loaded}, rejected = {rejected}, "
+            f"first_start = {_literal(self.first_start)}, last_start = {_literal(self.last_start)} "
+            f"WHERE ingest_id = {self.ingest_id}"
         )
 
 
 @contextmanager
 def begin_ingest(
-    settings: Settings, kind: str, path: Path, sha256: str, *, replaces: bool
+    settings: Settings,
+    kind: str,
+    path: Path,
+    sha256: str,
+    options: Options,
+    *,
+    replaces: bool,
+    again: int | None = None,
 ) -> Iterator[Ingest]:
     """Open the transaction of one ingest, and commit it when the block ends well.
 
@@ -133,45 +155,55 @@ def begin_ingest(
         What the file holds.
     path, sha256
         The file, for the journal, and the hash that tells its content.
+    options
+        How it is read.
     replaces
         Whether rows of this kind replace stored ones. Content then counts as ingested only
         while nothing else of the kind came after it: going back to an older file is a change.
+    again
+        The ingest whose place this one takes: what it did is undone first, in the same transaction.
 
     Raises
     ------
     SourceError
         When the source is a deployment's own database.
     BadInput
-        When no row can be used. Nothing is changed then.
+        When no row can be used, the same content is loaded already with other options, or the
+        earlier ingest cannot be undone. Nothing is changed then.
     """
-    # SQLAlchemy and Alembic are slow to import.
-    from tippers_dagster.warehouse.engine import warehouse_engine
-
-    refuse_foreign_source(settings)
-    warehouse_engine(settings)
-    create_source_schema(settings)
-    with load_transaction(settings) as load:
-        # Two ingests of one file would both find that it is new.
-        load.execute(f"SELECT {LOCK}::text")
-        when = _ingested_at(load, kind, sha256, replaces)
-        report = IngestReport(already=when is not None, when=when)
+    with journal_transaction(settings) as load:
+        report = IngestReport()
         ingest = Ingest(settings, load, kind, path, report)
+        if again is not None:
+            undone = Undone()
+            take_back(settings, load, [find_ingest(load, again)], undone)
+            report.dates |= undone.dates
+        earlier = same_content(load, kind, sha256, replaces, again)
+        if earlier is not None and read_alike(earlier, options):
+            report.already, report.when = True, earlier.ingested_at
+            report.ingest_id = earlier.ingest_id
+        elif earlier is not None and not replaces:
+            raise BadInput(
+                f"{path} was ingested on {earlier.ingested_at:%Y-%m-%d %H:%M %Z} with other "
+                f"options: {describe_options(earlier.options)}.",
+                f"`tippers ingest again {earlier.ingest_id}` takes other options; its rows are "
+                "then replaced.",
+            )
+        else:
+            ingest.ingest_id = note_ingest(load, kind, path, sha256, options, again)
+            report.ingest_id = ingest.ingest_id
+        if again is not None and report.already:
+            raise BadInput(
+                f"This content is loaded by ingest {report.ingest_id} already.",
+                f"`tippers ingest undo {again}` takes back what ingest {again} loaded.",
+            )
         yield ingest
         if not report.already:
-            ingest.finish(sha256)
+            ingest.finish()
 
 
-def _ingested_at(load: Load, kind: str, sha256: str, replaces: bool) -> dt.datetime | None:
-    newer = (
-        "AND NOT EXISTS (SELECT FROM tippers.ingested_file n "
-        "WHERE n.kind = f.kind AND n.ingested_at > f.ingested_at)"
-    )
-    found = load.execute(
-        "SELECT ingested_at FROM tippers.ingested_file f "
-        f"WHERE sha256 = $1 AND kind = $2 {newer if replaces else ''}",
-        (sha256, kind),
-    )
-    return found.column(0)[0].as_py() if found.num_rows else None
+def _literal(moment: dt.datetime | None) -> str:
+    return "NULL" if moment is None else f"timestamp '{moment.isoformat(sep=' ')}'"
 
 
 def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:

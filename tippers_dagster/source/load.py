@@ -18,6 +18,7 @@ from tippers_dagster.local.adbc import adbc_connection
 from tippers_dagster.local.databases import databases
 from tippers_dagster.settings import Settings
 from tippers_dagster.source.schema import (
+    INGEST_ID,
     SESSION_INDEXES,
     SESSIONS,
     SourceTable,
@@ -26,7 +27,7 @@ from tippers_dagster.source.schema import (
     source_tables,
 )
 
-STORED_ROW_BYTES = 96
+STORED_ROW_BYTES = 104
 """What a session takes in PostgreSQL's table, about."""
 INDEX_MEMORY = "512MB"
 """``maintenance_work_mem`` while the session table's indexes are built."""
@@ -54,14 +55,15 @@ class Load:
         table
             Where to.
         data
-            Columns by *our* names, of ``table.arrow_schema()``'s types, in any order.
+            Columns by *our* names, of ``table.arrow_schema()``'s types, in any order; those of the
+            session table beside them, or not, ``INGEST_ID``.
 
         Returns
         -------
         int
             The number of rows appended.
         """
-        names = [table.columns[name] for name in data.schema.names]
+        names = [INGEST_ID if n == INGEST_ID else table.columns[n] for n in data.schema.names]
         if isinstance(data, pa.Table):
             renamed: pa.Table | pa.RecordBatchReader = data.rename_columns(names)
         else:
@@ -174,7 +176,7 @@ def clear_source(load: Load, settings: Settings) -> None:
     For a simulated campus that replaces whatever was there. Part of the caller's transaction.
     """
     tables = ", ".join(table.sql for table in source_tables(settings).values())
-    load.execute(f"TRUNCATE {tables}, tippers.ingested_file, tippers.reject")
+    load.execute(f"TRUNCATE {tables}, tippers.ingested_file, tippers.ingest_layer, tippers.reject")
     _drop_session_indexes(load, source_tables(settings)[SESSIONS])
 
 

@@ -17,7 +17,7 @@ are taken one by one: a chain does not go on from one file into the next.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,9 +31,16 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.source import clean
 from tippers_dagster.source.clean import Checks
 from tippers_dagster.source.files import InputFile, Progress, file_sha256, open_rows
-from tippers_dagster.source.ingest import append_sessions, begin_sessions, finish_sessions
+from tippers_dagster.source.ingest import (
+    append_sessions,
+    begin_sessions,
+    finish_sessions,
+    named_columns,
+    other_clock,
+)
 from tippers_dagster.source.journal import Ingest, IngestReport, begin_ingest
 from tippers_dagster.source.schema import REGION_TO_COVERAGE, SPACES, source_tables
+from tippers_dagster.spaces.clock import LocalClock
 
 OBSERVATIONS = "observations"
 """The kind under which the journal keeps these files."""
@@ -48,6 +55,19 @@ class ObservationColumns:
     device: str = "mac_address"
     time: str = "time"
     access_point: str = "sensor_id"
+
+    @classmethod
+    def named(cls, names: Mapping[str, str]) -> ObservationColumns:
+        """Those that a person names by ours (mac_address, time, sensor_id); the rest are ours."""
+        ours = {"mac_address": "mac_address", "time": "time", "sensor_id": "sensor_id"}
+        chosen = named_columns(ours, names)
+        return cls(chosen["mac_address"], chosen["time"], chosen["sensor_id"])
+
+    def as_json(self) -> dict[str, dict[str, str]]:
+        """What the journal keeps: names that are not ours."""
+        ours = {"mac_address": self.device, "time": self.time, "sensor_id": self.access_point}
+        other = {name: theirs for name, theirs in ours.items() if name != theirs}
+        return {"columns": other} if other else {}
 
 
 @dataclass
@@ -79,6 +99,9 @@ def ingest_observations(
     columns: ObservationColumns = ObservationColumns(),
     gap_seconds: int | None = None,
     progress: Progress | None = None,
+    *,
+    timezone: str | None = None,
+    again: int | None = None,
 ) -> IngestReport:
     """Load a CSV or Parquet file of observations as sessions, whole or not at all.
 
@@ -97,6 +120,10 @@ def ingest_observations(
         ``settings.observation_gap_seconds`` unless given.
     progress
         Called with bytes done and bytes in all.
+    timezone
+        IANA zone of the file's local times; the deployment's unless given.
+    again
+        The ingest whose place this one takes.
 
     Raises
     ------
@@ -105,13 +132,22 @@ def ingest_observations(
     SourceError
         When the source is a deployment's own database.
     """
-    sha256 = file_sha256(path)
+    sha256, clock = file_sha256(path), other_clock(settings, timezone)
+    gap = settings.observation_gap_seconds if gap_seconds is None else gap_seconds
     names = (columns.device, columns.time, columns.access_point)
     if len({name.casefold() for name in names}) < len(names):
         raise BadInput(f"Device, time and access point must be three columns, not {names}.")
     with (
         open_rows(path, dict.fromkeys(names)) as file,
-        begin_ingest(settings, OBSERVATIONS, path, sha256, replaces=False) as ingest,
+        begin_ingest(
+            settings,
+            OBSERVATIONS,
+            path,
+            sha256,
+            {"gap_seconds": gap, **columns.as_json(), **({"timezone": timezone} if clock else {})},
+            replaces=False,
+            again=again,
+        ) as ingest,
     ):
         ingest.report.ignored = file.ignored
         if not ingest.report.already:
@@ -121,8 +157,9 @@ def ingest_observations(
                 columns,
                 settings.plausible_range(),
                 access_point_spaces(ingest),
-                settings.observation_gap_seconds if gap_seconds is None else gap_seconds,
+                gap,
                 progress,
+                clock=clock,
             )
     return ingest.report
 
@@ -136,13 +173,15 @@ def load_observations(
     gap_seconds: int,
     progress: Progress | None = None,
     rename_devices: Callable[[pa.Array], pa.Array] | None = None,
+    clock: LocalClock | None = None,
 ) -> None:
     """Read, check, chain and append, as part of an ingest.
 
     ``limits`` are the plausible times, ``spaces`` the space of each access point;
-    ``rename_devices`` turns the file's distinct device names into those to keep.
+    ``rename_devices`` turns the file's distinct device names into those to keep; ``clock`` is that
+    of the file's times, if it is not the deployment's.
     """
-    observations = _read(ingest, file, columns, limits, spaces, progress)
+    observations = _read(ingest, file, columns, limits, spaces, progress, clock)
     ingest.reject_malformed(file.malformed)
     if rename_devices is not None:
         observations.device_names = rename_devices(observations.device_names)
@@ -254,6 +293,7 @@ def _read(
     limits: tuple[dt.datetime, dt.datetime],
     spaces: dict[str, str],
     progress: Progress | None,
+    clock: LocalClock | None,
 ) -> Observations:
     reading = _Reading()
     for batch in file.batches(progress):
@@ -267,6 +307,8 @@ def _read(
         clean.check_text(checks, places, columns.access_point)
         checks.reject(clean.is_null(raw_times), f"no {columns.time}")
         times = clean.local_times(checks, raw_times, columns.time)
+        if clock is not None:
+            times, _ = clean.moved(clock, LocalClock(ingest.settings.timezone), times, times)
         clean.check_plausible(checks, times, columns.time, limits)
         _check_access_points(checks, places, spaces)
         ingest.report.rows += batch.columns.num_rows

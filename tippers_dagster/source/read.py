@@ -18,7 +18,15 @@ from tippers_dagster.local.adbc import adbc_connection
 from tippers_dagster.local.databases import databases
 from tippers_dagster.settings import SPACE_COLUMNS, Settings
 from tippers_dagster.source.load import read_source
-from tippers_dagster.source.schema import SESSIONS, SPACES, source_tables
+from tippers_dagster.source.schema import (
+    SESSIONS,
+    SPACES,
+    SourceTable,
+    require_columns,
+    source_tables,
+)
+
+_READ = ("mac_address", "space_id", "start_time", "end_time")
 
 Span = tuple[dt.date, dt.date]
 """Local dates [first, second) that whole chunks cover without a hole."""
@@ -26,6 +34,7 @@ Span = tuple[dt.date, dt.date]
 
 def read_spaces(settings: Settings) -> pa.Table:
     """The ``space`` table under our column names, all text."""
+    require_columns(settings, SPACES, SPACE_COLUMNS)
     table = source_tables(settings)[SPACES]
     columns = ", ".join(f"{table.column(name)}::text AS {name}" for name in SPACE_COLUMNS)
     return read_source(settings, f"SELECT {columns} FROM {table.sql} ORDER BY 1")
@@ -56,11 +65,7 @@ class SourceSnapshot:
         """
         start, end = self._table.column("start_time"), self._table.column("end_time")
         mac, space = self._table.column("mac_address"), self._table.column("space_id")
-        s = self._settings
-        last = (
-            f"greatest({start}, least(coalesce({end}, {start} + interval '{_longest_open(s)} s'), "
-            f"{start} + interval '{_longest(s)} s'))"
-        )
+        s, last = self._settings, last_moment(self._settings, self._table)
         # Dates become text after grouping: grouping by text takes a third longer.
         self._cursor.execute(
             "SELECT first::date::text AS first, last::date::text AS last, rows, hashes::text "
@@ -77,23 +82,13 @@ class SourceSnapshot:
 
         Columns: mac_address, space_id (text); start_time, end_time (timestamp[us], local).
         """
-        names = ("mac_address", "space_id", "start_time", "end_time")
         casts = ("::text", "::text", "", "")
         columns = ", ".join(
             f"{self._table.column(name)}{cast} AS {name}"
-            for name, cast in zip(names, casts, strict=True)
+            for name, cast in zip(_READ, casts, strict=True)
         )
         self._cursor.execute(f"SELECT {columns} FROM {self._table.sql} WHERE {self._within(span)}")
-        reader = self._cursor.fetch_record_batch()
-        for name in ("start_time", "end_time"):
-            found = reader.schema.field(name).type
-            if not (pa.types.is_timestamp(found) and found.tz is None):
-                raise SourceError(
-                    f"Column {self._table.column(name)} of {self._table.sql} is not a timestamp "
-                    f"without time zone, but {found}.",
-                    "Point TIPPERS_SESSION_TABLE at a view that converts it to local time.",
-                )
-        yield from reader
+        yield from self._cursor.fetch_record_batch()
 
     def _within(self, span: Span) -> str:
         start, end = self._table.column("start_time"), self._table.column("end_time")
@@ -112,8 +107,10 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
     Raises
     ------
     SourceError
-        When the database refuses a query.
+        When the session table's columns are not what the settings say, or the database refuses a
+        query.
     """
+    require_columns(settings, SESSIONS, _READ)
     try:
         with (
             adbc_connection(databases(settings).source) as connection,
@@ -128,14 +125,23 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
         ) from error
 
 
-def _longest_open(settings: Settings) -> int:
+def last_moment(settings: Settings, sessions: SourceTable) -> str:
+    """SQL of the last local time at which a row of the session table may be present."""
+    start, end = sessions.column("start_time"), sessions.column("end_time")
+    return (
+        f"greatest({start}, least(coalesce({end}, {start} + interval '{longest_open(settings)} "
+        f"s'), {start} + interval '{_longest(settings)} s'))"
+    )
+
+
+def longest_open(settings: Settings) -> int:
     """Seconds of an open session by the wall clock, which jumps ahead an hour on some days."""
     return settings.open_session_seconds + 3600
 
 
 def _longest(settings: Settings) -> int:
     """Seconds by the wall clock after which no session is present any more."""
-    return max(settings.longest_session_seconds, _longest_open(settings))
+    return max(settings.longest_session_seconds, longest_open(settings))
 
 
 def _combine(groups: list[dict], chunk: str) -> Observed:

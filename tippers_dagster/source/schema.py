@@ -7,11 +7,15 @@ and, beside them, the truth of a campus that is known: simulated, or published w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from tippers_dagster.errors import SourceError
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
+
+if TYPE_CHECKING:
+    from tippers_dagster.source.load import Load
 
 SESSIONS = "sessions"
 SPACES = "spaces"
@@ -52,14 +56,14 @@ _ARROW_TYPES: dict[str, dict[str, pa.DataType]] = {
         "number_connections": pa.int32(),
     },
 }
-_SQL_TYPES: dict[pa.DataType, str] = {
+SQL_TYPES: dict[pa.DataType, str] = {
     _TEXT: "text",
     _LOCAL_TIME: "timestamp",
     pa.timestamp("us", tz="UTC"): "timestamptz",
     pa.float64(): "double precision",
     pa.int32(): "integer",
 }
-_PRIMARY_KEYS = {
+PRIMARY_KEYS = {
     SPACES: ("space_id",),
     TRUTH_DEVICE: ("mac_address",),
     TRUTH_PERSON: ("person_id",),
@@ -69,6 +73,21 @@ _REQUIRED = (SESSIONS, SPACES)
 _OPTIONAL = (SPACE_METADATA, FACULTY_DATA, REGION_TO_COVERAGE)
 SESSION_INDEXES = ("start_time", "space_id", "mac_address")
 """Columns of the session table that each have an index."""
+INGEST_ID = "ingest_id"
+"""A column that the session table has beside the campus's when files are loaded into it: the ingest
+that a row came with; null for rows that came otherwise."""
+
+_COLUMN_SETTINGS = {SESSIONS: "TIPPERS_SESSION_COLUMNS", SPACES: "TIPPERS_SPACE_COLUMNS"}
+_TABLE_SETTINGS = {
+    SESSIONS: "TIPPERS_SESSION_TABLE",
+    SPACES: "TIPPERS_SPACE_TABLE",
+    SPACE_METADATA: "TIPPERS_SPACE_METADATA_TABLE",
+    FACULTY_DATA: "TIPPERS_FACULTY_TABLE",
+    REGION_TO_COVERAGE: "TIPPERS_COVERAGE_TABLE",
+}
+_NO_TEXT = {"double precision", "real", "money", "bytea", "json", "jsonb", "xml"}
+_TEXT_CATEGORIES = "SNUIEX"
+"""Of PostgreSQL's types: what becomes a readable name when it is cast to text."""
 
 
 def quote(identifier: str) -> str:
@@ -144,6 +163,7 @@ def create_source_schema(settings: Settings) -> None:
         load.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(settings.source_schema)}")
         for table in source_tables(settings).values():
             load.execute(_create_table(table))
+        _add_ingest_id(load, source_tables(settings)[SESSIONS])
 
 
 def refuse_foreign_source(settings: Settings) -> None:
@@ -156,45 +176,156 @@ def refuse_foreign_source(settings: Settings) -> None:
         )
 
 
-def check_source(settings: Settings) -> list[str]:
-    """What the source database lacks, one message a line; empty when all is there.
+@dataclass(frozen=True)
+class SourceProblem:
+    """What is wrong with a source table: with some columns (our names), or that it is not there."""
 
-    The session and space tables are required. The others are optional: only columns that one
-    of them lacks are reported, not its absence.
+    kind: str
+    text: str
+    columns: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> bool:
+        """Whether the table is not there at all."""
+        return not self.columns
+
+
+def check_source(settings: Settings) -> list[SourceProblem]:
+    """What the source's tables lack, and which of their columns cannot be what they are taken for.
+
+    The session and space tables are required. The others are optional: what is wrong with one is
+    reported, not its absence. Every text names the setting that says otherwise.
     """
+    tables = source_tables(settings)
+    there = _columns_there(settings, [tables[kind].name for kind in (*_REQUIRED, *_OPTIONAL)])
+    found: list[SourceProblem] = []
+    for kind in (*_REQUIRED, *_OPTIONAL):
+        columns = there.get(tables[kind].name)
+        if columns is not None:
+            found += _wrong_columns(tables[kind], columns)
+        elif kind in _REQUIRED:
+            where = f"{settings.source_schema}.{tables[kind].name}"
+            text = f"{_TABLE_SETTINGS[kind]}: the source has no table {where} ({kind})"
+            found.append(SourceProblem(kind, text))
+    return found
+
+
+_right: set[tuple[Settings, str, tuple[str, ...]]] = set()
+"""Tables that this process has looked at and that are as the settings say."""
+
+
+def require_columns(settings: Settings, kind: str, needed: tuple[str, ...]) -> None:
+    """Check, once per process, that columns of a source table are what the settings take them for.
+
+    A table that is not there is left to whoever reads it. ``needed`` are our names.
+
+    Raises
+    ------
+    SourceError
+        Naming the setting and the column.
+    """
+    if (settings, kind, needed) in _right:
+        return
+    found = [problem for problem in check_source(settings) if problem.kind == kind]
+    if wrong := [p.text for p in found if set(needed).intersection(p.columns)]:
+        raise SourceError("\n".join(wrong), COLUMNS_HINT)
+    if not any(problem.missing for problem in found):
+        _right.add((settings, kind, needed))
+
+
+COLUMNS_HINT = (
+    'Such a setting is JSON, {"our name": "the source\'s"}. Where the types differ, let '
+    "TIPPERS_SESSION_TABLE name a view that converts them; `tippers doctor` checks all of it."
+)
+
+
+@dataclass(frozen=True)
+class _Column:
+    type: str
+    category: str
+    readable: bool
+
+
+def _columns_there(settings: Settings, names: list[str]) -> dict[str, dict[str, _Column]]:
+    """The columns of those of the tables (views ...) that are there."""
     from tippers_dagster.source.load import read_source
 
+    # Not information_schema, which lacks materialized views and what may not be read.
+    wanted = ", ".join(f"${i}" for i in range(2, len(names) + 2))
     found = read_source(
         settings,
-        "SELECT table_name::text, column_name::text FROM information_schema.columns "
-        "WHERE table_schema = $1",
-        (settings.source_schema,),
+        "SELECT c.relname::text AS name, a.attname::text AS column, t.typcategory::text AS "
+        "category, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL) AS type, "
+        "has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT') "
+        "AS readable FROM pg_catalog.pg_class c "
+        "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 "
+        "AND NOT a.attisdropped JOIN pg_catalog.pg_type t ON t.oid = a.atttypid "
+        f"WHERE n.nspname = $1 AND c.relname IN ({wanted}) "
+        "AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY c.oid, a.attnum",
+        (settings.source_schema, *names),
     )
-    present: dict[str, set[str]] = {}
-    for table_name, column_name in zip(*(c.to_pylist() for c in found.columns), strict=True):
-        present.setdefault(table_name, set()).add(column_name)
-    tables = source_tables(settings)
-    return [
-        problem
-        for kind in (*_REQUIRED, *_OPTIONAL)
-        if (problem := _problem(tables[kind], present, required=kind in _REQUIRED))
-    ]
+    there: dict[str, dict[str, _Column]] = {}
+    for row in found.to_pylist():
+        column = _Column(row["type"], row["category"], row["readable"])
+        there.setdefault(row["name"], {})[row["column"]] = column
+    return there
 
 
-def _problem(table: SourceTable, present: dict[str, set[str]], *, required: bool) -> str | None:
+def _wrong_columns(table: SourceTable, there: dict[str, _Column]) -> list[SourceProblem]:
     where = f"{table.schema}.{table.name}"
-    if table.name not in present:
-        return f"the source has no table {where} ({table.kind})" if required else None
-    missing = [theirs for theirs in table.columns.values() if theirs not in present[table.name]]
-    if missing:
-        return f"the source table {where} has no column {', '.join(missing)}"
-    return None
+    setting = _COLUMN_SETTINGS.get(table.kind) or _TABLE_SETTINGS[table.kind]
+    found: list[SourceProblem] = []
+
+    def note(text: str, *columns: str) -> None:
+        found.append(SourceProblem(table.kind, f"{setting}: {text}", columns))
+
+    if missing := {ours: name for ours, name in table.columns.items() if name not in there}:
+        names = ", ".join(missing.values())
+        note(
+            f"the source table {where} has no column {names}; its columns are: {', '.join(there)}",
+            *missing,
+        )
+    for ours, theirs in table.columns.items():
+        column = there.get(theirs)
+        if column is None:
+            continue
+        called = ours if ours == theirs else f"{theirs}, taken for {ours}"
+        if not column.readable:
+            note(f"column {called}, of {where} may not be read: GRANT SELECT on it", ours)
+        elif (expected := _expected(table.types[ours], column)) is not None:
+            note(f"column {called}, of {where} is {column.type}; expected: {expected}", ours)
+    return found
+
+
+def _expected(kind: pa.DataType, column: _Column) -> str | None:
+    """What a column should be, when it is not."""
+    if kind == _TEXT:
+        fits = column.category in _TEXT_CATEGORIES and column.type not in _NO_TEXT
+        return None if fits else "text or whole numbers"
+    if kind == _LOCAL_TIME:
+        fits = column.type == "timestamp without time zone"
+        return None if fits else "local times, timestamp without time zone"
+    return None if column.category == "N" else "numbers"
+
+
+def _add_ingest_id(load: Load, sessions: SourceTable) -> None:
+    """Add the column of ingests to a session table of an earlier version."""
+    found = load.execute(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND "
+        "attname = $2 AND NOT attisdropped) OR relkind NOT IN ('r', 'p') AS there "
+        "FROM pg_catalog.pg_class c WHERE oid = $1::regclass",
+        (sessions.sql, INGEST_ID),
+    )
+    if not found["there"][0].as_py():
+        # Asked first: even a change that does nothing waits for whoever reads the table.
+        load.execute(f"ALTER TABLE {sessions.sql} ADD COLUMN {INGEST_ID} bigint")
 
 
 def _create_table(table: SourceTable) -> str:
-    keys = _PRIMARY_KEYS.get(table.kind, ())
+    keys = PRIMARY_KEYS.get(table.kind, ())
     parts = [
-        f"{table.column(name)} {_SQL_TYPES[arrow_type]}" for name, arrow_type in table.types.items()
+        f"{table.column(name)} {SQL_TYPES[arrow_type]}" for name, arrow_type in table.types.items()
     ]
     if keys:
         parts.append(f"PRIMARY KEY ({', '.join(table.column(key) for key in keys)})")

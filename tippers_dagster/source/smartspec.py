@@ -78,6 +78,8 @@ def ingest_smartspec(
     folder: Path,
     gap_seconds: int | None = None,
     progress: Progress | None = None,
+    *,
+    again: int | None = None,
 ) -> IngestReport:
     """Load a scenario's spaces, coverage, people and observations, all of it or nothing.
 
@@ -91,6 +93,8 @@ def ingest_smartspec(
         Longest gap in a session; ``settings.observation_gap_seconds`` unless given.
     progress
         Called with bytes done and bytes in all.
+    again
+        The ingest whose place this one takes.
 
     Raises
     ------
@@ -103,10 +107,14 @@ def ingest_smartspec(
     scenario = read_scenario(folder)
     path = folder / _OBSERVATIONS_FILE
     limits = _plausible_range(settings, path)
+    gap = settings.observation_gap_seconds if gap_seconds is None else gap_seconds
+    options = {"gap_seconds": gap}
     columns = dict.fromkeys((_COLUMNS.device, _COLUMNS.time, _COLUMNS.access_point))
     with (
         open_rows(path, columns) as file,
-        begin_ingest(settings, SMARTSPEC, folder, sha256, replaces=False) as ingest,
+        begin_ingest(
+            settings, SMARTSPEC, folder, sha256, options, replaces=False, again=again
+        ) as ingest,
     ):
         ingest.report.ignored = file.ignored
         if not ingest.report.already:
@@ -117,7 +125,7 @@ def ingest_smartspec(
                 _COLUMNS,
                 limits,
                 scenario.access_points,
-                settings.observation_gap_seconds if gap_seconds is None else gap_seconds,
+                gap,
                 progress,
                 lambda people: pa.array(_devices(people.to_pylist(), scenario), pa.string()),
             )
@@ -186,12 +194,12 @@ def _load_places_and_people(ingest: Ingest, scenario: Scenario) -> None:
     }
     # Only sessions count as loaded; the places and people are told apart from them.
     ingest.report.loaded = 0
-    for kind, key, rows in (
-        (REGION_TO_COVERAGE, "region_id", scenario.coverage),
-        (TRUTH_PERSON, "person_id", scenario.people),
-        (TRUTH_DEVICE, "mac_address", scenario.devices),
+    for kind, rows in (
+        (REGION_TO_COVERAGE, scenario.coverage),
+        (TRUTH_PERSON, scenario.people),
+        (TRUTH_DEVICE, scenario.devices),
     ):
-        ingest.report.details[kind] = f"{replace_rows(ingest, tables[kind], key, rows):,} rows"
+        ingest.report.details[kind] = f"{replace_rows(ingest, tables[kind], rows):,} rows"
     if scenario.unknown_rooms:
         rooms = ", ".join(scenario.unknown_rooms)
         ingest.report.details["covered, but not in Spaces.json"] = rooms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.ids import LeftOut, without_unusable
 
 NAMED_AT_MOST = 10
 """How many offending spaces an error message names."""
@@ -33,6 +34,8 @@ class SpaceTree:
         int32, number of spaces in the subtree, itself included.
     depth
         int32, 0 for a root.
+    left_out
+        Spaces of the source that are not in the tree, because their ids cannot be used.
     """
 
     ids: tuple[str, ...]
@@ -41,6 +44,7 @@ class SpaceTree:
     parent: np.ndarray
     size: np.ndarray
     depth: np.ndarray
+    left_out: tuple[LeftOut, ...] = ()
 
     @classmethod
     def from_table(cls, spaces: pa.Table) -> SpaceTree:
@@ -109,6 +113,11 @@ class SpaceTree:
         """Position of a space; BadInput with the nearest ids when there is none."""
         if space in self.index:
             return self.index[space]
+        if why := next((out.reason for out in self.left_out if out.space == space), None):
+            raise BadInput(
+                f"The space {space!r} is left out: {why}.",
+                "Give it another id in the source; `tippers rejects` lists what is left out.",
+            )
         import difflib
 
         near = difflib.get_close_matches(space, self.ids, n=3)
@@ -157,7 +166,7 @@ class SpaceTree:
 
 
 def load_tree(settings: Settings) -> SpaceTree:
-    """Read the space tree from the source database.
+    """Read the space tree from the source database; spaces with unusable ids are left out.
 
     Raises
     ------
@@ -174,9 +183,10 @@ def load_tree(settings: Settings) -> SpaceTree:
         if _is_made(settings):
             raise
         raise _no_spaces(settings) from None
-    if spaces.num_rows == 0:
+    usable, left_out = without_unusable(spaces)
+    if usable.num_rows == 0:
         raise _no_spaces(settings)
-    return SpaceTree.from_table(spaces)
+    return replace(SpaceTree.from_table(usable), left_out=left_out)
 
 
 def _is_made(settings: Settings) -> bool:

@@ -1,0 +1,112 @@
+"""``tippers rejects``: rows and spaces that are in no count, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tippers_dagster.occupancy.rejects import Group, Rejects
+
+EXAMPLE_CHARACTERS = 120
+SPACES_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("rejects")(rejects)
+
+
+def rejects(
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write every rejected row to FILE.csv or FILE.parquet instead."),
+    ] = None,
+) -> None:
+    """List what could not be used, with reasons, numbers and examples.
+
+    Rows of files that were rejected when they were loaded; rows of the source that were rejected
+    when sessions were taken from it, such as those of an unknown space; spaces that are left out,
+    because their ids cannot be used.
+    """
+    from tippers_dagster.occupancy import rejects as found
+    from tippers_dagster.settings import get_settings
+    from tippers_dagster.terminal import table_console
+
+    settings = get_settings()
+    if out is not None:
+        typer.echo(f"{found.write_rejects(settings, out):,} rows written to {out}")
+        return
+    everything = found.rejects(settings)
+    console = table_console()
+    if not everything.anything:
+        console.print("Nothing was rejected.")
+        return
+    _show_loading(console, everything.loading)
+    _show_extraction(console, everything)
+    _show_spaces(console, everything)
+    console.print("All rows: tippers rejects --out FILE.csv")
+
+
+def _show_loading(console: Console, groups: list[Group]) -> None:
+    from rich.table import Table
+
+    if not groups:
+        return
+    table = Table(
+        "ingest", "file", "rows", "reason", "example", title="Rows of files", title_justify="left"
+    )
+    table.columns[2].justify = "right"
+    for group in groups:
+        number = "" if group.ingest_id is None else str(group.ingest_id)
+        table.add_row(
+            number,
+            _shown(group.file),
+            f"{group.rows:,}",
+            _shown(group.reason),
+            _shown(group.example),
+        )
+    console.print(table)
+
+
+def _show_extraction(console: Console, found: Rejects) -> None:
+    from rich.table import Table
+
+    if not found.extraction:
+        return
+    table = Table(
+        *("rows", "reason", "time chunks", "example"),
+        title="Rows of the source, in no count",
+        title_justify="left",
+    )
+    table.columns[0].justify = "right"
+    for group in found.extraction:
+        chunks = f"{group.first_chunk} to {group.last_chunk}"
+        table.add_row(f"{group.rows:,}", _shown(group.reason), chunks, _shown(group.example))
+    console.print(table)
+    if found.unknown_spaces:
+        named = ", ".join(f"{_shown(s)} ({n:,})" for s, n in found.unknown_spaces.items())
+        console.print(f"Unknown spaces, and their rows: {named}", markup=False, soft_wrap=True)
+
+
+def _show_spaces(console: Console, found: Rejects) -> None:
+    from rich.table import Table
+
+    if not found.left_out:
+        return
+    table = Table("space", "name", "below", "reason", title="Spaces left out", title_justify="left")
+    for out in found.left_out[:SPACES_SHOWN]:
+        table.add_row(*(_shown(text) for text in (out.space, out.name, out.parent, out.reason)))
+    console.print(table)
+    if (more := len(found.left_out) - SPACES_SHOWN) > 0:
+        console.print(f"and {more:,} more")
+
+
+def _shown(text: str | None) -> str:
+    from tippers_dagster.text import shown
+
+    return shown(text or "", EXAMPLE_CHARACTERS)

@@ -1,0 +1,121 @@
+"""Removing a space, with all below it, from the source's space table, and what that touches."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from tippers_dagster.errors import BadInput
+from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.occupancy.partitions import sync_partitions
+from tippers_dagster.occupancy.state import SESSIONS as SESSIONS_ASSET
+from tippers_dagster.occupancy.tables import partition_figures
+from tippers_dagster.occupancy.tracking import purge_untracked
+from tippers_dagster.settings import Settings
+from tippers_dagster.source.ingest import remove_spaces
+from tippers_dagster.source.load import read_source
+from tippers_dagster.source.read import read_spaces
+from tippers_dagster.source.schema import SESSIONS, refuse_foreign_source, source_tables
+from tippers_dagster.spaces.tables import tracking
+from tippers_dagster.spaces.tracking import Tracked, list_tracked
+from tippers_dagster.spaces.tree import load_tree
+from tippers_dagster.warehouse.engine import warehouse_engine
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What removing a space touches.
+
+    ``spaces`` are the space and all below it; ``tracked`` the ranges that have one of them as
+    root, and end; ``partitions`` have counts computed; ``sessions`` are rows of the source that
+    will name no space any more.
+    """
+
+    spaces: list[str]
+    tracked: list[Tracked]
+    partitions: int
+    sessions: int
+
+
+def what_it_touches(settings: Settings, space: str) -> Touched:
+    """What removing a space would touch.
+
+    Raises
+    ------
+    BadInput
+        When there is no such space.
+    SourceError
+        When the source is a deployment's own database: its spaces are removed there.
+    """
+    refuse_foreign_source(settings)
+    spaces = _subtree(settings, space)
+    inside = set(spaces)
+    figures = partition_figures.c
+    computed = sa.select(sa.func.count()).where(
+        figures.space.in_(spaces), figures.asset != SESSIONS_ASSET
+    )
+    table = source_tables(settings)[SESSIONS]
+    named = read_source(
+        settings,
+        f"SELECT count(*) FROM {table.sql} WHERE {table.column('space_id')} IN "
+        "(SELECT jsonb_array_elements_text($1::text::jsonb))",
+        (json.dumps(spaces),),
+    )
+    with warehouse_engine(settings).connect() as connection:
+        partitions = connection.scalar(computed) or 0
+    return Touched(
+        spaces,
+        [t for t in list_tracked(settings) if t.space in inside],
+        partitions,
+        int(named.column(0)[0].as_py()),
+    )
+
+
+def remove_space(settings: Settings, space: str, *, purge: bool = False) -> int:
+    """Remove a space and all below it; returns the number of this change in the journal.
+
+    Ranges that are tracked from one of them end, their partitions go from Dagster, and what was
+    counted with their sessions becomes stale. ``purge``: delete from the lake what is no longer
+    tracked, too.
+
+    Raises
+    ------
+    BadInput
+        When there is no such space.
+    SourceError
+        When the source is a deployment's own database.
+    """
+    refuse_foreign_source(settings)
+    spaces = _subtree(settings, space)
+    number = remove_spaces(settings, space, spaces)
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(sa.delete(tracking).where(tracking.c.space_id.in_(spaces)))
+    with dagster_instance(settings) as instance:
+        grid = sync_partitions(settings, instance).grid
+    if purge:
+        purge_untracked(settings, grid)
+    return number
+
+
+def _subtree(settings: Settings, space: str) -> list[str]:
+    """A space of the source and all below it, also where its id cannot be used."""
+    table = read_spaces(settings)
+    ids, parents = (table[name].to_pylist() for name in ("space_id", "parent_space_id"))
+    if space not in ids:
+        load_tree(settings).position(space)  # says which are near
+    children: dict[str, list[str]] = {}
+    for one, parent in zip(ids, parents, strict=True):
+        children.setdefault(parent, []).append(one)
+    found: list[str] = []
+    waiting = [space]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children.get(found[-1], [])
+    if len(found) == len(ids):
+        raise BadInput(
+            f"Without {space!r} and what is below it there would be no space at all.",
+            "Load other spaces first: `tippers ingest spaces FILE`.",
+        )
+    return found

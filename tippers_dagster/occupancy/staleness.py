@@ -1,0 +1,37 @@
+"""What is known to be out of date of that which is read: counts of rows that are others now."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tippers_dagster.occupancy.state import load_state
+from tippers_dagster.settings import Settings
+from tippers_dagster.spaces.tracking import Grid
+from tippers_dagster.spaces.tree import SpaceTree, load_tree
+
+
+def stale_chunks(settings: Settings, space: str, chunks: list[str]) -> list[str]:
+    """Those of the chunks (sorted) whose counts of a space are not of the source's rows as they
+    were when it was last looked at. The source itself is not looked at.
+
+    Raises
+    ------
+    BadInput
+        When there is no such space.
+    """
+    if not chunks:
+        return []
+    tree = load_tree(settings)
+    at = tree.position(space)
+    state = load_state(settings, Grid(tree, _inside(tree, at), chunks))
+    level = state.source if tree.is_leaf[at] else state.derived
+    row = level.spaces.index(space)
+    stale = level.computed[row] & ~(level.fresh[row] & (level.ready[row] | level.sealed))
+    return [chunk for chunk, is_stale in zip(chunks, stale.tolist(), strict=True) if is_stale]
+
+
+def _inside(tree: SpaceTree, at: int) -> np.ndarray:
+    """bool per space: the space at a position and all below it."""
+    inside = np.zeros(len(tree), bool)
+    inside[at : at + int(tree.size[at])] = True
+    return inside

@@ -1,0 +1,131 @@
+"""Ingesting a file again in the place of its earlier ingest, also with other options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tippers_dagster.errors import BadInput
+from tippers_dagster.settings import Settings
+from tippers_dagster.source.files import Progress, file_sha256
+from tippers_dagster.source.ingest import KINDS, FileOptions, ingest_file
+from tippers_dagster.source.ingests import Ingested, Options, list_ingests
+from tippers_dagster.source.journal import IngestReport
+from tippers_dagster.source.observations import (
+    OBSERVATIONS,
+    ObservationColumns,
+    ingest_observations,
+)
+from tippers_dagster.source.smartspec import SMARTSPEC, ingest_smartspec, scenario_sha256
+
+LOADED = (*KINDS, OBSERVATIONS, SMARTSPEC)
+"""Kinds of ingests that can be listed, undone and redone."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is to be other than it was; None: as it was."""
+
+    columns: Mapping[str, str] | None = None
+    timezone: str | None = None
+    gap_seconds: int | None = None
+
+    def on(self, options: Options) -> dict[str, object]:
+        """Options with these changes."""
+        mine = {
+            "columns": self.columns,
+            "timezone": self.timezone,
+            "gap_seconds": self.gap_seconds,
+        }
+        return {**options, **{name: value for name, value in mine.items() if value is not None}}
+
+
+def ingest_again(
+    settings: Settings,
+    ingest_id: int,
+    changes: Changes = Changes(),
+    *,
+    file: Path | None = None,
+    accept_changes: bool = False,
+    progress: Progress | None = None,
+) -> IngestReport:
+    """Take back what an ingest loaded, if it is in effect, and load its file again, in one step.
+
+    It keeps its number and its place: what later ingests say of the same keys still counts.
+
+    Parameters
+    ----------
+    settings
+        Whose source tables are written.
+    ingest_id
+        Its number in the journal.
+    changes
+        Options to read the file with; the others are as they were.
+    file
+        Where the file is now, if not where it was.
+    accept_changes
+        Also when the file's content is another one than then.
+    progress
+        Called with bytes done and bytes in all.
+
+    Raises
+    ------
+    BadInput
+        When there is no such ingest, its file is gone or has changed, an option does not suit its
+        kind, or the file cannot be used. Nothing is changed then.
+    SourceError
+        When the source is a deployment's own database.
+    """
+    earlier = ingest_of(settings, ingest_id)
+    if earlier.sha256 is None:
+        raise BadInput(
+            f"Ingest {ingest_id} is a {earlier.name}, not a file.",
+            f"`tippers ingest undo {ingest_id}` takes it back.",
+        )
+    path = Path(earlier.name) if file is None else file
+    _check_content(earlier, path, accept_changes)
+    options = changes.on(earlier.options or {})
+    columns, timezone = options.get("columns") or {}, options.get("timezone")
+    gap = options.get("gap_seconds")
+    assert isinstance(columns, Mapping)
+    assert timezone is None or isinstance(timezone, str)
+    assert gap is None or isinstance(gap, int)
+    if gap is not None and earlier.kind not in (OBSERVATIONS, SMARTSPEC):
+        raise BadInput(f"A file of {earlier.kind} has no gap; observations have.")
+    if earlier.kind == SMARTSPEC:
+        if columns or timezone:
+            raise BadInput("A scenario's columns and times are SmartSPEC's: only --gap is free.")
+        return ingest_smartspec(settings, path, gap, progress, again=ingest_id)
+    if earlier.kind == OBSERVATIONS:
+        named = ObservationColumns.named(columns)
+        return ingest_observations(
+            settings, path, named, gap, progress, timezone=timezone, again=ingest_id
+        )
+    chosen = FileOptions(columns, timezone)
+    return ingest_file(settings, earlier.kind, path, progress, chosen, again=ingest_id)
+
+
+def ingest_of(settings: Settings, ingest_id: int) -> Ingested:
+    """An ingest by its number; BadInput when there is none."""
+    for found in list_ingests(settings, LOADED):
+        if found.ingest_id == ingest_id:
+            return found
+    raise BadInput(f"There is no ingest {ingest_id}.", "`tippers ingest list` shows them.")
+
+
+def _check_content(earlier: Ingested, path: Path, accept_changes: bool) -> None:
+    if not path.exists():
+        raise BadInput(
+            f"{path}, from which ingest {earlier.ingest_id} was loaded, is gone.",
+            "Say with --file where it is now.",
+        )
+    sha256 = scenario_sha256(path) if earlier.kind == SMARTSPEC else file_sha256(path)
+    if sha256 != earlier.sha256 and not accept_changes:
+        size = "" if earlier.size is None else f" Then it had {earlier.size:,} bytes"
+        size += f", now {path.stat().st_size:,}." if size else ""
+        raise BadInput(
+            f"{path} has changed since ingest {earlier.ingest_id} was loaded from it "
+            f"({earlier.ingested_at:%Y-%m-%d %H:%M %Z}).{size}",
+            "--accept-changes takes it as it is now; or load it as a file of its own.",
+        )
