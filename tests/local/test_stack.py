@@ -62,7 +62,7 @@ def processes_of(home: Path, database: bool = True) -> list[str]:
     for process in psutil.process_iter():
         try:
             command = process.cmdline()
-            serves = str(home / "postgres") in command
+            serves = process.name() == "postgres" and process.cwd() == str(home / "postgres")
             given = process.environ().get("TIPPERS_HOME") == str(home)
             if (serves and database) or (given and not serves and process.pid != os.getpid()):
                 found.append(" ".join(command))

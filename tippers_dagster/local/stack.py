@@ -19,6 +19,7 @@ from typing import IO
 from tippers_dagster.errors import TippersError
 from tippers_dagster.local import guard
 from tippers_dagster.local.environment import dagster_environment
+from tippers_dagster.local.home import private_home
 from tippers_dagster.local.keys import device_key
 from tippers_dagster.local.postgres import EmbeddedServerError, postmaster_pid, start_embedded
 from tippers_dagster.local.services import Service, port_taken, stack_services
@@ -89,8 +90,7 @@ def stack_owner(settings: Settings) -> dict[str, str] | None:
 @contextmanager
 def _only_stack(settings: Settings) -> Iterator[None]:
     """Hold the home's lock, with who holds it written inside."""
-    path = settings.home_path / "up.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = private_home(settings.home_path) / "up.lock"
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
