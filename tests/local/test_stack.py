@@ -162,7 +162,7 @@ def test_killed_parts_come_back_and_ctrl_c_stops_everything(
     web = next(
         child
         for child in psutil.Process(stack.process.pid).children()
-        if "dagster_webserver" in child.cmdline()
+        if child.cmdline()[-2:] == ["tippers_dagster.cli", "web"]
     )
     web.kill()
     stack.wait_for("web +ended with status -9")
