@@ -18,6 +18,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
 from tippers_dagster.errors import BadInput
+from tippers_dagster.people.model import Role
 
 if TYPE_CHECKING:
     from tippers_dagster.pipeline.save import Imported
@@ -95,10 +96,13 @@ def plan(app: App, catalog: Catalog, uploads: Mapping[str, bytes]) -> Plan:
     ------
     BadInput
         When an upload is no zip, or holds what cannot be definitions.
+    NotAllowed
+        When the person may not change definitions.
     """
     from tippers_dagster.catalog.validate import problems_of
     from tippers_dagster.pipeline.save import checks
 
+    app.person.require(Role.ANALYST, "import definitions")
     found = read_uploads(uploads)
     drafts = list(found.drafts.values())
     after = catalog.with_drafts(catalog.changed(drafts))

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
-from websockets.typing import Origin
+from websockets.typing import Origin, Subprotocol
 
 from benchmarks.soak import free_ports
 from tests.conftest import SessionServer, environment_of
@@ -111,7 +111,13 @@ def upgraded(address: str, path: str, **headers: str) -> int:
     url = f"ws://{headers.pop('Host', host)}:{port}{path}"
     origin = Origin(headers.pop("Origin")) if "Origin" in headers else None
     try:
-        with connect(url, origin=origin, address=(host, int(port)), proxy=None):
+        with connect(
+            url,
+            origin=origin,
+            address=(host, int(port)),
+            subprotocols=[Subprotocol("graphql-ws" if path == "/graphql" else "streamlit")],
+            proxy=None,
+        ):
             return 101
     except InvalidStatus as error:
         return error.response.status_code
