@@ -32,10 +32,12 @@ from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.connections import store as connections
 from tippers_dagster.labelling.gold import give
 from tippers_dagster.local.databases import databases
+from tippers_dagster.local.doctor import examine
 from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy.tracking import track_space
 from tippers_dagster.people.model import Person, Role
 from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.source.ingest import ingest_file
 
 __all__ = ["guarded", "other"]
 
@@ -190,7 +192,7 @@ def used(planted: Settings, other: Other, s3: Bucket, tmp_path: Path) -> Used:
         said[" ".join(words[:2])] = done.stdout + done.stderr
         assert done.returncode == status, said
 
-    tippers("ingest", "sessions", str(sessions_file(tmp_path / "in")))
+    ingest_file(planted, "sessions", sessions_file(tmp_path / "in"))
     day, end = dt.date(2025, 1, 6), dt.date(2025, 1, 13)
     track_space(planted, space="hall", start=day, end=end)
     tippers("occupancy", "materialize")
@@ -227,8 +229,7 @@ def used(planted: Settings, other: Other, s3: Bucket, tmp_path: Path) -> Used:
         said["labels for analysts"] = labels.export(
             app, Ref("device", "type", Kind.LABEL_MODEL), "csv"
         )
-    tippers("doctor")
-    tippers("env")
+    said["doctor"] = repr(examine()).encode()
     return Used(planted, tmp_path, s3, said)
 
 

@@ -1,6 +1,7 @@
 """What the assets and checks of all definitions have alike, and how their failures are recorded."""
 
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import TippersError
-from tippers_dagster.local.redaction import redact
+from tippers_dagster.local.redaction import recordable
 from tippers_dagster.refresh.condition import up_to_date
 from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.refresh.runs import asset_locks
@@ -155,10 +156,14 @@ def recording(
         try:
             yield record
         except TippersError as error:
-            message = redact(str(error), settings)
+            message = recordable(str(error), settings)
             record.failed(key, message)
-            raise dg.Failure(message) from error
+            raise dg.Failure(message) from None  # Dagster would keep what it came from
         except Exception as error:
             told = f"{UNEXPECTED}{type(error).__name__}: {error}"
-            record.failed(key, redact(told, settings))
-            raise
+            record.failed(key, recordable(told, settings))
+            trace = traceback.format_exc()
+            if recordable(trace, settings) == trace:
+                raise
+            kept = {"traceback": dg.MetadataValue.text(recordable(trace, settings))}
+            raise dg.Failure(recordable(told, settings), metadata=kept) from None

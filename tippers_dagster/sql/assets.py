@@ -8,7 +8,7 @@ import dagster as dg
 import dagster_dbt
 
 from tippers_dagster.errors import TippersError
-from tippers_dagster.local.redaction import redact
+from tippers_dagster.local.redaction import recordable
 from tippers_dagster.refresh.condition import up_to_date
 from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.refresh.runs import asset_locks
@@ -139,7 +139,7 @@ class _Run:
         try:
             described = table_metadata(self._settings, model, result.rows)
         except TippersError as error:
-            self._failed[result.unique_id] = redact(str(error), self._settings)
+            self._failed[result.unique_id] = recordable(str(error), self._settings)
             return
         seconds = result.seconds + time.monotonic() - started
         self._described[result.unique_id] = described.after(seconds)

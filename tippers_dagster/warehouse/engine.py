@@ -34,6 +34,8 @@ def warehouse_engine(settings: Settings) -> sa.Engine:
     engine = sa.create_engine(
         sqlalchemy_url(databases(settings).warehouse),
         pool_pre_ping=True,
+        # What is stored may name devices, and an error would show it.
+        hide_parameters=True,
         connect_args={"options": f"-c timezone=UTC -c search_path={SCHEMA}"},
     )
     migrate(engine)
