@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from playwright.sync_api import Page, sync_playwright
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
@@ -20,6 +21,7 @@ from websockets.typing import Origin, Subprotocol
 from benchmarks.soak import free_ports
 from tests.conftest import SessionServer, environment_of
 from tests.local.waiting import until
+from tests.streamlit_app.chromium import ANSWER_MS, FLAGS, chromium
 from tippers_dagster.local.services import http_ok, mlflow_environment
 from tippers_dagster.settings import get_settings
 
@@ -249,3 +251,68 @@ def test_the_app_takes_the_user_from_the_header_of_the_proxy(app: str) -> None:
         page = shown(app, *emails)
         assert b"does not have one e" in page
         assert b"Occupancy" not in page
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """Of a browser for which evil.example is this machine."""
+    path = chromium()
+    rule = f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, rule])
+        yield browser.new_page()
+        browser.close()
+
+
+SENT = """
+async ([web, app, text]) => {
+    const mutation = encodeURIComponent(text);
+    const plain = {method: "POST", mode: "no-cors", body: JSON.stringify({query: text})};
+    const said = [];
+    for (const [url, options] of [
+        [`${web}/graphql?query=${mutation}`, {mode: "no-cors"}],
+        [`${web}/graphql`, plain],
+        [`${web}/report_asset_materialization/x`, {method: "POST", mode: "no-cors"}],
+        [`${app}/_stcore/host-config`, {mode: "no-cors"}],
+    ]) {
+        try { said.push((await fetch(url, options)).type) } catch (error) { said.push("failed") }
+    }
+    for (const url of [`${app}/_stcore/stream`, `${web}/graphql`]) {
+        const kind = url.startsWith(app) ? "streamlit" : "graphql-ws";
+        const socket = new WebSocket(url.replace("http", "ws"), kind);
+        said.push(await new Promise(done => {
+            socket.onopen = () => done("open");
+            socket.onclose = () => done("closed");
+        }));
+    }
+    return said;
+}
+"""
+
+
+def test_a_browser_shows_the_servers_and_lets_no_other_site_use_them(
+    web: str, app: str, page: Page
+) -> None:
+    statuses: dict[str, int] = {}
+    page.on("response", lambda found: statuses.update({found.url: found.status}))
+    page.goto(web)
+    page.get_by_text("Runs").first.wait_for(timeout=ANSWER_MS)
+    assert all(status < 400 for status in statuses.values()), statuses
+    page.goto(app)
+    page.get_by_text("does not have one").wait_for(timeout=ANSWER_MS)
+
+    other = "http://other.example/"
+    page.route(
+        f"{other}**", lambda route: route.fulfill(body="<p>Hello</p>", content_type="text/html")
+    )
+    page.goto(other)
+    statuses.clear()
+    said = page.evaluate(SENT, [web, app, MUTATION])
+    assert said[-2:] == ["closed", "closed"]
+    # The browser itself may refuse to ask, which leaves no status.
+    assert set(statuses.values()) <= {403}
+
+    for address in (web, app):
+        rebound = page.goto(f"http://{REBOUND}:{address.rsplit(':', 1)[1]}/")
+        assert rebound is not None
+        assert rebound.status == 403
