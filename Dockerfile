@@ -19,7 +19,7 @@ COPY --from=build /opt/venv /opt/venv
 # workspace.yaml and deploy/: .dockerignore lets little else in.
 COPY . /app
 COPY --chown=tippers deploy/dagster.yaml /var/lib/tippers/dagster/dagster.yaml
-RUN chown -R tippers /var/lib/tippers
+RUN chown -R tippers /var/lib/tippers && chmod 700 /var/lib/tippers
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     TIPPERS_HOME=/var/lib/tippers \
@@ -28,4 +28,6 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER tippers
 # Not /app: the installed package is used, and no .env is found.
 WORKDIR /var/lib/tippers
+# What any of the programs writes is for its user alone.
+ENTRYPOINT ["/bin/sh", "-c", "umask 077 && exec \"$@\"", "--"]
 CMD ["tippers", "--help"]

@@ -239,7 +239,6 @@ def main() -> int:
     if options.victims:
         kinds = options.victims.split(",")
     with tempfile.TemporaryDirectory(prefix="tippers-soak-") as folder:
-        os.chmod(folder, 0o755)  # the database may run as another user
         began = time.monotonic()
         settings = use_home(Path(folder) / "disturbed", os.urandom(32).hex())
         prepare(settings, options.people, options.weeks)

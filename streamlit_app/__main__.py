@@ -1,11 +1,17 @@
-"""``python -m streamlit_app``: the app in Streamlit; options are those of ``streamlit run``."""
+"""``python -m streamlit_app``: the app in Streamlit, as ``tippers app`` starts it."""
 
 from __future__ import annotations
 
 import gc
-import sys
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tippers_dagster.people.login import entrance, login_file, redirect_address
+from tippers_dagster.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    import streamlit as st
 
 SLOW = (
     "altair",
@@ -22,17 +28,63 @@ SLOW = (
 
 
 def main() -> None:
-    """Serve the app, until it is stopped."""
+    """Serve the app, until it is stopped.
+
+    Raises
+    ------
+    SettingsError
+        When others could come in whom nothing names.
+    """
+    settings = get_settings()
+    entrance(settings)
     for name in SLOW:  # before there is anybody who would wait for it
         import_module(name)
     # Streamlit collects garbage after every run of a page. In all that is imported by now it would
     # look for it for 0.2 s, and meanwhile nobody's page goes on.
     gc.collect()
     gc.freeze()
-    from streamlit.web import cli
+    guarded(settings).run(config=options(settings))
 
-    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]
-    cli.main()
+
+def guarded(settings: Settings) -> st.App:
+    """The app behind the gate that keeps other sites out."""
+    import streamlit as st
+    from starlette.middleware import Middleware
+
+    from tippers_dagster.local.gate import Gate
+
+    gate = Middleware(Gate, addresses=addresses(settings), setting="TIPPERS_STREAMLIT_PUBLIC_URL")
+    return st.App(Path(__file__).with_name("app.py"), middleware=[gate])
+
+
+def addresses(settings: Settings) -> list[str]:
+    """The URLs under which browsers reach the app, beside those of this machine."""
+    host = settings.streamlit_host
+    listens = None if host in ("0.0.0.0", "::") else f"http://{_bracketed(host)}"
+    found = (settings.streamlit_public_url, redirect_address(settings), listens)
+    return [address for address in found if address]
+
+
+def options(settings: Settings) -> dict[str, Any]:
+    """Streamlit's options; they win over its configuration files and variables."""
+    return {
+        "server.address": settings.streamlit_host,
+        "server.port": settings.streamlit_port,
+        "server.headless": True,
+        "server.fileWatcherType": "none",
+        # Other sites end at the gate. What passes it may come from any of these.
+        "server.enableCORS": True,
+        "server.enableXsrfProtection": True,
+        "server.corsAllowedOrigins": addresses(settings),
+        "server.enableAgentApi": False,
+        # Else it asks a server of the world for its own address.
+        "browser.serverAddress": settings.streamlit_host,
+        "secrets.files": [str(login_file(settings))],
+    }
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 if __name__ == "__main__":

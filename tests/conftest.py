@@ -45,6 +45,11 @@ DEPLOYMENTS = ("test_stack.py", "test_deployment.py", "test_soak.py")
 """Files beside the journeys that start all of `tippers up`."""
 
 
+def pytest_configure() -> None:
+    """Homes that tests make are closed to others, as those of users are."""
+    os.umask(0o077)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the journeys and files with slow tests: the last file should be a quick one."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
@@ -95,9 +100,7 @@ def _forget_settings() -> None:
 def server_folder() -> Iterator[Path]:
     """A folder for a home with a server, which is stopped after.
 
-    Not under pytest's own folder: when root runs the tests, the server runs as another user, and
-    every pytest session that starts bars other users from the folder of all. In memory where
-    there is room: making databases is hundreds of small files, each synced.
+    In memory where there is room: making databases is hundreds of small files, each synced.
     """
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30

@@ -205,10 +205,23 @@ class Settings(BaseSettings):
         description="Streamlit's secrets file, whose [auth] has the login; unset: "
         "<home>/streamlit/secrets.toml",
     )
+    streamlit_public_url: str | None = Field(
+        None, description="the app as browsers reach it; unset: on this machine only"
+    )
+    streamlit_user_header: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="request header in which the proxy in front of the app names the user by "
+        "e-mail address, whatever the request said itself; unset: there is none",
+    )
     streamlit_protected: bool = Field(
         False,
-        description="something in front of the app lets only the right people through: it may "
-        "listen on other addresses without a login of its own",
+        description="a proxy in front of the app has a login: streamlit_user_header must be set",
+    )
+    trusted_issuers: str = Field(
+        "",
+        description="issuers of logins whose e-mail addresses are verified though they do not "
+        "say so, comma-separated",
     )
     role_claim: str = Field(
         "",

@@ -20,6 +20,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
 from tippers_dagster.errors import BadInput
+from tippers_dagster.people.model import Role
 from tippers_dagster.text import shown
 
 if TYPE_CHECKING:
@@ -122,10 +123,13 @@ def plan(app: App, catalog: Catalog, uploads: Sequence[tuple[str, bytes]]) -> Pl
     ------
     BadInput
         As :func:`read_uploads`.
+    NotAllowed
+        When the person may not change definitions.
     """
     from tippers_dagster.catalog.validate import problems_of
     from tippers_dagster.pipeline.save import checks
 
+    app.person.require(Role.ANALYST, "import definitions")
     found = read_uploads(uploads)
     drafts = list(found.drafts.values())
     after = catalog.with_drafts(catalog.changed(drafts))

@@ -74,11 +74,18 @@ class Checked:
 
 
 def check(app: App, catalog: Catalog, work: Work) -> Checked:
-    """All that saving would look at, the database asked too."""
+    """All that saving would look at, the database asked too.
+
+    Raises
+    ------
+    NotAllowed
+        When the person may not change definitions.
+    """
     from streamlit_app.services.definitions import reading
     from tippers_dagster.catalog.validate import checked
     from tippers_dagster.pipeline.save import checks
 
+    app.person.require(Role.ANALYST, "check definitions")
     try:
         made = forms.draft(work)
         if work.is_new and catalog.named(made.ref.namespace, made.ref.name) is not None:
@@ -267,7 +274,10 @@ def preview_votes(app: App, catalog: Catalog, work: Work) -> Votes:
     ------
     TippersError
         What stands against it; also when its rule or index was never computed.
+    NotAllowed
+        When the person may not see entities: examples are rows of single ones.
     """
+    app.person.require(Role.ANALYST, "see entities")
     made = forms.draft(with_a_name(work))
     after = catalog_after(catalog, made)
     body = made.body
@@ -319,7 +329,7 @@ def _votes(
             )
         ),
         uncomputed=ground.uncomputed,
-        examples=_examples(app, rows, result.votes, ground, key, catalog, made.ref),
+        examples=_examples(rows, result.votes, ground, key, catalog, made.ref),
     )
 
 
@@ -338,7 +348,6 @@ def _changed(before: np.ndarray, now: np.ndarray) -> Changed:
 
 
 def _examples(
-    app: App,
     rows: Columns,
     votes: np.ndarray,
     ground: _Ground,
@@ -346,7 +355,7 @@ def _examples(
     catalog: Catalog,
     ref: Ref,
 ) -> pa.Table:
-    """Some rows per vote, spread over the rule; entities by their keys, for those who may."""
+    """Some rows per vote, spread over the rule; entities by their keys."""
     values = catalog.labels(ref.concept)
     places: list[int] = []
     for number in (*range(len(values)), ABSTAIN):
@@ -356,10 +365,9 @@ def _examples(
     some = rows.table.take(pa.array(places, pa.int64()))
     names = [values[votes[at]] if votes[at] >= 0 else "abstains" for at in places]
     table = pa.table({"vote": pa.array(names, pa.string())})
-    if app.person.may(Role.ANALYST):
-        known = dict(zip(ground.ids.tolist(), range(len(ground.ids)), strict=True))
-        at = [known.get(value) for value in some[key].to_pylist()]
-        table = table.append_column(catalog.key_column(ref), ground.keys.take(pa.array(at)))
+    known = dict(zip(ground.ids.tolist(), range(len(ground.ids)), strict=True))
+    at = [known.get(value) for value in some[key].to_pylist()]
+    table = table.append_column(catalog.key_column(ref), ground.keys.take(pa.array(at)))
     for name in some.column_names:
         if name != key and not name.endswith("device_id"):
             table = table.append_column(name, some[name])

@@ -1,4 +1,4 @@
-"""Who is there: by OpenID Connect where it is configured, else the user of this machine."""
+"""Who is there: by a login, by what the proxy in front says, or else the user of this machine."""
 
 from __future__ import annotations
 
@@ -6,24 +6,34 @@ import streamlit as st
 
 from streamlit_app.ui.messages import tell
 from tippers_dagster.cli.datasets import user_name
-from tippers_dagster.people.login import has_login, person_of
+from tippers_dagster.people.login import entrance, has_login, person_named, person_of
 from tippers_dagster.people.model import NotAllowed, Person, Role
 from tippers_dagster.settings import Settings
 
 
 def current_person(settings: Settings) -> Person | None:
-    """The person of this session; None: they were shown how to log in, or why they cannot."""
-    if not has_login(settings):
+    """The person of this session; None: they were shown how to log in, or why they cannot.
+
+    Raises
+    ------
+    SettingsError
+        When nothing says who comes, and others than the machine's user could.
+    """
+    way = entrance(settings)
+    if way == "local":
         return Person(user_name() or "local", Role.ADMIN)
-    if not st.user.get("is_logged_in", False):
+    if way == "login" and not st.user.get("is_logged_in", False):
         _sign_in()
         return None
     try:
+        if way == "proxy":
+            return person_named(settings, _header_values(settings.streamlit_user_header))
         return person_of(settings, st.user.to_dict())
     except NotAllowed as error:
         st.title("tippers")
         tell(error)
-        st.button("Log out", on_click=st.logout)
+        if way == "login":
+            st.button("Log out", on_click=st.logout)
         return None
 
 
@@ -31,6 +41,13 @@ def log_out(settings: Settings) -> None:
     """A button for those who logged in."""
     if has_login(settings):
         st.button("Log out", on_click=st.logout, type="tertiary", icon=":material/logout:")
+
+
+def _header_values(name: str) -> list[str]:
+    """All values of a header of this session's connection, which is UTF-8."""
+    values = st.context.headers.get_all(name)
+    # What is not UTF-8 becomes characters that no address has.
+    return [value.encode("latin-1").decode("utf-8", "surrogateescape") for value in values]
 
 
 def _sign_in() -> None:

@@ -59,8 +59,7 @@ def guarded(session_server: SessionServer) -> str:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(f"CREATE ROLE {USER} LOGIN PASSWORD %s", (PASSWORD,))
-            cursor.execute("SHOW hba_file")
-            file = Path(cursor.fetchone()[0])
+            file = session_server.server.home / "postgres" / "pg_hba.conf"
             file.write_text(f"local all {USER} scram-sha-256\n" + file.read_text())
             cursor.execute("SELECT pg_reload_conf()")
     return USER

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from tippers_dagster.errors import SettingsError
+from tippers_dagster.local.addresses import LOOPBACK
+from tippers_dagster.people.login import entrance
 from tippers_dagster.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -85,3 +90,53 @@ def test_the_image_runs_as_an_ordinary_user_and_takes_in_no_secret() -> None:
     ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
     assert ignored[0] == "*"
     assert "!.env" not in ignored
+
+
+def defaults(name: str) -> dict[str, str]:
+    """The environment of a service when ``.env`` has the three secrets only."""
+    given = SERVICES[name]["environment"].items()
+    return {k: re.sub(r"\$\{\w+:[-?]([^}]*)\}", r"\1", str(v)) for k, v in given}
+
+
+@pytest.fixture
+def app_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Settings]:
+    def made(**changes: str) -> Settings:
+        wanted = {**defaults("streamlit"), "TIPPERS_HOME": str(tmp_path), **changes}
+        for name, value in wanted.items():
+            if name in {f"TIPPERS_{field.upper()}" for field in Settings.model_fields}:
+                monkeypatch.setenv(name, value)
+        return Settings()
+
+    return made
+
+
+def test_the_app_starts_when_it_knows_who_comes(app_settings: Callable[..., Settings]) -> None:
+    for old in ({}, {"TIPPERS_STREAMLIT_PROTECTED": "true"}):
+        with pytest.raises(SettingsError, match=r"not on 0\.0\.0\.0") as caught:
+            entrance(app_settings(**old))
+        assert "TIPPERS_STREAMLIT_USER_HEADER" in (caught.value.hint or "")
+        assert "secrets.toml" in (caught.value.hint or "")
+    named = app_settings(TIPPERS_STREAMLIT_USER_HEADER="X-Forwarded-Email")
+    assert entrance(named) == "proxy"
+    assert named.default_role == "viewer"
+
+
+@pytest.mark.parametrize("name", ["web", "streamlit", "mlflow"])
+def test_health_checks_and_services_reach_each_other_by_allowed_names(
+    name: str, app_settings: Callable[..., Settings]
+) -> None:
+    address = SERVICES[name]["healthcheck"]["test"][-1]
+    settings = app_settings(TIPPERS_STREAMLIT_USER_HEADER="X-Forwarded-Email")
+    if name == "mlflow":
+        names = defaults("mlflow")["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+        assert {"127.0.0.1:*", "mlflow:5000"} <= set(names)
+        assert "*" not in names
+        return
+    assert urlsplit(address).hostname in LOOPBACK
+    if name == "web":
+        assert SERVICES["web"]["command"] == ["tippers", "web", "--host", "0.0.0.0"]
+        assert urlsplit(settings.dagster_web_url or "").hostname == "web"
+
+
+def test_the_code_server_has_no_port_outside() -> None:
+    assert "ports" not in SERVICES["code"]

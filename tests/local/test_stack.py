@@ -63,7 +63,7 @@ def processes_of(home: Path, database: bool = True) -> list[str]:
     for process in psutil.process_iter():
         try:
             command = process.cmdline()
-            serves = str(home / "postgres") in command
+            serves = process.name() == "postgres" and process.cwd() == str(home / "postgres")
             given = process.environ().get("TIPPERS_HOME") == str(home)
             if (serves and database) or (given and not serves and process.pid != os.getpid()):
                 found.append(" ".join(command))
@@ -160,7 +160,7 @@ def test_killed_parts_come_back_and_ctrl_c_stops_everything(
     stack.wait_for("gone; starting it again(.|\n)*embedded PostgreSQL")
     assert postmaster_pid(home) not in (None, pid)
 
-    part_of(stack, "dagster_webserver").kill()
+    part_of(stack, "tippers_dagster.cli", "web").kill()
     stack.wait_for("web +ended with status -9")
     until(lambda: not web_down(), 60, stack.text)
 

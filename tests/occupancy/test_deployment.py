@@ -74,8 +74,6 @@ class Deployed:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     home = tmp_path_factory.mktemp("deployed") / "home"
-    home.parent.parent.chmod(0o755)  # the server may run as another user
-    home.parent.chmod(0o755)
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("TIPPERS_", "DAGSTER_"))},
         "TIPPERS_HOME": str(home),

@@ -38,7 +38,7 @@ def test_csv(lake: Lake, tmp_path: Path) -> None:
         "é 1,2025-11-02T03:00:00-08:00,0\n"
     )
     assert list(tmp_path.glob(".x*")) == []
-    assert out.stat().st_mode & 0o777 == 0o644
+    assert out.stat().st_mode & 0o777 == 0o600
 
 
 def test_an_id_that_is_a_formula_is_a_text_in_csv_and_itself_in_parquet(

@@ -14,11 +14,9 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.soak import free_port
 from tests.local.waiting import until
-from tippers_dagster.cli.app import app_command
-from tippers_dagster.errors import SettingsError
 from tippers_dagster.local.services import http_ok
 from tippers_dagster.people.login import login_file
-from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.settings import Settings
 
 APP = Path(__file__).parents[2] / "streamlit_app" / "app.py"
 LOGIN = """
@@ -31,11 +29,17 @@ server_metadata_url = "http://127.0.0.1:9/.well-known/openid-configuration"
 """
 
 
-def test_it_is_refused_to_the_world(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("module", [("tippers_dagster.cli", "app"), ("streamlit_app",)])
+def test_it_is_refused_to_the_world(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch, module: tuple[str, ...]
+) -> None:
     monkeypatch.setenv("TIPPERS_STREAMLIT_HOST", "0.0.0.0")
-    get_settings.cache_clear()
-    with pytest.raises(SettingsError, match="this machine only"):
-        app_command(get_settings())
+    done = subprocess.run(
+        [sys.executable, "-m", *module], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert "this machine only" in done.stderr
+    assert module == ("streamlit_app",) or "TIPPERS_STREAMLIT_USER_HEADER" in done.stderr
 
 
 def test_it_is_served_and_says_nothing_that_worries(

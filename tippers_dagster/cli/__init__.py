@@ -47,6 +47,7 @@ COMMANDS = {
     "database": ("database", "Prepare a deployment's PostgreSQL server: roles, databases, rights."),
     "people": ("people", "What those who log in to the app may do."),
     "app": ("app", "Serve the browser app; what up and containers start."),
+    "web": ("web", "Serve Dagster's pages; what up and containers start."),
     "dagster": ("stack", "Run Dagster's own command line in this deployment's environment."),
     "dbt": ("dbt", "Run dbt's own command line on the definitions as they are now."),
     "code-server": ("stack", "Serve the definitions to Dagster; what up and containers start."),

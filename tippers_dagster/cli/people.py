@@ -30,20 +30,31 @@ def list_all() -> None:
 
     found = list_people(get_settings())
     for given in found:
+        login = f"{given.subject} of {given.issuer}" if given.subject else "not logged in yet"
         typer.echo(
-            f"{given.email}  {given.role.name.lower()}  (by {given.by}, {given.at:%Y-%m-%d %H:%M})"
+            f"{given.email}  {given.role.name.lower()}  "
+            f"(by {given.by}, {given.at:%Y-%m-%d %H:%M}; {login})"
         )
     if not found:
         typer.echo("Nobody was given a role: `tippers people set EMAIL analyst`.")
 
 
 def set_role(email: Email, role: RoleName) -> None:
-    """Give somebody a role, instead of the one that they have."""
+    """Give somebody a role, instead of the one that they have.
+
+    It belongs to whoever first logs in with this address, and to nobody who gets the address later.
+    """
     from tippers_dagster.people import store
     from tippers_dagster.people.model import Role
 
-    store.set_role(get_settings(), email, Role[role.upper()], by=user_name())
-    typer.echo(f"{email} is {role}, from the next click on.")
+    given = store.set_role(get_settings(), email, Role[role.upper()], by=user_name())
+    if given.subject is None:
+        typer.echo(f"{given.email} is {role}, from the first login on.")
+    else:
+        typer.echo(
+            f"{given.email} is {role}, from the next click on: {given.subject} of {given.issuer}. "
+            "When the address is somebody else's now, remove it first."
+        )
 
 
 def remove(email: Email) -> None:

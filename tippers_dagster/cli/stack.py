@@ -87,7 +87,9 @@ def env() -> None:
     from tippers_dagster.local.environment import dagster_environment
     from tippers_dagster.local.redaction import redact
 
-    for name, value in dagster_environment(get_settings()).items():
+    environment = dagster_environment(get_settings())
+    print("umask 077  # what they write is for their user alone")
+    for name, value in environment.items():
         if redact(value) != value:
             print(f"# {name} holds a password and is not printed: set it yourself")
         else:

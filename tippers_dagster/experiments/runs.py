@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from tippers_dagster.local.addresses import asset_link, is_server, mlflow_run_link, run_link
 from tippers_dagster.local.databases import databases
-from tippers_dagster.local.redaction import redact
+from tippers_dagster.local.redaction import recordable
 from tippers_dagster.refresh.tables import asset_state
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
@@ -137,7 +137,7 @@ class MlflowLog:
             if self.run_id is None:
                 return
             if error is not None:
-                self._mlflow.set_tag("error", redact(str(error), self._settings)[:2000])
+                self._mlflow.set_tag("error", recordable(str(error), self._settings)[:2000])
             self._mlflow.end_run(status=status or _outcome(self._settings, self.run_id))
 
         self._try(end, even_after=True)
@@ -154,7 +154,9 @@ class MlflowLog:
         except (MlflowException, RequestException, sa.exc.SQLAlchemyError, OSError) as error:
             if self.problem is None:
                 first = str(error).strip().splitlines()[:1]
-                self.problem = redact(f"{type(error).__name__}: {' '.join(first)}", self._settings)
+                self.problem = recordable(
+                    f"{type(error).__name__}: {' '.join(first)}", self._settings
+                )
 
 
 @contextmanager

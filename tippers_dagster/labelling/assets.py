@@ -17,7 +17,7 @@ from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.labelling.tables import gold_label
 from tippers_dagster.local.disk import environment_fault
-from tippers_dagster.local.redaction import redact
+from tippers_dagster.local.redaction import recordable
 from tippers_dagster.refresh.nodes import Node, Table, digest
 from tippers_dagster.refresh.runs import asset_locks
 from tippers_dagster.refresh.specs import (
@@ -206,7 +206,7 @@ class _VoteRun:
         )
 
     def _fail(self, record: Recorder, function: Definition, error: TippersError) -> None:
-        message = redact(str(error), self._settings)
+        message = recordable(str(error), self._settings)
         excused = environment_fault(error) is not None
         record.failed(function.ref.asset_path, message, excused=excused)
         self._failed[str(function.ref)] = message

@@ -9,6 +9,9 @@ from tippers_dagster.local.redaction import redact
 from tippers_dagster.local.stack import stack_owner
 from tippers_dagster.settings import Settings
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Names of this machine to itself."""
+
 
 def web_address(settings: Settings) -> str | None:
     """Where Dagster's web server is; None when nothing runs that we know of.

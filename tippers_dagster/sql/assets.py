@@ -8,7 +8,7 @@ import dagster as dg
 import dagster_dbt
 
 from tippers_dagster.errors import EnvironmentFault, TippersError
-from tippers_dagster.local.redaction import redact
+from tippers_dagster.local.redaction import recordable
 from tippers_dagster.refresh.condition import up_to_date
 from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.refresh.runs import asset_locks
@@ -147,7 +147,7 @@ class _Run:
         try:
             described = table_metadata(self._settings, model, result.rows)
         except TippersError as error:
-            self._failed[result.unique_id] = redact(str(error), self._settings)
+            self._failed[result.unique_id] = recordable(str(error), self._settings)
             if isinstance(error, EnvironmentFault):
                 self._excused.add(result.unique_id)
             return

@@ -14,7 +14,7 @@ from tippers_dagster.errors import LakeError
 from tippers_dagster.lake import open_lake
 from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.lake.pseudonyms import DEVICE_ID, pseudonymise
-from tippers_dagster.local.redaction import redact
+from tippers_dagster.local.redaction import recordable
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column, table_columns
 from tippers_dagster.sql.export import export_table
@@ -148,7 +148,7 @@ def failing_rows(settings: Settings, query: str) -> dict[str, Any]:
         examples = _named(settings, _first_rows(settings, query))
     except (LakeError, dbapi.Error) as error:  # it failed all the same, with no example
         told = error.message if isinstance(error, LakeError) else str(error)
-        examples = [{"none shown": redact(told, settings)}]
+        examples = [{"none shown": recordable(told, settings)}]
     return {
         "examples": dg.MetadataValue.json(examples),
         "query": dg.MetadataValue.md(f"```sql\n{query.strip()}\n```"),

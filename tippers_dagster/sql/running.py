@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tippers_dagster.local.redaction import redact
+from tippers_dagster.local.redaction import recordable
 from tippers_dagster.local.scratch import scratch_folder
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import dbt_environment
@@ -60,7 +60,7 @@ class DbtRun:
         for line in self._process.stdout:
             event = _event(line)
             info = event["info"]
-            print(redact(info["msg"], self._settings), flush=True)
+            print(recordable(info["msg"], self._settings), flush=True)
             if info["level"] == "error":
                 self._errors.append(info["msg"])
             elif not info["name"]:
@@ -75,7 +75,9 @@ class DbtRun:
         if not path.exists():
             return {}
         return {
-            result["unique_id"]: redact(result["message"] or "dbt gave no reason", self._settings)
+            result["unique_id"]: recordable(
+                result["message"] or "dbt gave no reason", self._settings
+            )
             for result in json.loads(path.read_text())["results"]
             if result["status"] == "error"
         }
@@ -85,7 +87,7 @@ class DbtRun:
         if self._process.returncode == 0:
             return None
         told = self._errors or [f"dbt ended with status {self._process.returncode}", *self._plain]
-        return redact("\n".join(told), self._settings)
+        return recordable("\n".join(told), self._settings)
 
     def compiled(self, resource: Mapping[str, Any]) -> str:
         """The SQL of a test that was run."""

@@ -38,6 +38,8 @@ def warehouse_engine(settings: Settings) -> sa.Engine:
     engine = sa.create_engine(
         sqlalchemy_url(databases(settings).warehouse),
         pool_pre_ping=True,
+        # What is stored may name devices, and an error would show it.
+        hide_parameters=True,
         connect_args={"options": f"-c timezone=UTC -c search_path={SCHEMA}", **KEEPALIVES},
     )
     sa.event.listen(engine, "handle_error", _tell_of_full_disk)

@@ -1,0 +1,18 @@
+"""``tippers web``: Dagster's web server."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("web")(serve)
+
+
+def serve(host: str = typer.Option("127.0.0.1", help="Address to listen on.")) -> None:
+    """Serve Dagster's pages and GraphQL, closed to other web sites: `tippers up` starts this."""
+    from tippers_dagster.local.web import serve_dagster
+    from tippers_dagster.settings import get_settings
+
+    serve_dagster(get_settings(), host)
