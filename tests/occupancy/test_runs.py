@@ -33,7 +33,7 @@ from tippers_dagster.occupancy.runs import (
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, load_state
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.spaces.tracking import track
-from tippers_dagster.warehouse.locks import held_together, live_runs
+from tippers_dagster.warehouse.locks import held_together, run_processes
 
 MONDAY = dt.date(2025, 1, 6)
 W1, W2, W3 = (str(MONDAY + dt.timedelta(weeks=n)) for n in range(3))
@@ -202,7 +202,7 @@ def test_runs_wait_for_memory_before_they_lock_anything(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def short(settings: Settings, log: object) -> None:
-        assert live_runs(settings, ["waiting"]) == {"waiting"}, "nobody takes it for dead"
+        assert run_processes(settings, ["waiting"]).alive == {"waiting"}, "nobody takes it for dead"
         with held_together(settings, [f"chunk {SOURCE} {W1}"], quiet()):
             raise LowMemory("Only 12 MB are free.")
 
