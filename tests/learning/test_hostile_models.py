@@ -67,20 +67,20 @@ class Attacker:
     def place(self, version: int = 1) -> str:
         asked = {"name": NAME, "version": str(version)}
         answer = requests.get(
-            f"{self.url}/api/2.0/mlflow/model-versions/get-download-uri", asked, timeout=30
+            f"{self.url}/api/2.0/mlflow/model-versions/get-download-uri", asked, timeout=120
         )
         uri = answer.json()["artifact_uri"]
         return f"{self.url}/api/2.0/mlflow-artifacts/artifacts/{uri.partition(':/')[2]}"
 
     def read(self, path: str) -> bytes:
-        return requests.get(f"{self.place()}/{path}", timeout=30).content
+        return requests.get(f"{self.place()}/{path}", timeout=120).content
 
     def write(self, path: str, content: bytes) -> None:
-        answer = requests.put(f"{self.place()}/{path}", data=content, timeout=30)
+        answer = requests.put(f"{self.place()}/{path}", data=content, timeout=120)
         assert answer.ok, answer.text
 
     def delete(self, path: str) -> None:
-        assert requests.delete(f"{self.place()}/{path}", timeout=30).ok
+        assert requests.delete(f"{self.place()}/{path}", timeout=120).ok
 
     def claim(self, **flavours: Any) -> None:
         """Change what ``MLmodel`` says."""
@@ -123,15 +123,15 @@ class Attacker:
         """A version of its own, and the alias on it."""
         other = self.url + "/api/2.0/mlflow"
         source = requests.get(
-            f"{other}/model-versions/get", {"name": NAME, "version": "1"}, timeout=30
+            f"{other}/model-versions/get", {"name": NAME, "version": "1"}, timeout=120
         ).json()["model_version"]
         made = {k: source[k] for k in ("name", "source", "run_id", "tags") if k in source}
         made["model_id"] = source["source"].removeprefix("models:/")
-        answer = requests.post(f"{other}/model-versions/create", json=made, timeout=30)
+        answer = requests.post(f"{other}/model-versions/create", json=made, timeout=120)
         assert answer.ok, answer.text
         number = answer.json()["model_version"]["version"]
         alias = {"name": NAME, "alias": "champion", "version": number}
-        assert requests.post(f"{other}/registered-models/alias", json=alias, timeout=30).ok
+        assert requests.post(f"{other}/registered-models/alias", json=alias, timeout=120).ok
 
 
 def skops_of(thing: Any) -> bytes:
@@ -154,7 +154,7 @@ def attacked(
     with (tmp_path / "mlflow.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            until = time.monotonic() + 120
+            until = time.monotonic() + 300
             while not http_ok(f"{url}/health"):
                 assert server.poll() is None, (tmp_path / "mlflow.log").read_text()
                 assert time.monotonic() < until, "MLflow does not start"
@@ -215,7 +215,7 @@ def tippers(*words: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
 
 
