@@ -26,6 +26,8 @@ from tippers_dagster.errors import SettingsError
 
 ChunkSize = Literal["day", "week", "month"]
 
+_URL = r"^https?://[^\s/]+"
+
 SESSION_COLUMNS = ("mac_address", "sensor_id", "start_time", "end_time", "space_id")
 SPACE_COLUMNS = ("space_id", "space_name", "parent_space_id", "building_room")
 
@@ -193,9 +195,11 @@ class Settings(BaseSettings):
         None, description="Dagster's web server, to reload definitions; unset: the local stack's"
     )
     dagster_public_url: str | None = Field(
-        None, description="Dagster's web server as browsers reach it; unset: as the app reaches it"
+        None,
+        pattern=_URL,
+        description="Dagster's web server as browsers reach it; unset: as the app reaches it",
     )
-    mlflow_public_url: str | None = Field(None, description="the same of MLflow")
+    mlflow_public_url: str | None = Field(None, pattern=_URL, description="the same of MLflow")
     code_server_host: str = "127.0.0.1"
     code_server_port: int = 4266
     streamlit_port: int = 8501
@@ -206,7 +210,7 @@ class Settings(BaseSettings):
         "<home>/streamlit/secrets.toml",
     )
     streamlit_public_url: str | None = Field(
-        None, description="the app as browsers reach it; unset: on this machine only"
+        None, pattern=_URL, description="the app as browsers reach it; unset: on this machine only"
     )
     streamlit_user_header: str = Field(
         "",

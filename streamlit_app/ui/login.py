@@ -6,6 +6,8 @@ import streamlit as st
 
 from streamlit_app.ui.messages import tell
 from tippers_dagster.cli.datasets import user_name
+from tippers_dagster.errors import SettingsError
+from tippers_dagster.local.addresses import LOOPBACK
 from tippers_dagster.people.login import entrance, has_login, person_named, person_of
 from tippers_dagster.people.model import NotAllowed, Person, Role
 from tippers_dagster.settings import Settings
@@ -21,6 +23,11 @@ def current_person(settings: Settings) -> Person | None:
     """
     way = entrance(settings)
     if way == "local":
+        if st.get_option("server.address") not in LOOPBACK:
+            raise SettingsError(
+                "Without a login the app is for this machine only, and it listens on others.",
+                "Start it with `tippers app`.",
+            )
         return Person(user_name() or "local", Role.ADMIN)
     if way == "login" and not st.user.get("is_logged_in", False):
         _sign_in()

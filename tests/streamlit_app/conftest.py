@@ -33,6 +33,8 @@ TINY = CampusOptions(people=80, buildings=2, days=14, start=FIRST, seed=5)
 
 # After each run of a page it takes longer than the page: a test imports more than an app.
 config.set_option("runner.postScriptGC", False)
+# As `tippers app` does: without a login the app is for this machine only.
+config.set_option("server.address", "127.0.0.1")
 
 
 @dataclass(frozen=True)

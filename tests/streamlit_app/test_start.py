@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.soak import free_port
@@ -79,6 +80,16 @@ def test_without_a_login_the_user_of_the_machine_is_there(stack: Settings) -> No
     test = opened()
     assert any("admin" in caption.value for caption in test.sidebar.caption)
     assert not [b for b in test.sidebar.button if b.label == "Log out"]
+
+
+def test_started_by_hand_for_others_it_shows_nothing(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for address in (None, "0.0.0.0"):
+        monkeypatch.setattr(st, "get_option", {"server.address": address}.get)
+        test = opened()
+        assert any("this machine only" in error.value for error in test.error)
+        assert len(test.sidebar) == 0
 
 
 def test_with_a_login_nothing_is_shown_before_it(stack: Settings) -> None:
