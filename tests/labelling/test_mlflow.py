@@ -134,33 +134,34 @@ with dagster_instance(settings) as instance:
 """
 
 
-@pytest.mark.parametrize("when", ["before it is recorded", "after"])
-def test_dagster_mlflow_and_the_warehouse_agree_after_a_process_was_killed(
-    logged: World, when: str
-) -> None:
+def test_dagster_mlflow_and_the_warehouse_agree_after_a_process_was_killed(logged: World) -> None:
     settings, name = logged.settings, "device/kind_of"
+    key, agreed = dg.AssetKey(name.split("/")), set[tuple[str, str]]()
     with dagster_instance(settings) as instance:
-        assert World(settings, instance).run(*(f.ref.name for f in FUNCTIONS)).success
-        died = subprocess.run([sys.executable, "-c", KILLED, when], check=False)
-        assert died.returncode == 9
-        assert [r.info.status for r in runs(logged)] == ["RUNNING"]
-        (dead,) = fail_dead_runs_of(settings, instance, {name})
-        agreed: set[tuple[str, str]] = set()
-        reported = report_recorded(settings, instance, logged.nodes, agreed)
-        MlflowSettler()(settings, instance)
 
-        event = instance.get_latest_materialization_event(dg.AssetKey(name.split("/")))
-        state = load_states(settings).get(name)
-        (run,) = runs(logged)
-        assert run.data.tags["dagster_run_id"] == dead
-        if when == "after":
-            assert state is not None
-            assert event is not None
-            assert event.asset_materialization.tags["dagster/data_version"] == state.version
-            assert (reported, run.info.status) == ([name], "FINISHED")
-            assert state.details["mlflow_run"] == run.info.run_id
-        else:
-            assert (state, event, reported, run.info.status) == (None, None, [], "FAILED")
+        def killed(when: str) -> list[str]:
+            died = subprocess.run([sys.executable, "-c", KILLED, when], check=False)
+            assert died.returncode == 9
+            assert runs(logged)[0].info.status == "RUNNING"
+            (dead,) = fail_dead_runs_of(settings, instance, {name})
+            assert runs(logged)[0].data.tags["dagster_run_id"] == dead
+            reported = report_recorded(settings, instance, logged.nodes, agreed)
+            MlflowSettler()(settings, instance)
+            return reported
+
+        assert World(settings, instance).run(*(f.ref.name for f in FUNCTIONS)).success
+        report_recorded(settings, instance, logged.nodes, agreed)
+        assert killed("before it is recorded") == []
+        assert [r.info.status for r in runs(logged)] == ["FAILED"]
+        assert load_states(settings).get(name) is None
+        assert instance.get_latest_materialization_event(key) is None
+
+        assert killed("after") == [name]
+        assert [r.info.status for r in runs(logged)] == ["FINISHED", "FAILED"]
+        state, event = load_states(settings)[name], instance.get_latest_materialization_event(key)
+        assert event is not None
+        assert event.asset_materialization.tags["dagster/data_version"] == state.version
+        assert state.details["mlflow_run"] == runs(logged)[0].info.run_id
         assert report_recorded(settings, instance, logged.nodes, agreed) == []
 
 

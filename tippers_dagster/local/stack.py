@@ -321,7 +321,8 @@ class _Supervisor:
             delay = min(2**child.failures, LONGEST_BACKOFF_SECONDS)
             child.failures += 1
             child.restart_at = now + delay
-            what = f"ended with status {code}" if code is not None else f"stopped: {child.hopeless}"
+            why = (child.hopeless or "").removesuffix(".")
+            what = f"stopped: {why}" if code is None else f"ended with status {code}"
             self._clear_group(child)
             self.report(
                 f"{child.service.name:<12}{what}; starting it again in {delay} s (log: {child.log})"
