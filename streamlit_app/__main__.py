@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tippers_dagster.local.databases import end_in_order
 from tippers_dagster.people.login import entrance, login_file, redirect_address
 from tippers_dagster.settings import Settings, get_settings
 
@@ -37,6 +38,7 @@ def main() -> None:
     """
     settings = get_settings()
     entrance(settings)
+    end_in_order()
     for name in SLOW:  # before there is anybody who would wait for it
         import_module(name)
     # Streamlit collects garbage after every run of a page. In all that is imported by now it would

@@ -104,6 +104,15 @@ def test_a_user_that_was_killed_does_not_keep_it_going(home: Path) -> None:
     assert not psutil.pid_exists(pid)
 
 
+def test_a_server_that_is_told_to_end_stops_it(home: Path) -> None:
+    ending = "from tippers_dagster.local.databases import end_in_order; end_in_order()"
+    user = start_user(home, f"{ending}\n{USER}")
+    pid = int(said(user)[0])
+    user.terminate()
+    assert user.wait(60) == 128 + signal.SIGTERM
+    assert not psutil.pid_exists(pid)
+
+
 def test_stopping_and_starting_at_the_same_time_always_gives_a_server(home: Path) -> None:
     previous = start_user(home)
     said(previous)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -62,6 +64,16 @@ def databases(settings: Settings) -> Databases:
             else None
         ),
     )
+
+
+def end_in_order() -> None:
+    """Have SIGTERM and SIGINT end this process in order: its last user stops the embedded server.
+
+    For the main thread, before a web server runs there: that raises the signal again when it has
+    stopped, and the process would end at once.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
 
 
 def libpq_url(url: str) -> str:

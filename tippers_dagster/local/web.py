@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
+from tippers_dagster.local.databases import end_in_order
 from tippers_dagster.local.environment import packaged_file, use_dagster_environment
 from tippers_dagster.local.gate import Gate, GraphQLGate
 from tippers_dagster.settings import Settings
@@ -15,6 +16,7 @@ POLL_MS = 2000
 
 def serve_dagster(settings: Settings, host: str) -> None:
     """Serve on the port of the settings, until it is stopped: as ``dagster-webserver`` does."""
+    end_in_order()
     use_dagster_environment(settings)
     import uvicorn
     from dagster import DagsterInstance
