@@ -6,12 +6,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tests.occupancy.test_reading import MONDAY, WEEK, lake, publish
+from tests.occupancy.test_reading import MONDAY, WEEK, lake, publish, spaces
 from tippers_dagster.cli import export as export_command
 from tippers_dagster.errors import BadInput, MissingPartitions
 from tippers_dagster.lake import Lake
 
-__all__ = ["lake"]
+__all__ = ["lake", "spaces"]
 
 
 def export(*options: str, space: str = "a,b") -> str:

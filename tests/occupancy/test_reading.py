@@ -100,7 +100,7 @@ def rows(table: pa.Table) -> dict[int, int | None]:
 @pytest.fixture
 def spaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """The spaces that lakes made by hand have counts of, without a database."""
-    ids = ["r1", "b", "../x", "..", "é/☃", "a b"]
+    ids = ["r1", "b", "../x", "..", "é/☃", "a b", "a,b", "é 1", "=1+1"]
     none = pa.nulls(len(ids), pa.string())
     table = pa.table([ids, ids, none, none], names=SPACE_COLUMNS)
     monkeypatch.setattr(reading, "load_tree", lambda _: SpaceTree.from_table(table))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import sqlalchemy as sa
@@ -22,6 +21,7 @@ from tippers_dagster.occupancy.export import replacing, writer_of
 from tippers_dagster.occupancy.sessions import UNKNOWN_SPACE
 from tippers_dagster.occupancy.tables import partition_figures, session_reject
 from tippers_dagster.settings import Settings
+from tippers_dagster.small_tables import as_texts
 from tippers_dagster.source.tables import ingested_file, reject
 from tippers_dagster.spaces.ids import LeftOut
 from tippers_dagster.spaces.tree import NoSpaces, load_tree
@@ -55,7 +55,6 @@ _ROWS = f"""
             'start_time', start_time, 'end_time', end_time)::text
     FROM tippers.session_reject
 """
-_FORMULA = r"^[=+\-@\t\r]"
 
 
 @dataclass(frozen=True)
@@ -246,14 +245,4 @@ def _writer(out: Path, file: IO[bytes]) -> Iterator[Callable[[pa.Table], None]]:
             yield parquet.write_table
     else:
         with pyarrow.csv.CSVWriter(file, SCHEMA) as text:
-            yield lambda table: text.write_table(_without_formulas(table))
-
-
-def _without_formulas(table: pa.Table) -> pa.Table:
-    for i, column in enumerate(table.schema):
-        if pa.types.is_string(column.type):
-            texts = table[column.name]
-            formula = pc.fill_null(pc.match_substring_regex(texts, _FORMULA), False)
-            marked = pc.binary_join_element_wise("'", texts, "")
-            table = table.set_column(i, column, pc.if_else(formula, marked, texts))
-    return table
+            yield lambda table: text.write_table(as_texts(table))
