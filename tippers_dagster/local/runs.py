@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dagster import (
         AssetKey,
         AssetsDefinition,
+        AssetSpec,
         DagsterInstance,
         ExecuteInProcessResult,
         SourceAsset,
@@ -104,7 +105,7 @@ def fail_dead_runs_of(
 def materialize_here(
     settings: Settings,
     instance: DagsterInstance,
-    assets: Sequence[AssetsDefinition | SourceAsset],
+    assets: Sequence[AssetsDefinition | AssetSpec | SourceAsset],
     chosen: Sequence[AssetKey],
     tags: Mapping[str, str],
 ) -> ExecuteInProcessResult:

@@ -1,7 +1,7 @@
 """How Dagster executes runs of this code location."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster import Executor
@@ -35,7 +35,11 @@ class _Announced(Executor):
         yield from self._inner.execute(plan_context, execution_plan)
 
 
-@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema)
+# Dagster takes its own kind of schema here, too, which its types do not say.
+_SCHEMA: Any = dg.in_process_executor.config_schema
+
+
+@dg.executor(name="in_process", config_schema=_SCHEMA)
 def in_process_executor(context: dg.InitExecutorContext) -> Executor:
     """All steps in the run's own process, which says from the start that it is alive.
 

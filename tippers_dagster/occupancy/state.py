@@ -149,7 +149,7 @@ class State:
         (upstream, bool [spaces, chunks] of it)
         """
         if level.asset == SOURCE:
-            return self.sessions, chosen.any(axis=0, keepdims=True)
+            return self.sessions, np.asarray(chosen.any(axis=0, keepdims=True))
         tree = self.grid.tree
         above = np.zeros((len(tree) + 1, chosen.shape[1]), np.int64)
         at = np.array([tree.index[space] for space in level.spaces], np.int64)

@@ -198,7 +198,7 @@ class _Launch:
         ):
             chosen = [dg.AssetKey(n.key) for n in todo]
             result = materialize_here(
-                self.settings, self.instance, list(self.loaded.assets), chosen, {}
+                self.settings, self.instance, self.loaded.assets, chosen, {}
             )
         self.runs.append(result.run_id)
         self.why = "" if result.success else failure_reason(result)
