@@ -29,6 +29,9 @@ _GRAMMAR = words("extract like_escape overlaps overlay position similar_to_escap
 _DRIVERS = words("version")
 """Asked by the Arrow driver when it connects."""
 
+_GUARD = words("format_type")
+"""In what the database is asked about a query before it runs."""
+
 _DBT = words(
     """
     current_database format_type has_any_column_privilege has_column_privilege
@@ -104,7 +107,7 @@ def builder_login(role: str, further: Iterable[str]) -> Login:
 
 def reader_login(role: str) -> Login:
     """What previews and the guard need."""
-    return Login(role, FUNCTIONS | _GRAMMAR | _DRIVERS)
+    return Login(role, FUNCTIONS.union(_GRAMMAR, _DRIVERS, _GUARD))
 
 
 def beyond(connection: sa.Connection, login: Login) -> list[str]:
