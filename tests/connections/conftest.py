@@ -49,6 +49,11 @@ class Other:
         with self.engine.begin() as connection:
             connection.exec_driver_sql(statement)
 
+    def count(self, query: str) -> int:
+        """What a query of one number answers, to the server's administrator."""
+        with self.engine.connect() as connection:
+            return int(connection.exec_driver_sql(query).scalar_one())
+
 
 @pytest.fixture(scope="session")
 def guarded(session_server: SessionServer) -> str:

@@ -117,7 +117,7 @@ class Level:
         return self._asked_within(np.where(spent, later, self._wait(settings))) | self._excused()
 
     def _excused(self) -> np.ndarray:
-        return dt.datetime.now(dt.UTC).timestamp() < self.held_until
+        return self.now < self.held_until
 
     def _wait(self, settings: Settings) -> np.ndarray:
         doubled = np.clip(self.tries, 1, settings.max_tries) - 1

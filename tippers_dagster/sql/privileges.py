@@ -29,6 +29,9 @@ _GRAMMAR = words("extract like_escape overlaps overlay position similar_to_escap
 _DRIVERS = words("version")
 """Asked by the Arrow driver when it connects."""
 
+_GUARD = words("format_type")
+"""In the query that judges what PostgreSQL understood, see ``understood``."""
+
 _DBT = words(
     """
     current_database format_type has_any_column_privilege has_column_privilege
@@ -36,9 +39,6 @@ _DBT = words(
     """
 )
 """In dbt's queries of the catalogue, and in the views of the information schema that it reads."""
-
-_JUDGEMENT = words("format_type")
-"""In the query that judges what PostgreSQL understood, see ``understood``."""
 
 _MODELS = words("hashtext")
 """Called by models that come with this version."""
@@ -112,7 +112,7 @@ def builder_login(role: str, further: Iterable[str]) -> Login:
 
 def reader_login(role: str) -> Login:
     """What previews and the guard need."""
-    return Login(role, FUNCTIONS | _GRAMMAR | _DRIVERS | _JUDGEMENT)
+    return Login(role, FUNCTIONS.union(_GRAMMAR, _DRIVERS, _GUARD))
 
 
 def beyond(connection: sa.Connection, login: Login) -> list[str]:
