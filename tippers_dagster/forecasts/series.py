@@ -121,7 +121,7 @@ def load_history(settings: Settings, body: Forecaster) -> History:
         return np.concatenate([_values(settings, some, first, end, width) for some in parts])
 
     values = read_steadily(settings, chunk_keys(first, end, settings.chunk), read)
-    known = np.isfinite(values)
+    known = np.asarray(np.isfinite(values), bool)
     if not known.any():
         raise NoHistory(
             f"The occupancy of these spaces from {first} to {end} is not computed yet.",

@@ -154,7 +154,7 @@ class State:
         np.add.at(above, at, chosen)
         np.add.at(above, at + tree.size[at], -chosen.astype(np.int64))
         mine = [tree.index[space] for space in self.source.spaces]
-        return self.source, np.cumsum(above, axis=0)[mine] > 0
+        return self.source, np.asarray(np.cumsum(above, axis=0)[mine] > 0)
 
     @property
     def levels(self) -> tuple[Level, Level, Level]:
