@@ -121,7 +121,7 @@ def load_history(settings: Settings, body: Forecaster) -> History:
         return np.concatenate([_values(settings, some, first, end, width) for some in parts])
 
     values = read_steadily(settings, chunk_keys(first, end, settings.chunk), read)
-    known = np.asarray(np.isfinite(values), bool)
+    known = np.isfinite(values)
     if not known.any():
         raise NoHistory(
             f"The occupancy of these spaces from {first} to {end} is not computed yet.",
@@ -129,7 +129,7 @@ def load_history(settings: Settings, body: Forecaster) -> History:
         )
     gone = int(known.any(axis=(0, 2)).argmax())  # days before anything is known
     first, values = first + gone * _ONE_DAY, values[:, gone:]
-    there = known.any(axis=(1, 2))
+    there = np.asarray(known.any(axis=(1, 2)))
     kept = [space for space, known_of in zip(spaces, there, strict=True) if known_of]
     panel = _panel(settings, kept, first, values[there], body.horizon_days)
     return History(

@@ -147,14 +147,14 @@ class State:
         (upstream, bool [spaces, chunks] of it)
         """
         if level.asset == SOURCE:
-            return self.sessions, chosen.any(axis=0, keepdims=True)
+            return self.sessions, np.asarray(chosen.any(axis=0, keepdims=True))
         tree = self.grid.tree
         above = np.zeros((len(tree) + 1, chosen.shape[1]), np.int64)
         at = np.array([tree.index[space] for space in level.spaces], np.int64)
         np.add.at(above, at, chosen)
         np.add.at(above, at + tree.size[at], -chosen.astype(np.int64))
         mine = [tree.index[space] for space in self.source.spaces]
-        return self.source, np.asarray(np.cumsum(above, axis=0)[mine] > 0)
+        return self.source, np.cumsum(above, axis=0)[mine] > 0
 
     @property
     def levels(self) -> tuple[Level, Level, Level]:
