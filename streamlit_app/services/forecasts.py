@@ -350,10 +350,7 @@ def export(app: App, name: str, spaces: Sequence[str], kind: Format) -> bytes:
 
 
 def _forecasts(settings: Settings, name: str, spaces: Sequence[str]) -> pa.Table:
-    """The forecasts of some spaces, in one query; BadInput for one that is not there any more."""
-    tree = load_tree(settings)
-    for space in spaces:
-        tree.position(space)
+    """The forecasts of some spaces, in one query; BadInput for one that was deleted since."""
     c = forecast.c
     names = ("space", "interval_begin_time", *QUANTILE_COLUMNS, "model")
     query = (
@@ -365,6 +362,9 @@ def _forecasts(settings: Settings, name: str, spaces: Sequence[str]) -> pa.Table
         rows = connection.execute(query).all()
     if not rows:
         raise NotForecast(f"The forecaster {name!r} has no forecast of these spaces yet.")
+    tree = load_tree(settings)
+    for space in spaces:
+        tree.position(space)
     types = {"interval_begin_time": pa.timestamp("s", "UTC"), "space": pa.string()}
     types |= {"model": pa.string()}
     columns = zip(names, zip(*rows, strict=True), strict=True)

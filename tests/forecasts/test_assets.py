@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from tests.forecasts.small import BACKTEST, BODY, FORECAST, MONDAY, WEEKS, World, people_of, seen
 from tests.kills import POINTS, leaves_nothing_fresh
-from tests.occupancy.campus import add_sessions, compute_all, look_again
+from tests.occupancy.campus import add_sessions, change, compute_all, look_again
 from tippers_dagster.academic.calendar import calendar_node
 from tippers_dagster.errors import BadInput
 from tippers_dagster.experiments.model_files import ModelRefused, model_files
@@ -90,9 +90,10 @@ def test_a_forecaster_is_backtested_and_forecasts(world: World) -> None:
     assert (came[hours < 9] == 1).all()  # the printer
     with pytest.raises(NotForecast, match="campus"):
         reading.read_forecast(world.settings, "hall", "campus")
+    change(world.settings, "DELETE FROM source.space WHERE space_id = 'r1'")
     for read in (reading.read_forecast, reading.read_backtest):
-        with pytest.raises(BadInput, match="There is no space 'nowhere'"):
-            read(world.settings, "hall", "nowhere")
+        with pytest.raises(BadInput, match="There is no space 'r1'"):
+            read(world.settings, "hall", "r1")
 
 
 def test_forecasts_follow_occupancy_and_backtests_the_weeks(world: World) -> None:

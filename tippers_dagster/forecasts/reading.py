@@ -283,9 +283,8 @@ def read_backtest(settings: Settings, name: str, space: str) -> pa.Table:
     NotForecast
         When there is none.
     BadInput
-        A space that is not there (any more).
+        A space that was deleted since.
     """
-    load_tree(settings).position(space)
     version = last_training(settings, name).version
     try:
         found = open_lake(settings).read_table(backtest_key(name, space))
@@ -294,6 +293,7 @@ def read_backtest(settings: Settings, name: str, space: str) -> pa.Table:
             f"{space!r} is none of the spaces of the forecaster {name!r} of version {version[:8]}.",
             f"`tippers forecast show {name}` lists them.",
         ) from None
+    load_tree(settings).position(space)
     return _in_zone(found, settings)
 
 
@@ -313,9 +313,8 @@ def read_forecast(settings: Settings, name: str, space: str) -> Forecast:
     NotForecast
         When the forecaster has none of this space.
     BadInput
-        A space that is not there (any more).
+        A space that was deleted since.
     """
-    load_tree(settings).position(space)
     c = forecast.c
     chosen = (c.forecaster == name, c.space == space)
     query = sa.select(forecast).where(*chosen).order_by(c.interval_begin_time)
@@ -329,6 +328,7 @@ def read_forecast(settings: Settings, name: str, space: str) -> Forecast:
             if spaces
             else f"`tippers pipeline materialize forecaster.{name}+` makes them.",
         )
+    load_tree(settings).position(space)
     times = pa.array([row.interval_begin_time for row in rows], pa.timestamp("s", "UTC"))
     columns = {n: pa.array([getattr(r, n) for r in rows], pa.float32()) for n in QUANTILE_COLUMNS}
     table = pa.table({"interval_begin_time": times, **columns})
