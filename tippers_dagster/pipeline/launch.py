@@ -197,9 +197,7 @@ class _Launch:
             redirect_stdout(nowhere),
         ):
             chosen = [dg.AssetKey(n.key) for n in todo]
-            result = materialize_here(
-                self.settings, self.instance, self.loaded.assets, chosen, {}
-            )
+            result = materialize_here(self.settings, self.instance, self.loaded.assets, chosen, {})
         self.runs.append(result.run_id)
         self.why = "" if result.success else failure_reason(result)
 
