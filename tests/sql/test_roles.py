@@ -301,21 +301,25 @@ def everything(settings: Settings) -> list[object]:
             connection.execute(sa.text(f"SELECT '{t}', md5(string_agg(x::text, '')) FROM {t} x"))
             for t in sorted(tables)
         ]
-        return [row.all() for row in contents] + [
-            connection.execute(sa.text(query)).all()
-            for query in (
-                "SELECT relname, relkind, relowner FROM pg_class c "
-                f"WHERE relowner <> '{BUILDER}'::regrole AND relnamespace > 16384 ORDER BY c.oid",
-                "SELECT rolname, rolsuper, rolcreaterole, rolconfig FROM pg_roles ORDER BY 1",
-                "SELECT roleid::regrole, member::regrole FROM pg_auth_members ORDER BY 1, 2",
-                "SELECT last_value, is_called FROM tippers.counted",
-                "SELECT count(*) FROM pg_largeobject_metadata",
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = "
-                "(SELECT oid FROM pg_database WHERE datname = current_database())",
-                "SELECT count(*) FROM pg_proc WHERE oid > 16384",
-                "SELECT nspname, nspowner FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1",
-                "SELECT extname FROM pg_extension",
-            )
+        return [
+            *(found.all() for found in contents),
+            *(
+                connection.execute(sa.text(query)).all()
+                for query in (
+                    "SELECT relname, relkind, relowner FROM pg_class c "
+                    f"WHERE relowner <> '{BUILDER}'::regrole AND relnamespace > 16384 "
+                    "ORDER BY c.oid",
+                    "SELECT rolname, rolsuper, rolcreaterole, rolconfig FROM pg_roles ORDER BY 1",
+                    "SELECT roleid::regrole, member::regrole FROM pg_auth_members ORDER BY 1, 2",
+                    "SELECT last_value, is_called FROM tippers.counted",
+                    "SELECT count(*) FROM pg_largeobject_metadata",
+                    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = "
+                    "(SELECT oid FROM pg_database WHERE datname = current_database())",
+                    "SELECT count(*) FROM pg_proc WHERE oid > 16384",
+                    "SELECT nspname, nspowner FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1",
+                    "SELECT extname FROM pg_extension",
+                )
+            ),
         ]
 
 
