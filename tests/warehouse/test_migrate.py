@@ -63,13 +63,18 @@ def test_a_warehouse_of_a_newer_version_is_refused(engine: sa.Engine) -> None:
         migrate(engine)
 
 
+def upgrade_to(connection: sa.Connection, revision: str) -> None:
+    """Make the tables of an earlier version."""
+    connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    upgrade(config, revision)
+
+
 def test_datasets_become_definitions(engine: sa.Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["connection"] = connection
-        upgrade(config, "0001")
+        upgrade_to(connection, "0001")
         connection.execute(
             sa.text(
                 f"INSERT INTO {SCHEMA}.dataset VALUES ('floor', '12', '2025-01-06', '2025-01-20', "
@@ -91,11 +96,7 @@ def test_datasets_become_definitions(engine: sa.Engine) -> None:
 
 def test_registered_models_are_entered_without_a_digest(engine: sa.Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["connection"] = connection
-        upgrade(config, "0008")
+        upgrade_to(connection, "0008")
         result = (
             f"INSERT INTO {SCHEMA}.classifier_result VALUES ('device', 'kind', :version, :run, "
         )
@@ -121,11 +122,7 @@ def test_registered_models_are_entered_without_a_digest(engine: sa.Engine) -> No
 
 def test_ingests_of_an_earlier_version_are_numbered(engine: sa.Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["connection"] = connection
-        upgrade(config, "0008")
+        upgrade_to(connection, "0008")
         connection.execute(
             sa.text(
                 f"INSERT INTO {SCHEMA}.ingested_file "
