@@ -282,7 +282,8 @@ def _roots(settings: Settings) -> list[str]:
 
 def _rows(settings: Settings, kind: str) -> pa.Table:
     table = source_tables(settings)[kind]
-    return read_source(settings, f"SELECT * FROM {table.sql}").cast(table.arrow_schema())
+    schema = table.arrow_schema()
+    return read_source(settings, f"SELECT * FROM {table.sql}").select(schema.names).cast(schema)
 
 
 def _add_late_sessions(settings: Settings, weeks: int) -> None:
