@@ -311,6 +311,20 @@ def test_what_a_run_left_that_died_is_computed_again(make: MakeGraph) -> None:
     assert graph.until_quiet() == ["left"], "what reads it was not computed from it"
 
 
+def test_what_a_run_has_begun_to_replace_is_not_reported_as_made(make: MakeGraph) -> None:
+    """Dagster hears of what is recorded; that an asset is being replaced is no record of it."""
+    graph = make()
+    graph.until_quiet()
+    graph.change("left", content="2")
+    graph.killed = {"left"}
+    left = dg.AssetKey("left")
+    before = graph.instance.get_latest_materialization_event(left)
+    assert not graph.run({"left"}).success
+    graph.tick()
+    assert load_states(graph.settings)["left"].replaced
+    assert graph.instance.get_latest_materialization_event(left) == before
+
+
 def test_nothing_is_computed_from_what_a_dead_run_left(make: MakeGraph) -> None:
     graph = make(max_tries=1)
     graph.until_quiet()

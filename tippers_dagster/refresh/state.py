@@ -32,6 +32,10 @@ MADE_FROM = "made_from"
 """The detail that tells the content of the definition and the versions that were read."""
 
 
+REPLACED = "replaced by "
+"""How the version begins of what a run replaces, or was replacing when it died."""
+
+
 @dataclass(frozen=True)
 class AssetState:
     """What is recorded of one asset; the columns of ``asset_state``."""
@@ -47,6 +51,11 @@ class AssetState:
     failed_at: dt.datetime | None = None
     error: str | None = None
     retry_at: dt.datetime | None = None
+
+    @property
+    def replaced(self) -> bool:
+        """Whether a run has begun to replace it, and nothing was recorded since."""
+        return self.version is not None and self.version.startswith(REPLACED)
 
     def tries_of(self, version: str) -> int:
         """How often this version was tried and not reached."""
@@ -154,7 +163,7 @@ class Recorder:
         node is stale, and what reads it waits.
         """
         name = self._node(key).name
-        c, marker = asset_state.c, digest("replaced by", self._run_id)
+        c, marker = asset_state.c, f"{REPLACED}{self._run_id}"
         query = (
             sa.update(asset_state)
             .where(c.asset == name, c.version.is_not(None))
