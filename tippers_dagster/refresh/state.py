@@ -9,7 +9,7 @@ wants.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,17 +163,9 @@ class Recorder:
         node is stale, and what reads it waits.
         """
         name = self._node(key).name
-        c, marker = asset_state.c, f"{REPLACED}{self._run_id}"
-        query = (
-            sa.update(asset_state)
-            .where(c.asset == name, c.version.is_not(None))
-            .values(version=marker)
-            .returning(c.version, c.materialized_at)
-        )
         with self._engine.begin() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is not None:
-            self._recorded[name] = _Recorded(*row)
+            for _, *row in void(connection, [name], self._run_id):
+                self._recorded[name] = _Recorded(*row)
 
     def succeeded(
         self,
@@ -251,17 +243,18 @@ class Recorder:
             _put(connection, node.name, told, {**told, "tries": tries})
 
     def _overtaken(self, connection: sa.Connection, node: Node) -> bool:
-        """Whether an input was computed, or began to be replaced, since its version was read.
+        """Whether an input was computed, or began to be replaced, since its version was read; or
+        the node itself by a run that did not know of this one.
 
         What looks outside gives a version of its own to all that it finds: of it the version tells.
         """
-        deps = ["/".join(dep) for dep in node.deps]
+        names = [node.name, *("/".join(dep) for dep in node.deps)]
         c = asset_state.c
-        query = sa.select(c.asset, c.version, c.materialized_at).where(c.asset.in_(deps))
+        query = sa.select(c.asset, c.version, c.materialized_at).where(c.asset.in_(names))
         for name, *row in connection.execute(query):
             now, before = _Recorded(*row), self._recorded.get(name, _Recorded())
             dep = self._nodes.get(tuple(name.split("/")))
-            if dep is None or dep.every_seconds is None:
+            if dep is None or dep.every_seconds is None or name == node.name:
                 if now != before:
                     return True
             elif now.version != before.version and not dep.seen_by_token:
@@ -279,6 +272,25 @@ class Recorder:
         if node is None:
             raise TippersError(f"{'/'.join(key)} is none of the assets of this run.")
         return node
+
+
+def void(
+    connection: sa.Connection, names: Collection[str], run_id: str
+) -> list[tuple[str, str, dt.datetime]]:
+    """Let nothing hold that is recorded of assets whose rows or files a run replaces.
+
+    Returns
+    -------
+    (name, version, time) of those of which something was recorded, as they are now.
+    """
+    c = asset_state.c
+    query = (
+        sa.update(asset_state)
+        .where(c.asset.in_(names), c.version.is_not(None))
+        .values(version=f"{REPLACED}{run_id}")
+        .returning(c.asset, c.version, c.materialized_at)
+    )
+    return [tuple(row) for row in connection.execute(query)]
 
 
 def recorder(settings: Settings, nodes: Iterable[Node], run_id: str) -> Recorder:
