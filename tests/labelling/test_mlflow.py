@@ -189,6 +189,15 @@ def test_what_a_killed_process_left_running_is_ended(logged: World) -> None:
     assert sorted(r.info.status for r in runs(logged)) == ["FAILED", "FINISHED", "FINISHED"]
 
 
+def test_what_others_run_there_goes_on(logged: World) -> None:
+    assert logged.run().success
+    found = client(logged)
+    experiment = found.get_experiment_by_name("device.kind_of").experiment_id
+    theirs = found.create_run(experiment)
+    assert logged.run("kind_of").success
+    assert found.get_run(theirs.info.run_id).info.status == "RUNNING"
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [

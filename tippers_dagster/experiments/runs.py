@@ -312,11 +312,14 @@ def end_abandoned(
     """End the MLflow runs that a killed process left RUNNING, as the warehouse records them.
 
     Those whose Dagster run is over, or whose process is gone, which Dagster may not know of a run
-    that it did not launch.
+    that it did not launch. What others run there, notebooks for one, goes on.
     """
     running = client.search_runs(list(experiments), "attributes.status = 'RUNNING'")
-    left = {run.info.run_id: run for run in running if run.info.run_id not in besides}
-    of_dagster = {i: run.data.tags.get("dagster_run_id", "") for i, run in left.items()}
+    of_dagster = {
+        run.info.run_id: run.data.tags["dagster_run_id"]
+        for run in running
+        if run.info.run_id not in besides and "dagster_run_id" in run.data.tags
+    }
     alive = run_processes(settings, of_dagster.values()).alive
     for mlflow_id, dagster_id in of_dagster.items():
         record = instance.get_run_by_id(dagster_id)
