@@ -328,7 +328,7 @@ def test_what_a_run_has_begun_to_replace_is_not_reported_as_made(make: MakeGraph
     before = graph.instance.get_latest_materialization_event(left)
     assert not graph.run({"left"}).success
     graph.tick()
-    assert load_states(graph.settings)["left"].replaced
+    assert load_states(graph.settings)["left"].void
     assert graph.instance.get_latest_materialization_event(left) == before
 
 
@@ -346,12 +346,12 @@ def test_what_a_run_without_its_locks_wrote_over_does_not_hold(make: MakeGraph) 
             another = threading.Thread(target=graph.run, args=({"left"},))
             another.start()
             another.join()
-            assert not load_states(graph.settings)["left"].replaced
+            assert not load_states(graph.settings)["left"].void
             record.succeeded(left, rows=1)
 
     with pytest.raises(LocksLost):
         run()
-    assert load_states(graph.settings)["left"].replaced
+    assert load_states(graph.settings)["left"].void
     assert graph.until_quiet() == ["left"]
 
 
@@ -363,6 +363,11 @@ def test_what_was_written_over_while_it_was_made_does_not_hold(make: MakeGraph) 
     with warehouse_engine(graph.settings).begin() as connection:
         void(connection, ["left"], "first")
     record.succeeded(("left",), rows=1)
+    left = dg.AssetKey("left")
+    before = graph.instance.get_latest_materialization_event(left)
+    asked = graph.asked()
+    assert graph.instance.get_latest_materialization_event(left) == before
+    assert asked == {"left"}
     assert graph.until_quiet() == ["left"]
 
 

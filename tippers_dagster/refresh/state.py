@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from tippers_dagster.errors import TippersError
 from tippers_dagster.lake import open_lake
-from tippers_dagster.refresh.nodes import Node, digest, seen_version, version_of
+from tippers_dagster.refresh.nodes import Node, seen_version, version_of
 from tippers_dagster.refresh.tables import asset_state, source_token
 from tippers_dagster.refresh.tokens import look_at_new_sources, record_tokens, source_tokens
 from tippers_dagster.settings import Settings
@@ -34,6 +34,9 @@ MADE_FROM = "made_from"
 
 REPLACED = "replaced by "
 """How the version begins of what a run replaces, or was replacing when it died."""
+
+OVERTAKEN = "overtaken in "
+"""How it begins of what was made while what it was made from was computed again."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,9 @@ class AssetState:
     retry_at: dt.datetime | None = None
 
     @property
-    def replaced(self) -> bool:
-        """Whether a run has begun to replace it, and nothing was recorded since."""
-        return self.version is not None and self.version.startswith(REPLACED)
+    def void(self) -> bool:
+        """Whether nobody knows what it was made from, and so it is computed again."""
+        return self.version is not None and self.version.startswith((REPLACED, OVERTAKEN))
 
     def tries_of(self, version: str) -> int:
         """How often this version was tried and not reached."""
@@ -208,7 +211,7 @@ class Recorder:
         open_lake(self._settings).sync()  # what is recorded survives a power cut: so must the files
         with self._engine.begin() as connection:
             overtaken = self._overtaken(connection, node)
-            version = digest(wanted, "overtaken in", self._run_id) if overtaken else wanted
+            version = f"{OVERTAKEN}{self._run_id}" if overtaken else wanted
             _put(connection, node.name, {"version": version, **values})
             if node.every_seconds is not None and token is not None:
                 record_tokens(connection, {node.name: token})
