@@ -167,8 +167,8 @@ class Recorder:
         """
         name = self._node(key).name
         with self._engine.begin() as connection:
-            for _, *row in void(connection, [name], self._run_id):
-                self._recorded[name] = _Recorded(*row)
+            for _, version, at in void(connection, [name], self._run_id):
+                self._recorded[name] = _Recorded(version, at)
 
     def succeeded(
         self,
@@ -293,7 +293,8 @@ def void(
         .values(version=f"{REPLACED}{run_id}")
         .returning(c.asset, c.version, c.materialized_at)
     )
-    return [tuple(row) for row in connection.execute(query)]
+    rows = connection.execute(query)
+    return [(row.asset, row.version, row.materialized_at) for row in rows]
 
 
 def recorder(settings: Settings, nodes: Iterable[Node], run_id: str) -> Recorder:
