@@ -75,7 +75,7 @@ def _check(connection: sa.Connection) -> None:
                 raise LocksLost(
                     "Another run took over what this one computes, while this one had lost its "
                     "connection to the warehouse; nothing more of it is recorded.",
-                    "Nothing is to be done: the other run's results count.",
+                    "Nothing is to be done: what both may have written is computed again.",
                 )
 
 
