@@ -31,7 +31,7 @@ from tippers_dagster.forecasts.tokens import history_source
 from tippers_dagster.lake import open_lake
 from tippers_dagster.occupancy import records
 from tippers_dagster.occupancy.records import Overtaken, void
-from tippers_dagster.occupancy.state import SOURCE
+from tippers_dagster.occupancy.state import DERIVED, SOURCE
 from tippers_dagster.refresh.state import load_states
 from tippers_dagster.refresh.tokens import source_tokens
 from tippers_dagster.spaces.tracking import track
@@ -301,3 +301,14 @@ def test_nothing_is_forecast_from_counts_that_are_being_replaced(
     reads = iter([lambda: void(engine, SOURCE, ["r1"], [chunk], "now"), lambda: None])
     with pytest.raises(Overtaken):
         records.read_steadily(world.settings, [chunk], lambda: next(reads)())
+
+
+def test_what_is_void_and_not_tracked_any_more_holds_nothing_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run died, and what it had begun is of no space of the tree: nobody computes it again."""
+    monkeypatch.setattr(records, "STEADY_SECONDS", 1.5)
+    engine, chunk = warehouse_engine(world.settings), str(MONDAY)
+    void(engine, SOURCE, ["gone"], [chunk], "died")
+    void(engine, DERIVED, ["r1"], [chunk], "died while r1 had children")
+    assert load_history(world.settings, BODY).panel.days == 7 * WEEKS

@@ -184,9 +184,21 @@ def test_what_a_killed_process_left_running_is_ended(logged: World) -> None:
     found = client(logged)
     experiment = found.get_experiment_by_name("device.kind_of").experiment_id
     left = found.create_run(experiment, tags={"dagster_run_id": "of no run"})
+    child = found.create_run(experiment, tags={"dagster_run": "of no run"})
     assert logged.run("kind_of").success
+    assert found.get_run(child.info.run_id).info.status == "FAILED"
+    found.delete_run(child.info.run_id)
     assert found.get_run(left.info.run_id).info.status == "FAILED"
     assert sorted(r.info.status for r in runs(logged)) == ["FAILED", "FINISHED", "FINISHED"]
+
+
+def test_what_others_run_there_goes_on(logged: World) -> None:
+    assert logged.run().success
+    found = client(logged)
+    experiment = found.get_experiment_by_name("device.kind_of").experiment_id
+    theirs = found.create_run(experiment)
+    assert logged.run("kind_of").success
+    assert found.get_run(theirs.info.run_id).info.status == "RUNNING"
 
 
 @pytest.mark.parametrize(

@@ -328,6 +328,9 @@ def test_every_model_is_a_run_and_the_best_is_registered_once(
     parent = next(r for r in found.values() if "mlflow.parentRunId" not in r.data.tags)
     below = {n: r for n, r in found.items() if r is not parent}
     assert {r.data.tags["mlflow.parentRunId"] for r in below.values()} == {parent.info.run_id}
+    assert {r.data.tags["dagster_run"] for r in below.values()} == {
+        parent.data.tags["dagster_run_id"]
+    }
     status = {name: run.info.status for name, run in below.items()}
     assert status == {
         "naive_bayes": "FAILED",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
+import threading
 from collections.abc import Iterator
 
 import dagster as dg
@@ -16,10 +18,17 @@ from tippers_dagster.refresh.nodes import Node, wanted_versions
 from tippers_dagster.refresh.runs import asset_locks
 from tippers_dagster.refresh.sensor import UP_TO_DATE
 from tippers_dagster.refresh.snapshot import Snapshot
-from tippers_dagster.refresh.state import errors_now, forget_failures, load_states, recorder
+from tippers_dagster.refresh.state import (
+    errors_now,
+    forget_failures,
+    load_states,
+    recorder,
+    void,
+)
 from tippers_dagster.refresh.tokens import record_tokens
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.warehouse.fence import LocksLost
 
 DIAMOND = [
     SOURCE,
@@ -277,8 +286,6 @@ def test_reading_what_nobody_makes_is_told(stack: Settings) -> None:
 
 
 def test_two_runs_never_compute_the_same_asset_at_once(make: MakeGraph) -> None:
-    import logging
-    import threading
 
     settings = make().settings
     order = []
@@ -309,6 +316,59 @@ def test_what_a_run_left_that_died_is_computed_again(make: MakeGraph) -> None:
     graph.change("left", content="1")
     assert why_stale(graph, "left").startswith("Its last run did not get to the end")
     assert graph.until_quiet() == ["left"], "what reads it was not computed from it"
+
+
+def test_what_a_run_has_begun_to_replace_is_not_reported_as_made(make: MakeGraph) -> None:
+    """Dagster hears of what is recorded; that an asset is being replaced is no record of it."""
+    graph = make()
+    graph.until_quiet()
+    graph.change("left", content="2")
+    graph.killed = {"left"}
+    left = dg.AssetKey("left")
+    before = graph.instance.get_latest_materialization_event(left)
+    assert not graph.run({"left"}).success
+    graph.tick()
+    assert load_states(graph.settings)["left"].void
+    assert graph.instance.get_latest_materialization_event(left) == before
+
+
+def test_what_a_run_without_its_locks_wrote_over_does_not_hold(make: MakeGraph) -> None:
+    """Whoever recorded it: which of both wrote last, nobody knows."""
+    graph = make()
+    graph.until_quiet()
+    left = ("left",)
+
+    def run() -> None:
+        with asset_locks(graph.settings, "lost", [left], logging.getLogger()):
+            record = recorder(graph.settings, graph.nodes, "lost")
+            record.replacing(left)
+            execute(graph.settings, "DELETE FROM tippers.held_lock")
+            another = threading.Thread(target=graph.run, args=({"left"},))
+            another.start()
+            another.join()
+            assert not load_states(graph.settings)["left"].void
+            record.succeeded(left, rows=1)
+
+    with pytest.raises(LocksLost):
+        run()
+    assert load_states(graph.settings)["left"].void
+    assert graph.until_quiet() == ["left"]
+
+
+def test_what_was_written_over_while_it_was_made_does_not_hold(make: MakeGraph) -> None:
+    graph = make()
+    graph.until_quiet()
+    record = recorder(graph.settings, graph.nodes, "second")
+    record.replacing(("left",))
+    with warehouse_engine(graph.settings).begin() as connection:
+        void(connection, ["left"], "first")
+    record.succeeded(("left",), rows=1)
+    left = dg.AssetKey("left")
+    before = graph.instance.get_latest_materialization_event(left)
+    asked = graph.asked()
+    assert graph.instance.get_latest_materialization_event(left) == before
+    assert asked == {"left"}
+    assert graph.until_quiet() == ["left"]
 
 
 def test_nothing_is_computed_from_what_a_dead_run_left(make: MakeGraph) -> None:

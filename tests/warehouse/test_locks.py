@@ -197,6 +197,35 @@ def test_who_lost_its_locks_records_nothing(
     assert recorded(stack) == ["by the second", "without-locks"]
 
 
+def test_a_process_abroad_has_its_while_each_time_that_it_loses_a_lock(
+    stack: Settings, session_server: SessionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only the first time: it took the lock again in between."""
+    add = (
+        "INSERT INTO held_lock (name, token, place, pid, began) VALUES ('a', 1, 'elsewhere', 1, 1)"
+    )
+    with warehouse_engine(stack).begin() as connection:
+        connection.execute(sa.text(add))
+    monkeypatch.setattr(keeper, "ABROAD_SECONDS", 2.5)
+    monkeypatch.setattr(keeper, "SEEN_FREE_SECONDS", 1.0)
+    taken = threading.Event()
+
+    def wait() -> None:
+        with held_together(stack, ["a"], LOG):
+            taken.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.5)
+    with psycopg2.connect(databases(stack).warehouse) as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", (keeper.key_of("a"),))
+        time.sleep(3)
+        cursor.execute("SELECT pg_advisory_unlock(%s)", (keeper.key_of("a"),))
+    assert not taken.wait(1.5)
+    thread.join(10)
+    assert taken.is_set()
+
+
 def test_who_wants_the_locks_waits_for_a_record_that_is_being_made(
     stack: Settings, session_server: SessionServer
 ) -> None:

@@ -35,6 +35,9 @@ REQUEST_RETRIES = 2
 RUN_NOTE = "mlflow.note.content"
 """The tag that MLflow's page of a run shows as its description, in Markdown."""
 
+CHILD_TAG = "dagster_run"
+"""The Dagster run of a child. By ``dagster_run_id`` that of a materialisation is found again."""
+
 NOT_CONFIGURED = "No MLflow server is named: set TIPPERS_MLFLOW_URL."
 
 
@@ -53,6 +56,7 @@ class MlflowLog:
         self._settings = settings
         self._mlflow: Any = None
         self._made_by = ""
+        self._dagster_run = ""
         self.problem: str | None = None
         self.run_id: str | None = None
         self.url: str | None = None
@@ -99,7 +103,12 @@ class MlflowLog:
 
         def begin() -> None:
             begun.append(
-                self._mlflow.start_run(run_name=name, nested=True, description=self._made_by)
+                self._mlflow.start_run(
+                    run_name=name,
+                    nested=True,
+                    tags={CHILD_TAG: self._dagster_run},
+                    description=self._made_by,
+                )
             )
 
         self._try(begin)
@@ -124,6 +133,7 @@ class MlflowLog:
             self.run_id = active.run_id
             self.url = mlflow_run_link(self._settings, active.experiment_id, active.run_id)
             self._made_by = _made_by(self._settings, context)
+            self._dagster_run = context.run.run_id
             name = f"{experiment} {context.run.run_id[:8]}"
             self._mlflow.set_tags({"mlflow.runName": name, RUN_NOTE: self._made_by})
             _end_abandoned(self._settings, context, active)
@@ -312,11 +322,15 @@ def end_abandoned(
     """End the MLflow runs that a killed process left RUNNING, as the warehouse records them.
 
     Those whose Dagster run is over, or whose process is gone, which Dagster may not know of a run
-    that it did not launch.
+    that it did not launch. What others run there, notebooks for one, goes on.
     """
     running = client.search_runs(list(experiments), "attributes.status = 'RUNNING'")
-    left = {run.info.run_id: run for run in running if run.info.run_id not in besides}
-    of_dagster = {i: run.data.tags.get("dagster_run_id", "") for i, run in left.items()}
+    tagged = {
+        run.info.run_id: run.data.tags.get("dagster_run_id") or run.data.tags.get(CHILD_TAG)
+        for run in running
+        if run.info.run_id not in besides
+    }
+    of_dagster = {mlflow_id: run_id for mlflow_id, run_id in tagged.items() if run_id}
     alive = run_processes(settings, of_dagster.values()).alive
     for mlflow_id, dagster_id in of_dagster.items():
         record = instance.get_run_by_id(dagster_id)

@@ -75,31 +75,30 @@ def log_classifier(
     """
     body = catalog.definitions[ref].body
     assert isinstance(body, Classifier)
-    log_models(log, made, body, version, run_id)
+    log_models(log, made, body, version)
     tags = {"version": version, "dagster_asset": ref.asset_name}
     log_best(log, made, body, tags, plots)
     return register(settings, log, made, ref, body, version, run_id)
 
 
-def log_models(log: MlflowLog, made: Trained, body: Classifier, version: str, run_id: str) -> None:
+def log_models(log: MlflowLog, made: Trained, body: Classifier, version: str) -> None:
     """A run for each model of the bank; FAILED for one that could not be trained."""
     for one in model_results(made):
         try:
             with log.child(one.model):
-                log.log_more(partial(_tell, one=one, body=body, version=version, run_id=run_id))
+                log.log_more(partial(_tell, one=one, body=body, version=version))
                 if one.error is not None:
                     raise _Failed(one.error)
         except _Failed:
             continue
 
 
-def _tell(mlflow: Any, one: ModelResult, body: Classifier, version: str, run_id: str) -> None:
+def _tell(mlflow: Any, one: ModelResult, body: Classifier, version: str) -> None:
     asked = {"model": one.model, "folds": body.folds, "seed": body.seed}
     mlflow.log_params({**asked, **arguments_of(one.model)})
     mlflow.log_metrics({**metrics_of(one), "rank": one.rank, "seconds": one.seconds or 0.0})
     error = {} if one.error is None else {"error": one.error[:2000]}
-    # Not dagster_run_id: by that tag the run of a materialisation is found again.
-    mlflow.set_tags({"version": version, "dagster_run": run_id, "status": one.status, **error})
+    mlflow.set_tags({"version": version, "status": one.status, **error})
 
 
 def metrics_of(one: ModelResult) -> dict[str, float]:

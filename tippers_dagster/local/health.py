@@ -39,7 +39,8 @@ def code_server_trouble(host: str, port: int, seconds: float = ANSWER_SECONDS) -
             answer: bytes = channel.unary_unary(_LIST_REPOSITORIES)(b"", timeout=seconds)
         except grpc.RpcError as error:
             return _refused(error, host, port, seconds)
-    said = json.loads(answer[answer.index(b"{") :])
+    # JSON in a field of a message, whose length is before it and may end with any byte.
+    said = json.loads(answer[answer.index(b'{"') :])
     if said.get("__class__") == "SerializableErrorInfo":
         lines = str(said.get("message")).strip().splitlines()
         return Trouble(f"The definitions do not load: {lines[0] if lines else '?'}", sure=True)

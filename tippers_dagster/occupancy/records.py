@@ -20,19 +20,24 @@ from sqlalchemy.dialects.postgresql import insert
 from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy.counting import Figures
 from tippers_dagster.occupancy.sessions import ChunkSessions
-from tippers_dagster.occupancy.state import SESSIONS, Level
+from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, Level, source_spaces
 from tippers_dagster.occupancy.tables import (
     attempt,
     partition_figures,
     replacing,
     run_duration,
+    sealed_chunk,
     session_reject,
     session_space,
     source_chunk,
 )
 from tippers_dagster.settings import Settings
 from tippers_dagster.source.read import Observed
+from tippers_dagster.spaces.tracking import wanted_grid
+from tippers_dagster.spaces.tree import load_tree
+from tippers_dagster.warehouse import fence
 from tippers_dagster.warehouse.engine import copy_rows, upsert, warehouse_engine
+from tippers_dagster.warehouse.fence import LocksLost
 
 STEADY_SECONDS = 120.0
 """So long whoever wants to read counts as they are recorded waits for runs that replace them."""
@@ -76,13 +81,15 @@ def replacing_files(
     """Around the work that replaces files of partitions and records them; see ``void``.
 
     A run that turns out to be overtaken by another has written over what that one recorded, or
-    will: nobody knows then what the files hold, and all of it is void, whoever recorded it.
+    will: nobody knows then what the files hold, and all of it is void, whoever recorded it. That
+    needs no locks, for it is those that such a run has lost.
     """
     void(engine, asset, spaces, chunks, run_id)
     try:
         yield
-    except Overtaken:
-        void(engine, asset, spaces, chunks, run_id)
+    except (Overtaken, LocksLost):
+        with fence.lifted():
+            void(engine, asset, spaces, chunks, run_id)
         raise
 
 
@@ -130,13 +137,12 @@ def read_steadily(settings: Settings, chunks: list[str], read: Callable[[], Read
     Overtaken
         When that happens again and again, or a run that died has left files unrecorded.
     """
-    engine = warehouse_engine(settings)
     until = time.monotonic() + STEADY_SECONDS
     while time.monotonic() < until:
-        before = _standing(engine, chunks)
+        before = _standing(settings, chunks)
         if before is not None:
             found = read()
-            if _standing(engine, chunks) == before:
+            if _standing(settings, chunks) == before:
                 return found
         time.sleep(1)
     raise Overtaken(
@@ -145,16 +151,34 @@ def read_steadily(settings: Settings, chunks: list[str], read: Callable[[], Read
     )
 
 
-def _standing(engine: sa.Engine, chunks: list[str]) -> tuple[object, ...] | None:
+def _standing(settings: Settings, chunks: list[str]) -> tuple[object, ...] | None:
     """What differs when something was recorded of chunks; None while files are replaced."""
     figures = partition_figures.c
     mine = (figures.asset != SESSIONS, figures.chunk.in_(chunks))
-    going = sa.exists().where(replacing.c.asset != SESSIONS, replacing.c.chunk.in_(chunks))
-    recorded = sa.select(sa.func.count(), sa.func.max(figures.computed_at)).where(*mine)
-    with engine.connect() as connection:
-        if connection.scalar(sa.select(going)):
-            return None
-        return tuple(connection.execute(recorded).one())
+    sealed = sa.exists().where(sealed_chunk.c.chunk == replacing.c.chunk)
+    going = sa.select(replacing.c.asset, replacing.c.space, replacing.c.chunk).where(
+        replacing.c.asset != SESSIONS, replacing.c.chunk.in_(chunks), ~sealed
+    )
+    # The times of all, not the latest: the clocks of two hosts differ.
+    times = sa.func.sum(sa.func.extract("epoch", figures.computed_at))
+    recorded = sa.select(sa.func.count(), times).where(*mine)
+    with warehouse_engine(settings).connect() as connection:
+        replaced = [(row.asset, row.space, row.chunk) for row in connection.execute(going)]
+        found = tuple(connection.execute(recorded).one())
+    return None if _any_wanted(settings, replaced) else found
+
+
+def _any_wanted(settings: Settings, partitions: list[tuple[str, str, str]]) -> bool:
+    """Whether any partition (asset, space, chunk) is of the grid.
+
+    A run that died may have left others, which were untracked since: they stay void for good.
+    """
+    if not partitions:
+        return False
+    grid = wanted_grid(settings, load_tree(settings))
+    spaces = {SOURCE: set(source_spaces(settings, grid)), DERIVED: set(grid.parents)}
+    chunks = set(grid.chunks)
+    return any(space in spaces[asset] and chunk in chunks for asset, space, chunk in partitions)
 
 
 def record_sessions(

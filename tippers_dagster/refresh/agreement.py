@@ -35,7 +35,7 @@ def report_recorded(
     new = {
         name: state
         for name, state in load_states(settings).items()
-        if name in made and state.version and (name, state.version) not in agreed
+        if name in made and state.version and not state.void and (name, state.version) not in agreed
     }
     going = _going(instance, {state.run_id for state in new.values()})
     ended = {name: state for name, state in new.items() if state.run_id not in going}

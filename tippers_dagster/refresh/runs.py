@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from logging import Logger
 from typing import TYPE_CHECKING
 
+from tippers_dagster.refresh.state import void
 from tippers_dagster.settings import Settings
+from tippers_dagster.warehouse import fence
+from tippers_dagster.warehouse.engine import warehouse_engine
 from tippers_dagster.warehouse.locks import held_together, hold_run_lock
 
 if TYPE_CHECKING:
@@ -22,11 +25,18 @@ def asset_locks(
 
     Two runs never compute the same asset at once: the second waits. To be held from before the
     recorder is made until its last result is recorded; else what a table holds and what is
-    recorded of it could come from two runs.
+    recorded of it could come from two runs. Of a run that lost its locks nobody knows what it
+    wrote over: nothing holds then that is recorded of its assets, whoever recorded it.
     """
+    names = ["/".join(key) for key in keys]
     hold_run_lock(settings, run_id)
-    with held_together(settings, ["asset " + "/".join(key) for key in keys], log):
-        yield
+    with held_together(settings, [f"asset {name}" for name in names], log):
+        try:
+            yield
+        except fence.LocksLost:
+            with fence.lifted(), warehouse_engine(settings).begin() as connection:
+                void(connection, names, run_id)
+            raise
 
 
 def being_computed(

@@ -9,7 +9,7 @@ wants.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from tippers_dagster.errors import TippersError
 from tippers_dagster.lake import open_lake
-from tippers_dagster.refresh.nodes import Node, digest, seen_version, version_of
+from tippers_dagster.refresh.nodes import Node, seen_version, version_of
 from tippers_dagster.refresh.tables import asset_state, source_token
 from tippers_dagster.refresh.tokens import look_at_new_sources, record_tokens, source_tokens
 from tippers_dagster.settings import Settings
@@ -30,6 +30,13 @@ LONGEST_ERROR = 4000
 
 MADE_FROM = "made_from"
 """The detail that tells the content of the definition and the versions that were read."""
+
+
+REPLACED = "replaced by "
+"""How the version begins of what a run replaces, or was replacing when it died."""
+
+OVERTAKEN = "overtaken in "
+"""How it begins of what was made while what it was made from was computed again."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,11 @@ class AssetState:
     failed_at: dt.datetime | None = None
     error: str | None = None
     retry_at: dt.datetime | None = None
+
+    @property
+    def void(self) -> bool:
+        """Whether nobody knows what it was made from, and so it is computed again."""
+        return self.version is not None and self.version.startswith((REPLACED, OVERTAKEN))
 
     def tries_of(self, version: str) -> int:
         """How often this version was tried and not reached."""
@@ -154,17 +166,9 @@ class Recorder:
         node is stale, and what reads it waits.
         """
         name = self._node(key).name
-        c, marker = asset_state.c, digest("replaced by", self._run_id)
-        query = (
-            sa.update(asset_state)
-            .where(c.asset == name, c.version.is_not(None))
-            .values(version=marker)
-            .returning(c.version, c.materialized_at)
-        )
         with self._engine.begin() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is not None:
-            self._recorded[name] = _Recorded(*row)
+            for _, version, at in void(connection, [name], self._run_id):
+                self._recorded[name] = _Recorded(version, at)
 
     def succeeded(
         self,
@@ -207,7 +211,7 @@ class Recorder:
         open_lake(self._settings).sync()  # what is recorded survives a power cut: so must the files
         with self._engine.begin() as connection:
             overtaken = self._overtaken(connection, node)
-            version = digest(wanted, "overtaken in", self._run_id) if overtaken else wanted
+            version = f"{OVERTAKEN}{self._run_id}" if overtaken else wanted
             _put(connection, node.name, {"version": version, **values})
             if node.every_seconds is not None and token is not None:
                 record_tokens(connection, {node.name: token})
@@ -242,17 +246,18 @@ class Recorder:
             _put(connection, node.name, told, {**told, "tries": tries})
 
     def _overtaken(self, connection: sa.Connection, node: Node) -> bool:
-        """Whether an input was computed, or began to be replaced, since its version was read.
+        """Whether an input was computed, or began to be replaced, since its version was read; or
+        the node itself by a run that did not know of this one.
 
         What looks outside gives a version of its own to all that it finds: of it the version tells.
         """
-        deps = ["/".join(dep) for dep in node.deps]
+        names = [node.name, *("/".join(dep) for dep in node.deps)]
         c = asset_state.c
-        query = sa.select(c.asset, c.version, c.materialized_at).where(c.asset.in_(deps))
+        query = sa.select(c.asset, c.version, c.materialized_at).where(c.asset.in_(names))
         for name, *row in connection.execute(query):
             now, before = _Recorded(*row), self._recorded.get(name, _Recorded())
             dep = self._nodes.get(tuple(name.split("/")))
-            if dep is None or dep.every_seconds is None:
+            if dep is None or dep.every_seconds is None or name == node.name:
                 if now != before:
                     return True
             elif now.version != before.version and not dep.seen_by_token:
@@ -270,6 +275,26 @@ class Recorder:
         if node is None:
             raise TippersError(f"{'/'.join(key)} is none of the assets of this run.")
         return node
+
+
+def void(
+    connection: sa.Connection, names: Collection[str], run_id: str
+) -> list[tuple[str, str, dt.datetime]]:
+    """Let nothing hold that is recorded of assets whose rows or files a run replaces.
+
+    Returns
+    -------
+    (name, version, time) of those of which something was recorded, as they are now.
+    """
+    c = asset_state.c
+    query = (
+        sa.update(asset_state)
+        .where(c.asset.in_(names), c.version.is_not(None))
+        .values(version=f"{REPLACED}{run_id}")
+        .returning(c.asset, c.version, c.materialized_at)
+    )
+    rows = connection.execute(query)
+    return [(row.asset, row.version, row.materialized_at) for row in rows]
 
 
 def recorder(settings: Settings, nodes: Iterable[Node], run_id: str) -> Recorder:

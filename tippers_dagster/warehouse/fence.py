@@ -8,6 +8,8 @@ right before it commits, and keeps them from being replaced until it has.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -21,9 +23,9 @@ class LocksLost(TippersError):
 
 @dataclass(frozen=True, eq=False)
 class Fence:
-    """The locks of a block of code: their names, and the token that their rows have."""
+    """The locks of a block of code: where they are, their names, and the token of their rows."""
 
-    engine: sa.Engine
+    database: sa.URL
     names: tuple[str, ...]
     token: int
 
@@ -47,6 +49,19 @@ def leave(fence: Fence) -> None:
         _fences.list.remove(fence)
 
 
+@contextmanager
+def lifted() -> Iterator[None]:
+    """The transactions of this thread need no locks meanwhile.
+
+    For what who lost them must still say: that something does not hold.
+    """
+    before, _fences.list = _fences.list, []
+    try:
+        yield
+    finally:
+        _fences.list = before
+
+
 def guard_commits(engine: sa.Engine) -> None:
     """Have the transactions of an engine look for their thread's locks before they commit."""
     sa.event.listen(engine, "commit", _check)
@@ -54,13 +69,13 @@ def guard_commits(engine: sa.Engine) -> None:
 
 def _check(connection: sa.Connection) -> None:
     for fence in _fences.list:
-        if fence.engine is connection.engine:
+        if fence.database == connection.engine.url:
             held = connection.scalar(_HELD, {"names": list(fence.names), "token": fence.token})
             if held != len(fence.names):
                 raise LocksLost(
                     "Another run took over what this one computes, while this one had lost its "
                     "connection to the warehouse; nothing more of it is recorded.",
-                    "Nothing is to be done: the other run's results count.",
+                    "Nothing is to be done: what both may have written is computed again.",
                 )
 
 

@@ -32,6 +32,9 @@ LONGEST_OUTAGE_SECONDS = 600.0
 ABROAD_SECONDS = 60.0
 """So long a lock is left to a process on another host after its connection was seen to be gone."""
 
+SEEN_FREE_SECONDS = 5.0
+"""A lock that was not seen free for so long was somebody's, perhaps its process's again."""
+
 _GONE = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
 
@@ -59,7 +62,7 @@ class Keeper:
         self._connection: psycopg2.extensions.connection | None = None
         self._groups: list[Group] = []
         self._released: list[int] = []
-        self._seen_abroad: dict[int, float] = {}
+        self._seen_abroad: dict[int, tuple[float, float]] = {}
         self._closed = threading.Event()
         threading.Thread(target=self._keep, name="locks", daemon=True).start()
 
@@ -161,7 +164,10 @@ class Keeper:
         now = time.monotonic()
         for token, place, pid, began in rows:
             holder = Process(place, pid, began)
-            since = self._seen_abroad.setdefault(token, now)
+            since, last = self._seen_abroad.get(token, (now, now))
+            if now - last > SEEN_FREE_SECONDS:
+                since = now
+            self._seen_abroad[token] = since, now
             if holder.lives and holder != this_process():
                 return True
             if not holder.here and now - since < ABROAD_SECONDS:

@@ -90,7 +90,7 @@ def held_together(settings: Settings, names: Iterable[str], log: Logger) -> Iter
         log.info("Waiting for another run that computes some of the same.")
 
     group = keeper.take(sorted(set(names)), waiting, shared=False)
-    held = fence.Fence(engine, group.names, group.token)
+    held = fence.Fence(engine.url, group.names, group.token)
     fence.enter(held)
     try:
         yield
