@@ -532,6 +532,20 @@ def test_three_roles_are_three(campus: Settings) -> None:
         ask(settings, "SELECT 1")
 
 
+@pytest.mark.parametrize("member_of", ["pg_read_all_data", "pg_create_subscription"])
+def test_a_member_of_a_role_of_the_servers_is_refused(
+    campus: Settings, session_server: SessionServer, member_of: str
+) -> None:
+    own = f"member_{uuid.uuid4().hex[:12]}"
+    url = databases(campus).warehouse
+    administer(session_server, url, f"CREATE ROLE {own} LOGIN NOINHERIT IN ROLE {member_of}")
+    strong = campus.model_copy(
+        update={"reader_url": SecretStr(url.replace(f"//{OWNER}@", f"//{own}@"))}
+    )
+    with pytest.raises(SettingsError, match=f"{own} may do more than it should"):
+        ensure_roles(strong)
+
+
 def test_a_powerful_role_is_refused(campus: Settings) -> None:
     strong = databases(campus).warehouse.replace(f"//{OWNER}@", f"//{ADMINISTRATOR}@")
     for name in ("reader_url", "builder_url"):
