@@ -176,6 +176,37 @@ def test_a_few_bytes_that_stand_for_very_many_values_are_refused(
         read_table(content, "rows")
 
 
+def test_a_few_bytes_that_stand_for_very_long_texts_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tippers_dagster.small_tables.LARGEST_UNPACKED", 10 << 20)
+    long, many = "x" * 50_000, 300
+    maps = pa.array([[("k", long)]] * many, pa.map_(pa.string(), pa.string()))
+    for column in ([long] * many, [[long]] * many, [{"b": long}] * many, maps):
+        content = parquet(pa.table({"a": column}))
+        assert len(content) < 10_000
+        with pytest.raises(BadInput, match="more than 10 MiB, unpacked"):
+            read_table(content, "rows")
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_texts_of_parquet_stay_what_they_are(stored: bool) -> None:
+    table = pa.table(
+        {
+            "text": ["a", None, "a"],
+            "large": pa.array(["b", "b", None], pa.large_string()),
+            "bytes": [b"\xff", None, b""],
+            "lists": [["q"], [], None],
+            "rows": [{"r": "q", "n": 1}, None, {"r": None, "n": 2}],
+            "kinds": pa.array(["x", "y", "x"]).dictionary_encode(),
+            "map": pa.array([[("k", "v")], [], None], pa.map_(pa.string(), pa.string())),
+            "number": [1.5, 2.5, None],
+        }
+    )
+    content = parquet(table, store_schema=stored)
+    assert read_table(content, "rows").equals(pq.read_table(io.BytesIO(content)))
+
+
 VALID = [
     b"a,b\n" + b"1,x\n" * 50,
     gzip.compress(b"a,b\n" + b"1,x\n" * 50),

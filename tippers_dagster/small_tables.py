@@ -86,9 +86,36 @@ def _parquet(stream: pa.NativeFile, name: object) -> pa.Table:
             f"{name} has {file.metadata.num_rows:,} rows of {len(names):,} columns.",
             f"Rows times columns may be up to {MOST_VALUES:,}.",
         )
-    table = file.read()
+    table = _spread(stream, file, name)
     table.validate(full=True)  # texts need not be UTF-8
     return table
+
+
+def _spread(stream: pa.NativeFile, file: pq.ParquetFile, name: object) -> pa.Table:
+    """The rows, of which a text that is repeated is stored once: its size is looked at before."""
+    leaves = [file.schema.column(at) for at in range(len(file.metadata.schema))]
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    fixed = sum(leaf.length for leaf in leaves if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY")
+    stream.seek(0)
+    table = pq.ParquetFile(stream, read_dictionary=texts).read()
+    if fixed * table.num_rows + sum(map(_bytes_spread, table.columns)) > LARGEST_UNPACKED:
+        raise BadInput(f"{name} has more than {LARGEST_UNPACKED >> 20} MiB, unpacked.")
+    return table.cast(file.schema_arrow)
+
+
+def _bytes_spread(column: pa.ChunkedArray | pa.Array) -> int:
+    """What a column takes without dictionaries."""
+    if isinstance(column, pa.ChunkedArray):
+        return sum(map(_bytes_spread, column.chunks))
+    if isinstance(column, pa.DictionaryArray):
+        lengths = pc.cast(pc.binary_length(column.dictionary), pa.int64())
+        return int(pc.sum(pc.take(lengths, column.indices)).as_py() or 0)
+    if pa.types.is_map(column.type):
+        return _bytes_spread(column.keys) + _bytes_spread(column.items)
+    if pa.types.is_nested(column.type):
+        inner = column.flatten()
+        return sum(map(_bytes_spread, inner if isinstance(inner, list) else [inner]))
+    return int(column.nbytes)
 
 
 def _csv(

@@ -161,9 +161,14 @@ def import_planned(app: App, made: Plan) -> Imported:
     from tippers_dagster.datasets.store import follow
     from tippers_dagster.pipeline.save import import_drafts
 
-    drafts = [p.draft for p in made.planned]
     kinds = [p.draft.ref.kind for p in made.changing]
     definitions.require_write(app, kinds, "import definitions")
+    # What was as planned may be another now, and is then changed back: not by whoever may not.
+    drafts = [
+        p.draft
+        for p in made.planned
+        if p.outcome != "unchanged" or definitions.may_write(app, p.draft.ref.kind)
+    ]
     if made.problems:
         raise BadInput("Some of these files cannot be used.", "Mend them; nothing was imported.")
     done = import_drafts(app.settings, drafts, by=app.person.name)

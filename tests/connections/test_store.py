@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from psycopg2.extensions import parse_dsn
 
 from tests.connections.conftest import PASSWORD, Other, rows
 from tippers_dagster.catalog import store as catalog_store
@@ -18,6 +19,7 @@ from tippers_dagster.connections import store
 from tippers_dagster.connections.faults import ConnectionFault
 from tippers_dagster.connections.running import connection_nodes_of, sync_tables
 from tippers_dagster.errors import BadInput
+from tippers_dagster.local.databases import databases
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.warehouse.engine import warehouse_engine
 
@@ -38,6 +40,25 @@ def test_estimated_rows(campus: Settings, other: Other) -> None:
         "enrolment": 100,
         "room": 3,
     }
+
+
+def test_a_connection_does_not_lead_to_the_embedded_server(
+    settings: Settings, tmp_path: Path
+) -> None:
+    # Its socket asks for no password: as the superuser a connection would read all there is.
+    folder = parse_dsn(databases(settings).warehouse)["host"]
+    (tmp_path / "link").symlink_to(folder)
+    for host in (folder, f"{folder}/../postgres/", f"/nowhere,{folder}", str(tmp_path / "link")):
+        fields = {
+            "dialect": "postgresql",
+            "host": host,
+            "user": "postgres",
+            "port": 5432,
+            "database": "tippers",
+        }
+        tested = store.try_out(settings, "own", fields, password=None)
+        assert not tested.works
+        assert "the deployment's own database server" in tested.sentence
 
 
 @pytest.mark.parametrize(

@@ -354,21 +354,30 @@ DOES = {
     "makes functions, runs `DO`": ["DO $$ BEGIN END $$"],
     "makes temporary tables and views": ["CREATE TEMPORARY VIEW v AS SELECT 1 AS x"],
     "takes advisory locks": ["SELECT pg_advisory_xact_lock(1)"],
-    "moves sequences": ["SELECT nextval('tippers.counted')"],
+    "moves the application's sequences": ["SELECT nextval('tippers.counted')"],
     "has large objects": ["SELECT lo_from_bytea(0, 'x')", "SELECT lo_create(0)"],
     "changes a setting within SELECT": ["SELECT set_config('work_mem', '1GB', true)"],
     "reads settings within SELECT": ["SELECT current_setting('work_mem')"],
     "runs SQL that is held in a text": [
         "SELECT ts_stat('select to_tsvector(''simple'', ''a'')')",
     ],
-    "sleeps, sends notifications": ["SELECT pg_sleep(0)", "SELECT pg_notify('a', 'b')"],
+    "sleeps, sends notifications within SELECT": [
+        "SELECT pg_sleep(0)",
+        "SELECT pg_notify('a', 'b')",
+    ],
     "sees what others run": ["SELECT query FROM pg_stat_activity"],
+    "reads the names of tables, roles, databases in the catalogue": [
+        "SELECT relname FROM pg_class WHERE relname = 'definition'",
+        "SELECT rolname FROM pg_roles",
+        "SELECT datname FROM pg_database",
+    ],
+    "says `SET` and `NOTIFY`, as statements of their own": ["SET work_mem = '1MB'", "NOTIFY a"],
     "cancels what its own sessions run": ["SELECT pg_cancel_backend(0)"],
 }
 CONNECTS = {
     "connects to the warehouse": ["tippers"],
     "connects to Dagster's and MLflow's databases": ["dagster", "mlflow"],
-    "connects to other databases of the server": ["postgres", "template1"],
+    "connects to `postgres` and `template1`": ["postgres", "template1"],
 }
 
 
@@ -521,6 +530,20 @@ def test_three_roles_are_three(campus: Settings) -> None:
     settings = campus.model_copy(update={"reader_url": SecretStr(databases(campus).warehouse)})
     with pytest.raises(SettingsError, match="are the same role"):
         ask(settings, "SELECT 1")
+
+
+@pytest.mark.parametrize("member_of", ["pg_read_all_data", "pg_create_subscription"])
+def test_a_member_of_a_role_of_the_servers_is_refused(
+    campus: Settings, session_server: SessionServer, member_of: str
+) -> None:
+    own = f"member_{uuid.uuid4().hex[:12]}"
+    url = databases(campus).warehouse
+    administer(session_server, url, f"CREATE ROLE {own} LOGIN NOINHERIT IN ROLE {member_of}")
+    strong = campus.model_copy(
+        update={"reader_url": SecretStr(url.replace(f"//{OWNER}@", f"//{own}@"))}
+    )
+    with pytest.raises(SettingsError, match=f"{own} may do more than it should"):
+        ensure_roles(strong)
 
 
 def test_a_powerful_role_is_refused(campus: Settings) -> None:

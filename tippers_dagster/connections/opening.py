@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from psycopg2.extensions import parse_dsn
 
 from tippers_dagster.catalog.kinds import Connection
 from tippers_dagster.connections.bodies import check_body, is_source
@@ -23,6 +25,7 @@ from tippers_dagster.connections.faults import (
     words_of,
 )
 from tippers_dagster.connections.secrets import decrypt
+from tippers_dagster.errors import BadInput
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.redaction import redact
 from tippers_dagster.settings import Settings
@@ -80,6 +83,7 @@ def place_of(settings: Settings, name: str, body: Connection) -> Place:
         url = sa.make_url(sqlalchemy_url(given))
         return Place(name, body, url, given, (url.password,) if url.password else ())
     check_body(name, body)
+    _refuse_own_server(settings, name, body)
     password = decrypt(settings, name, body)
     url = _url(body, password)
     found = {
@@ -94,6 +98,20 @@ def place_of(settings: Settings, name: str, body: Connection) -> Place:
     if body.dialect == "postgresql":
         dsn = make_dsn(**{key: value for key, value in found.items() if value is not None})
     return Place(name, body, url, dsn, (password, quote(password)) if password else ())
+
+
+def _refuse_own_server(settings: Settings, name: str, body: Connection) -> None:
+    """The embedded server lets in whoever reaches its socket, as any role, also its superuser."""
+    embedded = databases(settings).mlflow
+    if embedded is None:
+        return
+    own = Path(parse_dsn(embedded)["host"])
+    for host in (body.host or "").split(","):  # libpq tries one after another
+        if host.startswith("/") and Path(host).is_dir() and own.samefile(host):
+            raise BadInput(
+                f"{name}: {host} is the deployment's own database server, not another one.",
+                "What it holds is read by definitions.",
+            )
 
 
 def _url(body: Connection, password: str | None) -> sa.URL:

@@ -85,20 +85,6 @@ CONNECTIONS = 50
 
 _LOCK = 0x7469_7070_6572_7302
 _TRIES = 8
-_DANGEROUS = (
-    "pg_checkpoint",
-    "pg_execute_server_program",
-    "pg_maintain",
-    "pg_monitor",
-    "pg_read_all_data",
-    "pg_read_all_settings",
-    "pg_read_all_stats",
-    "pg_read_server_files",
-    "pg_signal_backend",
-    "pg_stat_scan_tables",
-    "pg_write_all_data",
-    "pg_write_server_files",
-)
 
 
 @dataclass(frozen=True)
@@ -482,7 +468,8 @@ _FAULTS = r"""
     OR pg_has_role(oid, current_user, 'MEMBER')
     OR EXISTS (SELECT FROM pg_catalog.pg_roles other
                WHERE other.oid <> logins.oid AND pg_has_role(logins.oid, other.oid, 'MEMBER')
-               AND (other.rolname = ANY(:dangerous) OR other.rolname IN (:builder, :group)))
+               -- PostgreSQL's own roles give rights over the server or all tables.
+               AND (starts_with(other.rolname, 'pg_') OR other.rolname IN (:builder, :group)))
     UNION ALL
     SELECT 'membership', role, NULL, NULL FROM logins
     WHERE builds AND NOT pg_has_role(current_user, oid, 'USAGE')
@@ -520,7 +507,6 @@ def faults(connection: sa.Connection, settings: Settings, roles: Roles) -> list[
             "schemas": [*WRITTEN, *ANSWERS],
             # One of another database is copied, to the schema of a connection.
             "source": settings.source_schema if settings.source_url is None else "",
-            "dangerous": list(_DANGEROUS),
         },
     )
     return [Fault(row.what, row.role, row.schema, row.name) for row in found]

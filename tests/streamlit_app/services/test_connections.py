@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from streamlit_app.services import connections as service
+from streamlit_app.services import definition_files as files
 from streamlit_app.services.app import App
+from streamlit_app.services.definitions import load
 from tippers_dagster.catalog.kinds import ConnectionTable
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.people.model import NotAllowed, Person, Role
@@ -143,6 +145,18 @@ def test_what_is_read_is_neither_left_out_nor_deleted(app: App, file: Path) -> N
     ):
         with pytest.raises(BadInput, match=r"rooms_of\.rooms"):
             act()
+
+
+def test_an_import_that_was_planned_before_changes_no_connection_back(app: App, file: Path) -> None:
+    found = add_file(app, file)
+    analyst = App(app.settings, Person("bea", Role.ANALYST))
+    made = files.exported(files.to_export(load(app)))
+    planned = files.plan(analyst, load(app), [("all.zip", made)])
+    assert [p.outcome for p in planned.planned] == ["unchanged"]
+    form = {"dialect": "sqlite", "database": str(file), "sync_seconds": 90}
+    service.edit(app, found, service.fields_of(form), None)
+    files.import_planned(analyst, planned)
+    assert shown(app, "rooms").body.sync_seconds == 90
 
 
 def test_delete_forgets_it(app: App, file: Path) -> None:

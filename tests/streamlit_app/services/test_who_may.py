@@ -33,10 +33,10 @@ FOR_VIEWERS = {
     # Numbers of entities, by label.
     "definition_models": "confident split forecast_models scope",
     "definition_preview": """fault_of catalog_after with_a_name readable_tables rule_columns
-        versions_now asset_of preview_model answers share number present""",
+        versions_now preview_model answers share number present""",
     # `take_theirs` changes the form only.
     "definitions": """load rows state_of filtered open_ref opened changed_by_others reading history
-        diff may_write require_write take_theirs removal watch asset_name standing_counts
+        diff may_write require_write take_theirs removal watch
         unreadable""",
     "forecasts": """forecasters standing training changes comparison winners ahead history_of
         quantile_points backtest origins export""",
@@ -47,7 +47,7 @@ FOR_VIEWERS = {
     "models": """catalog_of classifiers problem body_of results registry decisions back_to
         standings predicted as_file read_csv drift""",
     # Counts of devices.
-    "occupancy": """tree facts extents log_span default_window parse_window choose_width
+    "occupancy": """extents log_span default_window parse_window choose_width
         parse_width read_width series files_to_read week ranking shown_children floor squarify
         export file_name chunks_behind local_seconds local_time now""",
     "overview": "last_hour now busiest freshness rejected failed_assets failed_runs running",
