@@ -54,7 +54,7 @@ def test_a_role_may_what_those_before_may() -> None:
 def test_roles_are_given_changed_and_taken_away(stack: Settings) -> None:
     assert "Nobody" in run("list")
     ada = Login(ISSUER, "ada", "ada@example.org")
-    assert "from the first login on" in run("set", " Ada@Example.org ", "analyst")
+    assert "from their first login on" in run("set", " Ada@Example.org ", "analyst")
     assert "not logged in yet" in run("list")
     assert store.role_of(stack, ada) is Role.ANALYST
     assert f"ada of {ISSUER}" in run("set", "ada@example.ORG", "admin")
