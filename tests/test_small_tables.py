@@ -102,7 +102,7 @@ def test_what_unpacks_to_very_much_is_refused(
 OTHERS = {
     "rows.xlsx": (b"PK\x03\x04 and so on", r"a zip archive or a workbook \(.xlsx\)"),
     "rows.xls": (b"\xd0\xcf\x11\xe0 and so on", "a workbook"),
-    "rows.csv.xz": (b"\xfd7zXZ\x00 and so on", "compressed by xz"),
+    "rows.csv.xz": (b"\xfd7zXZ\x00 and so on", "compressed with xz"),
     "rows.db": (b"SQLite format 3\x00 and so on", "an SQLite database"),
     "rows.csv": ("a,b\n1,2".encode("utf-16"), "UTF-16, not UTF-8"),
     "rows.parquet": (b"a,b\n1,2\n", "not a Parquet file"),

@@ -54,7 +54,7 @@ def read_bytes(content: bytes, name: str) -> list[Period]:
         As :func:`read_file`.
     """
     if len(content) > LARGEST_BYTES:
-        raise BadInput(f"{name} has more than {LARGEST_BYTES:,} bytes.", "Is it a calendar?")
+        raise BadInput(f"{name} is larger than {LARGEST_BYTES:,} bytes.", "Is it a calendar?")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -136,7 +136,7 @@ def _day(value: Any, column: str) -> dt.date:
     try:
         return dt.date.fromisoformat(str(value or "").strip())
     except ValueError:
-        raise BadInput(f"{column} is {value!r:.60}, which is no day.") from None
+        raise BadInput(f"{column} is {value!r:.60}, which is not a date.") from None
 
 
 # --- writing -------------------------------------------------------------------------------------
