@@ -111,7 +111,7 @@ def test_a_login_without_a_verified_address_is_nobody(
 def test_a_login_that_does_not_say_who_it_is_is_nobody(
     stack: Settings, missing: str, value: object
 ) -> None:
-    with pytest.raises(NotAllowed, match="who you are"):
+    with pytest.raises(NotAllowed, match="does not identify you"):
         person_of(stack, {**ADA, missing: value})
 
 

@@ -484,7 +484,7 @@ def test_a_reader_that_an_administrator_made(
     theirs = SecretStr(url.replace(f"//{OWNER}@", f"//{own}@"))
     settings = plain_owner.model_copy(update={"reader_url": theirs})
     administer(session_server, url, f"GRANT {BUILDER} TO {own}")
-    with pytest.raises(SettingsError, match="may do more than it should"):
+    with pytest.raises(SettingsError, match="has more rights than it should"):
         ask(settings, "SELECT 1")
     administer(
         session_server,
@@ -527,7 +527,7 @@ def test_a_powerful_role_is_refused(campus: Settings) -> None:
     strong = databases(campus).warehouse.replace(f"//{OWNER}@", f"//{ADMINISTRATOR}@")
     for name in ("reader_url", "builder_url"):
         settings = campus.model_copy(update={name: SecretStr(strong)})
-        with pytest.raises(SettingsError, match="postgres may do more than it should"):
+        with pytest.raises(SettingsError, match="postgres has more rights than it should"):
             ask(settings, "SELECT 1")
 
 

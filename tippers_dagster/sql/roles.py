@@ -298,8 +298,8 @@ def _refuse_powerful(found: Sequence[Fault]) -> None:
     powerful = next((fault.role for fault in found if fault.what == "power"), None)
     if powerful:
         raise SettingsError(
-            f"The database role {powerful} may do more than it should; what people define does "
-            "not run with it.",
+            f"The database role {powerful} has more rights than it should, so definitions do not "
+            "run with it.",
             "Take from it all attributes and memberships, or let TIPPERS_BUILDER_URL or "
             "TIPPERS_READER_URL name a role that has none.",
         )
@@ -435,7 +435,7 @@ class Fault:
         place = ".".join(filter(None, (self.schema, self.table)))
         return {
             "role": f"there is no role {self.role}",
-            "power": f"{self.role} may do more than it should",
+            "power": f"{self.role} has more rights than it should",
             "membership": f"the owner is no member of {self.role}",
             "connect": f"{self.role} may not connect or make temporary tables",
             "no schema": f"there is no schema {place}",
