@@ -296,7 +296,7 @@ class _Supervisor:
         while not self.signals.requested():
             if child.process.poll() is not None or time.monotonic() > deadline:
                 code = child.process.returncode
-                what = "did not become ready" if code is None else f"ended with status {code}"
+                what = "did not become ready" if code is None else f"exited with status {code}"
                 raise StackError(
                     f"The {service.name} {what}:\n{_tail(child.log)}", f"Its log: {child.log}"
                 )
@@ -342,7 +342,7 @@ class _Supervisor:
         now = time.monotonic()
         if now < self.database_at or postmaster_pid(self.settings.home_path) is not None:
             return
-        self.report("database    gone; starting it again")
+        self.report("database    gone; restarting it")
         try:
             start_embedded(self.settings.home_path)
         except EmbeddedServerError as error:
