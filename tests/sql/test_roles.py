@@ -519,7 +519,7 @@ def test_a_table_that_the_owner_cannot_share_is_named(
 
 def test_three_roles_are_three(campus: Settings) -> None:
     settings = campus.model_copy(update={"reader_url": SecretStr(databases(campus).warehouse)})
-    with pytest.raises(SettingsError, match="are the same role"):
+    with pytest.raises(SettingsError, match="must be three different roles"):
         ask(settings, "SELECT 1")
 
 
@@ -559,7 +559,7 @@ def test_password_login_and_missing_rights(settings: Settings) -> None:
         cursor.execute("CREATE DATABASE theirs OWNER modest")
     own = url.replace(f"//{OWNER}@", "//modest@").replace("/tippers?", "/theirs?")
     modest = settings.model_copy(update={"database_url": SecretStr(own)})
-    with pytest.raises(SettingsError, match="may not make the roles") as caught:
+    with pytest.raises(SettingsError, match="may not create the roles") as caught:
         ask(modest, "SELECT 1")
     assert "tippers database prepare" in (caught.value.hint or "")
     assert "TIPPERS_READER_URL" in (caught.value.hint or "")
