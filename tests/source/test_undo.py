@@ -155,7 +155,7 @@ def test_an_undone_file_can_be_ingested_as_new(stack: Settings, tmp_path: Path) 
     with pytest.raises(BadInput, match=f"Ingest {number} was undone on"):
         undo_ingests(stack, [number])
     assert not ingest_file(stack, "sessions", path).already
-    with pytest.raises(BadInput, match="loaded by ingest 2 already"):
+    with pytest.raises(BadInput, match="already loaded by ingest 2"):
         ingest_again(stack, number)
     assert len(content(stack)["sessions"]) == 1
 

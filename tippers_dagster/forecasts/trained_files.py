@@ -1,6 +1,6 @@
-"""Trained models of forecasters in the lake, and the warehouse's record of what each must hold.
+"""Trained models of forecasters in the lake, and the warehouse's record of their digests.
 
-A file is written first and recorded after: one without a record is not used, but made again.
+A file is written first and recorded afterwards: one without a record is not used, but made again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def read(settings: Settings, forecaster: str, work: str, file: str) -> bytes:
     if content is None:
         raise ModelRefused(
             f"The trained models {file} of the forecaster {forecaster!r} are not used: their file "
-            "in the lake was changed after it was written, or is gone.",
+            "in the lake is missing, or was changed after it was written.",
             again(forecaster),
         )
     return content

@@ -326,7 +326,8 @@ def _make_as_owner(
             "The warehouse's owner may not create the roles that run definitions.",
             "Run: tippers database prepare --admin-url postgresql://postgres:...@host:5432/postgres"
             f"\nOr have an administrator run: "
-            f"CREATE ROLE {BUILDER} LOGIN NOINHERIT PASSWORD '...'; CREATE ROLE {READER} LOGIN NOINHERIT PASSWORD '...'; "
+            f"CREATE ROLE {BUILDER} LOGIN NOINHERIT PASSWORD '...'; "
+            f"CREATE ROLE {READER} LOGIN NOINHERIT PASSWORD '...'; "
             f"GRANT {BUILDER} TO {roles.owner}; and set TIPPERS_BUILDER_URL and "
             f"TIPPERS_READER_URL to postgresql://{BUILDER}:...@host:5432/database and the like.",
         ) from None
