@@ -43,7 +43,7 @@ def test_the_last_day_is_a_day_of_the_period() -> None:
         ("c.csv", "", "lacks the columns"),
         ("c.csv", 'kind,name,first_day,last_day\n"a', "not CSV"),
         ("c.csv", "kind,name,first_day,last_day\nquarter,Fall,2025-09-25", "line 2: last_day"),
-        ("c.csv", "kind,name,first_day,last_day\nterm,a,2025-09-25,2025-09-25", "no kind"),
+        ("c.csv", "kind,name,first_day,last_day\nterm,a,2025-09-25,2025-09-25", "not a kind"),
         ("c.csv", "kind,name,first_day,last_day\nevent,a,9/25/2025,2025-09-25", "is not a date"),
         ("c.csv", "kind,name,first_day,last_day\nevent,a,2025-09-25,2025-09-25,,x", "more values"),
         ("c.yaml", "- 1", "no fields"),

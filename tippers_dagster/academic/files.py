@@ -68,9 +68,9 @@ def read_bytes(content: bytes, name: str) -> list[Period]:
             faults.append(f"{place}: {error.message}")
     if faults:
         more = len(faults) - MOST_FAULTS
-        told = faults[:MOST_FAULTS] + ([f"and {more} more."] if more > 0 else [])
+        lines = faults[:MOST_FAULTS] + ([f"and {more} more."] if more > 0 else [])
         raise BadInput(
-            f"{name} cannot be used, and nothing of it was.\n" + "\n".join(told),
+            f"{name} cannot be used, and nothing of it was.\n" + "\n".join(lines),
             f"Columns are {', '.join(COLUMNS)}; days look like 2025-09-25.",
         )
     return found

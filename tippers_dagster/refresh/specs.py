@@ -190,10 +190,10 @@ def recording(
                 message = recordable(str(fault or error), settings)
                 record.failed(key, message, excused=fault is not None)
                 raise dg.Failure(message) from None  # Dagster would store the cause as well
-            told = f"{UNEXPECTED}{type(error).__name__}: {error}"
-            record.failed(key, recordable(told, settings))
+            reason = f"{UNEXPECTED}{type(error).__name__}: {error}"
+            record.failed(key, recordable(reason, settings))
             trace = traceback.format_exc()
             if recordable(trace, settings) == trace:
                 raise
             kept = {"traceback": dg.MetadataValue.text(recordable(trace, settings))}
-            raise dg.Failure(recordable(told, settings), metadata=kept) from None
+            raise dg.Failure(recordable(reason, settings), metadata=kept) from None

@@ -227,7 +227,7 @@ class Recorder:
         """
         node = self._node(key)
         version, now = self.version(node.key), dt.datetime.now(dt.UTC)
-        told = {
+        values = {
             "failed_version": version,
             "tries": 0 if excused else 1,
             "failed_at": now,
@@ -237,9 +237,9 @@ class Recorder:
         c = asset_state.c
         awaited = sa.and_(c.error.is_(None), c.tries > 0)
         again = sa.case((awaited, c.tries), else_=c.tries + 1) - int(excused)
-        tries = sa.case((c.failed_version == version, again), else_=told["tries"])
+        tries = sa.case((c.failed_version == version, again), else_=values["tries"])
         with self._engine.begin() as connection:
-            _put(connection, node.name, told, {**told, "tries": tries})
+            _put(connection, node.name, values, {**values, "tries": tries})
 
     def _overtaken(self, connection: sa.Connection, node: Node) -> bool:
         """Whether an input was computed, or began to be replaced, since its version was read.
@@ -328,8 +328,8 @@ def record_asked(settings: Settings, wanted: Mapping[str, str]) -> None:
     """
     if not wanted:
         return
-    told = {"tries": 1, "failed_at": dt.datetime.now(dt.UTC), "error": None, "retry_at": None}
-    rows = [{"asset": n, "failed_version": v, **told} for n, v in sorted(wanted.items())]
+    values = {"tries": 1, "failed_at": dt.datetime.now(dt.UTC), "error": None, "retry_at": None}
+    rows = [{"asset": n, "failed_version": v, **values} for n, v in sorted(wanted.items())]
     insertion = insert(asset_state).values(rows)
     new = insertion.excluded
     again = asset_state.c.failed_version == new.failed_version
