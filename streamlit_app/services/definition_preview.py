@@ -74,7 +74,7 @@ class Checked:
 
 
 def check(app: App, catalog: Catalog, work: Work) -> Checked:
-    """All that saving would look at, the database asked too.
+    """All checks of saving, including those in the database.
 
     Raises
     ------

@@ -70,7 +70,7 @@ def read_bytes(content: bytes, name: str) -> list[Period]:
         more = len(faults) - MOST_FAULTS
         lines = faults[:MOST_FAULTS] + ([f"and {more} more."] if more > 0 else [])
         raise BadInput(
-            f"{name} cannot be used, and nothing of it was.\n" + "\n".join(lines),
+            f"{name} cannot be used; nothing was imported.\n" + "\n".join(lines),
             f"Columns are {', '.join(COLUMNS)}; days look like 2025-09-25.",
         )
     return found
@@ -90,7 +90,7 @@ def _of_csv(text: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _as_it_was(value: Any) -> Any:
-    """A cell without the apostrophe of an export; no text: the row has too few or many."""
+    """A cell without an export's apostrophe; not text if the row has too few or many cells."""
     return text_as_it_was(value) if isinstance(value, str) else value
 
 

@@ -209,7 +209,7 @@ def scan(folder: Path) -> Found:
 
 
 def scan_contents(contents: Mapping[PurePosixPath, bytes]) -> Found:
-    """The definitions of files that are in no folder, and what cannot be used among them."""
+    """The definitions of loose files, and errors of those that cannot be used."""
     return _scan(sorted(contents), contents.__getitem__)
 
 
@@ -272,7 +272,7 @@ def exists(path: Path, kind: Callable[[int], bool] = lambda mode: True) -> bool:
 
 
 def read_contents(path: PurePosixPath, contents: Mapping[PurePosixPath, bytes]) -> Draft:
-    """The definition of a YAML file that says itself what it is, with the texts beside it.
+    """The definition of a self-describing YAML file, with its SQL or Python file.
 
     Raises
     ------

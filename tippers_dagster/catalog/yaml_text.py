@@ -47,7 +47,7 @@ class _Loader(yaml.CSafeLoader):
     """Refuses numbers that are too large for a column or JSON."""
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """A number of 64 bits, or one with a point."""
+        """An integer of 64 bits, or a float."""
         kind = node.tag.rpartition(":")[2]
         made = getattr(self, f"construct_yaml_{kind}")
         number = made(node) if len(node.value) <= LONGEST_NUMBER else None
@@ -83,7 +83,7 @@ def dump(content: Mapping[str, Any]) -> str:
 
 
 def load(text: str) -> dict[str, Any]:
-    """The fields of a YAML text that holds one mapping; no field twice, no aliases.
+    """The fields of a YAML document with a single mapping; no duplicate fields, no aliases.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def _parsed(text: str, loader: type[_Loader], *, aliases: bool) -> Any:
 
 
 def _check_structure(events: Iterable[yaml.Event], *, aliases: bool) -> None:
-    """Refuse what would be unsafe to build: the builder recurses, in C and without a limit.
+    """Refuse what is unsafe to construct: the constructor recurses without a limit.
 
     Nested aliases can expand a few lines to a document of any size, so the values of an anchor
     are counted again for each alias.

@@ -45,7 +45,7 @@ def export_folder(
     example: dict[str, Any],
     save: Callable[[Path], None],
 ) -> None:
-    """Write a model to a folder that is not there yet, whole or not at all; only its owner can
+    """Write a model to a new folder, completely or not at all; only its owner can
     read it.
 
     Parameters

@@ -89,8 +89,8 @@ def _empty() -> pd.DataFrame:
 def register(settings: Settings, name: str, version: str, bundle: Bundle) -> str:
     """Log the champions to the active run and register them as a version of ``name``; that number.
 
-    Registered once for each version of the asset, by the warehouse's record, as long as MLflow has
-    the file as it was.
+    Each version of the asset is registered once, according to the warehouse's record, as long as
+    its file in MLflow is unchanged.
     """
     client = mlflow.MlflowClient()
     there = {int(one.version) for one in client.search_model_versions(f"name = '{name}'")}
@@ -121,7 +121,7 @@ def _registered(settings: Settings, client: Any, name: str, version: str, bundle
 
 
 def newest_version(settings: Settings, name: str) -> int:
-    """The newest version that may be loaded.
+    """The newest version that can be loaded.
 
     Raises
     ------

@@ -35,7 +35,7 @@ def read(settings: Settings, forecaster: str, work: str, file: str) -> bytes:
     Raises
     ------
     ModelRefused
-        When it is not there, or not as it was written.
+        When it is missing, or was changed.
     """
     digest = _digests(settings, forecaster, work).get(file)
     content = _as_written(settings, work_prefix(forecaster, work) + file, digest)

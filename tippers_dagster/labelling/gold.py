@@ -176,7 +176,7 @@ def _read(file: Path, concept: str | None) -> pa.Table:
 
 
 def _texts(column: pa.Array | pa.ChunkedArray, name: str, file: Path) -> pa.Array | pa.ChunkedArray:
-    """Texts that the warehouse can hold."""
+    """Text that PostgreSQL can store."""
     try:
         texts = column.cast(pa.string())
         texts.validate(full=True)

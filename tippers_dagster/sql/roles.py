@@ -195,7 +195,7 @@ def built(settings: Settings) -> Iterator[dbapi.Connection]:
     Raises
     ------
     SettingsError
-        There is no builder, and none can be made.
+        There is no builder, and none can be created.
     """
     ensure_roles(settings)
     with _connect(settings, builder_url(settings)) as connection:
