@@ -73,7 +73,7 @@ def test_names_that_are_formulas_are_texts_in_csv_and_come_back() -> None:
 def test_all_lines_that_are_wrong_are_told_of_at_once() -> None:
     lines = [f"quarter,q,2025-09-{day},2025-09-01" for day in range(10, 20)]
     text = "\n".join(["kind,name,first_day,last_day", *lines])
-    with pytest.raises(BadInput, match=r"(?s)nothing of it.*line 2: .*line 6: .*and 5 more"):
+    with pytest.raises(BadInput, match=r"(?s)nothing was imported.*line 2: .*line 6: .*and 5 more"):
         read_bytes(text.encode(), "c.csv")
 
 
