@@ -187,7 +187,7 @@ def test_what_lives_and_does_not_work_is_found_and_started_again(
     until(lambda: tippers("doctor", "--code-server").returncode == 0, 90, stack.text)
     launch_run(stack)
 
-    part_of(stack, "dagster_webserver").suspend()
+    part_of(stack, "tippers_dagster.cli", "web").suspend()
     assert "web server" in automation_troubles(get_settings(), 1.0)
     stack.wait_for("web +stopped: http://.* does not answer")
     until(lambda: not web_down(), 90, stack.text)
