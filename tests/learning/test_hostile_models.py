@@ -330,7 +330,7 @@ def test_one_that_is_no_skops_of_ours_is_not(
         (pickle.dumps(Evil(marker)), "BadZipFile"),
         (skops_of(EvilInSkops(marker)), r"EvilInSkops \(ObjectNode\)"),
         (skops_of([print, len]), r"builtins\.len"),
-        (skops_of({"a": 1}), "no classifier"),
+        (skops_of({"a": 1}), "not a classifier"),
     ):
         file.write_bytes(content)
         with pytest.raises(ModelRefused, match=f"^Version 1 of {NAME} is not loaded. .*{why}"):
