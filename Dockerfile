@@ -28,6 +28,6 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER tippers
 # Not /app: the installed package is used, and no .env is found.
 WORKDIR /var/lib/tippers
-# What any of the programs writes is for its user alone.
+# Files that the programs write are readable by their user only.
 ENTRYPOINT ["/bin/sh", "-c", "umask 077 && exec \"$@\"", "--"]
 CMD ["tippers", "--help"]

@@ -34,7 +34,7 @@ def main() -> None:
     Raises
     ------
     SettingsError
-        When others could come in whom nothing names.
+        When the app could be reached by people whom nothing identifies.
     """
     settings = get_settings()
     entrance(settings)
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def guarded(settings: Settings) -> st.App:
-    """The app behind the gate that keeps other sites out."""
+    """The app, behind the gate that rejects requests from other sites."""
     import streamlit as st
     from starlette.middleware import Middleware
 
@@ -74,12 +74,12 @@ def options(settings: Settings) -> dict[str, Any]:
         "server.port": settings.streamlit_port,
         "server.headless": True,
         "server.fileWatcherType": "none",
-        # Other sites end at the gate. What passes it may come from any of these.
+        # The gate rejects other sites; what passes it may come from any of these.
         "server.enableCORS": True,
         "server.enableXsrfProtection": True,
         "server.corsAllowedOrigins": addresses(settings),
         "server.enableAgentApi": False,
-        # Else it asks a server of the world for its own address.
+        # Otherwise Streamlit asks a public server for the machine's address.
         "browser.serverAddress": settings.streamlit_host,
         "secrets.files": [str(login_file(settings))],
     }

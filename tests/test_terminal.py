@@ -119,7 +119,7 @@ def test_no_message_of_a_command_acts_on_the_terminal(tmp_path: Path) -> None:
     os.close(terminal)
     assert done.wait() == 1
     text = told.decode().replace("\x1b[31m", "").replace("\x1b[0m", "")
-    assert "is no kind of period" in text
+    assert "is not a kind of period" in text
     assert "x1b[2J" in text
     assert not any(c in text for c in "\x1b\0\u202e")
 

@@ -34,22 +34,22 @@ class LakeError(TippersError):
 
 
 class EnvironmentFault(TippersError):
-    """The machine failed and not the work: no other input would have helped.
+    """The environment failed, not the computation: other input would not have helped.
 
-    It is no try of what was to be computed, and the next one is made later.
+    It does not count as an attempt, and is retried later.
     """
 
 
 class DiskFull(EnvironmentFault):
-    """There is no room left where something was to be written."""
+    """No space left on a disk that was written to."""
 
 
 class LakeFull(LakeError, DiskFull):
-    """There is no room left for files of the lake."""
+    """No space left for files of the lake."""
 
 
 class LowMemory(EnvironmentFault):
-    """There was too little free memory to begin, for longer than a run waits."""
+    """Too little free memory to start, for longer than a run waits."""
 
 
 class LakeFileMissing(LakeError):

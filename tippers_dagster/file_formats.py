@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""Detects a file's format from its first bytes, not from its name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from tippers_dagster.errors import BadInput
 
 HEAD_BYTES = 16
-"""So many bytes tell what a file is."""
+"""Bytes needed to detect a format."""
 
 Compression = Literal["gzip", "zstd", "bz2", "lz4"]
 
@@ -29,10 +29,10 @@ _OTHERS = {
     codecs.BOM_UTF16_BE: ("UTF-16, not UTF-8", _UTF8),
     b"PK\x03\x04": ("a zip archive or a workbook (.xlsx)", f"Unpack the archive. {_AS_CSV}"),
     b"\xd0\xcf\x11\xe0": ("a workbook (.xls)", _AS_CSV),
-    b"\xfd7zXZ": ("compressed by xz", "Compress it by gzip or zstd, or not at all."),
+    b"\xfd7zXZ": ("compressed with xz", "Compress it with gzip or zstd, or not at all."),
     b"7z\xbc\xaf": ("a 7-Zip archive", "Unpack it."),
     b"Rar!": ("a RAR archive", "Unpack it."),
-    b"SQLite format 3": ("an SQLite database", "Make a connection of it, or export its tables."),
+    b"SQLite format 3": ("an SQLite database", "Add it as a connection, or export its tables."),
     b"ARROW1": ("an Arrow (Feather) file", _AS_CSV),
     b"Obj\x01": ("an Avro file", _AS_CSV),
     b"ORC": ("an ORC file", _AS_CSV),
@@ -54,12 +54,12 @@ def table_format(head: bytes, name: object) -> TableFormat:
     Parameters
     ----------
     name
-        Of the file, for messages; ``.parquet`` promises that it is one.
+        Of the file, for messages; a file named ``.parquet`` must be one.
 
     Raises
     ------
     BadInput
-        With what it is instead, and what to do.
+        With the format that was found, and what to do.
     """
     if head.startswith(_PARQUET):
         return TableFormat(is_csv=False)
@@ -69,9 +69,9 @@ def table_format(head: bytes, name: object) -> TableFormat:
     if str(name).lower().endswith((".parquet", ".pq")):
         raise BadInput(
             f"{name} is not a Parquet file: it does not begin with PAR1.",
-            "Is it another format under this name, or was the transfer cut short?",
+            "Does it have the wrong extension, or was the transfer interrupted?",
         )
     if not head:
-        raise BadInput(f"{name} is empty.", "A header line and rows are expected.")
+        raise BadInput(f"{name} is empty.", "Expected a header line and rows.")
     found = (c for magic, c in _COMPRESSIONS.items() if head.startswith(magic))
     return TableFormat(is_csv=True, compression=next(found, None))

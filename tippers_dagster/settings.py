@@ -56,13 +56,13 @@ class Settings(BaseSettings):
     )
     builder_url: SecretStr | None = Field(
         None,
-        description="the warehouse as the role with which dbt computes definitions; unset: the "
-        "role tippers_builder is made",
+        description="URL of the warehouse with dbt's role; unset: the role tippers_builder is "
+        "created",
     )
     builder_functions: str = Field(
         "",
-        description="names of functions of PostgreSQL, with spaces between, that hand-written "
-        "models call beside those that definitions may",
+        description="further PostgreSQL functions that hand-written models may call, separated by "
+        "spaces",
     )
     reader_url: SecretStr | None = Field(
         None,
@@ -175,8 +175,8 @@ class Settings(BaseSettings):
     environment_retry_seconds: float = Field(
         300,
         ge=0,
-        description="wait before the next try when the machine failed and not the work: a full "
-        "disk, too little memory; such a try is not counted",
+        description="wait before the next try after a failure of the environment: a full disk, too "
+        "little memory; such a try is not counted",
     )
     deadline_floor_seconds: int = Field(900, ge=1, description="no run is stopped sooner")
     deadline_factor: float = Field(5, ge=1, description="times the duration expected from history")
@@ -197,9 +197,9 @@ class Settings(BaseSettings):
     dagster_public_url: str | None = Field(
         None,
         pattern=_URL,
-        description="Dagster's web server as browsers reach it; unset: as the app reaches it",
+        description="public URL of Dagster's web server; unset: the one that the app uses",
     )
-    mlflow_public_url: str | None = Field(None, pattern=_URL, description="the same of MLflow")
+    mlflow_public_url: str | None = Field(None, pattern=_URL, description="the same for MLflow")
     code_server_host: str = "127.0.0.1"
     code_server_port: int = 4266
     streamlit_port: int = 8501
@@ -210,22 +210,22 @@ class Settings(BaseSettings):
         "<home>/streamlit/secrets.toml",
     )
     streamlit_public_url: str | None = Field(
-        None, pattern=_URL, description="the app as browsers reach it; unset: on this machine only"
+        None, pattern=_URL, description="public URL of the app; unset: on this machine only"
     )
     streamlit_user_header: str = Field(
         "",
         pattern=r"^[A-Za-z0-9-]*$",
-        description="request header in which the proxy in front of the app names the user by "
-        "e-mail address, whatever the request said itself; unset: there is none",
+        description="request header in which the proxy in front of the app sends the user's e-mail "
+        "address; it must always overwrite it; unset: there is none",
     )
     streamlit_protected: bool = Field(
         False,
-        description="a proxy in front of the app has a login: streamlit_user_header must be set",
+        description="an authenticating proxy is in front of the app; needs streamlit_user_header",
     )
     trusted_issuers: str = Field(
         "",
-        description="issuers of logins whose e-mail addresses are verified though they do not "
-        "say so, comma-separated",
+        description="issuers that verify all e-mail addresses but do not send email_verified, "
+        "comma-separated",
     )
     role_claim: str = Field(
         "",
@@ -256,9 +256,9 @@ class Settings(BaseSettings):
         ours = SESSION_COLUMNS if info.field_name == "session_columns" else SPACE_COLUMNS
         if unknown := sorted(set(value).difference(ours)):
             said = f'{{"our name": "the source\'s"}}; ours are {", ".join(ours)}'
-            raise ValueError(f"{', '.join(unknown)} is no name of ours: write {said}")
+            raise ValueError(f"{', '.join(unknown)} is not one of our columns: write {said}")
         if not all(value.values()):
-            raise ValueError("a column of the source has no name")
+            raise ValueError("a column name of the source is empty")
         return value
 
     @cached_property

@@ -1,9 +1,9 @@
-"""Tables of people as files: read whole into memory, and written so that they can be opened.
+"""Small CSV and Parquet files for people: read whole into memory, written safe for spreadsheets.
 
-A spreadsheet takes a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, also in a
-CSV file, and formulas can send what stands beside them elsewhere. In CSV every text, name of a
-column and label that begins so gets an apostrophe in front, and so does one that has it already,
-so that an import gives back exactly what was exported. Numbers, times and Parquet stay as they are.
+A spreadsheet treats a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula, also in a
+CSV file, and formulas can send neighbouring cells elsewhere. In CSV, every text, column name and
+label that begins like this gets an apostrophe in front, also if it already has one, so that an
+import restores exactly what was exported. Numbers, times and Parquet are unchanged.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tippers_dagster.text import shown
 LARGEST_UNPACKED = 1 << 30
 """Bytes of a compressed CSV file, unpacked."""
 MOST_VALUES = 200_000_000
-"""Of a Parquet file, in which a few bytes can stand for any number of equal ones."""
+"""Of a Parquet file, in which a few bytes can encode any number of equal values."""
 
-_FORMULA = "=+\\-@\t\r\n＝＋－＠"  # noqa: RUF001 - wide ones are formulas, too
+_FORMULA = "=+\\-@\t\r\n＝＋－＠"  # noqa: RUF001 - full-width ones are formulas, too
 _TAKEN_FOR_FORMULA = re.compile(f"'*[{_FORMULA}]")
 _STRUCTURAL = frozenset(',"\r\n')
 _SHOWN_COLUMNS = 20
@@ -53,14 +53,14 @@ def read_table(
     name
         How messages call it.
     types
-        Of columns of a CSV file that are not to be guessed.
+        Types of columns of a CSV file that must not be inferred.
     only_empty_is_null
-        Whether ``NULL``, ``NA`` and the like are texts as any other in a CSV file: keys may be.
+        Whether ``NULL``, ``NA`` and the like are ordinary text in a CSV file, as keys may be.
 
     Raises
     ------
     BadInput
-        When it cannot be read, or has columns that cannot be told apart.
+        When it cannot be read, or has duplicate columns.
     """
     with _reading(name):
         stream = pa.OSFile(str(source)) if isinstance(source, Path) else pa.BufferReader(source)
@@ -84,7 +84,7 @@ def _parquet(stream: pa.NativeFile, name: object) -> pa.Table:
     if file.metadata.num_rows * len(names) > MOST_VALUES:
         raise BadInput(
             f"{name} has {file.metadata.num_rows:,} rows of {len(names):,} columns.",
-            f"Rows times columns may be up to {MOST_VALUES:,}.",
+            f"At most {MOST_VALUES:,} values (rows times columns) are allowed.",
         )
     table = _spread(stream, file, name)
     table.validate(full=True)  # texts need not be UTF-8
@@ -124,7 +124,7 @@ def _csv(
     if found.compression is not None:
         unpacked = pa.CompressedInputStream(stream, found.compression).read(LARGEST_UNPACKED + 1)
         if len(unpacked) > LARGEST_UNPACKED:
-            raise BadInput(f"{name} has more than {LARGEST_UNPACKED >> 20} MiB, unpacked.")
+            raise BadInput(f"{name} is larger than {LARGEST_UNPACKED >> 20} MiB unpacked.")
         stream = pa.BufferReader(unpacked)
     table = pa_csv.read_csv(stream, convert_options=options)
     _refuse_twice(table.column_names, name)
@@ -154,7 +154,7 @@ def _reading(name: object) -> Iterator[None]:
 
 
 def column_names(names: list[str]) -> str:
-    """Names of columns for a message, the first of very many."""
+    """Column names for a message, shortened if there are many."""
     listed = ", ".join(shown(name) or "(no name)" for name in names[:_SHOWN_COLUMNS])
     more = len(names) - _SHOWN_COLUMNS
     return f"{listed} and {more:,} more" if more > 0 else listed
@@ -164,17 +164,18 @@ def column_names(names: list[str]) -> str:
 def write_csv(
     table: pa.Table, file: IO[bytes], quoting: Literal["needed", "none"] = "needed"
 ) -> None:
-    """Write a table as CSV that people may open: no text of it is a formula.
+    """Write a table as CSV that is safe to open: no text in it is a formula.
 
     Parameters
     ----------
     quoting
-        "needed" quotes every text; "none" none, for texts without commas, quotes and line breaks.
+        "needed" quotes every text; "none" quotes none, for text without commas, quotes or line
+        breaks.
 
     Raises
     ------
     BadInput
-        When a column holds what CSV cannot: lists, structures, bytes.
+        When a column has values that CSV cannot hold: lists, structures, bytes.
     """
     table = as_texts(table)
     header = "needed" if _STRUCTURAL.intersection("".join(table.column_names)) else "none"
@@ -182,7 +183,7 @@ def write_csv(
     try:
         pa_csv.write_csv(table, file, options)
     except pa.ArrowException as error:
-        raise BadInput(f"CSV cannot hold these rows: {error}", "Take Parquet instead.") from None
+        raise BadInput(f"CSV cannot hold these rows: {error}", "Use Parquet instead.") from None
 
 
 def csv_bytes(table: pa.Table) -> bytes:
@@ -193,13 +194,13 @@ def csv_bytes(table: pa.Table) -> bytes:
 
 
 def as_texts(table: pa.Table) -> pa.Table:
-    """The table with all that a spreadsheet would take for a formula as a text."""
+    """The table with formulas escaped."""
     columns = [_column_as_text(column) for column in table.columns]
     return pa.table(columns, [as_text(name) for name in table.column_names])
 
 
 def as_text(value: str) -> str:
-    """A text with an apostrophe in front, if a spreadsheet would take it for a formula."""
+    """A text with an apostrophe in front, if a spreadsheet would run it as a formula."""
     return f"'{value}" if _TAKEN_FOR_FORMULA.match(value) else value
 
 

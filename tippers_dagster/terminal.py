@@ -1,7 +1,7 @@
-"""What is printed: texts of users, files and databases act on no terminal.
+"""Safe output: text from users, files and databases cannot control the terminal.
 
-``printable_output`` stands before whatever the commands print; tables and bars, which move the
-cursor themselves, go past it, and their texts are made printable one by one.
+``printable_output`` filters everything that the commands print. Tables and progress bars, which
+move the cursor themselves, bypass it, and their texts are made printable one by one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PIPE_WIDTH = 200
-"""Columns of a pipe or a file, which rich would take for a terminal of 80."""
+"""Width for a pipe or a file, for which rich would assume 80 columns."""
 
 _COLOURS = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 class _PrintableStream:
-    """A stream of text that escapes control characters; to a terminal, colours pass."""
+    """A text stream that escapes control characters; on a terminal it passes colours."""
 
     def __init__(self, stream: IO[str]) -> None:
         self.unfiltered = stream
@@ -47,7 +47,7 @@ class _PrintableStream:
 
 @contextmanager
 def printable_output() -> Iterator[None]:
-    """Within it, what is printed to standard output and error is printable."""
+    """Make everything printed to standard output and error printable within the block."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast("TextIO", _PrintableStream(stream)) for stream in before)
     try:
@@ -57,10 +57,10 @@ def printable_output() -> Iterator[None]:
 
 
 def table_console() -> Console:
-    """A console as wide as the terminal; in a pipe wide enough for whole names, to be searched.
+    """A console as wide as the terminal; in a pipe wide enough for whole names, for grep.
 
-    It is bound to the standard output of now, and prints texts letter by letter: it knows no
-    markup, so that a name such as ``[/x]`` is one.
+    It is bound to the current standard output, and does not interpret markup, so that a name such
+    as ``[/x]`` is printed as it is.
     """
     from rich.console import Console
 

@@ -1,7 +1,7 @@
-"""Text that came from people, files and databases, as it is shown.
+"""Displays text from people, files and databases safely.
 
-Control characters can erase what a terminal shows, change its title or fill its clipboard, and
-those of writing direction let a line read as another: none of them is printed as it is.
+Control characters can erase a terminal's output, change its title or fill its clipboard, and
+bidirectional controls can make a line read differently: all of them are escaped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 _CONTROLS = (
     r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # C0 without tab and line breaks, DEL, C1
-    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # of writing direction
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls
     r"\u2028\u2029\ufeff\ud800-\udfff"  # other line breaks, byte order mark, surrogates
 )
 _ACTING = re.compile(rf"[{_CONTROLS}]|\r(?!\n)")
@@ -23,7 +23,7 @@ def printable(text: str) -> str:
 
 
 def shown(text: str, most: int = 80) -> str:
-    """A name or value within a sentence: on one line, printable, cut after ``most`` characters."""
+    """A name or value for a message: on one line, printable, at most ``most`` characters."""
     cut = text if len(text) <= most else f"{text[:most]}..."
     return _ACTING_OR_BREAKING.sub(_escape, cut)
 

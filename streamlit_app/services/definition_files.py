@@ -33,10 +33,10 @@ LARGEST_UNPACKED = 64 << 20
 """Bytes of all files of its zips, unpacked."""
 
 LONGEST_NAME = 255
-"""Bytes of a file's name, which is the most that common file systems have."""
+"""Bytes of a file's name, the limit of common file systems."""
 
 MOST_LEVELS = 20
-"""Folders within each other; definitions are in two, below those that somebody zipped with them."""
+"""Nested folders; definitions need two, below any that were zipped with them."""
 
 _ENCRYPTED = 1
 """The bit of a zip's flags."""
@@ -51,7 +51,7 @@ _ZIP_ERRORS = (
     OverflowError,
     ValueError,
 )
-"""What Python's readers raise for archives that are damaged or of an unknown kind."""
+"""What Python's readers raise for damaged or unsupported archives."""
 
 
 # --- out -----------------------------------------------------------------------------------------
@@ -184,10 +184,10 @@ def read_uploads(uploads: Sequence[tuple[str, bytes]]) -> files.Found:
     Raises
     ------
     BadInput
-        When a zip is damaged, too large, or holds names that no folder of definitions has.
+        When a zip is damaged, too large, or contains names that cannot be of definitions.
     """
     if sum(len(content) for _, content in uploads) > LARGEST_UPLOAD:
-        raise BadInput(f"The upload has more than {LARGEST_UPLOAD >> 20} MiB.", "Send parts of it.")
+        raise BadInput(f"The upload is over {LARGEST_UPLOAD >> 20} MiB.", "Upload it in parts.")
     zipped: dict[PurePosixPath, bytes] = {}
     loose: dict[PurePosixPath, bytes] = {}
     for name, content in uploads:
@@ -209,27 +209,27 @@ def _add(contents: dict[PurePosixPath, bytes], more: Mapping[PurePosixPath, byte
 
 
 def _checked_path(name: str) -> PurePosixPath:
-    """A relative path that every file system could have.
+    """A relative path that is valid on every file system.
 
     Raises
     ------
     BadInput
-        When it leads elsewhere, is empty, too long, or holds what no name may.
+        When it leads out of the folder, is empty, too long, or has characters that names may not.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise BadInput(
-            f"The upload holds {shown(name)}, which leads out of it.",
-            "Names of files are relative, with / between folders.",
+            f"The upload contains {shown(name)}, which leads out of it.",
+            "Use relative paths, with / between folders.",
         )
     if not path.parts or shown(name, len(name)) != name:
         raise BadInput(
-            f"The upload holds a file whose name is {shown(name) or 'empty'}.", "Rename it."
+            f"The upload contains an invalid file name: {shown(name) or '(empty)'}.", "Rename it."
         )
     if len(path.parts) > MOST_LEVELS or max(len(p.encode()) for p in path.parts) > LONGEST_NAME:
         raise BadInput(
-            f"The upload holds a name that is too long: {shown(name)}",
-            f"Names have up to {LONGEST_NAME} bytes, in up to {MOST_LEVELS} folders.",
+            f"The upload contains a name that is too long: {shown(name)}",
+            f"Names may have {LONGEST_NAME} bytes, in up to {MOST_LEVELS} folders.",
         )
     return path
 
@@ -241,7 +241,7 @@ def _unpacked(zip_name: str, content: bytes, room: int) -> dict[PurePosixPath, b
     Raises
     ------
     BadInput
-        When it is no zip, is damaged or encrypted, or holds more than ``room`` bytes.
+        When it is not a zip, is damaged or encrypted, or contains more than ``room`` bytes.
     """
     found: dict[PurePosixPath, bytes] = {}
     try:
@@ -258,29 +258,29 @@ def _unpacked(zip_name: str, content: bytes, room: int) -> dict[PurePosixPath, b
                 _add(found, {path: data})
     except _ZIP_ERRORS as error:
         raise BadInput(
-            f"{zip_name} is no zip file, or is damaged: {error}",
-            "Export one, and look at how it is made.",
+            f"{zip_name} is not a zip file, or is damaged: {error}",
+            "Export definitions for an example of the layout.",
         ) from None
     both = {parent for path in found for parent in path.parents} & found.keys()
     if both:
-        raise BadInput(f"{zip_name} holds {shown(str(min(both)))} as a file and as a folder.")
+        raise BadInput(f"{zip_name} contains {shown(str(min(both)))} as a file and as a folder.")
     return found
 
 
 def _entry_path(entry: zipfile.ZipInfo) -> PurePosixPath:
-    # Python cuts a name at the first NUL; what follows might be what somebody looked at.
+    # Python cuts a name at the first NUL; other programs may show what follows.
     path = _checked_path(entry.orig_filename)
     if stat.S_ISLNK(entry.external_attr >> 16):
         raise BadInput(
-            f"The zip holds {shown(entry.filename)}, which is a link.", "Put the file in."
+            f"The zip contains the link {shown(entry.filename)}.", "Add the file itself."
         )
     if entry.flag_bits & _ENCRYPTED:
-        raise BadInput(f"{shown(entry.filename)} is encrypted.", "Make the zip without a password.")
+        raise BadInput(f"{shown(entry.filename)} is encrypted.", "Zip it without a password.")
     return path
 
 
 def _unpack(zip_name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, room: int) -> bytes:
-    """The content of one file, whatever size the zip says that it has."""
+    """The content of one file; the size that the zip declares is not trusted."""
     with archive.open(entry) as packed:
         data = packed.read(room + 1)
     if len(data) > room:
@@ -290,9 +290,9 @@ def _unpack(zip_name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, roo
 
 def _too_large(zip_name: str) -> BadInput:
     return BadInput(
-        f"{zip_name} holds more than can be definitions: more than {files.MOST_FILES:,} files, or "
+        f"{zip_name} is too large for definitions: more than {files.MOST_FILES:,} files or "
         f"{LARGEST_UNPACKED >> 20} MiB.",
-        "Is it the right one?",
+        "Is it the right file?",
     )
 
 

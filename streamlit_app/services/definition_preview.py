@@ -74,7 +74,7 @@ class Checked:
 
 
 def check(app: App, catalog: Catalog, work: Work) -> Checked:
-    """All that saving would look at, the database asked too.
+    """All checks of saving, including those in the database.
 
     Raises
     ------
@@ -482,8 +482,10 @@ def _ground_of(
         for d in catalog.of_kind(Kind.LABELLING_FUNCTION)
         if d.ref.concept == ref.concept and catalog.index_of(d.ref) == index
     ]
-    told = tuple((f, versions.get(f.asset_name, "")) for f in functions)
-    return _ground(_GroundAsk(settings, index, versions[index.asset_name], told, ref, catalog))
+    function_versions = tuple((f, versions.get(f.asset_name, "")) for f in functions)
+    return _ground(
+        _GroundAsk(settings, index, versions[index.asset_name], function_versions, ref, catalog)
+    )
 
 
 @lru_cache(maxsize=4)
@@ -626,9 +628,9 @@ def answers(app: App, catalog: Catalog, work: Work) -> Answers:
         if ref.asset_name not in versions:
             raise NotThere(ref, what)
     key = after.key_column(made.ref)
-    told = (versions[parent.asset_name], versions[model.asset_name])
+    used = (versions[parent.asset_name], versions[model.asset_name])
     labels = after.model_labels(model)
-    return _answers(_AnswersAsk(app.settings, parent, model, key, labels, told))
+    return _answers(_AnswersAsk(app.settings, parent, model, key, labels, used))
 
 
 @lru_cache(maxsize=16)

@@ -381,7 +381,7 @@ def _histogram(app: App, ref: Ref) -> list[tuple[float, str, int]]:
 
 
 def _has_entity(app: App, ref: Ref, key: str) -> bool:
-    """Whether the label model looked at the entity of exactly this key."""
+    """Whether the label model covers the entity with exactly this key."""
     _state(app, ref)
     column = _quoted(_columns(app, ref)[0])
     query = f"SELECT 1 FROM {_table(ref)} WHERE {column}::text = :key LIMIT 1"

@@ -354,7 +354,7 @@ def read_csv(content: bytes) -> pa.Table:
         When it is none.
     """
     if len(content) > LARGEST_UPLOAD:
-        raise BadInput(f"It is larger than {LARGEST_UPLOAD >> 20} MiB.", "Split it.")
+        raise BadInput(f"The file is larger than {LARGEST_UPLOAD >> 20} MiB.", "Split it.")
     return read_table(content, "The file")
 
 

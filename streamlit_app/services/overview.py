@@ -196,7 +196,7 @@ class Rejected:
     ingested
         By kind of file and reason: rows of ingested files.
     left_out
-        Spaces of the source that are left out, because their ids cannot be used.
+        Spaces of the source that are left out because their ids cannot be used.
     """
 
     rows: int

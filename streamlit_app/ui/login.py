@@ -1,4 +1,4 @@
-"""Who is there: by a login, by what the proxy in front says, or else the user of this machine."""
+"""The current user: from a login, from the proxy's header, or else this machine's user."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from tippers_dagster.settings import Settings
 
 
 def current_person(settings: Settings) -> Person | None:
-    """The person of this session; None: they were shown how to log in, or why they cannot.
+    """The person of this session; None: a login button, or why they have no access, is shown.
 
     Raises
     ------
     SettingsError
-        When nothing says who comes, and others than the machine's user could.
+        When nothing identifies people, and the app can be reached from other machines.
     """
     way = entrance(settings)
     if way == "local":
         if st.get_option("server.address") not in LOOPBACK:
             raise SettingsError(
-                "Without a login the app is for this machine only, and it listens on others.",
+                "Without a login the app may serve this machine only, but it listens on other "
+                "addresses.",
                 "Start it with `tippers app`.",
             )
         return Person(user_name() or "local", Role.ADMIN)
@@ -53,7 +54,7 @@ def log_out(settings: Settings) -> None:
 def _header_values(name: str) -> list[str]:
     """All values of a header of this session's connection, which is UTF-8."""
     values = st.context.headers.get_all(name)
-    # What is not UTF-8 becomes characters that no address has.
+    # Invalid UTF-8 becomes characters that no e-mail address has.
     return [value.encode("latin-1").decode("utf-8", "surrogateescape") for value in values]
 
 

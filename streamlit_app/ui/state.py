@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def get(name: str, default: str = "") -> str:
-    """A parameter of the address, without NULs, which no query takes."""
+    """A query parameter of the URL, without NULs, which PostgreSQL does not accept."""
     return st.query_params.get(name, default).replace("\0", "")
 
 

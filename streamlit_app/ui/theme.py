@@ -12,8 +12,8 @@ _ROOM = """<style>
 _NO_CSV = """<style>
 [data-testid=stElementToolbarButton]:has([aria-label^="Download as CSV"]) {display: none}
 </style>"""
-"""Streamlit's own download of a table writes texts that spreadsheets take for formulas; the pages'
-own downloads do not. Its setting against it would take copying of cells away, too."""
+"""Streamlit's table download does not escape formulas; the pages' own downloads do. Streamlit's
+setting to disable it would also disable copying cells."""
 
 _DARK = """<style>
 [data-testid^=stBaseButton-primary]:enabled, [data-testid=stPopoverButton][kind=primary]:enabled,

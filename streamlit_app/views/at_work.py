@@ -1,4 +1,4 @@
-"""That automation does not work is said on every page that shows what it does."""
+"""A warning on every page that depends on automation, when it does not work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tippers_dagster.settings import Settings
 
 SECONDS = 20
 PATIENCE_SECONDS = 3.0
-"""So long a page waits for an answer, once for all sessions."""
+"""How long a page waits for an answer; one answer serves all sessions."""
 
 
 @st.cache_data(ttl=SECONDS, show_spinner=False, hash_funcs=SAME)

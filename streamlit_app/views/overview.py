@@ -331,5 +331,5 @@ def _rejected(app: App) -> None:
         st.caption("Of files that were ingested:")
         st.dataframe(pd.DataFrame(rows, columns=["File", "Reason", "Rows"]), hide_index=True)
     if found.left_out:
-        st.markdown(f"Spaces left out, because their ids cannot be used: **{found.left_out:,}**.")
-    st.caption("`tippers rejects` lists all of them, with their rows.")
+        st.markdown(f"Spaces left out because their ids cannot be used: **{found.left_out:,}**.")
+    st.caption("`tippers rejects` lists them all.")

@@ -327,7 +327,7 @@ def _preview(app: App, given: Given) -> None:
         )
         rejected = service.rejected_rows(given)
         st.dataframe(rejected, hide_index=True, width="stretch", height=_height(bad))
-        st.caption("They are kept with their reason: `tippers rejects` lists them.")
+        st.caption("`tippers rejects` lists them with the reason.")
 
 
 def _height(rows: int) -> int:

@@ -391,8 +391,8 @@ def _details(app: App, seen: Look, drawn: Picture, found: Details) -> None:
 def _tries(app: App, found: Details) -> str:
     times = {0: "", 1: "Tried once. "}.get(found.tries, f"Tried {found.tries:,} times. ")
     if found.next_try is None:
-        return f"{times}Automation does not try again before something changes."
-    return f"{times}Automation tries again at {found.next_try:%H:%M:%S} UTC."
+        return f"{times}Automation retries only when something changes."
+    return f"{times}Automation retries at {found.next_try:%H:%M:%S} UTC."
 
 
 def _figures(found: Details) -> None:

@@ -106,7 +106,7 @@ def test_prophet_gets_a_row_per_day_and_effect() -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "first", "last", "space", "told"),
     [
-        ("term", "Fall", "2025-09-25", "2025-12-12", "", "no kind"),
+        ("term", "Fall", "2025-09-25", "2025-12-12", "", "not a kind"),
         ("quarter", "Fall", "2025-12-12", "2025-09-25", "", "before it begins"),
         ("quarter", " ", "2025-09-25", "2025-12-12", "", "not a name"),
         ("quarter", "a\nb", "2025-09-25", "2025-12-12", "", "not a name"),

@@ -43,8 +43,8 @@ def test_the_last_day_is_a_day_of_the_period() -> None:
         ("c.csv", "", "lacks the columns"),
         ("c.csv", 'kind,name,first_day,last_day\n"a', "not CSV"),
         ("c.csv", "kind,name,first_day,last_day\nquarter,Fall,2025-09-25", "line 2: last_day"),
-        ("c.csv", "kind,name,first_day,last_day\nterm,a,2025-09-25,2025-09-25", "no kind"),
-        ("c.csv", "kind,name,first_day,last_day\nevent,a,9/25/2025,2025-09-25", "is no day"),
+        ("c.csv", "kind,name,first_day,last_day\nterm,a,2025-09-25,2025-09-25", "not a kind"),
+        ("c.csv", "kind,name,first_day,last_day\nevent,a,9/25/2025,2025-09-25", "is not a date"),
         ("c.csv", "kind,name,first_day,last_day\nevent,a,2025-09-25,2025-09-25,,x", "more values"),
         ("c.yaml", "- 1", "no fields"),
         ("c.yaml", "periods: 1", "no list"),
@@ -73,7 +73,7 @@ def test_names_that_are_formulas_are_texts_in_csv_and_come_back() -> None:
 def test_all_lines_that_are_wrong_are_told_of_at_once() -> None:
     lines = [f"quarter,q,2025-09-{day},2025-09-01" for day in range(10, 20)]
     text = "\n".join(["kind,name,first_day,last_day", *lines])
-    with pytest.raises(BadInput, match=r"(?s)nothing of it.*line 2: .*line 6: .*and 5 more"):
+    with pytest.raises(BadInput, match=r"(?s)nothing was imported.*line 2: .*line 6: .*and 5 more"):
         read_bytes(text.encode(), "c.csv")
 
 

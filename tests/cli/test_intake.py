@@ -90,13 +90,13 @@ def test_what_is_ingested_later_is_counted(campus: Settings) -> None:
     ingest("sessions", HEADER + MONDAY, "monday.csv")
     track_and_compute()
     assert count("campus", "2025-01-07") == 0
-    assert "Out of date now: the counts of 1 time chunk (2025-01-06)" in ingest(
+    assert "Counts of 1 time chunk are out of date (2025-01-06)" in ingest(
         "sessions", HEADER + TUESDAY, "tuesday.csv"
     )
     assert "sessions │ 2 │ 1 │ 0 │ 1 │" in said("occupancy", "status")
     options = ["--start", "2025-01-06", "--end", "2025-01-07", "--interval", "900"]
     exported = said("occupancy", "export", "--space", "room1", *options, "--out", "old.csv")
-    assert "Chunks whose counts are out of date" in exported
+    assert "the counts of these chunks are out of date: 2025-01-06" in exported
     with pytest.warns(StaleOccupancy, match="2025-01-06"):
         table = read_occupancy("hall", "2025-01-06", "2025-01-20", 3600)
     assert table.schema.metadata[STALE_METADATA] == b'["2025-01-06"]'
@@ -126,7 +126,7 @@ def test_rows_that_come_by_no_command_are_seen(campus: Settings) -> None:
         load.execute("UPDATE tippers.source_chunk SET observed_at = observed_at - interval '1 h'")
     status = said("occupancy", "status")
     assert "sessions │ 2 │ 1 │ 0 │ 1 │" in status
-    assert "Source looked at: 2" in status
+    assert "Source last checked: 2" in status
 
 
 def test_a_quick_look_is_bounded_and_takes_turns(
@@ -158,15 +158,15 @@ def test_an_ingest_is_listed_undone_and_redone(campus: Settings) -> None:
     assert count("campus", "2025-01-07") == 22
     undone = said("ingest", "undo", "3", answer="y\n")
     assert "22 rows loaded" in undone
-    assert "Undone. Rows that changed or went: sessions 22." in undone
-    assert "Out of date now: the counts of 1 time chunk" in undone
+    assert "Undone. Rows changed or removed: sessions 22." in undone
+    assert "Counts of 1 time chunk are out of date" in undone
     said("occupancy", "materialize")
     assert count("campus", "2025-01-07") == 0
     assert count("campus", "2025-01-06") == 2
     assert "undone 2" in said("ingest", "list")
 
     again = said("ingest", "again", "3", "--timezone", "America/New_York")
-    assert "Out of date now" in again
+    assert "are out of date" in again
     said("occupancy", "materialize")
     assert count("campus", "2025-01-07") == 0  # nine o'clock there is six o'clock here
     assert "timezone America/New_York" in said("ingest", "list")
@@ -234,11 +234,11 @@ def test_a_space_is_removed_and_brought_back(campus: Settings) -> None:
     refused = tippers("spaces", "remove", "hall", answer="n\n")
     assert refused.exit_code == 1
     for words in (
-        "spaces that go: 3: hall, room",
+        "spaces to remove: 3: hall, room",
         "no longer tracked: hall, 2025-01-06 to 2025-01-13",
-        "computed partitions that are no longer kept: 6",
-        "sessions that name them: 24",
-        "datasets of them, which can no longer be read: winter",
+        "computed partitions to delete: 6",
+        "sessions in them: 24",
+        "datasets that can no longer be read: winter",
     ):
         assert words in refused.output
     assert "Hall" in said("spaces")
@@ -268,14 +268,14 @@ def test_not_every_space_can_be_removed(campus: Settings) -> None:
 
 # --- what could not be used -----------------------------------------------------------------------
 def test_rejects_of_both_kinds_are_listed_and_exported(campus: Settings) -> None:
-    assert "Nothing was rejected" in said("rejects")
+    assert "No rejected rows or spaces" in said("rejects")
     odd = (
         "=cmd,ap,2025-01-06 09:00:00,2025-01-06 09:20:00,@attic\n"
         "cc,ap,2025-01-06 09:00:00,2025-01-06 08:00:00,room1\n"
         ",ap,2025-01-06 09:00:00,2025-01-06 09:20:00,room1\n"
     )
     report = ingest("sessions", HEADER + MONDAY + odd, "sessions.csv")
-    assert "in no count until these spaces are ingested, too: 1 session, of @attic (1)" in report
+    assert "not counted until these spaces are ingested as well: 1 session, of @attic (1)" in report
     track_and_compute()
     found = said("rejects")
     for words in ("end before start", "no device", "unknown space", "@attic (1)", "sessions.csv"):

@@ -294,7 +294,7 @@ def test_nothing_is_forecast_from_counts_that_are_being_replaced(
     monkeypatch.setattr(records, "STEADY_SECONDS", 1.5)
     engine, chunk = warehouse_engine(world.settings), str(MONDAY)
     void(engine, SOURCE, ["r1"], [chunk], "going")
-    with pytest.raises(Overtaken, match="are being replaced"):
+    with pytest.raises(Overtaken, match="are constantly being replaced"):
         load_history(world.settings, BODY)
     compute_all(world.settings)
     assert load_history(world.settings, BODY).panel.days == 7 * WEEKS

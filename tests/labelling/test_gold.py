@@ -103,7 +103,7 @@ def test_odd_keys_are_exported_without_formulas_and_taken_back(
     assert not re.search(r'^"?[=+\-@\t]', (tmp_path / "out.csv").read_text(), re.M)
     columns = {"entity": [["a"]], "label": ["PHONE"]}
     pq.write_table(pa.table(columns), file)
-    with pytest.raises(BadInput, match="entity holds no texts"):
+    with pytest.raises(BadInput, match="entity is not text"):
         take(stack, file)
 
 

@@ -413,7 +413,7 @@ def test_the_registered_model_is_exported_and_gives_probabilities(
     assert to.stat().st_mode & 0o077 == 0
 
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="already exists"):
         export_classifier(logged.settings, "device.guess", 1, to)
     with pytest.raises(ModelRefused, match=r"Version 7 of device\.guess"):
         export_classifier(logged.settings, "device.guess", 7, tmp_path / "other")

@@ -271,7 +271,7 @@ def test_a_replaced_champion_is_refused_and_runs_nothing(
     assert [v.number for v in found.versions] == [2, 1]
     with pytest.raises(NotRegistered, match="no version 3"):
         service.promote(app, REF, 3)
-    with pytest.raises(ModelRefused, match="no record that it was registered"):
+    with pytest.raises(ModelRefused, match="no record of registering it"):
         load_model(world.settings, NAME, 3)
 
 
@@ -330,7 +330,7 @@ def test_one_that_is_no_skops_of_ours_is_not(
         (pickle.dumps(Evil(marker)), "BadZipFile"),
         (skops_of(EvilInSkops(marker)), r"EvilInSkops \(ObjectNode\)"),
         (skops_of([print, len]), r"builtins\.len"),
-        (skops_of({"a": 1}), "no classifier"),
+        (skops_of({"a": 1}), "not a classifier"),
     ):
         file.write_bytes(content)
         with pytest.raises(ModelRefused, match=f"^Version 1 of {NAME} is not loaded. .*{why}"):
@@ -338,14 +338,14 @@ def test_one_that_is_no_skops_of_ours_is_not(
         assert not marker.exists()
     assert model_files(registered.settings, NAME)[0].sha256 is None
     file.unlink()
-    with pytest.raises(ModelRefused, match="is gone from MLflow"):
+    with pytest.raises(ModelRefused, match="is missing in MLflow"):
         load_model(registered.settings, NAME, 1)
 
 
 def test_a_file_that_unpacks_to_too_much_or_too_deep_is_not_read() -> None:
-    with pytest.raises(ModelRefused, match="a damaged one"):
+    with pytest.raises(ModelRefused, match="or is damaged"):
         parse_model(packed("[" * 100_000))
-    with pytest.raises(ModelRefused, match="a damaged one"):
+    with pytest.raises(ModelRefused, match="or is damaged"):
         parse_model(packed("{}"))
     node = {"__class__": "system", "__module__": "posix", "__loader__": "FunctionNode"}
     with pytest.raises(ModelRefused, match=r"posix\.system \(FunctionNode\)"):

@@ -130,7 +130,7 @@ def test_an_alias_that_was_moved_in_mlflow_decides_nothing(
     assert champion_of(settings, NAME).number == 1
     assert CHAMPION not in registered_model(settings, NAME).version(3).aliases
     assert promote(settings, NAME, 2, "ada").champion_before == 1
-    assert "was moved in MLflow. It is set back to version 1" in caplog.text
+    assert "was moved in MLflow. It is reset to version 1" in caplog.text
     assert champion_of(settings, NAME).number == 2
     with mlflow_client(settings) as client:
         assert str(client.get_registered_model(NAME).aliases[CHAMPION]) == "2"

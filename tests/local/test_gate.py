@@ -299,7 +299,7 @@ def test_a_browser_shows_the_servers_and_lets_no_other_site_use_them(
     page.get_by_text("Runs").first.wait_for(timeout=ANSWER_MS)
     assert all(status < 400 for status in statuses.values()), statuses
     page.goto(app)
-    page.get_by_text("does not have one").wait_for(timeout=ANSWER_MS)
+    page.get_by_text("does not have exactly one").wait_for(timeout=ANSWER_MS)
 
     other = "http://other.example/"
     page.route(

@@ -28,7 +28,7 @@ def beat(url: str, part: str, seconds_ago: float) -> None:
 
 def test_a_daemon_of_which_a_part_stopped(stack: Settings) -> None:
     url, began = databases(stack).dagster, time.time() - 3600
-    assert daemon_trouble(url, began, 600) == Trouble("It has given no sign of life.")
+    assert daemon_trouble(url, began, 600) == Trouble("It has sent no heartbeat.")
     beat(url, "SENSOR", 10)
     beat(url, "OF_AN_EARLIER_DAEMON", 5000)
     assert daemon_trouble(url, began, 600) is None

@@ -131,7 +131,9 @@ def test_it_waits_until_there_is_enough(clock: Clock, caplog: pytest.LogCaptureF
 
 def test_it_does_not_wait_for_ever(clock: Clock) -> None:
     clock.looks = [12]
-    with pytest.raises(LowMemory, match="Only 12 MB of memory are free, after 60 s") as caught:
+    with pytest.raises(
+        LowMemory, match="Only 12 MB of memory are free after waiting 60 s"
+    ) as caught:
         wait_for_memory(settings_of(), logging.getLogger())
     assert clock.now == 60
     assert "TIPPERS_MIN_FREE_MEMORY_MB" in (caught.value.hint or "")

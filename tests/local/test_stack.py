@@ -157,11 +157,11 @@ def test_killed_parts_come_back_and_ctrl_c_stops_everything(
     pid = postmaster_pid(home)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    stack.wait_for("gone; starting it again(.|\n)*embedded PostgreSQL")
+    stack.wait_for("gone; restarting it(.|\n)*embedded PostgreSQL")
     assert postmaster_pid(home) not in (None, pid)
 
     part_of(stack, "tippers_dagster.cli", "web").kill()
-    stack.wait_for("web +ended with status -9")
+    stack.wait_for("web +exited with status -9")
     until(lambda: not web_down(), 60, stack.text)
 
     stack.process.send_signal(signal.SIGINT)
@@ -181,7 +181,7 @@ def test_what_lives_and_does_not_work_is_found_and_started_again(
     # The process with the definitions; the one that passes questions on to it lives.
     part_of(stack, "api", "grpc").kill()
     found = automation_troubles(get_settings())
-    if "starting it again" not in stack.text():
+    if "restarting" not in stack.text():
         assert found == {"code server": "The process that holds the definitions is gone."}
     stack.wait_for("code server +stopped: The process that holds the definitions is gone")
     until(lambda: tippers("doctor", "--code-server").returncode == 0, 90, stack.text)
@@ -192,7 +192,7 @@ def test_what_lives_and_does_not_work_is_found_and_started_again(
     stack.wait_for("web +stopped: http://.* does not answer")
     until(lambda: not web_down(), 90, stack.text)
     until(lambda: not automation_troubles(get_settings()), 60, stack.text)
-    assert len(re.findall("starting it again", stack.text())) == 2, "nothing else was"
+    assert len(re.findall("restarting", stack.text())) == 2, "nothing else was"
 
 
 def part_of(stack: Stack, *words: str) -> psutil.Process:
@@ -255,7 +255,7 @@ def test_a_process_that_does_not_come_up_is_shown_with_its_log(
     monkeypatch.setenv("TIPPERS_DAGSTER_YAML", str(broken))
     stack = up()
     assert stack.ends(90) == 1
-    assert "ended with status" in stack.text()
+    assert "exited with status" in stack.text()
     assert "run_monitoring" in stack.text()
     assert processes_of(home, database=False) == []
 

@@ -314,7 +314,7 @@ def test_what_a_run_left_that_died_is_computed_again(make: MakeGraph) -> None:
     assert not graph.run({"left"}).success
     graph.killed = set()
     graph.change("left", content="1")
-    assert why_stale(graph, "left").startswith("Its last run did not get to the end")
+    assert why_stale(graph, "left").startswith("Its last run did not finish")
     assert graph.until_quiet() == ["left"], "what reads it was not computed from it"
 
 

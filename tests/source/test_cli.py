@@ -27,7 +27,7 @@ def test_summary_and_repetition(stack: Settings, tmp_path: Path) -> None:
     path.write_text(SPACES)
     first = _tippers("spaces", path)
     assert first.returncode == 0, first.stderr
-    for words in ("loaded", "no space id", "`tippers rejects`", "ignored: floor"):
+    for words in ("loaded", "no space id", "`tippers rejects`", "Ignored columns: floor"):
         assert words in first.stdout
     again = _tippers("spaces", path)
     assert again.returncode == 0

@@ -92,14 +92,14 @@ def test_missing_columns_are_named(stack: Settings) -> None:
         (
             "ALTER TABLE source.user_ap_trajectory RENAME end_time TO ended",
             {"session_columns": {"end_time": "ended", "mac_address": "start_time"}},
-            "TIPPERS_SESSION_COLUMNS: column start_time, taken for mac_address, of "
+            "TIPPERS_SESSION_COLUMNS: column start_time, used as mac_address, of "
             "source.user_ap_trajectory is timestamp without time zone; expected: text or whole "
             "numbers",
         ),
         (
             "ALTER TABLE source.space ADD COLUMN area double precision",
             {"space_columns": {"space_id": "area"}},
-            "TIPPERS_SPACE_COLUMNS: column area, taken for space_id, of source.space is double "
+            "TIPPERS_SPACE_COLUMNS: column area, used as space_id, of source.space is double "
             "precision; expected: text or whole numbers",
         ),
         (
@@ -155,9 +155,9 @@ def test_a_materialized_view_and_domains_are_tables_too(stack: Settings) -> None
 @pytest.mark.parametrize(
     ("variable", "value", "says"),
     [
-        ("TIPPERS_SESSION_COLUMNS", '{"MAC": "mac_address"}', "MAC is no name of ours"),
+        ("TIPPERS_SESSION_COLUMNS", '{"MAC": "mac_address"}', "MAC is not one of our columns"),
         ("TIPPERS_SESSION_COLUMNS", '{"space_name": "x"}', "ours are mac_address, sensor_id"),
-        ("TIPPERS_SPACE_COLUMNS", '{"space_id": ""}', "a column of the source has no name"),
+        ("TIPPERS_SPACE_COLUMNS", '{"space_id": ""}', "a column name of the source is empty"),
     ],
 )
 def test_settings_that_name_no_column_of_ours_are_refused(

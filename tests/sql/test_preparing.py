@@ -57,9 +57,9 @@ def test_a_server_is_prepared_and_says_so(old: Settings, session_server: Session
     # Dagster's database of this test is the session owner's, and stays so.
     old = old.model_copy(update={"dagster_url": None})
     said = list(prepare_server(old, administrator, (mlflow,)))
-    assert said[0] == f"role {warehouse}_owner: made, no superuser"
-    assert f"database {warehouse}: there, belongs to {warehouse}_owner" in said
-    assert f"database {warehouse}: 6 objects given to {warehouse}_owner" in said
+    assert said[0] == f"role {warehouse}_owner: created, not a superuser"
+    assert f"database {warehouse}: exists, owned by {warehouse}_owner" in said
+    assert f"database {warehouse}: 6 objects transferred to {warehouse}_owner" in said
     with reading(old, 5) as cursor:
         cursor.execute("SELECT space_id FROM staging.stg_space")
         assert cursor.fetchall() == [("a",)]
@@ -70,9 +70,9 @@ def test_a_server_is_prepared_and_says_so(old: Settings, session_server: Session
     for role in (BUILDER, READER):
         assert not session_server.server.answers(mlflow, role)
     again = list(prepare_server(old, administrator, (mlflow,)))
-    assert again[0] == f"role {warehouse}_owner: there, no superuser"
-    assert f"database {warehouse}: 0 objects given to {warehouse}_owner" in again
-    assert f"roles {BUILDER} and {READER}: as they should be" in again
+    assert again[0] == f"role {warehouse}_owner: exists, not a superuser"
+    assert f"database {warehouse}: 0 objects transferred to {warehouse}_owner" in again
+    assert f"roles {BUILDER} and {READER}: up to date" in again
 
 
 def test_what_cannot_be_prepared(old: Settings, session_server: SessionServer) -> None:
@@ -84,7 +84,7 @@ def test_what_cannot_be_prepared(old: Settings, session_server: SessionServer) -
     embedded = old.model_copy(update={"database_url": None})
     with pytest.raises(SettingsError, match="nothing to do"):
         list(prepare_server(embedded, administrator, ()))
-    with pytest.raises(TippersError, match="is no superuser"):
+    with pytest.raises(TippersError, match="is not a superuser"):
         list(prepare_server(old, session_server.server.url("tippers"), ()))
 
 
@@ -109,7 +109,7 @@ def test_the_doctor_reports_what_a_role_may_do_too_much(
     assert found == ["the application logs in as postgres, which is a superuser"]
     as_strong = SecretStr(own.replace("//tippers_owner@", "//test_strong@"))
     found = problems(stack.model_copy(update={"reader_url": as_strong}))
-    assert [text.split(":")[0] for text in found] == ["test_strong may do more than it should"]
+    assert [text.split(":")[0] for text in found] == ["test_strong has more rights than it should"]
     with administering(session_server.server.url("postgres", ADMINISTRATOR)) as cursor:
         cursor.execute("DROP ROLE test_strong")
 

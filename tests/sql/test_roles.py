@@ -493,7 +493,7 @@ def test_a_reader_that_an_administrator_made(
     theirs = SecretStr(url.replace(f"//{OWNER}@", f"//{own}@"))
     settings = plain_owner.model_copy(update={"reader_url": theirs})
     administer(session_server, url, f"GRANT {BUILDER} TO {own}")
-    with pytest.raises(SettingsError, match="may do more than it should"):
+    with pytest.raises(SettingsError, match="has more rights than it should"):
         ask(settings, "SELECT 1")
     administer(
         session_server,
@@ -528,7 +528,7 @@ def test_a_table_that_the_owner_cannot_share_is_named(
 
 def test_three_roles_are_three(campus: Settings) -> None:
     settings = campus.model_copy(update={"reader_url": SecretStr(databases(campus).warehouse)})
-    with pytest.raises(SettingsError, match="are the same role"):
+    with pytest.raises(SettingsError, match="must be three different roles"):
         ask(settings, "SELECT 1")
 
 
@@ -550,7 +550,7 @@ def test_a_powerful_role_is_refused(campus: Settings) -> None:
     strong = databases(campus).warehouse.replace(f"//{OWNER}@", f"//{ADMINISTRATOR}@")
     for name in ("reader_url", "builder_url"):
         settings = campus.model_copy(update={name: SecretStr(strong)})
-        with pytest.raises(SettingsError, match="postgres may do more than it should"):
+        with pytest.raises(SettingsError, match="postgres has more rights than it should"):
             ask(settings, "SELECT 1")
 
 
@@ -582,7 +582,7 @@ def test_password_login_and_missing_rights(settings: Settings) -> None:
         cursor.execute("CREATE DATABASE theirs OWNER modest")
     own = url.replace(f"//{OWNER}@", "//modest@").replace("/tippers?", "/theirs?")
     modest = settings.model_copy(update={"database_url": SecretStr(own)})
-    with pytest.raises(SettingsError, match="may not make the roles") as caught:
+    with pytest.raises(SettingsError, match="may not create the roles") as caught:
         ask(modest, "SELECT 1")
     assert "tippers database prepare" in (caught.value.hint or "")
     assert "TIPPERS_READER_URL" in (caught.value.hint or "")

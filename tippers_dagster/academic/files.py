@@ -54,7 +54,7 @@ def read_bytes(content: bytes, name: str) -> list[Period]:
         As :func:`read_file`.
     """
     if len(content) > LARGEST_BYTES:
-        raise BadInput(f"{name} has more than {LARGEST_BYTES:,} bytes.", "Is it a calendar?")
+        raise BadInput(f"{name} is larger than {LARGEST_BYTES:,} bytes.", "Is it a calendar?")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -68,9 +68,9 @@ def read_bytes(content: bytes, name: str) -> list[Period]:
             faults.append(f"{place}: {error.message}")
     if faults:
         more = len(faults) - MOST_FAULTS
-        told = faults[:MOST_FAULTS] + ([f"and {more} more."] if more > 0 else [])
+        lines = faults[:MOST_FAULTS] + ([f"and {more} more."] if more > 0 else [])
         raise BadInput(
-            f"{name} cannot be used, and nothing of it was.\n" + "\n".join(told),
+            f"{name} cannot be used; nothing was imported.\n" + "\n".join(lines),
             f"Columns are {', '.join(COLUMNS)}; days look like 2025-09-25.",
         )
     return found
@@ -90,7 +90,7 @@ def _of_csv(text: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _as_it_was(value: Any) -> Any:
-    """A cell without the apostrophe of an export; no text: the row has too few or many."""
+    """A cell without an export's apostrophe; not text if the row has too few or many cells."""
     return text_as_it_was(value) if isinstance(value, str) else value
 
 
@@ -136,7 +136,7 @@ def _day(value: Any, column: str) -> dt.date:
     try:
         return dt.date.fromisoformat(str(value or "").strip())
     except ValueError:
-        raise BadInput(f"{column} is {value!r:.60}, which is no day.") from None
+        raise BadInput(f"{column} is {value!r:.60}, which is not a date.") from None
 
 
 # --- writing -------------------------------------------------------------------------------------

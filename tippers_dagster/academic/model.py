@@ -83,7 +83,7 @@ def period(kind: str, name: str, first_day: dt.date, last_day: dt.date, space: s
     """
     if kind not in list(PeriodKind):
         raise BadInput(
-            f"{kind!r:.60} is no kind of period.", f"Take one of {', '.join(PeriodKind)}."
+            f"{kind!r:.60} is not a kind of period.", f"Use one of {', '.join(PeriodKind)}."
         )
     if last_day < first_day:
         raise BadInput(

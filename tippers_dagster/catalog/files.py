@@ -46,7 +46,7 @@ _MOST_ERRORS = 20
 _KINDS = {folder: kind for kind, folder in FOLDERS.items()}
 
 Read = Callable[[PurePosixPath], bytes]
-"""Gives the content of a file; one byte more than is taken when it is larger."""
+"""Reads the content of a file; of a larger one, one byte more than the limit."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def scan(folder: Path) -> Found:
 
 
 def scan_contents(contents: Mapping[PurePosixPath, bytes]) -> Found:
-    """The definitions of files that are in no folder, and what cannot be used among them."""
+    """The definitions of loose files, and errors of those that cannot be used."""
     return _scan(sorted(contents), contents.__getitem__)
 
 
@@ -264,7 +264,7 @@ def read_path(path: Path) -> list[Draft]:
 
 
 def exists(path: Path, kind: Callable[[int], bool] = lambda mode: True) -> bool:
-    """Whether something, of a kind, is there; a name that the file system refuses is not."""
+    """Whether a path of some kind exists; a name that the file system refuses does not."""
     try:
         return kind(path.stat().st_mode)
     except (OSError, ValueError):
@@ -272,7 +272,7 @@ def exists(path: Path, kind: Callable[[int], bool] = lambda mode: True) -> bool:
 
 
 def read_contents(path: PurePosixPath, contents: Mapping[PurePosixPath, bytes]) -> Draft:
-    """The definition of a YAML file that says itself what it is, with the texts beside it.
+    """The definition of a self-describing YAML file, with its SQL or Python file.
 
     Raises
     ------
@@ -319,7 +319,7 @@ def _named(fields: dict[str, Any], place: Ref | None) -> Ref:
         known = {"kind": place.kind.value, "concept": place.concept, "name": place.name}
         for name, value in said.items():
             if value != known[name]:
-                raise BadInput(f"{name}: says {value!r:.60}, but its place says {known[name]!r}.")
+                raise BadInput(f"{name}: {value!r:.60} does not match the path: {known[name]!r}.")
         return place
     names = {name: said.get(name, "") for name in _NAMING}
     for name, value in names.items():
@@ -372,7 +372,7 @@ def _bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(LARGEST_FILE + 1)
     except OSError as error:
-        raise BadInput(f"It cannot be read: {error.strerror}.") from None
+        raise BadInput(f"Cannot be read: {error.strerror}.") from None
 
 
 def _text(content: bytes) -> str:

@@ -61,7 +61,7 @@ _IN_NONE = (
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise ValueError(
-            f"{name!r:.60} is not a name: take lower-case words joined by underscores, "
+            f"{name!r:.60} is not a name: use lower-case words joined by underscores, "
             f"up to {LONGEST_NAME} characters"
         )
     return name
@@ -76,8 +76,7 @@ def _check_reference(text: str) -> str:
 def _check_label(label: str) -> str:
     if not _LABEL.fullmatch(label) or len(label) > LONGEST_NAME or label == "ABSTAIN":
         raise ValueError(
-            f"{label!r:.60} is not a label: take upper-case words joined by underscores, "
-            "not ABSTAIN"
+            f"{label!r:.60} is not a label: use upper-case words joined by underscores, not ABSTAIN"
         )
     return label
 

@@ -40,12 +40,12 @@ class Ref:
 
     @property
     def asset_path(self) -> tuple[str, ...]:
-        """The path of its asset key; of a forecaster, that of its backtest."""
+        """The path of its asset key; for a forecaster, that of its backtest."""
         return (self.concept or self.kind.value, self.name)
 
     @property
     def asset_name(self) -> str:
-        """The path of its asset key as one text, as links and states have it."""
+        """The path of its asset key as one string, as in links and states."""
         return "/".join(self.asset_path)
 
 

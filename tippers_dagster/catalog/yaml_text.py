@@ -14,11 +14,11 @@ from tippers_dagster.text import shown
 LARGEST_TEXT = 1 << 20
 """Characters."""
 DEEPEST = 50
-"""Levels of lists and mappings within each other; definitions have four."""
+"""Nested levels of lists and mappings; definitions have four."""
 MOST_VALUES = 200_000
-"""Keys and values of a text, those that aliases repeat among them."""
+"""Keys and values of a document, including those that aliases repeat."""
 LONGEST_NUMBER = 100
-"""Characters: the time that a number of base 60 takes grows with their square."""
+"""Characters: the time to parse a base-60 number grows with their square."""
 
 
 class _Dumper(yaml.CSafeDumper):
@@ -44,16 +44,16 @@ _Dumper.add_representer(str, _represent_text)
 
 
 class _Loader(yaml.CSafeLoader):
-    """Refuses numbers of any length, which no column and no JSON could hold."""
+    """Refuses numbers that are too large for a column or JSON."""
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """A number of 64 bits, or one with a point."""
+        """An integer of 64 bits, or a float."""
         kind = node.tag.rpartition(":")[2]
         made = getattr(self, f"construct_yaml_{kind}")
         number = made(node) if len(node.value) <= LONGEST_NUMBER else None
         if number is None or (isinstance(number, int) and number.bit_length() > 63):
             raise ConstructorError(
-                None, None, "this number is too large; quote it if it is a text", node.start_mark
+                None, None, "this number is too large; quote it if it is text", node.start_mark
             )
         return number
 
@@ -83,7 +83,7 @@ def dump(content: Mapping[str, Any]) -> str:
 
 
 def load(text: str) -> dict[str, Any]:
-    """The fields of a YAML text that holds one mapping; no field twice, no aliases.
+    """The fields of a YAML document with a single mapping; no duplicate fields, no aliases.
 
     Raises
     ------
@@ -92,12 +92,12 @@ def load(text: str) -> dict[str, Any]:
     """
     found = _parsed(text, _StrictLoader, aliases=False)
     if not isinstance(found, dict):
-        raise BadInput("It holds no fields: `name: value` lines are expected.")
+        raise BadInput("It has no fields: expected lines such as `name: value`.")
     return found
 
 
 def load_project_file(text: str) -> Any:
-    """What a file of the dbt project holds, read as dbt reads it: aliases stand for values.
+    """The content of a file of the dbt project, read as dbt reads it: aliases are allowed.
 
     Raises
     ------
@@ -127,10 +127,10 @@ def _parsed(text: str, loader: type[_Loader], *, aliases: bool) -> Any:
 
 
 def _check_structure(events: Iterable[yaml.Event], *, aliases: bool) -> None:
-    """Refuse what would be unsafe to build: the builder recurses, in C and without a limit.
+    """Refuse what is unsafe to construct: the constructor recurses without a limit.
 
-    Aliases of aliases can stand for a document of any size in a few lines, so that what each
-    anchor holds is counted wherever an alias repeats it.
+    Nested aliases can expand a few lines to a document of any size, so the values of an anchor
+    are counted again for each alias.
     """
     open_: list[tuple[str | None, int]] = []
     held: dict[str, int] = {}
@@ -139,11 +139,11 @@ def _check_structure(events: Iterable[yaml.Event], *, aliases: bool) -> None:
         where = f"line {event.start_mark.line + 1}"
         if isinstance(event, yaml.AliasEvent):
             if not aliases:
-                raise BadInput(f"{where}: aliases (*) are not taken.")
-            values += held.get(event.anchor, MOST_VALUES + 1)  # within itself: without an end
+                raise BadInput(f"{where}: aliases (*) are not allowed.")
+            values += held.get(event.anchor, MOST_VALUES + 1)  # within itself: infinite
         elif isinstance(event, yaml.NodeEvent):
-            if event.tag is not None:  # given, not found out
-                raise BadInput(f"{where}: tags ({shown(event.tag)}) are not taken.")
+            if event.tag is not None:  # explicit
+                raise BadInput(f"{where}: tags ({shown(event.tag)}) are not allowed.")
             values += 1
             if isinstance(event, yaml.ScalarEvent):
                 held |= {event.anchor: 1} if event.anchor else {}
@@ -153,6 +153,6 @@ def _check_structure(events: Iterable[yaml.Event], *, aliases: bool) -> None:
             anchor, before = open_.pop()
             held |= {anchor: values - before + 1} if anchor else {}
         if len(open_) > DEEPEST:
-            raise BadInput(f"{where}: more than {DEEPEST} levels are nested here.")
+            raise BadInput(f"{where}: nested more than {DEEPEST} levels deep.")
         if values > MOST_VALUES:
-            raise BadInput(f"{where}: there are more than {MOST_VALUES:,} values up to here.")
+            raise BadInput(f"{where}: more than {MOST_VALUES:,} values up to here.")

@@ -20,14 +20,15 @@ def prepare(
         ...,
         envvar="DATABASE_ADMIN_URL",
         show_envvar=True,
-        help="postgresql://... of a superuser; better in the variable, which others cannot see.",
+        help="postgresql://... of a superuser; set the variable to hide it from other users.",
     ),
-    also: list[str] = typer.Option([], help="Further database of the owner's; may be repeated."),
+    also: list[str] = typer.Option([], help="Another database for the owner; can be repeated."),
 ) -> None:
-    """Make the roles and databases that the settings name; says what it did.
+    """Create the roles and databases that the settings name, and print each step.
 
-    Needed once, and with each new version. What earlier versions kept under the superuser is given
-    to the owner; nothing is lost, and it may be repeated. The embedded server needs none of this.
+    Needed once, and after each upgrade. Objects that belonged to the superuser in earlier versions
+    are transferred to the owner; nothing is lost. Safe to repeat; not needed for the embedded
+    server.
     """
     from tippers_dagster.local.databases import libpq_url
     from tippers_dagster.sql.preparing import prepare_server
@@ -37,9 +38,9 @@ def prepare(
 
 
 def sql() -> None:
-    """Print SQL that keeps the builder and the reader from functions that they do not need.
+    """Print SQL that restricts the builder and the reader to the functions that they need.
 
-    For a superuser to run in the warehouse's database, where `prepare` cannot be given one.
+    For a superuser to run in the warehouse's database, if you cannot run `prepare` as one.
     """
     from tippers_dagster.sql.preparing import restricting_sql
 

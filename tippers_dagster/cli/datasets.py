@@ -85,7 +85,7 @@ def show(name: Name) -> None:
     for level in found.levels:
         typer.echo(f"{level.asset:<18} {level.done:,} of {level.wanted:,} partitions up to date")
     if looks := last_looks(settings):
-        typer.echo(f"Source looked at: {looks[1].astimezone():%Y-%m-%d %H:%M}.")
+        typer.echo(f"Source last checked: {looks[1].astimezone():%Y-%m-%d %H:%M}.")
     if not found.tracked:
         typer.echo(
             "Not all of it is tracked any more: "

@@ -41,7 +41,7 @@ def export(
     --by, one for each label. Where TIPPERS_SMALLEST_COUNT is set, small counts and those that would
     tell them are empty, and a column suppressed says so. The file appears whole or not at all.
     Exits with status 1, naming the chunks, when some are not computed yet, unless --missing-ok.
-    Chunks that are known to be out of date are named; the source is not looked at.
+    Reports chunks that are known to be out of date; does not check the source.
     """
     from tippers_dagster.labelled.sharing import read_shared_labelled_occupancy
     from tippers_dagster.occupancy import staleness
@@ -81,8 +81,8 @@ def export(
         settings, space, chunks_asked(start, end, interval, settings)
     ):
         typer.secho(
-            "Chunks whose counts are out of date, as the source has other rows now: "
-            f"{', '.join(stale)}. `tippers occupancy materialize` computes them.",
+            "The source has changed; the counts of these chunks are out of date: "
+            f"{', '.join(stale)}. Run `tippers occupancy materialize` to update them.",
             fg="yellow",
             err=True,
         )

@@ -1,4 +1,4 @@
-"""``tippers ingest``: files into the source tables; listing, undoing and redoing that."""
+"""``tippers ingest``: load files into the source tables; list, undo and redo ingests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Load CSV (also gzipped) or Parquet files into the source tables, whole or not at all."
     "\n\nThe same content is loaded once. Rows that cannot be used are kept with their number and "
-    "the reason: `tippers rejects`. Every ingest can be undone, and done again with other options.",
+    "the reason: `tippers rejects`. Every ingest can be undone, or repeated with other options.",
 )
 
 REASONS_SHOWN = 15
@@ -38,7 +38,7 @@ Columns = Annotated[
     typer.Option(
         "--column",
         metavar="OURS=THEIRS",
-        help="What the file calls one of our columns; may be given for each.",
+        help="Map one of our columns to the file's; can be repeated.",
         show_default=False,
     ),
 ]
@@ -46,7 +46,7 @@ Zone = Annotated[
     str | None,
     typer.Option(
         metavar="ZONE",
-        help="IANA zone of the file's local times; TIPPERS_TIMEZONE unless given.",
+        help="IANA zone of the file's local times; default: TIPPERS_TIMEZONE.",
         show_default=False,
     ),
 ]
@@ -138,7 +138,7 @@ def smartspec(
 
 @app.command("list")
 def list_all() -> None:
-    """List all ingests, and removals of spaces, in their order."""
+    """List all ingests and removals of spaces, oldest first."""
     from rich.table import Table
 
     from tippers_dagster.source.again import LOADED
@@ -148,7 +148,7 @@ def list_all() -> None:
 
     found = list_ingests(get_settings(), LOADED)
     if not found:
-        typer.echo("Nothing was ingested; `tippers ingest --help` says what can be.")
+        typer.echo("Nothing has been ingested. `tippers ingest --help` lists what can be.")
         return
     table = Table("ingest", "when", "kind", "from", "read", "loaded", "rejected", "options", "")
     for column in table.columns[4:7]:
@@ -173,10 +173,10 @@ def undo(
     ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Take back what ingests loaded, and restore what they replaced.
+    """Remove what ingests loaded, and restore what they replaced.
 
-    What other ingests loaded stays, also the same rows. Counts become out of date, and are computed
-    again by a running `tippers up` or by `tippers occupancy materialize`.
+    Rows of other ingests stay, even if they are the same. The affected counts become out of date; a
+    running `tippers up` or `tippers occupancy materialize` computes them again.
     """
     from tippers_dagster.cli.words import counted
     from tippers_dagster.source.again import ingest_of
@@ -194,7 +194,7 @@ def undo(
         typer.confirm("Undo?", abort=True)
     undone = undo_ingests(settings, numbers)
     changed = ", ".join(f"{kind} {rows:,}" for kind, rows in undone.changed.items() if rows)
-    typer.echo(f"Undone. Rows that changed or went: {changed or 'none'}.")
+    typer.echo(f"Undone. Rows changed or removed: {changed or 'none'}.")
     _look_again(undone.dates)
 
 
@@ -205,16 +205,16 @@ def again(
     timezone: Zone = None,
     gap: Gap = None,
     file: Annotated[
-        Path | None, typer.Option(help="Where the file is now, if not where it was.")
+        Path | None, typer.Option(help="Where the file is now, if it was moved.")
     ] = None,
     accept_changes: Annotated[
-        bool, typer.Option("--accept-changes", help="Also when its content has changed.")
+        bool, typer.Option("--accept-changes", help="Load it even if its content has changed.")
     ] = False,
 ) -> None:
-    """Read an ingest's file again, in place of what was loaded; with other options, if given.
+    """Read an ingest's file again and replace what was loaded; optionally with other options.
 
-    Options that are not given are as they were. The ingest keeps its number and its place: what
-    later ones say of the same spaces, rooms or persons still counts.
+    Options that are not given stay as they were. The ingest keeps its number and its place: later
+    ingests of the same spaces, rooms or persons still take precedence.
     """
     from tippers_dagster.source.again import Changes, ingest_again, ingest_of
 
@@ -241,20 +241,20 @@ def _standing(one: Ingested) -> str:
 def _columns(given: list[str]) -> dict[str, str]:
     pairs = [pair.partition("=") for pair in given]
     if wrong := [ours for ours, mark, theirs in pairs if not (ours and mark and theirs)]:
-        raise BadInput(f"--column {wrong[0]} is not OURS=THEIRS.", "Such as --column time=seen_at.")
+        raise BadInput(f"--column {wrong[0]} is not OURS=THEIRS.", "Example: --column time=seen_at")
     return {ours.strip(): theirs for ours, _, theirs in pairs}
 
 
 def _look_again(dates: set[dt.date]) -> None:
-    """Look at what an ingest touched, and say what is out of date."""
+    """Check the chunks that an ingest affected, and report which are out of date."""
     from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.looking import look_at_dates
 
     if changed := look_at_dates(get_settings(), dates).changed:
         several = f"{changed[0]} to {changed[-1]}" if len(changed) > 1 else changed[0]
         typer.echo(
-            f"Out of date now: the counts of {counted(len(changed), 'time chunk')} ({several}). A "
-            "running `tippers up` computes them, or `tippers occupancy materialize`."
+            f"Counts of {counted(len(changed), 'time chunk')} are out of date ({several}). A "
+            "running `tippers up` updates them, or `tippers occupancy materialize`."
         )
 
 
@@ -296,7 +296,7 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
     if report.already:
         console.print(
             f"{path!s}: already ingested on {report.when:%Y-%m-%d %H:%M %Z}, as ingest "
-            f"{report.ingest_id}: nothing to do.",
+            f"{report.ingest_id}; nothing to do.",
             soft_wrap=True,
         )
         return
@@ -314,17 +314,17 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
         rest = sum(count for _, count in others)
         table.add_row(f"  {len(others):,} other reasons", f"{rest:,}")
     console.print(table)
-    console.print(f"It is ingest {report.ingest_id}: `tippers ingest undo {report.ingest_id}`.")
+    console.print(f"To undo: `tippers ingest undo {report.ingest_id}`.")
     if report.rejected:
         console.print("`tippers rejects` lists the rejected rows.", markup=False)
     if report.unplaced:
         _show_unplaced(console, report)
     if report.ignored:
-        console.print(f"Columns that were ignored: {column_names(report.ignored)}.", soft_wrap=True)
+        console.print(f"Ignored columns: {column_names(report.ignored)}.", soft_wrap=True)
 
 
 def _show_unplaced(console: Console, report: IngestReport) -> None:
-    """Sessions that were loaded, and that no count will have as long as their space is missing."""
+    """Report loaded sessions that are not counted because their space is missing."""
     from tippers_dagster.cli.words import counted
     from tippers_dagster.text import shown
 
@@ -332,7 +332,7 @@ def _show_unplaced(console: Console, report: IngestReport) -> None:
     named = ", ".join(f"{shown(space)} ({count:,})" for space, count in spaces[:SPACES_SHOWN])
     more = f" and {len(spaces) - SPACES_SHOWN:,} more" if len(spaces) > SPACES_SHOWN else ""
     console.print(
-        f"Loaded, but in no count until these spaces are ingested, too: "
+        f"Loaded, but not counted until these spaces are ingested as well: "
         f"{counted(report.unplaced.total(), 'session')}, of {named}{more}",
         style="yellow",
         markup=False,

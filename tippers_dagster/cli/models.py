@@ -94,17 +94,17 @@ def roll_back(name: Name) -> None:
 
 def export(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Such as device.kind, or forecaster.campus.")
+        str, typer.Argument(metavar="NAME", help="Example: device.kind or forecaster.campus.")
     ],
-    to: Annotated[Path, typer.Option(metavar="FOLDER", help="A folder that is not there yet.")],
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="A folder that does not exist yet.")],
     version: Annotated[
-        int | None, typer.Option(help="Else the champion; of a forecaster the newest.")
+        int | None, typer.Option(help="Default: the champion; for a forecaster the newest.")
     ] = None,
 ) -> None:
-    """Write a checked version of a model to a folder, to be served from there.
+    """Write a checked version of a model to a folder, for serving.
 
-    Its file is compared with the digest that was recorded when it was registered. The README in the
-    folder says how to load it, and how to serve it with MLflow.
+    Its file is compared with the digest recorded at registration. The README in the folder explains
+    how to load the model, and how to serve it with MLflow.
     """
     settings = get_settings()
     if name.startswith("forecaster."):
@@ -118,7 +118,7 @@ def export(
 
         chosen = champion_of(settings, name).number if version is None else version
         export_classifier(settings, name, chosen, to)
-    typer.echo(f"Version {chosen} of {name} written to {to}; its README.md says how to serve it.")
+    typer.echo(f"Version {chosen} of {name} written to {to}; its README.md explains serving.")
 
 
 def predict(

@@ -75,7 +75,7 @@ def untrack(
 def status() -> None:
     """Per level: wanted, done, running, waiting, failed; sealed: done, only counts are kept.
 
-    The source is looked at first, as far as that is quick.
+    Checks the source for changes first, as far as that is quick.
     """
     from rich.table import Table
 
@@ -111,9 +111,9 @@ def materialize(
     end: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only before this date."),
     again: bool = typer.Option(False, help="Also what is up to date: files were lost or damaged."),
 ) -> None:
-    """Compute here and now whatever tracked occupancy is missing or stale, without a daemon.
+    """Compute tracked occupancy that is missing or stale right away, without a daemon.
 
-    The source is looked at first: what was loaded or changed since is counted.
+    Checks the source for changes first, and counts what was loaded or changed.
     """
     from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.local.environment import dagster_instance
@@ -167,13 +167,13 @@ def _say_when_looked(settings: Settings, looked: Look) -> None:
     if looks is None:
         return
     longest, latest = (f"{when.astimezone():%Y-%m-%d %H:%M}" for when in looks)
-    since = "" if longest == latest else f"; part of it not since {longest}"
-    typer.echo(f"Source looked at: {latest}{since}.")
+    since = "" if longest == latest else f"; oldest part: {longest}"
+    typer.echo(f"Source last checked: {latest}{since}.")
     if looked.passed_over:
         typer.echo(
-            "Not looked at just now, to be quick: "
+            "Not checked this time, to save time: "
             f"{counted(len(looked.passed_over), 'time chunk')}; `tippers occupancy materialize` "
-            "looks at all."
+            "checks all of it."
         )
 
 

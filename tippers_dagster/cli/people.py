@@ -40,20 +40,21 @@ def list_all() -> None:
 
 
 def set_role(email: Email, role: RoleName) -> None:
-    """Give somebody a role, instead of the one that they have.
+    """Give somebody a role; it replaces the one that they have.
 
-    It belongs to whoever first logs in with this address, and to nobody who gets the address later.
+    The first person to log in with this address claims it. If the address passes to someone else
+    later, the role does not.
     """
     from tippers_dagster.people import store
     from tippers_dagster.people.model import Role
 
     given = store.set_role(get_settings(), email, Role[role.upper()], by=user_name())
     if given.subject is None:
-        typer.echo(f"{given.email} is {role}, from the first login on.")
+        typer.echo(f"{given.email} is {role} from their first login on.")
     else:
         typer.echo(
-            f"{given.email} is {role}, from the next click on: {given.subject} of {given.issuer}. "
-            "When the address is somebody else's now, remove it first."
+            f"{given.email} is {role}, effective immediately: {given.subject} of {given.issuer}. "
+            "If the address now belongs to somebody else, remove it first."
         )
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LINE_SECONDS = 20.0
-"""A line of progress in a pipe comes at most so often."""
+"""Minimum time between two progress lines in a pipe."""
 
 Show = Callable[[str, float, float], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -19,9 +19,9 @@ Show = Callable[[str, float, float], None]
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Show]:
-    """A bar for each thing that is being done; nothing for one that has nothing to do.
+    """A progress bar per task; none for a task with nothing to do.
 
-    In a pipe or a file, where bars cannot move, a line when each begins, and now and then.
+    In a pipe or a file, where bars cannot move, a line when a task begins, and now and then.
     """
     if not console.is_terminal:
         yield _lines(console)

@@ -1,4 +1,4 @@
-"""``tippers rejects``: rows and spaces that are in no count, and why."""
+"""``tippers rejects``: rows and spaces that are not counted, and why."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def rejects(
 ) -> None:
     """List what could not be used, with reasons, numbers and examples.
 
-    Rows of files that were rejected when they were loaded; rows of the source that were rejected
-    when sessions were taken from it, such as those of an unknown space; spaces that are left out,
-    because their ids cannot be used.
+    Rows of files that were rejected at ingest; rows of the source that were rejected when sessions
+    were extracted, such as those of an unknown space; spaces that are left out because their ids
+    cannot be used.
     """
     from tippers_dagster.occupancy import rejects as found
     from tippers_dagster.settings import get_settings
@@ -44,7 +44,7 @@ def rejects(
     everything = found.rejects(settings)
     console = table_console()
     if not everything.anything:
-        console.print("Nothing was rejected.")
+        console.print("No rejected rows or spaces.")
         return
     _show_loading(console, everything.loading)
     _show_extraction(console, everything)
@@ -80,7 +80,7 @@ def _show_extraction(console: Console, found: Rejects) -> None:
         return
     table = Table(
         *("rows", "reason", "time chunks", "example"),
-        title="Rows of the source, in no count",
+        title="Rows of the source that are not counted",
         title_justify="left",
     )
     table.columns[0].justify = "right"
@@ -90,7 +90,7 @@ def _show_extraction(console: Console, found: Rejects) -> None:
     console.print(table)
     if found.unknown_spaces:
         named = ", ".join(f"{_shown(s)} ({n:,})" for s, n in found.unknown_spaces.items())
-        console.print(f"Unknown spaces, and their rows: {named}", markup=False, soft_wrap=True)
+        console.print(f"Unknown spaces, with their rows: {named}", markup=False, soft_wrap=True)
 
 
 def _show_spaces(console: Console, found: Rejects) -> None:

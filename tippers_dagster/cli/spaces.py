@@ -1,4 +1,4 @@
-"""``tippers spaces``: the space tree, and removing spaces from it."""
+"""``tippers spaces``: list the space tree, remove spaces from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def show(
     context: typer.Context,
-    below: Annotated[str | None, typer.Option(help="Only this space and what is below it.")] = None,
+    below: Annotated[str | None, typer.Option(help="Only this space and those below it.")] = None,
 ) -> None:
     """List the space tree: id, name, room number."""
     if context.invoked_subcommand is not None:
@@ -43,8 +43,8 @@ def show(
         typer.echo(f"{indent}{tree.ids[i]}  {tree.names[i]}{room}")
     if tree.left_out:
         typer.secho(
-            f"{counted(len(tree.left_out), 'space')} of the source left out, as ids cannot be "
-            "used: `tippers rejects`.",
+            f"{counted(len(tree.left_out), 'space')} of the source left out because ids cannot be "
+            "used; see `tippers rejects`.",
             fg="yellow",
             err=True,
         )
@@ -57,10 +57,10 @@ def remove(
         bool, typer.Option("--purge", help="Delete from the lake what is no longer tracked.")
     ] = False,
 ) -> None:
-    """Remove a space and all below it, after saying what that touches.
+    """Remove a space and all below it, after listing what is affected.
 
-    Only from spaces that were loaded; those of a campus's own database are removed there. It is a
-    change like an ingest: `tippers ingest list` has it, `tippers ingest undo` takes it back.
+    Only for loaded spaces; in a campus's own database, remove them there. A removal is recorded
+    like an ingest: `tippers ingest list` shows it, `tippers ingest undo` reverts it.
     """
     from tippers_dagster.occupancy.removal import remove_space, what_it_touches
     from tippers_dagster.settings import get_settings
@@ -72,29 +72,29 @@ def remove(
     if not yes:
         typer.confirm("Remove?", abort=True)
     number = remove_space(settings, space, purge=purge)
-    back = "; what was tracked is then to be tracked again" if touched.tracked else ""
+    back = ", but not their tracking" if touched.tracked else ""
     typer.echo(f"Removed. `tippers ingest undo {number}` brings the spaces back{back}.")
 
 
 def _effects(settings: Settings, touched: Touched) -> list[str]:
-    """What a removal touches, a line each."""
+    """What a removal affects, a line each."""
     from tippers_dagster.datasets.store import list_datasets
 
     inside = set(touched.spaces)
     datasets = [d.name for d in list_datasets(settings) if d.space in inside]
     more = len(touched.spaces) - SHOWN
     lines = [
-        f"spaces that go: {len(touched.spaces):,}: {', '.join(touched.spaces[:SHOWN])}"
+        f"spaces to remove: {len(touched.spaces):,}: {', '.join(touched.spaces[:SHOWN])}"
         + (f" and {more:,} more" if more > 0 else "")
     ]
     lines += [f"no longer tracked: {t.space}, {t.start} to {t.end}" for t in touched.tracked]
     if touched.partitions:
-        lines.append(f"computed partitions that are no longer kept: {touched.partitions:,}")
+        lines.append(f"computed partitions to delete: {touched.partitions:,}")
     if touched.sessions:
         lines.append(
-            f"sessions that name them: {touched.sessions:,}; they stay in the source, are in no "
-            "count any more, and are listed by `tippers rejects`"
+            f"sessions in them: {touched.sessions:,}; they stay in the source, are no longer "
+            "counted, and are listed by `tippers rejects`"
         )
     if datasets:
-        lines.append(f"datasets of them, which can no longer be read: {', '.join(datasets)}")
+        lines.append(f"datasets that can no longer be read: {', '.join(datasets)}")
     return lines

@@ -38,7 +38,7 @@ def up() -> None:
 
 def doctor(
     only_code_server: bool = typer.Option(
-        False, "--code-server", help="Only whether the code server works, for health checks."
+        False, "--code-server", help="Only check whether the code server works, for health checks."
     ),
 ) -> None:
     """Say what is configured, reachable, writable and wrong, and how to mend it.
@@ -88,7 +88,7 @@ def env() -> None:
     from tippers_dagster.local.redaction import redact
 
     environment = dagster_environment(get_settings())
-    print("umask 077  # what they write is for their user alone")
+    print("umask 077  # files that they write are readable by their user only")
     for name, value in environment.items():
         if redact(value) != value:
             print(f"# {name} holds a password and is not printed: set it yourself")

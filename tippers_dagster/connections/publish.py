@@ -106,7 +106,7 @@ class Copy:
         except (
             ValueError,
             RecursionError,
-        ):  # somebody wrote another comment: it is as if there were none
+        ):  # somebody else wrote the comment: treat it as missing
             return {}
         return said if isinstance(said, dict) else {}
 

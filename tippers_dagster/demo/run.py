@@ -75,7 +75,7 @@ class Demonstration:
 
 
 class _Stages:
-    """Times the stages, and tells of them, as they go."""
+    """Times the stages, and reports them as they run."""
 
     def __init__(self, progress: Progress) -> None:
         self.timings: list[Timing] = []

@@ -17,19 +17,19 @@ README, ABOUT, EXAMPLE = "README.md", "export.json", "example.json"
 
 _TEXT = """# {model}, version {version}
 
-Exported by tippers, after its file was compared with the digest that was recorded when the model
-was registered (`{about}`). The rest of this folder was written by tippers, and not copied from
-MLflow. MLflow runs what a model's folder says: keep this one where nobody else can write.
+Exported by tippers, after comparing the model's file with the digest recorded at registration
+(`{about}`). The rest of this folder was written by tippers, not copied from MLflow. MLflow runs
+the code that a model's folder names: keep this folder where nobody else can write.
 
-Load it with MLflow, in an environment that has what `requirements.txt` names:
+Load it with MLflow, in an environment with the packages of `requirements.txt`:
 
 ```python
 import mlflow
 model = mlflow.pyfunc.load_model("{folder}")
 ```
 
-Serve it, with that environment activated. The server has no login, so put something in front of it
-before it listens for others:
+Serve it, with that environment activated. The server has no login: put an authenticating proxy in
+front before you share it:
 
 ```
 mlflow models serve -m {folder} --env-manager local --host 127.0.0.1 --port 5391
@@ -45,13 +45,13 @@ def export_folder(
     example: dict[str, Any],
     save: Callable[[Path], None],
 ) -> None:
-    """Write a model to a folder that is not there yet, whole or not at all; only its owner can
+    """Write a model to a new folder, completely or not at all; only its owner can
     read it.
 
     Parameters
     ----------
     content
-        The model's file, as it was checked.
+        The checked content of the model's file.
     example
         A question to a server of the model, as JSON.
     save
@@ -61,11 +61,11 @@ def export_folder(
     Raises
     ------
     BadInput
-        When there is something at that place, or it cannot be written.
+        When something is there already, or it cannot be written.
     """
     to = to.expanduser().absolute()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise BadInput(f"{to} is there already.", "Give a folder that is not there yet, or empty.")
+        raise BadInput(f"{to} already exists.", "Give a folder that does not exist or is empty.")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         made = Path(mkdtemp(dir=to.parent, prefix=f".{to.name}-"))

@@ -1,9 +1,9 @@
 """The files of registered models: recorded in the warehouse, and checked before they are read.
 
-MLflow has no login, and what loads a model through it takes the format, the types to trust and
-even code from the model's own ``MLmodel``. So nothing of ours is loaded through MLflow. Of each
-version one file is fetched: the warehouse says which, how large it is, its SHA-256, and which
-reader takes it. What MLflow answers decides nothing, and what was checked is what is read: bytes in
+MLflow has no login, and when it loads a model it takes the format, the types to trust and even
+code from the model's own ``MLmodel``. So nothing is loaded through MLflow here. One file per
+version is fetched: the warehouse records its path, size, SHA-256 and format. MLflow's answers are
+not trusted, and what was checked is what is read: bytes in
 memory.
 """
 
@@ -29,11 +29,11 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 Format = Literal["skops", "npz"]
-"""Formats that cannot execute: skops of the types that ``learning.saved`` names, arrays of numpy
+"""Formats that cannot execute code: skops with the types in ``learning.saved``, numpy arrays
 without objects."""
 
 MOST_BYTES = 2**30
-"""Of a file whose size is not recorded yet."""
+"""Limit for a file whose size is not recorded yet."""
 
 T = TypeVar("T")
 
@@ -41,12 +41,12 @@ _log = logging.getLogger(__name__)
 
 
 class ModelRefused(TippersError):
-    """A model that is not the one that was registered, or not of a format that is read."""
+    """A model that is not the one that was registered, or has an unsupported format."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What is recorded of a version of a model; the columns of ``model_file``.
+    """The record of a version of a model; the columns of ``model_file``.
 
     ``sha256`` and ``bytes`` are None for a version that was registered before they were kept and
     has not been used since.
@@ -75,7 +75,7 @@ def record_model(
     path: str,
     content: bytes,
 ) -> None:
-    """Record what a version is made of, in the place of what had its number before."""
+    """Record the file of a version, replacing any record of the same number."""
     values = {
         "asset_version": asset_version,
         "format": format_,
@@ -114,9 +114,10 @@ def recorded_file(settings: Settings, model: str, version: int) -> ModelFile:
     found = next((f for f in model_files(settings, model) if f.version == version), None)
     if found is None:
         raise ModelRefused(
-            f"Version {version} of {model} is not loaded: there is no record that it was "
-            "registered by a training of this deployment.",
-            "MLflow has no login, so whoever reaches it can register a model. " + _again(model),
+            f"Version {version} of {model} is not loaded: this deployment has no record of "
+            "registering it.",
+            "MLflow has no login, so anyone who can reach it can register a model. "
+            + _again(model),
         )
     return found
 
@@ -132,13 +133,13 @@ def read_model(
 ) -> T:
     """A version of a model, checked against its record, then parsed.
 
-    One that has no digest yet, from before these were kept, is taken as it is, and its digest is
-    recorded when it could be parsed: it must then stay as it is.
+    A version from before digests were kept is accepted as it is; once it was parsed, its digest is
+    recorded, and checked from then on.
 
     Parameters
     ----------
     format_
-        What ``parse`` takes; it must not be able to execute anything, whatever it is given.
+        What ``parse`` reads; it must not execute anything, whatever the file contains.
 
     Raises
     ------
@@ -150,8 +151,8 @@ def read_model(
     recorded = recorded_file(settings, model, version)
     if recorded.format != format_:
         raise ModelRefused(
-            f"{recorded} is not loaded: it is recorded as {recorded.format}, and {format_} is "
-            "expected."
+            f"{recorded} is not loaded: its recorded format is {recorded.format}, expected "
+            f"{format_}."
         )
     with mlflow_client(settings):
         content = fetch(recorded)
@@ -198,8 +199,8 @@ def fetch(recorded: ModelFile) -> bytes | None:
 def _checked(recorded: ModelFile, content: bytes | None) -> bytes:
     if content is None:
         raise ModelRefused(
-            f"{recorded} is not loaded: its file {recorded.path} is gone from MLflow, or larger "
-            "than what was registered.",
+            f"{recorded} is not loaded: its file {recorded.path} is missing in MLflow, or larger "
+            "than registered.",
             _again(recorded.model),
         )
     if recorded.sha256 is not None and digest_of(content) != recorded.sha256:
@@ -224,8 +225,8 @@ def _pin(settings: Settings, recorded: ModelFile, content: bytes) -> None:
             )
         )
     _log.warning(
-        "%s was registered before digests were kept. Its digest is recorded now, and checked from "
-        "here on.",
+        "%s was registered before digests were kept. Its digest has now been recorded and will be "
+        "checked from now on.",
         recorded,
     )
 

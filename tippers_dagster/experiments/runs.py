@@ -265,7 +265,7 @@ def _make_experiment(settings: Settings, uri: str, experiment: str) -> None:
 
 
 def use_store(settings: Settings, uri: str) -> None:
-    """Have MLflow in this process use this store and the lake's S3 server, and load no model."""
+    """Set MLflow in this process to this store and the lake's S3 server, and to load no models."""
     import mlflow
     from mlflow import environment_variables as variables
 
@@ -321,8 +321,9 @@ def end_abandoned(
 ) -> None:
     """End the MLflow runs that a killed process left RUNNING, as the warehouse records them.
 
-    Those whose Dagster run is over, or whose process is gone, which Dagster may not know of a run
-    that it did not launch. What others run there, notebooks for one, goes on.
+    That is, runs whose Dagster run has finished, or whose process is gone, which Dagster may not
+    know of a run that it did not launch. Other people's runs, from
+    notebooks for example, are left alone.
     """
     running = client.search_runs(list(experiments), "attributes.status = 'RUNNING'")
     tagged = {

@@ -1,4 +1,4 @@
-"""MLflow runs that a killed process left RUNNING are ended, soon after their Dagster run is."""
+"""Ends MLflow runs that a killed process left RUNNING, soon after their Dagster run ends."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 FIRST_LOOK = dt.timedelta(days=1)
 AGAIN = dt.timedelta(minutes=1)
-"""So long after MLflow did not answer it is asked again."""
+"""Wait before MLflow is asked again when it did not answer."""
 
 _log = logging.getLogger(__name__)
 
 
 class MlflowSettler:
-    """Looks at MLflow when runs have failed since it last did; else costs one small query."""
+    """Checks MLflow when runs have failed since the last check; else costs one small query."""
 
     def __init__(self) -> None:
         self._settled_until = dt.datetime.now(dt.UTC) - FIRST_LOOK
         self._not_before = dt.datetime.min.replace(tzinfo=dt.UTC)
 
     def __call__(self, settings: Settings, instance: DagsterInstance) -> None:
-        """End what is over. When MLflow is away, it is tried again later."""
+        """End runs that are over. When MLflow is unavailable, try again later."""
         from dagster import DagsterRunStatus, RunsFilter
 
         now = dt.datetime.now(dt.UTC)

@@ -89,8 +89,8 @@ def _empty() -> pd.DataFrame:
 def register(settings: Settings, name: str, version: str, bundle: Bundle) -> str:
     """Log the champions to the active run and register them as a version of ``name``; that number.
 
-    Registered once for each version of the asset, by the warehouse's record, as long as MLflow has
-    the file as it was.
+    Each version of the asset is registered once, according to the warehouse's record, as long as
+    its file in MLflow is unchanged.
     """
     client = mlflow.MlflowClient()
     there = {int(one.version) for one in client.search_model_versions(f"name = '{name}'")}
@@ -121,7 +121,7 @@ def _registered(settings: Settings, client: Any, name: str, version: str, bundle
 
 
 def newest_version(settings: Settings, name: str) -> int:
-    """The newest version that may be loaded.
+    """The newest version that can be loaded.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def newest_version(settings: Settings, name: str) -> int:
     recorded = model_files(settings, name)
     if not recorded:
         raise ModelRefused(
-            f"No version of {name} may be loaded: none is recorded.",
+            f"No version of {name} can be loaded: none is recorded.",
             "Either there is no such forecaster, or its champions were registered before digests "
             f"were kept. To train them again: `tippers pipeline materialize {name}`.",
         )
@@ -139,14 +139,14 @@ def newest_version(settings: Settings, name: str) -> int:
 
 
 def export_forecaster(settings: Settings, name: str, version: int, to: Path) -> None:
-    """Write registered champions, checked, to a folder that is not there yet.
+    """Write registered champions, checked, to a folder that does not exist yet.
 
     Raises
     ------
     ModelRefused, MlflowAway
-        When they are not what was recorded, or cannot be fetched; nothing is written then.
+        When they do not match their record, or cannot be fetched; nothing is written then.
     BadInput
-        When the folder is there, or cannot be written.
+        When the folder exists, or cannot be written.
     """
 
     def parsed(content: bytes) -> tuple[bytes, Bundle]:

@@ -1,6 +1,6 @@
-"""Trained models of forecasters in the lake, and the warehouse's record of what each must hold.
+"""Trained models of forecasters in the lake, and the warehouse's record of their digests.
 
-A file is written first and recorded after: one without a record is not used, but made again.
+A file is written first and recorded afterwards: one without a record is not used, but made again.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def read(settings: Settings, forecaster: str, work: str, file: str) -> bytes:
     Raises
     ------
     ModelRefused
-        When it is not there, or not as it was written.
+        When it is missing, or was changed.
     """
     digest = _digests(settings, forecaster, work).get(file)
     content = _as_written(settings, work_prefix(forecaster, work) + file, digest)
     if content is None:
         raise ModelRefused(
             f"The trained models {file} of the forecaster {forecaster!r} are not used: their file "
-            "in the lake was changed after it was written, or is gone.",
+            "in the lake is missing, or was changed after it was written.",
             again(forecaster),
         )
     return content

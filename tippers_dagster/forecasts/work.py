@@ -1,8 +1,8 @@
 """What the assets of this domain do: backtests that can be gone on with, forecasts.
 
 What a model made of some spaces is one file of the lake, in a folder named by all that it depends
-on. A run that was killed is gone on with by the next: it does what has no file yet. The warehouse
-has the SHA-256 of each file, and one that is not as it was written is not read.
+on. The next run resumes a killed one and computes what has no file yet. The warehouse
+has the SHA-256 of each file, and one that was changed is not read.
 """
 
 from __future__ import annotations
@@ -350,7 +350,7 @@ def champion_bundle(
     Raises
     ------
     TippersError
-        When a trained model is not in the lake any more, or not as it was written.
+        When a trained model is missing from the lake, or was changed.
     """
     panel, parts = history.panel, []
     at = {space: i for i, space in enumerate(panel.spaces)}
@@ -397,8 +397,8 @@ def _trained(
     lacking = wanted.difference(*(mine for mine, _ in found))
     if lacking:
         raise TippersError(
-            f"There is no trained {model} of space {min(lacking)!r} that may be used: it was "
-            "deleted, or trained by an earlier version.",
+            f"There is no usable trained {model} of space {min(lacking)!r}: it was deleted, or "
+            "trained by an earlier version.",
             trained_files.again(name),
         )
     return found

@@ -39,7 +39,7 @@ KIND = "head_counts"
 MOST_PEOPLE = 1_000_000
 
 MOST_ROWS = 2_000_000
-"""Of a file, all of which is held in memory; a small compressed one may have any number."""
+"""Limit per file: all rows are held in memory, and a small compressed file may have any number."""
 
 SCHEMA = pa.schema(
     {
@@ -196,9 +196,9 @@ def _cleaned(
     *,
     exported: bool,
 ) -> pa.Table:
-    """All rows typed, with their numbers; what ``checks`` found is not to be used.
+    """All rows typed, with their numbers; rows rejected by ``checks`` must not be used.
 
-    ``exported``: texts may have the apostrophes that an export to CSV puts in front of formulas.
+    ``exported``: text may have the apostrophes with which CSV exports escape formulas.
     """
     columns = batch.columns
     space = text(columns["space_id"], "space_id")

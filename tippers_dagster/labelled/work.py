@@ -309,7 +309,7 @@ def _confirm(
 
 
 def _void(settings: Settings, name: str, chunks: Collection[str]) -> None:
-    """Forget what chunks were counted from: their files are about to be replaced."""
+    """Invalidate the records of chunks, as their files are about to be replaced."""
     query = sa.delete(labelled_chunk).where(
         labelled_chunk.c.definition == name, labelled_chunk.c.chunk.in_(chunks)
     )
@@ -336,7 +336,7 @@ def _not_overtaken(
         )
     kept = [d for d in done if same[state.grid.chunks.index(d.chunk)]]
     for lost in {d.chunk for d in done} - {d.chunk for d in kept}:
-        outcome.failed[lost] = Overtaken("Occupancy was computed again while it was counted.")
+        outcome.failed[lost] = Overtaken("Occupancy was recomputed while it was counted.")
     return kept
 
 

@@ -276,7 +276,7 @@ def mlflow_metrics(made: Labelled) -> dict[str, float]:
 
 
 def mlflow_files(made: Labelled, plots: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Plots, the table of labelling functions, and all that predicting needs."""
+    """Plots, the table of labelling functions, and everything needed for prediction."""
     return {
         "model/label_model.json": json.dumps(made.fitted.to_json()).encode(),
         "labelling_functions.csv": made.analysis.summary().to_csv(index_label="name").encode(),

@@ -15,7 +15,7 @@ from tippers_dagster.small_tables import write_csv
 def write_rows(rows: pa.Table, out: Path) -> None:
     """Write a table to ``FILE.csv`` or ``FILE.parquet``, whole or not at all.
 
-    No text of the CSV is a formula of a spreadsheet; Parquet holds all as it is.
+    In CSV, spreadsheet formulas are escaped; Parquet is unchanged.
 
     Raises
     ------

@@ -176,12 +176,12 @@ def _read(file: Path, concept: str | None) -> pa.Table:
 
 
 def _texts(column: pa.Array | pa.ChunkedArray, name: str, file: Path) -> pa.Array | pa.ChunkedArray:
-    """Texts that the warehouse can hold."""
+    """Text that PostgreSQL can store."""
     try:
         texts = column.cast(pa.string())
         texts.validate(full=True)
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise BadInput(f"{file}: the column {name} holds no texts: {error}") from None
+        raise BadInput(f"{file}: the column {name} is not text: {error}") from None
     bad = pc.index(pc.match_substring(texts, "\0"), True).as_py()
     if bad >= 0:
         raise BadInput(f"{file}: row {bad + 1} has a NUL in its {name}.", "Correct the row.")

@@ -104,7 +104,7 @@ def write_votes(
     Parameters
     ----------
     rows
-        May be shared by all functions of the rule.
+        Can be shared by all functions of the rule.
     before_writing
         Called before earlier votes are replaced.
 

@@ -20,7 +20,7 @@ from tippers_dagster.local.disk import disk_full, is_full
 
 Keys = list[str]
 FEW_FILES = 16
-"""So many are forced to disk one by one; of more, all at once is quicker."""
+"""Up to this many files are synced one by one; for more, syncing everything is quicker."""
 STALE_SECONDS = 86_400
 """Age at which a temporary file of another machine is taken to be left over."""
 
@@ -28,8 +28,8 @@ STALE_SECONDS = 86_400
 class FolderBackend:
     """Files below ``root``; temporary ones in ``<root>/.tmp``, on the same file system.
 
-    A file is written there and renamed, which is atomic. It is not forced to disk at once, as that
-    costs more than writing it: ``sync`` does it for all that this process wrote since the last.
+    A file is written there and renamed, which is atomic. It is not synced at once, as that costs
+    more than writing it: ``sync`` does it for everything that this process wrote since the last.
     """
 
     remote = False
@@ -173,7 +173,7 @@ class FolderBackend:
         return str(self.root / key)
 
     def sync(self) -> None:
-        """Force all that was written to disk: a few files one by one, else the whole machine's."""
+        """Sync everything that was written: a few files one by one, else all file systems."""
         with self._syncing:
             written = list(self._unsynced)
             self._unsynced.clear()
@@ -205,7 +205,7 @@ class FolderBackend:
 
 
 def _force(path: str) -> None:
-    """Force a file, or the names in a folder, to disk."""
+    """Sync a file, or a folder's entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -13,7 +13,7 @@ from tippers_dagster.errors import LakeError
 _BAD_PARTS = frozenset({"", ".", ".."})
 
 LONGEST_SPACE = 255 - len("space=")
-"""Bytes of a space's id, encoded: a part of a path has 255 on every file system and in MinIO."""
+"""Bytes of an encoded space id: path components are limited to 255 on file systems and in MinIO."""
 
 
 def encode(name: str) -> str:

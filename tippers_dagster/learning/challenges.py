@@ -82,7 +82,7 @@ def judge_challenger(
 def _champion(
     settings: Settings, model: RegisteredModel, challenger: ModelVersion
 ) -> tuple[Any | None, str]:
-    """The trained champion; or why there is none to compare with, in a sentence."""
+    """The trained champion, or the reason why there is none to compare with."""
     champion = model.champion
     if champion is None or champion.number == challenger.number:
         return None, NO_CHAMPION

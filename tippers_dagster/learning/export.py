@@ -14,14 +14,14 @@ from tippers_dagster.settings import Settings
 
 
 def export_classifier(settings: Settings, name: str, version: int, to: Path) -> None:
-    """Write a version of a model, checked, to a folder that is not there yet.
+    """Write a checked version of a model to a folder that does not exist yet.
 
     Raises
     ------
     ModelRefused, MlflowAway
         As :func:`~tippers_dagster.learning.models.load_model`; nothing is written then.
     BadInput
-        When the folder is there, or cannot be written.
+        When the folder exists, or cannot be written.
     """
 
     def parsed(content: bytes) -> tuple[bytes, Any]:
@@ -39,7 +39,7 @@ def export_classifier(settings: Settings, name: str, version: int, to: Path) -> 
 
 
 def _question(model: LoadedModel) -> dict[str, Any]:
-    """One row: numbers and text of no meaning."""
+    """One row of placeholder values."""
     row = ["" if name in model.categorical else 0.0 for name in model.columns]
     return {"dataframe_split": {"columns": list(model.columns), "data": [row]}}
 

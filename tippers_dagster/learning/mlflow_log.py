@@ -188,8 +188,8 @@ def register(
 ) -> int | None:
     """Register the best model as challenger, unless this version of the asset is; its number.
 
-    None when MLflow did not do it; ``log.problem`` says why. A version whose file in MLflow is not
-    what was recorded of it is registered again, under the next number.
+    None when the MLflow request failed; ``log.problem`` says why. A version whose file in MLflow
+    does not match its record is registered again, under the next number.
     """
     found: list[int] = []
 
@@ -215,9 +215,9 @@ def register(
 
 
 def _registered(settings: Settings, client: Any, name: str, version: str) -> int | None:
-    """The version of a model that a version of the asset was registered as, by our own record.
+    """The registered model version of a version of the asset, according to the warehouse.
 
-    None when there is none that MLflow still has as it was.
+    None when there is none whose file in MLflow is unchanged.
     """
     quoted = name.replace("'", "''")
     there = {int(one.version) for one in client.search_model_versions(f"name = '{quoted}'")}
@@ -227,7 +227,7 @@ def _registered(settings: Settings, client: Any, name: str, version: str) -> int
 
 
 def _log_best_model(made: Trained) -> tuple[str, bytes]:
-    """Log the best model to the active run; where it is then, and its file."""
+    """Log the best model to the active run; returns its location and its file."""
     sides = made.best.sides
     signature = signature_of(list(sides.training.columns), sides.categorical, len(sides.labels))
     example = sides.training.head(EXAMPLE_ROWS)
@@ -237,7 +237,7 @@ def _log_best_model(made: Trained) -> tuple[str, bytes]:
 def signature_of(
     columns: Sequence[str], categorical: Collection[str], labels: int
 ) -> ModelSignature:
-    """What a model takes and gives, as MLflow writes it down."""
+    """The signature of a model for MLflow."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
@@ -260,12 +260,12 @@ def log_model(
     Returns
     -------
     tuple
-        Where it is then, and the file that it is read from, as it was before it was sent.
+        Its location, and the content of its file before it was sent.
 
     Raises
     ------
     ModelRefused
-        When it could not be read again.
+        When it could not be read back.
     """
     from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as PROGRESS
     from mlflow.models import Model
@@ -281,13 +281,13 @@ def log_model(
         signature=signature,
         input_example=example,
         pip_requirements=list(packages),
-        validate_serving_input=False,  # it would be loaded through MLflow
+        validate_serving_input=False,  # validation would load it through MLflow
     )
     return info.model_uri, flavour.content
 
 
 class _Flavour:
-    """MLflow's flavour of scikit-learn; keeps what it wrote, before MLflow sends it."""
+    """MLflow's scikit-learn flavour; keeps the file that it wrote, before MLflow sends it."""
 
     content = b""
 
@@ -318,7 +318,7 @@ def save_model(path: str | Path, **given: Any) -> None:
 
 
 def requirements(lightgbm: bool) -> list[str]:
-    """What a model needs: named, because MLflow would take a minute to find it out."""
+    """A model's requirements: listed here, because MLflow would take a minute to infer them."""
     packages = ["scikit-learn", "pandas", "numpy", "skops", *(["lightgbm"] if lightgbm else [])]
     return [f"{name}=={installed(name)}" for name in packages]
 

@@ -71,12 +71,12 @@ class LoadedModel:
 
 
 def load_model(settings: Settings, name: str, version: int) -> LoadedModel:
-    """Load a version of a model, when its file is what was recorded at its registration.
+    """Load a version of a model, if its file matches the record of its registration.
 
     Raises
     ------
     ModelRefused
-        When it is not, or nothing was recorded.
+        When it does not match, or was not recorded.
     MlflowAway
         When it cannot be fetched.
     """

@@ -140,7 +140,7 @@ def judge(
     challenger, champion
         Trained models; no champion: None.
     without
-        Why there is no champion, in a sentence.
+        Why there is no champion.
     """
     one = _judged(held, challenger, "The challenger")
     majority = _majority(held)

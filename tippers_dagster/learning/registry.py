@@ -1,10 +1,10 @@
 """Registered models: which version is champion, who decided so, and deciding it.
 
-MLflow keeps the versions, the warehouse every decision: which version is champion is what the last
-decision says. MLflow has no login, so its alias ``champion`` only shows it, and is set back where
-somebody moved it. A decision is written down before the alias is moved, and marked when it was: one
-that a killed process left half done is completed by whoever decides next, so that nothing is
-promoted twice and nothing unrecorded.
+MLflow keeps the versions, the warehouse every decision: the last decision determines which version
+is champion. MLflow has no login, so its alias ``champion`` only shows it, and is reset if somebody
+moved it. A decision is recorded before the alias is moved, and marked afterwards. The next decision
+completes one that a killed process left unfinished, so that nothing is promoted twice or without a
+record.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def decisions(settings: Settings, name: str) -> list[Decision]:
 
 
 def champion_number(settings: Settings, name: str) -> int | None:
-    """The version that is champion by the last decision that was carried out; None: none is."""
+    """The champion according to the last decision that was carried out; None if there is none."""
     c = model_decision.c
     query = (
         sa.select(c.version)
@@ -359,8 +359,8 @@ def champions(newest_first: Sequence[Decision]) -> list[int]:
 
 @contextmanager
 def deciding(settings: Settings, name: str) -> Iterator[None]:
-    """One decision about a model at a time; first, one that was left half done is completed, and
-    an alias that was moved in MLflow set back.
+    """One decision about a model at a time; first completes an unfinished one, and resets an alias
+    that was moved in MLflow.
     """
     with held_together(settings, [f"model {name}"], _log):
         _complete(settings, name)
@@ -422,7 +422,7 @@ def _complete(settings: Settings, name: str) -> None:
 
 
 def _align(settings: Settings, name: str) -> None:
-    """Have MLflow's alias show the champion."""
+    """Set MLflow's alias to the champion."""
     champion = champion_number(settings, name)
     if champion is None:
         return
@@ -434,8 +434,8 @@ def _align(settings: Settings, name: str) -> None:
         if champion in there:
             client.set_registered_model_alias(name, CHAMPION, str(champion))
             _log.warning(
-                "The alias %s of %s was moved in MLflow. It is set back to version %d, which is "
-                "champion by the last decision; `tippers models promote` makes another one.",
+                "The alias %s of %s was moved in MLflow. It is reset to version %d, the champion "
+                "by the last decision; use `tippers models promote` to change it.",
                 CHAMPION,
                 name,
                 champion,

@@ -27,7 +27,7 @@ VERSION = 1
 """Raise it when the same challenger would be judged otherwise."""
 
 LOOK_SECONDS = 6 * 3600
-"""So often the alias in MLflow is compared with the decisions, and set back where it was moved."""
+"""How often the alias in MLflow is compared with the decisions, and reset if it was moved."""
 
 IN_USE = "there_is_one"
 BEATS_MAJORITY = "beats_the_majority_class"

@@ -1,8 +1,8 @@
-"""Trained classifiers as bytes: skops, of the nodes and types named here, and nothing else.
+"""Trained classifiers as bytes: skops files with only the nodes and types listed here.
 
-skops trusts all of scikit-learn's estimators, numpy's functions and more by itself, and MLflow
+By default skops trusts all of scikit-learn's estimators, numpy's functions and more, and MLflow
 lets a model's own ``MLmodel`` name further types. Here the list is fixed: what the models of the
-bank are made of. None of these runs what the file says.
+bank consist of. None of these can execute code from the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from tippers_dagster.experiments.model_files import ModelRefused
 
 FILE = "model.skops"
-"""Where MLflow's flavour of scikit-learn puts it."""
+"""Where MLflow's scikit-learn flavour puts it."""
 
 _OBJECTS = (
     "lightgbm.basic.Booster",  # its state is LightGBM's own text
@@ -87,7 +87,7 @@ NODES: dict[str, frozenset[str]] = {
     "TupleNode": frozenset({"builtins.tuple"}),
     "TypeNode": frozenset({"builtins.str", "collections.OrderedDict", *_SCALARS}),
 }
-"""What a model may be made of: skops's nodes, and the types of each."""
+"""What a model may consist of: skops nodes, and the types of each."""
 
 TRUSTED_TYPES = sorted(set().union(*NODES.values()))
 """All of these types, as skops takes them."""
@@ -96,7 +96,7 @@ MOST_UNPACKED = 8 * 2**30
 """Bytes that a file may unpack to."""
 
 _DAMAGED = (zipfile.BadZipFile, KeyError, ValueError, TypeError, RecursionError, AttributeError)
-"""What skops raises for a file that is no model, or a damaged one."""
+"""What skops raises for a file that is damaged or not a model."""
 
 
 def parse_model(content: bytes) -> Any:
@@ -105,7 +105,7 @@ def parse_model(content: bytes) -> Any:
     Raises
     ------
     ModelRefused
-        When it is made of something else than models of the bank are, or is no such file.
+        When it contains anything that models of the bank do not, or is not such a file.
     """
     import skops.io  # type: ignore[import-untyped]  # has no types
     from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types
@@ -116,10 +116,10 @@ def parse_model(content: bytes) -> Any:
     except _DAMAGED as error:
         first = " ".join(str(error).split())[:200]
         raise ModelRefused(
-            f"It is no model in the format skops, or a damaged one: {type(error).__name__}: {first}"
+            f"It is not a skops model, or is damaged: {type(error).__name__}: {first}"
         ) from None
     if not isinstance(model, Pipeline):
-        raise ModelRefused("It is no classifier.")
+        raise ModelRefused("It is not a classifier.")
     return model
 
 
@@ -127,12 +127,12 @@ def _check(content: bytes) -> None:
     """Refuse nodes and types that are not on the list, before skops looks at them."""
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         if sum(part.file_size for part in file.infolist()) > MOST_UNPACKED:
-            raise ModelRefused("It would unpack to more than 8 GiB.")
+            raise ModelRefused("It is larger than 8 GiB unpacked.")
         schema = json.loads(file.read("schema.json"))
     unknown = sorted({found for found in _made_of(schema) if not _known(*found)})
     if unknown:
         listed = ", ".join(f"{type_} ({node})" for node, type_ in unknown[:3])
-        raise ModelRefused(f"It holds what no model of the bank is made of: {listed}.")
+        raise ModelRefused(f"It contains types that are not allowed: {listed}.")
 
 
 def _known(node: str, type_: str) -> bool:

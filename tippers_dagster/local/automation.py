@@ -1,4 +1,4 @@
-"""Whether what keeps everything up to date is at work."""
+"""Whether automation works: code server, daemon and web server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tippers_dagster.local.health import (
 from tippers_dagster.settings import Settings
 
 LATE_SECONDS = 120.0
-"""A daemon says every 30 s that it is alive. From here on it counts as late."""
+"""A daemon sends a heartbeat every 30 s. After this long it counts as late."""
 
 
 def automation_troubles(settings: Settings, seconds: float = ANSWER_SECONDS) -> dict[str, str]:
@@ -40,7 +40,7 @@ def automation_troubles(settings: Settings, seconds: float = ANSWER_SECONDS) -> 
 
 
 def _late(settings: Settings) -> Trouble | None:
-    """By the part that beat last: others may have belonged to another version."""
+    """Judged by the latest heartbeat: other parts may belong to another version."""
     url, query = (
         databases(settings).dagster,
         (
@@ -58,7 +58,7 @@ def _late(settings: Settings) -> Trouble | None:
     except psycopg2.OperationalError:
         return Trouble("Its storage does not answer.")
     if seconds is None:
-        return Trouble("It has never given a sign of life.")
+        return Trouble("It has never sent a heartbeat.")
     if seconds <= LATE_SECONDS:
         return None
-    return Trouble(f"It gave the last sign of life {seconds:.0f} s ago.")
+    return Trouble(f"Its last heartbeat was {seconds:.0f} s ago.")

@@ -39,7 +39,7 @@ class Databases:
 def databases(settings: Settings) -> Databases:
     """The connection URLs; starts the embedded server when the settings need it.
 
-    Every process that keeps something comes by here: the home is closed to others first.
+    Every process that stores something calls this, so it also closes the home to others.
     """
     home = private_home(settings.home_path)
     server = None
@@ -67,10 +67,10 @@ def databases(settings: Settings) -> Databases:
 
 
 def end_in_order() -> None:
-    """Have SIGTERM and SIGINT end this process in order: its last user stops the embedded server.
+    """Make SIGTERM and SIGINT exit normally, so that the last process stops the embedded server.
 
-    For the main thread, before a web server runs there: that raises the signal again when it has
-    stopped, and the process would end at once.
+    To be called in the main thread, before a web server runs there: it raises the signal again
+    after it has stopped, which would kill the process.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
@@ -88,7 +88,7 @@ def libpq_url(url: str) -> str:
     if not separator or scheme.split("+")[0] not in ("postgresql", "postgres"):
         raise SettingsError(
             "A database URL does not start with postgresql://.",
-            "Mend TIPPERS_DATABASE_URL, TIPPERS_SOURCE_URL, TIPPERS_DAGSTER_URL, "
+            "Fix TIPPERS_DATABASE_URL, TIPPERS_SOURCE_URL, TIPPERS_DAGSTER_URL, "
             "TIPPERS_BUILDER_URL or TIPPERS_READER_URL: "
             "postgresql://user:password@host:5432/database",
         )

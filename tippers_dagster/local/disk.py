@@ -1,4 +1,4 @@
-"""A full disk, said so that somebody can do something about it."""
+"""Clear errors for full disks."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ Full = TypeVar("Full", bound=DiskFull)
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that there is no room left, on a disk or within a quota."""
+    """Whether an error means that a disk or quota is full."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 
 def disk_full(place: Path | str, kind: type[Full], setting: str) -> Full:
-    """The error of a folder without room.
+    """The error for a folder on a full disk.
 
     Parameters
     ----------
     place
-        The folder, or a file in it; neither need be there.
+        The folder, or a file in it; neither need exist.
     kind
         Class of the error.
     setting
-        What else names a place for it.
+        The setting that moves it elsewhere.
     """
     folder = Path(place)
     while not folder.is_dir():
@@ -42,8 +42,8 @@ def disk_full(place: Path | str, kind: type[Full], setting: str) -> Full:
     free = shutil.disk_usage(folder).free >> 20
     return kind(
         f"The disk of {folder} is full: {free} MB free.",
-        f"Make room there, or set {setting} to a larger one. Nothing is lost: what could not be "
-        "written is computed again.",
+        f"Free some space, or set {setting} to a folder on a larger disk. Nothing is lost: what "
+        "could not be written is computed again.",
     )
 
 
@@ -54,7 +54,7 @@ def reporting_full(place: Path, setting: str = "TIPPERS_HOME") -> Iterator[None]
     Raises
     ------
     DiskFull
-        In the place of an OSError of that kind.
+        Replaces an OSError of that kind.
     """
     try:
         yield
@@ -65,16 +65,16 @@ def reporting_full(place: Path, setting: str = "TIPPERS_HOME") -> Iterator[None]
 
 
 def database_full(error: psycopg2.errors.DiskFull) -> DiskFull:
-    """The error of a database server without room."""
+    """The error for a database server whose disk is full."""
     return DiskFull(
         f"The disk of the database is full: {str(error).strip().splitlines()[0]}",
-        "Make room where the database's server keeps its files. Nothing is lost: what could not be "
-        "written is computed again.",
+        "Free some space on the database server's disk. Nothing is lost: what could not be written "
+        "is computed again.",
     )
 
 
 def environment_fault(error: BaseException) -> EnvironmentFault | None:
-    """The fault of the machine behind an error; None: it is a matter of the work."""
+    """The environment's failure behind an error; None if the computation itself failed."""
     import psycopg2.errors
 
     seen: BaseException | None = error

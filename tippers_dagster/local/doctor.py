@@ -105,7 +105,7 @@ def _failure(name: str, error: Exception) -> Check:
 
 def _home(settings: Settings) -> Iterator[Check]:
     home = private_home(settings.home_path)
-    yield Check("home", "ok", f"{home} is writable, and closed to other users")
+    yield Check("home", "ok", f"{home} is writable, and not accessible to other users")
 
 
 def _space_on_disk(settings: Settings) -> Iterator[Check]:
@@ -121,7 +121,7 @@ def _memory(settings: Settings) -> Iterator[Check]:
     free = free_memory() / (1 << 20)
     low = free < settings.min_free_memory_mb
     hint = (
-        f"Runs wait {settings.memory_wait_seconds:g} s until more is free, then fail; "
+        f"Runs wait up to {settings.memory_wait_seconds:g} s for free memory, then fail; "
         "TIPPERS_MIN_FREE_MEMORY_MB sets the limit."
     )
     text = f"{free:.0f} MB available"
@@ -215,10 +215,10 @@ def _roles(settings: Settings) -> Iterator[Check]:
     ]
     yield from wrong
     if missing:
-        yield Check("roles", "ok", f"{', '.join(sorted(missing))}: made at the first use")
+        yield Check("roles", "ok", f"{', '.join(sorted(missing))}: created at the first use")
     elif not wrong:
         names = f"{roles.owner}, {roles.builder} and {roles.reader}"
-        yield Check("roles", "ok", f"{names} may do what they should, and no more")
+        yield Check("roles", "ok", f"{names} have exactly the rights they need")
 
 
 _REACHED = """
@@ -236,15 +236,15 @@ def _strong(owner: str | None, found: Sequence[Fault]) -> Iterator[Check]:
             "roles",
             "problem",
             f"the application logs in as {owner}, which is a superuser",
-            f"Let TIPPERS_DATABASE_URL name a role of its own, and run: {_PREPARE}",
+            f"Set TIPPERS_DATABASE_URL to a role of its own, and run: {_PREPARE}",
         )
     for role in sorted({fault.role for fault in found if fault.what == "power"}):
         yield Check(
             "roles",
             "problem",
-            f"{role} may do more than it should: it is a superuser, may make roles or databases, "
-            "or is a member of a role that is not its own",
-            f"Take it from the role, or run: {_PREPARE}",
+            f"{role} has more rights than it should: it is a superuser, may create roles or "
+            "databases, or is a member of another role",
+            f"Revoke these rights, or run: {_PREPARE}",
         )
 
 
@@ -254,8 +254,8 @@ def _opened(role: str, names: Sequence[str]) -> Check:
         "roles",
         "warning",
         f"{role} may execute {len(names):,} functions that it does not need, such as {some}",
-        f"Run {_PREPARE}; without a superuser's URL, let one run what `tippers database sql` "
-        "prints, in the warehouse's database.",
+        f"Run {_PREPARE}; or have a superuser run the output of `tippers database sql` in the "
+        "warehouse's database.",
     )
 
 
@@ -263,7 +263,7 @@ def _reaching(role: str, names: str) -> Check:
     return Check(
         "roles",
         "warning",
-        f"{role} may connect to other databases of the server: {names}",
+        f"{role} may connect to other databases on the server: {names}",
         "REVOKE CONNECT ON DATABASE ... FROM PUBLIC, if nobody else needs it.",
     )
 
@@ -305,15 +305,15 @@ def _source_tables(settings: Settings) -> Iterator[Check]:
 
     found = check_source(settings)
     if not found:
-        yield Check("source tables", "ok", "all tables and columns are there, and of right types")
+        yield Check("source tables", "ok", "all tables and columns exist and have the right types")
     if missing := "\n".join(problem.text for problem in found if problem.missing):
         if settings.source_url is None:
-            hint = "Load files with tippers ingest, or make a campus with tippers simulate."
+            hint = "Load files with tippers ingest, or simulate a campus with tippers simulate."
             yield Check("source tables", "warning", missing, hint)
         else:
             hint = (
-                "Name its schema and tables: TIPPERS_SOURCE_SCHEMA, TIPPERS_SESSION_TABLE and so "
-                "on (.env.example)."
+                "Set its schema and tables: TIPPERS_SOURCE_SCHEMA, TIPPERS_SESSION_TABLE and so on "
+                "(.env.example)."
             )
             yield Check("source tables", "problem", missing, hint)
     if wrong := "\n".join(problem.text for problem in found if not problem.missing):
@@ -371,7 +371,7 @@ def _ports(settings: Settings) -> Iterator[Check]:
 
 
 def _automation(settings: Settings) -> Iterator[Check]:
-    """Whether what keeps everything up to date answers, where it is known to run."""
+    """Whether automation works, where it is known to run."""
     from tippers_dagster.local.addresses import web_address
     from tippers_dagster.local.automation import automation_troubles
 
@@ -380,8 +380,8 @@ def _automation(settings: Settings) -> Iterator[Check]:
     troubles = automation_troubles(settings)
     for name, why in troubles.items():
         hint = (
-            "`tippers up` starts it again within minutes; its log is in the folder logs of the "
-            "home. Elsewhere, restart it."
+            "`tippers up` restarts it within minutes; its log is in the home's folder logs. "
+            "Elsewhere, restart it yourself."
         )
         yield Check(name, "problem", why, hint)
     if not troubles:
@@ -389,9 +389,9 @@ def _automation(settings: Settings) -> Iterator[Check]:
 
 
 def _sessions(settings: Settings) -> Iterator[Check]:
-    """Whether a connection has a session of its own, as locks need it.
+    """Whether every connection has its own session, which locks need.
 
-    A pool that lends sessions for a transaction gives the one that is idle to whoever asks next.
+    A transaction pool gives an idle session to the next client.
     """
     with (
         closing(_connect(databases(settings).warehouse)) as first,
@@ -400,7 +400,7 @@ def _sessions(settings: Settings) -> Iterator[Check]:
         if _backend(first) != _backend(second):
             yield Check("database sessions", "ok", "every connection has its own")
             return
-    hint = "Connect to the server itself, or set pool_mode = session: locks belong to sessions."
+    hint = "Connect to the server directly, or set pool_mode = session: locks need sessions."
     yield Check("database sessions", "problem", "transactions are pooled (PgBouncer?)", hint)
 
 

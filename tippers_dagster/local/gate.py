@@ -1,8 +1,7 @@
-"""Keeping other web sites out of the servers of this deployment.
+"""Keeps other web sites out of this deployment's servers.
 
-A browser sends requests to a local port for every page that it shows. Those that come from
-another site, or reach the server under a name that is not its own (by which a page of another
-site would pass for one of this server), end here, before the server sees them.
+Any page in a browser can send requests to a local port. Requests from another site, or to a host
+name that is not the server's own (DNS rebinding), are rejected before the server sees them.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ _REFUSED_BY_POLICY = 1008
 
 
 class Gate:
-    """ASGI middleware: lets in what comes from the server's own pages, or from no page at all.
+    """ASGI middleware: accepts requests from the server's own pages, or from no page at all.
 
     Parameters
     ----------
     addresses
-        URLs under which the server is reached, beside this machine's own names.
+        Public URLs of the server, besides this machine's own names.
     setting
-        Which variable names them, for whoever is refused.
+        The variable that sets them, for the response to rejected requests.
     """
 
     def __init__(self, app: ASGIApp, addresses: Iterable[str], setting: str) -> None:
@@ -55,13 +54,13 @@ class Gate:
         hosts = [host.lower() for host in headers.getlist("host")]
         if len(hosts) != 1 or _name(hosts[0]) not in self._hosts:
             return (
-                "This server does not answer under the name of this address. "
-                f"{self._setting} says under which one browsers reach it."
+                "This server does not answer to this host name. "
+                f"Set {self._setting} to the URL that browsers use."
             )
         origins = [origin.lower() for origin in headers.getlist("origin")]
         own = {f"http://{hosts[0]}", f"https://{hosts[0]}", *self._origins}
         if len(origins) > 1 or not own.issuperset(origins):
-            return f"This request comes from another site. {self._setting} names this one."
+            return f"This request comes from another site. {self._setting} sets this one's URL."
         site = headers.get("sec-fetch-site", "none")
         if site not in ("same-origin", "none") and not _is_link(scope, headers):
             return "This request comes from another site."
@@ -69,7 +68,7 @@ class Gate:
 
 
 class GraphQLGate:
-    """ASGI middleware: GraphQL by POST of JSON only, as no page of another site can send it."""
+    """ASGI middleware: GraphQL only as JSON by POST, which other sites' pages cannot send."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -78,7 +77,7 @@ class GraphQLGate:
         """Answer 405 or 415, or pass it on."""
         if scope["type"] == "http" and scope["path"].rstrip("/").endswith("/graphql"):
             headers = Headers(scope=scope)
-            # By GET there is only the page on which queries are written.
+            # GET is only for the query editor.
             is_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
             if scope["method"] != "POST" and not is_page:
                 await PlainTextResponse("Send GraphQL by POST.\n", 405)(scope, receive, send)
@@ -98,7 +97,7 @@ def _name(host: str) -> str | None:
 
 
 def _is_link(scope: Scope, headers: Headers) -> bool:
-    """Whether somebody follows a link from another site, in a window of its own."""
+    """Whether a link from another site is followed at the top level, not in a frame."""
     return (
         scope["type"] == "http"
         and scope["method"] in ("GET", "HEAD")

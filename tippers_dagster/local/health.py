@@ -1,4 +1,4 @@
-"""What is wrong with a server or daemon: asked, not inferred from a living process."""
+"""Health checks of servers and the daemon: a running process is not enough."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import psycopg2
 
 ANSWER_SECONDS = 10.0
 BEAT_SECONDS = 600.0
-"""A daemon writes that it is alive every 30 s; Dagster itself waits half an hour for it."""
+"""A daemon sends a heartbeat every 30 s; Dagster itself tolerates half an hour without."""
 
 _LIST_REPOSITORIES = "/api.DagsterApi/ListRepositories"
-"""Dagster's call that its proxy of a code server passes on to the process with the definitions."""
+"""A call that the code server's proxy process forwards to the process with the definitions."""
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why something does not work. ``sure``: it says so itself; else it may only be busy."""
+    """Why something does not work. ``sure``: it reports so itself; else it may only be busy."""
 
     why: str
     sure: bool = False
 
 
 def code_server_trouble(host: str, port: int, seconds: float = ANSWER_SECONDS) -> Trouble | None:
-    """What is wrong with a code server, asked through to the process that has the definitions.
+    """What is wrong with a code server, checked down to the process with the definitions.
 
-    Its outer process answers for itself also when the inner one is gone.
+    Its outer process still answers when the inner one is gone.
     """
     import grpc
 
@@ -54,7 +54,7 @@ def _refused(error: Any, host: str, port: int, seconds: float) -> Trouble:
         return Trouble(f"It has not answered for {seconds:.0f} s.")
     if error.code() is not StatusCode.UNKNOWN:
         return Trouble(f"Nothing answers at {host}:{port}.")
-    # The outer process answers, with what came of its asking the inner one.
+    # The outer process answers with the error from calling the inner one.
     said = error.details() or ""
     if "UNAVAILABLE" in said or "No available client" in said:
         return Trouble("The process that holds the definitions is gone.", sure=True)
@@ -62,7 +62,7 @@ def _refused(error: Any, host: str, port: int, seconds: float) -> Trouble:
 
 
 def web_trouble(address: str, seconds: float = ANSWER_SECONDS) -> Trouble | None:
-    """What is wrong with a web server: whatever it answers, it should be success."""
+    """What is wrong with a web server; it should answer with success."""
     try:
         with urllib.request.urlopen(address, timeout=seconds) as answer:
             answer.read(1)
@@ -74,16 +74,16 @@ def web_trouble(address: str, seconds: float = ANSWER_SECONDS) -> Trouble | None
 
 
 def daemon_trouble(url: str, since: float, longest: float) -> Trouble | None:
-    """What is wrong with the daemon, by the beats of its parts in Dagster's storage.
+    """What is wrong with the daemon, by the heartbeats of its parts in Dagster's storage.
 
-    Nothing is said while the storage does not answer.
+    Returns None while the storage does not answer.
 
     Parameters
     ----------
     since
-        Beats before this are those of another daemon (Unix seconds).
+        Earlier heartbeats belong to another daemon (Unix seconds).
     longest
-        So many seconds after its last beat a part counts as standing still.
+        Seconds after its last heartbeat until a part counts as stalled.
     """
     query = (
         "SELECT daemon_type, extract(epoch FROM now() AT TIME ZONE 'UTC' - timestamp)::float8 "
@@ -99,8 +99,8 @@ def daemon_trouble(url: str, since: float, longest: float) -> Trouble | None:
     except psycopg2.OperationalError:
         return None
     if not ages:
-        return Trouble("It has given no sign of life.")
+        return Trouble("It has sent no heartbeat.")
     oldest, seconds = max(ages.items(), key=lambda item: item[1])
     if seconds <= longest:
         return None
-    return Trouble(f"Its part {oldest} gave the last sign of life {seconds:.0f} s ago.", sure=True)
+    return Trouble(f"The last heartbeat of its part {oldest} was {seconds:.0f} s ago.", sure=True)

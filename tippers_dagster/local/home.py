@@ -1,4 +1,4 @@
-"""The home: a folder that nobody but its owner can look into."""
+"""The home: a folder that only its owner can access."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ FOR_OTHERS = 0o077
 """The permission bits of everybody but the owner."""
 
 MARKS = ("device_key", "postgres", "postgres.lock", "up.lock", "dagster")
-"""Each shows that a folder is a home already."""
+"""Any of these marks a folder as an existing home."""
 
 
 class HomeError(TippersError):
-    """The home cannot be made, used, or closed to others."""
+    """The home cannot be created, used, or closed to others."""
 
 
 def private_home(home: Path) -> Path:
-    """Make the home, or close an existing one to everybody but its owner; returns its path.
+    """Create the home, or close an existing one to everyone but its owner; returns its path.
 
     From then on this process, and those that it starts, write files that only their owner can
     read (the umask is 077), wherever they are.
@@ -28,16 +28,16 @@ def private_home(home: Path) -> Path:
     Raises
     ------
     HomeError
-        When it cannot be made or written to, when others may look into it and it belongs to
-        somebody else, or when it is a folder of other things that would be closed to others, too.
+        When it cannot be created or written to, when it is open to others and belongs to somebody
+        else, or when it is a folder with other content, which would be closed to others as well.
     """
     os.umask(FOR_OTHERS)
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HomeError(
-            f"The home {home} cannot be made: {error.strerror}.",
-            "Set TIPPERS_HOME to a folder that you may write to.",
+            f"The home {home} cannot be created: {error.strerror}.",
+            "Set TIPPERS_HOME to a writable folder.",
         ) from error
     if not os.access(home, os.W_OK | os.X_OK):
         raise HomeError(
@@ -55,14 +55,14 @@ def _close(home: Path) -> None:
     is_home = not entries or any((home / mark).exists() for mark in MARKS)
     if home.stat().st_mode & stat.S_ISVTX or not is_home:
         raise HomeError(
-            f"Others can look into {home}, and it holds more than a home of tippers.",
-            f"Set TIPPERS_HOME to a folder of its own, or close this one: chmod 700 {home}",
+            f"{home} is accessible to other users, and holds more than a home of tippers.",
+            f"Set TIPPERS_HOME to a folder of its own, or restrict this one: chmod 700 {home}",
         )
     try:
         for path in (home, *(entry for entry in entries if not entry.is_symlink())):
             path.chmod(stat.S_IMODE(path.stat().st_mode) & ~FOR_OTHERS)
     except PermissionError as error:
         raise HomeError(
-            f"Others can look into the home {home}, and {error.filename} belongs to another user.",
+            f"The home {home} is open to others, and {error.filename} belongs to another user.",
             "Set TIPPERS_HOME to a folder of your own, or fix its owner.",
         ) from error

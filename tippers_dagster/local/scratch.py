@@ -1,4 +1,4 @@
-"""Folders for what a process needs while it works, and nobody after it."""
+"""Temporary folders, cleaned up even after killed processes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tippers_dagster.local.disk import reporting_full
 def scratch_folder(root: Path) -> Iterator[Path]:
     """A folder below ``root`` that is removed when the block ends.
 
-    What killed processes have left there is removed first.
+    Folders of killed processes are removed first.
 
     Raises
     ------
     DiskFull
-        Also in the place of an OSError of the block that says so.
+        Also replaces an OSError of that kind in the block.
     """
     with reporting_full(root):
         root.mkdir(parents=True, exist_ok=True)

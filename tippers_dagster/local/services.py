@@ -33,7 +33,7 @@ class Service:
     """One process of the stack.
 
     ``ready`` takes the time at which the process was started (seconds since the epoch) and says
-    whether it answers now; ``trouble``, asked from then on, why it does not work, if it does not.
+    whether it answers now; ``trouble``, called from then on, returns why it does not work, if so.
     ``port_setting`` names the variable that moves its port.
     """
 
@@ -114,7 +114,7 @@ def _app(settings: Settings) -> Service:
 
 
 def app_address(settings: Settings) -> str:
-    """The app that ``tippers up`` starts, as this machine reaches it."""
+    """URL of the app that ``tippers up`` starts, from this machine."""
     return f"http://{_reached(settings.streamlit_host)}:{settings.streamlit_port}"
 
 
@@ -148,16 +148,16 @@ def _mlflow(settings: Settings) -> Service | None:
 
 
 def mlflow_environment(settings: Settings) -> dict[str, str]:
-    """Variables of MLflow's server: which names it answers to, and pages of which site."""
+    """Variables of MLflow's server: allowed hosts and origins."""
     public = urlsplit(settings.mlflow_public_url or "")
     names = [f"{HOST}:*", "localhost:*", public.netloc]
     return {
-        # Unset, it answers to each name that begins as a private address does, as 10.example.com.
+        # By default it accepts any name that begins like a private address: 10.example.com.
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(filter(None, names)),
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": (
             f"{public.scheme}://{public.netloc}" if public.netloc else ""
         ),
-        # Five processes for jobs that are not ours.
+        # Saves five processes for jobs that are not used here.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
 

@@ -34,10 +34,10 @@ POLL_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 30
 ASK_SECONDS = 5.0
 SURE_ASKS = 3
-"""After so many asks in a row that a service answers with what is wrong, it is started again."""
+"""Restart a service after this many checks in a row in which it reported an error."""
 
 SILENT_ASKS = 20
-"""As many that get no answer, minutes in all: a busy server is left alone."""
+"""The same for checks without an answer, minutes in all: a busy server is left alone."""
 
 STEADY_SECONDS = 60
 """A process that lasted this long begins its back-off anew."""
@@ -175,17 +175,17 @@ class _Child:
     """Whether it has worked since it was started."""
 
     unanswered: int = 0
-    """Asks in a row that found it in trouble."""
+    """Failed checks in a row."""
 
     hopeless: str | None = None
-    """Why it is to be started again, though its process lives."""
+    """Why it must be restarted although its process is alive."""
 
     def ask(self) -> None:
-        """Ask the service how it is, and take the answer down."""
+        """Check the service, and note the result."""
         process = self.process
         trouble = self.service.trouble(self.started)
         if process is not self.process:
-            return  # it was started again meanwhile
+            return  # it was restarted meanwhile
         if trouble is None:
             self.answered, self.unanswered = True, 0
         elif self.answered or time.time() - self.started > self.service.ready_seconds:
@@ -194,7 +194,7 @@ class _Child:
                 self.hopeless = trouble.why
 
     def start_again(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        """Begin anew with another process."""
+        """Start over with another process."""
         self.process, self.log, self.started = process, log, time.time()
         self.restart_at, self.hopeless = None, None
         self.answered, self.unanswered = False, 0
@@ -233,7 +233,7 @@ class _Supervisor:
         return True
 
     def keep_going(self) -> None:
-        """Start again what dies or does not answer any more, until asked to stop."""
+        """Restart services that die or no longer answer, until asked to stop."""
         for child in self.children:
             threading.Thread(target=self._ask, args=(child,), daemon=True).start()
         while not self.signals.event.wait(POLL_SECONDS):
@@ -296,7 +296,7 @@ class _Supervisor:
         while not self.signals.requested():
             if child.process.poll() is not None or time.monotonic() > deadline:
                 code = child.process.returncode
-                what = "did not become ready" if code is None else f"ended with status {code}"
+                what = "did not become ready" if code is None else f"exited with status {code}"
                 raise StackError(
                     f"The {service.name} {what}:\n{_tail(child.log)}", f"Its log: {child.log}"
                 )
@@ -305,7 +305,7 @@ class _Supervisor:
             self.signals.event.wait(POLL_SECONDS)
 
     def _ask(self, child: _Child) -> None:
-        """In a thread of its own: a service that hangs does not keep the others waiting."""
+        """In its own thread, so that a hanging service does not delay the others."""
         while not self.signals.event.wait(ASK_SECONDS):
             if child.restart_at is None:
                 child.ask()
@@ -322,16 +322,16 @@ class _Supervisor:
             child.failures += 1
             child.restart_at = now + delay
             why = (child.hopeless or "").removesuffix(".")
-            what = f"stopped: {why}" if code is None else f"ended with status {code}"
+            what = f"stopped: {why}" if code is None else f"exited with status {code}"
             self._clear_group(child)
             self.report(
-                f"{child.service.name:<12}{what}; starting it again in {delay} s (log: {child.log})"
+                f"{child.service.name:<12}{what}; restarting in {delay} s (log: {child.log})"
             )
         if now >= child.restart_at:
             child.start_again(*self._launch(child.service))
 
     def _clear_group(self, child: _Child) -> None:
-        """End what there is of a process: its runs would go on without anybody to report them."""
+        """Kill the whole process group: its runs would otherwise go on unreported."""
         group = child.process.pid
         if guard.send(group, 0):
             guard.end_groups({group})
@@ -342,7 +342,7 @@ class _Supervisor:
         now = time.monotonic()
         if now < self.database_at or postmaster_pid(self.settings.home_path) is not None:
             return
-        self.report("database    gone; starting it again")
+        self.report("database    gone; restarting it")
         try:
             start_embedded(self.settings.home_path)
         except EmbeddedServerError as error:

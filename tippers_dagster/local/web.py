@@ -1,4 +1,4 @@
-"""Dagster's own web server, behind the gate that keeps other sites out."""
+"""Dagster's own web server, behind the gate that rejects requests from other sites."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tippers_dagster.settings import Settings
 
 STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, MOST_CONNECTIONS = 15_000, 3600, 20
 POLL_MS = 2000
-"""As ``dagster-webserver`` has them unless it is told otherwise."""
+"""The defaults of ``dagster-webserver``."""
 
 
 def serve_dagster(settings: Settings, host: str) -> None:
-    """Serve on the port of the settings, until it is stopped: as ``dagster-webserver`` does."""
+    """Serve on the configured port until stopped, as ``dagster-webserver`` does."""
     end_in_order()
     use_dagster_environment(settings)
     import uvicorn

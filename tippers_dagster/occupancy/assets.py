@@ -181,12 +181,12 @@ def _run(context: dg.AssetExecutionContext, asset: str) -> Outcome:
 
 @contextmanager
 def _excusing(settings: Settings, asset: str, partitions: list[tuple[str, str]]) -> Iterator[None]:
-    """A run that the machine ended is no try of its partitions.
+    """Do not count a run as a try of its partitions if the environment failed.
 
     Raises
     ------
     EnvironmentFault
-        In the place of an error that it is the cause of.
+        Replaces an error that it caused.
     """
     try:
         yield
@@ -204,7 +204,7 @@ def _excuse(
     partitions: list[tuple[str, str]],
     failed: Mapping[str, BaseException],
 ) -> None:
-    """Of chunks that failed: those that the machine failed at are tried later, and not counted."""
+    """Do not count failures of the environment among failed chunks; they are retried later."""
     mine = {chunk for chunk, error in failed.items() if environment_fault(error) is not None}
     if mine:
         until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=settings.environment_retry_seconds)
@@ -253,6 +253,6 @@ def _rejected_share(outcome: Outcome) -> dg.AssetCheckResult:
             "limit": limit,
             "largest_share": max(shares.values(), default=0.0),
             "chunks_over_the_limit": over,
-            "what_to_do": "`tippers rejects` lists reasons and rows",
+            "what_to_do": "`tippers rejects` lists the rows with reasons",
         },
     )

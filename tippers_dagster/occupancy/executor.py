@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class _Announced(Executor):
     """Takes the run's lock before anything else.
 
-    Dagster may work for minutes between the start of a run and that of its first step.
+    Minutes may pass between the start of a run and that of its first step.
     """
 
     def __init__(self, inner: Executor) -> None:
@@ -35,15 +35,15 @@ class _Announced(Executor):
         yield from self._inner.execute(plan_context, execution_plan)
 
 
-# Dagster takes its own kind of schema here, too, which its types do not say.
+# Dagster accepts its own kind of schema here, too, which its type hints omit.
 _SCHEMA: Any = dg.in_process_executor.config_schema
 
 
 @dg.executor(name="in_process", config_schema=_SCHEMA)
 def in_process_executor(context: dg.InitExecutorContext) -> Executor:
-    """All steps in the run's own process, which says from the start that it is alive.
+    """All steps in the run's own process, which holds its lock from the start.
 
-    A run is one vectorised pass; a process of its own for its only step costs 2 s.
+    A run is one vectorised pass; a separate process for its only step would cost 2 s.
     """
     create = dg.in_process_executor.executor_creation_fn
     assert create is not None

@@ -27,8 +27,8 @@ def write_export(space: str, occupancy: pa.Table, out: Path) -> None:
 
     Columns: space_id, interval_begin_time, number_connections, and whatever else the table has.
     In CSV the time is ISO 8601 text with the local offset, an unknown or hidden number an empty
-    field, and an id that a spreadsheet would take for a formula has an apostrophe in front; in
-    Parquet the time is a timestamp in the deployment's zone, and the id as it is.
+    field, and an id that a spreadsheet would run as a formula has an apostrophe in front; in
+    Parquet the time is a timestamp in the deployment's zone, and the id is unchanged.
 
     Raises
     ------

@@ -57,8 +57,8 @@ def materialize(
 ) -> list[Stage]:
     """Compute all that is missing or stale of the tracked grid, or of a part of it, level by level.
 
-    The source is looked at first, as no observer may be running: rows that came, changed or went
-    since a chunk was computed make it stale.
+    The source is checked first, as no observer may be running: rows that were added, changed or
+    removed since a chunk was computed make it stale.
 
     Parameters
     ----------

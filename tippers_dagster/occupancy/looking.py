@@ -1,8 +1,8 @@
-"""Looking at the source again: which chunks have other rows than those that were counted.
+"""Checking the source for changes: which chunks have other rows than those that were counted.
 
-Under the daemon the observer does so, round by round. Commands look, too, for there may be none:
-after an ingest at the chunks that it touched, before computing at all that is asked for, and
-before a status at as many as can be looked at quickly.
+Under the daemon the observer does this, round by round. Commands do it as well, since no daemon may
+be running: an ingest checks the chunks that it affected, a computation all its chunks, and a status
+as many as can be checked quickly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tippers_dagster.spaces.tree import NoSpaces, load_tree
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 QUICK_ROWS = 2_000_000
-"""A look at so many rows takes about two seconds."""
+"""Checking this many rows takes about two seconds."""
 
 
 def observe(settings: Settings, chunks: list[str]) -> dict[str, Observed]:
@@ -41,10 +41,10 @@ def observe(settings: Settings, chunks: list[str]) -> dict[str, Observed]:
 
 @dataclass(frozen=True)
 class Look:
-    """What a look at the source came to.
+    """The result of checking the source.
 
-    ``looked_at`` are chunks whose rows were compared, ``changed`` those of them that had other
-    rows than before; ``passed_over`` are computed ones that were not looked at.
+    ``looked_at`` are chunks whose rows were compared, ``changed`` those of them whose rows have
+    changed; ``passed_over`` are computed ones that were skipped.
     """
 
     looked_at: list[str] = field(default_factory=list)
@@ -53,21 +53,21 @@ class Look:
 
 
 def look_at_dates(settings: Settings, dates: Iterable[dt.date]) -> Look:
-    """Look at the tracked and computed chunks that hold any of these local dates."""
+    """Check the tracked and computed chunks that contain any of these local dates."""
     touched = {chunk_key(date, settings.chunk) for date in dates}
     return _look(settings, sorted(touched.intersection(_computed(settings)))) if touched else Look()
 
 
 def look_at_chunks(settings: Settings, chunks: Iterable[str]) -> Look:
-    """Look at those of the chunks that are tracked and computed."""
+    """Check those of the chunks that are tracked and computed."""
     return _look(settings, sorted(set(chunks).intersection(_computed(settings))))
 
 
 def look_quickly(settings: Settings, now: dt.datetime) -> Look:
-    """Look at tracked and computed chunks whose last look is not just over, within a budget.
+    """Check tracked and computed chunks that were not just checked, within a budget.
 
-    The newest ones come first, then those whose last look is longest ago, until the rows that
-    they had then add up to ``QUICK_ROWS``.
+    The newest ones come first, then those not checked for longest, until their last known rows add
+    up to ``QUICK_ROWS``.
     """
     computed = _computed(settings)
     with warehouse_engine(settings).connect() as connection:
@@ -92,7 +92,7 @@ def look_quickly(settings: Settings, now: dt.datetime) -> Look:
 
 
 def last_looks(settings: Settings) -> tuple[dt.datetime, dt.datetime] | None:
-    """When the computed chunk that was looked at longest ago was, and when the latest one."""
+    """When the computed chunks were last checked: the longest ago, and the latest."""
     computed = _computed(settings)
     query = sa.select(
         sa.func.min(source_chunk.c.observed_at), sa.func.max(source_chunk.c.observed_at)
@@ -122,7 +122,7 @@ def due(settings: Settings, chunks: list[str], now: dt.datetime) -> list[str]:
 
 
 def fingerprints(settings: Settings, chunks: list[str]) -> dict[str, int]:
-    """The fingerprints that were seen last."""
+    """The latest fingerprints."""
     query = sa.select(source_chunk.c.chunk, source_chunk.c.fingerprint)
     with warehouse_engine(settings).connect() as connection:
         rows = connection.execute(query.where(source_chunk.c.chunk.in_(chunks))).all()

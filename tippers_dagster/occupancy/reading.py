@@ -45,14 +45,14 @@ MISSING_METADATA = b"tippers.missing_chunks"
 """Metadata of the result's schema: a JSON list of the chunks that are not computed."""
 
 STALE_METADATA = b"tippers.stale_chunks"
-"""The same of the chunks whose counts are out of date: the source has other rows now."""
+"""The same for chunks whose counts are out of date because the source has changed."""
 
 MOST_BINS = 50_000_000
 """A range of more bins is taken for a typing error."""
 
 
 class StaleOccupancy(UserWarning):
-    """Counts were read that are out of date."""
+    """The counts that were read are out of date."""
 
 
 class OnlyCountsKept(TippersError):
@@ -102,7 +102,7 @@ def read_occupancy(
         ``interval_begin_time`` (timestamp[s] in the deployment's zone), in order;
         ``number_connections`` (int32). Chunks whose counts are known to be out of date are in the
         schema's metadata (``STALE_METADATA``), and a warning ``StaleOccupancy`` names them; the
-        source itself is not looked at.
+        source itself is not checked.
 
     Raises
     ------
@@ -124,8 +124,8 @@ def read_occupancy(
     stale = staleness.stale_chunks(settings, space, [c for c in bins.chunks if c not in missing])
     if stale:
         warnings.warn(
-            f"Occupancy of space {space!r} is out of date in {_named(stale)}: the source has other "
-            "rows now. `tippers occupancy materialize` computes it.",
+            f"Occupancy of space {space!r} is out of date in {_named(stale)}: the source has "
+            "changed. Run `tippers occupancy materialize` to update it.",
             StaleOccupancy,
             stacklevel=2,
         )
@@ -405,7 +405,7 @@ def _published(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple
 def _published_many(
     lake: Lake, settings: Settings, spaces: list[str], bins: _Bins
 ) -> list[tuple[Counts, list[str]]]:
-    """Of each space; BadInput for one that is not there (any more), whatever the lake has of it."""
+    """Of each space; BadInput for one that does not exist (any more), even if the lake has it."""
     tree = load_tree(settings)
     for space in spaces:
         tree.position(space)

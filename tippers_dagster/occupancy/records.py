@@ -1,7 +1,7 @@
 """What runs record in the warehouse: figures per partition, attempts, durations.
 
-What a file of the lake holds and what is recorded of it never part: partitions are void from
-before their first file is replaced, and hold again only by being recorded.
+Files of the lake and their records cannot disagree: partitions are void from before their first
+file is replaced, and valid again only once the new result is recorded.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ from tippers_dagster.warehouse.engine import copy_rows, upsert, warehouse_engine
 from tippers_dagster.warehouse.fence import LocksLost
 
 STEADY_SECONDS = 120.0
-"""So long whoever wants to read counts as they are recorded waits for runs that replace them."""
+"""How long a consistent read waits for runs that are replacing the counts."""
 
 Read = TypeVar("Read")
 
 
 class Overtaken(TippersError):
-    """Another run replaced files meanwhile, of the same partitions or of what they are made of.
+    """Another run replaced files of the same partitions, or of their inputs, meanwhile.
 
-    Nothing is recorded: the partitions are void, and so will be computed again.
+    Nothing is recorded: the partitions are void, and will be computed again.
     """
 
 
 def void(engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str], run_id: str) -> None:
-    """Let nothing hold that is recorded of partitions: this run is about to replace their files.
+    """Invalidate the records of partitions, as this run is about to replace their files.
 
     Parameters
     ----------
     spaces, chunks
-        Of the partitions, one of each for a partition.
+        Of the partitions, pairwise.
     """
     n = len(spaces)
     rows = pa.table(
@@ -80,9 +80,9 @@ def replacing_files(
 ) -> Iterator[None]:
     """Around the work that replaces files of partitions and records them; see ``void``.
 
-    A run that turns out to be overtaken by another has written over what that one recorded, or
-    will: nobody knows then what the files hold, and all of it is void, whoever recorded it. That
-    needs no locks, for it is those that such a run has lost.
+    A run that was overtaken by another may have overwritten files that the other recorded. Nobody
+    knows then what the files hold, so all of it is void, whoever recorded it. This needs no
+    locks: they are what such a run has lost.
     """
     void(engine, asset, spaces, chunks, run_id)
     try:
@@ -94,10 +94,10 @@ def replacing_files(
 
 
 def unchanged(connection: sa.Connection, level: Level, read: np.ndarray) -> np.ndarray:
-    """bool per chunk: what a level's partitions are recorded to hold is what it was, without a
-    break since the level was loaded.
+    """bool per chunk: the records of a level's partitions have not changed, nor been void, since
+    the level was loaded.
 
-    So whoever read their files after that and before this has read what was recorded.
+    So files that were read in between held what was recorded.
 
     Parameters
     ----------
@@ -128,14 +128,14 @@ def unchanged(connection: sa.Connection, level: Level, read: np.ndarray) -> np.n
 
 
 def read_steadily(settings: Settings, chunks: list[str], read: Callable[[], Read]) -> Read:
-    """Read counts or presence of chunks while no run replaces any: what is recorded, as it is.
+    """Read counts or presence of chunks while no run replaces them, consistent with the records.
 
-    Waits for runs that are doing so, and reads again when one began meanwhile.
+    Waits for runs that replace them, and reads again if one began meanwhile.
 
     Raises
     ------
     Overtaken
-        When that happens again and again, or a run that died has left files unrecorded.
+        When that keeps happening, or a run that died has left files unrecorded.
     """
     until = time.monotonic() + STEADY_SECONDS
     while time.monotonic() < until:
@@ -146,13 +146,13 @@ def read_steadily(settings: Settings, chunks: list[str], read: Callable[[], Read
                 return found
         time.sleep(1)
     raise Overtaken(
-        "Counts of these days are being replaced all the time.",
-        "`tippers occupancy status` shows what is computed, and what is not up to date.",
+        "Counts of these days are constantly being replaced.",
+        "`tippers occupancy status` shows what is computed and what is out of date.",
     )
 
 
 def _standing(settings: Settings, chunks: list[str]) -> tuple[object, ...] | None:
-    """What differs when something was recorded of chunks; None while files are replaced."""
+    """A value that changes with each record of chunks; None while files are replaced."""
     figures = partition_figures.c
     mine = (figures.asset != SESSIONS, figures.chunk.in_(chunks))
     sealed = sa.exists().where(sealed_chunk.c.chunk == replacing.c.chunk)
@@ -301,7 +301,7 @@ def record_attempts(engine: sa.Engine, level: Level, mask: np.ndarray) -> None:
 def excuse_attempts(
     engine: sa.Engine, asset: str, partitions: list[tuple[str, str]], until: dt.datetime
 ) -> None:
-    """Take back one try of partitions (space, chunk), as the machine failed; none is made before
+    """Uncount one try of partitions (space, chunk), as the environment failed; none is made before
     ``until``.
     """
     query = sa.text(
@@ -380,8 +380,8 @@ def _settle(
     values = {"asset": asset, "spaces": spaces, "chunks": chunks, "run_id": run_id}
     if connection.execute(mine, values).rowcount != len(spaces):
         raise Overtaken(
-            f"Another run computes the same partitions of {asset}: nothing of them is recorded.",
-            "They are computed again. If it happens often, look for runs whose locks were lost.",
+            f"Another run is computing the same partitions of {asset}; nothing is recorded.",
+            "They are computed again. If this happens often, look for runs that lost their locks.",
         )
 
 

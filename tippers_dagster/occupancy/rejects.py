@@ -1,5 +1,5 @@
-"""Rows that are in no count, and why: those found when a file was loaded, and those found when
-sessions were taken from the source; spaces that are left out.
+"""Rows that are not counted, and why: rejected when a file was loaded, or when sessions were
+extracted from the source; and spaces that are left out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tippers_dagster.spaces.tree import NoSpaces, load_tree
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 MOST_GROUPS = 100
-"""Reasons that are listed of each kind, those of the most rows first."""
+"""Reasons listed per kind, those with the most rows first."""
 MOST_SPACES = 20
 
 LOADED, EXTRACTED, LEFT_OUT = "loading", "extraction", "space left out"
@@ -59,7 +59,7 @@ _ROWS = f"""
 
 @dataclass(frozen=True)
 class Group:
-    """Rejected rows of one reason: of a file, or of the source's rows in chunks [first, last]."""
+    """Rejected rows with one reason: of a file, or of the source in chunks [first, last]."""
 
     reason: str
     rows: int
@@ -138,13 +138,13 @@ def write_rejects(settings: Settings, out: Path) -> int:
     """Write every rejected row to FILE.csv or FILE.parquet, whole or not at all; returns their
     number.
 
-    Columns as in ``SCHEMA``; ``row`` is JSON. In CSV a text that a spreadsheet would take for a
-    formula has an apostrophe before it.
+    Columns as in ``SCHEMA``; ``row`` is JSON. In CSV, text that a spreadsheet would run as a
+    formula has an apostrophe in front.
 
     Raises
     ------
     BadInput
-        The extension is neither, or the file cannot be written.
+        Another extension, or the file cannot be written.
     """
     writer_of(out)
     written = 0

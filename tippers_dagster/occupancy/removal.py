@@ -1,4 +1,4 @@
-"""Removing a space, with all below it, from the source's space table, and what that touches."""
+"""Removing a space, with all below it, from the source's space table, and what that affects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tippers_dagster.warehouse.engine import warehouse_engine
 
 @dataclass(frozen=True)
 class Touched:
-    """What removing a space touches.
+    """What removing a space affects.
 
     ``spaces`` are the space and all below it; ``tracked`` the ranges that have one of them as
     root, and end; ``partitions`` have counts computed; ``sessions`` are rows of the source that
@@ -40,7 +40,7 @@ class Touched:
 
 
 def what_it_touches(settings: Settings, space: str) -> Touched:
-    """What removing a space would touch.
+    """What removing a space would affect.
 
     Raises
     ------
@@ -76,8 +76,8 @@ def what_it_touches(settings: Settings, space: str) -> Touched:
 def remove_space(settings: Settings, space: str, *, purge: bool = False) -> int:
     """Remove a space and all below it; returns the number of this change in the journal.
 
-    Ranges that are tracked from one of them end, their partitions go from Dagster, and what was
-    counted with their sessions becomes stale. ``purge``: delete from the lake what is no longer
+    Their tracked ranges end, their partitions are deleted from Dagster, and counts that include
+    their sessions become stale. ``purge``: delete from the lake what is no longer
     tracked, too.
 
     Raises
@@ -104,7 +104,7 @@ def _subtree(settings: Settings, space: str) -> list[str]:
     table = read_spaces(settings)
     ids, parents = (table[name].to_pylist() for name in ("space_id", "parent_space_id"))
     if space not in ids:
-        load_tree(settings).position(space)  # says which are near
+        load_tree(settings).position(space)  # its error suggests similar ids
     children: dict[str, list[str]] = {}
     for one, parent in zip(ids, parents, strict=True):
         children.setdefault(parent, []).append(one)
@@ -115,7 +115,7 @@ def _subtree(settings: Settings, space: str) -> list[str]:
         waiting += children.get(found[-1], [])
     if len(found) == len(ids):
         raise BadInput(
-            f"Without {space!r} and what is below it there would be no space at all.",
+            f"Removing {space!r} and everything below it would leave no space at all.",
             "Load other spaces first: `tippers ingest spaces FILE`.",
         )
     return found

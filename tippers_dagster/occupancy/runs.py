@@ -86,7 +86,7 @@ def run_locks(
     second waits.
     """
     hold_run_lock(settings, run_id)
-    wait_for_memory(settings, log)  # nobody else waits for this run meanwhile
+    wait_for_memory(settings, log)  # before locks are taken, so that no run waits for this one
     read = ASSETS[max(ASSETS.index(asset) - 1, 0)]
     names = [f"chunk {one} {chunk}" for one in {read, asset} for chunk in chunks]
     with held_together(settings, names, log):

@@ -1,4 +1,4 @@
-"""What is known to be out of date of that which is read: counts of rows that are others now."""
+"""Which counts are known to be out of date because rows of the source have changed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tippers_dagster.spaces.tree import SpaceTree, load_tree
 
 
 def stale_chunks(settings: Settings, space: str, chunks: list[str]) -> list[str]:
-    """Those of the chunks (sorted) whose counts of a space are not of the source's rows as they
-    were when it was last looked at. The source itself is not looked at.
+    """Those of the chunks (sorted) whose counts of a space differ from the source as last observed.
+    The source itself is not checked.
 
     Raises
     ------

@@ -8,8 +8,8 @@ was computed. That is a level, not an event: no failed run and no unlucky tick c
   makes one space stale and not the campus; and whether it has children, who then publish counts;
 * derived_occupancy: the presence of every space of the subtree.
 
-What is recorded of a partition is void from before its files are replaced until what they hold
-then is recorded: a run that dies in between leaves it void, and void is stale.
+The record of a partition is void from before its files are replaced until their new content is
+recorded: a run that dies in between leaves it void, and void is stale.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ class Level:
     output, recorded_at
         uint64 fingerprint of what it gave, and when that was recorded (Unix microseconds).
     void
-        bool: files of it were replaced since and not recorded: nobody knows what they hold.
+        bool: its files were replaced since without a record, so their content is unknown.
     tries, requested_at
         How often automation asked for the wanted state, and when last (Unix seconds).
     held_until
-        No try before, as the machine failed and not the work (Unix seconds); 0: it did not.
+        No try before this time, as the environment failed (Unix seconds); 0: it did not.
     sealed
         bool per chunk: only its counts are kept, and nothing of it is computed any more.
     now
-        When all of this was read (Unix seconds): the moment of whatever is decided on it.
+        When all of this was read (Unix seconds): the time for decisions based on it.
     """
 
     asset: str
@@ -105,8 +105,8 @@ class Level:
         return self.stale & (self.tries >= settings.max_tries) & ~self.waiting(settings)
 
     def waiting(self, settings: Settings) -> np.ndarray:
-        """bool: asked for so lately that the next try of those in a row is not due; or the
-        machine failed, and nothing is tried yet.
+        """bool: requested so recently that the next retry is not due yet; or the environment
+        failed, and nothing is tried yet.
         """
         return self._asked_within(self._wait(settings)) | self._excused()
 

@@ -88,8 +88,8 @@ def compute(
     Parameters
     ----------
     stale_only
-        Pass over what is fresh, no longer tracked, or made of what another run has begun to
-        replace, instead of computing it.
+        Skip what is fresh, no longer tracked, or computed from inputs that another run has begun
+        to replace.
 
     Raises
     ------
@@ -179,14 +179,14 @@ def _compute_spaces(
                 del finished[column]
                 outcome.failed[level.chunks[column]] = Overtaken(
                     f"{upstream.asset} was computed again while {level.asset} was counted from it.",
-                    "Nothing is recorded, and it is counted again.",
+                    "Nothing was recorded; it will be counted again.",
                 )
             record(finished)
             outcome.figures |= {level.chunks[c]: f for c, f in finished.items()}
 
 
 def _finished(level: Level, batch: dict[Future, int], outcome: Outcome) -> dict[int, Figures]:
-    """What chunks came to, by their column; the outcome has why others failed."""
+    """Results of chunks by column; errors of the others go to the outcome."""
     finished = {}
     for future, column in batch.items():
         error = future.exception()
@@ -242,7 +242,7 @@ def _take_over(settings: Settings, state: State, level: Level, chosen: np.ndarra
 
 @contextmanager
 def _cancelled_at_the_end(futures: dict[Future, int]) -> Iterator[dict[Future, int]]:
-    """Nothing goes on to write after an error; a pool would work off all that it was given."""
+    """Stop all tasks after an error; a pool would otherwise finish all queued ones."""
     try:
         yield futures
     finally:
@@ -314,8 +314,7 @@ def _require_inputs(level: Level, chosen: np.ndarray) -> None:
         cells = [(level.spaces[i], level.chunks[j]) for i, j in zip(rows, columns, strict=True)]
         upstream = SESSIONS if level.asset == SOURCE else SOURCE
         raise TippersError(
-            f"{upstream} has not been computed, or not to the end, for what these need: "
-            f"{_names(cells)}.",
+            f"{upstream} has not been computed, or not completely, for: {_names(cells)}.",
             f"Materialize {upstream} of these chunks first.",
         )
 

@@ -1,4 +1,4 @@
-"""How people come in, and who they are by what their login or the proxy in front says."""
+"""How people authenticate, and who they are according to their login or the proxy in front."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ def has_login(settings: Settings) -> bool:
 
 
 def redirect_address(settings: Settings) -> str | None:
-    """Where the login sends people back to; None without a login."""
+    """The login's redirect URI; None without a login."""
     found = (_auth(settings) or {}).get("redirect_uri")
     return None if found is None else str(found)
 
 
 def entrance(settings: Settings) -> Entrance:
-    """How people come in: by a login, by a proxy that says who they are, or from this machine.
+    """How people authenticate: by a login, by a proxy's header, or by being on this machine.
 
-    Without a login or a proxy, whoever comes is an administrator. So nobody else may: the app
-    listens on this machine only, and nothing says that it is reached from elsewhere.
+    Without a login or a proxy everyone is an administrator. So the app must listen on this machine
+    only, and no setting may say that it is reached from elsewhere.
 
     Raises
     ------
     SettingsError
-        When others could come in whom nothing names; or both a login and a proxy would.
+        When people could reach the app whom nothing identifies; or with both a login and a proxy.
     """
     login, header = has_login(settings), settings.streamlit_user_header
     if login and header:
         raise SettingsError(
-            f"Both {login_file(settings)} and TIPPERS_STREAMLIT_USER_HEADER say who people are.",
+            f"Both {login_file(settings)} and TIPPERS_STREAMLIT_USER_HEADER are configured.",
             "Keep one of the two.",
         )
     if login or header:
@@ -65,10 +65,10 @@ def entrance(settings: Settings) -> Entrance:
     ):
         if wrong:
             raise SettingsError(
-                "Without a login the app is for this machine only, where everybody is an "
+                "Without a login the app may serve this machine only, where everyone is an "
                 f"administrator; {why}.",
-                f"Put an [auth] section into {login_file(settings)}, or set "
-                "TIPPERS_STREAMLIT_USER_HEADER to the header in which the proxy in front names "
+                f"Add an [auth] section to {login_file(settings)}, or set "
+                "TIPPERS_STREAMLIT_USER_HEADER to the header in which the proxy in front sends "
                 "the user, such as X-Forwarded-Email (docs/app.md).",
             )
     return "local"
@@ -85,15 +85,15 @@ def person_of(settings: Settings, claims: Mapping[str, Any]) -> Person:
     issuer, subject = claims.get("iss"), claims.get("sub")
     if not (isinstance(issuer, str) and isinstance(subject, str) and issuer and subject):
         raise NotAllowed(
-            "Your login does not say who you are: its issuer or subject is missing.",
-            "Ask whoever runs the login for it.",
+            "Your login does not identify you: its issuer or subject is missing.",
+            "Ask the administrator of the login to add it.",
         )
     email = _address(claims.get("email"))
     if email is None or not _is_verified(settings, issuer, claims.get("email_verified")):
         raise NotAllowed(
-            "Your login says no verified e-mail address.",
-            "Ask whoever runs the login for it. If all addresses of "
-            f"{issuer} are verified, TIPPERS_TRUSTED_ISSUERS can name it.",
+            "Your login has no verified e-mail address.",
+            "Ask the administrator of the login to add it. If all addresses of "
+            f"{issuer} are verified, add it to TIPPERS_TRUSTED_ISSUERS.",
         )
     login = Login(issuer, subject, email)
     role = _claimed(settings, claims) if settings.role_claim else role_of(settings, login)
@@ -101,7 +101,7 @@ def person_of(settings: Settings, claims: Mapping[str, Any]) -> Person:
 
 
 def person_named(settings: Settings, values: Sequence[str]) -> Person:
-    """Who somebody is, by all values that their request has of the proxy's header.
+    """Who somebody is, from all values of the proxy's header in their request.
 
     Raises
     ------
@@ -112,8 +112,8 @@ def person_named(settings: Settings, values: Sequence[str]) -> Person:
     email = _address(values[0]) if len(values) == 1 else None
     if email is None:
         raise NotAllowed(
-            f"The request does not have one e-mail address in the header {header}.",
-            "Come through the proxy in front, which names the user there "
+            f"The request does not have exactly one e-mail address in the header {header}.",
+            "Open the app through its proxy, which sets this header "
             "(TIPPERS_STREAMLIT_USER_HEADER).",
         )
     login = Login(f"header {header.lower()}", email, email)
@@ -124,14 +124,14 @@ def _auth(settings: Settings) -> Mapping[str, Any] | None:
     path = login_file(settings)
     if not path.is_file():
         if settings.streamlit_secrets is not None:
-            raise SettingsError(f"There is no file {path}.", "TIPPERS_STREAMLIT_SECRETS names it.")
+            raise SettingsError(f"There is no file {path}.", "Check TIPPERS_STREAMLIT_SECRETS.")
         return None
     try:
         found = tomllib.loads(path.read_text()).get("auth")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not TOML: {error}") from None
     if found is not None and not isinstance(found, dict):
-        raise SettingsError(f"In {path} auth is not a section.", "docs/app.md shows one.")
+        raise SettingsError(f"In {path} auth is not a section.", "See docs/app.md.")
     return found
 
 
@@ -147,7 +147,7 @@ def _address(value: object) -> str | None:
 
 
 def _is_verified(settings: Settings, issuer: str, verified: object) -> bool:
-    """Only true is; of a trusted issuer also where it says nothing, or says it as a text."""
+    """Whether it is true; for a trusted issuer also if it is missing, or the text "true"."""
     trusted = {name.strip() for name in settings.trusted_issuers.split(",")}
     return verified is True or (issuer in trusted and verified in (None, "true", "True"))
 
@@ -158,7 +158,7 @@ def _person(settings: Settings, login: Login, role: Role | None) -> Person:
     if role is None:
         raise NotAllowed(
             f"{login.email} has no role here.",
-            f"An administrator gives one: `tippers people set {login.email} viewer`.",
+            f"An administrator can assign one: `tippers people set {login.email} viewer`.",
         )
     return Person(login.email, role, login.email)
 

@@ -35,9 +35,9 @@ class Login:
     Attributes
     ----------
     issuer, subject
-        Who says so, and who it is there: these never pass to somebody else.
+        The identity provider, and its id of the person: these never pass to somebody else.
     email
-        Their address at the moment, as ``email_address`` gives it; it may be somebody else's later.
+        Their current address, as by ``email_address``; it may pass to somebody else.
     """
 
     issuer: str
@@ -46,22 +46,24 @@ class Login:
 
 
 def email_address(text: str) -> str:
-    """An address as it is compared: in lower case, without space around it.
+    """A normalised address for comparisons: lower case, without surrounding space.
 
-    Letters that only look alike stay different ones.
+    Letters that only look alike stay different.
 
     Raises
     ------
     BadInput
-        When it is none; also when it is not in Unicode's composed form, in which another letter
-        could stand for an ASCII one (the Kelvin sign for a k).
+        When it is not an address, or not in Unicode's composed form, as another letter could then
+        stand for an ASCII one (the Kelvin sign for a k).
     """
     email = text.strip()
     composed = unicodedata.is_normalized("NFC", email)
     if not (_ADDRESS.fullmatch(email) and composed and email.isprintable()):
-        raise BadInput(f"{text!r} is no e-mail address.", "Roles go to the address of the login.")
+        raise BadInput(
+            f"{text!r} is not an e-mail address.", "Roles go to the address of the login."
+        )
     if len(email) > _LONGEST:
-        raise BadInput(f"An e-mail address has at most {_LONGEST} characters.")
+        raise BadInput(f"An e-mail address may have at most {_LONGEST} characters.")
     return email.lower()
 
 

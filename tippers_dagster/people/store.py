@@ -1,4 +1,4 @@
-"""The roles that people were given.
+"""The roles of people.
 
 A role is given to an e-mail address. It is an invitation until somebody logs in with that address;
 from then on it is theirs, by the issuer and subject of their login, and nobody's who gets the same
@@ -23,9 +23,9 @@ from tippers_dagster.warehouse.engine import warehouse_engine
 
 @dataclass(frozen=True)
 class Given:
-    """A role, to whom, by whom, when.
+    """A role, with who got it from whom, and when.
 
-    ``issuer`` and ``subject`` are of the login that it belongs to; None: nobody has logged in yet.
+    ``issuer`` and ``subject`` identify the login it belongs to; None: nobody has logged in yet.
     """
 
     email: str
@@ -44,9 +44,9 @@ def list_people(settings: Settings) -> list[Given]:
 
 
 def role_of(settings: Settings, login: Login) -> Role | None:
-    """The role of whoever logged in; None: none.
+    """The role of a login; None if it has none.
 
-    An invitation of their address becomes theirs, in the place of what they had before.
+    An invitation of their address becomes theirs, and replaces their earlier role.
     """
     theirs, invited = _theirs(login), _invited(login)
     query = sa.select(person_role.c.role, person_role.c.subject).where(sa.or_(theirs, invited))
@@ -58,7 +58,7 @@ def role_of(settings: Settings, login: Login) -> Role | None:
 
 
 def set_role(settings: Settings, email: str, role: Role, *, by: str) -> Given:
-    """Give somebody a role, instead of the one that they have; returns whose it is.
+    """Give somebody a role, replacing the one that they have; returns whose it is.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def remove(settings: Settings, email: str) -> None:
 
 
 def _accept(settings: Settings, login: Login) -> Role | None:
-    """Bind the invitation to this login, unless another one was faster."""
+    """Bind the invitation to this login, unless another login was faster."""
     theirs, invited = _theirs(login), _invited(login)
     now = dt.datetime.now(dt.UTC)
     bound = {"issuer": login.issuer, "subject": login.subject, "bound_at": now}
@@ -117,5 +117,5 @@ def _role(name: str) -> Role:
 
 
 def _typed(email: str) -> str:
-    # Some keyboards and file systems give an accent as a character of its own.
+    # Some keyboards and file systems produce accents as separate characters.
     return email_address(unicodedata.normalize("NFC", email))

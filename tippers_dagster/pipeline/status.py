@@ -100,7 +100,7 @@ def _why_stale(snapshot: Snapshot, node: Node, state: AssetState) -> str:
         return f"{_in_words(changed)} changed."
     held_up = _first_held_up(snapshot, node)
     if held_up is None and state.version != snapshot.wanted[node.name]:
-        return "Its last run did not get to the end, or what it reads was computed meanwhile."
+        return "Its last run did not finish, or its inputs were computed meanwhile."
     return held_up or "It is due to look again at what it reads."
 
 

@@ -1,7 +1,8 @@
-"""Reports to Dagster what the warehouse records of a process that ended before it could do so.
+"""Reports materialisations to Dagster that a killed process recorded in the warehouse only.
 
-An asset is recorded in the warehouse first, then its MLflow run ends, then Dagster takes the
-event. The record decides: the others are completed from it, and nothing is computed twice.
+An asset is recorded in the warehouse first, then its MLflow run ends, then Dagster gets the event.
+The warehouse's record is authoritative: the others are completed from it, and nothing is computed
+twice.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ def report_recorded(
     nodes: Sequence[Node],
     agreed: set[tuple[str, str]],
 ) -> list[str]:
-    """Report materialisations to Dagster that are recorded, and whose run ended without; the names.
+    """Report recorded materialisations to Dagster whose run ended before it did; returns the names.
 
     Parameters
     ----------
     agreed
-        Assets and versions that Dagster is known to know; those found now are added, so that the
-        next look is one small query.
+        Assets and versions that Dagster already has; those found now are added, so that the next
+        check is one small query.
     """
     made = {node.name for node in nodes if node.source is None}
     new = {
@@ -47,7 +48,7 @@ def report_recorded(
 
 
 def _going(instance: dg.DagsterInstance, run_ids: Collection[str | None]) -> set[str]:
-    """Those of the runs that may still report by themselves."""
+    """The runs that may still report by themselves."""
     chosen = sorted(run_id for run_id in run_ids if run_id)
     if not chosen:
         return set()

@@ -26,7 +26,7 @@ Changed = Callable[[], str | None]
 """Why this code location does not know the present definitions; None while it does."""
 
 Settle = Callable[[Settings, dg.DagsterInstance], None]
-"""Completes what runs left half said outside Dagster and the warehouse."""
+"""Completes records that killed runs left unfinished in Dagster and MLflow."""
 
 
 class DefinitionsSensor(dg.AutomationConditionSensorDefinition):
@@ -69,13 +69,15 @@ class DefinitionsSensor(dg.AutomationConditionSensorDefinition):
         return data
 
     def _complete(self, settings: Settings, context: dg.SensorEvaluationContext) -> None:
-        """Have Dagster, MLflow and the warehouse say the same of runs that were cut short."""
+        """Make Dagster, MLflow and the warehouse agree on runs that were killed."""
         dead = fail_dead_runs_of(settings, context.instance, {n.name for n in self._nodes})
         if dead:
             context.log.warning("Runs whose process is gone: %s", ", ".join(dead))
         reported = report_recorded(settings, context.instance, self._nodes, self._agreed)
         if reported:
-            context.log.warning("Recorded, but unknown to Dagster: %s", ", ".join(reported))
+            context.log.warning(
+                "Recorded, but not yet reported to Dagster: %s", ", ".join(reported)
+            )
         self._settle(settings, context.instance)
 
 

@@ -95,7 +95,7 @@ def assets_of_kind(
     make
         The asset, from the nodes that can work, by key, and the definition.
     path
-        The key of a definition's asset, where it is a further one.
+        The key of a definition's asset, where it is not its main one.
     """
     sound = sound_nodes(nodes)
     return [make(sound, d) for d in catalog.of_kind(kind) if path(d.ref) in sound]
@@ -139,12 +139,12 @@ def wait_to_begin(
     nodes: Sequence[Node],
     keys: Sequence[tuple[str, ...]],
 ) -> None:
-    """Wait until there is memory to compute assets, before their locks are taken.
+    """Wait for memory to compute assets, before taking their locks.
 
     Raises
     ------
     dagster.Failure
-        When there was none for long; it is recorded with each asset, as no try of it.
+        After the longest wait; recorded with each asset, but not as an attempt.
     """
     run_id = context.run.run_id
     hold_run_lock(settings, run_id)
@@ -189,11 +189,11 @@ def recording(
             if fault is not None or isinstance(error, TippersError):
                 message = recordable(str(fault or error), settings)
                 record.failed(key, message, excused=fault is not None)
-                raise dg.Failure(message) from None  # Dagster would keep what it came from
-            told = f"{UNEXPECTED}{type(error).__name__}: {error}"
-            record.failed(key, recordable(told, settings))
+                raise dg.Failure(message) from None  # Dagster would store the cause as well
+            reason = f"{UNEXPECTED}{type(error).__name__}: {error}"
+            record.failed(key, recordable(reason, settings))
             trace = traceback.format_exc()
             if recordable(trace, settings) == trace:
                 raise
             kept = {"traceback": dg.MetadataValue.text(recordable(trace, settings))}
-            raise dg.Failure(recordable(told, settings), metadata=kept) from None
+            raise dg.Failure(recordable(reason, settings), metadata=kept) from None

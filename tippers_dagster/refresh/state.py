@@ -71,8 +71,8 @@ class AssetState:
     def next_try(self, settings: Settings, version: str) -> dt.datetime | None:
         """When this version, which failed, is due to be tried again; None: never by itself.
 
-        After the tries in a row, whatever was away for longer gets another one now and then; what
-        the machine failed at gets one later, and that was no try.
+        After the tries in a row, an asset is retried now and then, in case something was
+        unavailable for longer. A failure of the environment is retried later and does not count.
         """
         if self.retry_at is not None and self.failed_version == version:
             return self.retry_at
@@ -111,7 +111,7 @@ def load_states(settings: Settings) -> dict[str, AssetState]:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """What tells one materialisation of an asset from all others."""
+    """A unique id of one materialisation of an asset."""
 
     version: str | None = None
     at: dt.datetime | None = None
@@ -148,22 +148,22 @@ class Recorder:
         return version_of(node, read, token)
 
     def look_again(self, key: Iterable[str]) -> None:
-        """Look now at the sources of a node that a query tells of, just before they are read.
+        """Check the sources of a node that a query reports on, just before they are read.
 
-        Such a token may come back: what was seen minutes ago says nothing of what is read now.
+        Such a token may recur, so an observation of minutes ago does not cover what is read now.
         """
         read = [self._nodes[dep] for dep in self._node(key).deps if dep in self._nodes]
-        told = {n.name: n.source for n in read if n.source is not None and n.source.query}
-        found = source_tokens(self._settings, told)
+        queried = {n.name: n.source for n in read if n.source is not None and n.source.query}
+        found = source_tokens(self._settings, queried)
         with self._engine.begin() as connection:
             record_tokens(connection, found)
         self._tokens |= found
 
     def replacing(self, key: Iterable[str]) -> None:
-        """Let nothing hold that is recorded of a node: its rows or files are about to be replaced.
+        """Invalidate the record of a node, as its rows or files are about to be replaced.
 
-        To be called before the first of them is, and as late as can be: until ``succeeded`` the
-        node is stale, and what reads it waits.
+        Call it as late as possible before the first replacement: until ``succeeded`` the node is
+        stale, and its dependents wait.
         """
         name = self._node(key).name
         with self._engine.begin() as connection:
@@ -180,8 +180,8 @@ class Recorder:
     ) -> str:
         """Record that a node was computed, and return its version.
 
-        When what it reads was computed again meanwhile, nobody knows which of both was read: the
-        version is one that nobody wants, and so the node is computed again.
+        If an input was computed again meanwhile, it is unknown which version was read: the node
+        gets a version that matches nothing, and so is computed again.
 
         Parameters
         ----------
@@ -208,7 +208,7 @@ class Recorder:
             "error": None,
             "retry_at": None,
         }
-        open_lake(self._settings).sync()  # what is recorded survives a power cut: so must the files
+        open_lake(self._settings).sync()  # the record survives a power cut, so the files must too
         with self._engine.begin() as connection:
             overtaken = self._overtaken(connection, node)
             version = f"{OVERTAKEN}{self._run_id}" if overtaken else wanted
@@ -227,11 +227,11 @@ class Recorder:
         Parameters
         ----------
         excused
-            The machine failed and not the work: it was no try, and the next one is made later.
+            The environment failed, not the computation: it does not count, and is retried later.
         """
         node = self._node(key)
         version, now = self.version(node.key), dt.datetime.now(dt.UTC)
-        told = {
+        values = {
             "failed_version": version,
             "tries": 0 if excused else 1,
             "failed_at": now,
@@ -241,15 +241,15 @@ class Recorder:
         c = asset_state.c
         awaited = sa.and_(c.error.is_(None), c.tries > 0)
         again = sa.case((awaited, c.tries), else_=c.tries + 1) - int(excused)
-        tries = sa.case((c.failed_version == version, again), else_=told["tries"])
+        tries = sa.case((c.failed_version == version, again), else_=values["tries"])
         with self._engine.begin() as connection:
-            _put(connection, node.name, told, {**told, "tries": tries})
+            _put(connection, node.name, values, {**values, "tries": tries})
 
     def _overtaken(self, connection: sa.Connection, node: Node) -> bool:
         """Whether an input was computed, or began to be replaced, since its version was read; or
         the node itself by a run that did not know of this one.
 
-        What looks outside gives a version of its own to all that it finds: of it the version tells.
+        An input that reads external data gets a version of its own for each state that it finds.
         """
         names = [node.name, *("/".join(dep) for dep in node.deps)]
         c = asset_state.c
@@ -353,8 +353,8 @@ def record_asked(settings: Settings, wanted: Mapping[str, str]) -> None:
     """
     if not wanted:
         return
-    told = {"tries": 1, "failed_at": dt.datetime.now(dt.UTC), "error": None, "retry_at": None}
-    rows = [{"asset": n, "failed_version": v, **told} for n, v in sorted(wanted.items())]
+    values = {"tries": 1, "failed_at": dt.datetime.now(dt.UTC), "error": None, "retry_at": None}
+    rows = [{"asset": n, "failed_version": v, **values} for n, v in sorted(wanted.items())]
     insertion = insert(asset_state).values(rows)
     new = insertion.excluded
     again = asset_state.c.failed_version == new.failed_version

@@ -1,4 +1,4 @@
-"""Ingesting a file again in the place of its earlier ingest, also with other options."""
+"""Repeating an ingest, with the same or other options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOADED = (*KINDS, OBSERVATIONS, SMARTSPEC)
 
 @dataclass(frozen=True)
 class Changes:
-    """What is to be other than it was; None: as it was."""
+    """Options to change; None: unchanged."""
 
     columns: Mapping[str, str] | None = None
     timezone: str | None = None
@@ -50,9 +50,9 @@ def ingest_again(
     accept_changes: bool = False,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Take back what an ingest loaded, if it is in effect, and load its file again, in one step.
+    """Undo an ingest, if it is in effect, and load its file again, in one transaction.
 
-    It keeps its number and its place: what later ingests say of the same keys still counts.
+    It keeps its number and its place: later ingests of the same keys still take precedence.
 
     Parameters
     ----------
@@ -61,19 +61,19 @@ def ingest_again(
     ingest_id
         Its number in the journal.
     changes
-        Options to read the file with; the others are as they were.
+        Options to change; the others stay as they were.
     file
-        Where the file is now, if not where it was.
+        Where the file is now, if it was moved.
     accept_changes
-        Also when the file's content is another one than then.
+        Whether the file's content may have changed.
     progress
         Called with bytes done and bytes in all.
 
     Raises
     ------
     BadInput
-        When there is no such ingest, its file is gone or has changed, an option does not suit its
-        kind, or the file cannot be used. Nothing is changed then.
+        When there is no such ingest, its file is missing or has changed, an option does not apply
+        to its kind, or the file cannot be used. Nothing is changed then.
     SourceError
         When the source is a deployment's own database.
     """
@@ -81,7 +81,7 @@ def ingest_again(
     if earlier.sha256 is None:
         raise BadInput(
             f"Ingest {ingest_id} is a {earlier.name}, not a file.",
-            f"`tippers ingest undo {ingest_id}` takes it back.",
+            f"`tippers ingest undo {ingest_id}` reverts it.",
         )
     path = Path(earlier.name) if file is None else file
     _check_content(earlier, path, accept_changes)
@@ -92,10 +92,10 @@ def ingest_again(
     assert timezone is None or isinstance(timezone, str)
     assert gap is None or isinstance(gap, int)
     if gap is not None and earlier.kind not in (OBSERVATIONS, SMARTSPEC):
-        raise BadInput(f"A file of {earlier.kind} has no gap; observations have.")
+        raise BadInput(f"--gap does not apply to files of {earlier.kind}, only to observations.")
     if earlier.kind == SMARTSPEC:
         if columns or timezone:
-            raise BadInput("A scenario's columns and times are SmartSPEC's: only --gap is free.")
+            raise BadInput("Scenarios have fixed columns and times: only --gap can be changed.")
         return ingest_smartspec(settings, path, gap, progress, again=ingest_id)
     if earlier.kind == OBSERVATIONS:
         named = ObservationColumns.named(columns)
@@ -117,15 +117,15 @@ def ingest_of(settings: Settings, ingest_id: int) -> Ingested:
 def _check_content(earlier: Ingested, path: Path, accept_changes: bool) -> None:
     if not path.exists():
         raise BadInput(
-            f"{path}, from which ingest {earlier.ingest_id} was loaded, is gone.",
-            "Say with --file where it is now.",
+            f"{path}, from which ingest {earlier.ingest_id} was loaded, does not exist any more.",
+            "Give its new path with --file.",
         )
     sha256 = scenario_sha256(path) if earlier.kind == SMARTSPEC else file_sha256(path)
     if sha256 != earlier.sha256 and not accept_changes:
-        size = "" if earlier.size is None else f" Then it had {earlier.size:,} bytes"
-        size += f", now {path.stat().st_size:,}." if size else ""
+        size = "" if earlier.size is None else f" It had {earlier.size:,} bytes then"
+        size += f", and has {path.stat().st_size:,} now." if size else ""
         raise BadInput(
             f"{path} has changed since ingest {earlier.ingest_id} was loaded from it "
             f"({earlier.ingested_at:%Y-%m-%d %H:%M %Z}).{size}",
-            "--accept-changes takes it as it is now; or load it as a file of its own.",
+            "Use --accept-changes to load it as it is now, or ingest it as a new file.",
         )

@@ -181,9 +181,9 @@ def check_length(
 def moved(
     theirs: LocalClock, ours: LocalClock, start: pa.ChunkedArray, end: pa.ChunkedArray
 ) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """Starts and ends (``timestamp[us]``) that are local to one clock, as another shows them.
+    """Convert starts and ends (``timestamp[us]``) from one local clock to another.
 
-    Of a time that happens twice the first is meant, unless the end would then precede the start.
+    A time that occurs twice is the first one, unless the end would then precede the start.
     """
     begin, finish = theirs.to_utc(microseconds(start)), theirs.to_utc(microseconds(end))
     early = np.flatnonzero(finish < begin)

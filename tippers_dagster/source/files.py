@@ -34,10 +34,10 @@ BLOCK_BYTES = 8 << 20
 BATCH_ROWS = 1 << 18
 CSV_ROW_BYTES = 80
 UNPACKED_RATIO = 5
-"""How much longer a compressed CSV is when it is unpacked, as a guess."""
+"""Typical compression ratio of CSV, for estimates."""
 MOST_UNPACKED_RATIO = 200
 LARGEST_SURELY_UNPACKED = 1 << 30
-"""A compressed CSV may be so many times as long, or have so many bytes, when it is unpacked."""
+"""Limits on an unpacked CSV: this many times its compressed size, or this many bytes."""
 NULL_SPELLINGS = ["", "NULL", "null", r"\N"]
 """What a CSV may write for "no value"; the last is PostgreSQL's COPY."""
 SHOWN_CHARACTERS = 500
@@ -117,7 +117,7 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def open_rows(path: Path, columns: Mapping[str, str | None]) -> Iterator[InputFile]:
-    """Open a CSV (also compressed by gzip, zstd, bzip2 or lz4) or Parquet file by its content.
+    """Open a CSV (also compressed with gzip, zstd, bzip2 or lz4) or Parquet file by its content.
 
     Parameters
     ----------
@@ -171,8 +171,8 @@ def _open_csv(
             for number, batch in enumerate(reader):  # a block each
                 if compression is not None and number * BLOCK_BYTES > most:
                     raise BadInput(
-                        f"{path} has {size:,} bytes, and more than {most:,} when it is unpacked.",
-                        "Is it damaged? If it is right, unpack it before.",
+                        f"{path} has {size:,} bytes, but more than {most:,} when unpacked.",
+                        "Is it damaged? If not, unpack it first.",
                     )
                 yield pa.table(batch.columns, names=[chosen[n] for n in batch.schema.names])
 
@@ -187,7 +187,7 @@ def _open_csv(
 
 def _csv_header(path: Path, compression: Compression | None) -> list[str]:
     with _csv_errors(path, compression), _unpacked(path, compression) as stream:
-        # Not read line by line: a line of a compressed file may have any length.
+        # Not read line by line: a line of a compressed file can have any length.
         text = io.TextIOWrapper(io.BytesIO(stream.read(BLOCK_BYTES)), "utf-8-sig", newline="")
         return next((fields for fields in csv.reader(text) if fields), [])
 
@@ -226,7 +226,7 @@ def _csv_errors(path: Path, compression: Compression | None) -> Iterator[None]:
         if isinstance(error, UnicodeDecodeError) or "UTF8" in message:
             raise BadInput(
                 f"{path} is not UTF-8: {_first_bad_byte(path, compression)}.",
-                "Save it again as UTF-8.",
+                "Save it as UTF-8.",
             ) from error
         if "straddling" in message:
             raise BadInput(

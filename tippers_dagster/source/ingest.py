@@ -1,8 +1,8 @@
 """Files of the source's columns into the source tables.
 
 Sessions are appended. Spaces update those of the same id. Of the other tables, a file's rows
-replace all stored rows of the same room, person or region. Every ingest can be undone, and done
-again with other options (:mod:`tippers_dagster.source.undo`).
+replace all stored rows of the same room, person or region. Every ingest can be undone,
+and repeated with other options (:mod:`tippers_dagster.source.undo`).
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ _NEEDED = {
     FACULTY_DATA: ("name", "office"),
     REGION_TO_COVERAGE: ("region_id", "sensor"),
 }
-"""Columns of the small tables without which a row says nothing."""
+"""Columns of the small tables that a row must have."""
 
 
 @dataclass(frozen=True)
 class FileOptions:
-    """How a file of the source's columns is read.
+    """How a file with the source's columns is read.
 
     ``columns`` maps our names of columns to the file's, where these differ; ``timezone`` is the
-    IANA zone of a session file's local times, the deployment's unless given.
+    IANA zone of a session file's local times; default: the deployment's.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     timezone: str | None = None
 
     def as_json(self) -> Options:
-        """What the journal keeps: what differs from the defaults."""
+        """For the journal: what differs from the defaults."""
         columns = {"columns": dict(self.columns)} if self.columns else {}
         return columns | ({"timezone": self.timezone} if self.timezone else {})
 
@@ -108,11 +108,13 @@ def ingest_file(
     """
     table = source_tables(settings)[kind]
     if options.timezone is not None and kind != SESSIONS:
-        raise BadInput("Only files of sessions and observations have times, and so a time zone.")
+        raise BadInput("--timezone applies only to files of sessions and observations.")
     named = named_columns(table.columns, options.columns)
     wanted = {named[ours] if ours in options.columns else ours: ours for ours in named}
     if len(wanted) < len(named):
-        raise BadInput("One column of the file cannot be two of ours.", "Name the others, too.")
+        raise BadInput(
+            "Two of our columns map to the same column of the file.", "Map each to its own."
+        )
     clock = other_clock(settings, options.timezone)
     sha256 = file_sha256(path)
     noted = options.as_json()
@@ -138,7 +140,7 @@ def ingest_file(
 
 @dataclass(frozen=True)
 class _Renamed:
-    """An open file whose columns get our names; ``ours`` has ours of each."""
+    """An open file whose columns get our names; ``ours`` maps the file's names to ours."""
 
     file: InputFile
     ours: Mapping[str, str]
@@ -151,22 +153,22 @@ class _Renamed:
 
 
 def named_columns(ours: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """What a file may call each of our columns, with the names that a person chose.
+    """The names a file may use for each of our columns, including those that a person chose.
 
     Raises
     ------
     BadInput
-        When a chosen name is of no column of ours.
+        When a chosen name is not one of our columns.
     """
     if unknown := sorted(set(chosen).difference(ours)):
         raise BadInput(
-            f"There is no column {', '.join(unknown)} here.", f"There are: {', '.join(ours)}."
+            f"There is no column {', '.join(unknown)} here.", f"Columns are {', '.join(ours)}."
         )
     return {**ours, **chosen}
 
 
 def other_clock(settings: Settings, timezone: str | None) -> LocalClock | None:
-    """The clock by which a file's times are local; None when it is the deployment's.
+    """The clock of a file's local times; None when it is the deployment's.
 
     Raises
     ------
@@ -179,7 +181,7 @@ def other_clock(settings: Settings, timezone: str | None) -> LocalClock | None:
         return LocalClock(timezone)
     except (ZoneInfoNotFoundError, ValueError):
         raise BadInput(
-            f"{timezone!r} is not an IANA time zone.", "Such as America/New_York, or UTC."
+            f"{timezone!r} is not an IANA time zone.", "Examples: America/New_York, UTC"
         ) from None
 
 
@@ -242,7 +244,7 @@ def remove_spaces(settings: Settings, space: str, ids: list[str]) -> int:
     Parameters
     ----------
     space
-        The space that was asked for, for the journal.
+        The space to remove, for the journal.
     ids
         All that go: with a space, all below it.
 
@@ -378,7 +380,7 @@ def _again_later(ids: pa.ChunkedArray) -> clean.Mask:
 def _numbers(checks: Checks, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """A column as float64; text that is no number is rejected."""
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
-        values = column.cast(pa.float64(), safe=False)  # large whole numbers lose their last digits
+        values = column.cast(pa.float64(), safe=False)  # large integers lose their last digits
         checks.reject(
             pc.fill_null(pc.invert(pc.is_finite(values)), False).to_numpy(), f"{name} is no number"
         )

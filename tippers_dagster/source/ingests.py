@@ -1,4 +1,4 @@
-"""The journal of ingests: a line for each, with the file, how it was read, and what came of it."""
+"""The journal of ingests: an entry for each, with the file, its options and the result."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _COLUMNS = (
 )
 
 Options = Mapping[str, object]
-"""How a file was read: what a person may choose, as JSON can hold it."""
+"""The options with which a file was read, as JSON."""
 
 
 @dataclass(frozen=True)
 class Ingested:
     """A line of the journal: one ingest of a file, or one removal of spaces (without ``sha256``).
 
-    ``options`` is None for ingests of a version that kept none; ``traced`` tells whether the rows
+    ``options`` is None for ingests of a version that kept none; ``traced``: whether the rows
     carry its number; ``first_start`` and ``last_start`` bound its sessions' starts.
     """
 
@@ -164,7 +164,7 @@ def same_content(
 
 
 def read_alike(earlier: Ingested, options: Options) -> bool:
-    """Whether content was read in this way; of an earlier version's ingests that is not known."""
+    """Whether content was read with these options; unknown for ingests of earlier versions."""
     return earlier.options is None or dict(earlier.options) == dict(options)
 
 

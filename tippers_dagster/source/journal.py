@@ -107,7 +107,7 @@ class Ingest:
         self.load.stage(staged, pa.table(columns))
 
     def finish(self) -> None:
-        """Write the rejects and complete the line, or raise when no row could be used."""
+        """Write the rejects and complete the entry, or raise when no row could be used."""
         rejected = self.report.rejected.total()
         if self.report.rows and rejected == self.report.rows:
             raise BadInput(
@@ -186,16 +186,16 @@ def begin_ingest(
             raise BadInput(
                 f"{path} was ingested on {earlier.ingested_at:%Y-%m-%d %H:%M %Z} with other "
                 f"options: {describe_options(earlier.options)}.",
-                f"`tippers ingest again {earlier.ingest_id}` takes other options; its rows are "
-                "then replaced.",
+                f"Use `tippers ingest again {earlier.ingest_id}` to replace its rows with other "
+                "options.",
             )
         else:
             ingest.ingest_id = note_ingest(load, kind, path, sha256, options, again)
             report.ingest_id = ingest.ingest_id
         if again is not None and report.already:
             raise BadInput(
-                f"This content is loaded by ingest {report.ingest_id} already.",
-                f"`tippers ingest undo {again}` takes back what ingest {again} loaded.",
+                f"This content was already loaded by ingest {report.ingest_id}.",
+                f"`tippers ingest undo {again}` removes what ingest {again} loaded.",
             )
         yield ingest
         if not report.already:

@@ -1,9 +1,9 @@
-"""Tables whose rows files replace, key by key: who said what of each key, so that it can be undone.
+"""Undo for tables whose rows files replace key by key: what each ingest wrote for each key.
 
-A key of such a table (a space's id, a room's, a person's) has a layer for each ingest that wrote
-it, with the rows that it wrote; none of them stands for a removal. The layer of the newest ingest
-is what the table has. Layer 0 is what the table had before the first ingest that is kept here.
-Taking an ingest back is dropping its layers, wherever they lie.
+A key of such a table (the id of a space, a room, a person) has a layer for each ingest that wrote
+it, with the rows that it wrote; a layer without rows is a removal. The table shows the layer of the
+newest ingest. Layer 0 is what the table had before the first ingest recorded here. Undoing an
+ingest drops its layers, wherever they are in the stack.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KEYS = {
     TRUTH_DEVICE: "mac_address",
     TRUTH_PERSON: "person_id",
 }
-"""Our name of the column whose rows belong together."""
+"""Our name of the key column, whose rows belong together."""
 
 _LAYER = "tippers.ingest_layer"
 
@@ -50,7 +50,7 @@ def write_layer(load: Load, table: SourceTable, ingest_id: int, staged: str) -> 
 
 
 def remove_keys(load: Load, table: SourceTable, ingest_id: int, staged: str) -> int:
-    """The same with no rows for the keys: they go from the table."""
+    """The same without rows for the keys, which removes them from the table."""
     key = KEYS[table.kind]
     keys = f"SELECT {key} FROM {staged}"
     _keep_before(load, table, keys)
@@ -70,9 +70,9 @@ def kinds_written(load: Load, ingest_id: int) -> list[str]:
 
 
 def drop_layer(load: Load, table: SourceTable, ingest_id: int) -> int:
-    """Take back what an ingest wrote of a table; returns how many of its rows differ then.
+    """Undo what an ingest wrote to a table; returns how many rows changed.
 
-    Keys that a later ingest wrote, too, stay as that one says.
+    Keys that a later ingest wrote as well keep its rows.
     """
     written, on_top = f"tippers_written_{table.kind}", f"tippers_on_top_{table.kind}"
     mine = f"kind = '{table.kind}' AND ingest_id = {ingest_id:d}"
@@ -86,7 +86,7 @@ def drop_layer(load: Load, table: SourceTable, ingest_id: int) -> int:
     )
     load.execute(f"DELETE FROM {_LAYER} WHERE {mine}")
     changed = _settle(load, table, f"SELECT key FROM {on_top}")
-    # Where no ingest is left nothing needs to be kept: what the table has may change by hand.
+    # Where no ingest is left nothing needs to be kept: the table may be edited by hand.
     load.execute(
         f"DELETE FROM {_LAYER} l WHERE kind = '{table.kind}' AND ingest_id = 0 "
         f"AND key IN (SELECT key FROM {written}) AND NOT EXISTS (SELECT FROM {_LAYER} o "
@@ -98,7 +98,7 @@ def drop_layer(load: Load, table: SourceTable, ingest_id: int) -> int:
 
 
 def _keep_before(load: Load, table: SourceTable, keys: str) -> None:
-    """Keep what the table has of keys that no ingest kept here has written."""
+    """Save the table's rows of keys that no recorded ingest has written."""
     key = f"t.{table.column(KEYS[table.kind])}"
     row = ", ".join(f"'{name}', t.{table.column(name)}" for name in table.columns)
     load.execute(
@@ -110,7 +110,7 @@ def _keep_before(load: Load, table: SourceTable, keys: str) -> None:
 
 
 def _settle(load: Load, table: SourceTable, keys: str) -> int:
-    """Make the table say of the keys what their top layers do; returns how many rows changed."""
+    """Set the table's rows of the keys to their top layers; returns how many rows changed."""
     key = table.column(KEYS[table.kind])
     ours = ", ".join(f"{name} {SQL_TYPES[kind]}" for name, kind in table.types.items())
     wanted = (
@@ -125,7 +125,7 @@ def _settle(load: Load, table: SourceTable, keys: str) -> int:
     )
     gone = f"DELETE FROM {table.sql} WHERE {key} IN ({keys})"
     if PRIMARY_KEYS.get(table.kind) == (KEYS[table.kind],):
-        # In place, and only where something differs: such a table may have further columns.
+        # Update in place, and only changed rows: the table may have further columns.
         gone += f" AND {key} NOT IN (SELECT {KEYS[table.kind]} FROM ({wanted}) AS w)"
         values = [name for name in theirs if name != key]
         excluded = ", ".join(f"excluded.{name}" for name in values)

@@ -58,13 +58,13 @@ class ObservationColumns:
 
     @classmethod
     def named(cls, names: Mapping[str, str]) -> ObservationColumns:
-        """Those that a person names by ours (mac_address, time, sensor_id); the rest are ours."""
+        """Columns mapped by our names (mac_address, time, sensor_id); the rest keep them."""
         ours = {"mac_address": "mac_address", "time": "time", "sensor_id": "sensor_id"}
         chosen = named_columns(ours, names)
         return cls(chosen["mac_address"], chosen["time"], chosen["sensor_id"])
 
     def as_json(self) -> dict[str, dict[str, str]]:
-        """What the journal keeps: names that are not ours."""
+        """For the journal: names that differ from ours."""
         ours = {"mac_address": self.device, "time": self.time, "sensor_id": self.access_point}
         other = {name: theirs for name, theirs in ours.items() if name != theirs}
         return {"columns": other} if other else {}

@@ -74,8 +74,8 @@ _OPTIONAL = (SPACE_METADATA, FACULTY_DATA, REGION_TO_COVERAGE)
 SESSION_INDEXES = ("start_time", "space_id", "mac_address")
 """Columns of the session table that each have an index."""
 INGEST_ID = "ingest_id"
-"""A column that the session table has beside the campus's when files are loaded into it: the ingest
-that a row came with; null for rows that came otherwise."""
+"""An additional column of the session table when files are loaded into it: the ingest of a row;
+null for rows from elsewhere."""
 
 _COLUMN_SETTINGS = {SESSIONS: "TIPPERS_SESSION_COLUMNS", SPACES: "TIPPERS_SPACE_COLUMNS"}
 _TABLE_SETTINGS = {
@@ -178,7 +178,7 @@ def refuse_foreign_source(settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class SourceProblem:
-    """What is wrong with a source table: with some columns (our names), or that it is not there."""
+    """What is wrong with a source table: with some columns (our names), or that it is missing."""
 
     kind: str
     text: str
@@ -186,15 +186,15 @@ class SourceProblem:
 
     @property
     def missing(self) -> bool:
-        """Whether the table is not there at all."""
+        """Whether the whole table is missing."""
         return not self.columns
 
 
 def check_source(settings: Settings) -> list[SourceProblem]:
-    """What the source's tables lack, and which of their columns cannot be what they are taken for.
+    """Missing tables and columns of the source, and columns of the wrong type.
 
-    The session and space tables are required. The others are optional: what is wrong with one is
-    reported, not its absence. Every text names the setting that says otherwise.
+    The session and space tables are required. The others are optional: problems of an existing one
+    are reported, not its absence. Every text names the setting that can fix it.
     """
     tables = source_tables(settings)
     there = _columns_there(settings, [tables[kind].name for kind in (*_REQUIRED, *_OPTIONAL)])
@@ -211,13 +211,13 @@ def check_source(settings: Settings) -> list[SourceProblem]:
 
 
 _right: set[tuple[Settings, str, tuple[str, ...]]] = set()
-"""Tables that this process has looked at and that are as the settings say."""
+"""Tables that this process has checked against the settings."""
 
 
 def require_columns(settings: Settings, kind: str, needed: tuple[str, ...]) -> None:
-    """Check, once per process, that columns of a source table are what the settings take them for.
+    """Check, once per process, the columns of a source table against the settings.
 
-    A table that is not there is left to whoever reads it. ``needed`` are our names.
+    A missing table is reported by whoever reads it. ``needed`` are our names.
 
     Raises
     ------
@@ -290,7 +290,7 @@ def _wrong_columns(table: SourceTable, there: dict[str, _Column]) -> list[Source
         column = there.get(theirs)
         if column is None:
             continue
-        called = ours if ours == theirs else f"{theirs}, taken for {ours}"
+        called = ours if ours == theirs else f"{theirs}, used as {ours}"
         if not column.readable:
             note(f"column {called}, of {where} may not be read: GRANT SELECT on it", ours)
         elif (expected := _expected(table.types[ours], column)) is not None:
@@ -299,7 +299,7 @@ def _wrong_columns(table: SourceTable, there: dict[str, _Column]) -> list[Source
 
 
 def _expected(kind: pa.DataType, column: _Column) -> str | None:
-    """What a column should be, when it is not."""
+    """What a column should be, if its type is wrong."""
     if kind == _TEXT:
         fits = column.category in _TEXT_CATEGORIES and column.type not in _NO_TEXT
         return None if fits else "text or whole numbers"
@@ -318,7 +318,7 @@ def _add_ingest_id(load: Load, sessions: SourceTable) -> None:
         (sessions.sql, INGEST_ID),
     )
     if not found["there"][0].as_py():
-        # Asked first: even a change that does nothing waits for whoever reads the table.
+        # Checked first: even ALTER TABLE without an effect waits for readers of the table.
         load.execute(f"ALTER TABLE {sessions.sql} ADD COLUMN {INGEST_ID} bigint")
 
 

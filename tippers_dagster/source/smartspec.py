@@ -329,4 +329,4 @@ _VALUES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "metasensor-id": ("a whole number", _is_whole),
     "coverage": ("a list of whole numbers", _is_list_of_ids),
 }
-"""What each field must be, in words and as a test."""
+"""What each field must be, in words and as a check."""

@@ -1,4 +1,4 @@
-"""Taking an ingest back: its sessions go, and what it replaced comes again."""
+"""Undoing ingests: removes their sessions, and restores what they replaced."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ SESSION_KINDS = (SESSIONS, "observations")
 
 @dataclass
 class Undone:
-    """What undoing did: rows that went or changed, by table; dates as in a report."""
+    """The result of undoing: rows removed or changed, by table; dates as in a report."""
 
     changed: Counter[str] = field(default_factory=Counter)
     dates: set[dt.date] = field(default_factory=set)
 
 
 def undo_ingests(settings: Settings, numbers: Sequence[int]) -> Undone:
-    """Take back what ingests loaded, all of it or nothing.
+    """Undo ingests, all of them or none.
 
-    Their sessions go, also where another ingest loaded the same ones, which stay. Of the tables
-    whose rows files replace, each key is as the ingests that remain say, or as it was before all.
+    Their sessions are removed; the same sessions of other ingests stay. In tables whose rows files
+    replace, each key gets the rows of the newest remaining ingest, or those from before the first.
 
     Raises
     ------
     BadInput
-        When there is no such ingest, it is undone already, an earlier version loaded it without
-        keeping which rows are its own, or spaces would lose their parents.
+        When there is no such ingest, it is already undone, an earlier version loaded it without
+        recording its rows, or spaces would lose their parents.
     SourceError
         When the source is a deployment's own database.
     """
@@ -62,7 +62,7 @@ def undo_ingests(settings: Settings, numbers: Sequence[int]) -> Undone:
 
 
 def take_back(settings: Settings, load: Load, ingests: Sequence[Ingested], undone: Undone) -> None:
-    """Take the rows of ingests away, as part of a transaction. Those undone already have none."""
+    """Remove the rows of ingests, within a transaction. Undone ingests have none."""
     tables = source_tables(settings)
     ingests = [ingest for ingest in ingests if ingest.undone_at is None]
     if untraced := [ingest for ingest in ingests if not ingest.traced]:
@@ -110,10 +110,10 @@ def _delete_sessions(settings: Settings, load: Load, which: str, undone: Undone)
 
 
 def _rows_without_number(settings: Settings, load: Load, ingests: Sequence[Ingested]) -> str:
-    """Which sessions are those of these ingests of an earlier version, as a condition.
+    """A condition that selects the sessions of ingests of an earlier version.
 
-    Known where all sessions without a number are theirs: no other ingest of that version is left,
-    and there are as many as they loaded.
+    Known only if all sessions without a number are theirs: no other ingest of that version is left,
+    and their number equals the number loaded.
 
     Raises
     ------
@@ -122,10 +122,10 @@ def _rows_without_number(settings: Settings, load: Load, ingests: Sequence[Inges
     """
     named = ", ".join(str(ingest.ingest_id) for ingest in ingests)
     refusal = BadInput(
-        f"Ingest {named} was loaded by an earlier version, which kept neither whose rows are whose "
-        "nor what they replaced: it cannot be undone.",
-        "What is loaded from now on can. All that it loaded of sessions and observations can be "
-        "undone together: give all their numbers.",
+        f"Ingest {named} cannot be undone: it was loaded by an earlier version, which recorded "
+        "neither the rows of an ingest nor what they replaced.",
+        "New ingests can be undone. Sessions and observations of the earlier version can only be "
+        "undone all together: give all their numbers.",
     )
     if not {ingest.kind for ingest in ingests}.issubset(SESSION_KINDS):
         raise refusal

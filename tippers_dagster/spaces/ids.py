@@ -1,8 +1,8 @@
-"""Which texts can be a space's id: those that a partition key and a key of the lake can hold.
+"""Valid space ids: those that can be part of partition keys and of the lake's keys.
 
 Dagster refuses control characters and ``...`` in dynamic partition keys; ``|`` joins the two
-halves of a multi-partition key; ranges of keys, in the user interface and on the command line, are
-written with commas and quotes. A key of the lake has the id as one part of a path.
+halves of a multi-partition key; key ranges in the UI and on the command line use commas and quotes.
+In a key of the lake the id is one component of a path.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def why_unusable(space: str | None) -> str | None:
 
 
 def why_each_unusable(ids: Sequence[str | None], parents: Sequence[str | None]) -> list[str | None]:
-    """Of each space why it cannot be used: its id, or that it lies below such a space."""
+    """Why each space cannot be used: its id, or that it is below such a space."""
     why = [why_unusable(space) for space in ids]
     if not any(why):
         return why
@@ -60,7 +60,7 @@ def why_each_unusable(ids: Sequence[str | None], parents: Sequence[str | None]) 
         above = waiting.pop()
         for i in children.get(ids[above] or "", ()):
             if why[i] is None:
-                why[i] = f"it lies below {ids[above]!r}, which cannot be used"
+                why[i] = f"it is below {ids[above]!r}, which cannot be used"
                 waiting.append(i)
     return why
 

@@ -35,7 +35,7 @@ class SpaceTree:
     depth
         int32, 0 for a root.
     left_out
-        Spaces of the source that are not in the tree, because their ids cannot be used.
+        Spaces of the source that are not in the tree because their ids cannot be used.
     """
 
     ids: tuple[str, ...]
@@ -116,7 +116,7 @@ class SpaceTree:
         if why := next((out.reason for out in self.left_out if out.space == space), None):
             raise BadInput(
                 f"The space {space!r} is left out: {why}.",
-                "Give it another id in the source; `tippers rejects` lists what is left out.",
+                "Change its id in the source; `tippers rejects` lists all spaces left out.",
             )
         import difflib
 

@@ -25,7 +25,7 @@ NAME = "sql_definitions"
 """The name of the op of all dbt models."""
 
 _DISK_FULL = "No space left on device"
-"""How PostgreSQL and dbt say it, of whose errors only the text is known."""
+"""The text of PostgreSQL's error, which is all that dbt passes on."""
 
 _Event = dg.MaterializeResult | dg.AssetCheckResult
 
@@ -99,7 +99,7 @@ class _Run:
         wait_to_begin(self._settings, self._context, self._nodes, keys)
         with asset_locks(self._settings, run_id, keys, log):
             self._recorder: Recorder = recorder(self._settings, self._nodes, run_id)
-            for key in keys:  # dbt says when a table is made, not before
+            for key in keys:  # dbt reports when a table has been created, not before
                 self._recorder.replacing(key)
             with dbt_run(self._settings, self._project, self._arguments()) as run:
                 for result in run.results():

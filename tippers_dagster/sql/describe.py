@@ -146,9 +146,9 @@ def failing_rows(settings: Settings, query: str) -> dict[str, Any]:
     """
     try:
         examples = _named(settings, _first_rows(settings, query))
-    except (LakeError, dbapi.Error) as error:  # it failed all the same, with no example
-        told = error.message if isinstance(error, LakeError) else str(error)
-        examples = [{"none shown": recordable(told, settings)}]
+    except (LakeError, dbapi.Error) as error:  # the check failed all the same, but without examples
+        reason = error.message if isinstance(error, LakeError) else str(error)
+        examples = [{"none shown": recordable(reason, settings)}]
     return {
         "examples": dg.MetadataValue.json(examples),
         "query": dg.MetadataValue.md(f"```sql\n{query.strip()}\n```"),

@@ -1,6 +1,6 @@
 """What dbt needs in its environment, and the variables of the dbt project.
 
-dbt logs in as the builder, and has no other secret than that password. It is in the environment
+dbt logs in as the builder, whose password is the only secret it has. It is in the environment
 only: ``profiles.yml`` reads it from there, and no file of a rendered project holds one.
 """
 
@@ -49,14 +49,14 @@ GONE_MS = 2000
 
 
 _NOT_DBTS = re.compile(r"^(TIPPERS|AWS|MLFLOW|MINIO)_|PASS|SECRET|TOKEN|CREDENTIAL|KEYS?$")
-"""Names of variables that this process may have, and dbt does not get."""
+"""Names of variables that are not passed on to dbt."""
 
 
 def dbt_environment(settings: Settings, folder: Path, target: Path) -> dict[str, str]:
     """The whole environment with which dbt works on the project in ``folder``.
 
-    Of this process's variables dbt gets those without secrets, and those that are named DBT_....
-    Starts the database; the builder, with whom dbt logs in, is there after ``ensure_roles``.
+    dbt gets this process's variables without secrets, and those named DBT_.... Starts the
+    database; call ``ensure_roles`` to create the builder, as which dbt logs in.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def dbt_nodes(project: Project) -> list[Node]:
 def _node(manifest: Mapping[str, Any], macros: _Macros, resource: Resource) -> Node:
     below = [_resource(manifest, unique_id) for unique_id in resource["depends_on"]["nodes"]]
     config = {n: v for n, v in resource["config"].items() if n not in ("meta", "tags", "docs")}
-    # The judgement of a person's SQL makes no difference to its table.
+    # The check of a person's SQL does not affect its table.
     hooks = config.get("pre-hook") or ()
     config["pre-hook"] = [hook for hook in hooks if not is_judgement(hook["sql"])]
     parts = [

@@ -1,8 +1,8 @@
-"""Preparing a deployment's server: the owner, its databases, and the roles beside it.
+"""Preparing a deployment's server: the owner, its databases, and the other roles.
 
-The embedded server is prepared when it starts. On another one it takes an administrator, once,
-and again with a new version; earlier versions used a superuser for everything, and what belonged
-to that one is given to the owner here.
+The embedded server is prepared when it starts. Another server needs an administrator, once and
+after each upgrade. Earlier versions used a superuser for everything; its objects are transferred to
+the owner here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tippers_dagster.warehouse.engine import warehouse_engine
 
 @dataclass(frozen=True)
 class _Server:
-    """What is prepared, and by whom; ``databases`` and their owners, the warehouse first."""
+    """The server to prepare; ``databases`` with their owners, the warehouse first."""
 
     administrator: str
     roles: Roles
@@ -46,16 +46,16 @@ class _Server:
 
 
 def prepare_server(settings: Settings, administrator: str, also: tuple[str, ...]) -> Iterator[str]:
-    """Prepare the server of ``TIPPERS_DATABASE_URL``; says in a line what each step did.
+    """Prepare the server of ``TIPPERS_DATABASE_URL``; yields a line for each step.
 
-    Nothing is lost, and everything may be done again. What cannot be done stops it with an error.
+    Nothing is lost, and every step can be repeated. A step that fails stops it with an error.
 
     Parameters
     ----------
     administrator
         A libpq URL of a superuser.
     also
-        Further databases of the owner's, MLflow's for example.
+        Further databases for the owner, such as MLflow's.
 
     Raises
     ------
@@ -70,26 +70,26 @@ def prepare_server(settings: Settings, administrator: str, also: tuple[str, ...]
         if server.password is not None:
             secret = encrypt_password(server.password, owner, cursor, "scram-sha-256")
         made = make_owner(cursor, owner, secret)
-        yield f"role {owner}: {'made' if made else 'there'}, no superuser"
+        yield f"role {owner}: {'created' if made else 'exists'}, not a superuser"
         for name, whose in server.databases.items():
             made = make_database(cursor, name, whose)
-            yield f"database {name}: {'made' if made else 'there'}, belongs to {whose}"
+            yield f"database {name}: {'created' if made else 'exists'}, owned by {whose}"
         closed = ["postgres", "template1", *list(server.databases)[1:]]
         keep_to_owner(cursor, closed)
-        yield f"databases {', '.join(closed)}: open to their owners only"
+        yield f"databases {', '.join(closed)}: accessible to their owners only"
         for name, whose in server.databases.items():
-            yield f"database {name}: {_given(server, name, whose)} objects given to {whose}"
+            yield f"database {name}: {_given(server, name, whose)} objects transferred to {whose}"
         yield _restrict(settings, server)
         let_in(cursor, owner)
     ensure_roles(settings)
-    yield "schemas and tables: what definitions made belongs to the builder, who reads the rest"
+    yield "schemas and tables: the builder owns those of definitions, and can read the others"
 
 
 def _server(settings: Settings, administrator: str, also: tuple[str, ...]) -> _Server:
     if settings.database_url is None:
         raise SettingsError(
             "The embedded server is prepared when it starts; there is nothing to do.",
-            "For another server, set TIPPERS_DATABASE_URL to what the application shall use.",
+            "For another server, set TIPPERS_DATABASE_URL to the application's URL.",
         )
     roles = roles_of(settings)
     found = databases(settings)
@@ -97,8 +97,7 @@ def _server(settings: Settings, administrator: str, also: tuple[str, ...]) -> _S
     if parse_dsn(administrator).get("user") == roles.owner:
         raise SettingsError(
             f"TIPPERS_DATABASE_URL names the administrator, {roles.owner}, as the owner.",
-            "Let it name another role, such as tippers_owner, with a password of its own; the "
-            "role is made.",
+            "Use another role, such as tippers_owner, with its own password; it will be created.",
         )
     names = {warehouse["dbname"]: roles.owner}
     if settings.dagster_url is not None and dagster.get("host") == warehouse.get("host"):
@@ -112,10 +111,10 @@ def _refuse_weak(cursor: psycopg2.extensions.cursor) -> None:
     name, strong = cursor.fetchone() or ("?", False)
     if not strong:
         raise TippersError(
-            f"The role {name} is no superuser, and cannot take PostgreSQL's own functions from "
-            "other roles.",
-            "Where there is no superuser, make the roles by hand (docs/operations.md); "
-            "`tippers doctor` says what remains open.",
+            f"The role {name} is not a superuser, and cannot restrict PostgreSQL's built-in "
+            "functions.",
+            "Without a superuser, create the roles by hand (docs/operations.md); `tippers doctor` "
+            "shows what remains open.",
         )
 
 
@@ -131,7 +130,7 @@ def _waiting_briefly(name: str) -> Iterator[None]:
     except psycopg2.errors.LockNotAvailable as error:
         raise TippersError(
             f"Tables of the database {name} are in use.",
-            "Stop the services of the deployment, and do it again: what was done stays done.",
+            "Stop the services of the deployment, and run it again: finished steps stay done.",
         ) from error
 
 
@@ -143,9 +142,9 @@ def _restrict(settings: Settings, server: _Server) -> str:
     names = f"roles {server.roles.builder} and {server.roles.reader}"
     with engine.begin() as connection:
         if prepared(connection, server.roles):
-            return f"{names}: as they should be"
+            return f"{names}: up to date"
         prepare(connection, settings, server.roles)
-    return f"{names}: made, limited, and kept from all functions but those on the list"
+    return f"{names}: created, limited, and restricted to the listed functions"
 
 
 # --- for those who have no superuser ------------------------------------------------------------
@@ -158,5 +157,5 @@ def restricting_sql(settings: Settings) -> list[str]:
 
 
 def open_functions(connection: sa.Connection, roles: Roles) -> dict[str, list[str]]:
-    """The functions that each of builder and reader may execute and should not."""
+    """Functions that builder and reader may execute but should not."""
     return {login.role: beyond(connection, login) for login in roles.logins}

@@ -1,8 +1,8 @@
 """Trying user SQL on the database: its columns, its first rows, what it would cost.
 
-Nothing is planned or run before PostgreSQL's own reading of it was judged. All of it has the
-reader's rights and is stopped after some seconds; from the judgement on the transaction is READ
-ONLY. What the database says against a query is put in terms of the user's own text.
+PostgreSQL's parse tree is checked before anything is planned or run. Everything runs as the reader,
+with a timeout of some seconds; after the check the transaction is READ ONLY. Errors of the database
+are expressed in terms of the user's own text.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ _VALUES = _AS_THEY_ARE | {
 _INDEX_VALUES = re.compile(r":\s*index_values\b", re.IGNORECASE)
 
 LONGEST_TEXT = 2000
-"""Characters of a value that a preview has."""
+"""Maximum characters of a value in a preview."""
 
 MOST_CHARACTERS = 16_000_000
-"""Of all texts of a preview: with many columns each has fewer."""
+"""The same for all texts of a preview: with many columns each has fewer."""
 
 _NO_COLUMN = re.compile(r'column "?(?:[^".]+\.)?([^".]+?)"? does not exist')
 
@@ -215,12 +215,12 @@ def _as_arrow(column: Column, longest: int) -> str:
         return name
     if column.type == "numeric":
         return f"CAST({name} AS double precision) AS {name}"
-    # Cut by the database: one value may have a gigabyte.
+    # Truncated in the database: a single value may have a gigabyte.
     return f"left(CAST({name} AS text), {longest + 1}) AS {name}"
 
 
 def _shortened(table: pa.Table, longest: int) -> pa.Table:
-    """The table with … at the end of texts that have more characters than may be shown."""
+    """The table with … at the end of truncated texts."""
     for at, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             texts = table.column(at)
@@ -255,10 +255,10 @@ def _trying(
 
 
 def _refuse_other_grammar(settings: Settings, user_sql: str) -> None:
-    """Refuse a text that is no SQL to PostgreSQL; sqlglot reads over a comma too many, say."""
+    """Refuse text that PostgreSQL cannot parse; sqlglot ignores an extra comma, for example."""
     asked = _INDEX_VALUES.sub("(NULL)", user_sql.rstrip().rstrip(";"))
-    # In a transaction of its own, as it fails also where the grammar is right: there are no tables
-    # of these names.
+    # In its own transaction, as it also fails when the syntax is valid: there are no tables with
+    # these names.
     with reading(settings, settings.sql_timeout_seconds) as cursor:
         try:
             cursor.adbc_execute_schema(asked)  # parsed, not run
@@ -270,20 +270,20 @@ def _refuse_other_grammar(settings: Settings, user_sql: str) -> None:
 def _no_sql(error: dbapi.Error, asked: str) -> RefusedSQL:
     said = dict(_details(error))
     at = int(said.get("PG_DIAG_STATEMENT_POSITION", len(asked) + 1)) - 1
-    # The lines of both texts are the same, whatever took the place of :index_values.
+    # Both texts have the same lines, whatever replaced :index_values.
     line, column = place_of(asked, min(at, len(asked)))
     message = said.get("PG_DIAG_MESSAGE_PRIMARY", "syntax error")
     return RefusedSQL(
         "syntax",
-        f"This is no SQL to the database: {message}.",
-        "Look for a comma too many, or a name or keyword that is missing just before.",
+        f"The database cannot parse this: {message}.",
+        "Look for an extra comma, or a missing name or keyword just before.",
         line=line,
         column=column,
     )
 
 
 def _judge(cursor: dbapi.Cursor, translated: Translated) -> None:
-    """Refuse what PostgreSQL reads in a query and may not be there; then nothing may write."""
+    """Refuse what PostgreSQL finds in a query that is not allowed; then allow no more writes."""
     cursor.execute(translated.sql_plain.join(MAKE_VIEW))
     cursor.execute(judgement(translated.tables, translated.functions))
     found = cursor.fetch_arrow_table().to_pylist()
@@ -374,9 +374,9 @@ def _in_words(
     before: int,
 ) -> BadInput:
     state = error.sqlstate or ""
-    told = dict(_details(error))
-    message = told.get("PG_DIAG_MESSAGE_PRIMARY") or "the query failed"
-    place = _place(told.get("PG_DIAG_STATEMENT_POSITION"), translated, before)
+    details = dict(_details(error))
+    message = details.get("PG_DIAG_MESSAGE_PRIMARY") or "the query failed"
+    place = _place(details.get("PG_DIAG_STATEMENT_POSITION"), translated, before)
     if state == "57014":
         return BadInput(
             f"The query took longer than {settings.sql_timeout_seconds} s and was stopped.",
@@ -394,7 +394,7 @@ def _in_words(
             else (f"Its tables have: {', '.join(columns)}." if columns else "")
         )
         return BadInput(f"{place}There is no column {missing[1]}.", hint or None)
-    advice = _HINTS.get(state) or told.get("PG_DIAG_MESSAGE_HINT")
+    advice = _HINTS.get(state) or details.get("PG_DIAG_MESSAGE_HINT")
     return BadInput(f"{place}The database says: {message}.", advice)
 
 

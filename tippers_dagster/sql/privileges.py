@@ -1,9 +1,9 @@
-"""Which of PostgreSQL's functions the builder and the reader may execute: those listed here.
+"""The PostgreSQL functions that the builder and the reader may execute: those listed here.
 
-PostgreSQL lets everybody execute nearly all of its 3,400 functions, those among them that run SQL
-held in a text, wait, take locks or write large objects. In the warehouse's database that right
-goes from everybody to a group, to which the owner belongs; the builder and the reader get what
-definitions need. Whatever is added by an extension or a newer PostgreSQL is not among it.
+PostgreSQL lets everyone execute nearly all of its 3,400 functions, including those that run SQL
+from text, sleep, take locks or write large objects. In the warehouse's database that right is moved
+from PUBLIC to a group, to which the owner belongs; the builder and the reader get what definitions
+need. Functions added by an extension or a newer PostgreSQL are not included.
 
 What PostgreSQL does not ask for rights is left: reading and writing of values of a type, support
 functions of indexes, and ``current_user`` and its like, which are grammar.
@@ -20,17 +20,17 @@ from psycopg2 import sql
 from tippers_dagster.sql.functions import FUNCTIONS, words
 
 GROUP = "tippers_functions"
-"""May execute what everybody may elsewhere. For people who log in to the warehouse by themselves:
+"""May execute what PUBLIC may elsewhere. For people with their own login to the warehouse:
 ``GRANT tippers_functions TO name``."""
 
 _GRAMMAR = words("extract like_escape overlaps overlay position similar_to_escape substring")
-"""What ``extract(x from y)`` and the like are to PostgreSQL."""
+"""The functions behind ``extract(x from y)`` and the like."""
 
 _DRIVERS = words("version")
-"""Asked by the Arrow driver when it connects."""
+"""Called by the Arrow driver when it connects."""
 
 _GUARD = words("format_type")
-"""In the query that judges what PostgreSQL understood, see ``understood``."""
+"""In the query that checks PostgreSQL's parse tree, see ``understood``."""
 
 _DBT = words(
     """
@@ -94,12 +94,12 @@ _LANGUAGES = """
 _TRUSTED = "SELECT quote_ident(lanname) FROM pg_catalog.pg_language WHERE lanpltrusted"
 
 _MAKING = 0x7469_7070_6572_7304
-"""Advisory lock: one process changes the rights, others wait for it."""
+"""Advisory lock: one process changes the rights at a time."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """A role, and the names of the functions that it may execute beside operators and casts."""
+    """A role, and the functions that it may execute besides operators and casts."""
 
     role: str
     names: frozenset[str]
@@ -116,7 +116,7 @@ def reader_login(role: str) -> Login:
 
 
 def beyond(connection: sa.Connection, login: Login) -> list[str]:
-    """The functions of this database that a role may execute and should not, with arguments."""
+    """The functions of this database that a role may execute but should not, with arguments."""
     return _names(connection, _BEYOND, login) + [
         f"DO (LANGUAGE {language})" for language in _names(connection, _LANGUAGES, login)
     ]

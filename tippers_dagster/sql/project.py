@@ -275,7 +275,7 @@ def _declared(files: Mapping[str, bytes]) -> set[SourceTable]:
 
 
 def _read_yaml(path: str, text: bytes) -> Any:
-    """What a YAML file of the hand-written project holds."""
+    """The content of a YAML file of the hand-written project."""
     try:
         return yaml_text.load_project_file(text.decode())
     except (BadInput, UnicodeDecodeError) as error:

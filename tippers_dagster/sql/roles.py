@@ -1,9 +1,9 @@
-"""The roles with which what people define runs: the builder computes it, the reader tries it.
+"""The roles that run definitions: the builder computes them, the reader previews them.
 
-Both log in by themselves and are members of nothing, so that there is nothing to go back to
-(``RESET ROLE``, ``set_config('role', ...)``). The *builder* is who dbt is: the tables of
-definitions are its own, and what they read it may read. The *reader* may read the same, but not
-the source's own tables. Neither sees the tables of the application; what functions they may
+Both have their own login and are members of no role, so there are no rights to regain with
+``RESET ROLE`` or ``set_config('role', ...)``. The *builder* is dbt's role: it owns the tables of
+definitions, and may read their inputs. The *reader* may read the same, except the source's own
+tables. Neither can read the tables of the application; what functions they may
 execute, ``privileges`` says.
 
 The roles are made at first use, by the embedded server's administrator or by the warehouse's
@@ -56,7 +56,7 @@ ANSWERS = ("labels", "predictions")
 """Schemas with answers of label models and classifiers: the owner writes them, models read them."""
 
 WRITTEN = (STAGING, *sorted(set(SCHEMAS.values()) - {*ANSWERS}))
-"""Schemas of what dbt makes. The tables in them are the builder's."""
+"""Schemas of what dbt creates. The builder owns the tables in them."""
 
 LOCK_TIMEOUT = "2s"
 
@@ -75,13 +75,13 @@ LIMITS = {
         "work_mem": "16MB",
     },
 }
-"""Settings with which the roles log in. SELECT cannot change them: it takes ``set_config``."""
+"""Settings of the roles. SELECT cannot change them: that needs ``set_config``."""
 
 TEMPORARY_FILES = {BUILDER: "50GB", READER: "4GB"}
-"""What one session may write to disk while it sorts; only a superuser can set or change it."""
+"""Temporary files per session, for sorting; only a superuser can set or change this."""
 
 CONNECTIONS = 50
-"""Of each role at once. The server takes 200 in all."""
+"""Connections per role. The server allows 200 in total."""
 
 _LOCK = 0x7469_7070_6572_7302
 _TRIES = 8
@@ -120,7 +120,7 @@ def roles_of(settings: Settings) -> Roles:
     for name in ("TIPPERS_BUILDER_URL", "TIPPERS_READER_URL"):
         if urls[name] and not named[name]:
             raise SettingsError(
-                f"{name} names no user.", "postgresql://user:password@host:5432/database"
+                f"{name} names no user.", "Expected postgresql://user:password@host:5432/database"
             )
     roles = Roles(
         named["TIPPERS_DATABASE_URL"] or os.environ.get("PGUSER") or getpass.getuser(),
@@ -130,9 +130,9 @@ def roles_of(settings: Settings) -> Roles:
     )
     if len({roles.owner, roles.builder, roles.reader}) < 3:
         raise SettingsError(
-            f"Two of owner ({roles.owner}), builder ({roles.builder}) and reader "
-            f"({roles.reader}) are the same role.",
-            "Let TIPPERS_DATABASE_URL, TIPPERS_BUILDER_URL and TIPPERS_READER_URL name three.",
+            f"Owner ({roles.owner}), builder ({roles.builder}) and reader ({roles.reader}) must be "
+            "three different roles.",
+            "Fix TIPPERS_DATABASE_URL, TIPPERS_BUILDER_URL or TIPPERS_READER_URL.",
         )
     return roles
 
@@ -176,12 +176,12 @@ def reading(
 
 @contextmanager
 def built(settings: Settings) -> Iterator[dbapi.Connection]:
-    """A connection of the builder, for reading what dbt made with no more rights than dbt had.
+    """A connection as the builder, for reading dbt's results with no more rights than dbt.
 
     Raises
     ------
     SettingsError
-        There is no builder, and none can be made.
+        There is no builder, and none can be created.
     """
     ensure_roles(settings)
     with _connect(settings, builder_url(settings)) as connection:
@@ -273,9 +273,9 @@ def _make(settings: Settings, roles: Roles) -> None:
         left = faults(connection, settings, roles)
     if left:
         raise SettingsError(
-            f"The role {roles.owner} cannot give the roles that definitions run with what they "
+            f"The role {roles.owner} cannot grant the roles that run definitions the rights they "
             f"need: {'; '.join(fault.text for fault in left[:5])}.",
-            "Let an administrator run: "
+            "Have an administrator run: "
             + " ".join(dict.fromkeys(fault.remedy(roles) for fault in left[:20])),
         )
 
@@ -284,10 +284,10 @@ def _refuse_powerful(found: Sequence[Fault]) -> None:
     powerful = next((fault.role for fault in found if fault.what == "power"), None)
     if powerful:
         raise SettingsError(
-            f"The database role {powerful} may do more than it should; what people define does "
-            "not run with it.",
-            "Take from it all attributes and memberships, or let TIPPERS_BUILDER_URL or "
-            "TIPPERS_READER_URL name a role that has none.",
+            f"The database role {powerful} has more rights than it should, so definitions do not "
+            "run with it.",
+            "Revoke its attributes and memberships, or set TIPPERS_BUILDER_URL or "
+            "TIPPERS_READER_URL to a role that has none.",
         )
 
 
@@ -300,7 +300,7 @@ def _make_as_owner(
         raise SettingsError(
             f"The role {foreign[0]} of TIPPERS_BUILDER_URL or TIPPERS_READER_URL is not on the "
             "warehouse's server.",
-            "These roles work on the same database as TIPPERS_DATABASE_URL.",
+            "These URLs must use the same server and database as TIPPERS_DATABASE_URL.",
         )
     try:
         with connection.begin_nested():
@@ -309,9 +309,10 @@ def _make_as_owner(
         if not isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
             raise
         raise SettingsError(
-            "The warehouse's owner may not make the roles that definitions run with.",
+            "The warehouse's owner may not create the roles that run definitions.",
             "Run: tippers database prepare --admin-url postgresql://postgres:...@host:5432/postgres"
-            f"\nOr let an administrator run: CREATE ROLE {BUILDER} LOGIN NOINHERIT PASSWORD '...'; "
+            f"\nOr have an administrator run: "
+            f"CREATE ROLE {BUILDER} LOGIN NOINHERIT PASSWORD '...'; "
             f"CREATE ROLE {READER} LOGIN NOINHERIT PASSWORD '...'; "
             f"GRANT {BUILDER} TO {roles.owner}; and set TIPPERS_BUILDER_URL and "
             f"TIPPERS_READER_URL to postgresql://{BUILDER}:...@host:5432/database and the like.",
@@ -408,7 +409,7 @@ def _secret(connection: sa.Connection, url: str) -> sql.Literal:
 # --- what they lack -----------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Fault:
-    """Something that is not as it should be; ``what`` says which of the queries found it."""
+    """A problem with a role's rights; ``what`` is the query that found it."""
 
     what: str
     role: str
@@ -421,8 +422,8 @@ class Fault:
         place = ".".join(filter(None, (self.schema, self.table)))
         return {
             "role": f"there is no role {self.role}",
-            "power": f"{self.role} may do more than it should",
-            "membership": f"the owner is no member of {self.role}",
+            "power": f"{self.role} has more rights than it should",
+            "membership": f"the owner is not a member of {self.role}",
             "connect": f"{self.role} may not connect or make temporary tables",
             "no schema": f"there is no schema {place}",
             "schema": f"{self.role} may not use the schema {place}",
@@ -431,7 +432,7 @@ class Fault:
         }[self.what]
 
     def remedy(self, roles: Roles) -> str:
-        """The statement that mends it."""
+        """The statement that fixes it."""
         role, schema = self.role, self.schema
         create = ", CREATE" if role == roles.builder and schema in WRITTEN else ""
         return {
@@ -496,7 +497,7 @@ _FAULTS = r"""
 
 
 def faults(connection: sa.Connection, settings: Settings, roles: Roles) -> list[Fault]:
-    """What the roles lack, or have and should not; one query of the owner's."""
+    """Rights that the roles lack, or have but should not; one query, run by the owner."""
     found = connection.execute(
         sa.text(_FAULTS),
         {
@@ -514,7 +515,7 @@ def faults(connection: sa.Connection, settings: Settings, roles: Roles) -> list[
 
 # --- giving it ----------------------------------------------------------------------------------
 def _give(connection: sa.Connection, roles: Roles, found: Sequence[Fault]) -> None:
-    """Give the roles what they lack, as far as the owner can."""
+    """Grant the roles what they lack, as far as the owner can."""
     database = str(connection.scalar(sa.text("SELECT current_database()")))
     for fault in found:
         role, schema = fault.role, str(fault.schema)
@@ -550,7 +551,7 @@ def _open(connection: sa.Connection, roles: Roles, schema: str, role: str) -> No
 
 
 def _attempt(connection: sa.Connection, statement: str, *parts: str) -> None:
-    """Run a statement that the owner may lack the right to: the faults that stay are reported."""
+    """Run a statement for which the owner may lack the right; remaining faults are reported."""
     try:
         with connection.begin_nested():
             _run(connection, statement, *parts)

@@ -86,8 +86,8 @@ class DbtRun:
         """What dbt said when it did not succeed; known when the results have ended."""
         if self._process.returncode == 0:
             return None
-        told = self._errors or [f"dbt ended with status {self._process.returncode}", *self._plain]
-        return recordable("\n".join(told), self._settings)
+        lines = self._errors or [f"dbt exited with status {self._process.returncode}", *self._plain]
+        return recordable("\n".join(lines), self._settings)
 
     def compiled(self, resource: Mapping[str, Any]) -> str:
         """The SQL of a test that was run."""

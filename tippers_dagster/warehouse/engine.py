@@ -38,7 +38,7 @@ def warehouse_engine(settings: Settings) -> sa.Engine:
     engine = sa.create_engine(
         sqlalchemy_url(databases(settings).warehouse),
         pool_pre_ping=True,
-        # What is stored may name devices, and an error would show it.
+        # Parameters may contain device addresses, which an error would show.
         hide_parameters=True,
         connect_args={"options": f"-c timezone=UTC -c search_path={SCHEMA}", **KEEPALIVES},
     )

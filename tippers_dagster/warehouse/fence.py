@@ -1,8 +1,8 @@
-"""No transaction of a thread commits after another process took over what the thread has locked.
+"""Fencing: a thread's transactions cannot commit after another process took over its locks.
 
-Advisory locks go with their connection. Whoever takes one also writes a row with a token of its
-own, in the place of the row of whoever had it before; a transaction looks for its thread's rows
-right before it commits, and keeps them from being replaced until it has.
+Advisory locks are lost with their connection. Whoever takes one also writes a row with a unique
+token, replacing the row of the previous holder. Right before a transaction commits, it checks its
+thread's rows, and locks them against replacement until the commit.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tippers_dagster.errors import TippersError
 
 
 class LocksLost(TippersError):
-    """Another process took over what this one had locked."""
+    """Another process took over this one's locks."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fence:
-    """The locks of a block of code: where they are, their names, and the token of their rows."""
+    """The locks of a block of code: their database, names, and the token of their rows."""
 
     database: sa.URL
     names: tuple[str, ...]
@@ -39,12 +39,12 @@ _fences = _Fences()
 
 
 def enter(fence: Fence) -> None:
-    """From here on the transactions of this thread need these locks, until ``leave``."""
+    """Make this thread's transactions require these locks until ``leave``."""
     _fences.list.append(fence)
 
 
 def leave(fence: Fence) -> None:
-    """They do not any more."""
+    """Stop requiring these locks."""
     if fence in _fences.list:
         _fences.list.remove(fence)
 
@@ -63,7 +63,7 @@ def lifted() -> Iterator[None]:
 
 
 def guard_commits(engine: sa.Engine) -> None:
-    """Have the transactions of an engine look for their thread's locks before they commit."""
+    """Make an engine's transactions check their thread's locks before they commit."""
     sa.event.listen(engine, "commit", _check)
 
 
@@ -73,9 +73,9 @@ def _check(connection: sa.Connection) -> None:
             held = connection.scalar(_HELD, {"names": list(fence.names), "token": fence.token})
             if held != len(fence.names):
                 raise LocksLost(
-                    "Another run took over what this one computes, while this one had lost its "
-                    "connection to the warehouse; nothing more of it is recorded.",
-                    "Nothing is to be done: what both may have written is computed again.",
+                    "Another run took over the work of this one, which had lost its connection to "
+                    "the warehouse; nothing more of it is recorded.",
+                    "There is nothing to do: whatever both may have written is computed again.",
                 )
 
 

@@ -1,4 +1,4 @@
-"""Connections that notice that the other side is gone."""
+"""Keepalive parameters, so that connections notice when the other side is gone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ KEEPALIVES: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-"""Of libpq: a network that swallows everything is noticed within a minute."""
+"""For libpq: a network that drops everything is noticed within a minute."""
 
 
 def with_keepalives(url: str) -> str:
-    """A database URL with these parameters, where it says nothing of them."""
+    """A database URL with these parameters, unless it sets them itself."""
     parts = urlsplit(url)
     given = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
     added = urlencode({name: value for name, value in KEEPALIVES.items() if name not in given})

@@ -1,9 +1,9 @@
 """The locks that this process holds, kept while the database restarts or the connection breaks.
 
 A lock is a PostgreSQL advisory lock of one connection, so that the death of a process frees it at
-once, and a row of ``held_lock``, which outlives the connection. A thread looks after the
-connection, and takes the advisory locks again on the next one. Whoever finds an advisory lock free
-but a row of a process that lives waits: that one is about to take it again.
+once, plus a row of ``held_lock``, which outlives the connection. A thread monitors the connection,
+and takes the advisory locks again on the next one. A process that finds an advisory lock free, but
+a row of a living process, waits: the holder is about to take it again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tippers_dagster.warehouse.processes import Process, this_process
 PING_SECONDS = 1.0
 POLL_SECONDS = 0.2
 LONGEST_OUTAGE_SECONDS = 600.0
-"""So long a wait for locks outlasts a database that does not answer."""
+"""How long waiting for locks tolerates a database that does not answer."""
 
 ABROAD_SECONDS = 60.0
-"""So long a lock is left to a process on another host after its connection was seen to be gone."""
+"""How long a lock is reserved for a process on another host after its connection was lost."""
 
 SEEN_FREE_SECONDS = 5.0
 """A lock that was not seen free for so long was somebody's, perhaps its process's again."""
@@ -40,7 +40,7 @@ _GONE = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
 @dataclass(eq=False)
 class Group:
-    """Locks that are taken and given back together; ``shared``: others may hold them as well."""
+    """Locks that are taken and released together; ``shared``: others may hold them as well."""
 
     names: tuple[str, ...]
     token: int
@@ -49,7 +49,7 @@ class Group:
 
     @property
     def keys(self) -> list[int]:
-        """Those of the advisory locks."""
+        """The keys of the advisory locks."""
         return [key_of(name) for name in self.names]
 
 
@@ -67,7 +67,7 @@ class Keeper:
         threading.Thread(target=self._keep, name="locks", daemon=True).start()
 
     def take(self, names: Sequence[str], on_wait: Callable[[], None], *, shared: bool) -> Group:
-        """Take locks, all or none at a time; waits, ``on_wait`` being called once, until it can.
+        """Take all locks at once; if it has to wait, it first calls ``on_wait`` once.
 
         Raises
         ------
@@ -75,7 +75,7 @@ class Keeper:
             When the database does not answer at first, or for longer than it takes to restart.
         """
         reached: float | None = None
-        told = False
+        reported = False
         while True:
             with self._mutex:
                 try:
@@ -88,9 +88,9 @@ class Keeper:
                     group = None
             if group is not None:
                 return group
-            if not told:
+            if not reported:
                 on_wait()
-                told = True
+                reported = True
             time.sleep(POLL_SECONDS)
 
     def holds(self, name: str) -> bool:
@@ -99,10 +99,10 @@ class Keeper:
             return any(name in group.names for group in self._groups)
 
     def release(self, group: Group) -> None:
-        """Give locks back; if need be later, when the database answers. Never raises for that."""
+        """Release locks; if need be later, when the database answers. Never raises for that."""
         with self._mutex:
             if group not in self._groups:
-                return  # the process ends, and has given back everything
+                return  # the process is ending, and has released everything
             self._groups.remove(group)
             self._released.append(group.token)
             if self._connection is not None:
@@ -112,7 +112,7 @@ class Keeper:
                     self._forget_released()
 
     def close(self) -> None:
-        """Give back everything that is held, at the end of the process."""
+        """Release all locks at the end of the process."""
         self._closed.set()
         with self._mutex:
             self._released += [group.token for group in self._groups]
@@ -195,7 +195,7 @@ class Keeper:
             self._connection = None
 
     def _take_again(self) -> None:
-        """Take what went with the last connection, unless somebody else has had it meanwhile."""
+        """Retake what was lost with the last connection, unless somebody else held it meanwhile."""
         for group in [group for group in self._groups if not group.locked]:
             [(rows,)] = self._execute(_STILL, {"names": list(group.names), "token": group.token})
             if rows == len(group.names):
@@ -246,7 +246,7 @@ def keeper_of(url: str) -> Keeper:
 
 @atexit.register
 def close_keepers() -> None:
-    """Give back what this process holds anywhere."""
+    """Release everything that this process holds."""
     with _making:
         for keeper in _keepers.values():
             keeper.close()

@@ -1,7 +1,7 @@
 """Locks of runs and of what they compute.
 
-Needs sessions of its own in the database: a pool in between that lends connections for one
-transaction (PgBouncer's transaction pooling) would lose the locks.
+Every connection needs its own database session: a pool that lends sessions for one transaction
+(PgBouncer's transaction pooling) would lose the locks.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tippers_dagster.warehouse.processes import Process
 from tippers_dagster.warehouse.tables import held_lock
 
 KEPT_DAYS = 7
-"""So long the row of a run whose process was killed is kept."""
+"""How long the row of a run whose process was killed is kept."""
 
 
 def hold_run_lock(settings: Settings, run_id: str) -> None:
-    """Hold the lock of a Dagster run until this process ends: it says that the run is alive."""
+    """Hold the lock of a Dagster run until this process ends: it shows that the run is alive."""
     keeper, name = _keeper(settings), _of_run(run_id)
     if keeper.holds(name):
         return
@@ -40,9 +40,9 @@ def hold_run_lock(settings: Settings, run_id: str) -> None:
 
 @dataclass(frozen=True)
 class RunProcesses:
-    """Of some runs: those whose process lives, and those whose process is certainly gone.
+    """Which of some runs have a living process, and which have one that is certainly gone.
 
-    The others left no trace: they have not taken their lock yet, or gave it back.
+    The others are unknown: they have not taken their lock yet, or have released it.
     """
 
     alive: set[str]
@@ -50,10 +50,10 @@ class RunProcesses:
 
 
 def run_processes(settings: Settings, run_ids: Iterable[str]) -> RunProcesses:
-    """Whether the processes of runs live: they hold the run's lock, or are seen to run here.
+    """Whether the processes of runs live: they hold the run's lock, or run on this host.
 
-    A process on another host that has lost its lock counts as alive for a minute from when that
-    is first seen here: it takes it again, when its connection broke or the database restarted.
+    A process on another host that has lost its lock counts as alive for a minute after this is
+    first noticed: it retakes the lock after a broken connection or a database restart.
     """
     names = {_of_run(run_id): run_id for run_id in run_ids}
     by_key = {key_of(name) % 2**64: name for name in names}
@@ -79,10 +79,10 @@ def run_processes(settings: Settings, run_ids: Iterable[str]) -> RunProcesses:
 def held_together(settings: Settings, names: Iterable[str], log: Logger) -> Iterator[None]:
     """Hold the locks of these names meanwhile; waits for who holds any of them.
 
-    Names of different things must differ. All are taken at once or none, so that two who want
-    some of the same never wait for each other. The locks outlast a restart of the database. What
-    this thread commits within, through the warehouse's engine, is refused with ``LocksLost`` once
-    another process has had any of them; giving them back never fails.
+    Names of different things must differ. All are taken at once or none, so that there are no
+    deadlocks. The locks survive a restart of the database. Within the block, commits of this
+    thread through the warehouse's engine are refused with ``LocksLost`` once another process has
+    held any of them; releasing them never fails.
     """
     engine, keeper = warehouse_engine(settings), _keeper(settings)
 
@@ -100,7 +100,7 @@ def held_together(settings: Settings, names: Iterable[str], log: Logger) -> Iter
 
 
 _missing_since: dict[str, float] = {}
-"""When it was first seen that a process on another host had lost its lock."""
+"""When a process on another host was first noticed to have lost its lock."""
 
 
 def _missing_for_long(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which process holds something, and whether it lives: seen from the same host only."""
+"""Identifies processes, and whether they are alive: visible on the same host only."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from functools import lru_cache
 import psutil
 
 _CLOCK_SECONDS = 3.0
-"""The start of a process is worked out from the clock, which may have been set since."""
+"""The start time of a process is derived from the clock, which may have been adjusted since."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process: where it runs, its number there, and when it began (Unix seconds)."""
+    """A process: where it runs, its PID there, and when it started (Unix seconds)."""
 
     place: str
     pid: int
@@ -23,12 +23,12 @@ class Process:
 
     @property
     def here(self) -> bool:
-        """Whether this process could see it."""
+        """Whether it is visible from this process."""
         return self.place == _place()
 
     @property
     def lives(self) -> bool:
-        """Whether it runs still; always False of one that is not ``here``."""
+        """Whether it still runs; always False for one that is not ``here``."""
         if not self.here:
             return False
         try:
@@ -38,11 +38,11 @@ class Process:
         except psutil.NoSuchProcess:
             return False
         except psutil.AccessDenied:
-            return True  # there is one of this number, and it is somebody else's to look at
+            return True  # it exists, but belongs to another user
 
 
 def this_process() -> Process:
-    """The process that asks."""
+    """The current process."""
     return _process(os.getpid())
 
 
@@ -53,9 +53,9 @@ def _process(pid: int) -> Process:
 
 @lru_cache(maxsize=1)
 def _place() -> str:
-    """The host and, where there are such, the namespace of its process numbers."""
+    """The host and, if there is one, its PID namespace."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
-    except OSError:  # not on Linux: there is one
+    except OSError:  # not on Linux: no namespaces
         namespace = ""
     return f"{socket.gethostname()} {namespace}".strip()

@@ -35,10 +35,10 @@ AWKWARD_NAMES = {
     "a/../../evil.yml": "leads out",
     "a\\b.yml": "leads out",
     "..": "leads out",
-    ".": "a file whose name is",
-    "a\0b.yml": "a file whose name is a\\x00b.yml",
-    "a\x1b[2J.yml": "a file whose name is a\\x1b[2J.yml",
-    "\u202elmy.a": "a file whose name is",
+    ".": "an invalid file name",
+    "a\0b.yml": "an invalid file name: a\\x00b.yml",
+    "a\x1b[2J.yml": "an invalid file name: a\\x1b[2J.yml",
+    "\u202elmy.a": "an invalid file name",
     f"{LONG}.yml": "too long: xxx",
     "d/" * 1500 + "a.yml": "too long",
 }
@@ -54,7 +54,7 @@ def test_names_that_no_folder_has_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a\0.yml", f"{LONG}.yml"])
 def test_single_files_have_usable_names(name: str) -> None:
-    with pytest.raises(BadInput, match="The upload holds"):
+    with pytest.raises(BadInput, match="The upload contains"):
         files.read_uploads([(name, b"a: b")])
 
 
@@ -77,7 +77,7 @@ def test_links_and_passwords_in_zips_are_refused() -> None:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         archive.writestr(link, "/etc/passwd")
-    with pytest.raises(BadInput, match="is a link"):
+    with pytest.raises(BadInput, match="contains the link"):
         files.read_uploads([("x.zip", made.getvalue())])
     locked = bytearray(_zip({"concepts/a.yml": b"{}"}))
     for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
@@ -87,10 +87,10 @@ def test_links_and_passwords_in_zips_are_refused() -> None:
 
 
 def test_zips_that_are_none_or_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadInput, match="no zip"):
+    with pytest.raises(BadInput, match="not a zip"):
         files.read_uploads([("x.zip", b"PK nonsense")])
     whole = _zip({"concepts/a.yml": b"values: []\n" * 500})
-    with pytest.raises(BadInput, match="no zip file, or is damaged"):
+    with pytest.raises(BadInput, match="not a zip file, or is damaged"):
         files.read_uploads([("x.zip", whole[:-30])])
     monkeypatch.setattr(files, "LARGEST_UNPACKED", 1000)
     with pytest.raises(BadInput, match="more than"):
@@ -102,7 +102,7 @@ def test_zips_that_are_none_or_too_large_are_refused(monkeypatch: pytest.MonkeyP
     with pytest.raises(BadInput):
         files.read_uploads([("x.zip", bytes(lying))])
     monkeypatch.setattr(files, "LARGEST_UPLOAD", 100)
-    with pytest.raises(BadInput, match="The upload has more than"):
+    with pytest.raises(BadInput, match="The upload is over"):
         files.read_uploads([("a.yml", b" " * 101)])
 
 

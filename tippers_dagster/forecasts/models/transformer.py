@@ -80,7 +80,7 @@ def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
 
 
 def _packed(model: Any) -> bytes:
-    """The weights as arrays of numpy: torch's own format is a pickle."""
+    """The weights as numpy arrays, as torch's own format is a pickle."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{k: v.numpy() for k, v in model.state_dict().items()})
     return buffer.getvalue()

@@ -266,7 +266,7 @@ def walk(statements: tuple[Statement, ...]) -> list[Expression | Statement]:
 
 
 def reachable(statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
-    """The statements without those after a return: nothing of them is checked, read or voted."""
+    """The statements up to the first return; later ones are ignored entirely."""
     kept: list[Statement] = []
     for statement in statements:
         if isinstance(statement, Branch):
