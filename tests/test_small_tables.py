@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import random
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -216,18 +218,32 @@ VALID = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("content", VALID, ids=["csv", "gzip", "zstd", "p-zstd", "p-snappy", "p"])
-def test_damaged_files_end_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+def test_damaged_files_end_in_a_sentence(tmp_path: Path) -> None:
+    """In a process of its own: Arrow reserves address space for lengths that damage made up, and
+    a process with much of it cannot start a database server any more.
+    """
+    command = "import sys; from tests.test_small_tables import damage; damage(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", command, str(tmp_path / "rows")],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def damage(path: str) -> None:
+    """Read damaged copies of the valid files, with nothing but success or a sentence."""
     chance = random.Random(7)
-    path = tmp_path / "rows"
-    for _ in range(150):
+    for content in VALID * 150:
         damaged = bytearray(content)
         for _ in range(chance.randint(1, 6)):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         if chance.random() < 0.2:
             del damaged[chance.randrange(len(damaged)) :]
-        path.write_bytes(damaged)
+        Path(path).write_bytes(damaged)
         with suppress(BadInput):
             read_table(bytes(damaged), "rows")
-        with suppress(BadInput), open_rows(path, {"a": None, "b": None}) as file:
+        with suppress(BadInput), open_rows(Path(path), {"a": None, "b": None}) as file:
             list(file.batches())

@@ -28,5 +28,10 @@ def shown(text: str, most: int = 80) -> str:
     return _ACTING_OR_BREAKING.sub(_escape, cut)
 
 
+def shown_path(path: str, most: int = 48) -> str:
+    """A path for a table: on one line, printable, without its beginning if it is longer."""
+    return shown(path if len(path) <= most else f"...{path[-most:]}", most + 3)
+
+
 def _escape(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()

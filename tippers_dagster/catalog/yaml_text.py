@@ -107,12 +107,20 @@ def load_project_file(text: str) -> Any:
     return _parsed(text, _Loader, aliases=True)
 
 
+def _built(text: str, loader: type[_Loader]) -> Any:
+    reader = loader(text)
+    try:
+        return reader.get_single_data()
+    finally:
+        reader.dispose()
+
+
 def _parsed(text: str, loader: type[_Loader], *, aliases: bool) -> Any:
     if len(text) > LARGEST_TEXT:
         raise BadInput(f"It is larger than {LARGEST_TEXT:,} characters.")
     try:
         _check_structure(yaml.parse(text, loader), aliases=aliases)
-        return yaml.load(text, loader)  # a subclass of the safe one
+        return _built(text, loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}: " if mark else ""

@@ -144,7 +144,7 @@ def list_all() -> None:
     from tippers_dagster.source.again import LOADED
     from tippers_dagster.source.ingests import describe_options, list_ingests
     from tippers_dagster.terminal import table_console
-    from tippers_dagster.text import shown
+    from tippers_dagster.text import shown, shown_path
 
     found = list_ingests(get_settings(), LOADED)
     if not found:
@@ -158,7 +158,7 @@ def list_all() -> None:
             str(one.ingest_id),
             f"{one.ingested_at.astimezone():%Y-%m-%d %H:%M}",
             one.kind,
-            shown(one.name),
+            shown_path(one.name),
             *(f"{number:,}" for number in (one.rows, one.loaded, one.rejected)),
             shown(describe_options(one.options)),
             _standing(one),

@@ -55,6 +55,8 @@ def rejects(
 def _show_loading(console: Console, groups: list[Group]) -> None:
     from rich.table import Table
 
+    from tippers_dagster.text import shown_path
+
     if not groups:
         return
     table = Table(
@@ -65,7 +67,7 @@ def _show_loading(console: Console, groups: list[Group]) -> None:
         number = "" if group.ingest_id is None else str(group.ingest_id)
         table.add_row(
             number,
-            _shown(group.file),
+            shown_path(group.file or ""),
             f"{group.rows:,}",
             _shown(group.reason),
             _shown(group.example),
