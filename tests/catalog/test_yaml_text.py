@@ -18,11 +18,11 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(
 )
 
 HOSTILE = {
-    "a: " + "[" * 60_000 + "]" * 60_000: "line 1: more than 50 levels",
-    "a: " + "{a: " * 60_000: "line 1: more than 50 levels",
-    "a:\n" + "- " * 60_000: "line 2: more than 50 levels",
-    "? " * 60_000: "line 1: more than 50 levels",
-    "\n".join(" " * i + "a:" for i in range(1000)): "line 51: more than 50 levels",
+    "a: " + "[" * 60_000 + "]" * 60_000: "line 1: nested more than 50 levels deep",
+    "a: " + "{a: " * 60_000: "line 1: nested more than 50 levels deep",
+    "a:\n" + "- " * 60_000: "line 2: nested more than 50 levels deep",
+    "? " * 60_000: "line 1: nested more than 50 levels deep",
+    "\n".join(" " * i + "a:" for i in range(1000)): "line 51: nested more than 50 levels deep",
     "a: [" + "1," * 300_000 + "]": "more than 200,000 values",
     "a: '" + "x" * (1 << 20) + "'": "larger than",
     LAUGHS: "aliases",
