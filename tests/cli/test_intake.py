@@ -215,10 +215,10 @@ def test_in_place_such_a_space_and_all_below_it_are_left_out(
     assert count("campus", "2025-01-06") == 1
     assert "3 spaces of the source left out" in tippers("spaces").output
     found = said("rejects")
-    for words in ("O'Brien", 'it lies below "O\'Brien"', "begins or ends with a blank", "desk (1)"):
+    for words in ("O'Brien", 'it is below "O\'Brien"', "begins or ends with a blank", "desk (1)"):
         assert words in found
     assert "1 row of the source, 3 spaces" in said("occupancy", "status")
-    with pytest.raises(BadInput, match="is left out: it lies below"):
+    with pytest.raises(BadInput, match="is left out: it is below"):
         tippers("track", "--space", "desk", "--start", "2025-01-06", "--end", "2025-01-07")
     with pytest.raises(SourceError, match="never written"):
         tippers("spaces", "remove", "desk", "--yes")

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -31,7 +32,7 @@ from tests.occupancy.campus import Seen, add_sessions, compute_all, look_again
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
 from tippers_dagster.catalog.model import Definition, Ref
-from tippers_dagster.labelled import reading
+from tippers_dagster.labelled import reading, work
 from tippers_dagster.labelled.assets import labelled_assets, labelled_nodes
 from tippers_dagster.labelled.reading import TOTAL, UNLABELLED, read_labelled_occupancy
 from tippers_dagster.labelled.work import CHUNKS_AT_ONCE, bring_up_to_date
@@ -46,6 +47,7 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS
 from tippers_dagster.spaces.tracking import track, untrack
 from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.warehouse.fence import LocksLost
 
 __all__ = ["campus", "rows"]
 
@@ -305,6 +307,22 @@ def test_a_run_that_dies_leaves_nothing_that_passes_for_counted(
         assert metadata(world.run())["chunks_counted"] == 1
         monday = world.read("campus", MONDAY.date(), 86400)[0]
         assert monday["PHONE"] == monday[TOTAL]
+
+
+def test_chunks_of_a_run_that_lost_its_locks_are_counted_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.label(dict.fromkeys(MACS, "PHONE"))
+    record = work._record
+
+    def lost(*arguments: Any) -> None:
+        record(*arguments)  # what another run has recorded meanwhile
+        raise LocksLost("Another run took over.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(work, "_record", lost)
+        assert not world.run().success
+    assert metadata(world.run())["chunks_counted"] == 1
 
 
 def test_nothing_is_counted_from_presence_that_is_void(world: World) -> None:

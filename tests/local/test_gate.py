@@ -249,7 +249,7 @@ def test_the_app_takes_the_user_from_the_header_of_the_proxy(app: str) -> None:
     assert "ada@example.org · viewer".encode() in shown(app, "Ada@example.org")
     for emails in ((), ("ada@example.org", "eve@example.org"), ("ada@example.org",) * 2, ("ada",)):
         page = shown(app, *emails)
-        assert b"does not have one e" in page
+        assert b"does not have exactly one e" in page
         assert b"Occupancy" not in page
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tests.occupancy.campus import Seen, change, compute_all, compute_level, loo
 from tippers_dagster.errors import TippersError
 from tippers_dagster.lake.folder import FolderBackend
 from tippers_dagster.lake.store import Lake
+from tippers_dagster.occupancy import work
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.records import Overtaken, void
 from tippers_dagster.occupancy.state import ASSETS, DERIVED, SESSIONS, SOURCE
@@ -193,6 +195,27 @@ def test_process_that_ends_at_the_record(settings: Settings, asset: str) -> None
     assert is_right(settings)
 
 
+def test_rows_that_are_seen_during_a_run_are_not_hidden_by_its_record(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campus.add_sessions(settings, [seen("m7", "r1")])
+    look_again(settings)
+    record = work.record_sessions
+
+    def meanwhile(*arguments: Any) -> None:
+        campus.add_sessions(settings, [seen("m8", "r2")])
+        look_again(settings)
+        record(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(work, "record_sessions", meanwhile)
+        compute_level(settings, SESSIONS)
+    assert SESSIONS in stale(settings)
+    assert compute_all(settings)[SESSIONS] == 1
+    assert stale(settings) == {}
+    assert peaks(settings)["r2", PUBLISHED] == (2, 0)
+
+
 # --- what is read while it is void ----------------------------------------------------------------
 def test_void_counts_are_shown_and_stale(settings: Settings) -> None:
     """What files hold is whole, and true of some moment: it is shown until there is better."""
@@ -203,7 +226,7 @@ def test_void_counts_are_shown_and_stale(settings: Settings) -> None:
 
 def test_nothing_is_counted_from_what_is_void(settings: Settings) -> None:
     void(warehouse_engine(settings), SOURCE, ["r1"], ["2025-01-06"], "run")
-    with pytest.raises(TippersError, match=r"not to the end.*b1 in 2025-01-06"):
+    with pytest.raises(TippersError, match=r"not completely, for: .*b1 in 2025-01-06"):
         compute_level(settings, DERIVED, stale_only=False)
     campus.add_sessions(settings, [seen("m9", "r2")])
     look_again(settings)
@@ -276,7 +299,7 @@ def test_the_same_partitions_by_two_runs(
 
     with (
         while_reading(monkeypatch, another),
-        pytest.raises(Overtaken, match="Another run computes the same"),
+        pytest.raises(Overtaken, match="Another run is computing the same"),
     ):
         compute_level(settings, DERIVED)
     assert len(stale(settings)[DERIVED]) == 4

@@ -542,7 +542,7 @@ def test_a_member_of_a_role_of_the_servers_is_refused(
     strong = campus.model_copy(
         update={"reader_url": SecretStr(url.replace(f"//{OWNER}@", f"//{own}@"))}
     )
-    with pytest.raises(SettingsError, match=f"{own} may do more than it should"):
+    with pytest.raises(SettingsError, match=f"{own} has more rights than it should"):
         ensure_roles(strong)
 
 

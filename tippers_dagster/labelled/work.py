@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from logging import Logger
 
@@ -37,6 +38,7 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
 from tippers_dagster.spaces.tracking import wanted_grid
 from tippers_dagster.spaces.tree import SpaceTree, load_tree
+from tippers_dagster.warehouse import fence
 from tippers_dagster.warehouse.engine import warehouse_engine
 from tippers_dagster.warehouse.locks import held_together
 from tippers_dagster.workers import for_workers, threads_or_cluster
@@ -156,10 +158,11 @@ def bring_up_to_date(
         with held_together(settings, locks, log):
             state = _state(settings)
             now = chunk_inputs(settings, state, labels_print, chunks)
-            _void(settings, name, chunks)
-            done = list(_count(settings, name, labels, labels_print, state.grid.tree, now, outcome))
-            done = _not_overtaken(settings, state, now, done, outcome)
-            _record(settings, name, by, labels, labels_print, now, done, run_id)
+            with _voiding(settings, name, chunks):
+                tree = state.grid.tree
+                done = list(_count(settings, name, labels, labels_print, tree, now, outcome))
+                done = _not_overtaken(settings, state, now, done, outcome)
+                _record(settings, name, by, labels, labels_print, now, done, run_id)
         outcome.done += done
     outcome.removed = _remove_untracked(settings, name)
     outcome.rows = _rows(settings, name)
@@ -306,6 +309,22 @@ def _confirm(
     )
     with warehouse_engine(settings).begin() as connection:
         connection.execute(query)
+
+
+@contextmanager
+def _voiding(settings: Settings, name: str, chunks: Collection[str]) -> Iterator[None]:
+    """Around the work that replaces files of chunks and records them.
+
+    A run that lost its locks may have overwritten files that another run recorded: they are void
+    then, whoever recorded them. This needs no locks: they are what such a run has lost.
+    """
+    _void(settings, name, chunks)
+    try:
+        yield
+    except fence.LocksLost:
+        with fence.lifted():
+            _void(settings, name, chunks)
+        raise
 
 
 def _void(settings: Settings, name: str, chunks: Collection[str]) -> None:

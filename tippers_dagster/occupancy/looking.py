@@ -30,12 +30,13 @@ QUICK_ROWS = 2_000_000
 def observe(settings: Settings, chunks: list[str]) -> dict[str, Observed]:
     """Fingerprint chunks in the source, one index range scan per run of neighbours; record them."""
     observed: dict[str, Observed] = {}
+    since = dt.datetime.now(dt.UTC)
     for run in consecutive(sorted(chunks), settings):
         span = chunk_bounds(run[0], settings.chunk)[0], chunk_bounds(run[-1], settings.chunk)[1]
         with source_snapshot(settings) as source:
             observed |= source.observe(span, run)
     with warehouse_engine(settings).begin() as connection:
-        record_observed(connection, observed)
+        record_observed(connection, observed, since)
     return observed
 
 

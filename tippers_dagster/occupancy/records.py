@@ -182,9 +182,16 @@ def _any_wanted(settings: Settings, partitions: list[tuple[str, str, str]]) -> b
 
 
 def record_sessions(
-    engine: sa.Engine, done: list[ChunkSessions], inputs: dict[str, int], run_id: str
+    engine: sa.Engine,
+    done: list[ChunkSessions],
+    inputs: dict[str, int],
+    run_id: str,
+    since: dt.datetime,
 ) -> None:
-    """Record one pass: figures, contents by space and rejects of its chunks, in one transaction."""
+    """Record one pass: figures, contents by space and rejects of its chunks, in one transaction.
+
+    ``since``: as for ``record_observed``.
+    """
     chunks = [d.chunk for d in done]
     now = dt.datetime.now(dt.UTC)
     figures = _figure_table(
@@ -216,7 +223,7 @@ def record_sessions(
                     batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
                     rows = pa.RecordBatchReader.from_batches(reader.schema, batches)
                     copy_rows(connection, str(session_reject), rows)
-        record_observed(connection, {d.chunk: d.observed for d in done})
+        record_observed(connection, {d.chunk: d.observed for d in done}, since)
 
 
 def record_figures(
@@ -261,23 +268,33 @@ def forget_figures(engine: sa.Engine, asset: str, spaces: list[str], chunks: lis
         connection.execute(query)
 
 
-def record_observed(connection: sa.Connection, observed: dict[str, Observed]) -> None:
-    """Record what the source says of chunks now."""
-    if observed:
-        upsert(
-            connection,
-            source_chunk,
-            pa.table(
-                {
-                    "chunk": pa.array(list(observed), pa.string()),
-                    "fingerprint": _signed(
-                        np.array([o.fingerprint for o in observed.values()], np.uint64)
-                    ),
-                    "rows": [o.rows for o in observed.values()],
-                    "observed_at": [dt.datetime.now(dt.UTC)] * len(observed),
-                }
-            ),
+def record_observed(
+    connection: sa.Connection, observed: dict[str, Observed], since: dt.datetime
+) -> None:
+    """Record what the source says of chunks.
+
+    Parameters
+    ----------
+    since
+        When reading the source began. What was read after that stays: a long run that ends must
+        not hide rows that were loaded, and seen, while it was going.
+    """
+    newer = sa.select(source_chunk.c.chunk).where(
+        source_chunk.c.chunk.in_(list(observed)), source_chunk.c.observed_at > since
+    )
+    kept = set(connection.scalars(newer.with_for_update()))
+    chunks = [chunk for chunk in observed if chunk not in kept]
+    if chunks:
+        prints = np.array([observed[chunk].fingerprint for chunk in chunks], np.uint64)
+        rows = pa.table(
+            {
+                "chunk": pa.array(chunks, pa.string()),
+                "fingerprint": _signed(prints),
+                "rows": [observed[chunk].rows for chunk in chunks],
+                "observed_at": [since] * len(chunks),
+            }
         )
+        upsert(connection, source_chunk, rows)
 
 
 def record_attempts(engine: sa.Engine, level: Level, mask: np.ndarray) -> None:

@@ -6,6 +6,7 @@ then the run fails with the reasons.
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, as_completed
@@ -121,11 +122,12 @@ def _compute_sessions(
     level, lake = state.sessions, open_lake(settings)
     chunks = [level.chunks[i] for i in np.flatnonzero(chosen[0])]
     base, engine = settings_fingerprint(settings), warehouse_engine(settings)
+    since = dt.datetime.now(dt.UTC)
     with replacing_files(engine, SESSIONS, [""] * len(chunks), chunks, run_id):
         for done in extract(settings, lake, state.grid.tree, chunks, PROGRESS.get()):
             lake.sync()
             inputs = {d.chunk: session_input(d.observed.fingerprint, base) for d in done}
-            record_sessions(engine, done, inputs, run_id)
+            record_sessions(engine, done, inputs, run_id, since)
             outcome.sessions += done
 
 
