@@ -34,6 +34,8 @@ from tippers_dagster.labelling.gold import give
 from tippers_dagster.local.databases import databases
 from tippers_dagster.local.doctor import examine
 from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.local.owner import OWNER
+from tippers_dagster.local.postgres import ADMINISTRATOR
 from tippers_dagster.occupancy.tracking import track_space
 from tippers_dagster.people.model import Person, Role
 from tippers_dagster.settings import Settings, get_settings
@@ -109,9 +111,9 @@ class Used:
         """Wherever one of the values is."""
         places = databases(self.settings)
         for name, url in {"warehouse": places.warehouse, "dagster": places.dagster}.items():
-            for leak in database_leaks(url, wanted):
+            for leak in database_leaks(as_administrator(url), wanted):
                 yield Leak(leak.name, f"{name} {leak.place}", leak.around)
-        yield from server_leaks(places.warehouse, wanted)
+        yield from server_leaks(as_administrator(places.warehouse), wanted)
         yield from folder_leaks(self.folder, wanted, skipped=("in", "project"))
         for key, content in self.objects().items():
             for part in unpacked(content):
@@ -136,7 +138,12 @@ class Used:
 def with_password(url: str, secret: str) -> str:
     from urllib.parse import quote
 
-    return url.replace("//postgres@", f"//postgres:{quote(SECRETS[secret], safe='')}@")
+    return url.replace(f"//{OWNER}@", f"//{OWNER}:{quote(SECRETS[secret], safe='')}@")
+
+
+def as_administrator(url: str) -> str:
+    """The URL of who may read every table."""
+    return re.sub(f"//{OWNER}(:[^@]*)?@", f"//{ADMINISTRATOR}@", url)
 
 
 @pytest.fixture
