@@ -63,6 +63,9 @@ def guarded(session_server: SessionServer) -> str:
     ) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
+            cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (USER,))
+            if cursor.fetchone() is not None:  # another package has this fixture, too
+                return USER
             cursor.execute(f"CREATE ROLE {USER} LOGIN PASSWORD %s", (PASSWORD,))
             file = session_server.server.home / "postgres" / "pg_hba.conf"
             file.write_text(f"local all {USER} scram-sha-256\n" + file.read_text())

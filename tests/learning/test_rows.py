@@ -97,7 +97,7 @@ def test_files_of_rows(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no file"):
         read_rows(tmp_path / "none.csv")
     (tmp_path / "bad.parquet").write_text("no")
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="is not a Parquet file"):
         read_rows(tmp_path / "bad.parquet")
 
 

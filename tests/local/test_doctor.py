@@ -93,7 +93,7 @@ def test_source_tables_that_a_campus_lacks_are_a_problem(
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ('{"start_time": "ended"}', "column ended, taken for start_time"),
+        ('{"start_time": "ended"}', "column ended, used as start_time"),
         ('{"mac_address": "no_such"}', "has no column no_such"),
     ],
 )

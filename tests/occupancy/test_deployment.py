@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -263,8 +263,9 @@ def test_a_code_server_and_a_database_that_end_in_the_middle_lose_nothing(
     _track(running, "campus", weeks=7)
     until(lambda: any(s.running for s in occupancy_status(settings)), 60)
     for child in running.up.children(recursive=True):
-        if {"api", "grpc"} <= set(child.cmdline()):
-            child.kill()
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if {"api", "grpc"} <= set(child.cmdline()):
+                child.kill()
     server = postmaster_pid(settings.home_path)
     assert server is not None
     os.kill(server, signal.SIGINT)
