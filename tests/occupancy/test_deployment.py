@@ -10,12 +10,11 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import psutil
 import psycopg2
 import pytest
@@ -23,12 +22,9 @@ import sqlalchemy as sa
 
 from benchmarks.soak import free_ports
 from tests.local.waiting import until
-from tippers_dagster.local.automation import automation_troubles
 from tippers_dagster.local.databases import databases
-from tippers_dagster.local.environment import dagster_instance
-from tippers_dagster.local.postgres import postmaster_pid, start_embedded, stop_embedded
+from tippers_dagster.local.postgres import stop_embedded
 from tippers_dagster.occupancy.reading import read_occupancy
-from tippers_dagster.occupancy.runs import active_runs
 from tippers_dagster.occupancy.status import LevelStatus, occupancy_status
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.warehouse.engine import warehouse_engine
@@ -254,33 +250,6 @@ def test_a_daemon_killed_in_the_middle_loses_nothing(running: Deployed, settings
     for daemon in daemons:
         daemon.kill()
     wait_until_up_to_date(settings, chunks=6)
-
-
-def test_a_code_server_and_a_database_that_end_in_the_middle_lose_nothing(
-    running: Deployed, settings: Settings
-) -> None:
-    """The process with the definitions: what answers in its place goes on living."""
-    _track(running, "campus", weeks=7)
-    until(lambda: any(s.running for s in occupancy_status(settings)), 60)
-    for child in running.up.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # it has just ended
-            if {"api", "grpc"} <= set(child.cmdline()):
-                child.kill()
-    server = postmaster_pid(settings.home_path)
-    assert server is not None
-    os.kill(server, signal.SIGINT)
-    until(lambda: postmaster_pid(settings.home_path) != server, 60)
-    start_embedded(settings.home_path)  # or waits until `up` has
-    wait_until_up_to_date(settings, chunks=7)
-
-    levels = {level.asset: level.wanted for level in occupancy_status(settings)}
-    with dagster_instance(settings) as instance:
-
-        def known() -> dict[str, int]:
-            return {a: len(instance.get_materialized_partitions(dg.AssetKey(a))) for a in levels}
-
-        until(lambda: known() == levels and not active_runs(instance), 120, lambda: str(known()))
-    assert automation_troubles(settings) == {}
 
 
 def test_the_definitions_are_those_of_the_page(running: Deployed) -> None:
