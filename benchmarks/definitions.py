@@ -181,7 +181,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TIPPERS_HOME"] = folder
         os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-        from tippers_dagster.local.postgres import stop_embedded
+        from tippers_dagster.platform.postgres.embedded import stop_embedded
 
         try:
             figures = _figures(arguments.definitions)

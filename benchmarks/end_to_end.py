@@ -126,8 +126,8 @@ def sessions(count: int, weeks: int) -> Iterator[pa.RecordBatch]:
 
 
 def load(settings: Settings, count: int, weeks: int) -> None:
-    from tippers_dagster.source.load import create_session_indexes, load_transaction
-    from tippers_dagster.source.schema import (
+    from tippers_dagster.campus.source.load import create_session_indexes, load_transaction
+    from tippers_dagster.campus.source.schema import (
         SESSIONS,
         SPACES,
         create_source_schema,
@@ -147,10 +147,10 @@ def load(settings: Settings, count: int, weeks: int) -> None:
 # --- the run -----------------------------------------------------------------------------------
 def measure(settings: Settings, count: int, weeks: int, console: Console) -> Result:
     from tippers_dagster.cli.progress import progress_bars
-    from tippers_dagster.local.environment import dagster_instance
     from tippers_dagster.occupancy.launch import materialize
     from tippers_dagster.occupancy.tracking import track_space
-    from tippers_dagster.warehouse.engine import warehouse_engine
+    from tippers_dagster.platform.dagster.environment import dagster_instance
+    from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
     began = time.perf_counter()
     with console.status(f"Loading {count:,} sessions into PostgreSQL"):
@@ -207,7 +207,7 @@ def recorded_seconds(settings: Settings, asset: str) -> float:
     import sqlalchemy as sa
 
     from tippers_dagster.occupancy.tables import run_duration
-    from tippers_dagster.warehouse.engine import warehouse_engine
+    from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
     query = sa.select(sa.func.sum(run_duration.c.seconds)).where(run_duration.c.asset == asset)
     with warehouse_engine(settings).connect() as connection:
@@ -216,8 +216,8 @@ def recorded_seconds(settings: Settings, asset: str) -> float:
 
 def check(settings: Settings, weeks: int) -> int:
     """Count the middle week again, plainly; returns the number of equal counts."""
+    from tippers_dagster.campus.spaces.tree import load_tree
     from tippers_dagster.demo.counts import check_equal, lake_counts, recount
-    from tippers_dagster.spaces.tree import load_tree
 
     tree = load_tree(settings)
     first = FIRST + dt.timedelta(weeks=weeks // 2)
@@ -235,7 +235,7 @@ def postgres_cpu(settings: Settings) -> float:
     """Seconds of the embedded server, its finished backends included."""
     import psutil
 
-    from tippers_dagster.local.postgres import postmaster_pid
+    from tippers_dagster.platform.postgres.embedded import postmaster_pid
 
     pid = postmaster_pid(settings.home_path)
     server = psutil.Process(pid)
@@ -303,7 +303,7 @@ def run(count: int, json_file: Path | None = None, weeks: int = 52) -> None:
     """The whole benchmark, in a home of its own that is deleted afterwards."""
     from rich.console import Console
 
-    from tippers_dagster.local.postgres import stop_embedded
+    from tippers_dagster.platform.postgres.embedded import stop_embedded
 
     console = Console()
     json_file = json_file and json_file.absolute()

@@ -92,14 +92,14 @@ def make_sessions(folder: Path, sessions: int) -> None:
 
 
 def clock() -> Any:
-    from tippers_dagster.spaces.clock import LocalClock
+    from tippers_dagster.campus.local_time import LocalClock
 
     return LocalClock(ZONE)
 
 
 def weeks() -> Any:
     """UTC seconds at which the year's weeks begin, and the end of the last."""
-    from tippers_dagster.spaces.clock import chunk_keys
+    from tippers_dagster.campus.local_time import chunk_keys
 
     return clock().chunk_boundaries(chunk_keys(*YEAR, "week"), "week")
 
@@ -116,8 +116,8 @@ def engine(folder: Path, width: int = WIDTH) -> Outcome:
     import numpy as np
     import pyarrow.parquet as pq
 
+    from tippers_dagster.campus.local_time import chunk_bounds, chunk_keys
     from tippers_dagster.occupancy import sweep
-    from tippers_dagster.spaces.clock import chunk_bounds, chunk_keys
 
     table = pq.read_table(folder / "sessions.parquet")
     space, device, start, end = (table[name].to_numpy() for name in table.column_names)
@@ -331,8 +331,8 @@ def postgres_room_days(folder: Path) -> Outcome:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from tippers_dagster.local.postgres import start_embedded, stop_embedded
     from tippers_dagster.occupancy import sweep
+    from tippers_dagster.platform.postgres.embedded import start_embedded, stop_embedded
 
     dates = [SAMPLE_START + dt.timedelta(days=day) for day in range(SAMPLE_DAYS + 1)]
     days = [clock().day_start(date) for date in dates]

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tippers_dagster.forecasts.files import Evaluated, evaluate_files, evaluate_panel
-from tippers_dagster.forecasts.panel import FLAGS, HOLIDAY, IN_SESSION, Panel
+from tippers_dagster.forecasting.files import Evaluated, evaluate_files, evaluate_panel
+from tippers_dagster.forecasting.panel import FLAGS, HOLIDAY, IN_SESSION, Panel
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:

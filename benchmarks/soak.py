@@ -33,21 +33,26 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
+from tippers_dagster.campus.source.load import load_transaction, read_source
+from tippers_dagster.campus.source.schema import (
+    SESSIONS,
+    SPACES,
+    create_source_schema,
+    source_tables,
+)
 from tippers_dagster.errors import TippersError
-from tippers_dagster.lake import open_lake
-from tippers_dagster.local.databases import databases
-from tippers_dagster.local.environment import dagster_instance
-from tippers_dagster.local.postgres import postmaster_pid
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.runs import ActiveRun, active_runs
 from tippers_dagster.occupancy.status import LevelStatus, occupancy_status
 from tippers_dagster.occupancy.tables import source_chunk
 from tippers_dagster.occupancy.tracking import track_space
+from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.platform.postgres.embedded import postmaster_pid
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
-from tippers_dagster.source.load import load_transaction, read_source
-from tippers_dagster.source.schema import SESSIONS, SPACES, create_source_schema, source_tables
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
 
 VICTIMS = ("run", "run", "run", "run", "daemon", "code server", "database")
 """Runs mostly: they are what works."""

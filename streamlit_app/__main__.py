@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tippers_dagster.local.databases import end_in_order
-from tippers_dagster.people.login import entrance, login_file, redirect_address
+from tippers_dagster.access.login import entrance, login_file, redirect_address
+from tippers_dagster.platform.postgres.databases import end_in_order
 from tippers_dagster.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ SLOW = (
     "sklearn",
     "tippers_dagster.labelling.gold",
     "tippers_dagster.learning.registry",
-    "tippers_dagster.pipeline.save",
-    "tippers_dagster.pipeline.status",
-    "tippers_dagster.refresh.snapshot",
+    "tippers_dagster.graph.save",
+    "tippers_dagster.graph.status",
+    "tippers_dagster.automation.snapshot",
 )
 """What pages import when they need it, which takes a second or two in all."""
 
@@ -53,7 +53,7 @@ def guarded(settings: Settings) -> st.App:
     import streamlit as st
     from starlette.middleware import Middleware
 
-    from tippers_dagster.local.gate import Gate
+    from tippers_dagster.stack.gate import Gate
 
     gate = Middleware(Gate, addresses=addresses(settings), setting="TIPPERS_STREAMLIT_PUBLIC_URL")
     return st.App(Path(__file__).with_name("app.py"), middleware=[gate])

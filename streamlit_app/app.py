@@ -26,7 +26,7 @@ from streamlit_app.views import (
     runs,
     tracking,
 )
-from tippers_dagster.local.addresses import dagster_home
+from tippers_dagster.platform.dagster.addresses import dagster_home
 from tippers_dagster.settings import get_settings
 
 # A file of our own: Streamlit's named icons come from another server as a page's icon.

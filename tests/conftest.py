@@ -24,17 +24,17 @@ from pydantic import SecretStr
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from tippers_dagster.local.databases import databases
-from tippers_dagster.local.owner import OWNER, administering
-from tippers_dagster.local.postgres import (
+from tippers_dagster.platform.locks.keeper import close_keepers
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.platform.postgres.embedded import (
     ADMINISTRATOR,
     EmbeddedServer,
     start_embedded,
     stop_embedded,
 )
+from tippers_dagster.platform.postgres.owner import OWNER, administering
+from tippers_dagster.platform.warehouse.engine import sqlalchemy_url, warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
-from tippers_dagster.warehouse.keeper import close_keepers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 import pytest
 
-from tippers_dagster.lake.folder import FolderBackend
-from tippers_dagster.refresh.state import Recorder, load_states
+from tippers_dagster.automation.state import Recorder, load_states
+from tippers_dagster.platform.lake.folder import FolderBackend
 from tippers_dagster.settings import Settings
 
 Point = Literal["writing", "recording"]

@@ -102,7 +102,7 @@ def test_without_a_database_nothing_is_loaded(
     from tippers_dagster.errors import TippersError
 
     monkeypatch.setenv("TIPPERS_DATABASE_URL", "postgresql://ada:secret@127.0.0.1:1/none")
-    monkeypatch.setattr("tippers_dagster.pipeline.load.WAIT_SECONDS", 0)
+    monkeypatch.setattr("tippers_dagster.graph.load.WAIT_SECONDS", 0)
     get_settings.cache_clear()
     with pytest.raises(TippersError, match="warehouse cannot be reached") as caught:
         defs()

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from tippers_dagster.graph.definitions import pipeline_definitions
 from tippers_dagster.occupancy.definitions import occupancy_definitions
-from tippers_dagster.pipeline.definitions import pipeline_definitions
 from tippers_dagster.retention.assets import retention_definitions
 from tippers_dagster.settings import get_settings
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from tippers_dagster.local.databases import databases
-from tippers_dagster.local.environment import use_dagster_environment
-from tippers_dagster.people.model import Person
+from tippers_dagster.access.model import Person
+from tippers_dagster.platform.dagster.environment import use_dagster_environment
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.platform.warehouse.engine import sqlalchemy_url
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import sqlalchemy_url
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance

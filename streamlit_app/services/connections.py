@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamlit_app.services.app import App
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.kinds import Connection, ConnectionTable
 from tippers_dagster.errors import BadInput
-from tippers_dagster.people.model import Role
 
 if TYPE_CHECKING:
     from tippers_dagster.connections.reading import FoundTable
     from tippers_dagster.connections.store import Tested
-    from tippers_dagster.pipeline.reload import Reloaded
+    from tippers_dagster.graph.reload import Reloaded
 
 DIALECTS = {
     "postgresql": "PostgreSQL",
@@ -95,12 +95,12 @@ class Listing:
 
 def listing(app: App) -> Listing:
     """All connections, how their tables stand, and who reads them."""
+    from tippers_dagster.automation.runs import being_computed
+    from tippers_dagster.automation.state import load_states
     from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.connections.bodies import connections, is_source
     from tippers_dagster.connections.store import ref_of, users
-    from tippers_dagster.refresh.runs import being_computed
-    from tippers_dagster.refresh.state import load_states
 
     catalog = load_catalog(app.settings)
     bodies = connections(app.settings, catalog)
@@ -148,7 +148,7 @@ def _table(
     running: str | None,
     readers: tuple[str, ...],
 ) -> Table:
-    from tippers_dagster.refresh.state import NEVER, AssetState
+    from tippers_dagster.automation.state import NEVER, AssetState
 
     known = state if isinstance(state, AssetState) else NEVER
     details = known.details
@@ -346,7 +346,7 @@ def sync(app: App, shown: Shown, tables: Collection[str] = ()) -> str:
     TippersError
         When nothing runs that could do it.
     """
-    from tippers_dagster.pipeline.start import start_run
+    from tippers_dagster.graph.start import start_run
 
     app.person.require(Role.ANALYST, "sync connections")
     wanted = [t.asset for t in shown.tables if not tables or t.choice.name in tables]
@@ -356,6 +356,6 @@ def sync(app: App, shown: Shown, tables: Collection[str] = ()) -> str:
 
 
 def _reload(app: App) -> Reloaded:
-    from tippers_dagster.pipeline.reload import reload_definitions
+    from tippers_dagster.graph.reload import reload_definitions
 
     return reload_definitions(app.settings)

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Literal
 from streamlit_app.services import definitions
 from streamlit_app.services.app import App
 from streamlit_app.services.definition_forms import same, text_of
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog import files
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
 from tippers_dagster.errors import BadInput
-from tippers_dagster.people.model import Role
-from tippers_dagster.text import shown
+from tippers_dagster.platform.text import shown
 
 if TYPE_CHECKING:
-    from tippers_dagster.pipeline.save import Imported
+    from tippers_dagster.graph.save import Imported
 
 LARGEST_UPLOAD = 16 << 20
 """Bytes of all files of an upload, as they are sent."""
@@ -127,7 +127,7 @@ def plan(app: App, catalog: Catalog, uploads: Sequence[tuple[str, bytes]]) -> Pl
         When the person may not change definitions.
     """
     from tippers_dagster.catalog.validate import problems_of
-    from tippers_dagster.pipeline.save import checks
+    from tippers_dagster.graph.save import checks
 
     app.person.require(Role.ANALYST, "import definitions")
     found = read_uploads(uploads)
@@ -158,8 +158,8 @@ def import_planned(app: App, made: Plan) -> Imported:
         Naming each definition that cannot work.
     """
     from tippers_dagster.catalog import store
-    from tippers_dagster.datasets.store import follow
-    from tippers_dagster.pipeline.save import import_drafts
+    from tippers_dagster.graph.save import import_drafts
+    from tippers_dagster.occupancy.datasets import follow
 
     kinds = [p.draft.ref.kind for p in made.changing]
     definitions.require_write(app, kinds, "import definitions")

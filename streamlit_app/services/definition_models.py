@@ -23,14 +23,14 @@ from tippers_dagster.catalog.kinds import (
     PeopleCount,
 )
 from tippers_dagster.catalog.model import Ref
+from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import read_arrow, warehouse_engine
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tippers_dagster.campus.spaces.tree import SpaceTree
     from tippers_dagster.learning.training_set import Step, TrainingSet
-    from tippers_dagster.spaces.tree import SpaceTree
 
 DAY = 86_400
 
@@ -122,7 +122,7 @@ def _labels(ask: _Ask) -> tuple[pa.Array, np.ndarray, np.ndarray]:
     """Keys as the lake has them, class numbers, and probabilities; one row per entity."""
     import pyarrow as pa
 
-    from tippers_dagster.lake.pseudonyms import pseudonymise
+    from tippers_dagster.campus.identities import pseudonymise
     from tippers_dagster.sql.compose import quoted
     from tippers_dagster.sql.names import ref_place
 
@@ -224,8 +224,8 @@ def _labels_table(giver: Ref) -> sa.TableClause:
 # --- forecasters ---------------------------------------------------------------------------------
 def forecast_models() -> list[str]:
     """The models that a forecaster may choose; the plain ones are always among those compared."""
-    from tippers_dagster.forecasts.models import MODELS
-    from tippers_dagster.forecasts.names import ALWAYS
+    from tippers_dagster.forecasting.models import MODELS
+    from tippers_dagster.forecasting.names import ALWAYS
 
     return [name for name in MODELS if name not in ALWAYS]
 
@@ -259,8 +259,8 @@ def scope(app: App, catalog: Catalog, work: Work, tree: SpaceTree) -> Scope:
     TippersError
         What stands against it, such as a space that is not tracked, or no history.
     """
-    from tippers_dagster.forecasts.series import chosen_spaces, history_days
-    from tippers_dagster.spaces.tracking import wanted_grid
+    from tippers_dagster.campus.spaces.tracking import wanted_grid
+    from tippers_dagster.forecasting.series import chosen_spaces, history_days
 
     made = forms.draft(previews.with_a_name(work))
     previews.catalog_after(catalog, made)

@@ -15,11 +15,11 @@ import pyarrow as pa
 from streamlit_app.services import definition_forms as forms
 from streamlit_app.services.app import App
 from streamlit_app.services.definition_forms import Work
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import DerivedIndex, Kind, LabellingFunction, LabelModel
 from tippers_dagster.catalog.model import Definition, Draft, Ref
 from tippers_dagster.errors import BadInput, LakeFileMissing, TippersError
-from tippers_dagster.people.model import Role
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def check(app: App, catalog: Catalog, work: Work) -> Checked:
     """
     from streamlit_app.services.definitions import reading
     from tippers_dagster.catalog.validate import checked
-    from tippers_dagster.pipeline.save import checks
+    from tippers_dagster.graph.save import checks
 
     app.person.require(Role.ANALYST, "check definitions")
     try:
@@ -145,7 +145,7 @@ def preview_rows(app: App, catalog: Catalog, work: Work) -> Rows:
     NotAllowed
         When the person may not see entities.
     """
-    from tippers_dagster.sql.to_be import TablesToBe
+    from tippers_dagster.sql.planned_schema import TablesToBe
 
     app.person.require(Role.ANALYST, "see entities")
     made = forms.draft(with_a_name(work))
@@ -189,9 +189,9 @@ def readable_tables(app: App, catalog: Catalog, concept: str) -> dict[str, list[
 
     Those that were not computed yet have no columns.
     """
+    from tippers_dagster.platform.warehouse.engine import warehouse_engine
     from tippers_dagster.sql.columns import schema_columns
     from tippers_dagster.sql.names import NameTable
-    from tippers_dagster.warehouse.engine import warehouse_engine
 
     places = NameTable.of(catalog, app.settings).written(concept)
     with warehouse_engine(app.settings).connect() as connection:
@@ -294,9 +294,9 @@ def preview_votes(app: App, catalog: Catalog, work: Work) -> Votes:
 def _votes(
     app: App, catalog: Catalog, made: Draft, rows: Columns, ground: _Ground, result: VoteResult
 ) -> Votes:
+    from tippers_dagster.campus.identities import lake_name
     from tippers_dagster.labelling.gold import gold_numbers
     from tippers_dagster.labelling.votes import vote_matrix
-    from tippers_dagster.lake.pseudonyms import lake_name
 
     values = catalog.labels(made.ref.concept)
     key = lake_name(catalog.key_column(made.ref))
@@ -392,8 +392,8 @@ def rule_columns(app: App, catalog: Catalog, rule: str, concept: str) -> dict[st
 
     Nothing when they are not known yet; the key is not among them.
     """
-    from tippers_dagster.lake.pseudonyms import lake_name
-    from tippers_dagster.pipeline.save import rule_columns as columns_of
+    from tippers_dagster.campus.identities import lake_name
+    from tippers_dagster.graph.save import rule_columns as columns_of
 
     try:
         found = catalog.resolve(rule, concept)
@@ -443,7 +443,7 @@ class _RuleAsk:
 
 def versions_now(settings: Settings) -> dict[str, str]:
     """The version of each asset that was computed; in one query."""
-    from tippers_dagster.refresh.state import load_states
+    from tippers_dagster.automation.state import load_states
 
     return {name: s.version for name, s in load_states(settings).items() if s.version}
 
@@ -490,10 +490,10 @@ def _ground_of(
 
 @lru_cache(maxsize=4)
 def _ground(ask: _GroundAsk) -> _Ground:
+    from tippers_dagster.campus.identities import lake_name, pseudonymise
     from tippers_dagster.labelling.work import VOTE, read_entities
-    from tippers_dagster.lake import open_lake
-    from tippers_dagster.lake.keys import definition_key
-    from tippers_dagster.lake.pseudonyms import lake_name, pseudonymise
+    from tippers_dagster.platform.lake import open_lake
+    from tippers_dagster.platform.lake.keys import definition_key
 
     key = ask.catalog.key_column(ask.of)
     keys, _ = read_entities(ask.settings, ask.catalog, ask.of)
@@ -635,9 +635,9 @@ def answers(app: App, catalog: Catalog, work: Work) -> Answers:
 
 @lru_cache(maxsize=16)
 def _answers(ask: _AnswersAsk) -> Answers:
+    from tippers_dagster.platform.warehouse.engine import read_arrow
     from tippers_dagster.sql.compose import quoted
     from tippers_dagster.sql.names import ref_place
-    from tippers_dagster.warehouse.engine import read_arrow
 
     parent, model = ref_place(ask.parent), ref_place(ask.model)
     found = read_arrow(

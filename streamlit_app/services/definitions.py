@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from streamlit_app.services import definition_forms as forms
 from streamlit_app.services.app import App
 from streamlit_app.services.definition_forms import Work
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.catalog import Catalog, near_names
 from tippers_dagster.catalog.editing import Conflict
@@ -18,12 +19,11 @@ from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
 from tippers_dagster.catalog.rows import Version
 from tippers_dagster.errors import BadInput
-from tippers_dagster.people.model import Role
 
 if TYPE_CHECKING:
-    from tippers_dagster.pipeline.reload import Reloaded
-    from tippers_dagster.pipeline.save import Saved
-    from tippers_dagster.pipeline.status import AssetStatus
+    from tippers_dagster.graph.reload import Reloaded
+    from tippers_dagster.graph.save import Saved
+    from tippers_dagster.graph.status import AssetStatus
 
 State = Literal["active", "cannot work", "retired"]
 STATES: tuple[State, ...] = ("active", "cannot work", "retired")
@@ -268,7 +268,7 @@ def save(app: App, work: Work, *, over: Definition | None = None) -> Saved | Non
     BadInput
         What stands against it; nothing is saved.
     """
-    from tippers_dagster.pipeline.save import save_definition
+    from tippers_dagster.graph.save import save_definition
 
     require_write(app, [work.kind], "save definitions")
     made = forms.draft(work)
@@ -317,7 +317,7 @@ def retire(app: App, ref: Ref, expected: int | None = None) -> Reloaded:
 
 def activate(app: App, ref: Ref, expected: int | None = None) -> Reloaded:
     """Take a retired definition back into use."""
-    from tippers_dagster.pipeline.save import checks
+    from tippers_dagster.graph.save import checks
 
     require_write(app, [ref.kind], "activate definitions")
     store.activate(
@@ -352,7 +352,7 @@ def rename(app: App, ref: Ref, name: str) -> tuple[Ref, Reloaded]:
 
 def restore(app: App, ref: Ref, number: int, expected: int | None = None) -> Reloaded:
     """Save an earlier version again, as the newest."""
-    from tippers_dagster.pipeline.save import checks
+    from tippers_dagster.graph.save import checks
 
     require_write(app, [ref.kind], "restore definitions")
     store.restore(
@@ -367,7 +367,7 @@ def restore(app: App, ref: Ref, number: int, expected: int | None = None) -> Rel
 
 
 def _reload(app: App) -> Reloaded:
-    from tippers_dagster.pipeline.reload import reload_definitions
+    from tippers_dagster.graph.reload import reload_definitions
 
     return reload_definitions(app.settings)
 
@@ -409,10 +409,10 @@ class Watched:
 
 def watch(app: App, ref: Ref) -> Watched:
     """How a definition's asset stands now; about 0.1 s."""
-    from tippers_dagster.local.addresses import web_address
-    from tippers_dagster.pipeline.load import load_pipeline
-    from tippers_dagster.pipeline.status import pipeline_status
-    from tippers_dagster.refresh.snapshot import Snapshot
+    from tippers_dagster.automation.snapshot import Snapshot
+    from tippers_dagster.graph.load import load_pipeline
+    from tippers_dagster.graph.status import pipeline_status
+    from tippers_dagster.platform.dagster.addresses import web_address
 
     pipeline = load_pipeline(app.settings)
     snapshot = Snapshot.take(app.settings, app.instance, pipeline.nodes)

@@ -28,11 +28,13 @@ from streamlit_app.services.occupancy import (
     log_span,
     series,
 )
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog.kinds import Forecaster, Kind
 from tippers_dagster.catalog.store import load_catalog
-from tippers_dagster.forecasts import reading
-from tippers_dagster.forecasts.names import ALWAYS, FORECAST_SUFFIX
-from tippers_dagster.forecasts.reading import (
+from tippers_dagster.forecasting import reading
+from tippers_dagster.forecasting.names import ALWAYS, FORECAST_SUFFIX
+from tippers_dagster.forecasting.reading import (
     QUANTILE_COLUMNS,
     Changes,
     Forecast,
@@ -40,12 +42,10 @@ from tippers_dagster.forecasts.reading import (
     Score,
     Training,
 )
-from tippers_dagster.forecasts.tables import forecast
-from tippers_dagster.people.model import Role
+from tippers_dagster.forecasting.tables import forecast
+from tippers_dagster.platform.small_tables import write_csv
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.small_tables import write_csv
-from tippers_dagster.spaces.tree import load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 if TYPE_CHECKING:
     from streamlit_app.services.pipeline import Item, Look

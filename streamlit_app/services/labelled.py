@@ -10,7 +10,7 @@ from streamlit_app.services.occupancy import Log, Series, Window, local_seconds
 from streamlit_app.services.words import percent
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
 from tippers_dagster.catalog.store import load_catalog
-from tippers_dagster.labelled.reading import label_models_of_devices, read_label_counts
+from tippers_dagster.people.by_label.reading import label_models_of_devices, read_label_counts
 from tippers_dagster.settings import Settings
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from streamlit_app.services.app import App
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
@@ -21,15 +22,14 @@ from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.labels import SCHEMA, NotLabelled, has_labels, read_labels
 from tippers_dagster.labelling.past import ABSENT, Past, moved_labels, read_past
-from tippers_dagster.people.model import Role
-from tippers_dagster.small_tables import csv_bytes
-from tippers_dagster.text import shown
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.platform.small_tables import csv_bytes
+from tippers_dagster.platform.text import shown
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 if TYPE_CHECKING:
+    from tippers_dagster.automation.state import AssetState
     from tippers_dagster.labelling.evaluate import Evaluation
     from tippers_dagster.labelling.why import Explanation
-    from tippers_dagster.refresh.state import AssetState
 
 BINS = 20
 """Of the histogram of confidence, from 0 to 1."""
@@ -354,7 +354,7 @@ def take_gold(app: App, ref: Ref, key: str) -> None:
 
 # --- reading -------------------------------------------------------------------------------------
 def _state(app: App, ref: Ref) -> AssetState:
-    from tippers_dagster.refresh.state import NEVER, load_states
+    from tippers_dagster.automation.state import NEVER, load_states
 
     state = load_states(app.settings).get(ref.asset_name, NEVER)
     if state.version is None or not has_labels(app.settings, ref.concept, ref.name):

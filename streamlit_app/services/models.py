@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from streamlit_app.services.app import App
 from streamlit_app.services.labels import BINS
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Ref
@@ -21,16 +22,15 @@ from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.errors import BadInput
 from tippers_dagster.learning.keys import champion_path, predictions_path
 from tippers_dagster.learning.naming import registered_name
-from tippers_dagster.people.model import Role
+from tippers_dagster.platform.small_tables import read_table, write_csv
+from tippers_dagster.platform.warehouse.engine import read_arrow
 from tippers_dagster.settings import Settings
-from tippers_dagster.small_tables import read_table, write_csv
-from tippers_dagster.warehouse.engine import read_arrow
 
 if TYPE_CHECKING:
+    from tippers_dagster.automation.state import AssetState
     from tippers_dagster.learning.models import LoadedModel
     from tippers_dagster.learning.registry import Decision, RegisteredModel
     from tippers_dagster.learning.results import ClassifierResult
-    from tippers_dagster.refresh.state import AssetState
 
 MIME = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 MOST_RESULTS = 50
@@ -198,8 +198,8 @@ def roll_back(app: App, ref: Ref) -> Decision:
 # --- assets ---------------------------------------------------------------------------------------
 def standings(app: App, catalog: Catalog, ref: Ref) -> dict[str, Standing]:
     """How its assets stand: ``classifier``, ``champion`` and ``predictions``."""
+    from tippers_dagster.automation.state import NEVER, errors_now, load_states
     from tippers_dagster.learning.assets import learning_nodes
-    from tippers_dagster.refresh.state import NEVER, errors_now, load_states
 
     paths = {
         "classifier": ref.asset_path,

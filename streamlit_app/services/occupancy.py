@@ -21,25 +21,25 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from streamlit_app.services.app import App
-from tippers_dagster.errors import BadInput, LakeFileMissing
-from tippers_dagster.labelled.sharing import read_shared_labelled_occupancy
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import sessions_key
-from tippers_dagster.occupancy.export import write_export
-from tippers_dagster.occupancy.reading import read_counts
-from tippers_dagster.occupancy.sharing import SUPPRESSED, is_sealed, read_shared_occupancy
-from tippers_dagster.occupancy.tables import partition_figures
-from tippers_dagster.people.model import Role
-from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.clock import (
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.local_time import (
     PUBLISHED_WIDTHS,
     LocalClock,
     check_width,
     chunk_bounds,
 )
-from tippers_dagster.spaces.facts import Facts
-from tippers_dagster.spaces.tree import SpaceTree
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.campus.spaces.facts import Facts
+from tippers_dagster.campus.spaces.tree import SpaceTree
+from tippers_dagster.errors import BadInput, LakeFileMissing
+from tippers_dagster.occupancy.export import write_export
+from tippers_dagster.occupancy.reading import read_counts
+from tippers_dagster.occupancy.sharing import SUPPRESSED, is_sealed, read_shared_occupancy
+from tippers_dagster.occupancy.tables import partition_figures
+from tippers_dagster.people.by_label.sharing import read_shared_labelled_occupancy
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import sessions_key
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.settings import Settings
 
 SCREEN_POINTS = 1200
 """More points than this cannot be told apart on a screen."""

@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from streamlit_app.services import occupancy, runs
 from streamlit_app.services.app import App
 from streamlit_app.services.occupancy import Log, Series, Window
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.intake.tables import reject
+from tippers_dagster.campus.spaces.tracking import list_tracked, wanted_grid
+from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy.rejects import left_out
 from tippers_dagster.occupancy.tables import partition_figures, session_reject, source_chunk
-from tippers_dagster.people.model import Role
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.source.tables import reject
-from tippers_dagster.spaces.tracking import list_tracked, wanted_grid
-from tippers_dagster.spaces.tree import SpaceTree
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 PAST_WEEKS = 4
 OLD = dt.timedelta(hours=3)
@@ -255,7 +255,7 @@ class FailedAsset:
 
 def failed_assets(settings: Settings) -> list[FailedAsset]:
     """Definitions whose last try failed, newest first."""
-    from tippers_dagster.refresh.state import load_states
+    from tippers_dagster.automation.state import load_states
 
     found = [
         FailedAsset(
@@ -295,6 +295,6 @@ def running(app: App) -> list[runs.Run]:
 def retry_definitions(app: App) -> int:
     """Have definitions that failed as often as they may be tried again; how many have tries."""
     app.person.require(Role.ANALYST, "retry what failed")
-    from tippers_dagster.refresh.state import forget_failures
+    from tippers_dagster.automation.state import forget_failures
 
     return forget_failures(app.settings)

@@ -12,23 +12,23 @@ import pandas as pd
 
 from streamlit_app.services.app import App
 from streamlit_app.services.occupancy import Format, Log, Series, Window, local_seconds
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.kinds import Kind, PeopleCount
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.errors import BadInput
-from tippers_dagster.headcount import counts as store
-from tippers_dagster.headcount.calibration import Calibration
-from tippers_dagster.headcount.counts import Counted, Given, Imported
-from tippers_dagster.headcount.reading import (
+from tippers_dagster.occupancy.export import write_export
+from tippers_dagster.people.counts import head_counts as store
+from tippers_dagster.people.counts.calibration import Calibration
+from tippers_dagster.people.counts.head_counts import Counted, Given, Imported
+from tippers_dagster.people.counts.reading import (
     Made,
     PeopleCounter,
     read_compared,
     read_made,
 )
-from tippers_dagster.headcount.sharing import read_shared_people
-from tippers_dagster.occupancy.export import write_export
-from tippers_dagster.people.model import Role
+from tippers_dagster.people.counts.sharing import read_shared_people
+from tippers_dagster.platform.text import shown
 from tippers_dagster.settings import Settings
-from tippers_dagster.text import shown
 
 LARGEST_UPLOAD = 64 << 20
 """Bytes of a file of head counts."""

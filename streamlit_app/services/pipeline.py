@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from streamlit_app.services.app import App
 from streamlit_app.services.definition_forms import PARENT_FIELD
 from streamlit_app.services.words import percent
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog, draft_of
 from tippers_dagster.catalog.checking import STRUCTURE, in_words
 from tippers_dagster.catalog.files import document
@@ -28,14 +29,13 @@ from tippers_dagster.catalog.kinds import (
 )
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import BadInput
-from tippers_dagster.people.model import Role
 
 if TYPE_CHECKING:
-    from tippers_dagster.pipeline.load import Pipeline
-    from tippers_dagster.pipeline.save import Saved
-    from tippers_dagster.pipeline.status import AssetStatus
-    from tippers_dagster.refresh.nodes import Node
-    from tippers_dagster.refresh.snapshot import Snapshot
+    from tippers_dagster.automation.nodes import Node
+    from tippers_dagster.automation.snapshot import Snapshot
+    from tippers_dagster.graph.load import Pipeline
+    from tippers_dagster.graph.save import Saved
+    from tippers_dagster.graph.status import AssetStatus
     from tippers_dagster.settings import Settings
 
 Standing = Literal["fresh", "stale", "running", "failed", "broken", "source"]
@@ -92,7 +92,7 @@ class Look:
     @cached_property
     def items(self) -> dict[str, Item]:
         """All nodes by their names, each after those that it reads."""
-        from tippers_dagster.pipeline.status import pipeline_status
+        from tippers_dagster.graph.status import pipeline_status
 
         status = {s.name: s for s in pipeline_status(self.pipeline, self.snapshot)}
         return {n.name: self._item(n, status.get(n.name)) for n in self.pipeline.nodes}
@@ -127,7 +127,7 @@ class Look:
         )
 
     def _source(self, node: Node) -> Item:
-        from tippers_dagster.refresh.tokens import MISSING
+        from tippers_dagster.automation.tokens import MISSING
 
         assert node.source is not None
         table = f"{node.source.schema}.{node.source.name}"
@@ -196,8 +196,8 @@ def look(app: App) -> Look:
     TippersError
         When the warehouse cannot be reached.
     """
-    from tippers_dagster.pipeline.changes import definitions_stamp
-    from tippers_dagster.refresh.snapshot import Snapshot
+    from tippers_dagster.automation.snapshot import Snapshot
+    from tippers_dagster.graph.changes import definitions_stamp
 
     pipeline = _pipeline(app.settings, definitions_stamp(app.settings))
     return Look(pipeline, Snapshot.take(app.settings, app.instance, pipeline.nodes))
@@ -214,7 +214,7 @@ def _pipeline(settings: Settings, stamp: str) -> Pipeline:
 
 @lru_cache(maxsize=2)
 def _read_pipeline(settings: Settings, stamp: str) -> Pipeline:
-    from tippers_dagster.pipeline.load import load_pipeline
+    from tippers_dagster.graph.load import load_pipeline
 
     return load_pipeline(settings)
 
@@ -300,7 +300,7 @@ def picture(app: App, seen: Look, concept: str = "", *, staging: bool = False) -
     staging
         Whether the models between source tables and definitions are drawn, too.
     """
-    from tippers_dagster.pipeline.positions import load_positions
+    from tippers_dagster.graph.positions import load_positions
 
     around = _around(seen, concept)
     drawn = {n: i for n, i in around.items() if staging or i.kind != STAGING}
@@ -420,7 +420,7 @@ def going(app: App, seen: Look) -> list[Going]:
         return []
     from dagster import RunsFilter
 
-    from tippers_dagster.pipeline.start import BY_TAG
+    from tippers_dagster.graph.start import BY_TAG
 
     records = app.instance.get_run_records(RunsFilter(run_ids=sorted(set(running.values()))))
     found = []
@@ -454,9 +454,9 @@ def materialise(app: App, seen: Look, names: Collection[str], *, stale_only: boo
         When nothing runs that could do it.
     """
     app.person.require(Role.ANALYST, "materialise definitions")
-    from tippers_dagster.pipeline.launch import to_compute
-    from tippers_dagster.pipeline.start import start_run
-    from tippers_dagster.refresh.sensor import run_tags
+    from tippers_dagster.automation.sensor import run_tags
+    from tippers_dagster.graph.launch import to_compute
+    from tippers_dagster.graph.start import start_run
 
     known = seen.pipeline.by_name
     chosen = {n for n in names if n in known and known[n].source is None}
@@ -488,7 +488,7 @@ def cancel(app: App, run_id: str) -> None:
         When nothing runs that could do it, or the run has ended.
     """
     app.person.require(Role.ANALYST, "cancel runs")
-    from tippers_dagster.pipeline.start import stop_run
+    from tippers_dagster.graph.start import stop_run
 
     stop_run(app.settings, run_id)
 
@@ -496,7 +496,7 @@ def cancel(app: App, run_id: str) -> None:
 # --- arranging -----------------------------------------------------------------------------------
 def arrange(app: App, drawn: Picture, places: Mapping[str, Sequence[float]]) -> None:
     """Keep where somebody put nodes of a picture; what is none of it is passed over."""
-    from tippers_dagster.pipeline.positions import keep_positions
+    from tippers_dagster.graph.positions import keep_positions
 
     app.person.require(Role.ANALYST, "arrange the canvas")
     kept = {
@@ -509,7 +509,7 @@ def arrange(app: App, drawn: Picture, places: Mapping[str, Sequence[float]]) -> 
 
 def lay_out_anew(app: App, concept: str) -> None:
     """Forget where somebody put nodes."""
-    from tippers_dagster.pipeline.positions import forget_positions
+    from tippers_dagster.graph.positions import forget_positions
 
     app.person.require(Role.ANALYST, "arrange the canvas")
     forget_positions(app.settings, concept)
@@ -569,7 +569,7 @@ def connect(app: App, change: Change) -> Saved:
     Conflict
         When somebody else changed it meanwhile.
     """
-    from tippers_dagster.pipeline.save import save_definition
+    from tippers_dagster.graph.save import save_definition
 
     app.person.require(Role.ANALYST, "change definitions")
     draft = replace(draft_of(change.child), body=change.body)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from streamlit_app.services.app import App
+from tippers_dagster.access.model import Role
 from tippers_dagster.errors import BadInput
-from tippers_dagster.local.redaction import redact
-from tippers_dagster.people.model import Role
-from tippers_dagster.pipeline.start import BY_TAG, start_run, stop_run
+from tippers_dagster.graph.start import BY_TAG, start_run, stop_run
+from tippers_dagster.platform.redaction import redact
 
 if TYPE_CHECKING:
     from dagster import DagsterRun, EventLogEntry, RunRecord
@@ -205,9 +205,9 @@ def repeat(app: App, run_id: str) -> str:
 
     What failed as often as it may, in any run, is tried again by itself from then on.
     """
+    from tippers_dagster.automation.state import forget_failures
     from tippers_dagster.occupancy.records import forget_attempts
-    from tippers_dagster.refresh.state import forget_failures
-    from tippers_dagster.warehouse.engine import warehouse_engine
+    from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
     app.person.require(Role.ANALYST, "start runs")
     run = _record(app, run_id).dagster_run

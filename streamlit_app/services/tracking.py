@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamlit_app.services.app import App
-from tippers_dagster.datasets import store
-from tippers_dagster.datasets.store import Dataset
-from tippers_dagster.errors import BadInput
-from tippers_dagster.local.addresses import web_address
-from tippers_dagster.occupancy.estimates import expected_by_history
-from tippers_dagster.people.model import Role
-from tippers_dagster.spaces.clock import chunk_keys
-from tippers_dagster.spaces.tracking import (
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.local_time import chunk_keys
+from tippers_dagster.campus.spaces.tracking import (
     LONGEST_RANGE_DAYS,
     Grid,
     Tracked,
     list_tracked,
     wanted_grid,
 )
-from tippers_dagster.spaces.tree import SpaceTree
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.campus.spaces.tree import SpaceTree
+from tippers_dagster.errors import BadInput
+from tippers_dagster.occupancy import datasets as store
+from tippers_dagster.occupancy.datasets import Dataset
+from tippers_dagster.occupancy.estimates import expected_by_history
+from tippers_dagster.platform.dagster.addresses import web_address
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 if TYPE_CHECKING:
     from tippers_dagster.occupancy.state import State
@@ -429,8 +429,8 @@ def source_extent(app: App) -> tuple[dt.date, dt.date] | None:
     SourceError
         When the source refuses the query.
     """
-    from tippers_dagster.source.load import read_source
-    from tippers_dagster.source.schema import SESSIONS, source_tables
+    from tippers_dagster.campus.source.load import read_source
+    from tippers_dagster.campus.source.schema import SESSIONS, source_tables
 
     table = source_tables(app.settings)[SESSIONS]
     start = table.column("start_time")

@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
+from tippers_dagster.campus.spaces.facts import Facts, load_facts
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.facts import Facts, load_facts
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
 
 SECONDS = 30
 """A space that came to the source shows after so long."""

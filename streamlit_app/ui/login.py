@@ -5,11 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from streamlit_app.ui.messages import tell
+from tippers_dagster.access.login import entrance, has_login, person_named, person_of
+from tippers_dagster.access.model import NotAllowed, Person, Role
 from tippers_dagster.cli.datasets import user_name
 from tippers_dagster.errors import SettingsError
-from tippers_dagster.local.addresses import LOOPBACK
-from tippers_dagster.people.login import entrance, has_login, person_named, person_of
-from tippers_dagster.people.model import NotAllowed, Person, Role
+from tippers_dagster.platform.dagster.addresses import LOOPBACK
 from tippers_dagster.settings import Settings
 
 

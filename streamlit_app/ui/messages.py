@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 from tippers_dagster.errors import TippersError
-from tippers_dagster.local.away import away_errors
+from tippers_dagster.platform.postgres.unavailable import away_errors
 
 RETRY_SECONDS = 3
 AWAY = "database_away"

@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from streamlit_app.ui.messages import plain
-from tippers_dagster.spaces.tree import SpaceTree
+from tippers_dagster.campus.spaces.tree import SpaceTree
 
 MOST_FOUND = 50
 MOST_SIBLINGS = 150

@@ -7,8 +7,8 @@ import streamlit as st
 from streamlit_app.services.app import App
 from streamlit_app.ui.cached import SAME
 from streamlit_app.ui.messages import plain
-from tippers_dagster.local.automation import automation_troubles
 from tippers_dagster.settings import Settings
+from tippers_dagster.stack.automation_health import automation_troubles
 
 SECONDS = 20
 PATIENCE_SECONDS = 3.0

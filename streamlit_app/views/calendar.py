@@ -17,7 +17,7 @@ from streamlit_app.ui import state
 from streamlit_app.ui.cached import space_tree
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.ui.space_picker import choose, full_name
-from tippers_dagster.academic.files import LARGEST_BYTES
+from tippers_dagster.calendar.files import LARGEST_BYTES
 from tippers_dagster.errors import SourceError
 
 NEW = "new"

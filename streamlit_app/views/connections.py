@@ -9,13 +9,13 @@ from streamlit_app.services.app import App
 from streamlit_app.services.connections import DIALECTS, Shown, Table
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import live, plain, told
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.kinds import ConnectionTable
 from tippers_dagster.connections.bodies import OPTIONS, schema_of
 from tippers_dagster.connections.faults import DEFAULT_PORTS
 from tippers_dagster.connections.reading import FoundTable
 from tippers_dagster.errors import TippersError
-from tippers_dagster.local.addresses import asset_link, run_link
-from tippers_dagster.people.model import Role
+from tippers_dagster.platform.dagster.addresses import asset_link, run_link
 
 _NOTE = "connections.note"
 _FOUND = "connections.found"

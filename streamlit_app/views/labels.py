@@ -18,13 +18,13 @@ from streamlit_app.ui import pages, state
 from streamlit_app.ui.messages import plain, tell, told
 from streamlit_app.ui.theme import is_dark
 from streamlit_app.views import labels_compared
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import TippersError
 from tippers_dagster.labelling.evaluate import Evaluation
 from tippers_dagster.labelling.why import Explanation, FunctionVote
-from tippers_dagster.local.addresses import asset_link, mlflow_home, run_link
-from tippers_dagster.people.model import Role
+from tippers_dagster.platform.dagster.addresses import asset_link, mlflow_home, run_link
 
 SECTIONS = ("Distribution", "Functions", "Gold labels", "Compare", "Entities", "Label by hand")
 OF_ANALYSTS = ("Entities", "Label by hand")

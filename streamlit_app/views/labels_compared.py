@@ -15,7 +15,7 @@ from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.labelling.past import ABSENT, KEPT, Past
-from tippers_dagster.local.addresses import run_link
+from tippers_dagster.platform.dagster.addresses import run_link
 
 _WITH = {"before": "What it gave before", "model": "Another label model"}
 

@@ -10,8 +10,8 @@ from streamlit_app.services.tracking import Standing
 from streamlit_app.ui.cached import SAME
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.ui.pages import page
-from tippers_dagster.local.addresses import asset_link
-from tippers_dagster.people.model import Person, Role
+from tippers_dagster.access.model import Person, Role
+from tippers_dagster.platform.dagster.addresses import asset_link
 from tippers_dagster.settings import Settings
 
 LOOK_SECONDS = 2

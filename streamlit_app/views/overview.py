@@ -21,10 +21,10 @@ from streamlit_app.ui.messages import live, plain, told
 from streamlit_app.views.at_work import show_troubles
 from streamlit_app.views.levels import LOOK_SECONDS, show_levels
 from streamlit_app.views.occupancy.shown import gap_frame, moment
-from tippers_dagster.people.model import Person, Role
+from tippers_dagster.access.model import Person, Role
+from tippers_dagster.campus.spaces.tracking import list_tracked
+from tippers_dagster.campus.spaces.tree import NoSpaces, SpaceTree
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.tracking import list_tracked
-from tippers_dagster.spaces.tree import NoSpaces, SpaceTree
 
 SECONDS = 20
 SHOWN_FAILURES = 5

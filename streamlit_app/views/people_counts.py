@@ -13,13 +13,13 @@ from streamlit_app.ui.cached import SAME, space_tree
 from streamlit_app.ui.charts import ink
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.ui.pages import page
-from tippers_dagster.headcount.calibration import Evaluation
-from tippers_dagster.headcount.counts import Given
-from tippers_dagster.headcount.reading import Made
-from tippers_dagster.local.addresses import asset_link, run_link
-from tippers_dagster.people.model import Role
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.spaces.tree import NoSpaces
+from tippers_dagster.people.counts.calibration import Evaluation
+from tippers_dagster.people.counts.head_counts import Given
+from tippers_dagster.people.counts.reading import Made
+from tippers_dagster.platform.dagster.addresses import asset_link, run_link
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.tree import NoSpaces
 
 _DONE = "people.imported"
 _ROUND = "people.uploads"

@@ -15,9 +15,9 @@ from streamlit_app.ui.canvas import Done, Edge, Node, canvas
 from streamlit_app.ui.messages import live, plain, tell, told
 from streamlit_app.ui.pages import go
 from streamlit_app.views.at_work import show_troubles
+from tippers_dagster.access.model import Role
 from tippers_dagster.errors import TippersError
-from tippers_dagster.local.addresses import asset_link, run_link, web_address
-from tippers_dagster.people.model import Role
+from tippers_dagster.platform.dagster.addresses import asset_link, run_link, web_address
 
 POLL_SECONDS = 2
 ALL = "all"

@@ -14,9 +14,9 @@ from streamlit_app.services.runs import Details, Page, Run
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import live, plain, tell
 from streamlit_app.views.at_work import show_troubles
+from tippers_dagster.access.model import Role
 from tippers_dagster.errors import TippersError
-from tippers_dagster.local.addresses import run_link
-from tippers_dagster.people.model import Role
+from tippers_dagster.platform.dagster.addresses import run_link
 
 ICONS = {
     "waiting": ":material/hourglass_empty:",

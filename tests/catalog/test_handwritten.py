@@ -12,8 +12,8 @@ from tippers_dagster.catalog.kinds import Index, Kind, Rule
 from tippers_dagster.catalog.plain_sql import PlainSql
 from tippers_dagster.catalog.tables import definition
 from tippers_dagster.errors import SettingsError
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 from .conftest import REPOSITORY, draft, ref
 

@@ -16,8 +16,8 @@ from tippers_dagster.catalog.kinds import Connection, Kind, Rule
 from tippers_dagster.catalog.model import Draft
 from tippers_dagster.catalog.validate import Checks, validate
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 from .conftest import REPOSITORY, device, draft, function, people, ref
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tippers_dagster.academic.files import read_bytes
+from tippers_dagster.calendar.files import read_bytes
 from tippers_dagster.catalog import yaml_text
 from tippers_dagster.errors import BadInput
 

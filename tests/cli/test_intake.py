@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
+from tippers_dagster.campus.source.load import load_transaction
 from tippers_dagster.cli import build_app
 from tippers_dagster.errors import BadInput, SourceError
-from tippers_dagster.local.environment import dagster_instance
-from tippers_dagster.occupancy.looking import look_quickly
 from tippers_dagster.occupancy.partitions import dagster_keys
 from tippers_dagster.occupancy.reading import STALE_METADATA, StaleOccupancy, read_occupancy
+from tippers_dagster.occupancy.source_checks import look_quickly
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
+from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.source.load import load_transaction
 
 SPACES = """space_id,space_name,parent_space_id,building_room
 campus,Campus,,
@@ -137,7 +137,7 @@ def test_a_quick_look_is_bounded_and_takes_turns(
     ingest("sessions", HEADER + "".join(rows), "weeks.csv")
     said("track", "--space", "campus", "--start", "2025-01-06", "--end", "2025-02-03")
     said("occupancy", "materialize")
-    monkeypatch.setattr("tippers_dagster.occupancy.looking.QUICK_ROWS", 3)
+    monkeypatch.setattr("tippers_dagster.occupancy.source_checks.QUICK_ROWS", 3)
     later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     first = look_quickly(campus, later)
     assert first.looked_at == [weeks[0], weeks[2], weeks[3]]

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.headcount.campus import MONDAY, head_counts, make
+from tests.people.counts.campus import MONDAY, head_counts, make
 from tippers_dagster.catalog.kinds import PeopleCount
 from tippers_dagster.cli import build_app
-from tippers_dagster.headcount.reading import NotCounted
-from tippers_dagster.headcount.work import calibrate_people, write_calibrated
+from tippers_dagster.people.counts.reading import NotCounted
+from tippers_dagster.people.counts.work import calibrate_people, write_calibrated
 from tippers_dagster.settings import Settings
 
 

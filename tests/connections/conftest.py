@@ -15,10 +15,10 @@ import sqlalchemy as sa
 
 from tests.conftest import SessionServer
 from tippers_dagster.connections import store
-from tippers_dagster.local.owner import OWNER
-from tippers_dagster.local.postgres import ADMINISTRATOR
+from tippers_dagster.platform.postgres.embedded import ADMINISTRATOR
+from tippers_dagster.platform.postgres.owner import OWNER
+from tippers_dagster.platform.warehouse.engine import sqlalchemy_url, warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
 
 USER = "campus_reader"
 PASSWORD = "p@ss:w/ör'd %41 \\x"

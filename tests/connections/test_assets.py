@@ -9,17 +9,17 @@ import pytest
 import sqlalchemy as sa
 
 from tests.connections.conftest import PASSWORD, Other, rows
+from tippers_dagster.automation.nodes import in_order
+from tippers_dagster.automation.snapshot import Snapshot
+from tippers_dagster.automation.state import load_states
+from tippers_dagster.automation.tables import asset_state
 from tippers_dagster.catalog.kinds import ConnectionTable
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.connections import store
 from tippers_dagster.connections.assets import connection_assets, connection_nodes
-from tippers_dagster.local.environment import dagster_instance
-from tippers_dagster.refresh.nodes import in_order
-from tippers_dagster.refresh.snapshot import Snapshot
-from tippers_dagster.refresh.state import load_states
-from tippers_dagster.refresh.tables import asset_state
+from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 ENROLMENT = dg.AssetKey(["connection", "registrar", "enrolment"])
 ROOM = dg.AssetKey(["connection", "registrar", "room"])

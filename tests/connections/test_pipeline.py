@@ -12,9 +12,9 @@ from tippers_dagster.catalog.kinds import Concept, ConnectionTable, Index, Kind
 from tippers_dagster.catalog.model import Draft, Ref
 from tippers_dagster.connections import store
 from tippers_dagster.connections.running import connection_nodes_of, sync_tables
-from tippers_dagster.local.environment import dagster_instance
-from tippers_dagster.pipeline.launch import materialize_definitions
-from tippers_dagster.pipeline.load import load_pipeline
+from tippers_dagster.graph.launch import materialize_definitions
+from tippers_dagster.graph.load import load_pipeline
+from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.settings import Settings, get_settings
 
 pytestmark = pytest.mark.slow

@@ -15,9 +15,9 @@ from tippers_dagster.catalog.kinds import Connection
 from tippers_dagster.connections import secrets, store
 from tippers_dagster.connections.opening import place_of
 from tippers_dagster.errors import SettingsError
-from tippers_dagster.local.redaction import redact
+from tippers_dagster.platform.redaction import redact
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 BODY = Connection(dialect="postgresql", host="db", database="d", user="u")
 

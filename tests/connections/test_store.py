@@ -19,9 +19,9 @@ from tippers_dagster.connections import store
 from tippers_dagster.connections.faults import ConnectionFault
 from tippers_dagster.connections.running import connection_nodes_of, sync_tables
 from tippers_dagster.errors import BadInput
-from tippers_dagster.local.databases import databases
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 
 def test_a_connection_is_made_tested_and_shows_its_tables(campus: Settings) -> None:

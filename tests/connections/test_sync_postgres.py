@@ -17,8 +17,8 @@ from tippers_dagster.connections import store
 from tippers_dagster.connections.faults import ConnectionFault
 from tippers_dagster.connections.sync import Synced, sync_table
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 INCREMENTAL = ConnectionTable(
     name="enrolment", cursor="changed_at", primary_key=("id",), lag_seconds=0

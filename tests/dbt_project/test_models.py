@@ -17,9 +17,7 @@ from psycopg2 import sql
 
 from tests.conftest import SessionServer
 from tests.dbt_project import campus, oracle
-from tippers_dagster.catalog.handwritten import project_source
-from tippers_dagster.settings import Settings
-from tippers_dagster.source.schema import (
+from tippers_dagster.campus.source.schema import (
     FACULTY_DATA,
     REGION_TO_COVERAGE,
     SESSIONS,
@@ -28,6 +26,8 @@ from tippers_dagster.source.schema import (
     create_source_schema,
     source_tables,
 )
+from tippers_dagster.catalog.handwritten import project_source
+from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import dbt_command, dbt_environment, dbt_variables
 from tippers_dagster.sql.roles import ensure_roles
 

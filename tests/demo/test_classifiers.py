@@ -8,13 +8,13 @@ import pytest
 
 from tests.labelling.small import LABELS, keys, truth
 from tests.learning.trained import REF, Learned, N, learned
+from tippers_dagster.campus.source.schema import TRUTH_DEVICE, create_source_schema, source_tables
 from tippers_dagster.demo import classifiers
 from tippers_dagster.demo.levels import Level
 from tippers_dagster.learning.results import last_result
 from tippers_dagster.learning.training_set import held_out
 from tippers_dagster.learning.work import read_inputs
-from tippers_dagster.source.schema import TRUTH_DEVICE, create_source_schema, source_tables
-from tippers_dagster.warehouse.engine import copy_rows, warehouse_engine
+from tippers_dagster.platform.warehouse.engine import copy_rows, warehouse_engine
 
 __all__ = ["learned"]
 

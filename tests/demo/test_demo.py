@@ -17,21 +17,21 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import SessionServer, enter, environment_of
-from tests.pipeline.small import rule
+from tests.graph.small import rule
+from tippers_dagster.automation.specs import UNEXPECTED
+from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog.store import delete, save
 from tippers_dagster.cli import main
 from tippers_dagster.demo.counts import WrongCounts, check_equal, lake_counts, recount, true_counts
 from tippers_dagster.demo.data import extent
 from tippers_dagster.demo.run import unlearned
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import occupancy_key
-from tippers_dagster.local.databases import databases
-from tippers_dagster.pipeline.launch import Outcome
-from tippers_dagster.refresh.specs import UNEXPECTED
+from tippers_dagster.graph.launch import Outcome
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key
+from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import Settings
-from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
-from tippers_dagster.source.load import read_source
-from tippers_dagster.spaces.tree import load_tree
+from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
 
 pytestmark = pytest.mark.slow
 

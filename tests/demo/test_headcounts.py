@@ -10,15 +10,15 @@ import pytest
 import sqlalchemy as sa
 
 from tests.occupancy.campus import Seen, compute_all, fill
+from tippers_dagster.campus.source.schema import TRUTH_DEVICE, source_tables
+from tippers_dagster.campus.spaces.tracking import track
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.demo.headcounts import LEVELS, WAYS, NoTruth, head_counts, judge_people
-from tippers_dagster.headcount.counts import import_head_counts, read_head_counts
 from tippers_dagster.labelling.files import write_rows
+from tippers_dagster.people.counts.head_counts import import_head_counts, read_head_counts
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
-from tippers_dagster.source.schema import TRUTH_DEVICE, source_tables
-from tippers_dagster.spaces.tracking import track
-from tippers_dagster.spaces.tree import load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
 
 FIRST, DAYS = dt.date(2025, 1, 20), 8
 LABELS = """CREATE TABLE labels.device__device_type AS SELECT mac_address,

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
+from tippers_dagster.automation.nodes import Node
+from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import (
     Body,
@@ -25,12 +27,10 @@ from tippers_dagster.catalog.kinds import (
 )
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.labelling.assets import labelling_assets, labelling_nodes
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
-from tippers_dagster.lake.pseudonyms import pseudonymise
-from tippers_dagster.refresh.nodes import Node
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
+from tippers_dagster.platform.warehouse.engine import copy_rows, warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import copy_rows, warehouse_engine
 
 LABELS = ("STATIC", "LAPTOP", "PHONE")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -13,6 +13,8 @@ import pytest
 
 from tests.kills import POINTS, leaves_nothing_fresh
 from tests.labelling.small import FUNCTIONS, LABELS, World, function, keys, model, truth
+from tippers_dagster.automation import specs
+from tippers_dagster.automation.state import load_states
 from tippers_dagster.catalog.kinds import ConceptValue
 from tippers_dagster.errors import LowMemory
 from tippers_dagster.labelling.analysis import ABSTAIN, find_patterns
@@ -21,10 +23,8 @@ from tippers_dagster.labelling.gold import import_gold
 from tippers_dagster.labelling.label_model import Training, fit_label_model
 from tippers_dagster.labelling.labels import read_labels
 from tippers_dagster.labelling.work import label_entities, read_entities
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
-from tippers_dagster.refresh import specs
-from tippers_dagster.refresh.state import load_states
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
 from tippers_dagster.sql.roles import ensure_roles
 
 N = 120

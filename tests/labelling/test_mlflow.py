@@ -13,15 +13,15 @@ import dagster as dg
 import pytest
 
 from tests.labelling.small import FUNCTIONS, World
-from tippers_dagster.experiments.runs import RUN_NOTE
-from tippers_dagster.experiments.settling import MlflowSettler
+from tippers_dagster.automation.agreement import report_recorded
+from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of
+from tippers_dagster.automation.state import load_states
 from tippers_dagster.labelling.label_model import Fitted
 from tippers_dagster.labelling.labels import read_labels, read_parameters
-from tippers_dagster.local.addresses import dagster_home, mlflow_home
-from tippers_dagster.local.environment import dagster_instance
-from tippers_dagster.local.runs import fail_dead_runs_of
-from tippers_dagster.refresh.agreement import report_recorded
-from tippers_dagster.refresh.state import load_states
+from tippers_dagster.platform.dagster.addresses import dagster_home, mlflow_home
+from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.mlflow.runs import RUN_NOTE
+from tippers_dagster.platform.mlflow.settling import MlflowSettler
 from tippers_dagster.settings import get_settings
 
 LOGGED = "kind_of__logged_to_mlflow"
@@ -117,11 +117,11 @@ KILLED = """
 import os, sys
 import dagster as dg
 from tests.labelling.small import World
-from tippers_dagster.experiments.runs import MlflowLog
+from tippers_dagster.platform.mlflow.runs import MlflowLog
 from tippers_dagster.labelling.assets import labelling_assets
-from tippers_dagster.local.environment import dagster_instance
-from tippers_dagster.local.runs import materialize_here
-from tippers_dagster.refresh.state import Recorder
+from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.automation.orphaned_runs import materialize_here
+from tippers_dagster.automation.state import Recorder
 from tippers_dagster.settings import get_settings
 
 dies_at = {"before it is recorded": (Recorder, "succeeded"), "after": (MlflowLog, "_end")}

@@ -8,7 +8,7 @@ from tests.labelling.small import FUNCTIONS, World, fill
 from tippers_dagster.labelling import past
 from tippers_dagster.labelling.labels import NotLabelled, read_labels
 from tippers_dagster.labelling.past import ABSENT, moved_labels, read_past
-from tippers_dagster.lake import open_lake
+from tippers_dagster.platform.lake import open_lake
 
 N = 120
 

@@ -14,6 +14,9 @@ import pyarrow as pa
 import pytest
 
 from tests.labelling.small import FUNCTIONS, LABELS, QUIET, World, definition, keys, model, truth
+from tippers_dagster.automation.nodes import Node
+from tippers_dagster.automation.state import recorder
+from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import (
     Body,
@@ -26,10 +29,6 @@ from tippers_dagster.catalog.kinds import (
     Rule,
 )
 from tippers_dagster.catalog.model import Definition, Ref
-from tippers_dagster.experiments.client import mlflow_client
-from tippers_dagster.experiments.model_files import record_model
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.pseudonyms import pseudonymise
 from tippers_dagster.learning.held_out import held_out_key
 from tippers_dagster.learning.keys import champion_path, predictions_path
 from tippers_dagster.learning.mlflow_log import log_model
@@ -37,8 +36,9 @@ from tippers_dagster.learning.naming import CHALLENGER, RUN_TAG, VERSION_TAG, re
 from tippers_dagster.learning.prediction_assets import prediction_assets, prediction_nodes
 from tippers_dagster.learning.registry_assets import champion_assets, champion_nodes
 from tippers_dagster.learning.saved import FILE
-from tippers_dagster.refresh.nodes import Node
-from tippers_dagster.refresh.state import recorder
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.mlflow.client import mlflow_client
+from tippers_dagster.platform.mlflow.model_files import record_model
 from tippers_dagster.settings import Settings, get_settings
 
 REF = Ref("device", "guess", Kind.CLASSIFIER)

@@ -23,17 +23,17 @@ from tests.learning.registered import (  # noqa: F401
     features,
     registered,
 )
+from tippers_dagster.automation.nodes import in_order
+from tippers_dagster.automation.snapshot import Snapshot
+from tippers_dagster.automation.state import load_states
 from tippers_dagster.labelling.gold import import_gold
 from tippers_dagster.labelling.labels import labels_of
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.learning.drift_records import read_drift
 from tippers_dagster.learning.keys import champion_path, predictions_path
 from tippers_dagster.learning.predictions import predicted_labels, prediction_columns
 from tippers_dagster.learning.registry import champion_of, decisions, promote, roll_back
-from tippers_dagster.refresh.nodes import in_order
-from tippers_dagster.refresh.snapshot import Snapshot
-from tippers_dagster.refresh.state import load_states
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
 
 CHAMPION, PREDICTIONS = "/".join(champion_path(REF)), "/".join(predictions_path(REF))
 

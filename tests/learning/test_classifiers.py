@@ -27,11 +27,10 @@ from tests.learning.trained import (
     rooms,
     sure,
 )
-from tests.workers.cluster import losing_a_worker, two_workers
+from tests.platform.cluster import losing_a_worker, two_workers
+from tippers_dagster.automation.state import load_states
 from tippers_dagster.errors import BadInput, TippersError
-from tippers_dagster.experiments.model_files import ModelRefused, digest_of, model_files
 from tippers_dagster.labelling.gold import give
-from tippers_dagster.lake import open_lake
 from tippers_dagster.learning import train, work
 from tippers_dagster.learning.errors import NotTrained
 from tippers_dagster.learning.export import export_classifier
@@ -39,7 +38,8 @@ from tippers_dagster.learning.held_out import read_held_out
 from tippers_dagster.learning.models import load_model
 from tippers_dagster.learning.results import last_result, read_judged, read_results
 from tippers_dagster.learning.training_set import held_out
-from tippers_dagster.refresh.state import load_states
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.mlflow.model_files import ModelRefused, digest_of, model_files
 
 __all__ = ["learned", "logged"]
 

@@ -10,14 +10,14 @@ import pytest
 
 from tests.labelling.small import keys
 from tests.learning.trained import Learned, N, habits, learned, rooms
+from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
-from tippers_dagster.lake.pseudonyms import pseudonymise
 from tippers_dagster.learning.errors import DuplicateColumns
 from tippers_dagster.learning.features import FeatureRows, model_column, read_features
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
 
 __all__ = ["learned"]
 

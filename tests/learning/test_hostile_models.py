@@ -26,16 +26,16 @@ from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from tests.labelling.small import LABELS
 from tests.learning.registered import NAME, REF, Registered, fill, registered  # noqa: F401
-from tippers_dagster.experiments.client import mlflow_client
-from tippers_dagster.experiments.model_files import ModelRefused, model_files
+from tippers_dagster.access.model import Person, Role
+from tippers_dagster.automation.state import load_states
 from tippers_dagster.learning.models import load_model
 from tippers_dagster.learning.predictions import has_predictions
 from tippers_dagster.learning.registry import NotRegistered, decisions, promote
 from tippers_dagster.learning.saved import FILE, parse_model
-from tippers_dagster.local.services import http_ok
-from tippers_dagster.people.model import Person, Role
-from tippers_dagster.refresh.state import load_states
+from tippers_dagster.platform.mlflow.client import mlflow_client
+from tippers_dagster.platform.mlflow.model_files import ModelRefused, model_files
 from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.stack.services import http_ok
 
 ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -187,7 +187,7 @@ def tripwire(event, arguments):
 def told(*_):
     print("SEEN", [s for s in seen if "tippers-model-" not in s[1]], file=sys.stderr)
 
-from tippers_dagster.experiments import model_files
+from tippers_dagster.platform.mlflow import model_files
 from tippers_dagster.learning import models, saved
 seen = []
 def watched(*arguments, real=models.read_model):
@@ -198,7 +198,7 @@ def watched(*arguments, real=models.read_model):
         told()
 models.read_model = watched
 store.load_catalog = lambda _: Registered(get_settings(), None).catalog
-from tippers_dagster.experiments.client import mlflow_client
+from tippers_dagster.platform.mlflow.client import mlflow_client
 import skops.io, mlflow.store.artifact.models_artifact_repo
 with mlflow_client(get_settings()):
     pass

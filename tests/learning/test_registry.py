@@ -6,7 +6,6 @@ import pytest
 
 from tests.learning.registered import NAME, REF, Registered, registered  # noqa: F401
 from tippers_dagster.errors import BadInput
-from tippers_dagster.experiments.client import MlflowAway, mlflow_client
 from tippers_dagster.learning import registry
 from tippers_dagster.learning.keys import champion_path
 from tippers_dagster.learning.models import load_model
@@ -23,6 +22,7 @@ from tippers_dagster.learning.registry import (
     registered_models,
     roll_back,
 )
+from tippers_dagster.platform.mlflow.client import MlflowAway, mlflow_client
 from tippers_dagster.settings import get_settings
 
 

@@ -28,7 +28,6 @@ from tests.learning.registered import (  # noqa: F401
 from tippers_dagster.catalog import store
 from tippers_dagster.cli import models as cli
 from tippers_dagster.errors import BadInput
-from tippers_dagster.experiments.model_files import ModelRefused
 from tippers_dagster.learning.models import LoadedModel
 from tippers_dagster.learning.predictions import NotPredicted, has_predictions
 from tippers_dagster.learning.registry import NoChampion, promote
@@ -39,6 +38,7 @@ from tippers_dagster.learning.rows import (
     predict_rows,
     read_rows,
 )
+from tippers_dagster.platform.mlflow.model_files import ModelRefused
 
 
 @dataclass

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pytest
 
 from tests.labelling.small import FUNCTIONS, LABELS, QUIET, World, definition, keys, model, truth
+from tippers_dagster.automation.nodes import Node
+from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import (
     Body,
@@ -24,11 +26,9 @@ from tippers_dagster.catalog.kinds import (
     Rule,
 )
 from tippers_dagster.catalog.model import Definition, Ref
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
-from tippers_dagster.lake.pseudonyms import pseudonymise
 from tippers_dagster.learning.classifier_assets import classifier_assets, classifier_nodes
-from tippers_dagster.refresh.nodes import Node
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
 from tippers_dagster.settings import Settings, get_settings
 
 REF = Ref("device", "guess", Kind.CLASSIFIER)

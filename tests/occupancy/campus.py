@@ -13,15 +13,15 @@ import psycopg2
 import sqlalchemy as sa
 from psycopg2.extras import execute_values
 
-from tippers_dagster.local.databases import databases
-from tippers_dagster.occupancy.looking import observe
+from tippers_dagster.campus.source.schema import create_source_schema
+from tippers_dagster.campus.spaces.tracking import wanted_grid
+from tippers_dagster.campus.spaces.tree import load_tree
+from tippers_dagster.occupancy.source_checks import observe
 from tippers_dagster.occupancy.state import ASSETS, State, load_state
 from tippers_dagster.occupancy.work import Outcome, compute
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.source.schema import create_source_schema
-from tippers_dagster.spaces.tracking import wanted_grid
-from tippers_dagster.spaces.tree import load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 
 @dataclass(frozen=True)

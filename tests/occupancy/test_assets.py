@@ -12,15 +12,15 @@ import pytest
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, stale
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import occupancy_key, presence_key, sessions_key
-from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy import counting, describe
 from tippers_dagster.occupancy.assets import ASSETS
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG, STALE_ONLY_TAG
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space
+from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key, presence_key, sessions_key
 from tippers_dagster.settings import Settings, get_settings
 
 W1, W2 = "2025-01-06", "2025-01-13"

@@ -16,11 +16,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, look_again, stale
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.folder import FolderBackend
-from tippers_dagster.lake.keys import sessions_key
-from tippers_dagster.local.environment import dagster_instance
-from tippers_dagster.local.runs import failure_reason
+from tippers_dagster.automation.orphaned_runs import failure_reason
 from tippers_dagster.occupancy import automation
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.partitions import split_key
@@ -29,8 +25,12 @@ from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG, STALE
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.status import occupancy_status
 from tippers_dagster.occupancy.tracking import track_space, untrack_space
+from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.folder import FolderBackend
+from tippers_dagster.platform.lake.keys import sessions_key
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 pytestmark = pytest.mark.slow
 

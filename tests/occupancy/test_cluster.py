@@ -8,10 +8,10 @@ import random
 import pytest
 
 from tests.occupancy.campus import Seen, compute_all, fill, forget_all
-from tests.workers.cluster import losing_a_worker, two_workers
-from tippers_dagster.lake import open_lake
+from tests.platform.cluster import losing_a_worker, two_workers
+from tippers_dagster.campus.spaces.tracking import track
+from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.spaces.tracking import track
 
 MONDAY = dt.datetime(2025, 1, 6)
 PARENTS = {"campus": None, "hall": "campus", "r1": "hall", "r2": "hall", "plaza": "campus"}

@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.campus.spaces.test_tree import tree_of
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, compute_all
-from tests.spaces.test_tree import tree_of
+from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock
+from tippers_dagster.campus.spaces.tracking import track
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import LakeFileMissing
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import occupancy_key, presence_key
 from tippers_dagster.occupancy.counting import (
     BETWEEN_CHILDREN,
     WIDER_BINS,
@@ -23,10 +24,9 @@ from tippers_dagster.occupancy.counting import (
     check_grids,
     check_parents,
 )
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key, presence_key
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS, LocalClock
-from tippers_dagster.spaces.tracking import track
-from tippers_dagster.spaces.tree import load_tree
 
 WEEK = "2025-01-06"
 EDGES = {900: np.arange(0, 7201, 900), 3600: np.arange(0, 7201, 3600)}

@@ -21,13 +21,13 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks.soak import free_ports
-from tests.local.waiting import until
-from tippers_dagster.local.databases import databases
-from tippers_dagster.local.postgres import stop_embedded
+from tests.stack.waiting import until
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.status import LevelStatus, occupancy_status
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.platform.postgres.embedded import stop_embedded
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 pytestmark = pytest.mark.slow
 

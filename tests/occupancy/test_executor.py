@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
-from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.executor import in_process_executor
+from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.locks.locks import run_processes
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.warehouse.locks import run_processes
 
 
 @dg.io_manager

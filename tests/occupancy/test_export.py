@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from tests.occupancy.test_reading import MONDAY, WEEK, lake, publish, spaces
 from tippers_dagster.cli import export as export_command
 from tippers_dagster.errors import BadInput, MissingPartitions
-from tippers_dagster.lake import Lake
+from tippers_dagster.platform.lake import Lake
 
 __all__ = ["lake", "spaces"]
 

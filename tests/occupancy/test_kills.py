@@ -21,20 +21,20 @@ import sqlalchemy as sa
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, compute_all, compute_level, look_again, stale
+from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.errors import TippersError
-from tippers_dagster.lake.folder import FolderBackend
-from tippers_dagster.lake.store import Lake
 from tippers_dagster.occupancy import work
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.records import Overtaken, void
 from tippers_dagster.occupancy.state import ASSETS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import untrack_space
+from tippers_dagster.platform.lake.folder import FolderBackend
+from tippers_dagster.platform.lake.store import Lake
+from tippers_dagster.platform.locks.locks import held_together
+from tippers_dagster.platform.locks.tables import held_lock
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.platform.warehouse.fence import LocksLost
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.tracking import track
-from tippers_dagster.warehouse.engine import warehouse_engine
-from tippers_dagster.warehouse.fence import LocksLost
-from tippers_dagster.warehouse.locks import held_together
-from tippers_dagster.warehouse.tables import held_lock
 
 TREE = {"campus": None, "b1": "campus", "b2": "campus", "r1": "b1", "r2": "b1", "r3": "b2"}
 START, MIDDLE, END = dt.date(2025, 1, 6), dt.date(2025, 1, 13), dt.date(2025, 1, 20)

@@ -13,15 +13,15 @@ import pytest
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, look_again, stale
 from tippers_dagster.errors import TippersError
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import occupancy_key, sessions_key
-from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy import launch
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space
+from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key, sessions_key
 from tippers_dagster.settings import Settings, get_settings
 
 MONDAY = dt.date(2025, 1, 6)

@@ -9,12 +9,12 @@ import pytest
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, compute_all, stale
-from tippers_dagster.local.environment import dagster_instance
+from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.occupancy.definitions import occupancy_definitions
-from tippers_dagster.occupancy.looking import due, observe
+from tippers_dagster.occupancy.source_checks import due, observe
 from tippers_dagster.occupancy.state import SESSIONS
+from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.spaces.tracking import track
 
 MONDAY = dt.date(2025, 1, 6)
 CHUNKS = [(MONDAY + dt.timedelta(weeks=n)).isoformat() for n in range(10)]

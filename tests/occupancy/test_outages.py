@@ -17,19 +17,19 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import server_folder
-from tests.local.waiting import until
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, stale
-from tippers_dagster.local import runs
-from tippers_dagster.local.environment import dagster_instance
-from tippers_dagster.local.postgres import postmaster_pid, start_embedded
+from tests.stack.waiting import until
+from tippers_dagster.automation import orphaned_runs as runs
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.runs import active_runs, fail_dead_runs
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space
+from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.locks import keeper
+from tippers_dagster.platform.postgres.embedded import postmaster_pid, start_embedded
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.warehouse import keeper
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 MONDAY = dt.date(2025, 1, 6)
 TREE = {"campus": None, "b0": "campus", "r0": "b0", "r1": "b0"}

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, chunk_bounds, chunk_keys
+from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.errors import BadInput, LakeError, MissingPartitions
-from tippers_dagster.lake import Lake, open_lake
-from tippers_dagster.lake.keys import occupancy_key, presence_key
 from tippers_dagster.occupancy import reading, staleness
 from tippers_dagster.occupancy.reading import (
     missing_chunks,
@@ -23,10 +23,10 @@ from tippers_dagster.occupancy.reading import (
 )
 from tippers_dagster.occupancy.sharing import read_shared_occupancy
 from tippers_dagster.occupancy.subtrees import ALL_DEVICES
+from tippers_dagster.platform.lake import Lake, open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key, presence_key
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import SPACE_COLUMNS, Settings, get_settings
-from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS, chunk_bounds, chunk_keys
-from tippers_dagster.spaces.tree import SpaceTree
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 ZONE = ZoneInfo("America/Los_Angeles")
 Intervals = list[tuple[int, int, int]]  # device, start, end
@@ -337,7 +337,7 @@ def campus(stack: Settings) -> Lake:
 
 
 def load_spaces(settings: Settings, spaces: list[tuple[str, str | None]]) -> None:
-    from tippers_dagster.source.schema import create_source_schema
+    from tippers_dagster.campus.source.schema import create_source_schema
 
     create_source_schema(settings)
     with warehouse_engine(settings).begin() as connection:

@@ -13,11 +13,11 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from tests.local.waiting import until
 from tests.occupancy import campus
+from tests.stack.waiting import until
+from tippers_dagster.automation.orphaned_runs import HERE_TAG
+from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.errors import LowMemory
-from tippers_dagster.local.environment import dagster_instance
-from tippers_dagster.local.runs import HERE_TAG
 from tippers_dagster.occupancy import runs
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.partitions import sync_partitions
@@ -31,9 +31,9 @@ from tippers_dagster.occupancy.runs import (
     run_locks,
 )
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, load_state
+from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.locks.locks import held_together, run_processes
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.spaces.tracking import track
-from tippers_dagster.warehouse.locks import held_together, run_processes
 
 MONDAY = dt.date(2025, 1, 6)
 W1, W2, W3 = (str(MONDAY + dt.timedelta(weeks=n)) for n in range(3))
@@ -171,7 +171,7 @@ def test_runs_whose_process_is_gone_are_failed(
     dead = a_run(instance, SESSIONS, **{ONE_KEY_TAG: W2})
     assert said(hold(holders, SESSIONS, alive.run_id, 0, W1)) == "held"
     assert fail_dead_runs(settings, instance) == [], "both have only just started"
-    monkeypatch.setattr("tippers_dagster.local.runs.GRACE_SECONDS", 0)
+    monkeypatch.setattr("tippers_dagster.automation.orphaned_runs.GRACE_SECONDS", 0)
     assert fail_dead_runs(settings, instance) == [dead.run_id]
     assert instance.get_run_by_id(dead.run_id).status == dg.DagsterRunStatus.FAILURE
     assert [run.run_id for run in active_runs(instance)] == [alive.run_id]
@@ -193,7 +193,7 @@ def test_a_dead_run_of_a_command_is_told_from_those_of_others(
     ours = instance.create_run_for_job(
         somebodys, status=dg.DagsterRunStatus.STARTED, tags={HERE_TAG: "true"}
     )
-    monkeypatch.setattr("tippers_dagster.local.runs.GRACE_SECONDS", 0)
+    monkeypatch.setattr("tippers_dagster.automation.orphaned_runs.GRACE_SECONDS", 0)
     assert fail_dead_runs(settings, instance) == [ours.run_id]
     assert instance.get_run_by_id(others.run_id).status == dg.DagsterRunStatus.STARTED
 

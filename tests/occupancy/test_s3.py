@@ -9,14 +9,14 @@ import pytest
 
 from tests.conftest import Bucket
 from tests.occupancy.campus import Seen, add_sessions, add_spaces
+from tippers_dagster.campus.source.schema import create_source_schema
 from tippers_dagster.errors import LakeError, TippersError
-from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.status import occupancy_status
 from tippers_dagster.occupancy.tracking import track_space
+from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.source.schema import create_source_schema
 
 MONDAY = dt.datetime(2025, 1, 6)
 

@@ -16,9 +16,8 @@ from pydantic import SecretStr
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import LakeError
-from tippers_dagster.lake import Lake, open_lake
-from tippers_dagster.lake.keys import sessions_key
 from tippers_dagster.occupancy import sessions as module
 from tippers_dagster.occupancy.sessions import (
     END_BEFORE_START,
@@ -30,8 +29,9 @@ from tippers_dagster.occupancy.sessions import (
     consecutive,
     extract,
 )
+from tippers_dagster.platform.lake import Lake, open_lake
+from tippers_dagster.platform.lake.keys import sessions_key
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.tree import load_tree
 
 W1, W2, W3 = "2025-01-06", "2025-01-13", "2025-01-20"
 TREE = {"hall": None, "r1": "hall", "r2": "hall"}

@@ -13,13 +13,13 @@ import typer
 from typer.testing import CliRunner
 
 from tests.occupancy.campus import Seen, compute_all, fill
+from tippers_dagster.campus.spaces.tracking import track
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.cli import export as export_command
 from tippers_dagster.occupancy.reading import read_counts, read_occupancy
 from tippers_dagster.occupancy.sharing import SUPPRESSED, read_shared_occupancy
 from tippers_dagster.occupancy.suppression import hide_counts
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.spaces.tracking import track
-from tippers_dagster.spaces.tree import load_tree
 
 MONDAY = dt.datetime(2025, 1, 6)
 WEEK = (MONDAY.date(), MONDAY.date() + dt.timedelta(7))

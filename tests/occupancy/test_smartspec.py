@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from typer.testing import CliRunner
 
+from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.cli import build_app
 from tippers_dagster.settings import Settings
-from tippers_dagster.source.load import read_source
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
 
 FIRST, UNTIL = dt.date(2020, 1, 6), dt.date(2020, 1, 13)
 WIDTHS = (60, 900, 3600, 86400)

@@ -10,15 +10,15 @@ from pydantic import SecretStr
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, compute_all, compute_level, look_again, stale
+from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.errors import MissingPartitions, SettingsError
-from tippers_dagster.lake import open_lake
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.records import forget_attempts, record_attempts
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space, untrack_space
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.tracking import track
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 TREE = {
     "campus": None,

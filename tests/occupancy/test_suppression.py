@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy.suppression import hide_counts, hide_labels
-from tippers_dagster.spaces.tree import SpaceTree
 
 MUCH = 1000
 """More than anybody counts: what nothing bounds comes out as this."""

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.occupancy import oracle
+from tippers_dagster.campus.local_time import LocalClock, chunk_bounds, chunk_keys
 from tippers_dagster.occupancy import sweep
-from tippers_dagster.spaces.clock import LocalClock, chunk_bounds, chunk_keys
 
 EPOCH = dt.datetime(1970, 1, 1)
 MICROSECOND = dt.timedelta(microseconds=1)

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 from tests.occupancy import oracle
 from tests.occupancy.campus import Seen, compute_all, fill, forget_all, stale
-from tippers_dagster.lake import open_lake
-from tippers_dagster.local.databases import databases
+from tippers_dagster.campus.local_time import chunk_bounds, chunk_keys
+from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import ChunkSize, Settings
-from tippers_dagster.spaces.clock import chunk_bounds, chunk_keys
-from tippers_dagster.spaces.tracking import track
 
 WIDTHS = (60, 900, 3600, 5400, 14400, 86400)
 

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 import typer
 from typer.testing import CliRunner
 
-from tests.labelled.test_reading import LABELS, MACS, say
 from tests.occupancy.campus import (
     Seen,
     add_sessions,
@@ -24,25 +23,26 @@ from tests.occupancy.campus import (
     stale,
     state,
 )
+from tests.people.by_label.test_reading import LABELS, MACS, say
+from tippers_dagster.campus.spaces.tracking import track, untrack
 from tippers_dagster.cli import retention as commands
 from tippers_dagster.errors import TippersError
-from tippers_dagster.labelled.reading import TOTAL, read_labelled_occupancy
-from tippers_dagster.labelled.work import bring_up_to_date
-from tippers_dagster.lake import Lake, open_lake
 from tippers_dagster.occupancy.conditions import Snapshot
 from tippers_dagster.occupancy.launch import materialize
-from tippers_dagster.occupancy.looking import due
 from tippers_dagster.occupancy.reading import OnlyCountsKept, read_occupancy
+from tippers_dagster.occupancy.source_checks import due
 from tippers_dagster.occupancy.state import SESSIONS, SOURCE
 from tippers_dagster.occupancy.status import levels_of
 from tippers_dagster.occupancy.tracking import recompute
 from tippers_dagster.occupancy.work import compute
+from tippers_dagster.people.by_label.reading import TOTAL, read_labelled_occupancy
+from tippers_dagster.people.by_label.work import bring_up_to_date
+from tippers_dagster.platform.lake import Lake, open_lake
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.retention import work
 from tippers_dagster.retention.assets import presence_retention, retention_definitions
 from tippers_dagster.retention.work import give_up, standing
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.spaces.tracking import track, untrack
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 MONDAY = dt.datetime(2025, 1, 6)
 WEEKS = ["2025-01-06", "2025-01-13", "2025-01-20"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.sql.definitions import use_bare_project
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 TABLES = """
     CREATE SCHEMA IF NOT EXISTS staging;

@@ -11,17 +11,17 @@ import sqlalchemy as sa
 
 from tests.kills import POINTS, leaves_nothing_fresh
 from tests.sql.definitions import MACS, catalog, fill_source, rule
+from tippers_dagster.automation.nodes import Node, digest, in_order
+from tippers_dagster.automation.state import load_states, recorder
+from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
-from tippers_dagster.lake.pseudonyms import pseudonymise
-from tippers_dagster.refresh.nodes import Node, digest, in_order
-from tippers_dagster.refresh.state import load_states, recorder
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.assets import dbt_assets
 from tippers_dagster.sql.nodes import dbt_nodes
 from tippers_dagster.sql.project import rendered_project
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 LABELS = Node(("device", "type"), digest("labels"), (("device", "devices"),))
 

@@ -11,12 +11,12 @@ import sqlalchemy as sa
 
 from tests.sql.definitions import MACS
 from tippers_dagster.errors import LakeError, TippersError
-from tippers_dagster.lake import open_lake
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql import export as module
 from tippers_dagster.sql.columns import Column
 from tippers_dagster.sql.export import export_table
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 KEY = "rules/device__x/data.parquet"
 

@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from tests.sql.definitions import LONG, catalog, rule
+from tippers_dagster.automation.nodes import Table
 from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.refresh.nodes import Table
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.sql.assets import dbt_assets
 from tippers_dagster.sql.nodes import dbt_nodes, key_of

@@ -12,12 +12,12 @@ from pydantic import SecretStr
 
 from tests.conftest import SessionServer
 from tippers_dagster.errors import SettingsError, TippersError
-from tippers_dagster.local import doctor
-from tippers_dagster.local.owner import administering
-from tippers_dagster.local.postgres import ADMINISTRATOR
+from tippers_dagster.platform.postgres.embedded import ADMINISTRATOR
+from tippers_dagster.platform.postgres.owner import administering
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.preparing import prepare_server, restricting_sql
 from tippers_dagster.sql.roles import BUILDER, READER, builder_url, reading
+from tippers_dagster.stack import doctor
 
 
 @pytest.fixture

@@ -20,9 +20,10 @@ from pydantic import SecretStr
 from tests.conftest import SessionServer
 from tests.sql.hostile_sql import ATTACKS, HOSTILE
 from tippers_dagster.errors import SettingsError
-from tippers_dagster.local.databases import databases
-from tippers_dagster.local.owner import OWNER, administering
-from tippers_dagster.local.postgres import ADMINISTRATOR
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.platform.postgres.embedded import ADMINISTRATOR
+from tippers_dagster.platform.postgres.owner import OWNER, administering
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import dbt_environment
 from tippers_dagster.sql.roles import (
@@ -34,7 +35,6 @@ from tippers_dagster.sql.roles import (
     reader_url,
     reading,
 )
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 REPOSITORY = Path(__file__).parents[2]
 

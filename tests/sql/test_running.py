@@ -13,11 +13,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.sql.definitions import catalog, fill_source, rule
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.sql.environment import dbt_environment
 from tippers_dagster.sql.project import rendered_project
 from tippers_dagster.sql.running import dbt_run
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 SLOW = rule(
     "SELECT mac_address, (SELECT count(*) FROM generate_series(1, 100000) a, "

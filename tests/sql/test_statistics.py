@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.statistics import (
     QUANTILES,
@@ -17,7 +18,6 @@ from tippers_dagster.sql.statistics import (
     plain,
     table_statistics,
 )
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 
 def only(values: pa.Array, name: str = "x") -> ColumnStatistics:

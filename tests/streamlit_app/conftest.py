@@ -20,9 +20,9 @@ from streamlit import config
 from streamlit_app.services.app import App
 from tests.conftest import SessionServer, _forget_settings, enter, environment_of
 from tests.streamlit_app.chromium import browser
-from tippers_dagster.people.model import Person, Role
+from tippers_dagster.access.model import Person, Role
 from tippers_dagster.settings import Settings
-from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
+from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
 
 __all__ = ["browser"]
 
@@ -121,10 +121,10 @@ def _leave(session_server: SessionServer, urls: list[str]) -> None:
 
 
 def _compute(settings: Settings) -> None:
-    from tippers_dagster.local.environment import dagster_instance
+    from tippers_dagster.campus.spaces.tree import load_tree
     from tippers_dagster.occupancy.launch import materialize
     from tippers_dagster.occupancy.tracking import track_space
-    from tippers_dagster.spaces.tree import load_tree
+    from tippers_dagster.platform.dagster.environment import dagster_instance
 
     write_campus(settings, simulate_campus(TINY))
     for root in load_tree(settings).roots:

@@ -18,14 +18,14 @@ import streamlit as st
 
 from streamlit_app.services.app import App
 from tests.conftest import SessionServer, _forget_settings, enter, environment_of
-from tests.pipeline.small import ALL
+from tests.graph.small import ALL
 from tests.sql.definitions import bare_project, fill_source
+from tippers_dagster.access.model import Person, Role
 from tippers_dagster.catalog import store
-from tippers_dagster.lake.keys import definition_key
-from tippers_dagster.people.model import Person, Role
+from tippers_dagster.platform.lake.keys import definition_key
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.export import export_table
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def by(app: App, role: Role, name: str = "bea") -> App:
 
 def insert_by_hand(app: App, kind: str, name: str, body: object) -> None:
     """A row in the table of definitions that nobody checked."""
-    from tests.pipeline.small import Small
+    from tests.graph.small import Small
 
     Small.insert_by_hand(_Hand(app.settings), kind, name, body)  # type: ignore[arg-type]
 
@@ -177,8 +177,8 @@ def _compute(settings: Settings) -> None:
 
 def make_fresh(app: App) -> None:
     """Record all assets as computed from what they are now."""
-    from tippers_dagster.pipeline.load import load_pipeline
-    from tippers_dagster.refresh.snapshot import Snapshot
+    from tippers_dagster.automation.snapshot import Snapshot
+    from tippers_dagster.graph.load import load_pipeline
 
     pipeline = load_pipeline(app.settings)
     snapshot = Snapshot.take(app.settings, app.instance, pipeline.nodes, look_now=True)

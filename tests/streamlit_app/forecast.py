@@ -9,11 +9,11 @@ import pytest
 import streamlit as st
 
 from streamlit_app.services.app import App
-from tests.forecasts.small import BODY, World, make
+from tests.forecasting.small import BODY, World, make
+from tippers_dagster.access.model import Person, Role
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Draft, Ref
-from tippers_dagster.people.model import Person, Role
 from tippers_dagster.settings import Settings, get_settings
 
 PLAIN = BODY.model_copy(update={"models": ("zero",)})

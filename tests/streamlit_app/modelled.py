@@ -11,9 +11,9 @@ from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from tests.labelling.small import LABELS
 from tests.learning.registered import Registered, registered
+from tippers_dagster.access.model import Person, Role
 from tippers_dagster.learning.results import ClassifierResult, ModelResult, record_result
 from tippers_dagster.learning.scores import Measures, measure
-from tippers_dagster.people.model import Person, Role
 
 
 def measured(share_right: float) -> Measures:

@@ -14,10 +14,10 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.soak import free_port
-from tests.local.waiting import until
-from tippers_dagster.local.services import http_ok
-from tippers_dagster.people.login import login_file
+from tests.stack.waiting import until
+from tippers_dagster.access.login import login_file
 from tippers_dagster.settings import Settings
+from tippers_dagster.stack.services import http_ok
 
 APP = Path(__file__).parents[2] / "streamlit_app" / "app.py"
 LOGIN = """

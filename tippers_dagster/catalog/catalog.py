@@ -19,7 +19,7 @@ from tippers_dagster.catalog.checking import (
     names_read,
     with_article,
 )
-from tippers_dagster.catalog.circles import topological_order
+from tippers_dagster.catalog.cycles import topological_order
 from tippers_dagster.catalog.kinds import (
     Body,
     Concept,

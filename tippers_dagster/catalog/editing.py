@@ -23,8 +23,8 @@ from tippers_dagster.catalog.tables import definition as table
 from tippers_dagster.catalog.tables import definition_version as versions
 from tippers_dagster.catalog.validate import check_form, refuse_problems, refuse_taken
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 LOCK = 0x7469_7070_6572_7302
 """Advisory lock of those who change definitions."""

@@ -21,7 +21,7 @@ from tippers_dagster.catalog.kinds import BODIES, Kind
 from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
 from tippers_dagster.catalog.names import check_ref, read_body
 from tippers_dagster.errors import BadInput
-from tippers_dagster.text import shown
+from tippers_dagster.platform.text import shown
 
 FOLDERS: dict[Kind, str] = {
     kind: "indexes" if kind == Kind.INDEX else f"{kind.value}s" for kind in Kind

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from tippers_dagster.catalog.kinds import BODIES, Body, Kind, Name
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
-from tippers_dagster.text import shown
+from tippers_dagster.platform.text import shown
 
 RESERVED_CONCEPTS = frozenset(
     {

@@ -19,8 +19,8 @@ from tippers_dagster.catalog.rows import Version, is_named, load, version_of
 from tippers_dagster.catalog.tables import definition_version as versions
 from tippers_dagster.catalog.validate import Checks, checked, refuse_problems
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 Outcome = Literal["created", "changed", "unchanged"]
 

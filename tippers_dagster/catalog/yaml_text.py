@@ -9,7 +9,7 @@ import yaml
 from yaml.constructor import ConstructorError
 
 from tippers_dagster.errors import BadInput
-from tippers_dagster.text import shown
+from tippers_dagster.platform.text import shown
 
 LARGEST_TEXT = 1 << 20
 """Characters."""

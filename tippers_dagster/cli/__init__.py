@@ -14,10 +14,10 @@ import typer
 
 from tippers_dagster import __version__
 from tippers_dagster.errors import TippersError
-from tippers_dagster.local.away import away_errors
-from tippers_dagster.local.disk import environment_fault
-from tippers_dagster.terminal import printable_output
-from tippers_dagster.text import printable
+from tippers_dagster.platform.disk import environment_fault
+from tippers_dagster.platform.postgres.unavailable import away_errors
+from tippers_dagster.platform.terminal import printable_output
+from tippers_dagster.platform.text import printable
 
 COMMANDS = {
     "demo": ("demo", "Simulate a campus, materialise everything, and show it."),
@@ -132,7 +132,7 @@ def _not_loaded() -> None:
 
 
 def _print_error(error: TippersError) -> None:
-    from tippers_dagster.local.redaction import redact
+    from tippers_dagster.platform.redaction import redact
 
     typer.secho(printable(redact(error.message)), fg="red", err=True)
     if error.hint:

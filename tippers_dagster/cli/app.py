@@ -16,8 +16,8 @@ def register(app: typer.Typer) -> None:
 
 def serve() -> None:
     """Serve the browser app; what `tippers up` and containers start."""
+    from tippers_dagster.access.login import entrance
     from tippers_dagster.errors import SettingsError
-    from tippers_dagster.people.login import entrance
     from tippers_dagster.settings import get_settings
 
     entrance(get_settings())

@@ -31,8 +31,8 @@ def list_all() -> None:
     """List all periods, in order of their first days."""
     from rich.table import Table
 
-    from tippers_dagster.academic.store import list_periods
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.calendar.store import list_periods
+    from tippers_dagster.platform.terminal import table_console
 
     table = Table("number", "kind", "name", "first day", "last day", "days", "space", "by")
     for kept in list_periods(get_settings()):
@@ -58,8 +58,8 @@ def import_(
 
     One of the same kind, name, first day and space as one that is there gives it its last day.
     """
-    from tippers_dagster.academic.files import read_file
-    from tippers_dagster.academic.store import put
+    from tippers_dagster.calendar.files import read_file
+    from tippers_dagster.calendar.store import put
 
     periods = read_file(file)
     who = user_name() if by is None else by
@@ -70,8 +70,8 @@ def export(
     file: Annotated[Path, typer.Argument(help="A file ending in .csv, .yaml or .yml.")],
 ) -> None:
     """Write all periods to a file that `tippers calendar import` takes."""
-    from tippers_dagster.academic.files import write_file
-    from tippers_dagster.academic.store import list_periods
+    from tippers_dagster.calendar.files import write_file
+    from tippers_dagster.calendar.store import list_periods
 
     periods = [kept.period for kept in list_periods(get_settings())]
     write_file(periods, file)
@@ -82,7 +82,7 @@ def remove(
     numbers: Annotated[list[int], typer.Argument(help="As `tippers calendar list` shows them.")],
 ) -> None:
     """Remove periods: all of these, or none."""
-    from tippers_dagster.academic.store import remove as removed
+    from tippers_dagster.calendar.store import remove as removed
 
     typer.echo(f"Periods: {removed(get_settings(), numbers, by=user_name())}.")
 
@@ -98,8 +98,8 @@ def holidays(
     ] = None,
 ) -> None:
     """Add the public holidays of a country, as a calendar to begin with."""
-    from tippers_dagster.academic.public import public_holidays
-    from tippers_dagster.academic.store import put
+    from tippers_dagster.calendar.public import public_holidays
+    from tippers_dagster.calendar.store import put
 
     wanted = [*(years or ()), *(more_years or ())]
     if not wanted:

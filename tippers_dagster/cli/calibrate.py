@@ -36,7 +36,7 @@ def import_(
     Times are ISO 8601, local unless they have an offset. With interval_seconds, people were
     counted in the bin of this width that begins at the time, each once; without, at that moment.
     """
-    from tippers_dagster.headcount.counts import import_head_counts
+    from tippers_dagster.people.counts.head_counts import import_head_counts
 
     done = import_head_counts(get_settings(), file, by=user_name() if by is None else by)
     typer.echo(f"{done.rows:,} rows: {done.new:,} new head counts, {done.changed:,} changed.")
@@ -50,9 +50,9 @@ def show() -> None:
     """Show what was counted, and how good the people counts are that were learned from it."""
     from rich.table import Table
 
-    from tippers_dagster.headcount.counts import counted_spaces
-    from tippers_dagster.spaces.tree import load_tree
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.campus.spaces.tree import load_tree
+    from tippers_dagster.people.counts.head_counts import counted_spaces
+    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     counted = counted_spaces(settings)
@@ -77,7 +77,7 @@ def export(
     file: Annotated[Path, typer.Argument(help="A file ending in .csv or .parquet.")],
 ) -> None:
     """Write all head counts to a file that `tippers calibrate import` takes."""
-    from tippers_dagster.headcount.export import write_head_counts
+    from tippers_dagster.people.counts.export import write_head_counts
 
     rows = write_head_counts(get_settings(), file)
     typer.echo(f"{rows:,} head counts written to {file}.")
@@ -88,7 +88,7 @@ def clear(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove head counts; people counts are then learned from the others, or not calibrated."""
-    from tippers_dagster.headcount.counts import clear_head_counts
+    from tippers_dagster.people.counts.head_counts import clear_head_counts
 
     whose = "all head counts" if space is None else f"the head counts of space {space}"
     if not yes:

@@ -150,7 +150,7 @@ def _table(*columns: str) -> Table:
 
 
 def _console() -> Console:
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     return table_console()
 

@@ -114,7 +114,7 @@ def tables(
     from rich.table import Table as Grid
 
     from tippers_dagster.connections import store
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     grid = Grid("schema", "table", "rows, about", "primary key", "columns")
     for found in store.list_tables(get_settings(), name):
@@ -207,7 +207,7 @@ def list_all() -> None:
     from rich.table import Table as Grid
 
     from tippers_dagster.connections import store
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     grid = Grid("name", "dialect", "host", "database", "user", "tables", "every")
     for name, body in store.list_connections(get_settings()).items():
@@ -223,9 +223,9 @@ def list_all() -> None:
 
 def show(name: Name) -> None:
     """Show a connection, and when its tables were synced."""
+    from tippers_dagster.automation.state import NEVER, load_states
     from tippers_dagster.connections import store
     from tippers_dagster.connections.running import key_of
-    from tippers_dagster.refresh.state import NEVER, load_states
 
     settings = get_settings()
     body = store.get(settings, name)
@@ -320,7 +320,7 @@ def _tell_test(settings: Settings, name: str) -> bool:
 
 
 def _tell_outcome(name: str, outcome: Outcome) -> bool:
-    from tippers_dagster.local.redaction import redact
+    from tippers_dagster.platform.redaction import redact
 
     if outcome.synced is None:
         typer.secho(redact(str(outcome.error)), fg="red", err=True)
@@ -336,6 +336,6 @@ def _tell_outcome(name: str, outcome: Outcome) -> bool:
 
 
 def _reload(settings: Settings) -> None:
-    from tippers_dagster.pipeline.reload import reload_definitions
+    from tippers_dagster.graph.reload import reload_definitions
 
     typer.echo(reload_definitions(settings).message)

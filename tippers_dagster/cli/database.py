@@ -30,7 +30,7 @@ def prepare(
     are transferred to the owner; nothing is lost. Safe to repeat; not needed for the embedded
     server.
     """
-    from tippers_dagster.local.databases import libpq_url
+    from tippers_dagster.platform.postgres.databases import libpq_url
     from tippers_dagster.sql.preparing import prepare_server
 
     for line in prepare_server(get_settings(), libpq_url(admin_url), tuple(also)):

@@ -11,7 +11,7 @@ import typer
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
-    from tippers_dagster.datasets.store import Dataset
+    from tippers_dagster.occupancy.datasets import Dataset
 
 Name = Annotated[str, typer.Argument(help="Name of the dataset.", show_default=False)]
 
@@ -38,7 +38,7 @@ def create(
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
 ) -> None:
     """Name a part of the occupancy, and track what it needs."""
-    from tippers_dagster.datasets import store
+    from tippers_dagster.occupancy import datasets as store
 
     made = store.create(
         get_settings(),
@@ -58,8 +58,8 @@ def list_all() -> None:
     """List all datasets."""
     from rich.table import Table
 
-    from tippers_dagster.datasets import store
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.occupancy import datasets as store
+    from tippers_dagster.platform.terminal import table_console
 
     table = Table("name", "space", "start", "end (excluded)", "interval", "owner", "description")
     for d in store.list_datasets(get_settings()):
@@ -73,9 +73,9 @@ def list_all() -> None:
 
 def show(name: Name) -> None:
     """Show a dataset, and how far its partitions are."""
-    from tippers_dagster.datasets import store
-    from tippers_dagster.datasets.progress import progress
-    from tippers_dagster.occupancy.looking import last_looks
+    from tippers_dagster.occupancy import datasets as store
+    from tippers_dagster.occupancy.dataset_progress import progress
+    from tippers_dagster.occupancy.source_checks import last_looks
 
     settings = get_settings()
     dataset = store.get(settings, name)
@@ -98,7 +98,7 @@ def delete(name: Name) -> None:
 
     Other datasets may share them: `tippers untrack` is what stops the keeping.
     """
-    from tippers_dagster.datasets import store
+    from tippers_dagster.occupancy import datasets as store
 
     gone = store.delete(get_settings(), name)
     typer.echo(f"Dataset {gone.name} deleted. Its occupancy stays in the lake and tracked, as")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tippers_dagster.catalog.rows import Version
     from tippers_dagster.catalog.store import Outcome
     from tippers_dagster.catalog.validate import Checks
-    from tippers_dagster.pipeline.reload import Reloaded
+    from tippers_dagster.graph.reload import Reloaded
 
 Written = Annotated[
     str,
@@ -61,7 +61,7 @@ def list_all(
 ) -> None:
     """List definitions by concept and name."""
     from tippers_dagster.catalog import store
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     found = store.list_definitions(settings, kind=kind, concept=concept, retired=every)
@@ -334,7 +334,7 @@ def _show_history(ref: Ref, versions: list[Version]) -> None:
     from rich.table import Table
 
     from tippers_dagster.catalog.store import changed_fields
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     if not versions:
         typer.echo(f"{ref} comes with the project's files; their history is in git.")
@@ -374,20 +374,20 @@ def _problems(drafts: Iterable[Draft], catalog: Catalog) -> dict[str, str]:
 
 
 def _checks() -> Checks:
-    from tippers_dagster.pipeline.save import checks
+    from tippers_dagster.graph.save import checks
 
     return checks(get_settings())
 
 
 def _save(draft: Draft, by: str, expected: int | None) -> tuple[Definition, Reloaded]:
-    from tippers_dagster.pipeline.save import save_definition
+    from tippers_dagster.graph.save import save_definition
 
     done = save_definition(get_settings(), draft, by=by, expected_version=expected)
     return done.definition, done.reloaded
 
 
 def _import(folder: Path, by: str) -> tuple[dict[Ref, Outcome], Reloaded]:
-    from tippers_dagster.pipeline.save import import_folder
+    from tippers_dagster.graph.save import import_folder
 
     done = import_folder(get_settings(), folder, by=by)
     return done.outcomes, done.reloaded
@@ -406,7 +406,7 @@ def _no_connection(ref: Ref) -> Ref:
 def _follow(refs: Iterable[Ref]) -> None:
     """Track what datasets need."""
     from tippers_dagster.catalog import store
-    from tippers_dagster.datasets.store import follow
+    from tippers_dagster.occupancy.datasets import follow
 
     for ref in refs:
         if ref.kind == Kind.DATASET:
@@ -414,6 +414,6 @@ def _follow(refs: Iterable[Ref]) -> None:
 
 
 def _reload() -> Reloaded:
-    from tippers_dagster.pipeline.reload import reload_definitions
+    from tippers_dagster.graph.reload import reload_definitions
 
     return reload_definitions(get_settings())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tippers_dagster.demo.run import Demonstration
     from tippers_dagster.settings import Settings
-    from tippers_dagster.simulate import CampusOptions
+    from tippers_dagster.simulation import CampusOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -41,8 +41,8 @@ def demo(
     from tippers_dagster.cli.demo_learned import show_learned
     from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.demo.run import demonstrate
+    from tippers_dagster.platform.terminal import table_console
     from tippers_dagster.settings import get_settings
-    from tippers_dagster.terminal import table_console
 
     # Making its tables, MLflow tells of every step, in the middle of the bars.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -72,7 +72,7 @@ def demo(
 
 
 def _options(settings: Settings, sizes: dict[str, Any]) -> CampusOptions:
-    from tippers_dagster.simulate import CampusOptions
+    from tippers_dagster.simulation import CampusOptions
 
     return CampusOptions(
         **sizes,
@@ -211,7 +211,7 @@ def _show_timings(console: Console, found: Demonstration) -> None:
 
 
 def _show_next(console: Console, settings: Settings, found: Demonstration) -> None:
-    from tippers_dagster.local.services import app_address
+    from tippers_dagster.stack.services import app_address
 
     span = found.span
     console.print(

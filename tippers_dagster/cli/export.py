@@ -43,7 +43,6 @@ def export(
     Exits with status 1, naming the chunks, when some are not computed yet, unless --missing-ok.
     Reports chunks that are known to be out of date; does not check the source.
     """
-    from tippers_dagster.labelled.sharing import read_shared_labelled_occupancy
     from tippers_dagster.occupancy import staleness
     from tippers_dagster.occupancy.export import write_export, writer_of
     from tippers_dagster.occupancy.reading import (
@@ -53,6 +52,7 @@ def export(
         missing_chunks,
     )
     from tippers_dagster.occupancy.sharing import hidden_rows, read_shared_occupancy
+    from tippers_dagster.people.by_label.sharing import read_shared_labelled_occupancy
 
     writer_of(out)
     settings = get_settings()

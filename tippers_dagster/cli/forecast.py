@@ -12,7 +12,7 @@ from tippers_dagster.settings import get_settings
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tippers_dagster.forecasts.reading import Score
+    from tippers_dagster.forecasting.reading import Score
 
 Name = Annotated[str, typer.Argument(metavar="FORECASTER", help="Its name, such as campus.")]
 
@@ -44,8 +44,8 @@ def list_() -> None:
     """List the forecasters: what they forecast, and from which history."""
     from rich.table import Table
 
-    from tippers_dagster.forecasts.reading import forecast_spaces, forecaster_names, trainings
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.forecasting.reading import forecast_spaces, forecaster_names, trainings
+    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     names = forecaster_names(settings)
@@ -73,14 +73,14 @@ def show(
     space: Annotated[str | None, typer.Option(help="Id of a space: its models.")] = None,
 ) -> None:
     """Show the champion of each space, or all models of one, by the backtest."""
-    from tippers_dagster.forecasts.reading import (
+    from tippers_dagster.forecasting.reading import (
         backtest_scores,
         champions,
         find_forecaster,
         last_training,
         what_changed,
     )
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     find_forecaster(settings, name)
@@ -117,7 +117,7 @@ def export(
     Columns: space_id, interval_begin_time (with its offset in CSV), q025, q10, q50 (the forecast),
     q90, q975. The file appears whole or not at all.
     """
-    from tippers_dagster.forecasts.reading import find_forecaster, read_forecast
+    from tippers_dagster.forecasting.reading import find_forecaster, read_forecast
     from tippers_dagster.occupancy.export import write_export, writer_of
 
     writer_of(out)
@@ -136,8 +136,8 @@ def evaluate(
     horizon: Annotated[int, typer.Option(min=1, max=92, help="Days forecast from each.")] = 7,
 ) -> None:
     """Try the models on files of counts: spaceid, starttime, endtime, occupancy."""
-    from tippers_dagster.forecasts.files import evaluate_files
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.forecasting.files import evaluate_files
+    from tippers_dagster.platform.terminal import table_console
 
     found = evaluate_files(get_settings(), folder, model or (), windows, horizon)
     typer.echo(

@@ -99,7 +99,7 @@ def scores(
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.labelling.gold import scores as read_scores
     from tippers_dagster.labelling.why import find_label_model
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     ref = find_label_model(load_catalog(settings), label_model)
@@ -123,7 +123,7 @@ def _confusion(details: dict[str, list[object]]) -> None:
     """The newest confusion: a line per true label."""
     from rich.table import Table
 
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     labels, confusion = details["labels"], details["confusion"]
     table = Table("gold label", *(str(label) for label in labels), "none")

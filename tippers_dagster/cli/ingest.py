@@ -15,9 +15,9 @@ from tippers_dagster.settings import get_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tippers_dagster.source.files import Progress
-    from tippers_dagster.source.ingests import Ingested
-    from tippers_dagster.source.journal import IngestReport
+    from tippers_dagster.campus.intake.files import Progress
+    from tippers_dagster.campus.intake.ingests import Ingested
+    from tippers_dagster.campus.intake.journal import IngestReport
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -114,7 +114,7 @@ def observations(
     ends the session there. An access point's space is the region that it covers most of
     (region_to_coverage), or the space whose id it is.
     """
-    from tippers_dagster.source.observations import ObservationColumns, ingest_observations
+    from tippers_dagster.campus.intake.observations import ObservationColumns, ingest_observations
 
     columns = ObservationColumns(device, time, access_point)
     _run(
@@ -131,7 +131,7 @@ def smartspec(
     gap: Gap = None,
 ) -> None:
     """Load a SmartSPEC scenario: spaces, coverage, people's types as truth, and observations."""
-    from tippers_dagster.source.smartspec import ingest_smartspec
+    from tippers_dagster.campus.intake.smartspec import ingest_smartspec
 
     _run(folder, lambda tick: ingest_smartspec(get_settings(), folder, gap, tick))
 
@@ -141,10 +141,10 @@ def list_all() -> None:
     """List all ingests and removals of spaces, oldest first."""
     from rich.table import Table
 
-    from tippers_dagster.source.again import LOADED
-    from tippers_dagster.source.ingests import describe_options, list_ingests
-    from tippers_dagster.terminal import table_console
-    from tippers_dagster.text import shown, shown_path
+    from tippers_dagster.campus.intake.ingests import describe_options, list_ingests
+    from tippers_dagster.campus.intake.repeat import LOADED
+    from tippers_dagster.platform.terminal import table_console
+    from tippers_dagster.platform.text import shown, shown_path
 
     found = list_ingests(get_settings(), LOADED)
     if not found:
@@ -178,10 +178,10 @@ def undo(
     Rows of other ingests stay, even if they are the same. The affected counts become out of date; a
     running `tippers up` or `tippers occupancy materialize` computes them again.
     """
+    from tippers_dagster.campus.intake.repeat import ingest_of
+    from tippers_dagster.campus.intake.undo import undo_ingests
     from tippers_dagster.cli.words import counted
-    from tippers_dagster.source.again import ingest_of
-    from tippers_dagster.source.undo import undo_ingests
-    from tippers_dagster.text import shown
+    from tippers_dagster.platform.text import shown
 
     settings = get_settings()
     for one in [ingest_of(settings, number) for number in numbers]:
@@ -216,7 +216,7 @@ def again(
     Options that are not given stay as they were. The ingest keeps its number and its place: later
     ingests of the same spaces, rooms or persons still take precedence.
     """
-    from tippers_dagster.source.again import Changes, ingest_again, ingest_of
+    from tippers_dagster.campus.intake.repeat import Changes, ingest_again, ingest_of
 
     settings = get_settings()
     path = Path(ingest_of(settings, number).name) if file is None else file
@@ -248,7 +248,7 @@ def _columns(given: list[str]) -> dict[str, str]:
 def _look_again(dates: set[dt.date]) -> None:
     """Check the chunks that an ingest affected, and report which are out of date."""
     from tippers_dagster.cli.words import counted
-    from tippers_dagster.occupancy.looking import look_at_dates
+    from tippers_dagster.occupancy.source_checks import look_at_dates
 
     if changed := look_at_dates(get_settings(), dates).changed:
         several = f"{changed[0]} to {changed[-1]}" if len(changed) > 1 else changed[0]
@@ -261,7 +261,7 @@ def _look_again(dates: set[dt.date]) -> None:
 def _ingest_file(
     kind: str, file: Path, column: list[str] | None, timezone: str | None = None
 ) -> None:
-    from tippers_dagster.source.ingest import FileOptions, ingest_file
+    from tippers_dagster.campus.intake.ingest import FileOptions, ingest_file
 
     options = FileOptions(_columns(column or []), timezone)
     _run(file, lambda tick: ingest_file(get_settings(), kind, file, tick, options))
@@ -271,7 +271,7 @@ def _run(path: Path, work: Callable[[Progress], IngestReport]) -> None:
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     console = table_console()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
@@ -291,7 +291,7 @@ def _run(path: Path, work: Callable[[Progress], IngestReport]) -> None:
 def _show(console: Console, path: Path, report: IngestReport) -> None:
     from rich.table import Table
 
-    from tippers_dagster.small_tables import column_names
+    from tippers_dagster.platform.small_tables import column_names
 
     if report.already:
         console.print(
@@ -326,7 +326,7 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
 def _show_unplaced(console: Console, report: IngestReport) -> None:
     """Report loaded sessions that are not counted because their space is missing."""
     from tippers_dagster.cli.words import counted
-    from tippers_dagster.text import shown
+    from tippers_dagster.platform.text import shown
 
     spaces = report.unplaced.most_common()
     named = ", ".join(f"{shown(space)} ({count:,})" for space, count in spaces[:SPACES_SHOWN])

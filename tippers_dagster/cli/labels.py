@@ -44,11 +44,11 @@ def register(app: typer.Typer) -> None:
 
 def show(label_model: LabelModel) -> None:
     """Show how many entities have which label, and what each labelling function did."""
+    from tippers_dagster.automation.state import load_states
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.labelling.labels import NotLabelled
     from tippers_dagster.labelling.why import find_label_model
-    from tippers_dagster.refresh.state import load_states
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     catalog = load_catalog(settings)
@@ -79,7 +79,7 @@ def why(
     """Tell why an entity has its label: votes, the rows behind them, weights, probabilities."""
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.labelling.why import explain
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     found = explain(settings, load_catalog(settings), label_model, entity)

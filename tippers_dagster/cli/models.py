@@ -42,7 +42,7 @@ def list_all() -> None:
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.learning.naming import registered_name
     from tippers_dagster.learning.registry import registered_models
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     catalog = load_catalog(settings)
@@ -60,7 +60,7 @@ def list_all() -> None:
 def show(name: Name) -> None:
     """Show every version of a model, and every decision about it."""
     from tippers_dagster.learning.registry import decisions, registered_model
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     model = registered_model(settings, name)
@@ -108,7 +108,7 @@ def export(
     """
     settings = get_settings()
     if name.startswith("forecaster."):
-        from tippers_dagster.forecasts.registered import export_forecaster, newest_version
+        from tippers_dagster.forecasting.registered import export_forecaster, newest_version
 
         chosen = newest_version(settings, name) if version is None else version
         export_forecaster(settings, name, chosen, to)
@@ -155,7 +155,7 @@ def predict(
 
 
 def _print_csv(rows: Any) -> None:
-    from tippers_dagster.small_tables import csv_bytes
+    from tippers_dagster.platform.small_tables import csv_bytes
 
     typer.echo(csv_bytes(rows).decode(), nl=False)
 

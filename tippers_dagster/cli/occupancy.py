@@ -10,10 +10,10 @@ import typer
 from tippers_dagster.errors import BadInput
 
 if TYPE_CHECKING:
-    from tippers_dagster.occupancy.looking import Look
+    from tippers_dagster.campus.spaces.tracking import Grid
+    from tippers_dagster.occupancy.source_checks import Look
     from tippers_dagster.occupancy.status import LevelStatus
     from tippers_dagster.settings import Settings
-    from tippers_dagster.spaces.tracking import Grid
 
 NOTHING_TRACKED = (
     "Nothing is tracked.",
@@ -79,11 +79,11 @@ def status() -> None:
     """
     from rich.table import Table
 
-    from tippers_dagster.occupancy.looking import look_quickly
+    from tippers_dagster.campus.spaces.tracking import list_tracked
+    from tippers_dagster.occupancy.source_checks import look_quickly
     from tippers_dagster.occupancy.status import occupancy_status
+    from tippers_dagster.platform.terminal import table_console
     from tippers_dagster.settings import get_settings
-    from tippers_dagster.spaces.tracking import list_tracked
-    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     console = table_console()
@@ -115,12 +115,12 @@ def materialize(
 
     Checks the source for changes first, and counts what was loaded or changed.
     """
+    from tippers_dagster.campus.spaces.tracking import list_tracked
     from tippers_dagster.cli.progress import progress_bars
-    from tippers_dagster.local.environment import dagster_instance
     from tippers_dagster.occupancy.launch import materialize as materialize_all
+    from tippers_dagster.platform.dagster.environment import dagster_instance
+    from tippers_dagster.platform.terminal import table_console
     from tippers_dagster.settings import get_settings
-    from tippers_dagster.spaces.tracking import list_tracked
-    from tippers_dagster.terminal import table_console
 
     settings, console = get_settings(), table_console()
     if not list_tracked(settings):
@@ -145,8 +145,8 @@ def materialize(
 def retry() -> None:
     """Try again what failed as often as allowed: automation starts counting anew."""
     from tippers_dagster.occupancy.records import forget_attempts
+    from tippers_dagster.platform.warehouse.engine import warehouse_engine
     from tippers_dagster.settings import get_settings
-    from tippers_dagster.warehouse.engine import warehouse_engine
 
     forgotten = forget_attempts(warehouse_engine(get_settings()))
     typer.echo(f"{forgotten:,} partitions may be tried again.")
@@ -161,7 +161,7 @@ def _tell(grid: Grid) -> None:
 
 def _say_when_looked(settings: Settings, looked: Look) -> None:
     from tippers_dagster.cli.words import counted
-    from tippers_dagster.occupancy.looking import last_looks
+    from tippers_dagster.occupancy.source_checks import last_looks
 
     looks = last_looks(settings)
     if looks is None:

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def list_all() -> None:
     """List everybody who was given a role."""
-    from tippers_dagster.people.store import list_people
+    from tippers_dagster.access.store import list_people
 
     found = list_people(get_settings())
     for given in found:
@@ -45,8 +45,8 @@ def set_role(email: Email, role: RoleName) -> None:
     The first person to log in with this address claims it. If the address passes to someone else
     later, the role does not.
     """
-    from tippers_dagster.people import store
-    from tippers_dagster.people.model import Role
+    from tippers_dagster.access import store
+    from tippers_dagster.access.model import Role
 
     given = store.set_role(get_settings(), email, Role[role.upper()], by=user_name())
     if given.subject is None:
@@ -60,7 +60,7 @@ def set_role(email: Email, role: RoleName) -> None:
 
 def remove(email: Email) -> None:
     """Take somebody's role away."""
-    from tippers_dagster.people import store
+    from tippers_dagster.access import store
 
     store.remove(get_settings(), email)
     typer.echo(f"{email} has no role of their own now.")

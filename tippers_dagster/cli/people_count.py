@@ -29,7 +29,7 @@ def list_all() -> None:
     """List people counts: which devices they count, and how good they are."""
     from tippers_dagster.catalog.kinds import Kind, PeopleCount
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.headcount.reading import read_made
+    from tippers_dagster.people.counts.reading import read_made
 
     settings = get_settings()
     made = read_made(settings)
@@ -47,8 +47,8 @@ def print_made(settings: Settings) -> None:
     """A table of the people counts that were materialised."""
     from rich.table import Table
 
-    from tippers_dagster.headcount.reading import read_made
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.people.counts.reading import read_made
+    from tippers_dagster.platform.terminal import table_console
 
     made = read_made(settings)
     if not made:
@@ -96,10 +96,10 @@ def export(
     TIPPERS_SMALLEST_COUNT bins with small counts are, too, and those that would tell them; the
     column suppressed says which.
     """
-    from tippers_dagster.headcount.reading import made_of
-    from tippers_dagster.headcount.sharing import read_shared_people
     from tippers_dagster.occupancy.export import write_export, writer_of
     from tippers_dagster.occupancy.reading import missing_chunks
+    from tippers_dagster.people.counts.reading import made_of
+    from tippers_dagster.people.counts.sharing import read_shared_people
 
     settings = get_settings()
     writer_of(out)

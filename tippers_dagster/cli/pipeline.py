@@ -10,8 +10,8 @@ from tippers_dagster.errors import TippersError
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
-    from tippers_dagster.pipeline.launch import Outcome
-    from tippers_dagster.pipeline.status import AssetStatus
+    from tippers_dagster.graph.launch import Outcome
+    from tippers_dagster.graph.status import AssetStatus
 
 _COLOURS = {"fresh": "green", "stale": "yellow", "running": "cyan", "failed": "red"}
 _LONGEST_WHY = 200
@@ -37,7 +37,7 @@ def status(
     from rich.table import Table
     from rich.text import Text
 
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
 
     found = _status()
     shown = [s for s in found if all_ or s.standing != "fresh"]
@@ -75,9 +75,9 @@ def materialize(
 ) -> None:
     """Compute here and now what is stale, and what is stale above it, without a daemon."""
     from tippers_dagster.cli.progress import progress_bars
-    from tippers_dagster.local.environment import dagster_instance
-    from tippers_dagster.pipeline.launch import materialize_definitions
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.graph.launch import materialize_definitions
+    from tippers_dagster.platform.dagster.environment import dagster_instance
+    from tippers_dagster.platform.terminal import table_console
 
     # This very stream: what the run prints meanwhile goes elsewhere.
     settings, console = get_settings(), table_console()
@@ -90,7 +90,7 @@ def materialize(
 
 def reload() -> None:
     """Have the running deployment load the definitions anew, and wait until it has."""
-    from tippers_dagster.pipeline.reload import reload_definitions
+    from tippers_dagster.graph.reload import reload_definitions
 
     done = reload_definitions(get_settings())
     if done.state == "failed":
@@ -100,16 +100,16 @@ def reload() -> None:
 
 def retry() -> None:
     """Try again what failed as often as allowed: automation starts counting anew."""
-    from tippers_dagster.refresh.state import forget_failures
+    from tippers_dagster.automation.state import forget_failures
 
     typer.echo(f"{forget_failures(get_settings()):,} assets may be tried again.")
 
 
 def _status() -> list[AssetStatus]:
-    from tippers_dagster.local.environment import dagster_instance
-    from tippers_dagster.pipeline.load import load_pipeline
-    from tippers_dagster.pipeline.status import pipeline_status
-    from tippers_dagster.refresh.snapshot import Snapshot
+    from tippers_dagster.automation.snapshot import Snapshot
+    from tippers_dagster.graph.load import load_pipeline
+    from tippers_dagster.graph.status import pipeline_status
+    from tippers_dagster.platform.dagster.environment import dagster_instance
 
     settings = get_settings()
     pipeline = load_pipeline(settings)

@@ -34,8 +34,8 @@ def rejects(
     cannot be used.
     """
     from tippers_dagster.occupancy import rejects as found
+    from tippers_dagster.platform.terminal import table_console
     from tippers_dagster.settings import get_settings
-    from tippers_dagster.terminal import table_console
 
     settings = get_settings()
     if out is not None:
@@ -55,7 +55,7 @@ def rejects(
 def _show_loading(console: Console, groups: list[Group]) -> None:
     from rich.table import Table
 
-    from tippers_dagster.text import shown_path
+    from tippers_dagster.platform.text import shown_path
 
     if not groups:
         return
@@ -109,6 +109,6 @@ def _show_spaces(console: Console, found: Rejects) -> None:
 
 
 def _shown(text: str | None) -> str:
-    from tippers_dagster.text import shown
+    from tippers_dagster.platform.text import shown
 
     return shown(text or "", EXAMPLE_CHARACTERS)

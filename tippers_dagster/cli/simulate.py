@@ -13,8 +13,8 @@ from tippers_dagster.settings import get_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tippers_dagster.academic.store import Outcome
-    from tippers_dagster.simulate.write import SimulationReport
+    from tippers_dagster.calendar.store import Outcome
+    from tippers_dagster.simulation.write import SimulationReport
 
 DEFAULT_WEEKS = 8
 
@@ -39,11 +39,11 @@ def simulate(
     ] = False,
 ) -> None:
     """Fill the source tables with a simulated campus, and with the truth about it."""
-    from tippers_dagster.academic.simulated import keep_simulated
+    from tippers_dagster.calendar.simulated import keep_simulated
     from tippers_dagster.cli.progress import progress_bars
-    from tippers_dagster.simulate import CampusOptions, simulate_campus, write_campus
-    from tippers_dagster.simulate.options import DEFAULT_START
-    from tippers_dagster.terminal import table_console
+    from tippers_dagster.platform.terminal import table_console
+    from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
+    from tippers_dagster.simulation.options import DEFAULT_START
 
     settings = get_settings()
     options = CampusOptions(
@@ -78,7 +78,12 @@ def _days(weeks: int | None, days: int | None) -> int:
 def _show(console: Console, report: SimulationReport) -> None:
     from rich.table import Table
 
-    from tippers_dagster.source.schema import SESSIONS, SPACES, TRUTH_HEADCOUNT, TRUTH_OCCUPANCY
+    from tippers_dagster.campus.source.schema import (
+        SESSIONS,
+        SPACES,
+        TRUTH_HEADCOUNT,
+        TRUTH_OCCUPANCY,
+    )
 
     options, rows = report.options, report.rows
     last = options.start + dt.timedelta(days=options.days - 1)

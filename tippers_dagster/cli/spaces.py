@@ -30,9 +30,9 @@ def show(
     """List the space tree: id, name, room number."""
     if context.invoked_subcommand is not None:
         return
+    from tippers_dagster.campus.spaces.tree import load_tree
     from tippers_dagster.cli.words import counted
     from tippers_dagster.settings import get_settings
-    from tippers_dagster.spaces.tree import load_tree
 
     tree = load_tree(get_settings())
     first = 0 if below is None else tree.position(below)
@@ -78,7 +78,7 @@ def remove(
 
 def _effects(settings: Settings, touched: Touched) -> list[str]:
     """What a removal affects, a line each."""
-    from tippers_dagster.datasets.store import list_datasets
+    from tippers_dagster.occupancy.datasets import list_datasets
 
     inside = set(touched.spaces)
     datasets = [d.name for d in list_datasets(settings) if d.space in inside]

@@ -31,7 +31,7 @@ def up() -> None:
 
     Shows their addresses, starts again what dies, and stops everything on Ctrl-C or SIGTERM.
     """
-    from tippers_dagster.local.stack import run_stack
+    from tippers_dagster.stack.supervisor import run_stack
 
     run_stack(get_settings(), lambda line: print(line, flush=True))
 
@@ -48,7 +48,7 @@ def doctor(
     if only_code_server:
         _check_code_server()
         return
-    from tippers_dagster.local.doctor import examine, show
+    from tippers_dagster.stack.doctor import examine, show
 
     checks = examine()
     show(checks)
@@ -57,7 +57,7 @@ def doctor(
 
 
 def _check_code_server() -> None:
-    from tippers_dagster.local.health import code_server_trouble
+    from tippers_dagster.stack.health import code_server_trouble
 
     settings = get_settings()
     trouble = code_server_trouble(settings.code_server_host, settings.code_server_port)
@@ -68,7 +68,7 @@ def _check_code_server() -> None:
 
 def dagster(context: typer.Context) -> None:
     """Run Dagster's own command line (``tippers dagster run list``) in this environment."""
-    from tippers_dagster.local.environment import dagster_environment
+    from tippers_dagster.platform.dagster.environment import dagster_environment
 
     environment = {**os.environ, **dagster_environment(get_settings())}
     # A process of its own: this one keeps the embedded database going meanwhile.
@@ -84,8 +84,8 @@ def env() -> None:
     What holds a password is left out, and named in a comment. The embedded database runs while
     `tippers up` does, or another command.
     """
-    from tippers_dagster.local.environment import dagster_environment
-    from tippers_dagster.local.redaction import redact
+    from tippers_dagster.platform.dagster.environment import dagster_environment
+    from tippers_dagster.platform.redaction import redact
 
     environment = dagster_environment(get_settings())
     print("umask 077  # files that they write are readable by their user only")
@@ -105,9 +105,9 @@ def code_server(
     Runs that an earlier code server left behind are first marked as failed. There is one code
     server in a deployment.
     """
-    from tippers_dagster.local.environment import dagster_environment
-    from tippers_dagster.local.runs import fail_orphaned_runs
-    from tippers_dagster.local.services import port_taken
+    from tippers_dagster.automation.orphaned_runs import fail_orphaned_runs
+    from tippers_dagster.platform.dagster.environment import dagster_environment
+    from tippers_dagster.stack.services import port_taken
 
     settings = get_settings()
     if port_taken(settings.code_server_port):

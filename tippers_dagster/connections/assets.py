@@ -5,6 +5,8 @@ from typing import Any
 
 import dagster as dg
 
+from tippers_dagster.automation.condition import up_to_date
+from tippers_dagster.automation.nodes import Node
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Connection
 from tippers_dagster.connections.bodies import connections, schema_of
@@ -16,8 +18,6 @@ from tippers_dagster.connections.running import (
     sync_tables,
 )
 from tippers_dagster.connections.sync import Synced
-from tippers_dagster.refresh.condition import up_to_date
-from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.settings import Settings
 
 GROUP = "connections"

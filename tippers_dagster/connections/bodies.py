@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Connection, ConnectionTable, Kind
 from tippers_dagster.errors import BadInput
-from tippers_dagster.local.databases import databases
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.platform.warehouse.engine import sqlalchemy_url
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import sqlalchemy_url
 
 SOURCE = "source"
 """Name of the connection that leads to ``TIPPERS_SOURCE_URL``."""

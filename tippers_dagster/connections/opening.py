@@ -26,10 +26,10 @@ from tippers_dagster.connections.faults import (
 )
 from tippers_dagster.connections.secrets import decrypt
 from tippers_dagster.errors import BadInput
-from tippers_dagster.local.databases import databases
-from tippers_dagster.local.redaction import redact
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.platform.redaction import redact
+from tippers_dagster.platform.warehouse.engine import sqlalchemy_url
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import sqlalchemy_url
 
 if TYPE_CHECKING:
     from adbc_driver_postgresql import dbapi
@@ -186,7 +186,7 @@ def opened_for_arrow(settings: Settings, place: Place) -> Iterator[dbapi.Connect
 
     assert place.dsn is not None
     find_server(place.name, place.body)
-    # Not the clones of local/adbc.py, which keep a first connection open for good.
+    # Not the clones of platform/postgres/adbc.py, which keep a first connection open for good.
     with _told_as_faults(settings, place), dbapi.connect(place.dsn) as connection:
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")

@@ -19,11 +19,11 @@ import psycopg2
 import pyarrow as pa
 import sqlalchemy as sa
 
+from tippers_dagster.automation.nodes import digest
 from tippers_dagster.connections.bodies import schema_of
 from tippers_dagster.connections.columns import Column
 from tippers_dagster.connections.faults import ConnectionFault
-from tippers_dagster.refresh.nodes import digest
-from tippers_dagster.warehouse.engine import copy_rows
+from tippers_dagster.platform.warehouse.engine import copy_rows
 
 STAGED = "staged_rows"
 

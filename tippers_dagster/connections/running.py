@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from logging import Logger
 
+from tippers_dagster.automation.nodes import Node, digest
+from tippers_dagster.automation.runs import asset_locks
+from tippers_dagster.automation.state import Recorder, recorder
 from tippers_dagster.catalog.kinds import Connection, ConnectionTable
 from tippers_dagster.connections.sync import Synced, sync_table
 from tippers_dagster.errors import TippersError
-from tippers_dagster.refresh.nodes import Node, digest
-from tippers_dagster.refresh.runs import asset_locks
-from tippers_dagster.refresh.state import Recorder, recorder
 from tippers_dagster.settings import Settings
 
 Key = tuple[str, ...]

@@ -15,9 +15,9 @@ from tippers_dagster.catalog.editing import LOCK
 from tippers_dagster.catalog.kinds import Connection, Kind
 from tippers_dagster.catalog.tables import definition, definition_version
 from tippers_dagster.errors import SettingsError, TippersError
-from tippers_dagster.local.keys import make_once, replace_secret
+from tippers_dagster.platform.keys import make_once, replace_secret
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 if TYPE_CHECKING:
     from pathlib import Path

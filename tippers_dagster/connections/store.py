@@ -27,8 +27,8 @@ from tippers_dagster.connections.reading import FoundTable, find_tables, reflect
 from tippers_dagster.connections.secrets import UnreadablePassword, encrypt
 from tippers_dagster.connections.sync import check_choice
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 _ADDRESS = {"dialect", "host", "port"}
 

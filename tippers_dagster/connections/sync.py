@@ -23,8 +23,8 @@ from tippers_dagster.connections.opening import opened, place_of
 from tippers_dagster.connections.publish import Change, Copy
 from tippers_dagster.connections.reading import Reflected, read_rows, reflect
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 LAG_NUMBERS = 1000
 """How far below the last cursor rows are read again when it is a number: who takes a number later

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from tippers_dagster.campus.source.schema import TRUTH_DEVICE, TRUTH_PERSON, source_tables
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition
@@ -21,9 +22,8 @@ from tippers_dagster.labelling.evaluate import Scores, score
 from tippers_dagster.learning.errors import NotTrained
 from tippers_dagster.learning.gold import known_labels
 from tippers_dagster.learning.results import last_result, read_judged
+from tippers_dagster.platform.warehouse.engine import read_arrow
 from tippers_dagster.settings import Settings
-from tippers_dagster.source.schema import TRUTH_DEVICE, TRUTH_PERSON, source_tables
-from tippers_dagster.warehouse.engine import read_arrow
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,15 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.source.schema import SESSIONS, TRUTH_OCCUPANCY, source_tables
+from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.errors import LakeFileMissing, TippersError
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import occupancy_key
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key
 from tippers_dagster.settings import Settings
-from tippers_dagster.simulate.calendar import Bins, Calendar
-from tippers_dagster.simulate.truth import Counter, Intervals
-from tippers_dagster.source.load import read_source
-from tippers_dagster.source.schema import SESSIONS, TRUTH_OCCUPANCY, source_tables
-from tippers_dagster.spaces.tree import SpaceTree
+from tippers_dagster.simulation.calendar import Bins, Calendar
+from tippers_dagster.simulation.truth import Counter, Intervals
 
 KEYS = ["space_id", "interval_seconds", "begin"]
 _SCHEMA = pa.schema(

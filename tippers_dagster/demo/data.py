@@ -9,13 +9,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tippers_dagster.academic.simulated import keep_simulated
-from tippers_dagster.errors import BadInput
-from tippers_dagster.headcount.counts import KIND as HEAD_COUNTS
-from tippers_dagster.settings import Settings
-from tippers_dagster.simulate import Campus, CampusOptions, simulate_campus, write_campus
-from tippers_dagster.source.load import read_source
-from tippers_dagster.source.schema import (
+from tippers_dagster.calendar.simulated import keep_simulated
+from tippers_dagster.campus.intake.smartspec import SMARTSPEC, ingest_smartspec, scenario_sha256
+from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.source.schema import (
     SESSIONS,
     SPACES,
     TRUTH_DEVICE,
@@ -26,8 +23,11 @@ from tippers_dagster.source.schema import (
     refuse_foreign_source,
     source_tables,
 )
-from tippers_dagster.source.smartspec import SMARTSPEC, ingest_smartspec, scenario_sha256
-from tippers_dagster.warehouse.engine import read_arrow
+from tippers_dagster.errors import BadInput
+from tippers_dagster.people.counts.head_counts import KIND as HEAD_COUNTS
+from tippers_dagster.platform.warehouse.engine import read_arrow
+from tippers_dagster.settings import Settings
+from tippers_dagster.simulation import Campus, CampusOptions, simulate_campus, write_campus
 
 Share = Callable[[float, float], None]
 """Called with how much is done, and how much there is."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
+from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.source.schema import TRUTH_HEADCOUNT, source_tables
+from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.demo.data import Extent
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.settings import Settings
-from tippers_dagster.source.load import read_source
-from tippers_dagster.source.schema import TRUTH_HEADCOUNT, source_tables
-from tippers_dagster.spaces.tree import SpaceTree
 
 HOUR = 3600
 

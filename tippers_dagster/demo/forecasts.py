@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tippers_dagster.forecasts.reading import (
+from tippers_dagster.forecasting.reading import (
     QUANTILE_COLUMNS,
     Score,
     champions,

@@ -10,19 +10,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tippers_dagster.campus.local_time import DAY, LocalClock
+from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.source.schema import TRUTH_HEADCOUNT, source_tables
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.catalog.kinds import PeopleCount
 from tippers_dagster.demo.data import extent
 from tippers_dagster.errors import TippersError
-from tippers_dagster.headcount.calibration import Calibration, Errors, calibrate, covered, errors
-from tippers_dagster.headcount.counts import SCHEMA
-from tippers_dagster.headcount.devices import chosen_devices
-from tippers_dagster.headcount.reading import People, PeopleCounter
-from tippers_dagster.headcount.work import observe
+from tippers_dagster.people.counts.calibration import (
+    Calibration,
+    Errors,
+    calibrate,
+    covered,
+    errors,
+)
+from tippers_dagster.people.counts.devices import chosen_devices
+from tippers_dagster.people.counts.head_counts import SCHEMA
+from tippers_dagster.people.counts.reading import People, PeopleCounter
+from tippers_dagster.people.counts.work import observe
 from tippers_dagster.settings import Settings
-from tippers_dagster.source.load import read_source
-from tippers_dagster.source.schema import TRUTH_HEADCOUNT, source_tables
-from tippers_dagster.spaces.clock import DAY, LocalClock
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
 
 PHONES = PeopleCount(by="device.device_type", labels=("PHONE",))
 """As the project's own people count."""

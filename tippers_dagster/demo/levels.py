@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from tippers_dagster.campus.source.schema import TRUTH_DEVICE, TRUTH_PERSON, source_tables
 from tippers_dagster.labelling.analysis import Analysis, analyse, find_patterns
 from tippers_dagster.labelling.evaluate import Evaluation, evaluate, numbers
 from tippers_dagster.labelling.labels import read_parameters
+from tippers_dagster.platform.warehouse.engine import read_arrow
 from tippers_dagster.settings import Settings
-from tippers_dagster.source.schema import TRUTH_DEVICE, TRUTH_PERSON, source_tables
-from tippers_dagster.warehouse.engine import read_arrow
 
 PERSON_TYPES = {
     "UNDERGRAD": ("UNDERGRAD", "lower-div-ugrad", "upper-div-ugrad"),

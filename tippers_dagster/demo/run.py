@@ -11,6 +11,9 @@ from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
 
+from tippers_dagster.automation.specs import UNEXPECTED
+from tippers_dagster.campus.spaces.tracking import Grid
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.demo.classifiers import ClassifierResult, judge_classifiers
@@ -21,15 +24,12 @@ from tippers_dagster.demo.forecasts import FORECASTER, ForecastResult, judge_for
 from tippers_dagster.demo.headcounts import NoTruth, PeopleResult, head_counts, judge_people
 from tippers_dagster.demo.levels import LEVELS, Level, LevelResult, judge_level
 from tippers_dagster.errors import TippersError
-from tippers_dagster.headcount.calibration import TooFew
-from tippers_dagster.headcount.counts import import_head_counts
-from tippers_dagster.pipeline.launch import Outcome
-from tippers_dagster.refresh.specs import UNEXPECTED
+from tippers_dagster.graph.launch import Outcome
+from tippers_dagster.people.counts.calibration import TooFew
+from tippers_dagster.people.counts.head_counts import import_head_counts
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.simulate import CampusOptions
-from tippers_dagster.spaces.tracking import Grid
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.simulation import CampusOptions
 
 Progress = Callable[[str, float, float], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -184,8 +184,8 @@ def _track(settings: Settings, span: Extent, stages: _Stages) -> Grid:
 
 
 def _materialize(settings: Settings, stages: _Stages, progress: Progress) -> None:
-    from tippers_dagster.local.environment import dagster_instance
     from tippers_dagster.occupancy.launch import materialize
+    from tippers_dagster.platform.dagster.environment import dagster_instance
 
     with dagster_instance(settings) as instance:
         for done in materialize(settings, instance, on_progress=progress):
@@ -211,8 +211,8 @@ def _count_heads(settings: Settings, stages: _Stages) -> None:
 
 def _compute_definitions(settings: Settings, stages: _Stages, progress: Progress) -> dict[str, str]:
     """Compute the definitions; which could not be learned from these data, and why."""
-    from tippers_dagster.local.environment import dagster_instance
-    from tippers_dagster.pipeline.launch import materialize_definitions
+    from tippers_dagster.graph.launch import materialize_definitions
+    from tippers_dagster.platform.dagster.environment import dagster_instance
 
     with stages.stage("indexes to forecasts") as result, dagster_instance(settings) as instance:
         outcomes = materialize_definitions(settings, instance, on_progress=progress)
@@ -282,7 +282,7 @@ def _judge(settings: Settings, grid: Grid, span: Extent, against: str) -> int:
 
 
 def _chunks(settings: Settings, span: Extent) -> list[str]:
-    from tippers_dagster.spaces.clock import chunk_keys
+    from tippers_dagster.campus.local_time import chunk_keys
 
     return chunk_keys(span.first, span.until, settings.chunk)
 

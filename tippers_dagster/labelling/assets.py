@@ -11,16 +11,9 @@ from typing import Any
 
 import dagster as dg
 
-from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.catalog.kinds import Kind, LabelModel
-from tippers_dagster.catalog.model import Definition, Ref
-from tippers_dagster.errors import BadInput, TippersError
-from tippers_dagster.labelling.tables import gold_label
-from tippers_dagster.local.disk import environment_fault
-from tippers_dagster.local.redaction import recordable
-from tippers_dagster.refresh.nodes import Node, Table, digest
-from tippers_dagster.refresh.runs import asset_locks
-from tippers_dagster.refresh.specs import (
+from tippers_dagster.automation.nodes import Node, Table, digest
+from tippers_dagster.automation.runs import asset_locks
+from tippers_dagster.automation.specs import (
     check_specs,
     definition_spec,
     one_asset,
@@ -28,7 +21,14 @@ from tippers_dagster.refresh.specs import (
     sound_nodes,
     wait_to_begin,
 )
-from tippers_dagster.refresh.state import Recorder, recorder
+from tippers_dagster.automation.state import Recorder, recorder
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Kind, LabelModel
+from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.errors import BadInput, TippersError
+from tippers_dagster.labelling.tables import gold_label
+from tippers_dagster.platform.disk import environment_fault
+from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.settings import Settings
 
 GOLD = Node(("source", "gold_label"), source=Table(str(gold_label.schema), gold_label.name))
@@ -243,8 +243,8 @@ def _label(
     ref: Ref,
 ) -> Iterator[Any]:
     """Label, write, log, record; a failure is recorded, and its MLflow run FAILED."""
-    from tippers_dagster.experiments.runs import mlflow_run
     from tippers_dagster.labelling.describe import label_checks
+    from tippers_dagster.platform.mlflow.runs import mlflow_run
 
     with (
         recording(settings, context, list(nodes.values()), ref.asset_path) as record,
@@ -265,8 +265,8 @@ def _labelled(
     from tippers_dagster.labelling.labels import write_labels
     from tippers_dagster.labelling.past import keep_past
     from tippers_dagster.labelling.work import label_entities
-    from tippers_dagster.lake import open_lake
-    from tippers_dagster.lake.keys import definition_key
+    from tippers_dagster.platform.lake import open_lake
+    from tippers_dagster.platform.lake.keys import definition_key
 
     started = time.monotonic()
     version = record.version(ref.asset_path)

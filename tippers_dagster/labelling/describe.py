@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from tippers_dagster.automation.specs import check_result
 from tippers_dagster.labelling.analysis import Analysis
 from tippers_dagster.labelling.label_model import LABEL, OUTCOMES
 from tippers_dagster.labelling.plots import (
@@ -20,7 +21,6 @@ from tippers_dagster.labelling.plots import (
     outcome_plot,
 )
 from tippers_dagster.labelling.work import Labelled, Votes
-from tippers_dagster.refresh.specs import check_result
 
 MOST_ABSTENTIONS = 0.5
 """Share of entities without a vote above which a check warns."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tippers_dagster.errors import BadInput
-from tippers_dagster.small_tables import write_csv
+from tippers_dagster.platform.small_tables import write_csv
 
 
 def write_rows(rows: pa.Table, out: Path) -> None:

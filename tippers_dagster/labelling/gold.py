@@ -18,9 +18,9 @@ from tippers_dagster.labelling.analysis import ABSTAIN
 from tippers_dagster.labelling.evaluate import Evaluation, evaluate, numbers
 from tippers_dagster.labelling.labels import has_labels, labels_of, read_labels
 from tippers_dagster.labelling.tables import gold_label, label_model_score
+from tippers_dagster.platform.small_tables import column_names, read_table
+from tippers_dagster.platform.warehouse.engine import upsert, warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.small_tables import column_names, read_table
-from tippers_dagster.warehouse.engine import upsert, warehouse_engine
 
 KEY_COLUMNS = ("key", "entity", "mac_address")
 """Names that the column of the entity may have in a file, the first that is there."""

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
+from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.labelling.label_model import (
     LABEL,
@@ -22,12 +23,11 @@ from tippers_dagster.labelling.label_model import (
     Fitted,
     Prediction,
 )
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
-from tippers_dagster.lake.pseudonyms import pseudonymise
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
+from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.replacing import Target, check_keys, replace_rows
-from tippers_dagster.warehouse.engine import read_arrow, warehouse_engine
 
 SCHEMA = "labels"
 

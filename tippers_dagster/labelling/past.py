@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.errors import LakeFileMissing
 from tippers_dagster.labelling.labels import SCHEMA, LabelTable, NotLabelled
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key, encode
-from tippers_dagster.lake.pseudonyms import pseudonymise
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key, encode
 from tippers_dagster.settings import Settings
 
 KEPT = 10

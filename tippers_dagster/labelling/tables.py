@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from tippers_dagster.warehouse.metadata import metadata
+from tippers_dagster.platform.warehouse.metadata import metadata
 
 gold_label = sa.Table(
     "gold_label",

@@ -22,9 +22,9 @@ from tippers_dagster.labelling.labels import (
     read_trained,
 )
 from tippers_dagster.labelling.tables import gold_label
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import table_columns
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tippers_dagster.campus.identities import lake_name, pseudonymise
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.handwritten import project_source
 from tippers_dagster.catalog.kinds import LabellingFunction, LabelModel
@@ -42,13 +43,12 @@ from tippers_dagster.labelling.label_model import (
 from tippers_dagster.labelling.labels import LabelTable, label_rows
 from tippers_dagster.labelling.program import Voter, compile_function
 from tippers_dagster.labelling.votes import vote_matrix
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
-from tippers_dagster.lake.pseudonyms import lake_name, pseudonymise
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
+from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import table_columns
 from tippers_dagster.sql.replacing import check_keys
-from tippers_dagster.warehouse.engine import read_arrow, warehouse_engine
 
 VERSION = 1
 """Raise it when the same rules and votes would give other votes or labels."""

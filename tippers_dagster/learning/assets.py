@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from tippers_dagster.automation.nodes import Node
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.learning.classifier_assets import classifier_assets, classifier_nodes
 from tippers_dagster.learning.prediction_assets import prediction_assets, prediction_nodes
 from tippers_dagster.learning.registry_assets import champion_assets, champion_nodes
-from tippers_dagster.refresh.nodes import Node
 from tippers_dagster.settings import Settings
 
 

@@ -15,9 +15,6 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import LakeFileMissing
-from tippers_dagster.experiments.model_files import ModelRefused
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.learning.drift import ColumnProfile, profile
 from tippers_dagster.learning.features import FeatureRows, read_features
 from tippers_dagster.learning.gold import gold_in_lake
@@ -32,6 +29,9 @@ from tippers_dagster.learning.registry import (
     carry_out,
     judged,
 )
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
+from tippers_dagster.platform.mlflow.model_files import ModelRefused
 from tippers_dagster.settings import Settings
 
 LABEL = "label"

@@ -7,12 +7,12 @@ from typing import Any
 
 import dagster as dg
 
+from tippers_dagster.automation.nodes import Node, digest
+from tippers_dagster.automation.specs import assets_of_kind, definition_spec, one_asset, recording
+from tippers_dagster.automation.state import Recorder
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
-from tippers_dagster.refresh.nodes import Node, digest
-from tippers_dagster.refresh.specs import assets_of_kind, definition_spec, one_asset, recording
-from tippers_dagster.refresh.state import Recorder
 from tippers_dagster.settings import Settings
 
 
@@ -81,8 +81,8 @@ def _train(
     ref: Ref,
 ) -> Iterator[Any]:
     """Train, write, log, record; a failure is recorded, and its MLflow run FAILED."""
-    from tippers_dagster.experiments.runs import mlflow_run
     from tippers_dagster.learning.describe import classifier_checks
+    from tippers_dagster.platform.mlflow.runs import mlflow_run
 
     with (
         recording(settings, context, list(nodes.values()), ref.asset_path) as record,
@@ -103,12 +103,12 @@ def _trained(
     record: Recorder,
     log: Any,
 ) -> tuple[Any, Any, dg.MaterializeResult[None]]:
-    from tippers_dagster.lake import open_lake
     from tippers_dagster.learning import describe
     from tippers_dagster.learning.held_out import held_out_key
     from tippers_dagster.learning.mlflow_log import log_classifier
     from tippers_dagster.learning.results import make_result, record_result
     from tippers_dagster.learning.work import train_classifier, write_held_out
+    from tippers_dagster.platform.lake import open_lake
 
     started = time.monotonic()
     run_id, version = context.run.run_id, record.version(ref.asset_path)

@@ -8,9 +8,8 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tippers_dagster.automation.specs import check_result
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.learning.drift import Drift
 from tippers_dagster.learning.drift_records import DriftFound
 from tippers_dagster.learning.keys import SCHEMA
@@ -21,7 +20,8 @@ from tippers_dagster.learning.prediction_assets import (
     MISSING_STAYS,
 )
 from tippers_dagster.learning.registry import ModelVersion
-from tippers_dagster.refresh.specs import check_result
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
 from tippers_dagster.settings import Settings
 
 _MEANING = {

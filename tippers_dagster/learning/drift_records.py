@@ -14,8 +14,8 @@ from tippers_dagster.catalog.model import Ref
 from tippers_dagster.learning.challenges import LABEL, read_profile
 from tippers_dagster.learning.drift import Drift, compare
 from tippers_dagster.learning.registry_tables import prediction_drift
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 What = Literal["feature", "label"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tippers_dagster.experiments.exporting import export_folder
-from tippers_dagster.experiments.model_files import read_model, recorded_file
 from tippers_dagster.learning.mlflow_log import requirements, save_model, signature_of
 from tippers_dagster.learning.models import LoadedModel, column_types
 from tippers_dagster.learning.saved import parse_model
+from tippers_dagster.platform.mlflow.exporting import export_folder
+from tippers_dagster.platform.mlflow.model_files import read_model, recorded_file
 from tippers_dagster.settings import Settings
 
 

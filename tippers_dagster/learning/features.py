@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tippers_dagster.campus.identities import lake_name
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
-from tippers_dagster.lake.pseudonyms import lake_name
 from tippers_dagster.learning.errors import DuplicateColumns
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:

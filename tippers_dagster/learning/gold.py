@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.labelling.evaluate import numbers
 from tippers_dagster.labelling.gold import read_gold
-from tippers_dagster.lake.pseudonyms import pseudonymise
 from tippers_dagster.settings import Settings
 
 

@@ -12,9 +12,9 @@ from tippers_dagster.catalog.kinds import Classifier
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import LakeFileMissing
 from tippers_dagster.labelling.evaluate import numbers
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.learning.errors import NotTrained
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
 from tippers_dagster.settings import Settings
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tippers_dagster.lake.pseudonyms import DEVICE_ID, MAC
+from tippers_dagster.campus.identities import DEVICE_ID, MAC
 from tippers_dagster.learning.errors import LeakingFeature
 from tippers_dagster.learning.features import FeatureRows
 

@@ -22,7 +22,6 @@ import numpy as np
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.experiments.model_files import is_intact, model_files, record_model
 from tippers_dagster.learning.bank import arguments_of
 from tippers_dagster.learning.errors import CannotTrain
 from tippers_dagster.learning.naming import (
@@ -37,15 +36,16 @@ from tippers_dagster.learning.results import model_results
 from tippers_dagster.learning.saved import FILE, TRUSTED_TYPES, parse_model
 from tippers_dagster.learning.tables import JUDGED_ON
 from tippers_dagster.learning.work import Trained
+from tippers_dagster.platform.mlflow.model_files import is_intact, model_files, record_model
+from tippers_dagster.platform.small_tables import cells_as_text
 from tippers_dagster.settings import Settings
-from tippers_dagster.small_tables import cells_as_text
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
 
-    from tippers_dagster.experiments.runs import MlflowLog
     from tippers_dagster.learning.results import ModelResult
+    from tippers_dagster.platform.mlflow.runs import MlflowLog
 
 EXAMPLE_ROWS = 5
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tippers_dagster.experiments.model_files import read_model
 from tippers_dagster.learning.bank import CATEGORIES, NUMBERS
 from tippers_dagster.learning.promotion import apply_model, model_columns
 from tippers_dagster.learning.saved import parse_model
+from tippers_dagster.platform.mlflow.model_files import read_model
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import numpy as np
 
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import LakeFileMissing
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key, encode
 from tippers_dagster.learning.train import Outcome
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key, encode
 from tippers_dagster.settings import Settings
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import dagster as dg
 
+from tippers_dagster.automation.nodes import Node, digest
+from tippers_dagster.automation.specs import assets_of_kind, definition_spec, one_asset, recording
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.learning.keys import champion_path, predictions_path
 from tippers_dagster.learning.naming import registered_name
-from tippers_dagster.refresh.nodes import Node, digest
-from tippers_dagster.refresh.specs import assets_of_kind, definition_spec, one_asset, recording
 from tippers_dagster.settings import Settings
 
 VERSION = 1

@@ -15,20 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.labelling.work import read_entities
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
-from tippers_dagster.lake.pseudonyms import pseudonymise
 from tippers_dagster.learning.features import FeatureRows, model_frame, read_features
 from tippers_dagster.learning.keys import SCHEMA
 from tippers_dagster.learning.models import LoadedModel
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
+from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.replacing import Target, check_keys, replace_rows
-from tippers_dagster.warehouse.engine import read_arrow, warehouse_engine
 
 
 class NotPredicted(TippersError):

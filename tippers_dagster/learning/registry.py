@@ -18,18 +18,18 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from tippers_dagster.automation.tokens import record_tokens
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput, TippersError
-from tippers_dagster.experiments.client import mlflow_client
-from tippers_dagster.experiments.model_files import model_files
 from tippers_dagster.learning.keys import champion_path
 from tippers_dagster.learning.naming import CHALLENGER, CHAMPION, RUN_TAG, VERSION_TAG
 from tippers_dagster.learning.registry_tables import model_decision
-from tippers_dagster.refresh.tokens import record_tokens
+from tippers_dagster.platform.locks.locks import held_together
+from tippers_dagster.platform.mlflow.client import mlflow_client
+from tippers_dagster.platform.mlflow.model_files import model_files
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
-from tippers_dagster.warehouse.locks import held_together
 
 Kinds = Literal["promoted", "kept", "rolled_back"]
 

@@ -17,8 +17,6 @@ from tippers_dagster.catalog.kinds import Classifier
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import LakeFileMissing
 from tippers_dagster.labelling.evaluate import numbers
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.learning.errors import NotTrained
 from tippers_dagster.learning.scores import METRICS
 from tippers_dagster.learning.tables import (
@@ -27,8 +25,10 @@ from tippers_dagster.learning.tables import (
     classifier_result,
 )
 from tippers_dagster.learning.work import Trained, judged_key
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 TRAINED, FAILED, LEFT_OUT = "trained", "failed", "left out"
 

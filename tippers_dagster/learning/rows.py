@@ -17,8 +17,8 @@ from tippers_dagster.learning.models import LoadedModel, load_model
 from tippers_dagster.learning.naming import registered_name
 from tippers_dagster.learning.predictions import predict, predicted_columns, read_fresh
 from tippers_dagster.learning.registry import champion_of
+from tippers_dagster.platform.small_tables import read_table
 from tippers_dagster.settings import Settings
-from tippers_dagster.small_tables import read_table
 
 
 def find_classifier(catalog: Catalog, name: str) -> Ref:

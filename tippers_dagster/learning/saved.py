@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-from tippers_dagster.experiments.model_files import ModelRefused
+from tippers_dagster.platform.mlflow.model_files import ModelRefused
 
 FILE = "model.skops"
 """Where MLflow's scikit-learn flavour puts it."""

@@ -5,7 +5,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 import tippers_dagster.learning.registry_tables  # noqa: F401 - all tables of the domain
 from tippers_dagster.learning.scores import METRICS
-from tippers_dagster.warehouse.metadata import metadata
+from tippers_dagster.platform.warehouse.metadata import metadata
 
 JUDGED_ON = ("cross_validated", "held_out", "gold")
 """Training rows out of fold; held-out entities, by the label model's labels, and by gold labels."""

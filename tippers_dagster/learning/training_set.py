@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from tippers_dagster.fingerprint import mix, of_text, of_texts
 from tippers_dagster.learning.errors import EmptyFeature, OneClassOnly, TooFewLabels
+from tippers_dagster.platform.fingerprint import mix, of_text, of_texts
 
 Method = Literal["probability", "entropy"]
 

@@ -15,8 +15,6 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import CLASSIFIER_MODELS, Classifier
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.labelling.evaluate import numbers
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
 from tippers_dagster.learning.bank import left_out
 from tippers_dagster.learning.errors import CannotTrain, NoModel
 from tippers_dagster.learning.features import FeatureRows, read_features
@@ -42,8 +40,10 @@ from tippers_dagster.learning.training_set import (
     check_not_empty,
     make_training_set,
 )
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
+from tippers_dagster.platform.tasks import run_tasks
 from tippers_dagster.settings import Settings
-from tippers_dagster.workers import run_tasks
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types

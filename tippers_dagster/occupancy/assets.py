@@ -7,8 +7,6 @@ from typing import Any
 
 import dagster as dg
 
-from tippers_dagster.local.disk import environment_fault
-from tippers_dagster.local.redaction import recordable
 from tippers_dagster.occupancy.conditions import up_to_date
 from tippers_dagster.occupancy.counting import (
     BETWEEN_CHILDREN,
@@ -17,7 +15,6 @@ from tippers_dagster.occupancy.counting import (
     WrongNumbers,
 )
 from tippers_dagster.occupancy.describe import SCHEMAS, describe
-from tippers_dagster.occupancy.looking import observe
 from tippers_dagster.occupancy.partitions import (
     chunk_partitions,
     derived_partitions,
@@ -29,11 +26,14 @@ from tippers_dagster.occupancy.partitions import (
 from tippers_dagster.occupancy.records import excuse_attempts, record_duration
 from tippers_dagster.occupancy.runs import STALE_ONLY_TAG, run_locks
 from tippers_dagster.occupancy.sessions import VERSION as SESSIONS_VERSION
+from tippers_dagster.occupancy.source_checks import observe
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.state import VERSION as COUNTS_VERSION
 from tippers_dagster.occupancy.work import Outcome, compute
+from tippers_dagster.platform.disk import environment_fault
+from tippers_dagster.platform.redaction import recordable
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 GROUP = "occupancy"
 SESSION_SOURCE = "session_source"

@@ -16,6 +16,7 @@ import numpy as np
 import sqlalchemy as sa
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
+from tippers_dagster.campus.spaces.tracking import list_tracked
 from tippers_dagster.occupancy.conditions import CURRENT, Snapshot
 from tippers_dagster.occupancy.packing import Rectangle, by_column, pack
 from tippers_dagster.occupancy.partitions import dagster_keys, partition_key, split_key
@@ -29,9 +30,8 @@ from tippers_dagster.occupancy.runs import (
     fail_dead_runs,
 )
 from tippers_dagster.occupancy.state import ASSETS, Level
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.spaces.tracking import list_tracked
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 RUNS_PER_TICK = 12
 """The rest is asked for on the next ticks."""

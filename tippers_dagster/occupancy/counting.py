@@ -11,15 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
+from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.errors import LakeFileMissing, TippersError
-from tippers_dagster.fingerprint import mix
-from tippers_dagster.lake import Lake
-from tippers_dagster.lake.keys import occupancy_key, presence_key, sessions_key
 from tippers_dagster.occupancy import sweep
 from tippers_dagster.occupancy.sweep import Presence
+from tippers_dagster.platform.fingerprint import mix
+from tippers_dagster.platform.lake import Lake
+from tippers_dagster.platform.lake.keys import occupancy_key, presence_key, sessions_key
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
-from tippers_dagster.spaces.tree import SpaceTree
 
 PEAK_WIDTH = PUBLISHED_WIDTHS[0]
 """Peaks are told in the narrowest published bin."""

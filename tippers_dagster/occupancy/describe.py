@@ -9,13 +9,13 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import occupancy_key, sessions_key
+from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.occupancy.partitions import partition_key
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.work import Outcome
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key, sessions_key
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.clock import LocalClock
 
 FEW = 20
 """Up to so many partitions each get figures of their own in Dagster, and all the run's preview

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster import Executor
 
+from tippers_dagster.platform.locks.locks import hold_run_lock
 from tippers_dagster.settings import get_settings
-from tippers_dagster.warehouse.locks import hold_run_lock
 
 if TYPE_CHECKING:
     from dagster._core.execution.context.system import PlanOrchestrationContext

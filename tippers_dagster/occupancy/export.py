@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.errors import BadInput
-from tippers_dagster.small_tables import write_csv
-from tippers_dagster.spaces.clock import LocalClock
+from tippers_dagster.platform.small_tables import write_csv
 
 _STRUCTURAL = frozenset(',"\r\n')
 

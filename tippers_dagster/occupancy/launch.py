@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 import dagster as dg
 import numpy as np
 
+from tippers_dagster.automation.orphaned_runs import failure_reason, materialize_here
+from tippers_dagster.campus.local_time import chunk_bounds
+from tippers_dagster.campus.spaces.tracking import Grid, wanted_grid
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import TippersError
-from tippers_dagster.local.runs import failure_reason, materialize_here
 from tippers_dagster.occupancy.conditions import Snapshot
-from tippers_dagster.occupancy.looking import look_at_chunks
 from tippers_dagster.occupancy.packing import Rectangle, pack
 from tippers_dagster.occupancy.partitions import partition_key
 from tippers_dagster.occupancy.runs import (
@@ -22,12 +24,10 @@ from tippers_dagster.occupancy.runs import (
     STALE_ONLY_TAG,
     fail_dead_runs,
 )
+from tippers_dagster.occupancy.source_checks import look_at_chunks
 from tippers_dagster.occupancy.state import ASSETS, SESSIONS, Level, State
 from tippers_dagster.occupancy.work import progress
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.spaces.clock import chunk_bounds
-from tippers_dagster.spaces.tracking import Grid, wanted_grid
-from tippers_dagster.spaces.tree import load_tree
 
 POLL_SECONDS = 1.0
 

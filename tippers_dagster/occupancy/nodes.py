@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tippers_dagster.automation.nodes import Node, Table
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
 from tippers_dagster.occupancy.tables import partition_figures
-from tippers_dagster.refresh.nodes import Node, Table
 
 _FIGURES = Table(str(partition_figures.schema), partition_figures.name)
 

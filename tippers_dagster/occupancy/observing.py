@@ -6,11 +6,11 @@ import datetime as dt
 
 import dagster as dg
 
-from tippers_dagster.occupancy.looking import due, fingerprints, observe
+from tippers_dagster.campus.source.read import Observed
+from tippers_dagster.campus.spaces.tracking import list_tracked, wanted_grid
+from tippers_dagster.campus.spaces.tree import load_tree
+from tippers_dagster.occupancy.source_checks import due, fingerprints, observe
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.source.read import Observed
-from tippers_dagster.spaces.tracking import list_tracked, wanted_grid
-from tippers_dagster.spaces.tree import load_tree
 
 
 def observer_sensor(settings: Settings) -> dg.SensorDefinition:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import dagster as dg
 import sqlalchemy as sa
 
+from tippers_dagster.campus.spaces.tracking import Grid, wanted_grid
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, source_spaces
 from tippers_dagster.occupancy.tables import source_chunk
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.tracking import Grid, wanted_grid
-from tippers_dagster.spaces.tree import load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 # The mappings and observable sources are still marked beta; Dagster is pinned exactly.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)

@@ -18,12 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tippers_dagster.errors import BadInput, LakeError, MissingPartitions, TippersError
-from tippers_dagster.lake import Lake, open_lake
-from tippers_dagster.lake.keys import occupancy_key, presence_key
-from tippers_dagster.occupancy import staleness, sweep
-from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.spaces.clock import (
+from tippers_dagster.campus.local_time import (
     MICRO,
     PUBLISHED_WIDTHS,
     Int64,
@@ -32,7 +27,12 @@ from tippers_dagster.spaces.clock import (
     chunk_index,
     chunk_keys,
 )
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
+from tippers_dagster.errors import BadInput, LakeError, MissingPartitions, TippersError
+from tippers_dagster.occupancy import staleness, sweep
+from tippers_dagster.platform.lake import Lake, open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key, presence_key
+from tippers_dagster.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -490,7 +490,7 @@ def _refuse_sealed(settings: Settings, missing: list[str], width: int) -> None:
     import sqlalchemy as sa
 
     from tippers_dagster.occupancy.tables import sealed_chunk
-    from tippers_dagster.warehouse.engine import warehouse_engine
+    from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
     query = sa.select(sealed_chunk.c.chunk).where(sealed_chunk.c.chunk.in_(missing))
     with warehouse_engine(settings).connect() as connection:
@@ -525,7 +525,7 @@ def _needed(settings: Settings, tree: SpaceTree, absent: list[str], chunk: str) 
     import sqlalchemy as sa
 
     from tippers_dagster.occupancy.tables import session_space
-    from tippers_dagster.warehouse.engine import warehouse_engine
+    from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
     own = sa.select(sa.literal(1)).where(
         session_space.c.chunk == chunk, session_space.c.space.in_(absent), session_space.c.rows > 0

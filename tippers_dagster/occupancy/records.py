@@ -17,6 +17,9 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from tippers_dagster.campus.source.read import Observed
+from tippers_dagster.campus.spaces.tracking import wanted_grid
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy.counting import Figures
 from tippers_dagster.occupancy.sessions import ChunkSessions
@@ -31,13 +34,10 @@ from tippers_dagster.occupancy.tables import (
     session_space,
     source_chunk,
 )
+from tippers_dagster.platform.warehouse import fence
+from tippers_dagster.platform.warehouse.engine import copy_rows, upsert, warehouse_engine
+from tippers_dagster.platform.warehouse.fence import LocksLost
 from tippers_dagster.settings import Settings
-from tippers_dagster.source.read import Observed
-from tippers_dagster.spaces.tracking import wanted_grid
-from tippers_dagster.spaces.tree import load_tree
-from tippers_dagster.warehouse import fence
-from tippers_dagster.warehouse.engine import copy_rows, upsert, warehouse_engine
-from tippers_dagster.warehouse.fence import LocksLost
 
 STEADY_SECONDS = 120.0
 """How long a consistent read waits for runs that are replacing the counts."""

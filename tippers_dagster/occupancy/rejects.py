@@ -15,17 +15,17 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from tippers_dagster.local.adbc import adbc_connection
-from tippers_dagster.local.databases import databases
+from tippers_dagster.campus.intake.tables import ingested_file, reject
+from tippers_dagster.campus.space_ids import LeftOut
+from tippers_dagster.campus.spaces.tree import NoSpaces, load_tree
 from tippers_dagster.occupancy.export import replacing, writer_of
 from tippers_dagster.occupancy.sessions import UNKNOWN_SPACE
 from tippers_dagster.occupancy.tables import partition_figures, session_reject
+from tippers_dagster.platform.postgres.adbc import adbc_connection
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.platform.small_tables import as_texts
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.small_tables import as_texts
-from tippers_dagster.source.tables import ingested_file, reject
-from tippers_dagster.spaces.ids import LeftOut
-from tippers_dagster.spaces.tree import NoSpaces, load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 MOST_GROUPS = 100
 """Reasons listed per kind, those with the most rows first."""

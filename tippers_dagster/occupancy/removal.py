@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from tippers_dagster.campus.intake.ingest import remove_spaces
+from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.source.read import read_spaces
+from tippers_dagster.campus.source.schema import SESSIONS, refuse_foreign_source, source_tables
+from tippers_dagster.campus.spaces.tables import tracking
+from tippers_dagster.campus.spaces.tracking import Tracked, list_tracked
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import BadInput
-from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy.partitions import sync_partitions
 from tippers_dagster.occupancy.state import SESSIONS as SESSIONS_ASSET
 from tippers_dagster.occupancy.tables import partition_figures
 from tippers_dagster.occupancy.tracking import purge_untracked
+from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.source.ingest import remove_spaces
-from tippers_dagster.source.load import read_source
-from tippers_dagster.source.read import read_spaces
-from tippers_dagster.source.schema import SESSIONS, refuse_foreign_source, source_tables
-from tippers_dagster.spaces.tables import tracking
-from tippers_dagster.spaces.tracking import Tracked, list_tracked
-from tippers_dagster.spaces.tree import load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 
 @dataclass(frozen=True)

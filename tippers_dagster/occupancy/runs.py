@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import dagster as dg
 import numpy as np
 
-from tippers_dagster.local.memory import wait_for_memory
-from tippers_dagster.local.runs import fail_dead_runs_of
+from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of
 from tippers_dagster.occupancy.partitions import split_key
 from tippers_dagster.occupancy.state import ASSETS, Level
+from tippers_dagster.platform.locks.locks import held_together, hold_run_lock
+from tippers_dagster.platform.memory import wait_for_memory
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.locks import held_together, hold_run_lock
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"

@@ -19,17 +19,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tippers_dagster.fingerprint import mix, of_text, of_texts, sums_by_group
-from tippers_dagster.lake import Lake
-from tippers_dagster.lake.keys import sessions_key
-from tippers_dagster.lake.pseudonyms import DeviceIds
-from tippers_dagster.local.keys import device_key
-from tippers_dagster.local.scratch import scratch_folder
+from tippers_dagster.campus.identities import DeviceIds
+from tippers_dagster.campus.local_time import MICRO, LocalClock, chunk_bounds
+from tippers_dagster.campus.source.read import Observed, SourceSnapshot, Span, source_snapshot
+from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy.sweep import split
+from tippers_dagster.platform.fingerprint import mix, of_text, of_texts, sums_by_group
+from tippers_dagster.platform.keys import device_key
+from tippers_dagster.platform.lake import Lake
+from tippers_dagster.platform.lake.keys import sessions_key
+from tippers_dagster.platform.scratch import scratch_folder
 from tippers_dagster.settings import Settings
-from tippers_dagster.source.read import Observed, SourceSnapshot, Span, source_snapshot
-from tippers_dagster.spaces.clock import MICRO, LocalClock, chunk_bounds
-from tippers_dagster.spaces.tree import SpaceTree
 
 VERSION = 1
 """Raise it when the same source rows would give other sessions: all chunks become stale."""

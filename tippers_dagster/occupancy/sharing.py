@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from tippers_dagster.lake import open_lake
+from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.occupancy.reading import (
     DeviceGroups,
     OnlyCountsKept,
@@ -24,10 +25,9 @@ from tippers_dagster.occupancy.state import DERIVED, SOURCE
 from tippers_dagster.occupancy.subtrees import ALL_DEVICES, count_groups, read_presence
 from tippers_dagster.occupancy.suppression import Mask, hide_counts
 from tippers_dagster.occupancy.tables import partition_figures, sealed_chunk
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 SUPPRESSED = "suppressed"
 """The column that tells a hidden count from one that is not computed; both are null."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tippers_dagster.campus.spaces.tracking import Grid
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.occupancy.state import load_state
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.tracking import Grid
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
 
 
 def stale_chunks(settings: Settings, space: str, chunks: list[str]) -> list[str]:

@@ -22,12 +22,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tippers_dagster.fingerprint import mix, of_text, of_texts
+from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
+from tippers_dagster.campus.spaces.tracking import Grid
 from tippers_dagster.occupancy.sessions import settings_fingerprint
+from tippers_dagster.platform.fingerprint import mix, of_text, of_texts
+from tippers_dagster.platform.warehouse.engine import read_arrow
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS
-from tippers_dagster.spaces.tracking import Grid
-from tippers_dagster.warehouse.engine import read_arrow
 
 SESSIONS = "sessions"
 SOURCE = "source_occupancy"

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
+from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.errors import LakeFileMissing
-from tippers_dagster.lake import Lake
-from tippers_dagster.lake.keys import presence_key
 from tippers_dagster.occupancy import sweep
 from tippers_dagster.occupancy.reading import DeviceGroups
 from tippers_dagster.occupancy.sweep import Presence
-from tippers_dagster.spaces.tree import SpaceTree
+from tippers_dagster.platform.lake import Lake
+from tippers_dagster.platform.lake.keys import presence_key
 
 Edges = Mapping[int, np.ndarray]
 Grids = dict[int, np.ndarray]

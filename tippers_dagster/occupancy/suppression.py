@@ -46,7 +46,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tippers_dagster.spaces.tree import SpaceTree
+from tippers_dagster.campus.spaces.tree import SpaceTree
 
 Counts = NDArray[np.integer]
 Mask = NDArray[np.bool_]

@@ -5,7 +5,7 @@ Fingerprints are 64-bit, kept as PostgreSQL's signed bigint.
 
 import sqlalchemy as sa
 
-from tippers_dagster.warehouse.metadata import metadata
+from tippers_dagster.platform.warehouse.metadata import metadata
 
 source_chunk = sa.Table(
     "source_chunk",

@@ -6,10 +6,17 @@ import datetime as dt
 
 import sqlalchemy as sa
 
+from tippers_dagster.campus.local_time import chunk_keys
+from tippers_dagster.campus.spaces.tracking import (
+    Grid,
+    Tracked,
+    forget_range,
+    track,
+    untrack,
+    wanted_grid,
+)
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import BadInput
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import occupancy_key, presence_key, sessions_key
-from tippers_dagster.local.environment import dagster_instance
 from tippers_dagster.occupancy.partitions import sync_partitions
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tables import (
@@ -21,18 +28,11 @@ from tippers_dagster.occupancy.tables import (
     session_space,
     source_chunk,
 )
+from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key, presence_key, sessions_key
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.clock import chunk_keys
-from tippers_dagster.spaces.tracking import (
-    Grid,
-    Tracked,
-    forget_range,
-    track,
-    untrack,
-    wanted_grid,
-)
-from tippers_dagster.spaces.tree import load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 
 def track_space(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> Grid:
@@ -41,7 +41,7 @@ def track_space(settings: Settings, *, space: str, start: dt.date, end: dt.date)
     Raises
     ------
     BadInput
-        See :func:`tippers_dagster.spaces.tracking.track`.
+        See :func:`tippers_dagster.campus.spaces.tracking.track`.
     """
     track(settings, space=space, start=start, end=end)
     with dagster_instance(settings) as instance:

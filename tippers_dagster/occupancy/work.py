@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import sqlalchemy as sa
 
+from tippers_dagster.campus.local_time import LocalClock
+from tippers_dagster.campus.spaces.tracking import wanted_grid
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import TippersError
-from tippers_dagster.lake import open_lake
 from tippers_dagster.occupancy.counting import Counter, Figures
 from tippers_dagster.occupancy.records import (
     Overtaken,
@@ -38,12 +40,10 @@ from tippers_dagster.occupancy.state import (
     load_state,
     session_input,
 )
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.tasks import for_workers, threads_or_cluster
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.clock import LocalClock
-from tippers_dagster.spaces.tracking import wanted_grid
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
-from tippers_dagster.workers import for_workers, threads_or_cluster
 
 RECORD_SECONDS = 10.0
 """Finished chunks are recorded this often, so that a killed run loses little."""

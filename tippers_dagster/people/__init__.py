@@ -1,1 +1,1 @@
-"""Who uses the app, and what each may do."""
+"""How many people: occupancy by label, and people counts."""

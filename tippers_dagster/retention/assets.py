@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from tippers_dagster.automation.specs import check_result, check_specs
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
-from tippers_dagster.refresh.specs import check_result, check_specs
+from tippers_dagster.platform.locks.locks import hold_run_lock
 from tippers_dagster.settings import Settings, get_settings
-from tippers_dagster.warehouse.locks import hold_run_lock
 
 NAME = "presence_retention"
 KEY = dg.AssetKey(NAME)

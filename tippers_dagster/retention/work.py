@@ -15,17 +15,15 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from tippers_dagster.campus.local_time import chunk_bounds
+from tippers_dagster.campus.source.read import Observed, source_snapshot
+from tippers_dagster.campus.spaces.tracking import wanted_grid
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
 from tippers_dagster.catalog.store import load_catalog
-from tippers_dagster.labelled.counting import labels_fingerprint
-from tippers_dagster.labelled.devices import device_labels
-from tippers_dagster.labelled.tables import labelled_chunk
-from tippers_dagster.labelled.work import chunk_inputs
 from tippers_dagster.labelling.labels import NotLabelled
-from tippers_dagster.lake import Lake, open_lake
-from tippers_dagster.lake.keys import decode
-from tippers_dagster.occupancy.looking import observe
 from tippers_dagster.occupancy.sessions import consecutive
+from tippers_dagster.occupancy.source_checks import observe
 from tippers_dagster.occupancy.state import ASSETS, State, load_state
 from tippers_dagster.occupancy.tables import (
     attempt,
@@ -36,13 +34,15 @@ from tippers_dagster.occupancy.tables import (
     session_space,
     source_chunk,
 )
+from tippers_dagster.people.by_label.counting import labels_fingerprint
+from tippers_dagster.people.by_label.devices import device_labels
+from tippers_dagster.people.by_label.tables import labelled_chunk
+from tippers_dagster.people.by_label.work import chunk_inputs
+from tippers_dagster.platform.lake import Lake, open_lake
+from tippers_dagster.platform.lake.keys import decode
+from tippers_dagster.platform.locks.locks import held_together
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.source.read import Observed, source_snapshot
-from tippers_dagster.spaces.clock import chunk_bounds
-from tippers_dagster.spaces.tracking import wanted_grid
-from tippers_dagster.spaces.tree import load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
-from tippers_dagster.warehouse.locks import held_together
 
 LOOKED_AT_ONCE = 8
 """Sealed chunks whose late sessions are looked for each time, in turn: each is an index range scan

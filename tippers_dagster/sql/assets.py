@@ -7,13 +7,13 @@ from typing import Any
 import dagster as dg
 import dagster_dbt
 
+from tippers_dagster.automation.condition import up_to_date
+from tippers_dagster.automation.nodes import Node
+from tippers_dagster.automation.runs import asset_locks
+from tippers_dagster.automation.specs import wait_to_begin
+from tippers_dagster.automation.state import Recorder, recorder
 from tippers_dagster.errors import EnvironmentFault, TippersError
-from tippers_dagster.local.redaction import recordable
-from tippers_dagster.refresh.condition import up_to_date
-from tippers_dagster.refresh.nodes import Node
-from tippers_dagster.refresh.runs import asset_locks
-from tippers_dagster.refresh.specs import wait_to_begin
-from tippers_dagster.refresh.state import Recorder, recorder
+from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.describe import Described, failing_rows, table_metadata
 from tippers_dagster.sql.nodes import key_of

@@ -10,11 +10,12 @@ import dagster as dg
 import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 
+from tippers_dagster.campus.identities import DEVICE_ID, pseudonymise
 from tippers_dagster.errors import LakeError
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import definition_key
-from tippers_dagster.lake.pseudonyms import DEVICE_ID, pseudonymise
-from tippers_dagster.local.redaction import recordable
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
+from tippers_dagster.platform.redaction import recordable
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column, table_columns
 from tippers_dagster.sql.export import export_table
@@ -27,7 +28,6 @@ from tippers_dagster.sql.statistics import (
     estimated_statistics,
     plain,
 )
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 EXAMPLES = 5
 """Failing rows of a check that are shown."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg2.extensions import parse_dsn
 
-from tippers_dagster.local.redaction import redact
+from tippers_dagster.platform.redaction import redact
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 from tippers_dagster.sql.roles import BUILDER, builder_url
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import adbc_driver_manager
 import pyarrow as pa
 
+from tippers_dagster.campus.identities import Pseudonyms
 from tippers_dagster.errors import TippersError
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.pseudonyms import Pseudonyms
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column, table_columns
 from tippers_dagster.sql.roles import built
 from tippers_dagster.sql.statistics import ColumnStatistics, table_statistics
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 STATISTICS_BYTES = 256 << 20
 """Statistics are of a table's first rows, up to so many bytes in memory."""

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tippers_dagster.refresh.nodes import Node, Table, digest
+from tippers_dagster.automation.nodes import Node, Table, digest
+from tippers_dagster.sql.parse_tree import is_judgement
 from tippers_dagster.sql.project import Project
-from tippers_dagster.sql.understood import is_judgement
 
 Resource = Mapping[str, Any]
 """A node or a source of dbt's manifest."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tippers_dagster.local.redaction import redact
+from tippers_dagster.platform.redaction import redact
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import dbt_environment
 

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from psycopg2.extensions import encrypt_password, make_dsn, parse_dsn
 
 from tippers_dagster.errors import SettingsError, TippersError
-from tippers_dagster.local.databases import databases
-from tippers_dagster.local.owner import (
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.platform.postgres.owner import (
     administering,
     give_all,
     keep_to_owner,
@@ -25,10 +25,10 @@ from tippers_dagster.local.owner import (
     make_database,
     make_owner,
 )
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.privileges import beyond, statements
 from tippers_dagster.sql.roles import Roles, ensure_roles, prepare, prepared, roles_of
-from tippers_dagster.warehouse.engine import warehouse_engine
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column
 from tippers_dagster.sql.compose import quoted
 from tippers_dagster.sql.names import Place
+from tippers_dagster.sql.parse_tree import MAKE_VIEW, judgement, misread
 from tippers_dagster.sql.refused import RefusedSQL, place_of
 from tippers_dagster.sql.roles import reading
 from tippers_dagster.sql.translate import Translated, relation
-from tippers_dagster.sql.understood import MAKE_VIEW, judgement, misread
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _EXPLAIN = "EXPLAIN (FORMAT JSON) "

@@ -18,8 +18,8 @@ from tippers_dagster.catalog.kinds import Connection, DerivedIndex, Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import TippersError
 from tippers_dagster.sql.names import NameTable
+from tippers_dagster.sql.parse_tree import hook, macro
 from tippers_dagster.sql.translate import Translated
-from tippers_dagster.sql.understood import hook, macro
 
 FOLDER = "models/saved"
 """Where the models of saved definitions are in a rendered project."""

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tippers_dagster.errors import BadInput, TippersError
+from tippers_dagster.platform.warehouse.engine import copy_rows, warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.warehouse.engine import copy_rows, warehouse_engine
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,10 @@ from psycopg2.extensions import encrypt_password, parse_dsn
 from pydantic import SecretStr
 
 from tippers_dagster.errors import SettingsError
-from tippers_dagster.local.adbc import adbc_connection
-from tippers_dagster.local.databases import databases, libpq_url
-from tippers_dagster.local.keys import device_key
+from tippers_dagster.platform.keys import device_key
+from tippers_dagster.platform.postgres.adbc import adbc_connection
+from tippers_dagster.platform.postgres.databases import databases, libpq_url
+from tippers_dagster.platform.warehouse.engine import sqlalchemy_url, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.functions import words
 from tippers_dagster.sql.names import SCHEMAS, STAGING
@@ -47,7 +48,6 @@ from tippers_dagster.sql.privileges import (
     restrict,
     restricted,
 )
-from tippers_dagster.warehouse.engine import sqlalchemy_url, warehouse_engine
 
 BUILDER = "tippers_builder"
 READER = "tippers_reader"

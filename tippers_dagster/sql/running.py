@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tippers_dagster.local.redaction import recordable
-from tippers_dagster.local.scratch import scratch_folder
+from tippers_dagster.platform.redaction import recordable
+from tippers_dagster.platform.scratch import scratch_folder
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import dbt_environment
 from tippers_dagster.sql.project import Project

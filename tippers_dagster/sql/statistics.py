@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from tippers_dagster.lake.pseudonyms import DEVICE_ID, lake_name
+from tippers_dagster.campus.identities import DEVICE_ID, lake_name
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 TOP = 5

@@ -29,7 +29,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
-from tippers_dagster.local.addresses import asset_link
+from tippers_dagster.platform.dagster.addresses import asset_link
 
 SECTIONS = ("Definition", "History", "Around it")
 _NO_ASSET = (Kind.CONCEPT, *service.ELSEWHERE)

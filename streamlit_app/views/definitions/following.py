@@ -11,8 +11,8 @@ from streamlit_app.ui.messages import live, plain
 from streamlit_app.views.definitions import works
 from streamlit_app.views.definitions.words import STANDINGS
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.local.addresses import asset_link, run_link
-from tippers_dagster.pipeline.status import AssetStatus
+from tippers_dagster.graph.status import AssetStatus
+from tippers_dagster.platform.dagster.addresses import asset_link, run_link
 
 _MOST = 12
 

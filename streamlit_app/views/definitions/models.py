@@ -14,10 +14,10 @@ from streamlit_app.ui.cached import space_tree
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.space_picker import full_name, large, matches
 from streamlit_app.views.definitions.binding import Form
+from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import CLASSIFIER_MODELS, Kind
-from tippers_dagster.forecasts.names import ALWAYS
-from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS
+from tippers_dagster.forecasting.names import ALWAYS
 
 Faults = tuple[previews.Fault, ...]
 

@@ -14,8 +14,8 @@ from streamlit_app.ui.pages import go
 from streamlit_app.ui.space_picker import full_name
 from streamlit_app.views.forecasts import ahead, models, standing, tested
 from streamlit_app.views.forecasts.shown import VIEWS, Shown, space_key, width_of
-from tippers_dagster.people.model import Role
-from tippers_dagster.spaces.tree import NoSpaces, SpaceTree
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.spaces.tree import NoSpaces, SpaceTree
 
 _SEEN = "forecasts.seen"
 """Whose space the address has: another forecaster has others."""

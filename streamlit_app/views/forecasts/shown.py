@@ -8,7 +8,7 @@ from streamlit_app.services.app import App
 from streamlit_app.services.forecasts import Defined
 from streamlit_app.ui import state
 from streamlit_app.views.occupancy.shown import bins, day, moment
-from tippers_dagster.spaces.tree import SpaceTree
+from tippers_dagster.campus.spaces.tree import SpaceTree
 
 __all__ = ["VIEWS", "Shown", "bins", "day", "model_words", "moment", "space_key", "width_of"]
 

@@ -12,8 +12,8 @@ from streamlit_app.services.app import App
 from streamlit_app.services.pipeline import Item, Look
 from streamlit_app.ui.messages import live, plain, told
 from streamlit_app.views.definitions.words import STANDINGS
-from tippers_dagster.local.addresses import asset_link, mlflow_home, run_link
-from tippers_dagster.people.model import Role
+from tippers_dagster.access.model import Role
+from tippers_dagster.platform.dagster.addresses import asset_link, mlflow_home, run_link
 
 POLL_SECONDS = 5
 

@@ -13,10 +13,10 @@ from streamlit_app.services.models import Standing
 from streamlit_app.ui import pages, state
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.views.models import ask, drift, quality, ranking, versions
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.local.addresses import asset_link, run_link
-from tippers_dagster.people.model import Role
+from tippers_dagster.platform.dagster.addresses import asset_link, run_link
 
 Body = Callable[[App, Catalog, Ref], None]
 

@@ -14,9 +14,9 @@ from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain, told
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.people.model import Role
 
 if TYPE_CHECKING:
     from tippers_dagster.learning.models import LoadedModel

@@ -16,7 +16,7 @@ from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.local.addresses import mlflow_home, run_link
+from tippers_dagster.platform.dagster.addresses import mlflow_home, run_link
 
 if TYPE_CHECKING:
     from tippers_dagster.learning.results import ClassifierResult, ModelResult

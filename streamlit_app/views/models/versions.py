@@ -13,11 +13,11 @@ from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from streamlit_app.ui.messages import plain, tell
 from streamlit_app.views.models.ranking import METRICS, words
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import TippersError
-from tippers_dagster.local.addresses import mlflow_home, run_link
-from tippers_dagster.people.model import Role
+from tippers_dagster.platform.dagster.addresses import mlflow_home, run_link
 
 _NOTE = "models.note"
 _DECISIONS = {"promoted": "promoted", "kept": "not promoted", "rolled_back": "rolled back to"}

@@ -14,9 +14,9 @@ from streamlit_app.ui.space_picker import breadcrumb, sidebar_picker
 from streamlit_app.views.occupancy import by_label, compare, floor, inside, people, timeline, weekly
 from streamlit_app.views.occupancy.shown import VIEWS, Shown, first_window
 from streamlit_app.views.occupancy.window import controls, download
-from tippers_dagster.local.addresses import asset_link
-from tippers_dagster.spaces.facts import UNKNOWN
-from tippers_dagster.spaces.tree import NoSpaces, SpaceTree
+from tippers_dagster.campus.spaces.facts import UNKNOWN
+from tippers_dagster.campus.spaces.tree import NoSpaces, SpaceTree
+from tippers_dagster.platform.dagster.addresses import asset_link
 
 _BODIES = {
     "time": timeline.show,

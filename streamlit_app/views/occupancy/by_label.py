@@ -24,8 +24,8 @@ from streamlit_app.views.occupancy.shown import (
     show_gaps,
     span,
 )
-from tippers_dagster.labelled.reading import UNLABELLED
-from tippers_dagster.local.addresses import asset_link
+from tippers_dagster.people.by_label.reading import UNLABELLED
+from tippers_dagster.platform.dagster.addresses import asset_link
 from tippers_dagster.settings import Settings
 
 

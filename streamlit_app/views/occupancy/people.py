@@ -25,8 +25,8 @@ from streamlit_app.views.occupancy.shown import (
     show_gaps,
     span,
 )
-from tippers_dagster.headcount.reading import Made
-from tippers_dagster.local.addresses import asset_link
+from tippers_dagster.people.counts.reading import Made
+from tippers_dagster.platform.dagster.addresses import asset_link
 from tippers_dagster.settings import Settings
 
 

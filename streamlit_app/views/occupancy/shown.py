@@ -15,9 +15,9 @@ from streamlit_app.services.occupancy import Extent, Figures, Gap, Log, Series, 
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import SAME
 from streamlit_app.ui.charts import milliseconds
+from tippers_dagster.campus.spaces.facts import UNKNOWN, Facts
+from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.facts import UNKNOWN, Facts
-from tippers_dagster.spaces.tree import SpaceTree
 
 VIEWS = {
     "time": "Over time",

@@ -20,7 +20,7 @@ from streamlit_app.views.occupancy.shown import (
     show_gaps,
 )
 from streamlit_app.views.occupancy.window import SHORTEST, show_window
-from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS
+from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
 
 _ANCHOR = "occupancy anchor"
 

@@ -13,8 +13,8 @@ from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from streamlit_app.views.occupancy import by_label
 from streamlit_app.views.occupancy.shown import Shown, bins, extent_of
+from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
 from tippers_dagster.errors import BadInput
-from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS
 
 AUTOMATIC = "Automatic"
 LENGTHS = {"Day": 1, "Week": 7, "4 weeks": 28, "Quarter": 91, "Year": 365}

@@ -13,7 +13,7 @@ from streamlit_app.views.at_work import show_troubles
 from streamlit_app.views.levels import LOOK_SECONDS, show_levels
 from streamlit_app.views.tracking import datasets, ranges, start
 from streamlit_app.views.tracking.notes import show_note
-from tippers_dagster.spaces.tree import NoSpaces
+from tippers_dagster.campus.spaces.tree import NoSpaces
 
 TABS = {"track": "Track a space", "datasets": "Datasets", "ranges": "What is tracked"}
 

@@ -16,8 +16,8 @@ from streamlit_app.ui.pages import page
 from streamlit_app.views.levels import LOOK_SECONDS
 from streamlit_app.views.occupancy.shown import bins, day
 from streamlit_app.views.tracking.notes import note
-from tippers_dagster.people.model import Role
-from tippers_dagster.spaces.tree import SpaceTree
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.spaces.tree import SpaceTree
 
 SHOWN = 30
 _DAY = dt.timedelta(1)

@@ -17,10 +17,10 @@ from streamlit_app.ui.space_picker import choose
 from streamlit_app.views.levels import duration
 from streamlit_app.views.occupancy.shown import bins, day
 from streamlit_app.views.tracking.notes import note
-from tippers_dagster.people.model import Person, Role
+from tippers_dagster.access.model import Person, Role
+from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
+from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.clock import PUBLISHED_WIDTHS
-from tippers_dagster.spaces.tree import SpaceTree
 
 SECONDS = 5
 _LOOK = Person("the page", Role.VIEWER)

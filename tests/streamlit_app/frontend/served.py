@@ -13,8 +13,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from benchmarks.soak import free_port
-from tests.local.waiting import until
-from tippers_dagster.local.services import http_ok
+from tests.stack.waiting import until
+from tippers_dagster.stack.services import http_ok
 
 REPOSITORY = Path(__file__).parents[3]
 Open = Callable[..., Page]

@@ -25,8 +25,8 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from benchmarks.soak import free_ports
 from tests.conftest import server_folder
-from tests.local.waiting import until
 from tests.sql.definitions import bare_project
+from tests.stack.waiting import until
 from tests.streamlit_app.chromium import ANSWER_MS, chromium
 from tippers_dagster.settings import Settings, get_settings
 

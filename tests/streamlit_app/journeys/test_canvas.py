@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.local.waiting import until
+from tests.stack.waiting import until
 from tests.streamlit_app.journeys import hands
 from tests.streamlit_app.journeys.conftest import Deployed
+from tippers_dagster.automation.sensor import SENSOR
 from tippers_dagster.catalog.kinds import Concept, ConceptValue, Index, Kind, Rule
 from tippers_dagster.catalog.model import Draft, Ref
-from tippers_dagster.pipeline.save import save_definition
-from tippers_dagster.refresh.sensor import SENSOR
+from tippers_dagster.graph.save import save_definition
 from tippers_dagster.settings import Settings
 
 pytestmark = pytest.mark.slow

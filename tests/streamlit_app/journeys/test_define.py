@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.local.waiting import until
+from tests.stack.waiting import until
 from tests.streamlit_app.journeys import hands
 from tests.streamlit_app.journeys.conftest import Deployed
+from tippers_dagster.automation.state import NEVER, load_states
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.kinds import Concept, ConceptValue, Index, Kind, Rule
 from tippers_dagster.catalog.model import Draft, Ref
-from tippers_dagster.pipeline.save import save_definition
-from tippers_dagster.refresh.state import NEVER, load_states
+from tippers_dagster.graph.save import save_definition
 from tippers_dagster.settings import Settings
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from tests.streamlit_app.journeys import hands
 from tests.streamlit_app.journeys.conftest import Deployed
 from tippers_dagster.catalog.kinds import Concept, ConceptValue, Kind
 from tippers_dagster.catalog.model import Draft, Ref
-from tippers_dagster.pipeline.save import save_definition
+from tippers_dagster.graph.save import save_definition
 from tippers_dagster.settings import Settings
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.streamlit_app.journeys.conftest import Console, Deployed
-from tippers_dagster.local.postgres import ADMINISTRATOR, DATABASES, start_embedded
+from tippers_dagster.platform.postgres.embedded import ADMINISTRATOR, DATABASES, start_embedded
 from tippers_dagster.settings import Settings
 
 pytestmark = pytest.mark.slow

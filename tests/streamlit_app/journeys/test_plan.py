@@ -12,9 +12,9 @@ from playwright.sync_api import Page, expect
 
 from tests.streamlit_app.journeys import hands
 from tests.streamlit_app.journeys.conftest import Deployed
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.settings import Settings
-from tippers_dagster.spaces.tree import load_tree
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ import pytest
 from streamlit_app.services import calendar as service
 from streamlit_app.services.app import App
 from streamlit_app.services.calendar import CalendarConflict, Draft
+from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.errors import BadInput
-from tippers_dagster.people.model import NotAllowed, Role
 
 AsRole = Callable[[App, Role], App]
 FIRST, LAST = dt.date(2025, 9, 25), dt.date(2025, 12, 12)

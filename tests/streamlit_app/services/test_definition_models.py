@@ -11,6 +11,8 @@ from streamlit_app.services import definition_models as service
 from streamlit_app.services import definitions
 from streamlit_app.services.app import App
 from tests.streamlit_app.defined import computed, defined_app
+from tippers_dagster.campus.spaces.tracking import untrack
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog.kinds import (
     Body,
     Classifier,
@@ -21,8 +23,6 @@ from tippers_dagster.catalog.kinds import (
 )
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import BadInput, TippersError
-from tippers_dagster.spaces.tracking import untrack
-from tippers_dagster.spaces.tree import load_tree
 
 __all__ = ["computed", "defined_app"]
 

@@ -10,10 +10,10 @@ from streamlit_app.services import definitions
 from streamlit_app.services.app import App
 from tests.sql.definitions import MACS
 from tests.streamlit_app.defined import by, computed, defined_app
+from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.errors import BadInput
-from tippers_dagster.people.model import NotAllowed, Role
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 __all__ = ["computed", "defined_app"]
 

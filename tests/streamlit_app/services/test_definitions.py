@@ -11,12 +11,12 @@ from streamlit_app.services import definition_files as files
 from streamlit_app.services import definition_forms as forms
 from streamlit_app.services import definitions as service
 from streamlit_app.services.app import App
-from tests.pipeline.small import ALL
+from tests.graph.small import ALL
 from tests.streamlit_app.defined import by, computed, defined_app, insert_by_hand, make_fresh
+from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.catalog.kinds import Concept, Kind, LabellingFunction
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
-from tippers_dagster.people.model import NotAllowed, Role
 
 __all__ = ["computed", "defined_app"]
 

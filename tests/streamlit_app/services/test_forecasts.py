@@ -12,10 +12,10 @@ import pytest
 
 from streamlit_app.services import forecasts as service
 from streamlit_app.services.app import App
-from tests.forecasts.small import MONDAY, WEEKS, people_of
+from tests.forecasting.small import MONDAY, WEEKS, people_of
 from tests.sql.definitions import use_bare_project
 from tests.streamlit_app.forecast import compute, forecast_app
-from tippers_dagster.forecasts.reading import QUANTILE_COLUMNS, NotForecast
+from tippers_dagster.forecasting.reading import QUANTILE_COLUMNS, NotForecast
 from tippers_dagster.settings import Settings
 
 __all__ = ["forecast_app"]

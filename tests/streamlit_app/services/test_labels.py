@@ -14,13 +14,13 @@ from streamlit_app.services import labels
 from streamlit_app.services.app import App
 from tests.sql.definitions import MACS
 from tests.streamlit_app.defined import by, computed, defined_app  # noqa: F401
+from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.labels import LabelTable, NotLabelled
 from tippers_dagster.labelling.past import keep_past
-from tippers_dagster.people.model import NotAllowed, Role
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 TYPE = Ref("device", "type", Kind.LABEL_MODEL)
 

@@ -15,9 +15,9 @@ from streamlit_app.services.app import App
 from tests.labelling.small import LABELS, keys
 from tests.learning.registered import REF, N
 from tests.streamlit_app.modelled import modelled_app, registered  # noqa: F401
+from tippers_dagster.access.model import NotAllowed, Person, Role
 from tippers_dagster.errors import BadInput
 from tippers_dagster.learning.registry import champion_of
-from tippers_dagster.people.model import NotAllowed, Person, Role
 
 
 def test_all_of_a_classifier(modelled_app: App) -> None:  # noqa: F811

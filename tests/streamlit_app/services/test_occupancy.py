@@ -16,15 +16,15 @@ from streamlit_app.services import occupancy as service
 from streamlit_app.services.app import App
 from streamlit_app.services.occupancy import Series, Window
 from tests.streamlit_app.conftest import FIRST, UNTIL
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.source.load import load_transaction
+from tippers_dagster.campus.spaces.facts import Facts, load_facts
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import BadInput
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import occupancy_key
 from tippers_dagster.occupancy.reading import read_counts, read_occupancy
-from tippers_dagster.people.model import Role
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key
 from tippers_dagster.settings import get_settings
-from tippers_dagster.source.load import load_transaction
-from tippers_dagster.spaces.facts import Facts, load_facts
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
 
 DAY = dt.timedelta(1)
 

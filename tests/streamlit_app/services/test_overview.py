@@ -11,14 +11,14 @@ import sqlalchemy as sa
 
 from streamlit_app.services import overview as service
 from streamlit_app.services.app import App
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import occupancy_key
+from tippers_dagster.access.model import NotAllowed, Role
+from tippers_dagster.automation.tables import asset_state
+from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.occupancy.reading import read_occupancy
-from tippers_dagster.people.model import NotAllowed, Role
-from tippers_dagster.refresh.tables import asset_state
-from tippers_dagster.source.load import read_source
-from tippers_dagster.spaces.tree import load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 HOUR, WEEK = dt.timedelta(hours=1), dt.timedelta(7)
 

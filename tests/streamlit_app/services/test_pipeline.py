@@ -14,16 +14,16 @@ from streamlit_app.services import pipeline as service
 from streamlit_app.services.app import App
 from streamlit_app.services.definition_forms import PARENT_FIELD
 from streamlit_app.services.pipeline import Look, Picture
-from tests.pipeline.small import ALL, LONG, draft, function, rule
+from tests.graph.small import ALL, LONG, draft, function, rule
 from tests.streamlit_app.defined import by, insert_by_hand
 from tests.streamlit_app.fresh import app, computed, defined_app, fresh, parsed
+from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.editing import Conflict
 from tippers_dagster.catalog.kinds import Concept, ConceptValue, DerivedIndex, Kind
 from tippers_dagster.catalog.model import Draft, Ref
 from tippers_dagster.errors import BadInput, TippersError
-from tippers_dagster.people.model import NotAllowed, Role
-from tippers_dagster.pipeline import start
+from tippers_dagster.graph import start
 
 __all__ = ["app", "computed", "defined_app", "fresh", "parsed"]
 
@@ -117,7 +117,7 @@ def test_what_cannot_work_is_drawn_and_says_why(fresh: App) -> None:
 
 
 def test_a_source_table_that_is_gone_is_told(fresh: App) -> None:
-    from tests.pipeline.small import Small
+    from tests.graph.small import Small
 
     Small(fresh.settings, fresh.instance).execute("DROP TABLE source.faculty_data CASCADE")
     seen = service.look(fresh)
@@ -269,7 +269,7 @@ def test_a_run_is_told_with_how_far_it_is(fresh: App, asked: list) -> None:
 
 
 def _record(app: App, name: str, run_id: str) -> None:
-    from tests.pipeline.small import Small
+    from tests.graph.small import Small
 
     Small(app.settings, app.instance).execute(
         "UPDATE tippers.asset_state SET run_id = :run WHERE asset = :name", run=run_id, name=name
@@ -330,7 +330,7 @@ def test_details_of_every_kind_of_node(fresh: App) -> None:
 
 
 def test_votes_are_told_with_the_most_first(fresh: App) -> None:
-    from tests.pipeline.small import Small
+    from tests.graph.small import Small
 
     Small(fresh.settings, fresh.instance).execute(
         "UPDATE tippers.asset_state SET rows = 7, details = details || CAST(:d AS jsonb) "

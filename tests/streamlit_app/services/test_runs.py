@@ -7,8 +7,8 @@ import pytest
 
 from streamlit_app.services import runs
 from streamlit_app.services.app import App
+from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.errors import BadInput, TippersError
-from tippers_dagster.people.model import NotAllowed, Role
 
 
 @dg.asset(key=["device", "good"])

@@ -11,16 +11,16 @@ import sqlalchemy as sa
 from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
 from tests.streamlit_app.conftest import FIRST, UNTIL
-from tippers_dagster.datasets import store
+from tippers_dagster.access.model import NotAllowed, Role
+from tippers_dagster.campus.source.schema import create_source_schema
+from tippers_dagster.campus.spaces.tracking import Tracked, list_tracked
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import BadInput
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import occupancy_key
+from tippers_dagster.occupancy import datasets as store
 from tippers_dagster.occupancy.tables import attempt, partition_figures
-from tippers_dagster.people.model import NotAllowed, Role
-from tippers_dagster.source.schema import create_source_schema
-from tippers_dagster.spaces.tracking import Tracked, list_tracked
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 AsRole = Callable[[App, Role], App]
 LATER = dt.date(2025, 2, 17)
@@ -143,9 +143,9 @@ def test_recomputing_what_is_not_tracked_is_refused(campus_app: App) -> None:
 
 
 def test_failed_partitions_are_told_and_tried_again(campus_app: App) -> None:
+    from tippers_dagster.campus.spaces.tracking import wanted_grid
     from tippers_dagster.occupancy.records import record_attempts
     from tippers_dagster.occupancy.state import load_state
-    from tippers_dagster.spaces.tracking import wanted_grid
 
     tree, root, _ = campus(campus_app)
     forget(campus_app, partition_figures.c.space == root)

@@ -16,8 +16,8 @@ import pytest
 
 import streamlit_app.services
 from streamlit_app.services.app import App
+from tippers_dagster.access.model import NotAllowed, Person, Role
 from tippers_dagster.catalog.kinds import Kind
-from tippers_dagster.people.model import NotAllowed, Person, Role
 
 FOR_VIEWERS = {
     # The calendar, which holds nobody, and what it looks like.

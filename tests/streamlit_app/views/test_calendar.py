@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit_app.services import calendar as service
 from streamlit_app.services.app import App
 from streamlit_app.services.calendar import Draft
-from tippers_dagster.people.model import Person, Role
+from tippers_dagster.access.model import Person, Role
 
 FIRST, LAST = dt.date(2025, 9, 25), dt.date(2025, 12, 12)
 
@@ -18,7 +18,7 @@ def page(role: int) -> None:
     from streamlit_app.services.app import App
     from streamlit_app.ui.messages import told
     from streamlit_app.views import calendar
-    from tippers_dagster.people.model import Person, Role
+    from tippers_dagster.access.model import Person, Role
     from tippers_dagster.settings import get_settings
 
     with told():

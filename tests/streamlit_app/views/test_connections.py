@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from streamlit_app.services import connections as service
 from streamlit_app.services.app import App
+from tippers_dagster.access.model import Person, Role
 from tippers_dagster.catalog.kinds import ConnectionTable
-from tippers_dagster.people.model import Person, Role
 from tippers_dagster.settings import Settings
 
 
@@ -20,7 +20,7 @@ def page(role: int) -> None:
     from streamlit_app.services.app import App
     from streamlit_app.ui.messages import told
     from streamlit_app.views import connections
-    from tippers_dagster.people.model import Person, Role
+    from tippers_dagster.access.model import Person, Role
     from tippers_dagster.settings import get_settings
 
     with told():

@@ -9,10 +9,10 @@ from streamlit_app.services.app import App
 from tests.streamlit_app.defined import computed, defined_app
 from tests.streamlit_app.views.test_definitions import Open, at_once, button, click, fill, opened
 from tests.streamlit_app.views.test_definitions import texts as all_texts
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog.kinds import Classifier, Forecaster, Kind, PeopleCount
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.people.model import Role
-from tippers_dagster.spaces.tree import load_tree
 
 __all__ = ["at_once", "computed", "defined_app", "opened"]
 

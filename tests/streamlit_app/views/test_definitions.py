@@ -11,8 +11,8 @@ from streamlit_app.services import definition_forms as forms
 from streamlit_app.services import definitions as service
 from streamlit_app.services.app import App
 from tests.streamlit_app.defined import by, computed, defined_app, insert_by_hand
-from tippers_dagster.people.model import Person, Role
-from tippers_dagster.pipeline.status import AssetStatus
+from tippers_dagster.access.model import Person, Role
+from tippers_dagster.graph.status import AssetStatus
 from tippers_dagster.settings import Settings
 
 __all__ = ["computed", "defined_app"]
@@ -24,7 +24,7 @@ def page(name: str, role: int) -> None:
     from streamlit_app.services.app import App
     from streamlit_app.ui.messages import told
     from streamlit_app.views import definitions
-    from tippers_dagster.people.model import Person, Role
+    from tippers_dagster.access.model import Person, Role
     from tippers_dagster.settings import get_settings
 
     with told():

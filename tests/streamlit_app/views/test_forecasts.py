@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit_app.services.app import App
 from tests.sql.definitions import use_bare_project
 from tests.streamlit_app.forecast import forecast_app
-from tippers_dagster.people.model import Role
+from tippers_dagster.access.model import Role
 
 __all__ = ["forecast_app"]
 
@@ -19,7 +19,7 @@ def page(role: int) -> None:
     from streamlit_app.services.app import App
     from streamlit_app.ui.messages import told
     from streamlit_app.views import forecasts
-    from tippers_dagster.people.model import Person, Role
+    from tippers_dagster.access.model import Person, Role
     from tippers_dagster.settings import get_settings
 
     with told():

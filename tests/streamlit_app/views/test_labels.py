@@ -8,7 +8,7 @@ from streamlit_app.services.app import App
 from tests.sql.definitions import MACS
 from tests.streamlit_app.defined import by, computed, defined_app  # noqa: F401
 from tests.streamlit_app.services.test_labels import keep
-from tippers_dagster.people.model import Role
+from tippers_dagster.access.model import Role
 
 
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports

@@ -11,9 +11,9 @@ from streamlit_app.services.app import App
 from tests.learning.registered import REF
 from tests.streamlit_app.modelled import modelled_app, registered  # noqa: F401
 from tests.streamlit_app.views.test_labels import bare
+from tippers_dagster.access.model import Person, Role
 from tippers_dagster.learning.registry import champion_of
-from tippers_dagster.people.model import Person, Role
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports

@@ -11,12 +11,12 @@ from streamlit.testing.v1 import AppTest
 from streamlit_app.services.app import App
 from streamlit_app.ui.space_picker import by_name, full_name, matches, visible
 from tests.streamlit_app.conftest import FIRST
-from tippers_dagster.lake import open_lake
-from tippers_dagster.lake.keys import occupancy_key
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.source.load import load_transaction
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.occupancy.reading import read_occupancy
-from tippers_dagster.people.model import Role
-from tippers_dagster.source.load import load_transaction
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import occupancy_key
 
 HOSTILE = "<script>alert(1)</script> **[x](javascript:y)** $1$ :red[z]"
 

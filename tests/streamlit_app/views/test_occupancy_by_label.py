@@ -14,7 +14,7 @@ from streamlit_app.services.labelled import Source, parts, sources, split
 from streamlit_app.services.occupancy import Log, Window, export, log_span, series
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tests.streamlit_app.views.test_occupancy import building, opened, texts
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 LABELS = """CREATE TABLE labels.device__type AS
 SELECT mac_address, CASE WHEN n % 3 = 0 THEN NULL WHEN n % 3 = 1 THEN 'PHONE' ELSE 'LAPTOP' END

@@ -14,13 +14,13 @@ from streamlit.testing.v1 import AppTest
 from streamlit_app.services import overview as service
 from streamlit_app.services.app import App
 from tests.streamlit_app.views.test_occupancy import HOSTILE, metrics, texts
+from tippers_dagster.access.model import Role
+from tippers_dagster.automation.tables import asset_state
+from tippers_dagster.campus.source.load import load_transaction
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.occupancy.tables import partition_figures
 from tippers_dagster.occupancy.tracking import untrack_space
-from tippers_dagster.people.model import Role
-from tippers_dagster.refresh.tables import asset_state
-from tippers_dagster.source.load import load_transaction
-from tippers_dagster.spaces.tree import load_tree
-from tippers_dagster.warehouse.engine import warehouse_engine
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports

@@ -15,13 +15,13 @@ from streamlit_app.services.occupancy import Window
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tests.streamlit_app.views.test_occupancy import building, metrics, opened, texts
 from tests.streamlit_app.views.test_occupancy_by_label import label
+from tippers_dagster.access.model import NotAllowed, Role
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog.kinds import PeopleCount
 from tippers_dagster.errors import BadInput
-from tippers_dagster.headcount.counts import read_head_counts
-from tippers_dagster.headcount.reading import read_people
-from tippers_dagster.headcount.work import calibrate_people, write_calibrated
-from tippers_dagster.people.model import NotAllowed, Role
-from tippers_dagster.spaces.tree import load_tree
+from tippers_dagster.people.counts.head_counts import read_head_counts
+from tippers_dagster.people.counts.reading import read_people
+from tippers_dagster.people.counts.work import calibrate_people, write_calibrated
 
 PHONES = PeopleCount(by="device.type", labels=("PHONE",), ratio="constant")
 WINDOW = {"from_": FIRST.isoformat(), "to": UNTIL.isoformat(), "bin": "3600"}

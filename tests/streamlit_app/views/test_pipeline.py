@@ -15,14 +15,14 @@ from streamlit_app.services import pipeline as service
 from streamlit_app.services.app import App
 from streamlit_app.ui.canvas import Done
 from streamlit_app.views import pipeline as view
-from tests.pipeline.small import ALL, LONG, function
+from tests.graph.small import ALL, LONG, function
 from tests.sql.definitions import use_bare_project
 from tests.streamlit_app.defined import insert_by_hand
 from tests.streamlit_app.fresh import app, computed, defined_app, fresh, parsed
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.model import Draft
-from tippers_dagster.people.model import Role
-from tippers_dagster.pipeline import start
+from tippers_dagster.graph import start
 from tippers_dagster.settings import Settings
 
 __all__ = ["app", "computed", "defined_app", "fresh", "parsed"]
@@ -34,7 +34,7 @@ Went = list[tuple[str, dict[str, str]]]
 def page(name: str, role: int) -> None:
     from streamlit_app.services.app import App
     from streamlit_app.views import pipeline
-    from tippers_dagster.people.model import Person, Role
+    from tippers_dagster.access.model import Person, Role
     from tippers_dagster.settings import get_settings
 
     pipeline.render(App(get_settings(), Person(name, Role(role))))

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from streamlit_app.services.app import App
 from tests.streamlit_app.services.test_runs import bad, good, run
-from tippers_dagster.people.model import Role
+from tippers_dagster.access.model import Role
 
 
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports

@@ -11,11 +11,11 @@ from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tests.streamlit_app.views.test_occupancy import HOSTILE, metrics, texts
-from tippers_dagster.datasets import store
-from tippers_dagster.people.model import Role
-from tippers_dagster.source.load import load_transaction
-from tippers_dagster.spaces.tracking import Tracked, list_tracked
-from tippers_dagster.spaces.tree import SpaceTree, load_tree
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.source.load import load_transaction
+from tippers_dagster.campus.spaces.tracking import Tracked, list_tracked
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
+from tippers_dagster.occupancy import datasets as store
 
 
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports

@@ -1,0 +1,135 @@
+"""Casting and checking columns."""
+
+import datetime as dt
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tippers_dagster.campus.intake import clean
+from tippers_dagster.campus.intake.clean import Checks
+from tippers_dagster.errors import BadInput
+from tippers_dagster.settings import Settings
+
+ZONED = "t has a time zone; local times without one are expected"
+UNREADABLE = "t cannot be read as a local time, YYYY-MM-DD HH:MM:SS"
+
+
+def _column(*values: object) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values)])
+
+
+def _times(*values: str | None) -> tuple[list[dt.datetime | None], dict[str, int]]:
+    checks = Checks(len(values))
+    times = clean.local_times(checks, _column(*values), "t")
+    return times.to_pylist(), checks.counts()
+
+
+def test_readable_times_are_read_alike_beside_unreadable_ones() -> None:
+    readable = {
+        "2020-01-06": dt.datetime(2020, 1, 6),
+        "2020-01-06 05": dt.datetime(2020, 1, 6, 5),
+        "2020-01-06 05:19": dt.datetime(2020, 1, 6, 5, 19),
+        " 2020-01-06T05:19:40 ": dt.datetime(2020, 1, 6, 5, 19, 40),
+        "2020-02-29 23:59:59.123456": dt.datetime(2020, 2, 29, 23, 59, 59, 123456),
+        "2020-01-06 05:19:40.5": dt.datetime(2020, 1, 6, 5, 19, 40, 500000),
+    }
+    assert _times(*readable) == (list(readable.values()), {})
+    beside = [*readable, "nonsense"]
+    assert _times(*beside) == ([*readable.values(), None], {UNREADABLE: 1})
+
+
+def test_finer_than_microseconds_is_cut() -> None:
+    assert _times("2020-01-06 05:19:40.123456789")[0] == [
+        dt.datetime(2020, 1, 6, 5, 19, 40, 123456)
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2020-01-06T05:19:40Z", "2020-01-06 05:19:40+00", "2020-01-06 05:19:40.5 -08:00",
+     "2020-01-06 05:19:40 UTC"],
+)  # fmt: skip
+def test_times_with_a_zone_are_told(value: str) -> None:
+    assert _times(value, "2020-01-06", None)[1] == {ZONED: 1}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2020-02-30", "2021-02-29", "1900-02-29", "2020-13-01", "2020-1-6", "06/01/2020", "20200106",
+     "2020-01-06 24:00:00", "2020-01-06 05:60", "1578316780", "99999999999999999999", "é\0漢",
+     "2020-04-31 10:00", "x" * 1_000_000],
+)  # fmt: skip
+def test_unreadable_times(value: str) -> None:
+    times, counts = _times("2020-01-06", value)
+    assert times == [dt.datetime(2020, 1, 6), None]
+    assert counts == {UNREADABLE: 1}
+
+
+def test_parquet_times() -> None:
+    moment = dt.datetime(2020, 1, 6, 5, 19, 40)
+    for kind in (pa.timestamp("ns"), pa.timestamp("s"), pa.timestamp("us")):
+        column = pa.chunked_array([pa.array([moment, None], kind)])
+        assert clean.local_times(Checks(2), column, "t").to_pylist() == [moment, None]
+    day = pa.chunked_array([pa.array([moment.date()])])
+    assert clean.local_times(Checks(1), day, "t").to_pylist() == [dt.datetime(2020, 1, 6)]
+    zoned = pa.chunked_array([pa.array([moment], pa.timestamp("us", "UTC"))])
+    with pytest.raises(BadInput, match="has the time zone UTC"):
+        clean.local_times(Checks(1), zoned, "t")
+    with pytest.raises(BadInput, match="of type int64"):
+        clean.local_times(Checks(1), _column(5), "t")
+
+
+def test_text() -> None:
+    assert clean.text(_column(" a ", "", "  ", None, "é"), "t").to_pylist() == [
+        "a", None, None, None, "é",
+    ]  # fmt: skip
+    assert clean.text(_column(7, None), "t").to_pylist() == ["7", None]
+    assert clean.text(_column(7.0, None), "t").to_pylist() == ["7", None]
+    dictionary = pa.chunked_array([pa.array(["a", "b", "a"]).dictionary_encode()])
+    assert clean.text(dictionary, "t").to_pylist() == ["a", "b", "a"]
+    with pytest.raises(BadInput, match="Column t"):
+        clean.text(_column(7.5), "t")
+    with pytest.raises(BadInput, match="Column t is of type bool"):
+        clean.text(_column(True), "t")
+
+
+def test_text_that_postgres_cannot_keep() -> None:
+    checks = Checks(4)
+    clean.check_text(checks, _column("a", "b\0", "x" * 501, None), "t")
+    assert checks.good.tolist() == [True, False, False, True]
+    assert checks.counts() == {"t has a NUL character": 1, "t is longer than 500 bytes": 1}
+
+
+def test_first_reason_counts() -> None:
+    checks = Checks(3)
+    checks.reject(np.array([True, False, False]), "one")
+    checks.reject(np.array([True, True, False]), "two")
+    checks.reject_each(np.array([True, True, True]), np.array([0, 1, 1]), ["three", "four"])
+    assert checks.reasons().to_pylist() == ["one", "two", "four"]
+    assert checks.counts() == {"one": 1, "two": 1, "four": 1}
+
+
+def test_lengths() -> None:
+    def at(text: str | None) -> dt.datetime | None:
+        return dt.datetime.fromisoformat(text) if text else None
+
+    cases = [
+        ("2025-01-06 10:00", "2025-01-06 09:59", False),  # before it starts
+        ("2025-01-06 10:00", "2025-01-06 10:00", True),
+        ("2025-01-06 10:00", None, True),
+        ("2025-01-06 10:00", "2025-02-06 10:00:01", False),  # 31 days and a second
+        ("2025-11-02 01:50", "2025-11-02 01:10", True),  # clocks went back in between
+        ("2025-11-02 02:10", "2025-11-02 01:50", False),  # the second 01:50 is before 02:10
+        ("2025-11-03 01:50", "2025-11-03 01:10", False),  # an ordinary day
+    ]
+    start, end, good = zip(*cases, strict=True)
+    kind = pa.timestamp("us")
+    checks = Checks(len(cases))
+    clean.check_length(
+        checks,
+        pa.chunked_array([pa.array(map(at, start), kind)]),
+        pa.chunked_array([pa.array(map(at, end), kind)]),
+        Settings(timezone="America/Los_Angeles"),
+    )
+    assert checks.good.tolist() == list(good)

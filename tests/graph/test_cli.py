@@ -1,0 +1,49 @@
+"""`tippers pipeline`."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.graph.small import ALL, Small
+from tippers_dagster.automation.nodes import Node
+from tippers_dagster.automation.state import recorder
+from tippers_dagster.cli import build_app
+from tippers_dagster.errors import TippersError
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(
+        build_app(["pipeline"]), ["pipeline", *arguments], catch_exceptions=True
+    )
+    if isinstance(done.exception, TippersError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_status_says_what_must_be_done(small: Small) -> None:
+    small.save(*ALL)
+    small.insert_by_hand("rule", "odd", {"sql": "[red]SELECT", "index": "devices"})
+    told = run("status")
+    assert "device/devices" in told
+    assert "It was never computed." in told
+    assert "1 broken" in told
+
+
+def test_reload_and_retry(small: Small) -> None:
+    assert "Nothing runs at the moment" in run("reload")
+    node = Node(("device", "devices"), "1")
+    recorder(small.settings, [node], "run").failed(node.key, "no such column")
+    assert "1 assets may be tried again." in run("retry")
+
+
+@pytest.mark.slow
+def test_materialize_tells_of_each(small: Small) -> None:
+    small.save(*ALL)
+    told = run("materialize", "device.devices")
+    assert "computed  device.devices, 6 rows" in told
+    assert "All of it is up to date." in run("materialize", "device.devices")
+    small.execute("ALTER TABLE source.space RENAME TO elsewhere")
+    with pytest.raises(TippersError, match="were not computed"):
+        run("materialize", "device.devices")

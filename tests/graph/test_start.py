@@ -1,0 +1,32 @@
+"""Asking a deployment for a run."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tippers_dagster.errors import BadInput, TippersError
+from tippers_dagster.graph.start import start_run
+from tippers_dagster.settings import Settings, get_settings
+
+
+def test_nothing_runs(stack: Settings) -> None:
+    with pytest.raises(TippersError, match="Nothing runs") as told:
+        start_run(stack, ["device/devices"], by="ada")
+    assert "tippers up" in (told.value.hint or "")
+
+
+def test_nothing_asked_for(stack: Settings) -> None:
+    with pytest.raises(BadInput):
+        start_run(stack, [], by="ada")
+
+
+def test_a_web_server_that_is_away(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("TIPPERS_DAGSTER_WEB_URL", f"http://127.0.0.1:{port}")
+    get_settings.cache_clear()
+    with pytest.raises(TippersError, match="did not start the run"):
+        start_run(get_settings(), ["device/devices"], by="ada")

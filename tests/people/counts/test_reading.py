@@ -1,0 +1,108 @@
+"""People in a space: as they are, and by a calibration."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.people.counts.campus import (
+    DAYS,
+    MONDAY,
+    ROOMS,
+    count_heads,
+    label,
+    people_of,
+    phones_and_people,
+)
+from tippers_dagster.catalog.kinds import PeopleCount
+from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.labels import NotLabelled
+from tippers_dagster.occupancy.reading import missing_chunks, read_occupancy
+from tippers_dagster.people.counts.reading import NotCounted, read_people
+from tippers_dagster.people.counts.work import calibrate_people, write_calibrated
+from tippers_dagster.settings import Settings
+
+PHONES = PeopleCount(by="device.device_type", labels=("PHONE",), ratio="constant")
+NOON = dt.datetime.combine(MONDAY, dt.time(12))
+
+
+def made(settings: Settings, body: PeopleCount = PHONES, name: str = "phones") -> None:
+    write_calibrated(settings, name, "1", "run", calibrate_people(settings, body))
+
+
+def at_noon(settings: Settings, space: str, day: int, name: str = "phones") -> dict[str, object]:
+    noon = NOON + dt.timedelta(day)
+    rows = read_people(space, noon, noon + dt.timedelta(hours=1), 3600, name, settings=settings)
+    return rows.to_pylist()[0]
+
+
+def test_without_head_counts_phones_are_people(campus: Settings) -> None:
+    made(campus)
+    for day in range(0, DAYS, 5):
+        for room in ROOMS:
+            phones, people = phones_and_people(room, day)
+            row = at_noon(campus, room, day)
+            assert row["number_connections"] == phones + people // 2
+            assert row["devices_counted"] == row["people"] == phones
+            assert row["people_low"] <= phones <= row["people_high"]
+            assert row["people_low"] < row["people_high"]
+
+
+def test_sure_labels_leave_no_doubt(campus: Settings) -> None:
+    label(campus, phone=1.0)
+    made(campus)
+    row = at_noon(campus, "hall", 3)
+    assert row["people_low"] == row["people"] == row["people_high"]
+    assert row["people"] == sum(phones_and_people(room, 3)[0] for room in ROOMS)
+
+
+def test_of_all_devices_nothing_tells_how_sure_they_are(campus: Settings) -> None:
+    made(campus, PeopleCount(), "all")
+    row = at_noon(campus, "hall", 3, "all")
+    assert row["people"] == row["number_connections"] == row["devices_counted"]
+    assert row["people_low"] is row["people_high"] is None
+
+
+def test_a_calibration_gives_back_the_people(campus: Settings, tmp_path: Path) -> None:
+    count_heads(campus, tmp_path / "heads.csv")
+    made(campus)
+    phones, people = (
+        sum(phones_and_people(room, day)[i] for room in ROOMS for day in range(DAYS))
+        for i in (0, 1)
+    )
+    row = at_noon(campus, "r1", 6)
+    assert row["people"] == pytest.approx(row["devices_counted"] * people / phones, rel=0.06)
+    inside = 0
+    for day in range(DAYS):
+        for room in ROOMS:
+            row = at_noon(campus, room, day)
+            inside += row["people_low"] <= people_of(day, room) <= row["people_high"]
+    assert inside >= 0.85 * DAYS * len(ROOMS)
+    night = read_people("r1", MONDAY, NOON.replace(hour=4), 3600, "phones", settings=campus)
+    assert set(night["people"].to_pylist()) == {0.0}
+
+
+def test_what_is_not_computed_is_null(campus: Settings) -> None:
+    made(campus)
+    until = MONDAY + dt.timedelta(DAYS)
+    table = read_people(
+        "r1", until - dt.timedelta(1), until + dt.timedelta(1), 3600, "phones", settings=campus
+    )
+    assert missing_chunks(table) == [until.isoformat()]
+    for name in table.column_names[1:]:
+        assert table[name].is_null().to_pylist() == [False] * 24 + [True] * 24
+    whole = read_occupancy("r1", until - dt.timedelta(1), until, 3600, settings=campus)
+    assert table["number_connections"][:24].equals(whole["number_connections"])
+    assert table.schema.field("interval_begin_time").type == pa.timestamp("s", campus.timezone)
+
+
+def test_what_there_is_not_is_said(campus: Settings) -> None:
+    with pytest.raises(NotCounted, match="no people count phones"):
+        at_noon(campus, "r1", 0)
+    with pytest.raises(NotLabelled, match=r"device\.other has labelled nothing"):
+        made(campus, PeopleCount(by="device.other", labels=("PHONE",)))
+    with pytest.raises(BadInput, match="does not give the label TABLET"):
+        made(campus, PeopleCount(by="device.device_type", labels=("TABLET",)))

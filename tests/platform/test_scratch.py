@@ -1,0 +1,36 @@
+"""Folders of processes: gone at the end, also those of the killed, and never those of others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tippers_dagster.platform.scratch import scratch_folder
+
+DIES = """
+import os, sys
+from pathlib import Path
+from tippers_dagster.platform.scratch import scratch_folder
+with scratch_folder(Path(sys.argv[1])) as folder:
+    (folder / "spilled").write_text("rows")
+    os._exit(9)
+"""
+
+
+def test_what_killed_processes_left_goes(tmp_path: Path) -> None:
+    root = tmp_path / "scratch"
+    process = subprocess.run([sys.executable, "-c", DIES, str(root)], check=False)
+    assert process.returncode == 9
+    assert len(list(root.iterdir())) == 1
+    (root / f"{os.getppid()}-alive").mkdir()
+    (root / "somebody's own").mkdir()
+    with scratch_folder(root) as mine, scratch_folder(root) as another:
+        assert {p.name for p in root.iterdir()} == {
+            mine.name,
+            another.name,
+            f"{os.getppid()}-alive",
+            "somebody's own",
+        }
+    assert not mine.exists()

@@ -1,0 +1,1 @@
+"""When assets are computed: staleness, conditions, sensors, and the liveness of runs."""

@@ -1,0 +1,165 @@
+"""Runs that nobody executes any more."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import psycopg2
+
+from tippers_dagster.platform.dagster.environment import use_dagster_environment
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from dagster import (
+        AssetKey,
+        AssetsDefinition,
+        AssetSpec,
+        DagsterInstance,
+        ExecuteInProcessResult,
+        SourceAsset,
+    )
+
+GRACE_SECONDS = 60
+"""By then a run that has started has taken its lock."""
+
+HERE_TAG = "tippers/here"
+"""Tag of a run in the process of a command."""
+
+_HERE_JOB = "command_line"
+
+_LAUNCHED = ".dagster/grpc_info"
+"""Dagster's tag of runs that a code server executes; those of other processes lack it."""
+
+_QUERY = """
+    SELECT run_id FROM runs WHERE status IN ('STARTING', 'STARTED', 'CANCELING')
+    AND EXISTS (SELECT FROM run_tags t WHERE t.run_id = runs.run_id AND t.key = %s)
+"""
+
+
+def fail_orphaned_runs(settings: Settings, reason: str) -> list[str]:
+    """Mark as failed the runs of a code server that is gone; returns their ids.
+
+    A code server reports when a run of its own dies, but nobody reports its own end: such a run
+    would count as going, and keep its partitions from being computed, until its deadline. To be
+    called when no code server of this deployment is alive.
+    """
+    try:
+        url = databases(settings).dagster
+        with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+            cursor.execute(_QUERY, (_LAUNCHED,))
+            orphans = [row[0] for row in cursor.fetchall()]
+    except psycopg2.errors.UndefinedTable:
+        return []  # Dagster has never run here
+    if orphans:
+        _report(settings, orphans, reason)
+    return orphans
+
+
+def fail_dead_runs_of(
+    settings: Settings, instance: DagsterInstance, assets: Collection[str]
+) -> list[str]:
+    """Mark as failed the started runs of some of these assets whose process is gone; their ids.
+
+    So are all runs that a command of ours computed by itself.
+
+    The code server notices the death of a run that it launched; nobody does when both died, or
+    for a run in its own process. Every run of these assets holds its lock from its start.
+    """
+    from dagster import DagsterRunStatus, RunsFilter
+
+    from tippers_dagster.platform.locks.locks import run_processes
+
+    going = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+    started = {
+        record.dagster_run.run_id: record
+        for record in instance.get_run_records(RunsFilter(statuses=going))
+        if HERE_TAG in record.dagster_run.tags
+        or any(k.to_user_string() in assets for k in record.dagster_run.asset_selection or ())
+    }
+    if not started:
+        return []
+    processes = run_processes(settings, started)
+    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=GRACE_SECONDS)
+    without_trace = {
+        run_id
+        for run_id, record in started.items()
+        if run_id not in processes.alive and record.update_timestamp <= long_ago
+    }
+    dead = []
+    for run_id in sorted(processes.gone | without_trace):
+        run = instance.get_run_by_id(run_id)
+        # A run that was just ending recorded its status before its process ended.
+        if run is not None and run.status in going:
+            instance.report_run_failed(
+                run, "The process of this run is gone; unfinished work will be done again."
+            )
+            dead.append(run_id)
+    return dead
+
+
+def materialize_here(
+    settings: Settings,
+    instance: DagsterInstance,
+    assets: Sequence[AssetsDefinition | AssetSpec | SourceAsset],
+    chosen: Sequence[AssetKey],
+    tags: Mapping[str, str],
+) -> ExecuteInProcessResult:
+    """Materialise assets in this process, holding the run's lock from the start.
+
+    Parameters
+    ----------
+    assets
+        The chosen ones and those that they read.
+    chosen
+        What is materialised; automation leaves these alone meanwhile.
+    tags
+        Of the run.
+    """
+    import dagster as dg
+
+    from tippers_dagster.platform.locks.locks import hold_run_lock
+
+    job = dg.define_asset_job(_HERE_JOB, selection=dg.AssetSelection.assets(*chosen))
+    run_id = str(uuid.uuid4())
+    hold_run_lock(settings, run_id)
+    return (
+        dg.Definitions(assets=assets, jobs=[job])
+        .resolve_job_def(_HERE_JOB)
+        .execute_in_process(
+            run_id=run_id,
+            instance=instance,
+            asset_selection=list(chosen),
+            tags={HERE_TAG: "true", **tags},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+    )
+
+
+def failure_reason(result: ExecuteInProcessResult) -> str:
+    """Why a run in this process failed, in the words of its first failed step."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+            if failure.error:
+                cause = failure.error.cause or failure.error
+                return cause.message.strip()
+    return "see its log"
+
+
+def _report(settings: Settings, orphans: list[str], reason: str) -> None:
+    from dagster import DagsterInstance
+
+    use_dagster_environment(settings)
+    with DagsterInstance.get() as instance:
+        for run_id in orphans:
+            run = instance.get_run_by_id(run_id)
+            if run is not None and not run.is_finished:
+                instance.report_run_failed(run, message=reason)

@@ -1,0 +1,67 @@
+"""Runs of the definitions' assets: what the unfinished ones cover, and their locks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from logging import Logger
+from typing import TYPE_CHECKING
+
+from tippers_dagster.automation.state import void
+from tippers_dagster.platform.locks.locks import held_together, hold_run_lock
+from tippers_dagster.platform.warehouse import fence
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, DagsterRun
+
+
+@contextmanager
+def asset_locks(
+    settings: Settings, run_id: str, keys: Iterable[Iterable[str]], log: Logger
+) -> Iterator[None]:
+    """Hold the run's own lock until the process ends, and those of its assets meanwhile.
+
+    Two runs never compute the same asset at once: the second waits. To be held from before the
+    recorder is made until its last result is recorded; else what a table holds and what is
+    recorded of it could come from two runs. Of a run that lost its locks nobody knows what it
+    wrote over: nothing holds then that is recorded of its assets, whoever recorded it.
+    """
+    names = ["/".join(key) for key in keys]
+    hold_run_lock(settings, run_id)
+    with held_together(settings, [f"asset {name}" for name in names], log):
+        try:
+            yield
+        except fence.LocksLost:
+            with fence.lifted(), warehouse_engine(settings).begin() as connection:
+                void(connection, names, run_id)
+            raise
+
+
+def being_computed(
+    instance: DagsterInstance, names: Collection[str], *, queued: bool = True
+) -> dict[str, str]:
+    """Assets (``Node.name``) that an unfinished run covers, and that run's id.
+
+    ``queued``: runs that have not begun, too.
+    """
+    from dagster import DagsterRunStatus, RunsFilter
+
+    waiting = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.QUEUED]
+    going = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+    statuses = [*waiting, *going] if queued else going
+    records = instance.get_run_records(RunsFilter(statuses=statuses))
+    covered: dict[str, str] = {}
+    for record in records:
+        run = record.dagster_run
+        covered.update(dict.fromkeys(_covered(run, names), run.run_id))
+    return covered
+
+
+def _covered(run: DagsterRun, names: Collection[str]) -> set[str]:
+    from dagster._core.definitions.assets.job.asset_job import is_reserved_asset_job_name
+
+    if run.asset_selection is None:
+        return set(names) if is_reserved_asset_job_name(run.job_name) else set()
+    return {"/".join(key.path) for key in run.asset_selection}.intersection(names)

@@ -1,0 +1,37 @@
+"""Warehouse tables of the domain."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from tippers_dagster.platform.warehouse.metadata import metadata
+
+asset_state = sa.Table(
+    "asset_state",
+    metadata,
+    sa.Column("asset", sa.Text, primary_key=True, comment="its key, parts joined by slashes"),
+    sa.Column("version", sa.Text, comment="of what it was last computed from; null: never"),
+    sa.Column("materialized_at", sa.DateTime(timezone=True)),
+    sa.Column("run_id", sa.Text),
+    sa.Column("seconds", sa.Double),
+    sa.Column("rows", sa.BigInteger),
+    sa.Column("details", JSONB, nullable=False, server_default="{}"),
+    sa.Column("failed_version", sa.Text, comment="that could not be computed"),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("failed_at", sa.DateTime(timezone=True)),
+    sa.Column("error", sa.Text),
+    sa.Column(
+        "retry_at",
+        sa.DateTime(timezone=True),
+        comment="the machine failed, not the work: no try before",
+    ),
+    comment="one row per asset of the definitions: what it was computed from, why it was not",
+)
+
+source_token = sa.Table(
+    "source_token",
+    metadata,
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("token", sa.Text, nullable=False, comment="differs whenever the rows may differ"),
+    sa.Column("observed_at", sa.DateTime(timezone=True), nullable=False),
+    comment="one row per source table that definitions read: its content as last looked at",
+)

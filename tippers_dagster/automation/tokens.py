@@ -1,0 +1,166 @@
+"""Whether the rows of a source table may have changed, without reading them.
+
+PostgreSQL counts the rows that were inserted, changed and deleted, and gives a table another file
+when it is emptied or rewritten. The counts follow a commit by some seconds and never precede it,
+and a run reads the tokens before the rows: a change that is counted late makes stale what already
+read it, never the other way round.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from tippers_dagster.automation.nodes import Node, Table
+from tippers_dagster.automation.tables import source_token
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.settings import Settings
+
+MISSING = "missing"
+"""The token of a table that is not there."""
+
+# The relations behind a relation: itself, and for a view those that it reads, for a partitioned
+# table its partitions.
+_BEHIND = """
+    WITH RECURSIVE behind(oid) AS (
+        SELECT to_regclass(:name)::oid
+        UNION
+        SELECT found.oid FROM behind CROSS JOIN LATERAL (
+            SELECT d.refobjid AS oid
+            FROM pg_rewrite r JOIN pg_depend d
+              ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+             AND d.refclassid = 'pg_class'::regclass
+            WHERE r.ev_class = behind.oid
+              AND EXISTS (SELECT FROM pg_class v WHERE v.oid = behind.oid AND v.relkind = 'v')
+            UNION
+            SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = behind.oid
+        ) AS found
+    )
+    SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+        coalesce(pg_relation_filenode(c.oid)::text, md5(pg_get_viewdef(c.oid))) AS content,
+        s.n_tup_ins AS inserted, s.n_tup_upd AS changed, s.n_tup_del AS deleted
+    FROM behind b JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
+    WHERE c.relkind NOT IN ('i', 'I', 'S', 'c')
+    ORDER BY c.oid
+"""
+
+_SERVER = """
+    SELECT current_setting('track_counts') = 'on' AS counts,
+        coalesce(extract(epoch FROM stats_reset)::text, '') AS since
+    FROM pg_stat_database WHERE datname = current_database()
+"""
+
+_ORDERED = """
+    SELECT a.attname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = :oid AND a.attnum > 0 AND NOT a.attisdropped
+      AND t.typcategory IN ('D', 'N') ORDER BY a.attnum
+"""
+
+
+def source_tokens(settings: Settings, tables: Mapping[str, Table]) -> dict[str, str]:
+    """What differs whenever the rows of a table may differ, by the same names.
+
+    Plain tables, partitioned tables, materialized views and views of these cost one look at
+    PostgreSQL's counters. A foreign table is asked for its number of rows and the largest value of
+    its numbers and times; a row that is changed in place there is not seen. A table with a query
+    is told by what that answers.
+    """
+    with warehouse_engine(settings).connect() as connection:
+        server = connection.execute(sa.text(_SERVER)).one()
+        return {
+            name: _token(connection, table, server.since if server.counts else None)
+            for name, table in tables.items()
+        }
+
+
+def look_at_sources(
+    settings: Settings, nodes: Iterable[Node], *, at_once: bool = False
+) -> dict[str, str]:
+    """The recorded tokens, after a look at the sources whose last look is long enough ago.
+
+    Parameters
+    ----------
+    nodes
+        Those among them that are sources are looked at, at most every
+        ``settings.refresh_seconds``, and at once when nobody ever did.
+    at_once
+        Look at all of them now.
+    """
+    sources = {node.name: node.source for node in nodes if node.source is not None}
+    query = sa.select(source_token.c.asset, source_token.c.token, source_token.c.observed_at)
+    with warehouse_engine(settings).connect() as connection:
+        seen = {name: (token, when) for name, token, when in connection.execute(query)}
+    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=settings.refresh_seconds)
+    due = {
+        name: table
+        for name, table in sources.items()
+        if at_once or name not in seen or seen[name][1] <= long_ago
+    }
+    tokens = {name: token for name, (token, _) in seen.items()}
+    if due:
+        found = source_tokens(settings, due)
+        with warehouse_engine(settings).begin() as connection:
+            record_tokens(connection, found)
+        tokens |= found
+    return tokens
+
+
+def look_at_new_sources(settings: Settings, nodes: Iterable[Node]) -> None:
+    """Look at the sources that nobody ever looked at."""
+    sources = {node.name: node.source for node in nodes if node.source is not None}
+    if not sources:
+        return
+    query = sa.select(source_token.c.asset).where(source_token.c.asset.in_(sources))
+    with warehouse_engine(settings).connect() as connection:
+        seen = set(connection.scalars(query))
+    found = source_tokens(settings, {n: t for n, t in sources.items() if n not in seen})
+    with warehouse_engine(settings).begin() as connection:
+        record_tokens(connection, found)
+
+
+def record_tokens(connection: sa.Connection, tokens: Mapping[str, str]) -> None:
+    """Record what was found just now."""
+    if not tokens:
+        return
+    now = dt.datetime.now(dt.UTC)
+    rows = [{"asset": n, "token": t, "observed_at": now} for n, t in sorted(tokens.items())]
+    insertion = insert(source_token).values(rows)
+    connection.execute(
+        insertion.on_conflict_do_update(
+            index_elements=["asset"],
+            set_={"token": insertion.excluded.token, "observed_at": now},
+        )
+    )
+
+
+def _token(connection: sa.Connection, table: Table, since: str | None) -> str:
+    """``since``: from when on PostgreSQL counts; None when it does not."""
+    if table.query is not None:
+        # As it stands: what looks like a parameter may be part of a name in it.
+        as_it_is = {"no_parameters": True}
+        found = connection.exec_driver_sql(table.query, execution_options=as_it_is)
+        return str(found.scalar() or "")
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    name = f"{quote(table.schema)}.{quote(table.name)}"
+    relations = connection.execute(sa.text(_BEHIND), {"name": name}).all()
+    if not relations:
+        return MISSING
+    parts = [since or ""]
+    for r in relations:
+        if r.kind == "f" or (since is None and r.kind in "rm"):
+            parts.append(f"{r.oid}:{_count(connection, r.oid, Table(r.schema, r.name))}")
+        else:
+            parts.append(f"{r.oid}:{r.content}:{r.inserted}:{r.changed}:{r.deleted}")
+    return " ".join(parts)
+
+
+def _count(connection: sa.Connection, oid: int, table: Table) -> str:
+    columns = connection.scalars(sa.text(_ORDERED), {"oid": oid}).all()
+    largest = [sa.cast(sa.func.max(sa.column(column)), sa.Text) for column in columns]
+    rows = sa.table(table.name, schema=table.schema)
+    row = connection.execute(sa.select(sa.func.count(), *largest).select_from(rows)).one()
+    return ":".join(str(value) for value in row)

@@ -1,0 +1,1 @@
+"""Loading files into the source: cleaning, rejects, the journal of ingests, undo."""

@@ -1,0 +1,391 @@
+"""Files of the source's columns into the source tables.
+
+Sessions are appended. Spaces update those of the same id. Of the other tables, a file's rows
+replace all stored rows of the same room, person or region. Every ingest can be undone,
+and repeated with other options (:mod:`tippers_dagster.campus.intake.undo`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import ZoneInfoNotFoundError
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tippers_dagster.campus.intake import clean
+from tippers_dagster.campus.intake.clean import Checks
+from tippers_dagster.campus.intake.files import Batch, InputFile, Progress, file_sha256, open_rows
+from tippers_dagster.campus.intake.ingests import Options, journal_transaction, note_removal
+from tippers_dagster.campus.intake.journal import Ingest, IngestReport, begin_ingest
+from tippers_dagster.campus.intake.layers import remove_keys, write_layer
+from tippers_dagster.campus.intake.undo import check_tree, days_of
+from tippers_dagster.campus.local_time import DAY, MICRO, LocalClock
+from tippers_dagster.campus.source.load import create_session_indexes, prepare_bulk_load
+from tippers_dagster.campus.source.read import longest_open
+from tippers_dagster.campus.source.schema import (
+    FACULTY_DATA,
+    INGEST_ID,
+    REGION_TO_COVERAGE,
+    SESSIONS,
+    SPACE_METADATA,
+    SPACES,
+    SourceTable,
+    source_tables,
+)
+from tippers_dagster.campus.space_ids import why_each_unusable
+from tippers_dagster.errors import BadInput
+from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
+
+KINDS = (SPACES, SESSIONS, SPACE_METADATA, FACULTY_DATA, REGION_TO_COVERAGE)
+"""What ``ingest_file`` knows."""
+
+# A percentage, or a share; anything that float() takes, but no hexadecimal, infinity or NaN.
+_NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
+
+
+_NEEDED = {
+    SPACE_METADATA: ("roomid",),
+    FACULTY_DATA: ("name", "office"),
+    REGION_TO_COVERAGE: ("region_id", "sensor"),
+}
+"""Columns of the small tables that a row must have."""
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How a file with the source's columns is read.
+
+    ``columns`` maps our names of columns to the file's, where these differ; ``timezone`` is the
+    IANA zone of a session file's local times; default: the deployment's.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    timezone: str | None = None
+
+    def as_json(self) -> Options:
+        """For the journal: what differs from the defaults."""
+        columns = {"columns": dict(self.columns)} if self.columns else {}
+        return columns | ({"timezone": self.timezone} if self.timezone else {})
+
+
+def ingest_file(
+    settings: Settings,
+    kind: str,
+    path: Path,
+    progress: Progress | None = None,
+    options: FileOptions = FileOptions(),
+    *,
+    again: int | None = None,
+) -> IngestReport:
+    """Load a CSV or Parquet file into one of the source tables, whole or not at all.
+
+    Parameters
+    ----------
+    settings
+        Whose source tables are written.
+    kind
+        One of ``KINDS``.
+    path
+        The file; its columns are those of the table, in any order, others are ignored.
+    progress
+        Called with bytes done and bytes in all.
+    options
+        How it is read.
+    again
+        The ingest whose place this one takes.
+
+    Raises
+    ------
+    BadInput
+        When the file, or every row of it, cannot be used, or the spaces would be no tree.
+    SourceError
+        When the source is a deployment's own database.
+    """
+    table = source_tables(settings)[kind]
+    if options.timezone is not None and kind != SESSIONS:
+        raise BadInput("--timezone applies only to files of sessions and observations.")
+    named = named_columns(table.columns, options.columns)
+    wanted = {named[ours] if ours in options.columns else ours: ours for ours in named}
+    if len(wanted) < len(named):
+        raise BadInput(
+            "Two of our columns map to the same column of the file.", "Map each to its own."
+        )
+    clock = other_clock(settings, options.timezone)
+    sha256 = file_sha256(path)
+    noted = options.as_json()
+    with (
+        open_rows(path, {theirs: named[ours] for theirs, ours in wanted.items()}) as opened,
+        begin_ingest(
+            settings, kind, path, sha256, noted, replaces=kind != SESSIONS, again=again
+        ) as ingest,
+    ):
+        ingest.report.ignored = opened.ignored
+        if ingest.report.already:
+            return ingest.report
+        file = _Renamed(opened, wanted)
+        if kind == SESSIONS:
+            _load_sessions(ingest, file, progress, clock)
+        elif kind == SPACES:
+            _load_spaces(ingest, file, progress)
+        else:
+            _load_reference(ingest, table, file, progress)
+        ingest.reject_malformed(opened.malformed)
+    return ingest.report
+
+
+@dataclass(frozen=True)
+class _Renamed:
+    """An open file whose columns get our names; ``ours`` maps the file's names to ours."""
+
+    file: InputFile
+    ours: Mapping[str, str]
+
+    def batches(self, progress: Progress | None) -> Iterator[Batch]:
+        """The rows, in the file's order."""
+        for batch in self.file.batches(progress):
+            names = [self.ours[name] for name in batch.columns.column_names]
+            yield Batch(batch.columns.rename_columns(names), batch.row_numbers)
+
+
+def named_columns(ours: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """The names a file may use for each of our columns, including those that a person chose.
+
+    Raises
+    ------
+    BadInput
+        When a chosen name is not one of our columns.
+    """
+    if unknown := sorted(set(chosen).difference(ours)):
+        raise BadInput(
+            f"There is no column {', '.join(unknown)} here.", f"Columns are {', '.join(ours)}."
+        )
+    return {**ours, **chosen}
+
+
+def other_clock(settings: Settings, timezone: str | None) -> LocalClock | None:
+    """The clock of a file's local times; None when it is the deployment's.
+
+    Raises
+    ------
+    BadInput
+        When there is no such zone.
+    """
+    if timezone is None or timezone == settings.timezone:
+        return None
+    try:
+        return LocalClock(timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise BadInput(
+            f"{timezone!r} is not an IANA time zone.", "Examples: America/New_York, UTC"
+        ) from None
+
+
+def begin_sessions(ingest: Ingest, expected_rows: int) -> None:
+    """What comes before the first append of an ingest's sessions."""
+    prepare_bulk_load(ingest.load, ingest.settings, expected_rows)
+
+
+def append_sessions(ingest: Ingest, sessions: pa.Table) -> None:
+    """Append clean sessions (the columns and types of the session table)."""
+    if not sessions.num_rows:
+        return
+    table = source_tables(ingest.settings)[SESSIONS]
+    rows = sessions.select(list(SESSION_COLUMNS))
+    number = pa.repeat(pa.scalar(ingest.ingest_id, pa.int64()), rows.num_rows)
+    ingest.report.loaded += ingest.load.copy_in(table, rows.append_column(INGEST_ID, number))
+    _note_times(ingest, rows["start_time"], rows["end_time"])
+    for named in rows["space_id"].value_counts().to_pylist():
+        ingest.report.unplaced[named["values"]] += named["counts"]
+
+
+def finish_sessions(ingest: Ingest) -> None:
+    """What follows the last append of an ingest's sessions."""
+    if ingest.report.loaded:
+        create_session_indexes(ingest.load, ingest.settings)
+    table, unplaced = source_tables(ingest.settings)[SPACES], ingest.report.unplaced
+    found = ingest.load.execute(f"SELECT {table.column('space_id')} AS space FROM {table.sql}")
+    for space in found["space"].to_pylist():
+        unplaced.pop(space, None)
+
+
+def merge_spaces(ingest: Ingest, spaces: pa.Table) -> None:
+    """Insert or update spaces (all text, ids unique), if the whole is a forest afterwards.
+
+    Raises
+    ------
+    BadInput
+        Naming the spaces whose parent is missing, or that are their own ancestors.
+    """
+    table, staged = source_tables(ingest.settings)[SPACES], "tippers_staged_space"
+    ingest.load.stage(staged, spaces)
+    found = ingest.load.execute(
+        f"SELECT count(*) FROM {staged} WHERE space_id NOT IN "
+        f"(SELECT {table.column('space_id')} FROM {table.sql})"
+    )
+    new = found.column(0)[0].as_py()
+    changed = write_layer(ingest.load, table, ingest.ingest_id, staged)
+    check_tree(ingest.settings, ingest.load, str(ingest.path))
+    ingest.report.loaded += changed
+    ingest.report.details |= {
+        "new": f"{new:,}",
+        "changed": f"{changed - new:,}",
+        "unchanged": f"{spaces.num_rows - changed:,}",
+    }
+
+
+def remove_spaces(settings: Settings, space: str, ids: list[str]) -> int:
+    """Remove spaces from the space table; returns the number of this change in the journal.
+
+    Parameters
+    ----------
+    space
+        The space to remove, for the journal.
+    ids
+        All that go: with a space, all below it.
+
+    Raises
+    ------
+    BadInput
+        When spaces would be left without their parent.
+    SourceError
+        When the source is a deployment's own database.
+    """
+    table, staged = source_tables(settings)[SPACES], "tippers_staged_space"
+    with journal_transaction(settings) as load:
+        number = note_removal(load, f"removal of {space}", len(ids))
+        load.stage(staged, pa.table({"space_id": pa.array(ids, pa.string())}))
+        remove_keys(load, table, number, staged)
+        check_tree(settings, load, f"Removing {space}")
+    return number
+
+
+def replace_rows(ingest: Ingest, table: SourceTable, rows: pa.Table) -> int:
+    """Replace the stored rows of the keys that ``rows`` have; returns the number of ``rows``."""
+    staged = f"tippers_staged_{table.kind}"
+    ingest.load.stage(staged, rows)
+    write_layer(ingest.load, table, ingest.ingest_id, staged)
+    return rows.num_rows
+
+
+# --- the loaders ----------------------------------------------------------------------------
+def _load_sessions(
+    ingest: Ingest, file: _Renamed, progress: Progress | None, clock: LocalClock | None
+) -> None:
+    limits = ingest.settings.plausible_range()
+    begin_sessions(ingest, file.file.expected_rows)
+    for batch in file.batches(progress):
+        checks = Checks(batch.columns.num_rows)
+        ids = {
+            name: clean.text(batch.columns[name], name)
+            for name in ("mac_address", "sensor_id", "space_id")
+        }
+        checks.reject(clean.is_null(ids["mac_address"]), clean.NO_DEVICE)
+        checks.reject(clean.is_null(ids["space_id"]), clean.NO_SPACE)
+        for name, column in ids.items():
+            clean.check_text(checks, column, name)
+        times = {}
+        for name in ("start_time", "end_time"):
+            raw = batch.columns[name]
+            if name == "start_time":
+                checks.reject(clean.is_null(raw), "no start_time")
+            times[name] = clean.local_times(checks, raw, name)
+        if clock is not None:
+            here = LocalClock(ingest.settings.timezone)
+            start, end = clean.moved(clock, here, times["start_time"], times["end_time"])
+            times = {"start_time": start, "end_time": end}
+        for name, column in times.items():
+            clean.check_plausible(checks, column, name, limits)
+        clean.check_length(checks, times["start_time"], times["end_time"], ingest.settings)
+        ingest.report.rows += batch.columns.num_rows
+        ingest.reject(batch.columns, batch.row_numbers, checks)
+        append_sessions(ingest, pa.table(ids | times).filter(pa.array(checks.good)))
+    finish_sessions(ingest)
+
+
+def _load_spaces(ingest: Ingest, file: _Renamed, progress: Progress | None) -> None:
+    batches = list(file.batches(progress))
+    if not batches:
+        return
+    raw = pa.concat_tables([batch.columns for batch in batches])
+    numbers = np.concatenate([batch.row_numbers for batch in batches])
+    spaces = pa.table({name: clean.text(raw[name], name) for name in SPACE_COLUMNS})
+    checks = Checks(raw.num_rows)
+    ids = spaces["space_id"]
+    for name in SPACE_COLUMNS:
+        clean.check_text(checks, spaces[name], name)
+    why = why_each_unusable(ids.to_pylist(), spaces["parent_space_id"].to_pylist())
+    unusable = np.array([reason is not None for reason in why], bool)
+    checks.reject_each(unusable, np.arange(len(why)), [reason or "" for reason in why])
+    checks.reject(_again_later(ids), "space_id occurs again later in the file, which counts")
+    ingest.report.rows += raw.num_rows
+    ingest.reject(raw, numbers, checks)
+    if checks.good.any():
+        merge_spaces(ingest, spaces.filter(pa.array(checks.good)).combine_chunks())
+
+
+def _load_reference(
+    ingest: Ingest, table: SourceTable, file: _Renamed, progress: Progress | None
+) -> None:
+    good: list[pa.Table] = []
+    for batch in file.batches(progress):
+        checks = Checks(batch.columns.num_rows)
+        columns = {}
+        for name, kind in table.types.items():
+            raw = batch.columns[name]
+            is_number = kind == pa.float64()
+            columns[name] = _numbers(checks, raw, name) if is_number else clean.text(raw, name)
+            if name in _NEEDED[table.kind]:
+                checks.reject(clean.is_null(columns[name]), f"no {name}")
+            if not is_number:
+                clean.check_text(checks, columns[name], name)
+        ingest.report.rows += batch.columns.num_rows
+        ingest.reject(batch.columns, batch.row_numbers, checks)
+        good.append(pa.table(columns).filter(pa.array(checks.good)))
+    if good:
+        ingest.report.loaded += replace_rows(ingest, table, pa.concat_tables(good))
+
+
+def _note_times(ingest: Ingest, starts: pa.ChunkedArray, ends: pa.ChunkedArray) -> None:
+    """Note the dates on which sessions may count, and between which times they start."""
+    bounds = pc.min_max(starts).as_py()
+    ingest.first_start = min(ingest.first_start or bounds["min"], bounds["min"])
+    ingest.last_start = max(ingest.last_start or bounds["max"], bounds["max"])
+    start = clean.microseconds(starts)
+    last = np.where(clean.is_null(ends), start, clean.microseconds(ends))
+    last[clean.is_null(ends)] += longest_open(ingest.settings) * MICRO
+    days = np.stack([start, np.maximum(start, last)]) // (DAY * MICRO)
+    # One number a pair: a session lasts some weeks at most.
+    pairs = np.unique(days[0] << 20 | days[1] - days[0])
+    epoch = dt.date(1970, 1, 1)
+    ingest.report.dates |= days_of(
+        (epoch + dt.timedelta(days=pair >> 20), epoch + dt.timedelta(days=(pair >> 20) + span))
+        for pair, span in zip(pairs.tolist(), (pairs & (1 << 20) - 1).tolist(), strict=True)
+    )
+
+
+def _again_later(ids: pa.ChunkedArray) -> clean.Mask:
+    """The rows whose id also has a later row."""
+    codes = pc.fill_null(ids, "").combine_chunks().dictionary_encode().indices.to_numpy()
+    _, last = np.unique(codes[::-1], return_index=True)
+    again = np.ones(len(codes), bool)
+    again[len(codes) - 1 - last] = False
+    return again
+
+
+def _numbers(checks: Checks, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """A column as float64; text that is no number is rejected."""
+    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        values = column.cast(pa.float64(), safe=False)  # large integers lose their last digits
+        checks.reject(
+            pc.fill_null(pc.invert(pc.is_finite(values)), False).to_numpy(), f"{name} is no number"
+        )
+        return values
+    words = clean.text(column, name)
+    readable = pc.match_substring_regex(words, _NUMBER)
+    checks.reject(pc.fill_null(pc.invert(readable), False).to_numpy(), f"{name} is no number")
+    return pc.if_else(readable, words, pa.scalar(None, pa.string())).cast(pa.float64())

@@ -1,0 +1,212 @@
+"""One ingest: a transaction that loads rows, keeps the rejects and notes the file.
+
+All of it is committed together or not at all; an ingest that is stopped leaves nothing. Sessions
+carry the number of their ingest; of the tables whose rows files replace, ``ingest_layer`` keeps
+what each ingest says of each key (see ``campus.intake.layers``). So an ingest can be undone,
+whatever came after it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tippers_dagster.campus.intake.clean import Checks
+from tippers_dagster.campus.intake.files import SHOWN_CHARACTERS, Malformed
+from tippers_dagster.campus.intake.ingests import (
+    Options,
+    describe_options,
+    find_ingest,
+    journal_transaction,
+    note_ingest,
+    read_alike,
+    same_content,
+)
+from tippers_dagster.campus.intake.undo import Undone, take_back
+from tippers_dagster.campus.source.load import Load
+from tippers_dagster.errors import BadInput
+from tippers_dagster.settings import Settings
+
+_REJECTS = "tippers_staged_reject"
+_NUMBER = "tippers.row_number"
+_REASON = "tippers.reason"
+
+
+@dataclass
+class IngestReport:
+    """What an ingest did.
+
+    ``rows`` were read; ``loaded`` were written (sessions, for observations); ``rejected`` counts
+    rows by reason; ``already`` means that this content was ingested before, at ``when``, and
+    that nothing was done. ``details`` are further figures by name, ``ignored`` the columns of the
+    file that were not used. ``ingest_id`` is its number in the journal; ``dates`` are the local
+    dates on which its sessions, and those that it took away, may count; ``unplaced`` counts loaded
+    sessions by the space that they name and that does not exist.
+    """
+
+    rows: int = 0
+    loaded: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    already: bool = False
+    when: dt.datetime | None = None
+    details: dict[str, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    ingest_id: int | None = None
+    dates: set[dt.date] = field(default_factory=set)
+    unplaced: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Ingest:
+    """An ingest that is under way. Made by ``begin_ingest``."""
+
+    settings: Settings
+    load: Load
+    kind: str
+    path: Path
+    report: IngestReport
+    ingest_id: int = 0
+    first_start: dt.datetime | None = None
+    last_start: dt.datetime | None = None
+    _rejects: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def reject(self, columns: pa.Table, row_numbers: NDArray[np.int64], checks: Checks) -> None:
+        """Keep the rows that ``checks`` found unusable, with number, reason and content."""
+        bad = ~checks.good
+        if not bad.any():
+            return
+        self.report.rejected.update(checks.counts())
+        rows = columns.filter(pa.array(bad))
+        self._stage(rows, pa.array(row_numbers[bad]), checks.reasons())
+
+    def reject_malformed(self, rows: list[Malformed]) -> None:
+        """Keep the rows that have another number of fields than the header."""
+        if not rows:
+            return
+        self.report.rows += len(rows)
+        self.report.rejected.update(row.reason for row in rows)
+        lines = pa.table({"line": [row.text for row in rows]})
+        self._stage(
+            lines, pa.array([r.row_number for r in rows]), pa.array([r.reason for r in rows])
+        )
+
+    def _stage(self, rows: pa.Table, numbers: pa.Array, reasons: pa.Array) -> None:
+        names = tuple(rows.column_names)
+        staged = self._rejects.setdefault(names, f"{_REJECTS}_{len(self._rejects)}")
+        columns = {_NUMBER: numbers, _REASON: reasons}
+        columns |= {name: _shown(rows[name]) for name in names}
+        self.load.stage(staged, pa.table(columns))
+
+    def finish(self) -> None:
+        """Write the rejects and complete the entry, or raise when no row could be used."""
+        rejected = self.report.rejected.total()
+        if self.report.rows and rejected == self.report.rows:
+            raise BadInput(
+                f"No row of {self.path} can be used; nothing was loaded.\n"
+                + "\n".join(f"{n:,} x {why}" for why, n in self.report.rejected.most_common()),
+                "Is it the right kind of file, and are its times local ones?",
+            )
+        if not self.report.rows:
+            raise BadInput(f"{self.path} has no rows.", "A header and rows are expected.")
+        for staged in self._rejects.values():
+            self.load.execute(
+                "INSERT INTO tippers.reject (ingest_id, kind, row_number, reason, row) "
+                f"""SELECT {self.ingest_id}, $1, "{_NUMBER}", "{_REASON}", """
+                f"""to_jsonb(r) - '{_NUMBER}' - '{_REASON}' FROM {staged} r ORDER BY 3""",
+                (self.kind,),
+            )
+        self.load.execute(
+            f"UPDATE tippers.ingested_file SET rows = {self.report.rows}, "
+            f"loaded = {self.report.loaded}, rejected = {rejected}, "
+            f"first_start = {_literal(self.first_start)}, last_start = {_literal(self.last_start)} "
+            f"WHERE ingest_id = {self.ingest_id}"
+        )
+
+
+@contextmanager
+def begin_ingest(
+    settings: Settings,
+    kind: str,
+    path: Path,
+    sha256: str,
+    options: Options,
+    *,
+    replaces: bool,
+    again: int | None = None,
+) -> Iterator[Ingest]:
+    """Open the transaction of one ingest, and commit it when the block ends well.
+
+    The caller has nothing to do when ``report.already`` is set.
+
+    Parameters
+    ----------
+    settings
+        Whose source tables are written.
+    kind
+        What the file holds.
+    path, sha256
+        The file, for the journal, and the hash that tells its content.
+    options
+        How it is read.
+    replaces
+        Whether rows of this kind replace stored ones. Content then counts as ingested only
+        while nothing else of the kind came after it: going back to an older file is a change.
+    again
+        The ingest whose place this one takes: what it did is undone first, in the same transaction.
+
+    Raises
+    ------
+    SourceError
+        When the source is a deployment's own database.
+    BadInput
+        When no row can be used, the same content is loaded already with other options, or the
+        earlier ingest cannot be undone. Nothing is changed then.
+    """
+    with journal_transaction(settings) as load:
+        report = IngestReport()
+        ingest = Ingest(settings, load, kind, path, report)
+        if again is not None:
+            undone = Undone()
+            take_back(settings, load, [find_ingest(load, again)], undone)
+            report.dates |= undone.dates
+        earlier = same_content(load, kind, sha256, replaces, again)
+        if earlier is not None and read_alike(earlier, options):
+            report.already, report.when = True, earlier.ingested_at
+            report.ingest_id = earlier.ingest_id
+        elif earlier is not None and not replaces:
+            raise BadInput(
+                f"{path} was ingested on {earlier.ingested_at:%Y-%m-%d %H:%M %Z} with other "
+                f"options: {describe_options(earlier.options)}.",
+                f"Use `tippers ingest again {earlier.ingest_id}` to replace its rows with other "
+                "options.",
+            )
+        else:
+            ingest.ingest_id = note_ingest(load, kind, path, sha256, options, again)
+            report.ingest_id = ingest.ingest_id
+        if again is not None and report.already:
+            raise BadInput(
+                f"This content was already loaded by ingest {report.ingest_id}.",
+                f"`tippers ingest undo {again}` removes what ingest {again} loaded.",
+            )
+        yield ingest
+        if not report.already:
+            ingest.finish()
+
+
+def _literal(moment: dt.datetime | None) -> str:
+    return "NULL" if moment is None else f"timestamp '{moment.isoformat(sep=' ')}'"
+
+
+def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column as text that fits a JSON document of PostgreSQL's: cut, and without NUL."""
+    column = pc.utf8_slice_codeunits(column.cast(pa.string()), 0, SHOWN_CHARACTERS)
+    return pc.replace_substring(column, "\0", "\N{SYMBOL FOR NULL}")

@@ -1,0 +1,71 @@
+"""The warehouse's tables about ingests, what they wrote, and the rows that could not be used."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from tippers_dagster.platform.warehouse.metadata import metadata
+
+ingested_file = sa.Table(
+    "ingested_file",
+    metadata,
+    sa.Column("ingest_id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("sha256", sa.Text, comment="of the file's bytes", index=True),
+    sa.Column("kind", sa.Text, nullable=False, comment="sessions, spaces, observations ..."),
+    sa.Column("name", sa.Text, nullable=False, comment="the path it was read from"),
+    sa.Column("size", sa.BigInteger, comment="of the file, in bytes"),
+    sa.Column("options", JSONB, comment="null: by a version that kept none"),
+    sa.Column("rows", sa.BigInteger, nullable=False, comment="rows read"),
+    sa.Column("loaded", sa.BigInteger, nullable=False, comment="rows written to the source table"),
+    sa.Column("rejected", sa.BigInteger, nullable=False, comment="rows in reject"),
+    sa.Column(
+        "traced",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.text("false"),
+        comment="its rows in the source tables carry its number",
+    ),
+    sa.Column("first_start", sa.DateTime, comment="earliest start of its sessions"),
+    sa.Column("last_start", sa.DateTime, comment="latest start of its sessions"),
+    sa.Column(
+        "ingested_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+    ),
+    sa.Column("redone_at", sa.DateTime(timezone=True)),
+    sa.Column("undone_at", sa.DateTime(timezone=True)),
+    comment="One row per ingest of a file, and per removal of spaces.",
+)
+
+ingest_layer = sa.Table(
+    "ingest_layer",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True, comment="of the table: spaces ..."),
+    sa.Column("key", sa.Text, primary_key=True, comment="space_id, roomid ..."),
+    sa.Column(
+        "ingest_id",
+        sa.BigInteger,
+        primary_key=True,
+        comment="0: what the table had before the first ingest kept here",
+    ),
+    sa.Column("rows", JSONB, nullable=False, comment="of the key; none: it was removed"),
+    comment="One row per key that an ingest wrote; the newest of a key is in the source table.",
+)
+
+reject = sa.Table(
+    "reject",
+    metadata,
+    sa.Column("reject_id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("ingest_id", sa.BigInteger, comment="ingested_file.ingest_id", index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column(
+        "row_number",
+        sa.BigInteger,
+        comment="row of the file, from 1, the header of a CSV not counted",
+    ),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("row", JSONB, comment="the row as text, long values cut"),
+    sa.Column(
+        "rejected_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+    ),
+    comment="One row per input row that could not be used, with the reason.",
+)

@@ -1,0 +1,1 @@
+"""The source database: its tables, and bulk reads and writes."""

@@ -1,0 +1,198 @@
+"""Bulk writes to the source tables: one ADBC connection, one transaction, all or nothing.
+
+ADBC and SQLAlchemy cannot share a transaction, so whatever has to be atomic with a bulk load
+(its line in ``tippers.ingested_file``, its rejects) goes over the same ADBC connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import adbc_driver_postgresql.dbapi
+import pyarrow as pa
+
+from tippers_dagster.campus.source.schema import (
+    INGEST_ID,
+    SESSION_INDEXES,
+    SESSIONS,
+    SourceTable,
+    quote,
+    refuse_foreign_source,
+    source_tables,
+)
+from tippers_dagster.errors import SourceError
+from tippers_dagster.platform.postgres.adbc import adbc_connection
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.settings import Settings
+
+STORED_ROW_BYTES = 104
+"""What a session takes in PostgreSQL's table, about."""
+INDEX_MEMORY = "512MB"
+"""``maintenance_work_mem`` while the session table's indexes are built."""
+
+
+class Load:
+    """An open transaction on the source database. Made by ``load_transaction``."""
+
+    def __init__(self, cursor: adbc_driver_postgresql.dbapi.Cursor) -> None:
+        self._cursor = cursor
+        self._staged: set[str] = set()
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """Run one statement (parameters ``$1``, ``$2`` ...) and return its rows, if any."""
+        self._cursor.execute(sql, parameters or None)
+        if self._cursor.description is None:
+            return pa.table({})
+        return self._cursor.fetch_arrow_table()
+
+    def copy_in(self, table: SourceTable, data: pa.Table | pa.RecordBatchReader) -> int:
+        """Append rows by COPY.
+
+        Parameters
+        ----------
+        table
+            Where to.
+        data
+            Columns by *our* names, of ``table.arrow_schema()``'s types, in any order; those of the
+            session table beside them, or not, ``INGEST_ID``.
+
+        Returns
+        -------
+        int
+            The number of rows appended.
+        """
+        names = [INGEST_ID if n == INGEST_ID else table.columns[n] for n in data.schema.names]
+        if isinstance(data, pa.Table):
+            renamed: pa.Table | pa.RecordBatchReader = data.rename_columns(names)
+        else:
+            renamed = _rename(data, names)
+        return self._cursor.adbc_ingest(
+            table.name, renamed, mode="append", db_schema_name=table.schema
+        )
+
+    def stage(self, name: str, data: pa.Table | pa.RecordBatchReader) -> int:
+        """Append rows to the temporary table ``name``, made on first use; gone at the commit."""
+        mode = "append" if name in self._staged else "create"
+        self._staged.add(name)
+        return self._cursor.adbc_ingest(name, data, mode=mode, temporary=True)
+
+    def is_empty(self, table: SourceTable) -> bool:
+        """Whether the table has no row at all."""
+        found = self.execute(f"SELECT NOT EXISTS (SELECT FROM {table.sql}) AS empty")
+        return found.column(0)[0].as_py()
+
+    def drop_staged(self) -> None:
+        """Drop the temporary tables, so that the session ends as it began."""
+        for name in sorted(self._staged):
+            self.execute(f"DROP TABLE {quote(name)}")
+        self._staged.clear()
+
+
+@contextmanager
+def load_transaction(settings: Settings) -> Iterator[Load]:
+    """One writing transaction on the source database: committed whole, or rolled back.
+
+    Raises
+    ------
+    SourceError
+        When the source is a deployment's own database, which is read, never written, or when
+        the database refuses a statement.
+    """
+    refuse_foreign_source(settings)
+    with (
+        adbc_connection(databases(settings).source) as link,
+        link.cursor() as cursor,
+    ):
+        try:
+            load = Load(cursor)
+            yield load
+            load.drop_staged()
+            link.commit()
+        except adbc_driver_postgresql.dbapi.Error as error:
+            link.rollback()
+            raise SourceError(
+                f"The source tables could not be written; nothing was changed. {error}",
+                "Is there room on the disk, and do the tables have the expected columns?",
+            ) from error
+        except BaseException:
+            link.rollback()
+            raise
+
+
+def read_source(settings: Settings, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+    """Rows of one query on the source database, which may be a deployment's own.
+
+    Raises
+    ------
+    SourceError
+        When the database refuses the query: a table or column that it lacks, or no permission.
+    """
+    with (
+        adbc_connection(databases(settings).source) as link,
+        link.cursor() as cursor,
+    ):
+        try:
+            cursor.execute(sql, parameters or None)
+            return cursor.fetch_arrow_table()
+        except adbc_driver_postgresql.dbapi.Error as error:
+            raise SourceError(
+                f"The source database refused a query: {error}",
+                "`tippers doctor` says which tables and columns it lacks.",
+            ) from error
+
+
+def prepare_bulk_load(load: Load, settings: Settings, expected_rows: int) -> None:
+    """Drop the session table's indexes when about as many rows will come as are stored, or more.
+
+    Filling three indexes row by row takes four times as long as building them afterwards, which
+    ``create_session_indexes`` does in the same transaction. Readers of the table wait for it;
+    they do not when a smaller load is appended.
+    """
+    table = source_tables(settings)[SESSIONS]
+    found = load.execute("SELECT pg_relation_size($1::regclass)", (table.sql,))
+    if found.column(0)[0].as_py() <= expected_rows * STORED_ROW_BYTES:
+        _drop_session_indexes(load, table)
+
+
+def create_session_indexes(load: Load, settings: Settings) -> None:
+    """Make the session table's indexes that are missing, and refresh the planner's statistics.
+
+    To be called after a bulk load, in its transaction: building an index over loaded rows is
+    several times faster than filling it row by row.
+    """
+    table = source_tables(settings)[SESSIONS]
+    load.execute(f"SET LOCAL maintenance_work_mem = '{INDEX_MEMORY}'")
+    for name in SESSION_INDEXES:
+        index = quote(_index_name(table, name))
+        load.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {table.sql} ({table.column(name)})")
+    load.execute(f"ANALYZE {table.sql}")
+
+
+def clear_source(load: Load, settings: Settings) -> None:
+    """Empty every source and truth table, and forget which files were ingested, with rejects.
+
+    For a simulated campus that replaces whatever was there. Part of the caller's transaction.
+    """
+    tables = ", ".join(table.sql for table in source_tables(settings).values())
+    load.execute(f"TRUNCATE {tables}, tippers.ingested_file, tippers.ingest_layer, tippers.reject")
+    _drop_session_indexes(load, source_tables(settings)[SESSIONS])
+
+
+def _drop_session_indexes(load: Load, table: SourceTable) -> None:
+    for name in SESSION_INDEXES:
+        index = f"{quote(table.schema)}.{quote(_index_name(table, name))}"
+        load.execute(f"DROP INDEX IF EXISTS {index}")
+
+
+def _index_name(table: SourceTable, column: str) -> str:
+    # PostgreSQL cuts names at 63 bytes; uncut, "IF EXISTS" would look for another one.
+    return f"{table.name}_{table.columns[column]}_idx".encode()[:63].decode(errors="ignore")
+
+
+def _rename(reader: pa.RecordBatchReader, names: list[str]) -> pa.RecordBatchReader:
+    schema = pa.schema([f.with_name(n) for f, n in zip(reader.schema, names, strict=True)])
+    return pa.RecordBatchReader.from_batches(
+        schema, (batch.rename_columns(names) for batch in reader)
+    )

@@ -1,0 +1,1 @@
+"""The tree of spaces, and which of them are tracked."""

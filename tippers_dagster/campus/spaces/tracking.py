@@ -1,0 +1,195 @@
+"""Tracking: which spaces and time chunks occupancy is kept for."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from tippers_dagster.campus.local_time import chunk_keys
+from tippers_dagster.campus.spaces.tables import grid as grid_table
+from tippers_dagster.campus.spaces.tables import tracking
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
+from tippers_dagster.errors import BadInput, SettingsError
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.settings import Settings
+
+LONGEST_RANGE_DAYS = 20 * 366
+"""A range longer than this is a typing error rather than a wish."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """One tracked range of a root space: local dates [start, end)."""
+
+    space: str
+    start: dt.date
+    end: dt.date
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """What is wanted: every tracked space in every tracked chunk.
+
+    Attributes
+    ----------
+    tree
+        The space tree.
+    tracked
+        bool per space of the tree.
+    chunks
+        Keys, in order of time.
+    """
+
+    tree: SpaceTree
+    tracked: np.ndarray
+    chunks: list[str]
+
+    @property
+    def leaves(self) -> list[str]:
+        """Tracked spaces without children, in the order of the tree."""
+        return self._ids(self.tracked & self.tree.is_leaf)
+
+    @property
+    def parents(self) -> list[str]:
+        """Tracked spaces with children, in the order of the tree."""
+        return self._ids(self.tracked & ~self.tree.is_leaf)
+
+    def _ids(self, mask: np.ndarray) -> list[str]:
+        return [self.tree.ids[i] for i in np.flatnonzero(mask)]
+
+
+def track(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> Grid:
+    """Keep occupancy of a space, and of all below it, over the local dates [start, end).
+
+    Tracking what is tracked already changes nothing. Returns the whole grid that is then wanted;
+    the automation adds the partitions and computes what is missing.
+
+    Raises
+    ------
+    BadInput
+        An unknown space, or an empty or absurdly long range.
+    """
+    if not start < end:
+        raise BadInput(
+            f"The range {start} to {end} holds no day.", "The end is excluded: give a later one."
+        )
+    if (end - start).days > LONGEST_RANGE_DAYS:
+        raise BadInput(f"The range {start} to {end} is over 20 years long.", "Is a year mistyped?")
+    tree = load_tree(settings)
+    tree.position(space)
+    engine = warehouse_engine(settings)
+    with engine.begin() as connection:
+        _pin_grid(connection, settings)
+        connection.execute(
+            insert(tracking)
+            .values(space_id=space, start_date=start, end_date=end)
+            .on_conflict_do_nothing()
+        )
+    return wanted_grid(settings, tree)
+
+
+def untrack(
+    settings: Settings, *, space: str, start: dt.date | None = None, end: dt.date | None = None
+) -> Grid:
+    """Stop keeping a tracked root space, everywhere or over [start, end).
+
+    What another tracked root covers stays. Nothing in the lake is touched.
+
+    Raises
+    ------
+    BadInput
+        When the space is not tracked there; the message lists what is.
+    """
+    low, high = start or dt.date.min, end or dt.date.max
+    with warehouse_engine(settings).begin() as connection:
+        overlapping = sa.and_(
+            tracking.c.space_id == space, tracking.c.start_date < high, tracking.c.end_date > low
+        )
+        rows = connection.execute(sa.delete(tracking).where(overlapping).returning(tracking)).all()
+        if not rows:
+            roots = ", ".join(sorted({t.space for t in list_tracked(settings)})) or "nothing"
+            raise BadInput(f"Space {space!r} is not tracked there.", f"Tracked: {roots}.")
+        rest = [
+            {"space_id": space, "start_date": a, "end_date": b}
+            for row in rows
+            for a, b in ((row.start_date, low), (high, row.end_date))
+            if a < b
+        ]
+        if rest:
+            connection.execute(insert(tracking).on_conflict_do_nothing(), rest)
+    return wanted_grid(settings, load_tree(settings))
+
+
+def forget_range(settings: Settings, tracked: Tracked) -> None:
+    """Stop keeping just this range of this root; what other ranges and roots cover stays.
+
+    Raises
+    ------
+    BadInput
+        When it is not tracked (any more).
+    """
+    query = sa.delete(tracking).where(
+        tracking.c.space_id == tracked.space,
+        tracking.c.start_date == tracked.start,
+        tracking.c.end_date == tracked.end,
+    )
+    with warehouse_engine(settings).begin() as connection:
+        if not connection.execute(query).rowcount:
+            raise BadInput(
+                f"Space {tracked.space!r} is not tracked from {tracked.start} to {tracked.end}.",
+                "Somebody else may have changed it meanwhile.",
+            )
+
+
+def list_tracked(settings: Settings) -> list[Tracked]:
+    """Every tracked root and range."""
+    query = sa.select(tracking.c.space_id, tracking.c.start_date, tracking.c.end_date)
+    with warehouse_engine(settings).connect() as connection:
+        rows = connection.execute(query.order_by(*query.selected_columns)).all()
+    return [Tracked(*row) for row in rows]
+
+
+def wanted_grid(settings: Settings, tree: SpaceTree) -> Grid:
+    """The grid that the tracked roots and ranges add up to.
+
+    A tracked root that is no longer in the tree is passed over: its spaces are gone.
+
+    Raises
+    ------
+    SettingsError
+        When the chunk length or time zone was changed after the warehouse was filled.
+    """
+    with warehouse_engine(settings).begin() as connection:
+        rows = connection.execute(sa.select(tracking)).all()
+        if rows:
+            _pin_grid(connection, settings)
+    mask = np.zeros(len(tree), dtype=bool)
+    chunks: set[str] = set()
+    for row in rows:
+        if row.space_id in tree:
+            i = tree.index[row.space_id]
+            mask[i : i + int(tree.size[i])] = True
+            chunks.update(chunk_keys(row.start_date, row.end_date, settings.chunk))
+    return Grid(tree, mask, sorted(chunks))
+
+
+def _pin_grid(connection: sa.Connection, settings: Settings) -> None:
+    """Remember the grid's meaning at first use; refuse another one later."""
+    connection.execute(
+        insert(grid_table)
+        .values(chunk=settings.chunk, timezone=settings.timezone)
+        .on_conflict_do_nothing()
+    )
+    row = connection.execute(sa.select(grid_table)).one()
+    if (row.chunk, row.timezone) != (settings.chunk, settings.timezone):
+        raise SettingsError(
+            f"This warehouse was filled with TIPPERS_CHUNK={row.chunk} and "
+            f"TIPPERS_TIMEZONE={row.timezone}; the settings say {settings.chunk} and "
+            f"{settings.timezone}.",
+            "Set them back, or use another TIPPERS_HOME or warehouse: keys of different chunks "
+            "must not mix.",
+        )

@@ -1,1 +1,0 @@
-"""Named datasets: a saved selection of occupancy (space, range, width of the bins)."""

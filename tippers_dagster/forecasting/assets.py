@@ -1,0 +1,284 @@
+"""Two assets for each forecaster: its backtest with the champions, and the forecasts.
+
+The backtest is made anew when the definition or the calendar changes, and once a week, for a week
+more of history. The forecasts follow the champions and the occupancy of the spaces.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from tippers_dagster.automation.nodes import Node, digest
+from tippers_dagster.automation.specs import assets_of_kind, definition_spec, one_asset, recording
+from tippers_dagster.automation.state import Recorder
+from tippers_dagster.calendar.days import calendar_node
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Forecaster, Kind
+from tippers_dagster.catalog.model import Definition
+from tippers_dagster.forecasting.names import FORECAST_SUFFIX
+from tippers_dagster.forecasting.tokens import SOURCE_FOLDER, history_source, occupancy_source
+from tippers_dagster.occupancy.state import DERIVED, SOURCE
+from tippers_dagster.settings import Settings
+
+BACKTEST_GRAIN = (
+    "One row per space and model: how well it would have forecast; and the model that won."
+)
+FORECAST_GRAIN = "One row per space and bin to come: how many devices are expected."
+
+
+# --- nodes --------------------------------------------------------------------------------------
+def forecast_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
+    """What each is computed from; definitions that cannot work are not among them."""
+    found = catalog.of_kind(Kind.FORECASTER)
+    if not found:
+        return []
+    return [calendar_node(), *(node for definition in found for node in _nodes(definition))]
+
+
+def _nodes(definition: Definition) -> list[Node]:
+    from tippers_dagster.forecasting.work import VERSION
+
+    name, body = definition.ref.name, definition.body
+    assert isinstance(body, Forecaster)
+    history, occupancy = history_source(name, body), occupancy_source(name, body)
+    text = body.model_dump_json()
+    above = (calendar_node().key, history.key)
+    champions = definition.ref.asset_path
+    return [
+        history,
+        occupancy,
+        Node(champions, digest("backtest", str(VERSION), text), above),
+        Node(
+            forecast_path(name),
+            digest("forecast", str(VERSION), text),
+            (champions, occupancy.key),
+        ),
+    ]
+
+
+def forecast_path(name: str) -> tuple[str, str]:
+    """Key of the asset of a forecaster's forecasts."""
+    return Kind.FORECASTER.value, f"{name}{FORECAST_SUFFIX}"
+
+
+# --- assets -------------------------------------------------------------------------------------
+def forecast_assets(
+    settings: Settings, catalog: Catalog, nodes: Sequence[Node]
+) -> list[dg.AssetsDefinition]:
+    """Two assets per definition that can work."""
+    backtests, forecasts = (
+        assets_of_kind(
+            catalog,
+            Kind.FORECASTER,
+            nodes,
+            partial(make, settings, catalog),
+        )
+        for make in (_backtest_asset, _forecast_asset)
+    )
+    return [*backtests, *forecasts]
+
+
+def _spec(
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    definition: Definition,
+    path: tuple[str, ...],
+    grain: str,
+) -> dg.AssetSpec:
+    """With the occupancy assets in the place of what is looked at to know whether they changed."""
+    made = definition_spec(
+        catalog, nodes[path], definition, grain, kinds={"python", "mlflow", "postgres"}
+    )
+    read = [dep for dep in nodes[path].deps if dep[0] != SOURCE_FOLDER]
+    return made.replace_attributes(deps=[dg.AssetKey(d) for d in (*read, (SOURCE,), (DERIVED,))])
+
+
+def _backtest_asset(
+    settings: Settings,
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    definition: Definition,
+) -> dg.AssetsDefinition:
+    from tippers_dagster.forecasting.describe import BACKTEST_CHECKS
+
+    path = definition.ref.asset_path
+    return one_asset(
+        _spec(catalog, nodes, definition, path, BACKTEST_GRAIN),
+        BACKTEST_CHECKS,
+        lambda context: _backtest(context, settings, nodes, definition),
+    )
+
+
+def _forecast_asset(
+    settings: Settings,
+    catalog: Catalog,
+    nodes: dict[tuple[str, ...], Node],
+    definition: Definition,
+) -> dg.AssetsDefinition:
+    from tippers_dagster.forecasting.describe import FORECAST_CHECKS
+
+    path = forecast_path(definition.ref.name)
+    return one_asset(
+        _spec(catalog, nodes, definition, path, FORECAST_GRAIN),
+        FORECAST_CHECKS,
+        lambda context: _forecast(context, settings, nodes, definition),
+    )
+
+
+# --- the backtest -------------------------------------------------------------------------------
+def _backtest(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    nodes: dict[tuple[str, ...], Node],
+    definition: Definition,
+) -> Iterator[Any]:
+    """Backtest, train, keep, log, register, record; a failure is recorded, and FAILED in MLflow."""
+    from tippers_dagster.forecasting.describe import backtest_checks
+    from tippers_dagster.platform.mlflow.runs import mlflow_run
+
+    name, path = definition.ref.name, definition.ref.asset_path
+    with (
+        recording(settings, context, list(nodes.values()), path) as record,
+        mlflow_run(settings, context, f"forecaster.{name}") as log,
+    ):
+        made, kept, result = _tested(settings, definition, record, context.run.run_id, log)
+    if log.problem is not None:
+        context.log.error("The backtest is there, but not wholly logged: %s", log.problem)
+    yield result
+    yield from backtest_checks(dg.AssetKey(path), made, kept, log.problem)
+
+
+def _tested(
+    settings: Settings, definition: Definition, record: Recorder, run_id: str, log: Any
+) -> tuple[Any, Any, dg.MaterializeResult[None]]:
+    from tippers_dagster.forecasting import describe
+    from tippers_dagster.forecasting.names import forecasts_prefix
+    from tippers_dagster.forecasting.reading import backtest_scores
+    from tippers_dagster.forecasting.store import write_backtest
+    from tippers_dagster.forecasting.work import forget_other_work, run_backtest
+    from tippers_dagster.platform.lake import open_lake
+
+    name, body, started = definition.ref.name, definition.body, time.monotonic()
+    assert isinstance(body, Forecaster)
+    path = definition.ref.asset_path
+    record.look_again(path)
+    version = record.version(path)
+    made = run_backtest(settings, name, body, version, lambda: record.replacing(path))
+    details = describe.training_details(made, body, log.run_id)
+    write_backtest(settings, name, version, run_id, made, details)
+    kept = backtest_scores(settings, name, version=version)
+    _log_backtest(settings, definition, made, kept, version, log)
+    forget_other_work(settings, name, made.work)
+    result: dg.MaterializeResult[None] = dg.MaterializeResult(
+        asset_key=dg.AssetKey(path),
+        metadata=describe.backtest_metadata(
+            made, open_lake(settings).uri(f"{forecasts_prefix(name)}backtest"), log.url
+        ),
+        data_version=dg.DataVersion(version),
+    )
+    record.succeeded(path, len(made.history.panel.spaces), time.monotonic() - started, details)
+    return made, kept, result
+
+
+def _log_backtest(
+    settings: Settings,
+    definition: Definition,
+    made: Any,
+    kept: Any,
+    version: str,
+    log: Any,
+) -> None:
+    """One run with a child for each model, and the champions as one registered model."""
+    from tippers_dagster.forecasting import describe
+    from tippers_dagster.forecasting.work import champion_bundle
+
+    name, body = definition.ref.name, definition.body
+    assert isinstance(body, Forecaster)
+    tags = {"version": version, "dagster_asset": definition.ref.asset_name}
+    log.log(
+        params=describe.mlflow_params(made, body),
+        metrics=describe.champion_metrics(kept),
+        tags=tags,
+        files=describe.mlflow_files(made, kept),
+    )
+    for model in made.metrics:
+        with log.child(model):
+            metrics = describe.model_metrics(made, model)
+            log.log(params={"model": model}, metrics=metrics, tags=tags, files={})
+    champions = {score.space: score.model for score in kept if score.champion}
+    bundle = champion_bundle(settings, name, body, made.history, made.work, champions)
+
+    def register(mlflow: Any) -> None:
+        from tippers_dagster.forecasting.registered import register
+
+        number = register(settings, f"forecaster.{name}", version, bundle)
+        mlflow.set_tag("registered_version", number)
+
+    log.log_more(register)
+
+
+# --- the forecasts ------------------------------------------------------------------------------
+def _forecast(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    nodes: dict[tuple[str, ...], Node],
+    definition: Definition,
+) -> Iterator[Any]:
+    """Forecast by the champions, write, log, record; a failure is recorded, and FAILED there."""
+    from tippers_dagster.forecasting.describe import forecast_checks
+    from tippers_dagster.platform.mlflow.runs import mlflow_run
+
+    path = forecast_path(definition.ref.name)
+    with (
+        recording(settings, context, list(nodes.values()), path) as record,
+        mlflow_run(settings, context, f"forecaster.{path[1]}") as log,
+    ):
+        made, rows, champions, result = _forecast_now(settings, definition, record, log)
+    if log.problem is not None:
+        context.log.error("The forecasts are there, but not logged: %s", log.problem)
+    yield result
+    yield from forecast_checks(dg.AssetKey(path), made, rows, champions, log.problem)
+
+
+def _forecast_now(
+    settings: Settings, definition: Definition, record: Recorder, log: Any
+) -> tuple[Any, Any, dict[str, str], dg.MaterializeResult[None]]:
+    from tippers_dagster.forecasting import describe, reading, work
+    from tippers_dagster.forecasting.names import forecast_key
+    from tippers_dagster.forecasting.series import load_history
+    from tippers_dagster.forecasting.store import write_forecasts
+    from tippers_dagster.platform.lake import open_lake
+
+    name, body, started = definition.ref.name, definition.body, time.monotonic()
+    assert isinstance(body, Forecaster)
+    path = forecast_path(name)
+    record.look_again(path)
+    version = record.version(path)
+    training = reading.last_training(settings, name)
+    won = reading.champions(settings, name, version=training.version)
+    champions = {c.space: c.model for c in won}
+    history = load_history(settings, body)
+    bundle = work.champion_bundle(settings, name, body, history, training.work, champions)
+    made = work.forecast_all(settings, bundle, history)
+    rows = work.forecast_rows(settings, made)
+    record.replacing(path)
+    write_forecasts(settings, name, version, rows)
+    seconds = time.monotonic() - started
+    log.log(
+        params={"origin": str(made.panel.origin), "backtest": training.version},
+        metrics={"spaces": float(len(made.panel.spaces)), "seconds": seconds},
+        tags={"version": version, "dagster_asset": "/".join(path)},
+        files={},
+    )
+    place = open_lake(settings).uri(forecast_key(name))
+    result: dg.MaterializeResult[None] = dg.MaterializeResult(
+        asset_key=dg.AssetKey(path),
+        metadata=describe.forecast_metadata(made, rows, place),
+        data_version=dg.DataVersion(version),
+    )
+    details = {"origin": str(made.panel.origin), "spaces": len(made.panel.spaces)}
+    record.succeeded(path, rows.num_rows, seconds, details)
+    return made, rows, champions, result

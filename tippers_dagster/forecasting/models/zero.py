@@ -1,0 +1,18 @@
+"""Nobody, ever: what every other model is to be better than."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tippers_dagster.forecasting.panel import LEVELS, Floats, Panel
+
+
+def train(panel: Panel, horizon: int, seed: int) -> bytes:
+    """Nothing is learned."""
+    return b""
+
+
+def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
+    """Zeros, without any doubt."""
+    shape = (len(panel.spaces), horizon, panel.slots, len(LEVELS))
+    return np.zeros(shape, np.float32)

@@ -1,0 +1,123 @@
+"""Keeping backtests, champions and forecasts in the warehouse."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from tippers_dagster.forecasting.names import forecast_key
+from tippers_dagster.forecasting.tables import (
+    forecast,
+    forecast_champion,
+    forecast_score,
+    forecast_training,
+)
+from tippers_dagster.forecasting.work import Backtest
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.warehouse.engine import copy_rows, warehouse_engine
+from tippers_dagster.settings import Settings
+
+KEPT = 10
+"""Backtests of a forecaster that are kept."""
+
+
+def write_backtest(
+    settings: Settings,
+    name: str,
+    version: str,
+    run_id: str,
+    made: Backtest,
+    details: Mapping[str, Any],
+) -> None:
+    """Keep a backtest in the place of one of the same version, and let go of the oldest."""
+    panel = made.history.panel
+    training = {
+        "run_id": run_id,
+        "trained_at": dt.datetime.now(dt.UTC),
+        "first_day": panel.first,
+        "last_day": panel.origin,
+        "work": made.work,
+        "details": dict(details),
+    }
+    with warehouse_engine(settings).begin() as connection:
+        for table in (forecast_score, forecast_champion):
+            _forget(connection, table, name, [version])
+        connection.execute(
+            insert(forecast_training)
+            .values(forecaster=name, version=version, **training)
+            .on_conflict_do_update(index_elements=["forecaster", "version"], set_=training)
+        )
+        copy_rows(connection, str(forecast_score), score_rows(name, version, made))
+        copy_rows(connection, str(forecast_champion), champion_rows(name, version, made))
+        _forget_old(connection, name)
+
+
+def write_forecasts(settings: Settings, name: str, version: str, rows: pa.Table) -> None:
+    """Put the forecasts in the place of all earlier ones, in the lake and in the warehouse."""
+    told = rows.append_column("version", pa.array([version] * rows.num_rows, pa.string()))
+    open_lake(settings).write_table(forecast_key(name), told)
+    named = told.append_column("forecaster", pa.array([name] * rows.num_rows, pa.string()))
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(sa.delete(forecast).where(forecast.c.forecaster == name))
+        copy_rows(connection, str(forecast), named)
+
+
+def score_rows(name: str, version: str, made: Backtest) -> pa.Table:
+    """One row per space and model."""
+    ranking, spaces = made.ranking, made.history.panel.spaces
+    n, models = len(spaces), len(ranking.models)
+    kept = [f.name for f in fields(next(iter(made.metrics.values())))]
+    columns = {
+        column: np.concatenate([getattr(m, column) for m in made.metrics.values()])
+        for column in kept
+    }
+    columns["score"] = ranking.score.reshape(-1)
+    return pa.table(
+        {
+            "forecaster": pa.array([name] * (n * models), pa.string()),
+            "version": pa.array([version] * (n * models), pa.string()),
+            "space": pa.array(list(spaces) * models, pa.string()),
+            "model": pa.array(np.repeat(ranking.models, n)),
+            **{c: pa.array(v, from_pandas=True) for c, v in columns.items()},
+            "eligible": pa.array(ranking.eligible.reshape(-1)),
+        }
+    )
+
+
+def champion_rows(name: str, version: str, made: Backtest) -> pa.Table:
+    """One row per space that has a champion."""
+    ranking, spaces = made.ranking, made.history.panel.spaces
+    won = [
+        (space, ranking.models[at])
+        for space, at in zip(spaces, ranking.champion, strict=True)
+        if at >= 0
+    ]
+    return pa.table(
+        {
+            "forecaster": pa.array([name] * len(won), pa.string()),
+            "version": pa.array([version] * len(won), pa.string()),
+            "space": pa.array([space for space, _ in won], pa.string()),
+            "model": pa.array([model for _, model in won], pa.string()),
+        }
+    )
+
+
+def _forget(connection: sa.Connection, table: sa.Table, name: str, versions: list[str]) -> None:
+    mine = (table.c.forecaster == name, table.c.version.in_(versions))
+    connection.execute(sa.delete(table).where(*mine))
+
+
+def _forget_old(connection: sa.Connection, name: str) -> None:
+    c = forecast_training.c
+    query = sa.select(c.version).where(c.forecaster == name).order_by(c.trained_at.desc())
+    old = list(connection.scalars(query))[KEPT:]
+    for table in (forecast_score, forecast_champion, forecast_training):
+        if old:
+            _forget(connection, table, name, old)

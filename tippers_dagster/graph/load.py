@@ -1,0 +1,220 @@
+"""From the definitions to Dagster's assets: catalog, dbt project, nodes, assets.
+
+What is wrong with one definition is never an error here: it becomes a broken node, which says why.
+What is wrong with the deployment is one: no database, no set of definitions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from tippers_dagster.automation.nodes import Node
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.catalog.store import load_catalog
+from tippers_dagster.errors import SettingsError, TippersError
+from tippers_dagster.graph.broken import Key, broken_assets, broken_node, without_riddles
+from tippers_dagster.graph.changes import definitions_stamp
+from tippers_dagster.platform.redaction import redact
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.settings import Settings
+from tippers_dagster.sql.project import DbtError, Project, rendered_project
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+WAIT_SECONDS = 60.0
+"""A database that is just starting is waited for so long."""
+
+OCCUPANCY_ASSETS = {("session_source",), ("source_occupancy",), ("derived_occupancy",)}
+"""Sources of definitions that occupancy defines as assets of its own."""
+
+NO_ASSET = (Kind.CONCEPT, Kind.DATASET)
+"""Kinds of definitions that are no assets."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pipeline:
+    """The definitions at one time, and what they are computed from.
+
+    Attributes
+    ----------
+    stamp
+        What :func:`~tippers_dagster.graph.changes.definitions_stamp` said before.
+    project
+        The parsed dbt project; None when dbt cannot read even the project's own files.
+    nodes
+        All assets and sources, each after those it reads.
+    """
+
+    settings: Settings
+    stamp: str
+    catalog: Catalog
+    project: Project | None
+    nodes: list[Node]
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        """Nodes by their names."""
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def definitions(self) -> dict[str, Definition]:
+        """The definition behind an asset, by the asset's name; staging models have none.
+
+        Some have further assets, called as the first with two underscores and a word after it.
+        """
+        own = {ref.asset_name: d for ref, d in self.catalog.definitions.items()}
+        first = {name: name.rpartition("__")[0] for name in self.by_name}
+        return own | {name: own[of] for name, of in first.items() if of in own}
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A pipeline with its Dagster assets."""
+
+    pipeline: Pipeline
+    assets: Sequence[dg.AssetsDefinition | dg.AssetSpec]
+
+
+def load_pipeline(settings: Settings) -> Pipeline:
+    """Read the definitions, and work out what reads what.
+
+    Raises
+    ------
+    TippersError
+        When the warehouse cannot be reached.
+    """
+    _wait_for_warehouse(settings)
+    stamp = definitions_stamp(settings)
+    catalog = load_catalog(settings)
+    project, broken = _project(settings, catalog)
+    return Pipeline(settings, stamp, catalog, project, _nodes(settings, catalog, project, broken))
+
+
+def load(settings: Settings) -> Loaded:
+    """The definitions as Dagster assets; see :func:`load_pipeline`."""
+    from tippers_dagster.connections.assets import connection_assets
+    from tippers_dagster.forecasting.assets import forecast_assets
+    from tippers_dagster.labelling.assets import labelling_assets
+    from tippers_dagster.learning.assets import learning_assets
+    from tippers_dagster.people.by_label.assets import labelled_assets
+    from tippers_dagster.people.counts.assets import headcount_assets
+    from tippers_dagster.sql.assets import dbt_assets
+
+    pipeline = load_pipeline(settings)
+    catalog, nodes = pipeline.catalog, pipeline.nodes
+    groups = {ref.asset_path: ref.concept for ref in catalog.definitions if ref.concept}
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
+        *source_specs(nodes),
+        *connection_assets(settings, catalog, nodes),
+        *labelling_assets(settings, catalog, nodes),
+        *learning_assets(settings, catalog, nodes),
+        *labelled_assets(settings, catalog, nodes),
+        *headcount_assets(settings, catalog, nodes),
+        *forecast_assets(settings, catalog, nodes),
+    ]
+    if pipeline.project is not None:
+        assets += dbt_assets(settings, pipeline.project, nodes)
+    made = {tuple(key.path) for asset in assets for key in _keys_of(asset)}
+    assets += broken_assets((node for node in nodes if node.key not in made), groups)
+    return Loaded(pipeline, assets)
+
+
+def _keys_of(asset: dg.AssetsDefinition | dg.AssetSpec) -> Iterable[dg.AssetKey]:
+    import dagster as dg
+
+    return (asset.key,) if isinstance(asset, dg.AssetSpec) else asset.keys
+
+
+def source_specs(nodes: Iterable[Node]) -> list[dg.AssetSpec]:
+    """The source tables as assets that are made elsewhere; occupancy defines its own."""
+    import dagster as dg
+
+    return [
+        dg.AssetSpec(
+            dg.AssetKey(node.key),
+            group_name="staging",
+            kinds={"postgres"},
+            description=f"One row per row of {node.source.schema}.{node.source.name}, a table of "
+            "the campus that is only read.",
+            metadata={"dagster/table_name": f"{node.source.schema}.{node.source.name}"},
+        )
+        for node in nodes
+        if node.source is not None
+        # Else it is a part of a table that is an asset by itself.
+        and (node.source.query is None or node.key[-1] == node.source.name)
+        and node.key not in OCCUPANCY_ASSETS
+    ]
+
+
+def _nodes(
+    settings: Settings, catalog: Catalog, project: Project | None, broken: Mapping[Ref, str]
+) -> list[Node]:
+    from tippers_dagster.connections.assets import connection_nodes
+    from tippers_dagster.forecasting.assets import forecast_nodes
+    from tippers_dagster.labelling.assets import labelling_nodes
+    from tippers_dagster.learning.assets import learning_nodes
+    from tippers_dagster.people.by_label.assets import labelled_nodes
+    from tippers_dagster.people.counts.assets import headcount_nodes
+    from tippers_dagster.sql.nodes import dbt_nodes
+
+    nodes: dict[Key, Node] = {}
+    if project is not None:
+        nodes |= {node.key: node for node in dbt_nodes(project)}
+    for nodes_of in (
+        labelling_nodes,
+        connection_nodes,
+        learning_nodes,
+        labelled_nodes,
+        headcount_nodes,
+        forecast_nodes,
+    ):
+        nodes |= {node.key: node for node in nodes_of(settings, catalog)}
+    for ref, reason in broken.items():
+        if ref.kind not in NO_ASSET:
+            deps = [dep.asset_path for dep in catalog.dependencies(ref) if dep.kind not in NO_ASSET]
+            node = broken_node(ref.asset_path, reason, deps)
+            nodes[node.key] = node
+    for place, reason in catalog.unusable.items():
+        node = broken_node(("unusable", place), f"{place}: {reason}")
+        nodes[node.key] = node
+    return without_riddles(nodes.values())
+
+
+def _project(settings: Settings, catalog: Catalog) -> tuple[Project | None, Mapping[Ref, str]]:
+    """The dbt project and what is broken; without one, all that needs dbt is."""
+    try:
+        project = rendered_project(settings, catalog)
+    except (DbtError, SettingsError) as error:
+        reason = redact(error.message, settings)
+        return None, {
+            ref: catalog.problems.get(ref, reason)
+            for ref in catalog.definitions
+            if ref.kind.has_sql or ref in catalog.problems
+        }
+    return project, project.broken
+
+
+def _wait_for_warehouse(settings: Settings) -> None:
+    """Wait for a database that is just starting: a code location that failed to load stays so."""
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            with warehouse_engine(settings).connect():
+                return
+        except sa.exc.OperationalError as error:
+            if time.monotonic() > until:
+                raise TippersError(
+                    f"The warehouse cannot be reached: {redact(str(error.orig), settings)}",
+                    "`tippers doctor` says more. Nothing is loaded without it: an empty set of "
+                    "definitions would be taken for what was saved.",
+                ) from None
+            time.sleep(1)

@@ -1,0 +1,130 @@
+"""How each asset of the definitions stands, and why. Pure: a pipeline and a snapshot go in."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal
+
+from tippers_dagster.automation.nodes import Node
+from tippers_dagster.automation.snapshot import Snapshot
+from tippers_dagster.automation.state import MADE_FROM, AssetState
+from tippers_dagster.graph.load import Pipeline
+
+Standing = Literal["fresh", "stale", "running", "failed", "broken"]
+
+
+@dataclass(frozen=True)
+class AssetStatus:
+    """One asset.
+
+    Attributes
+    ----------
+    name
+        Its key, as ``device/devices``.
+    kind, concept
+        Those of its definition; empty for staging models and connections' tables.
+    standing
+        ``failed``: its present version could not be computed; ``broken``: it cannot be at all.
+    why
+        A sentence for what is not fresh.
+    rows, seconds, materialized_at, run_id
+        Of the last time that it was computed.
+    tries, next_try
+        Of its present version, and when automation tries again; None: not by itself.
+    """
+
+    name: str
+    kind: str
+    concept: str
+    standing: Standing
+    why: str
+    rows: int | None
+    seconds: float | None
+    materialized_at: dt.datetime | None
+    run_id: str | None
+    tries: int = 0
+    next_try: dt.datetime | None = None
+
+
+def pipeline_status(pipeline: Pipeline, snapshot: Snapshot) -> list[AssetStatus]:
+    """The standing of every asset, each after those that it reads."""
+    return [_status(pipeline, snapshot, n) for n in pipeline.nodes if n.source is None]
+
+
+def _status(pipeline: Pipeline, snapshot: Snapshot, node: Node) -> AssetStatus:
+    state = snapshot.state(node.name)
+    wanted = snapshot.wanted[node.name]
+    standing, why = _standing(snapshot, node, state)
+    definition = pipeline.definitions.get(node.name)
+    return AssetStatus(
+        name=node.name,
+        kind=definition.ref.kind.value if definition else "",
+        concept=definition.ref.concept if definition else "",
+        standing=standing,
+        why=why,
+        rows=state.rows,
+        seconds=state.seconds,
+        materialized_at=state.materialized_at,
+        run_id=snapshot.running.get(node.name, state.run_id),
+        tries=state.tries_of(wanted),
+        next_try=state.next_try(snapshot.settings, wanted) if standing == "failed" else None,
+    )
+
+
+def _standing(snapshot: Snapshot, node: Node, state: AssetState) -> tuple[Standing, str]:
+    if node.broken is not None:
+        return "broken", node.broken
+    if node.name in snapshot.running:
+        return "running", f"Run {snapshot.running[node.name]} computes it."
+    if node.name not in snapshot.stale:
+        return "fresh", ""
+    wanted = snapshot.wanted[node.name]
+    error = state.error_of(wanted)
+    if error is not None:
+        return "failed", error
+    if state.tries_of(wanted) >= snapshot.settings.max_tries:
+        return "failed", "Its runs ended without a word; their logs in Dagster's UI say more."
+    return "stale", _why_stale(snapshot, node, state)
+
+
+def _why_stale(snapshot: Snapshot, node: Node, state: AssetState) -> str:
+    if state.version is None:
+        return _first_held_up(snapshot, node) or "It was never computed."
+    made_from = state.details.get(MADE_FROM, {})
+    if made_from.get("content") != node.content:
+        return "Its definition changed."
+    read = made_from.get("read", {})
+    changed = [name for name in _inputs(node) if _present(snapshot, name) != read.get(name)]
+    if changed:
+        return f"{_in_words(changed)} changed."
+    held_up = _first_held_up(snapshot, node)
+    if held_up is None and state.version != snapshot.wanted[node.name]:
+        return "Its last run did not finish, or its inputs were computed meanwhile."
+    return held_up or "It is due to look again at what it reads."
+
+
+def _first_held_up(snapshot: Snapshot, node: Node) -> str | None:
+    """What above it must be computed first."""
+    stale = [name for name in _inputs(node) if name in snapshot.stale]
+    held = [name for name in stale if name in snapshot.held_back]
+    if held:
+        return f"{_in_words(held)} could not be computed."
+    return f"{_in_words(stale)} must be computed first." if stale else None
+
+
+def _present(snapshot: Snapshot, name: str) -> str | None:
+    """The version of an input that would be read now."""
+    if name in snapshot.by_token:
+        return snapshot.tokens.get(name)
+    state = snapshot.states.get(name)
+    return state.version if state is not None else snapshot.wanted.get(name)
+
+
+def _in_words(names: list[str]) -> str:
+    shown = ", ".join(name.replace("/", ".") for name in names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+
+
+def _inputs(node: Node) -> list[str]:
+    return ["/".join(dep) for dep in node.deps]

@@ -1,8 +1,0 @@
-"""The lake: Parquet files in a folder or in S3, behind one interface.
-
-Knows nothing of what the files mean; keys are built in ``tippers_dagster.lake.keys``.
-"""
-
-from tippers_dagster.lake.store import Lake, open_lake
-
-__all__ = ["Lake", "open_lake"]

@@ -1,0 +1,52 @@
+"""How far the partitions of a dataset are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tippers_dagster.campus.local_time import chunk_keys
+from tippers_dagster.campus.spaces.tracking import Grid, wanted_grid
+from tippers_dagster.campus.spaces.tree import load_tree
+from tippers_dagster.occupancy.datasets import Dataset
+from tippers_dagster.occupancy.state import load_state
+from tippers_dagster.settings import Settings
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Partitions of one asset that a dataset needs, and those of them that are up to date."""
+
+    asset: str
+    wanted: int
+    done: int
+
+
+@dataclass(frozen=True)
+class DatasetProgress:
+    """Progress of each asset, upstream first; ``tracked`` tells whether it will go on by itself."""
+
+    levels: list[Progress]
+    tracked: bool
+
+
+def progress(settings: Settings, dataset: Dataset) -> DatasetProgress:
+    """Count a dataset's partitions.
+
+    Raises
+    ------
+    BadInput
+        When its space is no longer in the tree.
+    """
+    tree = load_tree(settings)
+    at = tree.position(dataset.space)
+    mask = np.zeros(len(tree), dtype=bool)
+    mask[at : at + int(tree.size[at])] = True
+    chunks = chunk_keys(dataset.start, dataset.end, settings.chunk)
+    state = load_state(settings, Grid(tree, mask, chunks))
+    tracked = wanted_grid(settings, tree)
+    return DatasetProgress(
+        [Progress(lv.asset, lv.fresh.size, int(np.count_nonzero(lv.fresh))) for lv in state.levels],
+        tracked=bool(tracked.tracked[mask].all()) and set(chunks).issubset(tracked.chunks),
+    )

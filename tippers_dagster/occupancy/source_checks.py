@@ -1,0 +1,159 @@
+"""Checking the source for changes: which chunks have other rows than those that were counted.
+
+Under the daemon the observer does this, round by round. Commands do it as well, since no daemon may
+be running: an ingest checks the chunks that it affected, a computation all its chunks, and a status
+as many as can be checked quickly.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from tippers_dagster.campus.local_time import chunk_bounds, chunk_key
+from tippers_dagster.campus.source.read import Observed, source_snapshot
+from tippers_dagster.campus.spaces.tracking import list_tracked, wanted_grid
+from tippers_dagster.campus.spaces.tree import NoSpaces, load_tree
+from tippers_dagster.occupancy.records import record_observed
+from tippers_dagster.occupancy.sessions import consecutive
+from tippers_dagster.occupancy.tables import partition_figures, sealed_chunk, source_chunk
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.settings import Settings
+
+QUICK_ROWS = 2_000_000
+"""Checking this many rows takes about two seconds."""
+
+
+def observe(settings: Settings, chunks: list[str]) -> dict[str, Observed]:
+    """Fingerprint chunks in the source, one index range scan per run of neighbours; record them."""
+    observed: dict[str, Observed] = {}
+    since = dt.datetime.now(dt.UTC)
+    for run in consecutive(sorted(chunks), settings):
+        span = chunk_bounds(run[0], settings.chunk)[0], chunk_bounds(run[-1], settings.chunk)[1]
+        with source_snapshot(settings) as source:
+            observed |= source.observe(span, run)
+    with warehouse_engine(settings).begin() as connection:
+        record_observed(connection, observed, since)
+    return observed
+
+
+@dataclass(frozen=True)
+class Look:
+    """The result of checking the source.
+
+    ``looked_at`` are chunks whose rows were compared, ``changed`` those of them whose rows have
+    changed; ``passed_over`` are computed ones that were skipped.
+    """
+
+    looked_at: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+
+
+def look_at_dates(settings: Settings, dates: Iterable[dt.date]) -> Look:
+    """Check the tracked and computed chunks that contain any of these local dates."""
+    touched = {chunk_key(date, settings.chunk) for date in dates}
+    return _look(settings, sorted(touched.intersection(_computed(settings)))) if touched else Look()
+
+
+def look_at_chunks(settings: Settings, chunks: Iterable[str]) -> Look:
+    """Check those of the chunks that are tracked and computed."""
+    return _look(settings, sorted(set(chunks).intersection(_computed(settings))))
+
+
+def look_quickly(settings: Settings, now: dt.datetime) -> Look:
+    """Check tracked and computed chunks that were not just checked, within a budget.
+
+    The newest ones come first, then those not checked for longest, until their last known rows add
+    up to ``QUICK_ROWS``.
+    """
+    computed = _computed(settings)
+    with warehouse_engine(settings).connect() as connection:
+        rows = connection.execute(sa.select(source_chunk)).all()
+    seen = {row.chunk: row for row in rows}
+    just_now = now - dt.timedelta(seconds=settings.observe_recent_seconds)
+    waiting = [c for c in computed if c not in seen or seen[c].observed_at < just_now]
+    recent = waiting[max(0, len(waiting) - settings.observe_recent_chunks) :]
+    never = dt.datetime.min.replace(tzinfo=dt.UTC)
+    older = sorted(
+        set(waiting).difference(recent), key=lambda c: seen[c].observed_at if c in seen else never
+    )
+    chosen: list[str] = []
+    total = 0
+    for chunk in (*recent, *older):
+        total += seen[chunk].rows if chunk in seen else 0
+        if total > QUICK_ROWS and chosen:
+            break
+        chosen.append(chunk)
+    found = _look(settings, sorted(chosen))
+    return Look(found.looked_at, found.changed, sorted(set(waiting).difference(chosen)))
+
+
+def last_looks(settings: Settings) -> tuple[dt.datetime, dt.datetime] | None:
+    """When the computed chunks were last checked: the longest ago, and the latest."""
+    computed = _computed(settings)
+    query = sa.select(
+        sa.func.min(source_chunk.c.observed_at), sa.func.max(source_chunk.c.observed_at)
+    )
+    with warehouse_engine(settings).connect() as connection:
+        first, last = connection.execute(query.where(source_chunk.c.chunk.in_(computed))).one()
+    return None if first is None else (first, last)
+
+
+def due(settings: Settings, chunks: list[str], now: dt.datetime) -> list[str]:
+    """Which tracked chunks the observer looks at in a round.
+
+    Those computed but not observed since they were tracked again, the newest few, and of the
+    older ones the few whose last observation is longest ago. A chunk that was never computed
+    needs none: its run reads the fingerprint together with the rows; nor does a sealed one.
+    """
+    with warehouse_engine(settings).connect() as connection:
+        seen = dict(
+            connection.execute(sa.select(source_chunk.c.chunk, source_chunk.c.observed_at)).all()
+        )
+        computed = _computed_chunks(connection)
+    began = [chunk for chunk in chunks if chunk <= now.date().isoformat() and chunk in computed]
+    recent = began[len(began) - settings.observe_recent_chunks :]
+    unseen = [chunk for chunk in began if chunk not in seen]
+    older = sorted((c for c in began if c in seen and c not in recent), key=lambda c: seen[c])
+    return sorted({*recent, *unseen, *older[: settings.observe_older_chunks]})
+
+
+def fingerprints(settings: Settings, chunks: list[str]) -> dict[str, int]:
+    """The latest fingerprints."""
+    query = sa.select(source_chunk.c.chunk, source_chunk.c.fingerprint)
+    with warehouse_engine(settings).connect() as connection:
+        rows = connection.execute(query.where(source_chunk.c.chunk.in_(chunks))).all()
+    return {chunk: fingerprint % 2**64 for chunk, fingerprint in rows}
+
+
+def _look(settings: Settings, chunks: list[str]) -> Look:
+    if not chunks:
+        return Look()
+    before = fingerprints(settings, chunks)
+    now = observe(settings, chunks)
+    return Look(chunks, [c for c in chunks if before.get(c) != now[c].fingerprint])
+
+
+def _computed(settings: Settings) -> list[str]:
+    """The tracked chunks whose sessions are computed and not sealed, in order."""
+    if not list_tracked(settings):
+        return []
+    with warehouse_engine(settings).connect() as connection:
+        computed = _computed_chunks(connection)
+    if not computed:
+        return []
+    try:
+        return [c for c in wanted_grid(settings, load_tree(settings)).chunks if c in computed]
+    except NoSpaces:
+        return []
+
+
+def _computed_chunks(connection: sa.Connection) -> set[str]:
+    computed = connection.scalars(
+        sa.select(partition_figures.c.chunk).where(partition_figures.c.asset == "sessions")
+    )
+    return set(computed).difference(connection.scalars(sa.select(sealed_chunk.c.chunk)))

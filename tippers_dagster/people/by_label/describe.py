@@ -1,0 +1,95 @@
+"""What Dagster and our own tables are told of labelled occupancy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from tippers_dagster.automation.specs import check_result
+from tippers_dagster.platform.lake.keys import labelled_prefix
+from tippers_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from tippers_dagster.people.by_label.work import Outcome
+
+MOST_UNLABELLED = 0.5
+"""Share of devices without a label, over all bins, above which a check warns."""
+
+PARTS = "parts_add_up"
+UNLABELLED_FEW = "few_unlabelled"
+CHECKS = {
+    PARTS: "The devices of all labels are those of occupancy, in every space and bin; what does "
+    "not add up is not published.",
+    UNLABELLED_FEW: f"At most {MOST_UNLABELLED:.0%} of the devices present have no label.",
+}
+
+
+def parts_check(asset: dg.AssetKey, outcome: Outcome) -> dg.AssetCheckResult:
+    """Whether the parts of all bins that were counted are the whole."""
+    wrong = outcome.wrong
+    example = {"example": next(iter(wrong.values()))} if wrong else {}
+    numbers = {
+        "chunks_checked": len(outcome.done) + len(wrong),
+        "chunks_wrong": sorted(wrong),
+        "bins_checked": sum(done.checked.bins for done in outcome.done),
+        "devices_in_them": sum(done.checked.devices for done in outcome.done),
+        "chunks_up_to_date_already": outcome.fresh,
+    }
+    return check_result(asset, PARTS, not wrong, {**numbers, **example}, severe=True)
+
+
+def unlabelled_check(asset: dg.AssetKey, outcome: Outcome) -> dg.AssetCheckResult:
+    """Whether few enough of the devices have no label."""
+    shares = label_shares(outcome)
+    share = shares.get(outcome.labels.names[-1], 0.0)
+    return check_result(asset, UNLABELLED_FEW, share <= MOST_UNLABELLED, {"share": share})
+
+
+def label_shares(outcome: Outcome) -> dict[str, float]:
+    """The share of each label of devices times narrowest bins; empty when nothing was counted."""
+    sums = [sum(of_label) for of_label in zip(*(d.devices for d in outcome.done), strict=True)]
+    whole = sum(sums)
+    if not whole:
+        return {}
+    return {n: round(s / whole, 6) for n, s in zip(outcome.labels.names, sums, strict=True)}
+
+
+def details(outcome: Outcome, by: str) -> dict[str, Any]:
+    """What is recorded with the asset's version."""
+    return {
+        "by": by,
+        "labels_version": outcome.labels.version,
+        "chunks_counted": len(outcome.done),
+        "chunks_up_to_date_already": outcome.fresh,
+        "shares": label_shares(outcome),
+    }
+
+
+def metadata(settings: Settings, name: str, by: str, outcome: Outcome) -> dict[str, Any]:
+    """Metadata of a materialisation."""
+    from tippers_dagster.platform.lake import open_lake
+
+    return {
+        "dagster/row_count": outcome.rows,
+        "dagster/uri": f"{open_lake(settings).uri()}/{labelled_prefix(name)}",
+        "dagster/column_schema": _schema(outcome.labels.names),
+        "by": by,
+        "labels_version": outcome.labels.version or "",
+        "chunks_counted": len(outcome.done),
+        "chunks_up_to_date_already": outcome.fresh,
+        "spaces": max((done.spaces for done in outcome.done), default=0),
+        "files_removed": outcome.removed,
+        "shares": label_shares(outcome),
+        "seconds": round(outcome.seconds, 3),
+    }
+
+
+def _schema(names: tuple[str, ...]) -> dg.TableSchema:
+    return dg.TableSchema(
+        [
+            dg.TableColumn("interval_seconds", "int32", "width of the bin"),
+            dg.TableColumn("interval_begin_time", "timestamp[s, UTC]", "begin of the bin"),
+            *(dg.TableColumn(name, "int32", f"distinct devices: {name}") for name in names),
+        ]
+    )

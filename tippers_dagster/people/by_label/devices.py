@@ -1,0 +1,124 @@
+"""What a label model or a classifier says of devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from tippers_dagster.campus.identities import MAC, DeviceIds
+from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.labels import SCHEMA as LABELS
+from tippers_dagster.labelling.labels import NotLabelled, labels_of
+from tippers_dagster.learning.keys import SCHEMA as PREDICTIONS
+from tippers_dagster.occupancy.reading import DeviceGroups
+from tippers_dagster.platform.keys import device_key
+from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
+from tippers_dagster.settings import Settings
+
+UNLABELLED = "unlabelled"
+"""The part of devices that the label model abstains on or ties at, or does not know."""
+
+VERSION = "version"
+"""The column of the version of the asset that wrote a row, the same in all of a table."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceLabels:
+    """What a label model or a classifier says of devices.
+
+    ``names``: its labels in the order of their class numbers, then ``UNLABELLED``.
+    ``version``: of the asset that gave them; None where the table does not tell.
+    """
+
+    names: tuple[str, ...]
+    groups: DeviceGroups
+    version: str | None = None
+
+
+def label_models_of_devices(settings: Settings) -> list[str]:
+    """Label models and classifiers, as ``device.device_type``, that have labels of devices."""
+    query = sa.text(
+        "SELECT DISTINCT table_name FROM information_schema.columns "
+        "WHERE table_schema IN (:labels, :predictions) AND column_name = :key ORDER BY table_name"
+    )
+    names = {"labels": LABELS, "predictions": PREDICTIONS, "key": MAC}
+    with warehouse_engine(settings).connect() as connection:
+        found = connection.scalars(query, names).all()
+    return [name.replace("__", ".", 1) for name in found]
+
+
+def device_labels(settings: Settings, by: str) -> DeviceLabels:
+    """The labels of devices that a label model or a classifier gives now.
+
+    Parameters
+    ----------
+    by
+        As ``device.device_type``.
+
+    Raises
+    ------
+    NotLabelled
+        When it has none.
+    BadInput
+        When its entities are no devices.
+    """
+    table, columns = _table(settings, by)
+    if MAC not in columns:
+        raise BadInput(
+            f"{by} labels no devices: its key is {columns[0]}.",
+            f"Occupancy is split by label models whose key is {MAC}.",
+        )
+    names = labels_of(columns)
+    # One statement, one snapshot: labels and version are of the same materialisation.
+    version = VERSION if VERSION in columns else f"CAST(NULL AS text) AS {VERSION}"
+    rows = read_arrow(settings, f"SELECT {MAC}, label, {version} FROM {table}")
+    found = rows.column(VERSION)[0].as_py() if rows.num_rows else None
+    rows = rows.filter(pc.is_valid(rows["label"]))
+    devices = DeviceIds(device_key(settings))(rows[MAC].cast(pa.string()).combine_chunks())
+    label = rows["label"].cast(pa.string()).combine_chunks()
+    group = pc.index_in(label, pa.array(names, pa.string())).fill_null(len(names))
+    order = np.argsort(devices)
+    groups = DeviceGroups(devices[order], group.to_numpy().astype(np.int32)[order], len(names))
+    return DeviceLabels((*names, UNLABELLED), groups, found)
+
+
+def labels_version(settings: Settings, by: str) -> str | None:
+    """The version of the asset that gave the labels; None where the table does not tell.
+
+    Raises
+    ------
+    NotLabelled
+        When there are none.
+    """
+    table, columns = _table(settings, by)
+    if VERSION not in columns:
+        return None
+    with warehouse_engine(settings).connect() as connection:
+        return connection.scalar(sa.text(f"SELECT {VERSION} FROM {table} LIMIT 1"))
+
+
+def label_names(settings: Settings, by: str) -> tuple[str, ...]:
+    """The labels in the order of their class numbers, then ``UNLABELLED``."""
+    return (*labels_of(_table(settings, by)[1]), UNLABELLED)
+
+
+def _table(settings: Settings, by: str) -> tuple[str, list[str]]:
+    """The table of labels or predictions in SQL, and its columns, the key first."""
+    concept, _, name = by.partition(".")
+    table = f"{concept}__{name}"
+    with warehouse_engine(settings).connect() as connection:
+        inspector = sa.inspect(connection)
+        for schema in (LABELS, PREDICTIONS):
+            if inspector.has_table(table, schema):
+                columns = [c["name"] for c in inspector.get_columns(table, schema)]
+                quote = connection.dialect.identifier_preparer.quote_identifier
+                return f"{schema}.{quote(table)}", columns
+    raise NotLabelled(
+        f"{by} has no labels yet.",
+        "It is a label model or a classifier that has not been materialised, or neither: "
+        "`tippers definitions list` shows which there are.",
+    )

@@ -1,0 +1,193 @@
+"""How many devices of each label are in a space, at any time.
+
+Where occupancy and labels meet: presence says which device was where, a label model what it is.
+Every device has one label or none, so that the parts of a bin add up to the whole. What a labelled
+occupancy has published with the present labels is read, everything else is counted on demand.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+
+from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
+from tippers_dagster.occupancy.reading import (
+    MISSING_METADATA,
+    DeviceGroups,
+    GroupCounts,
+    Published,
+    When,
+    chunks_asked,
+    read_groups,
+)
+from tippers_dagster.occupancy.state import DERIVED, SOURCE
+from tippers_dagster.occupancy.tables import partition_figures, sealed_chunk
+from tippers_dagster.people.by_label.counting import made_from
+from tippers_dagster.people.by_label.devices import (
+    UNLABELLED,
+    VERSION,
+    DeviceLabels,
+    device_labels,
+    label_models_of_devices,
+    label_names,
+    labels_version,
+)
+from tippers_dagster.people.by_label.tables import labelled_chunk
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import labelled_key
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.settings import Settings, get_settings
+
+__all__ = [
+    "TOTAL",
+    "UNLABELLED",
+    "VERSION",
+    "DeviceLabels",
+    "device_labels",
+    "label_models_of_devices",
+    "published_files",
+    "read_label_counts",
+    "read_labelled_occupancy",
+]
+
+TOTAL = "number_connections"
+
+_NONE = DeviceGroups(np.empty(0, np.uint64), np.empty(0, np.int32), 0)
+
+
+def read_labelled_occupancy(
+    space: str,
+    start: When,
+    end: When,
+    interval_seconds: int,
+    label_model: str,
+    *,
+    settings: Settings | None = None,
+) -> pa.Table:
+    """Distinct devices of each label in a space, per bin.
+
+    Parameters
+    ----------
+    space, start, end, interval_seconds
+        As ``read_occupancy`` takes them.
+    label_model
+        As ``device.device_type``: a label model or a classifier; its index must be one of devices.
+
+    Returns
+    -------
+    pa.Table
+        ``interval_begin_time`` (timestamp[s] in the deployment's zone), in order; an int32 column
+        for each label, and ``unlabelled``; ``number_connections``, their sum. Bins that are not
+        computed are null, and the schema's metadata (``MISSING_METADATA``) list their chunks.
+
+    Raises
+    ------
+    NotLabelled, BadInput
+        A label model without labels, or not of devices; an unknown space, an unusable range.
+    OnlyCountsKept
+        A chunk whose presence was given up, and that was not published by these labels.
+    """
+    settings = settings or get_settings()
+    names, found = read_label_counts(
+        space, start, end, interval_seconds, label_model, settings=settings
+    )
+    return _table(names, found, settings.timezone)
+
+
+def read_label_counts(
+    space: str,
+    start: When,
+    end: When,
+    interval_seconds: int,
+    label_model: str,
+    *,
+    settings: Settings,
+) -> tuple[tuple[str, ...], GroupCounts]:
+    """The labels with ``UNLABELLED`` at last, and the counts by label; otherwise as
+    ``read_labelled_occupancy``.
+    """
+    names = label_names(settings, label_model)
+    files: Published | None = None
+    version = labels_version(settings, label_model)
+    if interval_seconds in PUBLISHED_WIDTHS:
+        chunks = chunks_asked(start, end, interval_seconds, settings)
+        tables = published_files(settings, label_model, version, names, [space], chunks)
+        files = Published(names, {chunk: table for (_, chunk), table in tables.items()})
+        if len(files.tables) == len(chunks):
+            nobody = DeviceGroups(_NONE.devices, _NONE.group, len(names) - 1)
+            asked = (space, start, end, interval_seconds, nobody)
+            return names, read_groups(*asked, settings=settings, published=files)
+    labels = device_labels(settings, label_model)
+    if labels.version != version:  # new labels came in between: all of one version, then
+        files = None
+    asked = (space, start, end, interval_seconds, labels.groups)
+    return labels.names, read_groups(*asked, settings=settings, published=files)
+
+
+def published_files(
+    settings: Settings,
+    by: str,
+    version: str | None,
+    names: tuple[str, ...],
+    spaces: list[str],
+    chunks: list[str],
+) -> dict[tuple[str, str], pa.Table]:
+    """The files by label that are as good as counting anew, by space and chunk.
+
+    They were counted with the labels of this version, from the presence that is recorded now. Of
+    a sealed chunk those that there are: with the labels that were known when it was sealed.
+
+    Parameters
+    ----------
+    names
+        The columns that a file must have; one of a sealed chunk may be older than a label.
+    """
+    if version is None:
+        return {}
+    c, figures = labelled_chunk.c, partition_figures.c
+    query = (
+        sa.select(
+            c.definition, c.chunk, c.labels_fingerprint, figures.space, figures.output_fingerprint
+        )
+        .join(partition_figures, figures.chunk == c.chunk)
+        .where(
+            c.labels_of == by,
+            c.chunk.in_(chunks),
+            figures.space.in_(spaces),
+            figures.asset.in_((SOURCE, DERIVED)),
+            sa.or_(c.labels_version == version, sa.exists().where(sealed_chunk.c.chunk == c.chunk)),
+        )
+        # Of a parent with sessions of its own, the last is that of its whole subtree.
+        .order_by(c.computed_at, sa.case((figures.asset == DERIVED, 1), else_=0))
+    )
+    with warehouse_engine(settings).connect() as connection:
+        rows = connection.execute(query).all()
+    wanted = {
+        (row.definition, row.space, row.chunk): (
+            row.output_fingerprint % 2**64,
+            row.labels_fingerprint % 2**64,
+        )
+        for row in rows
+    }
+    tables = open_lake(settings).read_tables([labelled_key(*which) for which in wanted])
+    return {
+        (space, chunk): table
+        for ((_, space, chunk), prints), table in zip(wanted.items(), tables, strict=True)
+        if table is not None
+        and made_from(table) == prints
+        and set(names) <= set(table.column_names)
+    }
+
+
+def _table(names: tuple[str, ...], found: GroupCounts, timezone: str) -> pa.Table:
+    absent = ~found.computed
+    counts = [*found.counts, found.counts.sum(axis=0, dtype=np.int32)]
+    begins = pa.array(found.edges[:-1]).cast(pa.timestamp("s", timezone))
+    table = pa.table(
+        [begins, *(pa.array(part, mask=absent) for part in counts)],
+        names=["interval_begin_time", *names, TOTAL],
+    )
+    return table.replace_schema_metadata({MISSING_METADATA: json.dumps(found.missing)})

@@ -1,0 +1,201 @@
+"""What Dagster, our own tables and MLflow are told of a people count."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from tippers_dagster.automation.specs import check_result
+from tippers_dagster.people.counts.calibration import FEWEST, FEWEST_DAYS, HOUR_GROUP, Calibration
+from tippers_dagster.people.counts.reading import NOT_CALIBRATED
+from tippers_dagster.people.counts.work import Calibrated
+
+COVERAGE_TOLERANCE = 0.1
+"""By how much fewer of the held-out head counts may be in the interval than it says."""
+
+PLAUSIBLE = (0.05, 5.0)
+"""People per device: below, devices are not what people carry; above, few carry one."""
+
+ENOUGH = "enough_head_counts"
+COVERAGE = "coverage_near_nominal"
+RATIO = "ratio_plausible"
+LOGGED = "logged_to_mlflow"
+CHECKS = {
+    ENOUGH: f"There are head counts enough for a calibration: {FEWEST} of {FEWEST_DAYS} days, at "
+    "times that are computed.",
+    COVERAGE: "Of the head counts held out, about as many are in the interval as it says.",
+    RATIO: f"At any hour and level, {PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} people stand behind a "
+    "device.",
+    LOGGED: "The materialisation is logged to MLflow.",
+}
+
+
+def people_checks(
+    asset: dg.AssetKey, made: Calibrated, mlflow_problem: str | None
+) -> list[dg.AssetCheckResult]:
+    """How the checks of a people count came out; what is not calibrated covers nothing wrongly."""
+    coverage = made.evaluation.coverage if made.evaluation else None
+    low, high = ratios(made.calibration) if made.calibration else (1.0, 1.0)
+    near = coverage is None or coverage >= made.body.confidence - COVERAGE_TOLERANCE
+    reason = {"reason": made.reason} if made.reason else {}
+    told = {"reason": mlflow_problem} if mlflow_problem else {}
+    return [
+        check_result(
+            asset,
+            ENOUGH,
+            made.reason is None,
+            {"head_counts": made.head_counts, "used": len(made.observed), **reason},
+        ),
+        check_result(
+            asset,
+            COVERAGE,
+            near,
+            {
+                "nominal": made.body.confidence,
+                "coverage": NOT_CALIBRATED if coverage is None else coverage,
+            },
+        ),
+        check_result(
+            asset,
+            RATIO,
+            PLAUSIBLE[0] <= low and high <= PLAUSIBLE[1],
+            {"lowest": low, "highest": high},
+        ),
+        check_result(asset, LOGGED, mlflow_problem is None, told, severe=True),
+    ]
+
+
+def ratios(made: Calibration) -> tuple[float, float]:
+    """The lowest and the highest ratio of people to devices, in any space."""
+    parts = [made] if made.above is None else [made, made.above]
+    every = [part.ratio * np.outer(part.hours, part.levels) for part in parts]
+    return float(min(e.min() for e in every)), float(max(e.max() for e in every))
+
+
+def people_metadata(
+    made: Calibrated, uri: str, plot: bytes | None, mlflow_url: str | None
+) -> dict[str, Any]:
+    """Metadata of a people count's materialisation; ``uri``: of the head counts with estimates."""
+    metadata: dict[str, Any] = {
+        "dagster/row_count": len(made.observed),
+        "dagster/uri": uri,
+        "state": NOT_CALIBRATED if made.calibration is None else "calibrated",
+        **({"reason": made.reason} if made.reason else {}),
+        "devices_counted": counted_in_words(made),
+        "head_counts": made.head_counts,
+        "head_counts_without_computed_occupancy": made.uncomputed,
+        "head_counts_of_unknown_spaces": made.unknown,
+        **{name: _shown(value) for name, value in figures(made).items()},
+    }
+    if made.calibration is not None:
+        metadata["ratios"] = ratio_table(made.calibration)
+        if made.calibration.above is not None:
+            metadata["ratios_of_spaces_above"] = ratio_table(made.calibration.above)
+        metadata["calibration"] = made.calibration.to_json()
+    if plot is not None:
+        from tippers_dagster.labelling.plots import as_markdown
+
+        metadata["plot"] = dg.MarkdownMetadataValue(as_markdown(plot, "counted and estimated"))
+    if mlflow_url is not None:
+        metadata["mlflow_run"] = dg.MetadataValue.url(mlflow_url)
+    return metadata
+
+
+def counted_in_words(made: Calibrated) -> str:
+    """Which devices stand for people."""
+    body = made.body
+    return "all" if body.by is None else f"{', '.join(body.labels)} of {body.by}"
+
+
+def figures(made: Calibrated) -> dict[str, float]:
+    """Figures of the head counts held out, those that are numbers; none: not calibrated."""
+    found = made.evaluation
+    if found is None or made.calibration is None:
+        return {}
+    values = {
+        "ratio": made.calibration.ratio,
+        "held_out_head_counts": found.rows,
+        "held_out_days": found.days,
+        "mae": found.calibrated.mae,
+        "rmse": found.calibrated.rmse,
+        "relative_error": found.calibrated.relative,
+        "bias": found.calibrated.bias,
+        "uncalibrated_mae": found.uncalibrated.mae,
+        "uncalibrated_rmse": found.uncalibrated.rmse,
+        "coverage": found.coverage,
+        "interval_width": found.width,
+    }
+    return {n: float(v) for n, v in values.items() if v is not None and math.isfinite(v)}
+
+
+def ratio_table(made: Calibration) -> dg.TableMetadataValue:
+    """People per device, by hours and level of occupancy."""
+    bounds = [0.0, *made.edges]
+    names = [f"from {bound:g} devices" for bound in bounds]
+    hours = HOUR_GROUP // 3600
+    records: list[dict[str, str | float]] = [
+        {
+            "hours": f"{i * hours:02d} to {(i + 1) * hours:02d}",
+            **{
+                name: round(made.ratio * hour * level, 4)
+                for name, level in zip(names, made.levels, strict=True)
+            },
+        }
+        for i, hour in enumerate(made.hours)
+    ]
+    schema = dg.TableSchema(
+        [dg.TableColumn("hours", "string"), *(dg.TableColumn(n, "float") for n in names)]
+    )
+    return dg.MetadataValue.table([dg.TableRecord(r) for r in records], schema)
+
+
+def people_details(made: Calibrated, mlflow_run: str | None) -> dict[str, Any]:
+    """What is recorded of a people count."""
+    return {
+        "calibrated": made.calibration is not None,
+        "reason": made.reason,
+        "head_counts": made.head_counts,
+        "used": len(made.observed),
+        **figures(made),
+        "mlflow_run": mlflow_run,
+    }
+
+
+# --- MLflow -------------------------------------------------------------------------------------
+def mlflow_params(made: Calibrated) -> dict[str, Any]:
+    """What decides a calibration."""
+    return {
+        "by": made.body.by or "",
+        "labels": ",".join(made.body.labels),
+        "ratio": made.body.ratio,
+        "confidence": made.body.confidence,
+        "head_counts": made.head_counts,
+        "used": len(made.observed),
+        "spaces": len(set(made.observed.space.tolist())),
+        "state": NOT_CALIBRATED if made.calibration is None else "calibrated",
+    }
+
+
+def mlflow_files(made: Calibrated, plot: bytes | None) -> dict[str, bytes]:
+    """The calibration, and the plot."""
+    files = {} if plot is None else {"plots/counted_and_estimated.png": plot}
+    if made.calibration is not None:
+        files["calibration.json"] = json.dumps(made.calibration.to_json(), indent=1).encode()
+    return files
+
+
+def people_plot(made: Calibrated) -> bytes | None:
+    """Counted beside estimated people, and the ratio by hours; None: not calibrated."""
+    if made.calibration is None:
+        return None
+    from tippers_dagster.people.counts.plots import calibration_plot
+
+    return calibration_plot(made.calibration, made.observed)
+
+
+def _shown(value: float) -> float:
+    return round(value, 6)

@@ -1,0 +1,207 @@
+"""Which devices stand for people, and how many of them are in a space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from tippers_dagster.campus.identities import MAC, DeviceIds
+from tippers_dagster.catalog.kinds import PeopleCount
+from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.labels import SCHEMA as LABELS
+from tippers_dagster.labelling.labels import NotLabelled, labels_of
+from tippers_dagster.learning.keys import SCHEMA as PREDICTIONS
+from tippers_dagster.occupancy.reading import DeviceGroups, When, read_counts, read_groups
+from tippers_dagster.people.by_label.reading import read_label_counts
+from tippers_dagster.platform.keys import device_key
+from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
+from tippers_dagster.settings import Settings
+
+Floats = NDArray[np.float64]
+
+_STEPS = 100
+"""Probabilities are told apart to one in so many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A partition of all devices, and what each part stands for.
+
+    Attributes
+    ----------
+    groups
+        None: all devices are counted, without a look at their labels.
+    counted
+        bool [groups]: whether its devices have one of the labels.
+    probability
+        float64 [groups]: that such a device has one of them; None when it was not asked for.
+    """
+
+    groups: DeviceGroups | None
+    counted: NDArray[np.bool_]
+    probability: Floats | None
+
+
+@dataclass(frozen=True, eq=False)
+class Devices:
+    """Distinct devices of a space over its bins.
+
+    Attributes
+    ----------
+    edges
+        n + 1 for n bins, UTC seconds.
+    groups
+        int32 [groups, bins].
+    every, counted
+        int64 [bins]: all devices, and those that stand for people.
+    computed
+        bool [bins].
+    missing
+        The chunks that are not computed.
+    """
+
+    edges: NDArray[np.int64]
+    groups: NDArray[np.int32]
+    every: NDArray[np.int64]
+    counted: NDArray[np.int64]
+    computed: NDArray[np.bool_]
+    missing: list[str]
+
+
+def chosen_devices(settings: Settings, body: PeopleCount, *, probabilities: bool) -> Chosen:
+    """The devices that a people count counts, by the labels of now.
+
+    Parameters
+    ----------
+    probabilities
+        Whether to tell devices apart by the probability of the labels, too. One without a label
+        has that of all that have one, on average: nothing else is known of it.
+
+    Raises
+    ------
+    NotLabelled
+        When the label model or classifier has given no labels yet.
+    BadInput
+        When its entities are no devices, or it does not give the labels.
+    """
+    if body.by is None:
+        return Chosen(None, np.ones(1, np.bool_), np.ones(1) if probabilities else None)
+    device, has, chance = _of_labels(settings, body.by, body.labels)
+    order = np.argsort(device)
+    device, has, chance = device[order], has[order], chance[order]
+    if not probabilities:
+        groups = DeviceGroups(device[has], np.zeros(int(has.sum()), np.int32), 1)
+        return Chosen(groups, np.array([True, False]), None)
+    unknown = np.isnan(chance)
+    prior = float(chance[~unknown].mean()) if (~unknown).any() else 0.0
+    step = np.rint(np.where(unknown, prior, chance) * _STEPS).astype(np.int64)
+    codes, group = np.unique(step * 2 + has, return_inverse=True)
+    probability = np.append(codes // 2 / _STEPS, prior)
+    groups = DeviceGroups(device, group.astype(np.int32), len(codes))
+    return Chosen(groups, np.append(codes % 2 == 1, False), probability)
+
+
+def count_devices(
+    settings: Settings, chosen: Chosen, space: str, start: When, end: When, interval_seconds: int
+) -> Devices:
+    """Distinct devices of a space, as ``read_groups`` takes its arguments; exact.
+
+    Raises
+    ------
+    BadInput
+        An unknown space, an unusable time, range or width.
+    """
+    if chosen.groups is None:
+        all_ = read_counts([space], start, end, interval_seconds, settings=settings)
+        edges, groups, computed, missing = (
+            all_.edges,
+            np.where(all_.computed, all_.counts, 0),
+            all_.computed[0],
+            all_.missing[0],
+        )
+    else:
+        parts = read_groups(space, start, end, interval_seconds, chosen.groups, settings=settings)
+        edges, groups, computed, missing = (
+            parts.edges,
+            parts.counts,
+            parts.computed,
+            parts.missing,
+        )
+    every = groups.sum(axis=0, dtype=np.int64)
+    counted = groups[chosen.counted].sum(axis=0, dtype=np.int64)
+    return Devices(edges, groups, every, counted, computed, missing)
+
+
+def count_labelled(
+    settings: Settings, body: PeopleCount, space: str, start: When, end: When, interval_seconds: int
+) -> Devices:
+    """The same of the devices of some labels, with what a labelled occupancy has published.
+
+    So it can be read of chunks, too, of which only counts are kept.
+
+    Raises
+    ------
+    NotLabelled, BadInput, OnlyCountsKept
+        As ``read_labelled_occupancy``; or the labels are not those that it gives.
+    """
+    assert body.by is not None
+    names, found = read_label_counts(
+        space, start, end, interval_seconds, body.by, settings=settings
+    )
+    _check_given(body.by, body.labels, names)
+    every = found.counts.sum(axis=0, dtype=np.int64)
+    wanted = np.isin(names, body.labels)
+    counted = found.counts[wanted].sum(axis=0, dtype=np.int64)
+    return Devices(found.edges, found.counts, every, counted, found.computed, found.missing)
+
+
+def _check_given(by: str, labels: Sequence[str], given: Sequence[str]) -> None:
+    unknown = [label for label in labels if label not in given]
+    if unknown:
+        raise BadInput(
+            f"{by} does not give the label {unknown[0]}.",
+            f"It gives {', '.join(given)}; or materialise it again.",
+        )
+
+
+def _of_labels(
+    settings: Settings, by: str, labels: Sequence[str]
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_], Floats]:
+    """Device ids, whether each has one of the labels, and the probability; NaN: not known."""
+    concept, _, name = by.partition(".")
+    schema, columns = _table(settings, concept, name)
+    if columns[0] != MAC:
+        raise BadInput(
+            f"{by} labels no devices: its key is {columns[0]}.",
+            f"People are counted by labels of {MAC}.",
+        )
+    _check_given(by, labels, labels_of(columns))
+    chances = " + ".join(f'"p_{label.lower()}"' for label in labels)
+    rows = read_arrow(
+        settings, f'SELECT {MAC}, label, {chances} AS chance FROM {schema}."{concept}__{name}"'
+    )
+    device = DeviceIds(device_key(settings))(rows[MAC].cast(pa.string()).combine_chunks())
+    wanted = pa.array(labels, pa.string())
+    has = pc.is_in(rows["label"].cast(pa.string()), value_set=wanted)
+    chance = rows["chance"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return device, np.asarray(has), np.clip(chance, 0.0, 1.0)
+
+
+def _table(settings: Settings, concept: str, name: str) -> tuple[str, list[str]]:
+    """The schema of a table of labels or predictions, and its columns, the key first."""
+    with warehouse_engine(settings).connect() as connection:
+        look = sa.inspect(connection)
+        for schema in (LABELS, PREDICTIONS):
+            if look.has_table(f"{concept}__{name}", schema):
+                found = look.get_columns(f"{concept}__{name}", schema)
+                return schema, [column["name"] for column in found]
+    raise NotLabelled(
+        f"{concept}.{name} has labelled nothing yet.",
+        "Materialise it: `tippers pipeline materialize`.",
+    )

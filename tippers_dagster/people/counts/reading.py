@@ -1,0 +1,267 @@
+"""People in a space, at any time: reading, without a running Dagster."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from tippers_dagster.campus.local_time import DAY, LocalClock
+from tippers_dagster.campus.spaces.tree import load_tree
+from tippers_dagster.catalog.kinds import PeopleCount
+from tippers_dagster.errors import TippersError
+from tippers_dagster.occupancy.reading import MISSING_METADATA, When
+from tippers_dagster.people.counts.calibration import Calibration, Evaluation
+from tippers_dagster.people.counts.devices import (
+    Chosen,
+    Devices,
+    chosen_devices,
+    count_devices,
+    count_labelled,
+)
+from tippers_dagster.people.counts.sums import quantiles
+from tippers_dagster.people.counts.tables import people_calibration
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import encode
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.settings import Settings, get_settings
+
+NOT_CALIBRATED = "not calibrated"
+
+Floats = NDArray[np.float64]
+
+
+class NotCounted(TippersError):
+    """A people count that was never materialised."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A people count as it was materialised last.
+
+    Attributes
+    ----------
+    version, run_id, made_at
+        Of its asset, of the Dagster run, and when.
+    body
+        The definition's, as it was.
+    reason
+        Why it is not calibrated; None when it is.
+    calibration, evaluation
+        None when it is not calibrated.
+    """
+
+    name: str
+    version: str
+    run_id: str
+    made_at: dt.datetime
+    body: PeopleCount
+    reason: str | None
+    calibration: Calibration | None
+    evaluation: Evaluation | None
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """Estimated people of a space over its bins, all arrays [bins].
+
+    Attributes
+    ----------
+    devices
+        Edges, counts, what is computed.
+    people
+        float64; meaningless where not computed.
+    low, high
+        float64, whole numbers; NaN where nothing tells how sure the estimate is.
+    """
+
+    devices: Devices
+    people: Floats
+    low: Floats
+    high: Floats
+
+
+def read_made(settings: Settings) -> dict[str, Made]:
+    """Every people count that was materialised, by name."""
+    with warehouse_engine(settings).connect() as connection:
+        query = sa.select(people_calibration).order_by(people_calibration.c.name)
+        return {row["name"]: _made(row) for row in connection.execute(query).mappings()}
+
+
+def made_of(settings: Settings, name: str) -> Made:
+    """One people count, as it was materialised last.
+
+    Raises
+    ------
+    NotCounted
+        When it never was.
+    """
+    found = read_made(settings)
+    if name not in found:
+        there = ", ".join(found) or "none"
+        raise NotCounted(
+            f"There is no people count {name} that was materialised.",
+            f"Materialised are: {there}. `tippers people-count list` shows which are defined.",
+        )
+    return found[name]
+
+
+def compared_key(name: str) -> str:
+    """Where the lake has the head counts that a people count was fitted on, with its estimates."""
+    return f"people_counts/{encode(name)}/data.parquet"
+
+
+def read_compared(settings: Settings, name: str) -> pa.Table:
+    """Head counts beside the estimates of a people count that was materialised.
+
+    Those whose time is computed: space_id, day, second (of the day), interval_seconds, people (as
+    counted), devices_counted, estimated, low and high (null where it is not calibrated).
+
+    Raises
+    ------
+    LakeFileMissing
+        When it was never materialised.
+    """
+    return open_lake(settings).read_table(compared_key(name))
+
+
+def _made(row: sa.RowMapping) -> Made:
+    calibration, evaluation = row["calibration"], row["evaluation"]
+    return Made(
+        name=row["name"],
+        version=row["version"],
+        run_id=row["run_id"],
+        made_at=row["made_at"],
+        body=PeopleCount.model_validate(row["body"]),
+        reason=row["reason"],
+        calibration=None if calibration is None else Calibration.from_json(calibration),
+        evaluation=None if evaluation is None else Evaluation.from_json(evaluation),
+    )
+
+
+class PeopleCounter:
+    """Counts people in many spaces, the labels read once. ``people_counter`` makes one.
+
+    Parameters
+    ----------
+    body
+        Which devices count.
+    calibration
+        None: the devices are taken for people as they are, and the interval is that of their
+        labels' probabilities.
+    """
+
+    def __init__(
+        self, settings: Settings, body: PeopleCount, calibration: Calibration | None
+    ) -> None:
+        self._settings, self._body, self.calibration = settings, body, calibration
+        self._clock, self._tree = LocalClock(settings.timezone), load_tree(settings)
+        self._chosen = None
+        if calibration is None or body.by is None:
+            self._chosen = chosen_devices(settings, body, probabilities=calibration is None)
+
+    def read(self, space: str, start: When, end: When, interval_seconds: int) -> People:
+        """People of a space, per bin; arguments as ``read_people`` takes them."""
+        asked, chosen = (space, start, end, interval_seconds), self._chosen
+        if chosen is None:
+            found = count_labelled(self._settings, self._body, *asked)
+        else:
+            found = count_devices(self._settings, chosen, *asked)
+        if self.calibration is None:
+            assert chosen is not None
+            return _as_they_are(found, chosen, self._body)
+        begin = found.edges[:-1]
+        second = (begin + self._clock.utc_offset(begin)) % DAY
+        devices = found.counted.astype(np.float64)
+        calibration = self.calibration.of(self._above(space))
+        people = calibration.people(devices, second, interval_seconds)
+        return People(found, people, *calibration.interval(devices, people))
+
+    def _above(self, space: str) -> bool:
+        """Whether a space has others below it."""
+        return not self._tree.is_leaf[self._tree.position(space)]
+
+
+def people_counter(settings: Settings, name: str) -> PeopleCounter:
+    """What counts people by a people count that was materialised.
+
+    Raises
+    ------
+    NotCounted, NotLabelled, BadInput
+        It was never materialised; its labels are gone, or are not of devices.
+    """
+    made = made_of(settings, name)
+    return PeopleCounter(settings, made.body, made.calibration)
+
+
+def read_people(
+    space: str,
+    start: When,
+    end: When,
+    interval_seconds: int,
+    people_count: str,
+    *,
+    settings: Settings | None = None,
+) -> pa.Table:
+    """People in a space, per bin.
+
+    Parameters
+    ----------
+    space, start, end, interval_seconds
+        As ``read_occupancy`` takes them.
+    people_count
+        The name of a people count that was materialised.
+
+    Returns
+    -------
+    pa.Table
+        ``interval_begin_time`` (timestamp[s] in the deployment's zone), in order;
+        ``number_connections`` (int32), all devices; ``devices_counted`` (int32), those that stand
+        for people; ``people`` (double), the estimate; ``people_low`` and ``people_high`` (int32),
+        its interval, null where nothing tells how sure the estimate is. Bins that are not
+        computed are null, and the schema's metadata (``MISSING_METADATA``) list their chunks.
+
+    Raises
+    ------
+    NotCounted, NotLabelled, BadInput
+        A people count that was never materialised, or whose labels are gone; an unknown space, an
+        unusable range.
+    """
+    settings = settings or get_settings()
+    counter = people_counter(settings, people_count)
+    return people_table(settings, counter.read(space, start, end, interval_seconds))
+
+
+def people_table(settings: Settings, found: People) -> pa.Table:
+    """As ``read_people`` gives it."""
+    devices, absent = found.devices, ~found.devices.computed
+    unsure = absent | np.isnan(found.low)
+    low, high = (np.where(unsure, 0, bound).astype(np.int32) for bound in (found.low, found.high))
+    begins = pa.array(devices.edges[:-1]).cast(pa.timestamp("s", settings.timezone))
+    table = pa.table(
+        {
+            "interval_begin_time": begins,
+            "number_connections": pa.array(devices.every.astype(np.int32), mask=absent),
+            "devices_counted": pa.array(devices.counted.astype(np.int32), mask=absent),
+            "people": pa.array(found.people, mask=absent),
+            "people_low": pa.array(low, mask=unsure),
+            "people_high": pa.array(high, mask=unsure),
+        }
+    )
+    return table.replace_schema_metadata({MISSING_METADATA: json.dumps(devices.missing)})
+
+
+def _as_they_are(found: Devices, chosen: Chosen, body: PeopleCount) -> People:
+    """Devices taken for people. The interval holds the number, whatever the probabilities say."""
+    people = found.counted.astype(np.float64)
+    if body.by is None or chosen.probability is None:
+        unknown = np.full(len(people), np.nan)
+        return People(found, people, unknown, unknown)
+    tail = (1 - body.confidence) / 2
+    low, high = quantiles(found.groups, chosen.probability, (tail, 1 - tail))
+    return People(found, people, np.minimum(low, people), np.maximum(high, people))

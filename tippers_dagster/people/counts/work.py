@@ -1,0 +1,210 @@
+"""What the asset of a people count does: head counts beside devices, and the ratio between."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.dialects.postgresql import insert
+
+from tippers_dagster.campus.local_time import DAY, LocalClock, chunk_key
+from tippers_dagster.campus.spaces.tree import load_tree
+from tippers_dagster.catalog.kinds import PeopleCount
+from tippers_dagster.occupancy.reading import OnlyCountsKept
+from tippers_dagster.people.counts.calibration import (
+    Calibration,
+    Evaluation,
+    Observations,
+    TooFew,
+    calibrate,
+)
+from tippers_dagster.people.counts.devices import Chosen, chosen_devices, count_devices
+from tippers_dagster.people.counts.head_counts import read_head_counts
+from tippers_dagster.people.counts.reading import compared_key
+from tippers_dagster.people.counts.tables import people_calibration
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.settings import Settings
+
+VERSION = 2
+"""Raise it when the same labels and head counts would give another calibration."""
+
+MOMENT = 60
+"""Seconds of the bin in which devices are counted for people counted at a moment."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """What a materialisation came to.
+
+    Attributes
+    ----------
+    body
+        The definition's.
+    head_counts
+        All that there are.
+    observed
+        Those with a computed count of devices, and ``spaces``: the ids behind their numbers.
+    uncomputed, unknown
+        How many were left out because their time is not computed, or their space is gone.
+    calibration, evaluation
+        None when it is not calibrated, and ``reason`` says why.
+    """
+
+    body: PeopleCount
+    head_counts: int
+    observed: Observations
+    spaces: tuple[str, ...]
+    uncomputed: int
+    unknown: int
+    reason: str | None
+    calibration: Calibration | None
+    evaluation: Evaluation | None
+
+
+def calibrate_people(settings: Settings, body: PeopleCount) -> Calibrated:
+    """Fit a people count on the head counts that there are.
+
+    Raises
+    ------
+    NotLabelled, BadInput
+        When there are no labels to choose devices by.
+    """
+    chosen = chosen_devices(settings, body, probabilities=False)
+    counts = read_head_counts(settings)
+    known = pc.is_in(counts["space_id"], value_set=pa.array(load_tree(settings).ids, pa.string()))
+    usable = counts.filter(known)
+    spaces, observed = observe(settings, chosen, usable)
+    reason, calibration, evaluation = None, None, None
+    try:
+        if not counts.num_rows:
+            raise TooFew("There are no head counts.")
+        calibration, evaluation = calibrate(observed, body.ratio, body.confidence)
+    except TooFew as error:
+        reason = str(error)
+    return Calibrated(
+        body=body,
+        head_counts=counts.num_rows,
+        observed=observed,
+        spaces=spaces,
+        uncomputed=usable.num_rows - len(observed),
+        unknown=counts.num_rows - usable.num_rows,
+        reason=reason,
+        calibration=calibration,
+        evaluation=evaluation,
+    )
+
+
+def observe(
+    settings: Settings, chosen: Chosen, head_counts: pa.Table
+) -> tuple[tuple[str, ...], Observations]:
+    """Devices at the places and times of head counts, those that are computed.
+
+    One pass over the presence of each space, width and chunk that has head counts.
+
+    Parameters
+    ----------
+    head_counts
+        Columns of ``counts.SCHEMA``, of known spaces.
+
+    Returns
+    -------
+    (spaces, observations)
+        The ids behind the numbers of spaces.
+    """
+    clock = LocalClock(settings.timezone)
+    time = head_counts["time"].cast(pa.int64()).to_numpy() // 1_000_000
+    given = head_counts["interval_seconds"].to_numpy()
+    width = np.where(given == 0, MOMENT, given).astype(np.int64)
+    encoded = head_counts["space_id"].combine_chunks().dictionary_encode()
+    spaces, space = tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy()
+    day = (time + clock.utc_offset(time)) // DAY
+    counted = np.full(len(time), -1, np.int64)
+    for code, one, first, until, rows in _stretches(settings, space, width, day):
+        try:
+            found = count_devices(settings, chosen, spaces[code], first, until, one)
+        except OnlyCountsKept:
+            continue  # who was there is not known any more
+        at = np.searchsorted(found.edges, time[rows], side="right") - 1
+        counted[rows] = np.where(found.computed[at], found.counted[at], -1)
+    there = counted >= 0
+    local = time + clock.utc_offset(time)
+    people = head_counts["people"].to_numpy().astype(np.float64)
+    tree = load_tree(settings)
+    above = ~tree.is_leaf[[tree.index[name] for name in spaces]] if spaces else np.zeros(0, bool)
+    made = Observations(
+        people, counted.astype(np.float64), local % DAY, width, day, space, above[space]
+    )
+    return spaces, made.of(there)
+
+
+def _stretches(
+    settings: Settings, space: NDArray[np.integer], width: NDArray[np.int64], day: NDArray[np.int64]
+) -> list[tuple[int, int, dt.date, dt.date, NDArray[np.int64]]]:
+    """Head counts that are read in one go: of a space, a width and a chunk, [first, until)."""
+    if not len(day):
+        return []
+    days, at = np.unique(day, return_inverse=True)
+    dates = [dt.date(1970, 1, 1) + dt.timedelta(int(d)) for d in days]
+    chunks = np.array([chunk_key(d, settings.chunk) for d in dates])
+    _, chunk = np.unique(chunks, return_inverse=True)
+    _, part = np.unique(np.stack([space, width, chunk[at]]), axis=1, return_inverse=True)
+    order = np.argsort(part.ravel(), kind="stable")
+    runs = np.split(order, np.flatnonzero(np.diff(part.ravel()[order])) + 1)
+    return [
+        (
+            int(space[rows[0]]),
+            int(width[rows[0]]),
+            dates[int(at[rows].min())],
+            dates[int(at[rows].max())] + dt.timedelta(1),
+            rows,
+        )
+        for rows in runs
+    ]
+
+
+def write_calibrated(
+    settings: Settings, name: str, version: str, run_id: str, made: Calibrated
+) -> None:
+    """Keep a calibration in the place of the one before, and in the lake what it was fitted on."""
+    open_lake(settings).write_table(compared_key(name), _compared(made))
+    values = {
+        "version": version,
+        "run_id": run_id,
+        "made_at": dt.datetime.now(dt.UTC),
+        "body": made.body.model_dump(mode="json"),
+        "reason": made.reason,
+        "calibration": None if made.calibration is None else made.calibration.to_json(),
+        "evaluation": None if made.evaluation is None else made.evaluation.to_json(),
+    }
+    values |= {n: sa.null() for n in ("calibration", "evaluation") if values[n] is None}
+    statement = insert(people_calibration).values(name=name, **values)
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+
+
+def _compared(made: Calibrated) -> pa.Table:
+    """Head counts beside what is estimated for them."""
+    observed, calibration = made.observed, made.calibration
+    unknown = pa.nulls(len(observed), pa.float64())
+    estimated, low, high = observed.devices, unknown, unknown
+    if calibration is not None:
+        estimated, low, high = calibration.estimates(observed)
+    return pa.table(
+        {
+            "space_id": pa.array(made.spaces, pa.string()).take(pa.array(observed.space)),
+            "day": pa.array(observed.day).cast(pa.int32()).cast(pa.date32()),
+            "second": observed.second,
+            "interval_seconds": observed.width,
+            "people": observed.people,
+            "devices_counted": observed.devices,
+            "estimated": estimated,
+            "low": low,
+            "high": high,
+        }
+    )

@@ -1,0 +1,1 @@
+"""Dagster's home, environment and addresses, and its private names."""

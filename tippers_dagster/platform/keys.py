@@ -1,0 +1,82 @@
+"""The key of the device hash, and how a secret is kept in a file of the home."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from tippers_dagster.errors import SettingsError
+from tippers_dagster.platform.home import private_home
+from tippers_dagster.settings import Settings
+
+HINT = "Make one with: openssl rand -hex 32"
+
+
+def device_key(settings: Settings) -> bytes:
+    """The key, 16 to 64 bytes; made at first use in ``<home>/device_key`` when none is set.
+
+    The file holds the same hexadecimal digits that ``TIPPERS_DEVICE_KEY`` takes. Safe to call
+    from many processes at the same time: all get the same key.
+
+    Raises
+    ------
+    SettingsError
+        When the setting or the file holds no key. The message never shows the value.
+    """
+    if settings.device_key is not None:
+        return _parse(settings.device_key.get_secret_value(), "TIPPERS_DEVICE_KEY")
+    path = device_key_file(settings)
+    private_home(settings.home_path)
+    if not path.exists():
+        make_once(path, secrets.token_hex(32))
+    return _parse(path.read_text(), str(path))
+
+
+def device_key_file(settings: Settings) -> Path:
+    """Where the key is kept when it is not a setting."""
+    return settings.home_path / "device_key"
+
+
+def _parse(text: str, place: str) -> bytes:
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if not 16 <= len(key) <= 64:
+        raise SettingsError(f"{place} is not a key of 32 to 128 hexadecimal digits.", HINT)
+    return key
+
+
+def make_once(path: Path, secret: str) -> None:
+    """Write a secret beside its place, then link it there: the first of several wins, whole.
+
+    Only the owner may read it. A file that is there stays as it is.
+    """
+    draft = _draft(path, secret)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()
+
+
+def replace_secret(path: Path, secret: str) -> None:
+    """Put a secret in the place of another, whole; only the owner may read it."""
+    os.replace(_draft(path, secret), path)
+
+
+def _draft(path: Path, secret: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secret + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        draft.unlink()
+        raise
+    return draft

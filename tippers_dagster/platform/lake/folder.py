@@ -1,0 +1,231 @@
+"""The lake in a folder of this machine (or one that is mounted)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any
+from urllib.parse import quote
+
+from tippers_dagster.errors import LakeError, LakeFileMissing, LakeFull
+from tippers_dagster.platform.disk import disk_full, is_full
+
+Keys = list[str]
+FEW_FILES = 16
+"""Up to this many files are synced one by one; for more, syncing everything is quicker."""
+STALE_SECONDS = 86_400
+"""Age at which a temporary file of another machine is taken to be left over."""
+
+
+class FolderBackend:
+    """Files below ``root``; temporary ones in ``<root>/.tmp``, on the same file system.
+
+    A file is written there and renamed, which is atomic. It is not synced at once, as that costs
+    more than writing it: ``sync`` does it for everything that this process wrote since the last.
+    """
+
+    remote = False
+    batch = 32
+
+    def __init__(self, root: Path, parallel: int = 2) -> None:
+        self.root = root
+        self.parallel = parallel
+        self._tmp = root / ".tmp"
+        # The machine's name too: a process number means nothing on another one.
+        self._host = quote(socket.gethostname(), safe="").replace("~", "%7E")
+        self._counter = itertools.count()
+        self._unsynced: deque[str] = deque(maxlen=FEW_FILES + 1)
+        self._syncing = Lock()
+
+    # --- writing ----------------------------------------------------------------------------
+    def put(self, key: str, data: Any) -> None:
+        """Write a whole file."""
+        temporary = self._temporary_path()
+        try:
+            with self._open_temporary(temporary) as file:
+                file.write(data)
+            self._publish(temporary, key)
+        except OSError as error:
+            _remove(temporary)
+            raise self._failed("written", key, error) from error
+
+    @contextmanager
+    def create(self, key: str) -> Iterator[IO[bytes]]:
+        """A file that is published when the block ends without error."""
+        temporary = self._temporary_path()
+        try:
+            file = self._open_temporary(temporary)
+        except OSError as error:
+            raise self._failed("written", key, error) from error
+        try:
+            with file:
+                yield file
+        except BaseException as error:
+            _remove(temporary)
+            if isinstance(error, OSError) and is_full(error):
+                raise self._failed("written", key, error) from error
+            raise
+        try:
+            self._publish(temporary, key)
+        except OSError as error:
+            _remove(temporary)
+            raise self._failed("written", key, error) from error
+
+    def _temporary_path(self) -> str:
+        return f"{self._tmp}/{self._host}~{os.getpid()}~{id(self):x}-{next(self._counter)}"
+
+    def _open_temporary(self, temporary: str) -> IO[bytes]:
+        try:
+            return open(temporary, "xb")
+        except FileNotFoundError:
+            self._tmp.mkdir(parents=True, exist_ok=True)
+            return open(temporary, "xb")
+
+    def _publish(self, temporary: str, key: str) -> None:
+        target = f"{self.root}/{key}"
+        try:
+            os.replace(temporary, target)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.replace(temporary, target)
+        with self._syncing:
+            self._unsynced.append(target)
+
+    # --- reading ----------------------------------------------------------------------------
+    def get(self, key: str) -> bytes:
+        """A whole file."""
+        try:
+            with open(f"{self.root}/{key}", "rb", buffering=0) as file:
+                return file.read()
+        except FileNotFoundError:
+            raise self._missing(key) from None
+        except OSError as error:
+            raise self._failed("read", key, error) from error
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file."""
+        return os.path.isfile(f"{self.root}/{key}")
+
+    def list(self, prefix: str) -> Keys:
+        """The keys below a folder, sorted."""
+        top = os.path.join(self.root, prefix)
+        skip = len(os.path.join(self.root, ""))
+        keys: Keys = []
+        for folder, folders, files in os.walk(top, onerror=self._listing_failed):
+            if folder.rstrip("/") == str(self.root):
+                folders[:] = [name for name in folders if name != ".tmp"]
+            keys.extend(os.path.join(folder, name)[skip:] for name in files)
+        return sorted(keys)
+
+    # --- removing ---------------------------------------------------------------------------
+    def delete(self, key: str) -> None:
+        """Remove a file, if it is there."""
+        try:
+            os.unlink(f"{self.root}/{key}")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._failed("deleted", key, error) from error
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Remove a folder, if it is there."""
+        temporary = self._temporary_path()
+        try:
+            self._tmp.mkdir(parents=True, exist_ok=True)
+            # Renamed first, so that a reader sees all of the folder or nothing.
+            os.rename(self.root / prefix, temporary)
+            shutil.rmtree(temporary)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._failed("deleted", prefix, error) from error
+
+    def clean(self) -> int:
+        """Remove temporary files whose process is gone, or of other machines, a day old."""
+        removed = 0
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._tmp) as entries:
+            for entry in entries:
+                if self._left_over(entry):
+                    _remove(entry.path)
+                    removed += 1
+        return removed
+
+    def _left_over(self, entry: os.DirEntry[str]) -> bool:
+        host, _, rest = entry.name.partition("~")
+        process = rest.partition("~")[0]
+        if host == self._host and process.isdigit():
+            return not _alive(int(process))
+        with suppress(FileNotFoundError):
+            return time.time() - entry.stat().st_mtime > STALE_SECONDS
+        return False
+
+    # --- the rest ---------------------------------------------------------------------------
+    def uri(self, key: str) -> str:
+        """Where a file is."""
+        return str(self.root / key)
+
+    def sync(self) -> None:
+        """Sync everything that was written: a few files one by one, else all file systems."""
+        with self._syncing:
+            written = list(self._unsynced)
+            self._unsynced.clear()
+        if len(written) > FEW_FILES:
+            os.sync()
+            return
+        folders = {os.path.dirname(target) for target in written}
+        for path in [*written, *folders]:
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                _force(path)
+
+    def _missing(self, key: str) -> LakeFileMissing:
+        return LakeFileMissing(
+            f"{key} is not in the lake ({self.root})",
+            "Materialise it, or check TIPPERS_LAKE_URL and TIPPERS_HOME.",
+        )
+
+    def _failed(self, verb: str, key: str, error: OSError) -> LakeError:
+        if is_full(error):
+            return disk_full(self.root, LakeFull, "TIPPERS_LAKE_URL")
+        return LakeError(
+            f"{key or 'the lake'} could not be {verb} in {self.root}: {error.strerror}",
+            "Check that the folder is writable and has free space, or set TIPPERS_LAKE_URL.",
+        )
+
+    def _listing_failed(self, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise self._failed("listed", "", error) from error
+
+
+def _force(path: str) -> None:
+    """Sync a file, or a folder's entries, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(path)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

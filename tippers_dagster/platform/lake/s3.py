@@ -1,0 +1,152 @@
+"""The lake in S3, or what speaks like it (MinIO)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tippers_dagster.errors import LakeError, LakeFileMissing
+from tippers_dagster.platform.disk import reporting_full
+
+PARALLEL = 16
+"""Requests under way at once: their latency, not this machine, is the limit."""
+
+_DELETED_AT_ONCE = 1000
+_GONE = frozenset({"404", "NoSuchKey"})
+_FAILURES = (ClientError, BotoCoreError, Boto3Error)
+_TRANSFER = TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20)
+
+
+class S3Backend:
+    """Objects ``<prefix>/<key>`` of a bucket.
+
+    Credentials come by boto3's usual chain (environment, profile, role of the machine). A small
+    file is one request; a large one a multipart upload, which is aborted if it fails. Both are
+    atomic in S3. The parts that a killed process has uploaded are never visible; a lifecycle rule
+    of the bucket for incomplete uploads removes them.
+    """
+
+    parallel = PARALLEL
+    remote = True
+    batch = 1
+
+    def __init__(self, bucket: str, prefix: str, endpoint_url: str | None, region: str) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._client = boto3.client(
+            "s3",
+            endpoint_url=endpoint_url,
+            region_name=region,
+            config=Config(
+                retries={"max_attempts": 5, "mode": "standard"},
+                max_pool_connections=2 * PARALLEL,
+                connect_timeout=10,
+                # Own endpoints seldom have a host name per bucket.
+                s3={"addressing_style": "path" if endpoint_url else "auto"},
+            ),
+        )
+
+    # --- writing ----------------------------------------------------------------------------
+    def put(self, key: str, data: Any) -> None:
+        """Write a whole file."""
+        with self._reporting("written", key):
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=bytes(data))
+
+    @contextmanager
+    def create(self, key: str) -> Iterator[IO[bytes]]:
+        """A file that is published when the block ends without error."""
+        # Unnamed on disk, so that nothing is left behind whatever happens to the process.
+        with (
+            reporting_full(Path(tempfile.gettempdir()), "TMPDIR"),
+            tempfile.TemporaryFile() as file,
+        ):
+            yield file
+            file.seek(0)
+            with self._reporting("written", key):
+                self._client.upload_fileobj(
+                    file, self._bucket, self._prefix + key, Config=_TRANSFER
+                )
+
+    # --- reading ----------------------------------------------------------------------------
+    def get(self, key: str) -> bytes:
+        """A whole file."""
+        with self._reporting("read", key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            data: bytes = answer["Body"].read()
+            return data
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file."""
+        try:
+            with self._reporting("read", key):
+                self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        except LakeFileMissing:
+            return False
+        return True
+
+    def list(self, prefix: str) -> list[str]:
+        """The keys below a folder, sorted."""
+        with self._reporting("listed", prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            skip = len(self._prefix)
+            return sorted(o["Key"][skip:] for page in pages for o in page.get("Contents", ()))
+
+    # --- removing ---------------------------------------------------------------------------
+    def delete(self, key: str) -> None:
+        """Remove a file, if it is there."""
+        with self._reporting("deleted", key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Remove a folder, if it is there."""
+        keys = self.list(prefix)
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            some = keys[start : start + _DELETED_AT_ONCE]
+            objects = [{"Key": self._prefix + key} for key in some]
+            with self._reporting("deleted", prefix):
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket,
+                    Delete={"Objects": objects, "Quiet": True},
+                )
+            for error in answer.get("Errors", ()):
+                raise self._failed("deleted", error["Key"], error.get("Message", error["Code"]))
+
+    # --- the rest ---------------------------------------------------------------------------
+    def uri(self, key: str) -> str:
+        """Where a file is."""
+        return f"s3://{self._bucket}/{self._prefix}{key}".rstrip("/")
+
+    def sync(self) -> None:
+        """Nothing to do: a write that was answered is durable."""
+
+    @contextmanager
+    def _reporting(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _GONE:
+                raise LakeFileMissing(
+                    f"{key} is not in the lake ({self.uri('')})",
+                    "Materialise it, or check TIPPERS_LAKE_URL.",
+                ) from None
+            raise self._failed(verb, key, str(error)) from error
+        except _FAILURES as error:
+            raise self._failed(verb, key, str(error)) from error
+
+    def _failed(self, verb: str, key: str, reason: str) -> LakeError:
+        return LakeError(
+            f"{key or 'the lake'} could not be {verb} in {self.uri('')}: {reason}",
+            "Check that the bucket exists, TIPPERS_S3_ENDPOINT_URL and TIPPERS_S3_REGION, "
+            "and the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE or the machine's role).",
+        )

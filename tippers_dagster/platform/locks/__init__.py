@@ -1,0 +1,1 @@
+"""Advisory locks of runs, kept through outages, and fenced commits."""

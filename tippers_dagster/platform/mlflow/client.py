@@ -1,0 +1,67 @@
+"""MLflow asked for what it keeps, outside a materialisation's run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from tippers_dagster.errors import TippersError
+from tippers_dagster.platform.mlflow.runs import (
+    NOT_CONFIGURED,
+    be_impatient,
+    first_use,
+    tracking_uri,
+    use_store,
+)
+from tippers_dagster.platform.redaction import redact
+from tippers_dagster.settings import Settings
+
+_ready: set[str] = set()
+"""Stores whose tables this process has seen."""
+
+
+class MlflowAway(TippersError):
+    """MLflow does not answer, or refuses; nothing can be done without it."""
+
+
+@contextmanager
+def mlflow_client(settings: Settings) -> Iterator[Any]:
+    """An ``MlflowClient`` of the deployment's store of runs and models.
+
+    Keep the block to calls of the client: what goes wrong in it is taken for MLflow's fault.
+
+    Raises
+    ------
+    MlflowAway
+        When there is no MLflow, it cannot be reached, or it refuses.
+    """
+    uri = tracking_uri(settings)
+    if uri is None:
+        raise MlflowAway(NOT_CONFIGURED, "The registry of models is kept there.")
+    from botocore.exceptions import BotoCoreError, ClientError
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+    from requests.exceptions import RequestException
+
+    try:
+        be_impatient(uri)
+        use_store(settings, uri)
+        client = MlflowClient(uri, uri)
+        if uri not in _ready:
+            with first_use(settings):
+                client.search_registered_models(max_results=1)
+            _ready.add(uri)
+        yield client
+    except (
+        *(MlflowException, RequestException, sa.exc.SQLAlchemyError, OSError),
+        *(BotoCoreError, ClientError),  # artifacts may be in S3
+    ) as error:
+        first = " ".join(str(error).strip().splitlines()[:1])
+        reason = redact(f"{type(error).__name__}: {first}", settings)
+        raise MlflowAway(
+            f"MLflow did not do it: {reason}",
+            "`tippers doctor` says whether it can be reached; TIPPERS_MLFLOW_URL names it.",
+        ) from error

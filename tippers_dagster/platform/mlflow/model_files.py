@@ -1,0 +1,235 @@
+"""The files of registered models: recorded in the warehouse, and checked before they are read.
+
+MLflow has no login, and when it loads a model it takes the format, the types to trust and even
+code from the model's own ``MLmodel``. So nothing is loaded through MLflow here. One file per
+version is fetched: the warehouse records its path, size, SHA-256 and format. MLflow's answers are
+not trusted, and what was checked is what is read: bytes in
+memory.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+import posixpath
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from tippers_dagster.errors import TippersError
+from tippers_dagster.platform.mlflow.client import mlflow_client
+from tippers_dagster.platform.mlflow.tables import model_file
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.settings import Settings
+
+Format = Literal["skops", "npz"]
+"""Formats that cannot execute code: skops with the types in ``learning.saved``, numpy arrays
+without objects."""
+
+MOST_BYTES = 2**30
+"""Limit for a file whose size is not recorded yet."""
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class ModelRefused(TippersError):
+    """A model that is not the one that was registered, or has an unsupported format."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The record of a version of a model; the columns of ``model_file``.
+
+    ``sha256`` and ``bytes`` are None for a version that was registered before they were kept and
+    has not been used since.
+    """
+
+    model: str
+    version: int
+    asset_version: str
+    format: Format
+    path: str
+    sha256: str | None
+    bytes: int | None
+    recorded_at: dt.datetime | None
+
+    def __str__(self) -> str:
+        return f"Version {self.version} of {self.model}"
+
+
+# --- the record -----------------------------------------------------------------------------------
+def record_model(
+    settings: Settings,
+    model: str,
+    version: int,
+    asset_version: str,
+    format_: Format,
+    path: str,
+    content: bytes,
+) -> None:
+    """Record the file of a version, replacing any record of the same number."""
+    values = {
+        "asset_version": asset_version,
+        "format": format_,
+        "path": path,
+        "sha256": digest_of(content),
+        "bytes": len(content),
+        "recorded_at": dt.datetime.now(dt.UTC),
+    }
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(
+            insert(model_file)
+            .values(model=model, version=version, **values)
+            .on_conflict_do_update(index_elements=["model", "version"], set_=values)
+        )
+
+
+def model_files(settings: Settings, model: str) -> list[ModelFile]:
+    """What is recorded of a model, the newest version first."""
+    query = (
+        sa.select(model_file)
+        .where(model_file.c.model == model)
+        .order_by(model_file.c.version.desc())
+    )
+    with warehouse_engine(settings).connect() as connection:
+        return [ModelFile(**row) for row in connection.execute(query).mappings()]
+
+
+def recorded_file(settings: Settings, model: str, version: int) -> ModelFile:
+    """What is recorded of a version.
+
+    Raises
+    ------
+    ModelRefused
+        When nothing is.
+    """
+    found = next((f for f in model_files(settings, model) if f.version == version), None)
+    if found is None:
+        raise ModelRefused(
+            f"Version {version} of {model} is not loaded: this deployment has no record of "
+            "registering it.",
+            "MLflow has no login, so anyone who can reach it can register a model. "
+            + _again(model),
+        )
+    return found
+
+
+def digest_of(content: bytes) -> str:
+    """SHA-256 as it is recorded, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+# --- reading --------------------------------------------------------------------------------------
+def read_model(
+    settings: Settings, model: str, version: int, format_: Format, parse: Callable[[bytes], T]
+) -> T:
+    """A version of a model, checked against its record, then parsed.
+
+    A version from before digests were kept is accepted as it is; once it was parsed, its digest is
+    recorded, and checked from then on.
+
+    Parameters
+    ----------
+    format_
+        What ``parse`` reads; it must not execute anything, whatever the file contains.
+
+    Raises
+    ------
+    ModelRefused
+        When it is not recorded, is of another format, or is not what was recorded.
+    MlflowAway
+        When it cannot be fetched.
+    """
+    recorded = recorded_file(settings, model, version)
+    if recorded.format != format_:
+        raise ModelRefused(
+            f"{recorded} is not loaded: its recorded format is {recorded.format}, expected "
+            f"{format_}."
+        )
+    with mlflow_client(settings):
+        content = fetch(recorded)
+    checked = _checked(recorded, content)
+    try:
+        parsed = parse(checked)
+    except ModelRefused as error:
+        again = _again(recorded.model)
+        raise ModelRefused(f"{recorded} is not loaded. {error.message}", again) from None
+    if recorded.sha256 is None:
+        _pin(settings, recorded, checked)
+    return parsed
+
+
+def is_intact(recorded: ModelFile) -> bool:
+    """Whether MLflow still has the file that was recorded; MLflow's store is to be set."""
+    content = fetch(recorded)
+    return content is not None and digest_of(content) == recorded.sha256
+
+
+def fetch(recorded: ModelFile) -> bytes | None:
+    """The file of a version as MLflow has it now; None: it is not there, or is too large.
+
+    It is copied to a private folder first, and only this file: what else lies beside it is not
+    looked at. MLflow's errors are the caller's.
+    """
+    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as PROGRESS
+    from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+
+    PROGRESS.set(False)
+    most = MOST_BYTES if recorded.bytes is None else recorded.bytes
+    place = ModelsArtifactRepository(f"models:/{recorded.model}/{recorded.version}").repo
+    listed = place.list_artifacts(posixpath.dirname(recorded.path) or None)
+    there = next((f for f in listed if f.path == recorded.path and not f.is_dir), None)
+    if there is None or (there.file_size or 0) > most:
+        return None
+    with TemporaryDirectory(prefix="tippers-model-") as folder:
+        place.download_artifacts(recorded.path, folder)
+        with (Path(folder) / recorded.path).open("rb") as file:
+            content = file.read(most + 1)
+    return content if len(content) <= most else None
+
+
+def _checked(recorded: ModelFile, content: bytes | None) -> bytes:
+    if content is None:
+        raise ModelRefused(
+            f"{recorded} is not loaded: its file {recorded.path} is missing in MLflow, or larger "
+            "than registered.",
+            _again(recorded.model),
+        )
+    if recorded.sha256 is not None and digest_of(content) != recorded.sha256:
+        raise ModelRefused(
+            f"{recorded} is not loaded: its file in MLflow was changed after it was registered.",
+            "Find out who could write to MLflow's artifacts. " + _again(recorded.model),
+        )
+    return content
+
+
+def _pin(settings: Settings, recorded: ModelFile, content: bytes) -> None:
+    """Record the digest of a version from before digests were kept."""
+    c = model_file.c
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(
+            sa.update(model_file)
+            .where(c.model == recorded.model, c.version == recorded.version, c.sha256.is_(None))
+            .values(
+                sha256=digest_of(content),
+                bytes=len(content),
+                recorded_at=dt.datetime.now(dt.UTC),
+            )
+        )
+    _log.warning(
+        "%s was registered before digests were kept. Its digest has now been recorded and will be "
+        "checked from now on.",
+        recorded,
+    )
+
+
+def _again(model: str) -> str:
+    return f"To train it again: `tippers pipeline materialize {model} --no-stale-only`."

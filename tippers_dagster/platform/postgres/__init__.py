@@ -1,0 +1,1 @@
+"""PostgreSQL: where the four databases are, the embedded server, and bulk connections."""

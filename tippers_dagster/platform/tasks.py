@@ -1,0 +1,135 @@
+"""Many tasks that know nothing of each other, with equal results wherever they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from tippers_dagster.errors import SettingsError, TippersError
+from tippers_dagster.platform.redaction import redact
+from tippers_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+CONNECT_SECONDS = 30.0
+"""A scheduler that is just starting is waited for so long."""
+
+
+class WorkerLost(TippersError):
+    """Processes that worked on a task died, again and again."""
+
+
+def run_tasks(
+    settings: Settings, function: Callable[[Task], Result], tasks: Sequence[Task]
+) -> Iterator[tuple[int, Result]]:
+    """Call ``function`` on each task; yields the task's position and its result, as they finish.
+
+    On the Dask cluster that ``settings.dask_url`` names, else on ``settings.threads`` processes
+    of this machine; in this process when there is one task or one thread. An exception of the
+    function is raised here, and the other tasks are given up: return what may go wrong.
+
+    Parameters
+    ----------
+    function
+        Of a module, and picklable, as its tasks and results are. It must give the same result
+        wherever and however often it is called: on a cluster a task whose worker died is done
+        again.
+
+    Raises
+    ------
+    WorkerLost
+        When a process of this machine died, or the workers of a cluster keep dying.
+    SettingsError
+        When the cluster cannot be reached.
+    """
+    if settings.dask_url is None and (settings.threads == 1 or len(tasks) < 2):
+        yield from ((at, function(task)) for at, task in enumerate(tasks))
+        return
+    import joblib  # type: ignore[import-untyped]  # has no types
+
+    numbered = (joblib.delayed(_numbered)(function, at, task) for at, task in enumerate(tasks))
+    with _backend(settings), _telling_of_the_lost(settings):
+        yield from joblib.Parallel(return_as="generator_unordered")(numbered)
+
+
+@contextmanager
+def threads_or_cluster(settings: Settings) -> Iterator[Executor]:
+    """An executor for work that NumPy and Arrow do: threads of this process, or the cluster.
+
+    What is submitted must be picklable when ``settings.dask_url`` is set, and hold no secret; see
+    :func:`for_workers`.
+    """
+    if settings.dask_url is None:
+        with ThreadPoolExecutor(settings.threads) as pool:
+            yield pool
+        return
+    with _client(settings) as client, client.get_executor() as executor:
+        yield executor
+
+
+def for_workers(settings: Settings) -> Settings:
+    """The settings that a worker needs to use the lake: the place absolute, and no secret.
+
+    A worker has its own credentials for S3, in its environment.
+    """
+    secrets = dict.fromkeys(
+        ("database_url", "dagster_url", "source_url", "reader_url", "device_key", "secrets_keys")
+    )
+    home = settings.home_path
+    lake = settings.lake_url or str(home / "lake")
+    return settings.model_copy(update={**secrets, "home": home, "lake_url": lake})
+
+
+def _numbered(function: Callable[[Task], Result], position: int, task: Task) -> tuple[int, Result]:
+    return position, function(task)
+
+
+@contextmanager
+def _backend(settings: Settings) -> Iterator[None]:
+    import joblib
+
+    if settings.dask_url is None:
+        # Each task has one thread of its own: as many processes as there may be threads.
+        with joblib.parallel_config("loky", n_jobs=settings.threads, inner_max_num_threads=1):
+            yield
+        return
+    with _client(settings) as client, joblib.parallel_config("dask", client=client):
+        yield
+
+
+@contextmanager
+def _client(settings: Settings) -> Iterator[Client]:
+    from distributed import Client
+
+    try:
+        client = Client(settings.dask_url, timeout=CONNECT_SECONDS, set_as_default=False)
+    except OSError as error:
+        raise SettingsError(
+            f"The Dask scheduler cannot be reached: {redact(str(error), settings)}",
+            "Start it, mend TIPPERS_DASK_URL, or leave it unset to work on this machine.",
+        ) from error
+    with client:
+        yield client
+
+
+@contextmanager
+def _telling_of_the_lost(settings: Settings) -> Iterator[None]:
+    lost: tuple[type[Exception], ...] = (BrokenExecutor,)
+    if settings.dask_url is not None:
+        from distributed.scheduler import KilledWorker
+
+        lost = (KilledWorker,)
+    try:
+        yield
+    except lost as error:
+        raise WorkerLost(
+            "The processes that worked on a task died.",
+            "Most likely memory ran out: give them more, lower TIPPERS_THREADS, or point "
+            "TIPPERS_DASK_URL at a cluster with more.",
+        ) from error

@@ -1,0 +1,11 @@
+"""Alembic's entry point: runs on the connection that ``warehouse.migrate`` opened."""
+
+from alembic import context
+
+from tippers_dagster.platform.warehouse.metadata import SCHEMA
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    version_table_schema=SCHEMA,  # Dagster and MLflow keep an alembic_version of their own
+)
+context.run_migrations()

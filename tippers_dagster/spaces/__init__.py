@@ -1,1 +1,0 @@
-"""The tree of spaces, local time and its chunks and bins, and what is tracked."""

@@ -1,0 +1,1 @@
+"""The local stack: `tippers up`, health checks, and `tippers doctor`."""

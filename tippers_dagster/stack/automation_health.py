@@ -1,0 +1,64 @@
+"""Whether automation works: code server, daemon and web server."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import psycopg2
+
+from tippers_dagster.platform.dagster.addresses import web_address
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.settings import Settings
+from tippers_dagster.stack.health import (
+    ANSWER_SECONDS,
+    Trouble,
+    code_server_trouble,
+    web_trouble,
+)
+
+LATE_SECONDS = 120.0
+"""A daemon sends a heartbeat every 30 s. After this long it counts as late."""
+
+
+def automation_troubles(settings: Settings, seconds: float = ANSWER_SECONDS) -> dict[str, str]:
+    """Why nothing is kept up to date at the moment, by part; empty when all is well.
+
+    Also empty where no stack of this deployment is known to run. Each answer is waited for
+    ``seconds`` long.
+    """
+    address = web_address(settings)
+    if address is None:
+        return {}
+    found = {
+        "code server": code_server_trouble(
+            settings.code_server_host, settings.code_server_port, seconds
+        ),
+        "daemon": _late(settings),
+        "web server": web_trouble(f"{address.rstrip('/')}/server_info", seconds),
+    }
+    return {name: trouble.why for name, trouble in found.items() if trouble is not None}
+
+
+def _late(settings: Settings) -> Trouble | None:
+    """Judged by the latest heartbeat: other parts may belong to another version."""
+    url, query = (
+        databases(settings).dagster,
+        (
+            "SELECT extract(epoch FROM now() AT TIME ZONE 'UTC' - max(timestamp))::float8 "
+            "FROM daemon_heartbeats"
+        ),
+    )
+    try:
+        connection = psycopg2.connect(url, connect_timeout=5)
+        with closing(connection), connection.cursor() as cursor:
+            cursor.execute(query)
+            (seconds,) = cursor.fetchone() or (None,)
+    except psycopg2.errors.UndefinedTable:
+        seconds = None
+    except psycopg2.OperationalError:
+        return Trouble("Its storage does not answer.")
+    if seconds is None:
+        return Trouble("It has never sent a heartbeat.")
+    if seconds <= LATE_SECONDS:
+        return None
+    return Trouble(f"Its last heartbeat was {seconds:.0f} s ago.")

@@ -1,0 +1,215 @@
+"""The processes of the local stack: how each is started, and when it is ready."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.util import find_spec
+from urllib.parse import urlsplit
+
+import psycopg2
+
+from tippers_dagster.platform.dagster.environment import packaged_file
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.settings import Settings
+from tippers_dagster.stack.health import (
+    BEAT_SECONDS,
+    Trouble,
+    code_server_trouble,
+    daemon_trouble,
+    web_trouble,
+)
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process of the stack.
+
+    ``ready`` takes the time at which the process was started (seconds since the epoch) and says
+    whether it answers now; ``trouble``, called from then on, returns why it does not work, if so.
+    ``port_setting`` names the variable that moves its port.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    address: str
+    ready: Callable[[float], bool]
+    trouble: Callable[[float], Trouble | None]
+    port: int | None = None
+    port_setting: str = ""
+    ready_seconds: float = 120
+    grace_seconds: float = 10
+
+
+def stack_services(settings: Settings) -> list[list[Service]]:
+    """The services in stages: each stage starts when the one before is ready.
+
+    The web server and the daemon look for the code server once when they start, so it comes first.
+    """
+    mlflow = _mlflow(settings)
+    others = [_web_server(settings), _daemon(settings), _app(settings)]
+    return [[_code_server(settings)], [*others, mlflow] if mlflow else others]
+
+
+def _code_server(settings: Settings) -> Service:
+    port = settings.code_server_port
+    return Service(
+        name="code server",
+        command=(sys.executable, "-m", "tippers_dagster.cli", "code-server"),
+        address=f"grpc://{HOST}:{port}",
+        ready=lambda started: grpc_serving(port),
+        trouble=lambda started: code_server_trouble(HOST, port),
+        port=port,
+        port_setting="TIPPERS_CODE_SERVER_PORT",
+        ready_seconds=300,
+        # Runs are its children, and write down that they were stopped.
+        grace_seconds=20,
+    )
+
+
+def _web_server(settings: Settings) -> Service:
+    address = f"http://{HOST}:{settings.web_port}"
+    return Service(
+        name="web",
+        command=(sys.executable, "-m", "tippers_dagster.cli", "web"),
+        address=address,
+        ready=lambda started: http_ok(f"{address}/server_info"),
+        trouble=lambda started: web_trouble(f"{address}/server_info"),
+        port=settings.web_port,
+        port_setting="TIPPERS_WEB_PORT",
+    )
+
+
+def _daemon(settings: Settings) -> Service:
+    return Service(
+        name="daemon",
+        command=(
+            *(sys.executable, "-m", "dagster._daemon", "run"),
+            *("-w", str(packaged_file("workspace.yaml"))),
+        ),
+        address="",
+        ready=lambda started: daemon_beats(databases(settings).dagster, started),
+        trouble=lambda started: daemon_trouble(databases(settings).dagster, started, BEAT_SECONDS),
+    )
+
+
+def _app(settings: Settings) -> Service:
+    address = app_address(settings)
+    return Service(
+        name="app",
+        command=(sys.executable, "-m", "tippers_dagster.cli", "app"),
+        address=address,
+        ready=lambda started: http_ok(f"{address}/_stcore/health"),
+        trouble=lambda started: web_trouble(f"{address}/_stcore/health"),
+        port=settings.streamlit_port,
+        port_setting="TIPPERS_STREAMLIT_PORT",
+    )
+
+
+def app_address(settings: Settings) -> str:
+    """URL of the app that ``tippers up`` starts, from this machine."""
+    return f"http://{_reached(settings.streamlit_host)}:{settings.streamlit_port}"
+
+
+def _reached(host: str) -> str:
+    """Where this machine reaches what listens on this address."""
+    return HOST if host in ("0.0.0.0", "::") else host
+
+
+def _mlflow(settings: Settings) -> Service | None:
+    storage = databases(settings).mlflow
+    if settings.mlflow_url is not None or storage is None or find_spec("mlflow") is None:
+        return None
+    address = f"http://{HOST}:{settings.mlflow_port}"
+    lake = settings.lake_url or str(settings.home_path / "lake")
+    return Service(
+        name="mlflow",
+        command=(
+            *(sys.executable, "-m", "mlflow", "server", "--host", HOST),
+            # Each of the usual four takes 250 MB and seconds to start; one serves a machine.
+            *("--port", str(settings.mlflow_port), "--workers", "1"),
+            # The embedded server's URL: it holds no password.
+            *("--backend-store-uri", storage.replace("postgresql://", "postgresql+psycopg2://")),
+            *("--artifacts-destination", f"{lake.rstrip('/')}/mlflow"),
+        ),
+        address=address,
+        ready=lambda started: http_ok(f"{address}/health"),
+        trouble=lambda started: web_trouble(f"{address}/health"),
+        port=settings.mlflow_port,
+        port_setting="TIPPERS_MLFLOW_PORT",
+    )
+
+
+def mlflow_environment(settings: Settings) -> dict[str, str]:
+    """Variables of MLflow's server: allowed hosts and origins."""
+    public = urlsplit(settings.mlflow_public_url or "")
+    names = [f"{HOST}:*", "localhost:*", public.netloc]
+    return {
+        # By default it accepts any name that begins like a private address: 10.example.com.
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(filter(None, names)),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": (
+            f"{public.scheme}://{public.netloc}" if public.netloc else ""
+        ),
+        # Saves five processes for jobs that are not used here.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+
+
+# --- asking whether they are ready --------------------------------------------------------------
+
+
+def port_taken(port: int) -> bool:
+    """Whether something listens on this port of the machine already."""
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return True
+    return False
+
+
+def http_ok(url: str) -> bool:
+    """Whether the address answers with success."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def grpc_serving(port: int) -> bool:
+    """Whether the code server has loaded the definitions and serves."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+        request = health_pb2.HealthCheckRequest(service="DagsterApi")
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def daemon_beats(url: str, since: float) -> bool:
+    """Whether a daemon has written a heartbeat into Dagster's storage since then."""
+    query = (
+        "SELECT count(*) FROM daemon_heartbeats "
+        "WHERE timestamp >= to_timestamp(%s) AT TIME ZONE 'UTC'"
+    )
+    try:
+        connection = psycopg2.connect(url, connect_timeout=5)
+        with closing(connection), connection.cursor() as cursor:
+            cursor.execute(query, (since,))
+            row = cursor.fetchone()
+    except (psycopg2.OperationalError, psycopg2.errors.UndefinedTable):
+        return False
+    return row is not None and row[0] > 0
