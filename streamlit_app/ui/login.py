@@ -6,8 +6,8 @@ import streamlit as st
 
 from streamlit_app.ui.messages import tell
 from tippers_dagster.access.login import entrance, has_login, person_named, person_of
+from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.access.model import NotAllowed, Person, Role
-from tippers_dagster.cli.datasets import user_name
 from tippers_dagster.errors import SettingsError
 from tippers_dagster.platform.dagster.addresses import LOOPBACK
 from tippers_dagster.settings import Settings
@@ -29,7 +29,7 @@ def current_person(settings: Settings) -> Person | None:
                 "addresses.",
                 "Start it with `tippers app`.",
             )
-        return Person(user_name() or "local", Role.ADMIN)
+        return Person(machine_user() or "local", Role.ADMIN)
     if way == "login" and not st.user.get("is_logged_in", False):
         _sign_in()
         return None

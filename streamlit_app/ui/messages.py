@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 from tippers_dagster.errors import TippersError
-from tippers_dagster.platform.postgres.unavailable import away_errors
+from tippers_dagster.platform.postgres.unavailable import unavailable_errors
 
 RETRY_SECONDS = 3
 AWAY = "database_away"
@@ -36,7 +36,7 @@ def told() -> Iterator[None]:
         yield
     except TippersError as error:
         tell(error)
-    except away_errors():
+    except unavailable_errors():
         st.session_state[AWAY] = True
         st.warning(
             "The database does not answer at the moment. Nothing that was saved is lost; this page "

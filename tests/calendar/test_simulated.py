@@ -4,10 +4,10 @@ import datetime as dt
 
 import numpy as np
 
-from tippers_dagster.calendar.days import AcademicCalendar, load_calendar
+from tippers_dagster.calendar.days import AcademicCalendar
 from tippers_dagster.calendar.periods import period
 from tippers_dagster.calendar.simulated import AHEAD_DAYS, keep_simulated, simulated_periods
-from tippers_dagster.calendar.store import list_periods, put, remove
+from tippers_dagster.calendar.store import list_periods, load_calendar, put, remove
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulation.calendar import holidays
 

@@ -7,15 +7,16 @@ import pytest
 import sqlalchemy as sa
 
 from tippers_dagster.automation.tokens import look_at_sources
-from tippers_dagster.calendar.days import calendar_node, load_calendar
 from tippers_dagster.calendar.periods import Period, period
 from tippers_dagster.calendar.store import (
     CalendarConflict,
     Change,
     Kept,
     Outcome,
+    calendar_node,
     change,
     list_periods,
+    load_calendar,
     put,
     remove,
 )

@@ -20,7 +20,7 @@ from tests.kills import POINTS, leaves_nothing_fresh
 from tests.occupancy.campus import add_sessions, change, compute_all, look_again
 from tippers_dagster.automation.state import load_states
 from tippers_dagster.automation.tokens import source_tokens
-from tippers_dagster.calendar.days import calendar_node
+from tippers_dagster.calendar.store import calendar_node
 from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.errors import BadInput
 from tippers_dagster.forecasting import reading, work

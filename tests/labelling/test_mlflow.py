@@ -14,14 +14,14 @@ import pytest
 
 from tests.labelling.small import FUNCTIONS, World
 from tippers_dagster.automation.agreement import report_recorded
+from tippers_dagster.automation.mlflow_runs import RUN_NOTE
+from tippers_dagster.automation.mlflow_settling import MlflowSettler
 from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of
 from tippers_dagster.automation.state import load_states
 from tippers_dagster.labelling.label_model import Fitted
 from tippers_dagster.labelling.labels import read_labels, read_parameters
 from tippers_dagster.platform.dagster.addresses import dagster_home, mlflow_home
 from tippers_dagster.platform.dagster.environment import dagster_instance
-from tippers_dagster.platform.mlflow.runs import RUN_NOTE
-from tippers_dagster.platform.mlflow.settling import MlflowSettler
 from tippers_dagster.settings import get_settings
 
 LOGGED = "kind_of__logged_to_mlflow"
@@ -117,7 +117,7 @@ KILLED = """
 import os, sys
 import dagster as dg
 from tests.labelling.small import World
-from tippers_dagster.platform.mlflow.runs import MlflowLog
+from tippers_dagster.automation.mlflow_runs import MlflowLog
 from tippers_dagster.labelling.assets import labelling_assets
 from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.automation.orphaned_runs import materialize_here

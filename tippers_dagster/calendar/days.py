@@ -1,7 +1,4 @@
-"""What each day of the academic calendar is: the inputs of forecasts.
-
-:class:`AcademicCalendar` is pure; :func:`load_calendar` reads it from the warehouse.
-"""
+"""What each day of the academic calendar is: the inputs of forecasts. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from tippers_dagster.automation.nodes import Node, Table
 from tippers_dagster.calendar.periods import Period, PeriodKind
-from tippers_dagster.platform.warehouse.metadata import SCHEMA
-from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,41 +131,3 @@ class AcademicCalendar:
 def _week_number(days: Days) -> NDArray[np.int64]:
     """Weeks from Monday, counted from that of 1969-12-29."""
     return (days.astype(np.int64) + 3) // 7
-
-
-def load_calendar(settings: Settings) -> AcademicCalendar:
-    """The calendar as it is now; empty when nobody has filled it."""
-    from tippers_dagster.calendar.store import list_periods
-
-    periods = tuple(sorted(kept.period for kept in list_periods(settings)))
-    places = {p.space for p in periods if p.space}
-    return AcademicCalendar(periods, _near(settings, places) if places else None)
-
-
-def _near(settings: Settings, places: Iterable[str]) -> dict[str, frozenset[str]]:
-    """Each place with all below and above it; one that is in the tree no more is left out."""
-    from tippers_dagster.campus.spaces.tree import load_tree
-
-    tree = load_tree(settings)
-    found = {}
-    for place in places:
-        if place not in tree:
-            continue
-        above, i = [], int(tree.parent[tree.index[place]])
-        while i >= 0:
-            above.append(tree.ids[i])
-            i = int(tree.parent[i])
-        found[place] = frozenset([*tree.subtree(place), *above])
-    return found
-
-
-_CONTENT = f"""SELECT md5(coalesce(string_agg(
-    concat_ws(' ', kind, start_date, end_date, space_id, name), chr(10)
-    ORDER BY kind, start_date, space_id, name), '')) FROM {SCHEMA}.academic_period"""
-"""Who changed a period, and when, is nothing to what is computed from it."""
-
-
-def calendar_node() -> Node:
-    """The calendar's table, for the nodes of what is computed from it."""
-    name = "academic_period"
-    return Node((name,), source=Table(SCHEMA, name, _CONTENT))

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from tippers_dagster.automation.nodes import Node, Table
 from tippers_dagster.automation.tokens import look_at_sources
-from tippers_dagster.calendar.days import calendar_node
+from tippers_dagster.calendar.days import AcademicCalendar
 from tippers_dagster.calendar.periods import Period, PeriodKind, check_period, check_together
 from tippers_dagster.calendar.tables import academic_period as table
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.platform.warehouse.metadata import SCHEMA
 from tippers_dagster.settings import Settings
 
 LOCK = 0x7469_7070_6572_7303
@@ -202,8 +205,6 @@ def _check(settings: Settings, periods: Sequence[Period], by: str) -> None:
         check_period(period)
     places = {p.space for p in periods if p.space}
     if places:
-        from tippers_dagster.campus.spaces.tree import load_tree
-
         tree = load_tree(settings)
         for place in sorted(places):
             tree.position(place)
@@ -277,3 +278,37 @@ def _row(period: Period) -> dict[str, object]:
         "end_date": period.end,
         "space_id": period.space,
     }
+
+
+def load_calendar(settings: Settings) -> AcademicCalendar:
+    """The calendar as it is now; empty when nobody has filled it."""
+    periods = tuple(sorted(kept.period for kept in list_periods(settings)))
+    places = {p.space for p in periods if p.space}
+    return AcademicCalendar(periods, _near(settings, places) if places else None)
+
+
+def _near(settings: Settings, places: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Each place with all below and above it; one that is in the tree no more is left out."""
+    tree = load_tree(settings)
+    found = {}
+    for place in places:
+        if place not in tree:
+            continue
+        above, i = [], int(tree.parent[tree.index[place]])
+        while i >= 0:
+            above.append(tree.ids[i])
+            i = int(tree.parent[i])
+        found[place] = frozenset([*tree.subtree(place), *above])
+    return found
+
+
+_CONTENT = f"""SELECT md5(coalesce(string_agg(
+    concat_ws(' ', kind, start_date, end_date, space_id, name), chr(10)
+    ORDER BY kind, start_date, space_id, name), '')) FROM {SCHEMA}.academic_period"""
+"""Who changed a period, and when, is nothing to what is computed from it."""
+
+
+def calendar_node() -> Node:
+    """The calendar's table, for the nodes of what is computed from it."""
+    name = "academic_period"
+    return Node((name,), source=Table(SCHEMA, name, _CONTENT))

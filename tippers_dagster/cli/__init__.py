@@ -15,7 +15,7 @@ import typer
 from tippers_dagster import __version__
 from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.disk import environment_fault
-from tippers_dagster.platform.postgres.unavailable import away_errors
+from tippers_dagster.platform.postgres.unavailable import unavailable_errors
 from tippers_dagster.platform.terminal import printable_output
 from tippers_dagster.platform.text import printable
 
@@ -99,7 +99,7 @@ def main() -> None:
             raise
         _print_error(fault)
         sys.exit(1)
-    except away_errors() as error:
+    except unavailable_errors() as error:
         if getattr(getattr(error, "orig", error), "pgcode", None) is not None:
             raise  # a server answered
         first = str(error).strip().splitlines()[0]

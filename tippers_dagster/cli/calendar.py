@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tippers_dagster.cli.datasets import user_name
+from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import get_settings
 
@@ -62,7 +62,7 @@ def import_(
     from tippers_dagster.calendar.store import put
 
     periods = read_file(file)
-    who = user_name() if by is None else by
+    who = machine_user() if by is None else by
     typer.echo(f"Periods: {put(get_settings(), periods, by=who, replace=replace)}.")
 
 
@@ -84,7 +84,7 @@ def remove(
     """Remove periods: all of these, or none."""
     from tippers_dagster.calendar.store import remove as removed
 
-    typer.echo(f"Periods: {removed(get_settings(), numbers, by=user_name())}.")
+    typer.echo(f"Periods: {removed(get_settings(), numbers, by=machine_user())}.")
 
 
 def holidays(
@@ -105,4 +105,4 @@ def holidays(
     if not wanted:
         raise BadInput("No year was given.", "`tippers calendar holidays 2025 2026`")
     found = public_holidays(wanted, country, subdivision)
-    typer.echo(f"Holidays: {put(get_settings(), found, by=user_name())}.")
+    typer.echo(f"Holidays: {put(get_settings(), found, by=machine_user())}.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tippers_dagster.cli.datasets import user_name
+from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.settings import get_settings
 
 
@@ -38,7 +38,7 @@ def import_(
     """
     from tippers_dagster.people.counts.head_counts import import_head_counts
 
-    done = import_head_counts(get_settings(), file, by=user_name() if by is None else by)
+    done = import_head_counts(get_settings(), file, by=machine_user() if by is None else by)
     typer.echo(f"{done.rows:,} rows: {done.new:,} new head counts, {done.changed:,} changed.")
     for reason, rows in done.rejected.most_common():
         typer.secho(f"{rows:,} x {reason}", fg="yellow", err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tippers_dagster.cli.datasets import user_name
+from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings, get_settings
 
@@ -66,7 +66,7 @@ def add(
     settings = get_settings()
     given = _given(dialect, host, port, database, user, option, sync_seconds)
     secret = _password(password_stdin, ask=dialect != "sqlite" and not no_password)
-    me = user_name()
+    me = machine_user()
     store.add(
         settings, name, given, by=me or "cli", password=secret, description=description, owner=me
     )
@@ -95,7 +95,7 @@ def edit(
     secret = _password(password_stdin, ask=new_password)
     if not given and secret is None:
         raise BadInput("Nothing to change was given.", "`tippers connections edit --help`")
-    store.edit(settings, name, given, by=user_name() or "cli", password=secret)
+    store.edit(settings, name, given, by=machine_user() or "cli", password=secret)
     typer.echo(f"Connection {name} changed.")
     _tell_test(settings, name)
     _reload(settings)
@@ -152,7 +152,7 @@ def choose(
     wanted = ConnectionTable(
         name=table, schema_name=schema, cursor=cursor, primary_key=key, lag_seconds=lag_seconds
     )
-    saved = store.choose(settings, name, wanted, by=user_name() or "cli")
+    saved = store.choose(settings, name, wanted, by=machine_user() or "cli")
     typer.echo(f"{name}.{table} will be synced {_how(saved)}, as connection_{name}.{table}.")
     _reload(settings)
 
@@ -162,7 +162,7 @@ def leave_out(name: Name, table: Table) -> None:
     from tippers_dagster.connections import store
 
     settings = get_settings()
-    store.leave_out(settings, name, table, by=user_name() or "cli")
+    store.leave_out(settings, name, table, by=machine_user() or "cli")
     typer.echo(f"{name}.{table} is not synced any more; its copy is removed.")
     _reload(settings)
 
@@ -249,7 +249,7 @@ def delete(name: Name) -> None:
     from tippers_dagster.connections import store
 
     settings = get_settings()
-    store.delete(settings, name, by=user_name() or "cli")
+    store.delete(settings, name, by=machine_user() or "cli")
     typer.echo(f"Connection {name} deleted, with the copies of its tables.")
     _reload(settings)
 

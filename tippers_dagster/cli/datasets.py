@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def create(
         start=start.date(),
         end=end.date(),
         interval_seconds=interval,
-        owner=user_name() if owner is None else owner,
+        owner=machine_user() if owner is None else owner,
         description=description,
     )
     typer.echo(f"Dataset {made.name} made; space {made.space} is tracked over its range.")
@@ -116,11 +116,3 @@ def _facts(dataset: Dataset) -> dict[str, object]:
         "description": dataset.description,
         "created": dataset.created_at.isoformat(timespec="seconds"),
     }
-
-
-def user_name() -> str:
-    """Who runs the command; empty when the machine does not know."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return ""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.catalog.kinds import Kind
-from tippers_dagster.cli.datasets import user_name
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import get_settings
 
@@ -357,7 +357,7 @@ def _told(reloaded: Reloaded) -> None:
 
 
 def _who(by: str | None) -> str:
-    return by or user_name() or "unknown"
+    return by or machine_user() or "unknown"
 
 
 # --- the services --------------------------------------------------------------------------------

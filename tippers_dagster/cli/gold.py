@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tippers_dagster.cli.datasets import user_name
+from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.settings import get_settings
 
 
@@ -40,7 +40,7 @@ def import_(
     settings = get_settings()
     catalog = load_catalog(settings)
     labels = {d.ref.name: catalog.labels(d.ref.name) for d in catalog.of_kind(Kind.CONCEPT)}
-    who = user_name() if by is None else by
+    who = machine_user() if by is None else by
     for done in import_gold(settings, file, labels, by=who, concept=concept):
         typer.echo(
             f"{done.concept}: {done.rows:,} gold labels, {done.new:,} of them new, "

@@ -76,19 +76,19 @@ def promote(
     name: Name, version: Annotated[int, typer.Argument(help="The version to make champion.")]
 ) -> None:
     """Make a version champion; what is predicted with the model is computed again."""
-    from tippers_dagster.cli.datasets import user_name
+    from tippers_dagster.access.machine_user import machine_user
     from tippers_dagster.learning.registry import promote as make_champion
 
-    made = make_champion(get_settings(), name, version, user_name())
+    made = make_champion(get_settings(), name, version, machine_user())
     typer.echo(f"Version {made.version} of {name} is champion; before: {_before(made)}.")
 
 
 def roll_back(name: Name) -> None:
     """Make the version champion that was it before."""
-    from tippers_dagster.cli.datasets import user_name
+    from tippers_dagster.access.machine_user import machine_user
     from tippers_dagster.learning.registry import roll_back as go_back
 
-    made = go_back(get_settings(), name, user_name())
+    made = go_back(get_settings(), name, machine_user())
     typer.echo(f"Version {made.version} of {name} is champion again; before: {_before(made)}.")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tippers_dagster.cli.datasets import user_name
+from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.settings import get_settings
 
 Email = Annotated[str, typer.Argument(help="The address that their login says.")]
@@ -48,7 +48,7 @@ def set_role(email: Email, role: RoleName) -> None:
     from tippers_dagster.access import store
     from tippers_dagster.access.model import Role
 
-    given = store.set_role(get_settings(), email, Role[role.upper()], by=user_name())
+    given = store.set_role(get_settings(), email, Role[role.upper()], by=machine_user())
     if given.subject is None:
         typer.echo(f"{given.email} is {role} from their first login on.")
     else:

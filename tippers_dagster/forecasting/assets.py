@@ -14,7 +14,7 @@ import dagster as dg
 from tippers_dagster.automation.nodes import Node, digest
 from tippers_dagster.automation.specs import assets_of_kind, definition_spec, one_asset, recording
 from tippers_dagster.automation.state import Recorder
-from tippers_dagster.calendar.days import calendar_node
+from tippers_dagster.calendar.store import calendar_node
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Forecaster, Kind
 from tippers_dagster.catalog.model import Definition
@@ -136,8 +136,8 @@ def _backtest(
     definition: Definition,
 ) -> Iterator[Any]:
     """Backtest, train, keep, log, register, record; a failure is recorded, and FAILED in MLflow."""
+    from tippers_dagster.automation.mlflow_runs import mlflow_run
     from tippers_dagster.forecasting.describe import backtest_checks
-    from tippers_dagster.platform.mlflow.runs import mlflow_run
 
     name, path = definition.ref.name, definition.ref.asset_path
     with (
@@ -228,8 +228,8 @@ def _forecast(
     definition: Definition,
 ) -> Iterator[Any]:
     """Forecast by the champions, write, log, record; a failure is recorded, and FAILED there."""
+    from tippers_dagster.automation.mlflow_runs import mlflow_run
     from tippers_dagster.forecasting.describe import forecast_checks
-    from tippers_dagster.platform.mlflow.runs import mlflow_run
 
     path = forecast_path(definition.ref.name)
     with (

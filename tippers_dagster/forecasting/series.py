@@ -10,7 +10,8 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from tippers_dagster.calendar.days import AcademicCalendar, load_calendar
+from tippers_dagster.calendar.days import AcademicCalendar
+from tippers_dagster.calendar.store import load_calendar
 from tippers_dagster.campus.local_time import Int64, LocalClock, chunk_bounds, chunk_keys
 from tippers_dagster.campus.spaces.facts import load_facts
 from tippers_dagster.campus.spaces.tracking import list_tracked, wanted_grid

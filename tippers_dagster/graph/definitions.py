@@ -2,10 +2,10 @@
 
 import dagster as dg
 
+from tippers_dagster.automation.mlflow_settling import MlflowSettler
 from tippers_dagster.automation.sensor import definitions_sensor
 from tippers_dagster.graph.load import load
 from tippers_dagster.graph.reload import Watch
-from tippers_dagster.platform.mlflow.settling import MlflowSettler
 from tippers_dagster.settings import Settings
 
 

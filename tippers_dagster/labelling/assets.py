@@ -243,8 +243,8 @@ def _label(
     ref: Ref,
 ) -> Iterator[Any]:
     """Label, write, log, record; a failure is recorded, and its MLflow run FAILED."""
+    from tippers_dagster.automation.mlflow_runs import mlflow_run
     from tippers_dagster.labelling.describe import label_checks
-    from tippers_dagster.platform.mlflow.runs import mlflow_run
 
     with (
         recording(settings, context, list(nodes.values()), ref.asset_path) as record,

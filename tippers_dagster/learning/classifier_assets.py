@@ -81,8 +81,8 @@ def _train(
     ref: Ref,
 ) -> Iterator[Any]:
     """Train, write, log, record; a failure is recorded, and its MLflow run FAILED."""
+    from tippers_dagster.automation.mlflow_runs import mlflow_run
     from tippers_dagster.learning.describe import classifier_checks
-    from tippers_dagster.platform.mlflow.runs import mlflow_run
 
     with (
         recording(settings, context, list(nodes.values()), ref.asset_path) as record,

@@ -11,14 +11,14 @@ import pyarrow.compute as pc
 from tippers_dagster.automation.specs import check_result
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.learning.drift import Drift
-from tippers_dagster.learning.drift_records import DriftFound
-from tippers_dagster.learning.keys import SCHEMA
-from tippers_dagster.learning.prediction_assets import (
+from tippers_dagster.learning.drift_checks import (
     FEATURES_STAY,
     KNOWN,
     LABELS_STAY,
     MISSING_STAYS,
 )
+from tippers_dagster.learning.drift_records import DriftFound
+from tippers_dagster.learning.keys import SCHEMA
 from tippers_dagster.learning.registry import ModelVersion
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import definition_key

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
 
+    from tippers_dagster.automation.mlflow_runs import MlflowLog
     from tippers_dagster.learning.results import ModelResult
-    from tippers_dagster.platform.mlflow.runs import MlflowLog
 
 EXAMPLE_ROWS = 5
 

@@ -13,24 +13,13 @@ from tippers_dagster.automation.specs import assets_of_kind, definition_spec, on
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.learning.drift_checks import DRIFT_CHECKS
 from tippers_dagster.learning.keys import champion_path, predictions_path
 from tippers_dagster.learning.naming import registered_name
 from tippers_dagster.settings import Settings
 
 VERSION = 1
 """Raise it when the same model and features would give other rows."""
-
-FEATURES_STAY = "features_as_in_training"
-MISSING_STAYS = "missing_values_as_in_training"
-LABELS_STAY = "labels_as_in_training"
-KNOWN = "training_is_known"
-DRIFT_CHECKS = {
-    FEATURES_STAY: "No feature's values have drifted since the champion was trained: population "
-    "stability index at most 0.25, or what chance gives of so few rows.",
-    MISSING_STAYS: "No feature is missing more often, or less, than in training, by over 10 %.",
-    LABELS_STAY: "The predicted labels are shared out as when the champion was trained.",
-    KNOWN: "It is known what the entities were like when the champion was trained.",
-}
 
 
 def prediction_nodes(settings: Settings, catalog: Catalog) -> list[Node]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.handwritten import project_source
 from tippers_dagster.catalog.kinds import Connection, Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.settings import Settings
@@ -117,8 +118,6 @@ def _staging_place(model: str) -> Place:
 
 def _source_names(settings: Settings) -> Iterator[tuple[str, Place]]:
     """The staging models, and the source's tables, which mean the staging models over them."""
-    from tippers_dagster.sql.project import project_source
-
     models = (project_source(settings) / "models" / STAGING).glob("*.sql")
     for model in sorted(path.stem for path in models):
         yield model, _staging_place(model)

@@ -17,6 +17,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Connection, DerivedIndex, Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import TippersError
+from tippers_dagster.sql.check import translated_among
 from tippers_dagster.sql.names import NameTable
 from tippers_dagster.sql.parse_tree import hook, macro
 from tippers_dagster.sql.translate import Translated
@@ -108,8 +109,6 @@ def literal(text: str) -> str:
 
 # --- SQL ----------------------------------------------------------------------------------------
 def _translated(catalog: Catalog, names: NameTable, definition: Definition) -> Translated:
-    from tippers_dagster.sql.check import translated_among
-
     # The same guard as before saving: nothing runs that it would refuse now.
     return translated_among(names, definition, catalog)
 

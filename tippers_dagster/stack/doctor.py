@@ -349,8 +349,8 @@ def _lake(settings: Settings) -> Iterator[Check]:
 
 
 def _ports(settings: Settings) -> Iterator[Check]:
+    from tippers_dagster.platform.dagster.addresses import stack_owner
     from tippers_dagster.stack.services import port_taken
-    from tippers_dagster.stack.supervisor import stack_owner
 
     owner = stack_owner(settings)
     if owner is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from tippers_dagster.errors import TippersError
+from tippers_dagster.platform.dagster.addresses import STACK_LOCK, stack_owner
 from tippers_dagster.platform.dagster.environment import dagster_environment
 from tippers_dagster.platform.home import private_home
 from tippers_dagster.platform.keys import device_key
@@ -91,23 +92,10 @@ def run_stack(settings: Settings, report: Report) -> None:
             report("Stopped.")
 
 
-def stack_owner(settings: Settings) -> dict[str, str] | None:
-    """The process id and address of the running stack of this home; ``None`` when none runs."""
-    try:
-        with (settings.home_path / "up.lock").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return dict(json.loads(file.read() or "{}"))
-    except FileNotFoundError:
-        return None
-    return None
-
-
 @contextmanager
 def _only_stack(settings: Settings) -> Iterator[None]:
     """Hold the home's lock, with who holds it written inside."""
-    path = private_home(settings.home_path) / "up.lock"
+    path = private_home(settings.home_path) / STACK_LOCK
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

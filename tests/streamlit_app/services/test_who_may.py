@@ -161,5 +161,5 @@ def test_no_page_is_for_a_person_that_is_more_than_a_viewer() -> None:
     top = Path(streamlit_app.services.__file__).parents[1]
     for path in top.rglob("*.py"):
         for found in re.findall(r"Person\(.*\)", path.read_text()):
-            own = path.name == "login.py" and "user_name()" in found
+            own = path.name == "login.py" and "machine_user()" in found
             assert own or "Role.VIEWER" in found, f"{path}: {found}"

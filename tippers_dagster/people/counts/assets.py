@@ -78,8 +78,8 @@ def _calibrate(
     definition: Definition,
 ) -> Iterator[Any]:
     """Fit, write, log, record; a failure is recorded, and its MLflow run FAILED."""
+    from tippers_dagster.automation.mlflow_runs import mlflow_run
     from tippers_dagster.people.counts.describe import people_checks
-    from tippers_dagster.platform.mlflow.runs import mlflow_run
 
     key = definition.ref.asset_path
     with (

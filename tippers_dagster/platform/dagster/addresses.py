@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 from urllib.parse import quote, urlencode, urlsplit
 
 from tippers_dagster.errors import SettingsError
 from tippers_dagster.platform.redaction import redact
 from tippers_dagster.settings import Settings
-from tippers_dagster.stack.supervisor import stack_owner
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Names of this machine to itself."""
+
+
+STACK_LOCK = "up.lock"
+"""The file of the home that the running stack holds a lock on, with its process and address."""
+
+
+def stack_owner(settings: Settings) -> dict[str, str] | None:
+    """The process id and address of the running stack of this home; ``None`` when none runs."""
+    try:
+        with (settings.home_path / STACK_LOCK).open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return dict(json.loads(file.read() or "{}"))
+    except FileNotFoundError:
+        return None
+    return None
 
 
 def web_address(settings: Settings) -> str | None:

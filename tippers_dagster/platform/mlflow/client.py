@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tippers_dagster.errors import TippersError
-from tippers_dagster.platform.mlflow.runs import (
+from tippers_dagster.platform.mlflow.store import (
     NOT_CONFIGURED,
     be_impatient,
     first_use,

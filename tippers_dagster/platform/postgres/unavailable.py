@@ -1,20 +1,26 @@
-"""What is raised when a database does not answer."""
+"""The errors that mean: a database is unavailable."""
 
 from __future__ import annotations
 
+import sys
 
-def away_errors() -> tuple[type[Exception], ...]:
-    """The classes of it, for an ``except``: evaluated only when there is something to catch."""
-    import psycopg2
-    import sqlalchemy as sa
-    from adbc_driver_manager import OperationalError as AdbcOperationalError
-    from dagster_postgres.utils import DagsterPostgresException  # it takes seconds
+_ERRORS = {
+    "sqlalchemy.exc": ("OperationalError", "InterfaceError"),
+    "psycopg2": ("OperationalError", "InterfaceError"),
+    "adbc_driver_manager": ("OperationalError",),
+    "dagster_postgres.utils": ("DagsterPostgresException",),
+}
 
-    return (
-        sa.exc.OperationalError,
-        sa.exc.InterfaceError,
-        psycopg2.OperationalError,
-        psycopg2.InterfaceError,
-        AdbcOperationalError,
-        DagsterPostgresException,
+
+def unavailable_errors() -> tuple[type[Exception], ...]:
+    """The error classes of the database libraries, for an ``except``.
+
+    It imports none of them, since some take seconds: a library that is not imported has raised
+    nothing.
+    """
+    return tuple(
+        getattr(sys.modules[module], name)
+        for module, names in _ERRORS.items()
+        if module in sys.modules
+        for name in names
     )

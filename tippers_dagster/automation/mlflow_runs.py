@@ -13,37 +13,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
 from tippers_dagster.automation.tables import asset_state
 from tippers_dagster.platform.dagster.addresses import (
     asset_link,
-    is_server,
     mlflow_run_link,
     run_link,
 )
 from tippers_dagster.platform.locks.locks import run_processes
-from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.platform.mlflow.store import (
+    NOT_CONFIGURED,
+    be_impatient,
+    make_experiment,
+    tracking_uri,
+)
 from tippers_dagster.platform.redaction import recordable
-from tippers_dagster.platform.warehouse.engine import sqlalchemy_url, warehouse_engine
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
-
-REQUEST_SECONDS = 10
-REQUEST_RETRIES = 2
-"""MLflow itself waits two minutes for an answer, and tries seven times."""
 
 RUN_NOTE = "mlflow.note.content"
 """The tag that MLflow's page of a run shows as its description, in Markdown."""
 
 CHILD_TAG = "dagster_run"
 """The Dagster run of a child. By ``dagster_run_id`` that of a materialisation is found again."""
-
-NOT_CONFIGURED = "No MLflow server is named: set TIPPERS_MLFLOW_URL."
 
 
 class MlflowLog:
@@ -197,17 +194,6 @@ def mlflow_run(
     log._end("FINISHED")
 
 
-def tracking_uri(settings: Settings) -> str | None:
-    """Where MLflow keeps runs: a server, or a database of the embedded server; None: nowhere.
-
-    Never print it: it may hold a password.
-    """
-    if settings.mlflow_url is not None:
-        return settings.mlflow_url
-    embedded = databases(settings).mlflow
-    return None if embedded is None else sqlalchemy_url(embedded)
-
-
 def _resource(
     settings: Settings, uri: str, context: dg.AssetExecutionContext, experiment: str
 ) -> Any:
@@ -224,7 +210,7 @@ def _resource(
         from dagster_mlflow import mlflow_tracking
 
         be_impatient(uri)
-        _make_experiment(settings, uri, experiment)
+        make_experiment(settings, uri, experiment)
         configured = mlflow_tracking.configured(
             {
                 "experiment_name": experiment,
@@ -239,61 +225,6 @@ def _resource(
             log_manager=context.log,
         ) as resources:
             return resources.mlflow
-
-
-def be_impatient(uri: str) -> None:
-    """Make a server or database that does not answer an error soon, not after minutes."""
-    from mlflow import environment_variables as variables
-
-    if not is_server(uri):
-        engine = sa.create_engine(uri)
-        engine.connect().close()
-        engine.dispose()
-    if not variables.MLFLOW_HTTP_REQUEST_TIMEOUT.is_set():
-        variables.MLFLOW_HTTP_REQUEST_TIMEOUT.set(REQUEST_SECONDS)
-    if not variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
-        variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(REQUEST_RETRIES)
-
-
-def _make_experiment(settings: Settings, uri: str, experiment: str) -> None:
-    """Make the experiment; without a server, its artifacts are kept in the lake.
-
-    One process at a time: MLflow's first user makes its tables, and of two one would fail.
-    """
-    import mlflow
-
-    use_store(settings, uri)
-    with first_use(settings):
-        if mlflow.get_experiment_by_name(experiment) is None:
-            place = None if is_server(uri) else _artifacts(settings, experiment)
-            mlflow.create_experiment(experiment, artifact_location=place)
-
-
-def use_store(settings: Settings, uri: str) -> None:
-    """Set MLflow in this process to this store and the lake's S3 server, and to load no models."""
-    import mlflow
-    from mlflow import environment_variables as variables
-
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)  # else it stays what it was once set to
-    variables.MLFLOW_ALLOW_PICKLE_DESERIALIZATION.set(False)  # pickles, and skops of foreign types
-    if settings.s3_endpoint_url is not None and not variables.MLFLOW_S3_ENDPOINT_URL.is_set():
-        variables.MLFLOW_S3_ENDPOINT_URL.set(settings.s3_endpoint_url)
-
-
-@contextmanager
-def first_use(settings: Settings) -> Iterator[None]:
-    """One process at a time: MLflow makes its tables when it is first used."""
-    with warehouse_engine(settings).begin() as connection:
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('mlflow', 0))"))
-        yield
-
-
-def _artifacts(settings: Settings, experiment: str) -> str:
-    lake = settings.lake_url or str(settings.home_path / "lake")
-    if not urlsplit(lake).scheme:
-        lake = Path(lake).expanduser().absolute().as_uri()
-    return f"{lake.rstrip('/')}/mlflow/{experiment}"
 
 
 def _made_by(settings: Settings, context: dg.AssetExecutionContext) -> str:

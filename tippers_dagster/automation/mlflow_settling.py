@@ -6,8 +6,9 @@ import datetime as dt
 import logging
 from typing import TYPE_CHECKING
 
+from tippers_dagster.automation.mlflow_runs import end_abandoned
 from tippers_dagster.platform.mlflow.client import MlflowAway, mlflow_client
-from tippers_dagster.platform.mlflow.runs import end_abandoned, tracking_uri
+from tippers_dagster.platform.mlflow.store import tracking_uri
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
