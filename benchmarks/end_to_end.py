@@ -126,13 +126,9 @@ def sessions(count: int, weeks: int) -> Iterator[pa.RecordBatch]:
 
 
 def load(settings: Settings, count: int, weeks: int) -> None:
+    from tippers_dagster.campus.source.creation import create_source_schema
     from tippers_dagster.campus.source.load import create_session_indexes, load_transaction
-    from tippers_dagster.campus.source.schema import (
-        SESSIONS,
-        SPACES,
-        create_source_schema,
-        source_tables,
-    )
+    from tippers_dagster.campus.source.schema import SESSIONS, SPACES, source_tables
 
     create_source_schema(settings)
     tables = source_tables(settings)

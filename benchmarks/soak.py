@@ -33,13 +33,9 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import load_transaction, read_source
-from tippers_dagster.campus.source.schema import (
-    SESSIONS,
-    SPACES,
-    create_source_schema,
-    source_tables,
-)
+from tippers_dagster.campus.source.schema import SESSIONS, SPACES, source_tables
 from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.runs import ActiveRun, active_runs

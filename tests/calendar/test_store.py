@@ -20,7 +20,7 @@ from tippers_dagster.calendar.store import (
     put,
     remove,
 )
-from tippers_dagster.campus.source.schema import create_source_schema
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings

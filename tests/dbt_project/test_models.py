@@ -17,13 +17,13 @@ from psycopg2 import sql
 
 from tests.conftest import SessionServer
 from tests.dbt_project import campus, oracle
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.schema import (
     FACULTY_DATA,
     REGION_TO_COVERAGE,
     SESSIONS,
     SPACE_METADATA,
     SPACES,
-    create_source_schema,
     source_tables,
 )
 from tippers_dagster.catalog.handwritten import project_source

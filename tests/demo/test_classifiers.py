@@ -8,7 +8,8 @@ import pytest
 
 from tests.labelling.small import LABELS, keys, truth
 from tests.learning.trained import REF, Learned, N, learned
-from tippers_dagster.campus.source.schema import TRUTH_DEVICE, create_source_schema, source_tables
+from tippers_dagster.campus.source.creation import create_source_schema
+from tippers_dagster.campus.source.schema import TRUTH_DEVICE, source_tables
 from tippers_dagster.demo import classifiers
 from tippers_dagster.demo.levels import Level
 from tippers_dagster.learning.results import last_result

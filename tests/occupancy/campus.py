@@ -13,7 +13,7 @@ import psycopg2
 import sqlalchemy as sa
 from psycopg2.extras import execute_values
 
-from tippers_dagster.campus.source.schema import create_source_schema
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.spaces.tracking import wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.occupancy.source_checks import observe

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import typer
 from typer.testing import CliRunner
 
-from tippers_dagster.campus.source.schema import create_source_schema
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.spaces.tracking import list_tracked, untrack, wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog import files

@@ -337,7 +337,7 @@ def campus(stack: Settings) -> Lake:
 
 
 def load_spaces(settings: Settings, spaces: list[tuple[str, str | None]]) -> None:
-    from tippers_dagster.campus.source.schema import create_source_schema
+    from tippers_dagster.campus.source.creation import create_source_schema
 
     create_source_schema(settings)
     with warehouse_engine(settings).begin() as connection:

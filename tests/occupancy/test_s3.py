@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Bucket
 from tests.occupancy.campus import Seen, add_sessions, add_spaces
-from tippers_dagster.campus.source.schema import create_source_schema
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.errors import LakeError, TippersError
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.reading import read_occupancy

@@ -8,8 +8,8 @@ import sys
 import psycopg2
 import pytest
 
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import load_transaction
-from tippers_dagster.campus.source.schema import create_source_schema
 from tippers_dagster.platform.redaction import redact
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.stack import doctor

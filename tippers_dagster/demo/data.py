@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tippers_dagster.calendar.simulated import keep_simulated
 from tippers_dagster.campus.intake.smartspec import SMARTSPEC, ingest_smartspec, scenario_sha256
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.source.schema import (
     SESSIONS,
@@ -19,7 +20,6 @@ from tippers_dagster.campus.source.schema import (
     TRUTH_OCCUPANCY,
     TRUTH_PERSON,
     SourceTable,
-    create_source_schema,
     refuse_foreign_source,
     source_tables,
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import (
     Load,
     clear_source,
@@ -20,7 +21,6 @@ from tippers_dagster.campus.source.load import (
 from tippers_dagster.campus.source.schema import (
     TRUTH_DEVICE,
     TRUTH_PERSON,
-    create_source_schema,
     refuse_foreign_source,
     source_tables,
 )

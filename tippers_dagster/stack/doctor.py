@@ -301,7 +301,7 @@ def _source(settings: Settings) -> Iterator[Check]:
 
 
 def _source_tables(settings: Settings) -> Iterator[Check]:
-    from tippers_dagster.campus.source.schema import COLUMNS_HINT, check_source
+    from tippers_dagster.campus.source.checks import COLUMNS_HINT, check_source
 
     found = check_source(settings)
     if not found:

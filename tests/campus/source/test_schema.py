@@ -5,6 +5,8 @@ import datetime as dt
 import pyarrow as pa
 import pytest
 
+from tippers_dagster.campus.source.checks import check_source
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import (
     clear_source,
     create_session_indexes,
@@ -13,13 +15,7 @@ from tippers_dagster.campus.source.load import (
     read_source,
 )
 from tippers_dagster.campus.source.read import source_snapshot
-from tippers_dagster.campus.source.schema import (
-    SESSIONS,
-    SPACES,
-    check_source,
-    create_source_schema,
-    source_tables,
-)
+from tippers_dagster.campus.source.schema import SESSIONS, SPACES, source_tables
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import SettingsError, SourceError
 from tippers_dagster.settings import Settings, get_settings

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tippers_dagster.campus.source.schema import create_source_schema
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.settings import Settings

@@ -10,14 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tippers_dagster.campus.source.checks import require_columns
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import Load, load_transaction
-from tippers_dagster.campus.source.schema import (
-    SPACES,
-    create_source_schema,
-    refuse_foreign_source,
-    require_columns,
-    source_tables,
-)
+from tippers_dagster.campus.source.schema import SPACES, refuse_foreign_source, source_tables
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 

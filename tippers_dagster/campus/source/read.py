@@ -13,14 +13,9 @@ from dataclasses import dataclass
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
+from tippers_dagster.campus.source.checks import require_columns
 from tippers_dagster.campus.source.load import read_source
-from tippers_dagster.campus.source.schema import (
-    SESSIONS,
-    SPACES,
-    SourceTable,
-    require_columns,
-    source_tables,
-)
+from tippers_dagster.campus.source.schema import SESSIONS, SPACES, SourceTable, source_tables
 from tippers_dagster.errors import SourceError
 from tippers_dagster.platform.postgres.adbc import adbc_connection
 from tippers_dagster.platform.postgres.databases import databases

@@ -1,4 +1,4 @@
-"""The source tables: their names in this deployment, their making, and their checking.
+"""The source tables: their names in this deployment, and their columns.
 
 The tables are those that a campus has (sessions, spaces, room types, faculty offices, coverage)
 and, beside them, the truth of a campus that is known: simulated, or published with its answers.
@@ -7,15 +7,11 @@ and, beside them, the truth of a campus that is known: simulated, or published w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from tippers_dagster.errors import SourceError
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
-
-if TYPE_CHECKING:
-    from tippers_dagster.campus.source.load import Load
 
 SESSIONS = "sessions"
 SPACES = "spaces"
@@ -27,38 +23,37 @@ TRUTH_PERSON = "truth_person"
 TRUTH_HEADCOUNT = "truth_headcount"
 TRUTH_OCCUPANCY = "truth_occupancy"
 
-_TEXT = pa.string()
-_LOCAL_TIME = pa.timestamp("us")
+TEXT = pa.string()
+LOCAL_TIME = pa.timestamp("us")
 _ARROW_TYPES: dict[str, dict[str, pa.DataType]] = {
     SESSIONS: {
-        name: _LOCAL_TIME if name in ("start_time", "end_time") else _TEXT
-        for name in SESSION_COLUMNS
+        name: LOCAL_TIME if name in ("start_time", "end_time") else TEXT for name in SESSION_COLUMNS
     },
-    SPACES: dict.fromkeys(SPACE_COLUMNS, _TEXT),
-    SPACE_METADATA: dict.fromkeys(("roomid", "typeid", "type", "building_room"), _TEXT),
-    FACULTY_DATA: dict.fromkeys(("name", "office"), _TEXT),
+    SPACES: dict.fromkeys(SPACE_COLUMNS, TEXT),
+    SPACE_METADATA: dict.fromkeys(("roomid", "typeid", "type", "building_room"), TEXT),
+    FACULTY_DATA: dict.fromkeys(("name", "office"), TEXT),
     REGION_TO_COVERAGE: {
-        **dict.fromkeys(("region_id", "space_name", "wapcov_id", "sensor"), _TEXT),
+        **dict.fromkeys(("region_id", "space_name", "wapcov_id", "sensor"), TEXT),
         "intersection_percentage": pa.float64(),
     },
-    TRUTH_DEVICE: dict.fromkeys(("mac_address", "device_type", "person_id"), _TEXT),
-    TRUTH_PERSON: dict.fromkeys(("person_id", "person_type"), _TEXT),
+    TRUTH_DEVICE: dict.fromkeys(("mac_address", "device_type", "person_id"), TEXT),
+    TRUTH_PERSON: dict.fromkeys(("person_id", "person_type"), TEXT),
     TRUTH_HEADCOUNT: {
-        "space_id": _TEXT,
+        "space_id": TEXT,
         "interval_seconds": pa.int32(),
         "interval_begin_time": pa.timestamp("us", tz="UTC"),
         "people": pa.int32(),
     },
     TRUTH_OCCUPANCY: {
-        "space_id": _TEXT,
+        "space_id": TEXT,
         "interval_seconds": pa.int32(),
         "interval_begin_time": pa.timestamp("us", tz="UTC"),
         "number_connections": pa.int32(),
     },
 }
 SQL_TYPES: dict[pa.DataType, str] = {
-    _TEXT: "text",
-    _LOCAL_TIME: "timestamp",
+    TEXT: "text",
+    LOCAL_TIME: "timestamp",
     pa.timestamp("us", tz="UTC"): "timestamptz",
     pa.float64(): "double precision",
     pa.int32(): "integer",
@@ -69,25 +64,11 @@ PRIMARY_KEYS = {
     TRUTH_PERSON: ("person_id",),
     TRUTH_HEADCOUNT: ("space_id", "interval_seconds", "interval_begin_time"),
 }
-_REQUIRED = (SESSIONS, SPACES)
-_OPTIONAL = (SPACE_METADATA, FACULTY_DATA, REGION_TO_COVERAGE)
 SESSION_INDEXES = ("start_time", "space_id", "mac_address")
 """Columns of the session table that each have an index."""
 INGEST_ID = "ingest_id"
 """An additional column of the session table when files are loaded into it: the ingest of a row;
 null for rows from elsewhere."""
-
-_COLUMN_SETTINGS = {SESSIONS: "TIPPERS_SESSION_COLUMNS", SPACES: "TIPPERS_SPACE_COLUMNS"}
-_TABLE_SETTINGS = {
-    SESSIONS: "TIPPERS_SESSION_TABLE",
-    SPACES: "TIPPERS_SPACE_TABLE",
-    SPACE_METADATA: "TIPPERS_SPACE_METADATA_TABLE",
-    FACULTY_DATA: "TIPPERS_FACULTY_TABLE",
-    REGION_TO_COVERAGE: "TIPPERS_COVERAGE_TABLE",
-}
-_NO_TEXT = {"double precision", "real", "money", "bytea", "json", "jsonb", "xml"}
-_TEXT_CATEGORIES = "SNUIEX"
-"""Of PostgreSQL's types: what becomes a readable name when it is cast to text."""
 
 
 def quote(identifier: str) -> str:
@@ -144,28 +125,6 @@ def source_tables(settings: Settings) -> dict[str, SourceTable]:
     }
 
 
-def create_source_schema(settings: Settings) -> None:
-    """Create the source tables that do not exist yet, on the warehouse's database.
-
-    The session table's indexes are made after its first bulk load (``create_session_indexes``),
-    which is several times faster than filling them row by row.
-
-    Raises
-    ------
-    SourceError
-        When the source is a deployment's own database, which is read, never written.
-    """
-    from tippers_dagster.campus.source.load import load_transaction
-
-    with load_transaction(settings) as load:
-        # Two first starts at once would both find nothing, and collide in the catalogue.
-        load.execute("SELECT pg_advisory_xact_lock(hashtext('tippers.source_schema'))::text")
-        load.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(settings.source_schema)}")
-        for table in source_tables(settings).values():
-            load.execute(_create_table(table))
-        _add_ingest_id(load, source_tables(settings)[SESSIONS])
-
-
 def refuse_foreign_source(settings: Settings) -> None:
     """Raise ``SourceError`` when the source database is a deployment's own."""
     if settings.source_url is not None:
@@ -174,159 +133,3 @@ def refuse_foreign_source(settings: Settings) -> None:
             "To load files or a simulated campus, unset TIPPERS_SOURCE_URL: the source tables are "
             "then kept in the warehouse's database.",
         )
-
-
-@dataclass(frozen=True)
-class SourceProblem:
-    """What is wrong with a source table: with some columns (our names), or that it is missing."""
-
-    kind: str
-    text: str
-    columns: tuple[str, ...] = ()
-
-    @property
-    def missing(self) -> bool:
-        """Whether the whole table is missing."""
-        return not self.columns
-
-
-def check_source(settings: Settings) -> list[SourceProblem]:
-    """Missing tables and columns of the source, and columns of the wrong type.
-
-    The session and space tables are required. The others are optional: problems of an existing one
-    are reported, not its absence. Every text names the setting that can fix it.
-    """
-    tables = source_tables(settings)
-    there = _columns_there(settings, [tables[kind].name for kind in (*_REQUIRED, *_OPTIONAL)])
-    found: list[SourceProblem] = []
-    for kind in (*_REQUIRED, *_OPTIONAL):
-        columns = there.get(tables[kind].name)
-        if columns is not None:
-            found += _wrong_columns(tables[kind], columns)
-        elif kind in _REQUIRED:
-            where = f"{settings.source_schema}.{tables[kind].name}"
-            text = f"{_TABLE_SETTINGS[kind]}: the source has no table {where} ({kind})"
-            found.append(SourceProblem(kind, text))
-    return found
-
-
-_right: set[tuple[Settings, str, tuple[str, ...]]] = set()
-"""Tables that this process has checked against the settings."""
-
-
-def require_columns(settings: Settings, kind: str, needed: tuple[str, ...]) -> None:
-    """Check, once per process, the columns of a source table against the settings.
-
-    A missing table is reported by whoever reads it. ``needed`` are our names.
-
-    Raises
-    ------
-    SourceError
-        Naming the setting and the column.
-    """
-    if (settings, kind, needed) in _right:
-        return
-    found = [problem for problem in check_source(settings) if problem.kind == kind]
-    if wrong := [p.text for p in found if set(needed).intersection(p.columns)]:
-        raise SourceError("\n".join(wrong), COLUMNS_HINT)
-    if not any(problem.missing for problem in found):
-        _right.add((settings, kind, needed))
-
-
-COLUMNS_HINT = (
-    'Such a setting is JSON, {"our name": "the source\'s"}. Where the types differ, let '
-    "TIPPERS_SESSION_TABLE name a view that converts them; `tippers doctor` checks all of it."
-)
-
-
-@dataclass(frozen=True)
-class _Column:
-    type: str
-    category: str
-    readable: bool
-
-
-def _columns_there(settings: Settings, names: list[str]) -> dict[str, dict[str, _Column]]:
-    """The columns of those of the tables (views ...) that are there."""
-    from tippers_dagster.campus.source.load import read_source
-
-    # Not information_schema, which lacks materialized views and what may not be read.
-    wanted = ", ".join(f"${i}" for i in range(2, len(names) + 2))
-    found = read_source(
-        settings,
-        "SELECT c.relname::text AS name, a.attname::text AS column, t.typcategory::text AS "
-        "category, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL) AS type, "
-        "has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT') "
-        "AS readable FROM pg_catalog.pg_class c "
-        "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-        "JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 "
-        "AND NOT a.attisdropped JOIN pg_catalog.pg_type t ON t.oid = a.atttypid "
-        f"WHERE n.nspname = $1 AND c.relname IN ({wanted}) "
-        "AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY c.oid, a.attnum",
-        (settings.source_schema, *names),
-    )
-    there: dict[str, dict[str, _Column]] = {}
-    for row in found.to_pylist():
-        column = _Column(row["type"], row["category"], row["readable"])
-        there.setdefault(row["name"], {})[row["column"]] = column
-    return there
-
-
-def _wrong_columns(table: SourceTable, there: dict[str, _Column]) -> list[SourceProblem]:
-    where = f"{table.schema}.{table.name}"
-    setting = _COLUMN_SETTINGS.get(table.kind) or _TABLE_SETTINGS[table.kind]
-    found: list[SourceProblem] = []
-
-    def note(text: str, *columns: str) -> None:
-        found.append(SourceProblem(table.kind, f"{setting}: {text}", columns))
-
-    if missing := {ours: name for ours, name in table.columns.items() if name not in there}:
-        names = ", ".join(missing.values())
-        note(
-            f"the source table {where} has no column {names}; its columns are: {', '.join(there)}",
-            *missing,
-        )
-    for ours, theirs in table.columns.items():
-        column = there.get(theirs)
-        if column is None:
-            continue
-        called = ours if ours == theirs else f"{theirs}, used as {ours}"
-        if not column.readable:
-            note(f"column {called}, of {where} may not be read: GRANT SELECT on it", ours)
-        elif (expected := _expected(table.types[ours], column)) is not None:
-            note(f"column {called}, of {where} is {column.type}; expected: {expected}", ours)
-    return found
-
-
-def _expected(kind: pa.DataType, column: _Column) -> str | None:
-    """What a column should be, if its type is wrong."""
-    if kind == _TEXT:
-        fits = column.category in _TEXT_CATEGORIES and column.type not in _NO_TEXT
-        return None if fits else "text or whole numbers"
-    if kind == _LOCAL_TIME:
-        fits = column.type == "timestamp without time zone"
-        return None if fits else "local times, timestamp without time zone"
-    return None if column.category == "N" else "numbers"
-
-
-def _add_ingest_id(load: Load, sessions: SourceTable) -> None:
-    """Add the column of ingests to a session table of an earlier version."""
-    found = load.execute(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND "
-        "attname = $2 AND NOT attisdropped) OR relkind NOT IN ('r', 'p') AS there "
-        "FROM pg_catalog.pg_class c WHERE oid = $1::regclass",
-        (sessions.sql, INGEST_ID),
-    )
-    if not found["there"][0].as_py():
-        # Checked first: even ALTER TABLE without an effect waits for readers of the table.
-        load.execute(f"ALTER TABLE {sessions.sql} ADD COLUMN {INGEST_ID} bigint")
-
-
-def _create_table(table: SourceTable) -> str:
-    keys = PRIMARY_KEYS.get(table.kind, ())
-    parts = [
-        f"{table.column(name)} {SQL_TYPES[arrow_type]}" for name, arrow_type in table.types.items()
-    ]
-    if keys:
-        parts.append(f"PRIMARY KEY ({', '.join(table.column(key) for key in keys)})")
-    return f"CREATE TABLE IF NOT EXISTS {table.sql} ({', '.join(parts)})"
