@@ -74,28 +74,34 @@ def test_levels() -> None:
                 labels=["PHONE"],
                 conditions=[{"when": "1 = 1", "label": "STATIC"}],
             ),
-            "STATIC is not a label that it may vote for",
+            "STATIC is not a label in its list of labels",
         ),
         (
             draft(
                 "labelling_function", "device.x", rule="always_on", labels=["PHONE"], function="f"
             ),
-            "live in the project's files",
+            "only possible in the project's files",
         ),
         (
             draft("concept", "device", values=[{"name": "A"}, {"name": "A"}]),
             "label A is given twice",
         ),
-        (draft("concept", "x", values=[{"name": "A", "parent": "B"}]), "no label of it"),
+        (
+            draft("concept", "x", values=[{"name": "A", "parent": "B"}]),
+            "not a label of this concept",
+        ),
         (
             draft(
                 "concept", "x", values=[{"name": "A", "parent": "B"}, {"name": "B", "parent": "A"}]
             ),
             "refines itself",
         ),
-        (draft("concept", "x", refines="people.NOBODY"), "not a concept and one of its labels"),
+        (
+            draft("concept", "x", refines="people.NOBODY"),
+            "expected a concept and one of its labels",
+        ),
         (draft("concept", "x", refines="nobody.NOBODY"), "no concept nobody"),
-        (draft("concept", "x", refines="x.A", values=[{"name": "A"}]), "stands on itself"),
+        (draft("concept", "x", refines="x.A", values=[{"name": "A"}]), "depends on itself"),
         (
             draft(
                 "derived_index",
@@ -113,7 +119,7 @@ def test_levels() -> None:
                 parent="device.other",
                 label_model="device.device_type",
             ),
-            "labels the entities of device.devices, and not those of device.other",
+            "labels the entities of device.devices, not those of device.other",
         ),
     ],
 )
@@ -128,7 +134,7 @@ MODEL = {"index": "devices", "labelling_functions": ["votes_static", "votes_lapt
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"labelling_functions": ["votes_static", "votes_laptop"]}, "has 2 labelling functions"),
+        ({"labelling_functions": ["votes_static", "votes_laptop"]}, "it has 2"),
         (
             {"labelling_functions": [*MODEL["labelling_functions"], "device.votes_phone"]},
             "device.votes_phone is given twice",

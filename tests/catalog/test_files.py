@@ -131,29 +131,33 @@ RULE = "device/rules/a.yml"
 @pytest.mark.parametrize(
     ("path", "text", "said"),
     [
-        (RULE, "index: i\nsql: s\nsqll: t\n", "sqll: there is no such field"),
+        (RULE, "index: i\nsql: s\nsqll: t\n", "sqll: unknown field"),
         (RULE, "index: i\nsql: s\nsql: t\n", "line 3: sql is given twice"),
-        (RULE, "index: i\n", "sql: is missing"),
-        (RULE, "index: [i\n", "line 2: this is not YAML"),
-        (RULE, "", "has no fields"),
-        (RULE, "- a\n", "has no fields"),
+        (RULE, "index: i\n", "sql: required"),
+        (RULE, "index: [i\n", "line 2: invalid YAML"),
+        (RULE, "", "There are no fields"),
+        (RULE, "- a\n", "There are no fields"),
         (RULE, "1: a\n", "is not a field"),
         (RULE, "a: &x [1]\nb: *x\n", "aliases"),
         (RULE, "index: !!python/object/apply:os.system [id]\n", "line 1: tags"),
         (RULE, "name: b\nindex: i\nsql: s\n", "name: 'b' does not match the path: 'a'"),
         (RULE, "name: ../../b\nindex: i\nsql: s\n", "does not match the path"),
-        (RULE, "status: gone\nindex: i\nsql: s\n", "status: is active or retired"),
-        (RULE, "description: 5\nindex: i\nsql: s\n", "description: is not a text"),
+        (RULE, "status: gone\nindex: i\nsql: s\n", "status: must be active or retired"),
+        (RULE, "description: 5\nindex: i\nsql: s\n", "description: not a text"),
         (RULE, "index: i\nsql: s\n" + "#" * (1 << 20), "larger than"),
         ("device/rules/A.yml", "index: i\nsql: s\n", "is not a name"),
-        ("device/rules/a.yaml", "index: i\nsql: s\n", "Name it .yml"),
-        ("device/roles/a.yml", "index: i\nsql: s\n", "No definition belongs"),
-        ("rules/a.yml", "index: i\nsql: s\n", "No definition belongs"),
-        ("a.yml", "index: i\nsql: s\n", "No definition belongs"),
-        ("labels/rules/a.yml", "index: i\nsql: s\n", "No concept can be named 'labels'"),
+        ("device/rules/a.yaml", "index: i\nsql: s\n", "Rename it to .yml"),
+        ("device/roles/a.yml", "index: i\nsql: s\n", "not a path of a definition"),
+        ("rules/a.yml", "index: i\nsql: s\n", "not a path of a definition"),
+        ("a.yml", "index: i\nsql: s\n", "not a path of a definition"),
+        ("labels/rules/a.yml", "index: i\nsql: s\n", "A concept cannot be named 'labels'"),
         ("concepts/device.yml", "values:\n- name: NO\n- name: no\n", "quote it"),
-        ("connections/c.yml", "dialect: sqlite\ndatabase: d\npassword: secret\n", "do not belong"),
-        ("device/rules/a.sql", "SELECT 1", "no a.yml beside it"),
+        (
+            "connections/c.yml",
+            "dialect: sqlite\ndatabase: d\npassword: secret\n",
+            "must not be in files",
+        ),
+        ("device/rules/a.sql", "SELECT 1", "no a.yml for it"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, path: str, text: str, said: str) -> None:
@@ -168,17 +172,17 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, path: str, text: str, said
 def test_long_texts_are_beside_or_within_not_both(tmp_path: Path) -> None:
     put(tmp_path, RULE, "index: i\nsql: s\n")
     put(tmp_path, "device/rules/a.sql", "\ufeffSELECT 1\r\n")
-    with pytest.raises(BadInput, match=r"given here and in a\.sql"):
+    with pytest.raises(BadInput, match=r"also given in a\.sql"):
         files.read_folder(tmp_path)
     put(tmp_path, RULE, "index: i\n")
     (found,) = files.read_folder(tmp_path)
     assert found.body == Rule(index="i", sql="SELECT 1")
     put(tmp_path, "device/rules/a.py", "x")
-    with pytest.raises(BadInput, match="a rule has no python"):
+    with pytest.raises(BadInput, match="the kind rule has no python"):
         files.read_folder(tmp_path)
     (tmp_path / "device/rules/a.py").unlink()
     (tmp_path / "device/rules/a.sql").write_bytes(b"SELECT '\xff'")
-    with pytest.raises(BadInput, match="not UTF-8, from byte 8"):
+    with pytest.raises(BadInput, match=r"not UTF-8 \(byte 8\)"):
         files.read_folder(tmp_path)
 
 
@@ -197,7 +201,7 @@ def test_links_are_refused_and_hidden_files_left_alone(tmp_path: Path) -> None:
     assert list(outside.iterdir()) == []
     (folder / "people").unlink()
     os.mkfifo(folder / "device/rules/b.yml")
-    with pytest.raises(BadInput, match="no file"):
+    with pytest.raises(BadInput, match="not a regular file"):
         files.read_folder(folder)
 
 

@@ -35,12 +35,12 @@ HOSTILE = {
     "a: 0x" + "f" * 90: "number is too large",
     "a: 1" + "0" * 5000: "number is too large",
     "a: " + ":".join(["59"] * 30_000): "number is too large",
-    "a: 2020-13-45": "not YAML",
-    "a: <<": "not YAML",
-    "a: 1\n---\nb: 2": "line 2: this is not YAML",
+    "a: 2020-13-45": "nvalid YAML",
+    "a: <<": "nvalid YAML",
+    "a: 1\n---\nb: 2": "line 2: invalid YAML",
     "a: 1\nb: \x00": "line 2: YAML does not allow the character U+0000",
     "a: \x1b[2J": "U+001B",
-    "a: \ud800": "not YAML",
+    "a: \ud800": "nvalid YAML",
     "? [1]\n: 2": "is not a field",
 }
 

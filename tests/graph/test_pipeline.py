@@ -138,7 +138,7 @@ def test_a_project_that_dbt_cannot_read_stops_what_is_sql_only(
     dg.Definitions.validate_loadable(dg.Definitions(assets=loaded.assets))
     status = small.status()
     assert status["device/devices"].standing == "broken"
-    assert "dbt cannot read" in status["device/devices"].why
+    assert "dbt cannot parse" in status["device/devices"].why
     (bare_folder / "models" / "staging" / "torn.sql").unlink()
     assert {s.standing for s in small.status().values()} == {"stale"}
 

@@ -162,7 +162,7 @@ def test_a_function_that_fails_holds_up_no_other(world: World) -> None:
     assert states["device/short"].version is not None
     assert states["device/wrong"].version is None
     assert "walls" in (states["device/wrong"].error or "")
-    assert "failed on all rows" in (states["device/errs"].error or "")
+    assert "failed on every row" in (states["device/errs"].error or "")
     made = {
         m.asset_key.path[-1]
         for m in (e.materialization for e in result.all_events if e.is_step_materialization)
@@ -230,16 +230,16 @@ def test_a_label_without_votes_is_a_warning(world: World) -> None:
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("DELETE FROM indexes.device__devices", "no entity to label"),
+        ("DELETE FROM indexes.device__devices", "nothing to label"),
         ("INSERT INTO indexes.device__devices VALUES (NULL)", "rows without a key"),
         (
             "INSERT INTO indexes.device__devices SELECT * FROM indexes.device__devices",
-            "more than once",
+            "duplicate keys",
         ),
         ("DROP TABLE indexes.device__devices", "Materialise it first"),
         (
             "DELETE FROM indexes.device__devices WHERE mac_address LIKE '%_0'",
-            "has keys that the index has not",
+            "has keys that are not in the index",
         ),
     ],
 )

@@ -151,7 +151,7 @@ def carried(x):
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        ("0", "returned 'STATIC', which is no label that it may vote for"),
+        ("0", "returned 'STATIC', which is not in its list of labels"),
         ("7", "returned 7"),
         ("True", "returned True"),
         ("1.0", "returned 1.0"),

@@ -67,11 +67,11 @@ def test_a_file_may_hold_many_concepts_and_be_parquet(stack: Settings, tmp_path:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("key,label\na,phone\n", "'phone' is no label of device"),
-        ("key,label\na,PHONE\n,PHONE\n", "row 2 lacks its key"),
-        ("key,label\na,\n", "row 1 lacks its label"),
-        ("key,label\na,PHONE\na,STATIC\n", "1 entities different labels, for example a"),
-        ("mac,label\na,PHONE\n", "has the columns mac, label"),
+        ("key,label\na,phone\n", "'phone' is not a label of device"),
+        ("key,label\na,PHONE\n,PHONE\n", "row 2 has no key"),
+        ("key,label\na,\n", "row 1 has no label"),
+        ("key,label\na,PHONE\na,STATIC\n", "some entities (1), for example a"),
+        ("mac,label\na,PHONE\n", "are mac, label"),
         ("key,label\na,PHONE,3\n", "cannot be read"),
         ("", "is empty"),
         ("key,key,label\na,a,PHONE\n", "the column key twice"),

@@ -91,7 +91,7 @@ def test_one_that_fails_is_failed_there_too(logged: World) -> None:
     assert not result.success
     (run,) = runs(logged)
     assert run.info.status == "FAILED"
-    assert "no entity to label" in run.data.tags["error"]
+    assert "nothing to label" in run.data.tags["error"]
     assert run.info.end_time is not None
     import mlflow
 

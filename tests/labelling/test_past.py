@@ -73,7 +73,7 @@ def test_only_those_that_differ_are_kept_and_not_too_many(
     kept = [one.version for one in read_past(world.settings, "device", "kind_of")]
     assert len(kept) == 2
     assert first.version not in kept
-    with pytest.raises(NotLabelled, match="not kept any more"):
+    with pytest.raises(NotLabelled, match="no longer kept"):
         moved_labels(world.settings, "device", "kind_of", first.version, kept[0])
     lake = open_lake(world.settings)
     assert len([key for key in lake.list() if "/past/" in key]) == 2

@@ -292,10 +292,10 @@ def test_labels_must_be_the_concepts() -> None:
     other = LabellingFunction(
         rule="r", labels=("STATIC",), conditions=(Condition(when="x > 1", label="PHONE"),)
     )
-    with pytest.raises(FunctionRefused, match="votes for PHONE, which the function may not"):
+    with pytest.raises(FunctionRefused, match="votes for PHONE, which is not in its"):
         compile_function(other, columns=None, values=LABELS)
     git = LabellingFunction(rule="r", labels=("STATIC",), function="f")
-    with pytest.raises(BadInput, match="lives in git"):
+    with pytest.raises(BadInput, match="is in git"):
         compile_function(git, columns=None, values=LABELS)
 
 

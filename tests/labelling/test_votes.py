@@ -66,12 +66,12 @@ def test_the_matrix_is_that_of_a_dictionary(data: st.DataObject, entities: set[i
 @pytest.mark.parametrize(
     ("index", "keys", "message"),
     [
-        (["a", "b", "a"], ["a"], "index has keys twice: 1 of them, for example a"),
-        (["a", "b"], ["b", "c", "d"], "co_paired has keys that the index has not: 2 .* c, d"),
-        (["a", "b"], ["b", "a", "b"], "co_paired has keys twice: 2 of them, for example b"),
-        (["a", None], ["a"], "index has 1 rows without a key"),
-        (["a"], ["a", None], "co_paired has 1 rows without a key"),
-        (["1"], [1], "co_paired are of type int64, those of the index of type text"),
+        (["a", "b", "a"], ["a"], "index has duplicate keys: 1, for example a"),
+        (["a", "b"], ["b", "c", "d"], "co_paired has keys that are not in the index: 2.* c, d"),
+        (["a", "b"], ["b", "a", "b"], "co_paired has duplicate keys: 2, for example b"),
+        (["a", None], ["a"], "index has rows without a key: 1"),
+        (["a"], ["a", None], "co_paired has rows without a key: 1"),
+        (["1"], [1], "co_paired have type int64, those of the index text"),
     ],
 )
 def test_keys_that_do_not_fit_are_errors(index: list, keys: list, message: str) -> None:

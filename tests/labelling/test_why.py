@@ -65,7 +65,7 @@ def test_what_is_not_there(labelled: World) -> None:
     settings, catalog = labelled.settings, labelled.catalog
     with pytest.raises(NotLabelled, match="no label for ff:ff"):
         explain(settings, catalog, "device.kind_of", "ff:ff")
-    with pytest.raises(BadInput, match="is no label model"):
+    with pytest.raises(BadInput, match="is not a label model"):
         explain(settings, catalog, "device.usage", MACS[0])
     with pytest.raises(BadInput, match="no definition"):
         explain(settings, catalog, "device.nothing", MACS[0])

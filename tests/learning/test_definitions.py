@@ -86,7 +86,7 @@ def test_one_that_works() -> None:
         ({"models": ["sgd", "sgd"]}, "The model sgd is given twice"),
         ({"features": ["habits", "device.habits"]}, "The feature device.habits is given twice"),
         ({"features": ["usage"]}, "device.usage is a rule, but a feature is needed there"),
-        ({"label_model": "other.kind_of"}, "other.kind_of gives labels of other, another concept"),
+        ({"label_model": "other.kind_of"}, "other.kind_of gives labels of another concept, other"),
         ({"index": "others"}, "labels the entities of device.devices, of which device.others is"),
         ({"features": ["of_phones"]}, "about the entities of device.phones, of which device.dev"),
     ],
@@ -107,7 +107,9 @@ def test_a_feature_that_is_made_of_the_label_model(reads: tuple[str, ...]) -> No
     leak = one("leak", HABITS, Kind.FEATURE, *reads)
     told = problem(between, PHONES, leak, features=["habits", "leak"])
     assert told is not None
-    assert told.startswith("device.leak is made of device.kind_of, whose labels the classifier")
+    assert told.startswith(
+        "device.leak is computed from device.kind_of, whose labels the classifier"
+    )
 
 
 def test_fields_out_of_range() -> None:

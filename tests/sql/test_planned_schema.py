@@ -142,7 +142,7 @@ def test_a_preview_says_what_it_waits_for(campus: Settings) -> None:
     with pytest.raises(NotComputedYet, match=r"device\.long has not been computed yet"):
         tables.preview(OF_NEW, 3)
     compute(campus, LONG, "1.5 AS hours")
-    with pytest.raises(NotComputedYet, match=r"device\.long was changed and has not been computed"):
+    with pytest.raises(NotComputedYet, match=r"device\.long has changed since it was computed"):
         tables.preview(OF_NEW, 3)
     as_it_was = rule("select mac_address from long", "as_it_was")
     assert tables.preview(as_it_was, 3).rows.to_pylist() == [{"mac_address": "m1"}]
@@ -171,7 +171,7 @@ def names(settings: Settings) -> Iterable[str]:
 def test_a_change_must_not_break_readers(stored: Settings) -> None:
     with pytest.raises(BadInput) as caught:
         save(stored, NEW)
-    assert "Then these could not work any more" in caught.value.message
+    assert "This change would break other definitions" in caught.value.message
     assert "device.reader: Line 1, column 23: There is no column hours." in caught.value.message
     other_type = long("select mac_address, weekday > 5 as hours from int_sessions")
     with pytest.raises(BadInput, match=r"device\.reader: .*The database says"):

@@ -1,1 +1,1 @@
-"""Definitions: what they are, who uses whom, their history. Knows nothing of Dagster."""
+"""Definitions: their content, dependencies and history. Does not depend on Dagster."""

@@ -1,7 +1,7 @@
-"""All definitions at one time, who uses whom, and which cannot work. Pure: it reads nothing.
+"""All definitions at one time, their dependencies, and which cannot work. Pure: reads nothing.
 
-A saved definition takes the place of the one of the same name that comes with the project's
-files, retired ones too: retiring is how a definition of the files is put away.
+A saved definition, even a retired one, replaces the one of the same name in the project's files;
+that is how a definition from the files is retired.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ class Catalog:
     Parameters
     ----------
     saved, git
-        Those of the database, and those of the project's files.
+        From the database and from the project's files.
     unusable
-        Where a definition should be and none could be read: the place, and why.
+        Places that should contain a definition but cannot be read, and why.
 
     Attributes
     ----------
     definitions
-        The active ones, those that cannot work included.
+        The active ones, including those that cannot work.
     retired
-        The others.
+        The retired ones.
     shadowed
-        Names of definitions of the files whose place a saved one takes.
+        Names of definitions in the files that a saved one replaces.
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class Catalog:
 
     # --- finding ----------------------------------------------------------------------------
     def named(self, namespace: str, name: str) -> Definition | None:
-        """The definition of a name in a concept (or ``kind.``), retired ones too."""
+        """The definition of a name in a concept (or ``kind.``), active or retired."""
         return self._all.get((namespace, name))
 
     def get(self, concept: str, name: str) -> Definition:
-        """The active definition of a concept.
+        """The active definition of this name in a concept.
 
         Raises
         ------
         BadInput
-            With the names that are like it.
+            Suggests similar names.
         """
         return self.resolve(f"{concept}.{name}", concept)
 
@@ -92,7 +92,7 @@ class Catalog:
         Raises
         ------
         BadInput
-            When there is none or it is retired.
+            When there is none, or it is retired.
         """
         try:
             return self.need(reference, concept)
@@ -100,7 +100,7 @@ class Catalog:
             raise BadInput(str(error)) from None
 
     def need(self, reference: str, concept: str, kinds: tuple[Kind, ...] = ()) -> Definition:
-        """As ``resolve``, and of one of these kinds; ``Cannot`` says why there is none."""
+        """Like ``resolve``, for certain kinds; raises ``Cannot`` if there is none."""
         namespace, _, name = reference.rpartition(".")
         found = self._all.get((namespace or concept, name))
         written = f"{namespace or concept}.{name}"
@@ -110,14 +110,14 @@ class Catalog:
         if kinds and found.ref.kind not in kinds:
             wanted = " or ".join(with_article(kind) for kind in kinds)
             raise Cannot(
-                f"{written} is {with_article(found.ref.kind)}, but {wanted} is needed there."
+                f"{written} is {with_article(found.ref.kind)}, but {wanted} is needed here."
             )
         if found.status == "retired":
             raise Cannot(f"It needs {written}, which is retired.")
         return found
 
     def concept(self, name: str) -> Concept:
-        """The body of a concept; ``Cannot`` when there is none or it is retired or unreadable."""
+        """The body of a concept; raises ``Cannot`` if it is missing, retired or unreadable."""
         found = self._all.get((f"{Kind.CONCEPT}.", name))
         if found is None:
             raise Cannot(f"There is no concept {name}.{self._like(f'concept.{name}')}")
@@ -128,7 +128,7 @@ class Catalog:
         return found.body
 
     def of_kind(self, kind: Kind, *, broken: bool = False) -> list[Definition]:
-        """Active definitions of a kind, by name; ``broken``: those that cannot work, too."""
+        """Active definitions of a kind, by name; ``broken``: also those that cannot work."""
         return [
             d
             for ref, d in self.definitions.items()
@@ -136,7 +136,7 @@ class Catalog:
         ]
 
     def git(self, ref: Ref) -> Definition | None:
-        """The definition of this name that comes with the project's files, replaced or not."""
+        """The definition of this name in the project's files, replaced or not."""
         return self._git.get((ref.namespace, ref.name))
 
     def saved(self, ref: Ref) -> Definition | None:
@@ -144,7 +144,7 @@ class Catalog:
         return self._saved.get((ref.namespace, ref.name))
 
     def _like(self, written: str) -> str:
-        """A question for the nearest names, if any is near."""
+        """A "Did you mean" question with similar names, if there are any."""
         if written not in self._near:
             near = near_names(self, written)
             self._near[written] = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -154,23 +154,23 @@ class Catalog:
     def _near(self) -> dict[str, str]:
         return {}
 
-    # --- who uses whom ----------------------------------------------------------------------
+    # --- dependencies -----------------------------------------------------------------------
     def dependencies(self, ref: Ref) -> tuple[Ref, ...]:
-        """What a definition reads: what its body names, then what its SQL text reads.
+        """The definitions that one reads: those that its body names, then those that its SQL reads.
 
-        Its own concept is not among them. A concept depends on the one that it refines.
+        Its own concept is not included. A concept depends on the concept that it refines.
         """
         return tuple(
             dep for dep in self._reads.get(ref, ()) if dep.kind != Kind.CONCEPT or not ref.concept
         )
 
     def users(self, ref: Ref) -> tuple[Ref, ...]:
-        """The active definitions that read one, and for a concept all that are in it."""
+        """The active definitions that read this one; for a concept, also all that belong to it."""
         return self._read_by.get(ref, ())
 
     @cached_property
     def order(self) -> tuple[Ref, ...]:
-        """Active definitions, each after all it reads; those in circles in any order."""
+        """Active definitions, each after those that it reads; those in cycles in any order."""
         return self._order[0]
 
     @cached_property
@@ -198,20 +198,20 @@ class Catalog:
     # --- what cannot work -------------------------------------------------------------------
     @property
     def problems(self) -> dict[Ref, str]:
-        """Why a definition cannot work, all that read one that cannot included."""
+        """Why definitions cannot work, including those that read one that cannot."""
         return self._diagnosis[0]
 
     def root(self, ref: Ref) -> Ref:
-        """The definition that is wrong itself, for one that cannot work."""
+        """The definition at fault, for one that cannot work."""
         return self._diagnosis[1][ref]
 
     @cached_property
     def _diagnosis(self) -> tuple[dict[Ref, str], dict[Ref, Ref]]:
-        order, circles = self._order
+        order, cycles = self._order
         problems: dict[Ref, str] = {}
         roots: dict[Ref, Ref] = {}
         for ref in order:
-            own = circles.get(ref) or self._own_problem(ref, problems)
+            own = cycles.get(ref) or self._own_problem(ref, problems)
             bad = None if own else next((d for d in self._reads[ref] if d in problems), None)
             if own:
                 problems[ref], roots[ref] = own, ref
@@ -221,7 +221,7 @@ class Catalog:
         return problems, roots
 
     def _own_problem(self, ref: Ref, problems: Mapping[Ref, str]) -> str | None:
-        """Why it cannot work, other than by what it reads."""
+        """Why it cannot work, apart from its dependencies."""
         below = any(dep in problems for dep in self._reads[ref])
         try:
             check(self, self.definitions[ref], sound_below=not below)
@@ -229,9 +229,9 @@ class Catalog:
             return str(error)
         return None
 
-    # --- what follows from them -------------------------------------------------------------
+    # --- derived values ---------------------------------------------------------------------
     def values(self, concept: str) -> tuple[ConceptValue, ...]:
-        """The labels of a concept in their order, which is that of class numbers.
+        """The labels of a concept, in the order of class numbers.
 
         Raises
         ------
@@ -244,14 +244,14 @@ class Catalog:
             raise BadInput(str(error)) from None
 
     def labels(self, concept: str) -> tuple[str, ...]:
-        """The names of a concept's labels, in their order."""
+        """The names of a concept's labels, in order."""
         return tuple(value.name for value in self.values(concept))
 
     def model_labels(self, ref: Ref) -> tuple[str, ...]:
         """The labels of a label model in the order of its class numbers.
 
-        Those that it names, or all that its labelling functions may vote for, in the concept's
-        order. Only for one whose references are sound.
+        Either those that it names, or all that its labelling functions may vote for, in the
+        concept's order. Its references must be valid.
         """
         body = self.definitions[ref].body
         assert isinstance(body, LabelModel)
@@ -265,7 +265,7 @@ class Catalog:
         return tuple(label for label in self.labels(ref.concept) if label in votes)
 
     def index_of(self, ref: Ref) -> Ref | None:
-        """The index on which a definition stands: its own ``index``, or its rule's; else none."""
+        """The index that a definition belongs to: its own ``index`` or its rule's; None if none."""
         body = self.definitions[ref].body
         if isinstance(body, LabellingFunction):
             return self.index_of(self.resolve(body.rule, ref.concept).ref)
@@ -273,7 +273,7 @@ class Catalog:
         return self.resolve(named, ref.concept).ref if named else None
 
     def key_column(self, ref: Ref) -> str:
-        """The key column of an index, or of what stands on one."""
+        """The key column of an index, or of a definition that belongs to one."""
         body = self.definitions[ref].body
         if isinstance(body, Index):
             return body.key
@@ -281,14 +281,14 @@ class Catalog:
             return self.key_column(self.resolve(body.parent, ref.concept).ref)
         index = self.index_of(ref)
         if index is None:
-            raise BadInput(f"{ref} stands on no index, so it has no key column.")
+            raise BadInput(f"{ref} belongs to no index, so it has no key column.")
         return self.key_column(index)
 
     def level(self, concept: str) -> int:
-        """1 for a concept whose entities no label model chose, 2 for one above it, and so on.
+        """1 for a concept whose entities no label model selects, 2 for one above it, and so on.
 
-        It is that of the indexes of its label models; without them, of its rules and features;
-        without these too, one above the concept that it refines.
+        Follows from the indexes of its label models; without any, from those of its rules and
+        features; without these too, it is one above the concept that it refines.
         """
         members = [ref for ref in self.definitions if ref.concept == concept]
         for kinds in ((Kind.LABEL_MODEL,), (Kind.RULE, Kind.FEATURE)):
@@ -305,7 +305,7 @@ class Catalog:
 
     @cached_property
     def _depths(self) -> dict[Ref, int]:
-        """How many label models, or refined concepts, lie on the longest way down."""
+        """The number of label models or refined concepts on the longest path down."""
         depths: dict[Ref, int] = {}
         for ref in self.order:
             below = (
@@ -315,27 +315,27 @@ class Catalog:
             depths[ref] = max(below, default=0)
         return depths
 
-    # --- other states ----------------------------------------------------------------------
+    # --- other states -----------------------------------------------------------------------
     def with_changes(
         self, saved: Iterable[Definition] = (), removed: Iterable[Ref] = ()
     ) -> Catalog:
-        """The catalog as it would be with these definitions saved, and these saved ones removed."""
+        """The catalog after saving some definitions and deleting some saved ones."""
         gone = {(ref.namespace, ref.name) for ref in removed}
         kept = {name: d for name, d in self._saved.items() if name not in gone}
         return Catalog({**kept, **_by_name(saved)}.values(), self._git.values(), self.unusable)
 
     def changed(self, drafts: Iterable[Draft]) -> list[Draft]:
-        """The drafts that say something else than what is there."""
+        """The drafts that differ from the current definitions."""
         found = ((draft, self.named(draft.ref.namespace, draft.ref.name)) for draft in drafts)
         return [draft for draft, known in found if known is None or not same_content(known, draft)]
 
     def with_drafts(self, drafts: Iterable[Draft]) -> Catalog:
-        """The catalog as it would be with these drafts saved."""
+        """The catalog after saving these drafts."""
         return self.with_changes(definition_of(draft) for draft in drafts)
 
 
 def near_names(catalog: Catalog, written: str) -> list[str]:
-    """Names of active definitions like a written one, in the same concept first."""
+    """Names of active definitions similar to the written one, in the same concept first."""
     concept, _, name = written.rpartition(".")
     here = {ref.name: str(ref) for ref in catalog.definitions if ref.namespace == concept}
     near = difflib.get_close_matches(name, here, n=3, cutoff=0.7)
@@ -346,7 +346,7 @@ def near_names(catalog: Catalog, written: str) -> list[str]:
 
 
 def definition_of(draft: Draft) -> Definition:
-    """The definition that a draft would be."""
+    """The definition that a draft would become."""
     return Definition(
         draft.ref,
         draft.body,
@@ -358,13 +358,13 @@ def definition_of(draft: Draft) -> Definition:
 
 
 def draft_of(definition: Definition) -> Draft:
-    """A draft that changes nothing."""
+    """A draft without changes."""
     d = definition
     return Draft(d.ref, d.body, d.description, d.owner, d.status, d.reads)
 
 
 def same_content(a: Draft | Definition, b: Draft | Definition) -> bool:
-    """Whether two say the same in all that an author decides."""
+    """Whether two have the same content, as far as an author decides it."""
     return replace(_as_draft(a), reads=None) == replace(_as_draft(b), reads=None)
 
 

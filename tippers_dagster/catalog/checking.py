@@ -1,4 +1,4 @@
-"""Whether a definition fits those that it uses."""
+"""Checks that a definition fits the definitions that it uses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 INDEXES = (Kind.INDEX, Kind.DERIVED_INDEX)
 TABLES = (*INDEXES, Kind.RULE, Kind.FEATURE, Kind.LABEL_MODEL)
-"""What SQL text may read."""
+"""The kinds that SQL may read."""
 
 STRUCTURE: dict[Kind, dict[str, tuple[Kind, ...]]] = {
     Kind.DERIVED_INDEX: {"parent": INDEXES, "label_model": (Kind.LABEL_MODEL,)},
@@ -45,35 +45,35 @@ STRUCTURE: dict[Kind, dict[str, tuple[Kind, ...]]] = {
     Kind.LABELLED_OCCUPANCY: {"by": (Kind.LABEL_MODEL, Kind.CLASSIFIER)},
     Kind.PEOPLE_COUNT: {"by": (Kind.LABEL_MODEL, Kind.CLASSIFIER)},
 }
-"""Fields of bodies that name other definitions, and the kinds these may be of."""
+"""Fields of bodies that name other definitions, and the kinds allowed there."""
 
 DEVICE_KEY = "mac_address"
-"""The key column of indexes whose entities are devices."""
+"""The key column of indexes of devices."""
 
-FEWEST_FUNCTIONS = 3
-"""Snorkel's model is not determined by fewer."""
+MIN_FUNCTIONS = 3
+"""Snorkel's label model is not determined by fewer labelling functions."""
 
 
 LEAST_FORECAST_HISTORY_DAYS = 14
-"""Known before a forecast is judged: without two weeks no week can be compared with another."""
+"""History before the first backtest: comparing weeks needs at least two."""
 
 
 class Cannot(Exception):
-    """A sentence that says why a definition cannot work."""
+    """A message that says why a definition cannot work."""
 
 
 def in_words(kind: Kind) -> str:
-    """The kind as people say it."""
+    """The kind in words."""
     return kind.value.replace("_", " ")
 
 
 def with_article(kind: Kind) -> str:
-    """The kind as people say one of it."""
+    """The kind in words, with an article."""
     return f"{'an' if kind == Kind.INDEX else 'a'} {in_words(kind)}"
 
 
 def names_read(definition: Definition) -> Iterator[tuple[str, str]]:
-    """Namespace and name of all that a definition reads, its concept first."""
+    """Namespace and name of everything that a definition reads, its concept first."""
     concept, body = definition.ref.concept, definition.body
     if concept:
         yield f"{Kind.CONCEPT}.", concept
@@ -97,12 +97,12 @@ def _references(definition: Definition) -> Iterator[tuple[str, tuple[Kind, ...]]
 
 
 def check(catalog: Catalog, definition: Definition, *, sound_below: bool) -> None:
-    """Raise ``Cannot`` for the first thing that is wrong with a definition itself.
+    """Raise ``Cannot`` for the first fault of the definition itself.
 
     Parameters
     ----------
     sound_below
-        Whether all that it reads can work; only then can it be compared with them.
+        Whether everything that it reads can work; it is compared with these only then.
     """
     ref, body = definition.ref, definition.body
     if isinstance(body, Unreadable):
@@ -120,11 +120,13 @@ def check(catalog: Catalog, definition: Definition, *, sound_below: bool) -> Non
 
 def _check_concept(catalog: Catalog, definition: Definition, body: Body) -> None:
     assert isinstance(body, Concept)
-    _no_twice((value.name for value in body.values), "label")
+    _refuse_duplicates((value.name for value in body.values), "label")
     by_name = {value.name: value for value in body.values}
     for value in body.values:
         if value.parent is not None and value.parent not in by_name:
-            raise Cannot(f"{value.name} refines {value.parent}, which is no label of it.")
+            raise Cannot(
+                f"{value.name} refines {value.parent}, which is not a label of this concept."
+            )
         if _above_itself(value, by_name):
             raise Cannot(f"{value.name} refines itself.")
     if body.refines is None:
@@ -132,8 +134,8 @@ def _check_concept(catalog: Catalog, definition: Definition, body: Body) -> None
     concept, _, label = body.refines.partition(".")
     if label not in {value.name for value in catalog.concept(concept).values}:
         raise Cannot(
-            f"It refines {body.refines!r}, which is not a concept and one of its labels, "
-            f"such as people.RESIDENT."
+            f"It refines {body.refines!r}: expected a concept and one of its labels, such as "
+            "people.RESIDENT."
         )
 
 
@@ -152,16 +154,16 @@ def _check_derived_index(catalog: Catalog, definition: Definition, body: Body) -
     assert isinstance(body, DerivedIndex)
     concept = definition.ref.concept
     model = catalog.resolve(body.label_model, concept).ref
-    _no_twice(body.labels, "label")
-    _known(body.labels, catalog.model_labels(model), f"of the label model {model}")
+    _refuse_duplicates(body.labels, "label")
+    _refuse_unknown_labels(body.labels, catalog.model_labels(model), f"of the label model {model}")
     index = catalog.index_of(model)
     above = list(_parents(catalog, catalog.resolve(body.parent, concept)))
     if index not in above:
-        raise Cannot(f"{model} labels the entities of {index}, and not those of {above[0]}.")
+        raise Cannot(f"{model} labels the entities of {index}, not those of {above[0]}.")
 
 
 def _parents(catalog: Catalog, index: Definition) -> Iterator[Ref]:
-    """An index, the one that it is derived from, and so on."""
+    """An index, its parent index, and so on."""
     yield index.ref
     if isinstance(index.body, DerivedIndex):
         yield from _parents(catalog, catalog.resolve(index.body.parent, index.ref.concept))
@@ -170,13 +172,13 @@ def _parents(catalog: Catalog, index: Definition) -> Iterator[Ref]:
 def _check_labelling_function(catalog: Catalog, definition: Definition, body: Body) -> None:
     assert isinstance(body, LabellingFunction)
     concept = definition.ref.concept
-    _no_twice(body.labels, "label")
-    _known(body.labels, catalog.labels(concept), f"of the concept {concept}")
-    _known((c.label for c in body.conditions), body.labels, "that it may vote for")
+    _refuse_duplicates(body.labels, "label")
+    _refuse_unknown_labels(body.labels, catalog.labels(concept), f"of the concept {concept}")
+    _refuse_unknown_labels((c.label for c in body.conditions), body.labels, "in its list of labels")
     if body.function is not None and definition.origin != "git":
         raise Cannot(
-            "Whole Python functions live in the project's files only; give conditions, or "
-            "the text of the function in `python`."
+            "Imported Python functions are only possible in the project's files. Give conditions, "
+            "or the function's text in `python`."
         )
 
 
@@ -184,47 +186,51 @@ def _check_label_model(catalog: Catalog, definition: Definition, body: Body) -> 
     assert isinstance(body, LabelModel)
     ref = definition.ref
     functions = [catalog.resolve(name, ref.concept).ref for name in body.labelling_functions]
-    _no_twice(map(str, functions), "labelling function")
-    if len(functions) < FEWEST_FUNCTIONS:
+    _refuse_duplicates(map(str, functions), "labelling function")
+    if len(functions) < MIN_FUNCTIONS:
         raise Cannot(
-            f"It has {len(functions)} labelling functions; weights can be learned from "
-            f"{FEWEST_FUNCTIONS} or more."
+            f"A label model needs {MIN_FUNCTIONS} labelling functions or more; "
+            f"it has {len(functions)}."
         )
     index = catalog.resolve(body.index, ref.concept).ref
     for function in functions:
         if function.concept != ref.concept:
-            raise Cannot(f"{function} votes for labels of {function.concept}, another concept.")
-        stands_on = catalog.index_of(function)
-        if stands_on != index:
+            raise Cannot(f"{function} votes for labels of another concept, {function.concept}.")
+        own_index = catalog.index_of(function)
+        if own_index != index:
             raise Cannot(
-                f"The rule of {function} is about the entities of {stands_on}, and this label "
-                f"model about those of {index}."
+                f"The rule of {function} is about the entities of {own_index}, but this label "
+                f"model is about those of {index}."
             )
     _check_model_labels(catalog, ref, body, functions)
 
 
 def _check_model_labels(catalog: Catalog, ref: Ref, body: LabelModel, functions: list[Ref]) -> None:
-    _no_twice(body.labels, "label")
-    _known(body.labels, catalog.labels(ref.concept), f"of the concept {ref.concept}")
+    _refuse_duplicates(body.labels, "label")
+    _refuse_unknown_labels(
+        body.labels, catalog.labels(ref.concept), f"of the concept {ref.concept}"
+    )
     labels = catalog.model_labels(ref)
     votes = {function: catalog.definitions[function].body for function in functions}
     voted: set[str] = set()
     for function, found in votes.items():
         assert isinstance(found, LabellingFunction)
-        _known(found.labels, labels, f"of this label model, and {function} may vote for it")
+        _refuse_unknown_labels(
+            found.labels, labels, f"of this label model, and {function} may vote for it"
+        )
         voted.update(found.labels)
     silent = [label for label in labels if label not in voted]
     if silent:
         raise Cannot(f"No labelling function votes for {', '.join(silent)}.")
     if len(labels) < 2:
-        raise Cannot(f"All its labelling functions vote for {labels[0]}: two labels are needed.")
+        raise Cannot(f"All its labelling functions vote for {labels[0]}; two labels are needed.")
     if isinstance(body.class_balance, dict):
         _check_balance(body.class_balance, labels)
 
 
 def _check_balance(balance: dict[str, float], labels: tuple[str, ...]) -> None:
     if set(balance) != set(labels):
-        raise Cannot(f"The class balance needs a share for each of {', '.join(labels)}.")
+        raise Cannot(f"The class balance needs a share for each label: {', '.join(labels)}.")
     if min(balance.values()) <= 0 or not math.isclose(sum(balance.values()), 1, abs_tol=1e-6):
         raise Cannot("The shares of the class balance must be above 0 and add up to 1.")
 
@@ -232,42 +238,43 @@ def _check_balance(balance: dict[str, float], labels: tuple[str, ...]) -> None:
 def _check_classifier(catalog: Catalog, definition: Definition, body: Body) -> None:
     assert isinstance(body, Classifier)
     concept = definition.ref.concept
-    _no_twice(body.models, "model")
+    _refuse_duplicates(body.models, "model")
     for name in body.models:
         if name not in CLASSIFIER_MODELS:
             raise Cannot(f"There is no model {name}. The models: {', '.join(CLASSIFIER_MODELS)}.")
     model = catalog.resolve(body.label_model, concept).ref
     if model.concept != concept:
-        raise Cannot(f"{model} gives labels of {model.concept}, another concept.")
+        raise Cannot(f"{model} gives labels of another concept, {model.concept}.")
     index = catalog.resolve(body.index, concept)
     above = list(_parents(catalog, index))
     labelled = catalog.resolve(str(catalog.index_of(model)), concept)
     if labelled.ref not in above and index.ref not in _parents(catalog, labelled):
         raise Cannot(
-            f"The label model {model} labels the entities of {labelled.ref}, of which "
-            f"{index.ref} is no part."
+            f"The label model {model} labels the entities of {labelled.ref}, which do not "
+            f"contain those of {index.ref}."
         )
     features = [catalog.resolve(name, concept).ref for name in body.features]
-    _no_twice(map(str, features), "feature")
+    _refuse_duplicates(map(str, features), "feature")
     for feature in features:
-        stands_on = catalog.index_of(feature)
-        if stands_on not in above:
+        own_index = catalog.index_of(feature)
+        if own_index not in above:
             raise Cannot(
-                f"{feature} is about the entities of {stands_on}, of which {index.ref} is no part."
+                f"{feature} is about the entities of {own_index}, which do not contain those of "
+                f"{index.ref}."
             )
-        if model in _made_of(catalog, feature, {stands_on}):
+        if model in _all_dependencies(catalog, feature, {own_index}):
             raise Cannot(
-                f"{feature} is made of {model}, whose labels the classifier is to learn: it would "
+                f"{feature} is computed from {model}, whose labels the classifier learns: it would "
                 "give the answer away."
             )
 
 
-def _made_of(catalog: Catalog, ref: Ref, seen: set[Ref | None]) -> set[Ref | None]:
-    """All that a definition reads, through whatever it reads; not through what was ``seen``."""
+def _all_dependencies(catalog: Catalog, ref: Ref, seen: set[Ref | None]) -> set[Ref | None]:
+    """Everything that a definition reads, directly or indirectly; stops at those in ``seen``."""
     for dep in catalog.dependencies(ref):
         if dep not in seen:
             seen.add(dep)
-            _made_of(catalog, dep, seen)
+            _all_dependencies(catalog, dep, seen)
     return seen
 
 
@@ -276,57 +283,59 @@ def _check_labelled_occupancy(catalog: Catalog, definition: Definition, body: Bo
     labels = catalog.resolve(body.by, definition.ref.concept).ref
     key = catalog.key_column(labels)
     if key != DEVICE_KEY:
-        raise Cannot(f"{labels} labels no devices: its key is {key}, and not {DEVICE_KEY}.")
+        raise Cannot(f"{labels} does not label devices: its key is {key}, not {DEVICE_KEY}.")
 
 
 def _check_people_count(catalog: Catalog, definition: Definition, body: Body) -> None:
     assert isinstance(body, PeopleCount)
-    _no_twice(body.labels, "label")
+    _refuse_duplicates(body.labels, "label")
     if body.by is None:
         if body.labels:
-            raise Cannot("It names labels, but nothing that gives them: set by, too.")
+            raise Cannot("It names labels but not the definition that gives them: set by too.")
         return
     if not body.labels:
-        raise Cannot(f"It names no label of {body.by}: which devices stand for people?")
-    giver = catalog.resolve(body.by, "").ref
-    if catalog.key_column(giver) != DEVICE_KEY:
-        raise Cannot(f"{giver} labels no devices: its key is {catalog.key_column(giver)}.")
-    labels = _labels_given(catalog, giver)
-    _known(body.labels, labels, f"of {body.by}")
+        raise Cannot(f"It names no label of {body.by}: which devices are counted?")
+    labeller = catalog.resolve(body.by, "").ref
+    if catalog.key_column(labeller) != DEVICE_KEY:
+        raise Cannot(
+            f"{labeller} does not label devices: its key is {catalog.key_column(labeller)}."
+        )
+    labels = _labels_given(catalog, labeller)
+    _refuse_unknown_labels(body.labels, labels, f"of {body.by}")
 
 
-def _labels_given(catalog: Catalog, giver: Ref) -> tuple[str, ...]:
-    """The labels of a label model, or of the one that a classifier learned from."""
-    body = catalog.definitions[giver].body
+def _labels_given(catalog: Catalog, labeller: Ref) -> tuple[str, ...]:
+    """The labels of a label model, or of the one that a classifier learns from."""
+    body = catalog.definitions[labeller].body
     if isinstance(body, Classifier):
-        giver = catalog.resolve(body.label_model, giver.concept).ref
-    return catalog.model_labels(giver)
+        labeller = catalog.resolve(body.label_model, labeller.concept).ref
+    return catalog.model_labels(labeller)
 
 
 def _check_connection(catalog: Catalog, definition: Definition, body: Body) -> None:
     assert isinstance(body, Connection)
-    _no_twice((table.name for table in body.tables), "table")
+    _refuse_duplicates((table.name for table in body.tables), "table")
 
 
 def _check_forecaster(catalog: Catalog, definition: Definition, body: Body) -> None:
     assert isinstance(body, Forecaster)
-    _no_twice(body.spaces, "space")
-    _no_twice(body.models, "model")
+    _refuse_duplicates(body.spaces, "space")
+    _refuse_duplicates(body.models, "model")
     if body.history_days < body.horizon_days + LEAST_FORECAST_HISTORY_DAYS:
         raise Cannot(
             f"A backtest of {body.horizon_days} days needs a history of "
-            f"{body.horizon_days + LEAST_FORECAST_HISTORY_DAYS}, and history_days is "
+            f"{body.horizon_days + LEAST_FORECAST_HISTORY_DAYS} days or more; history_days is "
             f"{body.history_days}."
         )
 
 
-def _no_twice(names: Iterable[str], what: str) -> None:
+def _refuse_duplicates(names: Iterable[str], what: str) -> None:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise Cannot(f"The {what} {twice[0]} is given twice.")
 
 
-def _known(labels: Iterable[str], known: Iterable[str], of: str) -> None:
+def _refuse_unknown_labels(labels: Iterable[str], known: Iterable[str], of: str) -> None:
     known = tuple(known)
     for label in labels:
         if label not in known:

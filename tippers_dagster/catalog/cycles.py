@@ -1,4 +1,4 @@
-"""An order in which everything comes after what it reads, also where some read in circles."""
+"""Topological order of a graph that may contain cycles."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tippers_dagster.catalog.model import Ref
 def topological_order(
     reads: Mapping[Ref, tuple[Ref, ...]],
 ) -> tuple[tuple[Ref, ...], dict[Ref, str]]:
-    """Order a graph, and say for each that is part of a circle what the circle is.
+    """Order a graph, and describe the cycle of each node that is part of one.
 
-    What reads a circle without being part of it is in the order, and not among the circles.
+    A node that only reads a cycle is in the order, but not among the cycles.
     """
     graph = dict(reads)
-    circles: dict[Ref, str] = {}
+    cycles: dict[Ref, str] = {}
     while True:
         try:
-            return tuple(TopologicalSorter(graph).static_order()), circles
+            return tuple(TopologicalSorter(graph).static_order()), cycles
         except CycleError as error:
-            # Its path begins and ends with the same one, each before one that reads it.
+            # Its path begins and ends with the same node; each node precedes one that reads it.
             path = list(reversed(error.args[1]))
-            sentence = f"It stands on itself: {' reads '.join(map(str, path))}."
+            sentence = f"It depends on itself: {' reads '.join(map(str, path))}."
             for ref in path[1:]:
-                circles[ref] = sentence
+                cycles[ref] = sentence
                 graph[ref] = ()

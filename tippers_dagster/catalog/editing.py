@@ -1,7 +1,7 @@
-"""Changing definitions: one at a time, under a lock, in one transaction.
+"""Changing definitions: one change at a time, under a lock, in one transaction.
 
-Whoever changes something holds a lock of the whole catalog for a moment, and looks at what is
-there under it: what two people or processes do at once is done one after the other.
+A change holds a lock on the whole catalog for a moment and checks the current state under it, so
+simultaneous changes by people or processes are made one after the other.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 LOCK = 0x7469_7070_6572_7302
-"""Advisory lock of those who change definitions."""
+"""Advisory lock for changing definitions."""
 
 Action = Literal["create", "change", "retire", "activate", "delete", "restore", "rename"]
 
 
 class Conflict(BadInput):
-    """Somebody else saved the definition meanwhile. ``current`` is what it is now, if at all."""
+    """Somebody else has changed the definition. ``current``: what it is now, if it exists."""
 
     def __init__(self, message: str, hint: str, current: Definition | None) -> None:
         super().__init__(message, hint)
@@ -42,15 +42,15 @@ class Conflict(BadInput):
 
 @contextmanager
 def editing(settings: Settings, *, by: str) -> Iterator[Edit]:
-    """Hold the catalog's lock in one transaction.
+    """Hold the catalog's lock during one transaction.
 
     Parameters
     ----------
     by
-        Who is changing something.
+        Who makes the change.
     """
     if not by.strip():
-        raise BadInput("It must be known who changes a definition.", "Give a name.")
+        raise BadInput("The author of the change is missing.", "Give a name.")
     handwritten = read_handwritten(settings)
     with warehouse_engine(settings).begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
@@ -58,12 +58,12 @@ def editing(settings: Settings, *, by: str) -> Iterator[Edit]:
 
 
 class Edit:
-    """What may be done to the catalog while its lock is held. Nothing stays if an error leaves.
+    """Changes to the catalog while its lock is held. All are undone if an error is raised.
 
     Attributes
     ----------
     catalog
-        As it is with what was done so far.
+        Including the changes made so far.
     """
 
     def __init__(self, connection: sa.Connection, handwritten: Handwritten, by: str) -> None:
@@ -75,15 +75,15 @@ class Edit:
     def put(
         self, drafts: Iterable[Draft], *, action: Action | None = None, force: bool = False
     ) -> list[Definition]:
-        """Save drafts together; one that changes nothing stays as it is, without a new version.
+        """Save drafts together; an unchanged one gets no new version.
 
-        ``force``: even if others then cannot work.
+        ``force``: even if other definitions then cannot work.
         """
         drafts = [self._tidy(draft) for draft in drafts]
         for draft in drafts:
             check_form(draft)
             refuse_taken(self.catalog, draft.ref)
-        changed = [d for d in drafts if not self._is_as(d)]
+        changed = [d for d in drafts if not self._is_unchanged(d)]
         if not force:
             after = self.catalog.with_drafts(changed)
             refuse_problems(self.catalog, after, [d.ref for d in changed])
@@ -92,7 +92,7 @@ class Edit:
         return [written.get(d.ref) or self._now(d.ref) for d in drafts]
 
     def remove(self, ref: Ref, action: Action = "delete") -> Definition:
-        """Take a saved definition away; one of the project's files comes back in its place."""
+        """Delete a saved definition; one in the project's files takes its place again."""
         gone = self.catalog.saved(ref)
         assert gone is not None
         self.connection.execute(sa.delete(table).where(is_named(table, ref)))
@@ -102,7 +102,7 @@ class Edit:
         return gone
 
     def expect(self, ref: Ref, expected: int | None) -> None:
-        """Raise ``Conflict`` when a definition is no longer of the version that was read."""
+        """Raise ``Conflict`` if a definition no longer has the version that was read."""
         found = self.catalog.saved(ref)
         if expected is None or expected == (found.version if found else 0):
             return
@@ -113,22 +113,23 @@ class Edit:
             .limit(1)
         ).one_or_none()
         if last is None:
-            raise Conflict(f"{ref} was never saved.", "Save it as a new one.", None)
+            raise Conflict(f"{ref} was never saved.", "Save it as a new definition.", None)
         done = "deleted" if found is None else "saved"
-        began = f"version {expected}" if expected else "nothing saved"
+        base = f"version {expected}" if expected else "an unsaved state"
         raise Conflict(
             f"{ref} was {done} by {last.changed_by} on {last.changed_at:%Y-%m-%d at %H:%M:%S} UTC "
-            f"(version {last.version}), after you began from {began}. Nothing of yours was saved.",
-            f"See what changed with `tippers definitions show {ref} --history`, bring it together "
-            "with yours, and save again.",
+            f"(version {last.version}), after you started from {base}. Your changes were not "
+            "saved.",
+            f"See what changed with `tippers definitions show {ref} --history`, merge it with your "
+            "changes, and save again.",
             found,
         )
 
     def _tidy(self, draft: Draft) -> Draft:
         draft = replace(draft, description=draft.description.strip(), owner=draft.owner.strip())
-        return _with_known_password(draft, self.catalog.saved(draft.ref))
+        return _with_stored_password(draft, self.catalog.saved(draft.ref))
 
-    def _is_as(self, draft: Draft) -> bool:
+    def _is_unchanged(self, draft: Draft) -> bool:
         found = self.catalog.named(draft.ref.namespace, draft.ref.name)
         return found is not None and same_content(found, draft)
 
@@ -179,11 +180,10 @@ def _action(before: Definition | None, draft: Draft) -> Action:
     return "activate" if before.status == "retired" else "change"
 
 
-def _with_known_password(draft: Draft, saved: Definition | None) -> Draft:
-    """A connection given without a password keeps the one that is stored.
+def _with_stored_password(draft: Draft, saved: Definition | None) -> Draft:
+    """A connection given without a password keeps the stored one.
 
-    Only while it leads to the same place: a password must not be sent elsewhere by a change of
-    the address.
+    Only if it leads to the same place: changing the address must not send the password elsewhere.
     """
     if saved is None or not isinstance(saved.body, Connection):
         return draft

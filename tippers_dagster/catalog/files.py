@@ -1,9 +1,9 @@
 """Definitions as a folder of files that people read, compare and edit.
 
-``concepts/device.yml``, ``device/rules/always_on.yml`` with ``device/rules/always_on.sql`` beside
-it, ``connections/registrar.yml``: the place says kind, concept and name; the YAML file holds
-description, owner and the fields of the body; long texts are files of their own. A folder holds
-no passwords.
+The place gives kind, concept and name: ``concepts/device.yml``, ``connections/registrar.yml``,
+``device/rules/always_on.yml`` with ``device/rules/always_on.sql`` beside it. The YAML file holds
+description, owner and the fields of the body; long texts have their own files. A folder contains no
+passwords.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ FOLDERS: dict[Kind, str] = {
     Kind.DERIVED_INDEX: "derived_indexes",
     Kind.LABELLED_OCCUPANCY: "labelled_occupancies",
 }
-"""The folder of a kind: in that of its concept, if it belongs to one."""
+"""The folder of each kind, inside the concept's folder for kinds that belong to a concept."""
 
 LONG_TEXTS = {"sql": ".sql", "python": ".py"}
-"""Fields of bodies that are files of their own, and how their names end."""
+"""Fields of bodies that have their own files, and the file extensions."""
 
 SECRET_FIELDS = frozenset({"password"})
-"""Never written, never read."""
+"""Never written and never read."""
 
 _NAMING: tuple[str, ...] = ("kind", "concept", "name")
 
-LARGEST_FILE = 1 << 20
+MAX_FILE_BYTES = 1 << 20
 MOST_FILES = 20_000
-_MOST_ERRORS = 20
+_MAX_ERRORS = 20
 
 _KINDS = {folder: kind for kind, folder in FOLDERS.items()}
 
 Read = Callable[[PurePosixPath], bytes]
-"""Reads the content of a file; of a larger one, one byte more than the limit."""
+"""Reads a file's content; of a larger file, one byte more than the limit."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds: drafts by path, and why some files cannot be used."""
+    """The content of a folder: drafts by path, and why some files cannot be used."""
 
     drafts: Mapping[str, Draft] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -59,34 +59,34 @@ class Found:
 
 @dataclass(frozen=True)
 class Exported:
-    """Paths in the folder: written, the same as before, and of no definition that was exported."""
+    """Paths in the folder: written, unchanged, and belonging to no exported definition."""
 
     written: tuple[str, ...]
     unchanged: tuple[str, ...]
     left_over: tuple[str, ...]
 
 
-# --- where a definition is -----------------------------------------------------------------------
+# --- places --------------------------------------------------------------------------------------
 def path_of(ref: Ref) -> PurePosixPath:
-    """The place of a definition's YAML file in a folder."""
+    """The path of a definition's YAML file in a folder."""
     place = PurePosixPath(ref.concept) if ref.concept else PurePosixPath()
     return place / FOLDERS[ref.kind] / f"{ref.name}.yml"
 
 
 def ref_of(path: PurePosixPath) -> Ref:
-    """The definition whose YAML file is at a place.
+    """The definition whose YAML file has this path.
 
     Raises
     ------
     BadInput
-        When no definition belongs there.
+        When no definition belongs at this path.
     """
     *concept, folder, _ = ("", *path.parts) if len(path.parts) < 2 else path.parts
     kind = _KINDS.get(folder)
     if kind is None or len(concept) != kind.in_concept:
         raise BadInput(
-            "No definition belongs in this place.",
-            "Places are such as concepts/device.yml and device/rules/always_on.yml.",
+            "This is not a path of a definition.",
+            "Paths are like concepts/device.yml and device/rules/always_on.yml.",
         )
     ref = Ref(concept[0] if concept else "", path.stem, kind)
     check_ref(ref)
@@ -95,7 +95,7 @@ def ref_of(path: PurePosixPath) -> Ref:
 
 # --- writing -------------------------------------------------------------------------------------
 def render(given: Draft | Definition) -> dict[str, bytes]:
-    """The files of a definition: content by path in the folder, the YAML file first."""
+    """The files of a definition: content by path, the YAML file first."""
     check_ref(given.ref)
     path = path_of(given.ref)
     fields, texts = _fields(given)
@@ -107,7 +107,7 @@ def render(given: Draft | Definition) -> dict[str, bytes]:
 
 
 def document(given: Draft | Definition) -> str:
-    """A definition as one YAML text that says by itself what it is."""
+    """A definition as one YAML text that includes its kind, concept and name."""
     ref = given.ref
     names = {"kind": ref.kind.value, "concept": ref.concept, "name": ref.name}
     fields, texts = _fields(given)
@@ -131,17 +131,17 @@ def _fields(given: Draft | Definition) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def export(folder: Path, definitions: Iterable[Definition], *, prune: bool = False) -> Exported:
-    """Write definitions to a folder; a file that is as it should be is not touched.
+    """Write definitions to a folder; files that need no change are not touched.
 
     Parameters
     ----------
     prune
-        Whether files of definitions that are not among these are removed.
+        Whether to remove the files of other definitions.
 
     Raises
     ------
     BadInput
-        When a place in the folder is a link or is no file.
+        When something in the folder is a link or not a file.
     """
     files = {path: text for d in definitions for path, text in render(d).items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -184,32 +184,32 @@ def read_folder(folder: Path) -> list[Draft]:
     Raises
     ------
     BadInput
-        Naming every file, and field in it, that cannot be used.
+        Names every file and field that cannot be used.
     """
     if not exists(folder, stat.S_ISDIR):
         raise BadInput(f"There is no folder {shown(str(folder))}.")
     found = scan(folder)
     if found.errors:
         lines = [f"{path}: {reason}" for path, reason in found.errors.items()]
-        more = len(lines) - _MOST_ERRORS
-        listed = "\n".join(lines[:_MOST_ERRORS]) + (f"\n... and {more} more." if more > 0 else "")
+        more = len(lines) - _MAX_ERRORS
+        listed = "\n".join(lines[:_MAX_ERRORS]) + (f"\n... and {more} more." if more > 0 else "")
         raise BadInput(listed, "Nothing was imported.")
     return list(found.drafts.values())
 
 
 def scan(folder: Path) -> Found:
-    """The definitions of a folder, and what cannot be used in it.
+    """The definitions in a folder, and the files that cannot be used.
 
     Raises
     ------
     BadInput
-        When the folder holds links, or more than can be definitions.
+        When the folder contains links or too many files.
     """
     return _scan(list(_walk(folder)), lambda path: _bytes(folder / path))
 
 
 def scan_contents(contents: Mapping[PurePosixPath, bytes]) -> Found:
-    """The definitions of loose files, and errors of those that cannot be used."""
+    """The definitions in loose files, and errors for those that cannot be used."""
     return _scan(sorted(contents), contents.__getitem__)
 
 
@@ -222,23 +222,23 @@ def _scan(paths: Sequence[PurePosixPath], read: Read) -> Found:
         texts -= beside
         try:
             if path.suffix == ".yaml":
-                raise BadInput("Name it .yml.")
+                raise BadInput("Rename it to .yml.")
             ref = ref_of(path)
             drafts[str(path)] = _read(read, path, beside, ref)
         except BadInput as error:
             errors[str(path)] = str(error)
     for path in sorted(texts):
-        errors[str(path)] = f"There is no {path.stem}.yml beside it."
+        errors[str(path)] = f"There is no {path.stem}.yml for it."
     return Found(drafts, errors)
 
 
 def read_file(path: Path) -> Draft:
-    """The definition of one file, as ``document`` writes it or in its place in a folder.
+    """The definition in one file, written by ``document`` or placed in a folder.
 
     Raises
     ------
     BadInput
-        Naming the field that is wrong.
+        Names the field that is wrong.
     """
     if not exists(path, stat.S_ISREG):
         raise BadInput(f"There is no file {shown(str(path))}.")
@@ -253,7 +253,7 @@ def read_file(path: Path) -> Draft:
 
 
 def read_path(path: Path) -> list[Draft]:
-    """The definitions of a folder, or the one of a file.
+    """The definitions in a folder, or the one in a file.
 
     Raises
     ------
@@ -264,7 +264,7 @@ def read_path(path: Path) -> list[Draft]:
 
 
 def exists(path: Path, kind: Callable[[int], bool] = lambda mode: True) -> bool:
-    """Whether a path of some kind exists; a name that the file system refuses does not."""
+    """Whether a path of some kind exists; false for names that the file system rejects."""
     try:
         return kind(path.stat().st_mode)
     except (OSError, ValueError):
@@ -272,19 +272,19 @@ def exists(path: Path, kind: Callable[[int], bool] = lambda mode: True) -> bool:
 
 
 def read_contents(path: PurePosixPath, contents: Mapping[PurePosixPath, bytes]) -> Draft:
-    """The definition of a self-describing YAML file, with its SQL or Python file.
+    """The definition in a self-describing YAML file, with its SQL or Python file.
 
     Raises
     ------
     BadInput
-        Naming the field that is wrong.
+        Names the field that is wrong.
     """
     beside = {path.with_suffix(suffix) for suffix in LONG_TEXTS.values()} & contents.keys()
     return _read(contents.__getitem__, path, beside, None)
 
 
 def _place(path: Path) -> Ref | None:
-    """What the last parts of a path say, if they are those of a definition."""
+    """The definition that the last parts of a path name, if they do."""
     for parts in (path.parts[-3:], path.parts[-2:]):
         try:
             return ref_of(PurePosixPath(*parts))
@@ -300,28 +300,30 @@ def _read(
     ref = _named(fields, place)
     texts = {p.suffix: _text(read(p)) for p in beside}
     if "function" in fields:
-        texts.pop(".py", None)  # the module of the function, which no field holds
+        texts.pop(".py", None)  # the function's module, not a field
     for name, suffix in LONG_TEXTS.items():
         if suffix not in texts:
             continue
         if name not in BODIES[ref.kind].model_fields:
-            raise BadInput(f"{path.with_suffix(suffix).name}: a {ref.kind.value} has no {name}.")
+            raise BadInput(
+                f"{path.with_suffix(suffix).name}: the kind {ref.kind.value} has no {name}."
+            )
         if name in fields:
-            raise BadInput(f"{name}: is given here and in {path.with_suffix(suffix).name}.")
+            raise BadInput(f"{name}: also given in {path.with_suffix(suffix).name}.")
         fields[name] = texts[suffix]
     return _draft(ref, fields)
 
 
 def _named(fields: dict[str, Any], place: Ref | None) -> Ref:
-    """Kind, concept and name, which the fields or the place say, and not differently."""
-    said = {name: fields.pop(name) for name in _NAMING if name in fields}
+    """Kind, concept and name from the fields or the path, which must agree."""
+    given = {name: fields.pop(name) for name in _NAMING if name in fields}
     if place is not None:
         known = {"kind": place.kind.value, "concept": place.concept, "name": place.name}
-        for name, value in said.items():
+        for name, value in given.items():
             if value != known[name]:
                 raise BadInput(f"{name}: {value!r:.60} does not match the path: {known[name]!r}.")
         return place
-    names = {name: said.get(name, "") for name in _NAMING}
+    names = {name: given.get(name, "") for name in _NAMING}
     for name, value in names.items():
         if not isinstance(value, str):
             raise BadInput(f"{name}: {value!r:.60} is not a name.")
@@ -336,21 +338,21 @@ def _draft(ref: Ref, fields: dict[str, Any]) -> Draft:
     about = {name: fields.pop(name, "") for name in ("description", "owner")}
     for name, value in about.items():
         if not isinstance(value, str):
-            raise BadInput(f"{name}: is not a text; quote it.")
+            raise BadInput(f"{name}: not a text; quote it.")
     status = fields.pop("status", "active")
     if status not in ("active", "retired"):
-        raise BadInput("status: is active or retired.")
+        raise BadInput("status: must be active or retired.")
     for secret in SECRET_FIELDS & fields.keys():
         raise BadInput(
-            f"{secret}: passwords do not belong in files.",
-            "`tippers connections` sets it; importing keeps the one that is stored.",
+            f"{secret}: passwords must not be in files.",
+            "Set it with `tippers connections`; an import keeps the stored password.",
         )
     body = read_body(ref.kind, fields)
     return Draft(ref, body, about["description"].strip(), about["owner"].strip(), status)
 
 
 def _walk(folder: Path) -> Iterator[PurePosixPath]:
-    """Files below a folder, in order; hidden ones are left out, links refused."""
+    """Files below a folder, in order; hidden ones are skipped, links refused."""
     count = 0
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -359,7 +361,7 @@ def _walk(folder: Path) -> Iterator[PurePosixPath]:
             path = Path(place, name)
             relative = path.relative_to(folder)
             if path.is_symlink() or (name in names and not path.is_file()):
-                raise BadInput(f"{relative} is a link or no file, which is not taken.")
+                raise BadInput(f"{relative} is a link or not a regular file.")
         for name in names:
             count += 1
             yield PurePosixPath(Path(place, name).relative_to(folder).as_posix())
@@ -370,15 +372,15 @@ def _walk(folder: Path) -> Iterator[PurePosixPath]:
 def _bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(LARGEST_FILE + 1)
+            return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise BadInput(f"Cannot be read: {error.strerror}.") from None
 
 
 def _text(content: bytes) -> str:
-    if len(content) > LARGEST_FILE:
-        raise BadInput(f"It is larger than {LARGEST_FILE:,} bytes.")
+    if len(content) > MAX_FILE_BYTES:
+        raise BadInput(f"It is larger than {MAX_FILE_BYTES:,} bytes.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(f"It is not UTF-8, from byte {error.start} on.") from None
+        raise BadInput(f"It is not UTF-8 (byte {error.start}).") from None

@@ -1,7 +1,8 @@
-"""The definitions that come with the project's files.
+"""The definitions in the project's files.
 
-Those that are dbt models stand beside them: ``dbt_project/models/<concept>/<concept>__<name>.yml``,
-with what they are in ``config.meta``. All others are in ``dbt_project/definitions``, as exported.
+Those that are dbt models are described beside them, in ``config.meta`` of
+``dbt_project/models/<concept>/<concept>__<name>.yml``. All others are in
+``dbt_project/definitions``, in the form of an export.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from tippers_dagster.errors import BadInput, SettingsError
 from tippers_dagster.settings import Settings
 
 DEFINITIONS = "definitions"
-"""The folder of the definitions that are not dbt models, in the dbt project."""
+"""The folder of the dbt project with the definitions that are not dbt models."""
 
 _PACKAGE = Path(__file__).parents[1]
 _MODEL_NAME = re.compile(r"""(['"])(?P<concept>[a-z0-9]+(?:_[a-z0-9]+)*)__(?P<name>[a-z0-9_]+)\1""")
-"""The model of a definition, as a text in Jinja."""
+"""A definition's dbt model, as named in Jinja."""
 
 
 @dataclass(frozen=True)
 class Handwritten:
-    """Definitions, and for files that hold none that could be read: the path, and why."""
+    """Definitions, and the files that should hold one but cannot be read: path and reason."""
 
     definitions: tuple[Definition, ...] = ()
     unusable: Mapping[str, str] = field(default_factory=dict)
 
 
 def project_source(settings: Settings) -> Path:
-    """The folder of the hand-written dbt project: beside the package's modules when installed.
+    """The folder of the hand-written dbt project; beside the package's modules when installed.
 
     Raises
     ------
@@ -58,13 +59,13 @@ def project_source(settings: Settings) -> Path:
 
 
 def read_handwritten(settings: Settings) -> Handwritten:
-    """The definitions of the project's files; read again only when one of these changed."""
+    """The definitions in the project's files; read again only when a file has changed."""
     project = project_source(settings)
     return _read(project, settings.timezone, _stamp(project))
 
 
 def _stamp(project: Path) -> tuple[tuple[str, int, int], ...]:
-    """Something that differs whenever a file that may hold a definition does."""
+    """A value that changes whenever a file that may hold a definition does."""
     found = []
     for folder in (project / "models", project / "macros", project / DEFINITIONS):
         for path in sorted(folder.rglob("*.*")):
@@ -129,10 +130,10 @@ def _model(
         return f"The model of {ref} must be named {ref.model_name}."
     sql = path.with_name(f"{ref.model_name}.sql")
     if not kind.has_sql or not sql.is_file():
-        return f"There is no {sql.name} beside it."
+        return f"There is no {sql.name} for it."
     text = sql.read_text()
     values = {**meta, "sql": plain(text)}
-    # `key` of a rule is there for dbt's tests; it follows from its index.
+    # A rule's `key` is for dbt's tests only; it follows from its index.
     values = {name: values[name] for name in BODIES[kind].model_fields if name in values}
     about = (str(model.get("description") or "").strip(), str(meta.get("owner") or "").strip())
     return _definition(ref, values, *about, reads=_reads(text, ref))
@@ -149,12 +150,12 @@ def _definition(
 
 
 def _reads(text: str, ref: Ref) -> tuple[str, ...]:
-    """The definitions that a model's Jinja names, other than itself."""
+    """The other definitions that a model's Jinja names."""
     found = {f"{match['concept']}.{match['name']}" for match in _MODEL_NAME.finditer(text)}
     return tuple(sorted(found - {str(ref)}))
 
 
-# --- all others ----------------------------------------------------------------------------------
+# --- others --------------------------------------------------------------------------------------
 def _others(project: Path) -> Iterator[tuple[str, Definition | str]]:
     folder = project / DEFINITIONS
     if not folder.is_dir():

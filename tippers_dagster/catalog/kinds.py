@@ -1,7 +1,7 @@
-"""The kinds of definitions, and what the body of each holds.
+"""The kinds of definitions, and the body of each.
 
-A body is what an analyst decides; name, description, owner and history are the same for all kinds
-and stand in ``Definition``. Bodies are stored as JSON and written as YAML.
+A body holds what an analyst decides; name, description, owner and history are the same for all
+kinds and are in ``Definition``. Bodies are stored as JSON and written as YAML.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 LONGEST_NAME = 48
-"""Two of them and what joins them are one identifier of PostgreSQL, which has 63 bytes."""
+"""Two names and their separator form one PostgreSQL identifier, of 63 bytes at most."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _LABEL = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
@@ -44,7 +44,7 @@ class Kind(StrEnum):
 
     @property
     def has_sql(self) -> bool:
-        """Whether a dbt model is rendered from a definition of this kind."""
+        """Whether a definition of this kind becomes a dbt model."""
         return self in (Kind.INDEX, Kind.DERIVED_INDEX, Kind.RULE, Kind.FEATURE)
 
 
@@ -83,13 +83,13 @@ def _check_label(label: str) -> str:
 
 Name = Annotated[str, AfterValidator(_check_name)]
 Reference = Annotated[str, AfterValidator(_check_reference)]
-"""``name`` of the own concept, or ``concept.name``."""
+"""``name`` in the same concept, or ``concept.name``."""
 Label = Annotated[str, AfterValidator(_check_label)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Body(BaseModel):
-    """What all bodies have in common: unknown fields are errors, and nothing changes in place."""
+    """Common to all bodies: unknown fields are errors, and bodies are immutable."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", str_strip_whitespace=True, allow_inf_nan=False
@@ -97,7 +97,7 @@ class Body(BaseModel):
 
 
 class ConceptValue(Body):
-    """One label. ``parent`` is the label of the same concept that it refines."""
+    """One label. ``parent``: the label of the same concept that it refines."""
 
     name: Label
     description: str = ""
@@ -105,7 +105,7 @@ class ConceptValue(Body):
 
 
 class Concept(Body):
-    """What is labelled. ``refines`` is a label of another concept: ``people.RESIDENT``."""
+    """What is labelled. ``refines``: a label of another concept, such as ``people.RESIDENT``."""
 
     values: tuple[ConceptValue, ...] = ()
     refines: str | None = None
@@ -119,10 +119,10 @@ class Index(Body):
 
 
 class DerivedIndex(Body):
-    """The entities of a parent index that a label model gave certain labels.
+    """The entities of a parent index to which a label model gave certain labels.
 
-    No labels: all pass. ``minimum_confidence`` is of the softmax probability; ``None``: the hard
-    label decides. ``include_unlabelled`` adds those for which the model abstained or tied.
+    No labels: all entities. ``minimum_confidence``: of the softmax probability; None: the hard
+    label decides. ``include_unlabelled`` adds entities for which the model abstained or tied.
     """
 
     parent: Reference
@@ -133,14 +133,14 @@ class DerivedIndex(Body):
 
 
 class Rule(Body):
-    """Metrics of the entities of one index, at most one row each."""
+    """Metrics for the entities of one index, at most one row each."""
 
     index: Reference
     sql: str
 
 
 class Feature(Body):
-    """Model inputs of the entities of one index, at most one row each."""
+    """Model inputs for the entities of one index, at most one row each."""
 
     index: Reference
     sql: str
@@ -154,11 +154,10 @@ class Condition(Body):
 
 
 class LabellingFunction(Body):
-    """Looks at one rule's row and votes for one of ``labels``, or abstains.
+    """Votes for one of ``labels`` based on one row of a rule, or abstains.
 
-    Exactly one of ``conditions`` (the first that holds votes), ``python`` (the text of
-    ``labeling_function(row)``) and ``function`` (the name of a Snorkel labelling function that
-    lives in git) is set.
+    Set exactly one of ``conditions`` (the first true one votes), ``python`` (the text of
+    ``labeling_function(row)``) and ``function`` (the name of a Snorkel labelling function in git).
     """
 
     rule: Reference
@@ -175,10 +174,10 @@ class LabellingFunction(Body):
 
 
 class LabelModel(Body):
-    """Snorkel's LabelModel over the votes of some labelling functions, for all of an index.
+    """Snorkel's LabelModel over the votes of labelling functions, for all entities of an index.
 
-    ``labels`` in the order of Snorkel's class numbers; empty: all that its functions may vote
-    for, in the concept's order. ``class_balance``: a share per label, or from the gold labels.
+    ``labels``: in the order of Snorkel's class numbers; empty: all that its functions may vote for,
+    in the concept's order. ``class_balance``: a share per label, or from the gold labels.
     """
 
     index: Reference
@@ -206,16 +205,16 @@ CLASSIFIER_MODELS = (
     "ada_boost",
     "lightgbm",
 )
-"""The bank of models that a classifier chooses from; ``learning/bank.py`` makes them."""
+"""The models that a classifier chooses from; ``learning/bank.py`` creates them."""
 
 
 class Classifier(Body):
     """Models trained on confident labels and features.
 
-    ``threshold`` is of the largest probability, or of one minus the normalised entropy; it is
-    lowered step by step until every class has ``minimum_per_class`` entities. A class is cut to
-    ``imbalance_cap`` times the smallest. ``models``: of the bank, empty: all. ``promotion_margin``:
-    by how much of ``promotion_metric`` a challenger must beat the champion to take its place.
+    ``threshold``: of the largest probability, or of one minus the normalised entropy; it is lowered
+    step by step until every class has ``minimum_per_class`` entities. No class has more than
+    ``imbalance_cap`` times the entities of the smallest. ``models``: empty: all in the bank.
+    ``promotion_margin``: by how much a challenger must beat the champion's ``promotion_metric``.
     """
 
     index: Reference
@@ -234,20 +233,20 @@ class Classifier(Body):
 
 
 class LabelledOccupancy(Body):
-    """Occupancy of every tracked space, split by the labels that devices have.
+    """Occupancy of every tracked space, split by device label.
 
-    ``by``: a label model or a classifier whose entities are devices.
+    ``by``: a label model or a classifier of devices.
     """
 
     by: Reference
 
 
 class PeopleCount(Body):
-    """People instead of devices: those of some labels, times a ratio learned from head counts.
+    """People instead of devices: devices with some labels, times a ratio learned from head counts.
 
-    ``by`` and ``labels``: which devices are counted, as ``device.device_type`` and ``PHONE``;
-    none: all. ``ratio``: people per such device, learned from head counts where there are any:
-    one for all hours and levels, or one that depends on the hour, the level of occupancy, or both.
+    ``by`` and ``labels``: which devices are counted, such as ``device.device_type`` and ``PHONE``;
+    empty: all. ``ratio``: people per device, learned from head counts if there are any: one for all
+    hours and levels, or one that depends on the hour, the level of occupancy, or both.
     ``confidence``: of the interval.
     """
 
@@ -270,12 +269,12 @@ ForecastModel = Literal[
 
 
 class Forecaster(Body):
-    """Forecasts of the occupancy of some spaces, by the best of some models for each.
+    """Forecasts of some spaces' occupancy, by the best of some models for each space.
 
-    ``spaces``: ids; none: the spaces without a parent, and their children. ``below``: of every
-    tracked space below these, too. ``models``: empty: all; the seasonal naive forecast, past weeks
-    and zero are always among them. ``windows``: forecast origins of the backtest, ``horizon_days``
-    apart; fewer where the history is too short.
+    ``spaces``: ids; empty: the spaces without a parent, and their children. ``below``: include
+    every tracked space below these. ``models``: empty: all; the seasonal naive forecast, past weeks
+    and zero are always included. ``windows``: forecast origins of the backtest, ``horizon_days``
+    apart; fewer if the history is too short.
     """
 
     spaces: tuple[str, ...] = ()
@@ -289,10 +288,10 @@ class Forecaster(Body):
 
 
 class ConnectionTable(Body):
-    """A table to sync. ``cursor``: the column that grows, for incremental syncing; none: whole.
+    """A table to sync. ``cursor``: a growing column, for incremental syncing; None: full refresh.
 
-    ``lag_seconds``: how far below the last cursor rows are read again, for a cursor that is a time;
-    rows may be committed later than their time says.
+    ``lag_seconds``: how far before the last cursor rows are read again, for a cursor that is a
+    time: rows may be committed later than their time says.
     """
 
     name: str
@@ -303,7 +302,7 @@ class ConnectionTable(Body):
 
 
 class Connection(Body):
-    """Another database. ``password`` is a token of the secrets' key, never the password itself."""
+    """Another database. ``password``: encrypted with the secrets' key, never in plain text."""
 
     dialect: Literal["postgresql", "mysql", "sqlite", "mssql"]
     host: str | None = None
@@ -317,7 +316,7 @@ class Connection(Body):
 
 
 class Dataset(Body):
-    """Local dates [start, end) of the occupancy of a space and all below it."""
+    """Occupancy of a space and all spaces below it, for the local dates [start, end)."""
 
     space: str
     start: dt.date

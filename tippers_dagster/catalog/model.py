@@ -1,4 +1,4 @@
-"""A definition with all that is the same for every kind, and the way one names another."""
+"""A definition with the parts common to all kinds, and references to definitions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Status = Literal["active", "retired"]
 class Ref:
     """The name of a definition. ``concept`` is empty for concepts, connections and datasets.
 
-    Names are unique in their concept, whatever the kind; concepts, connections and datasets each
-    have names of their own, and so carry their kind in ``concept``'s place when written.
+    Names are unique within a concept, across kinds. Concepts, connections and datasets each have
+    their own namespace, so they are written with their kind in place of the concept.
     """
 
     concept: str
@@ -30,12 +30,12 @@ class Ref:
 
     @property
     def namespace(self) -> str:
-        """Where its name is unique: the concept, or the kind before a dot."""
+        """Where the name must be unique: the concept, or the kind followed by a dot."""
         return self.concept or f"{self.kind.value}."
 
     @property
     def model_name(self) -> str:
-        """The name of its dbt model, and of its table in the warehouse."""
+        """The name of its dbt model and warehouse table."""
         return f"{self.concept}__{self.name}"
 
     @property
@@ -45,19 +45,19 @@ class Ref:
 
     @property
     def asset_name(self) -> str:
-        """The path of its asset key as one string, as in links and states."""
+        """The path of its asset key as one string, as used in links and states."""
         return "/".join(self.asset_path)
 
 
 @dataclass(frozen=True)
 class Definition:
-    """One definition in its current version.
+    """The current version of a definition.
 
-    ``origin`` "git": it comes with the project's files, has version 0 and no history. A saved
-    definition of the same name takes its place.
+    ``origin`` "git": it is in the project's files, has version 0 and no history. A saved definition
+    of the same name replaces it.
 
-    ``reads``: the definitions that its SQL text reads, as ``concept.name``, besides those that
-    fields of its body name.
+    ``reads``: the definitions that its SQL reads, as ``concept.name``, besides those named by
+    fields of its body.
     """
 
     ref: Ref
@@ -74,9 +74,9 @@ class Definition:
 
 @dataclass(frozen=True)
 class Draft:
-    """What an author decides about a definition, before it is saved.
+    """An author's version of a definition before it is saved.
 
-    ``reads`` is as in ``Definition``; ``None``: not yet known.
+    ``reads`` as in ``Definition``; None: not known yet.
     """
 
     ref: Ref
@@ -88,7 +88,7 @@ class Draft:
 
 
 class Unreadable(Body):
-    """Stands for a body that this version cannot use; ``reason`` is a sentence for its author."""
+    """Replaces a body that this version cannot use; ``reason`` is a message for its author."""
 
     reason: str
     raw: dict[str, object] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Names as people write them, and bodies as they come from outside."""
+"""Validates names, and reads bodies from plain values."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ RESERVED_CONCEPTS = frozenset(
     {
         *(kind.value for kind in Kind if not kind.in_concept),
         *(f"{kind.value}s" for kind in Kind if not kind.in_concept),
-        # Schemas of the warehouse and first parts of asset keys, which SQL and graphs name.
+        # Warehouse schemas and first parts of asset keys, which SQL and graphs use.
         *("staging", "indexes", "rules", "features", "labels", "source", "public", "tippers"),
         *("information_schema", "saved"),
     }
 )
-"""Concepts of these names could not be told from something else."""
+"""Names that concepts cannot have, because they would be ambiguous."""
 
-LONGEST_PAIR = 63 - len("__")
-"""The names of a concept and of what is in it: together one identifier of PostgreSQL."""
+MAX_FULL_NAME = 63 - len("__")
+"""Maximum length of concept and name together: they form one PostgreSQL identifier."""
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 def check_ref(ref: Ref) -> None:
-    """Refuse names that cannot be used.
+    """Refuse invalid names.
 
     Raises
     ------
     BadInput
-        Not lower snake case, too long, reserved, or with a concept where none belongs.
+        Not lower snake case, too long, reserved, without a required concept or with a needless one.
     """
     if bool(ref.concept) != ref.kind.in_concept:
         raise BadInput(
@@ -44,14 +44,15 @@ def check_ref(ref: Ref) -> None:
         )
     for part in (ref.concept, ref.name) if ref.concept else (ref.name,):
         _check_name(part)
-    if len(ref.concept) + len(ref.name) > LONGEST_PAIR:
+    if len(ref.concept) + len(ref.name) > MAX_FULL_NAME:
         raise BadInput(
             f"The name {shown(str(ref))} is too long.",
-            f"The names of concept and definition may have {LONGEST_PAIR} characters together.",
+            f"The concept's and the definition's name together may have {MAX_FULL_NAME} "
+            "characters.",
         )
     concept = ref.name if ref.kind == Kind.CONCEPT else ref.concept
     if concept in RESERVED_CONCEPTS or concept.startswith(("connection_", "pg_")):
-        raise BadInput(f"No concept can be named {concept!r}.", "Take another name.")
+        raise BadInput(f"A concept cannot be named {concept!r}.", "Choose another name.")
 
 
 def _check_name(name: str) -> None:
@@ -62,12 +63,12 @@ def _check_name(name: str) -> None:
 
 
 def read_body(kind: Kind, given: Mapping[str, object]) -> Body:
-    """The body of a definition from plain values, as from YAML, JSON or a form.
+    """The body of a definition from plain values, as in YAML, JSON or a form.
 
     Raises
     ------
     BadInput
-        A line for each field that is wrong, missing or unknown; never a password.
+        A line for each wrong, missing or unknown field; never shows a password.
     """
     try:
         return BODIES[kind].model_validate(given)
@@ -76,16 +77,16 @@ def read_body(kind: Kind, given: Mapping[str, object]) -> Body:
 
 
 def field_errors(error: ValidationError) -> list[str]:
-    """A sentence for each field that is wrong."""
+    """A message for each field that is wrong."""
     lines = []
     for found in error.errors(include_url=False):
-        field = shown(".".join(str(part) for part in found["loc"])) or "the whole"
+        field = shown(".".join(str(part) for part in found["loc"])) or "the definition"
         if found["type"] == "extra_forbidden":
-            lines.append(f"{field}: there is no such field.")
+            lines.append(f"{field}: unknown field.")
         elif found["type"] == "missing":
-            lines.append(f"{field}: is missing.")
+            lines.append(f"{field}: required.")
         elif found["type"] == "string_type" and isinstance(found["input"], bool):
-            lines.append(f"{field}: YAML takes yes, no, on and off for true and false; quote it.")
+            lines.append(f"{field}: YAML reads yes, no, on and off as true and false; quote it.")
         else:
             lines.append(f"{field}: {_sentence(found['msg'])}")
     return lines

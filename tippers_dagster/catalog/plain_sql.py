@@ -1,4 +1,4 @@
-"""The SQL of hand-written dbt models as an analyst would write it, with no Jinja in it."""
+"""The SQL of hand-written dbt models without Jinja, as an analyst would write it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ _BLANK_LINES = re.compile(r"\n[ \t]*(?=\n)")
 
 
 class PlainSql:
-    """Renders the models of one project.
+    """Renders the models of a project.
 
     Parameters
     ----------
     project
         The folder of the dbt project; its own macros are known, those of packages are not.
     timezone
-        dbt's variable of this name.
+        The dbt variable ``timezone``.
     """
 
     def __init__(self, project: Path, timezone: str) -> None:
         self._environment = _environment(project, timezone)
 
     def __call__(self, text: str) -> str:
-        """The text of a model, with names of definitions and of staging models for dbt's own.
+        """The text of a model, with names of definitions and staging models in place of references.
 
-        One that uses more of dbt than references and the project's macros stays as it is.
+        If it uses other dbt features than references and the project's macros, it is left
+        unchanged.
         """
         from jinja2 import TemplateError
 
@@ -54,7 +55,7 @@ def _environment(project: Path, timezone: str) -> Environment:
         "adapter": SimpleNamespace(quote=_quote),
         "dbt": SimpleNamespace(string_literal=_literal),
     }
-    # One template, as macros know those of their own template only.
+    # One template: macros only know those in their own template.
     texts = (path.read_text() for path in sorted((project / "macros").glob("*.sql")))
     macros = environment.from_string("\n".join(t for t in texts if _parses(environment, t)))
     environment.globals.update(_macros(macros.module))
@@ -62,7 +63,7 @@ def _environment(project: Path, timezone: str) -> Environment:
 
 
 def _parses(environment: Environment, text: str) -> bool:
-    """Whether a file of macros is in Jinja's own language; dbt adds to it."""
+    """Whether a file of macros is plain Jinja; dbt extends the language."""
     from jinja2 import TemplateSyntaxError
 
     try:
@@ -79,7 +80,7 @@ def _macros(module: object) -> dict[str, Any]:
 
 
 def _name(model: str) -> str:
-    """``concept.name`` for the model of a definition."""
+    """``concept.name`` for a definition's model."""
     return model.replace("__", ".", 1)
 
 

@@ -1,4 +1,4 @@
-"""Definitions and their versions as rows of the database."""
+"""Definitions and their versions as database rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tippers_dagster.errors import BadInput
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a definition. ``body`` is as stored: it may be of an older form."""
+    """One version of a definition. ``body`` is as stored, perhaps in an older format."""
 
     ref: Ref
     version: int
@@ -34,7 +34,7 @@ class Version:
 
 
 def load(connection: sa.Connection, handwritten: Handwritten) -> Catalog:
-    """The catalog of what is in the database now and in the project's files."""
+    """The catalog from the database and the project's files."""
     saved, unusable = [], dict(handwritten.unusable)
     for row in connection.execute(sa.select(table)):
         try:
@@ -64,7 +64,7 @@ def _definition(row: sa.Row[Any]) -> Definition:
 
 
 def row_of(made: Definition) -> dict[str, Any]:
-    """The columns of a definition, but for its namespace."""
+    """The columns of a definition, except its namespace."""
     body = made.body
     raw = body.raw if isinstance(body, Unreadable) else body.model_dump(mode="json")
     return {
@@ -83,7 +83,7 @@ def row_of(made: Definition) -> dict[str, Any]:
 
 
 def version_of(row: sa.Row[Any]) -> Version:
-    """A row of the table of versions."""
+    """The version in a row of the version table."""
     return Version(
         Ref(row.concept, row.name, Kind(row.kind)),
         row.version,
@@ -98,7 +98,7 @@ def version_of(row: sa.Row[Any]) -> Version:
 
 
 def is_named(where: sa.Table, ref: Ref) -> sa.ColumnElement[bool]:
-    """That rows are of this definition."""
+    """The condition that rows belong to this definition."""
     return sa.and_(
         where.c.kind == ref.kind.value, where.c.concept == ref.concept, where.c.name == ref.name
     )

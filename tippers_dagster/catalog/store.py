@@ -1,4 +1,4 @@
-"""Definitions: finding, saving, retiring and deleting them, and what they were before."""
+"""Finding, saving, retiring and deleting definitions, and their history."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ __all__ = [
 
 # --- reading -------------------------------------------------------------------------------------
 def load_catalog(settings: Settings) -> Catalog:
-    """The definitions of the project's files and of the database, as they are now."""
+    """The current definitions, from the project's files and the database."""
     handwritten = read_handwritten(settings)
     with warehouse_engine(settings).connect() as connection:
         return load(connection, handwritten)
@@ -61,7 +61,7 @@ def get(settings: Settings, ref: Ref) -> Definition:
     Raises
     ------
     BadInput
-        When there is none of this name and kind.
+        When there is none with this name and kind.
     """
     found = load_catalog(settings).named(ref.namespace, ref.name)
     if found is None or found.ref != ref:
@@ -76,7 +76,7 @@ def list_definitions(
     concept: str | None = None,
     retired: bool = False,
 ) -> list[Definition]:
-    """Definitions by concept and name; ``retired``: those that are put away, too."""
+    """Definitions by concept and name; ``retired``: retired ones too."""
     catalog = load_catalog(settings)
     found = {**catalog.definitions, **(catalog.retired if retired else {})}
     return [
@@ -91,14 +91,14 @@ def _concept_named(ref: Ref) -> str | None:
 
 
 def find(settings: Settings, written: str) -> Ref:
-    """The name that ``concept.name``, or ``kind.name`` outside concepts, stands for.
+    """The definition that ``concept.name``, or ``kind.name`` outside concepts, refers to.
 
-    Those of deleted definitions, which still have a history, are found too.
+    Also finds deleted definitions, which still have a history.
 
     Raises
     ------
     BadInput
-        With the names that are like it.
+        Suggests similar names.
     """
     catalog = load_catalog(settings)
     concept, _, name = written.partition(".")
@@ -116,19 +116,23 @@ def find(settings: Settings, written: str) -> Ref:
     if kind is not None:
         return Ref("" if concept in kinds else concept, name, Kind(kind))
     near = near_names(catalog, written)
-    hint = f"Did you mean {' or '.join(near)}?" if near else "`tippers definitions list` has all."
+    hint = (
+        f"Did you mean {' or '.join(near)}?"
+        if near
+        else "`tippers definitions list` shows all definitions."
+    )
     raise BadInput(f"There is no definition {written!r}.", hint)
 
 
 def history(settings: Settings, ref: Ref) -> list[Version]:
-    """All versions of a definition, the newest first; nothing for one that was never saved."""
+    """All versions of a definition, newest first; empty if it was never saved."""
     query = sa.select(versions).where(is_named(versions, ref)).order_by(versions.c.version.desc())
     with warehouse_engine(settings).connect() as connection:
         return [version_of(row) for row in connection.execute(query)]
 
 
 def version(settings: Settings, ref: Ref, number: int) -> Version:
-    """One version; BadInput when there is none of this number."""
+    """One version; BadInput if there is none with this number."""
     found = {v.version: v for v in history(settings, ref)}
     if number not in found:
         known = ", ".join(str(n) for n in sorted(found)) or "none"
@@ -137,7 +141,7 @@ def version(settings: Settings, ref: Ref, number: int) -> Version:
 
 
 def changed_fields(before: Version | None, after: Version) -> list[str]:
-    """What differs between two versions, as names of fields."""
+    """The names of the fields that differ between two versions."""
     old = _fields(before) if before else {}
     new = _fields(after)
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
@@ -157,23 +161,23 @@ def save(
     expected_version: int | None = None,
     checks: Checks | None = None,
 ) -> Definition:
-    """Save a definition; what changes nothing makes no new version.
+    """Save a definition; an unchanged one gets no new version.
 
     Parameters
     ----------
     by
         Who saves it.
     expected_version
-        The version that the author began from, 0 for none saved; ``None``: whatever is there.
+        The version that the author started from, 0 if none was saved; None: do not check.
     checks
-        What looks into its texts.
+        Further checks of its texts.
 
     Raises
     ------
     Conflict
-        When somebody else saved it meanwhile.
+        When somebody else has saved it meanwhile.
     BadInput
-        When it cannot work, or others could not work any more.
+        When it cannot work, or would break other definitions.
     """
     return _save(settings, draft, by, expected_version, checks, None)
 
@@ -181,12 +185,12 @@ def save(
 def save_all(
     settings: Settings, drafts: Iterable[Draft], *, by: str, checks: Checks | None = None
 ) -> dict[Ref, Outcome]:
-    """Save many definitions, all or none; what they were before is told for each.
+    """Save many definitions, all or none; returns what happened to each.
 
     Raises
     ------
     BadInput
-        Naming each that cannot work.
+        Names each definition that cannot work.
     """
     drafts = list(drafts)
     catalog = load_catalog(settings)
@@ -209,14 +213,14 @@ def save_all(
 def retire(
     settings: Settings, ref: Ref, *, by: str, expected_version: int | None = None
 ) -> Definition:
-    """Put a definition away; it keeps its name and its history, and can be activated again.
+    """Retire a definition; it keeps its name and history, and can be activated again.
 
-    Those that use it cannot work until it is back or they are changed, and say so. A definition
-    of the project's files is put away by a retired copy.
+    Definitions that use it report that they cannot work until it is active again or they are
+    changed. A definition in the project's files is retired by saving a retired copy.
     """
     with editing(settings, by=by) as edit:
         edit.expect(ref, expected_version)
-        found = _there(edit.catalog, ref)
+        found = _existing(edit.catalog, ref)
         if found.status == "retired":
             return found
         if isinstance(found.body, Unreadable):
@@ -232,21 +236,21 @@ def activate(
     expected_version: int | None = None,
     checks: Checks | None = None,
 ) -> Definition:
-    """Take a retired definition back into use; BadInput when it cannot work."""
+    """Activate a retired definition; BadInput if it cannot work."""
     with editing(settings, by=by) as edit:
         edit.expect(ref, expected_version)
-        found = _there(edit.catalog, ref)
+        found = _existing(edit.catalog, ref)
         if found.status == "active":
             return found
-        if edit.catalog.git(ref) and _only_put_away(edit, ref):
+        if edit.catalog.git(ref) and _only_retired(edit, ref):
             edit.remove(ref)
-            return _there(edit.catalog, ref)
+            return _existing(edit.catalog, ref)
     draft = replace(draft_of(found), status="active")
     return _save(settings, draft, by, found.version, checks, None)
 
 
-def _only_put_away(edit: Edit, ref: Ref) -> bool:
-    """Whether nobody saved another text in place of that of the project's files."""
+def _only_retired(edit: Edit, ref: Ref) -> bool:
+    """Whether nobody has saved other content in place of the definition in the files."""
     query = (
         sa.select(versions.c.action)
         .where(is_named(versions, ref), versions.c.action != "retire")
@@ -259,22 +263,22 @@ def _only_put_away(edit: Edit, ref: Ref) -> bool:
 def delete(
     settings: Settings, ref: Ref, *, by: str, expected_version: int | None = None
 ) -> Definition:
-    """Delete a saved definition; returns what it was. Its history stays.
+    """Delete a saved definition and return it. Its history stays.
 
-    One of the project's files that it replaced comes back.
+    A definition in the project's files that it replaced takes its place again.
 
     Raises
     ------
     BadInput
-        When others use it, with their names, or when it comes with the project's files.
+        When others use it (with their names), or it is in the project's files.
     """
     with editing(settings, by=by) as edit:
         edit.expect(ref, expected_version)
-        _there(edit.catalog, ref)
+        _existing(edit.catalog, ref)
         if edit.catalog.saved(ref) is None:
             raise BadInput(
-                f"{ref} comes with the project's files and cannot be deleted here.",
-                f"`tippers definitions retire {ref}` puts it away.",
+                f"{ref} is in the project's files and cannot be deleted here.",
+                f"`tippers definitions retire {ref}` retires it.",
             )
         before = edit.catalog
         gone = edit.remove(ref)
@@ -286,15 +290,15 @@ def delete(
 
 
 def rename(settings: Settings, ref: Ref, name: str, *, by: str) -> Definition:
-    """Give a saved definition that nobody uses another name in its concept."""
+    """Rename a saved definition that nobody uses, within its concept."""
     with editing(settings, by=by) as edit:
-        found = _there(edit.catalog, ref)
+        found = _existing(edit.catalog, ref)
         if edit.catalog.saved(ref) is None or edit.catalog.git(ref) is not None:
-            raise BadInput(f"{ref} comes with the project's files: its name stays.")
+            raise BadInput(f"{ref} is in the project's files and cannot be renamed here.")
         _refuse_used(edit.catalog, ref, "renamed")
         to = replace(ref, name=name)
         if edit.catalog.named(to.namespace, name) is not None:
-            raise BadInput(f"There is a definition {to} already.", "Take another name.")
+            raise BadInput(f"There is already a definition {to}.", "Choose another name.")
         edit.remove(ref, "rename")
         return edit.put([replace(draft_of(found), ref=to)], action="rename")[0]
 
@@ -308,13 +312,13 @@ def restore(
     expected_version: int | None = None,
     checks: Checks | None = None,
 ) -> Definition:
-    """Save an earlier version again, as the newest; also of a definition that was deleted."""
+    """Save an earlier version as the newest; also for a deleted definition."""
     past = version(settings, ref, number)
     try:
         body = read_body(ref.kind, past.body)
     except BadInput as error:
         raise BadInput(
-            f"Version {number} of {ref} cannot be used any more:\n{error.message}"
+            f"Version {number} of {ref} can no longer be used:\n{error.message}"
         ) from None
     draft = Draft(ref, body, past.description, past.owner)
     return _save(settings, draft, by, expected_version, checks, "restore")
@@ -330,7 +334,7 @@ def _save(
 ) -> Definition:
     catalog = load_catalog(settings)
     for changed in catalog.changed([draft]):
-        # Before the lock: looking into texts takes its time.
+        # Before the lock: checking texts takes time.
         draft = checked([changed], catalog, checks or Checks())[0]
     with editing(settings, by=by) as edit:
         found = edit.catalog.named(draft.ref.namespace, draft.ref.name)
@@ -339,10 +343,12 @@ def _save(
         return edit.put([draft], action=action)[0]
 
 
-def _there(catalog: Catalog, ref: Ref) -> Definition:
+def _existing(catalog: Catalog, ref: Ref) -> Definition:
     found = catalog.named(ref.namespace, ref.name)
     if found is None or found.ref != ref:
-        raise BadInput(f"There is no definition {ref}.", "`tippers definitions list` has all.")
+        raise BadInput(
+            f"There is no definition {ref}.", "`tippers definitions list` shows all definitions."
+        )
     return found
 
 
@@ -350,7 +356,7 @@ def _refuse_used(catalog: Catalog, ref: Ref, done: str) -> None:
     users = catalog.users(ref)
     if users:
         raise BadInput(
-            f"{ref} cannot be {done}, as these use it: {', '.join(map(str, users))}.",
-            f"Change those first. Or `tippers definitions retire {ref}`: it keeps its name and "
-            "history, and those that use it say that they cannot work.",
+            f"{ref} cannot be {done}: it is used by {', '.join(map(str, users))}.",
+            f"Change those first. Or retire it with `tippers definitions retire {ref}`: it keeps "
+            "its name and history, and the definitions that use it report that they cannot work.",
         )

@@ -1,4 +1,4 @@
-"""Warehouse tables of the domain."""
+"""Warehouse tables of definitions."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB

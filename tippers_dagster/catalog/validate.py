@@ -1,6 +1,6 @@
-"""Whether a draft may be saved: what the catalog itself sees, and what those above it see.
+"""Checks whether a draft may be saved: by the catalog itself, and by higher packages.
 
-The catalog knows neither SQL nor Python texts. Who reads them hands in a function per kind.
+The catalog does not understand SQL or Python; packages that do supply a function per kind.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tippers_dagster.errors import BadInput
 _MOST_LINES = 20
 
 Validator = Callable[[Draft, Catalog], None]
-"""Raises BadInput when a draft cannot be saved. The catalog is that with the draft in it."""
+"""Raises BadInput if a draft cannot be saved. The catalog contains the draft."""
 
 References = Callable[[Draft, Catalog], Iterable[str]]
-"""The definitions that a draft's SQL text reads, as ``concept.name``."""
+"""The definitions that a draft's SQL reads, as ``concept.name``."""
 
 
 @dataclass(frozen=True)
 class Checks:
-    """What looks deeper into drafts, by kind."""
+    """Deeper checks of drafts, by kind."""
 
     validators: Mapping[Kind, Validator] = field(default_factory=dict)
     references: Mapping[Kind, References] = field(default_factory=dict)
 
     def __or__(self, other: Checks) -> Checks:
-        """Both; where both look into a kind, the other."""
+        """Both sets of checks; for a kind in both, those of ``other``."""
         return Checks(
             {**self.validators, **other.validators}, {**self.references, **other.references}
         )
@@ -40,7 +40,7 @@ class Checks:
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a definition cannot be saved, or cannot work, and what to do."""
+    """Why a definition cannot be saved or cannot work, and a hint."""
 
     ref: Ref
     message: str
@@ -48,7 +48,7 @@ class Problem:
 
 
 def check_form(draft: Draft) -> None:
-    """Refuse a draft that the database could not hold.
+    """Refuse a draft that the database cannot store.
 
     Raises
     ------
@@ -59,13 +59,14 @@ def check_form(draft: Draft) -> None:
     if isinstance(draft.body, Unreadable):
         raise BadInput(draft.body.reason)
     if type(draft.body) is not BODIES[draft.ref.kind]:
-        raise BadInput(f"{draft.ref} has no body of its kind, {draft.ref.kind.value}.")
+        raise BadInput(f"The body of {draft.ref} is not one of {with_article(draft.ref.kind)}.")
     texts = [draft.description, draft.owner, *_texts(draft.body.model_dump())]
     for text in texts:
         if "\0" in text or text != text.encode(errors="replace").decode():
             raise BadInput(
-                f"{draft.ref} holds a character that cannot be stored (NUL or half of a pair).",
-                "Type the text again, or take it from a file in UTF-8.",
+                f"{draft.ref} contains a character that cannot be stored (NUL or a lone "
+                "surrogate).",
+                "Type the text again, or read it from a file in UTF-8.",
             )
 
 
@@ -82,12 +83,12 @@ def _texts(value: object) -> Iterable[str]:
 
 
 def checked(drafts: Iterable[Draft], catalog: Catalog, checks: Checks) -> list[Draft]:
-    """The drafts, with what their SQL reads, if all of them may be saved together.
+    """The drafts with the definitions that their SQL reads, if all may be saved together.
 
     Raises
     ------
     BadInput
-        Naming each definition that is wrong or that would no longer work.
+        Names each definition that is wrong or would no longer work.
     """
     drafts = list(drafts)
     for draft in drafts:
@@ -123,7 +124,7 @@ def _raise_together(errors: list[tuple[Ref, BadInput]], *, alone: bool) -> None:
 
 
 def refuse_problems(before: Catalog, after: Catalog, changed: Iterable[Ref]) -> None:
-    """Refuse a change after which a changed definition, or one that worked, cannot work.
+    """Refuse a change that leaves a changed definition broken, or breaks another one.
 
     Raises
     ------
@@ -139,42 +140,43 @@ def refuse_problems(before: Catalog, after: Catalog, changed: Iterable[Ref]) -> 
     if broken:
         lines = "\n".join(_reasons(after, broken, named=True))
         raise BadInput(
-            f"Then these could not work any more:\n{lines}",
-            "Change those first, or all together: `tippers definitions import` takes a folder.",
+            f"This change would break other definitions:\n{lines}",
+            "Change those first, or change all of them together: `tippers definitions import` "
+            "takes a folder.",
         )
 
 
 def _reasons(catalog: Catalog, refs: list[Ref], *, named: bool) -> list[str]:
-    """A line for each that is wrong itself, and how many stand on these."""
+    """A line for each definition at fault, and how many depend on these."""
     roots = [ref for ref in refs if catalog.root(ref) not in refs or catalog.root(ref) == ref]
     lines = [f"{ref}: {catalog.problems[ref]}" if named else catalog.problems[ref] for ref in roots]
     shown = lines[:_MOST_LINES]
     if len(refs) > len(shown):
-        shown.append(f"... and {len(refs) - len(shown)} more, most as they need these.")
+        shown.append(f"... and {len(refs) - len(shown)} more, most because they need these.")
     return shown
 
 
 def refuse_taken(catalog: Catalog, ref: Ref) -> None:
-    """Refuse a name that something of another kind has."""
+    """Refuse a name that a definition of another kind has."""
     found = catalog.named(ref.namespace, ref.name)
     if found is not None and found.ref.kind != ref.kind:
         raise BadInput(
-            f"{ref} is {with_article(found.ref.kind)} already.",
-            "Names are unique in their concept: take another one.",
+            f"{ref} is already {with_article(found.ref.kind)}.",
+            "Names are unique within a concept: choose another one.",
         )
 
 
 def validate(
     draft: Draft, catalog: Catalog, checks: Checks | None = None, *, deep: bool = True
 ) -> list[Problem]:
-    """What stands against saving a draft; nothing: it may be saved.
+    """Why a draft cannot be saved; empty if it can.
 
     Parameters
     ----------
     catalog
-        As it is without the draft.
+        The catalog without the draft.
     deep
-        Whether texts are looked into, as ``checks`` says.
+        Whether to run ``checks`` on its texts.
     """
     try:
         checked([draft], catalog, checks if checks and deep else Checks())
@@ -186,14 +188,14 @@ def validate(
 def problems_of(
     drafts: Iterable[Draft], catalog: Catalog, checks: Checks, *, deep: Collection[Ref]
 ) -> list[Problem]:
-    """What stands against each of many drafts; the first for each.
+    """The first problem of each draft.
 
     Parameters
     ----------
     catalog
-        With the drafts in it.
+        Contains the drafts.
     deep
-        Those whose texts are looked into.
+        The definitions whose texts are checked.
     """
     found = []
     for draft in drafts:

@@ -1,1 +1,1 @@
-"""Labelling functions, votes, label models."""
+"""Labelling functions, their votes, and label models."""

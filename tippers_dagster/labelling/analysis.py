@@ -1,8 +1,8 @@
-"""What the labelling functions of a label model do: coverage, overlaps, conflicts, accuracy.
+"""Figures of a label model's labelling functions: coverage, overlaps, conflicts, accuracy.
 
-Everything is computed on the distinct rows of the vote matrix, with how often each occurs: a
-million entities and twenty functions rarely have more than some thousand patterns of votes. The
-figures are those of ``snorkel.labeling.LFAnalysis``.
+Everything is computed on the distinct rows of the vote matrix and their frequencies: a million
+entities and twenty functions rarely have more than some thousand patterns of votes. The figures
+equal those of ``snorkel.labeling.LFAnalysis``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABSTAIN = -1
-"""The vote of a function that does not vote, and the number of a label that nobody knows."""
+"""A function's vote when it abstains, and the class number of an unknown label."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Patterns:
     votes
         int8 [patterns, functions]: class numbers, -1 for an abstention.
     counts
-        int64 [patterns]: how many rows are the same.
+        int64 [patterns]: the number of rows with the pattern.
     row
         int64 [rows]: the pattern of each row of the matrix.
     """
@@ -41,7 +41,7 @@ class Patterns:
 
     @property
     def rows(self) -> int:
-        """How many rows the matrix has."""
+        """The number of rows of the matrix."""
         return len(self.row)
 
 
@@ -49,7 +49,7 @@ def find_patterns(matrix: np.ndarray) -> Patterns:
     """The distinct rows of a vote matrix, int8 [n, m] of -1 and class numbers."""
     rows, functions = matrix.shape
     base = int(matrix.max(initial=0)) + 2
-    # As many columns at a time as, with the pattern of those before, make one number of 62 bits.
+    # As many columns at a time as fit, with the pattern of the previous ones, into 62 bits.
     width = max(1, int((62 - np.log2(rows + 1)) / np.log2(base)))
     row, distinct = np.zeros(rows, np.int64), min(rows, 1)
     for start in range(0, functions, width):
@@ -59,7 +59,7 @@ def find_patterns(matrix: np.ndarray) -> Patterns:
         encoded = pa.array(code).dictionary_encode()
         row, distinct = encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary)
     member = np.empty(distinct, np.int64)
-    member[row] = np.arange(rows)  # any of them: all are the same
+    member[row] = np.arange(rows)  # any row of a pattern: all are equal
     return Patterns(
         np.ascontiguousarray(matrix[member], np.int8), np.bincount(row, minlength=distinct), row
     )
@@ -69,8 +69,9 @@ def find_patterns(matrix: np.ndarray) -> Patterns:
 class Analysis:
     """One entry per labelling function, in the order of the matrix's columns.
 
-    Shares are of all entities. ``accuracy`` is of the votes on entities with a gold label, NaN
-    where there is none; ``weight`` is the label model's, NaN for a function that never voted.
+    Shares refer to all entities. ``accuracy`` covers votes on entities with a gold label, NaN if
+    there is none; ``weight`` is the estimated accuracy of the label model, NaN for a function that
+    never voted.
     """
 
     functions: tuple[str, ...]
@@ -97,7 +98,7 @@ class Analysis:
         return [self.labels[number] for number in self.polarity(function)]
 
     def summary(self) -> pd.DataFrame:
-        """The table of ``LFAnalysis.lf_summary``, in its words."""
+        """The table of ``LFAnalysis.lf_summary``, with the same column names."""
         import pandas as pd
 
         columns: dict[str, object] = {
@@ -125,18 +126,18 @@ def analyse(
     gold: np.ndarray | None = None,
     weights: np.ndarray | None = None,
 ) -> Analysis:
-    """The figures of every labelling function.
+    """Compute the figures of every labelling function.
 
     Parameters
     ----------
     patterns
-        Of the vote matrix.
+        The patterns of the vote matrix.
     functions, labels
-        Names of the columns, and of the class numbers.
+        Names of the matrix's columns, and of the class numbers.
     gold
-        int [rows]: the class number that a person gave to the entity, -1 where none did.
+        int [rows]: the class number of the entity's gold label, -1 if it has none.
     weights
-        float [functions]: as learned by the label model.
+        float [functions]: the estimated accuracies of the label model.
     """
     votes, counts = patterns.votes, patterns.counts
     rows = max(patterns.rows, 1)
@@ -145,9 +146,9 @@ def analyse(
     highest = votes.max(axis=1, initial=ABSTAIN)
     lowest = np.where(voted, votes, np.int8(127)).min(axis=1, initial=127)
     differing = several & (highest != lowest)
-    correct, judged = _against_gold(patterns, len(labels), gold)
+    correct, with_gold = _against_gold(patterns, len(labels), gold)
     with np.errstate(invalid="ignore"):
-        accuracy = correct / np.where(judged, judged, np.nan)
+        accuracy = correct / np.where(with_gold, with_gold, np.nan)
     return Analysis(
         functions=tuple(functions),
         labels=tuple(labels),
@@ -158,7 +159,7 @@ def analyse(
         overlaps=(counts * several) @ voted / rows,
         conflicts=(counts * differing) @ voted / rows,
         correct=correct,
-        incorrect=judged - correct,
+        incorrect=with_gold - correct,
         accuracy=accuracy,
         weight=np.full(len(functions), np.nan) if weights is None else weights,
         covered=float(counts[voted.any(axis=1)].sum() / rows),
@@ -166,7 +167,7 @@ def analyse(
 
 
 def votes_by_label(patterns: Patterns, labels: int) -> np.ndarray:
-    """int64 [functions, labels]: how often each function votes for each label."""
+    """int64 [functions, labels]: how many entities each function votes for each label on."""
     per_label = [patterns.counts @ (patterns.votes == number) for number in range(labels)]
     return np.stack(per_label, axis=1).reshape(patterns.votes.shape[1], labels)
 
@@ -174,12 +175,12 @@ def votes_by_label(patterns: Patterns, labels: int) -> np.ndarray:
 def _against_gold(
     patterns: Patterns, labels: int, gold: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """int64 [functions]: votes that are as the gold label says, and votes where there is one."""
+    """int64 [functions]: votes that agree with the gold label, and votes on entities with one."""
     known = np.zeros((len(patterns.counts), labels), np.int64)
     if gold is not None:
         given = gold != ABSTAIN
         cells = patterns.row[given] * labels + gold[given]
         known = np.bincount(cells, minlength=known.size).reshape(known.shape)
     correct = sum(known[:, number] @ (patterns.votes == number) for number in range(labels))
-    judged = known.sum(axis=1) @ (patterns.votes != ABSTAIN)
-    return np.asarray(correct, np.int64), judged
+    with_gold = known.sum(axis=1) @ (patterns.votes != ABSTAIN)
+    return np.asarray(correct, np.int64), with_gold

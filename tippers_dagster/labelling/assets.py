@@ -1,7 +1,7 @@
 """An asset for each labelling function and each label model.
 
-All functions of a concept are one step, which reads each rule once. A function that fails does
-not hold up the others; a label model that needs it waits for it.
+All functions of a concept are one step, so each rule is read once. A function that fails does not
+affect the others; a label model that needs it is not computed.
 """
 
 import time
@@ -32,14 +32,14 @@ from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.settings import Settings
 
 GOLD = Node(("source", "gold_label"), source=Table(str(gold_label.schema), gold_label.name))
-"""What label models whose class balance comes from the gold labels read, too."""
+"""Also read by label models whose class balance comes from the gold labels."""
 
 
 # --- nodes --------------------------------------------------------------------------------------
 def labelling_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
-    """What the votes of every labelling function and every label model are computed from.
+    """The refresh node of every labelling function and label model.
 
-    Definitions that cannot work are not among them, unless it is their file that is not there.
+    Definitions that cannot work are left out, unless the reason is a missing Python file.
     """
     found = catalog.of_kind(Kind.LABELLING_FUNCTION)
     functions = [_function_node(settings, catalog, definition) for definition in found]
@@ -83,7 +83,7 @@ def labelling_assets(
     Parameters
     ----------
     nodes
-        All nodes, those of other assets included; broken ones get no asset here.
+        The nodes of all assets, not only these; broken ones get no asset here.
     """
     sound = sound_nodes(nodes)
     functions: dict[str, list[Definition]] = defaultdict(list)
@@ -115,7 +115,7 @@ def _votes(
             d,
             grain,
             kinds={"labelling_function", "parquet"},
-            skippable=True,  # one that fails does not keep the others from being recorded
+            skippable=True,  # if one fails, the others are still recorded
         )
         for d in definitions
     ]
@@ -135,7 +135,7 @@ def _votes(
 
 
 class _VoteRun:
-    """One step: the votes of the functions that are selected."""
+    """One step: the votes of the selected functions."""
 
     def __init__(
         self,
@@ -159,16 +159,19 @@ class _VoteRun:
         with asset_locks(self._settings, run_id, keys, self._context.log):
             record = recorder(self._settings, self._nodes.values(), run_id)
             for rule, readers in by_rule.items():
-                yield from self._of_rule(record, rule, readers)
+                yield from self._vote_on_rule(record, rule, readers)
         if self._failed:
             lines = [f"{name}: {message}" for name, message in self._failed.items()]
             raise dg.Failure(
-                f"{len(lines)} of {len(functions)} labelling functions failed; the others are "
+                f"Labelling functions that failed: {len(lines)} of {len(functions)}; the others "
+                "are "
                 "recorded.\n" + "\n".join(lines),
                 metadata={"failed": sorted(self._failed)},
             )
 
-    def _of_rule(self, record: Recorder, rule: Ref, readers: Sequence[Definition]) -> Iterator[Any]:
+    def _vote_on_rule(
+        self, record: Recorder, rule: Ref, readers: Sequence[Definition]
+    ) -> Iterator[Any]:
         from tippers_dagster.labelling.expressions.values import Columns
         from tippers_dagster.labelling.work import read_rule
 
@@ -180,11 +183,11 @@ class _VoteRun:
             return
         for function in readers:
             try:
-                yield from self._of_function(record, function, rows)
+                yield from self._vote(record, function, rows)
             except TippersError as error:
                 self._fail(record, function, error)
 
-    def _of_function(self, record: Recorder, function: Definition, rows: Any) -> Iterator[Any]:
+    def _vote(self, record: Recorder, function: Definition, rows: Any) -> Iterator[Any]:
         from tippers_dagster.labelling.describe import vote_checks, vote_details, vote_metadata
         from tippers_dagster.labelling.work import write_votes
 
@@ -207,8 +210,8 @@ class _VoteRun:
 
     def _fail(self, record: Recorder, function: Definition, error: TippersError) -> None:
         message = recordable(str(error), self._settings)
-        excused = environment_fault(error) is not None
-        record.failed(function.ref.asset_path, message, excused=excused)
+        not_to_blame = environment_fault(error) is not None
+        record.failed(function.ref.asset_path, message, not_to_blame=not_to_blame)
         self._failed[str(function.ref)] = message
 
 
@@ -223,8 +226,8 @@ def _labels(
 
     ref = definition.ref
     grain = (
-        "One row per entity of the index: its label, or that the labelling functions abstained "
-        "or tied, with probabilities and votes."
+        "One row per entity of the index: its label, or that the labelling functions abstained or "
+        "tied, with probabilities and votes."
     )
     kinds = {"label_model", "snorkel", "postgres"}
     spec = definition_spec(catalog, nodes[ref.asset_path], definition, grain, kinds=kinds)
@@ -242,7 +245,7 @@ def _label(
     nodes: dict[tuple[str, ...], Node],
     ref: Ref,
 ) -> Iterator[Any]:
-    """Label, write, log, record; a failure is recorded, and its MLflow run FAILED."""
+    """Label, write, log and record; a failure is recorded, and the MLflow run marked FAILED."""
     from tippers_dagster.automation.mlflow_runs import mlflow_run
     from tippers_dagster.labelling.describe import label_checks
 
@@ -252,7 +255,7 @@ def _label(
     ):
         made, result = _labelled(settings, catalog, ref, record, context.run.run_id, log)
     if log.problem is not None:
-        context.log.error("The labels are there, but not wholly logged: %s", log.problem)
+        context.log.error("The labels are written, but not fully logged to MLflow: %s", log.problem)
     yield result
     yield from label_checks(dg.AssetKey(ref.asset_path), made, log.problem)
 

@@ -1,4 +1,4 @@
-"""What Dagster, our own tables and MLflow are told of votes and labels."""
+"""Describes votes and labels for Dagster, for our own tables and for MLflow."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from tippers_dagster.labelling.plots import (
 )
 from tippers_dagster.labelling.work import Labelled, Votes
 
-MOST_ABSTENTIONS = 0.5
-"""Share of entities without a vote above which a check warns."""
+MAX_ABSTENTIONS = 0.5
+"""A check warns if a larger share of entities has no vote."""
 
-LEAST_GOLD_VOTES = 10
-"""A function's accuracy is judged from so many votes on entities with a gold label on."""
+MIN_GOLD_VOTES = 10
+"""A function's accuracy is checked if it has this many votes on entities with a gold label."""
 
 # --- checks -------------------------------------------------------------------------------------
 VOTES_AT_ALL = "votes_at_all"
 WITHOUT_ERRORS = "without_errors"
 VOTE_CHECKS = {
-    VOTES_AT_ALL: "The function votes for at least one entity.",
+    VOTES_AT_ALL: "The function votes on at least one entity.",
     WITHOUT_ERRORS: "The function could be computed for every row of its rule.",
 }
 
@@ -41,15 +41,15 @@ ABSTENTIONS = "few_abstentions"
 BETTER = "better_than_random_on_gold"
 LOGGED = "logged_to_mlflow"
 LABEL_CHECKS = {
-    EVERY_LABEL: "Every label has votes; one without is given to nobody.",
-    ABSTENTIONS: f"At most {MOST_ABSTENTIONS:.0%} of the entities have no vote.",
+    EVERY_LABEL: "Every label has votes; a label without votes is never assigned.",
+    ABSTENTIONS: f"At most {MAX_ABSTENTIONS:.0%} of the entities have no vote.",
     BETTER: "No labelling function is worse than chance on the gold labels.",
-    LOGGED: "The materialisation is logged to MLflow.",
+    LOGGED: "The materialisation was logged to MLflow.",
 }
 
 
 def vote_checks(asset: dg.AssetKey, votes: Votes) -> list[dg.AssetCheckResult]:
-    """How a labelling function's checks came out."""
+    """The results of a labelling function's checks."""
     example = {"example": votes.example} if votes.errors else {}
     return [
         check_result(asset, VOTES_AT_ALL, votes.voted > 0 or not votes.rows, {"rows": votes.rows}),
@@ -60,17 +60,17 @@ def vote_checks(asset: dg.AssetKey, votes: Votes) -> list[dg.AssetCheckResult]:
 def label_checks(
     asset: dg.AssetKey, made: Labelled, mlflow_problem: str | None
 ) -> list[dg.AssetCheckResult]:
-    """How a label model's checks came out."""
+    """The results of a label model's checks."""
     analysis = made.analysis
     voted = analysis.votes.sum(axis=0)
     silent = [label for label, votes in zip(analysis.labels, voted, strict=True) if not votes]
     abstained = made.prediction.shares()["abstain"]
-    judged = analysis.correct + analysis.incorrect >= LEAST_GOLD_VOTES
+    judged_functions = analysis.correct + analysis.incorrect >= MIN_GOLD_VOTES
     chance = 1 / len(analysis.labels)
     worse = {
         function: round(float(accuracy), 4)
         for function, accuracy, enough in zip(
-            analysis.functions, analysis.accuracy, judged, strict=True
+            analysis.functions, analysis.accuracy, judged_functions, strict=True
         )
         if enough and accuracy < chance
     }
@@ -78,13 +78,13 @@ def label_checks(
     return [
         check_result(asset, EVERY_LABEL, not silent, {"labels_without_votes": silent}),
         check_result(
-            asset, ABSTENTIONS, abstained <= MOST_ABSTENTIONS, {"share": round(abstained, 4)}
+            asset, ABSTENTIONS, abstained <= MAX_ABSTENTIONS, {"share": round(abstained, 4)}
         ),
         check_result(
             asset,
             BETTER,
             not worse,
-            {"chance": chance, "worse": worse, "judged": int(judged.sum())},
+            {"chance": chance, "worse": worse, "judged_functions": int(judged_functions.sum())},
         ),
         check_result(asset, LOGGED, mlflow_problem is None, reason, severe=True),
     ]
@@ -117,7 +117,7 @@ def label_plots(made: Labelled) -> dict[str, bytes]:
 def label_metadata(
     made: Labelled, plots: Mapping[str, bytes], uri: str, mlflow_url: str | None
 ) -> dict[str, Any]:
-    """Metadata of a label model's materialisation; ``uri`` is where the lake has the labels."""
+    """Metadata of a label model's materialisation; ``uri``: where the lake keeps the labels."""
     shares = made.prediction.shares()
     edges, histogram = confidence_histogram(made.prediction)
     metadata: dict[str, Any] = {
@@ -167,12 +167,12 @@ def column_schema(made: Labelled) -> dg.TableSchema:
     """The columns of the table of labels."""
     meaning = {
         made.table.key: "the entity",
-        "label": "null where the functions abstained or tied",
+        "label": "null if the functions abstained or tied",
         "outcome": "label, abstain or tie",
-        "confidence": "probability of the likeliest label",
-        "majority_label": "of the majority vote; null where it abstained or tied",
-        "version": "of the asset",
-        "run_id": "of the Dagster run",
+        "confidence": "probability of the most likely label",
+        "majority_label": "label of the majority vote; null if it abstained or tied",
+        "version": "version of the asset",
+        "run_id": "id of the Dagster run",
     }
     return dg.TableSchema(
         [
@@ -183,7 +183,7 @@ def column_schema(made: Labelled) -> dg.TableSchema:
 
 
 def function_records(analysis: Analysis) -> list[dict[str, Any]]:
-    """The table of labelling functions, row by row; None for what is not known."""
+    """The table of labelling functions as records; None for unknown values."""
     return [
         {
             "labelling function": function,
@@ -209,7 +209,7 @@ _COLUMN_TYPES = {
 
 
 def function_table(analysis: Analysis) -> dg.TableMetadataValue:
-    """The table of labelling functions, as Dagster shows it."""
+    """The table of labelling functions for Dagster."""
     records = function_records(analysis)
     schema = dg.TableSchema([dg.TableColumn(n, _COLUMN_TYPES.get(n, "float")) for n in records[0]])
     return dg.MetadataValue.table([dg.TableRecord(r) for r in records], schema)
@@ -217,7 +217,7 @@ def function_table(analysis: Analysis) -> dg.TableMetadataValue:
 
 # --- MLflow and asset_state ---------------------------------------------------------------------
 def vote_details(votes: Votes) -> dict[str, Any]:
-    """What is recorded of a labelling function."""
+    """The recorded details of a labelling function."""
     return {
         "votes": dict(zip(votes.labels, votes.by_label, strict=True)),
         "coverage": votes.coverage,
@@ -228,7 +228,7 @@ def vote_details(votes: Votes) -> dict[str, Any]:
 
 
 def label_details(made: Labelled, mlflow_run: str | None) -> dict[str, Any]:
-    """What is recorded of a label model."""
+    """The recorded details of a label model."""
     return {
         "classes": label_counts(made),
         "coverage": made.analysis.covered,
@@ -239,7 +239,7 @@ def label_details(made: Labelled, mlflow_run: str | None) -> dict[str, Any]:
 
 
 def mlflow_params(made: Labelled) -> dict[str, Any]:
-    """What decides a label model's training."""
+    """The parameters of a label model's training."""
     training = made.fitted.training
     return {
         "labels": ",".join(made.analysis.labels),
@@ -254,7 +254,7 @@ def mlflow_params(made: Labelled) -> dict[str, Any]:
 
 
 def mlflow_metrics(made: Labelled) -> dict[str, float]:
-    """Figures of a label model, those that are numbers."""
+    """Finite figures of a label model."""
     shares = made.prediction.shares()
     gold = made.evaluation
     figures = {

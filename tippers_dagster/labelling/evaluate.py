@@ -1,4 +1,4 @@
-"""How good labels are where the truth is known: beside the majority vote and the majority class."""
+"""Accuracy of labels where the truth is known, compared with majority vote and majority class."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 from tippers_dagster.labelling.analysis import ABSTAIN
 
 BINS = 10
-"""Bins of confidence between 0 and 1, of equal width."""
+"""Confidence bins of equal width between 0 and 1."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one way to label.
+    """The scores of one set of predictions.
 
-    ``accuracy``: of all entities with a known truth; one without a label counts as wrong.
-    ``accuracy_labelled``: of those with a label. ``macro_f1``: mean over the labels that are true
-    or given for some entity. ``confusion`` int64 [labels, labels + 1]: true label by given one,
-    the last column for entities without a label. All shares are NaN where nothing is known.
+    ``accuracy``: over all entities with a known truth; an entity without a label counts as wrong.
+    ``accuracy_labelled``: over those with a label. ``macro_f1``: mean over the labels that occur in
+    the truth or the predictions. ``confusion`` int64 [labels, labels + 1]: true by predicted label,
+    the last column for entities without a label. All shares are NaN if no truth is known.
     """
 
     accuracy: float
@@ -33,7 +33,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """Entities whose label has a confidence in (low, high]."""
+    """Entities whose label has a confidence in the interval (low, high]."""
 
     low: float
     high: float
@@ -44,10 +44,10 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Of one set of labels.
+    """The evaluation of one set of labels.
 
-    ``calibration_error`` is the expected calibration error: how far, on average, confidence and
-    accuracy are apart.
+    ``calibration_error`` is the expected calibration error: the mean distance between confidence
+    and accuracy.
     """
 
     labels: tuple[str, ...]
@@ -59,7 +59,7 @@ class Evaluation:
     calibration: tuple[CalibrationBin, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """For metadata and artifacts; NaN becomes None."""
+        """The evaluation for metadata and artifacts; NaN becomes None."""
         return {
             "entities": self.entities,
             "accuracy": _plain(self.model.accuracy),
@@ -91,28 +91,28 @@ def evaluate(
     labels
         Names of the class numbers.
     truth, predicted, majority
-        int [n]: class numbers, -1 where unknown or without a label. The commonest true label is
-        what the majority class gives to all.
+        int [n]: class numbers, -1 if unknown or without a label. The majority class is the most
+        frequent true label.
     confidence
-        float [n], of the predicted label; not read where there is none.
+        float [n]: of the predicted label; ignored where there is none.
     """
     known = truth != ABSTAIN
     truth, predicted = truth[known].astype(np.int64), predicted[known].astype(np.int64)
-    commonest = np.bincount(truth, minlength=len(labels)).argmax() if len(truth) else ABSTAIN
+    majority_class = np.bincount(truth, minlength=len(labels)).argmax() if len(truth) else ABSTAIN
     error, bins = calibrate(predicted == truth, np.where(predicted < 0, np.nan, confidence[known]))
     return Evaluation(
         labels=tuple(labels),
         entities=len(truth),
         model=score(truth, predicted, len(labels)),
         majority_vote=score(truth, majority[known].astype(np.int64), len(labels)),
-        majority_class=score(truth, np.full(len(truth), commonest), len(labels)),
+        majority_class=score(truth, np.full(len(truth), majority_class), len(labels)),
         calibration_error=error,
         calibration=bins,
     )
 
 
 def score(truth: np.ndarray, predicted: np.ndarray, labels: int) -> Scores:
-    """Measures of ``predicted`` (-1: no label) against ``truth``, both int64 [n] class numbers."""
+    """Score ``predicted`` (-1: no label) against ``truth``, both int64 [n] class numbers."""
     columns = np.where(predicted < 0, labels, predicted)
     cells = np.bincount(truth * (labels + 1) + columns, minlength=labels * (labels + 1))
     confusion = cells.reshape(labels, labels + 1)
@@ -133,10 +133,10 @@ def score(truth: np.ndarray, predicted: np.ndarray, labels: int) -> Scores:
 def calibrate(
     right: np.ndarray, confidence: np.ndarray
 ) -> tuple[float, tuple[CalibrationBin, ...]]:
-    """Expected calibration error, and the bins that it is computed from.
+    """Expected calibration error, and the bins behind it.
 
-    ``right`` bool [n]; ``confidence`` float [n], NaN for entities without a label, which count in
-    no bin.
+    ``right`` bool [n]; ``confidence`` float [n], NaN for entities without a label, which are not
+    counted in any bin.
     """
     labelled = ~np.isnan(confidence)
     right, confidence = right[labelled], confidence[labelled]
@@ -158,7 +158,7 @@ def calibrate(
 
 
 def numbers(labels: Sequence[str], given: Sequence[str | None]) -> np.ndarray:
-    """int8 [n]: the class numbers of labels; -1 for none, and for what is none of ``labels``."""
+    """int8 [n]: the class numbers of labels; -1 for None and for labels not in ``labels``."""
     number: Mapping[str | None, int] = {label: i for i, label in enumerate(labels)}
     return np.fromiter((number.get(label, ABSTAIN) for label in given), np.int8, len(given))
 

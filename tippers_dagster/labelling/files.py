@@ -1,4 +1,4 @@
-"""Labels and gold labels as files for other programs."""
+"""Exports labels and gold labels to files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tippers_dagster.platform.small_tables import write_csv
 
 
 def write_rows(rows: pa.Table, out: Path) -> None:
-    """Write a table to ``FILE.csv`` or ``FILE.parquet``, whole or not at all.
+    """Write a table to ``FILE.csv`` or ``FILE.parquet``, completely or not at all.
 
     In CSV, spreadsheet formulas are escaped; Parquet is unchanged.
 
@@ -36,7 +36,7 @@ def write_rows(rows: pa.Table, out: Path) -> None:
         temporary.replace(out)
     except OSError as error:
         raise BadInput(
-            f"{out} could not be written: {error.strerror}", "Name another file."
+            f"{out} could not be written: {error.strerror}", "Choose another file."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Conditions as a small form: rows of column, operator and value, joined by all or any."""
+"""Conditions as a small form: rows of column, operator and value, joined with all or any."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class FormRow:
-    """One test. ``value``: constants for ``in``, nothing for null tests, else one constant."""
+    """One test. ``value``: constants for ``in``, None for null tests, else one constant."""
 
     column: str
     operator: Operator
@@ -42,7 +42,7 @@ class FormRow:
 
 @dataclass(frozen=True)
 class Form:
-    """What a person fills in: tests, whether all or any must hold, and the label."""
+    """The form's content: tests, whether all or any must hold, and the label."""
 
     rows: tuple[FormRow, ...]
     joined: Literal["all", "any"]
@@ -50,15 +50,15 @@ class Form:
 
 
 def form_to_condition(form: Form) -> Condition:
-    """The condition that a form says.
+    """Convert a form to a condition.
 
     Raises
     ------
     BadInput
-        A form without rows, or a row whose value does not go with its operator.
+        A form without rows, or a row whose value does not fit its operator.
     """
     if not form.rows:
-        raise BadInput("The form has no row.", "Say when the label is to be voted for.")
+        raise BadInput("The form has no row.", "Add a row that says when to vote for the label.")
     word = " and " if form.joined == "all" else " or "
     text = word.join(_row_text(row) for row in form.rows)
     parse_expression(text)
@@ -66,12 +66,12 @@ def form_to_condition(form: Form) -> Condition:
 
 
 def condition_to_form(condition: Condition) -> Form | None:
-    """The form that says the same, or ``None`` where only the expression can say it.
+    """The equivalent form, or None if the condition cannot be written as a form.
 
     Raises
     ------
     FunctionRefused
-        When the text is no expression.
+        When the text is not an expression.
     """
     found = parse_expression(condition.when)
     parts = found.operands if isinstance(found, Both | Either) else (found,)
@@ -86,19 +86,19 @@ def _row_text(row: FormRow) -> str:
     column = row.column if _is_plain(row.column) else f"`{row.column}`"
     if row.operator in _NULLS:
         if row.value is not None:
-            raise BadInput(f"`{row.operator}` of {row.column} takes no value.")
+            raise BadInput(f"`{row.operator}` takes no value (column {row.column}).")
         return f"{column} {row.operator}"
     if (row.operator in _LISTS) != isinstance(row.value, tuple):
-        raise BadInput(f"`{row.operator}` of {row.column} does not take {row.value!r:.60}.")
+        raise BadInput(f"`{row.operator}` cannot take {row.value!r:.60} (column {row.column}).")
     if isinstance(row.value, tuple):
         return f"{column} {row.operator} ({', '.join(map(_constant_text, row.value))})"
     if row.value is None:
-        raise BadInput(f"`{row.operator}` of {row.column} has no value.", "Fill it in.")
+        raise BadInput(f"`{row.operator}` has no value (column {row.column}).", "Fill it in.")
     return f"{column} {row.operator} {_constant_text(row.value)}"
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a column needs no quotes: the grammar reads it as that column."""
+    """Whether the grammar reads the name as a column without quotes."""
     return bool(_PLAIN_NAME.fullmatch(name)) and name.lower() not in WORDS
 
 
@@ -106,7 +106,7 @@ def _constant_text(value: Scalar) -> str:
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     if not math.isfinite(value):
-        raise BadInput(f"{value} is no number to compare with.", "Fill in another.")
+        raise BadInput(f"{value} cannot be compared with.", "Fill in another value.")
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 

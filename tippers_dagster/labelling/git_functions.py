@@ -1,7 +1,7 @@
-"""Whole Python functions: Snorkel's ``@labeling_function``s, which come with the project's files.
+"""Snorkel's ``@labeling_function``s, imported from the project's files.
 
-They are run as they stand, row by row, so they can do what conditions and the safe subset cannot.
-Only files of the project are ever loaded: nothing that was saved through a browser gets here.
+They run unchanged, row by row, so they can do what conditions and the safe subset cannot. Only
+files of the project are ever loaded, never anything saved through a browser.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _CHECKED = "_tippers_not_null"
 
 
 class NullCompared(TypeError):
-    """A labelling function compared a null by ``==``, ``!=`` or ``in``."""
+    """A labelling function compared a null with ``==``, ``!=`` or ``in``."""
 
 
 class Row(SimpleNamespace):
-    """One row of a rule: ``row.x``, ``row["x"]`` and ``row.get("x")``; a null is ``None``."""
+    """One row of a rule: ``row.x``, ``row["x"]`` and ``row.get("x")``; nulls are ``None``."""
 
     def __getitem__(self, name: str) -> Any:
         return self.__dict__[name]
@@ -52,26 +52,26 @@ class Row(SimpleNamespace):
         return name in self.__dict__
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of a column; the default only where there is no such column."""
+        """The value of a column; the default only if there is no such column."""
         return self.__dict__.get(name, default)
 
 
 @dataclass(frozen=True, eq=False)
 class GitFunction:
-    """A Snorkel labelling function and what its votes mean.
+    """A Snorkel labelling function, and the meaning of its votes.
 
     Parameters
     ----------
     function
-        Snorkel's object.
+        Snorkel's function object.
     values
-        The concept's labels in order; their places are the class numbers.
+        The concept's labels in order; their positions are the class numbers.
     labels
-        Those that it may vote for.
+        The labels that it may vote for.
     path
-        Where it came from.
+        The file it was loaded from.
     mentioned
-        All names and texts of the file: columns among them are shown in messages, no others.
+        All names and texts in the file: messages show only columns among them.
     """
 
     function: Callable[[Row], object]
@@ -83,15 +83,15 @@ class GitFunction:
     def vote(self, table: pa.Table | Columns) -> VoteResult:
         """Vote on every row, one after the other.
 
-        A row on which the function raises an error is an abstention: counted as a null where
-        ``None`` was computed or compared with, as an error otherwise.
+        A row for which the function raises an error counts as an abstention: because of a null if
+        it computed or compared with ``None``, otherwise because of an error.
 
         Raises
         ------
         BadInput
-            When it returns something that is no vote, or a label that it may not vote for.
+            When it returns something that is not a vote, or a label that it may not vote for.
         AllRowsFailed
-            When it failed on every row that it found values in.
+            When it failed on every row with values.
         """
         rows = table.table if isinstance(table, Columns) else table
         votes = np.full(rows.num_rows, ABSTAIN, np.int8)
@@ -99,8 +99,8 @@ class GitFunction:
         for at, row in enumerate(_rows(rows)):
             try:
                 answer = self.function(row)
-            except Exception as error:  # noqa: BLE001 - it may raise anything; all is counted
-                failures[_is_null(error)].append((at, _in_words(error, self.path)))
+            except Exception as error:  # noqa: BLE001 - it may raise anything; everything is counted
+                failures[_is_null(error)].append((at, _error_text(error, self.path)))
                 continue
             votes[at] = self._number(answer)
         nulls, errors = failures[True], failures[False]
@@ -113,7 +113,7 @@ class GitFunction:
         return checked(VoteResult(votes, len(nulls), len(errors), example))
 
     def _number(self, answer: object) -> int:
-        """The class number of what the function returned."""
+        """The class number of the function's result."""
         label: object = answer
         if isinstance(answer, int | np.integer) and not isinstance(answer, bool):
             if answer == ABSTAIN:
@@ -124,7 +124,7 @@ class GitFunction:
         if isinstance(label, str) and label in self.labels:
             return self.values.index(label)
         raise BadInput(
-            f"{self.path.name} returned {label!r:.60}, which is no label that it may vote for.",
+            f"{self.path.name} returned {label!r:.60}, which is not in its list of labels.",
             f"It may return {self._allowed()} or -1 to abstain.",
         )
 
@@ -133,12 +133,12 @@ class GitFunction:
 
 
 def git_function_path(dbt_project: Path, concept: str, name: str) -> Path:
-    """Where the module of a labelling function of the project's files stands."""
+    """The path of the Python file of a labelling function in the project's files."""
     return dbt_project / "definitions" / concept / "labelling_functions" / f"{name}.py"
 
 
 def content_hash(path: Path) -> str:
-    """A hash of the module's text: what changes when the function does. Nothing is loaded.
+    """A hash of the file's text, which changes with the function. Nothing is loaded.
 
     Raises
     ------
@@ -149,26 +149,26 @@ def content_hash(path: Path) -> str:
 
 
 def load_git_function(path: Path, body: LabellingFunction, values: Sequence[str]) -> GitFunction:
-    """Load the module of a labelling function, and find ``body.function`` in it.
+    """Load the file of a labelling function, and find ``body.function`` in it.
 
     Parameters
     ----------
     path
-        Of ``git_function_path``.
+        From ``git_function_path``.
     body
-        Of the definition; ``function`` is the name of the Snorkel function.
+        The definition's body; ``function`` is the name of the Snorkel function.
     values
         The concept's labels in order.
 
     Raises
     ------
     BadInput
-        No such file, a module that cannot be loaded, no such function in it, or labels that the
-        concept does not have.
+        The file is missing or cannot be loaded, has no such function, or its labels are not the
+        concept's.
     """
     class_numbers(body, values)
     if body.function is None:
-        raise BadInput("The definition names no function.", "Give `function`.")
+        raise BadInput("The definition names no function.", "Set `function`.")
     module = load_module(path)
     function = _find(module, body.function, path)
     return GitFunction(function, tuple(values), tuple(body.labels), path, _mentioned(path))
@@ -187,17 +187,17 @@ def _text(path: Path) -> bytes:
     except FileNotFoundError:
         raise BadInput(
             f"There is no file {path.name} in {path.parent}.",
-            "The Snorkel function of a definition stands beside its YAML file.",
+            "A definition's Snorkel function must be in a file beside its YAML file.",
         ) from None
 
 
 def load_module(path: Path) -> ModuleType:
-    """Run the file, once per content, as a module that no other can be mistaken for.
+    """Run the file, once per content, as a module with a unique name.
 
     Raises
     ------
     BadInput
-        When there is no such file, or it raises an error.
+        When the file is missing or raises an error.
     """
     place = hashlib.blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()
     name = f"_tippers_git_{place}_{content_hash(path)}"
@@ -207,13 +207,13 @@ def load_module(path: Path) -> ModuleType:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     setattr(module, _CHECKED, _not_null)
-    sys.modules[name] = module  # data classes and pickle look their module up
+    sys.modules[name] = module  # data classes and pickle look up their module
     try:
         _Loader(name, str(path)).exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise BadInput(
-            f"{path} cannot be loaded: {_in_words(error, path)}.", "Correct the file."
+            f"{path} cannot be loaded: {_error_text(error, path)}.", "Fix the file."
         ) from error
     return module
 
@@ -229,14 +229,14 @@ def _find(module: ModuleType, name: str, path: Path) -> LabelingFunction:
             return function
     raise BadInput(
         f"{path} has no labelling function {name!r}.",
-        f"It has {', '.join(found)}."
+        f"Its functions: {', '.join(found)}."
         if found
-        else "Put @labeling_function() of snorkel.labeling before it.",
+        else "Put @labeling_function() from snorkel.labeling before it.",
     )
 
 
 def _rows(table: pa.Table) -> Iterator[Row]:
-    """Rows with the same values as compiled functions see: numerics are floats."""
+    """Rows with the same values as for compiled functions: numerics are floats."""
     names = table.column_names
     columns = [plain(table.column(name)) for name in names]
     for start in range(0, table.num_rows, _BATCH):
@@ -248,14 +248,14 @@ def _rows(table: pa.Table) -> Iterator[Row]:
 
 
 def _is_null(error: Exception) -> bool:
-    """Whether it came of a ``None``: Python's messages name its type."""
+    """Whether a ``None`` caused it: Python's messages name its type."""
     return isinstance(error, NullCompared) or (
         isinstance(error, TypeError | AttributeError) and "NoneType" in str(error)
     )
 
 
-def _in_words(error: BaseException, path: Path) -> str:
-    """The error, and the line of the function's file that it came from."""
+def _error_text(error: BaseException, path: Path) -> str:
+    """The error, and its line in the function's file."""
     line, at = None, error.__traceback__
     while at is not None:
         if at.tb_frame.f_code.co_filename == str(path):
@@ -265,19 +265,19 @@ def _in_words(error: BaseException, path: Path) -> str:
     return f"{type(error).__name__}: {error}{place}"
 
 
-# --- one meaning of null -----------------------------------------------------------------------
+# --- nulls -------------------------------------------------------------------------------------
 def _not_null(value: Any) -> Any:
     if value is None:
-        raise NullCompared("a null (None) is compared; test it by `is None` before")
+        raise NullCompared("a null (None) is compared; test it with `is None` first")
     return value
 
 
 class _Loader(SourceFileLoader):
-    """Reads a module whose labelling functions compare no nulls.
+    """Loads a module whose labelling functions cannot compare nulls.
 
-    Python finds ``None == 1`` false and ``None != 1`` true, where every other comparison with
-    ``None`` is an error. A labelling function must not vote on a value that is missing, and must
-    mean the same in all its forms: so inside of them ``==``, ``!=`` and ``in`` are errors too.
+    For Python, ``None == 1`` is false and ``None != 1`` true, while every other comparison with
+    ``None`` is an error. A labelling function must not vote on a missing value, and must mean the
+    same in every form; so inside labelling functions ``==``, ``!=`` and ``in`` are errors too.
     """
 
     def source_to_code(  # type: ignore[override]
@@ -290,7 +290,7 @@ class _Loader(SourceFileLoader):
         return compile(ast.fix_missing_locations(tree), path, "exec", optimize=_optimize)
 
     def get_code(self, fullname: str) -> CodeType:
-        """Compile the text itself: a cached file would hold it without the checks."""
+        """Compile the text itself: a cached file would lack the checks."""
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
@@ -304,7 +304,7 @@ def _is_labelling(function: ast.FunctionDef) -> bool:
 
 
 class _NullChecks(ast.NodeTransformer):
-    """Puts every operand of an equality through ``_not_null``, unless it is None on purpose."""
+    """Checks every operand of an equality with ``_not_null``, unless one is the constant None."""
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         self.generic_visit(node)

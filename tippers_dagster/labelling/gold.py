@@ -1,4 +1,4 @@
-"""Gold labels: entities whose label a person knows, and how label models do on them over time."""
+"""Gold labels: known labels of entities, and the scores of label models on them over time."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tippers_dagster.platform.warehouse.engine import upsert, warehouse_engine
 from tippers_dagster.settings import Settings
 
 KEY_COLUMNS = ("key", "entity", "mac_address")
-"""Names that the column of the entity may have in a file, the first that is there."""
+"""Accepted names of the key column in a file; the first that is present is used."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did to a concept: entities of the file, those new or changed by it."""
+    """The result of an import for one concept: entities in the file, new ones, changed ones."""
 
     concept: str
     rows: int
@@ -45,23 +45,23 @@ def import_gold(
     by: str,
     concept: str | None = None,
 ) -> list[Imported]:
-    """Take gold labels from a CSV or Parquet file with columns ``key`` and ``label``.
+    """Import gold labels from a CSV or Parquet file with columns ``key`` and ``label``.
 
-    A label that an entity already has is replaced. All rows are taken, or none.
+    Replaces the labels of entities that already have one. Imports all rows or none.
 
     Parameters
     ----------
     labels
-        Those of every concept.
+        The labels of every concept.
     by
-        Who says so.
+        The author of the labels.
     concept
-        Whose labels they are; without one, the file has a column ``concept``.
+        The concept of all labels; if None, the file needs a column ``concept``.
 
     Raises
     ------
     BadInput
-        Naming the row or the label that cannot be used.
+        Names the row or label that cannot be used.
     """
     given = _checked(_read(file, concept), file, labels)
     now = pa.scalar(dt.datetime.now(dt.UTC))
@@ -78,7 +78,7 @@ def import_gold(
 
 
 def _compared(settings: Settings, concept: str, given: pa.Table) -> Imported:
-    """What an import is about to do."""
+    """What an import would change."""
     before = read_gold(settings, concept).select(["entity", "label"])
     both = given.join(before, "entity", right_suffix="_before")
     known = both["label_before"].is_valid()
@@ -92,7 +92,7 @@ def _compared(settings: Settings, concept: str, given: pa.Table) -> Imported:
 
 
 def read_gold(settings: Settings, concept: str) -> pa.Table:
-    """Columns entity, label, labelled_by, labelled_at, by entity."""
+    """Columns entity, label, labelled_by and labelled_at, ordered by entity."""
     query = (
         sa.select(
             gold_label.c.entity,
@@ -117,7 +117,7 @@ def read_gold(settings: Settings, concept: str) -> pa.Table:
 
 
 def count_gold(settings: Settings) -> list[tuple[str, str, int]]:
-    """Concept, label and how many entities have it as gold label."""
+    """Concept, label and the number of entities with that gold label."""
     query = (
         sa.select(gold_label.c.concept, gold_label.c.label, sa.func.count())
         .group_by(gold_label.c.concept, gold_label.c.label)
@@ -128,7 +128,7 @@ def count_gold(settings: Settings) -> list[tuple[str, str, int]]:
 
 
 def give(settings: Settings, concept: str, entity: str, label: str, *, by: str) -> None:
-    """Say what one entity is, in place of what was said before."""
+    """Set the gold label of one entity, replacing an earlier one."""
     values = {"concept": concept, "entity": entity, "label": label, "labelled_by": by}
     when = {"labelled_at": dt.datetime.now(dt.UTC)}
     statement = insert(gold_label).values(**values, **when)
@@ -140,7 +140,7 @@ def give(settings: Settings, concept: str, entity: str, label: str, *, by: str) 
 
 
 def delete_gold(settings: Settings, concept: str, entities: Sequence[str] | None = None) -> int:
-    """Remove the gold labels of a concept, or of some of its entities; returns how many."""
+    """Remove the gold labels of a concept, or of some of its entities; returns the number."""
     query = sa.delete(gold_label).where(gold_label.c.concept == concept)
     if entities is not None:
         query = query.where(gold_label.c.entity.in_(entities))
@@ -151,7 +151,7 @@ def delete_gold(settings: Settings, concept: str, entities: Sequence[str] | None
 def gold_numbers(
     settings: Settings, concept: str, keys: pa.Array | pa.ChunkedArray, labels: Sequence[str]
 ) -> np.ndarray:
-    """int8 [n]: the class numbers of the gold labels of entities, -1 where there is none."""
+    """int8 [n]: the class numbers of entities' gold labels, -1 if there is none."""
     return _truth(keys, read_gold(settings, concept), labels)
 
 
@@ -162,13 +162,13 @@ def _read(file: Path, concept: str | None) -> pa.Table:
     key = next((name for name in KEY_COLUMNS if name in table.column_names), None)
     if key is None or "label" not in table.column_names:
         raise BadInput(
-            f"{file} has the columns {column_names(table.column_names)}.",
-            f"It needs label, and the entity's key as one of: {', '.join(KEY_COLUMNS)}.",
+            f"The columns of {file} are {column_names(table.column_names)}.",
+            f"It needs a column label, and a key column named {' or '.join(KEY_COLUMNS)}.",
         )
     if concept is None and "concept" not in table.column_names:
         raise BadInput(
-            f"{file} does not say whose labels they are.",
-            "Give --concept, or a column concept in the file.",
+            f"{file} has no column concept.",
+            "Add one, or name the concept of all labels with --concept.",
         )
     whose = table["concept"] if concept is None else pa.repeat(concept, len(table))
     columns = {"concept": whose, "entity": table[key], "label": table["label"]}
@@ -184,52 +184,52 @@ def _texts(column: pa.Array | pa.ChunkedArray, name: str, file: Path) -> pa.Arra
         raise BadInput(f"{file}: the column {name} is not text: {error}") from None
     bad = pc.index(pc.match_substring(texts, "\0"), True).as_py()
     if bad >= 0:
-        raise BadInput(f"{file}: row {bad + 1} has a NUL in its {name}.", "Correct the row.")
+        raise BadInput(f"{file}: row {bad + 1} has a NUL in its {name}.", "Fix the row.")
     return texts
 
 
 def _checked(given: pa.Table, file: Path, labels: Mapping[str, Sequence[str]]) -> pa.Table:
-    """Each entity of a concept once, with a label of the concept."""
+    """Check that each entity of a concept occurs once, with a label of the concept."""
     for name in ("concept", "entity", "label"):
         if given[name].null_count:
             row = pc.index(given[name].is_null(), True).as_py() + 1
             what = "key" if name == "entity" else name
-            raise BadInput(f"{file}: row {row} lacks its {what}.", "Complete it.")
+            raise BadInput(f"{file}: row {row} has no {what}.", "Complete the row.")
     distinct = given.group_by(["concept", "label"]).aggregate([]).to_pylist()
     for pair in distinct:
         concept, label = pair["concept"], pair["label"]
         if concept not in labels:
-            raise BadInput(f"There is no concept {concept}.", f"There are {', '.join(labels)}.")
+            raise BadInput(f"There is no concept {concept}.", f"The concepts: {', '.join(labels)}.")
         if label not in labels[concept]:
             raise BadInput(
-                f"{file}: {label!r} is no label of {concept}.",
-                f"Its labels are {', '.join(labels[concept])}.",
+                f"{file}: {label!r} is not a label of {concept}.",
+                f"Its labels: {', '.join(labels[concept])}.",
             )
     once = given.group_by(["concept", "entity", "label"], use_threads=False).aggregate([])
     counts = once.group_by(["concept", "entity"]).aggregate([([], "count_all")])
-    twice = counts.filter(pc.greater(counts["count_all"], 1))
-    if len(twice):
+    conflicting = counts.filter(pc.greater(counts["count_all"], 1))
+    if len(conflicting):
         raise BadInput(
-            f"{file} gives {len(twice):,} entities different labels, for example "
-            f"{twice['entity'][0]}.",
-            "Keep one label for each.",
+            f"{file} has more than one label for some entities ({len(conflicting):,}), for example "
+            f"{conflicting['entity'][0]}.",
+            "Keep one label per entity.",
         )
     return once
 
 
-# --- how label models do on them ----------------------------------------------------------------
+# --- scores of label models ---------------------------------------------------------------------
 def evaluate_labels(
     settings: Settings, concept: str, label_model: str, truth: pa.Table | None = None
 ) -> Evaluation:
-    """Compare the labels that are in the warehouse with the truth.
+    """Compare the labels in the warehouse with the truth.
 
-    Entities that have no labels, and those whose true label is none of the label model's, are not
-    counted: they should not have been in its index.
+    Entities without labels are not counted, nor those whose true label is not one of the label
+    model's: they should not be in its index.
 
     Parameters
     ----------
     truth
-        Columns entity (the key as text) and label; none: the gold labels.
+        Columns entity (the key as text) and label; None: the gold labels.
 
     Raises
     ------
@@ -241,7 +241,7 @@ def evaluate_labels(
 
 
 def evaluate_rows(rows: pa.Table, truth: pa.Table) -> Evaluation:
-    """Compare ``rows`` of a table of labels with ``truth``, as in :func:`evaluate_labels`."""
+    """Compare rows of a table of labels with ``truth``, as :func:`evaluate_labels` does."""
     labels = labels_of(rows.column_names)
     return evaluate(
         labels,
@@ -253,7 +253,7 @@ def evaluate_rows(rows: pa.Table, truth: pa.Table) -> Evaluation:
 
 
 def _truth(keys: pa.Array | pa.ChunkedArray, truth: pa.Table, labels: Sequence[str]) -> np.ndarray:
-    """int8 [n]: class numbers of the entities' true labels, -1 where none is known."""
+    """int8 [n]: class numbers of the entities' true labels, -1 if unknown."""
     entities = truth["entity"].combine_chunks().cast(pa.string())
     place = pc.index_in(keys.cast(pa.string()), value_set=entities).fill_null(-1)
     known = np.append(numbers(labels, truth["label"].to_pylist()), np.int8(ABSTAIN))
@@ -268,7 +268,7 @@ def record_score(
     run_id: str,
     evaluation: Evaluation,
 ) -> None:
-    """Keep how a version of a label model did; nothing when no entity has a gold label."""
+    """Store the score of a label model's version; nothing if no entity has a gold label."""
     if not evaluation.entities:
         return
     values = {
@@ -289,9 +289,9 @@ def record_score(
 
 
 def score_again(settings: Settings, concept: str, label_models: Sequence[str]) -> dict[str, float]:
-    """Score the labels of today with the gold labels of today; accuracy by label model.
+    """Score the current labels with the current gold labels; returns accuracy by label model.
 
-    Label models without labels, or none of whose entities has a gold label, are left out.
+    Leaves out label models without labels, and those without any entity with a gold label.
     """
     found: dict[str, float] = {}
     gold = read_gold(settings, concept)
@@ -308,7 +308,7 @@ def score_again(settings: Settings, concept: str, label_models: Sequence[str]) -
 
 
 def scores(settings: Settings, concept: str, label_model: str) -> list[sa.RowMapping]:
-    """All scores of a label model, the newest first: the columns of ``label_model_score``."""
+    """All scores of a label model, newest first: the columns of ``label_model_score``."""
     query = (
         sa.select(label_model_score)
         .where(
@@ -322,6 +322,6 @@ def scores(settings: Settings, concept: str, label_model: str) -> list[sa.RowMap
 
 
 def _error(evaluation: Evaluation) -> float:
-    """0 where no entity with a gold label has a label: nothing was claimed."""
+    """0 if no entity with a gold label has a label: nothing was predicted."""
     error = evaluation.calibration_error
     return 0.0 if np.isnan(error) else error

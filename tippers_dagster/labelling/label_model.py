@@ -1,8 +1,8 @@
-"""From votes to labels: Snorkel's LabelModel, with majority vote beside it.
+"""From votes to labels: Snorkel's LabelModel, compared with the majority vote.
 
-Pure: arrays in, arrays out. What Snorkel learns depends on the votes only through how often two
-votes occur together, so the distinct patterns of votes with their counts are enough, and give the
-same parameters to the last bit.
+Pure: arrays in, arrays out. What Snorkel learns depends only on how often each pair of votes occurs
+together, so the distinct patterns of votes and their counts suffice and give exactly the same
+parameters.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tippers_dagster.labelling.analysis import ABSTAIN, Patterns, find_patterns,
 if TYPE_CHECKING:
     from snorkel.labeling.model import LabelModel
 
-LEAST_FUNCTIONS = 3
-"""Two functions that disagree cannot tell which of them is right."""
+MIN_FUNCTIONS = 3
+"""If only two functions disagree, nothing shows which of them is right."""
 
 TIE = 1e-5
-"""Probabilities that differ by less are tied, as in Snorkel."""
+"""Probabilities that differ by less than this are tied, as in Snorkel."""
 
 OUTCOMES = ("label", "abstain", "tie")
 """A label; no function voted; two labels are equally likely."""
@@ -34,12 +34,12 @@ LABEL, NO_VOTE, TIED = range(3)
 
 
 class NoLabels(TippersError):
-    """A label model that cannot be computed from these votes."""
+    """A label model cannot be computed from these votes."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a label model is trained. ``class_balance``: a share per label; none: all alike."""
+    """Training settings of a label model. ``class_balance``: a share per label; None: equal."""
 
     epochs: int = 500
     learning_rate: float = 0.01
@@ -53,9 +53,9 @@ class Training:
 class Prediction:
     """One entry per entity.
 
-    ``probabilities`` float64 [n, labels]: the posterior; where no function voted, the class
-    balance. ``label``, ``majority`` int8: class numbers, -1 where there is none. ``outcome`` int8:
-    an index of ``OUTCOMES``. ``confidence``: of the likeliest label, NaN where none voted.
+    ``probabilities`` float64 [n, labels]: the posterior; the class balance if no function voted.
+    ``label``, ``majority`` int8: class numbers, -1 if there is none. ``outcome`` int8: an index of
+    ``OUTCOMES``. ``confidence``: of the most likely label, NaN if no function voted.
     """
 
     probabilities: np.ndarray
@@ -87,14 +87,14 @@ class Fitted:
     Parameters
     ----------
     labels, functions
-        Names of the class numbers and of the matrix's columns.
+        Names of the class numbers, and of the matrix's columns.
     conditional
         float32 [functions, labels, labels]: the probability that function ``j`` votes for ``l``
-        when ``y`` is true. 0 for a label that nobody votes for.
+        if ``y`` is true. 0 for a label that no function votes for.
     class_balance
-        float64 [labels]; 0 for a label that nobody votes for.
+        float64 [labels]; 0 for a label that no function votes for.
     weights
-        float64 [functions]: how often a function's votes are right, as learned. NaN: never voted.
+        float64 [functions]: the estimated accuracy of a function's votes. NaN: it never voted.
     """
 
     labels: tuple[str, ...]
@@ -105,7 +105,7 @@ class Fitted:
     training: Training
 
     def predict(self, patterns: Patterns) -> Prediction:
-        """Labels for every row of the matrix that the patterns are of."""
+        """Labels for every row of the matrix behind the patterns."""
         return self.predict_votes(patterns.votes).take(patterns.row)
 
     def predict_votes(self, votes: np.ndarray) -> Prediction:
@@ -124,9 +124,9 @@ class Fitted:
         )
 
     def evidence(self, votes: np.ndarray) -> np.ndarray:
-        """float64 [functions, labels]: what each vote of one entity adds to the log-probability.
+        """float64 [functions, labels]: the contribution of each vote to the log-probability.
 
-        ``votes`` int8 [functions]. An abstention adds nothing.
+        ``votes`` int8 [functions], of one entity. An abstention contributes nothing.
         """
         with np.errstate(divide="ignore"):
             logs = np.log(self.conditional)
@@ -134,7 +134,7 @@ class Fitted:
         return np.where(votes[:, None] == ABSTAIN, 0.0, chosen)
 
     def _posterior(self, votes: np.ndarray) -> np.ndarray:
-        """What ``LabelModel.predict_proba`` gives, but never 0/0 with very many votes."""
+        """The result of ``LabelModel.predict_proba``, without 0/0 if there are very many votes."""
         voted = self.class_balance > 0
         logs = np.zeros((len(self.functions), len(self.labels) + 1, int(voted.sum())))
         with np.errstate(divide="ignore"):
@@ -148,7 +148,7 @@ class Fitted:
         return probabilities
 
     def to_json(self) -> dict[str, Any]:
-        """All that predicting needs. ``from_json`` gives it back."""
+        """Everything needed for prediction; the inverse of ``from_json``."""
         return {
             "labels": list(self.labels),
             "functions": list(self.functions),
@@ -160,7 +160,7 @@ class Fitted:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Fitted:
-        """What ``to_json`` made."""
+        """The inverse of ``to_json``."""
         balance = data["training"]["class_balance"]
         training = {**data["training"], "class_balance": balance and tuple(balance)}
         return cls(
@@ -181,23 +181,23 @@ def fit_label_model(
 ) -> Fitted:
     """Train Snorkel's LabelModel.
 
-    A label that nobody votes for is left out of the training: Snorkel would give it whatever is
-    left over, and sometimes to most entities. Its probability is 0.
+    Labels that no function votes for are left out of the training: Snorkel would give them the
+    remaining probability, sometimes on most entities. Their probability is 0.
 
     Parameters
     ----------
     matrix
         int8 [n, functions] of -1 and class numbers, or its patterns.
     labels, functions
-        Names of the class numbers and of the columns.
+        Names of the class numbers, and of the columns.
     training
-        Its settings; Snorkel's LabelModel with the same settings gives the same parameters.
+        Snorkel's LabelModel with the same settings gives the same parameters.
 
     Raises
     ------
     NoLabels
-        When there are too few functions, no entity, no vote, votes for one label only, a class
-        balance that does not fit, or the training does not come to numbers.
+        There are too few functions, no entities, no votes or votes for one label only, the class
+        balance does not fit, or the training diverges.
     """
     training = training or Training()
     patterns = matrix if isinstance(matrix, Patterns) else find_patterns(matrix)
@@ -225,9 +225,9 @@ def fit_label_model(
 
 
 def majority_vote(votes: np.ndarray, labels: int) -> np.ndarray:
-    """float64 [n, labels]: shared by those with most votes; all alike where none voted.
+    """float64 [n, labels]: shared by the labels with most votes; equal if no function voted.
 
-    As ``snorkel.labeling.model.MajorityLabelVoter``.
+    Same as ``snorkel.labeling.model.MajorityLabelVoter``.
     """
     counts = np.stack([(votes == number).sum(axis=1) for number in range(labels)], axis=1)
     most = counts == counts.max(axis=1, keepdims=True, initial=0)
@@ -235,7 +235,7 @@ def majority_vote(votes: np.ndarray, labels: int) -> np.ndarray:
 
 
 def hard_labels(probabilities: np.ndarray) -> np.ndarray:
-    """int8 [n]: the likeliest class number, -1 where two are tied."""
+    """int8 [n]: the most likely class number, -1 if two are tied."""
     if not len(probabilities):
         return np.zeros(0, np.int8)
     highest = probabilities.max(axis=1, keepdims=True)
@@ -246,7 +246,7 @@ def hard_labels(probabilities: np.ndarray) -> np.ndarray:
 # --- training -----------------------------------------------------------------------------------
 def _train(patterns: Patterns, balance: np.ndarray, training: Training) -> LabelModel:
     model = _pattern_label_model()(patterns.counts, len(balance), verbose=False)
-    with _own_randomness(training.threads):
+    with _isolated_random_state(training.threads):
         try:
             model.fit(
                 patterns.votes,
@@ -258,7 +258,7 @@ def _train(patterns: Patterns, balance: np.ndarray, training: Training) -> Label
                 progress_bar=False,
             )
         except Exception as error:
-            # Snorkel has no class of its own for it.
+            # Snorkel has no specific exception for this.
             if "Loss is NaN" in str(error):
                 raise _diverged(training) from None
             raise
@@ -270,12 +270,11 @@ def _pattern_label_model() -> type[LabelModel]:
     from snorkel.labeling.model import LabelModel
 
     class PatternLabelModel(LabelModel):
-        """Snorkel's LabelModel, trained on distinct rows that stand for several each.
+        """Snorkel's LabelModel, trained on distinct rows with their counts.
 
-        ``fit`` reads the rows in one place only, where they are counted. On all rows that place
-        takes 8 bytes per row, function and label: 5 GB for 10 M entities and 20 functions. The
-        method is not promised by Snorkel, whose version is pinned; a test compares the parameters
-        bit by bit.
+        ``fit`` uses the rows in one place only, to count them. With all rows, that takes 8 bytes
+        per row, function and label: 5 GB for 10 M entities and 20 functions. The method is private
+        to Snorkel, whose version is pinned; a test checks that the parameters are identical.
         """
 
         def __init__(self, counts: np.ndarray, cardinality: int, **settings: Any) -> None:
@@ -293,8 +292,8 @@ def _pattern_label_model() -> type[LabelModel]:
 
 
 @contextmanager
-def _own_randomness(threads: int) -> Iterator[None]:
-    """Snorkel seeds everybody's generators: give them back as they were."""
+def _isolated_random_state(threads: int) -> Iterator[None]:
+    """Restore the global random generators, which Snorkel seeds."""
     import torch
 
     states, numpy_state, torch_state = (
@@ -314,7 +313,7 @@ def _own_randomness(threads: int) -> Iterator[None]:
 
 
 def _weights(model: LabelModel) -> np.ndarray:
-    """Snorkel's learned weights; NaN where a function never voted."""
+    """Snorkel's estimated accuracies; NaN for a function that never voted."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(model.coverage > 0, model.get_weights(), np.nan)
 
@@ -322,35 +321,35 @@ def _weights(model: LabelModel) -> np.ndarray:
 def _check(
     patterns: Patterns, labels: Sequence[str], functions: Sequence[str], votes: np.ndarray
 ) -> None:
-    if len(functions) < LEAST_FUNCTIONS:
+    if len(functions) < MIN_FUNCTIONS:
         raise NoLabels(
-            f"A label model needs at least {LEAST_FUNCTIONS} labelling functions; "
+            f"A label model needs at least {MIN_FUNCTIONS} labelling functions; "
             f"this one has {len(functions)}.",
             "Add labelling functions to the label model.",
         )
     if not patterns.rows:
         raise NoLabels(
-            "There is no entity to label: the index is empty.",
-            "Look at the index, and for a derived one at the labels that it is made of.",
+            "There is nothing to label: the index is empty.",
+            "Check the index; for a derived index, check the labels that it is derived from.",
         )
     if patterns.votes.max(initial=ABSTAIN) >= len(labels):
-        raise NoLabels("There are votes for a class number that is none of the labels.")
+        raise NoLabels("There are votes for a class number that is not a label.")
     if not votes.any():
         raise NoLabels(
             f"No labelling function voted for any of the {patterns.rows:,} entities.",
-            "Look at the rules' values and loosen the thresholds of the labelling functions.",
+            "Check the rules' values, and relax the thresholds of the labelling functions.",
         )
     if np.count_nonzero(votes) < 2:
         raise NoLabels(
-            f"All votes are for {labels[int(votes.argmax())]}: with votes for one label only "
-            "there is nothing to weigh.",
-            f"Nobody votes for {', '.join(np.array(labels)[votes == 0])}: look at the labelling "
+            f"All votes are for {labels[int(votes.argmax())]}; a label model needs votes for two "
+            "labels or more.",
+            f"No function votes for {', '.join(np.array(labels)[votes == 0])}: check the labelling "
             "functions that should.",
         )
 
 
 def _balance(training: Training, labels: Sequence[str], used: np.ndarray) -> np.ndarray:
-    """float64 [labels], of the labels that somebody votes for."""
+    """float64 [labels], over the labels that have votes."""
     given = training.class_balance
     if given is None:
         return used / used.sum()
@@ -358,7 +357,7 @@ def _balance(training: Training, labels: Sequence[str], used: np.ndarray) -> np.
     if len(balance) != len(labels) or not np.isfinite(balance).all() or (balance <= 0).any():
         raise NoLabels(
             "The class balance needs a share above 0 for each label: " + ", ".join(labels) + ".",
-            "Mend the label model's class balance, or leave it out: all labels count alike then.",
+            "Fix the label model's class balance, or remove it to weight all labels equally.",
         )
     if abs(balance.sum() - 1) > 1e-3:
         raise NoLabels(
@@ -371,6 +370,6 @@ def _balance(training: Training, labels: Sequence[str], used: np.ndarray) -> np.
 
 def _diverged(training: Training) -> NoLabels:
     return NoLabels(
-        f"The training did not come to numbers with a learning rate of {training.learning_rate:g}.",
+        f"The training diverged (loss is NaN) with a learning rate of {training.learning_rate:g}.",
         "Set a smaller learning rate in the label model, for example 0.01.",
     )

@@ -1,7 +1,7 @@
 """The labels of a label model: in the warehouse with the entities' keys, in the lake without.
 
-One row per entity of the index. ``outcome`` tells an abstention (no function voted: nothing is
-known, probabilities and confidence are null) from a tie.
+One row per entity of the index. ``outcome`` distinguishes an abstention (no function voted:
+probabilities and confidence are null) from a tie.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCHEMA = "labels"
 
 
 class NotLabelled(TippersError):
-    """A label model that has not been materialised, or does not know an entity."""
+    """A label model has not been materialised, or an entity has no label."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class LabelTable:
     Parameters
     ----------
     concept, name
-        Of the label model.
+        Concept and name of the label model.
     key, key_type
-        The key column, and its type in SQL.
+        The key column and its SQL type.
     labels
         In the order of the class numbers.
     functions
@@ -66,16 +66,16 @@ class LabelTable:
 
     @property
     def probability_columns(self) -> list[str]:
-        """One per label."""
+        """The probability column of each label."""
         return [f"p_{label.lower()}" for label in self.labels]
 
     @property
     def vote_columns(self) -> list[str]:
-        """One per labelling function."""
+        """The vote column of each labelling function."""
         return [f"vote_{function}" for function in self.functions]
 
     def column_type(self, column: str) -> str:
-        """The type in SQL of a column."""
+        """The SQL type of a column."""
         if column == self.key:
             return self.key_type
         if column.startswith("vote_"):
@@ -97,7 +97,7 @@ def label_rows(
     Raises
     ------
     BadInput
-        When the index's key has the name of a column of ours.
+        When the index's key has the name of another column of the table.
     """
     labels = pa.array(table.labels)
     silent = prediction.outcome == NO_VOTE
@@ -119,8 +119,8 @@ def label_rows(
     }
     if table.key in columns:
         raise BadInput(
-            f"The key column {table.key} has the name of a column of the labels.",
-            "Give the key another name in the index's query.",
+            f"The key column {table.key} has the same name as a column of the labels.",
+            "Rename the key in the index's query.",
         )
     return pa.table({table.key: keys, **columns})
 
@@ -133,14 +133,14 @@ def _named(labels: pa.Array, numbers: np.ndarray) -> pa.Array:
 def write_labels(settings: Settings, table: LabelTable, rows: pa.Table, fitted: Fitted) -> None:
     """Replace the labels of a label model, in the lake and in the warehouse.
 
-    The warehouse's table changes in one transaction; views that read it stay as they are.
+    The warehouse's table changes in one transaction; views that read it stay intact.
 
     Raises
     ------
     BadInput
         When a key is missing or occurs twice.
     TippersError
-        When a view reads a column that is gone.
+        When a view reads a column that would be dropped.
     """
     check_keys(rows[table.key], f"index of {table.concept}.{table.name}")
     lake = open_lake(settings)
@@ -153,12 +153,12 @@ def write_labels(settings: Settings, table: LabelTable, rows: pa.Table, fitted: 
 
 
 def parameters_key(concept: str, name: str) -> str:
-    """Where the lake keeps the parameters of a trained label model."""
+    """The lake key of a trained label model's parameters."""
     return definition_key(SCHEMA, concept, name).replace("data.parquet", "model.json")
 
 
 def _target(table: LabelTable, rows: pa.Table) -> Target:
-    """The table in the warehouse; it says what the numbers of the votes mean."""
+    """The table in the warehouse; its comments explain the numbers of the votes."""
     meaning = ", ".join(
         ["-1 abstain", *(f"{number} {label}" for number, label in enumerate(table.labels))]
     )
@@ -174,12 +174,12 @@ def _target(table: LabelTable, rows: pa.Table) -> Target:
 
 # --- reading ------------------------------------------------------------------------------------
 def read_labels(settings: Settings, concept: str, name: str) -> pa.Table:
-    """All rows of a label model's table, as they are in the warehouse.
+    """All rows of a label model's table in the warehouse.
 
     Raises
     ------
     NotLabelled
-        When there are none yet.
+        When there are no labels yet.
     """
     _require_labels(settings, concept, name)
     return read_arrow(settings, f'SELECT * FROM {SCHEMA}."{concept}__{name}"')
@@ -203,13 +203,13 @@ def _require_labels(settings: Settings, concept: str, name: str) -> None:
     if not has_labels(settings, concept, name):
         raise NotLabelled(
             f"{concept}.{name} has no labels yet.",
-            "It is a label model that has not been materialised, or no label model at all: "
-            "`tippers definitions list` shows which there are.",
+            "Either the label model has not been materialised, or it does not exist: "
+            "`tippers definitions list` shows all label models.",
         )
 
 
 def has_labels(settings: Settings, concept: str, name: str) -> bool:
-    """Whether there is a table of a label model's labels."""
+    """Whether a label model's table exists."""
     with warehouse_engine(settings).connect() as connection:
         return sa.inspect(connection).has_table(f"{concept}__{name}", SCHEMA)
 
@@ -220,12 +220,12 @@ def labels_of(columns: Sequence[str]) -> list[str]:
 
 
 def read_parameters(settings: Settings, concept: str, name: str) -> Fitted:
-    """The trained label model behind the labels.
+    """The trained label model that gave the labels.
 
     Raises
     ------
     LakeFileMissing
-        When the lake does not have it.
+        When it is not in the lake.
     """
     return read_trained(settings, concept, name)[1]
 

@@ -1,8 +1,8 @@
-"""What a label model gave when it was computed before: kept in the lake, to be compared with.
+"""A label model's earlier labels, kept in the lake for comparison.
 
-The last few materialisations whose inputs differed. Of each the label of every entity, under its
-pseudonym, and what was recorded of it. Computed again from the same inputs, a label model gives
-the same labels, so that is one of them.
+Keeps the latest materialisations with different inputs: for each, every entity's label, under its
+pseudonym, and the recorded details. The same inputs give the same labels, so a materialisation with
+the same inputs replaces the earlier one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tippers_dagster.settings import Settings
 
 KEPT = 10
 ABSENT = "not among them"
-"""Stands for the label of an entity that a materialisation did not have."""
+"""In place of a label, for entities that a materialisation did not include."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Past:
     Attributes
     ----------
     version
-        Of the asset: differs when what it is computed from does.
+        The asset's version: differs if its inputs do.
     details
-        As recorded of the asset: ``classes``, ``coverage``, ``functions``, ``gold``.
+        The recorded details of the asset: ``classes``, ``coverage``, ``functions``, ``gold``.
     """
 
     version: str
@@ -50,14 +50,14 @@ class Past:
 def keep_past(
     settings: Settings, table: LabelTable, rows: pa.Table, details: Mapping[str, Any]
 ) -> None:
-    """Keep a materialisation, and let go of the oldest when there are too many.
+    """Keep a materialisation, and remove the oldest ones if there are too many.
 
     Parameters
     ----------
     rows
         The rows of the table of labels.
     details
-        JSON, as recorded of the asset.
+        The recorded details of the asset, as JSON.
     """
     lake = open_lake(settings)
     version, run_id = rows["version"][0].as_py(), rows["run_id"][0].as_py()
@@ -83,7 +83,7 @@ def keep_past(
 
 
 def read_past(settings: Settings, concept: str, name: str) -> list[Past]:
-    """The materialisations that are kept, the newest first."""
+    """The kept materialisations, newest first."""
     return [
         Past(**{**one, "at": dt.datetime.fromisoformat(one["at"])})
         for one in reversed(_listed(settings, concept, name))
@@ -93,7 +93,7 @@ def read_past(settings: Settings, concept: str, name: str) -> list[Past]:
 def moved_labels(
     settings: Settings, concept: str, name: str, before: str, after: str
 ) -> list[tuple[str, str, int]]:
-    """Entities by their label in two materialisations, the most first.
+    """Numbers of entities by their labels in two materialisations, largest first.
 
     Parameters
     ----------
@@ -103,14 +103,14 @@ def moved_labels(
     Raises
     ------
     NotLabelled
-        When one of them is not kept any more.
+        When one of them is no longer kept.
     """
     place = definition_key(SCHEMA, concept, name)
     one, other = (_read(settings, place, version) for version in (before, after))
     key = one.column_names[0]
     if other.column_names[0] != key or one[key].type != other[key].type:
         raise NotLabelled(
-            f"{concept}.{name} was of other entities then: they are told apart by another key."
+            f"{concept}.{name} labelled other entities then: the key column has changed."
         )
     both = one.rename_columns([key, "before"]).join(
         other.rename_columns([key, "after"]), keys=key, join_type="full outer"
@@ -131,14 +131,14 @@ def _read(settings: Settings, place: str, version: str) -> pa.Table:
         found = open_lake(settings).read_table(_version_key(place, version))
     except LakeFileMissing as error:
         raise NotLabelled(
-            f"The labels of version {version[:8]} are not kept any more.",
-            f"Those of the last {KEPT} versions are.",
+            f"The labels of version {version[:8]} are no longer kept.",
+            f"Only the last {KEPT} versions are kept.",
         ) from error
     return found.set_column(1, "label", found["label"].cast(pa.string()))
 
 
 def _listed(settings: Settings, concept: str, name: str) -> Sequence[dict[str, Any]]:
-    """The oldest first; labels that were written before there was such a list have none."""
+    """Oldest first; empty if the labels were written before this list existed."""
     lake, key = open_lake(settings), _list_key(concept, name)
     try:
         found: list[dict[str, Any]] = json.loads(lake.read_bytes(key))

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BINS = 20
-"""Bins of the histogram of confidences, between 0 and 1."""
+"""Bins of the confidence histogram, between 0 and 1."""
 
 _DOTS_PER_INCH = 70
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#d9822b", "#b8bec7"
 
 
 def confidence_histogram(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
-    """Edges float64 [BINS + 1] and int64 [BINS] entities, of those that have a label."""
+    """Edges float64 [BINS + 1], and int64 [BINS] the number of labelled entities in each bin."""
     labelled = prediction.confidence[prediction.outcome == LABEL]
     counts, edges = np.histogram(labelled, bins=BINS, range=(0.0, 1.0))
     return edges, counts
 
 
 def outcome_plot(labels: Sequence[str], prediction: Prediction) -> bytes:
-    """Entities per label and outcome; beside it the confidence of those that have a label."""
+    """Entities per label and outcome, and the confidence of the labels."""
     counts = np.bincount(prediction.label[prediction.outcome == LABEL], minlength=len(labels))
     without = np.bincount(prediction.outcome, minlength=len(OUTCOMES))[1:]
     figure, (left, right) = _axes(2)
@@ -49,17 +49,17 @@ def outcome_plot(labels: Sequence[str], prediction: Prediction) -> bytes:
 
 
 def function_plot(analysis: Analysis) -> bytes:
-    """Coverage, conflicts and, where known, learned weight and accuracy on gold, per function."""
+    """Coverage, conflicts, estimated accuracy and accuracy on gold labels, per function."""
     figure, (left, right) = _axes(2, height=1.2 + 0.28 * len(analysis.functions))
     place = np.arange(len(analysis.functions))
     left.barh(place, analysis.coverage, color=_BLUE, label="coverage")
     left.barh(place, analysis.conflicts, color=_ORANGE, label="conflicts")
     left.set_yticks(place, analysis.functions)
     left.set_title("share of entities")
-    right.plot(analysis.weight, place, "o", color=_BLUE, label="learned weight")
+    right.plot(analysis.weight, place, "o", color=_BLUE, label="estimated accuracy")
     right.plot(analysis.accuracy, place, "x", color=_ORANGE, label="accuracy on gold")
     right.set_yticks(place, [])
-    right.set_title("how often right")
+    right.set_title("accuracy of votes")
     for axes in (left, right):
         axes.set_xlim(0, 1.02)
         axes.set_ylim(len(place) - 0.5, -0.5)
@@ -68,7 +68,7 @@ def function_plot(analysis: Analysis) -> bytes:
 
 
 def gold_plot(evaluation: Evaluation) -> bytes:
-    """Confusion with the gold labels, and calibration."""
+    """Confusion matrix with the gold labels, and calibration."""
     figure, (left, right) = _axes(2)
     confusion = evaluation.model.confusion
     left.imshow(confusion, cmap="Blues", aspect="auto")
@@ -78,7 +78,7 @@ def gold_plot(evaluation: Evaluation) -> bytes:
     for (row, column), count in np.ndenumerate(confusion):
         dark = count > confusion.max() / 2
         left.text(column, row, f"{count:,}", ha="center", va="center", color="w" if dark else "k")
-    left.set_title("gold label by given label")
+    left.set_title("gold label by predicted label")
     bins = evaluation.calibration
     right.plot([0, 1], [0, 1], ":", color=_GREY)
     right.plot([b.confidence for b in bins], [b.accuracy for b in bins], "o-", color=_BLUE)
@@ -89,12 +89,12 @@ def gold_plot(evaluation: Evaluation) -> bytes:
 
 
 def as_markdown(png: bytes, text: str) -> str:
-    """An image that Dagster's UI shows without a file behind it."""
+    """An image embedded in Markdown, for Dagster's UI."""
     return f"![{text}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 def _axes(columns: int, height: float = 2.6) -> tuple[Figure, Sequence[Axes]]:
-    """A figure of some axes side by side, drawn without any window system."""
+    """A figure of axes side by side, drawn without a window system."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.8 * columns, height), layout="constrained")

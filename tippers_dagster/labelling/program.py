@@ -28,13 +28,13 @@ from tippers_dagster.labelling.expressions.values import Columns
 from tippers_dagster.labelling.python_subset import parse_python
 
 BLOCK = 1 << 16
-"""Rows computed at a time: their intermediate results stay in the processor's cache."""
+"""Rows computed at a time: their intermediate results fit in the processor's cache."""
 MOST_VALUES = 127
 _MOST_SHOWN = 6
 
 
 class AllRowsFailed(BadInput):
-    """A labelling function could not be computed for any row that has values."""
+    """A labelling function failed on every row with values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +44,13 @@ class VoteResult:
     Parameters
     ----------
     votes
-        int8 [n]: the class number (place in the concept's values), -1 where it abstained.
+        int8 [n]: the class number (position in the concept's values), -1 if it abstained.
     nulls
-        Rows on which it abstained as it compared or computed with a null.
+        Rows on which it abstained because it compared or computed with a null.
     errors
-        Rows on which it abstained because of an error, a division by zero for instance.
+        Rows on which it abstained because of an error, such as a division by zero.
     example
-        The first such row in words: of an error if there is one, else of a null.
+        A description of the first such row: of an error if there is one, else of a null.
     """
 
     votes: NDArray[np.int8]
@@ -74,13 +74,13 @@ class Program:
     Parameters
     ----------
     statements
-        What it does.
+        The program.
     columns
         The rule's columns that it reads, in the order of the text.
     votes_for
-        The labels that it can vote for at all.
+        The labels that it can vote for.
     strict
-        Whether it was made from conditions, which test nothing but true or false.
+        Whether it was compiled from conditions, which test only true or false.
     """
 
     statements: tuple[Statement, ...]
@@ -89,7 +89,7 @@ class Program:
     strict: bool
 
     def check(self, columns: Mapping[str, pa.DataType] | None) -> None:
-        """Find what does not fit the rule's columns; ``None``: what fits no columns at all.
+        """Check the rule's columns; None: find only errors that do not depend on columns.
 
         Raises
         ------
@@ -105,9 +105,9 @@ class Program:
         Raises
         ------
         FunctionRefused
-            When the table's columns are not those that the function needs.
+            When the table lacks columns that the function needs.
         AllRowsFailed
-            When it failed on every row that it found values in.
+            When it failed on every row with values.
         """
         columns = table if isinstance(table, Columns) else Columns(table)
         self.check(columns.types)
@@ -139,19 +139,19 @@ def shown_values(row: Mapping[str, Any]) -> str:
 
 
 def checked(result: VoteResult) -> VoteResult:
-    """The result, unless there is nothing in it that could be relied on.
+    """The result, unless every row has an error or a null.
 
     Raises
     ------
     AllRowsFailed
-        When there were errors, and nothing but errors and nulls.
+        When there are errors, and all other rows have nulls.
     """
     n = len(result.votes)
     if result.errors and result.errors + result.nulls == n:
         raise AllRowsFailed(
-            f"The labelling function failed on all rows: {result.errors} with an error, "
-            f"{result.nulls} with a null. For example {result.example}",
-            "Correct it, or the rule that it reads.",
+            f"The labelling function failed on every row: errors {result.errors:,}, nulls "
+            f"{result.nulls:,}. For example, {result.example}",
+            "Fix it, or the rule that it reads.",
         )
     return result
 
@@ -167,24 +167,24 @@ def compile_function(
     Parameters
     ----------
     body
-        Of the definition.
+        The definition's body.
     columns
-        Names and types of the rule's columns, ``None`` where they are not known yet.
+        Names and types of the rule's columns, None if they are not known yet.
     values
-        The concept's labels in order; their places are the class numbers.
+        The concept's labels in order; their positions are the class numbers.
 
     Raises
     ------
     FunctionRefused
-        With line and column of what is not allowed, and what to write instead.
+        With line and column of what is not allowed, and a hint.
     BadInput
-        Labels that the concept does not have, or a function that lives in git.
+        Labels that the concept does not have, or a function in git.
     """
     numbers = class_numbers(body, values)
     if body.function is not None:
         raise BadInput(
-            f"The function {body.function!r} lives in git: there is no text to compile.",
-            "load_git_function loads it.",
+            f"The function {body.function!r} is in git: there is no text to compile.",
+            "Load it with load_git_function.",
         )
     if body.python is not None:
         statements = reachable(parse_python(body.python, numbers, values))
@@ -210,14 +210,16 @@ def class_numbers(body: LabellingFunction, values: Sequence[str]) -> dict[str, i
     Raises
     ------
     BadInput
-        Labels that the concept does not have, or more values than a vote can tell apart.
+        Labels that the concept does not have, or too many values.
     """
     if len(values) > MOST_VALUES:
-        raise BadInput(f"The concept has {len(values)} values; {MOST_VALUES} can be voted for.")
+        raise BadInput(
+            f"The concept has {len(values)} labels; at most {MOST_VALUES} are supported."
+        )
     unknown = [label for label in body.labels if label not in values]
     if unknown:
         raise BadInput(
             f"The concept has no label {', '.join(unknown)}.",
-            f"Its labels are {', '.join(values) or 'none yet'}.",
+            f"Its labels: {', '.join(values) or 'none yet'}.",
         )
     return {label: values.index(label) for label in body.labels}

@@ -1,7 +1,7 @@
-"""Reads a labelling function written in Python, without ever running it.
+"""Parses a labelling function written in Python, without ever running it.
 
-Its syntax tree is turned into a program node by node; what has no counterpart is refused with
-its place and with what to write instead.
+Its syntax tree is translated to a program node by node; anything without an equivalent is refused
+with its place and a hint.
 """
 
 from __future__ import annotations
@@ -64,21 +64,21 @@ _COMPARE: dict[type[ast.cmpop], CompareOperator] = {
     ast.Eq: "==",
     ast.NotEq: "!=",
 }
-_BITS = "Write and, or, not."
+_BITS = "Use and, or, not."
 _OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
     ast.Pow: ("powers are not allowed", "Write x * x, or let the rule's SQL compute it."),
     ast.BitAnd: ("`&` is not allowed", _BITS),
     ast.BitOr: ("`|` is not allowed", _BITS),
     ast.BitXor: ("`^` is not allowed", _BITS),
     ast.Invert: ("`~` is not allowed", _BITS),
-    ast.UAdd: ("a plus sign before a value is not allowed", "Leave it out."),
+    ast.UAdd: ("a plus sign before a value is not allowed", "Remove it."),
     ast.LShift: ("`<<` is not allowed", "Write a multiplication."),
     ast.RShift: ("`>>` is not allowed", "Write a division."),
     ast.MatMult: ("`@` is not allowed", "Write `*`."),
 }
-_LOOP = "Write the conditions out, or let the rule's SQL count."
-_ONE_ROW = "A function looks at one row; let the rule's SQL gather what it needs."
-_TRY = "Leave it out: where a row makes an error the function abstains by itself."
+_LOOP = "Write out the conditions, or let the rule's SQL count."
+_ONE_ROW = "A function sees only one row; let the rule's SQL aggregate."
+_TRY = "Remove it: the function abstains automatically on a row with an error."
 _NODES: dict[type[ast.AST], tuple[str, str]] = {
     ast.For: ("loops are not allowed", _LOOP),
     ast.AsyncFor: ("loops are not allowed", _LOOP),
@@ -93,30 +93,33 @@ _NODES: dict[type[ast.AST], tuple[str, str]] = {
     ast.TryStar: ("try is not allowed", _TRY),
     ast.Raise: ("raise is not allowed", "Write return ABSTAIN."),
     ast.Assert: ("assert is not allowed", "Write if ...: return ABSTAIN."),
-    ast.With: ("with is not allowed", "A function only looks at its row."),
-    ast.AsyncWith: ("with is not allowed", "A function only looks at its row."),
-    ast.Import: ("imports are not allowed", "Everything that can be used is there already."),
-    ast.ImportFrom: ("imports are not allowed", "Everything that can be used is there already."),
-    ast.FunctionDef: ("a second function is not allowed", "Write all in one function."),
+    ast.With: ("with is not allowed", "A function only reads its row."),
+    ast.AsyncWith: ("with is not allowed", "A function only reads its row."),
+    ast.Import: ("imports are not allowed", "Everything that can be used is already available."),
+    ast.ImportFrom: (
+        "imports are not allowed",
+        "Everything that can be used is already available.",
+    ),
+    ast.FunctionDef: ("a second function is not allowed", "Write one function."),
     ast.AsyncFunctionDef: ("async is not allowed", "Write def labeling_function(row):"),
     ast.ClassDef: ("classes are not allowed", "Write def labeling_function(row):"),
-    ast.Lambda: ("lambda is not allowed", "Write the expression where it is needed."),
-    ast.Await: ("await is not allowed", "A function only looks at its row."),
-    ast.Yield: ("yield is not allowed", "Write return."),
-    ast.YieldFrom: ("yield is not allowed", "Write return."),
-    ast.Global: ("global is not allowed", "Names live in the function."),
-    ast.Nonlocal: ("nonlocal is not allowed", "Names live in the function."),
-    ast.Delete: ("del is not allowed", "Leave it out."),
-    ast.Match: ("match is not allowed", "Write if, elif, else."),
-    ast.NamedExpr: ("`:=` is not allowed", "Give the name its value on a line before."),
-    ast.AnnAssign: ("a type behind a name is not allowed", "Write name = value."),
+    ast.Lambda: ("lambda is not allowed", "Write the expression where you need it."),
+    ast.Await: ("await is not allowed", "A function only reads its row."),
+    ast.Yield: ("yield is not allowed", "Use return."),
+    ast.YieldFrom: ("yield is not allowed", "Use return."),
+    ast.Global: ("global is not allowed", "All names are local to the function."),
+    ast.Nonlocal: ("nonlocal is not allowed", "All names are local to the function."),
+    ast.Delete: ("del is not allowed", "Remove it."),
+    ast.Match: ("match is not allowed", "Use if, elif, else."),
+    ast.NamedExpr: ("`:=` is not allowed", "Assign the name on a line before."),
+    ast.AnnAssign: ("type annotations are not allowed", "Write name = value."),
     ast.JoinedStr: ("f-strings are not allowed", "Compare the values themselves."),
-    ast.Dict: ("dictionaries are not allowed", "Write if, elif, else."),
-    ast.List: ("a list can only stand after in", "Write x in (1, 2)."),
-    ast.Tuple: ("a tuple can only stand after in", "Write x in (1, 2)."),
-    ast.Set: ("a set can only stand after in", "Write x in (1, 2)."),
-    ast.Starred: ("`*` before a value is not allowed", "Write the values out."),
-    ast.Slice: ("parts of a text are not allowed", "Write .startswith(...) or .endswith(...)."),
+    ast.Dict: ("dictionaries are not allowed", "Use if, elif, else."),
+    ast.List: ("a list is only allowed after in", "Write x in (1, 2)."),
+    ast.Tuple: ("a tuple is only allowed after in", "Write x in (1, 2)."),
+    ast.Set: ("a set is only allowed after in", "Write x in (1, 2)."),
+    ast.Starred: ("`*` before a value is not allowed", "Write out the values."),
+    ast.Slice: ("slices are not allowed", "Use .startswith(...) or .endswith(...)."),
 }
 _METHODS = ", ".join(name for name, function in FUNCTIONS.items() if function.method)
 _CALLS = ", ".join(
@@ -134,11 +137,11 @@ def parse_python(
     Parameters
     ----------
     text
-        One function of one parameter. Beside it may stand what Snorkel's users write and what
-        changes nothing: its import, its decorator, ``ABSTAIN = -1`` and labels with their own
-        class numbers; and names of constants.
+        One function with one parameter. It may be accompanied by Snorkel code without effect: the
+        import, the decorator, ``ABSTAIN = -1`` and labels with their class numbers; and by named
+        constants.
     numbers
-        The class number of each label that may be voted for.
+        The class number of each label that it may vote for.
     values
         All labels of the concept.
 
@@ -155,7 +158,7 @@ def _syntax_tree(text: str) -> ast.Module:
     if len(text) > LONGEST_TEXT:
         raise FunctionRefused(
             f"the text is longer than {LONGEST_TEXT:,} characters.",
-            "Let the rule's SQL compute more of it.",
+            "Let the rule's SQL compute parts of it.",
             start,
         )
     try:
@@ -166,11 +169,11 @@ def _syntax_tree(text: str) -> ast.Module:
         place = Place(error.lineno or 1, error.offset or 1)
         raise FunctionRefused(f"this is not Python: {error.msg}.", None, place) from None
     except ValueError:
-        raise FunctionRefused("the text holds characters that no text has.", None, start) from None
+        raise FunctionRefused("the text contains invalid characters.", None, start) from None
     except (RecursionError, MemoryError):
-        raise FunctionRefused("it is nested too deeply.", "Write it flatter.", start) from None
+        raise FunctionRefused("it is nested too deeply.", "Simplify it.", start) from None
     if sum(1 for _ in ast.walk(tree)) > MOST_NODES:
-        raise FunctionRefused("it is too large.", "Write it shorter.", start)
+        raise FunctionRefused("it is too long.", "Shorten it.", start)
     return tree
 
 
@@ -190,7 +193,7 @@ def _not_allowed(node: ast.AST) -> FunctionRefused:
 
 
 class _Reader:
-    """Turns one syntax tree into a program."""
+    """Translates one syntax tree to a program."""
 
     def __init__(self, numbers: Mapping[str, int], values: Sequence[str]) -> None:
         self._numbers, self._values = numbers, values
@@ -199,13 +202,13 @@ class _Reader:
         self._constants: dict[str, tuple[Scalar, ...]] = {}
         self._depth = 0
 
-    # --- around the function -------------------------------------------------------------------
+    # --- the module ----------------------------------------------------------------------------
     def module(self, tree: ast.Module) -> tuple[Statement, ...]:
         """The function, and the constants before it."""
         functions = [s for s in tree.body if isinstance(s, ast.FunctionDef)]
         if not functions:
             for statement in tree.body:
-                self._beside(statement)
+                self._module_statement(statement)
             raise FunctionRefused(
                 "there is no function.", "Write def labeling_function(row):", Place(1, 1)
             )
@@ -213,7 +216,7 @@ class _Reader:
             raise _not_allowed(functions[1])
         function = functions[0]
         self._row = self._parameter(function)
-        named = [self._beside(s) for s in tree.body if s is not function]
+        named = [self._module_statement(s) for s in tree.body if s is not function]
         self._decorators(function)
         return (*(s for s in named if s is not None), *self._body(function.body))
 
@@ -223,15 +226,15 @@ class _Reader:
         if len(given.args) != 1 or any(extra):
             raise _refused(
                 function,
-                "the function takes one value, the row.",
+                "the function must take one parameter, the row.",
                 "Write def labeling_function(row):",
             )
         for annotation in (given.args[0].annotation, function.returns):
             if annotation is not None and not isinstance(annotation, ast.Name):
-                raise _refused(annotation, "this type is not allowed.", "Leave it out.")
+                raise _refused(annotation, "this type annotation is not allowed.", "Remove it.")
         name = given.args[0].arg
         if name in self._values or name == "ABSTAIN" or name in FUNCTIONS or name in SMALLEST_OF:
-            raise _refused(given.args[0], f"{name!r} means something else.", "Call it row.")
+            raise _refused(given.args[0], f"{name!r} already has a meaning.", "Call it row.")
         return name
 
     def _decorators(self, function: ast.FunctionDef) -> None:
@@ -250,12 +253,12 @@ class _Reader:
                     continue
             raise _refused(
                 decorator,
-                "only @labeling_function() may stand before the function, without pre or "
+                "only @labeling_function() is allowed before the function, without pre or "
                 "resources.",
-                "Leave it out. A function that needs them belongs into git.",
+                "Remove it. A function that needs them belongs in git.",
             )
 
-    def _beside(self, statement: ast.stmt) -> Statement | None:
+    def _module_statement(self, statement: ast.stmt) -> Statement | None:
         match statement:
             case ast.Expr(value=ast.Constant(value=str())):
                 return None
@@ -267,8 +270,8 @@ class _Reader:
             raise _not_allowed(statement)
         raise _refused(
             statement,
-            "only constants may stand beside the function.",
-            "Move it into the function, or leave it out.",
+            "only constants are allowed outside the function.",
+            "Move it into the function, or remove it.",
         )
 
     def _named_constant(self, statement: ast.stmt, name: str, value: ast.expr) -> Statement | None:
@@ -278,8 +281,8 @@ class _Reader:
                 return None
             raise _refused(
                 statement,
-                f"{name} is {number} here, by the concept's order of labels.",
-                "Leave the line out: the labels are known.",
+                f"{name} is {number} here, by the order of the concept's labels.",
+                "Remove the line: the labels are already defined.",
             )
         self._check_free(statement, name)
         if isinstance(value, ast.Tuple | ast.List | ast.Set):
@@ -289,7 +292,7 @@ class _Reader:
         if constant is None:
             raise _refused(
                 value,
-                "only a number, a text, or a tuple of them may stand beside the function.",
+                "only a number, a text or a tuple of these is allowed outside the function.",
                 "Move the line into the function.",
             )
         self._assigned.add(name)
@@ -315,7 +318,7 @@ class _Reader:
                 found = self._expression(value)
                 return self._assign(node, name, found)
             case ast.AugAssign(target=ast.Name(id=name) as target, op=op, value=value):
-                # Read as a value: it must have one already.
+                # Read as a value: it must already have one.
                 left = self._name(
                     ast.Name(name, lineno=target.lineno, col_offset=target.col_offset)
                 )
@@ -324,12 +327,10 @@ class _Reader:
                 )
                 return self._assign(node, name, joined)
             case ast.Assign() | ast.AugAssign():
-                raise _refused(
-                    node, "only a single name can be given a value.", "Write name = value."
-                )
+                raise _refused(node, "only a single name can be assigned.", "Write name = value.")
             case ast.Expr(value=value) if type(value) not in _NODES:
                 raise _refused(
-                    node, "this line does nothing.", "Return a label, or leave the line out."
+                    node, "this line does nothing.", "Return a label, or remove the line."
                 )
             case ast.Expr(value=value):
                 raise _not_allowed(value)
@@ -343,7 +344,7 @@ class _Reader:
     def _check_free(self, node: ast.AST, name: str) -> None:
         taken = name in self._values or name in ("ABSTAIN", self._row)
         if taken or name in FUNCTIONS or name in SMALLEST_OF or _hidden(name):
-            raise _refused(node, f"{name!r} means something else.", "Take another name.")
+            raise _refused(node, f"{name!r} already has a meaning.", "Choose another name.")
 
     def _return(self, node: ast.Return) -> Return:
         if node.value is None:
@@ -351,7 +352,7 @@ class _Reader:
         return Return(self._voted(node.value), _place(node))
 
     def _voted(self, node: ast.expr) -> Expression:
-        """What is returned: a number is looked at as Snorkel would."""
+        """A returned value; numbers are treated as in Snorkel."""
         match node:
             case ast.IfExp():
                 self._check_depth(node)
@@ -368,14 +369,14 @@ class _Reader:
                 return Vote(ABSTAIN, _place(node))
             case ast.Constant(value=int() as number) if not isinstance(number, bool):
                 known = number < len(self._values)
-                hint = f"return {self._values[number]}" if known else "return and a label"
-                raise _refused(node, "a label is returned by its name.", f"Write {hint}.")
+                hint = f"return {self._values[number]}" if known else "return and a label's name"
+                raise _refused(node, "a label must be returned by name.", f"Write {hint}.")
             case ast.Constant(value=str()):
-                raise _refused(node, "a label stands without quotes.", "Leave the quotes out.")
+                raise _refused(node, "a label is written without quotes.", "Remove the quotes.")
         return self._expression(node)
 
     def _branch(self, node: ast.If) -> Branch:
-        """``elif`` is an ``if`` in the ``else`` of another; they are read in a row."""
+        """``elif`` is parsed as an ``if`` in an ``else``; this flattens them."""
         cases, at = [], node
         while True:
             cases.append((self._expression(at.test), self._body(at.body)))
@@ -388,9 +389,7 @@ class _Reader:
     # --- expressions ---------------------------------------------------------------------------
     def _check_depth(self, node: ast.AST) -> None:
         if self._depth > DEEPEST:
-            raise _refused(
-                node, "it is nested too deeply.", "Give parts of it names on lines before."
-            )
+            raise _refused(node, "it is nested too deeply.", "Assign parts of it to names first.")
 
     def _expression(self, node: ast.expr) -> Expression:
         self._check_depth(node)
@@ -449,7 +448,7 @@ class _Reader:
             raise _refused(
                 node,
                 f"the function may not vote for {name}.",
-                f"It may vote for {', '.join(self._numbers)}, or {name} is added to its labels.",
+                f"It may vote for {', '.join(self._numbers)}; or add {name} to its labels.",
             )
         if name in self._assigned:
             return Local(name, _place(node))
@@ -460,16 +459,16 @@ class _Reader:
         if name == self._row:
             return _refused(
                 node,
-                "the row itself is no value.",
-                f'Name a column of it, as in {self._row}["sessions"].',
+                "the row itself is not a value.",
+                f'Name one of its columns, as in {self._row}["sessions"].',
             )
         if name in self._constants:
-            return _refused(node, f"{name!r} can only stand after in.", f"Write x in {name}.")
+            return _refused(node, f"{name!r} is only allowed after in.", f"Write x in {name}.")
         near = difflib.get_close_matches(name.upper(), [*self._numbers, "ABSTAIN"], n=1)
-        hint = f'A column is written {self._row}["{name}"].' if not _hidden(name) else None
+        hint = f'A column is written as {self._row}["{name}"].' if not _hidden(name) else None
         if near and name.isupper():
             hint = f"Did you mean {near[0]}?"
-        return _refused(node, f"the name {name!r:.60} is not known.", hint)
+        return _refused(node, f"the name {name!r:.60} is unknown.", hint)
 
     def _subscript(self, node: ast.Subscript) -> Expression:
         match node:
@@ -478,18 +477,18 @@ class _Reader:
             case ast.Subscript(value=ast.Name(id=self._row)):
                 raise _refused(
                     node.slice,
-                    "a column is named by a text in quotes.",
+                    "a column's name must be in quotes.",
                     f'Write {self._row}["sessions"].',
                 )
             case ast.Subscript(slice=ast.Slice() as parts):
                 raise _not_allowed(parts)
         raise _refused(
-            node, "only columns of the row are looked up by [...].", f'Write {self._row}["name"].'
+            node, "only the row can be subscripted with [...].", f'Write {self._row}["name"].'
         )
 
     def _column(self, node: ast.AST, name: str) -> Column:
         if len(name) > LONGEST_STRING or _hidden(name):
-            raise _refused(node, "this is no column of a rule.", "Name a column of the rule.")
+            raise _refused(node, "this is not a column of a rule.", "Name a column of the rule.")
         return Column(name, _place(node))
 
     def _attribute(self, node: ast.Attribute) -> Expression:
@@ -497,11 +496,11 @@ class _Reader:
             case ast.Attribute(value=ast.Name(id=self._row), attr=name):
                 return self._column(node, name)
         if node.attr in FUNCTIONS and FUNCTIONS[node.attr].method:
-            raise _refused(node, f"{node.attr} is not called.", f"Write .{node.attr}().")
+            raise _refused(node, f"{node.attr} must be called.", f"Write .{node.attr}().")
         raise _refused(
             node,
             f"`.{node.attr:.60}` is not allowed in a labelling function.",
-            f"Columns are read as {self._row}.name; texts have {_METHODS}.",
+            f"Columns are written as {self._row}.name; methods of texts: {_METHODS}.",
         )
 
     def _compare(self, node: ast.Compare) -> Expression:
@@ -511,14 +510,14 @@ class _Reader:
         for operator, operand in zip(node.ops, node.comparators, strict=True):
             if type(operator) not in _COMPARE:
                 raise _refused(
-                    operand, "in and is cannot stand in a chain.", "Join two tests by and."
+                    operand, "in and is are not allowed in a chain.", "Join two tests with and."
                 )
             rest.append((_COMPARE[type(operator)], self._compared(operand)))
         return Compare(self._compared(node.left), tuple(rest), _place(node))
 
     def _compared(self, node: ast.expr) -> Expression:
         if isinstance(node, ast.Constant) and node.value is None:
-            raise _refused(node, "nothing compares with None.", "Write x is None.")
+            raise _refused(node, "no value can be compared with None.", "Write x is None.")
         return self._expression(node)
 
     def _single_test(
@@ -554,19 +553,19 @@ class _Reader:
         for element in node.elts:
             constant = _constant(element)
             if constant is None:
-                hint = "Write numbers or texts. None is asked for by is None."
+                hint = "Write numbers or texts. Test for None with is None."
                 raise _refused(element, "only constants can be listed.", hint)
             found.append(constant)
         if not 1 <= len(found) <= MOST_CONSTANTS:
             raise _refused(
-                node, f"a list has 1 to {MOST_CONSTANTS} constants, not {len(found)}.", None
+                node, f"a list must have 1 to {MOST_CONSTANTS} constants, not {len(found)}.", None
             )
         return tuple(found)
 
     # --- calls ---------------------------------------------------------------------------------
     def _call(self, node: ast.Call) -> Expression:
         if node.keywords:
-            raise _refused(node, "named values are not allowed in a call.", "Leave the names out.")
+            raise _refused(node, "keyword arguments are not allowed.", "Remove the names.")
         match node.func:
             case ast.Name(id=name):
                 return self._function(node, name)
@@ -584,9 +583,9 @@ class _Reader:
                 raise _refused(
                     node,
                     f"`.{name:.60}()` is not allowed in a labelling function.",
-                    f"Texts have {_METHODS}; functions are {_CALLS}.",
+                    f"Methods of texts: {_METHODS}; functions: {_CALLS}.",
                 )
-        raise _refused(node, "this cannot be called.", f"Functions are {_CALLS}.")
+        raise _refused(node, "this cannot be called.", f"Functions: {_CALLS}.")
 
     def _function(self, node: ast.Call, name: str) -> Expression:
         if name in _NULL_TESTS:
@@ -596,14 +595,14 @@ class _Reader:
         elif name in FUNCTIONS and not FUNCTIONS[name].method:
             self._check_count(node, name, 0)
         else:
-            hint = f"Functions are {_CALLS}."
+            hint = f"Functions: {_CALLS}."
             if name in ("any", "all", "sum"):
-                hint = f"{_ONE_ROW} Write +, and, or."
-            raise _refused(node, f"there is no function {name!r:.60} here.", hint)
+                hint = f"{_ONE_ROW} Use +, and, or."
+            raise _refused(node, f"there is no function {name!r:.60}.", hint)
         return Call(name, tuple(map(self._expression, node.args)), _place(node))
 
     def _check_count(self, node: ast.Call, name: str, before: int) -> None:
-        """``before``: values that stand before the point."""
+        """``before``: number of values before the dot."""
         most = len(FUNCTIONS[name].takes) - before
         least = most - FUNCTIONS[name].optional
         check_count(name, len(node.args), least, most, _place(node))
@@ -616,13 +615,13 @@ class _Reader:
                 return self._column(node, name)
         raise _refused(
             node,
-            "get takes the name of a column, and no other value.",
-            f'Write 0 if {self._row}["name"] is None else {self._row}["name"] for a default.',
+            "get only takes the name of a column.",
+            f'For a default, write 0 if {self._row}["name"] is None else {self._row}["name"].',
         )
 
 
 def _null_test(node: ast.AST) -> FunctionRefused:
-    return _refused(node, "a null is asked for by is None.", 'Write row["name"] is None.')
+    return _refused(node, "test for null with is None.", 'Write row["name"] is None.')
 
 
 def _hidden(name: str) -> bool:
@@ -650,7 +649,7 @@ def _checked_constant(node: ast.Constant) -> Scalar | None:
 
 
 def _constant(node: ast.expr) -> Scalar | None:
-    """The value of a constant, a minus before it included; ``None`` for anything else."""
+    """The value of a constant, including a minus sign; None for anything else."""
     match node:
         case ast.Constant():
             return _checked_constant(node)

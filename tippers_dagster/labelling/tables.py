@@ -1,4 +1,4 @@
-"""Warehouse tables of the domain."""
+"""Warehouse tables of gold labels and scores."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB

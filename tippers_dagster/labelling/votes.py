@@ -1,4 +1,4 @@
-"""Votes of many labelling functions: computed together, and put side by side."""
+"""Combines the votes of many labelling functions to a matrix."""
 
 from __future__ import annotations
 
@@ -25,28 +25,27 @@ def vote_matrix(
     votes: Sequence[tuple[Keys, NDArray[np.int8]]],
     names: Sequence[str] | None = None,
 ) -> NDArray[np.int8]:
-    """Put votes in the order of an index.
+    """Arrange votes in the order of an index.
 
     Parameters
     ----------
     index_keys
-        [n]: the key of every entity, once: whole numbers, texts or dates.
+        [n]: the unique key of every entity: integers, texts or dates.
     votes
-        Per labelling function the keys of its rule's rows and its votes on them. Functions of one
-        rule are fastest when they share the array of keys.
+        For each labelling function, the keys of its rule's rows and its votes on them. Fastest
+        when functions of one rule share the array of keys.
     names
         Of the labelling functions, for messages.
 
     Returns
     -------
-    int8 [n, functions], a function's votes side by side in memory: -1 also where the rule has no
-    row for the entity.
+    int8 [n, functions], contiguous for each function: -1 also if the rule has no row for the
+    entity.
 
     Raises
     ------
     BadInput
-        Keys that are null, of another type than the index's, that occur twice, or that are not
-        in the index.
+        Keys are null, duplicated, of another type than the index's, or not in the index.
     """
     index = _Index(index_keys)
     matrix = np.full((index.size, len(votes)), ABSTAIN, np.int8, order="F")
@@ -65,7 +64,7 @@ def vote_matrix(
 
 
 class _Index:
-    """The entities, and where each of them stands."""
+    """The entities and their positions."""
 
     def __init__(self, keys: Keys) -> None:
         import pandas as pd
@@ -74,36 +73,36 @@ class _Index:
         self._index: pd.Index = pd.Index(self._keys)
         self.size = len(self._keys)
         if not self._index.is_unique:
-            raise _wrong("index has keys twice", self._keys[self._index.duplicated()])
+            raise _bad_keys("index has duplicate keys", self._keys[self._index.duplicated()])
 
     def places(self, keys: NDArray[Any], what: str) -> NDArray[np.intp]:
-        """int [rows]: the place of each key."""
+        """int [rows]: the position of each key."""
         if keys.dtype != self._keys.dtype:
             raise BadInput(
-                f"The keys of the {what} are of type {_type(keys)}, those of the index of type "
+                f"The keys of the {what} have type {_type(keys)}, those of the index "
                 f"{_type(self._keys)}.",
-                "The rule's key column must be that of its index.",
+                "The rule's key column must match its index's.",
             )
         if _same(self._keys, keys):
             return np.arange(self.size)
         places = self._index.get_indexer(keys)
         if (places < 0).any():
-            raise _wrong(f"{what} has keys that the index has not", keys[places < 0])
+            raise _bad_keys(f"{what} has keys that are not in the index", keys[places < 0])
         found = np.zeros(self.size, bool)
         found[places] = True
         if np.count_nonzero(found) < len(places):
             counts = np.bincount(places, minlength=self.size)
-            raise _wrong(f"{what} has keys twice", keys[counts[places] > 1])
+            raise _bad_keys(f"{what} has duplicate keys", keys[counts[places] > 1])
         return places
 
 
 def _plain(keys: Keys, what: str) -> NDArray[Any]:
-    """Whole numbers as int64 or uint64, everything else as it is, or Python's texts."""
+    """Integers as int64 or uint64, texts as Python's, everything else unchanged."""
     array = pa.array(keys) if isinstance(keys, np.ndarray) else keys
     if array.null_count:
         raise BadInput(
-            f"The {what} has {array.null_count} rows without a key.",
-            "Leave them out in the SQL (where ... is not null).",
+            f"The {what} has rows without a key: {array.null_count:,}.",
+            "Filter them out in the SQL (where ... is not null).",
         )
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
@@ -118,7 +117,7 @@ def _same(left: NDArray[Any], right: NDArray[Any]) -> bool:
         return False
     if left.ctypes.data == right.ctypes.data:
         return True
-    # The first keys tell most arrays apart.
+    # The first keys differ in most arrays.
     return np.array_equal(left[:100], right[:100]) and np.array_equal(left, right)
 
 
@@ -126,10 +125,10 @@ def _type(keys: NDArray[Any]) -> str:
     return "text" if keys.dtype == object else str(keys.dtype)
 
 
-def _wrong(what: str, keys: NDArray[Any]) -> BadInput:
+def _bad_keys(what: str, keys: NDArray[Any]) -> BadInput:
     distinct = list(dict.fromkeys(keys[: 100 * _EXAMPLES].tolist()))[:_EXAMPLES]
     return BadInput(
-        f"The {what}: {len(keys):,} of them, for example {', '.join(map(str, distinct))}.",
-        "A rule has one row at most per entity, of entities of its index only. "
-        "Materialise the index and the rule again if they are of different times.",
+        f"The {what}: {len(keys):,}, for example {', '.join(map(str, distinct))}.",
+        "A rule has at most one row per entity, and only for entities of its index. Materialise "
+        "the index and the rule again if they were computed at different times.",
     )

@@ -1,4 +1,4 @@
-"""Why an entity has its label: each function's vote, the row behind it, what it counted for."""
+"""Explains an entity's label: each function's vote, the row behind it, and its evidence."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from tippers_dagster.sql.columns import table_columns
 
 @dataclass(frozen=True)
 class FunctionVote:
-    """What one labelling function said about an entity.
+    """The vote of one labelling function on an entity.
 
     Parameters
     ----------
     vote
-        The label; None when it abstained.
+        The label; None if it abstained.
     weight
-        How often its votes are right, as the label model learned; None when it never voted.
+        The estimated accuracy of its votes; None if it never voted.
     evidence
         What the vote adds to each label's log-probability; empty for an abstention.
     row
-        The rule's row, as it is now; None when the rule has none for the entity.
+        The rule's current row; None if the rule has none for the entity.
     """
 
     name: str
@@ -54,10 +54,10 @@ class FunctionVote:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an entity has its label.
+    """Explains an entity's label.
 
-    ``label`` is None for an abstention or a tie, which ``outcome`` tells apart; then probabilities
-    may be None, too. ``class_balance`` is what the model took for granted before any vote.
+    ``label`` is None for an abstention or a tie, which ``outcome`` distinguishes; then
+    probabilities may be None too. ``class_balance``: the model's prior, before any vote.
     """
 
     label_model: str
@@ -74,7 +74,7 @@ class Explanation:
 
 
 def explain(settings: Settings, catalog: Catalog, label_model: str, entity: str) -> Explanation:
-    """Why ``entity`` (its key) has its label from ``label_model`` (``concept.name``).
+    """Explain the label of ``entity`` (a key) from ``label_model`` (``concept.name``).
 
     Raises
     ------
@@ -87,7 +87,7 @@ def explain(settings: Settings, catalog: Catalog, label_model: str, entity: str)
     row = _label_row(settings, ref, entity)
     version, fitted = read_trained(settings, ref.concept, ref.name)
     if version != row["version"]:
-        raise NotLabelled(f"{ref} is just being computed.", "Try again in a moment.")
+        raise NotLabelled(f"{ref} is being computed at the moment.", "Try again in a moment.")
     labels = labels_of(list(row))
     given = np.array([row[f"vote_{name}"] for name in fitted.functions], np.int8)
     evidence = fitted.evidence(given)
@@ -118,12 +118,12 @@ def explain(settings: Settings, catalog: Catalog, label_model: str, entity: str)
 
 
 def find_label_model(catalog: Catalog, written: str) -> Ref:
-    """The label model that ``concept.name`` means.
+    """The label model that ``concept.name`` refers to.
 
     Raises
     ------
     BadInput
-        There is none of this name.
+        There is no label model of this name.
     """
     concept, dot, _ = written.partition(".")
     if not dot:
@@ -131,7 +131,7 @@ def find_label_model(catalog: Catalog, written: str) -> Ref:
     found = catalog.resolve(written, concept)
     if not isinstance(found.body, LabelModel):
         names = ", ".join(str(d.ref) for d in catalog.of_kind(Kind.LABEL_MODEL)) or "none yet"
-        raise BadInput(f"{written} is no label model.", f"Label models: {names}.")
+        raise BadInput(f"{written} is not a label model.", f"Label models: {names}.")
     return found.ref
 
 
@@ -142,8 +142,8 @@ def _label_row(settings: Settings, ref: Ref, entity: str) -> Mapping[str, Any]:
     if row is None:
         raise NotLabelled(
             f"{ref} has no label for {entity}.",
-            "Either it was not materialised yet, or this is no entity of its index: keys are "
-            "compared letter by letter.",
+            "Either the label model has not been materialised, or its index does not contain "
+            "this key (keys are case-sensitive).",
         )
     return row
 
@@ -166,7 +166,7 @@ def _function(
 def _row(
     settings: Settings, schema: str, name: str, key: str | None, entity: str
 ) -> Mapping[str, Any] | None:
-    """The row of an entity in a table; ``key``: the key column, the first one unless given."""
+    """The row of an entity in a table; ``key``: the key column, by default the first one."""
     engine = warehouse_engine(settings)
     with engine.connect() as connection:
         columns = table_columns(connection, schema, name)

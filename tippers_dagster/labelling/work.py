@@ -1,4 +1,4 @@
-"""What the assets of this domain do: votes of labelling functions, labels of label models.
+"""Computes the votes of labelling functions and the labels of label models.
 
 Rules, votes and indexes are read from the lake, where a MAC address is a device id; only the
 entities of a label model's index are read from the warehouse, because labels have their keys.
@@ -57,7 +57,7 @@ VOTE = "vote"
 """The column of votes: class numbers in the order of the concept's labels, -1 to abstain."""
 
 _PLAIN_KEYS = ("smallint", "integer", "bigint", "text", "date")
-"""Types of keys that the lake has as they are; others are text there."""
+"""Key types that the lake keeps; others are text there."""
 
 
 # --- votes --------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ class Votes:
     """The votes of one labelling function on the rows of its rule.
 
     ``by_label``: votes per label of the concept. ``nulls``, ``errors``: rows on which it abstains
-    because of them. ``example``: of such an error.
+    because of these. ``example``: of such a row.
     """
 
     rows: int
@@ -78,7 +78,7 @@ class Votes:
 
     @property
     def voted(self) -> int:
-        """Rows with a vote."""
+        """Number of rows with a vote."""
         return sum(self.by_label)
 
     @property
@@ -145,12 +145,12 @@ def _voter(
 
 
 def function_content(settings: Settings, function: Definition) -> str:
-    """All that a labelling function's text says; for one of the project's files, with the file.
+    """The content of a labelling function for its version, including a Python file in git.
 
     Raises
     ------
     BadInput
-        When that file is not there.
+        When that file is missing.
     """
     body = function.body
     assert isinstance(body, LabellingFunction)
@@ -167,9 +167,9 @@ def _git_file(settings: Settings, ref: Ref) -> Path:
 # --- labels -------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """What a label model came to.
+    """The result of a label model.
 
-    ``rows`` are those of the table of labels; ``patterns``: how many different votes there are.
+    ``rows``: those of the table of labels; ``patterns``: the number of different vote patterns.
     """
 
     table: LabelTable
@@ -184,7 +184,7 @@ class Labelled:
 def label_entities(
     settings: Settings, catalog: Catalog, ref: Ref, version: str, run_id: str
 ) -> Labelled:
-    """Train a label model on the votes that are in the lake, and label every entity of its index.
+    """Train a label model on the votes in the lake, and label every entity of its index.
 
     Nothing is written.
 
@@ -193,7 +193,7 @@ def label_entities(
     NoLabels
         When the votes do not allow it.
     BadInput
-        When the index is not one row per entity, or votes are on what is no entity of it.
+        When the index does not have one row per entity, or there are votes on other entities.
     LakeFileMissing
         When a labelling function has no votes yet.
     """
@@ -223,7 +223,7 @@ def label_entities(
 
 
 def read_entities(settings: Settings, catalog: Catalog, ref: Ref) -> tuple[pa.Array, str]:
-    """The keys of a label model's index as they are in the warehouse, and their type in SQL.
+    """The keys of a label model's index in the warehouse, and their SQL type.
 
     Raises
     ------
@@ -241,14 +241,14 @@ def read_entities(settings: Settings, catalog: Catalog, ref: Ref) -> tuple[pa.Ar
         columns = table_columns(connection, "indexes", index.model_name)
     types = {column.name: column.type for column in columns}
     if key not in types:
-        raise TippersError(f"The index {index} is not there.", "Materialise it first.")
+        raise TippersError(f"The index {index} has not been computed yet.", "Materialise it first.")
     cast = "" if types[key] in _PLAIN_KEYS else "::text"
     rows = read_arrow(settings, f'SELECT "{key}"{cast} FROM indexes."{index.model_name}"')
     check_keys(rows[0], f"index {index}")
     if not len(rows):
         raise NoLabels(
-            f"There is no entity to label: the index {index} is empty.",
-            "Look at its query, and for a derived index at the labels that it is made of.",
+            f"There is nothing to label: the index {index} is empty.",
+            "Check its query; for a derived index, check the labels that it is derived from.",
         )
     return rows[0].combine_chunks(), types[key]
 
@@ -261,7 +261,7 @@ def _matrix(
     functions: Sequence[Ref],
     labels: Sequence[str],
 ) -> np.ndarray:
-    """int8 [entities, functions]: votes by the label model's class numbers."""
+    """int8 [entities, functions]: votes in the label model's class numbers."""
     key = catalog.key_column(ref)
     entities = pseudonymise(settings, pa.table({key: keys})).column(0)
     lake = open_lake(settings)
@@ -291,12 +291,12 @@ def _training(
 
 def _gold_balance(labels: Sequence[str], gold: np.ndarray) -> tuple[float, ...]:
     counts = np.bincount(gold[gold != ABSTAIN], minlength=len(labels))
-    lacking = [label for label, count in zip(labels, counts, strict=True) if not count]
-    if lacking:
+    missing = [label for label, count in zip(labels, counts, strict=True) if not count]
+    if missing:
         raise NoLabels(
-            "The class balance is to come from the gold labels, and no entity of the index has "
-            f"the gold label {' or '.join(lacking)}.",
-            "Import more gold labels (`tippers gold import FILE`), or write the class balance "
-            "into the label model.",
+            "The class balance should come from the gold labels, but no entity of the index has "
+            f"the gold label {' or '.join(missing)}.",
+            "Import more gold labels (`tippers gold import FILE`), or set the class balance in the "
+            "label model.",
         )
     return tuple((counts / counts.sum()).tolist())

@@ -1,4 +1,4 @@
-"""dbt's models as assets: one invocation of dbt for all that a run selects."""
+"""dbt models as assets: one dbt invocation for everything that a run selects."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,10 +22,10 @@ from tippers_dagster.sql.running import DbtRun, Result, dbt_run
 from tippers_dagster.sql.translator import Translator
 
 NAME = "sql_definitions"
-"""The name of the op of all dbt models."""
+"""The name of the op that runs all dbt models."""
 
 _DISK_FULL = "No space left on device"
-"""The text of PostgreSQL's error, which is all that dbt passes on."""
+"""PostgreSQL's error message; dbt passes on nothing else."""
 
 _Event = dg.MaterializeResult | dg.AssetCheckResult
 
@@ -33,7 +33,7 @@ _Event = dg.MaterializeResult | dg.AssetCheckResult
 def dbt_assets(
     settings: Settings, project: Project, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
-    """One asset per model of the project, with dbt's tests as checks.
+    """One asset per dbt model, with its dbt tests as checks.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def dbt_assets(
     project
         From ``rendered_project``.
     nodes
-        All nodes, those of other assets included: what models read decides their version.
+        The nodes of all assets, not only dbt's: a model's version depends on its inputs.
     """
     contents = {node.key: node.content for node in nodes}
     translator = Translator(contents, up_to_date())
@@ -55,7 +55,7 @@ def dbt_assets(
 
 
 class _Run:
-    """One step: the models and checks that are selected, in one invocation of dbt."""
+    """One step: the selected models and checks, in one dbt invocation."""
 
     def __init__(
         self,
@@ -86,14 +86,14 @@ class _Run:
         self._recorded: set[str] = set()
         self._checked: set[str] = set()
         self._failed: dict[str, str] = {}
-        self._excused: set[str] = set()
+        self._not_to_blame: set[str] = set()
 
     def _tested(self, test: Mapping[str, Any]) -> tuple[str, ...] | None:
         attached = test.get("attached_node")
         return None if attached is None else key_of(self._project.manifest["nodes"][attached])
 
     def events(self) -> Iterator[_Event]:
-        """Materializations and check results as dbt goes on; raises at the end if any failed."""
+        """Materializations and check results as dbt reports them; raises at the end if needed."""
         keys = [key_of(model) for model in self._models.values()]
         run_id, log = self._context.run.run_id, self._context.log
         wait_to_begin(self._settings, self._context, self._nodes, keys)
@@ -103,7 +103,7 @@ class _Run:
                 self._recorder.replacing(key)
             with dbt_run(self._settings, self._project, self._arguments()) as run:
                 for result in run.results():
-                    yield from self._taken(run, result)
+                    yield from self._handle(run, result)
                 self._record_failures(run)
         if self._failed:
             raise dg.Failure(self._summary(), metadata={"failed": sorted(self._failed)})
@@ -112,12 +112,12 @@ class _Run:
         if not self._models:
             return ["test", "--select", *_names(self._tests.values())]
         if self._tests.keys() == self._tests_of_models():
-            # Tests of the selected models, those that also read a model above them included.
+            # All tests of the selected models, also those that read another upstream model.
             chosen = ["buildable", "--select", *_names(self._models.values())]
         else:
             selected = _names([*self._models.values(), *self._tests.values()])
             chosen = ["empty", "--select", *selected]
-        # dbt's unit tests judge the models' texts, not the data: a shell or CI runs them.
+        # dbt's unit tests test the SQL, not the data: run them from a shell or in CI.
         return ["build", "--exclude-resource-type", "unit_test", "--indirect-selection", *chosen]
 
     def _tests_of_models(self) -> set[str]:
@@ -127,11 +127,11 @@ class _Run:
             if r["resource_type"] == "test" and r.get("attached_node") in self._models
         }
 
-    # --- what dbt says ----------------------------------------------------------------------
-    def _taken(self, run: DbtRun, result: Result) -> Iterator[_Event]:
+    # --- dbt's results ----------------------------------------------------------------------
+    def _handle(self, run: DbtRun, result: Result) -> Iterator[_Event]:
         if result.unique_id in self._models:
             if result.status == "success":
-                yield from self._made(result)
+                yield from self._materialise(result)
         elif result.unique_id in self._tests:
             self._checked.add(result.unique_id)
             yield self._check(run, result)
@@ -139,8 +139,8 @@ class _Run:
             self._waiting[attached].discard(result.unique_id)
             self._record(attached)
 
-    def _made(self, result: Result) -> Iterator[_Event]:
-        """Describe and export a table that was just made."""
+    def _materialise(self, result: Result) -> Iterator[_Event]:
+        """Describe and export a table that dbt has just created."""
         model = self._models[result.unique_id]
         key = key_of(model)
         started = time.monotonic()
@@ -149,7 +149,7 @@ class _Run:
         except TippersError as error:
             self._failed[result.unique_id] = recordable(str(error), self._settings)
             if isinstance(error, EnvironmentFault):
-                self._excused.add(result.unique_id)
+                self._not_to_blame.add(result.unique_id)
             return
         seconds = result.seconds + time.monotonic() - started
         self._described[result.unique_id] = described.after(seconds)
@@ -168,9 +168,11 @@ class _Run:
             metadata["failing_rows"] = result.failures
             metadata |= failing_rows(self._settings, run.compiled(test))
         if result.status in ("fail", "error") and test["attached_node"] in self._models:
-            what = f"{result.failures} rows" if result.failures else "dbt could not run it"
-            told = f"The check {test['name']} failed: {what}."
-            self._failed.setdefault(test["attached_node"], told)
+            if result.failures:
+                message = f"The check {test['name']} failed; failing rows: {result.failures:,}."
+            else:
+                message = f"dbt could not run the check {test['name']}."
+            self._failed.setdefault(test["attached_node"], message)
         key = key_of(self._project.manifest["nodes"][test["attached_node"]])
         warns = result.status == "warn"
         return dg.AssetCheckResult(
@@ -181,9 +183,9 @@ class _Run:
             metadata=metadata,
         )
 
-    # --- what is recorded -------------------------------------------------------------------
+    # --- recording --------------------------------------------------------------------------
     def _record(self, unique_id: str) -> None:
-        """Record a model whose last check has passed: only then may others go on from it."""
+        """Record a model once its last check has passed; only then may others read it."""
         described = self._described.get(unique_id)
         if described is None or self._waiting[unique_id] or unique_id in self._failed:
             return
@@ -196,9 +198,9 @@ class _Run:
         )
 
     def _record_failures(self, run: DbtRun) -> None:
-        """Models that dbt could not make, whose check failed, or that it never came to tell of.
+        """Record models that dbt could not build, whose check failed, or that dbt never reported.
 
-        What was skipped since something above it failed is not a failure of its own.
+        A model that was skipped because an upstream model failed is not recorded as failed.
         """
         messages = run.messages()
         for unique_id, message in messages.items():
@@ -211,10 +213,10 @@ class _Run:
         if error is not None and not messages and not self._failed:
             self._failed |= dict.fromkeys(left, error)
         for unique_id in left & self._described.keys() - self._failed.keys():
-            self._failed[unique_id] = "dbt ended before all of its checks had run."
+            self._failed[unique_id] = "dbt ended before all its checks had run."
         for unique_id, message in self._failed.items():
             if unique_id in self._models:
-                excused = unique_id in self._excused or _DISK_FULL in message
+                excused = unique_id in self._not_to_blame or _DISK_FULL in message
                 self._recorder.failed(key_of(self._models[unique_id]), message, excused=excused)
 
     def _summary(self) -> str:

@@ -1,4 +1,4 @@
-"""Definitions that are SQL, as the guard lets them be saved, rendered and run."""
+"""The SQL of definitions, checked by the guard before it is saved, rendered or run."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ KINDS = (Kind.INDEX, Kind.RULE, Kind.FEATURE)
 
 
 def translated(settings: Settings, definition: Definition | Draft, catalog: Catalog) -> Translated:
-    """The SQL of an index, rule or feature, checked, with the tables' names in it.
+    """The checked SQL of an index, rule or feature, with the tables' names filled in.
 
     Parameters
     ----------
     catalog
-        In which the names are looked up.
+        Where names are looked up.
 
     Raises
     ------
     BadInput
-        What the guard refuses, unknown names, a result without the key column.
+        The guard refuses it, a name is unknown, or the result lacks the key column.
     """
     return translated_among(NameTable.of(catalog, settings), definition, catalog)
 
@@ -32,22 +32,22 @@ def translated(settings: Settings, definition: Definition | Draft, catalog: Cata
 def translated_among(
     names: NameTable, definition: Definition | Draft, catalog: Catalog
 ) -> Translated:
-    """As ``translated``, for many definitions: the tables' names are looked up once for all."""
+    """Like ``translated``, for many definitions: the tables' names are looked up only once."""
     body, concept = definition.body, definition.ref.concept
     assert isinstance(body, Index | Rule | Feature)
     index = None if isinstance(body, Index) else catalog.resolve(body.index, concept).ref
-    key = body.key if isinstance(body, Index) else catalog.key_column(_there(index))
+    key = body.key if isinstance(body, Index) else catalog.key_column(_not_none(index))
     found = translate(body.sql, concept=concept, index=index, key=key, names=names)
     if found.columns is not None and key not in found.columns:
         raise RefusedSQL(
             "key",
-            f"The result has no column {key}, which tells whose row it is.",
+            f"The result has no column {key}, the key of the index.",
             f"Add {key} to the SELECT (and to GROUP BY).",
         )
     return found
 
 
-def _there(ref: Ref | None) -> Ref:
+def _not_none(ref: Ref | None) -> Ref:
     assert ref is not None
     return ref
 

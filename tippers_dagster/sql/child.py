@@ -1,8 +1,9 @@
 """dbt as a child process that does not outlive the process that started it.
 
-``python -P child.py ARGUMENTS``: dbt's command line. Its standard input is a pipe that its parent
-holds open; when that closes, however the parent ended, dbt is interrupted, and cancels its queries,
-or is ended when it does not. Else it would go on writing tables that the next run writes too.
+``python -P child.py ARGUMENTS`` runs dbt's command line. Its standard input is a pipe that the
+parent holds open. When the pipe closes, however the parent ended, dbt is interrupted so that it
+cancels its queries, and is killed if it does not stop. Otherwise it would go on writing tables that
+the next run writes too.
 """
 
 import os
@@ -11,7 +12,7 @@ import threading
 import time
 
 PATIENCE_SECONDS = 10
-"""dbt is given so long to cancel its queries; the server cancels those of one that is gone."""
+"""How long dbt may take to cancel its queries; the server cancels those of a dbt that is gone."""
 
 
 def main() -> None:
@@ -23,7 +24,8 @@ def main() -> None:
 
 
 def _watch() -> None:
-    # Past sys.stdin: its lock, held by this thread, would spoil the end of the process.
+    # os.read, not sys.stdin: its lock, held by this thread, would keep the process from ending
+    # cleanly.
     while os.read(0, 1):
         continue
     os.kill(os.getpid(), signal.SIGINT)

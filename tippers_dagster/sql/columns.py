@@ -1,4 +1,4 @@
-"""The columns of tables and views of the warehouse, as they are now."""
+"""The current columns of tables and views in the warehouse."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table or of a query's result; ``type`` as PostgreSQL writes it: bigint."""
+    """A column of a table or query result; ``type`` is PostgreSQL's name of it, such as bigint."""
 
     name: str
     type: str
 
 
 def table_columns(connection: sa.Connection, schema: str, name: str) -> list[Column]:
-    """The columns of a table or view, in order; none when there is no such table."""
+    """The columns of a table or view, in order; empty if there is no such table."""
     query = sa.text(
         "SELECT a.attname, format_type(a.atttypid, NULL) FROM pg_attribute a "
         "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
@@ -30,7 +30,7 @@ def table_columns(connection: sa.Connection, schema: str, name: str) -> list[Col
 def schema_columns(
     connection: sa.Connection, schemas: Iterable[str]
 ) -> dict[tuple[str, str], tuple[Column, ...]]:
-    """The columns of all tables and views of some schemas, in order, by schema and table."""
+    """The columns of all tables and views in some schemas, by schema and table, in order."""
     query = sa.text(
         "SELECT n.nspname, c.relname, array_agg(a.attname::text ORDER BY a.attnum), "
         "array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum) "

@@ -1,7 +1,7 @@
 """Writing the SQL of a checked tree.
 
-sqlglot writes the structure only: names and texts are atoms, put in here, quoted here. What it
-wrote is looked at once more, sign by sign, before they are.
+sqlglot writes only the structure. Names and texts are replaced by atoms; they are quoted and put
+back here, after the text that sqlglot wrote has been checked token by token.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TYPES_WITH_SIZE = frozenset(name.lower() for name in TYPES)
 
 @dataclass(frozen=True)
 class Composed:
-    """SQL, and for each name in it where it ends up and where it stood in the user's text."""
+    """SQL, and for each name in it the position there and in the user's text."""
 
     sql: str
     names: tuple[tuple[int, int, int], ...]
@@ -42,18 +42,18 @@ class Composed:
 
 
 class Atoms:
-    """Names and tables of one tree that stand aside while sqlglot writes the structure."""
+    """Holds the names and tables of a tree while sqlglot writes its structure."""
 
     def __init__(self, texts: tuple[str, ...]) -> None:
         self.texts = texts
         self.names: list[tuple[str | Place, int]] = []
 
     def name(self, node: exp.Identifier) -> None:
-        """Put a name of the user aside."""
+        """Replace a user's name by an atom."""
         self._take(node, quoted(node.name), node.meta.get("start", -1))
 
     def table(self, node: exp.Identifier, place: Place, start: int = -1) -> None:
-        """Put a table aside."""
+        """Replace a table by an atom."""
         self._take(node, place, start)
 
     def _take(self, node: exp.Identifier, what: str | Place, start: int) -> None:
@@ -63,14 +63,14 @@ class Atoms:
 
 
 def quoted(name: str) -> str:
-    """A name, in quotes if it needs them."""
+    """The name, quoted if necessary."""
     if _PLAIN.fullmatch(name) and name not in RESERVED:
         return name
     return f'"{name}"'
 
 
 def compose(tree: exp.Expr, atoms: Atoms, written: Callable[[Place], str]) -> Composed:
-    """Write the SQL of a tree all of whose names are atoms.
+    """Write the SQL of a tree in which all names are atoms.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def compose(tree: exp.Expr, atoms: Atoms, written: Callable[[Place], str]) -> Co
     Raises
     ------
     RefusedSQL
-        What sqlglot wrote has a form that was not foreseen.
+        sqlglot wrote something unexpected.
     """
     from sqlglot.errors import ErrorLevel, UnsupportedError
 
@@ -93,9 +93,9 @@ def compose(tree: exp.Expr, atoms: Atoms, written: Callable[[Place], str]) -> Co
             unsupported_level=ErrorLevel.RAISE,
         )
     except (UnsupportedError, RecursionError):
-        raise _unforeseen("") from None
+        raise _unexpected("") from None
     if "--" in skeleton or "/*" in skeleton:
-        raise _unforeseen("")
+        raise _unexpected("")
     return _fill(skeleton, atoms, written)
 
 
@@ -107,9 +107,9 @@ def _fill(skeleton: str, atoms: Atoms, table: Callable[[Place], str]) -> Compose
     while at < len(skeleton):
         piece = _PIECE.match(skeleton, at)
         if piece is None:
-            raise _unforeseen(skeleton[at : at + 20])
+            raise _unexpected(skeleton[at : at + 20])
         kind, text = piece.lastgroup or "", piece[0]
-        _look(kind, text, word)
+        _check_pair(kind, text, word)
         if kind == "name":
             what, start = atoms.names[int(text[3:-3])]
             text = what if isinstance(what, str) else table(what)
@@ -124,18 +124,18 @@ def _fill(skeleton: str, atoms: Atoms, table: Callable[[Place], str]) -> Compose
     return Composed("".join(written), tuple(names))
 
 
-def _look(kind: str, text: str, word: str) -> None:
-    """Two pieces that follow each other must not become something that neither is."""
+def _check_pair(kind: str, text: str, word: str) -> None:
+    """Check that two adjacent pieces do not combine to something else."""
     if text == "(" and word and word not in _CALLS and word not in _TYPES_WITH_SIZE:
-        raise _unforeseen(f"{word}(")
+        raise _unexpected(f"{word}(")
     if kind == "text" and word in ("b", "e", "n", "u", "x"):
-        raise _unforeseen(f"{word}'")
+        raise _unexpected(f"{word}'")
 
 
-def _unforeseen(what: str) -> RefusedSQL:
+def _unexpected(what: str) -> RefusedSQL:
     shown = f" ({what.strip()})" if what.strip() else ""
     return RefusedSQL(
         "construct",
-        f"The SQL has a form that cannot be written again with the same meaning{shown}.",
-        "Write it in a simpler way.",
+        f"This SQL cannot be rewritten with the same meaning{shown}.",
+        "Write it more simply.",
     )

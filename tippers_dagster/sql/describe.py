@@ -1,4 +1,4 @@
-"""What Dagster and our own tables are told about a table that dbt has just made."""
+"""Describes a table that dbt has just created: metadata for Dagster and for our own tables."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from tippers_dagster.sql.statistics import (
 )
 
 EXAMPLES = 5
-"""Failing rows of a check that are shown."""
+"""How many failing rows of a check are shown."""
 
 _EXPORTED = {kind.value: folder for kind, folder in SCHEMAS.items()}
 
 
 @dataclass(frozen=True)
 class Described:
-    """Metadata of a materialization; ``details`` is what ``asset_state`` keeps, as JSON."""
+    """Metadata of a materialization; ``details`` is the JSON that ``asset_state`` keeps."""
 
     rows: int | None
     metadata: Mapping[str, Any]
@@ -45,24 +45,24 @@ class Described:
     seconds: float = 0.0
 
     def after(self, seconds: float) -> Described:
-        """The same, with how long it took."""
+        """A copy with how long it took."""
         return replace(self, seconds=seconds)
 
 
 def table_metadata(settings: Settings, model: Resource, made: int | None) -> Described:
-    """Export a model's table to the lake if it is a definition's, and describe it.
+    """Describe a model's table, and export it to the lake if it belongs to a definition.
 
     Parameters
     ----------
     model
-        dbt's node; its table or view is there.
+        dbt's node; its table or view exists.
     made
-        Its rows, as dbt counted them when it made the table.
+        The number of rows that dbt reported when it created the table.
 
     Raises
     ------
     TippersError
-        It could not be exported.
+        The table could not be exported.
     """
     meta = meta_of(model)
     if "concept" in meta:
@@ -103,9 +103,9 @@ def _common(
     rows: int | None,
     found: Sequence[ColumnStatistics],
 ) -> dict[str, Any]:
-    told = {name: column.get("description") for name, column in model["columns"].items()}
+    descriptions = {name: column.get("description") for name, column in model["columns"].items()}
     schema = dg.TableSchema(
-        [dg.TableColumn(c.name, c.type, told.get(c.name) or None) for c in columns]
+        [dg.TableColumn(c.name, c.type, descriptions.get(c.name) or None) for c in columns]
     )
     metadata: dict[str, Any] = {"dagster/column_schema": schema}
     if rows is not None:
@@ -117,7 +117,7 @@ def _common(
 
 # --- statistics ---------------------------------------------------------------------------------
 def statistics_metadata(found: Sequence[ColumnStatistics]) -> dg.MetadataValue:
-    """Column statistics as a table of Dagster's."""
+    """Column statistics as a Dagster table."""
     names = [f"p{round(q * 100):02d}" for q in QUANTILES]
     fields = ["column", "type", "nulls", "distinct", "minimum", *names, "maximum", "top"]
     records = [dg.TableRecord(dict(zip(fields, _line(s), strict=True))) for s in found]
@@ -139,16 +139,16 @@ def _shown(value: Any) -> str:
 
 # --- examples -----------------------------------------------------------------------------------
 def failing_rows(settings: Settings, query: str) -> dict[str, Any]:
-    """Some rows that a test found, and how to see them all.
+    """Some failing rows of a test, and the query for all of them.
 
-    Devices are named by their ids, as in the lake; the query shows the MAC addresses to whoever
-    may read the warehouse.
+    Devices appear by their ids, as in the lake; with read access to the warehouse, the query shows
+    their MAC addresses.
     """
     try:
         examples = _named(settings, _first_rows(settings, query))
-    except (LakeError, dbapi.Error) as error:  # the check failed all the same, but without examples
+    except (LakeError, dbapi.Error) as error:  # report the failure without examples
         reason = error.message if isinstance(error, LakeError) else str(error)
-        examples = [{"none shown": recordable(reason, settings)}]
+        examples = [{"not available": recordable(reason, settings)}]
     return {
         "examples": dg.MetadataValue.json(examples),
         "query": dg.MetadataValue.md(f"```sql\n{query.strip()}\n```"),

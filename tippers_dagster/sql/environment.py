@@ -1,7 +1,7 @@
-"""What dbt needs in its environment, and the variables of the dbt project.
+"""dbt's environment variables, and the variables of the dbt project.
 
-dbt logs in as the builder, whose password is the only secret it has. It is in the environment
-only: ``profiles.yml`` reads it from there, and no file of a rendered project holds one.
+dbt logs in as the builder. The builder's password is its only secret, and is passed only in the
+environment: ``profiles.yml`` reads it from there, so no file of a rendered project contains it.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ _LIBPQ = {
     "gssencmode": "PGGSSENCMODE",
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
-"""What else a URL may say; libpq reads it from these, whatever dbt's profile knows."""
+"""Other parts of a URL: libpq reads them from these variables, without dbt's profile."""
 
 
 def dbt_command() -> list[str]:
-    """dbt's command line, with the Python that runs now."""
+    """dbt's command line, run with the current Python."""
     return [sys.executable, "-c", "from dbt.cli.main import cli; cli(prog_name='dbt')"]
 
 
-GONE_MS = 2000
-"""How often the server looks whether the dbt that asked is still there; from PostgreSQL 14 on."""
+CONNECTION_CHECK_MS = 2000
+"""How often the server checks that the dbt client is still connected (PostgreSQL 14 or later)."""
 
 
-_NOT_DBTS = re.compile(r"^(TIPPERS|AWS|MLFLOW|MINIO)_|PASS|SECRET|TOKEN|CREDENTIAL|KEYS?$")
-"""Names of variables that are not passed on to dbt."""
+_NOT_FOR_DBT = re.compile(r"^(TIPPERS|AWS|MLFLOW|MINIO)_|PASS|SECRET|TOKEN|CREDENTIAL|KEYS?$")
+"""Environment variables that are not passed on to dbt."""
 
 
 def dbt_environment(settings: Settings, folder: Path, target: Path) -> dict[str, str]:
-    """The whole environment with which dbt works on the project in ``folder``.
+    """The complete environment for dbt to work on the project in ``folder``.
 
-    dbt gets this process's variables without secrets, and those named DBT_.... Starts the
-    database; call ``ensure_roles`` to create the builder, as which dbt logs in.
+    dbt gets this process's variables without secrets, except that all DBT_* variables are passed
+    on. Starts the database; call ``ensure_roles`` to create the builder role that dbt logs in as.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def dbt_environment(settings: Settings, folder: Path, target: Path) -> dict[str,
     folder
         The project, with its profiles.
     target
-        Where dbt puts what it makes, absolute; its log goes there too.
+        Absolute path of the folder for dbt's output and log.
     """
     return {
         **_passed_on(settings),
@@ -76,7 +76,7 @@ def dbt_environment(settings: Settings, folder: Path, target: Path) -> dict[str,
         "DBT_LOG_PATH": str(target),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "PGOPTIONS": _options(settings),
-        # Models may say now() and count local days: both must not depend on the shell.
+        # Models may use now() and count local days: neither may depend on the shell's settings.
         "PGTZ": "UTC",
     }
 
@@ -86,7 +86,7 @@ def _passed_on(settings: Settings) -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if name.startswith("DBT_")
-        or (not _NOT_DBTS.search(name) and redact(value, settings) == value)
+        or (not _NOT_FOR_DBT.search(name) and redact(value, settings) == value)
     }
 
 
@@ -99,22 +99,22 @@ def _connection(url: str) -> dict[str, str]:
 
 
 def connection_name(settings: Settings) -> str:
-    """Where the warehouse is, without the password: dbt reads a project anew when it differs."""
+    """Where the warehouse is, without the password: if it changes, dbt parses the project again."""
     found = _connection(builder_url(settings))
     return " ".join(found[variable] for n, variable in _VARIABLES.items() if n != "password")
 
 
 def _options(settings: Settings) -> str:
-    """Every statement of dbt stops at the limit, hooks and tests included, or when dbt is gone."""
+    """Limit every statement of dbt, hooks and tests included, and stop it if dbt is gone."""
     limit = (
         f"-c statement_timeout={settings.model_timeout_seconds * 1000} "
-        f"-c client_connection_check_interval={GONE_MS}"
+        f"-c client_connection_check_interval={CONNECTION_CHECK_MS}"
     )
     return f"{os.environ.get('PGOPTIONS', '')} {limit}".strip()
 
 
 def dbt_variables(settings: Settings) -> dict[str, Any]:
-    """The variables of the dbt project that the settings decide. Holds no secret."""
+    """The variables of the dbt project that come from the settings. Contains no secret."""
     return {
         "source_schema": source_schema(settings),
         "timezone": settings.timezone,
@@ -135,6 +135,6 @@ def dbt_variables(settings: Settings) -> dict[str, Any]:
 def source_schema(settings: Settings) -> str:
     """The schema in which dbt finds the source tables.
 
-    Tables of another database are synced into the warehouse first, by the connection ``source``.
+    Tables of another database are first synced into the warehouse, by the connection ``source``.
     """
     return settings.source_schema if settings.source_url is None else "connection_source"

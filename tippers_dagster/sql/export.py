@@ -1,4 +1,4 @@
-"""Tables of the warehouse as Parquet in the lake, without MAC addresses."""
+"""Exports tables of the warehouse to the lake as Parquet, without MAC addresses."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tippers_dagster.sql.roles import built
 from tippers_dagster.sql.statistics import ColumnStatistics, table_statistics
 
 STATISTICS_BYTES = 256 << 20
-"""Statistics are of a table's first rows, up to so many bytes in memory."""
+"""Statistics cover a table's first rows, up to this size in memory."""
 
-_AS_THEY_ARE = {
+_KEPT_TYPES = {
     "boolean",
     "smallint",
     "integer",
@@ -37,7 +37,7 @@ _AS_THEY_ARE = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written; ``statistics`` are of the first ``statistics_rows`` rows."""
+    """The export; ``statistics`` cover the first ``statistics_rows`` rows."""
 
     rows: int
     columns: list[Column]
@@ -46,17 +46,17 @@ class Exported:
 
 
 def export_table(settings: Settings, schema: str, name: str, key: str) -> Exported:
-    """Write a table of the warehouse to the lake, whole or not at all, in bounded memory.
+    """Write a table of the warehouse to the lake, completely or not at all, in bounded memory.
 
-    MAC addresses become device ids; ``numeric`` becomes double precision, an interval seconds,
-    and what Parquet has no plain type for becomes text.
+    MAC addresses become device ids, ``numeric`` becomes double precision, an interval becomes
+    seconds, and any other type without a plain Parquet equivalent becomes text.
 
     Raises
     ------
     TippersError
         There is no such table.
     LakeError
-        It holds MAC addresses where they are not known to be, or the lake cannot be written.
+        Unexpected columns hold MAC addresses, or the lake cannot be written.
     """
     with warehouse_engine(settings).connect() as connection:
         columns = table_columns(connection, schema, name)
@@ -94,9 +94,9 @@ def _select(schema: str, name: str, columns: list[Column]) -> str:
 
 
 def _readable(column: Column) -> str:
-    """A column as Arrow can have it."""
+    """The expression that selects a column in a type that Arrow has."""
     quoted = _quoted(column.name)
-    if column.type in _AS_THEY_ARE:
+    if column.type in _KEPT_TYPES:
         return quoted
     if column.type == "numeric":
         return f"{quoted}::double precision"

@@ -1,15 +1,15 @@
-"""Words of PostgreSQL: the functions and types that user SQL may use, and what must be quoted.
+"""PostgreSQL's words: the functions and types allowed in user SQL, and the reserved words.
 
-Only what is listed is taken. Listed is what computes from its arguments alone and does nothing
-else: no file, no waiting, no setting, no other server, no SQL in a text, no chance. (``now()`` is
-the one thing from outside; it is constant within a statement.)
+Only listed functions are allowed. A function is listed if it computes from its arguments alone: it
+reads no file, setting or other server, does not wait, runs no SQL from text and is not random.
+(``now()`` is the exception; it is constant within a statement.)
 """
 
 from __future__ import annotations
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of a text."""
+    """The words of a text, separated by white space."""
     return frozenset(text.split())
 
 
@@ -22,7 +22,7 @@ AGGREGATES = words(
     stddev stddev_pop stddev_samp string_agg sum var_pop var_samp variance
     """
 )
-"""Over rows: aggregates and window functions."""
+"""Aggregates and window functions."""
 
 _NUMBERS = """
     abs acos asin atan atan2 cbrt ceil ceiling cos cot degrees div exp factorial floor gcd lcm ln
@@ -55,7 +55,7 @@ _JSON = """
     row_to_json to_json to_jsonb
 """
 FUNCTIONS = AGGREGATES.union(*map(words, (_NUMBERS, _TEXTS, _TIMES, _CHOICES, _LISTS, _JSON)))
-"""Everything of the form ``name(...)`` that may be called."""
+"""All functions that may be called."""
 
 GRAMMAR_CALLS = words(
     """
@@ -65,10 +65,10 @@ GRAMMAR_CALLS = words(
     similar some substring symmetric then to trim union using values when where with within zone
     """
 )
-"""Words of the language that may stand before a parenthesis, and are no function of a schema."""
+"""SQL keywords that may precede a parenthesis and are not functions."""
 
 SIZED = frozenset({"lpad", "repeat", "rpad"})
-"""Functions whose number is a length: one call could fill the server's memory."""
+"""Functions with a length as argument: one call could fill the server's memory."""
 
 LONGEST_TEXT = 1000
 
@@ -92,7 +92,7 @@ TYPES = {
     "UUID": "uuid",
     "VARCHAR": "varchar",
 }
-"""sqlglot's names of the types that a cast may name, beside lists of them."""
+"""The types that a cast may name, by sqlglot's names; arrays of them are allowed too."""
 
 SYSTEM_COLUMNS = frozenset({"cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"})
 
@@ -107,7 +107,7 @@ STATEMENTS = words(
 """First words of statements that are not queries."""
 
 WRITES = words("alter call copy create delete drop grant insert into merge revoke truncate update")
-"""Words that stand in no query, wherever they are written without quotes."""
+"""Words that occur in no query, unless quoted."""
 
 RESERVED = words(
     """
@@ -128,4 +128,4 @@ RESERVED = words(
     xmltable
     """
 )
-"""Words that mean something else when they are not quoted (PostgreSQL 18, pg_get_keywords())."""
+"""Words that must be quoted to be names (PostgreSQL 18, pg_get_keywords())."""

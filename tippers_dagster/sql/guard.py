@@ -1,8 +1,8 @@
 """What user SQL may be: one query that only reads, from known tables, with known functions.
 
-The text itself is never run. It is read with sqlglot, every node of the tree must be of a kind
-listed here, and what is run is written again from the tree (``compose.py``). What PostgreSQL makes
-of that is judged once more before it runs (``understood.py``).
+The text itself is never run. sqlglot parses it, every node of the tree must be of a kind listed
+here, and the SQL that runs is written from the tree (``compose.py``). Before it runs, PostgreSQL's
+own parse tree of it is checked too (``understood.py``).
 """
 
 from __future__ import annotations
@@ -50,27 +50,27 @@ _WHY: dict[str, tuple[str, str, str]] = {
     "Update": ("write", "It writes (UPDATE).", "A query may only read."),
     "Delete": ("write", "It writes (DELETE).", "A query may only read."),
     "Merge": ("write", "It writes (MERGE).", "A query may only read."),
-    "Into": ("write", "SELECT INTO makes a table.", "Leave INTO out: the result is kept anyway."),
-    "Lock": ("lock", "It locks rows (FOR UPDATE or FOR SHARE).", "Leave that out."),
-    "Operator": ("operator", "OPERATOR(...) is not allowed.", "Write the operator itself."),
-    "Dot": ("field", "Fields of rows, (a).b, and functions of a schema are not allowed.", ""),
-    "Pow": ("operator", "The operator ^ is not allowed.", "Write power(x, y)."),
-    "Parameter": ("placeholder", "There are no parameters here.", "Write the value itself."),
-    "ObjectIdentifier": ("type", "This type is not allowed in a cast.", "Take text or integer."),
-    "PseudoType": ("type", "This type is not allowed in a cast.", "Take text or integer."),
-    "XMLTable": ("function", "XML cannot be read here.", ""),
-    "JSONTable": ("function", "JSON_TABLE is not allowed.", "Take jsonb_array_elements()."),
+    "Into": ("write", "SELECT INTO makes a table.", "Remove INTO: the result is stored anyway."),
+    "Lock": ("lock", "It locks rows (FOR UPDATE or FOR SHARE).", "Remove that."),
+    "Operator": ("operator", "OPERATOR(...) is not allowed.", "Write just the operator."),
+    "Dot": ("field", "Row fields such as (a).b and functions with a schema are not allowed.", ""),
+    "Pow": ("operator", "The operator ^ is not allowed.", "Use power(x, y)."),
+    "Parameter": ("placeholder", "Parameters are not allowed.", "Write the value itself."),
+    "ObjectIdentifier": ("type", "This type is not allowed in a cast.", "Use text or integer."),
+    "PseudoType": ("type", "This type is not allowed in a cast.", "Use text or integer."),
+    "XMLTable": ("function", "XMLTABLE is not allowed.", ""),
+    "JSONTable": ("function", "JSON_TABLE is not allowed.", "Use jsonb_array_elements()."),
 }
-"""Kinds of nodes that are refused for a reason of their own: code, message, hint."""
+"""Kinds of nodes with their own refusal: code, message, hint."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A query that is of the allowed form.
+    """A query of an allowed form.
 
-    ``tree`` holds names as written but in the case in which PostgreSQL takes them; ``texts`` are
-    the contents of texts in quotes by the number of their atom; ``sql`` is what was read, with
-    the line ends that Jinja leaves as they are.
+    ``tree`` has names as written, but lower-cased where PostgreSQL does so; ``texts`` are the
+    contents of quoted texts, by the number of their atom; ``sql`` is the text that was read, with
+    line feeds only.
     """
 
     tree: exp.Query
@@ -78,24 +78,24 @@ class Checked:
     texts: tuple[str, ...]
     functions: frozenset[str]
     columns: tuple[str, ...] | None
-    """Names of the result's columns; none when a star stands for some of them."""
+    """Names of the result's columns; None if a star stands for some of them."""
 
 
 def check(sql: str) -> Checked:
-    """Read a query, and refuse what is not of the allowed form.
+    """Parse a query, and refuse it if its form is not allowed.
 
-    Which tables it reads is not looked at: see ``translate.translate``.
+    Does not check which tables it reads: see ``translate.translate``.
 
     Raises
     ------
     RefusedSQL
-        With the reason, the place in the text, and what to write instead.
+        With the reason, the place in the text, and a hint.
     """
     sql = sql.replace("\r\n", "\n")
     tree, texts = read(sql)
     for node in list(tree.walk()):
         _check_node(node)
-    _settle_nots(tree)
+    _parenthesise_nots(tree)
     return Checked(tree, sql, texts, _functions(tree), _columns(tree))
 
 
@@ -106,7 +106,7 @@ def _functions(tree: exp.Query) -> frozenset[str]:
 
 
 def _columns(tree: exp.Query) -> tuple[str, ...] | None:
-    """Names of the result's columns, empty where the database gives one; none for a star."""
+    """Names of the result's columns, empty where the database chooses one; None for a star."""
     if tree.is_star:
         return None
     return tuple("" if TEXT_ATOM.fullmatch(name) else name for name in tree.named_selects)
@@ -114,7 +114,7 @@ def _columns(tree: exp.Query) -> tuple[str, ...] | None:
 
 # --- the tree -----------------------------------------------------------------------------------
 def where(node: exp.Expr) -> dict[str, int | None]:
-    """Line and column of a node, or of the first thing in it or around it whose place is known."""
+    """Line and column of a node, or of the nearest part of the tree whose place is known."""
     around: exp.Expr | None = node
     while around is not None:
         for part in around.walk():
@@ -126,7 +126,7 @@ def where(node: exp.Expr) -> dict[str, int | None]:
 
 
 def refuse(node: exp.Expr, reason: str, message: str, hint: str = "") -> RefusedSQL:
-    """A refusal at a node."""
+    """A refusal that points at a node."""
     return RefusedSQL(reason, message, hint, **where(node))
 
 
@@ -142,8 +142,8 @@ def _check_node(node: exp.Expr) -> None:
         raise refuse(
             node,
             "construct",
-            f"This form of SQL is not allowed here ({node.key.upper()}).",
-            "Write it with plain SELECT, WHERE, GROUP BY, CASE and the listed functions.",
+            f"This form of SQL is not allowed ({node.key.upper()}).",
+            "Use plain SELECT, WHERE, GROUP BY, CASE and the listed functions.",
         )
     for name, value in node.args.items():
         if isinstance(value, str) and (kind, name) not in _FREE and not _WORDS.fullmatch(value):
@@ -160,7 +160,7 @@ _FREE = {
     ("JSONPathKey", "this"),
     ("Placeholder", "this"),
 }
-"""Texts of nodes that have checks of their own."""
+"""Node texts that are checked separately."""
 
 
 def _check_identifier(node: exp.Identifier) -> None:
@@ -171,14 +171,14 @@ def _check_identifier(node: exp.Identifier) -> None:
             node,
             "name",
             f"{node.name[:70]!r} cannot be used as a name.",
-            "Names have letters a-z, digits and _, begin with a letter, and up to 63 characters.",
+            "Use letters a-z, digits and _; begin with a letter or _; at most 63 characters.",
         )
     if node.name.startswith(("pg_", FUNCTION_PREFIX)):
         raise refuse(
             node,
             "system",
             f"{node.name} belongs to the database itself.",
-            "Take another name; the database's own tables cannot be read.",
+            "Choose another name; the database's own tables cannot be read.",
         )
 
 
@@ -200,12 +200,12 @@ def _check_anonymous(node: exp.Anonymous) -> None:
                 node,
                 "size",
                 f"The length in {plain}() must be written as a number up to {LONGEST_TEXT}.",
-                f"For instance {plain}(x, 10).",
+                f"For example {plain}(x, 10).",
             )
 
 
 def _spread_distinct(node: exp.Anonymous) -> None:
-    """``f(DISTINCT a, b ORDER BY c)`` is read as if ``(a, b)`` were one value: make it two."""
+    """``f(DISTINCT a, b ORDER BY c)`` is parsed as if ``(a, b)`` were one value: split it."""
     from sqlglot import exp
 
     first = node.expressions[0] if node.expressions else None
@@ -241,7 +241,7 @@ def _check_type(node: exp.DataType) -> None:
             node,
             "type",
             f"A value cannot be cast to {shown}.",
-            f"Allowed are {', '.join(sorted(TYPES.values()))}, and lists of them.",
+            f"Allowed are {', '.join(sorted(TYPES.values()))}, and arrays of them.",
         )
 
 
@@ -260,7 +260,7 @@ def _check_placeholder(node: exp.Placeholder) -> None:
             node,
             "placeholder",
             "? is not allowed here." if node.name in ("", "?") else f"There is no :{node.name}.",
-            "The only one is :index_values, in IN (:index_values).",
+            "Only :index_values is known, as in IN (:index_values).",
         )
 
 
@@ -268,7 +268,7 @@ def _check_table(node: exp.Table) -> None:
     from sqlglot import exp
 
     if not isinstance(node.this, exp.Identifier | exp.Anonymous):
-        raise refuse(node, "construct", "This is no table.", "Name a table after FROM and JOIN.")
+        raise refuse(node, "construct", "This is not a table.", "Name a table after FROM or JOIN.")
     if node.args.get("catalog") is not None:
         raise refuse(node, "name", "The name has too many parts.", "Write concept.name.")
     extra = [
@@ -284,7 +284,7 @@ def _check_table(node: exp.Table) -> None:
 
 def _check_star(node: exp.Star) -> None:
     if any(node.args.values()):
-        raise refuse(node, "construct", "A star has nothing after it.", "List the columns.")
+        raise refuse(node, "construct", "Nothing may follow a star.", "List the columns.")
 
 
 def _check_cte(node: exp.CTE) -> None:
@@ -305,8 +305,8 @@ def _check_with(node: exp.With) -> None:
                 raise refuse(
                     cte,
                     "recursion",
-                    "WITH RECURSIVE with UNION ALL runs without an end if the data has a circle.",
-                    "Write UNION.",
+                    "WITH RECURSIVE with UNION ALL never ends if the data has a cycle.",
+                    "Use UNION.",
                 )
 
 
@@ -330,8 +330,8 @@ _NODE_CHECKS: dict[str, Callable[[Any], None]] = {
 }
 
 
-def _settle_nots(tree: exp.Expr) -> None:
-    """``a !~ b IS NULL`` is read as ``(NOT a ~ b) IS NULL``: the parentheses are to be written."""
+def _parenthesise_nots(tree: exp.Expr) -> None:
+    """``a !~ b IS NULL`` is parsed as ``(NOT a ~ b) IS NULL``: write the parentheses."""
     from sqlglot import exp
 
     for node in list(tree.find_all(exp.Not)):

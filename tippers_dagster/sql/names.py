@@ -1,4 +1,4 @@
-"""The tables that user SQL may read, by the names that analysts write."""
+"""The tables that user SQL may read, under the names that analysts write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCHEMAS = {
     Kind.FEATURE: "features",
     Kind.LABEL_MODEL: "labels",
 }
-"""The warehouse's schema of the kinds that have a table."""
+"""The warehouse's schema for each kind that has a table."""
 
 STAGING = "staging"
 
@@ -29,9 +29,9 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class Place:
-    """A table: where it is in the warehouse, and how a dbt model names it.
+    """A table: its place in the warehouse, and how a dbt model refers to it.
 
-    ``ref`` is the definition behind it; none for the source's tables and those of connections.
+    ``ref`` is the definition behind it; None for source tables and tables of connections.
     """
 
     schema: str
@@ -46,9 +46,9 @@ class NameTable:
     Parameters
     ----------
     places
-        Lower-case names, none with a place twice.
+        By lower-case name.
     others
-        Names of definitions that have no table, with what they are.
+        Names of definitions without a table, with their kinds.
     """
 
     def __init__(self, places: Mapping[str, Place], others: Mapping[str, str] | None = None):
@@ -57,7 +57,7 @@ class NameTable:
 
     @classmethod
     def of(cls, catalog: Catalog, settings: Settings) -> NameTable:
-        """The names of a deployment and its definitions."""
+        """The names in a deployment with these definitions."""
         places = dict(_source_names(settings))
         others: dict[str, str] = {}
         for definition in catalog.definitions.values():
@@ -68,14 +68,14 @@ class NameTable:
         return cls(places, others)
 
     def find(self, parts: tuple[str, ...], concept: str) -> Place | None:
-        """The table of a name inside a concept; a name of the source goes before the concept's."""
+        """The table that a name means in a concept; names of the source come first."""
         written = ".".join(parts)
         return self._places.get(written) or (
             self._places.get(f"{concept}.{written}") if len(parts) == 1 else None
         )
 
     def written(self, concept: str) -> dict[str, Place]:
-        """All tables by the shortest name that means each inside a concept."""
+        """All tables by their shortest name in a concept."""
         shortest: dict[str, Place] = {}
         known: dict[tuple[str, str], str] = {}
         for name, place in self._places.items():
@@ -89,23 +89,23 @@ class NameTable:
         return {name: shortest[name] for name in sorted(known.values())}
 
     def kind_without_table(self, parts: tuple[str, ...], concept: str) -> str | None:
-        """What a name is that means a definition with no table."""
+        """The kind of a definition that has no table; None for other names."""
         written = ".".join(parts)
         return self._others.get(written) or self._others.get(f"{concept}.{written}")
 
     def near(self, parts: tuple[str, ...], concept: str) -> list[str]:
-        """Up to three names that are like one, as they can be written in the concept."""
+        """Up to three similar names, as they can be written in the concept."""
         own = f"{concept}."
         names = [name.removeprefix(own) for name in self._places]
         written = ".".join(parts)
         found = difflib.get_close_matches(written, names, n=3, cutoff=0.6)
-        # Often the right name is written with a wrong schema before it, or none.
+        # Often the name is right but has a wrong schema, or none.
         same = [name for name in names if name.rpartition(".")[2] == parts[-1]]
         return list(dict.fromkeys([*found, *same]))[:3]
 
 
 def ref_place(ref: Ref) -> Place:
-    """The table of an index, rule or feature, or of a label model's answers."""
+    """The table of an index, rule or feature, or of a label model's labels."""
     schema = SCHEMAS[ref.kind]
     if ref.kind == Kind.LABEL_MODEL:
         return Place(schema, ref.model_name, f"source('labels', '{ref.model_name}')", ref)
@@ -117,7 +117,7 @@ def _staging_place(model: str) -> Place:
 
 
 def _source_names(settings: Settings) -> Iterator[tuple[str, Place]]:
-    """The staging models, and the source's tables, which mean the staging models over them."""
+    """The staging models; the names of source tables mean their staging models too."""
     models = (project_source(settings) / "models" / STAGING).glob("*.sql")
     for model in sorted(path.stem for path in models):
         yield model, _staging_place(model)
@@ -145,7 +145,7 @@ def _names(definition: Definition) -> Iterable[tuple[str, Place]]:
         schema = f"connection_{ref.name}"
         tables = [table.name for table in body.tables if _IDENTIFIER.fullmatch(table.name)]
         places = {t: Place(schema, t, f"source('{schema}', '{t}')") for t in tables}
-        # Names without quotes mean lower-case ones; here they mean any case.
+        # Names without quotes are lower-cased; here they match any case.
         named = {**{t.lower(): place for t, place in places.items()}, **places}
         return [(f"{schema}.{name}", place) for name, place in named.items()]
     return []

@@ -1,4 +1,4 @@
-"""dbt's models as nodes of what is kept up to date. Needs neither Dagster nor dbt."""
+"""dbt models as nodes of the refresh graph. Needs neither Dagster nor dbt."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tippers_dagster.sql.parse_tree import is_judgement
 from tippers_dagster.sql.project import Project
 
 Resource = Mapping[str, Any]
-"""A node or a source of dbt's manifest."""
+"""A node or source of dbt's manifest."""
 
 SESSION_SOURCE = ("session_source",)
 """The asset of the source's session table, which occupancy reads too."""
 
 
 def meta_of(resource: Resource) -> Mapping[str, Any]:
-    """What the project says about a model: kind, concept, name ..."""
+    """A model's metadata in the project: kind, concept, name ..."""
     return resource["config"].get("meta") or {}
 
 
 def key_of(resource: Resource) -> tuple[str, ...]:
-    """The path of a model's or a source's asset key."""
+    """The asset key path of a model or source."""
     if resource["resource_type"] == "source":
         return _source_key(resource)
     meta = meta_of(resource)
@@ -39,16 +39,16 @@ def _source_key(resource: Resource) -> tuple[str, ...]:
         return tuple(table.split("__", 1))
     if source.startswith("connection_"):
         return ("connection", source.removeprefix("connection_"), table)
-    if resource["schema"] == "connection_source":  # synced from the campus's own database
+    if resource["schema"] == "connection_source":  # synced from the campus's database
         return ("connection", "source", resource["identifier"])
     return SESSION_SOURCE if table == "user_ap_trajectory" else ("source", table)
 
 
 def dbt_nodes(project: Project) -> list[Node]:
-    """What every model is computed from, and the source tables that nobody here makes.
+    """A node for every model, and for the source tables that are only read.
 
-    A model's content holds its text, its configuration, the project's macros that it uses, and
-    the variables that these name.
+    A model's content covers its SQL, its configuration, the project's macros that it uses, and the
+    variables that any of them names.
     """
     manifest = project.manifest
     macros = _Macros(manifest["macros"], project.variables)
@@ -66,13 +66,13 @@ def dbt_nodes(project: Project) -> list[Node]:
 def _node(manifest: Mapping[str, Any], macros: _Macros, resource: Resource) -> Node:
     below = [_resource(manifest, unique_id) for unique_id in resource["depends_on"]["nodes"]]
     config = {n: v for n, v in resource["config"].items() if n not in ("meta", "tags", "docs")}
-    # The check of a person's SQL does not affect its table.
+    # The check of user SQL does not affect the model's table.
     hooks = config.get("pre-hook") or ()
     config["pre-hook"] = [hook for hook in hooks if not is_judgement(hook["sql"])]
     parts = [
         resource["raw_code"],
         json.dumps(config, sort_keys=True, default=str),
-        # Columns of the source are named by variables; where tables are is part of what is read.
+        # Variables name the columns of the source; the places of tables belong to the content.
         *sorted(str(r["relation_name"]) for r in below),
         *macros.content(resource),
     ]
@@ -85,13 +85,13 @@ def _resource(manifest: Mapping[str, Any], unique_id: str) -> Resource:
 
 
 class _Macros:
-    """Texts of the project's own macros, with the variables that they name."""
+    """The project's own macros, and the variables that they use."""
 
     def __init__(self, macros: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
         self._macros, self._variables = macros, variables
 
     def content(self, resource: Resource) -> Iterator[str]:
-        """All that a model's text means beside itself: its macros' texts and the variables."""
+        """What a model's SQL depends on besides itself: macros and variables."""
         texts = [str(resource["raw_code"]), json.dumps(resource["config"], default=str)]
         seen: set[str] = set()
         waiting = list(resource["depends_on"]["macros"])

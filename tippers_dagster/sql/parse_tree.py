@@ -1,4 +1,4 @@
-"""Checks how PostgreSQL understood a query, before any of it runs.
+"""Checks PostgreSQL's parse tree of a query before any of it runs.
 
 The guard checks what sqlglot parsed. PostgreSQL may parse the same text differently: ``q.f`` is
 ``f(q)`` where ``q`` has no column ``f``. So a temporary view is created from the query, which runs
@@ -22,7 +22,7 @@ VIEW = "judged_query"
 """The temporary view; it ends with the transaction."""
 
 MAKE_VIEW = (f"CREATE TEMPORARY VIEW {VIEW} AS SELECT 1 AS one FROM (\n", "\n) AS query")
-"""Before and after a query. As a subquery its columns may have any names and types."""
+"""Text before and after a query. A subquery's columns may have any names and types."""
 
 NODES = words(
     """
@@ -63,7 +63,7 @@ _TYPE_FIELDS = words(
     refelemtype refrestype resulttype row_typeid type typeId vartype wintype
     """
 )
-"""Fields of the nodes above that hold the numbers (OIDs) of objects."""
+"""Fields of the nodes above that hold OIDs."""
 
 _JUDGEMENT = r"""
 WITH tree AS MATERIALIZED (
@@ -143,23 +143,23 @@ _HOOK = "{{ refuse_side_effects"
 
 
 def judgement(relations: Iterable[str], functions: Iterable[str]) -> str:
-    """A query that returns what is not allowed in the query of the temporary view.
+    """A query that returns whatever is not allowed in the query of the temporary view.
 
-    Its columns are ``what`` (a kind of object) and ``name``; it gives no row for a query that is
-    allowed.
+    Its columns are ``what`` (a kind of object) and ``name``; an allowed query returns no rows.
+
 
     Parameters
     ----------
     relations
         The tables that may be read, as ``schema.table``.
-    functions
+    The functions that the text calls; others are refused even if they are listed.
         The functions that the text calls; others are refused even if they are on the list.
     """
     return _written(_array(relations), _array(FUNCTIONS.intersection(functions) | _GRAMMAR))
 
 
 def misread(user_sql: str, found: Sequence[tuple[str, str]]) -> RefusedSQL:
-    """The refusal of a query for what :func:`judgement` gave, at the first name of it in the text.
+    """The refusal for rows of :func:`judgement`, placed at the first such name in the text.
 
     Parameters
     ----------
@@ -168,25 +168,25 @@ def misread(user_sql: str, found: Sequence[tuple[str, str]]) -> RefusedSQL:
     """
     order = ("function", "relation", "type", "operator", "write", "system", "node")
     what, name = min(found, key=lambda row: order.index(row[0]))
-    said = {
+    message = {
         "function": f"The database reads {name} as a call of the function {name}()",
         "relation": f"The database reads the table {name}, which the query does not name",
         "type": f"Values of the type {name} are not allowed",
         "operator": f"The operator {name} is not allowed",
     }.get(what, "The database finds SQL syntax that is not allowed")
     hints = {
-        "function": "Expected a column name after the dot. Is it spelt correctly?",
+        "function": "Expected a column name after the dot. Check its spelling.",
         "type": "Convert the value with CAST(x AS text), or leave it out.",
     }
     at = re.search(rf"\b{re.escape(name)}\b", user_sql, re.IGNORECASE)
     line, column = place_of(user_sql, at.start()) if at else (None, None)
-    return RefusedSQL(what, f"{said} here.", hints.get(what), line=line, column=column)
+    return RefusedSQL(what, f"{message} here.", hints.get(what), line=line, column=column)
 
 
 def macro() -> str:
     """The macro ``refuse_side_effects(relations, functions)`` of a rendered dbt project.
 
-    A model calls it before its table is made; it fails the model, with what is wrong.
+    A model calls it before its table is created; it fails the model with what is not allowed.
     """
     asked = _written("{{ relations }}", "{{ functions }}")
     before, after = MAKE_VIEW

@@ -1,4 +1,4 @@
-"""Having dbt read a project."""
+"""Runs dbt to parse a project."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CODE = "import sys; from dbt.cli.main import cli; sys.stdin.readline(); cli(pro
 
 @contextmanager
 def dbt_parser(settings: Settings, folder: Path) -> Iterator[Parser]:
-    """Something that reads the project in a folder, which need not be there yet."""
+    """A parser for the project in a folder, which need not exist yet."""
     parser = Parser(settings, folder)
     try:
         yield parser
@@ -29,14 +29,14 @@ def dbt_parser(settings: Settings, folder: Path) -> Iterator[Parser]:
 
 
 class Parser:
-    """dbt, started before there is anything to read. Make one with :func:`dbt_parser`."""
+    """A dbt process, started before there is anything to parse. Use :func:`dbt_parser`."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings, self._folder = settings, folder
         self._waiting: subprocess.Popen[str] | None = self._start()
 
     def parse(self) -> str | None:
-        """Parse the project; what dbt says when it cannot, else None."""
+        """Parse the project; returns dbt's error message, or None if it succeeded."""
         process = self._waiting or self._start()
         self._waiting = None
         output, errors = process.communicate("go\n")
@@ -45,7 +45,7 @@ class Parser:
         return redact(_errors(output) or errors[-2000:], self._settings)
 
     def stop(self) -> None:
-        """End a dbt that was given nothing to read."""
+        """End a dbt process that has not been used."""
         if self._waiting is not None:
             self._waiting.kill()
             self._waiting.communicate()
@@ -68,7 +68,7 @@ class Parser:
 
 
 def _errors(output: str) -> str:
-    """The messages of the errors in dbt's log."""
+    """The error messages in dbt's log."""
     lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     errors = [line["info"]["msg"] for line in lines if line["info"]["level"] == "error"]
     text = "\n".join(errors).replace("Encountered an error:\n", "")

@@ -1,8 +1,9 @@
-"""Definitions tried on the tables that they read as these will be, computed or not.
+"""Checks definitions against the tables they read as those will be, computed or not.
 
-A table is what its definition was when it was last computed. Between saving and computing, and
-within a set that is saved together, its columns are others or it is not there at all. What reads
-it is therefore planned over empty tables with the columns that the definitions give now.
+A table has the columns that its definition gave when it was last computed. Between saving and
+computing, and within a set that is saved together, its columns may differ or it may not exist. A
+definition that reads it is therefore planned over empty tables with the columns that the current
+definitions give.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ Columns = tuple[Column, ...]
 
 
 class TablesToBe:
-    """The tables of a catalog's definitions; each is asked of the database once.
+    """The tables of a catalog's definitions; the database is asked once for each.
 
     Attributes
     ----------
     catalog
-        With the drafts in it that are to be saved.
+        Includes the drafts that are to be saved.
     """
 
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
@@ -42,52 +43,52 @@ class TablesToBe:
         self._known: dict[Ref, Columns | None] = {}
 
     def columns(self, ref: Ref) -> Columns | None:
-        """The columns of an index, rule or feature; none when nobody can tell yet.
+        """The columns of an index, rule or feature; None if they cannot be known yet.
 
-        Those of a saved definition follow from its SQL. What comes with the project's files is
-        computed by dbt from more than SQL, and has the columns of its table.
+        The columns of a saved definition follow from its SQL. Definitions in the project's files
+        are computed by dbt from more than SQL, so they have the columns of their existing tables.
 
         Raises
         ------
         BadInput
-            The SQL does not work, in terms of its text.
+            The SQL does not work; the message refers to its text.
         """
         if ref not in self._known:
             self._known[ref] = self._columns(ref)
         return self._known[ref]
 
     def check(self, definition: Definition | Draft) -> Columns | None:
-        """Refuse an index, rule or feature that does not work on what it reads; else its columns.
+        """Refuse an index, rule or feature that does not work on its inputs; returns its columns.
 
-        None: the database could not tell, because something that is read is neither there nor
-        known from its definition.
+        Returns None if it cannot be checked, because one of its inputs neither exists nor has a
+        definition that gives its columns.
 
         Raises
         ------
         BadInput
-            In words for the author, with line and column where they are known.
+            For the author, with line and column where they are known.
         """
         query = self._translated(definition)
         try:
             columns = validate_query(
-                self._settings, query, self._key(definition), self._others(query)
+                self._settings, query, self._key(definition), self._differing(query)
             )
         except NotComputedYet:
             return None
         return tuple(columns)
 
     def preview(self, definition: Definition | Draft, rows: int) -> Preview:
-        """The first rows of an index, rule or feature, from the tables as they are.
+        """The first rows of an index, rule or feature, from the tables as they are now.
 
         Raises
         ------
         BadInput
-            As for ``check``, and what goes wrong while it runs.
+            As for ``check``, and errors at run time.
         NotComputedYet
-            What it reads is not there, or was changed and not computed since.
+            An input is missing, or was changed and not computed since.
         """
         query, key = self._translated(definition), self._key(definition)
-        others = self._others(query)
+        others = self._differing(query)
         if others:
             validate_query(self._settings, query, key, others)
             try:
@@ -99,17 +100,17 @@ class TablesToBe:
         return preview(self._settings, query, key, rows)
 
     def refuse_to_break(self, before: TablesToBe, ref: Ref) -> list[Ref]:
-        """Refuse a definition on which the SQL of others works no more, as it did before.
+        """Refuse a definition that breaks the SQL of others which worked before.
 
         Returns
         -------
         list[Ref]
-            Those whose columns are, or may be, others than before: it, and what reads it.
+            Definitions whose columns change, or may change: it, and those that read it.
 
         Raises
         ------
         BadInput
-            With each that is broken and what the database says.
+            Names each broken definition, with the database's message.
         """
         changed: list[Ref] = []
         broken: list[str] = []
@@ -144,7 +145,7 @@ class TablesToBe:
         if ref in self.catalog.problems or not ref.kind.has_sql:
             return None
         if definition.origin == "git":
-            return self._there.get(_name(ref_place(ref)))
+            return self._existing.get(_name(ref_place(ref)))
         body = definition.body
         if isinstance(body, DerivedIndex):
             parent = self.columns(self.catalog.resolve(body.parent, ref.concept).ref)
@@ -162,9 +163,9 @@ class TablesToBe:
         assert isinstance(body, Rule | Feature)
         return self.catalog.key_column(self.catalog.resolve(body.index, concept).ref)
 
-    # --- what it reads ----------------------------------------------------------------------
-    def _others(self, query: Translated) -> dict[Place, Columns]:
-        """The tables of a query that are not, or not as they are now, what they will be."""
+    # --- its inputs -------------------------------------------------------------------------
+    def _differing(self, query: Translated) -> dict[Place, Columns]:
+        """The input tables whose columns will differ from the existing ones."""
         others = {}
         for place in query.places:
             if place.ref is None:
@@ -175,7 +176,7 @@ class TablesToBe:
                 raise BadInput(
                     f"It reads {place.ref}, which does not work: {error.message}", error.hint
                 ) from None
-            if columns is not None and columns != self._there.get(_name(place)):
+            if columns is not None and columns != self._existing.get(_name(place)):
                 others[place] = columns
         return others
 
@@ -184,8 +185,8 @@ class TablesToBe:
         return NameTable.of(self.catalog, self._settings)
 
     @cached_property
-    def _there(self) -> dict[tuple[str, str], Columns]:
-        """The columns of all tables of definitions that are there, by schema and name."""
+    def _existing(self) -> dict[tuple[str, str], Columns]:
+        """The columns of all existing tables of definitions, by schema and name."""
         with warehouse_engine(self._settings).connect() as connection:
             return schema_columns(connection, SCHEMAS.values())
 
@@ -195,19 +196,19 @@ def _name(place: Place) -> tuple[str, str]:
 
 
 def refuse_broken(lines: list[str]) -> None:
-    """Refuse a change of columns, with a line for each definition that needs them."""
+    """Refuse a change of columns, with a line for each definition that it breaks."""
     if lines:
         raise BadInput(
-            "\n".join(["Then these could not work any more:", *lines]),
-            "Keep the columns that they look at, or change all together: "
+            "\n".join(["This change would break other definitions:", *lines]),
+            "Keep the columns that they use, or change all of them together: "
             "`tippers definitions import` takes a folder.",
         )
 
 
 def tables_of(settings: Settings) -> Callable[[Catalog], TablesToBe]:
-    """The tables of a catalog, the same ones as long as it is the same catalog.
+    """The planned tables of a catalog, cached for the latest catalog.
 
-    All drafts of one saving are looked at in one catalog.
+    All drafts that are saved together are checked in one catalog.
     """
     return lru_cache(maxsize=1)(partial(TablesToBe, settings))
 
@@ -217,14 +218,14 @@ def sql_checks(
     tables: Callable[[Catalog], TablesToBe],
     of_changed: Callable[[TablesToBe, Collection[Ref]], None] = lambda tables, changed: None,
 ) -> Checks:
-    """What the catalog calls for drafts that are SQL before they are saved.
+    """The catalog's checks for SQL drafts before they are saved.
 
     Parameters
     ----------
     tables
-        As ``tables_of`` gives them.
+        From ``tables_of``.
     of_changed
-        Looks at what else reads definitions whose columns change.
+        Checks other readers of definitions whose columns change.
     """
 
     @lru_cache(maxsize=1)

@@ -1,7 +1,7 @@
-"""Preparing a deployment's server: the owner, its databases, and the other roles.
+"""Prepares a deployment's server: the owner, its databases, and the other roles.
 
 The embedded server is prepared when it starts. Another server needs an administrator, once and
-after each upgrade. Earlier versions used a superuser for everything; its objects are transferred to
+each upgrade. Earlier versions used one superuser for everything; its objects are transferred to
 the owner here.
 """
 
@@ -60,7 +60,7 @@ def prepare_server(settings: Settings, administrator: str, also: tuple[str, ...]
     Raises
     ------
     TippersError
-        The settings name no server, or the administrator as the owner; a database is in use.
+        The settings name no server, or name the administrator as the owner; a database is in use.
     """
     server = _server(settings, administrator, also)
     owner = server.roles.owner
@@ -82,7 +82,7 @@ def prepare_server(settings: Settings, administrator: str, also: tuple[str, ...]
         yield _restrict(settings, server)
         let_in(cursor, owner)
     ensure_roles(settings)
-    yield "schemas and tables: the builder owns those of definitions, and can read the others"
+    yield "schemas and tables: the builder owns the tables of definitions and can read the others"
 
 
 def _server(settings: Settings, administrator: str, also: tuple[str, ...]) -> _Server:
@@ -147,9 +147,9 @@ def _restrict(settings: Settings, server: _Server) -> str:
     return f"{names}: created, limited, and restricted to the listed functions"
 
 
-# --- for those who have no superuser ------------------------------------------------------------
+# --- without a superuser ------------------------------------------------------------------------
 def restricting_sql(settings: Settings) -> list[str]:
-    """What a superuser runs in the warehouse's database to restrict the functions there."""
+    """The statements for a superuser to run in the warehouse's database to restrict functions."""
     ensure_roles(settings)
     roles = roles_of(settings)
     with warehouse_engine(settings).connect() as connection:
@@ -157,5 +157,5 @@ def restricting_sql(settings: Settings) -> list[str]:
 
 
 def open_functions(connection: sa.Connection, roles: Roles) -> dict[str, list[str]]:
-    """Functions that builder and reader may execute but should not."""
+    """Functions that the builder and the reader may execute but should not."""
     return {login.role: beyond(connection, login) for login in roles.logins}

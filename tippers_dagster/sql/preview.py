@@ -1,8 +1,8 @@
-"""Trying user SQL on the database: its columns, its first rows, what it would cost.
+"""Tries user SQL on the database: its columns, its first rows, its cost.
 
 PostgreSQL's parse tree is checked before anything is planned or run. Everything runs as the reader,
-with a timeout of some seconds; after the check the transaction is READ ONLY. Errors of the database
-are expressed in terms of the user's own text.
+with a timeout of some seconds; after the check the transaction is READ ONLY. Database errors are
+expressed in terms of the user's own text.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ _TYPES = {
     "timestamptz": "timestamp with time zone",
     "varchar": "character varying",
 }
-"""PostgreSQL's own names of types as ``format_type`` writes them, where they differ."""
+"""PostgreSQL's internal type names as ``format_type`` writes them, where they differ."""
 
-_AS_THEY_ARE = {
+_KEPT_TYPES = {
     *("boolean", "smallint", "integer", "bigint", "real", "double precision", "date"),
     *("timestamp without time zone", "timestamp with time zone"),
 }
-"""Types whose values come as Arrow; numeric comes as a float, all others as text."""
+"""Types that Arrow keeps; numeric becomes a float, all others text."""
 
-_VALUES = _AS_THEY_ARE | {
+_VALUES = _KEPT_TYPES | {
     *("character", "character varying", "interval", "json", "jsonb", "numeric", "text"),
     *("time without time zone", "uuid"),
 }
@@ -63,16 +63,16 @@ _INDEX_VALUES = re.compile(r":\s*index_values\b", re.IGNORECASE)
 LONGEST_TEXT = 2000
 """Maximum characters of a value in a preview."""
 
-MOST_CHARACTERS = 16_000_000
-"""The same for all texts of a preview: with many columns each has fewer."""
+MAX_PREVIEW_CHARACTERS = 16_000_000
+"""Maximum characters of all texts in a preview: with many columns each may have fewer."""
 
 _NO_COLUMN = re.compile(r'column "?(?:[^".]+\.)?([^".]+?)"? does not exist')
 
 
 class NotComputedYet(BadInput):
-    """A query reads tables that are not there yet; ``places`` names them.
+    """A query reads tables that are not computed yet; ``places`` names them.
 
-    ``changed``: they are there, as they were before their definitions were changed.
+    ``changed``: they exist, but their definitions have changed since they were computed.
     """
 
     def __init__(self, places: Iterable[Place], *, changed: bool = False) -> None:
@@ -81,11 +81,10 @@ class NotComputedYet(BadInput):
             str(place.ref) if place.ref else f"{place.schema}.{place.table}"
             for place in self.places
         )
-        since = "was changed and has not been computed since"
+        reason = "has changed since it was computed" if changed else "has not been computed yet"
         super().__init__(
-            f"The query cannot be tried: {names} "
-            f"{since if changed else 'has not been computed yet'}.",
-            "Try again when it has; the graph of assets shows how far it is.",
+            f"The query cannot be tried: {names} {reason}.",
+            "Try again once it is up to date; the graph of assets shows its progress.",
         )
 
 
@@ -98,14 +97,14 @@ class Preview:
     columns
         Of the result.
     rows
-        As Arrow; numeric as float64, what Arrow does not have as text. Long texts are cut short,
-        with … at their end.
+        As Arrow; numeric as float64, types unknown to Arrow as text. Long texts are cut and end
+        with ….
     truncated
         Whether there are more rows.
     estimated_rows, total_cost
-        Of the whole query, as the database's planner thinks; the cost has no unit.
+        For the whole query, as estimated by the database's planner; the cost has no unit.
     seconds
-        Until the rows were here.
+        Until the rows arrived.
     """
 
     columns: tuple[Column, ...]
@@ -122,21 +121,21 @@ def validate_query(
     key: str | None,
     others: Mapping[Place, Sequence[Column]] | None = None,
 ) -> list[Column]:
-    """The columns of a query's result; it is planned, not run.
+    """The columns of a query's result; the query is planned, not run.
 
     Parameters
     ----------
     key
         A column that must be in the result.
     others
-        Tables that are not there, or not as they will be, and the columns that they will have.
+        Tables that do not exist, or will change, with the columns that they will have.
 
     Raises
     ------
     BadInput
-        What the database refuses, a missing key, columns without a usable name or type.
+        The database refuses the query, the key is missing, or a column's name or type is unusable.
     NotComputedYet
-        A table that it reads is not there.
+        A table that it reads does not exist.
     """
     others = others or {}
     query = _over_empty(translated, others)
@@ -148,14 +147,14 @@ def validate_query(
 
 
 def _over_empty(translated: Translated, tables: Mapping[Place, Sequence[Column]]) -> Translated:
-    """The query with empty tables of some columns in place of some tables."""
+    """The query with some tables replaced by empty ones with given columns."""
     empty = {relation(place): _empty(columns) for place, columns in tables.items()}
     pieces: list[str] = []
     names: list[tuple[int, int, int]] = []
     copied = length = 0
     for at, size, start in translated.names:
         before, name = translated.sql_plain[copied:at], translated.sql_plain[at : at + size]
-        # A name of the user's with a dot in it is in quotes; only tables have one without.
+        # Users' names with a dot are quoted; only table names contain an unquoted one.
         written = empty.get(name, name)
         names.append((length + len(before), len(written), start))
         pieces += (before, written)
@@ -179,12 +178,12 @@ def preview(
     Parameters
     ----------
     rows
-        How many; unset: ``settings.preview_rows``.
+        How many; ``settings.preview_rows`` if unset.
 
     Raises
     ------
     BadInput
-        As for ``validate_query``, and errors while it runs, such as taking too long.
+        As for ``validate_query``, and errors at run time, such as a timeout.
     """
     limit = settings.preview_rows if rows is None else rows
     with _trying(settings, translated) as cursor:
@@ -192,7 +191,7 @@ def preview(
         plan = json.loads(cursor.fetch_arrow_table().column(0)[0].as_py())[0]["Plan"]
         columns = _described(cursor, translated, key)
         began = time.perf_counter()
-        longest = min(LONGEST_TEXT, MOST_CHARACTERS // (len(columns) * (limit + 1)))
+        longest = min(LONGEST_TEXT, MAX_PREVIEW_CHARACTERS // (len(columns) * (limit + 1)))
         cursor.execute(
             f"SELECT {', '.join(_as_arrow(column, longest) for column in columns)}\n"
             f"FROM (\n{translated.sql_plain}\n) AS preview LIMIT {limit + 1}"
@@ -211,11 +210,11 @@ def preview(
 
 def _as_arrow(column: Column, longest: int) -> str:
     name = quoted(column.name)
-    if column.type in _AS_THEY_ARE:
+    if column.type in _KEPT_TYPES:
         return name
     if column.type == "numeric":
         return f"CAST({name} AS double precision) AS {name}"
-    # Truncated in the database: a single value may have a gigabyte.
+    # Truncated in the database: one value can have a gigabyte.
     return f"left(CAST({name} AS text), {longest + 1}) AS {name}"
 
 
@@ -234,9 +233,9 @@ def _shortened(table: pa.Table, longest: int) -> pa.Table:
 def _trying(
     settings: Settings, translated: Translated, columns: Collection[str] = ()
 ) -> Iterator[dbapi.Cursor]:
-    """A cursor of the reader; what the database says becomes a sentence for the author.
+    """A cursor of the reader; database errors become messages for the author.
 
-    ``columns``: names that can be read beside those of the query's tables.
+    ``columns``: names that can be read besides those of the query's tables.
     """
     seconds = settings.sql_timeout_seconds
     _refuse_other_grammar(settings, translated.user_sql)
@@ -264,10 +263,10 @@ def _refuse_other_grammar(settings: Settings, user_sql: str) -> None:
             cursor.adbc_execute_schema(asked)  # parsed, not run
         except dbapi.Error as error:
             if error.sqlstate == "42601":
-                raise _no_sql(error, asked) from None
+                raise _syntax_error(error, asked) from None
 
 
-def _no_sql(error: dbapi.Error, asked: str) -> RefusedSQL:
+def _syntax_error(error: dbapi.Error, asked: str) -> RefusedSQL:
     said = dict(_details(error))
     at = int(said.get("PG_DIAG_STATEMENT_POSITION", len(asked) + 1)) - 1
     # Both texts have the same lines, whatever replaced :index_values.
@@ -283,7 +282,7 @@ def _no_sql(error: dbapi.Error, asked: str) -> RefusedSQL:
 
 
 def _judge(cursor: dbapi.Cursor, translated: Translated) -> None:
-    """Refuse what PostgreSQL finds in a query that is not allowed; then allow no more writes."""
+    """Refuse a query in which PostgreSQL finds anything not allowed; then forbid writes."""
     cursor.execute(translated.sql_plain.join(MAKE_VIEW))
     cursor.execute(judgement(translated.tables, translated.functions))
     found = cursor.fetch_arrow_table().to_pylist()
@@ -318,7 +317,7 @@ def _described(cursor: dbapi.Cursor, translated: Translated, key: str | None) ->
     if key is not None and key not in names:
         near = difflib.get_close_matches(key, names, n=1)
         hint = f"Write {quoted(near[0])} AS {key}." if near else f"Add {key} to the SELECT."
-        raise BadInput(f"The result has no column {key}, which tells whose row it is.", hint)
+        raise BadInput(f"The result has no column {key}, the key of the index.", hint)
     return columns
 
 
@@ -328,7 +327,7 @@ def _long_name(kind: str) -> str:
 
 def _refuse_columns(columns: list[Column]) -> None:
     if not columns:
-        raise BadInput("The result has no column.", "Name columns after SELECT.")
+        raise BadInput("The result has no column.", "List columns after SELECT.")
     for at, column in enumerate(columns, 1):
         if column.name == "?column?":
             raise BadInput(f"Column {at} of the result has no name.", "Write ... AS name.")
@@ -339,20 +338,20 @@ def _refuse_columns(columns: list[Column]) -> None:
             )
         if column.type.removesuffix("[]") not in _VALUES:
             raise BadInput(
-                f"The column {column.name} is no plain value but a whole row or a {column.type}.",
+                f"The column {column.name} is a whole row or a {column.type}, not a plain value.",
                 "Name a column of the row, or write CAST(x AS text).",
             )
     twice = [name for name, n in Counter(column.name for column in columns).items() if n > 1]
     if twice:
         raise BadInput(
             f"The result has the column {', '.join(twice)} more than once.",
-            "Leave one out, or write ... AS another_name. After JOIN ... USING (key), name the "
-            "columns in place of the star.",
+            "Remove one, or rename it with ... AS another_name. After JOIN ... USING (key), list "
+            "the columns instead of using a star.",
         )
 
 
 def _columns_read(settings: Settings, translated: Translated) -> list[str]:
-    """Names of all columns of the tables that a query reads."""
+    """Names of all columns in the tables that a query reads."""
     with reading(settings, settings.sql_timeout_seconds) as cursor:
         cursor.execute(
             "SELECT DISTINCT a.attname::text FROM pg_catalog.pg_attribute a "
@@ -365,7 +364,7 @@ def _columns_read(settings: Settings, translated: Translated) -> list[str]:
         return cursor.fetch_arrow_table().column(0).to_pylist()
 
 
-# --- what the database says ---------------------------------------------------------------------
+# --- database errors ----------------------------------------------------------------------------
 def _in_words(
     error: dbapi.Error,
     translated: Translated,
@@ -381,10 +380,10 @@ def _in_words(
         return BadInput(
             f"The query took longer than {settings.sql_timeout_seconds} s and was stopped.",
             "Filter earlier (IN (:index_values), dates), join on equal columns, or read a rule "
-            "that is already computed. TIPPERS_SQL_TIMEOUT_SECONDS allows more.",
+            "that is already computed. TIPPERS_SQL_TIMEOUT_SECONDS sets the limit.",
         )
     if state == "55P03":
-        return BadInput("A table is being replaced just now.", "Try again in a moment.")
+        return BadInput("A table is being replaced at the moment.", "Try again in a moment.")
     missing = _NO_COLUMN.search(message)
     if state == "42703" and missing:
         near = difflib.get_close_matches(missing[1], columns, n=3)
@@ -399,20 +398,20 @@ def _in_words(
 
 
 _HINTS = {
-    "42803": "Put the column into GROUP BY, or into an aggregate such as max().",
+    "42803": "Add the column to GROUP BY, or use an aggregate such as max().",
     "42702": "Two tables have this column: write table.column.",
-    "42712": "The same table is there twice: give each a name, FROM x AS a JOIN x AS b.",
-    "42883": "Are the types right? Convert with CAST(x AS type), for instance text or integer.",
+    "42712": "The same table occurs twice: give each an alias, as in FROM x AS a JOIN x AS b.",
+    "42883": "Are the types right? Convert with CAST(x AS type), for example to text or integer.",
     "42804": "Convert one side with CAST(x AS type).",
     "42P01": "Name the table after FROM or JOIN before you use it.",
-    "42501": "The tables that may be read are those of the source and of definitions.",
-    "22012": "Divide by nullif(x, 0): the result is then null.",
-    "22P02": "A text does not look like the type that it is converted to.",
+    "42501": "Only tables of the source and of definitions may be read.",
+    "22012": "Divide by nullif(x, 0): the result is null if x is 0.",
+    "22P02": "A text cannot be converted to the type.",
     "54001": "The query is too complex: split it with WITH, or into two rules.",
-    "53400": "The query needs more room than it may take: filter earlier.",
-    "53200": "The query needs more memory than there is: filter earlier.",
+    "53400": "The query needs more space than allowed: filter earlier.",
+    "53200": "The query needs more memory than available: filter earlier.",
 }
-"""What to do, by PostgreSQL's code of the error."""
+"""Hints by PostgreSQL's error code."""
 
 
 def _details(error: dbapi.Error) -> Iterator[tuple[str, str]]:
@@ -421,9 +420,9 @@ def _details(error: dbapi.Error) -> Iterator[tuple[str, str]]:
 
 
 def _place(position: str | None, translated: Translated, before: int) -> str:
-    """Where in the user's text the database sees the error: the name there, or the next one.
+    """The place of an error in the user's text: the name there, or the next one.
 
-    ``before``: characters of the statement before the query.
+    ``before``: the number of characters in the statement before the query.
     """
     if position is None:
         return ""

@@ -2,11 +2,11 @@
 
 PostgreSQL lets everyone execute nearly all of its 3,400 functions, including those that run SQL
 from text, sleep, take locks or write large objects. In the warehouse's database that right is moved
-from PUBLIC to a group, to which the owner belongs; the builder and the reader get what definitions
+from PUBLIC to a group that includes the owner; the builder and the reader get only what definitions
 need. Functions added by an extension or a newer PostgreSQL are not included.
 
-What PostgreSQL does not ask for rights is left: reading and writing of values of a type, support
-functions of indexes, and ``current_user`` and its like, which are grammar.
+PostgreSQL checks no privilege for some functions, which remain available: input and output of
+types, support functions of indexes, and SQL syntax such as ``current_user``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ GROUP = "tippers_functions"
 ``GRANT tippers_functions TO name``."""
 
 _GRAMMAR = words("extract like_escape overlaps overlay position similar_to_escape substring")
-"""The functions behind ``extract(x from y)`` and the like."""
+"""The functions behind ``extract(x from y)`` and similar syntax."""
 
 _DRIVERS = words("version")
 """Called by the Arrow driver when it connects."""
 
 _GUARD = words("format_type")
-"""In the query that checks PostgreSQL's parse tree, see ``understood``."""
+"""Used by the query that checks PostgreSQL's parse tree, see ``understood``."""
 
 _DBT = words(
     """
@@ -38,10 +38,10 @@ _DBT = words(
     has_table_privilege pg_get_userbyid pg_has_role pg_is_other_temp_schema
     """
 )
-"""In dbt's queries of the catalogue, and in the views of the information schema that it reads."""
+"""Used by dbt's catalogue queries, and by the information schema's views that they read."""
 
 _MODELS = words("hashtext")
-"""Called by models that come with this version."""
+"""Called by the models of this version."""
 
 _MAY = """
     SELECT oid FROM pg_catalog.pg_proc
@@ -49,7 +49,7 @@ _MAY = """
     UNION SELECT oprcode FROM pg_catalog.pg_operator
     WHERE oprnamespace = 'pg_catalog'::regnamespace
     UNION SELECT castfunc FROM pg_catalog.pg_cast WHERE oid < 16384 AND castfunc <> 0
-    -- What hashes the values of a long IN list, and what a window's RANGE compares with.
+    -- Hash functions for long IN lists, and comparisons for a window's RANGE.
     UNION SELECT amproc FROM pg_catalog.pg_amproc
     JOIN pg_catalog.pg_opfamily f ON f.oid = amprocfamily
     JOIN pg_catalog.pg_am ON pg_am.oid = opfmethod
@@ -63,22 +63,22 @@ _BEYOND = f"""
     AND has_function_privilege(%(role)s, p.oid, 'EXECUTE') ORDER BY 1
 """
 
-_LACKING = f"""
+_MISSING = f"""
     SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p
     WHERE p.oid IN ({_MAY}) AND NOT has_function_privilege(%(role)s, p.oid, 'EXECUTE')
 """
 
 _ALLOWED = f"SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p WHERE p.oid IN ({_MAY})"
 
-_GIVEN = f"""
+_INDIVIDUAL = f"""
     SELECT DISTINCT p.oid::regprocedure::text
     FROM pg_catalog.pg_proc p, LATERAL aclexplode(p.proacl) a
     JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
     WHERE r.rolname = %(role)s AND p.oid NOT IN ({_MAY})
 """
-"""By name, as an earlier version of this list did."""
+"""Granted individually, as an earlier version of this list did."""
 
-_FOR_EVERYBODY = """
+_PUBLIC = """
     SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p
     JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace,
     LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
@@ -106,12 +106,12 @@ class Login:
 
 
 def builder_login(role: str, further: Iterable[str]) -> Login:
-    """What dbt needs; ``further``: what hand-written models of the deployment call."""
+    """The functions that dbt needs; ``further``: functions called by a deployment's own models."""
     return Login(role, FUNCTIONS.union(_GRAMMAR, _DRIVERS, _DBT, _MODELS, further))
 
 
 def reader_login(role: str) -> Login:
-    """What previews and the guard need."""
+    """The functions that previews and the guard need."""
     return Login(role, FUNCTIONS.union(_GRAMMAR, _DRIVERS, _GUARD))
 
 
@@ -123,12 +123,12 @@ def beyond(connection: sa.Connection, login: Login) -> list[str]:
 
 
 def restricted(connection: sa.Connection, logins: Sequence[Login]) -> bool:
-    """Whether these roles may execute what they should, and nothing else."""
-    return not any(beyond(connection, x) or _names(connection, _LACKING, x) for x in logins)
+    """Whether these roles may execute exactly what they should."""
+    return not any(beyond(connection, x) or _names(connection, _MISSING, x) for x in logins)
 
 
 def restrict(connection: sa.Connection, owner: str, logins: Sequence[Login]) -> None:
-    """Bring the rights to functions to what they should be, in the caller's transaction.
+    """Set the privileges on functions to what they should be, in the caller's transaction.
 
     The connection is a superuser's. Safe in many processes at once.
     """
@@ -145,18 +145,18 @@ def statements(connection: sa.Connection, owner: str, logins: Sequence[Login]) -
     if not connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :g"), {"g": GROUP}):
         yield f"CREATE ROLE {GROUP} NOLOGIN"
     yield f"GRANT {GROUP} TO {_quoted(connection, owner)}"
-    everybodys = [("EXECUTE", "ROUTINE", _names(connection, _FOR_EVERYBODY))]
-    everybodys.append(("USAGE", "LANGUAGE", _names(connection, _TRUSTED)))
-    for right, kind, things in everybodys:
+    public_rights = [("EXECUTE", "ROUTINE", _names(connection, _PUBLIC))]
+    public_rights.append(("USAGE", "LANGUAGE", _names(connection, _TRUSTED)))
+    for right, kind, things in public_rights:
         if things:
             yield f"GRANT {right} ON {kind} {', '.join(things)} TO {GROUP}"
             yield f"REVOKE {right} ON {kind} {', '.join(things)} FROM PUBLIC"
-    for role in ("", f"FOR ROLE {_quoted(connection, owner)} "):  # those that are made later
+    for role in ("", f"FOR ROLE {_quoted(connection, owner)} "):  # functions created later
         yield f"ALTER DEFAULT PRIVILEGES {role}REVOKE EXECUTE ON ROUTINES FROM PUBLIC"
         yield f"ALTER DEFAULT PRIVILEGES {role}GRANT EXECUTE ON ROUTINES TO {GROUP}"
     for login in logins:
         role = _quoted(connection, login.role)
-        more = ", ".join(_names(connection, _GIVEN, login))
+        more = ", ".join(_names(connection, _INDIVIDUAL, login))
         if more:
             yield f"REVOKE EXECUTE ON ROUTINE {more} FROM {role}"
         allowed = ", ".join(_names(connection, _ALLOWED, login))

@@ -1,8 +1,8 @@
-"""The dbt project as it is now: the hand-written one with the saved definitions rendered into it.
+"""The current dbt project: the hand-written one with the saved definitions rendered into it.
 
-``<home>/dbt/<fingerprint>/`` is named by the content of all that it is made from, so that whoever
-has the same definitions has the same folder, and no one's changes under him. It is made aside,
-parsed once, and renamed: whole or not at all.
+``<home>/dbt/<fingerprint>/`` is named after the content it is made from. Processes with the same
+definitions share a folder, and a folder never changes while it is in use. It is written under
+another name, parsed once, and renamed, so it is either complete or absent.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from tippers_dagster.sql.parsing import Parser, dbt_parser
 from tippers_dagster.sql.render import SourceTable, needs, render
 
 KEPT = 3
-"""The newest rendered projects are kept, whoever uses them."""
+"""How many of the newest rendered projects are kept at least."""
 
 KEPT_SECONDS = 86_400
-"""So are all that were used within a day."""
+"""A project is also kept if it was used within a day."""
 
-MOST_PARSES = 8
-"""After so many definitions that dbt cannot read, no saved one is taken."""
+MAX_PARSES = 8
+"""After this many parse errors, all saved definitions are left out."""
 
 _IGNORED = {"definitions", "target", "logs", "dbt_packages"}
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
@@ -61,8 +61,8 @@ class DbtError(TippersError):
 class Project:
     """A rendered and parsed dbt project.
 
-    ``broken``: the definitions that are left out of it, with all that read them, and why; those
-    of ``catalog.problems`` are among them.
+    ``broken``: the definitions that are left out, including those that read a broken one, and why;
+    ``catalog.problems`` are among them.
     """
 
     folder: Path
@@ -70,35 +70,35 @@ class Project:
 
     @property
     def manifest_path(self) -> Path:
-        """What dbt says of the project."""
+        """The path of dbt's manifest."""
         return self.folder / "target" / "manifest.json"
 
     @cached_property
     def variables(self) -> dict[str, Any]:
-        """The project's variables, those of the settings among them."""
+        """The project's variables, including those from the settings."""
         name = "dbt_project.yml"
         return _read_yaml(name, (self.folder / name).read_bytes())["vars"]
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What dbt says of the project; large."""
+        """dbt's manifest of the project; large."""
         import orjson
 
         return orjson.loads(self.manifest_path.read_bytes())
 
 
 def rendered_project(settings: Settings, catalog: Catalog) -> Project:
-    """The project of these definitions, made when it is not there.
+    """The rendered project of these definitions; it is made if it does not exist.
 
-    Milliseconds when it is; else dbt parses it once, however many processes ask at the same time.
-    The folder stays until this process ends.
+    Takes milliseconds if it exists; otherwise dbt parses it once, however many processes need it at
+    the same time. The folder is kept until this process ends.
 
     Raises
     ------
     SettingsError
         There is no hand-written project.
     DbtError
-        The hand-written project is broken, whatever the definitions.
+        The hand-written project itself is broken.
     """
     source = project_source(settings)
     variables = dbt_variables(settings)
@@ -112,12 +112,12 @@ def rendered_project(settings: Settings, catalog: Catalog) -> Project:
                 draft = root / f".new-{os.getpid()}"
                 _remove(draft)
                 with dbt_parser(settings, draft) as parser:
-                    _Making(settings, catalog, files, variables).make(draft, folder, parser)
+                    _Draft(settings, catalog, files, variables).make(draft, folder, parser)
                 _prune(root, keep=folder)
     return Project(folder, _read_broken(folder))
 
 
-# --- what it is made from -----------------------------------------------------------------------
+# --- content ------------------------------------------------------------------------------------
 def _hand_written(source: Path) -> dict[str, bytes]:
     """The files of the hand-written project by relative path, in order."""
     found: dict[str, bytes] = {}
@@ -136,7 +136,7 @@ def _hand_written(source: Path) -> dict[str, bytes]:
 def _fingerprint(
     settings: Settings, files: Mapping[str, bytes], variables: Mapping[str, Any], catalog: Catalog
 ) -> str:
-    """Of all that decides what the folder holds; nothing has to be rendered for it."""
+    """A hash of everything that decides what the folder holds; nothing is rendered for it."""
     parts = [
         *(digest(path, content.decode("utf-8", "replace")) for path, content in files.items()),
         *_code(),
@@ -150,7 +150,7 @@ def _fingerprint(
 
 
 def _code() -> Iterator[str]:
-    """The texts of the modules that render: another version of them renders otherwise."""
+    """The source code of the modules that render: other code may render something else."""
     for path in sorted(Path(__file__).parent.glob("*.py")):
         yield path.read_text()
 
@@ -166,18 +166,18 @@ def _content(catalog: Catalog) -> Iterator[str]:
             yield digest(str(ref), *(table.name for table in d.body.tables))
     for ref, reason in catalog.problems.items():
         yield digest(str(ref), reason)
-    for ref in sorted(_put_away(catalog)):
+    for ref in sorted(_hidden(catalog)):
         yield str(ref)
 
 
-def _put_away(catalog: Catalog) -> set[Ref]:
-    """Definitions of the files that a saved one replaces, or that are retired."""
+def _hidden(catalog: Catalog) -> set[Ref]:
+    """Definitions from files that are replaced by a saved one or retired."""
     return {*catalog.shadowed, *catalog.retired}
 
 
 # --- making it ----------------------------------------------------------------------------------
-class _Making:
-    """One rendered project in the making; the caller has the lock."""
+class _Draft:
+    """A rendered project being made; the caller holds the lock."""
 
     def __init__(
         self,
@@ -198,17 +198,17 @@ class _Making:
         self._rendered = {path: text.encode() for path, text in rendered.files.items()}
 
     def make(self, draft: Path, folder: Path, parser: Parser) -> None:
-        """Make it beside its place, and put it there."""
+        """Make the project in ``draft``, then rename it to ``folder``."""
         try:
-            self._write_readable(draft, parser)
+            self._write_parsable(draft, parser)
             _write_broken(draft, self._broken)
             draft.rename(folder)
         finally:
             _remove(draft)
 
-    def _write_readable(self, draft: Path, parser: Parser) -> None:
-        """Write the project without what dbt cannot read."""
-        for _ in range(MOST_PARSES):
+    def _write_parsable(self, draft: Path, parser: Parser) -> None:
+        """Write the project without the definitions that dbt cannot parse."""
+        for _ in range(MAX_PARSES):
             self._write(draft)
             error = parser.parse()
             if error is None:
@@ -216,10 +216,10 @@ class _Making:
             culprit = self._culprit(error)
             if culprit is None:
                 break
-            self._add_broken({culprit: f"dbt cannot read it: {error}"})
+            self._add_broken({culprit: f"dbt cannot parse it: {error}"})
         self._add_broken(
             {
-                ref: f"dbt cannot read the project with the saved definitions: {error}"
+                ref: f"dbt cannot parse the project with the saved definitions: {error}"
                 for ref in self._models().values()
                 if self._catalog.definitions[ref].origin == "catalog" and ref not in self._broken
             }
@@ -228,21 +228,21 @@ class _Making:
         error = parser.parse()
         if error is not None:
             raise DbtError(
-                f"dbt cannot read the project in {project_source(self._settings)}: {error}",
-                "Mend the file that it names; `tippers dbt parse` tries again.",
+                f"dbt cannot parse the project in {project_source(self._settings)}: {error}",
+                "Fix the file named in the message, then run `tippers dbt parse`.",
             )
 
     def _models(self) -> dict[str, Ref]:
         return {ref.model_name: ref for ref in self._catalog.definitions if ref.kind.has_sql}
 
     def _culprit(self, error: str) -> Ref | None:
-        """The first definition that dbt's message names and that is still in the project."""
+        """The first definition named in dbt's message that is still in the project."""
         models = self._models()
         named = (models.get(word) for word in re.findall(r"[a-z0-9_]+__[a-z0-9_]+", error))
         return next((ref for ref in named if ref and ref not in self._broken), None)
 
     def _add_broken(self, found: Mapping[Ref, str]) -> None:
-        """Mark these as broken, and all that read them."""
+        """Mark these definitions as broken, and all that read them."""
         for ref, reason in found.items():
             self._broken.setdefault(ref, reason)
         for ref in self._catalog.order:
@@ -251,8 +251,8 @@ class _Making:
                 self._broken[ref] = needs(below, self._broken[below])
 
     def _write(self, draft: Path) -> None:
-        """The files as they should be now; dbt's own of an earlier parse stay."""
-        dropped = {ref.model_name for ref in (*_put_away(self._catalog), *self._broken)}
+        """Write the current files; dbt's files from an earlier parse stay."""
+        dropped = {ref.model_name for ref in (*_hidden(self._catalog), *self._broken)}
         broken = {ref.model_name for ref in self._broken}
         kept = {p: text for p, text in self._hand_written.items() if Path(p).stem not in dropped}
         kept |= {p: text for p, text in self._rendered.items() if Path(p).stem not in broken}
@@ -265,7 +265,7 @@ class _Making:
 
 
 def _declared(files: Mapping[str, bytes]) -> set[SourceTable]:
-    """The tables of the sources that the hand-written project declares."""
+    """The source tables that the hand-written project declares."""
     found: set[SourceTable] = set()
     for path, content in files.items():
         if Path(path).suffix in (".yml", ".yaml") and re.search(rb"^sources:", content, re.M):
@@ -283,8 +283,9 @@ def _read_yaml(path: str, text: bytes) -> Any:
 
 
 def _with_variables(files: Mapping[str, bytes], variables: Mapping[str, Any]) -> bytes:
-    """``dbt_project.yml`` with our variables: aliases are fixed when dbt parses, so that none
-    may be given later on the command line.
+    """``dbt_project.yml`` with our variables.
+
+    Aliases are fixed when dbt parses, so variables cannot be passed on the command line later.
     """
     content = _read_yaml("dbt_project.yml", files["dbt_project.yml"])
     content["vars"] = {**(content.get("vars") or {}), **variables}
@@ -292,7 +293,7 @@ def _with_variables(files: Mapping[str, bytes], variables: Mapping[str, Any]) ->
 
 
 def _with_selectors(files: Mapping[str, bytes], catalog: Catalog) -> bytes:
-    """``selectors.yml`` with the concepts and levels of saved definitions in it, too."""
+    """``selectors.yml`` with selectors for the concepts and levels of saved definitions."""
     content = _read_yaml("selectors.yml", files.get("selectors.yml", b"")) or {"selectors": []}
     concepts = sorted({ref.concept for ref in catalog.definitions if ref.kind.has_sql})
     levels = sorted({f"level_{catalog.level(concept)}" for concept in concepts})
@@ -305,7 +306,7 @@ def _with_selectors(files: Mapping[str, bytes], catalog: Catalog) -> bytes:
 
 
 def _seed_parse(draft: Path) -> None:
-    """Give dbt what it remembers of the newest project: it then reads only what differs."""
+    """Copy dbt's parse state from the newest project, so that dbt parses only what differs."""
     memory = draft / "target" / "partial_parse.msgpack"
     newest = max(_projects(draft.parent), key=_used, default=None)
     if newest is not None and not memory.exists():
@@ -315,7 +316,7 @@ def _seed_parse(draft: Path) -> None:
             shutil.copyfile(before, memory)
 
 
-# --- what is broken -----------------------------------------------------------------------------
+# --- broken definitions -------------------------------------------------------------------------
 def _write_broken(folder: Path, broken: Mapping[Ref, str]) -> None:
     lines = [[ref.concept, ref.name, ref.kind.value, reason] for ref, reason in broken.items()]
     (folder / _BROKEN).write_text(json.dumps(lines, indent=1))
@@ -326,13 +327,13 @@ def _read_broken(folder: Path) -> dict[Ref, str]:
     return {Ref(concept, name, Kind(kind)): reason for concept, name, kind, reason in lines}
 
 
-# --- whose it is --------------------------------------------------------------------------------
+# --- keeping and removing -----------------------------------------------------------------------
 _held: dict[Path, int] = {}
-"""Descriptors of the projects that this process uses: each carries a shared lock."""
+"""Open projects of this process: each descriptor holds a shared lock."""
 
 
 def _hold(folder: Path) -> bool:
-    """Keep a project from being removed while this process lives; False when there is none."""
+    """Keep a project from being removed while this process lives; False if it does not exist."""
     if folder in _held and folder.is_dir():
         return True
     try:
@@ -340,7 +341,7 @@ def _hold(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     fcntl.flock(descriptor, fcntl.LOCK_SH)
-    # It may have been removed before the lock was ours.
+    # It may have been removed before we got the lock.
     if not folder.is_dir() or not os.path.samestat(os.fstat(descriptor), folder.stat()):
         os.close(descriptor)
         return False
@@ -358,7 +359,7 @@ def _used(folder: Path) -> float:
 
 
 def _prune(root: Path, keep: Path) -> None:
-    """Remove projects that nobody used for a day, and what killed processes left."""
+    """Remove projects that nobody used for a day, and leftovers of killed processes."""
     for path in root.glob(".*-*"):
         _remove(path)
     old = sorted((p for p in _projects(root) if p != keep), key=_used, reverse=True)
@@ -371,9 +372,9 @@ def _remove_unused(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        away = folder.with_name(f".old-{folder.name}")
-        folder.rename(away)
-        _remove(away)
+        old = folder.with_name(f".old-{folder.name}")
+        folder.rename(old)
+        _remove(old)
     except BlockingIOError:
         return
     finally:

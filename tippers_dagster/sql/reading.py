@@ -1,8 +1,8 @@
-"""From a user's text to sqlglot's tree, with nothing in between that sqlglot could misread.
+"""From a user's text to sqlglot's tree, without anything that sqlglot could misread.
 
-Before it is read, texts in quotes are taken out of it and known functions are renamed, so that
-sqlglot neither interprets nor rewrites any of them: it only sees structure. Limits keep it from
-reading for ever.
+Before parsing, quoted texts are taken out and known functions are renamed: sqlglot sees only the
+structure, and neither interprets nor rewrites any of them. Limits keep parsing from taking for
+ever.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ if TYPE_CHECKING:
     from sqlglot import exp
     from sqlglot.tokens import Token
 
-LONGEST_SQL = 50_000
-MOST_TOKENS = 6_000
-DEEPEST = 30
-"""Parentheses, brackets and cases inside each other; sqlglot reads them recursively."""
-DEEPEST_BRACKETS = 5
-MOST_BRACKETS = 300
-"""Reading brackets in brackets takes sqlglot twice as long for each further level, and
-brackets after brackets ever longer."""
+MAX_SQL_CHARACTERS = 50_000
+MAX_TOKENS = 6_000
+MAX_DEPTH = 30
+"""Nested parentheses, brackets and CASEs; sqlglot parses them recursively."""
+MAX_BRACKET_DEPTH = 5
+MAX_BRACKETS = 300
+"""Each level of nested brackets doubles the time that sqlglot takes, and long runs of brackets
+take ever longer too."""
 
 UNITS = words("year years month months day days hour hours minute minutes second seconds")
 
 FUNCTION_PREFIX = "fn__"
-"""Before the name of a known function while sqlglot reads, so that it knows none of them."""
+"""Prefix of known functions while sqlglot parses, so that it recognises none of them."""
 TEXT_ATOM = re.compile(r"zq([a-j]+)qz")
-"""Stands for the content of a text in quotes while sqlglot reads; letters, as it splits off
-numbers in intervals."""
+"""Stands for a quoted text while sqlglot parses; letters only, as it splits numbers off in
+intervals."""
 
 _LETTERS = str.maketrans("0123456789", "abcdefghij")
 _DIGITS = str.maketrans("abcdefghij", "0123456789")
 
 _JINJA = re.compile(r"\{\{|\{%|\{#")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode's categories of control characters, those that turn the direction of writing or cannot
-be seen, halves of pairs, and line ends that are none."""
+"""Unicode categories of control characters, characters that are invisible or change the writing
+direction, lone surrogates, and unusual line ends."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def read(sql: str) -> tuple[exp.Query, tuple[str, ...]]:
-    """The tree of one query, and the texts whose atoms are in it.
+    """The tree of one query, and the texts that its atoms stand for.
 
     Raises
     ------
     RefusedSQL
-        More than one statement, none that is a query, unknown functions, signs that cannot be
-        seen, templates, or what is no SQL.
+        More than one statement, not a query, unknown functions, invisible characters, templates, or
+        not SQL.
     """
     _check_text(sql)
     reading = _Reading(sql, _tokens(sql))
@@ -79,10 +79,10 @@ class _Reading:
 def _check_text(sql: str) -> None:
     if not sql.strip():
         raise RefusedSQL("empty", "There is no SQL.", "Write a SELECT.")
-    if len(sql) > LONGEST_SQL:
+    if len(sql) > MAX_SQL_CHARACTERS:
         raise RefusedSQL(
             "length",
-            f"The SQL has {len(sql):,} characters; {LONGEST_SQL:,} are allowed.",
+            f"The SQL has {len(sql):,} characters; {MAX_SQL_CHARACTERS:,} are allowed.",
             "Lists of values belong in a table, or in an index.",
         )
     for at, sign in enumerate(sql):
@@ -91,8 +91,8 @@ def _check_text(sql: str) -> None:
                 sql,
                 at,
                 "character",
-                f"There is a character that cannot be seen (U+{ord(sign):04X}).",
-                "Delete it; if it is meant, write chr(...) in its place.",
+                f"There is an invisible character (U+{ord(sign):04X}).",
+                "Delete it, or write chr(...) if it is intended.",
             )
     found = _JINJA.search(sql)
     if found:
@@ -100,8 +100,8 @@ def _check_text(sql: str) -> None:
             sql,
             found.start(),
             "jinja",
-            f"{found[0]} would be taken for a template; SQL is written without any.",
-            "Write names of tables as they are. In a text, put a space between the braces.",
+            f"{found[0]} looks like a template, which SQL here may not contain.",
+            "Write table names directly. Inside a text, put a space between the braces.",
         )
 
 
@@ -110,7 +110,7 @@ def _at(sql: str, offset: int, reason: str, message: str, hint: str) -> RefusedS
     return RefusedSQL(reason, message, hint, line=line, column=column)
 
 
-# --- its words ----------------------------------------------------------------------------------
+# --- tokens -------------------------------------------------------------------------------------
 def _tokens(sql: str) -> list[Token]:
     from sqlglot.dialects.postgres import Postgres
     from sqlglot.errors import TokenError
@@ -120,8 +120,8 @@ def _tokens(sql: str) -> list[Token]:
     except TokenError:
         raise RefusedSQL(
             "syntax",
-            "A text, a name in quotes or a comment is not closed.",
-            "Every ' and \" needs its second one; a ' inside a text is written ''.",
+            "A text, a quoted name or a comment is not closed.",
+            "Every ' and \" needs a closing one; a ' inside a text is written ''.",
         ) from None
 
 
@@ -139,10 +139,10 @@ def _check_tokens(tokens: list[Token]) -> None:
     if not tokens:
         raise RefusedSQL("empty", "There is no SQL.", "Write a SELECT.")
     _check_first(tokens)
-    if len(tokens) > MOST_TOKENS:
+    if len(tokens) > MAX_TOKENS:
         raise RefusedSQL(
             "length",
-            f"The SQL has {len(tokens):,} words and signs; {MOST_TOKENS:,} are allowed.",
+            f"The SQL has {len(tokens):,} words and symbols; {MAX_TOKENS:,} are allowed.",
             "Lists of values belong in a table, or in an index.",
         )
     for token in tokens:
@@ -182,31 +182,34 @@ def _check_token(token: Token) -> None:
     kind, text = token.token_type, token.text
     if kind == T.SEMICOLON:
         raise _refuse(
-            token, "several", "There is more than one statement.", "Write one SELECT, without ;"
+            token, "several", "There is more than one statement.", "Write one SELECT without ;"
         )
     if kind in (T.BYTE_STRING, T.UNICODE_STRING, T.HEX_STRING, T.BIT_STRING, T.NATIONAL_STRING):
         raise _refuse(
             token,
             "quoting",
-            "Texts with a letter before the quote (E'', U&'', B'', X'', N'') are not allowed.",
-            "Write '...': a backslash in it stands for itself. For a line break write chr(10).",
+            "Texts with a prefix (E'', U&'', B'', X'', N'') are not allowed.",
+            "Write '...': a backslash has no special meaning. For a line break write chr(10).",
         )
     if kind == T.HINT:
-        raise _refuse(token, "syntax", "Hints are not allowed.", "Leave /*+ ... */ out.")
+        raise _refuse(token, "syntax", "Hints are not allowed.", "Remove /*+ ... */.")
     if kind in (T.STRING, T.RAW_STRING, T.HEREDOC_STRING):
         return
     if not text.isascii():
         raise _refuse(
             token,
             "character",
-            f"{text[:40]!r} has letters or signs that are not plain ASCII.",
-            "Names are written with a-z, 0-9 and _. Look for letters that only look alike.",
+            f"{text[:40]!r} contains characters that are not ASCII.",
+            "Write names with a-z, 0-9 and _. Look for letters that only look like these.",
         )
     if any(sign in text for sign in "{}\\@$`") and text not in ("@>", "<@"):
         raise _refuse(token, "syntax", f"{text[:40]!r} is not allowed here.")
     if kind == T.TABLE_SAMPLE:
         raise _refuse(
-            token, "chance", "A sample is another one each time.", "Filter by a column instead."
+            token,
+            "chance",
+            "TABLESAMPLE gives other rows each time.",
+            "Filter by a column instead.",
         )
     if kind != T.IDENTIFIER and text.lower() in WRITES:
         raise _refuse(
@@ -227,17 +230,17 @@ def _check_depth(tokens: list[Token]) -> None:
         deep += (kind in opens) - (kind in closes)
         brackets += (kind == T.L_BRACKET) - (kind == T.R_BRACKET)
         lists += kind == T.L_BRACKET
-        if deep > DEEPEST or brackets > DEEPEST_BRACKETS or lists > MOST_BRACKETS:
+        if deep > MAX_DEPTH or brackets > MAX_BRACKET_DEPTH or lists > MAX_BRACKETS:
             raise _refuse(
                 token,
                 "nesting",
-                "Parentheses, brackets or cases are nested too deeply, or too many.",
+                "Parentheses, brackets or CASEs are nested too deeply, or there are too many.",
                 "Write parts of it as WITH name AS (SELECT ...).",
             )
 
 
 def _check_joins(tokens: list[Token]) -> None:
-    """Every join has its condition before the next: any other order takes sqlglot for ever."""
+    """Require each join's condition before the next join: other orders take sqlglot for ever."""
     from sqlglot.tokens import TokenType as T
 
     waiting: list[bool] = [False]
@@ -286,8 +289,8 @@ def _check_calls(tokens: list[Token]) -> None:
             raise _refuse(
                 token,
                 "function",
-                f"The function {name}() is written with a schema.",
-                "Write functions without a schema before them.",
+                f"The function {name}() has a schema.",
+                "Write functions without a schema.",
             )
         if name not in FUNCTIONS:
             raise _refuse(token, "function", *unknown_function(name))
@@ -296,7 +299,7 @@ def _check_calls(tokens: list[Token]) -> None:
 
 
 def _is_call(tokens: list[Token], at: int) -> bool:
-    """Whether a name before a parenthesis is called; else it is an alias, a type, a WITH name."""
+    """Whether a name before a parenthesis is a call, not an alias, a type or a WITH name."""
     from sqlglot.tokens import TokenType as T
 
     before = tokens[at - 1] if at else None
@@ -329,16 +332,14 @@ def _take_out_texts(reading: _Reading) -> None:
         if token.token_type not in (T.STRING, T.RAW_STRING, T.HEREDOC_STRING):
             continue
         if before is not None and before.token_type == T.STRING:
-            raise _refuse(
-                token, "quoting", "Two texts follow each other.", "Join them with || between."
-            )
+            raise _refuse(token, "quoting", "Two texts follow each other.", "Join them with ||.")
         reading.texts.append(token.text)
         token.text = _text_atom(len(reading.texts) - 1)
         token.token_type = T.STRING
 
 
 def _wrap_intervals(reading: _Reading) -> None:
-    """Parentheses around an interval whose next word sqlglot would take for its unit."""
+    """Parenthesise an interval if sqlglot would take the next word for its unit."""
     from sqlglot.tokens import Token
     from sqlglot.tokens import TokenType as T
 
@@ -361,7 +362,7 @@ def _text_atom(number: int) -> str:
 
 
 def put_in_texts(written: str, texts: tuple[str, ...]) -> str:
-    """What sqlglot wrote between quotes, with the texts in place of their atoms."""
+    """The text that sqlglot wrote between quotes, with texts in place of their atoms."""
     return TEXT_ATOM.sub(lambda m: texts[int(m[1].translate(_DIGITS))].replace("'", "''"), written)
 
 
@@ -373,7 +374,7 @@ def _parse(reading: _Reading) -> exp.Query:
     try:
         trees = Postgres().parser().parse(reading.tokens, reading.sql)
     except (ParseError, TypeError) as error:
-        # A TypeError is what sqlglot raises for an operator without its right side.
+        # sqlglot raises TypeError for an operator without a right side.
         raise _unreadable(error, reading) from None
     except RecursionError:
         raise RefusedSQL("nesting", "The SQL is nested too deeply.", "Use WITH.") from None
@@ -392,7 +393,7 @@ def _unreadable(error: Exception, reading: _Reading) -> RefusedSQL:
             break
     return RefusedSQL(
         "syntax",
-        "The SQL cannot be understood from here on.",
+        "The SQL cannot be parsed from here on.",
         "Look for a missing comma, parenthesis or keyword just before.",
         line=line,
         column=column,

@@ -1,4 +1,4 @@
-"""How SQL is refused: a reason, a place in the text, and what to write instead."""
+"""Refusals of user SQL: a reason, a place in the text, and a hint."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tippers_dagster.sql.functions import FUNCTIONS
 
 
 class RefusedSQL(BadInput):
-    """SQL that is not run.
+    """User SQL that is refused.
 
     Parameters
     ----------
     reason
-        A word for the kind of refusal, the same for all of a kind.
+        A code for the kind of refusal.
     line, column
-        Where in the text, from 1; unknown for what concerns all of it.
+        Where in the text, from 1; None if it concerns the whole text.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ def place_of(sql: str, offset: int) -> tuple[int, int]:
 
 
 def unknown_function(name: str) -> tuple[str, str]:
-    """Message and hint for a function that is not in the list."""
+    """Message and hint for a function that is not on the list."""
     near = difflib.get_close_matches(name, sorted(FUNCTIONS), n=3, cutoff=0.75)
     hint = f"Did you mean {' or '.join(f'{n}()' for n in near)}? " if near else ""
     return (
         f"The function {name}() is not allowed.",
-        f"{hint}Allowed are aggregates and functions of numbers, texts, times, lists and JSON.",
+        f"{hint}Allowed are aggregates and functions for numbers, texts, times, arrays and JSON.",
     )

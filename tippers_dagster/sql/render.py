@@ -1,7 +1,7 @@
-"""Saved definitions as dbt models, of the same form as the hand-written ones beside them.
+"""Renders saved definitions as dbt models, in the same form as the hand-written ones.
 
-Pure: a catalog goes in, texts by path come out. What a person wrote (SQL, descriptions, owners)
-is never taken for Jinja.
+Pure: turns a catalog into texts by path. User text (SQL, descriptions, owners) is never interpreted
+as Jinja.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tippers_dagster.sql.parse_tree import hook, macro
 from tippers_dagster.sql.translate import Translated
 
 FOLDER = "models/saved"
-"""Where the models of saved definitions are in a rendered project."""
+"""Where a rendered project keeps the models of saved definitions."""
 
 SCHEMAS = {
     Kind.INDEX: "indexes",
@@ -31,13 +31,13 @@ SCHEMAS = {
     Kind.RULE: "rules",
     Kind.FEATURE: "features",
 }
-"""The warehouse's schema, and the lake's folder, of the kinds that are dbt models."""
+"""The warehouse schema and lake folder of each kind that becomes a dbt model."""
 
 MACRO = "macros/refuse_side_effects.sql"
-"""Called by each model of a person's SQL before its table is made."""
+"""Called by each model of user SQL before its table is created."""
 
 SourceTable = tuple[str, str]
-"""A dbt source's name and its table's."""
+"""The names of a dbt source and of a table in it."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,21 @@ class Rendered:
 
 
 def render(catalog: Catalog, names: NameTable, declared: Collection[SourceTable] = ()) -> Rendered:
-    """A model (SQL and YAML) for each saved definition of a SQL kind, and the sources they read.
+    """A model (SQL and YAML) for each saved definition with SQL, and the sources that they read.
 
     Parameters
     ----------
     catalog
-        Definitions that cannot work, by ``catalog.problems``, are left out.
+        Definitions in ``catalog.problems`` are left out.
     names
         The tables that SQL may read.
     declared
-        Sources that the hand-written project declares itself.
+        Sources that the hand-written project itself declares.
 
     Returns
     -------
     Rendered
-        ``broken`` has the definitions that the catalog finds sound and that cannot be rendered.
+        ``broken``: definitions that are sound in the catalog but cannot be rendered.
     """
     files: dict[str, str] = {}
     broken: dict[Ref, str] = {}
@@ -98,18 +98,19 @@ def render(catalog: Catalog, names: NameTable, declared: Collection[SourceTable]
 
 
 def needs(ref: Ref, reason: str) -> str:
-    """Why what reads a broken definition is broken."""
+    """Why a definition that reads a broken one is broken."""
     return f"It needs {ref}, which cannot work: {reason}"
 
 
 def literal(text: str) -> str:
-    """The text so that Jinja gives it back as it is."""
+    """The text, escaped so that Jinja reproduces it."""
     return re.sub(r"\{(?=[{%#])", "{{ '{' }}", text)
 
 
 # --- SQL ----------------------------------------------------------------------------------------
 def _translated(catalog: Catalog, names: NameTable, definition: Definition) -> Translated:
-    # The same guard as before saving: nothing runs that it would refuse now.
+
+    # The guard that runs before saving: nothing runs that it would refuse now.
     return translated_among(names, definition, catalog)
 
 
@@ -122,7 +123,7 @@ def _derived_index(catalog: Catalog, ref: Ref, body: DerivedIndex) -> str:
         "include_unlabelled": body.include_unlabelled,
         "key": catalog.key_column(ref),
     }
-    # Names, numbers and truth values: Python writes them as Jinja reads them.
+    # Names, numbers and booleans: Python writes them as Jinja reads them.
     lines = [f"    {name}={value!r}," for name, value in arguments.items()]
     return "\n".join(["{{ derived_index(", *lines, ") }}"])
 
@@ -182,7 +183,7 @@ def _tests(index: Ref | None) -> list[Any]:
 
 
 def _sources(catalog: Catalog, declared: Collection[SourceTable]) -> list[dict[str, Any]]:
-    """Label models' tables, and those of connections, that are not declared by hand."""
+    """Tables of label models and connections that the hand-written project does not declare."""
     tables: dict[str, list[dict[str, Any]]] = {}
     for ref, definition in catalog.definitions.items():
         if ref.kind == Kind.LABEL_MODEL and ("labels", ref.model_name) not in declared:
@@ -197,5 +198,5 @@ def _sources(catalog: Catalog, declared: Collection[SourceTable]) -> list[dict[s
 
 
 def _yaml(content: dict[str, Any]) -> str:
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C where it was built: ten times
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the C version is ten times faster
     return yaml.dump(content, Dumper=dumper, sort_keys=False, allow_unicode=True, width=100)

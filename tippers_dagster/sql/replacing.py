@@ -1,4 +1,4 @@
-"""Tables of the warehouse that are replaced as a whole, such as labels and predictions."""
+"""Replaces the rows of whole tables in the warehouse, such as labels and predictions."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Target:
     Attributes
     ----------
     schema, name
-        Its place; the schema is a plain name and made when it is not there.
+        Its place; the schema has a plain name and is created if missing.
     key
-        The column that tells its rows apart.
+        The primary key column.
     types
-        Of each column, in SQL, in order.
+        SQL type of each column, in order.
     comment, comments
-        What the table is, and some of its columns.
+        Description of the table, and of some columns.
     """
 
     schema: str
@@ -41,10 +41,10 @@ class Target:
 
 
 def replace_rows(settings: Settings, target: Target, rows: pa.Table) -> None:
-    """Replace all rows of a table, in one transaction; views that read it stay as they are.
+    """Replace all rows of a table in one transaction; views that read it stay intact.
 
-    The table is made, or given the columns of ``target``, where it does not have them. Definitions
-    may read it: the schema's default rights say so (``sql/roles.py``).
+    The table is created, or its columns are changed to those of ``target``, if necessary.
+    Definitions may read it, by the schema's default privileges (``sql/roles.py``).
 
     Parameters
     ----------
@@ -54,30 +54,30 @@ def replace_rows(settings: Settings, target: Target, rows: pa.Table) -> None:
     Raises
     ------
     TippersError
-        When a view reads a column that is gone.
+        When a view reads a column that would be dropped.
     """
     with warehouse_engine(settings).begin() as connection:
         _replace(connection, target, rows)
 
 
 def check_keys(keys: pa.ChunkedArray, what: str) -> None:
-    """Every entity has one key of its own.
+    """Check that every entity has a unique key.
 
     Raises
     ------
     BadInput
-        With an example.
+        Names an example.
     """
     if keys.null_count:
         raise BadInput(
-            f"The {what} has {keys.null_count:,} rows without a key.",
-            "Leave them out in the index's query.",
+            f"The {what} has rows without a key: {keys.null_count:,}.",
+            "Filter them out in the index's query.",
         )
     if pc.count_distinct(keys).as_py() < len(keys):
         counts = pc.value_counts(keys)
         twice = counts.filter(pc.greater(counts.field("counts"), 1))
         raise BadInput(
-            f"The {what} has {len(twice):,} keys more than once, for example {twice[0]['values']}.",
+            f"The {what} has duplicate keys: {len(twice):,}, for example {twice[0]['values']}.",
             "An index has one row per entity: use DISTINCT or GROUP BY in its query.",
         )
 
@@ -101,7 +101,7 @@ def _replace(connection: sa.Connection, target: Target, rows: pa.Table) -> None:
 
 
 def _match_columns(connection: sa.Connection, target: Target, place: str) -> None:
-    """Make the table, or change its columns, so that it has those that are wanted."""
+    """Create the table, or change its columns to those of ``target``."""
     quote = connection.dialect.identifier_preparer.quote_identifier
     wanted = target.types
     query = sa.text(

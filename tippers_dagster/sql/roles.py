@@ -3,13 +3,13 @@
 Both have their own login and are members of no role, so there are no rights to regain with
 ``RESET ROLE`` or ``set_config('role', ...)``. The *builder* is dbt's role: it owns the tables of
 definitions, and may read their inputs. The *reader* may read the same, except the source's own
-tables. Neither can read the tables of the application; what functions they may
-execute, ``privileges`` says.
+tables. Neither can read the application's tables. ``privileges`` lists the functions that they may
+execute.
 
-The roles are made at first use, by the embedded server's administrator or by the warehouse's
-owner. On a deployment's server their passwords follow from the device key; where the owner may
-not make roles, ``tippers database prepare`` does, or ``TIPPERS_BUILDER_URL`` and
-``TIPPERS_READER_URL`` name two that an administrator made.
+The roles are created at first use, by the embedded server's administrator or by the warehouse's
+owner. On a deployment's server their passwords are derived from the device key; where the owner may
+not create roles, ``tippers database prepare`` does, or ``TIPPERS_BUILDER_URL`` and
+``TIPPERS_READER_URL`` name two roles that an administrator created.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ BUILDER = "tippers_builder"
 READER = "tippers_reader"
 
 ANSWERS = ("labels", "predictions")
-"""Schemas with answers of label models and classifiers: the owner writes them, models read them."""
+"""Schemas of label models' and classifiers' results: the owner writes them, models read them."""
 
 WRITTEN = (STAGING, *sorted(set(SCHEMAS.values()) - {*ANSWERS}))
-"""Schemas of what dbt creates. The builder owns the tables in them."""
+"""Schemas in which dbt creates tables. The builder owns these."""
 
 LOCK_TIMEOUT = "2s"
 
@@ -64,14 +64,14 @@ LIMITS = {
     BUILDER: {
         "lock_timeout": "10min",
         "idle_in_transaction_session_timeout": "1h",
-        "statement_timeout": "6h",  # dbt sets a smaller one, TIPPERS_MODEL_TIMEOUT_SECONDS
+        "statement_timeout": "6h",  # dbt sets a shorter one, TIPPERS_MODEL_TIMEOUT_SECONDS
         "work_mem": "32MB",
     },
     READER: {
         "default_transaction_read_only": "on",
         "lock_timeout": LOCK_TIMEOUT,
         "idle_in_transaction_session_timeout": "10min",
-        "statement_timeout": "5min",  # previews set a smaller one, TIPPERS_SQL_TIMEOUT_SECONDS
+        "statement_timeout": "5min",  # previews set a shorter one, TIPPERS_SQL_TIMEOUT_SECONDS
         "work_mem": "16MB",
     },
 }
@@ -84,7 +84,7 @@ CONNECTIONS = 50
 """Connections per role. The server allows 200 in total."""
 
 _LOCK = 0x7469_7070_6572_7302
-_TRIES = 8
+_MAX_ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Roles:
     builder: str
     reader: str
     further: frozenset[str] = frozenset()
-    """Functions that the builder may execute beside those that it may anyway."""
+    """Functions that the builder may execute besides the listed ones."""
 
     @property
     def logins(self) -> tuple[Login, Login]:
@@ -104,12 +104,12 @@ class Roles:
 
 
 def roles_of(settings: Settings) -> Roles:
-    """The roles' names.
+    """The names of the roles.
 
     Raises
     ------
     SettingsError
-        A URL names no user, or two name the same.
+        A URL names no user, or two name the same one.
     """
     urls = {
         "TIPPERS_DATABASE_URL": databases(settings).warehouse,
@@ -142,25 +142,25 @@ def roles_of(settings: Settings) -> Roles:
 def reading(
     settings: Settings, seconds: float, *, temporary_views: bool = False
 ) -> Iterator[dbapi.Cursor]:
-    """A cursor of the reader in a READ ONLY transaction of its own, which is rolled back.
+    """A cursor of the reader in its own READ ONLY transaction, which is rolled back.
 
-    Only the extended protocol is spoken, which takes one statement at a time.
+    Uses only the extended protocol, which accepts one statement at a time.
 
     Parameters
     ----------
     seconds
-        After which a statement is stopped.
+        Statement timeout.
     temporary_views
         Whether the transaction may write, as temporary views need; the caller makes it READ ONLY.
 
     Raises
     ------
     SettingsError
-        There is no reader, and none can be made.
+        There is no reader, and none can be created.
     """
     ensure_roles(settings)
     with _connect(settings, reader_url(settings)) as connection, connection.cursor() as cursor:
-        # Else the driver wraps queries in COPY, which EXPLAIN cannot be in.
+        # Otherwise the driver wraps queries in COPY, where EXPLAIN is not possible.
         cursor.adbc_statement.set_options(**{StatementOptions.USE_COPY.value: False})
         for setting in (
             f"TRANSACTION READ {'WRITE' if temporary_views else 'ONLY'}",
@@ -194,9 +194,9 @@ def _connect(settings: Settings, url: str) -> dbapi.Connection:
     except dbapi.Error as error:
         raise SettingsError(
             f"The database does not let the role {parse_dsn(url)['user']} log in.",
-            "Does pg_hba.conf allow it? A role that another deployment made has another password, "
-            "as it follows from the device key: `tippers database prepare` sets it, or set "
-            "TIPPERS_BUILDER_URL and TIPPERS_READER_URL.",
+            "Does pg_hba.conf allow it? If another deployment created the role, its password "
+            "differs, as it is derived from the device key: set it with "
+            "`tippers database prepare`, or set TIPPERS_BUILDER_URL and TIPPERS_READER_URL.",
         ) from error
 
 
@@ -226,21 +226,21 @@ def _password(settings: Settings, role: str) -> str:
     return hmac.new(device_key(settings), role.encode(), hashlib.sha256).hexdigest()
 
 
-# --- making them --------------------------------------------------------------------------------
+# --- creating them ------------------------------------------------------------------------------
 def ensure_roles(settings: Settings) -> None:
-    """Make the roles and let them do what they should; a query when all is as it should be.
+    """Create the roles and grant them what they need; only one query if nothing is missing.
 
     Safe in many processes at once.
 
     Raises
     ------
     SettingsError
-        The warehouse's owner may not make roles or give rights, or a role can do more than it
-        should.
+        The warehouse's owner may not create roles or grant privileges, or a role can do more than
+        it should.
     """
     _restrict_embedded(settings)
     roles = roles_of(settings)
-    for attempt in range(_TRIES):
+    for attempt in range(_MAX_ATTEMPTS):
         try:
             with warehouse_engine(settings).connect() as connection:
                 if not faults(connection, settings, roles):
@@ -248,14 +248,14 @@ def ensure_roles(settings: Settings) -> None:
             _make(settings, roles)
             return
         except (sa.exc.InternalError, sa.exc.OperationalError, sa.exc.ProgrammingError) as error:
-            # Two transactions changed the rights of one table, or it was replaced meanwhile; dbt
-            # makes tables all the time.
+            # Two transactions changed one table's privileges, or the table was replaced meanwhile:
+            # dbt creates tables all the time.
             passing = (
                 psycopg2.errors.InternalError_,
                 psycopg2.errors.DeadlockDetected,
                 psycopg2.errors.UndefinedTable,
             )
-            if attempt == _TRIES - 1 or not isinstance(error.orig, passing):
+            if attempt == _MAX_ATTEMPTS - 1 or not isinstance(error.orig, passing):
                 raise
             time.sleep(0.05 * 2**attempt)
 
@@ -265,9 +265,9 @@ def _make(settings: Settings, roles: Roles) -> None:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         connection.execute(sa.text("SET LOCAL lock_timeout = '10s'"))
         found = faults(connection, settings, roles)
-        _refuse_powerful(found)
+        _refuse_too_powerful(found)
         if any(fault.what in ("role", "membership") for fault in found):
-            _make_as_owner(connection, settings, roles, found)
+            _create_as_owner(connection, settings, roles, found)
             found = faults(connection, settings, roles)
         _give(connection, roles, found)
         left = faults(connection, settings, roles)
@@ -280,7 +280,7 @@ def _make(settings: Settings, roles: Roles) -> None:
         )
 
 
-def _refuse_powerful(found: Sequence[Fault]) -> None:
+def _refuse_too_powerful(found: Sequence[Fault]) -> None:
     powerful = next((fault.role for fault in found if fault.what == "power"), None)
     if powerful:
         raise SettingsError(
@@ -291,7 +291,7 @@ def _refuse_powerful(found: Sequence[Fault]) -> None:
         )
 
 
-def _make_as_owner(
+def _create_as_owner(
     connection: sa.Connection, settings: Settings, roles: Roles, found: Sequence[Fault]
 ) -> None:
     missing = [fault.role for fault in found if fault.what == "role"]
@@ -320,9 +320,9 @@ def _make_as_owner(
 
 
 def prepare(connection: sa.Connection, settings: Settings, roles: Roles) -> None:
-    """Make the roles, set their limits, and restrict the functions of this database to them.
+    """Create the roles, set their limits, and restrict the functions of this database to them.
 
-    The connection is a superuser's, in a transaction of the caller's.
+    The connection is a superuser's, in a transaction of the caller.
     """
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     make_roles(connection, settings, roles)
@@ -352,11 +352,11 @@ def _limits(role: str) -> dict[str, str]:
 
 @lru_cache(maxsize=4)
 def _restrict_embedded(settings: Settings) -> None:
-    """What only an administrator can do, done by the embedded server's; once per process."""
+    """Do what only an administrator can do, on the embedded server; once per process."""
     administrator = databases(settings).administrator
     if administrator is None:
         return
-    warehouse_engine(settings)  # its tables are there
+    warehouse_engine(settings)  # creates its tables
     roles = roles_of(settings)
     engine = sa.create_engine(sqlalchemy_url(administrator), poolclass=sa.NullPool)
     with engine.begin() as connection:
@@ -365,9 +365,9 @@ def _restrict_embedded(settings: Settings) -> None:
 
 
 def make_roles(connection: sa.Connection, settings: Settings, roles: Roles) -> None:
-    """Make the builder and the reader, or bring those that this version named to what they are.
+    """Create the builder and the reader, or reset those that have this version's names.
 
-    Roles that the settings name and that are there stay as they are.
+    Existing roles that the settings name are left unchanged.
     """
     is_superuser = connection.scalar(sa.text("SELECT current_setting('is_superuser') = 'on'"))
     for role, ours, url in (
@@ -379,7 +379,7 @@ def make_roles(connection: sa.Connection, settings: Settings, roles: Roles) -> N
         )
         if there and role != ours:
             continue
-        if not there or is_superuser:  # only superusers may take rights away
+        if not there or is_superuser:  # only superusers may revoke attributes
             how = "ALTER" if there else "CREATE"
             password = _secret(connection, url)
             _run(connection, f"{how} ROLE {{}} {_ATTRIBUTES} PASSWORD {{}}", role, password)
@@ -396,7 +396,7 @@ _ATTRIBUTES = (
 
 
 def _secret(connection: sa.Connection, url: str) -> sql.Literal:
-    """The password of a URL as the server keeps it."""
+    """The password of a URL in the server's encrypted form."""
     raw = connection.connection.driver_connection
     assert raw is not None
     login = parse_dsn(url)
@@ -406,7 +406,7 @@ def _secret(connection: sa.Connection, url: str) -> sql.Literal:
     )
 
 
-# --- what they lack -----------------------------------------------------------------------------
+# --- faults -------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Fault:
     """A problem with a role's rights; ``what`` is the query that found it."""
@@ -418,7 +418,7 @@ class Fault:
 
     @property
     def text(self) -> str:
-        """In words."""
+        """A description."""
         place = ".".join(filter(None, (self.schema, self.table)))
         return {
             "role": f"there is no role {self.role}",
@@ -491,7 +491,7 @@ _FAULTS = r"""
     UNION ALL
     SELECT 'select', role, schema, name FROM logins, things
     WHERE (builds OR NOT source) AND NOT has_table_privilege(logins.oid, things.oid, 'SELECT')
-    AND has_table_privilege(things.oid, 'SELECT')  -- else definitions never read it
+    AND has_table_privilege(things.oid, 'SELECT')  -- otherwise definitions never read it
     ORDER BY 1, 2, 3, 4
 """
 
@@ -506,14 +506,14 @@ def faults(connection: sa.Connection, settings: Settings, roles: Roles) -> list[
             "group": GROUP,
             "written": list(WRITTEN),
             "schemas": [*WRITTEN, *ANSWERS],
-            # One of another database is copied, to the schema of a connection.
+            # The tables of another database are copied to the schema of a connection.
             "source": settings.source_schema if settings.source_url is None else "",
         },
     )
     return [Fault(row.what, row.role, row.schema, row.name) for row in found]
 
 
-# --- giving it ----------------------------------------------------------------------------------
+# --- granting -----------------------------------------------------------------------------------
 def _give(connection: sa.Connection, roles: Roles, found: Sequence[Fault]) -> None:
     """Grant the roles what they lack, as far as the owner can."""
     database = str(connection.scalar(sa.text("SELECT current_database()")))
@@ -528,7 +528,7 @@ def _give(connection: sa.Connection, roles: Roles, found: Sequence[Fault]) -> No
             _open(connection, roles, schema, roles.reader)
         elif fault.what == "schema":
             _open(connection, roles, schema, role)
-    for fault in found:  # who gets a table must be able to make one there
+    for fault in found:  # the new owner of a table needs CREATE on its schema
         if fault.what == "owner":
             place = str(fault.schema), str(fault.table)
             _attempt(connection, "ALTER TABLE {}.{} OWNER TO {}", *place, fault.role)
@@ -539,7 +539,7 @@ def _give(connection: sa.Connection, roles: Roles, found: Sequence[Fault]) -> No
 
 
 def _open(connection: sa.Connection, roles: Roles, schema: str, role: str) -> None:
-    """Let a role into a schema, and read what the owner and the builder make there later."""
+    """Let a role use a schema, and read what the owner and the builder create there later."""
     written = schema in WRITTEN
     rights = "USAGE, CREATE" if written and role == roles.builder else "USAGE"
     _attempt(connection, f"GRANT {rights} ON SCHEMA {{}} TO {{}}", schema, role)

@@ -1,4 +1,4 @@
-"""Runs of dbt for assets: what is asked of it, and what becomes of what it says."""
+"""Runs dbt for assets, and reads the results from its log."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from tippers_dagster.sql.project import Project
 from tippers_dagster.sql.roles import ensure_roles
 
 STOP_SECONDS = 15
-"""dbt cancels its queries when it is interrupted; after so long it is killed, and the server
-cancels them."""
+"""An interrupted dbt cancels its queries; after this time it is killed, and the server cancels
+them."""
 
 _CHILD = Path(__file__).with_name("child.py")
-"""Run by its path, from any folder; -P keeps its neighbours from passing for Python's modules."""
+"""Run by its path, from any folder; -P keeps the modules beside it off Python's path."""
 
 _RESULTS = ("LogModelResult", "LogTestResult")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a model or a test.
+    """The result of a model or test.
 
-    ``status`` as dbt says it: success, error, pass, fail, warn. ``rows``: of a table that was
-    just made.
+    ``status`` is dbt's: success, error, pass, fail, warn. ``rows``: the rows of a table just
+    created.
     """
 
     unique_id: str
@@ -47,15 +47,15 @@ class Result:
 
 
 class DbtRun:
-    """One invocation of dbt. Make one with :func:`dbt_run`."""
+    """One invocation of dbt. Create it with :func:`dbt_run`."""
 
     def __init__(self, settings: Settings, process: subprocess.Popen[str], target: Path) -> None:
         self._settings, self._process, self._target = settings, process, target
         self._errors: list[str] = []
-        self._plain: deque[str] = deque(maxlen=20)  # lines that are no events
+        self._plain: deque[str] = deque(maxlen=20)  # lines that are not events
 
     def results(self) -> Iterator[Result]:
-        """The results of models and tests as they come; dbt's log goes to standard output."""
+        """The results of models and tests as they arrive; dbt's log goes to standard output."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             event = _event(line)
@@ -70,7 +70,7 @@ class DbtRun:
         self._process.wait()
 
     def messages(self) -> dict[str, str]:
-        """What dbt said of what failed, by unique id; known when the results have ended."""
+        """dbt's error messages by unique id; complete once the results have ended."""
         path = self._target / "run_results.json"
         if not path.exists():
             return {}
@@ -83,28 +83,28 @@ class DbtRun:
         }
 
     def error(self) -> str | None:
-        """What dbt said when it did not succeed; known when the results have ended."""
+        """dbt's message if it did not succeed; complete once the results have ended."""
         if self._process.returncode == 0:
             return None
         lines = self._errors or [f"dbt exited with status {self._process.returncode}", *self._plain]
         return recordable("\n".join(lines), self._settings)
 
     def compiled(self, resource: Mapping[str, Any]) -> str:
-        """The SQL of a test that was run."""
+        """The SQL of a test that has run."""
         folder = self._target / "compiled" / resource["package_name"]
         return (folder / resource["original_file_path"] / resource["path"]).read_text()
 
 
 @contextmanager
 def dbt_run(settings: Settings, project: Project, arguments: Sequence[str]) -> Iterator[DbtRun]:
-    """Start dbt on a project, with a target folder of its own; stopped when the block ends early.
+    """Run dbt on a project, with its own target folder; dbt is stopped if the block ends early.
 
-    dagster-dbt's own resource is not used for this: with each run it asks PyPI for dbt's latest
-    version, beyond 200 models it leaves a copy of the project behind, and an interruption that
-    comes while it reads a line is lost.
+    Does not use dagster-dbt's own resource: that asks PyPI for the latest dbt version in each run,
+    leaves a copy of the project behind if there are more than 200 models, and loses an interruption
+    that arrives while it reads a line.
     """
     with scratch_folder(settings.home_path / "dbt" / "runs") as target:
-        # What dbt remembers of the parsed project: it has nothing to parse again.
+        # dbt's parse state of the project: nothing needs parsing again.
         shutil.copy(project.manifest_path.with_name("partial_parse.msgpack"), target)
         process = subprocess.Popen(
             [sys.executable, "-P", str(_CHILD), *arguments],
@@ -132,8 +132,8 @@ def _environment(settings: Settings, project: Project, target: Path) -> dict[str
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    # The child interrupts itself when its input closes; once, as a second interruption would keep
-    # it from cancelling its queries. What it still says must not wait for a reader.
+    # The child interrupts itself when its input closes. Only one interruption: a second one would
+    # stop it from cancelling its queries. Its output is closed too, or it could block on writing.
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
@@ -145,7 +145,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def _event(line: str) -> dict[str, Any]:
-    """One event of dbt's log; a line that is none, of Python for example, is one that says it."""
+    """One event of dbt's log; any other line, from Python for example, becomes an event."""
     try:
         event = json.loads(line)
     except json.JSONDecodeError:

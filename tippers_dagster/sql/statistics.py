@@ -1,4 +1,4 @@
-"""What the columns of a table look like: nulls, distinct values, range, quantiles, top values."""
+"""Column statistics of a table: nulls, distinct values, range, quantiles, top values."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from tippers_dagster.campus.identities import DEVICE_ID, lake_name
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 TOP = 5
-"""So many of the values that occur more than once are shown."""
+"""How many of the most frequent values are shown; only values that occur more than once."""
 
-LONGEST_VALUE = 80
-"""Characters of a text that are shown."""
+MAX_VALUE_CHARACTERS = 80
+"""Maximum characters of a text that are shown."""
 
 
 @dataclass(frozen=True)
 class ColumnStatistics:
-    """One column's figures; values as numbers or texts, as JSON has them.
+    """One column's statistics; values are numbers or texts, as in JSON.
 
-    ``quantiles`` in the order of ``QUANTILES``, empty where there is no order to speak of;
-    ``top``: values and how often they occur. Of ids of devices only ``nulls`` and ``distinct``
-    mean anything.
+    ``quantiles`` are in the order of ``QUANTILES``, empty for types without a useful order; ``top``
+    has values and their frequencies. For device ids only ``nulls`` and ``distinct`` are meaningful.
     """
 
     column: str
@@ -40,12 +39,12 @@ class ColumnStatistics:
     top: tuple[tuple[Any, int], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The same as a dictionary of JSON."""
+        """The statistics as a JSON dictionary."""
         return asdict(self)
 
 
 def table_statistics(table: pa.Table) -> list[ColumnStatistics]:
-    """The figures of every column, each in a few vectorised passes."""
+    """The statistics of every column, each in a few vectorised passes."""
     return [
         _column(name, column)
         for name, column in zip(table.column_names, table.columns, strict=True)
@@ -85,23 +84,23 @@ def _quantiles(values: pa.ChunkedArray) -> tuple[Any, ...]:
 
 
 def _top(counts: pa.StructArray) -> tuple[tuple[Any, int], ...]:
-    often = counts.filter(pc.greater(counts.field("counts"), 1))
-    order = np.argsort(-often.field("counts").to_numpy(), kind="stable")[:TOP]
-    first = often.take(pa.array(order)).to_pylist()
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    order = np.argsort(-repeated.field("counts").to_numpy(), kind="stable")[:TOP]
+    first = repeated.take(pa.array(order)).to_pylist()
     return tuple((plain(row["values"]), row["counts"]) for row in first)
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: numbers and truth values as they are, all else as short text."""
+    """A value for JSON: numbers and booleans unchanged, anything else as a short text."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else str(value)
     text = str(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+    return text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[: MAX_VALUE_CHARACTERS - 1]}…"
 
 
-# --- from PostgreSQL's own ----------------------------------------------------------------------
+# --- estimated by PostgreSQL --------------------------------------------------------------------
 _PG_STATS = sa.text(
     "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, s.null_frac, "
     "s.n_distinct, s.histogram_bounds::text::text[] AS bounds, "
@@ -117,7 +116,7 @@ _PG_STATS = sa.text(
 def estimated_statistics(
     connection: sa.Connection, schema: str, name: str, rows: int
 ) -> list[ColumnStatistics]:
-    """The figures that PostgreSQL estimated by ``ANALYZE``, for tables too large to read.
+    """Statistics that PostgreSQL estimated with ``ANALYZE``, for tables too large to read.
 
     Values are texts, as PostgreSQL writes them.
     """

@@ -1,6 +1,6 @@
-"""User SQL as the text of a dbt model, and as SQL that can be run as it is.
+"""Translates user SQL to a dbt model, and to SQL that can be run directly.
 
-Users write plain PostgreSQL: tables by the names that ``names.py`` knows, and
+Users write plain PostgreSQL, with the table names that ``names.py`` knows, and
 ``IN (:index_values)`` for the entities of the index.
 """
 
@@ -31,22 +31,22 @@ class Translated:
     Parameters
     ----------
     sql_jinja
-        The text of a dbt model: tables are ``{{ ref() }}`` and ``{{ source() }}``, and nothing
-        else in it is Jinja.
+        The dbt model: tables are ``{{ ref() }}`` and ``{{ source() }}``, and there is no other
+        Jinja.
     sql_plain
         The same with the tables' names in the warehouse.
     refs
-        The definitions whose tables it reads, its index if ``:index_values`` is in it.
+        The definitions whose tables it reads, including its index if it uses ``:index_values``.
     places
         All tables that it reads.
     functions
         Names of the functions that it calls.
     columns
-        Names of the result's columns as far as the text tells; none where a star is.
+        Names of the result's columns as far as the text shows; None if there is a star.
     user_sql
-        The text that it was made from, lines ended by line feeds.
+        The original text, with line feeds only.
     names
-        Where the names of ``sql_plain`` stood in the user's text, as ``Composed.names``.
+        Where the names in ``sql_plain`` are in the user's text, as ``Composed.names``.
     """
 
     sql_jinja: str
@@ -60,21 +60,21 @@ class Translated:
 
     @property
     def tables(self) -> list[str]:
-        """Its places as ``schema.table``."""
+        """The places as ``schema.table``."""
         return sorted(f"{place.schema}.{place.table}" for place in self.places)
 
 
 def translate(
     sql: str, *, concept: str, index: Ref | None, key: str | None, names: NameTable
 ) -> Translated:
-    """Check a query and put the tables of the warehouse into it.
+    """Check a query and replace table names by those of the warehouse.
 
     Parameters
     ----------
     sql
         What the user wrote.
     concept
-        Whose definitions may be named without it.
+        The concept whose definitions may be named without a prefix.
     index, key
         What ``:index_values`` means: the key column of this index. None: it may not be used.
     names
@@ -83,20 +83,20 @@ def translate(
     Raises
     ------
     RefusedSQL
-        What the guard refuses, an unknown table, ``:index_values`` where it cannot stand.
+        The guard refuses it, a table is unknown, or ``:index_values`` is misplaced.
     """
     checked = check(sql)
-    work = _Work(checked, concept, names)
-    work.put_in_index(None if index is None or key is None else (ref_place(index), key))
-    work.put_in_tables()
-    plain, jinja = work.compose()
+    translation = _Translation(checked, concept, names)
+    translation.put_in_index(None if index is None or key is None else (ref_place(index), key))
+    translation.put_in_tables()
+    plain, jinja = translation.compose()
     if _JINJA.search(plain.sql):
-        raise RefusedSQL("jinja", "A text in the SQL would be taken for a template.")
+        raise RefusedSQL("jinja", "A text in the SQL looks like a template.")
     return Translated(
         sql_jinja=jinja.sql,
         sql_plain=plain.sql,
-        refs=frozenset(place.ref for place in work.places if place.ref is not None),
-        places=frozenset(work.places),
+        refs=frozenset(place.ref for place in translation.places if place.ref is not None),
+        places=frozenset(translation.places),
         functions=checked.functions,
         columns=checked.columns,
         user_sql=checked.sql,
@@ -104,8 +104,8 @@ def translate(
     )
 
 
-class _Work:
-    """The tree while its tables are put in."""
+class _Translation:
+    """The tree while its tables are replaced."""
 
     def __init__(self, checked: Checked, concept: str, names: NameTable) -> None:
         self.tree = checked.tree.copy()
@@ -126,15 +126,15 @@ class _Work:
                 raise refuse(
                     placeholder,
                     "index_values",
-                    ":index_values stands for many values and cannot be used like that.",
+                    ":index_values stands for many values and cannot be used like this.",
                     "Write column IN (:index_values).",
                 )
             if index is None:
                 raise refuse(
                     condition,
                     "index_values",
-                    ":index_values means the entities of an index, and there is none here.",
-                    "It is used in rules and features. Leave it out.",
+                    ":index_values means the entities of an index, and there is no index here.",
+                    "Use it only in rules and features. Remove it here.",
                 )
             condition.replace(self._in_index(condition.this, *index))
 
@@ -153,7 +153,7 @@ class _Work:
 
     # --- tables -----------------------------------------------------------------------------
     def put_in_tables(self) -> None:
-        """Find the place of every table that is not one of WITH."""
+        """Find the place of every table that is not a WITH query."""
         from sqlglot import exp
 
         taken = {id(identifier) for identifier, _, _ in self._tables}
@@ -185,13 +185,16 @@ class _Work:
         kind = self.names.kind_without_table(parts, self.concept)
         if kind is not None:
             raise refuse(
-                table, "table", f"{written} is a {kind}, which has no table.", "Read its rule."
+                table,
+                "table",
+                f"{written} is a {kind}, which has no table.",
+                "Read its rule instead.",
             )
         near = self.names.near(parts, self.concept)
         if parts[0] in ("pg_catalog", "information_schema", "tippers"):
             message = f"The table {written} belongs to the system and cannot be read."
         else:
-            message = f"There is no table {written} that could be read here."
+            message = f"There is no table {written}, or it may not be read here."
         hint = (
             f"Did you mean {' or '.join(near)}?"
             if near
@@ -203,7 +206,7 @@ class _Work:
         raise refuse(table, "table", message, hint)
 
     def _shorten_columns(self, schemas: set[tuple[str, str]]) -> None:
-        """``device.devices.mac_address`` names the table by its place; only its alias is left."""
+        """Reduce ``device.devices.mac_address`` to the table's alias and the column."""
         from sqlglot import exp
 
         for column in self.tree.find_all(exp.Column):
@@ -236,7 +239,7 @@ class _Work:
 
 
 def _condition(placeholder: exp.Placeholder) -> exp.Expr | None:
-    """The comparison that a placeholder is the right side of: ``x IN (...)``, ``x = ANY(...)``."""
+    """The comparison whose right side is a placeholder: ``x IN (...)``, ``x = ANY(...)``."""
     from sqlglot import exp
 
     parent = placeholder.parent
@@ -257,7 +260,7 @@ def _inside(node: exp.Expr, tree: exp.Expr) -> bool:
 
 
 def _names_with(table: exp.Table) -> bool:
-    """Whether a name means a WITH query that can be seen from where it stands."""
+    """Whether a name means a WITH query that is visible at this place."""
     from sqlglot import exp
 
     node: exp.Expr = table
@@ -277,7 +280,7 @@ def _names_with(table: exp.Table) -> bool:
 
 
 def relation(place: Place) -> str:
-    """A table as ``Translated.sql_plain`` writes it."""
+    """A table as written in ``Translated.sql_plain``."""
     return f"{quoted(place.schema)}.{quoted(place.table)}"
 
 

@@ -1,4 +1,4 @@
-"""dbt's models as Dagster's assets."""
+"""How dbt models appear as Dagster assets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
 
 from tippers_dagster.sql.nodes import Resource, key_of, meta_of
 
-# Not more than Dagster takes: one owner that it refuses would keep everything from loading.
+# Dagster accepts no more than this: one invalid owner would keep everything from loading.
 _EMAIL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
 _TEAM = re.compile(r"team:\S+")
 
@@ -22,7 +22,7 @@ class Translator(DagsterDbtTranslator):
     Parameters
     ----------
     contents
-        For each asset key, what says how it is computed: the code version.
+        The content hash of each asset key: its code version.
     condition
         When models are computed.
     """
@@ -37,7 +37,7 @@ class Translator(DagsterDbtTranslator):
         self._condition = condition
 
     def get_asset_key(self, dbt_resource_props: Resource) -> dg.AssetKey:
-        """``concept/name`` of a definition, ``staging/model`` of what is below them."""
+        """``concept/name`` for a definition, ``staging/model`` for a staging model."""
         return dg.AssetKey(list(key_of(dbt_resource_props)))
 
     def get_group_name(self, dbt_resource_props: Resource) -> str | None:
@@ -45,12 +45,12 @@ class Translator(DagsterDbtTranslator):
         return meta_of(dbt_resource_props).get("concept", "staging")
 
     def get_owners(self, dbt_resource_props: Resource) -> list[str] | None:
-        """The owner where Dagster takes it: an address, or ``team:name``."""
+        """The owner in a form that Dagster accepts: an email address, or ``team:name``."""
         owner = meta_of(dbt_resource_props).get("owner") or ""
         return [owner] if _EMAIL.fullmatch(owner) or _TEAM.fullmatch(owner) else None
 
     def get_tags(self, dbt_resource_props: Resource) -> Mapping[str, str]:
-        """Kind, concept and level, so that assets can be selected by them."""
+        """Kind, concept and level, for selecting assets."""
         meta = meta_of(dbt_resource_props)
         if "concept" not in meta:
             return {"tippers/kind": "staging"}
@@ -64,7 +64,7 @@ class Translator(DagsterDbtTranslator):
         }
 
     def get_metadata(self, dbt_resource_props: Resource) -> Mapping[str, Any]:
-        """Where the table is, its columns as described, and what the definition says of itself."""
+        """Where the table is, its described columns, and the definition's own metadata."""
         meta = meta_of(dbt_resource_props)
         shown = ("owner", "index", "parent", "label_model", "labels", "minimum_confidence")
         return {
@@ -73,7 +73,7 @@ class Translator(DagsterDbtTranslator):
         }
 
     def get_code_version(self, dbt_resource_props: Resource) -> str | None:
-        """Differs whenever the model, or a macro or variable that it uses, does."""
+        """Changes with the model, and with any macro or variable that it uses."""
         return self._contents.get(key_of(dbt_resource_props))
 
     def get_automation_condition(

@@ -122,7 +122,7 @@ def test_two_administrators_do_not_overwrite_each_other(app: App) -> None:
     service.add(app, "payroll", service.fields_of(FORM), "s3cret")
     before = shown(app, "payroll")
     service.edit(app, before, {"sync_seconds": 60}, "")
-    with pytest.raises(BadInput, match="after you began"):
+    with pytest.raises(BadInput, match="after you started"):
         service.edit(app, before, {"sync_seconds": 120}, "")
 
 

@@ -1,1 +1,1 @@
-"""The small language that all compiled labelling functions are turned into, and its meaning."""
+"""The small language that labelling functions are compiled to, and its evaluation."""

@@ -1,4 +1,4 @@
-"""What can be told of a program before it runs: unknown columns, and values that do not fit."""
+"""Checks a program before it runs: unknown columns, and values of the wrong type."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ from tippers_dagster.labelling.expressions.types import (
 _BOOL: Types = frozenset({Type.BOOL})
 _TEXT: Types = frozenset({Type.TEXT})
 _OPEN: Types = frozenset({Type.NULL, Type.UNKNOWN})
-"""Says nothing of what a value may be used for."""
+"""Types that do not restrict what a value may be used for."""
 
 Known = dict[str, Types]
-"""The names that surely have a value, and what they may be."""
+"""Names that certainly have a value, and the types it may have."""
 
 
 def described(node: Expression) -> str:
-    """How a message names a value."""
+    """A value's name in messages."""
     match node:
         case Column() | Local():
             return f"`{node.name}`"
@@ -74,10 +74,10 @@ class Checker:
 
     Parameters
     ----------
-    columns
-        What each column of the rule may be; ``None`` where the rule was never computed: then
+    The possible types of each column of the rule; None if the rule was never computed: then
+    only errors that do not depend on columns are found.
         only what is wrong for all columns is found.
-    strict
+    Whether only true or false may be tested (conditions), or any value, as in Python.
         Whether only true or false may be tested (conditions), or anything, as in Python.
     """
 
@@ -86,12 +86,12 @@ class Checker:
         self._strict = strict
 
     def statements(self, body: Iterable[Statement], known: Known) -> Known | None:
-        """The names known after it; ``None`` where nothing comes after.
+        """The names known after these statements; None if nothing can follow them.
 
         Raises
         ------
         FunctionRefused
-            For the first thing that is wrong.
+            For the first error.
         """
         after: Known | None = known
         for statement in body:
@@ -126,14 +126,14 @@ class Checker:
         wrong = self.types(statement.value, known) - {Type.LABEL, Type.NULL}
         if wrong:
             raise FunctionRefused(
-                f"{described(statement.value)} is {_words(wrong)}, and not a label.",
+                f"{described(statement.value)} is {_type_names(wrong)}, not a label.",
                 "Return one of the function's labels, or ABSTAIN.",
                 statement.value.place,
             )
 
-    # --- expressions: every operand is looked at once, or deep programs would take for ever -----
+    # --- expressions: each operand is visited once, or deep programs would take for ever --------
     def types(self, node: Expression, known: Known) -> Types:
-        """What an expression may be."""
+        """The types that an expression may have."""
         match node:
             case Constant():
                 return frozenset({type_of(node.value)})
@@ -171,8 +171,8 @@ class Checker:
                     other = Constant(constant, node.place)
                     _check_comparison(node.operand, found, other, frozenset({type_of(constant)}))
             case Contains():
-                self._need(node.part, known, _TEXT, "be looked for in a text")
-                self._need(node.whole, known, _TEXT, "be searched for a text")
+                self._need(node.part, known, _TEXT, "be searched for in a text")
+                self._need(node.whole, known, _TEXT, "be searched")
             case IsNull():
                 self.types(node.operand, known)
             case Not():
@@ -211,7 +211,7 @@ class Checker:
         )
 
     def _comparable(self, node: Expression, known: Known) -> Types:
-        """What an operand of a comparison may be; ``UNKNOWN`` among it may be anything."""
+        """The types of an operand of a comparison; ``UNKNOWN`` may be anything."""
         found = self.types(node, known)
         _check_usable(node, found, "be compared")
         return found
@@ -236,13 +236,13 @@ class Checker:
             _check_digits(node.arguments[1])
         return frozenset({result_type(node.function, types) for types in product(*taken)})
 
-    # --- what a value is used for --------------------------------------------------------------
+    # --- uses of values -------------------------------------------------------------------------
     def _check_test(self, node: Expression, known: Known) -> Types:
         found = self.types(node, known)
         _check_usable(node, found, "be tested")
         if self._strict and not found <= _BOOL | _OPEN:
             raise FunctionRefused(
-                f"{described(node)} is {_words(found - _OPEN)}, and not a condition.",
+                f"{described(node)} is {_type_names(found - _OPEN)}, not a condition.",
                 "Compare it with something, for example `sessions >= 10`.",
                 node.place,
             )
@@ -253,14 +253,14 @@ class Checker:
 
 
 def _allowed(node: Expression, found: Types, allowed: Types, doing: str) -> Types:
-    """What a value may be of what is allowed; all of it where its type is not known yet."""
+    """The allowed types among those found; all allowed types if the type is not known yet."""
     _check_usable(node, found, doing)
     if Type.UNKNOWN in found:
         return allowed
     if found - _OPEN and not found & allowed:
         raise FunctionRefused(
-            f"{described(node)} is {_words(found - _OPEN)}, which cannot {doing}.",
-            f"Here stands {_words(allowed)}.",
+            f"{described(node)} is {_type_names(found - _OPEN)}, which cannot {doing}.",
+            f"Expected {_type_names(allowed)}.",
             node.place,
         )
     return found & allowed
@@ -271,9 +271,9 @@ def _check_comparison(left: Expression, a: Types, right: Expression, b: Types) -
         return
     if not any(comparable(*pair) for pair in product(a - _OPEN, b - _OPEN)):
         raise FunctionRefused(
-            f"{described(left)} is {_words(a)} and {described(right)} is {_words(b)}: "
+            f"{described(left)} is {_type_names(a)} and {described(right)} is {_type_names(b)}: "
             "they cannot be compared.",
-            "Texts stand in quotes, numbers do not. float(...) makes a number of a text.",
+            "Write texts in quotes and numbers without. float(...) converts a text to a number.",
             right.place,
         )
 
@@ -288,8 +288,8 @@ def _check_usable(node: Expression, found: Types, doing: str) -> None:
     if Type.OTHER in found:
         raise FunctionRefused(
             f"{described(node)} is {Type.OTHER.value}, which cannot {doing}.",
-            "Let the rule's SQL make a number of it, for example days since then. "
-            "Only whether it is null can be asked here.",
+            "Let the rule's SQL turn it into a number, for example the days since then. "
+            "Here it can only be tested for null.",
             node.place,
         )
 
@@ -298,8 +298,8 @@ def _local(node: Local, known: Known) -> Types:
     if node.name not in known:
         raise FunctionRefused(
             f"{node.name!r} may have no value here.",
-            "Give it one before this line, on every way that leads here. "
-            f'A column is written row["{node.name}"].',
+            "Give it one before this line, in every branch that leads here. "
+            f'A column is written as row["{node.name}"].',
             node.place,
         )
     return known[node.name]
@@ -310,7 +310,7 @@ def _check_digits(node: Expression) -> None:
         case Constant(value=int() as digits) if 0 <= digits <= MOST_DIGITS:
             return
     raise FunctionRefused(
-        "round takes the number of digits as it stands.",
+        "The number of digits for round must be a constant.",
         f"Write a number from 0 to {MOST_DIGITS}, for example round(share, 2).",
         node.place,
     )
@@ -319,7 +319,7 @@ def _check_digits(node: Expression) -> None:
 _ORDER = list(Type)
 
 
-def _words(types: Types) -> str:
+def _type_names(types: Types) -> str:
     names = dict.fromkeys(
         ("a number" if t in (Type.INT, Type.FLOAT) else t.value)
         for t in sorted(types - {Type.NULL, Type.UNKNOWN}, key=_ORDER.index)

@@ -21,12 +21,12 @@ SMALLEST_OF = frozenset({"min", "max"})
 FIRST_KNOWN = "coalesce"
 
 Outcome = tuple[Array, Mask | None]
-"""The data, and the rows where there is none because of an error."""
+"""The data, and the rows in which an error prevents a result."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """What a function takes and gives. ``optional`` arguments stand last."""
+    """A function's argument and result types. ``optional`` arguments come last."""
 
     takes: tuple[Types, ...]
     gives: Callable[[Type], Type]
@@ -46,13 +46,13 @@ def _round(data: Array, digits: Array | None = None) -> Outcome:
     if data.dtype != np.float64:
         return data, None
     if digits is None:
-        return _whole_numbers(np.rint(data))
+        return _truncated(np.rint(data))
     places = int(digits[0])
     return each(lambda number: round(number, places), data).astype(np.float64), None
 
 
-def _whole_numbers(data: Array) -> Outcome:
-    """Floats without their fraction."""
+def _truncated(data: Array) -> Outcome:
+    """Floats truncated to integers."""
     unknown = ~np.isfinite(data)
     data = np.where(unknown, 0, data)
     if (np.abs(data) < 2**63).all():
@@ -64,7 +64,7 @@ def _whole_numbers(data: Array) -> Outcome:
 def _to_integer(data: Array) -> Outcome:
     if _holds_text(data):
         return _parsed_integers(data)
-    return _whole_numbers(data) if data.dtype == np.float64 else (whole(data), None)
+    return _truncated(data) if data.dtype == np.float64 else (whole(data), None)
 
 
 def _parsed_integers(data: Array) -> Outcome:
@@ -120,8 +120,8 @@ FUNCTIONS: dict[str, Function] = {
     "round": Function(
         (NUMBERS, _WHOLE), lambda _: Type.INT, _round, 1, trouble="it is not a finite number"
     ),
-    "int": Function((USABLE,), lambda _: Type.INT, _to_integer, trouble="it is no whole number"),
-    "float": Function((USABLE,), lambda _: Type.FLOAT, _to_float, trouble="it is no number"),
+    "int": Function((USABLE,), lambda _: Type.INT, _to_integer, trouble="it is not a whole number"),
+    "float": Function((USABLE,), lambda _: Type.FLOAT, _to_float, trouble="it is not a number"),
     "len": Function(
         (_TEXT,), lambda _: Type.INT, lambda data: (each(len, data).astype(np.int64), None)
     ),
@@ -131,11 +131,11 @@ FUNCTIONS: dict[str, Function] = {
     "startswith": Function((_TEXT, _TEXT), lambda _: Type.BOOL, _test(str.startswith), method=True),
     "endswith": Function((_TEXT, _TEXT), lambda _: Type.BOOL, _test(str.endswith), method=True),
 }
-"""By name. ``min``, ``max`` and ``coalesce`` are known to those who compute them."""
+"""By name. ``min``, ``max`` and ``coalesce`` are handled separately."""
 
 
 def result_type(name: str, types: tuple[Type, ...]) -> Type:
-    """What a call gives for arguments of these types."""
+    """The result type of a call with these argument types."""
     if name == "round" and len(types) == 2:
         return _integer_or_float(types[0])
     return FUNCTIONS[name].gives(types[0])

@@ -1,4 +1,4 @@
-"""Conditions: expressions that look like SQL's or Python's, read by a parser of our own.
+"""Conditions: expressions similar to SQL's or Python's, and their parser.
 
     condition   = conjunction { "or" conjunction }
     conjunction = negation { "and" negation }
@@ -13,8 +13,8 @@
     operand     = number | text | "true" | "false" | column
                 | function "(" condition { "," condition } ")" | "(" condition ")"
 
-Words of the language may be written large or small; columns are written as they are, in back
-quotes where they are not plain names; texts stand in single or double quotes, doubled inside.
+Keywords are case-insensitive. Columns are case-sensitive, and in back quotes if their names are
+not plain. Texts are in single or double quotes; quotes inside are doubled.
 """
 
 from __future__ import annotations
@@ -76,16 +76,16 @@ _COMPARE: dict[str, CompareOperator] = {
     "<>": "!=",
 }
 WORDS = frozenset(["and", "or", "not", "in", "is", "between", "null", "none", "true", "false"])
-"""Words of the language: a column of such a name stands in back quotes."""
+"""Keywords: a column of this name must be in back quotes."""
 _HINTS = {
-    "&": "Write and.",
-    "|": "Write or.",
-    "!": "Write not.",
-    "^": "There are no powers; write x * x.",
-    "**": "There are no powers; write x * x.",
+    "&": "Use and.",
+    "|": "Use or.",
+    "!": "Use not.",
+    "^": "Powers are not supported; write x * x.",
+    "**": "Powers are not supported; write x * x.",
     ";": "A condition is one expression.",
-    "[": "A column is written by its name alone.",
-    ".": "A column is written by its name alone, a number with a digit before the point.",
+    "[": "Write just the column's name.",
+    ".": "Write just the column's name, or a number with a digit before the point.",
     "'": "Close the quotes.",
     '"': "Close the quotes.",
     "`": "Close the back quotes.",
@@ -101,7 +101,7 @@ class _Token:
 
     @property
     def word(self) -> str:
-        """What it is compared with: words small, symbols as they are, nothing for the rest."""
+        """The form for comparisons: keywords in lower case, symbols unchanged, otherwise empty."""
         if self.kind == "word":
             return self.text.lower()
         return self.text if self.kind in ("symbol", "end") else ""
@@ -110,27 +110,27 @@ class _Token:
 def parse_conditions(
     conditions: Iterable[tuple[str, str]], numbers: Mapping[str, int]
 ) -> tuple[Branch, ...]:
-    """The program that votes for the label of the first condition that holds.
+    """The program that votes for the label of the first condition that is true.
 
     Parameters
     ----------
     conditions
         Pairs of an expression and its label.
     numbers
-        The class number of each label that may be voted for.
+        The class number of each label that it may vote for.
 
     Raises
     ------
     FunctionRefused
-        For the first thing that is no part of the language.
+        For the first error.
     """
     cases = []
     for at, (text, label) in enumerate(conditions, start=1):
         start = Place(1, 1, at)
         if label not in numbers:
             raise FunctionRefused(
-                f"it votes for {label}, which the function may not vote for.",
-                f"It may vote for {', '.join(numbers)}.",
+                f"it votes for {label}, which is not in its list of labels.",
+                f"Its labels: {', '.join(numbers)}.",
                 start,
             )
         vote = Return(Vote(numbers[label], start), start)
@@ -139,12 +139,12 @@ def parse_conditions(
 
 
 def parse_expression(text: str, *, condition: int = 1) -> Expression:
-    """Read one expression.
+    """Parse one expression.
 
     Raises
     ------
     FunctionRefused
-        When it is none.
+        When it is not an expression.
     """
     return _Parser(_tokens(text, condition)).whole()
 
@@ -153,7 +153,7 @@ def _tokens(text: str, condition: int) -> list[_Token]:
     if len(text) > LONGEST_TEXT:
         raise FunctionRefused(
             f"the text is longer than {LONGEST_TEXT:,} characters.",
-            "Let the rule's SQL compute more of it.",
+            "Let the rule's SQL compute parts of it.",
             Place(1, 1, condition),
         )
     found, at, line, line_start = [], 0, 1, 0
@@ -170,18 +170,18 @@ def _tokens(text: str, condition: int) -> list[_Token]:
         if "\n" in matched:
             line_start = match.start() + matched.rindex("\n") + 1
         if len(found) > MOST_NODES:
-            raise FunctionRefused("it is too large.", "Write it shorter.", place)
+            raise FunctionRefused("it is too long.", "Shorten it.", place)
     return [*found, _Token("end", "the end", Place(line, at - line_start + 1, condition))]
 
 
 def _unreadable(rest: str, place: Place) -> FunctionRefused:
     if rest[0].isdigit():
         return FunctionRefused(
-            f"{rest.split()[0]!r:.40} is no number.", "Write it as in 12 or 0.8.", place
+            f"{rest.split()[0]!r:.40} is not a number.", "Write a number such as 12 or 0.8.", place
         )
     return FunctionRefused(
-        f"{rest[0]!r} is no part of a condition.",
-        _HINTS.get(rest[0], "A column of another name stands in back quotes: `my column`."),
+        f"{rest[0]!r} is not allowed in a condition.",
+        _HINTS.get(rest[0], "Write unusual column names in back quotes: `my column`."),
         place,
     )
 
@@ -214,16 +214,16 @@ class _Parser:
         raise FunctionRefused(f"{message} {text}.", hint, token.place)
 
     def whole(self) -> Expression:
-        """The expression, and nothing after it."""
+        """The whole expression; nothing may follow it."""
         if self._next.kind == "end":
             raise FunctionRefused(
-                "the condition is empty.", "Write one, as in sessions >= 10.", self._next.place
+                "the condition is empty.", "Write one, such as sessions >= 10.", self._next.place
             )
         found = self._condition()
         if self._next.kind != "end":
             token = self._next
             twice = self._tokens[self._at - 1].text == token.text == "*"
-            hint = _HINTS["**"] if twice else "Join conditions by and, or."
+            hint = _HINTS["**"] if twice else "Join conditions with and, or."
             self._refuse("the condition ends before", hint)
         return found
 
@@ -265,13 +265,13 @@ class _Parser:
         negated = self._take("not") is not None
         if self._take("between"):
             low = self._sum()
-            self._expect("and", "Write it as in share between 0.2 and 0.8.")
+            self._expect("and", "Write it like share between 0.2 and 0.8.")
             between = Compare(low, (("<=", first), ("<=", self._sum())), place)
             found: Expression = Not(between, place) if negated else between
         elif self._take("in"):
             found = OneOf(first, self._constants(), negated, place)
         elif negated:
-            self._refuse("after not stands in or between, and not", "Write it as in x not in (1).")
+            self._refuse("expected in or between after not, found", "Write it like x not in (1).")
         elif self._take("is"):
             found = self._null_test(first, place)
         else:
@@ -281,22 +281,22 @@ class _Parser:
     def _compared(self, token: _Token) -> Expression:
         if self._next.word in ("null", "none"):
             word = "is null" if _COMPARE[token.word] == "==" else "is not null"
-            self._refuse("nothing compares with", f"Write {word}.")
+            self._refuse("no value can be compared with", f"Write {word}.")
         return self._sum()
 
     def _no_more_tests(self, found: Expression) -> Expression:
         if self._next.word in (*_COMPARE, "not", "in", "is", "between"):
-            self._refuse("one test cannot follow another at", "Put and between them.")
+            self._refuse("one test cannot follow another at", "Join them with and.")
         return found
 
     def _null_test(self, operand: Expression, place: Place) -> Expression:
         negated = self._take("not") is not None
         if not self._take("null", "none"):
-            self._refuse("after is stands null or not null, and not", "Compare by = instead.")
+            self._refuse("expected null or not null after is, found", "Compare with = instead.")
         return IsNull(operand, negated, place)
 
     def _constants(self) -> tuple[Scalar, ...]:
-        hint = "Write constants in parentheses, as in kind in ('office', 'lab')."
+        hint = "Write constants in parentheses, like kind in ('office', 'lab')."
         self._expect("(", hint)
         found = [self._constant(hint)]
         while self._take(","):
@@ -308,16 +308,16 @@ class _Parser:
 
     def _constant(self, hint: str) -> Scalar:
         if self._next.word in ("null", "none"):
-            self._refuse("no value equals", "Ask for it apart: x is null or x in (...).")
+            self._refuse("no value equals", "Test it separately: x is null or x in (...).")
         negative, node = self._take("-"), self._operand()
         if not isinstance(node, Constant) or node.value is None:
             self._at -= 1
-            self._refuse("only constants can be listed, and not", hint)
+            self._refuse("only constants can be listed, found", hint)
         if negative is None:
             return node.value
         if isinstance(node.value, str):
             self._at -= 1
-            self._refuse("there is no minus of", hint)
+            self._refuse("there is no negative of", hint)
         return -node.value
 
     def _sum(self) -> Expression:
@@ -329,7 +329,7 @@ class _Parser:
     def _chain(self, symbols: tuple[str, ...], inner: Callable[[], Expression]) -> Expression:
         found, before = inner(), self._depth
         while token := self._take(*symbols):
-            # Each further operand puts the others one deeper.
+            # Each further operand nests the previous ones one level deeper.
             self._depth += 1
             right = self._nested(inner)
             symbol = cast("ArithmeticOperator", token.word)
@@ -347,7 +347,7 @@ class _Parser:
         token = self._next
         if token.kind in ("symbol", "end") and token.word != "(":
             doubled = token.text in ("*", "/") and self._tokens[self._at - 1].text == token.text
-            hint = _HINTS["**"] if doubled else "Write a column, a number, a text in quotes."
+            hint = _HINTS["**"] if doubled else "Write a column, a number or a text in quotes."
             self._refuse("a value is missing before", hint)
         self._at += 1
         match token.kind:
@@ -371,10 +371,10 @@ class _Parser:
                 return Constant(token.word == "true", token.place)
             case "null" | "none":
                 self._at -= 1
-                self._refuse("nothing can be done with", "Write x is null, or x is not null.")
+                self._refuse("nothing can be computed from", "Write x is null, or x is not null.")
             case word if word in WORDS:
                 self._at -= 1
-                self._refuse("a value is missing before", "Write a column, a number, a text.")
+                self._refuse("a value is missing before", "Write a column, a number or a text.")
         return Column(token.text, token.place)
 
     def _call(self, token: _Token) -> Expression:
@@ -394,7 +394,7 @@ def _arguments(token: _Token) -> tuple[int, int]:
     if token.word not in FUNCTIONS:
         raise FunctionRefused(
             f"there is no function {token.text!r:.60}.",
-            f"There are {', '.join((*FUNCTIONS, *sorted(SMALLEST_OF), FIRST_KNOWN))}.",
+            f"The functions are {', '.join((*FUNCTIONS, *sorted(SMALLEST_OF), FIRST_KNOWN))}.",
             token.place,
         )
     takes = FUNCTIONS[token.word].takes
@@ -406,7 +406,7 @@ def check_count(name: str, found: int, least: int, most: int, place: Place) -> N
     if not least <= found <= most:
         count = f"{least}" if least == most else f"{least} to {most}"
         raise FunctionRefused(
-            f"{name} takes {count} value{'s' if most > 1 else ''}, and not {found}.", None, place
+            f"{name} takes {count} value{'s' if most > 1 else ''}, not {found}.", None, place
         )
 
 

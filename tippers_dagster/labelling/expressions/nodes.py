@@ -1,7 +1,7 @@
 """The program that both forms of a labelling function are compiled to.
 
-A tree of expressions and statements with the place in the text that each came from. It can say
-nothing but what a labelling function may do, so what runs it has nothing left to guard against.
+A tree of expressions and statements, each with its place in the text. It can only express what a
+labelling function may do, so running it needs no further safeguards.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Scalar = bool | int | float | str
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the text: line and column from 1; ``condition`` from 1 for conditions."""
+    """A place in the text: line and column from 1; ``condition`` from 1 for conditions."""
 
     line: int
     column: int
@@ -40,7 +40,7 @@ class Place:
 
 
 class FunctionRefused(BadInput):
-    """A labelling function that cannot be compiled, with the place of what is wrong in it."""
+    """A labelling function that cannot be compiled, with the place of the error."""
 
     def __init__(self, message: str, hint: str | None, place: Place) -> None:
         super().__init__(f"{str(place).capitalize()}: {message}", hint)
@@ -50,7 +50,7 @@ class FunctionRefused(BadInput):
 # --- expressions -------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Constant:
-    """A number, a text, true or false, or null."""
+    """A number, a text, a boolean or null."""
 
     value: Scalar | None
     place: Place
@@ -66,7 +66,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Local:
-    """A name that the function gave a value."""
+    """A variable that the function assigned."""
 
     name: str
     place: Place
@@ -90,7 +90,7 @@ class Negate:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Two operands and what joins them."""
+    """Two operands and their operator."""
 
     operator: ArithmeticOperator
     left: Expression
@@ -100,7 +100,7 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Compare:
-    """A chain: ``a < b <= c`` looks at every operand once, and no further than it must."""
+    """A chain: ``a < b <= c`` evaluates every operand once, and stops at the first false test."""
 
     first: Expression
     rest: tuple[tuple[CompareOperator, Expression], ...]
@@ -119,7 +119,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Contains:
-    """Whether a text is a part of another."""
+    """Whether a text is part of another."""
 
     part: Expression
     whole: Expression
@@ -129,7 +129,7 @@ class Contains:
 
 @dataclass(frozen=True)
 class IsNull:
-    """The only test that a null passes."""
+    """The only test that is true for a null."""
 
     operand: Expression
     negated: bool
@@ -138,7 +138,7 @@ class IsNull:
 
 @dataclass(frozen=True)
 class Both:
-    """``and``: no operand after the first false one is looked at."""
+    """``and``: evaluates no operand after the first false one."""
 
     operands: tuple[Expression, ...]
     place: Place
@@ -146,7 +146,7 @@ class Both:
 
 @dataclass(frozen=True)
 class Either:
-    """``or``: no operand after the first true one is looked at."""
+    """``or``: evaluates no operand after the first true one."""
 
     operands: tuple[Expression, ...]
     place: Place
@@ -172,7 +172,7 @@ class Choose:
 
 @dataclass(frozen=True)
 class Call:
-    """One of the pure functions of ``functions.py``."""
+    """A call of one of the pure functions of ``functions.py``."""
 
     function: str
     arguments: tuple[Expression, ...]
@@ -201,7 +201,7 @@ Expression = (
 # --- statements --------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Assign:
-    """Gives a name a value."""
+    """Assigns a value to a name."""
 
     name: str
     value: Expression
@@ -219,7 +219,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Return:
-    """Votes; a null, or nothing, abstains."""
+    """Votes; abstains for a null or no value."""
 
     value: Expression
     place: Place
@@ -229,7 +229,7 @@ Statement = Assign | Branch | Return
 
 
 def children(node: Expression | Statement) -> tuple[Expression | Statement, ...]:
-    """What stands directly below a node."""
+    """The direct children of a node."""
     match node:
         case Negate() | IsNull() | Not() | OneOf():
             return (node.operand,)

@@ -1,8 +1,8 @@
 """Python's arithmetic and comparisons over arrays, exactly.
 
-Whole numbers never overflow and are never rounded by being compared with floats: where int64 or
-float64 could not tell, Python's own integers are used. Those are only limited in size, so that
-nobody can fill the memory with one of them.
+Integers never overflow, and are never rounded when compared with floats: where int64 or float64
+would not be exact, Python integers are used. Only their size is limited, so that a single one
+cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tippers_dagster.labelling.expressions.nodes import (
 from tippers_dagster.labelling.expressions.values import Array, Mask
 
 LARGEST = 2**1024 - 2**970
-"""What is smaller fits into a float, and every float is."""
+"""Anything smaller fits into a float, and every float is smaller."""
 _EXACT = 2**53
 
 TOO_LARGE = "the number is too large"
@@ -45,12 +45,12 @@ _PLAIN: dict[ArithmeticOperator, Callable[..., Array]] = {
 
 
 def whole(data: Array) -> Array:
-    """Booleans as the numbers that Python takes them for."""
+    """Booleans as integers, as Python treats them."""
     return data.astype(np.int64) if data.dtype == np.bool_ else data
 
 
 def bound(data: Array) -> int:
-    """The largest absolute value of whole numbers, outside their rows too."""
+    """The largest absolute value of integers, including those outside their rows."""
     if not data.size:
         return 0
     return int(max(data.max(), -int(data.min())))
@@ -69,12 +69,12 @@ def compare(symbol: CompareOperator, left: Array, right: Array) -> Mask:
 def arithmetic(
     symbol: ArithmeticOperator, left: Array, right: Array
 ) -> tuple[Array, Mask | None, str]:
-    """Join numbers; also the rows where that is an error, and the error in words."""
+    """Compute with numbers; also returns the rows with an error, and its message."""
     left, right = whole(left), whole(right)
     zero = None
     if symbol in ("/", "//", "%"):
         zero = (right == 0).astype(bool, copy=False)
-        right = right + zero  # ones: the result is not used
+        right = right + zero  # 1 instead of 0: the result is not used
     if np.float64 in (left.dtype, right.dtype):
         floats = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
         return _PLAIN[symbol](*floats), zero, DIVISION
@@ -106,7 +106,7 @@ def _integers(symbol: ArithmeticOperator, left: Array, right: Array) -> Array:
 
 
 def narrowed(data: Array) -> tuple[Array, Mask | None]:
-    """Python's integers as int64 where all fit; also the rows too large to go on with, as 0."""
+    """Python integers as int64 where all fit; also the rows that are too large, set to 0."""
     large = (np.abs(data) >= LARGEST).astype(bool, copy=False)
     if large.any():
         data = np.where(large, 0, data)

@@ -1,7 +1,7 @@
-"""Runs a program over a block of rows at once, to the same votes as Python row by row.
+"""Runs a program on a block of rows at once, with the same votes as Python row by row.
 
-Every expression is computed for a mask of rows: those for which Python would come to look at it.
-A row where Python would raise an error leaves the run there, and so abstains.
+Every expression is computed for a mask of rows: those for which Python would evaluate it. A row
+for which Python would raise an error stops there, and so abstains.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from tippers_dagster.labelling.expressions.values import Array, Columns, Mask, V
 
 @dataclass(frozen=True)
 class Failure:
-    """The first row of a block that could not be voted on, counted from the table's start."""
+    """The first row, counted from the table's start, that stopped at a null or an error."""
 
     row: int
     reason: str
@@ -62,10 +62,10 @@ class Failure:
 
 
 class Run:
-    """One run over the rows [start, stop) of a table.
+    """One run on the rows [start, stop) of a table.
 
-    ``votes`` int8 [n], ``nulls`` and ``errors`` (rows), ``null_example`` and ``error_example``
-    are the results.
+    The results are ``votes`` int8 [n], the numbers of rows ``nulls`` and ``errors``,
+    ``null_example`` and ``error_example``.
     """
 
     def __init__(self, columns: Columns, start: int, stop: int) -> None:
@@ -81,13 +81,13 @@ class Run:
         self._blocks: dict[str, Value] = {}
 
     def program(self, body: Iterable[Statement]) -> None:
-        """Run it for all rows."""
+        """Run it on all rows."""
         with np.errstate(all="ignore"):
             self._statements(body, self._all)
 
     # --- statements ----------------------------------------------------------------------------
     def _statements(self, body: Iterable[Statement], rows: Mask) -> Mask:
-        """The rows that go on after it."""
+        """The rows that continue after these statements."""
         for statement in body:
             if not rows.any():
                 break
@@ -125,7 +125,7 @@ class Run:
             self.votes += voting.view(np.int8) * (data - ABSTAIN).astype(np.int8)
 
     def _end(self, rows: Mask, node: Expression, reason: str | None) -> None:
-        """These rows end here; no reason: because ``node`` is null."""
+        """Stop at these rows; without a reason, because ``node`` is null."""
         rows = rows & self._alive
         count = int(np.count_nonzero(rows))
         if not count:
@@ -142,7 +142,7 @@ class Run:
 
     # --- tests ---------------------------------------------------------------------------------
     def _truth(self, node: Expression, rows: Mask) -> Mask:
-        """bool [n]: the rows of ``rows`` where it counts as true."""
+        """bool [n]: the rows of ``rows`` in which it is true."""
         match node:
             case Compare():
                 return self._compare_chain(node, rows)
@@ -171,7 +171,7 @@ class Run:
                 return self._truthy(self._value(node, rows), rows)
 
     def _truthy(self, value: Value, rows: Mask) -> Mask:
-        """As Python tests it: null, zero and the empty text are false."""
+        """Truth as in Python: null, zero and the empty text are false."""
         found = np.zeros(self._n, bool)
         for type_, (mask, data) in value.parts.items():
             if type_ != Type.NULL:
@@ -207,7 +207,7 @@ class Run:
     def _pairs(
         self, left: tuple[Expression, Value], right: tuple[Expression, Value], rows: Mask
     ) -> Iterable[tuple[tuple[Type, Array], tuple[Type, Array], Mask]]:
-        """All that two operands are, rows with a null stopped and left out."""
+        """All type combinations of two operands; rows with a null are stopped and left out."""
         for (a, (a_rows, x)), (b, (b_rows, y)) in product(
             left[1].parts.items(), right[1].parts.items()
         ):
@@ -241,12 +241,12 @@ class Run:
                 data, _ = contains(y, x)
                 found |= both & (~data if node.negated else data)
             else:
-                self._end(both, node, f"{a.value} is looked for in {b.value}")
+                self._end(both, node, f"{a.value} is searched for in {b.value}")
         return found
 
     # --- values --------------------------------------------------------------------------------
     def _value(self, node: Expression, rows: Mask) -> Value:
-        """What it is, in these rows at least."""
+        """The value, in these rows at least."""
         match node:
             case Constant():
                 return Value.constant(node.value, self._all)
@@ -304,7 +304,7 @@ class Run:
         return result
 
     def _last_looked_at(self, node: Both | Either, rows: Mask) -> Value:
-        """``and``, ``or`` give the operand that decided, as in Python."""
+        """The operand of ``and`` or ``or`` that decided, as in Python."""
         result = Value()
         for operand in node.operands[:-1]:
             value = self._value(operand, rows)
@@ -325,7 +325,7 @@ class Run:
         for at, argument in enumerate(node.arguments):
             values.append(self._value(argument, rows))
             if at == 0 and function.method:
-                # Python looks for the method before it looks at the other arguments.
+                # Python looks the method up before it evaluates the other arguments.
                 self._check_argument(node, function, 0, values[0], rows)
         for at, value in enumerate(values):
             self._check_argument(node, function, at, value, rows)
@@ -345,7 +345,7 @@ class Run:
     def _check_argument(
         self, node: Call, function: Function, at: int, value: Value, rows: Mask
     ) -> None:
-        """End the rows where an argument is null or of a type that the function does not take."""
+        """Stop at rows in which an argument is null or of a wrong type."""
         for type_, (mask, _) in value.parts.items():
             if type_ == Type.NULL:
                 self._end(mask & rows, node.arguments[at], None)
@@ -365,7 +365,7 @@ class Run:
         return result
 
     def _extreme(self, node: Call, rows: Mask) -> Value:
-        """The first of the smallest or largest, by Python's own order of comparisons."""
+        """The first of the smallest or largest, in Python's order of comparisons."""
         symbol: CompareOperator = "<" if node.function == "min" else ">"
         values = [self._value(argument, rows) for argument in node.arguments]
         best = values[0]

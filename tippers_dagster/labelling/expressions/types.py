@@ -1,6 +1,6 @@
-"""The types of values, and what comes of joining two of them.
+"""The types of values, and the results of operations on them.
 
-As in Python a type belongs to a value, not to a name: what an expression may be is a set of types.
+As in Python, a type belongs to a value, not to a name: an expression has a set of possible types.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tippers_dagster.labelling.expressions.nodes import ArithmeticOperator, Scal
 
 
 class Type(Enum):
-    """What a value is, in the words of messages."""
+    """The type of a value, as named in messages."""
 
     NULL = "null"
     BOOL = "true or false"
@@ -21,7 +21,7 @@ class Type(Enum):
     FLOAT = "a number"
     TEXT = "text"
     LABEL = "a label"
-    OTHER = "a date, a time or something else that is neither number nor text"
+    OTHER = "a date, a time or another value that is neither number nor text"
     UNKNOWN = "unknown"
 
 
@@ -29,20 +29,20 @@ Types = frozenset[Type]
 
 NUMBERS: Types = frozenset({Type.BOOL, Type.INT, Type.FLOAT})
 USABLE: Types = NUMBERS | {Type.TEXT}
-"""What can be computed with."""
+"""Types that can be computed with."""
 ANY_COLUMN: Types = frozenset({Type.UNKNOWN, Type.NULL})
-"""Of a column whose type is not known yet."""
+"""The types of a column that is not known yet."""
 
 
 def column_types(type_: pa.DataType) -> Types:
-    """What the values of a column of a rule may be. Any column may hold nulls."""
+    """The types that a rule's column may have. Any column may hold nulls."""
     return frozenset({Type.NULL, column_type(type_)})
 
 
 def column_type(type_: pa.DataType) -> Type:
-    """What the values of a column of a rule are.
+    """The type of a rule's column.
 
-    PostgreSQL's numeric, which comes as text in an opaque type or as a decimal, is a float.
+    PostgreSQL's numeric arrives as text in an opaque type or as a decimal, and is a float.
     """
     if pa.types.is_dictionary(type_):
         return column_type(type_.value_type)
@@ -58,12 +58,12 @@ def column_type(type_: pa.DataType) -> Type:
 
 
 def is_numeric(type_: pa.DataType) -> bool:
-    """Whether it is PostgreSQL's numeric as ADBC reads it."""
+    """Whether it is PostgreSQL's numeric as read by ADBC."""
     return isinstance(type_, pa.OpaqueType) and type_.type_name == "numeric"
 
 
 def is_text(type_: pa.DataType) -> bool:
-    """Whether it is any of Arrow's texts."""
+    """Whether it is one of Arrow's text types."""
     return (
         pa.types.is_string(type_)
         or pa.types.is_large_string(type_)
@@ -87,19 +87,19 @@ def type_of(value: Scalar | None) -> Type:
 
 
 def arithmetic_type(operator: ArithmeticOperator, left: Type, right: Type) -> Type | None:
-    """What Python makes of two values, neither a null; ``None`` where it makes an error."""
+    """The type of Python's result for two non-null values; None if it is an error."""
     if not {left, right} <= NUMBERS:
         return None
     return Type.FLOAT if operator == "/" or Type.FLOAT in (left, right) else Type.INT
 
 
 def comparable(left: Type, right: Type) -> bool:
-    """Whether the one may be smaller than the other, neither a null."""
+    """Whether two non-null values can be ordered."""
     return {left, right} <= NUMBERS or left == right == Type.TEXT
 
 
 def joins_texts(operator: ArithmeticOperator, left: Type, right: Type) -> bool:
-    """Whether Python would make a text of them, which labelling functions may not."""
+    """Whether Python would create a text from them, which labelling functions may not do."""
     return Type.TEXT in (left, right) and (
         (operator == "+" and left == right)
         or (operator == "*" and bool({left, right} & {Type.INT, Type.BOOL}))

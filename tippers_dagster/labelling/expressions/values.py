@@ -1,4 +1,4 @@
-"""Values of an expression for all rows at once, and the columns they come from."""
+"""The values of an expression for all rows at once, and the columns that they come from."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tippers_dagster.labelling.expressions.types import (
 )
 
 Array = NDArray[Any]
-"""[n], or [1] for a value that all rows share. Whole numbers are int64, or Python's own in an
-array of objects where int64 is too narrow; texts are Python's."""
+"""[n], or [1] for a value shared by all rows. Integers are int64, or Python integers in an array of
+objects if int64 is too narrow; texts are Python's."""
 Mask = NDArray[np.bool_]
 
 
 class Value:
-    """What an expression is in each row: for each type, the rows that have it, and their data.
+    """The value of an expression in each row: for each type, the rows that have it, and their data.
 
-    The masks do not overlap. Data outside the mask mean nothing, but are of the type. Data of
-    NULL and OTHER are empty: nothing ever looks at them.
+    The masks do not overlap. Data outside a mask have the type but no meaning. NULL and OTHER have
+    placeholder data that are never read.
     """
 
     def __init__(self, parts: dict[Type, tuple[Mask, Array]] | None = None) -> None:
@@ -37,11 +37,11 @@ class Value:
 
     @classmethod
     def constant(cls, value: Scalar | None, rows: Mask) -> Self:
-        """The same in these rows."""
+        """The same value in these rows."""
         return cls({type_of(value): (rows, _array_of(value))})
 
     def add(self, type_: Type, rows: Mask, data: Array) -> None:
-        """Add rows that have no value so far."""
+        """Add rows that have no value yet."""
         if type_ not in self.parts:
             self.parts[type_] = (rows, data)
             return
@@ -66,7 +66,7 @@ class Value:
         return result
 
     def block(self, start: int, stop: int) -> Value:
-        """The rows from start to before stop; types that none of them has are left out."""
+        """The rows [start, stop); types that do not occur in them are left out."""
         return Value(
             {
                 type_: (mask[start:stop], data[start:stop])
@@ -83,14 +83,14 @@ def _array_of(value: Scalar | None) -> Array:
 
 
 def objects(values: list[Any]) -> Array:
-    """An array of Python objects, whatever they are."""
+    """An array of Python objects of any type."""
     array = np.empty(len(values), object)
     array[:] = values
     return array
 
 
 def each(function: Callable[..., Any], *arrays: Array) -> Array:
-    """Apply Python's own function to every element, where no array operation means the same."""
+    """Apply a Python function to every element, where no array operation does the same."""
     return np.asarray(np.frompyfunc(function, len(arrays), 1)(*arrays), object)
 
 
@@ -112,19 +112,19 @@ class Columns:
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
-    """A column in one piece; copied only when it has more."""
+    """A column as one array; copied only if it has several chunks."""
     if column.num_chunks == 1:
         return column.chunk(0)
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def plain(column: pa.ChunkedArray) -> pa.Array:
-    """One array of a type that Arrow computes with: numerics become float64.
+    """One array of a type that Arrow can compute with: numerics become float64.
 
     Raises
     ------
     BadInput
-        A numeric that is none.
+        A numeric column holds something else.
     """
     array = one_array(column)
     if pa.types.is_dictionary(array.type):
@@ -160,7 +160,7 @@ def _data(array: pa.Array, type_: Type) -> Array:
         return objects(texts.dictionary.to_pylist())[codes]
     if type_ == Type.BOOL:
         return _filled(array, False).to_numpy(zero_copy_only=False)
-    # Without the bits that tell nulls, the numbers need no copy.
+    # Without the null bitmap, the numbers need no copy.
     buffers = [None, array.buffers()[1]]
     data = pa.Array.from_buffers(array.type, len(array), buffers, 0, array.offset).to_numpy()
     if type_ == Type.INT:
