@@ -180,7 +180,7 @@ def test_nobody_asks_for_what_is_sealed(campus: Settings) -> None:
         assert numbers == [(3, 0, 2), (9, 0, 6), (6, 0, 4)]
         stages = materialize(campus, instance, again=True)
     assert [stage.partitions for stage in stages] == [1, 3, 2]
-    with pytest.raises(TippersError, match="cannot be computed again: r1 in 2025-01-06"):
+    with pytest.raises(TippersError, match="cannot be recomputed: r1 in 2025-01-06"):
         compute(campus, SOURCE, [("r1", WEEKS[0])], "run", stale_only=False)
     with pytest.raises(TippersError, match="Only the counts of space 'hall'"):
         recompute(campus, space="hall", start=MONDAY.date(), end=MONDAY.date() + dt.timedelta(14))
