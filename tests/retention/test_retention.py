@@ -246,7 +246,7 @@ def test_the_asset_tells_what_it_did(campus: Settings, instance: dg.DagsterInsta
     assert "held back: 2025-01-06: 1 partitions of sessions are not up to date." in said
     assert "sealed: 2025-01-13" in said
     said = CliRunner().invoke(app, ["retention", "apply"]).output
-    assert "0 chunks sealed, 0 files deleted" in said
+    assert "Chunks sealed: 0; files deleted: 0" in said
 
 
 @pytest.mark.parametrize("days", [None, 30])
