@@ -77,4 +77,4 @@ def test_the_command_line_lists_shows_exports_and_evaluates(
     assert out.read_text().startswith("space_id,interval_begin_time,q025,q10,q50,q90,q975\n")
     out.unlink()
     told = tippers("evaluate", str(folder), "--model", "past_weeks", "--windows", "1")
-    assert "2 spaces (1 in which nobody ever was)" in told
+    assert "Spaces: 2, 1 of them always empty" in told

@@ -181,7 +181,9 @@ def test_source_occupancy_of_damaged_sessions_keeps_the_other_chunks(
     open_lake(settings).write_bytes(sessions_key(W1), b"damaged")
     result = run(SOURCE, f"r1|{W1}", f"r2|{W2}")
     assert not result.success
-    assert reason(result).startswith(f"1 of 2 chunks failed; the others are recorded. First, {W1}")
+    assert reason(result).startswith(
+        f"Failed chunks: 1 of 2; the others are recorded. First failure, in {W1}"
+    )
     assert stale(settings)[SOURCE] == {("r1", W1), ("r2", W1)}
     assert checks(result) == {"within_devices": True, "wider_bins_hold_narrower": True}
 
@@ -199,7 +201,7 @@ def test_derived_occupancy_without_presence(run: Run, settings: Settings) -> Non
     run(SOURCE, f"r1|{W1}", f"r1|{W2}")
     result = run(DERIVED, f"hall|{W1}", f"hall|{W2}")
     assert not result.success
-    assert "Materialize source_occupancy" in reason(result)
+    assert "source_occupancy is missing or incomplete" in reason(result)
 
 
 def test_derived_occupancy_of_lost_presence(run: Run, settings: Settings) -> None:
@@ -207,7 +209,7 @@ def test_derived_occupancy_of_lost_presence(run: Run, settings: Settings) -> Non
     open_lake(settings).delete(presence_key("r2", W2))
     result = run(DERIVED, f"hall|{W1}", f"hall|{W2}")
     assert not result.success
-    assert "is gone" in reason(result)
+    assert "is missing" in reason(result)
     assert "presence/space=r2" in reason(result)
 
 

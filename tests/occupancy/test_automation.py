@@ -463,7 +463,7 @@ def test_partitions_that_another_process_adds_meanwhile(
         return found
 
     monkeypatch.setattr(conditions, "load_state", slow)
-    assert auto.tick().skip_message == "The tracked partitions changed meanwhile."
+    assert auto.tick().skip_message == "The tracked partitions changed during this tick."
     assert auto.until_quiet()[0] == (SESSIONS, 5)
     assert stale(auto.settings) == {}
 
@@ -524,7 +524,7 @@ def test_a_lost_lake_folder_is_an_error_not_a_zero(deployment: Callable[..., Aut
     result = auto.run(auto.requests()[0])
     assert not result.success
     failure = next(e for e in result.all_events if e.is_step_failure).step_failure_data
-    assert "is gone" in str(failure.user_failure_data.description)
+    assert "is missing" in str(failure.user_failure_data.description)
 
 
 # --- what is relied on of Dagster beyond its promises -------------------------------------------

@@ -180,5 +180,5 @@ def test_published_counts_are_sparse_sorted_and_of_all_widths(settings: Settings
 
 def test_lost_presence_is_named(settings: Settings) -> None:
     open_lake(settings).delete(presence_key("r1", WEEK))
-    with pytest.raises(LakeFileMissing, match=r"r1.*is gone"):
+    with pytest.raises(LakeFileMissing, match=r"r1.*is missing"):
         counter(settings).count_derived(WEEK, ["campus"], list(load_tree(settings).ids))

@@ -226,7 +226,7 @@ def test_void_counts_are_shown_and_stale(settings: Settings) -> None:
 
 def test_nothing_is_counted_from_what_is_void(settings: Settings) -> None:
     void(warehouse_engine(settings), SOURCE, ["r1"], ["2025-01-06"], "run")
-    with pytest.raises(TippersError, match=r"not completely, for: .*b1 in 2025-01-06"):
+    with pytest.raises(TippersError, match=r"missing or incomplete for: .*b1 in 2025-01-06"):
         compute_level(settings, DERIVED, stale_only=False)
     campus.add_sessions(settings, [seen("m9", "r2")])
     look_again(settings)

@@ -94,7 +94,7 @@ def test_the_sensor_tells_of_changes_only(settings: Settings) -> None:
         all_computed(settings)
         for _ in range(3):
             message, events = tick()
-            assert message == "5 chunks observed, 0 changed."
+            assert message == "Chunks checked: 5; changed: 0."
             assert events == []
         campus.add_sessions(settings, [seen("late", 9)])
         message, events = tick()

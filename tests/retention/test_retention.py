@@ -180,7 +180,7 @@ def test_nobody_asks_for_what_is_sealed(campus: Settings) -> None:
         assert numbers == [(3, 0, 2), (9, 0, 6), (6, 0, 4)]
         stages = materialize(campus, instance, again=True)
     assert [stage.partitions for stage in stages] == [1, 3, 2]
-    with pytest.raises(TippersError, match="cannot be computed again: r1 in 2025-01-06"):
+    with pytest.raises(TippersError, match="cannot be recomputed: r1 in 2025-01-06"):
         compute(campus, SOURCE, [("r1", WEEKS[0])], "run", stale_only=False)
     with pytest.raises(TippersError, match="Only the counts of space 'hall'"):
         recompute(campus, space="hall", start=MONDAY.date(), end=MONDAY.date() + dt.timedelta(14))
@@ -246,7 +246,7 @@ def test_the_asset_tells_what_it_did(campus: Settings, instance: dg.DagsterInsta
     assert "held back: 2025-01-06: 1 partitions of sessions are not up to date." in said
     assert "sealed: 2025-01-13" in said
     said = CliRunner().invoke(app, ["retention", "apply"]).output
-    assert "0 chunks sealed, 0 files deleted" in said
+    assert "Chunks sealed: 0; files deleted: 0" in said
 
 
 @pytest.mark.parametrize("days", [None, 30])

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_all() -> None:
-    """List all periods, in order of their first days."""
+    """List all periods by first day."""
     from rich.table import Table
 
     from tippers_dagster.calendar.store import list_periods
@@ -40,23 +40,29 @@ def list_all() -> None:
         row = (kept.id, p.kind, p.name, p.start, p.last_day, p.days, p.space, kept.updated_by)
         table.add_row(*(str(cell) for cell in row))
     if not table.row_count:
-        typer.echo("The calendar is empty; `tippers calendar import` and `holidays` fill it.")
+        typer.echo(
+            "The calendar is empty; `tippers calendar import` and `tippers calendar holidays` fill "
+            "it."
+        )
         return
     table_console().print(table)
 
 
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="CSV or YAML: kind, name, first_day, last_day, perhaps space.")
+        Path,
+        typer.Argument(help="CSV or YAML: kind, name, first_day, last_day and optionally space."),
     ],
     replace: Annotated[
-        bool, typer.Option("--replace", help="Remove all that the file does not hold.")
+        bool, typer.Option("--replace", help="Remove all periods that are not in the file.")
     ] = False,
-    by: Annotated[str | None, typer.Option(help="Who says so; you, unless set.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Who makes the change; default: your user name.")
+    ] = None,
 ) -> None:
-    """Take periods from a file: all of it, or nothing. Last days are days of the period.
+    """Import periods from a file, completely or not at all. Last days are included.
 
-    One of the same kind, name, first day and space as one that is there gives it its last day.
+    A period with the kind, name, first day and space of an existing one replaces its last day.
     """
     from tippers_dagster.calendar.files import read_file
     from tippers_dagster.calendar.store import put
@@ -67,42 +73,47 @@ def import_(
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="A file ending in .csv, .yaml or .yml.")],
+    file: Annotated[Path, typer.Argument(help="A .csv, .yaml or .yml file.")],
 ) -> None:
-    """Write all periods to a file that `tippers calendar import` takes."""
+    """Write all periods to a file that `tippers calendar import` can read."""
     from tippers_dagster.calendar.files import write_file
     from tippers_dagster.calendar.store import list_periods
+    from tippers_dagster.cli.words import counted
 
     periods = [kept.period for kept in list_periods(get_settings())]
     write_file(periods, file)
-    typer.echo(f"{len(periods):,} periods written to {file}.")
+    typer.echo(f"{counted(len(periods), 'period')} written to {file}.")
 
 
 def remove(
-    numbers: Annotated[list[int], typer.Argument(help="As `tippers calendar list` shows them.")],
+    numbers: Annotated[
+        list[int], typer.Argument(help="Numbers of periods, see `tippers calendar list`.")
+    ],
 ) -> None:
-    """Remove periods: all of these, or none."""
+    """Remove periods: all that are given, or none if a number is unknown."""
     from tippers_dagster.calendar.store import remove as removed
 
     typer.echo(f"Periods: {removed(get_settings(), numbers, by=machine_user())}.")
 
 
 def holidays(
-    years: Annotated[list[int] | None, typer.Argument(help="Which years: 2025 2026.")] = None,
+    years: Annotated[list[int] | None, typer.Argument(help="Years, such as 2025 2026.")] = None,
     more_years: Annotated[
-        list[int] | None, typer.Option("--years", help="The same, for those who like names.")
+        list[int] | None, typer.Option("--years", help="The same as an option; repeatable.")
     ] = None,
-    country: Annotated[str, typer.Option(help="Two letters; of US, the federal holidays.")] = "US",
+    country: Annotated[
+        str, typer.Option(help="Two-letter country code; for US, the federal holidays.")
+    ] = "US",
     subdivision: Annotated[
-        str | None, typer.Option(help="With those of a state or region, such as CA.")
+        str | None, typer.Option(help="Also add holidays of a state or region, such as CA.")
     ] = None,
 ) -> None:
-    """Add the public holidays of a country, as a calendar to begin with."""
+    """Add the public holidays of a country, as a first calendar."""
     from tippers_dagster.calendar.public import public_holidays
     from tippers_dagster.calendar.store import put
 
     wanted = [*(years or ()), *(more_years or ())]
     if not wanted:
-        raise BadInput("No year was given.", "`tippers calendar holidays 2025 2026`")
+        raise BadInput("No year was given.", "Example: `tippers calendar holidays 2025 2026`.")
     found = public_holidays(wanted, country, subdivision)
     typer.echo(f"Holidays: {put(get_settings(), found, by=machine_user())}.")

@@ -30,14 +30,16 @@ def register(app: typer.Typer) -> None:
 
 def create(
     name: Name,
-    space: Annotated[str, typer.Option(help="Id of the space; all below it is included.")],
+    space: Annotated[str, typer.Option(help="Id of the space; everything below it is included.")],
     start: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="First local day.")],
-    end: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="The day after the last.")],
+    end: Annotated[
+        dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="Local day after the last one.")
+    ],
     interval: Annotated[int, typer.Option(help="Width of the bins in seconds.")],
-    owner: Annotated[str | None, typer.Option(help="Whose it is; you, unless set.")] = None,
-    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    owner: Annotated[str | None, typer.Option(help="Owner; default: your user name.")] = None,
+    description: Annotated[str, typer.Option(help="Purpose of the dataset.")] = "",
 ) -> None:
-    """Name a part of the occupancy, and track what it needs."""
+    """Create a named selection of occupancy, and track its space."""
     from tippers_dagster.occupancy import datasets as store
 
     made = store.create(
@@ -50,8 +52,8 @@ def create(
         owner=machine_user() if owner is None else owner,
         description=description,
     )
-    typer.echo(f"Dataset {made.name} made; space {made.space} is tracked over its range.")
-    typer.echo(f"`tippers dataset show {made.name}` tells how far it is.")
+    typer.echo(f"Dataset {made.name} created; space {made.space} is tracked over its range.")
+    typer.echo(f"`tippers dataset show {made.name}` shows its progress.")
 
 
 def list_all() -> None:
@@ -66,13 +68,13 @@ def list_all() -> None:
         row = (d.name, d.space, d.start, d.end, f"{d.interval_seconds} s", d.owner, d.description)
         table.add_row(*(str(cell) for cell in row))
     if not table.row_count:
-        typer.echo("There are no datasets; `tippers dataset create` makes one.")
+        typer.echo("There are no datasets; `tippers dataset create` creates one.")
         return
     table_console().print(table)
 
 
 def show(name: Name) -> None:
-    """Show a dataset, and how far its partitions are."""
+    """Show a dataset and the progress of its partitions."""
     from tippers_dagster.occupancy import datasets as store
     from tippers_dagster.occupancy.dataset_progress import progress
     from tippers_dagster.occupancy.source_checks import last_looks
@@ -88,21 +90,21 @@ def show(name: Name) -> None:
         typer.echo(f"Source last checked: {looks[1].astimezone():%Y-%m-%d %H:%M}.")
     if not found.tracked:
         typer.echo(
-            "Not all of it is tracked any more: "
-            f"`tippers track --space {dataset.space} --start {dataset.start} --end {dataset.end}`"
+            "Parts of it are no longer tracked. To track them: "
+            f"`tippers track --space {dataset.space} --start {dataset.start} --end {dataset.end}`."
         )
 
 
 def delete(name: Name) -> None:
-    """Forget a dataset's name; what it tracks and what is in the lake stay.
+    """Delete a dataset; its occupancy stays in the lake and tracked, as others may share it.
 
-    Other datasets may share them: `tippers untrack` is what stops the keeping.
+    `tippers untrack` stops tracking it.
     """
     from tippers_dagster.occupancy import datasets as store
 
-    gone = store.delete(get_settings(), name)
-    typer.echo(f"Dataset {gone.name} deleted. Its occupancy stays in the lake and tracked, as")
-    typer.echo(f"others may share it; `tippers untrack --space {gone.space}` stops the keeping.")
+    deleted = store.delete(get_settings(), name)
+    typer.echo(f"Dataset {deleted.name} deleted. Its occupancy stays in the lake and tracked, as")
+    typer.echo(f"others may share it; `tippers untrack --space {deleted.space}` stops tracking it.")
 
 
 def _facts(dataset: Dataset) -> dict[str, object]:

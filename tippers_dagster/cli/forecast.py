@@ -1,4 +1,4 @@
-"""``tippers forecast``: what is expected of spaces, and how good such forecasts were."""
+"""``tippers forecast``: forecasts of spaces, and their errors in backtests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from tippers_dagster.forecasting.reading import Score
 
-Name = Annotated[str, typer.Argument(metavar="FORECASTER", help="Its name, such as campus.")]
+Name = Annotated[
+    str, typer.Argument(metavar="FORECASTER", help="Name of the forecaster, such as campus.")
+]
 
 _FIGURES = {
     "mae": "MAE",
@@ -24,7 +26,7 @@ _FIGURES = {
     "coverage_80": "80 %",
     "coverage_95": "95 %",
 }
-"""The figures of a model, and what stands above them."""
+"""The figures of a model, and their column headings."""
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +34,7 @@ def register(app: typer.Typer) -> None:
     forecast = typer.Typer(
         name="forecast",
         no_args_is_help=True,
-        help="What is expected of spaces, and how good such forecasts were.",
+        help="Forecasts of spaces, and their errors in backtests.",
     )
     forecast.command("list")(list_)
     for command in (show, export, evaluate):
@@ -41,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_() -> None:
-    """List the forecasters: what they forecast, and from which history."""
+    """List the forecasters, with their history and their numbers of spaces and forecasts."""
     from rich.table import Table
 
     from tippers_dagster.forecasting.reading import forecast_spaces, forecaster_names, trainings
@@ -50,18 +52,18 @@ def list_() -> None:
     settings = get_settings()
     names = forecaster_names(settings)
     if not names:
-        typer.echo("No forecaster is defined; docs/forecasts.md says how.")
+        typer.echo("No forecaster is defined; docs/forecasts.md explains how.")
         return
-    table = Table("forecaster", "backtest", "history", "spaces", "forecasts of")
+    table = Table("forecaster", "last backtest", "history", "spaces", "spaces with a forecast")
     for name in names:
-        kept = trainings(settings, name)
+        training_runs = trainings(settings, name)
         made = (
             (
-                f"{kept[0].trained_at:%Y-%m-%d %H:%M} UTC",
-                f"{kept[0].first_day} to {kept[0].last_day}",
-                str(kept[0].details["spaces"]),
+                f"{training_runs[0].trained_at:%Y-%m-%d %H:%M} UTC",
+                f"{training_runs[0].first_day} to {training_runs[0].last_day}",
+                str(training_runs[0].details["spaces"]),
             )
-            if kept
+            if training_runs
             else ("none yet", "", "")
         )
         table.add_row(name, *made, str(len(forecast_spaces(settings, name))))
@@ -70,9 +72,12 @@ def list_() -> None:
 
 def show(
     name: Name,
-    space: Annotated[str | None, typer.Option(help="Id of a space: its models.")] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Id of a space: show all its models instead.")
+    ] = None,
 ) -> None:
-    """Show the champion of each space, or all models of one, by the backtest."""
+    """Show the champion of each space with its backtest scores, or all models of one space."""
+    from tippers_dagster.cli.words import counted
     from tippers_dagster.forecasting.reading import (
         backtest_scores,
         champions,
@@ -85,23 +90,23 @@ def show(
     settings = get_settings()
     find_forecaster(settings, name)
     training = last_training(settings, name)
-    told = training.details
+    details = training.details
     typer.echo(
-        f"{name}: {told['windows']} x {told['horizon_days']} days forecast from what was known "
-        f"before, history {training.first_day} to {training.last_day} (excluded)"
+        f"{name}: backtest of {details['windows']} x {details['horizon_days']} days, history "
+        f"{training.first_day} to {training.last_day} (excluded)"
     )
     if space is not None:
         table_console().print(_scores(backtest_scores(settings, name, space), "model"))
         return
     table_console().print(_scores([c.score for c in champions(settings, name)], "space"))
-    table_console().print(models_table(told["figures"]))
-    for model, why in {**told["left_out"], **told["failed"]}.items():
-        typer.secho(f"{model} was not tried everywhere: {why}", fg="yellow", err=True)
+    table_console().print(models_table(details["figures"]))
+    for model, why in {**details["left_out"], **details["failed"]}.items():
+        typer.secho(f"{model} was not tried on every space: {why}", fg="yellow", err=True)
     changes = what_changed(settings, name)
     if changes.before is not None:
         typer.echo(
-            f"Since the backtest of {changes.before.trained_at:%Y-%m-%d %H:%M} UTC "
-            f"{len(changes.champions)} champions changed"
+            f"{counted(len(changes.champions), 'champion')} changed since the backtest of "
+            f"{changes.before.trained_at:%Y-%m-%d %H:%M} UTC"
         )
         for change in changes.champions[:20]:
             typer.echo(f"  {change.space}: {change.before or 'none'} -> {change.after or 'none'}")
@@ -115,7 +120,7 @@ def export(
     """Write the forecast of a space to a file.
 
     Columns: space_id, interval_begin_time (with its offset in CSV), q025, q10, q50 (the forecast),
-    q90, q975. The file appears whole or not at all.
+    q90, q975. The file is written completely or not at all.
     """
     from tippers_dagster.forecasting.reading import find_forecaster, read_forecast
     from tippers_dagster.occupancy.export import write_export, writer_of
@@ -128,26 +133,28 @@ def export(
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="Of CSV files, one for each space.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of CSV files, one per space.")],
     model: Annotated[
-        list[str] | None, typer.Option(help="A model to try; several times for several.")
+        list[str] | None, typer.Option(help="A model to try; repeatable. Default: all.")
     ] = None,
-    windows: Annotated[int, typer.Option(min=1, max=26, help="Origins, a horizon apart.")] = 4,
-    horizon: Annotated[int, typer.Option(min=1, max=92, help="Days forecast from each.")] = 7,
+    windows: Annotated[
+        int, typer.Option(min=1, max=26, help="Number of backtest windows, a horizon apart.")
+    ] = 4,
+    horizon: Annotated[int, typer.Option(min=1, max=92, help="Days forecast per window.")] = 7,
 ) -> None:
-    """Try the models on files of counts: spaceid, starttime, endtime, occupancy."""
+    """Backtest the models on files of counts: spaceid, starttime, endtime, occupancy."""
     from tippers_dagster.forecasting.files import evaluate_files
     from tippers_dagster.platform.terminal import table_console
 
     found = evaluate_files(get_settings(), folder, model or (), windows, horizon)
     typer.echo(
-        f"{found.spaces} spaces ({found.empty} in which nobody ever was), {found.first_day} to "
-        f"{found.last_day} (excluded), {found.missing:,} bins missing; {found.windows} x "
-        f"{horizon} days"
+        f"Spaces: {found.spaces}, {found.empty} of them always empty; {found.first_day} to "
+        f"{found.last_day} (excluded); missing bins: {found.missing:,}; backtest of "
+        f"{found.windows} x {horizon} days"
     )
     table_console().print(models_table(found.records))
     for tried, why in found.troubles.items():
-        typer.secho(f"{tried} was not tried everywhere: {why}", fg="yellow", err=True)
+        typer.secho(f"{tried} was not tried on every space: {why}", fg="yellow", err=True)
 
 
 def _scores(scores: list[Score], first: str) -> Table:
@@ -170,7 +177,7 @@ def _marked(score: Score) -> str:
 
 
 def models_table(records: list[dict[str, Any]]) -> Table:
-    """The models of a backtest over all its spaces, as rich shows it."""
+    """A rich table of a backtest's models over all its spaces."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Load CSV (also gzipped) or Parquet files into the source tables, whole or not at all."
-    "\n\nThe same content is loaded once. Rows that cannot be used are kept with their number and "
-    "the reason: `tippers rejects`. Every ingest can be undone, or repeated with other options.",
+    help="Load CSV (optionally gzipped) or Parquet files into the source tables, completely or not "
+    "at all.\n\nThe same content is loaded only once. `tippers rejects` lists unusable rows with "
+    "their number and the reason. Every ingest can be undone, or repeated with other options.",
 )
 
 REASONS_SHOWN = 15
@@ -31,14 +31,14 @@ SPACES_SHOWN = 10
 
 File = Annotated[Path, typer.Argument(help="CSV or Parquet file.", show_default=False)]
 Number = Annotated[
-    int, typer.Argument(help="Its number in `tippers ingest list`.", show_default=False)
+    int, typer.Argument(help="Number of the ingest, see `tippers ingest list`.", show_default=False)
 ]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
         metavar="OURS=THEIRS",
-        help="Map one of our columns to the file's; can be repeated.",
+        help="Read our column OURS from the file's column THEIRS; repeatable.",
         show_default=False,
     ),
 ]
@@ -46,7 +46,7 @@ Zone = Annotated[
     str | None,
     typer.Option(
         metavar="ZONE",
-        help="IANA zone of the file's local times; default: TIPPERS_TIMEZONE.",
+        help="IANA time zone of the file's local times; default: TIPPERS_TIMEZONE.",
         show_default=False,
     ),
 ]
@@ -55,7 +55,7 @@ Gap = Annotated[
     typer.Option(
         min=1,
         metavar="SECONDS",
-        help="Longest gap within a session; TIPPERS_OBSERVATION_GAP_SECONDS unless given.",
+        help="Longest gap within a session; default: TIPPERS_OBSERVATION_GAP_SECONDS.",
         show_default=False,
     ),
 ]
@@ -81,21 +81,21 @@ def sessions(file: File, column: Columns = None, timezone: Zone = None) -> None:
 @app.command("space-metadata")
 @app.command("space_metadata", hidden=True)
 def space_metadata(file: File, column: Columns = None) -> None:
-    """Replace rooms' types, room by room: roomid, typeid, type, building_room."""
+    """Replace the types of the file's rooms: roomid, typeid, type, building_room."""
     _ingest_file("space_metadata", file, column)
 
 
 @app.command("faculty-data")
 @app.command("faculty_data", hidden=True)
 def faculty_data(file: File, column: Columns = None) -> None:
-    """Replace faculty offices, person by person: name, office."""
+    """Replace the offices of the file's faculty members: name, office."""
     _ingest_file("faculty_data", file, column)
 
 
 @app.command("region-to-coverage")
 @app.command("region_to_coverage", hidden=True)
 def region_to_coverage(file: File, column: Columns = None) -> None:
-    """Replace coverage, region by region: region_id, space_name, wapcov_id, sensor, and share."""
+    """Replace the coverage of regions: region_id, space_name, wapcov_id, sensor and share."""
     _ingest_file("region_to_coverage", file, column)
 
 
@@ -108,11 +108,11 @@ def observations(
     gap: Gap = None,
     timezone: Zone = None,
 ) -> None:
-    """Make sessions of instants at which devices were seen at access points.
+    """Build sessions from times at which devices were seen at access points.
 
-    Observations at one access point chain while the gap allows; a move to another within the gap
-    ends the session there. An access point's space is the region that it covers most of
-    (region_to_coverage), or the space whose id it is.
+    Observations at the same access point join into a session while their gaps are short enough; a
+    move to another access point within the gap ends the session there. An access point's space is
+    the region that it covers most (region_to_coverage), or the space with the same id.
     """
     from tippers_dagster.campus.intake.observations import ObservationColumns, ingest_observations
 
@@ -127,10 +127,10 @@ def observations(
 
 @app.command()
 def smartspec(
-    folder: Annotated[Path, typer.Argument(help="The scenario.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder of the scenario.", show_default=False)],
     gap: Gap = None,
 ) -> None:
-    """Load a SmartSPEC scenario: spaces, coverage, people's types as truth, and observations."""
+    """Load a SmartSPEC scenario: spaces, coverage, observations, and people's types as truth."""
     from tippers_dagster.campus.intake.smartspec import ingest_smartspec
 
     _run(folder, lambda tick: ingest_smartspec(get_settings(), folder, gap, tick))
@@ -148,7 +148,7 @@ def list_all() -> None:
 
     found = list_ingests(get_settings(), LOADED)
     if not found:
-        typer.echo("Nothing has been ingested. `tippers ingest --help` lists what can be.")
+        typer.echo("Nothing has been ingested. `tippers ingest --help` lists the kinds of files.")
         return
     table = Table("ingest", "when", "kind", "from", "read", "loaded", "rejected", "options", "")
     for column in table.columns[4:7]:
@@ -161,7 +161,7 @@ def list_all() -> None:
             shown_path(one.name),
             *(f"{number:,}" for number in (one.rows, one.loaded, one.rejected)),
             shown(describe_options(one.options)),
-            _standing(one),
+            _effect(one),
         )
     table_console().print(table)
 
@@ -169,14 +169,15 @@ def list_all() -> None:
 @app.command()
 def undo(
     numbers: Annotated[
-        list[int], typer.Argument(help="From `tippers ingest list`.", show_default=False)
+        list[int],
+        typer.Argument(help="Numbers of ingests, see `tippers ingest list`.", show_default=False),
     ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove what ingests loaded, and restore what they replaced.
+    """Remove the rows that ingests loaded, and restore those that they replaced.
 
     Rows of other ingests stay, even if they are the same. The affected counts become out of date; a
-    running `tippers up` or `tippers occupancy materialize` computes them again.
+    running `tippers up`, or `tippers occupancy materialize`, recomputes them.
     """
     from tippers_dagster.campus.intake.repeat import ingest_of
     from tippers_dagster.campus.intake.undo import undo_ingests
@@ -195,7 +196,7 @@ def undo(
     undone = undo_ingests(settings, numbers)
     changed = ", ".join(f"{kind} {rows:,}" for kind, rows in undone.changed.items() if rows)
     typer.echo(f"Undone. Rows changed or removed: {changed or 'none'}.")
-    _look_again(undone.dates)
+    _report_stale(undone.dates)
 
 
 @app.command()
@@ -204,17 +205,15 @@ def again(
     column: Columns = None,
     timezone: Zone = None,
     gap: Gap = None,
-    file: Annotated[
-        Path | None, typer.Option(help="Where the file is now, if it was moved.")
-    ] = None,
+    file: Annotated[Path | None, typer.Option(help="The file's new path, if it was moved.")] = None,
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Load it even if its content has changed.")
     ] = False,
 ) -> None:
-    """Read an ingest's file again and replace what was loaded; optionally with other options.
+    """Read an ingest's file again and replace its rows, optionally with other options.
 
-    Options that are not given stay as they were. The ingest keeps its number and its place: later
-    ingests of the same spaces, rooms or persons still take precedence.
+    Options that are not given stay as they were. The ingest keeps its number and its position:
+    later ingests of the same spaces, rooms or people still take precedence.
     """
     from tippers_dagster.campus.intake.repeat import Changes, ingest_again, ingest_of
 
@@ -229,8 +228,8 @@ def again(
     )
 
 
-def _standing(one: Ingested) -> str:
-    """Whether an ingest is in effect."""
+def _effect(one: Ingested) -> str:
+    """How an ingest was changed later; empty if it was not."""
     if one.undone_at is not None:
         return f"undone {one.undone_at.astimezone():%Y-%m-%d %H:%M}"
     if one.redone_at is not None:
@@ -245,16 +244,16 @@ def _columns(given: list[str]) -> dict[str, str]:
     return {ours.strip(): theirs for ours, _, theirs in pairs}
 
 
-def _look_again(dates: set[dt.date]) -> None:
+def _report_stale(dates: set[dt.date]) -> None:
     """Check the chunks that an ingest affected, and report which are out of date."""
     from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.source_checks import look_at_dates
 
     if changed := look_at_dates(get_settings(), dates).changed:
-        several = f"{changed[0]} to {changed[-1]}" if len(changed) > 1 else changed[0]
+        affected = f"{changed[0]} to {changed[-1]}" if len(changed) > 1 else changed[0]
         typer.echo(
-            f"Counts of {counted(len(changed), 'time chunk')} are out of date ({several}). A "
-            "running `tippers up` updates them, or `tippers occupancy materialize`."
+            f"Counts of {counted(len(changed), 'time chunk')} are out of date ({affected}). A "
+            "running `tippers up`, or `tippers occupancy materialize`, updates them."
         )
 
 
@@ -279,23 +278,24 @@ def _run(path: Path, work: Callable[[Progress], IngestReport]) -> None:
         task = bar.add_task(path.name, total=None)
 
         def tick(done: int, total: int) -> None:
-            # What follows the last byte (indexes, commit) takes a while, too.
+            # Indexing and committing after the last byte also take a while.
             description = path.name if done < total else f"{path.name}: indexing"
             bar.update(task, completed=done, total=total, description=description)
 
         report = work(tick)
     _show(console, path, report)
-    _look_again(report.dates)
+    _report_stale(report.dates)
 
 
 def _show(console: Console, path: Path, report: IngestReport) -> None:
     from rich.table import Table
 
+    from tippers_dagster.cli.words import counted
     from tippers_dagster.platform.small_tables import column_names
 
     if report.already:
         console.print(
-            f"{path!s}: already ingested on {report.when:%Y-%m-%d %H:%M %Z}, as ingest "
+            f"{path!s}: already ingested on {report.when:%Y-%m-%d %H:%M %Z} as ingest "
             f"{report.ingest_id}; nothing to do.",
             soft_wrap=True,
         )
@@ -312,7 +312,7 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
         table.add_row(f"  {reason}", f"{count:,}")
     if others := reasons[REASONS_SHOWN:]:
         rest = sum(count for _, count in others)
-        table.add_row(f"  {len(others):,} other reasons", f"{rest:,}")
+        table.add_row(f"  {counted(len(others), 'other reason')}", f"{rest:,}")
     console.print(table)
     console.print(f"To undo: `tippers ingest undo {report.ingest_id}`.")
     if report.rejected:
@@ -324,7 +324,7 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
 
 
 def _show_unplaced(console: Console, report: IngestReport) -> None:
-    """Report loaded sessions that are not counted because their space is missing."""
+    """Report loaded sessions that are not counted because their space does not exist."""
     from tippers_dagster.cli.words import counted
     from tippers_dagster.platform.text import shown
 
@@ -332,8 +332,8 @@ def _show_unplaced(console: Console, report: IngestReport) -> None:
     named = ", ".join(f"{shown(space)} ({count:,})" for space, count in spaces[:SPACES_SHOWN])
     more = f" and {len(spaces) - SPACES_SHOWN:,} more" if len(spaces) > SPACES_SHOWN else ""
     console.print(
-        f"Loaded, but not counted until these spaces are ingested as well: "
-        f"{counted(report.unplaced.total(), 'session')}, of {named}{more}",
+        f"{counted(report.unplaced.total(), 'session')} loaded, but not counted until these spaces "
+        f"are ingested too: {named}{more}",
         style="yellow",
         markup=False,
         soft_wrap=True,

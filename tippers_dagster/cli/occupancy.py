@@ -37,26 +37,29 @@ def register(app: typer.Typer) -> None:
 
 
 def track(
-    space: str = typer.Option(..., help="Id of the root space; all below it is tracked, too."),
+    space: str = typer.Option(..., help="Id of a space; everything below it is tracked too."),
     start: dt.datetime = typer.Option(..., formats=_DATE, help="First local date."),
-    end: dt.datetime = typer.Option(..., formats=_DATE, help="Local date after the last."),
+    end: dt.datetime = typer.Option(..., formats=_DATE, help="Local date after the last one."),
 ) -> None:
     """Keep the occupancy of a space and its subtree over [start, end) up to date."""
     from tippers_dagster.occupancy.tracking import track_space
     from tippers_dagster.settings import get_settings
 
     grid = track_space(get_settings(), space=space, start=start.date(), end=end.date())
-    _tell(grid)
-    typer.echo("A running `tippers up` computes it; or now, here: `tippers occupancy materialize`.")
+    _print_tracked(grid)
+    typer.echo(
+        "A running `tippers up` computes it. To compute it now: `tippers occupancy materialize`."
+    )
 
 
 def untrack(
     space: str = typer.Option(..., help="Id of a tracked root space."),
     start: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only from this date on."),
     end: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only before this date."),
-    purge: bool = typer.Option(False, help="Delete from the lake what is no longer tracked."),
+    purge: bool = typer.Option(False, help="Delete untracked occupancy from the lake."),
 ) -> None:
-    """Stop keeping a tracked space. What is in the lake stays, and is found when tracked again."""
+    """Stop tracking a space. Its occupancy stays in the lake, and is used if tracked again."""
+    from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.tracking import untrack_space
     from tippers_dagster.settings import get_settings
 
@@ -67,15 +70,16 @@ def untrack(
         end=None if end is None else end.date(),
         purge=purge,
     )
-    _tell(grid)
+    _print_tracked(grid)
     if purge:
-        typer.echo(f"Deleted {purged:,} partitions from the lake.")
+        typer.echo(f"Deleted {counted(purged, 'partition')} from the lake.")
 
 
 def status() -> None:
-    """Per level: wanted, done, running, waiting, failed; sealed: done, only counts are kept.
+    """Show how many partitions of each level are done, running, stale, failed or sealed.
 
-    Checks the source for changes first, as far as that is quick.
+    Of sealed partitions only the counts are kept; they are included in done. Checks the source for
+    changes first, as far as that is quick.
     """
     from rich.table import Table
 
@@ -90,33 +94,36 @@ def status() -> None:
     tracked = list_tracked(settings)
     if not tracked:
         console.print(" ".join(NOTHING_TRACKED), markup=False)
-        _say_what_was_rejected(settings)
+        _print_rejected(settings)
         return
     for one in tracked:
         console.print(f"tracked: {one.space}, {one.start} to {one.end} (excluded)", markup=False)
-    looked = look_quickly(settings, dt.datetime.now(dt.UTC))
+    check = look_quickly(settings, dt.datetime.now(dt.UTC))
     table = Table("level", *("wanted", "done", "running", "stale", "failed", "sealed"))
     levels = occupancy_status(settings)
     for level in levels:
         table.add_row(level.asset, *(f"{n:,}" for n in (*level.numbers, level.sealed)))
     console.print(table)
-    _say_when_looked(settings, looked)
-    _say_what_was_rejected(settings)
-    _explain_failures(levels)
+    _print_last_check(settings, check)
+    _print_rejected(settings)
+    _print_failures(levels)
 
 
 def materialize(
-    space: str | None = typer.Option(None, help="Only this space and what is below it."),
+    space: str | None = typer.Option(None, help="Only this space and everything below it."),
     start: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only from this date on."),
     end: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only before this date."),
-    again: bool = typer.Option(False, help="Also what is up to date: files were lost or damaged."),
+    again: bool = typer.Option(
+        False, help="Also recompute what is up to date, if files were lost or damaged."
+    ),
 ) -> None:
-    """Compute tracked occupancy that is missing or stale right away, without a daemon.
+    """Compute missing and stale tracked occupancy now, without a daemon.
 
-    Checks the source for changes first, and counts what was loaded or changed.
+    Checks the source for new and changed rows first.
     """
     from tippers_dagster.campus.spaces.tracking import list_tracked
     from tippers_dagster.cli.progress import progress_bars
+    from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.launch import materialize as materialize_all
     from tippers_dagster.platform.dagster.environment import dagster_instance
     from tippers_dagster.platform.terminal import table_console
@@ -137,47 +144,48 @@ def materialize(
         )
     for stage in stages:
         console.print(
-            f"{stage.asset}: {stage.partitions:,} partitions, {stage.runs} runs, "
-            f"{stage.seconds:.1f} s"
+            f"{stage.asset}: {counted(stage.partitions, 'partition')}, "
+            f"{counted(stage.runs, 'run')}, {stage.seconds:.1f} s"
         )
 
 
 def retry() -> None:
-    """Try again what failed as often as allowed: automation starts counting anew."""
+    """Retry partitions that failed too often: automation's attempts start again from zero."""
     from tippers_dagster.occupancy.records import forget_attempts
     from tippers_dagster.platform.warehouse.engine import warehouse_engine
     from tippers_dagster.settings import get_settings
 
     forgotten = forget_attempts(warehouse_engine(get_settings()))
-    typer.echo(f"{forgotten:,} partitions may be tried again.")
+    typer.echo(f"Partitions to be tried again: {forgotten:,}.")
 
 
-def _tell(grid: Grid) -> None:
+def _print_tracked(grid: Grid) -> None:
+    from tippers_dagster.cli.words import counted
+
     typer.echo(
-        f"Tracked now: {len(grid.leaves) + len(grid.parents):,} spaces "
-        f"({len(grid.parents):,} with children) in {len(grid.chunks):,} time chunks."
+        f"Now tracked: {counted(len(grid.leaves) + len(grid.parents), 'space')} "
+        f"({len(grid.parents):,} with children) in {counted(len(grid.chunks), 'time chunk')}."
     )
 
 
-def _say_when_looked(settings: Settings, looked: Look) -> None:
+def _print_last_check(settings: Settings, check: Look) -> None:
     from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.source_checks import last_looks
 
-    looks = last_looks(settings)
-    if looks is None:
+    checks = last_looks(settings)
+    if checks is None:
         return
-    longest, latest = (f"{when.astimezone():%Y-%m-%d %H:%M}" for when in looks)
-    since = "" if longest == latest else f"; oldest part: {longest}"
+    oldest, latest = (f"{when.astimezone():%Y-%m-%d %H:%M}" for when in checks)
+    since = "" if oldest == latest else f"; some parts not since {oldest}"
     typer.echo(f"Source last checked: {latest}{since}.")
-    if looked.passed_over:
+    if check.passed_over:
         typer.echo(
-            "Not checked this time, to save time: "
-            f"{counted(len(looked.passed_over), 'time chunk')}; `tippers occupancy materialize` "
-            "checks all of it."
+            f"Skipped to save time: {counted(len(check.passed_over), 'time chunk')}. "
+            "`tippers occupancy materialize` checks all of them."
         )
 
 
-def _say_what_was_rejected(settings: Settings) -> None:
+def _print_rejected(settings: Settings) -> None:
     from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.rejects import totals
 
@@ -192,15 +200,15 @@ def _say_what_was_rejected(settings: Settings) -> None:
         if number
     ]
     if parts:
-        typer.echo(f"Could not be used: {', '.join(parts)}. `tippers rejects` says why.")
+        typer.echo(f"Rejected: {', '.join(parts)}. `tippers rejects` shows why.")
 
 
-def _explain_failures(levels: list[LevelStatus]) -> None:
+def _print_failures(levels: list[LevelStatus]) -> None:
     for level in levels:
         for example in level.failed_examples:
             typer.secho(f"failed: {level.asset} {example}", fg="red")
     if any(level.failed for level in levels):
         typer.echo(
-            "Dagster's UI has the log of each failed run. Mend the cause, then "
+            "Dagster's UI has the log of each failed run. Fix the cause, then run "
             "`tippers occupancy retry`."
         )

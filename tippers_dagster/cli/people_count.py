@@ -1,4 +1,4 @@
-"""``tippers people-count``: people instead of devices."""
+"""``tippers people-count``: people counts estimated from devices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     people_count = typer.Typer(
         name="people-count",
         no_args_is_help=True,
-        help="People instead of devices: how good the estimates are, and export.",
+        help="People estimated from devices: list people counts and their errors, export them.",
     )
     people_count.command("list")(list_all)
     people_count.command("export")(export)
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_all() -> None:
-    """List people counts: which devices they count, and how good they are."""
+    """List people counts: the devices that they count, and their errors."""
     from tippers_dagster.catalog.kinds import Kind, PeopleCount
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.people.counts.reading import read_made
@@ -39,12 +39,12 @@ def list_all() -> None:
             what = f"{', '.join(body.labels)} of {body.by}" if body.by else "all devices"
             typer.echo(f"{name}: {what}; not materialised yet.")
     if not defined:
-        typer.echo("There are no people counts: define one, as docs/people.md says.")
+        typer.echo("No people counts are defined; docs/people.md explains how.")
     print_made(settings)
 
 
 def print_made(settings: Settings) -> None:
-    """A table of the people counts that were materialised."""
+    """Print a table of the materialised people counts."""
     from rich.table import Table
 
     from tippers_dagster.people.counts.reading import read_made
@@ -53,8 +53,11 @@ def print_made(settings: Settings) -> None:
     made = read_made(settings)
     if not made:
         return
-    heads = ("people count", "counts", "head counts", "error", "of devices", "interval", "made")
-    table = Table(*heads)
+    headings = (
+        *("people count", "devices counted", "head counts", "mean error, people"),
+        *("without calibration", "interval", "computed"),
+    )
+    table = Table(*headings)
     for one in made.values():
         what = f"{', '.join(one.body.labels)} of {one.body.by}" if one.body.by else "all devices"
         when = f"{one.made_at:%Y-%m-%d %H:%M}"
@@ -68,7 +71,7 @@ def print_made(settings: Settings) -> None:
             f"{found.fitted:,}",
             f"{found.calibrated.mae:.2f}",
             f"{found.uncalibrated.mae:.2f}",
-            f"{one.body.confidence:.0%}, held {found.coverage:.0%}",
+            f"{one.body.confidence:.0%}, contained {found.coverage:.0%}",
             when,
         )
     table_console().print(table)
@@ -83,18 +86,18 @@ def export(
         str, typer.Option(help="ISO 8601 date or time, local unless it has an offset.")
     ],
     end: Annotated[
-        str, typer.Option(help="As --start; bins that begin at it or later are left out.")
+        str, typer.Option(help="As --start, excluded: only bins that begin earlier are written.")
     ],
     interval: Annotated[int, typer.Option(help="Width of the bins: 60 to 86400, in steps of 60.")],
     by: Annotated[str, typer.Option(help="Name of the people count.")],
     out: Annotated[Path, typer.Option(help="FILE.csv or FILE.parquet; replaced if it exists.")],
 ) -> None:
-    """Write the estimated people of a space per bin, with their interval, to a file.
+    """Write the estimated number of people in a space per bin, with its interval, to a file.
 
     Columns: space_id, interval_begin_time, number_connections, devices_counted, people,
-    people_low, people_high. Bins of chunks that are not computed are empty. With
-    TIPPERS_SMALLEST_COUNT bins with small counts are, too, and those that would tell them; the
-    column suppressed says which.
+    people_low, people_high. Bins of chunks that are not computed are empty. If
+    TIPPERS_SMALLEST_COUNT is set, small counts and those that would reveal them are empty too, and
+    marked in the column suppressed.
     """
     from tippers_dagster.occupancy.export import write_export, writer_of
     from tippers_dagster.occupancy.reading import missing_chunks
@@ -110,4 +113,4 @@ def export(
     if made.reason:
         typer.secho(f"{by} is not calibrated: {made.reason}", fg="yellow", err=True)
     if missing := missing_chunks(people):
-        typer.secho(f"Chunks that are not computed: {', '.join(missing)}", fg="yellow", err=True)
+        typer.secho(f"Chunks not computed: {', '.join(missing)}", fg="yellow", err=True)

@@ -24,22 +24,22 @@ def register(app: typer.Typer) -> None:
 def rejects(
     out: Annotated[
         Path | None,
-        typer.Option(help="Write every rejected row to FILE.csv or FILE.parquet instead."),
+        typer.Option(help="Write all rejected rows to FILE.csv or FILE.parquet instead."),
     ] = None,
 ) -> None:
-    """List what could not be used, with reasons, numbers and examples.
+    """List rejected rows and spaces, with reasons, numbers and examples.
 
-    Rows of files that were rejected at ingest; rows of the source that were rejected when sessions
-    were extracted, such as those of an unknown space; spaces that are left out because their ids
-    cannot be used.
+    These are rows of files rejected at ingest; rows of the source rejected when sessions were
+    extracted, for example because of an unknown space; and spaces left out because of unusable ids.
     """
+    from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy import rejects as found
     from tippers_dagster.platform.terminal import table_console
     from tippers_dagster.settings import get_settings
 
     settings = get_settings()
     if out is not None:
-        typer.echo(f"{found.write_rejects(settings, out):,} rows written to {out}")
+        typer.echo(f"{counted(found.write_rejects(settings, out), 'row')} written to {out}")
         return
     everything = found.rejects(settings)
     console = table_console()
@@ -92,7 +92,7 @@ def _show_extraction(console: Console, found: Rejects) -> None:
     console.print(table)
     if found.unknown_spaces:
         named = ", ".join(f"{_shown(s)} ({n:,})" for s, n in found.unknown_spaces.items())
-        console.print(f"Unknown spaces, with their rows: {named}", markup=False, soft_wrap=True)
+        console.print(f"Unknown spaces (rows): {named}", markup=False, soft_wrap=True)
 
 
 def _show_spaces(console: Console, found: Rejects) -> None:

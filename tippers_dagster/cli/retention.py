@@ -6,13 +6,14 @@ import logging
 
 import typer
 
-NOT_SET = "TIPPERS_PRESENCE_DAYS is not set: sessions and presence are kept for good."
+NOT_SET = "TIPPERS_PRESENCE_DAYS is not set: sessions and presence are never deleted."
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     retention = typer.Typer(
-        no_args_is_help=True, help="Giving up who was where: after a set time only counts stay."
+        no_args_is_help=True,
+        help="Retention: after a set time sessions and presence are deleted, and only counts stay.",
     )
     retention.command("status")(status)
     retention.command("apply")(apply)
@@ -20,7 +21,8 @@ def register(app: typer.Typer) -> None:
 
 
 def status() -> None:
-    """What would be given up now, what is held back and why, what was given up."""
+    """Show which chunks are due for deletion, which are held back and why, and which are sealed."""
+    from tippers_dagster.cli.words import counted
     from tippers_dagster.retention.work import standing
     from tippers_dagster.settings import get_settings
 
@@ -30,23 +32,24 @@ def status() -> None:
         typer.echo(NOT_SET)
     else:
         typer.echo(
-            f"Presence is kept for {settings.presence_days:,} days: chunks that ended by "
+            f"Presence is kept for {counted(settings.presence_days, 'day')}: chunks that ended by "
             f"{found.until} are due."
         )
     if found.due:
-        typer.echo(f"to be given up: {', '.join(found.due)}")
+        typer.echo(f"due for deletion: {', '.join(found.due)}")
     for chunk, why in found.held.items():
         typer.secho(f"held back: {chunk}: {why}", fg="yellow")
     for one in found.sealed:
         rest = "" if one.finished else "; files are still to be deleted"
-        late = f"; {one.late_rows:,} late rows are not counted" if one.late_rows else ""
+        late = f"; late rows not counted: {one.late_rows:,}" if one.late_rows else ""
         typer.echo(f"sealed: {one.chunk}, since {one.sealed_at:%Y-%m-%d}{rest}{late}")
 
 
 def apply() -> None:
-    """Delete sessions and presence of all chunks that are due; the running deployment does it
+    """Delete the sessions and presence of all chunks that are due, as a running deployment does
     every night.
     """
+    from tippers_dagster.cli.words import counted
     from tippers_dagster.retention.work import give_up
     from tippers_dagster.settings import get_settings
 
@@ -56,10 +59,10 @@ def apply() -> None:
         return
     outcome = give_up(settings, logging.getLogger("tippers"))
     typer.echo(
-        f"{len(outcome.sealed):,} chunks sealed, {outcome.files:,} files deleted, "
-        f"{outcome.blanked:,} MAC addresses of rejected rows blanked."
+        f"Chunks sealed: {len(outcome.sealed):,}; files deleted: {outcome.files:,}; MAC addresses "
+        f"of rejected rows removed: {outcome.blanked:,}."
     )
     for chunk, why in outcome.held.items():
         typer.secho(f"held back: {chunk}: {why}", fg="yellow")
     for chunk, rows in outcome.late.items():
-        typer.secho(f"late: {chunk}: {rows:,} rows are not counted", fg="yellow")
+        typer.secho(f"late: {chunk}: {counted(rows, 'row')} not counted", fg="yellow")

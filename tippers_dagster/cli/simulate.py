@@ -25,20 +25,22 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
-    buildings: Annotated[int, typer.Option(help="Buildings of the campus.")] = 3,
-    people: Annotated[int, typer.Option(help="People, visitors included.")] = 2000,
-    weeks: Annotated[int | None, typer.Option(help="Weeks; 8 unless --days is given.")] = None,
-    days: Annotated[int | None, typer.Option(help="Days, instead of --weeks.")] = None,
+    buildings: Annotated[int, typer.Option(help="Number of buildings.")] = 3,
+    people: Annotated[int, typer.Option(help="Number of people, visitors included.")] = 2000,
+    weeks: Annotated[
+        int | None, typer.Option(help="Number of weeks; default: 8 unless --days is given.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(help="Number of days, instead of --weeks.")] = None,
     start: Annotated[
         dt.datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="First local day; 2025-01-20 unless set."),
+        typer.Option(formats=["%Y-%m-%d"], help="First local day; default: 2025-01-20."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Equal seeds and sizes give equal rows.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed and sizes give the same rows.")] = 1,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Delete what the source tables hold.")
+        bool, typer.Option("--replace", help="Delete the rows in the source tables first.")
     ] = False,
 ) -> None:
-    """Fill the source tables with a simulated campus, and with the truth about it."""
+    """Fill the source tables with a simulated campus and its known truth."""
     from tippers_dagster.calendar.simulated import keep_simulated
     from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.platform.terminal import table_console
@@ -96,9 +98,9 @@ def _show(console: Console, report: SimulationReport) -> None:
     table.add_row("people", _by_type(report.people))
     table.add_row("devices", _by_type(report.devices))
     table.add_row("sessions", f"{rows[SESSIONS]:,}")
-    table.add_row("of them unusable, on purpose", _by_type(report.unusable))
-    table.add_row("true head counts", f"{rows[TRUTH_HEADCOUNT]:,} bins that are not empty")
-    table.add_row("true device counts", f"{rows[TRUTH_OCCUPANCY]:,} bins that are not empty")
+    table.add_row("deliberately unusable", _by_type(report.unusable))
+    table.add_row("true head counts", f"{rows[TRUTH_HEADCOUNT]:,} non-empty bins")
+    table.add_row("true device counts", f"{rows[TRUTH_OCCUPANCY]:,} non-empty bins")
     stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
     table.add_row("seconds", stages)
     console.print(table)
@@ -106,9 +108,9 @@ def _show(console: Console, report: SimulationReport) -> None:
 
 def _show_calendar(console: Console, done: Outcome | None) -> None:
     if done is None:
-        console.print("The academic calendar holds what people entered, and stays as it is.")
+        console.print("The academic calendar has entries made by people, and stays unchanged.")
     else:
-        console.print(f"Academic calendar of the campus: {done}. `tippers calendar list` shows it.")
+        console.print(f"Academic calendar: {done}. `tippers calendar list` shows it.")
 
 
 def _by_type(counts: dict[str, int]) -> str:

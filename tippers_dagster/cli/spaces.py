@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 def show(
     context: typer.Context,
-    below: Annotated[str | None, typer.Option(help="Only this space and those below it.")] = None,
+    below: Annotated[
+        str | None, typer.Option(help="Only this space and everything below it.")
+    ] = None,
 ) -> None:
     """List the space tree: id, name, room number."""
     if context.invoked_subcommand is not None:
@@ -43,8 +45,8 @@ def show(
         typer.echo(f"{indent}{tree.ids[i]}  {tree.names[i]}{room}")
     if tree.left_out:
         typer.secho(
-            f"{counted(len(tree.left_out), 'space')} of the source left out because ids cannot be "
-            "used; see `tippers rejects`.",
+            f"{counted(len(tree.left_out), 'space')} of the source left out because of unusable "
+            "ids; see `tippers rejects`.",
             fg="yellow",
             err=True,
         )
@@ -54,45 +56,45 @@ def remove(
     space: Annotated[str, typer.Argument(help="Id of the space.", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     purge: Annotated[
-        bool, typer.Option("--purge", help="Delete from the lake what is no longer tracked.")
+        bool, typer.Option("--purge", help="Delete untracked occupancy from the lake.")
     ] = False,
 ) -> None:
-    """Remove a space and all below it, after listing what is affected.
+    """Remove a space and everything below it, after listing what is affected.
 
-    Only for loaded spaces; in a campus's own database, remove them there. A removal is recorded
-    like an ingest: `tippers ingest list` shows it, `tippers ingest undo` reverts it.
+    Works for loaded spaces only; remove those of a campus's own database there. A removal is
+    recorded like an ingest: `tippers ingest list` shows it, `tippers ingest undo` reverts it.
     """
     from tippers_dagster.occupancy.removal import remove_space, what_it_touches
     from tippers_dagster.settings import get_settings
 
     settings = get_settings()
-    touched = what_it_touches(settings, space)
-    for line in _effects(settings, touched):
+    effects = what_it_touches(settings, space)
+    for line in _effects(settings, effects):
         typer.echo(line)
     if not yes:
         typer.confirm("Remove?", abort=True)
     number = remove_space(settings, space, purge=purge)
-    back = ", but not their tracking" if touched.tracked else ""
-    typer.echo(f"Removed. `tippers ingest undo {number}` brings the spaces back{back}.")
+    except_tracking = ", but not their tracking" if effects.tracked else ""
+    typer.echo(f"Removed. `tippers ingest undo {number}` restores the spaces{except_tracking}.")
 
 
-def _effects(settings: Settings, touched: Touched) -> list[str]:
-    """What a removal affects, a line each."""
+def _effects(settings: Settings, effects: Touched) -> list[str]:
+    """The effects of a removal, one per line."""
     from tippers_dagster.occupancy.datasets import list_datasets
 
-    inside = set(touched.spaces)
+    inside = set(effects.spaces)
     datasets = [d.name for d in list_datasets(settings) if d.space in inside]
-    more = len(touched.spaces) - SHOWN
+    more = len(effects.spaces) - SHOWN
     lines = [
-        f"spaces to remove: {len(touched.spaces):,}: {', '.join(touched.spaces[:SHOWN])}"
+        f"spaces to remove: {len(effects.spaces):,}: {', '.join(effects.spaces[:SHOWN])}"
         + (f" and {more:,} more" if more > 0 else "")
     ]
-    lines += [f"no longer tracked: {t.space}, {t.start} to {t.end}" for t in touched.tracked]
-    if touched.partitions:
-        lines.append(f"computed partitions to delete: {touched.partitions:,}")
-    if touched.sessions:
+    lines += [f"no longer tracked: {t.space}, {t.start} to {t.end}" for t in effects.tracked]
+    if effects.partitions:
+        lines.append(f"computed partitions to delete: {effects.partitions:,}")
+    if effects.sessions:
         lines.append(
-            f"sessions in them: {touched.sessions:,}; they stay in the source, are no longer "
+            f"sessions in them: {effects.sessions:,}; they stay in the source, are no longer "
             "counted, and are listed by `tippers rejects`"
         )
     if datasets:

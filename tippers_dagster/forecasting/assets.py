@@ -1,7 +1,7 @@
-"""Two assets for each forecaster: its backtest with the champions, and the forecasts.
+"""Two assets per forecaster: its backtest with the champions, and its forecasts.
 
-The backtest is made anew when the definition or the calendar changes, and once a week, for a week
-more of history. The forecasts follow the champions and the occupancy of the spaces.
+The backtest is repeated when the definition or the calendar changes, and once a week, with another
+week of history. The forecasts are recomputed when the champions or the occupancy changes.
 """
 
 import time
@@ -24,14 +24,14 @@ from tippers_dagster.occupancy.state import DERIVED, SOURCE
 from tippers_dagster.settings import Settings
 
 BACKTEST_GRAIN = (
-    "One row per space and model: how well it would have forecast; and the model that won."
+    "One row per space and model: its errors in the backtest; and the champion of each space."
 )
-FORECAST_GRAIN = "One row per space and bin to come: how many devices are expected."
+FORECAST_GRAIN = "One row per space and future bin: how many devices are expected."
 
 
 # --- nodes --------------------------------------------------------------------------------------
 def forecast_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
-    """What each is computed from; definitions that cannot work are not among them."""
+    """The nodes of all forecasters, with what each depends on; broken definitions have none."""
     found = catalog.of_kind(Kind.FORECASTER)
     if not found:
         return []
@@ -60,7 +60,7 @@ def _nodes(definition: Definition) -> list[Node]:
 
 
 def forecast_path(name: str) -> tuple[str, str]:
-    """Key of the asset of a forecaster's forecasts."""
+    """Key of a forecaster's forecast asset."""
     return Kind.FORECASTER.value, f"{name}{FORECAST_SUFFIX}"
 
 
@@ -68,7 +68,7 @@ def forecast_path(name: str) -> tuple[str, str]:
 def forecast_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
-    """Two assets per definition that can work."""
+    """Two assets per valid definition."""
     backtests, forecasts = (
         assets_of_kind(
             catalog,
@@ -88,7 +88,9 @@ def _spec(
     path: tuple[str, ...],
     grain: str,
 ) -> dg.AssetSpec:
-    """With the occupancy assets in the place of what is looked at to know whether they changed."""
+    """The asset's spec, which depends on the occupancy assets instead of the tables watched for
+    changes.
+    """
     made = definition_spec(
         catalog, nodes[path], definition, grain, kinds={"python", "mlflow", "postgres"}
     )
@@ -135,7 +137,7 @@ def _backtest(
     nodes: dict[tuple[str, ...], Node],
     definition: Definition,
 ) -> Iterator[Any]:
-    """Backtest, train, keep, log, register, record; a failure is recorded, and FAILED in MLflow."""
+    """Backtest, train, store, log, register and record; a failure is recorded, FAILED in MLflow."""
     from tippers_dagster.automation.mlflow_runs import mlflow_run
     from tippers_dagster.forecasting.describe import backtest_checks
 
@@ -144,11 +146,11 @@ def _backtest(
         recording(settings, context, list(nodes.values()), path) as record,
         mlflow_run(settings, context, f"forecaster.{name}") as log,
     ):
-        made, kept, result = _tested(settings, definition, record, context.run.run_id, log)
+        made, scores, result = _tested(settings, definition, record, context.run.run_id, log)
     if log.problem is not None:
-        context.log.error("The backtest is there, but not wholly logged: %s", log.problem)
+        context.log.error("The backtest is stored, but not completely logged: %s", log.problem)
     yield result
-    yield from backtest_checks(dg.AssetKey(path), made, kept, log.problem)
+    yield from backtest_checks(dg.AssetKey(path), made, scores, log.problem)
 
 
 def _tested(
@@ -169,8 +171,8 @@ def _tested(
     made = run_backtest(settings, name, body, version, lambda: record.replacing(path))
     details = describe.training_details(made, body, log.run_id)
     write_backtest(settings, name, version, run_id, made, details)
-    kept = backtest_scores(settings, name, version=version)
-    _log_backtest(settings, definition, made, kept, version, log)
+    scores = backtest_scores(settings, name, version=version)
+    _log_backtest(settings, definition, made, scores, version, log)
     forget_other_work(settings, name, made.work)
     result: dg.MaterializeResult[None] = dg.MaterializeResult(
         asset_key=dg.AssetKey(path),
@@ -180,18 +182,18 @@ def _tested(
         data_version=dg.DataVersion(version),
     )
     record.succeeded(path, len(made.history.panel.spaces), time.monotonic() - started, details)
-    return made, kept, result
+    return made, scores, result
 
 
 def _log_backtest(
     settings: Settings,
     definition: Definition,
     made: Any,
-    kept: Any,
+    scores: Any,
     version: str,
     log: Any,
 ) -> None:
-    """One run with a child for each model, and the champions as one registered model."""
+    """Log one run with a child run per model, and register the champions as one model."""
     from tippers_dagster.forecasting import describe
     from tippers_dagster.forecasting.work import champion_bundle
 
@@ -200,15 +202,15 @@ def _log_backtest(
     tags = {"version": version, "dagster_asset": definition.ref.asset_name}
     log.log(
         params=describe.mlflow_params(made, body),
-        metrics=describe.champion_metrics(kept),
+        metrics=describe.champion_metrics(scores),
         tags=tags,
-        files=describe.mlflow_files(made, kept),
+        files=describe.mlflow_files(made, scores),
     )
     for model in made.metrics:
         with log.child(model):
             metrics = describe.model_metrics(made, model)
             log.log(params={"model": model}, metrics=metrics, tags=tags, files={})
-    champions = {score.space: score.model for score in kept if score.champion}
+    champions = {score.space: score.model for score in scores if score.champion}
     bundle = champion_bundle(settings, name, body, made.history, made.work, champions)
 
     def register(mlflow: Any) -> None:
@@ -227,7 +229,7 @@ def _forecast(
     nodes: dict[tuple[str, ...], Node],
     definition: Definition,
 ) -> Iterator[Any]:
-    """Forecast by the champions, write, log, record; a failure is recorded, and FAILED there."""
+    """Forecast with the champions, write, log and record; a failure is FAILED in MLflow, too."""
     from tippers_dagster.automation.mlflow_runs import mlflow_run
     from tippers_dagster.forecasting.describe import forecast_checks
 
@@ -238,7 +240,7 @@ def _forecast(
     ):
         made, rows, champions, result = _forecast_now(settings, definition, record, log)
     if log.problem is not None:
-        context.log.error("The forecasts are there, but not logged: %s", log.problem)
+        context.log.error("The forecasts are stored, but not logged: %s", log.problem)
     yield result
     yield from forecast_checks(dg.AssetKey(path), made, rows, champions, log.problem)
 
@@ -258,8 +260,8 @@ def _forecast_now(
     record.look_again(path)
     version = record.version(path)
     training = reading.last_training(settings, name)
-    won = reading.champions(settings, name, version=training.version)
-    champions = {c.space: c.model for c in won}
+    winners = reading.champions(settings, name, version=training.version)
+    champions = {c.space: c.model for c in winners}
     history = load_history(settings, body)
     bundle = work.champion_bundle(settings, name, body, history, training.work, champions)
     made = work.forecast_all(settings, bundle, history)

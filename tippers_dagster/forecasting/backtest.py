@@ -1,4 +1,4 @@
-"""Rolling-origin backtests: what models would have forecast, from what was known then. Pure."""
+"""Rolling-origin backtests: what models would have forecast at past dates. Pure functions."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class TooShort(BadInput):
 def origins(days: int, horizon: int, windows: int) -> list[int]:
     """Days of history known at each origin, the earliest first.
 
-    They are ``horizon`` days apart, so that every day is forecast once; a history that is too
-    short for all windows has fewer.
+    Origins are ``horizon`` days apart, so every day is forecast once; a history too short for all
+    windows has fewer.
 
     Raises
     ------
     TooShort
-        When there is not room for one.
+        When the history is too short for a single window.
     """
     found = [days - horizon * k for k in range(windows, 0, -1)]
     found = [day for day in found if day >= LEAST_FORECAST_HISTORY_DAYS]
@@ -38,14 +38,14 @@ def origins(days: int, horizon: int, windows: int) -> list[int]:
         raise TooShort(
             f"The history has {days} days; a backtest of {horizon} days needs "
             f"{LEAST_FORECAST_HISTORY_DAYS + horizon}.",
-            "Track more of the past, or give a shorter horizon_days.",
+            "Track more of the past, or set a shorter horizon_days.",
         )
     return found
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One model on some spaces. ``capacity``: of each, NaN where unknown."""
+    """One model on some spaces; ``capacity`` is that of each space, NaN where unknown."""
 
     model: str
     panel: Panel
@@ -57,16 +57,16 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What a model made of a task.
+    """The result of a task.
 
     Attributes
     ----------
     quantiles
         float32 [spaces, windows, horizon, slots, levels].
     state
-        The model trained on all of the history.
+        The model trained on the whole history.
     seconds
-        Of the process that did it.
+        CPU time.
     """
 
     quantiles: Floats
@@ -75,7 +75,7 @@ class Trial:
 
 
 def run_model(task: Task) -> Trial:
-    """Forecast from every origin with what was known then, and train on everything."""
+    """Forecast from every origin with the data known then, and train on the whole history."""
     began = time.process_time()
     model = MODELS[task.model]
     made, state = [], None
@@ -91,26 +91,26 @@ def run_model(task: Task) -> Trial:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why a model could not do a task."""
+    """Why a model failed on a task."""
 
     reason: str
 
 
-WRONG = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
-"""What libraries raise that cannot cope with a series; anything else is a fault of the machine."""
+MODEL_ERRORS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+"""Errors of libraries that cannot handle a series; others are not blamed on the model."""
 
 
 def try_model(task: Task) -> Trial | Failed:
-    """As :func:`run_model`; a model that fails on some spaces does not take the others with it."""
+    """As :func:`run_model`, but a failure is returned, so that other tasks continue."""
     try:
         return run_model(task)
-    except WRONG as error:
+    except MODEL_ERRORS as error:
         return Failed(f"{type(error).__name__}: {error}"[:500])
 
 
 @dataclass(frozen=True, eq=False)
 class Ahead:
-    """A trained model, and the history from whose end it is to forecast."""
+    """A trained model, and the history whose continuation it forecasts."""
 
     model: str
     state: bytes
@@ -120,29 +120,29 @@ class Ahead:
 
 
 def look_ahead(task: Ahead) -> Floats:
-    """float32 [spaces, horizon, slots, levels]: in order, and within what is possible."""
+    """Quantiles, float32 [spaces, horizon, slots, levels]: in order, and within the limits."""
     found = MODELS[task.model].predict(task.state, task.panel, task.horizon)
     return within(found, limits(task.panel, task.capacity))
 
 
 def truth(panel: Panel, horizon: int, origins: Sequence[int]) -> Floats:
-    """What came after each origin, float32 [spaces, windows, horizon, slots]."""
+    """Actual counts after each origin, float32 [spaces, windows, horizon, slots]."""
     return np.stack([panel.values[:, day : day + horizon] for day in origins], axis=1)
 
 
 # --- the winner ---------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Models of every space, beside each other.
+    """Scores of the models, and the champion of every space.
 
     Attributes
     ----------
     models
-        Names, the plainest first.
+        Names, the simplest first.
     score
         float64 [models, spaces]; NaN where nothing could be compared.
     eligible
-        bool [models, spaces].
+        bool [models, spaces]: may become champion.
     champion
         int [spaces]: position in ``models``, -1 where nothing could be compared.
     """
@@ -156,37 +156,37 @@ class Ranking:
 def rank(metrics: Mapping[str, Metrics], ever_occupied: NDArray[np.bool_]) -> Ranking:
     """Choose the champion of each space.
 
-    The score is relative to the seasonal naive forecast, which has 1: half of it is the pinball
-    loss, half the error on occupied bins, for on sparse rooms a forecast of nobody has a small
-    loss and is of no use. Where nobody came in the backtest it is the pinball loss alone. A
-    champion has the lowest score among the models whose pinball loss is not above the seasonal
-    naive forecast's; zero is none of them where somebody was seen in the history. Of equal ones
-    the plainer wins.
+    The score is relative to the seasonal naive forecast, which scores 1. It is the mean of the
+    pinball loss and the error on occupied bins, as in rarely used rooms an all-zero forecast has a
+    small loss but is useless. If a space was always empty in the backtest, it is the pinball loss
+    alone. The champion has the lowest score among the models whose pinball loss is at most that of
+    the seasonal naive forecast; the all-zero model is not eligible if the space was ever occupied.
+    The simpler of equal models wins.
 
     Parameters
     ----------
     metrics
-        By model, the plainest first; the seasonal naive one among them.
+        Per model, the simplest first; must include the seasonal naive one.
     ever_occupied
-        Of each space, whether somebody was ever seen in its history.
+        bool [spaces]: the space was occupied at any time in its history.
     """
     models, naive = tuple(metrics), metrics[SEASONAL_NAIVE]
     rows = []
     for found in metrics.values():
-        loss = _beside(found.pinball, naive.pinball)
-        error = _beside(found.mae_occupied, naive.mae_occupied)
+        loss = _relative(found.pinball, naive.pinball)
+        error = _relative(found.mae_occupied, naive.mae_occupied)
         rows.append(np.where(np.isfinite(error), (loss + error) / 2, loss))
     score = np.stack(rows)
     pinball = np.stack([found.pinball for found in metrics.values()])
     eligible = np.isfinite(score) & (pinball <= naive.pinball)
     if ZERO in models:
         eligible[models.index(ZERO)] &= ~ever_occupied
-    # Rounded, so that noise of the last digits does not beat the plainer one.
+    # Rounded, so that noise in the last digits does not beat the simpler model.
     compared = np.where(eligible, np.round(score, 9), np.inf)
     best = compared.argmin(axis=0)
     return Ranking(models, score, eligible, np.where(eligible.any(axis=0), best, -1))
 
 
-def _beside(loss: Doubles, naive: Doubles) -> Doubles:
-    """A loss relative to the naive one; where that is 0, 1 and the loss."""
+def _relative(loss: Doubles, naive: Doubles) -> Doubles:
+    """A loss relative to the naive one; where that is 0, one plus the loss."""
     return np.where(naive > 0, loss / np.where(naive > 0, naive, 1), 1 + loss)

@@ -1,4 +1,4 @@
-"""What Dagster, our own tables and MLflow are told of backtests and forecasts."""
+"""Metadata, checks and figures of backtests and forecasts, for Dagster, MLflow and our tables."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tippers_dagster.forecasting.reading import QUANTILE_COLUMNS, Score
 from tippers_dagster.forecasting.work import Backtest, Forecasts
 from tippers_dagster.platform.small_tables import cells_as_text
 
-NAMED_AT_MOST = 20
-LEAST_COVERAGE = {"coverage_80": 0.7, "coverage_95": 0.88}
-"""Below these the check of coverage warns. Counts that are mostly zero are covered by more than
-the nominal share whatever the interval, so there is nothing to say above it."""
+MAX_NAMED = 20
+MIN_COVERAGE = {"coverage_80": 0.7, "coverage_95": 0.88}
+"""Below these the coverage check warns. There is no upper bound: mostly zero counts are covered
+more often than the nominal share by any interval."""
 
 # --- checks -------------------------------------------------------------------------------------
 CHAMPIONS = "every_space_has_a_champion"
@@ -37,37 +37,38 @@ WORKED = "every_model_could_be_tried"
 LOGGED = "logged_to_mlflow"
 BACKTEST_CHECKS = {
     CHAMPIONS: "Every space has enough history for a champion.",
-    BETTER: "No champion has a greater pinball loss in the backtest than the week before has.",
-    COVERAGE: "The champions' 80 % and 95 % intervals held at least 70 % and 88 % of what came.",
-    WORKED: "Every model that was asked for could be tried on every space.",
+    BETTER: "No champion has a larger pinball loss in the backtest than the seasonal naive model.",
+    COVERAGE: "The champions' 80 % and 95 % intervals contain at least 70 % and 88 % of the actual "
+    "counts.",
+    WORKED: "Every chosen model could be tried on every space.",
     LOGGED: "The materialisation is logged and its models are registered in MLflow.",
 }
 
 POSSIBLE = "possible"
 COMPLETE = "every_champion_forecasts"
 FORECAST_CHECKS = {
-    POSSIBLE: "All quantiles are in order, none is below 0 or above what the space can hold.",
-    COMPLETE: "Every space with a champion has a forecast of every bin.",
+    POSSIBLE: "All quantiles are in order, and between 0 and the space's maximum.",
+    COMPLETE: "Every space with a champion has a forecast for every bin.",
     LOGGED: "The materialisation is logged to MLflow.",
 }
 
 
 def backtest_checks(
-    asset: dg.AssetKey, made: Backtest, kept: Sequence[Score], mlflow_problem: str | None
+    asset: dg.AssetKey, made: Backtest, scores: Sequence[Score], mlflow_problem: str | None
 ) -> list[dg.AssetCheckResult]:
-    """How a backtest's checks came out. ``kept``: the scores as the warehouse has them."""
-    champions = {score.space: score for score in kept if score.champion}
+    """Check results of a backtest; ``scores`` are those stored in the warehouse."""
+    champions = {score.space: score for score in scores if score.champion}
     panel = made.history.panel
-    lacking = [s for s in (*panel.spaces, *made.history.without) if s not in champions]
-    naive = {score.space: score for score in kept if score.model == SEASONAL_NAIVE}
-    worse = [s for s, won in champions.items() if not _no_worse(won, naive[s])]
-    covered = {name: champion_mean(champions.values(), name) for name in LEAST_COVERAGE}
-    enough = all(covered[name] >= least for name, least in LEAST_COVERAGE.items())
+    missing = [s for s in (*panel.spaces, *made.history.without) if s not in champions]
+    naive = {score.space: score for score in scores if score.model == SEASONAL_NAIVE}
+    worse = [s for s, best in champions.items() if not _no_worse(best, naive[s])]
+    covered = {name: champion_mean(champions.values(), name) for name in MIN_COVERAGE}
+    enough = all(covered[name] >= least for name, least in MIN_COVERAGE.items())
     troubles = {**made.left_out, **made.failed}
     reason = {"reason": mlflow_problem} if mlflow_problem else {}
     return [
         check_result(
-            asset, CHAMPIONS, not lacking, {"spaces": len(champions), "lacking": _some(lacking)}
+            asset, CHAMPIONS, not missing, {"spaces": len(champions), "missing": _some(missing)}
         ),
         check_result(asset, BETTER, not worse, {"worse": _some(worse)}),
         check_result(asset, COVERAGE, enough, {n: round(v, 4) for n, v in covered.items()}),
@@ -76,10 +77,10 @@ def backtest_checks(
     ]
 
 
-def _no_worse(won: Score, naive: Score) -> bool:
-    if won.pinball is None or naive.pinball is None:
+def _no_worse(champion: Score, naive: Score) -> bool:
+    if champion.pinball is None or naive.pinball is None:
         return False
-    return won.pinball <= naive.pinball
+    return champion.pinball <= naive.pinball
 
 
 def forecast_checks(
@@ -89,54 +90,54 @@ def forecast_checks(
     champions: Mapping[str, str],
     mlflow_problem: str | None,
 ) -> list[dg.AssetCheckResult]:
-    """How the forecasts' checks came out, from the rows that were written."""
+    """Check results of forecasts, from the rows written."""
     quantiles = np.stack([rows[name].to_numpy() for name in QUANTILE_COLUMNS], axis=1)
     at = pc.index_in(rows["space"], value_set=pa.array(made.panel.spaces, pa.string())).to_numpy()
-    most = limits(made.panel, made.capacity)[at]
-    right = (
+    maximum = limits(made.panel, made.capacity)[at]
+    possible = (
         np.isfinite(quantiles).all(axis=1)
         & (np.diff(quantiles, axis=1) >= 0).all(axis=1)
         & (quantiles[:, 0] >= 0)
-        & (quantiles[:, -1] <= most)
+        & (quantiles[:, -1] <= maximum)
     )
     counted = np.bincount(at, minlength=len(made.panel.spaces)).tolist()
     bins = dict(zip(made.panel.spaces, counted, strict=True))
     expected = max(counted, default=0)
-    lacking = [space for space in champions if not expected or bins.get(space) != expected]
+    missing = [space for space in champions if not expected or bins.get(space) != expected]
     reason = {"reason": mlflow_problem} if mlflow_problem else {}
     return [
         check_result(
-            asset, POSSIBLE, bool(right.all()), {"impossible_bins": int((~right).sum())}, True
+            asset, POSSIBLE, bool(possible.all()), {"impossible_bins": int((~possible).sum())}, True
         ),
         check_result(
-            asset, COMPLETE, not lacking, {"spaces": len(bins), "lacking": _some(lacking)}
+            asset, COMPLETE, not missing, {"spaces": len(bins), "missing": _some(missing)}
         ),
         check_result(asset, LOGGED, mlflow_problem is None, reason, severe=True),
     ]
 
 
 def champion_mean(champions: Any, name: str) -> float:
-    """A figure of the champions over all their bins; NaN where there is none."""
+    """A figure of the champions averaged over all their bins; NaN if there are none."""
     found = [(getattr(c, name), c.bins) for c in champions if getattr(c, name) is not None]
     bins = sum(n for _, n in found)
     return sum(value * n for value, n in found) / bins if bins else float("nan")
 
 
 def _some(names: Sequence[str]) -> list[str]:
-    more = len(names) - NAMED_AT_MOST
-    return [*names[:NAMED_AT_MOST], *([f"and {more} more"] if more > 0 else [])]
+    more = len(names) - MAX_NAMED
+    return [*names[:MAX_NAMED], *([f"and {more} more"] if more > 0 else [])]
 
 
 # --- figures ------------------------------------------------------------------------------------
 def model_records(made: Backtest) -> list[dict[str, Any]]:
-    """The table of models of a backtest; see :func:`records_of`."""
+    """The model table of a backtest; see :func:`records_of`."""
     return records_of(made.metrics, made.ranking, made.seconds)
 
 
 def records_of(
     metrics: Mapping[str, Metrics], ranking: Ranking, seconds: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """The table of models, the best first: each over all spaces, and how many it won."""
+    """The model table, the best first: figures over all spaces, and the number of spaces won."""
     won = Counter(ranking.champion[ranking.champion >= 0].tolist())
     records = []
     for i, (model, found) in enumerate(metrics.items()):
@@ -155,7 +156,7 @@ def records_of(
 
 
 def training_details(made: Backtest, body: Forecaster, mlflow_run: str | None) -> dict[str, Any]:
-    """What is kept of a backtest beside its scores."""
+    """What is stored of a backtest besides its scores."""
     return {
         "spaces": len(made.history.panel.spaces),
         "without_history": list(made.history.without),
@@ -172,7 +173,7 @@ def training_details(made: Backtest, body: Forecaster, mlflow_run: str | None) -
 
 
 def backtest_metadata(made: Backtest, place: str, mlflow_url: str | None) -> dict[str, Any]:
-    """Metadata of a backtest's materialisation; ``place``: where the lake has it."""
+    """Metadata of a backtest's materialisation; ``place`` is its location in the lake."""
     records = model_records(made)
     schema = dg.TableSchema(
         [dg.TableColumn(n, "string" if n == "model" else "float") for n in records[0]]
@@ -196,7 +197,7 @@ def backtest_metadata(made: Backtest, place: str, mlflow_url: str | None) -> dic
 
 
 def forecast_metadata(made: Forecasts, rows: pa.Table, place: str) -> dict[str, Any]:
-    """Metadata of a materialisation of forecasts."""
+    """Metadata of a forecast materialisation."""
     return {
         "dagster/row_count": rows.num_rows,
         "dagster/table_name": "tippers.forecast",
@@ -212,7 +213,7 @@ def forecast_metadata(made: Forecasts, rows: pa.Table, place: str) -> dict[str, 
 
 # --- MLflow -------------------------------------------------------------------------------------
 def mlflow_params(made: Backtest, body: Forecaster) -> dict[str, Any]:
-    """What decides a backtest."""
+    """The parameters of a backtest."""
     panel = made.history.panel
     return {
         "spaces": len(panel.spaces),
@@ -226,9 +227,9 @@ def mlflow_params(made: Backtest, body: Forecaster) -> dict[str, Any]:
     }
 
 
-def champion_metrics(kept: Sequence[Score]) -> dict[str, float]:
-    """Figures of the champions together, those that are numbers."""
-    champions = [score for score in kept if score.champion]
+def champion_metrics(scores: Sequence[Score]) -> dict[str, float]:
+    """Finite figures of all champions together."""
+    champions = [score for score in scores if score.champion]
     names = ("mae", "pinball", "coverage_80", "coverage_95", "score")
     found = {f"champion_{name}": champion_mean(champions, name) for name in names}
     found["spaces_with_a_champion"] = float(len(champions))
@@ -236,18 +237,18 @@ def champion_metrics(kept: Sequence[Score]) -> dict[str, float]:
 
 
 def model_metrics(made: Backtest, model: str) -> dict[str, float]:
-    """Figures of one model over all spaces, those that are numbers."""
+    """Finite figures of one model over all spaces."""
     found = {**made.metrics[model].together(), "seconds": made.seconds[model]}
     at = made.ranking.models.index(model)
     found["champion_of"] = float((made.ranking.champion == at).sum())
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def mlflow_files(made: Backtest, kept: Sequence[Score]) -> dict[str, bytes]:
-    """The table of models, and that of all scores."""
+def mlflow_files(made: Backtest, scores: Sequence[Score]) -> dict[str, bytes]:
+    """The model table and the table of all scores, as CSV."""
     return {
         "models.csv": _csv(model_records(made)),
-        "scores.csv": _csv([vars(score) for score in kept]),
+        "scores.csv": _csv([vars(score) for score in scores]),
     }
 
 

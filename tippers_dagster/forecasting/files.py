@@ -1,4 +1,4 @@
-"""Trying the models on files of counts, without a warehouse or a lake."""
+"""Backtests the models on files of counts, without a warehouse or a lake."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ _COLUMNS = {
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """How the models did on files.
+    """The results of a backtest on files.
 
     Attributes
     ----------
     panel
-        What was in the files.
+        The content of the files.
     missing
-        Bins that no file has.
+        Number of missing bins.
     windows
-        Origins.
+        Number of backtest windows.
     records
-        The table of models, the best first.
+        The model table, the best first.
     metrics, ranking
-        What it was made from, space by space.
+        The same per space.
     troubles
-        Models that were not tried everywhere, and why.
+        Models that were not tried on every space, and why.
     """
 
     panel: Panel
@@ -67,22 +67,22 @@ class Evaluated:
 
     @property
     def spaces(self) -> int:
-        """How many."""
+        """Number of spaces."""
         return len(self.panel.spaces)
 
     @property
     def empty(self) -> int:
-        """In how many nobody ever was."""
+        """Number of spaces that were always empty."""
         return int((self.panel.largest == 0).sum())
 
     @property
     def first_day(self) -> dt.date:
-        """Of the history."""
+        """First day of the history."""
         return self.panel.first
 
     @property
     def last_day(self) -> dt.date:
-        """Of the history, excluded."""
+        """Day after the last one of the history."""
         return self.panel.origin
 
 
@@ -94,12 +94,12 @@ def evaluate_files(
     horizon: int = 7,
     seed: int = 123,
 ) -> Evaluated:
-    """Backtest models on all CSV files of a folder, each a space.
+    """Backtest models on all CSV files of a folder, one per space.
 
     Raises
     ------
     BadInput
-        No file, one that cannot be read, bins of several widths, too short a history.
+        If there is no file, one cannot be read, bin widths differ, or the history is too short.
     """
     panel, missing = read_panel(folder, horizon)
     return evaluate_panel(settings, panel, models, windows, horizon, seed, missing)
@@ -126,8 +126,8 @@ def evaluate_panel(
             part = panel.take(at)
             tasks.append(Task(model, part, capacity[at], horizon, starts, seed))
             where.append(at)
-    came = truth(panel, horizon, starts)
-    shape = (*came.shape, len(LEVELS))
+    actual = truth(panel, horizon, starts)
+    shape = (*actual.shape, len(LEVELS))
     quantiles = {model: np.full(shape, np.nan, np.float32) for model in tried}
     seconds = dict.fromkeys(tried, 0.0)
     for number, made in run_tasks(settings, try_model, tasks):
@@ -137,17 +137,19 @@ def evaluate_panel(
             continue
         quantiles[model][where[number]] = made.quantiles
         seconds[model] += made.seconds
-    metrics = {model: measure(q, came) for model, q in quantiles.items()}
+    metrics = {model: measure(q, actual) for model, q in quantiles.items()}
     ranking = rank(metrics, panel.largest > 0)
     records = records_of(metrics, ranking, seconds)
     return Evaluated(panel, missing, len(starts), records, metrics, ranking, troubles)
 
 
 def read_panel(folder: Path, horizon: int) -> tuple[Panel, int]:
-    """The files of a folder, and how many bins of their days none has."""
+    """The files of a folder as a panel, and the number of missing bins."""
     files = sorted(folder.glob("*.csv"))
     if not files:
-        raise BadInput(f"{folder} has no .csv file.", "Name a folder of counts, a file a space.")
+        raise BadInput(
+            f"{folder} has no .csv file.", "Choose a folder of counts with one file per space."
+        )
     tables = [_read(file) for file in files]
     starts = [table["starttime"].to_numpy().astype("datetime64[s]") for table in tables]
     width = _width(files, tables)
@@ -175,17 +177,18 @@ def _read(file: Path) -> pa.Table:
 
 
 def _width(files: Sequence[Path], tables: Sequence[pa.Table]) -> int:
-    """Seconds of a bin, the same in all files."""
+    """Width of the bins in seconds, the same in all files."""
     found: set[int] = set()
     for file, table in zip(files, tables, strict=True):
         if table.num_rows == 0:
-            raise BadInput(f"{file} has no row.", "Leave it out.")
+            raise BadInput(f"{file} has no rows.", "Leave it out.")
         begin, end = (table[c].to_numpy().astype(np.int64) for c in ("starttime", "endtime"))
         found.update(np.unique(end - begin).tolist())
     width = found.pop()
     if found or not 0 < width <= DAY or DAY % width:
         raise BadInput(
-            f"The bins of {files[0].parent} are not all of one width that divides a day.",
-            "Give bins of a half hour, say.",
+            f"The bins in {files[0].parent} do not all have the same width, or it does not divide "
+            "a day.",
+            "For example, use bins of half an hour.",
         )
     return width

@@ -1,7 +1,7 @@
-"""Intervals for models that give a point only: from how far off they were before.
+"""Intervals for models that give only a point forecast, from their past errors.
 
-Conformal prediction on the past errors of the same kind of time (Vovk, Gammerman and Shafer,
-"Algorithmic Learning in a Random World", 2005; by groups as in Mondrian predictors): of n errors,
+Conformal prediction on the past errors at the same kind of time (Vovk, Gammerman and Shafer,
+"Algorithmic Learning in a Random World", 2005; by group as in Mondrian predictors): of n errors,
 the quantile q is the one at rank ceil(q (n + 1)).
 """
 
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from tippers_dagster.forecasting.panel import LEVELS, MEDIAN, WEEK_DAYS, Floats
 
-ENOUGH = 39
-"""Errors of a group, from which on a 95 % interval can be told apart from the extremes."""
+MIN_ERRORS = 39
+"""Errors that a group needs so that a 95 % interval differs from the extremes."""
 
 HOURS = 24
 
 Grouping = Callable[[NDArray[np.int64]], NDArray[np.int64]]
-"""From weekdays to the group of each of their slots, [days, slots]."""
+"""Maps weekdays to the groups of their slots, [days, slots]."""
 
 
 def around(
@@ -29,19 +29,19 @@ def around(
     error_weekdays: NDArray[np.int64],
     weekdays: NDArray[np.int64],
 ) -> Floats:
-    """Quantiles around a forecast, from errors made before.
+    """Quantiles around a forecast, from past errors.
 
-    Grouped by the hour of the week where a group has enough errors, else by the hour of weekdays
-    and of weekends, else all together. The forecast itself stays the median.
+    Errors are grouped by hour of the week if groups then have enough errors, else by hour of
+    weekdays and weekends, else not at all. The forecast itself stays the median.
 
     Parameters
     ----------
     point
         float32 [spaces, days, slots]: the forecast.
     errors
-        float32 [spaces, past days, slots]: what came minus what was forecast; NaN where unknown.
+        float32 [spaces, past days, slots]: actual minus forecast; NaN where unknown.
     error_weekdays, weekdays
-        0 for Monday, of the past days and of those forecast.
+        Weekdays of the past days and of the forecast days; 0 is Monday.
 
     Returns
     -------
@@ -49,13 +49,13 @@ def around(
     """
     slots = point.shape[2]
     grouping = _grouping(errors, error_weekdays, slots)
-    before = grouping(error_weekdays)
-    wanted = grouping(weekdays)
+    past_groups = grouping(error_weekdays)
+    target_groups = grouping(weekdays)
     found = np.repeat(point[..., None], len(LEVELS), axis=-1)
-    for group in np.unique(wanted):
-        day, slot = np.nonzero(before == group)
+    for group in np.unique(target_groups):
+        day, slot = np.nonzero(past_groups == group)
         offsets = _ranked(errors[:, day, slot])
-        day, slot = np.nonzero(wanted == group)
+        day, slot = np.nonzero(target_groups == group)
         found[:, day, slot] += offsets[:, None, :]
     below, above = slice(None, MEDIAN), slice(MEDIAN + 1, None)
     found[..., below] = np.minimum(found[..., below], point[..., None])
@@ -64,7 +64,7 @@ def around(
 
 
 def _grouping(errors: Floats, weekdays: NDArray[np.int64], slots: int) -> Grouping:
-    """The finest grouping in which a typical group has enough errors; days to [days, slots]."""
+    """The finest grouping in which a typical group has enough errors."""
     hour = np.arange(slots) * HOURS // slots
 
     def of_week(days: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -79,13 +79,13 @@ def _grouping(errors: Floats, weekdays: NDArray[np.int64], slots: int) -> Groupi
     for grouping in (of_week, of_day):
         groups, sizes = np.unique(grouping(weekdays), return_counts=True)
         every = len(groups) == len(np.unique(grouping(np.arange(WEEK_DAYS))))
-        if every and np.median(sizes) >= ENOUGH:
+        if every and np.median(sizes) >= MIN_ERRORS:
             return grouping
     return together
 
 
 def _ranked(errors: Floats) -> Floats:
-    """Quantiles [spaces, levels] of errors [spaces, n], by rank; 0 where there are none."""
+    """Quantiles [spaces, levels] of errors [spaces, n] by rank; 0 if there are no errors."""
     if errors.shape[1] == 0:
         return np.zeros((len(errors), len(LEVELS)), np.float32)
     ordered = np.sort(errors, axis=1)  # NaN last

@@ -1,4 +1,4 @@
-"""How good forecasts were. Pure, for many spaces at once."""
+"""Error metrics of forecasts, for many spaces at once. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """Of one model, one value for each space; NaN where nothing could be compared.
+    """Metrics of one model, one value per space; NaN where nothing could be compared.
 
     Attributes
     ----------
     bins, occupied
-        Bins compared, and those of them with somebody there.
+        Numbers of bins compared, and of occupied ones among them.
     mae, rmse
-        Mean absolute and root mean squared error of the median, devices.
+        Mean absolute and root mean squared error of the median, in devices.
     mae_occupied
-        Mean absolute error over the bins with somebody there.
+        Mean absolute error over occupied bins.
     pinball
-        Pinball loss, mean over the bins and the five quantiles (Koenker and Bassett, "Regression
-        Quantiles", Econometrica 46, 1978).
+        Pinball loss, averaged over the bins and the five quantiles (Koenker and Bassett,
+        "Regression Quantiles", Econometrica 46, 1978).
     coverage_80, coverage_95
         Share of bins within the intervals, ends included.
     """
@@ -42,7 +42,7 @@ class Metrics:
     coverage_95: Doubles
 
     def together(self) -> dict[str, float]:
-        """All spaces as one: every bin counts alike; NaN where there is none."""
+        """Metrics over all spaces, with equal weight per bin; NaN if there are no bins."""
         weighted = {"mae_occupied": self.occupied}
         found: dict[str, float] = {
             "bins": float(self.bins.sum()),
@@ -58,22 +58,22 @@ class Metrics:
 
 
 def measure(quantiles: Floats, truth: Floats) -> Metrics:
-    """Compare forecasts with what came.
+    """Compare forecasts with actual counts.
 
     Parameters
     ----------
     quantiles
         [spaces, ..., levels], in order along the last axis.
     truth
-        [spaces, ...]; bins where it or the forecast is NaN are left out.
+        [spaces, ...]; bins where this or the forecast is NaN are left out.
     """
     n = len(truth)
     q = quantiles.reshape(n, -1, len(LEVELS)).astype(np.float64)
-    came = truth.reshape(n, -1).astype(np.float64)
-    known = np.isfinite(came) & np.isfinite(q).all(axis=-1)
-    occupied = known & (came > 0)
-    error = np.abs(came - q[..., MEDIAN])
-    over = came[..., None] - q
+    actual = truth.reshape(n, -1).astype(np.float64)
+    known = np.isfinite(actual) & np.isfinite(q).all(axis=-1)
+    occupied = known & (actual > 0)
+    error = np.abs(actual - q[..., MEDIAN])
+    over = actual[..., None] - q
     levels = np.array(LEVELS)
     pinball = np.maximum(levels * over, (levels - 1) * over).mean(axis=-1)
     return Metrics(
@@ -83,13 +83,13 @@ def measure(quantiles: Floats, truth: Floats) -> Metrics:
         rmse=np.sqrt(_means(error**2, known)),
         mae_occupied=_means(error, occupied),
         pinball=_means(pinball, known),
-        coverage_80=_means((q[..., 1] <= came) & (came <= q[..., 3]), known),
-        coverage_95=_means((q[..., 0] <= came) & (came <= q[..., 4]), known),
+        coverage_80=_means((q[..., 1] <= actual) & (actual <= q[..., 3]), known),
+        coverage_95=_means((q[..., 0] <= actual) & (actual <= q[..., 4]), known),
     )
 
 
 def _means(values: NDArray, where: NDArray[np.bool_]) -> Doubles:
-    """Means along the last axis over some of the values; NaN where there are none."""
+    """Means of the selected values along the last axis; NaN where none is selected."""
     count = where.sum(axis=1)
     total = np.where(where, values, 0).sum(axis=1, dtype=np.float64)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -1,4 +1,4 @@
-"""Names of models, and keys of the lake."""
+"""Names of models, and keys in the lake."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ PROPHET = "prophet"
 TRANSFORMER = "transformer"
 
 ALWAYS = (SEASONAL_NAIVE, PAST_WEEKS, ZERO)
-"""What every backtest has beside the models that are chosen."""
+"""Models that every backtest includes in addition to the chosen ones."""
 
 FORECAST_SUFFIX = "__forecast"
-"""The asset of the forecasts is called as the forecaster, with this after it."""
+"""The forecast asset is named after the forecaster, with this suffix."""
 
 
 def forecasts_prefix(forecaster: str) -> str:
-    """The folder of a forecaster in the lake, with a trailing slash."""
+    """A forecaster's folder in the lake, with a trailing slash."""
     return f"forecasts/{encode(forecaster)}/"
 
 
 def forecast_key(forecaster: str) -> str:
-    """The forecasts of all spaces of a forecaster."""
+    """Key of a forecaster's forecasts of all spaces."""
     return f"{forecasts_prefix(forecaster)}data.parquet"
 
 
 def backtest_key(forecaster: str, space: str) -> str:
-    """What the models would have forecast for a space."""
+    """Key of the models' backtest forecasts of a space."""
     return f"{forecasts_prefix(forecaster)}backtest/space={encode(space)}.parquet"
 
 
 def work_prefix(forecaster: str, work: str = "") -> str:
-    """The folder of trained models and of what was computed on the way."""
+    """The folder of trained models and intermediate results."""
     inner = f"{encode(work)}/" if work else ""
     return f"{forecasts_prefix(forecaster)}work/{inner}"

@@ -1,4 +1,4 @@
-"""The history of many spaces as one array, and what is known of the days around it. Pure."""
+"""The history of many spaces as one array, with the calendar of its days. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Days = NDArray[np.datetime64]
 DAY = 86_400
 WEEK_DAYS = 7
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
-"""The quantiles that every model gives: the ends of the 95 % and 80 % intervals, the median."""
+"""The quantiles that every model gives: ends of the 95 % and 80 % intervals, and the median."""
 
 MEDIAN = LEVELS.index(0.5)
 
 IN_SESSION, WEEK_OF_QUARTER, FINALS, BREAK, HOLIDAY, EVENT = range(6)
 FLAGS = 6
-"""What is known of a day, in the order of the last axis of ``Panel.flags``."""
+"""Calendar flags of a day, in the order of the last axis of ``Panel.flags``."""
 
 
 @dataclass(frozen=True)
 class HolidayPeriods:
-    """Days out of the ordinary as Prophet takes them: a name and a day for each."""
+    """Special days in Prophet's form: a name and a date for each."""
 
     names: tuple[str, ...] = ()
     days: tuple[dt.date, ...] = ()
@@ -38,7 +38,7 @@ NO_HOLIDAYS = HolidayPeriods()
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """Occupancy of some spaces in whole local days, day after day.
+    """Occupancy of some spaces over consecutive whole local days.
 
     Parameters
     ----------
@@ -47,13 +47,13 @@ class Panel:
     first
         The first day.
     values
-        float32 [spaces, days, slots]: devices in each bin, cut by the wall clock; NaN where it is
-        not computed, and where the clock has no such time. The forecast begins after the last day.
+        float32 [spaces, days, slots]: devices per bin of wall-clock time; NaN where not computed,
+        and where the clock skips the time. The forecast begins after the last day.
     flags
-        float32 [spaces, days + days to come, FLAGS]: of the history and at least the horizon; 1 or
-        0, and the week of the quarter.
+        float32 [spaces, days + future days, FLAGS]: for the history and at least the horizon; 0 or
+        1, except for the week of the quarter.
     holidays
-        Of each space, for the same days and others.
+        Of each space, for at least the same days.
     """
 
     spaces: tuple[str, ...]
@@ -64,17 +64,17 @@ class Panel:
 
     @property
     def days(self) -> int:
-        """Days of history."""
+        """Number of days of history."""
         return self.values.shape[1]
 
     @property
     def slots(self) -> int:
-        """Bins of a day."""
+        """Bins per day."""
         return self.values.shape[2]
 
     @property
     def width(self) -> int:
-        """Seconds of a bin."""
+        """Width of a bin in seconds."""
         return DAY // self.slots
 
     @property
@@ -84,21 +84,21 @@ class Panel:
 
     @cached_property
     def weekdays(self) -> NDArray[np.int64]:
-        """Of all days that ``flags`` has, 0 for Monday."""
+        """Weekdays of all days in ``flags``; 0 is Monday."""
         return (self.first.weekday() + np.arange(self.flags.shape[1])) % WEEK_DAYS
 
     @cached_property
     def largest(self) -> NDArray[np.float32]:
-        """The largest known value of each space, 0 where nothing is known."""
+        """The largest known value of each space; 0 if nothing is known."""
         return np.fmax.reduce(self.values, axis=(1, 2), initial=0.0)
 
     def until(self, days: int, horizon: int) -> Panel:
-        """The panel as it was after so many days: nothing later is in it but what is planned.
+        """The panel as known after this many days: no later values, only the calendar.
 
         Parameters
         ----------
         horizon
-            The calendar of so many days after them stays.
+            Number of later days whose calendar is kept.
         """
         return replace(self, values=self.values[:, :days], flags=self.flags[:, : days + horizon])
 
@@ -114,44 +114,44 @@ class Panel:
         )
 
     def last(self, days: int) -> Panel:
-        """With the last so many days of history only."""
-        gone = max(0, self.days - days)
+        """The panel with only this many last days of history."""
+        dropped = max(0, self.days - days)
         return replace(
             self,
-            first=self.first + dt.timedelta(days=gone),
-            values=self.values[:, gone:],
-            flags=self.flags[:, gone:],
+            first=self.first + dt.timedelta(days=dropped),
+            values=self.values[:, dropped:],
+            flags=self.flags[:, dropped:],
         )
 
 
 def limits(panel: Panel, capacity: NDArray[np.float64], margin: float = 0.2) -> Floats:
-    """The most that may be forecast for each space.
+    """The maximum that may be forecast for each space.
 
-    Where the capacity is known: it, or the largest count ever seen where that is more. Else the
-    largest count ever seen, and ``margin`` of it.
+    If the capacity is known, this is the larger of the capacity and the largest count seen; else
+    the largest count seen plus ``margin`` of it.
 
     Parameters
     ----------
     capacity
-        Of each space, people; NaN where unknown.
+        Capacity of each space in people; NaN where unknown.
     """
     known = np.isfinite(capacity)
-    roomy = np.fmax(panel.largest, np.where(known, capacity, 0))
-    return np.where(known, roomy, panel.largest * (1 + margin)).astype(np.float32)
+    known_limit = np.fmax(panel.largest, np.where(known, capacity, 0))
+    return np.where(known, known_limit, panel.largest * (1 + margin)).astype(np.float32)
 
 
-def within(quantiles: Floats, most: Floats) -> Floats:
-    """Quantiles in order, none below 0 or above what is possible, in whole devices.
+def within(quantiles: Floats, maximum: Floats) -> Floats:
+    """Quantiles sorted, clipped to [0, maximum], and rounded to whole devices.
 
-    Counts are whole, and so are their quantiles: a lower end of 0.2 devices would leave out the
-    nights in which nobody is there.
+    Counts are whole numbers, and so are their quantiles: a lower end of 0.2 devices would exclude
+    empty nights.
 
     Parameters
     ----------
     quantiles
         float32 [spaces, days, slots, levels].
-    most
-        Of each space.
+    maximum
+        Maximum of each space.
     """
     ordered = np.round(np.sort(quantiles, axis=-1))
-    return np.clip(ordered, 0, np.floor(most)[:, None, None, None])
+    return np.clip(ordered, 0, np.floor(maximum)[:, None, None, None])

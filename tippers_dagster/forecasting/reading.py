@@ -1,4 +1,4 @@
-"""Reading forecasts and backtests, without a running Dagster."""
+"""Reads forecasts and backtests, without a running Dagster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUANTILE_COLUMNS = ("q025", "q10", "q50", "q90", "q975")
 
 
 class NotForecast(TippersError):
-    """There is no forecast, or no backtest, of this."""
+    """There is no such forecast or backtest."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Training:
     Attributes
     ----------
     version
-        Of the asset.
+        Version of the asset.
     first_day, last_day
         The history, local dates [first, last).
     details
-        JSON: ``spaces`` (how many), ``windows``, ``horizon_days``, ``interval_seconds``,
+        JSON: ``spaces`` (their number), ``windows``, ``horizon_days``, ``interval_seconds``,
         ``models`` (names), ``left_out`` (model -> why it was not tried), ``seconds`` (model ->
-        of all its processes together), ``mlflow_run``.
+        total of its processes), ``mlflow_run``.
     """
 
     forecaster: str
@@ -59,10 +59,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Score:
-    """How well a model would have forecast a space. None where nothing could be compared.
+    """Backtest figures of a model on a space; None where nothing could be compared.
 
-    ``score``: beside the seasonal naive forecast, which has 1; less is better. ``champion``:
-    whether it won. ``eligible``: whether it may win.
+    ``score`` is relative to the seasonal naive forecast, which scores 1; lower is better.
+    ``eligible``: it may become champion. ``champion``: it is the champion.
     """
 
     space: str
@@ -82,7 +82,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Champion:
-    """The model that a space is forecast with, and how it did in the backtest."""
+    """The model that forecasts a space, with its backtest figures."""
 
     space: str
     model: str
@@ -91,12 +91,12 @@ class Champion:
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """What is expected of a space.
+    """The forecast of a space.
 
     Attributes
     ----------
     origin
-        The history ends here: an instant.
+        The instant at which the history ends.
     rows
         ``interval_begin_time`` (timestamp[s] in the deployment's zone), in order, and the
         float32 columns ``QUANTILE_COLUMNS`` (devices).
@@ -112,9 +112,9 @@ class Forecast:
 
 @dataclass(frozen=True)
 class ChangedChampion:
-    """A space whose champion is another one now; None: it had, or has, none.
+    """A space whose champion has changed; None: it had or has none.
 
-    ``mae_before``, ``mae_after``: of the two champions, each in its own backtest.
+    ``mae_before`` and ``mae_after`` are from each champion's own backtest.
     """
 
     space: str
@@ -126,17 +126,16 @@ class ChangedChampion:
 
 @dataclass(frozen=True)
 class Changes:
-    """What differs between the last two materialisations of a forecaster.
+    """Differences between the last two materialisations of a forecaster.
 
     Attributes
     ----------
     before, after
-        The two; ``before`` is None when there is only one.
+        The two; ``before`` is None if there is only one.
     champions
-        Spaces whose champion changed, in order of their ids.
+        Spaces whose champion changed, by id.
     score_deltas
-        Per model, mean over the spaces in both of what it won (below 0) or lost (above) in
-        ``score``.
+        Per model, the mean change of ``score`` over the spaces in both; below 0 is better.
     """
 
     before: Training | None
@@ -147,7 +146,7 @@ class Changes:
 
 # --- backtests ----------------------------------------------------------------------------------
 def trainings(settings: Settings, name: str) -> list[Training]:
-    """The materialisations of a forecaster that are kept, the newest first; empty: none yet."""
+    """The stored materialisations of a forecaster, the newest first."""
     c = forecast_training.c
     query = sa.select(forecast_training).where(c.forecaster == name).order_by(c.trained_at.desc())
     with warehouse_engine(settings).connect() as connection:
@@ -166,7 +165,7 @@ def last_training(settings: Settings, name: str) -> Training:
     if not found:
         raise NotForecast(
             f"The forecaster {name!r} has no backtest yet.",
-            f"`tippers pipeline materialize forecaster.{name}` makes it.",
+            f"`tippers pipeline materialize forecaster.{name}` runs it.",
         )
     return found[0]
 
@@ -174,14 +173,14 @@ def last_training(settings: Settings, name: str) -> Training:
 def backtest_scores(
     settings: Settings, name: str, space: str | None = None, *, version: str | None = None
 ) -> list[Score]:
-    """Scores of all models, by space and then from the best to the worst.
+    """Scores of all models, by space and then from best to worst.
 
     Parameters
     ----------
     space
-        Of this one only.
+        Only this space.
     version
-        Of this materialisation; None: the newest.
+        Version of the materialisation; None: the newest.
 
     Raises
     ------
@@ -205,14 +204,14 @@ def backtest_scores(
         found = [Score(**row) for row in connection.execute(query).mappings()]
     if not found and space is not None:
         raise NotForecast(
-            f"{space!r} is none of the spaces of the forecaster {name!r}.",
-            f"`tippers forecast show {name}` lists them.",
+            f"The forecaster {name!r} has no space {space!r}.",
+            f"`tippers forecast show {name}` lists its spaces.",
         )
     return found
 
 
 def champions(settings: Settings, name: str, *, version: str | None = None) -> list[Champion]:
-    """The champion of each space, in order of their ids.
+    """The champion of each space, by id.
 
     Raises
     ------
@@ -224,7 +223,7 @@ def champions(settings: Settings, name: str, *, version: str | None = None) -> l
 
 
 def what_changed(settings: Settings, name: str) -> Changes:
-    """What differs between the last two materialisations.
+    """The differences between the last two materialisations.
 
     Raises
     ------
@@ -235,63 +234,65 @@ def what_changed(settings: Settings, name: str) -> Changes:
     after = last_training(settings, name)
     if len(kept) < 2:
         return Changes(None, after, (), {})
-    now = backtest_scores(settings, name, version=after.version)
-    then = backtest_scores(settings, name, version=kept[1].version)
-    return Changes(kept[1], after, _changed_champions(then, now), _deltas(then, now))
+    new = backtest_scores(settings, name, version=after.version)
+    old = backtest_scores(settings, name, version=kept[1].version)
+    return Changes(kept[1], after, _changed_champions(old, new), _mean_deltas(old, new))
 
 
-def _changed_champions(then: Sequence[Score], now: Sequence[Score]) -> tuple[ChangedChampion, ...]:
-    before, after = ({s.space: s for s in scores if s.champion} for scores in (then, now))
+def _changed_champions(old: Sequence[Score], new: Sequence[Score]) -> tuple[ChangedChampion, ...]:
+    old_champions, new_champions = (
+        {s.space: s for s in scores if s.champion} for scores in (old, new)
+    )
     changed = []
-    for space in sorted(before.keys() | after.keys()):
-        one, other = before.get(space), after.get(space)
-        if (one and one.model) != (other and other.model):
+    for space in sorted(old_champions.keys() | new_champions.keys()):
+        before, after = old_champions.get(space), new_champions.get(space)
+        if (before and before.model) != (after and after.model):
             changed.append(
                 ChangedChampion(
                     space,
-                    one.model if one else None,
-                    other.model if other else None,
-                    one.mae if one else None,
-                    other.mae if other else None,
+                    before.model if before else None,
+                    after.model if after else None,
+                    before.mae if before else None,
+                    after.mae if after else None,
                 )
             )
     return tuple(changed)
 
 
-def _deltas(then: Sequence[Score], now: Sequence[Score]) -> dict[str, float]:
-    before = {(s.space, s.model): s.score for s in then if s.score is not None}
-    moved: dict[str, list[float]] = {}
-    for s in now:
-        was = before.get((s.space, s.model))
-        if was is not None and s.score is not None:
-            moved.setdefault(s.model, []).append(s.score - was)
-    return {model: sum(deltas) / len(deltas) for model, deltas in moved.items()}
+def _mean_deltas(old: Sequence[Score], new: Sequence[Score]) -> dict[str, float]:
+    old_scores = {(s.space, s.model): s.score for s in old if s.score is not None}
+    deltas: dict[str, list[float]] = {}
+    for s in new:
+        old_score = old_scores.get((s.space, s.model))
+        if old_score is not None and s.score is not None:
+            deltas.setdefault(s.model, []).append(s.score - old_score)
+    return {model: sum(values) / len(values) for model, values in deltas.items()}
 
 
 def read_backtest(settings: Settings, name: str, space: str) -> pa.Table:
-    """What each model would have forecast for a space, beside what came.
+    """The backtest forecasts of each model for a space, with the actual counts.
 
     Returns
     -------
     pa.Table
         ``model`` (string), ``origin`` (date32: the first day forecast), ``interval_begin_time``
         (timestamp[s] in the deployment's zone), float32 columns ``QUANTILE_COLUMNS``, and
-        ``number_connections`` (float32; null where it is not computed).
+        ``number_connections`` (float32, the actual count; null where not computed).
 
     Raises
     ------
     NotForecast
         When there is none.
     BadInput
-        A space that was deleted since.
+        When the space has been deleted since.
     """
     version = last_training(settings, name).version
     try:
         found = open_lake(settings).read_table(backtest_key(name, space))
     except LakeFileMissing:
         raise NotForecast(
-            f"{space!r} is none of the spaces of the forecaster {name!r} of version {version[:8]}.",
-            f"`tippers forecast show {name}` lists them.",
+            f"The forecaster {name!r}, version {version[:8]}, has no space {space!r}.",
+            f"`tippers forecast show {name}` lists its spaces.",
         ) from None
     load_tree(settings).position(space)
     return _in_zone(found, settings)
@@ -299,21 +300,21 @@ def read_backtest(settings: Settings, name: str, space: str) -> pa.Table:
 
 # --- forecasts ----------------------------------------------------------------------------------
 def forecast_spaces(settings: Settings, name: str) -> list[str]:
-    """The spaces that are forecast now, sorted; empty: none yet."""
+    """The spaces that have a forecast, sorted."""
     query = sa.select(forecast.c.space).where(forecast.c.forecaster == name).distinct()
     with warehouse_engine(settings).connect() as connection:
         return sorted(connection.scalars(query))
 
 
 def read_forecast(settings: Settings, name: str, space: str) -> Forecast:
-    """What is expected of a space, bin by bin.
+    """The forecast of a space per bin.
 
     Raises
     ------
     NotForecast
-        When the forecaster has none of this space.
+        When the forecaster has no forecast of this space.
     BadInput
-        A space that was deleted since.
+        When the space has been deleted since.
     """
     c = forecast.c
     chosen = (c.forecaster == name, c.space == space)
@@ -326,7 +327,7 @@ def read_forecast(settings: Settings, name: str, space: str) -> Forecast:
             f"The forecaster {name!r} has no forecast of space {space!r}.",
             f"It has forecasts of {', '.join(spaces[:20])}."
             if spaces
-            else f"`tippers pipeline materialize forecaster.{name}+` makes them.",
+            else f"`tippers pipeline materialize forecaster.{name}+` computes its forecasts.",
         )
     load_tree(settings).position(space)
     times = pa.array([row.interval_begin_time for row in rows], pa.timestamp("s", "UTC"))
@@ -339,24 +340,24 @@ def read_forecast(settings: Settings, name: str, space: str) -> Forecast:
 
 
 def find_forecaster(settings: Settings, name: str) -> str:
-    """The name itself.
+    """The name, if there is such a forecaster.
 
     Raises
     ------
     BadInput
-        When no forecaster has it, with those that there are.
+        When there is none; names the existing ones.
     """
     names = forecaster_names(settings)
     if name not in names:
         raise BadInput(
             f"There is no forecaster {name!r}.",
-            f"There are: {', '.join(names)}." if names else "None is defined.",
+            f"Existing forecasters: {', '.join(names)}." if names else "None is defined.",
         )
     return name
 
 
 def forecaster_names(settings: Settings) -> list[str]:
-    """All forecasters that are defined."""
+    """Names of all forecasters, sorted."""
     from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
 

@@ -1,8 +1,8 @@
-"""The registered model of a forecaster: its champions, with the history that they go on from.
+"""The registered model of a forecaster: its champions, with the history that they continue.
 
-It is one file of numpy arrays. ``tippers models export`` writes it, checked, as a model of MLflow:
-``mlflow.pyfunc.load_model(folder).predict(frame)``, where the frame has a column ``space``, gives
-the forecast of each. Loading it takes this package, and runs nothing from the folder.
+It is a single file of numpy arrays. ``tippers models export`` checks it and writes it as an MLflow
+model: ``mlflow.pyfunc.load_model(folder).predict(frame)`` forecasts the spaces in the frame's
+column ``space``. Loading it requires this package, and runs no code from the folder.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from tippers_dagster.settings import Settings
 VERSION_TAG = "asset_version"
 ALIAS = "champion"
 FILE = "data/champions.npz"
-"""Where MLflow's generic flavour puts it."""
+"""Path of the file in MLflow's generic flavour."""
 
 
 class Champions:
-    """Forecasts the spaces that it is asked for, each by its champion."""
+    """Forecasts the requested spaces, each with its champion."""
 
     def __init__(self, content: bytes) -> None:
         self._bundle, self._timezone = read_bundle(content)
@@ -56,7 +56,7 @@ class Champions:
     def predict(
         self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """One row per space and bin to come; a space that it does not know has none."""
+        """One row per space and future bin; unknown spaces have none."""
         wanted = set(model_input["space"].astype(str))
         frames = [self._of_model(part, wanted) for part in self._bundle.parts]
         return pd.concat([f for f in frames if f is not None] or [_empty()], ignore_index=True)
@@ -78,7 +78,7 @@ class Champions:
 
 
 def _load_pyfunc(path: str) -> Champions:
-    """What MLflow calls to load an exported model."""
+    """Load an exported model; called by MLflow."""
     return Champions(Path(path).read_bytes())
 
 
@@ -87,15 +87,15 @@ def _empty() -> pd.DataFrame:
 
 
 def register(settings: Settings, name: str, version: str, bundle: Bundle) -> str:
-    """Log the champions to the active run and register them as a version of ``name``; that number.
+    """Log the champions to the active run, register them as ``name``, and return the version.
 
     Each version of the asset is registered once, according to the warehouse's record, as long as
     its file in MLflow is unchanged.
     """
     client = mlflow.MlflowClient()
-    there = {int(one.version) for one in client.search_model_versions(f"name = '{name}'")}
+    existing = {int(one.version) for one in client.search_model_versions(f"name = '{name}'")}
     recorded = (f for f in model_files(settings, name) if f.asset_version == version)
-    intact = (f.version for f in recorded if f.version in there and is_intact(f))
+    intact = (f.version for f in recorded if f.version in existing and is_intact(f))
     number = next(intact, None) or _registered(settings, client, name, version, bundle)
     client.set_registered_model_alias(name, ALIAS, str(number))
     return str(number)
@@ -133,13 +133,13 @@ def newest_version(settings: Settings, name: str) -> int:
         raise ModelRefused(
             f"No version of {name} can be loaded: none is recorded.",
             "Either there is no such forecaster, or its champions were registered before digests "
-            f"were kept. To train them again: `tippers pipeline materialize {name}`.",
+            f"were recorded. To train them again: `tippers pipeline materialize {name}`.",
         )
     return recorded[0].version
 
 
 def export_forecaster(settings: Settings, name: str, version: int, to: Path) -> None:
-    """Write registered champions, checked, to a folder that does not exist yet.
+    """Check registered champions and write them to a new folder.
 
     Raises
     ------
@@ -165,8 +165,8 @@ def export_forecaster(settings: Settings, name: str, version: int, to: Path) -> 
 
 @contextmanager
 def _flavour(content: bytes) -> Iterator[dict[str, Any]]:
-    """What MLflow's generic flavour takes: the data, and a module of this package that loads it, so
-    that no code lies beside it.
+    """Arguments of MLflow's generic flavour: the data, and a module of this package that loads it,
+    so no code is stored with it.
     """
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*input example was not provided")
@@ -181,8 +181,8 @@ def _flavour(content: bytes) -> Iterator[dict[str, Any]]:
 
 
 def write_bundle(bundle: Bundle, timezone: str) -> bytes:
-    """Champions and their histories as one file of numpy, without objects."""
-    told = [
+    """Champions and their histories as one numpy file without pickled objects."""
+    described = [
         {
             "model": part.model,
             "horizon": part.horizon,
@@ -192,7 +192,9 @@ def write_bundle(bundle: Bundle, timezone: str) -> bytes:
         for part in bundle.parts
     ]
     arrays: dict[str, Any] = {
-        "about": np.frombuffer(json.dumps({"timezone": timezone, "parts": told}).encode(), np.uint8)
+        "about": np.frombuffer(
+            json.dumps({"timezone": timezone, "parts": described}).encode(), np.uint8
+        )
     }
     for i, part in enumerate(bundle.parts):
         arrays[f"values_{i}"] = part.panel.values
@@ -205,22 +207,22 @@ def write_bundle(bundle: Bundle, timezone: str) -> bytes:
 
 
 def read_bundle(content: bytes) -> tuple[Bundle, str]:
-    """What :func:`write_bundle` wrote, and the time zone."""
+    """The bundle that :func:`write_bundle` wrote, and its time zone."""
     with np.load(io.BytesIO(content), allow_pickle=False) as found:
         about = json.loads(found["about"].tobytes())
         parts = [
             Ahead(
-                told["model"],
+                part["model"],
                 found[f"state_{i}"].tobytes(),
                 Panel(
-                    tuple(told["spaces"]),
-                    dt.date.fromisoformat(told["first"]),
+                    tuple(part["spaces"]),
+                    dt.date.fromisoformat(part["first"]),
                     found[f"values_{i}"],
                     found[f"flags_{i}"],
                 ),
                 found[f"capacity_{i}"],
-                told["horizon"],
+                part["horizon"],
             )
-            for i, told in enumerate(about["parts"])
+            for i, part in enumerate(about["parts"])
         ]
     return Bundle(tuple(parts)), about["timezone"]

@@ -1,4 +1,4 @@
-"""The occupancy of spaces as regular series: from the lake to a ``Panel``."""
+"""Reads the occupancy of spaces from the lake as regular series, into a ``Panel``."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 SPACES_AT_ONCE = 200
-"""Read together: their counts of a year are some hundred MB on the way."""
+"""Spaces read together: their counts of a year temporarily take some hundred MB."""
 
 EVENING_SECONDS = 6 * 3600
-"""A day that is over counts as whole when somebody was seen this long before its end, or later."""
+"""A past day counts as complete if a device was seen within this time before its end."""
 
 _EPOCH = dt.date(1970, 1, 1)
 _ONE_DAY = dt.timedelta(days=1)
 
 
 class NoHistory(BadInput):
-    """Nothing is known of the past of these spaces."""
+    """There is no history of these spaces."""
 
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """What a forecaster learns from.
+    """The data that a forecaster learns from.
 
     Attributes
     ----------
     panel
-        Of the spaces with a history.
+        The spaces with a history.
     capacity
-        Of each, people; NaN where unknown.
+        Capacity of each space in people; NaN where unknown.
     without
-        Spaces that nothing is known of, and that are therefore not in the panel.
+        Spaces without history, which are not in the panel.
     """
 
     panel: Panel
@@ -68,13 +68,14 @@ class History:
 def chosen_spaces(tree: SpaceTree, tracked: NDArray[np.bool_], body: Forecaster) -> list[str]:
     """The spaces of a forecaster, in the order of the tree.
 
-    Those that it names, and with ``below`` every tracked space below these. When it names none:
-    the tracked spaces without a parent, and their children (with ``below``: every tracked space).
+    These are the spaces that it names, and with ``below`` all tracked spaces below them. If it
+    names none: the tracked spaces without a parent, and their children (with ``below``: all tracked
+    spaces).
 
     Raises
     ------
     BadInput
-        A space that is unknown or not tracked.
+        When a space is unknown or not tracked.
     """
     wanted = np.zeros(len(tree), bool)
     named = body.spaces or tree.roots
@@ -82,8 +83,8 @@ def chosen_spaces(tree: SpaceTree, tracked: NDArray[np.bool_], body: Forecaster)
         at = tree.position(space)
         if body.spaces and not tracked[at]:
             raise BadInput(
-                f"Space {space!r} is not tracked: nothing is known of its past.",
-                f"`tippers track --space {space} --start DATE --end DATE` keeps its occupancy.",
+                f"Space {space!r} is not tracked, so it has no history.",
+                f"To track it: `tippers track --space {space} --start DATE --end DATE`.",
             )
         wanted[at] = True
         if body.below:
@@ -94,23 +95,23 @@ def chosen_spaces(tree: SpaceTree, tracked: NDArray[np.bool_], body: Forecaster)
 
 
 def load_history(settings: Settings, body: Forecaster) -> History:
-    """The history of a forecaster's spaces, whole days up to the last one that is known.
+    """The history of a forecaster's spaces, in whole days up to the last known one.
 
     Raises
     ------
     NoHistory
-        When nothing is known.
+        When there is none.
     BadInput
-        A space that is unknown or not tracked.
+        When a space is unknown or not tracked.
     Overtaken
-        When counts are replaced all the time.
+        When counts are constantly being replaced.
     """
     tree = load_tree(settings)
     spaces = chosen_spaces(tree, wanted_grid(settings, tree).tracked, body)
     if not spaces:
         raise NoHistory(
             "No space of this forecaster is tracked.",
-            "`tippers track` keeps the occupancy of a space and all below it.",
+            "`tippers track` tracks a space and everything below it.",
         )
     first, end = history_days(settings, body)
 
@@ -126,17 +127,17 @@ def load_history(settings: Settings, body: Forecaster) -> History:
     if not known.any():
         raise NoHistory(
             f"The occupancy of these spaces from {first} to {end} is not computed yet.",
-            "`tippers occupancy status` tells of it.",
+            "`tippers occupancy status` shows the progress.",
         )
-    gone = int(known.any(axis=(0, 2)).argmax())  # days before anything is known
-    first, values = first + gone * _ONE_DAY, values[:, gone:]
-    there = np.asarray(known.any(axis=(1, 2)))
-    kept = [space for space, known_of in zip(spaces, there, strict=True) if known_of]
-    panel = _panel(settings, kept, first, values[there], body.horizon_days)
+    unknown_days = int(known.any(axis=(0, 2)).argmax())
+    first, values = first + unknown_days * _ONE_DAY, values[:, unknown_days:]
+    has_history = np.asarray(known.any(axis=(1, 2)))
+    kept = [space for space, has in zip(spaces, has_history, strict=True) if has]
+    panel = _panel(settings, kept, first, values[has_history], body.horizon_days)
     return History(
         panel,
         _capacity(settings, kept),
-        tuple(s for s, known_of in zip(spaces, there, strict=True) if not known_of),
+        tuple(space for space, has in zip(spaces, has_history, strict=True) if not has),
     )
 
 
@@ -144,9 +145,9 @@ def load_history(settings: Settings, body: Forecaster) -> History:
 def history_days(settings: Settings, body: Forecaster) -> tuple[dt.date, dt.date]:
     """The local days [first, end) to learn from.
 
-    They end with the last day on which anybody was seen anywhere; if that day is not over, or
-    nobody was seen in its last hours, with the one before. They begin ``history_days`` before, but
-    not before the first chunk with sessions.
+    They end with the last day on which any device was seen; if that day is not over, or no device
+    was seen in its last hours, with the day before. They begin ``history_days`` earlier, but not
+    before the first chunk with sessions.
 
     Raises
     ------
@@ -159,19 +160,19 @@ def history_days(settings: Settings, body: Forecaster) -> tuple[dt.date, dt.date
         low, high = connection.execute(bounds.where(c.asset == SESSIONS, c.rows > 0)).one()
     if low is None:
         raise NoHistory(
-            "No sessions are computed yet: nothing is known of the past.",
-            "Track a space over the days of which there are sessions: `tippers track`.",
+            "No sessions have been computed yet, so there is no history.",
+            "Track a space over days that have sessions: `tippers track`.",
         )
     clock = LocalClock(settings.timezone)
     end = _end_of_data(settings, clock, *chunk_bounds(high, settings.chunk))
     first = max(chunk_bounds(low, settings.chunk)[0], end - body.history_days * _ONE_DAY)
     if first >= end:
-        raise NoHistory("There is no whole day with sessions yet.", "Wait for tomorrow.")
+        raise NoHistory("There is no complete day with sessions yet.", "Try again tomorrow.")
     return first, end
 
 
 def _end_of_data(settings: Settings, clock: LocalClock, first: dt.date, end: dt.date) -> dt.date:
-    """The day after the last whole day, looking at the last chunk with sessions."""
+    """The day after the last complete day, searched in the last chunk with sessions."""
     known = load_tree(settings).index
     roots = sorted({tracked.space for tracked in list_tracked(settings)}.intersection(known))
     found = read_counts(roots, first, end, 3600, settings=settings)
@@ -181,8 +182,8 @@ def _end_of_data(settings: Settings, clock: LocalClock, first: dt.date, end: dt.
     last = int(found.edges[np.flatnonzero(anybody)[-1] + 1])
     day = _local_day(clock, last - 1)
     over = clock.day_start(day + _ONE_DAY)
-    whole = over <= dt.datetime.now(dt.UTC).timestamp() and last >= over - EVENING_SECONDS
-    return day + _ONE_DAY if whole else day
+    complete = over <= dt.datetime.now(dt.UTC).timestamp() and last >= over - EVENING_SECONDS
+    return day + _ONE_DAY if complete else day
 
 
 def _local_day(clock: LocalClock, utc: int) -> dt.date:
@@ -199,17 +200,17 @@ def _values(
 
 
 def regular(found: SpaceCounts, clock: LocalClock, first: dt.date, days: int, width: int) -> Floats:
-    """Counts by the wall clock, float32 [spaces, days, slots], NaN where they are not computed.
+    """Counts by wall-clock time, float32 [spaces, days, slots]; NaN where not computed.
 
-    Of an hour that comes twice the larger count holds; one that the clock jumps over is NaN.
+    When the clock repeats an hour, the larger count is used; an hour that it skips is NaN.
     """
     day, slot = places(clock, found.edges[:-1], first, width)
     values = np.full((len(found.spaces), days, DAY // width), np.nan, np.float32)
     counts = np.where(found.computed, found.counts, np.nan).astype(np.float32)
-    # A second time round for the bins of an hour that comes twice: they share their place.
+    # Bins of a repeated hour share a slot with the first, so they are entered in a second step.
     _, once = np.unique(day * (DAY // width) + slot, return_index=True)
-    again = np.setdiff1d(np.arange(len(day)), once)
-    for some in (once, again):
+    repeated = np.setdiff1d(np.arange(len(day)), once)
+    for some in (once, repeated):
         at = (slice(None), day[some], slot[some])
         values[at] = np.fmax(values[at], counts[:, some])
     return values
@@ -218,13 +219,13 @@ def regular(found: SpaceCounts, clock: LocalClock, first: dt.date, days: int, wi
 def places(
     clock: LocalClock, begins: Int64, first: dt.date, width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Day (from ``first``) and slot by the wall clock of bins that begin at these UTC seconds."""
+    """Day (from ``first``) and wall-clock slot of bins that begin at these UTC seconds."""
     local = begins + clock.utc_offset(begins) - (first - _EPOCH).days * DAY
     return local // DAY, local % DAY // width
 
 
 def bin_begins(clock: LocalClock, first: dt.date, days: int, width: int) -> Int64:
-    """UTC seconds at which the bins of so many days from ``first`` begin."""
+    """UTC seconds at which the bins of ``days`` days from ``first`` begin."""
     return clock.bin_edges(first, first + days * _ONE_DAY, width)[:-1]
 
 
@@ -233,19 +234,19 @@ def _panel(
 ) -> Panel:
     calendar = load_calendar(settings)
     days = np.datetime64(first, "D") + np.arange(values.shape[1] + horizon)
-    flags, holidays = _around(calendar, list(spaces), days)
+    flags, holidays = _calendar_of(calendar, list(spaces), days)
     return Panel(tuple(spaces), first, values, flags, holidays)
 
 
-def _around(
+def _calendar_of(
     calendar: AcademicCalendar, spaces: list[str], days: NDArray[np.datetime64]
 ) -> tuple[Floats, tuple[HolidayPeriods, ...]]:
-    """What the calendar says of each space; asked once for all that no event concerns."""
-    concerned = {period.space for period in calendar.periods if period.space}
-    concerned = concerned.union(*(calendar.near or {}).values())
+    """The calendar of each space, evaluated only once for all spaces without their own events."""
+    with_events = {period.space for period in calendar.periods if period.space}
+    with_events = with_events.union(*(calendar.near or {}).values())
     everywhere = _flags(calendar, days, None), _holidays(calendar, None)
     found = [
-        (_flags(calendar, days, s), _holidays(calendar, s)) if s in concerned else everywhere
+        (_flags(calendar, days, s), _holidays(calendar, s)) if s in with_events else everywhere
         for s in spaces
     ]
     return np.stack([flags for flags, _ in found]), tuple(periods for _, periods in found)

@@ -1,4 +1,4 @@
-"""Keeping backtests, champions and forecasts in the warehouse."""
+"""Stores backtests, champions and forecasts in the warehouse."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tippers_dagster.platform.warehouse.engine import copy_rows, warehouse_engin
 from tippers_dagster.settings import Settings
 
 KEPT = 10
-"""Backtests of a forecaster that are kept."""
+"""Number of backtests kept per forecaster."""
 
 
 def write_backtest(
@@ -36,7 +36,7 @@ def write_backtest(
     made: Backtest,
     details: Mapping[str, Any],
 ) -> None:
-    """Keep a backtest in the place of one of the same version, and let go of the oldest."""
+    """Store a backtest, replacing one of the same version, and delete the oldest ones."""
     panel = made.history.panel
     training = {
         "run_id": run_id,
@@ -60,13 +60,13 @@ def write_backtest(
 
 
 def write_forecasts(settings: Settings, name: str, version: str, rows: pa.Table) -> None:
-    """Put the forecasts in the place of all earlier ones, in the lake and in the warehouse."""
-    told = rows.append_column("version", pa.array([version] * rows.num_rows, pa.string()))
-    open_lake(settings).write_table(forecast_key(name), told)
-    named = told.append_column("forecaster", pa.array([name] * rows.num_rows, pa.string()))
+    """Replace all earlier forecasts with these, in the lake and in the warehouse."""
+    rows = rows.append_column("version", pa.array([version] * rows.num_rows, pa.string()))
+    open_lake(settings).write_table(forecast_key(name), rows)
+    rows = rows.append_column("forecaster", pa.array([name] * rows.num_rows, pa.string()))
     with warehouse_engine(settings).begin() as connection:
         connection.execute(sa.delete(forecast).where(forecast.c.forecaster == name))
-        copy_rows(connection, str(forecast), named)
+        copy_rows(connection, str(forecast), rows)
 
 
 def score_rows(name: str, version: str, made: Backtest) -> pa.Table:

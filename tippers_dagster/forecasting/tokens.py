@@ -1,4 +1,4 @@
-"""When a backtest and forecasts are out of date: what of the record of occupancy they follow."""
+"""Which records of occupancy make backtests and forecasts out of date when they change."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tippers_dagster.occupancy.state import SESSIONS
 from tippers_dagster.occupancy.tables import partition_figures
 
 SOURCE_FOLDER = "source"
-"""The first part of the keys of what is looked at here."""
+"""First part of the keys of the nodes made here."""
 
 c = partition_figures.c
 
 
 def history_source(name: str, body: Forecaster) -> Node:
-    """The whole weeks of history: another one with every week, and with every chunk of a space
-    that is computed for the first time; the same while only bins of the present week come.
+    """The history in whole weeks: changes with every new week, and when a chunk of a space is
+    computed for the first time, but not with new bins of the current week.
     """
     with_sessions = (c.asset == SESSIONS, c.rows > 0)
     latest = sa.select(sa.func.max(c.chunk)).where(*with_sessions).scalar_subquery()
@@ -29,9 +29,9 @@ def history_source(name: str, body: Forecaster) -> Node:
 
 
 def occupancy_source(name: str, body: Forecaster) -> Node:
-    """The occupancy of the spaces: another one whenever any of their counts is.
+    """The occupancy of the spaces: changes whenever any of their counts do.
 
-    What a parent is computed from tells of all below it.
+    A parent's input fingerprint also reflects everything below it.
     """
     row = sa.func.concat_ws(" ", c.space, c.chunk, c.input_fingerprint, c.output_fingerprint)
     total = sa.func.sum(sa.cast(sa.func.hashtextextended(row, 0), sa.Numeric))
@@ -40,16 +40,13 @@ def occupancy_source(name: str, body: Forecaster) -> Node:
 
 
 def _counts(body: Forecaster) -> list[sa.ColumnElement[bool]]:
-    """The partitions of counts of the spaces that are named; of all when none is.
-
-    With ``below``, how many there are below is in the number of all.
-    """
+    """Count partitions of the named spaces; of all spaces if none is named, or with ``below``."""
     mine = [c.asset != SESSIONS]
     return [*mine, c.space.in_(body.spaces)] if body.spaces and not body.below else mine
 
 
 def _source(name: str, query: sa.Select) -> Node:
-    # Run as it stands: a paramstyle that does not double what stands for parameters elsewhere.
+    # Executed as text: this paramstyle does not double percent signs.
     dialect = postgresql.dialect(paramstyle="named")
     text = query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
     table = Table(str(partition_figures.schema), partition_figures.name, str(text))

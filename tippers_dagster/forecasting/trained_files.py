@@ -1,6 +1,6 @@
 """Trained models of forecasters in the lake, and the warehouse's record of their digests.
 
-A file is written first and recorded afterwards: one without a record is not used, but made again.
+A file is recorded after it is written; a file without a record is not used, but recomputed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tippers_dagster.settings import Settings
 
 
 def write(settings: Settings, forecaster: str, work: str, file: str, content: bytes) -> None:
-    """Keep a file of a folder of work, and record it."""
+    """Write a file to a work folder, and record it."""
     open_lake(settings).write_bytes(work_prefix(forecaster, work) + file, content)
     digest = {"sha256": digest_of(content)}
     with warehouse_engine(settings).begin() as connection:
@@ -30,32 +30,32 @@ def write(settings: Settings, forecaster: str, work: str, file: str, content: by
 
 
 def read(settings: Settings, forecaster: str, work: str, file: str) -> bytes:
-    """A file as it was written.
+    """An unchanged file of a work folder.
 
     Raises
     ------
     ModelRefused
-        When it is missing, or was changed.
+        When it is missing or was changed.
     """
     digest = _digests(settings, forecaster, work).get(file)
     content = _as_written(settings, work_prefix(forecaster, work) + file, digest)
     if content is None:
         raise ModelRefused(
-            f"The trained models {file} of the forecaster {forecaster!r} are not used: their file "
-            "in the lake is missing, or was changed after it was written.",
+            f"The trained models {file} of the forecaster {forecaster!r} cannot be used: their "
+            "file in the lake is missing or was changed after it was written.",
             again(forecaster),
         )
     return content
 
 
 def names(settings: Settings, forecaster: str, work: str) -> list[str]:
-    """The files of a folder of work that are recorded, sorted."""
+    """The recorded files of a work folder, sorted."""
     return sorted(_digests(settings, forecaster, work))
 
 
 def intact(settings: Settings, forecaster: str, work: str) -> set[str]:
-    """The files of a folder of work that are as they were written; the record of others is removed,
-    since they are to be made again.
+    """The unchanged files of a work folder; the records of others are removed, as they are to be
+    recomputed.
     """
     digests, folder = _digests(settings, forecaster, work), work_prefix(forecaster, work)
     found = {
@@ -69,12 +69,12 @@ def intact(settings: Settings, forecaster: str, work: str) -> set[str]:
 
 
 def forget_others(settings: Settings, forecaster: str, work: str) -> None:
-    """Remove the records of all other folders of work."""
+    """Remove the records of all other work folders."""
     _forget(settings, table.c.forecaster == forecaster, table.c.work != work)
 
 
 def again(forecaster: str) -> str:
-    """What to do about trained models that cannot be used."""
+    """Hint on trained models that cannot be used."""
     return (
         f"To train them again: `tippers pipeline materialize forecaster.{forecaster} "
         "--no-stale-only`."

@@ -1,8 +1,8 @@
-"""What the assets of this domain do: backtests that can be gone on with, forecasts.
+"""The work of this domain's assets: resumable backtests, and forecasts.
 
-What a model made of some spaces is one file of the lake, in a folder named by all that it depends
-on. The next run resumes a killed one and computes what has no file yet. The warehouse
-has the SHA-256 of each file, and one that was changed is not read.
+The result of a model on some spaces is one file in the lake, in a folder named after everything
+that it depends on. A run resumes the work of a killed one, and computes what has no file yet. The
+warehouse has the SHA-256 of each file; a changed file is not read.
 """
 
 from __future__ import annotations
@@ -48,24 +48,24 @@ VERSION = 2
 
 @dataclass(frozen=True, eq=False)
 class Backtest:
-    """How the models of a forecaster would have done.
+    """The backtest of a forecaster.
 
     Attributes
     ----------
     origins
-        Days of history known at each.
+        Days of history known at each origin.
     metrics
-        By model, the plainest first.
+        Per model, the simplest first.
     left_out
         Models that were not tried, and why.
     failed
-        Models that could not cope with some spaces, and why.
+        Models that failed on some spaces, and why.
     seconds
-        CPU seconds by model.
+        CPU seconds per model.
     work
         Folder of the trained models.
     tasks, done_before
-        How many tasks there were, and how many of them an earlier run had done.
+        Number of tasks, and how many of them an earlier run had done.
     """
 
     history: History
@@ -87,7 +87,7 @@ def run_backtest(
     version: str,
     before_writing: Callable[[], None] = lambda: None,
 ) -> Backtest:
-    """Backtest and train all models, and write what they would have forecast.
+    """Backtest and train all models, and write their backtest forecasts.
 
     Parameters
     ----------
@@ -97,23 +97,23 @@ def run_backtest(
     Raises
     ------
     BadInput
-        No history, too little of it, an unknown model or space.
+        If there is no or too little history, or a model or space is unknown.
     """
     history = load_history(settings, body)
     starts = tuple(origins(history.panel.days, body.horizon_days, body.windows))
     models, left_out = _available(body)
     work = _work_name(version, history)
     tasks = _tasks(history, body, models, starts)
-    done_before, failed = _do(settings, name, work, tasks)
+    done_before, failed = _run_missing(settings, name, work, tasks)
     seconds, metrics = {}, {}
-    came = truth(history.panel, body.horizon_days, starts)
+    actual = truth(history.panel, body.horizon_days, starts)
     quantiles = {}
     for model in models:
-        quantiles[model], seconds[model] = _collected(settings, name, work, model, history, came)
-        metrics[model] = measure(quantiles[model], came)
+        quantiles[model], seconds[model] = _collected(settings, name, work, model, history, actual)
+        metrics[model] = measure(quantiles[model], actual)
     ranking = rank(metrics, history.panel.largest > 0)
     before_writing()
-    _write_backtest(settings, name, history.panel, starts, quantiles, came)
+    _write_backtest(settings, name, history.panel, starts, quantiles, actual)
     return Backtest(
         history,
         starts,
@@ -151,7 +151,7 @@ def _available(body: Forecaster) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def _work_name(version: str, history: History) -> str:
-    """A name that differs whenever what is trained differs."""
+    """A name that changes whenever the inputs of training change."""
     mixed = hashlib.blake2b(f"{VERSION} {version}".encode(), digest_size=16)
     panel = history.panel
     mixed.update(repr((panel.spaces, panel.first, panel.values.shape)).encode())
@@ -163,7 +163,7 @@ def _work_name(version: str, history: History) -> str:
 def _tasks(
     history: History, body: Forecaster, models: Sequence[str], starts: tuple[int, ...]
 ) -> dict[str, Task]:
-    """By the names of their files, the longest first."""
+    """Tasks by the names of their files, the slowest first."""
     tasks = {}
     for model in sorted(models, key=lambda m: -MODELS[m].weight):
         for positions in batches(model, len(history.panel.spaces)):
@@ -178,14 +178,14 @@ def _tasks(
     return tasks
 
 
-def _do(
+def _run_missing(
     settings: Settings, name: str, work: str, tasks: Mapping[str, Task]
 ) -> tuple[int, dict[str, str]]:
-    """Do what is not done; how much was, and what could not be."""
+    """Run the tasks that are not done; returns how many were, and the reasons of failed models."""
     done = trained_files.intact(settings, name, work)
     todo = {file: task for file, task in tasks.items() if file not in done}
     cheap = {file: task for file, task in todo.items() if not MODELS[task.model].weight}
-    dear = {file: task for file, task in todo.items() if file not in cheap}
+    expensive = {file: task for file, task in todo.items() if file not in cheap}
     failed: dict[str, str] = {}
 
     def keep(file: str, made: Trial | Failed) -> None:
@@ -194,10 +194,10 @@ def _do(
         else:
             trained_files.write(settings, name, work, file, _packed(todo[file].panel.spaces, made))
 
-    for file, task in cheap.items():  # done before another process has begun
+    for file, task in cheap.items():  # faster than starting another process
         keep(file, try_model(task))
-    files = list(dear)
-    for at, made in run_tasks(settings, try_model, list(dear.values())):
+    files = list(expensive)
+    for at, made in run_tasks(settings, try_model, list(expensive.values())):
         keep(files[at], made)
     return len(tasks) - len(todo), failed
 
@@ -215,7 +215,7 @@ def _packed(spaces: Sequence[str], made: Trial) -> bytes:
 
 
 def _files(settings: Settings, name: str, work: str, model: str) -> Iterator[Mapping[str, NDArray]]:
-    """What is there of a model, file by file."""
+    """The contents of a model's files, one by one."""
     for file in trained_files.names(settings, name, work):
         if file.rpartition("-")[0] == model:
             content = trained_files.read(settings, name, work, file)
@@ -224,13 +224,13 @@ def _files(settings: Settings, name: str, work: str, model: str) -> Iterator[Map
 
 
 def _collected(
-    settings: Settings, name: str, work: str, model: str, history: History, came: Floats
+    settings: Settings, name: str, work: str, model: str, history: History, actual: Floats
 ) -> tuple[Floats, float]:
-    """Quantiles [spaces, windows, horizon, slots, levels] of a model, NaN where it failed; and
-    the seconds that it took.
+    """Quantiles [spaces, windows, horizon, slots, levels] of a model, NaN where it failed; and its
+    CPU seconds.
     """
     at = {space: i for i, space in enumerate(history.panel.spaces)}
-    quantiles = np.full((*came.shape, len(LEVELS)), np.nan, np.float32)
+    quantiles = np.full((*actual.shape, len(LEVELS)), np.nan, np.float32)
     seconds = 0.0
     for file in _files(settings, name, work, model):
         quantiles[[at[space] for space in file["spaces"].tolist()]] = file["quantiles"]
@@ -238,18 +238,18 @@ def _collected(
     return quantiles, seconds
 
 
-# --- what the models would have forecast --------------------------------------------------------
+# --- backtest forecasts -------------------------------------------------------------------------
 def _write_backtest(
     settings: Settings,
     name: str,
     panel: Panel,
     starts: Sequence[int],
     quantiles: Mapping[str, Floats],
-    came: Floats,
+    actual: Floats,
 ) -> None:
-    """A file for each space; those of spaces that are no longer forecast are removed."""
+    """Write one file per space, and delete the files of spaces that are no longer forecast."""
     lake = open_lake(settings)
-    begins, window, day, slot = _bins_of(settings, panel, starts, came.shape[2])
+    begins, window, day, slot = _bins_of(settings, panel, starts, actual.shape[2])
     models = list(quantiles)
     n = len(begins)
     model = pa.DictionaryArray.from_arrays(
@@ -264,13 +264,13 @@ def _write_backtest(
 
     def tables() -> Iterator[tuple[str, pa.Table]]:
         for i, space in enumerate(panel.spaces):
-            all_of_it = np.concatenate([q[i, window, day, slot] for q in quantiles.values()])
+            values = np.concatenate([q[i, window, day, slot] for q in quantiles.values()])
             columns = {
-                column: pa.array(all_of_it[:, k], pa.float32())
+                column: pa.array(values[:, k], pa.float32())
                 for k, column in enumerate(QUANTILE_COLUMNS)
             }
-            there = np.tile(came[i, window, day, slot], len(models))
-            counts = pa.array(there, pa.float32(), from_pandas=True)
+            counted = np.tile(actual[i, window, day, slot], len(models))
+            counts = pa.array(counted, pa.float32(), from_pandas=True)
             yield (
                 backtest_key(name, space),
                 pa.table({**fixed, **columns, "number_connections": counts}),
@@ -286,7 +286,7 @@ def _write_backtest(
 def _bins_of(
     settings: Settings, panel: Panel, starts: Sequence[int], horizon: int
 ) -> tuple[NDArray[np.int64], ...]:
-    """The real bins of all windows: UTC seconds, window, day within it, slot."""
+    """The existing bins of all windows: UTC seconds, window, day in the window, slot."""
     clock = LocalClock(settings.timezone)
     parts = []
     for number, start in enumerate(starts):
@@ -300,9 +300,9 @@ def _bins_of(
 # --- forecasts ----------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """Trained champions with the histories that they go on from: all that forecasting takes.
+    """Trained champions with the histories that they continue: all that forecasting needs.
 
-    ``parts``: each a model, and the spaces whose champion it is; no space is in two.
+    Each part is a model with the spaces whose champion it is; no space is in two parts.
     """
 
     parts: tuple[Ahead, ...]
@@ -310,16 +310,16 @@ class Bundle:
 
 @dataclass(frozen=True, eq=False)
 class Forecasts:
-    """What is expected of the spaces that have a champion.
+    """Forecasts of the spaces that have a champion.
 
     Attributes
     ----------
     panel
-        The history up to the origin, of these spaces.
+        The history of these spaces up to the origin.
     capacity
-        Of each, people; NaN where unknown.
+        Capacity of each space in people; NaN where unknown.
     models
-        The champion of each.
+        The champion of each space.
     quantiles
         float32 [spaces, horizon, slots, levels].
     """
@@ -338,19 +338,19 @@ def champion_bundle(
     work: str,
     champions: Mapping[str, str],
 ) -> Bundle:
-    """The champions of the spaces of a history, as they were trained.
+    """The trained champions of the spaces in a history.
 
     Parameters
     ----------
     work
         Folder of the trained models.
     champions
-        Model by space; a space that is not in the history any more is passed over.
+        Model per space; spaces that are no longer in the history are skipped.
 
     Raises
     ------
     TippersError
-        When a trained model is missing from the lake, or was changed.
+        When a trained model is missing from the lake or was changed.
     """
     panel, parts = history.panel, []
     at = {space: i for i, space in enumerate(panel.spaces)}
@@ -364,12 +364,12 @@ def champion_bundle(
 
 
 def forecast_all(settings: Settings, bundle: Bundle, history: History) -> Forecasts:
-    """Forecast from the end of the history, each space by its champion, in its order."""
+    """Forecast from the end of the history, each space with its champion, in their order there."""
     parts = bundle.parts
-    dear = [i for i, part in enumerate(parts) if MODELS[part.model].weight]
-    found = {i: look_ahead(part) for i, part in enumerate(parts) if i not in dear}
-    for number, made in run_tasks(settings, look_ahead, [parts[i] for i in dear]):
-        found[dear[number]] = made
+    expensive = [i for i, part in enumerate(parts) if MODELS[part.model].weight]
+    found = {i: look_ahead(part) for i, part in enumerate(parts) if i not in expensive}
+    for number, made in run_tasks(settings, look_ahead, [parts[i] for i in expensive]):
+        found[expensive[number]] = made
     where = {space: (i, j) for i, p in enumerate(parts) for j, space in enumerate(p.panel.spaces)}
     kept = [i for i, space in enumerate(history.panel.spaces) if space in where]
     panel = history.panel.take(kept)
@@ -386,18 +386,18 @@ def forecast_all(settings: Settings, bundle: Bundle, history: History) -> Foreca
 def _trained(
     settings: Settings, name: str, work: str, model: str, spaces: Sequence[str]
 ) -> list[tuple[list[str], bytes]]:
-    """The trained models of some spaces: those that each is for, and it."""
+    """The trained models of some spaces, each with the spaces that it is for."""
     wanted, found = set(spaces), []
     for file in _files(settings, name, work, model):
-        there = file["spaces"].tolist()
-        mine = [i for i, space in enumerate(there) if space in wanted]
-        if mine:
-            state = MODELS[model].pick(file["state"].tobytes(), mine)
-            found.append(([there[i] for i in mine], state))
-    lacking = wanted.difference(*(mine for mine, _ in found))
-    if lacking:
+        trained = file["spaces"].tolist()
+        chosen = [i for i, space in enumerate(trained) if space in wanted]
+        if chosen:
+            state = MODELS[model].pick(file["state"].tobytes(), chosen)
+            found.append(([trained[i] for i in chosen], state))
+    missing = wanted.difference(*(trained for trained, _ in found))
+    if missing:
         raise TippersError(
-            f"There is no usable trained {model} of space {min(lacking)!r}: it was deleted, or "
+            f"There is no usable trained {model} for space {min(missing)!r}: it was deleted, or "
             "trained by an earlier version.",
             trained_files.again(name),
         )
@@ -405,7 +405,7 @@ def _trained(
 
 
 def forecast_rows(settings: Settings, made: Forecasts) -> pa.Table:
-    """One row per space and bin to come: ``space``, ``interval_begin_time`` (UTC), the quantiles
+    """One row per space and future bin: ``space``, ``interval_begin_time`` (UTC), the quantiles
     (float32), ``model``, ``origin`` (timestamp[s], UTC).
     """
     clock = LocalClock(settings.timezone)

@@ -47,7 +47,7 @@ def _check(asset: str, name: str, description: str, *, blocking: bool = True) ->
 
 
 def _common(asset: str) -> dict[str, Any]:
-    """What the decorators of all three have alike; a run takes all of its partitions at once."""
+    """Arguments that all three assets share; a run takes all of its partitions at once."""
     return {
         "name": asset,
         "group_name": GROUP,
@@ -62,8 +62,8 @@ def _common(asset: str) -> dict[str, Any]:
     name=SESSION_SOURCE,
     partitions_def=chunk_partitions,
     group_name=GROUP,
-    description="One fingerprint per time chunk of the campus's own session log, which is read "
-    "only. Late and changed rows give the chunk another one.",
+    description="One fingerprint per time chunk of the campus's own session log, which is never "
+    "written to. A late or changed row changes the fingerprint of its chunk.",
 )
 def session_source(context: dg.OpExecutionContext) -> dg.DataVersionsByPartition:
     """One fingerprint per time chunk of the source's sessions."""
@@ -82,16 +82,16 @@ def session_source(context: dg.OpExecutionContext) -> dg.DataVersionsByPartition
         _check(
             SESSIONS,
             REJECTED_SHARE,
-            "No chunk has a larger share of unusable rows than TIPPERS_MAX_REJECTED_SHARE.",
-            blocking=False,  # what is there is right; how much may lack is for a person to judge
+            "The share of rejected rows is at most TIPPERS_MAX_REJECTED_SHARE in every chunk.",
+            blocking=False,  # the other rows are right; people judge how many may be missing
         )
     ],
 )
 def sessions(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """One row per device session of a time chunk: cleaned, clipped to the chunk, pseudonymised,
-    sorted by device and start.
+    """One row per device session in a time chunk: cleaned, clipped to the chunk, pseudonymised,
+    and sorted by device and start.
     """
     outcome = _run(context, SESSIONS)
     yield _rejected_share(outcome)
@@ -105,15 +105,15 @@ def sessions(
     code_version=str(COUNTS_VERSION),
     **_common(SOURCE),
     check_specs=[
-        _check(SOURCE, WITHIN_DEVICES, "No count exceeds the number of devices of the chunk."),
-        _check(SOURCE, WIDER_BINS, "A wider bin has at least the devices of any inside it."),
+        _check(SOURCE, WITHIN_DEVICES, "No count exceeds the number of devices in the chunk."),
+        _check(SOURCE, WIDER_BINS, "A wider bin counts at least as many as any bin within it."),
     ],
 )
 def source_occupancy(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """One row per non-empty bin of a space with sessions of its own, in a time chunk: distinct
-    devices. Beside it the presence that they were counted from.
+    """Distinct devices per space and time bin, for spaces that sessions name; one row per
+    non-empty bin of a time chunk. The presence that they are counted from is stored beside them.
     """
     outcome = _run(context, SOURCE)
     yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS])
@@ -126,20 +126,21 @@ def source_occupancy(
     code_version=str(COUNTS_VERSION),
     **_common(DERIVED),
     check_specs=[
-        _check(DERIVED, WITHIN_DEVICES, "No count exceeds the number of devices of the chunk."),
-        _check(DERIVED, WIDER_BINS, "A wider bin has at least the devices of any inside it."),
+        _check(DERIVED, WITHIN_DEVICES, "No count exceeds the number of devices in the chunk."),
+        _check(DERIVED, WIDER_BINS, "A wider bin counts at least as many as any bin within it."),
         _check(
             DERIVED,
             BETWEEN_CHILDREN,
-            "A space has at least the devices of its fullest child, at most those of all.",
+            "A space has at least as many devices as its fullest child, and at most as many as "
+            "all its children together.",
         ),
     ],
 )
 def derived_occupancy(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """One row per non-empty bin of a space with children, in a time chunk: distinct devices of
-    its whole subtree, from the union of its presence. Never a sum.
+    """Distinct devices per space and time bin, for spaces with children; one row per non-empty
+    bin of a time chunk. Counted from the union of the subtree's presence, never as a sum.
     """
     outcome = _run(context, DERIVED)
     yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS, BETWEEN_CHILDREN])
@@ -170,8 +171,8 @@ def _run(context: dg.AssetExecutionContext, asset: str) -> Outcome:
         )
         _excuse(settings, asset, partitions, outcome.failed)
     context.log.info(
-        f"{outcome.computed} partitions computed in {outcome.seconds:.1f} s, "
-        f"{outcome.passed_over} were fresh, {len(outcome.failed)} chunks failed."
+        f"Partitions computed: {outcome.computed}, in {outcome.seconds:.1f} s; already up to "
+        f"date: {outcome.passed_over}; failed chunks: {len(outcome.failed)}."
     )
     if outcome.computed:
         engine = warehouse_engine(settings)
@@ -181,12 +182,12 @@ def _run(context: dg.AssetExecutionContext, asset: str) -> Outcome:
 
 @contextmanager
 def _excusing(settings: Settings, asset: str, partitions: list[tuple[str, str]]) -> Iterator[None]:
-    """Do not count a run as a try of its partitions if the environment failed.
+    """Do not count a run as an attempt at its partitions if the environment failed.
 
     Raises
     ------
     EnvironmentFault
-        Replaces an error that it caused.
+        In place of the error that the fault caused.
     """
     try:
         yield
@@ -204,7 +205,7 @@ def _excuse(
     partitions: list[tuple[str, str]],
     failed: Mapping[str, BaseException],
 ) -> None:
-    """Do not count failures of the environment among failed chunks; they are retried later."""
+    """Do not count attempts at chunks that failed through the environment; retry them later."""
     mine = {chunk for chunk, error in failed.items() if environment_fault(error) is not None}
     if mine:
         until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=settings.environment_retry_seconds)
@@ -215,7 +216,7 @@ def _excuse(
 def _results(
     context: dg.AssetExecutionContext, outcome: Outcome, checks: list[str]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """The run's check results and materialization; raises when a chunk failed."""
+    """The run's check results and materialization; raises if a chunk failed."""
     wrong = {
         error.check: f"{chunk}: {error.message}"
         for chunk, error in outcome.failed.items()
@@ -232,12 +233,12 @@ def _results(
         )
     if outcome.failed:
         chunk, error = next(iter(outcome.failed.items()))
-        said = recordable(str(error), get_settings())
+        reason = recordable(str(error), get_settings())
         raise dg.Failure(
-            f"{len(outcome.failed)} of {len(outcome.chunks)} chunks failed; the others are "
-            f"recorded. First, {chunk}: {said}",
+            f"Failed chunks: {len(outcome.failed)} of {len(outcome.chunks)}; the others are "
+            f"recorded. First failure, in {chunk}: {reason}",
             metadata={"failed_chunks": sorted(outcome.failed)},
-        ) from (error if said == str(error) else None)
+        ) from (error if reason == str(error) else None)
     yield dg.MaterializeResult(metadata=describe(context, get_settings(), outcome))
 
 
@@ -253,6 +254,6 @@ def _rejected_share(outcome: Outcome) -> dg.AssetCheckResult:
             "limit": limit,
             "largest_share": max(shares.values(), default=0.0),
             "chunks_over_the_limit": over,
-            "what_to_do": "`tippers rejects` lists the rows with reasons",
+            "what_to_do": "`tippers rejects` lists the rows and the reasons",
         },
     )

@@ -1,7 +1,7 @@
-"""The sensors: one asks for runs, one looks at the source.
+"""The sensor that requests runs.
 
-Dagster evaluates the assets' conditions as always; what it would then start, a run or a
-backfill for every few partitions, is packed into few runs of many partitions.
+Dagster evaluates the assets' conditions as usual. The runs and backfills of a few partitions each
+that it would then start are packed into few runs of many partitions.
 """
 
 from __future__ import annotations
@@ -34,34 +34,35 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 
 RUNS_PER_TICK = 12
-"""The rest is asked for on the next ticks."""
+"""The rest is requested on the next ticks."""
 
-UP_TO_DATE = "All tracked partitions are up to date, under way or held back."
+UP_TO_DATE = "All tracked partitions are up to date, running or waiting for a retry."
 
 PATIENCE_SECONDS = 4.0
-"""While a run goes on, a tick stays this long to see its end: the daemon's own loop would look
-again only five seconds later, at every level."""
+"""While a run is active, a tick waits this long for it to end: the daemon's own loop would check
+again only five seconds later, for every level."""
 
 FULL_EVALUATION_SECONDS = 60
-"""What no table of ours tells, such as materializations wiped in the UI, waits at most this."""
+"""Changes that no table of ours shows, such as materializations wiped in the UI, are noticed after
+at most this long."""
 
 
 class PackedAutomationSensor(dg.AutomationConditionSensorDefinition):
-    """Dagster's automation sensor whose requests are packed into rectangles of partitions.
+    """Dagster's automation sensor, with its requests packed into rectangles of partitions.
 
-    Stock requests on two dimensions become one run per key of the smaller one. ``evaluate_tick``
-    is the one method replaced. It, and the class of what it returns, are not promised by Dagster:
-    the tests pin them, and a public way to regroup run requests would let this go.
+    Dagster itself would start one run per key of the smaller of two dimensions. Only
+    ``evaluate_tick`` is replaced. The method and the class that it returns are private to Dagster:
+    tests pin them, and a public way to regroup run requests would make this class unnecessary.
     """
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
-        """Evaluate the conditions on one snapshot, and pack what they ask for."""
+        """Evaluate the conditions on one snapshot, and pack the partitions that they request."""
         settings = get_settings()
         if not list_tracked(settings):
             return _skip(context, "Nothing is tracked.")
         dead = fail_dead_runs(settings, context.instance)
         if dead:
-            context.log.warning("Runs whose process is gone: %s", ", ".join(dead))
+            context.log.warning("Runs whose process has died: %s", ", ".join(dead))
         seen = _idle.wait_for_change(settings, context.instance)
         if seen is None:
             return _skip(context, "Nothing changed.")
@@ -72,9 +73,9 @@ class PackedAutomationSensor(dg.AutomationConditionSensorDefinition):
         finally:
             CURRENT.reset(token)
         if dagster_keys(context.instance) != snapshot.keys:
-            # What was asked for may not be in the snapshot. The conditions are levels: nothing
-            # is lost, the next tick asks again.
-            return _skip(context, "The tracked partitions changed meanwhile.")
+            # Requested partitions may be missing from the snapshot. The conditions are levels:
+            # nothing is lost, the next tick requests them again.
+            return _skip(context, "The tracked partitions changed during this tick.")
         requests = pack_requests(snapshot, data.run_requests or [])
         _idle.remember(seen, quiet=not requests and not _retries_due(snapshot))
         return SensorExecutionData(
@@ -87,7 +88,7 @@ class PackedAutomationSensor(dg.AutomationConditionSensorDefinition):
 
 
 def occupancy_sensor(settings: Settings) -> PackedAutomationSensor:
-    """The sensor that keeps occupancy up to date. It is on from the start."""
+    """The sensor that keeps occupancy up to date. It is on by default."""
     return PackedAutomationSensor(
         name="occupancy_automation",
         target=dg.AssetSelection.assets(*ASSETS),
@@ -95,12 +96,13 @@ def occupancy_sensor(settings: Settings) -> PackedAutomationSensor:
         emit_backfills=False,
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=settings.sensor_interval_seconds,
-        description="Asks for whatever tracked occupancy is missing or stale, in few runs.",
+        description="Computes tracked occupancy that is missing or stale, in as few runs as "
+        "possible.",
     )
 
 
 def pack_requests(snapshot: Snapshot, requests: Sequence[dg.RunRequest]) -> list[dg.RunRequest]:
-    """The same partitions in few runs; each is counted as a try of the partitions in it."""
+    """The same partitions in few runs; each run counts as an attempt at its partitions."""
     packed: list[dg.RunRequest] = []
     engine = warehouse_engine(snapshot.settings)
     for asset, given in _by_asset(requests).items():
@@ -110,19 +112,19 @@ def pack_requests(snapshot: Snapshot, requests: Sequence[dg.RunRequest]) -> list
         wanted = _requested(grid, given)
         rectangles = _rectangles(snapshot, level, grid, wanted)
         taken = rectangles[: RUNS_PER_TICK - len(packed)]
-        asked = np.zeros_like(wanted)
+        requested = np.zeros_like(wanted)
         for rectangle in taken:
-            asked[rectangle.cells] = True
+            requested[rectangle.cells] = True
             packed.append(_request(snapshot.settings, engine, grid, rectangle, given[0]))
         mask = np.zeros(level.stale.shape, bool)
-        mask[np.ix_(grid.row_of_level, grid.column_of_level)] = asked & wanted
+        mask[np.ix_(grid.row_of_level, grid.column_of_level)] = requested & wanted
         if mask.any():
             record_attempts(engine, level, mask)
     return packed
 
 
 class _Ordered:
-    """A level in the order of Dagster's keys, which is that of ranges."""
+    """A level in the order of Dagster's keys, which its ranges follow."""
 
     def __init__(self, level: Level, rows: list[str], columns: list[str]) -> None:
         self.level, self.rows, self.columns = level, rows, columns
@@ -141,11 +143,11 @@ def _rectangles(
     busy = snapshot.being_computed(level)
     held = level.stale & ((level.tries > 0) | (level.held_until > 0))
     allowed = grid(level.ready & ~busy & ~held) | wanted
-    again = wanted & grid(level.tries > 0)
+    retried = wanted & grid(level.tries > 0)
     first = pack(
-        wanted & ~again, allowed & ~again, largest=snapshot.settings.max_partitions_per_run
+        wanted & ~retried, allowed & ~retried, largest=snapshot.settings.max_partitions_per_run
     )
-    return [*first, *by_column(again, allowed)]
+    return [*first, *by_column(retried, allowed)]
 
 
 def _request(
@@ -182,7 +184,7 @@ def _by_asset(requests: Sequence[dg.RunRequest]) -> dict[str, list[dg.RunRequest
 
 
 def _requested(grid: _Ordered, requests: list[dg.RunRequest]) -> np.ndarray:
-    """bool [rows, columns]: what Dagster's requests cover."""
+    """bool [rows, columns]: the partitions that Dagster's requests cover."""
     asset = grid.level.asset
     row = {space: i for i, space in enumerate(grid.rows)}
     column = {chunk: i for i, chunk in enumerate(grid.columns)}
@@ -200,24 +202,26 @@ def _requested(grid: _Ordered, requests: list[dg.RunRequest]) -> np.ndarray:
 # --- idle ticks --------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Seen:
-    """Something that differs whenever a tick could decide otherwise."""
+    """A value that changes whenever a tick could decide differently."""
 
     tables: tuple[object, ...]
     runs: frozenset[tuple[str, dg.DagsterRunStatus]]
 
 
 class _Idle:
-    """Remembers what the last quiet evaluation saw, so that an idle tick costs two queries."""
+    """Remembers the state at the last evaluation that requested nothing, so that an idle tick
+    costs two queries.
+    """
 
     def __init__(self) -> None:
         self._seen: _Seen | None = None
         self._until = 0.0
 
     def wait_for_change(self, settings: Settings, instance: dg.DagsterInstance) -> _Seen | None:
-        """What there is to decide on, or None when a quiet evaluation saw just the same."""
+        """The state to decide on; None if it is the one that last led to no requests."""
         patience = time.monotonic() + PATIENCE_SECONDS
         while True:
-            seen = _look(settings, instance)
+            seen = _current(settings, instance)
             if seen != self._seen or time.monotonic() > self._until:
                 return seen
             if not seen.runs or time.monotonic() > patience:
@@ -232,7 +236,7 @@ class _Idle:
 _idle = _Idle()
 
 
-def _look(settings: Settings, instance: dg.DagsterInstance) -> _Seen:
+def _current(settings: Settings, instance: dg.DagsterInstance) -> _Seen:
     changes = sa.text(
         "SELECT (SELECT count(*) || ' ' || max(computed_at) FROM tippers.partition_figures), "
         "(SELECT sum(fingerprint) || ' ' || count(*) FROM tippers.source_chunk), "
@@ -247,7 +251,7 @@ def _look(settings: Settings, instance: dg.DagsterInstance) -> _Seen:
 
 
 def _retries_due(snapshot: Snapshot) -> bool:
-    """Whether time alone will make something due."""
+    """Whether a retry becomes due merely by waiting."""
     settings = snapshot.settings
     return any(
         bool((level.waiting(settings) & (level.tries < settings.max_tries)).any())

@@ -1,8 +1,9 @@
 """When occupancy is computed: declarative conditions that are levels, never events.
 
-``missing | inputs_changed`` says what lacks; the others hold it back while it cannot or should
-not be computed. All are read from one ``State`` per tick. Dagster's own conditions on change
-are true for one tick only: what a failed run or a busy moment swallows is then lost for good.
+``missing | inputs_changed`` selects the partitions to compute; the other conditions hold them back
+while they cannot or should not be computed. All are read from one ``State`` per tick. Dagster's own
+conditions on change are true for one tick only: if a run fails or a tick is skipped, the change is
+lost for good.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from tippers_dagster.settings import Settings, get_settings
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """What one tick decides on. The active runs are listed before anything else is read: a run
-    that ends meanwhile hides its partitions for one more tick, and none is asked for twice.
+    """The state that one tick decides on. Active runs are listed first: a run that ends while the
+    rest is read hides its partitions for one more tick, and no partition is requested twice.
     """
 
     settings: Settings
@@ -33,7 +34,7 @@ class Snapshot:
 
     @classmethod
     def take(cls, instance: dg.DagsterInstance) -> Snapshot:
-        """Read the runs, bring the partitions up to date with what is tracked, read the state."""
+        """Read the runs, match Dagster's partitions to the tracked ones, and read the state."""
         settings = get_settings()
         runs = active_runs(instance)
         partitions = sync_partitions(settings, instance)
@@ -66,7 +67,7 @@ CURRENT: ContextVar[Snapshot | None] = ContextVar("snapshot", default=None)
 
 
 class _LevelCondition(dg.AutomationCondition):
-    """True for the partitions where an array of the tick's state is."""
+    """True for the partitions where an array of the tick's state is true."""
 
     def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
         snapshot = CURRENT.get() or Snapshot.take(context.asset_graph_view.instance)
@@ -84,16 +85,16 @@ class _LevelCondition(dg.AutomationCondition):
 
 
 class InputsChanged(_LevelCondition):
-    """The inputs differ from those of the last computation, or there was none."""
+    """The inputs have changed since the last computation, or it was never computed."""
 
-    description = "Inputs differ from those it was computed from"
+    description = "Inputs have changed since it was computed"
 
     def _holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
         return level.stale
 
 
 class InputsReady(_LevelCondition):
-    """Everything that it is computed from is itself up to date."""
+    """All its inputs are up to date."""
 
     description = "All inputs are up to date"
 
@@ -111,16 +112,16 @@ class BeingComputed(_LevelCondition):
 
 
 class HeldBack(_LevelCondition):
-    """It failed: the next try is not due yet."""
+    """It failed, and the next retry is not due yet."""
 
-    description = "Failed before: waiting for the next try"
+    description = "Failed: waiting for the next retry"
 
     def _holds(self, snapshot: Snapshot, level: Level) -> np.ndarray:
         return level.held_back(snapshot.settings)
 
 
 class Sealed(_LevelCondition):
-    """Only the counts of its chunk are kept: it can never be computed again."""
+    """Only the counts of its chunk are kept: it can never be recomputed."""
 
     description = "Only the counts of its chunk are kept"
 
@@ -129,10 +130,10 @@ class Sealed(_LevelCondition):
 
 
 def up_to_date() -> dg.AutomationCondition:
-    """Keep every tracked partition computed from its present inputs.
+    """Keep every tracked partition up to date with its inputs.
 
-    Each state of the inputs has some tries with a growing wait between them, then one now and
-    then: a broken partition must neither be hammered nor hold up the others.
+    A failing partition is retried a few times with growing delays, then only occasionally, until
+    its inputs change: it must neither be retried in a tight loop nor hold up the others.
     """
-    lacking = (dg.AutomationCondition.missing() | InputsChanged()).with_label("missing_or_stale")
-    return lacking & InputsReady() & ~BeingComputed() & ~HeldBack() & ~Sealed()
+    needed = (dg.AutomationCondition.missing() | InputsChanged()).with_label("missing_or_stale")
+    return needed & InputsReady() & ~BeingComputed() & ~HeldBack() & ~Sealed()

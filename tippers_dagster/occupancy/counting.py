@@ -1,5 +1,5 @@
-"""From the sessions of a chunk to presence and counts of its spaces, and from presence to those
-of the spaces above. Reads the lake, calls the sweep, writes the lake; knows no Dagster.
+"""Computes presence and counts of spaces from a chunk's sessions, and counts of the spaces above
+them from presence. Reads the lake, calls the sweep and writes the lake, without Dagster.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tippers_dagster.platform.lake.keys import occupancy_key, presence_key, sess
 from tippers_dagster.settings import Settings
 
 PEAK_WIDTH = PUBLISHED_WIDTHS[0]
-"""Peaks are told in the narrowest published bin."""
+"""Peaks are measured in the narrowest published bins."""
 
 
 class WrongNumbers(TippersError):
-    """Counts that contradict each other: they are not published. ``check`` tells which way."""
+    """Counts that contradict each other and are not published; ``check`` is the failed check."""
 
     def __init__(self, check: str, message: str) -> None:
         super().__init__(message)
@@ -40,9 +40,9 @@ BETWEEN_CHILDREN = "between_children"
 
 @dataclass(frozen=True)
 class Figures:
-    """One row per space, arrays of one length: what a chunk's partitions came to.
+    """Figures of a chunk's partitions: arrays of equal length, one row per space.
 
-    ``peak_time`` is in UTC seconds, and means nothing where ``peak`` is 0.
+    ``peak_time`` is in UTC seconds, and meaningless where ``peak`` is 0.
     """
 
     spaces: list[str]
@@ -55,7 +55,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Counter:
-    """What counting a chunk needs to know beside the chunk."""
+    """Counts chunks; holds what counting needs besides the chunk."""
 
     settings: Settings
     lake: Lake
@@ -68,10 +68,10 @@ class Counter:
         return {width: self.clock.bin_edges(first, last, width) for width in PUBLISHED_WIDTHS}
 
     def count_sources(self, chunk: str, spaces: list[str]) -> Figures:
-        """Write presence of the spaces, and the counts of those without children.
+        """Write the presence of the spaces, and the counts of those without children.
 
-        The counts of a space with children are those of its whole subtree, which
-        :meth:`count_derived` writes.
+        :meth:`count_derived` writes the counts of a space with children, as they cover its whole
+        subtree.
         """
         table = self.lake.read_table(sessions_key(chunk))
         code = _codes(table["space"], spaces)
@@ -105,8 +105,8 @@ class Counter:
     def count_derived(self, chunk: str, parents: list[str], sources: list[str]) -> Figures:
         """Write the counts of spaces with children, from the presence of their subtrees.
 
-        ``sources`` are the spaces that have presence, of which the subtrees' are read. All
-        levels go in one pass, deepest first: each starts from the merged intervals below it.
+        ``sources`` are the spaces that have presence; those in the subtrees are read. All levels
+        are counted in one pass, deepest first: each starts from the merged intervals below it.
         """
         tree, n = self.tree, len(self.tree)
         at = np.array([tree.index[parent] for parent in parents], np.int64)
@@ -132,13 +132,14 @@ class Counter:
         return _concat(parts)
 
     def _presence(self, chunk: str, spaces: list[str]) -> Presence:
-        """The recorded presence of spaces, under their positions in the tree."""
+        """The recorded presence of spaces, with their positions in the tree as codes."""
         keys = [presence_key(space, chunk) for space in spaces]
         tables = []
         for key, table in zip(keys, self.lake.read_tables(keys), strict=True):
             if table is None:
                 raise LakeFileMissing(
-                    f"{self.lake.uri(key)} is gone.", "Materialize source_occupancy of it again."
+                    f"{self.lake.uri(key)} is missing.",
+                    "Materialize this partition of source_occupancy again.",
                 )
             tables.append(table)
         code = np.repeat(
@@ -167,7 +168,7 @@ class Counter:
         return figures
 
 
-# --- checks: nothing that fails one is published -----------------------------------------------
+# --- checks: counts that fail one are not published ----------------------------------------------
 def check_grids(
     chunk: str,
     spaces: list[str],
@@ -191,7 +192,7 @@ def check_grids(
             raise WrongNumbers(
                 WITHIN_DEVICES,
                 f"{spaces[row]} in {chunk}: {grid[row, column]} devices in a bin of {width} s, "
-                f"but there are only {devices[row]}.",
+                f"but the chunk has only {devices[row]}.",
             )
         if narrow is not None:
             inside = np.searchsorted(edges[width], edges[narrow][:-1], side="right") - 1
@@ -217,8 +218,8 @@ def check_parents(
 ) -> None:
     """A parent at ``depth`` has at least its fullest child's count and at most their sum.
 
-    ``above`` and ``below`` are grids by position in the tree, after and before the children were
-    joined; a space's own sessions count as one more child. ``within`` masks the spaces counted.
+    ``below`` and ``above`` are grids by position in the tree, before and after the children were
+    merged; a space's own sessions count as one more child. ``within`` masks the spaces counted.
 
     Raises
     ------
@@ -243,7 +244,7 @@ def check_parents(
 
 # --- tables ------------------------------------------------------------------------------------
 def _codes(values: pa.ChunkedArray, spaces: list[str]) -> np.ndarray:
-    """Index of each row's space among ``spaces``, -1 when it is none of them."""
+    """Index of each row's space in ``spaces``, or -1."""
     known = pa.array(spaces, pa.string())
     encoded = values.combine_chunks().dictionary_encode()
     if not len(encoded):
@@ -279,7 +280,7 @@ def _slices(
     chunk: str,
     key: Callable[[str, str], str],
 ) -> Iterator[tuple[str, pa.Table]]:
-    """One (key, rows) per space, an empty table where it has none."""
+    """One (key, rows) per space; the table is empty if it has no rows."""
     for i, space in enumerate(spaces):
         yield key(space, chunk), table.slice(bounds[i], bounds[i + 1] - bounds[i])
 
@@ -291,7 +292,7 @@ def _figures(
     grids: dict[int, np.ndarray],
     edges: dict[int, np.ndarray],
 ) -> Figures:
-    """Figures per space; ``bounds`` are its rows of the presence: n + 1, or [2, n]."""
+    """Figures per space; ``bounds`` delimit its rows of presence: n + 1 values, or [2, n]."""
     lows, highs = bounds if bounds.ndim == 2 else (bounds[:-1], bounds[1:])
     first = np.ones(len(presence), np.int64)
     same = (presence.device[1:] == presence.device[:-1]) & (

@@ -1,4 +1,4 @@
-"""What Dagster sees of the occupancy assets."""
+"""Dagster definitions of the occupancy assets."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""What a run tells in Dagster: totals, the place in the lake, a preview, the peak week's plot."""
+"""Metadata of a run in Dagster: totals, location in the lake, a preview, a plot of the peak."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tippers_dagster.platform.lake.keys import occupancy_key, sessions_key
 from tippers_dagster.settings import Settings
 
 FEW = 20
-"""Up to so many partitions each get figures of their own in Dagster, and all the run's preview
-and plot. Dagster stores a materialization's metadata once per partition, and finds a partition's
-place by listing all; beyond, figures are in ``tippers.partition_figures``, and preview and plot
-in one observation of the run."""
+"""Up to this many partitions each get their own figures in Dagster, and the run's preview and plot.
+Dagster stores a materialization's metadata once per partition, and finds a partition's place by
+listing all. In larger runs the figures are only in ``tippers.partition_figures``, and the preview
+and plot in one observation of the run."""
 
 PREVIEW_ROWS = 8
 
@@ -31,16 +31,16 @@ def _columns(*columns: tuple[str, str, str]) -> dg.TableSchema:
 
 
 _COUNTS = _columns(
-    ("interval_seconds", "int32", "width of the bin"),
-    ("interval_begin_time", "timestamp[s, UTC]", "begin of the bin"),
-    ("number_connections", "int32", "distinct devices; bins without any have no row"),
+    ("interval_seconds", "int32", "width of the bin in seconds"),
+    ("interval_begin_time", "timestamp[s, UTC]", "start of the bin"),
+    ("number_connections", "int32", "distinct devices; empty bins have no row"),
 )
 SCHEMAS = {
     SESSIONS: _columns(
         ("device", "uint64", "keyed hash of the MAC address"),
-        ("space", "string", "where"),
-        ("start", "int64", "UTC seconds, included"),
-        ("end", "int64", "UTC seconds, excluded"),
+        ("space", "string", "id of the space"),
+        ("start", "int64", "first second of the session, as Unix time"),
+        ("end", "int64", "end of the session, excluded, as Unix time"),
     ),
     SOURCE: _COUNTS,
     DERIVED: _COUNTS,
@@ -50,7 +50,7 @@ SCHEMAS = {
 def describe(
     context: dg.AssetExecutionContext, settings: Settings, outcome: Outcome
 ) -> dict[str, dg.MetadataValue]:
-    """The run's metadata, keys ``run/...``; figures of a few partitions are added to each."""
+    """The run's metadata, with keys ``run/...``; in small runs each partition gets its figures."""
     metadata = _totals(settings, outcome)
     rich = _rich(settings, outcome)
     if len(context.partition_keys) <= FEW:
@@ -102,7 +102,7 @@ def _by_partition(outcome: Outcome) -> dict[str, dict[str, object]]:
 
 
 def _rich(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
-    """Preview and plot of the fullest partition; nothing when nothing was computed."""
+    """Preview and plot of the fullest partition; empty if none was computed."""
     if outcome.asset == SESSIONS:
         if not outcome.sessions:
             return {}
@@ -117,7 +117,7 @@ def _rich(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
         return {}
     peak, chunk, space = max(peaks)
     key = occupancy_key(space, chunk)
-    if not open_lake(settings).exists(key):  # a parent's own presence has no counts of its own
+    if not open_lake(settings).exists(key):  # a parent's own presence has no separate counts
         return {}
     return {
         "run/peak": dg.TextMetadataValue(f"{peak} devices in {space}, chunk {chunk}"),
@@ -140,7 +140,7 @@ def _cell(value: object) -> str:
 
 
 def _plot(settings: Settings, space: str, chunk: str) -> dg.MetadataValue:
-    """Hourly counts of one partition over local time, as a picture in Markdown."""
+    """Hourly counts of one partition over local time, as an image in Markdown."""
     from matplotlib.figure import Figure
 
     table = open_lake(settings).read_table(occupancy_key(space, chunk))
@@ -159,11 +159,11 @@ def _plot(settings: Settings, space: str, chunk: str) -> dg.MetadataValue:
     figure = Figure(figsize=(7, 1.8), dpi=80, layout="constrained")
     axes = figure.subplots()
     axes.fill_between(hours.astype("datetime64[us]"), counts, step="post", color="#2f6f8f", lw=0)
-    axes.set_title(f"{space}: devices each hour", fontsize=9, loc="left")
+    axes.set_title(f"{space}: devices per hour", fontsize=9, loc="left")
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_ylim(0)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    picture = base64.b64encode(buffer.getvalue()).decode()
-    return dg.MarkdownMetadataValue(f"![devices each hour](data:image/png;base64,{picture})")
+    image = base64.b64encode(buffer.getvalue()).decode()
+    return dg.MarkdownMetadataValue(f"![devices per hour](data:image/png;base64,{image})")

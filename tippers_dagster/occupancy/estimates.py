@@ -1,4 +1,4 @@
-"""How long partitions will take, by the runs of the past."""
+"""Estimates how long partitions will take, from past runs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ RECENT_RUNS = 20
 
 
 def expected_by_history(engine: sa.Engine, partitions: Mapping[str, int]) -> dict[str, float]:
-    """Seconds that so many partitions of each asset will probably take, one after the other.
+    """Seconds that computing these numbers of partitions of each asset will probably take.
 
-    By the last runs of the asset: their time per partition, and no less than the shortest run.
-    Assets without a history are left out.
+    Estimated from the asset's recent runs: their time per partition, but at least their shortest
+    duration. Assets without past runs are left out.
     """
     newest = (
         sa.func.row_number()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class _Announced(Executor):
     """Takes the run's lock before anything else.
 
-    Minutes may pass between the start of a run and that of its first step.
+    Minutes may pass between the start of a run and its first step.
     """
 
     def __init__(self, inner: Executor) -> None:
@@ -35,13 +35,13 @@ class _Announced(Executor):
         yield from self._inner.execute(plan_context, execution_plan)
 
 
-# Dagster accepts its own kind of schema here, too, which its type hints omit.
+# Dagster also accepts its own kind of schema here, which its type hints omit.
 _SCHEMA: Any = dg.in_process_executor.config_schema
 
 
 @dg.executor(name="in_process", config_schema=_SCHEMA)
 def in_process_executor(context: dg.InitExecutorContext) -> Executor:
-    """All steps in the run's own process, which holds its lock from the start.
+    """Runs all steps in the run's own process, which holds its lock from the start.
 
     A run is one vectorised pass; a separate process for its only step would cost 2 s.
     """

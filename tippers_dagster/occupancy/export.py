@@ -1,4 +1,4 @@
-"""Occupancy as a file for other programs."""
+"""Exports occupancy to files for other programs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ Write = Callable[[pa.Table, IO[bytes]], None]
 
 
 def write_export(space: str, occupancy: pa.Table, out: Path) -> None:
-    """Write what ``read_shared_occupancy`` gave to a file, whole or not at all; replaces another.
+    """Write the result of ``read_shared_occupancy`` to a file, completely or not at all.
 
-    Columns: space_id, interval_begin_time, number_connections, and whatever else the table has.
-    In CSV the time is ISO 8601 text with the local offset, an unknown or hidden number an empty
-    field, and an id that a spreadsheet would run as a formula has an apostrophe in front; in
-    Parquet the time is a timestamp in the deployment's zone, and the id is unchanged.
+    An existing file is replaced. Columns: space_id, interval_begin_time, number_connections, and
+    the table's other columns. In CSV the time is ISO 8601 text with the local offset, an unknown
+    or hidden number is an empty field, and an id that a spreadsheet would run as a formula gets a
+    leading apostrophe. In Parquet the time is a timestamp in the deployment's zone, and the id is
+    unchanged.
 
     Raises
     ------
@@ -46,14 +47,14 @@ def write_export(space: str, occupancy: pa.Table, out: Path) -> None:
 
 
 def writer_of(out: Path) -> Write:
-    """How to write a file of this name; BadInput, before any work, if there is no way."""
+    """The function that writes this kind of file; BadInput, before any work, if there is none."""
     writers: dict[str, Write] = {".csv": _write_csv, ".parquet": _write_parquet}
     if out.suffix not in writers:
         raise BadInput(
             f"{out} is neither a .csv nor a .parquet file.", "Give it one of these extensions."
         )
     if not out.absolute().parent.is_dir():
-        raise BadInput(f"The folder {out.absolute().parent} does not exist.", "Make it first.")
+        raise BadInput(f"The folder {out.absolute().parent} does not exist.", "Create it first.")
     return writers[out.suffix]
 
 
@@ -64,7 +65,7 @@ def _write_parquet(table: pa.Table, file: IO[bytes]) -> None:
 def _write_csv(table: pa.Table, file: IO[bytes]) -> None:
     time, spaces = table["interval_begin_time"], table["space_id"].unique().to_pylist()
     texts = iso_texts(time.cast(pa.int64()).to_numpy(), LocalClock(time.type.tz))
-    # "needed" would quote every text, not only those with a comma or a quote.
+    # "needed" quotes every text, not only those with a comma or a quote.
     quoting: Literal["needed", "none"]
     quoting = "needed" if _STRUCTURAL.intersection("".join(spaces)) else "none"
     at = table.schema.get_field_index("interval_begin_time")
@@ -73,7 +74,7 @@ def _write_csv(table: pa.Table, file: IO[bytes]) -> None:
 
 
 def iso_texts(utc: np.ndarray, clock: LocalClock) -> np.ndarray:
-    """ISO 8601 texts, local with offset, of UTC seconds: ``2025-01-06T00:00:00-08:00``."""
+    """UTC seconds as ISO 8601 local times with offset: ``2025-01-06T00:00:00-08:00``."""
     offsets, which = np.unique(clock.utc_offset(utc), return_inverse=True)
     suffixes = np.array([_offset_text(int(offset)) for offset in offsets], dtype=str)
     if not len(utc):
@@ -89,7 +90,7 @@ def _offset_text(offset: int) -> str:
 
 @contextmanager
 def replacing(out: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of ``out`` when the block ends without error."""
+    """A file that replaces ``out`` when the block ends without error."""
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -97,7 +98,7 @@ def replacing(out: Path) -> Iterator[IO[bytes]]:
         temporary.replace(out)
     except OSError as error:
         raise BadInput(
-            f"{out} could not be written: {error.strerror}", "Name another file."
+            f"{out} could not be written: {error.strerror}", "Choose another file."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

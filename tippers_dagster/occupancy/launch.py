@@ -1,4 +1,4 @@
-"""Materializing in this process: the same assets and runs as the daemon's, without it."""
+"""Materializes in this process: the same assets and runs as the daemon's, without a daemon."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from tippers_dagster.settings import Settings, get_settings
 POLL_SECONDS = 1.0
 
 Progress = Callable[[str, int, int], None]
-"""Called with the asset, the partitions finished, and those to do."""
+"""Called with the asset, the number of partitions finished, and their total."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What materializing one asset took."""
+    """The cost of materializing one asset."""
 
     asset: str
     partitions: int
@@ -55,7 +55,7 @@ def materialize(
     again: bool = False,
     on_progress: Progress = lambda asset, done, total: None,
 ) -> list[Stage]:
-    """Compute all that is missing or stale of the tracked grid, or of a part of it, level by level.
+    """Compute missing and stale partitions of the tracked grid, or of a part of it, level by level.
 
     The source is checked first, as no observer may be running: rows that were added, changed or
     removed since a chunk was computed make it stale.
@@ -63,13 +63,13 @@ def materialize(
     Parameters
     ----------
     space
-        Only this space: its subtree's sessions and presence, and itself with all below it.
+        Only this space and everything below it; sessions are computed for all spaces.
     start, end
-        Only the chunks that hold a date of [start, end).
+        Only the chunks that contain a date of [start, end).
     again
-        Also what is fresh: for when files of the lake were lost or damaged.
+        Also fresh partitions, in case files of the lake were lost or damaged.
 
-    What another process computes at the moment is waited for.
+    Partitions that another process is computing are waited for.
 
     Raises
     ------
@@ -82,8 +82,8 @@ def materialize(
     fail_dead_runs(settings, instance)
     for asset in ASSETS:
         began = time.monotonic()
-        snapshot, wanted = _settled(instance, asset, part)
-        ranges = _in_dagsters_order(snapshot, snapshot.state.level(asset), wanted)
+        snapshot, wanted = _wait_until_free(instance, asset, part)
+        ranges = _key_ranges(snapshot, snapshot.state.level(asset), wanted)
         total = int(wanted.sum())
         done = 0
 
@@ -94,12 +94,14 @@ def materialize(
 
         on_progress(asset, 0, total)
         with progress(advance):
-            failed = [why for keys in ranges if (why := _run(instance, asset, *keys, again=again))]
+            failed = [
+                reason for keys in ranges if (reason := _run(instance, asset, *keys, again=again))
+            ]
         if failed:
             raise TippersError(
-                f"{len(failed)} of {len(ranges)} runs of {asset} failed. First, {failed[0]}",
-                "Logs are in Dagster's UI (`tippers up`). What succeeded is kept; run this again "
-                "for the rest.",
+                f"{len(failed)} of {len(ranges)} runs of {asset} failed. First: {failed[0]}",
+                "Dagster's UI (`tippers up`) has their logs. Partitions that succeeded are kept; "
+                "run this again for the others.",
             )
         stages.append(Stage(asset, total, len(ranges), time.monotonic() - began))
     return stages
@@ -107,7 +109,7 @@ def materialize(
 
 @dataclass(frozen=True)
 class _Part:
-    """Which part of the grid is asked for."""
+    """The part of the grid to compute."""
 
     settings: Settings
     space: str | None
@@ -116,36 +118,38 @@ class _Part:
     again: bool
 
     def wanted(self, state: State, level: Level) -> np.ndarray:
-        """Bool [spaces, chunks] of what is to be computed."""
+        """bool [spaces, chunks]: the partitions to compute."""
         rows = np.ones(len(level.spaces), bool)
         if self.space is not None and level.asset != SESSIONS:
             inside = set(state.grid.tree.subtree(self.space))
             rows = np.array([s in inside for s in level.spaces], bool)
-        columns = np.array([self._asked(chunk) for chunk in level.chunks], bool)
+        columns = np.array([self._in_range(chunk) for chunk in level.chunks], bool)
         return np.outer(rows, columns) & (level.stale | self.again) & ~level.sealed
 
     def chunks(self, grid: Grid) -> list[str]:
-        """The tracked chunks among them."""
-        return [chunk for chunk in grid.chunks if self._asked(chunk)]
+        """The tracked chunks of this part."""
+        return [chunk for chunk in grid.chunks if self._in_range(chunk)]
 
-    def _asked(self, chunk: str) -> bool:
+    def _in_range(self, chunk: str) -> bool:
         first, end = chunk_bounds(chunk, self.settings.chunk)
         return (self.start is None or end > self.start) and (self.end is None or first < self.end)
 
 
-def _settled(instance: dg.DagsterInstance, asset: str, part: _Part) -> tuple[Snapshot, np.ndarray]:
-    """What is wanted once no other process computes any of it.
+def _wait_until_free(
+    instance: dg.DagsterInstance, asset: str, part: _Part
+) -> tuple[Snapshot, np.ndarray]:
+    """The wanted partitions, once no other process is computing any of them.
 
-    Queued runs may wait for a daemon that is not there, and are not waited for; should it come,
-    they pass over what is fresh by then.
+    Queued runs are not waited for, as there may be no daemon to start them; if one does, they skip
+    partitions that are fresh by then.
     """
     queued = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
     while True:
         snapshot = Snapshot.take(instance)
         level = snapshot.state.level(asset)
         wanted = part.wanted(snapshot.state, level)
-        going = replace(snapshot, runs=[r for r in snapshot.runs if r.status not in queued])
-        if not (wanted & going.being_computed(level)).any():
+        active = replace(snapshot, runs=[r for r in snapshot.runs if r.status not in queued])
+        if not (wanted & active.being_computed(level)).any():
             return snapshot, wanted
         fail_dead_runs(part.settings, instance)
         time.sleep(POLL_SECONDS)
@@ -154,7 +158,7 @@ def _settled(instance: dg.DagsterInstance, asset: str, part: _Part) -> tuple[Sna
 def _run(
     instance: dg.DagsterInstance, asset: str, first: str, last: str, *, again: bool
 ) -> str | None:
-    """Materialize a range of partitions; why it failed, or None."""
+    """Materialize a range of partitions; returns why it failed, or None."""
     from tippers_dagster.occupancy.assets import ASSETS as DEFINED
 
     assets = [a for a in DEFINED if a.key.to_user_string() == asset]
@@ -165,9 +169,7 @@ def _run(
     return None if result.success else f"{result.run_id}: {failure_reason(result)}"
 
 
-def _in_dagsters_order(
-    snapshot: Snapshot, level: Level, wanted: np.ndarray
-) -> list[tuple[str, str]]:
+def _key_ranges(snapshot: Snapshot, level: Level, wanted: np.ndarray) -> list[tuple[str, str]]:
     """First and last keys of the ranges that cover the wanted partitions."""
     rows, columns = snapshot.keys[level.asset]
     row_at = {s: i for i, s in enumerate(level.spaces)}
@@ -183,8 +185,7 @@ def _in_dagsters_order(
     def ends(r: Rectangle) -> tuple[str, str]:
         return corner(r.top, r.left), corner(r.bottom - 1, r.right - 1)
 
-    # Between the wanted ones only what is fresh: other inputs may not be there. Those of sealed
-    # chunks never are.
+    # Ranges may also include fresh partitions, whose inputs exist. Those of sealed chunks do not.
     allowed = ordered | (level.fresh & ~level.sealed)[order]
     found = pack(ordered, allowed, largest=snapshot.settings.max_partitions_per_run)
     return [ends(rectangle) for rectangle in found]

@@ -1,4 +1,4 @@
-"""The occupancy assets as sources of definitions that are computed from counts or presence."""
+"""The occupancy assets as sources of definitions computed from counts or presence."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tippers_dagster.occupancy.tables import partition_figures
 _FIGURES = Table(str(partition_figures.schema), partition_figures.name)
 
 OCCUPANCY_SOURCES = (Node((SOURCE,), source=_FIGURES), Node((DERIVED,), source=_FIGURES))
-"""For a domain's ``..._nodes``, and their keys for the ``deps`` of what reads occupancy.
+"""For a domain's ``..._nodes``; their keys are the ``deps`` of assets that read occupancy.
 
-Their token differs whenever a figure of a partition was recorded, also the same as before; what
-reads them compares fingerprints, and so finds out what it has to do.
+Their token changes whenever a partition's figures are recorded, even unchanged ones; assets that
+read them compare fingerprints to find out what to compute.
 """

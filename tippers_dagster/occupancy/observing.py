@@ -1,4 +1,4 @@
-"""The observer: recent chunks of the source often, older ones seldom, never the whole table."""
+"""The observer: checks recent chunks often, older ones rarely, never the whole session table."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from tippers_dagster.settings import Settings, get_settings
 
 
 def observer_sensor(settings: Settings) -> dg.SensorDefinition:
-    """The sensor that looks at the source. A chunk that changed gets an observation event."""
+    """The sensor that checks the source. A chunk that changed gets an observation event."""
 
     @dg.sensor(
         name="session_source_observer",
         minimum_interval_seconds=settings.observe_recent_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Fingerprints recent chunks of the source every round, older ones in turn.",
+        description="Checks recent chunks of the session log for changes in every round, and older "
+        "ones in turn.",
         asset_selection=None,
     )
     def session_source_observer(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -37,7 +38,7 @@ def observer_sensor(settings: Settings) -> dg.SensorDefinition:
         }
         return dg.SensorResult(
             asset_events=[_observation(chunk, seen) for chunk, seen in changed.items()],
-            skip_reason=f"{len(chunks)} chunks observed, {len(changed)} changed.",
+            skip_reason=f"Chunks checked: {len(chunks)}; changed: {len(changed)}.",
         )
 
     return session_source_observer

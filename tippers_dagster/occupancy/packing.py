@@ -1,7 +1,7 @@
-"""Packing the partitions that a tick asks for into few runs.
+"""Packs the partitions that a tick requests into few runs.
 
-Dagster describes what a run materializes by a first and a last key: on two dimensions, a
-rectangle of keys in the order in which the keys were created.
+Dagster describes a run's partitions by a first and a last key: in two dimensions, a rectangle of
+keys in order of creation.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ def pack(
 ) -> list[Rectangle]:
     """Cover all wanted cells of a grid with disjoint rectangles of allowed cells.
 
-    The cover is exact, unless that takes more than ``few`` rectangles: then cells that are not
-    wanted but allowed (they are fresh: a run passes over them) may lie between, first by a box
-    around a column's wanted cells, then by one around them all.
+    The cover is exact unless that takes more than ``few`` rectangles. Then it may include cells
+    that are allowed but not wanted (fresh ones, which a run skips): a box around all wanted cells
+    if that is dense enough, otherwise a box around the wanted cells of each column.
 
     Parameters
     ----------
     wanted, allowed
-        bool [rows, columns]; what is wanted is allowed.
+        bool [rows, columns]; wanted cells are always allowed.
     largest
-        Most cells of one rectangle; larger ones are cut.
+        Maximum number of cells per rectangle; larger ones are cut.
     """
     exact = _fewest(wanted)
     if len(exact) > few:
@@ -58,7 +58,7 @@ def pack(
 def by_column(wanted: np.ndarray, allowed: np.ndarray) -> list[Rectangle]:
     """Cover all wanted cells without joining columns: a bad chunk must not fail its neighbours.
 
-    Within a column, allowed cells may lie between, so that it takes one rectangle if it can.
+    Allowed cells between the wanted cells of a column are included if that gives one rectangle.
     """
     return [
         Rectangle(r.top, r.bottom, int(column), int(column) + 1)
@@ -74,7 +74,7 @@ def _fewest(wanted: np.ndarray) -> list[Rectangle]:
 
 
 def _stripes(wanted: np.ndarray) -> list[Rectangle]:
-    """Equal neighbouring rows form a stripe; each run of its columns is a rectangle."""
+    """Adjacent equal rows form a stripe; each run of its wanted columns is a rectangle."""
     if not wanted.any():
         return []
     changes = np.flatnonzero((wanted[1:] != wanted[:-1]).any(axis=1)) + 1
@@ -93,7 +93,7 @@ def _runs(line: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _boxes(wanted: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Wanted cells with those between them: all together if allowed, else column by column."""
+    """Wanted cells and the allowed ones between them: in one box if possible, else per column."""
     rows, columns = np.flatnonzero(wanted.any(axis=1)), np.flatnonzero(wanted.any(axis=0))
     box = np.zeros_like(wanted)
     box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
@@ -110,7 +110,7 @@ def _boxes(wanted: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 
 
 def _cut(rectangle: Rectangle, largest: int) -> list[Rectangle]:
-    """Between columns; and between rows, where a column alone is too large."""
+    """Cut between columns, and between rows where a single column is too large."""
     down = min(rectangle.bottom - rectangle.top, largest)
     across = max(1, largest // down)
     return [

@@ -1,4 +1,4 @@
-"""The partitions of the occupancy assets, and keeping their keys what is tracked."""
+"""The partitions of the occupancy assets; keeps their keys equal to the tracked grid."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tippers_dagster.settings import Settings
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 SPACE, CHUNK = "space", "time_chunk"
-"""The two dimensions. A key is ``space|time_chunk``, for Dagster sorts dimensions by name."""
+"""The two dimensions. A key is ``space|time_chunk``, as Dagster sorts dimensions by name."""
 
 _SYNC_LOCK = 0x7469_7070_6572_7302
 
@@ -34,7 +34,7 @@ derived_partitions = dg.MultiPartitionsDefinition(
     {SPACE: derived_space_partitions, CHUNK: chunk_partitions}
 )
 
-# Built-in mappings only: the daemon and the web server drop custom ones, and backfills fail.
+# Built-in mappings only: the daemon and the web server drop custom ones, and backfills then fail.
 sessions_to_source = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name=CHUNK)
 source_to_derived = dg.MultiPartitionMapping(
     {
@@ -59,17 +59,17 @@ def split_key(asset: str, key: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class Partitions:
-    """What is tracked, and Dagster's partitions of it.
+    """The tracked grid, and its partitions in Dagster.
 
     Attributes
     ----------
     grid
-        What is tracked.
+        The tracked spaces and chunks.
     sources
-        The spaces that have, or could have, sessions of their own.
+        The spaces that have, or could have, their own sessions.
     keys
-        By asset: keys of its spaces and of its chunks in the order of their creation, which is
-        that of Dagster's ranges.
+        Per asset, the keys of its spaces and of its chunks in order of creation, which Dagster's
+        ranges follow.
     """
 
     grid: Grid
@@ -78,15 +78,16 @@ class Partitions:
 
 
 def sync_partitions(settings: Settings, instance: dg.DagsterInstance) -> Partitions:
-    """Make the dynamic partitions what is tracked.
+    """Add and delete dynamic partitions so that they match the tracked grid.
 
-    A space with children gets source partitions when sessions of its own have been seen.
-    Chunks that are no longer tracked must be observed anew, should they come back.
+    A space with children gets source partitions once sessions of the space itself have been seen.
+    Observations of chunks that are no longer tracked are deleted, so that they are checked again if
+    they return.
     """
     tree = load_tree(settings)
     with warehouse_engine(settings).begin() as connection:
-        # One at a time: who read the tracked ranges before another changed them would take away
-        # the partitions that the other has just added.
+        # One at a time: a process that read the tracked ranges before another changed them would
+        # delete the partitions that the other has just added.
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:k)"), {"k": _SYNC_LOCK})
         grid = wanted_grid(settings, tree)
         sources = source_spaces(settings, grid)
@@ -99,7 +100,7 @@ def sync_partitions(settings: Settings, instance: dg.DagsterInstance) -> Partiti
 
 
 def dagster_keys(instance: dg.DagsterInstance) -> dict[str, tuple[list[str], list[str]]]:
-    """The present keys of every asset's spaces and chunks; see :class:`Partitions`."""
+    """The current keys of every asset's spaces and chunks; see :class:`Partitions`."""
     chunks = list(instance.get_dynamic_partitions(chunk_partitions.name or ""))
     spaces = {
         asset: list(instance.get_dynamic_partitions(definition.name or ""))

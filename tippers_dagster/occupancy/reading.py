@@ -1,6 +1,6 @@
-"""Reading occupancy from the lake, without a running Dagster.
+"""Reads occupancy from the lake, without a running Dagster.
 
-The published widths are read as they are; any other is counted from presence, on demand.
+Counts of published widths are read as stored; other widths are counted from presence on demand.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ MISSING_METADATA = b"tippers.missing_chunks"
 STALE_METADATA = b"tippers.stale_chunks"
 """The same for chunks whose counts are out of date because the source has changed."""
 
-MOST_BINS = 50_000_000
-"""A range of more bins is taken for a typing error."""
+MAX_BINS = 50_000_000
+"""A range with more bins is taken for a typing error."""
 
 
 class StaleOccupancy(UserWarning):
@@ -56,10 +56,10 @@ class StaleOccupancy(UserWarning):
 
 
 class OnlyCountsKept(TippersError):
-    """Something else than published counts was asked of a chunk whose presence was given up."""
+    """Counts that are not published were requested for a chunk whose presence is deleted."""
 
 
-_NAMED_AT_MOST = 20
+_MAX_NAMED = 20
 _EPOCH = dt.datetime(1970, 1, 1)
 
 
@@ -79,36 +79,35 @@ def read_occupancy(
     Parameters
     ----------
     space
-        A space's id; a parent counts the devices of its whole subtree, each once.
+        A space's id; a parent counts the devices in its whole subtree, each once.
     start, end
-        The bins that *begin* in the half-open range [start, end). A date is its midnight; a time
-        without an offset is local to the deployment, one with an offset an instant. Strings are
-        ISO 8601.
+        The bins that *begin* in the half-open range [start, end). A date means its midnight; a
+        time without an offset is local to the deployment, one with an offset is an instant.
+        Strings are ISO 8601.
     interval_seconds
         Width of a bin: a multiple of 60 from 60 to 86400.
     dense
-        Every bin, with zeros; otherwise only the bins with somebody in them.
+        All bins, including those with zero devices; otherwise only non-empty bins.
     as_pandas
-        A DataFrame instead of an Arrow table; the missing and stale chunks are in ``attrs``.
+        Return a DataFrame instead of an Arrow table, with missing and stale chunks in ``attrs``.
     settings
-        Those of the process unless given.
+        Defaults to the settings of the process.
     on_missing
         ``"raise"``, or ``"report"``: the schema's metadata (``MISSING_METADATA``) list the chunks
-        that are not computed, and their bins are null if dense, and absent if not.
+        that are not computed, and their bins are null if ``dense``, otherwise absent.
 
     Returns
     -------
     pa.Table
         ``interval_begin_time`` (timestamp[s] in the deployment's zone), in order;
-        ``number_connections`` (int32). Chunks whose counts are known to be out of date are in the
-        schema's metadata (``STALE_METADATA``), and a warning ``StaleOccupancy`` names them; the
+        ``number_connections`` (int32). Chunks whose counts are known to be out of date are listed
+        in the schema's metadata (``STALE_METADATA``) and in a ``StaleOccupancy`` warning; the
         source itself is not checked.
 
     Raises
     ------
     BadInput
-        An unknown space (with the nearest ids), also one that was deleted; an unusable time, range
-        or width.
+        An unknown or deleted space (with similar ids); an invalid time, range or width.
     MissingPartitions
         Naming the chunks that are not computed.
     LakeError
@@ -147,7 +146,7 @@ class SpaceCounts:
     Attributes
     ----------
     spaces
-        Ids, in the order asked for.
+        Ids, in the order requested.
     edges
         UTC seconds, n + 1 for n bins.
     counts
@@ -173,15 +172,14 @@ def read_counts(
     *,
     settings: Settings | None = None,
 ) -> SpaceCounts:
-    """Distinct devices in several spaces, per bin; what is not computed is told, never zero.
+    """Distinct devices in several spaces, per bin; uncomputed bins are marked, never zero.
 
-    As ``read_occupancy``, with every file of a published width read in one go.
+    As ``read_occupancy``, but all files of a published width are read at once.
 
     Raises
     ------
     BadInput
-        An unknown space (with the nearest ids), also one that was deleted; an unusable range or
-        width.
+        An unknown or deleted space (with similar ids); an invalid range or width.
     LakeError
         A file cannot be read, or was written for another time zone or chunk length.
     """
@@ -193,23 +191,23 @@ def read_counts(
     else:
         found = [_counted(lake, settings, space, bins) for space in spaces]
     counts = np.stack([c for c, _ in found]) if found else np.zeros((0, len(bins)), np.int32)
-    missing = [lacking for _, lacking in found]
-    computed = np.array([~_absent(bins, lacking) for lacking in missing], bool)
+    missing = [chunks for _, chunks in found]
+    computed = np.array([~_absent(bins, chunks) for chunks in missing], bool)
     return SpaceCounts(spaces, bins.edges, counts, computed.reshape(counts.shape), missing)
 
 
 @dataclass(frozen=True, eq=False)
 class DeviceGroups:
-    """A partition of all devices: each is in one group, those not named are in the last.
+    """A partition of all devices: each is in one group, unlisted ones in the last group.
 
     Attributes
     ----------
     devices
-        Device ids of the lake (uint64), sorted, each once.
+        Device ids of the lake (uint64), sorted and unique.
     group
-        Of each, an integer from 0 to ``named - 1``, or ``named`` for the last.
+        The group of each device: 0 to ``named - 1``, or ``named`` for the last.
     named
-        How many groups there are beside the last.
+        Number of groups besides the last.
     """
 
     devices: NDArray[np.uint64]
@@ -218,7 +216,7 @@ class DeviceGroups:
 
     @property
     def rows(self) -> int:
-        """How many groups there are."""
+        """Number of groups."""
         return self.named + 1
 
     def of(self, device: NDArray[np.uint64]) -> NDArray[np.int32]:
@@ -233,18 +231,18 @@ class DeviceGroups:
 
 @dataclass(frozen=True, eq=False)
 class GroupCounts:
-    """Distinct devices of a space over its bins, group by group.
+    """Distinct devices of a space per group and bin.
 
     Attributes
     ----------
     edges
         n + 1 for n bins, UTC seconds.
     counts
-        int32 [groups, bins]; 0 where nothing is computed.
+        int32 [groups, bins]; 0 where not computed.
     computed
-        Whether the bin's chunk is computed.
+        bool [bins]: the bin's chunk is computed.
     missing
-        The chunks that are not.
+        The chunks that are not computed.
     """
 
     edges: Int64
@@ -263,21 +261,21 @@ def read_groups(
     settings: Settings | None = None,
     published: Published | None = None,
 ) -> GroupCounts:
-    """Distinct devices in a space, per bin and group of devices; from presence, and so exact.
+    """Distinct devices in a space, per bin and group of devices; exact, as counted from presence.
 
-    The groups of a bin add up to what ``read_occupancy`` says of it.
+    The groups of a bin add up to the result of ``read_occupancy``.
 
     Parameters
     ----------
     published
-        Chunks that need not be counted.
+        Counts of chunks that need not be counted again.
 
     Raises
     ------
     BadInput
-        An unknown space, an unusable time, range or width.
+        An unknown space; an invalid time, range or width.
     OnlyCountsKept
-        A chunk that is neither published nor has presence any more.
+        A chunk that is not published and whose presence is deleted.
     """
     settings = settings or get_settings()
     bins = _bins(start, end, interval_seconds, settings)
@@ -288,15 +286,15 @@ def read_groups(
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """Counts by group that the lake has.
+    """Counts by group that are stored in the lake.
 
     Attributes
     ----------
     columns
-        Names of the columns of the groups, in their order.
+        Column names of the groups, in order.
     tables
-        By chunk: ``interval_seconds``, ``interval_begin_time`` and those columns; only bins with
-        somebody in them.
+        Per chunk: ``interval_seconds``, ``interval_begin_time`` and those columns; non-empty bins
+        only.
     """
 
     columns: Sequence[str]
@@ -304,12 +302,12 @@ class Published:
 
 
 def chunks_asked(start: When, end: When, interval_seconds: int, settings: Settings) -> list[str]:
-    """The chunks that hold bins of a range, in order; errors as of ``read_occupancy``."""
+    """The chunks that contain bins of a range, in order; raises as ``read_occupancy`` does."""
     return _bins(start, end, interval_seconds, settings).chunks
 
 
 def missing_chunks(occupancy: pa.Table) -> list[str]:
-    """The chunks that ``read_occupancy(..., on_missing="report")`` found not to be computed."""
+    """The uncomputed chunks that ``read_occupancy(..., on_missing="report")`` reported."""
     found: list[str] = json.loads((occupancy.schema.metadata or {}).get(MISSING_METADATA, b"[]"))
     return found
 
@@ -317,11 +315,11 @@ def missing_chunks(occupancy: pa.Table) -> list[str]:
 # --- which bins --------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class _Bins:
-    """The bins asked for, and the chunks that they lie in."""
+    """The requested bins, and the chunks that contain them."""
 
     width: int
     edges: Int64  # n + 1 for n bins, UTC seconds
-    chunks: list[str]  # in order; every one holds at least one of the bins
+    chunks: list[str]  # in order; each contains at least one of the bins
     chunk_of: Int64  # per bin, index into chunks
 
     def __len__(self) -> int:
@@ -332,7 +330,7 @@ class _Bins:
         return self.edges[:-1]
 
     def of_chunk(self, index: int) -> slice:
-        """The bins of one chunk: a contiguous run."""
+        """The bins of one chunk, which are contiguous."""
         low, high = np.searchsorted(self.chunk_of, [index, index + 1])
         return slice(int(low), int(high))
 
@@ -343,10 +341,10 @@ def _bins(start: When, end: When, width: int, settings: Settings) -> _Bins:
     first, last = _instant(start, clock), _instant(end, clock)
     if last <= first:
         raise BadInput(f"The range {start} to {end} is empty.", "The end is excluded.")
-    if (last - first) // width > MOST_BINS:
+    if (last - first) // width > MAX_BINS:
         raise BadInput(
-            f"The range {start} to {end} has over {MOST_BINS} bins of {width} s.",
-            "Take a shorter range; is a year mistyped?",
+            f"The range {start} to {end} has over {MAX_BINS:,} bins of {width} s.",
+            "Choose a shorter range; is a year mistyped?",
         )
     first_day, last_day = _local_date(first, clock), _local_date(last - 1, clock)
     next_day = last_day + dt.timedelta(days=1)
@@ -365,7 +363,7 @@ def _clock(timezone: str) -> LocalClock:
 
 
 def _instant(when: When, clock: LocalClock) -> int:
-    """UTC seconds, rounded up: bins begin on whole seconds, so that none changes sides."""
+    """UTC seconds, rounded up: bins begin on whole seconds, so the same bins are selected."""
     if isinstance(when, str):
         when = _parsed(when)
     if not isinstance(when, dt.datetime):
@@ -387,7 +385,8 @@ def _parsed(text: str) -> dt.date:
         return dt.datetime.fromisoformat(text)
     except ValueError:
         raise BadInput(
-            f"{text!r} is not a time.", "Write 2025-01-06, 2025-01-06T09:00 or with an offset."
+            f"{text!r} is not a time.",
+            "Examples: 2025-01-06, 2025-01-06T09:00, 2025-01-06T09:00-08:00.",
         ) from None
 
 
@@ -396,43 +395,40 @@ def _local_date(utc: int, clock: LocalClock) -> dt.date:
     return (_EPOCH + dt.timedelta(seconds=local)).date()
 
 
-# --- their counts ------------------------------------------------------------------------------
+# --- counts of the bins ------------------------------------------------------------------------
 def _published(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[Counts, list[str]]:
-    """Counts of a published width, from the counts in the lake."""
+    """Counts of a published width, as stored in the lake."""
     return _published_many(lake, settings, [space], bins)[0]
 
 
 def _published_many(
     lake: Lake, settings: Settings, spaces: list[str], bins: _Bins
 ) -> list[tuple[Counts, list[str]]]:
-    """Of each space; BadInput for one that does not exist (any more), even if the lake has it."""
+    """The same for several spaces; BadInput for unknown ones, even if the lake has their files."""
     tree = load_tree(settings)
     for space in spaces:
         tree.position(space)
     tables = lake.read_tables([occupancy_key(s, chunk) for s in spaces for chunk in bins.chunks])
     size = len(bins.chunks)
     return [
-        _put_together(space, bins, tables[i * size : (i + 1) * size])
-        for i, space in enumerate(spaces)
+        _assemble(space, bins, tables[i * size : (i + 1) * size]) for i, space in enumerate(spaces)
     ]
 
 
-def _put_together(
-    space: str, bins: _Bins, tables: list[pa.Table | None]
-) -> tuple[Counts, list[str]]:
-    """One space's counts of its files, one of each chunk."""
+def _assemble(space: str, bins: _Bins, tables: list[pa.Table | None]) -> tuple[Counts, list[str]]:
+    """A space's counts, from one file per chunk."""
     missing = [c for c, table in zip(bins.chunks, tables, strict=True) if table is None]
     counts = np.zeros(len(bins), np.int32)
     for chunk, table in zip(bins.chunks, tables, strict=True):
         if table is not None:
-            _put(counts, bins, table, occupancy_key(space, chunk))
+            _enter_counts(counts, bins, table, occupancy_key(space, chunk))
     return counts, missing
 
 
-def _put(
+def _enter_counts(
     counts: Counts, bins: _Bins, table: pa.Table, key: str, column: str = "number_connections"
 ) -> None:
-    """Enter one file's counts at their bins."""
+    """Enter one file's counts in their bins."""
     rows = table.filter(pc.field("interval_seconds") == bins.width)
     begins = rows["interval_begin_time"].to_numpy().astype("datetime64[s]").astype(np.int64)
     inside = (begins >= bins.edges[0]) & (begins < bins.edges[-1])
@@ -440,14 +436,14 @@ def _put(
     at = np.searchsorted(bins.begins, begins, side="right") - 1
     if (bins.begins[at] != begins).any():
         raise LakeError(
-            f"{key} has bins that do not begin where those of this deployment do.",
-            "It was written with another TIPPERS_TIMEZONE: set it back, or delete the file.",
+            f"The bins in {key} do not match those of this deployment.",
+            "It was written with another TIPPERS_TIMEZONE: set that again, or delete the file.",
         )
     counts[at] = rows[column].to_numpy()[inside]
 
 
 def _counted(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[Counts, list[str]]:
-    """Counts of any width, from the presence of the space and all below it."""
+    """Counts of any width, from the presence of the space and everything below it."""
     counts, missing = _counted_groups(lake, settings, space, bins, None)
     return counts[0], missing
 
@@ -460,7 +456,7 @@ def _counted_groups(
     groups: DeviceGroups | None,
     published: Published | None = None,
 ) -> tuple[Counts, list[str]]:
-    """The same, int32 [groups, bins]: one row for each group of devices, or one for all."""
+    """The same, as int32 [groups, bins]; without ``groups``, one row for all devices."""
     tree = load_tree(settings)
     spaces = tree.subtree(space)
     counts = np.zeros((groups.rows if groups else 1, len(bins)), np.int32)
@@ -468,7 +464,7 @@ def _counted_groups(
     for index, chunk in enumerate(bins.chunks):
         if published is not None and chunk in published.tables:
             for row, column in zip(counts, published.columns, strict=True):
-                _put(row, bins, published.tables[chunk], f"{space} in {chunk}", column)
+                _enter_counts(row, bins, published.tables[chunk], f"{space} in {chunk}", column)
             continue
         tables = lake.read_tables([presence_key(s, chunk) for s in spaces])
         absent = [s for s, table in zip(spaces, tables, strict=True) if table is None]
@@ -484,7 +480,7 @@ def _counted_groups(
 
 
 def _refuse_sealed(settings: Settings, missing: list[str], width: int) -> None:
-    """Raise OnlyCountsKept when one of these chunks lacks presence because it was given up."""
+    """Raise OnlyCountsKept if the presence of one of these chunks is deleted for good."""
     if not missing:
         return
     import sqlalchemy as sa
@@ -496,12 +492,12 @@ def _refuse_sealed(settings: Settings, missing: list[str], width: int) -> None:
     with warehouse_engine(settings).connect() as connection:
         sealed = sorted(connection.scalars(query))
     if sealed:
-        named = ", ".join(sealed[:_NAMED_AT_MOST])
+        named = ", ".join(sealed[:_MAX_NAMED])
         raise OnlyCountsKept(
-            f"Nothing can be counted any more in bins of {width} s of {named}: where devices were "
-            "then has been deleted (TIPPERS_PRESENCE_DAYS), and published counts only are kept.",
-            f"Take bins of {', '.join(map(str, PUBLISHED_WIDTHS))} s; by labels, those of a "
-            "labelled occupancy that was published before.",
+            f"Bins of {width} s can no longer be counted for {named}: its presence has been "
+            "deleted (TIPPERS_PRESENCE_DAYS), and only published counts are kept.",
+            f"Choose bins of {', '.join(map(str, PUBLISHED_WIDTHS))} s; for counts by label, a "
+            "labelled occupancy published before the deletion.",
         )
 
 
@@ -509,16 +505,16 @@ def _count(tables: list[pa.Table], edges: Int64, groups: DeviceGroups | None) ->
     """Distinct devices per group and bin over the presence of several spaces."""
     presence = pa.concat_tables(tables)
     device, start, end = (presence[name].to_numpy() for name in ("device", "start", "end"))
-    # A group takes the place of a space: a device is in one only, as long as it is in any space.
+    # Groups take the place of spaces: a device is in one group while it is in any space.
     code = groups.of(device) if groups else np.zeros(len(device), np.int8)
     merged = sweep.merge(code, device, start, end)
     return sweep.count(merged, groups.rows if groups else 1, edges)
 
 
 def _needed(settings: Settings, tree: SpaceTree, absent: list[str], chunk: str) -> bool:
-    """Whether the presence of some of these spaces should be there.
+    """Whether any of these spaces should have presence.
 
-    That of a leaf always; that of a space with children only if sessions name the space itself.
+    A leaf always should; a space with children only if sessions name the space itself.
     """
     if any(tree.is_leaf[tree.position(space)] for space in absent):
         return True
@@ -534,7 +530,7 @@ def _needed(settings: Settings, tree: SpaceTree, absent: list[str], chunk: str) 
         return connection.scalar(own.limit(1)) is not None
 
 
-# --- the answer --------------------------------------------------------------------------------
+# --- the result --------------------------------------------------------------------------------
 def _result(
     bins: _Bins, counts: Counts, missing: list[str], dense: bool, timezone: str
 ) -> pa.Table:
@@ -558,13 +554,13 @@ def _result(
 
 
 def _absent(bins: _Bins, missing: list[str]) -> NDArray[np.bool_]:
-    """Per bin: it lies in a chunk that is not computed."""
+    """bool [bins]: the bin lies in a chunk that is not computed."""
     return np.isin(bins.chunk_of, [bins.chunks.index(chunk) for chunk in missing])
 
 
 def _named(chunks: list[str]) -> str:
-    named = ", ".join(chunks[:_NAMED_AT_MOST])
-    more = len(chunks) - _NAMED_AT_MOST
+    named = ", ".join(chunks[:_MAX_NAMED])
+    more = len(chunks) - _MAX_NAMED
     return named + (f" and {more} more" if more > 0 else "")
 
 
@@ -573,6 +569,6 @@ def _missing_partitions(space: str, missing: list[str], bins: _Bins) -> MissingP
         f"Occupancy of space {space!r} is not computed for {len(missing)} of "
         f"{len(bins.chunks)} chunks: {_named(missing)}.",
         missing,
-        f"`tippers track --space {space} --start DATE --end DATE` has it computed; "
-        "`tippers occupancy status` tells how far it is.",
+        f"`tippers track --space {space} --start DATE --end DATE` requests it; "
+        "`tippers occupancy status` shows the progress.",
     )

@@ -1,7 +1,7 @@
-"""What runs record in the warehouse: figures per partition, attempts, durations.
+"""What runs record in the warehouse: figures per partition, attempts and durations.
 
-Files of the lake and their records cannot disagree: partitions are void from before their first
-file is replaced, and valid again only once the new result is recorded.
+The lake's files and their records cannot disagree: partitions are void from before their first file
+is replaced until the new result is recorded.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ Read = TypeVar("Read")
 
 
 class Overtaken(TippersError):
-    """Another run replaced files of the same partitions, or of their inputs, meanwhile.
+    """Another run has replaced files of the same partitions, or of their inputs.
 
     Nothing is recorded: the partitions are void, and will be computed again.
     """
 
 
 def void(engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str], run_id: str) -> None:
-    """Invalidate the records of partitions, as this run is about to replace their files.
+    """Invalidate the records of partitions whose files this run is about to replace.
 
     Parameters
     ----------
     spaces, chunks
-        Of the partitions, pairwise.
+        Space and chunk of each partition.
     """
     n = len(spaces)
     rows = pa.table(
@@ -78,11 +78,11 @@ def void(engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str], ru
 def replacing_files(
     engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str], run_id: str
 ) -> Iterator[None]:
-    """Around the work that replaces files of partitions and records them; see ``void``.
+    """Wraps work that replaces the files of partitions and records them; see ``void``.
 
-    A run that was overtaken by another may have overwritten files that the other recorded. Nobody
-    knows then what the files hold, so all of it is void, whoever recorded it. This needs no
-    locks: they are what such a run has lost.
+    A run that was overtaken by another may have overwritten files that the other run recorded. The
+    content of the files is then unknown, so all the partitions become void, even those recorded by
+    the other run. This works without locks, as such a run has lost them.
     """
     void(engine, asset, spaces, chunks, run_id)
     try:
@@ -94,20 +94,18 @@ def replacing_files(
 
 
 def unchanged(connection: sa.Connection, level: Level, read: np.ndarray) -> np.ndarray:
-    """bool per chunk: the records of a level's partitions have not changed, nor been void, since
-    the level was loaded.
-
-    So files that were read in between held what was recorded.
+    """bool per chunk: the records of a level's partitions have neither changed nor been void since
+    the level was loaded, so files read in between matched their records.
 
     Parameters
     ----------
     read
-        bool [spaces, chunks] of the level: the partitions that matter.
+        bool [spaces, chunks] of the level: the partitions to consider.
     """
     figures = partition_figures.c
     chunks = [level.chunks[j] for j in np.flatnonzero(read.any(axis=0))]
     micros = sa.cast(sa.func.extract("epoch", figures.computed_at) * 1_000_000, sa.BigInteger)
-    now = sa.select(figures.space, figures.chunk, micros).where(
+    current = sa.select(figures.space, figures.chunk, micros).where(
         figures.asset == level.asset,
         figures.chunk.in_(chunks),
         ~sa.exists().where(
@@ -119,30 +117,31 @@ def unchanged(connection: sa.Connection, level: Level, read: np.ndarray) -> np.n
     at = {space: i for i, space in enumerate(level.spaces)}
     of = {chunk: j for j, chunk in enumerate(level.chunks)}
     recorded_at = np.zeros(level.recorded_at.shape, np.int64)
-    for space, chunk, when in connection.execute(now):
+    for space, chunk, when in connection.execute(current):
         if space in at:
             recorded_at[at[space], of[chunk]] = when
-    same = (recorded_at == level.recorded_at) & level.computed & ~level.void
-    found: np.ndarray = (same | ~read).all(axis=0)
+    unchanged_since = (recorded_at == level.recorded_at) & level.computed & ~level.void
+    found: np.ndarray = (unchanged_since | ~read).all(axis=0)
     return found
 
 
 def read_steadily(settings: Settings, chunks: list[str], read: Callable[[], Read]) -> Read:
-    """Read counts or presence of chunks while no run replaces them, consistent with the records.
+    """Read counts or presence of chunks while no run is replacing them, so that they match the
+    records.
 
-    Waits for runs that replace them, and reads again if one began meanwhile.
+    Waits for runs that are replacing them, and reads again if one starts in between.
 
     Raises
     ------
     Overtaken
-        When that keeps happening, or a run that died has left files unrecorded.
+        If that keeps happening, or if a run that died has left files unrecorded.
     """
     until = time.monotonic() + STEADY_SECONDS
     while time.monotonic() < until:
-        before = _standing(settings, chunks)
+        before = _records_token(settings, chunks)
         if before is not None:
             found = read()
-            if _standing(settings, chunks) == before:
+            if _records_token(settings, chunks) == before:
                 return found
         time.sleep(1)
     raise Overtaken(
@@ -151,27 +150,27 @@ def read_steadily(settings: Settings, chunks: list[str], read: Callable[[], Read
     )
 
 
-def _standing(settings: Settings, chunks: list[str]) -> tuple[object, ...] | None:
-    """A value that changes with each record of chunks; None while files are replaced."""
+def _records_token(settings: Settings, chunks: list[str]) -> tuple[object, ...] | None:
+    """A value that changes with every record of the chunks; None while files are being replaced."""
     figures = partition_figures.c
     mine = (figures.asset != SESSIONS, figures.chunk.in_(chunks))
     sealed = sa.exists().where(sealed_chunk.c.chunk == replacing.c.chunk)
-    going = sa.select(replacing.c.asset, replacing.c.space, replacing.c.chunk).where(
+    in_progress = sa.select(replacing.c.asset, replacing.c.space, replacing.c.chunk).where(
         replacing.c.asset != SESSIONS, replacing.c.chunk.in_(chunks), ~sealed
     )
-    # The times of all, not the latest: the clocks of two hosts differ.
+    # All times, not only the latest: the clocks of two hosts differ.
     times = sa.func.sum(sa.func.extract("epoch", figures.computed_at))
     recorded = sa.select(sa.func.count(), times).where(*mine)
     with warehouse_engine(settings).connect() as connection:
-        replaced = [(row.asset, row.space, row.chunk) for row in connection.execute(going)]
+        replaced = [(row.asset, row.space, row.chunk) for row in connection.execute(in_progress)]
         found = tuple(connection.execute(recorded).one())
     return None if _any_wanted(settings, replaced) else found
 
 
 def _any_wanted(settings: Settings, partitions: list[tuple[str, str, str]]) -> bool:
-    """Whether any partition (asset, space, chunk) is of the grid.
+    """Whether any of the partitions (asset, space, chunk) belongs to the grid.
 
-    A run that died may have left others, which were untracked since: they stay void for good.
+    A run that died may have left others that have been untracked since: they stay void for good.
     """
     if not partitions:
         return False
@@ -188,7 +187,7 @@ def record_sessions(
     run_id: str,
     since: dt.datetime,
 ) -> None:
-    """Record one pass: figures, contents by space and rejects of its chunks, in one transaction.
+    """Record one pass in one transaction: its chunks' figures, contents by space and rejects.
 
     ``since``: as for ``record_observed``.
     """
@@ -234,7 +233,7 @@ def record_figures(
     inputs: list[np.ndarray],
     run_id: str,
 ) -> None:
-    """Record several chunks' figures (one ``Figures`` and one uint64 array of inputs a chunk).
+    """Record the figures of several chunks: one ``Figures`` and one uint64 array of inputs each.
 
     Raises
     ------
@@ -259,7 +258,7 @@ def record_figures(
 
 
 def forget_figures(engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str]) -> None:
-    """Forget what was recorded of an asset's spaces in the chunks: they are not computed."""
+    """Delete the records of an asset's spaces in the chunks, which then count as not computed."""
     figures = partition_figures.c
     query = sa.delete(partition_figures).where(
         figures.asset == asset, figures.space.in_(spaces), figures.chunk.in_(chunks)
@@ -271,13 +270,13 @@ def forget_figures(engine: sa.Engine, asset: str, spaces: list[str], chunks: lis
 def record_observed(
     connection: sa.Connection, observed: dict[str, Observed], since: dt.datetime
 ) -> None:
-    """Record what the source says of chunks.
+    """Record observations of the source's chunks.
 
     Parameters
     ----------
     since
-        When reading the source began. What was read after that stays: a long run that ends must
-        not hide rows that were loaded, and seen, while it was going.
+        When reading the source began. Later observations are kept: a long run must not hide rows
+        that were loaded and observed while it was running.
     """
     newer = sa.select(source_chunk.c.chunk).where(
         source_chunk.c.chunk.in_(list(observed)), source_chunk.c.observed_at > since
@@ -298,7 +297,7 @@ def record_observed(
 
 
 def record_attempts(engine: sa.Engine, level: Level, mask: np.ndarray) -> None:
-    """Count one more try of the level's partitions in the mask, for the state now wanted."""
+    """Count one more attempt at the level's partitions in the mask, for their current inputs."""
     rows, columns = np.nonzero(mask)
     table = pa.table(
         {
@@ -318,8 +317,8 @@ def record_attempts(engine: sa.Engine, level: Level, mask: np.ndarray) -> None:
 def excuse_attempts(
     engine: sa.Engine, asset: str, partitions: list[tuple[str, str]], until: dt.datetime
 ) -> None:
-    """Uncount one try of partitions (space, chunk), as the environment failed; none is made before
-    ``until``.
+    """Take back one attempt at partitions (space, chunk), as the environment failed; the next is
+    made no earlier than ``until``.
     """
     query = sa.text(
         "UPDATE tippers.attempt a SET tries = greatest(a.tries - 1, 0), held_until = :until "
@@ -334,7 +333,7 @@ def excuse_attempts(
 
 
 def forget_attempts(engine: sa.Engine, asset: str | None = None) -> int:
-    """Forget the tries of all partitions that are still stale, so that automation tries anew."""
+    """Reset the attempts of all partitions that are still stale; automation then tries again."""
     query = sa.delete(attempt)
     if asset is not None:
         query = query.where(attempt.c.asset == asset)
@@ -345,7 +344,7 @@ def forget_attempts(engine: sa.Engine, asset: str | None = None) -> int:
 def record_duration(
     engine: sa.Engine, run_id: str, asset: str, partitions: int, seconds: float
 ) -> None:
-    """Add a run to the history that deadlines come from."""
+    """Record a run's duration, from which deadlines are derived."""
     row = insert(run_duration).values(
         run_id=run_id, asset=asset, partitions=partitions, seconds=seconds
     )
@@ -359,7 +358,7 @@ def record_duration(
 
 
 def expected_seconds(engine: sa.Engine, asset: str, partitions: int) -> float | None:
-    """How long a run of so many partitions takes by the slowest of the last 50; None at first."""
+    """Duration of a run of this size, judged by the slowest of the last 50; None without any."""
     recent = (
         sa.select(run_duration.c.seconds, run_duration.c.partitions)
         .where(run_duration.c.asset == asset)
@@ -367,8 +366,8 @@ def expected_seconds(engine: sa.Engine, asset: str, partitions: int) -> float | 
         .limit(50)
         .subquery()
     )
-    # What does not grow with the partitions (start, connections) is in every run: the time of
-    # a smaller run is taken whole, that of a larger one never scaled down.
+    # Every run has fixed costs (start, connections): the time of a smaller run is scaled up as a
+    # whole, that of a larger one is never scaled down.
     scale = sa.func.greatest(1.0, float(partitions) / recent.c.partitions)
     with engine.connect() as connection:
         return connection.scalar(sa.select(sa.func.max(recent.c.seconds * scale)))
@@ -376,19 +375,19 @@ def expected_seconds(engine: sa.Engine, asset: str, partitions: int) -> float | 
 
 @contextmanager
 def _recording(engine: sa.Engine, figures: pa.Table) -> Iterator[sa.Connection]:
-    """A transaction that ends with recording figures, of partitions that are void so far."""
+    """A transaction that ends by recording the figures of partitions that are void until then."""
     asset, run_id = figures["asset"][0].as_py(), figures["run_id"][0].as_py()
     spaces, chunks = figures["space"].to_pylist(), figures["chunk"].to_pylist()
     with engine.begin() as connection:
         yield connection
-        _settle(connection, asset, spaces, chunks, run_id)
-        _commit(connection, figures)
+        _clear_void(connection, asset, spaces, chunks, run_id)
+        _record(connection, figures)
 
 
-def _settle(
+def _clear_void(
     connection: sa.Connection, asset: str, spaces: list[str], chunks: list[str], run_id: str
 ) -> None:
-    """Partitions are void no longer; Overtaken when another run replaces some of them."""
+    """Make partitions valid again; Overtaken if another run is replacing some of them."""
     mine = sa.text(
         "DELETE FROM tippers.replacing r USING "
         "unnest(CAST(:spaces AS text[]), CAST(:chunks AS text[])) AS p (space, chunk) "
@@ -397,13 +396,13 @@ def _settle(
     values = {"asset": asset, "spaces": spaces, "chunks": chunks, "run_id": run_id}
     if connection.execute(mine, values).rowcount != len(spaces):
         raise Overtaken(
-            f"Another run is computing the same partitions of {asset}; nothing is recorded.",
-            "They are computed again. If this happens often, look for runs that lost their locks.",
+            f"Another run is computing the same partitions of {asset}; nothing was recorded.",
+            "They will be recomputed. If this happens often, look for runs that lost their locks.",
         )
 
 
-def _commit(connection: sa.Connection, figures: pa.Table) -> None:
-    """Record figures; their attempts have succeeded."""
+def _record(connection: sa.Connection, figures: pa.Table) -> None:
+    """Record figures, and delete the attempts that have succeeded."""
     upsert(connection, partition_figures, figures)
     connection.execute(
         sa.delete(attempt).where(

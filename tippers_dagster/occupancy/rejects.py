@@ -1,5 +1,5 @@
-"""Rows that are not counted, and why: rejected when a file was loaded, or when sessions were
-extracted from the source; and spaces that are left out.
+"""Rows that are not counted, and why: rejected when a file was loaded or when sessions were
+extracted from the source. Also spaces that are left out.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tippers_dagster.platform.small_tables import as_texts
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
-MOST_GROUPS = 100
-"""Reasons listed per kind, those with the most rows first."""
-MOST_SPACES = 20
+MAX_GROUPS = 100
+"""Number of reasons listed per kind, those with the most rows first."""
+MAX_SPACES = 20
 
 LOADED, EXTRACTED, LEFT_OUT = "loading", "extraction", "space left out"
 
@@ -59,7 +59,7 @@ _ROWS = f"""
 
 @dataclass(frozen=True)
 class Group:
-    """Rejected rows with one reason: of a file, or of the source in chunks [first, last]."""
+    """Rejected rows with the same reason, from a file or from the source's chunks [first, last]."""
 
     reason: str
     rows: int
@@ -72,11 +72,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Rejects:
-    """All that could not be used.
+    """Rows and spaces that could not be used.
 
-    ``loading`` and ``extraction`` have a group for each reason, the most rows first;
-    ``unknown_spaces`` counts the latter's rows by the space that they name and that does not
-    exist, the most first.
+    ``loading`` and ``extraction`` have one group per reason, those with the most rows first.
+    ``unknown_spaces`` counts rows rejected at extraction by the unknown space that they name, the
+    largest first.
     """
 
     loading: list[Group]
@@ -86,13 +86,13 @@ class Rejects:
 
     @property
     def anything(self) -> bool:
-        """Whether there is anything at all."""
+        """Whether anything was rejected or left out."""
         return bool(self.loading or self.extraction or self.left_out)
 
 
 @dataclass(frozen=True)
 class Totals:
-    """How many rows were rejected when loading and when extracting; spaces left out."""
+    """Numbers of rows rejected when loading and when extracting, and of spaces left out."""
 
     loading: int
     extraction: int
@@ -100,7 +100,7 @@ class Totals:
 
 
 def rejects(settings: Settings) -> Rejects:
-    """Everything that was rejected, by reason, with an example of each."""
+    """Rejected rows by reason, each with an example."""
     with warehouse_engine(settings).connect() as connection:
         return Rejects(
             _of_loading(connection),
@@ -111,7 +111,7 @@ def rejects(settings: Settings) -> Rejects:
 
 
 def totals(settings: Settings) -> Totals:
-    """The numbers alone, quickly: those of extraction as recorded with the chunks."""
+    """The numbers alone, quickly; for extraction, as recorded with the chunks."""
     figures = partition_figures.c
     query = sa.select(
         sa.select(sa.func.coalesce(sa.func.sum(ingested_file.c.rejected), 0))
@@ -135,16 +135,16 @@ def left_out(settings: Settings) -> tuple[LeftOut, ...]:
 
 
 def write_rejects(settings: Settings, out: Path) -> int:
-    """Write every rejected row to FILE.csv or FILE.parquet, whole or not at all; returns their
+    """Write all rejected rows to FILE.csv or FILE.parquet, completely or not at all; returns their
     number.
 
-    Columns as in ``SCHEMA``; ``row`` is JSON. In CSV, text that a spreadsheet would run as a
-    formula has an apostrophe in front.
+    Columns are those of ``SCHEMA``; ``row`` is JSON. In CSV, text that a spreadsheet would run as a
+    formula gets a leading apostrophe.
 
     Raises
     ------
     BadInput
-        Another extension, or the file cannot be written.
+        If the extension is another, or the file cannot be written.
     """
     writer_of(out)
     written = 0
@@ -162,7 +162,7 @@ def _of_loading(connection: sa.Connection) -> list[Group]:
         sa.select(r.ingest_id, r.reason, sa.func.count().label("rows"))
         .group_by(r.ingest_id, r.reason)
         .order_by(sa.desc("rows"), r.ingest_id, r.reason)
-        .limit(MOST_GROUPS)
+        .limit(MAX_GROUPS)
         .subquery()
     )
     first = reject.alias()
@@ -216,7 +216,7 @@ def _unknown_spaces(connection: sa.Connection) -> dict[str, int]:
         .where(c.reason == UNKNOWN_SPACE, c.space_id.is_not(None))
         .group_by(c.space_id)
         .order_by(sa.func.count().desc(), c.space_id)
-        .limit(MOST_SPACES)
+        .limit(MAX_SPACES)
     )
     return {row.space_id: row.rows for row in connection.execute(query)}
 

@@ -1,4 +1,4 @@
-"""Removing a space, with all below it, from the source's space table, and what that affects."""
+"""Removes a space and everything below it from the source; reports what that affects."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from tippers_dagster.settings import Settings
 class Touched:
     """What removing a space affects.
 
-    ``spaces`` are the space and all below it; ``tracked`` the ranges that have one of them as
-    root, and end; ``partitions`` have counts computed; ``sessions`` are rows of the source that
-    will name no space any more.
+    ``spaces`` are the space and everything below it; ``tracked`` the ranges rooted at one of them,
+    which end; ``partitions`` the number of computed partitions; ``sessions`` the number of rows of
+    the source whose space will no longer exist.
     """
 
     spaces: list[str]
@@ -47,7 +47,7 @@ def what_it_touches(settings: Settings, space: str) -> Touched:
     BadInput
         When there is no such space.
     SourceError
-        When the source is a deployment's own database: its spaces are removed there.
+        When the source is the deployment's own database, where its spaces must be removed.
     """
     refuse_foreign_source(settings)
     spaces = _subtree(settings, space)
@@ -57,7 +57,7 @@ def what_it_touches(settings: Settings, space: str) -> Touched:
         figures.space.in_(spaces), figures.asset != SESSIONS_ASSET
     )
     table = source_tables(settings)[SESSIONS]
-    named = read_source(
+    naming = read_source(
         settings,
         f"SELECT count(*) FROM {table.sql} WHERE {table.column('space_id')} IN "
         "(SELECT jsonb_array_elements_text($1::text::jsonb))",
@@ -69,23 +69,22 @@ def what_it_touches(settings: Settings, space: str) -> Touched:
         spaces,
         [t for t in list_tracked(settings) if t.space in inside],
         partitions,
-        int(named.column(0)[0].as_py()),
+        int(naming.column(0)[0].as_py()),
     )
 
 
 def remove_space(settings: Settings, space: str, *, purge: bool = False) -> int:
-    """Remove a space and all below it; returns the number of this change in the journal.
+    """Remove a space and everything below it; returns the number of this change in the journal.
 
     Their tracked ranges end, their partitions are deleted from Dagster, and counts that include
-    their sessions become stale. ``purge``: delete from the lake what is no longer
-    tracked, too.
+    their sessions become stale. ``purge`` also deletes untracked partitions from the lake.
 
     Raises
     ------
     BadInput
         When there is no such space.
     SourceError
-        When the source is a deployment's own database.
+        When the source is the deployment's own database.
     """
     refuse_foreign_source(settings)
     spaces = _subtree(settings, space)
@@ -100,14 +99,14 @@ def remove_space(settings: Settings, space: str, *, purge: bool = False) -> int:
 
 
 def _subtree(settings: Settings, space: str) -> list[str]:
-    """A space of the source and all below it, also where its id cannot be used."""
+    """A space of the source and everything below it, even if its id is unusable."""
     table = read_spaces(settings)
     ids, parents = (table[name].to_pylist() for name in ("space_id", "parent_space_id"))
     if space not in ids:
         load_tree(settings).position(space)  # its error suggests similar ids
     children: dict[str, list[str]] = {}
-    for one, parent in zip(ids, parents, strict=True):
-        children.setdefault(parent, []).append(one)
+    for space_id, parent in zip(ids, parents, strict=True):
+        children.setdefault(parent, []).append(space_id)
     found: list[str] = []
     waiting = [space]
     while waiting:
@@ -115,7 +114,7 @@ def _subtree(settings: Settings, space: str) -> list[str]:
         waiting += children.get(found[-1], [])
     if len(found) == len(ids):
         raise BadInput(
-            f"Removing {space!r} and everything below it would leave no space at all.",
+            f"Removing {space!r} and everything below it would leave no spaces.",
             "Load other spaces first: `tippers ingest spaces FILE`.",
         )
     return found

@@ -1,6 +1,6 @@
-"""Runs of the occupancy assets: which are alive, what they cover, and their locks.
+"""Runs of the occupancy assets: which are active, what they cover, and their locks.
 
-Locks are PostgreSQL advisory locks, so the death of a process frees them at once.
+Locks are PostgreSQL advisory locks, which are released at once when their process dies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 ONE_KEY_TAG = "dagster/partition"
 STALE_ONLY_TAG = "tippers/stale_only"
-"""Runs with this tag pass over partitions that are fresh when they start."""
+"""Runs with this tag skip partitions that are fresh when the run starts."""
 
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -36,7 +36,7 @@ UNFINISHED = [
 
 @dataclass(frozen=True)
 class ActiveRun:
-    """An unfinished run of one of the occupancy assets, and the corners of what it covers."""
+    """An unfinished run of one of the occupancy assets, and the corners of its partition range."""
 
     run_id: str
     asset: str
@@ -45,9 +45,9 @@ class ActiveRun:
     last: tuple[str, str]
 
     def mask(self, level: Level, rows: list[str], columns: list[str]) -> np.ndarray:
-        """bool [spaces, chunks] of the level: what the run covers.
+        """bool [spaces, chunks] of the level: the partitions that the run covers.
 
-        ``rows`` and ``columns`` are the keys in Dagster's order, in which its range is meant.
+        ``rows`` and ``columns`` are the keys in Dagster's order, which its range follows.
         """
         covered = _between(rows, self.first[0], self.last[0])
         chunks = _between(columns, self.first[1], self.last[1])
@@ -72,7 +72,7 @@ def active_runs(instance: dg.DagsterInstance) -> list[ActiveRun]:
 
 
 def fail_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
-    """Mark as failed the started runs whose process is gone. Returns their ids."""
+    """Mark started runs whose process has died as failed; returns their ids."""
     return fail_dead_runs_of(settings, instance, set(ASSETS))
 
 
@@ -80,21 +80,21 @@ def fail_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> list[str
 def run_locks(
     settings: Settings, run_id: str, asset: str, chunks: list[str], log: dg.DagsterLogManager
 ) -> Iterator[None]:
-    """Hold the run's own lock until the process ends, and those of its chunks meanwhile.
+    """Hold the run's own lock until the process ends, and the locks of its chunks in the block.
 
-    Two runs never compute the same chunk of an asset at once, nor one what the other reads: the
-    second waits.
+    Two runs never compute the same chunk of an asset at once, and no run computes what another is
+    reading: the second waits.
     """
     hold_run_lock(settings, run_id)
-    wait_for_memory(settings, log)  # before locks are taken, so that no run waits for this one
+    wait_for_memory(settings, log)  # before taking locks, so that no run waits for this one
     read = ASSETS[max(ASSETS.index(asset) - 1, 0)]
-    names = [f"chunk {one} {chunk}" for one in {read, asset} for chunk in chunks]
+    names = [f"chunk {locked} {chunk}" for locked in {read, asset} for chunk in chunks]
     with held_together(settings, names, log):
         yield
 
 
 def _between(keys: list[str], first: str, last: str) -> set[str]:
-    """Keys from one to another; only these two where either is gone by now."""
+    """Keys from one to another; only these two if either no longer exists."""
     if first in keys and last in keys:
         return set(keys[keys.index(first) : keys.index(last) + 1])
     return {first, last}

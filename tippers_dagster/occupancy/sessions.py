@@ -1,7 +1,7 @@
-"""From the source's rows to the sessions of each time chunk: cleaned, clipped, pseudonymised.
+"""Turns the source's rows into the sessions of each time chunk: cleaned, clipped, pseudonymised.
 
-One pass over the source serves many chunks. Batches are cut by chunk into spill files on the
-local disk, so memory stays bounded by a batch and by the buffer in which a chunk, or a range of
+One pass over the source serves many chunks. Batches are split by chunk into spill files on the
+local disk, so memory use is bounded by one batch and by the buffer in which a chunk, or a range of
 its devices, is sorted.
 """
 
@@ -42,10 +42,10 @@ TOO_LONG = "longer than the longest plausible session"
 REASONS = (NO_DEVICE, UNKNOWN_SPACE, END_BEFORE_START, IMPLAUSIBLE_TIME, TOO_LONG)
 
 CHUNKS_PER_PASS = 256
-"""Each chunk of a pass holds a spill file open."""
+"""Each chunk of a pass keeps a spill file open."""
 
 BYTES_PER_ROW = 100
-"""Memory that sorting one session takes, working copies included."""
+"""Memory to sort one session, working copies included."""
 
 _SPILLED = pa.schema(
     {"device": pa.uint64(), "space": pa.int32(), "start": pa.int64(), "end": pa.int64()}
@@ -63,7 +63,9 @@ _REJECTED = pa.schema(
 
 
 def settings_fingerprint(settings: Settings) -> int:
-    """What, beside the source's rows, the sessions depend on. Holds no secret."""
+    """Fingerprint of the settings that sessions depend on besides the source's rows; reveals no
+    secret.
+    """
     key = hashlib.sha256(device_key(settings)).hexdigest()
     return of_text(
         VERSION,
@@ -79,10 +81,10 @@ def settings_fingerprint(settings: Settings) -> int:
 
 @dataclass(frozen=True)
 class ChunkSessions:
-    """What one chunk's sessions came to.
+    """The result of extracting one chunk's sessions.
 
-    ``by_space`` has columns space, rows, fingerprint (uint64) and known: the content of every
-    space that the chunk's rows name. ``rejects`` is the path of an Arrow file, or None.
+    ``by_space`` has one row per space that the chunk's rows name, with columns space, rows,
+    fingerprint (uint64) and known. ``rejects`` is the path of an Arrow file, or None.
     """
 
     chunk: str
@@ -102,15 +104,15 @@ def extract(
     chunks: list[str],
     advance: Callable[[int], None] = lambda _: None,
 ) -> Iterator[list[ChunkSessions]]:
-    """Write ``sessions/chunk=K.parquet`` of the chunks; yields one list per pass over the source.
+    """Write ``sessions/chunk=K.parquet`` for each chunk; yields one list per pass over the source.
 
-    The chunk's fingerprint is read in the same snapshot as its rows. ``advance`` is called with
-    the number of chunks finished.
+    A chunk's fingerprint is read in the same snapshot as its rows. ``advance`` is called with the
+    number of chunks just finished.
 
     Raises
     ------
     SourceError, LakeError
-        The source could not be read, the lake not written; nothing half written is left.
+        The source could not be read, or the lake not written; no partial file is left.
     """
     scratch = settings.home_path / "tmp" / "sessions"
     for run in consecutive(sorted(chunks), settings):
@@ -131,7 +133,7 @@ def extract(
 
 @dataclass
 class _Spill:
-    """The rows of one chunk on the local disk, in no order."""
+    """The rows of one chunk on the local disk, in no particular order."""
 
     chunk: str
     path: Path
@@ -181,20 +183,20 @@ class _Pass:
         ]
 
     def read(self, source: SourceSnapshot) -> None:
-        """Cut all rows of the span into the spill files."""
+        """Split all rows of the span into the spill files."""
         for batch in source.sessions(self.span):
-            self._cut(batch)
+            self._split_by_chunk(batch)
         for spill in (*self.files.values(), *self.rejects.values()):
             spill.close()
 
-    def _cut(self, batch: pa.RecordBatch) -> None:
+    def _split_by_chunk(self, batch: pa.RecordBatch) -> None:
         start_us = _local_us(batch["start_time"])
         open_ended = np.asarray(pc.is_null(batch["end_time"]))
         end_us = np.where(open_ended, start_us, _local_us(batch["end_time"]))
         start, end = self.clock.session_bounds(start_us, end_us)
-        # Rounded up as every end is: a start within a second ends within one.
-        lasts = self.settings.open_session_seconds + (start_us % MICRO > 0)
-        end = np.where(open_ended, start + lasts, end)
+        # Rounded up, as all ends are, if the start is not a whole second.
+        duration = self.settings.open_session_seconds + (start_us % MICRO > 0)
+        end = np.where(open_ended, start + duration, end)
         space = _codes(batch["space_id"], self._spaces)
         named = pc.not_equal(pc.utf8_trim_whitespace(batch["mac_address"]), "")
         no_device = ~np.asarray(pc.fill_null(named, False))
@@ -255,7 +257,7 @@ def _finish(
     observed: Observed,
     rejects: _Spill,
 ) -> ChunkSessions:
-    """Sort a chunk by (device, start), write it, and sum up its content by space."""
+    """Sort a chunk by (device, start), write it, and summarise its content by space."""
     ids = pa.array(tree.ids, pa.string())
     rows_by_space = np.zeros(len(tree), np.int64)
     prints = np.zeros(len(tree), np.uint64)
@@ -318,7 +320,7 @@ def _sorted_parts(settings: Settings, spill: _Spill) -> Iterator[tuple[np.ndarra
 
 
 def _unknown_spaces(rejects: _Spill) -> pa.RecordBatch:
-    """The spaces that rejected rows name and that do not exist, with their numbers of rows."""
+    """Unknown spaces that rejected rows name, with their numbers of rows."""
     names = [
         batch["space_id"].filter(pc.equal(batch["reason"], UNKNOWN_SPACE))
         for batch in rejects.batches()
@@ -330,7 +332,7 @@ def _unknown_spaces(rejects: _Spill) -> pa.RecordBatch:
 
 
 def consecutive(chunks: list[str], settings: Settings) -> Iterator[list[str]]:
-    """Runs of chunks without a hole between them."""
+    """Runs of adjacent chunks."""
     run: list[str] = []
     for chunk in chunks:
         follows = run and chunk_bounds(run[-1], settings.chunk)[1].isoformat() == chunk
@@ -343,7 +345,7 @@ def consecutive(chunks: list[str], settings: Settings) -> Iterator[list[str]]:
 
 
 def _codes(values: pa.Array, known: pa.Array) -> np.ndarray:
-    """Position of every value among the known ones, -1 where it is none of them or null."""
+    """Position of each value among the known ones; -1 for unknown values and nulls."""
     return pc.fill_null(pc.index_in(values, value_set=known), -1).to_numpy()
 
 

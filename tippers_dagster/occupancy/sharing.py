@@ -1,6 +1,7 @@
-"""Occupancy as it may leave the deployment: small counts hidden, also from differences.
+"""Occupancy that may leave the deployment: small counts are hidden, and cannot be derived from
+differences.
 
-With ``TIPPERS_SMALLEST_COUNT`` below 2 nothing is hidden, and tables are as those of ``reading``.
+If ``TIPPERS_SMALLEST_COUNT`` is below 2, nothing is hidden, and tables equal those of ``reading``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 
 SUPPRESSED = "suppressed"
-"""The column that tells a hidden count from one that is not computed; both are null."""
+"""The column that distinguishes hidden counts from uncomputed ones; both are null."""
 
 COUNT = "number_connections"
 
@@ -50,9 +51,9 @@ def read_shared_occupancy(
     Returns
     -------
     pa.Table
-        As of ``read_occupancy``; where counts may be hidden with ``suppressed`` (bool): the count
-        is null because it is small, or would tell a small one. What is hidden does not depend on
-        what is asked for (:mod:`tippers_dagster.occupancy.suppression`).
+        As ``read_occupancy``; if counts may be hidden, also ``suppressed`` (bool): the count is
+        null because it is small, or would reveal a small one. What is hidden does not depend on
+        the request (:mod:`tippers_dagster.occupancy.suppression`).
 
     Raises
     ------
@@ -73,13 +74,13 @@ def read_shared_occupancy(
         rows[chunk] = counts[at]
         masks[chunk] = hide_counts(tree, counts, settings.smallest_count)[at]
     hidden = at_begins(settings, table, interval_seconds, masks)
-    # The numbers that were decided on, should others have come in between.
+    # The numbers that the masks were made for, in case newer ones have been published since.
     table = with_counts(table, COUNT, at_begins(settings, table, interval_seconds, rows), hidden)
     return table.append_column(SUPPRESSED, pa.array(hidden))
 
 
 def with_counts(table: pa.Table, column: str, counts: np.ndarray, hidden: Mask) -> pa.Table:
-    """A column's known numbers replaced by these, those that are hidden by null."""
+    """Replace a column's known numbers with these, and hidden ones with null."""
     unknown = table[column].combine_chunks().is_null().to_numpy(zero_copy_only=False)
     at = table.schema.get_field_index(column)
     values = pa.array(counts.astype(np.int32), mask=unknown | hidden)
@@ -87,12 +88,12 @@ def with_counts(table: pa.Table, column: str, counts: np.ndarray, hidden: Mask) 
 
 
 def tree_counts(settings: Settings, tree: SpaceTree, chunk: str, width: int) -> np.ndarray:
-    """Counts of every space in all bins of a chunk: int32 [spaces, bins]; 0 where none is known.
+    """Counts of all spaces in all bins of a chunk: int32 [spaces, bins]; 0 where unknown.
 
     Raises
     ------
     OnlyCountsKept
-        A width that is not published, of a chunk whose presence was given up.
+        If the width is not published and the chunk's presence is deleted.
     """
     computed = spaces_computed(settings, tree, chunk)
     first, last = chunk_bounds(chunk, settings.chunk)
@@ -113,18 +114,19 @@ def count_tree(
     edges: dict[int, np.ndarray],
     groups: DeviceGroups,
 ) -> dict[int, np.ndarray]:
-    """Every space of a chunk by group of devices, from presence: int32 [spaces, groups, bins].
+    """Counts of all spaces in a chunk by group of devices, from presence: int32 [spaces, groups,
+    bins].
 
     Raises
     ------
     OnlyCountsKept
-        When the presence was given up.
+        If the presence is deleted.
     """
     if is_sealed(settings, chunk):
         raise OnlyCountsKept(
-            f"Nothing can be counted of {chunk} any more: where devices were then has been "
-            "deleted (TIPPERS_PRESENCE_DAYS), and published counts only are kept.",
-            f"Take bins of {', '.join(map(str, PUBLISHED_WIDTHS))} s.",
+            f"Devices in {chunk} can no longer be counted: its presence has been deleted "
+            "(TIPPERS_PRESENCE_DAYS), and only published counts are kept.",
+            f"Choose bins of {', '.join(map(str, PUBLISHED_WIDTHS))} s.",
         )
     sources = spaces_computed(settings, tree, chunk, SOURCE)
     presence = read_presence(open_lake(settings), tree, chunk, sources, groups)
@@ -134,7 +136,7 @@ def count_tree(
 def at_begins(
     settings: Settings, table: pa.Table, width: int, of_chunks: dict[str, np.ndarray]
 ) -> np.ndarray:
-    """Values of the rows of a table, of those of all bins of its chunks."""
+    """The values of a table's rows, picked from the values of all bins of its chunks."""
     clock = LocalClock(settings.timezone)
     spans = {chunk: chunk_bounds(chunk, settings.chunk) for chunk in of_chunks}
     begins = [clock.bin_edges(*span, width)[:-1] for span in spans.values()]
@@ -149,7 +151,7 @@ def at_begins(
 def spaces_computed(
     settings: Settings, tree: SpaceTree, chunk: str, asset: str | None = None
 ) -> list[str]:
-    """The spaces of which something is computed in a chunk, in the order of the tree."""
+    """The spaces with computed partitions in a chunk, in the order of the tree."""
     c = partition_figures.c
     assets = (SOURCE, DERIVED) if asset is None else (asset,)
     query = sa.select(c.space).distinct().where(c.chunk == chunk, c.asset.in_(assets))
@@ -166,7 +168,7 @@ def is_sealed(settings: Settings, chunk: str) -> bool:
 
 
 def hidden_rows(table: pa.Table) -> int:
-    """How many rows of a shared table are suppressed."""
+    """Number of suppressed rows of a shared table."""
     if SUPPRESSED not in table.column_names:
         return 0
     return int(pc.sum(table[SUPPRESSED]).as_py() or 0)

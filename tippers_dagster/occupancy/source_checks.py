@@ -1,8 +1,8 @@
-"""Checking the source for changes: which chunks have other rows than those that were counted.
+"""Checks the source for changes: which chunks' rows differ from those that were counted.
 
-Under the daemon the observer does this, round by round. Commands do it as well, since no daemon may
-be running: an ingest checks the chunks that it affected, a computation all its chunks, and a status
-as many as can be checked quickly.
+Under the daemon the observer does this regularly. Commands do it too, as no daemon may be running:
+an ingest checks the chunks that it affected, a computation all its chunks, and a status as many as
+can be checked quickly.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ QUICK_ROWS = 2_000_000
 
 
 def observe(settings: Settings, chunks: list[str]) -> dict[str, Observed]:
-    """Fingerprint chunks in the source, one index range scan per run of neighbours; record them."""
+    """Fingerprint chunks in the source, with one index range scan per run of adjacent chunks, and
+    record the fingerprints.
+    """
     observed: dict[str, Observed] = {}
     since = dt.datetime.now(dt.UTC)
     for run in consecutive(sorted(chunks), settings):
@@ -44,8 +46,8 @@ def observe(settings: Settings, chunks: list[str]) -> dict[str, Observed]:
 class Look:
     """The result of checking the source.
 
-    ``looked_at`` are chunks whose rows were compared, ``changed`` those of them whose rows have
-    changed; ``passed_over`` are computed ones that were skipped.
+    ``looked_at`` are the chunks whose rows were checked, ``changed`` those of them whose rows have
+    changed; ``passed_over`` are computed chunks that were skipped.
     """
 
     looked_at: list[str] = field(default_factory=list)
@@ -60,15 +62,15 @@ def look_at_dates(settings: Settings, dates: Iterable[dt.date]) -> Look:
 
 
 def look_at_chunks(settings: Settings, chunks: Iterable[str]) -> Look:
-    """Check those of the chunks that are tracked and computed."""
+    """Check the chunks that are tracked and computed, and ignore the others."""
     return _look(settings, sorted(set(chunks).intersection(_computed(settings))))
 
 
 def look_quickly(settings: Settings, now: dt.datetime) -> Look:
-    """Check tracked and computed chunks that were not just checked, within a budget.
+    """Check tracked and computed chunks that have not just been checked, within a budget.
 
-    The newest ones come first, then those not checked for longest, until their last known rows add
-    up to ``QUICK_ROWS``.
+    The newest chunks come first, then those not checked for the longest time, until their last
+    known numbers of rows add up to ``QUICK_ROWS``.
     """
     computed = _computed(settings)
     with warehouse_engine(settings).connect() as connection:
@@ -93,7 +95,7 @@ def look_quickly(settings: Settings, now: dt.datetime) -> Look:
 
 
 def last_looks(settings: Settings) -> tuple[dt.datetime, dt.datetime] | None:
-    """When the computed chunks were last checked: the longest ago, and the latest."""
+    """The earliest and the latest time at which a computed chunk was last checked."""
     computed = _computed(settings)
     query = sa.select(
         sa.func.min(source_chunk.c.observed_at), sa.func.max(source_chunk.c.observed_at)
@@ -104,26 +106,26 @@ def last_looks(settings: Settings) -> tuple[dt.datetime, dt.datetime] | None:
 
 
 def due(settings: Settings, chunks: list[str], now: dt.datetime) -> list[str]:
-    """Which tracked chunks the observer looks at in a round.
+    """The tracked chunks that the observer checks in this round.
 
-    Those computed but not observed since they were tracked again, the newest few, and of the
-    older ones the few whose last observation is longest ago. A chunk that was never computed
-    needs none: its run reads the fingerprint together with the rows; nor does a sealed one.
+    These are computed chunks not observed since they were tracked again, the newest few, and those
+    of the older ones whose last observation is longest ago. A chunk that was never computed needs
+    no check, as its run reads the fingerprint together with the rows; nor does a sealed chunk.
     """
     with warehouse_engine(settings).connect() as connection:
         seen = dict(
             connection.execute(sa.select(source_chunk.c.chunk, source_chunk.c.observed_at)).all()
         )
         computed = _computed_chunks(connection)
-    began = [chunk for chunk in chunks if chunk <= now.date().isoformat() and chunk in computed]
-    recent = began[len(began) - settings.observe_recent_chunks :]
-    unseen = [chunk for chunk in began if chunk not in seen]
-    older = sorted((c for c in began if c in seen and c not in recent), key=lambda c: seen[c])
+    started = [chunk for chunk in chunks if chunk <= now.date().isoformat() and chunk in computed]
+    recent = started[len(started) - settings.observe_recent_chunks :]
+    unseen = [chunk for chunk in started if chunk not in seen]
+    older = sorted((c for c in started if c in seen and c not in recent), key=lambda c: seen[c])
     return sorted({*recent, *unseen, *older[: settings.observe_older_chunks]})
 
 
 def fingerprints(settings: Settings, chunks: list[str]) -> dict[str, int]:
-    """The latest fingerprints."""
+    """The last observed fingerprint of each chunk."""
     query = sa.select(source_chunk.c.chunk, source_chunk.c.fingerprint)
     with warehouse_engine(settings).connect() as connection:
         rows = connection.execute(query.where(source_chunk.c.chunk.in_(chunks))).all()

@@ -1,4 +1,4 @@
-"""Which counts are known to be out of date because rows of the source have changed."""
+"""Finds counts that are known to be out of date because rows of the source have changed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tippers_dagster.settings import Settings
 
 
 def stale_chunks(settings: Settings, space: str, chunks: list[str]) -> list[str]:
-    """Those of the chunks (sorted) whose counts of a space differ from the source as last observed.
-    The source itself is not checked.
+    """The chunks, of the sorted ``chunks``, whose counts of a space are out of date with the source
+    as last observed. The source itself is not checked.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def stale_chunks(settings: Settings, space: str, chunks: list[str]) -> list[str]
 
 
 def _inside(tree: SpaceTree, at: int) -> np.ndarray:
-    """bool per space: the space at a position and all below it."""
+    """bool per space: the space at a position and everything below it."""
     inside = np.zeros(len(tree), bool)
     inside[at : at + int(tree.size[at])] = True
     return inside

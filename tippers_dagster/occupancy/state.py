@@ -1,15 +1,17 @@
-"""What is fresh, stale, waiting or failed: one level per partition, derived from tables alone.
+"""Which partitions are fresh, stale, waiting or failed, derived from tables alone.
 
 A partition is stale while the fingerprint of its inputs differs from the one recorded when it
-was computed. That is a level, not an event: no failed run and no unlucky tick can lose it.
+was computed. That is a level, not an event: no failed run or skipped tick can lose it. The inputs
+are:
 
-* sessions: the source's fingerprint of the chunk, and what the settings make of it;
+* sessions: the source's fingerprint of the chunk, and the settings that sessions depend on;
 * source_occupancy: the content of the space's sessions in the chunk, so that a late session
-  makes one space stale and not the campus; and whether it has children, who then publish counts;
+  makes one space stale instead of the whole campus; and whether the space has children, in which
+  case derived_occupancy publishes its counts;
 * derived_occupancy: the presence of every space of the subtree.
 
 The record of a partition is void from before its files are replaced until their new content is
-recorded: a run that dies in between leaves it void, and void is stale.
+recorded. A run that dies in between leaves it void, and void partitions are stale.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ DERIVED = "derived_occupancy"
 ASSETS = (SESSIONS, SOURCE, DERIVED)
 
 VERSION = 1
-"""Raise it when the same sessions would give other presence or counts: all becomes stale."""
+"""Raise it when the same sessions would give other presence or counts: all partitions become stale.
+"""
 
 
 @dataclass(eq=False)
@@ -45,29 +48,29 @@ class Level:
     Attributes
     ----------
     asset, spaces, chunks
-        Names of the asset, of the rows and of the columns.
+        The asset, and the ids of the rows and columns.
     wanted
-        uint64 fingerprint of the inputs as they are now.
+        uint64 fingerprint of the current inputs.
     knowable
-        bool: the inputs exist, so ``wanted`` means something.
+        bool: the inputs exist, so ``wanted`` is meaningful.
     ready
         bool: the inputs are themselves fresh.
     readable
-        bool: the files of the inputs hold what is recorded of them, so they may be read.
+        bool: the files of the inputs match their records, so they may be read.
     recorded, computed
-        uint64 fingerprint recorded with the last computation, and whether there was one.
+        uint64 fingerprint of the inputs of the last computation, and whether there was one.
     output, recorded_at
-        uint64 fingerprint of what it gave, and when that was recorded (Unix microseconds).
+        uint64 fingerprint of its result, and when that was recorded (Unix microseconds).
     void
-        bool: its files were replaced since without a record, so their content is unknown.
+        bool: the files have been replaced since, without a record; their content is unknown.
     tries, requested_at
-        How often automation asked for the wanted state, and when last (Unix seconds).
+        How often automation requested the current inputs' result, and when last (Unix seconds).
     held_until
-        No try before this time, as the environment failed (Unix seconds); 0: it did not.
+        No attempt before this time, as the environment failed (Unix seconds); 0 if it did not.
     sealed
-        bool per chunk: only its counts are kept, and nothing of it is computed any more.
+        bool per chunk: only its counts are kept, and it is never computed again.
     now
-        When all of this was read (Unix seconds): the time for decisions based on it.
+        When all of this was read (Unix seconds): the reference time for decisions.
     """
 
     asset: str
@@ -90,46 +93,44 @@ class Level:
 
     @cached_property
     def fresh(self) -> np.ndarray:
-        """bool: computed from the inputs as they are now, or of a sealed chunk."""
+        """bool: computed from the current inputs, or in a sealed chunk."""
         known = self.computed & ~self.void
         current = known & ((self.recorded == self.wanted) | ~self.knowable)
         return current | self.sealed
 
     @property
     def stale(self) -> np.ndarray:
-        """bool: never computed, or from other inputs, or void; not of a sealed chunk."""
+        """bool: never computed, computed from other inputs, or void; never in a sealed chunk."""
         return ~self.fresh
 
     def given_up(self, settings: Settings) -> np.ndarray:
-        """bool: stale after all tries in a row that the settings allow."""
+        """bool: still stale after the maximum number of attempts."""
         return self.stale & (self.tries >= settings.max_tries) & ~self.waiting(settings)
 
     def waiting(self, settings: Settings) -> np.ndarray:
-        """bool: requested so recently that the next retry is not due yet; or the environment
-        failed, and nothing is tried yet.
-        """
-        return self._asked_within(self._wait(settings)) | self._excused()
+        """bool: the next retry is not due yet, as the last was recent or the environment failed."""
+        return self._requested_within(self._wait(settings)) | self._held()
 
     def held_back(self, settings: Settings) -> np.ndarray:
-        """bool: the next try is not due, be it in a row or, after those, now and then."""
+        """bool: the next retry is not due yet, whether a regular one or a later occasional one."""
         later = settings.retry_later_seconds or np.inf
         spent = self.tries >= settings.max_tries
-        return self._asked_within(np.where(spent, later, self._wait(settings))) | self._excused()
+        return self._requested_within(np.where(spent, later, self._wait(settings))) | self._held()
 
-    def _excused(self) -> np.ndarray:
+    def _held(self) -> np.ndarray:
         return self.now < self.held_until
 
     def _wait(self, settings: Settings) -> np.ndarray:
         doubled = np.clip(self.tries, 1, settings.max_tries) - 1
         return settings.retry_delay_seconds * 2.0**doubled
 
-    def _asked_within(self, seconds: np.ndarray) -> np.ndarray:
+    def _requested_within(self, seconds: np.ndarray) -> np.ndarray:
         return (self.tries > 0) & (self.now < self.requested_at + seconds)
 
 
 @dataclass(eq=False)
 class State:
-    """The three levels of a grid at one moment; ``sealed``: chunks, tracked or not."""
+    """The three levels of a grid at one moment; ``sealed`` also has chunks that are not tracked."""
 
     grid: Grid
     sessions: Level
@@ -142,11 +143,11 @@ class State:
         return {SESSIONS: self.sessions, SOURCE: self.source, DERIVED: self.derived}[asset]
 
     def read_by(self, level: Level, chosen: np.ndarray) -> tuple[Level, np.ndarray]:
-        """The level whose files are read for chosen partitions of a level of spaces.
+        """The partitions whose files are read to compute chosen partitions of a level of spaces.
 
         Returns
         -------
-        (upstream, bool [spaces, chunks] of it)
+        (upstream level, bool [spaces, chunks] of that level)
         """
         if level.asset == SOURCE:
             return self.sessions, np.asarray(chosen.any(axis=0, keepdims=True))
@@ -160,13 +161,13 @@ class State:
 
     @property
     def levels(self) -> tuple[Level, Level, Level]:
-        """All, upstream first."""
+        """All levels, upstream first."""
         return self.sessions, self.source, self.derived
 
 
 def source_spaces(settings: Settings, grid: Grid) -> list[str]:
-    """The tracked spaces that have sessions of their own, or could: leaves, and the parents that
-    sessions were found at.
+    """The tracked spaces that have, or could have, their own sessions: leaves, and parents for
+    which sessions were found.
     """
     table = read_arrow(settings, "SELECT DISTINCT space FROM tippers.session_space WHERE known")
     found = set(table["space"].to_pylist())
@@ -174,7 +175,7 @@ def source_spaces(settings: Settings, grid: Grid) -> list[str]:
 
 
 def load_state(settings: Settings, grid: Grid, sources: list[str] | None = None) -> State:
-    """Read the tables and work out every level; some milliseconds per ten thousand partitions."""
+    """Read the tables and derive all levels; takes milliseconds per ten thousand partitions."""
     sources = source_spaces(settings, grid) if sources is None else sources
     reader = _Reader(settings, grid, sources)
     sessions = reader.sessions()
@@ -184,7 +185,7 @@ def load_state(settings: Settings, grid: Grid, sources: list[str] | None = None)
 
 
 def session_input(observed: int, settings_print: int) -> int:
-    """The fingerprint of what a chunk's sessions are computed from."""
+    """The fingerprint of the inputs of a chunk's sessions."""
     return int(mix(np.array([observed], np.uint64), settings_print)[0])
 
 
@@ -223,7 +224,7 @@ class _Reader:
         base = settings_fingerprint(self.settings)
         wanted[0, at[at >= 0]] = mix(_unsigned(observed["fingerprint"])[at >= 0], base)
         knowable[0, at[at >= 0]] = True
-        wanted += self._moved_spaces()
+        wanted += self._changed_spaces()
         always = np.ones_like(knowable)
         return self._level(SESSIONS, [""], wanted, knowable, always, always)
 
@@ -254,6 +255,7 @@ class _Reader:
         up = np.array([tree.index[p] for p in parents], np.int64)
 
         def nowhere_below(mask: np.ndarray) -> np.ndarray:
+            """Parents without any marked source in their subtree."""
             there = np.zeros(shape, np.uint64)
             there[at] = mask
             return tree.subtree_sums(there)[up] == 0
@@ -267,17 +269,17 @@ class _Reader:
             nowhere_below(source.void),
         )
 
-    def _moved_spaces(self) -> np.ndarray:
-        """A fingerprint per chunk of the spaces that came to the tree, or went from it, since the
-        chunk's sessions were cleaned; 0 when there are none.
+    def _changed_spaces(self) -> np.ndarray:
+        """Per chunk, a fingerprint of the spaces added to or removed from the tree since the
+        chunk's sessions were extracted; 0 if none were.
         """
         known_now = np.asarray(
             pc.is_in(self.contents["space"], value_set=pa.array(self.grid.tree.ids, pa.string()))
         )
-        moved = self.contents.filter(pa.array(known_now != self.contents["known"].to_numpy()))
+        changed = self.contents.filter(pa.array(known_now != self.contents["known"].to_numpy()))
         total = np.zeros((1, len(self.grid.chunks)), np.uint64)
-        at = _positions(moved["chunk"], self.grid.chunks)
-        np.add.at(total[0], at[at >= 0], of_texts(moved["space"].to_pylist())[at >= 0])
+        at = _positions(changed["chunk"], self.grid.chunks)
+        np.add.at(total[0], at[at >= 0], of_texts(changed["space"].to_pylist())[at >= 0])
         return total
 
     def _level(
@@ -353,5 +355,5 @@ def _micros(times: pa.ChunkedArray) -> np.ndarray:
 
 
 def _unsigned(values: pa.ChunkedArray) -> np.ndarray:
-    """PostgreSQL's bigint as the unsigned fingerprint that it keeps."""
+    """PostgreSQL bigints as the unsigned fingerprints that they store."""
     return values.to_numpy().astype(np.int64).view(np.uint64)

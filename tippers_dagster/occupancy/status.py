@@ -1,4 +1,4 @@
-"""How far each level is: what people are told, and what a dataset shows of itself."""
+"""Progress of each level, for status displays and datasets."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tippers_dagster.settings import Settings
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-EXAMPLES = 5
+MAX_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
 class LevelStatus:
-    """Numbers of partitions of one asset; ``stale`` are those neither done, running nor failed,
-    ``sealed`` those among the done of which only counts are kept.
+    """Numbers of partitions of one asset. ``stale`` excludes running and failed partitions;
+    ``sealed`` are done partitions of which only counts are kept.
     """
 
     asset: str
@@ -39,20 +39,20 @@ class LevelStatus:
 
     @property
     def numbers(self) -> tuple[int, int, int, int, int]:
-        """In the order of the fields."""
+        """The numbers in the order of the fields, without ``sealed``."""
         return self.wanted, self.done, self.running, self.stale, self.failed
 
 
 def occupancy_status(settings: Settings) -> list[LevelStatus]:
-    """Progress of every level of the tracked grid, upstream first."""
+    """Progress of all levels of the tracked grid, upstream first."""
     with dagster_instance(settings) as instance:
         return levels_of(Snapshot.take(instance))
 
 
 def look(settings: Settings, instance: DagsterInstance) -> list[LevelStatus]:
-    """The same without changing anything, for those who look often.
+    """The same without changing anything, cheap enough for frequent calls.
 
-    Partitions that Dagster does not know of yet count as stale all the same.
+    Partitions that are not in Dagster yet count as stale.
     """
     runs = active_runs(instance)
     grid = wanted_grid(settings, load_tree(settings))
@@ -61,14 +61,14 @@ def look(settings: Settings, instance: DagsterInstance) -> list[LevelStatus]:
 
 
 def levels_of(snapshot: Snapshot) -> list[LevelStatus]:
-    """Progress of every level of a snapshot, upstream first."""
+    """Progress of all levels of a snapshot, upstream first."""
     settings = snapshot.settings
     found = []
     for level in snapshot.state.levels:
         running = level.stale & snapshot.being_computed(level)
         failed = level.given_up(settings) & ~running
         rows, columns = np.nonzero(failed)
-        names = snapshot.names[level.asset][rows[:EXAMPLES], columns[:EXAMPLES]]
+        names = snapshot.names[level.asset][rows[:MAX_EXAMPLES], columns[:MAX_EXAMPLES]]
         found.append(
             LevelStatus(
                 level.asset,

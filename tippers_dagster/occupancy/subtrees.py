@@ -1,4 +1,4 @@
-"""Counting all spaces of a chunk at once, from presence, by group of devices."""
+"""Counts all spaces of a chunk at once, from presence, by group of devices."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ ALL_DEVICES = DeviceGroups(np.empty(0, np.uint64), np.empty(0, np.int32), 0)
 def read_presence(
     lake: Lake, tree: SpaceTree, chunk: str, sources: list[str], groups: DeviceGroups
 ) -> Presence:
-    """The presence of spaces in a chunk, under ``position in the tree * groups.rows + group``.
+    """The presence of spaces in a chunk, with codes ``position in the tree * groups.rows + group``.
 
     Raises
     ------
     LakeFileMissing
-        When that of one of them is not there.
+        When the presence of a space is missing.
     """
     keys = [presence_key(space, chunk) for space in sources]
     tables = []
     for key, table in zip(keys, lake.read_tables(keys), strict=True):
         if table is None:
             raise LakeFileMissing(
-                f"{lake.uri(key)} is gone.", "Materialize source_occupancy of it again."
+                f"{lake.uri(key)} is missing.",
+                "Materialize this partition of source_occupancy again.",
             )
         tables.append(table)
     if not tables:
@@ -55,24 +56,24 @@ def read_presence(
 def count_groups(
     presence: Presence, tree: SpaceTree, groups: int, chosen: np.ndarray, edges: Edges
 ) -> Grids:
-    """Distinct devices per space, group and bin: of a space's whole subtree, each once.
+    """Distinct devices per space, group and bin; a space counts each device of its subtree once.
 
-    The sweep with a code for each space and group in the place of the space: a device is in one
-    group, so that each part is exact by itself, and the parts of a bin add up to the whole.
+    The sweep runs on a code per space and group instead of per space. A device is in one group, so
+    each group's count is exact, and the groups of a bin add up to its total.
 
     Parameters
     ----------
     presence
-        Under ``position in the tree * groups + group``: that of each space itself.
+        Presence of each space itself, with codes ``position in the tree * groups + group``.
     chosen
-        Positions of the spaces whose counts are wanted.
+        Positions of the spaces to count.
     edges
-        UTC seconds of the bins, by width.
+        Per width, the edges of the bins in UTC seconds.
 
     Returns
     -------
     dict
-        By width, int32 [chosen, groups, bins].
+        Per width, int32 [chosen, groups, bins].
     """
     n = len(tree)
     found = {
@@ -102,7 +103,7 @@ def _enter(
     groups: int,
     edges: Edges,
 ) -> None:
-    """Count the spaces at some positions, and enter them in some rows of what is found."""
+    """Count the spaces at some positions, and enter the counts in the given rows of ``found``."""
     if not rows.size:
         return
     place = np.full((n, groups), -1, np.int64)

@@ -1,44 +1,45 @@
-"""Which counts to hide in what is exported, so that small ones cannot be told.
+"""Chooses which counts to hide in exports, so that small counts cannot be derived.
 
 Cell suppression (Hundepool et al., *Statistical Disclosure Control*, 2012, chapter 4): counts from
-1 to below ``k`` are hidden; and because a parent less its other children would give them away,
-further cells are hidden with them, until no difference tells too much. Zeros are shown where they
-help nobody: that nobody is somewhere points at nobody. But where a floor's twelve devices are in
-the only twelve rooms that are not empty, each has one; then its empty rooms are hidden as well.
+1 to below ``k`` are hidden. As a parent minus its other children would reveal them, further cells
+are hidden with them until no difference reveals too much. Zeros are usually shown, as an empty room
+identifies nobody. But if a floor's twelve devices are in its only twelve occupied rooms, each room
+has one; then the empty rooms are hidden too.
 
-**What an attacker can tell.** Occupancy is a union. Of a space P with children, of which those in
-H are hidden, the shown numbers say that the children in H and the devices that were at P itself
-number at least ``r = P - sum(shown children)``, together. If no device was in two of the spaces in
-the same bin, it is equal to that. So this *disjoint* case tells the most, and it is the one that is
-guarded against; where ``r`` is too small for it, devices were in several spaces, and nothing is
-known of a hidden child but that it has from its lowest value to P. In the disjoint case the hidden
-numbers below a shown space obey one equation, and each can take any value from its lowest (1; 0
-beside hidden empty rooms; for a hidden space with children what they show together) up to that plus
-the *slack*, what ``r`` is above all these lowest values. Devices at P itself, ``P - sum(children)``
-of them, are one more child, never shown.
+**What an attacker can derive.** Occupancy is a union. Let P be a space of which some children are
+hidden. The shown numbers imply that the hidden children and the devices at P itself add up to at
+least ``r = P - sum(shown children)``, and to exactly that if no device was in two of the spaces in
+the same bin. This *disjoint* case reveals the most, and is the one guarded against. If ``r`` is too
+small for it, devices were in several spaces, and a hidden child is only known to lie between its
+minimum and P. In the disjoint case the hidden numbers below a shown space satisfy one equation.
+Each can take any value from its minimum (1; 0 next to hidden empty rooms; for a hidden space with
+children, what its children show) to that minimum plus the *slack*: the excess of ``r`` over the sum
+of the minima. The devices at P itself, ``P - sum(children)``, count as one more child, never shown.
 
-**What is promised**, for each bin by itself, with counts from 1 to below ``k`` small:
+**What is guaranteed**, for each bin separately, with counts from 1 to below ``k`` being small:
 
-* a small count of a space without children may, for all that the shown numbers tell, be anything
-  from 1, or from 0 beside hidden empty rooms, to ``k`` or more;
-* in the disjoint case, of every hidden number, and of the devices at a space itself where these
-  are few, at least ``k`` values are possible; the lowest of a space with children is what is known
-  to be below it. In others a number that is hidden for cover only may be told, no small one is;
-* by labels, where a space is hidden with all its labels or not at all, in the disjoint case: of
-  every small count at least two values are possible, also with the totals beside it, and those of
-  the hidden spaces below a shown one together are none, or ``k`` or more.
+* as far as the shown numbers reveal, a small count of a space without children can be anything
+  from 1 (0 next to hidden empty rooms) to ``k`` or more;
+* in the disjoint case, every hidden number, and the number of devices at a space itself if it is
+  small, has at least ``k`` possible values; the minimum of a space with children is what is known
+  to be below it. In other cases a number that is hidden only as cover may be revealed, but no small
+  one;
+* with labels, where a space is hidden with all its labels or not at all, in the disjoint case:
+  every small count has at least two possible values, even given the totals, and the hidden spaces
+  below a shown one have in total either 0 devices, or ``k`` or more.
 
-**What is not**: bins of other widths are other numbers (a bin of an hour holds four of a quarter,
-and a device in only one of them may be told); days alike, or exports before and after sessions came
-late or other spaces were tracked, are other data, and together say more. Who knows this procedure
-and tries it on every possible campus can rule out some of them. Nor does it hide how a count is
-distributed where no small number is involved: that all forty devices of a room are phones is shown.
+**What is not guaranteed.** Bins of other widths are other numbers: an hour contains four quarters,
+and a device in only one of them may be revealed. Similar days, or exports from before and after
+late sessions or changes of tracking, are other data, and reveal more together. An attacker who
+knows this procedure and tries it on every possible campus can rule out some of them. Nor is the
+distribution of a count hidden where no small number is involved: that all forty devices in a room
+are phones is shown.
 
-The choice depends on the counts of the whole tree and on nothing in the request, so that separate
-exports of the same data hide the same and cannot be combined. Among the siblings of a cell that
-needs cover the smallest that is shown is taken, the first of equals; then all empty ones without
-children; then the parent. It is no optimum, which is NP-hard (Kelly, Golden and Assad, "Cell
-suppression: disclosure protection for sensitive tabular data", 1992).
+The choice depends only on the counts of the whole tree, not on the request, so separate exports of
+the same data hide the same cells and cannot be combined. Cover for a cell is its smallest shown
+non-empty sibling (the first of equals), then all empty siblings without children, then the parent.
+This is not optimal; the optimum is NP-hard (Kelly, Golden and Assad, "Cell suppression: disclosure
+protection for sensitive tabular data", 1992).
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ def hide_counts(tree: SpaceTree, counts: Counts, smallest: int) -> Mask:
     tree
         The spaces, n of them.
     counts
-        int [n, bins]: distinct devices, 0 where nothing is known.
+        int [n, bins]: distinct devices, 0 where unknown.
     smallest
-        Counts from 1 to below it are small; up to 1: none are.
+        Counts from 1 to below this are small; with 1 or less, none are.
 
     Returns
     -------
@@ -76,19 +77,18 @@ def hide_counts(tree: SpaceTree, counts: Counts, smallest: int) -> Mask:
 
 
 def hide_labels(tree: SpaceTree, parts: Counts, smallest: int) -> Mask:
-    """Which spaces to hide in a split by labels, with all their labels.
+    """Which spaces to hide, with all their labels, in counts by label.
 
-    Where the whole of a space is hidden by :func:`hide_counts`, its labels are, too: they would
-    add up to it.
+    If :func:`hide_counts` hides a space's total, its labels are hidden too, as they add up to it.
 
     Parameters
     ----------
     tree
         The spaces, n of them.
     parts
-        int [labels, n, bins]: distinct devices of each label; each device has one.
+        int [labels, n, bins]: distinct devices per label; each device has one label.
     smallest
-        Counts from 1 to below it are small; up to 1: none are.
+        Counts from 1 to below this are small; with 1 or less, none are.
 
     Returns
     -------
@@ -101,10 +101,10 @@ def hide_labels(tree: SpaceTree, parts: Counts, smallest: int) -> Mask:
 
 
 class _Tables:
-    """One table per label (or one for all devices) over the same spaces, hidden alike.
+    """One table per label (or one for all devices) over the same spaces, hiding the same cells.
 
-    ``floor``: the least that a hidden number can be, unless empty siblings are hidden with it; 0
-    where a space is hidden with all its labels, for some of them are none.
+    ``floor`` is the minimum of a hidden number, unless empty siblings are hidden with it; it is 0
+    if a space is hidden with all its labels, as some of them may be 0.
     """
 
     def __init__(
@@ -113,23 +113,23 @@ class _Tables:
         self.tree, self.values, self.hidden = tree, values, hidden
         self.smallest, self.floor = smallest, floor
         self.whole = values.sum(axis=0)
-        # The least that a space with children can have, if they share no device, and if they may.
+        # Minimum of a space with children, if these share no devices, and if they may share some.
         self.disjoint = np.zeros(values.shape, np.int64)
         self.shared = np.zeros(values.shape, np.int64)
         self.children = [np.flatnonzero(tree.parent == i) for i in range(len(tree))]
 
     def cover(self) -> Mask:
-        """Hide what else must be, from the deepest spaces up; each settles its whole subtree."""
+        """Hide further cells as cover, from the deepest spaces up, completing each subtree."""
         if self.smallest <= 1:
             return self.hidden
         parents = np.flatnonzero(~self.tree.is_leaf)
         for p in parents[np.argsort(-self.tree.depth[parents], kind="stable")]:
-            self._settle(int(p))
-            self._bound(int(p), np.arange(self.hidden.shape[1]))
+            self._protect(int(p))
+            self._update_minima(int(p), np.arange(self.hidden.shape[1]))
         return self.hidden
 
-    def _settle(self, p: int) -> None:
-        """Hide children of a space, then itself, until the differences tell nothing."""
+    def _protect(self, p: int) -> None:
+        """Hide children of a space, then the space itself, until differences reveal nothing."""
         own = self._own(p)
         few = ((own > 0) & (own < self.smallest)).any(axis=0)
         bins = np.flatnonzero(~self.hidden[p] & (few | self.hidden[self.children[p]].any(axis=0)))
@@ -144,21 +144,23 @@ class _Tables:
             bins = np.concatenate([bins[chosen >= 0], without[emptied]])
 
     def _safe(self, p: int, bins: Counts) -> Mask:
-        """Whether a shown space and its children tell too little, in each of the bins."""
-        hidden, disjoint, shared = self._least(p, bins)
+        """bool per bin: a shown space and its children do not reveal too much."""
+        hidden, disjoint, shared = self._minima(p, bins)
         at = np.ix_(np.arange(len(self.values)), self.children[p], bins)
         own = self._own(p)[:, bins]
         rest = self.values[:, p, bins] - np.where(hidden, 0, self.values[at]).sum(axis=1)
         members = hidden.sum(axis=0) + (own > 0).any(axis=0)
         slack = rest - np.where(hidden, disjoint, 0).sum(axis=1) - self.floor * (own > 0)
         overlaps = rest < np.where(hidden, shared, 0).sum(axis=1)
-        nobody = (rest == 0) & (self.floor == 0)
-        safe: Mask = (overlaps | ((members >= 2) & (slack >= self.smallest)) | nobody).all(axis=0)
+        none_left = (rest == 0) & (self.floor == 0)
+        safe: Mask = (overlaps | ((members >= 2) & (slack >= self.smallest)) | none_left).all(
+            axis=0
+        )
         return safe
 
-    def _least(self, p: int, bins: Counts) -> tuple[Mask, Counts, Counts]:
-        """Which children are hidden [children, bins], and the least that each can have in both
-        cases [labels, children, bins].
+    def _minima(self, p: int, bins: Counts) -> tuple[Mask, Counts, Counts]:
+        """Which children are hidden [children, bins], and the minimum of each in the disjoint and
+        in the shared case [labels, children, bins].
         """
         children = self.children[p]
         hidden = self.hidden[children][:, bins]
@@ -170,7 +172,7 @@ class _Tables:
         return hidden, disjoint, shared
 
     def _smallest_shown(self, p: int, bins: Counts) -> Counts:
-        """The shown child with the fewest devices, but not none, in each bin; -1: there is none."""
+        """Per bin, the shown non-empty child with the fewest devices; -1 if there is none."""
         children = self.children[p]
         whole = self.whole[children][:, bins]
         shown = ~self.hidden[children][:, bins] & (whole > 0)
@@ -179,9 +181,9 @@ class _Tables:
         return np.where(whole[least, np.arange(bins.size)] < _NEVER, children[least], -1)
 
     def _hide_empty(self, p: int, bins: Counts) -> Mask:
-        """Hide all empty children without children of their own; in which bins there were any.
+        """Hide all empty children that are leaves; returns in which bins there were any.
 
-        By labels they cover nothing: that they are empty is told by their totals.
+        With labels they give no cover: their totals reveal that they are empty.
         """
         if not self.floor:
             return np.zeros(bins.size, bool)
@@ -193,25 +195,25 @@ class _Tables:
         return found
 
     def _hide(self, space: int, bins: Counts) -> None:
-        """Hide a space for cover, and below it enough that its children do not give it away."""
+        """Hide a space as cover, and enough below it that its children do not reveal it."""
         self.hidden[space, bins] = True
         if not len(self.children[space]):
             return
-        told = ~self.hidden[self.children[space]][:, bins].any(axis=0)
-        told &= ~(self._own(space)[:, bins] > 0).any(axis=0)
-        open_to = bins[told]
-        chosen = self._smallest_shown(space, open_to)
+        revealed = ~self.hidden[self.children[space]][:, bins].any(axis=0)
+        revealed &= ~(self._own(space)[:, bins] > 0).any(axis=0)
+        revealed_bins = bins[revealed]
+        chosen = self._smallest_shown(space, revealed_bins)
         for child in np.unique(chosen[chosen >= 0]):
-            self._hide(int(child), open_to[chosen == child])
-        self._bound(space, bins)
+            self._hide(int(child), revealed_bins[chosen == child])
+        self._update_minima(space, bins)
 
     def _own(self, p: int) -> Counts:
         """Devices at the space itself, if no device was in two spaces: [labels, bins]."""
         return np.maximum(self.values[:, p] - self.values[:, self.children[p]].sum(axis=1), 0)
 
-    def _bound(self, p: int, bins: Counts) -> None:
-        """The least that a space can have by what is shown below it."""
-        hidden, disjoint, shared = self._least(p, bins)
+    def _update_minima(self, p: int, bins: Counts) -> None:
+        """Update the minimum of a space from what is shown below it."""
+        hidden, disjoint, shared = self._minima(p, bins)
         shown = self.values[np.ix_(np.arange(len(self.values)), self.children[p], bins)]
         own = self.floor * (self._own(p)[:, bins] > 0)
         least = np.where(hidden, disjoint, shown).sum(axis=1) + own

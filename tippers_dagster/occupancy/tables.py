@@ -1,6 +1,6 @@
-"""Warehouse tables of the domain: what was observed, computed, asked for, and how long it took.
+"""Warehouse tables of the domain: observations, computed figures, attempts and durations.
 
-Fingerprints are 64-bit, kept as PostgreSQL's signed bigint.
+Fingerprints are 64-bit, stored as PostgreSQL's signed bigint.
 """
 
 import sqlalchemy as sa

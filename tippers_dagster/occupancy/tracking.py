@@ -1,4 +1,4 @@
-"""Tracking with its consequences: Dagster's partitions, and what is purged from the lake."""
+"""Tracks and untracks spaces, updates Dagster's partitions, and purges the lake."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def untrack_space(
     end: dt.date | None = None,
     purge: bool = False,
 ) -> tuple[Grid, int]:
-    """Stop tracking a root space, and take its partitions from Dagster.
+    """Stop tracking a root space, and delete its partitions from Dagster.
 
-    Returns the grid that is still wanted, and how many partitions were purged. Without ``purge``
-    the lake and the figures stay, so that tracking again finds them.
+    Returns the grid that is still tracked, and the number of partitions purged. Without ``purge``
+    the lake and the figures stay, and are used if the space is tracked again.
     """
     untrack(settings, space=space, start=start, end=end)
     with dagster_instance(settings) as instance:
@@ -68,7 +68,7 @@ def untrack_space(
 
 
 def untrack_range(settings: Settings, tracked: Tracked, *, purge: bool = False) -> tuple[Grid, int]:
-    """Stop tracking one range as it was tracked; otherwise as :func:`untrack_space`."""
+    """Stop tracking exactly one tracked range; otherwise as :func:`untrack_space`."""
     forget_range(settings, tracked)
     with dagster_instance(settings) as instance:
         grid = sync_partitions(settings, instance).grid
@@ -78,15 +78,15 @@ def untrack_range(settings: Settings, tracked: Tracked, *, purge: bool = False) 
 def recompute(
     settings: Settings, *, space: str, start: dt.date, end: dt.date, sessions: bool = True
 ) -> int:
-    """Have a space and all below it computed anew over [start, end), by the running deployment.
+    """Have the running deployment recompute a space and everything below it over [start, end).
 
-    What is recorded of its partitions is forgotten, so that the automation finds them lacking;
-    the files stay readable until new ones take their place.
+    The records of its partitions are deleted, so automation finds them missing; the files stay
+    readable until new ones replace them.
 
     Parameters
     ----------
     sessions
-        Read the source again, too; else only what follows from the sessions in the lake.
+        Also read the source again; otherwise start from the sessions in the lake.
 
     Returns
     -------
@@ -102,38 +102,37 @@ def recompute(
     inside = set(grid.tree.subtree(space)).intersection([*grid.leaves, *grid.parents])
     chunks = sorted(set(chunk_keys(start, end, settings.chunk)).intersection(grid.chunks))
     if not inside or not chunks:
-        raise BadInput(
-            f"Nothing of space {space!r} is tracked from {start} to {end}.", "Track it first."
-        )
+        raise BadInput(f"Space {space!r} is not tracked from {start} to {end}.", "Track it first.")
     figures = partition_figures.c
     with warehouse_engine(settings).connect() as connection:
         sealed = set(connection.scalars(sa.select(sealed_chunk.c.chunk)))
     if not set(chunks) - sealed:
         raise BadInput(
-            f"Only the counts of space {space!r} from {start} to {end} are kept.",
-            "Where devices were then has been deleted (TIPPERS_PRESENCE_DAYS).",
+            f"Only the counts of space {space!r} from {start} to {end} are kept, so it cannot be "
+            "recomputed.",
+            "Its sessions and presence have been deleted (TIPPERS_PRESENCE_DAYS).",
         )
     chunks = [chunk for chunk in chunks if chunk not in sealed]
-    mine = sa.and_(figures.asset != SESSIONS, figures.space.in_(inside))
+    selected = sa.and_(figures.asset != SESSIONS, figures.space.in_(inside))
     if sessions:
-        mine = sa.or_(mine, figures.asset == SESSIONS)
+        selected = sa.or_(selected, figures.asset == SESSIONS)
     with warehouse_engine(settings).begin() as connection:
         forgotten = connection.execute(
-            sa.delete(partition_figures).where(figures.chunk.in_(chunks), mine)
+            sa.delete(partition_figures).where(figures.chunk.in_(chunks), selected)
         ).rowcount
         connection.execute(sa.delete(attempt).where(attempt.c.chunk.in_(chunks)))
     return forgotten
 
 
 def purge_untracked(settings: Settings, grid: Grid) -> int:
-    """Delete what lies outside the grid: first from the record, then from the lake."""
+    """Delete partitions outside the grid: first their records, then their files in the lake."""
     kept = {*grid.leaves, *grid.parents}
     with warehouse_engine(settings).begin() as connection:
         rows = connection.execute(
             sa.union(
                 *(
                     sa.select(table.c.asset, table.c.space, table.c.chunk)
-                    for table in (partition_figures, replacing)  # of what was killed, files only
+                    for table in (partition_figures, replacing)  # killed runs leave only the latter
                 )
             )
         ).all()

@@ -1,6 +1,6 @@
-"""What a run computes: which of its partitions, in which order, recorded when.
+"""What a run computes: which of its partitions, in which order, and when they are recorded.
 
-Chunks are independent, so a bad one does not undo the others: all that succeed are recorded,
+Chunks are independent, so a bad one does not affect the others: all that succeed are recorded,
 then the run fails with the reasons.
 """
 
@@ -48,18 +48,18 @@ from tippers_dagster.settings import Settings
 RECORD_SECONDS = 10.0
 """Finished chunks are recorded this often, so that a killed run loses little."""
 
-NAMED_AT_MOST = 5
+MAX_NAMED = 5
 
 PROGRESS: ContextVar[Callable[[int], None]] = ContextVar("progress", default=lambda _: None)
-"""Called with the number of partitions that were just finished; the command line sets it."""
+"""Called with the number of partitions just finished; the command line sets it."""
 
 
 @dataclass
 class Outcome:
-    """What a run did.
+    """The result of a run.
 
-    ``figures`` are by chunk; ``computed`` and ``passed_over`` count partitions; ``failed`` has
-    an exception per failed chunk.
+    ``figures`` are per chunk; ``computed`` and ``passed_over`` count partitions; ``failed`` has
+    the exception of each failed chunk.
     """
 
     asset: str
@@ -72,7 +72,7 @@ class Outcome:
 
     @property
     def computed(self) -> int:
-        """Partitions computed."""
+        """Number of partitions computed."""
         return len(self.sessions) + sum(len(f.spaces) for f in self.figures.values())
 
 
@@ -89,13 +89,13 @@ def compute(
     Parameters
     ----------
     stale_only
-        Skip what is fresh, no longer tracked, or computed from inputs that another run has begun
-        to replace.
+        Skip partitions that are fresh, no longer tracked, or computed from inputs that another run
+        has begun to replace.
 
     Raises
     ------
     TippersError
-        When a partition is not tracked, or what it is computed from is not there.
+        When a partition is not tracked, or its inputs are missing.
     """
     began = time.monotonic()
     state = load_state(settings, wanted_grid(settings, load_tree(settings)))
@@ -180,7 +180,8 @@ def _compute_spaces(
             for column in _overtaken(engine, upstream, read, finished):
                 del finished[column]
                 outcome.failed[level.chunks[column]] = Overtaken(
-                    f"{upstream.asset} was computed again while {level.asset} was counted from it.",
+                    f"{upstream.asset} was recomputed while {level.asset} was being counted from "
+                    "it.",
                     "Nothing was recorded; it will be counted again.",
                 )
             record(finished)
@@ -188,7 +189,7 @@ def _compute_spaces(
 
 
 def _finished(level: Level, batch: dict[Future, int], outcome: Outcome) -> dict[int, Figures]:
-    """Results of chunks by column; errors of the others go to the outcome."""
+    """Results of chunks by column; errors are added to the outcome."""
     finished = {}
     for future, column in batch.items():
         error = future.exception()
@@ -220,15 +221,16 @@ def _count_chunk(task: _ChunkTask) -> Figures:
     else:
         figures = counter.count_derived(task.chunk, task.spaces, task.sources)
     if task.settings.dask_url is not None:
-        lake.sync()  # the process that records it cannot do so for another machine
+        lake.sync()  # the recording process cannot do that for another machine
     return figures
 
 
 def _take_over(settings: Settings, state: State, level: Level, chosen: np.ndarray) -> None:
-    """Void what the other asset recorded of counts that are about to be replaced.
+    """Delete the other asset's records of counts that are about to be replaced.
 
-    source_occupancy publishes the counts of a space without children, derived_occupancy those of
-    the others, in the same place: a space that changes sides, and back, must be counted anew.
+    source_occupancy publishes the counts of spaces without children, derived_occupancy those of
+    the others, in the same place. A space that gains children and loses them again must be
+    recounted.
     """
     spaces = [level.spaces[i] for i in np.flatnonzero(chosen.any(axis=1))]
     chunks = [level.chunks[i] for i in np.flatnonzero(chosen.any(axis=0))]
@@ -244,7 +246,7 @@ def _take_over(settings: Settings, state: State, level: Level, chosen: np.ndarra
 
 @contextmanager
 def _cancelled_at_the_end(futures: dict[Future, int]) -> Iterator[dict[Future, int]]:
-    """Stop all tasks after an error; a pool would otherwise finish all queued ones."""
+    """Cancel remaining tasks after an error; the pool would otherwise finish all queued ones."""
     try:
         yield futures
     finally:
@@ -255,7 +257,7 @@ def _cancelled_at_the_end(futures: dict[Future, int]) -> Iterator[dict[Future, i
 def _overtaken(
     engine: sa.Engine, upstream: Level, read: np.ndarray, finished: Iterable[int]
 ) -> list[int]:
-    """The chunks that were counted from files whose record did not hold all the while."""
+    """Columns of chunks counted from files whose record changed or was void in the meantime."""
     columns = list(finished)
     mine = np.zeros_like(read)
     mine[:, columns] = read[:, columns]
@@ -265,7 +267,7 @@ def _overtaken(
 
 
 def _batches(futures: dict[Future, int]) -> Iterator[list[Future]]:
-    """Futures as they finish, gathered for some seconds."""
+    """Futures as they finish, in batches of ``RECORD_SECONDS``."""
     batch: list[Future] = []
     since = time.monotonic()
     for future in as_completed(futures):
@@ -286,11 +288,11 @@ def _mask(level: Level, partitions: list[tuple[str, str]], *, skip_unknown: bool
     row = {space: i for i, space in enumerate(level.spaces)}
     column = {chunk: i for i, chunk in enumerate(level.chunks)}
     unknown = [(s, c) for s, c in partitions if s not in row or c not in column]
-    if unknown and skip_unknown:  # untracked since the run was asked for
+    if unknown and skip_unknown:  # untracked since the run was requested
         partitions = sorted(set(partitions).difference(unknown))
     elif unknown:
         raise TippersError(
-            f"Not tracked (any more): {_names(unknown)}.",
+            f"Not tracked, or no longer tracked: {_names(unknown)}.",
             "Track the space and the dates with `tippers track`.",
         )
     mask = np.zeros((len(row), len(column)), bool)
@@ -304,34 +306,34 @@ def _refuse_sealed(level: Level, mask: np.ndarray) -> None:
         rows, columns = np.nonzero(sealed)
         cells = [(level.spaces[i], level.chunks[j]) for i, j in zip(rows, columns, strict=True)]
         raise TippersError(
-            f"Sealed, and cannot be computed again: {_names(cells)}.",
+            f"Sealed partitions cannot be recomputed: {_names(cells)}.",
             "Only the counts of these chunks are kept (TIPPERS_PRESENCE_DAYS).",
         )
 
 
 def _require_inputs(level: Level, chosen: np.ndarray) -> None:
-    lacking = chosen & ~(level.knowable & level.readable)
-    if lacking.any():
-        rows, columns = np.nonzero(lacking)
+    missing = chosen & ~(level.knowable & level.readable)
+    if missing.any():
+        rows, columns = np.nonzero(missing)
         cells = [(level.spaces[i], level.chunks[j]) for i, j in zip(rows, columns, strict=True)]
         upstream = SESSIONS if level.asset == SOURCE else SOURCE
         raise TippersError(
-            f"{upstream} has not been computed, or not completely, for: {_names(cells)}.",
-            f"Materialize {upstream} of these chunks first.",
+            f"{upstream} is missing or incomplete for: {_names(cells)}.",
+            f"Materialize {upstream} for these chunks first.",
         )
 
 
 def _names(cells: list[tuple[str, str]]) -> str:
     named = ", ".join(
-        f"{space} in {chunk}" if space else chunk for space, chunk in cells[:NAMED_AT_MOST]
+        f"{space} in {chunk}" if space else chunk for space, chunk in cells[:MAX_NAMED]
     )
-    more = len(cells) - NAMED_AT_MOST
+    more = len(cells) - MAX_NAMED
     return named + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager
 def progress(advance: Callable[[int], None]) -> Iterator[None]:
-    """Report finished partitions to ``advance`` meanwhile."""
+    """Report finished partitions to ``advance`` within the block."""
     token = PROGRESS.set(advance)
     try:
         yield

@@ -1,9 +1,9 @@
-"""The models that forecast, a module each, imported when they are used.
+"""The forecasting models, one module each, imported when used.
 
 A model's module has ``train(panel, horizon, seed) -> bytes`` and
-``predict(state, panel, horizon) -> quantiles``. What ``train`` gives is all that ``predict`` needs
-beside the history up to the origin; it is empty for models that have nothing to learn. A module
-whose trained model has a part for each space has ``pick(state, positions)``, too.
+``predict(state, panel, horizon) -> quantiles``. The result of ``train`` is all that ``predict``
+needs besides the history up to the origin; it is empty for models that learn nothing. A module
+whose trained model has a part per space also has ``pick(state, positions)``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tippers_dagster.forecasting import names
 from tippers_dagster.forecasting.panel import Floats, Panel
 
 Train = Callable[[Panel, int, int], bytes]
-"""Of a history, a horizon in days and a seed: the trained model."""
+"""From a history, a horizon in days and a seed: the trained model."""
 
 Predict = Callable[[bytes, Panel, int], Floats]
 """float32 [spaces, horizon, slots, levels], in order along the last axis, not yet limited."""
@@ -35,16 +35,16 @@ class Model:
     Attributes
     ----------
     module
-        Of this package.
+        Name of its module in this package.
     batch
-        Spaces of one task.
+        Number of spaces per task.
     shared
-        It learns from all spaces of a task together. Then it is trained once for a backtest, on
-        what was known at the first origin, and not again at each.
+        It learns from all spaces of a task together, and is trained only once per backtest, on the
+        data known at the first origin.
     needs
-        Packages whose absence leaves it out.
+        Packages without which it is left out.
     weight
-        How long it takes beside the others, roughly: the longest are begun first.
+        Rough relative duration: the slowest models are started first.
     """
 
     module: str
@@ -64,17 +64,17 @@ class Model:
         return self._module().predict
 
     def pick(self, state: bytes, positions: Sequence[int]) -> bytes:
-        """What is needed of a trained model for some of its spaces."""
+        """The part of a trained model that some of its spaces need."""
         pick = getattr(self._module(), "pick", None)
         return state if pick is None else pick(state, positions)
 
     def missing(self) -> str | None:
-        """Why it cannot be run here; None when it can."""
-        logging.getLogger("prophet.plot").disabled = True  # it tells that it could draw no plots
+        """Why the model cannot be run here; None if it can."""
+        logging.getLogger("prophet.plot").disabled = True  # it complains about missing plotly
         for package in self.needs:
             try:
                 import_module(package)
-            except (ImportError, OSError) as error:  # OSError: a C library that is not there
+            except (ImportError, OSError) as error:  # OSError: a missing C library
                 return f"{package} cannot be loaded: {error}"
         return None
 
@@ -97,22 +97,24 @@ MODELS: dict[str, Model] = {
 
 
 def chosen_models(wanted: Iterable[str]) -> tuple[str, ...]:
-    """The models of a backtest, the plainest first; none wanted: all.
+    """The models of a backtest, the simplest first; all if none is chosen.
 
     Raises
     ------
     BadInput
-        A name that is no model's.
+        When a name is not that of a model.
     """
     wanted = set(wanted)
     unknown = sorted(wanted - set(MODELS))
     if unknown:
-        raise BadInput(f"{unknown[0]} is no model that forecasts.", f"Take of {', '.join(MODELS)}.")
+        raise BadInput(
+            f"There is no forecasting model {unknown[0]!r}.", f"Models: {', '.join(MODELS)}."
+        )
     return tuple(m for m in MODELS if not wanted or m in wanted or m in names.ALWAYS)
 
 
 def batches(model: str, spaces: int) -> Iterator[NDArray[np.int64]]:
-    """The positions of the spaces of each task of a model."""
+    """The positions of the spaces in each task of a model."""
     size = MODELS[model].batch
     for low in range(0, spaces, size):
         yield np.arange(low, min(low + size, spaces))

@@ -1,7 +1,7 @@
 """Gradient boosting (LightGBM) on lagged inputs: one model for all spaces, five quantiles.
 
-What is learned is the difference from the median of the past weeks, so that where there is little
-to learn from, that is what remains.
+The models learn the difference from the median of the past weeks, so with little data the forecast
+stays close to that median.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from tippers_dagster.forecasting.models.features import MEDIAN_OF_LAGS, NAMES, Inputs
 from tippers_dagster.forecasting.panel import LEVELS, WEEK_DAYS, Floats, Panel
 
-ROWS = 200_000
-"""Bins to learn from; of more, so many are drawn."""
+MAX_ROWS = 200_000
+"""Maximum number of bins to learn from; if there are more, a sample is drawn."""
 
 ROUNDS = 100
 PARAMETERS = {
@@ -28,14 +28,14 @@ PARAMETERS = {
     "max_bin": 127,
     "deterministic": True,
     "force_row_wise": True,
-    "num_threads": 1,  # models run side by side
+    "num_threads": 1,  # models run in parallel
     "verbosity": -1,
 }
 _PIECE = 500_000
 
 
 def train(panel: Panel, horizon: int, seed: int) -> bytes:
-    """The five models as text, in JSON; empty when there is nothing to learn from."""
+    """The five models as text in JSON; empty if there is nothing to learn from."""
     import lightgbm
 
     rows, target = _sample(panel, horizon, seed)
@@ -70,16 +70,16 @@ def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
             ahead[None, :, None],
         )
         flat = rows.reshape(-1, len(NAMES))
-        given = np.stack([model.predict(flat) for model in models], axis=-1)
-        given += _usual(flat)[:, None]
-        given = given.reshape(*rows.shape[:-1], len(LEVELS))
-        found[space] = given * inputs.scale[space, None, None, None]
+        predicted = np.stack([model.predict(flat) for model in models], axis=-1)
+        predicted += _median(flat)[:, None]
+        predicted = predicted.reshape(*rows.shape[:-1], len(LEVELS))
+        found[space] = predicted * inputs.scale[space, None, None, None]
     return np.sort(found, axis=-1)
 
 
 def _sample(panel: Panel, horizon: int, seed: int) -> tuple[Floats, Floats]:
-    """Inputs of bins drawn from the history, at horizons that will be asked for, and by how much
-    what came differed from the usual.
+    """Inputs of bins drawn from the history, at the horizons to be forecast, and the differences of
+    the actual values from the median of the past weeks.
     """
     inputs, rng = Inputs(panel), np.random.default_rng(seed)
     weeks = int(inputs.ahead_of(horizon)[-1])
@@ -88,7 +88,7 @@ def _sample(panel: Panel, horizon: int, seed: int) -> tuple[Floats, Floats]:
         return np.zeros((0, len(NAMES)), np.float32), np.zeros(0, np.float32)
     shape = (len(panel.spaces), panel.days - first, panel.slots)
     bins = int(np.prod(shape))
-    drawn = rng.choice(bins, ROWS, replace=False) if bins > ROWS else np.arange(bins)
+    drawn = rng.choice(bins, MAX_ROWS, replace=False) if bins > MAX_ROWS else np.arange(bins)
     space, day, slot = np.unravel_index(drawn, shape)
     day = day + first
     target = inputs.target(space, day, slot)
@@ -97,9 +97,9 @@ def _sample(panel: Panel, horizon: int, seed: int) -> tuple[Floats, Floats]:
     target = target[known]
     ahead = rng.integers(1, weeks + 1, len(target))
     rows = inputs.at(space, day, slot, ahead)
-    return rows, target - _usual(rows)
+    return rows, target - _median(rows)
 
 
-def _usual(rows: Floats) -> Floats:
-    """The median of the past weeks; 0 where none is known."""
+def _median(rows: Floats) -> Floats:
+    """The median of the past weeks; 0 where unknown."""
     return np.nan_to_num(rows[:, MEDIAN_OF_LAGS])

@@ -1,7 +1,7 @@
-"""What boosting and the transformer look at: only what is known at the origin of a forecast.
+"""Inputs of boosting and the transformer: only data known at the origin of a forecast.
 
-The target is a bin of a day that begins ``ahead`` weeks after the last one known of its weekday:
-the bin of a day h days after the origin (0 for the first) is ``h // 7 + 1`` weeks ahead.
+The target is a bin of a day that lies ``ahead`` weeks after the last known day of that weekday: a
+day h days after the origin (0 for the first) is ``h // 7 + 1`` weeks ahead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ Ints = NDArray[np.int64]
 
 LAGS = 4
 MEDIAN_OF_LAGS = LAGS
-"""The same bin of so many weeks; and the place of their median among the inputs."""
+"""Number of past weeks whose same bin is an input, and the position of their median in the inputs.
+"""
 
 WEEKS_OF_A_QUARTER = 10.0
 _LAG_FLAGS = (IN_SESSION, BREAK, HOLIDAY)
@@ -41,15 +42,15 @@ NAMES = (
     *("in_session", "week_of_quarter", "finals", "break", "holiday", "event"),
     *("lag_in_session", "lag_break", "lag_holiday"),
 )
-"""In the order of the last axis of ``Inputs.at``."""
+"""Names of the inputs, in the order of the last axis of ``Inputs.at``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """A panel, ready to be asked for the inputs of any bin.
+    """Computes the inputs of any bin of a panel.
 
-    Values are told in multiples of ``scale``: of each space, the mean over the bins of its history
-    with somebody there, and at least 1.
+    Values are multiples of ``scale``: per space, the mean over the occupied bins of its history,
+    but at least 1.
     """
 
     panel: Panel
@@ -72,11 +73,11 @@ class Inputs:
         Parameters
         ----------
         space, day, slot, ahead
-            Shapes that go together; days are counted from the panel's first.
+            Arrays that broadcast together; days are counted from the panel's first.
 
         Returns
         -------
-        float32 [*shape, len(NAMES)]; NaN where the history does not reach back so far.
+        float32 [*shape, len(NAMES)]; NaN where the history does not go back far enough.
         """
         p = self.panel
         last = day - WEEK_DAYS * ahead
@@ -86,7 +87,7 @@ class Inputs:
         ]
         time = 2 * np.pi * slot / p.slots
         weekday = p.weekdays[day]
-        turn = 2 * np.pi * weekday / WEEK_DAYS
+        weekday_angle = 2 * np.pi * weekday / WEEK_DAYS
         flags = p.flags[space, day]
         then = p.flags[space, np.maximum(last, 0)]
         columns = [
@@ -97,7 +98,7 @@ class Inputs:
             self._mean(self._of_day, last, WEEK_DAYS, space),
             self._mean(self._of_day, last, LAGS * WEEK_DAYS, space),
             np.log1p(self.scale[space]),
-            *(np.sin(time), np.cos(time), np.sin(turn), np.cos(turn)),
+            *(np.sin(time), np.cos(time), np.sin(weekday_angle), np.cos(weekday_angle)),
             *(weekday >= WEEK_DAYS - 2, ahead),
             *(
                 flags[..., k] / (WEEKS_OF_A_QUARTER if k == WEEK_OF_QUARTER else 1)
@@ -108,11 +109,11 @@ class Inputs:
         return np.stack(np.broadcast_arrays(*columns), axis=-1).astype(np.float32)
 
     def target(self, space: Ints, day: Ints, slot: Ints) -> Floats:
-        """What came, in multiples of the scale; of days of the history."""
+        """Actual values of past bins, in multiples of the scale."""
         return self.scaled[space, day, slot]
 
     def ahead_of(self, horizon: int) -> Ints:
-        """How many weeks ahead each day of the horizon is."""
+        """How many weeks ahead each day of the horizon lies."""
         return np.arange(horizon) // WEEK_DAYS + 1
 
     def _value(self, space: Ints, day: Ints, slot: Ints) -> Floats:
@@ -135,7 +136,7 @@ class Inputs:
         days: int,
         *where: Ints,
     ) -> NDArray[np.float64]:
-        """Over so many days up to and with ``last``; NaN where nothing is known of them."""
+        """Mean over ``days`` days up to and including ``last``; NaN if all are unknown."""
         sums, counts = running
         space, *slot = where
         high, low = np.maximum(last + 1, 0), np.maximum(last + 1 - days, 0)
@@ -145,7 +146,7 @@ class Inputs:
 
 
 def _running(values: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sums and numbers of what is known of all days before each, [spaces, days + 1, slots]."""
+    """Sums and counts of the known values before each day, [spaces, days + 1, slots]."""
     shape = (values.shape[0], values.shape[1] + 1, values.shape[2])
     sums, counts = np.zeros(shape), np.zeros(shape)
     np.cumsum(np.nan_to_num(values), axis=1, out=sums[:, 1:])

@@ -1,9 +1,9 @@
-"""Daily and weekly seasons by repeated smoothing, exponential smoothing of what is left.
+"""Daily and weekly seasonality by repeated smoothing, and exponential smoothing of the remainder.
 
-MSTL with AutoETS, of statsforecast (Bandara, Hyndman and Bergmeir, "MSTL: A Seasonal-Trend
-Decomposition Algorithm for Time Series with Multiple Seasonal Patterns", 2021). Its intervals come
-from how far off it was within the history: its own widen with every bin of the horizon, and held
-99.7 % where they should hold 80 %.
+MSTL with AutoETS from statsforecast (Bandara, Hyndman and Bergmeir, "MSTL: A Seasonal-Trend
+Decomposition Algorithm for Time Series with Multiple Seasonal Patterns", 2021). Intervals are
+derived from its errors within the history: its own widen with every bin of the horizon, and
+contained 99.7 % of the actual values instead of 80 %.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from tippers_dagster.forecasting.models.weeks import error_weekdays, repeated, t
 from tippers_dagster.forecasting.panel import WEEK_DAYS, Floats, Panel
 
 HISTORY_WEEKS = 12
-"""The time that it takes grows with the history, and how good it is hardly does."""
+"""A longer history takes more time, but hardly improves the forecast."""
 
 
 def train(panel: Panel, horizon: int, seed: int) -> bytes:
-    """Nothing is kept: the decomposition is of the history up to the origin."""
+    """Nothing is stored: the decomposition is repeated for the history up to the origin."""
     return b""
 
 
 def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
-    """Quantiles around what the seasons and the trend come to."""
+    """Quantiles around the sum of seasonality and trend."""
     recent = panel.last(WEEK_DAYS * min(HISTORY_WEEKS, max(panel.days // WEEK_DAYS, 1)))
     known = filled(recent.values)
-    found = [_of_one(one, horizon) for one in known]
+    found = [_forecast_one(one, horizon) for one in known]
     point = np.stack([ahead for ahead, _ in found])
     errors = recent.values - np.stack([fitted for _, fitted in found])
     return around(point, errors, error_weekdays(recent), target_weekdays(recent, horizon))
 
 
-def _of_one(history: Floats, horizon: int) -> tuple[Floats, Floats]:
-    """What is expected [horizon, slots] after one space's whole weeks [days, slots]; and what the
-    seasons and the trend say of these.
+def _forecast_one(history: Floats, horizon: int) -> tuple[Floats, Floats]:
+    """The forecast [horizon, slots] after one space's whole weeks [days, slots], and the fitted
+    values of these weeks.
     """
     from statsforecast.models import MSTL, AutoETS
 

@@ -1,4 +1,4 @@
-"""The same hour of past weeks: the median of the last four."""
+"""The median of the same time in the last four weeks."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def train(panel: Panel, horizon: int, seed: int) -> bytes:
 
 
 def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
-    """Quantiles around the median, by how far off such medians were."""
+    """Quantiles around the median, from past errors of such medians."""
     lagged = [before(panel.values, week) for week in range(1, WEEKS + 1)]
     errors = panel.values - median(np.stack(lagged))
-    # Of the coming week, the first of these is the last one of the history.
+    # For the coming week, the first of these is the last week of the history.
     weeks = min(WEEKS, panel.days // 7)
     last = [panel.values[:, panel.days - 7 * w :][:, :7] for w in range(1, weeks + 1)]
     point = repeated(np.nan_to_num(median(np.stack(last)), nan=0.0), horizon)
@@ -35,7 +35,7 @@ def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
 
 
 def median(weeks: Floats) -> Floats:
-    """Of [weeks, ...], over those that are known; NaN where none is."""
+    """Median of [weeks, ...] over the known weeks; NaN where none is known."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice")
         ordered = np.sort(weeks, axis=0)  # NaN last

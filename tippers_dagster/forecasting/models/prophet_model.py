@@ -1,10 +1,10 @@
-"""Prophet, a model for each space.
+"""Prophet, with one model per space.
 
-Seasons of the day for workdays and weekends apart, of the week for active hours and the others
-apart, of the year where the history has two of them; holidays, finals, breaks and events of the
-academic calendar; a step between times in and out of session (Taylor and Letham, "Forecasting at
-Scale", The American Statistician 72, 2018). Its intervals come from how far off it was within the
-history: Prophet's own are as wide at night as at noon.
+Daily seasonality separately for workdays and weekends; weekly seasonality separately for active and
+quiet hours; yearly seasonality if the history covers two years; holidays, finals, breaks and events
+of the academic calendar; a step between times in and out of session (Taylor and Letham,
+"Forecasting at Scale", The American Statistician 72, 2018). Intervals are derived from its errors
+within the history, as Prophet's own are as wide at night as at noon.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HISTORY_DAYS = 84
-"""Older days are not learned from: fitting takes long, and habits change by the quarter."""
+"""Older days are ignored: fitting is slow, and habits change every quarter."""
 
 YEAR_DAYS = 730
-"""From two years of history on, all of it is learned from, for the season of the year."""
+"""With two years of history or more, all of it is used, to learn the yearly seasonality."""
 
 ACTIVE = (8, 20)
-"""Hours of the day in which a campus is at work."""
+"""The active hours of a campus's day, from and until."""
 
 
 def train(panel: Panel, horizon: int, seed: int) -> bytes:
-    """A fitted model for each space in JSON; null for those where nobody ever was."""
+    """A fitted model per space in JSON; null for spaces that were always empty."""
     recent = _recent(panel)
-    _hush()
+    _silence_logs()
     return json.dumps([_fitted(recent, i, seed) for i in range(len(panel.spaces))]).encode()
 
 
 def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
-    """Quantiles around what the models expect, by how far off they were in the history."""
-    _hush()
+    """Quantiles around the models' forecasts, from their errors in the history."""
+    _silence_logs()
     from prophet.serialize import model_from_json
 
     recent = _recent(panel).last(HISTORY_DAYS)
@@ -66,10 +66,10 @@ def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
     return around(point, errors, error_weekdays(recent), target_weekdays(recent, horizon))
 
 
-def _hush() -> None:
-    """Let Stan not tell of every fit, nor Prophet of plots that nobody draws."""
+def _silence_logs() -> None:
+    """Stop Stan from logging every fit, and Prophet from complaining about missing plotly."""
     for name in ("cmdstanpy", "prophet.plot"):
-        logging.getLogger(name).disabled = True  # they set their levels when they are imported
+        logging.getLogger(name).disabled = True  # they set their levels when imported
 
 
 def pick(state: bytes, positions: Sequence[int]) -> bytes:
@@ -113,7 +113,7 @@ def _fitted(panel: Panel, space: int, seed: int) -> str | None:
 
 
 def _frame(panel: Panel, space: int, days: int) -> pd.DataFrame:
-    """One row per bin of the first so many days: wall-clock time, conditions, in session."""
+    """One row per bin of the first ``days`` days: wall-clock time, conditions, in session."""
     import pandas as pd
 
     first = np.datetime64(panel.first, "s")
@@ -135,7 +135,7 @@ def _frame(panel: Panel, space: int, days: int) -> pd.DataFrame:
 
 
 def _holidays(panel: Panel, space: int) -> pd.DataFrame | None:
-    """What is out of the ordinary, in the history and after it; None when there is nothing."""
+    """Holidays and other special days in the history and after it; None if there are none."""
     import pandas as pd
 
     periods = panel.holidays[space] if panel.holidays else NO_HOLIDAYS

@@ -1,4 +1,4 @@
-"""As a week before: the last known week, again and again."""
+"""Seasonal naive: repeats the last known week."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def train(panel: Panel, horizon: int, seed: int) -> bytes:
 
 
 def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
-    """Quantiles around the last week, by how much weeks differed."""
+    """Quantiles around the last week, from past differences between weeks."""
     point = repeated(_last_known(panel), horizon)
     errors = panel.values - before(panel.values, 1)
     return around(point, errors, error_weekdays(panel), target_weekdays(panel, horizon))

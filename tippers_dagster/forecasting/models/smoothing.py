@@ -1,7 +1,7 @@
-"""Seasonal exponential smoothing of statsforecast: each bin of the week smoothed over the weeks.
+"""Seasonal exponential smoothing from statsforecast: each bin of the week smoothed over the weeks.
 
-Chosen by measuring, beside the other models of statsforecast that know a season: docs/forecasts.md.
-Its intervals come from how far off its forecasts of one week ahead were.
+It did best of statsforecast's seasonal models in our measurements: docs/forecasts.md. Intervals are
+derived from the errors of its forecasts one week ahead.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from tippers_dagster.forecasting.models.weeks import error_weekdays, repeated, t
 from tippers_dagster.forecasting.panel import WEEK_DAYS, Floats, Panel
 
 HISTORY_WEEKS = 26
-"""Older weeks weigh next to nothing."""
+"""Older weeks have almost no weight."""
 
 WARM_UP = 2
-"""Weeks without which smoothing is only the week before."""
+"""Minimum number of weeks; with fewer, smoothing only repeats the last week."""
 
 
 def train(panel: Panel, horizon: int, seed: int) -> bytes:
-    """Nothing is kept: smoothing anew is as cheap as reading what was smoothed."""
+    """Nothing is stored: smoothing again is as cheap as reading a stored result."""
     return b""
 
 
@@ -40,7 +40,7 @@ def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
 
 
 def filled(values: Floats) -> Floats:
-    """Unknown bins from the week before, else the week after, else 0."""
+    """Unknown bins filled from the week before, else from the week after, else with 0."""
     found = values.copy()
     days = found.shape[1]
     for day in range(WEEK_DAYS, days):
@@ -51,8 +51,8 @@ def filled(values: Floats) -> Floats:
 
 
 def smoothed(history: Floats) -> tuple[Floats, Floats]:
-    """The week to come [7, slots] of one space's whole weeks [days, slots]; and the history as it
-    was foreseen a week before, NaN for the first week.
+    """The next week [7, slots] after one space's whole weeks [days, slots]; and the history as
+    forecast one week earlier, NaN for the first week.
     """
     from statsforecast.models import SeasonalExponentialSmoothingOptimized
 

@@ -1,10 +1,10 @@
 """A small transformer encoder (PyTorch) over the bins of one day, one model for all spaces.
 
-Each bin of the day to forecast is a token: what was there in past weeks, the time and the weekday
-as sine and cosine, and what the calendar says of the day. The encoder lets the bins of the day see
-each other (Vaswani et al., "Attention Is All You Need", 2017); the head gives five quantiles in
-order. Sharing one model among the spaces, each told in multiples of its own size, trains faster
-than a model for each and lets sparse rooms learn from busy ones.
+Each bin of the day to forecast is a token: the values of past weeks, the time and the weekday as
+sine and cosine, and the calendar of the day. The encoder lets the bins of a day attend to each
+other (Vaswani et al., "Attention Is All You Need", 2017); the head gives five quantiles in order.
+One model shared by all spaces, each scaled by its own size, trains faster than one model per space,
+and lets rarely used rooms learn from busy ones.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ D_MODEL, HEADS, LAYERS, DROPOUT = 64, 4, 2, 0.2
 BATCH = 64
 EPOCHS = 25
 STEPS = (200, 900)
-"""At least and at most; a day of one space is a sample."""
+"""Minimum and maximum number of training steps; a sample is one day of one space."""
 
 LEARNING_RATE = 2e-3
 WIDTH = len(NAMES) + LAGS
-"""Inputs, and for each lag whether it is unknown."""
+"""Inputs, and a flag per lag for unknown values."""
 
 
 def train(panel: Panel, horizon: int, seed: int) -> bytes:
-    """The weights in a file of numpy; empty when there is nothing to learn from."""
+    """The weights as a numpy file; empty if there is nothing to learn from."""
     import torch
 
     inputs, rng = Inputs(panel), np.random.default_rng(seed)
@@ -51,8 +51,8 @@ def train(panel: Panel, horizon: int, seed: int) -> bytes:
             drawn = rng.integers(0, len(space), min(BATCH, len(space)))
             ahead = rng.integers(1, weeks + 1, len(drawn))
             tokens = _tokens(inputs, space[drawn], day[drawn], ahead)
-            came = inputs.scaled[space[drawn], day[drawn]]
-            loss = _pinball(model(torch.from_numpy(tokens)), torch.from_numpy(came))
+            actual = inputs.scaled[space[drawn], day[drawn]]
+            loss = _pinball(model(torch.from_numpy(tokens)), torch.from_numpy(actual))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -97,7 +97,7 @@ def _unpacked(state: bytes) -> Any:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Models run side by side; threads of a small one only wait for each other."""
+    """Use one thread: models run in parallel, and threads of a small one only wait."""
     import torch
 
     before = torch.get_num_threads()
@@ -109,7 +109,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _tokens(inputs: Inputs, space: Any, day: Any, ahead: Any) -> Floats:
-    """float32 [days, slots, WIDTH]; what is unknown is 0, and said to be."""
+    """float32 [days, slots, WIDTH]; unknown values are 0, and flagged if they are lags."""
     slot = np.arange(inputs.panel.slots)
     rows = inputs.at(space[:, None], day[:, None], slot[None, :], ahead[:, None])
     unknown = np.isnan(rows[..., :LAGS])
@@ -132,10 +132,10 @@ def _network() -> Any:
 
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
             out = self.head(self.encoder(self.embed(tokens)))
-            # The median of the past weeks is where it begins: only the difference is learned.
-            usual = tokens[..., MEDIAN_OF_LAGS : MEDIAN_OF_LAGS + 1]
-            middle = usual + out[..., MEDIAN : MEDIAN + 1]
-            steps = nn.functional.softplus(out - 2)  # narrow to begin with, and never crossing
+            # Only the difference from the median of the past weeks is learned.
+            past_median = tokens[..., MEDIAN_OF_LAGS : MEDIAN_OF_LAGS + 1]
+            middle = past_median + out[..., MEDIAN : MEDIAN + 1]
+            steps = nn.functional.softplus(out - 2)  # narrow at first; quantiles never cross
             below = middle - steps[..., :MEDIAN].flip(-1).cumsum(-1).flip(-1)
             above = middle + steps[..., MEDIAN + 1 :].cumsum(-1)
             return torch.cat([below, middle, above], dim=-1)
@@ -143,11 +143,11 @@ def _network() -> Any:
     return Encoder()
 
 
-def _pinball(quantiles: Any, came: Any) -> Any:
-    """Mean pinball loss over what is known."""
+def _pinball(quantiles: Any, actual: Any) -> Any:
+    """Mean pinball loss over the known values."""
     import torch
 
-    known = torch.isfinite(came)
+    known = torch.isfinite(actual)
     levels = torch.tensor(LEVELS)
-    over = came[known][:, None] - quantiles[known]
+    over = actual[known][:, None] - quantiles[known]
     return torch.maximum(levels * over, (levels - 1) * over).mean()

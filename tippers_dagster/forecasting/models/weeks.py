@@ -1,4 +1,4 @@
-"""Weeks of a panel, for the models that repeat them."""
+"""Weeks of a panel, for models that repeat them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tippers_dagster.forecasting.panel import WEEK_DAYS, Floats, Panel
 
 
 def before(values: Floats, weeks: int) -> Floats:
-    """What was so many weeks before; NaN where the history does not reach back so far."""
+    """Values ``weeks`` weeks earlier; NaN where the history does not go back that far."""
     found = np.full_like(values, np.nan)
     days = WEEK_DAYS * weeks
     found[:, days:] = values[:, :-days] if days < values.shape[1] else values[:, :0]
@@ -17,15 +17,15 @@ def before(values: Floats, weeks: int) -> Floats:
 
 
 def repeated(week: Floats, horizon: int) -> Floats:
-    """A week [spaces, 7, slots] again and again, over the days of the horizon."""
+    """A week [spaces, 7, slots], repeated over the days of the horizon."""
     return week[:, np.arange(horizon) % WEEK_DAYS]
 
 
 def error_weekdays(panel: Panel) -> NDArray[np.int64]:
-    """Of the days of history."""
+    """Weekdays of the history."""
     return panel.weekdays[: panel.days]
 
 
 def target_weekdays(panel: Panel, horizon: int) -> NDArray[np.int64]:
-    """Of the days of the horizon."""
+    """Weekdays of the horizon."""
     return panel.weekdays[panel.days : panel.days + horizon]

@@ -1,4 +1,4 @@
-"""Nobody, ever: what every other model is to be better than."""
+"""All zero: the baseline that every other model should beat."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def train(panel: Panel, horizon: int, seed: int) -> bytes:
 
 
 def predict(state: bytes, panel: Panel, horizon: int) -> Floats:
-    """Zeros, without any doubt."""
+    """Zeros for all quantiles."""
     shape = (len(panel.spaces), horizon, panel.slots, len(LEVELS))
     return np.zeros(shape, np.float32)
