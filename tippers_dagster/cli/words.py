@@ -1,8 +1,5 @@
-"""Numbers with their nouns."""
+"""Numbers with their nouns, for the commands."""
 
-from __future__ import annotations
+from tippers_dagster.text import counted
 
-
-def counted(number: int, what: str, more: str | None = None) -> str:
-    """A number with its noun: ``1 row``, ``1,200 rows``; ``more`` for irregular plurals."""
-    return f"{number:,} {what if number == 1 else more or what + 's'}"
+__all__ = ["counted"]

@@ -1,1 +1,1 @@
-"""What runs on this machine: the embedded database, the stack, and their examination."""
+"""The services on this machine: the embedded database, the local stack, and their checks."""

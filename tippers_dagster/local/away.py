@@ -1,14 +1,14 @@
-"""What is raised when a database does not answer."""
+"""The errors raised when a database is unavailable."""
 
 from __future__ import annotations
 
 
 def away_errors() -> tuple[type[Exception], ...]:
-    """The classes of it, for an ``except``: evaluated only when there is something to catch."""
+    """Exception classes for an ``except`` clause; imported only when an error is handled."""
     import psycopg2
     import sqlalchemy as sa
     from adbc_driver_manager import OperationalError as AdbcOperationalError
-    from dagster_postgres.utils import DagsterPostgresException  # it takes seconds
+    from dagster_postgres.utils import DagsterPostgresException  # takes seconds to import
 
     return (
         sa.exc.OperationalError,
