@@ -1,4 +1,4 @@
-"""Temporary folders: removed at the end, also those of killed processes, but not of running ones."""
+"""Temporary folders: removed at the end, also those of killed processes, not of running ones."""
 
 from __future__ import annotations
 

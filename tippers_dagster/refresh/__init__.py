@@ -1,1 +1,1 @@
-"""Which assets of the definitions are out of date, and asking for them."""
+"""Finds definition assets that are out of date, and requests runs for them."""

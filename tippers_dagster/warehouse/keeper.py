@@ -198,7 +198,7 @@ class Keeper:
             self._connection = None
 
     def _retake(self) -> None:
-        """Retake locks lost with the last connection, unless another process has held them since."""
+        """Retake locks lost with the last connection, unless another process held them since."""
         for group in [group for group in self._groups if not group.locked]:
             [(rows,)] = self._execute(_OWN_ROWS, {"names": list(group.names), "token": group.token})
             if rows == len(group.names):
@@ -240,7 +240,7 @@ os.register_at_fork(after_in_child=_keepers.clear)
 
 
 def keeper_of(url: str) -> Keeper:
-    """This process's keeper for the warehouse of a libpq URL."""
+    """The keeper of this process for the warehouse of a libpq URL."""
     with _keepers_lock:
         if url not in _keepers:
             _keepers[url] = Keeper(url)
