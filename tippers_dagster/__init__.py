@@ -1,3 +1,3 @@
-"""tippers: how full every space of a campus is, from its WiFi log, as Dagster assets."""
+"""tippers: the occupancy of a campus's spaces from its WiFi log, as Dagster assets."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The code location: assembles, and nothing else."""
+"""The code location: merges the definitions of all packages."""
 
 import dagster as dg
 
@@ -10,7 +10,7 @@ from tippers_dagster.settings import get_settings
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything that Dagster sees."""
+    """Everything that Dagster loads."""
     settings = get_settings()
     return dg.Definitions.merge(
         occupancy_definitions(settings),

@@ -1,16 +1,16 @@
-"""The one family of errors that a user is meant to read."""
+"""Errors that are shown to users."""
 
 
 class TippersError(Exception):
-    """Something a person can mend.
+    """An error that the user can fix.
 
-    The command line prints ``message``, then ``hint`` (what to do), and exits with status 1;
-    it never prints a traceback for these.
+    The command line prints ``message``, then ``hint`` (what to do), and exits with status 1,
+    without a traceback.
 
     Parameters
     ----------
     message
-        What is wrong, naming the file, row, column, space or setting.
+        What is wrong; names the file, row, column, space or setting.
     hint
         What to do about it. Optional.
     """
@@ -26,34 +26,34 @@ class BadInput(TippersError):
 
 
 class SettingsError(TippersError):
-    """A setting that is missing, contradictory or out of range."""
+    """A setting is missing, contradictory or out of range."""
 
 
 class LakeError(TippersError):
-    """A file of the lake that could not be read or written."""
+    """A lake file could not be read or written."""
 
 
 class EnvironmentFault(TippersError):
-    """The environment failed, not the computation: other input would not have helped.
+    """The environment failed, not the computation.
 
-    It does not count as an attempt, and is retried later.
+    The run does not count as an attempt, and is retried later.
     """
 
 
 class DiskFull(EnvironmentFault):
-    """No space left on a disk that was written to."""
+    """No space left on a disk."""
 
 
 class LakeFull(LakeError, DiskFull):
-    """No space left for files of the lake."""
+    """No space left for lake files."""
 
 
 class LowMemory(EnvironmentFault):
-    """Too little free memory to start, for longer than a run waits."""
+    """A run waited for free memory for as long as it may, and did not start."""
 
 
 class LakeFileMissing(LakeError):
-    """A file of the lake that is not there."""
+    """A lake file does not exist."""
 
 
 class SourceError(TippersError):
@@ -61,7 +61,7 @@ class SourceError(TippersError):
 
 
 class MissingPartitions(TippersError):
-    """Occupancy was asked for that has not been computed; ``missing`` names the chunks."""
+    """The requested occupancy is not computed yet; ``missing`` names the chunks."""
 
     def __init__(self, message: str, missing: list[str], hint: str | None = None) -> None:
         super().__init__(message, hint)

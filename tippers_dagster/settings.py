@@ -33,63 +33,65 @@ SPACE_COLUMNS = ("space_id", "space_name", "parent_space_id", "building_room")
 
 
 class Settings(BaseSettings):
-    """What a deployment may choose. Field ``x`` is the variable ``TIPPERS_X``."""
+    """The settings of a deployment. Field ``x`` is the variable ``TIPPERS_X``."""
 
     model_config = SettingsConfigDict(
         env_prefix="TIPPERS_",
         env_file=".env",
-        env_ignore_empty=True,  # a line of .env left empty is a setting not made
+        env_ignore_empty=True,  # an empty line of .env leaves the setting unset
         extra="ignore",
         frozen=True,
     )
 
     # --- places -----------------------------------------------------------------------------
-    home: Path = Field(Path(".tippers"), description="folder of all that is kept on this machine")
+    home: Path = Field(Path(".tippers"), description="folder for everything kept on this machine")
     database_url: SecretStr | None = Field(
-        None, description="the warehouse (PostgreSQL); unset: embedded under the home"
+        None, description="warehouse (PostgreSQL); unset: embedded, in the home folder"
     )
     dagster_url: SecretStr | None = Field(
         None, description="Dagster's storage (PostgreSQL); unset: embedded"
     )
     source_url: SecretStr | None = Field(
-        None, description="the campus's own database, only read; unset: the warehouse's database"
+        None, description="the campus's own database, read only; unset: the warehouse"
     )
     builder_url: SecretStr | None = Field(
         None,
-        description="URL of the warehouse with dbt's role; unset: the role tippers_builder is "
-        "created",
+        description="the warehouse, with the role that dbt uses; unset: the role tippers_builder "
+        "is created",
     )
     builder_functions: str = Field(
         "",
-        description="further PostgreSQL functions that hand-written models may call, separated by "
-        "spaces",
+        description="additional PostgreSQL functions that hand-written models may call, "
+        "space-separated",
     )
     reader_url: SecretStr | None = Field(
         None,
-        description="the warehouse as a role that may only read, for user SQL; unset: the role "
-        "tippers_reader is made",
+        description="the warehouse, with a read-only role for user SQL; unset: the role "
+        "tippers_reader is created",
     )
     dagster_yaml: FilePath | None = Field(
-        None, description="Dagster's instance file; unset: the one that comes with this version"
+        None, description="Dagster's instance file; unset: the one that comes with tippers"
     )
     mlflow_url: str | None = Field(None, description="MLflow server; unset: embedded")
     lake_url: str | None = Field(
-        None, description="s3://bucket/prefix, or a folder; unset: <home>/lake"
+        None, description="lake: s3://bucket/prefix, or a folder; unset: <home>/lake"
     )
-    s3_endpoint_url: str | None = Field(None, description="S3 endpoint, for MinIO and the like")
+    s3_endpoint_url: str | None = Field(
+        None, description="S3 endpoint, for MinIO and similar servers"
+    )
     s3_region: str = Field("us-east-1", description="S3 region")
 
     # --- meaning of the data ----------------------------------------------------------------
-    timezone: str = Field("America/Los_Angeles", description="IANA zone of the source's times")
+    timezone: str = Field("America/Los_Angeles", description="IANA time zone of the source's times")
     chunk: ChunkSize = Field("week", description="length of a time chunk: day, week or month")
     device_key: SecretStr | None = Field(
-        None, description="key of the device hash; unset: made once and kept in the home"
+        None, description="key of the device hash; unset: created once and kept in the home folder"
     )
     open_session_seconds: int = Field(
-        12 * 3600, gt=0, description="how long a session without an end is taken to be present"
+        12 * 3600, gt=0, description="how long a device counts as present in a session without end"
     )
     longest_session_seconds: int = Field(
-        31 * 86400, gt=0, description="a longer session is rejected as implausible"
+        31 * 86400, gt=0, description="longer sessions are rejected as implausible"
     )
     earliest_time: dt.datetime = Field(
         dt.datetime(2010, 1, 1), description="earliest plausible local time"
@@ -98,52 +100,55 @@ class Settings(BaseSettings):
         None, description="latest plausible local time; unset: a day from now"
     )
     observation_gap_seconds: int = Field(
-        1800, gt=0, description="observations of a device at one access point chain below this gap"
+        1800,
+        gt=0,
+        description="observations of a device at one access point that are less than this apart "
+        "form one session",
     )
     max_rejected_share: float = Field(
-        0.2, ge=0, le=1, description="share of a chunk's rows that may be rejected"
+        0.2, ge=0, le=1, description="largest share of a chunk's rows that may be rejected"
     )
 
     # --- definitions ------------------------------------------------------------------------
     dbt_project: Path | None = Field(
-        None, description="folder of the hand-written dbt project; unset: the one of this version"
+        None,
+        description="folder of the hand-written dbt project; unset: the one that comes with "
+        "tippers",
     )
     refresh_seconds: int = Field(
-        900, ge=0, description="how often definitions look whether the source's rows changed"
+        900, ge=0, description="time between two checks of the source for changes, for definitions"
     )
     automate_definitions: bool = Field(
-        True, description="whether definitions are kept up to date by themselves from the start"
+        True, description="whether definitions are kept up to date automatically from the start"
     )
-    sql_timeout_seconds: int = Field(
-        20, ge=1, description="a preview of user SQL is stopped after this"
-    )
+    sql_timeout_seconds: int = Field(20, ge=1, description="time limit for a preview of user SQL")
     model_timeout_seconds: int = Field(
-        3600, ge=1, description="one statement of a dbt model is stopped after this"
+        3600, ge=1, description="time limit for one statement of a dbt model"
     )
-    preview_rows: int = Field(50, ge=1, le=1000, description="rows of a preview")
+    preview_rows: int = Field(50, ge=1, le=1000, description="number of rows in a preview")
     secrets_keys: SecretStr | None = Field(
         None,
-        description="Fernet keys of stored passwords, newest first, comma-separated; "
-        "unset: made once and kept in the home",
+        description="Fernet keys for stored passwords, newest first, comma-separated; "
+        "unset: one is created and kept in the home folder",
     )
 
     # --- learning, forecasts, privacy -------------------------------------------------------
     dask_url: str | None = Field(
         None,
         description="scheduler of a Dask cluster, such as tcp://dask:8786, for counting, "
-        "classifiers and forecasts; unset: processes of this machine",
+        "classifiers and forecasts; unset: processes on this machine",
     )
     smallest_count: int = Field(
         0,
         ge=0,
-        description="counts from 1 to below this are suppressed in what is exported or shared; "
-        "0: none are",
+        description="counts of at least 1 and below this are suppressed in exports and shared "
+        "tables; 0: no suppression",
     )
     presence_days: int | None = Field(
         None,
         ge=1,
-        description="sessions and presence of older chunks are deleted, only counts stay; "
-        "unset: nothing is",
+        description="sessions and presence of chunks older than this are deleted, only counts "
+        "stay; unset: nothing is deleted",
     )
 
     # --- names in the source database -------------------------------------------------------
@@ -154,69 +159,89 @@ class Settings(BaseSettings):
     faculty_table: str = "faculty_data"
     coverage_table: str = "region_to_coverage"
     session_columns: dict[str, str] = Field(
-        default_factory=dict, description='JSON, e.g. {"mac_address": "mac"}'
+        default_factory=dict,
+        description="column names in the source, if they differ: JSON such as "
+        '{"mac_address": "mac"}',
     )
-    space_columns: dict[str, str] = Field(default_factory=dict, description="JSON, as above")
+    space_columns: dict[str, str] = Field(
+        default_factory=dict, description="the same for the space table"
+    )
 
     # --- running ----------------------------------------------------------------------------
-    sensor_interval_seconds: int = Field(2, ge=1, description="least time between two ticks")
-    observe_recent_chunks: int = Field(2, ge=0, description="newest chunks observed every round")
-    observe_recent_seconds: int = Field(60, ge=1, description="time between two such rounds")
-    observe_older_chunks: int = Field(1, ge=0, description="older chunks observed in each round")
+    sensor_interval_seconds: int = Field(2, ge=1, description="minimum time between two ticks")
+    observe_recent_chunks: int = Field(
+        2, ge=0, description="number of newest chunks observed in each round"
+    )
+    observe_recent_seconds: int = Field(
+        60, ge=1, description="time between two rounds of observation"
+    )
+    observe_older_chunks: int = Field(
+        1, ge=0, description="number of older chunks observed in each round"
+    )
     max_tries: int = Field(
-        3, ge=1, description="tries in a row per partition and state of its inputs"
+        3, ge=1, description="attempts in quick succession while a partition's inputs do not change"
     )
     retry_delay_seconds: float = Field(
-        20, ge=0, description="wait before the second try; doubles with each"
+        20, ge=0, description="wait before the second attempt; doubles with each further one"
     )
     retry_later_seconds: float = Field(
-        3600, ge=0, description="wait before each try after those; 0: none is made by itself"
+        3600,
+        ge=0,
+        description="wait before each attempt after the first max_tries; 0: no automatic retry",
     )
     environment_retry_seconds: float = Field(
         300,
         ge=0,
-        description="wait before the next try after a failure of the environment: a full disk, too "
-        "little memory; such a try is not counted",
+        description="wait after a failure of the environment (a full disk, too little memory), "
+        "which does not count as an attempt",
     )
-    deadline_floor_seconds: int = Field(900, ge=1, description="no run is stopped sooner")
-    deadline_factor: float = Field(5, ge=1, description="times the duration expected from history")
+    deadline_floor_seconds: int = Field(900, ge=1, description="no run is stopped before this")
+    deadline_factor: float = Field(
+        5, ge=1, description="a run is stopped after this many times its expected duration"
+    )
     max_partitions_per_run: int = Field(50_000, ge=1)
-    max_concurrent_runs: int = Field(2, ge=1, description="runs at once on this deployment")
-    min_free_memory_mb: int = Field(512, ge=0, description="runs wait below this free memory")
+    max_concurrent_runs: int = Field(
+        2, ge=1, description="runs at the same time in this deployment"
+    )
+    min_free_memory_mb: int = Field(
+        512, ge=0, description="a run waits while less memory than this is free"
+    )
     memory_wait_seconds: float = Field(
         600, ge=0, description="how long a run waits for free memory before it fails"
     )
-    memory_budget_mb: int = Field(512, ge=16, description="memory of one extraction's buffers")
-    threads: int = Field(2, ge=1, description="threads of one run")
+    memory_budget_mb: int = Field(512, ge=16, description="memory for the buffers of an extraction")
+    threads: int = Field(2, ge=1, description="threads per run")
 
     # --- the local stack --------------------------------------------------------------------
     web_port: int = 3000
     dagster_web_url: str | None = Field(
-        None, description="Dagster's web server, to reload definitions; unset: the local stack's"
+        None, description="Dagster web server that reloads definitions; unset: the local stack's"
     )
     dagster_public_url: str | None = Field(
         None,
         pattern=_URL,
-        description="public URL of Dagster's web server; unset: the one that the app uses",
+        description="public URL of Dagster's web server; unset: the URL that the app uses",
     )
-    mlflow_public_url: str | None = Field(None, pattern=_URL, description="the same for MLflow")
+    mlflow_public_url: str | None = Field(
+        None, pattern=_URL, description="public URL of MLflow; unset: the URL that the app uses"
+    )
     code_server_host: str = "127.0.0.1"
     code_server_port: int = 4266
     streamlit_port: int = 8501
     streamlit_host: str = Field("127.0.0.1", description="address that the app listens on")
     streamlit_secrets: Path | None = Field(
         None,
-        description="Streamlit's secrets file, whose [auth] has the login; unset: "
+        description="Streamlit's secrets file, with the login in [auth]; unset: "
         "<home>/streamlit/secrets.toml",
     )
     streamlit_public_url: str | None = Field(
-        None, pattern=_URL, description="public URL of the app; unset: on this machine only"
+        None, pattern=_URL, description="public URL of the app; unset: this machine only"
     )
     streamlit_user_header: str = Field(
         "",
         pattern=r"^[A-Za-z0-9-]*$",
         description="request header in which the proxy in front of the app sends the user's e-mail "
-        "address; it must always overwrite it; unset: there is none",
+        "address; the proxy must always overwrite it; unset: no such proxy",
     )
     streamlit_protected: bool = Field(
         False,
@@ -224,21 +249,21 @@ class Settings(BaseSettings):
     )
     trusted_issuers: str = Field(
         "",
-        description="issuers that verify all e-mail addresses but do not send email_verified, "
-        "comma-separated",
+        description="login issuers that verify all e-mail addresses but do not send "
+        "email_verified, comma-separated",
     )
     role_claim: str = Field(
         "",
-        description="claim of the login that says viewer, analyst or admin; unset: those of "
-        "`tippers people`",
+        description="claim of the login that holds the role: viewer, analyst or admin; unset: "
+        "roles are set with `tippers people`",
     )
     default_role: Literal["none", "viewer", "analyst", "admin"] = Field(
-        "viewer", description="role of people who log in and have none"
+        "viewer", description="role of users who log in without one"
     )
     mlflow_port: int = 5000
 
     def __hash__(self) -> int:
-        # Dict fields do not hash; equal settings have equal homes, which is all a cache needs.
+        # Dict fields are not hashable. Equal settings have equal homes: enough for caches.
         return hash(self.home)
 
     @field_validator("timezone")
@@ -255,15 +280,15 @@ class Settings(BaseSettings):
     def _our_columns(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         ours = SESSION_COLUMNS if info.field_name == "session_columns" else SPACE_COLUMNS
         if unknown := sorted(set(value).difference(ours)):
-            said = f'{{"our name": "the source\'s"}}; ours are {", ".join(ours)}'
-            raise ValueError(f"{', '.join(unknown)} is not one of our columns: write {said}")
+            known = f'Write {{"column": "name in the source"}}; columns: {", ".join(ours)}'
+            raise ValueError(f"unknown column {', '.join(unknown)}. {known}")
         if not all(value.values()):
-            raise ValueError("a column name of the source is empty")
+            raise ValueError("a name in the source is empty")
         return value
 
     @cached_property
     def home_path(self) -> Path:
-        """The home, absolute."""
+        """The home folder's absolute path."""
         return self.home.expanduser().absolute()
 
     @property
@@ -272,11 +297,11 @@ class Settings(BaseSettings):
         return self.database_url is None
 
     def session_column(self, name: str) -> str:
-        """The source's name of a column of the session table."""
+        """The source's name for a column of the session table."""
         return self.session_columns.get(name, name)
 
     def space_column(self, name: str) -> str:
-        """The source's name of a column of the space table."""
+        """The source's name for a column of the space table."""
         return self.space_columns.get(name, name)
 
     def plausible_range(self) -> tuple[dt.datetime, dt.datetime]:
@@ -295,7 +320,7 @@ def get_settings() -> Settings:
     Raises
     ------
     SettingsError
-        Naming the variable that is wrong, never its value where that may be a secret.
+        Names the invalid variable, but not its value, which may be secret.
     """
     try:
         return Settings()
@@ -304,4 +329,6 @@ def get_settings() -> Settings:
             f"TIPPERS_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}"
             for e in error.errors(include_input=False, include_url=False)
         ]
-        raise SettingsError("\n".join(lines), "Mend these variables, or lines of .env.") from None
+        raise SettingsError(
+            "\n".join(lines), "Correct these environment variables, or lines of .env."
+        ) from None

@@ -1,4 +1,4 @@
-"""A graph of small assets over one source table, ticked and run in this process."""
+"""A graph of small assets that read one source table; ticks and runs happen in this process."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -22,17 +22,17 @@ def node(name: str, *reads: str, content: str = "1", **others: object) -> Node:
 
 
 def execute(settings: Settings, sql: str) -> None:
-    """Change the source, and have PostgreSQL count it at once."""
+    """Change the source, and make PostgreSQL count the change at once."""
     with warehouse_engine(settings).begin() as connection:
         connection.execute(sa.text(sql))
         connection.execute(sa.text("SELECT pg_stat_force_next_flush()"))
 
 
 class Graph:
-    """Assets of these nodes; each run writes down what it computed, in order.
+    """Assets of these nodes; each run notes what it computed, in order.
 
-    ``broken`` names those that fail; ``killed`` those whose process dies while it writes;
-    ``full`` those that find the disk full; in ``meanwhile`` is what happens while one is computed.
+    ``broken``: assets that fail. ``killed``: assets whose process dies while it writes. ``full``:
+    assets that find the disk full. ``meanwhile``: what happens while an asset is computed.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Graph:
         return data
 
     def asked(self) -> set[str]:
-        """What one tick asks for, in one run at most."""
+        """The assets that one tick requests, in one run at most."""
         requests = self.tick().run_requests or []
         assert len(requests) <= 1
         return {"/".join(key.path) for r in requests for key in r.asset_selection}
@@ -88,7 +88,7 @@ class Graph:
         )
 
     def until_quiet(self) -> list[str]:
-        """Tick and run; what was computed, in order."""
+        """Repeat ticks and runs until nothing is requested; returns what was computed, in order."""
         self.computed = []
         for _ in range(8):
             asked = self.asked()
@@ -103,7 +103,7 @@ class Graph:
         )
         def computed(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             if n.name in self.dying:
-                raise dg.Failure("the process died before it could say anything")
+                raise dg.Failure("the process died before it could report anything")
             record = recorder(self.settings, [n], context.run.run_id)
             self.computed.append(n.name)
             self.meanwhile.pop(n.name, lambda: None)()
@@ -111,7 +111,7 @@ class Graph:
                 record.failed(n.key, "division by zero")
                 raise dg.Failure("division by zero")
             if n.name in self.full:
-                record.failed(n.key, "The disk is full.", excused=True)
+                record.failed(n.key, "The disk is full.", environment_failed=True)
                 raise dg.Failure("The disk is full.")
             record.replacing(n.key)
             if n.name in self.killed:

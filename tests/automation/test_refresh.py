@@ -1,4 +1,4 @@
-"""What is stale, what is asked for, and that failures neither hammer nor hide."""
+"""What is stale, what is requested, and how failures are retried."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def make(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeGraph
         yield make
 
 
-def test_everything_is_one_run_and_then_nothing(make: MakeGraph) -> None:
+def test_all_assets_are_computed_in_one_run(make: MakeGraph) -> None:
     graph = make()
     (request,) = graph.tick().run_requests
     assert len(request.asset_selection) == 5
@@ -65,7 +65,7 @@ def test_everything_is_one_run_and_then_nothing(make: MakeGraph) -> None:
     assert graph.tick().skip_message == UP_TO_DATE
 
 
-def test_a_changed_definition_makes_it_and_what_is_below_stale(make: MakeGraph) -> None:
+def test_a_changed_definition_makes_its_asset_and_dependents_stale(make: MakeGraph) -> None:
     graph = make()
     graph.until_quiet()
     graph.change("left", content="2")
@@ -76,14 +76,14 @@ def test_a_changed_definition_makes_it_and_what_is_below_stale(make: MakeGraph) 
     assert graph.until_quiet() == ["level2"]
 
 
-def test_changed_rows_make_what_reads_them_stale(make: MakeGraph) -> None:
+def test_changed_rows_make_their_readers_stale(make: MakeGraph) -> None:
     graph = make([*DIAMOND, node("apart")])
     graph.until_quiet()
     execute(graph.settings, "INSERT INTO public.sessions VALUES ('m')")
     assert graph.until_quiet() == ["index", "left", "right", "model", "level2"]
 
 
-def test_a_failure_holds_up_what_is_below_and_nothing_else(make: MakeGraph) -> None:
+def test_a_failure_delays_only_dependents(make: MakeGraph) -> None:
     graph = make(max_tries=2)
     graph.broken = {"left"}
     assert sorted(graph.until_quiet()) == ["index", "left", "left", "right"]
@@ -96,7 +96,7 @@ def test_a_failure_holds_up_what_is_below_and_nothing_else(make: MakeGraph) -> N
     assert graph.until_quiet() == ["left", "model", "level2"]
 
 
-def test_after_its_tries_in_a_row_it_is_tried_now_and_then(make: MakeGraph) -> None:
+def test_after_its_first_attempts_an_asset_is_retried_occasionally(make: MakeGraph) -> None:
     graph = make(max_tries=2)
     graph.broken = {"left"}
     graph.until_quiet()
@@ -107,7 +107,7 @@ def test_after_its_tries_in_a_row_it_is_tried_now_and_then(make: MakeGraph) -> N
     assert graph.until_quiet() == ["left", "model", "level2"]
 
 
-def test_without_later_tries_it_is_left(make: MakeGraph) -> None:
+def test_without_later_retries_a_failed_asset_is_left(make: MakeGraph) -> None:
     graph = make(max_tries=1, retry_later_seconds=0)
     graph.broken = {"left"}
     graph.until_quiet()
@@ -116,11 +116,11 @@ def test_without_later_tries_it_is_left(make: MakeGraph) -> None:
 
 
 def aged(graph: Graph, age: str) -> None:
-    """As if the last failures had been so long ago."""
+    """Move the last failures back in time by ``age``."""
     execute(graph.settings, f"UPDATE tippers.asset_state SET failed_at = now() - interval '{age}'")
 
 
-def test_a_failed_definition_that_is_changed_is_tried_at_once(make: MakeGraph) -> None:
+def test_a_changed_definition_that_failed_is_retried_at_once(make: MakeGraph) -> None:
     graph = make(max_tries=1)
     graph.broken = {"left"}
     graph.until_quiet()
@@ -129,14 +129,14 @@ def test_a_failed_definition_that_is_changed_is_tried_at_once(make: MakeGraph) -
     assert graph.until_quiet() == ["left", "model", "level2"]
 
 
-def test_the_next_try_waits(make: MakeGraph) -> None:
+def test_the_next_attempt_waits(make: MakeGraph) -> None:
     graph = make(retry_delay_seconds=1000)
     graph.broken = {"left"}
     graph.until_quiet()
     assert load_states(graph.settings)["left"].tries == 1
 
 
-def test_a_run_that_dies_without_a_word_is_counted(make: MakeGraph) -> None:
+def test_a_run_that_dies_silently_counts_as_an_attempt(make: MakeGraph) -> None:
     graph = make(max_tries=2)
     graph.dying = {"index", "left"}
     assert graph.until_quiet() == []
@@ -166,7 +166,7 @@ def test_what_a_run_recorded_before_it_ended_is_reported_to_dagster(make: MakeGr
         assert event.asset_materialization.tags["dagster/data_version"] == version
 
 
-def test_what_a_run_covers_is_not_asked_for_again(make: MakeGraph) -> None:
+def test_assets_of_an_unfinished_run_are_not_requested_again(make: MakeGraph) -> None:
     graph = make()
     (request,) = graph.tick().run_requests
     job = graph.repository.get_job(graph.repository.get_implicit_asset_job_names()[0])
@@ -180,26 +180,26 @@ def test_what_a_run_covers_is_not_asked_for_again(make: MakeGraph) -> None:
     assert len(graph.asked()) == len(request.asset_selection)
 
 
-def test_what_is_broken_is_tried_once(make: MakeGraph) -> None:
+def test_broken_assets_are_attempted_once(make: MakeGraph) -> None:
     graph = make([*DIAMOND, node("bad", "index", broken="no such column")])
     graph.broken = {"bad"}
     assert graph.until_quiet().count("bad") == 1
     assert load_states(graph.settings)["level2"].version
 
 
-def test_what_reads_from_outside_is_due_after_a_while(make: MakeGraph) -> None:
+def test_assets_that_read_external_data_are_due_after_a_while(make: MakeGraph) -> None:
     outside = [node("synced", every_seconds=3600), node("reader", "synced")]
     graph = make(outside)
     assert graph.until_quiet() == ["synced", "reader"]
     graph.change("synced", every_seconds=0)
     graph.computed = []
-    assert graph.asked() == {"synced"}, "the rows that are there still serve the reader"
+    assert graph.asked() == {"synced"}, "the reader uses the present rows"
     graph.run({"synced"})
     graph.change("synced", every_seconds=3600)
     assert graph.until_quiet() == ["reader"]
 
 
-def test_the_same_token_leaves_readers_as_they_are(make: MakeGraph) -> None:
+def test_the_same_token_leaves_dependents_up_to_date(make: MakeGraph) -> None:
     outside = [node("synced", every_seconds=3600), node("reader", "synced")]
     graph = make(outside)
     graph.until_quiet()
@@ -210,7 +210,7 @@ def test_the_same_token_leaves_readers_as_they_are(make: MakeGraph) -> None:
         graph.run({"reader"})
 
 
-def test_readers_of_a_token_stand_still_until_it_is_another(make: MakeGraph) -> None:
+def test_dependents_by_token_are_stale_only_when_it_changes(make: MakeGraph) -> None:
     found = node("champion", "index", every_seconds=3600, seen_by_token=True)
     graph = make([node("index"), found, node("reader", "champion", "index"), node("alone")])
 
@@ -222,7 +222,7 @@ def test_readers_of_a_token_stand_still_until_it_is_another(make: MakeGraph) -> 
     take("3", "index", "champion", "reader", "alone")
     assert graph.asked() == set()
     graph.change("champion", content="2")
-    assert graph.asked() == {"champion"}, "and its reader, which is up to date, is not"
+    assert graph.asked() == {"champion"}, "its dependent is up to date"
     take("3", "champion")
     assert graph.asked() == set()
     with warehouse_engine(graph.settings).begin() as connection:
@@ -234,7 +234,7 @@ def test_readers_of_a_token_stand_still_until_it_is_another(make: MakeGraph) -> 
     assert graph.asked() == set()
 
 
-def test_errors_of_what_nobody_wants_any_more_are_past(make: MakeGraph) -> None:
+def test_errors_of_outdated_versions_are_left_out(make: MakeGraph) -> None:
     found = node("champion", every_seconds=3600, seen_by_token=True)
     graph = make([found, node("reader", "champion")])
     record = recorder(graph.settings, graph.nodes, "run")
@@ -258,9 +258,9 @@ def test_a_change_during_the_run_is_not_lost(make: MakeGraph) -> None:
     assert "left" in graph.asked()
 
 
-def test_nothing_is_asked_for_by_what_is_out_of_date(make: MakeGraph) -> None:
+def test_an_outdated_code_location_requests_nothing(make: MakeGraph) -> None:
     graph = make()
-    graph.why = "The definitions changed; this code location is loaded anew."
+    graph.why = "The definitions changed; this code location is being reloaded."
     assert graph.tick().skip_message == graph.why
     graph.why = None
     assert graph.asked()
@@ -278,10 +278,10 @@ def test_many_assets_are_several_runs(make: MakeGraph) -> None:
     assert len(graph.asked()) == 521 - 450
 
 
-def test_reading_what_nobody_makes_is_told(stack: Settings) -> None:
-    with pytest.raises(TippersError, match="a reads b, which no definition makes"):
+def test_reading_an_unknown_asset_is_an_error(stack: Settings) -> None:
+    with pytest.raises(TippersError, match="a reads b, but no definition"):
         wanted_versions([node("a", "b")], {})
-    with pytest.raises(TippersError, match="none of the assets of this run"):
+    with pytest.raises(TippersError, match="not part of this run"):
         recorder(stack, [node("a")], "run").succeeded(("c",))
 
 
@@ -305,8 +305,8 @@ def test_two_runs_never_compute_the_same_asset_at_once(make: MakeGraph) -> None:
 
 
 # --- what tables hold and what is recorded of them ------------------------------------------------
-def test_what_a_run_left_that_died_is_computed_again(make: MakeGraph) -> None:
-    """Also when its inputs are again as they were: nobody knows what its table holds."""
+def test_assets_of_a_dead_run_are_computed_again(make: MakeGraph) -> None:
+    """Also when the inputs have not changed: the content of the table is unknown."""
     graph = make()
     graph.until_quiet()
     graph.change("left", content="2")
@@ -315,11 +315,11 @@ def test_what_a_run_left_that_died_is_computed_again(make: MakeGraph) -> None:
     graph.killed = set()
     graph.change("left", content="1")
     assert why_stale(graph, "left").startswith("Its last run did not finish")
-    assert graph.until_quiet() == ["left"], "what reads it was not computed from it"
+    assert graph.until_quiet() == ["left"], "its dependent was not computed from it"
 
 
-def test_what_a_run_has_begun_to_replace_is_not_reported_as_made(make: MakeGraph) -> None:
-    """Dagster hears of what is recorded; that an asset is being replaced is no record of it."""
+def test_an_asset_that_is_being_replaced_is_not_reported(make: MakeGraph) -> None:
+    """Recorded materialisations are reported to Dagster; a voided record is not one."""
     graph = make()
     graph.until_quiet()
     graph.change("left", content="2")
@@ -332,8 +332,8 @@ def test_what_a_run_has_begun_to_replace_is_not_reported_as_made(make: MakeGraph
     assert graph.instance.get_latest_materialization_event(left) == before
 
 
-def test_what_a_run_without_its_locks_wrote_over_does_not_hold(make: MakeGraph) -> None:
-    """Whoever recorded it: which of both wrote last, nobody knows."""
+def test_a_run_without_its_locks_voids_what_it_wrote_over(make: MakeGraph) -> None:
+    """Whichever run recorded it: it is unknown which of both wrote last."""
     graph = make()
     graph.until_quiet()
     left = ("left",)
@@ -355,7 +355,7 @@ def test_what_a_run_without_its_locks_wrote_over_does_not_hold(make: MakeGraph) 
     assert graph.until_quiet() == ["left"]
 
 
-def test_what_was_written_over_while_it_was_made_does_not_hold(make: MakeGraph) -> None:
+def test_an_asset_overwritten_while_computed_is_void(make: MakeGraph) -> None:
     graph = make()
     graph.until_quiet()
     record = recorder(graph.settings, graph.nodes, "second")
@@ -371,7 +371,7 @@ def test_what_was_written_over_while_it_was_made_does_not_hold(make: MakeGraph) 
     assert graph.until_quiet() == ["left"]
 
 
-def test_nothing_is_computed_from_what_a_dead_run_left(make: MakeGraph) -> None:
+def test_nothing_is_computed_from_the_rows_of_a_dead_run(make: MakeGraph) -> None:
     graph = make(max_tries=1)
     graph.until_quiet()
     graph.change("left", content="2")
@@ -379,14 +379,14 @@ def test_nothing_is_computed_from_what_a_dead_run_left(make: MakeGraph) -> None:
     graph.until_quiet()
     graph.change("left", content="1")
     graph.change("model", content="2")
-    assert graph.until_quiet() == ["left"], "it alone, as it dies again"
+    assert graph.until_quiet() == ["left"], "only this asset, as its run dies again"
     graph.killed = set()
     forget_failures(graph.settings)
     assert graph.until_quiet() == ["left", "model", "level2"]
 
 
-def test_what_read_an_input_that_was_computed_meanwhile_is_computed_again(make: MakeGraph) -> None:
-    """The versions are the same before and after, and what was read in between may be another."""
+def test_an_asset_whose_input_was_computed_meanwhile_is_computed_again(make: MakeGraph) -> None:
+    """The versions before and after are the same, but a different one may have been read."""
     graph = make()
     graph.until_quiet()
     graph.change("model", content="2")
@@ -394,7 +394,7 @@ def test_what_read_an_input_that_was_computed_meanwhile_is_computed_again(make: 
     assert graph.until_quiet() == ["model", "left", "level2", "model", "level2"]
 
 
-def test_what_read_an_input_that_a_dead_run_replaced_is_computed_again(make: MakeGraph) -> None:
+def test_an_asset_whose_input_a_dead_run_replaced_is_computed_again(make: MakeGraph) -> None:
     graph = make()
     graph.until_quiet()
     graph.change("model", content="2")
@@ -411,8 +411,8 @@ def why_stale(graph: Graph, name: str) -> str:
     return _why_stale(snapshot, found, snapshot.state(name))
 
 
-def test_a_fault_of_the_machine_is_no_try(make: MakeGraph) -> None:
-    """It waits longer, as often as need be, and is not given up."""
+def test_an_environment_fault_is_not_an_attempt(make: MakeGraph) -> None:
+    """The asset waits longer than after other failures, and is retried without limit."""
     graph = make(max_tries=2, environment_retry_seconds=0)
     graph.full = {"left"}
     for _ in range(4):
@@ -425,7 +425,7 @@ def test_a_fault_of_the_machine_is_no_try(make: MakeGraph) -> None:
     assert load_states(graph.settings)["left"].retry_at is None
 
 
-def test_a_fault_of_the_machine_is_tried_again_later(make: MakeGraph) -> None:
+def test_an_environment_fault_is_retried_later(make: MakeGraph) -> None:
     graph = make(environment_retry_seconds=3600)
     graph.full = {"left"}
     assert graph.until_quiet() == ["index", "left", "right"]

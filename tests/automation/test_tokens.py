@@ -1,4 +1,4 @@
-"""Whether a source table's rows may have changed, told by PostgreSQL's counters."""
+"""Changes of a source table's rows, detected with PostgreSQL's counters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def settings(stack: Settings) -> Settings:
         "ALTER TABLE t ALTER i TYPE text",
     ],
 )
-def test_every_change_is_seen(settings: Settings, change: str) -> None:
+def test_every_change_is_detected(settings: Settings, change: str) -> None:
     before = token(settings)
     assert token(settings) == before
     execute(settings, f'SET LOCAL search_path = "odd Schema"; {change}')
@@ -55,7 +55,7 @@ def test_a_missing_table_has_a_token(settings: Settings) -> None:
     assert token(settings, "not there") == MISSING
 
 
-def test_a_view_is_as_new_as_the_tables_behind_it(settings: Settings) -> None:
+def test_a_view_changes_with_the_tables_behind_it(settings: Settings) -> None:
     execute(settings, 'CREATE VIEW "odd Schema".v AS SELECT i FROM "odd Schema".t')
     execute(settings, 'CREATE VIEW "odd Schema".w AS SELECT i + 1 AS j FROM "odd Schema".v')
     before = token(settings, "w")
@@ -68,7 +68,7 @@ def test_a_view_is_as_new_as_the_tables_behind_it(settings: Settings) -> None:
     assert token(settings, "w") != after
 
 
-def test_a_partitioned_table_is_as_new_as_its_partitions(settings: Settings) -> None:
+def test_a_partitioned_table_changes_with_its_partitions(settings: Settings) -> None:
     execute(
         settings,
         'SET LOCAL search_path = "odd Schema"; CREATE TABLE p (i int) PARTITION BY RANGE (i); '
@@ -85,7 +85,7 @@ def test_a_partitioned_table_is_as_new_as_its_partitions(settings: Settings) -> 
     assert token(settings, "p") != after
 
 
-def test_where_nothing_is_counted_the_rows_are(settings: Settings) -> None:
+def test_without_counters_rows_are_counted(settings: Settings) -> None:
     from tippers_dagster.automation.tokens import _token
     from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
@@ -99,7 +99,7 @@ def test_where_nothing_is_counted_the_rows_are(settings: Settings) -> None:
     assert counted() != before
 
 
-def test_a_source_is_looked_at_once_and_then_seldom(
+def test_a_source_is_checked_at_once_and_then_rarely(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nodes = [Node(("t",), source=Table("odd Schema", "t"))]

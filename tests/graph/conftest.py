@@ -15,7 +15,7 @@ from tippers_dagster.settings import Settings, get_settings
 
 @pytest.fixture(scope="session")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rendered projects of all tests: named by content, each is parsed once for all of them."""
+    """Rendered projects of all tests, named by content, so that each is parsed only once."""
     return tmp_path_factory.mktemp("dbt")
 
 

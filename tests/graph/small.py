@@ -111,7 +111,7 @@ class Small:
     instance: dg.DagsterInstance
 
     def save(self, *drafts: Draft) -> None:
-        """Save without asking the database whether the SQL works."""
+        """Save without checking the SQL in the database."""
         store.save_all(self.settings, drafts, by="ada")
 
     def change(self, given: Draft, body: Body) -> None:
@@ -122,7 +122,7 @@ class Small:
         return {outcome.name: outcome for outcome in found}
 
     def computed(self, selection: str | None = None) -> set[str]:
-        """Materialize; all of it must succeed."""
+        """Materialize; all assets must succeed."""
         found = self.materialize(selection)
         bad = [o for o in found.values() if o.state != "computed"]
         assert not bad, bad
@@ -137,7 +137,7 @@ class Small:
         return {s.name: s for s in pipeline_status(pipeline, snapshot)}
 
     def insert_by_hand(self, kind: str, name: str, body: object, concept: str = "device") -> None:
-        """A row in the table of definitions that nobody checked."""
+        """Insert an unchecked row into the definitions' table."""
         self.execute(
             "INSERT INTO tippers.definition (kind, concept, name, namespace, version, body, "
             "updated_at, updated_by) VALUES (:kind, :concept, :name, :concept, 1, "

@@ -22,28 +22,28 @@ def run(*arguments: str) -> str:
     return done.output
 
 
-def test_status_says_what_must_be_done(small: Small) -> None:
+def test_status_gives_reasons(small: Small) -> None:
     small.save(*ALL)
     small.insert_by_hand("rule", "odd", {"sql": "[red]SELECT", "index": "devices"})
     told = run("status")
     assert "device/devices" in told
-    assert "It was never computed." in told
+    assert "Not computed yet." in told
     assert "1 broken" in told
 
 
 def test_reload_and_retry(small: Small) -> None:
-    assert "Nothing runs at the moment" in run("reload")
+    assert "The deployment is not running" in run("reload")
     node = Node(("device", "devices"), "1")
     recorder(small.settings, [node], "run").failed(node.key, "no such column")
-    assert "1 assets may be tried again." in run("retry")
+    assert "1 asset will be retried." in run("retry")
 
 
 @pytest.mark.slow
-def test_materialize_tells_of_each(small: Small) -> None:
+def test_materialize_prints_each_asset(small: Small) -> None:
     small.save(*ALL)
     told = run("materialize", "device.devices")
     assert "computed  device.devices, 6 rows" in told
-    assert "All of it is up to date." in run("materialize", "device.devices")
+    assert "All assets are up to date." in run("materialize", "device.devices")
     small.execute("ALTER TABLE source.space RENAME TO elsewhere")
-    with pytest.raises(TippersError, match="were not computed"):
+    with pytest.raises(TippersError, match="could not be computed"):
         run("materialize", "device.devices")

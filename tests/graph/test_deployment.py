@@ -1,4 +1,4 @@
-"""A running deployment: what one process saves is loaded and computed with no restart."""
+"""A running deployment loads and computes what another process saves, without a restart."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Deployed:
         )
 
     def assets(self) -> set[str]:
-        """The assets that the page shows."""
+        """The assets on Dagster's page."""
         query = {"query": "{ assetNodes { assetKey { path } } }"}
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.environment['TIPPERS_WEB_PORT']}/graphql",
@@ -105,7 +105,7 @@ def version(settings: Settings, name: str) -> str | None:
 
 
 def checks(small: Small, name: str) -> Counter[str]:
-    """How the checks of an asset came out last; those that never ran are not counted."""
+    """The latest results of an asset's checks, without those that never ran."""
     defs = pipeline_definitions(small.settings)
     (node,) = [n for n in defs.resolve_asset_graph().asset_nodes if n.key.path == name.split("/")]
     storage = small.instance.event_log_storage
@@ -149,7 +149,7 @@ def test_what_another_process_saves_appears_and_is_computed(
     assert version(small.settings, "device/is_b") == before["device/is_b"]
 
 
-def test_a_wrong_one_is_refused_and_nothing_changes(
+def test_an_invalid_definition_is_rejected_and_nothing_changes(
     running: Deployed, small: Small, tmp_path: Path
 ) -> None:
     export(tmp_path, [store.get(small.settings, IS_A.ref)])
@@ -162,7 +162,7 @@ def test_a_wrong_one_is_refused_and_nothing_changes(
     assert {s.standing for s in small.status().values()} == {"fresh"}
 
 
-def test_a_row_by_hand_is_taken_up_without_being_told(running: Deployed, small: Small) -> None:
+def test_a_row_inserted_by_hand_is_loaded(running: Deployed, small: Small) -> None:
     small.insert_by_hand("rule", "by_hand", {"sql": ["no text"]})
     until(lambda: "device/by_hand" in running.assets(), 120, lambda: str(running.assets()))
     until(lambda: bool(load_states(small.settings).get("device/by_hand")), 120)
@@ -173,7 +173,7 @@ def test_a_row_by_hand_is_taken_up_without_being_told(running: Deployed, small: 
     until(lambda: "device/by_hand" not in running.assets(), 120)
 
 
-def test_changed_rows_are_computed_by_themselves(running: Deployed, small: Small) -> None:
+def test_changed_rows_are_computed_automatically(running: Deployed, small: Small) -> None:
     from contextlib import closing
 
     from tippers_dagster.platform.postgres.databases import databases

@@ -1,4 +1,4 @@
-"""The definitions as one graph: computed in one run, recomputed by what changed, never stopped."""
+"""The graph of all definitions: computed in one run, recomputed after changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from tippers_dagster.graph.load import load
 
 
 @pytest.mark.slow
-def test_all_levels_are_one_run_and_a_threshold_reaches_what_is_below_it(small: Small) -> None:
+def test_all_levels_are_one_run_and_a_changed_threshold_reaches_its_dependents(
+    small: Small,
+) -> None:
     small.save(*ALL)
     status = small.status()
     assert {s.standing for s in status.values()} == {"stale"}
@@ -36,14 +38,14 @@ def test_all_levels_are_one_run_and_a_threshold_reaches_what_is_below_it(small: 
     stale = {name: s.why for name, s in status.items() if s.standing != "fresh"}
     below = {"device/is_a", "device/type", "device/chosen", "device/days"}
     assert set(stale) == below
-    assert stale["device/is_a"] == "Its definition changed."
+    assert stale["device/is_a"] == "Its definition has changed."
     assert stale["device/type"] == "device.is_a must be computed first."
     assert small.computed() == below
     assert {s.standing for s in small.status().values()} == {"fresh"}
 
 
 @pytest.mark.slow
-def test_changed_rows_are_followed(small: Small) -> None:
+def test_changed_rows_are_recomputed(small: Small) -> None:
     small.save(*ALL)
     small.computed()
     small.execute(
@@ -57,8 +59,8 @@ def test_changed_rows_are_followed(small: Small) -> None:
 
 
 @pytest.mark.slow
-def test_one_that_fails_holds_up_only_what_reads_it(small: Small) -> None:
-    """Dagster passes over all that is below a step of which a part failed."""
+def test_a_failed_asset_delays_only_its_dependents(small: Small) -> None:
+    """Dagster skips everything downstream of a step in which one asset failed."""
     wrong = rule("wrong", LONG.body.sql.replace("avg(seconds)", "1 / (count(*) - count(*))"))
     small.save(*ALL, wrong, function("reads_wrong", "hours > 1", "A", rule="wrong"))
     found = small.materialize()
@@ -66,7 +68,7 @@ def test_one_that_fails_holds_up_only_what_reads_it(small: Small) -> None:
     assert set(bad) == {"device/wrong", "device/reads_wrong"}
     assert bad["device/wrong"].state == "failed"
     assert "division by zero" in bad["device/wrong"].why
-    assert bad["device/reads_wrong"].why == "It reads device.wrong."
+    assert bad["device/reads_wrong"].why == "It depends on device.wrong."
     status = small.status()
     assert status["device/wrong"].standing == "failed"
     assert "division by zero" in status["device/wrong"].why
@@ -78,7 +80,7 @@ def test_one_that_fails_holds_up_only_what_reads_it(small: Small) -> None:
 
 
 @pytest.mark.slow
-def test_a_part_is_computed_with_what_is_stale_above_it(small: Small) -> None:
+def test_a_selection_is_computed_with_its_stale_inputs(small: Small) -> None:
     small.save(*ALL)
     done = small.computed("device.long")
     assert {"device/long", "device/devices", "staging/int_sessions"} <= done
@@ -86,14 +88,14 @@ def test_a_part_is_computed_with_what_is_stale_above_it(small: Small) -> None:
     assert small.computed("device.long") == set()
     again = small.materialize("device.long", stale_only=False)
     assert set(again) == {"device/long"}
-    with pytest.raises(BadInput, match="means no asset"):
+    with pytest.raises(BadInput, match="matches no asset"):
         small.materialize("device.nothing")
     assert {"device/is_a", "device/type"} <= small.computed("device")
 
 
 # --- what is broken ----------------------------------------------------------------------------
 @pytest.mark.slow
-def test_broken_definitions_are_assets_that_fail_and_the_others_go_on(
+def test_broken_definitions_are_assets_that_fail_and_the_others_work(
     small: Small, bare_folder: Path
 ) -> None:
     small.save(*ALL)
@@ -129,9 +131,7 @@ def test_broken_definitions_are_assets_that_fail_and_the_others_go_on(
         assert states[f"device/{name}"] == "failed", found[f"device/{name}"]
 
 
-def test_a_project_that_dbt_cannot_read_stops_what_is_sql_only(
-    small: Small, bare_folder: Path
-) -> None:
+def test_a_project_that_dbt_cannot_read_stops_only_sql(small: Small, bare_folder: Path) -> None:
     small.save(*ALL)
     (bare_folder / "models" / "staging" / "torn.sql").write_text("SELECT {{ ref('nowhere')")
     loaded = load(small.settings)
@@ -143,7 +143,7 @@ def test_a_project_that_dbt_cannot_read_stops_what_is_sql_only(
     assert {s.standing for s in small.status().values()} == {"stale"}
 
 
-def test_a_circle_is_told_and_not_loaded(small: Small) -> None:
+def test_a_cycle_is_reported_and_not_loaded(small: Small) -> None:
     small.save(*ALL)
     small.execute(
         "UPDATE tippers.definition SET body = jsonb_set(body, '{sql}', CAST(:text AS jsonb)), "
@@ -165,7 +165,7 @@ def test_the_code_location_is_these_assets_and_one_sensor(small: Small) -> None:
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
 
 
-def test_the_automation_asks_for_all_in_one_run(small: Small) -> None:
+def test_automation_requests_all_in_one_run(small: Small) -> None:
     small.save(*ALL)
     defs = pipeline_definitions(small.settings)
     repository = defs.get_repository_def()
@@ -177,4 +177,4 @@ def test_the_automation_asks_for_all_in_one_run(small: Small) -> None:
     assert asked == NAMES | STAGING
     assert request.asset_check_keys is None  # all of them
     store.retire(small.settings, IS_A.ref, by="ada")
-    assert "not those that were loaded" in sensor.evaluate_tick(context).skip_message
+    assert "have changed since they were loaded" in sensor.evaluate_tick(context).skip_message

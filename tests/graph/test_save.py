@@ -1,4 +1,4 @@
-"""Saving: checked, stored, and a running deployment told; a wrong definition changes nothing."""
+"""Saving checks, stores and reloads definitions; an invalid definition changes nothing."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def with_python(text: str) -> Draft:
     return replace(IS_A, body=body)
 
 
-def test_nothing_runs_and_it_is_saved_all_the_same(small: Small) -> None:
+def test_it_is_saved_when_the_deployment_is_not_running(small: Small) -> None:
     small.save(*ALL)
     lower = function("is_a", "hours > 2", "A")
     done = save_definition(small.settings, lower, by="ada", expected_version=1)
     assert done.definition.version == 2
     assert done.reloaded.state == "nothing_running"
-    assert "next start" in done.reloaded.message
+    assert "when it starts" in done.reloaded.message
     assert store.get(small.settings, IS_A.ref).body == lower.body
 
 
@@ -57,7 +57,7 @@ WRONG = [
 
 
 @pytest.mark.slow
-def test_wrong_ones_are_refused_in_words_and_change_nothing(small: Small) -> None:
+def test_invalid_definitions_are_rejected_with_reasons_and_change_nothing(small: Small) -> None:
     small.save(*ALL)
     small.computed()
     before = definitions_stamp(small.settings)
@@ -79,9 +79,9 @@ def test_columns_are_known_before_anything_is_computed(small: Small) -> None:
 
 
 @pytest.mark.slow
-def test_functions_further_down_keep_a_rule_s_columns(small: Small) -> None:
+def test_labelling_functions_protect_the_columns_of_rules(small: Small) -> None:
     small.save(*ALL)
-    small.computed("+device.devices")  # the staging models are there then, and no rule
+    small.computed("+device.devices")  # creates the staging models, but no rule
     for new in (
         rule("star", "SELECT * FROM long"),
         function("of_star", "sessions > 3", "A", rule="star"),
@@ -96,7 +96,7 @@ def test_functions_further_down_keep_a_rule_s_columns(small: Small) -> None:
     save_definition(small.settings, more, by="ada")
 
 
-def test_the_second_of_two_who_edit_is_told(small: Small) -> None:
+def test_the_second_of_two_editors_gets_a_conflict(small: Small) -> None:
     small.save(*ALL)
     first, second = function("is_a", "hours > 2", "A"), function("is_a", "hours > 4", "A")
     save_definition(small.settings, first, by="ada", expected_version=1)
@@ -104,7 +104,7 @@ def test_the_second_of_two_who_edit_is_told(small: Small) -> None:
         save_definition(small.settings, second, by="bob", expected_version=1)
 
 
-def test_processes_that_save_at_once_all_succeed(small: Small) -> None:
+def test_processes_that_save_at_the_same_time_all_succeed(small: Small) -> None:
     small.save(*ALL)
     code = (
         "import sys; from dataclasses import replace; from tests.graph.small import IS_A;"
@@ -141,32 +141,32 @@ def test_a_folder_is_imported_as_one(small: Small, tmp_path: Path) -> None:
         import_folder(small.settings, tmp_path / "out", by="ada")
 
 
-def test_a_web_server_that_does_not_answer_is_told(
+def test_an_unavailable_web_server_is_reported(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIPPERS_DAGSTER_WEB_URL", f"http://127.0.0.1:{free_port()}")
     get_settings.cache_clear()
     done = reload_definitions(get_settings())
     assert done.state == "failed"
-    assert "did not take it up" in done.message
+    assert "did not reload the definitions" in done.message
     monkeypatch.setenv("TIPPERS_DAGSTER_WEB_URL", "nonsense")
     get_settings.cache_clear()
     with pytest.raises(SettingsError, match="not the address"):
         reload_definitions(get_settings())
 
 
-def test_a_code_location_finds_out_by_itself(
+def test_a_code_location_notices_changes(
     small: Small, bare_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small.save(*ALL)
     watch = Watch(small.settings, definitions_stamp(small.settings))
     assert watch() is None
     small.insert_by_hand("rule", "by_hand", {})
-    assert "about to be loaded" in watch(), "whoever saved it has it loaded"
+    assert "a reload is pending" in watch(), "saving reloads it"
     monkeypatch.setattr("tippers_dagster.graph.reload.GRACE_SECONDS", 0)
     watch = Watch(small.settings, definitions_stamp(small.settings))
     assert watch() is None
     with (bare_folder / "macros" / "sources.sql").open("a") as file:
         file.write("\n-- changed")
     assert "reload the code location" in watch()
-    assert "about to be loaded" in watch(), "not at every tick"
+    assert "a reload is pending" in watch(), "not at every tick"

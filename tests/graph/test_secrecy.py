@@ -1,7 +1,7 @@
-"""No secret, and no device's address, is anywhere but where it belongs.
+"""Secrets and device addresses are only where they belong.
 
-A deployment with known passwords, keys and addresses is used as people use it, and then every
-table, file, log and export is searched for them.
+A deployment with known passwords, keys and addresses is used as users would; then every table,
+file, log and export is searched for them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = ["guarded", "other"]
 pytestmark = pytest.mark.slow
 
 DEVICE = "02:ca:fe:4b:1d"
-"""The beginning of all addresses of devices: whichever one an error happens to name is found."""
+"""The prefix of all device addresses, so that any address in an error is found."""
 
 FERNET = "cGxhbnRlZC1mZXJuZXQta2V5LW9mLTMyLWJ5dGVzISE="
 SECRETS = {
@@ -57,19 +57,19 @@ SECRETS = {
     "secrets key": FERNET,
     "S3 secret": "S3/secret+planted0001",
 }
-"""By what they are of."""
+"""Secrets, by what they are for."""
 
 BY_DESIGN = (
-    # The log itself, and what could not be used of it, for those who load it.
+    # The log itself and its rejected rows, for those who load it.
     r"source\.user_ap_trajectory",
     r"tippers\.(reject|session_reject)",
-    # What definitions select and say of each device, by its address: they are joined by it.
+    # Results of definitions per device, joined by its address.
     r"(staging|indexes|rules|features|labels|predictions)\.\w+",
     r"tippers\.gold_label",
-    # What the server remembers of the values of these columns, for its plans.
+    # The server's statistics about these columns, for its query plans.
     r"pg_catalog\.pg_statistic",
 )
-"""Tables of the warehouse that have addresses of devices."""
+"""Tables of the warehouse that contain device addresses."""
 
 GUESS = Classifier(
     index="devices",
@@ -82,7 +82,7 @@ GUESS = Classifier(
 )
 HABITS = "SELECT mac_address, sum(seconds) AS seconds FROM int_sessions GROUP BY mac_address"
 FAILING = (
-    # The database names the value that it cannot use; a run says why it failed.
+    # The database's error contains the invalid value; the run reports the error.
     rule(
         "to_number", "SELECT mac_address, max(mac_address::int) AS n FROM int_sessions GROUP BY 1"
     ),
@@ -100,7 +100,7 @@ FAILING = (
 
 @dataclass(frozen=True)
 class Used:
-    """A deployment that was used: its databases, its folders, and what it printed and exported."""
+    """A deployment after use: its databases, its folders, its output and exports."""
 
     settings: Settings
     folder: Path
@@ -108,7 +108,7 @@ class Used:
     said: dict[str, bytes]
 
     def leaks(self, wanted: Wanted) -> Iterator[Leak]:
-        """Wherever one of the values is."""
+        """All places with one of the values."""
         places = databases(self.settings)
         for name, url in {"warehouse": places.warehouse, "dagster": places.dagster}.items():
             for leak in database_leaks(as_administrator(url), wanted):
@@ -123,7 +123,7 @@ class Used:
                 yield from wanted.leaks(f"said by {command}", part)
 
     def objects(self) -> dict[str, bytes]:
-        """All of the lake."""
+        """All objects of the lake."""
         import boto3
 
         client = boto3.client("s3", endpoint_url=self.bucket.endpoint_url, region_name="us-east-1")
@@ -142,7 +142,7 @@ def with_password(url: str, secret: str) -> str:
 
 
 def as_administrator(url: str) -> str:
-    """The URL of who may read every table."""
+    """The URL of the administrator, who may read every table."""
     return re.sub(f"//{OWNER}(:[^@]*)?@", f"//{ADMINISTRATOR}@", url)
 
 
@@ -150,7 +150,7 @@ def as_administrator(url: str) -> str:
 def planted(
     bare: Settings, s3: Bucket, own_mlflow: str, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """The settings of the deployment, with every secret that there is."""
+    """The settings of the deployment, with all kinds of secrets."""
     values = {
         "TIPPERS_DATABASE_URL": with_password(databases(bare).warehouse, "warehouse password"),
         "TIPPERS_DAGSTER_URL": with_password(databases(bare).dagster, "dagster password"),
@@ -167,7 +167,7 @@ def planted(
 
 
 def sessions_file(folder: Path) -> Path:
-    """Sessions of some devices, half of them long; one that cannot be used."""
+    """Sessions of some devices, half of them long, and one invalid session."""
     start = dt.datetime(2025, 1, 7, 9)
     rows = [["mac_address", "sensor_id", "start_time", "end_time", "space_id"]]
     for n in range(24):
@@ -186,7 +186,7 @@ def sessions_file(folder: Path) -> Path:
 
 @pytest.fixture
 def used(planted: Settings, other: Other, s3: Bucket, tmp_path: Path) -> Used:
-    """Ingested, tracked, defined, computed, trained, exported; and what fails, failed."""
+    """A deployment that was ingested, tracked, defined, computed, trained and exported."""
     said: dict[str, bytes] = {}
 
     def tippers(*words: str, status: int = 0) -> None:
@@ -240,12 +240,12 @@ def used(planted: Settings, other: Other, s3: Bucket, tmp_path: Path) -> Used:
     return Used(planted, tmp_path, s3, said)
 
 
-def test_secrets_and_addresses_are_where_they_belong_only(used: Used) -> None:
+def test_secrets_and_addresses_are_only_where_they_belong(used: Used) -> None:
     found = list(used.leaks(Wanted({**SECRETS, "device": DEVICE})))
     assert [leak for leak in found if leak.name != "device"] == []
 
     places = {leak.place for leak in found}
-    assert "warehouse indexes.device__devices" in places  # it was there to be found
+    assert "warehouse indexes.device__devices" in places  # the search works
     assert "said by labels for analysts" in places
     assert "warehouse tippers.reject" in places
     stray = [
@@ -259,7 +259,7 @@ def test_secrets_and_addresses_are_where_they_belong_only(used: Used) -> None:
 
 
 @pytest.mark.parametrize("value", [*SECRETS.values(), DEVICE])
-def test_a_value_is_found_however_it_is_written(value: str) -> None:
+def test_a_value_is_found_in_any_encoding(value: str) -> None:
     import base64
     from urllib.parse import quote
 

@@ -1,4 +1,4 @@
-"""Asking a deployment for a run."""
+"""Starting a run in a deployment."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tippers_dagster.graph.start import start_run
 from tippers_dagster.settings import Settings, get_settings
 
 
-def test_nothing_runs(stack: Settings) -> None:
-    with pytest.raises(TippersError, match="Nothing runs") as told:
+def test_the_deployment_is_not_running(stack: Settings) -> None:
+    with pytest.raises(TippersError, match="The deployment is not running") as told:
         start_run(stack, ["device/devices"], by="ada")
     assert "tippers up" in (told.value.hint or "")
 
 
-def test_nothing_asked_for(stack: Settings) -> None:
+def test_nothing_to_compute(stack: Settings) -> None:
     with pytest.raises(BadInput):
         start_run(stack, [], by="ada")
 
 
-def test_a_web_server_that_is_away(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_web_server(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]

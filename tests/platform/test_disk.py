@@ -1,4 +1,4 @@
-"""A disk that is full, by a real one of some kilobytes: what is said, and that nothing is left."""
+"""Full disks, with a real disk of some kilobytes: the message, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_in_pieces(lake: Lake, key: str) -> None:
             out.write(LARGE)
 
 
-def test_a_lake_without_room(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_lake(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIPPERS_LAKE_URL", str(tiny / "lake"))
     get_settings.cache_clear()
     lake = open_lake(get_settings())
@@ -64,7 +64,7 @@ def test_a_lake_without_room(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert lake.read_table("a/small.parquet").num_rows == 10, "as it was"
 
 
-def test_no_room_for_spill_files(
+def test_no_space_for_spill_files(
     stack: Settings, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     day = dt.datetime(2025, 1, 7, 9)
@@ -83,8 +83,8 @@ def test_no_room_for_spill_files(
     assert SESSIONS in stale(stack)
 
 
-def test_a_database_without_room(stack: Settings) -> None:
-    """What PostgreSQL raises then, by a function that raises it."""
+def test_a_full_database_disk(stack: Settings) -> None:
+    """The error that PostgreSQL raises then, raised by a function."""
     engine = warehouse_engine(stack)
     full = (
         "CREATE FUNCTION public.no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE "
@@ -107,7 +107,7 @@ def test_a_database_without_room(stack: Settings) -> None:
         copy_rows(connection, "public.there", pa.table({"n": [1]}))
 
 
-def test_only_a_full_disk_is_one(tmp_path: Path) -> None:
+def test_other_errors_are_not_full_disks(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), reporting_full(tmp_path):
         raise PermissionError(errno.EACCES, "Permission denied")
     with pytest.raises(DiskFull, match=str(tmp_path)), reporting_full(tmp_path / "not" / "there"):

@@ -1,4 +1,4 @@
-"""The home is its owner's alone, and so is what is written in it."""
+"""The home and the files in it are private to their owner."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def usual_umask() -> Iterator[None]:
-    """As in a shell: what is closed to others is closed by the code, not by the tests."""
+    """The umask of a shell: the code makes files private, not the tests."""
     before = os.umask(0o022)
     yield
     os.umask(before)
@@ -37,7 +37,7 @@ def open_to_others(top: Path) -> list[Path]:
     return [path for path in (top, *top.rglob("*")) if mode(path) & 0o077]
 
 
-def test_a_new_home_is_closed_and_what_is_written_from_then_on_too(tmp_path: Path) -> None:
+def test_a_new_home_and_later_files_are_private(tmp_path: Path) -> None:
     home = private_home(tmp_path / "above" / "home")
     (home / "file").touch()
     (home / "folder").mkdir()
@@ -46,7 +46,7 @@ def test_a_new_home_is_closed_and_what_is_written_from_then_on_too(tmp_path: Pat
 
 
 @pytest.mark.parametrize("use", [databases, device_key, dagster_environment, lambda _: examine()])
-def test_an_open_home_is_closed_whoever_uses_it_first(
+def test_an_open_home_is_made_private_at_first_use(
     home: Path, stack: Settings, monkeypatch: pytest.MonkeyPatch, use: object
 ) -> None:
     monkeypatch.delenv("TIPPERS_DEVICE_KEY")
@@ -61,11 +61,11 @@ def test_an_open_home_is_closed_whoever_uses_it_first(
     assert open_to_others(folder) == []
 
 
-def test_no_other_folder_is_closed(tmp_path: Path) -> None:
+def test_no_other_folder_is_made_private(tmp_path: Path) -> None:
     documents = tmp_path / "documents"
     documents.mkdir(mode=0o755)
     (documents / "thesis.txt").touch()
-    with pytest.raises(HomeError, match="more than a home") as caught:
+    with pytest.raises(HomeError, match="holds other files") as caught:
         private_home(documents)
     assert "TIPPERS_HOME" in (caught.value.hint or "")
     assert mode(documents) == 0o755
@@ -76,11 +76,11 @@ def test_no_other_folder_is_closed(tmp_path: Path) -> None:
     shared.mkdir()
     (shared / "device_key").touch()
     shared.chmod(0o1777)
-    with pytest.raises(HomeError, match="more than a home"):
+    with pytest.raises(HomeError, match="holds other files"):
         private_home(shared)
 
 
-def test_what_a_home_links_to_stays_as_it_is(tmp_path: Path) -> None:
+def test_targets_of_links_in_a_home_stay_unchanged(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir(mode=0o755)
     (tmp_path / "disk").mkdir(mode=0o755)
     (tmp_path / "home" / "lake").symlink_to(tmp_path / "disk")
@@ -100,7 +100,7 @@ private_home(Path(sys.argv[1]))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_an_open_home_of_somebody_else_is_refused() -> None:
+def test_an_open_home_of_another_user_is_refused() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o777)
@@ -114,7 +114,9 @@ def test_an_open_home_of_somebody_else_is_refused() -> None:
     assert "belongs to another user" in done.stderr
 
 
-def test_every_command_closes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_makes_the_home_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "home"
     monkeypatch.setenv("TIPPERS_HOME", str(home))
     for command in (["people", "list"], ["dagster", "run", "list"]):

@@ -12,7 +12,7 @@ from tippers_dagster.platform.keys import device_key, device_key_file
 from tippers_dagster.settings import Settings, get_settings
 
 
-def test_a_key_is_made_once_and_kept_to_its_owner(settings: Settings) -> None:
+def test_a_key_is_created_once_and_private_to_its_owner(settings: Settings) -> None:
     key = device_key(settings)
     assert len(key) == 32
     assert device_key(settings) == key
@@ -21,14 +21,14 @@ def test_a_key_is_made_once_and_kept_to_its_owner(settings: Settings) -> None:
     assert bytes.fromhex(path.read_text().strip()) == key
 
 
-def test_all_who_ask_at_once_get_the_same_key(settings: Settings) -> None:
+def test_concurrent_callers_get_the_same_key(settings: Settings) -> None:
     with ThreadPoolExecutor(16) as pool:
         keys = set(pool.map(lambda _: device_key(settings), range(64)))
     assert len(keys) == 1
     assert [path.name for path in settings.home_path.iterdir()] == ["device_key"]
 
 
-def test_the_setting_takes_what_the_file_holds(
+def test_the_setting_accepts_the_content_of_the_file(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = device_key(settings)

@@ -1,4 +1,4 @@
-"""Free memory by the machine and by control groups, and waiting for it no longer than is set."""
+"""Free memory of the machine and its control groups, and waiting for it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def free(tmp_path: Path, mine: str) -> int:
 
 
 def test_a_container_of_version_2(tmp_path: Path) -> None:
-    """Its own group is the root of what it sees. Pages of files are given back when needed."""
+    """Its own group is the root that it sees. Cached pages are reclaimed when needed."""
     group2(tmp_path / "groups", 1000, used=900, cache=250)
     assert free(tmp_path, "0::/\n") == 350
 
@@ -73,14 +73,14 @@ def test_the_tightest_of_nested_groups_counts(tmp_path: Path) -> None:
 
 
 def test_a_container_of_version_1(tmp_path: Path) -> None:
-    """It is told the path on its host, which means nothing inside."""
+    """It sees the group's path on the host, which does not exist inside."""
     group1(tmp_path / "groups" / "memory", 1000, used=900, cache=50)
     assert free(tmp_path, "5:cpu,cpuacct:/\n4:memory:/docker/4f2a\n0::/\n") == 150
     group1(tmp_path / "groups" / "memory", UNLIMITED, used=900)
     assert free(tmp_path, "4:memory:/docker/4f2a\n") == 8000
 
 
-def test_more_used_than_allowed_is_nothing_left(tmp_path: Path) -> None:
+def test_nothing_is_free_above_the_limit(tmp_path: Path) -> None:
     group2(tmp_path / "groups", 100, used=130)
     assert free(tmp_path, "0::/\n") == 0
 
@@ -93,10 +93,10 @@ def test_without_limits_the_machine_counts(tmp_path: Path, mine: str) -> None:
 
 
 class Clock:
-    """Time that passes only by sleeping, and what is free in each look."""
+    """Time that passes only by sleeping, and the free memory at each poll."""
 
-    def __init__(self, *looks: int) -> None:
-        self.now, self.looks = 0.0, list(looks)
+    def __init__(self, *polls: int) -> None:
+        self.now, self.polls = 0.0, list(polls)
 
     def monotonic(self) -> float:
         return self.now
@@ -105,7 +105,7 @@ class Clock:
         self.now += seconds
 
     def free(self) -> int:
-        return (self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]) * MB
+        return (self.polls.pop(0) if len(self.polls) > 1 else self.polls[0]) * MB
 
 
 @pytest.fixture
@@ -129,8 +129,8 @@ def test_it_waits_until_there_is_enough(clock: Clock, caplog: pytest.LogCaptureF
     ], "said once"
 
 
-def test_it_does_not_wait_for_ever(clock: Clock) -> None:
-    clock.looks = [12]
+def test_it_does_not_wait_forever(clock: Clock) -> None:
+    clock.polls = [12]
     with pytest.raises(
         LowMemory, match="Only 12 MB of memory are free after waiting 60 s"
     ) as caught:

@@ -1,4 +1,4 @@
-"""Folders of processes: gone at the end, also those of the killed, and never those of others."""
+"""Temporary folders: removed at the end, also those of killed processes, not of running ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ with scratch_folder(Path(sys.argv[1])) as folder:
 """
 
 
-def test_what_killed_processes_left_goes(tmp_path: Path) -> None:
+def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
     root = tmp_path / "scratch"
     process = subprocess.run([sys.executable, "-c", DIES, str(root)], check=False)
     assert process.returncode == 9

@@ -1,4 +1,4 @@
-"""What the stack serves in the tests of its life cycle: one job that waits."""
+"""The definitions of the stack's tests: one job that waits."""
 
 import time
 

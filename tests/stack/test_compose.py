@@ -1,4 +1,4 @@
-"""The compose file: safe by default, whole, and true to the settings."""
+"""The compose file: complete, safe by default, and consistent with the settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ONE_SHOT = {"bucket", "database"}
 
 
-def test_all_parts_are_there() -> None:
+def test_all_services_exist() -> None:
     expected = {"postgres", "minio", "code", "web", "daemon", "mlflow", "streamlit", *ONE_SHOT}
     assert set(SERVICES) == expected | {"dask", "dask-worker"}
     on_demand = {name for name, service in SERVICES.items() if "profiles" in service}
@@ -31,7 +31,7 @@ def test_all_parts_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_restarts_and_says_how_it_is(name: str) -> None:
+def test_a_service_restarts_and_has_a_health_check(name: str) -> None:
     service = SERVICES[name]
     assert service["restart"] == ("on-failure" if name in ONE_SHOT else "unless-stopped")
     assert name in ONE_SHOT or service["healthcheck"]["test"][0] == "CMD"
@@ -45,7 +45,7 @@ def test_a_service_restarts_and_says_how_it_is(name: str) -> None:
         )
 
 
-def test_no_secret_has_a_value_that_was_not_set() -> None:
+def test_no_secret_has_a_default() -> None:
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
             if re.search("PASSWORD|SECRET|KEY$", variable):
@@ -54,13 +54,13 @@ def test_no_secret_has_a_value_that_was_not_set() -> None:
                 assert re.search(r"://\w+:\$\{\w+:\?[^}]+\}@", value), f"{name}: {variable}"
 
 
-def test_stored_passwords_can_be_opened_by_every_service() -> None:
-    # Without it each makes a key in a home of its own, which is gone with the container.
+def test_every_service_can_decrypt_stored_passwords() -> None:
+    # Without the key each creates one in its own home, which is lost with the container.
     for name in ("code", "daemon", "streamlit"):
         assert "TIPPERS_SECRETS_KEYS" in SERVICES[name]["environment"]
 
 
-def test_every_variable_is_one_of_the_settings() -> None:
+def test_every_variable_is_a_setting() -> None:
     fields = {f"TIPPERS_{name.upper()}" for name in Settings.model_fields}
     used = {name for name in SERVICES["code"]["environment"] if name.startswith("TIPPERS_")}
     assert used - fields == {"TIPPERS_BUCKET"}
@@ -72,12 +72,12 @@ def test_every_variable_is_one_of_the_settings() -> None:
         assert f"\n{required}=\n" in example
 
 
-def test_volumes_hold_what_must_last() -> None:
+def test_persistent_data_is_in_volumes() -> None:
     named = {volume.split(":")[0] for s in SERVICES.values() for volume in s.get("volumes", [])}
     assert set(COMPOSE["volumes"]) <= named
 
 
-def test_only_one_service_knows_the_superuser() -> None:
+def test_only_one_service_has_the_superusers_password() -> None:
     superuser = re.compile(r"POSTGRES_PASSWORD|://tippers:")
     knowing = {name for name, service in SERVICES.items() if superuser.search(str(service))}
     assert knowing == {"postgres", "database"}
@@ -86,11 +86,11 @@ def test_only_one_service_knows_the_superuser() -> None:
     assert all("://tippers_owner:${DATABASE_PASSWORD" in url for url in owners)
 
 
-def test_the_database_server_has_a_limit_of_memory() -> None:
+def test_the_database_server_has_a_memory_limit() -> None:
     assert SERVICES["postgres"]["mem_limit"] == SERVICES["postgres"]["memswap_limit"]
 
 
-def test_the_image_runs_as_an_ordinary_user_and_takes_in_no_secret() -> None:
+def test_the_image_runs_as_an_ordinary_user_and_contains_no_secret() -> None:
     dockerfile = (REPOSITORY / "Dockerfile").read_text()
     assert re.findall("^USER (.*)$", dockerfile, re.MULTILINE)[-1] == "tippers"
     ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
@@ -99,7 +99,7 @@ def test_the_image_runs_as_an_ordinary_user_and_takes_in_no_secret() -> None:
 
 
 def defaults(name: str) -> dict[str, str]:
-    """The environment of a service when ``.env`` has the three secrets only."""
+    """The environment of a service when ``.env`` has only the three secrets."""
     given = SERVICES[name]["environment"].items()
     return {k: re.sub(r"\$\{\w+:[-?]([^}]*)\}", r"\1", str(v)) for k, v in given}
 
@@ -116,7 +116,9 @@ def app_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..
     return made
 
 
-def test_the_app_starts_when_it_knows_who_comes(app_settings: Callable[..., Settings]) -> None:
+def test_the_app_starts_only_when_users_are_identified(
+    app_settings: Callable[..., Settings],
+) -> None:
     for old in ({}, {"TIPPERS_STREAMLIT_PROTECTED": "true"}):
         with pytest.raises(SettingsError, match=r"not on 0\.0\.0\.0") as caught:
             entrance(app_settings(**old))
@@ -144,5 +146,5 @@ def test_health_checks_and_services_reach_each_other_by_allowed_names(
         assert urlsplit(settings.dagster_web_url or "").hostname == "web"
 
 
-def test_the_code_server_has_no_port_outside() -> None:
+def test_the_code_server_publishes_no_port() -> None:
     assert "ports" not in SERVICES["code"]

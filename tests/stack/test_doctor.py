@@ -1,4 +1,4 @@
-"""`tippers doctor`, good and bad, and that nothing prints a secret."""
+"""`tippers doctor`: its findings, and that it prints no secrets."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_fresh_home_has_no_problem(settings: Settings) -> None:
     assert "0 problems" in done.stdout
 
 
-def test_a_deployment_is_examined(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deployment_is_checked(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TIPPERS_DEVICE_KEY")
     get_settings.cache_clear()
     checks = by_name(examine())
@@ -54,11 +54,9 @@ def test_a_deployment_is_examined(stack: Settings, monkeypatch: pytest.MonkeyPat
     assert checks["device key"].state == "warning"
 
 
-def test_a_pool_of_transactions_is_a_problem(
-    stack: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_transaction_pool_is_a_problem(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert by_name(examine())["database sessions"].state == "ok"
-    # Such a pool lends the session that is idle, here there is one.
+    # Such a pool hands out idle sessions; here there is only one.
     assert stack.database_url is not None
     session = psycopg2.connect(stack.database_url.get_secret_value())
     monkeypatch.setattr(doctor, "_backend", lambda _: session.get_backend_pid())
@@ -67,11 +65,11 @@ def test_a_pool_of_transactions_is_a_problem(
     assert (check.state, "session" in check.hint) == ("problem", True)
 
 
-def test_the_lake_on_s3_is_examined(stack: Settings, s3: object) -> None:
+def test_the_lake_on_s3_is_checked(stack: Settings, s3: object) -> None:
     assert by_name(examine())["lake"].state == "ok"
 
 
-def test_a_bucket_that_is_not_there_is_a_problem(
+def test_a_missing_bucket_is_a_problem(
     stack: Settings, s3: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIPPERS_LAKE_URL", "s3://no-such-bucket/lake")
@@ -79,7 +77,7 @@ def test_a_bucket_that_is_not_there_is_a_problem(
     assert by_name(examine())["lake"].state == "problem"
 
 
-def test_source_tables_that_a_campus_lacks_are_a_problem(
+def test_missing_source_tables_are_a_problem(
     stack: Settings, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIPPERS_SOURCE_URL", database)
@@ -97,7 +95,7 @@ def test_source_tables_that_a_campus_lacks_are_a_problem(
         ('{"mac_address": "no_such"}', "has no column no_such"),
     ],
 )
-def test_columns_that_are_something_else_are_a_problem(
+def test_columns_of_a_wrong_type_are_a_problem(
     stack: Settings, monkeypatch: pytest.MonkeyPatch, columns: str, says: str
 ) -> None:
     create_source_schema(stack)
@@ -142,9 +140,7 @@ def test_an_unreachable_database_is_a_problem_and_its_password_stays_secret(
         assert "Traceback" not in done.stderr
 
 
-def test_a_url_that_cannot_be_read_stays_secret(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_url_stays_secret(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for url in (f"postgresql://u:{QUOTED}@host:port/db", f"mysql://u:{QUOTED}@host/db", QUOTED):
         monkeypatch.setenv("TIPPERS_DATABASE_URL", url)
         done = tippers("doctor")
@@ -166,7 +162,7 @@ def test_bad_settings_are_named_without_their_values(monkeypatch: pytest.MonkeyP
     assert "Traceback" not in done.stderr
 
 
-def test_an_empty_line_of_dotenv_is_a_setting_not_made(
+def test_an_empty_line_of_dotenv_leaves_the_setting_unset(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIPPERS_DEVICE_KEY", "")
@@ -188,5 +184,5 @@ def test_an_empty_line_of_dotenv_is_a_setting_not_made(
         ("PASSWORD='a b' user=u", "PASSWORD=*** user=u"),
     ],
 )
-def test_passwords_are_taken_out_of_any_text(text: str, shown: str) -> None:
+def test_passwords_are_removed_from_any_text(text: str, shown: str) -> None:
     assert redact(text) == shown

@@ -1,4 +1,4 @@
-"""Other web sites cannot use the servers of this machine, and the servers' own pages can."""
+"""Other web sites cannot use this machine's servers; the servers' own pages can."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def environment(
     dagster_template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, str]]:
-    """Of a deployment that is reached under other names, too, and knows its users by a header."""
+    """The environment of a deployment with public URLs, whose proxy sends the user in a header."""
     urls = [session_server.create(name) for name in (warehouse_template, dagster_template)]
     known = {k: v for k, v in os.environ.items() if not k.startswith(("TIPPERS_", "DAGSTER_"))}
     folder = tmp_path_factory.mktemp("gate")
@@ -57,7 +57,7 @@ def environment(
 def served(
     environment: dict[str, str], command: str, port: str, health: str, log: Path
 ) -> Iterator[str]:
-    """The address of the server of a command, in a process of its own."""
+    """The URL of the server that a command starts, in a separate process."""
     address = f"http://127.0.0.1:{environment[port]}"
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -91,7 +91,7 @@ def app(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 def answer(
     address: str, path: str, method: str = "GET", body: str | None = None, **headers: str
 ) -> tuple[int, str]:
-    """Status and text of a request with exactly these headers; ``_`` in a name stands for ``-``."""
+    """Status and text of a request with only these headers; ``_`` in a name stands for ``-``."""
     own = address.removeprefix("http://")
     connection = http.client.HTTPConnection(own, timeout=30)
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
@@ -108,7 +108,7 @@ def answer(
 
 
 def upgraded(address: str, path: str, **headers: str) -> int:
-    """The status of opening a websocket: 101 when it opens."""
+    """The status of a websocket request: 101 when the websocket opens."""
     host, port = address.removeprefix("http://").split(":")
     url = f"ws://{headers.pop('Host', host)}:{port}{path}"
     origin = Origin(headers.pop("Origin")) if "Origin" in headers else None
@@ -125,7 +125,7 @@ def upgraded(address: str, path: str, **headers: str) -> int:
         return error.response.status_code
 
 
-def test_dagster_answers_its_own_names_only(web: str) -> None:
+def test_dagster_answers_only_to_its_own_names(web: str) -> None:
     port = web.rsplit(":", 1)[1]
     for host in (f"localhost:{port}", "localhost.", f"[::1]:{port}", "dagster.example.edu"):
         assert answer(web, "/server_info", Host=host)[0] == 200, host
@@ -140,7 +140,7 @@ def test_dagster_answers_its_own_names_only(web: str) -> None:
         assert posted[0] == 403
 
 
-def test_dagster_takes_graphql_from_its_own_pages_and_programs_only(web: str) -> None:
+def test_dagster_accepts_graphql_only_from_its_own_pages_and_programs(web: str) -> None:
     body = json.dumps({"query": QUERY})
     own = {"Content_Type": JSON, "Origin": web, "Sec_Fetch_Site": "same-origin"}
     behind = {"Content_Type": JSON, "Origin": "https://dagster.example.edu"}
@@ -162,7 +162,7 @@ def test_dagster_takes_graphql_from_its_own_pages_and_programs_only(web: str) ->
 
 
 @pytest.mark.parametrize("text", [MUTATION, QUERY])
-def test_dagster_does_nothing_that_a_page_could_send_unasked(web: str, text: str) -> None:
+def test_dagster_rejects_requests_that_any_page_could_send(web: str, text: str) -> None:
     path = f"/graphql?query={quote(text)}"
     assert answer(web, path)[0] == 405
     assert answer(web, path, Accept="image/*")[0] == 405
@@ -193,7 +193,7 @@ def test_subscriptions_of_dagster_are_closed_to_other_sites(web: str) -> None:
     assert upgraded(web, "/graphql", Host=REBOUND, Origin=rebound) == 403
 
 
-def test_the_app_answers_its_own_names_and_pages_only(app: str) -> None:
+def test_the_app_answers_only_to_its_own_names_and_pages(app: str) -> None:
     stream, port = "/_stcore/stream", app.rsplit(":", 1)[1]
     rebound = f"http://{REBOUND}:{port}"
     paths = ("/", "/occupancy", "/media/x.csv", "/_stcore/host-config", "/static/x")
@@ -211,7 +211,7 @@ def test_the_app_answers_its_own_names_and_pages_only(app: str) -> None:
     assert upgraded(app, stream, Host=REBOUND, Origin=rebound) == 403
 
 
-def test_mlflow_is_told_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_gets_its_allowed_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIPPERS_MLFLOW_PUBLIC_URL", "https://mlflow.example.edu/x")
     get_settings.cache_clear()
     variables = mlflow_environment(get_settings())
@@ -221,7 +221,7 @@ def test_mlflow_is_told_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(app: str, *emails: str) -> bytes:
-    """What the app sends to a browser whose proxy sent these headers, until its page is whole."""
+    """What the app sends, until the page is complete, when the proxy sends these addresses."""
     from streamlit.proto.BackMsg_pb2 import BackMsg
     from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
@@ -255,7 +255,7 @@ def test_the_app_takes_the_user_from_the_header_of_the_proxy(app: str) -> None:
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    """Of a browser for which evil.example is this machine."""
+    """A page of a browser that resolves evil.example to this machine."""
     path = chromium()
     rule = f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"
     with sync_playwright() as playwright:
@@ -309,7 +309,7 @@ def test_a_browser_shows_the_servers_and_lets_no_other_site_use_them(
     statuses.clear()
     said = page.evaluate(SENT, [web, app, MUTATION])
     assert said[-2:] == ["closed", "closed"]
-    # The browser itself may refuse to ask, which leaves no status.
+    # The browser itself may block the request; then there is no status.
     assert set(statuses.values()) <= {403}
 
     for address in (web, app):

@@ -1,4 +1,4 @@
-"""What is wrong with a service, and when it is started again for that."""
+"""What is wrong with a service, and when it is restarted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import Settings
 from tippers_dagster.stack.health import Trouble, daemon_trouble, web_trouble
 from tippers_dagster.stack.services import Service
-from tippers_dagster.stack.supervisor import SILENT_ASKS, SURE_ASKS, _Child
+from tippers_dagster.stack.supervisor import (
+    MAX_ERRORS,
+    MAX_TIMEOUTS,
+    _Child,
+)
 
 
 def beat(url: str, part: str, seconds_ago: float) -> None:
@@ -26,7 +30,7 @@ def beat(url: str, part: str, seconds_ago: float) -> None:
         )
 
 
-def test_a_daemon_of_which_a_part_stopped(stack: Settings) -> None:
+def test_a_stalled_daemon_is_named(stack: Settings) -> None:
     url, began = databases(stack).dagster, time.time() - 3600
     assert daemon_trouble(url, began, 600) == Trouble("It has sent no heartbeat.")
     beat(url, "SENSOR", 10)
@@ -37,17 +41,17 @@ def test_a_daemon_of_which_a_part_stopped(stack: Settings) -> None:
     assert trouble is not None
     assert (trouble.sure, "BACKFILL" in trouble.why) == (True, True)
     nobody = "postgresql://nobody@127.0.0.1:1/nothing"
-    assert daemon_trouble(nobody, began, 600) is None, "the database is looked after by itself"
+    assert daemon_trouble(nobody, began, 600) is None, "the database has its own check"
 
 
-def test_a_web_server_that_is_not_there() -> None:
+def test_a_web_server_that_does_not_run() -> None:
     trouble = web_trouble("http://127.0.0.1:1/", 1)
     assert trouble is not None
     assert not trouble.sure
 
 
-class Asked:
-    """A service that answers what the test sets, and counts as started long ago or just now."""
+class Checked:
+    """A service that gives the answers that the test sets, ``age`` seconds after its start."""
 
     def __init__(self, age: float = 1000) -> None:
         self.trouble: Trouble | None = None
@@ -58,33 +62,33 @@ class Asked:
         process.wait()
         self.child = _Child(service, process, Path(), time.time() - age)
 
-    def asks(self, trouble: Trouble | None, times: int = 1) -> str | None:
+    def check(self, trouble: Trouble | None, times: int = 1) -> str | None:
         self.trouble = trouble
         for _ in range(times):
-            self.child.ask()
-        return self.child.hopeless
+            self.child.check()
+        return self.child.restart_reason
 
 
 BUSY, BROKEN = Trouble("busy"), Trouble("broken", sure=True)
 
 
-def test_a_busy_service_has_patience() -> None:
-    asked = Asked()
+def test_a_busy_service_is_not_restarted_soon() -> None:
+    checked = Checked()
     for _ in range(3):
-        assert asked.asks(BUSY, SILENT_ASKS - 1) is None
-        assert asked.asks(None) is None
-    assert asked.asks(BUSY, SILENT_ASKS) == "busy"
+        assert checked.check(BUSY, MAX_TIMEOUTS - 1) is None
+        assert checked.check(None) is None
+    assert checked.check(BUSY, MAX_TIMEOUTS) == "busy"
 
 
-def test_one_that_says_what_is_wrong_has_less() -> None:
-    asked = Asked()
-    assert asked.asks(BROKEN, SURE_ASKS - 1) is None
-    assert asked.asks(BROKEN) == "broken"
+def test_a_service_that_reports_an_error_is_restarted_sooner() -> None:
+    checked = Checked()
+    assert checked.check(BROKEN, MAX_ERRORS - 1) is None
+    assert checked.check(BROKEN) == "broken"
 
 
-def test_one_that_starts_may_take_its_time() -> None:
-    asked = Asked(age=50)
-    asked.child.answered = False
-    assert asked.asks(BUSY, 2 * SILENT_ASKS) is None
-    assert asked.asks(None) is None
-    assert asked.asks(BUSY, SILENT_ASKS) == "busy"
+def test_a_starting_service_is_not_restarted() -> None:
+    checked = Checked(age=50)
+    checked.child.answered = False
+    assert checked.check(BUSY, 2 * MAX_TIMEOUTS) is None
+    assert checked.check(None) is None
+    assert checked.check(BUSY, MAX_TIMEOUTS) == "busy"

@@ -1,4 +1,4 @@
-"""`tippers up`: what it starts it keeps going, and stops."""
+"""`tippers up` starts services, keeps them running, and stops them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 
 
 class Stack:
-    """A `tippers up` in a process of its own."""
+    """`tippers up` in a separate process."""
 
     def __init__(self, home: Path, output: Path) -> None:
         self.home = home
@@ -58,7 +58,7 @@ class Stack:
 
 
 def processes_of(home: Path, database: bool = True) -> list[str]:
-    """Command lines of all living processes that were given this home, and of its database."""
+    """Command lines of all running processes of this home, and of its database."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -144,12 +144,12 @@ def test_second_up_says_so_and_sigterm_stops_everything(
     stack.process.send_signal(signal.SIGTERM)
     assert stack.ends() == 0
     assert stack.text().endswith("Stopped.\n")
-    # This process, which asked the storage, still uses the database.
+    # This process has queried the storage and still uses the database.
     assert processes_of(home, database=False) == []
     assert run_status() == ["FAILURE"]
 
 
-def test_killed_parts_come_back_and_ctrl_c_stops_everything(
+def test_killed_services_are_restarted_and_ctrl_c_stops_everything(
     up: Callable[[], Stack], home: Path
 ) -> None:
     stack = up()
@@ -157,7 +157,7 @@ def test_killed_parts_come_back_and_ctrl_c_stops_everything(
     pid = postmaster_pid(home)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    stack.wait_for("gone; restarting it(.|\n)*embedded PostgreSQL")
+    stack.wait_for("has stopped; restarting it(.|\n)*embedded PostgreSQL")
     assert postmaster_pid(home) not in (None, pid)
 
     part_of(stack, "tippers_dagster.cli", "web").kill()
@@ -169,21 +169,21 @@ def test_killed_parts_come_back_and_ctrl_c_stops_everything(
     assert processes_of(home) == []
 
 
-def test_what_lives_and_does_not_work_is_found_and_started_again(
+def test_services_that_run_but_do_not_work_are_restarted(
     up: Callable[[], Stack], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TEST_SILENT_ASKS", "4")
+    monkeypatch.setenv("TEST_MAX_TIMEOUTS", "4")
     stack = up()
     stack.wait_for("Everything is up")
     assert tippers("doctor", "--code-server").returncode == 0
     assert not automation_troubles(get_settings())
 
-    # The process with the definitions; the one that passes questions on to it lives.
+    # The inner process, with the definitions; the outer one, which forwards calls, keeps running.
     part_of(stack, "api", "grpc").kill()
     found = automation_troubles(get_settings())
     if "restarting" not in stack.text():
-        assert found == {"code server": "The process that holds the definitions is gone."}
-    stack.wait_for("code server +stopped: The process that holds the definitions is gone")
+        assert found == {"code server": "The process that loads the definitions has ended."}
+    stack.wait_for("code server +stopped: The process that loads the definitions has ended")
     until(lambda: tippers("doctor", "--code-server").returncode == 0, 90, stack.text)
     launch_run(stack)
 
@@ -196,7 +196,7 @@ def test_what_lives_and_does_not_work_is_found_and_started_again(
 
 
 def part_of(stack: Stack, *words: str) -> psutil.Process:
-    """The process of a stack whose command has these words."""
+    """The process of a stack whose command contains these words."""
     return next(
         child
         for child in psutil.Process(stack.process.pid).children(recursive=True)
@@ -210,13 +210,13 @@ def web_down() -> bool:
     return not http_ok(f"http://127.0.0.1:{get_settings().web_port}/server_info")
 
 
-def test_a_killed_up_leaves_nothing_running_and_no_run_hanging(
+def test_a_killed_up_leaves_no_process_and_no_unfinished_run(
     up: Callable[[], Stack], home: Path
 ) -> None:
     stack = up()
     stack.wait_for("Everything is up")
     launch_run(stack)
-    # All but the guard stand still, so that the run cannot say that it was stopped.
+    # Everything but the guard is suspended, so that the run cannot record that it was stopped.
     for child in psutil.Process(stack.process.pid).children(recursive=True):
         if not child.cmdline()[-1].endswith("guard.py"):
             child.suspend()
@@ -247,7 +247,7 @@ def test_a_taken_port_is_named_with_its_setting(up: Callable[[], Stack]) -> None
     assert "Traceback" not in stack.text()
 
 
-def test_a_process_that_does_not_come_up_is_shown_with_its_log(
+def test_a_service_that_does_not_start_is_reported_with_its_log(
     up: Callable[[], Stack], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = home / "broken.yaml"

@@ -1,6 +1,6 @@
-"""`tippers up` with the definitions of the module that the first argument names.
+"""`tippers up` with the definitions of the module in the first argument.
 
-``TEST_SILENT_ASKS``: so many unanswered asks, one a second, are enough to start a service again.
+``TEST_MAX_TIMEOUTS``: restarts a service after this many checks without an answer, one per second.
 """
 
 import os
@@ -25,7 +25,7 @@ def with_module(settings):
 
 
 module = sys.argv.pop(1)
-if asks := os.environ.get("TEST_SILENT_ASKS"):
-    stack.SILENT_ASKS, stack.ASK_SECONDS = int(asks), 1.0
+if timeouts := os.environ.get("TEST_MAX_TIMEOUTS"):
+    stack.MAX_TIMEOUTS, stack.CHECK_SECONDS = int(timeouts), 1.0
 stack.stack_services = with_module
 main()

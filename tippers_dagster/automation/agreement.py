@@ -1,6 +1,6 @@
-"""Reports materialisations to Dagster that a killed process recorded in the warehouse only.
+"""Reports materialisations to Dagster that a killed process recorded only in the warehouse.
 
-An asset is recorded in the warehouse first, then its MLflow run ends, then Dagster gets the event.
+An asset is recorded first in the warehouse, then its MLflow run ends, then Dagster gets the event.
 The warehouse's record is authoritative: the others are completed from it, and nothing is computed
 twice.
 """
@@ -24,22 +24,25 @@ def report_recorded(
     nodes: Sequence[Node],
     agreed: set[tuple[str, str]],
 ) -> list[str]:
-    """Report recorded materialisations to Dagster whose run ended before it did; returns the names.
+    """Report materialisations to Dagster whose run ended before reporting them; returns the names.
 
     Parameters
     ----------
     agreed
-        Assets and versions that Dagster already has; those found now are added, so that the next
-        check is one small query.
+        Assets and versions that Dagster has. New ones are added, so the next check is one small
+        query.
     """
-    made = {node.name for node in nodes if node.source is None}
+    computed = {node.name for node in nodes if node.source is None}
     new = {
         name: state
         for name, state in load_states(settings).items()
-        if name in made and state.version and not state.void and (name, state.version) not in agreed
+        if name in computed
+        and state.version
+        and not state.void
+        and (name, state.version) not in agreed
     }
-    going = _going(instance, {state.run_id for state in new.values()})
-    ended = {name: state for name, state in new.items() if state.run_id not in going}
+    running = _unfinished(instance, {state.run_id for state in new.values()})
+    ended = {name: state for name, state in new.items() if state.run_id not in running}
     unknown = _unknown(instance, ended)
     for name in unknown:
         instance.report_runless_asset_event(_materialization(name, ended[name]))
@@ -47,8 +50,8 @@ def report_recorded(
     return sorted(unknown)
 
 
-def _going(instance: dg.DagsterInstance, run_ids: Collection[str | None]) -> set[str]:
-    """The runs that may still report by themselves."""
+def _unfinished(instance: dg.DagsterInstance, run_ids: Collection[str | None]) -> set[str]:
+    """The unfinished runs, which may still report themselves."""
     chosen = sorted(run_id for run_id in run_ids if run_id)
     if not chosen:
         return set()
@@ -57,7 +60,7 @@ def _going(instance: dg.DagsterInstance, run_ids: Collection[str | None]) -> set
 
 
 def _unknown(instance: dg.DagsterInstance, states: Mapping[str, AssetState]) -> list[str]:
-    """Assets of which Dagster knows no materialisation of the recorded version."""
+    """Assets without a materialisation of the recorded version in Dagster."""
     if not states:
         return []
     keys = {name: dg.AssetKey(name.split("/")) for name in states}
@@ -65,8 +68,8 @@ def _unknown(instance: dg.DagsterInstance, states: Mapping[str, AssetState]) -> 
     unknown = []
     for name, state in states.items():
         event = events.get(keys[name])
-        event_of = None if event is None else event.asset_materialization
-        known = None if event_of is None else (event_of.tags or {}).get(DATA_VERSION)
+        last = None if event is None else event.asset_materialization
+        known = None if last is None else (last.tags or {}).get(DATA_VERSION)
         if known != state.version:
             unknown.append(name)
     return unknown
@@ -75,7 +78,7 @@ def _unknown(instance: dg.DagsterInstance, states: Mapping[str, AssetState]) -> 
 def _materialization(name: str, state: AssetState) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         dg.AssetKey(name.split("/")),
-        description="Recorded in the warehouse by a run that ended before it could report this.",
+        description="Recorded in the warehouse by a run that ended before reporting it to Dagster.",
         metadata={
             "run": state.run_id or "",
             **({} if state.rows is None else {"dagster/row_count": state.rows}),

@@ -1,7 +1,7 @@
-"""When an asset of the definitions is computed: declarative conditions that are levels.
+"""Automation conditions of definition assets.
 
-All are read from one ``Snapshot`` per tick. Dagster's own conditions on change are true for one
-tick only: what a failed run or a busy moment swallows is then lost for good.
+All are evaluated on one ``Snapshot`` per tick, and hold as long as the asset's state does.
+Dagster's own conditions on changes hold for one tick: a change that a failed run misses is lost.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.errors import TippersError
 
 CURRENT: ContextVar[Snapshot | None] = ContextVar("definitions_snapshot", default=None)
-"""The snapshot of the tick that is being evaluated."""
+"""The snapshot of the current tick."""
 
 
 class _SnapshotCondition(dg.AutomationCondition):
-    """True for the assets of which the tick's snapshot says so."""
+    """A condition that reads the snapshot of the current tick."""
 
     def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
         snapshot = CURRENT.get()
         if snapshot is None:
             raise TippersError(
-                "Conditions of definitions are evaluated by the sensor definitions_automation only."
+                "Only the sensor definitions_automation can evaluate conditions of definitions."
             )
         name = "/".join(context.key.path)
         true = self._holds(snapshot, name)
@@ -36,16 +36,16 @@ class _SnapshotCondition(dg.AutomationCondition):
 
 
 class Stale(_SnapshotCondition):
-    """It was computed from another definition or other inputs, never, or is due to look outside."""
+    """The asset is missing, its definition or inputs have changed, or it is due for a sync."""
 
-    description = "Its definition or its inputs differ from what it was computed from"
+    description = "Not computed from its current definition and inputs"
 
     def _holds(self, snapshot: Snapshot, name: str) -> bool:
         return name in snapshot.stale
 
 
 class Ready(_SnapshotCondition):
-    """All that it reads is up to date, or asked for in the same run."""
+    """All inputs are up to date, or requested in the same run."""
 
     description = "All inputs are up to date, or computed in the same run"
 
@@ -54,27 +54,27 @@ class Ready(_SnapshotCondition):
 
 
 class BeingComputed(_SnapshotCondition):
-    """An unfinished run covers it."""
+    """An unfinished run includes the asset."""
 
-    description = "An unfinished run covers it"
+    description = "Included in an unfinished run"
 
     def _holds(self, snapshot: Snapshot, name: str) -> bool:
         return name in snapshot.running
 
 
 class HeldBack(_SnapshotCondition):
-    """It failed: the next try is not due yet."""
+    """The asset failed, and its next attempt is not due yet."""
 
-    description = "Failed before: waiting for the next try"
+    description = "Failed, and waiting for the next attempt"
 
     def _holds(self, snapshot: Snapshot, name: str) -> bool:
         return name in snapshot.held_back
 
 
 def up_to_date() -> dg.AutomationCondition:
-    """Keep an asset computed from its present definition and the present versions of its inputs.
+    """Keep an asset up to date with its definition and its inputs.
 
-    Each version has some tries with a growing wait between them, then one now and then: a broken
-    definition must neither be hammered nor hold up the others.
+    Each version gets some attempts with growing delays between them, and then occasional ones, so
+    that a broken definition neither causes constant runs nor delays other assets.
     """
     return Stale() & Ready() & ~BeingComputed() & ~HeldBack()

@@ -1,8 +1,8 @@
-"""What an asset is computed from, as versions.
+"""Nodes of the graph of definition assets, and their versions.
 
-The version of an asset is a hash of its own content (the text that says how it is computed) and
-of the versions of what it reads. So one pass in topological order tells every asset that is out
-of date, whatever was changed and however far above.
+The version of an asset is a hash of its own content (the text that says how it is computed) and of
+the versions of its inputs. One pass in topological order thus finds every asset that is out of
+date, wherever upstream the change is.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from tippers_dagster.errors import TippersError
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the warehouse's database that is read and not made here.
+    """A source table in the warehouse's database.
 
-    ``query``: what of it matters, as a query of one text; none: all of its rows do.
+    ``query``: a query that returns one text, which changes when the relevant rows do; if None, all
+    rows are relevant.
     """
 
     schema: str
@@ -29,26 +30,26 @@ class Table:
 
 @dataclass(frozen=True)
 class Node:
-    """One asset of the definitions, or a source table that they read.
+    """A definition asset, or a source table that definitions read.
 
     Parameters
     ----------
     key
         Parts of the asset key.
     content
-        A hash of all that says how it is computed; nothing for a source.
+        A hash of everything that says how the asset is computed; empty for a source.
     deps
-        Keys of what it reads.
+        Keys of the inputs.
     source
-        The table, for a source.
+        The table, if this is a source.
     broken
-        Why it cannot be computed at all, in words for its author.
+        Why the asset cannot be computed at all, in words for its author.
     every_seconds
-        For what reads from outside the warehouse: it is computed again after so many seconds, and
-        the token that it gives each time (``Recorder.succeeded``) is part of its version.
+        For an asset that reads external data: it is computed again after this many seconds. The
+        token that each computation returns (``Recorder.succeeded``) is part of its version.
     seen_by_token
-        For such a one: what reads it takes the token for its version. So it is computed whenever
-        its inputs change, and what reads it only when it then finds something else.
+        For such an asset: dependents use its token as its version. It is computed whenever its
+        inputs change, its dependents only if its token then changes.
     """
 
     key: tuple[str, ...]
@@ -61,22 +62,22 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The key as Dagster and our tables write it."""
+        """The key in Dagster's notation, which the warehouse's tables use, too."""
         return "/".join(self.key)
 
 
 def digest(*parts: str) -> str:
-    """A short hash of texts in order, as hexadecimal digits."""
-    mixed = hashlib.blake2b(digest_size=16)
+    """A short hash of a sequence of texts, as hexadecimal digits."""
+    state = hashlib.blake2b(digest_size=16)
     for part in parts:
         encoded = part.encode()
-        mixed.update(len(encoded).to_bytes(8, "little"))
-        mixed.update(encoded)
-    return mixed.hexdigest()
+        state.update(len(encoded).to_bytes(8, "little"))
+        state.update(encoded)
+    return state.hexdigest()
 
 
 def in_order(nodes: Iterable[Node]) -> list[Node]:
-    """The nodes, each after those it reads; what is read and not among them is left out."""
+    """The nodes, each after its inputs; inputs that are not among the nodes are left out."""
     by_key = {node.key: node for node in nodes}
     graph = {node.key: [d for d in node.deps if d in by_key] for node in by_key.values()}
     return [by_key[key] for key in TopologicalSorter(graph).static_order()]
@@ -85,34 +86,34 @@ def in_order(nodes: Iterable[Node]) -> list[Node]:
 def version_of(
     node: Node, versions: Mapping[tuple[str, ...], str | None], token: str | None = None
 ) -> str:
-    """The version of a node that reads these versions; ``None`` is one that was never computed.
+    """The version of a node that reads inputs of these versions; ``None``: never computed.
 
-    ``token``: what was found outside, for a node with ``every_seconds``.
+    ``token``: the token of the external data, for a node with ``every_seconds``.
     """
     read = [f"{'/'.join(dep)}={versions[dep] or ''}" for dep in sorted(node.deps)]
     return digest(node.content, *read, *([] if token is None else [token]))
 
 
 def seen_version(node: Node, version: str | None, token: str | None) -> str | None:
-    """What those that read a node take for its version; ``token``: the last that it gave."""
+    """The version of a node as its dependents see it; ``token``: its last one."""
     return token if node.seen_by_token else version
 
 
 def wanted_versions(nodes: Iterable[Node], tokens: Mapping[str, str]) -> dict[tuple[str, ...], str]:
-    """The version that every node would have, were all of them computed now.
+    """The version that every node would have if all of them were computed now.
 
     Parameters
     ----------
     nodes
         All assets and sources.
     tokens
-        For the name of each source, and of what reads from outside: what differs whenever its rows
-        may differ.
+        By name, for sources and assets that read external data: a text that differs whenever the
+        rows may differ.
 
     Raises
     ------
     TippersError
-        When something reads what nobody makes.
+        When a node reads an asset that does not exist.
     """
     versions: dict[tuple[str, ...], str] = {}
     seen: dict[tuple[str, ...], str | None] = {}
@@ -124,7 +125,7 @@ def wanted_versions(nodes: Iterable[Node], tokens: Mapping[str, str]) -> dict[tu
         if unknown:
             raise TippersError(
                 f"{node.name} reads {', '.join('/'.join(dep) for dep in unknown)}, "
-                "which no definition makes."
+                "but no definition has this name."
             )
         token = tokens.get(node.name) if node.every_seconds is not None else None
         versions[node.key] = version_of(node, seen, token)

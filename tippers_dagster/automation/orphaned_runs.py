@@ -1,4 +1,4 @@
-"""Runs that nobody executes any more."""
+"""Runs whose process has ended, and runs within a command's process."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
     )
 
 GRACE_SECONDS = 60
-"""By then a run that has started has taken its lock."""
+"""Time for a started run to take its lock."""
 
 HERE_TAG = "tippers/here"
-"""Tag of a run in the process of a command."""
+"""Tag of runs within a command's process."""
 
 _HERE_JOB = "command_line"
 
 _LAUNCHED = ".dagster/grpc_info"
-"""Dagster's tag of runs that a code server executes; those of other processes lack it."""
+"""Dagster's tag of runs that a code server executes; other runs do not have it."""
 
-_QUERY = """
+_LAUNCHED_RUNS = """
     SELECT run_id FROM runs WHERE status IN ('STARTING', 'STARTED', 'CANCELING')
     AND EXISTS (SELECT FROM run_tags t WHERE t.run_id = runs.run_id AND t.key = %s)
 """
 
 
 def fail_orphaned_runs(settings: Settings, reason: str) -> list[str]:
-    """Mark as failed the runs of a code server that is gone; returns their ids.
+    """Mark the runs of a code server that was killed as failed; returns their ids.
 
-    A code server reports when a run of its own dies, but nobody reports its own end: such a run
-    would count as going, and keep its partitions from being computed, until its deadline. To be
-    called when no code server of this deployment is alive.
+    A code server reports the death of its runs, but nothing reports its own: its runs would count
+    as running, and block their partitions, until their deadline. Call this while no code server of
+    this deployment is alive.
     """
     try:
         url = databases(settings).dagster
         with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-            cursor.execute(_QUERY, (_LAUNCHED,))
+            cursor.execute(_LAUNCHED_RUNS, (_LAUNCHED,))
             orphans = [row[0] for row in cursor.fetchall()]
     except psycopg2.errors.UndefinedTable:
         return []  # Dagster has never run here
@@ -63,40 +63,38 @@ def fail_orphaned_runs(settings: Settings, reason: str) -> list[str]:
 def fail_dead_runs_of(
     settings: Settings, instance: DagsterInstance, assets: Collection[str]
 ) -> list[str]:
-    """Mark as failed the started runs of some of these assets whose process is gone; their ids.
+    """Mark started runs of these assets as failed if their process has ended; returns their ids.
 
-    So are all runs that a command of ours computed by itself.
-
-    The code server notices the death of a run that it launched; nobody does when both died, or
-    for a run in its own process. Every run of these assets holds its lock from its start.
+    Runs within a command's process are always included. The code server notices the death of a run
+    that it launched, unless both died. Every run of these assets holds its lock from the start.
     """
     from dagster import DagsterRunStatus, RunsFilter
 
     from tippers_dagster.platform.locks.locks import run_processes
 
-    going = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+    running = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
     started = {
         record.dagster_run.run_id: record
-        for record in instance.get_run_records(RunsFilter(statuses=going))
+        for record in instance.get_run_records(RunsFilter(statuses=running))
         if HERE_TAG in record.dagster_run.tags
         or any(k.to_user_string() in assets for k in record.dagster_run.asset_selection or ())
     }
     if not started:
         return []
     processes = run_processes(settings, started)
-    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=GRACE_SECONDS)
-    without_trace = {
+    grace_start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=GRACE_SECONDS)
+    without_lock = {
         run_id
         for run_id, record in started.items()
-        if run_id not in processes.alive and record.update_timestamp <= long_ago
+        if run_id not in processes.alive and record.update_timestamp <= grace_start
     }
     dead = []
-    for run_id in sorted(processes.gone | without_trace):
+    for run_id in sorted(processes.gone | without_lock):
         run = instance.get_run_by_id(run_id)
-        # A run that was just ending recorded its status before its process ended.
-        if run is not None and run.status in going:
+        # A run that has just ended recorded its status before its process ended.
+        if run is not None and run.status in running:
             instance.report_run_failed(
-                run, "The process of this run is gone; unfinished work will be done again."
+                run, "The process of this run has ended; unfinished work will be done again."
             )
             dead.append(run_id)
     return dead
@@ -114,11 +112,11 @@ def materialize_here(
     Parameters
     ----------
     assets
-        The chosen ones and those that they read.
+        The chosen assets and those that they read.
     chosen
-        What is materialised; automation leaves these alone meanwhile.
+        The assets to materialise; automation leaves them alone meanwhile.
     tags
-        Of the run.
+        Tags of the run.
     """
     import dagster as dg
 
@@ -142,7 +140,7 @@ def materialize_here(
 
 
 def failure_reason(result: ExecuteInProcessResult) -> str:
-    """Why a run in this process failed, in the words of its first failed step."""
+    """Why a run in this process failed: the message of its first failed step."""
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data
@@ -151,7 +149,7 @@ def failure_reason(result: ExecuteInProcessResult) -> str:
             if failure.error:
                 cause = failure.error.cause or failure.error
                 return cause.message.strip()
-    return "see its log"
+    return "see the run's log"
 
 
 def _report(settings: Settings, orphans: list[str], reason: str) -> None:

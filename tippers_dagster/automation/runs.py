@@ -1,4 +1,4 @@
-"""Runs of the definitions' assets: what the unfinished ones cover, and their locks."""
+"""Runs of definition assets: their locks, and the assets of unfinished runs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 def asset_locks(
     settings: Settings, run_id: str, keys: Iterable[Iterable[str]], log: Logger
 ) -> Iterator[None]:
-    """Hold the run's own lock until the process ends, and those of its assets meanwhile.
+    """Hold the run's lock until the process ends, and those of its assets within the block.
 
-    Two runs never compute the same asset at once: the second waits. To be held from before the
-    recorder is made until its last result is recorded; else what a table holds and what is
-    recorded of it could come from two runs. Of a run that lost its locks nobody knows what it
-    wrote over: nothing holds then that is recorded of its assets, whoever recorded it.
+    Two runs never compute the same asset at the same time: the second one waits. Create the
+    recorder and record all results within the block; otherwise an asset's rows and its record could
+    come from different runs. If a run loses its locks, its assets' records are voided, as it may
+    have overwritten rows that another run recorded.
     """
     names = ["/".join(key) for key in keys]
     hold_run_lock(settings, run_id)
@@ -42,15 +42,15 @@ def asset_locks(
 def being_computed(
     instance: DagsterInstance, names: Collection[str], *, queued: bool = True
 ) -> dict[str, str]:
-    """Assets (``Node.name``) that an unfinished run covers, and that run's id.
+    """Assets (``Node.name``) of unfinished runs, with the id of their run.
 
-    ``queued``: runs that have not begun, too.
+    ``queued``: include runs that have not started.
     """
     from dagster import DagsterRunStatus, RunsFilter
 
     waiting = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.QUEUED]
-    going = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
-    statuses = [*waiting, *going] if queued else going
+    running = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+    statuses = [*waiting, *running] if queued else running
     records = instance.get_run_records(RunsFilter(statuses=statuses))
     covered: dict[str, str] = {}
     for record in records:

@@ -1,4 +1,4 @@
-"""The sensor that keeps the definitions' assets up to date."""
+"""The sensor that keeps definition assets up to date."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from tippers_dagster.settings import Settings, get_settings
 SENSOR = "definitions_automation"
 
 LARGEST_RUN = 450
-"""Assets asked for at once; the rest follows. Dagster evaluates 500 at most in one tick."""
+"""Maximum number of assets per run; Dagster evaluates at most 500 in one tick."""
 
-UP_TO_DATE = "All assets of the definitions are up to date, under way or held back."
+UP_TO_DATE = "All definition assets are up to date, being computed, or waiting for a retry."
 
 Changed = Callable[[], str | None]
-"""Why this code location does not know the present definitions; None while it does."""
+"""Returns why this code location's definitions are out of date; None when they are not."""
 
 Settle = Callable[[Settings, dg.DagsterInstance], None]
 """Completes records that killed runs left unfinished in Dagster and MLflow."""
 
 
 class DefinitionsSensor(dg.AutomationConditionSensorDefinition):
-    """Dagster's automation sensor on one snapshot of all assets, whose requests are one run.
+    """Dagster's automation sensor, based on one snapshot of all assets; requests one run per tick.
 
-    Everything stale is asked for together, inputs first, so that starting dbt and the like is paid
-    once. Conditions are evaluated only for what is stale: an idle tick reads three small tables.
-    ``evaluate_tick`` is the one method replaced. It, and the class of what it returns, are not
-    promised by Dagster: the tests pin them.
+    All stale assets are requested together, inputs first, so that dbt starts only once. Conditions
+    are evaluated only for stale assets: an idle tick reads three small tables. The only overridden
+    method is ``evaluate_tick``. Neither it nor its result class is a public API of Dagster: tests
+    check that they still work.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class DefinitionsSensor(dg.AutomationConditionSensorDefinition):
         super().__init__(
             name=SENSOR,
             target=_selection([node for node in nodes if node.source is None]),
-            use_user_code_server=True,  # the conditions are our own classes
+            use_user_code_server=True,  # the conditions are custom classes
             emit_backfills=False,
             default_status=status.RUNNING if settings.automate_definitions else status.STOPPED,
             minimum_interval_seconds=settings.sensor_interval_seconds,
-            description="Asks for whatever is missing or stale of the definitions, in one run.",
+            description="Requests one run for all definition assets that are missing or stale.",
         )
         self._nodes, self._changed, self._settle = list(nodes), changed, settle
         self._agreed: set[tuple[str, str]] = set()
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
-        """Decide on one snapshot, and ask for all of it in one run."""
+        """Take a snapshot, and request one run for all assets to compute."""
         settings = get_settings()
         if (why := self._changed()) is not None:
             return _skip(context, why)
@@ -69,10 +69,10 @@ class DefinitionsSensor(dg.AutomationConditionSensorDefinition):
         return data
 
     def _complete(self, settings: Settings, context: dg.SensorEvaluationContext) -> None:
-        """Make Dagster, MLflow and the warehouse agree on runs that were killed."""
+        """Complete Dagster's and MLflow's records of killed runs."""
         dead = fail_dead_runs_of(settings, context.instance, {n.name for n in self._nodes})
         if dead:
-            context.log.warning("Runs whose process is gone: %s", ", ".join(dead))
+            context.log.warning("Runs whose process has ended: %s", ", ".join(dead))
         reported = report_recorded(settings, context.instance, self._nodes, self._agreed)
         if reported:
             context.log.warning(
@@ -92,10 +92,10 @@ def definitions_sensor(
     Parameters
     ----------
     nodes
-        All assets and sources, each after those it reads.
+        All assets and sources, each after its inputs.
     changed
-        Asked on every tick: why the definitions are no longer those of these nodes, so that
-        nothing is asked for by what is out of date.
+        Called on every tick; if it returns a reason why these nodes are out of date, the tick is
+        skipped.
     settle
         Called on every tick.
     """
@@ -103,7 +103,7 @@ def definitions_sensor(
 
 
 def run_tags(snapshot: Snapshot, asked: Sequence[Node]) -> dict[str, str]:
-    """Tags of a run of these assets: when it is stopped, by how long each took last."""
+    """Tags of a run of these assets: its deadline, from the last duration of each."""
     settings = snapshot.settings
     expected = sum(snapshot.state(node.name).seconds or 0.0 for node in asked)
     deadline = max(settings.deadline_floor_seconds, expected * settings.deadline_factor)
@@ -113,10 +113,10 @@ def run_tags(snapshot: Snapshot, asked: Sequence[Node]) -> dict[str, str]:
 def _evaluate(
     context: dg.SensorEvaluationContext, snapshot: Snapshot, asked: Sequence[Node]
 ) -> SensorExecutionData:
-    """Dagster's evaluation of what is asked for: without partitions, it makes it one run.
+    """Dagster's evaluation of the requested assets, which results in one run.
 
-    With all checks of the assets. Dagster names those that cannot be left out of a step, such as
-    a label model's, and the run would then have no others: no test of dbt, for one.
+    The run includes all checks of the assets. Dagster would name only those that cannot be left out
+    of a step, such as a label model's, and the run would lack the others, such as dbt's tests.
     """
     part = dg.AutomationConditionSensorDefinition(
         name=SENSOR,

@@ -1,4 +1,4 @@
-"""What is to be computed now: one decision about all assets, from one look at everything."""
+"""A snapshot of all assets, which decides which of them to compute now."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """All assets at one moment. Everything below goes by ``Node.name``.
+    """The state of all assets at one moment. Assets are identified by ``Node.name``.
 
-    The unfinished runs are listed before anything else is read: a run that ends meanwhile hides
-    its assets for one more tick, and none is asked for twice.
+    Unfinished runs are listed before anything else is read. If a run ends meanwhile, its assets
+    count as running for one more tick, and no asset is requested twice.
 
     Attributes
     ----------
     nodes
-        All assets and sources, each after those it reads.
+        All assets and sources, each after its inputs.
     wanted
-        The version that each would have, were all computed now.
+        The version that each would have if all were computed now.
     states
-        What is recorded.
+        The recorded state of each asset.
     running
-        Assets that an unfinished run covers, and that run.
+        Assets of unfinished runs, with the id of their run.
     now
-        When this was.
+        The time of the snapshot.
     tokens
-        What was found last of sources, and by what reads from outside.
+        The latest tokens of sources and of assets that read external data.
     """
 
     settings: Settings
@@ -58,9 +58,9 @@ class Snapshot:
         *,
         look_now: bool = False,
     ) -> Snapshot:
-        """Read the runs, look at the sources that are due (``look_now``: at all), read the states.
+        """Read the runs, check the sources that are due (``look_now``: all), and read the states.
 
-        ``nodes``: as :func:`~tippers_dagster.automation.nodes.in_order` gives them.
+        ``nodes``: in the order of :func:`~tippers_dagster.automation.nodes.in_order`.
         """
         running = being_computed(instance, {node.name for node in nodes})
         tokens = look_at_sources(settings, nodes, at_once=look_now)
@@ -70,17 +70,17 @@ class Snapshot:
         return cls(settings, list(nodes), wanted, states, running, now, tokens)
 
     def state(self, name: str) -> AssetState:
-        """What is recorded of an asset."""
+        """The recorded state of an asset."""
         return self.states.get(name, NEVER)
 
     @cached_property
     def by_token(self) -> set[str]:
-        """Assets of which those that read them see the token only."""
+        """Assets whose dependents see only their token."""
         return {node.name for node in self.nodes if node.seen_by_token}
 
     @cached_property
     def stale(self) -> set[str]:
-        """Assets whose recorded version is not the wanted one, or that are due to look outside."""
+        """Assets whose version is not the wanted one, or whose external data is due for a check."""
         return {
             node.name
             for node in self.nodes
@@ -90,28 +90,29 @@ class Snapshot:
 
     @cached_property
     def held_back(self) -> set[str]:
-        """Stale assets whose wanted version failed: the next try is not due, or none is left.
+        """Stale assets whose wanted version failed, and has no attempt left or none due.
 
-        What cannot be computed at all is tried once, so that its reason is seen.
+        Broken assets are attempted once, so that the reason is shown.
         """
         return {node.name for node in self.nodes if node.name in self.stale and self._held(node)}
 
     @cached_property
     def ready(self) -> set[str]:
-        """Assets all of whose inputs are up to date, or asked for in the same run."""
+        """Assets whose inputs are all up to date, or requested in the same run."""
         return self._decided[0]
 
     @cached_property
     def asked(self) -> list[Node]:
-        """What one run is to compute, inputs first: stale, ready, under way nowhere, not held back.
+        """The assets to compute in one run, inputs first: stale, ready, not running, not held back.
 
-        An input that is up to date and only due to look outside holds up nothing.
+        An input that is up to date, and only due for a check of external data, delays nothing.
         """
         return self._decided[1]
 
     def surely_tried(self, asked: Sequence[Node]) -> dict[str, str]:
-        """Those asked for whose inputs are all up to date, and their wanted versions: their run
-        tries them for certain, the others only when their inputs succeed.
+        """The requested assets whose inputs are all up to date, with their wanted versions.
+
+        A run attempts these for certain, and the others only if their inputs succeed.
         """
         return {
             node.name: self.wanted[node.name]
@@ -124,16 +125,16 @@ class Snapshot:
         ready: set[str] = set()
         asked: dict[str, Node] = {}
         for node in self.nodes:
-            if any(self._waits(name) for name in _inputs(node) if name not in asked):
+            if any(self._delays(name) for name in _inputs(node) if name not in asked):
                 continue
             ready.add(node.name)
-            hindered = node.name in self.running or node.name in self.held_back
-            if node.name in self.stale and not hindered:
+            blocked = node.name in self.running or node.name in self.held_back
+            if node.name in self.stale and not blocked:
                 asked[node.name] = node
         return ready, list(asked.values())
 
-    def _waits(self, name: str) -> bool:
-        """Whether what reads this is not to be computed now."""
+    def _delays(self, name: str) -> bool:
+        """Whether dependents of the asset have to wait for it."""
         return name in self.running or (name in self.stale and self._differs(name))
 
     def _differs(self, name: str) -> bool:
@@ -143,9 +144,9 @@ class Snapshot:
         state, wanted = self.state(node.name), self.wanted[node.name]
         if node.broken is not None and state.tries_of(wanted):
             return True
-        out_of_tries = state.tries_of(wanted) >= self.settings.max_tries
-        if out_of_tries and node.every_seconds is not None and state.failed_at is not None:
-            # What is outside comes back by itself: a try each time it would be looked at anyway.
+        exhausted = state.tries_of(wanted) >= self.settings.max_tries
+        if exhausted and node.every_seconds is not None and state.failed_at is not None:
+            # External data may become available again: one attempt per regular check.
             return self.now < state.failed_at + dt.timedelta(seconds=node.every_seconds)
         return state.held_back(self.settings, wanted, self.now)
 

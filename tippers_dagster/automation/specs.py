@@ -1,4 +1,4 @@
-"""What the assets and checks of all definitions have alike, and how their failures are recorded."""
+"""What definition assets and their checks have in common, and how failures are recorded."""
 
 import re
 import traceback
@@ -29,19 +29,19 @@ _OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:\S+")
 def definition_spec(
     catalog: Catalog, node: Node, definition: Definition, grain: str, **more: Any
 ) -> dg.AssetSpec:
-    """The asset of a definition.
+    """The asset specification of a definition.
 
     Parameters
     ----------
     node
-        Its key, and what it is computed from.
+        Its key and inputs.
     grain
-        One row per what; the definition's own description follows it.
+        What a row stands for; the asset's description starts with it.
     more
         Further arguments of ``AssetSpec``, such as ``kinds``.
     """
     ref, owner = definition.ref, definition.owner
-    told = f"\n\n{definition.description}" if definition.description else ""
+    description = f"\n\n{definition.description}" if definition.description else ""
     level = {"tippers/level": str(catalog.level(ref.concept))} if ref.concept else {}
     concept = {"tippers/concept": ref.concept} if ref.concept else {}
     return dg.AssetSpec(
@@ -49,7 +49,7 @@ def definition_spec(
         deps=[dg.AssetKey(dep) for dep in node.deps],
         group_name=ref.concept or ref.kind.value,
         owners=[owner] if _OWNER.fullmatch(owner) else None,
-        description=f"{grain}{told}",
+        description=f"{grain}{description}",
         code_version=node.content,
         automation_condition=up_to_date(),
         tags={"tippers/kind": ref.kind.value, **concept, **level},
@@ -59,7 +59,7 @@ def definition_spec(
 
 
 def check_specs(asset: dg.AssetKey, checks: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
-    """The checks of one asset, by name and description; none of them holds up what stands on it."""
+    """The checks of an asset, from names and descriptions; none of them blocks its dependents."""
     return [
         dg.AssetCheckSpec(f"{asset.path[-1]}__{check}", asset=asset, description=description)
         for check, description in checks.items()
@@ -69,7 +69,7 @@ def check_specs(asset: dg.AssetKey, checks: Mapping[str, str]) -> list[dg.AssetC
 def check_result(
     asset: dg.AssetKey, check: str, passed: bool, metadata: Mapping[str, Any], severe: bool = False
 ) -> dg.AssetCheckResult:
-    """How one of ``check_specs`` came out; only a ``severe`` one is an error."""
+    """The result of one of ``check_specs``; a failure is an error if ``severe``, else a warning."""
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=f"{asset.path[-1]}__{check}",
@@ -86,23 +86,23 @@ def assets_of_kind(
     make: Callable[[dict[tuple[str, ...], Node], Definition], dg.AssetsDefinition],
     path: Callable[[Ref], tuple[str, ...]] = attrgetter("asset_path"),
 ) -> list[dg.AssetsDefinition]:
-    """One asset per definition of a kind that can work; a broken one gets none.
+    """One asset per definition of a kind, except for broken ones.
 
     Parameters
     ----------
     nodes
-        All nodes, those of other assets included.
+        All nodes, including those of other assets.
     make
-        The asset, from the nodes that can work, by key, and the definition.
+        Makes the asset from the nodes that are not broken, by key, and the definition.
     path
-        The key of a definition's asset, where it is not its main one.
+        Returns the asset key for a definition, if not its main asset's.
     """
     sound = sound_nodes(nodes)
     return [make(sound, d) for d in catalog.of_kind(kind) if path(d.ref) in sound]
 
 
 def sound_nodes(nodes: Sequence[Node]) -> dict[tuple[str, ...], Node]:
-    """Those that can work, by key."""
+    """The nodes that are not broken, by key."""
     return {node.key: node for node in nodes if node.broken is None}
 
 
@@ -111,12 +111,12 @@ def one_asset(
     checks: Mapping[str, str],
     compute: Callable[[dg.AssetExecutionContext], Iterator[Any]],
 ) -> dg.AssetsDefinition:
-    """The asset of a specification; its step has the name of its key.
+    """An asset from its specification; its step is named after its key.
 
     Parameters
     ----------
     checks
-        By name, their descriptions.
+        Descriptions of the checks, by name.
     compute
         Yields the materialization and the results of the checks.
     """
@@ -130,7 +130,7 @@ def one_asset(
 
 
 UNEXPECTED = "Unexpected "
-"""How a recorded reason begins that nobody wrote for its reader."""
+"""Prefix of recorded reasons that were not written for users."""
 
 
 def wait_to_begin(
@@ -139,12 +139,12 @@ def wait_to_begin(
     nodes: Sequence[Node],
     keys: Sequence[tuple[str, ...]],
 ) -> None:
-    """Wait for memory to compute assets, before taking their locks.
+    """Wait for free memory before taking the locks of assets.
 
     Raises
     ------
     dagster.Failure
-        After the longest wait; recorded with each asset, but not as an attempt.
+        When too little memory is free for too long. Recorded for each asset, but not as an attempt.
     """
     run_id = context.run.run_id
     hold_run_lock(settings, run_id)
@@ -153,7 +153,7 @@ def wait_to_begin(
     except LowMemory as error:
         record = recorder(settings, nodes, run_id)
         for key in keys:
-            record.failed(key, str(error), excused=True)
+            record.failed(key, str(error), environment_failed=True)
         raise dg.Failure(str(error)) from error
 
 
@@ -164,19 +164,19 @@ def recording(
     nodes: Sequence[Node],
     key: tuple[str, ...],
 ) -> Iterator[Recorder]:
-    """One asset's computation: its lock is held, and a failure is recorded with its reason.
+    """Compute an asset within the block: holds its lock, and records the reason of a failure.
 
-    Within, read; write; then call the recorder's ``succeeded``.
+    Within the block, read, write, and then call the recorder's ``succeeded``.
 
     Parameters
     ----------
     nodes
-        At least the asset's own and those that it reads.
+        At least the asset's node and those of its inputs.
 
     Raises
     ------
     dagster.Failure
-        In the place of a ``TippersError``.
+        In place of a ``TippersError``.
     """
     run_id = context.run.run_id
     wait_to_begin(settings, context, nodes, [key])
@@ -188,8 +188,8 @@ def recording(
             fault = environment_fault(error)
             if fault is not None or isinstance(error, TippersError):
                 message = recordable(str(fault or error), settings)
-                record.failed(key, message, excused=fault is not None)
-                raise dg.Failure(message) from None  # Dagster would store the cause as well
+                record.failed(key, message, environment_failed=fault is not None)
+                raise dg.Failure(message) from None  # Dagster would store the cause, too
             reason = f"{UNEXPECTED}{type(error).__name__}: {error}"
             record.failed(key, recordable(reason, settings))
             trace = traceback.format_exc()

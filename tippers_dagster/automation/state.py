@@ -1,9 +1,8 @@
-"""What is recorded of every asset of the definitions: its version, or why it has none.
+"""The recorded state of every definition asset: its version, or why it failed.
 
-A run reads all versions before it reads any data, so that what it records is never newer than
-what it read: an input that changes meanwhile makes the asset stale, it cannot hide. Nor can a run
-that dies: before it replaces the first row or file of an asset, it gives it a version that nobody
-wants.
+A run reads all versions before it reads any data, so the version that it records is never newer
+than the data: an input that changes meanwhile makes the asset stale. If a run dies, its assets are
+stale, too: before it replaces the first row or file of an asset, it voids the asset's version.
 """
 
 from __future__ import annotations
@@ -25,23 +24,22 @@ from tippers_dagster.platform.locks.locks import hold_run_lock
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
-LONGEST_ERROR = 4000
-"""Characters of an error that are kept."""
+MAX_ERROR_CHARACTERS = 4000
+"""Longer errors are cut."""
 
 MADE_FROM = "made_from"
-"""The detail that tells the content of the definition and the versions that were read."""
-
+"""The detail with the hash of the definition's content and the versions of the inputs."""
 
 REPLACED = "replaced by "
-"""How the version begins of what a run replaces, or was replacing when it died."""
+"""Prefix of the version of an asset that a run is replacing, or was replacing when it died."""
 
 OVERTAKEN = "overtaken in "
-"""How it begins of what was made while what it was made from was computed again."""
+"""Prefix of the version of an asset whose inputs were computed again while it was computed."""
 
 
 @dataclass(frozen=True)
 class AssetState:
-    """What is recorded of one asset; the columns of ``asset_state``."""
+    """The recorded state of one asset: the columns of ``asset_state``."""
 
     version: str | None = None
     materialized_at: dt.datetime | None = None
@@ -57,53 +55,53 @@ class AssetState:
 
     @property
     def void(self) -> bool:
-        """Whether nobody knows what it was made from, and so it is computed again."""
+        """Whether the inputs of its rows are unknown, so that it has to be computed again."""
         return self.version is not None and self.version.startswith((REPLACED, OVERTAKEN))
 
     def tries_of(self, version: str) -> int:
-        """How often this version was tried and not reached."""
+        """The number of failed attempts at this version."""
         return self.tries if self.failed_version == version else 0
 
     def error_of(self, version: str) -> str | None:
-        """Why this version was not reached; None also while the answer to a try is awaited."""
+        """Why this version failed; None also while the result of an attempt is pending."""
         return self.error if self.failed_version == version else None
 
     def next_try(self, settings: Settings, version: str) -> dt.datetime | None:
-        """When this version, which failed, is due to be tried again; None: never by itself.
+        """When the next attempt at this failed version is due; None: no automatic attempt.
 
-        After the tries in a row, an asset is retried now and then, in case something was
-        unavailable for longer. A failure of the environment is retried later and does not count.
+        After the first attempts, an asset is retried occasionally, in case something is unavailable
+        for longer. A failure of the environment is retried later and does not count.
         """
         if self.retry_at is not None and self.failed_version == version:
             return self.retry_at
         tries = self.tries_of(version)
-        in_a_row = tries < settings.max_tries
-        if self.failed_at is None or not (in_a_row or settings.retry_later_seconds):
+        soon = tries < settings.max_tries
+        if self.failed_at is None or not (soon or settings.retry_later_seconds):
             return None
         doubled = settings.retry_delay_seconds * 2 ** max(tries - 1, 0)
-        seconds = doubled if in_a_row else settings.retry_later_seconds
+        seconds = doubled if soon else settings.retry_later_seconds
         return self.failed_at + dt.timedelta(seconds=seconds)
 
     def held_back(self, settings: Settings, version: str, now: dt.datetime) -> bool:
-        """Whether this version failed and its next try is not due yet, or none is to be made."""
+        """Whether this version failed, and has no attempt left or none due."""
         if not self.tries_of(version) and self.retry_at is None:
             return False
         due = self.next_try(settings, version)
         return due is None or now < due
 
     def due(self, node: Node, now: dt.datetime) -> bool:
-        """Whether what reads from outside is to look again."""
+        """Whether the external data of a node is due for a check."""
         if node.every_seconds is None or self.materialized_at is None:
             return False
         return now >= self.materialized_at + dt.timedelta(seconds=node.every_seconds)
 
 
 NEVER = AssetState()
-"""The state of what was never tried."""
+"""The state of an asset without any attempt."""
 
 
 def load_states(settings: Settings) -> dict[str, AssetState]:
-    """What is recorded, by the assets' names (``Node.name``)."""
+    """The recorded states, by asset name (``Node.name``)."""
     with warehouse_engine(settings).connect() as connection:
         rows = connection.execute(sa.select(asset_state)).mappings().all()
     return {row["asset"]: AssetState(**{k: row[k] for k in row if k != "asset"}) for row in rows}
@@ -118,7 +116,7 @@ class _Recorded:
 
 
 class Recorder:
-    """Takes the results of one run's assets. Make one with :func:`recorder`."""
+    """Records the results of one run's assets. Create it with :func:`recorder`."""
 
     def __init__(
         self,
@@ -134,12 +132,12 @@ class Recorder:
         self._environment_wait = dt.timedelta(seconds=settings.environment_retry_seconds)
 
     def version(self, key: Iterable[str], token: str | None = None) -> str:
-        """The version that a node gets when it is computed now.
+        """The version of a node if it is computed now.
 
         Raises
         ------
         TippersError
-            When it is not one of the run's nodes.
+            When the node is not part of the run.
         """
         node = self._node(key)
         read = {dep: self._version_read("/".join(dep)) for dep in node.deps}
@@ -148,9 +146,9 @@ class Recorder:
         return version_of(node, read, token)
 
     def look_again(self, key: Iterable[str]) -> None:
-        """Check the sources of a node that a query reports on, just before they are read.
+        """Check the sources with a query of a node just before they are read.
 
-        Such a token may recur, so an observation of minutes ago does not cover what is read now.
+        Such tokens may recur, so an observation of minutes ago says nothing about the present rows.
         """
         read = [self._nodes[dep] for dep in self._node(key).deps if dep in self._nodes]
         queried = {n.name: n.source for n in read if n.source is not None and n.source.query}
@@ -160,9 +158,9 @@ class Recorder:
         self._tokens |= found
 
     def replacing(self, key: Iterable[str]) -> None:
-        """Invalidate the record of a node, as its rows or files are about to be replaced.
+        """Void the record of a node, since its rows or files are about to be replaced.
 
-        Call it as late as possible before the first replacement: until ``succeeded`` the node is
+        Call it as late as possible before the first replacement: until ``succeeded``, the node is
         stale, and its dependents wait.
         """
         name = self._node(key).name
@@ -180,16 +178,16 @@ class Recorder:
     ) -> str:
         """Record that a node was computed, and return its version.
 
-        If an input was computed again meanwhile, it is unknown which version was read: the node
-        gets a version that matches nothing, and so is computed again.
+        If an input was computed again meanwhile, it is unknown which version was read. The node
+        then gets a version that matches nothing, and is computed again.
 
         Parameters
         ----------
         rows, seconds, details
-            Shown to people; ``details`` must be JSON.
+            Shown to users; ``details`` must be JSON.
         token
-            For a node with ``every_seconds``: what differs whenever its rows may differ; none:
-            they may differ from those of every other run.
+            For a node with ``every_seconds``: a text that differs whenever its rows may differ. If
+            None, the rows may differ in every run.
         """
         node = self._node(key)
         if node.every_seconds is not None and token is None:
@@ -208,7 +206,7 @@ class Recorder:
             "error": None,
             "retry_at": None,
         }
-        open_lake(self._settings).sync()  # the record survives a power cut, so the files must too
+        open_lake(self._settings).sync()  # the files must survive a power cut, as the record does
         with self._engine.begin() as connection:
             overtaken = self._overtaken(connection, node)
             version = f"{OVERTAKEN}{self._run_id}" if overtaken else wanted
@@ -219,37 +217,38 @@ class Recorder:
         self._recorded[node.name] = _Recorded(version, now)
         return version
 
-    def failed(self, key: Iterable[str], error: str, *, excused: bool = False) -> None:
-        """Record why a node could not be computed, as one more try of its version.
+    def failed(self, key: Iterable[str], error: str, *, environment_failed: bool = False) -> None:
+        """Record why a node could not be computed, as another attempt at its version.
 
-        A try that automation has counted when it asked is not counted again.
+        An attempt that automation counted when it requested the run is not counted again.
 
         Parameters
         ----------
-        excused
-            The environment failed, not the computation: it does not count, and is retried later.
+        environment_failed
+            Whether the environment failed, not the computation: this does not count as an attempt,
+            and is retried later.
         """
         node = self._node(key)
         version, now = self.version(node.key), dt.datetime.now(dt.UTC)
         values = {
             "failed_version": version,
-            "tries": 0 if excused else 1,
+            "tries": 0 if environment_failed else 1,
             "failed_at": now,
-            "error": error.replace("\0", "")[:LONGEST_ERROR],
-            "retry_at": now + self._environment_wait if excused else None,
+            "error": error.replace("\0", "")[:MAX_ERROR_CHARACTERS],
+            "retry_at": now + self._environment_wait if environment_failed else None,
         }
         c = asset_state.c
-        awaited = sa.and_(c.error.is_(None), c.tries > 0)
-        again = sa.case((awaited, c.tries), else_=c.tries + 1) - int(excused)
+        pending = sa.and_(c.error.is_(None), c.tries > 0)
+        again = sa.case((pending, c.tries), else_=c.tries + 1) - int(environment_failed)
         tries = sa.case((c.failed_version == version, again), else_=values["tries"])
         with self._engine.begin() as connection:
             _put(connection, node.name, values, {**values, "tries": tries})
 
     def _overtaken(self, connection: sa.Connection, node: Node) -> bool:
-        """Whether an input was computed, or began to be replaced, since its version was read; or
-        the node itself by a run that did not know of this one.
+        """Whether an input, or the node itself, was computed or voided since its version was read.
 
-        An input that reads external data gets a version of its own for each state that it finds.
+        For an input that reads external data, the version is enough: it differs whenever the data
+        does.
         """
         names = [node.name, *("/".join(dep) for dep in node.deps)]
         c = asset_state.c
@@ -273,18 +272,18 @@ class Recorder:
     def _node(self, key: Iterable[str]) -> Node:
         node = self._nodes.get(tuple(key))
         if node is None:
-            raise TippersError(f"{'/'.join(key)} is none of the assets of this run.")
+            raise TippersError(f"{'/'.join(key)} is not part of this run.")
         return node
 
 
 def void(
     connection: sa.Connection, names: Collection[str], run_id: str
 ) -> list[tuple[str, str, dt.datetime]]:
-    """Let nothing hold that is recorded of assets whose rows or files a run replaces.
+    """Void the records of assets whose rows or files a run replaces.
 
     Returns
     -------
-    (name, version, time) of those of which something was recorded, as they are now.
+    The new (name, version, time) of assets that had a record.
     """
     c = asset_state.c
     query = (
@@ -298,15 +297,14 @@ def void(
 
 
 def recorder(settings: Settings, nodes: Iterable[Node], run_id: str) -> Recorder:
-    """Read all versions and tokens that are recorded now, before any data is read.
+    """Read all recorded versions and tokens, before any data is read.
 
-    From here on this process holds the run's lock, which tells that the run is alive.
+    From now on this process holds the run's lock, a sign that the run is alive.
 
     Parameters
     ----------
     nodes
-        At least those that the run computes; sources among them that nobody has looked at yet
-        are looked at.
+        At least those that the run computes. Sources that were never checked are checked now.
     run_id
         Dagster's id of the run.
     """
@@ -317,20 +315,21 @@ def recorder(settings: Settings, nodes: Iterable[Node], run_id: str) -> Recorder
 
 
 def errors_now(settings: Settings, nodes: Iterable[Node]) -> dict[str, str]:
-    """Why assets could not be computed from what they would read now, by their names.
+    """Why assets could not be computed from their current inputs, by name.
 
-    Failures of versions that nobody wants any more are left out.
+    Failures of outdated versions are left out.
 
     Parameters
     ----------
     nodes
-        At least those that are asked about, and those seen by token that they read.
+        At least the assets in question, and their inputs that are seen by token.
     """
-    asked = [node for node in nodes if node.source is None]
-    record = _recorder(settings, {node.key: node for node in asked}, "")
+    assets = [node for node in nodes if node.source is None]
+    record = _recorder(settings, {node.key: node for node in assets}, "")
     states = load_states(settings)
     errors = {
-        node.name: states.get(node.name, NEVER).error_of(record.version(node.key)) for node in asked
+        node.name: states.get(node.name, NEVER).error_of(record.version(node.key))
+        for node in assets
     }
     return {name: error for name, error in errors.items() if error is not None}
 
@@ -347,9 +346,9 @@ def _recorder(settings: Settings, by_key: Mapping[tuple[str, ...], Node], run_id
 
 
 def record_asked(settings: Settings, wanted: Mapping[str, str]) -> None:
-    """Count one more try of these versions, by the assets' names: automation asks for them.
+    """Count another attempt at these versions, by asset name, as automation requests them.
 
-    So a run whose process dies before it can tell of a failure counts as one, too.
+    A run whose process dies before it can record a failure thus counts, too.
     """
     if not wanted:
         return
@@ -373,7 +372,7 @@ def record_asked(settings: Settings, wanted: Mapping[str, str]) -> None:
 
 
 def forget_failures(settings: Settings) -> int:
-    """Forget the tries of all assets, so that automation tries anew; returns how many had any."""
+    """Forget all failed attempts, so that automation retries; returns the number of such assets."""
     query = (
         sa.update(asset_state)
         .where(sa.or_(asset_state.c.tries > 0, asset_state.c.retry_at.is_not(None)))
@@ -389,7 +388,7 @@ def _put(
     values: Mapping[str, Any],
     changes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Insert one asset's row, or change it: to the same values, or to ``changes``."""
+    """Insert an asset's row, or update it: with the same values, or with ``changes``."""
     connection.execute(
         insert(asset_state)
         .values(asset=name, **values)

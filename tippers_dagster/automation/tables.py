@@ -1,4 +1,4 @@
-"""Warehouse tables of the domain."""
+"""Warehouse tables for the state of definition assets."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB

@@ -1,9 +1,9 @@
-"""Whether the rows of a source table may have changed, without reading them.
+"""Detects that the rows of a source table may have changed, without reading them.
 
-PostgreSQL counts the rows that were inserted, changed and deleted, and gives a table another file
-when it is emptied or rewritten. The counts follow a commit by some seconds and never precede it,
-and a run reads the tokens before the rows: a change that is counted late makes stale what already
-read it, never the other way round.
+PostgreSQL counts inserted, changed and deleted rows, and gives a table another file when it is
+emptied or rewritten. The counts follow a commit by some seconds and never precede it. A run reads
+the tokens before the rows: a change that is counted late may make an asset stale that has already
+read it, but is never missed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 MISSING = "missing"
-"""The token of a table that is not there."""
+"""The token of a table that does not exist."""
 
-# The relations behind a relation: itself, and for a view those that it reads, for a partitioned
+# The relations behind a relation: itself, for a view those that it reads, and for a partitioned
 # table its partitions.
 _BEHIND = """
     WITH RECURSIVE behind(oid) AS (
@@ -62,12 +62,12 @@ _ORDERED = """
 
 
 def source_tokens(settings: Settings, tables: Mapping[str, Table]) -> dict[str, str]:
-    """What differs whenever the rows of a table may differ, by the same names.
+    """Tokens of tables, by the same names; they differ whenever the rows may differ.
 
-    Plain tables, partitioned tables, materialized views and views of these cost one look at
-    PostgreSQL's counters. A foreign table is asked for its number of rows and the largest value of
-    its numbers and times; a row that is changed in place there is not seen. A table with a query
-    is told by what that answers.
+    For plain tables, partitioned tables, materialized views, and views of these, they come from
+    PostgreSQL's counters. For a foreign table, from its number of rows and the largest value of
+    each numeric and time column, so an update in place may be missed. For a table with a query,
+    from the query's result.
     """
     with warehouse_engine(settings).connect() as connection:
         server = connection.execute(sa.text(_SERVER)).one()
@@ -80,25 +80,25 @@ def source_tokens(settings: Settings, tables: Mapping[str, Table]) -> dict[str, 
 def look_at_sources(
     settings: Settings, nodes: Iterable[Node], *, at_once: bool = False
 ) -> dict[str, str]:
-    """The recorded tokens, after a look at the sources whose last look is long enough ago.
+    """The recorded tokens, after a check of the sources that are due.
 
     Parameters
     ----------
     nodes
-        Those among them that are sources are looked at, at most every
-        ``settings.refresh_seconds``, and at once when nobody ever did.
+        The sources among them are checked every ``settings.refresh_seconds`` at most; new ones
+        are checked at once.
     at_once
-        Look at all of them now.
+        Whether to check all sources now.
     """
     sources = {node.name: node.source for node in nodes if node.source is not None}
     query = sa.select(source_token.c.asset, source_token.c.token, source_token.c.observed_at)
     with warehouse_engine(settings).connect() as connection:
         seen = {name: (token, when) for name, token, when in connection.execute(query)}
-    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=settings.refresh_seconds)
+    due_since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=settings.refresh_seconds)
     due = {
         name: table
         for name, table in sources.items()
-        if at_once or name not in seen or seen[name][1] <= long_ago
+        if at_once or name not in seen or seen[name][1] <= due_since
     }
     tokens = {name: token for name, (token, _) in seen.items()}
     if due:
@@ -110,7 +110,7 @@ def look_at_sources(
 
 
 def look_at_new_sources(settings: Settings, nodes: Iterable[Node]) -> None:
-    """Look at the sources that nobody ever looked at."""
+    """Check the sources that were never checked."""
     sources = {node.name: node.source for node in nodes if node.source is not None}
     if not sources:
         return
@@ -123,7 +123,7 @@ def look_at_new_sources(settings: Settings, nodes: Iterable[Node]) -> None:
 
 
 def record_tokens(connection: sa.Connection, tokens: Mapping[str, str]) -> None:
-    """Record what was found just now."""
+    """Record tokens that were read just now."""
     if not tokens:
         return
     now = dt.datetime.now(dt.UTC)
@@ -138,12 +138,12 @@ def record_tokens(connection: sa.Connection, tokens: Mapping[str, str]) -> None:
 
 
 def _token(connection: sa.Connection, table: Table, since: str | None) -> str:
-    """``since``: from when on PostgreSQL counts; None when it does not."""
+    """The token of a table. ``since``: when the counters were reset; None: PostgreSQL has none."""
     if table.query is not None:
-        # As it stands: what looks like a parameter may be part of a name in it.
-        as_it_is = {"no_parameters": True}
-        found = connection.exec_driver_sql(table.query, execution_options=as_it_is)
-        return str(found.scalar() or "")
+        # Unchanged: part of a name in it may look like a parameter.
+        options = {"no_parameters": True}
+        result = connection.exec_driver_sql(table.query, execution_options=options)
+        return str(result.scalar() or "")
     quote = connection.dialect.identifier_preparer.quote_identifier
     name = f"{quote(table.schema)}.{quote(table.name)}"
     relations = connection.execute(sa.text(_BEHIND), {"name": name}).all()

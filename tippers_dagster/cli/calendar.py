@@ -78,7 +78,7 @@ def export(
     """Write all periods to a file that `tippers calendar import` can read."""
     from tippers_dagster.calendar.files import write_file
     from tippers_dagster.calendar.store import list_periods
-    from tippers_dagster.cli.words import counted
+    from tippers_dagster.platform.text import counted
 
     periods = [kept.period for kept in list_periods(get_settings())]
     write_file(periods, file)

@@ -77,7 +77,6 @@ def show(
     ] = None,
 ) -> None:
     """Show the champion of each space with its backtest scores, or all models of one space."""
-    from tippers_dagster.cli.words import counted
     from tippers_dagster.forecasting.reading import (
         backtest_scores,
         champions,
@@ -86,6 +85,7 @@ def show(
         what_changed,
     )
     from tippers_dagster.platform.terminal import table_console
+    from tippers_dagster.platform.text import counted
 
     settings = get_settings()
     find_forecaster(settings, name)

@@ -181,8 +181,7 @@ def undo(
     """
     from tippers_dagster.campus.intake.repeat import ingest_of
     from tippers_dagster.campus.intake.undo import undo_ingests
-    from tippers_dagster.cli.words import counted
-    from tippers_dagster.platform.text import shown
+    from tippers_dagster.platform.text import counted, shown
 
     settings = get_settings()
     for one in [ingest_of(settings, number) for number in numbers]:
@@ -246,8 +245,8 @@ def _columns(given: list[str]) -> dict[str, str]:
 
 def _report_stale(dates: set[dt.date]) -> None:
     """Check the chunks that an ingest affected, and report which are out of date."""
-    from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.source_checks import look_at_dates
+    from tippers_dagster.platform.text import counted
 
     if changed := look_at_dates(get_settings(), dates).changed:
         affected = f"{changed[0]} to {changed[-1]}" if len(changed) > 1 else changed[0]
@@ -290,8 +289,8 @@ def _run(path: Path, work: Callable[[Progress], IngestReport]) -> None:
 def _show(console: Console, path: Path, report: IngestReport) -> None:
     from rich.table import Table
 
-    from tippers_dagster.cli.words import counted
     from tippers_dagster.platform.small_tables import column_names
+    from tippers_dagster.platform.text import counted
 
     if report.already:
         console.print(
@@ -325,8 +324,7 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
 
 def _show_unplaced(console: Console, report: IngestReport) -> None:
     """Report loaded sessions that are not counted because their space does not exist."""
-    from tippers_dagster.cli.words import counted
-    from tippers_dagster.platform.text import shown
+    from tippers_dagster.platform.text import counted, shown
 
     spaces = report.unplaced.most_common()
     named = ", ".join(f"{shown(space)} ({count:,})" for space, count in spaces[:SPACES_SHOWN])

@@ -59,8 +59,8 @@ def untrack(
     purge: bool = typer.Option(False, help="Delete untracked occupancy from the lake."),
 ) -> None:
     """Stop tracking a space. Its occupancy stays in the lake, and is used if tracked again."""
-    from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.tracking import untrack_space
+    from tippers_dagster.platform.text import counted
     from tippers_dagster.settings import get_settings
 
     grid, purged = untrack_space(
@@ -123,10 +123,10 @@ def materialize(
     """
     from tippers_dagster.campus.spaces.tracking import list_tracked
     from tippers_dagster.cli.progress import progress_bars
-    from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.launch import materialize as materialize_all
     from tippers_dagster.platform.dagster.environment import dagster_instance
     from tippers_dagster.platform.terminal import table_console
+    from tippers_dagster.platform.text import counted
     from tippers_dagster.settings import get_settings
 
     settings, console = get_settings(), table_console()
@@ -160,7 +160,7 @@ def retry() -> None:
 
 
 def _print_tracked(grid: Grid) -> None:
-    from tippers_dagster.cli.words import counted
+    from tippers_dagster.platform.text import counted
 
     typer.echo(
         f"Now tracked: {counted(len(grid.leaves) + len(grid.parents), 'space')} "
@@ -169,8 +169,8 @@ def _print_tracked(grid: Grid) -> None:
 
 
 def _print_last_check(settings: Settings, check: Look) -> None:
-    from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.source_checks import last_looks
+    from tippers_dagster.platform.text import counted
 
     checks = last_looks(settings)
     if checks is None:
@@ -186,8 +186,8 @@ def _print_last_check(settings: Settings, check: Look) -> None:
 
 
 def _print_rejected(settings: Settings) -> None:
-    from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy.rejects import totals
+    from tippers_dagster.platform.text import counted
 
     found = totals(settings)
     parts = [

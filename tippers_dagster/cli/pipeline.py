@@ -1,4 +1,4 @@
-"""`tippers pipeline`: how the definitions' assets stand, and computing them here and now."""
+"""`tippers pipeline`: status of definition assets, and computing them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tippers_dagster.errors import TippersError
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
     from tippers_dagster.graph.status import AssetStatus
 
 _COLOURS = {"fresh": "green", "stale": "yellow", "running": "cyan", "failed": "red"}
-_LONGEST_WHY = 200
+_MAX_REASON_CHARACTERS = 200
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     pipeline = typer.Typer(
-        no_args_is_help=True, help="Indexes, rules, features and label models: status, computing."
+        no_args_is_help=True, help="Assets of definitions: status, computing and reloading."
     )
     pipeline.command("status")(status)
     pipeline.command("materialize")(materialize)
@@ -30,9 +31,9 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    all_: bool = typer.Option(False, "--all", help="Also what is up to date."),
+    all_: bool = typer.Option(False, "--all", help="Also list assets that are up to date."),
 ) -> None:
-    """Say what is up to date, stale, under way, failed or broken, and why."""
+    """List assets that are stale, running, failed or broken, with reasons."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -60,49 +61,50 @@ def status(
         console.print(table)
     for s in shown:
         if s.why:
-            console.print(Text(s.name, style="bold"), f": {s.why[:_LONGEST_WHY]}", sep="")
+            console.print(Text(s.name, style="bold"), f": {s.why[:_MAX_REASON_CHARACTERS]}", sep="")
     counts = {s.standing: sum(o.standing == s.standing for o in found) for s in found}
-    typer.echo(f"{len(found)} assets: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+    summary = ", ".join(f"{n:,} {standing}" for standing, n in counts.items())
+    typer.echo(f"{counted(len(found), 'asset')}: {summary}" if found else "No assets.")
 
 
 def materialize(
     selection: str | None = typer.Argument(
         None,
-        help="A concept (device), a definition (device.devices, +device.devices+), or "
-        "Dagster's own selection syntax; none: all.",
+        help="A concept (device), a definition (device.devices; +device.devices+ for everything "
+        "upstream and downstream, too), or Dagster's selection syntax. Default: all.",
     ),
-    stale_only: bool = typer.Option(True, help="Pass over what is up to date."),
+    stale_only: bool = typer.Option(True, help="Skip assets that are up to date."),
 ) -> None:
-    """Compute here and now what is stale, and what is stale above it, without a daemon."""
+    """Compute stale assets and their stale inputs now; needs no running deployment."""
     from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.graph.launch import materialize_definitions
     from tippers_dagster.platform.dagster.environment import dagster_instance
     from tippers_dagster.platform.terminal import table_console
 
-    # This very stream: what the run prints meanwhile goes elsewhere.
+    # Bound to this output, as the run's own output is redirected.
     settings, console = get_settings(), table_console()
     with dagster_instance(settings) as instance, progress_bars(console) as show:
         outcomes = materialize_definitions(
             settings, instance, selection, stale_only=stale_only, on_progress=show
         )
-    _tell(outcomes)
+    _print_outcomes(outcomes)
 
 
 def reload() -> None:
-    """Have the running deployment load the definitions anew, and wait until it has."""
+    """Make the running deployment reload the definitions, and wait until it has."""
     from tippers_dagster.graph.reload import reload_definitions
 
     done = reload_definitions(get_settings())
     if done.state == "failed":
-        raise TippersError(done.message, "Its logs say more: <home>/logs, or the container's.")
+        raise TippersError(done.message, "See its logs: <home>/logs, or the container's.")
     typer.echo(done.message)
 
 
 def retry() -> None:
-    """Try again what failed as often as allowed: automation starts counting anew."""
+    """Reset the attempts of failed assets, so that automation retries them."""
     from tippers_dagster.automation.state import forget_failures
 
-    typer.echo(f"{forget_failures(get_settings()):,} assets may be tried again.")
+    typer.echo(f"{counted(forget_failures(get_settings()), 'asset')} will be retried.")
 
 
 def _status() -> list[AssetStatus]:
@@ -118,20 +120,21 @@ def _status() -> list[AssetStatus]:
     return pipeline_status(pipeline, snapshot)
 
 
-def _tell(outcomes: list[Outcome]) -> None:
+def _print_outcomes(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         name = outcome.name.replace("/", ".")
         if outcome.state == "computed":
-            rows = "" if outcome.rows is None else f", {outcome.rows:,} rows"
+            rows = "" if outcome.rows is None else f", {counted(outcome.rows, 'row')}"
             typer.echo(f"computed  {name}{rows}, {outcome.seconds or 0:.1f} s")
         else:
             colour = "red" if outcome.state == "failed" else "yellow"
             typer.secho(f"{outcome.state:<10}{name}: {outcome.why}", fg=colour)
     if not outcomes:
-        typer.echo("All of it is up to date.")
+        typer.echo("All assets are up to date.")
     bad = sum(outcome.state != "computed" for outcome in outcomes)
     if bad:
         raise TippersError(
-            f"{bad} of {len(outcomes)} assets were not computed.",
-            "Mend the first that failed; what succeeded is kept. Run this again for the rest.",
+            f"{bad:,} of {counted(len(outcomes), 'asset')} could not be computed.",
+            "Fix the first asset that failed, and run this again for the rest. Assets that "
+            "succeeded are kept.",
         )

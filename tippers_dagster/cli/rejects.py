@@ -32,9 +32,9 @@ def rejects(
     These are rows of files rejected at ingest; rows of the source rejected when sessions were
     extracted, for example because of an unknown space; and spaces left out because of unusable ids.
     """
-    from tippers_dagster.cli.words import counted
     from tippers_dagster.occupancy import rejects as found
     from tippers_dagster.platform.terminal import table_console
+    from tippers_dagster.platform.text import counted
     from tippers_dagster.settings import get_settings
 
     settings = get_settings()

@@ -22,13 +22,13 @@ def register(app: typer.Typer) -> None:
 
 def status() -> None:
     """Show which chunks are due for deletion, which are held back and why, and which are sealed."""
-    from tippers_dagster.cli.words import counted
+    from tippers_dagster.platform.text import counted
     from tippers_dagster.retention.work import standing
     from tippers_dagster.settings import get_settings
 
     settings = get_settings()
     found = standing(settings)
-    if found.until is None:
+    if found.until is None or settings.presence_days is None:
         typer.echo(NOT_SET)
     else:
         typer.echo(
@@ -49,7 +49,7 @@ def apply() -> None:
     """Delete the sessions and presence of all chunks that are due, as a running deployment does
     every night.
     """
-    from tippers_dagster.cli.words import counted
+    from tippers_dagster.platform.text import counted
     from tippers_dagster.retention.work import give_up
     from tippers_dagster.settings import get_settings
 

@@ -33,7 +33,7 @@ def show(
     if context.invoked_subcommand is not None:
         return
     from tippers_dagster.campus.spaces.tree import load_tree
-    from tippers_dagster.cli.words import counted
+    from tippers_dagster.platform.text import counted
     from tippers_dagster.settings import get_settings
 
     tree = load_tree(get_settings())

@@ -1,1 +1,1 @@
-"""The assets of all definitions, assembled from the catalog."""
+"""The assets of all definitions: loading, saving, reloading, running and their status."""

@@ -1,4 +1,4 @@
-"""Whether the definitions are still those that were loaded."""
+"""Detects changes of the definitions since they were loaded."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ _IGNORED = {"target", "logs", "dbt_packages", "__pycache__"}
 
 
 def definitions_stamp(settings: Settings) -> str:
-    """Something that differs whenever a saved definition or a file of the project does.
+    """A text that differs whenever a saved definition or a project file differs.
 
-    Some milliseconds: one query over the table, whoever wrote to it and how, and the times and
-    sizes of the files.
+    It takes some milliseconds: one query of the table, and the times and sizes of the files.
     """
-    # Rows are hashed whole: one that was put in by hand has no new version.
+    # Hashes the whole rows, since a row that was changed by hand has no new version.
     query = sa.text(
         "SELECT md5(coalesce(string_agg(md5(d::text), '' ORDER BY id), '')) "
         "FROM tippers.definition d"

@@ -1,4 +1,4 @@
-"""What Dagster sees of the analysts' definitions."""
+"""The Dagster definitions of the analysts' definitions."""
 
 import dagster as dg
 
@@ -10,12 +10,12 @@ from tippers_dagster.settings import Settings
 
 
 def pipeline_definitions(settings: Settings) -> dg.Definitions:
-    """An asset for each definition, and the sensor that keeps them up to date.
+    """An asset per definition, and the sensor that keeps them up to date.
 
     Raises
     ------
     TippersError
-        When the warehouse cannot be reached.
+        When the warehouse is unavailable.
     """
     loaded = load(settings)
     pipeline = loaded.pipeline

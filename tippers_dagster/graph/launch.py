@@ -1,4 +1,4 @@
-"""Materializing definitions in this process: the same assets as the daemon's runs, without it."""
+"""Materializes definition assets in this process, without a running deployment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, the assets finished, and those to do."""
+"""Called with a description, the number of finished assets, and the number of all assets."""
 
 _NAMED = re.compile(r"(\+?)([a-z0-9_]+)\.([a-z0-9_]+)(\+?)")
 _CONCEPT = re.compile(r"[a-z0-9_]+")
@@ -41,10 +41,10 @@ _CONCEPT = re.compile(r"[a-z0-9_]+")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one asset.
+    """The result for one asset.
 
-    ``skipped``: something that it reads failed, or its run ended before its turn; ``why`` tells.
-    ``above`` is what it reads that was not computed.
+    ``skipped``: an input failed, or the run ended before its turn, as ``why`` says. ``above`` is
+    the input that was not computed.
     """
 
     name: str
@@ -63,29 +63,29 @@ def materialize_definitions(
     stale_only: bool = True,
     on_progress: Progress = lambda what, done, total: None,
 ) -> list[Outcome]:
-    """Compute what is stale of the definitions, in one run; inputs first.
+    """Compute stale definition assets in one run, inputs first.
 
-    Where something fails, what does not read it is computed all the same, if need be in another
-    run: Dagster passes over everything below a step of many assets of which one failed.
+    If an asset fails, assets that do not depend on it are computed nevertheless, if necessary in
+    another run: when one asset of a step fails, Dagster skips everything downstream of the step.
 
     Parameters
     ----------
     selection
         A concept (``device``), a definition (``people.visitor_or_resident``, with ``+`` before
-        or after it: and all above, below), or Dagster's own syntax; none: all. What is stale
-        above the selection is computed first.
+        or after it to include everything upstream or downstream), or Dagster's own syntax; None:
+        all. Stale inputs of the selection are computed first.
     stale_only
-        Else also what is up to date, and that which is selected only.
+        If false, the selected assets are computed even if they are up to date.
 
     Returns
     -------
     list[Outcome]
-        One per asset that was to be computed; empty when all is up to date.
+        One per asset to compute; empty when all are up to date.
 
     Raises
     ------
     BadInput
-        When the selection names nothing.
+        When the selection matches no asset.
     """
     loaded = load(settings)
     chosen = _chosen(loaded, selection)
@@ -94,12 +94,12 @@ def materialize_definitions(
 
 
 def select(loaded: Loaded, selection: str) -> set[str]:
-    """Names of the assets that a selection means; see :func:`materialize_definitions`.
+    """The names of the assets that a selection matches; see :func:`materialize_definitions`.
 
     Raises
     ------
     BadInput
-        When it cannot be read or means none.
+        When the selection is invalid or matches no asset.
     """
     import dagster as dg
 
@@ -113,19 +113,20 @@ def select(loaded: Loaded, selection: str) -> set[str]:
         graph = dg.Definitions(assets=loaded.assets).resolve_asset_graph()
         keys = dg.AssetSelection.from_string(text).resolve(graph)
     except (dg.DagsterInvalidDefinitionError, ValueError) as error:
-        raise BadInput(f"{selection!r} is no selection of assets: {error}") from None
+        raise BadInput(f"{selection!r} is not a valid asset selection: {error}") from None
     found = {"/".join(key.path) for key in keys}
     assets = {node.name for node in loaded.pipeline.nodes if node.source is None}
     if not found & assets:
         raise BadInput(
-            f"{selection!r} means no asset of the definitions.",
-            "`tippers pipeline status --all` has all names; write device.devices, or device.",
+            f"{selection!r} matches no asset.",
+            "`tippers pipeline status --all` lists all names. Select a definition, such as "
+            "device.devices, or a concept, such as device.",
         )
     return found & assets
 
 
 def to_compute(snapshot: Snapshot, chosen: Collection[str], *, stale_only: bool) -> set[str]:
-    """What is to be computed: stale and chosen, or above what is; else all that is chosen, too."""
+    """The chosen assets and their inputs that are stale; unless ``stale_only``, all chosen ones."""
     wanted: set[str] = set() if stale_only else set(chosen)
     needed = set(chosen)
     for node in reversed(snapshot.nodes):
@@ -158,10 +159,10 @@ class _Launch:
         self.why: str = ""
 
     def run(self, chosen: Collection[str], *, stale_only: bool) -> list[Outcome]:
-        """Rounds, until one gets nothing done."""
+        """Run what is left, again and again, until a run computes nothing."""
         fail_dead_runs_of(self.settings, self.instance, set(chosen))
         report_recorded(self.settings, self.instance, self.pipeline.nodes, set())
-        snapshot = self._settled(chosen, look_now=True)
+        snapshot = self._wait_for_runs(chosen)
         wanted = to_compute(snapshot, chosen, stale_only=stale_only)
         todo = [n for n in self.pipeline.nodes if n.name in wanted]
         while todo:
@@ -172,29 +173,28 @@ class _Launch:
                 break
             todo = [n for n in todo if n.name in left]
         return [
-            replace(o, why=o.why or self.why or "Its run ended before its turn.")
+            replace(o, why=o.why or self.why or "The run ended before its turn.")
             if o.state == "skipped"
             else o
             for o in self._outcomes(wanted)
         ]
 
-    def _settled(self, chosen: Collection[str], *, look_now: bool) -> Snapshot:
-        """The state once no other process computes any of it.
+    def _wait_for_runs(self, chosen: Collection[str]) -> Snapshot:
+        """A snapshot, once no other run computes any of the chosen assets.
 
-        Queued runs may wait for a daemon that is not there, and are not waited for.
+        Does not wait for queued runs, as they may be waiting for a daemon that is not running.
         """
         while True:
-            going = being_computed(self.instance, chosen, queued=False)
-            if not going:
+            if not being_computed(self.instance, chosen, queued=False):
                 nodes = self.pipeline.nodes
-                return Snapshot.take(self.settings, self.instance, nodes, look_now=look_now)
+                return Snapshot.take(self.settings, self.instance, nodes, look_now=True)
             fail_dead_runs_of(self.settings, self.instance, set(chosen))
             time.sleep(POLL_SECONDS)
 
     def _run_once(self, todo: list[Node], wanted: Collection[str]) -> None:
         import dagster as dg
 
-        # What dbt says is in the step's log; on the terminal it would tear the progress apart.
+        # dbt's output is in the step's log; on the terminal it would break the progress bars.
         with (
             self._progress(wanted),
             Path(os.devnull).open("w") as nowhere,
@@ -206,14 +206,15 @@ class _Launch:
         self.why = "" if result.success else failure_reason(result)
 
     def _outcomes(self, wanted: Collection[str]) -> list[Outcome]:
-        """What is recorded of this launch's runs."""
+        """The recorded results of this launch's runs."""
         states = load_states(self.settings)
         outcomes: dict[str, Outcome] = {}
         for node in self.pipeline.nodes:
             if node.name in wanted:
                 above = (outcomes.get("/".join(dep)) for dep in node.deps)
-                bad = next((o for o in above if o is not None and self._holds_up(o)), None)
-                outcomes[node.name] = self._outcome(node.name, states.get(node.name, NEVER), bad)
+                blocking = next((o for o in above if o is not None and self._blocks(o)), None)
+                state = states.get(node.name, NEVER)
+                outcomes[node.name] = self._outcome(node.name, state, blocking)
         return list(outcomes.values())
 
     def _outcome(self, name: str, state: AssetState, above: Outcome | None) -> Outcome:
@@ -222,20 +223,20 @@ class _Launch:
         if state.error and state.failed_at is not None and state.failed_at >= self.began:
             return Outcome(name, "failed", why=state.error)
         if above is not None:
-            why = f"It reads {above.name.replace('/', '.')}."
+            why = f"It depends on {above.name.replace('/', '.')}."
             return Outcome(name, "skipped", why=why, above=above.name)
         return Outcome(name, "skipped")
 
     @staticmethod
-    def _holds_up(outcome: Outcome) -> bool:
+    def _blocks(outcome: Outcome) -> bool:
         return outcome.state == "failed" or bool(outcome.why)
 
     @contextmanager
     def _progress(self, wanted: Collection[str]) -> Iterator[None]:
-        """Tell of what is recorded while the run goes on; Dagster tells at its end only."""
+        """Report assets as they are recorded during the run; Dagster reports them at its end."""
         stop = threading.Event()
 
-        def tell() -> None:
+        def report() -> None:
             before = load_states(self.settings)
             while not stop.wait(POLL_SECONDS):
                 now = load_states(self.settings)
@@ -243,7 +244,7 @@ class _Launch:
                 self.on_progress("definitions", len(done), len(wanted))
 
         self.on_progress("definitions", 0, len(wanted))
-        thread = threading.Thread(target=tell, daemon=True)
+        thread = threading.Thread(target=report, daemon=True)
         thread.start()
         try:
             yield

@@ -1,7 +1,7 @@
-"""From the definitions to Dagster's assets: catalog, dbt project, nodes, assets.
+"""Loads definitions as Dagster assets: catalog, dbt project, nodes, assets.
 
-What is wrong with one definition is never an error here: it becomes a broken node, which says why.
-What is wrong with the deployment is one: no database, no set of definitions.
+A problem of one definition is not an error here: its node is marked as broken, with the reason. A
+problem of the deployment is an error: without a database there are no definitions.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ if TYPE_CHECKING:
     import dagster as dg
 
 WAIT_SECONDS = 60.0
-"""A database that is just starting is waited for so long."""
+"""How long to wait for a database that is starting."""
 
 OCCUPANCY_ASSETS = {("session_source",), ("source_occupancy",), ("derived_occupancy",)}
-"""Sources of definitions that occupancy defines as assets of its own."""
+"""Sources of definitions that are assets of the occupancy package."""
 
 NO_ASSET = (Kind.CONCEPT, Kind.DATASET)
-"""Kinds of definitions that are no assets."""
+"""Kinds of definitions without an asset."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """The definitions at one time, and what they are computed from.
+    """The definitions at one time, and their nodes.
 
     Attributes
     ----------
     stamp
-        What :func:`~tippers_dagster.graph.changes.definitions_stamp` said before.
+        The result of :func:`~tippers_dagster.graph.changes.definitions_stamp` before loading.
     project
-        The parsed dbt project; None when dbt cannot read even the project's own files.
+        The parsed dbt project; None when dbt cannot even read the hand-written files.
     nodes
-        All assets and sources, each after those it reads.
+        All assets and sources, each after its inputs.
     """
 
     settings: Settings
@@ -62,14 +62,14 @@ class Pipeline:
 
     @cached_property
     def by_name(self) -> dict[str, Node]:
-        """Nodes by their names."""
+        """The nodes, by name."""
         return {node.name: node for node in self.nodes}
 
     @cached_property
     def definitions(self) -> dict[str, Definition]:
-        """The definition behind an asset, by the asset's name; staging models have none.
+        """The definition of each asset, by asset name; staging models have none.
 
-        Some have further assets, called as the first with two underscores and a word after it.
+        The names of a definition's further assets add two underscores and a word.
         """
         own = {ref.asset_name: d for ref, d in self.catalog.definitions.items()}
         first = {name: name.rpartition("__")[0] for name in self.by_name}
@@ -85,12 +85,12 @@ class Loaded:
 
 
 def load_pipeline(settings: Settings) -> Pipeline:
-    """Read the definitions, and work out what reads what.
+    """Read the definitions, and build the graph of their nodes.
 
     Raises
     ------
     TippersError
-        When the warehouse cannot be reached.
+        When the warehouse is unavailable.
     """
     _wait_for_warehouse(settings)
     stamp = definitions_stamp(settings)
@@ -135,7 +135,7 @@ def _keys_of(asset: dg.AssetsDefinition | dg.AssetSpec) -> Iterable[dg.AssetKey]
 
 
 def source_specs(nodes: Iterable[Node]) -> list[dg.AssetSpec]:
-    """The source tables as assets that are made elsewhere; occupancy defines its own."""
+    """The source tables as external assets, except for those of the occupancy package."""
     import dagster as dg
 
     return [
@@ -143,13 +143,13 @@ def source_specs(nodes: Iterable[Node]) -> list[dg.AssetSpec]:
             dg.AssetKey(node.key),
             group_name="staging",
             kinds={"postgres"},
-            description=f"One row per row of {node.source.schema}.{node.source.name}, a table of "
-            "the campus that is only read.",
+            description=f"{node.source.schema}.{node.source.name}, a table of the campus's own "
+            "database. It is only read.",
             metadata={"dagster/table_name": f"{node.source.schema}.{node.source.name}"},
         )
         for node in nodes
         if node.source is not None
-        # Else it is a part of a table that is an asset by itself.
+        # Otherwise it is part of a table that is an asset.
         and (node.source.query is None or node.key[-1] == node.source.name)
         and node.key not in OCCUPANCY_ASSETS
     ]
@@ -190,7 +190,7 @@ def _nodes(
 
 
 def _project(settings: Settings, catalog: Catalog) -> tuple[Project | None, Mapping[Ref, str]]:
-    """The dbt project and what is broken; without one, all that needs dbt is."""
+    """The dbt project and its broken definitions; without a project, all with SQL are broken."""
     try:
         project = rendered_project(settings, catalog)
     except (DbtError, SettingsError) as error:
@@ -204,7 +204,7 @@ def _project(settings: Settings, catalog: Catalog) -> tuple[Project | None, Mapp
 
 
 def _wait_for_warehouse(settings: Settings) -> None:
-    """Wait for a database that is just starting: a code location that failed to load stays so."""
+    """Wait for a database that is starting: a code location that failed to load is not retried."""
     until = time.monotonic() + WAIT_SECONDS
     while True:
         try:
@@ -213,8 +213,7 @@ def _wait_for_warehouse(settings: Settings) -> None:
         except sa.exc.OperationalError as error:
             if time.monotonic() > until:
                 raise TippersError(
-                    f"The warehouse cannot be reached: {redact(str(error.orig), settings)}",
-                    "`tippers doctor` says more. Nothing is loaded without it: an empty set of "
-                    "definitions would be taken for what was saved.",
+                    f"The warehouse is unavailable: {redact(str(error.orig), settings)}",
+                    "Run `tippers doctor` for details. Definitions cannot be loaded without it.",
                 ) from None
             time.sleep(1)

@@ -1,4 +1,4 @@
-"""Where people put the nodes of a concept's picture."""
+"""Positions of nodes that users moved on a concept's canvas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Place = tuple[float, float]
 
 
 def load_positions(settings: Settings, concept: str) -> dict[str, Place]:
-    """The places of the nodes that somebody moved, by their assets' names."""
+    """The positions of moved nodes, by asset name."""
     c = canvas_position.c
     query = sa.select(c.node, c.x, c.y).where(c.concept == concept)
     with warehouse_engine(settings).connect() as connection:
@@ -27,7 +27,7 @@ def load_positions(settings: Settings, concept: str) -> dict[str, Place]:
 def keep_positions(
     settings: Settings, concept: str, places: Mapping[str, Place], *, by: str
 ) -> None:
-    """Keep where nodes were put; the others stay where they are kept."""
+    """Save the positions of some nodes; the others keep theirs."""
     if not places:
         return
     now = dt.datetime.now(dt.UTC)
@@ -43,7 +43,7 @@ def keep_positions(
 
 
 def forget_positions(settings: Settings, concept: str) -> int:
-    """Have a concept's picture laid out by itself again; returns how many places were kept."""
+    """Delete all positions of a concept, so that it is laid out automatically; returns how many."""
     query = sa.delete(canvas_position).where(canvas_position.c.concept == concept)
     with warehouse_engine(settings).begin() as connection:
         return connection.execute(query).rowcount

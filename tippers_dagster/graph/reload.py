@@ -1,4 +1,4 @@
-"""Having a running deployment load the definitions anew."""
+"""Makes a running deployment reload the definitions."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.sql.project import rendered_project
 
 LOCATION = "tippers"
-"""The code location's name, as workspace.yaml has it."""
+"""The code location's name in workspace.yaml."""
 
-LONGEST_SECONDS = 170
-"""A reload is waited for so long; dagster.yaml's own limit is a little longer."""
+TIMEOUT_SECONDS = 170
+"""How long to wait for a reload; the limit in dagster.yaml is a little longer."""
 
 GRACE_SECONDS = 8
-"""Whoever saves has the definitions loaded; a sensor does when it has not happened after this."""
+"""Saving reloads the definitions; if they are not reloaded after this long, the sensor does it."""
 
 PATIENCE_SECONDS = 30
-"""Between two reloads that a sensor asks for."""
+"""Minimum time between two reloads by the sensor."""
 
 
 @dataclass(frozen=True)
 class Reloaded:
-    """What became of a reload; ``message`` is a sentence for whoever asked for it."""
+    """The result of a reload; ``message`` is a sentence for the user."""
 
     state: Literal["reloaded", "nothing_running", "failed"]
     message: str
 
 
 def reload_definitions(settings: Settings) -> Reloaded:
-    """Have the running deployment load the definitions anew, and wait until it has.
+    """Make the running deployment reload the definitions, and wait until it has.
 
-    Never raises because of the deployment: what is saved is saved, and a code location that was
-    not told finds out by itself.
+    Problems of the deployment do not raise: what is saved is saved, and a code location notices
+    changes on its own.
     """
     address = web_address(settings)
     if address is None:
         return Reloaded(
             "nothing_running",
-            "Nothing runs at the moment (`tippers up`): it is taken up at the next start.",
+            "The deployment is not running. It loads the change when it starts (`tippers up`).",
         )
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(_ask, settings, address)
-        # The other process starts Python meanwhile, and finds the project parsed.
-        with suppress(TippersError):  # it tells of them itself
+        reload = pool.submit(_reload, settings, address)
+        # While the code server starts Python, this process parses the project for it.
+        with suppress(TippersError):  # the code server reports these
             rendered_project(settings, load_catalog(settings))
-        return asked.result()
+        return reload.result()
 
 
-def _ask(settings: Settings, address: str) -> Reloaded:
+def _reload(settings: Settings, address: str) -> Reloaded:
     from dagster_graphql import (
         DagsterGraphQLClient,
         DagsterGraphQLClientError,
@@ -71,7 +71,7 @@ def _ask(settings: Settings, address: str) -> Reloaded:
             parts.hostname or "",
             port_number=parts.port,
             use_https=parts.scheme == "https",
-            timeout=LONGEST_SECONDS,
+            timeout=TIMEOUT_SECONDS,
             path_prefix=parts.path.rstrip("/"),
         )
         answer = client.reload_repository_location(LOCATION)
@@ -79,11 +79,11 @@ def _ask(settings: Settings, address: str) -> Reloaded:
         reason = redact(str(error).splitlines()[0], settings)
         return Reloaded(
             "failed",
-            f"Dagster's web server did not take it up: {reason} A running deployment finds out by "
-            "itself within a minute.",
+            f"Dagster's web server did not reload the definitions: {reason} A running deployment "
+            "reloads them on its own within a minute.",
         )
     if answer.status == ReloadRepositoryLocationStatus.SUCCESS:
-        return Reloaded("reloaded", f"Loaded by {address}.")
+        return Reloaded("reloaded", "Live in Dagster.")
     return Reloaded(
         "failed",
         f"The definitions could not be loaded: {redact(answer.message or '', settings)}",
@@ -91,10 +91,10 @@ def _ask(settings: Settings, address: str) -> Reloaded:
 
 
 class Watch:
-    """Tells a code location that the definitions are not those that it loaded.
+    """Notices when the definitions differ from those that a code location has loaded.
 
-    And has it loaded anew when nobody else does: the one who saved may not have known of this
-    deployment, or somebody changed a file or a row by hand.
+    It reloads the code location if nothing else does: they may have been saved from elsewhere, or
+    changed by hand in a file or a row.
     """
 
     def __init__(self, settings: Settings, stamp: str) -> None:
@@ -102,18 +102,18 @@ class Watch:
         self._reload_at: float | None = None
 
     def __call__(self) -> str | None:
-        """Why nothing is to be computed by what was loaded; None: it is right."""
+        """Why the loaded definitions are out of date; None when they are not."""
         if definitions_stamp(self._settings) == self._stamp:
             self._reload_at = None
             return None
-        changed = "The definitions are not those that were loaded"
+        changed = "The definitions have changed since they were loaded"
         now = time.monotonic()
         if self._reload_at is None:
             self._reload_at = now + GRACE_SECONDS
         if now < self._reload_at:
-            return f"{changed}; they are about to be loaded."
+            return f"{changed}; a reload is pending."
         self._reload_at = now + PATIENCE_SECONDS
         done = reload_definitions(self._settings)
         if done.state == "reloaded":
-            return f"{changed}, and were loaded anew."
+            return f"{changed}, and have been reloaded."
         return f"{changed}: reload the code location. {done.message}"

@@ -1,4 +1,4 @@
-"""Saving definitions: checked, stored, and taken up by the running deployment."""
+"""Checks and saves definitions, and reloads them in the running deployment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Saved:
-    """A definition as it is now, and whether a running deployment knows it."""
+    """A saved definition, and the result of reloading."""
 
     definition: Definition
     reloaded: Reloaded
@@ -39,7 +39,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of each definition of a folder, and whether a running deployment knows."""
+    """The result for each imported definition, and the result of reloading."""
 
     outcomes: dict[Ref, Outcome]
     reloaded: Reloaded
@@ -48,21 +48,21 @@ class Imported:
 def save_definition(
     settings: Settings, draft: Draft, *, by: str, expected_version: int | None = None
 ) -> Saved:
-    """Check a definition, save it, and have the running deployment load it.
+    """Check a definition, save it, and reload the definitions in the running deployment.
 
     Parameters
     ----------
     by
-        Who saves it.
+        The user who saves it.
     expected_version
-        The version that the author began from, 0 for none saved; ``None``: whatever is there.
+        The version that the author edited, 0 for a new definition; ``None``: overwrite any.
 
     Raises
     ------
     Conflict
-        When somebody else saved it meanwhile.
+        When another user saved it meanwhile.
     BadInput
-        When it cannot work, or others could not work any more; nothing is saved then.
+        When the definition is invalid, or breaks others; nothing is saved then.
     """
     saved = store.save(
         settings, draft, by=by, expected_version=expected_version, checks=checks(settings)
@@ -71,23 +71,23 @@ def save_definition(
 
 
 def import_folder(settings: Settings, folder: Path, *, by: str) -> Imported:
-    """Save all definitions of a folder, all or none, and have the running deployment load them.
+    """Save all definitions of a folder or none, and reload them in the running deployment.
 
     Raises
     ------
     BadInput
-        Naming each file that cannot be read and each definition that cannot work.
+        Names each file that cannot be read, and each invalid definition.
     """
     return import_drafts(settings, read_folder(folder), by=by)
 
 
 def import_drafts(settings: Settings, drafts: Iterable[Draft], *, by: str) -> Imported:
-    """Save many definitions, all or none, and have the running deployment load them.
+    """Save all of these definitions or none, and reload them in the running deployment.
 
     Raises
     ------
     BadInput
-        Naming each definition that cannot work.
+        Names each invalid definition.
     """
     outcomes = store.save_all(settings, drafts, by=by, checks=checks(settings))
     if all(outcome == "unchanged" for outcome in outcomes.values()):
@@ -96,7 +96,7 @@ def import_drafts(settings: Settings, drafts: Iterable[Draft], *, by: str) -> Im
 
 
 def checks(settings: Settings) -> Checks:
-    """What looks into drafts: SQL, what reads it, spaces that are named, places of connections."""
+    """The checks of drafts: SQL and its dependents, spaces, and addresses of connections."""
     from tippers_dagster.campus.spaces.tree import load_tree
     from tippers_dagster.connections.bodies import check_body, is_source
     from tippers_dagster.occupancy.datasets import dataset_checks
@@ -130,18 +130,18 @@ def checks(settings: Settings) -> Checks:
 
 
 def _check_functions(settings: Settings, tables: TablesToBe, changed: Iterable[Ref]) -> None:
-    """Refuse what takes from labelling functions the columns of rules that they look at."""
+    """Reject changes of rules that remove columns which labelling functions read."""
     from tippers_dagster.sql.planned_schema import refuse_broken
 
-    catalog, wrong = tables.catalog, []
+    catalog, broken = tables.catalog, []
     for rule in changed:
         for ref in catalog.users(rule):
             if ref.kind == Kind.LABELLING_FUNCTION and ref not in catalog.problems:
                 try:
                     _compile(settings, tables, ref)
                 except BadInput as error:
-                    wrong.append(f"{ref}: {error.message}")
-    refuse_broken(wrong)
+                    broken.append(f"{ref}: {error.message}")
+    refuse_broken(broken)
 
 
 def _compile(settings: Settings, tables: TablesToBe, ref: Ref) -> None:
@@ -151,7 +151,7 @@ def _compile(settings: Settings, tables: TablesToBe, ref: Ref) -> None:
     body = catalog.definitions[ref].body
     assert isinstance(body, LabellingFunction)
     if body.function is not None:
-        return  # it lives in the project's files, and is read when the code location loads
+        return  # it is in a project file, which is read when the code location loads
     rule = catalog.resolve(body.rule, ref.concept)
     columns = _as_in_lake(tables.columns(rule.ref))
     program = compile_function(body, columns=columns, values=catalog.labels(ref.concept))
@@ -162,7 +162,7 @@ def _compile(settings: Settings, tables: TablesToBe, ref: Ref) -> None:
 def _check_names(
     settings: Settings, catalog: Catalog, rule: Definition, read: Iterable[str]
 ) -> None:
-    """Refuse names that the text of a saved rule does not give, before it was ever computed."""
+    """Reject columns that a saved rule's SQL does not return, before the rule is first computed."""
     from tippers_dagster.sql.check import translated
 
     if rule.origin == "git":
@@ -170,19 +170,19 @@ def _check_names(
     columns = translated(settings, rule, catalog).columns
     if columns is None:
         return
-    given = [lake_name(column) for column in columns]
-    missing = [name for name in read if name not in given]
+    known = [lake_name(column) for column in columns]
+    missing = [name for name in read if name not in known]
     if missing:
         raise BadInput(
-            f"The rule {rule.ref} has no column {missing[0]!r}.", f"It has {', '.join(given)}."
+            f"The rule {rule.ref} has no column {missing[0]!r}.", f"It has {', '.join(known)}."
         )
 
 
 def rule_columns(settings: Settings, catalog: Catalog, rule: Ref) -> Columns | None:
     """Names and types of a rule's columns; None when they are not known yet.
 
-    Those of a saved rule follow from its SQL, those of one that comes with the project's files
-    are those of its table.
+    For a saved rule they follow from its SQL; for a rule in the project's files they are those of
+    its table.
     """
     from tippers_dagster.sql.planned_schema import TablesToBe
 
@@ -194,7 +194,7 @@ def _as_in_lake(columns: Iterable[Column] | None) -> Columns | None:
 
 
 def _arrow_type(name: str, kind: str) -> pa.DataType:
-    """The type that a column of PostgreSQL has in the lake, where labelling functions read it."""
+    """The type of a PostgreSQL column in the lake, where labelling functions read it."""
     import pyarrow as pa
 
     if lake_name(name) != name:

@@ -1,4 +1,4 @@
-"""Asking the running deployment for a run of some assets of the definitions."""
+"""Starts and cancels runs of definition assets in the running deployment."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from dagster_graphql import DagsterGraphQLClient
 
 BY_TAG = "tippers/by"
-"""Who asked for a run."""
+"""Tag with the user who started a run."""
 
 ANSWER_SECONDS = 60
-"""A web server that does not answer for so long is taken to be away."""
+"""A web server that does not answer within this counts as unavailable."""
 
 START_SECONDS = 30
-"""How long the process of a run may take to begin before cancelling it is tried all the same."""
+"""How long to wait for a run's process to start before trying to cancel the run anyway."""
 
-ENDED = ("SUCCESS", "FAILURE", "CANCELED")
+_FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
 _JOB, _REPOSITORY = "__ASSET_JOB", "__repository__"
 
@@ -33,26 +33,26 @@ _JOB, _REPOSITORY = "__ASSET_JOB", "__repository__"
 def start_run(
     settings: Settings, names: Collection[str], *, by: str, tags: Mapping[str, str] | None = None
 ) -> str:
-    """Have the running deployment compute some assets in one run; returns the run's id.
+    """Start a run of some assets in the running deployment; returns the run's id.
 
     Parameters
     ----------
     names
-        Names of the assets, as ``device/devices``.
+        Names of the assets, such as ``device/devices``.
     by
-        Who asks.
+        The user who starts it.
     tags
         Other tags of the run.
 
     Raises
     ------
     TippersError
-        When nothing runs, or it does not start the run.
+        When the deployment is not running, or does not start the run.
     """
     if not names:
         raise BadInput("There is nothing to compute.")
-    address = _address(settings, "compute it")
-    from dagster_graphql import DagsterGraphQLClientError  # it takes seconds
+    address = _address(settings)
+    from dagster_graphql import DagsterGraphQLClientError  # takes seconds to import
 
     try:
         return _client(address).submit_job_execution(
@@ -65,38 +65,38 @@ def start_run(
     except (DagsterGraphQLClientError, OSError) as error:
         reason = redact(str(error).splitlines()[0], settings)
         raise TippersError(
-            f"Dagster did not start the run: {reason}", "Its page of runs says more."
+            f"Dagster did not start the run: {reason}", "Its Runs page has details."
         ) from error
 
 
 def stop_run(settings: Settings, run_id: str) -> None:
-    """Have the running deployment cancel a run; what it has computed is kept.
+    """Cancel a run in the running deployment; assets that it has computed are kept.
 
-    Dagster cancels no run whose process is just being started: that is waited for.
+    Dagster cannot cancel a run whose process is starting, so this waits until it has started.
 
     Raises
     ------
     TippersError
-        When nothing runs, or the run cannot be cancelled, as one that has ended.
+        When the deployment is not running, or the run cannot be cancelled, as it has finished.
     """
-    address = _address(settings, "cancel it")
-    from dagster_graphql import DagsterGraphQLClientError  # it takes seconds
+    address = _address(settings)
+    from dagster_graphql import DagsterGraphQLClientError  # takes seconds to import
 
     try:
         client = _client(address)
-        status = _once_begun(client, run_id)
-        if status in ENDED:
-            raise TippersError(f"The run has ended before: {status.lower()}.")
+        status = _started_status(client, run_id)
+        if status in _FINISHED:
+            raise TippersError(f"The run has already finished: {status.lower()}.")
         client.terminate_run(run_id)
     except (DagsterGraphQLClientError, OSError) as error:
         reason = redact(str(error).splitlines()[0], settings)
         raise TippersError(
-            f"Dagster did not cancel the run: {reason}", "Its page of runs says more."
+            f"Dagster did not cancel the run: {reason}", "Its Runs page has details."
         ) from error
 
 
-def _once_begun(client: DagsterGraphQLClient, run_id: str) -> str:
-    """The status of a run, when its process has begun or failed to."""
+def _started_status(client: DagsterGraphQLClient, run_id: str) -> str:
+    """The status of a run once its process has started, or failed to."""
     until = time.monotonic() + START_SECONDS
     while True:
         status: str = client.get_run_status(run_id).value
@@ -105,14 +105,11 @@ def _once_begun(client: DagsterGraphQLClient, run_id: str) -> str:
         time.sleep(0.25)
 
 
-def _address(settings: Settings, what: str) -> str:
-    """Where the web server is; an error when there is none."""
+def _address(settings: Settings) -> str:
+    """The URL of the web server; an error when none is running."""
     address = web_address(settings)
     if address is None:
-        raise TippersError(
-            f"Nothing runs at the moment that could {what}.",
-            "Start the deployment with `tippers up`.",
-        )
+        raise TippersError("The deployment is not running.", "Start it with `tippers up`.")
     return address
 
 

@@ -1,4 +1,4 @@
-"""How each asset of the definitions stands, and why. Pure: a pipeline and a snapshot go in."""
+"""The status of each definition asset, with a reason: a pure function of pipeline and snapshot."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Standing = Literal["fresh", "stale", "running", "failed", "broken"]
 
 @dataclass(frozen=True)
 class AssetStatus:
-    """One asset.
+    """The status of one asset.
 
     Attributes
     ----------
     name
-        Its key, as ``device/devices``.
+        Its key, such as ``device/devices``.
     kind, concept
-        Those of its definition; empty for staging models and connections' tables.
+        Of its definition; empty for staging models and tables of connections.
     standing
-        ``failed``: its present version could not be computed; ``broken``: it cannot be at all.
+        ``failed``: its current version could not be computed; ``broken``: it cannot be computed.
     why
-        A sentence for what is not fresh.
+        Why it is not fresh, in a sentence.
     rows, seconds, materialized_at, run_id
-        Of the last time that it was computed.
+        Of the last computation.
     tries, next_try
-        Of its present version, and when automation tries again; None: not by itself.
+        Attempts at its current version, and the next automatic one; None: no automatic attempt.
     """
 
     name: str
@@ -48,7 +48,7 @@ class AssetStatus:
 
 
 def pipeline_status(pipeline: Pipeline, snapshot: Snapshot) -> list[AssetStatus]:
-    """The standing of every asset, each after those that it reads."""
+    """The status of every asset, each after its inputs."""
     return [_status(pipeline, snapshot, n) for n in pipeline.nodes if n.source is None]
 
 
@@ -76,7 +76,7 @@ def _standing(snapshot: Snapshot, node: Node, state: AssetState) -> tuple[Standi
     if node.broken is not None:
         return "broken", node.broken
     if node.name in snapshot.running:
-        return "running", f"Run {snapshot.running[node.name]} computes it."
+        return "running", f"Run {snapshot.running[node.name]} is computing it."
     if node.name not in snapshot.stale:
         return "fresh", ""
     wanted = snapshot.wanted[node.name]
@@ -84,44 +84,44 @@ def _standing(snapshot: Snapshot, node: Node, state: AssetState) -> tuple[Standi
     if error is not None:
         return "failed", error
     if state.tries_of(wanted) >= snapshot.settings.max_tries:
-        return "failed", "Its runs ended without a word; their logs in Dagster's UI say more."
+        return "failed", "Its runs ended without an error message. See their logs in Dagster."
     return "stale", _why_stale(snapshot, node, state)
 
 
 def _why_stale(snapshot: Snapshot, node: Node, state: AssetState) -> str:
     if state.version is None:
-        return _first_held_up(snapshot, node) or "It was never computed."
+        return _waits_for(snapshot, node) or "Not computed yet."
     made_from = state.details.get(MADE_FROM, {})
     if made_from.get("content") != node.content:
-        return "Its definition changed."
+        return "Its definition has changed."
     read = made_from.get("read", {})
     changed = [name for name in _inputs(node) if _present(snapshot, name) != read.get(name)]
     if changed:
-        return f"{_in_words(changed)} changed."
-    held_up = _first_held_up(snapshot, node)
-    if held_up is None and state.version != snapshot.wanted[node.name]:
+        return f"Inputs have changed: {_listed(changed)}."
+    waits = _waits_for(snapshot, node)
+    if waits is None and state.version != snapshot.wanted[node.name]:
         return "Its last run did not finish, or its inputs were computed meanwhile."
-    return held_up or "It is due to look again at what it reads."
+    return waits or "It is due to read its external data again."
 
 
-def _first_held_up(snapshot: Snapshot, node: Node) -> str | None:
-    """What above it must be computed first."""
+def _waits_for(snapshot: Snapshot, node: Node) -> str | None:
+    """The inputs that must be computed first, in a sentence."""
     stale = [name for name in _inputs(node) if name in snapshot.stale]
     held = [name for name in stale if name in snapshot.held_back]
     if held:
-        return f"{_in_words(held)} could not be computed."
-    return f"{_in_words(stale)} must be computed first." if stale else None
+        return f"{_listed(held)} could not be computed."
+    return f"{_listed(stale)} must be computed first." if stale else None
 
 
 def _present(snapshot: Snapshot, name: str) -> str | None:
-    """The version of an input that would be read now."""
+    """The current version of an input."""
     if name in snapshot.by_token:
         return snapshot.tokens.get(name)
     state = snapshot.states.get(name)
     return state.version if state is not None else snapshot.wanted.get(name)
 
 
-def _in_words(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
     shown = ", ".join(name.replace("/", ".") for name in names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 

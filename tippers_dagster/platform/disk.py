@@ -1,4 +1,4 @@
-"""Clear errors for full disks."""
+"""Errors for full disks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Full = TypeVar("Full", bound=DiskFull)
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error means that a disk or quota is full."""
+    """Whether an error means that a disk is full or a quota is exceeded."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 
@@ -34,7 +34,7 @@ def disk_full(place: Path | str, kind: type[Full], setting: str) -> Full:
     kind
         Class of the error.
     setting
-        The setting that moves it elsewhere.
+        The setting that moves the folder elsewhere.
     """
     folder = Path(place)
     while not folder.is_dir():
@@ -42,19 +42,19 @@ def disk_full(place: Path | str, kind: type[Full], setting: str) -> Full:
     free = shutil.disk_usage(folder).free >> 20
     return kind(
         f"The disk of {folder} is full: {free} MB free.",
-        f"Free some space, or set {setting} to a folder on a larger disk. Nothing is lost: what "
-        "could not be written is computed again.",
+        f"Free some space, or set {setting} to a folder on a larger disk. Nothing is lost: "
+        "unfinished work will be done again.",
     )
 
 
 @contextmanager
 def reporting_full(place: Path, setting: str = "TIPPERS_HOME") -> Iterator[None]:
-    """Report a full disk of a folder that is written to.
+    """Report a full disk while the block writes to a folder.
 
     Raises
     ------
     DiskFull
-        Replaces an OSError of that kind.
+        In place of an OSError of that kind.
     """
     try:
         yield
@@ -68,23 +68,23 @@ def database_full(error: psycopg2.errors.DiskFull) -> DiskFull:
     """The error for a database server whose disk is full."""
     return DiskFull(
         f"The disk of the database is full: {str(error).strip().splitlines()[0]}",
-        "Free some space on the database server's disk. Nothing is lost: what could not be written "
-        "is computed again.",
+        "Free some space on the database server's disk. Nothing is lost: unfinished work will be "
+        "done again.",
     )
 
 
 def environment_fault(error: BaseException) -> EnvironmentFault | None:
-    """The environment's failure behind an error; None if the computation itself failed."""
+    """The environment fault that caused an error; None if the computation itself failed."""
     import psycopg2.errors
 
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, EnvironmentFault):
-            return seen
-        if isinstance(seen, psycopg2.errors.DiskFull):
-            return database_full(seen)
-        if isinstance(seen, OSError) and is_full(seen):
-            place = seen.filename if isinstance(seen.filename, str) else "."
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, EnvironmentFault):
+            return cause
+        if isinstance(cause, psycopg2.errors.DiskFull):
+            return database_full(cause)
+        if isinstance(cause, OSError) and is_full(cause):
+            place = cause.filename if isinstance(cause.filename, str) else "."
             return disk_full(Path(place).absolute(), DiskFull, "TIPPERS_HOME")
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return None

@@ -42,24 +42,24 @@ _OTHERS = {
 
 @dataclass(frozen=True)
 class TableFormat:
-    """Parquet, or CSV as it is or compressed."""
+    """Parquet, or CSV with or without compression."""
 
     is_csv: bool
     compression: Compression | None = None
 
 
 def table_format(head: bytes, name: object) -> TableFormat:
-    """The format of a file of rows, by its first ``HEAD_BYTES`` bytes.
+    """The format of a table file, detected from its first ``HEAD_BYTES`` bytes.
 
     Parameters
     ----------
     name
-        Of the file, for messages; a file named ``.parquet`` must be one.
+        The file's name, for messages. A file named ``.parquet`` must be Parquet.
 
     Raises
     ------
     BadInput
-        With the format that was found, and what to do.
+        When the format is not supported; names it, and says what to do.
     """
     if head.startswith(_PARQUET):
         return TableFormat(is_csv=False)

@@ -1,4 +1,4 @@
-"""64-bit fingerprints of arrays: what decides whether a partition is stale."""
+"""64-bit fingerprints of arrays, which decide whether a partition is stale."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def of_text(*parts: object, key: bytes = b"") -> int:
 
 
 def of_texts(texts: Iterable[str]) -> U64:
-    """`of_text` of every text."""
+    """The fingerprint of each text, see `of_text`."""
     return np.fromiter((of_text(text) for text in texts), np.uint64)
 
 
 def mix(*columns: NDArray | int) -> U64:
-    """A fingerprint per row of the columns (integers, broadcast), which depends on their order.
+    """A fingerprint per row of the integer columns (broadcast); their order matters.
 
     The finaliser of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
-    generators, 2014), chained over the columns. No defence against an adversary.
+    generators, 2014), chained over the columns. Not cryptographic.
     """
     with np.errstate(over="ignore"):
         state = np.full(1, _GOLDEN)
@@ -47,7 +47,7 @@ def mix(*columns: NDArray | int) -> U64:
 
 
 def sums_by_group(group: NDArray, values: U64, n_groups: int) -> U64:
-    """Sum (modulo 2**64) of values per group code: a fingerprint of each group's set of rows."""
+    """Sums (modulo 2**64) of values per group code: a fingerprint of each group's rows."""
     order = np.argsort(group.astype(np.uint16 if n_groups <= 1 << 16 else np.int64), kind="stable")
     totals = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values[order], out=totals[1:])

@@ -1,4 +1,4 @@
-"""The key of the device hash, and how a secret is kept in a file of the home."""
+"""The key of the device hash, and secrets in files of the home."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ HINT = "Make one with: openssl rand -hex 32"
 
 
 def device_key(settings: Settings) -> bytes:
-    """The key, 16 to 64 bytes; made at first use in ``<home>/device_key`` when none is set.
+    """The key, 16 to 64 bytes; if not set, created at first use in ``<home>/device_key``.
 
-    The file holds the same hexadecimal digits that ``TIPPERS_DEVICE_KEY`` takes. Safe to call
-    from many processes at the same time: all get the same key.
+    The file holds hexadecimal digits, like ``TIPPERS_DEVICE_KEY``. Many processes may call this at
+    the same time: all get the same key.
 
     Raises
     ------
     SettingsError
-        When the setting or the file holds no key. The message never shows the value.
+        When the setting or the file does not hold a key. The message does not show the value.
     """
     if settings.device_key is not None:
         return _parse(settings.device_key.get_secret_value(), "TIPPERS_DEVICE_KEY")
@@ -34,7 +34,7 @@ def device_key(settings: Settings) -> bytes:
 
 
 def device_key_file(settings: Settings) -> Path:
-    """Where the key is kept when it is not a setting."""
+    """The file of the key, used when the setting is not set."""
     return settings.home_path / "device_key"
 
 
@@ -49,9 +49,9 @@ def _parse(text: str, place: str) -> bytes:
 
 
 def make_once(path: Path, secret: str) -> None:
-    """Write a secret beside its place, then link it there: the first of several wins, whole.
+    """Write a secret to a file that only its owner may read; an existing file stays unchanged.
 
-    Only the owner may read it. A file that is there stays as it is.
+    Atomic: the file is written under another name, then linked. The first of several calls wins.
     """
     draft = _draft(path, secret)
     try:
@@ -63,7 +63,7 @@ def make_once(path: Path, secret: str) -> None:
 
 
 def replace_secret(path: Path, secret: str) -> None:
-    """Put a secret in the place of another, whole; only the owner may read it."""
+    """Replace a secret in its file, atomically; only the owner may read it."""
     os.replace(_draft(path, secret), path)
 
 

@@ -1,7 +1,7 @@
-"""How much memory is available to this process, and waiting until there is enough.
+"""Measures the memory available to this process, and waits until there is enough.
 
 A container has its own limit, which the machine's figures do not show. Control groups are nested,
-and each limits those inside it, so the tightest one counts.
+and each limits those inside it: the tightest limit counts.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ import psutil
 from tippers_dagster.errors import LowMemory
 from tippers_dagster.settings import Settings
 
-GROUPS = Path("/sys/fs/cgroup")
-MINE = Path("/proc/self/cgroup")
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
 
 _NO_LIMIT = 1 << 60
-"""Version 1 shows a number of about this size where there is no limit."""
+"""Control groups of version 1 without a limit show about this number."""
 
-_LOOK_SECONDS = 2.0
+_POLL_SECONDS = 2.0
 
 
-def free_memory(groups: Path = GROUPS, mine: Path = MINE) -> int:
-    """Bytes that this process may still use: on the machine, and within its control groups' limits.
+def free_memory(groups: Path = _CGROUP_ROOT, mine: Path = _OWN_CGROUPS) -> int:
+    """Bytes that this process may still use, on the machine and within its control groups.
 
     Parameters
     ----------
-    groups, mine
-        Where control groups are mounted, and the file that lists those of this process.
+    groups
+        The folder where control groups are mounted.
+    mine
+        The file that lists the control groups of this process.
     """
     return min([psutil.virtual_memory().available, *_left_in_groups(groups, mine)])
 
@@ -43,7 +45,7 @@ def wait_for_memory(settings: Settings, log: Logger) -> None:
     Raises
     ------
     LowMemory
-        When they were not for ``TIPPERS_MEMORY_WAIT_SECONDS``.
+        When they are not free within ``TIPPERS_MEMORY_WAIT_SECONDS``.
     """
     wanted, until = settings.min_free_memory_mb, time.monotonic() + settings.memory_wait_seconds
     announced = False
@@ -60,12 +62,12 @@ def wait_for_memory(settings: Settings, log: Logger) -> None:
                 f"Waiting for memory: {free} MB free, TIPPERS_MIN_FREE_MEMORY_MB is {wanted}."
             )
             announced = True
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _left_in_groups(groups: Path, mine: Path) -> Iterator[int]:
     """Bytes left within each limit that applies to this process."""
-    with suppress(FileNotFoundError):  # no Linux, or no control groups
+    with suppress(FileNotFoundError):  # not Linux, or no control groups
         for line in mine.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:
@@ -76,7 +78,7 @@ def _left_in_groups(groups: Path, mine: Path) -> Iterator[int]:
 
 
 def _left(root: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
-    """Of a group and its ancestors; of the root only if the path does not exist in here."""
+    """Bytes left in a group and its ancestors; only in the root if the path does not exist."""
     limit_name, used_name, cache_name = names
     inside = root / path.lstrip("/")
     if ".." in inside.parts or not inside.is_dir():
@@ -86,12 +88,12 @@ def _left(root: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
             limit = (group / limit_name).read_text().strip()
             if limit != "max" and int(limit) < _NO_LIMIT:
                 used = int((group / used_name).read_text())
-                yield max(int(limit) - used + _figure(group / "memory.stat", cache_name), 0)
+                yield max(int(limit) - used + _statistic(group / "memory.stat", cache_name), 0)
         if group == root:
             return
 
 
-def _figure(file: Path, name: str) -> int:
-    """A line of a control group's statistics: here pages that can be reclaimed."""
+def _statistic(file: Path, name: str) -> int:
+    """A value from a control group's statistics."""
     lines = (line.split() for line in file.read_text().splitlines())
     return next((int(value) for key, value in lines if key == name), 0)

@@ -1,4 +1,4 @@
-"""Removes secrets from output, and device addresses from everything that is stored."""
+"""Removes secrets from output, and device addresses from stored texts."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 def recordable(text: str, settings: Settings) -> str:
     """The text, safe to store in logs, in Dagster's and MLflow's records, and as an asset's error.
 
-    Redacted as by ``redact``, and with device addresses as ``**:**``: database errors quote the
+    Redacted by ``redact``. Device addresses become ``**:**``, since database errors quote the
     offending value.
     """
     return _DEVICE.sub("**:**", redact(text, settings))
 
 
 def redact(text: str, settings: Settings | None = None, also: Iterable[str] = ()) -> str:
-    """The text with passwords of URLs, ``password=...`` and the settings' secrets as ``***``.
+    """The text with ``***`` for passwords in URLs, ``password=...``, and secrets of the settings.
 
-    ``also``: further secrets, such as the password of the connection that is in use.
+    ``also``: further secrets, such as the password of the connection in use.
     """
     known = {*(_secrets(settings) if settings else ()), *filter(None, also)}
     for secret in sorted(known, key=len, reverse=True):

@@ -1,4 +1,4 @@
-"""Temporary folders, cleaned up even after killed processes."""
+"""Temporary folders, removed even after their process was killed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,18 @@ from tippers_dagster.platform.disk import reporting_full
 
 @contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
-    """A folder below ``root`` that is removed when the block ends.
-
-    Folders of killed processes are removed first.
+    """A folder in ``root``, removed when the block ends; also removes those of killed processes.
 
     Raises
     ------
     DiskFull
-        Also replaces an OSError of that kind in the block.
+        When the disk is full, also within the block.
     """
     with reporting_full(root):
         root.mkdir(parents=True, exist_ok=True)
-        for left in root.iterdir():
-            process = left.name.partition("-")[0]
+        for entry in root.iterdir():
+            process = entry.name.partition("-")[0]
             if process.isdigit() and not psutil.pid_exists(int(process)):
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(entry, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=root) as folder:
             yield Path(folder)

@@ -1,9 +1,9 @@
-"""Small CSV and Parquet files for people: read whole into memory, written safe for spreadsheets.
+"""Small CSV and Parquet files: read into memory, and written so that spreadsheets open them safely.
 
 A spreadsheet treats a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula, also in a
 CSV file, and formulas can send neighbouring cells elsewhere. In CSV, every text, column name and
-label that begins like this gets an apostrophe in front, also if it already has one, so that an
-import restores exactly what was exported. Numbers, times and Parquet are unchanged.
+label that begins like this gets a leading apostrophe, even if it already has one, and an import
+removes it again. Numbers, times and Parquet are unchanged.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tippers_dagster.platform.file_formats import HEAD_BYTES, TableFormat, table
 from tippers_dagster.platform.text import shown
 
 LARGEST_UNPACKED = 1 << 30
-"""Bytes of a compressed CSV file, unpacked."""
+"""Largest size of a compressed CSV file, in bytes after unpacking."""
 MOST_VALUES = 200_000_000
-"""Of a Parquet file, in which a few bytes can encode any number of equal values."""
+"""Largest number of values in a Parquet file, where a few bytes can encode many equal values."""
 
 _FORMULA = "=+\\-@\t\r\n＝＋－＠"  # noqa: RUF001 - full-width ones are formulas, too
-_TAKEN_FOR_FORMULA = re.compile(f"'*[{_FORMULA}]")
+_LOOKS_LIKE_FORMULA = re.compile(f"'*[{_FORMULA}]")
 _STRUCTURAL = frozenset(',"\r\n')
-_SHOWN_COLUMNS = 20
+_MAX_NAMED_COLUMNS = 20
 
 
 # --- in -----------------------------------------------------------------------------------------
@@ -51,16 +51,16 @@ def read_table(
     source
         The file, or its content.
     name
-        How messages call it.
+        The file's name in messages.
     types
-        Types of columns of a CSV file that must not be inferred.
+        Types of CSV columns that must not be inferred.
     only_empty_is_null
-        Whether ``NULL``, ``NA`` and the like are ordinary text in a CSV file, as keys may be.
+        Whether ``NULL``, ``NA`` and similar are ordinary text in a CSV file, since keys may be.
 
     Raises
     ------
     BadInput
-        When it cannot be read, or has duplicate columns.
+        When the file cannot be read, or has duplicate columns.
     """
     with _reading(name):
         stream = pa.OSFile(str(source)) if isinstance(source, Path) else pa.BufferReader(source)
@@ -80,41 +80,41 @@ def read_table(
 def _parquet(stream: pa.NativeFile, name: object) -> pa.Table:
     file = pq.ParquetFile(stream)
     names = file.schema_arrow.names
-    _refuse_twice(names, name)
+    _refuse_duplicates(names, name)
     if file.metadata.num_rows * len(names) > MOST_VALUES:
         raise BadInput(
             f"{name} has {file.metadata.num_rows:,} rows of {len(names):,} columns.",
             f"At most {MOST_VALUES:,} values (rows times columns) are allowed.",
         )
-    table = _spread(stream, file, name)
-    table.validate(full=True)  # texts need not be UTF-8
+    table = _read_bounded(stream, file, name)
+    table.validate(full=True)  # Parquet does not guarantee UTF-8
     return table
 
 
-def _spread(stream: pa.NativeFile, file: pq.ParquetFile, name: object) -> pa.Table:
-    """The rows, of which a text that is repeated is stored once: its size is looked at before."""
+def _read_bounded(stream: pa.NativeFile, file: pq.ParquetFile, name: object) -> pa.Table:
+    """The rows, with repeated texts expanded only after their total size has been checked."""
     leaves = [file.schema.column(at) for at in range(len(file.metadata.schema))]
     texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     fixed = sum(leaf.length for leaf in leaves if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY")
     stream.seek(0)
     table = pq.ParquetFile(stream, read_dictionary=texts).read()
-    if fixed * table.num_rows + sum(map(_bytes_spread, table.columns)) > LARGEST_UNPACKED:
-        raise BadInput(f"{name} has more than {LARGEST_UNPACKED >> 20} MiB, unpacked.")
+    if fixed * table.num_rows + sum(map(_expanded_bytes, table.columns)) > LARGEST_UNPACKED:
+        raise BadInput(f"{name} is larger than {LARGEST_UNPACKED >> 20} MiB unpacked.")
     return table.cast(file.schema_arrow)
 
 
-def _bytes_spread(column: pa.ChunkedArray | pa.Array) -> int:
-    """What a column takes without dictionaries."""
+def _expanded_bytes(column: pa.ChunkedArray | pa.Array) -> int:
+    """The size of a column without dictionary encoding."""
     if isinstance(column, pa.ChunkedArray):
-        return sum(map(_bytes_spread, column.chunks))
+        return sum(map(_expanded_bytes, column.chunks))
     if isinstance(column, pa.DictionaryArray):
         lengths = pc.cast(pc.binary_length(column.dictionary), pa.int64())
         return int(pc.sum(pc.take(lengths, column.indices)).as_py() or 0)
     if pa.types.is_map(column.type):
-        return _bytes_spread(column.keys) + _bytes_spread(column.items)
+        return _expanded_bytes(column.keys) + _expanded_bytes(column.items)
     if pa.types.is_nested(column.type):
         inner = column.flatten()
-        return sum(map(_bytes_spread, inner if isinstance(inner, list) else [inner]))
+        return sum(map(_expanded_bytes, inner if isinstance(inner, list) else [inner]))
     return int(column.nbytes)
 
 
@@ -127,15 +127,15 @@ def _csv(
             raise BadInput(f"{name} is larger than {LARGEST_UNPACKED >> 20} MiB unpacked.")
         stream = pa.BufferReader(unpacked)
     table = pa_csv.read_csv(stream, convert_options=options)
-    _refuse_twice(table.column_names, name)
+    _refuse_duplicates(table.column_names, name)
     columns = [as_it_was(column) for column in table.columns]
     return pa.table(columns, [text_as_it_was(name) for name in table.column_names])
 
 
-def _refuse_twice(names: list[str], name: object) -> None:
-    twice = next((column for column, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
-        raise BadInput(f"{name} has the column {column_names([twice])} twice.", "Keep one.")
+def _refuse_duplicates(names: list[str], name: object) -> None:
+    duplicate = next((column for column, count in Counter(names).items() if count > 1), None)
+    if duplicate is not None:
+        raise BadInput(f"{name} has the column {column_names([duplicate])} twice.", "Keep one.")
 
 
 @contextmanager
@@ -149,14 +149,14 @@ def _reading(name: object) -> Iterator[None]:
     except (pa.ArrowException, OSError) as error:
         raise BadInput(
             f"{name} cannot be read: {shown(str(error), 300)}",
-            "Give a CSV file with a header, in UTF-8, or a Parquet file.",
+            "Use a CSV file with a header, in UTF-8, or a Parquet file.",
         ) from None
 
 
 def column_names(names: list[str]) -> str:
     """Column names for a message, shortened if there are many."""
-    listed = ", ".join(shown(name) or "(no name)" for name in names[:_SHOWN_COLUMNS])
-    more = len(names) - _SHOWN_COLUMNS
+    listed = ", ".join(shown(name) or "(no name)" for name in names[:_MAX_NAMED_COLUMNS])
+    more = len(names) - _MAX_NAMED_COLUMNS
     return f"{listed} and {more:,} more" if more > 0 else listed
 
 
@@ -164,7 +164,7 @@ def column_names(names: list[str]) -> str:
 def write_csv(
     table: pa.Table, file: IO[bytes], quoting: Literal["needed", "none"] = "needed"
 ) -> None:
-    """Write a table as CSV that is safe to open: no text in it is a formula.
+    """Write a table as CSV that is safe to open in a spreadsheet: no text is a formula.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def write_csv(
 
 
 def csv_bytes(table: pa.Table) -> bytes:
-    """A table as the content of a CSV file, as :func:`write_csv`."""
+    """The content of the CSV file that :func:`write_csv` writes."""
     buffer = io.BytesIO()
     write_csv(table, buffer)
     return buffer.getvalue()
@@ -200,8 +200,8 @@ def as_texts(table: pa.Table) -> pa.Table:
 
 
 def as_text(value: str) -> str:
-    """A text with an apostrophe in front, if a spreadsheet would run it as a formula."""
-    return f"'{value}" if _TAKEN_FOR_FORMULA.match(value) else value
+    """The text, with a leading apostrophe if a spreadsheet would run it as a formula."""
+    return f"'{value}" if _LOOKS_LIKE_FORMULA.match(value) else value
 
 
 def _column_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -213,17 +213,17 @@ def _column_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def cells_as_text(row: Iterable[Any]) -> list[Any]:
-    """The cells of a row for Python's writer of CSV, with the texts as :func:`as_text`."""
+    """The cells of a row for :func:`csv.writer`, with formulas escaped."""
     return [as_text(cell) if isinstance(cell, str) else cell for cell in row]
 
 
 def as_it_was(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts of a CSV file without the apostrophes that :func:`write_csv` put in front."""
+    """The texts of a CSV column without the apostrophes that :func:`write_csv` added."""
     if not pa.types.is_string(column.type):
         return column
     return pc.replace_substring_regex(column, f"^'('*[{_FORMULA}])", r"\1", max_replacements=1)
 
 
 def text_as_it_was(value: str) -> str:
-    """One text, as :func:`as_it_was`."""
-    return value[1:] if value.startswith("'") and _TAKEN_FOR_FORMULA.match(value) else value
+    """One text without the apostrophe that :func:`as_text` added."""
+    return value[1:] if value.startswith("'") and _LOOKS_LIKE_FORMULA.match(value) else value

@@ -1,7 +1,7 @@
 """Safe output: text from users, files and databases cannot control the terminal.
 
-``printable_output`` filters everything that the commands print. Tables and progress bars, which
-move the cursor themselves, bypass it, and their texts are made printable one by one.
+``printable_output`` filters everything that the commands print. Tables and progress bars move the
+cursor themselves, so they bypass the filter and escape each text instead.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PIPE_WIDTH = 200
-"""Width for a pipe or a file, for which rich would assume 80 columns."""
+"""Width for a pipe or a file, where rich would assume 80 columns."""
 
 _COLOURS = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 class _PrintableStream:
-    """A text stream that escapes control characters; on a terminal it passes colours."""
+    """A text stream that escapes control characters, except colours on a terminal."""
 
     def __init__(self, stream: IO[str]) -> None:
         self.unfiltered = stream
 
     def write(self, text: str) -> int:
-        """Write the text, printable; returns how many characters were given."""
+        """Write the text, escaped; returns its length before escaping."""
         parts = _COLOURS.split(text) if self.unfiltered.isatty() else [text]
         texts = (part if i % 2 else printable(part) for i, part in enumerate(parts))
         self.unfiltered.write("".join(texts))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write some texts."""
+        """Write each text."""
         for line in lines:
             self.write(line)
 
@@ -47,7 +47,7 @@ class _PrintableStream:
 
 @contextmanager
 def printable_output() -> Iterator[None]:
-    """Make everything printed to standard output and error printable within the block."""
+    """Escape what is printed to standard output and error within the block."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast("TextIO", _PrintableStream(stream)) for stream in before)
     try:
@@ -57,10 +57,10 @@ def printable_output() -> Iterator[None]:
 
 
 def table_console() -> Console:
-    """A console as wide as the terminal; in a pipe wide enough for whole names, for grep.
+    """A console as wide as the terminal; in a pipe, wide enough to grep for whole names.
 
-    It is bound to the current standard output, and does not interpret markup, so that a name such
-    as ``[/x]`` is printed as it is.
+    It writes to the current standard output. It does not interpret markup, so a name such as
+    ``[/x]`` is printed unchanged.
     """
     from rich.console import Console
 

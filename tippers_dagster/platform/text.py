@@ -1,7 +1,7 @@
-"""Displays text from people, files and databases safely.
+"""Text from users, files and databases, made safe to display.
 
 Control characters can erase a terminal's output, change its title or fill its clipboard, and
-bidirectional controls can make a line read differently: all of them are escaped.
+bidirectional controls can change how a line reads. All of them are escaped.
 """
 
 from __future__ import annotations
@@ -13,25 +13,30 @@ _CONTROLS = (
     r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls
     r"\u2028\u2029\ufeff\ud800-\udfff"  # other line breaks, byte order mark, surrogates
 )
-_ACTING = re.compile(rf"[{_CONTROLS}]|\r(?!\n)")
-_ACTING_OR_BREAKING = re.compile(rf"[{_CONTROLS}\t\r\n]")
+_CONTROL = re.compile(rf"[{_CONTROLS}]|\r(?!\n)")
+_CONTROL_OR_BREAK = re.compile(rf"[{_CONTROLS}\t\r\n]")
 
 
 def printable(text: str) -> str:
-    r"""The text with control characters as escapes such as ``\x1b``; lines and tabs stay."""
-    return _ACTING.sub(_escape, text)
+    r"""The text with control characters escaped (``\x1b``); line breaks and tabs stay."""
+    return _CONTROL.sub(_escape, text)
 
 
 def shown(text: str, most: int = 80) -> str:
-    """A name or value for a message: on one line, printable, at most ``most`` characters."""
+    """A name or value for a message: one printable line of at most ``most`` characters."""
     cut = text if len(text) <= most else f"{text[:most]}..."
-    return _ACTING_OR_BREAKING.sub(_escape, cut)
+    return _CONTROL_OR_BREAK.sub(_escape, cut)
 
 
 def shown_path(path: str, most: int = 48) -> str:
-    """A path for a table: on one line, printable, without its beginning if it is longer."""
+    """A path for a table: one printable line, cut at the front if it is longer than ``most``."""
     return shown(path if len(path) <= most else f"...{path[-most:]}", most + 3)
 
 
-def _escape(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: ``1 row``, ``1,200 rows``; ``plural`` for irregular ones."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()

@@ -86,7 +86,7 @@ class _Run:
         self._recorded: set[str] = set()
         self._checked: set[str] = set()
         self._failed: dict[str, str] = {}
-        self._not_to_blame: set[str] = set()
+        self._environment_failed: set[str] = set()
 
     def _tested(self, test: Mapping[str, Any]) -> tuple[str, ...] | None:
         attached = test.get("attached_node")
@@ -149,7 +149,7 @@ class _Run:
         except TippersError as error:
             self._failed[result.unique_id] = recordable(str(error), self._settings)
             if isinstance(error, EnvironmentFault):
-                self._not_to_blame.add(result.unique_id)
+                self._environment_failed.add(result.unique_id)
             return
         seconds = result.seconds + time.monotonic() - started
         self._described[result.unique_id] = described.after(seconds)
@@ -216,8 +216,10 @@ class _Run:
             self._failed[unique_id] = "dbt ended before all its checks had run."
         for unique_id, message in self._failed.items():
             if unique_id in self._models:
-                excused = unique_id in self._not_to_blame or _DISK_FULL in message
-                self._recorder.failed(key_of(self._models[unique_id]), message, excused=excused)
+                environment_failed = unique_id in self._environment_failed or _DISK_FULL in message
+                self._recorder.failed(
+                    key_of(self._models[unique_id]), message, environment_failed=environment_failed
+                )
 
     def _summary(self) -> str:
         names = {i: "/".join(key_of(self._resource(i))) for i in self._failed}

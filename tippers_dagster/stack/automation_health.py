@@ -1,4 +1,4 @@
-"""Whether automation works: code server, daemon and web server."""
+"""Checks that automation works: code server, daemon and web server."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LATE_SECONDS = 120.0
 
 
 def automation_troubles(settings: Settings, seconds: float = ANSWER_SECONDS) -> dict[str, str]:
-    """Why nothing is kept up to date at the moment, by part; empty when all is well.
+    """Why automation does not work at the moment, by service; empty when it works.
 
-    Also empty where no stack of this deployment is known to run. Each answer is waited for
-    ``seconds`` long.
+    Also empty when no stack of this deployment is known to run. Each service has ``seconds`` to
+    answer.
     """
     address = web_address(settings)
     if address is None:
@@ -40,7 +40,7 @@ def automation_troubles(settings: Settings, seconds: float = ANSWER_SECONDS) -> 
 
 
 def _late(settings: Settings) -> Trouble | None:
-    """Judged by the latest heartbeat: other parts may belong to another version."""
+    """What is wrong by the latest heartbeat of any daemon, as some may be of another version."""
     url, query = (
         databases(settings).dagster,
         (

@@ -1,4 +1,4 @@
-"""`tippers doctor`: what is configured, reachable, writable and wrong, and how to mend it."""
+"""`tippers doctor`: checks the deployment, and says how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tippers_dagster.platform.home import private_home
 from tippers_dagster.platform.keys import device_key, device_key_file
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.redaction import redact
-from tippers_dagster.platform.text import printable
+from tippers_dagster.platform.text import counted, printable
 from tippers_dagster.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -31,14 +31,13 @@ if TYPE_CHECKING:
 State = Literal["ok", "warning", "problem"]
 GIGABYTE = 1 << 30
 
-
-OLDEST_POSTGRES = 14
-"""Queries of a dbt that was killed are cancelled by ``client_connection_check_interval``."""
+MIN_POSTGRES = 14
+"""The first with ``client_connection_check_interval``, which cancels queries of a killed dbt."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding: of what, how it is, in words, and how to mend it."""
+    """A finding: what was checked, its state, a description, and how to fix it."""
 
     name: str
     state: State
@@ -47,10 +46,10 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Run all checks; one that fails does not keep the others from running.
+    """Run all checks, also after one has failed.
 
-    No text of a check holds a secret. Nothing is left behind but what the first start makes: the
-    home, the device key, the embedded server's files.
+    The findings contain no secrets. The checks leave nothing behind, except for what a first start
+    creates: the home, the device key, the embedded server's files.
     """
     try:
         settings = get_settings()
@@ -69,7 +68,7 @@ def examine() -> list[Check]:
 
 
 def show(checks: list[Check]) -> None:
-    """Print the findings as a table, and in a line how many are problems."""
+    """Print a table of the findings, and the number of problems and warnings."""
     from rich.table import Table
     from rich.text import Text
 
@@ -80,22 +79,22 @@ def show(checks: list[Check]) -> None:
     for column in ("check", "state", "finding"):
         table.add_column(column, overflow="fold")
     for check in checks:
-        words = Text(printable(check.text))
+        finding = Text(printable(check.text))
         if check.hint:
-            words.append(printable(f"\n{check.hint}"), style="italic")
-        table.add_row(Text(check.name), Text(check.state, style=colours[check.state]), words)
+            finding.append(printable(f"\n{check.hint}"), style="italic")
+        table.add_row(Text(check.name), Text(check.state, style=colours[check.state]), finding)
     console = table_console()
     console.print(table)
     problems = sum(check.state == "problem" for check in checks)
     warnings = sum(check.state == "warning" for check in checks)
-    console.print(f"\n{problems} problems, {warnings} warnings")
+    console.print(f"\n{counted(problems, 'problem')}, {counted(warnings, 'warning')}")
 
 
 def _failure(name: str, error: Exception) -> Check:
     if isinstance(error, TippersError):
         return Check(name, "problem", error.message, error.hint or "")
     if isinstance(error, psycopg2.OperationalError):
-        hint = "Check the database's address, that it runs, and the name and password."
+        hint = "Check that the database runs, and its address, user name and password."
         return Check(name, "problem", str(error).strip(), hint)
     return Check(name, "problem", str(error).strip())
 
@@ -105,13 +104,13 @@ def _failure(name: str, error: Exception) -> Check:
 
 def _home(settings: Settings) -> Iterator[Check]:
     home = private_home(settings.home_path)
-    yield Check("home", "ok", f"{home} is writable, and not accessible to other users")
+    yield Check("home", "ok", f"{home} is writable, and private to this user")
 
 
-def _space_on_disk(settings: Settings) -> Iterator[Check]:
+def _disk(settings: Settings) -> Iterator[Check]:
     free = shutil.disk_usage(settings.home_path).free / GIGABYTE
     state: State = "problem" if free < 1 else "warning" if free < 5 else "ok"
-    hint = "" if state == "ok" else "Make room, or set TIPPERS_HOME to a larger disk."
+    hint = "" if state == "ok" else "Free some space, or set TIPPERS_HOME to a larger disk."
     yield Check("disk", state, f"{free:.1f} GB free at {settings.home_path}", hint)
 
 
@@ -122,9 +121,9 @@ def _memory(settings: Settings) -> Iterator[Check]:
     low = free < settings.min_free_memory_mb
     hint = (
         f"Runs wait up to {settings.memory_wait_seconds:g} s for free memory, then fail; "
-        "TIPPERS_MIN_FREE_MEMORY_MB sets the limit."
+        "TIPPERS_MIN_FREE_MEMORY_MB sets how much they need."
     )
-    text = f"{free:.0f} MB available"
+    text = f"{free:.0f} MB free"
     yield Check("memory", "warning" if low else "ok", text, hint if low else "")
 
 
@@ -136,7 +135,7 @@ def _versions(settings: Settings) -> Iterator[Check]:
 
 def _time_zone(settings: Settings) -> Iterator[Check]:
     now = datetime.now(ZoneInfo(settings.timezone))
-    text = f"{settings.timezone}: it is {now:%Y-%m-%d %H:%M} there; chunk: {settings.chunk}"
+    text = f"{settings.timezone}, where it is {now:%Y-%m-%d %H:%M}; chunk: {settings.chunk}"
     yield Check("time zone", "ok", text)
 
 
@@ -147,16 +146,16 @@ def _device_key(settings: Settings) -> Iterator[Check]:
         return
     path = device_key_file(settings)
     if path.stat().st_mode & 0o077:
-        yield Check("device key", "warning", f"{path} is readable to others", f"chmod 600 {path}")
+        yield Check("device key", "warning", f"{path} is readable by others", f"chmod 600 {path}")
     elif settings.embedded:
         yield Check("device key", "ok", f"kept in {path}")
     else:
         yield Check(
             "device key",
             "warning",
-            f"kept in {path}, which other machines of this deployment do not see",
-            "Set TIPPERS_DEVICE_KEY to that file's line on all of them: with another key the "
-            "same device has another id.",
+            f"kept in {path}, which other machines of this deployment cannot read",
+            "Set TIPPERS_DEVICE_KEY to the content of that file on all of them: with another key, "
+            "the same device gets another id.",
         )
 
 
@@ -168,9 +167,9 @@ def _warehouse(settings: Settings) -> Iterator[Check]:
             version = int(str(_one(cursor)))
             yield Check(
                 "warehouse",
-                "ok" if version >= OLDEST_POSTGRES else "problem",
+                "ok" if version >= MIN_POSTGRES else "problem",
                 f"PostgreSQL {version}, {place}",
-                "" if version >= OLDEST_POSTGRES else f"It takes {OLDEST_POSTGRES} or newer.",
+                "" if version >= MIN_POSTGRES else f"Version {MIN_POSTGRES} or newer is needed.",
             )
             name = sql.Identifier(f"tippers_probe_{secrets.token_hex(4)}")
             try:
@@ -215,10 +214,10 @@ def _roles(settings: Settings) -> Iterator[Check]:
     ]
     yield from wrong
     if missing:
-        yield Check("roles", "ok", f"{', '.join(sorted(missing))}: created at the first use")
+        yield Check("roles", "ok", f"{', '.join(sorted(missing))}: created at first use")
     elif not wrong:
         names = f"{roles.owner}, {roles.builder} and {roles.reader}"
-        yield Check("roles", "ok", f"{names} have exactly the rights they need")
+        yield Check("roles", "ok", f"{names} have only the rights that they need")
 
 
 _REACHED = """
@@ -236,14 +235,14 @@ def _strong(owner: str | None, found: Sequence[Fault]) -> Iterator[Check]:
             "roles",
             "problem",
             f"the application logs in as {owner}, which is a superuser",
-            f"Set TIPPERS_DATABASE_URL to a role of its own, and run: {_PREPARE}",
+            f"Set TIPPERS_DATABASE_URL to a role for tippers alone, and run: {_PREPARE}",
         )
     for role in sorted({fault.role for fault in found if fault.what == "power"}):
         yield Check(
             "roles",
             "problem",
-            f"{role} has more rights than it should: it is a superuser, may create roles or "
-            "databases, or is a member of another role",
+            f"{role} has too many rights: it is a superuser, may create roles or databases, or is "
+            "a member of another role",
             f"Revoke these rights, or run: {_PREPARE}",
         )
 
@@ -253,9 +252,10 @@ def _opened(role: str, names: Sequence[str]) -> Check:
     return Check(
         "roles",
         "warning",
-        f"{role} may execute {len(names):,} functions that it does not need, such as {some}",
+        f"{role} may execute {counted(len(names), 'function')} that it does not need, such as "
+        f"{some}",
         f"Run {_PREPARE}; or have a superuser run the output of `tippers database sql` in the "
-        "warehouse's database.",
+        "warehouse.",
     )
 
 
@@ -264,7 +264,7 @@ def _reaching(role: str, names: str) -> Check:
         "roles",
         "warning",
         f"{role} may connect to other databases on the server: {names}",
-        "REVOKE CONNECT ON DATABASE ... FROM PUBLIC, if nobody else needs it.",
+        "REVOKE CONNECT ON DATABASE ... FROM PUBLIC, if no other role needs it.",
     )
 
 
@@ -282,21 +282,21 @@ def _migrations(settings: Settings) -> Iterator[Check]:
         current = current_revision(connection)
     newest = newest_revision()
     if current is None:
-        yield Check("migrations", "ok", "no tables yet; made at the first use")
+        yield Check("migrations", "ok", "no tables yet; created at first use")
     elif current < newest:
-        text = f"revision {current}; the first use brings it to {newest}"
+        text = f"revision {current}; upgraded to {newest} at next use"
         yield Check("migrations", "ok", text)
     elif current > newest:
-        text = f"made by a newer version: revision {current}, known here {newest}"
-        yield Check("migrations", "problem", text, "Upgrade tippers here, too.")
+        text = f"revision {current} is of a newer version of tippers; this one knows {newest}"
+        yield Check("migrations", "problem", text, "Upgrade tippers on this machine, too.")
     else:
         yield Check("migrations", "ok", f"revision {current}, the newest")
 
 
 def _source(settings: Settings) -> Iterator[Check]:
     with closing(_connect(databases(settings).source)):
-        place = "the warehouse's database" if settings.source_url is None else "its own database"
-        yield Check("source", "ok", f"reachable, in {place}")
+        place = "in the warehouse" if settings.source_url is None else "in a separate database"
+        yield Check("source", "ok", f"reachable, {place}")
     yield from _source_tables(settings)
 
 
@@ -312,8 +312,8 @@ def _source_tables(settings: Settings) -> Iterator[Check]:
             yield Check("source tables", "warning", missing, hint)
         else:
             hint = (
-                "Set its schema and tables: TIPPERS_SOURCE_SCHEMA, TIPPERS_SESSION_TABLE and so on "
-                "(.env.example)."
+                "Set the names of its schema and tables: TIPPERS_SOURCE_SCHEMA, "
+                "TIPPERS_SESSION_TABLE and so on (see .env.example)."
             )
             yield Check("source tables", "problem", missing, hint)
     if wrong := "\n".join(problem.text for problem in found if not problem.missing):
@@ -339,13 +339,13 @@ def _lake(settings: Settings) -> Iterator[Check]:
     key = f"probe/{secrets.token_hex(8)}.parquet"
     lake.write_table(key, pa.table({"probe": [1]}))
     try:
-        right = lake.read_table(key).num_rows == 1
+        same = lake.read_table(key).num_rows == 1
     finally:
         lake.delete(key)
-    if right:
-        yield Check("lake", "ok", f"{lake.uri('')} can be written, read and deleted from")
+    if same:
+        yield Check("lake", "ok", f"{lake.uri('')}: writing, reading and deleting work")
     else:
-        yield Check("lake", "problem", f"{lake.uri('')} does not give back what was written")
+        yield Check("lake", "problem", f"{lake.uri('')} returns something else than was written")
 
 
 def _ports(settings: Settings) -> Iterator[Check]:
@@ -364,14 +364,14 @@ def _ports(settings: Settings) -> Iterator[Check]:
     taken = {name: port for name, port in ports.items() if port_taken(port)}
     if taken:
         text = "; ".join(f"{port} is taken ({name})" for name, port in taken.items())
-        hint = "tippers up needs them: stop what uses them, or set these variables."
+        hint = "`tippers up` needs these ports: stop what uses them, or set these variables."
         yield Check("ports", "warning", text, hint)
     else:
         yield Check("ports", "ok", f"{', '.join(map(str, ports.values()))} are free")
 
 
 def _automation(settings: Settings) -> Iterator[Check]:
-    """Whether automation works, where it is known to run."""
+    """Whether automation works, if a stack is known to run."""
     from tippers_dagster.platform.dagster.addresses import web_address
     from tippers_dagster.stack.automation_health import automation_troubles
 
@@ -380,8 +380,8 @@ def _automation(settings: Settings) -> Iterator[Check]:
     troubles = automation_troubles(settings)
     for name, why in troubles.items():
         hint = (
-            "`tippers up` restarts it within minutes; its log is in the home's folder logs. "
-            "Elsewhere, restart it yourself."
+            "`tippers up` restarts it within minutes; its log is in <home>/logs. If you do not use "
+            "`tippers up`, restart it yourself."
         )
         yield Check(name, "problem", why, hint)
     if not troubles:
@@ -389,7 +389,7 @@ def _automation(settings: Settings) -> Iterator[Check]:
 
 
 def _sessions(settings: Settings) -> Iterator[Check]:
-    """Whether every connection has its own session, which locks need.
+    """Whether every connection has its own session, as locks need.
 
     A transaction pool gives an idle session to the next client.
     """
@@ -398,10 +398,11 @@ def _sessions(settings: Settings) -> Iterator[Check]:
         closing(_connect(databases(settings).warehouse)) as second,
     ):
         if _backend(first) != _backend(second):
-            yield Check("database sessions", "ok", "every connection has its own")
+            yield Check("database sessions", "ok", "every connection has its own session")
             return
-    hint = "Connect to the server directly, or set pool_mode = session: locks need sessions."
-    yield Check("database sessions", "problem", "transactions are pooled (PgBouncer?)", hint)
+    hint = "Locks need sessions: connect to the server directly, or set pool_mode = session."
+    text = "connections share sessions: a transaction pool (PgBouncer?)"
+    yield Check("database sessions", "problem", text, hint)
 
 
 def _backend(connection: psycopg2.extensions.connection) -> object:
@@ -413,7 +414,7 @@ def _backend(connection: psycopg2.extensions.connection) -> object:
 
 CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "home": _home,
-    "disk": _space_on_disk,
+    "disk": _disk,
     "memory": _memory,
     "versions": _versions,
     "time zone": _time_zone,

@@ -1,4 +1,4 @@
-"""Keeps other web sites out of this deployment's servers.
+"""Rejects requests from other web sites to this deployment's servers.
 
 Any page in a browser can send requests to a local port. Requests from another site, or to a host
 name that is not the server's own (DNS rebinding), are rejected before the server sees them.
@@ -22,14 +22,14 @@ _REFUSED_BY_POLICY = 1008
 
 
 class Gate:
-    """ASGI middleware: accepts requests from the server's own pages, or from no page at all.
+    """ASGI middleware: accepts requests from the server's own pages, or from no page.
 
     Parameters
     ----------
     addresses
         Public URLs of the server, besides this machine's own names.
     setting
-        The variable that sets them, for the response to rejected requests.
+        The variable that sets them, named in the response to rejected requests.
     """
 
     def __init__(self, app: ASGIApp, addresses: Iterable[str], setting: str) -> None:
@@ -54,13 +54,16 @@ class Gate:
         hosts = [host.lower() for host in headers.getlist("host")]
         if len(hosts) != 1 or _name(hosts[0]) not in self._hosts:
             return (
-                "This server does not answer to this host name. "
+                "This server is not known by this host name. "
                 f"Set {self._setting} to the URL that browsers use."
             )
         origins = [origin.lower() for origin in headers.getlist("origin")]
         own = {f"http://{hosts[0]}", f"https://{hosts[0]}", *self._origins}
         if len(origins) > 1 or not own.issuperset(origins):
-            return f"This request comes from another site. {self._setting} sets this one's URL."
+            return (
+                "This request comes from another site. "
+                f"Set {self._setting} to the URL that browsers use."
+            )
         site = headers.get("sec-fetch-site", "none")
         if site not in ("same-origin", "none") and not _is_link(scope, headers):
             return "This request comes from another site."
@@ -68,7 +71,7 @@ class Gate:
 
 
 class GraphQLGate:
-    """ASGI middleware: GraphQL only as JSON by POST, which other sites' pages cannot send."""
+    """ASGI middleware: accepts GraphQL only as JSON by POST, which other sites cannot send."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -77,7 +80,7 @@ class GraphQLGate:
         """Answer 405 or 415, or pass it on."""
         if scope["type"] == "http" and scope["path"].rstrip("/").endswith("/graphql"):
             headers = Headers(scope=scope)
-            # GET is only for the query editor.
+            # GET loads the query editor's page.
             is_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
             if scope["method"] != "POST" and not is_page:
                 await PlainTextResponse("Send GraphQL by POST.\n", 405)(scope, receive, send)
@@ -97,7 +100,7 @@ def _name(host: str) -> str | None:
 
 
 def _is_link(scope: Scope, headers: Headers) -> bool:
-    """Whether a link from another site is followed at the top level, not in a frame."""
+    """Whether the request follows a link from another site to a page, not into a frame."""
     return (
         scope["type"] == "http"
         and scope["method"] in ("GET", "HEAD")

@@ -1,8 +1,8 @@
-"""Ends process groups when the process that started this one is gone, however it ended.
+"""Ends process groups when the process that started this one has ended, in whatever way.
 
-Run as a program with a pipe as its input: a line ``+N`` puts process group N under guard, ``-N``
-releases it. When the pipe closes, the groups that are left get SIGTERM, and after a grace SIGKILL.
-Imports nothing of the package, so that it costs little.
+Run as a program that reads a pipe: a line ``+N`` adds process group N, ``-N`` removes it. When the
+pipe closes, the remaining groups get SIGTERM, and SIGKILL after a grace period. Imports nothing
+from the package, to stay small.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ GRACE_SECONDS = 10
 
 
 def main() -> None:
-    """Read lines until the pipe closes, then end what is left."""
+    """Read lines until the pipe closes, then end the remaining groups."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def end_groups(groups: set[int]) -> None:
-    """SIGTERM, then SIGKILL after the grace to the groups that still have a process."""
+    """Send SIGTERM, and after the grace period SIGKILL to groups that still have a process."""
     left = {group for group in groups if send(group, signal.SIGTERM)}
     deadline = time.monotonic() + GRACE_SECONDS
     while left and time.monotonic() < deadline:
@@ -36,7 +36,7 @@ def end_groups(groups: set[int]) -> None:
 
 
 def send(group: int, number: int) -> bool:
-    """Signal a process group; False when it has no process any more."""
+    """Signal a process group; False when it has no processes left."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
         return True

@@ -1,4 +1,4 @@
-"""Health checks of servers and the daemon: a running process is not enough."""
+"""Health checks of servers and the daemon, beyond whether their processes run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psycopg2
 
 ANSWER_SECONDS = 10.0
 BEAT_SECONDS = 600.0
-"""A daemon sends a heartbeat every 30 s; Dagster itself tolerates half an hour without."""
+"""A daemon sends a heartbeat every 30 s; Dagster itself tolerates a gap of half an hour."""
 
 _LIST_REPOSITORIES = "/api.DagsterApi/ListRepositories"
 """A call that the code server's proxy process forwards to the process with the definitions."""
@@ -21,16 +21,16 @@ _LIST_REPOSITORIES = "/api.DagsterApi/ListRepositories"
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why something does not work. ``sure``: it reports so itself; else it may only be busy."""
+    """Why a service does not work; unless ``sure``, it may only be busy."""
 
     why: str
     sure: bool = False
 
 
 def code_server_trouble(host: str, port: int, seconds: float = ANSWER_SECONDS) -> Trouble | None:
-    """What is wrong with a code server, checked down to the process with the definitions.
+    """What is wrong with a code server, including its inner process, which loads the definitions.
 
-    Its outer process still answers when the inner one is gone.
+    The outer process still answers when the inner one has ended.
     """
     import grpc
 
@@ -38,31 +38,31 @@ def code_server_trouble(host: str, port: int, seconds: float = ANSWER_SECONDS) -
         try:
             answer: bytes = channel.unary_unary(_LIST_REPOSITORIES)(b"", timeout=seconds)
         except grpc.RpcError as error:
-            return _refused(error, host, port, seconds)
-    # JSON in a field of a message, whose length is before it and may end with any byte.
-    said = json.loads(answer[answer.index(b'{"') :])
-    if said.get("__class__") == "SerializableErrorInfo":
-        lines = str(said.get("message")).strip().splitlines()
+            return _call_failed(error, host, port, seconds)
+    # JSON in a field of a message, after the field's length, which may end with any byte.
+    response = json.loads(answer[answer.index(b'{"') :])
+    if response.get("__class__") == "SerializableErrorInfo":
+        lines = str(response.get("message")).strip().splitlines()
         return Trouble(f"The definitions do not load: {lines[0] if lines else '?'}", sure=True)
     return None
 
 
-def _refused(error: Any, host: str, port: int, seconds: float) -> Trouble:
+def _call_failed(error: Any, host: str, port: int, seconds: float) -> Trouble:
     from grpc import StatusCode
 
     if error.code() is StatusCode.DEADLINE_EXCEEDED:
-        return Trouble(f"It has not answered for {seconds:.0f} s.")
+        return Trouble(f"No answer within {seconds:.0f} s.")
     if error.code() is not StatusCode.UNKNOWN:
         return Trouble(f"Nothing answers at {host}:{port}.")
-    # The outer process answers with the error from calling the inner one.
-    said = error.details() or ""
-    if "UNAVAILABLE" in said or "No available client" in said:
-        return Trouble("The process that holds the definitions is gone.", sure=True)
-    return Trouble(f"The process that holds the definitions fails: {said[:200]}", sure=True)
+    # The outer process passes on the error from its call to the inner one.
+    details = error.details() or ""
+    if "UNAVAILABLE" in details or "No available client" in details:
+        return Trouble("The process that loads the definitions has ended.", sure=True)
+    return Trouble(f"The process that loads the definitions fails: {details[:200]}", sure=True)
 
 
 def web_trouble(address: str, seconds: float = ANSWER_SECONDS) -> Trouble | None:
-    """What is wrong with a web server; it should answer with success."""
+    """What is wrong with a web server, which should answer with a success status."""
     try:
         with urllib.request.urlopen(address, timeout=seconds) as answer:
             answer.read(1)
@@ -74,16 +74,16 @@ def web_trouble(address: str, seconds: float = ANSWER_SECONDS) -> Trouble | None
 
 
 def daemon_trouble(url: str, since: float, longest: float) -> Trouble | None:
-    """What is wrong with the daemon, by the heartbeats of its parts in Dagster's storage.
+    """What is wrong with the daemon, by its threads' heartbeats in Dagster's storage.
 
-    Returns None while the storage does not answer.
+    Returns None when the storage does not answer.
 
     Parameters
     ----------
     since
-        Earlier heartbeats belong to another daemon (Unix seconds).
+        When this daemon started (Unix seconds); earlier heartbeats are ignored.
     longest
-        Seconds after its last heartbeat until a part counts as stalled.
+        Seconds without a heartbeat after which a thread counts as stalled.
     """
     query = (
         "SELECT daemon_type, extract(epoch FROM now() AT TIME ZONE 'UTC' - timestamp)::float8 "
@@ -103,4 +103,4 @@ def daemon_trouble(url: str, since: float, longest: float) -> Trouble | None:
     oldest, seconds = max(ages.items(), key=lambda item: item[1])
     if seconds <= longest:
         return None
-    return Trouble(f"The last heartbeat of its part {oldest} was {seconds:.0f} s ago.", sure=True)
+    return Trouble(f"The last heartbeat of its {oldest} was {seconds:.0f} s ago.", sure=True)

@@ -1,4 +1,4 @@
-"""The processes of the local stack: how each is started, and when it is ready."""
+"""The services of the local stack: how each is started, and when it is ready."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Service:
-    """One process of the stack.
+    """One service of the stack.
 
-    ``ready`` takes the time at which the process was started (seconds since the epoch) and says
-    whether it answers now; ``trouble``, called from then on, returns why it does not work, if so.
-    ``port_setting`` names the variable that moves its port.
+    Both functions take the time at which the process was started (Unix seconds). ``ready`` returns
+    whether the service answers; from then on, ``trouble`` returns why it does not work, if so.
+    ``port_setting`` is the variable that sets its port.
     """
 
     name: str
@@ -49,9 +49,9 @@ class Service:
 
 
 def stack_services(settings: Settings) -> list[list[Service]]:
-    """The services in stages: each stage starts when the one before is ready.
+    """The services in stages; each stage starts when the previous one is ready.
 
-    The web server and the daemon look for the code server once when they start, so it comes first.
+    The web server and the daemon look for the code server only when they start, so it comes first.
     """
     mlflow = _mlflow(settings)
     others = [_web_server(settings), _daemon(settings), _app(settings)]
@@ -69,7 +69,7 @@ def _code_server(settings: Settings) -> Service:
         port=port,
         port_setting="TIPPERS_CODE_SERVER_PORT",
         ready_seconds=300,
-        # Runs are its children, and write down that they were stopped.
+        # Its runs need time to record that they were stopped.
         grace_seconds=20,
     )
 
@@ -114,12 +114,12 @@ def _app(settings: Settings) -> Service:
 
 
 def app_address(settings: Settings) -> str:
-    """URL of the app that ``tippers up`` starts, from this machine."""
-    return f"http://{_reached(settings.streamlit_host)}:{settings.streamlit_port}"
+    """The URL, on this machine, of the app that ``tippers up`` starts."""
+    return f"http://{_local_host(settings.streamlit_host)}:{settings.streamlit_port}"
 
 
-def _reached(host: str) -> str:
-    """Where this machine reaches what listens on this address."""
+def _local_host(host: str) -> str:
+    """The host with which this machine reaches a server that listens on ``host``."""
     return HOST if host in ("0.0.0.0", "::") else host
 
 
@@ -133,9 +133,9 @@ def _mlflow(settings: Settings) -> Service | None:
         name="mlflow",
         command=(
             *(sys.executable, "-m", "mlflow", "server", "--host", HOST),
-            # Each of the usual four takes 250 MB and seconds to start; one serves a machine.
+            # Each of the usual four takes 250 MB and seconds to start; one is enough locally.
             *("--port", str(settings.mlflow_port), "--workers", "1"),
-            # The embedded server's URL: it holds no password.
+            # The embedded server's URL contains no password.
             *("--backend-store-uri", storage.replace("postgresql://", "postgresql+psycopg2://")),
             *("--artifacts-destination", f"{lake.rstrip('/')}/mlflow"),
         ),
@@ -148,25 +148,25 @@ def _mlflow(settings: Settings) -> Service | None:
 
 
 def mlflow_environment(settings: Settings) -> dict[str, str]:
-    """Variables of MLflow's server: allowed hosts and origins."""
+    """Environment variables for MLflow's server: allowed hosts and origins."""
     public = urlsplit(settings.mlflow_public_url or "")
     names = [f"{HOST}:*", "localhost:*", public.netloc]
     return {
-        # By default it accepts any name that begins like a private address: 10.example.com.
+        # By default it accepts any name that begins like a private address, as 10.example.com.
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(filter(None, names)),
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": (
             f"{public.scheme}://{public.netloc}" if public.netloc else ""
         ),
-        # Saves five processes for jobs that are not used here.
+        # Saves five processes for MLflow's jobs, which are not used.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
 
 
-# --- asking whether they are ready --------------------------------------------------------------
+# --- readiness ----------------------------------------------------------------------------------
 
 
 def port_taken(port: int) -> bool:
-    """Whether something listens on this port of the machine already."""
+    """Whether another program on this machine listens on the port."""
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -177,7 +177,7 @@ def port_taken(port: int) -> bool:
 
 
 def http_ok(url: str) -> bool:
-    """Whether the address answers with success."""
+    """Whether the URL answers with a success status."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)
@@ -186,7 +186,7 @@ def http_ok(url: str) -> bool:
 
 
 def grpc_serving(port: int) -> bool:
-    """Whether the code server has loaded the definitions and serves."""
+    """Whether the code server has loaded the definitions and serves them."""
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -200,7 +200,7 @@ def grpc_serving(port: int) -> bool:
 
 
 def daemon_beats(url: str, since: float) -> bool:
-    """Whether a daemon has written a heartbeat into Dagster's storage since then."""
+    """Whether a daemon has written a heartbeat to Dagster's storage since that time."""
     query = (
         "SELECT count(*) FROM daemon_heartbeats "
         "WHERE timestamp >= to_timestamp(%s) AT TIME ZONE 'UTC'"

@@ -1,4 +1,4 @@
-"""`tippers up`: starts the local stack, keeps it going, and stops all of it."""
+"""`tippers up`: starts the local stack, keeps it running, and stops it."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from tippers_dagster.stack.services import (
 
 POLL_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 30
-ASK_SECONDS = 5.0
-SURE_ASKS = 3
-"""Restart a service after this many checks in a row in which it reported an error."""
+CHECK_SECONDS = 5.0
+MAX_ERRORS = 3
+"""A service is restarted after this many checks in a row in which it reported an error."""
 
-SILENT_ASKS = 20
-"""The same for checks without an answer, minutes in all: a busy server is left alone."""
+MAX_TIMEOUTS = 20
+"""The same for checks without an answer: some minutes, as the server may only be busy."""
 
 STEADY_SECONDS = 60
-"""A process that lasted this long begins its back-off anew."""
+"""The back-off starts from the beginning for a process that lasted this long."""
 
 Report = Callable[[str], None]
 
@@ -55,19 +55,17 @@ class StackError(TippersError):
 
 
 def run_stack(settings: Settings, report: Report) -> None:
-    """Run the stack until SIGINT, SIGTERM or SIGHUP, then stop all that it started.
+    """Run the stack until SIGINT, SIGTERM or SIGHUP, then stop everything it started.
 
     Parameters
     ----------
-    settings
-        Whose home and ports.
     report
-        Takes one line at a time of what happens.
+        Called with each line of output.
 
     Raises
     ------
     StackError
-        When the stack of this home runs already, a port is taken, or a process does not come up.
+        When this home's stack is already running, a port is taken, or a service does not start.
     """
     with _only_stack(settings), _stop_signals() as signals:
         report(f"home        {settings.home_path}")
@@ -84,8 +82,8 @@ def run_stack(settings: Settings, report: Report) -> None:
         supervisor = _Supervisor(settings, environment, report, signals)
         try:
             if supervisor.start(stages):
-                report("Everything is up. Ctrl-C stops it.")
-                supervisor.keep_going()
+                report("Everything is up. Press Ctrl-C to stop.")
+                supervisor.keep_running()
         finally:
             report("Stopping ...")
             supervisor.stop()
@@ -94,7 +92,7 @@ def run_stack(settings: Settings, report: Report) -> None:
 
 @contextmanager
 def _only_stack(settings: Settings) -> Iterator[None]:
-    """Hold the home's lock, with who holds it written inside."""
+    """Hold the home's lock, and write this process's id and URL into it."""
     path = private_home(settings.home_path) / STACK_LOCK
     with path.open("a+") as file:
         try:
@@ -102,9 +100,10 @@ def _only_stack(settings: Settings) -> Iterator[None]:
         except BlockingIOError:
             owner = stack_owner(settings) or {}
             raise StackError(
-                f"The stack of {settings.home_path} runs already: process "
+                f"The stack of {settings.home_path} is already running: process "
                 f"{owner.get('pid', '?')}, {owner.get('web', 'still starting')}.",
-                "Use it, stop it with Ctrl-C where it runs, or set TIPPERS_HOME to another folder.",
+                "Use it, stop it with Ctrl-C in its terminal, or set TIPPERS_HOME to another "
+                "folder.",
             ) from None
         file.truncate(0)
         web = f"http://127.0.0.1:{settings.web_port}"
@@ -114,7 +113,7 @@ def _only_stack(settings: Settings) -> Iterator[None]:
 
 
 class _Signals:
-    """Counts the requests to stop."""
+    """Counts stop signals."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -148,14 +147,14 @@ def _check_ports(stages: list[list[Service]]) -> None:
     for service in (service for stage in stages for service in stage):
         if service.port is not None and port_taken(service.port):
             raise StackError(
-                f"Port {service.port}, for the {service.name}, is taken by another program.",
+                f"Port {service.port} of the {service.name} is taken by another program.",
                 f"Stop that program, or set {service.port_setting} to a free port.",
             )
 
 
 @dataclass
 class _Child:
-    """A service's process, its group, and its history."""
+    """The process of a service, and its history."""
 
     service: Service
     process: subprocess.Popen[bytes]
@@ -164,32 +163,32 @@ class _Child:
     failures: int = 0
     restart_at: float | None = None
     answered: bool = True
-    """Whether it has worked since it was started."""
+    """Whether it has answered since it was started."""
 
-    unanswered: int = 0
+    failed_checks: int = 0
     """Failed checks in a row."""
 
-    hopeless: str | None = None
+    restart_reason: str | None = None
     """Why it must be restarted although its process is alive."""
 
-    def ask(self) -> None:
-        """Check the service, and note the result."""
+    def check(self) -> None:
+        """Check the service, and record the result."""
         process = self.process
         trouble = self.service.trouble(self.started)
         if process is not self.process:
-            return  # it was restarted meanwhile
+            return  # restarted meanwhile
         if trouble is None:
-            self.answered, self.unanswered = True, 0
+            self.answered, self.failed_checks = True, 0
         elif self.answered or time.time() - self.started > self.service.ready_seconds:
-            self.unanswered += 1
-            if self.unanswered >= (SURE_ASKS if trouble.sure else SILENT_ASKS):
-                self.hopeless = trouble.why
+            self.failed_checks += 1
+            if self.failed_checks >= (MAX_ERRORS if trouble.sure else MAX_TIMEOUTS):
+                self.restart_reason = trouble.why
 
-    def start_again(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        """Start over with another process."""
+    def restarted(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        """Record that another process was started."""
         self.process, self.log, self.started = process, log, time.time()
-        self.restart_at, self.hopeless = None, None
-        self.answered, self.unanswered = False, 0
+        self.restart_at, self.restart_reason = None, None
+        self.answered, self.failed_checks = False, 0
 
 
 @dataclass
@@ -200,12 +199,12 @@ class _Supervisor:
     signals: _Signals
     children: list[_Child] = field(default_factory=list)
     database_failures: int = 0
-    database_at: float = 0.0
+    database_restart_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.logs = self.settings.home_path / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
-        # Should this process be killed, the guard ends what it started.
+        # If this process is killed, the guard ends the processes that it started.
         self.guard = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__],
             stdin=subprocess.PIPE,
@@ -213,45 +212,45 @@ class _Supervisor:
         )
 
     def start(self, stages: list[list[Service]]) -> bool:
-        """Start all, stage after stage; False when asked to stop before everything was up."""
+        """Start the stages one after another; False when asked to stop before all were up."""
         for stage in stages:
             started = [_Child(s, *self._launch(s), time.time()) for s in stage]
             self.children += started
             for child in started:
-                self._wait_first(child)
+                self._wait_until_ready(child)
                 if self.signals.requested():
                     return False
                 self.report(f"{child.service.name:<12}{child.service.address or 'running'}")
         return True
 
-    def keep_going(self) -> None:
+    def keep_running(self) -> None:
         """Restart services that die or no longer answer, until asked to stop."""
         for child in self.children:
-            threading.Thread(target=self._ask, args=(child,), daemon=True).start()
+            threading.Thread(target=self._check, args=(child,), daemon=True).start()
         while not self.signals.event.wait(POLL_SECONDS):
             if _embedded(self.settings):
-                self._keep_database()
+                self._restart_database_if_needed()
             for child in self.children:
-                self._keep(child)
+                self._restart_if_needed(child)
 
     def stop(self) -> None:
         """Stop all processes and their descendants; a second request kills them at once."""
         for child in self.children:
             guard.send(child.process.pid, signal.SIGTERM)
         started = time.monotonic()
-        asked = self.signals.count
-        left = list(self.children)
-        while left:
+        signals = self.signals.count
+        remaining = list(self.children)
+        while remaining:
             time.sleep(0.05)
-            for child in list(left):
-                child.process.poll()  # takes its status, or its group would never be empty
+            for child in list(remaining):
+                child.process.poll()  # reaps it, or its group would never be empty
                 group = child.process.pid
-                over = time.monotonic() - started - child.service.grace_seconds
-                if over > 0 or self.signals.count > asked:
+                overdue = time.monotonic() - started - child.service.grace_seconds
+                if overdue > 0 or self.signals.count > signals:
                     guard.send(group, signal.SIGKILL)
-                # Where process 1 takes no statuses, a killed group never looks empty.
-                if not guard.send(group, 0) or over > 5:
-                    left.remove(child)
+                # If process 1 does not reap its children, a killed group never looks empty.
+                if not guard.send(group, 0) or overdue > 5:
+                    remaining.remove(child)
         self._close_guard()
 
     def _close_guard(self) -> None:
@@ -264,7 +263,7 @@ class _Supervisor:
 
     def _tell_guard(self, sign: str, group: int) -> None:
         assert self.guard.stdin is not None
-        with suppress(BrokenPipeError):  # somebody ended the guard: the stack goes on without it
+        with suppress(BrokenPipeError):  # the guard was killed: the stack goes on without it
             self.guard.stdin.write(f"{sign}{group}\n".encode())
             self.guard.stdin.flush()
 
@@ -282,13 +281,17 @@ class _Supervisor:
         self._tell_guard("+", process.pid)
         return process, path
 
-    def _wait_first(self, child: _Child) -> None:
+    def _wait_until_ready(self, child: _Child) -> None:
         service = child.service
         deadline = time.monotonic() + service.ready_seconds
         while not self.signals.requested():
             if child.process.poll() is not None or time.monotonic() > deadline:
                 code = child.process.returncode
-                what = "did not become ready" if code is None else f"exited with status {code}"
+                what = (
+                    f"was not ready within {service.ready_seconds:.0f} s"
+                    if code is None
+                    else f"exited with status {code}"
+                )
                 raise StackError(
                     f"The {service.name} {what}:\n{_tail(child.log)}", f"Its log: {child.log}"
                 )
@@ -296,52 +299,52 @@ class _Supervisor:
                 return
             self.signals.event.wait(POLL_SECONDS)
 
-    def _ask(self, child: _Child) -> None:
-        """In its own thread, so that a hanging service does not delay the others."""
-        while not self.signals.event.wait(ASK_SECONDS):
+    def _check(self, child: _Child) -> None:
+        """Check a service regularly; in its own thread, so that it does not delay the others."""
+        while not self.signals.event.wait(CHECK_SECONDS):
             if child.restart_at is None:
-                child.ask()
+                child.check()
 
-    def _keep(self, child: _Child) -> None:
+    def _restart_if_needed(self, child: _Child) -> None:
         now = time.monotonic()
         if child.restart_at is None:
             code = child.process.poll()
-            if code is None and child.hopeless is None:
+            if code is None and child.restart_reason is None:
                 return
             if time.time() - child.started > STEADY_SECONDS:
                 child.failures = 0
             delay = min(2**child.failures, LONGEST_BACKOFF_SECONDS)
             child.failures += 1
             child.restart_at = now + delay
-            why = (child.hopeless or "").removesuffix(".")
+            why = (child.restart_reason or "").removesuffix(".")
             what = f"stopped: {why}" if code is None else f"exited with status {code}"
             self._clear_group(child)
             self.report(
                 f"{child.service.name:<12}{what}; restarting in {delay} s (log: {child.log})"
             )
         if now >= child.restart_at:
-            child.start_again(*self._launch(child.service))
+            child.restarted(*self._launch(child.service))
 
     def _clear_group(self, child: _Child) -> None:
-        """Kill the whole process group: its runs would otherwise go on unreported."""
+        """Kill the whole process group: its runs would otherwise continue without supervision."""
         group = child.process.pid
         if guard.send(group, 0):
             guard.end_groups({group})
-        child.process.poll()  # takes its status
+        child.process.poll()  # reaps it
         self._tell_guard("-", group)
 
-    def _keep_database(self) -> None:
+    def _restart_database_if_needed(self) -> None:
         now = time.monotonic()
-        if now < self.database_at or postmaster_pid(self.settings.home_path) is not None:
+        if now < self.database_restart_at or postmaster_pid(self.settings.home_path) is not None:
             return
-        self.report("database    gone; restarting it")
+        self.report("database    has stopped; restarting it")
         try:
             start_embedded(self.settings.home_path)
         except EmbeddedServerError as error:
             delay = min(2**self.database_failures, LONGEST_BACKOFF_SECONDS)
             self.database_failures += 1
-            self.database_at = now + delay
-            self.report(f"database    {error.message}; again in {delay} s")
+            self.database_restart_at = now + delay
+            self.report(f"database    {error.message}; next attempt in {delay} s")
         else:
             self.database_failures = 0
             self.report(
@@ -351,7 +354,7 @@ class _Supervisor:
 
 @contextmanager
 def _rotated(path: Path) -> Iterator[IO[bytes]]:
-    """The log opened to append; a large one is put aside, and the one before it removed."""
+    """The log, opened to append; a large one is first renamed, replacing the previous one."""
     if path.exists() and path.stat().st_size > 20 << 20:
         path.replace(path.with_suffix(".log.1"))
     with path.open("ab") as file:

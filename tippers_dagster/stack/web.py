@@ -1,4 +1,4 @@
-"""Dagster's own web server, behind the gate that rejects requests from other sites."""
+"""Dagster's web server, behind a gate that rejects requests from other sites."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tippers_dagster.platform.postgres.databases import end_in_order
 from tippers_dagster.settings import Settings
 from tippers_dagster.stack.gate import Gate, GraphQLGate
 
-STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, MOST_CONNECTIONS = 15_000, 3600, 20
+STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, MAX_CONNECTIONS = 15_000, 3600, 20
 POLL_MS = 2000
 """The defaults of ``dagster-webserver``."""
 
 
 def serve_dagster(settings: Settings, host: str) -> None:
-    """Serve on the configured port until stopped, as ``dagster-webserver`` does."""
+    """Serve on the configured port until stopped, like ``dagster-webserver``."""
     end_in_order()
     use_dagster_environment(settings)
     import uvicorn
@@ -29,9 +29,7 @@ def serve_dagster(settings: Settings, host: str) -> None:
     configure_loggers()
     workspace = WorkspaceFileTarget([str(packaged_file("workspace.yaml"))])
     with DagsterInstance.get() as instance:
-        instance.optimize_for_webserver(
-            STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, MOST_CONNECTIONS
-        )
+        instance.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, MAX_CONNECTIONS)
         with WorkspaceProcessContext(instance, workspace, version=__version__) as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=POLL_MS)
             uvicorn.run(

@@ -151,9 +151,9 @@ def test_a_materialized_view_and_domains_are_tables_too(stack: Settings) -> None
 @pytest.mark.parametrize(
     ("variable", "value", "says"),
     [
-        ("TIPPERS_SESSION_COLUMNS", '{"MAC": "mac_address"}', "MAC is not one of our columns"),
+        ("TIPPERS_SESSION_COLUMNS", '{"MAC": "mac_address"}', "unknown column MAC"),
         ("TIPPERS_SESSION_COLUMNS", '{"space_name": "x"}', "ours are mac_address, sensor_id"),
-        ("TIPPERS_SPACE_COLUMNS", '{"space_id": ""}', "a column name of the source is empty"),
+        ("TIPPERS_SPACE_COLUMNS", '{"space_id": ""}', "a name in the source is empty"),
     ],
 )
 def test_settings_that_name_no_column_of_ours_are_refused(

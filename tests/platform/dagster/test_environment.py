@@ -19,7 +19,7 @@ from tippers_dagster.settings import Settings, get_settings
 REPOSITORY = Path(__file__).parents[3]
 
 
-def test_dagster_takes_every_part_of_its_instance_file(
+def test_dagster_accepts_the_whole_instance_file(
     stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dagster import DagsterInstance
@@ -37,7 +37,7 @@ def test_dagster_takes_every_part_of_its_instance_file(
         assert "Postgres" in type(instance.event_log_storage).__name__
 
 
-def test_what_is_set_already_is_respected(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_are_set_are_kept(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "7")
     monkeypatch.setenv("DAGSTER_HOME", "/another/project")
     environment = dagster_environment(stack)
@@ -85,7 +85,7 @@ def test_the_workspace_names_the_code_server_of_the_settings(
     ]
 
 
-def test_dagsters_own_command_line_runs_in_it(stack: Settings) -> None:
+def test_dagsters_command_line_runs_in_this_environment(stack: Settings) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tippers_dagster.cli", "dagster", "run", "list", "--limit", "1"],
         capture_output=True,
@@ -96,9 +96,7 @@ def test_dagsters_own_command_line_runs_in_it(stack: Settings) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_using_it_here_reaches_the_storage(
-    stack: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_this_process_reaches_the_storage(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     from dagster import DagsterInstance
 
     for name in dagster_environment(stack):
@@ -110,7 +108,7 @@ def test_using_it_here_reaches_the_storage(
         assert instance.get_runs() == []
 
 
-def test_the_containers_instance_file_differs_in_its_logs_only() -> None:
+def test_the_containers_instance_file_differs_only_in_its_logs() -> None:
     local = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
     deployed = yaml.safe_load((REPOSITORY / "deploy" / "dagster.yaml").read_text())
     assert deployed.pop("compute_logs")["class"] == "S3ComputeLogManager"

@@ -1,7 +1,6 @@
-"""A process that holds locks, and does as the lines of its input say.
+"""A process that holds locks; it executes the lines of its input, and answers each with a line.
 
-``hold NAME ...``, ``run ID``, ``record TEXT``, ``free``; answers each with a line. Ends with its
-input.
+``hold NAME ...``, ``run ID``, ``record TEXT``, ``free``. It ends when its input does.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Locks outlast the database's restarts, and who lost them records nothing."""
+"""Locks survive restarts of the database, and a process that lost them records nothing."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ LOG = logging.getLogger()
 
 
 class Holder:
-    """A process that holds locks, and does what it is told."""
+    """A process that holds locks and executes commands."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def tell(self, line: str) -> None:
+    def send(self, line: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
@@ -48,7 +48,7 @@ class Holder:
         return self.process.stdout.readline().strip()
 
     def __call__(self, line: str) -> str:
-        self.tell(line)
+        self.send(line)
         return self.answer()
 
 
@@ -109,7 +109,7 @@ def forget_the_killed(settings: Settings) -> None:
 
 
 def free_now(settings: Settings, name: str) -> bool:
-    """Whether nobody has the advisory lock of a name."""
+    """Whether the advisory lock of a name is free."""
     with warehouse_engine(settings).begin() as connection:
         return bool(
             connection.scalar(
@@ -118,7 +118,7 @@ def free_now(settings: Settings, name: str) -> bool:
         )
 
 
-def test_locks_are_taken_again_after_the_database_restarted(
+def test_locks_are_retaken_after_the_database_restarted(
     home: Path, settings: Settings, holder: Callable[[], Holder]
 ) -> None:
     make_table(settings)
@@ -127,9 +127,9 @@ def test_locks_are_taken_again_after_the_database_restarted(
     stop_server(home)
     time.sleep(2 * keeper.PING_SECONDS)
     start_embedded(home)
-    # Neither is the run taken for dead nor are its locks given to another at any time.
+    # At no time does the run count as dead, or does another run get its locks.
     assert run_processes(settings, ["one", "two"]) == locks.RunProcesses({"one"}, set())
-    second.tell("hold b c")
+    second.send("hold b c")
     until(lambda: not free_now(settings, "a"), 10)
     until(lambda: not free_now(settings, "run one"), 10)
     assert first("record once") == "record"
@@ -143,12 +143,12 @@ def test_locks_are_taken_again_after_the_database_restarted(
     until(lambda: run_processes(settings, ["one"]) == locks.RunProcesses(set(), {"one"}), 5)
 
 
-def test_who_waits_for_locks_outlasts_a_restart(
+def test_a_process_that_waits_for_locks_survives_a_restart(
     home: Path, settings: Settings, holder: Callable[[], Holder]
 ) -> None:
     first, second = holder(), holder()
     assert first("hold a") == "hold"
-    second.tell("hold a")
+    second.send("hold a")
     time.sleep(1)
     stop_server(home)
     time.sleep(1)
@@ -157,7 +157,7 @@ def test_who_waits_for_locks_outlasts_a_restart(
     assert second.answer() == "hold"
 
 
-def test_giving_locks_back_never_fails(home: Path, settings: Settings) -> None:
+def test_releasing_locks_never_fails(home: Path, settings: Settings) -> None:
     forget_the_killed(settings)
     with held_together(settings, ["a", "b"], LOG):
         stop_server(home)
@@ -168,13 +168,13 @@ def test_giving_locks_back_never_fails(home: Path, settings: Settings) -> None:
     assert held(settings) == []
 
 
-def test_who_lost_its_locks_records_nothing(
+def test_a_process_that_lost_its_locks_records_nothing(
     stack: Settings,
     session_server: SessionServer,
     holder: Callable[[], Holder],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A process that cannot act meanwhile, on another host, whose locks somebody else takes."""
+    """A suspended process on another host, whose locks another process takes."""
     make_table(stack)
     first = holder()
     assert first("hold a b") == "hold"
@@ -197,10 +197,10 @@ def test_who_lost_its_locks_records_nothing(
     assert recorded(stack) == ["by the second", "without-locks"]
 
 
-def test_a_process_abroad_has_its_while_each_time_that_it_loses_a_lock(
+def test_a_remote_process_has_its_grace_period_each_time_it_loses_a_lock(
     stack: Settings, session_server: SessionServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not only the first time: it took the lock again in between."""
+    """Also the second time, after it has retaken the lock."""
     add = (
         "INSERT INTO held_lock (name, token, place, pid, began) VALUES ('a', 1, 'elsewhere', 1, 1)"
     )
@@ -226,10 +226,10 @@ def test_a_process_abroad_has_its_while_each_time_that_it_loses_a_lock(
     assert taken.is_set()
 
 
-def test_who_wants_the_locks_waits_for_a_record_that_is_being_made(
+def test_a_process_that_wants_locks_waits_for_a_commit(
     stack: Settings, session_server: SessionServer
 ) -> None:
-    """Between the look for the locks and the end of the transaction nobody can take them."""
+    """No process can take the locks between the check for them and the commit."""
     make_table(stack)
     order = []
     with held_together(stack, ["a"], LOG):
@@ -256,7 +256,7 @@ def test_who_wants_the_locks_waits_for_a_record_that_is_being_made(
     assert recorded(stack) == ["kept"]
 
 
-def test_locks_of_runs_come_back_after_their_connection_broke(
+def test_locks_of_runs_are_retaken_after_their_connection_broke(
     stack: Settings, session_server: SessionServer
 ) -> None:
     assert stack.database_url is not None
@@ -269,7 +269,7 @@ def test_locks_of_runs_come_back_after_their_connection_broke(
     assert not free_now(stack, "run one")
 
 
-def test_a_run_on_another_host_has_a_while_to_come_back(
+def test_a_run_on_another_host_has_a_grace_period(
     stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with warehouse_engine(stack).begin() as connection:

@@ -1,4 +1,4 @@
-"""Connections for bulk data."""
+"""Connections that read and write Arrow data."""
 
 from contextlib import closing
 
@@ -25,13 +25,13 @@ def test_connections_are_separate(database: str) -> None:
     assert len(pids) == 2
 
 
-def test_what_is_not_committed_is_not_there(database: str) -> None:
+def test_without_a_commit_nothing_is_written(database: str) -> None:
     with adbc_connection(database) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE t (x int)")
     assert _answer(database, "SELECT to_regclass('t')::text AS found") == {"found": None}
 
 
-def test_new_ones_work_after_the_server_dropped_all(database: str) -> None:
+def test_new_connections_work_after_the_server_dropped_all(database: str) -> None:
     assert _answer(database, "SELECT 1::bigint AS x") == {"x": 1}
     with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -41,7 +41,7 @@ def test_new_ones_work_after_the_server_dropped_all(database: str) -> None:
     assert _answer(database, "SELECT now() AS now, 2::bigint AS x, 'ü' AS name")["x"] == 2  # type: ignore[index]
 
 
-def test_a_server_that_is_not_there_is_an_error_each_time(tmp_path: object) -> None:
+def test_an_unavailable_server_is_an_error_each_time(tmp_path: object) -> None:
     from adbc_driver_postgresql import dbapi
 
     for _ in range(2):

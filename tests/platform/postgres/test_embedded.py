@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: shared, stopped by its last user, started again when killed."""
+"""The embedded PostgreSQL: shared, stopped by its last user, restarted when killed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ sys.stdin.read()
 
 
 def start_user(home: Path, script: str = USER) -> subprocess.Popen[str]:
-    """A process that starts the server, says where it is, and ends when its input does."""
+    """A process that starts the server, prints its URL, and ends when its input does."""
     return subprocess.Popen(
         [sys.executable, "-c", script, str(home)],
         stdin=subprocess.PIPE,
@@ -54,7 +54,7 @@ def start_user(home: Path, script: str = USER) -> subprocess.Popen[str]:
     )
 
 
-def said(user: subprocess.Popen[str]) -> list[str]:
+def answer_of(user: subprocess.Popen[str]) -> list[str]:
     assert user.stdout is not None
     return user.stdout.readline().split()
 
@@ -67,7 +67,7 @@ def query(url: str, statement: str) -> object:
         return row[0]
 
 
-def test_a_first_start_makes_all_databases_and_a_second_one_costs_nothing(home: Path) -> None:
+def test_the_first_start_creates_all_databases_and_the_second_is_quick(home: Path) -> None:
     server = start_embedded(home)
     for name in DATABASES:
         assert query(server.url(name), "SELECT current_database()") == name
@@ -81,7 +81,7 @@ def test_a_first_start_makes_all_databases_and_a_second_one_costs_nothing(home: 
 
 def test_many_processes_start_it_at_once_and_the_last_one_stops_it(home: Path) -> None:
     users = [start_user(home) for _ in range(6)]
-    answers = [said(user) for user in users]
+    answers = [answer_of(user) for user in users]
     assert len({pid for pid, _ in answers}) == 1
     pid = int(answers[0][0])
     for user in users[:-1]:
@@ -93,10 +93,10 @@ def test_many_processes_start_it_at_once_and_the_last_one_stops_it(home: Path) -
     assert not psutil.pid_exists(pid)
 
 
-def test_a_user_that_was_killed_does_not_keep_it_going(home: Path) -> None:
+def test_a_killed_user_does_not_keep_it_running(home: Path) -> None:
     killed, last = start_user(home), start_user(home)
-    pid = int(said(killed)[0])
-    assert int(said(last)[0]) == pid
+    pid = int(answer_of(killed)[0])
+    assert int(answer_of(last)[0]) == pid
     killed.kill()
     killed.wait()
     assert psutil.pid_exists(pid)
@@ -104,10 +104,10 @@ def test_a_user_that_was_killed_does_not_keep_it_going(home: Path) -> None:
     assert not psutil.pid_exists(pid)
 
 
-def test_a_server_that_is_told_to_end_stops_it(home: Path) -> None:
+def test_a_process_that_gets_sigterm_stops_it(home: Path) -> None:
     ending = "from tippers_dagster.platform.postgres.databases import end_in_order; end_in_order()"
     user = start_user(home, f"{ending}\n{USER}")
-    pid = int(said(user)[0])
+    pid = int(answer_of(user)[0])
     user.terminate()
     assert user.wait(60) == 128 + signal.SIGTERM
     assert not psutil.pid_exists(pid)
@@ -115,17 +115,17 @@ def test_a_server_that_is_told_to_end_stops_it(home: Path) -> None:
 
 def test_stopping_and_starting_at_the_same_time_always_gives_a_server(home: Path) -> None:
     previous = start_user(home)
-    said(previous)
+    answer_of(previous)
     for _ in range(5):
         successor = start_user(home)
         previous.communicate()  # stops the server unless the successor was faster
-        answer = said(successor)
+        answer = answer_of(successor)
         assert query(answer[1], "SELECT 1") == 1
         previous = successor
     previous.communicate()
 
 
-def test_a_killed_server_is_started_again_with_its_data(home: Path) -> None:
+def test_a_killed_server_restarts_with_its_data(home: Path) -> None:
     server = start_embedded(home)
     with closing(psycopg2.connect(server.url("tippers"))) as connection:
         connection.cursor().execute("CREATE TABLE kept AS SELECT 42 AS answer")
@@ -138,7 +138,7 @@ def test_a_killed_server_is_started_again_with_its_data(home: Path) -> None:
     assert query(again.url("tippers"), "SELECT answer FROM kept") == 42
 
 
-def test_a_pid_file_whose_number_belongs_to_another_process_is_no_server(home: Path) -> None:
+def test_a_pid_file_with_the_id_of_another_process_is_not_a_server(home: Path) -> None:
     server = start_embedded(home)
     pid = postmaster_pid(home)
     assert pid is not None
@@ -152,7 +152,7 @@ def test_a_pid_file_whose_number_belongs_to_another_process_is_no_server(home: P
     assert start_embedded(home).answers()
 
 
-def test_an_interrupted_first_start_is_made_good(home: Path) -> None:
+def test_an_interrupted_first_start_is_repeated(home: Path) -> None:
     making = home / "postgres.making"
     making.mkdir()
     (making / "PG_VERSION").write_text("18\n")
@@ -160,7 +160,7 @@ def test_an_interrupted_first_start_is_made_good(home: Path) -> None:
     assert not making.exists()
 
 
-def test_databases_that_were_not_made_yet_are_made(home: Path) -> None:
+def test_missing_databases_are_created(home: Path) -> None:
     server = start_embedded(home)
     with closing(psycopg2.connect(server.url("postgres", ADMINISTRATOR))) as connection:
         connection.autocommit = True
@@ -168,8 +168,8 @@ def test_databases_that_were_not_made_yet_are_made(home: Path) -> None:
     assert start_embedded(home).answers("mlflow")
 
 
-def as_earlier_versions_made_it(server: EmbeddedServer) -> None:
-    """Give everything back to the superuser, and forget the roles."""
+def as_in_earlier_versions(server: EmbeddedServer) -> None:
+    """Transfer everything to the superuser, and remove the roles."""
     for name in DATABASES:
         with administering(server.url(name, ADMINISTRATOR)) as cursor:
             cursor.execute(f"REASSIGN OWNED BY {OWNER} TO {ADMINISTRATOR}")
@@ -214,10 +214,10 @@ _LEFT = f"""
 """
 
 
-def test_a_home_of_an_earlier_version_is_given_to_the_owner(home: Path) -> None:
-    """All of it belonged to the superuser; many processes start at once, some are killed."""
+def test_a_home_of_an_earlier_version_is_transferred_to_the_owner(home: Path) -> None:
+    """The superuser owned everything; many processes start at once, and some are killed."""
     server = start_embedded(home)
-    as_earlier_versions_made_it(server)
+    as_in_earlier_versions(server)
     with administering(server.url("tippers", ADMINISTRATOR)) as cursor:
         cursor.execute(EARLIER)
         cursor.execute(_LEFT)
@@ -231,7 +231,7 @@ def test_a_home_of_an_earlier_version_is_given_to_the_owner(home: Path) -> None:
     killed.kill()
     killed.wait()
     users = [start_user(home) for _ in range(3)]
-    assert len({said(user)[0] for user in users}) == 1
+    assert len({answer_of(user)[0] for user in users}) == 1
     for user in users:
         user.communicate()
 
@@ -248,7 +248,7 @@ def test_a_home_of_an_earlier_version_is_given_to_the_owner(home: Path) -> None:
     assert not server.answers("mlflow", "tippers_reader")
 
 
-def test_the_application_is_no_superuser(home: Path) -> None:
+def test_the_application_is_not_a_superuser(home: Path) -> None:
     server = start_embedded(home)
     for name in DATABASES:
         assert query(server.url(name), "SELECT current_setting('is_superuser')") == "off"
@@ -265,18 +265,18 @@ def long_home(home: Path) -> Iterator[Path]:
     stop_embedded(folder)
 
 
-def test_a_home_at_a_long_path_has_its_socket_elsewhere(long_home: Path) -> None:
+def test_a_home_with_a_long_path_has_its_socket_elsewhere(long_home: Path) -> None:
     server = start_embedded(long_home)
     assert query(server.url("tippers"), "SELECT 1") == 1
     assert len(os.fsencode(server.socket_folder / ".s.PGSQL.5432")) <= 107
     assert not server.socket_folder.is_relative_to(long_home)
     assert stat.S_IMODE(server.socket_folder.stat().st_mode) == 0o700
     other = start_user(long_home)
-    assert int(said(other)[0]) == postmaster_pid(long_home)
+    assert int(answer_of(other)[0]) == postmaster_pid(long_home)
     other.communicate()
 
 
-def test_the_socket_is_found_whatever_the_folder_for_temporary_files(
+def test_the_socket_is_found_with_any_temporary_folder(
     long_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = start_embedded(long_home)
@@ -310,7 +310,7 @@ def open_to_all() -> Iterator[Path]:
 @pytest.mark.parametrize("long", [False, True])
 def test_it_runs_as_an_ordinary_user_too(home: Path, open_to_all: Path, long: bool) -> None:
     user = pwd.getpwnam("nobody").pw_uid
-    start_embedded(home)  # root's own server, and what it leaves in shared folders
+    start_embedded(home)  # root's own server, with its files in shared folders
     folder = open_to_all / ("long-" * 20 + "home" if long else "home")
     folder.mkdir(mode=0o700)
     os.chown(folder, user, user)
@@ -346,9 +346,9 @@ def modes(*folders: Path) -> list[int]:
     return [stat.S_IMODE(folder.stat().st_mode) for folder in folders]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the server has another user for root only")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server has another user")
 @pytest.mark.parametrize("long", [False, True])
-def test_a_start_as_root_opens_no_folder_to_others(home: Path, long: bool) -> None:
+def test_a_start_as_root_makes_no_folder_accessible(home: Path, long: bool) -> None:
     folder = home / ("long-" * 20 if long else "closed") / "home"
     folder.mkdir(parents=True)
     closed = (home, folder.parent, folder)
@@ -368,8 +368,8 @@ def test_a_start_as_root_opens_no_folder_to_others(home: Path, long: bool) -> No
         stop_embedded(folder)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the server has another user for root only")
-def test_programs_that_root_alone_can_read_are_copied(
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server has another user")
+def test_programs_that_only_root_can_read_are_copied(
     home: Path, open_to_all: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed, original = home / "closed", postgres._binaries()
@@ -400,7 +400,7 @@ def test_a_home_that_was_moved_or_copied_has_its_data(home: Path) -> None:
         connection.cursor().execute("CREATE TABLE kept AS SELECT 42 AS answer")
         connection.commit()
     stop_embedded(before)
-    shutil.copytree(before, copied)  # as root does: all is root's then
+    shutil.copytree(before, copied)  # if root copies, root owns the copy
     before.rename(moved)
     for folder in (moved, copied):
         try:
@@ -433,14 +433,14 @@ def test_a_server_that_cannot_start_shows_its_log(home: Path) -> None:
     assert "server.log" in (caught.value.hint or "")
 
 
-def test_databases_are_the_embedded_ones_when_nothing_is_set(home: Path) -> None:
+def test_databases_are_embedded_when_nothing_is_set(home: Path) -> None:
     found = databases(get_settings())
     assert found.warehouse == found.source
     assert len({found.warehouse, found.dagster, found.mlflow}) == 3
     assert repr(found) == "Databases(...)"
 
 
-def test_no_server_is_started_when_every_database_is_named(
+def test_no_server_is_started_when_every_database_is_set(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIPPERS_DATABASE_URL", "postgresql://u:p@db/warehouse")

@@ -1,4 +1,4 @@
-"""Connections notice that the other side is gone."""
+"""Connections notice when the other side is gone."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 
-def test_urls_say_it_once_and_keep_what_they_say() -> None:
+def test_urls_get_missing_parameters_and_keep_their_own() -> None:
     url = with_keepalives("postgresql+psycopg2://u:p%2F@db:5432/dagster?keepalives_idle=5")
     assert url.startswith("postgresql+psycopg2://u:p%2F@db:5432/dagster?keepalives_idle=5&")
     assert with_keepalives(url) == url
     assert all(f"{name}=" in url for name in KEEPALIVES)
 
 
-def test_the_warehouse_s_and_dagster_s_connections_do(stack: Settings) -> None:
+def test_connections_of_the_warehouse_and_dagster_have_keepalives(stack: Settings) -> None:
     with warehouse_engine(stack).connect() as connection:
         said = connection.connection.driver_connection.get_dsn_parameters()
     assert {name: said[name] for name in KEEPALIVES} == {

@@ -1,4 +1,4 @@
-"""The migrations make just the tables that the code declares."""
+"""The migrations create the tables that the code declares."""
 
 from __future__ import annotations
 

@@ -335,7 +335,7 @@ def test_saving_is_followed_up_the_pipeline(defined_app: App) -> None:
     service.save(defined_app, work)
     after = service.watch(defined_app, LONG)
     assert after.asset is not None
-    assert (after.asset.standing, after.asset.why) == ("stale", "Its definition changed.")
+    assert (after.asset.standing, after.asset.why) == ("stale", "Its definition has changed.")
     waiting = {s.name for s in after.unfinished}
     assert waiting >= {"device/long", "device/is_a", "device/type", "device/chosen"}
     assert "device/numbers" not in waiting

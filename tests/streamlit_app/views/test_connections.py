@@ -128,7 +128,7 @@ def test_tables_cards_and_texts_of_people(rooms: App) -> None:
     at = opened(open="rooms")
     assert list(at.dataframe[0].value["Table"]) == ["room"]
     click(at, "Sync now")
-    assert "Nothing runs at the moment" in texts(at)
+    assert "The deployment is not running" in texts(at)
 
 
 def test_leaving_out_and_deleting(rooms: App) -> None:

@@ -182,7 +182,7 @@ def test_what_is_refused_stays_until_it_is_read(
     stale = next(label for label in labels(at) if label.startswith("Materialise what is stale"))
     click(at, stale)
     at.run()
-    assert "Nothing runs at the moment" in at.error[0].value
+    assert "The deployment is not running" in at.error[0].value
     click(at, "Understood")
     assert not at.error
 

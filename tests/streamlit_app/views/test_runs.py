@@ -50,7 +50,7 @@ def test_a_failed_run_says_why_and_offers_another_try(
     assert "hunter2" not in test.error[0].value + test.code[0].value
     (again,) = [b for b in test.button if b.label == "Try again"]
     again.click().run()
-    assert "Nothing runs at the moment" in test.error[0].value
+    assert "The deployment is not running" in test.error[0].value
     viewer = opened(as_role(empty_app, Role.VIEWER), run=failed)
     assert [b.label for b in viewer.button] == ["All runs"]
 

@@ -1,4 +1,4 @@
-"""What Dagster's processes need in their environment, and its folder under the home."""
+"""The environment variables of Dagster's processes, and Dagster's folder in the home."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _REPOSITORY = _PACKAGE.parents[2]
 DEFAULTS = {
     # Events are stored in batches: 10,000 partitions of one run in 5 s instead of 100 s.
     "DAGSTER_EVENT_BATCH_SIZE": "1000",
-    # One planned event for a range of partitions, not one for each.
+    # One planned event per range of partitions, not per partition.
     "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
     # A tick over hundreds of thousands of partitions may take longer than the usual minute.
     "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "300",
     "DAGSTER_DISABLE_TELEMETRY": "yes",
 }
-"""Dagster's own variables; a value that is already set is respected."""
+"""Dagster's own variables; values that are already set win."""
 
 
 def packaged_file(name: str) -> Path:
-    """``dagster.yaml`` or ``workspace.yaml``, wherever this version has it.
+    """The path of ``dagster.yaml`` or ``workspace.yaml``.
 
-    Beside this module when it is installed, else at the top of the repository.
+    Beside this module when tippers is installed, otherwise at the top of the repository.
     """
     return next(
         (path for path in (_PACKAGE / name, _REPOSITORY / name) if path.is_file()),
@@ -44,10 +44,10 @@ def packaged_file(name: str) -> Path:
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
-    """The variables that Dagster's processes, and Dagster used within this one, need.
+    """The variables that Dagster needs, in its own processes and in this one.
 
-    Starts the embedded database when it is in use, and brings ``<home>/dagster`` up to date. The
-    URL may hold a password: print none of it.
+    Starts the embedded database when it is in use, and updates ``<home>/dagster``. Do not print
+    the URL: it may contain a password.
     """
     return {
         **{name: os.environ.get(name, value) for name, value in DEFAULTS.items()},
@@ -61,26 +61,26 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
 
 def use_dagster_environment(settings: Settings) -> None:
-    """Put the same into this process's environment, for ``DagsterInstance.get()``."""
+    """Set these variables in this process, for ``DagsterInstance.get()``."""
     os.environ.update(dagster_environment(settings))
 
 
 def _dagster_home(settings: Settings) -> Path:
-    """Dagster's folder, with the ``dagster.yaml`` of this version or of the settings in it."""
+    """Dagster's folder, with the packaged ``dagster.yaml`` or the one from the settings."""
     folder = private_home(settings.home_path) / "dagster"
     folder.mkdir(exist_ok=True)
-    wanted = (settings.dagster_yaml or packaged_file("dagster.yaml")).read_bytes()
+    content = (settings.dagster_yaml or packaged_file("dagster.yaml")).read_bytes()
     target = folder / "dagster.yaml"
-    if not target.exists() or target.read_bytes() != wanted:
+    if not target.exists() or target.read_bytes() != content:
         with tempfile.NamedTemporaryFile(dir=folder, prefix="dagster.yaml.", delete=False) as file:
-            file.write(wanted)
+            file.write(content)
         os.replace(file.name, target)
     return folder
 
 
 @contextmanager
 def dagster_instance(settings: Settings) -> Iterator[DagsterInstance]:
-    """Dagster's instance of this deployment, in this process."""
+    """Open this deployment's Dagster instance."""
     use_dagster_environment(settings)
     from dagster import DagsterInstance
 

@@ -1,9 +1,9 @@
-"""The locks that this process holds, kept while the database restarts or the connection breaks.
+"""The locks of this process, kept while the database restarts or the connection breaks.
 
-A lock is a PostgreSQL advisory lock of one connection, so that the death of a process frees it at
-once, plus a row of ``held_lock``, which outlives the connection. A thread monitors the connection,
-and takes the advisory locks again on the next one. A process that finds an advisory lock free, but
-a row of a living process, waits: the holder is about to take it again.
+A lock is a PostgreSQL advisory lock, which is freed at once when its process dies, plus a row of
+``held_lock``, which outlives the connection. A thread monitors the connection; after a break it
+takes the advisory locks again on a new one. A process that finds an advisory lock free, but a row
+of a running process, waits: the holder is about to take it again.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from tippers_dagster.platform.postgres.keepalives import KEEPALIVES
 PING_SECONDS = 1.0
 POLL_SECONDS = 0.2
 LONGEST_OUTAGE_SECONDS = 600.0
-"""How long waiting for locks tolerates a database that does not answer."""
+"""How long a process that waits for locks tolerates an unavailable database."""
 
 ABROAD_SECONDS = 60.0
 """How long a lock is reserved for a process on another host after its connection was lost."""
 
 SEEN_FREE_SECONDS = 5.0
-"""A lock that was not seen free for so long was somebody's, perhaps its process's again."""
+"""The reservation starts again for a lock that was not seen free for this long: it may have been
+retaken meanwhile."""
 
-_GONE = (psycopg2.OperationalError, psycopg2.InterfaceError)
+_UNAVAILABLE = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
 
 @dataclass(eq=False)
 class Group:
-    """Locks that are taken and released together; ``shared``: others may hold them as well."""
+    """Locks that are taken and released together; other processes may hold ``shared`` ones too."""
 
     names: tuple[str, ...]
     token: int
@@ -54,7 +55,7 @@ class Group:
 
 
 class Keeper:
-    """All locks of this process in one warehouse. Make one with :func:`keeper_of`."""
+    """All locks of this process in one warehouse. Get it from :func:`keeper_of`."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -62,28 +63,30 @@ class Keeper:
         self._connection: psycopg2.extensions.connection | None = None
         self._groups: list[Group] = []
         self._released: list[int] = []
-        self._seen_abroad: dict[int, tuple[float, float]] = {}
+        self._seen_free: dict[int, tuple[float, float]] = {}
         self._closed = threading.Event()
-        threading.Thread(target=self._keep, name="locks", daemon=True).start()
+        threading.Thread(target=self._monitor, name="locks", daemon=True).start()
 
     def take(self, names: Sequence[str], on_wait: Callable[[], None], *, shared: bool) -> Group:
-        """Take all locks at once; if it has to wait, it first calls ``on_wait`` once.
+        """Take all locks at once; call ``on_wait`` once before waiting for them.
 
         Raises
         ------
         psycopg2.OperationalError
-            When the database does not answer at first, or for longer than it takes to restart.
+            When the database is unavailable at first, or for longer than a restart takes.
         """
-        reached: float | None = None
+        last_answer: float | None = None
         reported = False
         while True:
             with self._mutex:
                 try:
                     group = self._try(names, shared)
-                    reached = time.monotonic()
-                except _GONE:
+                    last_answer = time.monotonic()
+                except _UNAVAILABLE:
                     self._disconnect()
-                    if reached is None or time.monotonic() - reached > LONGEST_OUTAGE_SECONDS:
+                    if last_answer is None or (
+                        time.monotonic() - last_answer > LONGEST_OUTAGE_SECONDS
+                    ):
                         raise
                     group = None
             if group is not None:
@@ -99,7 +102,7 @@ class Keeper:
             return any(name in group.names for group in self._groups)
 
     def release(self, group: Group) -> None:
-        """Release locks; if need be later, when the database answers. Never raises for that."""
+        """Release locks; if the database is unavailable, later. Does not raise in that case."""
         with self._mutex:
             if group not in self._groups:
                 return  # the process is ending, and has released everything
@@ -124,16 +127,16 @@ class Keeper:
 
     # --- with the mutex held ---------------------------------------------------------------------
     def _try(self, names: Sequence[str], shared: bool) -> Group | None:
-        """The locks, or None when somebody has any of them."""
+        """Take the locks; None when any of them is taken."""
         ours = {name for group in self._groups if not group.shared for name in group.names}
         if ours.intersection(names):
-            return None  # a thread of this process, whose connection is the same
+            return None  # held by a thread of this process, on the same connection
         group = Group(tuple(names), secrets.randbits(62), shared)
         self._connect()
         self._forget_released()
         if not self._lock(group):
             return None
-        if not shared and self._left_to_others(group):
+        if not shared and self._reserved(group):
             self._unlock(group.keys, shared)
             return None
         me = this_process()
@@ -145,37 +148,37 @@ class Keeper:
         return group
 
     def _lock(self, group: Group) -> bool:
-        """All advisory locks of a group, or none."""
+        """Take all advisory locks of a group, or none."""
         try_lock = "pg_try_advisory_lock" + ("_shared" if group.shared else "")
         rows = self._execute(f"SELECT k, {try_lock}(k) {_KEYS}", {"keys": sorted(group.keys)})
-        got = [key for key, taken in rows if taken]
-        if len(got) == len(rows):
+        taken = [key for key, success in rows if success]
+        if len(taken) == len(rows):
             return True
-        self._unlock(got, group.shared)
+        self._unlock(taken, group.shared)
         return False
 
     def _unlock(self, keys: list[int], shared: bool) -> None:
         unlock = "pg_advisory_unlock" + ("_shared" if shared else "")
         self._execute(f"SELECT {unlock}(k) {_KEYS}", {"keys": keys})
 
-    def _left_to_others(self, group: Group) -> bool:
-        """Whether a process that lives has any of these locks, and only lost its connection."""
+    def _reserved(self, group: Group) -> bool:
+        """Whether any of these locks belongs to a running process that lost its connection."""
         rows = self._execute(_HOLDERS, {"names": list(group.names)})
         now = time.monotonic()
         for token, place, pid, began in rows:
             holder = Process(place, pid, began)
-            since, last = self._seen_abroad.get(token, (now, now))
+            since, last = self._seen_free.get(token, (now, now))
             if now - last > SEEN_FREE_SECONDS:
                 since = now
-            self._seen_abroad[token] = since, now
-            if holder.lives and holder != this_process():
+            self._seen_free[token] = since, now
+            if holder.is_running and holder != this_process():
                 return True
-            if not holder.here and now - since < ABROAD_SECONDS:
+            if not holder.is_local and now - since < ABROAD_SECONDS:
                 return True
         return False
 
     def _connect(self) -> None:
-        """Have a connection that answers."""
+        """Connect, unless the connection still works."""
         if self._connection is not None:
             with self._or_disconnect():
                 self._execute("SELECT", {})
@@ -186,7 +189,7 @@ class Keeper:
             self._connection.autocommit = True
             for group in self._groups:
                 group.locked = False
-            self._take_again()
+            self._retake()
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -194,10 +197,10 @@ class Keeper:
                 self._connection.close()
             self._connection = None
 
-    def _take_again(self) -> None:
-        """Retake what was lost with the last connection, unless somebody else held it meanwhile."""
+    def _retake(self) -> None:
+        """Retake locks lost with the last connection, unless another process held them since."""
         for group in [group for group in self._groups if not group.locked]:
-            [(rows,)] = self._execute(_STILL, {"names": list(group.names), "token": group.token})
+            [(rows,)] = self._execute(_OWN_ROWS, {"names": list(group.names), "token": group.token})
             if rows == len(group.names):
                 group.locked = self._lock(group)
 
@@ -216,29 +219,29 @@ class Keeper:
     def _or_disconnect(self) -> Iterator[None]:
         try:
             yield
-        except _GONE:
+        except _UNAVAILABLE:
             self._disconnect()
 
     # --- the thread ------------------------------------------------------------------------------
-    def _keep(self) -> None:
+    def _monitor(self) -> None:
         while not self._closed.wait(PING_SECONDS):
             with self._mutex, self._or_disconnect():
                 if not self._groups and not self._released:
                     self._disconnect()
                 else:
                     self._connect()
-                    self._take_again()
+                    self._retake()
                     self._forget_released()
 
 
 _keepers: dict[str, Keeper] = {}
-_making = threading.Lock()
+_keepers_lock = threading.Lock()
 os.register_at_fork(after_in_child=_keepers.clear)
 
 
 def keeper_of(url: str) -> Keeper:
-    """The one keeper of this process for the warehouse of a libpq URL."""
-    with _making:
+    """The keeper of this process for the warehouse of a libpq URL."""
+    with _keepers_lock:
         if url not in _keepers:
             _keepers[url] = Keeper(url)
         return _keepers[url]
@@ -246,22 +249,24 @@ def keeper_of(url: str) -> Keeper:
 
 @atexit.register
 def close_keepers() -> None:
-    """Release everything that this process holds."""
-    with _making:
+    """Release all locks of this process."""
+    with _keepers_lock:
         for keeper in _keepers.values():
             keeper.close()
         _keepers.clear()
 
 
 def key_of(name: str) -> int:
-    """The key of a name's advisory lock, a signed bigint."""
+    """The key of the advisory lock for a name, a signed bigint."""
     value = of_text(name)
     return value - 2**64 if value >= 2**63 else value
 
 
 _KEYS = "FROM unnest(%(keys)s::bigint[]) AS k"
 _HOLDERS = "SELECT token, place, pid, began FROM tippers.held_lock WHERE name = ANY(%(names)s)"
-_STILL = "SELECT count(*) FROM tippers.held_lock WHERE token = %(token)s AND name = ANY(%(names)s)"
+_OWN_ROWS = (
+    "SELECT count(*) FROM tippers.held_lock WHERE token = %(token)s AND name = ANY(%(names)s)"
+)
 _FORGET = "DELETE FROM tippers.held_lock WHERE token = ANY(%(tokens)s)"
 _TAKE_SHARED = (
     "INSERT INTO tippers.held_lock (name, token, place, pid, began) "

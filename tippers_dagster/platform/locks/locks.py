@@ -1,6 +1,6 @@
-"""Locks of runs and of what they compute.
+"""Locks on runs, and on the partitions and assets that they compute.
 
-Every connection needs its own database session: a pool that lends sessions for one transaction
+Every connection needs its own database session: a pool that shares sessions between transactions
 (PgBouncer's transaction pooling) would lose the locks.
 """
 
@@ -23,26 +23,26 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 KEPT_DAYS = 7
-"""How long the row of a run whose process was killed is kept."""
+"""How long the row of a killed run is kept."""
 
 
 def hold_run_lock(settings: Settings, run_id: str) -> None:
-    """Hold the lock of a Dagster run until this process ends: it shows that the run is alive."""
-    keeper, name = _keeper(settings), _of_run(run_id)
+    """Hold the lock of a Dagster run until this process ends: a sign that the run is alive."""
+    keeper, name = _keeper(settings), _run_lock(run_id)
     if keeper.holds(name):
         return
     c = held_lock.c
     old = c.taken_at < sa.func.now() - sa.func.make_interval(0, 0, 0, KEPT_DAYS)
     with warehouse_engine(settings).begin() as connection:
-        connection.execute(sa.delete(held_lock).where(c.name.like(_of_run("%")), old))
+        connection.execute(sa.delete(held_lock).where(c.name.like(_run_lock("%")), old))
     keeper.take([name], lambda: None, shared=True)
 
 
 @dataclass(frozen=True)
 class RunProcesses:
-    """Which of some runs have a living process, and which have one that is certainly gone.
+    """The runs whose process is running, and those whose process has certainly ended.
 
-    The others are unknown: they have not taken their lock yet, or have released it.
+    Other runs are unknown: they have not taken their lock yet, or have released it.
     """
 
     alive: set[str]
@@ -50,12 +50,12 @@ class RunProcesses:
 
 
 def run_processes(settings: Settings, run_ids: Iterable[str]) -> RunProcesses:
-    """Whether the processes of runs live: they hold the run's lock, or run on this host.
+    """Whether the runs' processes are alive: they hold the run's lock, or run on this host.
 
-    A process on another host that has lost its lock counts as alive for a minute after this is
-    first noticed: it retakes the lock after a broken connection or a database restart.
+    A process on another host that has lost its lock counts as alive for another minute, as it
+    retakes the lock after a broken connection or a database restart.
     """
-    names = {_of_run(run_id): run_id for run_id in run_ids}
+    names = {_run_lock(run_id): run_id for run_id in run_ids}
     by_key = {key_of(name) % 2**64: name for name in names}
     c = held_lock.c
     query = sa.select(c.name, c.place, c.pid, c.began).where(c.name.in_(names))
@@ -63,13 +63,13 @@ def run_processes(settings: Settings, run_ids: Iterable[str]) -> RunProcesses:
         holders = [(r.name, Process(r.place, r.pid, r.began)) for r in connection.execute(query)]
         keys = {(high << 32) | low for high, low in connection.execute(_LOCKED)}
     alive = {name for key, name in by_key.items() if key in keys}
-    alive |= {name for name, holder in holders if holder.lives}
+    alive |= {name for name, holder in holders if holder.is_running}
     for name in alive:
         _missing_since.pop(name, None)
     alive |= {
         name
         for name, holder in holders
-        if name not in alive and not holder.here and not _missing_for_long(name)
+        if name not in alive and not holder.is_local and not _missing_for_long(name)
     }
     gone = {name for name, _ in holders} - alive
     return RunProcesses({names[name] for name in alive}, {names[name] for name in gone})
@@ -77,17 +77,16 @@ def run_processes(settings: Settings, run_ids: Iterable[str]) -> RunProcesses:
 
 @contextmanager
 def held_together(settings: Settings, names: Iterable[str], log: Logger) -> Iterator[None]:
-    """Hold the locks of these names meanwhile; waits for who holds any of them.
+    """Hold the locks with these names within the block; waits until all of them are free.
 
-    Names of different things must differ. All are taken at once or none, so that there are no
-    deadlocks. The locks survive a restart of the database. Within the block, commits of this
-    thread through the warehouse's engine are refused with ``LocksLost`` once another process has
-    held any of them; releasing them never fails.
+    Either all are taken or none, so there are no deadlocks. The locks survive a restart of the
+    database. Once another process has held any of them, commits of this thread through the
+    warehouse's engine fail with ``LocksLost``. Releasing them never fails.
     """
     engine, keeper = warehouse_engine(settings), _keeper(settings)
 
     def waiting() -> None:
-        log.info("Waiting for another run that computes some of the same.")
+        log.info("Waiting for another run that computes some of the same assets.")
 
     group = keeper.take(sorted(set(names)), waiting, shared=False)
     held = fence.Fence(engine.url, group.names, group.token)
@@ -115,9 +114,9 @@ _LOCKED = sa.text(
 
 
 def _keeper(settings: Settings) -> Keeper:
-    warehouse_engine(settings)  # the tables exist
+    warehouse_engine(settings)  # migrates the tables
     return keeper_of(databases(settings).warehouse)
 
 
-def _of_run(run_id: str) -> str:
+def _run_lock(run_id: str) -> str:
     return f"run {run_id}"

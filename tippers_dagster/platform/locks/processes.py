@@ -1,4 +1,4 @@
-"""Identifies processes, and whether they are alive: visible on the same host only."""
+"""Identifies processes, and whether they are running, as far as this host can see."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from functools import lru_cache
 import psutil
 
 _CLOCK_SECONDS = 3.0
-"""The start time of a process is derived from the clock, which may have been adjusted since."""
+"""Tolerance for start times, which are derived from a clock that may have been adjusted since."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process: where it runs, its PID there, and when it started (Unix seconds)."""
+    """A process: its host, its process id there, and when it started (Unix seconds)."""
 
     place: str
     pid: int
     began: float
 
     @property
-    def here(self) -> bool:
-        """Whether it is visible from this process."""
+    def is_local(self) -> bool:
+        """Whether this process can see it."""
         return self.place == _place()
 
     @property
-    def lives(self) -> bool:
-        """Whether it still runs; always False for one that is not ``here``."""
-        if not self.here:
+    def is_running(self) -> bool:
+        """Whether it is still running; always False for processes that are not local."""
+        if not self.is_local:
             return False
         try:
             process = psutil.Process(self.pid)

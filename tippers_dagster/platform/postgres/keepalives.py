@@ -1,4 +1,4 @@
-"""Keepalive parameters, so that connections notice when the other side is gone."""
+"""Keepalive parameters: connections notice when the other side is gone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ KEEPALIVES: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-"""For libpq: a network that drops everything is noticed within a minute."""
+"""For libpq: a network that drops all packets is noticed within a minute."""
 
 
 def with_keepalives(url: str) -> str:
-    """A database URL with these parameters, unless it sets them itself."""
+    """A database URL with these parameters, unless it sets them already."""
     parts = urlsplit(url)
     given = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
     added = urlencode({name: value for name, value in KEEPALIVES.items() if name not in given})

@@ -1,8 +1,8 @@
-"""The owner: the role that owns the databases, and with which the application logs in.
+"""The owner: the role that owns the databases, and that the application logs in with.
 
-It is not a superuser. This module needs one, the server's administrator, to create the role and its
-databases, and to transfer what belonged to the administrator in earlier versions. Every step can be
-repeated, by several processes at once and after one was killed.
+It is not a superuser. This module connects as one, the server's administrator, to create the role
+and its databases, and to transfer what the administrator owned in earlier versions. Every step can
+be repeated, by several processes at once and after one was killed.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from psycopg2 import sql
 OWNER = "tippers_owner"
 
 LOCK_SECONDS = 20
-"""Tables can change their owner only while unused; how long to wait for that."""
+"""How long to wait for tables in use, as a table in use cannot change its owner."""
 
-_MAKING = 0x7469_7070_6572_7303
+_TRANSFER_LOCK = 0x7469_7070_6572_7303
 """Advisory lock: one process transfers ownership at a time."""
 
 _RIGHTS = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT"
 
-_GIVEN = """
+_ALTERED = """
     WITH mine AS (
         SELECT oid AS me FROM pg_catalog.pg_roles WHERE rolname = current_user
-    ), extended AS (  -- what an extension made stays the administrator's
+    ), extended AS (  -- objects of extensions stay the administrator's
         SELECT classid, objid FROM pg_catalog.pg_depend WHERE deptype = 'e'
     ), schemas AS (
         SELECT oid, nspname, nspowner FROM pg_catalog.pg_namespace
@@ -42,7 +42,7 @@ _GIVEN = """
     FROM pg_catalog.pg_class c JOIN schemas s ON s.oid = relnamespace, mine
     WHERE relowner = me AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
     AND ('pg_catalog.pg_class'::regclass, c.oid) NOT IN (SELECT * FROM extended)
-    AND NOT EXISTS (  -- the sequence of a column goes with its table
+    AND NOT EXISTS (  -- a column's sequence follows its table
         SELECT FROM pg_catalog.pg_depend d
         WHERE relkind = 'S' AND d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
         AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i'))
@@ -66,8 +66,8 @@ _GIVEN = """
     SELECT format('LARGE OBJECT %s', l.oid)
     FROM pg_catalog.pg_largeobject_metadata l, mine WHERE lomowner = me
 """
-"""What the administrator owns in a database besides system objects. PostgreSQL's REASSIGN OWNED
-does not work for the role that initialised the server."""
+"""The objects that the administrator owns in a database, except system objects. PostgreSQL's
+REASSIGN OWNED does not work for the role that initialised the server."""
 
 
 @contextmanager
@@ -80,37 +80,37 @@ def administering(url: str) -> Iterator[psycopg2.extensions.cursor]:
 
 
 def make_owner(cursor: psycopg2.extensions.cursor, owner: str, secret: str | None = None) -> bool:
-    """Create the role, which cannot log in until ``let_in``.
+    """Create the role; it cannot log in before ``let_in``.
 
     Parameters
     ----------
     secret
-        Its password, as the server stores it; also set for an existing role.
+        The password as the server stores it; also set for an existing role.
 
     Returns
     -------
     bool
-        Whether it was not there.
+        Whether the role is new.
     """
     name = sql.Identifier(owner)
-    made = True
+    created = True
     try:
         cursor.execute(sql.SQL(f"CREATE ROLE {{}} NOLOGIN {_RIGHTS}").format(name))
     except (pg_errors.DuplicateObject, pg_errors.UniqueViolation):
-        made = False
+        created = False
         cursor.execute(sql.SQL(f"ALTER ROLE {{}} {_RIGHTS}").format(name))
     if secret is not None:
         cursor.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(secret)))
-    return made
+    return created
 
 
 def let_in(cursor: psycopg2.extensions.cursor, owner: str) -> None:
-    """Let the owner log in: the last step, which shows others that setup is complete."""
+    """Let the owner log in: the last step, which tells other processes that setup is complete."""
     cursor.execute(sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(owner)))
 
 
 def make_database(cursor: psycopg2.extensions.cursor, name: str, owner: str) -> bool:
-    """Create a database for the owner, or transfer an existing one; whether it was created."""
+    """Create a database for the owner, or transfer an existing one; returns whether it is new."""
     parts = sql.Identifier(name), sql.Identifier(owner)
     try:
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*parts))
@@ -133,19 +133,19 @@ def keep_to_owner(cursor: psycopg2.extensions.cursor, databases: Iterable[str]) 
 def give_all(connection: psycopg2.extensions.connection, owner: str) -> int:
     """Transfer what the connected administrator owns in this database to the owner, atomically.
 
-    Returns the number of objects. Another process waits meanwhile, and finds nothing left to do.
+    Returns the number of objects. Other processes wait meanwhile, and then find nothing to do.
 
     Raises
     ------
     psycopg2.errors.LockNotAvailable
-        A table is in use for longer than ``LOCK_SECONDS``.
+        When a table is in use for longer than ``LOCK_SECONDS``.
     """
     with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_TRANSFER_LOCK,))
         cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL search_path = ''")
-        cursor.execute(_GIVEN)
-        things = [row[0] for row in cursor.fetchall()]
-        if things:
+        cursor.execute(_ALTERED)
+        objects = [row[0] for row in cursor.fetchall()]
+        if objects:
             to = sql.Identifier(owner).as_string(connection)
-            cursor.execute(";".join(f"ALTER {thing} OWNER TO {to}" for thing in things))
-    return len(things)
+            cursor.execute(";".join(f"ALTER {name} OWNER TO {to}" for name in objects))
+    return len(objects)

@@ -1,1 +1,1 @@
-"""Connections to the warehouse, its MetaData and its migrations."""
+"""The warehouse: connections, table metadata, migrations and locks."""

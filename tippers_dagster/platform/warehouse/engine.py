@@ -22,40 +22,40 @@ from tippers_dagster.settings import Settings
 
 
 def sqlalchemy_url(url: str) -> str:
-    """A libpq URL as SQLAlchemy wants it.
+    """A libpq URL in SQLAlchemy's form.
 
-    The driver is named, because SQLAlchemy 2.1 takes ``postgresql://`` for psycopg 3.
+    It names the driver, since SQLAlchemy 2.1 takes ``postgresql://`` for psycopg 3.
     """
     return "postgresql+psycopg2://" + url.split("://", 1)[1]
 
 
 @lru_cache(maxsize=8)
 def warehouse_engine(settings: Settings) -> sa.Engine:
-    """The pooled engine of the warehouse, its tables brought up to date.
+    """The warehouse's engine, with a connection pool; the first call migrates the tables.
 
-    A current warehouse costs one query, once per process.
+    If the tables are current, that costs one query per process.
     """
     engine = sa.create_engine(
         sqlalchemy_url(databases(settings).warehouse),
         pool_pre_ping=True,
-        # Parameters may contain device addresses, which an error would show.
+        # Parameters may contain device addresses, which errors would show.
         hide_parameters=True,
         connect_args={"options": f"-c timezone=UTC -c search_path={SCHEMA}", **KEEPALIVES},
     )
-    sa.event.listen(engine, "handle_error", _tell_of_full_disk)
+    sa.event.listen(engine, "handle_error", _report_full_disk)
     migrate(engine)
     guard_commits(engine)
     return engine
 
 
-def _tell_of_full_disk(context: sa.engine.ExceptionContext) -> None:
+def _report_full_disk(context: sa.engine.ExceptionContext) -> None:
     if isinstance(context.original_exception, psycopg2.errors.DiskFull):
         raise database_full(context.original_exception) from context.original_exception
 
 
 def read_arrow(settings: Settings, sql: str) -> pa.Table:
-    """Rows of the warehouse as Arrow, for results of thousands of rows."""
-    warehouse_engine(settings)  # the tables exist
+    """The result of a query as Arrow, for thousands of rows."""
+    warehouse_engine(settings)  # migrates the tables
     with (
         adbc_connection(databases(settings).warehouse) as connection,
         connection.cursor() as cursor,
@@ -67,11 +67,11 @@ def read_arrow(settings: Settings, sql: str) -> pa.Table:
 def copy_rows(connection: sa.Connection, table: str, data: pa.Table | pa.RecordBatchReader) -> None:
     """Append Arrow rows to a table by COPY, within the connection's transaction.
 
-    ``table`` is its name in SQL; the columns of ``data`` are named as the table's.
+    ``table`` is its name in SQL; the columns of ``data`` have the same names as the table's.
     """
     columns = ", ".join(f'"{name}"' for name in data.schema.names)
     with closing(connection.connection.cursor()) as cursor:
-        # pyarrow 25 writes garbage for a table's chunk that follows an empty one.
+        # pyarrow 25 writes garbage for a chunk of a table after an empty one.
         pieces = data.combine_chunks().to_batches() if isinstance(data, pa.Table) else data
         for piece in pieces:
             buffer = io.BytesIO()
@@ -84,7 +84,7 @@ def copy_rows(connection: sa.Connection, table: str, data: pa.Table | pa.RecordB
 
 
 def upsert(connection: sa.Connection, table: sa.Table, data: pa.Table) -> None:
-    """Insert Arrow rows, replacing those of the same primary key, in one statement."""
+    """Insert Arrow rows, replacing rows with the same primary key, in one statement."""
     staging = f"staged_{table.name}"
     connection.execute(sa.text(f"CREATE TEMP TABLE {staging} (LIKE {table}) ON COMMIT DROP"))
     copy_rows(connection, staging, data)

@@ -1,8 +1,8 @@
 """Fencing: a thread's transactions cannot commit after another process took over its locks.
 
-Advisory locks are lost with their connection. Whoever takes one also writes a row with a unique
-token, replacing the row of the previous holder. Right before a transaction commits, it checks its
-thread's rows, and locks them against replacement until the commit.
+Advisory locks are lost with their connection. A process that takes one also writes a row with a
+unique token, which replaces the previous holder's row. Just before a transaction commits, it checks
+its thread's rows, and protects them from replacement until the commit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class LocksLost(TippersError):
 
 @dataclass(frozen=True, eq=False)
 class Fence:
-    """The locks of a block of code: their database, names, and the token of their rows."""
+    """The locks that a block of code holds: their database, names, and the token of their rows."""
 
     database: sa.URL
     names: tuple[str, ...]
@@ -51,9 +51,9 @@ def leave(fence: Fence) -> None:
 
 @contextmanager
 def lifted() -> Iterator[None]:
-    """The transactions of this thread need no locks meanwhile.
+    """Let this thread's transactions commit without locks within the block.
 
-    For what who lost them must still say: that something does not hold.
+    For a process that lost its locks, and must still mark something as invalid.
     """
     before, _fences.list = _fences.list, []
     try:
@@ -74,8 +74,8 @@ def _check(connection: sa.Connection) -> None:
             if held != len(fence.names):
                 raise LocksLost(
                     "Another run took over the work of this one, which had lost its connection to "
-                    "the warehouse; nothing more of it is recorded.",
-                    "There is nothing to do: whatever both may have written is computed again.",
+                    "the warehouse. This run records nothing more.",
+                    "There is nothing to do: anything that both wrote will be computed again.",
                 )
 
 

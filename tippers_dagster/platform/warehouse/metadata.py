@@ -1,9 +1,9 @@
-"""The one MetaData that every domain declares its warehouse tables against."""
+"""The MetaData of all warehouse tables."""
 
 import sqlalchemy as sa
 
 SCHEMA = "tippers"
-"""Schema of the platform's own tables."""
+"""The schema of tippers' own tables."""
 
 metadata = sa.MetaData(
     schema=SCHEMA,

@@ -1,4 +1,4 @@
-"""Bringing the warehouse's tables up to date, with Alembic."""
+"""Migrates the warehouse's tables, with Alembic."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from tippers_dagster.platform.warehouse.metadata import SCHEMA
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x7469_7070_6572_7301
-"""Advisory lock of the migration: one process migrates, the others wait for it."""
+"""Advisory lock: one process migrates while the others wait."""
 
 
 @lru_cache(maxsize=1)
 def newest_revision() -> str:
-    """The revision that this version of the code needs; versions are files ``NNNN_what.py``."""
+    """The revision that this version needs; revisions are files ``NNNN_name.py``."""
     return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def current_revision(connection: sa.Connection) -> str | None:
-    """The revision of a warehouse, None when it has no tables of ours."""
+    """The revision of a warehouse; None when it has no tables of tippers."""
     if connection.scalar(sa.text("SELECT to_regclass(:t)"), {"t": f"{SCHEMA}.alembic_version"}):
         return connection.scalar(sa.text(f"SELECT version_num FROM {SCHEMA}.alembic_version"))
     return None
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Create or upgrade the tables of schema ``tippers``. Safe in many processes at once.
+    """Create or upgrade the tables of schema ``tippers``. Many processes may call it at once.
 
     Raises
     ------
     TippersError
-        When the warehouse was made by a newer version.
+        When the warehouse was migrated by a newer version.
     """
     with engine.connect() as connection:
         if current_revision(connection) == newest_revision():
@@ -46,8 +46,9 @@ def migrate(engine: sa.Engine) -> None:
             return
         if current is not None and current > newest_revision():
             raise TippersError(
-                f"The warehouse has revision {current}; this version knows {newest_revision()}.",
-                "Upgrade tippers here, too.",
+                f"The warehouse has revision {current}, of a newer version of tippers; this "
+                f"version knows {newest_revision()}.",
+                "Upgrade tippers on this machine, too.",
             )
         _upgrade(connection)
 

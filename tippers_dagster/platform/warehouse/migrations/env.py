@@ -6,6 +6,6 @@ from tippers_dagster.platform.warehouse.metadata import SCHEMA
 
 context.configure(
     connection=context.config.attributes["connection"],
-    version_table_schema=SCHEMA,  # Dagster and MLflow keep an alembic_version of their own
+    version_table_schema=SCHEMA,  # Dagster and MLflow have an alembic_version, too
 )
 context.run_migrations()

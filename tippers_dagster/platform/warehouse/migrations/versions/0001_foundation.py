@@ -1,4 +1,4 @@
-"""The tables of the foundation: sources, tracking, occupancy, datasets."""
+"""Tables for sources, tracking, occupancy and datasets."""
 
 import sqlalchemy as sa
 from alembic import op

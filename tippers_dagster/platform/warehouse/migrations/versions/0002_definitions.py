@@ -1,4 +1,4 @@
-"""The tables of definitions, of what was computed from them, and of gold labels."""
+"""Tables for definitions, the state of their assets, and gold labels."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,7 +14,7 @@ def upgrade() -> None:
 
 
 def _move_datasets() -> None:
-    """Datasets are definitions now."""
+    """Turn datasets into definitions."""
     body = """jsonb_build_object('space', space_id, 'start', start_date, 'end', end_date,
         'interval_seconds', interval_seconds)"""
     op.execute(

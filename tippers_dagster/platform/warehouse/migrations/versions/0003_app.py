@@ -1,4 +1,4 @@
-"""The tables of the app: where nodes of the canvas stand, and what people may do."""
+"""Tables for the app: positions of nodes on the canvas, and users' roles."""
 
 import sqlalchemy as sa
 from alembic import op

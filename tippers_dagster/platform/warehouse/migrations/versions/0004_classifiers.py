@@ -1,4 +1,4 @@
-"""The tables of classifiers."""
+"""Tables for classifiers."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The tables of registered models and their predictions."""
+"""Tables for registered models and their predictions."""
 
 import sqlalchemy as sa
 from alembic import op

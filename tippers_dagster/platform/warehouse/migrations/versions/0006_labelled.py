@@ -1,4 +1,4 @@
-"""The tables of occupancy by labels and of retention."""
+"""Tables for occupancy by label, and for retention."""
 
 import sqlalchemy as sa
 from alembic import op

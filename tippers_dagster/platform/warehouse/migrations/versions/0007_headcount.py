@@ -1,4 +1,4 @@
-"""The tables of head counts and calibrations."""
+"""Tables for head counts and calibrations."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The tables of the academic calendar and of forecasts."""
+"""Tables for the academic calendar and forecasts."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Partitions whose files are being replaced, and tries that wait since the machine failed."""
+"""Partitions whose files are being replaced, and attempts that failed with the environment."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Who holds which lock."""
+"""The holders of locks."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Every ingest by its own number: what it loaded, with which options, and what it replaced."""
+"""A number for every ingest: what it loaded, with which options, and what it replaced."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -33,7 +33,7 @@ def upgrade() -> None:
 
 
 def _number_the_ingests() -> None:
-    """Ingests of earlier versions are numbered in their order; their rows carry no number."""
+    """Number the ingests of earlier versions in their order; their rows have no number."""
     op.add_column(_FILE, sa.Column("ingest_id", sa.BigInteger()), schema="tippers")
     op.execute(
         "UPDATE tippers.ingested_file f SET ingest_id = n.number FROM (SELECT sha256, kind, "

@@ -1,8 +1,8 @@
-"""What is recorded of the files of models, so that only these are read.
+"""Records of model files, so that only recorded files are read.
 
-Models that were registered before have no digest. They are entered without one: the digest is
-recorded when they are first used, once, since their format cannot execute anything. Trained models
-of forecasters are not: their assets are stale after the update, and train again.
+Models registered earlier are recorded without a digest. It is computed when they are first used,
+since their format cannot execute code. Trained models of forecasters are not recorded: their assets
+are stale after the upgrade, and train again.
 """
 
 import sqlalchemy as sa

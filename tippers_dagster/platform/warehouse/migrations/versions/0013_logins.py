@@ -1,4 +1,4 @@
-"""Whose the roles are: the login that an address was invited for."""
+"""The logins that roles belong to."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0012"
 
 
 def upgrade() -> None:
-    """A role that was given to an address is an invitation until its first login."""
+    """Make a role that was given to an address an invitation until the first login."""
     for column in (
         sa.Column("issuer", sa.Text(), comment="of the login; none: nobody has logged in yet"),
         sa.Column("subject", sa.Text(), comment="who it is, as the issuer says"),
