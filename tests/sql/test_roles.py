@@ -325,7 +325,7 @@ def everything(settings: Settings) -> list[object]:
 
 # --- what the documentation says ----------------------------------------------------------------
 DOES = {
-    "is a superuser, makes roles or databases": [
+    "is a superuser, creates roles or databases": [
         "CREATE ROLE nobody",
         "SELECT 1 / (rolsuper OR rolcreatedb)::int FROM pg_roles WHERE rolname = current_user",
     ],
@@ -337,42 +337,42 @@ DOES = {
     ],
     "reads the source's tables": ["SELECT * FROM source.space"],
     "writes the source's tables": ["DELETE FROM source.space"],
-    "makes and replaces tables of `staging`, `indexes`, `rules`, `features`": [
+    "creates and replaces tables in `staging`, `indexes`, `rules`, `features`": [
         "CREATE TABLE rules.new AS SELECT 1 AS x",
         "DROP TABLE rules.device__old",
     ],
-    "reads these": ["SELECT * FROM rules.device__old", "SELECT * FROM staging.stg_space"],
-    "reads `labels`, `predictions` and connections' copies": [
+    "reads these tables": ["SELECT * FROM rules.device__old", "SELECT * FROM staging.stg_space"],
+    "reads `labels`, `predictions` and copies of connected tables": [
         "SELECT * FROM labels.device__kind",
         "SELECT * FROM connection_shop.orders",
     ],
-    "writes `labels`, `predictions` and connections' copies": [
+    "writes `labels`, `predictions` and copies of connected tables": [
         "DELETE FROM labels.device__kind",
         "DELETE FROM connection_shop.orders",
     ],
-    "makes other schemas": ["CREATE SCHEMA further"],
-    "makes functions, runs `DO`": ["DO $$ BEGIN END $$"],
-    "makes temporary tables and views": ["CREATE TEMPORARY VIEW v AS SELECT 1 AS x"],
+    "creates other schemas": ["CREATE SCHEMA further"],
+    "creates functions, runs `DO`": ["DO $$ BEGIN END $$"],
+    "creates temporary tables and views": ["CREATE TEMPORARY VIEW v AS SELECT 1 AS x"],
     "takes advisory locks": ["SELECT pg_advisory_xact_lock(1)"],
-    "moves the application's sequences": ["SELECT nextval('tippers.counted')"],
-    "has large objects": ["SELECT lo_from_bytea(0, 'x')", "SELECT lo_create(0)"],
+    "advances the application's sequences": ["SELECT nextval('tippers.counted')"],
+    "creates large objects": ["SELECT lo_from_bytea(0, 'x')", "SELECT lo_create(0)"],
     "changes a setting within SELECT": ["SELECT set_config('work_mem', '1GB', true)"],
     "reads settings within SELECT": ["SELECT current_setting('work_mem')"],
-    "runs SQL that is held in a text": [
+    "runs SQL passed as text": [
         "SELECT ts_stat('select to_tsvector(''simple'', ''a'')')",
     ],
     "sleeps, sends notifications within SELECT": [
         "SELECT pg_sleep(0)",
         "SELECT pg_notify('a', 'b')",
     ],
-    "sees what others run": ["SELECT query FROM pg_stat_activity"],
-    "reads the names of tables, roles, databases in the catalogue": [
+    "sees the queries of other sessions": ["SELECT query FROM pg_stat_activity"],
+    "reads the names of tables, roles and databases in the system catalogue": [
         "SELECT relname FROM pg_class WHERE relname = 'definition'",
         "SELECT rolname FROM pg_roles",
         "SELECT datname FROM pg_database",
     ],
-    "says `SET` and `NOTIFY`, as statements of their own": ["SET work_mem = '1MB'", "NOTIFY a"],
-    "cancels what its own sessions run": ["SELECT pg_cancel_backend(0)"],
+    "runs `SET` and `NOTIFY` as separate statements": ["SET work_mem = '1MB'", "NOTIFY a"],
+    "cancels the queries of its own sessions": ["SELECT pg_cancel_backend(0)"],
 }
 CONNECTS = {
     "connects to the warehouse": ["tippers"],
