@@ -5,12 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING
 
-import psycopg2
-
 from tippers_dagster.platform.dagster.environment import use_dagster_environment
+from tippers_dagster.platform.dagster.internals import launched_runs
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import Settings
 
@@ -32,14 +30,6 @@ HERE_TAG = "tippers/here"
 
 _HERE_JOB = "command_line"
 
-_LAUNCHED = ".dagster/grpc_info"
-"""Dagster's tag of runs that a code server executes; other runs do not have it."""
-
-_LAUNCHED_RUNS = """
-    SELECT run_id FROM runs WHERE status IN ('STARTING', 'STARTED', 'CANCELING')
-    AND EXISTS (SELECT FROM run_tags t WHERE t.run_id = runs.run_id AND t.key = %s)
-"""
-
 
 def fail_orphaned_runs(settings: Settings, reason: str) -> list[str]:
     """Mark the runs of a code server that was killed as failed; returns their ids.
@@ -48,13 +38,7 @@ def fail_orphaned_runs(settings: Settings, reason: str) -> list[str]:
     as running, and block their partitions, until their deadline. Call this while no code server of
     this deployment is alive.
     """
-    try:
-        url = databases(settings).dagster
-        with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-            cursor.execute(_LAUNCHED_RUNS, (_LAUNCHED,))
-            orphans = [row[0] for row in cursor.fetchall()]
-    except psycopg2.errors.UndefinedTable:
-        return []  # Dagster has never run here
+    orphans = launched_runs(databases(settings).dagster)
     if orphans:
         _report(settings, orphans, reason)
     return orphans

@@ -8,6 +8,7 @@ from logging import Logger
 from typing import TYPE_CHECKING
 
 from tippers_dagster.automation.state import void
+from tippers_dagster.platform.dagster.internals import is_asset_job
 from tippers_dagster.platform.locks.locks import held_together, hold_run_lock
 from tippers_dagster.platform.warehouse import fence
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -60,8 +61,6 @@ def being_computed(
 
 
 def _covered(run: DagsterRun, names: Collection[str]) -> set[str]:
-    from dagster._core.definitions.assets.job.asset_job import is_reserved_asset_job_name
-
     if run.asset_selection is None:
-        return set(names) if is_reserved_asset_job_name(run.job_name) else set()
+        return set(names) if is_asset_job(run.job_name) else set()
     return {"/".join(key.path) for key in run.asset_selection}.intersection(names)

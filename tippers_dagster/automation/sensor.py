@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from tippers_dagster.automation.agreement import report_recorded
 from tippers_dagster.automation.condition import CURRENT
@@ -13,7 +13,11 @@ from tippers_dagster.automation.nodes import Node
 from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of
 from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.automation.state import record_asked
+from tippers_dagster.platform.dagster.internals import skipped_tick, tick_result
 from tippers_dagster.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from tippers_dagster.platform.dagster.internals import SensorExecutionData
 
 SENSOR = "definitions_automation"
 
@@ -58,12 +62,12 @@ class DefinitionsSensor(dg.AutomationConditionSensorDefinition):
         """Take a snapshot, and request one run for all assets to compute."""
         settings = get_settings()
         if (why := self._changed()) is not None:
-            return _skip(context, why)
+            return skipped_tick(context, why)
         self._complete(settings, context)
         snapshot = Snapshot.take(settings, context.instance, self._nodes)
         asked = snapshot.asked[:LARGEST_RUN]
         if not asked:
-            return _skip(context, UP_TO_DATE)
+            return skipped_tick(context, UP_TO_DATE)
         data = _evaluate(context, snapshot, asked)
         record_asked(settings, snapshot.surely_tried(asked))
         return data
@@ -130,7 +134,7 @@ def _evaluate(
         data = part.evaluate_tick(context)
     finally:
         CURRENT.reset(token)
-    return SensorExecutionData(
+    return tick_result(
         run_requests=[
             dg.RunRequest(asset_selection=request.asset_selection, tags=request.tags)
             for request in data.run_requests or ()
@@ -142,7 +146,3 @@ def _evaluate(
 
 def _selection(nodes: Sequence[Node]) -> dg.AssetSelection:
     return dg.AssetSelection.assets(*(dg.AssetKey(node.key) for node in nodes))
-
-
-def _skip(context: dg.SensorEvaluationContext, message: str) -> SensorExecutionData:
-    return SensorExecutionData(skip_message=message, cursor=context.cursor)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.graph.reload import LOCATION
 from tippers_dagster.platform.dagster.addresses import web_address
+from tippers_dagster.platform.dagster.internals import ASSET_JOB, REPOSITORY
 from tippers_dagster.platform.redaction import redact
 from tippers_dagster.settings import Settings
 
@@ -26,8 +27,6 @@ START_SECONDS = 30
 """How long to wait for a run's process to start before trying to cancel the run anyway."""
 
 _FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
-
-_JOB, _REPOSITORY = "__ASSET_JOB", "__repository__"
 
 
 def start_run(
@@ -56,9 +55,9 @@ def start_run(
 
     try:
         return _client(address).submit_job_execution(
-            _JOB,
+            ASSET_JOB,
             repository_location_name=LOCATION,
-            repository_name=_REPOSITORY,
+            repository_name=REPOSITORY,
             asset_selection=[name.split("/") for name in sorted(names)],
             tags={**(tags or {}), BY_TAG: by},
         )

@@ -10,11 +10,11 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import numpy as np
 import sqlalchemy as sa
-from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from tippers_dagster.campus.spaces.tracking import list_tracked
 from tippers_dagster.occupancy.conditions import CURRENT, Snapshot
@@ -30,8 +30,12 @@ from tippers_dagster.occupancy.runs import (
     fail_dead_runs,
 )
 from tippers_dagster.occupancy.state import ASSETS, Level
+from tippers_dagster.platform.dagster.internals import skipped_tick, tick_result
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from tippers_dagster.platform.dagster.internals import SensorExecutionData
 
 RUNS_PER_TICK = 12
 """The rest is requested on the next ticks."""
@@ -59,13 +63,13 @@ class PackedAutomationSensor(dg.AutomationConditionSensorDefinition):
         """Evaluate the conditions on one snapshot, and pack the partitions that they request."""
         settings = get_settings()
         if not list_tracked(settings):
-            return _skip(context, "Nothing is tracked.")
+            return skipped_tick(context, "Nothing is tracked.")
         dead = fail_dead_runs(settings, context.instance)
         if dead:
             context.log.warning("Runs whose process has died: %s", ", ".join(dead))
         seen = _idle.wait_for_change(settings, context.instance)
         if seen is None:
-            return _skip(context, "Nothing changed.")
+            return skipped_tick(context, "Nothing changed.")
         snapshot = Snapshot.take(context.instance)
         token = CURRENT.set(snapshot)
         try:
@@ -75,10 +79,10 @@ class PackedAutomationSensor(dg.AutomationConditionSensorDefinition):
         if dagster_keys(context.instance) != snapshot.keys:
             # Requested partitions may be missing from the snapshot. The conditions are levels:
             # nothing is lost, the next tick requests them again.
-            return _skip(context, "The tracked partitions changed during this tick.")
+            return skipped_tick(context, "The tracked partitions changed during this tick.")
         requests = pack_requests(snapshot, data.run_requests or [])
         _idle.remember(seen, quiet=not requests and not _retries_due(snapshot))
-        return SensorExecutionData(
+        return tick_result(
             run_requests=requests,
             skip_message=None if requests else UP_TO_DATE,
             cursor=data.cursor,
@@ -257,7 +261,3 @@ def _retries_due(snapshot: Snapshot) -> bool:
         bool((level.waiting(settings) & (level.tries < settings.max_tries)).any())
         for level in snapshot.state.levels
     )
-
-
-def _skip(context: dg.SensorEvaluationContext, message: str) -> SensorExecutionData:
-    return SensorExecutionData(skip_message=message, cursor=context.cursor)

@@ -10,9 +10,11 @@ from tippers_dagster.platform.locks.locks import hold_run_lock
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
-    from dagster._core.execution.context.system import PlanOrchestrationContext
-    from dagster._core.execution.plan.plan import ExecutionPlan
-    from dagster._core.execution.retries import RetryMode
+    from tippers_dagster.platform.dagster.internals import (
+        ExecutionPlan,
+        PlanOrchestrationContext,
+        RetryMode,
+    )
 
 
 class _Announced(Executor):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import psycopg2
 
 from tippers_dagster.platform.dagster.addresses import web_address
+from tippers_dagster.platform.dagster.internals import heartbeat_ages
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import Settings
 from tippers_dagster.stack.health import (
@@ -41,20 +40,8 @@ def automation_troubles(settings: Settings, seconds: float = ANSWER_SECONDS) -> 
 
 def _late(settings: Settings) -> Trouble | None:
     """What is wrong by the latest heartbeat of any daemon, as some may be of another version."""
-    url, query = (
-        databases(settings).dagster,
-        (
-            "SELECT extract(epoch FROM now() AT TIME ZONE 'UTC' - max(timestamp))::float8 "
-            "FROM daemon_heartbeats"
-        ),
-    )
     try:
-        connection = psycopg2.connect(url, connect_timeout=5)
-        with closing(connection), connection.cursor() as cursor:
-            cursor.execute(query)
-            (seconds,) = cursor.fetchone() or (None,)
-    except psycopg2.errors.UndefinedTable:
-        seconds = None
+        seconds = min(heartbeat_ages(databases(settings).dagster).values(), default=None)
     except psycopg2.OperationalError:
         return Trouble("Its storage does not answer.")
     if seconds is None:

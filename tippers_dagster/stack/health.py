@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
+
+from tippers_dagster.platform.dagster.internals import heartbeat_ages
 
 ANSWER_SECONDS = 10.0
 BEAT_SECONDS = 600.0
@@ -85,17 +86,8 @@ def daemon_trouble(url: str, since: float, longest: float) -> Trouble | None:
     longest
         Seconds without a heartbeat after which a thread counts as stalled.
     """
-    query = (
-        "SELECT daemon_type, extract(epoch FROM now() AT TIME ZONE 'UTC' - timestamp)::float8 "
-        "FROM daemon_heartbeats WHERE timestamp >= to_timestamp(%s) AT TIME ZONE 'UTC' ORDER BY 2"
-    )
     try:
-        connection = psycopg2.connect(url, connect_timeout=5)
-        with closing(connection), connection.cursor() as cursor:
-            cursor.execute(query, (since,))
-            ages = dict(cursor.fetchall())
-    except psycopg2.errors.UndefinedTable:
-        ages = {}
+        ages = heartbeat_ages(url, since)
     except psycopg2.OperationalError:
         return None
     if not ages:

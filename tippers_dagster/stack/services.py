@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import psycopg2
 
 from tippers_dagster.platform.dagster.environment import packaged_file
+from tippers_dagster.platform.dagster.internals import DAEMON_MODULE, heartbeat_ages
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import Settings
 from tippers_dagster.stack.health import (
@@ -91,7 +92,7 @@ def _daemon(settings: Settings) -> Service:
     return Service(
         name="daemon",
         command=(
-            *(sys.executable, "-m", "dagster._daemon", "run"),
+            *(sys.executable, "-m", DAEMON_MODULE, "run"),
             *("-w", str(packaged_file("workspace.yaml"))),
         ),
         address="",
@@ -201,15 +202,7 @@ def grpc_serving(port: int) -> bool:
 
 def daemon_beats(url: str, since: float) -> bool:
     """Whether a daemon has written a heartbeat to Dagster's storage since that time."""
-    query = (
-        "SELECT count(*) FROM daemon_heartbeats "
-        "WHERE timestamp >= to_timestamp(%s) AT TIME ZONE 'UTC'"
-    )
     try:
-        connection = psycopg2.connect(url, connect_timeout=5)
-        with closing(connection), connection.cursor() as cursor:
-            cursor.execute(query, (since,))
-            row = cursor.fetchone()
-    except (psycopg2.OperationalError, psycopg2.errors.UndefinedTable):
+        return bool(heartbeat_ages(url, since))
+    except psycopg2.OperationalError:
         return False
-    return row is not None and row[0] > 0

@@ -1,0 +1,127 @@
+"""Dagster's internals: every name that this project uses and Dagster does not promise to keep.
+
+All were tried with the version that is pinned, and tests fail where one changes. Nothing else
+imports a module of Dagster whose name begins with an underscore; the linter checks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, SensorEvaluationContext
+    from dagster._core.definitions.sensor_definition import (
+        SensorExecutionData as SensorExecutionData,
+    )
+    from dagster._core.execution.context.system import (
+        PlanOrchestrationContext as PlanOrchestrationContext,
+    )
+    from dagster._core.execution.plan.plan import ExecutionPlan as ExecutionPlan
+    from dagster._core.execution.retries import RetryMode as RetryMode
+    from starlette.types import ASGIApp
+
+ASSET_JOB = "__ASSET_JOB"
+"""The job of runs that name only assets."""
+
+REPOSITORY = "__repository__"
+"""The repository of a code location that has no name of its own."""
+
+DAEMON_MODULE = "dagster._daemon"
+"""What ``dagster-daemon`` runs: as a module, it needs no script of the environment."""
+
+LAUNCHED_TAG = ".dagster/grpc_info"
+"""The tag of runs that a code server executes; runs in other processes lack it."""
+
+CONNECT_SECONDS = 5
+
+_STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_SECONDS, _MAX_CONNECTIONS = 15_000, 3600, 20
+_POLL_MS = 2000
+"""The defaults of ``dagster-webserver``."""
+
+
+# --- sensors ------------------------------------------------------------------------------------
+def tick_result(**fields: Any) -> SensorExecutionData:
+    """The result of ``evaluate_tick``, the method that our sensors override.
+
+    A public way to regroup the run requests of an automation sensor would let both go.
+    """
+    from dagster._core.definitions.sensor_definition import SensorExecutionData
+
+    return SensorExecutionData(**fields)
+
+
+def skipped_tick(context: SensorEvaluationContext, message: str) -> SensorExecutionData:
+    """The result of a tick that requests nothing and keeps its cursor."""
+    return tick_result(skip_message=message, cursor=context.cursor)
+
+
+def is_asset_job(job_name: str) -> bool:
+    """Whether a run of this job covers all assets when it selects none."""
+    from dagster._core.definitions.assets.job.asset_job import is_reserved_asset_job_name
+
+    return is_reserved_asset_job_name(job_name)
+
+
+# --- storage ------------------------------------------------------------------------------------
+def launched_runs(url: str) -> list[str]:
+    """Ids of the unfinished runs that a code server executes, from the table of Dagster's storage.
+
+    Dagster need not be imported for it, which takes a second. Empty when Dagster has never run.
+    """
+    query = """
+        SELECT run_id FROM runs WHERE status IN ('STARTING', 'STARTED', 'CANCELING')
+        AND EXISTS (SELECT FROM run_tags t WHERE t.run_id = runs.run_id AND t.key = %s)
+    """
+    return [run_id for (run_id,) in _rows(url, query, (LAUNCHED_TAG,))]
+
+
+def heartbeat_ages(url: str, since: float = 0.0) -> dict[str, float]:
+    """Seconds since the last heartbeat of each daemon thread, from the table of Dagster's storage.
+
+    Parameters
+    ----------
+    since
+        Unix seconds; earlier heartbeats are ignored.
+
+    Raises
+    ------
+    psycopg2.OperationalError
+        When the storage is unavailable.
+    """
+    query = """
+        SELECT daemon_type, extract(epoch FROM now() AT TIME ZONE 'UTC' - timestamp)::float8
+        FROM daemon_heartbeats WHERE timestamp >= to_timestamp(%s) AT TIME ZONE 'UTC'
+    """
+    return dict(_rows(url, query, (since,)))
+
+
+def _rows(url: str, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    connection = psycopg2.connect(url, connect_timeout=CONNECT_SECONDS)
+    with closing(connection), connection.cursor() as cursor:
+        try:
+            cursor.execute(query, parameters)
+        except psycopg2.errors.UndefinedTable:
+            return []
+        return list(cursor.fetchall())
+
+
+# --- the web server -----------------------------------------------------------------------------
+@contextmanager
+def web_application(instance: DagsterInstance, workspace: Path) -> Iterator[ASGIApp]:
+    """The application that ``dagster-webserver`` serves, to be put behind our own checks."""
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster._utils.log import configure_loggers
+    from dagster_webserver.app import create_app_from_workspace_process_context
+    from dagster_webserver.version import __version__
+
+    configure_loggers()
+    instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_SECONDS, _MAX_CONNECTIONS)
+    target = WorkspaceFileTarget([str(workspace)])
+    with WorkspaceProcessContext(instance, target, version=__version__) as context:
+        yield create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_MS)
