@@ -7,7 +7,7 @@ import dagster as dg
 import sqlalchemy as sa
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from tippers_dagster.automation.condition import up_to_date
+from tippers_dagster.automation.conditions import up_to_date
 from tippers_dagster.automation.nodes import Node, Table, in_order
 from tippers_dagster.automation.sensor import SENSOR, definitions_sensor
 from tippers_dagster.automation.state import recorder

@@ -27,9 +27,9 @@ from tests.people.by_label.test_reading import LABELS, MACS, say
 from tippers_dagster.campus.spaces.tracking import track, untrack
 from tippers_dagster.cli import retention as commands
 from tippers_dagster.errors import TippersError
-from tippers_dagster.occupancy.conditions import Snapshot
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.reading import OnlyCountsKept, read_occupancy
+from tippers_dagster.occupancy.snapshot import Snapshot
 from tippers_dagster.occupancy.source_checks import due
 from tippers_dagster.occupancy.state import SESSIONS, SOURCE
 from tippers_dagster.occupancy.status import levels_of

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from tippers_dagster.automation.agreement import report_recorded
-from tippers_dagster.automation.condition import CURRENT
 from tippers_dagster.automation.nodes import Node
-from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of
 from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.automation.state import record_asked
+from tippers_dagster.automation.ticks import SnapshotSensor
 from tippers_dagster.platform.dagster.internals import skipped_tick, tick_result
-from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
     from tippers_dagster.platform.dagster.internals import SensorExecutionData
@@ -33,50 +32,54 @@ Settle = Callable[[Settings, dg.DagsterInstance], None]
 """Completes records that killed runs left unfinished in Dagster and MLflow."""
 
 
-class DefinitionsSensor(dg.AutomationConditionSensorDefinition):
-    """Dagster's automation sensor, based on one snapshot of all assets; requests one run per tick.
+class DefinitionsSensor(SnapshotSensor):
+    """Requests one run per tick, of all stale definition assets, inputs first.
 
-    All stale assets are requested together, inputs first, so that dbt starts only once. Conditions
-    are evaluated only for stale assets: an idle tick reads three small tables. The only overridden
-    method is ``evaluate_tick``. Neither it nor its result class is a public API of Dagster: tests
-    check that they still work.
+    So dbt starts only once. Conditions are evaluated only for stale assets: an idle tick reads
+    three small tables.
     """
 
     def __init__(
         self, settings: Settings, nodes: Sequence[Node], changed: Changed, settle: Settle
     ) -> None:
-        status = dg.DefaultSensorStatus
         super().__init__(
-            name=SENSOR,
-            target=_selection([node for node in nodes if node.source is None]),
-            use_user_code_server=True,  # the conditions are custom classes
-            emit_backfills=False,
-            default_status=status.RUNNING if settings.automate_definitions else status.STOPPED,
-            minimum_interval_seconds=settings.sensor_interval_seconds,
-            description="Requests one run for all definition assets that are missing or stale.",
+            settings,
+            SENSOR,
+            [dg.AssetKey(node.key) for node in nodes if node.source is None],
+            "Requests one run for all definition assets that are missing or stale.",
+            running=settings.automate_definitions,
         )
         self._nodes, self._changed, self._settle = list(nodes), changed, settle
         self._agreed: set[tuple[str, str]] = set()
 
-    def evaluate_tick(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
-        """Take a snapshot, and request one run for all assets to compute."""
-        settings = get_settings()
-        if (why := self._changed()) is not None:
-            return skipped_tick(context, why)
+    def reason_to_skip(self, settings: Settings) -> str | None:
+        """Why this code location's definitions are out of date."""
+        return self._changed()
+
+    def decide(
+        self, settings: Settings, context: dg.SensorEvaluationContext
+    ) -> SensorExecutionData:
+        """Complete the records of killed runs, and request one run for all assets to compute."""
         self._complete(settings, context)
         snapshot = Snapshot.take(settings, context.instance, self._nodes)
         asked = snapshot.asked[:LARGEST_RUN]
         if not asked:
             return skipped_tick(context, UP_TO_DATE)
-        data = _evaluate(context, snapshot, asked)
+        data = self.evaluated(context, snapshot, _part(snapshot, asked))
         record_asked(settings, snapshot.surely_tried(asked))
-        return data
+        # With all checks of the assets. Dagster names those that cannot be left out of a step,
+        # such as a label model's, and the run would then have no others: no test of dbt, for one.
+        return tick_result(
+            run_requests=[
+                dg.RunRequest(asset_selection=request.asset_selection, tags=request.tags)
+                for request in data.run_requests or ()
+            ],
+            cursor=data.cursor,
+            automation_condition_evaluations=data.automation_condition_evaluations,
+        )
 
     def _complete(self, settings: Settings, context: dg.SensorEvaluationContext) -> None:
         """Complete Dagster's and MLflow's records of killed runs."""
-        dead = fail_dead_runs_of(settings, context.instance, {n.name for n in self._nodes})
-        if dead:
-            context.log.warning("Runs whose process has ended: %s", ", ".join(dead))
         reported = report_recorded(settings, context.instance, self._nodes, self._agreed)
         if reported:
             context.log.warning(
@@ -114,35 +117,12 @@ def run_tags(snapshot: Snapshot, asked: Sequence[Node]) -> dict[str, str]:
     return {"dagster/max_runtime": str(int(deadline))}
 
 
-def _evaluate(
-    context: dg.SensorEvaluationContext, snapshot: Snapshot, asked: Sequence[Node]
-) -> SensorExecutionData:
-    """Dagster's evaluation of the requested assets, which results in one run.
-
-    The run includes all checks of the assets. Dagster would name only those that cannot be left out
-    of a step, such as a label model's, and the run would lack the others, such as dbt's tests.
-    """
-    part = dg.AutomationConditionSensorDefinition(
+def _part(snapshot: Snapshot, asked: Sequence[Node]) -> dg.AutomationConditionSensorDefinition:
+    """Dagster's sensor on these assets alone: as they have no partitions, it requests one run."""
+    return dg.AutomationConditionSensorDefinition(
         name=SENSOR,
-        target=_selection(asked),
+        target=dg.AssetSelection.assets(*(dg.AssetKey(node.key) for node in asked)),
         run_tags=run_tags(snapshot, asked),
         use_user_code_server=True,
         emit_backfills=False,
     )
-    token = CURRENT.set(snapshot)
-    try:
-        data = part.evaluate_tick(context)
-    finally:
-        CURRENT.reset(token)
-    return tick_result(
-        run_requests=[
-            dg.RunRequest(asset_selection=request.asset_selection, tags=request.tags)
-            for request in data.run_requests or ()
-        ],
-        cursor=data.cursor,
-        automation_condition_evaluations=data.automation_condition_evaluations,
-    )
-
-
-def _selection(nodes: Sequence[Node]) -> dg.AssetSelection:
-    return dg.AssetSelection.assets(*(dg.AssetKey(node.key) for node in nodes))

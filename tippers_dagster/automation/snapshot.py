@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -72,6 +72,19 @@ class Snapshot:
     def state(self, name: str) -> AssetState:
         """The recorded state of an asset."""
         return self.states.get(name, NEVER)
+
+    def where(self, state: str, asset: str) -> bool:
+        """Whether an asset is in a state, for the automation conditions."""
+        return asset in self._states[state]
+
+    @cached_property
+    def _states(self) -> dict[str, Collection[str]]:
+        return {
+            "stale": self.stale,
+            "ready": self.ready,
+            "being_computed": self.running,
+            "held_back": self.held_back,
+        }
 
     @cached_property
     def by_token(self) -> set[str]:

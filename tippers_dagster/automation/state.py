@@ -8,6 +8,7 @@ stale, too: before it replaces the first row or file of an asset, it voids the a
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tippers_dagster.automation.nodes import Node, seen_version, version_of
+from tippers_dagster.automation.retries import retry_wait
 from tippers_dagster.automation.tables import asset_state, source_token
 from tippers_dagster.automation.tokens import look_at_new_sources, record_tokens, source_tokens
 from tippers_dagster.errors import TippersError
@@ -75,11 +77,9 @@ class AssetState:
         if self.retry_at is not None and self.failed_version == version:
             return self.retry_at
         tries = self.tries_of(version)
-        soon = tries < settings.max_tries
-        if self.failed_at is None or not (soon or settings.retry_later_seconds):
+        seconds = float(retry_wait(settings, tries))
+        if self.failed_at is None or seconds == math.inf:
             return None
-        doubled = settings.retry_delay_seconds * 2 ** max(tries - 1, 0)
-        seconds = doubled if soon else settings.retry_later_seconds
         return self.failed_at + dt.timedelta(seconds=seconds)
 
     def held_back(self, settings: Settings, version: str, now: dt.datetime) -> bool:

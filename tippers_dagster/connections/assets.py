@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from tippers_dagster.automation.condition import up_to_date
+from tippers_dagster.automation.conditions import up_to_date
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Connection

@@ -6,7 +6,7 @@ from graphlib import CycleError
 
 import dagster as dg
 
-from tippers_dagster.automation.condition import up_to_date
+from tippers_dagster.automation.conditions import up_to_date
 from tippers_dagster.automation.nodes import Node, digest, in_order
 from tippers_dagster.automation.runs import asset_locks
 from tippers_dagster.automation.state import recorder

@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 
-from tippers_dagster.occupancy.conditions import up_to_date
 from tippers_dagster.occupancy.counting import (
     BETWEEN_CHILDREN,
     WIDER_BINS,
@@ -26,6 +25,7 @@ from tippers_dagster.occupancy.partitions import (
 from tippers_dagster.occupancy.records import excuse_attempts, record_duration
 from tippers_dagster.occupancy.runs import STALE_ONLY_TAG, run_locks
 from tippers_dagster.occupancy.sessions import VERSION as SESSIONS_VERSION
+from tippers_dagster.occupancy.snapshot import keep_up_to_date
 from tippers_dagster.occupancy.source_checks import observe
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.state import VERSION as COUNTS_VERSION
@@ -53,7 +53,7 @@ def _common(asset: str) -> dict[str, Any]:
         "group_name": GROUP,
         "owners": ["team:platform"],
         "backfill_policy": dg.BackfillPolicy.single_run(),
-        "automation_condition": up_to_date(),
+        "automation_condition": keep_up_to_date(),
         "metadata": {"dagster/column_schema": SCHEMAS[asset]},
     }
 

@@ -16,8 +16,8 @@ import dagster as dg
 import numpy as np
 import sqlalchemy as sa
 
+from tippers_dagster.automation.ticks import SnapshotSensor
 from tippers_dagster.campus.spaces.tracking import list_tracked
-from tippers_dagster.occupancy.conditions import CURRENT, Snapshot
 from tippers_dagster.occupancy.packing import Rectangle, by_column, pack
 from tippers_dagster.occupancy.partitions import dagster_keys, partition_key, split_key
 from tippers_dagster.occupancy.records import expected_seconds, record_attempts
@@ -27,12 +27,12 @@ from tippers_dagster.occupancy.runs import (
     RANGE_START_TAG,
     STALE_ONLY_TAG,
     active_runs,
-    fail_dead_runs,
 )
+from tippers_dagster.occupancy.snapshot import Snapshot
 from tippers_dagster.occupancy.state import ASSETS, Level
 from tippers_dagster.platform.dagster.internals import skipped_tick, tick_result
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
-from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
     from tippers_dagster.platform.dagster.internals import SensorExecutionData
@@ -51,31 +51,25 @@ FULL_EVALUATION_SECONDS = 60
 at most this long."""
 
 
-class PackedAutomationSensor(dg.AutomationConditionSensorDefinition):
-    """Dagster's automation sensor, with its requests packed into rectangles of partitions.
+class PackedSensor(SnapshotSensor):
+    """Packs the requested partitions into rectangles, each of which is one run.
 
-    Dagster itself would start one run per key of the smaller of two dimensions. Only
-    ``evaluate_tick`` is replaced. The method and the class that it returns are private to Dagster:
-    tests pin them, and a public way to regroup run requests would make this class unnecessary.
+    Dagster itself would start one run per key of the smaller of two dimensions.
     """
 
-    def evaluate_tick(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
+    def reason_to_skip(self, settings: Settings) -> str | None:
+        """Nothing to do until a space is tracked."""
+        return None if list_tracked(settings) else "Nothing is tracked."
+
+    def decide(
+        self, settings: Settings, context: dg.SensorEvaluationContext
+    ) -> SensorExecutionData:
         """Evaluate the conditions on one snapshot, and pack the partitions that they request."""
-        settings = get_settings()
-        if not list_tracked(settings):
-            return skipped_tick(context, "Nothing is tracked.")
-        dead = fail_dead_runs(settings, context.instance)
-        if dead:
-            context.log.warning("Runs whose process has died: %s", ", ".join(dead))
         seen = _idle.wait_for_change(settings, context.instance)
         if seen is None:
             return skipped_tick(context, "Nothing changed.")
         snapshot = Snapshot.take(context.instance)
-        token = CURRENT.set(snapshot)
-        try:
-            data = super().evaluate_tick(context)
-        finally:
-            CURRENT.reset(token)
+        data = self.evaluated(context, snapshot)
         if dagster_keys(context.instance) != snapshot.keys:
             # Requested partitions may be missing from the snapshot. The conditions are levels:
             # nothing is lost, the next tick requests them again.
@@ -91,17 +85,13 @@ class PackedAutomationSensor(dg.AutomationConditionSensorDefinition):
         )
 
 
-def occupancy_sensor(settings: Settings) -> PackedAutomationSensor:
+def occupancy_sensor(settings: Settings) -> PackedSensor:
     """The sensor that keeps occupancy up to date. It is on by default."""
-    return PackedAutomationSensor(
-        name="occupancy_automation",
-        target=dg.AssetSelection.assets(*ASSETS),
-        use_user_code_server=True,  # the conditions are our own classes
-        emit_backfills=False,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=settings.sensor_interval_seconds,
-        description="Computes tracked occupancy that is missing or stale, in as few runs as "
-        "possible.",
+    return PackedSensor(
+        settings,
+        "occupancy_automation",
+        [dg.AssetKey(asset) for asset in ASSETS],
+        "Computes tracked occupancy that is missing or stale, in as few runs as possible.",
     )
 
 

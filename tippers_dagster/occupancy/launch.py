@@ -15,7 +15,6 @@ from tippers_dagster.campus.local_time import chunk_bounds
 from tippers_dagster.campus.spaces.tracking import Grid, wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import TippersError
-from tippers_dagster.occupancy.conditions import Snapshot
 from tippers_dagster.occupancy.packing import Rectangle, pack
 from tippers_dagster.occupancy.partitions import partition_key
 from tippers_dagster.occupancy.runs import (
@@ -24,6 +23,7 @@ from tippers_dagster.occupancy.runs import (
     STALE_ONLY_TAG,
     fail_dead_runs,
 )
+from tippers_dagster.occupancy.snapshot import Snapshot
 from tippers_dagster.occupancy.source_checks import look_at_chunks
 from tippers_dagster.occupancy.state import ASSETS, SESSIONS, Level, State
 from tippers_dagster.occupancy.work import progress

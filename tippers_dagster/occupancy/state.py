@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tippers_dagster.automation.retries import doubling_wait, retry_wait
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
 from tippers_dagster.campus.spaces.tracking import Grid
 from tippers_dagster.occupancy.sessions import settings_fingerprint
@@ -109,20 +110,14 @@ class Level:
 
     def waiting(self, settings: Settings) -> np.ndarray:
         """bool: the next retry is not due yet, as the last was recent or the environment failed."""
-        return self._requested_within(self._wait(settings)) | self._held()
+        return self._requested_within(doubling_wait(settings, self.tries)) | self._held()
 
     def held_back(self, settings: Settings) -> np.ndarray:
         """bool: the next retry is not due yet, whether a regular one or a later occasional one."""
-        later = settings.retry_later_seconds or np.inf
-        spent = self.tries >= settings.max_tries
-        return self._requested_within(np.where(spent, later, self._wait(settings))) | self._held()
+        return self._requested_within(retry_wait(settings, self.tries)) | self._held()
 
     def _held(self) -> np.ndarray:
         return self.now < self.held_until
-
-    def _wait(self, settings: Settings) -> np.ndarray:
-        doubled = np.clip(self.tries, 1, settings.max_tries) - 1
-        return settings.retry_delay_seconds * 2.0**doubled
 
     def _requested_within(self, seconds: np.ndarray) -> np.ndarray:
         return (self.tries > 0) & (self.now < self.requested_at + seconds)

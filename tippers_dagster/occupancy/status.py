@@ -9,9 +9,9 @@ import numpy as np
 
 from tippers_dagster.campus.spaces.tracking import wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
-from tippers_dagster.occupancy.conditions import Snapshot
 from tippers_dagster.occupancy.partitions import dagster_keys
 from tippers_dagster.occupancy.runs import active_runs
+from tippers_dagster.occupancy.snapshot import Snapshot
 from tippers_dagster.occupancy.state import load_state
 from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.settings import Settings

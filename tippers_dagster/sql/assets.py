@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import dagster_dbt
 
-from tippers_dagster.automation.condition import up_to_date
+from tippers_dagster.automation.conditions import up_to_date
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.automation.runs import asset_locks
 from tippers_dagster.automation.specs import wait_to_begin
