@@ -95,7 +95,7 @@ BAD = {
     "r1,2025-01-20 09:00,-4,900": "people is no whole number",
     "r1,2025-01-20 09:00,4.5,900": "people is no whole number",
     "r1,2025-01-20 09:00,99999999,900": "more than 1,000,000 people",
-    "r1,2025-01-20 09:00,4,100": "multiples of 60",
+    "r1,2025-01-20 09:00,4,100": "not a multiple of 60",
     "r1,2025-01-20 09:00,4,x": "interval_seconds is no whole number",
     "r1,2025-01-20 09:05,4,900": "no bin of this interval begins",
     "r1,2025-01-20 09:00:30,4,60": "no bin of this interval begins",
