@@ -1,1 +1,1 @@
-"""Named datasets: a saved selection of occupancy (space, range, width of the bins)."""
+"""Named datasets: saved selections of occupancy (space, range and width of the bins)."""

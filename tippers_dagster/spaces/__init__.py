@@ -1,1 +1,1 @@
-"""The tree of spaces, local time and its chunks and bins, and what is tracked."""
+"""The space tree, local time with its chunks and bins, and tracking."""
