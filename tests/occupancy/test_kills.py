@@ -277,7 +277,7 @@ def test_counted_from_what_was_replaced_meanwhile(
 
     with (
         while_reading(monkeypatch, again),
-        pytest.raises(Overtaken, match="source_occupancy was computed again while"),
+        pytest.raises(Overtaken, match="source_occupancy was recomputed while"),
     ):
         compute_level(settings, DERIVED)
     assert set(stale(settings)) == {DERIVED}

@@ -243,7 +243,7 @@ def test_the_asset_tells_what_it_did(campus: Settings, instance: dg.DagsterInsta
     app.callback()(lambda: None)
     commands.register(app)
     said = CliRunner().invoke(app, ["retention", "status"]).output
-    assert "held back: 2025-01-06: 1 partitions of sessions are not up to date." in said
+    assert "held back: 2025-01-06: Partitions of sessions that are not up to date: 1." in said
     assert "sealed: 2025-01-13" in said
     said = CliRunner().invoke(app, ["retention", "apply"]).output
     assert "Chunks sealed: 0; files deleted: 0" in said

@@ -1,7 +1,7 @@
-"""Device ids: the lake holds no MAC address.
+"""Device ids: the lake contains no MAC addresses.
 
-A MAC address is replaced by a keyed 64-bit hash: the same device has the same id in every file of
-a deployment, and without the key nobody can tell which device it is.
+A MAC address is replaced by a keyed 64-bit hash: a device has the same id in all files of a
+deployment, and cannot be identified without the key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEVICE_ID = "device_id"
 _LOOKS_LIKE_A_MAC = (
     r"^\s*([0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2})\s*$"
 )
-"""As people write them; twelve digits alone may be anything."""
+"""The common spellings; twelve digits alone could be anything."""
 
 
 class DeviceIds:
@@ -45,16 +45,15 @@ class DeviceIds:
         return hashes[encoded.indices.to_numpy()]
 
     def column(self, macs: pa.Array | pa.ChunkedArray) -> pa.Array:
-        """uint64 per row, null where the MAC address is."""
+        """uint64 per row; null where the MAC address is null."""
         whole = macs.combine_chunks() if isinstance(macs, pa.ChunkedArray) else macs
         missing = np.asarray(whole.is_null())
         return pa.array(self(whole.cast(pa.string()).fill_null("")), mask=missing)
 
 
 def lake_name(column: str) -> str:
-    """The name in the lake of a table's column: ``mac_address`` becomes ``device_id``.
-
-    So does the end of a longer name: ``other_mac_address`` becomes ``other_device_id``.
+    """A column's name in the lake: ``mac_address`` becomes ``device_id``, also at the end of a
+    longer name: ``other_mac_address`` becomes ``other_device_id``.
     """
     if column == MAC or column.endswith(f"_{MAC}"):
         return column.removesuffix(MAC) + DEVICE_ID
@@ -62,32 +61,32 @@ def lake_name(column: str) -> str:
 
 
 def pseudonymise(settings: Settings, table: pa.Table) -> pa.Table:
-    """The table as the lake may hold it: device ids (uint64) in the place of MAC addresses.
+    """The table as the lake may store it: with device ids (uint64) instead of MAC addresses.
 
-    Columns named ``mac_address``, or ending in ``_mac_address``, are replaced in their place.
+    Columns named ``mac_address``, or ending in ``_mac_address``, are replaced in place.
 
     Raises
     ------
     LakeError
-        When another column holds MAC addresses, or the table has both names already.
+        When another column contains MAC addresses, or the table already has the new name.
     """
     return Pseudonyms(settings)(table)
 
 
 class Pseudonyms:
-    """``pseudonymise`` for a table that comes in pieces."""
+    """``pseudonymise`` for a table in pieces."""
 
     def __init__(self, settings: Settings) -> None:
         self._ids = DeviceIds(device_key(settings))
 
     def __call__(self, piece: pa.Table) -> pa.Table:
-        """A piece of the table, as the lake may hold it."""
+        """A piece of the table as the lake may store it."""
         names = [lake_name(name) for name in piece.column_names]
         if len(set(names)) < len(names):
             raise LakeError(
-                f"The columns {', '.join(piece.column_names)} would have the same name twice: "
+                f"Two of the columns {', '.join(piece.column_names)} would have the same name: "
                 f"in the lake {MAC} is called {DEVICE_ID}",
-                "Leave one of them out, or give it another name.",
+                "Leave one of them out, or rename it.",
             )
         columns = [
             self._ids.column(column) if name != old else _checked(old, column)
@@ -101,7 +100,7 @@ def _checked(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column
     if pc.any(pc.match_substring_regex(column, _LOOKS_LIKE_A_MAC)).as_py():
         raise LakeError(
-            f"The column {name} holds MAC addresses, and the lake must hold none",
-            f"Leave it out, or let its name end in {MAC}: it is then replaced by a device id.",
+            f"The column {name} contains MAC addresses, which must not be stored in the lake",
+            f"Leave it out, or let its name end in {MAC}: it is then replaced by device ids.",
         )
     return column

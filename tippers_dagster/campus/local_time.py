@@ -24,7 +24,7 @@ DAY = 86_400
 HOUR = 3_600
 MICRO = 1_000_000
 _EPOCH = dt.date(1970, 1, 1)
-# Zones are tabulated from here to there; beyond, the nearest offset goes on.
+# Zones are tabulated from one year to the other; beyond them the nearest offset applies.
 _TABLE_YEARS = (1900, 2100)
 
 
@@ -39,10 +39,10 @@ class LocalClock:
 
     def __init__(self, timezone: str) -> None:
         self.timezone = timezone
-        # offsets[i] holds from instants[i - 1] to instants[i].
+        # offsets[i] applies from instants[i - 1] to instants[i].
         self._instants, self._offsets = _transitions(timezone)
         before, after = self._offsets[:-1], self._offsets[1:]
-        # The local time from which the later offset is meant (PEP 495), for fold 0 and 1.
+        # The local time from which the later offset applies (PEP 495), for fold 0 and 1.
         self._local_changes = (
             self._instants + np.maximum(before, after),
             self._instants + np.minimum(before, after),
@@ -53,11 +53,10 @@ class LocalClock:
 
     # --- instants ---------------------------------------------------------------------------
     def to_utc(self, local_us: Int64, fold: int = 0) -> Int64:
-        """UTC microseconds of local microseconds, as zoneinfo (PEP 495) understands them.
+        """UTC microseconds of local microseconds, as zoneinfo (PEP 495) interprets them.
 
-        A time that happens twice is its first occurrence with ``fold=0`` and its second with
-        ``fold=1``. A time that the clock jumps over is read with the offset before the jump
-        (``fold=0``) or after it (``fold=1``).
+        A repeated time is its first occurrence with ``fold=0`` and its second with ``fold=1``. A
+        skipped time is read with the offset before the jump (``fold=0``) or after it (``fold=1``).
         """
         local_us = np.asarray(local_us, np.int64)
         return local_us - self._local_offset(local_us // MICRO, fold) * MICRO
@@ -74,16 +73,16 @@ class LocalClock:
     def session_bounds(self, start_local_us: Int64, end_local_us: Int64) -> tuple[Int64, Int64]:
         """Whole UTC seconds of sessions given by local microseconds.
 
-        Both times are first occurrences, except that an end that happens twice and would fall
-        before its start is its second. The start is rounded down and the end up, and an end
-        is at least a second after its start, so that a session without length lies in the bin
-        that contains it: bins begin on whole seconds, so no count depends on the rounding.
+        Repeated times are first occurrences, except that an end that would then lie before its
+        start is the second. The start is rounded down and the end up, and an end is at least one
+        second after its start, so a session of zero length lies in the bin that contains it. Bins
+        begin on whole seconds, so no count depends on the rounding.
 
         Returns
         -------
         (start, end)
-            ``end > start`` for every session, except that a row that ends before it starts
-            comes back empty, ``end == start``: that is the mask of the rows to reject.
+            ``end > start`` for every session, except for rows that end before they start: these
+            have ``end == start``, and are to be rejected.
         """
         start = self.to_utc(start_local_us)
         end = self.to_utc(end_local_us)
@@ -101,8 +100,8 @@ class LocalClock:
     def day_start(self, date: dt.date) -> int:
         """The first instant (UTC seconds) of a local date.
 
-        Where midnight happens twice, its first occurrence; where the clock jumps over it, the
-        jump. A date that the zone skipped begins where the next one does.
+        This is the first midnight if the clock repeats it, or the jump if the clock skips it. A
+        date that the zone skipped begins when the next one does.
         """
         return int(self.day_starts(np.array([_day_number(date)]))[0])
 
@@ -136,8 +135,9 @@ class LocalClock:
     def bin_edges(self, first: dt.date, last: dt.date, width: int) -> Int64:
         """Edges (UTC seconds, strictly increasing, n + 1 for n bins) of the days [first, last).
 
-        Every day is cut from its first instant: in steps of real time up to an hour, by the
-        wall clock above. A width that does not divide the day leaves a shorter last bin.
+        Bins are cut from the first instant of each day: in steps of real time for widths up to an
+        hour, by the wall clock for wider ones. If the width does not divide the day, the last bin
+        is shorter.
 
         Raises
         ------
@@ -155,10 +155,10 @@ class LocalClock:
             return np.append(edges[edges < end], starts[-1])
         local = days[:-1, None] * DAY + np.arange(0, DAY, width)
         edges = local - self._local_offset(local)
-        # A day begins at its first instant, whatever its midnight is.
+        # A day begins at its first instant, even if that is not midnight.
         edges[:, 0] = starts[:-1]
         inside = (edges >= begin) & (edges < end)
-        # Edges that the clock jumps over may fall together.
+        # Edges that the clock skips may coincide.
         return np.unique(np.append(edges[inside], starts[-1]))
 
     def _local_offset(self, local: Int64, fold: int = 0) -> Int64:
@@ -167,7 +167,7 @@ class LocalClock:
 
 # --- chunks: local calendar days, weeks and months ---------------------------------------------
 def chunk_key(date: dt.date, size: ChunkSize) -> str:
-    """The key of the chunk that holds a local date: the ISO date on which it begins."""
+    """The key of the chunk that contains a local date: the ISO date on which it begins."""
     return _chunk_first(date, size).isoformat()
 
 
@@ -188,13 +188,13 @@ def chunk_bounds(key: str, size: ChunkSize) -> tuple[dt.date, dt.date]:
     expected = chunk_key(first, size)
     if key != expected:
         raise BadInput(
-            f"No {size} begins on {key!r}.", f"The {size} that holds this date is {expected!r}."
+            f"No {size} begins on {key!r}.", f"The {size} with this date begins on {expected!r}."
         )
     return first, _next_chunk(first, size)
 
 
 def chunk_keys(start: dt.date, end: dt.date, size: ChunkSize) -> list[str]:
-    """Keys, in order, of all chunks that hold a date of [start, end)."""
+    """Keys of all chunks that contain a date of [start, end), in order."""
     keys = []
     first = _chunk_first(start, size)
     while start < end and first < end:
@@ -204,20 +204,20 @@ def chunk_keys(start: dt.date, end: dt.date, size: ChunkSize) -> list[str]:
 
 
 def chunk_index(utc: Int64, boundaries: Int64) -> NDArray[np.intp]:
-    """Index of the chunk that holds each instant.
+    """Index of the chunk that contains each instant.
 
-    ``boundaries`` are as `LocalClock.chunk_boundaries` gives them; instants before the first
-    are -1, those from the last boundary on are ``len(boundaries) - 1``.
+    ``boundaries`` are those of `LocalClock.chunk_boundaries`. Instants before the first have index
+    -1, instants from the last boundary on ``len(boundaries) - 1``.
     """
     return np.searchsorted(boundaries, utc, side="right") - 1
 
 
 def check_width(width: int) -> None:
-    """Raise `BadInput` unless ``width`` (seconds) is a width that bins can have."""
+    """Raise `BadInput` unless ``width`` (seconds) is a valid width of bins."""
     if not 60 <= width <= DAY or width % 60:
         raise BadInput(
             f"Bins cannot be {width} seconds wide.",
-            f"Take a multiple of 60 from 60 to {DAY}, such as 900.",
+            f"Use a multiple of 60 from 60 to {DAY}, such as 900.",
         )
 
 
@@ -241,10 +241,10 @@ def _day_number(date: dt.date) -> int:
 
 # --- the zone's table --------------------------------------------------------------------------
 def _look_up(changes: Int64, offsets: Int64, times: Int64) -> Int64:
-    """``offsets`` in force at ``times``, where ``changes`` (sorted) are when they change."""
+    """The ``offsets`` that apply at ``times``; ``changes`` are the sorted times of changes."""
     if not times.size:
         return np.empty(0, np.int64)
-    # Data seldom spans more than a few changes: searching only those is much faster.
+    # Data rarely spans more than a few changes: searching only those is much faster.
     low, high = np.searchsorted(changes, [times.min(), times.max()], side="right")
     if low == high:
         return np.broadcast_to(offsets[low], times.shape)
@@ -253,10 +253,10 @@ def _look_up(changes: Int64, offsets: Int64, times: Int64) -> Int64:
 
 @lru_cache(maxsize=16)
 def _transitions(timezone: str) -> tuple[Int64, Int64]:
-    """Instants at which the zone's offset changes, and the offsets: one more.
+    """Instants at which the zone's offset changes, and the offsets, one more than instants.
 
-    zoneinfo does not publish its table, so the offset is probed once a day (no zone has ever
-    changed twice within one) and each change is found by bisection.
+    zoneinfo does not expose its table, so the offset is probed once a day (no zone has ever changed
+    twice within a day) and each change is located by bisection.
     """
     zone = ZoneInfo(timezone)
 

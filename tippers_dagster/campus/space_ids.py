@@ -2,7 +2,7 @@
 
 Dagster refuses control characters and ``...`` in dynamic partition keys; ``|`` joins the two
 halves of a multi-partition key; key ranges in the UI and on the command line use commas and quotes.
-In a key of the lake the id is one component of a path.
+In the lake's keys the id is one component of a path.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SEVERAL = "..."
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A space of the source that cannot be used, and why; ``space`` is None where it has no id."""
+    """A space of the source that cannot be used, and why; ``space`` is None if it has no id."""
 
     space: str | None
     name: str | None
@@ -29,7 +29,7 @@ class LeftOut:
 
 
 def why_unusable(space: str | None) -> str | None:
-    """Why a text cannot be a space's id; None when it can."""
+    """Why a text cannot be a space's id; None if it can."""
     if not space:
         return NO_ID
     if "'" in space or '"' in space:
@@ -40,14 +40,14 @@ def why_unusable(space: str | None) -> str | None:
     if space != space.strip():
         return "space_id begins or ends with a blank"
     if not space.isprintable():
-        return "space_id has a control character, or an invisible one"
+        return "space_id has a control or invisible character"
     if len(encode(space)) > LONGEST_SPACE:
-        return f"space_id is longer than {LONGEST_SPACE} bytes, as the lake writes it"
+        return f"space_id is longer than {LONGEST_SPACE} bytes when encoded for the lake"
     return None
 
 
 def why_each_unusable(ids: Sequence[str | None], parents: Sequence[str | None]) -> list[str | None]:
-    """Why each space cannot be used: its id, or that it is below such a space."""
+    """Why each space cannot be used: because of its id, or because it is below such a space."""
     why = [why_unusable(space) for space in ids]
     if not any(why):
         return why
@@ -55,18 +55,18 @@ def why_each_unusable(ids: Sequence[str | None], parents: Sequence[str | None]) 
     for i, parent in enumerate(parents):
         if parent:
             children.setdefault(parent, []).append(i)
-    waiting = [i for i, reason in enumerate(why) if reason]
-    while waiting:
-        above = waiting.pop()
-        for i in children.get(ids[above] or "", ()):
+    to_visit = [i for i, reason in enumerate(why) if reason]
+    while to_visit:
+        unusable = to_visit.pop()
+        for i in children.get(ids[unusable] or "", ()):
             if why[i] is None:
-                why[i] = f"it is below {ids[above]!r}, which cannot be used"
-                waiting.append(i)
+                why[i] = f"it is below {ids[unusable]!r}, which cannot be used"
+                to_visit.append(i)
     return why
 
 
 def without_unusable(spaces: pa.Table) -> tuple[pa.Table, tuple[LeftOut, ...]]:
-    """The spaces (columns of the ``space`` table, all text) that can be used, and the others."""
+    """The usable spaces (columns of the ``space`` table, all text), and those left out."""
     ids, names, parents = (
         spaces[name].to_pylist() for name in ("space_id", "space_name", "parent_space_id")
     )

@@ -1,4 +1,4 @@
-"""How far the partitions of a dataset are."""
+"""The progress of a dataset's partitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tippers_dagster.settings import Settings
 
 @dataclass(frozen=True)
 class Progress:
-    """Partitions of one asset that a dataset needs, and those of them that are up to date."""
+    """Numbers of partitions of one asset that a dataset needs, and of those up to date."""
 
     asset: str
     wanted: int
@@ -25,7 +25,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class DatasetProgress:
-    """Progress of each asset, upstream first; ``tracked`` tells whether it will go on by itself."""
+    """Progress of each asset, upstream first; ``tracked``: automation will compute the rest."""
 
     levels: list[Progress]
     tracked: bool

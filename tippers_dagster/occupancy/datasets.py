@@ -1,7 +1,7 @@
-"""Making, finding and removing named datasets.
+"""Creates, finds and deletes named datasets.
 
-A dataset owns no data: it names a part of the grid that occupancy is kept for, so that datasets
-that overlap share all their work.
+A dataset owns no data: it names a part of the tracked grid, so overlapping datasets share their
+work.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tippers_dagster.settings import Settings
 
 @dataclass(frozen=True)
 class Dataset:
-    """One named dataset: local dates [start, end) of a space and all below it."""
+    """One named dataset: local dates [start, end) of a space and everything below it."""
 
     name: str
     space: str
@@ -52,13 +52,13 @@ def create(
     owner: str = "",
     description: str = "",
 ) -> Dataset:
-    """Name a dataset, and track what it needs. Either both happen or neither.
+    """Create a dataset and track its space; if either fails, neither happens.
 
     Raises
     ------
     BadInput
-        A name that is taken or is not lower snake case, an unknown space, an empty range, or a
-        width that bins cannot have.
+        When the name is taken or not lower snake case, the space is unknown, the range is empty, or
+        the width is invalid.
     """
     ref = _ref(name)
     check_ref(ref)
@@ -68,27 +68,27 @@ def create(
     with editing(settings, by=owner or _NOBODY) as edit:
         if edit.catalog.named(ref.namespace, name) is not None:
             raise BadInput(
-                f"There is a dataset {name!r} already.",
-                f"Take another name, or `tippers dataset delete {name}` first.",
+                f"There is already a dataset {name!r}.",
+                f"Choose another name, or run `tippers dataset delete {name}` first.",
             )
         made = edit.put([Draft(ref, body, description, owner)])[0]
-        # Inside the transaction: what cannot be tracked is not named either.
+        # Inside the transaction: if tracking fails, the dataset is not created.
         track(settings, space=space, start=start, end=end)
     return _dataset(made, made.updated_at)
 
 
 def check_body(body: kinds.Body) -> None:
-    """Refuse a range without a day, and a width that bins cannot have."""
+    """Refuse an empty range, and a width that bins cannot have."""
     assert isinstance(body, kinds.Dataset)
     check_width(body.interval_seconds)
     if not body.start < body.end:
         raise BadInput(
-            f"The range {body.start} to {body.end} holds no day.", "The end is excluded."
+            f"The range {body.start} to {body.end} contains no day.", "The end is excluded."
         )
 
 
 def dataset_checks(settings: Settings) -> Checks:
-    """What the catalog calls for drafts of datasets before they are saved."""
+    """The checks that the catalog runs on drafts of datasets before saving them."""
 
     def validator(draft: Draft, catalog: Catalog) -> None:
         assert isinstance(draft.body, kinds.Dataset)
@@ -99,7 +99,7 @@ def dataset_checks(settings: Settings) -> Checks:
 
 
 def follow(settings: Settings, made: Definition) -> None:
-    """Track what a definition needs, if it is a dataset; for those not made by ``create``."""
+    """Track the space of a definition if it is a dataset, for those not made by ``create``."""
     body = made.body
     if isinstance(body, kinds.Dataset) and made.status == "active":
         track(settings, space=body.space, start=body.start, end=body.end)
@@ -112,7 +112,7 @@ def list_datasets(settings: Settings) -> list[Dataset]:
 
 
 def get(settings: Settings, name: str) -> Dataset:
-    """One dataset; BadInput with the nearest names if there is none of this name."""
+    """One dataset; BadInput with similar names if it does not exist."""
     query = _QUERY.where(definition.c.name == name)
     with warehouse_engine(settings).connect() as connection:
         row = connection.execute(query).one_or_none()
@@ -122,12 +122,12 @@ def get(settings: Settings, name: str) -> Dataset:
 
 
 def rename(settings: Settings, name: str, to: str, *, by: str) -> Dataset:
-    """Give a dataset another name; what it names stays.
+    """Rename a dataset; nothing else changes.
 
     Raises
     ------
     BadInput
-        When there is none of this name, or the new one is taken or is not lower snake case.
+        When it does not exist, or the new name is taken or not lower snake case.
     """
     get(settings, name)
     check_ref(_ref(to))
@@ -136,16 +136,16 @@ def rename(settings: Settings, name: str, to: str, *, by: str) -> Dataset:
 
 
 def delete(settings: Settings, name: str, *, by: str = "") -> Dataset:
-    """Forget a dataset's name; returns what it was.
+    """Delete a dataset, and return it.
 
-    Nothing is untracked and nothing leaves the lake, as other datasets may share it.
+    Its occupancy stays tracked and in the lake, as other datasets may share it.
     """
-    gone = get(settings, name)
-    with editing(settings, by=by or gone.owner or _NOBODY) as edit:
-        if edit.catalog.saved(_ref(name)) is None:  # somebody else deleted it just now
+    deleted = get(settings, name)
+    with editing(settings, by=by or deleted.owner or _NOBODY) as edit:
+        if edit.catalog.saved(_ref(name)) is None:  # somebody else has just deleted it
             raise _unknown(settings, name)
         edit.remove(_ref(name))
-    return gone
+    return deleted
 
 
 def _unknown(settings: Settings, name: str) -> BadInput:
@@ -157,7 +157,7 @@ def _unknown(settings: Settings, name: str) -> BadInput:
 
 # --- definitions ---------------------------------------------------------------------------------
 _NOBODY = "unknown"
-"""Who changed a dataset when no one is named."""
+"""The author of a change if no one is named."""
 
 _QUERY = sa.select(
     definition.c.name,

@@ -1,1 +1,1 @@
-"""Giving up who was where: after a set time only counts stay."""
+"""Retention: deletes sessions and presence after a set time, so that only counts stay."""

@@ -1,4 +1,4 @@
-"""Giving up presence as an asset, once a day."""
+"""The retention asset, which deletes old presence once a day."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,9 +15,9 @@ KEY = dg.AssetKey(NAME)
 NOTHING_HELD = "nothing_held_back"
 NO_LATE = "no_late_sessions"
 CHECKS = {
-    NOTHING_HELD: "Every chunk that is old enough was given up; others keep presence for longer "
-    "than TIPPERS_PRESENCE_DAYS.",
-    NO_LATE: "The source has no other rows of sealed chunks than those that were counted.",
+    NOTHING_HELD: "No chunk keeps its presence for longer than TIPPERS_PRESENCE_DAYS because its "
+    "counts are not up to date.",
+    NO_LATE: "The source has no rows in sealed chunks that were not counted.",
 }
 
 
@@ -30,9 +30,9 @@ CHECKS = {
             group_name="occupancy",
             owners=["team:platform"],
             kinds={"python", "postgres"},
-            description="One row per time chunk of which only counts are kept: its sessions and "
-            "presence are deleted TIPPERS_PRESENCE_DAYS after it ended, once all that is counted "
-            "from them is up to date.",
+            description="One row per sealed time chunk, of which only counts are kept: its "
+            "sessions and presence are deleted TIPPERS_PRESENCE_DAYS after it ended, once all "
+            "counts made from them are up to date.",
         )
     ],
     check_specs=check_specs(KEY, CHECKS),
@@ -40,7 +40,7 @@ CHECKS = {
 def presence_retention(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    """One row per time chunk of which only counts are kept."""
+    """One row per sealed time chunk, of which only counts are kept."""
     from tippers_dagster.retention.work import give_up, last_day
 
     settings = get_settings()
@@ -62,7 +62,7 @@ def presence_retention(
 
 
 def retention_definitions(settings: Settings) -> dg.Definitions:
-    """The asset, and its daily schedule, which is on where a retention is set."""
+    """The asset, and its daily schedule, which is on if a retention time is set."""
     status = dg.DefaultScheduleStatus
     schedule = dg.ScheduleDefinition(
         name=NAME,
@@ -70,6 +70,6 @@ def retention_definitions(settings: Settings) -> dg.Definitions:
         cron_schedule="30 3 * * *",
         execution_timezone=settings.timezone,
         default_status=status.STOPPED if settings.presence_days is None else status.RUNNING,
-        description="Gives up presence that is older than TIPPERS_PRESENCE_DAYS.",
+        description="Deletes sessions and presence older than TIPPERS_PRESENCE_DAYS.",
     )
     return dg.Definitions(assets=[presence_retention], schedules=[schedule])

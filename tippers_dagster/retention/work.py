@@ -1,7 +1,7 @@
-"""Which chunks are old enough to give up their presence, whether they may, and doing it.
+"""Finds chunks that are due for deletion, checks that they may be deleted, and deletes them.
 
-A chunk is *sealed* in one transaction; from then on nothing computes it or asks for it. Then its
-files are deleted. What is killed in between goes on from there the next time.
+A chunk is *sealed* in one transaction; from then on it is neither computed nor requested. Then its
+files are deleted. If this is interrupted, the next run continues.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ from tippers_dagster.platform.locks.locks import held_together
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
-LOOKED_AT_ONCE = 8
-"""Sealed chunks whose late sessions are looked for each time, in turn: each is an index range scan
-of the source."""
+CHECKED_AT_ONCE = 8
+"""Sealed chunks checked for late sessions each time, in turn: each check is an index range scan of
+the source."""
 
 
 @dataclass(frozen=True)
 class Sealed:
     """A chunk of which only counts are kept.
 
-    ``finished``: nothing is left to delete. ``late_rows``: how many rows more the source has had
-    since, when last looked at; None: never looked at.
+    ``finished``: nothing is left to delete. ``late_rows``: number of rows that the source has in
+    addition, when last checked; None if never checked.
     """
 
     chunk: str
@@ -66,18 +66,18 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Standing:
-    """How it stands with retention.
+    """The status of retention.
 
     Attributes
     ----------
     until
-        Chunks that ended by this local date are due; None: nothing ever is.
+        Chunks that ended by this local date are due; None: retention is not set.
     due
-        Chunks that may be given up now.
+        Chunks whose presence can be deleted now.
     held
-        Chunks that are old enough and may not, and why.
+        Chunks that are old enough but held back, and why.
     sealed
-        Chunks given up before.
+        Chunks that are already sealed.
     """
 
     until: dt.date | None
@@ -88,7 +88,9 @@ class Standing:
 
 @dataclass
 class Outcome:
-    """What was done: chunks sealed, of which files were deleted, that are held back and why."""
+    """Chunks sealed, numbers of files and MAC addresses deleted, chunks held back and why, and
+    numbers of late rows by chunk.
+    """
 
     sealed: list[str] = field(default_factory=list)
     files: int = 0
@@ -97,9 +99,9 @@ class Outcome:
     late: dict[str, int] = field(default_factory=dict)
 
 
-# --- how it stands ------------------------------------------------------------------------------
+# --- status -------------------------------------------------------------------------------------
 def standing(settings: Settings, today: dt.date | None = None) -> Standing:
-    """What would be given up, what is held back, and what was given up. Changes nothing."""
+    """Chunks that are due, held back and sealed. Changes nothing."""
     until = last_day(settings, today)
     sealed = _sealed(settings)
     if until is None:
@@ -110,7 +112,7 @@ def standing(settings: Settings, today: dt.date | None = None) -> Standing:
     due: list[str] = []
     held: dict[str, str] = {}
     for chunk in sorted(set(files) - done):
-        why = _held(settings, state, wanted, chunk)
+        why = _why_held(settings, state, wanted, chunk)
         if why is None:
             due.append(chunk)
         else:
@@ -119,7 +121,7 @@ def standing(settings: Settings, today: dt.date | None = None) -> Standing:
 
 
 def last_day(settings: Settings, today: dt.date | None = None) -> dt.date | None:
-    """The local date by which a chunk must have ended to be old enough; None: none ever is."""
+    """The local date by which a chunk must have ended to be due; None if retention is not set."""
     if settings.presence_days is None:
         return None
     today = today or dt.datetime.now(ZoneInfo(settings.timezone)).date()
@@ -140,7 +142,7 @@ def _sealed(settings: Settings) -> list[Sealed]:
 
 
 def _old_files(settings: Settings, until: dt.date) -> dict[str, list[str]]:
-    """Keys of sessions and presence in the lake, of chunks that ended by a date."""
+    """Keys of sessions and presence in the lake, for chunks that ended by a date."""
     lake: Lake = open_lake(settings)
     found: dict[str, list[str]] = {}
     for key in [*lake.list("sessions/"), *lake.list("presence/")]:
@@ -151,7 +153,7 @@ def _old_files(settings: Settings, until: dt.date) -> dict[str, list[str]]:
 
 
 def _labelled(settings: Settings) -> dict[str, int | str]:
-    """By labelled occupancy in use: the fingerprint of its labels, or why there is none."""
+    """Per labelled occupancy, the fingerprint of its labels, or why there is none."""
     catalog = load_catalog(settings)
     found: dict[str, int | str] = {}
     for definition in catalog.of_kind(Kind.LABELLED_OCCUPANCY):
@@ -164,16 +166,16 @@ def _labelled(settings: Settings) -> dict[str, int | str]:
     return found
 
 
-def _held(
+def _why_held(
     settings: Settings, state: State, labelled: Mapping[str, int | str], chunk: str
 ) -> str | None:
-    """Why a chunk may not be given up; None: it may. What is not tracked, nobody waits for."""
+    """Why the presence of a chunk may not be deleted yet; None if it may, or is not tracked."""
     if chunk in state.sealed or chunk not in state.grid.chunks:
         return None
     column = state.grid.chunks.index(chunk)
     for level in state.levels:
         if stale := int(level.stale[:, column].sum()):
-            return f"{stale:,} partitions of {level.asset} are not up to date."
+            return f"Partitions of {level.asset} that are not up to date: {stale:,}."
     for name, labels in labelled.items():
         if isinstance(labels, str):
             return f"labelled_occupancy.{name} is not counted: {labels}"
@@ -192,12 +194,12 @@ def _recorded(settings: Settings, name: str, chunk: str) -> int | None:
     return None if found is None else found % 2**64
 
 
-# --- giving up ----------------------------------------------------------------------------------
+# --- deletion -----------------------------------------------------------------------------------
 def give_up(settings: Settings, log: Logger, today: dt.date | None = None) -> Outcome:
-    """Seal what is old enough and computed, delete its sessions and presence, look for late rows.
+    """Seal due chunks, delete their sessions and presence, and check for late rows.
 
-    Nothing is done while ``TIPPERS_PRESENCE_DAYS`` is not set. Doing it again changes nothing; two
-    at once wait for each other.
+    Does nothing if ``TIPPERS_PRESENCE_DAYS`` is not set. It is idempotent, and concurrent calls
+    wait for each other.
     """
     outcome = Outcome()
     until = last_day(settings, today)
@@ -208,13 +210,13 @@ def give_up(settings: Settings, log: Logger, today: dt.date | None = None) -> Ou
         labelled = _labelled(settings)
         unfinished = {s.chunk for s in _sealed(settings) if not s.finished}
         for chunk in sorted({*files, *unfinished}):
-            _one(settings, log, labelled, chunk, files.get(chunk, []), outcome)
+            _process_chunk(settings, log, labelled, chunk, files.get(chunk, []), outcome)
         outcome.blanked += _blank_rejects(settings, until, outcome.held)
-        outcome.late = _look_for_late(settings)
+        outcome.late = _check_for_late(settings)
     return outcome
 
 
-def _one(
+def _process_chunk(
     settings: Settings,
     log: Logger,
     labelled: Mapping[str, int | str],
@@ -222,13 +224,13 @@ def _one(
     files: list[str],
     outcome: Outcome,
 ) -> None:
-    """Give up one chunk, if it may be, while no run computes anything of it."""
+    """Seal and delete one chunk, if it is not held back, while no run computes it."""
     with held_together(settings, [f"chunk {asset} {chunk}" for asset in ASSETS], log):
         state = _state(settings)
         if chunk not in state.sealed and chunk in state.grid.chunks:
-            observed = observe(settings, [chunk])[chunk]  # late rows make it stale, and hold it
+            observed = observe(settings, [chunk])[chunk]  # late rows make it stale and hold it back
             state = _state(settings)
-            if why := _held(settings, state, labelled, chunk):
+            if why := _why_held(settings, state, labelled, chunk):
                 outcome.held[chunk] = why
                 return
             _seal(settings, chunk, observed)
@@ -243,7 +245,7 @@ def _one(
 
 
 def _seal(settings: Settings, chunk: str, observed: Observed) -> None:
-    """From here on nothing of the chunk is computed or asked for."""
+    """Mark a chunk as sealed: from now on it is neither computed nor requested."""
     row = {
         "chunk": chunk,
         "fingerprint": _signed(observed.fingerprint),
@@ -256,7 +258,9 @@ def _seal(settings: Settings, chunk: str, observed: Observed) -> None:
 
 
 def _forget(settings: Settings, chunk: str) -> None:
-    """What is not tracked any more is not sealed: tracked again, it is computed again."""
+    """Delete the records of an untracked chunk instead of sealing it: tracked again, it is
+    recomputed.
+    """
     with warehouse_engine(settings).begin() as connection:
         for table in (partition_figures, replacing, attempt, session_space, source_chunk):
             connection.execute(sa.delete(table).where(table.c.chunk == chunk))
@@ -273,26 +277,26 @@ def _finish(settings: Settings, chunk: str) -> None:
 
 
 def _blank_rejects(settings: Settings, until: dt.date, held: Mapping[str, str]) -> int:
-    """Blank the MAC addresses of rows that could not be used, of chunks given up; how many."""
+    """Remove the MAC addresses of rejected rows in old chunks; returns their number."""
     c = session_reject.c
-    named = sa.select(c.chunk).distinct().where(c.mac_address.is_not(None))
+    with_addresses = sa.select(c.chunk).distinct().where(c.mac_address.is_not(None))
     with warehouse_engine(settings).begin() as connection:
         old = [
             chunk
-            for chunk in connection.scalars(named)
+            for chunk in connection.scalars(with_addresses)
             if chunk not in held and chunk_bounds(chunk, settings.chunk)[1] <= until
         ]
         blank = sa.update(session_reject).where(c.chunk.in_(old), c.mac_address.is_not(None))
         return connection.execute(blank.values(mac_address=None)).rowcount
 
 
-def _look_for_late(settings: Settings) -> dict[str, int]:
-    """Look at the sealed chunks that were not looked at for longest; all that had late rows."""
+def _check_for_late(settings: Settings) -> dict[str, int]:
+    """Check the sealed chunks not checked for the longest time; returns all with late rows."""
     c = sealed_chunk.c
     longest_ago = (
         sa.select(c.chunk, c.fingerprint, c.rows)
         .order_by(c.looked_at.nulls_first(), c.chunk)
-        .limit(LOOKED_AT_ONCE)
+        .limit(CHECKED_AT_ONCE)
     )
     engine = warehouse_engine(settings)
     with engine.connect() as connection:
@@ -306,7 +310,7 @@ def _look_for_late(settings: Settings) -> dict[str, int]:
             for chunk, found in seen.items():
                 same = found.fingerprint == rows[chunk].fingerprint % 2**64
                 more = found.rows - rows[chunk].rows
-                # As many that are others: some changed. Fewer: the source keeps them no longer.
+                # Equally many but different: some changed. Fewer: the source deleted old rows.
                 late = 0 if same else max(more, int(more == 0))
                 values = {"late_rows": late, "looked_at": now}
                 connection.execute(sa.update(sealed_chunk).where(c.chunk == chunk).values(**values))

@@ -248,9 +248,9 @@ def test_spaces_that_cannot_be_used(stack: Settings, tmp_path: Path) -> None:
         "space_id has '|'": 1,
         "space_id has '...'": 1,
         "space_id has ','": 1,
-        "space_id has a control character, or an invisible one": 2,
+        "space_id has a control or invisible character": 2,
         "space_id has a quote": 3,
-        "space_id is longer than 249 bytes, as the lake writes it": 1,
+        "space_id is longer than 249 bytes when encoded for the lake": 1,
         "it is below 'a|b', which cannot be used": 1,
         "space_id occurs again later in the file, which counts": 1,
     }

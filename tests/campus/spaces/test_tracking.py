@@ -140,7 +140,9 @@ def test_ids_are_as_long_as_a_key_of_the_lake_may_be(tmp_path: Path) -> None:
     longest = "é" * 41 + "abc"
     (tmp_path / occupancy_prefix(longest)).mkdir(parents=True)
     assert why_unusable(longest) is None
-    assert why_unusable(longest + "d") == "space_id is longer than 249 bytes, as the lake writes it"
+    assert (
+        why_unusable(longest + "d") == "space_id is longer than 249 bytes when encoded for the lake"
+    )
 
 
 def test_a_root_that_is_gone_is_passed_over(settings: Settings) -> None:

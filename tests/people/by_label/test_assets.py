@@ -245,7 +245,7 @@ def test_parts_that_do_not_add_up_are_not_published(world: World) -> None:
     assert lake.list(labelled_prefix("types")) == []
     state = load_states(settings)["/".join(KEY)]
     assert state.version is None
-    assert "1 of 1 chunks failed" in str(state.error)
+    assert "Failed chunks: 1 of 1" in str(state.error)
     lake.write_table(key, right)
     assert world.run().success
 

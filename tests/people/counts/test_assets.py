@@ -142,7 +142,7 @@ def test_without_labels_it_fails_and_says_why(logged: Settings) -> None:
     with dg.instance_for_test() as instance:
         result = run(logged, instance)
     assert not result.success
-    assert "device.device_type has labelled nothing yet" in load_states(logged)[NAME].error
+    assert "device.device_type has no labels yet" in load_states(logged)[NAME].error
     assert [found.info.status for found in mlflow_runs(logged)] == ["FAILED"]
 
 

@@ -100,9 +100,9 @@ def test_what_is_not_computed_is_null(campus: Settings) -> None:
 
 
 def test_what_there_is_not_is_said(campus: Settings) -> None:
-    with pytest.raises(NotCounted, match="no people count phones"):
+    with pytest.raises(NotCounted, match="no materialised people count 'phones'"):
         at_noon(campus, "r1", 0)
-    with pytest.raises(NotLabelled, match=r"device\.other has labelled nothing"):
+    with pytest.raises(NotLabelled, match=r"device\.other has no labels"):
         made(campus, PeopleCount(by="device.other", labels=("PHONE",)))
     with pytest.raises(BadInput, match="does not give the label TABLET"):
         made(campus, PeopleCount(by="device.device_type", labels=("TABLET",)))

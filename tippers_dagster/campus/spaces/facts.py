@@ -1,8 +1,8 @@
-"""What the source knows of spaces beside their tree: type, capacity, coordinates.
+"""Optional facts about spaces from the source: type, capacity and coordinates.
 
-None of it is required. The columns may stand in the space table, or in that of its metadata,
-whose rows are a space's by ``building_room``: ``type``, ``capacity`` (people), and ``x`` and
-``y``, or ``longitude`` and ``latitude``.
+The columns may be in the space table, or in its metadata table, which is joined by
+``building_room``: ``type``, ``capacity`` (people), and ``x`` and ``y``, or ``longitude`` and
+``latitude``.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _PLACES = (("x", "y"), ("longitude", "latitude"))
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one space.
+    """Facts about one space.
 
     Attributes
     ----------
     type
-        As ``student lab``; empty when unknown.
+        Such as ``student lab``; empty if unknown.
     capacity
-        People that it is made for.
+        Number of people that it is designed for.
     at
-        Its place: to the right and upwards, in any unit that all spaces share.
+        Coordinates (right, up), in the same unit for all spaces.
     """
 
     type: str = ""
@@ -42,7 +42,7 @@ UNKNOWN = Facts()
 
 
 def load_facts(settings: Settings) -> dict[str, Facts]:
-    """What is known of spaces, by id; those of which nothing is known are left out.
+    """Facts about spaces, by id; spaces without any are left out.
 
     Raises
     ------
@@ -51,11 +51,11 @@ def load_facts(settings: Settings) -> dict[str, Facts]:
     """
     tables = source_tables(settings)
     spaces, metadata = tables[SPACES], tables[SPACE_METADATA]
-    there = _columns_there(settings)
-    joined = "building_room" in there.get(metadata.name, set())
-    own = {c: f"s.{quote(c)}" for c in _COLUMNS if c in there.get(spaces.name, set())}
+    available = _available_columns(settings)
+    joined = "building_room" in available.get(metadata.name, set())
+    own = {c: f"s.{quote(c)}" for c in _COLUMNS if c in available.get(spaces.name, set())}
     theirs = {
-        c: f"m.{quote(c)}" for c in _COLUMNS if joined and c in there.get(metadata.name, set())
+        c: f"m.{quote(c)}" for c in _COLUMNS if joined and c in available.get(metadata.name, set())
     }
     chosen = theirs | own
     if not chosen:
@@ -68,7 +68,7 @@ def load_facts(settings: Settings) -> dict[str, Facts]:
     return {space: facts for space, facts in found.items() if facts != UNKNOWN}
 
 
-def _columns_there(settings: Settings) -> dict[str, set[str]]:
+def _available_columns(settings: Settings) -> dict[str, set[str]]:
     """The columns of every source table, by the source's names."""
     found = read_source(
         settings,
@@ -76,10 +76,10 @@ def _columns_there(settings: Settings) -> dict[str, set[str]]:
         "information_schema.columns WHERE table_schema = $1",
         (settings.source_schema,),
     )
-    there: dict[str, set[str]] = {}
+    available: dict[str, set[str]] = {}
     for row in found.to_pylist():
-        there.setdefault(row["name"], set()).add(row["col"])
-    return there
+        available.setdefault(row["name"], set()).add(row["col"])
+    return available
 
 
 def _facts(row: Mapping[str, str | None]) -> Facts:
@@ -90,7 +90,7 @@ def _facts(row: Mapping[str, str | None]) -> Facts:
 
 
 def _number(text: str | None) -> float | None:
-    """A finite number, whatever a source may hold."""
+    """The text as a finite number, or None."""
     try:
         number = float(text or "")
     except ValueError:

@@ -18,7 +18,7 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 LONGEST_RANGE_DAYS = 20 * 366
-"""A range longer than this is a typing error rather than a wish."""
+"""A longer range is taken for a typing error."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Tracked:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """What is wanted: every tracked space in every tracked chunk.
+    """The tracked grid: every tracked space in every tracked chunk.
 
     Attributes
     ----------
@@ -63,19 +63,20 @@ class Grid:
 
 
 def track(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> Grid:
-    """Keep occupancy of a space, and of all below it, over the local dates [start, end).
+    """Track a space and everything below it over the local dates [start, end).
 
-    Tracking what is tracked already changes nothing. Returns the whole grid that is then wanted;
-    the automation adds the partitions and computes what is missing.
+    Tracking something twice changes nothing. Returns the whole tracked grid; the automation adds
+    its partitions and computes what is missing.
 
     Raises
     ------
     BadInput
-        An unknown space, or an empty or absurdly long range.
+        When the space is unknown, or the range is empty or absurdly long.
     """
     if not start < end:
         raise BadInput(
-            f"The range {start} to {end} holds no day.", "The end is excluded: give a later one."
+            f"The range {start} to {end} contains no day.",
+            "The end is excluded: choose a later one.",
         )
     if (end - start).days > LONGEST_RANGE_DAYS:
         raise BadInput(f"The range {start} to {end} is over 20 years long.", "Is a year mistyped?")
@@ -95,14 +96,14 @@ def track(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> Gr
 def untrack(
     settings: Settings, *, space: str, start: dt.date | None = None, end: dt.date | None = None
 ) -> Grid:
-    """Stop keeping a tracked root space, everywhere or over [start, end).
+    """Stop tracking a root space, completely or over [start, end).
 
-    What another tracked root covers stays. Nothing in the lake is touched.
+    Spaces that another tracked root covers stay tracked. The lake is not changed.
 
     Raises
     ------
     BadInput
-        When the space is not tracked there; the message lists what is.
+        When the space is not tracked in this range; the message lists the tracked roots.
     """
     low, high = start or dt.date.min, end or dt.date.max
     with warehouse_engine(settings).begin() as connection:
@@ -112,7 +113,9 @@ def untrack(
         rows = connection.execute(sa.delete(tracking).where(overlapping).returning(tracking)).all()
         if not rows:
             roots = ", ".join(sorted({t.space for t in list_tracked(settings)})) or "nothing"
-            raise BadInput(f"Space {space!r} is not tracked there.", f"Tracked: {roots}.")
+            raise BadInput(
+                f"Space {space!r} is not a tracked root in this range.", f"Tracked: {roots}."
+            )
         rest = [
             {"space_id": space, "start_date": a, "end_date": b}
             for row in rows
@@ -125,12 +128,12 @@ def untrack(
 
 
 def forget_range(settings: Settings, tracked: Tracked) -> None:
-    """Stop keeping just this range of this root; what other ranges and roots cover stays.
+    """Stop tracking exactly this range of this root; other ranges and roots stay tracked.
 
     Raises
     ------
     BadInput
-        When it is not tracked (any more).
+        When it is not, or no longer, tracked.
     """
     query = sa.delete(tracking).where(
         tracking.c.space_id == tracked.space,
@@ -141,12 +144,12 @@ def forget_range(settings: Settings, tracked: Tracked) -> None:
         if not connection.execute(query).rowcount:
             raise BadInput(
                 f"Space {tracked.space!r} is not tracked from {tracked.start} to {tracked.end}.",
-                "Somebody else may have changed it meanwhile.",
+                "Somebody else may have changed it.",
             )
 
 
 def list_tracked(settings: Settings) -> list[Tracked]:
-    """Every tracked root and range."""
+    """All tracked roots and ranges."""
     query = sa.select(tracking.c.space_id, tracking.c.start_date, tracking.c.end_date)
     with warehouse_engine(settings).connect() as connection:
         rows = connection.execute(query.order_by(*query.selected_columns)).all()
@@ -154,9 +157,9 @@ def list_tracked(settings: Settings) -> list[Tracked]:
 
 
 def wanted_grid(settings: Settings, tree: SpaceTree) -> Grid:
-    """The grid that the tracked roots and ranges add up to.
+    """The grid of all tracked roots and ranges.
 
-    A tracked root that is no longer in the tree is passed over: its spaces are gone.
+    Tracked roots that are no longer in the tree are skipped.
 
     Raises
     ------
@@ -178,7 +181,7 @@ def wanted_grid(settings: Settings, tree: SpaceTree) -> Grid:
 
 
 def _pin_grid(connection: sa.Connection, settings: Settings) -> None:
-    """Remember the grid's meaning at first use; refuse another one later."""
+    """Record the grid's settings at first use, and refuse others later."""
     connection.execute(
         insert(grid_table)
         .values(chunk=settings.chunk, timezone=settings.timezone)
@@ -190,6 +193,6 @@ def _pin_grid(connection: sa.Connection, settings: Settings) -> None:
             f"This warehouse was filled with TIPPERS_CHUNK={row.chunk} and "
             f"TIPPERS_TIMEZONE={row.timezone}; the settings say {settings.chunk} and "
             f"{settings.timezone}.",
-            "Set them back, or use another TIPPERS_HOME or warehouse: keys of different chunks "
-            "must not mix.",
+            "Restore these settings, or use another TIPPERS_HOME or warehouse: keys of different "
+            "chunks must not mix.",
         )

@@ -12,8 +12,8 @@ from tippers_dagster.campus.space_ids import LeftOut, without_unusable
 from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.settings import Settings
 
-NAMED_AT_MOST = 10
-"""How many offending spaces an error message names."""
+MAX_NAMED = 10
+"""Maximum number of spaces named in an error message."""
 
 
 class NoSpaces(SourceError):
@@ -35,7 +35,7 @@ class SpaceTree:
     depth
         int32, 0 for a root.
     left_out
-        Spaces of the source that are not in the tree because their ids cannot be used.
+        Spaces of the source that are left out of the tree because of unusable ids.
     """
 
     ids: tuple[str, ...]
@@ -53,13 +53,13 @@ class SpaceTree:
         Raises
         ------
         SourceError
-            Naming the spaces that have no id, occur twice, have an unknown parent (orphans),
-            or are their own ancestors (a cycle).
+            If spaces have no id, occur twice, have an unknown parent (orphans), or are their own
+            ancestors (a cycle); the message names them.
         """
         ids = spaces["space_id"].to_pylist()
         parents = spaces["parent_space_id"].to_pylist()
         if any(space is None or space == "" for space in ids):
-            raise SourceError("The space table has rows without a space_id.", "Give each an id.")
+            raise SourceError("The space table has rows without a space_id.", "Add their ids.")
         index = {space: i for i, space in enumerate(ids)}
         if len(index) < len(ids):
             seen: set[str] = set()
@@ -83,7 +83,7 @@ class SpaceTree:
             reached = set(order)
             lost = [space for i, space in enumerate(ids) if i not in reached]
             raise SourceError(
-                f"Spaces that are their own ancestors, or lie below such: {_named(lost)}.",
+                f"Spaces that are their own ancestors, or are below such spaces: {_named(lost)}.",
                 "Break the cycle in parent_space_id.",
             )
         names = spaces["space_name"].to_pylist()
@@ -110,13 +110,13 @@ class SpaceTree:
         return len(self.ids)
 
     def position(self, space: str) -> int:
-        """Position of a space; BadInput with the nearest ids when there is none."""
+        """Position of a space; BadInput with similar ids if there is none."""
         if space in self.index:
             return self.index[space]
         if why := next((out.reason for out in self.left_out if out.space == space), None):
             raise BadInput(
                 f"The space {space!r} is left out: {why}.",
-                "Change its id in the source; `tippers rejects` lists all spaces left out.",
+                "Change its id in the source. `tippers rejects` lists all spaces left out.",
             )
         import difflib
 
@@ -128,7 +128,7 @@ class SpaceTree:
         )
 
     def subtree(self, space: str) -> list[str]:
-        """Ids of a space and of all below it."""
+        """Ids of a space and everything below it."""
         i = self.position(space)
         return list(self.ids[i : i + int(self.size[i])])
 
@@ -234,5 +234,5 @@ def _sizes(parent: np.ndarray) -> np.ndarray:
 
 
 def _named(items: list[str]) -> str:
-    more = len(items) - NAMED_AT_MOST
-    return ", ".join(items[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+    more = len(items) - MAX_NAMED
+    return ", ".join(items[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

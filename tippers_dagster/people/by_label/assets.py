@@ -1,4 +1,4 @@
-"""Occupancy by labels, as assets."""
+"""Assets of occupancy by label."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -25,24 +25,25 @@ from tippers_dagster.people.by_label.describe import (
 from tippers_dagster.settings import Settings
 
 GRAIN = (
-    "One row per non-empty bin of a tracked space: distinct devices of each label, and those "
-    "without one."
+    "One row per non-empty bin of a tracked space: distinct devices per label, and unlabelled ones."
 )
 
 
 class Options(dg.Config):
-    """What may be chosen when it is materialized by hand."""
+    """Options of a manual materialisation."""
 
     again: bool = Field(
-        default=False, description="Also chunks that are up to date: files were lost or damaged."
+        default=False,
+        description="Also recompute chunks that are up to date, if files were lost or damaged.",
     )
 
 
 # --- nodes --------------------------------------------------------------------------------------
 def labelled_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
-    """What each is computed from; definitions that cannot work are not among them.
+    """The nodes of all labelled occupancies, with what each depends on; broken definitions have
+    none.
 
-    They read the labels and all of occupancy. When occupancy changed anywhere, a run compares
+    They depend on the labels and on all of occupancy. When any occupancy changes, a run compares
     fingerprints and counts the chunks that changed.
     """
     from tippers_dagster.people.by_label.work import VERSION
@@ -61,13 +62,13 @@ def labelled_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
 
 
 def _labels_key(catalog: Catalog, definition: Definition) -> tuple[str, ...]:
-    """What gives the labels: the label model, or the predictions of the classifier."""
+    """The asset with the labels: the label model, or the predictions of the classifier."""
     by = labels_of(catalog, definition)
     return predictions_path(by) if by.kind == Kind.CLASSIFIER else by.asset_path
 
 
 def labels_of(catalog: Catalog, definition: Definition) -> Ref:
-    """The label model or classifier by whose labels a labelled occupancy is split."""
+    """The label model or classifier whose labels split a labelled occupancy."""
     assert isinstance(definition.body, LabelledOccupancy)
     return catalog.resolve(definition.body.by, definition.ref.concept).ref
 
@@ -76,7 +77,7 @@ def labels_of(catalog: Catalog, definition: Definition) -> Ref:
 def labelled_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
-    """One asset per definition that can work."""
+    """One asset per valid definition."""
     make = partial(_asset, settings, catalog)
     return assets_of_kind(catalog, Kind.LABELLED_OCCUPANCY, nodes, make)
 
@@ -112,7 +113,7 @@ def _count(
     *,
     again: bool,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    """Count what changed, and record; chunks that fail are told after the others are recorded."""
+    """Count and record the changed chunks; report failed ones once the others are recorded."""
     from tippers_dagster.people.by_label.work import bring_up_to_date
 
     started, path = time.monotonic(), ref.asset_path

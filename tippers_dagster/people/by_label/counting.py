@@ -1,4 +1,4 @@
-"""The devices of each label in every space of a chunk: comparing with occupancy, and tables."""
+"""Devices per label in every space of a chunk: checked against occupancy, and written as tables."""
 
 from __future__ import annotations
 
@@ -16,55 +16,57 @@ from tippers_dagster.platform.lake import Lake
 from tippers_dagster.platform.lake.keys import occupancy_key
 
 PRINT_METADATA = b"tippers.presence"
-"""Metadata of a file: the fingerprint of the presence that it was counted from."""
+"""File metadata: the fingerprint of the presence that it was counted from."""
 
 LABELS_METADATA = b"tippers.labels"
-"""Metadata of a file: the fingerprint of the labels that it was counted with."""
+"""File metadata: the fingerprint of the labels that it was counted with."""
 
 
 class PartsDiffer(TippersError):
-    """The parts of a bin do not add up to what occupancy says of it: nothing is published."""
+    """The labels of a bin do not add up to its occupancy; nothing is published."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What was compared with occupancy before publishing: bins of all spaces and widths."""
+    """Numbers of bins (of all spaces and widths) and devices checked against occupancy."""
 
     bins: int
     devices: int
 
 
 def labels_fingerprint(labels: DeviceLabels) -> int:
-    """A fingerprint of which device has which label."""
+    """A fingerprint of each device's label."""
     rows = mix(labels.groups.devices, labels.groups.group.astype(np.int64))
     return (int(rows.sum(dtype=np.uint64)) + of_text(*labels.names)) % 2**64
 
 
-# --- the whole ----------------------------------------------------------------------------------
+# --- totals -------------------------------------------------------------------------------------
 def read_wholes(lake: Lake, chunk: str, spaces: list[str], edges: Edges) -> Grids:
-    """The published occupancy of spaces in a chunk: by width, int32 [spaces, bins].
+    """The published occupancy of spaces in a chunk: per width, int32 [spaces, bins].
 
     Raises
     ------
     LakeFileMissing
-        When that of one of them is not there.
+        When the file of a space is missing.
     """
     keys = [occupancy_key(space, chunk) for space in spaces]
     tables = []
     for key, table in zip(keys, lake.read_tables(keys), strict=True):
         if table is None:
-            raise LakeFileMissing(f"{lake.uri(key)} is gone.", "Materialize its occupancy again.")
+            raise LakeFileMissing(
+                f"{lake.uri(key)} is missing.", "Materialize its occupancy again."
+            )
         tables.append(table)
     return dense(tables, ["number_connections"], edges, of="occupancy")["number_connections"]
 
 
 def dense(tables: list[pa.Table], columns: list[str], edges: Edges, *, of: str) -> dict[str, Grids]:
-    """Sparse tables of several spaces as arrays: by column and width, int32 [spaces, bins].
+    """Sparse tables of several spaces as arrays: per column and width, int32 [spaces, bins].
 
     Raises
     ------
     TippersError
-        When a row begins where no bin does.
+        When a row does not begin at the start of a bin.
     """
     made = {
         column: {w: np.zeros((len(tables), len(e) - 1), np.int32) for w, e in edges.items()}
@@ -82,9 +84,8 @@ def dense(tables: list[pa.Table], columns: list[str], edges: Edges, *, of: str) 
         at = np.searchsorted(edge[:-1], begins[mine])
         if (edge[np.minimum(at, len(edge) - 1)] != begins[mine]).any():
             raise TippersError(
-                f"Files of {of} have bins of {width} s that do not begin where those of this "
-                "deployment do.",
-                "They were written with another TIPPERS_TIMEZONE: set it back, or delete them.",
+                f"The bins of {width} s in files of {of} do not match those of this deployment.",
+                "They were written with another TIPPERS_TIMEZONE: set that again, or delete them.",
             )
         for column in columns:
             made[column][width][space[mine], at] = whole[column].to_numpy()[mine]
@@ -94,7 +95,7 @@ def dense(tables: list[pa.Table], columns: list[str], edges: Edges, *, of: str) 
 def check_parts(
     chunk: str, spaces: list[str], parts: Grids, wholes: Grids, edges: Edges
 ) -> Checked:
-    """The labels of every space and bin add up to its occupancy.
+    """Check that the labels of every space and bin add up to its occupancy.
 
     Raises
     ------
@@ -108,8 +109,9 @@ def check_parts(
             row, column = np.argwhere(together != whole)[0]
             begin = np.datetime64(int(edges[width][column]), "s")
             raise PartsDiffer(
-                f"{spaces[row]} in {chunk}: {together[row, column]} devices by label in the bin of "
-                f"{width} s from {begin}Z, but its occupancy is {whole[row, column]}."
+                f"{spaces[row]} in {chunk}: the labels of the bin of {width} s from {begin}Z add "
+                f"up to {together[row, column]} devices, but its occupancy is "
+                f"{whole[row, column]}."
             )
         bins += whole.size
         devices += int(whole.sum())
@@ -125,14 +127,14 @@ def sparse_tables(
     parts: Grids,
     edges: Edges,
 ) -> Iterator[tuple[str, pa.Table]]:
-    """One table per space, of the bins with somebody in them, sorted by (width, bin).
+    """One table per space with its non-empty bins, sorted by (width, bin).
 
     Parameters
     ----------
     prints
-        uint64 per space: the fingerprint of its presence, kept in the table's metadata.
+        uint64 per space: the fingerprint of its presence, stored in the table's metadata.
     parts
-        By width, int32 [spaces, labels, bins].
+        Per width, int32 [spaces, labels, bins].
     """
     pieces = []
     for width in sorted(parts):
@@ -164,7 +166,7 @@ def sparse_tables(
 
 
 def made_from(table: pa.Table) -> tuple[int, int] | None:
-    """Fingerprints of presence and labels that a file was counted from, as it says itself."""
+    """Fingerprints of the presence and labels that a file was counted from, from its metadata."""
     found = table.schema.metadata or {}
     if PRINT_METADATA not in found or LABELS_METADATA not in found:
         return None

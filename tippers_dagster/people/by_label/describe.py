@@ -1,4 +1,4 @@
-"""What Dagster and our own tables are told of labelled occupancy."""
+"""Metadata, checks and figures of labelled occupancy, for Dagster and our tables."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tippers_dagster.settings import Settings
 if TYPE_CHECKING:
     from tippers_dagster.people.by_label.work import Outcome
 
-MOST_UNLABELLED = 0.5
-"""Share of devices without a label, over all bins, above which a check warns."""
+MAX_UNLABELLED = 0.5
+"""Share of devices without a label, over all bins, above which the check warns."""
 
 PARTS = "parts_add_up"
 UNLABELLED_FEW = "few_unlabelled"
 CHECKS = {
-    PARTS: "The devices of all labels are those of occupancy, in every space and bin; what does "
-    "not add up is not published.",
-    UNLABELLED_FEW: f"At most {MOST_UNLABELLED:.0%} of the devices present have no label.",
+    PARTS: "In every space and bin, the devices of all labels add up to its occupancy; chunks in "
+    "which they do not are not published.",
+    UNLABELLED_FEW: f"At most {MAX_UNLABELLED:.0%} of the devices present have no label.",
 }
 
 
 def parts_check(asset: dg.AssetKey, outcome: Outcome) -> dg.AssetCheckResult:
-    """Whether the parts of all bins that were counted are the whole."""
+    """Whether the labels of all bins add up to their occupancy."""
     wrong = outcome.wrong
     example = {"example": next(iter(wrong.values()))} if wrong else {}
     numbers = {
@@ -40,14 +40,14 @@ def parts_check(asset: dg.AssetKey, outcome: Outcome) -> dg.AssetCheckResult:
 
 
 def unlabelled_check(asset: dg.AssetKey, outcome: Outcome) -> dg.AssetCheckResult:
-    """Whether few enough of the devices have no label."""
+    """Whether the share of devices without a label is small enough."""
     shares = label_shares(outcome)
     share = shares.get(outcome.labels.names[-1], 0.0)
-    return check_result(asset, UNLABELLED_FEW, share <= MOST_UNLABELLED, {"share": share})
+    return check_result(asset, UNLABELLED_FEW, share <= MAX_UNLABELLED, {"share": share})
 
 
 def label_shares(outcome: Outcome) -> dict[str, float]:
-    """The share of each label of devices times narrowest bins; empty when nothing was counted."""
+    """The share of each label, over devices in the narrowest bins; empty if nothing was counted."""
     sums = [sum(of_label) for of_label in zip(*(d.devices for d in outcome.done), strict=True)]
     whole = sum(sums)
     if not whole:
@@ -56,7 +56,7 @@ def label_shares(outcome: Outcome) -> dict[str, float]:
 
 
 def details(outcome: Outcome, by: str) -> dict[str, Any]:
-    """What is recorded with the asset's version."""
+    """Details recorded with the asset's version."""
     return {
         "by": by,
         "labels_version": outcome.labels.version,
@@ -88,8 +88,8 @@ def metadata(settings: Settings, name: str, by: str, outcome: Outcome) -> dict[s
 def _schema(names: tuple[str, ...]) -> dg.TableSchema:
     return dg.TableSchema(
         [
-            dg.TableColumn("interval_seconds", "int32", "width of the bin"),
-            dg.TableColumn("interval_begin_time", "timestamp[s, UTC]", "begin of the bin"),
+            dg.TableColumn("interval_seconds", "int32", "width of the bin in seconds"),
+            dg.TableColumn("interval_begin_time", "timestamp[s, UTC]", "start of the bin"),
             *(dg.TableColumn(name, "int32", f"distinct devices: {name}") for name in names),
         ]
     )

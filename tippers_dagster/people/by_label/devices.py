@@ -1,4 +1,4 @@
-"""What a label model or a classifier says of devices."""
+"""Labels of devices, from a label model or a classifier."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engi
 from tippers_dagster.settings import Settings
 
 UNLABELLED = "unlabelled"
-"""The part of devices that the label model abstains on or ties at, or does not know."""
+"""Devices on which the label model abstains or ties, and devices that it does not know."""
 
 VERSION = "version"
-"""The column of the version of the asset that wrote a row, the same in all of a table."""
+"""The column with the version of the asset that wrote the table, the same in all rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class DeviceLabels:
-    """What a label model or a classifier says of devices.
+    """Labels of devices, from a label model or a classifier.
 
-    ``names``: its labels in the order of their class numbers, then ``UNLABELLED``.
-    ``version``: of the asset that gave them; None where the table does not tell.
+    ``names`` are its labels by class number, then ``UNLABELLED``. ``version`` is that of its asset;
+    None if the table does not have it.
     """
 
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class DeviceLabels:
 
 
 def label_models_of_devices(settings: Settings) -> list[str]:
-    """Label models and classifiers, as ``device.device_type``, that have labels of devices."""
+    """Label models and classifiers of devices that have labels, such as ``device.device_type``."""
     query = sa.text(
         "SELECT DISTINCT table_name FROM information_schema.columns "
         "WHERE table_schema IN (:labels, :predictions) AND column_name = :key ORDER BY table_name"
@@ -52,25 +52,25 @@ def label_models_of_devices(settings: Settings) -> list[str]:
 
 
 def device_labels(settings: Settings, by: str) -> DeviceLabels:
-    """The labels of devices that a label model or a classifier gives now.
+    """The current labels of devices from a label model or a classifier.
 
     Parameters
     ----------
     by
-        As ``device.device_type``.
+        Its name, such as ``device.device_type``.
 
     Raises
     ------
     NotLabelled
-        When it has none.
+        When it has no labels.
     BadInput
-        When its entities are no devices.
+        When its entities are not devices.
     """
     table, columns = _table(settings, by)
     if MAC not in columns:
         raise BadInput(
-            f"{by} labels no devices: its key is {columns[0]}.",
-            f"Occupancy is split by label models whose key is {MAC}.",
+            f"{by} does not label devices: its key is {columns[0]}.",
+            f"Occupancy can be split by labels with the key {MAC}.",
         )
     names = labels_of(columns)
     # One statement, one snapshot: labels and version are of the same materialisation.
@@ -87,12 +87,12 @@ def device_labels(settings: Settings, by: str) -> DeviceLabels:
 
 
 def labels_version(settings: Settings, by: str) -> str | None:
-    """The version of the asset that gave the labels; None where the table does not tell.
+    """The version of the asset that gave the labels; None if the table does not have it.
 
     Raises
     ------
     NotLabelled
-        When there are none.
+        When there are no labels.
     """
     table, columns = _table(settings, by)
     if VERSION not in columns:
@@ -102,7 +102,7 @@ def labels_version(settings: Settings, by: str) -> str | None:
 
 
 def label_names(settings: Settings, by: str) -> tuple[str, ...]:
-    """The labels in the order of their class numbers, then ``UNLABELLED``."""
+    """The labels by class number, then ``UNLABELLED``."""
     return (*labels_of(_table(settings, by)[1]), UNLABELLED)
 
 
@@ -119,6 +119,6 @@ def _table(settings: Settings, by: str) -> tuple[str, list[str]]:
                 return f"{schema}.{quote(table)}", columns
     raise NotLabelled(
         f"{by} has no labels yet.",
-        "It is a label model or a classifier that has not been materialised, or neither: "
-        "`tippers definitions list` shows which there are.",
+        "Either it has not been materialised, or it is not a label model or classifier: "
+        "`tippers definitions list` shows those that exist.",
     )

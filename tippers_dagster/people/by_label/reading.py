@@ -1,8 +1,8 @@
-"""How many devices of each label are in a space, at any time.
+"""Reads how many devices of each label are in a space at any time.
 
-Where occupancy and labels meet: presence says which device was where, a label model what it is.
-Every device has one label or none, so that the parts of a bin add up to the whole. What a labelled
-occupancy has published with the present labels is read, everything else is counted on demand.
+Presence says where each device was, a label model what it is. Every device has one label or none,
+so the labels of a bin add up to its total. Counts that a labelled occupancy has published with the
+current labels are read, all others are counted on demand.
 """
 
 from __future__ import annotations
@@ -72,23 +72,24 @@ def read_labelled_occupancy(
     Parameters
     ----------
     space, start, end, interval_seconds
-        As ``read_occupancy`` takes them.
+        As for ``read_occupancy``.
     label_model
-        As ``device.device_type``: a label model or a classifier; its index must be one of devices.
+        A label model or classifier of devices, such as ``device.device_type``.
 
     Returns
     -------
     pa.Table
         ``interval_begin_time`` (timestamp[s] in the deployment's zone), in order; an int32 column
-        for each label, and ``unlabelled``; ``number_connections``, their sum. Bins that are not
-        computed are null, and the schema's metadata (``MISSING_METADATA``) list their chunks.
+        per label, and ``unlabelled``; ``number_connections``, their sum. Bins that are not computed
+        are null, and the schema's metadata (``MISSING_METADATA``) list their chunks.
 
     Raises
     ------
     NotLabelled, BadInput
-        A label model without labels, or not of devices; an unknown space, an unusable range.
+        If the label model has no labels or none of devices, the space is unknown, or the range is
+        invalid.
     OnlyCountsKept
-        A chunk whose presence was given up, and that was not published by these labels.
+        If the presence of a chunk is deleted, and its counts by these labels are not published.
     """
     settings = settings or get_settings()
     names, found = read_label_counts(
@@ -106,7 +107,7 @@ def read_label_counts(
     *,
     settings: Settings,
 ) -> tuple[tuple[str, ...], GroupCounts]:
-    """The labels with ``UNLABELLED`` at last, and the counts by label; otherwise as
+    """The labels, ``UNLABELLED`` last, and the counts by label; otherwise as
     ``read_labelled_occupancy``.
     """
     names = label_names(settings, label_model)
@@ -117,14 +118,14 @@ def read_label_counts(
         tables = published_files(settings, label_model, version, names, [space], chunks)
         files = Published(names, {chunk: table for (_, chunk), table in tables.items()})
         if len(files.tables) == len(chunks):
-            nobody = DeviceGroups(_NONE.devices, _NONE.group, len(names) - 1)
-            asked = (space, start, end, interval_seconds, nobody)
-            return names, read_groups(*asked, settings=settings, published=files)
+            no_devices = DeviceGroups(_NONE.devices, _NONE.group, len(names) - 1)
+            arguments = (space, start, end, interval_seconds, no_devices)
+            return names, read_groups(*arguments, settings=settings, published=files)
     labels = device_labels(settings, label_model)
-    if labels.version != version:  # new labels came in between: all of one version, then
+    if labels.version != version:  # new labels were written in between: use only those
         files = None
-    asked = (space, start, end, interval_seconds, labels.groups)
-    return labels.names, read_groups(*asked, settings=settings, published=files)
+    arguments = (space, start, end, interval_seconds, labels.groups)
+    return labels.names, read_groups(*arguments, settings=settings, published=files)
 
 
 def published_files(
@@ -135,15 +136,15 @@ def published_files(
     spaces: list[str],
     chunks: list[str],
 ) -> dict[tuple[str, str], pa.Table]:
-    """The files by label that are as good as counting anew, by space and chunk.
+    """The up-to-date files of counts by label, by space and chunk.
 
-    They were counted with the labels of this version, from the presence that is recorded now. Of
-    a sealed chunk those that there are: with the labels that were known when it was sealed.
+    They were counted with this version of the labels, from the presence as recorded now. For sealed
+    chunks these are all files, with the labels known when the chunk was sealed.
 
     Parameters
     ----------
     names
-        The columns that a file must have; one of a sealed chunk may be older than a label.
+        The columns that a file must have; files of sealed chunks may be older than a label.
     """
     if version is None:
         return {}
@@ -160,7 +161,7 @@ def published_files(
             figures.asset.in_((SOURCE, DERIVED)),
             sa.or_(c.labels_version == version, sa.exists().where(sealed_chunk.c.chunk == c.chunk)),
         )
-        # Of a parent with sessions of its own, the last is that of its whole subtree.
+        # For a parent that sessions name, the last one covers its whole subtree.
         .order_by(c.computed_at, sa.case((figures.asset == DERIVED, 1), else_=0))
     )
     with warehouse_engine(settings).connect() as connection:

@@ -1,6 +1,7 @@
-"""Occupancy by labels as it may leave the deployment: small counts hidden, also from differences.
+"""Occupancy by label that may leave the deployment: small counts are hidden, and cannot be derived
+from differences.
 
-With ``TIPPERS_SMALLEST_COUNT`` below 2 nothing is hidden, and tables are as those of ``reading``.
+If ``TIPPERS_SMALLEST_COUNT`` is below 2, nothing is hidden, and tables equal those of ``reading``.
 """
 
 from __future__ import annotations
@@ -43,19 +44,19 @@ def read_shared_labelled_occupancy(
     Parameters
     ----------
     dense, on_missing
-        As ``read_occupancy`` takes them.
+        As for ``read_occupancy``.
 
     Returns
     -------
     pa.Table
-        As of ``read_labelled_occupancy``; where counts may be hidden with ``suppressed`` (bool):
-        all labels of the bin are null; their sum is, too, where ``read_shared_occupancy`` hides
-        it. What is hidden does not depend on what is asked for.
+        As ``read_labelled_occupancy``; if counts may be hidden, also ``suppressed`` (bool): all
+        labels of the bin are null, and so is their sum where ``read_shared_occupancy`` hides it.
+        What is hidden does not depend on the request.
 
     Raises
     ------
     MissingPartitions
-        Naming the chunks that are not computed, unless they are to be reported.
+        Naming the chunks that are not computed, unless ``on_missing`` is ``"report"``.
     NotLabelled, BadInput, OnlyCountsKept
         As ``read_labelled_occupancy``.
     """
@@ -70,11 +71,11 @@ def read_shared_labelled_occupancy(
         table = _hidden(settings, table, space, start, end, interval_seconds, by)
     if dense:
         return table
-    nobody = pc.fill_null(pc.equal(table[TOTAL], 0), False)
+    empty = pc.fill_null(pc.equal(table[TOTAL], 0), False)
     unknown = pc.is_null(table[TOTAL])
     if SUPPRESSED in table.column_names:
         unknown = pc.and_(unknown, pc.invert(table[SUPPRESSED]))
-    return table.filter(pc.invert(pc.or_(nobody, unknown)))
+    return table.filter(pc.invert(pc.or_(empty, unknown)))
 
 
 def _hidden(
@@ -96,7 +97,7 @@ def _hidden(
         wholes[chunk] = hide_counts(tree, found.sum(axis=0), k)[at]
     hidden = at_begins(settings, table, width, rows)
     counts = at_begins(settings, table, width, parts).reshape(table.num_rows, -1)
-    # The numbers that were decided on, should others have come in between.
+    # The numbers that the masks were made for, in case newer ones have been published since.
     for i, name in enumerate(table.column_names[1:-1]):
         table = with_counts(table, name, counts[:, i], hidden)
     whole_hidden = at_begins(settings, table, width, wholes)
@@ -105,12 +106,12 @@ def _hidden(
 
 
 def tree_parts(settings: Settings, tree: SpaceTree, chunk: str, width: int, by: str) -> np.ndarray:
-    """Counts by label of every space in all bins of a chunk: int32 [labels, spaces, bins].
+    """Counts by label of all spaces in all bins of a chunk: int32 [labels, spaces, bins].
 
     Raises
     ------
     OnlyCountsKept
-        Neither published for all spaces, nor presence.
+        If they are not published for all spaces, and the presence is deleted.
     """
     first, last = chunk_bounds(chunk, settings.chunk)
     edges = {width: LocalClock(settings.timezone).bin_edges(first, last, width)}

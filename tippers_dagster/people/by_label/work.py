@@ -1,7 +1,7 @@
-"""What an asset of this domain does: which chunks changed, counting them, recording them.
+"""The work of a labelled occupancy's asset: finds, counts and records the chunks that changed.
 
-A chunk is counted again when its labels or the presence of its spaces are others than those it was
-counted from; both are told by fingerprints, and nothing else is read for it.
+A chunk is recounted when its labels or the presence of its spaces differ from those that it was
+counted from. Fingerprints show this, without reading anything else.
 """
 
 from __future__ import annotations
@@ -44,26 +44,26 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 VERSION = 1
-"""Raise it when the same labels and presence would give other counts: all is counted anew."""
+"""Raise it when the same labels and presence would give other counts: all chunks are recounted."""
 
 CHUNKS_AT_ONCE = 16
-"""Counted under one lock, while no run changes their presence; then they are recorded."""
+"""Number of chunks counted and recorded under one lock, so that no run changes their presence."""
 
-NAMED_AT_MOST = 3
+MAX_NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
 class ChunkInput:
-    """What the counts of one chunk are made of.
+    """The inputs of one chunk's counts.
 
     Attributes
     ----------
     spaces, prints
-        Whose occupancy is up to date, and the fingerprint of the presence of each (uint64).
+        Spaces with up-to-date occupancy, and the fingerprint of each one's presence (uint64).
     sources
-        The spaces whose recorded presence is read for them.
+        The spaces whose presence is read for them.
     fingerprint
-        Of all of it, and of the labels.
+        Fingerprint of all these inputs and the labels.
     """
 
     chunk: str
@@ -75,7 +75,7 @@ class ChunkInput:
 
 @dataclass(frozen=True)
 class ChunkDone:
-    """What one chunk came to; ``devices``: devices times bins, by label."""
+    """The result of one chunk; ``devices`` is the sum of devices over bins, per label."""
 
     chunk: str
     spaces: int
@@ -86,10 +86,10 @@ class ChunkDone:
 
 @dataclass
 class Outcome:
-    """What a run did.
+    """The result of a run.
 
-    ``fresh`` counts chunks that were up to date; ``removed`` files of spaces that are no longer
-    tracked; ``rows`` all that is published then; ``failed`` has an exception per failed chunk.
+    ``fresh`` counts chunks that were up to date, ``removed`` deleted files of untracked spaces,
+    ``rows`` all published rows; ``failed`` has the exception of each failed chunk.
     """
 
     labels: DeviceLabels
@@ -102,16 +102,16 @@ class Outcome:
 
     @property
     def wrong(self) -> dict[str, str]:
-        """By chunk: why its parts do not add up."""
+        """Per chunk, why its labels do not add up."""
         return {c: str(e) for c, e in self.failed.items() if isinstance(e, PartsDiffer)}
 
     def raise_failures(self) -> None:
-        """Raise TippersError when a chunk failed."""
+        """Raise TippersError if a chunk failed."""
         if not self.failed:
             return
-        named = [f"{c}: {e}" for c, e in sorted(self.failed.items())[:NAMED_AT_MOST]]
+        named = [f"{c}: {e}" for c, e in sorted(self.failed.items())[:MAX_NAMED]]
         raise TippersError(
-            f"{len(self.failed)} of {len(self.failed) + len(self.done)} chunks failed; the others "
+            f"Failed chunks: {len(self.failed)} of {len(self.failed) + len(self.done)}; the others "
             "are recorded. " + " ".join(named)
         )
 
@@ -126,21 +126,21 @@ def bring_up_to_date(
     again: bool = False,
     before_writing: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Count every chunk that changed, and remove what is no longer tracked.
+    """Count every chunk that changed, and delete files that are no longer tracked.
 
     Parameters
     ----------
     name, by
-        Of the labelled occupancy, and of the label model or classifier.
+        Names of the labelled occupancy, and of the label model or classifier.
     again
-        Also what is up to date: for when files of the lake were lost or damaged.
+        Also recount chunks that are up to date, in case files of the lake were lost or damaged.
     before_writing
-        Called before the first file is replaced or removed.
+        Called before the first file is replaced or deleted.
 
     Raises
     ------
     NotLabelled, BadInput
-        No labels, or not of devices.
+        If there are no labels, or none of devices.
     """
     began = time.monotonic()
     labels = device_labels(settings, by)
@@ -150,7 +150,7 @@ def bring_up_to_date(
     inputs = chunk_inputs(settings, _state(settings), labels_print)
     changed = [i.chunk for i in inputs if recorded.get(i.chunk) != i.fingerprint]
     outcome.fresh = len(inputs) - len(changed)
-    _confirm(settings, name, by, labels, labels_print)
+    _confirm_unchanged_labels(settings, name, by, labels, labels_print)
     before_writing()
     for low in range(0, len(changed), CHUNKS_AT_ONCE):
         chunks = set(changed[low : low + CHUNKS_AT_ONCE])
@@ -173,9 +173,8 @@ def bring_up_to_date(
 def chunk_inputs(
     settings: Settings, state: State, labels_print: int, only: Collection[str] | None = None
 ) -> list[ChunkInput]:
-    """What every tracked chunk of which something is computed would be counted from now.
-
-    ``only``: just these chunks.
+    """The current inputs of every tracked chunk with computed occupancy; of ``only`` these chunks,
+    if given.
     """
     tree, source, derived = state.grid.tree, state.source, state.derived
     at = np.array([tree.index[s] for s in source.spaces], np.int64)
@@ -213,7 +212,7 @@ def chunk_inputs(
 # --- counting -----------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class _ChunkTask:
-    """One chunk, for a thread of this process or a worker of a cluster. No MAC address in it."""
+    """One chunk, for a thread of this process or a worker of a cluster; has no MAC addresses."""
 
     settings: Settings
     name: str
@@ -244,12 +243,12 @@ def _count(
 
 
 def count_chunk(task: _ChunkTask) -> ChunkDone:
-    """Count all spaces of a chunk in one pass, compare with occupancy, and only then write.
+    """Count all spaces of a chunk in one pass, check the counts against occupancy, then write them.
 
     Raises
     ------
     PartsDiffer
-        When the parts of a bin do not add up; nothing is written.
+        When the labels of a bin do not add up; nothing is written.
     """
     settings, tree, inputs, labels = task.settings, task.tree, task.inputs, task.labels
     lake = open_lake(settings)
@@ -282,7 +281,7 @@ def _state(settings: Settings) -> State:
 
 
 def _recorded(settings: Settings, name: str) -> dict[str, int]:
-    """Fingerprints of what the chunks were counted from."""
+    """The recorded input fingerprints of the chunks."""
     query = sa.select(labelled_chunk.c.chunk, labelled_chunk.c.input_fingerprint)
     with warehouse_engine(settings).connect() as connection:
         rows = connection.execute(query.where(labelled_chunk.c.definition == name)).all()
@@ -295,10 +294,10 @@ def _rows(settings: Settings, name: str) -> int:
         return int(connection.scalar(query.where(labelled_chunk.c.definition == name)) or 0)
 
 
-def _confirm(
+def _confirm_unchanged_labels(
     settings: Settings, name: str, by: str, labels: DeviceLabels, labels_print: int
 ) -> None:
-    """What was counted with the very same labels is as good under their new version."""
+    """Record the new version of the labels for chunks that were counted with the same labels."""
     query = (
         sa.update(labelled_chunk)
         .where(
@@ -313,10 +312,10 @@ def _confirm(
 
 @contextmanager
 def _voiding(settings: Settings, name: str, chunks: Collection[str]) -> Iterator[None]:
-    """Around the work that replaces files of chunks and records them.
+    """Wraps work that replaces the files of chunks and records them.
 
-    A run that lost its locks may have overwritten files that another run recorded: they are void
-    then, whoever recorded them. This needs no locks: they are what such a run has lost.
+    A run that lost its locks may have overwritten files that another run recorded, so their records
+    are voided. This works without locks, as such a run has lost them.
     """
     _void(settings, name, chunks)
     try:
@@ -328,7 +327,7 @@ def _voiding(settings: Settings, name: str, chunks: Collection[str]) -> Iterator
 
 
 def _void(settings: Settings, name: str, chunks: Collection[str]) -> None:
-    """Invalidate the records of chunks, as their files are about to be replaced."""
+    """Invalidate the records of chunks whose files are about to be replaced."""
     query = sa.delete(labelled_chunk).where(
         labelled_chunk.c.definition == name, labelled_chunk.c.chunk.in_(chunks)
     )
@@ -343,7 +342,7 @@ def _not_overtaken(
     done: list[ChunkDone],
     outcome: Outcome,
 ) -> list[ChunkDone]:
-    """Those whose presence and counts were what is recorded of them all the while."""
+    """The chunks whose presence and counts matched their records the whole time."""
     masks = {level.asset: np.zeros(level.stale.shape, bool) for level in state.levels}
     for one in inputs:
         column = state.grid.chunks.index(one.chunk)
@@ -355,7 +354,7 @@ def _not_overtaken(
         )
     kept = [d for d in done if same[state.grid.chunks.index(d.chunk)]]
     for lost in {d.chunk for d in done} - {d.chunk for d in kept}:
-        outcome.failed[lost] = Overtaken("Occupancy was recomputed while it was counted.")
+        outcome.failed[lost] = Overtaken("Occupancy was recomputed while labels were counted.")
     return kept
 
 
@@ -396,18 +395,18 @@ def _record(
 
 
 def _remove_untracked(settings: Settings, name: str) -> int:
-    """Remove files and records of spaces and chunks that are not tracked; returns how many files.
+    """Delete files and records of untracked spaces and chunks; returns the number of files.
 
-    Those of a sealed chunk stay: they could not be made again.
+    Those of sealed chunks stay, as they cannot be recomputed.
     """
     state = _state(settings)
     spaces = {*state.grid.leaves, *state.grid.parents}
     chunks = {*state.grid.chunks, *state.sealed}
-    gone = sa.delete(labelled_chunk).where(
+    delete_untracked = sa.delete(labelled_chunk).where(
         labelled_chunk.c.definition == name, labelled_chunk.c.chunk.not_in(chunks)
     )
     with warehouse_engine(settings).begin() as connection:
-        connection.execute(gone)
+        connection.execute(delete_untracked)
     lake, removed = open_lake(settings), 0
     for key, space, chunk in labelled_files(lake, name):
         if chunk not in chunks or (space not in spaces and chunk not in state.sealed):

@@ -1,1 +1,1 @@
-"""People counts, as assets."""
+"""People estimated from devices."""

@@ -18,13 +18,13 @@ from tippers_dagster.people.counts.tables import head_count
 from tippers_dagster.settings import Settings
 
 HEAD_COUNTS = Node(("source", "head_count"), source=Table(str(head_count.schema), head_count.name))
-"""What people counts are calibrated on."""
+"""The head counts that people counts are calibrated on."""
 
 
 def headcount_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
-    """What each is computed from; definitions that cannot work are not among them.
+    """The nodes of all people counts, with what each depends on; broken definitions have none.
 
-    Not the sessions: a calibration holds until labels or head counts change.
+    They do not depend on sessions: a calibration is valid until labels or head counts change.
     """
     from tippers_dagster.people.counts.work import VERSION
 
@@ -42,14 +42,14 @@ def _node(catalog: Catalog, definition: Definition, version: int) -> Node:
 
 
 def _labels_path(ref: Ref) -> tuple[str, ...]:
-    """The asset that has the labels of devices: of a classifier, its predictions."""
+    """The asset with the labels of devices; for a classifier, its predictions."""
     return predictions_path(ref) if ref.kind == Kind.CLASSIFIER else ref.asset_path
 
 
 def headcount_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
-    """One asset per definition that can work."""
+    """One asset per valid definition."""
     make = partial(_people_count, settings, catalog)
     return assets_of_kind(catalog, Kind.PEOPLE_COUNT, nodes, make)
 
@@ -62,7 +62,7 @@ def _people_count(
 ) -> dg.AssetsDefinition:
     from tippers_dagster.people.counts.describe import CHECKS
 
-    grain = "One calibration: what turns the devices of any space and bin into people."
+    grain = "One calibration, which converts devices in any space and bin into people."
     node, kinds = nodes[definition.ref.asset_path], {"people_count", "postgres"}
     return one_asset(
         definition_spec(catalog, node, definition, grain, kinds=kinds),
@@ -77,7 +77,7 @@ def _calibrate(
     nodes: dict[tuple[str, ...], Node],
     definition: Definition,
 ) -> Iterator[Any]:
-    """Fit, write, log, record; a failure is recorded, and its MLflow run FAILED."""
+    """Fit, write, log and record; a failure is recorded, and its MLflow run FAILED."""
     from tippers_dagster.automation.mlflow_runs import mlflow_run
     from tippers_dagster.people.counts.describe import people_checks
 
@@ -88,7 +88,7 @@ def _calibrate(
     ):
         made, result = _calibrated(settings, definition, record, context.run.run_id, log)
     if log.problem is not None:
-        context.log.error("The calibration is there, but not wholly logged: %s", log.problem)
+        context.log.error("The calibration is stored, but not completely logged: %s", log.problem)
     if made.reason is not None:
         context.log.warning("Not calibrated: %s", made.reason)
     yield result

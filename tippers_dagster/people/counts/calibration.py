@@ -1,21 +1,20 @@
-"""How many people stand behind so many devices: a ratio from head counts, with an interval.
+"""Estimates people from devices: a ratio learned from head counts, with an interval.
 
 ``people = ratio x hour factor x level factor x devices``. The factors are those of a log-linear
-model (the method of minimum bias of Bailey and Simon, "Two studies in automobile insurance
-ratemaking", 1960), each drawn towards 1 by global empirical Bayes (Marshall, "Mapping disease and
-mortality rates using empirical Bayes estimators", 1991), with the variance of a cell's ratio taken
-from the spread between days and spaces: people who stay are in many bins, and bins are no
-independent observations. Spaces weigh as in a random-effects model (DerSimonian and Laird,
-"Meta-analysis in clinical trials", 1986): the ratio is that of a space like them, and not that of
-the largest.
+model (the minimum bias method of Bailey and Simon, "Two studies in automobile insurance
+ratemaking", 1960), each shrunk towards 1 by global empirical Bayes (Marshall, "Mapping disease and
+mortality rates using empirical Bayes estimators", 1991). The variance of a cell's ratio is
+estimated from the spread between days and spaces: people who stay are in many bins, so bins are not
+independent observations. Spaces are weighted as in a random-effects model (DerSimonian and Laird,
+"Meta-analysis in clinical trials", 1986): the ratio is that of a typical space, not of the largest.
 
 The interval is split-conformal on normalised residuals (Lei, G'Sell, Rinaldo, Tibshirani and
-Wasserman, "Distribution-free predictive inference for regression", 2018), apart for bins without
-devices and for each level (Mondrian conformal prediction: Vovk, Gammerman and Shafer, "Algorithmic
-learning in a random world", 2005), and split by day.
+Wasserman, "Distribution-free predictive inference for regression", 2018), split by day, and
+separate for bins without devices and for each level (Mondrian conformal prediction: Vovk, Gammerman
+and Shafer, "Algorithmic learning in a random world", 2005).
 
-Spaces with others below them have a calibration of their own where they were counted in enough: a
-phone that the network sees in the next room is lost to the room, and not to the floor.
+Spaces with children get a separate calibration if they have enough head counts: a phone that the
+network sees in the next room is missing from the room, but not from the floor.
 
 Pure functions on arrays.
 """
@@ -36,44 +35,44 @@ Mask = NDArray[np.bool_]
 Ratio = Literal["constant", "hour", "level", "hour_and_level"]
 
 HOUR_GROUP = 4 * 3600
-"""Seconds of the wall clock that share a factor; bins that are wider have none."""
+"""Length in seconds of the wall-clock periods that share a factor; wider bins have none."""
 
 LEVELS = 6
-"""Levels of occupancy, at quantiles of the devices."""
+"""Number of occupancy levels, divided at quantiles of devices."""
 
 FEWEST = 30
-"""Head counts with a computed count of devices, below which nothing is fitted."""
+"""Minimum number of head counts with a computed device count; with fewer, nothing is fitted."""
 
 FEWEST_DAYS = 3
-"""Days with head counts: one to fit, one for the interval, one to judge."""
+"""Minimum number of days with head counts: one to fit, one for the interval, one to evaluate."""
 
 _ROUNDS = 12
-_SMALLEST_VARIANCE = 0.05
-"""Of a bin's number of people: an estimate is never sure to a fifth of a person."""
+_MIN_VARIANCE = 0.05
+"""Minimum variance of people in a bin: no estimate is precise to a fifth of a person."""
 
 
 class TooFew(Exception):
-    """A sentence that says why head counts do not suffice."""
+    """There are too few head counts; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """Head counts with the devices that were counted at the same place and time.
+    """Head counts with the device counts of the same place and time.
 
     Attributes
     ----------
     people, devices
         float64 [n].
     second
-        int64 [n], of the day by the wall clock, at which the bin begins.
+        int64 [n], wall-clock second of the day at which the bin begins.
     width
-        int64 [n], seconds of the bin.
+        int64 [n], width of the bin in seconds.
     day
         int64 [n], local days since 1970-01-01.
     space
-        int64 [n], a number for each space.
+        int64 [n], a number per space.
     above
-        bool [n], whether the space has others below it.
+        bool [n], the space has children.
     """
 
     people: Floats
@@ -88,7 +87,7 @@ class Observations:
         return len(self.people)
 
     def of(self, rows: Mask) -> Observations:
-        """Some of them."""
+        """The selected rows."""
         return Observations(
             self.people[rows],
             self.devices[rows],
@@ -102,26 +101,26 @@ class Observations:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What turns devices into people.
+    """Converts devices into people.
 
     Attributes
     ----------
     ratio
         People per device over all head counts.
     hours
-        A factor for each ``HOUR_GROUP`` of the day.
+        A factor per ``HOUR_GROUP`` of the day.
     edges
-        Devices from which on the next level holds, one less than there are levels.
+        Device counts at which the next level begins, one fewer than levels.
     levels
-        A factor for each level.
+        A factor per level.
     variance
-        Of people around their estimate m: ``a + b m + c m^2``.
+        Coefficients of the variance of people around their estimate m: ``a + b m + c m^2``.
     empty, spread
-        Half the interval in standard deviations, for bins without devices, and for each level.
+        Half-width of the interval in standard deviations, for bins without devices and per level.
     confidence
-        Of the interval.
+        Nominal confidence of the interval.
     above
-        That of spaces with others below them; None: they are like the others.
+        Calibration of spaces with children; None: the same as for others.
     """
 
     ratio: float
@@ -135,11 +134,11 @@ class Calibration:
     above: Calibration | None = None
 
     def of(self, above: bool) -> Calibration:
-        """That of a space with others below it, or of one without."""
+        """The calibration of spaces with children, or of those without."""
         return self.above if above and self.above is not None else self
 
     def estimates(self, observed: Observations) -> tuple[Floats, Floats, Floats]:
-        """Estimate, lowest and highest of each head count, float64 [n] each."""
+        """Estimate and interval bounds for each head count, float64 [n] each."""
         found = np.zeros((3, len(observed)))
         for above in (False, True):
             rows, part = observed.above == above, self.of(above)
@@ -156,9 +155,9 @@ class Calibration:
         return np.asarray(devices * self.ratio * hour * level, np.float64)
 
     def interval(self, devices: Floats, people: Floats) -> tuple[Floats, Floats]:
-        """Lowest and highest whole number of people around the estimate, float64 [n] each.
+        """Interval bounds around the estimate as whole numbers of people, float64 [n] each.
 
-        Rounded outwards: the interval is never narrower than what was calibrated.
+        They are rounded outwards, so the interval is never narrower than calibrated.
         """
         spread = np.asarray(self.spread)[_level(devices, self.edges)]
         half = np.where(devices > 0, spread, self.empty)
@@ -183,8 +182,8 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Errors:
-    """How far estimates are from the people counted; ``relative``: mean of error over people, of
-    bins with people; None where there are none.
+    """Errors of estimates against the people counted. ``relative`` is the mean relative error over
+    bins with people; None if there are none.
     """
 
     mae: float
@@ -195,20 +194,20 @@ class Errors:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a calibration does on days that it has not seen.
+    """The evaluation of a calibration on held-out days.
 
     Attributes
     ----------
     rows, days
-        Head counts held out, and their days.
+        Numbers of held-out head counts and of their days.
     calibrated, uncalibrated
-        Errors of the estimate, and of the number of devices itself.
+        Errors of the estimate, and of the device count itself.
     coverage
-        Share of the head counts within the interval.
+        Share of held-out head counts within the interval.
     width
-        Mean width of the interval, people.
+        Mean width of the interval in people.
     fitted, fitted_days, spaces
-        Head counts in all, their days and spaces.
+        Numbers of all head counts, and of their days and spaces.
     """
 
     rows: int
@@ -235,34 +234,34 @@ class Evaluation:
 def calibrate(
     observed: Observations, ratio: Ratio, confidence: float
 ) -> tuple[Calibration, Evaluation]:
-    """Fit the ratio and the interval, and judge them on days held out.
+    """Fit the ratio and the interval, and evaluate them on held-out days.
 
-    Every fourth day is held out and every fourth is for the interval. What is judged is fitted
-    without the days held out; what is returned is fitted anew with them.
+    Every fourth day is held out, and every fourth is used for the interval. The evaluated
+    calibration is fitted without the held-out days; the returned one is fitted again with them.
 
     Raises
     ------
     TooFew
-        When the head counts are too few for that.
+        When there are too few head counts.
     """
     _require(observed)
     roles = _roles(observed.day)
     fit, interval, held_out = (observed.of(roles == role) for role in range(3))
-    judged = _calibration(fit, interval, ratio, confidence)
-    evaluation = _evaluate(judged, held_out, observed)
+    evaluated = _calibration(fit, interval, ratio, confidence)
+    evaluation = _evaluate(evaluated, held_out, observed)
     return _calibration(observed.of(roles != 1), interval, ratio, confidence), evaluation
 
 
 def errors(estimate: Floats, people: Floats) -> Errors:
-    """Of estimates, against the people that were counted; both float64 [n], n > 0."""
-    off = estimate - people
+    """Errors of estimates against the people counted; both float64 [n], n > 0."""
+    difference = estimate - people
     some = people > 0
-    relative = float((np.abs(off[some]) / people[some]).mean()) if some.any() else None
+    relative = float((np.abs(difference[some]) / people[some]).mean()) if some.any() else None
     return Errors(
-        mae=float(np.abs(off).mean()),
-        rmse=float(np.sqrt((off**2).mean())),
+        mae=float(np.abs(difference).mean()),
+        rmse=float(np.sqrt((difference**2).mean())),
         relative=relative,
-        bias=float(off.mean()),
+        bias=float(difference.mean()),
     )
 
 
@@ -276,15 +275,15 @@ def _require(observed: Observations) -> None:
     days = len(np.unique(observed.day))
     if len(observed) < FEWEST or days < FEWEST_DAYS:
         raise TooFew(
-            f"{len(observed):,} head counts of {days:,} days are too few: "
-            f"{FEWEST} of {FEWEST_DAYS} days are needed."
+            f"There are too few head counts: {len(observed):,} on {days:,} days; at least "
+            f"{FEWEST} on {FEWEST_DAYS} days are needed."
         )
     if not observed.devices.sum() or not observed.people.sum():
         raise TooFew("No head count has both people and devices.")
 
 
 def _roles(day: Ints) -> Ints:
-    """0 to fit, 1 for the interval, 2 held out: by turns of days, so that weekdays take turns."""
+    """0 to fit, 1 for the interval, 2 held out; days alternate, so weekdays do too."""
     days, at = np.unique(day, return_inverse=True)
     turns = np.array([0, 1, 2] if len(days) == FEWEST_DAYS else [0, 1, 0, 2])
     return np.asarray(turns[at % len(turns)], np.int64)
@@ -293,7 +292,7 @@ def _roles(day: Ints) -> Ints:
 def _calibration(
     fit: Observations, interval: Observations, ratio: Ratio, confidence: float
 ) -> Calibration:
-    """Of spaces with and without others below them apart, where there are head counts for it."""
+    """Calibrate spaces with and without children separately, if head counts suffice for that."""
     parts = [
         (fit.of(fit.above == above), interval.of(interval.above == above))
         for above in (False, True)
@@ -305,7 +304,7 @@ def _calibration(
 
 
 def _suffice(fit: Observations, interval: Observations, confidence: float) -> bool:
-    """Whether some head counts are enough for a calibration of their own."""
+    """Whether these head counts are enough for a separate calibration."""
     seen = fit.devices.sum() > 0 and fit.people.sum() > 0
     enough = min(len(fit), len(interval)) >= FEWEST
     return bool(seen and enough and _conformal(interval.devices, confidence) is not None)
@@ -329,15 +328,15 @@ def _of_spaces_alike(
 def _spreads(
     score: Floats, devices: Floats, edges: tuple[float, ...], confidence: float
 ) -> tuple[float, tuple[float, ...]]:
-    """The scores of bins without devices, and of each level, that new ones stay below.
+    """The scores that new ones stay below, for bins without devices and per level.
 
-    Where they are too few, that of all bins with devices, or of all.
+    Groups with too few head counts use the score of all bins with devices, or of all bins.
     """
     of_all = _conformal(score, confidence)
     if of_all is None:
         raise TooFew(
-            f"{len(score):,} head counts are left for the interval, too few for one of "
-            f"{confidence:.1%}."
+            f"Only {len(score):,} head counts are left for the interval, too few for a confidence "
+            f"of {confidence:.1%}."
         )
     some = devices > 0
     empty = _conformal(score[~some], confidence)
@@ -354,10 +353,10 @@ def _spreads(
 
 
 def _edges(devices: Floats) -> tuple[float, ...]:
-    """Devices at which the levels change, each once: all levels have as many devices in all.
+    """Device counts at which levels change: all levels contain equally many devices in total.
 
-    So quantiles are of devices and not of bins: most bins are of small rooms, and would leave all
-    that is larger one level.
+    Quantiles are therefore of devices, not of bins: most bins are of small rooms, and would leave
+    a single level for everything larger.
     """
     some = np.sort(devices[devices > 0])
     if not some.size:
@@ -372,7 +371,8 @@ def _factors(
 ) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
     """The ratio, and the factors of hours and levels.
 
-    First plain, for the spread by chance and between spaces; then weighted and shrunk.
+    They are first fitted plainly, to estimate the variance by chance and between spaces, then
+    weighted and shrunk.
     """
     groups = 86400 // HOUR_GROUP
     hour = np.where(fit.width > HOUR_GROUP, groups, _hour_group(fit.second))
@@ -389,12 +389,12 @@ def _factors(
 
 
 def _space_weights(fit: Observations, exposure: Floats, dispersion: float) -> Floats:
-    """A weight for each head count, so that no space decides for all others.
+    """A weight per head count, so that no single space dominates.
 
-    Ratios of spaces differ by more than chance, and those asked for are mostly of spaces that
-    nobody counted in. So what is wanted is the mean of the spaces' ratios, and not the ratio of all
-    people to all devices: spaces weigh as in a random-effects model (DerSimonian and Laird 1986),
-    one over the variance of their ratio, that between spaces included.
+    The ratios of spaces differ by more than chance, and estimates are mostly for spaces without
+    head counts. So the mean of the spaces' ratios is needed, not the ratio of all people to all
+    devices. Spaces are weighted as in a random-effects model (DerSimonian and Laird 1986), by the
+    inverse variance of their ratio, including that between spaces.
     """
     people, expected = (np.bincount(fit.space, v) for v in (fit.people, exposure))
     some = expected > 0
@@ -419,23 +419,24 @@ class _Cells:
         self.devices = np.bincount(cell, fit.devices, size).reshape(self.shape)
 
     def dispersion(self, hours: Floats, levels: Floats) -> float:
-        """Variance of the people of a space on a day in a cell, for each person expected.
+        """Variance of people per space, day and cell, per expected person.
 
-        Pearson's statistic of the sums over such clusters, by their number less that of factors.
+        Pearson's statistic of the sums over these clusters, divided by their number minus that of
+        the factors.
         """
         fit = self._fit
         expected = fit.devices * hours[self._hour] * levels[self._level]
         expected = expected * fit.people.sum() / expected.sum()
         rows = np.stack([fit.space, fit.day, self._hour, self._level])
         _, cluster = np.unique(rows, axis=1, return_inverse=True)
-        counted, wanted = (np.bincount(cluster, v) for v in (fit.people, expected))
-        some = wanted > 0
+        counted, predicted = (np.bincount(cluster, v) for v in (fit.people, expected))
+        some = predicted > 0
         free = max(1, int(some.sum()) - int((self.devices > 0).any(axis=1).sum()) - len(levels))
-        return float(((counted - wanted)[some] ** 2 / wanted[some]).sum() / free)
+        return float(((counted - predicted)[some] ** 2 / predicted[some]).sum() / free)
 
 
 def _fit_factors(cells: _Cells, dispersion: float, ratio: Ratio) -> tuple[Floats, Floats]:
-    """Factors of hours and levels by turns, until they agree."""
+    """Fit the factors of hours and levels alternately until they converge."""
     hours, levels = np.ones(cells.shape[0]), np.ones(cells.shape[1])
     for _ in range(_ROUNDS):
         if ratio in ("hour", "hour_and_level"):
@@ -448,10 +449,10 @@ def _fit_factors(cells: _Cells, dispersion: float, ratio: Ratio) -> tuple[Floats
 
 
 def _shrunk(cells: _Cells, exposure: Floats, axis: int, dispersion: float) -> Floats:
-    """Ratios of people to exposure, in units of that of all, drawn towards 1.
+    """Ratios of people to exposure, relative to the overall ratio, shrunk towards 1.
 
-    ``dispersion`` over the people expected is the variance of a ratio by chance; what they vary
-    beyond it is real (Marshall 1991). 0 leaves the ratios as they are.
+    ``dispersion`` divided by the expected people is the variance of a ratio by chance; variation
+    beyond it is real (Marshall 1991). With 0 the ratios are not shrunk.
     """
     people = cells.people.sum(axis=axis)
     expected = exposure * people.sum() / exposure.sum()
@@ -466,9 +467,9 @@ def _shrunk(cells: _Cells, exposure: Floats, axis: int, dispersion: float) -> Fl
 
 
 def _fit_variance(estimate: Floats, people: Floats) -> tuple[float, float, float]:
-    """Least squares without negative terms, of squared residuals on 1, m and m^2.
+    """Non-negative least squares of squared residuals on 1, m and m^2.
 
-    Weighted, so that the largest spaces do not decide alone.
+    Weighted, so that the largest spaces do not dominate.
     """
     from scipy.optimize import nnls  # type: ignore[import-untyped]  # has no types
 
@@ -480,11 +481,11 @@ def _fit_variance(estimate: Floats, people: Floats) -> tuple[float, float, float
 
 def _variance(terms: tuple[float, float, float], people: Floats) -> Floats:
     a, b, c = terms
-    return np.maximum(a + b * people + c * people**2, _SMALLEST_VARIANCE)
+    return np.maximum(a + b * people + c * people**2, _MIN_VARIANCE)
 
 
 def _conformal(score: Floats, confidence: float) -> float | None:
-    """The score that a new one stays below with this confidence; None: too few to tell."""
+    """The score that a new one stays below with this confidence; None if there are too few."""
     rank = math.ceil((len(score) + 1) * confidence)
     return float(np.sort(score)[rank - 1]) if rank <= len(score) else None
 

@@ -1,4 +1,4 @@
-"""What Dagster, our own tables and MLflow are told of a people count."""
+"""Metadata, checks and figures of a people count, for Dagster, MLflow and our tables."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tippers_dagster.people.counts.reading import NOT_CALIBRATED
 from tippers_dagster.people.counts.work import Calibrated
 
 COVERAGE_TOLERANCE = 0.1
-"""By how much fewer of the held-out head counts may be in the interval than it says."""
+"""How far the coverage on held-out head counts may fall below the nominal confidence."""
 
 PLAUSIBLE = (0.05, 5.0)
-"""People per device: below, devices are not what people carry; above, few carry one."""
+"""Plausible people per device: if lower, people do not carry these devices; if higher, few do."""
 
 ENOUGH = "enough_head_counts"
 COVERAGE = "coverage_near_nominal"
 RATIO = "ratio_plausible"
 LOGGED = "logged_to_mlflow"
 CHECKS = {
-    ENOUGH: f"There are head counts enough for a calibration: {FEWEST} of {FEWEST_DAYS} days, at "
-    "times that are computed.",
-    COVERAGE: "Of the head counts held out, about as many are in the interval as it says.",
-    RATIO: f"At any hour and level, {PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} people stand behind a "
+    ENOUGH: f"There are enough head counts for a calibration: at least {FEWEST} on {FEWEST_DAYS} "
+    "days, at times with computed occupancy.",
+    COVERAGE: "The interval contains about the nominal share of the held-out head counts.",
+    RATIO: f"At every hour and level there are {PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} people per "
     "device.",
     LOGGED: "The materialisation is logged to MLflow.",
 }
@@ -37,12 +37,12 @@ CHECKS = {
 def people_checks(
     asset: dg.AssetKey, made: Calibrated, mlflow_problem: str | None
 ) -> list[dg.AssetCheckResult]:
-    """How the checks of a people count came out; what is not calibrated covers nothing wrongly."""
+    """Check results of a people count; coverage and ratio pass if it is not calibrated."""
     coverage = made.evaluation.coverage if made.evaluation else None
     low, high = ratios(made.calibration) if made.calibration else (1.0, 1.0)
     near = coverage is None or coverage >= made.body.confidence - COVERAGE_TOLERANCE
     reason = {"reason": made.reason} if made.reason else {}
-    told = {"reason": mlflow_problem} if mlflow_problem else {}
+    problem = {"reason": mlflow_problem} if mlflow_problem else {}
     return [
         check_result(
             asset,
@@ -65,7 +65,7 @@ def people_checks(
             PLAUSIBLE[0] <= low and high <= PLAUSIBLE[1],
             {"lowest": low, "highest": high},
         ),
-        check_result(asset, LOGGED, mlflow_problem is None, told, severe=True),
+        check_result(asset, LOGGED, mlflow_problem is None, problem, severe=True),
     ]
 
 
@@ -79,7 +79,7 @@ def ratios(made: Calibration) -> tuple[float, float]:
 def people_metadata(
     made: Calibrated, uri: str, plot: bytes | None, mlflow_url: str | None
 ) -> dict[str, Any]:
-    """Metadata of a people count's materialisation; ``uri``: of the head counts with estimates."""
+    """Metadata of a people count's materialisation; ``uri`` is of head counts with estimates."""
     metadata: dict[str, Any] = {
         "dagster/row_count": len(made.observed),
         "dagster/uri": uri,
@@ -99,20 +99,22 @@ def people_metadata(
     if plot is not None:
         from tippers_dagster.labelling.plots import as_markdown
 
-        metadata["plot"] = dg.MarkdownMetadataValue(as_markdown(plot, "counted and estimated"))
+        metadata["plot"] = dg.MarkdownMetadataValue(
+            as_markdown(plot, "counted and estimated people")
+        )
     if mlflow_url is not None:
         metadata["mlflow_run"] = dg.MetadataValue.url(mlflow_url)
     return metadata
 
 
 def counted_in_words(made: Calibrated) -> str:
-    """Which devices stand for people."""
+    """The devices that are counted, in words."""
     body = made.body
     return "all" if body.by is None else f"{', '.join(body.labels)} of {body.by}"
 
 
 def figures(made: Calibrated) -> dict[str, float]:
-    """Figures of the head counts held out, those that are numbers; none: not calibrated."""
+    """Finite figures on the held-out head counts; empty if not calibrated."""
     found = made.evaluation
     if found is None or made.calibration is None:
         return {}
@@ -133,7 +135,7 @@ def figures(made: Calibrated) -> dict[str, float]:
 
 
 def ratio_table(made: Calibration) -> dg.TableMetadataValue:
-    """People per device, by hours and level of occupancy."""
+    """People per device, by hour of the day and level of occupancy."""
     bounds = [0.0, *made.edges]
     names = [f"from {bound:g} devices" for bound in bounds]
     hours = HOUR_GROUP // 3600
@@ -154,7 +156,7 @@ def ratio_table(made: Calibration) -> dg.TableMetadataValue:
 
 
 def people_details(made: Calibrated, mlflow_run: str | None) -> dict[str, Any]:
-    """What is recorded of a people count."""
+    """The recorded details of a people count."""
     return {
         "calibrated": made.calibration is not None,
         "reason": made.reason,
@@ -167,7 +169,7 @@ def people_details(made: Calibrated, mlflow_run: str | None) -> dict[str, Any]:
 
 # --- MLflow -------------------------------------------------------------------------------------
 def mlflow_params(made: Calibrated) -> dict[str, Any]:
-    """What decides a calibration."""
+    """The parameters of a calibration."""
     return {
         "by": made.body.by or "",
         "labels": ",".join(made.body.labels),
@@ -189,7 +191,7 @@ def mlflow_files(made: Calibrated, plot: bytes | None) -> dict[str, bytes]:
 
 
 def people_plot(made: Calibrated) -> bytes | None:
-    """Counted beside estimated people, and the ratio by hours; None: not calibrated."""
+    """Plot of counted and estimated people, and the ratio by hour; None if not calibrated."""
     if made.calibration is None:
         return None
     from tippers_dagster.people.counts.plots import calibration_plot

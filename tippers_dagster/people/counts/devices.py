@@ -1,4 +1,4 @@
-"""Which devices stand for people, and how many of them are in a space."""
+"""Chooses the devices that a people count counts, and counts them in a space."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from tippers_dagster.settings import Settings
 Floats = NDArray[np.float64]
 
 _STEPS = 100
-"""Probabilities are told apart to one in so many."""
+"""Probabilities are rounded to this many steps."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """A partition of all devices, and what each part stands for.
+    """A partition of all devices, and which groups are counted.
 
     Attributes
     ----------
     groups
-        None: all devices are counted, without a look at their labels.
+        None: all devices are counted, regardless of labels.
     counted
-        bool [groups]: whether its devices have one of the labels.
+        bool [groups]: the group's devices have one of the labels.
     probability
-        float64 [groups]: that such a device has one of them; None when it was not asked for.
+        float64 [groups]: probability that a device has one of the labels; None if not requested.
     """
 
     groups: DeviceGroups | None
@@ -59,7 +59,7 @@ class Devices:
     groups
         int32 [groups, bins].
     every, counted
-        int64 [bins]: all devices, and those that stand for people.
+        int64 [bins]: all devices, and those that the people count counts.
     computed
         bool [bins].
     missing
@@ -75,20 +75,20 @@ class Devices:
 
 
 def chosen_devices(settings: Settings, body: PeopleCount, *, probabilities: bool) -> Chosen:
-    """The devices that a people count counts, by the labels of now.
+    """The devices that a people count counts, by their current labels.
 
     Parameters
     ----------
     probabilities
-        Whether to tell devices apart by the probability of the labels, too. One without a label
-        has that of all that have one, on average: nothing else is known of it.
+        Also group devices by the probability of the labels. A device without a label gets the mean
+        probability of those that have one.
 
     Raises
     ------
     NotLabelled
         When the label model or classifier has given no labels yet.
     BadInput
-        When its entities are no devices, or it does not give the labels.
+        When its entities are not devices, or it does not give the labels.
     """
     if body.by is None:
         return Chosen(None, np.ones(1, np.bool_), np.ones(1) if probabilities else None)
@@ -110,12 +110,12 @@ def chosen_devices(settings: Settings, body: PeopleCount, *, probabilities: bool
 def count_devices(
     settings: Settings, chosen: Chosen, space: str, start: When, end: When, interval_seconds: int
 ) -> Devices:
-    """Distinct devices of a space, as ``read_groups`` takes its arguments; exact.
+    """Exact numbers of distinct devices in a space; arguments as for ``read_groups``.
 
     Raises
     ------
     BadInput
-        An unknown space, an unusable time, range or width.
+        When the space is unknown, or the time, range or width is invalid.
     """
     if chosen.groups is None:
         all_ = read_counts([space], start, end, interval_seconds, settings=settings)
@@ -141,14 +141,14 @@ def count_devices(
 def count_labelled(
     settings: Settings, body: PeopleCount, space: str, start: When, end: When, interval_seconds: int
 ) -> Devices:
-    """The same of the devices of some labels, with what a labelled occupancy has published.
+    """The same for devices with certain labels, using counts that labelled occupancy published.
 
-    So it can be read of chunks, too, of which only counts are kept.
+    So it also works for chunks of which only counts are kept.
 
     Raises
     ------
     NotLabelled, BadInput, OnlyCountsKept
-        As ``read_labelled_occupancy``; or the labels are not those that it gives.
+        As ``read_labelled_occupancy``; BadInput also if it does not give the labels.
     """
     assert body.by is not None
     names, found = read_label_counts(
@@ -166,20 +166,20 @@ def _check_given(by: str, labels: Sequence[str], given: Sequence[str]) -> None:
     if unknown:
         raise BadInput(
             f"{by} does not give the label {unknown[0]}.",
-            f"It gives {', '.join(given)}; or materialise it again.",
+            f"It gives {', '.join(given)}. If it was changed, materialise it again.",
         )
 
 
 def _of_labels(
     settings: Settings, by: str, labels: Sequence[str]
 ) -> tuple[NDArray[np.uint64], NDArray[np.bool_], Floats]:
-    """Device ids, whether each has one of the labels, and the probability; NaN: not known."""
+    """Device ids, whether each has one of the labels, and its probability; NaN if unknown."""
     concept, _, name = by.partition(".")
     schema, columns = _table(settings, concept, name)
     if columns[0] != MAC:
         raise BadInput(
-            f"{by} labels no devices: its key is {columns[0]}.",
-            f"People are counted by labels of {MAC}.",
+            f"{by} does not label devices: its key is {columns[0]}.",
+            f"People counts need labels with the key {MAC}.",
         )
     _check_given(by, labels, labels_of(columns))
     chances = " + ".join(f'"p_{label.lower()}"' for label in labels)
@@ -196,12 +196,12 @@ def _of_labels(
 def _table(settings: Settings, concept: str, name: str) -> tuple[str, list[str]]:
     """The schema of a table of labels or predictions, and its columns, the key first."""
     with warehouse_engine(settings).connect() as connection:
-        look = sa.inspect(connection)
+        inspector = sa.inspect(connection)
         for schema in (LABELS, PREDICTIONS):
-            if look.has_table(f"{concept}__{name}", schema):
-                found = look.get_columns(f"{concept}__{name}", schema)
+            if inspector.has_table(f"{concept}__{name}", schema):
+                found = inspector.get_columns(f"{concept}__{name}", schema)
                 return schema, [column["name"] for column in found]
     raise NotLabelled(
-        f"{concept}.{name} has labelled nothing yet.",
+        f"{concept}.{name} has no labels yet.",
         "Materialise it: `tippers pipeline materialize`.",
     )

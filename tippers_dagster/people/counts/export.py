@@ -1,4 +1,4 @@
-"""Head counts as a file for others; people are written by ``occupancy.export``."""
+"""Exports head counts to a file; people counts are exported by ``occupancy.export``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tippers_dagster.settings import Settings
 
 
 def write_head_counts(settings: Settings, out: Path) -> int:
-    """Write all head counts to a file that ``tippers calibrate import`` takes; returns how many.
+    """Write all head counts to a file for ``tippers calibrate import``; returns their number.
 
-    Times are local with their offset, so that they are read again as they were.
+    Times are local with their offset, so they are read back unchanged.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Head counts: people counted by eye, at a door, on a camera, at a place and time."""
+"""Head counts: people counted by eye, at a door or on camera, at a place and time."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from tippers_dagster.platform.warehouse.engine import read_arrow, upsert, wareho
 from tippers_dagster.settings import Settings
 
 KIND = "head_counts"
-"""Of the file and its rejects, in the tables of what was ingested."""
+"""Kind of the file and its rejects in the ingest tables."""
 
-MOST_PEOPLE = 1_000_000
+MAX_PEOPLE = 1_000_000
 
-MOST_ROWS = 2_000_000
-"""Limit per file: all rows are held in memory, and a small compressed file may have any number."""
+MAX_ROWS = 2_000_000
+"""Limit per file: all rows are held in memory, and even a small compressed file can have many."""
 
 SCHEMA = pa.schema(
     {
@@ -49,12 +49,12 @@ SCHEMA = pa.schema(
         "people": pa.int32(),
     }
 )
-"""Of usable head counts; ``interval_seconds`` 0: at that moment."""
+"""Schema of usable head counts; ``interval_seconds`` 0 means at that moment."""
 
 _NUMBERED = pa.schema([*SCHEMA, ("row_number", pa.int64()), ("given_time", pa.string())])
-"""The same, with the place in the file and the time as it was written there."""
+"""The same with the row number in the file, and the time as written there."""
 
-TWICE = "the same place, time and interval as an earlier row"
+DUPLICATE = "the same place, time and interval as an earlier row"
 
 _COLUMNS = ("space_id", "time", "people")
 _INTERVAL = "interval_seconds"
@@ -68,16 +68,16 @@ _KEYS = ["space_id", "time", "interval_seconds"]
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What a file of head counts holds.
+    """The content of a file of head counts.
 
     Attributes
     ----------
     rows
-        In all.
+        Number of all rows.
     usable
-        Of ``SCHEMA``.
+        Rows with ``SCHEMA``.
     rejected
-        ``row_number`` (int64, from 1, without the header), ``reason``, and the columns of the
+        ``row_number`` (int64, from 1, not counting the header), ``reason``, and the columns of the
         file as text.
     """
 
@@ -93,7 +93,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: rows of the file, those new or changed by it, those it could not use."""
+    """The result of an import: numbers of rows, of new and changed head counts, and of rejects."""
 
     rows: int
     new: int
@@ -101,18 +101,18 @@ class Imported:
     rejected: Counter[str] = field(default_factory=Counter)
 
 
-# --- in -----------------------------------------------------------------------------------------
+# --- import -------------------------------------------------------------------------------------
 def read_file(settings: Settings, file: Path) -> Given:
-    """Read head counts from a CSV (also gzipped) or Parquet file; nothing is stored.
+    """Read head counts from a CSV (optionally gzipped) or Parquet file; nothing is stored.
 
     Columns: ``space_id``, ``time`` (ISO 8601, local unless it has an offset), ``people``, and
-    perhaps ``interval_seconds``: people were counted in the bin of this width that begins at
-    ``time``, each once; without one, or 0, at that moment.
+    optionally ``interval_seconds``: people were counted once each in the bin of this width that
+    begins at ``time``; if missing or 0, they were counted at that moment.
 
     Raises
     ------
     BadInput
-        When the file cannot be read, or lacks a column. Rows that cannot be used are no error.
+        When the file cannot be read, or a column is missing. Unusable rows are no error.
     """
     clock = LocalClock(settings.timezone)
     known = pa.array(load_tree(settings).ids, pa.string())
@@ -120,17 +120,17 @@ def read_file(settings: Settings, file: Path) -> Given:
     with open_rows(file, dict.fromkeys(_wanted(file))) as opened:
         for batch in opened.batches():
             rows += batch.columns.num_rows
-            if rows > MOST_ROWS:
-                raise BadInput(f"{file} has more than {MOST_ROWS:,} rows.", "Split it.")
+            if rows > MAX_ROWS:
+                raise BadInput(f"{file} has more than {MAX_ROWS:,} rows.", "Split it.")
             checks = Checks(batch.columns.num_rows)
             cleaned = _cleaned(settings, clock, known, batch, checks, exported=opened.is_csv)
             usable.append(cleaned.filter(pa.array(checks.good)))
             rejected.append(_rejected(batch, checks))
         malformed = opened.malformed
     if not rows + len(malformed):
-        raise BadInput(f"{file} has no rows.", "A header and rows are expected.")
-    found, twice = _once(pa.concat_tables(usable))
-    parts = [*rejected, _malformed(malformed), twice]
+        raise BadInput(f"{file} has no rows.", "It needs a header and rows.")
+    found, duplicates = _without_duplicates(pa.concat_tables(usable))
+    parts = [*rejected, _malformed(malformed), duplicates]
     return Given(
         rows + len(malformed),
         found.select(SCHEMA.names),
@@ -139,35 +139,35 @@ def read_file(settings: Settings, file: Path) -> Given:
 
 
 def import_head_counts(settings: Settings, file: Path, *, by: str) -> Imported:
-    """Store the head counts of a file; ``read_file`` tells of its columns.
+    """Store the head counts of a file; see ``read_file`` for its columns.
 
-    A count of the same place, time and interval is replaced. Rows that cannot be used are kept
-    in the table ``reject`` with their reason.
+    A count of the same place, time and interval is replaced. Unusable rows are kept in the table
+    ``reject`` with their reason.
 
     Parameters
     ----------
     by
-        Who counted, or says so.
+        Who counted, or supplied the counts.
 
     Raises
     ------
     BadInput
-        When the file cannot be read, or no row of it can be used; nothing is stored then.
+        When the file cannot be read, or has no usable row; nothing is stored then.
     """
     given = read_file(settings, file)
     if not given.usable.num_rows:
-        told = "\n".join(f"{n:,} x {why}" for why, n in given.reasons.most_common())
+        reasons = "\n".join(f"{n:,} x {why}" for why, n in given.reasons.most_common())
         raise BadInput(
-            f"No row of {file} can be used; nothing was stored.\n{told}",
-            "Columns are space_id, time, people and perhaps interval_seconds.",
+            f"{file} has no usable row; nothing was stored.\n{reasons}",
+            "Columns are space_id, time, people and optionally interval_seconds.",
         )
     return store(settings, given, name=str(file), sha256=file_sha256(file), by=by)
 
 
 def store(settings: Settings, given: Given, *, name: str, sha256: str, by: str) -> Imported:
-    """Store what ``read_file`` gave: all of it, or nothing when something fails.
+    """Store the result of ``read_file``, completely or not at all.
 
-    Counts that are stored already as they are stay untouched, so that nothing is computed anew.
+    Unchanged counts are not touched, so nothing is recomputed for them.
     """
     fresh, new = _differing(read_head_counts(settings), given.usable)
     now = pa.scalar(dt.datetime.now(dt.UTC), pa.timestamp("us", "UTC"))
@@ -181,10 +181,10 @@ def store(settings: Settings, given: Given, *, name: str, sha256: str, by: str) 
 
 
 def _wanted(file: Path) -> tuple[str, ...]:
-    """The columns to read: the interval only where there is one."""
+    """The columns to read, with the interval if the file has it."""
     with open_rows(file, dict.fromkeys(_COLUMNS)) as opened:
-        there = _INTERVAL in (name.strip().casefold() for name in opened.ignored)
-    return (*_COLUMNS, _INTERVAL) if there else _COLUMNS
+        has_interval = _INTERVAL in (name.strip().casefold() for name in opened.ignored)
+    return (*_COLUMNS, _INTERVAL) if has_interval else _COLUMNS
 
 
 def _cleaned(
@@ -196,7 +196,7 @@ def _cleaned(
     *,
     exported: bool,
 ) -> pa.Table:
-    """All rows typed, with their numbers; rows rejected by ``checks`` must not be used.
+    """All rows with proper types and their numbers; rows rejected by ``checks`` must not be used.
 
     ``exported``: text may have the apostrophes with which CSV exports escape formulas.
     """
@@ -208,14 +208,14 @@ def _cleaned(
     checks.reject(~pc.is_in(space, value_set=known).to_numpy(), "there is no such space")
     time = _instants(settings, clock, columns["time"], checks)
     people = _whole(columns["people"], "people", checks, required=True)
-    checks.reject(people > MOST_PEOPLE, f"more than {MOST_PEOPLE:,} people")
+    checks.reject(people > MAX_PEOPLE, f"more than {MAX_PEOPLE:,} people")
     if _INTERVAL in columns.column_names:
         width = _whole(columns[_INTERVAL], _INTERVAL, checks, required=False)
     else:
         width = np.zeros(columns.num_rows, np.int64)
     _check_widths(clock, time, width, checks)
     stamps = pa.array(time).cast(pa.timestamp("us", "UTC"))
-    values = [space, stamps, width.astype(np.int32), np.minimum(people, MOST_PEOPLE)]
+    values = [space, stamps, width.astype(np.int32), np.minimum(people, MAX_PEOPLE)]
     table = pa.table(dict(zip(SCHEMA.names, values, strict=True))).cast(SCHEMA)
     table = table.append_column("row_number", pa.array(batch.row_numbers))
     return table.append_column("given_time", columns["time"].cast(pa.string()))
@@ -265,37 +265,37 @@ def _offset_seconds(zone: pa.Array) -> NDArray[np.int64]:
 def _whole(
     column: pa.ChunkedArray, name: str, checks: Checks, *, required: bool
 ) -> NDArray[np.int64]:
-    """Whole numbers from 0, 0 where there is none or the row is rejected."""
+    """Whole numbers from 0; 0 where missing or the row is rejected."""
     if pa.types.is_floating(column.type):
         column = pc.round(column.cast(pa.float64()), 6).cast(pa.string())
     values = text(column, name)
     if required:
         checks.reject(is_null(values), f"no {name}")
-    right = pc.fill_null(pc.match_substring_regex(values, _WHOLE), False)
-    checks.reject(~right.to_numpy() & ~is_null(values), f"{name} is no whole number from 0")
-    digits = pc.replace_substring_regex(pc.if_else(right, values, "0"), r"\.0+$", "")
+    valid = pc.fill_null(pc.match_substring_regex(values, _WHOLE), False)
+    checks.reject(~valid.to_numpy() & ~is_null(values), f"{name} is not a whole number from 0")
+    digits = pc.replace_substring_regex(pc.if_else(valid, values, "0"), r"\.0+$", "")
     return np.asarray(digits.cast(pa.int64()).to_numpy(), np.int64).copy()
 
 
 def _check_widths(
     clock: LocalClock, time: NDArray[np.int64], width: NDArray[np.int64], checks: Checks
 ) -> None:
-    """A bin is one that occupancy can have, and begins where such bins begin."""
+    """Reject bins whose width or start occupancy cannot have."""
     for one in np.unique(width[checks.good & (width > 0)]).tolist():
         rows = (width == one) & checks.good
         try:
             check_width(one)
         except BadInput:
-            checks.reject(rows, "bins are multiples of 60 seconds, from 60 to 86400")
+            checks.reject(rows, "interval_seconds is not a multiple of 60 from 60 to 86400")
             continue
         begin = _bin_begins(clock, time[rows] // MICRO, one)
-        off = np.zeros(len(width), np.bool_)
-        off[rows] = begin * MICRO != time[rows]
-        checks.reject(off, "no bin of this interval begins at this time")
+        misaligned = np.zeros(len(width), np.bool_)
+        misaligned[rows] = begin * MICRO != time[rows]
+        checks.reject(misaligned, "no bin of this interval begins at this time")
 
 
 def _bin_begins(clock: LocalClock, utc: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    """UTC seconds at which the bins begin that hold these."""
+    """UTC seconds at which the bins containing these begin."""
     local = utc + clock.utc_offset(utc)
     first, last = (
         dt.date(1970, 1, 1) + dt.timedelta(int(s) // DAY) for s in (local.min(), local.max())
@@ -308,12 +308,12 @@ def _bin_begins(clock: LocalClock, utc: NDArray[np.int64], width: int) -> NDArra
 def _rejected(batch: Batch, checks: Checks) -> pa.Table:
     bad = pa.array(~checks.good)
     given = batch.columns.filter(bad)
-    told = {
+    columns = {
         "row_number": pa.array(batch.row_numbers).filter(bad),
         "reason": checks.reasons(),
         **{name: given[name].cast(pa.string()) for name in given.column_names},
     }
-    return pa.table(told)
+    return pa.table(columns)
 
 
 def _malformed(rows: Sequence[Malformed]) -> pa.Table:
@@ -326,22 +326,22 @@ def _malformed(rows: Sequence[Malformed]) -> pa.Table:
     )
 
 
-def _once(usable: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Each place, time and interval once, as it comes first; and what is there again."""
+def _without_duplicates(usable: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The first row of each place, time and interval; and the duplicates, as rejects."""
     if not usable.num_rows:
         return usable, _malformed([])
     first = usable.group_by(_KEYS, use_threads=False).aggregate([("row_number", "min")])
     kept = pc.is_in(usable["row_number"], value_set=first["row_number_min"].combine_chunks())
-    again = usable.filter(pc.invert(kept))
-    told = {
-        "row_number": again["row_number"],
-        "reason": pa.repeat(TWICE, again.num_rows),
-        "space_id": again["space_id"],
-        "time": again["given_time"],
-        "people": again["people"].cast(pa.string()),
-        "interval_seconds": again["interval_seconds"].cast(pa.string()),
+    duplicates = usable.filter(pc.invert(kept))
+    columns = {
+        "row_number": duplicates["row_number"],
+        "reason": pa.repeat(DUPLICATE, duplicates.num_rows),
+        "space_id": duplicates["space_id"],
+        "time": duplicates["given_time"],
+        "people": duplicates["people"].cast(pa.string()),
+        "interval_seconds": duplicates["interval_seconds"].cast(pa.string()),
     }
-    return usable.filter(kept), pa.table(told)
+    return usable.filter(kept), pa.table(columns)
 
 
 def _keep_rejected(connection: sa.Connection, given: Given, name: str, sha256: str) -> None:
@@ -377,13 +377,13 @@ def _keep_rejected(connection: sa.Connection, given: Given, name: str, sha256: s
 
 
 def _shown(value: str) -> str:
-    """As JSON of PostgreSQL's can hold it: cut, and without NUL."""
+    """Text that PostgreSQL's JSON can store: cut, and without NUL."""
     return value[:500].replace("\0", "\N{SYMBOL FOR NULL}")
 
 
-# --- what there is ------------------------------------------------------------------------------
+# --- stored head counts -------------------------------------------------------------------------
 def read_head_counts(settings: Settings, space: str | None = None) -> pa.Table:
-    """All head counts, or those of a space: ``SCHEMA``, counted_by and imported_at, by place."""
+    """All head counts, or those of a space, sorted: ``SCHEMA``, counted_by and imported_at."""
     names = ", ".join(f'"{name}"' for name in (*SCHEMA.names, "counted_by", "imported_at"))
     rows = read_arrow(
         settings, f"SELECT {names} FROM {head_count} ORDER BY space_id, time, interval_seconds"
@@ -394,7 +394,7 @@ def read_head_counts(settings: Settings, space: str | None = None) -> pa.Table:
 
 
 def clear_head_counts(settings: Settings, space: str | None = None) -> int:
-    """Remove all head counts, or those of a space; returns how many."""
+    """Remove all head counts, or those of a space; returns their number."""
     query = sa.delete(head_count)
     if space is not None:
         query = query.where(head_count.c.space_id == space)
@@ -404,7 +404,7 @@ def clear_head_counts(settings: Settings, space: str | None = None) -> int:
 
 @dataclass(frozen=True)
 class Counted:
-    """The head counts of one space: how many, of people in all, and from when to when (UTC)."""
+    """The head counts of one space: their number, total people, and first and last time (UTC)."""
 
     space: str
     counts: int
@@ -414,7 +414,7 @@ class Counted:
 
 
 def counted_spaces(settings: Settings) -> list[Counted]:
-    """What was counted, by space."""
+    """The head counts by space."""
     c = head_count.c
     query = (
         sa.select(
@@ -432,7 +432,7 @@ def counted_spaces(settings: Settings) -> list[Counted]:
 
 
 def _differing(stored: pa.Table, usable: pa.Table) -> tuple[pa.Table, int]:
-    """The head counts that are not stored as they are, and how many of them are new."""
+    """The head counts that differ from the stored ones, and how many of them are new."""
     before = stored.select([*_KEYS, "people"])
     both = usable.join(before, _KEYS, right_suffix="_before", use_threads=False)
     known = both["people_before"].is_valid()

@@ -13,7 +13,7 @@ _BLUE, _ORANGE, _GREY = "#3b6fb6", "#d9822b", "#b8bec7"
 
 
 def calibration_plot(made: Calibration, observed: Observations) -> bytes:
-    """Estimated people, and devices, beside those counted; and the ratio by hours."""
+    """Estimated people and devices against people counted; and the ratio by hour."""
     from matplotlib.figure import Figure
 
     estimate, _, _ = made.estimates(observed)
@@ -21,12 +21,15 @@ def calibration_plot(made: Calibration, observed: Observations) -> bytes:
     left, right = figure.subplots(1, 2)
     left.plot(observed.people, observed.devices, ".", alpha=0.3, color=_ORANGE, label="devices")
     left.plot(observed.people, estimate, ".", alpha=0.3, color=_BLUE, label="estimated people")
-    most = max(float(observed.people.max()), float(estimate.max()), 1.0)
-    left.plot([0, most], [0, most], "--", color=_GREY)
+    largest = max(float(observed.people.max()), float(estimate.max()), 1.0)
+    left.plot([0, largest], [0, largest], "--", color=_GREY)
     left.set_xlabel("people counted")
     left.legend(fontsize=7)
     hours = HOUR_GROUP // 3600
-    for part, name, colour in ((made, "rooms", _BLUE), (made.above, "spaces above", _ORANGE)):
+    for part, name, colour in (
+        (made, "rooms", _BLUE),
+        (made.above, "spaces with children", _ORANGE),
+    ):
         if part is not None:
             ends = np.arange(len(part.hours) + 1) * hours
             ratios = np.array(part.hours) * part.ratio

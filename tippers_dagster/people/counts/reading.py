@@ -1,4 +1,4 @@
-"""People in a space, at any time: reading, without a running Dagster."""
+"""Reads the number of people in a space at any time, without a running Dagster."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ Floats = NDArray[np.float64]
 
 
 class NotCounted(TippersError):
-    """A people count that was never materialised."""
+    """The people count was never materialised."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A people count as it was materialised last.
+    """The last materialisation of a people count.
 
     Attributes
     ----------
     version, run_id, made_at
-        Of its asset, of the Dagster run, and when.
+        Version of its asset, id of the Dagster run, and time.
     body
-        The definition's, as it was.
+        The body of the definition at that time.
     reason
-        Why it is not calibrated; None when it is.
+        Why it is not calibrated; None if it is.
     calibration, evaluation
-        None when it is not calibrated.
+        None if it is not calibrated.
     """
 
     name: str
@@ -68,16 +68,16 @@ class Made:
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """Estimated people of a space over its bins, all arrays [bins].
+    """Estimated people in a space; all arrays are [bins].
 
     Attributes
     ----------
     devices
-        Edges, counts, what is computed.
+        Edges and counts of the bins, and which are computed.
     people
         float64; meaningless where not computed.
     low, high
-        float64, whole numbers; NaN where nothing tells how sure the estimate is.
+        Interval, float64 whole numbers; NaN if the uncertainty is unknown.
     """
 
     devices: Devices
@@ -87,40 +87,40 @@ class People:
 
 
 def read_made(settings: Settings) -> dict[str, Made]:
-    """Every people count that was materialised, by name."""
+    """All materialised people counts by name."""
     with warehouse_engine(settings).connect() as connection:
         query = sa.select(people_calibration).order_by(people_calibration.c.name)
         return {row["name"]: _made(row) for row in connection.execute(query).mappings()}
 
 
 def made_of(settings: Settings, name: str) -> Made:
-    """One people count, as it was materialised last.
+    """The last materialisation of one people count.
 
     Raises
     ------
     NotCounted
-        When it never was.
+        When there is none.
     """
     found = read_made(settings)
     if name not in found:
-        there = ", ".join(found) or "none"
         raise NotCounted(
-            f"There is no people count {name} that was materialised.",
-            f"Materialised are: {there}. `tippers people-count list` shows which are defined.",
+            f"There is no materialised people count {name!r}.",
+            f"Materialised: {', '.join(found) or 'none'}. `tippers people-count list` shows all "
+            "that are defined.",
         )
     return found[name]
 
 
 def compared_key(name: str) -> str:
-    """Where the lake has the head counts that a people count was fitted on, with its estimates."""
+    """Key of the head counts that a people count was fitted on, with its estimates."""
     return f"people_counts/{encode(name)}/data.parquet"
 
 
 def read_compared(settings: Settings, name: str) -> pa.Table:
-    """Head counts beside the estimates of a people count that was materialised.
+    """Head counts with the estimates of a materialised people count.
 
-    Those whose time is computed: space_id, day, second (of the day), interval_seconds, people (as
-    counted), devices_counted, estimated, low and high (null where it is not calibrated).
+    Only head counts with computed occupancy: space_id, day, second (of the day), interval_seconds,
+    people (as counted), devices_counted, estimated, low and high (null if not calibrated).
 
     Raises
     ------
@@ -145,15 +145,15 @@ def _made(row: sa.RowMapping) -> Made:
 
 
 class PeopleCounter:
-    """Counts people in many spaces, the labels read once. ``people_counter`` makes one.
+    """Counts people in many spaces, reading the labels once. ``people_counter`` creates one.
 
     Parameters
     ----------
     body
-        Which devices count.
+        The devices to count.
     calibration
-        None: the devices are taken for people as they are, and the interval is that of their
-        labels' probabilities.
+        None: each device counts as one person, and the interval follows from the probabilities of
+        the labels.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class PeopleCounter:
             self._chosen = chosen_devices(settings, body, probabilities=calibration is None)
 
     def read(self, space: str, start: When, end: When, interval_seconds: int) -> People:
-        """People of a space, per bin; arguments as ``read_people`` takes them."""
+        """People in a space per bin; arguments as for ``read_people``."""
         asked, chosen = (space, start, end, interval_seconds), self._chosen
         if chosen is None:
             found = count_labelled(self._settings, self._body, *asked)
@@ -174,7 +174,7 @@ class PeopleCounter:
             found = count_devices(self._settings, chosen, *asked)
         if self.calibration is None:
             assert chosen is not None
-            return _as_they_are(found, chosen, self._body)
+            return _uncalibrated(found, chosen, self._body)
         begin = found.edges[:-1]
         second = (begin + self._clock.utc_offset(begin)) % DAY
         devices = found.counted.astype(np.float64)
@@ -183,17 +183,17 @@ class PeopleCounter:
         return People(found, people, *calibration.interval(devices, people))
 
     def _above(self, space: str) -> bool:
-        """Whether a space has others below it."""
+        """Whether a space has children."""
         return not self._tree.is_leaf[self._tree.position(space)]
 
 
 def people_counter(settings: Settings, name: str) -> PeopleCounter:
-    """What counts people by a people count that was materialised.
+    """The counter of a materialised people count.
 
     Raises
     ------
     NotCounted, NotLabelled, BadInput
-        It was never materialised; its labels are gone, or are not of devices.
+        If it was never materialised, or its labels no longer exist or are not of devices.
     """
     made = made_of(settings, name)
     return PeopleCounter(settings, made.body, made.calibration)
@@ -213,24 +213,24 @@ def read_people(
     Parameters
     ----------
     space, start, end, interval_seconds
-        As ``read_occupancy`` takes them.
+        As for ``read_occupancy``.
     people_count
-        The name of a people count that was materialised.
+        Name of a materialised people count.
 
     Returns
     -------
     pa.Table
         ``interval_begin_time`` (timestamp[s] in the deployment's zone), in order;
-        ``number_connections`` (int32), all devices; ``devices_counted`` (int32), those that stand
-        for people; ``people`` (double), the estimate; ``people_low`` and ``people_high`` (int32),
-        its interval, null where nothing tells how sure the estimate is. Bins that are not
-        computed are null, and the schema's metadata (``MISSING_METADATA``) list their chunks.
+        ``number_connections`` (int32), all devices; ``devices_counted`` (int32), those that the
+        people count counts; ``people`` (double), the estimate; ``people_low`` and ``people_high``
+        (int32), its interval, null if the uncertainty is unknown. Bins that are not computed are
+        null, and the schema's metadata (``MISSING_METADATA``) list their chunks.
 
     Raises
     ------
     NotCounted, NotLabelled, BadInput
-        A people count that was never materialised, or whose labels are gone; an unknown space, an
-        unusable range.
+        If the people count was never materialised, its labels no longer exist, the space is
+        unknown, or the range is invalid.
     """
     settings = settings or get_settings()
     counter = people_counter(settings, people_count)
@@ -238,10 +238,10 @@ def read_people(
 
 
 def people_table(settings: Settings, found: People) -> pa.Table:
-    """As ``read_people`` gives it."""
+    """The table that ``read_people`` returns."""
     devices, absent = found.devices, ~found.devices.computed
-    unsure = absent | np.isnan(found.low)
-    low, high = (np.where(unsure, 0, bound).astype(np.int32) for bound in (found.low, found.high))
+    unknown = absent | np.isnan(found.low)
+    low, high = (np.where(unknown, 0, bound).astype(np.int32) for bound in (found.low, found.high))
     begins = pa.array(devices.edges[:-1]).cast(pa.timestamp("s", settings.timezone))
     table = pa.table(
         {
@@ -249,15 +249,15 @@ def people_table(settings: Settings, found: People) -> pa.Table:
             "number_connections": pa.array(devices.every.astype(np.int32), mask=absent),
             "devices_counted": pa.array(devices.counted.astype(np.int32), mask=absent),
             "people": pa.array(found.people, mask=absent),
-            "people_low": pa.array(low, mask=unsure),
-            "people_high": pa.array(high, mask=unsure),
+            "people_low": pa.array(low, mask=unknown),
+            "people_high": pa.array(high, mask=unknown),
         }
     )
     return table.replace_schema_metadata({MISSING_METADATA: json.dumps(devices.missing)})
 
 
-def _as_they_are(found: Devices, chosen: Chosen, body: PeopleCount) -> People:
-    """Devices taken for people. The interval holds the number, whatever the probabilities say."""
+def _uncalibrated(found: Devices, chosen: Chosen, body: PeopleCount) -> People:
+    """Each device counted as one person; the interval always contains their number."""
     people = found.counted.astype(np.float64)
     if body.by is None or chosen.probability is None:
         unknown = np.full(len(people), np.nan)

@@ -1,7 +1,8 @@
-"""People as they may leave the deployment: small counts hidden, also from differences.
+"""People counts that may leave the deployment: small counts are hidden, and cannot be derived from
+differences.
 
-What is exported of a people count is made of the devices of some labels and of all. So a bin is
-hidden where occupancy by the same labels is: no more can be told from both than from that.
+An exported people count is derived from the devices with certain labels and from all devices. So a
+bin is hidden where occupancy by the same labels is: together they reveal no more than the latter.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def read_shared_people(
     Returns
     -------
     pa.Table
-        As of ``read_people``; where counts may be hidden with ``suppressed`` (bool): all numbers
-        of the bin are null because one is small, or would tell a small one elsewhere.
+        As ``read_people``; if counts may be hidden, also ``suppressed`` (bool): all numbers of the
+        bin are null because one is small, or would reveal a small one elsewhere.
 
     Raises
     ------

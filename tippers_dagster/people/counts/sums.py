@@ -1,9 +1,9 @@
-"""How many of some devices are of the wanted kind, when of each only a probability is known.
+"""Quantiles of how many devices are of a kind, given only each device's probability.
 
-The number is a sum of independent yes-or-no variables: a Poisson binomial distribution. Of few
-devices its quantiles are exact, by the Fourier transform of its characteristic function (Hong, "On
-computing the distribution function for the Poisson binomial distribution", 2013); of many they
-are the normal approximation's with continuity correction.
+The number is a sum of independent yes-or-no variables: a Poisson binomial distribution. For few
+devices its quantiles are exact, by Fourier transform of its characteristic function (Hong, "On
+computing the distribution function for the Poisson binomial distribution", 2013); for many, those
+of the normal approximation with continuity correction are used.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 EXACT_UP_TO = 40
-"""Devices in a bin."""
+"""Maximum number of devices in a bin for exact quantiles."""
 
 
 def quantiles(
     counts: NDArray[np.integer], probability: Floats, shares: tuple[float, float]
 ) -> tuple[Floats, Floats]:
-    """Two quantiles of how many devices are of the wanted kind, per bin.
+    """Two quantiles of the number of devices of the kind, per bin.
 
     Parameters
     ----------
     counts
-        [groups, bins]: how many devices of each probability a bin has.
+        [groups, bins]: number of devices per probability and bin.
     probability
         float64 [groups], 0 to 1.
     shares
-        Of each quantile, as (0.05, 0.95).
+        The two quantile levels, such as (0.05, 0.95).
 
     Returns
     -------
     (low, high)
-        float64 [bins] of whole numbers: the smallest that is reached with at least this
+        float64 [bins] of whole numbers: the smallest that is not exceeded with at least this
         probability.
     """
     total = counts.sum(axis=0)
@@ -59,7 +59,7 @@ def _normal(mean: Floats, deviation: Floats, total: NDArray[np.integer], share: 
 def _exact(
     counts: NDArray[np.integer], probability: Floats, shares: tuple[float, float]
 ) -> list[Floats]:
-    """By distinct bins: most hours of a space are like others."""
+    """Computed once per distinct bin, as many bins of a space are equal."""
     distinct, which = np.unique(counts, axis=1, return_inverse=True)
     # An odd number of points: at -1 the factor of a probability of one half would be zero.
     points = int(distinct.sum(axis=0).max(initial=0)) + 1

@@ -1,4 +1,4 @@
-"""What the asset of a people count does: head counts beside devices, and the ratio between."""
+"""The work of a people count's asset: matches head counts with devices, and fits the ratio."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ VERSION = 2
 """Raise it when the same labels and head counts would give another calibration."""
 
 MOMENT = 60
-"""Seconds of the bin in which devices are counted for people counted at a moment."""
+"""Width in seconds of the bin whose devices are matched with people counted at a moment."""
 
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """What a materialisation came to.
+    """The result of a materialisation.
 
     Attributes
     ----------
     body
-        The definition's.
+        Body of the definition.
     head_counts
-        All that there are.
-    observed
-        Those with a computed count of devices, and ``spaces``: the ids behind their numbers.
+        Number of all head counts.
+    observed, spaces
+        Head counts with a computed device count, and the ids of their numbered spaces.
     uncomputed, unknown
-        How many were left out because their time is not computed, or their space is gone.
+        Numbers of head counts left out as their time is not computed, or their space is unknown.
     calibration, evaluation
-        None when it is not calibrated, and ``reason`` says why.
+        None if it is not calibrated; ``reason`` says why.
     """
 
     body: PeopleCount
@@ -68,7 +68,7 @@ class Calibrated:
 
 
 def calibrate_people(settings: Settings, body: PeopleCount) -> Calibrated:
-    """Fit a people count on the head counts that there are.
+    """Fit a people count on the stored head counts.
 
     Raises
     ------
@@ -103,9 +103,9 @@ def calibrate_people(settings: Settings, body: PeopleCount) -> Calibrated:
 def observe(
     settings: Settings, chosen: Chosen, head_counts: pa.Table
 ) -> tuple[tuple[str, ...], Observations]:
-    """Devices at the places and times of head counts, those that are computed.
+    """Match head counts with devices at the same places and times, where these are computed.
 
-    One pass over the presence of each space, width and chunk that has head counts.
+    Takes one pass over the presence of each space, width and chunk that has head counts.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def observe(
     Returns
     -------
     (spaces, observations)
-        The ids behind the numbers of spaces.
+        The ids of the numbered spaces, and the head counts with devices.
     """
     clock = LocalClock(settings.timezone)
     time = head_counts["time"].cast(pa.int64()).to_numpy() // 1_000_000
@@ -129,10 +129,10 @@ def observe(
         try:
             found = count_devices(settings, chosen, spaces[code], first, until, one)
         except OnlyCountsKept:
-            continue  # who was there is not known any more
+            continue  # the presence is deleted
         at = np.searchsorted(found.edges, time[rows], side="right") - 1
         counted[rows] = np.where(found.computed[at], found.counted[at], -1)
-    there = counted >= 0
+    is_computed = counted >= 0
     local = time + clock.utc_offset(time)
     people = head_counts["people"].to_numpy().astype(np.float64)
     tree = load_tree(settings)
@@ -140,13 +140,13 @@ def observe(
     made = Observations(
         people, counted.astype(np.float64), local % DAY, width, day, space, above[space]
     )
-    return spaces, made.of(there)
+    return spaces, made.of(is_computed)
 
 
 def _stretches(
     settings: Settings, space: NDArray[np.integer], width: NDArray[np.int64], day: NDArray[np.int64]
 ) -> list[tuple[int, int, dt.date, dt.date, NDArray[np.int64]]]:
-    """Head counts that are read in one go: of a space, a width and a chunk, [first, until)."""
+    """Head counts that are read together, per space, width and chunk, with days [first, until)."""
     if not len(day):
         return []
     days, at = np.unique(day, return_inverse=True)
@@ -171,7 +171,7 @@ def _stretches(
 def write_calibrated(
     settings: Settings, name: str, version: str, run_id: str, made: Calibrated
 ) -> None:
-    """Keep a calibration in the place of the one before, and in the lake what it was fitted on."""
+    """Replace a people count's calibration, and write the data of the fit to the lake."""
     open_lake(settings).write_table(compared_key(name), _compared(made))
     values = {
         "version": version,
@@ -189,7 +189,7 @@ def write_calibrated(
 
 
 def _compared(made: Calibrated) -> pa.Table:
-    """Head counts beside what is estimated for them."""
+    """Head counts with their estimates."""
     observed, calibration = made.observed, made.calibration
     unknown = pa.nulls(len(observed), pa.float64())
     estimated, low, high = observed.devices, unknown, unknown

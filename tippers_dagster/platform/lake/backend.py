@@ -1,4 +1,4 @@
-"""What a place must offer to hold the lake."""
+"""The interface that storage must implement to hold the lake."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import IO, Any, Protocol
 class Backend(Protocol):
     """Whole files by key. Keys and prefixes arrive validated (``lake.keys``).
 
-    Every method raises LakeError, naming the key and the place, when the place fails, and
-    LakeFileMissing when a file that is read is not there.
+    Every method raises LakeError, naming the key and the location, when the storage fails, and
+    LakeFileMissing when a file to be read does not exist.
     """
 
     remote: bool
-    """Whether a request's latency, rather than this machine, is the limit."""
+    """Whether the latency of requests, rather than this machine, is the limit."""
     parallel: int
-    """How many requests are worth having under way at once."""
+    """How many requests are worth running at once."""
     batch: int
-    """How many files one of them takes: where a file costs little, handing it over counts."""
+    """How many files one thread takes at once: if files are cheap, handing them over is not."""
 
     def put(self, key: str, data: Any) -> None:
-        """Write a whole file from a bytes-like object; replaces what was there at once."""
+        """Write a whole file from a bytes-like object, atomically replacing an older one."""
 
     def create(self, key: str) -> AbstractContextManager[IO[bytes]]:
         """A file to write to, visible under ``key`` only when the block ends without error."""
 
     def get(self, key: str) -> bytes:
-        """A whole file."""
+        """The content of a file."""
 
     def exists(self, key: str) -> bool:
         """Whether there is a file."""
 
     def delete(self, key: str) -> None:
-        """Remove a file; one that is not there is no error."""
+        """Remove a file, if it exists."""
 
     def delete_prefix(self, prefix: str) -> None:
         """Remove every file of a folder."""
@@ -42,7 +42,7 @@ class Backend(Protocol):
         """The keys of all files below a folder, sorted."""
 
     def uri(self, key: str) -> str:
-        """Where a file is, for people and other programs."""
+        """The location of a file, for people and other programs."""
 
     def sync(self) -> None:
-        """Return when everything written so far would survive a power cut."""
+        """Return once everything written so far would survive a power cut."""

@@ -1,4 +1,4 @@
-"""The lake in a folder of this machine (or one that is mounted)."""
+"""The lake in a local or mounted folder."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from tippers_dagster.platform.disk import disk_full, is_full
 
 Keys = list[str]
 FEW_FILES = 16
-"""Up to this many files are synced one by one; for more, syncing everything is quicker."""
+"""Up to this many files are synced one by one; with more, syncing everything is faster."""
 STALE_SECONDS = 86_400
-"""Age at which a temporary file of another machine is taken to be left over."""
+"""Age at which a temporary file of another machine counts as left over."""
 
 
 class FolderBackend:
     """Files below ``root``; temporary ones in ``<root>/.tmp``, on the same file system.
 
-    A file is written there and renamed, which is atomic. It is not synced at once, as that costs
-    more than writing it: ``sync`` does it for everything that this process wrote since the last.
+    A file is written there and renamed, which is atomic. It is not synced immediately, as that
+    costs more than writing it: ``sync`` syncs everything that this process has written since the
+    last call.
     """
 
     remote = False
@@ -39,7 +40,7 @@ class FolderBackend:
         self.root = root
         self.parallel = parallel
         self._tmp = root / ".tmp"
-        # The machine's name too: a process number means nothing on another one.
+        # Includes the machine's name, as process ids mean nothing on another machine.
         self._host = quote(socket.gethostname(), safe="").replace("~", "%7E")
         self._counter = itertools.count()
         self._unsynced: deque[str] = deque(maxlen=FEW_FILES + 1)
@@ -140,7 +141,7 @@ class FolderBackend:
         temporary = self._temporary_path()
         try:
             self._tmp.mkdir(parents=True, exist_ok=True)
-            # Renamed first, so that a reader sees all of the folder or nothing.
+            # Renamed first, so readers see the whole folder or nothing.
             os.rename(self.root / prefix, temporary)
             shutil.rmtree(temporary)
         except FileNotFoundError:
@@ -149,7 +150,7 @@ class FolderBackend:
             raise self._failed("deleted", prefix, error) from error
 
     def clean(self) -> int:
-        """Remove temporary files whose process is gone, or of other machines, a day old."""
+        """Remove temporary files of dead processes, and those of other machines after a day."""
         removed = 0
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._tmp) as entries:
             for entry in entries:
@@ -173,7 +174,7 @@ class FolderBackend:
         return str(self.root / key)
 
     def sync(self) -> None:
-        """Sync everything that was written: a few files one by one, else all file systems."""
+        """Sync everything written: a few files one by one, otherwise all file systems."""
         with self._syncing:
             written = list(self._unsynced)
             self._unsynced.clear()
@@ -182,7 +183,7 @@ class FolderBackend:
             return
         folders = {os.path.dirname(target) for target in written}
         for path in [*written, *folders]:
-            with suppress(FileNotFoundError):  # deleted meanwhile
+            with suppress(FileNotFoundError):  # deleted since
                 _force(path)
 
     def _missing(self, key: str) -> LakeFileMissing:

@@ -1,7 +1,7 @@
 """Keys of the lake: fixed and readable, ``<kind>/space=S/chunk=K.parquet``.
 
-Any text may be a space's id: in a key it is percent-encoded, so that no id can leave its folder
-or be taken for another.
+A space's id may be any text: it is percent-encoded in keys, so that no id can leave its folder or
+be confused with another.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ LONGEST_SPACE = 255 - len("space=")
 
 
 def encode(name: str) -> str:
-    """An id as one part of a key. ``decode`` gives it back."""
+    """An id as one part of a key; ``decode`` reverses it."""
     if name and not name.strip("."):
         return name.replace(".", "%2E")
     return quote(name, safe="")
 
 
 def decode(part: str) -> str:
-    """The id that ``encode`` made ``part`` of."""
+    """The id of which ``part`` is the encoded form."""
     return unquote(part)
 
 
@@ -64,7 +64,7 @@ def labelled_key(name: str, space: str, chunk: str) -> str:
 
 
 def definition_key(folder: str, concept: str, name: str) -> str:
-    """The table of a definition; ``folder`` says what it is: ``indexes``, ``rules``, ``votes`` ...
+    """The table of a definition; ``folder`` is that of its kind, such as ``indexes`` or ``rules``.
 
     Both names are plain identifiers; two underscores join them, as in the warehouse.
     """
@@ -74,7 +74,7 @@ def definition_key(folder: str, concept: str, name: str) -> str:
 
 
 def check_key(key: str) -> str:
-    """``key`` itself, or a LakeError if it is not a plain relative path."""
+    """The key, if it is a plain relative path; LakeError otherwise."""
     parts = key.split("/")
     if _BAD_PARTS.intersection(parts) or "\\" in key or "\0" in key or parts[0].startswith(".tmp"):
         raise LakeError(
@@ -85,9 +85,9 @@ def check_key(key: str) -> str:
 
 
 def check_prefix(prefix: str) -> str:
-    """``prefix`` itself: empty, or a folder with its trailing slash.
+    """The prefix, if it is empty or a folder with a trailing slash; LakeError otherwise.
 
-    Without the slash ``space=1`` would stand for ``space=10`` too.
+    Without the slash ``space=1`` would also match ``space=10``.
     """
     if prefix and not prefix.endswith("/"):
         raise LakeError(f"{prefix!r} is not a folder of the lake", "End the prefix with a slash.")

@@ -1,10 +1,10 @@
-"""How tables become Parquet.
+"""Encodes tables as Parquet.
 
-Most files of the lake are tiny (tens to a few thousand rows, tens of thousands of files), where
-the fixed cost of each matters most. Measured for 60 to 2,000 rows: LZ4 with delta-coded integers,
-without dictionaries and statistics, takes 0.05 to 0.1 ms to write and 0.04 to 0.06 ms to read;
-zstd adds 0.07 ms both ways for setting up its context, and pyarrow's default options make files
-two to three times as large. From ``LARGE_ROWS`` on, zstd and statistics pay.
+Most files of the lake are tiny (tens to a few thousand rows, tens of thousands of files), so the
+fixed cost per file dominates. Measured for 60 to 2,000 rows: LZ4 with delta-coded integers, without
+dictionaries and statistics, takes 0.05 to 0.1 ms to write and 0.04 to 0.06 ms to read; zstd adds
+0.07 ms in both directions to set up its context, and pyarrow's default options make files two to
+three times as large. From ``LARGE_ROWS`` rows on, zstd and statistics pay off.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 LARGE_ROWS = 50_000
-"""Tables of at least so many rows are compressed by zstd and carry statistics."""
+"""Tables with at least this many rows are compressed with zstd and have statistics."""
 
 
 @lru_cache(maxsize=64)
 def _options(schema: pa.Schema, large: bool) -> dict[str, Any]:
     """Options of ``pq.ParquetWriter`` for a schema.
 
-    Signed integers and times, mostly sorted, are delta-coded; unsigned ones are hashes, which
-    deltas do not shorten. Text gets a dictionary.
+    Signed integers and times are mostly sorted and delta-coded; unsigned integers are hashes, which
+    delta coding does not shorten. Text gets a dictionary.
     """
     delta = [f.name for f in schema if pa.types.is_signed_integer(f.type) or _is_time(f.type)]
     text = [f.name for f in schema if _is_text(f.type)]
@@ -50,7 +50,7 @@ def encode(table: pa.Table, **overrides: Any) -> pa.Buffer:
 
 
 def writer(sink: Any, schema: pa.Schema, **overrides: Any) -> pq.ParquetWriter:
-    """A writer of a table that comes in pieces and is expected to be large."""
+    """A writer for a table that is written in pieces and expected to be large."""
     return pq.ParquetWriter(sink, schema, **_merged(_options(schema, large=True), overrides))
 
 
@@ -64,7 +64,7 @@ def decode(data: Any, columns: list[str] | None = None, threads: bool = False) -
     columns
         Only these, in this order.
     threads
-        Decode columns by several threads.
+        Decode columns with several threads.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def decode(data: Any, columns: list[str] | None = None, threads: bool = False) -
 def _merged(chosen: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     chosen = dict(chosen)
     if "use_dictionary" in overrides:
-        # A column has either a dictionary or an encoding of its own.
+        # A column has either a dictionary or another encoding.
         chosen.pop("column_encoding", None)
     if "compression" in overrides:
         chosen.pop("compression_level", None)

@@ -1,4 +1,4 @@
-"""The lake in S3, or what speaks like it (MinIO)."""
+"""The lake in S3 or compatible storage (MinIO)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tippers_dagster.errors import LakeError, LakeFileMissing
 from tippers_dagster.platform.disk import reporting_full
 
 PARALLEL = 16
-"""Requests under way at once: their latency, not this machine, is the limit."""
+"""Number of concurrent requests: their latency, not this machine, is the limit."""
 
 _DELETED_AT_ONCE = 1000
 _GONE = frozenset({"404", "NoSuchKey"})
@@ -27,12 +27,12 @@ _TRANSFER = TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 
 
 
 class S3Backend:
-    """Objects ``<prefix>/<key>`` of a bucket.
+    """Objects ``<prefix>/<key>`` in a bucket.
 
-    Credentials come by boto3's usual chain (environment, profile, role of the machine). A small
-    file is one request; a large one a multipart upload, which is aborted if it fails. Both are
-    atomic in S3. The parts that a killed process has uploaded are never visible; a lifecycle rule
-    of the bucket for incomplete uploads removes them.
+    Credentials come from boto3's usual chain (environment, profile, machine role). A small file is
+    one request; a large one is a multipart upload, which is aborted if it fails. Both are atomic in
+    S3. Parts uploaded by a killed process are never visible; a lifecycle rule of the bucket for
+    incomplete uploads removes them.
     """
 
     parallel = PARALLEL
@@ -50,7 +50,7 @@ class S3Backend:
                 retries={"max_attempts": 5, "mode": "standard"},
                 max_pool_connections=2 * PARALLEL,
                 connect_timeout=10,
-                # Own endpoints seldom have a host name per bucket.
+                # Custom endpoints rarely have a host name per bucket.
                 s3={"addressing_style": "path" if endpoint_url else "auto"},
             ),
         )
@@ -64,7 +64,7 @@ class S3Backend:
     @contextmanager
     def create(self, key: str) -> Iterator[IO[bytes]]:
         """A file that is published when the block ends without error."""
-        # Unnamed on disk, so that nothing is left behind whatever happens to the process.
+        # Unnamed on disk, so nothing is left behind even if the process is killed.
         with (
             reporting_full(Path(tempfile.gettempdir()), "TMPDIR"),
             tempfile.TemporaryFile() as file,
@@ -128,7 +128,7 @@ class S3Backend:
         return f"s3://{self._bucket}/{self._prefix}{key}".rstrip("/")
 
     def sync(self) -> None:
-        """Nothing to do: a write that was answered is durable."""
+        """Nothing to do: acknowledged writes are durable."""
 
     @contextmanager
     def _reporting(self, verb: str, key: str) -> Iterator[None]:

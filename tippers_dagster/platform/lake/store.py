@@ -1,4 +1,4 @@
-"""The lake as the rest of the platform sees it: tables by key."""
+"""The lake's interface for the rest of the platform: tables by key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _IN_MEMORY_BYTES = 64 << 20
 """Larger tables are streamed to the backend instead of encoded in memory first."""
 
 _WORTH_A_THREAD = 200_000
-"""Bytes of a table from which on a folder's files are handled by several threads."""
+"""Size of a table in bytes from which several threads handle a folder's files."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,10 +35,10 @@ R = TypeVar("R")
 
 @lru_cache(maxsize=4)
 def open_lake(settings: Settings) -> Lake:
-    """The lake that the settings name; opened once per process, safe to share among threads.
+    """The configured lake; opened once per process, safe to share among threads.
 
-    In a folder, what killed processes left half written is removed. Nothing is created before
-    something is written.
+    In a folder, temporary files left by killed processes are removed. Nothing is created before the
+    first write.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def open_lake(settings: Settings) -> Lake:
     parts = urlsplit(url)
     if parts.scheme == "s3":
         if not parts.netloc:
-            raise SettingsError("TIPPERS_LAKE_URL names no bucket", "Write s3://bucket/prefix.")
+            raise SettingsError("TIPPERS_LAKE_URL has no bucket", "Set it to s3://bucket/prefix.")
         from tippers_dagster.platform.lake.s3 import S3Backend
 
         return Lake(
@@ -67,7 +67,7 @@ def open_lake(settings: Settings) -> Lake:
 
 
 class TableWriter:
-    """Takes a table in pieces; made by ``Lake.open_writer``."""
+    """Writes a table in pieces; created by ``Lake.open_writer``."""
 
     def __init__(self, key: str, writer: pq.ParquetWriter) -> None:
         self._key = key
@@ -75,7 +75,7 @@ class TableWriter:
         self.rows = 0
 
     def write(self, piece: pa.Table | pa.RecordBatch) -> None:
-        """Append a piece, of the writer's schema, as a row group (or several)."""
+        """Append a piece with the writer's schema, as one or several row groups."""
         with _reporting_write(self._key):
             if isinstance(piece, pa.RecordBatch):
                 self._writer.write_batch(piece)
@@ -85,10 +85,10 @@ class TableWriter:
 
 
 class Lake:
-    """Parquet files by key, on one backend and never on another.
+    """Parquet files by key, on one backend.
 
-    A file appears whole or not at all, and replaces an older one at once. Every failure is a
-    LakeError that names the key, the place and what to do; a file that is not there is its
+    A file is written completely or not at all, and replaces an older one atomically. Every failure
+    is a LakeError that names the key, the location and what to do; for a missing file it is the
     subclass LakeFileMissing.
     """
 
@@ -99,8 +99,8 @@ class Lake:
     def write_table(self, key: str, table: pa.Table, **parquet_options: Any) -> None:
         """Write a table; ``parquet_options`` override those of ``lake.parquet`` (rarely needed).
 
-        The schema's metadata (for example a writer's version) is kept in the file. Parquet knows
-        no seconds: a column of timestamp[s] comes back as timestamp[ms].
+        The schema's metadata (for example a writer's version) is stored in the file. Parquet has no
+        timestamps in seconds: a timestamp[s] column is read back as timestamp[ms].
         """
         if table.nbytes > _IN_MEMORY_BYTES:
             with self.open_writer(key, table.schema, **parquet_options) as writer:
@@ -114,7 +114,7 @@ class Lake:
     ) -> Iterator[TableWriter]:
         """Write a table in pieces, in bounded memory.
 
-        The file appears when the block ends; if it ends by an exception, nothing does.
+        The file appears when the block ends; if that raises, there is no file.
         """
         with self.backend.create(check_key(key)) as sink:
             with _reporting_write(key):
@@ -122,7 +122,7 @@ class Lake:
             try:
                 yield TableWriter(key, writer)
             except BaseException:
-                # The file is thrown away; closing it now keeps its destructor from doing so later.
+                # The file is discarded; close it now, so that its destructor does not later.
                 with suppress(OSError, pa.ArrowException):
                     writer.close()
                 raise
@@ -137,11 +137,11 @@ class Lake:
         Parameters
         ----------
         key
-            Its key.
+            Key of the table.
         columns
-            Only these, in this order; all unless given.
+            Only these, in this order; default: all.
         filters
-            As in ``pyarrow.parquet.read_table``: an expression, or a list of
+            As for ``pyarrow.parquet.read_table``: an expression, or a list of
             ``(column, operator, value)``. Applied after reading, to any column of the file.
         """
         data = self.backend.get(check_key(key))
@@ -158,14 +158,14 @@ class Lake:
 
     # --- many tables ------------------------------------------------------------------------
     def write_tables(self, items: Iterable[tuple[str, pa.Table]]) -> int:
-        """Write tables by several threads; returns how many.
+        """Write tables with several threads; returns their number.
 
-        ``items`` is consumed as the writing goes on, so it may be a generator of more tables
-        than memory holds. Each file is whole, but the set is not: after a failure some are there.
+        ``items`` is consumed while writing, so it may be a generator of more tables than fit into
+        memory. Each file is atomic, but the set is not: after a failure some files exist.
         """
 
         def write(some: list[tuple[str, pa.Table]]) -> list[int]:
-            # Encoded together, then written together: measured a third faster than in turns.
+            # Encoding all and then writing all was measured a third faster than alternating.
             encoded = [(key, self._encode(key, table)) for key, table in some]
             for key, data in encoded:
                 self.backend.put(key, data)
@@ -176,7 +176,7 @@ class Lake:
     def read_tables(
         self, keys: Sequence[str], columns: list[str] | None = None
     ) -> list[pa.Table | None]:
-        """Read tables by several threads, in the order of ``keys``; None where there is no file."""
+        """Read tables with several threads, in the order of ``keys``; None for missing files."""
 
         def read(some: list[str]) -> list[pa.Table | None]:
             return [self._read_if_there(key, columns) for key in some]
@@ -191,7 +191,7 @@ class Lake:
     ) -> Iterator[R]:
         """The results of ``work`` on ``items``, batch by batch, in order.
 
-        ``size`` tells a result's bytes in memory: for tiny files of a folder, threads only fight
+        ``size`` gives a result's bytes in memory. For tiny files in a folder, threads only compete
         for the interpreter (measured: 40 % slower), so the first batch decides.
         """
         source = iter(items)
@@ -227,11 +227,11 @@ class Lake:
 
     # --- files ------------------------------------------------------------------------------
     def write_bytes(self, key: str, data: bytes) -> None:
-        """Write a file that is no table."""
+        """Write a file that is not a table."""
         self.backend.put(check_key(key), data)
 
     def read_bytes(self, key: str) -> bytes:
-        """Read a file as it is."""
+        """Read a file's bytes."""
         return self.backend.get(check_key(key))
 
     def exists(self, key: str) -> bool:
@@ -239,13 +239,13 @@ class Lake:
         return self.backend.exists(check_key(key))
 
     def delete(self, key: str) -> None:
-        """Remove a file; one that is not there is no error."""
+        """Remove a file, if it exists."""
         self.backend.delete(check_key(key))
 
     def delete_prefix(self, prefix: str) -> None:
         """Remove a folder; ``prefix`` ends with a slash."""
         if not prefix:
-            raise LakeError("The whole lake is not deleted at once", "Name a folder of it.")
+            raise LakeError("The whole lake cannot be deleted at once", "Name a folder in it.")
         self.backend.delete_prefix(check_prefix(prefix))
 
     def list(self, prefix: str = "") -> list[str]:
@@ -253,13 +253,13 @@ class Lake:
         return self.backend.list(check_prefix(prefix))
 
     def uri(self, key: str = "") -> str:
-        """Where a file (or the lake) is, for people and other programs."""
+        """The location of a file (or of the lake), for people and other programs."""
         return self.backend.uri(check_key(key) if key else "")
 
     def sync(self) -> None:
-        """Return when all that was written would survive a power cut.
+        """Return once everything written would survive a power cut.
 
-        Called once by whoever is about to record elsewhere that files are there.
+        To be called before recording elsewhere that files exist.
         """
         self.backend.sync()
 
@@ -285,5 +285,5 @@ def _reporting_write(key: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         if is_full(error):
-            raise  # the backend knows which disk it is
+            raise  # the backend knows which disk is full
         raise LakeError(f"{key} could not be written: {error}") from error
