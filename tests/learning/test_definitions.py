@@ -107,7 +107,9 @@ def test_a_feature_that_is_made_of_the_label_model(reads: tuple[str, ...]) -> No
     leak = one("leak", HABITS, Kind.FEATURE, *reads)
     told = problem(between, PHONES, leak, features=["habits", "leak"])
     assert told is not None
-    assert told.startswith("device.leak is computed from device.kind_of, whose labels the classifier")
+    assert told.startswith(
+        "device.leak is computed from device.kind_of, whose labels the classifier"
+    )
 
 
 def test_fields_out_of_range() -> None:

@@ -1,4 +1,4 @@
-"""An asset for each classifier with what its champion predicts."""
+"""An asset for each classifier: the predictions of its champion."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -25,16 +25,18 @@ MISSING_STAYS = "missing_values_as_in_training"
 LABELS_STAY = "labels_as_in_training"
 KNOWN = "training_is_known"
 DRIFT_CHECKS = {
-    FEATURES_STAY: "No feature's values have drifted since the champion was trained: population "
-    "stability index at most 0.25, or what chance gives of so few rows.",
-    MISSING_STAYS: "No feature is missing more often, or less, than in training, by over 10 %.",
-    LABELS_STAY: "The predicted labels are shared out as when the champion was trained.",
-    KNOWN: "It is known what the entities were like when the champion was trained.",
+    FEATURES_STAY: "No feature's values have drifted since the champion was trained: the "
+    "population stability index is at most 0.25, or explained by chance if there are few rows.",
+    MISSING_STAYS: "No feature's share of missing values differs from training by over 10 "
+    "percentage points.",
+    LABELS_STAY: "The distribution of predicted labels has not drifted since the champion was "
+    "trained.",
+    KNOWN: "A profile of the entities at training time exists.",
 }
 
 
 def prediction_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
-    """What each classifier's predictions are computed from: index, features and champion."""
+    """The refresh node of each classifier's predictions."""
     return [_node(catalog, definition) for definition in catalog.of_kind(Kind.CLASSIFIER)]
 
 
@@ -58,7 +60,7 @@ def prediction_assets(
     Parameters
     ----------
     nodes
-        All nodes, those of other assets included.
+        The nodes of all assets, not only these.
     """
     make = partial(_predictions, settings, catalog)
     return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, make, predictions_path)
@@ -73,10 +75,10 @@ def _predictions(
     path = predictions_path(definition.ref)
     grain = (
         f"One row per entity of the index: the label that the champion of {definition.ref} "
-        "predicts, with probabilities and the version of the model."
+        "predicts, with probabilities and the model's version."
     )
 
-    undescribed = replace(definition, description="")  # it is the classifier's own
+    undescribed = replace(definition, description="")  # the classifier has it
     spec = definition_spec(
         catalog, nodes[path], undescribed, grain, kinds={"classifier", "postgres"}
     )
@@ -94,7 +96,7 @@ def _predict(
     nodes: dict[tuple[str, ...], Node],
     ref: Ref,
 ) -> Iterator[Any]:
-    """Predict, write, look for drift, record."""
+    """Predict, write, check for drift, and record."""
     from tippers_dagster.learning.describe_predictions import (
         drift_checks,
         prediction_details,
