@@ -1,8 +1,8 @@
 """One MLflow run per materialisation of an asset, through dagster-mlflow.
 
-A materialisation that fails leaves its MLflow run FAILED. When MLflow cannot be reached, the
-asset is made all the same, and the reason is in ``MlflowLog.problem`` for a check to tell: results
-matter more than their log, and a log that lacks must be seen.
+A materialisation that fails leaves its MLflow run FAILED. If MLflow cannot be reached, the asset is
+materialised anyway, and ``MlflowLog.problem`` has the reason, for a check to report: results matter
+more than their log, but a missing log must be visible.
 """
 
 from __future__ import annotations
@@ -30,26 +30,27 @@ if TYPE_CHECKING:
 
 REQUEST_SECONDS = 10
 REQUEST_RETRIES = 2
-"""MLflow itself waits two minutes for an answer, and tries seven times."""
+"""MLflow's own defaults: two minutes for an answer, and seven retries."""
 
 RUN_NOTE = "mlflow.note.content"
-"""The tag that MLflow's page of a run shows as its description, in Markdown."""
+"""The tag that MLflow's run page shows as description, in Markdown."""
 
 CHILD_TAG = "dagster_run"
-"""The Dagster run of a child. By ``dagster_run_id`` that of a materialisation is found again."""
+"""The Dagster run of a child run. ``dagster_run_id`` is only for materialisations, which are found
+by it."""
 
-NOT_CONFIGURED = "No MLflow server is named: set TIPPERS_MLFLOW_URL."
+NOT_CONFIGURED = "No MLflow server is configured: set TIPPERS_MLFLOW_URL."
 
 
 class MlflowLog:
-    """The MLflow run of one materialisation, or why there is none.
+    """The MLflow run of one materialisation, or the reason why there is none.
 
     Attributes
     ----------
     problem
-        Why the materialisation is not, or not wholly, logged; None when it is.
+        Why the materialisation is not fully logged; None if it is.
     run_id, url
-        Of the run; None when there is none.
+        Of the run; None if there is none.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -69,14 +70,14 @@ class MlflowLog:
         tags: Mapping[str, str],
         files: Mapping[str, bytes],
     ) -> None:
-        """Log what a materialisation came to.
+        """Log the results of a materialisation.
 
         Parameters
         ----------
         params, metrics, tags
-            By name; metrics that are no numbers are left out by their maker.
+            By name; metrics must be finite.
         files
-            Content by name, ``folder/name.ending``.
+            Content by name, such as ``folder/name.png``.
         """
 
         def write() -> None:
@@ -93,12 +94,12 @@ class MlflowLog:
         self._try(write)
 
     def log_more(self, write: Callable[[Any], None]) -> None:
-        """Call ``write`` with the module mlflow, the run being active; as ``log`` when it fails."""
+        """Call ``write`` with the mlflow module while the run is active; errors as in ``log``."""
         self._try(lambda: write(self._mlflow))
 
     @contextmanager
     def child(self, name: str) -> Iterator[None]:
-        """A run below this one, active within: FINISHED after, FAILED when the block raises."""
+        """A child run, active within the block: FINISHED afterwards, FAILED if the block raises."""
         begun: list[Any] = []
 
         def begin() -> None:
@@ -141,7 +142,7 @@ class MlflowLog:
         self._try(begin)
 
     def _end(self, status: str | None, error: BaseException | None = None) -> None:
-        """End the run; ``status`` None: as the warehouse records it."""
+        """End the run; without ``status``, as the warehouse records it."""
 
         def end() -> None:
             if self.run_id is None:
@@ -153,7 +154,7 @@ class MlflowLog:
         self._try(end, even_after=True)
 
     def _try(self, action: Callable[[], None], *, even_after: bool = False) -> None:
-        """Do it, unless something failed before; keep the reason when it fails."""
+        """Call ``action`` unless an earlier one failed; keep the reason if it fails."""
         if self.problem is not None and not even_after:
             return
         from mlflow.exceptions import MlflowException
@@ -173,9 +174,9 @@ class MlflowLog:
 def mlflow_run(
     settings: Settings, context: dg.AssetExecutionContext, experiment: str
 ) -> Iterator[MlflowLog]:
-    """The MLflow run of a materialisation; FINISHED after, FAILED when the block raises.
+    """The MLflow run of a materialisation; FINISHED afterwards, FAILED if the block raises.
 
-    What is recorded in the warehouse by then is FINISHED all the same.
+    If the warehouse already records the materialisation, the run is FINISHED in any case.
 
     Parameters
     ----------
@@ -193,9 +194,9 @@ def mlflow_run(
 
 
 def tracking_uri(settings: Settings) -> str | None:
-    """Where MLflow keeps runs: a server, or a database of the embedded server; None: nowhere.
+    """MLflow's store: a server, or a database of the embedded server; None if there is none.
 
-    Never print it: it may hold a password.
+    Never print it: it may contain a password.
     """
     if settings.mlflow_url is not None:
         return settings.mlflow_url
@@ -206,16 +207,16 @@ def tracking_uri(settings: Settings) -> str | None:
 def _resource(
     settings: Settings, uri: str, context: dg.AssetExecutionContext, experiment: str
 ) -> Any:
-    """dagster-mlflow's resource for this Dagster run, its MLflow run active.
+    """dagster-mlflow's resource for this Dagster run, with its MLflow run active.
 
-    One Dagster run has one MLflow run in each experiment. The resource's own clean-up is not
-    used: it ends runs by the exception that is being handled, and at its place there is none.
+    A Dagster run has one MLflow run in each experiment. The resource's own clean-up is not used: it
+    ends runs depending on the exception being handled, and there is none where it runs.
     """
     import dagster as dg
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is currently in beta")
-        warnings.filterwarnings("ignore", "InitResourceContext")  # what the resource itself uses
+        warnings.filterwarnings("ignore", "InitResourceContext")  # used by the resource itself
         from dagster_mlflow import mlflow_tracking
 
         be_impatient(uri)
@@ -237,7 +238,7 @@ def _resource(
 
 
 def be_impatient(uri: str) -> None:
-    """Make a server or database that does not answer an error soon, not after minutes."""
+    """Make an unresponsive server or database an error soon, not after minutes."""
     from mlflow import environment_variables as variables
 
     if not is_server(uri):
@@ -251,9 +252,10 @@ def be_impatient(uri: str) -> None:
 
 
 def _make_experiment(settings: Settings, uri: str, experiment: str) -> None:
-    """Make the experiment; without a server, its artifacts are kept in the lake.
+    """Create the experiment; without a server, its artifacts are kept in the lake.
 
-    One process at a time: MLflow's first user makes its tables, and of two one would fail.
+    One process at a time: MLflow creates its tables at first use, where two processes would
+    conflict.
     """
     import mlflow
 
@@ -265,12 +267,12 @@ def _make_experiment(settings: Settings, uri: str, experiment: str) -> None:
 
 
 def use_store(settings: Settings, uri: str) -> None:
-    """Set MLflow in this process to this store and the lake's S3 server, and to load no models."""
+    """Set this process's MLflow to this store and the lake's S3 server; forbid unsafe loading."""
     import mlflow
     from mlflow import environment_variables as variables
 
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)  # else it stays what it was once set to
+    mlflow.set_registry_uri(uri)  # otherwise it keeps an earlier value
     variables.MLFLOW_ALLOW_PICKLE_DESERIALIZATION.set(False)  # pickles, and skops of foreign types
     if settings.s3_endpoint_url is not None and not variables.MLFLOW_S3_ENDPOINT_URL.is_set():
         variables.MLFLOW_S3_ENDPOINT_URL.set(settings.s3_endpoint_url)
@@ -278,7 +280,7 @@ def use_store(settings: Settings, uri: str) -> None:
 
 @contextmanager
 def first_use(settings: Settings) -> Iterator[None]:
-    """One process at a time: MLflow makes its tables when it is first used."""
+    """One process at a time: MLflow creates its tables at first use."""
     with warehouse_engine(settings).begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('mlflow', 0))"))
         yield
@@ -292,7 +294,7 @@ def _artifacts(settings: Settings, experiment: str) -> str:
 
 
 def _made_by(settings: Settings, context: dg.AssetExecutionContext) -> str:
-    """What the page of an MLflow run leads to in Dagster, as Markdown."""
+    """Links from an MLflow run's page to Dagster, as Markdown."""
     names = sorted("/".join(key.path) for key in context.selected_asset_keys)
     partition = context.partition_key if context.has_partition_key else None
     of = "" if partition is None else f", partition {partition}"
@@ -319,11 +321,10 @@ def end_abandoned(
     experiments: Sequence[str],
     besides: Collection[str] = (),
 ) -> None:
-    """End the MLflow runs that a killed process left RUNNING, as the warehouse records them.
+    """End MLflow runs that a killed process left RUNNING, as the warehouse records them.
 
-    That is, runs whose Dagster run has finished, or whose process is gone, which Dagster may not
-    know of a run that it did not launch. Other people's runs, from
-    notebooks for example, are left alone.
+    These are runs whose Dagster run has finished, or whose process is gone; Dagster may not know
+    that of a run that it did not launch. Runs of other origin, such as notebooks, are left alone.
     """
     running = client.search_runs(list(experiments), "attributes.status = 'RUNNING'")
     tagged = {
@@ -340,7 +341,7 @@ def end_abandoned(
 
 
 def _outcome(settings: Settings, mlflow_id: str) -> str:
-    """FINISHED when the warehouse records the asset as made in this MLflow run."""
+    """FINISHED if the warehouse records the asset as materialised in this MLflow run."""
     made_in = asset_state.c.details["mlflow_run"].astext
     query = sa.select(sa.exists().where(made_in == mlflow_id))
     with warehouse_engine(settings).connect() as connection:

@@ -210,8 +210,8 @@ class _VoteRun:
 
     def _fail(self, record: Recorder, function: Definition, error: TippersError) -> None:
         message = recordable(str(error), self._settings)
-        not_to_blame = environment_fault(error) is not None
-        record.failed(function.ref.asset_path, message, not_to_blame=not_to_blame)
+        excused = environment_fault(error) is not None
+        record.failed(function.ref.asset_path, message, excused=excused)
         self._failed[str(function.ref)] = message
 
 
