@@ -153,7 +153,7 @@ def test_from_the_command_line(stack: Settings, tmp_path: Path) -> None:
     file, out = tmp_path / "gold.csv", tmp_path / "out.csv"
     file.write_text("key,label\na,PHONE\nb,STATIC\n")
     done = tippers("gold", "import", str(file), "--concept", "device", "--by", "ada")
-    assert "device: 2 gold labels, 2 of them new, 0 changed." in done.stdout
+    assert "device: 2 gold labels, 2 new, 0 changed." in done.stdout
     assert "PHONE" in tippers("gold", "list").stdout
     assert "2 gold labels written" in tippers("gold", "export", "device", str(out)).stdout
     before = file.read_text().splitlines()[1:]
@@ -161,8 +161,8 @@ def test_from_the_command_line(stack: Settings, tmp_path: Path) -> None:
         ",".join(line.replace('"', "").split(",")[:2]) for line in out.read_text().splitlines()[1:]
     ] == before
     again = tippers("gold", "import", str(out), "--concept", "device")
-    assert "0 of them new, 0 changed" in again.stdout
-    assert "never scored" in tippers("gold", "scores", "device.device_type").stdout
+    assert "0 new, 0 changed" in again.stdout
+    assert "has no scores" in tippers("gold", "scores", "device.device_type").stdout
     assert "1 gold labels" in tippers("gold", "delete", "device", "--entity", "a").stdout
     with pytest.raises(BadInput, match="neither"):
         tippers("gold", "export", "device", str(tmp_path / "out.xlsx"))

@@ -125,11 +125,11 @@ def test_the_command_line(
     registered.register()
     with pytest.raises(NoChampion):
         run("predict", NAME)
-    assert "Version 2 of device.guess is champion; before: none" in run(
+    assert "Version 2 of device.guess is champion; previously: none" in run(
         "models", "promote", NAME, "2"
     )
     run("models", "promote", NAME, "1")
-    assert "Version 2 of device.guess is champion again; before: 1" in run(
+    assert "Version 2 of device.guess is champion again; previously: 1" in run(
         "models", "roll-back", NAME
     )
     shown = run("models", "show", NAME)

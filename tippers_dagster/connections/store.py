@@ -192,7 +192,7 @@ def _changed(
     moved = any(getattr(body, part) != getattr(before, part) for part in _ADDRESS)
     if moved and before.password is not None and password is None:
         raise BadInput(
-            f"The address of {name} changes, so its password is needed again.",
+            f"The address of {name} changes, so its password must be given again.",
             "Use --password-stdin, or enter it at the prompt.",
         )
     return _with_password(settings, body, password)

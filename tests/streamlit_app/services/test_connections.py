@@ -103,7 +103,7 @@ def test_an_empty_password_keeps_the_stored_one(app: App) -> None:
     service.edit(app, shown(app, "payroll"), changed, "")
     assert shown(app, "payroll").has_password
     moved = service.fields_of({**FORM, "host": "other"})
-    with pytest.raises(BadInput, match="is needed again") as told:
+    with pytest.raises(BadInput, match="must be given again") as told:
         service.edit(app, shown(app, "payroll"), moved, "")
     assert "field Password" in (told.value.hint or "")
     assert shown(app, "payroll").body.host == "127.0.0.1"

@@ -118,7 +118,7 @@ def test_the_password_is_never_filled_in(app: App) -> None:
     assert "empty keeps it" in password.placeholder
     fill(at, Host="other")
     click(at, "Save")
-    assert "is needed again" in texts(at)
+    assert "must be given again" in texts(at)
 
 
 def test_tables_cards_and_texts_of_people(rooms: App) -> None:
