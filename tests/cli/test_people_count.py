@@ -38,7 +38,7 @@ def test_from_head_counts_to_people(
     file = head_counts(tmp_path / "heads.csv")
     file.write_text(file.read_text() + "\nnowhere,2025-01-06,3,900\n")
     done = tippers("calibrate", "import", str(file), "--by", "ada")
-    assert "505 rows: 504 new head counts, 0 changed." in done.stdout
+    assert "505 rows: 504 new, 0 changed." in done.stdout
     assert "1 x there is no such space" in done.output
     body = PeopleCount(by="device.device_type", labels=("PHONE",))
     write_calibrated(stack, "phones", "1", "run", calibrate_people(stack, body))

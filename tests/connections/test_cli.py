@@ -34,14 +34,14 @@ def test_from_nothing_to_a_synced_table(stack: Settings, other: Other) -> None:
     with pytest.raises(BadInput, match="any table"):
         run("sync", "registrar")
     chosen = run("choose", "registrar", "enrolment", "--cursor", "changed_at")
-    assert "from the last changed_at on, by id" in chosen
+    assert "incrementally by changed_at, primary key id" in chosen
     run("choose", "registrar", "room")
     done = run("sync", "registrar", "--table", "enrolment")
     assert "100 rows" in done
     assert "cursor at 2025-01-05 04:00:00" in done
     shown = run("show", "registrar")
     assert "password      stored" in shown
-    assert "room: whole; last synced: never" in shown
+    assert "room: in full; last synced: never" in shown
     assert "100 rows" in shown
     assert "registrar" in run("list")
 
@@ -67,7 +67,7 @@ def test_the_password_is_asked_for_and_kept(stack: Settings, other: Other) -> No
     wrong = run("edit", "registrar", "--password-stdin", given="other\n")
     assert "wrong user or password" in wrong
     run("test", "registrar", fails=True)
-    with pytest.raises(BadInput, match="Nothing to change"):
+    with pytest.raises(BadInput, match="No change was given"):
         run("edit", "registrar")
     with pytest.raises(BadInput, match="no password"):
         run("edit", "registrar", "--password-stdin", given="\n")

@@ -101,7 +101,7 @@ HOST = {"dialect": "postgresql", "host": "db", "database": "d", "user": "u"}
     [
         ({**HOST, "options": {"options": "-c search_path=x"}}, "not an option"),
         ({**HOST, "options": {"service": "x"}}, "not an option"),
-        ({**HOST, "options": {"sslmode": "maybe"}}, "sslmode is one of"),
+        ({**HOST, "options": {"sslmode": "maybe"}}, "sslmode must be one of"),
         ({**HOST, "options": {"sslrootcert": "/no/such"}}, "not a file"),
         ({**HOST, "host": "a b"}, "host"),
         ({**HOST, "host": "db?sslmode=disable"}, "host"),
@@ -109,14 +109,14 @@ HOST = {"dialect": "postgresql", "host": "db", "database": "d", "user": "u"}
         ({**HOST, "user": None}, "user"),
         ({**HOST, "dialect": "oracle"}, "dialect"),
         ({**HOST, "port": 0}, "port"),
-        ({**HOST, "extra": 1}, "no such field"),
+        ({**HOST, "extra": 1}, "unknown field"),
         ({**HOST, "dialect": "mysql", "options": {"local_infile": "1"}}, "not an option"),
         ({**HOST, "dialect": "mysql", "options": {"read_default_file": "/x"}}, "not an option"),
         ({"dialect": "sqlite", "database": "/no/such/file"}, "no file"),
-        ({"dialect": "sqlite", "database": "relative.db"}, "whole path"),
+        ({"dialect": "sqlite", "database": "relative.db"}, "absolute path"),
         ({"dialect": "sqlite", "database": "/etc/passwd"}, "not a SQLite"),
         ({"dialect": "sqlite", "database": "/etc/passwd", "host": "h"}, "no host"),
-        ({"dialect": "sqlite", "database": ":memory:"}, "whole path"),
+        ({"dialect": "sqlite", "database": ":memory:"}, "absolute path"),
     ],
 )
 def test_what_a_connection_may_not_say(

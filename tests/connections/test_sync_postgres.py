@@ -164,7 +164,7 @@ def test_a_table_that_is_gone_leaves_its_copy(campus: Settings, other: Other) ->
 
 
 def test_a_key_that_tells_no_rows_apart_is_told(campus: Settings, other: Other) -> None:
-    with pytest.raises(ConnectionFault, match="name does not tell its rows apart"):
+    with pytest.raises(ConnectionFault, match="name is not unique"):
         sync(campus, ROOM.model_copy(update={"primary_key": ("name",)}))
     there = "SELECT to_regclass('connection_registrar.room') IS NULL"
     assert rows(campus, there) == [(True,)]

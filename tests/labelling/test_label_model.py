@@ -154,7 +154,7 @@ def _silent(matrix: np.ndarray) -> np.ndarray:
     ("change", "training", "message"),
     [
         (lambda m: m[:, :2], Training(), "at least 3 labelling functions; this one has 2"),
-        (lambda m: m[:0], Training(), "no entity"),
+        (lambda m: m[:0], Training(), "nothing to label"),
         (_silent, Training(), "No labelling function voted"),
         (lambda m: np.where(m == 1, ABSTAIN, m), Training(), "All votes are for A"),
         (lambda m: m, Training(class_balance=(1.0, 0.0)), "a share above 0 for each label"),

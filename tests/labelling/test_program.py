@@ -206,7 +206,7 @@ def test_nulls_and_errors_are_counted_with_an_example() -> None:
 def test_failing_on_all_rows_is_an_error() -> None:
     table = pa.table({"hours": [1.0, None, 3.0], "days": [0, 0, 0]})
     program = compiled(table, conditions=[("hours / days >= 0.5", "STATIC")])
-    with pytest.raises(AllRowsFailed, match=r"2 with an error, 1 with a null.*row 1: division"):
+    with pytest.raises(AllRowsFailed, match=r"errors 2, nulls 1.*row 1: division"):
         program.vote(table)
     nulls = pa.table({"hours": pa.nulls(2, pa.float64()), "days": [1, 2]})
     assert program.vote(nulls).nulls == 2

@@ -154,12 +154,12 @@ def test_labels_and_features_that_do_not_do(learned: Learned) -> None:
     learned.put_labels(np.where(label == 1, np.int8(-1), label), sure(label))
     assert "there are 80 STATIC, 0 LAPTOP, 80 PHONE" in error(learned)
     learned.put_labels(np.zeros(N, np.int8), sure(np.zeros(N, int)))
-    assert "All 240 labelled entities are STATIC" in error(learned)
+    assert "All labelled entities (240) have the label STATIC" in error(learned)
     learned.put_labels(label, sure(label))
     learned.put_feature("rooms", {"empty": pa.nulls(N, pa.string())})
-    assert "empty: null for all" in error(learned)
+    assert "empty: null for every" in error(learned)
     learned.put_feature("rooms", {"code": pa.array(truth(N) + 4)})
-    assert "device.rooms: the column code says the label itself" in error(learned)
+    assert "device.rooms: the column code reveals the label" in error(learned)
     learned.put_feature("rooms", {"hours": pa.array(np.ones(N))})
     assert "device.habits and device.rooms both have a column hours" in error(learned)
     learned.put_feature("rooms", rooms())
@@ -216,7 +216,7 @@ def test_lightgbm_without_openmp_is_left_out_and_told(
     last = last_result(learned.settings, REF).models[-1]
     assert (last.model, last.status, last.error) == ("lightgbm", "left out", reason)
     log = [e.user_message for e in learned.instance.all_logs(result.run_id)]
-    assert f"lightgbm is left out: {reason}" in log
+    assert f"lightgbm is skipped: {reason}" in log
     learned.define(models=("lightgbm",))
     assert reason in error(learned)
 
@@ -458,7 +458,7 @@ def test_one_that_cannot_be_trained_is_failed_in_mlflow(logged: Learned) -> None
     assert not logged.run().success
     (run,) = runs(logged)
     assert run.info.status == "FAILED"
-    assert "there is nothing to tell apart" in run.data.tags["error"]
+    assert "a classifier needs two labels" in run.data.tags["error"]
 
 
 # --- what makes it stale ------------------------------------------------------------------------

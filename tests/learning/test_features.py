@@ -66,9 +66,9 @@ def test_columns_become_numbers_or_text() -> None:
     }
     for name, (column, expected) in given.items():
         assert model_column(pa.chunked_array([column]), name).to_pylist() == expected, name
-    with pytest.raises(BadInput, match="places is list<item: int64>, which no model takes"):
+    with pytest.raises(BadInput, match="places has the type list<item: int64>"):
         model_column(pa.chunked_array([pa.array([[1]])]), "places")
-    with pytest.raises(BadInput, match="ratio holds infinite numbers"):
+    with pytest.raises(BadInput, match="ratio contains infinite numbers"):
         model_column(pa.chunked_array([pa.array([1.0, float("inf")])]), "ratio")
 
 
@@ -85,5 +85,5 @@ def test_what_cannot_be_joined(learned: Learned) -> None:
     with pytest.raises(BadInput, match=r"device.rooms has no column device_id"):
         read(learned)
     open_lake(learned.settings).write_table(place, pa.table({"device_id": ["a"], "room": ["a"]}))
-    with pytest.raises(BadInput, match="has keys of type string, and the index of uint64"):
+    with pytest.raises(BadInput, match="has keys of type string, but the index of type uint64"):
         read(learned)

@@ -54,8 +54,8 @@ def test_names_that_tell(name: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        (np.array([7, 5, 9])[LABEL], "says the label itself"),
-        (np.array(["x", "y", None], object)[LABEL], "says the label itself"),
+        (np.array([7, 5, 9])[LABEL], "reveals the label"),
+        (np.array(["x", "y", None], object)[LABEL], "reveals the label"),
         (PROBABILITIES[:, 1], "is a probability"),
         (1 - PROBABILITIES[:, 0], "is a probability"),
         (PROBABILITIES.max(axis=1), "is a probability"),

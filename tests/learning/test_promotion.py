@@ -100,9 +100,9 @@ def test_a_champion_that_cannot_be_used_any_more_is_replaced() -> None:
     found = judge(held(), Fixed(10), old, metric="accuracy", margin=0.0)
     assert found.wins
     assert found.champion is None
-    assert "cannot be used any more" in found.reason
-    assert "gone is not there" in found.reason
-    with pytest.raises(BadInput, match="takes 2 columns, and gone is not there"):
+    assert "can no longer be used" in found.reason
+    assert "missing: gone" in found.reason
+    with pytest.raises(BadInput, match="columns that are missing: gone"):
         judge(held(), old, Fixed(1), metric="accuracy", margin=0.0)
 
 

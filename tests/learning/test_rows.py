@@ -69,7 +69,7 @@ def test_rows_are_answered_with_what_they_had() -> None:
     assert found["p_b"].to_pylist() == [0, 0, 1]
     assert set(found["model_version"].to_pylist()) == {4}
     assert predict_rows(loaded(), rows.slice(0, 0), ("A", "B")).num_rows == 0
-    with pytest.raises(BadInput, match="have columns named label"):
+    with pytest.raises(BadInput, match="result columns: label"):
         predict_rows(loaded(), rows.append_column("label", rows["note"]), ("A",))
 
 
@@ -80,11 +80,11 @@ def test_types_are_those_of_training() -> None:
     assert taken["kind"].to_pylist() == ["101"]
     nothing = fitting_columns(model, pa.table({"size": pa.nulls(1), "kind": pa.nulls(1)}))
     assert nothing["kind"].type == pa.string()
-    with pytest.raises(BadInput, match="size holds text such as 'big'"):
+    with pytest.raises(BadInput, match="size contains text such as 'big'"):
         fitting_columns(model, pa.table({"size": ["big"], "kind": ["a"]}))
-    with pytest.raises(BadInput, match=r"kind holds numbers such as 1\.5"):
+    with pytest.raises(BadInput, match=r"kind contains numbers such as 1\.5"):
         fitting_columns(model, pa.table({"size": [1], "kind": [1.5]}))
-    with pytest.raises(BadInput, match="takes the columns size, kind"):
+    with pytest.raises(BadInput, match="needs the columns size, kind"):
         fitting_columns(model, pa.table({"size": [1]}))
 
 
@@ -125,11 +125,11 @@ def test_the_command_line(
     registered.register()
     with pytest.raises(NoChampion):
         run("predict", NAME)
-    assert "Version 2 of device.guess is champion; before: none" in run(
+    assert "Version 2 of device.guess is champion; previously: none" in run(
         "models", "promote", NAME, "2"
     )
     run("models", "promote", NAME, "1")
-    assert "Version 2 of device.guess is champion again; before: 1" in run(
+    assert "Version 2 of device.guess is champion again; previously: 1" in run(
         "models", "roll-back", NAME
     )
     shown = run("models", "show", NAME)
@@ -141,7 +141,7 @@ def test_the_command_line(
     table = pa_csv.read_csv(io.BytesIO(answer.encode()))
     assert table["mac_address"].to_pylist() == some[::-1]
     assert set(table["label"].to_pylist()) <= set(LABELS)
-    with pytest.raises(NotPredicted, match="nobody is no entity"):
+    with pytest.raises(NotPredicted, match="nobody is not an entity"):
         run("predict", NAME, "--entity", "nobody")
 
     out = tmp_path / "out.parquet"
@@ -154,7 +154,7 @@ def test_the_command_line(
     bad = tmp_path / "bad.csv"
     bad.write_text("hours\n1\n")
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(BadInput, match="takes the columns hours, rooms"):
+    with pytest.raises(BadInput, match="needs the columns hours, rooms"):
         run("predict", NAME, "--in", str(bad), "--out", str(tmp_path / "no.csv"))
     assert sorted(tmp_path.iterdir()) == before, "whole or not at all"
     with pytest.raises(BadInput, match="not both"):

@@ -1,8 +1,8 @@
 """One MLflow run per materialisation of an asset, through dagster-mlflow.
 
-A materialisation that fails leaves its MLflow run FAILED. When MLflow cannot be reached, the
-asset is made all the same, and the reason is in ``MlflowLog.problem`` for a check to tell: results
-matter more than their log, and a log that lacks must be seen.
+A materialisation that fails leaves its MLflow run FAILED. If MLflow cannot be reached, the asset is
+materialised anyway, and ``MlflowLog.problem`` has the reason, for a check to report: results matter
+more than their log, but a missing log must be visible.
 """
 
 from __future__ import annotations
@@ -37,21 +37,22 @@ if TYPE_CHECKING:
     import dagster as dg
 
 RUN_NOTE = "mlflow.note.content"
-"""The tag that MLflow's page of a run shows as its description, in Markdown."""
+"""The tag that MLflow's run page shows as description, in Markdown."""
 
 CHILD_TAG = "dagster_run"
-"""The Dagster run of a child. By ``dagster_run_id`` that of a materialisation is found again."""
+"""The Dagster run of a child run. ``dagster_run_id`` is only for materialisations, which are found
+by it."""
 
 
 class MlflowLog:
-    """The MLflow run of one materialisation, or why there is none.
+    """The MLflow run of one materialisation, or the reason why there is none.
 
     Attributes
     ----------
     problem
-        Why the materialisation is not, or not wholly, logged; None when it is.
+        Why the materialisation is not fully logged; None if it is.
     run_id, url
-        Of the run; None when there is none.
+        Of the run; None if there is none.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -71,14 +72,14 @@ class MlflowLog:
         tags: Mapping[str, str],
         files: Mapping[str, bytes],
     ) -> None:
-        """Log what a materialisation came to.
+        """Log the results of a materialisation.
 
         Parameters
         ----------
         params, metrics, tags
-            By name; metrics that are no numbers are left out by their maker.
+            By name; metrics must be finite.
         files
-            Content by name, ``folder/name.ending``.
+            Content by name, such as ``folder/name.png``.
         """
 
         def write() -> None:
@@ -95,12 +96,12 @@ class MlflowLog:
         self._try(write)
 
     def log_more(self, write: Callable[[Any], None]) -> None:
-        """Call ``write`` with the module mlflow, the run being active; as ``log`` when it fails."""
+        """Call ``write`` with the mlflow module while the run is active; errors as in ``log``."""
         self._try(lambda: write(self._mlflow))
 
     @contextmanager
     def child(self, name: str) -> Iterator[None]:
-        """A run below this one, active within: FINISHED after, FAILED when the block raises."""
+        """A child run, active within the block: FINISHED afterwards, FAILED if the block raises."""
         begun: list[Any] = []
 
         def begin() -> None:
@@ -143,7 +144,7 @@ class MlflowLog:
         self._try(begin)
 
     def _end(self, status: str | None, error: BaseException | None = None) -> None:
-        """End the run; ``status`` None: as the warehouse records it."""
+        """End the run; without ``status``, as the warehouse records it."""
 
         def end() -> None:
             if self.run_id is None:
@@ -155,7 +156,7 @@ class MlflowLog:
         self._try(end, even_after=True)
 
     def _try(self, action: Callable[[], None], *, even_after: bool = False) -> None:
-        """Do it, unless something failed before; keep the reason when it fails."""
+        """Call ``action`` unless an earlier one failed; keep the reason if it fails."""
         if self.problem is not None and not even_after:
             return
         from mlflow.exceptions import MlflowException
@@ -175,9 +176,9 @@ class MlflowLog:
 def mlflow_run(
     settings: Settings, context: dg.AssetExecutionContext, experiment: str
 ) -> Iterator[MlflowLog]:
-    """The MLflow run of a materialisation; FINISHED after, FAILED when the block raises.
+    """The MLflow run of a materialisation; FINISHED afterwards, FAILED if the block raises.
 
-    What is recorded in the warehouse by then is FINISHED all the same.
+    If the warehouse already records the materialisation, the run is FINISHED in any case.
 
     Parameters
     ----------
@@ -197,16 +198,16 @@ def mlflow_run(
 def _resource(
     settings: Settings, uri: str, context: dg.AssetExecutionContext, experiment: str
 ) -> Any:
-    """dagster-mlflow's resource for this Dagster run, its MLflow run active.
+    """dagster-mlflow's resource for this Dagster run, with its MLflow run active.
 
-    One Dagster run has one MLflow run in each experiment. The resource's own clean-up is not
-    used: it ends runs by the exception that is being handled, and at its place there is none.
+    A Dagster run has one MLflow run in each experiment. The resource's own clean-up is not used: it
+    ends runs depending on the exception being handled, and there is none where it runs.
     """
     import dagster as dg
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is currently in beta")
-        warnings.filterwarnings("ignore", "InitResourceContext")  # what the resource itself uses
+        warnings.filterwarnings("ignore", "InitResourceContext")  # used by the resource itself
         from dagster_mlflow import mlflow_tracking
 
         be_impatient(uri)
@@ -228,7 +229,7 @@ def _resource(
 
 
 def _made_by(settings: Settings, context: dg.AssetExecutionContext) -> str:
-    """What the page of an MLflow run leads to in Dagster, as Markdown."""
+    """Links from an MLflow run's page to Dagster, as Markdown."""
     names = sorted("/".join(key.path) for key in context.selected_asset_keys)
     partition = context.partition_key if context.has_partition_key else None
     of = "" if partition is None else f", partition {partition}"
@@ -255,11 +256,10 @@ def end_abandoned(
     experiments: Sequence[str],
     besides: Collection[str] = (),
 ) -> None:
-    """End the MLflow runs that a killed process left RUNNING, as the warehouse records them.
+    """End MLflow runs that a killed process left RUNNING, as the warehouse records them.
 
-    That is, runs whose Dagster run has finished, or whose process is gone, which Dagster may not
-    know of a run that it did not launch. Other people's runs, from
-    notebooks for example, are left alone.
+    These are runs whose Dagster run has finished, or whose process is gone; Dagster may not know
+    that of a run that it did not launch. Runs of other origin, such as notebooks, are left alone.
     """
     running = client.search_runs(list(experiments), "attributes.status = 'RUNNING'")
     tagged = {
@@ -276,7 +276,7 @@ def end_abandoned(
 
 
 def _outcome(settings: Settings, mlflow_id: str) -> str:
-    """FINISHED when the warehouse records the asset as made in this MLflow run."""
+    """FINISHED if the warehouse records the asset as materialised in this MLflow run."""
     made_in = asset_state.c.details["mlflow_run"].astext
     query = sa.select(sa.exists().where(made_in == mlflow_id))
     with warehouse_engine(settings).connect() as connection:

@@ -14,18 +14,18 @@ from tippers_dagster.settings import Settings
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-FIRST_LOOK = dt.timedelta(days=1)
-AGAIN = dt.timedelta(minutes=1)
-"""Wait before MLflow is asked again when it did not answer."""
+FIRST_PERIOD = dt.timedelta(days=1)
+RETRY_AFTER = dt.timedelta(minutes=1)
+"""Wait before MLflow is asked again after it did not answer."""
 
 _log = logging.getLogger(__name__)
 
 
 class MlflowSettler:
-    """Checks MLflow when runs have failed since the last check; else costs one small query."""
+    """Checks MLflow if runs have failed since the last check; otherwise costs one small query."""
 
     def __init__(self) -> None:
-        self._settled_until = dt.datetime.now(dt.UTC) - FIRST_LOOK
+        self._settled_until = dt.datetime.now(dt.UTC) - FIRST_PERIOD
         self._not_before = dt.datetime.min.replace(tzinfo=dt.UTC)
 
     def __call__(self, settings: Settings, instance: DagsterInstance) -> None:
@@ -44,6 +44,6 @@ class MlflowSettler:
                     end_abandoned(settings, instance, client, experiments)
             except MlflowAway as error:
                 _log.warning("MLflow runs of failed runs are not ended yet: %s", error.message)
-                self._not_before = now + AGAIN
+                self._not_before = now + RETRY_AFTER
                 return
         self._settled_until = now

@@ -1,4 +1,4 @@
-"""``tippers classifiers``: which models were trained, and how good they are."""
+"""``tippers classifiers``: trained models and their quality."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tippers_dagster.learning.results import ClassifierResult, ModelResult
 
 _SHOWN = 10
-"""Columns whose importance is shown."""
+"""How many columns' importances are shown."""
 
 Name = Annotated[str, typer.Argument(metavar="CONCEPT.CLASSIFIER", help="Such as device.kind.")]
 
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_() -> None:
-    """List the classifiers, the best model of each, and how good it is."""
+    """List the classifiers with the best model of each and its quality."""
     from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.learning.results import read_results
@@ -47,7 +47,7 @@ def list_() -> None:
 
 
 def show(name: Name) -> None:
-    """Show a classifier's ranking, and its best model beside the label model."""
+    """Show a classifier's ranking, and compare its best model with the label model."""
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.learning.results import last_result
     from tippers_dagster.learning.rows import find_classifier
@@ -56,9 +56,9 @@ def show(name: Name) -> None:
     ref = find_classifier(load_catalog(settings), name)
     result = last_result(settings, ref)
     console, details = _console(), result.details
-    told = {label: details["counts"]["trained"][label] for label in details["labels"]}
+    trained_on = {label: details["counts"]["trained"][label] for label in details["labels"]}
     console.print(
-        f"{ref}: {result.best} is best, trained on {_counts(told)} at a threshold of "
+        f"{ref}: {result.best} is best, trained on {_counts(trained_on)} at a threshold of "
         f"{result.threshold:g}" + _lowered(details["steps"]),
         highlight=False,
         soft_wrap=True,
@@ -67,9 +67,9 @@ def show(name: Name) -> None:
     _print_failures(console, result)
     console.print(_comparison(details["comparison"]))
     console.print(
-        "By the label model's own labels it cannot but be right; gold labels compare the two."
+        "The label model is always right by its own labels; only gold labels compare the two."
         if result.gold
-        else "By the label model's own labels it cannot but be right: import gold labels "
+        else "The label model is always right by its own labels: import gold labels "
         f"(`tippers gold import FILE --concept {ref.concept}`) to compare the two.",
         highlight=False,
     )
@@ -88,9 +88,9 @@ def _line(result: ClassifierResult) -> tuple[str, ...]:
 
 
 def _ranking(result: ClassifierResult) -> Table:
-    judged = f"held, gold: {_words(result.metric)} on held-out entities"
+    legend = f"held, gold: {_words(result.metric)} on held-out entities"
     table = _table("", "model", *("acc.", "bal.", "F1", "loss", "cal.", "held", "gold", "s"))
-    table.caption = f"Cross-validated; {judged}, by label model and by gold labels."
+    table.caption = f"Cross-validated; {legend}, by the label model's labels and by gold labels."
     table.caption_justify = "left"
     for one in result.models:
         table.add_row(str(one.rank), *_model_row(one, result.metric))
@@ -106,8 +106,8 @@ def _model_row(one: ModelResult, metric: str) -> list[str]:
 def _print_failures(console: Console, result: ClassifierResult) -> None:
     for one in result.models:
         if one.error is not None:
-            told = f"{one.model} {one.status}: {one.error}"
-            console.print(told, highlight=False, markup=False, soft_wrap=True)
+            trained_on = f"{one.model} {one.status}: {one.error}"
+            console.print(trained_on, highlight=False, markup=False, soft_wrap=True)
 
 
 def _comparison(comparison: Mapping[str, Any]) -> Table:
@@ -124,7 +124,7 @@ def _comparison(comparison: Mapping[str, Any]) -> Table:
 
 
 def _importances(importances: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("column", "log loss added\nwhen shuffled", "+-")
+    table = _table("column", "increase of log loss\nwhen shuffled", "+-")
     for one in importances[:_SHOWN]:
         table.add_row(one["column"], _figure(one["mean"]), _figure(one["deviation"]))
     return table
@@ -160,5 +160,5 @@ def _words(name: str) -> str:
 
 
 def _figure(value: float | None) -> str:
-    """As `.993`, to let a table fit into a terminal."""
+    """A figure as `.993`, so that tables fit into a terminal."""
     return "-" if value is None else f"{value:.3f}".removeprefix("0")

@@ -11,6 +11,7 @@ import typer
 
 from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from tippers_dagster.connections.running import Outcome
 
 Name = Annotated[str, typer.Argument(help="Name of the connection.", show_default=False)]
-Table = Annotated[str, typer.Argument(help="Name of the table there.", show_default=False)]
+Table = Annotated[
+    str, typer.Argument(help="Name of the table in that database.", show_default=False)
+]
 Dialect = Annotated[str | None, typer.Option(help="postgresql, mysql, sqlite or mssql.")]
 Host = Annotated[str | None, typer.Option(help="The server's name or address.")]
-Port = Annotated[int | None, typer.Option(help="The dialect's own, unless set.")]
-Database = Annotated[str | None, typer.Option(help="The database; of SQLite, the whole path.")]
-User = Annotated[str | None, typer.Option(help="Best one that may only read.")]
+Port = Annotated[int | None, typer.Option(help="Default: the dialect's usual port.")]
+Database = Annotated[str | None, typer.Option(help="Database name; for SQLite, the absolute path.")]
+User = Annotated[str | None, typer.Option(help="A user with read access only is best.")]
 Options = Annotated[
     list[str] | None, typer.Option("--option", help="NAME=VALUE, such as sslmode=require.")
 ]
@@ -50,17 +53,17 @@ def register(app: typer.Typer) -> None:
 def add(
     name: Name,
     dialect: Annotated[str, typer.Option(help="postgresql, mysql, sqlite or mssql.")],
-    database: Annotated[str, typer.Option(help="The database; of SQLite, the whole path.")],
+    database: Annotated[str, typer.Option(help="Database name; for SQLite, the absolute path.")],
     host: Host = None,
     port: Port = None,
     user: User = None,
     option: Options = None,
     sync_seconds: Every = None,
-    description: Annotated[str, typer.Option(help="What is in it.")] = "",
+    description: Annotated[str, typer.Option(help="Description of its content.")] = "",
     password_stdin: FromStdin = False,
-    no_password: Annotated[bool, typer.Option(help="The server asks for none.")] = False,
+    no_password: Annotated[bool, typer.Option(help="The server needs no password.")] = False,
 ) -> None:
-    """Make a connection, and test it. The password is asked for, never an argument."""
+    """Add a connection, and test it. The password is read from a prompt, never an argument."""
     from tippers_dagster.connections import store
 
     settings = get_settings()
@@ -70,9 +73,9 @@ def add(
     store.add(
         settings, name, given, by=me or "cli", password=secret, description=description, owner=me
     )
-    typer.echo(f"Connection {name} made.")
-    _tell_test(settings, name)
-    typer.echo(f"`tippers connections tables {name}` lists what can be synced.")
+    typer.echo(f"Connection {name} added.")
+    _test_and_report(settings, name)
+    typer.echo(f"`tippers connections tables {name}` lists the tables that can be synced.")
 
 
 def edit(
@@ -87,23 +90,25 @@ def edit(
     password_stdin: FromStdin = False,
     new_password: Annotated[bool, typer.Option(help="Ask for a new password.")] = False,
 ) -> None:
-    """Change a connection, and test it. Its password is kept unless another one is given."""
+    """Change a connection, and test it. Its password is kept unless a new one is given."""
     from tippers_dagster.connections import store
 
     settings = get_settings()
     given = _given(dialect, host, port, database, user, option, sync_seconds)
     secret = _password(password_stdin, ask=new_password)
     if not given and secret is None:
-        raise BadInput("Nothing to change was given.", "`tippers connections edit --help`")
+        raise BadInput(
+            "No change was given.", "`tippers connections edit --help` lists the options."
+        )
     store.edit(settings, name, given, by=machine_user() or "cli", password=secret)
     typer.echo(f"Connection {name} changed.")
-    _tell_test(settings, name)
+    _test_and_report(settings, name)
     _reload(settings)
 
 
 def test(name: Name) -> None:
-    """Say whether a connection works, and what is wrong if not."""
-    if not _tell_test(get_settings(), name):
+    """Test a connection, and report problems."""
+    if not _test_and_report(get_settings(), name):
         raise typer.Exit(1)
 
 
@@ -116,7 +121,7 @@ def tables(
     from tippers_dagster.connections import store
     from tippers_dagster.platform.terminal import table_console
 
-    grid = Grid("schema", "table", "rows, about", "primary key", "columns")
+    grid = Grid("schema", "table", "rows (estimate)", "primary key", "columns")
     for found in store.list_tables(get_settings(), name):
         listed = ", ".join(f"{c.name} {c.type}" for c in found.columns)
         grid.add_row(
@@ -132,18 +137,21 @@ def tables(
 def choose(
     name: Name,
     table: Table,
-    schema: Annotated[str | None, typer.Option(help="Its schema, if not the usual one.")] = None,
+    schema: Annotated[
+        str | None, typer.Option(help="Its schema; default: the connection's.")
+    ] = None,
     cursor: Annotated[
-        str | None, typer.Option(help="Column that grows with every change; none: sync it whole.")
+        str | None,
+        typer.Option(help="Column that grows with every change; default: sync all rows."),
     ] = None,
     primary_key: Annotated[
-        str | None, typer.Option(help="Columns that tell rows apart, comma-separated.")
+        str | None, typer.Option(help="Primary key columns, comma-separated.")
     ] = None,
     lag_seconds: Annotated[
-        int, typer.Option(help="How far below the last cursor rows are read again.")
+        int, typer.Option(help="Seconds before the last cursor from which rows are read again.")
     ] = 300,
 ) -> None:
-    """Have a table synced, or change how."""
+    """Choose a table to sync, or change how it is synced."""
     from tippers_dagster.catalog.kinds import ConnectionTable
     from tippers_dagster.connections import store
 
@@ -158,23 +166,25 @@ def choose(
 
 
 def leave_out(name: Name, table: Table) -> None:
-    """Have a table synced no more, and remove its copy."""
+    """Stop syncing a table, and remove its copy."""
     from tippers_dagster.connections import store
 
     settings = get_settings()
     store.leave_out(settings, name, table, by=machine_user() or "cli")
-    typer.echo(f"{name}.{table} is not synced any more; its copy is removed.")
+    typer.echo(f"{name}.{table} is no longer synced; its copy is removed.")
     _reload(settings)
 
 
 def sync(
     name: Name,
-    table: Annotated[list[str] | None, typer.Option(help="Only this table; repeatable.")] = None,
+    table: Annotated[
+        list[str] | None, typer.Option(help="Only this table; can be repeated.")
+    ] = None,
     afresh: Annotated[
-        bool, typer.Option(help="Read everything, and take over columns that changed.")
+        bool, typer.Option(help="Full refresh: read all rows, and accept changed columns.")
     ] = False,
 ) -> None:
-    """Sync a connection's tables now. Deployments do so by themselves when it is time."""
+    """Sync a connection's tables now. Deployments sync them automatically on schedule."""
     from tippers_dagster.connections import store
     from tippers_dagster.connections.running import connection_nodes_of, sync_tables
 
@@ -185,7 +195,7 @@ def sync(
     if unknown or not chosen:
         raise BadInput(
             f"{name} does not sync {unknown[0] if unknown else 'any table'}.",
-            f"`tippers connections choose {name} TABLE`",
+            f"`tippers connections choose {name} TABLE` adds one.",
         )
     outcomes = sync_tables(
         settings,
@@ -197,7 +207,7 @@ def sync(
         log=logging.getLogger(__name__),
         afresh=afresh,
     )
-    failed = [_tell_outcome(name, outcome) for outcome in outcomes].count(False)
+    failed = [_report_outcome(name, outcome) for outcome in outcomes].count(False)
     if failed:
         raise typer.Exit(1)
 
@@ -216,14 +226,15 @@ def list_all() -> None:
         counted = str(len(body.tables))
         grid.add_row(name, body.dialect, place, body.database, body.user or "", counted, every)
     if not grid.row_count:
-        typer.echo("There are no connections; `tippers connections add` makes one.")
+        typer.echo("There are no connections yet; add one with `tippers connections add`.")
         return
     table_console().print(grid)
 
 
 def show(name: Name) -> None:
-    """Show a connection, and when its tables were synced."""
+    """Show a connection, and when its tables were last synced."""
     from tippers_dagster.automation.state import NEVER, load_states
+
     from tippers_dagster.connections import store
     from tippers_dagster.connections.running import key_of
 
@@ -241,11 +252,11 @@ def show(name: Name) -> None:
         at = f"{when:%Y-%m-%d %H:%M:%S} UTC, {state.rows:,} rows" if when else "never"
         typer.echo(f"{table.name}: {_how(table)}; last synced: {at}")
         if state.error:
-            typer.echo(f"  failed since: {state.error}")
+            typer.echo(f"  failed since then: {state.error}")
 
 
 def delete(name: Name) -> None:
-    """Forget a connection, and remove the copies of its tables."""
+    """Delete a connection, and the copies of its tables."""
     from tippers_dagster.connections import store
 
     settings = get_settings()
@@ -255,14 +266,14 @@ def delete(name: Name) -> None:
 
 
 def rotate() -> None:
-    """Encrypt all stored passwords anew, with the newest key."""
+    """Re-encrypt all stored passwords with the newest key."""
     from tippers_dagster.connections import secrets
 
     settings = get_settings()
     count = secrets.rotate(settings)
-    typer.echo(f"The passwords of {count} connections are encrypted with the newest key.")
+    typer.echo(f"Passwords encrypted with the newest key: {count}.")
     if settings.secrets_keys is not None:
-        typer.echo(f"The older keys can be taken out of {secrets.SETTING}.")
+        typer.echo(f"The older keys can be removed from {secrets.SETTING}.")
 
 
 def _given(
@@ -292,7 +303,7 @@ def _options(given: list[str] | None) -> dict[str, str] | None:
         return None
     pairs = [option.partition("=") for option in given]
     if not all(equals for _, equals, _ in pairs):
-        raise BadInput("An option is written NAME=VALUE.", "--option sslmode=require")
+        raise BadInput("Write an option as NAME=VALUE.", "Example: --option sslmode=require")
     return {name: value for name, _, value in pairs}
 
 
@@ -300,18 +311,18 @@ def _password(from_stdin: bool, *, ask: bool) -> str | None:
     if from_stdin:
         secret = sys.stdin.readline().rstrip("\r\n")
         if not secret:
-            raise BadInput("Standard input holds no password.", "Write it there, as one line.")
+            raise BadInput("There is no password on standard input.", "Send it as one line.")
         return secret
     return str(typer.prompt("Password", hide_input=True)) if ask else None
 
 
 def _how(table: ConnectionTable) -> str:
     if table.cursor is None:
-        return "whole"
-    return f"from the last {table.cursor} on, by {', '.join(table.primary_key)}"
+        return "in full"
+    return f"incrementally by {table.cursor}, primary key {', '.join(table.primary_key)}"
 
 
-def _tell_test(settings: Settings, name: str) -> bool:
+def _test_and_report(settings: Settings, name: str) -> bool:
     from tippers_dagster.connections import store
 
     tested = store.test(settings, name)
@@ -319,7 +330,7 @@ def _tell_test(settings: Settings, name: str) -> bool:
     return tested.works
 
 
-def _tell_outcome(name: str, outcome: Outcome) -> bool:
+def _report_outcome(name: str, outcome: Outcome) -> bool:
     from tippers_dagster.platform.redaction import redact
 
     if outcome.synced is None:
@@ -328,9 +339,9 @@ def _tell_outcome(name: str, outcome: Outcome) -> bool:
     s = outcome.synced
     cursor = f", cursor at {s.last_cursor}" if s.last_cursor is not None else ""
     typer.echo(
-        f"{name}.{s.table}: {s.read:,} rows ({s.bytes / 1e6:.1f} MB) read in {s.seconds:.1f} s; "
-        f"{s.change.inserted:,} new, {s.change.updated:,} changed, {s.change.deleted:,} gone; "
-        f"{s.change.rows:,} rows{cursor}"
+        f"{name}.{s.table}: {counted(s.read, 'row')} ({s.bytes / 1e6:.1f} MB) read in "
+        f"{s.seconds:.1f} s; {s.change.inserted:,} new, {s.change.updated:,} changed, "
+        f"{s.change.deleted:,} deleted; {counted(s.change.rows, 'row')} in total{cursor}"
     )
     return True
 

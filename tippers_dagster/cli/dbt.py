@@ -21,14 +21,14 @@ def register(app: typer.Typer) -> None:
 
 
 def dbt(context: typer.Context) -> None:
-    """Run dbt's own command line (``tippers dbt ls --select tag:rule``) on the definitions.
+    """Run dbt's command line (``tippers dbt ls --select tag:rule``) on the definitions.
 
-    The project is the hand-written one with the saved definitions in it; what dbt makes (compiled
-    SQL, documentation) goes to ``<home>/dbt/target``. dbt's exit status is this command's.
+    The project contains the hand-written models and the saved definitions. dbt's output (compiled
+    SQL, documentation) goes to ``<home>/dbt/target``. Exits with dbt's status.
     """
     from tippers_dagster.sql.environment import dbt_command
 
-    # A process of its own: this one keeps the embedded database going meanwhile.
+    # A separate process: this one keeps the embedded database running meanwhile.
     done = subprocess.run(
         [*dbt_command(), *context.args], env=_environment(context.args), check=False
     )
@@ -36,7 +36,7 @@ def dbt(context: typer.Context) -> None:
 
 
 def _environment(arguments: list[str]) -> dict[str, str]:
-    """dbt's environment; its own help needs neither a database nor a project."""
+    """dbt's environment; its help needs neither a database nor a project."""
     if all(argument.startswith("-") for argument in arguments):
         return dict(os.environ)
     from tippers_dagster.catalog.store import load_catalog

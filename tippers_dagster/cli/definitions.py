@@ -1,4 +1,4 @@
-"""``tippers definitions``: concepts, indexes, rules, labelling functions and all else defined."""
+"""``tippers definitions``: concepts, indexes, rules, labelling functions and other definitions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ Written = Annotated[
         show_default=False,
     ),
 ]
-By = Annotated[str | None, typer.Option(help="Who does it; you, unless set.")]
+By = Annotated[str | None, typer.Option(help="Author of the change; default: you.")]
 Expected = Annotated[
     int | None,
-    typer.Option("--from-version", help="Refuse if it is no longer of this version.", min=0),
+    typer.Option("--from-version", help="Refuse if the current version is another one.", min=0),
 ]
 
 
@@ -44,7 +45,7 @@ def register(app: typer.Typer) -> None:
     definitions = typer.Typer(
         name="definitions",
         no_args_is_help=True,
-        help="What is labelled and how: concepts, indexes, rules, labelling functions ...",
+        help="Concepts, indexes, rules, labelling functions and other definitions.",
     )
     for command in (show, validate, export, save, retire, activate, delete, rename, restore):
         definitions.command(command.__name__)(command)
@@ -53,11 +54,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(definitions)
 
 
-# --- looking -------------------------------------------------------------------------------------
+# --- showing -------------------------------------------------------------------------------------
 def list_all(
     kind: Annotated[Kind | None, typer.Option(help="Only this kind.")] = None,
-    concept: Annotated[str | None, typer.Option(help="Only what is in this concept.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Retired ones, too.")] = False,
+    concept: Annotated[str | None, typer.Option(help="Only this concept.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also retired ones.")] = False,
 ) -> None:
     """List definitions by concept and name."""
     from tippers_dagster.catalog import store
@@ -70,20 +71,22 @@ def list_all(
         console = table_console()
         console.print(_table(found, catalog, console.width))
     else:
-        typer.echo("There is no such definition; `tippers definitions list --all` shows more.")
+        typer.echo("No definition found; `tippers definitions list --all` also shows retired ones.")
     for place, reason in catalog.unusable.items():
         typer.secho(f"{place}: {reason}", fg="yellow")
     broken = sum(1 for d in found if d.ref in catalog.problems)
     if broken:
-        typer.secho(f"{broken} cannot work; `tippers definitions validate` says why.", fg="yellow")
+        typer.secho(
+            f"Cannot work: {broken}. `tippers definitions validate` shows why.", fg="yellow"
+        )
 
 
 def show(
     name: Written,
-    version: Annotated[int | None, typer.Option(help="As it was in this version.")] = None,
-    history: Annotated[bool, typer.Option("--history", help="Its versions.")] = False,
+    version: Annotated[int | None, typer.Option(help="Show this version.")] = None,
+    history: Annotated[bool, typer.Option("--history", help="List its versions.")] = False,
 ) -> None:
-    """Show a definition, what it reads and who reads it."""
+    """Show a definition, what it reads and what uses it."""
     from tippers_dagster.catalog import store
 
     settings = get_settings()
@@ -99,10 +102,10 @@ def show(
 def validate(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME|FOLDER|FILE]", help="All definitions, unless set."),
+        typer.Argument(metavar="[NAME|FOLDER|FILE]", help="Default: all definitions."),
     ] = None,
 ) -> None:
-    """Say what is wrong with definitions, or with files before they are imported."""
+    """Check definitions, or files before they are imported."""
     from tippers_dagster.catalog import files, store
     from tippers_dagster.catalog.catalog import draft_of
 
@@ -123,17 +126,15 @@ def validate(
         if roots.get(place, place) == place or roots[place] not in wrong:
             typer.secho(f"{place}: {reason}", fg="red")
     if wrong:
-        typer.echo(f"{len(wrong)} of {len(checked)} cannot work.")
+        typer.echo(f"Cannot work: {len(wrong)} of {len(checked)}.")
         raise typer.Exit(1)
-    typer.echo(f"{len(checked)} checked; nothing is wrong.")
+    typer.echo(f"Checked: {len(checked)}; no problems found.")
 
 
 # --- files ---------------------------------------------------------------------------------------
 def export(
-    folder: Annotated[Path, typer.Argument(help="Made if it is not there.", file_okay=False)],
-    git: Annotated[
-        bool, typer.Option("--git", help="Those that come with the project's files, too.")
-    ] = False,
+    folder: Annotated[Path, typer.Argument(help="Created if missing.", file_okay=False)],
+    git: Annotated[bool, typer.Option("--git", help="Also those in the project's files.")] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove files of definitions that are not exported.")
     ] = False,
@@ -150,23 +151,25 @@ def export(
     readable = [d for d in found if not isinstance(d.body, Unreadable)]
     done = files.export(folder, readable, prune=prune)
     typer.echo(
-        f"{len(readable)} definitions in {folder}: {len(done.written)} files written, "
-        f"{len(done.unchanged)} as they were."
+        f"{counted(len(readable), 'definition')} in {folder}: "
+        f"{counted(len(done.written), 'file')} written, {len(done.unchanged)} unchanged."
     )
     for path in done.left_over:
-        typer.echo(f"{path}: {'removed' if prune else 'of no exported definition (--prune)'}")
+        typer.echo(f"{path}: {'removed' if prune else 'not exported now (--prune removes it)'}")
     for d in found:
         if d not in readable:
-            typer.secho(f"{d.ref} cannot be read and was left out.", fg="yellow")
+            typer.secho(f"{d.ref} cannot be read and was skipped.", fg="yellow")
     if not found and not git:
-        typer.echo("Nothing is saved yet; --git exports what comes with the project's files.")
+        typer.echo(
+            "Nothing is saved yet; --git also exports the definitions in the project's files."
+        )
 
 
 def import_(
-    folder: Annotated[Path, typer.Argument(help="As exported.", file_okay=False)],
+    folder: Annotated[Path, typer.Argument(help="A folder as exported.", file_okay=False)],
     by: By = None,
 ) -> None:
-    """Save all definitions of a folder, or none if one of them cannot work."""
+    """Save all definitions in a folder, or none if one of them cannot work."""
     outcomes, reloaded = _import(folder, _who(by))
     _follow(ref for ref, outcome in outcomes.items() if outcome != "unchanged")
     for outcome in ("created", "changed"):
@@ -174,12 +177,12 @@ def import_(
             if found == outcome:
                 typer.echo(f"{outcome:<8} {ref}")
     unchanged = list(outcomes.values()).count("unchanged")
-    typer.echo(f"{len(outcomes)} definitions, {unchanged} of them unchanged.")
-    _told(reloaded)
+    typer.echo(f"{counted(len(outcomes), 'definition')}, {unchanged} unchanged.")
+    _report_reload(reloaded)
 
 
 def save(
-    file: Annotated[Path, typer.Argument(help="A YAML file, as `show` prints or export writes.")],
+    file: Annotated[Path, typer.Argument(help="A YAML file from `show` or `export`.")],
     expected: Expected = None,
     by: By = None,
 ) -> None:
@@ -188,32 +191,35 @@ def save(
 
     saved, reloaded = _save(files.read_file(file), _who(by), expected)
     _follow([saved.ref])
-    _say(saved, "is saved", reloaded)
+    _report(saved, "is saved", reloaded)
 
 
 # --- changing ------------------------------------------------------------------------------------
 def retire(name: Written, expected: Expected = None, by: By = None) -> None:
-    """Put a definition away; it keeps its name and history, and can be activated again."""
+    """Retire a definition; it keeps its name and history, and can be activated again."""
     from tippers_dagster.catalog import store
 
     settings = get_settings()
     ref = _no_connection(store.find(settings, name))
     users = store.load_catalog(settings).users(ref)
     done = store.retire(settings, ref, by=_who(by), expected_version=expected)
-    _say(done, "is retired", _reload())
+    _report(done, "is retired", _reload())
     if users:
-        typer.secho(f"These use it and cannot work now: {', '.join(map(str, users))}", fg="yellow")
+        typer.secho(
+            f"Definitions that use it and cannot work now: {', '.join(map(str, users))}",
+            fg="yellow",
+        )
 
 
 def activate(name: Written, expected: Expected = None, by: By = None) -> None:
-    """Take a retired definition back into use."""
+    """Activate a retired definition."""
     from tippers_dagster.catalog import store
 
     settings = get_settings()
     ref = store.find(settings, name)
     done = store.activate(settings, ref, by=_who(by), expected_version=expected, checks=_checks())
     _follow([ref])
-    _say(done, "is active", _reload())
+    _report(done, "is active", _reload())
 
 
 def delete(name: Written, expected: Expected = None, by: By = None) -> None:
@@ -224,31 +230,31 @@ def delete(name: Written, expected: Expected = None, by: By = None) -> None:
     ref = _no_connection(store.find(settings, name))
     store.delete(settings, ref, by=_who(by), expected_version=expected)
     back = store.load_catalog(settings).definitions.get(ref)
-    typer.echo(f"{ref} is deleted; `tippers definitions restore {ref} N` brings a version back.")
+    typer.echo(f"{ref} is deleted; `tippers definitions restore {ref} N` restores a version.")
     if back is not None:
-        typer.echo("The one that comes with the project's files is used again.")
-    _told(_reload())
+        typer.echo("The definition in the project's files is used again.")
+    _report_reload(_reload())
 
 
 def rename(
     name: Written, to: Annotated[str, typer.Argument(help="The new name.")], by: By = None
 ) -> None:
-    """Give a definition that nobody uses another name in its concept."""
+    """Rename a definition that nobody uses, within its concept."""
     from tippers_dagster.catalog import store
 
     settings = get_settings()
     ref = _no_connection(store.find(settings, name))
     done = store.rename(settings, ref, to, by=_who(by))
-    _say(done, "is its new name", _reload())
+    _report(done, "is its new name", _reload())
 
 
 def restore(
     name: Written,
-    version: Annotated[int, typer.Argument(help="Its number in `show --history`.")],
+    version: Annotated[int, typer.Argument(help="Version number, as in `show --history`.")],
     expected: Expected = None,
     by: By = None,
 ) -> None:
-    """Save an earlier version of a definition again."""
+    """Save an earlier version of a definition as the newest."""
     from tippers_dagster.catalog import store
 
     settings = get_settings()
@@ -257,12 +263,12 @@ def restore(
         settings, ref, version, by=_who(by), expected_version=expected, checks=_checks()
     )
     _follow([ref])
-    _say(done, f"is as in version {version} again", _reload())
+    _report(done, f"is restored from version {version}", _reload())
 
 
-# --- saying --------------------------------------------------------------------------------------
+# --- output --------------------------------------------------------------------------------------
 def _table(found: Sequence[Definition], catalog: Catalog, width: int) -> Table:
-    """One line each: of the description as much as fits into ``width`` characters."""
+    """One line each; the description is cut to fit into ``width`` characters."""
     from rich import box
     from rich.table import Table
 
@@ -274,7 +280,7 @@ def _table(found: Sequence[Definition], catalog: Catalog, width: int) -> Table:
     taken = sum(max(map(len, column)) + 1 for column in zip(heads, *rows, strict=True))
     room = max(20, width - taken - 2 * len(heads))
     table = Table(*heads, "description", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.columns[0].overflow = "fold"  # a name that is cut cannot be copied
+    table.columns[0].overflow = "fold"  # a truncated name cannot be copied
     for row, d in zip(rows, found, strict=True):
         text = " ".join(d.description.split())
         text = text if len(text) <= room else f"{text[: room - 1]}…"
@@ -297,9 +303,9 @@ def _show(catalog: Catalog, d: Definition) -> None:
     if d.updated_at is not None:
         facts["changed"] = f"{d.updated_at:%Y-%m-%d %H:%M} UTC by {d.updated_by}"
     if d.ref in catalog.shadowed:
-        facts["takes place of"] = "the one that comes with the project's files"
+        facts["replaces"] = "the definition in the project's files"
     facts["reads"] = ", ".join(map(str, catalog.dependencies(d.ref))) or "no other definition"
-    facts["used by"] = ", ".join(map(str, catalog.users(d.ref))) or "nobody"
+    facts["used by"] = ", ".join(map(str, catalog.users(d.ref))) or "no definition"
     if d.ref in catalog.problems:
         facts["cannot work"] = catalog.problems[d.ref]
     for label, value in facts.items():
@@ -308,7 +314,7 @@ def _show(catalog: Catalog, d: Definition) -> None:
 
 
 def _text(given: Definition | Version) -> str:
-    """The YAML text of a definition; of one that cannot be read, its fields as stored."""
+    """The YAML text of a definition; the stored fields if it cannot be read."""
     import json
 
     from tippers_dagster.catalog import files
@@ -337,7 +343,7 @@ def _show_history(ref: Ref, versions: list[Version]) -> None:
     from tippers_dagster.platform.terminal import table_console
 
     if not versions:
-        typer.echo(f"{ref} comes with the project's files; their history is in git.")
+        typer.echo(f"{ref} is in the project's files; its history is in git.")
         return
     table = Table("version", "when (UTC)", "who", "what", "changed")
     for new, old in zip(versions, [*versions[1:], None], strict=True):
@@ -347,12 +353,12 @@ def _show_history(ref: Ref, versions: list[Version]) -> None:
     table_console().print(table)
 
 
-def _say(done: Definition, what: str, reloaded: Reloaded) -> None:
+def _report(done: Definition, what: str, reloaded: Reloaded) -> None:
     typer.echo(f"{done.ref} {what} (version {_version(done)}).")
-    _told(reloaded)
+    _report_reload(reloaded)
 
 
-def _told(reloaded: Reloaded) -> None:
+def _report_reload(reloaded: Reloaded) -> None:
     typer.echo(reloaded.message)
 
 
@@ -362,10 +368,10 @@ def _who(by: str | None) -> str:
 
 # --- the services --------------------------------------------------------------------------------
 def _problems(drafts: Iterable[Draft], catalog: Catalog) -> dict[str, str]:
-    """What is wrong, by name. ``catalog``: with the drafts in it."""
+    """Problems by name. ``catalog`` contains the drafts."""
     from tippers_dagster.catalog.validate import problems_of
 
-    # The texts of what comes with the project's files are not user SQL: dbt itself checks them.
+    # The SQL in the project's files is not user SQL: dbt itself checks it.
     deep = {ref for ref, d in catalog.definitions.items() if d.origin == "catalog"}
     return {
         str(problem.ref): " ".join(filter(None, (problem.message, problem.hint)))
@@ -394,17 +400,17 @@ def _import(folder: Path, by: str) -> tuple[dict[Ref, Outcome], Reloaded]:
 
 
 def _no_connection(ref: Ref) -> Ref:
-    """Who reads a connection's tables is known to its own commands only."""
+    """Refuse a connection: only its own commands know what reads its tables."""
     if ref.kind is Kind.CONNECTION:
         raise BadInput(
-            f"{ref} is a connection; SQL may read its tables.",
-            f"`tippers connections delete {ref.name}` looks for that first.",
+            f"{ref} is a connection; definitions may read its tables.",
+            f"Use `tippers connections delete {ref.name}`, which checks that first.",
         )
     return ref
 
 
 def _follow(refs: Iterable[Ref]) -> None:
-    """Track what datasets need."""
+    """Track the spaces that datasets need."""
     from tippers_dagster.catalog import store
     from tippers_dagster.occupancy.datasets import follow
 

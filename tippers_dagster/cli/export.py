@@ -1,4 +1,4 @@
-"""``tippers occupancy export``: occupancy as a file for other programs."""
+"""``tippers occupancy export``: exports occupancy to a file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
 
@@ -19,29 +20,34 @@ def register(occupancy: typer.Typer) -> None:
 def export(
     space: Annotated[str, typer.Option(help="Id of the space.")],
     start: Annotated[
-        str, typer.Option(help="ISO 8601 date or time, local unless it has an offset.")
+        str, typer.Option(help="ISO 8601 date or time; local time unless it has an offset.")
     ],
     end: Annotated[
-        str, typer.Option(help="As --start; bins that begin at it or later are left out.")
+        str, typer.Option(help="Like --start; bins that begin at this time or later are left out.")
     ],
-    interval: Annotated[int, typer.Option(help="Width of the bins: 60 to 86400, in steps of 60.")],
+    interval: Annotated[
+        int, typer.Option(help="Width of the bins in seconds: 60 to 86400, in steps of 60.")
+    ],
     out: Annotated[Path, typer.Option(help="FILE.csv or FILE.parquet; replaced if it exists.")],
     sparse: Annotated[bool, typer.Option("--sparse", help="Leave out empty bins.")] = False,
     by: Annotated[
         str | None,
-        typer.Option(help="Split by the labels of a label model or classifier of devices."),
+        typer.Option(help="Split by the labels of this label model or classifier of devices."),
     ] = None,
     missing_ok: Annotated[
-        bool, typer.Option("--missing-ok", help="Bins of chunks not yet computed become null.")
+        bool,
+        typer.Option(
+            "--missing-ok", help="Write null for bins of chunks that are not computed yet."
+        ),
     ] = False,
 ) -> None:
     """Write the distinct devices of a space per bin to a CSV or Parquet file.
 
-    Columns: space_id, interval_begin_time (with its offset), number_connections; before it, with
-    --by, one for each label. Where TIPPERS_SMALLEST_COUNT is set, small counts and those that would
-    tell them are empty, and a column suppressed says so. The file appears whole or not at all.
-    Exits with status 1, naming the chunks, when some are not computed yet, unless --missing-ok.
-    Reports chunks that are known to be out of date; does not check the source.
+    Columns: space_id, interval_begin_time (with its offset), number_connections; before the last,
+    with --by, one for each label. If TIPPERS_SMALLEST_COUNT is set, small counts and those that
+    would reveal them are empty, and a column suppressed marks them. The file is written completely
+    or not at all. Exits with status 1, naming the chunks, if some are not computed yet, unless
+    --missing-ok. Reports chunks that are known to be out of date; does not check the source.
     """
     from tippers_dagster.occupancy import staleness
     from tippers_dagster.occupancy.export import write_export, writer_of
@@ -57,26 +63,26 @@ def export(
     writer_of(out)
     settings = get_settings()
     on_missing: OnMissing = "report" if missing_ok else "raise"
-    asked = (space, start, end, interval)
+    selection = (space, start, end, interval)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", StaleOccupancy)  # said below
+        warnings.simplefilter("ignore", StaleOccupancy)  # reported below
         if by is None:
             table = read_shared_occupancy(
-                *asked, dense=not sparse, settings=settings, on_missing=on_missing
+                *selection, dense=not sparse, settings=settings, on_missing=on_missing
             )
         else:
             table = read_shared_labelled_occupancy(
-                *asked, by, dense=not sparse, settings=settings, on_missing=on_missing
+                *selection, by, dense=not sparse, settings=settings, on_missing=on_missing
             )
     write_export(space, table, out)
-    typer.echo(f"{table.num_rows:,} rows written to {out}")
+    typer.echo(f"{counted(table.num_rows, 'row')} written to {out}")
     if hidden := hidden_rows(table):
         typer.echo(
-            f"{hidden:,} of them are suppressed: counts below {settings.smallest_count}, or that "
-            "would tell one."
+            f"Suppressed rows: {hidden:,} (counts below {settings.smallest_count}, or that would "
+            "reveal one)."
         )
     if missing := missing_chunks(table):
-        typer.secho(f"Chunks that are not computed: {', '.join(missing)}", fg="yellow", err=True)
+        typer.secho(f"Chunks not computed yet: {', '.join(missing)}", fg="yellow", err=True)
     if stale := staleness.stale_chunks(
         settings, space, chunks_asked(start, end, interval, settings)
     ):

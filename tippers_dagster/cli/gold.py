@@ -1,4 +1,4 @@
-"""``tippers gold``: labels that people know, and how label models do on them."""
+"""``tippers gold``: known labels, and the scores of label models on them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tippers_dagster.access.machine_user import machine_user
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
 
@@ -16,7 +17,7 @@ def register(app: typer.Typer) -> None:
     gold = typer.Typer(
         name="gold",
         no_args_is_help=True,
-        help="Labels that people know, and how label models do on them.",
+        help="Known labels of entities, and the scores of label models on them.",
     )
     for command in (delete, export, scores):
         gold.command(command.__name__)(command)
@@ -26,13 +27,15 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="CSV or Parquet: key, label and perhaps concept.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV or Parquet with key, label and optionally concept.")
+    ],
     concept: Annotated[
-        str | None, typer.Option(help="Whose labels; else the file's column concept.")
+        str | None, typer.Option(help="Concept of all labels; default: the file's column concept.")
     ] = None,
-    by: Annotated[str | None, typer.Option(help="Who says so; you, unless set.")] = None,
+    by: Annotated[str | None, typer.Option(help="Author of the labels; default: you.")] = None,
 ) -> None:
-    """Take gold labels from a file, and score the label models of today with them."""
+    """Import gold labels from a file, and score the current label models with them."""
     from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.labelling.gold import import_gold, score_again
@@ -43,7 +46,7 @@ def import_(
     who = machine_user() if by is None else by
     for done in import_gold(settings, file, labels, by=who, concept=concept):
         typer.echo(
-            f"{done.concept}: {done.rows:,} gold labels, {done.new:,} of them new, "
+            f"{done.concept}: {counted(done.rows, 'gold label')}, {done.new:,} new, "
             f"{done.changed:,} changed."
         )
         models = [d.ref for d in catalog.of_kind(Kind.LABEL_MODEL)]
@@ -60,32 +63,34 @@ def list_all() -> None:
     for concept, label, count in counts:
         typer.echo(f"{concept:<20} {label:<20} {count:>10,}")
     if not counts:
-        typer.echo("There are no gold labels; `tippers gold import` takes some.")
+        typer.echo("There are no gold labels yet; add some with `tippers gold import`.")
 
 
 def delete(
-    concept: Annotated[str, typer.Argument(help="Whose gold labels.")],
-    entity: Annotated[list[str] | None, typer.Option(help="Only of this entity.")] = None,
+    concept: Annotated[str, typer.Argument(help="Concept of the gold labels.")],
+    entity: Annotated[
+        list[str] | None, typer.Option(help="Only this entity; can be repeated.")
+    ] = None,
 ) -> None:
     """Remove gold labels of a concept."""
     from tippers_dagster.labelling.gold import delete_gold
 
     gone = delete_gold(get_settings(), concept, entity)
-    typer.echo(f"{gone:,} gold labels of {concept} removed.")
+    typer.echo(f"{counted(gone, 'gold label')} of {concept} removed.")
 
 
 def export(
-    concept: Annotated[str, typer.Argument(help="Whose gold labels.")],
+    concept: Annotated[str, typer.Argument(help="Concept of the gold labels.")],
     file: Annotated[Path, typer.Argument(help="A file ending in .csv or .parquet.")],
 ) -> None:
-    """Write the gold labels of a concept to a file that `tippers gold import` takes."""
+    """Write the gold labels of a concept to a file, in the format of `tippers gold import`."""
     from tippers_dagster.labelling.files import write_rows
     from tippers_dagster.labelling.gold import read_gold
 
     gold = read_gold(get_settings(), concept)
     rows = gold.rename_columns(["key", *gold.column_names[1:]])
     write_rows(rows, file)
-    typer.echo(f"{rows.num_rows:,} gold labels written to {file}.")
+    typer.echo(f"{counted(rows.num_rows, 'gold label')} written to {file}.")
 
 
 def scores(
@@ -93,7 +98,7 @@ def scores(
         str, typer.Argument(metavar="CONCEPT.LABEL_MODEL", help="Such as device.device_type.")
     ],
 ) -> None:
-    """Show how a label model did on the gold labels over time, the newest first."""
+    """Show a label model's scores on the gold labels over time, newest first."""
     from rich.table import Table
 
     from tippers_dagster.catalog.store import load_catalog
@@ -105,7 +110,7 @@ def scores(
     ref = find_label_model(load_catalog(settings), label_model)
     found = read_scores(settings, ref.concept, ref.name)
     if not found:
-        typer.echo(f"{ref} was never scored: none of its entities has a gold label.")
+        typer.echo(f"{ref} has no scores: none of its entities has a gold label.")
         return
     table = Table(
         "when", "version", "entities", "accuracy", "majority vote", "macro F1", "calibration error"
@@ -120,7 +125,7 @@ def scores(
 
 
 def _confusion(details: dict[str, list[object]]) -> None:
-    """The newest confusion: a line per true label."""
+    """The newest confusion matrix: a line per true label."""
     from rich.table import Table
 
     from tippers_dagster.platform.terminal import table_console

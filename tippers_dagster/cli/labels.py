@@ -1,4 +1,4 @@
-"""``tippers labels``: what label models gave, and why."""
+"""``tippers labels``: the labels of label models, and explanations of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ LabelModel = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     labels = typer.Typer(
-        name="labels", no_args_is_help=True, help="What label models gave, why, and export of it."
+        name="labels",
+        no_args_is_help=True,
+        help="Labels of label models: counts, explanations, export.",
     )
     for command in (show, why, export):
         labels.command(command.__name__)(command)
@@ -43,8 +46,9 @@ def register(app: typer.Typer) -> None:
 
 
 def show(label_model: LabelModel) -> None:
-    """Show how many entities have which label, and what each labelling function did."""
+    """Show the number of entities per label, and the votes of each labelling function."""
     from tippers_dagster.automation.state import load_states
+
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.labelling.labels import NotLabelled
     from tippers_dagster.labelling.why import find_label_model
@@ -56,9 +60,12 @@ def show(label_model: LabelModel) -> None:
     state = load_states(settings).get(ref.asset_name)
     if state is None or state.version is None:
         raise NotLabelled(
-            f"{ref} has no labels yet.", f"`tippers pipeline materialize {ref}` makes them."
+            f"{ref} has no labels yet.", f"Compute them with `tippers pipeline materialize {ref}`."
         )
-    typer.echo(f"{ref}: {state.rows:,} entities, {state.details['coverage']:.1%} with a vote")
+    typer.echo(
+        f"{ref}: {counted(state.rows or 0, 'entity', 'entities')}, "
+        f"{state.details['coverage']:.1%} with a vote"
+    )
     counts = state.details["classes"]
     for name in (*catalog.model_labels(ref), "abstain", "tie"):
         typer.echo(f"{name:<20} {counts[name]:>12,}")
@@ -66,7 +73,7 @@ def show(label_model: LabelModel) -> None:
     gold = state.details["gold"]
     if gold:
         typer.echo(
-            f"On {gold['entities']:,} gold labels: accuracy {_share(gold['accuracy'])} "
+            f"Gold labels: {gold['entities']:,}; accuracy {_share(gold['accuracy'])} "
             f"(majority vote {_share(gold['majority_vote_accuracy'])}), "
             f"macro F1 {_share(gold['macro_f1'])}"
         )
@@ -76,7 +83,7 @@ def why(
     label_model: LabelModel,
     entity: Annotated[str, typer.Argument(help="The entity's key, such as its MAC address.")],
 ) -> None:
-    """Tell why an entity has its label: votes, the rows behind them, weights, probabilities."""
+    """Explain an entity's label: votes, the rows behind them, accuracies, probabilities."""
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.labelling.why import explain
     from tippers_dagster.platform.terminal import table_console
@@ -87,7 +94,7 @@ def why(
         typer.echo(line)
     table_console().print(_votes(found))
     for vote in found.votes:
-        row = "the rule has no row for it" if vote.row is None else _row(vote.row)
+        row = "the rule has no row for this entity" if vote.row is None else _row(vote.row)
         typer.echo(f"{vote.name}: {vote.rule}: {row}")
 
 
@@ -105,20 +112,20 @@ def export(
     ref = find_label_model(load_catalog(settings), label_model)
     rows = read_labels(settings, ref.concept, ref.name)
     write_rows(rows, file)
-    typer.echo(f"{rows.num_rows:,} labels written to {file}.")
+    typer.echo(f"{counted(rows.num_rows, 'label')} written to {file}.")
 
 
 def _summary(found: Explanation) -> list[str]:
     answer = (
         found.label
-        or {"abstain": "no function voted", "tie": "two labels are as likely"}[found.outcome]
+        or {"abstain": "no function voted", "tie": "two labels are equally likely"}[found.outcome]
     )
     known = {n: p for n, p in found.probabilities.items() if p is not None}
     lines = [f"{found.entity} is {answer}" if found.label else f"{found.entity}: {answer}"]
     if known:
         lines.append("posterior     " + ", ".join(f"{n} {p:.1%}" for n, p in known.items()))
     before = ", ".join(f"{name} {share:.1%}" for name, share in found.class_balance.items())
-    lines.append(f"before votes  {before}")
+    lines.append(f"prior         {before}")
     lines.append(f"majority vote {found.majority_label or 'none'}")
     if found.gold_label is not None:
         lines.append(f"gold label    {found.gold_label}")
@@ -128,14 +135,14 @@ def _summary(found: Explanation) -> list[str]:
 def _votes(found: Explanation) -> Table:
     from rich.table import Table
 
-    table = Table("labelling function", "vote", "weight", "odds for its vote")
+    table = Table("labelling function", "vote", "est. accuracy", "odds for its vote")
     for vote in found.votes:
         table.add_row(vote.name, vote.vote or "-", _share(vote.weight), _odds(vote.evidence))
     return table
 
 
 def _odds(evidence: Mapping[str, float]) -> str:
-    """How much likelier the vote makes the label that it favours most than the next one."""
+    """How much more likely the vote makes its label than the next one."""
     from math import exp
 
     ranked = sorted(evidence.items(), key=lambda item: item[1], reverse=True)

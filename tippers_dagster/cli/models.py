@@ -1,4 +1,4 @@
-"""``tippers models`` and ``tippers predict``: which version is in use, and what it says."""
+"""``tippers models`` and ``tippers predict``: versions of models, and their predictions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tippers_dagster.access.machine_user import machine_user
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -17,13 +19,15 @@ if TYPE_CHECKING:
 Name = Annotated[str, typer.Argument(metavar="CONCEPT.CLASSIFIER", help="Such as device.kind.")]
 
 _METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
-"""Of the held-out entities, as they are shown."""
+"""The metrics shown, on the held-out entities."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     models = typer.Typer(
-        name="models", no_args_is_help=True, help="Registered models: which is in use, and why."
+        name="models",
+        no_args_is_help=True,
+        help="Registered models: which version is in use, and why.",
     )
     models.command("list")(list_all)
     models.command("show")(show)
@@ -48,7 +52,7 @@ def list_all() -> None:
     catalog = load_catalog(settings)
     refs = [d.ref for d in catalog.of_kind(Kind.CLASSIFIER, broken=True)]
     if not refs:
-        typer.echo("There is no classifier; `tippers definitions import` takes one.")
+        typer.echo("There is no classifier yet; add one with `tippers definitions import`.")
         return
     found = {m.name: m for m in registered_models(settings, [registered_name(r) for r in refs])}
     table = Table("classifier", "versions", "champion", "challenger", "trained")
@@ -69,27 +73,25 @@ def show(name: Name) -> None:
     if log:
         table_console().print(_decisions(log))
     else:
-        typer.echo("Nothing was decided about it yet.")
+        typer.echo("No decision about it yet.")
 
 
 def promote(
     name: Name, version: Annotated[int, typer.Argument(help="The version to make champion.")]
 ) -> None:
-    """Make a version champion; what is predicted with the model is computed again."""
-    from tippers_dagster.access.machine_user import machine_user
+    """Make a version champion; the model's predictions are then computed again."""
     from tippers_dagster.learning.registry import promote as make_champion
 
     made = make_champion(get_settings(), name, version, machine_user())
-    typer.echo(f"Version {made.version} of {name} is champion; before: {_before(made)}.")
+    typer.echo(f"Version {made.version} of {name} is champion; previously: {_before(made)}.")
 
 
 def roll_back(name: Name) -> None:
-    """Make the version champion that was it before."""
-    from tippers_dagster.access.machine_user import machine_user
+    """Make the previous champion champion again."""
     from tippers_dagster.learning.registry import roll_back as go_back
 
     made = go_back(get_settings(), name, machine_user())
-    typer.echo(f"Version {made.version} of {name} is champion again; before: {_before(made)}.")
+    typer.echo(f"Version {made.version} of {name} is champion again; previously: {_before(made)}.")
 
 
 def export(
@@ -124,17 +126,19 @@ def export(
 def predict(
     classifier: Name,
     entity: Annotated[
-        list[str] | None, typer.Option(help="Key of an entity of the index; may be repeated.")
+        list[str] | None, typer.Option(help="Key of an entity in the index; can be repeated.")
     ] = None,
     in_: Annotated[
         Path | None,
-        typer.Option("--in", help="Rows of features instead: a file ending in .csv or .parquet."),
+        typer.Option(
+            "--in", help="Predict rows of features from a file ending in .csv or .parquet instead."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A file ending in .csv or .parquet; else the terminal.")
+        Path | None, typer.Option(help="A file ending in .csv or .parquet; default: the terminal.")
     ] = None,
 ) -> None:
-    """Ask a classifier's champion, with the features as they are now. Nothing else is written."""
+    """Predict with a classifier's champion and the current features; nothing else is written."""
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.errors import BadInput
     from tippers_dagster.labelling.files import write_rows
@@ -149,7 +153,7 @@ def predict(
     found = predict_by_champion(settings, catalog, ref, rows=rows, entities=entity or ())
     if out is not None:
         write_rows(found, out)
-        typer.echo(f"{found.num_rows:,} predictions written to {out}.")
+        typer.echo(f"{counted(found.num_rows, 'prediction')} written to {out}.")
         return
     _print_csv(found)
 

@@ -1,4 +1,4 @@
-"""The tables of connections as assets."""
+"""Assets for the tables of connections."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -25,14 +25,14 @@ _KINDS = {"postgresql": "postgres", "mysql": "mysql", "sqlite": "sqlite", "mssql
 
 
 def connection_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
-    """A node per table that is synced; each is due again after its connection's seconds."""
+    """A node for each synced table; it is due again after its connection's ``sync_seconds``."""
     return connection_nodes_of(connections(settings, catalog))
 
 
 def connection_assets(
     settings: Settings, catalog: Catalog, nodes: Iterable[Node]
 ) -> list[dg.AssetsDefinition]:
-    """One asset per table that is synced; those of a connection are synced in one step.
+    """One asset for each synced table; the tables of a connection are synced in one step.
 
     Parameters
     ----------
@@ -85,11 +85,11 @@ def _spec(name: str, body: Connection, node: Node) -> dg.AssetSpec:
         group_name=GROUP,
         owners=["team:platform"],
         kinds={_KINDS[body.dialect], "postgres"},
-        skippable=True,  # one that fails does not keep the others from being recorded
+        skippable=True,  # if one fails, the others are still recorded
         code_version=node.content,
         automation_condition=up_to_date(),
         description=f"One row per row of {node.key[-1]} in the database of the connection {name}, "
-        f"as of the last sync; synced every {body.sync_seconds} s.",
+        f"as of the last sync. Synced every {body.sync_seconds} s.",
         metadata={"dagster/table_name": f"{schema_of(name)}.{node.key[-1]}"},
     )
 
@@ -109,7 +109,7 @@ def _metadata(name: str, synced: Synced) -> dict[str, Any]:
 def _fail(failed: Sequence[Outcome], wanted: int) -> None:
     names = [outcome.table.name for outcome in failed]
     raise dg.Failure(
-        f"{len(failed)} of {wanted} tables could not be synced. First: {failed[0].error}",
+        f"Tables not synced: {len(failed)} of {wanted}. First error: {failed[0].error}",
         metadata={"failed_tables": names},
         allow_retries=False,
     )

@@ -1,4 +1,4 @@
-"""What a connection may say, and the connection ``source`` that the settings imply."""
+"""Checks the settings of connections, and adds the connection ``source`` from the settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tippers_dagster.platform.warehouse.engine import sqlalchemy_url
 from tippers_dagster.settings import Settings
 
 SOURCE = "source"
-"""Name of the connection that leads to ``TIPPERS_SOURCE_URL``."""
+"""The name of the connection to ``TIPPERS_SOURCE_URL``."""
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*|/[^\s\0]*")
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -25,7 +25,7 @@ _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full
 
 
 def _one_of(*values: str) -> Callable[[str], str | None]:
-    return lambda value: None if value in values else f"is one of {', '.join(values)}"
+    return lambda value: None if value in values else f"must be one of {', '.join(values)}"
 
 
 def _is_file(value: str) -> str | None:
@@ -38,17 +38,17 @@ OPTIONS: dict[str, dict[str, Callable[[str], str | None]]] = {
     "sqlite": {},
     "mssql": {"tds_version": _one_of("7.2", "7.3", "7.4"), "encryption": _one_of("require")},
 }
-"""The only options of drivers that a connection may set: others read files, or run commands."""
+"""The only driver options that a connection may set: others read files or run commands."""
 
 
 def check_body(name: str, body: Connection) -> None:
-    """Refuse what a connection must not or cannot say.
+    """Refuse invalid settings of a connection.
 
     Raises
     ------
     BadInput
-        An option outside the list, a host that is none, a missing user, a SQLite file that is not
-        there, a table whose name cannot be that of one in the warehouse.
+        An unknown option, an invalid host, a missing user, a missing SQLite file, or a table name
+        that is not possible in the warehouse.
     """
     if body.dialect == "sqlite":
         _check_file(name, body)
@@ -68,21 +68,21 @@ def check_body(name: str, body: Connection) -> None:
         check_table(name, table)
     twice = [n for n, times in Counter(t.name.lower() for t in body.tables).items() if times > 1]
     if twice:
-        raise BadInput(f"{name}: two tables are called {twice[0]!r}, in any case.")
+        raise BadInput(f"{name}: two tables are named {twice[0]!r}, ignoring case.")
 
 
 def check_table(name: str, table: ConnectionTable) -> None:
-    """Refuse a table that cannot be synced, before anything is asked of its database."""
+    """Refuse a table that cannot be synced, before its database is asked."""
     if not _TABLE.fullmatch(table.name):
         raise BadInput(
-            f"{name}: the table {table.name!r} cannot have the same name here.",
-            "Names here are of letters, digits and underscores. Make a view of it with such a name "
-            "in its own database, and choose that.",
+            f"{name}: the table {table.name!r} cannot have the same name in the warehouse.",
+            "Names here consist of letters, digits and underscores. Create a view with such a name "
+            "in the other database, and choose that.",
         )
     if table.cursor is not None and not table.primary_key:
         raise BadInput(
             f"{name}: {table.name} has a cursor but no primary key.",
-            "Name the columns that tell its rows apart, or sync it whole.",
+            "Name the primary key columns, or remove the cursor to sync all rows.",
         )
 
 
@@ -90,7 +90,7 @@ def _check_server(name: str, body: Connection) -> None:
     if body.host is None or not _HOST.fullmatch(body.host):
         raise BadInput(f"{name}: a host is needed, such as db.example.edu.")
     if not body.user:
-        raise BadInput(f"{name}: a user is needed.", "Best one that may only read.")
+        raise BadInput(f"{name}: a user is needed.", "A user with read access only is best.")
 
 
 def _check_file(name: str, body: Connection) -> None:
@@ -98,7 +98,7 @@ def _check_file(name: str, body: Connection) -> None:
         raise BadInput(f"{name}: a SQLite file has no host, port, user or password.")
     path = Path(body.database)
     if not path.is_absolute():
-        raise BadInput(f"{name}: give the whole path of the SQLite file, from / on.")
+        raise BadInput(f"{name}: give the absolute path of the SQLite file.")
     if not path.is_file():
         raise BadInput(f"{name}: there is no file {path} on this machine.")
     with path.open("rb") as file:
@@ -107,14 +107,14 @@ def _check_file(name: str, body: Connection) -> None:
         raise BadInput(f"{name}: {path} is not a SQLite database.")
 
 
-# --- the connections there are -------------------------------------------------------------------
+# --- all connections -----------------------------------------------------------------------------
 def connections(settings: Settings, catalog: Catalog) -> dict[str, Connection]:
-    """All connections by name, that of the settings' source included."""
+    """All connections by name, including the settings' source."""
     found = {d.ref.name: _body(d.body) for d in catalog.of_kind(Kind.CONNECTION)}
     if settings.source_url is not None:
         implied = _implied(settings)
         saved = found.get(SOURCE)
-        if saved is not None:  # the address is the settings' in any case
+        if saved is not None:  # the address always comes from the settings
             choices = {"tables": saved.tables, "sync_seconds": saved.sync_seconds}
             implied = implied.model_copy(update=choices)
         found[SOURCE] = implied
@@ -127,7 +127,7 @@ def is_source(settings: Settings, name: str) -> bool:
 
 
 def schema_of(name: str) -> str:
-    """The warehouse's schema of a connection's tables."""
+    """The warehouse schema of a connection's tables."""
     return f"connection_{name}"
 
 

@@ -1,6 +1,6 @@
-"""How a column of another database is read, and what it is in the warehouse.
+"""How columns of other databases are read, and their types in the warehouse.
 
-What has no exact counterpart in Arrow is read as text and understood by PostgreSQL: numbers of any
+Types without an exact equivalent in Arrow are read as text and parsed by PostgreSQL: numbers of any
 precision, JSON, bytes, intervals, network addresses. Nothing is rounded.
 """
 
@@ -15,7 +15,7 @@ from sqlalchemy.dialects import mysql
 
 UTC = pa.timestamp("us", "UTC")
 
-# SQL Server's VARCHAR has a code page, and puts question marks for what is not in it.
+# SQL Server's VARCHAR has a code page, and replaces other characters by question marks.
 _TEXT = sa.String().with_variant(sa.Unicode(), "mssql")
 
 
@@ -28,11 +28,11 @@ class Column:
     name
         The same on both sides.
     read
-        What is selected for it.
+        The expression to select.
     arrow
-        The type in which it is read.
+        The type that it is read as.
     type
-        Its type in the warehouse, as PostgreSQL writes it.
+        Its type in the warehouse, in PostgreSQL's notation.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Column:
 
 
 def columns_of(table: sa.Table, dialect: str) -> list[Column]:
-    """How all columns of a reflected table are read."""
+    """All columns of a reflected table, with how they are read."""
     return [_column(column, dialect) for column in table.columns]
 
 
@@ -56,7 +56,7 @@ def _column(column: sa.Column[Any], dialect: str) -> Column:
     if isinstance(kind, sa.Boolean):
         return Column(name, column, pa.bool_(), "boolean")
     if isinstance(kind, sa.Float):
-        # MySQL's would come as decimals.
+        # MySQL's would arrive as decimals.
         return Column(name, sa.type_coerce(column, sa.Float()), pa.float64(), "double precision")
     if isinstance(kind, sa.Integer) and not _too_large(kind):
         return Column(name, column, pa.int64(), "bigint")
@@ -75,7 +75,7 @@ def _column(column: sa.Column[Any], dialect: str) -> Column:
         return _as_text(name, sa.cast(column, sa.Numeric(19, 4)), "numeric")
     if isinstance(kind, mysql.BIT):
         return _as_text(name, column.op("+")(sa.literal_column("0")), "numeric")
-    # SQLite puts into a column whatever it is given; enumerations and sets are not text to drivers.
+    # SQLite stores any value in any column; enumerations and sets are not text for drivers.
     not_text = isinstance(kind, sa.Enum | mysql.SET) or dialect == "sqlite"
     if isinstance(kind, sa.String) and not not_text:
         return Column(name, column, pa.string(), "text")
@@ -87,7 +87,7 @@ def _time(name: str, column: sa.Column[Any], dialect: str) -> Column | None:
     zone = getattr(kind, "timezone", False)
     offset = kind.__visit_name__ == "DATETIMEOFFSET"
     if isinstance(kind, sa.DateTime) or offset:
-        # MySQL's TIMESTAMP is a moment, which the session's zone shows as local time: here, UTC.
+        # MySQL's TIMESTAMP is an instant, returned as local time of the session's zone: here, UTC.
         if zone or offset or isinstance(kind, mysql.TIMESTAMP):
             return Column(name, column, UTC, "timestamp with time zone")
         return Column(name, column, pa.timestamp("us"), "timestamp without time zone")
@@ -111,7 +111,7 @@ def _as_text(name: str, read: sa.ColumnElement[Any], type_: str) -> Column:
 
 
 def _bytes(column: sa.Column[Any], dialect: str) -> sa.ColumnElement[Any]:
-    """The bytes as PostgreSQL reads them: a backslash, x and hexadecimal digits."""
+    """The bytes in PostgreSQL's input format: a backslash, x and hexadecimal digits."""
     if dialect == "postgresql":
         return sa.cast(column, sa.String())
     digits = (

@@ -1,4 +1,4 @@
-"""What is wrong with a connection, as a sentence, whatever its driver says."""
+"""Turns errors of connections, from any driver, into messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tippers_dagster.catalog.kinds import Connection
 from tippers_dagster.errors import TippersError
 
 CONNECT_SECONDS = 10
-"""A server that does not answer for so long is taken to be unreachable."""
+"""A server that does not answer within this time counts as unreachable."""
 
 DEFAULT_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 EXTRAS = {"mssql": "mssql"}
@@ -25,11 +25,11 @@ _ENCRYPTION = re.compile(r"(?i)\bssl\b|certificate")
 
 
 class ConnectionFault(TippersError):
-    """Another database that cannot be reached, or a table of it that cannot be read."""
+    """Another database cannot be reached, or one of its tables cannot be read."""
 
 
 def find_server(name: str, body: Connection) -> None:
-    """Look whether somebody answers at the connection's address.
+    """Check that a server listens at the connection's address.
 
     Raises
     ------
@@ -37,48 +37,47 @@ def find_server(name: str, body: Connection) -> None:
         When the host is unknown, refuses, or does not answer.
     """
     host = body.host or "/"  # SQLite; or libpq's own folder of sockets
-    if host.startswith("/") or "," in host:  # libpq tries several by itself
+    if host.startswith("/") or "," in host:  # libpq itself tries several
         return
     port = body.port or DEFAULT_PORTS[body.dialect]
     try:
         socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
     except socket.gaierror:
         raise ConnectionFault(
-            f"{name}: there is no host {body.host!r}.", "Mend its name, or ask for its address."
+            f"{name}: there is no host {body.host!r}.", "Fix the host name, or use its address."
         ) from None
     except TimeoutError:
         raise ConnectionFault(
             f"{name}: {body.host}:{port} does not answer within {CONNECT_SECONDS} s.",
-            "A firewall may stand between.",
+            "A firewall may block the connection.",
         ) from None
     except OSError as error:
         raise ConnectionFault(
             f"{name}: {body.host}:{port} refuses the connection ({error.strerror or error}).",
-            "Is the database running there, and is that its port?",
+            "Check that the database is running there, on this port.",
         ) from None
 
 
 def fault(name: str, body: Connection, said: str) -> ConnectionFault:
-    """The fault behind what a driver said, which must be redacted already."""
+    """The fault behind a driver's message, which must already be redacted."""
     said = said.strip()
     if _DATABASE.search(said):
         return ConnectionFault(
-            f"{name}: the server has no database {body.database!r}, or does not show it to "
-            f"{body.user}.",
-            "Mend --database.",
+            f"{name}: the server has no database {body.database!r}, or {body.user} may not see it.",
+            "Fix --database.",
         )
     if _AUTHENTICATION.search(said):
         return ConnectionFault(
-            f"{name}: the server does not let {body.user!r} in: wrong user or password.",
-            f"Give it again: tippers connections edit {name} --password-stdin",
+            f"{name}: the server rejects the login of {body.user!r}: wrong user or password.",
+            f"Set the password again: tippers connections edit {name} --password-stdin",
         )
     if _ENCRYPTION.search(said):
-        return ConnectionFault(f"{name}: no encrypted connection could be made: {said}")
+        return ConnectionFault(f"{name}: could not encrypt the connection: {said}")
     return ConnectionFault(f"{name}: {said}")
 
 
 def driver_missing(name: str, body: Connection) -> ConnectionFault:
-    """The fault of a dialect whose driver is not installed."""
+    """The fault for a dialect whose driver is not installed."""
     return ConnectionFault(
         f"{name}: the driver for {body.dialect} is not installed.",
         f"Install it: pip install 'tippers[{EXTRAS.get(body.dialect, body.dialect)}]'",
@@ -86,7 +85,7 @@ def driver_missing(name: str, body: Connection) -> ConnectionFault:
 
 
 def words_of(error: Exception) -> str:
-    """What a driver said, without SQLAlchemy's statement and links."""
+    """A driver's message, without SQLAlchemy's statement and links."""
     if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
         return str(error.orig)
     return str(error)

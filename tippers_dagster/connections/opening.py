@@ -1,6 +1,6 @@
-"""Opening another database: read only, with a time limit, and nothing that a driver can do else.
+"""Opens other databases: read only, with time limits and restricted driver options.
 
-What a driver raises may hold what it was given. So nothing of it leaves but its redacted words.
+A driver's exception may contain its arguments, so only its redacted message is passed on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from adbc_driver_postgresql import dbapi
 
 ANSWER_SECONDS = 600
-"""A server from which nothing came for so long is taken to be gone."""
+"""A server that sends nothing for this long counts as gone."""
 
 _APPLICATION = "tippers"
 
@@ -44,16 +44,16 @@ DRIVERS = {"postgresql": "psycopg2", "mysql": "pymysql", "mssql": "pymssql"}
 
 @dataclass(frozen=True)
 class Place:
-    """Where a connection leads, and how to open it. Its representation shows no password.
+    """The address of a connection, for opening it. Its representation shows no password.
 
     Attributes
     ----------
     url
         For SQLAlchemy.
     dsn
-        The same for libpq; None for other databases than PostgreSQL.
+        The same for libpq; None for databases other than PostgreSQL.
     secrets
-        What must not be in any message.
+        Values that must not appear in messages.
     """
 
     name: str
@@ -67,14 +67,14 @@ class Place:
 
 
 def place_of(settings: Settings, name: str, body: Connection) -> Place:
-    """Where a connection leads.
+    """The address of a connection.
 
     Raises
     ------
     BadInput
-        When the connection says what it may not.
+        When the connection's settings are invalid.
     UnreadablePassword
-        When its password cannot be opened.
+        When its password cannot be decrypted.
     """
     from psycopg2.extensions import make_dsn
 
@@ -101,22 +101,22 @@ def place_of(settings: Settings, name: str, body: Connection) -> Place:
 
 
 def _refuse_own_server(settings: Settings, name: str, body: Connection) -> None:
-    """The embedded server lets in whoever reaches its socket, as any role, also its superuser."""
+    """Refuse the embedded server: through its socket anyone can log in as any role."""
     embedded = databases(settings).mlflow
     if embedded is None:
         return
     own = Path(parse_dsn(embedded)["host"])
-    for host in (body.host or "").split(","):  # libpq tries one after another
+    for host in (body.host or "").split(","):  # libpq tries several
         if host.startswith("/") and Path(host).is_dir() and own.samefile(host):
             raise BadInput(
                 f"{name}: {host} is the deployment's own database server, not another one.",
-                "What it holds is read by definitions.",
+                "Definitions can read its tables directly.",
             )
 
 
 def _url(body: Connection, password: str | None) -> sa.URL:
     if body.dialect == "sqlite":
-        # The file is opened by its URI, for only there can it be said that it is not written to.
+        # The file is opened by a URI, as only a URI can open it read only.
         file = f"file:{quote(body.database)}"
         return sa.URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"})
     return sa.URL.create(
@@ -130,17 +130,17 @@ def _url(body: Connection, password: str | None) -> sa.URL:
 
 
 def _arguments(body: Connection) -> dict[str, Any]:
-    """What the driver is told besides the URL."""
+    """The driver's arguments besides the URL."""
     if body.dialect == "postgresql":
         alive = {"keepalives_idle": 60, "keepalives_interval": 20, "keepalives_count": 5}
-        told = {"connect_timeout": CONNECT_SECONDS, "application_name": _APPLICATION, **alive}
-        return {**told, **body.options}
+        arguments = {"connect_timeout": CONNECT_SECONDS, "application_name": _APPLICATION, **alive}
+        return {**arguments, **body.options}
     if body.dialect == "mysql":
         return {
             "connect_timeout": CONNECT_SECONDS,
             "read_timeout": ANSWER_SECONDS,
             "charset": "utf8mb4",
-            # Times with a zone come and go in UTC, whatever the server's zone is.
+            # Times with a zone are transferred in UTC, whatever the server's zone is.
             "init_command": "SET SESSION time_zone = '+00:00'",
             **({"ssl": {"ca": body.options["ssl_ca"]}} if "ssl_ca" in body.options else {}),
         }
@@ -151,15 +151,15 @@ def _arguments(body: Connection) -> dict[str, Any]:
 
 @contextmanager
 def opened(settings: Settings, place: Place) -> Iterator[sa.Connection]:
-    """A connection in a transaction that writes nothing.
+    """A connection in a read-only transaction.
 
     Raises
     ------
     ConnectionFault
-        What is wrong, in a sentence; also for what fails while it is in use.
+        With the reason; also for errors while it is in use.
     """
     find_server(place.name, place.body)
-    with _told_as_faults(settings, place):
+    with _errors_as_faults(settings, place):
         try:
             engine = sa.create_engine(
                 place.url, poolclass=sa.NullPool, connect_args=_arguments(place.body)
@@ -181,13 +181,13 @@ def _only_read(connection: sa.Connection) -> None:
 
 @contextmanager
 def opened_for_arrow(settings: Settings, place: Place) -> Iterator[dbapi.Connection]:
-    """As :func:`opened`, for PostgreSQL: Arrow straight from the server's binary COPY."""
+    """Like :func:`opened`, for PostgreSQL: reads Arrow directly from the binary COPY format."""
     from adbc_driver_postgresql import dbapi
 
     assert place.dsn is not None
     find_server(place.name, place.body)
-    # Not the clones of platform/postgres/adbc.py, which keep a first connection open for good.
-    with _told_as_faults(settings, place), dbapi.connect(place.dsn) as connection:
+    # Not the clones of platform/postgres/adbc.py, which keep their first connection open.
+    with _errors_as_faults(settings, place), dbapi.connect(place.dsn) as connection:
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
             connection.commit()
@@ -195,12 +195,12 @@ def opened_for_arrow(settings: Settings, place: Place) -> Iterator[dbapi.Connect
 
 
 @contextmanager
-def _told_as_faults(settings: Settings, place: Place) -> Iterator[None]:
+def _errors_as_faults(settings: Settings, place: Place) -> Iterator[None]:
     from adbc_driver_manager import Error as ArrowDriverError
 
     try:
         yield
     except (sa.exc.SQLAlchemyError, ArrowDriverError) as error:
-        said = redact(words_of(error), settings, place.secrets)
-        # Not chained: the driver's error, and the frames it holds, may show the password.
-        raise fault(place.name, place.body, said) from None
+        message = redact(words_of(error), settings, place.secrets)
+        # Not chained: the driver's error and its frames may show the password.
+        raise fault(place.name, place.body, message) from None

@@ -1,8 +1,8 @@
-"""The warehouse's copy of a table, brought up to date in one transaction.
+"""Updates the warehouse's copy of a table in one transaction.
 
-Rows are gathered in a temporary table first. Then only rows that differ are touched: readers see
-all of a sync or nothing of it, are never kept waiting, and a sync that finds nothing new leaves the
-table as it was. The table's comment says what content it has, so that the two cannot disagree.
+Rows are first gathered in a temporary table. Then only rows that differ are changed: readers see
+all of a sync or none of it and are never blocked, and a sync without changes leaves the table
+untouched. The table's comment identifies its content, so the two cannot disagree.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _KEY = """
 
 @dataclass(frozen=True)
 class Change:
-    """What a sync did to the copy. ``content`` is another one whenever a row or column is."""
+    """The changes that a sync made to the copy. ``content`` changes with every row or column."""
 
     inserted: int
     updated: int
@@ -52,19 +52,19 @@ class Change:
 
     @property
     def changed(self) -> int:
-        """Rows that are not as they were."""
+        """The number of rows that changed."""
         return self.inserted + self.updated + self.deleted
 
 
 class Copy:
-    """The copy of one table, and what is staged for it, on one connection to the warehouse.
+    """The copy of one table, and its staged rows, on one connection to the warehouse.
 
     Parameters
     ----------
     warehouse
-        A connection that no one else uses, in no transaction; each method makes its own.
+        A connection that is not shared and not in a transaction; each method starts its own.
     name, table
-        Names of connection and table.
+        The connection's name, and the table's.
     """
 
     def __init__(self, warehouse: sa.Connection, name: str, table: str) -> None:
@@ -72,9 +72,9 @@ class Copy:
         self.schema, self.table = schema_of(name), table
         self.written = f"{name}.{table}"
 
-    # --- what is there --------------------------------------------------------------------------
+    # --- current state --------------------------------------------------------------------------
     def transaction(self) -> AbstractContextManager[object]:
-        """For what only reads."""
+        """A transaction for reading."""
         return self._on.begin()
 
     @cached_property
@@ -85,39 +85,39 @@ class Copy:
         return self._on.dialect.identifier_preparer.quote_identifier(identifier)
 
     def columns(self) -> dict[str, str]:
-        """Columns and their types; none when there is no copy yet."""
+        """Columns and their types; empty if there is no copy yet."""
         rows = self._on.execute(sa.text(_COLUMNS), {"table": self._name.replace("%%", "%")})
         return {row.attname: row.format_type for row in rows}
 
     def largest(self, column: str) -> Any:
-        """The largest value of a column, ``None`` without any."""
+        """The largest value of a column, None without any."""
         return self._on.exec_driver_sql(
             f"SELECT max({self._quote(column)}) FROM {self._name}"
         ).scalar()
 
-    def _said(self) -> dict[str, Any]:
-        """What the comment says."""
+    def _comment(self) -> dict[str, Any]:
+        """The content of the comment."""
         comment = self._on.scalar(
             sa.text("SELECT obj_description(to_regclass(:table), 'pg_class')"),
             {"table": self._name.replace("%%", "%")},
         )
         try:
-            said = json.loads(comment or "{}")
+            content = json.loads(comment or "{}")
         except (
             ValueError,
             RecursionError,
         ):  # somebody else wrote the comment: treat it as missing
             return {}
-        return said if isinstance(said, dict) else {}
+        return content if isinstance(content, dict) else {}
 
     # --- staging --------------------------------------------------------------------------------
     def stage(self, columns: Sequence[Column], pieces: Iterable[pa.RecordBatch]) -> tuple[int, int]:
-        """Gather rows; returns their number and bytes. Nobody else sees them.
+        """Gather rows in the temporary table; returns their number and bytes.
 
         Raises
         ------
         ConnectionFault
-            When PostgreSQL cannot hold a value.
+            When PostgreSQL cannot store a value.
         """
         types = ", ".join(f"c{i} {column.type}" for i, column in enumerate(columns))
         with self._on.begin():
@@ -127,7 +127,7 @@ class Copy:
         for piece in pieces:
             if not piece.num_rows:
                 continue
-            # A transaction each: a long one would keep the server from clearing up.
+            # A transaction each: a long one would keep the server from cleaning up.
             with self._on.begin(), _ValuesFit(self.written):
                 copy_rows(self._on, STAGED, pa.Table.from_batches([piece]).rename_columns(names))
             rows, size = rows + piece.num_rows, size + piece.nbytes
@@ -137,25 +137,25 @@ class Copy:
     def publish(
         self, columns: Sequence[Column], key: Sequence[str], *, everything: bool, afresh: bool
     ) -> Change:
-        """Make the copy what was staged, in one transaction.
+        """Make the copy equal to the staged rows, in one transaction.
 
         Parameters
         ----------
         key
-            The columns that tell rows apart; without them all rows are replaced if any differs.
+            The primary key; without one, all rows are replaced if any differs.
         everything
-            Whether all rows were staged, and those that were not are to go.
+            Whether all rows were staged, so that other rows are deleted.
         afresh
-            Whether the table may be made anew where its columns do not fit, with all that reads it
-            removed.
+            Whether to recreate the table if its columns changed, dropping everything that reads
+            it.
 
         Raises
         ------
         ConnectionFault
-            When the key does not tell rows apart, or columns were removed or have another type.
+            When the key is not unique, or columns were removed or have another type.
         """
         with self._on.begin():
-            before = self._said()
+            before = self._comment()
             altered = self._shape(columns, key, afresh=afresh)
             names = {column.name: f"c{i}" for i, column in enumerate(columns)}
             if key:
@@ -169,22 +169,22 @@ class Copy:
             content = uuid.uuid4().hex if changed else before["content"]
             if changed:
                 self._on.exec_driver_sql(f"ANALYZE {self._name}")
-                self._say({"content": content, "rows": rows})
+                self._set_comment({"content": content, "rows": rows})
         return Change(inserted, updated, deleted, rows, content)
 
     def _shape(self, columns: Sequence[Column], key: Sequence[str], *, afresh: bool) -> bool:
-        """Make the table, or add what it lacks; returns whether anything was done."""
-        there = self.columns()
+        """Create the table, or add missing columns; returns whether anything was done."""
+        existing = self.columns()
         wanted = {column.name: column.type for column in columns}
-        if there and not _fits(there, wanted):
+        if existing and not _fits(existing, wanted):
             if not afresh:
-                raise self._does_not_fit(there, wanted)
+                raise self._does_not_fit(existing, wanted)
             self._on.exec_driver_sql(f"DROP TABLE {self._name} CASCADE")
-            there = {}
-        if not there:
+            existing = {}
+        if not existing:
             self._make_schema()
             self._on.exec_driver_sql(f"CREATE TABLE {self._name} ()")
-        new = {n: t for n, t in wanted.items() if n not in there}
+        new = {n: t for n, t in wanted.items() if n not in existing}
         if new:
             added = ", ".join(f"ADD COLUMN {self._quote(n)} {t}" for n, t in new.items())
             self._on.exec_driver_sql(f"ALTER TABLE {self._name} {added}")
@@ -192,7 +192,7 @@ class Copy:
         return bool(new)
 
     def _make_schema(self) -> None:
-        # Two at once would both try, in spite of IF NOT EXISTS.
+        # Two at once would conflict, despite IF NOT EXISTS.
         lock = sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(self.schema, 0))
         self._on.execute(sa.select(lock))
         self._on.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {self._quote(self.schema)}")
@@ -211,7 +211,7 @@ class Copy:
             self._add_key(self._name, listed, key)
 
     def _key_staged(self, staged: Sequence[str], key: Sequence[str]) -> None:
-        """Make sure that the key tells the staged rows apart."""
+        """Check that the key is unique among the staged rows."""
         self._add_key(STAGED, ", ".join(staged), key)
         self._on.exec_driver_sql(f"ANALYZE {STAGED}")
 
@@ -221,9 +221,9 @@ class Copy:
         except sa.exc.IntegrityError:
             written = ", ".join(key)
             raise ConnectionFault(
-                f"{self.written}: {written} does not tell its rows apart, or is missing in some.",
-                f"`SELECT {written} FROM {self.table} GROUP BY {written} HAVING count(*) > 1` "
-                "shows them there. Choose other columns as the primary key.",
+                f"{self.written}: {written} is not unique, or is null in some rows.",
+                f"Find these rows with `SELECT {written} FROM {self.table} GROUP BY {written} "
+                "HAVING count(*) > 1`, or choose other columns as the primary key.",
             ) from None
 
     def _merge(
@@ -251,18 +251,18 @@ class Copy:
         return inserted, updated, deleted
 
     def _replace(self, names: dict[str, str]) -> tuple[int, int, int]:
-        """Replace all rows, unless they are the same ones, however often each."""
+        """Replace all rows, unless both tables have the same rows the same number of times."""
         listed = ", ".join(self._quote(n) for n in names)
         staged = ", ".join(names.values())
         if self._sum(self._name, listed) == self._sum(STAGED, staged):
             return 0, 0, 0
-        # Not TRUNCATE: it would keep readers waiting, and show old transactions an empty table.
+        # Not TRUNCATE: it would block readers, and show old transactions an empty table.
         deleted = self._count(f"DELETE FROM {self._name}")
         inserted = self._count(f"INSERT INTO {self._name} ({listed}) SELECT {staged} FROM {STAGED}")
         return inserted, 0, deleted
 
     def _sum(self, table: str, listed: str) -> sa.Row[Any]:
-        """What two tables of the same rows in any order have alike."""
+        """A checksum of rows that does not depend on their order."""
         row = f"hash_record_extended(ROW({listed}), 0)::numeric"
         return self._on.exec_driver_sql(f"SELECT count(*), sum({row}) FROM {table}").one()
 
@@ -274,38 +274,38 @@ class Copy:
             return int(self._on.exec_driver_sql(f"SELECT count(*) FROM {self._name}").scalar_one())
         return int(before["rows"]) + more
 
-    def _say(self, content: dict[str, Any]) -> None:
+    def _set_comment(self, content: dict[str, Any]) -> None:
         text = sa.literal(json.dumps(content)).compile(
             dialect=self._on.dialect, compile_kwargs={"literal_binds": True}
         )
         self._on.exec_driver_sql(f"COMMENT ON TABLE {self._name} IS {text}")
 
     def index(self, column: str) -> None:
-        """Have an index of a column, whose largest value is asked for every time."""
+        """Create an index of a column whose largest value is read in every sync."""
         name = self._quote(f"cursor_{digest(self.table, column)[:16]}")
         with self._on.begin():
             self._on.exec_driver_sql(
                 f"CREATE INDEX IF NOT EXISTS {name} ON {self._name} ({self._quote(column)})"
             )
 
-    def _does_not_fit(self, there: dict[str, str], wanted: dict[str, str]) -> ConnectionFault:
-        gone = [f"{n} is gone" for n in there if n not in wanted]
+    def _does_not_fit(self, existing: dict[str, str], wanted: dict[str, str]) -> ConnectionFault:
+        gone = [f"{n} is gone" for n in existing if n not in wanted]
         other = [
-            f"{n} was {there[n]} and is {t}"
+            f"{n} was {existing[n]} and is {t}"
             for n, t in wanted.items()
-            if n in there and there[n] != t
+            if n in existing and existing[n] != t
         ]
         name, table = self.written.split(".", 1)
         return ConnectionFault(
-            f"{self.written}: its columns changed: {'; '.join(gone + other)}. "
-            "The copy stays as it was.",
-            f"`tippers connections sync {name} --table {table} --afresh` makes the copy anew; "
-            "views that read it are removed, and made again when their definitions are run.",
+            f"{self.written}: its columns have changed: {'; '.join(gone + other)}. "
+            "The copy was not changed.",
+            f"`tippers connections sync {name} --table {table} --afresh` recreates the copy. Views "
+            "that read it are dropped, and created again when their definitions run.",
         )
 
 
 class _ValuesFit:
-    """Says in words that a value does not fit its column."""
+    """Turns the error for a value that does not fit its column into a message."""
 
     def __init__(self, written: str) -> None:
         self._written = written
@@ -316,18 +316,18 @@ class _ValuesFit:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, psycopg2.DataError):
             raise ConnectionFault(
-                f"{self._written}: PostgreSQL cannot hold a value: {error.diag.message_primary}",
-                "Mend it in its database, or choose a view that leaves it out.",
+                f"{self._written}: PostgreSQL cannot store a value: {error.diag.message_primary}",
+                "Fix it in the other database, or choose a view that leaves it out.",
             ) from None
 
 
-def _fits(there: dict[str, str], wanted: dict[str, str]) -> bool:
-    """Whether all columns that are there are still the same."""
-    return all(wanted.get(name) == kind for name, kind in there.items())
+def _fits(existing: dict[str, str], wanted: dict[str, str]) -> bool:
+    """Whether all existing columns are unchanged."""
+    return all(wanted.get(name) == kind for name, kind in existing.items())
 
 
 def drop_copy(warehouse: sa.Connection, name: str, table: str) -> None:
-    """Remove the copy of a table that is not synced any more.
+    """Remove the copy of a table that is no longer synced.
 
     Raises
     ------
@@ -339,9 +339,9 @@ def drop_copy(warehouse: sa.Connection, name: str, table: str) -> None:
         warehouse.exec_driver_sql(
             f"DROP TABLE IF EXISTS {quote(schema_of(name))}.{quote(table)} RESTRICT"
         )
-    except sa.exc.InternalError as error:  # what depends on it, in PostgreSQL's words
+    except sa.exc.InternalError as error:  # PostgreSQL lists what depends on it
         detail = error.orig.diag.message_detail if error.orig else ""  # type: ignore[attr-defined]
         raise ConnectionFault(
-            f"{name}.{table} cannot be removed, as something still reads it: {detail}",
+            f"{name}.{table} cannot be removed; something still reads it: {detail}",
             "Remove that first.",
         ) from None

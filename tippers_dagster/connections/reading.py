@@ -1,4 +1,4 @@
-"""What another database has, and its rows as Arrow, a piece at a time."""
+"""Lists the tables of other databases, and reads their rows as Arrow, in pieces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 
 PIECE_ROWS = 20_000
-"""Rows that are in memory at once, but for what the driver itself holds."""
+"""Maximum rows in memory at once, besides the driver's own buffers."""
 
 _SYSTEM_SCHEMAS = {
     "postgresql": {"information_schema", "pg_catalog", "pg_toast"},
@@ -52,7 +52,7 @@ class FoundColumn:
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A table or view of another database; ``rows`` is an estimate, ``None`` when unknown."""
+    """A table or view of another database; ``rows`` is an estimate, None if unknown."""
 
     schema_name: str | None
     name: str
@@ -63,22 +63,22 @@ class FoundTable:
 
 @dataclass(frozen=True, eq=False)
 class Reflected:
-    """One table as its database describes it now."""
+    """The current structure of a table according to its database."""
 
     table: sa.Table
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
 
     def column(self, name: str) -> Column:
-        """One column; BadInput with those like it when there is none."""
+        """A column by name; BadInput with similar names if there is none."""
         names = [column.name for column in self.columns]
         if name not in names:
-            raise BadInput(f"{self.table.name} has no column {name!r}.", _like(name, names))
+            raise BadInput(f"{self.table.name} has no column {name!r}.", _suggestion(name, names))
         return self.columns[names.index(name)]
 
 
 def find_tables(settings: Settings, place: Place) -> list[FoundTable]:
-    """All tables and views that the connection's user sees, by schema and name."""
+    """All tables and views that the connection's user may see, by schema and name."""
     with opened(settings, place) as connection, _unknown_types_are_text():
         inspector = sa.inspect(connection)
         estimates = _estimates(connection)
@@ -105,7 +105,7 @@ def _found_column(column: ReflectedColumn) -> FoundColumn:
 
 
 def _schemas(inspector: sa.Inspector) -> list[str | None]:
-    """The schemas that are looked at; None is that of the connection itself."""
+    """The schemas to look at; None is the connection's default."""
     system = _SYSTEM_SCHEMAS.get(inspector.dialect.name)
     if system is None:
         return [None]
@@ -117,12 +117,12 @@ def _estimates(connection: sa.Connection) -> dict[tuple[str | None, str], int]:
     if connection.dialect.name == "sqlite":
         return _sqlite_estimates(connection)
     rows = connection.exec_driver_sql(_ESTIMATES[connection.dialect.name]).all()
-    # PostgreSQL says -1 of a table that was never analysed.
+    # PostgreSQL returns -1 for a table that was never analysed.
     return {(s, name): int(n) for s, name, n in rows if n is not None and n >= 0}
 
 
 def _sqlite_estimates(connection: sa.Connection) -> dict[tuple[str | None, str], int]:
-    """The largest row number, which SQLite finds at once; tables without one are left out."""
+    """The largest row id, which SQLite finds at once; tables without one are left out."""
     names = connection.exec_driver_sql(
         "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND wr = 0"
     ).scalars()
@@ -135,12 +135,12 @@ def _sqlite_estimates(connection: sa.Connection) -> dict[tuple[str | None, str],
 
 
 def reflect(connection: sa.Connection, name: str, wanted: ConnectionTable) -> Reflected:
-    """A table as its database describes it.
+    """The structure of a table according to its database.
 
     Raises
     ------
     ConnectionFault
-        When it is not there, with those like it.
+        When it does not exist; suggests similar names.
     """
     with _unknown_types_are_text():
         try:
@@ -153,24 +153,25 @@ def reflect(connection: sa.Connection, name: str, wanted: ConnectionTable) -> Re
             )
         except sa.exc.NoSuchTableError:
             inspector = sa.inspect(connection)
-            there = [*inspector.get_table_names(wanted.schema_name)]
-            there += inspector.get_view_names(wanted.schema_name)
+            existing = [*inspector.get_table_names(wanted.schema_name)]
+            existing += inspector.get_view_names(wanted.schema_name)
             written = f"{wanted.schema_name}.{wanted.name}" if wanted.schema_name else wanted.name
             raise ConnectionFault(
                 f"{name}: there is no table {written}, or its user may not see it.",
-                _like(wanted.name, there) + f" `tippers connections tables {name}` lists them.",
+                _suggestion(wanted.name, existing)
+                + f" `tippers connections tables {name}` lists them.",
             ) from None
     key = tuple(column.name for column in table.primary_key)
     return Reflected(table, tuple(columns_of(table, connection.dialect.name)), key)
 
 
-def _like(name: str, names: Sequence[str]) -> str:
+def _suggestion(name: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, names, n=3)
-    return f"Did you mean {' or '.join(near)}?" if near else "Look at how it is written."
+    return f"Did you mean {' or '.join(near)}?" if near else "Check the spelling."
 
 
 class _unknown_types_are_text(warnings.catch_warnings):  # noqa: N801 (used as a function)
-    """SQLAlchemy warns of types that it does not know; here they are read as text."""
+    """Hides SQLAlchemy's warnings about unknown types; they are read as text."""
 
     def __enter__(self) -> None:
         super().__enter__()
@@ -181,12 +182,12 @@ class _unknown_types_are_text(warnings.catch_warnings):  # noqa: N801 (used as a
 def read_rows(
     settings: Settings, place: Place, query: sa.Select, columns: Sequence[Column]
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a query that selects ``columns``, a piece at a time, from one statement.
+    """The rows of a query that selects ``columns``, in pieces, from one statement.
 
     Raises
     ------
     ConnectionFault
-        When the connection breaks, or a value is not what its column says.
+        When the connection breaks, or a value does not fit its column's type.
     """
     if place.body.dialect == "postgresql":
         yield from _arrow_rows(settings, place, query)
@@ -215,9 +216,9 @@ def _driver_rows(
                 arrays = [pa.array(v, c.arrow) for v, c in zip(values, columns, strict=bool(rows))]
             except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
                 raise ConnectionFault(
-                    f"{place.name}: {query.get_final_froms()[0]} holds a value that is not of its "
+                    f"{place.name}: {query.get_final_froms()[0]} has a value that does not fit its "
                     f"column's type: {error}",
-                    "Mend it there, or choose a view that leaves it out.",
+                    "Fix it there, or choose a view that leaves it out.",
                 ) from None
             if not rows:
                 return

@@ -1,4 +1,4 @@
-"""Syncs whose results are recorded, so that what reads the tables learns of them."""
+"""Syncs tables and records the results, so that dependent assets become stale."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a table: what the sync did and its version, or what is wrong."""
+    """The result of one table: the sync and its version, or the error."""
 
     table: ConnectionTable
     synced: Synced | None = None
@@ -28,15 +28,15 @@ class Outcome:
 
 
 def key_of(name: str, table: str) -> Key:
-    """The path of the asset of a connection's table."""
+    """The asset key path of a connection's table."""
     return ("connection", name, table)
 
 
 def connection_nodes_of(connections: dict[str, Connection]) -> list[Node]:
-    """A node per table that is synced.
+    """A node for each synced table.
 
-    Its content is where its rows come from: another place is another table, another password the
-    same.
+    Its content is the address of its rows: another address means another table; a new password
+    does not.
     """
     return [
         Node(
@@ -63,14 +63,14 @@ def sync_tables(
     log: Logger,
     afresh: bool = False,
 ) -> Iterator[Outcome]:
-    """Sync tables one after the other, and record each; one that fails does not stop the others.
+    """Sync tables one after the other and record each; if one fails, the others continue.
 
     Parameters
     ----------
     nodes
-        At least those of the tables.
+        At least the nodes of the tables.
     run_id
-        Dagster's id of the run, or another unique text.
+        The Dagster run's id, or another unique text.
     """
     keys = [key_of(name, table.name) for table in tables]
     with asset_locks(settings, run_id, keys, log):
@@ -105,7 +105,7 @@ def _sync(
 
 
 def details(synced: Synced) -> dict[str, object]:
-    """What a sync did, for people."""
+    """The details of a sync, for people."""
     return {
         "rows_read": synced.read,
         "bytes_read": synced.bytes,

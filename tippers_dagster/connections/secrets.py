@@ -1,7 +1,7 @@
-"""Passwords of connections at rest: encrypted with keys that the database does not have.
+"""Stores passwords of connections, encrypted with keys that are not in the database.
 
-A token holds beside the password the place that it was given for, so that a token which is copied
-into another definition is of no use there.
+A token contains the server's address besides the password, so a token copied into another
+definition is useless there.
 """
 
 from __future__ import annotations
@@ -26,54 +26,54 @@ if TYPE_CHECKING:
 
 SETTING = "TIPPERS_SECRETS_KEYS"
 HINT = (
-    "Make one with: python -c 'from cryptography.fernet import Fernet as F; "
+    "Create one with: python -c 'from cryptography.fernet import Fernet as F; "
     "print(F.generate_key().decode())'"
 )
 
 
 class UnreadablePassword(TippersError):
-    """A stored password that none of the keys opens, or that was given for another place."""
+    """A stored password was encrypted with an unknown key, or for another server."""
 
 
 def encrypt(settings: Settings, password: str, body: Connection) -> str:
-    """The token of a password, for the place to which the connection leads."""
+    """The token of a password, for the connection's server."""
     sealed = json.dumps({"password": password, "place": _place(body)})
     return _fernet(settings).encrypt(sealed.encode()).decode()
 
 
 def decrypt(settings: Settings, name: str, body: Connection) -> str | None:
-    """The password of a connection; ``None`` when it has none.
+    """The password of a connection; None if it has none.
 
     Raises
     ------
     UnreadablePassword
-        Naming the connection, when no key opens the token or it was given for another host.
+        Names the connection, if no key decrypts the token or it belongs to another server.
     """
     if body.password is None:
         return None
     sealed = json.loads(_open(settings, name, body.password))
     if sealed["place"] != _place(body):
         raise UnreadablePassword(
-            f"The password of the connection {name} was given for another server.",
-            f"Give it again: tippers connections edit {name} --password-stdin",
+            f"The password of the connection {name} was set for another server.",
+            f"Set it again: tippers connections edit {name} --password-stdin",
         )
     return sealed["password"]
 
 
 def rotate(settings: Settings) -> int:
-    """Encrypt all stored passwords anew, with the newest key; returns how many connections.
+    """Re-encrypt all stored passwords with the newest key; returns the number of connections.
 
-    All in one transaction: past versions of definitions, which can be restored, included. Keys in
-    the home's file are replaced by a new one. Keys of the settings stay as they are: put a new one
-    before the others, rotate, then take the others away.
+    All in one transaction, including past versions of definitions, which can be restored. Keys in
+    the home's file are replaced by a new one. Keys in the settings stay: put a new one before the
+    others, rotate, then remove the others.
 
     Raises
     ------
     UnreadablePassword
-        Naming a connection whose password no key opens; then nothing is changed.
+        Names a connection whose password no key decrypts; then nothing is changed.
     """
     with warehouse_engine(settings).begin() as connection:
-        # Who saves a definition meanwhile would store a token of an old key.
+        # A definition saved meanwhile would store a token of an old key.
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         if settings.secrets_keys is None:
             _put_new_key_first(settings)
@@ -86,7 +86,7 @@ def rotate(settings: Settings) -> int:
 
 
 def secrets_file(settings: Settings) -> Path:
-    """Where the keys are kept, the newest first, when they are not a setting."""
+    """The file with the keys, newest first, unless they are a setting."""
     return settings.home_path / "secrets_keys"
 
 
@@ -106,9 +106,8 @@ def _open(settings: Settings, name: str, token: str) -> bytes:
 def _unreadable(settings: Settings, name: str) -> UnreadablePassword:
     held = SETTING if settings.secrets_keys is not None else str(secrets_file(settings))
     return UnreadablePassword(
-        f"The password of the connection {name} cannot be opened: it was stored with a key that "
-        f"is not in {held}.",
-        f"Put that key back, after the others, or give the password again: "
+        f"The password of the connection {name} cannot be decrypted: its key is not in {held}.",
+        f"Add that key after the others, or set the password again: "
         f"tippers connections edit {name} --password-stdin",
     )
 
@@ -121,7 +120,7 @@ def _fernet(settings: Settings) -> MultiFernet:
     except ValueError:
         place = SETTING if settings.secrets_keys is not None else secrets_file(settings)
         raise SettingsError(
-            f"{place} does not hold Fernet keys: 32 bytes each, in URL-safe base64.", HINT
+            f"{place} does not contain Fernet keys (32 bytes each, in URL-safe base64).", HINT
         ) from None
 
 
@@ -142,12 +141,12 @@ def _new_key() -> str:
 
 
 def _put_new_key_first(settings: Settings) -> None:
-    """From here on new tokens are of the new key, and those of the old ones can be read."""
+    """Add a new key: new tokens use it, and tokens of old keys can still be read."""
     replace_secret(secrets_file(settings), "\n".join([_new_key(), *_keys(settings)]))
 
 
 def _rotate_table(settings: Settings, connection: sa.Connection, table: sa.Table) -> int:
-    """Encrypt the tokens of one table anew; returns how many."""
+    """Re-encrypt the tokens of one table; returns their number."""
     token = table.c.body["password"].astext
     keys = list(table.primary_key)
     query = sa.select(*keys, table.c.name.label("of"), token.label("token"))
@@ -158,11 +157,13 @@ def _rotate_table(settings: Settings, connection: sa.Connection, table: sa.Table
     matches = sa.and_(*(key == sa.bindparam(f"old_{key.name}") for key in keys))
     new = sa.func.jsonb_build_object("password", sa.cast(sa.bindparam("new"), sa.Text))
     update = sa.update(table).where(matches).values(body=table.c.body.op("||")(new))
-    connection.execute(update, [_anew(settings, row, keys) for row in rows])
+    connection.execute(update, [_re_encrypted(settings, row, keys) for row in rows])
     return len(rows)
 
 
-def _anew(settings: Settings, row: sa.RowMapping, keys: list[sa.Column[Any]]) -> dict[str, object]:
+def _re_encrypted(
+    settings: Settings, row: sa.RowMapping, keys: list[sa.Column[Any]]
+) -> dict[str, object]:
     from cryptography.fernet import InvalidToken
 
     try:

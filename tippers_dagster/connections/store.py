@@ -1,4 +1,4 @@
-"""Connections as definitions: added, tested, changed, and what they sync."""
+"""Adds, tests and changes connections, and chooses the tables that they sync."""
 
 from __future__ import annotations
 
@@ -35,37 +35,41 @@ _ADDRESS = {"dialect", "host", "port"}
 
 @dataclass(frozen=True)
 class Tested:
-    """Whether a connection works; ``sentence`` says so, or what is wrong and what to do."""
+    """Whether a connection works, with a message: the server, or the error and a hint."""
 
     works: bool
     sentence: str
 
 
 def ref_of(name: str) -> Ref:
-    """The name of a connection among the definitions."""
+    """The reference of a connection among the definitions."""
     return Ref("", name, Kind.CONNECTION)
 
 
 # --- finding -------------------------------------------------------------------------------------
 def list_connections(settings: Settings) -> dict[str, Connection]:
-    """All connections by name, that of ``TIPPERS_SOURCE_URL`` included."""
+    """All connections by name, including that of ``TIPPERS_SOURCE_URL``."""
     return connections(settings, catalog_store.load_catalog(settings))
 
 
 def get(settings: Settings, name: str) -> Connection:
-    """One connection; BadInput with the names like it when there is none."""
+    """One connection; BadInput with similar names if there is none."""
     found = list_connections(settings)
     if name not in found:
         near = difflib.get_close_matches(name, found, n=3)
-        hint = f"Did you mean {' or '.join(near)}?" if near else "`tippers connections list`"
+        hint = (
+            f"Did you mean {' or '.join(near)}?"
+            if near
+            else "`tippers connections list` shows all connections."
+        )
         raise BadInput(f"There is no connection {name!r}.", hint)
     return found[name]
 
 
 def test(settings: Settings, name: str) -> Tested:
-    """Whether a connection can be used, as a sentence."""
+    """Test a connection."""
     try:
-        return _tested(settings, name, get(settings, name))
+        return _test(settings, name, get(settings, name))
     except BadInput as error:
         return Tested(False, str(error))
 
@@ -73,21 +77,21 @@ def test(settings: Settings, name: str) -> Tested:
 def try_out(
     settings: Settings, name: str, fields: Mapping[str, object], *, password: str | None = None
 ) -> Tested:
-    """Whether a connection could be used as it would be with these fields; nothing is saved.
+    """Test a connection with changed fields; nothing is saved.
 
     Parameters
     ----------
     name
-        Of a connection whose other fields and password are kept, or a new one.
+        A connection whose other fields and password are used, or a new name.
     """
     if name in list_connections(settings):
         body = _changed(settings, _definition(settings, name), fields, password)
     else:
         body = _with_password(settings, _read({**fields, "password": None}), password)
-    return _tested(settings, name, body)
+    return _test(settings, name, body)
 
 
-def _tested(settings: Settings, name: str, body: Connection) -> Tested:
+def _test(settings: Settings, name: str, body: Connection) -> Tested:
     try:
         place = place_of(settings, name, body)
         with opened(settings, place) as connection:
@@ -100,7 +104,7 @@ def _tested(settings: Settings, name: str, body: Connection) -> Tested:
 
 
 def list_tables(settings: Settings, name: str) -> list[FoundTable]:
-    """The tables and views that a connection's user sees.
+    """The tables and views that a connection's user may see.
 
     Raises
     ------
@@ -125,23 +129,23 @@ def add(
     description: str = "",
     owner: str = "",
 ) -> Definition:
-    """Save a new connection. Nothing is asked of its database yet.
+    """Save a new connection. Its database is not contacted yet.
 
     Parameters
     ----------
     fields
-        Those of :class:`~tippers_dagster.catalog.kinds.Connection`, without the password.
+        Of :class:`~tippers_dagster.catalog.kinds.Connection`, without the password.
     password
-        In clear; only its token is stored.
+        In plain text; only its token is stored.
 
     Raises
     ------
     BadInput
-        A name that is taken, or something that a connection may not say.
+        The name is taken, or a setting is invalid.
     """
     if name == SOURCE:
         raise BadInput(
-            "The connection `source` is that of TIPPERS_SOURCE_URL.", "Take another name."
+            "The name `source` is reserved for TIPPERS_SOURCE_URL.", "Choose another name."
         )
     body = _with_password(settings, _read({**fields, "password": None}), password)
     check_body(name, body)
@@ -158,13 +162,13 @@ def edit(
     password: str | None = None,
     expected_version: int | None = None,
 ) -> Definition:
-    """Change some fields of a connection; its password is kept when none is given.
+    """Change some fields of a connection; without a password, the stored one is kept.
 
     Raises
     ------
     BadInput
-        As :func:`add`; also when the address changes and no password is given: the stored one is
-        never sent to another server.
+        As :func:`add`; also if the address changes without a password: the stored one is never
+        sent to another server.
     """
     found = _definition(settings, name)
     body = _changed(settings, found, fields, password)
@@ -177,37 +181,35 @@ def edit(
 def _changed(
     settings: Settings, found: Definition, fields: Mapping[str, object], password: str | None
 ) -> Connection:
-    """A connection with some fields changed; its password is kept when none is given."""
+    """A connection with some fields changed; without a password, the stored one is kept."""
     name, before = found.ref.name, _body(found)
     if is_source(settings, name) and (password is not None or set(fields) - {"sync_seconds"}):
         raise BadInput(
-            "The connection `source` leads where TIPPERS_SOURCE_URL says.",
-            "Change that setting. Only how often it is synced is chosen here.",
+            "The address of the connection `source` comes from TIPPERS_SOURCE_URL.",
+            "Change that setting. Here you can only set how often it is synced.",
         )
     body = _read({**before.model_dump(), **fields})
     moved = any(getattr(body, part) != getattr(before, part) for part in _ADDRESS)
     if moved and before.password is not None and password is None:
         raise BadInput(
-            f"{name} would lead to another server, so its password must be given again.",
-            "With --password-stdin, or at the prompt.",
+            f"The address of {name} changes, so its password must be given again.",
+            "Use --password-stdin, or enter it at the prompt.",
         )
     return _with_password(settings, body, password)
 
 
 def delete(settings: Settings, name: str, *, by: str) -> Connection:
-    """Forget a connection, and remove the copies of its tables.
+    """Delete a connection, and the copies of its tables.
 
     Raises
     ------
     BadInput
-        When definitions read its tables, with their names; nothing is changed then.
+        When definitions read its tables, with their names; then nothing is changed.
     """
     catalog = catalog_store.load_catalog(settings)
     body = get(settings, name)
     if catalog.saved(ref_of(name)) is None:
-        raise BadInput(
-            "The connection `source` follows from TIPPERS_SOURCE_URL.", "Unset it there."
-        )
+        raise BadInput("The connection `source` comes from TIPPERS_SOURCE_URL.", "Unset it there.")
     if not is_source(settings, name):
         for table in body.tables:
             _refuse_used(catalog, name, table.name)
@@ -217,16 +219,16 @@ def delete(settings: Settings, name: str, *, by: str) -> Connection:
 
 
 def choose(settings: Settings, name: str, table: ConnectionTable, *, by: str) -> ConnectionTable:
-    """Have a table synced, or change how. Returns it as it was saved.
+    """Choose a table for syncing, or change its options. Returns it as saved.
 
-    Without a primary key, that of the other database is taken, if it has one there.
+    The primary key defaults to that of the other database, if it has one.
 
     Raises
     ------
     BadInput
-        A cursor or key that is no column of it, or a cursor without a key.
+        The cursor or key is not a column, or there is a cursor but no key.
     ConnectionFault
-        When the table is not there.
+        When the table does not exist.
     """
     found = _definition(settings, name)
     with opened(settings, _place(settings, name)) as connection:
@@ -240,12 +242,12 @@ def choose(settings: Settings, name: str, table: ConnectionTable, *, by: str) ->
 
 
 def leave_out(settings: Settings, name: str, table: str, *, by: str) -> None:
-    """Have a table synced no more, and remove its copy.
+    """Stop syncing a table, and remove its copy.
 
     Raises
     ------
     BadInput
-        When it is none of the chosen ones, or definitions read it.
+        When it is not a chosen table, or definitions read it.
     """
     found = _definition(settings, name)
     kept = [t for t in _body(found).tables if t.name != table]
@@ -272,7 +274,7 @@ def _definition(settings: Settings, name: str) -> Definition:
     body = get(settings, name)
     saved = catalog_store.load_catalog(settings).saved(ref_of(name))
     if saved is None:
-        return Definition(ref_of(name), body)  # that of the settings
+        return Definition(ref_of(name), body)  # from the settings
     return replace(saved, body=body)
 
 
@@ -310,7 +312,7 @@ def _refuse_used(catalog: Catalog, name: str, table: str) -> None:
     by = users(catalog, name, table)
     if by:
         raise BadInput(
-            f"{name}.{table} cannot be removed, as these read it: {', '.join(by)}.",
+            f"{name}.{table} cannot be removed: it is read by {', '.join(by)}.",
             "Change or delete those first.",
         )
 

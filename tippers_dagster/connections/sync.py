@@ -1,9 +1,9 @@
 """Syncing a table of another database into the warehouse.
 
-One statement there, whose rows stream as Arrow into a temporary table here, and one transaction
-that publishes them. Nothing is kept outside the warehouse: where an incremental sync goes on from
-is the largest cursor of the rows that were published. So a sync that was killed leaves nothing,
-and the next one does its work.
+The rows of a single statement stream as Arrow into a temporary table here; one transaction then
+publishes them. No state is kept outside the warehouse: an incremental sync continues from the
+largest cursor of the published rows. So a killed sync leaves nothing behind, and the next one does
+its work.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
-LAG_NUMBERS = 1000
-"""How far below the last cursor rows are read again when it is a number: who takes a number later
-may commit sooner."""
+NUMBER_LAG = 1000
+"""How far below the last cursor rows are read again, for a numeric cursor: numbers may be
+committed in another order than they were assigned."""
 
 
-LONGEST_COLUMN = 63
-"""Bytes of an identifier of PostgreSQL."""
+MAX_IDENTIFIER_BYTES = 63
+"""Maximum bytes of a PostgreSQL identifier."""
 
 
 @dataclass(frozen=True)
 class Synced:
-    """What a sync of one table did.
+    """The result of syncing one table.
 
     Attributes
     ----------
     everything
-        Whether all rows were read, or those from the last cursor on.
+        Whether all rows were read, or only those from the last cursor on.
     read
-        Rows read.
+        Number of rows read.
     bytes
         Their size as Arrow.
     change
-        What was different.
+        The differences found.
     last_cursor
         The largest value of the cursor, as text; None without a cursor.
     columns
@@ -73,17 +73,17 @@ def sync_table(
     *,
     afresh: bool = False,
 ) -> Synced:
-    """Bring the warehouse's copy of a table up to date. To be called under its asset's lock.
+    """Update the warehouse's copy of a table. Call it with the lock of its asset.
 
     Parameters
     ----------
     afresh
-        Read all rows whatever the cursor says, and make the copy anew if its columns changed.
+        Read all rows regardless of the cursor, and recreate the copy if its columns changed.
 
     Raises
     ------
     ConnectionFault
-        When the other database cannot be read, or its table changed so that it does not fit.
+        When the other database cannot be read, or the table's structure no longer fits.
     """
     started = time.monotonic()
     check_table(name, table)
@@ -116,44 +116,45 @@ def sync_table(
 
 
 def _own_connection(settings: Settings) -> sa.Connection:
-    """A connection that is closed at the end and not used again: it has a temporary table."""
+    """A connection that is closed afterwards and not reused: it has a temporary table."""
     connection = warehouse_engine(settings).connect()
     connection.detach()
     return connection
 
 
 def check_choice(found: Reflected, table: ConnectionTable) -> None:
-    """Refuse a choice that does not fit the columns that the table has.
+    """Refuse a choice that does not fit the table's columns.
 
     Raises
     ------
     BadInput
-        A key or cursor that is no column, a cursor that cannot grow, a name that is too long here.
+        The key or cursor is not a column, the cursor cannot grow, or a name is too long.
     """
     for column in found.columns:
-        if len(column.name.encode()) > LONGEST_COLUMN:
+        if len(column.name.encode()) > MAX_IDENTIFIER_BYTES:
             raise BadInput(
                 f"{table.name}: the name of the column {column.name!r} is too long for PostgreSQL.",
-                "Make a view of the table in its own database, and choose that.",
+                "Create a view of the table in the other database, and choose that.",
             )
     for name in table.primary_key:
         found.column(name)
     if table.cursor is not None and not found.column(table.cursor).grows:
         raise BadInput(
-            f"{table.name}: {table.cursor} is neither a number nor a time, so it is no cursor.",
-            "Take a column that is larger in every new or changed row, or sync the table whole.",
+            f"{table.name}: {table.cursor} is neither a number nor a time, so it cannot be the "
+            "cursor.",
+            "Choose a column that is larger in every new or changed row, or remove the cursor.",
         )
 
 
 def _last(copy: Copy, columns: tuple[Column, ...], table: ConnectionTable) -> Any:
-    """The cursor to go on from; ``None``: read everything, as there is no copy or it has no such
-    column yet, and the rows that are there would stay without.
+    """The cursor to continue from; None: read everything, because there is no copy yet or it lacks
+    a column, which would stay empty in existing rows.
     """
     if table.cursor is None:
         return None
     with copy.transaction():
-        there = copy.columns()
-        if set(there) != {column.name for column in columns}:
+        existing = copy.columns()
+        if set(existing) != {column.name for column in columns}:
             return None
         return copy.largest(table.cursor)
 
@@ -164,7 +165,7 @@ def _query(found: Reflected, table: ConnectionTable, last: Any) -> sa.Select:
         return query
     cursor = found.table.c[table.cursor]
     new = cursor >= _with_lag(last, table)
-    # Rows without a cursor are few; they are read every time.
+    # Rows without a cursor are few; they are always read.
     return query.where(sa.or_(new, cursor.is_(None)) if cursor.nullable else new)
 
 
@@ -174,4 +175,4 @@ def _with_lag(last: Any, table: ConnectionTable) -> Any:
         return last - dt.timedelta(seconds=max(1, table.lag_seconds))
     if isinstance(last, dt.date):
         return last - dt.timedelta(days=1 + table.lag_seconds // 86400)
-    return last - LAG_NUMBERS
+    return last - NUMBER_LAG

@@ -84,7 +84,7 @@ def label_checks(
             asset,
             BETTER,
             not worse,
-            {"chance": chance, "worse": worse, "judged_functions": int(judged_functions.sum())},
+            {"chance": chance, "worse": worse, "judged": int(judged_functions.sum())},
         ),
         check_result(asset, LOGGED, mlflow_problem is None, reason, severe=True),
     ]

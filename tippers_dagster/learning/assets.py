@@ -13,7 +13,7 @@ from tippers_dagster.settings import Settings
 
 
 def learning_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
-    """What each is computed from; definitions that cannot work are not among them."""
+    """The refresh nodes of classifiers, champions and predictions that can work."""
     return [
         *classifier_nodes(settings, catalog),
         *champion_nodes(settings, catalog),
@@ -24,7 +24,7 @@ def learning_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
 def learning_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
-    """One asset or more per definition that can work."""
+    """One or more assets for each definition that can work."""
     return [
         *classifier_assets(settings, catalog, nodes),
         *champion_assets(settings, catalog, nodes),

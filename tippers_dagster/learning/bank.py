@@ -1,10 +1,10 @@
-"""The bank of models: every one takes the same rows, and gives a probability for every label.
+"""The bank of models: each takes the same rows, and gives a probability for every label.
 
-Each is a scikit-learn pipeline: numbers are imputed by the median, with a column beside that says
-so, and scaled where the model measures distances or weighs columns; categories become columns of
-their own, the rare ones together, and unknown ones none. Models that give no probabilities, or none
-to speak of, are calibrated by Platt's sigmoid (Platt: Probabilistic outputs for support vector
-machines, 1999).
+Each is a scikit-learn pipeline. Missing numbers are imputed with the median, with an indicator
+column; numbers are scaled if the model uses distances or weights. Categories are one-hot encoded:
+rare ones share a column, unknown ones get none. Models without probabilities, or with poor ones,
+are calibrated with Platt's sigmoid (Platt: Probabilistic outputs for support vector machines,
+1999).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types
 
 MOST_CATEGORIES = 30
-"""Columns that one category column becomes; the rarest values share the last."""
+"""Maximum columns for one category column; the rarest values share the last one."""
 
 NUMBERS, CATEGORIES = "numbers", "categories"
 """Names of the parts of a model that take the columns."""
@@ -28,7 +28,7 @@ NEIGHBOURS = 15
 CALIBRATION_FOLDS = 3
 
 Numbers = Literal["scaled", "imputed", "as they are"]
-"""What becomes of numbers before a model sees them; LightGBM takes missing ones."""
+"""How numbers are prepared for a model; LightGBM accepts missing ones."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ _BANK: dict[str, _Model] = {
     "linear_discriminant": _Model(
         "sklearn.discriminant_analysis.LinearDiscriminantAnalysis",
         "scaled",
-        arguments={"solver": "lsqr", "shrinkage": "auto"},  # columns may follow from each other
+        arguments={"solver": "lsqr", "shrinkage": "auto"},  # columns may be collinear
     ),
     "decision_tree": _Model(
         "sklearn.tree.DecisionTreeClassifier", "imputed", arguments={"min_samples_leaf": 5}
@@ -71,13 +71,13 @@ _BANK: dict[str, _Model] = {
     ),
     "gradient_boosting": _Model(
         "sklearn.ensemble.HistGradientBoostingClassifier",
-        "imputed",  # it fails where a fold has no value of a column
+        "imputed",  # it fails if a fold has no value in a column
         arguments={"max_iter": 100, "early_stopping": False, "max_leaf_nodes": 15},
     ),
     "ada_boost": _Model(
         "sklearn.ensemble.AdaBoostClassifier",
         "imputed",
-        calibrated=True,  # its own probabilities are all near each other
+        calibrated=True,  # its own probabilities are all similar
         arguments={"n_estimators": 60},
     ),
     "lightgbm": _Model(
@@ -96,9 +96,9 @@ _BANK: dict[str, _Model] = {
 
 
 def left_out(models: Sequence[str]) -> dict[str, str]:
-    """Those of some models that cannot be used on this machine, and why.
+    """The models that cannot be used on this machine, and why.
 
-    LightGBM needs the system's OpenMP library (libgomp), which no wheel brings.
+    LightGBM needs the system's OpenMP library (libgomp), which no wheel includes.
     """
     reasons = {}
     for name in models:
@@ -110,7 +110,7 @@ def left_out(models: Sequence[str]) -> dict[str, str]:
 
 
 def arguments_of(name: str) -> dict[str, Any]:
-    """What a model is set to where it differs from its library's defaults, and how it sees rows."""
+    """A model's settings that differ from its library's defaults, and how its rows are prepared."""
     model = _BANK[name]
     return {**model.arguments, "numbers": model.numbers, "calibrated": model.calibrated}
 
@@ -131,16 +131,16 @@ def make_model(
     name
         One of ``CLASSIFIER_MODELS``.
     numeric, categorical
-        Columns of the frames that it is going to see.
+        Columns of the frames that it will see.
     rows, least
-        How many rows it is going to be trained on, at least; of these, with the rarest label.
+        The least number of rows that it will be trained on, and of those with the rarest label.
     seed
-        Of everything in it that is random.
+        Seed of all its randomness.
 
     Returns
     -------
     Pipeline
-        With ``fit``, ``predict_proba`` and, trained, ``classes_``.
+        With ``fit``, ``predict_proba`` and, once trained, ``classes_``.
     """
     from sklearn.compose import ColumnTransformer  # type: ignore[import-untyped]  # has no types
     from sklearn.pipeline import Pipeline
@@ -163,7 +163,9 @@ def _estimator(model: _Model, rows: int, seed: int) -> Any:
     known = estimator.get_params()
     if "random_state" in known:
         estimator.set_params(random_state=seed)
-    if class_name == "AdaBoostClassifier":  # its stumps tell two classes apart, hardly more
+    if (
+        class_name == "AdaBoostClassifier"
+    ):  # its default stumps hardly separate more than two classes
         from sklearn.tree import (  # type: ignore[import-untyped]  # has no types
             DecisionTreeClassifier,
         )
@@ -193,7 +195,7 @@ def _numbers(how: Numbers) -> Any:
 
     if how == "as they are":
         return "passthrough"
-    # A part of the rows may have no value where the whole has some: the column stays all the same.
+    # A fold may have no value in a column that has values elsewhere: keep the column.
     imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
     return imputer if how == "imputed" else make_pipeline(imputer, StandardScaler())
 

@@ -1,6 +1,6 @@
-"""Judging a challenger: reading what it is judged on, and deciding.
+"""Decides about challengers: reads the held-out entities, and compares with the champion.
 
-To be done within :func:`~tippers_dagster.learning.registry.deciding`.
+Call it within :func:`~tippers_dagster.learning.registry.deciding`.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ from tippers_dagster.platform.mlflow.model_files import ModelRefused
 from tippers_dagster.settings import Settings
 
 LABEL = "label"
-"""The column of what is predicted, in profiles."""
+"""The name of the predicted column in profiles."""
 
 
 def judge_challenger(
     settings: Settings, catalog: Catalog, ref: Ref, model: RegisteredModel, run_id: str
 ) -> Decision | None:
-    """Decide about the challenger, and make it champion when it wins; None: nothing to decide.
+    """Decide about the challenger, and make it champion if it wins; None: nothing to decide.
 
-    A version that was judged, or that a person decided about, is not judged again: rolling back
-    is not undone by the next evaluation.
+    A version about which a decision was made, automatically or by a person, is not judged again:
+    the next evaluation does not undo a rollback.
 
     Parameters
     ----------
     ref, model
-        The classifier, and what is registered of it.
+        The classifier, and its registered versions.
     run_id
-        Of the Dagster run that decides.
+        The Dagster run that decides.
 
     Raises
     ------
     TippersError
-        When the held-out entities or their features are not there, or MLflow is away.
+        When the held-out entities or their features are missing, or MLflow is unavailable.
     """
     challenger = model.challenger
     if challenger is None or judged(settings, model.name, challenger.number):
@@ -68,7 +68,7 @@ def judge_challenger(
     _keep_profile(settings, catalog, ref, trained, features)
     held = _held_out(settings, catalog, ref, features)
     champion, without = _champion(settings, model, challenger)
-    verdict = judge(
+    result = judge(
         held,
         trained.model,
         champion,
@@ -76,7 +76,7 @@ def judge_challenger(
         metric=body.promotion_metric,
         margin=body.promotion_margin,
     )
-    return carry_out(settings, _decision(body, model, challenger, verdict, run_id))
+    return carry_out(settings, _decision(body, model, challenger, result, run_id))
 
 
 def _champion(
@@ -96,7 +96,7 @@ def _decision(
     body: Classifier,
     model: RegisteredModel,
     challenger: ModelVersion,
-    verdict: Verdict,
+    result: Verdict,
     run_id: str,
 ) -> Decision:
     metric = body.promotion_metric
@@ -105,23 +105,21 @@ def _decision(
         model=model.name,
         version=challenger.number,
         champion_before=None if before is None else before.number,
-        decision="promoted" if verdict.wins else "kept",
+        decision="promoted" if result.wins else "kept",
         automatic=True,
         by=f"run {run_id}",
-        reason=verdict.reason,
+        reason=result.reason,
         metric=metric,
         margin=body.promotion_margin,
-        score=verdict.challenger.label.values()[metric],
-        champion_score=None
-        if verdict.champion is None
-        else verdict.champion.label.values()[metric],
-        majority_score=verdict.majority.label.values()[metric],
-        entities=verdict.challenger.label.entities,
-        details=verdict.to_json(),
+        score=result.challenger.label.values()[metric],
+        champion_score=None if result.champion is None else result.champion.label.values()[metric],
+        majority_score=result.majority.label.values()[metric],
+        entities=result.challenger.label.entities,
+        details=result.to_json(),
     )
 
 
-# --- what is judged on ----------------------------------------------------------------------------
+# --- held-out entities ----------------------------------------------------------------------------
 def _features(settings: Settings, catalog: Catalog, ref: Ref) -> FeatureRows:
     body = catalog.definitions[ref].body
     assert isinstance(body, Classifier)
@@ -131,7 +129,7 @@ def _features(settings: Settings, catalog: Catalog, ref: Ref) -> FeatureRows:
 
 
 def _held_out(settings: Settings, catalog: Catalog, ref: Ref, features: FeatureRows) -> HeldOut:
-    """The held-out entities that are in the index now, with their features of now."""
+    """The held-out entities that are still in the index, with their current features."""
     held = read_held_out(settings, catalog, ref)
     keys = held.keys.cast(features.keys.type)
     places = pc.index_in(keys, value_set=features.keys)
@@ -146,14 +144,14 @@ def _held_out(settings: Settings, catalog: Catalog, ref: Ref, features: FeatureR
     )
 
 
-# --- what training was like -----------------------------------------------------------------------
+# --- profiles of the training data ----------------------------------------------------------------
 def _keep_profile(
     settings: Settings, catalog: Catalog, ref: Ref, model: LoadedModel, features: FeatureRows
 ) -> None:
-    """Keep what the entities are like when a version is trained, and what it says of them.
+    """Keep a profile of the entities and predictions at the time when a version is trained.
 
-    All entities of the index, not only those trained on: the confident ones of a capped training
-    side differ from the index by design, and would always seem to have drifted.
+    Covers all entities of the index, not only those trained on: the confident entities of a capped
+    training set differ from the index by design, and would always seem to have drifted.
     """
     given = predicted_columns(model, features.columns, catalog.labels(ref.concept))
     found = {
@@ -171,9 +169,9 @@ def _keep_profile(
 def read_profile(
     settings: Settings, ref: Ref, version: int
 ) -> dict[str, dict[str, ColumnProfile]] | None:
-    """What entities were like when a version was trained: columns by ``features`` and ``label``.
+    """A profile of the entities at training time: columns by ``features`` and ``label``.
 
-    None when it is not known: the version was never judged.
+    None if it is unknown, because the version was never judged.
     """
     try:
         data = json.loads(open_lake(settings).read_bytes(_profile_key(ref, version)))

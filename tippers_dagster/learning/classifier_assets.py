@@ -1,4 +1,4 @@
-"""An asset for each classifier: its models trained, ranked, and the best one registered."""
+"""An asset for each classifier: trains and ranks its models, and registers the best one."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ from tippers_dagster.settings import Settings
 
 
 def classifier_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
-    """What each classifier is computed from: its index, its label model, its features.
+    """The refresh node of each classifier, which depends on index, label model and features.
 
-    Gold labels are not among it: nothing is learned from them, and a classifier need not be
-    trained again because somebody knows one more entity. What compares with them reads them anew.
+    Gold labels are not included: nothing is learned from them, so a new gold label needs no new
+    training. Comparisons with gold labels read the current ones.
     """
     return [_node(catalog, definition) for definition in catalog.of_kind(Kind.CLASSIFIER)]
 
@@ -31,7 +31,7 @@ def _node(catalog: Catalog, definition: Definition) -> Node:
     ref, body = definition.ref, definition.body
     assert isinstance(body, Classifier)
     labels = catalog.model_labels(catalog.resolve(body.label_model, ref.concept).ref)
-    # How a challenger is judged is not what it is trained from: the margin is the champion's.
+    # How a challenger is judged does not affect training: the margin belongs to the champion.
     text = body.model_dump_json(exclude={"promotion_margin"})
     deps = tuple(dep.asset_path for dep in catalog.dependencies(ref))
     return Node(ref.asset_path, digest("classifier", str(VERSION), text, *labels), deps)
@@ -45,7 +45,7 @@ def classifier_assets(
     Parameters
     ----------
     nodes
-        All nodes, those of other assets included; broken ones get no asset here.
+        The nodes of all assets, not only these; broken ones get no asset here.
     """
     make = partial(_classifier, settings, catalog)
     return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, make)
@@ -80,7 +80,7 @@ def _train(
     nodes: dict[tuple[str, ...], Node],
     ref: Ref,
 ) -> Iterator[Any]:
-    """Train, write, log, record; a failure is recorded, and its MLflow run FAILED."""
+    """Train, write, log and record; a failure is recorded, and the MLflow run marked FAILED."""
     from tippers_dagster.automation.mlflow_runs import mlflow_run
     from tippers_dagster.learning.describe import classifier_checks
 
@@ -90,7 +90,7 @@ def _train(
     ):
         made, result, event = _trained(context, settings, catalog, ref, record, log)
     if log.problem is not None:
-        context.log.error("The models are trained, but not wholly logged: %s", log.problem)
+        context.log.error("The models are trained, but not fully logged to MLflow: %s", log.problem)
     yield event
     yield from classifier_checks(dg.AssetKey(ref.asset_path), made, result, log.problem)
 

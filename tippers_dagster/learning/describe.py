@@ -1,4 +1,4 @@
-"""What Dagster is told of classifiers."""
+"""Describes classifiers for Dagster."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from tippers_dagster.learning.results import LEFT_OUT, TRAINED, ClassifierResult
 from tippers_dagster.learning.scores import METRICS
 from tippers_dagster.learning.work import Trained
 
-LARGEST_CALIBRATION_ERROR = 0.1
+MAX_CALIBRATION_ERROR = 0.1
 LEAST_GOLD = 10
-"""Held-out gold labels from which on a classifier is compared with the label model by them."""
+"""A classifier is compared with the label model only with this many held-out gold labels."""
 
-MOST_SHIFTED = 0.2
-"""By how much a label's share of the confident entities may differ from that of all labelled."""
+MAX_SHIFT = 0.2
+"""Maximum change of a label's share, from all labelled entities to the confident ones."""
 
 WHOLE_BANK = "whole_bank"
 AS_SET = "threshold_as_set"
-ALIKE = "confident_are_like_all"
+SIMILAR = "confident_are_like_all"
 BETTER = "better_than_majority_class"
 CALIBRATED = "calibrated"
 GOLD = "no_worse_than_label_model_on_gold"
 LOGGED = "logged_to_mlflow"
 CLASSIFIER_CHECKS = {
-    WHOLE_BANK: "Every model that the definition asks for could be trained.",
-    AS_SET: "Every label had enough confident entities at the threshold that was set.",
-    ALIKE: f"No label's share of the confident entities is over {MOST_SHIFTED:.0%} off that of all "
-    "labelled ones; else the label model is surer of one label than of another, and a lower "
-    "threshold may serve better.",
-    BETTER: "On held-out entities the best model finds more of each label than the commonest "
-    "label for all does (balanced accuracy).",
+    WHOLE_BANK: "Every model in the definition could be trained.",
+    AS_SET: "Every label had enough confident entities at the configured threshold.",
+    SIMILAR: f"No label's share of the confident entities differs by over {MAX_SHIFT:.0%} from its "
+    "share of all labelled entities. Otherwise the label model is more confident about some "
+    "labels, and a lower threshold may be better.",
+    BETTER: "On held-out entities the best model has a higher balanced accuracy than the majority "
+    "class.",
     CALIBRATED: f"On held-out entities the best model's confidence is within "
-    f"{LARGEST_CALIBRATION_ERROR:.0%} of its accuracy, on average.",
+    f"{MAX_CALIBRATION_ERROR:.0%} of its accuracy, on average.",
     GOLD: "On held-out gold labels the best model is no worse than the label model (accuracy).",
-    LOGGED: "The materialisation is logged to MLflow, and the best model registered.",
+    LOGGED: "The materialisation was logged to MLflow, and the best model registered.",
 }
 
 
 def classifier_checks(
     asset: dg.AssetKey, made: Trained, result: ClassifierResult, mlflow_problem: str | None
 ) -> list[dg.AssetCheckResult]:
-    """How a classifier's checks came out."""
-    lacking = {one.model: one.error or "" for one in result.models if one.status != TRAINED}
+    """The results of a classifier's checks."""
+    untrained = {one.model: one.error or "" for one in result.models if one.status != TRAINED}
     held, base = made.first.held_out, made.baselines
     assert held is not None
     steps = made.chosen.steps
     reason = {"reason": mlflow_problem} if mlflow_problem else {}
     return [
-        check_result(asset, WHOLE_BANK, not lacking, {"not_trained": lacking}),
+        check_result(asset, WHOLE_BANK, not untrained, {"not_trained": untrained}),
         check_result(
             asset,
             AS_SET,
@@ -76,7 +76,7 @@ def classifier_checks(
         check_result(
             asset,
             CALIBRATED,
-            held.calibration_error <= LARGEST_CALIBRATION_ERROR or not held.entities,
+            held.calibration_error <= MAX_CALIBRATION_ERROR or not held.entities,
             {"entities": held.entities, "calibration_error": _known(held.calibration_error)},
         ),
         _gold_check(asset, made),
@@ -90,20 +90,20 @@ def _alike_check(asset: dg.AssetKey, made: Trained) -> dg.AssetCheckResult:
         np.bincount(label[label >= 0], minlength=len(labels)) / (label >= 0).sum()
         for label in (given, confident)
     ]
-    off = np.abs(shares[1] - shares[0])
-    told = {
+    shift = np.abs(shares[1] - shares[0])
+    details = {
         what: dict(zip(labels, np.round(share, 4).tolist(), strict=True))
         for what, share in zip(("labelled", "confident"), shares, strict=True)
     }
-    return check_result(asset, ALIKE, bool(off.max() <= MOST_SHIFTED), told)
+    return check_result(asset, SIMILAR, bool(shift.max() <= MAX_SHIFT), details)
 
 
 def _gold_check(asset: dg.AssetKey, made: Trained) -> dg.AssetCheckResult:
     best, other = made.first.gold, made.baselines.label_model_gold
     assert best is not None
     worse = best.entities >= LEAST_GOLD and best.accuracy < other.accuracy
-    told = {"best": _known(best.accuracy), "label_model": _known(other.accuracy)}
-    return check_result(asset, GOLD, not worse, {"entities": best.entities, **told})
+    details = {"best": _known(best.accuracy), "label_model": _known(other.accuracy)}
+    return check_result(asset, GOLD, not worse, {"entities": best.entities, **details})
 
 
 def _known(value: float) -> float | None:
@@ -128,7 +128,7 @@ def classifier_plots(made: Trained) -> dict[str, bytes]:
 def classifier_metadata(
     result: ClassifierResult, plots: Mapping[str, bytes], uri: str, mlflow_url: str | None
 ) -> dict[str, Any]:
-    """Metadata of a classifier's materialisation; ``uri``: where the held-out rows are."""
+    """Metadata of a classifier's materialisation; ``uri``: where the held-out entities are."""
     details = result.details
     first = result.models[0]
     metadata: dict[str, Any] = {
@@ -162,7 +162,7 @@ def classifier_metadata(
 
 
 def state_details(result: ClassifierResult) -> dict[str, Any]:
-    """What is recorded of the asset, beside the tables of classifiers."""
+    """The recorded details of the asset, besides the classifier tables."""
     return {
         "best": result.best,
         "held_out": dict(result.models[0].held_out),
@@ -175,12 +175,12 @@ def state_details(result: ClassifierResult) -> dict[str, Any]:
 
 # --- tables -------------------------------------------------------------------------------------
 def ranking_markdown(result: ClassifierResult) -> str:
-    """The models, the best first."""
+    """The models, best first."""
     header = ["", "model", *(_words(metric) for metric in METRICS), "held out", "gold", "seconds"]
     rows = [_ranking_row(one, result.metric) for one in result.models]
     note = (
-        f"Cross-validated, ranked by {_words(result.metric)}; held out: the same metric by the "
-        "label model's labels; gold: the same by gold labels."
+        f"Cross-validated, ranked by {_words(result.metric)}. Held out: the same metric, compared "
+        "with the label model's labels. Gold: compared with gold labels."
     )
     return f"{_markdown(header, rows)}\n\n{note}"
 
@@ -193,7 +193,7 @@ def _ranking_row(one: ModelResult, metric: str) -> list[str]:
 
 
 def comparison_markdown(result: ClassifierResult) -> str:
-    """The best model beside the label model and the commonest label for all."""
+    """The best model compared with the label model and the majority class."""
     rows = [
         [_words(on), _words(who), f"{found['entities']:,}", *(_figure(found[m]) for m in METRICS)]
         for on, of in result.details["comparison"].items()
@@ -202,14 +202,14 @@ def comparison_markdown(result: ClassifierResult) -> str:
     ]
     header = ["on", "", "entities", *(_words(metric) for metric in METRICS)]
     note = (
-        "Held-out labels are the label model's own: there it cannot but be right. Gold labels "
-        "compare the two."
+        "The held-out labels come from the label model, so it is always right on them. Only gold "
+        "labels compare the two."
     )
     return f"{_markdown(header, rows)}\n\n{note}"
 
 
 def steps_markdown(steps: Sequence[Mapping[str, Any]]) -> str:
-    """The thresholds that were tried, with the confident entities of each label."""
+    """The thresholds that were tried, with the number of confident entities per label."""
     labels = list(steps[0]["counts"])
     rows = [
         [f"{s['threshold']:g}", *(f"{s['counts'][label]:,}" for label in labels)] for s in steps

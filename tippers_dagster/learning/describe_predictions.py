@@ -1,4 +1,4 @@
-"""What Dagster and our own tables are told of predictions."""
+"""Describes predictions for Dagster and for our own tables."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from tippers_dagster.platform.lake.keys import definition_key
 from tippers_dagster.settings import Settings
 
 _MEANING = {
-    "label": "the likeliest",
-    "confidence": "its probability",
-    "model_version": "in MLflow's registry",
-    "version": "of the asset",
-    "run_id": "of the Dagster run",
+    "label": "the most likely label",
+    "confidence": "probability of the label",
+    "model_version": "version in MLflow's registry",
+    "version": "version of the asset",
+    "run_id": "id of the Dagster run",
 }
 
 
 def prediction_details(champion: ModelVersion, rows: pa.Table, drift: DriftFound) -> dict[str, Any]:
-    """What is recorded of the asset."""
+    """The recorded details of the asset."""
     return {
         "champion": champion.number,
         "classes": label_counts(rows),
@@ -60,7 +60,7 @@ def prediction_metadata(
         dg.TableColumn(f.name, key_type if f.name == key else str(f.type), _MEANING.get(f.name))
         for f in rows.schema
     ]
-    told: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "dagster/row_count": rows.num_rows,
         "dagster/column_schema": dg.TableSchema(columns),
         "dagster/table_name": f"{SCHEMA}.{ref.model_name}",
@@ -70,12 +70,12 @@ def prediction_metadata(
         "mean_confidence": round(pc.mean(rows["confidence"]).as_py(), 6),
     }
     if drift.known:
-        told["drift"] = _table([*drift.features, *drift.label])
-    return told
+        metadata["drift"] = _table([*drift.features, *drift.label])
+    return metadata
 
 
 def label_counts(rows: pa.Table) -> dict[str, int]:
-    """Entities by predicted label, also the labels that none has."""
+    """Entities by predicted label, including labels with no entities."""
     counted = pc.value_counts(rows["label"])
     found = dict(
         zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
@@ -85,7 +85,7 @@ def label_counts(rows: pa.Table) -> dict[str, int]:
 
 
 def drift_checks(asset: dg.AssetKey, drift: DriftFound) -> list[dg.AssetCheckResult]:
-    """How the checks came out; what training was like must be known for any of them to pass."""
+    """The results of the checks; they only pass if the training profile is known."""
     label = [d for d in drift.label if d.moved]
     found = {d.name: d.psi for d in drift.features if d.moved and d.psi is not None}
     missing = {

@@ -1,11 +1,11 @@
-"""How far rows have moved from those of another time. Pure.
+"""Drift: how much the distribution of columns has changed. Pure.
 
-A column's population stability index compares its shares by bin now with those before: the sum of
-(now - before) * ln(now / before). By the usual reading up to 0.1 nothing happened, and above 0.25
-the population is another (Siddiqi: Credit risk scorecards, 2006). Of few rows the index is large by
-chance: without any change it is about (1/n + 1/m) times a chi-squared of one degree less than there
-are bins (Yurdakul: Statistical properties of population stability index, 2018), so the threshold
-is raised to what chance exceeds once in a thousand times.
+A column's population stability index compares the current shares per bin with the earlier ones: the
+sum of (now - before) * ln(now / before). By convention, up to 0.1 means no change, and above 0.25 a
+different population (Siddiqi: Credit risk scorecards, 2006). With few rows the index is large by
+chance: without any change, it is about (1/n + 1/m) times a chi-squared with one degree of freedom
+less than there are bins (Yurdakul: Statistical properties of population stability index, 2018). So
+the threshold is raised to the value that chance exceeds once in a thousand times.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ import pyarrow.compute as pc
 
 PSI_LIMIT = 0.25
 MISSING_LIMIT = 0.1
-"""A share of missing values that moved by more has drifted, unless chance explains it."""
+"""A larger change of the share of missing values is drift, unless chance explains it."""
 
 CHANCE = 0.001
-"""How often chance alone may raise an alarm, per column."""
+"""The probability of a false alarm per column."""
 
 BINS = 10
-"""Of a number: as many, each with as many rows before."""
+"""Bins for a number, each with an equal number of earlier rows."""
 
 MOST_CATEGORIES = 20
-"""Of a category: the commonest; all others, and those not seen before, share the last bin."""
+"""Bins for a category: the most frequent values; all others, and new ones, share the last bin."""
 
 _SMALL = 0.5
-"""Added to every count, so that an empty bin has no infinite weight."""
+"""Added to every count, so that empty bins do not have infinite weight."""
 
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """What a column was like.
+    """The distribution of a column's values.
 
     ``edges`` of a number: bin i holds the values in [edges[i - 1], edges[i]). ``categories`` of a
-    category, with one bin more for all others. ``counts``: rows by bin; ``missing``: rows without
-    a value.
+    category; one further bin holds all others. ``counts``: rows by bin; ``missing``: rows without a
+    value.
     """
 
     counts: tuple[int, ...]
@@ -53,12 +53,12 @@ class ColumnProfile:
 
     @property
     def rows(self) -> int:
-        """All rows."""
+        """The number of rows, including those without a value."""
         return sum(self.counts) + self.missing
 
     @property
     def bins(self) -> list[str]:
-        """The bins in words."""
+        """The names of the bins."""
         if self.categories is not None:
             return [*self.categories, "others"]
         edges = [f"{edge:.6g}" for edge in self.edges or ()]
@@ -68,21 +68,21 @@ class ColumnProfile:
         return [f"below {edges[0]}", *between, f"{edges[-1]} and more"]
 
     def to_json(self) -> dict[str, Any]:
-        """For a file; ``from_json`` reads it."""
+        """The profile for a file; the inverse of ``from_json``."""
         return vars(self).copy()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ColumnProfile:
-        """What ``to_json`` gave."""
+        """The inverse of ``to_json``."""
         lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         return cls(**lists)
 
 
 @dataclass(frozen=True)
 class Drift:
-    """A column now, beside what it was.
+    """A column's current distribution compared with the earlier one.
 
-    ``psi`` and ``threshold`` are None where there was, or is, no value to compare.
+    ``psi`` and ``threshold`` are None if either has no values.
     """
 
     name: str
@@ -102,17 +102,17 @@ class Drift:
 
     @property
     def missing_moved(self) -> bool:
-        """Whether values are missing much more, or less, often."""
+        """Whether the share of missing values has drifted."""
         return abs(self.missing_now - self.missing_before) > self.missing_threshold
 
     @property
     def drifted(self) -> bool:
-        """Whether either is so."""
+        """Whether the values or the share of missing ones have drifted."""
         return self.moved or self.missing_moved
 
 
 def profile(columns: pa.Table) -> dict[str, ColumnProfile]:
-    """What the columns of a table are like; numbers are float64, all others are categories."""
+    """Profiles of a table's columns; numbers are float64, all others are categories."""
     return {
         name: _profile(column.combine_chunks())
         for name, column in zip(columns.column_names, columns.columns, strict=True)
@@ -120,20 +120,20 @@ def profile(columns: pa.Table) -> dict[str, ColumnProfile]:
 
 
 def compare(before: Mapping[str, ColumnProfile], columns: pa.Table) -> list[Drift]:
-    """The columns that both have, the most drifted first."""
+    """Compare the columns that both have, most drifted first."""
     both = [name for name in columns.column_names if name in before]
     found = [_compare(name, before[name], columns[name].combine_chunks()) for name in both]
     return sorted(found, key=lambda d: (not d.drifted, -(d.psi or 0.0), d.name))
 
 
 def psi(before: np.ndarray, now: np.ndarray) -> float:
-    """Population stability index of counts by bin, int [bins] each."""
+    """Population stability index of two int [bins] counts by bin."""
     p, q = _shares(before), _shares(now)
     return float(((q - p) * np.log(q / p)).sum())
 
 
 def psi_threshold(before: int, now: int, bins: int) -> float:
-    """Above which an index of so many rows and bins tells of a drift."""
+    """The index above which a column has drifted, for these numbers of rows and bins."""
     from scipy.stats import chi2  # type: ignore[import-untyped]  # has no types
 
     by_chance = chi2.ppf(1 - CHANCE, max(1, bins - 1)) * (1 / before + 1 / now)
@@ -151,39 +151,41 @@ def _profile(column: pa.Array) -> ColumnProfile:
     texts = known.cast(pa.string())
     counted = pc.value_counts(texts)
     names = counted.field("values").to_pylist()
-    most = sorted(zip(counted.field("counts").to_pylist(), names, strict=True), reverse=True)
-    categories = tuple(sorted(name for _, name in most[:MOST_CATEGORIES]))
+    by_count = sorted(zip(counted.field("counts").to_pylist(), names, strict=True), reverse=True)
+    categories = tuple(sorted(name for _, name in by_count[:MOST_CATEGORIES]))
     counts = _by_category(texts, categories)
     return ColumnProfile(tuple(counts.tolist()), column.null_count, categories=categories)
 
 
-def _compare(name: str, was: ColumnProfile, column: pa.Array) -> Drift:
-    before, now = np.array(was.counts), _binned(was, column)
-    rows, all_before, all_now = int(now.sum()), was.rows, len(column)
+def _compare(name: str, earlier: ColumnProfile, column: pa.Array) -> Drift:
+    before, now = np.array(earlier.counts), _binned(earlier, column)
+    rows, all_before, all_now = int(now.sum()), earlier.rows, len(column)
     comparable = rows > 0 and before.sum() > 0
-    missing = (was.missing / max(1, all_before), column.null_count / max(1, all_now))
+    missing = (earlier.missing / max(1, all_before), column.null_count / max(1, all_now))
     return Drift(
         name=name,
         psi=psi(before, now) if comparable else None,
         threshold=psi_threshold(int(before.sum()), rows, len(before)) if comparable else None,
         missing_before=missing[0],
         missing_now=missing[1],
-        missing_threshold=_missing_threshold(was.missing + column.null_count, all_before, all_now),
-        bins=tuple(was.bins),
+        missing_threshold=_missing_threshold(
+            earlier.missing + column.null_count, all_before, all_now
+        ),
+        bins=tuple(earlier.bins),
         before=tuple((before / max(1, before.sum())).tolist()),
         now=tuple((now / max(1, rows)).tolist()),
     )
 
 
-def _binned(was: ColumnProfile, column: pa.Array) -> np.ndarray:
-    """Rows by the bins that were; a column that became another type has none."""
+def _binned(earlier: ColumnProfile, column: pa.Array) -> np.ndarray:
+    """Rows by the earlier bins; none if the column's type has changed."""
     known = column.drop_null()
     numeric = pa.types.is_float64(column.type)
-    if was.categories is not None:
-        return _by_category(known.cast(pa.string()), was.categories)
+    if earlier.categories is not None:
+        return _by_category(known.cast(pa.string()), earlier.categories)
     if not numeric:
-        return np.zeros(len(was.counts), np.int64)
-    return _by_edges(known.to_numpy(), np.array(was.edges or ()))
+        return np.zeros(len(earlier.counts), np.int64)
+    return _by_edges(known.to_numpy(), np.array(earlier.edges or ()))
 
 
 def _by_edges(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -202,7 +204,7 @@ def _shares(counts: np.ndarray) -> np.ndarray:
 
 
 def _missing_threshold(missing: int, before: int, now: int) -> float:
-    """The limit, or more where so few rows differ by as much by chance (two shares, normal)."""
+    """The limit, raised if a difference of two shares of so few rows can be chance (normal)."""
     if not before or not now:
         return 1.0
     share = missing / (before + now)

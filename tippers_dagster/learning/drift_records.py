@@ -1,4 +1,4 @@
-"""Drift of predictions: against what was kept of training, and how it is recorded."""
+"""Drift of predictions from training: finds and records it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ What = Literal["feature", "label"]
 
 @dataclass(frozen=True)
 class DriftFound:
-    """How the rows of a prediction differ from those at training.
+    """How the rows of a prediction differ from those at training time.
 
-    ``known``: whether those at training are known; else the rest is empty. ``label``: of the
+    ``known``: whether a training profile exists; if not, the rest is empty. ``label``: of the
     predicted labels.
     """
 
@@ -39,7 +39,7 @@ class DriftFound:
 
     @property
     def missing(self) -> list[str]:
-        """The features that are missing much more, or less, often."""
+        """The features whose share of missing values has drifted."""
         return [d.name for d in self.features if d.missing_moved]
 
 
@@ -51,9 +51,9 @@ def find_drift(
     Parameters
     ----------
     version
-        Of the model.
+        The model's version.
     columns, predicted
-        The features, as ``FeatureRows`` has them; rows with the column ``label``.
+        The features, as in ``FeatureRows``; rows with the column ``label``.
     """
     before = read_profile(settings, ref, version)
     if before is None:
@@ -66,7 +66,7 @@ def find_drift(
 def record_drift(
     settings: Settings, name: str, version: int, run_id: str, found: DriftFound
 ) -> None:
-    """Keep what was found, a row per column, for the run that predicted."""
+    """Record the drift of a prediction run, one row per column."""
     now = dt.datetime.now(dt.UTC)
     of: list[tuple[What, Drift]] = [
         *(("feature", d) for d in found.features),
@@ -81,7 +81,7 @@ def record_drift(
 
 
 def read_drift(settings: Settings, name: str) -> list[sa.RowMapping]:
-    """Every drift that was recorded of a model, the newest run first; columns as in the table."""
+    """Every recorded drift of a model, newest run first; columns as in the table."""
     c = prediction_drift.c
     query = (
         sa.select(prediction_drift)

@@ -1,4 +1,4 @@
-"""Why a classifier cannot be trained."""
+"""Reasons why a classifier cannot be trained."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from tippers_dagster.errors import TippersError
 
 
 class CannotTrain(TippersError):
-    """A classifier that cannot be trained on these labels and features."""
+    """A classifier cannot be trained on these labels and features."""
 
 
 class TooFewLabels(CannotTrain):
-    """A label that too few entities have, even at the lowest threshold."""
+    """A label has too few entities, even at the lowest threshold."""
 
 
 class OneClassOnly(CannotTrain):
@@ -18,15 +18,15 @@ class OneClassOnly(CannotTrain):
 
 
 class EmptyFeature(CannotTrain):
-    """A column that is null for every entity that is trained on."""
+    """A column is null for every entity in the training set."""
 
 
 class LeakingFeature(CannotTrain):
-    """A column that tells the entity or its label, and so would make every model look right."""
+    """A column reveals the entity or its label, which would make every model look right."""
 
 
 class DuplicateColumns(CannotTrain):
-    """Two features with a column of the same name."""
+    """Two features have a column of the same name."""
 
 
 class NoModel(CannotTrain):
@@ -34,4 +34,4 @@ class NoModel(CannotTrain):
 
 
 class NotTrained(TippersError):
-    """A classifier that has not been materialised yet."""
+    """A classifier has not been materialised yet."""

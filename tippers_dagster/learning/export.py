@@ -1,4 +1,4 @@
-"""A version of a classifier's model as a folder, to be served from there."""
+"""Exports a version of a classifier's model to a folder, for serving."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tippers_dagster.settings import Settings
 
 
 def export_classifier(settings: Settings, name: str, version: int, to: Path) -> None:
-    """Write a checked version of a model to a folder that does not exist yet.
+    """Write a checked version of a model to a new folder.
 
     Raises
     ------
     ModelRefused, MlflowAway
-        As :func:`~tippers_dagster.learning.models.load_model`; nothing is written then.
+        As :func:`~tippers_dagster.learning.models.load_model`; then nothing is written.
     BadInput
         When the folder exists, or cannot be written.
     """
@@ -35,11 +35,13 @@ def export_classifier(settings: Settings, name: str, version: int, to: Path) -> 
     def save(folder: Path) -> None:
         save_model(folder, sk_model=model, signature=signature, pip_requirements=packages)
 
-    export_folder(to, recorded_file(settings, name, version), content, _question(loaded), save)
+    export_folder(
+        to, recorded_file(settings, name, version), content, _example_request(loaded), save
+    )
 
 
-def _question(model: LoadedModel) -> dict[str, Any]:
-    """One row of placeholder values."""
+def _example_request(model: LoadedModel) -> dict[str, Any]:
+    """An example request: one row of placeholder values."""
     row = ["" if name in model.categorical else 0.0 for name in model.columns]
     return {"dataframe_split": {"columns": list(model.columns), "data": [row]}}
 

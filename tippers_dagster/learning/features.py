@@ -1,4 +1,4 @@
-"""Features as models take them: numbers and categories, one row per entity of an index."""
+"""Features prepared for models: numbers and categories, one row per entity of an index."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class FeatureRows:
-    """The features of the entities of an index, in the order of the index's file.
+    """The features of an index's entities, in the order of the index's file.
 
     Attributes
     ----------
     key
         Name of the key column in the lake; ``device_id`` for devices.
     keys
-        The entities' keys as the lake has them, [n].
+        The entities' keys in the lake, [n].
     columns
-        The features, n rows: float64 for numbers (truth is 0 or 1; a time is seconds since 1970,
-        a duration seconds), string for categories. What is missing is null.
+        The features, n rows: float64 for numbers (a boolean is 0 or 1, a time is seconds since
+        1970, a duration seconds), string for categories. Missing values are null.
     sources
-        For each column the feature that it is from.
+        For each column, the feature that it comes from.
     """
 
     key: str
@@ -59,7 +59,7 @@ class FeatureRows:
         return len(self.keys)
 
     def take(self, rows: np.ndarray) -> FeatureRows:
-        """Some of the rows: their positions, or bool [n]."""
+        """Some of the rows, by position or as bool [n]."""
         places = np.flatnonzero(rows) if rows.dtype == bool else rows
         chosen = pa.array(places)
         return FeatureRows(
@@ -67,12 +67,12 @@ class FeatureRows:
         )
 
     def frame(self) -> pd.DataFrame:
-        """The columns as models take them: float64 with NaN, and objects with None, for missing."""
+        """The columns for models: float64 with NaN, or objects with None, for missing values."""
         return model_frame(self.columns)
 
 
 def model_frame(columns: pa.Table) -> pd.DataFrame:
-    """Columns as ``FeatureRows`` has them, as models take them."""
+    """Columns of ``FeatureRows`` as a data frame for models."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -90,12 +90,12 @@ def read_features(
 ) -> FeatureRows:
     """The features of every entity of an index, from the lake.
 
-    An entity without a row in a feature has that feature's columns missing.
+    A feature's columns are missing for an entity without a row in it.
 
     Parameters
     ----------
     index, features
-        Definitions; the features may stand on an index that this one is derived from.
+        Definitions; a feature may belong to an index from which this one is derived.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def read_features(
     DuplicateColumns
         When two features have a column of the same name.
     BadInput
-        A column of no usable type, an infinite number, or an entity with two rows.
+        A column's type is unusable, a number is infinite, or an entity has two rows.
     """
     lake = open_lake(settings)
     key = lake_name(catalog.key_column(index))
@@ -119,7 +119,7 @@ def read_features(
             if name in sources:
                 raise DuplicateColumns(
                     f"{sources[name]} and {feature} both have a column {name}.",
-                    "Rename it in the query of one of them, or leave one of them out.",
+                    "Rename it in one of the queries, or remove one of the features.",
                 )
             sources[name] = feature
             columns[name] = model_column(found[name], f"{feature}: the column {name}")
@@ -127,14 +127,16 @@ def read_features(
 
 
 def _joined(feature: Ref, rows: pa.Table, key: str, keys: pa.Array) -> pa.Table:
-    """The feature's columns for these entities, null where it has no row."""
+    """The feature's columns for these entities, null if it has no row."""
     if key not in rows.column_names:
         raise BadInput(
-            f"{feature} has no column {key}.", "A feature has the key of the index it stands on."
+            f"{feature} has no column {key}.", "A feature needs the key column of its index."
         )
     theirs = rows[key].combine_chunks()
     if theirs.type != keys.type:
-        raise BadInput(f"{feature} has keys of type {theirs.type}, and the index of {keys.type}.")
+        raise BadInput(
+            f"{feature} has keys of type {theirs.type}, but the index of type {keys.type}."
+        )
     if pc.count_distinct(theirs).as_py() < len(theirs):
         raise BadInput(
             f"{feature} has more than one row for some entities.", "Group its query by the key."
@@ -148,7 +150,7 @@ def model_column(column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
     Raises
     ------
     BadInput
-        When it is neither numbers, truth, times nor text, or holds an infinite number.
+        When it is neither number, boolean, time nor text, or has an infinite number.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -158,25 +160,26 @@ def model_column(column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
     numbers = _seconds(column, kind)
     if numbers is None:
         raise BadInput(
-            f"{what} is {kind}, which no model takes.",
-            "Make numbers or text of it in the feature's query, or leave it out.",
+            f"{what} has the type {kind}, which models do not accept.",
+            "Convert it to a number or text in the feature's query, or remove it.",
         )
     if pc.any(pc.is_inf(numbers)).as_py():
         raise BadInput(
-            f"{what} holds infinite numbers.",
-            "Let the feature's query give null there; nullif(x, 0) does before a division.",
+            f"{what} contains infinite numbers.",
+            "Return null instead in the feature's query, for example with nullif(x, 0) in a "
+            "division.",
         )
     return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
 
 
 def _seconds(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
-    """As float64; times and durations in seconds; None for other types."""
+    """A column as float64, with times and durations in seconds; None for other types."""
     if pa.types.is_boolean(kind):
         return column.cast(pa.int8()).cast(pa.float64())
     if pa.types.is_null(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return column.cast(pa.float64())
     if pa.types.is_integer(kind):
-        return column.cast(pa.float64(), safe=False)  # beyond 2**53 to the nearest
+        return column.cast(pa.float64(), safe=False)  # beyond 2**53 it is rounded
     if pa.types.is_date(kind):
         column, kind = column.cast(pa.timestamp("s")), pa.timestamp("s")
     per_second = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}

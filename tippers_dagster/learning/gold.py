@@ -1,4 +1,4 @@
-"""Gold labels of entities as the lake knows them."""
+"""Gold labels of entities by their keys in the lake."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tippers_dagster.settings import Settings
 def gold_in_lake(
     settings: Settings, concept: str, key: str, keys: pa.Array, labels: Sequence[str]
 ) -> np.ndarray:
-    """int8 [n]: class numbers of the gold labels of entities, -1 where there is none.
+    """int8 [n]: class numbers of entities' gold labels, -1 if there is none.
 
     Parameters
     ----------
     key
-        Name of the key column in the warehouse, as ``mac_address``.
+        Name of the key column in the warehouse, such as ``mac_address``.
     keys
-        The entities, as the lake has them, [n].
+        The entities' keys in the lake, [n].
     labels
         In the order of the class numbers.
     """
@@ -40,7 +40,7 @@ def known_labels(
     keys: pa.Array,
     labels: Sequence[str],
 ) -> np.ndarray:
-    """As :func:`gold_in_lake`, of labels ``given`` to ``entities`` of the warehouse."""
+    """Like :func:`gold_in_lake`, for labels ``given`` to ``entities`` of the warehouse."""
     named = pseudonymise(settings, pa.table({key: entities})).column(0)
     known = named.combine_chunks().cast(pa.string())
     places = pc.index_in(keys.cast(pa.string()), value_set=known).fill_null(len(known))

@@ -1,4 +1,4 @@
-"""The entities that no version of a classifier is trained on, as the classifier left them."""
+"""The held-out entities of a classifier's last training, on which no version is trained."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class HeldOutRows:
     labels
         Names of the labels in the order of the class numbers.
     keys
-        As the lake has them, [n].
+        The keys in the lake, [n].
     label
-        int8 [n]: class numbers of confident labels of the label model, -1 where there is none.
+        int8 [n]: class numbers of the label model's confident labels, -1 if there is none.
     """
 
     labels: tuple[str, ...]
@@ -38,7 +38,7 @@ class HeldOutRows:
 
 
 def held_out_key(ref: Ref) -> str:
-    """Where the lake keeps them."""
+    """The lake key of the held-out entities."""
     place = definition_key("classifiers", ref.concept, ref.name)
     return place.replace("data.parquet", "heldout.parquet")
 
@@ -49,7 +49,7 @@ def read_held_out(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutRows
     Raises
     ------
     NotTrained
-        When it was never trained.
+        When the classifier was never trained.
     """
     body = catalog.definitions[ref].body
     assert isinstance(body, Classifier)
@@ -58,7 +58,8 @@ def read_held_out(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutRows
         rows = open_lake(settings).read_table(held_out_key(ref))
     except LakeFileMissing as error:
         raise NotTrained(
-            f"{ref} was never trained.", f"`tippers pipeline materialize {ref}` trains it."
+            f"{ref} has not been trained yet.",
+            f"Train it with `tippers pipeline materialize {ref}`.",
         ) from error
     label = numbers(labels, rows["label"].to_pylist())
     return HeldOutRows(labels, rows[0].combine_chunks(), label)

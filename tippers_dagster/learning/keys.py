@@ -1,22 +1,23 @@
-"""Asset keys and the table of what follows a classifier."""
+"""Asset keys and table of a classifier's champion and predictions."""
 
 from __future__ import annotations
 
 from tippers_dagster.catalog.model import Ref
 
 SCHEMA = "predictions"
-"""Schema of the warehouse, and folder of the lake, of predictions."""
+"""The warehouse schema and lake folder of predictions."""
 
 
 def champion_path(classifier: Ref) -> tuple[str, str]:
-    """Key of the asset that tells which version of a classifier is its champion."""
+    """The key of the asset that decides which version of a classifier is its champion."""
     return classifier.concept, f"{classifier.name}__champion"
 
 
 def predictions_path(classifier: Ref) -> tuple[str, str]:
-    """Key of the asset of a classifier's predictions; what reads these depends on it.
+    """The key of the asset of a classifier's predictions; whatever reads these depends on it.
 
     The rows are in the warehouse as ``predictions.<concept>__<name>`` (``classifier.model_name``),
-    with the key column first, ``label``, ``confidence`` and ``p_<label>`` as in a table of labels.
+    with the key column first, then ``label``, ``confidence`` and ``p_<label>`` as in a table of
+    labels.
     """
     return classifier.concept, f"{classifier.name}__predictions"

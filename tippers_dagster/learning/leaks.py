@@ -1,17 +1,17 @@
 """Features that give the answer away.
 
-A feature leaks when it is made of what is to be predicted. Three things tell:
+A feature leaks if it is computed from the label that is predicted. Three things show this:
 
-1. Its lineage: its query reads the label model that the classifier learns from, itself or through
-   what it reads (``catalog/checking.py``). The index that it stands on is no such thing: an index
-   says which entities there are.
+1. Its lineage: its query reads the label model that the classifier learns from, directly or
+  indirectly (``catalog/checking.py``). Its index does not count: it only determines which entities
+  there are.
 2. Its name: the key, a label, a vote, a probability.
-3. Its values: they are the label model's labels under other names (each value goes with one label
-   and each label with one value, for every labelled entity), one of its probabilities, or the key.
+3. Its values: they are the label model's labels under other names (one to one, for every labelled
+  entity), one of its probabilities, or the key.
 
-That a feature alone predicts well is no leak: a label model's functions look at a few numbers, and
-the numbers that they look at are good features. But where a column says just what the label says,
-no model is needed, and none would learn anything.
+A feature that predicts well on its own is not a leak: a label model's functions look at a few
+numbers, and these numbers are good features. But if a column says exactly what the label says, no
+model is needed, and none would learn anything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tippers_dagster.campus.identities import DEVICE_ID, MAC
 from tippers_dagster.learning.errors import LeakingFeature
 from tippers_dagster.learning.features import FeatureRows
 
-FEWEST_TO_TELL = 20
+MIN_ENTITIES = 20
 """With fewer labelled entities, values may agree by chance."""
 
 _NAMES = frozenset({"label", "gold", "gold_label", "outcome", "confidence", "majority_label"})
@@ -40,28 +40,28 @@ def check_leaks(
     labels: Sequence[str],
     label_model: str,
 ) -> None:
-    """Refuse features that leak by their names or their values.
+    """Refuse features that leak by their names or values.
 
     Parameters
     ----------
     rows
         n entities.
     label, probabilities
-        Of all labelled entities, not the confident ones alone: int [n], -1 for none; float64
+        Of all labelled entities, not only the confident ones: int [n], -1 for none; float64
         [n, labels].
     label_model
-        Its name without the concept.
+        The label model's name without the concept.
 
     Raises
     ------
     LeakingFeature
-        Naming the columns, and why.
+        Names the columns and the reasons.
     """
     found = [*_by_name(rows, labels, label_model), *_by_value(rows, label, probabilities)]
     if found:
         raise LeakingFeature(
             "\n".join(f"{rows.sources[name]}: the column {name} {why}" for name, why in found),
-            "Leave these columns out in the feature's query.",
+            "Remove these columns from the feature's query.",
         )
 
 
@@ -83,7 +83,7 @@ def _by_value(
     rows: FeatureRows, label: np.ndarray, probabilities: np.ndarray
 ) -> Iterator[tuple[str, str]]:
     labelled = label >= 0
-    if labelled.sum() < FEWEST_TO_TELL:
+    if labelled.sum() < MIN_ENTITIES:
         return
     given, mask = label[labelled].astype(np.int64), pa.array(labelled)
     known = probabilities[labelled]
@@ -92,23 +92,23 @@ def _by_value(
         if _is_key(column, rows.keys):
             yield name, "identifies an entity: no two have the same value."
         elif _is_label(values, given):
-            yield name, "says the label itself: each of its values goes with one label."
+            yield name, "reveals the label: each of its values corresponds to one label."
         elif _is_probability(values, known):
             yield name, "is a probability of the label model."
 
 
 def _is_key(column: pa.ChunkedArray, keys: pa.Array) -> bool:
-    """A text that no two entities share, or the key's own number."""
-    there = len(column) - column.null_count
+    """Whether it is a text that is unique per entity, or the key's number."""
+    known = len(column) - column.null_count
     if pa.types.is_string(column.type):
-        return there >= FEWEST_TO_TELL and pc.count_distinct(column).as_py() == there
+        return known >= MIN_ENTITIES and pc.count_distinct(column).as_py() == known
     if not pa.types.is_integer(keys.type) or column.null_count:
         return False
     return bool(pc.all(pc.equal(column, keys.cast(pa.float64(), safe=False))).as_py())
 
 
 def _is_label(values: pa.ChunkedArray, label: np.ndarray) -> bool:
-    """Whether values (null is one of them) and labels are one to one."""
+    """Whether values (including null) and labels correspond one to one."""
     encoded = values.combine_chunks().dictionary_encode(null_encoding="encode")
     n_labels = len(np.unique(label))
     if n_labels < 2 or len(encoded.dictionary) != n_labels:
@@ -118,7 +118,7 @@ def _is_label(values: pa.ChunkedArray, label: np.ndarray) -> bool:
 
 
 def _is_probability(values: pa.ChunkedArray, probabilities: np.ndarray) -> bool:
-    """Whether they are those of one label, those against it, or the largest."""
+    """Whether they are one label's probabilities, their complements, or the largest ones."""
     if not pa.types.is_float64(values.type) or values.null_count:
         return False
     column = values.to_numpy()[:, None]

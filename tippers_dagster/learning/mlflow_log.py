@@ -1,7 +1,7 @@
-"""What MLflow is told of a classifier: a run for each model below that of the materialisation.
+"""Logs classifiers to MLflow: a run for each model below the materialisation's run.
 
-The best model is registered once for each version of the asset, however often it is materialised:
-the version of the registered model says of which version of the asset it is.
+The best model is registered once per version of the asset, however often it is materialised: the
+registered version records the asset's version.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def log_classifier(
     run_id: str,
     plots: Mapping[str, bytes],
 ) -> int | None:
-    """Log a materialisation, and register the best model; its version, None when MLflow is away.
+    """Log a materialisation, and register the best model; returns its version, None if that failed.
 
     Parameters
     ----------
     version, run_id
-        Of the asset, and of the Dagster run.
+        The asset's version, and the id of the Dagster run.
     plots
         PNG images by name.
     """
@@ -82,27 +82,27 @@ def log_classifier(
 
 
 def log_models(log: MlflowLog, made: Trained, body: Classifier, version: str) -> None:
-    """A run for each model of the bank; FAILED for one that could not be trained."""
+    """A run for each model of the bank; FAILED if it could not be trained."""
     for one in model_results(made):
         try:
             with log.child(one.model):
-                log.log_more(partial(_tell, one=one, body=body, version=version))
+                log.log_more(partial(_log_model_run, one=one, body=body, version=version))
                 if one.error is not None:
                     raise _Failed(one.error)
         except _Failed:
             continue
 
 
-def _tell(mlflow: Any, one: ModelResult, body: Classifier, version: str) -> None:
-    asked = {"model": one.model, "folds": body.folds, "seed": body.seed}
-    mlflow.log_params({**asked, **arguments_of(one.model)})
+def _log_model_run(mlflow: Any, one: ModelResult, body: Classifier, version: str) -> None:
+    settings = {"model": one.model, "folds": body.folds, "seed": body.seed}
+    mlflow.log_params({**settings, **arguments_of(one.model)})
     mlflow.log_metrics({**metrics_of(one), "rank": one.rank, "seconds": one.seconds or 0.0})
     error = {} if one.error is None else {"error": one.error[:2000]}
     mlflow.set_tags({"version": version, "status": one.status, **error})
 
 
 def metrics_of(one: ModelResult) -> dict[str, float]:
-    """A model's metrics, those that are known: ``held_out_macro_f1`` ..."""
+    """A model's known metrics: ``held_out_macro_f1`` ..."""
     return {
         f"{judged}_{name}": value
         for judged in JUDGED_ON
@@ -118,7 +118,7 @@ def log_best(
     tags: Mapping[str, str],
     plots: Mapping[str, bytes],
 ) -> None:
-    """Parameters, metrics and files of the best model, to the run of the materialisation."""
+    """Log parameters, metrics and files of the best model to the materialisation's run."""
     first = made.first
     assert first.held_out is not None
     labels = made.inputs.labels
@@ -186,7 +186,7 @@ def register(
     version: str,
     run_id: str,
 ) -> int | None:
-    """Register the best model as challenger, unless this version of the asset is; its number.
+    """Register the best model as challenger, unless this asset version has one; returns its number.
 
     None when the MLflow request failed; ``log.problem`` says why. A version whose file in MLflow
     does not match its record is registered again, under the next number.
@@ -201,11 +201,11 @@ def register(
             tags = {RUN_TAG: run_id, VERSION_TAG: version, METRIC_TAG: body.promotion_metric}
             tags[VALUE_TAG] = repr(_value(made, body))
             uri, content = _log_best_model(made)
-            # It says there what went well, whatever its log level.
+            # MLflow writes progress to stderr, whatever its log level.
             with redirect_stderr(io.StringIO()):
                 number = int(mlflow.register_model(uri, name, tags=tags).version)
             record_model(settings, name, number, version, "skops", FILE, content)
-        # A process may have died between the two.
+        # A process may have died between the two steps.
         if str(number) not in map(str, client.get_registered_model(name).aliases.values()):
             client.set_registered_model_alias(name, CHALLENGER, str(number))
         found.append(number)
@@ -215,9 +215,9 @@ def register(
 
 
 def _registered(settings: Settings, client: Any, name: str, version: str) -> int | None:
-    """The registered model version of a version of the asset, according to the warehouse.
+    """The registered version for a version of the asset, according to the warehouse.
 
-    None when there is none whose file in MLflow is unchanged.
+    None unless its file in MLflow is unchanged.
     """
     quoted = name.replace("'", "''")
     there = {int(one.version) for one in client.search_model_versions(f"name = '{quoted}'")}
@@ -255,17 +255,17 @@ def log_model(
     example: pd.DataFrame | None = None,
     packages: Sequence[str] = (),
 ) -> tuple[str, bytes]:
-    """Log a trained model to the active run, as MLflow's flavour of scikit-learn in skops.
+    """Log a trained model to the active run, with MLflow's scikit-learn flavour in skops format.
 
     Returns
     -------
     tuple
-        Its location, and the content of its file before it was sent.
+        Its location, and its file's content before it was sent.
 
     Raises
     ------
     ModelRefused
-        When it could not be read back.
+        When it cannot be read back.
     """
     from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as PROGRESS
     from mlflow.models import Model
@@ -287,12 +287,12 @@ def log_model(
 
 
 class _Flavour:
-    """MLflow's scikit-learn flavour; keeps the file that it wrote, before MLflow sends it."""
+    """MLflow's scikit-learn flavour; keeps the file that it wrote before MLflow sends it."""
 
     content = b""
 
     def save_model(self, path: str, validate_serving_input: bool, **given: Any) -> None:
-        """As ``mlflow.sklearn.save_model``."""
+        """Same as ``mlflow.sklearn.save_model``."""
         save_model(path, **given)
         self.content = (Path(path) / FILE).read_bytes()
         parse_model(self.content)
@@ -304,7 +304,7 @@ def save_model(path: str | Path, **given: Any) -> None:
     Parameters
     ----------
     given
-        Of ``mlflow.sklearn.save_model``.
+        Arguments of ``mlflow.sklearn.save_model``.
     """
     import mlflow.sklearn
 

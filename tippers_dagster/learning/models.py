@@ -1,4 +1,4 @@
-"""Trained models from the registry, ready to predict."""
+"""Loads trained models from the registry."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A version of a model.
+    """A version of a trained model.
 
     Attributes
     ----------
     model
-        A scikit-learn pipeline: a frame with ``columns`` goes in, a probability for each of
-        ``classes`` comes out.
+        A scikit-learn pipeline: takes a frame with ``columns``, and gives a probability for each
+        of ``classes``.
     types
-        Of its columns: ``double``, ``string``; empty when the model does not say.
+        The types of its columns, ``double`` or ``string``; empty if unknown.
     """
 
     name: str
@@ -41,7 +41,7 @@ class LoadedModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the labels that it gives."""
+        """Names of the labels that it predicts."""
         return tuple(str(label) for label in self.model.classes_)
 
     @property
@@ -60,12 +60,12 @@ class LoadedModel:
         return tuple(name for name in self.columns if self.types.get(name) == "string")
 
     def probabilities(self, frame: pd.DataFrame) -> np.ndarray:
-        """float64 [n, classes].
+        """The probabilities of rows, float64 [n, classes].
 
         Raises
         ------
         BadInput
-            When a column is not there, or of another type.
+            When a column is missing, or has another type.
         """
         return apply_model(self.model, frame, str(self))
 
@@ -85,9 +85,7 @@ def load_model(settings: Settings, name: str, version: int) -> LoadedModel:
 
 
 def column_types(model: Any) -> dict[str, str]:
-    """``double`` or ``string`` for each column that a model of the bank takes; empty when the model
-    does not say.
-    """
+    """``double`` or ``string`` for each column that a model of the bank takes; empty if unknown."""
     columns = getattr(model, "named_steps", {}).get("columns")
     if columns is None:
         return {}

@@ -6,16 +6,16 @@ from tippers_dagster.catalog.model import Ref
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-"""Aliases of model versions: the one in use, and the newest, which wants to take its place."""
+"""Aliases of model versions: the one in use, and the newest, which may replace it."""
 
 RUN_TAG = "dagster_run_id"
 VERSION_TAG = "asset_version"
 METRIC_TAG = "promotion_metric"
 VALUE_TAG = "promotion_value"
-"""Tags of a model version: Dagster's run, the version of the classifier's asset, the metric by
-which it is promoted, and the value that it has on the held-out entities."""
+"""Tags of a model version: Dagster's run, the version of the classifier's asset, the promotion
+metric, and its value on the held-out entities."""
 
 
 def registered_name(classifier: Ref) -> str:
-    """The name under which a classifier's models are registered."""
+    """A classifier's model name in the registry."""
     return f"{classifier.concept}.{classifier.name}"

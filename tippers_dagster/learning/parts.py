@@ -1,7 +1,7 @@
-"""Models that were trained already, kept in the lake until all of a bank are.
+"""Models that are already trained, kept in the lake until the whole bank is.
 
-Training goes on where a killed process left it. What is kept belongs to one state of labels,
-features and definition; it is thrown away when the classifier is done.
+Training continues where a killed process stopped. Kept models belong to one state of labels,
+features and definition; they are deleted when the classifier is done.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tippers_dagster.settings import Settings
 
 @dataclass(frozen=True)
 class Parts:
-    """The models that are kept of one classifier.
+    """The kept models of one classifier.
 
     Parameters
     ----------
     state
-        A hash of all that the models are trained on: nothing of another state is used.
+        A hash of everything that the models are trained on: models of another state are ignored.
     """
 
     settings: Settings
@@ -35,7 +35,7 @@ class Parts:
     state: str
 
     def keep(self, outcome: Outcome) -> None:
-        """Keep what became of a model; one that failed is tried again."""
+        """Keep a trained model; one that failed is tried again."""
         if outcome.error is not None:
             return
         sink = io.BytesIO()
@@ -49,7 +49,7 @@ class Parts:
         open_lake(self.settings).write_bytes(self._key(outcome.model), sink.getvalue())
 
     def kept(self, models: Sequence[str]) -> dict[str, Outcome]:
-        """Those of some models that are there."""
+        """Those of the given models that are kept."""
         found = {}
         for model in models:
             try:
@@ -67,7 +67,7 @@ class Parts:
         return found
 
     def forget(self) -> None:
-        """Remove all that is kept of the classifier, of whatever state."""
+        """Remove all kept models of the classifier, of any state."""
         open_lake(self.settings).delete_prefix(_folder(self.classifier))
 
     def _key(self, model: str) -> str:

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHOWN = 15
-"""Columns whose importance is shown."""
+MAX_COLUMNS = 15
+"""How many columns' importances are shown."""
 
 _DOTS_PER_INCH = 70
 _BLUE, _GREY = "#3b6fb6", "#b8bec7"
 
 
 def confusion_plot(labels: Sequence[str], measures: Measures) -> bytes:
-    """Confusion, the true label by the given one, and accuracy by confidence."""
-    figure, (left, right) = _beside(2)
+    """Confusion matrix, and accuracy by confidence."""
+    figure, (left, right) = _axes(2)
     _confusion(left, labels, measures.confusion[:, : len(labels)])
     bins = measures.calibration
     right.plot([0, 1], [0, 1], ":", color=_GREY)
@@ -36,15 +36,15 @@ def confusion_plot(labels: Sequence[str], measures: Measures) -> bytes:
 
 
 def importance_plot(importances: Sequence[Importance]) -> bytes:
-    """By how much the log loss grows when one of the most important columns is shuffled."""
-    shown = importances[:SHOWN]
-    figure, (axes,) = _beside(1, 1.2 + 0.25 * len(shown))
+    """The increase of the log loss when one of the most important columns is shuffled."""
+    shown = importances[:MAX_COLUMNS]
+    figure, (axes,) = _axes(1, 1.2 + 0.25 * len(shown))
     place = np.arange(len(shown))
     means, deviations = [one.mean for one in shown], [one.deviation for one in shown]
     axes.barh(place, means, xerr=deviations, color=_BLUE, ecolor=_GREY)
     axes.set_yticks(place, [one.column for one in shown], fontsize=7)
     axes.invert_yaxis()
-    axes.set_title("log loss added when shuffled", fontsize=9)
+    axes.set_title("increase of log loss when shuffled", fontsize=9)
     return _png(figure)
 
 
@@ -55,11 +55,11 @@ def _confusion(axes: Axes, labels: Sequence[str], cells: np.ndarray) -> None:
     for (row, column), count in np.ndenumerate(cells):
         dark = count > cells.max() / 2
         axes.text(column, row, f"{count:,}", ha="center", va="center", color="w" if dark else "k")
-    axes.set_title("label by given label")
+    axes.set_title("true by predicted label")
 
 
-def _beside(columns: int, height: float = 2.6) -> tuple[Figure, Sequence[Axes]]:
-    """A figure of some axes side by side, drawn without any window system."""
+def _axes(columns: int, height: float = 2.6) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of axes side by side, drawn without a window system."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.8 * columns, height), layout="constrained")

@@ -1,4 +1,4 @@
-"""An asset for each classifier with what its champion predicts."""
+"""An asset for each classifier: the predictions of its champion."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ VERSION = 1
 
 
 def prediction_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
-    """What each classifier's predictions are computed from: index, features and champion."""
+    """The refresh node of each classifier's predictions."""
     return [_node(catalog, definition) for definition in catalog.of_kind(Kind.CLASSIFIER)]
 
 
@@ -47,7 +47,7 @@ def prediction_assets(
     Parameters
     ----------
     nodes
-        All nodes, those of other assets included.
+        The nodes of all assets, not only these.
     """
     make = partial(_predictions, settings, catalog)
     return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, make, predictions_path)
@@ -62,10 +62,10 @@ def _predictions(
     path = predictions_path(definition.ref)
     grain = (
         f"One row per entity of the index: the label that the champion of {definition.ref} "
-        "predicts, with probabilities and the version of the model."
+        "predicts, with probabilities and the model's version."
     )
 
-    undescribed = replace(definition, description="")  # it is the classifier's own
+    undescribed = replace(definition, description="")  # the classifier has it
     spec = definition_spec(
         catalog, nodes[path], undescribed, grain, kinds={"classifier", "postgres"}
     )
@@ -83,7 +83,7 @@ def _predict(
     nodes: dict[tuple[str, ...], Node],
     ref: Ref,
 ) -> Iterator[Any]:
-    """Predict, write, look for drift, record."""
+    """Predict, write, check for drift, and record."""
     from tippers_dagster.learning.describe_predictions import (
         drift_checks,
         prediction_details,

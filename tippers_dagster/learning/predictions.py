@@ -1,8 +1,8 @@
 """Predictions of a classifier's champion: a label for every entity of its index.
 
 In the warehouse with the entities' keys, in the lake without MAC addresses. The table has the shape
-of a label model's: the key column first, ``label``, ``confidence``, and ``p_<label>`` columns in
-the order of the labels, so that :func:`tippers_dagster.labelling.labels.labels_of` reads both.
+of a label model's table: the key column first, ``label``, ``confidence``, and ``p_<label>`` columns
+in the order of the labels, so :func:`tippers_dagster.labelling.labels.labels_of` reads both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tippers_dagster.sql.replacing import Target, check_keys, replace_rows
 
 
 class NotPredicted(TippersError):
-    """A classifier without predictions, or an entity that it has none for."""
+    """A classifier has no predictions, or none for an entity."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +42,11 @@ class Entities:
     Attributes
     ----------
     key, key_type
-        The key column, and its type in SQL.
+        The key column and its SQL type.
     keys
-        As the warehouse has them, [n].
+        The keys in the warehouse, [n].
     features
-        In the same order.
+        The features, in the same order.
     """
 
     key: str
@@ -58,19 +58,19 @@ class Entities:
         return len(self.keys)
 
     def of(self, wanted: Sequence[str]) -> Entities:
-        """Those of some keys, in their order.
+        """The entities with some keys, in the order of the keys.
 
         Raises
         ------
         NotPredicted
-            When one is no entity of the index.
+            When a key is not in the index.
         """
         texts = self.keys.cast(pa.string())
         places = pc.index_in(pa.array(wanted, pa.string()), value_set=texts)
         if places.null_count:
             unknown = wanted[places.is_null().index(True).as_py()]
             raise NotPredicted(
-                f"{unknown} is no entity of the index.", "Keys are compared letter by letter."
+                f"{unknown} is not an entity of the index.", "Keys are case-sensitive."
             )
         rows = places.to_numpy()
         return Entities(self.key, self.key_type, self.keys.take(places), self.features.take(rows))
@@ -78,15 +78,15 @@ class Entities:
 
 # --- predicting -----------------------------------------------------------------------------------
 def read_fresh(settings: Settings, catalog: Catalog, ref: Ref) -> Entities:
-    """The entities of a classifier's index and their features, as they are now.
+    """The current entities of a classifier's index, with their features.
 
     Raises
     ------
     NoLabels
         When the index is empty.
     TippersError
-        When the index or a feature was never materialised, or cannot be used; or when the index
-        changes just now.
+        When the index or a feature was never materialised or is unusable, or the index is being
+        computed.
     """
     body = catalog.definitions[ref].body
     assert isinstance(body, Classifier)
@@ -99,8 +99,8 @@ def read_fresh(settings: Settings, catalog: Catalog, ref: Ref) -> Entities:
     places = pc.index_in(ours.cast(found.keys.type), value_set=found.keys)
     if places.null_count:
         raise TippersError(
-            f"{places.null_count:,} entities of {index} are in the warehouse and not in the lake.",
-            f"The index is just being computed; else `tippers pipeline materialize {index}`.",
+            f"Entities of {index} are in the warehouse but not in the lake: {places.null_count:,}.",
+            f"The index is being computed, or needs `tippers pipeline materialize {index}`.",
         )
     return Entities(key, key_type, keys, found.take(places.to_numpy()))
 
@@ -113,14 +113,14 @@ def predict(
     Parameters
     ----------
     labels
-        Those of the concept, in their order.
+        The concept's labels, in order.
     version, run_id
-        Of the asset and the run that ask.
+        The version of the asset, and the run.
 
     Raises
     ------
     BadInput
-        When the model does not fit the features, or the key has the name of a column of ours.
+        When the model does not fit the features, or the key has the name of another column.
     """
     given = predicted_columns(model, entities.features.columns, labels)
     n = len(entities)
@@ -132,32 +132,34 @@ def predict(
     }
     if entities.key in columns:
         raise BadInput(
-            f"The key column {entities.key} has the name of a column of the predictions.",
-            "Give the key another name in the index's query.",
+            f"The key column {entities.key} has the same name as a column of the predictions.",
+            "Rename the key in the index's query.",
         )
     return pa.table({entities.key: entities.keys, **columns})
 
 
 def predicted_columns(model: LoadedModel, columns: pa.Table, labels: Sequence[str]) -> pa.Table:
-    """``label``, ``confidence`` (its probability) and ``p_<label>`` of rows of features.
+    """``label``, ``confidence`` (its probability) and ``p_<label>`` for rows of features.
 
     Parameters
     ----------
     columns
-        As ``FeatureRows`` has them.
+        As in ``FeatureRows``.
     labels
-        In whose order the probabilities stand; labels that the model does not give have none.
+        The order of the probabilities; labels that the model does not know have no column.
     """
-    chances = model.probabilities(model_frame(columns))
+    probabilities = model.probabilities(model_frame(columns))
     known = [name for name in labels if name in model.classes]
     order = [*known, *(name for name in model.classes if name not in known)]
-    chances = chances[:, [model.classes.index(name) for name in order]]
-    best = chances.argmax(axis=1) if len(chances) else np.empty(0, np.int64)
+    probabilities = probabilities[:, [model.classes.index(name) for name in order]]
+    best = probabilities.argmax(axis=1) if len(probabilities) else np.empty(0, np.int64)
     return pa.table(
         {
             "label": pa.array(order, pa.string()).take(pa.array(best)),
-            "confidence": pa.array(chances.max(axis=1) if len(chances) else np.empty(0)),
-            **{f"p_{name.lower()}": pa.array(chances[:, i]) for i, name in enumerate(order)},
+            "confidence": pa.array(
+                probabilities.max(axis=1) if len(probabilities) else np.empty(0)
+            ),
+            **{f"p_{name.lower()}": pa.array(probabilities[:, i]) for i, name in enumerate(order)},
         }
     )
 
@@ -169,7 +171,7 @@ def write_predictions(settings: Settings, ref: Ref, key_type: str, rows: pa.Tabl
     Parameters
     ----------
     rows
-        As :func:`predict` gives them, the key first.
+        From :func:`predict`, with the key first.
 
     Raises
     ------
@@ -181,7 +183,7 @@ def write_predictions(settings: Settings, ref: Ref, key_type: str, rows: pa.Tabl
     place = definition_key(SCHEMA, ref.concept, ref.name)
     open_lake(settings).write_table(place, pseudonymise(settings, rows))
     types = {name: _type(name) for name in rows.column_names[1:]}
-    comment = f"one row per entity: what the champion of {ref} predicts"
+    comment = f"one row per entity: predictions of the champion of {ref}"
     target = Target(SCHEMA, ref.model_name, key, {key: key_type, **types}, comment)
     replace_rows(settings, target, rows)
 
@@ -195,10 +197,10 @@ def _type(column: str) -> str:
 
 # --- reading --------------------------------------------------------------------------------------
 def predicted_labels(settings: Settings, concept: str, name: str) -> pa.Table:
-    """All rows of a classifier's predictions, as they are in the warehouse.
+    """All rows of a classifier's predictions in the warehouse.
 
-    The shape is that of :func:`~tippers_dagster.labelling.labels.read_labels`, with every label
-    given: key first, ``label``, ``confidence``, ``p_<label>`` ..., ``model_version``, ``version``,
+    Has the shape of :func:`~tippers_dagster.labelling.labels.read_labels`, with a label in every
+    row: key first, ``label``, ``confidence``, ``p_<label>`` ..., ``model_version``, ``version``,
     ``run_id``.
 
     Raises
@@ -213,8 +215,8 @@ def predicted_labels(settings: Settings, concept: str, name: str) -> pa.Table:
 def prediction_columns(settings: Settings, concept: str, name: str) -> list[str]:
     """The columns of a classifier's predictions, the key first.
 
-    As :func:`~tippers_dagster.labelling.labels.label_columns` of a label model, in the schema
-    ``predictions``: what reads the one can read the other.
+    Like :func:`~tippers_dagster.labelling.labels.label_columns`, in the schema ``predictions``:
+    code that reads one can read the other.
 
     Raises
     ------
@@ -224,8 +226,8 @@ def prediction_columns(settings: Settings, concept: str, name: str) -> list[str]
     if not has_predictions(settings, concept, name):
         raise NotPredicted(
             f"{concept}.{name} has no predictions yet.",
-            "It is a classifier without a champion, or whose predictions were not materialised, or "
-            "no classifier at all: `tippers models list` shows which there are.",
+            "Either the classifier has no champion, or its predictions were not materialised, or "
+            "it does not exist: `tippers models list` shows all classifiers.",
         )
     with warehouse_engine(settings).connect() as connection:
         columns = sa.inspect(connection).get_columns(f"{concept}__{name}", SCHEMA)
@@ -233,6 +235,6 @@ def prediction_columns(settings: Settings, concept: str, name: str) -> list[str]
 
 
 def has_predictions(settings: Settings, concept: str, name: str) -> bool:
-    """Whether there is a table of a classifier's predictions."""
+    """Whether a classifier's table of predictions exists."""
     with warehouse_engine(settings).connect() as connection:
         return sa.inspect(connection).has_table(f"{concept}__{name}", SCHEMA)

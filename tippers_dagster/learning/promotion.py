@@ -1,4 +1,4 @@
-"""Whether a challenger takes the champion's place: both on the same held-out entities. Pure."""
+"""Decides whether a challenger replaces the champion, on the same held-out entities. Pure."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEAST_GOLD = 30
-"""Held-out entities with a gold label from which on a challenger must not be worse on these."""
+"""With this many held-out gold labels, a challenger must not be worse on them."""
 
 NO_CHAMPION = "There was no champion."
 
-MOST_NAMED = 5
-"""Columns that an error names."""
+MAX_NAMED_COLUMNS = 5
+"""How many columns an error names."""
 
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """The held-out entities, as they are now.
+    """The current held-out entities.
 
     Attributes
     ----------
@@ -36,8 +36,8 @@ class HeldOut:
     frame
         Their features, [n].
     label, gold
-        int8 [n]: class numbers of the label model's confident labels, and of what people know;
-        -1 where there is none.
+        int8 [n]: class numbers of the label model's confident labels, and of gold labels; -1 if
+        there is none.
     """
 
     labels: tuple[str, ...]
@@ -47,8 +47,8 @@ class HeldOut:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """One model on the held-out entities: by the label model's labels, and by gold."""
+class ModelMeasures:
+    """A model's measures on the held-out entities: by the label model's labels, and by gold."""
 
     label: Measures
     gold: Measures
@@ -56,19 +56,19 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """Whether the challenger wins, and why in a sentence.
+    """Whether the challenger wins, and the reason in a sentence.
 
-    ``champion`` is None where there is none, or it cannot be applied to these entities.
+    ``champion`` is None if there is none, or it cannot be applied to these entities.
     """
 
     wins: bool
     reason: str
-    challenger: Judged
-    champion: Judged | None
-    majority: Judged
+    challenger: ModelMeasures
+    champion: ModelMeasures | None
+    majority: ModelMeasures
 
     def to_json(self) -> dict[str, Any]:
-        """The measures of all, without confusion and calibration."""
+        """All measures, without confusion and calibration."""
         given = {"challenger": self.challenger, "champion": self.champion}
         given["majority_class"] = self.majority
         return {
@@ -79,7 +79,7 @@ class Verdict:
 
 
 def model_columns(model: Any) -> tuple[str, ...]:
-    """The columns that a trained model takes, in their order."""
+    """The columns that a trained model takes, in order."""
     return tuple(str(name) for name in model.feature_names_in_)
 
 
@@ -96,16 +96,20 @@ def apply_model(model: Any, frame: pd.DataFrame, what: str) -> np.ndarray:
     Raises
     ------
     BadInput
-        When a column is not there, or of another type than the model was trained on.
+        When a column is missing, or has another type than in training.
     """
     wanted = model_columns(model)
-    lacking = [name for name in wanted if name not in frame.columns]
-    if lacking:
-        more = f" and {len(lacking) - MOST_NAMED} more" if len(lacking) > MOST_NAMED else ""
+    missing = [name for name in wanted if name not in frame.columns]
+    if missing:
+        more = (
+            f" and {len(missing) - MAX_NAMED_COLUMNS} more"
+            if len(missing) > MAX_NAMED_COLUMNS
+            else ""
+        )
         raise BadInput(
-            f"{what} takes {len(wanted)} columns, and {', '.join(lacking[:MOST_NAMED])}{more} "
-            f"{'is' if len(lacking) == 1 else 'are'} not there.",
-            "Give rows with these columns, or use a version that was trained on what there is.",
+            f"{what} needs columns that are missing: "
+            f"{', '.join(missing[:MAX_NAMED_COLUMNS])}{more}.",
+            "Give rows with these columns, or use a version that was trained without them.",
         )
     if not len(frame):
         return np.empty((0, len(model.classes_)))
@@ -114,7 +118,7 @@ def apply_model(model: Any, frame: pd.DataFrame, what: str) -> np.ndarray:
     except (ValueError, TypeError) as error:
         raise BadInput(
             f"{what} cannot be applied to these rows: {str(error).strip().splitlines()[0]}",
-            "Each column must be of the type that it had in training: numbers or text.",
+            "Each column must have the same type as in training: numbers or text.",
         ) from error
     return np.asarray(given, np.float64)
 
@@ -130,28 +134,28 @@ def judge(
 ) -> Verdict:
     """Compare a challenger with the champion on the same entities.
 
-    It wins when it is better by ``margin`` of ``metric`` on the label model's labels, and, where
-    ``LEAST_GOLD`` entities or more have a gold label, no worse on these. Without a champion, or
-    with one that cannot be applied any more, it must beat the majority class instead: the shares
-    of the labels among these entities, for all of them.
+    It wins if it is better by ``margin`` of ``metric`` on the label model's labels and, with
+    ``LEAST_GOLD`` gold labels or more, not worse on these. Without a champion, or with one that can
+    no longer be applied, it must instead beat the majority class, which gives every entity the
+    labels' shares among these entities.
 
     Parameters
     ----------
     challenger, champion
-        Trained models; no champion: None.
+        Trained models; None if there is no champion.
     without
         Why there is no champion.
     """
-    one = _judged(held, challenger, "The challenger")
+    one = _measure_model(held, challenger, "The challenger")
     majority = _majority(held)
     if not one.label.entities:
         return Verdict(False, "No held-out entity has a confident label.", one, None, majority)
     why = without
     if champion is not None:
         try:
-            other = _judged(held, champion, "The champion")
+            other = _measure_model(held, champion, "The champion")
         except BadInput as error:
-            why = f"It cannot be used any more: {error.message}"
+            why = f"The champion can no longer be used: {error.message}"
         else:
             wins, reason = _compare(one, other, "the champion", metric, margin)
             return Verdict(wins, reason, one, other, majority)
@@ -160,30 +164,34 @@ def judge(
 
 
 def gain(metric: str, new: float, old: float) -> float:
-    """By how much ``new`` is better than ``old``; negative: worse."""
+    """How much better ``new`` is than ``old``; negative if worse."""
     return old - new if metric in LOWER_IS_BETTER else new - old
 
 
 def _compare(
-    one: Judged, other: Judged, against: str, metric: str, margin: float
+    one: ModelMeasures, other: ModelMeasures, against: str, metric: str, margin: float
 ) -> tuple[bool, str]:
     new, old = getattr(one.label, metric), getattr(other.label, metric)
     better = gain(metric, new, old)
     what = metric.replace("_", " ")
-    told = f"{what} {new:.4f}, {against} {old:.4f}, on {one.label.entities:,} entities"
+    comparison = f"{what} {new:.4f}, {against} {old:.4f}, on {one.label.entities:,} entities"
     if not better > max(_ROUNDING, margin - _ROUNDING):
-        needed = f", and {margin:g} is needed" if margin else ""
-        return False, f"Not better{needed}: {told}."
+        needed = f"by at least {margin:g}" if margin else ""
+        return False, f"Not better{needed}: {comparison}."
     if one.gold.entities >= LEAST_GOLD:
         new, old = getattr(one.gold, metric), getattr(other.gold, metric)
         gold = f"{what} {new:.4f}, {against} {old:.4f}, on {one.gold.entities:,} gold labels"
         if gain(metric, new, old) < -_ROUNDING:
-            return False, f"Better by the label model ({told}), but worse by gold: {gold}."
-        return True, f"Better: {told}; {gold}."
-    return True, f"Better: {told}."
+            return (
+                False,
+                f"Better by the label model's labels ({comparison}), but worse by gold labels: "
+                f"{gold}.",
+            )
+        return True, f"Better: {comparison}; {gold}."
+    return True, f"Better: {comparison}."
 
 
-def _judged(held: HeldOut, model: Any, what: str) -> Judged:
+def _measure_model(held: HeldOut, model: Any, what: str) -> ModelMeasures:
     given = apply_model(model, held.frame, what)
     return _measured(held, in_order(given, [str(c) for c in model.classes_], held.labels))
 
@@ -191,7 +199,7 @@ def _judged(held: HeldOut, model: Any, what: str) -> Judged:
 def in_order(given: np.ndarray, classes: Sequence[str], labels: Sequence[str]) -> np.ndarray:
     """Probabilities float64 [n, labels] in the order of the labels.
 
-    A class that is no label any more gets its own last column, so that it counts as wrong; a label
+    A class that is no longer a label gets its own last column, so that it counts as wrong; a label
     that the model does not know has probability 0.
     """
     place = {name: column for column, name in enumerate(labels)}
@@ -202,12 +210,12 @@ def in_order(given: np.ndarray, classes: Sequence[str], labels: Sequence[str]) -
     return found
 
 
-def _majority(held: HeldOut) -> Judged:
+def _majority(held: HeldOut) -> ModelMeasures:
     known = held.label[held.label >= 0]
     counts = np.bincount(known, minlength=len(held.labels))
     shares = counts / max(1, len(known))
     return _measured(held, np.tile(shares, (len(held.label), 1)))
 
 
-def _measured(held: HeldOut, given: np.ndarray) -> Judged:
-    return Judged(measure(held.label, given), measure(held.gold, given))
+def _measured(held: HeldOut, given: np.ndarray) -> ModelMeasures:
+    return ModelMeasures(measure(held.label, given), measure(held.gold, given))

@@ -1,10 +1,10 @@
-"""Registered models: which version is champion, who decided so, and deciding it.
+"""Registered models: which version is champion, who decided it, and making decisions.
 
 MLflow keeps the versions, the warehouse every decision: the last decision determines which version
 is champion. MLflow has no login, so its alias ``champion`` only shows it, and is reset if somebody
-moved it. A decision is recorded before the alias is moved, and marked afterwards. The next decision
-completes one that a killed process left unfinished, so that nothing is promoted twice or without a
-record.
+moved it. A decision is recorded before the alias is moved, and marked as applied afterwards. The
+next decision completes one that a killed process left unfinished, so nothing is promoted twice or
+without a record.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _log = logging.getLogger(__name__)
 
 
 class NotRegistered(TippersError):
-    """A model, or a version of it, that is not in the registry."""
+    """A model, or a version of it, is not in the registry."""
 
 
 class NoChampion(TippersError):
-    """A model none of whose versions is champion: nothing can be predicted with it."""
+    """A model has no champion, so it cannot predict."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class ModelVersion:
     Attributes
     ----------
     mlflow_run, dagster_run
-        Ids of the runs that made it; ``dagster_run`` is empty when it was not an asset.
+        Ids of the runs that made it; ``dagster_run`` is empty if no asset did.
     asset_version
-        Of the classifier's asset, when it was trained.
+        The version of the classifier's asset at training time.
     metrics, params
-        Those of the MLflow run.
+        Of the MLflow run.
     aliases
-        ``champion`` as decided here; ``challenger``, or what else it is named in MLflow.
+        ``champion`` according to the decisions; ``challenger`` and other aliases from MLflow.
     """
 
     number: int
@@ -76,28 +76,28 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A model with the versions that trainings of this deployment registered, the newest first."""
+    """A model with the versions that this deployment's trainings registered, newest first."""
 
     name: str
     versions: tuple[ModelVersion, ...]
 
     @property
     def champion(self) -> ModelVersion | None:
-        """The version in use; None: none is."""
+        """The version in use; None if there is none."""
         return self._with(CHAMPION)
 
     @property
     def challenger(self) -> ModelVersion | None:
-        """The version that wants to take its place, or did."""
+        """The newest version, which may replace the champion, or already has."""
         return self._with(CHALLENGER)
 
     def version(self, number: int) -> ModelVersion:
-        """One version.
+        """One version by its number.
 
         Raises
         ------
         NotRegistered
-            When there is none of this number.
+            When there is no such version.
         """
         found = next((v for v in self.versions if v.number == number), None)
         if found is None:
@@ -115,8 +115,8 @@ class RegisteredModel:
 class Decision:
     """One decision about a model; the columns of ``model_decision``.
 
-    ``version`` is the one that was judged, promoted, or rolled back to. ``score`` and
-    ``champion_score`` are of ``metric`` on the same held-out ``entities``.
+    ``version`` was judged, promoted, or rolled back to. ``score`` and ``champion_score`` are values
+    of ``metric`` on the same held-out ``entities``.
     """
 
     model: str
@@ -147,12 +147,12 @@ def registered_models(
     Parameters
     ----------
     names
-        Of those to read; none: all that MLflow has. Names that are not registered are left out.
+        The models to read; None: all in MLflow. Names that are not registered are left out.
 
     Raises
     ------
     MlflowAway
-        When the registry cannot be asked.
+        When the registry is unavailable.
     """
     with mlflow_client(settings) as client:
         filters = [None] if names is None else [_named(name) for name in sorted(set(names))]
@@ -165,14 +165,14 @@ def registered_models(
 
 
 def registered_model(settings: Settings, name: str) -> RegisteredModel:
-    """One model, as ``device.kind_of``.
+    """One model, such as ``device.kind_of``.
 
     Raises
     ------
     NotRegistered
         When no version of it was ever registered.
     MlflowAway
-        When the registry cannot be asked.
+        When the registry is unavailable.
     """
     found = registered_models(settings, [name])
     if not found or not found[0].versions:
@@ -190,7 +190,7 @@ def champion_of(settings: Settings, name: str) -> ModelVersion:
     Raises
     ------
     NoChampion
-        When none is.
+        When there is none.
     NotRegistered, MlflowAway
         As in :func:`registered_model`.
     """
@@ -198,16 +198,16 @@ def champion_of(settings: Settings, name: str) -> ModelVersion:
     if model.champion is None:
         newest = model.versions[0].number
         raise NoChampion(
-            f"{name} has no champion: none of its {len(model.versions)} versions was better than "
-            "giving the majority class to all, or the champion was deleted in MLflow.",
-            f"`tippers models show {name}` says how each did; `tippers models promote {name} "
-            f"{newest}` makes one champion by hand.",
+            f"{name} has no champion: none of its versions ({len(model.versions)}) was better "
+            "than the majority class, or the champion was deleted in MLflow.",
+            f"`tippers models show {name}` shows their scores; `tippers models promote {name} "
+            f"{newest}` promotes one by hand.",
         )
     return model.champion
 
 
 def decisions(settings: Settings, name: str) -> list[Decision]:
-    """Every decision about a model, the newest first."""
+    """Every decision about a model, newest first."""
     query = (
         sa.select(model_decision)
         .where(model_decision.c.model == name)
@@ -218,7 +218,7 @@ def decisions(settings: Settings, name: str) -> list[Decision]:
 
 
 def champion_number(settings: Settings, name: str) -> int | None:
-    """The champion according to the last decision that was carried out; None if there is none."""
+    """The champion according to the last applied decision; None if there is none."""
     c = model_decision.c
     query = (
         sa.select(c.version)
@@ -231,7 +231,7 @@ def champion_number(settings: Settings, name: str) -> int | None:
 
 
 def _versions_of(client: Any, name: str) -> tuple[list[Any], dict[str, Any]]:
-    """A model's versions and their runs, as MLflow has them."""
+    """A model's versions and their runs in MLflow."""
     versions = _pages(client.search_model_versions, _named(name))
     return versions, _runs(client, [v.run_id for v in versions if v.run_id])
 
@@ -270,7 +270,7 @@ def _version(found: Any, run: Any, aliases: Sequence[str]) -> ModelVersion:
 
 
 def _runs(client: Any, ids: Sequence[str]) -> dict[str, Any]:
-    """MLflow's runs by id, in one question; those that were deleted there are not among them."""
+    """MLflow's runs by id, in one request; runs deleted there are left out."""
     if not ids:
         return {}
     experiments = [e.experiment_id for e in _pages(client.search_experiments)]
@@ -285,7 +285,7 @@ def _named(name: str) -> str:
 
 
 def _pages(search: Any, *arguments: Any) -> list[Any]:
-    """All results of one of MLflow's searches."""
+    """All results of an MLflow search."""
     found: list[Any] = []
     token = None
     while True:
@@ -298,29 +298,29 @@ def _pages(search: Any, *arguments: Any) -> list[Any]:
 
 # --- deciding -------------------------------------------------------------------------------------
 def promote(settings: Settings, name: str, version: int, by: str) -> Decision:
-    """Make a version champion by hand; what is predicted with the model becomes stale.
+    """Promote a version by hand; its champion's predictions become stale.
 
     Raises
     ------
     BadInput
-        When it is champion already.
+        When it is already champion.
     NotRegistered
         When there is no such version.
     MlflowAway
-        When the registry cannot be asked; nothing has changed then.
+        When the registry is unavailable; then nothing has changed.
     """
     with deciding(settings, name):
         model = registered_model(settings, name)
         chosen, before = model.version(version), _number(model.champion)
         if before == chosen.number:
-            raise BadInput(f"Version {version} of {name} is champion already.")
+            raise BadInput(f"Version {version} of {name} is already champion.")
         return carry_out(
             settings, Decision(name, version, before, "promoted", False, by, "By hand.")
         )
 
 
 def roll_back(settings: Settings, name: str, by: str) -> Decision:
-    """Make the version champion that was it before; again: the one before that.
+    """Make the previous champion champion again; repeated, the one before that.
 
     Raises
     ------
@@ -337,16 +337,16 @@ def roll_back(settings: Settings, name: str, by: str) -> Decision:
         if not earlier:
             raise BadInput(
                 f"No other version of {name} was champion before.",
-                f"`tippers models promote {name} VERSION` makes any version champion.",
+                f"`tippers models promote {name} VERSION` promotes any version.",
             )
         back = Decision(name, earlier[-1], before, "rolled_back", False, by, "By hand.")
         return carry_out(settings, back)
 
 
 def champions(newest_first: Sequence[Decision]) -> list[int]:
-    """The versions that rolling back goes through, the present champion last.
+    """The versions that a rollback goes through, the current champion last.
 
-    A promotion adds one; rolling back takes those away that came after the one gone back to.
+    A promotion adds a version; a rollback removes those that came after the one gone back to.
     """
     line: list[int] = []
     for decision in reversed(newest_first):
@@ -369,12 +369,12 @@ def deciding(settings: Settings, name: str) -> Iterator[None]:
 
 
 def carry_out(settings: Settings, decision: Decision) -> Decision:
-    """Record a decision, and move the alias when it says so. To be called within ``deciding``.
+    """Record a decision, and move the alias if it says so. Call it within ``deciding``.
 
     Raises
     ------
     MlflowAway
-        When the alias could not be moved; the decision stands, and is completed by the next.
+        When the alias could not be moved; the decision is valid, and completed by the next one.
     """
     given = {
         column.name: getattr(decision, column.name)
@@ -392,7 +392,7 @@ def carry_out(settings: Settings, decision: Decision) -> Decision:
 
 
 def judged(settings: Settings, name: str, version: int) -> bool:
-    """Whether it was decided about a version, by hand or not: it is not judged again."""
+    """Whether a decision about a version exists, by hand or not: it is not judged again."""
     c = model_decision.c
     query = sa.select(c.id).where(c.model == name, c.version == version).limit(1)
     with warehouse_engine(settings).connect() as connection:
@@ -400,14 +400,14 @@ def judged(settings: Settings, name: str, version: int) -> bool:
 
 
 def token_of(champion: ModelVersion | None) -> str:
-    """What differs when another version is champion: what predictions are computed from."""
+    """A value that changes with the champion: predictions depend on it."""
     return NO_CHAMPION if champion is None else str(champion.number)
 
 
 def _complete(settings: Settings, name: str) -> None:
-    """Move the alias for decisions whose process ended before it could.
+    """Move the alias for decisions whose process ended before it did.
 
-    One about a version that is not there any more cannot be, and is forgotten.
+    A decision about a version that no longer exists is deleted.
     """
     left = [d for d in reversed(decisions(settings, name)) if d.applied_at is None]
     if not left:
@@ -443,7 +443,7 @@ def _align(settings: Settings, name: str) -> None:
 
 
 def _apply(settings: Settings, decision: Decision) -> Decision:
-    """Move the alias, say so, and make stale what stands on it."""
+    """Move the alias, mark the decision as applied, and make dependent assets stale."""
     with mlflow_client(settings) as client:
         client.set_registered_model_alias(decision.model, CHAMPION, str(decision.version))
     now = dt.datetime.now(dt.UTC)

@@ -1,4 +1,4 @@
-"""An asset for each classifier that tells which version of it is champion."""
+"""An asset for each classifier: which of its versions is champion."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -24,31 +24,31 @@ from tippers_dagster.learning.naming import registered_name
 from tippers_dagster.settings import Settings
 
 VERSION = 1
-"""Raise it when the same challenger would be judged otherwise."""
+"""Raise it when the same challenger would be judged differently."""
 
-LOOK_SECONDS = 6 * 3600
+CHECK_SECONDS = 6 * 3600
 """How often the alias in MLflow is compared with the decisions, and reset if it was moved."""
 
 IN_USE = "there_is_one"
 BEATS_MAJORITY = "beats_the_majority_class"
 CHAMPION_CHECKS = {
     IN_USE: "One version of the model is champion; without one nothing is predicted.",
-    BEATS_MAJORITY: "The champion was better than the commonest label for all when it was judged.",
+    BEATS_MAJORITY: "When it was judged, the champion was better than the majority class.",
 }
 
 
 def champion_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
-    """What each champion follows from: its classifier, and the registry, which is outside.
+    """The refresh node of each champion: depends on its classifier, and on MLflow's registry.
 
-    What reads one sees the version's number only, so that it is stale when another version is
-    champion, and not whenever a classifier is trained.
+    Dependent assets see only the version's number, so they become stale when the champion changes,
+    not whenever a classifier is trained.
     """
     return [
         Node(
             champion_path(d.ref),
             digest("champion", str(VERSION), *_decides(d)),
             (d.ref.asset_path,),
-            every_seconds=LOOK_SECONDS,
+            every_seconds=CHECK_SECONDS,
             seen_by_token=True,
         )
         for d in catalog.of_kind(Kind.CLASSIFIER)
@@ -69,7 +69,7 @@ def champion_assets(
     Parameters
     ----------
     nodes
-        All nodes, those of other assets included.
+        The nodes of all assets, not only these.
     """
     make = partial(_champion, settings, catalog)
     return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, make, champion_path)
@@ -84,10 +84,10 @@ def _champion(
     path = champion_path(definition.ref)
     grain = (
         f"One row per decision about the models of {definition.ref}: the challenger is compared "
-        "with the champion on the same held-out entities, and takes its place when it wins."
+        "with the champion on the same held-out entities, and replaces it if it wins."
     )
 
-    undescribed = replace(definition, description="")  # it is the classifier's own
+    undescribed = replace(definition, description="")  # the classifier has it
     spec = definition_spec(catalog, nodes[path], undescribed, grain, kinds={"mlflow", "classifier"})
     return one_asset(
         spec,
@@ -103,7 +103,7 @@ def _decide(
     nodes: dict[tuple[str, ...], Node],
     ref: Ref,
 ) -> Iterator[Any]:
-    """Judge the challenger if it was not, and record who is champion now."""
+    """Judge the challenger if needed, and record the current champion."""
     from tippers_dagster.learning.challenges import judge_challenger
     from tippers_dagster.learning.registry import deciding, decisions, registered_model, token_of
 
@@ -137,15 +137,15 @@ def _decide(
 
 
 def _metadata(name: str, champion: Any, decided: Any, log: Sequence[Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "dagster/row_count": len(log),
         "model": name,
         "champion": "none" if champion is None else champion.number,
         "judged_now": "nothing new" if decided is None else f"version {decided.version}",
     }
     if decided is not None:
-        told |= {"decision": decided.decision, "reason": decided.reason, **_scores(decided)}
-    return told
+        metadata |= {"decision": decided.decision, "reason": decided.reason, **_scores(decided)}
+    return metadata
 
 
 def _scores(decided: Any) -> dict[str, Any]:
@@ -166,11 +166,11 @@ def _checks(key: dg.AssetKey, champion: Any, log: Sequence[Any]) -> list[dg.Asse
 
     number = None if champion is None else champion.number
     judged = next((d for d in log if d.version == number and d.score is not None), None)
-    better, told = number is None, {}
+    better, metadata = number is None, {}
     if judged is not None and judged.majority_score is not None:
         better = gain(judged.metric, judged.score, judged.majority_score) > 0
-        told = {judged.metric: judged.score, "majority_class": judged.majority_score}
+        metadata = {judged.metric: judged.score, "majority_class": judged.majority_score}
     return [
         check_result(key, IN_USE, champion is not None, {"champion": str(number or "none")}),
-        check_result(key, BEATS_MAJORITY, better, {"champion": str(number or "none"), **told}),
+        check_result(key, BEATS_MAJORITY, better, {"champion": str(number or "none"), **metadata}),
     ]

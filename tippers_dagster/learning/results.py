@@ -1,4 +1,4 @@
-"""What classifiers came to, in the warehouse: for pages and the command line."""
+"""Results of classifiers in the warehouse, for pages and the command line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PLAIN = ("model", "rank", "status", "error", "seconds")
 class ModelResult:
     """One model of a bank in one materialisation.
 
-    ``cross_validated``, ``held_out`` and ``gold``: metrics by name, None where there is none.
+    ``cross_validated``, ``held_out`` and ``gold``: metrics by name, None if unknown.
     """
 
     model: str
@@ -59,19 +59,19 @@ class ClassifierResult:
     Attributes
     ----------
     version, run_id
-        Of the asset, and of the Dagster run.
+        The asset's version, and the id of the Dagster run.
     best, metric
-        The model that ranks first, and by what.
+        The model that ranks first, and the metric used for ranking.
     trained, held_out, gold
         Entities trained on; held out with a confident label; held out with a gold label.
     mlflow_run, registered
-        MLflow's run, and the version of the registered model; None when it was not logged.
+        MLflow's run, and the registered version; None if it was not logged.
     details
         JSON: ``labels``, ``label_model``, ``features``, ``steps``, ``counts``, ``columns``,
         ``importances``, ``comparison`` (on ``held_out`` and ``gold``: the measures of ``best``,
         ``label_model`` and ``majority_class``), ``warned``, ``majority``.
     models
-        The best first.
+        Best first.
     """
 
     concept: str
@@ -94,7 +94,7 @@ class ClassifierResult:
 
 # --- writing --------------------------------------------------------------------------------------
 def details_of(catalog: Catalog, ref: Ref, made: Trained) -> dict[str, Any]:
-    """What is recorded of a materialisation as JSON; see ``ClassifierResult.details``."""
+    """The recorded details of a materialisation as JSON; see ``ClassifierResult.details``."""
     body = catalog.definitions[ref].body
     assert isinstance(body, Classifier)
     chosen, first, base = made.chosen, made.first, made.baselines
@@ -152,7 +152,7 @@ def make_result(
     mlflow_run: str | None,
     registered: int | None,
 ) -> ClassifierResult:
-    """What is recorded of a materialisation that took so many seconds."""
+    """The record of a materialisation that took ``seconds``."""
     body = catalog.definitions[ref].body
     assert isinstance(body, Classifier)
     first = made.first
@@ -179,7 +179,7 @@ def make_result(
 
 
 def model_results(made: Trained) -> list[ModelResult]:
-    """The models of a bank as they are recorded, the best first, those left out last."""
+    """The recorded models of a bank, best first, those left out last."""
     none: dict[str, float | None] = dict.fromkeys(METRICS)
     found = [
         ModelResult(
@@ -205,7 +205,7 @@ def model_results(made: Trained) -> list[ModelResult]:
 
 
 def record_result(settings: Settings, result: ClassifierResult) -> None:
-    """Record a materialisation, in place of what the same run recorded of it before."""
+    """Record a materialisation, replacing an earlier record of the same run."""
     key = {name: getattr(result, name) for name in ("concept", "classifier", "version", "run_id")}
     values = {c.name: getattr(result, c.name) for c in classifier_result.c}
     rows = [
@@ -230,14 +230,14 @@ def record_result(settings: Settings, result: ClassifierResult) -> None:
 
 
 # --- reading --------------------------------------------------------------------------------------
-def read_results(settings: Settings, ref: Ref, most: int = 20) -> list[ClassifierResult]:
-    """The last materialisations of a classifier, the newest first."""
+def read_results(settings: Settings, ref: Ref, limit: int = 20) -> list[ClassifierResult]:
+    """The last materialisations of a classifier, newest first."""
     r, m = classifier_result.c, classifier_model_result.c
     newest = (
         sa.select(classifier_result)
         .where(r.concept == ref.concept, r.classifier == ref.name)
         .order_by(r.at.desc())
-        .limit(most)
+        .limit(limit)
     )
     with warehouse_engine(settings).connect() as connection:
         found = connection.execute(newest).mappings().all()
@@ -270,7 +270,8 @@ def last_result(settings: Settings, ref: Ref) -> ClassifierResult:
     found = read_results(settings, ref, 1)
     if not found:
         raise NotTrained(
-            f"{ref} has not been trained yet.", f"`tippers pipeline materialize {ref}` does it."
+            f"{ref} has not been trained yet.",
+            f"Train it with `tippers pipeline materialize {ref}`.",
         )
     return found[0]
 
@@ -283,19 +284,19 @@ def _model(row: sa.RowMapping) -> ModelResult:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """What models and label model say of the held-out entities of the last training.
+class HeldOutPredictions:
+    """The labels of models and label model on the held-out entities of the last training.
 
     Attributes
     ----------
     key, keys
-        The key column in the lake, and the entities, [n].
+        The key column in the lake, and the entities' keys, [n].
     labels
         In the order of the class numbers.
     label_model
-        int8 [n]: the label model's labels as they are now, confident or not; -1 for none.
+        int8 [n]: the label model's current labels, confident or not; -1 if there is none.
     models
-        int8 [n] for each model of the bank that was trained.
+        int8 [n] for each trained model of the bank.
     """
 
     key: str
@@ -305,8 +306,8 @@ class Judged:
     models: Mapping[str, np.ndarray]
 
 
-def read_judged(settings: Settings, catalog: Catalog, ref: Ref) -> Judged:
-    """What every model says of the held-out entities.
+def read_judged(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutPredictions:
+    """The labels that every model gives the held-out entities.
 
     Raises
     ------
@@ -322,12 +323,13 @@ def read_judged(settings: Settings, catalog: Catalog, ref: Ref) -> Judged:
         rows = lake.read_table(judged_key(ref))
     except LakeFileMissing as error:
         raise NotTrained(
-            f"{ref} has not been trained yet.", f"`tippers pipeline materialize {ref}` does it."
+            f"{ref} has not been trained yet.",
+            f"Train it with `tippers pipeline materialize {ref}`.",
         ) from error
     key, keys = rows.column_names[0], rows[0].combine_chunks()
     table = lake.read_table(definition_key("labels", model.concept, model.name), [key, "label"])
     places = pa.compute.index_in(keys, value_set=table[key].combine_chunks())
-    return Judged(
+    return HeldOutPredictions(
         key=key,
         keys=keys,
         labels=labels,

@@ -1,4 +1,4 @@
-"""Predicting rows that somebody gives: from a file, or typed."""
+"""Predicts rows from a file or typed by a user."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tippers_dagster.settings import Settings
 
 
 def find_classifier(catalog: Catalog, name: str) -> Ref:
-    """The classifier of a name, as ``device.kind``.
+    """The classifier with a name such as ``device.kind``.
 
     Raises
     ------
     BadInput
-        With the names that there are.
+        Lists the existing names.
     """
     found = {str(d.ref): d.ref for d in catalog.of_kind(Kind.CLASSIFIER, broken=True)}
     if name not in found:
@@ -53,23 +53,23 @@ def predict_rows(model: LoadedModel, rows: pa.Table, labels: Sequence[str]) -> p
     Parameters
     ----------
     rows
-        With the columns that the model takes; others are handed through.
+        With the columns that the model takes; others are kept.
     labels
-        Those of the concept, in their order.
+        The concept's labels, in order.
 
     Raises
     ------
     BadInput
-        When a column is not there, is not of the type that the model takes, or has the name of a
-        column of the answer.
+        When a column is missing, has another type than the model takes, or has the name of a
+        result column.
     """
-    taken = fitting_columns(model, rows)
-    given = predicted_columns(model, taken, labels)
+    inputs = fitting_columns(model, rows)
+    given = predicted_columns(model, inputs, labels)
     twice = [name for name in (*given.column_names, "model_version") if name in rows.column_names]
     if twice:
         raise BadInput(
-            f"The rows have columns named {', '.join(twice)}, as the answer has.",
-            "Leave them out, or give them other names.",
+            f"The rows have columns with the names of result columns: {', '.join(twice)}.",
+            "Remove or rename them.",
         )
     version = pa.repeat(pa.scalar(model.version, pa.int32()), rows.num_rows)
     names = [*rows.column_names, *given.column_names, "model_version"]
@@ -77,20 +77,20 @@ def predict_rows(model: LoadedModel, rows: pa.Table, labels: Sequence[str]) -> p
 
 
 def fitting_columns(model: LoadedModel, rows: pa.Table) -> pa.Table:
-    """The columns that a model takes, of the types that it was trained on.
+    """The columns that a model takes, with the types that it was trained on.
 
-    Numbers become text where the model takes text, as a room number of a CSV file.
+    Numbers become text if the model takes text, such as room numbers in a CSV file.
 
     Raises
     ------
     BadInput
-        Naming the columns that are not there, or the first that has another type.
+        Names the missing columns, or the first with another type.
     """
-    lacking = [name for name in model.columns if name not in rows.column_names]
-    if lacking:
+    missing = [name for name in model.columns if name not in rows.column_names]
+    if missing:
         raise BadInput(
-            f"{model} takes the columns {', '.join(model.columns)}.",
-            f"Not among those given: {', '.join(lacking)}.",
+            f"{model} needs the columns {', '.join(model.columns)}.",
+            f"Missing: {', '.join(missing)}.",
         )
     columns = {name: _fitting(model, name, rows[name]) for name in model.columns}
     return pa.table(columns)
@@ -108,8 +108,8 @@ def _fitting(model: LoadedModel, name: str, column: pa.ChunkedArray) -> pa.Chunk
         return found
     example = next((v for v in pc.unique(column).to_pylist() if v is not None), None)
     raise BadInput(
-        f"{what} holds {'numbers' if text else 'text'} such as {example!r}, and {model} takes "
-        f"{'text' if text else 'numbers'} there."
+        f"{what} contains {'numbers' if text else 'text'} such as {example!r}, but {model} needs "
+        f"{'text' if text else 'numbers'}."
     )
 
 
@@ -121,21 +121,21 @@ def predict_by_champion(
     rows: pa.Table | None = None,
     entities: Sequence[str] = (),
 ) -> pa.Table:
-    """What the champion says now, written nowhere.
+    """The champion's current predictions; nothing is written.
 
     Parameters
     ----------
     rows
-        Rows of features; none: the entities of the index.
+        Rows of features; None: the entities of the index.
     entities
-        Keys, of the index's entities; none: all of them.
+        Keys of entities in the index; empty: all of them.
 
     Raises
     ------
     NoChampion, NotRegistered, MlflowAway
-        When there is no model to ask.
+        When there is no model.
     BadInput, NotPredicted
-        When the rows do not fit it, or an entity is none of the index.
+        When the rows do not fit it, or a key is not in the index.
     """
     name = registered_name(ref)
     model = load_model(settings, name, champion_of(settings, name).number)

@@ -1,8 +1,8 @@
-"""Trained classifiers as bytes: skops files with only the nodes and types listed here.
+"""Trained classifiers as bytes: skops files that contain only the nodes and types listed here.
 
 By default skops trusts all of scikit-learn's estimators, numpy's functions and more, and MLflow
-lets a model's own ``MLmodel`` name further types. Here the list is fixed: what the models of the
-bank consist of. None of these can execute code from the file.
+lets a model's own ``MLmodel`` name further types. Here the list is fixed: the types that models of
+the bank consist of. None of these can execute code from the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from tippers_dagster.platform.mlflow.model_files import ModelRefused
 
 FILE = "model.skops"
-"""Where MLflow's scikit-learn flavour puts it."""
+"""The file's name in MLflow's scikit-learn flavour."""
 
 _OBJECTS = (
     "lightgbm.basic.Booster",  # its state is LightGBM's own text
@@ -50,7 +50,7 @@ _OBJECTS = (
     "sklearn.pipeline.Pipeline",
     "sklearn.preprocessing._data.StandardScaler",
     "sklearn.preprocessing._encoders.OneHotEncoder",
-    # Stands for "passthrough". A function in it would be a FunctionNode, which is not read.
+    # Stands for "passthrough". A function in it would be a FunctionNode, which is refused.
     "sklearn.preprocessing._function_transformer.FunctionTransformer",
     "sklearn.preprocessing._label.LabelBinarizer",
     "sklearn.preprocessing._label.LabelEncoder",
@@ -90,22 +90,22 @@ NODES: dict[str, frozenset[str]] = {
 """What a model may consist of: skops nodes, and the types of each."""
 
 TRUSTED_TYPES = sorted(set().union(*NODES.values()))
-"""All of these types, as skops takes them."""
+"""All of these types, in the form that skops takes."""
 
-MOST_UNPACKED = 8 * 2**30
-"""Bytes that a file may unpack to."""
+MAX_UNPACKED_BYTES = 8 * 2**30
+"""Maximum bytes of an unpacked file."""
 
 _DAMAGED = (zipfile.BadZipFile, KeyError, ValueError, TypeError, RecursionError, AttributeError)
-"""What skops raises for a file that is damaged or not a model."""
+"""Errors that skops raises for a file that is damaged or not a model."""
 
 
 def parse_model(content: bytes) -> Any:
-    """The trained model in a file of skops.
+    """The trained model in a skops file.
 
     Raises
     ------
     ModelRefused
-        When it contains anything that models of the bank do not, or is not such a file.
+        When it is not such a file, or contains anything that models of the bank do not.
     """
     import skops.io  # type: ignore[import-untyped]  # has no types
     from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types
@@ -116,7 +116,7 @@ def parse_model(content: bytes) -> Any:
     except _DAMAGED as error:
         first = " ".join(str(error).split())[:200]
         raise ModelRefused(
-            f"It is not a skops model, or is damaged: {type(error).__name__}: {first}"
+            f"It is damaged or not a skops model: {type(error).__name__}: {first}"
         ) from None
     if not isinstance(model, Pipeline):
         raise ModelRefused("It is not a classifier.")
@@ -124,12 +124,12 @@ def parse_model(content: bytes) -> Any:
 
 
 def _check(content: bytes) -> None:
-    """Refuse nodes and types that are not on the list, before skops looks at them."""
+    """Refuse unlisted nodes and types before skops reads them."""
     with zipfile.ZipFile(io.BytesIO(content)) as file:
-        if sum(part.file_size for part in file.infolist()) > MOST_UNPACKED:
+        if sum(part.file_size for part in file.infolist()) > MAX_UNPACKED_BYTES:
             raise ModelRefused("It is larger than 8 GiB unpacked.")
         schema = json.loads(file.read("schema.json"))
-    unknown = sorted({found for found in _made_of(schema) if not _known(*found)})
+    unknown = sorted({found for found in _nodes(schema) if not _known(*found)})
     if unknown:
         listed = ", ".join(f"{type_} ({node})" for node, type_ in unknown[:3])
         raise ModelRefused(f"It contains types that are not allowed: {listed}.")
@@ -139,7 +139,7 @@ def _known(node: str, type_: str) -> bool:
     return type_ in NODES.get(node, ())
 
 
-def _made_of(schema: Any) -> Iterator[tuple[str, str]]:
+def _nodes(schema: Any) -> Iterator[tuple[str, str]]:
     """The nodes of a schema with their types."""
     left = [schema]
     while left:

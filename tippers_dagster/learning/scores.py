@@ -1,4 +1,4 @@
-"""How good probabilities of labels are, where the labels are known."""
+"""Measures the quality of predicted probabilities, where the labels are known."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration
 
 LOWER_IS_BETTER = frozenset({"log_loss", "calibration_error"})
 
-_LEAST = 1e-15
-"""A label that was held impossible costs so much and no more, as in scikit-learn."""
+_MIN_PROBABILITY = 1e-15
+"""Lower limit of probabilities, so that the log loss stays finite, as in scikit-learn."""
 
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """Of one way to label some entities; shares are NaN where there is no entity.
+    """The measures of one set of predictions; shares are NaN if there are no entities.
 
-    ``balanced_accuracy``: mean over the labels that occur of the share that is found.
-    ``macro_f1``: mean over the labels that are true or given. ``log_loss`` in nats.
-    ``calibration_error``: expected calibration error. ``confusion`` int64 [labels, labels + 1]:
-    true label by given one, the last column for entities without a label, which are wrong.
+    ``balanced_accuracy``: mean recall of the labels that occur. ``macro_f1``: mean over the labels
+    that occur in the truth or the predictions. ``log_loss`` in nats. ``calibration_error``:
+    expected calibration error. ``confusion`` int64 [labels, labels + 1]: true by predicted label,
+    the last column for entities without a label, which count as wrong.
     """
 
     entities: int
@@ -40,12 +40,12 @@ class Measures:
     calibration: tuple[CalibrationBin, ...]
 
     def values(self) -> dict[str, float | None]:
-        """The metrics by name; None where there is none."""
+        """The metrics by name; None if unknown."""
         found = {name: float(getattr(self, name)) for name in METRICS}
         return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """All measures as JSON."""
         return {
             "entities": self.entities,
             **self.values(),
@@ -62,11 +62,11 @@ def measure(
     Parameters
     ----------
     truth
-        int [n]: class numbers, -1 where the truth is not known; these do not count.
+        int [n]: class numbers, -1 if the truth is unknown; these do not count.
     probabilities
-        float64 [n, labels]; NaN where nothing is known: all labels alike.
+        float64 [n, labels]; NaN if nothing is known: all labels are equally likely.
     predicted
-        int [n]: the label that is given, -1 for none; by default the likeliest, and none where
+        int [n]: the predicted label, -1 for none; by default the most likely one, and none if
         nothing is known.
     """
     known = truth >= 0
@@ -93,7 +93,7 @@ def measure(
 
 
 def better_first(values: Sequence[dict[str, float | None]], metric: str) -> list[int]:
-    """Positions, the best first: by ``metric``, then by the others; what lacks one comes last."""
+    """Positions, best first: by ``metric``, then by the others; missing values come last."""
     order = (metric, *(name for name in METRICS if name != metric))
 
     def rank(position: int) -> tuple[float, ...]:
@@ -118,4 +118,4 @@ def _log_loss(truth: np.ndarray, probabilities: np.ndarray) -> float:
     if not len(truth):
         return math.nan
     right = probabilities[np.arange(len(truth)), truth]
-    return float(-np.log(np.clip(right, _LEAST, 1.0)).mean())
+    return float(-np.log(np.clip(right, _MIN_PROBABILITY, 1.0)).mean())

@@ -8,7 +8,7 @@ from tippers_dagster.learning.scores import METRICS
 from tippers_dagster.platform.warehouse.metadata import metadata
 
 JUDGED_ON = ("cross_validated", "held_out", "gold")
-"""Training rows out of fold; held-out entities, by the label model's labels, and by gold labels."""
+"""Training rows, out of fold; held-out entities, by the label model's labels and by gold labels."""
 
 classifier_result = sa.Table(
     "classifier_result",

@@ -1,7 +1,7 @@
-"""Training the bank: cross-validated, ranked, beside the label model and the majority class.
+"""Trains the bank: models are cross-validated, ranked and compared with baselines.
 
-Pure: frames and arrays in, arrays out. Models are chosen by cross-validation on the training side
-alone; what is held out is only ever judged.
+Pure: frames and arrays in, arrays out. Models are chosen by cross-validation on the training set
+alone; the held-out set is only used for evaluation.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types
 
 IMPORTANCE_ROWS = 1000
-"""Importances are of at most so many rows."""
+"""Importances use at most this many rows."""
 
 IMPORTANCE_REPEATS = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """What models are trained and judged on.
+    """The training set and the held-out set.
 
     Attributes
     ----------
     labels
-        Names, in the order of the class numbers.
+        Label names, in the order of the class numbers.
     training, label
-        Columns of the n entities that are trained on, and their labels: int8 [n], every one of
+        Columns of the n entities in the training set, and their labels: int8 [n], with every one of
         ``labels`` at least ``training_set.FEWEST_TRAINED`` times.
     held_out
-        Columns of the m entities that are held out, the unlabelled ones too.
+        Columns of the m held-out entities, including unlabelled ones.
     numeric, categorical
-        Names of the columns that are numbers, and of the others.
+        Names of the number columns, and of the others.
     """
 
     labels: tuple[str, ...]
@@ -53,7 +53,7 @@ class Sides:
 
     @property
     def names(self) -> np.ndarray:
-        """The labels' names, row by row: what models are trained on."""
+        """The label name of each row, which models are trained on."""
         return np.array(self.labels, object)[self.label]
 
 
@@ -69,21 +69,21 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of one model.
+    """The result of training one model.
 
     Attributes
     ----------
     cross_validated
-        float64 [n, labels]: probabilities of the training rows, each from a model that was
-        trained on other folds.
+        float64 [n, labels]: probabilities of the training rows, each from a model trained on
+        other folds.
     held_out
         float64 [m, labels]: of the held-out rows, from a model trained on all training rows.
     seconds
-        That it took.
+        Training time.
     warned
-        What its library warned of, each once.
+        Distinct warnings of its library.
     error
-        Why it could not be trained; the arrays have no rows then.
+        Why it could not be trained; then the arrays have no rows.
     """
 
     model: str
@@ -96,9 +96,9 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """A model with its measures: none of them when it could not be trained.
+    """A model with its measures, which are None if it could not be trained.
 
-    ``held_out`` is by the label model's own labels, ``gold`` by what people know.
+    ``held_out``: compared with the label model's labels; ``gold``: with gold labels.
     """
 
     outcome: Outcome
@@ -109,7 +109,7 @@ class Ranked:
 
 @dataclass(frozen=True, eq=False)
 class Baselines:
-    """What models are compared with: on held-out entities, by the label model and by gold."""
+    """Baselines on held-out entities: compared with the label model's labels, and with gold."""
 
     label_model: Measures
     majority_class: Measures
@@ -120,8 +120,8 @@ class Baselines:
 def one_thread() -> Any:
     """A context in which numerical libraries use one thread.
 
-    Models are trained side by side, and threads that wait for each other by spinning made gradient
-    boosting two hundred times slower on a busy machine.
+    Models are trained in parallel, and threads that busy-wait for each other made gradient boosting
+    two hundred times slower on a busy machine.
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no types
 
@@ -129,30 +129,30 @@ def one_thread() -> Any:
 
 
 def train_model(task: Task) -> Outcome:
-    """Cross-validate a model, and train it on the whole training side to judge what is held out.
+    """Cross-validate a model, then train it on the whole training set and predict the held-out set.
 
-    Equal tasks give equal probabilities wherever they run. Whatever goes wrong is told in
-    ``Outcome.error``: one model of a bank must not take the others with it.
+    Equal tasks give equal probabilities on any machine. Errors are returned in ``Outcome.error``:
+    one model must not stop the rest of the bank.
     """
     began = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            crossed, held = _train(task)
-        except Exception as error:  # noqa: BLE001 - a library's own, of any kind
-            told = f"{type(error).__name__}: {error}".strip()
+            cross_validated, held = _train(task)
+        except Exception as error:  # noqa: BLE001 - libraries may raise anything
+            message = f"{type(error).__name__}: {error}".strip()
             none = np.empty((0, len(task.sides.labels)))
-            return Outcome(task.model, none, none, time.monotonic() - began, (), told[:2000])
+            return Outcome(task.model, none, none, time.monotonic() - began, (), message[:2000])
     warned = dict.fromkeys(str(w.message).strip().splitlines()[0][:300] for w in caught)
-    return Outcome(task.model, crossed, held, time.monotonic() - began, tuple(warned))
+    return Outcome(task.model, cross_validated, held, time.monotonic() - began, tuple(warned))
 
 
 def _train(task: Task) -> tuple[np.ndarray, np.ndarray]:
     with one_thread():
-        return _crossed_and_held_out(task)
+        return _cross_validate_and_predict(task)
 
 
-def _crossed_and_held_out(task: Task) -> tuple[np.ndarray, np.ndarray]:
+def _cross_validate_and_predict(task: Task) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.model_selection import (  # type: ignore[import-untyped]  # has no types
         StratifiedKFold,
         cross_val_predict,
@@ -161,29 +161,29 @@ def _crossed_and_held_out(task: Task) -> tuple[np.ndarray, np.ndarray]:
     sides = task.sides
     folds = number_of_folds(sides.label, task.folds)
     model = untrained(task)
-    crossed = cross_val_predict(
+    cross_validated = cross_val_predict(
         model,
         sides.training,
         sides.names,
         cv=StratifiedKFold(folds, shuffle=True, random_state=task.seed),
         method="predict_proba",
     )
-    order = np.argsort(np.argsort(sides.labels))  # columns are by name, wanted by class number
+    order = np.argsort(np.argsort(sides.labels))  # from the order of names to that of class numbers
     model.fit(sides.training, sides.names)
     held = probabilities(model, sides.held_out, sides.labels)
-    crossed = crossed[:, order]
-    if not (np.isfinite(crossed).all() and np.isfinite(held).all()):
-        raise FloatingPointError("some probabilities are no numbers")
-    return crossed, held
+    cross_validated = cross_validated[:, order]
+    if not (np.isfinite(cross_validated).all() and np.isfinite(held).all()):
+        raise FloatingPointError("some probabilities are not finite")
+    return cross_validated, held
 
 
 def number_of_folds(label: np.ndarray, wanted: int) -> int:
-    """As many as wanted, but no more than there are entities of the rarest label."""
+    """The wanted number, but no more than there are entities with the rarest label."""
     return int(min(wanted, np.bincount(label).min()))
 
 
 def untrained(task: Task) -> Pipeline:
-    """The model of a task, as it is before training."""
+    """The untrained model of a task."""
     counts = np.bincount(task.sides.label)
     folds = number_of_folds(task.sides.label, task.folds)
     return make_model(
@@ -197,7 +197,7 @@ def untrained(task: Task) -> Pipeline:
 
 
 def probabilities(model: Any, frame: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
-    """float64 [n, labels]: a trained model's, in the order of the labels."""
+    """float64 [n, labels]: a trained model's probabilities, in the order of the labels."""
     if not len(frame):
         return np.empty((0, len(labels)))
     column = {name: place for place, name in enumerate(model.classes_)}
@@ -205,7 +205,7 @@ def probabilities(model: Any, frame: pd.DataFrame, labels: Sequence[str]) -> np.
     return given[:, [column[label] for label in labels]].astype(np.float64)
 
 
-# --- judging ------------------------------------------------------------------------------------
+# --- ranking ------------------------------------------------------------------------------------
 def rank(
     outcomes: Sequence[Outcome],
     label: np.ndarray,
@@ -213,7 +213,7 @@ def rank(
     gold: np.ndarray,
     metric: str,
 ) -> list[Ranked]:
-    """The models, the best first, by cross-validation; those that failed come last, by name.
+    """Rank models by cross-validation, best first; those that failed come last, by name.
 
     Parameters
     ----------
@@ -222,10 +222,10 @@ def rank(
     label
         int [n]: labels of the training rows.
     held_out_label, gold
-        int [m]: the confident labels of the held-out rows, and what people know of them; -1 where
-        there is none.
+        int [m]: the confident labels of the held-out rows, and their gold labels; -1 if there is
+        none.
     metric
-        By which they are ranked first; then by the others, in the order of ``METRICS``.
+        The metric for ranking; ties are broken by the others, in the order of ``METRICS``.
     """
     ranked = [_judged(outcome, label, held_out_label, gold) for outcome in outcomes]
     values = [{} if r.cross_validated is None else r.cross_validated.values() for r in ranked]
@@ -254,18 +254,18 @@ def compare(
     label_model_label: np.ndarray,
     shares: np.ndarray,
 ) -> Baselines:
-    """The label model and the majority class, on what is held out.
+    """The label model and the majority class, on the held-out set.
 
     Parameters
     ----------
     held_out_label, gold
-        As :func:`rank` takes them.
+        As for :func:`rank`.
     label_model, label_model_label
-        float64 [m, labels] and int [m]: its probabilities, NaN where none of its functions voted,
-        and its labels, -1 where it abstains or ties.
+        float64 [m, labels] and int [m]: its probabilities, NaN if none of its functions voted,
+        and its labels, -1 if it abstains or ties.
     shares
-        float64 [labels]: of each label among confident entities on the training side, before the
-        cap; what the majority class gives everybody.
+        float64 [labels]: each label's share of the confident entities in the training set, before
+        the cap; the majority class predicts these for every entity.
     """
     constant = np.tile(shares, (len(gold), 1))
     return Baselines(
@@ -276,13 +276,13 @@ def compare(
     )
 
 
-# --- the best one -------------------------------------------------------------------------------
+# --- the best model -----------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Importance:
-    """By how much the log loss grows when a column is shuffled: mean and deviation.
+    """The increase of the log loss when a column is shuffled: mean and standard deviation.
 
-    Log loss and not accuracy: where several columns say the same, a model hardly errs without one
-    of them, but is less sure.
+    Uses log loss instead of accuracy: if several columns carry the same information, a model
+    without one of them is hardly less accurate, but less confident.
     """
 
     column: str
@@ -291,23 +291,23 @@ class Importance:
 
 
 def fit(task: Task) -> Pipeline:
-    """A model trained on all training rows: the one that ``train_model`` judged."""
+    """A model trained on all training rows: the one that ``train_model`` evaluated."""
     with warnings.catch_warnings(), one_thread():
-        warnings.simplefilter("ignore")  # told when it was cross-validated
+        warnings.simplefilter("ignore")  # already reported by cross-validation
         return untrained(task).fit(task.sides.training, task.sides.names)
 
 
 def importances(
     model: Pipeline, frame: pd.DataFrame, label: np.ndarray, labels: Sequence[str], seed: int
 ) -> list[Importance]:
-    """Permutation importances of the columns, the greatest first.
+    """Permutation importances of the columns, largest first.
 
     Breiman: Random forests (2001), as scikit-learn computes them, with the log loss.
 
     Parameters
     ----------
     frame, label
-        Rows and their class numbers; those of -1 are left out, and of many a part is taken.
+        Rows and their class numbers; rows with -1 are ignored, and large sets sampled.
     """
     from sklearn.inspection import (  # type: ignore[import-untyped]  # has no types
         permutation_importance,

@@ -1,4 +1,4 @@
-"""What a classifier learns from: confident labels, with their features, on one side of a split.
+"""Selects a classifier's training set: entities with confident labels, and a held-out set.
 
 Pure: arrays and tables in, arrays out.
 """
@@ -18,18 +18,18 @@ from tippers_dagster.platform.fingerprint import mix, of_text, of_texts
 Method = Literal["probability", "entropy"]
 
 STEP = 0.05
-"""By how much the threshold is lowered at a time."""
+"""The step by which the threshold is lowered."""
 
 FEWEST_TRAINED = 3
-"""Entities of a label on the training side: models are cross-validated, and calibrated within."""
+"""Minimum entities of a label in the training set, for cross-validation and calibration."""
 
 _SPLIT, _CAP = 1, 2
-"""What keys are hashed for: the two must not follow from each other."""
+"""Purposes of hashes of keys: the two must be independent."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One threshold, and how many entities of each label are confident at it."""
+    """One threshold, and the number of confident entities per label."""
 
     threshold: float
     counts: tuple[int, ...]
@@ -37,20 +37,20 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Which entities are trained on, and which are held out.
+    """The entities that are trained on, and those that are held out.
 
     Attributes
     ----------
     labels
         Names of the labels in the order of the class numbers.
     label
-        int8 [n]: the class number of the entity's label when it is confident, else -1.
+        int8 [n]: the class number of the entity's label if it is confident, else -1.
     held_out
         bool [n]: the entities that no version of the classifier is trained on.
     trained
-        bool [n]: those trained on: confident, not held out, within the cap.
+        bool [n]: the entities trained on: confident, not held out, within the cap.
     steps
-        The thresholds that were tried; the last is the one in use.
+        The thresholds that were tried; the last one is used.
     """
 
     labels: tuple[str, ...]
@@ -70,39 +70,39 @@ class TrainingSet:
         return self.held_out & (self.label >= 0)
 
     def counts(self, rows: np.ndarray) -> dict[str, int]:
-        """Entities per label among some rows (bool [n]) that have a confident label."""
+        """Entities per label among the given rows (bool [n]) with a confident label."""
         found = np.bincount(self.label[rows & (self.label >= 0)], minlength=len(self.labels))
         return dict(zip(self.labels, found.tolist(), strict=True))
 
 
 def held_out(keys: pa.Array, seed: int, share: float) -> np.ndarray:
-    """Which entities are held out: bool [n].
+    """The held-out entities: bool [n].
 
-    By a hash of the key with the seed and nothing else: the same entity is on the same side in
-    every version of a classifier, whatever its label, and whatever other entities there are.
+    Depends only on a hash of key and seed: in every version of a classifier an entity is on the
+    same side, whatever its label and whatever other entities exist.
 
     Parameters
     ----------
     keys
-        As the lake has them, [n].
+        The keys in the lake, [n].
     seed
-        Of the classifier.
+        The classifier's seed.
     share
-        How many are held out, on average; with a greater one all the same and further ones are.
+        The expected share of held-out entities; a greater share holds out the same and more.
     """
     return _uniform(keys, seed, _SPLIT) < share
 
 
 def confidence(probabilities: np.ndarray, method: Method) -> np.ndarray:
-    """How sure a label model is: float64 [n], NaN where it knows nothing.
+    """The confidence of a label model: float64 [n], NaN if it knows nothing.
 
     Parameters
     ----------
     probabilities
-        float64 [n, labels]; NaN where no labelling function voted.
+        float64 [n, labels]; NaN if no labelling function voted.
     method
         ``probability``: the largest; ``entropy``: one minus the entropy, divided by that of
-        labels which are all alike (Shannon).
+        equally likely labels (Shannon).
     """
     if method == "probability":
         return probabilities.max(axis=1)
@@ -124,23 +124,23 @@ def choose_threshold(
     Parameters
     ----------
     label, sure
-        int [n]: class numbers, -1 for none; float64 [n]: how sure they are.
+        int [n]: class numbers, -1 for none; float64 [n]: their confidence.
     training
-        bool [n]: those that are not held out; of each label ``FEWEST_TRAINED`` must be among them.
+        bool [n]: not held out; must contain ``FEWEST_TRAINED`` entities of each label.
     threshold
-        The first to be tried; then ``STEP`` less each time, down to 0.
+        The first threshold; lowered by ``STEP`` each time, down to 0.
     minimum
-        Entities of each label with at least that confidence.
+        Required entities of each label with at least that confidence.
 
     Returns
     -------
     tuple of Step
-        All that were tried; the last has enough.
+        All thresholds that were tried; the last one has enough entities.
 
     Raises
     ------
     OneClassOnly, TooFewLabels
-        When even at 0 there are not enough.
+        When there are not enough even at threshold 0.
     """
     given = label >= 0
     steps: list[Step] = []
@@ -171,15 +171,15 @@ def make_training_set(
 ) -> TrainingSet:
     """Choose the entities to train on.
 
-    The cap is of the training side only: the held-out entities stay as they are found.
+    The cap applies only to the training set: the held-out entities stay as they are.
 
     Parameters
     ----------
     keys
-        The entities, as the lake has them, [n].
+        The entities' keys in the lake, [n].
     label, probabilities
-        The label model's: int8 [n] class numbers, -1 where it abstains or ties; float64
-        [n, labels], NaN where no labelling function voted.
+        From the label model: int8 [n] class numbers, -1 if it abstains or ties; float64
+        [n, labels], NaN if no labelling function voted.
     method, threshold, minimum_per_class, imbalance_cap, test_share, seed
         As in the definition of a classifier.
 
@@ -199,12 +199,12 @@ def make_training_set(
 
 
 def check_not_empty(columns: pa.Table, trained: np.ndarray) -> None:
-    """Refuse columns that say nothing of any entity that is trained on.
+    """Refuse columns that are null for every entity in the training set.
 
     Raises
     ------
     EmptyFeature
-        Naming them.
+        Names the columns.
     """
     mask = pa.array(trained)
     empty = [
@@ -214,16 +214,16 @@ def check_not_empty(columns: pa.Table, trained: np.ndarray) -> None:
     ]
     if empty:
         raise EmptyFeature(
-            f"{', '.join(empty)}: null for all {int(trained.sum()):,} entities that are trained "
-            "on.",
-            "Mend the feature's query, or leave the feature out of the classifier.",
+            f"{', '.join(empty)}: null for every entity in the training set "
+            f"({int(trained.sum()):,}).",
+            "Fix the feature's query, or remove the feature from the classifier.",
         )
 
 
 def _capped(
     keys: pa.Array, label: np.ndarray, training: np.ndarray, most: int, seed: int
 ) -> np.ndarray:
-    """``training`` with at most so many entities of each label: those of the least hashes."""
+    """``training`` with at most ``most`` entities of each label: those with the lowest hashes."""
     order = np.argsort(_uniform(keys, seed, _CAP), kind="stable")
     order = order[training[order]]
     kept = np.zeros(len(label), bool)
@@ -233,7 +233,7 @@ def _capped(
 
 
 def _uniform(keys: pa.Array, seed: int, purpose: int) -> np.ndarray:
-    """float64 [n] in [0, 1): as good as random, and always the same for a key."""
+    """float64 [n] in [0, 1): pseudo-random, but always the same for a key."""
     if pa.types.is_integer(keys.type):
         hashed = keys.to_numpy(zero_copy_only=False)
     else:
@@ -246,23 +246,22 @@ def _too_few(
 ) -> OneClassOnly | TooFewLabels:
     if (counts > 0).sum() == 1:
         return OneClassOnly(
-            f"All {counts.sum():,} labelled entities are {labels[int(counts.argmax())]}: "
-            "there is nothing to tell apart.",
-            "Look at the label model: its functions may vote for one label only on these data.",
+            f"All labelled entities ({counts.sum():,}) have the label "
+            f"{labels[int(counts.argmax())]}; a classifier needs two labels or more.",
+            "Check the label model: perhaps its functions vote for only one label on this data.",
         )
     if counts.min() < minimum:
         return TooFewLabels(
-            f"Even with every label that the label model gives {_told(labels, counts)}; "
+            f"Even with every label that the label model gives, {_label_counts(labels, counts)}; "
             f"{minimum:,} of each are needed.",
             "Lower minimum_per_class, or write labelling functions that vote for these labels.",
         )
     return TooFewLabels(
-        f"On the training side of the split {_told(labels, left)}; {FEWEST_TRAINED} of each are "
-        "needed.",
+        f"In the training set, {_label_counts(labels, left)}; {FEWEST_TRAINED} of each are needed.",
         "Lower test_share, or write labelling functions that vote for these labels.",
     )
 
 
-def _told(labels: Sequence[str], counts: np.ndarray) -> str:
+def _label_counts(labels: Sequence[str], counts: np.ndarray) -> str:
     pairs = [f"{count:,} {label}" for label, count in zip(labels, counts.tolist(), strict=True)]
     return f"there are {', '.join(pairs)}"

@@ -1,4 +1,4 @@
-"""What the asset of a classifier does: read labels and features, train the bank, write."""
+"""Trains a classifier: reads labels and features, trains the bank, and writes the results."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ if TYPE_CHECKING:
 VERSION = 1
 """Raise it when the same labels and features would give other models."""
 
-Tell = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a classifier is made of, one entry per entity of its index.
+    """The inputs of a classifier, one entry per entity of its index.
 
     Attributes
     ----------
     labels
-        Names, in the order of the class numbers.
+        Label names, in the order of the class numbers.
     label, probabilities
-        The label model's: int8 [n], -1 where it abstains, ties or does not know the entity;
-        float64 [n, labels], NaN where it knows nothing.
+        From the label model: int8 [n], -1 if it abstains, ties or does not know the entity;
+        float64 [n, labels], NaN if it knows nothing.
     gold
-        int8 [n]: what people know, -1 where they do not.
+        int8 [n]: gold labels, -1 if there is none.
     """
 
     rows: FeatureRows
@@ -78,22 +78,22 @@ class Inputs:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a classifier came to.
+    """The result of training a classifier.
 
     Attributes
     ----------
     ranked
-        The models, the best first; those that failed last.
+        The models, best first; those that failed last.
     left_out
-        Models that this machine cannot train, and why.
+        Models that cannot be trained on this machine, and why.
     best
-        The task of the best model, which has the training rows.
+        The task of the best model, including the training rows.
     model
-        The best one, trained on the whole training side.
+        The best model, trained on the whole training set.
     importances
-        Of its columns, on held-out entities where there are any.
+        Importances of its columns, on held-out entities if there are any.
     majority
-        The label that the majority class gives everybody.
+        The label of the majority class.
     """
 
     inputs: Inputs
@@ -108,48 +108,48 @@ class Trained:
 
     @property
     def first(self) -> Ranked:
-        """The best model's measures."""
+        """The best model with its measures."""
         return self.ranked[0]
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """What became of the models, the best first."""
+        """The results of the models, best first."""
         return [ranked.outcome for ranked in self.ranked]
 
 
 def train_classifier(
-    settings: Settings, catalog: Catalog, ref: Ref, tell: Tell
+    settings: Settings, catalog: Catalog, ref: Ref, progress: Progress
 ) -> tuple[Trained, Parts]:
     """Train and rank the models of a classifier.
 
-    What is trained is kept in the lake, model by model; call ``Parts.forget`` when the whole is
+    Trained models are kept in the lake one by one; call ``Parts.forget`` once the result is
     recorded.
 
     Parameters
     ----------
-    tell
-        Called with what is done, in sentences.
+    progress
+        Called with progress messages.
 
     Raises
     ------
     CannotTrain
         When labels or features do not allow it, or no model could be trained.
     LakeFileMissing
-        When labels, index or a feature are not there.
+        When labels, index or a feature are missing.
     """
     body = catalog.definitions[ref].body
     assert isinstance(body, Classifier)
     inputs = read_inputs(settings, catalog, ref)
-    chosen = choose(inputs, catalog, ref, tell)
+    chosen = choose(inputs, catalog, ref, progress)
     sides = sides_of(inputs, chosen)
     wanted = body.models or CLASSIFIER_MODELS
     missing = left_out(wanted)
     for name, reason in missing.items():
-        tell(f"{name} is left out: {reason}")
+        progress(f"{name} is skipped: {reason}")
     tasks = [Task(name, sides, body.folds, body.seed) for name in wanted if name not in missing]
     parts = Parts(settings, ref, _state(body, inputs, chosen))
-    outcomes = _train(settings, tasks, parts, tell)
-    _some(outcomes, missing)
+    outcomes = _train(settings, tasks, parts, progress)
+    _refuse_no_model(outcomes, missing)
     out = chosen.held_out
     held_label, gold = chosen.label[out], inputs.gold[out]
     ranked = rank(outcomes, sides.label, held_label, gold, body.promotion_metric)
@@ -188,8 +188,8 @@ def read_inputs(settings: Settings, catalog: Catalog, ref: Ref) -> Inputs:
     rows = read_features(settings, catalog, index, features)
     if not len(rows):
         raise CannotTrain(
-            f"There is no entity to learn from: the index {index} is empty.",
-            "Look at its query, and for a derived index at the labels that it is made of.",
+            f"There is nothing to learn from: the index {index} is empty.",
+            "Check its query; for a derived index, check the labels that it is derived from.",
         )
     labels = catalog.model_labels(model)
     place = definition_key("labels", model.concept, model.name)
@@ -207,8 +207,8 @@ def read_inputs(settings: Settings, catalog: Catalog, ref: Ref) -> Inputs:
     )
 
 
-def choose(inputs: Inputs, catalog: Catalog, ref: Ref, tell: Tell) -> TrainingSet:
-    """Which entities to train on; the features are checked against the labels.
+def choose(inputs: Inputs, catalog: Catalog, ref: Ref, progress: Progress) -> TrainingSet:
+    """Choose the training set; the features are checked against the labels.
 
     Raises
     ------
@@ -234,13 +234,13 @@ def choose(inputs: Inputs, catalog: Catalog, ref: Ref, tell: Tell) -> TrainingSe
     check_not_empty(inputs.rows.columns, chosen.trained)
     for step in chosen.steps:
         counts = zip(inputs.labels, step.counts, strict=True)
-        told = ", ".join(f"{count:,} {label}" for label, count in counts)
-        tell(f"Confident at a threshold of {step.threshold:g}: {told}.")
+        listed = ", ".join(f"{count:,} {label}" for label, count in counts)
+        progress(f"Confident at a threshold of {step.threshold:g}: {listed}.")
     return chosen
 
 
 def sides_of(inputs: Inputs, chosen: TrainingSet) -> Sides:
-    """The rows of both sides, as models take them."""
+    """The rows of both sets, prepared for models."""
     rows = inputs.rows
     return Sides(
         labels=inputs.labels,
@@ -253,23 +253,25 @@ def sides_of(inputs: Inputs, chosen: TrainingSet) -> Sides:
 
 
 # --- training -------------------------------------------------------------------------------------
-def _train(settings: Settings, tasks: Sequence[Task], parts: Parts, tell: Tell) -> list[Outcome]:
-    """What became of each task, trained now or before."""
+def _train(
+    settings: Settings, tasks: Sequence[Task], parts: Parts, progress: Progress
+) -> list[Outcome]:
+    """The outcome of each task, trained now or earlier."""
     found = parts.kept([task.model for task in tasks])
     for name in found:
-        tell(f"{name} was trained already, before this run.")
+        progress(f"{name} was already trained by an earlier run.")
     left = [task for task in tasks if task.model not in found]
     for _, outcome in run_tasks(settings, train_model, left):
         parts.keep(outcome)
         found[outcome.model] = outcome
-        told = (
+        result = (
             f"failed: {outcome.error}" if outcome.error else f"trained in {outcome.seconds:.1f} s"
         )
-        tell(f"{outcome.model} {told}.")
+        progress(f"{outcome.model} {result}.")
     return [found[task.model] for task in tasks]
 
 
-def _some(outcomes: Sequence[Outcome], missing: Mapping[str, str]) -> None:
+def _refuse_no_model(outcomes: Sequence[Outcome], missing: Mapping[str, str]) -> None:
     if any(outcome.error is None for outcome in outcomes):
         return
     reasons = {**missing, **{o.model: o.error or "" for o in outcomes}}
@@ -279,11 +281,11 @@ def _some(outcomes: Sequence[Outcome], missing: Mapping[str, str]) -> None:
 
 
 def _state(body: Classifier, inputs: Inputs, chosen: TrainingSet) -> str:
-    """A hash of what models are trained on, and of the library that trains them."""
+    """A hash of the data that models are trained on, and of the library's version."""
     import sklearn  # type: ignore[import-untyped]  # has no types
 
-    told = (VERSION, sklearn.__version__, body.folds, body.seed, inputs.labels)
-    mixed = hashlib.blake2b(repr(told).encode(), digest_size=16)
+    state = (VERSION, sklearn.__version__, body.folds, body.seed, inputs.labels)
+    mixed = hashlib.blake2b(repr(state).encode(), digest_size=16)
     for mask in (chosen.trained, chosen.held_out, np.where(chosen.trained, chosen.label, -1)):
         mixed.update(np.ascontiguousarray(mask).tobytes())
     sink = pa.BufferOutputStream()
@@ -294,7 +296,7 @@ def _state(body: Classifier, inputs: Inputs, chosen: TrainingSet) -> str:
 
 
 def _shares(chosen: TrainingSet) -> np.ndarray:
-    """float64 [labels]: of each label among the confident entities on the training side."""
+    """float64 [labels]: each label's share of the confident entities not held out."""
     counts = np.array(list(chosen.counts(~chosen.held_out).values()), float)
     return counts / counts.sum()
 
@@ -309,16 +311,16 @@ def _importances(
 
 # --- writing --------------------------------------------------------------------------------------
 def judged_key(ref: Ref) -> str:
-    """Where the lake keeps what every model says of the held-out entities."""
+    """The lake key of every model's labels for the held-out entities."""
     place = definition_key("classifiers", ref.concept, ref.name)
     return place.replace("data.parquet", "judged.parquet")
 
 
 def write_held_out(settings: Settings, ref: Ref, made: Trained) -> None:
-    """Write the held-out entities with their features, and what every model says of them.
+    """Write the held-out entities with their features, and every model's labels for them.
 
-    ``heldout.parquet``: the key, ``label`` (the label model's, where it is confident), ``gold``,
-    and the features. ``judged.parquet``: the key, and the label that each model gives.
+    ``heldout.parquet``: the key, ``label`` (the label model's, if confident), ``gold``, and the
+    features. ``judged.parquet``: the key, and the label that each model predicts.
     """
     inputs, out = made.inputs, made.chosen.held_out
     rows = inputs.rows.take(out)
@@ -331,14 +333,14 @@ def write_held_out(settings: Settings, ref: Ref, made: Trained) -> None:
         "label": _named(names, made.chosen.label[out]),
         "gold": _named(names, inputs.gold[out]),
     }
-    said = {
+    predictions = {
         r.outcome.model: _named(names, r.outcome.held_out.argmax(axis=1)).dictionary_encode()
         for r in made.ranked
         if r.outcome.error is None
     }
     lake = open_lake(settings)
     lake.write_table(held_out_key(ref), pa.table({**held, **features}))
-    lake.write_table(judged_key(ref), pa.table({rows.key: rows.keys, **said}))
+    lake.write_table(judged_key(ref), pa.table({rows.key: rows.keys, **predictions}))
 
 
 def _named(names: pa.Array, given: np.ndarray) -> pa.Array:

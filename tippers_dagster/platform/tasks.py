@@ -1,4 +1,4 @@
-"""Many tasks that know nothing of each other, with equal results wherever they run."""
+"""Runs many independent tasks, with the same results anywhere."""
 
 from __future__ import annotations
 
@@ -18,33 +18,32 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 CONNECT_SECONDS = 30.0
-"""A scheduler that is just starting is waited for so long."""
+"""How long to wait for a scheduler that is still starting."""
 
 
 class WorkerLost(TippersError):
-    """Processes that worked on a task died, again and again."""
+    """The processes working on a task died repeatedly."""
 
 
 def run_tasks(
     settings: Settings, function: Callable[[Task], Result], tasks: Sequence[Task]
 ) -> Iterator[tuple[int, Result]]:
-    """Call ``function`` on each task; yields the task's position and its result, as they finish.
+    """Call ``function`` on each task; yields each task's position and result as it finishes.
 
-    On the Dask cluster that ``settings.dask_url`` names, else on ``settings.threads`` processes
-    of this machine; in this process when there is one task or one thread. An exception of the
-    function is raised here, and the other tasks are given up: return what may go wrong.
+    Uses the Dask cluster of ``settings.dask_url``, otherwise ``settings.threads`` processes of this
+    machine; or this process for one task or one thread. An exception of the function is raised
+    here, and the other tasks are cancelled: return expected errors instead.
 
     Parameters
     ----------
     function
-        Of a module, and picklable, as its tasks and results are. It must give the same result
-        wherever and however often it is called: on a cluster a task whose worker died is done
-        again.
+        A function of a module; it, its tasks and its results must be picklable. It must give the
+        same result anywhere and if called repeatedly: a cluster repeats a task whose worker died.
 
     Raises
     ------
     WorkerLost
-        When a process of this machine died, or the workers of a cluster keep dying.
+        When a process of this machine died, or a cluster's workers keep dying.
     SettingsError
         When the cluster cannot be reached.
     """
@@ -54,16 +53,16 @@ def run_tasks(
     import joblib  # type: ignore[import-untyped]  # has no types
 
     numbered = (joblib.delayed(_numbered)(function, at, task) for at, task in enumerate(tasks))
-    with _backend(settings), _telling_of_the_lost(settings):
+    with _backend(settings), _lost_workers_as_errors(settings):
         yield from joblib.Parallel(return_as="generator_unordered")(numbered)
 
 
 @contextmanager
 def threads_or_cluster(settings: Settings) -> Iterator[Executor]:
-    """An executor for work that NumPy and Arrow do: threads of this process, or the cluster.
+    """An executor for work in NumPy and Arrow: threads of this process, or the cluster.
 
-    What is submitted must be picklable when ``settings.dask_url`` is set, and hold no secret; see
-    :func:`for_workers`.
+    If ``settings.dask_url`` is set, submitted functions and arguments must be picklable and contain
+    no secrets; see :func:`for_workers`.
     """
     if settings.dask_url is None:
         with ThreadPoolExecutor(settings.threads) as pool:
@@ -74,9 +73,9 @@ def threads_or_cluster(settings: Settings) -> Iterator[Executor]:
 
 
 def for_workers(settings: Settings) -> Settings:
-    """The settings that a worker needs to use the lake: the place absolute, and no secret.
+    """The settings that a worker needs for the lake: absolute paths, and no secrets.
 
-    A worker has its own credentials for S3, in its environment.
+    A worker has its own S3 credentials in its environment.
     """
     secrets = dict.fromkeys(
         ("database_url", "dagster_url", "source_url", "reader_url", "device_key", "secrets_keys")
@@ -95,7 +94,7 @@ def _backend(settings: Settings) -> Iterator[None]:
     import joblib
 
     if settings.dask_url is None:
-        # Each task has one thread of its own: as many processes as there may be threads.
+        # Each task has one thread: run as many processes as there may be threads.
         with joblib.parallel_config("loky", n_jobs=settings.threads, inner_max_num_threads=1):
             yield
         return
@@ -112,14 +111,14 @@ def _client(settings: Settings) -> Iterator[Client]:
     except OSError as error:
         raise SettingsError(
             f"The Dask scheduler cannot be reached: {redact(str(error), settings)}",
-            "Start it, mend TIPPERS_DASK_URL, or leave it unset to work on this machine.",
+            "Start it, fix TIPPERS_DASK_URL, or leave it unset to use this machine.",
         ) from error
     with client:
         yield client
 
 
 @contextmanager
-def _telling_of_the_lost(settings: Settings) -> Iterator[None]:
+def _lost_workers_as_errors(settings: Settings) -> Iterator[None]:
     lost: tuple[type[Exception], ...] = (BrokenExecutor,)
     if settings.dask_url is not None:
         from distributed.scheduler import KilledWorker
@@ -129,7 +128,7 @@ def _telling_of_the_lost(settings: Settings) -> Iterator[None]:
         yield
     except lost as error:
         raise WorkerLost(
-            "The processes that worked on a task died.",
-            "Most likely memory ran out: give them more, lower TIPPERS_THREADS, or point "
-            "TIPPERS_DASK_URL at a cluster with more.",
+            "The processes working on a task died.",
+            "Most likely memory ran out: provide more, lower TIPPERS_THREADS, or set "
+            "TIPPERS_DASK_URL to a cluster with more.",
         ) from error

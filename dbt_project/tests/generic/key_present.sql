@@ -1,4 +1,4 @@
-{#- Rows without a key: they belong to no entity. -#}
+{#- Finds rows without a key, which belong to no entity. -#}
 {% test key_present(model, column_name) %}
 select *
 from {{ model }}

@@ -1,4 +1,4 @@
-{#- A key that has several rows. The rows of a failure name the keys. -#}
+{#- Finds keys with several rows. -#}
 {% test one_row_per_entity(model, column_name) %}
 select {{ column_name }}, count(*) as rows
 from {{ model }}

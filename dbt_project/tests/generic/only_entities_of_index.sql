@@ -1,4 +1,4 @@
-{#- Keys that the index does not have. The rows of a failure name the keys. -#}
+{#- Finds keys that are not in the index. -#}
 {% test only_entities_of_index(model, column_name, index) %}
 select made.{{ column_name }}
 from {{ model }} as made

@@ -1,1 +1,1 @@
-"""MLflow: one run per materialisation, and where it keeps runs and models."""
+"""MLflow: a run per materialisation, and the stores of runs and models."""

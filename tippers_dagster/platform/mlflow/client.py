@@ -1,4 +1,4 @@
-"""MLflow asked for what it keeps, outside a materialisation's run."""
+"""Requests to MLflow outside a materialisation's run."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tippers_dagster.platform.redaction import redact
 from tippers_dagster.settings import Settings
 
 _ready: set[str] = set()
-"""Stores whose tables this process has seen."""
+"""Stores whose tables this process has created or seen."""
 
 
 class MlflowAway(TippersError):
-    """MLflow does not answer, or refuses; nothing can be done without it."""
+    """MLflow is unavailable or refuses a request; nothing can be done without it."""
 
 
 @contextmanager
 def mlflow_client(settings: Settings) -> Iterator[Any]:
     """An ``MlflowClient`` of the deployment's store of runs and models.
 
-    Keep the block to calls of the client: what goes wrong in it is taken for MLflow's fault.
+    Keep only client calls in the block: other errors in it would be blamed on MLflow.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def mlflow_client(settings: Settings) -> Iterator[Any]:
     """
     uri = tracking_uri(settings)
     if uri is None:
-        raise MlflowAway(NOT_CONFIGURED, "The registry of models is kept there.")
+        raise MlflowAway(NOT_CONFIGURED, "The model registry is kept there.")
     from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
@@ -62,6 +62,7 @@ def mlflow_client(settings: Settings) -> Iterator[Any]:
         first = " ".join(str(error).strip().splitlines()[:1])
         reason = redact(f"{type(error).__name__}: {first}", settings)
         raise MlflowAway(
-            f"MLflow did not do it: {reason}",
-            "`tippers doctor` says whether it can be reached; TIPPERS_MLFLOW_URL names it.",
+            f"MLflow request failed: {reason}",
+            "Check with `tippers doctor` whether it can be reached; TIPPERS_MLFLOW_URL is its "
+            "address.",
         ) from error

@@ -1,4 +1,4 @@
-"""A checked model as a folder of its own, to be served or loaded without MLflow's store."""
+"""Exports a checked model to its own folder, for serving or loading without MLflow's store."""
 
 from __future__ import annotations
 
@@ -45,23 +45,21 @@ def export_folder(
     example: dict[str, Any],
     save: Callable[[Path], None],
 ) -> None:
-    """Write a model to a new folder, completely or not at all; only its owner can
-    read it.
+    """Write a model to a new folder, completely or not at all; only its owner can read it.
 
     Parameters
     ----------
     content
         The checked content of the model's file.
     example
-        A question to a server of the model, as JSON.
+        A request to a server of the model, as JSON.
     save
-        Writes a model of MLflow to a folder; what it writes at the path of the model's file is
-        replaced by ``content``.
+        Writes an MLflow model to a folder; its file is then replaced by ``content``.
 
     Raises
     ------
     BadInput
-        When something is there already, or it cannot be written.
+        When the folder has content, or cannot be written.
     """
     to = to.expanduser().absolute()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):

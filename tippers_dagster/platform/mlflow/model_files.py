@@ -3,8 +3,7 @@
 MLflow has no login, and when it loads a model it takes the format, the types to trust and even
 code from the model's own ``MLmodel``. So nothing is loaded through MLflow here. One file per
 version is fetched: the warehouse records its path, size, SHA-256 and format. MLflow's answers are
-not trusted, and what was checked is what is read: bytes in
-memory.
+not trusted, and the bytes that were checked in memory are the ones that are parsed.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Format = Literal["skops", "npz"]
 """Formats that cannot execute code: skops with the types in ``learning.saved``, numpy arrays
 without objects."""
 
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 """Limit for a file whose size is not recorded yet."""
 
 T = TypeVar("T")
@@ -41,15 +40,15 @@ _log = logging.getLogger(__name__)
 
 
 class ModelRefused(TippersError):
-    """A model that is not the one that was registered, or has an unsupported format."""
+    """A model differs from the one that was registered, or has an unsupported format."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
     """The record of a version of a model; the columns of ``model_file``.
 
-    ``sha256`` and ``bytes`` are None for a version that was registered before they were kept and
-    has not been used since.
+    ``sha256`` and ``bytes`` are None for a version that was registered before they were recorded
+    and has not been used since.
     """
 
     model: str
@@ -93,7 +92,7 @@ def record_model(
 
 
 def model_files(settings: Settings, model: str) -> list[ModelFile]:
-    """What is recorded of a model, the newest version first."""
+    """The records of a model, newest version first."""
     query = (
         sa.select(model_file)
         .where(model_file.c.model == model)
@@ -104,12 +103,12 @@ def model_files(settings: Settings, model: str) -> list[ModelFile]:
 
 
 def recorded_file(settings: Settings, model: str, version: int) -> ModelFile:
-    """What is recorded of a version.
+    """The record of a version.
 
     Raises
     ------
     ModelRefused
-        When nothing is.
+        When there is none.
     """
     found = next((f for f in model_files(settings, model) if f.version == version), None)
     if found is None:
@@ -117,13 +116,13 @@ def recorded_file(settings: Settings, model: str, version: int) -> ModelFile:
             f"Version {version} of {model} is not loaded: this deployment has no record of "
             "registering it.",
             "MLflow has no login, so anyone who can reach it can register a model. "
-            + _again(model),
+            + _retraining_hint(model),
         )
     return found
 
 
 def digest_of(content: bytes) -> str:
-    """SHA-256 as it is recorded, in hexadecimal."""
+    """SHA-256 in hexadecimal, as recorded."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -133,18 +132,18 @@ def read_model(
 ) -> T:
     """A version of a model, checked against its record, then parsed.
 
-    A version from before digests were kept is accepted as it is; once it was parsed, its digest is
+    A version from before digests were recorded is accepted unchecked; after parsing, its digest is
     recorded, and checked from then on.
 
     Parameters
     ----------
     format_
-        What ``parse`` reads; it must not execute anything, whatever the file contains.
+        What ``parse`` reads; parsing must not execute anything from the file.
 
     Raises
     ------
     ModelRefused
-        When it is not recorded, is of another format, or is not what was recorded.
+        When it is not recorded, has another format, or differs from the record.
     MlflowAway
         When it cannot be fetched.
     """
@@ -160,40 +159,40 @@ def read_model(
     try:
         parsed = parse(checked)
     except ModelRefused as error:
-        again = _again(recorded.model)
-        raise ModelRefused(f"{recorded} is not loaded. {error.message}", again) from None
+        hint = _retraining_hint(recorded.model)
+        raise ModelRefused(f"{recorded} is not loaded. {error.message}", hint) from None
     if recorded.sha256 is None:
         _pin(settings, recorded, checked)
     return parsed
 
 
 def is_intact(recorded: ModelFile) -> bool:
-    """Whether MLflow still has the file that was recorded; MLflow's store is to be set."""
+    """Whether MLflow still has the recorded file; MLflow's store must be set."""
     content = fetch(recorded)
     return content is not None and digest_of(content) == recorded.sha256
 
 
 def fetch(recorded: ModelFile) -> bytes | None:
-    """The file of a version as MLflow has it now; None: it is not there, or is too large.
+    """The current file of a version in MLflow; None if it is missing or too large.
 
-    It is copied to a private folder first, and only this file: what else lies beside it is not
-    looked at. MLflow's errors are the caller's.
+    Only this file is copied, to a private folder; other files beside it are ignored. MLflow's
+    errors are left to the caller.
     """
     from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as PROGRESS
     from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 
     PROGRESS.set(False)
-    most = MOST_BYTES if recorded.bytes is None else recorded.bytes
+    limit = MAX_BYTES if recorded.bytes is None else recorded.bytes
     place = ModelsArtifactRepository(f"models:/{recorded.model}/{recorded.version}").repo
     listed = place.list_artifacts(posixpath.dirname(recorded.path) or None)
-    there = next((f for f in listed if f.path == recorded.path and not f.is_dir), None)
-    if there is None or (there.file_size or 0) > most:
+    entry = next((f for f in listed if f.path == recorded.path and not f.is_dir), None)
+    if entry is None or (entry.file_size or 0) > limit:
         return None
     with TemporaryDirectory(prefix="tippers-model-") as folder:
         place.download_artifacts(recorded.path, folder)
         with (Path(folder) / recorded.path).open("rb") as file:
-            content = file.read(most + 1)
-    return content if len(content) <= most else None
+            content = file.read(limit + 1)
+    return content if len(content) <= limit else None
 
 
 def _checked(recorded: ModelFile, content: bytes | None) -> bytes:
@@ -201,18 +200,18 @@ def _checked(recorded: ModelFile, content: bytes | None) -> bytes:
         raise ModelRefused(
             f"{recorded} is not loaded: its file {recorded.path} is missing in MLflow, or larger "
             "than registered.",
-            _again(recorded.model),
+            _retraining_hint(recorded.model),
         )
     if recorded.sha256 is not None and digest_of(content) != recorded.sha256:
         raise ModelRefused(
             f"{recorded} is not loaded: its file in MLflow was changed after it was registered.",
-            "Find out who could write to MLflow's artifacts. " + _again(recorded.model),
+            "Find out who could write to MLflow's artifacts. " + _retraining_hint(recorded.model),
         )
     return content
 
 
 def _pin(settings: Settings, recorded: ModelFile, content: bytes) -> None:
-    """Record the digest of a version from before digests were kept."""
+    """Record the digest of a version from before digests were recorded."""
     c = model_file.c
     with warehouse_engine(settings).begin() as connection:
         connection.execute(
@@ -225,11 +224,11 @@ def _pin(settings: Settings, recorded: ModelFile, content: bytes) -> None:
             )
         )
     _log.warning(
-        "%s was registered before digests were kept. Its digest has now been recorded and will be "
-        "checked from now on.",
+        "%s was registered before digests were recorded. Its digest has now been recorded and "
+        "will be checked from now on.",
         recorded,
     )
 
 
-def _again(model: str) -> str:
+def _retraining_hint(model: str) -> str:
     return f"To train it again: `tippers pipeline materialize {model} --no-stale-only`."

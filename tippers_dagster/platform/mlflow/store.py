@@ -16,15 +16,15 @@ from tippers_dagster.settings import Settings
 
 REQUEST_SECONDS = 10
 REQUEST_RETRIES = 2
-"""MLflow itself waits two minutes for an answer, and tries seven times."""
+"""MLflow's own defaults are two minutes and seven retries."""
 
-NOT_CONFIGURED = "No MLflow server is named: set TIPPERS_MLFLOW_URL."
+NOT_CONFIGURED = "No MLflow server is configured: set TIPPERS_MLFLOW_URL."
 
 
 def tracking_uri(settings: Settings) -> str | None:
-    """Where MLflow keeps runs: a server, or a database of the embedded server; None: nowhere.
+    """MLflow's store: a server, or a database of the embedded server; None if there is none.
 
-    Never print it: it may hold a password.
+    Never print it: it may contain a password.
     """
     if settings.mlflow_url is not None:
         return settings.mlflow_url
@@ -33,7 +33,7 @@ def tracking_uri(settings: Settings) -> str | None:
 
 
 def be_impatient(uri: str) -> None:
-    """Make a server or database that does not answer an error soon, not after minutes."""
+    """Make an unresponsive server or database an error soon, not after minutes."""
     from mlflow import environment_variables as variables
 
     if not is_server(uri):
@@ -47,12 +47,12 @@ def be_impatient(uri: str) -> None:
 
 
 def use_store(settings: Settings, uri: str) -> None:
-    """Set MLflow in this process to this store and the lake's S3 server, and to load no models."""
+    """Set this process's MLflow to this store and the lake's S3 server; forbid unsafe loading."""
     import mlflow
     from mlflow import environment_variables as variables
 
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)  # else it stays what it was once set to
+    mlflow.set_registry_uri(uri)  # otherwise it keeps an earlier value
     variables.MLFLOW_ALLOW_PICKLE_DESERIALIZATION.set(False)  # pickles, and skops of foreign types
     if settings.s3_endpoint_url is not None and not variables.MLFLOW_S3_ENDPOINT_URL.is_set():
         variables.MLFLOW_S3_ENDPOINT_URL.set(settings.s3_endpoint_url)
@@ -60,16 +60,17 @@ def use_store(settings: Settings, uri: str) -> None:
 
 @contextmanager
 def first_use(settings: Settings) -> Iterator[None]:
-    """One process at a time: MLflow makes its tables when it is first used."""
+    """One process at a time: MLflow creates its tables at first use."""
     with warehouse_engine(settings).begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('mlflow', 0))"))
         yield
 
 
 def make_experiment(settings: Settings, uri: str, experiment: str) -> None:
-    """Make the experiment; without a server, its artifacts are kept in the lake.
+    """Create the experiment; without a server, its artifacts are kept in the lake.
 
-    One process at a time: MLflow's first user makes its tables, and of two one would fail.
+    One process at a time: MLflow creates its tables at first use, where two processes would
+    conflict.
     """
     import mlflow
 

@@ -1,4 +1,4 @@
-"""Warehouse tables of the domain."""
+"""The warehouse table of model files."""
 
 import sqlalchemy as sa
 
