@@ -1,1 +1,1 @@
-"""What a campus records: its tables, and the files they are loaded from."""
+"""The source: the campus's tables, and loading them from files."""

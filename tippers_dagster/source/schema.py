@@ -1,7 +1,7 @@
-"""The source tables: their names in this deployment, their making, and their checking.
+"""The source tables: their names in this deployment, creating them, and checking them.
 
-The tables are those that a campus has (sessions, spaces, room types, faculty offices, coverage)
-and, beside them, the truth of a campus that is known: simulated, or published with its answers.
+A campus has sessions, spaces, room types, faculty offices and coverage. A simulated campus, or a
+published one with known answers, also has truth tables.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ PRIMARY_KEYS = {
 _REQUIRED = (SESSIONS, SPACES)
 _OPTIONAL = (SPACE_METADATA, FACULTY_DATA, REGION_TO_COVERAGE)
 SESSION_INDEXES = ("start_time", "space_id", "mac_address")
-"""Columns of the session table that each have an index."""
+"""Columns of the session table with an index each."""
 INGEST_ID = "ingest_id"
-"""An additional column of the session table when files are loaded into it: the ingest of a row;
-null for rows from elsewhere."""
+"""An additional column of a session table that files are loaded into: the ingest of a row; null
+for other rows."""
 
 _COLUMN_SETTINGS = {SESSIONS: "TIPPERS_SESSION_COLUMNS", SPACES: "TIPPERS_SPACE_COLUMNS"}
 _TABLE_SETTINGS = {
@@ -87,19 +87,19 @@ _TABLE_SETTINGS = {
 }
 _NO_TEXT = {"double precision", "real", "money", "bytea", "json", "jsonb", "xml"}
 _TEXT_CATEGORIES = "SNUIEX"
-"""Of PostgreSQL's types: what becomes a readable name when it is cast to text."""
+"""Categories of PostgreSQL's types that are readable names when cast to text."""
 
 
 def quote(identifier: str) -> str:
-    """A name as an SQL identifier, whatever characters it holds."""
+    """A name as a quoted SQL identifier."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True)
 class SourceTable:
-    """One source table as this deployment calls it.
+    """One source table with its names in this deployment.
 
-    ``columns`` maps our name of each column to the source's, ``types`` to its Arrow type.
+    ``columns`` maps tippers' column names to the source's, ``types`` to Arrow types.
     """
 
     kind: str
@@ -110,15 +110,15 @@ class SourceTable:
 
     @property
     def sql(self) -> str:
-        """The table, qualified and quoted."""
+        """The qualified, quoted name of the table."""
         return f"{quote(self.schema)}.{quote(self.name)}"
 
     def column(self, name: str) -> str:
-        """The source's name of our column ``name``, quoted."""
+        """The source's name for the column ``name``, quoted."""
         return quote(self.columns[name])
 
     def arrow_schema(self) -> pa.Schema:
-        """Our names and types, in order: what a loader has to hand over."""
+        """The columns and types that loaders provide, with tippers' names."""
         return pa.schema(list(self.types.items()))
 
 
@@ -145,20 +145,20 @@ def source_tables(settings: Settings) -> dict[str, SourceTable]:
 
 
 def create_source_schema(settings: Settings) -> None:
-    """Create the source tables that do not exist yet, on the warehouse's database.
+    """Create missing source tables in the warehouse's database.
 
-    The session table's indexes are made after its first bulk load (``create_session_indexes``),
+    The session table's indexes are created after its first bulk load (``create_session_indexes``),
     which is several times faster than filling them row by row.
 
     Raises
     ------
     SourceError
-        When the source is a deployment's own database, which is read, never written.
+        When the source is a campus's own database, which is read only.
     """
     from tippers_dagster.source.load import load_transaction
 
     with load_transaction(settings) as load:
-        # Two first starts at once would both find nothing, and collide in the catalogue.
+        # Two processes that create the same tables would collide in PostgreSQL's catalogue.
         load.execute("SELECT pg_advisory_xact_lock(hashtext('tippers.source_schema'))::text")
         load.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(settings.source_schema)}")
         for table in source_tables(settings).values():
@@ -167,18 +167,18 @@ def create_source_schema(settings: Settings) -> None:
 
 
 def refuse_foreign_source(settings: Settings) -> None:
-    """Raise ``SourceError`` when the source database is a deployment's own."""
+    """Raise ``SourceError`` when the source is a campus's own database."""
     if settings.source_url is not None:
         raise SourceError(
-            "TIPPERS_SOURCE_URL names the campus's own database, which is never written.",
-            "To load files or a simulated campus, unset TIPPERS_SOURCE_URL: the source tables are "
-            "then kept in the warehouse's database.",
+            "TIPPERS_SOURCE_URL is set: the campus's own database is read only.",
+            "To load files or a simulated campus, unset TIPPERS_SOURCE_URL. The source tables are "
+            "then in the warehouse.",
         )
 
 
 @dataclass(frozen=True)
 class SourceProblem:
-    """What is wrong with a source table: with some columns (our names), or that it is missing."""
+    """A problem of a source table: with some columns (tippers' names), or the table is missing."""
 
     kind: str
     text: str
@@ -193,14 +193,14 @@ class SourceProblem:
 def check_source(settings: Settings) -> list[SourceProblem]:
     """Missing tables and columns of the source, and columns of the wrong type.
 
-    The session and space tables are required. The others are optional: problems of an existing one
-    are reported, not its absence. Every text names the setting that can fix it.
+    The session and space tables are required. The others may be missing, but their columns are
+    checked if they exist. Every text names the setting that can fix the problem.
     """
     tables = source_tables(settings)
-    there = _columns_there(settings, [tables[kind].name for kind in (*_REQUIRED, *_OPTIONAL)])
+    existing = _existing_columns(settings, [tables[kind].name for kind in (*_REQUIRED, *_OPTIONAL)])
     found: list[SourceProblem] = []
     for kind in (*_REQUIRED, *_OPTIONAL):
-        columns = there.get(tables[kind].name)
+        columns = existing.get(tables[kind].name)
         if columns is not None:
             found += _wrong_columns(tables[kind], columns)
         elif kind in _REQUIRED:
@@ -210,32 +210,32 @@ def check_source(settings: Settings) -> list[SourceProblem]:
     return found
 
 
-_right: set[tuple[Settings, str, tuple[str, ...]]] = set()
-"""Tables that this process has checked against the settings."""
+_checked: set[tuple[Settings, str, tuple[str, ...]]] = set()
+"""Tables that this process has found to match the settings."""
 
 
 def require_columns(settings: Settings, kind: str, needed: tuple[str, ...]) -> None:
-    """Check, once per process, the columns of a source table against the settings.
+    """Check the columns of a source table against the settings, once per process.
 
-    A missing table is reported by whoever reads it. ``needed`` are our names.
+    Does not report a missing table: reading it does. ``needed`` are tippers' names.
 
     Raises
     ------
     SourceError
-        Naming the setting and the column.
+        Names the setting and the column.
     """
-    if (settings, kind, needed) in _right:
+    if (settings, kind, needed) in _checked:
         return
     found = [problem for problem in check_source(settings) if problem.kind == kind]
     if wrong := [p.text for p in found if set(needed).intersection(p.columns)]:
         raise SourceError("\n".join(wrong), COLUMNS_HINT)
     if not any(problem.missing for problem in found):
-        _right.add((settings, kind, needed))
+        _checked.add((settings, kind, needed))
 
 
 COLUMNS_HINT = (
-    'Such a setting is JSON, {"our name": "the source\'s"}. Where the types differ, let '
-    "TIPPERS_SESSION_TABLE name a view that converts them; `tippers doctor` checks all of it."
+    'Settings of columns are JSON: {"column": "name in the source"}. If a type differs, set '
+    "TIPPERS_SESSION_TABLE to a view that converts it. `tippers doctor` checks all columns."
 )
 
 
@@ -246,11 +246,11 @@ class _Column:
     readable: bool
 
 
-def _columns_there(settings: Settings, names: list[str]) -> dict[str, dict[str, _Column]]:
-    """The columns of those of the tables (views ...) that are there."""
+def _existing_columns(settings: Settings, names: list[str]) -> dict[str, dict[str, _Column]]:
+    """The columns of those tables and views that exist."""
     from tippers_dagster.source.load import read_source
 
-    # Not information_schema, which lacks materialized views and what may not be read.
+    # Not information_schema, which lacks materialized views and unreadable tables.
     wanted = ", ".join(f"${i}" for i in range(2, len(names) + 2))
     found = read_source(
         settings,
@@ -265,14 +265,14 @@ def _columns_there(settings: Settings, names: list[str]) -> dict[str, dict[str, 
         "AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY c.oid, a.attnum",
         (settings.source_schema, *names),
     )
-    there: dict[str, dict[str, _Column]] = {}
+    existing: dict[str, dict[str, _Column]] = {}
     for row in found.to_pylist():
         column = _Column(row["type"], row["category"], row["readable"])
-        there.setdefault(row["name"], {})[row["column"]] = column
-    return there
+        existing.setdefault(row["name"], {})[row["column"]] = column
+    return existing
 
 
-def _wrong_columns(table: SourceTable, there: dict[str, _Column]) -> list[SourceProblem]:
+def _wrong_columns(table: SourceTable, existing: dict[str, _Column]) -> list[SourceProblem]:
     where = f"{table.schema}.{table.name}"
     setting = _COLUMN_SETTINGS.get(table.kind) or _TABLE_SETTINGS[table.kind]
     found: list[SourceProblem] = []
@@ -280,26 +280,26 @@ def _wrong_columns(table: SourceTable, there: dict[str, _Column]) -> list[Source
     def note(text: str, *columns: str) -> None:
         found.append(SourceProblem(table.kind, f"{setting}: {text}", columns))
 
-    if missing := {ours: name for ours, name in table.columns.items() if name not in there}:
-        names = ", ".join(missing.values())
+    if missing := {ours: name for ours, name in table.columns.items() if name not in existing}:
+        names, columns = ", ".join(missing.values()), ", ".join(existing)
         note(
-            f"the source table {where} has no column {names}; its columns are: {', '.join(there)}",
-            *missing,
+            f"the source table {where} has no column {names}; its columns are: {columns}", *missing
         )
     for ours, theirs in table.columns.items():
-        column = there.get(theirs)
+        column = existing.get(theirs)
         if column is None:
             continue
-        called = ours if ours == theirs else f"{theirs}, used as {ours}"
+        role = "" if ours == theirs else f" (used as {ours})"
         if not column.readable:
-            note(f"column {called}, of {where} may not be read: GRANT SELECT on it", ours)
+            note(f"column {theirs}{role} of {where} is not readable: GRANT SELECT on it", ours)
         elif (expected := _expected(table.types[ours], column)) is not None:
-            note(f"column {called}, of {where} is {column.type}; expected: {expected}", ours)
+            text = f"column {theirs}{role} of {where} has the type {column.type}"
+            note(f"{text}; expected: {expected}", ours)
     return found
 
 
 def _expected(kind: pa.DataType, column: _Column) -> str | None:
-    """What a column should be, if its type is wrong."""
+    """The expected types, if a column's type is wrong."""
     if kind == _TEXT:
         fits = column.category in _TEXT_CATEGORIES and column.type not in _NO_TEXT
         return None if fits else "text or whole numbers"
@@ -310,7 +310,7 @@ def _expected(kind: pa.DataType, column: _Column) -> str | None:
 
 
 def _add_ingest_id(load: Load, sessions: SourceTable) -> None:
-    """Add the column of ingests to a session table of an earlier version."""
+    """Add the ingest column to a session table of an earlier version."""
     found = load.execute(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND "
         "attname = $2 AND NOT attisdropped) OR relkind NOT IN ('r', 'p') AS there "
@@ -318,7 +318,7 @@ def _add_ingest_id(load: Load, sessions: SourceTable) -> None:
         (sessions.sql, INGEST_ID),
     )
     if not found["there"][0].as_py():
-        # Checked first: even ALTER TABLE without an effect waits for readers of the table.
+        # Checks first, since even an ALTER TABLE without an effect waits for readers.
         load.execute(f"ALTER TABLE {sessions.sql} ADD COLUMN {INGEST_ID} bigint")
 
 
