@@ -1,4 +1,4 @@
-"""Who may do what: given roles, claims of a login, and the address of the app."""
+"""Roles: assigned roles, claims of a login, and the address of the app."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(*words: str) -> str:
     return done.output
 
 
-def test_a_role_may_what_those_before_may() -> None:
+def test_a_role_includes_the_previous_ones() -> None:
     ada = Person("ada", Role.ANALYST)
     ada.require(Role.VIEWER, "look")
     ada.require(Role.ANALYST, "save definitions")
@@ -51,10 +51,10 @@ def test_a_role_may_what_those_before_may() -> None:
         ada.require(Role.ADMIN, "add connections")
 
 
-def test_roles_are_given_changed_and_taken_away(stack: Settings) -> None:
+def test_roles_are_assigned_changed_and_removed(stack: Settings) -> None:
     assert "Nobody" in run("list")
     ada = Login(ISSUER, "ada", "ada@example.org")
-    assert "from their first login on" in run("set", " Ada@Example.org ", "analyst")
+    assert "from the first login on" in run("set", " Ada@Example.org ", "analyst")
     assert "not logged in yet" in run("list")
     assert store.role_of(stack, ada) is Role.ANALYST
     assert f"ada of {ISSUER}" in run("set", "ada@example.ORG", "admin")
@@ -71,7 +71,7 @@ def test_roles_are_given_changed_and_taken_away(stack: Settings) -> None:
             run("set", wrong, "viewer")
 
 
-def test_a_login_has_the_given_role_or_the_default(
+def test_a_login_has_the_assigned_role_or_the_default(
     stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert person_of(stack, ADA) == Person("ada@example.org", Role.VIEWER, "ada@example.org")
@@ -95,7 +95,7 @@ UNVERIFIED = [False, None, "False", "false", "no", "true", "True", 1, 0, "", [Tr
         *({"email_verified": value} for value in UNVERIFIED),
     ],
 )
-def test_a_login_without_a_verified_address_is_nobody(
+def test_a_login_without_a_verified_address_is_rejected(
     stack: Settings, claims: dict[str, object]
 ) -> None:
     store.set_role(stack, "ada@example.org", Role.ADMIN, by="root")
@@ -108,7 +108,7 @@ def test_a_login_without_a_verified_address_is_nobody(
 
 @pytest.mark.parametrize("missing", ["iss", "sub"])
 @pytest.mark.parametrize("value", [None, "", 7])
-def test_a_login_that_does_not_say_who_it_is_is_nobody(
+def test_a_login_without_issuer_and_subject_is_rejected(
     stack: Settings, missing: str, value: object
 ) -> None:
     with pytest.raises(NotAllowed, match="does not identify you"):
@@ -130,7 +130,7 @@ def test_the_addresses_of_a_trusted_issuer_are_verified(
             person_of(settings, {**unsaid, "iss": other})
 
 
-def test_who_gets_an_address_later_does_not_get_its_role(stack: Settings) -> None:
+def test_a_user_who_gets_an_address_later_does_not_get_its_role(stack: Settings) -> None:
     store.set_role(stack, "ada@example.org", Role.ADMIN, by="root")
     assert person_of(stack, ADA).role is Role.ADMIN
     assert person_of(stack, {**ADA, "sub": "another ada"}).role is Role.VIEWER
@@ -154,7 +154,7 @@ def test_an_invitation_of_a_new_address_replaces_the_role_of_the_old_one(stack: 
     assert person_of(stack, ADA).role is Role.ANALYST
 
 
-def test_of_two_who_log_in_at_once_one_is_bound(stack: Settings) -> None:
+def test_of_two_concurrent_logins_one_is_bound(stack: Settings) -> None:
     store.set_role(stack, "ada@example.org", Role.ADMIN, by="root")
     claims = [{**ADA, "sub": f"ada {i}"} for i in range(4)] * 2
     with ThreadPoolExecutor(8) as pool:
@@ -163,12 +163,12 @@ def test_of_two_who_log_in_at_once_one_is_bound(stack: Settings) -> None:
     assert roles[:4] == roles[4:]
 
 
-def test_addresses_that_only_look_alike_are_others(stack: Settings) -> None:
+def test_addresses_that_look_alike_are_different(stack: Settings) -> None:
     assert email_address(" \tAda@Example.ORG\n") == "ada@example.org"
     assert email_address("J\u00d3S\u00c9@x.es") == "j\u00f3s\u00e9@x.es"
     for wrong in (
-        "\u212aim@example.org",  # the Kelvin sign, which lower() makes a k
-        "jose\u0301@x.es",  # a composed letter taken apart
+        "\u212aim@example.org",  # the Kelvin sign, which lower() turns into a k
+        "jose\u0301@x.es",  # a decomposed letter
         "ada@example.org\u200b",
         "ada\u202e@example.org",
         "ada@example.org, eve@example.org",
@@ -193,7 +193,7 @@ def test_the_proxy_names_the_user_once(stack: Settings, monkeypatch: pytest.Monk
     store.set_role(settings, "ada@example.org", Role.ANALYST, by="root")
     ada = Person("ada@example.org", Role.ANALYST, "ada@example.org")
     assert person_named(settings, ["Ada@example.org"]) == ada
-    assert person_of(settings, ADA).role is Role.VIEWER  # of a login, that is somebody else
+    assert person_of(settings, ADA).role is Role.VIEWER  # with a login, this is another user
     for values in ([], [""], ["ada"], ["ada@example.org"] * 2, ["a@x.org, ada@example.org"]):
         with pytest.raises(NotAllowed, match="X-Forwarded-Email"):
             person_named(settings, values)
@@ -213,7 +213,7 @@ def test_the_proxy_names_the_user_once(stack: Settings, monkeypatch: pytest.Monk
         ({"admin": True}, Role.VIEWER),
     ],
 )
-def test_a_claim_decides_where_it_is_set(
+def test_a_claim_decides_if_it_is_set(
     stack: Settings, monkeypatch: pytest.MonkeyPatch, claim: object, role: Role
 ) -> None:
     store.set_role(stack, "ada@example.org", Role.ADMIN, by="root")
@@ -237,7 +237,7 @@ def write_login(settings: Settings, text: str) -> None:
         {"streamlit_public_url": "https://tippers.example.edu"},
     ],
 )
-def test_without_a_login_it_is_for_this_machine_only(
+def test_without_a_login_the_app_serves_this_machine_only(
     stack: Settings, monkeypatch: pytest.MonkeyPatch, values: dict[str, str]
 ) -> None:
     assert entrance(stack) == "local"
@@ -278,7 +278,7 @@ def test_a_login_file_that_cannot_be_read_is_named(
         has_login(gone)
 
 
-def test_a_header_has_a_name_that_headers_can_have(
+def test_an_invalid_header_name_is_rejected(
     stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(SettingsError, match="TIPPERS_STREAMLIT_USER_HEADER"):

@@ -75,7 +75,7 @@ def test_a_database_that_is_away_is_told_without_a_traceback(
         monkeypatch.setenv(f"TIPPERS_{name}_URL", "postgresql://ada:hunter2@127.0.0.1:9/x")
     done = tippers("occupancy", "status")
     assert done.returncode == 1
-    assert "A database does not answer" in done.stderr
+    assert "A database is unavailable" in done.stderr
     assert "tippers doctor" in done.stderr
     assert "Traceback" not in done.stderr
     assert "hunter2" not in done.stderr

@@ -1,4 +1,4 @@
-"""Classifiers judged by the truth, against a plain recount."""
+"""Scores of classifiers by the truth, compared with a simple recount."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["learned"]
 
 @pytest.fixture
 def judged(learned: Learned, monkeypatch: pytest.MonkeyPatch) -> Learned:
-    """The small classifier, with the truth of its devices but the last ten."""
+    """The small classifier, with the truth of all but the last ten devices."""
     level = Level("device", "kind_of", "device_type", {label: (label,) for label in LABELS})
     monkeypatch.setattr(classifiers, "LEVELS", (level,))
     monkeypatch.setattr(classifiers, "load_catalog", lambda _: learned.catalog)
@@ -40,7 +40,7 @@ def judged(learned: Learned, monkeypatch: pytest.MonkeyPatch) -> Learned:
     return learned
 
 
-def test_only_what_is_held_out_is_judged_by_the_truth(judged: Learned) -> None:
+def test_only_held_out_entities_are_compared_with_the_truth(judged: Learned) -> None:
     assert classifiers.judge_classifiers(judged.settings) == []  # nothing is trained yet
     assert judged.run().success
     (found,) = classifiers.judge_classifiers(judged.settings)
@@ -48,7 +48,7 @@ def test_only_what_is_held_out_is_judged_by_the_truth(judged: Learned) -> None:
     devices = read_inputs(judged.settings, judged.catalog, REF).rows.keys
     out = held_out(devices, 123, 0.25) & (np.arange(N) < N - 10)
     assert found.entities == out.sum()
-    # The label model abstains on every fortieth and is right about all others.
+    # The label model abstains on every fortieth device, and is right about all others.
     right = out & (np.arange(N) % 40 > 0)
     assert found.by_label_model.accuracy == pytest.approx(right.sum() / out.sum())
     assert found.by_label_model.coverage == pytest.approx(right.sum() / out.sum())

@@ -1,4 +1,4 @@
-"""The demonstration on a tiny campus, by the command line, in a database of the test's own."""
+"""The demo on a tiny campus, started from the command line, in a separate database."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 @dataclass(frozen=True)
 class Demonstrated:
-    """A demonstration that ran from nothing in a process of its own."""
+    """A demo that ran on an empty home in a separate process."""
 
     folder: Path
     warehouse: str
@@ -93,7 +93,7 @@ def demo_home(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Settings]:
-    """A copy of all that the demonstration left: databases, home and lake."""
+    """A copy of the demo's results: databases, home and lake."""
     copies = [
         session_server.create(template=session_server.name_of(url))
         for url in (demonstrated.warehouse, demonstrated.dagster)
@@ -109,7 +109,7 @@ def demo_home(
 def demo_itself(
     demonstrated: Demonstrated, session_server: SessionServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Settings]:
-    """What it left, and no copy: where tables are copied, all that reads them is stale."""
+    """The demo's results themselves: with copied tables, all assets that read them are stale."""
     databases = (demonstrated.warehouse, demonstrated.dagster)
     yield enter(monkeypatch, environment_of(demonstrated.folder, *databases))
     for url in databases:
@@ -130,7 +130,7 @@ def corrupt_one_count(settings: Settings) -> None:
     )
 
 
-def test_a_campus_is_made_materialized_and_equal_to_the_truth(
+def test_a_campus_is_simulated_computed_and_equal_to_the_truth(
     demonstrated: Demonstrated, demo_home: Settings
 ) -> None:
     shown = demonstrated.shown
@@ -143,34 +143,34 @@ def test_a_campus_is_made_materialized_and_equal_to_the_truth(
     assert "devices" in shown
     assert "people," in shown
     assert "http://127.0.0.1:3000" in shown
-    assert "make up      the app, with all of this: http://127.0.0.1:8501" in shown
+    assert "make up      starts the app: http://127.0.0.1:8501" in shown
     for stage in ("start the database", "simulate the campus", "track", "indexes to forecasts"):
-        assert shown.index(f"\n{stage} ...\n") < shown.index("What next")
+        assert shown.index(f"\n{stage} ...\n") < shown.index("Next steps")
 
 
-def test_levels_are_judged_and_those_without_labels_say_why(demonstrated: Demonstrated) -> None:
+def test_levels_are_evaluated_or_have_a_reason(demonstrated: Demonstrated) -> None:
     shown = demonstrated.shown
     assert "device_type" in shown
     for level in ("people.visitor_or_resident", "resident.role", "student.degree"):
-        judged = level.split(".")[1] in shown.split("What each labelling function did")[0]
-        assert judged or f"No labels of {level}: " in shown
+        evaluated = level.split(".")[1] in shown.split("Labelling functions")[0]
+        assert evaluated or f"Too little data for {level}: " in shown
 
 
-def test_again_it_finds_its_campus_and_computes_nothing(
+def test_a_second_demo_reuses_the_campus_and_computes_nothing(
     demo_itself: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     count = "SELECT count(*) AS n FROM source.user_ap_trajectory"
     before = read_source(demo_itself, count).to_pylist()
     assert run(monkeypatch, "demo", *TINY) == 0
     shown = capsys.readouterr().out
-    assert "was there already" in shown
-    assert len(re.findall(r"(sessions|occupancy) .* up to date already", shown)) == 3
-    # What so tiny a campus cannot teach is tried again, and is still not there.
-    assert re.search(r"indexes to forecasts .* (0 assets|up to date already)", shown)
+    assert "already there" in shown
+    assert len(re.findall(r"(sessions|occupancy) .* already up to date", shown)) == 3
+    # Models for which this campus is too small are attempted again, and fail again.
+    assert re.search(r"indexes to forecasts .* (0 assets|already up to date)", shown)
     assert read_source(demo_itself, count).to_pylist() == before
 
 
-def test_a_definition_that_fails_fails_the_demonstration(
+def test_a_definition_that_fails_fails_the_demo(
     demo_itself: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nothing = rule("wrong", "SELECT mac_address, 1 / (seconds - seconds) AS x FROM int_sessions")
@@ -180,7 +180,7 @@ def test_a_definition_that_fails_fails_the_demonstration(
     delete(demo_itself, nothing.ref, by="ada")
 
 
-def test_what_nobody_foresaw_is_no_matter_of_the_data(stack: Settings) -> None:
+def test_unexpected_errors_are_not_blamed_on_the_data(stack: Settings) -> None:
     outcomes = [
         Outcome("device/devices", "computed"),
         Outcome("device/always_on", "failed", why="Line 1: There is no column x."),
@@ -254,7 +254,7 @@ def test_sizes_do_not_go_with_a_scenario(
     assert run(monkeypatch, "demo", "--smartspec", str(tmp_path), "--people", "50") == 1
 
 
-def test_a_folder_that_is_no_scenario_changes_nothing(
+def test_a_folder_without_a_scenario_changes_nothing(
     stack: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert run(monkeypatch, "demo", "--smartspec", str(tmp_path)) == 1
@@ -269,9 +269,9 @@ def test_a_smartspec_scenario_equals_the_recount_and_can_be_repeated(
 ) -> None:
     folder = str(shared_data / "smartspec")
     assert run(monkeypatch, "demo", "--smartspec", folder) == 0
-    assert "plain recount of the ingested sessions: all " in capsys.readouterr().out
+    assert "a simple recount of the ingested sessions: all " in capsys.readouterr().out
     assert run(monkeypatch, "demo", "--smartspec", folder) == 0
-    assert "was there already" in capsys.readouterr().out
+    assert "already there" in capsys.readouterr().out
     assert run(monkeypatch, "demo", *TINY) == 1
 
 
@@ -281,7 +281,7 @@ def test_the_recount_agrees_with_the_truth(stack: Settings) -> None:
     assert (span.first, span.last) == (dt.date(2025, 1, 20), dt.date(2025, 1, 24))
     found = recount(stack, tree, span.first, span.days, (3600,))
     assert check_equal(found, true_counts(stack), tree, "truth") == found.num_rows > 0
-    # A single day of it, with sessions that reach into it from the day before.
+    # A single day, with sessions that started the day before.
     day = recount(stack, tree, dt.date(2025, 1, 22), 1, (3600,))
     begin = int(dt.datetime(2025, 1, 22, 8, tzinfo=dt.UTC).timestamp())
     inside = pa.compute.and_(
@@ -291,7 +291,7 @@ def test_the_recount_agrees_with_the_truth(stack: Settings) -> None:
     assert check_equal(day, found.filter(inside), tree, "whole") == day.num_rows > 0
 
 
-def test_a_partition_that_is_gone_is_named(
+def test_a_missing_partition_is_named(
     demo_home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     open_lake(demo_home).delete(occupancy_key("1", "2025-01-20"))

@@ -1,4 +1,4 @@
-"""People judged by the truth of a tiny simulated campus, its phones labelled by that truth."""
+"""People counts compared with the truth of a tiny simulated campus, with true labels of phones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def campus(stack: Settings) -> Settings:
     return stack
 
 
-def test_phones_are_nearer_to_people_than_devices(campus: Settings, tmp_path: Path) -> None:
+def test_phones_are_closer_to_people_than_devices(campus: Settings, tmp_path: Path) -> None:
     found = {(r.level, r.way): r for r in judge_people(campus)}
     assert set(found) == {(level, way) for level in LEVELS for way in WAYS}
     for level in LEVELS:
@@ -68,7 +68,7 @@ def test_phones_are_nearer_to_people_than_devices(campus: Settings, tmp_path: Pa
     assert done.new == taken.num_rows == read_head_counts(campus).num_rows
 
 
-def test_where_the_truth_is_not_known_nothing_is_judged(stack: Settings) -> None:
+def test_without_a_truth_nothing_is_evaluated(stack: Settings) -> None:
     start = dt.datetime.combine(FIRST, dt.time(9))
     seen = Seen("02:00:00:00:00:01", "r1", start, start + dt.timedelta(hours=1))
     fill(stack, {"hall": None, "r1": "hall"}, [seen])

@@ -91,7 +91,7 @@ def test_missing_source_tables_are_a_problem(
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ('{"start_time": "ended"}', "column ended, used as start_time"),
+        ('{"start_time": "ended"}', "column ended (used as start_time)"),
         ('{"mac_address": "no_such"}', "has no column no_such"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Who uses the app, and what each may do."""
+"""Users of the app, and their roles."""

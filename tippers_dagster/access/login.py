@@ -1,4 +1,4 @@
-"""How people authenticate, and who they are according to their login or the proxy in front."""
+"""Authentication of the app's users, with a login or a proxy in front."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Entrance = Literal["login", "proxy", "local"]
 
 
 def login_file(settings: Settings) -> Path:
-    """Streamlit's secrets file of this deployment; it need not be there."""
+    """Streamlit's secrets file of this deployment, which may not exist."""
     return settings.streamlit_secrets or settings.home_path / "streamlit" / "secrets.toml"
 
 
 def has_login(settings: Settings) -> bool:
-    """Whether people log in: the secrets file has a section ``auth``.
+    """Whether users log in: the secrets file has a section ``auth``.
 
     Raises
     ------
     SettingsError
-        When the file that the settings name is not there, or is not TOML.
+        When the file in the settings does not exist, or is not TOML.
     """
     return _auth(settings) is not None
 
@@ -40,47 +40,47 @@ def redirect_address(settings: Settings) -> str | None:
 
 
 def entrance(settings: Settings) -> Entrance:
-    """How people authenticate: by a login, by a proxy's header, or by being on this machine.
+    """How users authenticate: with a login, by a proxy's header, or by being on this machine.
 
-    Without a login or a proxy everyone is an administrator. So the app must listen on this machine
-    only, and no setting may say that it is reached from elsewhere.
+    Without a login or a proxy, everyone is an administrator. The app must then listen on this
+    machine only, and no setting may make it reachable from elsewhere.
 
     Raises
     ------
     SettingsError
-        When people could reach the app whom nothing identifies; or with both a login and a proxy.
+        When unidentified users could reach the app, or both a login and a proxy are configured.
     """
     login, header = has_login(settings), settings.streamlit_user_header
     if login and header:
         raise SettingsError(
             f"Both {login_file(settings)} and TIPPERS_STREAMLIT_USER_HEADER are configured.",
-            "Keep one of the two.",
+            "Use only one of them.",
         )
     if login or header:
         return "login" if login else "proxy"
-    for wrong, why in (
+    for forbidden, why in (
         (settings.streamlit_host not in LOOPBACK, f"not on {settings.streamlit_host}"),
         (settings.streamlit_protected, "not behind a proxy (TIPPERS_STREAMLIT_PROTECTED)"),
         (not _is_local(settings.streamlit_public_url), "not at TIPPERS_STREAMLIT_PUBLIC_URL"),
     ):
-        if wrong:
+        if forbidden:
             raise SettingsError(
-                "Without a login the app may serve this machine only, where everyone is an "
-                f"administrator; {why}.",
+                "Without a login, everyone is an administrator, so the app may serve this machine "
+                f"only; {why}.",
                 f"Add an [auth] section to {login_file(settings)}, or set "
-                "TIPPERS_STREAMLIT_USER_HEADER to the header in which the proxy in front sends "
-                "the user, such as X-Forwarded-Email (docs/app.md).",
+                "TIPPERS_STREAMLIT_USER_HEADER to the header in which the proxy in front of the "
+                "app sends the user, such as X-Forwarded-Email (see docs/app.md).",
             )
     return "local"
 
 
 def person_of(settings: Settings, claims: Mapping[str, Any]) -> Person:
-    """Who somebody is, by the claims of their login.
+    """The user with these login claims.
 
     Raises
     ------
     NotAllowed
-        When the login gives no verified e-mail address, or they have no role and get none.
+        When the login has no verified e-mail address, or the user has no role.
     """
     issuer, subject = claims.get("iss"), claims.get("sub")
     if not (isinstance(issuer, str) and isinstance(subject, str) and issuer and subject):
@@ -101,12 +101,12 @@ def person_of(settings: Settings, claims: Mapping[str, Any]) -> Person:
 
 
 def person_named(settings: Settings, values: Sequence[str]) -> Person:
-    """Who somebody is, from all values of the proxy's header in their request.
+    """The user named in the proxy's header, from all its values in a request.
 
     Raises
     ------
     NotAllowed
-        When it is not exactly one e-mail address, or they have no role and get none.
+        When there is not exactly one e-mail address, or the user has no role.
     """
     header = settings.streamlit_user_header
     email = _address(values[0]) if len(values) == 1 else None
@@ -147,7 +147,7 @@ def _address(value: object) -> str | None:
 
 
 def _is_verified(settings: Settings, issuer: str, verified: object) -> bool:
-    """Whether it is true; for a trusted issuer also if it is missing, or the text "true"."""
+    """Whether the claim is true; for a trusted issuer also if it is missing or the text "true"."""
     trusted = {name.strip() for name in settings.trusted_issuers.split(",")}
     return verified is True or (issuer in trusted and verified in (None, "true", "True"))
 
@@ -164,7 +164,7 @@ def _person(settings: Settings, login: Login, role: Role | None) -> Person:
 
 
 def _claimed(settings: Settings, claims: Mapping[str, Any]) -> Role | None:
-    """The highest role among the values of the claim; a claim may be a list."""
+    """The highest role in the claim, which may be a list."""
     value = claims.get(settings.role_claim)
     values = value if isinstance(value, list | tuple) else [value]
     known = {role.name.lower(): role for role in Role}

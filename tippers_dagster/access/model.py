@@ -1,4 +1,4 @@
-"""People and roles. Pure."""
+"""Users and roles: pure functions."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from enum import IntEnum
 from tippers_dagster.errors import BadInput, TippersError
 
 _ADDRESS = re.compile(r'[^\s@,;:<>()"\\]+@[^\s@,;:<>()"\\]+')
-_LONGEST = 254
+_MAX_CHARACTERS = 254
 
 
 class NotAllowed(TippersError):
-    """What somebody asked for takes another role."""
+    """The user's role does not allow the action."""
 
 
 class Role(IntEnum):
-    """What a person may do; each may also do what those before may."""
+    """What a user may do; each role includes the previous ones."""
 
     VIEWER = 1
-    """Look at everything that is not personal, and download counts."""
+    """See everything that is not personal, and download counts."""
     ANALYST = 2
-    """Define, track, materialise, label; see entities."""
+    """Define, track, materialise and label; see entities."""
     ADMIN = 3
-    """Connections and people."""
+    """Manage connections and users."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """Somebody who logged in.
+    """A user who logged in.
 
     Attributes
     ----------
     issuer, subject
-        The identity provider, and its id of the person: these never pass to somebody else.
+        The identity provider, and its id of the user, which is never given to another user.
     email
-        Their current address, as by ``email_address``; it may pass to somebody else.
+        The current address, from ``email_address``; another user may get it later.
     """
 
     issuer: str
@@ -48,53 +48,53 @@ class Login:
 def email_address(text: str) -> str:
     """A normalised address for comparisons: lower case, without surrounding space.
 
-    Letters that only look alike stay different.
+    Different letters that look alike stay different.
 
     Raises
     ------
     BadInput
-        When it is not an address, or not in Unicode's composed form, as another letter could then
-        stand for an ASCII one (the Kelvin sign for a k).
+        When it is not an address, or not in Unicode's composed form, as another character could
+        then stand for an ASCII letter (the Kelvin sign for a k).
     """
     email = text.strip()
     composed = unicodedata.is_normalized("NFC", email)
     if not (_ADDRESS.fullmatch(email) and composed and email.isprintable()):
         raise BadInput(
-            f"{text!r} is not an e-mail address.", "Roles go to the address of the login."
+            f"{text!r} is not an e-mail address.", "Give the address that the user logs in with."
         )
-    if len(email) > _LONGEST:
-        raise BadInput(f"An e-mail address may have at most {_LONGEST} characters.")
+    if len(email) > _MAX_CHARACTERS:
+        raise BadInput(f"An e-mail address has at most {_MAX_CHARACTERS} characters.")
     return email.lower()
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who uses the app. ``name`` is what versions and runs carry as author."""
+    """A user of the app. ``name`` is the author in versions and runs."""
 
     name: str
     role: Role
     email: str = ""
 
     def may(self, role: Role) -> bool:
-        """Whether this role is theirs."""
+        """Whether the user has this role."""
         return self.role >= role
 
     def require(self, role: Role, what: str) -> None:
-        """Refuse what takes another role.
+        """Raise unless the user has a role.
 
         Parameters
         ----------
         what
-            What was asked for, as ``save definitions``.
+            The action, such as ``save definitions``.
 
         Raises
         ------
         NotAllowed
-            Saying who can, and what they would give.
+            Names the role that is needed.
         """
         if not self.may(role):
             raise NotAllowed(
-                f"{self.name} may not {what}: this takes the role {role.name.lower()}, "
-                f"and theirs is {self.role.name.lower()}.",
-                "An administrator gives roles: `tippers people set EMAIL ROLE`.",
+                f"{self.name} may not {what}: it needs the role {role.name.lower()}, "
+                f"and {self.name} is {self.role.name.lower()}.",
+                "An administrator can change the role: `tippers people set EMAIL ROLE`.",
             )

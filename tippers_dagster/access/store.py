@@ -1,8 +1,8 @@
-"""The roles of people.
+"""The roles of users.
 
-A role is given to an e-mail address. It is an invitation until somebody logs in with that address;
-from then on it is theirs, by the issuer and subject of their login, and nobody's who gets the same
-address later.
+A role is assigned to an e-mail address. It is an invitation until a user logs in with that address.
+From then on it belongs to the issuer and subject of their login, and not to a user who gets the
+same address later.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tippers_dagster.settings import Settings
 
 @dataclass(frozen=True)
 class Given:
-    """A role, with who got it from whom, and when.
+    """A role of a user, with who assigned it, and when.
 
-    ``issuer`` and ``subject`` identify the login it belongs to; None: nobody has logged in yet.
+    ``issuer`` and ``subject`` identify the login; None: the user has not logged in yet.
     """
 
     email: str
@@ -37,7 +37,7 @@ class Given:
 
 
 def list_people(settings: Settings) -> list[Given]:
-    """Everybody who was given a role."""
+    """All assigned roles, by e-mail address."""
     with warehouse_engine(settings).connect() as connection:
         rows = connection.execute(sa.select(person_role).order_by(person_role.c.email))
         return [Given(r.email, Role[r.role.upper()], r.by, r.at, r.issuer, r.subject) for r in rows]
@@ -46,7 +46,7 @@ def list_people(settings: Settings) -> list[Given]:
 def role_of(settings: Settings, login: Login) -> Role | None:
     """The role of a login; None if it has none.
 
-    An invitation of their address becomes theirs, and replaces their earlier role.
+    An invitation of the login's address is bound to the login, and replaces its earlier role.
     """
     theirs, invited = _theirs(login), _invited(login)
     query = sa.select(person_role.c.role, person_role.c.subject).where(sa.or_(theirs, invited))
@@ -58,12 +58,12 @@ def role_of(settings: Settings, login: Login) -> Role | None:
 
 
 def set_role(settings: Settings, email: str, role: Role, *, by: str) -> Given:
-    """Give somebody a role, replacing the one that they have; returns whose it is.
+    """Assign a role to an address, replacing an earlier one; returns the assigned role.
 
     Raises
     ------
     BadInput
-        When that is no e-mail address.
+        When it is not an e-mail address.
     """
     values = {"email": _typed(email), "role": role.name.lower(), "by": by}
     values |= {"at": dt.datetime.now(dt.UTC)}  # type: ignore[dict-item]
@@ -75,17 +75,17 @@ def set_role(settings: Settings, email: str, role: Role, *, by: str) -> Given:
 
 
 def remove(settings: Settings, email: str) -> None:
-    """Take somebody's role away.
+    """Remove a user's role.
 
     Raises
     ------
     BadInput
-        When they have none.
+        When the user has none.
     """
     statement = sa.delete(person_role).where(person_role.c.email == _typed(email))
     with warehouse_engine(settings).begin() as connection:
         if not connection.execute(statement).rowcount:
-            raise BadInput(f"{email} has no role.", "`tippers people list` shows who has.")
+            raise BadInput(f"{email} has no role.", "`tippers people list` lists all roles.")
 
 
 def _accept(settings: Settings, login: Login) -> Role | None:

@@ -1,4 +1,4 @@
-"""Warehouse tables of the domain."""
+"""The warehouse table of users' roles."""
 
 import sqlalchemy as sa
 

@@ -1,7 +1,7 @@
-"""`tippers`: the command line, a thin face over the domains.
+"""`tippers`: the command line, a thin layer over the domains.
 
-Each module of this package adds its commands in ``register(app)``. Only the module of the command
-that was asked for is imported; of the others the help knows the name and the line below.
+Each module of this package adds its commands in ``register(app)``. Only the module of the given
+command is imported; for the others, the help has only the name and the line below.
 """
 
 from __future__ import annotations
@@ -20,56 +20,56 @@ from tippers_dagster.platform.terminal import printable_output
 from tippers_dagster.platform.text import printable
 
 COMMANDS = {
-    "demo": ("demo", "Simulate a campus, materialise everything, and show it."),
-    "up": ("stack", "Start the local stack; Ctrl-C stops it."),
-    "doctor": ("stack", "Say what is configured, reachable, and wrong, and how to mend it."),
-    "ingest": ("ingest", "Load spaces, sessions and what belongs to them from files."),
-    "simulate": ("simulate", "Make a campus with known truth."),
-    "rejects": ("rejects", "Rows and spaces that could not be used, and why."),
-    "spaces": ("spaces", "List the space tree; remove a space from it."),
+    "demo": ("demo", "Simulate a campus, compute everything, and show the results."),
+    "up": ("stack", "Start the local stack; stop it with Ctrl-C."),
+    "doctor": ("stack", "Check the deployment, and say how to fix problems."),
+    "ingest": ("ingest", "Load sessions, spaces and other source tables from files."),
+    "simulate": ("simulate", "Simulate a campus, with its truth."),
+    "rejects": ("rejects", "List rejected rows and spaces, with reasons."),
+    "spaces": ("spaces", "List the space tree; remove spaces."),
     "track": ("occupancy", "Keep the occupancy of a space and its subtree up to date."),
-    "untrack": ("occupancy", "Stop keeping it."),
+    "untrack": ("occupancy", "Stop tracking a space."),
     "occupancy": ("occupancy", "Status, materialisation and export of occupancy."),
-    "retention": ("retention", "Giving up who was where: after a set time only counts stay."),
-    "definitions": ("definitions", "What is labelled and how: concepts, indexes, rules ..."),
+    "retention": ("retention", "Delete old sessions and presence; counts stay."),
+    "definitions": ("definitions", "Concepts, indexes, rules, label models and other definitions."),
     "connections": ("connections", "Other databases whose tables are synced."),
     "dataset": ("datasets", "Named selections of occupancy."),
-    "pipeline": ("pipeline", "Status and materialisation of what definitions define; reload."),
-    "labels": ("labels", "What label models gave, why, and export of it."),
-    "classifiers": ("classifiers", "Trained models: ranking and comparison."),
-    "gold": ("gold", "Labels that people know, and how label models do on them."),
+    "pipeline": ("pipeline", "Assets of definitions: status, computing and reloading."),
+    "labels": ("labels", "Results of label models: status, explanation and export."),
+    "classifiers": ("classifiers", "Trained classifiers: ranking and comparison."),
+    "gold": ("gold", "Gold labels, and the accuracy of label models on them."),
     "calendar": ("calendar", "The academic calendar: quarters, breaks, finals, holidays, events."),
-    "calibrate": ("calibrate", "Head counts, from which people counts are learned."),
-    "people-count": ("people_count", "People instead of devices: how good it is, and export."),
-    "models": ("models", "Registered models: which version is in use, and why."),
-    "predict": ("models", "Ask a classifier's champion about entities, or about rows of a file."),
-    "forecast": ("forecast", "What is expected of spaces, and how good such forecasts were."),
+    "calibrate": ("calibrate", "Head counts that calibrate people counts."),
+    "people-count": ("people_count", "Counts of people instead of devices: quality and export."),
+    "models": ("models", "Registered models and their versions."),
+    "predict": ("models", "Predict labels of entities or of a file's rows."),
+    "forecast": ("forecast", "Forecasts of occupancy, and their backtests."),
     "database": ("database", "Prepare a deployment's PostgreSQL server: roles and databases."),
-    "people": ("people", "What those who log in to the app may do."),
-    "app": ("app", "Serve the browser app; what up and containers start."),
-    "web": ("web", "Serve Dagster's pages, as `tippers up` and containers do."),
-    "dagster": ("stack", "Run Dagster's own command line in this deployment's environment."),
-    "dbt": ("dbt", "Run dbt's own command line on the definitions as they are now."),
-    "code-server": ("stack", "Serve the definitions to Dagster; what up and containers start."),
-    "env": ("stack", "Print the environment of Dagster's processes, for a shell to evaluate."),
+    "people": ("people", "Roles of the app's users."),
+    "app": ("app", "Serve the app; started by `tippers up` and containers."),
+    "web": ("web", "Serve Dagster's pages; started by `tippers up` and containers."),
+    "dagster": ("stack", "Run Dagster's command line in this deployment's environment."),
+    "dbt": ("dbt", "Run dbt's command line on the current definitions."),
+    "code-server": ("stack", "Serve the definitions to Dagster; started by `tippers up`."),
+    "env": ("stack", "Print the environment of Dagster's processes, for a shell."),
 }
-"""Command -> the module that has it, its line in the help."""
+"""Command -> its module, and its line in the help."""
 
 
 def build_app(modules: Sequence[str] | None = None) -> typer.Typer:
-    """The application with the commands of these modules, and only the names of all others.
+    """The application with the commands of these modules, and only the names of the others.
 
     Parameters
     ----------
     modules
-        Names of this package's modules; ``None``: all of them.
+        Names of modules of this package; ``None``: all.
     """
     app = typer.Typer(
         name="tippers",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        help="From the WiFi sessions of a campus to the exact occupancy of every space.",
+        help="Occupancy of a campus's spaces, from its WiFi log.",
     )
     app.callback()(_root)
     loaded = {module for module, _ in COMMANDS.values()} if modules is None else set(modules)
@@ -82,7 +82,7 @@ def build_app(modules: Sequence[str] | None = None) -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point: prints errors that a user can mend without a traceback, and exits with 1."""
+    """Entry point; prints errors that a user can fix without a traceback, and exits with 1."""
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     modules = [COMMANDS[command][0]] if command in COMMANDS else []
     try:
@@ -105,9 +105,9 @@ def main() -> None:
         first = str(error).strip().splitlines()[0]
         _print_error(
             TippersError(
-                f"A database does not answer: {first}",
-                "`tippers doctor` says which, and how it is to be reached. Nothing is lost: "
-                "do the same again when it answers.",
+                f"A database is unavailable: {first}",
+                "Run `tippers doctor` to see which one. Nothing is lost: repeat the command when "
+                "the database is available again.",
             )
         )
         sys.exit(1)
@@ -124,11 +124,11 @@ def _root(
         False, "--version", is_eager=True, callback=_print_version, help="Print the version."
     ),
 ) -> None:
-    """The options of `tippers` itself; they act in their callbacks."""
+    """The options of `tippers`, handled in their callbacks."""
 
 
 def _not_loaded() -> None:
-    raise AssertionError("the help's stand-in for a command was called")
+    raise AssertionError("the placeholder of a command was called")
 
 
 def _print_error(error: TippersError) -> None:

@@ -15,13 +15,13 @@ def register(app: typer.Typer) -> None:
 
 
 def serve() -> None:
-    """Serve the browser app; what `tippers up` and containers start."""
+    """Serve the app; started by `tippers up` and containers."""
     from tippers_dagster.access.login import entrance
     from tippers_dagster.errors import SettingsError
     from tippers_dagster.settings import get_settings
 
     entrance(get_settings())
     if find_spec("streamlit_app") is None:
-        raise SettingsError("The app is not installed.", "Install tippers with its app again.")
-    # Signals go straight to it.
+        raise SettingsError("The app is not installed.", "Reinstall tippers with its app.")
+    # Replaces this process, so that signals reach the app.
     os.execv(sys.executable, [sys.executable, "-m", "streamlit_app"])

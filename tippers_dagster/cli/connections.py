@@ -234,7 +234,6 @@ def list_all() -> None:
 def show(name: Name) -> None:
     """Show a connection, and when its tables were last synced."""
     from tippers_dagster.automation.state import NEVER, load_states
-
     from tippers_dagster.connections import store
     from tippers_dagster.connections.running import key_of
 

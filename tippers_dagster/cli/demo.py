@@ -1,4 +1,4 @@
-"""`tippers demo`: a campus, everything materialized, and the counts judged by the truth."""
+"""`tippers demo`: a campus with everything computed, compared with the truth."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     smartspec: Annotated[
-        Path | None, typer.Option(help="A SmartSPEC scenario's folder, instead of a simulation.")
+        Path | None, typer.Option(help="Folder of a SmartSPEC scenario, instead of a simulation.")
     ] = None,
-    buildings: Annotated[int | None, typer.Option(help="Buildings; 3 unless given.")] = None,
-    people: Annotated[int | None, typer.Option(help="People; 2000 unless given.")] = None,
-    weeks: Annotated[int | None, typer.Option(help="Weeks; 8 unless given.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal campuses.")] = None,
+    buildings: Annotated[int | None, typer.Option(help="Number of buildings. Default: 3.")] = None,
+    people: Annotated[int | None, typer.Option(help="Number of people. Default: 2000.")] = None,
+    weeks: Annotated[int | None, typer.Option(help="Number of weeks. Default: 8.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same campus.")] = None,
 ) -> None:
-    """Simulate a campus, materialize all of it through Dagster, and compare with the truth.
+    """Simulate a campus, compute everything with Dagster, and compare it with the truth.
 
-    Done again on the same home, it finds its campus there and computes only what is stale.
+    If repeated in the same home, it reuses the campus and computes only what is stale.
     """
     from tippers_dagster.cli.demo_learned import show_learned
     from tippers_dagster.cli.progress import progress_bars
@@ -44,24 +44,26 @@ def demo(
     from tippers_dagster.platform.terminal import table_console
     from tippers_dagster.settings import get_settings
 
-    # Making its tables, MLflow tells of every step, in the middle of the bars.
+    # MLflow would log every step of creating its tables between the progress bars.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    # Bound now: while assets are materialised, sys.stdout is another.
+    # Bound now, as sys.stdout is redirected while assets are computed.
     settings, console = get_settings(), table_console()
     sizes = {"buildings": buildings, "people": people, "seed": seed}
     sizes["days"] = None if weeks is None else 7 * weeks
     given = {name: size for name, size in sizes.items() if size is not None}
     if smartspec is not None and given:
-        raise BadInput("A scenario has its own size.", "Leave out --buildings, --people and such.")
+        raise BadInput(
+            "A scenario has a fixed size.", "Leave out --buildings, --people, --weeks and --seed."
+        )
     data = smartspec or _options(settings, given)
-    console.print(f"The demo lives in {settings.home_path}.", highlight=False, markup=False)
+    console.print(f"Home of the demo: {settings.home_path}", highlight=False, markup=False)
     with progress_bars(console) as show:
         found = demonstrate(settings, data, show)
     if not found.fresh_data:
-        console.print("The campus was there already, and was used again.")
+        console.print("The campus is already there, and was reused.")
     _show_campus(console, found)
     _show_buildings(console, found)
-    _show_judgement(console, found)
+    _show_comparison(console, found)
     if found.levels:
         _show_levels(console, found)
         _show_functions(console, found)
@@ -97,7 +99,9 @@ def _show_buildings(console: Console, found: Demonstration) -> None:
     from rich.table import Table
 
     span, known = found.span, found.campus.people is not None
-    console.print(f"By the hour, {span.first} to {span.last} (excluded):", highlight=False)
+    console.print(
+        f"Occupancy per hour, from {span.first} until {span.last} (exclusive):", highlight=False
+    )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("\nbuilding", no_wrap=True)
     for name in ("\nspaces", "devices,\npeak", "\nat", "\nmean"):
@@ -116,14 +120,14 @@ def _show_buildings(console: Console, found: Demonstration) -> None:
     console.print(table)
 
 
-def _show_judgement(console: Console, found: Demonstration) -> None:
+def _show_comparison(console: Console, found: Demonstration) -> None:
     if found.against == "truth":
-        judged = "the simulated truth"
+        against = "the simulated truth"
     else:
-        judged = "a plain recount of the ingested sessions"
+        against = "a simple recount of the ingested sessions"
     console.print(
-        f"Measured against {judged}: all {found.equal:,} counts of all {len(found.tree):,} spaces "
-        "are equal, and none lacks on either side.\n",
+        f"Compared with {against}: all {found.equal:,} counts of all {len(found.tree):,} spaces "
+        "are equal, and none is missing.\n",
         style="bold green",
         highlight=False,
     )
@@ -133,11 +137,11 @@ def _show_levels(console: Console, found: Demonstration) -> None:
     from rich import box
     from rich.table import Table
 
-    console.print("Labels, level by level, beside the truth:", highlight=False)
+    console.print("Label models, compared with the truth:", highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("\nlabel model", no_wrap=True)
     names = ("\nentities", "stran-\ngers", "cover-\nage", "accu-\nracy", "macro\nF1")
-    for name in (*names, "by\nvote", "its\nF1", "one\nclass"):
+    for name in (*names, "vote\naccuracy", "vote\nF1", "majority\nclass"):
         table.add_column(name, justify="right", no_wrap=True)
     for result in found.levels:
         e = result.evaluation
@@ -152,9 +156,10 @@ def _show_levels(console: Console, found: Demonstration) -> None:
         )
     console.print(table)
     console.print(
-        "Vote: the majority vote of the same functions. One class: the commonest label for all. "
-        "Strangers are none of the level's labels and came through from above by mistake; the "
-        "measures are of the others. An entity without a label counts as wrong.\n",
+        "Vote: majority vote of the same labelling functions. Majority class: accuracy of giving "
+        "all entities the most frequent label. Strangers: entities whose true type is none of the "
+        "labels, passed on by a higher level by mistake; they are left out of the scores. An "
+        "entity without a label counts as wrong.\n",
         style="dim",
         highlight=False,
     )
@@ -163,7 +168,7 @@ def _show_levels(console: Console, found: Demonstration) -> None:
 def _show_missing(console: Console, found: Demonstration) -> None:
     for name, why in found.missing.items():
         console.print(
-            f"These data do not suffice for {name.replace('/', '.')}: {why}\n",
+            f"Too little data for {name.replace('/', '.')}: {why}\n",
             style="bold yellow",
             highlight=False,
             markup=False,
@@ -175,11 +180,14 @@ def _show_functions(console: Console, found: Demonstration) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console.print("What each labelling function did:", highlight=False)
+    console.print("Labelling functions:", highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("\nlabelling function", "\nvotes for"):
         table.add_column(name, no_wrap=True)
-    for name in ("cover-\nage", "over-\nlaps", "con-\nflicts", "\nright", "\nlearned"):
+    for name in (
+        *("cover-\nage", "over-\nlaps", "con-\nflicts"),
+        *("\naccuracy", "estimated\naccuracy"),
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for result in found.levels:
         did = result.functions
@@ -199,14 +207,14 @@ def _show_timings(console: Console, found: Demonstration) -> None:
     from rich import box
     from rich.table import Table
 
-    console.print("How long it took:")
+    console.print("Durations:")
     table = Table("stage", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("seconds", justify="right")
     table.add_column("")
     for timing in found.timings:
         table.add_row(timing.stage, f"{timing.seconds:.1f}", timing.result)
     table.add_section()
-    table.add_row("all", f"{sum(t.seconds for t in found.timings):.1f}", "")
+    table.add_row("total", f"{sum(t.seconds for t in found.timings):.1f}", "")
     console.print(table)
 
 
@@ -215,8 +223,8 @@ def _show_next(console: Console, settings: Settings, found: Demonstration) -> No
 
     span = found.span
     console.print(
-        "\nWhat next\n"
-        f"  make up      the app, with all of this: {app_address(settings)}\n"
+        "\nNext steps\n"
+        f"  make up      starts the app: {app_address(settings)}\n"
         f"               and Dagster: http://127.0.0.1:{settings.web_port}\n"
         f"  .venv/bin/tippers occupancy export --space {shlex.quote(found.tree.roots[0])} "
         f"--start {span.first} --end {span.last} --interval 900 --out campus.csv\n"

@@ -1,8 +1,10 @@
-"""What `tippers demo` tells of classifiers, people and forecasts."""
+"""The tables of `tippers demo` about classifiers, people and forecasts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from tippers_dagster.platform.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show_learned(console: Console, found: Demonstration) -> None:
-    """Print a table each of what there is."""
+    """Print a table for each kind of results."""
     if found.classifiers:
         _show_classifiers(console, found)
     if found.people:
@@ -41,11 +43,11 @@ def _explain(console: Console, text: str) -> None:
 def _show_classifiers(console: Console, found: Demonstration) -> None:
     from rich.text import Text
 
-    console.print("Classifiers beside their label models, on held-out entities:", highlight=False)
-    table = _table("\nway", "\nentities", "accu-\nracy", "macro\nF1")
+    console.print("Classifiers and their label models, on held-out entities:", highlight=False)
+    table = _table("\nmethod", "\nentities", "accu-\nracy", "macro\nF1")
     for one in found.classifiers:
         table.add_row(Text(one.name, style="bold"), f"{one.entities:,}")
-        ways: dict[str, Scores] = {
+        methods: dict[str, Scores] = {
             f"label model {one.label_model.partition('.')[2]}": one.by_label_model,
             **{
                 f"{model} (best)" if model == one.best else model: scores
@@ -53,23 +55,24 @@ def _show_classifiers(console: Console, found: Demonstration) -> None:
             },
             "majority class": one.by_majority_class,
         }
-        for way, scores in ways.items():
-            table.add_row(f"  {way}", "", f"{scores.accuracy:.3f}", f"{scores.macro_f1:.3f}")
+        for method, scores in methods.items():
+            table.add_row(f"  {method}", "", f"{scores.accuracy:.3f}", f"{scores.macro_f1:.3f}")
         table.add_section()
     console.print(table)
     _explain(
         console,
-        "By the simulated truth. Best: by cross-validation on the label model's confident labels, "
-        "which knows no truth.",
+        "Compared with the simulated truth. Best: by cross-validation on the label model's "
+        "confident labels, without the truth.",
     )
 
 
 def _show_people(console: Console, found: Demonstration) -> None:
     from rich.text import Text
 
-    console.print("People, estimated from devices, in bins of 15 minutes:", highlight=False)
+    console.print("People estimated from devices, in bins of 15 minutes:", highlight=False)
     table = _table(
-        "\nway", "people,\nmean", "mean\nerror", "rms\nerror", "rela-\ntive", "in in-\nterval"
+        *("\nmethod", "people,\nmean", "mean\nerror", "RMS\nerror"),
+        *("relative\nerror", "within\ninterval"),
     )
     for level in dict.fromkeys(one.level for one in found.people):
         table.add_row(Text(level, style="bold"))
@@ -87,20 +90,21 @@ def _show_people(console: Console, found: Demonstration) -> None:
     console.print(table)
     _explain(
         console,
-        "Calibrated with the head counts of some spaces on every other day; judged on the other "
-        "days of all spaces. Relative: of the bins with people in them.",
+        "Calibrated with head counts in some spaces on every other day, and evaluated on the other "
+        "days in all spaces. Errors are in people; the relative error is over occupied bins.",
     )
 
 
 def _show_forecasts(console: Console, found: ForecastResult, all_: Demonstration) -> None:
+    windows = counted(found.windows, "window")
     console.print(
-        f"Forecasts, {found.windows} times {found.horizon_days} days ahead of what was known:",
+        f"Backtest of forecasts, {windows} of {counted(found.horizon_days, 'day')}:",
         highlight=False,
     )
     table = _table(
         "\nmodel",
-        *("cham-\npion of", "mean\nerror", "rms\nerror", "error,\noccupied", "pinball\nloss"),
-        *("in\n80 %", "in\n95 %", "\nseconds"),
+        *("cham-\npion of", "mean\nerror", "RMS\nerror", "error,\noccupied", "pinball\nloss"),
+        *("within\n80 %", "within\n95 %", "\nseconds"),
     )
     for one in found.models:
         table.add_row(
@@ -115,7 +119,7 @@ def _show_forecasts(console: Console, found: ForecastResult, all_: Demonstration
     low, middle, high = found.peak
     _explain(
         console,
-        f"Busiest ahead: {tree.names[tree.index[found.busiest_space]]}, "
-        f"{found.busiest:%A %Y-%m-%d, %H:%M}, with {middle:,.0f} devices (80 % interval: "
-        f"{low:,.0f} to {high:,.0f}).",
+        f"Forecast peak: {tree.names[tree.index[found.busiest_space]]}, "
+        f"{found.busiest:%A %Y-%m-%d, %H:%M}, {middle:,.0f} devices (80 % range: {low:,.0f} to "
+        f"{high:,.0f}).",
     )

@@ -48,7 +48,6 @@ def register(app: typer.Typer) -> None:
 def show(label_model: LabelModel) -> None:
     """Show the number of entities per label, and the votes of each labelling function."""
     from tippers_dagster.automation.state import load_states
-
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.labelling.labels import NotLabelled
     from tippers_dagster.labelling.why import find_label_model

@@ -1,4 +1,4 @@
-"""``tippers people``: what those who log in to the app may do."""
+"""``tippers people``: roles of the app's users."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import typer
 from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.settings import get_settings
 
-Email = Annotated[str, typer.Argument(help="The address that their login says.")]
+Email = Annotated[str, typer.Argument(help="The e-mail address of their login.")]
 RoleName = Annotated[
-    Literal["viewer", "analyst", "admin"], typer.Argument(help="Each may do what those before may.")
+    Literal["viewer", "analyst", "admin"],
+    typer.Argument(help="Each role includes the previous ones."),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    people = typer.Typer(no_args_is_help=True, help="What those who log in to the app may do.")
+    people = typer.Typer(no_args_is_help=True, help="Roles of the app's users.")
     people.command("list")(list_all)
     people.command("set")(set_role)
     people.command("remove")(remove)
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_all() -> None:
-    """List everybody who was given a role."""
+    """List the users who have a role."""
     from tippers_dagster.access.store import list_people
 
     found = list_people(get_settings())
@@ -36,31 +37,31 @@ def list_all() -> None:
             f"(by {given.by}, {given.at:%Y-%m-%d %H:%M}; {login})"
         )
     if not found:
-        typer.echo("Nobody was given a role: `tippers people set EMAIL analyst`.")
+        typer.echo("No roles are assigned yet. Assign one: `tippers people set EMAIL analyst`")
 
 
 def set_role(email: Email, role: RoleName) -> None:
-    """Give somebody a role; it replaces the one that they have.
+    """Assign a role to a user, in place of their present one.
 
-    The first person to log in with this address claims it. If the address passes to someone else
-    later, the role does not.
+    The first user to log in with this address gets the role. If somebody else gets the address
+    later, they do not get the role.
     """
     from tippers_dagster.access import store
     from tippers_dagster.access.model import Role
 
     given = store.set_role(get_settings(), email, Role[role.upper()], by=machine_user())
     if given.subject is None:
-        typer.echo(f"{given.email} is {role} from their first login on.")
+        typer.echo(f"{given.email} will be {role} from the first login on.")
     else:
         typer.echo(
-            f"{given.email} is {role}, effective immediately: {given.subject} of {given.issuer}. "
-            "If the address now belongs to somebody else, remove it first."
+            f"{given.email} is {role} now: {given.subject} of {given.issuer}. If the address "
+            "belongs to somebody else by now, remove the role first and set it again."
         )
 
 
 def remove(email: Email) -> None:
-    """Take somebody's role away."""
+    """Remove a user's role."""
     from tippers_dagster.access import store
 
     store.remove(get_settings(), email)
-    typer.echo(f"{email} has no role of their own now.")
+    typer.echo(f"The role of {email} is removed.")

@@ -1,4 +1,4 @@
-"""Progress bars, the same for all commands."""
+"""Progress bars of all commands."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LINE_SECONDS = 20.0
 """Minimum time between two progress lines in a pipe."""
 
 Show = Callable[[str, float, float], None]
-"""Called with the task, the amount done and the total."""
+"""Called with a description, the amount done and the total amount."""
 
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Show]:
     """A progress bar per task; none for a task with nothing to do.
 
-    In a pipe or a file, print a line when a task starts, and one from time to time.
+    In a pipe or a file, a line when a task begins, and then every ``LINE_SECONDS``.
     """
     if not console.is_terminal:
         yield _lines(console)
@@ -43,15 +43,15 @@ def progress_bars(console: Console) -> Iterator[Show]:
 
 
 def _lines(console: Console) -> Show:
-    last_line: dict[str, float] = {}
+    printed: dict[str, float] = {}
 
     def show(what: str, done: float, total: float) -> None:
         now = time.monotonic()
-        if not total or now - last_line.get(what, -LINE_SECONDS) < LINE_SECONDS:
+        if not total or now - printed.get(what, -LINE_SECONDS) < LINE_SECONDS:
             return
-        how_far = f"{what}: {done / total:.0%}" if what in last_line else f"{what} ..."
-        last_line[what] = now
-        console.print(how_far, highlight=False)
+        line = f"{what}: {done / total:.0%}" if what in printed else f"{what} ..."
+        printed[what] = now
+        console.print(line, highlight=False)
         console.file.flush()
 
     return show

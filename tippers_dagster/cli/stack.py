@@ -27,9 +27,9 @@ def register(app: typer.Typer) -> None:
 
 
 def up() -> None:
-    """Start Dagster's web server, daemon and code server, and the database when it is embedded.
+    """Start the app, Dagster, and the embedded database and MLflow if they are used.
 
-    Shows their addresses, starts again what dies, and stops everything on Ctrl-C or SIGTERM.
+    Prints the addresses, restarts services that stop working, and stops everything on Ctrl-C.
     """
     from tippers_dagster.stack.supervisor import run_stack
 
@@ -38,12 +38,12 @@ def up() -> None:
 
 def doctor(
     only_code_server: bool = typer.Option(
-        False, "--code-server", help="Only check whether the code server works, for health checks."
+        False, "--code-server", help="Only check that the code server works, for health checks."
     ),
 ) -> None:
-    """Say what is configured, reachable, writable and wrong, and how to mend it.
+    """Check the deployment, and say how to fix problems.
 
-    Exits with status 1 when there is a problem. Prints no secret.
+    Exits with status 1 if there is a problem. Prints no secrets.
     """
     if only_code_server:
         _check_code_server()
@@ -67,11 +67,11 @@ def _check_code_server() -> None:
 
 
 def dagster(context: typer.Context) -> None:
-    """Run Dagster's own command line (``tippers dagster run list``) in this environment."""
+    """Run Dagster's command line (``tippers dagster run list``) in this deployment."""
     from tippers_dagster.platform.dagster.environment import dagster_environment
 
     environment = {**os.environ, **dagster_environment(get_settings())}
-    # A process of its own: this one keeps the embedded database going meanwhile.
+    # A subprocess, as this process keeps the embedded database running meanwhile.
     done = subprocess.run(
         [sys.executable, "-m", "dagster", *context.args], env=environment, check=False
     )
@@ -81,29 +81,30 @@ def dagster(context: typer.Context) -> None:
 def env() -> None:
     """Print the environment of Dagster's processes as ``export`` lines: eval "$(tippers env)".
 
-    What holds a password is left out, and named in a comment. The embedded database runs while
-    `tippers up` does, or another command.
+    Variables with a password are left out, and named in a comment. The embedded database runs only
+    while `tippers up` or another command is running.
     """
     from tippers_dagster.platform.dagster.environment import dagster_environment
     from tippers_dagster.platform.redaction import redact
 
     environment = dagster_environment(get_settings())
-    print("umask 077  # files that they write are readable by their user only")
+    print("umask 077  # files are readable by their owner only")
     for name, value in environment.items():
         if redact(value) != value:
-            print(f"# {name} holds a password and is not printed: set it yourself")
+            print(f"# {name} is not printed, as it contains a password: set it yourself")
         else:
             print(f"export {name}={shlex.quote(value)}")
 
 
 def code_server(
     host: str = typer.Option("127.0.0.1", help="Address to listen on."),
-    module: str = typer.Option("tippers_dagster.definitions", help="Module of the definitions."),
+    module: str = typer.Option(
+        "tippers_dagster.definitions", help="Module with the Dagster definitions."
+    ),
 ) -> None:
-    """Serve the definitions to Dagster, and execute its runs: `tippers up` starts this.
+    """Serve the definitions to Dagster and execute its runs; started by `tippers up`.
 
-    Runs that an earlier code server left behind are first marked as failed. There is one code
-    server in a deployment.
+    First marks unfinished runs of a killed code server as failed. A deployment has one code server.
     """
     from tippers_dagster.automation.orphaned_runs import fail_orphaned_runs
     from tippers_dagster.platform.dagster.environment import dagster_environment
@@ -112,13 +113,13 @@ def code_server(
     settings = get_settings()
     if port_taken(settings.code_server_port):
         raise TippersError(
-            f"Port {settings.code_server_port} is taken: a code server runs already?",
+            f"Port {settings.code_server_port} is taken, maybe by another code server.",
             "Stop it, or set TIPPERS_CODE_SERVER_PORT to a free port.",
         )
     for run_id in fail_orphaned_runs(settings, "The code server of this run was killed."):
-        print(f"run {run_id} of an earlier code server marked as failed", flush=True)
+        print(f"Run {run_id} of an earlier code server is marked as failed.", flush=True)
     command = [sys.executable, "-m", "dagster", "code-server", "start", "-m", module]
     command += ["-h", host, "-p", str(settings.code_server_port), "--location-name", "tippers"]
-    # Runs start with this Python, whatever the PATH finds.
+    # Runs use this Python, not the first one on the PATH.
     command.append("--use-python-environment-entry-point")
     os.execve(sys.executable, command, {**os.environ, **dagster_environment(settings)})

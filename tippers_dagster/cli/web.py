@@ -11,7 +11,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(host: str = typer.Option("127.0.0.1", help="Address to listen on.")) -> None:
-    """Serve Dagster's pages and GraphQL; requests from other web sites are rejected."""
+    """Serve Dagster's pages and GraphQL; rejects requests from other web sites."""
     from tippers_dagster.settings import get_settings
     from tippers_dagster.stack.web import serve_dagster
 

@@ -1,1 +1,1 @@
-"""The demonstration: a campus, everything computed, and the counts judged by the truth."""
+"""The demo: a campus with everything computed, compared with the truth."""

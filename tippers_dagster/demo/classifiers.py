@@ -1,7 +1,6 @@
-"""Classifiers beside the label models that they learned from, judged by the simulation's truth.
+"""Compares classifiers with the label models that they learned from, using the simulated truth.
 
-Only entities that no model was trained on are judged; among them are those of which the label
-model was not sure, and those that it gave no label.
+Only held-out entities count, including those with an unconfident label or none.
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ from tippers_dagster.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class ClassifierResult:
-    """A classifier and its label model on the same held-out entities, by the truth.
+    """Scores of a classifier and its label model on the same held-out entities.
 
     Attributes
     ----------
     name, label_model
-        As ``device.kind`` and ``device.device_type``.
+        Such as ``device.kind`` and ``device.device_type``.
     entities
-        Held out, with a true type that is one of the labels.
+        Number of held-out entities whose true type is one of the labels.
     best
-        The model that ranks first by cross-validation, which knows no truth.
+        The model that ranks first by cross-validation, which does not use the truth.
     by_label_model, by_majority_class
-        Of the label model (an entity without a label is wrong), and of the commonest label among
-        those that the classifier was trained on, for all.
+        Scores of the label model (an entity without a label counts as wrong), and of predicting the
+        majority class of the training set for all.
     by_model
-        Of each model of the bank, in the order of its ranking.
+        Scores of each model of the bank, in the order of the ranking.
     """
 
     name: str
@@ -55,7 +54,7 @@ class ClassifierResult:
 
 
 def judge_classifiers(settings: Settings) -> list[ClassifierResult]:
-    """Every trained classifier whose label model the truth can judge; see ``demo/levels.py``."""
+    """Results for trained classifiers of the label models in ``demo/levels.py``."""
     catalog = load_catalog(settings)
     levels = {f"{level.concept}.{level.label_model}": level for level in LEVELS}
     found = []
@@ -66,7 +65,7 @@ def judge_classifiers(settings: Settings) -> list[ClassifierResult]:
         try:
             judged = _judge(settings, catalog, definition, level)
         except NotTrained:
-            continue  # its label model may have no labels on these data
+            continue  # its label model may have no labels on this campus
         if judged.entities:
             found.append(judged)
     return found
@@ -89,14 +88,14 @@ def _judge(
     def scores(given: np.ndarray) -> Scores:
         return score(true, given[known].astype(np.int64), labels)
 
-    commonest = judged.labels.index(result.details["majority"])
+    majority = judged.labels.index(result.details["majority"])
     return ClassifierResult(
         name=str(ref),
         label_model=_label_model(catalog, definition),
         entities=len(true),
         best=result.best,
         by_label_model=scores(judged.label_model),
-        by_majority_class=scores(np.full(len(truth), commonest)),
+        by_majority_class=scores(np.full(len(truth), majority)),
         by_model={
             one.model: scores(judged.models[one.model])
             for one in result.models
@@ -108,7 +107,7 @@ def _judge(
 def _truth(
     settings: Settings, key: str, level: Level, keys: pa.Array, labels: tuple[str, ...]
 ) -> np.ndarray:
-    """int8 [n]: the true labels of devices by their ids in the lake, -1 where none is known."""
+    """int8 [n]: the true labels of devices, by their ids in the lake; -1 if unknown."""
     devices, people = (source_tables(settings)[kind].sql for kind in (TRUTH_DEVICE, TRUTH_PERSON))
     rows = read_arrow(
         settings,

@@ -1,7 +1,7 @@
-"""Whether the lake's counts are right: two sets of counts, compared in both directions.
+"""Checks the lake's counts: compares two sets of counts in both directions.
 
-Counts are tables with one row per space and bin that somebody was in: space_id,
-interval_seconds, begin (UTC seconds) and number.
+Counts are tables with one row per space and occupied bin: space_id, interval_seconds, begin (UTC
+seconds) and number.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ _SCHEMA = pa.schema(
     }
 )
 
-NAMED_AT_MOST = 5
+MAX_EXAMPLES = 5
 
 
 class WrongCounts(TippersError):
-    """The lake's counts are not those that were expected."""
+    """The lake's counts differ from the expected ones."""
 
 
 def lake_counts(
     settings: Settings, spaces: Iterable[str], chunks: Iterable[str], widths: Iterable[int]
 ) -> pa.Table:
-    """What the lake holds of these spaces, chunks and published widths.
+    """The lake's counts of these spaces and chunks, in these bin widths.
 
     Raises
     ------
     LakeFileMissing
-        Naming a partition that is not there.
+        Names a missing partition.
     """
     spaces, lake = list(spaces), open_lake(settings)
     wanted, parts = pa.array(list(widths), pa.int32()), [_SCHEMA.empty_table()]
@@ -57,7 +57,7 @@ def lake_counts(
         present = [table for table in tables if table is not None]
         if len(present) < len(tables):
             key = occupancy_key(spaces[tables.index(None)], chunk)
-            raise LakeFileMissing(f"{lake.uri(key)} is not there.", "Materialize it.")
+            raise LakeFileMissing(f"{lake.uri(key)} does not exist.", "Materialise it.")
         owner = np.repeat(np.arange(len(spaces)), [table.num_rows for table in present])
         whole = pa.concat_tables(present)
         begin = whole["interval_begin_time"].cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
@@ -73,7 +73,7 @@ def lake_counts(
 
 
 def true_counts(settings: Settings) -> pa.Table:
-    """Distinct devices of a simulated campus, as its truth tells."""
+    """The true number of distinct devices on a simulated campus."""
     table = source_tables(settings)[TRUTH_OCCUPANCY]
     return read_source(
         settings,
@@ -87,17 +87,17 @@ def true_counts(settings: Settings) -> pa.Table:
 def recount(
     settings: Settings, tree: SpaceTree, first: dt.date, days: int, widths: tuple[int, ...]
 ) -> pa.Table:
-    """Distinct devices by the simulator's plain method, which shares nothing with the engine.
+    """Distinct devices, counted with the simulator's simple method, independently of the engine.
 
     Parameters
     ----------
     settings, tree
-        Whose sessions are counted, and their spaces. What ingest rejects must not be among the
-        sessions, but for unknown devices and spaces.
+        The deployment's settings and space tree. The sessions must not contain rows that ingest
+        would reject, except for unknown devices and spaces.
     first, days
         The local days.
     widths
-        Seconds, at most an hour, the narrowest first.
+        Bin widths in seconds, at most an hour, the narrowest first.
     """
     calendar = Calendar.of(settings.timezone, first, days)
     begin, end = int(calendar.midnights[0]), int(calendar.midnights[-1])
@@ -115,9 +115,9 @@ def recount(
     )
     stop = np.minimum(np.maximum(stop, start + 1), end)
     start = np.maximum(start, begin)
-    here = (space >= 0) & (start < stop)
+    valid = (space >= 0) & (start < stop)
     entity, space = (codes.astype(np.int64) for codes in (device.to_numpy(), space))
-    counter.add(Intervals(entity[here], space[here], start[here], stop[here]))
+    counter.add(Intervals(entity[valid], space[valid], start[valid], stop[valid]))
     return pa.concat_tables(
         pa.table(
             [ids.take(t["space"]), t["interval_seconds"], t["begin"], t["count"]], schema=_SCHEMA
@@ -127,8 +127,8 @@ def recount(
 
 
 def _sessions(settings: Settings, first: dt.date, last: dt.date) -> pa.Table:
-    """Sessions that may be present in the local days: mac_address, space_id, wall seconds, and
-    whether the start lies within a second (0 or 1): then the end of an open session does, too.
+    """Sessions that may touch the local days: mac_address, space_id, local seconds, and whether
+    the start has a fraction of a second (0 or 1), as the end of an open session then has, too.
     """
     table = source_tables(settings)[SESSIONS]
     mac, space = table.column("mac_address"), table.column("space_id")
@@ -146,12 +146,12 @@ def _sessions(settings: Settings, first: dt.date, last: dt.date) -> pa.Table:
 
 
 def check_equal(found: pa.Table, expected: pa.Table, tree: SpaceTree, against: str) -> int:
-    """Every bin of either side is on the other with the same number; returns how many there are.
+    """Check that both sides have the same bins with the same numbers; returns how many bins.
 
     Raises
     ------
     WrongCounts
-        Naming the first few bins that differ.
+        Names the first few bins that differ.
     """
     both = found.join(
         expected, KEYS, join_type="full outer", left_suffix="_found", right_suffix="_expected"
@@ -165,12 +165,12 @@ def check_equal(found: pa.Table, expected: pa.Table, tree: SpaceTree, against: s
             f"({row['space_id']}), {dt.datetime.fromtimestamp(row['begin'], dt.UTC):%Y-%m-%d %H:%M}"
             f" UTC, {row['interval_seconds']} s: counted {row['number_found'] or 0}, "
             f"{against} {row['number_expected'] or 0}"
-            for row in wrong.slice(0, NAMED_AT_MOST).to_pylist()
+            for row in wrong.slice(0, MAX_EXAMPLES).to_pylist()
         )
         raise WrongCounts(
             f"{wrong.num_rows:,} of {both.num_rows:,} counts differ from the {against}:\n"
             f"{examples}",
-            "This is a fault of the product, or rows were changed by hand: a new TIPPERS_HOME "
-            "tells which.",
+            "Either rows were changed by hand, or this is a bug in tippers. Repeat the demo with a "
+            "new TIPPERS_HOME to find out.",
         )
     return both.num_rows

@@ -1,4 +1,4 @@
-"""The campus of the demonstration: simulated, or a SmartSPEC scenario; never mixed with another."""
+"""The campus of the demo: simulated, or a SmartSPEC scenario; never mixed with other data."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.simulation import Campus, CampusOptions, simulate_campus, write_campus
 
 Share = Callable[[float, float], None]
-"""Called with how much is done, and how much there is."""
+"""Called with the amount done and the total amount."""
 
 _FIXED_TABLES = (SPACES, TRUTH_PERSON, TRUTH_DEVICE)
-"""Small tables that a seed determines, and that tell one campus from another."""
+"""Small tables that depend on the seed, and so identify a campus."""
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Local dates: sessions begin in [first, last), and somebody is present until ``until``."""
+    """Local dates: sessions begin in [first, last), and end before ``until``."""
 
     first: dt.date
     last: dt.date
@@ -46,27 +46,27 @@ class Extent:
 
     @property
     def days(self) -> int:
-        """Of [first, until)."""
+        """The number of days in [first, until)."""
         return (self.until - self.first).days
 
 
 def prepare_simulated(settings: Settings, options: CampusOptions, progress: Share) -> bool:
-    """Fill the source tables with the simulated campus; False when it is there already.
+    """Fill the source tables with the simulated campus; False when they have it already.
 
-    The academic calendar becomes the campus's own, unless people have entered something there.
+    Sets the academic calendar to the campus's, unless users have entered periods.
 
     Raises
     ------
     BadInput
-        When the tables hold anything else. Nothing is changed then.
+        When the tables contain other data. Nothing is changed then.
     SourceError
-        When the source is a deployment's own database.
+        When the source is a campus's own database.
     """
     refuse_foreign_source(settings)
     create_source_schema(settings)
     campus = simulate_campus(options)
     if _filled(settings):
-        if not _is_there(settings, campus):
+        if not _has_campus(settings, campus):
             raise _other_data(settings)
         return False
     write_campus(settings, campus, progress=lambda share: progress(share, 1.0))
@@ -75,14 +75,14 @@ def prepare_simulated(settings: Settings, options: CampusOptions, progress: Shar
 
 
 def prepare_smartspec(settings: Settings, folder: Path, progress: Share) -> bool:
-    """Ingest a SmartSPEC scenario; False when it is there already.
+    """Ingest a SmartSPEC scenario; False when it is ingested already.
 
     Raises
     ------
     BadInput
-        When the folder holds no scenario, or the source tables hold anything else.
+        When the folder has no scenario, or the source tables contain other data.
     SourceError
-        When the source is a deployment's own database.
+        When the source is a campus's own database.
     """
     refuse_foreign_source(settings)
     create_source_schema(settings)
@@ -93,12 +93,12 @@ def prepare_smartspec(settings: Settings, folder: Path, progress: Share) -> bool
 
 
 def extent(settings: Settings) -> Extent:
-    """The local dates of the sessions; times that are implausible are passed over.
+    """The local dates of the sessions, without implausible times.
 
     Raises
     ------
     BadInput
-        When there is no session.
+        When there are no sessions.
     """
     table = source_tables(settings)[SESSIONS]
     start, end = table.column("start_time"), table.column("end_time")
@@ -112,13 +112,13 @@ def extent(settings: Settings) -> Extent:
         (earliest, latest),
     ).to_pylist()[0]
     if row["first"] is None:
-        raise BadInput("The source has no sessions.", "Load some: `tippers ingest`.")
+        raise BadInput("The source has no sessions.", "Load some with `tippers ingest`.")
     day = dt.timedelta(days=1)
     return Extent(row["first"], row["last"] + day, row["until"] + day)
 
 
-def _is_there(settings: Settings, campus: Campus) -> bool:
-    """Whether the source tables hold exactly this campus, which its seed determines."""
+def _has_campus(settings: Settings, campus: Campus) -> bool:
+    """Whether the source tables contain this campus, which its seed determines."""
     if _ingested(settings):
         return False
     tables, options = source_tables(settings), campus.options
@@ -152,7 +152,7 @@ def _has_rows(settings: Settings, kind: str) -> bool:
 
 
 def _ingested(settings: Settings) -> list[tuple[str, str]]:
-    """Kind and hash of every file that was ingested into the source tables, and is in effect."""
+    """Kind and hash of every file that was ingested into the source tables and not undone."""
     found = read_arrow(
         settings,
         f"SELECT kind, sha256 FROM tippers.ingested_file WHERE kind <> '{HEAD_COUNTS}' "
@@ -163,6 +163,7 @@ def _ingested(settings: Settings) -> list[tuple[str, str]]:
 
 def _other_data(settings: Settings) -> BadInput:
     return BadInput(
-        f"There is other data already in {', '.join(_filled(settings))}; the demo leaves it alone.",
-        "Give the demo a home of its own: TIPPERS_HOME=.tippers-demo make demo",
+        f"The source contains other data, in {', '.join(_filled(settings))}. The demo does not "
+        "change it.",
+        "Use a separate home for the demo: TIPPERS_HOME=.tippers-demo make demo",
     )

@@ -1,4 +1,4 @@
-"""What the demonstration shows of a campus: its busiest hour, and its buildings."""
+"""Figures of a campus for the demo: its busiest hour, and its buildings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOUR = 3600
 
 @dataclass(frozen=True)
 class HeadCount:
-    """True numbers of people in a space: the most in an hour, and the mean over all hours."""
+    """True numbers of people in a space: the peak hour's, and the mean over all hours."""
 
     peak: int
     mean: float
@@ -28,10 +28,9 @@ class HeadCount:
 
 @dataclass(frozen=True)
 class SpaceFigures:
-    """Distinct devices in a space by the hour: the most, when, and the mean over all hours.
+    """Distinct devices per hour in a space: the peak and its local time, and the mean.
 
-    ``spaces`` counts the spaces of its subtree, itself excluded; ``peak_time`` is local;
-    ``people`` is None where the true head counts are not known.
+    ``spaces`` counts the spaces below it; ``people`` is None if the true numbers are unknown.
     """
 
     name: str
@@ -45,7 +44,7 @@ class SpaceFigures:
 def campus_figures(
     settings: Settings, tree: SpaceTree, span: Extent
 ) -> tuple[SpaceFigures, list[SpaceFigures]]:
-    """The figures of the busiest root, and those of its buildings: its children with children."""
+    """The figures of the busiest root, and of its buildings (children that have children)."""
     roots = [_figures(settings, tree, root, span) for root in tree.roots]
     at = max(range(len(roots)), key=lambda i: roots[i].peak)
     buildings = [

@@ -1,4 +1,4 @@
-"""The forecasts of the demonstration's campus, judged by its own last weeks."""
+"""The forecasts of the demo's campus, compared with its last weeks."""
 
 from __future__ import annotations
 
@@ -18,30 +18,28 @@ from tippers_dagster.forecasting.reading import (
 from tippers_dagster.settings import Settings
 
 FORECASTER = "campus"
-"""The one that comes with the project."""
+"""The forecaster that comes with the project."""
 
 
 @dataclass(frozen=True)
 class ForecastResult:
-    """How the coming week was, and is, forecast.
+    """The backtest of a forecaster, and the peak of its forecast.
 
     Attributes
     ----------
     first_day, last_day
         The history, local dates [first, last).
     windows, horizon_days
-        The backtest: so many times so many days, forecast from what was known before.
+        The number of backtest windows, and the days that each forecasts from the history before.
     models
-        One record for each model, the best first, over all spaces: ``model``, ``champion of``,
-        ``mae``, ``rmse``, ``mae_occupied``, ``pinball``, ``coverage_80``, ``coverage_95``,
-        ``seconds``.
+        One record per model over all spaces, the best first: ``model``, ``champion of``, ``mae``,
+        ``rmse``, ``mae_occupied``, ``pinball``, ``coverage_80``, ``coverage_95``, ``seconds``.
     champions
-        The winner of each space, in order of their ids.
+        The best model of each space, ordered by space id.
     busiest, peak
-        Of the space with the highest forecast: when it is highest, and how high: the 10, 50 and
-        90 % quantiles.
+        Time of the highest forecast of all spaces, and its 10, 50 and 90 % quantiles.
     busiest_space
-        Its id.
+        The id of that space.
     """
 
     first_day: dt.date
@@ -56,25 +54,25 @@ class ForecastResult:
 
 
 def judge_forecasts(settings: Settings, name: str = FORECASTER) -> ForecastResult:
-    """The backtest table of a forecaster, and the peak of the coming days.
+    """The backtest of a forecaster, and the peak of the coming days.
 
     Raises
     ------
     NotForecast
-        When it was not computed.
+        When it is not computed yet.
     """
     training = last_training(settings, name)
-    told = training.details
-    made = [read_forecast(settings, name, space) for space in forecast_spaces(settings, name)]
-    highest = max(made, key=lambda forecast: max(forecast.rows["q50"].to_pylist()))
+    details = training.details
+    forecasts = [read_forecast(settings, name, space) for space in forecast_spaces(settings, name)]
+    highest = max(forecasts, key=lambda forecast: max(forecast.rows["q50"].to_pylist()))
     row = max(highest.rows.to_pylist(), key=lambda row: row["q50"])
     low, middle, high = (row[QUANTILE_COLUMNS[k]] for k in (1, 2, 3))
     return ForecastResult(
         first_day=training.first_day,
         last_day=training.last_day,
-        windows=told["windows"],
-        horizon_days=told["horizon_days"],
-        models=told["figures"],
+        windows=details["windows"],
+        horizon_days=details["horizon_days"],
+        models=details["figures"],
         champions=[champion.score for champion in champions(settings, name)],
         busiest_space=highest.space,
         busiest=row["interval_begin_time"],

@@ -1,4 +1,4 @@
-"""How far estimated people are from those really there, on a campus whose truth is known."""
+"""Compares estimated with true numbers of people, on a simulated campus."""
 
 from __future__ import annotations
 
@@ -31,43 +31,43 @@ from tippers_dagster.people.counts.work import observe
 from tippers_dagster.settings import Settings
 
 PHONES = PeopleCount(by="device.device_type", labels=("PHONE",))
-"""As the project's own people count."""
+"""Like the people count that comes with the project."""
 
 WIDTH = 900
-"""Seconds of the bins that are judged."""
+"""Seconds per bin."""
 
 COUNTED_SHARE = 0.15
-"""Of the rooms, and of the floors and buildings, that somebody counts people in."""
+"""Share of the rooms, floors and buildings that have head counts."""
 
 COUNTED_DAYS = 2
-"""Of every so many days there is one on which people are counted; the others are judged."""
+"""People are counted on one of this many days; the other days are held out."""
 
 LEVELS = ("rooms", "floors", "buildings")
 WAYS = ("all devices", "all devices, calibrated", "phones", "phones, calibrated")
 
 
 class NoTruth(TippersError):
-    """Nothing is known of how many people there really were."""
+    """The true number of people is unknown."""
 
 
 @dataclass(frozen=True)
 class PeopleResult:
-    """How one way of counting does on the spaces of one kind, on the days held out.
+    """Errors of one way of counting on the spaces of one level, on held-out days.
 
     Attributes
     ----------
     level, way
         One of ``LEVELS`` and of ``WAYS``.
     spaces, bins
-        That are judged.
+        Number of evaluated spaces and bins.
     people
-        Really there, on average.
+        Mean true number of people.
     errors
-        In people; ``relative`` of the bins with people in them.
+        In people; ``relative`` is over occupied bins.
     coverage
-        Share of the bins whose people are in the interval; None for a way without one.
+        Share of bins whose true number is within the interval; None for a way without intervals.
     occupied_coverage
-        The same, of the bins with people in them.
+        The same over occupied bins.
     """
 
     level: str
@@ -81,19 +81,19 @@ class PeopleResult:
 
 
 def judge_people(settings: Settings) -> list[PeopleResult]:
-    """Judge devices and phones, as they are and calibrated, by the simulation's truth.
+    """Compare counts of devices and of phones, calibrated and not, with the simulated truth.
 
-    Head counts are the truth of some spaces on every other day; what is judged are the other days
-    of all spaces, calibrated ones or not.
+    Head counts are the truth of some spaces on every other day. The evaluation uses the other days
+    of all spaces, with and without head counts.
 
     Raises
     ------
     NoTruth
-        When the campus is no simulated one.
+        When the campus is not simulated.
     NotLabelled
         When devices have no types yet.
     TooFew
-        When the campus is so small that its head counts do not suffice.
+        When the campus is too small for calibration.
     """
     tree = load_tree(settings)
     truth = _Truth(settings, tree)
@@ -104,7 +104,7 @@ def judge_people(settings: Settings) -> list[PeopleResult]:
         for calibration in (None, _calibration(settings, body, counted))
     ]
     return [
-        _judged(level, way, truth, counter, spaces)
+        _evaluate(level, way, truth, counter, spaces)
         for level, spaces in _by_level(tree).items()
         if spaces
         for way, counter in zip(WAYS, counters, strict=True)
@@ -118,19 +118,19 @@ def _calibration(settings: Settings, body: PeopleCount, counted: pa.Table) -> Ca
 
 
 def head_counts(settings: Settings) -> pa.Table:
-    """Head counts as somebody might take them: all day, in some spaces, on every other day.
+    """Realistic head counts: all day, in some spaces, on every other day; with ``counts.SCHEMA``.
 
-    Of ``counts.SCHEMA``; a bin in which nobody was is counted, too. ``tippers calibrate import``
-    takes them from a file, and so calibrates the demonstration's own people count.
+    Includes empty bins. The demo imports them, like ``tippers calibrate import``, to calibrate its
+    people count.
 
     Raises
     ------
     NoTruth
-        When the campus is no simulated one.
+        When the campus is not simulated.
     """
     tree = load_tree(settings)
     truth = _Truth(settings, tree)
-    sample = [s for spaces in _by_level(tree).values() for s in _some(spaces)]
+    sample = [s for spaces in _by_level(tree).values() for s in _sample(spaces)]
     counted = ~truth.held_out
     begins = pa.array(truth.begins[counted]).cast(pa.timestamp("s", "UTC"))
     parts = [
@@ -147,9 +147,9 @@ def head_counts(settings: Settings) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-# --- which spaces -------------------------------------------------------------------------------
+# --- spaces -------------------------------------------------------------------------------------
 def _by_level(tree: SpaceTree) -> dict[str, list[str]]:
-    """Rooms are the leaves; buildings stand below the campus, and floors below buildings."""
+    """Spaces by level: rooms are leaves, buildings are below the campus, floors below buildings."""
     rooms = tree.is_leaf & (tree.depth > 0)
     masks = (rooms, ~tree.is_leaf & (tree.depth == 2), ~tree.is_leaf & (tree.depth == 1))
     return {
@@ -158,15 +158,15 @@ def _by_level(tree: SpaceTree) -> dict[str, list[str]]:
     }
 
 
-def _some(spaces: list[str]) -> list[str]:
-    """Every so manieth of them, at least one."""
+def _sample(spaces: list[str]) -> list[str]:
+    """``COUNTED_SHARE`` of the spaces, evenly spread, at least one."""
     step = round(1 / COUNTED_SHARE)
     return spaces[step // 2 :: step] or spaces[:1]
 
 
 # --- the truth ----------------------------------------------------------------------------------
 class _Truth:
-    """The people of every space and bin of the computed days."""
+    """The true number of people per space and bin of the computed days."""
 
     def __init__(self, settings: Settings, tree: SpaceTree) -> None:
         self._settings = settings
@@ -179,8 +179,8 @@ class _Truth:
         rows = _true_people(settings)
         if not rows.num_rows:
             raise NoTruth(
-                "How many people there really were is not known.",
-                "Only a simulated campus tells: `tippers simulate`.",
+                "The true number of people is unknown.",
+                "It is known only for a simulated campus: `tippers simulate`.",
             )
         self._rows = {
             space: rows.slice(first, length)
@@ -189,7 +189,7 @@ class _Truth:
         self._none = rows.slice(0, 0)
 
     def every(self, space: str) -> NDArray[np.int64]:
-        """People of all bins."""
+        """The true number of people in all bins."""
         rows = self._rows.get(space, self._none)
         begin = rows["begin"].to_numpy()
         inside = (begin >= self.begins[0]) & (begin <= self.begins[-1])
@@ -198,7 +198,7 @@ class _Truth:
         return people
 
     def estimate(self, counter: PeopleCounter, space: str) -> People:
-        """What a way of counting says of all bins."""
+        """The estimate for all bins."""
         return counter.read(space, self._span.first, self._span.last, WIDTH)
 
     def _midnights(self) -> NDArray[np.int64]:
@@ -219,17 +219,17 @@ def _true_people(settings: Settings) -> pa.Table:
 
 
 def _runs(column: pa.Array) -> Iterable[tuple[str, int, int]]:
-    """Each value of a sorted column, with the place and length of its run."""
+    """Each value of a sorted column, with the start and length of its run."""
     runs = pc.run_end_encode(column)
     ends = np.asarray(runs.run_ends)
     starts = np.append(0, ends[:-1])
     return zip(runs.values.to_pylist(), starts.tolist(), (ends - starts).tolist(), strict=True)
 
 
-def _judged(
+def _evaluate(
     level: str, way: str, truth: _Truth, counter: PeopleCounter, spaces: list[str]
 ) -> PeopleResult:
-    """All spaces of a level in one."""
+    """The result over all spaces of a level."""
     found = [truth.estimate(counter, space) for space in spaces]
     held_out = truth.held_out
     people = np.concatenate([truth.every(space)[held_out] for space in spaces]).astype(np.float64)
@@ -237,7 +237,8 @@ def _judged(
         np.concatenate([getattr(one, name)[held_out] for one in found])
         for name in ("people", "low", "high")
     )
-    some = (people > 0) & ~np.isnan(low)
+    occupied = (people > 0) & ~np.isnan(low)
+
     return PeopleResult(
         level=level,
         way=way,
@@ -246,5 +247,7 @@ def _judged(
         people=float(people.mean()),
         errors=errors(estimate, people),
         coverage=None if np.isnan(low).any() else covered(low, high, people),
-        occupied_coverage=covered(low[some], high[some], people[some]) if some.any() else None,
+        occupied_coverage=(
+            covered(low[occupied], high[occupied], people[occupied]) if occupied.any() else None
+        ),
     )

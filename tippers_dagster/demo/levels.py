@@ -1,4 +1,4 @@
-"""The four levels of labels, judged by what the simulation or the scenario knows of its people."""
+"""The four levels of labels, compared with the truth of the simulation or the scenario."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PERSON_TYPES = {
     "STAFF": ("STAFF", "administration", "janitor", "postdoc"),
     "VISITOR": ("VISITOR", "guest"),
 }
-"""Our types, as the simulation and as SmartSPEC's scenarios call them."""
+"""Person types, with their names in the simulation and in SmartSPEC's scenarios."""
 
 _STUDENTS = PERSON_TYPES["UNDERGRAD"] + PERSON_TYPES["GRAD"]
 _RESIDENTS = tuple(t for ours, all_ in PERSON_TYPES.items() if ours != "VISITOR" for t in all_)
@@ -66,12 +66,11 @@ LEVELS = (
 
 @dataclass(frozen=True)
 class LevelResult:
-    """What a label model did to the entities that reached it.
+    """Results of a label model.
 
-    ``entities`` counts the index; ``strangers`` those whose true type is none of the labels:
-    levels above let them through by mistake, and whatever they are given is wrong. They count as
-    wrong in no measure of ``evaluation``, which is of the others. ``functions``: what each
-    labelling function did, its accuracy by the truth.
+    ``entities`` is the size of its index; ``strangers`` the number of entities whose true type is
+    none of the labels: a higher level let them through by mistake. ``evaluation`` leaves them out.
+    ``functions``: analysis of the labelling functions, with their accuracy by the truth.
     """
 
     level: Level
@@ -82,7 +81,7 @@ class LevelResult:
 
 
 def judge_level(settings: Settings, level: Level) -> LevelResult:
-    """A level's labels beside the truth; of no entity, where no truth is known.
+    """Compare a level's labels with the truth; without a truth, over no entities.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The demonstration from nothing to judged counts. Every step can be repeated."""
+"""Runs the demo: makes a campus, computes everything, and compares it with the truth."""
 
 from __future__ import annotations
 
@@ -27,23 +27,24 @@ from tippers_dagster.errors import TippersError
 from tippers_dagster.graph.launch import Outcome
 from tippers_dagster.people.counts.calibration import TooFew
 from tippers_dagster.people.counts.head_counts import import_head_counts
+from tippers_dagster.platform.text import counted
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulation import CampusOptions
 
 Progress = Callable[[str, float, float], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""Called with the name of a stage, the amount done and the total amount."""
 
 RECOUNTED_WIDTHS = (900, 3600)
 
 
 class DemoFailed(TippersError):
-    """Something of the demonstration could not be computed."""
+    """Part of the demo could not be computed."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One stage: what it came to, and how long it took."""
+    """A stage, with its duration and result."""
 
     stage: str
     seconds: float
@@ -52,11 +53,11 @@ class Timing:
 
 @dataclass
 class Demonstration:
-    """What was found.
+    """The results of the demo.
 
-    ``equal`` counts the bins that were compared with ``against``. ``missing``: label models,
-    classifiers and forecasters that these data do not suffice for, and why: a small campus may
-    have no visitor, a short log no week to learn from.
+    ``equal`` is the number of bins that are equal to ``against``. ``missing``: label models,
+    classifiers and forecasters without enough data, with the reason: a small campus may have no
+    visitors, a short log no week to learn from.
     """
 
     tree: SpaceTree
@@ -83,7 +84,7 @@ class _Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[list[str]]:
-        """Append to the list what the stage came to."""
+        """Time a stage; append its result to the list."""
         result: list[str] = []
         began = time.monotonic()
         self._progress(name, 0, 1)
@@ -95,23 +96,23 @@ class _Stages:
 def demonstrate(
     settings: Settings, data: CampusOptions | Path, progress: Progress
 ) -> Demonstration:
-    """Make or find the campus, materialize all of it through Dagster, and judge the counts.
+    """Make the campus or reuse it, materialise everything, and compare it with the truth.
 
     Parameters
     ----------
     settings
-        Of the home, or deployment.
+        The deployment's settings.
     data
-        A campus to simulate, or the folder of a SmartSPEC scenario.
+        Options of a campus to simulate, or the folder of a SmartSPEC scenario.
     progress
-        Told how far each stage is.
+        Called with the progress of each stage.
 
     Raises
     ------
     BadInput
-        When the source tables hold other data, which is left alone.
+        When the source tables contain other data, which is not changed.
     WrongCounts
-        When a single count is not what it must be, naming the first few.
+        When any count differs; names the first few.
     DemoFailed
         When a definition could not be computed.
     """
@@ -124,13 +125,13 @@ def demonstrate(
     _materialize(settings, stages, progress)
     against = "recount" if isinstance(data, Path) else "truth"
     with stages.stage(f"compare with the {against}") as result:
-        equal = _judge(settings, grid, span, against)
-        result.append(f"{equal:,} counts equal")
+        equal = _compare(settings, grid, span, against)
+        result.append(f"{equal:,} equal counts")
     _count_heads(settings, stages)
     missing = _compute_definitions(settings, stages, progress)
     levels = [judge_level(settings, level) for level in LEVELS if _name(level) not in missing]
     campus, buildings = campus_figures(settings, grid.tree, span)
-    with stages.stage("judge classifiers, people, forecasts"):
+    with stages.stage("evaluate models"):
         classifiers = judge_classifiers(settings)
         people = _people(settings, missing)
         no_forecast = any(name.startswith(f"forecaster/{FORECASTER}") for name in missing)
@@ -166,20 +167,20 @@ def _prepare(
         else:
             fresh = prepare_simulated(settings, data, share)
         if not fresh:
-            result.append("there already")
+            result.append("already there")
     return fresh
 
 
 def _track(settings: Settings, span: Extent, stages: _Stages) -> Grid:
-    # Dagster takes a while to import: told apart from what it then does.
+    # Importing Dagster takes a while, so it is timed separately.
     with stages.stage("load Dagster"):
         from tippers_dagster.occupancy.tracking import track_space
     with stages.stage("track") as result:
         for root in load_tree(settings).roots:
             grid = track_space(settings, space=root, start=span.first, end=span.until)
         spaces = len(grid.leaves) + len(grid.parents)
-        chunks = _counted(len(grid.chunks), settings.chunk)
-        result.append(f"{_counted(spaces, 'space')} x {chunks}")
+        chunks = counted(len(grid.chunks), settings.chunk)
+        result.append(f"{counted(spaces, 'space')} x {chunks}")
     return grid
 
 
@@ -189,62 +190,62 @@ def _materialize(settings: Settings, stages: _Stages, progress: Progress) -> Non
 
     with dagster_instance(settings) as instance:
         for done in materialize(settings, instance, on_progress=progress):
-            told = f"{_counted(done.partitions, 'partition')}, {_counted(done.runs, 'run')}"
-            stages.timings.append(
-                Timing(done.asset, done.seconds, told if done.partitions else "up to date already")
-            )
+            result = f"{counted(done.partitions, 'partition')}, {counted(done.runs, 'run')}"
+            if not done.partitions:
+                result = "already up to date"
+            stages.timings.append(Timing(done.asset, done.seconds, result))
 
 
 def _count_heads(settings: Settings, stages: _Stages) -> None:
-    """Take in head counts as somebody might have made them, where the truth is known."""
+    """Import head counts taken from the truth, if it is known."""
     with stages.stage("import head counts") as result, TemporaryDirectory() as folder:
         try:
-            counted = head_counts(settings)
+            counts = head_counts(settings)
         except NoTruth:
-            result.append("none: nobody knows how many there were")
+            result.append("none: the true numbers are unknown")
             return
         file = Path(folder) / "head_counts.parquet"
-        pq.write_table(counted, file)
+        pq.write_table(counts, file)
         import_head_counts(settings, file, by="demo")
-        result.append(f"{counted.num_rows:,} of some spaces, on every other day")
+        result.append(f"{counts.num_rows:,}, in some spaces on every other day")
 
 
 def _compute_definitions(settings: Settings, stages: _Stages, progress: Progress) -> dict[str, str]:
-    """Compute the definitions; which could not be learned from these data, and why."""
+    """Compute the definitions; returns those without enough data, with the reason."""
     from tippers_dagster.graph.launch import materialize_definitions
     from tippers_dagster.platform.dagster.environment import dagster_instance
 
     with stages.stage("indexes to forecasts") as result, dagster_instance(settings) as instance:
         outcomes = materialize_definitions(settings, instance, on_progress=progress)
         computed = sum(o.state == "computed" for o in outcomes)
-        result.append(_counted(computed, "asset") if outcomes else "up to date already")
+        result.append(counted(computed, "asset") if outcomes else "already up to date")
     missing = unlearned(settings, outcomes)
-    wrong = [o for o in outcomes if o.state != "computed" and o.name not in missing]
-    if wrong:
-        told = "\n".join(f"{o.name}: {o.why}" for o in wrong[:5])
+    failed = [o for o in outcomes if o.state != "computed" and o.name not in missing]
+    if failed:
+        reasons = "\n".join(f"{o.name}: {o.why}" for o in failed[:5])
         raise DemoFailed(
-            f"{_counted(len(wrong), 'asset')} could not be computed:\n{told}",
-            "`tippers pipeline status` tells of all of them.",
+            f"{counted(len(failed), 'asset')} could not be computed:\n{reasons}",
+            "`tippers pipeline status` lists all of them.",
         )
     return missing
 
 
 def unlearned(settings: Settings, outcomes: list[Outcome]) -> dict[str, str]:
-    """Why what is learned could not be from these data, and what stands on it, by name.
+    """Learned assets without enough data, and their dependents, with the reason.
 
-    What nobody foresaw is no matter of the data.
+    Unexpected errors are not blamed on the data.
     """
     learned = _learned(settings)
     found: dict[str, str] = {}
-    for o in outcomes:  # each after what it reads
-        refused = o.state == "failed" and not o.why.startswith(UNEXPECTED)
-        if o.above in found or (refused and o.name.split("__")[0] in learned):
+    for o in outcomes:  # each after its inputs
+        explained = o.state == "failed" and not o.why.startswith(UNEXPECTED)
+        if o.above in found or (explained and o.name.split("__")[0] in learned):
             found[o.name] = o.why
     return found
 
 
 def _learned(settings: Settings) -> set[str]:
-    """Names of the assets that need enough data of the right kind."""
+    """Names of the assets that need enough data."""
     catalog = load_catalog(settings)
     kinds = (
         Kind.LABEL_MODEL,
@@ -261,16 +262,16 @@ def _name(level: Level) -> str:
 
 
 def _people(settings: Settings, missing: dict[str, str]) -> list[PeopleResult]:
-    """How well people are counted, where it is known how many there were."""
+    """The errors of people counts, if the truth is known."""
     if "device/device_type" in missing:
         return []
     try:
         return judge_people(settings)
     except (NoTruth, TooFew):
-        return []  # a scenario has no truth, and a tiny campus too little of it
+        return []  # a scenario has no true numbers, and a tiny campus too few head counts
 
 
-def _judge(settings: Settings, grid: Grid, span: Extent, against: str) -> int:
+def _compare(settings: Settings, grid: Grid, span: Extent, against: str) -> int:
     if against == "recount":
         expected = recount(settings, grid.tree, span.first, span.days, RECOUNTED_WIDTHS)
     else:
@@ -285,7 +286,3 @@ def _chunks(settings: Settings, span: Extent) -> list[str]:
     from tippers_dagster.campus.local_time import chunk_keys
 
     return chunk_keys(span.first, span.until, settings.chunk)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -1,4 +1,4 @@
-"""Casting and checking columns."""
+"""Converting and checking columns."""
 
 import datetime as dt
 
@@ -11,8 +11,8 @@ from tippers_dagster.campus.intake.clean import Checks
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 
-ZONED = "t has a time zone; local times without one are expected"
-UNREADABLE = "t cannot be read as a local time, YYYY-MM-DD HH:MM:SS"
+ZONED = "t has a time zone; expected a local time without one"
+UNREADABLE = "t is not a local time YYYY-MM-DD HH:MM:SS"
 
 
 def _column(*values: object) -> pa.ChunkedArray:
@@ -25,7 +25,7 @@ def _times(*values: str | None) -> tuple[list[dt.datetime | None], dict[str, int
     return times.to_pylist(), checks.counts()
 
 
-def test_readable_times_are_read_alike_beside_unreadable_ones() -> None:
+def test_readable_times_are_read_beside_unreadable_ones() -> None:
     readable = {
         "2020-01-06": dt.datetime(2020, 1, 6),
         "2020-01-06 05": dt.datetime(2020, 1, 6, 5),
@@ -39,7 +39,7 @@ def test_readable_times_are_read_alike_beside_unreadable_ones() -> None:
     assert _times(*beside) == ([*readable.values(), None], {UNREADABLE: 1})
 
 
-def test_finer_than_microseconds_is_cut() -> None:
+def test_digits_beyond_microseconds_are_cut() -> None:
     assert _times("2020-01-06 05:19:40.123456789")[0] == [
         dt.datetime(2020, 1, 6, 5, 19, 40, 123456)
     ]
@@ -50,7 +50,7 @@ def test_finer_than_microseconds_is_cut() -> None:
     ["2020-01-06T05:19:40Z", "2020-01-06 05:19:40+00", "2020-01-06 05:19:40.5 -08:00",
      "2020-01-06 05:19:40 UTC"],
 )  # fmt: skip
-def test_times_with_a_zone_are_told(value: str) -> None:
+def test_times_with_a_zone_are_rejected(value: str) -> None:
     assert _times(value, "2020-01-06", None)[1] == {ZONED: 1}
 
 
@@ -94,7 +94,7 @@ def test_text() -> None:
         clean.text(_column(True), "t")
 
 
-def test_text_that_postgres_cannot_keep() -> None:
+def test_text_that_postgres_cannot_store() -> None:
     checks = Checks(4)
     clean.check_text(checks, _column("a", "b\0", "x" * 501, None), "t")
     assert checks.good.tolist() == [True, False, False, True]

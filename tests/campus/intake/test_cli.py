@@ -44,7 +44,7 @@ def test_summary_and_repetition(stack: Settings, tmp_path: Path) -> None:
         ("observations", "mac_address,time,sensor_id\na,2025-01-06,ap\n", "No row of"),
     ],
 )
-def test_failures_are_told_and_not_traced(
+def test_failures_are_reported_without_a_traceback(
     stack: Settings, tmp_path: Path, command: str, content: str | None, message: str
 ) -> None:
     path = tmp_path / "file.csv"

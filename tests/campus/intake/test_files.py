@@ -63,7 +63,7 @@ def test_rows_with_other_numbers_of_fields_keep_their_numbers(
     columns, numbers, malformed, _ = _read(_csv(tmp_path, "\n".join(["a,b", *rows, ""]).encode()))
     assert numbers == [int(a) for a in columns["a"]]
     assert [m.row_number for m in malformed] == [3, 50, 100]
-    assert malformed[1] == Malformed(50, "3 fields, 2 expected", "50,x,y")
+    assert malformed[1] == Malformed(50, "3 fields instead of 2", "50,x,y")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_csv_under_the_name_of_parquet(tmp_path: Path) -> None:
         _read(path)
 
 
-def test_paths_that_are_no_file(tmp_path: Path) -> None:
+def test_paths_that_are_not_files(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="There is no file"):
         file_sha256(tmp_path / "none.csv")
     with pytest.raises(BadInput, match="is a folder"):

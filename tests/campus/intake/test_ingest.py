@@ -1,4 +1,4 @@
-"""Files into the source tables: what is loaded, rejected, refused, and left alone."""
+"""Loading files into the source tables: loaded rows, rejected rows, and rejected files."""
 
 import csv
 import datetime as dt
@@ -66,19 +66,18 @@ def test_sessions_with_every_kind_of_reject(stack: Settings, tmp_path: Path) -> 
         (changed(mac_address="  "), "no device"),
         (changed(space_id="NULL"), "no space id"),
         (changed(start_time=""), "no start_time"),
-        (changed(start_time="soon"), "start_time cannot be read as a local time, "
-                                     "YYYY-MM-DD HH:MM:SS"),
-        (changed(end_time="2025-01-06T11:00:00Z"), "end_time has a time zone; local times "
-                                                   "without one are expected"),
-        (changed(start_time="1963-01-06 10:00"), "start_time outside the plausible range "
+        (changed(start_time="soon"), "start_time is not a local time YYYY-MM-DD HH:MM:SS"),
+        (changed(end_time="2025-01-06T11:00:00Z"), "end_time has a time zone; expected a local "
+                                                   "time without one"),
+        (changed(start_time="1963-01-06 10:00"), "start_time is outside the plausible range "
                                                  "2010-01-01 to 2026-01-01"),
-        (changed(end_time="2031-01-06 10:00"), "end_time outside the plausible range "
+        (changed(end_time="2031-01-06 10:00"), "end_time is outside the plausible range "
                                                "2010-01-01 to 2026-01-01"),
         (changed(end_time="2025-01-06 09:59:59"), "end before start"),
         (changed(end_time="2025-03-06 11:00"), "longer than 2678400 s"),
         (changed(mac_address="a\0b"), "mac_address has a NUL character"),
         (changed(sensor_id="x" * 1_000_000), "sensor_id is longer than 500 bytes"),
-        ([*GOOD, "more"], "6 fields, 5 expected"),
+        ([*GOOD, "more"], "6 fields instead of 5"),
         (changed(mac_address="é漢 'q\"", sensor_id=""), None),
         (changed(start_time="2025-01-06T10:00:00.123456"), None),
     ]  # fmt: skip
@@ -108,7 +107,7 @@ def test_the_same_content_is_loaded_once(stack: Settings, tmp_path: Path) -> Non
     assert again.already
     assert again.when is not None
     assert len(_sessions(stack)) == 1
-    # Another line makes it other content.
+    # Another line makes it different content.
     more = _file(tmp_path, [HEADER, GOOD, GOOD])
     assert not ingest_file(stack, "sessions", more).already
     assert len(_sessions(stack)) == 3
@@ -135,10 +134,10 @@ def test_parquet_sessions(stack: Settings, tmp_path: Path) -> None:
     assert _rejects(stack)[0][0] == 3
 
 
-def test_when_no_row_can_be_used_nothing_changes(stack: Settings, tmp_path: Path) -> None:
+def test_without_a_usable_row_nothing_changes(stack: Settings, tmp_path: Path) -> None:
     ingest_file(stack, "sessions", _file(tmp_path, [HEADER, GOOD]))
     bad = _file(tmp_path, [HEADER, ["", *GOOD[1:]], [*GOOD[:4], ""]], "bad.csv")
-    with pytest.raises(BadInput, match=r"No row of .*bad.csv can be used") as caught:
+    with pytest.raises(BadInput, match=r"All rows of .*bad.csv were rejected") as caught:
         ingest_file(stack, "sessions", bad)
     assert "1 x no device" in caught.value.message
     assert len(_sessions(stack)) == 1
@@ -147,9 +146,7 @@ def test_when_no_row_can_be_used_nothing_changes(stack: Settings, tmp_path: Path
         ingest_file(stack, "sessions", _file(tmp_path, [HEADER], "none.csv"))
 
 
-def test_a_file_that_goes_wrong_in_the_middle_changes_nothing(
-    stack: Settings, tmp_path: Path
-) -> None:
+def test_a_file_with_a_late_error_changes_nothing(stack: Settings, tmp_path: Path) -> None:
     path = _file(tmp_path, [HEADER, *([GOOD] * 200_000)])
     path.write_bytes(path.read_bytes() + b"\xff,ap,2025-01-06 10:00:00,,room\n")
     with pytest.raises(BadInput, match=r"not UTF-8: byte 0xff at offset .*, line 200002"):
@@ -215,7 +212,7 @@ def test_spaces_are_inserted_and_updated(stack: Settings, tmp_path: Path) -> Non
     assert report.loaded == 2
     assert ("r1", "The lab", "b1", None) in _spaces(stack)
 
-    # The first file again is a change back, not a repetition.
+    # Loading the first file again is a change, not a repetition.
     back = ingest_file(stack, "spaces", first)
     assert back.details == {"new": "0", "changed": "1", "unchanged": "2"}
     assert ingest_file(stack, "spaces", first).already
@@ -252,7 +249,7 @@ def test_spaces_that_cannot_be_used(stack: Settings, tmp_path: Path) -> None:
         "space_id has a quote": 3,
         "space_id is longer than 249 bytes when encoded for the lake": 1,
         "it is below 'a|b', which cannot be used": 1,
-        "space_id occurs again later in the file, which counts": 1,
+        "a later row of the file has the same space_id": 1,
     }
     assert ("r9", "after", "b1", None) in _spaces(stack)
     assert ("=1+1", None, "b1", None) in _spaces(stack)
@@ -316,6 +313,6 @@ def test_coverage_has_numbers(stack: Settings, tmp_path: Path) -> None:
         ["2", "b", "w", "ap3", "nan"],
     ]
     report = ingest_file(stack, "region_to_coverage", _file(tmp_path, [header, *rows]))
-    assert dict(report.rejected) == {"intersection_percentage is no number": 2}
+    assert dict(report.rejected) == {"intersection_percentage is not a number": 2}
     sql = "SELECT sensor, intersection_percentage FROM source.region_to_coverage ORDER BY 1"
     assert _rows(stack, sql) == [("ap1", 12.5), ("ap2", None)]

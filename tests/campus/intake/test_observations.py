@@ -1,4 +1,4 @@
-"""Instants into sessions, against a plain oracle."""
+"""Observations become sessions, compared with a simple oracle."""
 
 import datetime as dt
 from itertools import groupby, pairwise
@@ -123,14 +123,14 @@ def test_observations_become_sessions_in_spaces(stack: Settings, tmp_path: Path)
     columns = ObservationColumns("who", "when", "where")
     report = ingest_observations(stack, path, columns, gap_seconds=1800)
     assert (report.rows, report.loaded, report.ignored) == (11, 3, ["rssi"])
-    assert report.details["of them duplicates"] == "1"
+    assert report.details["duplicates"] == "1"
     reasons = {reason.split(" outside")[0]: n for reason, n in report.rejected.items()}
     assert reasons == {
         "access point ap7 covers no space": 1,
         "no device": 1,
         "no when": 1,
         "no access point": 1,
-        "when has a time zone; local times without one are expected": 1,
+        "when has a time zone; expected a local time without one": 1,
         "when": 1,
     }
     found = read_source(
@@ -150,7 +150,7 @@ def test_observations_become_sessions_in_spaces(stack: Settings, tmp_path: Path)
 
 def test_columns_must_differ(stack: Settings, tmp_path: Path) -> None:
     path = _write(tmp_path, "seen.csv", ["a,b,c", "1,2,3"])
-    with pytest.raises(BadInput, match="three columns"):
+    with pytest.raises(BadInput, match="three different columns"):
         ingest_observations(stack, path, ObservationColumns("a", "a", "c"))
     with pytest.raises(BadInput, match="has no column mac_address, time, sensor_id"):
         ingest_observations(stack, path)

@@ -1,4 +1,4 @@
-"""The SmartSPEC scenario: the real one, and broken ones."""
+"""SmartSPEC scenarios: a published one, and broken ones."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def folder(shared_data: Path) -> Path:
 
 
 def _plain_sessions(folder: Path, gap: int) -> pd.DataFrame:
-    """The sessions, counted the plain way: one observation after the other."""
+    """The sessions, computed the simple way: one observation after another."""
     seen = pd.read_csv(folder / "wifi_observations.csv")
     seen["at"] = pd.to_datetime(seen.DateTime)
     seen["name"] = seen.WiFiAP.astype(str)
@@ -47,7 +47,7 @@ def test_the_published_week(stack: Settings, folder: Path) -> None:
     assert report.rows == 138_621
     assert list(report.rejected.values()) == [6]
     (reason,) = report.rejected
-    assert reason.startswith("DateTime outside the plausible range 2019-07-")
+    assert reason.startswith("DateTime is outside the plausible range 2019-07-")
 
     rejects = read_source(
         stack, "SELECT row_number, row->>'DateTime' AS t FROM tippers.reject ORDER BY 1"
@@ -156,11 +156,11 @@ def test_a_small_scenario(stack: Settings, tmp_path: Path) -> None:
     (tmp_path / "wifi_observations.csv").write_text("\n".join(lines))
     report = ingest_smartspec(stack, tmp_path)
     assert dict(report.rejected) == {"access point 2 covers no space": 1}
-    assert report.details["covered, but not in Spaces.json"] == "10"
+    assert report.details["covered rooms missing in Spaces.json"] == "10"
     assert load_tree(stack).subtree("dbh") == ["dbh", "dbh-floor-1", "dbh-ap-1"]
 
 
-def test_a_scenario_is_undone_whole(stack: Settings, folder: Path) -> None:
+def test_a_scenario_is_undone_completely(stack: Settings, folder: Path) -> None:
     report = ingest_smartspec(stack, folder)
     undone = undo_ingests(stack, [report.ingest_id or 0])
     assert undone.changed[SESSIONS] == report.loaded

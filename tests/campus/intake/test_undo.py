@@ -1,4 +1,4 @@
-"""Ingests are undone and redone exactly, whatever else was ingested before or after."""
+"""Ingests are undone and repeated exactly, whatever was ingested before or after them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write(path: Path, header: list[str], rows: list[list[str]]) -> Path:
 
 
 def content(settings: Settings) -> dict[str, list[tuple]]:
-    """What all the source tables have, without the numbers of ingests."""
+    """The rows of all source tables, without the numbers of ingests."""
     found = {}
     for kind, (table, columns) in TABLES.items():
         rows = read_source(settings, f"SELECT {', '.join(columns)} FROM source.{table}")
@@ -63,7 +63,7 @@ def session(device: int, minute: int, space: str = "hall") -> list[str]:
 
 # --- one ingest undone among others ---------------------------------------------------------------
 def random_file(chance: random.Random, folder: Path, number: int) -> tuple[str, Path]:
-    """A small file whose keys and rows often are those of another one, too."""
+    """A small file whose keys and rows often occur in other files, too."""
     kind = chance.choice(["sessions", "sessions", "spaces", "space_metadata"])
     path = folder / f"{number}.csv"
     if kind == "sessions":
@@ -79,9 +79,7 @@ def random_file(chance: random.Random, folder: Path, number: int) -> tuple[str, 
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_undoing_some_ingests_is_as_if_they_had_never_been(
-    stack: Settings, tmp_path: Path, seed: int
-) -> None:
+def test_undone_ingests_leave_no_trace(stack: Settings, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     base = write(tmp_path / "campus.csv", SPACES, CAMPUS)
     files = [random_file(chance, tmp_path, n) for n in range(5)]
@@ -104,7 +102,7 @@ def test_undoing_some_ingests_is_as_if_they_had_never_been(
     assert content(stack) == expected
     assert [reason for _, reason in rejects(stack)] == wanted_rejects
 
-    # Done again, each takes its place among the others, and all are as they were.
+    # Repeated, each takes its place among the others, and all rows are the same as before.
     for n in undone:
         ingest_again(stack, ids[n] or 0)
     assert content(stack) == whole
@@ -116,7 +114,7 @@ def test_undoing_some_ingests_is_as_if_they_had_never_been(
     assert found.column(0)[0].as_py() == 0
 
 
-def test_the_same_rows_of_two_ingests_go_with_their_own(stack: Settings, tmp_path: Path) -> None:
+def test_undoing_keeps_the_same_rows_of_another_ingest(stack: Settings, tmp_path: Path) -> None:
     both = [session(1, 0), session(2, 0)]
     first = ingest_file(stack, "sessions", write(tmp_path / "a.csv", SESSIONS, both))
     more = [*both, session(3, 0)]
@@ -130,7 +128,7 @@ def test_the_same_rows_of_two_ingests_go_with_their_own(stack: Settings, tmp_pat
     assert content(stack)["sessions"] == []
 
 
-def test_what_was_there_before_any_ingest_comes_back(stack: Settings, tmp_path: Path) -> None:
+def test_rows_from_before_any_ingest_are_restored(stack: Settings, tmp_path: Path) -> None:
     ingest_file(stack, "spaces", write(tmp_path / "campus.csv", SPACES, CAMPUS))
     with load_transaction(stack) as load:
         load.execute("ALTER TABLE source.space ADD COLUMN capacity integer")
@@ -152,7 +150,7 @@ def test_an_undone_file_can_be_ingested_as_new(stack: Settings, tmp_path: Path) 
     path = write(tmp_path / "a.csv", SESSIONS, [session(1, 0)])
     number = ingest_file(stack, "sessions", path).ingest_id or 0
     undo_ingests(stack, [number])
-    with pytest.raises(BadInput, match=f"Ingest {number} was undone on"):
+    with pytest.raises(BadInput, match=f"Ingest {number} was already undone on"):
         undo_ingests(stack, [number])
     assert not ingest_file(stack, "sessions", path).already
     with pytest.raises(BadInput, match="already loaded by ingest 2"):
@@ -160,7 +158,7 @@ def test_an_undone_file_can_be_ingested_as_new(stack: Settings, tmp_path: Path) 
     assert len(content(stack)["sessions"]) == 1
 
 
-def test_spaces_that_others_lie_below_are_not_undone(stack: Settings, tmp_path: Path) -> None:
+def test_spaces_with_other_spaces_below_are_not_undone(stack: Settings, tmp_path: Path) -> None:
     campus = ingest_file(stack, "spaces", write(tmp_path / "campus.csv", SPACES, CAMPUS))
     rooms = write(tmp_path / "rooms.csv", SPACES, [["r1", "", "hall", ""]])
     ingest_file(stack, "spaces", rooms)
@@ -182,7 +180,7 @@ def test_a_removal_of_spaces_is_undone_like_an_ingest(stack: Settings, tmp_path:
     assert content(stack) == before
 
 
-# --- done again -----------------------------------------------------------------------------------
+# --- repeated -------------------------------------------------------------------------------------
 def test_other_columns_and_another_zone(stack: Settings, tmp_path: Path) -> None:
     header = ["MAC", "sensor_id", "end_time", "start_time", "space_id"]
     row = ["d1", "ap", "2025-01-06 13:00:00", "2025-01-06 14:00:00", "hall"]
@@ -208,12 +206,12 @@ def test_other_columns_and_another_zone(stack: Settings, tmp_path: Path) -> None
     ("changes", "says"),
     [
         (Changes(timezone="Mars/Olympus"), "not an IANA time zone"),
-        (Changes(columns={"mac": "MAC"}), "no column mac here"),
+        (Changes(columns={"mac": "MAC"}), "no column mac"),
         (Changes(columns={"mac_address": "MAC"}), "has no column"),
         (Changes(gap_seconds=5), "--gap does not apply"),
     ],
 )
-def test_options_that_do_not_suit_change_nothing(
+def test_invalid_options_change_nothing(
     stack: Settings, tmp_path: Path, changes: Changes, says: str
 ) -> None:
     path = write(tmp_path / "a.csv", ["device_name", *SESSIONS[1:]], [session(1, 0)])
@@ -249,9 +247,9 @@ def _change(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("happened", "says"),
-    [(_remove, "does not exist any more"), (_change, "has changed since ingest 1")],
+    [(_remove, "no longer exists"), (_change, "has changed since ingest 1")],
 )
-def test_a_file_that_is_gone_or_has_changed(
+def test_a_missing_or_changed_file(
     stack: Settings, tmp_path: Path, happened: Callable[[Path], None], says: str
 ) -> None:
     path = write(tmp_path / "a.csv", SESSIONS, [session(1, 0)])
@@ -269,9 +267,9 @@ def test_a_file_that_is_gone_or_has_changed(
         assert [row[0] for row in content(stack)["sessions"]] == ["d1", "d9"]
 
 
-# --- what an earlier version loaded ---------------------------------------------------------------
+# --- ingests of an earlier version ----------------------------------------------------------------
 def as_of_an_earlier_version(settings: Settings) -> None:
-    """As migrated journals are: without options, rows without a number."""
+    """Like a migrated journal: no options, and rows without a number."""
     with load_transaction(settings) as load:
         load.execute("UPDATE tippers.ingested_file SET traced = false, options = NULL, "
                      "first_start = NULL, last_start = NULL")  # fmt: skip
@@ -293,9 +291,7 @@ def test_the_only_sessions_of_an_earlier_version_can_be_undone(
     assert len(content(stack)["sessions"]) == 3
 
 
-def test_where_an_earlier_version_kept_too_little_a_sentence_says_so(
-    stack: Settings, tmp_path: Path
-) -> None:
+def test_ingests_with_too_few_records_are_not_undone(stack: Settings, tmp_path: Path) -> None:
     ingest_file(stack, "spaces", write(tmp_path / "campus.csv", SPACES, CAMPUS))
     for n in range(2):
         ingest_file(stack, "sessions", write(tmp_path / f"{n}.csv", SESSIONS, [session(n, 0)]))
@@ -308,7 +304,7 @@ def test_where_an_earlier_version_kept_too_little_a_sentence_says_so(
             ingest_again(stack, number)
     assert content(stack) == before
 
-    # All of its sessions together are known.
+    # All of its sessions together can be undone.
     undo_ingests(stack, [2, 3])
     assert content(stack) == {**before, "sessions": []}
     ingest_again(stack, 3)

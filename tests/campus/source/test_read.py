@@ -59,7 +59,7 @@ def test_a_chunk_is_the_same_alone_or_with_others(settings: Settings) -> None:
     assert len({seen.fingerprint for seen in together.values()}) == 3
 
 
-def test_the_order_of_rows_and_the_zone_of_the_database_are_nothing(settings: Settings) -> None:
+def test_the_order_of_rows_and_the_database_s_zone_do_not_matter(settings: Settings) -> None:
     before = observe(settings)
     change(settings, "DELETE FROM source.user_ap_trajectory")
     campus.add_sessions(settings, ROWS[::-1])
@@ -85,7 +85,9 @@ def test_the_order_of_rows_and_the_zone_of_the_database_are_nothing(settings: Se
         ("SET start_time = start_time + interval '1 us' WHERE mac_address IS NULL", {W2}),
     ],
 )
-def test_what_a_changed_row_touches(settings: Settings, sql: str, touched: set[str]) -> None:
+def test_a_changed_row_changes_the_chunks_that_it_touches(
+    settings: Settings, sql: str, touched: set[str]
+) -> None:
     before = observe(settings)
     assert change(settings, f"UPDATE source.user_ap_trajectory {sql}") == 1
     after = observe(settings)
@@ -126,7 +128,7 @@ def test_one_view_for_rows_and_fingerprints(settings: Settings) -> None:
     assert observe(settings)[W1].rows == 3
 
 
-def test_names_and_types_of_a_deployment(settings: Settings) -> None:
+def test_a_deployment_s_names_and_types(settings: Settings) -> None:
     change(settings, 'CREATE SCHEMA "Campus"')
     change(
         settings,
@@ -178,12 +180,12 @@ def test_times_with_a_zone_are_refused(settings: Settings) -> None:
     change(settings, "ALTER TABLE source.user_ap_trajectory ALTER start_time TYPE timestamptz")
     with pytest.raises(
         SourceError,
-        match=r"TIPPERS_SESSION_COLUMNS: column start_time.*is timestamp with time zone",
+        match=r"TIPPERS_SESSION_COLUMNS: column start_time.* type timestamp with time zone",
     ):
         read(settings, SPAN)
 
 
-def test_a_table_that_is_not_there(settings: Settings) -> None:
+def test_a_missing_table(settings: Settings) -> None:
     other = settings.model_copy(update={"session_table": "nowhere"})
     with pytest.raises(SourceError, match="nowhere") as caught:
         observe(other)

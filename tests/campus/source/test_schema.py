@@ -1,4 +1,4 @@
-"""The source tables: making them, checking them, and leaving a deployment's own alone."""
+"""The source tables: creating and checking them, and not writing to a campus's own."""
 
 import datetime as dt
 
@@ -75,7 +75,7 @@ def test_missing_columns_are_named(stack: Settings) -> None:
         (
             "ALTER TABLE source.user_ap_trajectory ALTER start_time TYPE timestamptz",
             {},
-            "TIPPERS_SESSION_COLUMNS: column start_time, of source.user_ap_trajectory is "
+            "TIPPERS_SESSION_COLUMNS: column start_time of source.user_ap_trajectory has the type "
             "timestamp with time zone; expected: local times, timestamp without time zone",
         ),
         (
@@ -88,26 +88,26 @@ def test_missing_columns_are_named(stack: Settings) -> None:
         (
             "ALTER TABLE source.user_ap_trajectory RENAME end_time TO ended",
             {"session_columns": {"end_time": "ended", "mac_address": "start_time"}},
-            "TIPPERS_SESSION_COLUMNS: column start_time, used as mac_address, of "
-            "source.user_ap_trajectory is timestamp without time zone; expected: text or whole "
-            "numbers",
+            "TIPPERS_SESSION_COLUMNS: column start_time (used as mac_address) of "
+            "source.user_ap_trajectory has the type timestamp without time zone; expected: text or "
+            "whole numbers",
         ),
         (
             "ALTER TABLE source.space ADD COLUMN area double precision",
             {"space_columns": {"space_id": "area"}},
-            "TIPPERS_SPACE_COLUMNS: column area, used as space_id, of source.space is double "
-            "precision; expected: text or whole numbers",
+            "TIPPERS_SPACE_COLUMNS: column area (used as space_id) of source.space has the type "
+            "double precision; expected: text or whole numbers",
         ),
         (
             "ALTER TABLE source.region_to_coverage DROP COLUMN sensor, "
             "ALTER intersection_percentage TYPE text",
             {},
-            "TIPPERS_COVERAGE_TABLE: column intersection_percentage, of source.region_to_coverage "
-            "is text; expected: numbers",
+            "TIPPERS_COVERAGE_TABLE: column intersection_percentage of source.region_to_coverage "
+            "has the type text; expected: numbers",
         ),
     ],
 )
-def test_columns_that_are_something_else_are_named_with_their_setting(
+def test_columns_of_a_wrong_type_are_named_with_their_setting(
     stack: Settings, change: str, columns: dict[str, dict[str, str]], says: str
 ) -> None:
     create_source_schema(stack)
@@ -131,7 +131,7 @@ def test_the_first_use_of_a_wrong_column_names_its_setting(stack: Settings) -> N
         source_snapshot(wrong),
     ):
         pass
-    # What nothing reads may lack: access points are not needed to count.
+    # Columns that are not read may be missing: counting needs no access points.
     with load_transaction(stack) as load:
         load.execute("ALTER TABLE source.user_ap_trajectory DROP COLUMN sensor_id")
     with source_snapshot(stack) as source:
@@ -152,11 +152,11 @@ def test_a_materialized_view_and_domains_are_tables_too(stack: Settings) -> None
     ("variable", "value", "says"),
     [
         ("TIPPERS_SESSION_COLUMNS", '{"MAC": "mac_address"}', "unknown column MAC"),
-        ("TIPPERS_SESSION_COLUMNS", '{"space_name": "x"}', "ours are mac_address, sensor_id"),
+        ("TIPPERS_SESSION_COLUMNS", '{"space_name": "x"}', "columns: mac_address, sensor_id"),
         ("TIPPERS_SPACE_COLUMNS", '{"space_id": ""}', "a name in the source is empty"),
     ],
 )
-def test_settings_that_name_no_column_of_ours_are_refused(
+def test_settings_with_unknown_columns_are_rejected(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -194,7 +194,7 @@ def test_a_failed_transaction_leaves_nothing(stack: Settings) -> None:
     assert _count(stack) == 0
 
 
-def test_indexes_are_rebuilt_after_a_large_load_only(stack: Settings) -> None:
+def test_indexes_are_rebuilt_only_after_a_large_load(stack: Settings) -> None:
     create_source_schema(stack)
     table = source_tables(stack)[SESSIONS]
     every = {f"user_ap_trajectory_{c}_idx" for c in ("start_time", "space_id", "mac_address")}

@@ -88,8 +88,8 @@ BAD = {
     "nowhere,2025-01-20 09:00,4,900": "there is no such space",
     ",2025-01-20 09:00,4,900": "no space id",
     "r1,,4,900": "no time",
-    "r1,2025-13-20 09:00,4,900": "cannot be read as a local time",
-    "r1,noon,4,900": "cannot be read as a local time",
+    "r1,2025-13-20 09:00,4,900": "is not a local time",
+    "r1,noon,4,900": "is not a local time",
     "r1,1850-01-20 09:00,4,900": "plausible range",
     "r1,2025-01-20 09:00,,900": "no people",
     "r1,2025-01-20 09:00,-4,900": "people is not a whole number",
@@ -100,7 +100,7 @@ BAD = {
     "r1,2025-01-20 09:05,4,900": "no bin of this interval begins",
     "r1,2025-01-20 09:00:30,4,60": "no bin of this interval begins",
     "r1,2025-01-20 09:15,9,900": "as an earlier row",
-    "r1,2025-01-20 09:00": "2 fields, 4 expected",
+    "r1,2025-01-20 09:00": "2 fields instead of 4",
 }
 
 

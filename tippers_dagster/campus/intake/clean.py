@@ -1,4 +1,4 @@
-"""From text to typed columns, and the reason of every row that cannot be used. Vectorised."""
+"""Converts text to typed columns, and gives each unusable row a reason. Vectorised."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tippers_dagster.settings import Settings
 Mask = NDArray[np.bool_]
 
 MAX_TEXT = 500
-"""Longest text, in bytes: PostgreSQL cannot index values of more than some 2,700."""
+"""Maximum length of a text in bytes; PostgreSQL cannot index values longer than about 2,700."""
 
 NO_DEVICE = "no device"
 NO_SPACE = "no space id"
@@ -33,7 +33,7 @@ _MONTH_DAYS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
 class Checks:
-    """Which rows of a batch cannot be used, and why; a row's first reason counts."""
+    """The unusable rows of a batch, with reasons; the first reason of a row counts."""
 
     def __init__(self, rows: int) -> None:
         self._reasons: list[str] = []
@@ -45,22 +45,22 @@ class Checks:
         return self._code < 0
 
     def reject(self, rows: Mask, reason: str) -> None:
-        """Give ``rows`` (bool per row) a reason, where they have none yet."""
+        """Reject ``rows`` (bool per row) with a reason, unless they already have one."""
         self.reject_each(rows, np.zeros(len(rows), np.int64), [reason])
 
     def reject_each(self, rows: Mask, which: NDArray[np.integer], reasons: list[str]) -> None:
-        """As ``reject``, where row ``i`` has the reason ``reasons[which[i]]``."""
+        """Like ``reject``, with the reason ``reasons[which[i]]`` for row ``i``."""
         fresh = rows & self.good
         if fresh.any():
             self._code[fresh] = len(self._reasons) + which[fresh]
             self._reasons += reasons
 
     def reasons(self) -> pa.Array:
-        """The reason of every row that is not good, in order."""
+        """The reason of every rejected row, in order."""
         return pa.array(self._reasons, pa.string()).take(pa.array(self._code[~self.good]))
 
     def counts(self) -> dict[str, int]:
-        """Rejected rows by reason."""
+        """The number of rejected rows by reason."""
         numbers = np.bincount(self._code[~self.good], minlength=len(self._reasons))
         counts: dict[str, int] = {}
         for reason, number in zip(self._reasons, numbers.tolist(), strict=True):
@@ -70,15 +70,15 @@ class Checks:
 
 
 def text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """A column as text, without blanks around; blank is null.
+    """A column as stripped text; blank text becomes null.
 
-    Whole numbers become their digits, also where a writer made them floats because some are
-    missing (``12.0`` is ``12``).
+    Whole numbers become their digits, even if they are stored as floats because some are missing
+    (``12.0`` becomes ``12``).
 
     Raises
     ------
     BadInput
-        When the column's type is no text and no whole number.
+        When the column contains neither text nor whole numbers.
     """
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     try:
@@ -96,17 +96,17 @@ def text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 def is_null(column: pa.ChunkedArray) -> Mask:
-    """Missing rows, one bool each."""
+    """Whether each row is null."""
     return pc.is_null(column).to_numpy()
 
 
 def check_text(checks: Checks, column: pa.ChunkedArray, name: str) -> None:
-    """Reject text that PostgreSQL cannot keep or index: NUL characters, great length."""
+    """Reject text that PostgreSQL cannot store or index: with NUL characters, or too long."""
     longest = pc.max(pc.binary_length(column)).as_py() or 0
     if longest > MAX_TEXT:
         long = pc.fill_null(pc.greater(pc.binary_length(column), MAX_TEXT), False).to_numpy()
         checks.reject(long, f"{name} is longer than {MAX_TEXT} bytes")
-    # One look at the bytes is far cheaper than a search per value.
+    # Checking the bytes at once is far cheaper than a search per value.
     data = [chunk.buffers()[2] for chunk in column.chunks]
     if not all(np.frombuffer(buffer, np.uint8).all() for buffer in data if buffer):
         nul = pc.fill_null(pc.match_substring(column, "\0"), False).to_numpy()
@@ -114,24 +114,24 @@ def check_text(checks: Checks, column: pa.ChunkedArray, name: str) -> None:
 
 
 def local_times(checks: Checks, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """A column as local times (``timestamp[us]``), null where it is missing or unreadable.
+    """A column as local times (``timestamp[us]``), null if missing or unreadable.
 
-    Read are ISO 8601 dates with or without a time, ``T`` or a space between them; minutes, seconds
-    and their fraction are optional, and what is finer than a microsecond is cut off. A
-    time with a zone or an offset is rejected and not converted: the source's times are local,
-    and which zone was meant would be a guess.
+    Accepts ISO 8601 dates with an optional time, after ``T`` or a space; minutes, seconds and
+    fractions are optional, and digits beyond microseconds are cut off. Times with a zone or an
+    offset are rejected, not converted: the source's times are local, so the intended zone is
+    unknown.
 
     Raises
     ------
     BadInput
-        When a Parquet column is of a type that is no text, date or time without a zone.
+        When a Parquet column contains neither text, dates, nor times without a zone.
     """
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_timestamp(kind):
         if kind.tz is not None:
             raise BadInput(
                 f"Column {name} has the time zone {kind.tz}.",
-                "Local times without a zone are expected: convert them before.",
+                "Convert them to local times without a zone.",
             )
         return column.cast(pa.timestamp("us"), safe=False)
     if pa.types.is_date(kind):
@@ -153,17 +153,18 @@ def check_plausible(
     first, second = (np.datetime64(limit, "us").astype(np.int64) for limit in limits)
     outside = ((micros < first) | (micros >= second)) & ~is_null(times)
     checks.reject(
-        outside, f"{name} outside the plausible range {limits[0]:%Y-%m-%d} to {limits[1]:%Y-%m-%d}"
+        outside,
+        f"{name} is outside the plausible range {limits[0]:%Y-%m-%d} to {limits[1]:%Y-%m-%d}",
     )
 
 
 def check_length(
     checks: Checks, start: pa.ChunkedArray, end: pa.ChunkedArray, settings: Settings
 ) -> None:
-    """Reject sessions that end before they start, or that last too long to be true.
+    """Reject sessions that end before they start, or are implausibly long.
 
-    In the hour that happens twice when daylight saving ends, a local end before the local start
-    is right when the end is meant the second time.
+    In the hour that is repeated when daylight saving ends, a local end before the local start is
+    valid if it means the second occurrence.
     """
     closed = ~is_null(start) & ~is_null(end)
     start_us, end_us = microseconds(start), microseconds(end)
@@ -183,7 +184,7 @@ def moved(
 ) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     """Convert starts and ends (``timestamp[us]``) from one local clock to another.
 
-    A time that occurs twice is the first one, unless the end would then precede the start.
+    An ambiguous time means its first occurrence, unless the end would then precede the start.
     """
     begin, finish = theirs.to_utc(microseconds(start)), theirs.to_utc(microseconds(end))
     early = np.flatnonzero(finish < begin)
@@ -192,13 +193,13 @@ def moved(
 
 
 def _times(local: NDArray[np.int64], like: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Local microseconds as times, null where ``like`` is."""
+    """Local microseconds as times, null where ``like`` is null."""
     times = pa.array(local, mask=is_null(like)).cast(pa.timestamp("us"))
     return pa.chunked_array([times])
 
 
 def microseconds(times: pa.ChunkedArray) -> NDArray[np.int64]:
-    """``timestamp[us]`` as int64 microseconds since 1970-01-01 00:00; 0 where null."""
+    """``timestamp[us]`` as int64 microseconds since 1970-01-01 00:00; 0 for null."""
     return pc.fill_null(times.cast(pa.int64()), 0).to_numpy()
 
 
@@ -207,19 +208,16 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _some_local_times(checks: Checks, values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Times of a batch of which not all can be read."""
+    """The times of a batch in which some cannot be read."""
     values = pc.replace_substring_regex(values, r"(\.\d{6})\d{1,3}$", r"\1")
     zoned = pc.match_substring_regex(values, _ZONE)
     readable = pc.and_(pc.match_substring_regex(values, _LOCAL_TIME), _is_date(values))
-    none = is_null(values)
+    missing = is_null(values)
     checks.reject(
-        ~none & pc.fill_null(zoned, False).to_numpy() & ~_true(readable),
-        f"{name} has a time zone; local times without one are expected",
+        ~missing & pc.fill_null(zoned, False).to_numpy() & ~_true(readable),
+        f"{name} has a time zone; expected a local time without one",
     )
-    checks.reject(
-        ~none & ~_true(readable),
-        f"{name} cannot be read as a local time, YYYY-MM-DD HH:MM:SS",
-    )
+    checks.reject(~missing & ~_true(readable), f"{name} is not a local time YYYY-MM-DD HH:MM:SS")
     kept = pc.if_else(readable, values, pa.scalar(None, pa.string()))
     return kept.cast(pa.timestamp("us"))
 
@@ -229,7 +227,7 @@ def _true(column: pa.ChunkedArray) -> Mask:
 
 
 def _is_date(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Whether values that match ``_LOCAL_TIME`` are on a day that their month has."""
+    """Whether the day of values that match ``_LOCAL_TIME`` exists in their month."""
     shaped = pc.match_substring_regex(values, _LOCAL_TIME)
     dates = pc.utf8_slice_codeunits(
         pc.if_else(pc.fill_null(shaped, False), values, "2000-01-01"), 0, 10

@@ -1,7 +1,7 @@
-"""CSV and Parquet files as batches of rows, in bounded memory, with row numbers.
+"""Reads CSV and Parquet files as batches of rows with row numbers, in bounded memory.
 
-What is wrong with a *row* is left to the caller, who rejects it with a reason. What is wrong with
-the *file* (not there, another format or encoding, a column missing, cut short) is ``BadInput``.
+Problems of a *row* are left to the caller, who rejects it with a reason. Problems of the *file*
+(missing, wrong format or encoding, a missing column, truncated) raise ``BadInput``.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from tippers_dagster.platform.file_formats import HEAD_BYTES, Compression, table
 from tippers_dagster.platform.small_tables import column_names
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes read so far and the bytes in all."""
+"""Called with the bytes read so far and the size of the file."""
 
 BLOCK_BYTES = 8 << 20
 BATCH_ROWS = 1 << 18
 CSV_ROW_BYTES = 80
 UNPACKED_RATIO = 5
 """Typical compression ratio of CSV, for estimates."""
-MOST_UNPACKED_RATIO = 200
+MAX_UNPACKED_RATIO = 200
 LARGEST_SURELY_UNPACKED = 1 << 30
-"""Limits on an unpacked CSV: this many times its compressed size, or this many bytes."""
+"""An unpacked CSV may have this many times its compressed size, or this many bytes."""
 NULL_SPELLINGS = ["", "NULL", "null", r"\N"]
-"""What a CSV may write for "no value"; the last is PostgreSQL's COPY."""
+"""Spellings of a missing value in CSV; the last is that of PostgreSQL's COPY."""
 SHOWN_CHARACTERS = 500
-"""How much of a long value or line is kept in a reject."""
+"""Longer values and lines of rejected rows are cut."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows: ``columns`` has the wanted columns by the names they were asked for by.
+    """Some rows: ``columns`` has the requested columns by their requested names.
 
-    A CSV's columns are all text; a Parquet file's have its own types. ``row_numbers`` (int64)
-    counts the file's rows from 1, a CSV's header and its blank lines not counted.
+    Columns of a CSV are all text; those of a Parquet file keep their types. ``row_numbers`` (int64)
+    start from 1, and do not count the header and blank lines of a CSV.
     """
 
     columns: pa.Table
@@ -58,7 +58,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Malformed:
-    """A CSV row that has another number of fields than the header."""
+    """A CSV row whose number of fields differs from the header's."""
 
     row_number: int
     reason: str
@@ -67,15 +67,15 @@ class Malformed:
 
 @dataclass
 class InputFile:
-    """An open file of rows. Made by ``open_rows``."""
+    """An open file of rows, from ``open_rows``."""
 
     path: Path
     size: int
     expected_rows: int
-    """Of a CSV a guess by its size."""
+    """For a CSV, an estimate from its size."""
     is_csv: bool
     ignored: list[str]
-    """Columns of the file that nobody asked for."""
+    """Columns of the file that were not requested."""
     _batches: Iterator[pa.Table]
     _position: Callable[[], int]
     _malformed: list[Malformed] = field(default_factory=list)
@@ -95,11 +95,13 @@ class InputFile:
                 progress(min(self._position(), self.size), self.size)
         after = os.stat(self.path)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise BadInput(f"{self.path} changed while it was read.", "Try again when it is whole.")
+            raise BadInput(
+                f"{self.path} changed while it was read.", "Try again when it is complete."
+            )
 
     @property
     def malformed(self) -> list[Malformed]:
-        """The rows that are in no batch. Complete when the batches have been read."""
+        """The malformed rows, which are in no batch; complete once all batches have been read."""
         return self._malformed
 
 
@@ -109,7 +111,7 @@ def file_sha256(path: Path) -> str:
     Raises
     ------
     BadInput
-        When there is no such file, or it cannot be read.
+        When the file does not exist or cannot be read.
     """
     with _open_binary(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -117,20 +119,21 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def open_rows(path: Path, columns: Mapping[str, str | None]) -> Iterator[InputFile]:
-    """Open a CSV (also compressed with gzip, zstd, bzip2 or lz4) or Parquet file by its content.
+    """Open a CSV file, which may be compressed with gzip, zstd, bzip2 or lz4, or a Parquet file.
 
     Parameters
     ----------
     path
-        The file.
+        The file; its format is detected from its content.
     columns
-        Wanted columns; the value is another name that the file may use for one, or ``None``.
-        Upper and lower case are not told apart.
+        Requested columns; the value is another name that the file may use for the column, or
+        ``None``. Upper and lower case are equal.
 
     Raises
     ------
     BadInput
-        Naming the file, and the column or place where it goes wrong, also while batches are read.
+        Names the file and the column or position of the problem; also raised while batches are
+        read.
     """
     with _open_binary(path) as stream:
         found = table_format(stream.read(HEAD_BYTES), path)
@@ -144,12 +147,14 @@ def open_rows(path: Path, columns: Mapping[str, str | None]) -> Iterator[InputFi
 def _open_binary(path: Path) -> io.FileIO:
     try:
         if path.is_dir():
-            raise BadInput(f"{path} is a folder; a file is expected.")
+            raise BadInput(f"{path} is a folder, not a file.")
         return open(path, "rb", buffering=0)
     except FileNotFoundError:
         raise BadInput(f"There is no file {path}.", "Check the path.") from None
     except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.", "Check its rights.") from error
+        raise BadInput(
+            f"{path} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from error
 
 
 # --- CSV ------------------------------------------------------------------------------------
@@ -160,24 +165,24 @@ def _open_csv(
     malformed: list[Malformed] = []
 
     def keep(row: pyarrow.csv.InvalidRow) -> str:
-        reason = f"{row.actual_columns} fields, {row.expected_columns} expected"
+        reason = f"{row.actual_columns} fields instead of {row.expected_columns}"
         # The header is pyarrow's row 1.
         malformed.append(Malformed(row.number - 1, reason, row.text[:SHOWN_CHARACTERS]))
         return "skip"
 
     def batches(stream: pa.NativeFile) -> Iterator[pa.Table]:
-        most = max(LARGEST_SURELY_UNPACKED, MOST_UNPACKED_RATIO * size)
+        limit = max(LARGEST_SURELY_UNPACKED, MAX_UNPACKED_RATIO * size)
         with _csv_errors(path, compression), _csv_reader(stream, keep, list(chosen)) as reader:
             for number, batch in enumerate(reader):  # a block each
-                if compression is not None and number * BLOCK_BYTES > most:
+                if compression is not None and number * BLOCK_BYTES > limit:
                     raise BadInput(
-                        f"{path} has {size:,} bytes, but more than {most:,} when unpacked.",
+                        f"{path} has {size:,} bytes, but more than {limit:,} when unpacked.",
                         "Is it damaged? If not, unpack it first.",
                     )
                 yield pa.table(batch.columns, names=[chosen[n] for n in batch.schema.names])
 
     chosen, ignored = _choose(path, _csv_header(path, compression), columns)
-    # Not a Python file: pyarrow's threads would need the interpreter, also while it shuts down.
+    # Not a Python file: pyarrow's threads would need the interpreter, even during its shutdown.
     with pa.OSFile(str(path)) as raw:
         stream = raw if compression is None else pa.CompressedInputStream(raw, compression)
         size = raw.size()
@@ -187,7 +192,7 @@ def _open_csv(
 
 def _csv_header(path: Path, compression: Compression | None) -> list[str]:
     with _csv_errors(path, compression), _unpacked(path, compression) as stream:
-        # Not read line by line: a line of a compressed file can have any length.
+        # Reads a block, not a line: a line of a compressed file can have any length.
         text = io.TextIOWrapper(io.BytesIO(stream.read(BLOCK_BYTES)), "utf-8-sig", newline="")
         return next((fields for fields in csv.reader(text) if fields), [])
 
@@ -203,7 +208,7 @@ def _csv_reader(
 ) -> pyarrow.csv.CSVStreamingReader:
     return pyarrow.csv.open_csv(
         stream,
-        # Only a serial reader knows the numbers of invalid rows; it takes 1.2 s for 10 M rows.
+        # Only the serial reader numbers invalid rows; it takes 1.2 s for 10 million rows.
         read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
         parse_options=pyarrow.csv.ParseOptions(
             newlines_in_values=True, invalid_row_handler=on_invalid
@@ -231,17 +236,17 @@ def _csv_errors(path: Path, compression: Compression | None) -> Iterator[None]:
         if "straddling" in message:
             raise BadInput(
                 f"{path} has a row of more than {BLOCK_BYTES >> 20} MiB.",
-                "Is a quote left open, or is this no CSV file?",
+                "Is a quote left open, or is this not a CSV file?",
             ) from error
         if "Empty CSV" in message:
-            raise BadInput(f"{path} has no rows.", "A header and rows are expected.") from error
+            raise BadInput(f"{path} has no rows.", "Expected a header line and rows.") from error
         raise BadInput(f"{path} cannot be read as CSV: {message}") from error
     except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error}", "Is it damaged or cut short?") from error
+        raise BadInput(f"{path} cannot be read: {error}", "Is it damaged or truncated?") from error
 
 
 def _first_bad_byte(path: Path, compression: Compression | None) -> str:
-    """Where the first byte is that is not UTF-8: line and offset, for a message."""
+    """The position of the first byte that is not UTF-8, for a message."""
     offset, line, rest = 0, 1, b""
     with _unpacked(path, compression) as stream:
         while block := stream.read(BLOCK_BYTES):
@@ -257,7 +262,7 @@ def _first_bad_byte(path: Path, compression: Compression | None) -> str:
             line += data.count(b"\n", 0, used)
             offset += used
             rest = data[used:]
-    return f"it ends within a character, line {line}"
+    return f"it ends in the middle of a character, line {line}"
 
 
 # --- Parquet --------------------------------------------------------------------------------
@@ -289,7 +294,7 @@ def _parquet_errors(path: Path) -> Iterator[None]:
         ) from None
     except (pa.ArrowException, OSError) as error:
         raise BadInput(
-            f"{path} cannot be read as Parquet: {error}", "Is it damaged or cut short?"
+            f"{path} cannot be read as Parquet: {error}", "Is it damaged or truncated?"
         ) from error
 
 
@@ -297,7 +302,7 @@ def _parquet_errors(path: Path) -> Iterator[None]:
 def _choose(
     path: Path, header: list[str], columns: Mapping[str, str | None]
 ) -> tuple[dict[str, str], list[str]]:
-    """Which of the file's columns is which wanted one, and those that are not wanted."""
+    """The requested name of each of the file's columns, and the columns that are not requested."""
     folded = [name.strip().casefold() for name in header]
     chosen: dict[str, str] = {}
     missing = []
@@ -313,15 +318,15 @@ def _choose(
     if missing:
         raise BadInput(
             f"{path} has no column {', '.join(missing)}; its columns are: {column_names(header)}.",
-            "Columns are separated by commas, and named in the first line."
+            "The first line must contain the column names, separated by commas."
             if len(header) == 1
-            else "Rename its columns; their order does not matter, and others are ignored.",
+            else "Rename its columns. Their order does not matter, and other columns are ignored.",
         )
     return chosen, [theirs for theirs in header if theirs not in chosen]
 
 
 def _numbers_after(last: int, count: int, skipped: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The next ``count`` row numbers after ``last`` that are not ``skipped`` ones."""
+    """The next ``count`` row numbers after ``last``, without ``skipped`` ones."""
     skipped = skipped[skipped > last]
     numbers = np.arange(last + 1, last + 1 + count + len(skipped))
     if len(skipped):
@@ -330,9 +335,9 @@ def _numbers_after(last: int, count: int, skipped: NDArray[np.int64]) -> NDArray
 
 
 def _refuse_line_breaks(path: Path, columns: pa.Table, numbers: NDArray[np.int64]) -> None:
-    """An open quote swallows all rows up to the next one: they would vanish without a trace."""
+    """Reject line breaks in values: an open quote would swallow all rows up to the next quote."""
     for name, column in zip(columns.column_names, columns.columns, strict=True):
-        # One look at the bytes is a hundred times cheaper than a search per value.
+        # Checking the bytes at once is a hundred times cheaper than a search per value.
         buffers = [chunk.buffers()[2] for chunk in column.chunks]
         if not any((np.frombuffer(b, np.uint8) == ord("\n")).any() for b in buffers if b):
             continue
@@ -342,5 +347,5 @@ def _refuse_line_breaks(path: Path, columns: pa.Table, numbers: NDArray[np.int64
             raise BadInput(
                 f"{path}, row {numbers[broken[0]]}, column {name}: a value with a line break: "
                 f"{value[:80]!r}.",
-                "Is a quote left open? Values may not have line breaks.",
+                "Is a quote left open? Values must not contain line breaks.",
             )

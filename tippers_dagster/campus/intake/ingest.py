@@ -1,8 +1,8 @@
-"""Files of the source's columns into the source tables.
+"""Loads files into the source tables.
 
-Sessions are appended. Spaces update those of the same id. Of the other tables, a file's rows
-replace all stored rows of the same room, person or region. Every ingest can be undone,
-and repeated with other options (:mod:`tippers_dagster.campus.intake.undo`).
+Sessions are appended. Spaces replace those with the same id. In the other tables, a file's rows
+replace all stored rows of the same room, person or region. Every ingest can be undone
+(:mod:`tippers_dagster.campus.intake.undo`) and repeated with other options.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 
 KINDS = (SPACES, SESSIONS, SPACE_METADATA, FACULTY_DATA, REGION_TO_COVERAGE)
-"""What ``ingest_file`` knows."""
+"""Kinds of files for ``ingest_file``."""
 
-# A percentage, or a share; anything that float() takes, but no hexadecimal, infinity or NaN.
+# Anything that float() accepts, except hexadecimal numbers, infinity and NaN.
 _NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
 
 
@@ -53,22 +53,22 @@ _NEEDED = {
     FACULTY_DATA: ("name", "office"),
     REGION_TO_COVERAGE: ("region_id", "sensor"),
 }
-"""Columns of the small tables that a row must have."""
+"""Columns of the small tables that must not be empty."""
 
 
 @dataclass(frozen=True)
 class FileOptions:
-    """How a file with the source's columns is read.
+    """Options for reading a file.
 
-    ``columns`` maps our names of columns to the file's, where these differ; ``timezone`` is the
-    IANA zone of a session file's local times; default: the deployment's.
+    ``columns`` maps the source tables' column names to the file's, if these differ. ``timezone`` is
+    the IANA zone of a session file's local times; default: the deployment's.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     timezone: str | None = None
 
     def as_json(self) -> Options:
-        """For the journal: what differs from the defaults."""
+        """For the journal: options that differ from the defaults."""
         columns = {"columns": dict(self.columns)} if self.columns else {}
         return columns | ({"timezone": self.timezone} if self.timezone else {})
 
@@ -82,29 +82,29 @@ def ingest_file(
     *,
     again: int | None = None,
 ) -> IngestReport:
-    """Load a CSV or Parquet file into one of the source tables, whole or not at all.
+    """Load a CSV or Parquet file into one of the source tables, completely or not at all.
 
     Parameters
     ----------
     settings
-        Whose source tables are written.
+        The deployment's settings.
     kind
         One of ``KINDS``.
     path
-        The file; its columns are those of the table, in any order, others are ignored.
+        The file, with the table's columns in any order; other columns are ignored.
     progress
-        Called with bytes done and bytes in all.
+        Called with the bytes read and the size of the file.
     options
-        How it is read.
+        How to read the file.
     again
-        The ingest whose place this one takes.
+        The number of the ingest that this one replaces.
 
     Raises
     ------
     BadInput
-        When the file, or every row of it, cannot be used, or the spaces would be no tree.
+        When the file or all its rows are unusable, or the spaces would not form a tree.
     SourceError
-        When the source is a deployment's own database.
+        When the source is a campus's own database.
     """
     table = source_tables(settings)[kind]
     if options.timezone is not None and kind != SESSIONS:
@@ -113,7 +113,8 @@ def ingest_file(
     wanted = {named[ours] if ours in options.columns else ours: ours for ours in named}
     if len(wanted) < len(named):
         raise BadInput(
-            "Two of our columns map to the same column of the file.", "Map each to its own."
+            "Two columns are mapped to the same column of the file.",
+            "Map each to a different column.",
         )
     clock = other_clock(settings, options.timezone)
     sha256 = file_sha256(path)
@@ -140,7 +141,7 @@ def ingest_file(
 
 @dataclass(frozen=True)
 class _Renamed:
-    """An open file whose columns get our names; ``ours`` maps the file's names to ours."""
+    """An open file whose columns are renamed; ``ours`` maps the file's names to the table's."""
 
     file: InputFile
     ours: Mapping[str, str]
@@ -153,27 +154,25 @@ class _Renamed:
 
 
 def named_columns(ours: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """The names a file may use for each of our columns, including those that a person chose.
+    """The name in the file of each of a table's columns, including names that the user chose.
 
     Raises
     ------
     BadInput
-        When a chosen name is not one of our columns.
+        When a chosen column is not one of the table's.
     """
     if unknown := sorted(set(chosen).difference(ours)):
-        raise BadInput(
-            f"There is no column {', '.join(unknown)} here.", f"Columns are {', '.join(ours)}."
-        )
+        raise BadInput(f"There is no column {', '.join(unknown)}.", f"Columns: {', '.join(ours)}.")
     return {**ours, **chosen}
 
 
 def other_clock(settings: Settings, timezone: str | None) -> LocalClock | None:
-    """The clock of a file's local times; None when it is the deployment's.
+    """The clock of a file's local times; None if it is the deployment's.
 
     Raises
     ------
     BadInput
-        When there is no such zone.
+        When the zone does not exist.
     """
     if timezone is None or timezone == settings.timezone:
         return None
@@ -186,12 +185,12 @@ def other_clock(settings: Settings, timezone: str | None) -> LocalClock | None:
 
 
 def begin_sessions(ingest: Ingest, expected_rows: int) -> None:
-    """What comes before the first append of an ingest's sessions."""
+    """Prepare for the first append of an ingest's sessions."""
     prepare_bulk_load(ingest.load, ingest.settings, expected_rows)
 
 
 def append_sessions(ingest: Ingest, sessions: pa.Table) -> None:
-    """Append clean sessions (the columns and types of the session table)."""
+    """Append clean sessions, with the columns and types of the session table."""
     if not sessions.num_rows:
         return
     table = source_tables(ingest.settings)[SESSIONS]
@@ -204,7 +203,7 @@ def append_sessions(ingest: Ingest, sessions: pa.Table) -> None:
 
 
 def finish_sessions(ingest: Ingest) -> None:
-    """What follows the last append of an ingest's sessions."""
+    """Finish after the last append of an ingest's sessions."""
     if ingest.report.loaded:
         create_session_indexes(ingest.load, ingest.settings)
     table, unplaced = source_tables(ingest.settings)[SPACES], ingest.report.unplaced
@@ -214,12 +213,12 @@ def finish_sessions(ingest: Ingest) -> None:
 
 
 def merge_spaces(ingest: Ingest, spaces: pa.Table) -> None:
-    """Insert or update spaces (all text, ids unique), if the whole is a forest afterwards.
+    """Insert or update spaces (all text, unique ids), if all spaces then form a forest.
 
     Raises
     ------
     BadInput
-        Naming the spaces whose parent is missing, or that are their own ancestors.
+        Names the spaces whose parent is missing, or that are their own ancestors.
     """
     table, staged = source_tables(ingest.settings)[SPACES], "tippers_staged_space"
     ingest.load.stage(staged, spaces)
@@ -244,16 +243,16 @@ def remove_spaces(settings: Settings, space: str, ids: list[str]) -> int:
     Parameters
     ----------
     space
-        The space to remove, for the journal.
+        The top space, for the journal.
     ids
-        All that go: with a space, all below it.
+        All spaces to remove: the top space and all below it.
 
     Raises
     ------
     BadInput
-        When spaces would be left without their parent.
+        When other spaces would lose their parent.
     SourceError
-        When the source is a deployment's own database.
+        When the source is a campus's own database.
     """
     table, staged = source_tables(settings)[SPACES], "tippers_staged_space"
     with journal_transaction(settings) as load:
@@ -265,7 +264,7 @@ def remove_spaces(settings: Settings, space: str, ids: list[str]) -> int:
 
 
 def replace_rows(ingest: Ingest, table: SourceTable, rows: pa.Table) -> int:
-    """Replace the stored rows of the keys that ``rows`` have; returns the number of ``rows``."""
+    """Replace the stored rows with the keys of ``rows``; returns the number of ``rows``."""
     staged = f"tippers_staged_{table.kind}"
     ingest.load.stage(staged, rows)
     write_layer(ingest.load, table, ingest.ingest_id, staged)
@@ -321,7 +320,7 @@ def _load_spaces(ingest: Ingest, file: _Renamed, progress: Progress | None) -> N
     why = why_each_unusable(ids.to_pylist(), spaces["parent_space_id"].to_pylist())
     unusable = np.array([reason is not None for reason in why], bool)
     checks.reject_each(unusable, np.arange(len(why)), [reason or "" for reason in why])
-    checks.reject(_again_later(ids), "space_id occurs again later in the file, which counts")
+    checks.reject(_has_later_row(ids), "a later row of the file has the same space_id")
     ingest.report.rows += raw.num_rows
     ingest.reject(raw, numbers, checks)
     if checks.good.any():
@@ -351,7 +350,7 @@ def _load_reference(
 
 
 def _note_times(ingest: Ingest, starts: pa.ChunkedArray, ends: pa.ChunkedArray) -> None:
-    """Note the dates on which sessions may count, and between which times they start."""
+    """Record the dates that sessions may touch, and their earliest and latest start."""
     bounds = pc.min_max(starts).as_py()
     ingest.first_start = min(ingest.first_start or bounds["min"], bounds["min"])
     ingest.last_start = max(ingest.last_start or bounds["max"], bounds["max"])
@@ -359,7 +358,7 @@ def _note_times(ingest: Ingest, starts: pa.ChunkedArray, ends: pa.ChunkedArray) 
     last = np.where(clean.is_null(ends), start, clean.microseconds(ends))
     last[clean.is_null(ends)] += longest_open(ingest.settings) * MICRO
     days = np.stack([start, np.maximum(start, last)]) // (DAY * MICRO)
-    # One number a pair: a session lasts some weeks at most.
+    # One number per pair, since a session lasts some weeks at most.
     pairs = np.unique(days[0] << 20 | days[1] - days[0])
     epoch = dt.date(1970, 1, 1)
     ingest.report.dates |= days_of(
@@ -368,24 +367,25 @@ def _note_times(ingest: Ingest, starts: pa.ChunkedArray, ends: pa.ChunkedArray) 
     )
 
 
-def _again_later(ids: pa.ChunkedArray) -> clean.Mask:
-    """The rows whose id also has a later row."""
+def _has_later_row(ids: pa.ChunkedArray) -> clean.Mask:
+    """Whether a later row has the same id."""
     codes = pc.fill_null(ids, "").combine_chunks().dictionary_encode().indices.to_numpy()
     _, last = np.unique(codes[::-1], return_index=True)
-    again = np.ones(len(codes), bool)
-    again[len(codes) - 1 - last] = False
-    return again
+    repeated = np.ones(len(codes), bool)
+    repeated[len(codes) - 1 - last] = False
+    return repeated
 
 
 def _numbers(checks: Checks, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """A column as float64; text that is no number is rejected."""
+    """A column as float64; text that is not a number is rejected."""
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         values = column.cast(pa.float64(), safe=False)  # large integers lose their last digits
         checks.reject(
-            pc.fill_null(pc.invert(pc.is_finite(values)), False).to_numpy(), f"{name} is no number"
+            pc.fill_null(pc.invert(pc.is_finite(values)), False).to_numpy(),
+            f"{name} is not a number",
         )
         return values
-    words = clean.text(column, name)
-    readable = pc.match_substring_regex(words, _NUMBER)
-    checks.reject(pc.fill_null(pc.invert(readable), False).to_numpy(), f"{name} is no number")
-    return pc.if_else(readable, words, pa.scalar(None, pa.string())).cast(pa.float64())
+    texts = clean.text(column, name)
+    readable = pc.match_substring_regex(texts, _NUMBER)
+    checks.reject(pc.fill_null(pc.invert(readable), False).to_numpy(), f"{name} is not a number")
+    return pc.if_else(readable, texts, pa.scalar(None, pa.string())).cast(pa.float64())

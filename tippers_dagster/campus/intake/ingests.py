@@ -1,4 +1,4 @@
-"""The journal of ingests: an entry for each, with the file, its options and the result."""
+"""The journal of ingests: an entry per ingest, with the file, its options and the result."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ _COLUMNS = (
 )
 
 Options = Mapping[str, object]
-"""The options with which a file was read, as JSON."""
+"""The options that a file was read with, as JSON."""
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """A line of the journal: one ingest of a file, or one removal of spaces (without ``sha256``).
+    """An entry of the journal: an ingest of a file, or a removal of spaces (without ``sha256``).
 
-    ``options`` is None for ingests of a version that kept none; ``traced``: whether the rows
-    carry its number; ``first_start`` and ``last_start`` bound its sessions' starts.
+    ``options`` is None for ingests by earlier versions, which did not record them; ``traced``:
+    whether the rows have its number; ``first_start`` and ``last_start``: the earliest and latest
+    start of its sessions.
     """
 
     ingest_id: int
@@ -54,12 +55,12 @@ class Ingested:
 
 @contextmanager
 def journal_transaction(settings: Settings) -> Iterator[Load]:
-    """A transaction on the source tables and the journal, one at a time.
+    """A transaction on the source tables and the journal; only one runs at a time.
 
     Raises
     ------
     SourceError
-        When the source is a deployment's own database, or its tables are not as the settings say.
+        When the source is a campus's own database, or its tables do not match the settings.
     """
     # SQLAlchemy and Alembic are slow to import.
     from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -70,13 +71,13 @@ def journal_transaction(settings: Settings) -> Iterator[Load]:
     for kind, table in source_tables(settings).items():
         require_columns(settings, kind, tuple(table.columns))
     with load_transaction(settings) as load:
-        # Two ingests of one file would both find that it is new.
+        # Two ingests of the same file would both find that it is new.
         load.execute(f"SELECT {LOCK}::text")
         yield load
 
 
 def list_ingests(settings: Settings, kinds: tuple[str, ...]) -> list[Ingested]:
-    """The journal's lines of these kinds, in their order."""
+    """The journal's entries of these kinds, in order."""
     from tippers_dagster.platform.warehouse.engine import read_arrow
 
     among = ", ".join(f"'{kind}'" for kind in kinds)
@@ -88,7 +89,7 @@ def list_ingests(settings: Settings, kinds: tuple[str, ...]) -> list[Ingested]:
 
 
 def find_ingest(load: Load, ingest_id: int) -> Ingested:
-    """One line of the journal; BadInput when there is none."""
+    """An entry of the journal; BadInput when there is none with this number."""
     found = load.execute(
         f"SELECT {_COLUMNS} FROM tippers.ingested_file WHERE ingest_id = {ingest_id:d}"
     ).to_pylist()
@@ -98,7 +99,7 @@ def find_ingest(load: Load, ingest_id: int) -> Ingested:
 
 
 def note_removal(load: Load, name: str, rows: int) -> int:
-    """A line of the journal for spaces that a command removes; returns its number."""
+    """Add an entry to the journal for a removal of spaces; returns its number."""
     found = load.execute(
         "INSERT INTO tippers.ingested_file (kind, name, options, rows, loaded, rejected, traced) "
         f"VALUES ($1, $2, '{{}}', {rows:d}, {rows:d}, 0, true) RETURNING ingest_id",
@@ -108,20 +109,20 @@ def note_removal(load: Load, name: str, rows: int) -> int:
 
 
 def describe_options(options: Options | None) -> str:
-    """Options in words: ``gap_seconds 600, columns mac_address=MAC``."""
-    words = []
+    """Options as text: ``gap_seconds 600; columns mac_address=MAC``."""
+    parts = []
     for name, value in (options or {}).items():
         if isinstance(value, dict):
             value = ", ".join(f"{ours}={theirs}" for ours, theirs in value.items())
         if value:
-            words.append(f"{name} {value}")
-    return "; ".join(words) or ("unknown" if options is None else "none")
+            parts.append(f"{name} {value}")
+    return "; ".join(parts) or ("unknown" if options is None else "none")
 
 
 def note_ingest(
     load: Load, kind: str, path: Path, sha256: str, options: Options, again: int | None
 ) -> int:
-    """Begin the line of an ingest, or the same line again; returns its number."""
+    """Add an entry for an ingest, or reset the entry ``again``; returns its number."""
     size = path.stat().st_size if path.is_file() else None
     values = (kind, str(path.absolute()), sha256, json.dumps(options))
     size_sql = "NULL" if size is None else f"{size:d}"
@@ -145,7 +146,7 @@ def note_ingest(
 def same_content(
     load: Load, kind: str, sha256: str, replaces: bool, again: int | None
 ) -> Ingested | None:
-    """The ingest of this content that is in effect, if there is one beside ``again``."""
+    """The current ingest of this content other than ``again``, if there is one."""
     newer = (
         "AND NOT EXISTS (SELECT FROM tippers.ingested_file n WHERE n.kind = f.kind "
         "AND n.undone_at IS NULL AND n.ingest_id > f.ingest_id)"
@@ -160,7 +161,7 @@ def same_content(
 
 
 def read_alike(earlier: Ingested, options: Options) -> bool:
-    """Whether content was read with these options; unknown for ingests of earlier versions."""
+    """Whether an ingest used these options; assumed for ingests of earlier versions."""
     return earlier.options is None or dict(earlier.options) == dict(options)
 
 

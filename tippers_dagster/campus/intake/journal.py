@@ -1,9 +1,9 @@
-"""One ingest: a transaction that loads rows, keeps the rejects and notes the file.
+"""One ingest: a transaction that loads rows, stores rejected rows and records the file.
 
-All of it is committed together or not at all; an ingest that is stopped leaves nothing. Sessions
-carry the number of their ingest; of the tables whose rows files replace, ``ingest_layer`` keeps
-what each ingest says of each key (see ``campus.intake.layers``). So an ingest can be undone,
-whatever came after it.
+Everything is committed together or not at all; an interrupted ingest leaves nothing. Sessions have
+the number of their ingest. For tables whose rows files replace, ``ingest_layer`` keeps the rows
+that each ingest wrote per key (see ``campus.intake.layers``). So an ingest can be undone even after
+later ones.
 """
 
 from __future__ import annotations
@@ -43,14 +43,13 @@ _REASON = "tippers.reason"
 
 @dataclass
 class IngestReport:
-    """What an ingest did.
+    """The result of an ingest.
 
-    ``rows`` were read; ``loaded`` were written (sessions, for observations); ``rejected`` counts
-    rows by reason; ``already`` means that this content was ingested before, at ``when``, and
-    that nothing was done. ``details`` are further figures by name, ``ignored`` the columns of the
-    file that were not used. ``ingest_id`` is its number in the journal; ``dates`` are the local
-    dates on which its sessions, and those that it took away, may count; ``unplaced`` counts loaded
-    sessions by the space that they name and that does not exist.
+    ``rows`` were read; ``loaded`` were written (for observations: sessions); ``rejected`` counts
+    rows by reason; ``already``: this content was ingested before, at ``when``, and nothing was
+    done. ``details`` has further figures by name, ``ignored`` the unused columns of the file.
+    ``ingest_id`` is the number in the journal; ``dates`` are the local dates that added and removed
+    sessions may touch; ``unplaced`` counts loaded sessions by space, for spaces that do not exist.
     """
 
     rows: int = 0
@@ -67,7 +66,7 @@ class IngestReport:
 
 @dataclass
 class Ingest:
-    """An ingest that is under way. Made by ``begin_ingest``."""
+    """A running ingest, from ``begin_ingest``."""
 
     settings: Settings
     load: Load
@@ -80,7 +79,7 @@ class Ingest:
     _rejects: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def reject(self, columns: pa.Table, row_numbers: NDArray[np.int64], checks: Checks) -> None:
-        """Keep the rows that ``checks`` found unusable, with number, reason and content."""
+        """Store the rows that ``checks`` rejected, with number, reason and content."""
         bad = ~checks.good
         if not bad.any():
             return
@@ -89,7 +88,7 @@ class Ingest:
         self._stage(rows, pa.array(row_numbers[bad]), checks.reasons())
 
     def reject_malformed(self, rows: list[Malformed]) -> None:
-        """Keep the rows that have another number of fields than the header."""
+        """Store the rows whose number of fields differs from the header's."""
         if not rows:
             return
         self.report.rows += len(rows)
@@ -103,20 +102,20 @@ class Ingest:
         names = tuple(rows.column_names)
         staged = self._rejects.setdefault(names, f"{_REJECTS}_{len(self._rejects)}")
         columns = {_NUMBER: numbers, _REASON: reasons}
-        columns |= {name: _shown(rows[name]) for name in names}
+        columns |= {name: _as_json_text(rows[name]) for name in names}
         self.load.stage(staged, pa.table(columns))
 
     def finish(self) -> None:
-        """Write the rejects and complete the entry, or raise when no row could be used."""
+        """Write the rejected rows and complete the entry, or raise when no row is usable."""
         rejected = self.report.rejected.total()
         if self.report.rows and rejected == self.report.rows:
             raise BadInput(
-                f"No row of {self.path} can be used; nothing was loaded.\n"
+                f"All rows of {self.path} were rejected; nothing was loaded.\n"
                 + "\n".join(f"{n:,} x {why}" for why, n in self.report.rejected.most_common()),
-                "Is it the right kind of file, and are its times local ones?",
+                "Is it the right kind of file, and are its times local times?",
             )
         if not self.report.rows:
-            raise BadInput(f"{self.path} has no rows.", "A header and rows are expected.")
+            raise BadInput(f"{self.path} has no rows.", "Expected a header line and rows.")
         for staged in self._rejects.values():
             self.load.execute(
                 "INSERT INTO tippers.reject (ingest_id, kind, row_number, reason, row) "
@@ -143,32 +142,33 @@ def begin_ingest(
     replaces: bool,
     again: int | None = None,
 ) -> Iterator[Ingest]:
-    """Open the transaction of one ingest, and commit it when the block ends well.
+    """Open the transaction of an ingest, and commit it unless the block raises.
 
-    The caller has nothing to do when ``report.already`` is set.
+    If ``report.already`` is set, there is nothing to load.
 
     Parameters
     ----------
     settings
-        Whose source tables are written.
+        The deployment's settings.
     kind
-        What the file holds.
+        The kind of file.
     path, sha256
-        The file, for the journal, and the hash that tells its content.
+        The file, for the journal, and the hash of its content.
     options
-        How it is read.
+        How the file is read.
     replaces
-        Whether rows of this kind replace stored ones. Content then counts as ingested only
-        while nothing else of the kind came after it: going back to an older file is a change.
+        Whether rows of this kind replace stored ones. Content then counts as ingested only until
+        another file of this kind is ingested: going back to an older file is a change.
     again
-        The ingest whose place this one takes: what it did is undone first, in the same transaction.
+        The number of the ingest that this one replaces; it is undone first, in the same
+        transaction.
 
     Raises
     ------
     SourceError
-        When the source is a deployment's own database.
+        When the source is a campus's own database.
     BadInput
-        When no row can be used, the same content is loaded already with other options, or the
+        When no row is usable, the same content is already loaded with other options, or the
         earlier ingest cannot be undone. Nothing is changed then.
     """
     with journal_transaction(settings) as load:
@@ -186,8 +186,8 @@ def begin_ingest(
             raise BadInput(
                 f"{path} was ingested on {earlier.ingested_at:%Y-%m-%d %H:%M %Z} with other "
                 f"options: {describe_options(earlier.options)}.",
-                f"Use `tippers ingest again {earlier.ingest_id}` to replace its rows with other "
-                "options.",
+                f"Use `tippers ingest again {earlier.ingest_id}` with the new options to replace "
+                "its rows.",
             )
         else:
             ingest.ingest_id = note_ingest(load, kind, path, sha256, options, again)
@@ -195,7 +195,7 @@ def begin_ingest(
         if again is not None and report.already:
             raise BadInput(
                 f"This content was already loaded by ingest {report.ingest_id}.",
-                f"`tippers ingest undo {again}` removes what ingest {again} loaded.",
+                f"`tippers ingest undo {again}` removes the rows of ingest {again}.",
             )
         yield ingest
         if not report.already:
@@ -206,7 +206,7 @@ def _literal(moment: dt.datetime | None) -> str:
     return "NULL" if moment is None else f"timestamp '{moment.isoformat(sep=' ')}'"
 
 
-def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column as text that fits a JSON document of PostgreSQL's: cut, and without NUL."""
+def _as_json_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column as text for PostgreSQL's JSON: cut, and without NUL characters."""
     column = pc.utf8_slice_codeunits(column.cast(pa.string()), 0, SHOWN_CHARACTERS)
     return pc.replace_substring(column, "\0", "\N{SYMBOL FOR NULL}")

@@ -1,9 +1,9 @@
-"""Undo for tables whose rows files replace key by key: what each ingest wrote for each key.
+"""Undo for tables whose rows files replace by key: keeps the rows of each ingest for each key.
 
 A key of such a table (the id of a space, a room, a person) has a layer for each ingest that wrote
-it, with the rows that it wrote; a layer without rows is a removal. The table shows the layer of the
-newest ingest. Layer 0 is what the table had before the first ingest recorded here. Undoing an
-ingest drops its layers, wherever they are in the stack.
+it, with its rows; a layer without rows is a removal. The table shows the layer of the newest
+ingest. Layer 0 has the rows from before the first recorded ingest. Undoing an ingest drops its
+layers, wherever they are in the stack.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ KEYS = {
     TRUTH_DEVICE: "mac_address",
     TRUTH_PERSON: "person_id",
 }
-"""Our name of the key column, whose rows belong together."""
+"""The key column of each table: the rows with the same key are replaced together."""
 
 _LAYER = "tippers.ingest_layer"
 
 
 def write_layer(load: Load, table: SourceTable, ingest_id: int, staged: str) -> int:
-    """Let an ingest write the rows of a staged table (our names), replacing those of their keys.
+    """Write an ingest's rows from a staged table, replacing rows with the same keys.
 
-    Returns the number of rows of the source table that differ from before.
+    Returns the number of changed rows of the source table.
     """
     key = KEYS[table.kind]
     keys = f"SELECT {key} FROM {staged}"
@@ -50,7 +50,7 @@ def write_layer(load: Load, table: SourceTable, ingest_id: int, staged: str) -> 
 
 
 def remove_keys(load: Load, table: SourceTable, ingest_id: int, staged: str) -> int:
-    """The same without rows for the keys, which removes them from the table."""
+    """Write layers without rows for the keys of a staged table, which removes their rows."""
     key = KEYS[table.kind]
     keys = f"SELECT {key} FROM {staged}"
     _keep_before(load, table, keys)
@@ -62,7 +62,7 @@ def remove_keys(load: Load, table: SourceTable, ingest_id: int, staged: str) -> 
 
 
 def kinds_written(load: Load, ingest_id: int) -> list[str]:
-    """The tables in which an ingest has layers."""
+    """The kinds of tables with layers of an ingest."""
     found = load.execute(
         f"SELECT DISTINCT kind FROM {_LAYER} WHERE ingest_id = {ingest_id:d} ORDER BY 1"
     )
@@ -70,9 +70,9 @@ def kinds_written(load: Load, ingest_id: int) -> list[str]:
 
 
 def drop_layer(load: Load, table: SourceTable, ingest_id: int) -> int:
-    """Undo what an ingest wrote to a table; returns how many rows changed.
+    """Undo an ingest's changes of a table; returns the number of changed rows.
 
-    Keys that a later ingest wrote as well keep its rows.
+    Keys that a later ingest has written, too, keep its rows.
     """
     written, on_top = f"tippers_written_{table.kind}", f"tippers_on_top_{table.kind}"
     mine = f"kind = '{table.kind}' AND ingest_id = {ingest_id:d}"
@@ -86,7 +86,7 @@ def drop_layer(load: Load, table: SourceTable, ingest_id: int) -> int:
     )
     load.execute(f"DELETE FROM {_LAYER} WHERE {mine}")
     changed = _settle(load, table, f"SELECT key FROM {on_top}")
-    # Where no ingest is left nothing needs to be kept: the table may be edited by hand.
+    # Keys without any ingest left need no layer 0: the table may be edited by hand.
     load.execute(
         f"DELETE FROM {_LAYER} l WHERE kind = '{table.kind}' AND ingest_id = 0 "
         f"AND key IN (SELECT key FROM {written}) AND NOT EXISTS (SELECT FROM {_LAYER} o "
@@ -98,7 +98,7 @@ def drop_layer(load: Load, table: SourceTable, ingest_id: int) -> int:
 
 
 def _keep_before(load: Load, table: SourceTable, keys: str) -> None:
-    """Save the table's rows of keys that no recorded ingest has written."""
+    """Save the table's rows for keys that no recorded ingest has written."""
     key = f"t.{table.column(KEYS[table.kind])}"
     row = ", ".join(f"'{name}', t.{table.column(name)}" for name in table.columns)
     load.execute(
@@ -110,7 +110,7 @@ def _keep_before(load: Load, table: SourceTable, keys: str) -> None:
 
 
 def _settle(load: Load, table: SourceTable, keys: str) -> int:
-    """Set the table's rows of the keys to their top layers; returns how many rows changed."""
+    """Set the table's rows for the keys to their top layers; returns the number of changed rows."""
     key = table.column(KEYS[table.kind])
     ours = ", ".join(f"{name} {SQL_TYPES[kind]}" for name, kind in table.types.items())
     wanted = (
@@ -125,7 +125,7 @@ def _settle(load: Load, table: SourceTable, keys: str) -> int:
     )
     gone = f"DELETE FROM {table.sql} WHERE {key} IN ({keys})"
     if PRIMARY_KEYS.get(table.kind) == (KEYS[table.kind],):
-        # Update in place, and only changed rows: the table may have further columns.
+        # Updates changed rows in place, as the table may have further columns.
         gone += f" AND {key} NOT IN (SELECT {KEYS[table.kind]} FROM ({wanted}) AS w)"
         values = [name for name in theirs if name != key]
         excluded = ", ".join(f"excluded.{name}" for name in values)
@@ -138,6 +138,6 @@ def _settle(load: Load, table: SourceTable, keys: str) -> int:
 
 
 def _count(load: Load, change: str) -> int:
-    """Run a statement; returns how many rows it changed."""
+    """Run a statement; returns the number of changed rows."""
     found = load.execute(f"WITH changed AS ({change} RETURNING 1) SELECT count(*) FROM changed")
     return int(found.column(0)[0].as_py())

@@ -1,17 +1,17 @@
-"""Instants at which a device was seen at an access point, made into sessions.
+"""Turns observations (a device seen at an access point at an instant) into sessions.
 
-The rule, per device, with its observations in the order of time (those of one instant in that of
-their access points' names; equal ones count once):
+The rule, per device, with its observations ordered by time (at the same instant by name of the
+access point; duplicates count once):
 
-1. Consecutive observations at one access point chain into a session while each comes at most
-   ``gap`` seconds after the one before.
+1. Consecutive observations at one access point form a session as long as each is at most ``gap``
+   seconds after the previous one.
 2. A move to another access point within the gap ends the session at the first observation there:
-   until then the device was somewhere, and this is where it was last seen.
-3. Otherwise the session ends at its last observation. A lone observation is a session without
-   length, which counts in the bin that contains it.
+   until then, the device counts where it was last seen.
+3. Otherwise the session ends at its last observation. A single observation is a session of length
+   zero, which counts in the bin that contains it.
 
-Times are local, and the gap is measured on the wall clock, also across changes of clocks. Files
-are taken one by one: a chain does not go on from one file into the next.
+Times are local, and the gap is measured on the wall clock, even across clock changes. A session
+does not continue from one file to the next.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 
 OBSERVATIONS = "observations"
-"""The kind under which the journal keeps these files."""
+"""The kind of these files in the journal."""
 
 APPEND_ROWS = 1 << 20
 
 
 @dataclass(frozen=True)
 class ObservationColumns:
-    """What the file calls its columns."""
+    """The file's column names."""
 
     device: str = "mac_address"
     time: str = "time"
@@ -58,21 +58,21 @@ class ObservationColumns:
 
     @classmethod
     def named(cls, names: Mapping[str, str]) -> ObservationColumns:
-        """Columns mapped by our names (mac_address, time, sensor_id); the rest keep them."""
+        """Column names from a mapping of mac_address, time and sensor_id; others are unchanged."""
         ours = {"mac_address": "mac_address", "time": "time", "sensor_id": "sensor_id"}
         chosen = named_columns(ours, names)
         return cls(chosen["mac_address"], chosen["time"], chosen["sensor_id"])
 
     def as_json(self) -> dict[str, dict[str, str]]:
-        """For the journal: names that differ from ours."""
-        ours = {"mac_address": self.device, "time": self.time, "sensor_id": self.access_point}
-        other = {name: theirs for name, theirs in ours.items() if name != theirs}
-        return {"columns": other} if other else {}
+        """For the journal: names that differ from the defaults."""
+        names = {"mac_address": self.device, "time": self.time, "sensor_id": self.access_point}
+        different = {ours: theirs for ours, theirs in names.items() if ours != theirs}
+        return {"columns": different} if different else {}
 
 
 @dataclass
 class Observations:
-    """Clean observations, as codes: row ``i`` of ``devices`` is ``device_names[devices[i]]``."""
+    """Clean observations, encoded: the device of row ``i`` is ``device_names[devices[i]]``."""
 
     devices: NDArray[np.int32]
     device_names: pa.Array
@@ -84,7 +84,7 @@ class Observations:
 
 @dataclass(frozen=True)
 class Chains:
-    """Sessions as codes, in the order of device and start; times as in ``Observations``."""
+    """Encoded sessions, ordered by device and start; times as in ``Observations``."""
 
     devices: NDArray[np.int32]
     access_points: NDArray[np.int32]
@@ -103,40 +103,43 @@ def ingest_observations(
     timezone: str | None = None,
     again: int | None = None,
 ) -> IngestReport:
-    """Load a CSV or Parquet file of observations as sessions, whole or not at all.
+    """Load a CSV or Parquet file of observations as sessions, completely or not at all.
 
     An access point's space is the region that it covers most of (``region_to_coverage``, the
-    largest ``intersection_percentage`` of its ``sensor``), or else the space whose id it is.
+    largest ``intersection_percentage`` of its ``sensor``), otherwise the space with the same id.
 
     Parameters
     ----------
     settings
-        Whose source tables are written.
+        The deployment's settings.
     path
         The file.
     columns
-        What the file calls device, time and access point.
+        The file's names for device, time and access point.
     gap_seconds
-        ``settings.observation_gap_seconds`` unless given.
+        Longest gap in a session; default: ``settings.observation_gap_seconds``.
     progress
-        Called with bytes done and bytes in all.
+        Called with the bytes read and the size of the file.
     timezone
-        IANA zone of the file's local times; the deployment's unless given.
+        IANA zone of the file's local times; default: the deployment's.
     again
-        The ingest whose place this one takes.
+        The number of the ingest that this one replaces.
 
     Raises
     ------
     BadInput
-        When the file, or every row of it, cannot be used.
+        When the file or all its rows are unusable.
     SourceError
-        When the source is a deployment's own database.
+        When the source is a campus's own database.
     """
     sha256, clock = file_sha256(path), other_clock(settings, timezone)
     gap = settings.observation_gap_seconds if gap_seconds is None else gap_seconds
     names = (columns.device, columns.time, columns.access_point)
     if len({name.casefold() for name in names}) < len(names):
-        raise BadInput(f"Device, time and access point must be three columns, not {names}.")
+        raise BadInput(
+            "Device, time and access point must be in three different columns, not "
+            f"{', '.join(names)}."
+        )
     with (
         open_rows(path, dict.fromkeys(names)) as file,
         begin_ingest(
@@ -175,11 +178,11 @@ def load_observations(
     rename_devices: Callable[[pa.Array], pa.Array] | None = None,
     clock: LocalClock | None = None,
 ) -> None:
-    """Read, check, chain and append, as part of an ingest.
+    """Read and check observations, and append their sessions, as part of an ingest.
 
     ``limits`` are the plausible times, ``spaces`` the space of each access point;
-    ``rename_devices`` turns the file's distinct device names into those to keep; ``clock`` is that
-    of the file's times, if it is not the deployment's.
+    ``rename_devices`` converts the file's distinct device names; ``clock`` is the clock of the
+    file's times, if it is not the deployment's.
     """
     observations = _read(ingest, file, columns, limits, spaces, progress, clock)
     ingest.reject_malformed(file.malformed)
@@ -208,14 +211,14 @@ def load_observations(
     finish_sessions(ingest)
     ingest.report.details |= {
         "observations used": f"{len(observations.micros):,}",
-        "of them duplicates": f"{chains.duplicates:,}",
+        "duplicates": f"{chains.duplicates:,}",
         "gap": f"{gap_seconds:,} s",
     }
 
 
 def chain(observations: Observations, gap_seconds: int) -> Chains:
-    """Observations, in any order, as sessions. See the module for the rule."""
-    # Ranks, not codes: these depend on the order of the file's rows.
+    """Turn observations, in any order, into sessions; see the module for the rule."""
+    # Ranks instead of codes, which depend on the order of the file's rows.
     rank = pc.rank(observations.access_point_names).to_numpy()
     order = np.lexsort(
         (rank[observations.access_points], observations.micros, observations.devices)
@@ -233,21 +236,21 @@ def chain(observations: Observations, gap_seconds: int) -> Chains:
         same_place = place[1:] == place[:-1]
     near = same_device & (time[1:] - time[:-1] <= gap_seconds * 1_000_000)
 
-    # Position i is between observation i and the next.
+    # Position i is between observations i and i + 1.
     breaks = np.flatnonzero(~(near & same_place))
     first = np.append(0, breaks + 1) if len(time) else np.empty(0, np.int64)
     last = np.append(breaks, len(time) - 1) if len(time) else np.empty(0, np.int64)
     end = time[last].copy()
-    # A break to which the next observation is near is a move.
+    # A break with a next observation within the gap is a move.
     moved = np.flatnonzero(near[breaks])
     end[moved] = time[breaks[moved] + 1]
     return Chains(device[first], place[first], time[first], end, int(repeated.sum()))
 
 
 def access_point_spaces(ingest: Ingest) -> dict[str, str]:
-    """The space of each access point: the region covered most, or the space of the same id.
+    """The space of each access point: the region covered most, or the space with the same id.
 
-    Only regions that are spaces count, unless no space was ingested yet.
+    Only regions that are spaces count, unless no spaces have been ingested yet.
     """
     coverage, space = (source_tables(ingest.settings)[k] for k in (REGION_TO_COVERAGE, SPACES))
     space_id, region = space.column("space_id"), coverage.column("region_id")
@@ -274,7 +277,7 @@ class _Reading:
     def add(
         self, devices: pa.ChunkedArray, access_points: pa.ChunkedArray, times: pa.ChunkedArray
     ) -> None:
-        # Codes, so that memory is some 16 bytes an observation, however long the names.
+        # Encoded, this takes some 16 bytes per observation, however long the names are.
         self.devices += devices.dictionary_encode().chunks
         self.access_points += access_points.dictionary_encode().chunks
         self.micros.append(clean.microseconds(times))
@@ -326,7 +329,7 @@ def _check_access_points(checks: Checks, places: pa.ChunkedArray, spaces: dict[s
 
 
 def _codes(parts: list[pa.Array]) -> tuple[NDArray[np.int32], pa.Array]:
-    """Dictionary-encoded parts as codes into one dictionary."""
+    """Dictionary-encoded parts, with codes into one common dictionary."""
     if not parts:
         return np.empty(0, np.int32), pa.array([], pa.string())
     unified = pa.chunked_array(parts).unify_dictionaries()

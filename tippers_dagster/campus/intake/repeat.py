@@ -1,4 +1,4 @@
-"""Repeating an ingest, with the same or other options."""
+"""Repeats an ingest with the same or other options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 
 LOADED = (*KINDS, OBSERVATIONS, SMARTSPEC)
-"""Kinds of ingests that can be listed, undone and redone."""
+"""Kinds of ingests that can be listed, undone and repeated."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Changes:
     gap_seconds: int | None = None
 
     def on(self, options: Options) -> dict[str, object]:
-        """Options with these changes."""
-        mine = {
+        """The options with these changes."""
+        changes = {
             "columns": self.columns,
             "timezone": self.timezone,
             "gap_seconds": self.gap_seconds,
         }
-        return {**options, **{name: value for name, value in mine.items() if value is not None}}
+        return {**options, **{name: value for name, value in changes.items() if value is not None}}
 
 
 def ingest_again(
@@ -50,30 +50,30 @@ def ingest_again(
     accept_changes: bool = False,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Undo an ingest, if it is in effect, and load its file again, in one transaction.
+    """Undo an ingest, unless it is undone already, and load its file again, in one transaction.
 
-    It keeps its number and its place: later ingests of the same keys still take precedence.
+    The ingest keeps its number and its place: later ingests of the same keys take precedence.
 
     Parameters
     ----------
     settings
-        Whose source tables are written.
+        The deployment's settings.
     ingest_id
-        Its number in the journal.
+        The number of the ingest.
     changes
-        Options to change; the others stay as they were.
+        Options to change; the others stay the same.
     file
         Where the file is now, if it was moved.
     accept_changes
         Whether the file's content may have changed.
     progress
-        Called with bytes done and bytes in all.
+        Called with the bytes read and the size of the file.
 
     Raises
     ------
     BadInput
         When there is no such ingest, its file is missing or has changed, an option does not apply
-        to its kind, or the file cannot be used. Nothing is changed then.
+        to its kind, or the file is unusable. Nothing is changed then.
     SourceError
         When the source is a deployment's own database.
     """
@@ -81,7 +81,7 @@ def ingest_again(
     if earlier.sha256 is None:
         raise BadInput(
             f"Ingest {ingest_id} is a {earlier.name}, not a file.",
-            f"`tippers ingest undo {ingest_id}` reverts it.",
+            f"Revert it with `tippers ingest undo {ingest_id}`.",
         )
     path = Path(earlier.name) if file is None else file
     _check_content(earlier, path, accept_changes)
@@ -117,15 +117,15 @@ def ingest_of(settings: Settings, ingest_id: int) -> Ingested:
 def _check_content(earlier: Ingested, path: Path, accept_changes: bool) -> None:
     if not path.exists():
         raise BadInput(
-            f"{path}, from which ingest {earlier.ingest_id} was loaded, does not exist any more.",
+            f"{path}, the file of ingest {earlier.ingest_id}, no longer exists.",
             "Give its new path with --file.",
         )
     sha256 = scenario_sha256(path) if earlier.kind == SMARTSPEC else file_sha256(path)
     if sha256 != earlier.sha256 and not accept_changes:
-        size = "" if earlier.size is None else f" It had {earlier.size:,} bytes then"
+        size = "" if earlier.size is None else f" It had {earlier.size:,} bytes"
         size += f", and has {path.stat().st_size:,} now." if size else ""
         raise BadInput(
-            f"{path} has changed since ingest {earlier.ingest_id} was loaded from it "
+            f"{path} has changed since ingest {earlier.ingest_id} "
             f"({earlier.ingested_at:%Y-%m-%d %H:%M %Z}).{size}",
-            "Use --accept-changes to load it as it is now, or ingest it as a new file.",
+            "Use --accept-changes to load its present content, or ingest it as a new file.",
         )

@@ -1,10 +1,10 @@
-"""A SmartSPEC scenario: people, spaces, access points and what these saw.
+"""Loads a SmartSPEC scenario: people, spaces, access points and their observations.
 
-The folder holds ``Spaces.json``, ``Sensors.json``, ``People.json`` and ``wifi_observations.csv``
-as SmartSPEC writes them. The campus becomes a tree: campus, building, a floor per height (the
-third coordinate), a region per WiFi access point, which is where its sessions are. The rooms that
-an access point covers become its coverage. People's types are kept as truth. A person's device
-gets a made-up MAC address that always is the same.
+The folder has ``Spaces.json``, ``Sensors.json``, ``People.json`` and ``wifi_observations.csv`` as
+SmartSPEC writes them. The campus becomes a tree: campus, building, a floor per height (the third
+coordinate), and a region per WiFi access point, where its sessions are. The rooms that an access
+point covers become its coverage. People's types are kept as truth. Each person's device gets a
+fixed, made-up MAC address.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 
 SMARTSPEC = "smartspec"
-"""The kind under which the journal keeps these folders."""
+"""The kind of these folders in the journal."""
 
 PLAUSIBLE_DAYS = 180
-"""A scenario lasts weeks: times further than this from its median are the generator's slips."""
+"""A scenario lasts weeks: times further than this from the median are errors of the generator."""
 
 CAMPUS = ("uci", "UC Irvine")
 BUILDING = ("dbh", "Donald Bren Hall")
@@ -60,7 +60,7 @@ _COLUMNS = ObservationColumns(device="PersonID", time="DateTime", access_point="
 
 @dataclass(frozen=True)
 class Scenario:
-    """A scenario's tables, in the columns of the source's.
+    """A scenario's tables, with the columns of the source tables.
 
     ``access_points`` maps the id of each access point to the id of its region.
     """
@@ -81,27 +81,27 @@ def ingest_smartspec(
     *,
     again: int | None = None,
 ) -> IngestReport:
-    """Load a scenario's spaces, coverage, people and observations, all of it or nothing.
+    """Load a scenario's spaces, coverage, people and observations, completely or not at all.
 
     Parameters
     ----------
     settings
-        Whose source tables are written.
+        The deployment's settings.
     folder
-        The scenario.
+        The scenario's folder.
     gap_seconds
-        Longest gap in a session; ``settings.observation_gap_seconds`` unless given.
+        Longest gap in a session; default: ``settings.observation_gap_seconds``.
     progress
-        Called with bytes done and bytes in all.
+        Called with the bytes read and the size of the file.
     again
-        The ingest whose place this one takes.
+        The number of the ingest that this one replaces.
 
     Raises
     ------
     BadInput
-        Naming the file that is missing or is not what SmartSPEC writes.
+        Names the file that is missing or invalid.
     SourceError
-        When the source is a deployment's own database.
+        When the source is a campus's own database.
     """
     sha256 = scenario_sha256(folder)
     scenario = read_scenario(folder)
@@ -133,12 +133,12 @@ def ingest_smartspec(
 
 
 def read_scenario(folder: Path) -> Scenario:
-    """The places and people of a scenario.
+    """Read the spaces and people of a scenario.
 
     Raises
     ------
     BadInput
-        Naming the file that is missing or is not what SmartSPEC writes.
+        Names the file that is missing or invalid.
     """
     rooms, sensors, people = (_read_json(folder / n, keys) for n, keys in _JSON_FILES.items())
     access_points = [s for s in sensors if s["metasensor-id"] == ACCESS_POINT]
@@ -166,16 +166,17 @@ def read_scenario(folder: Path) -> Scenario:
 
 
 def scenario_sha256(folder: Path) -> str:
-    """The hash of a scenario's files, by which the journal knows it.
+    """The hash of a scenario's files, which identifies it in the journal.
 
     Raises
     ------
     BadInput
-        When the folder or one of the files is not there.
+        When the folder or one of the files is missing.
     """
     if not folder.is_dir():
         raise BadInput(
-            f"{folder} is no folder.", "Give the scenario's folder, with Spaces.json and the rest."
+            f"{folder} is not a folder.",
+            "Give the scenario's folder, with Spaces.json and the other files.",
         )
     hashes = [file_sha256(folder / name) for name in (*_JSON_FILES, _OBSERVATIONS_FILE)]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
@@ -192,7 +193,7 @@ def _load_places_and_people(ingest: Ingest, scenario: Scenario) -> None:
     ingest.report.details = {
         f"{SPACES} {name}": count for name, count in ingest.report.details.items()
     }
-    # Only sessions count as loaded; the places and people are told apart from them.
+    # Only sessions count as loaded; spaces and people are reported separately.
     ingest.report.loaded = 0
     for kind, rows in (
         (REGION_TO_COVERAGE, scenario.coverage),
@@ -202,7 +203,7 @@ def _load_places_and_people(ingest: Ingest, scenario: Scenario) -> None:
         ingest.report.details[kind] = f"{replace_rows(ingest, tables[kind], rows):,} rows"
     if scenario.unknown_rooms:
         rooms = ", ".join(scenario.unknown_rooms)
-        ingest.report.details["covered, but not in Spaces.json"] = rooms
+        ingest.report.details["covered rooms missing in Spaces.json"] = rooms
 
 
 def _devices(people: list[str], scenario: Scenario) -> list[str]:
@@ -213,7 +214,7 @@ def _devices(people: list[str], scenario: Scenario) -> list[str]:
         raise BadInput(
             f"{_OBSERVATIONS_FILE} has people that are not in People.json: "
             f"{', '.join(unknown[:10])}{' ...' if len(unknown) > 10 else ''}.",
-            "Are the files of one scenario?",
+            "Do all files belong to the same scenario?",
         )
     return [known[person] for person in people]
 
@@ -221,7 +222,7 @@ def _devices(people: list[str], scenario: Scenario) -> list[str]:
 def _tree(
     access_points: list[dict[str, Any]], regions: dict[str, str], placed: list[dict[str, Any]]
 ) -> pa.Table:
-    """The space table: campus, building, floors from the lowest up, regions."""
+    """The space table: campus, building, floors from the bottom up, regions."""
     building = BUILDING[0]
     heights = sorted({_height(item) for item in placed})
     floors = {height: f"{building}-floor-{n}" for n, height in enumerate(heights, 1)}
@@ -246,7 +247,7 @@ def _tree(
 def _coverage(
     access_points: list[dict[str, Any]], regions: dict[str, str], names: dict[int, str]
 ) -> pa.Table:
-    """An access point covers the whole of its region, and its rooms in equal parts."""
+    """The coverage table: an access point covers all of its region, and its rooms equally."""
     rows: list[tuple[str, str, str, str, float]] = []
     for ap in access_points:
         sensor = str(ap["id"])
@@ -287,18 +288,18 @@ def _plausible_range(settings: Settings, path: Path) -> tuple[dt.datetime, dt.da
 def _read_json(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     try:
         items = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError also for numbers that are too long
         raise BadInput(f"{path} is not JSON: {error}") from error
     if not isinstance(items, list) or not items:
         raise BadInput(f"{path} is not a list of objects.")
     for number, item in enumerate(items, 1):
-        lacking = keys if not isinstance(item, dict) else [key for key in keys if key not in item]
-        if lacking:
-            raise BadInput(f"{path}, object {number} has no {', '.join(lacking)}.")
+        missing = keys if not isinstance(item, dict) else [key for key in keys if key not in item]
+        if missing:
+            raise BadInput(f"{path}, object {number} has no {', '.join(missing)}.")
         for key in keys:
-            what, fits = _VALUES[key]
-            if not fits(item[key]):
-                raise BadInput(f"{path}, object {number}: {key} {item[key]!r:.60} is not {what}.")
+            kind, is_valid = _VALUES[key]
+            if not is_valid(item[key]):
+                raise BadInput(f"{path}, object {number}: {key} {item[key]!r:.60} is not {kind}.")
     return items
 
 
@@ -329,4 +330,4 @@ _VALUES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "metasensor-id": ("a whole number", _is_whole),
     "coverage": ("a list of whole numbers", _is_list_of_ids),
 }
-"""What each field must be, in words and as a check."""
+"""The kind of value of each field, as text and as a check."""

@@ -1,4 +1,4 @@
-"""The warehouse's tables about ingests, what they wrote, and the rows that could not be used."""
+"""Warehouse tables for ingests, their changes, and rejected rows."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.settings import Settings
 
 SESSION_KINDS = (SESSIONS, "observations")
-"""Kinds of files of which only sessions are loaded."""
+"""Kinds of files that only sessions are loaded from."""
 
 
 @dataclass
 class Undone:
-    """The result of undoing: rows removed or changed, by table; dates as in a report."""
+    """The result of undoing: removed or changed rows by table, and dates that sessions touched."""
 
     changed: Counter[str] = field(default_factory=Counter)
     dates: set[dt.date] = field(default_factory=set)
@@ -40,7 +40,7 @@ def undo_ingests(settings: Settings, numbers: Sequence[int]) -> Undone:
         When there is no such ingest, it is already undone, an earlier version loaded it without
         recording its rows, or spaces would lose their parents.
     SourceError
-        When the source is a deployment's own database.
+        When the source is a campus's own database.
     """
     undone = Undone()
     with journal_transaction(settings) as load:
@@ -48,7 +48,7 @@ def undo_ingests(settings: Settings, numbers: Sequence[int]) -> Undone:
         for ingest in ingests:
             if ingest.undone_at is not None:
                 raise BadInput(
-                    f"Ingest {ingest.ingest_id} was undone on "
+                    f"Ingest {ingest.ingest_id} was already undone on "
                     f"{ingest.undone_at:%Y-%m-%d %H:%M %Z}.",
                     f"`tippers ingest again {ingest.ingest_id}` loads its file again.",
                 )
@@ -62,7 +62,7 @@ def undo_ingests(settings: Settings, numbers: Sequence[int]) -> Undone:
 
 
 def take_back(settings: Settings, load: Load, ingests: Sequence[Ingested], undone: Undone) -> None:
-    """Remove the rows of ingests, within a transaction. Undone ingests have none."""
+    """Remove the rows of ingests, within a transaction; undone ingests have none."""
     tables = source_tables(settings)
     ingests = [ingest for ingest in ingests if ingest.undone_at is None]
     if untraced := [ingest for ingest in ingests if not ingest.traced]:
@@ -79,7 +79,7 @@ def take_back(settings: Settings, load: Load, ingests: Sequence[Ingested], undon
 
 
 def check_tree(settings: Settings, load: Load, what: str) -> None:
-    """Raise BadInput, naming the spaces, unless the space table is a forest."""
+    """Raise BadInput, with the spaces, unless the space table is a forest."""
     table = source_tables(settings)[SPACES]
     columns = ", ".join(f"{table.column(name)} AS {name}" for name in table.columns)
     try:
@@ -89,7 +89,7 @@ def check_tree(settings: Settings, load: Load, what: str) -> None:
 
 
 def days_of(pairs: Iterable[tuple[dt.date, dt.date]]) -> set[dt.date]:
-    """All dates of ranges (first, last), both included."""
+    """All dates of ranges (first, last), both inclusive."""
     return {
         first + dt.timedelta(days=n)
         for first, last in pairs
@@ -110,22 +110,22 @@ def _delete_sessions(settings: Settings, load: Load, which: str, undone: Undone)
 
 
 def _rows_without_number(settings: Settings, load: Load, ingests: Sequence[Ingested]) -> str:
-    """A condition that selects the sessions of ingests of an earlier version.
+    """A condition that selects the sessions of ingests by an earlier version.
 
-    Known only if all sessions without a number are theirs: no other ingest of that version is left,
-    and their number equals the number loaded.
+    Possible only if all sessions without a number belong to them: no other ingest of that version
+    is left, and there are as many sessions as were loaded.
 
     Raises
     ------
     BadInput
-        When that is not known.
+        When this is not certain.
     """
     named = ", ".join(str(ingest.ingest_id) for ingest in ingests)
     refusal = BadInput(
-        f"Ingest {named} cannot be undone: it was loaded by an earlier version, which recorded "
-        "neither the rows of an ingest nor what they replaced.",
-        "New ingests can be undone. Sessions and observations of the earlier version can only be "
-        "undone all together: give all their numbers.",
+        f"Ingest {named} cannot be undone: an earlier version loaded it, which did not record the "
+        "rows of an ingest and the rows that they replaced.",
+        "Sessions and observations of the earlier version can only be undone all together: give "
+        "all their numbers.",
     )
     if not {ingest.kind for ingest in ingests}.issubset(SESSION_KINDS):
         raise refusal

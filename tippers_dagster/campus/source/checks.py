@@ -33,12 +33,12 @@ _TABLE_SETTINGS = {
 }
 _NO_TEXT = {"double precision", "real", "money", "bytea", "json", "jsonb", "xml"}
 _TEXT_CATEGORIES = "SNUIEX"
-"""Of PostgreSQL's types: what becomes a readable name when it is cast to text."""
+"""Categories of PostgreSQL's types that are readable names when cast to text."""
 
 
 @dataclass(frozen=True)
 class SourceProblem:
-    """What is wrong with a source table: with some columns (our names), or that it is missing."""
+    """A problem of a source table: with some columns (tippers' names), or the table is missing."""
 
     kind: str
     text: str
@@ -53,14 +53,14 @@ class SourceProblem:
 def check_source(settings: Settings) -> list[SourceProblem]:
     """Missing tables and columns of the source, and columns of the wrong type.
 
-    The session and space tables are required. The others are optional: problems of an existing one
-    are reported, not its absence. Every text names the setting that can fix it.
+    The session and space tables are required. The others may be missing, but their columns are
+    checked if they exist. Every text names the setting that can fix the problem.
     """
     tables = source_tables(settings)
-    there = _columns_there(settings, [tables[kind].name for kind in (*_REQUIRED, *_OPTIONAL)])
+    existing = _existing_columns(settings, [tables[kind].name for kind in (*_REQUIRED, *_OPTIONAL)])
     found: list[SourceProblem] = []
     for kind in (*_REQUIRED, *_OPTIONAL):
-        columns = there.get(tables[kind].name)
+        columns = existing.get(tables[kind].name)
         if columns is not None:
             found += _wrong_columns(tables[kind], columns)
         elif kind in _REQUIRED:
@@ -70,32 +70,32 @@ def check_source(settings: Settings) -> list[SourceProblem]:
     return found
 
 
-_right: set[tuple[Settings, str, tuple[str, ...]]] = set()
-"""Tables that this process has checked against the settings."""
+_checked: set[tuple[Settings, str, tuple[str, ...]]] = set()
+"""Tables that this process has found to match the settings."""
 
 
 def require_columns(settings: Settings, kind: str, needed: tuple[str, ...]) -> None:
-    """Check, once per process, the columns of a source table against the settings.
+    """Check the columns of a source table against the settings, once per process.
 
-    A missing table is reported by whoever reads it. ``needed`` are our names.
+    Does not report a missing table: reading it does. ``needed`` are tippers' names.
 
     Raises
     ------
     SourceError
-        Naming the setting and the column.
+        Names the setting and the column.
     """
-    if (settings, kind, needed) in _right:
+    if (settings, kind, needed) in _checked:
         return
     found = [problem for problem in check_source(settings) if problem.kind == kind]
     if wrong := [p.text for p in found if set(needed).intersection(p.columns)]:
         raise SourceError("\n".join(wrong), COLUMNS_HINT)
     if not any(problem.missing for problem in found):
-        _right.add((settings, kind, needed))
+        _checked.add((settings, kind, needed))
 
 
 COLUMNS_HINT = (
-    'Such a setting is JSON, {"our name": "the source\'s"}. Where the types differ, let '
-    "TIPPERS_SESSION_TABLE name a view that converts them; `tippers doctor` checks all of it."
+    'Settings of columns are JSON: {"column": "name in the source"}. If a type differs, set '
+    "TIPPERS_SESSION_TABLE to a view that converts it. `tippers doctor` checks all columns."
 )
 
 
@@ -106,9 +106,9 @@ class _Column:
     readable: bool
 
 
-def _columns_there(settings: Settings, names: list[str]) -> dict[str, dict[str, _Column]]:
-    """The columns of those of the tables (views ...) that are there."""
-    # Not information_schema, which lacks materialized views and what may not be read.
+def _existing_columns(settings: Settings, names: list[str]) -> dict[str, dict[str, _Column]]:
+    """The columns of those tables and views that exist."""
+    # Not information_schema, which lacks materialized views and unreadable tables.
     wanted = ", ".join(f"${i}" for i in range(2, len(names) + 2))
     found = read_source(
         settings,
@@ -123,14 +123,14 @@ def _columns_there(settings: Settings, names: list[str]) -> dict[str, dict[str, 
         "AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY c.oid, a.attnum",
         (settings.source_schema, *names),
     )
-    there: dict[str, dict[str, _Column]] = {}
+    existing: dict[str, dict[str, _Column]] = {}
     for row in found.to_pylist():
         column = _Column(row["type"], row["category"], row["readable"])
-        there.setdefault(row["name"], {})[row["column"]] = column
-    return there
+        existing.setdefault(row["name"], {})[row["column"]] = column
+    return existing
 
 
-def _wrong_columns(table: SourceTable, there: dict[str, _Column]) -> list[SourceProblem]:
+def _wrong_columns(table: SourceTable, existing: dict[str, _Column]) -> list[SourceProblem]:
     where = f"{table.schema}.{table.name}"
     setting = _COLUMN_SETTINGS.get(table.kind) or _TABLE_SETTINGS[table.kind]
     found: list[SourceProblem] = []
@@ -138,26 +138,26 @@ def _wrong_columns(table: SourceTable, there: dict[str, _Column]) -> list[Source
     def note(text: str, *columns: str) -> None:
         found.append(SourceProblem(table.kind, f"{setting}: {text}", columns))
 
-    if missing := {ours: name for ours, name in table.columns.items() if name not in there}:
-        names = ", ".join(missing.values())
+    if missing := {ours: name for ours, name in table.columns.items() if name not in existing}:
+        names, columns = ", ".join(missing.values()), ", ".join(existing)
         note(
-            f"the source table {where} has no column {names}; its columns are: {', '.join(there)}",
-            *missing,
+            f"the source table {where} has no column {names}; its columns are: {columns}", *missing
         )
     for ours, theirs in table.columns.items():
-        column = there.get(theirs)
+        column = existing.get(theirs)
         if column is None:
             continue
-        called = ours if ours == theirs else f"{theirs}, used as {ours}"
+        role = "" if ours == theirs else f" (used as {ours})"
         if not column.readable:
-            note(f"column {called}, of {where} may not be read: GRANT SELECT on it", ours)
+            note(f"column {theirs}{role} of {where} is not readable: GRANT SELECT on it", ours)
         elif (expected := _expected(table.types[ours], column)) is not None:
-            note(f"column {called}, of {where} is {column.type}; expected: {expected}", ours)
+            text = f"column {theirs}{role} of {where} has the type {column.type}"
+            note(f"{text}; expected: {expected}", ours)
     return found
 
 
 def _expected(kind: pa.DataType, column: _Column) -> str | None:
-    """What a column should be, if its type is wrong."""
+    """The expected types, if a column's type is wrong."""
     if kind == TEXT:
         fits = column.category in _TEXT_CATEGORIES and column.type not in _NO_TEXT
         return None if fits else "text or whole numbers"

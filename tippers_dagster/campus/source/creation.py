@@ -16,18 +16,18 @@ from tippers_dagster.settings import Settings
 
 
 def create_source_schema(settings: Settings) -> None:
-    """Create the source tables that do not exist yet, on the warehouse's database.
+    """Create missing source tables in the warehouse's database.
 
-    The session table's indexes are made after its first bulk load (``create_session_indexes``),
+    The session table's indexes are created after its first bulk load (``create_session_indexes``),
     which is several times faster than filling them row by row.
 
     Raises
     ------
     SourceError
-        When the source is a deployment's own database, which is read, never written.
+        When the source is a campus's own database, which is read only.
     """
     with load_transaction(settings) as load:
-        # Two first starts at once would both find nothing, and collide in the catalogue.
+        # Two processes that create the same tables would collide in PostgreSQL's catalogue.
         load.execute("SELECT pg_advisory_xact_lock(hashtext('tippers.source_schema'))::text")
         load.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(settings.source_schema)}")
         for table in source_tables(settings).values():
@@ -36,7 +36,7 @@ def create_source_schema(settings: Settings) -> None:
 
 
 def _add_ingest_id(load: Load, sessions: SourceTable) -> None:
-    """Add the column of ingests to a session table of an earlier version."""
+    """Add the ingest column to a session table of an earlier version."""
     found = load.execute(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND "
         "attname = $2 AND NOT attisdropped) OR relkind NOT IN ('r', 'p') AS there "
@@ -44,7 +44,7 @@ def _add_ingest_id(load: Load, sessions: SourceTable) -> None:
         (sessions.sql, INGEST_ID),
     )
     if not found["there"][0].as_py():
-        # Checked first: even ALTER TABLE without an effect waits for readers of the table.
+        # Checks first, since even an ALTER TABLE without an effect waits for readers.
         load.execute(f"ALTER TABLE {sessions.sql} ADD COLUMN {INGEST_ID} bigint")
 
 

@@ -1,7 +1,7 @@
 """Bulk writes to the source tables: one ADBC connection, one transaction, all or nothing.
 
-ADBC and SQLAlchemy cannot share a transaction, so whatever has to be atomic with a bulk load
-(its line in ``tippers.ingested_file``, its rejects) goes over the same ADBC connection.
+ADBC and SQLAlchemy cannot share a transaction, so everything that has to be atomic with a bulk load
+(its entry in ``tippers.ingested_file``, its rejected rows) uses the same ADBC connection.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import Settings
 
 STORED_ROW_BYTES = 104
-"""What a session takes in PostgreSQL's table, about."""
+"""Approximate size of a session in PostgreSQL."""
 INDEX_MEMORY = "512MB"
 """``maintenance_work_mem`` while the session table's indexes are built."""
 
 
 class Load:
-    """An open transaction on the source database. Made by ``load_transaction``."""
+    """An open transaction on the source database, from ``load_transaction``."""
 
     def __init__(self, cursor: adbc_driver_postgresql.dbapi.Cursor) -> None:
         self._cursor = cursor
         self._staged: set[str] = set()
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
-        """Run one statement (parameters ``$1``, ``$2`` ...) and return its rows, if any."""
+        """Run one statement (parameters ``$1``, ``$2`` ...) and return its rows."""
         self._cursor.execute(sql, parameters or None)
         if self._cursor.description is None:
             return pa.table({})
@@ -53,10 +53,10 @@ class Load:
         Parameters
         ----------
         table
-            Where to.
+            The table to append to.
         data
-            Columns by *our* names, of ``table.arrow_schema()``'s types, in any order; those of the
-            session table beside them, or not, ``INGEST_ID``.
+            The columns and types of ``table.arrow_schema()``, in any order; for the session table
+            optionally with ``INGEST_ID``.
 
         Returns
         -------
@@ -73,18 +73,18 @@ class Load:
         )
 
     def stage(self, name: str, data: pa.Table | pa.RecordBatchReader) -> int:
-        """Append rows to the temporary table ``name``, made on first use; gone at the commit."""
+        """Append rows to the temporary table ``name``, which is created at first use."""
         mode = "append" if name in self._staged else "create"
         self._staged.add(name)
         return self._cursor.adbc_ingest(name, data, mode=mode, temporary=True)
 
     def is_empty(self, table: SourceTable) -> bool:
-        """Whether the table has no row at all."""
+        """Whether the table has no rows."""
         found = self.execute(f"SELECT NOT EXISTS (SELECT FROM {table.sql}) AS empty")
         return found.column(0)[0].as_py()
 
     def drop_staged(self) -> None:
-        """Drop the temporary tables, so that the session ends as it began."""
+        """Drop the temporary tables."""
         for name in sorted(self._staged):
             self.execute(f"DROP TABLE {quote(name)}")
         self._staged.clear()
@@ -92,13 +92,13 @@ class Load:
 
 @contextmanager
 def load_transaction(settings: Settings) -> Iterator[Load]:
-    """One writing transaction on the source database: committed whole, or rolled back.
+    """A write transaction on the source database: committed, or rolled back if the block raises.
 
     Raises
     ------
     SourceError
-        When the source is a deployment's own database, which is read, never written, or when
-        the database refuses a statement.
+        When the source is a campus's own database, which is read only, or the database rejects a
+        statement.
     """
     refuse_foreign_source(settings)
     with (
@@ -114,7 +114,7 @@ def load_transaction(settings: Settings) -> Iterator[Load]:
             link.rollback()
             raise SourceError(
                 f"The source tables could not be written; nothing was changed. {error}",
-                "Is there room on the disk, and do the tables have the expected columns?",
+                "Is there space on the disk, and do the tables have the expected columns?",
             ) from error
         except BaseException:
             link.rollback()
@@ -122,12 +122,12 @@ def load_transaction(settings: Settings) -> Iterator[Load]:
 
 
 def read_source(settings: Settings, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
-    """Rows of one query on the source database, which may be a deployment's own.
+    """The result of a query on the source database.
 
     Raises
     ------
     SourceError
-        When the database refuses the query: a table or column that it lacks, or no permission.
+        When the database rejects the query: a missing table, column or permission.
     """
     with (
         adbc_connection(databases(settings).source) as link,
@@ -138,17 +138,17 @@ def read_source(settings: Settings, sql: str, parameters: Sequence[Any] = ()) ->
             return cursor.fetch_arrow_table()
         except adbc_driver_postgresql.dbapi.Error as error:
             raise SourceError(
-                f"The source database refused a query: {error}",
-                "`tippers doctor` says which tables and columns it lacks.",
+                f"The source database rejected a query: {error}",
+                "Run `tippers doctor` to see which tables and columns are missing.",
             ) from error
 
 
 def prepare_bulk_load(load: Load, settings: Settings, expected_rows: int) -> None:
-    """Drop the session table's indexes when about as many rows will come as are stored, or more.
+    """Drop the session table's indexes before a load of about as many rows as are stored, or more.
 
     Filling three indexes row by row takes four times as long as building them afterwards, which
-    ``create_session_indexes`` does in the same transaction. Readers of the table wait for it;
-    they do not when a smaller load is appended.
+    ``create_session_indexes`` does in the same transaction. Readers of the table have to wait
+    meanwhile, but not for smaller loads.
     """
     table = source_tables(settings)[SESSIONS]
     found = load.execute("SELECT pg_relation_size($1::regclass)", (table.sql,))
@@ -157,10 +157,10 @@ def prepare_bulk_load(load: Load, settings: Settings, expected_rows: int) -> Non
 
 
 def create_session_indexes(load: Load, settings: Settings) -> None:
-    """Make the session table's indexes that are missing, and refresh the planner's statistics.
+    """Create missing indexes of the session table, and update the planner's statistics.
 
-    To be called after a bulk load, in its transaction: building an index over loaded rows is
-    several times faster than filling it row by row.
+    Call it after a bulk load, in its transaction: building an index over loaded rows is several
+    times faster than filling it row by row.
     """
     table = source_tables(settings)[SESSIONS]
     load.execute(f"SET LOCAL maintenance_work_mem = '{INDEX_MEMORY}'")
@@ -171,9 +171,9 @@ def create_session_indexes(load: Load, settings: Settings) -> None:
 
 
 def clear_source(load: Load, settings: Settings) -> None:
-    """Empty every source and truth table, and forget which files were ingested, with rejects.
+    """Empty all source and truth tables, the journal of ingests and the rejected rows.
 
-    For a simulated campus that replaces whatever was there. Part of the caller's transaction.
+    For a simulated campus that replaces everything. Part of the caller's transaction.
     """
     tables = ", ".join(table.sql for table in source_tables(settings).values())
     load.execute(f"TRUNCATE {tables}, tippers.ingested_file, tippers.ingest_layer, tippers.reject")
@@ -187,7 +187,7 @@ def _drop_session_indexes(load: Load, table: SourceTable) -> None:
 
 
 def _index_name(table: SourceTable, column: str) -> str:
-    # PostgreSQL cuts names at 63 bytes; uncut, "IF EXISTS" would look for another one.
+    # PostgreSQL cuts names at 63 bytes; "IF EXISTS" would not find the uncut name.
     return f"{table.name}_{table.columns[column]}_idx".encode()[:63].decode(errors="ignore")
 
 

@@ -1,6 +1,6 @@
-"""Reading the source database: the spaces, a span of sessions, and its fingerprint.
+"""Reads the source database: spaces, sessions of a span, and fingerprints.
 
-All of it in READ ONLY transactions; a deployment's own database is never written.
+All in READ ONLY transactions; a campus's own database is never written.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tippers_dagster.settings import SPACE_COLUMNS, Settings
 _READ = ("mac_address", "space_id", "start_time", "end_time")
 
 Span = tuple[dt.date, dt.date]
-"""Local dates [first, second) that whole chunks cover without a hole."""
+"""Local dates [first, second), covered by consecutive chunks."""
 
 
 def read_spaces(settings: Settings) -> pa.Table:
-    """The ``space`` table under our column names, all text."""
+    """The ``space`` table with tippers' column names, all text."""
     require_columns(settings, SPACES, SPACE_COLUMNS)
     table = source_tables(settings)[SPACES]
     columns = ", ".join(f"{table.column(name)}::text AS {name}" for name in SPACE_COLUMNS)
@@ -37,14 +37,14 @@ def read_spaces(settings: Settings) -> pa.Table:
 
 @dataclass(frozen=True)
 class Observed:
-    """What the source says of a chunk: its number of rows and a fingerprint of their content."""
+    """The number of a chunk's rows in the source, and a fingerprint of their content."""
 
     rows: int
     fingerprint: int
 
 
 class SourceSnapshot:
-    """One consistent view of the source database. Made by :func:`source_snapshot`."""
+    """A consistent view of the source database, from :func:`source_snapshot`."""
 
     def __init__(self, settings: Settings, cursor: adbc.Cursor) -> None:
         self._settings = settings
@@ -54,14 +54,14 @@ class SourceSnapshot:
     def observe(self, span: Span, chunks: list[str]) -> dict[str, Observed]:
         """Fingerprint every chunk of a span in one index range scan.
 
-        Rows are grouped in the database by the chunks in which they start and end; a chunk's
-        fingerprint sums those of all groups that reach it, so a row that changed, came late
-        or went changes just the chunks that it touches.
+        The database groups rows by the chunks in which they start and end. A chunk's fingerprint
+        is the sum over all groups that touch it, so a changed, late or deleted row changes only
+        the chunks that it touches.
         """
         start, end = self._table.column("start_time"), self._table.column("end_time")
         mac, space = self._table.column("mac_address"), self._table.column("space_id")
         s, last = self._settings, last_moment(self._settings, self._table)
-        # Dates become text after grouping: grouping by text takes a third longer.
+        # Converts dates to text after grouping, as grouping by text takes a third longer.
         self._cursor.execute(
             "SELECT first::date::text AS first, last::date::text AS last, rows, hashes::text "
             f"AS hashes FROM (SELECT date_trunc('{s.chunk}', {start}) AS first, "
@@ -73,7 +73,7 @@ class SourceSnapshot:
         return {chunk: _combine(groups, chunk) for chunk in chunks}
 
     def sessions(self, span: Span) -> Iterator[pa.RecordBatch]:
-        """The sessions that may touch a span, in batches, in no order.
+        """The sessions that may touch a span, in batches, unordered.
 
         Columns: mac_address, space_id (text); start_time, end_time (timestamp[us], local).
         """
@@ -102,7 +102,7 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
     Raises
     ------
     SourceError
-        When the session table's columns are not what the settings say, or the database refuses a
+        When the session table's columns do not match the settings, or the database rejects a
         query.
     """
     require_columns(settings, SESSIONS, _READ)
@@ -115,13 +115,13 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
             yield SourceSnapshot(settings, cursor)
     except adbc.Error as error:
         raise SourceError(
-            f"The source database refused a query: {error}",
-            "`tippers doctor` says which tables and columns it lacks.",
+            f"The source database rejected a query: {error}",
+            "Run `tippers doctor` to see which tables and columns are missing.",
         ) from error
 
 
 def last_moment(settings: Settings, sessions: SourceTable) -> str:
-    """SQL of the last local time at which a row of the session table may be present."""
+    """SQL for the last local time at which a row of the session table may be present."""
     start, end = sessions.column("start_time"), sessions.column("end_time")
     return (
         f"greatest({start}, least(coalesce({end}, {start} + interval '{longest_open(settings)} "
@@ -130,12 +130,12 @@ def last_moment(settings: Settings, sessions: SourceTable) -> str:
 
 
 def longest_open(settings: Settings) -> int:
-    """Seconds of an open session by the wall clock, which jumps ahead an hour on some days."""
+    """Maximum seconds of an open session on the wall clock, including a change of the clocks."""
     return settings.open_session_seconds + 3600
 
 
 def _longest(settings: Settings) -> int:
-    """Seconds by the wall clock after which no session is present any more."""
+    """Maximum seconds of any session on the wall clock."""
     return max(settings.longest_session_seconds, longest_open(settings))
 
 

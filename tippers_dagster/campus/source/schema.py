@@ -1,7 +1,7 @@
 """The source tables: their names in this deployment, and their columns.
 
-The tables are those that a campus has (sessions, spaces, room types, faculty offices, coverage)
-and, beside them, the truth of a campus that is known: simulated, or published with its answers.
+A campus has sessions, spaces, room types, faculty offices and coverage. A simulated campus, or a
+published one with known answers, also has truth tables.
 """
 
 from __future__ import annotations
@@ -65,22 +65,22 @@ PRIMARY_KEYS = {
     TRUTH_HEADCOUNT: ("space_id", "interval_seconds", "interval_begin_time"),
 }
 SESSION_INDEXES = ("start_time", "space_id", "mac_address")
-"""Columns of the session table that each have an index."""
+"""Columns of the session table with an index each."""
 INGEST_ID = "ingest_id"
-"""An additional column of the session table when files are loaded into it: the ingest of a row;
-null for rows from elsewhere."""
+"""An additional column of a session table that files are loaded into: the ingest of a row; null
+for other rows."""
 
 
 def quote(identifier: str) -> str:
-    """A name as an SQL identifier, whatever characters it holds."""
+    """A name as a quoted SQL identifier."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True)
 class SourceTable:
-    """One source table as this deployment calls it.
+    """One source table with its names in this deployment.
 
-    ``columns`` maps our name of each column to the source's, ``types`` to its Arrow type.
+    ``columns`` maps tippers' column names to the source's, ``types`` to Arrow types.
     """
 
     kind: str
@@ -91,15 +91,15 @@ class SourceTable:
 
     @property
     def sql(self) -> str:
-        """The table, qualified and quoted."""
+        """The qualified, quoted name of the table."""
         return f"{quote(self.schema)}.{quote(self.name)}"
 
     def column(self, name: str) -> str:
-        """The source's name of our column ``name``, quoted."""
+        """The source's name for the column ``name``, quoted."""
         return quote(self.columns[name])
 
     def arrow_schema(self) -> pa.Schema:
-        """Our names and types, in order: what a loader has to hand over."""
+        """The columns and types that loaders provide, with tippers' names."""
         return pa.schema(list(self.types.items()))
 
 
@@ -126,10 +126,10 @@ def source_tables(settings: Settings) -> dict[str, SourceTable]:
 
 
 def refuse_foreign_source(settings: Settings) -> None:
-    """Raise ``SourceError`` when the source database is a deployment's own."""
+    """Raise ``SourceError`` when the source is a campus's own database."""
     if settings.source_url is not None:
         raise SourceError(
-            "TIPPERS_SOURCE_URL names the campus's own database, which is never written.",
-            "To load files or a simulated campus, unset TIPPERS_SOURCE_URL: the source tables are "
-            "then kept in the warehouse's database.",
+            "TIPPERS_SOURCE_URL is set: the campus's own database is read only.",
+            "To load files or a simulated campus, unset TIPPERS_SOURCE_URL. The source tables are "
+            "then in the warehouse.",
         )
