@@ -11,7 +11,7 @@ COPY streamlit_app streamlit_app
 RUN pip install --no-cache-dir -c constraints.txt .
 
 FROM python:3.11-slim
-# LightGBM's threads; it is the only library of the system that a wheel here does not bring.
+# For LightGBM: the only system library that no wheel here contains.
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/tippers tippers
@@ -28,6 +28,6 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER tippers
 # Not /app: the installed package is used, and no .env is found.
 WORKDIR /var/lib/tippers
-# Files that the programs write are readable by their user only.
+# Files that the programs write are readable only by their user.
 ENTRYPOINT ["/bin/sh", "-c", "umask 077 && exec \"$@\"", "--"]
 CMD ["tippers", "--help"]
