@@ -10,11 +10,12 @@ import psycopg2
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.streamlit_app.journeys.conftest import Console, Deployed
+from tests.deployment import Deployed
+from tests.streamlit_app.journeys.conftest import Console
 from tippers_dagster.local.postgres import ADMINISTRATOR, DATABASES, start_embedded
 from tippers_dagster.settings import Settings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.outage]
 
 AWAY = re.compile("The database does not answer at the moment")
 PAGES = {
