@@ -45,6 +45,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DEVICE_KEY = "5e" * 32
 """Of all homes that tests fill: else chance decides which entities are held out."""
 
+SERVERS = {"session_server", "home", "deployed", "s3_server"}
+"""Fixtures that start one."""
+
 DEPLOYMENTS = ("test_stack.py", "test_deployment.py", "test_soak.py")
 """Files beside the journeys that start all of `tippers up`, or share a running one."""
 
@@ -54,24 +57,29 @@ def pytest_configure() -> None:
     os.umask(0o077)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest first: the last file of a process should be a quick one.
-
-    The tests of the shared deployment come one after the other, so that it is started once; those
-    that take a part of it away come last of them.
-    """
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark what needs a server before tests are chosen or shuffled, and put them in order after."""
+    for item in items:
+        if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+    yield
     slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: _place(item, slow))
 
-    def place(item: pytest.Item) -> tuple[bool, ...]:
-        return (
-            not _needs_deployment(item),
-            item.get_closest_marker("outage") is not None,
-            item.path.name not in DEPLOYMENTS,
-            item.path not in slow,
-        )
 
-    items.sort(key=place)
+def _place(item: pytest.Item, slow: set[Path]) -> tuple[bool, ...]:
+    """The longest first: the last file of a process should be a quick one.
+
+    The tests of the shared deployment come one after the other, so that it is started once, and
+    last of them those that take a part of it away.
+    """
+    return (
+        not _needs_deployment(item),
+        item.get_closest_marker("outage") is not None,
+        item.path.name not in DEPLOYMENTS,
+        item.path not in slow,
+    )
 
 
 def pytest_xdist_make_scheduler(

@@ -31,6 +31,8 @@ from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.warehouse import keeper
 from tippers_dagster.warehouse.engine import warehouse_engine
 
+pytestmark = pytest.mark.slow
+
 MONDAY = dt.date(2025, 1, 6)
 TREE = {"campus": None, "b0": "campus", "r0": "b0", "r1": "b0"}
 
