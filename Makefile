@@ -1,7 +1,8 @@
 # make demo     set-up, embedded stack, a simulated campus, everything materialised and shown
 # make demo SMARTSPEC=folder   the same on a SmartSPEC scenario
 # make up       Dagster's web server, daemon and code server until Ctrl-C
-# make test     all tests
+# make check    the quick tests, those that need no database: under three minutes
+# make test     all tests; ARGS=--random-order shuffles them
 # make lint     ruff and mypy
 # make bench    the engine and the whole, measured
 # make soak     runs, daemon and database killed at random moments
@@ -18,7 +19,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 # Tests are run by this many processes, each with a database server of its own.
 WORKERS ?= 2
 
-.PHONY: demo up test lint bench soak clean install
+.PHONY: demo up check test lint bench soak clean install
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -29,8 +30,13 @@ demo: $(STAMP)
 up: $(STAMP)
 	$(BIN)/tippers up
 
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+check: $(STAMP)
+	$(PYTEST) -m "not server and not slow" $(ARGS)
+
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) --durations=30 --durations-min=1 $(ARGS)
 
 lint: $(STAMP) $(LINT_STAMP)
 	$(BIN)/ruff check .

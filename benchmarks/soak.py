@@ -128,6 +128,7 @@ def use_home(home: Path, device_key: str) -> Settings:
         "TIPPERS_DEVICE_KEY": device_key,
         **free_ports(),
         "TIPPERS_AUTOMATE_DEFINITIONS": "false",
+        "TIPPERS_MLFLOW_URL": f"sqlite:///{home}/mlflow.db",  # a server less; nothing is logged
         "TIPPERS_OBSERVE_RECENT_SECONDS": "1",
         "TIPPERS_OBSERVE_RECENT_CHUNKS": "1000",
         "TIPPERS_MAX_TRIES": "1000",
@@ -241,7 +242,7 @@ def main() -> int:
         kinds = options.victims.split(",")
     with tempfile.TemporaryDirectory(prefix="tippers-soak-") as folder:
         began = time.monotonic()
-        settings = use_home(Path(folder) / "disturbed", os.urandom(32).hex())
+        settings = use_home(Path(folder) / "disturbed", random.randbytes(32).hex())
         prepare(settings, options.people, options.weeks)
         with deployment(settings) as running:
             killed = disturb(settings, running, kinds, options.weeks)
@@ -294,6 +295,7 @@ def _add_late_sessions(settings: Settings, weeks: int) -> None:
         connection,
         connection.cursor() as cursor,
     ):
+        cursor.execute("SELECT setseed(%s)", (random.uniform(-1, 1),))
         cursor.execute(
             "INSERT INTO source.user_ap_trajectory SELECT mac_address, sensor_id, "
             "start_time + shift, end_time + shift, space_id FROM (SELECT *, "

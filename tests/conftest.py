@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
@@ -36,13 +37,19 @@ from tippers_dagster.platform.postgres.owner import OWNER, administering
 from tippers_dagster.platform.warehouse.engine import sqlalchemy_url, warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 
+if TYPE_CHECKING:
+    from tests.deployment import Deployed
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 DEVICE_KEY = "5e" * 32
 """Of all homes that tests fill: else chance decides which entities are held out."""
 
+SERVERS = {"session_server", "home", "deployed", "s3_server"}
+"""Fixtures that start one."""
+
 DEPLOYMENTS = ("test_stack.py", "test_deployment.py", "test_soak.py")
-"""Files beside the journeys that start all of `tippers up`."""
+"""Files beside the journeys that start all of `tippers up`, or share a running one."""
 
 
 def pytest_configure() -> None:
@@ -50,10 +57,29 @@ def pytest_configure() -> None:
     os.umask(0o077)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the journeys and files with slow tests: the last file should be a quick one."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark what needs a server before tests are chosen or shuffled, and put them in order after."""
+    for item in items:
+        if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+    yield
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path.parent.name != "journeys", item.path not in slow))
+    items.sort(key=lambda item: _place(item, slow))
+
+
+def _place(item: pytest.Item, slow: set[Path]) -> tuple[bool, ...]:
+    """The longest first: the last file of a process should be a quick one.
+
+    The tests of the shared deployment come one after the other, so that it is started once, and
+    last of them those that take a part of it away.
+    """
+    return (
+        not _needs_deployment(item),
+        item.get_closest_marker("outage") is not None,
+        item.path.name not in DEPLOYMENTS,
+        item.path not in slow,
+    )
 
 
 def pytest_xdist_make_scheduler(
@@ -111,6 +137,27 @@ def server_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """The running deployment that tests share; see ``deployment.py``."""
+    from tests.deployment import SHARED
+
+    return SHARED.get(tmp_path_factory)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop the shared deployment after its last test: it computes as long as it runs."""
+    if _needs_deployment(item) and (nextitem is None or not _needs_deployment(nextitem)):
+        from tests.deployment import SHARED
+
+        SHARED.stop()
+
+
+def _needs_deployment(item: pytest.Item) -> bool:
+    return "deployed" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home of the test's own, its embedded server (if the test starts one) stopped after."""
     with server_folder() as folder:
@@ -131,10 +178,10 @@ class SessionServer:
 
     server: EmbeddedServer
 
-    def create(self, template: str = "template0") -> str:
-        """The owner's libpq URL of a new database."""
+    def create(self, template: str = "template0", name: str | None = None) -> str:
+        """The owner's libpq URL of a new database, of a name that no other test has."""
         close_keepers()  # one that is connected cannot be copied
-        name = f"test_{uuid.uuid4().hex[:12]}"
+        name = name or f"test_{uuid.uuid4().hex[:12]}"
         with self._cursor() as cursor:
             # Seven times as fast as by the log, as long as nothing is synced.
             cursor.execute(
@@ -183,11 +230,16 @@ _CONNECTED = "FROM pg_stat_activity WHERE datname = %s"
 def session_server() -> Iterator[SessionServer]:
     """The embedded server of the session."""
     with server_folder() as folder:
-        made = SessionServer(start_embedded(folder))
-        with made._cursor() as cursor:
-            cursor.execute("ALTER SYSTEM SET fsync = off")
-            cursor.execute("SELECT pg_reload_conf()")
-        yield made
+        server = start_embedded(folder)
+        without_fsync(server)
+        yield SessionServer(server)
+
+
+def without_fsync(server: EmbeddedServer) -> None:
+    """Let a server of tests answer before the disk has it: what is killed is not the machine."""
+    with administering(server.url("postgres", ADMINISTRATOR)) as cursor:
+        cursor.execute("ALTER SYSTEM SET fsync = off")
+        cursor.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="session")
@@ -240,10 +292,29 @@ def enter(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Setti
 
 
 @pytest.fixture
+def warehouse_name() -> str | None:
+    """The name of the warehouse of ``stack``, None for a new one; see ``parsed_projects``."""
+    return None
+
+
+@pytest.fixture
+def parsed_projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rendered dbt projects of all tests: each content is parsed once for all of them.
+
+    Where the warehouse is belongs to the content. Tests that share parsed projects therefore have
+    warehouses of one name, one after the other.
+    """
+    folder = tmp_path_factory.getbasetemp() / "parsed_projects"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
 def stack(
     session_server: SessionServer,
     warehouse_template: str,
     dagster_template: str,
+    warehouse_name: str | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Settings]:
@@ -252,7 +323,7 @@ def stack(
     Also put into the environment, for ``get_settings()`` and the processes a test starts. The
     source tables' database is the warehouse's, as in the embedded stack.
     """
-    warehouse = session_server.create(warehouse_template)
+    warehouse = session_server.create(warehouse_template, warehouse_name)
     dagster = session_server.create(dagster_template)
     yield enter(monkeypatch, environment_of(tmp_path, warehouse, dagster))
     session_server.drop(warehouse)

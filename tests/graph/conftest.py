@@ -8,24 +8,23 @@ from pathlib import Path
 import pytest
 
 from tests.graph.small import Small
-from tests.sql.definitions import fill_source, use_bare_project
+from tests.sql.definitions import WAREHOUSE, fill_source, use_bare_project
 from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.settings import Settings, get_settings
 
 
-@pytest.fixture(scope="session")
-def parsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rendered projects of all tests, named by content, so that each is parsed only once."""
-    return tmp_path_factory.mktemp("dbt")
+@pytest.fixture
+def warehouse_name() -> str:
+    return WAREHOUSE
 
 
 @pytest.fixture
 def bare(
-    stack: Settings, parsed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: Settings, parsed_projects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
     monkeypatch.setenv("TIPPERS_RETRY_DELAY_SECONDS", "0")
     monkeypatch.setenv("TIPPERS_REFRESH_SECONDS", "0")
-    (stack.home_path / "dbt").symlink_to(parsed)
+    (stack.home_path / "dbt").symlink_to(parsed_projects)
     use_bare_project(monkeypatch, tmp_path / "project")
     fill_source(get_settings())
     return get_settings()

@@ -3,128 +3,74 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
-import os
-import signal
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from benchmarks.soak import free_ports
+from tests.deployment import FLOORS, MONDAY, ROOMS, Deployed
 from tests.stack.waiting import until
+from tippers_dagster.campus.spaces.tracking import list_tracked
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.status import LevelStatus, occupancy_status
+from tippers_dagster.occupancy.tracking import track_space, untrack_space
 from tippers_dagster.platform.postgres.databases import databases
-from tippers_dagster.platform.postgres.embedded import stop_embedded
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
-from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.settings import Settings
 
 pytestmark = pytest.mark.slow
 
-MONDAY = dt.date(2025, 1, 6)
-ROOMS, FLOORS = 12, 3
 
-
-@dataclass(frozen=True)
-class Deployed:
-    """A running ``tippers up`` and the environment of its home."""
-
-    environment: dict[str, str]
-    up: psutil.Process
-
-    def tippers(self, *arguments: str) -> str:
-        """Run a command in a process of its own; its output."""
-        done = subprocess.run(
-            [sys.executable, "-m", "tippers_dagster.cli", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
-        """Ask the web server as its page does."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.environment['TIPPERS_WEB_PORT']}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as response:
-            answer = json.load(response)
-        assert "errors" not in answer, answer
-        return answer["data"]
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    home = tmp_path_factory.mktemp("deployed") / "home"
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith(("TIPPERS_", "DAGSTER_"))},
-        "TIPPERS_HOME": str(home),
-        **free_ports(),
-        "TIPPERS_OBSERVE_RECENT_SECONDS": "1",
-        "TIPPERS_AUTOMATE_DEFINITIONS": "false",
-    }
-    log = (home.parent / "up.log").open("w+")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tippers_dagster.cli", "up"],
-        env=environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    deployed = Deployed(environment, psutil.Process(process.pid))
-    try:
-        until(lambda: "Everything is up" in _text(log.name), 120, lambda: _text(log.name))
-        _ingest(deployed, home.parent)
-        yield deployed
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-        stop_embedded(home)
+@pytest.fixture
+def running(deployed: Deployed) -> Deployed:
+    return deployed
 
 
 @pytest.fixture
-def settings(running: Deployed, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for name, value in running.environment.items():
-        if name.startswith("TIPPERS_"):
-            monkeypatch.setenv(name, value)
-    get_settings.cache_clear()
-    return get_settings()
+def settings(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """Nothing is tracked, and a test may track weeks that no other does."""
+    settings = deployed.enter(monkeypatch)
+    yield settings
+    for space in {tracked.space for tracked in list_tracked(settings)}:
+        untrack_space(settings, space=space)
+
+
+@pytest.fixture
+def tracked(settings: Settings) -> Settings:
+    """Three weeks of the plain campus are tracked, and computed."""
+    _track(settings, "campus", since=0, weeks=3)
+    wait_until_up_to_date(settings, chunks=3)
+    return settings
 
 
 def test_tracking_elsewhere_is_computed_once_in_few_runs(
     running: Deployed, settings: Settings
 ) -> None:
-    _track(running, "campus", weeks=3)
+    before = _computed(settings)
+    since = MONDAY + dt.timedelta(weeks=6)
+    end = since + dt.timedelta(weeks=3)
+    running.tippers("track", "--space", "campus", "--start", str(since), "--end", str(end))
     wait_until_up_to_date(settings, chunks=3)
     computed = _computed(settings)
-    assert computed == {
+    assert _grown(before, computed) == {
         "sessions": (1, 3),
         "source_occupancy": (1, 3 * ROOMS),
         "derived_occupancy": (1, 3 * (FLOORS + 1)),
     }
-    _track(running, "f1", weeks=4)  # overlaps: only the new week is computed
+    _track(settings, "f1", since=6, weeks=4)  # overlaps: only the new week is computed
     wait_until_up_to_date(settings, chunks=4)
     after = _computed(settings)
     assert after["source_occupancy"][1] - computed["source_occupancy"][1] == ROOMS
-    assert max(runs for runs, _ in after.values()) <= 2
+    assert max(runs for runs, _ in _grown(before, after).values()) <= 2
 
 
 def test_a_late_session_reaches_its_space_and_those_above_only(
-    running: Deployed, settings: Settings
+    tracked: Settings,
 ) -> None:
+    settings = tracked
     before = _computed(settings)
     with (
         closing(psycopg2.connect(databases(settings).source)) as connection,
@@ -133,7 +79,7 @@ def test_a_late_session_reaches_its_space_and_those_above_only(
     ):
         cursor.execute(
             "INSERT INTO source.user_ap_trajectory VALUES "
-            "('late', 'ap', '2025-01-15 03:00', '2025-01-15 03:30', 'r4')"
+            "('at night', 'ap', '2025-01-15 03:00', '2025-01-15 03:30', 'r4')"
         )
     until(
         lambda: (
@@ -175,7 +121,7 @@ query($id: String!) {
 }"""
 
 
-def test_the_page_s_materialize_button_works(running: Deployed) -> None:
+def test_the_page_s_materialize_button_works(running: Deployed, tracked: Settings) -> None:
     runs = [
         _launch(running, "session_source", {"dagster/partition": "2025-01-13"}),
         _launch(running, "sessions", {"dagster/partition": "2025-01-13"}),
@@ -197,7 +143,7 @@ def test_the_page_s_materialize_button_works(running: Deployed) -> None:
     assert states() == {"SUCCESS"}
 
 
-def test_the_page_s_backfill_works(running: Deployed) -> None:
+def test_the_page_s_backfill_works(running: Deployed, tracked: Settings) -> None:
     chosen = {
         "sessions": ["2025-01-06"],
         "source_occupancy": ["r1|2025-01-06", "r2|2025-01-13"],
@@ -238,8 +184,9 @@ def _launch(running: Deployed, asset: str, tags: dict[str, str]) -> str:
     return answer["run"]["runId"]
 
 
+@pytest.mark.outage
 def test_a_daemon_killed_in_the_middle_loses_nothing(running: Deployed, settings: Settings) -> None:
-    _track(running, "campus", weeks=6)
+    _track(settings, "campus", since=9, weeks=3)
     until(lambda: any(s.running for s in occupancy_status(settings)), 60)
     daemons = [
         child
@@ -249,7 +196,7 @@ def test_a_daemon_killed_in_the_middle_loses_nothing(running: Deployed, settings
     assert daemons
     for daemon in daemons:
         daemon.kill()
-    wait_until_up_to_date(settings, chunks=6)
+    wait_until_up_to_date(settings, chunks=3)
 
 
 def test_the_definitions_are_those_of_the_page(running: Deployed) -> None:
@@ -283,28 +230,17 @@ def _computed(settings: Settings) -> dict[str, tuple[int, int]]:
         return {asset: (runs, int(n)) for asset, runs, n in connection.execute(query)}
 
 
-def _track(deployed: Deployed, space: str, weeks: int) -> None:
-    end = MONDAY + dt.timedelta(weeks=weeks)
-    deployed.tippers("track", "--space", space, "--start", str(MONDAY), "--end", str(end))
+def _grown(
+    before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+    """Runs and partitions computed in between."""
+    none = (0, 0)
+    return {
+        asset: (runs - before.get(asset, none)[0], n - before.get(asset, none)[1])
+        for asset, (runs, n) in after.items()
+    }
 
 
-def _ingest(deployed: Deployed, folder: Path) -> None:
-    spaces = ["campus,Campus,,"]
-    spaces += [f"f{i},Floor {i},campus," for i in range(FLOORS)]
-    spaces += [f"r{i},Room {i},f{i % FLOORS},R-{i}" for i in range(ROOMS)]
-    header = "space_id,space_name,parent_space_id,building_room\n"
-    (folder / "spaces.csv").write_text(header + "\n".join(spaces))
-    rows = [
-        f"device{(day + room) % 5},ap,{MONDAY + dt.timedelta(days=day)} {8 + room % 9:02}:00:00,"
-        f"{MONDAY + dt.timedelta(days=day)} {9 + room % 9:02}:30:00,r{room}"
-        for day in range(42)
-        for room in range(ROOMS)
-    ]
-    header = "mac_address,sensor_id,start_time,end_time,space_id\n"
-    (folder / "sessions.csv").write_text(header + "\n".join(rows))
-    for kind in ("spaces", "sessions"):
-        deployed.tippers("ingest", kind, str(folder / f"{kind}.csv"))
-
-
-def _text(path: str) -> str:
-    return Path(path).read_text()
+def _track(settings: Settings, space: str, since: int, weeks: int) -> None:
+    start = MONDAY + dt.timedelta(weeks=since)
+    track_space(settings, space=space, start=start, end=start + dt.timedelta(weeks=weeks))

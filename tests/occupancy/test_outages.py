@@ -31,6 +31,8 @@ from tippers_dagster.platform.postgres.embedded import postmaster_pid, start_emb
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 
+pytestmark = pytest.mark.slow
+
 MONDAY = dt.date(2025, 1, 6)
 TREE = {"campus": None, "b0": "campus", "r0": "b0", "r1": "b0"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sql.definitions import use_bare_project
+from tests.sql.definitions import WAREHOUSE, use_bare_project
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -24,7 +24,15 @@ TABLES = """
 
 
 @pytest.fixture
-def bare(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def warehouse_name() -> str:
+    return WAREHOUSE
+
+
+@pytest.fixture
+def bare(
+    stack: Settings, parsed_projects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    (stack.home_path / "dbt").symlink_to(parsed_projects)
     return use_bare_project(monkeypatch, tmp_path / "project")
 
 

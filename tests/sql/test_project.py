@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sql.definitions import DEVICES, LONG, NUMBERS, catalog, rule
+from tests.sql.definitions import DEVICES, LONG, NUMBERS, catalog, rule, use_bare_project
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Index, Kind
 from tippers_dagster.catalog.model import Definition, Ref
@@ -22,6 +22,12 @@ from tippers_dagster.sql.project import DbtError, Project, rendered_project
 HOSTILE = (
     "{{ env_var('TIPPERS_DBT_PASSWORD') }} {% raw %} {# x #} \"quoted\" 'too': - # |\nline 2 é"
 )
+
+
+@pytest.fixture
+def bare(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Nothing is parsed yet."""
+    return use_bare_project(monkeypatch, tmp_path / "project")
 
 
 def models(project: Project) -> set[str]:

@@ -10,20 +10,14 @@ from streamlit_app.services.app import App
 from tests.streamlit_app.defined import computed, defined_app, make_fresh
 from tippers_dagster.sql import project
 
-__all__ = ["app", "computed", "defined_app", "fresh", "parsed"]
-
-
-@pytest.fixture(scope="module")
-def parsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rendered projects of all tests."""
-    return tmp_path_factory.mktemp("dbt")
+__all__ = ["app", "computed", "defined_app", "fresh"]
 
 
 @pytest.fixture
-def app(defined_app: App, parsed: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+def app(defined_app: App, parsed_projects: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     """Nothing is run here: so the same definitions are parsed once for all tests."""
     monkeypatch.setattr(project, "connection_name", lambda settings: "")
-    (defined_app.settings.home_path / "dbt").symlink_to(parsed)
+    (defined_app.settings.home_path / "dbt").symlink_to(parsed_projects)
     return defined_app
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.deployment import Deployed
 from tests.stack.waiting import until
 from tests.streamlit_app.journeys import hands
-from tests.streamlit_app.journeys.conftest import Deployed
 from tippers_dagster.automation.sensor import SENSOR
 from tippers_dagster.catalog.kinds import Concept, ConceptValue, Index, Kind, Rule
 from tippers_dagster.catalog.model import Draft, Ref

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.deployment import Deployed
 from tests.stack.waiting import until
 from tests.streamlit_app.journeys import hands
-from tests.streamlit_app.journeys.conftest import Deployed
 from tippers_dagster.automation.state import NEVER, load_states
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.kinds import Concept, ConceptValue, Index, Kind, Rule

@@ -12,9 +12,9 @@ from oidc_provider_mock import User, run_server_in_thread
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.soak import free_ports
+from tests.deployment import Deployed
 from tests.stack.waiting import until
 from tests.streamlit_app.chromium import ANSWER_MS
-from tests.streamlit_app.journeys.conftest import Deployed
 from tippers_dagster.stack.services import http_ok
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from tests.streamlit_app.journeys.conftest import Console, Deployed
 from tippers_dagster.platform.postgres.embedded import ADMINISTRATOR, DATABASES, start_embedded
 from tippers_dagster.settings import Settings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.outage]
 
 AWAY = re.compile("The database does not answer at the moment")
 PAGES = {

@@ -16,7 +16,7 @@ from streamlit_app.services.definition_forms import PARENT_FIELD
 from streamlit_app.services.pipeline import Look, Picture
 from tests.graph.small import ALL, LONG, draft, function, rule
 from tests.streamlit_app.defined import by, insert_by_hand
-from tests.streamlit_app.fresh import app, computed, defined_app, fresh, parsed
+from tests.streamlit_app.fresh import app, computed, defined_app, fresh
 from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.editing import Conflict
@@ -25,7 +25,7 @@ from tippers_dagster.catalog.model import Draft, Ref
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.graph import start
 
-__all__ = ["app", "computed", "defined_app", "fresh", "parsed"]
+__all__ = ["app", "computed", "defined_app", "fresh"]
 
 
 def save(app: App, *drafts: Draft) -> None:

@@ -18,14 +18,14 @@ from streamlit_app.views import pipeline as view
 from tests.graph.small import ALL, LONG, function
 from tests.sql.definitions import use_bare_project
 from tests.streamlit_app.defined import insert_by_hand
-from tests.streamlit_app.fresh import app, computed, defined_app, fresh, parsed
+from tests.streamlit_app.fresh import app, computed, defined_app, fresh
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.model import Draft
 from tippers_dagster.graph import start
 from tippers_dagster.settings import Settings
 
-__all__ = ["app", "computed", "defined_app", "fresh", "parsed"]
+__all__ = ["app", "computed", "defined_app", "fresh"]
 
 Open = Callable[..., AppTest]
 Went = list[tuple[str, dict[str, str]]]
