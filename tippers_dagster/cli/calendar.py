@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tippers_dagster.cli.datasets import user_name
 from tippers_dagster.errors import BadInput
+from tippers_dagster.people.account import user_name
 from tippers_dagster.settings import get_settings
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tippers_dagster.cli.datasets import user_name
+from tippers_dagster.people.account import user_name
 from tippers_dagster.settings import get_settings
 
 

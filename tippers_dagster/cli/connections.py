@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tippers_dagster.cli.datasets import user_name
 from tippers_dagster.errors import BadInput
+from tippers_dagster.people.account import user_name
 from tippers_dagster.settings import Settings, get_settings
 
 if TYPE_CHECKING:

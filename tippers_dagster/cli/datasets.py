@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tippers_dagster.people.account import user_name
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -116,11 +116,3 @@ def _facts(dataset: Dataset) -> dict[str, object]:
         "description": dataset.description,
         "created": dataset.created_at.isoformat(timespec="seconds"),
     }
-
-
-def user_name() -> str:
-    """Who runs the command; empty when the machine does not know."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return ""

@@ -76,8 +76,8 @@ def promote(
     name: Name, version: Annotated[int, typer.Argument(help="The version to make champion.")]
 ) -> None:
     """Make a version champion; what is predicted with the model is computed again."""
-    from tippers_dagster.cli.datasets import user_name
     from tippers_dagster.learning.registry import promote as make_champion
+    from tippers_dagster.people.account import user_name
 
     made = make_champion(get_settings(), name, version, user_name())
     typer.echo(f"Version {made.version} of {name} is champion; before: {_before(made)}.")
@@ -85,8 +85,8 @@ def promote(
 
 def roll_back(name: Name) -> None:
     """Make the version champion that was it before."""
-    from tippers_dagster.cli.datasets import user_name
     from tippers_dagster.learning.registry import roll_back as go_back
+    from tippers_dagster.people.account import user_name
 
     made = go_back(get_settings(), name, user_name())
     typer.echo(f"Version {made.version} of {name} is champion again; before: {_before(made)}.")

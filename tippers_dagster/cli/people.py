@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tippers_dagster.cli.datasets import user_name
+from tippers_dagster.people.account import user_name
 from tippers_dagster.settings import get_settings
 
 Email = Annotated[str, typer.Argument(help="The address that their login says.")]
