@@ -25,24 +25,24 @@ SLOW = (
     "tippers_dagster.graph.status",
     "tippers_dagster.automation.snapshot",
 )
-"""What pages import when they need it, which takes a second or two in all."""
+"""Modules that pages import late; together they take a second or two."""
 
 
 def main() -> None:
-    """Serve the app, until it is stopped.
+    """Serve the app until it is stopped.
 
     Raises
     ------
     SettingsError
-        When the app could be reached by people whom nothing identifies.
+        The app could be reached by people whom nothing identifies.
     """
     settings = get_settings()
     entrance(settings)
     end_in_order()
-    for name in SLOW:  # before there is anybody who would wait for it
+    for name in SLOW:  # before anybody has to wait for them
         import_module(name)
-    # Streamlit collects garbage after every run of a page. In all that is imported by now it would
-    # look for it for 0.2 s, and meanwhile nobody's page goes on.
+    # Streamlit collects garbage after every run of a page. Scanning the modules imported by now
+    # would take 0.2 s each time and block all pages, so they are excluded.
     gc.collect()
     gc.freeze()
     guarded(settings).run(config=options(settings))
@@ -60,26 +60,26 @@ def guarded(settings: Settings) -> st.App:
 
 
 def addresses(settings: Settings) -> list[str]:
-    """The URLs under which browsers reach the app, beside those of this machine."""
+    """The URLs at which browsers reach the app, besides those of this machine."""
     host = settings.streamlit_host
     listens = None if host in ("0.0.0.0", "::") else f"http://{_bracketed(host)}"
-    found = (settings.streamlit_public_url, redirect_address(settings), listens)
-    return [address for address in found if address]
+    candidates = (settings.streamlit_public_url, redirect_address(settings), listens)
+    return [address for address in candidates if address]
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """Streamlit's options; they win over its configuration files and variables."""
+    """Streamlit's options; they override its configuration files and environment variables."""
     return {
         "server.address": settings.streamlit_host,
         "server.port": settings.streamlit_port,
         "server.headless": True,
         "server.fileWatcherType": "none",
-        # The gate rejects other sites; what passes it may come from any of these.
+        # The gate rejects other sites; these are the origins that it lets through.
         "server.enableCORS": True,
         "server.enableXsrfProtection": True,
         "server.corsAllowedOrigins": addresses(settings),
         "server.enableAgentApi": False,
-        # Otherwise Streamlit asks a public server for the machine's address.
+        # Without this, Streamlit asks a public server for the machine's address.
         "browser.serverAddress": settings.streamlit_host,
         "secrets.files": [str(login_file(settings))],
     }

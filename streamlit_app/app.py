@@ -1,4 +1,4 @@
-"""The app's entry: who is there, the navigation, and the page."""
+"""The app's entry point: login, navigation, and the selected page."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import streamlit as st
 
 from streamlit_app.services.app import App
 from streamlit_app.ui.login import current_person, log_out
-from streamlit_app.ui.messages import comes_back, told
-from streamlit_app.ui.pages import arrive
-from streamlit_app.ui.theme import mend_theme
+from streamlit_app.ui.messages import retry_while_unavailable, told
+from streamlit_app.ui.pages import finish_navigation
+from streamlit_app.ui.theme import apply_theme
 from streamlit_app.views import (
     calendar,
     connections,
@@ -29,7 +29,7 @@ from streamlit_app.views import (
 from tippers_dagster.platform.dagster.addresses import dagster_home
 from tippers_dagster.settings import get_settings
 
-# A file of our own: Streamlit's named icons come from another server as a page's icon.
+# An own file: Streamlit loads a named page icon from another server.
 ICON = Path(__file__).with_name("icon.png")
 
 PAGES = {
@@ -57,10 +57,10 @@ PAGES = {
 
 
 def main() -> None:
-    """Render the page that the address names."""
+    """Render the page in the address."""
     st.set_page_config(page_title="tippers", page_icon=str(ICON), layout="wide")
-    mend_theme()
-    with comes_back(), told():
+    apply_theme()
+    with retry_while_unavailable(), told():
         settings = get_settings()
         person = current_person(settings)
         if person is None:
@@ -71,7 +71,7 @@ def main() -> None:
             st.caption(f"{person.name} · {person.role.name.lower()}")
             log_out(settings)
             st.link_button("Dagster", dagster_home(settings), icon=":material/open_in_new:")
-        arrive()
+        finish_navigation()
         with told():
             page.run()
 

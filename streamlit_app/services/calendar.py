@@ -1,4 +1,4 @@
-"""What the page of the academic calendar does: changes, files, public holidays, a year of days."""
+"""The academic calendar: changes, files, public holidays, and the days of a year."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streamlit_app.services.app import App
+from streamlit_app.services.words import counted
 from tippers_dagster.access.model import Role
 from tippers_dagster.calendar import files, store
 from tippers_dagster.calendar.periods import Period, PeriodKind, period
@@ -23,16 +24,16 @@ def may_write(app: App) -> bool:
 
 
 def periods(app: App) -> list[Kept]:
-    """All periods, in order of their first days."""
+    """All periods, ordered by first day."""
     return store.list_periods(app.settings)
 
 
 # --- one period ----------------------------------------------------------------------------------
 @dataclass
 class Draft:
-    """A period while somebody writes it, as people say it: ``last_day`` is a day of it.
+    """A period being edited; unlike ``Period.end``, ``last_day`` is included.
 
-    ``seen`` is what it was when it was opened; none for a new one.
+    ``seen`` is the period as it was opened; None for a new one.
     """
 
     kind: str = PeriodKind.HOLIDAY.value
@@ -44,27 +45,27 @@ class Draft:
 
     @classmethod
     def of(cls, kept: Kept) -> Draft:
-        """A period that is there."""
+        """A draft of an existing period."""
         p = kept.period
         return cls(p.kind.value, p.name, p.start, p.last_day, p.space, kept)
 
     @property
     def dirty(self) -> bool:
-        """Whether it says something else than what was opened."""
+        """Whether it differs from the period as it was opened."""
         before = Draft.of(self.seen) if self.seen is not None else Draft(self.kind)
         return self != before
 
     def period(self) -> Period:
-        """What it says.
+        """The period that the draft describes.
 
         Raises
         ------
         BadInput
-            When it is no period.
+            The draft is incomplete or not valid.
         """
         if self.first_day is None:
-            raise BadInput("It has no day.", "Choose the first and the last.")
-        # Only events take place somewhere: what was chosen before the kind was changed is let go.
+            raise BadInput("The first day is missing.", "Choose the first and the last day.")
+        # Only events have a space: one chosen before the kind was changed is dropped.
         space = self.space if self.kind == PeriodKind.EVENT else ""
         return period(self.kind, self.name, self.first_day, self.last_day or self.first_day, space)
 
@@ -75,16 +76,17 @@ def save(app: App, draft: Draft, over: Clash | None = None) -> Outcome:
     Parameters
     ----------
     over
-        What somebody else did and was shown: it is replaced; what they removed is made anew.
+        Somebody else's change, already shown to the person: overwrite it. A period that they
+        removed is created again.
 
     Raises
     ------
     NotAllowed
-        Who is no analyst.
+        The person is not an analyst.
     CalendarConflict
-        When somebody else changed or removed it since it was opened, or since ``over`` was shown.
+        Somebody else changed or removed it since it was opened, or since ``over`` was shown.
     BadInput
-        When it is no period, or contradicts others.
+        The period is not valid, or contradicts others.
     """
     app.person.require(Role.ANALYST, "change the academic calendar")
     seen = draft.seen if over is None else over.now
@@ -97,9 +99,9 @@ def remove(app: App, seen: Kept) -> Outcome:
     Raises
     ------
     NotAllowed
-        Who is no analyst.
+        The person is not an analyst.
     CalendarConflict
-        When somebody else changed it since it was opened.
+        Somebody else changed it since it was opened.
     """
     app.person.require(Role.ANALYST, "change the academic calendar")
     return store.change(app.settings, [Change(None, seen)], by=app.person.name)
@@ -107,24 +109,24 @@ def remove(app: App, seen: Kept) -> Outcome:
 
 # --- files, and holidays -------------------------------------------------------------------------
 def as_csv(app: App) -> str:
-    """The calendar as a file that can be imported again."""
+    """The calendar as a CSV file that can be imported again."""
     return files.as_csv(kept.period for kept in periods(app))
 
 
 def import_file(app: App, content: bytes, name: str, *, replace: bool) -> Outcome:
-    """Take periods from a CSV or YAML file: all of it, or nothing.
+    """Import periods from a CSV or YAML file: either all of them or none.
 
     Parameters
     ----------
     replace
-        Remove all that the file does not hold.
+        Remove all periods that the file does not contain.
 
     Raises
     ------
     NotAllowed
-        Who is no analyst.
+        The person is not an analyst.
     BadInput
-        Naming the lines that are wrong.
+        The file is not valid; the message names the lines.
     """
     app.person.require(Role.ANALYST, "change the academic calendar")
     found = files.read_bytes(content, name)
@@ -137,9 +139,9 @@ def add_holidays(app: App, year: int, country: str, part: str | None) -> Outcome
     Raises
     ------
     NotAllowed
-        Who is no analyst.
+        The person is not an analyst.
     BadInput
-        When the country or the year is not known.
+        The country or the year is not known.
     """
     app.person.require(Role.ANALYST, "change the academic calendar")
     return store.put(app.settings, public_holidays([year], country, part), by=app.person.name)
@@ -148,14 +150,14 @@ def add_holidays(app: App, year: int, country: str, part: str | None) -> Outcome
 # --- a year --------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Day:
-    """One day of a year, as it is drawn. ``kind``: the most telling of its periods, else empty."""
+    """One day of a year's chart. ``kind``: of its highest-ranking period; empty without one."""
 
     day: dt.date
     kind: str
     names: str
 
 
-_TELLING = (
+_RANKED_KINDS = (
     PeriodKind.HOLIDAY,
     PeriodKind.BREAK,
     PeriodKind.FINALS,
@@ -174,17 +176,17 @@ def year_of(found: Sequence[Kept], year: int) -> list[Day]:
             on.setdefault(at, []).append(kept.period)
             at += dt.timedelta(1)
     days = (first + dt.timedelta(n) for n in range((after - first).days))
-    return [_drawn(day, on.get(day, [])) for day in days]
+    return [_day(day, on.get(day, [])) for day in days]
 
 
-def _drawn(day: dt.date, there: Sequence[Period]) -> Day:
-    kinds = {p.kind for p in there}
-    kind = next((k.value for k in _TELLING if k in kinds), "")
-    return Day(day, kind, ", ".join(f"{p.name} ({p.kind.value})" for p in there))
+def _day(day: dt.date, on_it: Sequence[Period]) -> Day:
+    kinds = {p.kind for p in on_it}
+    kind = next((k.value for k in _RANKED_KINDS if k in kinds), "")
+    return Day(day, kind, ", ".join(f"{p.name} ({p.kind.value})" for p in on_it))
 
 
 def years(found: Sequence[Kept], today: dt.date) -> list[int]:
-    """The years that the calendar touches, the present one and the next among them."""
+    """The years that have periods, and always this year and the next."""
     touched = {today.year, today.year + 1}
     for kept in found:
         touched.update(range(kept.period.start.year, kept.period.last_day.year + 1))
@@ -192,16 +194,16 @@ def years(found: Sequence[Kept], today: dt.date) -> list[int]:
 
 
 def in_words(days: Sequence[Day]) -> str:
-    """How many days of a year are what."""
+    """The number of days of each kind in a year."""
     counts: dict[str, int] = {}
     for day in days:
         counts[day.kind] = counts.get(day.kind, 0) + 1
-    words = {
-        "quarter": "in session",
-        "finals": "of finals",
-        "break": "on a break",
-        "holiday": "holidays",
-        "event": "with an event",
+    nouns = {
+        "quarter": ("day in session", "days in session"),
+        "finals": ("day of finals", "days of finals"),
+        "break": ("break day", "break days"),
+        "holiday": ("holiday", "holidays"),
+        "event": ("event day", "event days"),
     }
-    told = [f"{counts[kind]:,} {word}" for kind, word in words.items() if counts.get(kind)]
-    return ", ".join(told) if told else "nothing is entered"
+    parts = [counted(counts[kind], *nouns[kind]) for kind in nouns if counts.get(kind)]
+    return ", ".join(parts) or "no periods"

@@ -1,6 +1,6 @@
-"""What the forecasts page shows: history and forecast, how well models did, what changed.
+"""Forecasts: history and forecast of a space, backtest scores, what the newest backtest changed.
 
-Times for drawing are milliseconds of the local wall clock counted as if they were UTC, as on the
+Charts take times as milliseconds of the local wall clock counted as if they were UTC, as on the
 occupancy page.
 """
 
@@ -18,16 +18,11 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from streamlit_app.services.app import App
-from streamlit_app.services.occupancy import (
-    Format,
-    Log,
-    Series,
-    Window,
-    local_seconds,
-    local_time,
-    log_span,
-    series,
-)
+from streamlit_app.services.occupancy.computed import Log, log_span
+from streamlit_app.services.occupancy.export import Format
+from streamlit_app.services.occupancy.local_time import local_seconds, local_time
+from streamlit_app.services.occupancy.series import Series, series
+from streamlit_app.services.occupancy.window import Window
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog.kinds import Forecaster, Kind
@@ -50,23 +45,23 @@ from tippers_dagster.settings import Settings
 if TYPE_CHECKING:
     from streamlit_app.services.pipeline import Item, Look
 
-MIDDLE = "q50"
+MEDIAN = "q50"
 T = TypeVar("T")
 
 
 # --- forecasters ---------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Defined:
-    """A forecaster that is defined.
+    """A defined forecaster.
 
     Attributes
     ----------
     problem
-        Why it cannot work; empty: it can.
+        Why it cannot work; empty if it can.
     body
-        None for one that cannot be read.
+        None when the definition cannot be read.
     spaces
-        Ids of what has a backtest or a forecast now.
+        Ids of the spaces that have a backtest or a forecast.
     """
 
     name: str
@@ -98,7 +93,7 @@ def _spaces(settings: Settings, name: str) -> tuple[str, ...]:
 
 
 def _or_none(read: Callable[[], T]) -> T | None:
-    """What a reading function gives; None where there is nothing yet."""
+    """Call a reading function; None when there is nothing to read yet."""
     try:
         return read()
     except NotForecast:
@@ -106,63 +101,63 @@ def _or_none(read: Callable[[], T]) -> T | None:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How the two assets of a forecaster stand; None: Dagster does not know it yet."""
+class Status:
+    """The status of a forecaster's two assets; None: Dagster has not loaded the asset yet."""
 
     backtest: Item | None
     forecast: Item | None
 
     @property
     def stale(self) -> list[str]:
-        """Names of those that are to be computed."""
+        """Names of the assets that need computing."""
         both = [item for item in (self.backtest, self.forecast) if item is not None]
         return [item.name for item in both if item.standing in ("stale", "failed")]
 
 
-def standing(seen: Look, name: str) -> Standing:
-    """How the assets of a forecaster stand; ``seen`` is of ``services.pipeline.look``."""
+def status(seen: Look, name: str) -> Status:
+    """The status of a forecaster's assets, from the result of ``services.pipeline.look``."""
     asset = f"{Kind.FORECASTER.value}/{name}"
-    return Standing(seen.items.get(asset), seen.items.get(f"{asset}{FORECAST_SUFFIX}"))
+    return Status(seen.items.get(asset), seen.items.get(f"{asset}{FORECAST_SUFFIX}"))
 
 
 def training(app: App, name: str) -> Training | None:
-    """The newest backtest; None: there is none yet."""
+    """The newest backtest; None before the first."""
     found = reading.trainings(app.settings, name)
     return found[0] if found else None
 
 
 def changes(app: App, name: str) -> Changes | None:
-    """What the newest backtest changed; None: there is none yet."""
+    """What the newest backtest changed; None before the first."""
     return _or_none(lambda: reading.what_changed(app.settings, name))
 
 
 # --- models --------------------------------------------------------------------------------------
-Part = Literal["champion", "plain", "model"]
+ModelRole = Literal["champion", "baseline", "model"]
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A model in the backtest of a space. ``part``: ``plain`` are those that all must beat."""
+    """A model in the backtest of a space, and its role there."""
 
     score: Score
-    part: Part
+    role: ModelRole
 
 
 def comparison(app: App, name: str, space: str) -> list[Compared]:
-    """All models, from the best to the worst; empty when there is no backtest of the space."""
+    """All models, best first; empty when the space has no backtest."""
     found = _or_none(lambda: reading.backtest_scores(app.settings, name, space)) or []
-    return [Compared(score, _part(score)) for score in found]
+    return [Compared(score, _role(score)) for score in found]
 
 
-def _part(score: Score) -> Part:
+def _role(score: Score) -> ModelRole:
     if score.champion:
         return "champion"
-    return "plain" if score.model in ALWAYS else "model"
+    return "baseline" if score.model in ALWAYS else "model"
 
 
 @dataclass(frozen=True)
 class Winner:
-    """The champion of a space, beside the seasonal naive forecast."""
+    """The champion of a space, and the error of the seasonal naive baseline."""
 
     space: str
     model: str
@@ -185,7 +180,7 @@ def winners(app: App, name: str) -> list[Winner]:
 # --- history and forecast ------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Numbers:
-    """The main numbers of a forecast: ``peak`` and ``mean`` of its middle, in devices.
+    """The main numbers of a forecast, in devices: ``peak`` and ``mean`` of its median.
 
     ``low`` and ``high`` are the ends of the 80 % interval at the peak.
     """
@@ -200,16 +195,16 @@ class Numbers:
 
 @dataclass(frozen=True, eq=False)
 class Ahead:
-    """What came and what is expected of a space.
+    """The history and the forecast of a space.
 
     Attributes
     ----------
     history
-        None when nothing of the time before is computed.
+        None when nothing in the window is computed. Includes actual counts after the origin.
     points
         ``time``, ``until`` (milliseconds of the wall clock), and the quantiles.
     origin
-        Local time at which the history ends; what came after it is in ``history``, too.
+        Local time at which the forecast begins.
     """
 
     forecast: Forecast
@@ -221,19 +216,14 @@ class Ahead:
 
 
 def ahead(app: App, name: str, space: str, days: int, width: int) -> Ahead | None:
-    """The forecast of a space with some days of history before it.
+    """The forecast of a space with its recent history; None when there is no forecast yet.
 
     Parameters
     ----------
     days
-        Of history.
+        Days of history.
     width
-        Of the forecaster's bins, in seconds.
-
-    Returns
-    -------
-    Ahead or None
-        None when there is no forecast yet.
+        The forecaster's bin width in seconds.
     """
     found = _or_none(lambda: reading.read_forecast(app.settings, name, space))
     if found is None:
@@ -247,14 +237,14 @@ def ahead(app: App, name: str, space: str, days: int, width: int) -> Ahead | Non
 
 
 def history_of(settings: Settings, space: str, window: Window, width: int) -> Series | None:
-    """What came; None when nothing of the window is computed."""
+    """The actual counts; None when nothing in the window is computed."""
     log: Log | None = log_span(settings)
     found = series(settings, [space], window, width, log)[0]
     return found if found.computed.any() else None
 
 
 def quantile_points(settings: Settings, rows: pa.Table, width: int) -> pa.Table:
-    """Quantiles with the wall clock's begin and end of each bin."""
+    """Quantiles with the local begin and end of each bin."""
     instants = rows["interval_begin_time"].cast(pa.timestamp("s", "UTC")).cast(pa.int64())
     local = local_seconds(settings, instants.to_numpy())
     columns = {name: rows[name] for name in QUANTILE_COLUMNS}
@@ -269,19 +259,20 @@ def _days(points: pa.Table) -> int:
 
 
 def _numbers(points: pa.Table) -> Numbers:
-    middle = points[MIDDLE].to_numpy()
-    at = int(np.argmax(middle))
+    median = points[MEDIAN].to_numpy()
+    at = int(np.argmax(median))
     peak_at = dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=points["time"][at].as_py())
     low, high = (float(points[name][at].as_py()) for name in ("q10", "q90"))
-    return Numbers(float(middle[at]), peak_at, low, high, float(middle.mean()), len(middle))
+    return Numbers(float(median[at]), peak_at, low, high, float(median.mean()), len(median))
 
 
 # --- backtests -----------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
-class Tested:
-    """What a model would have forecast, beside what came.
+class Backtest:
+    """A model's forecast from one past day, and the actual counts.
 
-    ``points`` as of ``Ahead``, with ``came`` (null where not computed), of one ``origin``.
+    ``points``: as in ``Ahead``, with ``actual`` (null where not computed). ``covered``: the share
+    of bins whose actual count is within the 80 % interval.
     """
 
     model: str
@@ -293,8 +284,8 @@ class Tested:
 
 def backtest(
     app: App, name: str, space: str, model: str, origin: dt.date, width: int
-) -> Tested | None:
-    """One model's forecast from one past; None when there is none."""
+) -> Backtest | None:
+    """One model's forecast from one past day; None when there is none."""
     rows = _or_none(lambda: reading.read_backtest(app.settings, name, space))
     if rows is None:
         return None
@@ -304,24 +295,24 @@ def backtest(
     if not rows.num_rows:
         return None
     points = quantile_points(app.settings, rows, width)
-    came = rows["number_connections"]
-    points = points.append_column("came", came.cast(pa.float64()))
-    actual = came.to_numpy().astype(float)
+    counts = rows["number_connections"]
+    points = points.append_column("actual", counts.cast(pa.float64()))
+    actual = counts.to_numpy().astype(float)
     known = np.isfinite(actual)
     low, high = (rows[n].to_numpy() for n in ("q10", "q90"))
     inside = (actual >= low) & (actual <= high)
-    off = np.abs(actual - rows[MIDDLE].to_numpy())
-    return Tested(
+    error = np.abs(actual - rows[MEDIAN].to_numpy())
+    return Backtest(
         model,
         origin,
         points,
         float(inside[known].mean()) if known.any() else None,
-        float(off[known].mean()) if known.any() else None,
+        float(error[known].mean()) if known.any() else None,
     )
 
 
 def origins(app: App, name: str, space: str) -> list[dt.date]:
-    """The first days that were forecast in the backtest, the latest first."""
+    """The first days of the backtest's forecasts, latest first."""
     rows = _or_none(lambda: reading.read_backtest(app.settings, name, space))
     if rows is None:
         return []
@@ -335,9 +326,9 @@ def export(app: App, name: str, spaces: Sequence[str], kind: Format) -> bytes:
     Raises
     ------
     NotAllowed
-        Who may not even look.
+        The person may not view forecasts.
     NotForecast
-        When there is no forecast of any of them.
+        None of these spaces has a forecast.
     """
     app.person.require(Role.VIEWER, "download forecasts")
     table = _forecasts(app.settings, name, spaces)
@@ -350,7 +341,7 @@ def export(app: App, name: str, spaces: Sequence[str], kind: Format) -> bytes:
 
 
 def _forecasts(settings: Settings, name: str, spaces: Sequence[str]) -> pa.Table:
-    """The forecasts of some spaces, in one query; BadInput for one that was deleted since."""
+    """The forecasts of some spaces. Raises BadInput for a space that no longer exists."""
     c = forecast.c
     names = ("space", "interval_begin_time", *QUANTILE_COLUMNS, "model")
     query = (
@@ -361,7 +352,7 @@ def _forecasts(settings: Settings, name: str, spaces: Sequence[str]) -> pa.Table
     with warehouse_engine(settings).connect() as connection:
         rows = connection.execute(query).all()
     if not rows:
-        raise NotForecast(f"The forecaster {name!r} has no forecast of these spaces yet.")
+        raise NotForecast(f"The forecaster {name!r} has no forecasts for these spaces yet.")
     tree = load_tree(settings)
     for space in spaces:
         tree.position(space)
@@ -374,7 +365,7 @@ def _forecasts(settings: Settings, name: str, spaces: Sequence[str]) -> pa.Table
 
 
 def _zoned_texts(table: pa.Table) -> pa.Table:
-    """Times as ISO texts with their offset: local, and still one instant each."""
+    """Times as local ISO texts with their UTC offset."""
     at = table.schema.get_field_index("interval_begin_time")
     texts = [when.isoformat() for when in table["interval_begin_time"].to_pylist()]
     return table.set_column(at, "interval_begin_time", pa.array(texts, pa.string()))

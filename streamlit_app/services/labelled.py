@@ -1,4 +1,4 @@
-"""Occupancy split by the labels of devices, as a page shows it."""
+"""Occupancy split by the labels of devices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streamlit_app.services.occupancy import Log, Series, Window, local_seconds
+from streamlit_app.services.occupancy.computed import Log
+from streamlit_app.services.occupancy.local_time import local_seconds
+from streamlit_app.services.occupancy.series import Series
+from streamlit_app.services.occupancy.window import Window
 from streamlit_app.services.words import percent
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
 from tippers_dagster.catalog.store import load_catalog
@@ -16,16 +19,16 @@ from tippers_dagster.settings import Settings
 
 @dataclass(frozen=True)
 class Source:
-    """What gives devices labels, and the labelled occupancies that are published by it.
+    """A label model or classifier of devices, and the labelled occupancies that use its labels.
 
     Attributes
     ----------
     by
-        As ``device.device_type``.
+        Its name, for example ``device.device_type``.
     kind
-        ``label model`` or ``classifier``; ``labels`` when its definition is gone.
+        ``label model`` or ``classifier``; ``labels`` when its definition was deleted.
     published
-        Names of labelled occupancies.
+        Names of the labelled occupancies.
     """
 
     by: str
@@ -34,20 +37,20 @@ class Source:
 
     @property
     def title(self) -> str:
-        """As a list of choices shows it."""
+        """Its text in a list of choices."""
         kept = f", published as {', '.join(self.published)}" if self.published else ""
         return f"{self.by} ({self.kind}{kept})"
 
     @property
     def asset(self) -> str:
-        """The name of the asset behind it."""
+        """The asset to link to: the labelled occupancy, or else the label model or classifier."""
         if self.published:
             return f"{Kind.LABELLED_OCCUPANCY.value}/{self.published[0]}"
         return self.by.replace(".", "/")
 
 
 def sources(settings: Settings) -> list[Source]:
-    """Label models and classifiers that have labelled devices, those that are published first."""
+    """Label models and classifiers that have labelled devices, published ones first."""
     catalog = load_catalog(settings)
     published: dict[str, list[str]] = {}
     for definition in catalog.of_kind(Kind.LABELLED_OCCUPANCY):
@@ -63,16 +66,17 @@ def sources(settings: Settings) -> list[Source]:
 
 @dataclass(frozen=True)
 class Part:
-    """One label's part of a space, over the computed bins of a window.
+    """The devices of one label in a space, over the computed bins of a window.
 
     Attributes
     ----------
     peak, peak_at
-        Most devices in a bin, and the local time at which it begins; None without any.
+        Most devices in a bin, and the local time at which the bin begins; ``peak_at`` is None
+        when the peak is 0.
     mean
-        Devices per bin.
+        Mean devices per bin.
     share
-        Of the mean of all devices; 0 when nobody was there.
+        Share of the mean of all devices; 0 when the space was empty.
     """
 
     label: str
@@ -90,20 +94,20 @@ def split(
     label_model: str,
     log: Log | None = None,
 ) -> dict[str, Series]:
-    """A space's devices by label, those without one at last, whatever the width.
+    """A space's devices by label, unlabelled devices last; any bin width.
 
     Parameters
     ----------
     label_model
-        Or a classifier. What a labelled occupancy has published by it is read, and the rest counted
-        from presence.
+        A label model or classifier. Counts that a labelled occupancy has published are read, the
+        rest is counted from presence.
     log
-        What the log spans; of bins outside of it nothing is known.
+        The span of the log: bins outside count as not computed.
 
     Raises
     ------
     TippersError
-        One without labels, or not of devices.
+        The label model has no labels, or does not label devices.
     """
     names, found = read_label_counts(
         space, window.start, window.end, width, label_model, settings=settings
@@ -117,17 +121,17 @@ def split(
 
 
 def parts(of_labels: Mapping[str, Series]) -> list[Part]:
-    """The main numbers of each; none when nothing is computed."""
+    """The main numbers of each label; empty when nothing is computed."""
     figures = {name: series.figures for name, series in of_labels.items()}
-    whole = sum(f.mean or 0 for f in figures.values())
+    total = sum(f.mean or 0 for f in figures.values())
     return [
-        Part(name, f.peak, f.peak_at if f.peak else None, f.mean, f.mean / whole if whole else 0)
+        Part(name, f.peak, f.peak_at if f.peak else None, f.mean, f.mean / total if total else 0)
         for name, f in figures.items()
         if f.peak is not None and f.mean is not None
     ]
 
 
-def in_words(of_labels: list[Part]) -> str:
-    """The mean of the parts as shares, the largest first: ``PHONE 61 %, LAPTOP 30 %``."""
-    ranked = sorted((p for p in of_labels if p.share > 0), key=lambda p: -p.share)
+def in_words(found: list[Part]) -> str:
+    """The shares of the labels, the largest first: ``PHONE 61 %, LAPTOP 30 %``."""
+    ranked = sorted((p for p in found if p.share > 0), key=lambda p: -p.share)
     return ", ".join(f"{p.label} {percent(p.share)}" for p in ranked)

@@ -1,4 +1,4 @@
-"""The campus at a glance: now against past weeks, how fresh, what failed, what was rejected."""
+"""The campus at a glance: now and usually, freshness, failures, rejected rows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import sqlalchemy as sa
 
-from streamlit_app.services import occupancy, runs
+from streamlit_app.services import runs
 from streamlit_app.services.app import App
-from streamlit_app.services.occupancy import Log, Series, Window
+from streamlit_app.services.occupancy import local_time
+from streamlit_app.services.occupancy.children import top_children
+from streamlit_app.services.occupancy.computed import Log, log_span
+from streamlit_app.services.occupancy.series import Series, series
+from streamlit_app.services.occupancy.window import Window
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.intake.tables import reject
 from tippers_dagster.campus.spaces.tracking import list_tracked, wanted_grid
@@ -21,41 +25,41 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 PAST_WEEKS = 4
-OLD = dt.timedelta(hours=3)
-"""A log that ends so long ago is told to be old."""
+OLD_AFTER = dt.timedelta(hours=3)
+"""A log that ends longer ago than this is reported as old."""
 
 HOUR = dt.timedelta(hours=1)
 WEEK = dt.timedelta(7)
 
-MOST_BUILDINGS = 8
-RECENT_CHUNKS = 8
-"""Reasons of rejects are counted over so many of the newest chunks that have any."""
+MAX_BUILDINGS = 8
+REJECT_CHUNKS = 8
+"""Reject reasons are counted over this many of the newest chunks with rejected rows."""
 
-MOST_FAILURES = 5
+MAX_RUNS = 5
 FAILED_DAYS = 7
 
 
-# --- now against past weeks ----------------------------------------------------------------------
+# --- now and usually -----------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Now:
-    """The last whole hour that the log covers, and the same hour of past weeks.
+    """The last complete hour of the log, and the same hour of past weeks.
 
     Attributes
     ----------
     hour
-        Local time at which it begins.
+        Local time at which the hour begins.
     log_end
-        When the last session begins.
+        Local time at which the last session begins.
     is_old
-        The log ends long ago: ``hour`` is the log's last, not the present one.
+        The log ended a while ago: ``hour`` is the log's last hour, not the current one.
     devices
-        Distinct devices in the space in that hour; None when it is not computed.
+        Distinct devices in the space in that hour; None when not computed.
     past
-        Those of the same hour one, two ... weeks before; None where not computed.
+        Devices in the same hour one, two ... weeks before; None where not computed.
     day
-        The 24 hours up to it.
+        The 24 hours up to the end of that hour.
     usual
-        Mean of these hours over the past weeks; NaN where none is computed.
+        Mean of each of these hours over the past weeks; NaN where no week is computed.
     """
 
     space: str
@@ -69,32 +73,31 @@ class Now:
 
     @property
     def usually(self) -> float | None:
-        """Mean of the past weeks that are computed."""
+        """Mean over the past weeks that are computed."""
         known = [p for p in self.past if p is not None]
         return sum(known) / len(known) if known else None
 
 
 def last_hour(settings: Settings) -> tuple[dt.datetime, Log] | None:
-    """The local time at which the log's last whole hour begins, and what the log spans."""
-    log = occupancy.log_span(settings)
+    """The local time at which the log's last complete hour begins, and the span of the log."""
+    log = log_span(settings)
     if log is None:
         return None
     return log.end.replace(minute=0, second=0, microsecond=0) - HOUR, log
 
 
 def now(settings: Settings, space: str) -> Now | None:
-    """A space now; None when no session is computed."""
+    """A space in the log's last hour; None when no session is computed."""
     found = last_hour(settings)
     if found is None:
         return None
     hour, log = found
     day = Window(hour - 23 * HOUR, hour + HOUR)
     days = [
-        occupancy.series(settings, [space], day.moved(-WEEK * k), 3600, log)[0]
-        for k in range(PAST_WEEKS + 1)
+        series(settings, [space], day.moved(-WEEK * k), 3600, log)[0] for k in range(PAST_WEEKS + 1)
     ]
     values = [_last(one) for one in days]
-    # A day on which clocks change has an hour more or less: hours are matched from the end.
+    # A day on which clocks change has 23 or 25 hours: match hours from the end.
     hours = len(days[0].counts)
     past = np.full((PAST_WEEKS, hours), np.nan)
     for row, one in zip(past, days[1:], strict=True):
@@ -104,7 +107,7 @@ def now(settings: Settings, space: str) -> Now | None:
         space=space,
         hour=hour,
         log_end=log.end,
-        is_old=occupancy.now(settings) - log.end > OLD,
+        is_old=local_time.now(settings) - log.end > OLD_AFTER,
         devices=values[0],
         past=values[1:],
         day=days[0],
@@ -124,7 +127,7 @@ def _mean(past: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Building:
-    """A building in the last hour; None where not computed. ``usual``: mean of past weeks."""
+    """A building in the last hour; None where not computed. ``usual``: mean over past weeks."""
 
     space: str
     name: str
@@ -133,11 +136,11 @@ class Building:
 
 
 def busiest(settings: Settings, tree: SpaceTree, hour: dt.datetime, log: Log) -> list[Building]:
-    """The spaces directly below the roots, busiest first; the roots where none has any below."""
-    spaces = [c for root in tree.roots for c in occupancy.shown_children(settings, tree, root)]
+    """The children of the roots, busiest first; the roots themselves if no root has children."""
+    spaces = [c for root in tree.roots for c in top_children(settings, tree, root)]
     spaces = spaces or tree.roots
     windows = [Window(hour - WEEK * k, hour - WEEK * k + HOUR) for k in range(PAST_WEEKS + 1)]
-    found = [occupancy.series(settings, spaces, w, 3600, log) for w in windows]
+    found = [series(settings, spaces, w, 3600, log) for w in windows]
     buildings = []
     for i, space in enumerate(spaces):
         known = [v for w in found[1:] if (v := _last(w[i])) is not None]
@@ -145,13 +148,16 @@ def busiest(settings: Settings, tree: SpaceTree, hour: dt.datetime, log: Log) ->
         name = tree.names[tree.index[space]]
         buildings.append(Building(space, name, _last(found[0][i]), usual))
     ranked = sorted(buildings, key=lambda b: (b.devices is not None, b.devices or 0), reverse=True)
-    return ranked[:MOST_BUILDINGS]
+    return ranked[:MAX_BUILDINGS]
 
 
-# --- what is tracked, and how fresh --------------------------------------------------------------
+# --- freshness -----------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Freshness:
-    """What is tracked, and when it was last looked at and computed (UTC; None: never)."""
+    """What is tracked, and when the source was last checked and counts last computed.
+
+    Times are UTC; None: never.
+    """
 
     roots: int
     spaces: int
@@ -163,7 +169,7 @@ class Freshness:
 
 
 def freshness(settings: Settings, tree: SpaceTree) -> Freshness:
-    """Two queries, and the tracked ranges."""
+    """Read the freshness of the tracked grid."""
     grid = wanted_grid(settings, tree)
     query = sa.select(
         sa.select(sa.func.max(source_chunk.c.observed_at)).scalar_subquery(),
@@ -185,16 +191,18 @@ def freshness(settings: Settings, tree: SpaceTree) -> Freshness:
 # --- rejected rows -------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Rejected:
-    """Source rows that could not be used.
+    """Numbers of rejected rows.
 
     Attributes
     ----------
     rows, of
-        In all computed chunks: rejected, and all rows read.
+        Rejected rows, and all rows read, over all computed chunks.
     reasons
-        By reason, over ``chunks``, the newest with any.
+        Rejected rows by reason, over ``chunks``.
+    chunks
+        The newest chunks with rejected rows.
     ingested
-        By kind of file and reason: rows of ingested files.
+        Rejected rows of ingested files, by kind of file and reason.
     left_out
         Spaces of the source that are left out because their ids cannot be used.
     """
@@ -208,7 +216,7 @@ class Rejected:
 
 
 def rejected(settings: Settings) -> Rejected:
-    """What was rejected, counted; no row itself, for rows name devices."""
+    """Count rejected rows; the rows themselves are not read, as they name devices."""
     figures, rejects = partition_figures.c, session_reject.c
     sums = sa.select(
         sa.func.coalesce(sa.func.sum(figures.rejected), 0),
@@ -218,7 +226,7 @@ def rejected(settings: Settings) -> Rejected:
         sa.select(figures.chunk)
         .where(figures.asset == "sessions", figures.rejected > 0)
         .order_by(figures.chunk.desc())
-        .limit(RECENT_CHUNKS)
+        .limit(REJECT_CHUNKS)
     )
     files = (
         sa.select(reject.c.kind, reject.c.reason, sa.func.count())
@@ -241,29 +249,29 @@ def rejected(settings: Settings) -> Rejected:
     return Rejected(int(rows), int(of), reasons, sorted(chunks), ingested, spaces)
 
 
-# --- what failed ---------------------------------------------------------------------------------
+# --- failures ------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class FailedAsset:
-    """A definition's asset whose last try failed (UTC)."""
+    """A definition asset whose last attempt failed; ``at`` is UTC."""
 
     name: str
-    why: str
+    error: str
     at: dt.datetime
-    tries: int
-    tries_again: bool
+    attempts: int
+    will_retry: bool
 
 
 def failed_assets(settings: Settings) -> list[FailedAsset]:
-    """Definitions whose last try failed, newest first."""
+    """Definition assets whose last attempt failed, newest first."""
     from tippers_dagster.automation.state import load_states
 
     found = [
         FailedAsset(
             name=name,
-            why=state.error,
+            error=state.error,
             at=state.failed_at,
-            tries=state.tries,
-            tries_again=state.next_try(settings, state.failed_version or "") is not None,
+            attempts=state.tries,
+            will_retry=state.next_try(settings, state.failed_version or "") is not None,
         )
         for name, state in load_states(settings).items()
         if state.error is not None
@@ -275,26 +283,26 @@ def failed_assets(settings: Settings) -> list[FailedAsset]:
 
 @dataclass(frozen=True)
 class FailedRun:
-    """A run that failed, and why."""
+    """A failed run and its error."""
 
     run: runs.Run
-    why: str
+    error: str
 
 
 def failed_runs(app: App) -> list[FailedRun]:
-    """The newest failed runs of the last days."""
-    found = runs.find(app, states=["failed"], days=FAILED_DAYS, limit=MOST_FAILURES).runs
+    """The newest failed runs of the last ``FAILED_DAYS`` days."""
+    found = runs.find(app, states=["failed"], days=FAILED_DAYS, limit=MAX_RUNS).runs
     return [FailedRun(run, runs.details(app, run.run_id).reason) for run in found]
 
 
 def running(app: App) -> list[runs.Run]:
-    """What runs or waits to run, newest first; the first few."""
-    return runs.find(app, states=runs.UNFINISHED, limit=MOST_FAILURES).runs
+    """The newest runs that are running or queued."""
+    return runs.find(app, states=runs.UNFINISHED, limit=MAX_RUNS).runs
 
 
 def retry_definitions(app: App) -> int:
-    """Have definitions that failed as often as they may be tried again; how many have tries."""
-    app.person.require(Role.ANALYST, "retry what failed")
+    """Let definition assets that used up their attempts run again; returns how many."""
+    app.person.require(Role.ANALYST, "retry failed definitions")
     from tippers_dagster.automation.state import forget_failures
 
     return forget_failures(app.settings)

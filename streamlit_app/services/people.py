@@ -1,4 +1,4 @@
-"""People instead of devices, and the head counts that they are learned from, as pages show them."""
+"""People counts, and the head counts that calibrate them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ import numpy as np
 import pandas as pd
 
 from streamlit_app.services.app import App
-from streamlit_app.services.occupancy import Format, Log, Series, Window, local_seconds
+from streamlit_app.services.occupancy.computed import Log
+from streamlit_app.services.occupancy.export import Format
+from streamlit_app.services.occupancy.local_time import local_seconds
+from streamlit_app.services.occupancy.series import Series
+from streamlit_app.services.occupancy.window import Window
+from streamlit_app.services.words import counted
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.kinds import Kind, PeopleCount
 from tippers_dagster.catalog.store import load_catalog
@@ -30,25 +35,26 @@ from tippers_dagster.people.counts.sharing import read_shared_people
 from tippers_dagster.platform.text import shown
 from tippers_dagster.settings import Settings
 
-LARGEST_UPLOAD = 64 << 20
-"""Bytes of a file of head counts."""
+MAX_UPLOAD_BYTES = 64 << 20
+"""Largest head-count file."""
 
-MOST_DRAWN = 3000
-"""Points of a scatter; more are drawn by lot."""
+MAX_DRAWN = 3000
+"""Most points of a scatter plot; of more, a random sample is drawn."""
 
 
 # --- people in a space --------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
-class InSpace:
+class PeopleInSpace:
     """People and devices of a space over the same bins.
 
     Attributes
     ----------
     devices
-        All of them.
-    people
-        As a series of the estimate; ``low`` and ``high`` of its interval, float64 [bins], NaN where
-        nothing tells how sure it is.
+        All devices in the space.
+    estimate
+        Estimated people, float64 [bins].
+    low, high
+        Ends of the interval of the estimate, float64 [bins]; NaN where there is no interval.
     """
 
     made: Made
@@ -58,8 +64,8 @@ class InSpace:
     high: np.ndarray
 
     @property
-    def sure(self) -> bool:
-        """Whether there is an interval at all."""
+    def has_interval(self) -> bool:
+        """Whether any bin has an interval."""
         return bool(self.devices.computed.any()) and not np.isnan(self.low).all()
 
 
@@ -70,11 +76,11 @@ class Summary:
     Attributes
     ----------
     peak, low, high
-        The most people in a bin, and the interval of that bin; None where there is none.
+        The most people in a bin, and the interval of that bin; None without an interval.
     at
         Position of that bin.
     mean, devices
-        People, and devices, per bin.
+        Mean people and mean devices per bin.
     """
 
     peak: float
@@ -86,26 +92,26 @@ class Summary:
 
 
 def people_counts(settings: Settings) -> dict[str, Made | None]:
-    """Every people count that is defined, by name, as it was made last; None: it never was."""
+    """Every people count that is defined, by name; None when it was never materialised."""
     made = read_made(settings)
     defined = load_catalog(settings).of_kind(Kind.PEOPLE_COUNT)
     return {d.ref.name: made.get(d.ref.name) for d in defined}
 
 
-def in_space(
+def people_in_space(
     settings: Settings, space: str, window: Window, width: int, made: Made, log: Log | None = None
-) -> InSpace:
+) -> PeopleInSpace:
     """People of a space in a window.
 
     Parameters
     ----------
     log
-        What the log spans; of bins outside of it nothing is known.
+        The span of the log: bins outside count as not computed.
 
     Raises
     ------
     TippersError
-        When its labels are gone, or who was there is not kept any more.
+        The labels are gone, or the presence that it needs was deleted (retention).
     """
     counter = PeopleCounter(settings, made.body, made.calibration)
     found = counter.read(space, window.start, window.end, width)
@@ -114,33 +120,33 @@ def in_space(
     known = devices.computed if log is None else devices.computed & log.covers(local)
     every = devices.every.astype(np.int32)
     series = Series(space, width, local, every, known, tuple(devices.missing))
-    return InSpace(made, series, found.people, found.low, found.high)
+    return PeopleInSpace(made, series, found.people, found.low, found.high)
 
 
-def summary(found: InSpace) -> Summary | None:
+def summary(found: PeopleInSpace) -> Summary | None:
     """The main numbers; None when nothing is computed."""
     known = np.flatnonzero(found.devices.computed)
     if not known.size:
         return None
     at = int(known[np.argmax(found.estimate[known])])
-    sure = not np.isnan(found.low[at])
+    has_interval = not np.isnan(found.low[at])
     return Summary(
         peak=float(found.estimate[at]),
-        low=int(found.low[at]) if sure else None,
-        high=int(found.high[at]) if sure else None,
+        low=int(found.low[at]) if has_interval else None,
+        high=int(found.high[at]) if has_interval else None,
         at=at,
         mean=float(found.estimate[known].mean()),
         devices=float(found.devices.counts[known].mean()),
     )
 
 
-def points(found: InSpace, most: int) -> tuple[pd.DataFrame, int]:
-    """What a chart draws, and how many bins a point has.
+def points(found: PeopleInSpace, max_points: int) -> tuple[pd.DataFrame, int]:
+    """The points of a chart, and the number of bins per point.
 
     Columns ``name`` (people, devices), ``time``, ``until``, ``mean``, ``low``, ``high``. The band
     of people is the mean of the bins' intervals; devices have none.
     """
-    drawn = found.devices.points(most)
+    drawn = found.devices.points(max_points)
     frame = drawn.table.to_pandas()
     unknown = frame["mean"].isna()
     first = np.searchsorted(found.devices.local[:-1] * 1000.0, frame["time"].to_numpy())
@@ -150,40 +156,40 @@ def points(found: InSpace, most: int) -> tuple[pd.DataFrame, int]:
         sums = np.add.reduceat(values, first) if len(first) else values
         people[name] = np.where(unknown, np.nan, sums / np.maximum(lengths, 1))
     devices = frame.assign(name="devices", low=frame["mean"], high=frame["mean"])
-    if not found.sure:
+    if not found.has_interval:
         people = people.assign(low=people["mean"], high=people["mean"])
-    return pd.concat([people, devices], ignore_index=True), drawn.together
+    return pd.concat([people, devices], ignore_index=True), drawn.bins_per_point
 
 
 def counted_in_words(body: PeopleCount) -> str:
-    """Which devices stand for people."""
+    """Which devices are counted as people."""
     return "all devices" if body.by is None else f"{', '.join(body.labels)} of {body.by}"
 
 
 def quality_in_words(made: Made) -> str:
-    """Whether it is calibrated, and how good it is on days that it has not seen."""
+    """Whether it is calibrated, and its error on held-out days."""
     found = made.evaluation
     if found is None:
         return f"Not calibrated: {made.reason}"
     return (
-        f"Calibrated on {found.fitted:,} head counts of {found.fitted_days:,} days in "
-        f"{found.spaces:,} spaces. On {found.days:,} days held out it is "
-        f"{found.calibrated.mae:.2f} people off on average ({found.uncalibrated.mae:.2f} if "
-        f"each of these devices were taken for a person), and "
-        f"{found.coverage:.0%} of the head counts are in the interval of "
-        f"{made.body.confidence:.0%}."
+        f"Calibrated on {counted(found.fitted, 'head count')} from "
+        f"{counted(found.fitted_days, 'day')} in {counted(found.spaces, 'space')}. On "
+        f"{counted(found.days, 'held-out day')}, the mean error is "
+        f"{found.calibrated.mae:.2f} people ({found.uncalibrated.mae:.2f} if each of these devices "
+        f"counted as one person), and {found.coverage:.0%} of the head counts are within the "
+        f"{made.body.confidence:.0%} interval."
     )
 
 
 def export(
     app: App, space: str, window: Window, width: int, people_count: str, kind: Format
 ) -> bytes:
-    """The people of a window, every bin, as a file; small counts are hidden as the settings say.
+    """The people of every bin of a window, as a file; small counts are hidden if so set.
 
     Raises
     ------
     NotAllowed
-        Who may not even look.
+        The person may not view counts.
     """
     app.person.require(Role.VIEWER, "download people counts")
     found = read_shared_people(
@@ -196,20 +202,23 @@ def export(
 
 
 # --- head counts --------------------------------------------------------------------------------
-def look_at(app: App, name: str, content: bytes) -> Given:
-    """What an uploaded file of head counts holds; nothing is stored.
+def preview_file(app: App, name: str, content: bytes) -> Given:
+    """Read an uploaded head-count file without storing anything.
 
     Raises
     ------
     NotAllowed
-        Who may not import it.
+        The person may not import head counts.
     BadInput
-        When it cannot be read.
+        The file cannot be read.
     """
     app.person.require(Role.ANALYST, "import head counts")
-    if len(content) > LARGEST_UPLOAD:
-        raise BadInput(f"{name} is larger than {LARGEST_UPLOAD:,} bytes.", "Split it.")
-    # Named by its kind alone: what an upload is called does not reach the disk.
+    if len(content) > MAX_UPLOAD_BYTES:
+        raise BadInput(
+            f"{name} is larger than {MAX_UPLOAD_BYTES >> 20} MiB.",
+            "Split the file and import the parts.",
+        )
+    # Only the ending of the upload's name is used on disk.
     ending = ".parquet" if Path(name).suffix.lower() in (".parquet", ".pq") else ".csv"
     with tempfile.TemporaryDirectory(prefix="tippers-upload-") as folder:
         path = Path(folder) / f"head_counts{ending}"
@@ -221,57 +230,57 @@ def look_at(app: App, name: str, content: bytes) -> Given:
             raise BadInput(message, error.hint) from None
 
 
-def import_uploaded(app: App, name: str, content: bytes) -> Imported:
-    """Store the head counts of an uploaded file; what cannot be used is kept with its reason.
+def import_file(app: App, name: str, content: bytes) -> Imported:
+    """Store the head counts of an uploaded file; rejected rows are kept with their reason.
 
     Raises
     ------
     NotAllowed, BadInput
-        As ``look_at``; or no row can be used, and nothing was stored.
+        As ``preview_file``; or no row can be used, and nothing was stored.
     """
-    given = look_at(app, name, content)
+    given = preview_file(app, name, content)
     if not given.usable.num_rows:
         raise BadInput("No row of this file can be used; nothing was stored.")
     digest = hashlib.sha256(content).hexdigest()
     return store.store(app.settings, given, name=name, sha256=digest, by=app.person.name)
 
 
-def clear(app: App, space: str | None = None) -> int:
-    """Remove all head counts, or those of a space; returns how many.
+def remove_head_counts(app: App, space: str | None = None) -> int:
+    """Remove all head counts, or those of one space; returns how many were removed.
 
     Raises
     ------
     NotAllowed
-        Who may not.
+        The person is not an analyst.
     """
     app.person.require(Role.ANALYST, "remove head counts")
     return store.clear_head_counts(app.settings, space)
 
 
-def counted(settings: Settings) -> list[Counted]:
-    """What was counted, by space."""
+def head_counts_by_space(settings: Settings) -> list[Counted]:
+    """A summary of the head counts of each space."""
     return store.counted_spaces(settings)
 
 
 def compared(settings: Settings, name: str) -> pd.DataFrame:
-    """Head counts beside the estimates that were made of them: space_id, people, estimated,
-    devices_counted ... as ``read_compared``; of very many, some by lot.
+    """Head counts with their estimates, in the columns of ``read_compared``; a random sample if
+    there are very many.
     """
     frame = read_compared(settings, name).to_pandas()
-    return frame.sample(MOST_DRAWN, random_state=0) if len(frame) > MOST_DRAWN else frame
+    return frame.sample(MAX_DRAWN, random_state=0) if len(frame) > MAX_DRAWN else frame
 
 
 def ratios(made: Made) -> dict[str, pd.DataFrame]:
-    """People per device by kind of spaces: ``hours``, ``level`` (devices from which on), ``ratio``.
+    """People per device, by kind of space: ``hours``, ``level`` (minimum devices), ``ratio``.
 
-    Empty when it is not calibrated.
+    Empty when the people count is not calibrated.
     """
     found = made.calibration
     if found is None:
         return {}
     if found.above is None:
         return {"All spaces": _ratios(found)}
-    return {"Rooms": _ratios(found), "Floors, buildings": _ratios(found.above)}
+    return {"Rooms": _ratios(found), "Floors and buildings": _ratios(found.above)}
 
 
 def _ratios(found: Calibration) -> pd.DataFrame:
@@ -288,17 +297,17 @@ def _ratios(found: Calibration) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def usable_rows(settings: Settings, given: Given, most: int = 200) -> pd.DataFrame:
+def usable_rows(settings: Settings, given: Given, limit: int = 200) -> pd.DataFrame:
     """The first rows that can be used, in local time."""
-    frame = given.usable.slice(0, most).to_pandas()
+    frame = given.usable.slice(0, limit).to_pandas()
     local = frame["time"].dt.tz_convert(settings.timezone).dt.tz_localize(None)
-    width = frame["interval_seconds"].map(lambda s: "a moment" if s == 0 else f"{s} s")
-    columns = {"Space": frame["space_id"], "Local time": local, "Counted in": width}
+    width = frame["interval_seconds"].map(lambda s: "at that moment" if s == 0 else f"{s} s")
+    columns = {"Space": frame["space_id"], "Local time": local, "Counted over": width}
     return pd.DataFrame({**columns, "People": frame["people"]})
 
 
-def rejected_rows(given: Given, most: int = 200) -> pd.DataFrame:
-    """The first rows that cannot be used."""
-    frame = given.rejected.slice(0, most).to_pandas()
-    shown = frame.rename(columns={"row_number": "Row", "reason": "Why not"})
-    return shown.dropna(axis="columns", how="all")
+def rejected_rows(given: Given, limit: int = 200) -> pd.DataFrame:
+    """The first rejected rows, with their reasons."""
+    frame = given.rejected.slice(0, limit).to_pandas()
+    renamed = frame.rename(columns={"row_number": "Row", "reason": "Reason"})
+    return renamed.dropna(axis="columns", how="all")

@@ -1,4 +1,4 @@
-"""Tracking spaces and naming datasets: what it adds, how far it is, and taking it back."""
+"""Tracked spaces and datasets: estimate, track, follow the progress, untrack."""
 
 from __future__ import annotations
 
@@ -31,22 +31,23 @@ if TYPE_CHECKING:
     from tippers_dagster.occupancy.state import State
     from tippers_dagster.occupancy.status import LevelStatus
 
-WHAT = {
+LEVELS = {
     "sessions": "Sessions: read from the source, one partition per chunk",
-    "source_occupancy": "Rooms: counts of spaces with sessions of their own",
-    "derived_occupancy": "Floors, buildings, campus: unions of what is below",
+    "source_occupancy": "Rooms: counts of spaces with their own sessions",
+    "derived_occupancy": "Floors, buildings, campus: distinct devices of all spaces inside",
 }
-"""What each level is, in words."""
+"""A description of each level."""
 
-MOST_CELLS = 4_000_000
-"""Of a larger grid it is not looked up what is there already."""
+MAX_EXACT_CELLS = 4_000_000
+"""For a larger grid, the estimate does not check which partitions are already computed."""
 
 
-# --- before saying yes ---------------------------------------------------------------------------
+# --- estimate ------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Adds:
-    """Partitions of one level: in the grid that would be wanted, new in it, and to be computed
-    because of it. ``seconds``: by history, None without one.
+class LevelEstimate:
+    """Partitions of one level: all in the new grid, those that are new, those to compute.
+
+    ``seconds``: estimated from past runs; None without any.
     """
 
     asset: str
@@ -63,16 +64,16 @@ class Estimate:
     Attributes
     ----------
     spaces, chunks
-        Of the space's subtree over the range.
+        Spaces in the subtree, and chunks in the range.
     new_spaces, new_chunks
-        Those of them that nothing tracks yet.
+        Those that are not tracked yet.
     other_spaces
-        Spaces tracked already that get the new chunks, too: every tracked space is kept in every
-        tracked chunk.
+        Spaces already tracked that also get the new chunks: every tracked space has every tracked
+        chunk.
     levels
         Upstream first.
     exact
-        False: so many that it was not looked up what is computed already.
+        False: the grid is so large that computed partitions were not looked up.
     """
 
     spaces: int
@@ -80,45 +81,45 @@ class Estimate:
     new_spaces: int
     new_chunks: int
     other_spaces: int
-    levels: list[Adds]
+    levels: list[LevelEstimate]
     exact: bool
 
     @property
     def to_compute(self) -> int:
-        """Partitions in all."""
+        """Partitions to compute, over all levels."""
         return sum(level.to_compute for level in self.levels)
 
     @property
     def seconds(self) -> float | None:
-        """In all; None when a level that has work has no history."""
+        """Estimated time over all levels; None when a level with work has no past runs."""
         parts = [level.seconds for level in self.levels if level.to_compute]
         return None if None in parts else float(sum(p for p in parts if p is not None))
 
 
 def estimate(app: App, tree: SpaceTree, space: str, start: dt.date, end: dt.date) -> Estimate:
-    """What it would add to track a space over the local dates [start, end).
+    """Estimate what tracking a space over the local dates [start, end) would add.
 
     Raises
     ------
     BadInput
-        An unknown space, or an empty or absurdly long range.
+        The space is unknown, or the range is empty or far too long.
     """
     _check_range(start, end)
     at = tree.position(space)
-    mine = np.zeros(len(tree), bool)
-    mine[at : at + int(tree.size[at])] = True
+    subtree = np.zeros(len(tree), bool)
+    subtree[at : at + int(tree.size[at])] = True
     chunks = chunk_keys(start, end, app.settings.chunk)
     now = wanted_grid(app.settings, tree)
-    then = Grid(tree, now.tracked | mine, sorted({*now.chunks, *chunks}))
+    then = Grid(tree, now.tracked | subtree, sorted({*now.chunks, *chunks}))
     new_chunks = set(chunks).difference(now.chunks)
-    exact = int(then.tracked.sum()) * len(then.chunks) <= MOST_CELLS
-    levels = _looked_up(app, now, then) if exact else _counted(app, now, then)
+    exact = int(then.tracked.sum()) * len(then.chunks) <= MAX_EXACT_CELLS
+    levels = _exact_levels(app, now, then) if exact else _approximate_levels(app, now, then)
     return Estimate(
-        spaces=int(mine.sum()),
+        spaces=int(subtree.sum()),
         chunks=len(chunks),
-        new_spaces=int((mine & ~now.tracked).sum()),
+        new_spaces=int((subtree & ~now.tracked).sum()),
         new_chunks=len(new_chunks),
-        other_spaces=int((now.tracked & ~mine).sum()) if new_chunks else 0,
+        other_spaces=int((now.tracked & ~subtree).sum()) if new_chunks else 0,
         levels=levels,
         exact=exact,
     )
@@ -126,30 +127,30 @@ def estimate(app: App, tree: SpaceTree, space: str, start: dt.date, end: dt.date
 
 def _check_range(start: dt.date, end: dt.date) -> None:
     if start >= end:
-        raise BadInput("The range holds no day.", "Choose a first and a last day.")
+        raise BadInput("The range is empty.", "Choose a first and a last day.")
     if (end - start).days > LONGEST_RANGE_DAYS:
-        raise BadInput("The range is over 20 years long.", "Is a year mistyped?")
+        raise BadInput("The range is longer than 20 years.", "Check the years for typing errors.")
 
 
-def _looked_up(app: App, now: Grid, then: Grid) -> list[Adds]:
+def _exact_levels(app: App, now: Grid, then: Grid) -> list[LevelEstimate]:
     from tippers_dagster.occupancy.state import load_state
 
     before = load_state(app.settings, now)
     after = load_state(app.settings, then)
-    lacking = [int(level.stale.sum()) for level in before.levels]
+    pending = [int(level.stale.sum()) for level in before.levels]
     counts = [
         (level.asset, level.stale.size, int(level.stale.sum()), was.stale.size)
         for level, was in zip(after.levels, before.levels, strict=True)
     ]
-    work = {asset: stale - old for (asset, _, stale, _), old in zip(counts, lacking, strict=True)}
+    work = {asset: stale - old for (asset, _, stale, _), old in zip(counts, pending, strict=True)}
     seconds = expected_by_history(warehouse_engine(app.settings), work)
     return [
-        Adds(asset, size, size - was, work[asset], seconds.get(asset))
+        LevelEstimate(asset, size, size - was, work[asset], seconds.get(asset))
         for asset, size, _, was in counts
     ]
 
 
-def _counted(app: App, now: Grid, then: Grid) -> list[Adds]:
+def _approximate_levels(app: App, now: Grid, then: Grid) -> list[LevelEstimate]:
     def sizes(grid: Grid) -> dict[str, int]:
         chunks = len(grid.chunks)
         return {
@@ -161,12 +162,12 @@ def _counted(app: App, now: Grid, then: Grid) -> list[Adds]:
     before, after = sizes(now), sizes(then)
     work = {asset: after[asset] - before[asset] for asset in after}
     seconds = expected_by_history(warehouse_engine(app.settings), work)
-    return [Adds(a, after[a], work[a], work[a], seconds.get(a)) for a in after]
+    return [LevelEstimate(a, after[a], work[a], work[a], seconds.get(a)) for a in after]
 
 
-# --- saying yes ----------------------------------------------------------------------------------
+# --- track ---------------------------------------------------------------------------------------
 def track(app: App, space: str, start: dt.date, end: dt.date) -> None:
-    """Track a space over the local dates [start, end); what lacks is computed by itself.
+    """Track a space over the local dates [start, end); automation computes the rest.
 
     Raises
     ------
@@ -189,10 +190,10 @@ def create_dataset(
     interval_seconds: int,
     description: str = "",
 ) -> Dataset:
-    """Name a selection, and track what it needs. Raises NotAllowed or BadInput."""
-    app.person.require(Role.ANALYST, "make datasets")
+    """Create a dataset, and track the partitions it needs. Raises NotAllowed or BadInput."""
+    app.person.require(Role.ANALYST, "create datasets")
     _check_range(start, end)
-    made = store.create(
+    dataset = store.create(
         app.settings,
         name.strip(),
         space=space,
@@ -203,79 +204,92 @@ def create_dataset(
         description=description,
     )
     _sync(app)
-    return made
+    return dataset
 
 
 def _sync(app: App) -> None:
-    """Dagster's partitions are made at once, not at the next look of a daemon."""
+    """Create Dagster's partitions now instead of at the daemon's next tick."""
     from tippers_dagster.occupancy.partitions import sync_partitions
 
     sync_partitions(app.settings, app.instance)
 
 
-# --- how far it is -------------------------------------------------------------------------------
+# --- progress ------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Standing:
-    """Every level of the tracked grid, and seconds that are left by history (None: unknown)."""
+class Progress:
+    """The progress of the tracked grid.
+
+    Attributes
+    ----------
+    levels
+        Every level, upstream first.
+    seconds_by_asset
+        Estimated time left per level, from past runs; without levels that have no past runs.
+    is_running
+        Whether a deployment runs that computes the pending partitions.
+    """
 
     levels: list[LevelStatus]
-    left: dict[str, float]
-    at_work: bool
+    seconds_by_asset: dict[str, float]
+    is_running: bool
 
     @property
     def wanted(self) -> int:
-        """Partitions in all."""
+        """All partitions."""
         return sum(level.wanted for level in self.levels)
 
     @property
     def done(self) -> int:
-        """Those up to date."""
+        """Partitions that are up to date."""
         return sum(level.done for level in self.levels)
 
     @property
     def failed(self) -> int:
-        """Those that are not tried again by themselves."""
+        """Partitions that failed and are not retried automatically."""
         return sum(level.failed for level in self.levels)
 
     @property
-    def lacking(self) -> int:
-        """Those that will be computed by themselves."""
+    def pending(self) -> int:
+        """Partitions that automation will compute."""
         return sum(level.running + level.stale for level in self.levels)
 
     @property
     def seconds_left(self) -> float | None:
-        """In all; None when a level that lacks something has no history."""
+        """Estimated time left; None when a level with pending partitions has no past runs."""
         needed = [lv.asset for lv in self.levels if lv.running or lv.stale]
-        if any(asset not in self.left for asset in needed):
+        if any(asset not in self.seconds_by_asset for asset in needed):
             return None
-        return sum(self.left[asset] for asset in needed)
+        return sum(self.seconds_by_asset[asset] for asset in needed)
 
 
-def standing(app: App) -> Standing:
-    """How far the tracked grid is; changes nothing."""
+def progress(app: App) -> Progress:
+    """Read the progress of the tracked grid."""
     from tippers_dagster.occupancy.status import look
 
     levels = look(app.settings, app.instance)
-    lacking = {level.asset: level.running + level.stale for level in levels}
-    left = expected_by_history(warehouse_engine(app.settings), lacking)
-    return Standing(levels, left, at_work(app))
+    pending = {level.asset: level.running + level.stale for level in levels}
+    seconds = expected_by_history(warehouse_engine(app.settings), pending)
+    return Progress(levels, seconds, is_running(app))
 
 
-def at_work(app: App) -> bool:
-    """Whether a deployment runs that we know of, and so computes what lacks."""
+def is_running(app: App) -> bool:
+    """Whether a known deployment runs, so that pending partitions are computed."""
     return web_address(app.settings) is not None
 
 
 def retry_failed(app: App, asset: str | None = None) -> int:
-    """Have what failed as often as it may be tried again; of how many partitions that is."""
-    app.person.require(Role.ANALYST, "retry what failed")
+    """Let partitions that used up their attempts run again; returns how many."""
+    app.person.require(Role.ANALYST, "retry failed partitions")
     from tippers_dagster.occupancy.records import forget_attempts
 
     return forget_attempts(warehouse_engine(app.settings), asset)
 
 
 def recompute(app: App, space: str, start: dt.date, end: dt.date, *, sessions: bool) -> int:
-    """Have a tracked space computed anew over [start, end); how many partitions that is."""
+    """Mark a tracked space for recomputing over [start, end); returns how many partitions.
+
+    ``sessions``: read its sessions from the source again as well.
+    """
     app.person.require(Role.ANALYST, "recompute occupancy")
     _check_range(start, end)
     from tippers_dagster.occupancy.tracking import recompute as forget
@@ -283,12 +297,19 @@ def recompute(app: App, space: str, start: dt.date, end: dt.date, *, sessions: b
     return forget(app.settings, space=space, start=start, end=end, sessions=sessions)
 
 
-# --- what is tracked -----------------------------------------------------------------------------
+# --- tracked ranges ------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Kept:
-    """One tracked range, the datasets that it serves, and what would stay without it.
+class TrackedRange:
+    """One tracked range of a space.
 
-    ``name``: of the space, empty when it is gone. ``frees``: partitions that nothing else keeps.
+    Attributes
+    ----------
+    name
+        Of the space; empty when the space no longer exists.
+    datasets
+        Datasets of the same space and range.
+    frees
+        Partitions that no other tracked range covers.
     """
 
     tracked: Tracked
@@ -299,26 +320,26 @@ class Kept:
     frees: int
 
 
-def kept(app: App, tree: SpaceTree) -> list[Kept]:
-    """Everything that is tracked."""
+def tracked_ranges(app: App, tree: SpaceTree) -> list[TrackedRange]:
+    """All tracked ranges."""
     ranges = list_tracked(app.settings)
     datasets = store.list_datasets(app.settings)
-    whole = _cells(app, tree, ranges)
+    total = _cells(app, tree, ranges)
     return [
-        Kept(
+        TrackedRange(
             tracked=one,
             name=tree.names[tree.index[one.space]] if one.space in tree else "",
             spaces=int(tree.size[tree.index[one.space]]) if one.space in tree else 0,
             chunks=len(chunk_keys(one.start, one.end, app.settings.chunk)),
-            datasets=tuple(d.name for d in datasets if _is_of(d, one)),
-            frees=whole - _cells(app, tree, [r for r in ranges if r != one]),
+            datasets=tuple(d.name for d in datasets if _same_range(d, one)),
+            frees=total - _cells(app, tree, [r for r in ranges if r != one]),
         )
         for one in ranges
     ]
 
 
 def _cells(app: App, tree: SpaceTree, ranges: Sequence[Tracked]) -> int:
-    """Partitions of spaces that these ranges add up to."""
+    """The number of (space, chunk) cells that these ranges cover together."""
     mask = np.zeros(len(tree), bool)
     chunks: set[str] = set()
     for one in ranges:
@@ -329,15 +350,15 @@ def _cells(app: App, tree: SpaceTree, ranges: Sequence[Tracked]) -> int:
     return int(mask.sum()) * len(chunks)
 
 
-def _is_of(dataset: Dataset, one: Tracked) -> bool:
+def _same_range(dataset: Dataset, one: Tracked) -> bool:
     return (dataset.space, dataset.start, dataset.end) == (one.space, one.start, one.end)
 
 
 def untrack(app: App, tracked: Tracked, *, purge: bool) -> int:
-    """Stop keeping a range; what others cover stays.
+    """Stop tracking a range; partitions that other ranges cover stay tracked.
 
-    ``purge``: also delete from the lake what is no longer tracked. Returns how many partitions
-    were deleted.
+    ``purge``: also delete everything from the lake that is no longer tracked. Returns how many
+    partitions were deleted.
     """
     app.person.require(Role.ANALYST, "untrack spaces")
     from tippers_dagster.occupancy.tracking import untrack_range
@@ -347,11 +368,11 @@ def untrack(app: App, tracked: Tracked, *, purge: bool) -> int:
 
 # --- datasets ------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Shown:
-    """A dataset, the name of its space, and how far it is.
+class DatasetProgress:
+    """A dataset, the name of its space (empty when it no longer exists), and its progress.
 
-    ``tracked``: whether all of it is kept up to date; ``shared``: other datasets that need some of
-    its partitions, too.
+    ``tracked``: whether all of its partitions are tracked; ``shared``: other datasets that use some
+    of the same partitions.
     """
 
     dataset: Dataset
@@ -362,23 +383,23 @@ class Shown:
     shared: tuple[str, ...]
 
 
-def datasets(app: App, tree: SpaceTree) -> list[Shown]:
-    """All datasets with their progress, from one look at the tracked grid."""
+def datasets(app: App, tree: SpaceTree) -> list[DatasetProgress]:
+    """All datasets with their progress."""
     found = store.list_datasets(app.settings)
     if not found:
         return []
     from tippers_dagster.occupancy.state import load_state
 
     state = load_state(app.settings, wanted_grid(app.settings, tree))
-    return [_shown(app, tree, state, one, found) for one in found]
+    return [_progress_of(app, tree, state, one, found) for one in found]
 
 
-def _shown(
+def _progress_of(
     app: App, tree: SpaceTree, state: State, one: Dataset, others: Sequence[Dataset]
-) -> Shown:
+) -> DatasetProgress:
     chunks = set(chunk_keys(one.start, one.end, app.settings.chunk))
     if one.space not in tree:
-        return Shown(one, "", 0, 0, False, ())
+        return DatasetProgress(one, "", 0, 0, False, ())
     spaces = set(tree.subtree(one.space))
     wanted = done = 0
     for level in (state.source, state.derived):
@@ -399,35 +420,35 @@ def _shown(
         and (other.space in spaces or one.space in tree.subtree(other.space))
     ]
     name = tree.names[tree.index[one.space]]
-    return Shown(one, name, wanted, done, tracked, tuple(shared))
+    return DatasetProgress(one, name, wanted, done, tracked, tuple(shared))
 
 
 def rename_dataset(app: App, name: str, to: str) -> Dataset:
-    """Give a dataset another name. Raises NotAllowed or BadInput."""
+    """Rename a dataset. Raises NotAllowed or BadInput."""
     app.person.require(Role.ANALYST, "rename datasets")
     return store.rename(app.settings, name, to.strip(), by=app.person.name)
 
 
 def delete_dataset(app: App, name: str) -> Dataset:
-    """Forget a dataset's name; what it tracks stays. Raises NotAllowed or BadInput."""
+    """Delete a dataset; its partitions stay tracked. Raises NotAllowed or BadInput."""
     app.person.require(Role.ANALYST, "delete datasets")
     return store.delete(app.settings, name, by=app.person.name)
 
 
 def track_again(app: App, name: str) -> None:
-    """Track what a dataset needs, after it was untracked."""
+    """Track a dataset's partitions again after they were untracked."""
     app.person.require(Role.ANALYST, "track spaces")
     one = store.get(app.settings, name)
     track(app, one.space, one.start, one.end)
 
 
 def source_extent(app: App) -> tuple[dt.date, dt.date] | None:
-    """The local dates [first, until) that the source's sessions begin in; None without any.
+    """The local dates [first, until) on which the source's sessions begin; None without sessions.
 
     Raises
     ------
     SourceError
-        When the source refuses the query.
+        The source refuses the query.
     """
     from tippers_dagster.campus.source.load import read_source
     from tippers_dagster.campus.source.schema import SESSIONS, source_tables
@@ -446,5 +467,5 @@ def source_extent(app: App) -> tuple[dt.date, dt.date] | None:
 
 
 def is_anything_tracked(app: App) -> bool:
-    """Whether there is a grid at all."""
+    """Whether any range is tracked."""
     return bool(list_tracked(app.settings))

@@ -1,1 +1,1 @@
-"""What pages share on the screen."""
+"""Widgets, charts and messages that pages share."""

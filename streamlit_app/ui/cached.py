@@ -1,4 +1,4 @@
-"""What several pages read and what seldom changes, kept for a moment for all sessions."""
+"""Reads that several pages share and that seldom change, cached briefly for all sessions."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.settings import Settings
 
 SECONDS = 30
-"""A space that came to the source shows after so long."""
+"""How long a new space in the source takes to appear."""
 
 
-def by_place(settings: Settings) -> str:
-    """What tells deployments apart in a cache."""
+def deployment_key(settings: Settings) -> str:
+    """A text that is different for every deployment."""
     return f"{settings.home_path} {settings.lake_url} {settings.source_schema}"
 
 
-SAME: dict[str | type[Any], Callable[[Any], Any]] = {Settings: by_place}
-"""For ``hash_funcs``."""
+HASH_FUNCS: dict[str | type[Any], Callable[[Any], Any]] = {Settings: deployment_key}
+"""The ``hash_funcs`` of every cache whose function takes settings."""
 
 
-@st.cache_resource(ttl=SECONDS, show_spinner=False, hash_funcs=SAME)
+@st.cache_resource(ttl=SECONDS, show_spinner=False, hash_funcs=HASH_FUNCS)
 def space_tree(settings: Settings) -> SpaceTree:
-    """All spaces; not to be changed. Raises SourceError when there are none."""
+    """All spaces; do not modify them, as they are shared. Raises SourceError without spaces."""
     return load_tree(settings)
 
 
-@st.cache_resource(ttl=SECONDS, show_spinner=False, hash_funcs=SAME)
+@st.cache_resource(ttl=SECONDS, show_spinner=False, hash_funcs=HASH_FUNCS)
 def space_facts(settings: Settings) -> dict[str, Facts]:
-    """What is known of spaces beside the tree, by id; not to be changed."""
+    """Facts about spaces besides the tree, by id; do not modify them, as they are shared."""
     return load_facts(settings)

@@ -1,4 +1,4 @@
-"""A canvas of nodes and edges: what is drawn, and what somebody did with it."""
+"""A canvas of nodes and edges, and the events it reports."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from streamlit_app.ui.component import mounting
+from streamlit_app.ui.component import component
 
 EVENTS = ("opened", "created", "connected", "moved", "materialise", "reset")
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node as it is drawn; names and texts are shown as they are, never as markup.
+    """A node of the canvas; names and texts are shown literally, never as markup.
 
     Attributes
     ----------
     standing
         ``fresh``, ``stale``, ``running``, ``failed``, ``broken`` or ``source``.
     elsewhere
-        Whose it is, when it is not part of this picture.
+        The concept that it belongs to, if it is not part of this picture.
     region
-        What it is drawn in, together with others.
+        The frame that it is drawn in, together with other nodes.
     place
-        Where somebody put it; None: where the layout does.
+        Where somebody moved it to; None: where the layout puts it.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Node:
     place: tuple[float, float] | None = None
 
     def data(self) -> dict[str, Any]:
-        """What travels to the browser."""
+        """The node as the browser gets it."""
         words = self.kind.replace("_", " ")
         return {**asdict(self), "kindWords": words[:1].upper() + words[1:]}
 
 
 @dataclass(frozen=True)
 class Edge:
-    """From one node to another. ``through``: drawn dashed; ``implied``: drawn faintly."""
+    """An edge between two nodes. ``through``: drawn dashed; ``implied``: drawn faintly."""
 
     parent: str
     child: str
@@ -55,22 +55,22 @@ class Edge:
 
 @dataclass(frozen=True)
 class Done:
-    """What somebody did since the last run of the page; at most one field is set.
+    """The person's action since the last run of the page; at most one field is set.
 
     Attributes
     ----------
     opened
-        A node's name.
+        The name of a node.
     created
-        A kind, and the name of the node that is to be the parent, if any.
+        A kind, and the name of the new node's parent, or empty.
     connected
-        Parent and child, two nodes that are there.
+        Parent and child, two existing nodes.
     moved
-        Where nodes were put.
+        The new places of nodes.
     materialise
         Names of nodes.
     reset
-        Whether all of it is to be laid out anew.
+        Whether to lay out the whole canvas again.
     """
 
     opened: str = ""
@@ -94,23 +94,23 @@ def canvas(
     layout: int = 0,
     height: int = 640,
 ) -> Done:
-    """Draw nodes and edges, and return what somebody did with them.
+    """Draw nodes and edges, and return the person's action.
 
-    What is given may change with every run: only what differs is drawn anew, and nobody's view
-    is moved. Another ``key`` is another canvas, which shows all of itself at first.
+    Arguments may change with every run: only the differences are redrawn, and the view does not
+    move. A new ``key`` makes a new canvas, which fits all of its nodes into the view at first.
 
     Parameters
     ----------
     links
-        The kinds of which a node of a kind can be the parent: where edges can be drawn.
+        For each kind, the kinds of its possible children: edges can be drawn between these.
     palette
-        Kinds that can be made.
+        Kinds that can be created.
     opened
-        The node whose edges are marked.
+        The node whose edges are highlighted.
     layout
-        Another number lays all of it out anew.
+        A new number lays out the whole canvas again.
     height
-        Pixels.
+        Height in pixels.
     """
     data = {
         "label": label,
@@ -124,22 +124,22 @@ def canvas(
         "layout": layout,
     }
     callbacks: dict[str, Any] = {f"on_{event}_change": _nothing for event in EVENTS}
-    return _done(mounting("canvas")(key=key, data=data, **callbacks))
+    return _action(component("canvas")(key=key, data=data, **callbacks))
 
 
-def _done(told: Mapping[str, Any]) -> Done:
-    if made := told.get("created"):
-        return Done(created=(str(made["kind"]), str(made["parent"] or "")))
-    if edge := told.get("connected"):
+def _action(events: Mapping[str, Any]) -> Done:
+    if created := events.get("created"):
+        return Done(created=(str(created["kind"]), str(created["parent"] or "")))
+    if edge := events.get("connected"):
         return Done(connected=(str(edge["parent"]), str(edge["child"])))
-    if moved := told.get("moved"):
+    if moved := events.get("moved"):
         return Done(moved=dict(moved["places"]))
-    if asked := told.get("materialise"):
-        return Done(materialise=tuple(str(name) for name in asked["names"]))
-    if told.get("reset") is not None:
+    if nodes := events.get("materialise"):
+        return Done(materialise=tuple(str(name) for name in nodes["names"]))
+    if events.get("reset") is not None:
         return Done(reset=True)
-    return Done(opened=str((told.get("opened") or {}).get("name", "")))
+    return Done(opened=str((events.get("opened") or {}).get("name", "")))
 
 
 def _nothing() -> None:
-    """Having a callback is what declares an event of a component."""
+    """An empty callback: a component only has the events that have one."""

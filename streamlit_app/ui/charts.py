@@ -1,7 +1,7 @@
-"""Charts of times and counts. Colours are those of the theme, so that light and dark both work.
+"""Charts of counts over time and by space, in the theme's colours for light and dark.
 
 Times are milliseconds of the campus's wall clock counted as if they were UTC, and drawn as UTC: a
-browser in another zone shows the campus's own time.
+browser in another zone still shows the campus's own time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from streamlit_app.ui.theme import is_dark
 
 HEIGHT = 320
 PAN = "pan"
-"""The selection that tells where a ``timeline`` was moved to, as ``{"time": [ms, ms]}``."""
+"""The selection with the time range that a ``timeline`` shows, as ``{"time": [ms, ms]}``."""
 
 Layers = alt.LayerChart | alt.FacetChart
 
@@ -32,17 +32,17 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 
 
 def milliseconds(local: dt.datetime) -> float:
-    """A local time as these charts take it."""
+    """Convert a local time to milliseconds for a chart."""
     return (local - dt.datetime(1970, 1, 1)) / dt.timedelta(milliseconds=1)
 
 
 def local_of(value: float) -> dt.datetime:
-    """The local time of milliseconds."""
+    """Convert milliseconds of a chart to a local time."""
     return dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=value)
 
 
 def ink() -> str:
-    """The theme's colour of text, for marks that Vega would draw black."""
+    """The theme's text colour, for marks that Vega would draw in black."""
     return "#e6eeee" if is_dark() else "#0a1213"
 
 
@@ -57,25 +57,25 @@ def timeline(
     ink: str = "#808a8c",
     height: int = HEIGHT,
 ) -> Layers:
-    """Lines over time with a band from lowest to highest, and what is missing shaded.
+    """Lines over time with a band from lowest to highest; gaps are shaded.
 
     Parameters
     ----------
     points
         ``name``, ``time``, ``until``, ``mean``, ``low``, ``high``; nulls break the line.
     gaps
-        ``time``, ``until`` of what is not computed; may be empty.
+        ``time``, ``until`` of times that are not computed; may be empty.
     domain
-        Local times between which it shows at first, to be moved and zoomed along time, with the
-        selection ``PAN``; None: all points, not to be moved.
+        Local times that the chart shows at first; it can be panned and zoomed, which sets the
+        selection ``PAN``. None: the chart shows all points and does not pan.
     title
-        Of the axis of counts, with its unit.
+        Title of the count axis, with its unit.
     capacity
-        A level to compare with.
+        A level to compare with, drawn as a line.
     ink
-        Colour of its line and text: that of the theme's text, which Vega does not know.
+        Colour of this line and its text; pass the theme's text colour, which Vega does not know.
     """
-    points = _closed(points)
+    points = _with_end(points)
     x = _local_time(zone)
     several = points["name"].nunique() > 1
     legend = alt.Legend(orient="top", labelLimit=400, symbolType="stroke", symbolOpacity=1)
@@ -84,23 +84,23 @@ def timeline(
     hover = [
         alt.Tooltip("time:T", title="From", timeUnit="utcyearmonthdatehoursminutes", format=_STAMP),
         alt.Tooltip("until:T", title="To", timeUnit="utcyearmonthdatehoursminutes", format=_STAMP),
-        alt.Tooltip("high:Q", title="Most", format=",.0f"),
+        alt.Tooltip("high:Q", title="Max", format=",.0f"),
         alt.Tooltip("mean:Q", title="Mean", format=",.1f"),
-        alt.Tooltip("low:Q", title="Least", format=",.0f"),
+        alt.Tooltip("low:Q", title="Min", format=",.0f"),
     ]
     if several:
-        hover.insert(0, alt.Tooltip("name:N", title="Which"))
+        hover.insert(0, alt.Tooltip("name:N", title="Series"))
     band = alt.Chart(points).mark_area(
         opacity=0.25, interpolate="step-after", clip=True, invalid="break-paths-filter-domains"
     )
     line = alt.Chart(points).mark_line(
         strokeWidth=1.5, interpolate="step-after", clip=True, invalid="break-paths-filter-domains"
     )
-    # Wide bars that nobody sees give every moment its tooltip.
+    # Invisible bars show the tooltip anywhere in a bin.
     target = alt.Chart(points).mark_rect(opacity=0, clip=True)
     line = line.encode(x=x, y=alt.Y("mean:Q", title=title), color=colour, strokeDash=dash)
     if domain is not None:
-        # A domain of the scale would be in conflict with those of the other layers' data.
+        # A domain on the scale would conflict with those that the other layers derive.
         pan = alt.selection_interval(
             name=PAN,
             bind="scales",
@@ -110,7 +110,7 @@ def timeline(
         )
         line = line.add_params(pan)
     layers: list[alt.Chart] = [
-        _missing(gaps, points, x),
+        _shaded(gaps, points, x),
         band.encode(
             x=x,
             y=alt.Y("low:Q", title=title, axis=alt.Axis(tickMinStep=1)),
@@ -138,19 +138,19 @@ def timeline(
 
 
 def stacked(points: pd.DataFrame, gaps: pd.DataFrame, *, title: str, zone: str) -> Layers:
-    """Parts of a whole over time, one above the other, and what is missing shaded.
+    """Stacked areas over time; gaps are shaded.
 
     Parameters
     ----------
     points
-        ``name``, ``time``, ``until``, ``mean``; the parts in their order, the lowest first.
+        ``name``, ``time``, ``until``, ``mean``; ordered by area, the lowest first.
     gaps
-        ``time``, ``until`` of what is not computed; may be empty.
+        ``time``, ``until`` of times that are not computed; may be empty.
     title
-        Of the axis of counts, with its unit.
+        Title of the count axis, with its unit.
     """
     order = list(points["name"].unique())
-    ranked = _closed(points).assign(rank=lambda p: p["name"].map(order.index))
+    ranked = _with_end(points).assign(rank=lambda p: p["name"].map(order.index))
     x = _local_time(zone)
     areas = (
         alt.Chart(ranked)
@@ -169,15 +169,15 @@ def stacked(points: pd.DataFrame, gaps: pd.DataFrame, *, title: str, zone: str) 
             ],
         )
     )
-    return alt.layer(areas, _missing(gaps, points, x)).properties(height=HEIGHT)
+    return alt.layer(areas, _shaded(gaps, points, x)).properties(height=HEIGHT)
 
 
-WHAT_CAME, EXPECTED = "what came", "forecast"
+ACTUAL, FORECAST = "actual", "forecast"
 
 
 def fan(
-    came: pd.DataFrame,
-    expected: pd.DataFrame,
+    actual: pd.DataFrame,
+    forecast: pd.DataFrame,
     gaps: pd.DataFrame,
     *,
     title: str,
@@ -185,28 +185,28 @@ def fan(
     origin: dt.datetime | None = None,
     ink: str = "#808a8c",
 ) -> Layers:
-    """What came, and what is or was expected, with the 80 % and 95 % intervals as bands.
+    """Actual counts and a forecast, with its 80 % and 95 % ranges as bands.
 
     Parameters
     ----------
-    came
+    actual
         ``time``, ``until``, ``mean``; nulls break the line.
-    expected
+    forecast
         ``time``, ``until``, ``q025``, ``q10``, ``q50``, ``q90``, ``q975``.
     gaps
-        ``time``, ``until`` of what is not computed; may be empty.
+        ``time``, ``until`` of times that are not computed; may be empty.
     origin
-        Where the known ends, to be marked.
+        Local time at which the forecast begins, to mark it; None: no mark.
     ink
-        Colour of the mark: that of the theme's text, which Vega does not know.
+        Colour of the mark; pass the theme's text colour, which Vega does not know.
     """
     x = _local_time(zone)
-    names = alt.Scale(domain=[WHAT_CAME, EXPECTED])
+    names = alt.Scale(domain=[ACTUAL, FORECAST])
     legend = alt.Legend(orient="top", symbolType="stroke", symbolOpacity=1, title=None)
     colour = alt.Color("name:N", scale=names, legend=legend)
     axis = alt.Axis(tickMinStep=1)
-    came = _closed(came.assign(name=WHAT_CAME))
-    fan_points = _closed(expected.assign(name=EXPECTED))
+    actual = _with_end(actual.assign(name=ACTUAL))
+    fan_points = _with_end(_with_ranges(forecast).assign(name=FORECAST))
     bands = [
         alt.Chart(fan_points)
         .mark_area(opacity=opacity, interpolate="step-after")
@@ -216,16 +216,16 @@ def fan(
     line = alt.Chart(fan_points).mark_line(
         strokeWidth=1.6, strokeDash=[5, 3], interpolate="step-after"
     )
-    past = alt.Chart(came).mark_line(
+    past = alt.Chart(actual).mark_line(
         strokeWidth=1.6, interpolate="step-after", invalid="break-paths-filter-domains"
     )
     layers: list[alt.Chart] = [
-        _missing(gaps, pd.concat([came, fan_points], ignore_index=True), x),
+        _shaded(gaps, pd.concat([actual, fan_points], ignore_index=True), x),
         *bands,
         line.encode(x=x, y="q50:Q", color=colour),
         past.encode(x=x, y="mean:Q", color=colour),
-        _fan_hover(came, x, [("mean:Q", "Devices", ",.1f")]),
-        _fan_hover(fan_points, x, _FAN_WORDS),
+        _fan_hover(actual, x, [alt.Tooltip("mean:Q", title="Devices", format=",.1f")]),
+        _fan_hover(fan_points, x, _forecast_tooltips()),
     ]
     if origin is not None:
         mark = pd.DataFrame({"time": [milliseconds(origin)], "text": ["forecast begins"]})
@@ -236,22 +236,31 @@ def fan(
     return alt.layer(*layers).properties(height=HEIGHT)
 
 
-_FAN_WORDS = [
-    ("q50:Q", "Forecast", ",.1f"),
-    ("q10:Q", "80 % from", ",.1f"),
-    ("q90:Q", "80 % to", ",.1f"),
-    ("q025:Q", "95 % from", ",.1f"),
-    ("q975:Q", "95 % to", ",.1f"),
-]
+def _with_ranges(forecast: pd.DataFrame) -> pd.DataFrame:
+    """With the two ranges as texts for the tooltip: ``139 to 158``."""
+
+    def texts(low: str, high: str) -> list[str]:
+        return [f"{a:,.0f} to {b:,.0f}" for a, b in zip(forecast[low], forecast[high], strict=True)]
+
+    return forecast.assign(range80=texts("q10", "q90"), range95=texts("q025", "q975"))
 
 
-def _fan_hover(points: pd.DataFrame, x: alt.X, shown: list[tuple[str, str, str]]) -> alt.Chart:
-    """Wide bars that nobody sees give every moment its tooltip."""
-    times = [
-        alt.Tooltip(f"{name}:T", title=word, timeUnit="utcyearmonthdatehoursminutes", format=_STAMP)
-        for name, word in (("time", "From"), ("until", "To"))
+def _forecast_tooltips() -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("q50:Q", title="Forecast, devices", format=",.1f"),
+        alt.Tooltip("range80:N", title="80 % range"),
+        alt.Tooltip("range95:N", title="95 % range"),
     ]
-    values = [alt.Tooltip(field, title=word, format=form) for field, word, form in shown]
+
+
+def _fan_hover(points: pd.DataFrame, x: alt.X, values: list[alt.Tooltip]) -> alt.Chart:
+    """Invisible bars that show the tooltip anywhere in a bin."""
+    times = [
+        alt.Tooltip(
+            f"{name}:T", title=title, timeUnit="utcyearmonthdatehoursminutes", format=_STAMP
+        )
+        for name, title in (("time", "From"), ("until", "To"))
+    ]
     bars = alt.Chart(points).mark_rect(opacity=0)
     return bars.encode(x=x, x2="until:T", tooltip=[*times, *values])
 
@@ -265,22 +274,22 @@ def _local_time(zone: str) -> alt.X:
     )
 
 
-def _missing(gaps: pd.DataFrame, points: pd.DataFrame, x: alt.X) -> alt.Chart:
-    """The shades over what is not computed."""
-    if gaps.empty:  # a gap of no length: without any, Vega warns of an empty extent
+def _shaded(gaps: pd.DataFrame, points: pd.DataFrame, x: alt.X) -> alt.Chart:
+    """Grey areas over times that are not computed."""
+    if gaps.empty:  # a gap without length, because Vega warns about an empty extent
         gaps = points[["time"]].head(1).assign(until=lambda g: g["time"])
     shades = alt.Chart(gaps).mark_rect(opacity=0.28, color=_GREY, clip=True)
     return shades.encode(x=x, x2="until:T")
 
 
-def _closed(points: pd.DataFrame) -> pd.DataFrame:
-    """With a last point at the end of each line, so that its last bin is as wide as the others."""
+def _with_end(points: pd.DataFrame) -> pd.DataFrame:
+    """Add a point at the end of each line, so that its last bin is as wide as the others."""
     last = points.groupby("name", sort=False).tail(1)
     return pd.concat([points, last.assign(time=last["until"])], ignore_index=True)
 
 
 def week_map(cells: pd.DataFrame, title: str) -> alt.Chart:
-    """``weekday`` by ``hour`` with ``mean`` as colour; null where it is not known."""
+    """A heat map of ``mean`` by ``weekday`` and ``hour``; null where not known."""
     cells = cells.assign(day=[DAYS[d] for d in cells["weekday"]])
     return (
         alt.Chart(cells)
@@ -292,8 +301,8 @@ def week_map(cells: pd.DataFrame, title: str) -> alt.Chart:
             tooltip=[
                 alt.Tooltip("day:N", title="Day"),
                 alt.Tooltip("hour:O", title="Hour"),
-                alt.Tooltip("mean:Q", title="Mean", format=",.1f"),
-                alt.Tooltip("hours:Q", title="Of so many hours"),
+                alt.Tooltip("mean:Q", title="Mean, devices", format=",.1f"),
+                alt.Tooltip("hours:Q", title="Weeks averaged"),
             ],
         )
         .properties(height=260)
@@ -312,22 +321,22 @@ def ranked_bars(rows: pd.DataFrame, *, value: str, name: str, title: str) -> alt
             y=alt.Y(f"{name}:N", title=None, sort=None, axis=names),
             tooltip=hover,
         )
-        .properties(height=26 * len(rows) + 90)  # with the axis and its title
+        .properties(height=26 * len(rows) + 90)  # 90: the axis and its title
     )
 
 
-def tiles(rows: pd.DataFrame, *, most: float, title: str, select: str, ink: str) -> Layers:
-    """Rectangles ``x, y, x2, y2`` with a ``label``, the stronger the higher their ``count``.
+def tiles(rows: pd.DataFrame, *, max_count: float, title: str, select: str, ink: str) -> Layers:
+    """Rectangles in stronger colour for higher counts.
 
     Parameters
     ----------
     rows
-        Also ``name``, ``space``, ``told`` (the count in words) and ``known``; those that are not
-        known are grey.
-    most
-        The count of the strongest.
+        ``x``, ``y``, ``x2``, ``y2``, ``label``, ``name``, ``space``, ``count``, ``count_text`` and
+        ``known``; rectangles with unknown counts are grey.
+    max_count
+        The count with the strongest colour.
     select
-        Name of the selection of a tile, by ``space``.
+        The name of the selection, which holds the ``space`` of a rectangle.
     ink
         Colour of the labels.
     """
@@ -338,7 +347,7 @@ def tiles(rows: pd.DataFrame, *, most: float, title: str, select: str, ink: str)
     )
     corner, base = base, base.encode(x2="x2:Q", y2="y2:Q")
     box = base.mark_rect(stroke=_GREY, strokeWidth=1, cursor="pointer")
-    boxes = box.encode(fillOpacity=_shade(most, title))
+    boxes = box.encode(fillOpacity=_shade(max_count, title))
     unknown = base.mark_rect(fill=_GREY, fillOpacity=0.35, cursor="pointer")
     texts = corner.mark_text(align="left", baseline="top", dx=5, dy=5, lineBreak="\n", color=ink)
     return alt.layer(
@@ -348,17 +357,17 @@ def tiles(rows: pd.DataFrame, *, most: float, title: str, select: str, ink: str)
     ).properties(height=440)
 
 
-def dots(rows: pd.DataFrame, *, most: float, title: str, select: str, ink: str) -> Layers:
-    """Spaces at their coordinates, as large as their ``count``; columns as in ``tiles``."""
+def dots(rows: pd.DataFrame, *, max_count: float, title: str, select: str, ink: str) -> Layers:
+    """Spaces as circles at their coordinates, sized by count; parameters as in ``tiles``."""
     base = alt.Chart(rows).encode(
         x=alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.05, 1.05])),
         y=alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[1.05, -0.05])),
         tooltip=_hover(),
     )
-    scale = alt.Scale(domain=[0, max(most, 1)], range=[30, 2500])
+    scale = alt.Scale(domain=[0, max(max_count, 1)], range=[30, 2500])
     circles = base.mark_circle(stroke=_GREY, cursor="pointer").encode(
         size=alt.Size("count:Q", title=title, scale=scale, legend=alt.Legend(orient="bottom")),
-        fillOpacity=_shade(most, None),
+        fillOpacity=_shade(max_count, None),
     )
     unknown = base.mark_point(color=_GREY, size=80, shape="cross", cursor="pointer")
     return alt.layer(
@@ -369,18 +378,18 @@ def dots(rows: pd.DataFrame, *, most: float, title: str, select: str, ink: str) 
 
 
 def _hover() -> list[alt.Tooltip]:
-    return [alt.Tooltip("name:N", title="Space"), alt.Tooltip("told:N", title="Devices")]
+    return [alt.Tooltip("name:N", title="Space"), alt.Tooltip("count_text:N", title="Devices")]
 
 
 def _by_space(name: str) -> alt.Parameter:
     return alt.selection_point(name=name, fields=["space"])
 
 
-def _shade(most: float, title: str | None) -> alt.FillOpacity:
-    """Never so dark that the theme's text could not be read on it."""
+def _shade(max_count: float, title: str | None) -> alt.FillOpacity:
+    """Opacity by count, light enough for the theme's text to stay readable."""
     return alt.FillOpacity(
         "count:Q",
         title=title,
-        scale=alt.Scale(domain=[0, max(most, 1)], range=[0.03, 0.5], clamp=True),
+        scale=alt.Scale(domain=[0, max(max_count, 1)], range=[0.03, 0.5], clamp=True),
         legend=alt.Legend(orient="bottom") if title else None,
     )

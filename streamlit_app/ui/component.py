@@ -1,4 +1,4 @@
-"""The components of ``frontend/``, served from its built files; nothing comes from elsewhere."""
+"""The components of ``frontend/``, served as files by the app itself."""
 
 from __future__ import annotations
 
@@ -7,37 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
-from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
-from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
+
+from streamlit_app.ui.internals import register_components
 
 if TYPE_CHECKING:
-    from streamlit.components.v2.component_manager import BidiComponentManager
-    from streamlit.components.v2.types import ComponentRenderer
+    from streamlit_app.ui.internals import ComponentRenderer
 
 APP = Path(__file__).parents[1]
 BUILT = "frontend/dist"
 NAMES = ("canvas", "editor")
 
 
-def mounting(name: str) -> ComponentRenderer:
-    """What puts a component (``canvas`` or ``editor``) on the page.
+def component(name: str) -> ComponentRenderer:
+    """The function that puts a component (``canvas`` or ``editor``) on the page.
 
-    Scripts are files with an address, which browsers fetch once: given as text, half a megabyte
-    would travel with every change of what is shown.
+    Scripts are files with an address, which browsers fetch once: as text, half a megabyte would be
+    sent with every update.
     """
-    manager = get_bidi_component_manager()
-    if manager.get_component_asset_root(f"tippers.{name}") is None:
-        _declare(manager)
-    return _registered(name, id(manager))
-
-
-def _declare(manager: BidiComponentManager) -> None:
-    """As an installed package does in its pyproject.toml; the app runs from a checkout, too."""
-    components = [ComponentConfig(name, BUILT) for name in NAMES]
-    manager.register_from_manifest(ComponentManifest("tippers", "1", components), APP)
+    return _renderer(name, register_components("tippers", NAMES, APP, BUILT))
 
 
 @cache
-def _registered(name: str, _manager: int) -> ComponentRenderer:
-    """Once per process; tests start several servers in one, each with components of its own."""
+def _renderer(name: str, _server: int) -> ComponentRenderer:
+    """Create the renderer once per server."""
     return st.components.v2.component(f"tippers.{name}", js=f"{name}.js")

@@ -1,4 +1,4 @@
-"""A code editor: highlighting, completion, and errors at their place."""
+"""A code editor with highlighting, completion, and errors at their place."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from streamlit_app.ui.component import mounting
+from streamlit_app.ui.component import component
 
 Language = Literal["sql", "python", "expression"]
 
-_REMEMBERED = 200
-"""Texts of one generation that are known as the editor's own when they are given back."""
+_MAX_REMEMBERED = 200
+"""How many of the editor's own texts are recognised when they are passed back as ``value``."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a text, and where.
+    """A problem in a text, and its place.
 
     Attributes
     ----------
     line, column
-        Both from 1. Line 0: the text as a whole.
+        Both from 1. Line 0: the problem concerns the whole text.
     """
 
     line: int
@@ -34,23 +34,26 @@ class Problem:
 
 @dataclass
 class _Memory:
-    """What an editor was given, so that its own text coming back is not taken for a new one."""
+    """The texts passed to and returned by an editor, to tell a new text from the editor's own.
 
-    given: str
+    ``generation`` counts the new texts; an edit of an older generation is dropped.
+    """
+
+    value: str
     generation: int = 1
     returned: list[str] = field(default_factory=list)
 
-    def give(self, value: str) -> None:
-        """Take the program's text; another than before, and not the editor's own, is a new one."""
-        if value != self.given and value not in self.returned:
+    def take(self, value: str) -> None:
+        """Take the program's text: a new one, unless it is unchanged or the editor's own."""
+        if value != self.value and value not in self.returned:
             self.generation += 1
             self.returned = []
-        self.given = value
+        self.value = value
 
     def remember(self, text: str) -> None:
-        """Note that this text came from the browser."""
+        """Remember that this text came from the browser."""
         if text not in self.returned:
-            self.returned = [*self.returned, text][-_REMEMBERED:]
+            self.returned = [*self.returned, text][-_MAX_REMEMBERED:]
 
 
 def code_editor(
@@ -65,28 +68,28 @@ def code_editor(
     height: int = 300,
     read_only: bool = False,
 ) -> str:
-    """Show an editor and return its text as it is now.
+    """Show an editor and return its current text.
 
-    The text comes 0.4 s after the last key, when the editor loses the focus, and at Ctrl+Enter.
-    ``value`` may stay what it was, or follow what this returned: what somebody types meanwhile
-    is never overwritten. Any other ``value`` replaces the text. To go back to a text that was
-    given before, without another in between, give another ``key``.
+    The browser sends the text 0.4 s after the last key, when the editor loses focus, and at
+    Ctrl+Enter. ``value`` may stay unchanged or follow the returned text: neither overwrites what
+    somebody is typing. Any other ``value`` replaces the text. To return to an earlier text without
+    another one in between, use a new ``key``.
 
     Parameters
     ----------
     language
         ``expression``: one Python expression.
     schema
-        Tables, as ``source.space``, and their columns, for completion in SQL.
+        Tables, such as ``source.space``, and their columns, for completion in SQL.
     names
-        What else is completed: columns of a row, labels, functions.
+        Other names to complete: columns of a row, labels, functions.
     height
-        Pixels with few lines; it grows by two thirds before it scrolls.
+        Height in pixels for a short text; it grows by two thirds before it scrolls.
     """
     memory = _memory(key, value)
     data = {
         "label": label,
-        "value": memory.given,
+        "value": memory.value,
         "generation": memory.generation,
         "language": language,
         "schema": {table: list(columns) for table, columns in (schema or {}).items()},
@@ -95,41 +98,41 @@ def code_editor(
         "height": height,
         "read_only": read_only,
     }
-    result = mounting("editor")(key=key, data=data, on_edit_change=_nothing)
+    result = component("editor")(key=key, data=data, on_edit_change=_nothing)
     edit = _edit_of(result.get("edit"), memory.generation)
     if edit is None or read_only:
-        return memory.given
+        return memory.value
     memory.remember(edit)
     return edit
 
 
 def current_text(key: str, value: str) -> str:
-    """The text that ``code_editor`` with this key and value will return, before it is called.
+    """The text that ``code_editor`` will return for this key and value.
 
-    For ``problems`` of the text as it is now.
+    Lets the caller check the current text before it passes ``problems``.
     """
     memory = _memory(key, value)
     edit = _edit_of((st.session_state.get(key) or {}).get("edit"), memory.generation)
-    return memory.given if edit is None else edit
+    return memory.value if edit is None else edit
 
 
 def _memory(key: str, value: str) -> _Memory:
-    """What is remembered of an editor; anew when its page was left, and its text with it."""
-    place = f"{key} (editor)"
-    memory = st.session_state.get(place)
+    """The editor's memory; new when the page was left, because its text is then lost."""
+    memory_key = f"{key} (editor)"
+    memory = st.session_state.get(memory_key)
     state = st.session_state.get(key)
     if memory is None:
         memory = _Memory(value)
     elif memory.returned and not (state or {}).get("edit"):
         memory = _Memory(value, memory.generation + 1)
     else:
-        memory.give(value)
-    st.session_state[place] = memory
+        memory.take(value)
+    st.session_state[memory_key] = memory
     return memory
 
 
 def _edit_of(edit: Any, generation: int) -> str | None:
-    """The text of the browser, unless it was typed over one that was replaced since."""
+    """The browser's text, unless it is an edit of a text that has been replaced since."""
     if isinstance(edit, Mapping) and edit.get("generation") == generation:
         text = edit.get("text")
         return text if isinstance(text, str) else None
@@ -137,4 +140,4 @@ def _edit_of(edit: Any, generation: int) -> str | None:
 
 
 def _nothing() -> None:
-    """Having a callback is what declares a state of a component."""
+    """An empty callback: a component only has the states that have one."""

@@ -1,4 +1,4 @@
-"""The current user: from a login, from the proxy's header, or else this machine's user."""
+"""The current person: from a login, from the proxy's header, or else this machine's user."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from tippers_dagster.settings import Settings
 
 
 def current_person(settings: Settings) -> Person | None:
-    """The person of this session; None: a login button, or why they have no access, is shown.
+    """The person of this session; None when the page shows a login button or denies access.
 
     Raises
     ------
     SettingsError
-        When nothing identifies people, and the app can be reached from other machines.
+        Nothing identifies people, and the app can be reached from other machines.
     """
-    way = entrance(settings)
-    if way == "local":
+    method = entrance(settings)
+    if method == "local":
         if st.get_option("server.address") not in LOOPBACK:
             raise SettingsError(
-                "Without a login the app may serve this machine only, but it listens on other "
+                "Without a login, the app may only serve this machine, but it listens on other "
                 "addresses.",
                 "Start it with `tippers app`.",
             )
         return Person(machine_user() or "local", Role.ADMIN)
-    if way == "login" and not st.user.get("is_logged_in", False):
-        _sign_in()
+    if method == "login" and not st.user.get("is_logged_in", False):
+        _log_in()
         return None
     try:
-        if way == "proxy":
+        if method == "proxy":
             return person_named(settings, _header_values(settings.streamlit_user_header))
         return person_of(settings, st.user.to_dict())
     except NotAllowed as error:
         st.title("tippers")
         tell(error)
-        if way == "login":
+        if method == "login":
             st.button("Log out", on_click=st.logout)
         return None
 
 
 def log_out(settings: Settings) -> None:
-    """A button for those who logged in."""
+    """A log-out button, if the app has a login."""
     if has_login(settings):
         st.button("Log out", on_click=st.logout, type="tertiary", icon=":material/logout:")
 
 
 def _header_values(name: str) -> list[str]:
-    """All values of a header of this session's connection, which is UTF-8."""
+    """All values of a header of this session's connection, decoded from UTF-8."""
     values = st.context.headers.get_all(name)
-    # Invalid UTF-8 becomes characters that no e-mail address has.
+    # Invalid UTF-8 becomes characters that cannot occur in an e-mail address.
     return [value.encode("latin-1").decode("utf-8", "surrogateescape") for value in values]
 
 
-def _sign_in() -> None:
+def _log_in() -> None:
     st.title("tippers")
-    st.write("How full every space of the campus is, and who is there.")
+    st.write("How full every space on campus is, and who is there.")
     st.button("Log in", on_click=st.login, type="primary", icon=":material/login:")

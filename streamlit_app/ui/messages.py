@@ -1,4 +1,4 @@
-"""What goes wrong, told where it happened: what people can mend, and a database that is away."""
+"""Errors on pages: those that people can fix, and an unavailable database."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.postgres.unavailable import unavailable_errors
 
 RETRY_SECONDS = 3
-AWAY = "database_away"
+UNAVAILABLE = "database_unavailable"
 
 
 def plain(text: str) -> str:
-    """Text of users and data as Markdown that shows it letter by letter."""
+    """Escape text from people and data as Markdown that shows it literally."""
     escaped = "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|$~:&" else c for c in text)
     return escaped.replace("\n", "  \n")
 
 
 def tell(error: TippersError) -> None:
-    """What is wrong, and what to do."""
+    """Show an error and its hint."""
     hint = f"  \n{plain(error.hint)}" if error.hint else ""
     st.error(plain(error.message) + hint, icon=":material/error:")
 
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Show what a person can mend, and that a database is away; all else goes on up."""
+    """Show errors that people can fix, and an unavailable database; others are raised."""
     try:
         yield
     except TippersError as error:
         tell(error)
     except unavailable_errors():
-        st.session_state[AWAY] = True
+        st.session_state[UNAVAILABLE] = True
         st.warning(
-            "The database does not answer at the moment. Nothing that was saved is lost; this page "
-            "comes back by itself when the database does.",
+            "The database is unavailable. Nothing saved is lost. This page tries again "
+            "automatically.",
             icon=":material/cloud_off:",
         )
 
 
 @contextmanager
-def comes_back() -> Iterator[None]:
-    """Around a page: while a database is away, try the page again and again.
+def retry_while_unavailable() -> Iterator[None]:
+    """Rerun the page regularly while a database is unavailable.
 
-    Here alone, and not in fragments: where a fragment within another one is drawn while the outer
-    is due again, Streamlit 1.67 drops the outer's elements, keeps the inner's, and the browser
-    then shows nothing at all ("Bad delta path index").
+    Around pages only, not in fragments: if a nested fragment is drawn while the outer one is due
+    again, Streamlit 1.67 drops the outer one's elements but keeps the inner one's, and the browser
+    shows an empty page ("Bad delta path index").
     """
-    st.session_state[AWAY] = False
+    st.session_state[UNAVAILABLE] = False
     yield
-    if st.session_state[AWAY]:
+    if st.session_state[UNAVAILABLE]:
         runs = count()
 
-        def look_again() -> None:
-            if next(runs):  # on the first the page has just failed
+        def retry() -> None:
+            if next(runs):  # the first run follows the failed page at once
                 st.rerun(scope="app")
 
-        st.fragment(look_again, run_every=RETRY_SECONDS)()
+        st.fragment(retry, run_every=RETRY_SECONDS)()
 
 
 def live(seconds: float | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A fragment that runs again by itself, and tells what goes wrong in it as a page does."""
+    """Make a fragment that reruns every ``seconds`` (None: never) and shows errors like a page."""
 
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(body)
@@ -77,8 +77,8 @@ def live(seconds: float | None) -> Callable[[Callable[..., Any]], Callable[..., 
             def guarded() -> None:
                 with told():
                     body(*args, **kwargs)
-                if next(runs) and st.session_state.get(AWAY):
-                    st.rerun(scope="app")  # the first run is the page's own, which sees to it
+                if next(runs) and st.session_state.get(UNAVAILABLE):
+                    st.rerun(scope="app")  # after the first run, the page itself does this
 
             st.fragment(guarded, run_every=seconds)()
 

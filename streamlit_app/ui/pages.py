@@ -1,4 +1,4 @@
-"""Going from one page to another, with what it is to show."""
+"""Links and navigation between pages, with query parameters."""
 
 from __future__ import annotations
 
@@ -7,41 +7,40 @@ from typing import NoReturn
 
 import streamlit as st
 
-LAST_WORDS_SECONDS = 0.25
-"""How long a request of the browser may be under way."""
+REQUEST_SECONDS = 0.25
+"""How long a request from the browser may be in flight."""
 
-_GOING = "pages.going"
+_TARGET = "pages.target"
 
 
 def page(path: str) -> st.Page:
-    """A page of the navigation by its path, as ``definitions``; for links and for going there."""
+    """A page by its path, such as ``definitions``; for links and for ``st.switch_page``."""
     return st.Page(_never, title=path.capitalize(), url_path=path)
 
 
 def go(path: str, **query: str) -> NoReturn:
-    """Show another page now. ``query``: parameters of its address; those left empty are left out.
+    """Show another page now. ``query``: parameters of its address; empty ones are left out.
 
-    To be called in a run of the page or of a fragment, not in a callback.
+    Call it in a run of the page or of a fragment, not in a callback.
     """
-    st.session_state[_GOING] = (path, {k: v for k, v in query.items() if v})
+    st.session_state[_TARGET] = (path, {k: v for k, v in query.items() if v})
     st.rerun(scope="app")
 
 
-def arrive() -> None:
-    """Show the page that ``go`` was called for; to be called before a page is run.
+def finish_navigation() -> None:
+    """Switch to the page that ``go`` was called for; call it before a page runs.
 
-    A fragment that runs by itself may be asked for while the browser does not know of the other
-    page yet; such a request, come later than the change of pages, would leave an empty page. So
-    the browser first gets a run without fragments, which ends their timers, and the time to say
-    what it had said by then.
+    A fragment with a timer may still be requested before the browser knows of the new page. If
+    such a request arrives after the switch, the page stays empty. So the browser first gets a run
+    without fragments, which stops their timers, and time for its pending requests to arrive.
     """
-    going = st.session_state.pop(_GOING, None)
-    if going is None:
+    target = st.session_state.pop(_TARGET, None)
+    if target is None:
         return
-    path, query = going
-    time.sleep(LAST_WORDS_SECONDS)
+    path, query = target
+    time.sleep(REQUEST_SECONDS)
     st.switch_page(page(path), query_params=query)
 
 
 def _never() -> None:
-    """Stands for a page's function: the navigation has the real one."""
+    """A placeholder: the navigation has the page's real function."""

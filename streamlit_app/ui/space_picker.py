@@ -1,4 +1,4 @@
-"""Choosing a space: a tree that opens along the way to the chosen one, and a search."""
+"""Widgets to choose a space: a tree that is open along the path to the selected one, a search."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import streamlit as st
 from streamlit_app.ui.messages import plain
 from tippers_dagster.campus.spaces.tree import SpaceTree
 
-MOST_FOUND = 50
-MOST_SIBLINGS = 150
+MAX_FOUND = 50
+MAX_SIBLINGS = 150
 _NUMBERS = re.compile(r"([0-9]+)")
 _INDENT = "\u2003"
 
 Pick = Callable[[str], None]
 
 
-def matches(tree: SpaceTree, text: str, most: int = MOST_FOUND) -> list[str]:
-    """Ids of the spaces whose name, room or id holds a text; those that begin with it first."""
+def matches(tree: SpaceTree, text: str, limit: int = MAX_FOUND) -> list[str]:
+    """Ids of the spaces whose name, room or id contains a text; those that begin with it first."""
     wanted = text.strip().casefold()
     if not wanted:
         return []
@@ -32,41 +32,41 @@ def matches(tree: SpaceTree, text: str, most: int = MOST_FOUND) -> list[str]:
         if any(wanted in t for t in texts):
             exact, begins = wanted in texts, any(t.startswith(wanted) for t in texts)
             found.append((not exact, not begins, int(tree.depth[i]), i))
-    return [tree.ids[at[-1]] for at in sorted(found)[:most]]
+    return [tree.ids[at[-1]] for at in sorted(found)[:limit]]
 
 
 def path(tree: SpaceTree, space: str) -> list[str]:
-    """Ids from the root to a space, itself included."""
-    way = []
+    """Ids from the root down to a space, which is included."""
+    ids = []
     at = tree.position(space)
     while at >= 0:
-        way.append(tree.ids[at])
+        ids.append(tree.ids[at])
         at = int(tree.parent[at])
-    return way[::-1]
+    return ids[::-1]
 
 
 def visible(tree: SpaceTree, space: str) -> list[str]:
-    """The rows of the tree when it is open along the way to a space, and at the space itself."""
+    """The visible rows of the tree when it is open along the path to a space."""
     is_open = set(path(tree, space))
-    shown: list[str] = []
+    rows: list[str] = []
 
     def add(spaces: list[str]) -> None:
         spaces = by_name(tree, spaces)
-        for one in spaces[:MOST_SIBLINGS]:
-            shown.append(one)
+        for one in spaces[:MAX_SIBLINGS]:
+            rows.append(one)
             if one in is_open:
                 add(tree.children(one))
-        # However many there are, the chosen one must be seen.
-        for one in is_open.intersection(spaces[MOST_SIBLINGS:]):
-            shown.append(one)
+        # The selected space must be visible, however many siblings it has.
+        for one in is_open.intersection(spaces[MAX_SIBLINGS:]):
+            rows.append(one)
             add(tree.children(one))
 
     add(tree.roots)
-    return shown
+    return rows
 
 
 def by_name(tree: SpaceTree, spaces: list[str]) -> list[str]:
-    """In the order of their names, numbers in them by size: floor 2 before floor 10."""
+    """Sort spaces by name, with numbers by value: floor 2 before floor 10."""
 
     def parts(space: str) -> list[tuple[int, str]]:
         name = tree.names[tree.index[space]].casefold()
@@ -76,23 +76,23 @@ def by_name(tree: SpaceTree, spaces: list[str]) -> list[str]:
 
 
 def full_name(tree: SpaceTree, space: str) -> str:
-    """The names from below the root to a space, as people would say where it is."""
-    way = path(tree, space)
-    return " / ".join(tree.names[tree.index[s]] for s in (way[1:] or way))
+    """The names from below the root down to a space, joined by slashes."""
+    ids = path(tree, space)
+    return " / ".join(tree.names[tree.index[s]] for s in (ids[1:] or ids))
 
 
 def sidebar_picker(tree: SpaceTree, space: str, pick: Pick, *, key: str = "space") -> None:
-    """The tree with its search, in the sidebar. ``pick`` is called with the id that is chosen."""
+    """The tree and a search in the sidebar; ``pick`` is called with the id of the chosen space."""
     with st.sidebar:
         search = f"{key} search"
         text = st.text_input("Find a space", key=search, placeholder="name, room or id")
         found = matches(tree, text)
         if text.strip() and not found:
-            st.caption("No space has this in its name, room or id.")
+            st.caption("No space matches by name, room or id.")
         options = found or visible(tree, space)
         label = (lambda s: plain(full_name(tree, s))) if found else (lambda s: _row(tree, s, space))
-        if len(found) == MOST_FOUND:
-            st.caption(f"The first {MOST_FOUND}; write more of the name for others.")
+        if len(found) == MAX_FOUND:
+            st.caption(f"Showing the first {MAX_FOUND} matches. Type more to narrow the search.")
         st.session_state[key] = space if space in options else None
 
         def chosen() -> None:
@@ -113,7 +113,7 @@ def _row(tree: SpaceTree, one: str, space: str) -> str:
 
 
 def breadcrumb(tree: SpaceTree, space: str, pick: Pick) -> None:
-    """The spaces above, as buttons."""
+    """The spaces that contain a space, as buttons."""
     above = path(tree, space)[:-1]
     if not above:
         return
@@ -125,7 +125,7 @@ def breadcrumb(tree: SpaceTree, space: str, pick: Pick) -> None:
 
 
 def choose(tree: SpaceTree, label: str, *, key: str, default: str | None = None) -> str | None:
-    """A field of a form for one space: large spaces at once, any other by a search."""
+    """A form field for one space: offers large spaces, and any other by a search."""
     text = st.text_input(f"Search: {label.lower()}", key=f"{key} search", placeholder="name or id")
     options = matches(tree, text) or large(tree)
     known = default is not None and default in tree
@@ -142,9 +142,9 @@ def choose(tree: SpaceTree, label: str, *, key: str, default: str | None = None)
 
 
 def large(tree: SpaceTree) -> list[str]:
-    """The spaces with others below, from the roots on."""
+    """The spaces with children, from the roots downwards."""
     parents = np.flatnonzero(~tree.is_leaf)
     if not parents.size:
-        return list(tree.ids[:MOST_FOUND])
+        return list(tree.ids[:MAX_FOUND])
     order = parents[np.argsort(tree.depth[parents], kind="stable")]
     return [tree.ids[i] for i in order[:200]]

@@ -1,4 +1,4 @@
-"""The state of a page in its address, so that a view can be shared."""
+"""The state of a page in the query parameters of its address, so that links share a view."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def get(name: str, default: str = "") -> str:
 
 
 def put(**values: str | None) -> None:
-    """Set parameters of the address; those that are empty are left out of it."""
+    """Set query parameters; empty ones are removed."""
     for name, value in values.items():
         if value:
             if st.query_params.get(name) != value:
@@ -30,6 +30,6 @@ def one_of(name: str, options: Sequence[T], default: T) -> T: ...
 @overload
 def one_of(name: str, options: Sequence[T]) -> T | None: ...
 def one_of(name: str, options: Sequence[T], default: T | None = None) -> T | None:
-    """The option that the address names; what it does not have is the default."""
+    """The option named in the address, or else the default."""
     named = {str(option): option for option in options}
     return named.get(get(name), default)

@@ -1,4 +1,4 @@
-"""The academic calendar: quarters, breaks, finals, holidays and events, which forecasts know of."""
+"""The academic calendar: quarters, breaks, finals, holidays and events, which forecasts use."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 import altair as alt
 import pandas as pd
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from streamlit_app.services import calendar as service
 from streamlit_app.services.app import App
 from streamlit_app.services.calendar import CalendarConflict, Clash, Day, Draft, Kept, PeriodKind
+from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import space_tree
 from streamlit_app.ui.messages import plain, told
@@ -37,16 +37,17 @@ COLOURS = {
     "event": "#2f7fc1",
     "": "#80808033",
 }
-"""Of the days of a year; told apart by the table and the tooltips, too."""
+"""Of days by kind; the table and the tooltips also name the kind."""
 
 _DRAFT = "calendar.draft"
 _CLASH = "calendar.clash"
-_DONE = "calendar.done"
+_NOTE = "calendar.done"
 _SERIAL = "calendar.serial"
+"""The number of forms opened so far; part of the widgets' keys, so that each form starts fresh."""
 
 
 def render(app: App) -> None:
-    """The page: ``?open=`` a period's number, or ``new``."""
+    """The page; ``?open=`` takes a period's number, or ``new``."""
     st.title("Academic calendar")
     found = service.periods(app)
     may = service.may_write(app)
@@ -60,43 +61,42 @@ def render(app: App) -> None:
             _holidays(app, found)
             _import(app)
         _export(app, found)
-    _done()
+    _show_note()
     if not found:
         _nothing_yet(may)
     if may:
         _editor(app, found)
     elif found:
-        st.caption(":material/lock: You may look at the calendar. Changing it takes an analyst.")
+        st.caption(":material/lock: Only analysts can change the calendar.")
     if found:
-        shown = _year(app, found)
-        _table(app, shown, may)
+        in_year = _year(app, found)
+        _table(app, in_year, may)
 
 
 def _summary(found: list[Kept]) -> str:
-    number = len(found)
-    return f"{number:,} period{'' if number == 1 else 's'}, which forecasts take into account."
+    return f"{counted(len(found), 'period')}. Forecasts take the calendar into account."
 
 
 def _nothing_yet(may: bool) -> None:
     with st.container(border=True):
         st.markdown(
-            "**The calendar is empty.** Begin with the quarters, then breaks, finals and holidays: "
-            "add them one by one, import a file, or take a country's public holidays. Forecasts "
-            "then know of them; without, a quiet Monday is a surprise."
+            "**The calendar is empty.** Start with the quarters, then breaks, finals and holidays: "
+            "add them one by one, import a file, or add a country's public holidays. Forecasts "
+            "then expect the days on which the campus is quiet."
         )
         if not may:
-            st.caption("Filling it takes the role analyst.")
+            st.caption("Only analysts can change it.")
 
 
-def _done() -> None:
-    note = st.session_state.pop(_DONE, None)
+def _show_note() -> None:
+    note = st.session_state.pop(_NOTE, None)
     if note:
         st.success(plain(note), icon=":material/check_circle:")
 
 
 # --- one period ----------------------------------------------------------------------------------
 def _open(which: str) -> None:
-    """Show the form of a period; what was typed for another one and not saved is let go."""
+    """Show the form of a period; unsaved changes to another period are dropped."""
     state.put(open=which or None)
     for key in (_DRAFT, _CLASH):
         st.session_state.pop(key, None)
@@ -104,23 +104,23 @@ def _open(which: str) -> None:
 
 def _close(note: str) -> None:
     _open("")
-    st.session_state[_DONE] = note
+    st.session_state[_NOTE] = note
     st.rerun()
 
 
 def _draft(found: list[Kept]) -> Draft | None:
-    """What is in hand: what the address opens, as it was when it was opened."""
+    """The draft of the period in the address, as it was when it was opened."""
     which = state.get("open")
     if not which:
         return None
-    kept = st.session_state.get(_DRAFT)
-    if kept is not None and kept[0] == which:
-        return kept[1]
-    there = {str(one.id): one for one in found}
-    if which != NEW and which not in there:
-        st.warning("This period is not there (any more).", icon=":material/delete:")
+    opened = st.session_state.get(_DRAFT)
+    if opened is not None and opened[0] == which:
+        return opened[1]
+    by_id = {str(one.id): one for one in found}
+    if which != NEW and which not in by_id:
+        st.warning("This period does not exist (any more).", icon=":material/delete:")
         return None
-    draft = Draft() if which == NEW else Draft.of(there[which])
+    draft = Draft() if which == NEW else Draft.of(by_id[which])
     serial = st.session_state.get(_SERIAL, 0) + 1
     st.session_state.update({_DRAFT: (which, draft), _SERIAL: serial})
     return draft
@@ -169,21 +169,22 @@ def _fields(app: App, draft: Draft) -> None:
             "Last day (included)", draft.last_day, key=f"calendar last {serial}",
             format="YYYY-MM-DD", min_value=dt.date(1970, 1, 1),
             max_value=dt.date(2199, 12, 31), width=170,
-            help="A day of the period. Left empty: it has the first day only.",
+            help="Leave empty for a single day.",
         )  # fmt: skip
     if draft.kind == PeriodKind.EVENT:
         _place(app, draft, serial)
 
 
 def _place(app: App, draft: Draft, serial: int) -> None:
-    """Where an event takes place."""
-    somewhere = st.toggle(
-        "It takes place in one space",
+    """The space of an event."""
+    in_one_space = st.toggle(
+        "In one space only",
         bool(draft.space),
         key=f"calendar somewhere {serial}",
-        help="Then it concerns this space, all below and all above it; else the whole campus.",
+        help="On: the event affects this space, the spaces inside it and those that contain it. "
+        "Off: it affects the whole campus.",
     )
-    if not somewhere:
+    if not in_one_space:
         draft.space = ""
         return
     try:
@@ -199,64 +200,63 @@ def _buttons(app: App, draft: Draft) -> None:
     with st.container(horizontal=True):
         label = "Add" if draft.seen is None else "Save"
         if st.button(label, type="primary", icon=":material/save:", key="calendar save"):
-            _saved(app, draft, None)
+            _save(app, draft, None)
         if draft.seen is not None and st.button("Remove", icon=":material/delete:"):
             try:
                 service.remove(app, draft.seen)
             except CalendarConflict as conflict:
                 _clash(conflict)
-            _close(f"{draft.seen.period} is removed.")
+            _close(f"{draft.seen.period} removed.")
         st.button("Close", type="tertiary", on_click=_open, args=("",), key="calendar close")
         if draft.dirty and draft.seen is not None:
-            st.badge("Not saved yet", icon=":material/edit:", color="orange")
+            st.badge("Unsaved changes", icon=":material/edit:", color="orange")
 
 
-def _saved(app: App, draft: Draft, over: Clash | None) -> None:
+def _save(app: App, draft: Draft, over: Clash | None) -> None:
     try:
         service.save(app, draft, over)
     except CalendarConflict as conflict:
         _clash(conflict)
-    _close(f"{draft.period()} is saved.")
+    _close(f"{draft.period()} saved.")
 
 
 def _clash(conflict: CalendarConflict) -> None:
-    """Keep what somebody else did, to be shown beside one's own."""
+    """Rerun the page with somebody else's change beside the person's own."""
     st.session_state[_CLASH] = conflict.clashes[0]
     st.rerun()
 
 
 def _conflict(app: App, draft: Draft) -> None:
-    """What somebody else did meanwhile, and the choices."""
+    """Somebody else's change, and the choices."""
     clash = st.session_state.get(_CLASH)
     if clash is None:
         return
     now = clash.now
-    st.warning(f"{plain(str(clash))} Nothing of yours was saved, and nothing is lost.",
-               icon=":material/group:")  # fmt: skip
+    st.warning(f"{plain(str(clash))} Your change is not saved yet.", icon=":material/group:")
     mine = clash.mine.period
     left, right = st.columns(2)
-    theirs = "removed" if now is None else _words(app, now.period)
+    theirs = "removed" if now is None else _text(app, now.period)
     left.markdown(f"**Theirs**: {plain(theirs)}")
-    right.markdown(f"**Yours**: {plain('removed' if mine is None else _words(app, mine))}")
+    right.markdown(f"**Yours**: {plain('removed' if mine is None else _text(app, mine))}")
     with st.container(horizontal=True):
-        label = "Remove it all the same" if mine is None else "Save mine over it"
+        label = "Remove anyway" if mine is None else "Save mine"
         if st.button(label, type="primary", key="calendar over"):
             if mine is None and now is not None:
                 try:
                     service.remove(app, now)
                 except CalendarConflict as conflict:
                     _clash(conflict)
-                _close(f"{now.period} is removed.")
-            _saved(app, draft, clash)
+                _close(f"{now.period} removed.")
+            _save(app, draft, clash)
         st.button(
-            "Take theirs",
+            "Keep theirs",
             on_click=_open,
             args=("" if now is None else str(now.id),),
             key="calendar theirs",
         )
 
 
-def _words(app: App, period: object) -> str:
+def _text(app: App, period: object) -> str:
     space = getattr(period, "space", "")
     return f"{period}{f' in {_space(app, space)}' if space else ''}"
 
@@ -264,7 +264,9 @@ def _words(app: App, period: object) -> str:
 # --- files, holidays -----------------------------------------------------------------------------
 def _holidays(app: App, found: list[Kept]) -> None:
     with st.popover("Public holidays", icon=":material/flag:"):
-        st.caption("As a beginning: a university's own days differ. Edit or remove them after.")
+        st.caption(
+            "A starting point: a university's own holidays differ. Edit or remove them afterwards."
+        )
         years = service.years(found, _today(app))
         year = st.selectbox("Year", years, index=years.index(_today(app).year), key="holidays year")
         known = service.countries()
@@ -274,30 +276,30 @@ def _holidays(app: App, found: list[Kept]) -> None:
         part = st.selectbox(
             "State or region",
             parts,
-            format_func=lambda p: p or "None: those of the whole country",
+            format_func=lambda p: p or "National holidays only",
             key=f"holidays part {country}",
         )
-        if st.button("Add them", type="primary", key="holidays add"):
+        if st.button("Add holidays", type="primary", key="holidays add"):
             with told():
                 done = service.add_holidays(app, year, country, part or None)
-                st.session_state[_DONE] = f"Public holidays of {year}: {done}."
+                st.session_state[_NOTE] = f"Public holidays {year}: {done}."
                 st.rerun()
 
 
 def _import(app: App) -> None:
     with st.popover("Import", icon=":material/upload:"):
         st.caption(
-            "CSV with the columns kind, name, first_day, last_day and perhaps space, or YAML as "
-            "`tippers calendar export` writes it. All of it is taken, or nothing."
+            "CSV with the columns kind, name, first_day, last_day and optionally space, or YAML "
+            "from `tippers calendar export`. If any line is wrong, nothing is imported."
         )
-        upload = st.file_uploader("A file", type=["csv", "yaml", "yml"], key="calendar upload",
+        upload = st.file_uploader("File", type=["csv", "yaml", "yml"], key="calendar upload",
                                   max_upload_size=max(1, LARGEST_BYTES >> 20))  # fmt: skip
-        replace = st.toggle("Remove what the file does not hold", key="calendar replace")
+        replace = st.toggle("Remove periods that are not in the file", key="calendar replace")
         if st.button("Import", type="primary", disabled=upload is None, key="calendar import"):
             with told():
                 assert upload is not None
                 done = service.import_file(app, upload.getvalue(), upload.name, replace=replace)
-                st.session_state[_DONE] = f"{upload.name}: {done}."
+                st.session_state[_NOTE] = f"{upload.name}: {done}."
                 st.rerun()
 
 
@@ -316,13 +318,15 @@ def _export(app: App, found: list[Kept]) -> None:
 
 # --- a year, and the table -----------------------------------------------------------------------
 def _year(app: App, found: list[Kept]) -> list[Kept]:
-    """The strip of a year; the periods that touch it."""
+    """The chart of the selected year; returns the periods in that year."""
     years = [str(year) for year in service.years(found, _today(app))]
     options = [*years, ALL]
     default = state.one_of("year", options, str(_today(app).year))
-    touched = {y for k in found for y in (str(k.period.start.year), str(k.period.last_day.year))}
-    if not state.get("year") and default not in touched:
-        default = max(touched)
+    with_periods = {
+        y for k in found for y in (str(k.period.start.year), str(k.period.last_day.year))
+    }
+    if not state.get("year") and default not in with_periods:
+        default = max(with_periods)
     chosen = st.segmented_control(
         "Year", options, default=default, required=True, key="calendar year"
     )
@@ -331,14 +335,14 @@ def _year(app: App, found: list[Kept]) -> list[Kept]:
     if chosen == ALL:
         return found
     days = service.year_of(found, int(chosen))
-    said = f"{chosen}: {service.in_words(days)}."
-    st.altair_chart(_strip(days), alt=f"The days of {said}")
-    st.caption(said)
+    sentence = f"{chosen}: {service.in_words(days)}."
+    st.altair_chart(_year_chart(days), alt=f"The days of {sentence}")
+    st.caption(sentence)
     first, after = dt.date(int(chosen), 1, 1), dt.date(int(chosen) + 1, 1, 1)
     return [k for k in found if k.period.start < after and k.period.end > first]
 
 
-def _strip(days: list[Day]) -> alt.Chart:
+def _year_chart(days: list[Day]) -> alt.Chart:
     """A row per month, a cell per day."""
     frame = pd.DataFrame(
         {
@@ -371,20 +375,20 @@ def _strip(days: list[Day]) -> alt.Chart:
     )
 
 
-def _table(app: App, shown: list[Kept], may: bool) -> None:
-    if not shown:
-        st.info("Nothing is entered for this year.", icon=":material/event_busy:")
+def _table(app: App, found: list[Kept], may: bool) -> None:
+    if not found:
+        st.info("There are no periods in this year.", icon=":material/event_busy:")
         return
     if may:
-        _open_by_name(shown)
-    serial = st.session_state.get(_SERIAL, 0)
-    chosen = st.dataframe(
-        [_row(app, kept) for kept in shown],
+        _open_by_name(found)
+    key = f"calendar table {st.session_state.get(_SERIAL, 0)}"
+    st.dataframe(
+        [_row(app, kept) for kept in found],
         hide_index=True,
-        height=min(36 * len(shown) + 40, 560),
+        height=min(36 * len(found) + 40, 560),
         on_select="rerun" if may else "ignore",
         selection_mode="single-row",
-        key=f"calendar table {serial}",
+        key=key,
         column_config={
             name: st.column_config.DateColumn(format="ddd D MMM YYYY")
             for name in ("First day", "Last day")
@@ -392,17 +396,16 @@ def _table(app: App, shown: list[Kept], may: bool) -> None:
     )
     if not may:
         return
-    st.caption("Choose a row, or a name above, to change or remove it.")
-    assert not isinstance(chosen, DeltaGenerator)  # on_select is "rerun"
-    rows = chosen["selection"]["rows"]
-    if rows and str(shown[rows[0]].id) != state.get("open"):
-        _open(str(shown[rows[0]].id))
+    st.caption("Select a row, or choose a name above, to change or remove a period.")
+    rows = st.session_state[key]["selection"]["rows"]
+    if rows and str(found[rows[0]].id) != state.get("open"):
+        _open(str(found[rows[0]].id))
         st.rerun()
 
 
-def _open_by_name(shown: list[Kept]) -> None:
-    """The keyboard's way to open one: type a part of its name."""
-    names = {f"{k.period.name}, {k.period.start}": str(k.id) for k in shown}
+def _open_by_name(found: list[Kept]) -> None:
+    """Open a period by typing a part of its name, for keyboard users."""
+    names = {f"{k.period.name}, {k.period.start}": str(k.id) for k in found}
 
     def opened() -> None:
         if st.session_state["calendar.open"]:
@@ -414,7 +417,7 @@ def _open_by_name(shown: list[Kept]) -> None:
         list(names),
         index=None,
         key="calendar.open",
-        placeholder=f"Type a name ({len(names):,} shown below)",
+        placeholder="Type a name",
         on_change=opened,
         label_visibility="collapsed",
     )
@@ -428,8 +431,8 @@ def _row(app: App, kept: Kept) -> dict[str, object]:
         "First day": p.start,
         "Last day": p.last_day,
         "Days": p.days,
-        "Where": _space(app, p.space) if p.space else "",
-        "By": kept.updated_by,
+        "Space": _space(app, p.space) if p.space else "",
+        "Changed by": kept.updated_by,
     }
 
 
@@ -438,7 +441,7 @@ def _space(app: App, space: str) -> str:
         tree = space_tree(app.settings)
     except SourceError:
         return space
-    return full_name(tree, space) if space in tree else f"{space} (gone)"
+    return full_name(tree, space) if space in tree else f"{space} (no longer exists)"
 
 
 def _today(app: App) -> dt.date:

@@ -1,4 +1,4 @@
-"""People counts: what people were counted, by eye or at doors, and how good the estimates are."""
+"""People counts: head counts from people or door counters, and the quality of the estimates."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import streamlit as st
 
 from streamlit_app.services import people as service
 from streamlit_app.services.app import App
+from streamlit_app.services.words import counted
 from streamlit_app.ui import state
-from streamlit_app.ui.cached import SAME, space_tree
+from streamlit_app.ui.cached import HASH_FUNCS, space_tree
 from streamlit_app.ui.charts import ink
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.ui.pages import page
@@ -22,7 +23,8 @@ from tippers_dagster.platform.dagster.addresses import asset_link, run_link
 from tippers_dagster.settings import Settings
 
 _DONE = "people.imported"
-_ROUND = "people.uploads"
+_UPLOADS = "people.uploads"
+"""The number of imports so far; part of the uploader's key, so that each import empties it."""
 _GREY = "#808a8c"
 _EXAMPLE = (
     "space_id,time,people,interval_seconds\n"
@@ -36,28 +38,28 @@ def render(app: App) -> None:
     """The page."""
     st.title("People counts")
     st.markdown(
-        "One person may carry two devices, or none. A people count takes those devices that stand "
-        "for a person, phones say, and learns from **head counts** how many people stand behind "
-        "them."
+        "A person may carry several devices, or none. A people count takes the devices that stand "
+        "for people, such as phones, and learns from **head counts** how many people there are per "
+        "device."
     )
-    every = service.people_counts(app.settings)
-    made = _chosen(every)
-    good, counted, upload = st.tabs(["How good it is", "Head counts", "Import head counts"])
-    with good, told():
-        _quality(app, every, made)
-    with counted, told():
-        _counted(app)
+    defined = service.people_counts(app.settings)
+    made = _chosen(defined)
+    quality, head_counts, upload = st.tabs(["Accuracy", "Head counts", "Import head counts"])
+    with quality, told():
+        _quality(app, defined, made)
+    with head_counts, told():
+        _head_counts(app)
     with upload, told():
         _upload(app)
 
 
-def _chosen(every: dict[str, Made | None]) -> Made | None:
-    """The people count that is shown, of those that were materialised."""
-    names = [name for name, made in every.items() if made is not None]
+def _chosen(defined: dict[str, Made | None]) -> Made | None:
+    """The selected people count, from those that were materialised."""
+    names = [name for name, made in defined.items() if made is not None]
     if not names:
         return None
     if len(names) == 1:
-        return every[names[0]]
+        return defined[names[0]]
     name = st.selectbox(
         "People count",
         names,
@@ -66,24 +68,24 @@ def _chosen(every: dict[str, Made | None]) -> Made | None:
         width=320,
     )
     state.put(count=name)
-    return every[name]
+    return defined[name]
 
 
-# --- how good it is ------------------------------------------------------------------------------
-def _quality(app: App, every: dict[str, Made | None], made: Made | None) -> None:
+# --- accuracy ------------------------------------------------------------------------------------
+def _quality(app: App, defined: dict[str, Made | None], made: Made | None) -> None:
     if made is None:
-        _nothing_yet(every)
+        _nothing_yet(defined)
         return
     st.subheader(plain(made.name))
     links = (
         f"[{plain(made.name)} in Dagster]({asset_link(app.settings, f'people_count/{made.name}')})"
-        f" · [its run]({run_link(app.settings, made.run_id)})"
+        f" · [run]({run_link(app.settings, made.run_id)})"
     )
     st.markdown(f"Counts {plain(service.counted_in_words(made.body))} · {links}")
     if made.evaluation is None:
         st.info(
-            f"**Not calibrated.** {plain(made.reason or '')} Until there are enough, each of these "
-            "devices is taken for one person.",
+            f"**Not calibrated.** {plain(made.reason or '')} Until then, each of these devices "
+            "counts as one person.",
             icon=":material/info:",
         )
         return
@@ -95,15 +97,16 @@ def _quality(app: App, every: dict[str, Made | None], made: Made | None) -> None
         _ratios(service.ratios(made))
 
 
-def _nothing_yet(every: dict[str, Made | None]) -> None:
-    if every:
+def _nothing_yet(defined: dict[str, Made | None]) -> None:
+    if defined:
         st.info(
-            f"{plain(', '.join(every))}: not materialised yet. It follows the labels of devices.",
+            f"{plain(', '.join(defined))}: not materialised yet. People are counted once devices "
+            "are labelled.",
             icon=":material/pending:",
         )
         return
     st.info(
-        "No people count is defined. Define one: it says which devices stand for people.",
+        "No people count is defined. A people count says which devices count as people.",
         icon=":material/groups:",
     )
     st.page_link(page("definitions"), label="Definitions", icon=":material/edit_note:")
@@ -112,55 +115,56 @@ def _nothing_yet(every: dict[str, Made | None]) -> None:
 def _errors(made: Made, found: Evaluation) -> None:
     with st.container(horizontal=True):
         st.metric(
-            "Error, people",
-            f"{found.calibrated.mae:.2f}",
+            "Typical error",
+            f"±{found.calibrated.mae:.2f} people",
             f"{found.calibrated.mae - found.uncalibrated.mae:+.2f} by calibration",
             delta_color="inverse",
             border=True,
-            help="Mean absolute error on the head counts held out",
+            help="Mean absolute error on held-out head counts",
         )
         st.metric(
-            "Root mean square error",
-            f"{found.calibrated.rmse:.2f}",
+            "RMSE",
+            f"{found.calibrated.rmse:.2f} people",
             f"{found.calibrated.rmse - found.uncalibrated.rmse:+.2f} by calibration",
             delta_color="inverse",
             border=True,
+            help="Root mean square error on held-out head counts: large errors weigh more",
         )
         st.metric(
             "Bias",
-            f"{found.calibrated.bias:+.2f}",
+            f"{found.calibrated.bias:+.2f} people",
             border=True,
-            help="People too many (+) or too few (-) on average; not calibrated: "
-            f"{found.uncalibrated.bias:+.2f}",
+            help="Mean over- (+) or underestimate (-) on held-out head counts; without "
+            f"calibration {found.uncalibrated.bias:+.2f}",
         )
         if found.calibrated.relative is not None:
             st.metric(
-                "Error where people are",
+                "Relative error",
                 f"{found.calibrated.relative:.0%}",
                 border=True,
-                help="Mean of the error over the people counted, of head counts above 0",
+                help="Mean error as a share of the people counted, for head counts above 0",
             )
         st.metric(
-            "In the interval",
+            "Within the interval",
             f"{found.coverage:.0%}",
             border=True,
-            help=f"Of the head counts held out; the interval is for {made.body.confidence:.0%}, "
-            f"and {found.width:.1f} people wide on average",
+            help=f"Share of held-out head counts within the {made.body.confidence:.0%} interval, "
+            f"which is {found.width:.1f} people wide on average",
         )
     st.markdown(plain(service.quality_in_words(made)))
 
 
-@st.cache_data(max_entries=8, show_spinner=False, hash_funcs=SAME)
+@st.cache_data(max_entries=8, show_spinner=False, hash_funcs=HASH_FUNCS)
 def _compared(settings: Settings, name: str, version: str) -> pd.DataFrame:
-    """``version``: what is kept is of this one."""
+    """``version`` is part of the cache key only."""
     return service.compared(settings, name)
 
 
 def _scatter(frame: pd.DataFrame) -> None:
-    st.markdown("**Counted and estimated**")
-    most = float(max(frame["people"].max(), frame["estimated"].max(), 1))
-    line = pd.DataFrame({"people": [0.0, most], "estimated": [0.0, most]})
-    scale = alt.Scale(domain=[0, most], nice=False)
+    st.markdown("**Counted and estimated people**")
+    highest = float(max(frame["people"].max(), frame["estimated"].max(), 1))
+    line = pd.DataFrame({"people": [0.0, highest], "estimated": [0.0, highest]})
+    scale = alt.Scale(domain=[0, highest], nice=False)
     x = alt.X("people:Q", title="People counted", scale=scale)
     y = alt.Y("estimated:Q", title="People estimated", scale=scale)
     dots = alt.Chart(frame).mark_circle(size=30, opacity=0.35)
@@ -175,17 +179,17 @@ def _scatter(frame: pd.DataFrame) -> None:
         ],
     )
     diagonal = alt.Chart(line).mark_line(strokeDash=[4, 4], color=_GREY).encode(x=x, y=y)
-    off = (frame["estimated"] - frame["people"]).abs().mean()
-    said = (
-        f"{len(frame):,} head counts: the estimates are {off:.2f} people off on average; on the "
-        "dashed line they are equal."
+    error = (frame["estimated"] - frame["people"]).abs().mean()
+    sentence = (
+        f"{counted(len(frame), 'head count')}; mean error {error:.2f} people. On the dashed line, "
+        "estimate and head count are equal."
     )
-    st.altair_chart((diagonal + dots).properties(height=300), alt=said)
-    st.caption(f"{said} They are what it was learned from, so it does better here than elsewhere.")
+    st.altair_chart((diagonal + dots).properties(height=300), alt=sentence)
+    st.caption(f"{sentence} These head counts were used for calibration, so errors are optimistic.")
 
 
 def _ratios(by_kind: dict[str, pd.DataFrame]) -> None:
-    st.markdown("**People for each device**")
+    st.markdown("**People per device**")
     kinds = list(by_kind)
     kind = kinds[0]
     if len(kinds) > 1:
@@ -195,7 +199,7 @@ def _ratios(by_kind: dict[str, pd.DataFrame]) -> None:
         x=alt.X("level:N", title="Devices in the bin", sort=None, axis=alt.Axis(labelAngle=0)),
         y=alt.Y("hours:N", title="Hours of the day", sort=None),
     )
-    # Weak fills, so that text of the theme's own colour is read on all of them.
+    # Pale fills, so that the theme's text colour is readable on all of them.
     strength = alt.Scale(domain=[0, float(frame["ratio"].max())], range=[0, 0.6])
     fill = base.mark_rect().encode(
         fillOpacity=alt.FillOpacity("ratio:Q", legend=None, scale=strength),
@@ -203,18 +207,18 @@ def _ratios(by_kind: dict[str, pd.DataFrame]) -> None:
     )
     text = base.mark_text(color=ink()).encode(text=alt.Text("ratio:Q", format=".2f"))
     low, high = frame["ratio"].min(), frame["ratio"].max()
-    said = f"From {low:.2f} to {high:.2f} people stand behind a device."
-    st.altair_chart((fill + text).properties(height=300), alt=said)
-    st.caption(f"{said} Where head counts are few, the ratio is drawn towards that of all.")
+    sentence = f"{low:.2f} to {high:.2f} people per device."
+    st.altair_chart((fill + text).properties(height=300), alt=sentence)
+    st.caption(f"{sentence} Cells with few head counts are pulled towards the overall ratio.")
 
 
 # --- head counts ---------------------------------------------------------------------------------
-def _counted(app: App) -> None:
-    found = service.counted(app.settings)
+def _head_counts(app: App) -> None:
+    found = service.head_counts_by_space(app.settings)
     if not found:
         st.info(
-            "Nobody was counted yet. Count people in some rooms on a few days, at different hours, "
-            "and import the numbers.",
+            "There are no head counts yet. Count people in some rooms on a few days, at different "
+            "hours, and import the numbers.",
             icon=":material/person_add:",
         )
         return
@@ -224,11 +228,11 @@ def _counted(app: App) -> None:
     except NoSpaces:
         names = {}
     total = sum(c.counts for c in found)
-    st.markdown(f"{total:,} head counts in {len(found):,} spaces.")
+    st.markdown(f"{counted(total, 'head count')} in {counted(len(found), 'space')}.")
     st.dataframe(
         [
             {
-                "Space": names.get(c.space, "(gone)"),
+                "Space": names.get(c.space, "(no longer exists)"),
                 "Id": c.space,
                 "Head counts": c.counts,
                 "Mean, people": c.people / c.counts,
@@ -243,17 +247,22 @@ def _counted(app: App) -> None:
     )
     if app.person.may(Role.ANALYST):
         with st.popover("Remove", icon=":material/delete:"):
-            st.markdown("People counts are then learned from the others, or not calibrated.")
+            st.markdown(
+                "People counts are then calibrated on the remaining head counts, or become "
+                "uncalibrated."
+            )
             spaces = ["", *(c.space for c in found)]
             space = st.selectbox(
-                "Of which space",
+                "Space",
                 spaces,
-                format_func=lambda s: f"{names.get(s, '(gone)')} ({s})" if s else "All",
+                format_func=lambda s: (
+                    f"{names.get(s, '(no longer exists)')} ({s})" if s else "All spaces"
+                ),
                 key="people.remove space",
             )
             if st.button("Remove", key="people.remove", type="primary"):
-                gone = service.clear(app, space or None)
-                st.session_state[_DONE] = f"{gone:,} head counts removed."
+                removed = service.remove_head_counts(app, space or None)
+                st.session_state[_DONE] = f"{counted(removed, 'head count')} removed."
                 st.rerun()
 
 
@@ -262,43 +271,42 @@ def _upload(app: App) -> None:
     if done := st.session_state.pop(_DONE, None):
         st.success(plain(done), icon=":material/check_circle:")
     if not app.person.may(Role.ANALYST):
-        st.info("Analysts may import head counts.", icon=":material/lock:")
+        st.info("Only analysts can import head counts.", icon=":material/lock:")
         return
     file = st.file_uploader(
-        "CSV or Parquet file with space_id, time, people and perhaps interval_seconds",
+        "CSV or Parquet file with space_id, time, people and optionally interval_seconds",
         type=["csv", "gz", "zst", "parquet", "pq"],
-        max_upload_size=service.LARGEST_UPLOAD >> 20,
-        key=f"{_ROUND} {st.session_state.get(_ROUND, 0)}",
+        max_upload_size=service.MAX_UPLOAD_BYTES >> 20,
+        key=f"{_UPLOADS} {st.session_state.get(_UPLOADS, 0)}",
     )
     if file is None:
         _explain(app)
         return
     content = file.getvalue()
-    given = service.look_at(app, file.name, content)
+    given = service.preview_file(app, file.name, content)
     _preview(app, given)
     count = given.usable.num_rows
-    if st.button(
-        f"Import {count:,} head counts", type="primary", disabled=not count, key="people.import"
-    ):
-        with st.spinner("Storing"):
-            done = service.import_uploaded(app, file.name, content)
+    label = f"Import {counted(count, 'head count')}"
+    if st.button(label, type="primary", disabled=not count, key="people.import"):
+        with st.spinner("Importing ..."):
+            done = service.import_file(app, file.name, content)
         st.session_state[_DONE] = (
-            f"{done.new:,} new head counts, {done.changed:,} changed; "
-            f"{done.rejected.total():,} rows could not be used. People counts are computed anew by "
-            "automation."
+            f"{counted(done.new, 'new head count')}, {done.changed:,} changed; "
+            f"{counted(done.rejected.total(), 'row')} rejected. Automation recomputes people "
+            "counts."
         )
-        st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
+        st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
         st.rerun()
 
 
 def _explain(app: App) -> None:
     st.markdown(
-        "- **time**: local, unless it has an offset.\n"
-        "- **interval_seconds**: people were counted in the bin of this width that begins at the "
-        "time, each once. Empty or 0: those who were there at that moment.\n"
-        "- Count **nobody**, too: hours at which a room is empty tell as much.\n"
-        "- Three days and thirty head counts are the least; many days, and spaces small and "
-        "large, make the interval narrow and right."
+        "- **time**: local time, unless it has a UTC offset.\n"
+        "- **interval_seconds**: each person present during the interval that begins at the time "
+        "counts once. Empty or 0: the people present at that moment.\n"
+        "- Include counts of **0**: hours when a room is empty are just as useful.\n"
+        "- You need at least thirty head counts on three days. More days, and both small and large "
+        "spaces, make the interval narrower and more reliable."
     )
     st.code(_EXAMPLE, language="text")
 
@@ -306,7 +314,8 @@ def _explain(app: App) -> None:
 def _preview(app: App, given: Given) -> None:
     bad = given.rejected.num_rows
     st.markdown(
-        f"{given.rows:,} rows: **{given.usable.num_rows:,}** can be imported, **{bad:,}** cannot."
+        f"{counted(given.rows, 'row')}: **{given.usable.num_rows:,}** to import, **{bad:,}** "
+        "rejected."
     )
     st.dataframe(
         service.usable_rows(app.settings, given),
@@ -320,16 +329,15 @@ def _preview(app: App, given: Given) -> None:
     if bad:
         st.warning(
             "  \n".join(
-                f"{n:,} {'row' if n == 1 else 'rows'}: {plain(why)}"
-                for why, n in given.reasons.most_common()
+                f"{counted(n, 'row')}: {plain(why)}" for why, n in given.reasons.most_common()
             ),
             icon=":material/report:",
         )
         rejected = service.rejected_rows(given)
         st.dataframe(rejected, hide_index=True, width="stretch", height=_height(bad))
-        st.caption("`tippers rejects` lists them with the reason.")
+        st.caption("After the import, `tippers rejects` lists them with their reasons.")
 
 
 def _height(rows: int) -> int:
-    """Of a table, in pixels: as high as its rows, up to some."""
+    """The height of a table in pixels, for up to six rows."""
     return 38 + 35 * min(max(rows, 1), 6)

@@ -19,9 +19,11 @@ from pathlib import Path
 import pytest
 
 from streamlit_app.services import connections as pages
-from streamlit_app.services import definition_files, labels, occupancy
+from streamlit_app.services import definition_files, labels
 from streamlit_app.services import runs as run_pages
 from streamlit_app.services.app import App
+from streamlit_app.services.occupancy.export import Format, export
+from streamlit_app.services.occupancy.window import Window
 from tests.conftest import Bucket
 from tests.connections.conftest import PASSWORD, Other, guarded, other
 from tests.graph.small import ALL, Small, draft, function, rule
@@ -204,10 +206,10 @@ def used(planted: Settings, other: Other, s3: Bucket, tmp_path: Path) -> Used:
     track_space(planted, space="hall", start=day, end=end)
     tippers("occupancy", "materialize")
     app = App(planted, Person("ada", Role.ADMIN))
-    week = occupancy.Window(dt.datetime(2025, 1, 6), dt.datetime(2025, 1, 13))
-    kinds: tuple[occupancy.Format, ...] = ("csv", "parquet")
+    week = Window(dt.datetime(2025, 1, 6), dt.datetime(2025, 1, 13))
+    kinds: tuple[Format, ...] = ("csv", "parquet")
     for kind in kinds:
-        said[f"counts as {kind}"] = occupancy.export(app, "r1", week, 3600, kind)
+        said[f"counts as {kind}"] = export(app, "r1", week, 3600, kind)
 
     connections.add(planted, "registrar", other.fields, by="ada", password=PASSWORD)
     connections.choose(planted, "registrar", ConnectionTable(name="enrolment"), by="ada")

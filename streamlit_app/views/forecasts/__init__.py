@@ -1,4 +1,4 @@
-"""Forecasts: what is expected of a space, how good that would have been, and what changed."""
+"""Forecasts: the expected occupancy of a space, past forecasts, and the models."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from streamlit_app.ui.cached import space_tree
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.pages import go
 from streamlit_app.ui.space_picker import full_name
-from streamlit_app.views.forecasts import ahead, models, standing, tested
-from streamlit_app.views.forecasts.shown import VIEWS, Shown, space_key, width_of
+from streamlit_app.views.forecasts import ahead, backtests, models, status
+from streamlit_app.views.forecasts.context import VIEWS, Context, space_key, width_of
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.spaces.tree import NoSpaces, SpaceTree
 
 _SEEN = "forecasts.seen"
-"""Whose space the address has: another forecaster has others."""
+"""The forecaster that the space in the address belongs to."""
 
-_BODIES = {"ahead": ahead.show, "tested": tested.show, "models": models.show}
+_BODIES = {"ahead": ahead.show, "tested": backtests.show, "models": models.show}
 
 
 def render(app: App) -> None:
@@ -35,8 +35,8 @@ def render(app: App) -> None:
     if not found:
         _nothing_defined(app)
         return
-    which = st.container(horizontal=True, vertical_alignment="bottom")
-    with which:
+    controls = st.container(horizontal=True, vertical_alignment="bottom")
+    with controls:
         chosen = _forecaster(found)
     if chosen.problem:
         st.error(plain(chosen.problem), icon=":material/error:")
@@ -44,40 +44,40 @@ def render(app: App) -> None:
     if not chosen.spaces:
         _nothing_yet(app, chosen)
         return
-    with which:
-        shown = _shown(app, tree, chosen)
+    with controls:
+        context = _context(app, tree, chosen)
     if chosen.description:
         st.caption(plain(chosen.description))
     panel = st.container()
-    _tabs(shown)
-    _BODIES[shown.view](shown)
-    # Last: the first look at the definitions takes a moment.
-    with panel, st.spinner("Looking how fresh it is ..."):
-        standing.show(app, chosen.name)
+    _tabs(context)
+    _BODIES[context.view](context)
+    # Last, because reading all definitions for the first time takes a moment.
+    with panel, st.spinner("Checking the status ..."):
+        status.show(app, chosen.name)
 
 
 def _nothing_defined(app: App) -> None:
     with st.container(border=True):
         st.markdown(
-            "**No forecaster is defined yet.** A forecaster names some spaces, how far to look "
-            "ahead, and the models that compete: seasonal naive ones, statistical ones, boosted "
-            "trees, Prophet, a small transformer. Of each space, the one that would have done "
-            "best in the past makes the forecast; it is brought up to date when occupancy is."
+            "**No forecaster is defined yet.** A forecaster names spaces, how far to look ahead, "
+            "and the models that compete: repeating last week, statistical models, boosted trees, "
+            "Prophet, a small transformer. For each space, the model with the best backtest makes "
+            "the forecast, which is kept up to date with the occupancy."
         )
         if app.person.may(Role.ANALYST):
             if st.button("Define a forecaster", type="primary", icon=":material/add:"):
                 go("definitions", new="forecaster")
         else:
-            st.caption("Defining one takes the role analyst.")
+            st.caption("Only analysts can define one.")
 
 
 def _nothing_yet(app: App, chosen: Defined) -> None:
     st.info(
-        f"The forecaster {plain(chosen.name)} was not computed yet: its backtest comes first, then "
-        "its forecasts. Both need the occupancy of its spaces.",
+        f"The forecaster {plain(chosen.name)} is not computed yet: first its backtest, then its "
+        "forecasts. Both need the occupancy of its spaces.",
         icon=":material/pending:",
     )
-    standing.show(app, chosen.name)
+    status.show(app, chosen.name)
 
 
 def _forecaster(found: list[Defined]) -> Defined:
@@ -88,28 +88,32 @@ def _forecaster(found: list[Defined]) -> Defined:
     return found[names.index(name)]
 
 
-def _shown(app: App, tree: SpaceTree, chosen: Defined) -> Shown:
-    """Which space of it, and how much of the past."""
+def _context(app: App, tree: SpaceTree, chosen: Defined) -> Context:
+    """Select the space and the length of the history."""
     order = sorted(chosen.spaces, key=lambda s: tree.index.get(s, len(tree)))
-    asked = state.get("space")
-    if asked and asked not in order and chosen.name == st.session_state.get(_SEEN, chosen.name):
-        st.warning(f"There is no forecast of space {plain(asked)} here.", icon=":material/warning:")
+    requested = state.get("space")
+    same_forecaster = chosen.name == st.session_state.get(_SEEN, chosen.name)
+    if requested and requested not in order and same_forecaster:
+        st.warning(
+            f"This forecaster has no forecast for space {plain(requested)}.",
+            icon=":material/warning:",
+        )
     space = st.selectbox(
         "Space",
         order,
-        index=order.index(asked) if asked in order else 0,
-        format_func=lambda s: full_name(tree, s) if s in tree else f"{s} (gone)",
+        index=order.index(requested) if requested in order else 0,
+        format_func=lambda s: full_name(tree, s) if s in tree else f"{s} (no longer exists)",
         key=space_key(chosen.name),
         width=340,
     )
     st.session_state[_SEEN] = chosen.name
     days = ahead.history_days()
     state.put(space=space)
-    return Shown(app, tree, chosen, space, days, width_of(chosen))
+    return Context(app, tree, chosen, space, days, width_of(chosen))
 
 
-def _tabs(shown: Shown) -> None:
-    st.session_state["forecasts view"] = shown.view
+def _tabs(context: Context) -> None:
+    st.session_state["forecasts view"] = context.view
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch"):
             st.segmented_control(
@@ -121,4 +125,4 @@ def _tabs(shown: Shown) -> None:
                 required=True,
                 label_visibility="collapsed",
             )
-        ahead.download(shown)
+        ahead.download(context)

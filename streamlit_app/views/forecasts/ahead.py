@@ -1,4 +1,4 @@
-"""The forecast of a space, with what came before."""
+"""The forecast of a space with its recent history."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import streamlit as st
 
 from streamlit_app.services import forecasts as service
 from streamlit_app.services.forecasts import Ahead
-from streamlit_app.services.occupancy import MIME, Format, Series
-from streamlit_app.services.words import percent
+from streamlit_app.services.occupancy.export import MIME, Format
+from streamlit_app.services.occupancy.series import Series
+from streamlit_app.services.words import bin_width, day, moment, percent
 from streamlit_app.ui import state
 from streamlit_app.ui.charts import fan, ink
 from streamlit_app.ui.messages import plain
-from streamlit_app.views.forecasts.shown import Shown, bins, day, model_words, moment
-from streamlit_app.views.occupancy.shown import gap_frame
+from streamlit_app.views.forecasts.context import Context, model_name, typical_error
+from streamlit_app.views.occupancy.context import gap_frame
 
 PASTS = {"1 week": 7, "2 weeks": 14, "4 weeks": 28, "12 weeks": 84}
 """Days of history before the forecast."""
 
 
 def history_days() -> int:
-    """Ask how much of the past is shown; the address has it."""
+    """Select the days of history; the selection is kept in the address."""
     names = {str(days): name for name, days in PASTS.items()}
     chosen = st.segmented_control(
         "History",
@@ -36,118 +37,122 @@ def history_days() -> int:
     return days
 
 
-def show(shown: Shown) -> None:
-    """Chart, main numbers and the sentence beside it."""
-    found = service.ahead(shown.app, shown.forecaster.name, shown.space, shown.days, shown.width)
+def show(context: Context) -> None:
+    """The chart, the main numbers and a sentence with them."""
+    found = service.ahead(
+        context.app, context.forecaster.name, context.space, context.days, context.width
+    )
     if found is None:
         st.info(
-            "There is a backtest of this space and no forecast yet; it follows by itself.",
+            "This space has a backtest but no forecast yet; automation computes it next.",
             icon=":material/pending:",
         )
         return
-    champion = _champion(shown)
+    champion = _champion(context)
     _numbers(found, champion)
     chart = fan(
-        came_frame(found.history),
+        _actual_frame(found.history),
         found.points.to_pandas(),
         _gaps_before(found),
-        title=f"Devices in {bins(found.width)}",
-        zone=shown.app.settings.timezone,
+        title=f"Devices in {bin_width(found.width)}",
+        zone=context.app.settings.timezone,
         origin=found.origin,
         ink=ink(),
     )
-    said = _sentence(shown, found)
-    st.altair_chart(chart, alt=f"History and forecast of {shown.name}. {said}".replace("**", ""))
-    st.markdown(said)
-    model = model_words(found.forecast.model)
+    sentence = _sentence(context, found)
+    alt = f"History and forecast of {context.name}. {sentence}"
+    st.altair_chart(chart, alt=alt.replace("**", ""))
+    st.markdown(sentence)
+    model = model_name(found.forecast.model)
     st.caption(
-        f"The forecast begins {moment(found.origin)} and is made by *{model}*{_how_good(champion)} "
-        "The dark band holds 80 % of what comes, the light one 95 %, if the "
-        "coming weeks are like those of the backtest."
+        f"The forecast begins {moment(found.origin)}. Model: *{model}*{_compared(champion)} The "
+        "dark band is the 80 % range, the light band the 95 % range: they contain that share of "
+        "the actual counts, provided the coming weeks are like those of the backtest."
     )
 
 
-def _champion(shown: Shown) -> service.Compared | None:
-    compared = service.comparison(shown.app, shown.forecaster.name, shown.space)
-    return next((one for one in compared if one.part == "champion"), None)
+def _champion(context: Context) -> service.Compared | None:
+    compared = service.comparison(context.app, context.forecaster.name, context.space)
+    return next((one for one in compared if one.role == "champion"), None)
 
 
 def _numbers(found: Ahead, champion: service.Compared | None) -> None:
     numbers = found.numbers
     with st.container(horizontal=True):
         st.metric(
-            "Peak expected, devices",
+            "Expected peak, devices",
             f"{numbers.peak:,.0f}",
             border=True,
-            help=f"{moment(numbers.peak_at)}; 80 %: {numbers.low:,.0f} to {numbers.high:,.0f}",
+            help=f"{moment(numbers.peak_at)}. 80 % range: {numbers.low:,.0f} to "
+            f"{numbers.high:,.0f}",
         )
-        st.metric("Mean expected, devices", f"{numbers.mean:,.1f}", border=True)
+        st.metric("Expected mean, devices", f"{numbers.mean:,.1f}", border=True)
         if champion is not None and champion.score.mae is not None:
             st.metric(
-                "Off by, in the backtest",
-                f"{champion.score.mae:,.2f}",
+                "Typical error",
+                typical_error(champion.score.mae),
                 border=True,
-                help="Devices, on average over the bins of the backtest",
+                help="Mean absolute error per bin in the backtest",
             )
         if champion is not None and champion.score.coverage_80 is not None:
             st.metric(
-                "Came within the 80 % band",
+                "Actual within the 80 % range",
                 percent(champion.score.coverage_80),
                 border=True,
-                help="Of the bins of the backtest",
+                help="Share of the backtest's bins",
             )
 
 
-def _sentence(shown: Shown, found: Ahead) -> str:
+def _sentence(context: Context, found: Ahead) -> str:
     """The main numbers, as text beside the chart."""
     n = found.numbers
     if n.peak < 0.5:
         return (
-            f"{plain(shown.name)} is expected to stay **empty** over the days from "
-            f"{day(found.origin)} ({n.mean:,.1f} devices on average)."
+            f"{plain(context.name)} is expected to stay **empty** from {day(found.origin)} "
+            f"({n.mean:,.1f} devices on average)."
         )
     return (
-        f"{plain(shown.name)} is expected to hold at most **{n.peak:,.0f}** devices in "
-        f"{bins(found.width)}, {moment(n.peak_at)} (80 %: {n.low:,.0f} to {n.high:,.0f}), and "
-        f"{n.mean:,.1f} on average, over the days from {day(found.origin)}."
+        f"{plain(context.name)}, from {day(found.origin)}: expected peak of **{n.peak:,.0f}** "
+        f"devices in {bin_width(found.width)}, on {moment(n.peak_at)} (80 % range: {n.low:,.0f} "
+        f"to {n.high:,.0f}), and {n.mean:,.1f} on average."
     )
 
 
-def _how_good(champion: service.Compared | None) -> str:
-    """Beside the forecast that says the last week again."""
+def _compared(champion: service.Compared | None) -> str:
+    """The end of a sentence that compares the champion with repeating last week."""
     score = None if champion is None else champion.score.score
     if score is None:
         return "."
     if score >= 0.995:
         return ", which no model beat in the backtest."
-    return f", whose error in the backtest is {percent(1 - score)} below that of last week again."
+    return f"; its error in the backtest is {percent(1 - score)} lower than repeating last week."
 
 
-def came_frame(history: Series | None) -> pd.DataFrame:
-    """What came as the chart takes it; one row of nothing when there is none."""
+def _actual_frame(history: Series | None) -> pd.DataFrame:
+    """Actual counts as a table for the chart; empty without history."""
     if history is None:
         return pd.DataFrame({"time": [0.0], "until": [0.0], "mean": [None]}).iloc[:0]
     return history.points().table.to_pandas()[["time", "until", "mean"]]
 
 
 def _gaps_before(found: Ahead) -> pd.DataFrame:
-    """What is not known of the past; that the future is not known goes without saying."""
+    """Gaps in the history only: the future always is one."""
     gaps = [] if found.history is None else found.history.gaps
     return gap_frame([gap for gap in gaps if gap.start < found.origin])
 
 
-def download(shown: Shown) -> None:
-    """Take forecasts away as a file."""
-    name = shown.forecaster.name
+def download(context: Context) -> None:
+    """Download forecasts."""
+    name = context.forecaster.name
     with st.popover("Download", icon=":material/download:"):
-        st.caption("Every bin to come, with its quantiles and the model that made it.")
+        st.caption("All forecast bins, with their quantiles and the model.")
         kinds: tuple[tuple[Format, str], ...] = (("csv", "CSV"), ("parquet", "Parquet"))
-        some = {"This space": (shown.space,), "All its spaces": shown.forecaster.spaces}
-        which = st.radio("Of", list(some), horizontal=True, key="forecasts_download_of")
+        choices = {"This space": (context.space,), "All spaces": context.forecaster.spaces}
+        which = st.radio("Spaces", list(choices), horizontal=True, key="forecasts_download_of")
         for kind, label in kinds:
             st.download_button(
                 label,
-                partial(service.export, shown.app, name, some[which], kind),
+                partial(service.export, context.app, name, choices[which], kind),
                 file_name=f"forecast_{name}.{kind}",
                 mime=MIME[kind],
                 key=f"forecasts download {kind}",

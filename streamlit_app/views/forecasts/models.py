@@ -1,4 +1,4 @@
-"""How the models did in the backtest: of the space, of all spaces, and against the time before."""
+"""The models' backtest scores: for the space, for all spaces, and since the previous backtest."""
 
 from __future__ import annotations
 
@@ -6,180 +6,189 @@ import streamlit as st
 
 from streamlit_app.services import forecasts as service
 from streamlit_app.services.forecasts import Changes, Compared, Training, Winner
+from streamlit_app.services.words import counted, day
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.space_picker import full_name
-from streamlit_app.views.forecasts.shown import Shown, day, model_words, space_key
+from streamlit_app.views.forecasts.context import Context, model_name, space_key, typical_error
 
-_PART = {"champion": "champion", "plain": "to be beaten", "model": ""}
-_MOST = 50
+_ROLES = {"champion": "champion", "baseline": "baseline", "model": ""}
+_MAX_CHANGES = 50
 
 
-def show(shown: Shown) -> None:
-    """The ranking of the space, what changed, and the champions of all spaces."""
-    name = shown.forecaster.name
-    compared = service.comparison(shown.app, name, shown.space)
-    training = service.training(shown.app, name)
+def show(context: Context) -> None:
+    """The ranking for the space, what changed, and the champions of all spaces."""
+    name = context.forecaster.name
+    compared = service.comparison(context.app, name, context.space)
+    training = service.training(context.app, name)
     if not compared or training is None:
-        st.info("There is no backtest of this space yet.", icon=":material/pending:")
+        st.info("This space has no backtest yet.", icon=":material/pending:")
         return
-    st.markdown(_sentence(shown, compared))
+    st.markdown(_sentence(context, compared))
     _ranking(compared)
-    st.caption(_how(training))
+    st.caption(_method(training))
     _left_out(training)
-    _changes(shown, service.changes(shown.app, name))
-    _winners(shown, service.winners(shown.app, name))
+    _changes(context, service.changes(context.app, name))
+    _winners(context, service.winners(context.app, name))
 
 
-def _sentence(shown: Shown, compared: list[Compared]) -> str:
-    best = next((one.score for one in compared if one.part == "champion"), None)
+def _sentence(context: Context, compared: list[Compared]) -> str:
+    best = next((one.score for one in compared if one.role == "champion"), None)
     if best is None:
-        return f"No model won for {plain(shown.name)}: nothing could be compared."
-    said = f"**{model_words(best.model)}** is the champion for {plain(shown.name)}"
+        return f"There is no champion for {plain(context.name)}: no scores could be compared."
+    sentence = f"**{model_name(best.model)}** is the champion for {plain(context.name)}"
     if best.mae is not None:
-        said += f": off by {best.mae:,.2f} devices on average"
+        sentence += f": typical error {typical_error(best.mae)}"
     if best.mae_occupied is not None:
-        said += f", and by {best.mae_occupied:,.2f} while somebody is there"
+        sentence += f", {typical_error(best.mae_occupied)} while occupied"
     zero = next((one.score for one in compared if one.score.model == "zero"), None)
     if zero is not None and zero.mae is not None:
-        said += f". Saying zero all the time would be off by {zero.mae:,.2f}"
-    return f"{said}."
+        sentence += f". For comparison, {model_name('zero')}: {typical_error(zero.mae)}"
+    return f"{sentence}."
 
 
 def _ranking(compared: list[Compared]) -> None:
     rows = [
         {
-            "Model": model_words(one.score.model),
-            "": _PART[one.part] if one.score.eligible or one.part != "model" else "cannot win",
+            "Model": model_name(one.score.model),
+            "Role": _ROLES[one.role]
+            if one.score.eligible or one.role != "model"
+            else "not eligible",
             "Score": one.score.score,
-            "Off by": one.score.mae,
-            "While occupied": one.score.mae_occupied,
+            "Error": one.score.mae,
+            "Error while occupied": one.score.mae_occupied,
             "RMSE": one.score.rmse,
-            "Pinball": one.score.pinball,
-            "In 80 %": _hundredths(one.score.coverage_80),
-            "In 95 %": _hundredths(one.score.coverage_95),
+            "Pinball loss": one.score.pinball,
+            "Within 80 % range": _hundredths(one.score.coverage_80),
+            "Within 95 % range": _hundredths(one.score.coverage_95),
             "Bins": one.score.bins,
             "Occupied bins": one.score.occupied,
         }
         for one in compared
     ]
-    number, percent = (st.column_config.NumberColumn(format=f) for f in ("%.2f", "%.0f %%"))
+    percent = st.column_config.NumberColumn(format="%.0f %%", help="Share of the bins")
     st.dataframe(
         rows,
         hide_index=True,
         column_config={
             "Score": st.column_config.NumberColumn(
                 format="%.3f",
-                help="Beside the seasonal naive forecast, which has 1. Less is better.",
+                help="Half pinball loss, half error while occupied, both relative to “same time "
+                "last week”, which scores 1. Lower is better",
             ),
-            "Off by": st.column_config.NumberColumn(
-                format="%.2f", help="Mean absolute error, in devices."
+            "Error": st.column_config.NumberColumn(
+                format="%.2f", help="Mean absolute error per bin, in devices"
             ),
-            "While occupied": st.column_config.NumberColumn(
-                format="%.2f", help="The same, of bins in which somebody was there."
+            "Error while occupied": st.column_config.NumberColumn(
+                format="%.2f", help="Mean absolute error over bins that were not empty, in devices"
             ),
-            "RMSE": number,
-            "Pinball": st.column_config.NumberColumn(
-                format="%.3f", help="Of the five quantiles: it judges the whole interval."
+            "RMSE": st.column_config.NumberColumn(
+                format="%.2f",
+                help="Root mean square error, in devices: large errors weigh more",
             ),
-            "In 80 %": percent,
-            "In 95 %": percent,
+            "Pinball loss": st.column_config.NumberColumn(
+                format="%.3f", help="Error of the five quantiles, so of the whole range"
+            ),
+            "Within 80 % range": percent,
+            "Within 95 % range": percent,
         },
     )
 
 
-def _how(training: Training) -> str:
+def _method(training: Training) -> str:
     details = training.details
     windows, days = details.get("windows", 0), details.get("horizon_days", 0)
     return (
-        f"Backtest of {windows} forecasts of {days} days each, made with what was known before "
-        f"them, on the history from {day(training.first_day)} to {day(training.last_day)} "
-        "(excluded). Where a space is mostly empty, zero is seldom far off: the error while "
-        "somebody is there counts as well."
+        f"Backtest: {counted(windows, 'forecast')} of {counted(days, 'day')}, each from the counts "
+        f"before it only, on the history from {day(training.first_day)} until "
+        f"{day(training.last_day)} (excluded). In a space that is mostly empty, “always empty” has "
+        "a small error, so half of the score is the error while occupied."
     )
 
 
 def _left_out(training: Training) -> None:
     for what, reasons in (
-        ("was not tried", training.details.get("left_out") or {}),
-        ("could not cope with some spaces", training.details.get("failed") or {}),
+        ("was left out", training.details.get("left_out") or {}),
+        ("failed for some spaces", training.details.get("failed") or {}),
     ):
         for model, why in reasons.items():
             st.warning(
-                f"**{model_words(model)}** {what}: {plain(str(why))}", icon=":material/warning:"
+                f"**{model_name(model)}** {what}: {plain(str(why))}", icon=":material/warning:"
             )
     without = training.details.get("without_history") or []
     if without:
-        st.caption(f"{len(without):,} spaces have no history, and so no forecast.")
+        st.caption(f"Spaces without history, and therefore without forecast: {len(without):,}.")
 
 
 # --- what changed --------------------------------------------------------------------------------
-def _changes(shown: Shown, found: Changes | None) -> None:
+def _changes(context: Context, found: Changes | None) -> None:
     st.subheader("What changed")
     if found is None or found.before is None:
-        st.caption("This is the first backtest: there is nothing to compare it with.")
+        st.caption("This is the first backtest, so there is nothing to compare with.")
         return
     before = f"{found.before.trained_at:%Y-%m-%d %H:%M} UTC"
     better = {m: d for m, d in found.score_deltas.items() if d < -0.0005}
     worse = {m: d for m, d in found.score_deltas.items() if d > 0.0005}
-    parts = [f"{model_words(m)} by {abs(d):.3f}" for m, d in sorted(better.items())]
-    told = f"Better: {', '.join(parts)}. " if parts else ""
-    parts = [f"{model_words(m)} by {d:.3f}" for m, d in sorted(worse.items())]
-    told += f"Worse: {', '.join(parts)}." if parts else ""
+    parts = [f"{model_name(m)} by {abs(d):.3f}" for m, d in sorted(better.items())]
+    scores = f"Better mean scores: {', '.join(parts)}. " if parts else ""
+    parts = [f"{model_name(m)} by {d:.3f}" for m, d in sorted(worse.items())]
+    scores += f"Worse mean scores: {', '.join(parts)}." if parts else ""
     number = len(found.champions)
-    which = {0: "no space has", 1: "one space has"}.get(number, f"{number:,} spaces have")
+    which = {0: "no space has", 1: "1 space has"}.get(number, f"{number:,} spaces have")
     st.markdown(
-        f"Since the backtest of {before}: {which} another champion. "
-        + (f"Mean scores: {told}" if told else "Mean scores are as before.")
+        f"Since the backtest of {before}, {which} a new champion. "
+        + (scores or "Mean scores have not changed.")
     )
     if found.champions:
         st.dataframe(
             [
                 {
-                    "Space": _space(shown, c.space),
-                    "Before": model_words(c.before) if c.before else "none",
-                    "Now": model_words(c.after) if c.after else "none",
-                    "Off by, before": c.mae_before,
-                    "Off by, now": c.mae_after,
+                    "Space": _space(context, c.space),
+                    "Before": model_name(c.before) if c.before else "none",
+                    "Now": model_name(c.after) if c.after else "none",
+                    "Error before": c.mae_before,
+                    "Error now": c.mae_after,
                 }
-                for c in found.champions[:_MOST]
+                for c in found.champions[:_MAX_CHANGES]
             ],
             hide_index=True,
             column_config={
-                n: st.column_config.NumberColumn(format="%.2f")
-                for n in ("Off by, before", "Off by, now")
+                n: st.column_config.NumberColumn(
+                    format="%.2f", help="Mean absolute error per bin, in devices"
+                )
+                for n in ("Error before", "Error now")
             },
         )
 
 
 # --- all spaces ----------------------------------------------------------------------------------
-def _winners(shown: Shown, found: list[Winner]) -> None:
+def _winners(context: Context, found: list[Winner]) -> None:
     if len(found) < 2:
         return
-    st.subheader("All its spaces")
-    key = f"forecasts_winners {shown.forecaster.name}"
+    st.subheader("All spaces")
+    key = f"forecasts_winners {context.forecaster.name}"
 
     def chosen() -> None:
         rows = st.session_state[key]["selection"]["rows"]
         if rows:
             space = found[rows[0]].space
-            st.session_state[space_key(shown.forecaster.name)] = space
+            st.session_state[space_key(context.forecaster.name)] = space
             state.put(space=space, view=None)
 
     counts: dict[str, int] = {}
     for one in found:
         counts[one.model] = counts.get(one.model, 0) + 1
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    told = ", ".join(f"{model_words(model)} {number:,}" for model, number in ordered)
-    st.markdown(f"Champions of {len(found):,} spaces: {told}.")
+    champions = ", ".join(f"{model_name(model)} {number:,}" for model, number in ordered)
+    st.markdown(f"Champions of {len(found):,} spaces: {champions}.")
     st.dataframe(
         [
             {
-                "Space": _space(shown, one.space),
-                "Champion": model_words(one.model),
-                "Off by": one.mae,
-                "Last week again, off by": one.naive_mae,
-                "In 80 %": _hundredths(one.coverage_80),
+                "Space": _space(context, one.space),
+                "Champion": model_name(one.model),
+                "Error": one.mae,
+                "Error of same time last week": one.naive_mae,
+                "Within 80 % range": _hundredths(one.coverage_80),
             }
             for one in found
         ],
@@ -189,17 +198,19 @@ def _winners(shown: Shown, found: list[Winner]) -> None:
         hide_index=True,
         height=min(36 * len(found) + 40, 420),
         column_config={
-            "Off by": st.column_config.NumberColumn(format="%.2f"),
-            "Last week again, off by": st.column_config.NumberColumn(format="%.2f"),
-            "In 80 %": st.column_config.NumberColumn(format="%.0f %%"),
+            "Error": st.column_config.NumberColumn(
+                format="%.2f", help="Mean absolute error per bin, in devices"
+            ),
+            "Error of same time last week": st.column_config.NumberColumn(format="%.2f"),
+            "Within 80 % range": st.column_config.NumberColumn(format="%.0f %%"),
         },
     )
-    st.caption("Choose a row to see the space.")
+    st.caption("Select a row to see the space.")
 
 
 def _hundredths(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _space(shown: Shown, space: str) -> str:
-    return full_name(shown.tree, space) if space in shown.tree else space
+def _space(context: Context, space: str) -> str:
+    return full_name(context.tree, space) if space in context.tree else space

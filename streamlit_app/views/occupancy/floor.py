@@ -8,57 +8,59 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from streamlit_app.services import occupancy as service
-from streamlit_app.services.occupancy import Floor, Window
+from streamlit_app.services.occupancy import children
+from streamlit_app.services.occupancy.children import Floor
+from streamlit_app.services.occupancy.window import Window
+from streamlit_app.services.words import bin_width, counted, day
 from streamlit_app.ui import state
-from streamlit_app.ui.cached import SAME, space_facts, space_tree
+from streamlit_app.ui.cached import HASH_FUNCS, space_facts, space_tree
 from streamlit_app.ui.charts import dots, ink, tiles
 from streamlit_app.ui.messages import plain
-from streamlit_app.views.occupancy.shown import SECONDS, Shown, bins, day, log_span
+from streamlit_app.views.occupancy.context import SECONDS, Context, log_span
 from tippers_dagster.settings import Settings
 
 PICK = "floor_space"
 _WIDTH = 900
-_CHARACTER, _LINE = 1 / 125, 1 / 24
-"""What a letter takes of a chart's width and height; only labels that fit are written."""
+_LETTER_WIDTH, _LINE_HEIGHT = 1 / 125, 1 / 24
+"""Size of a letter as a share of the chart's width and height; labels that do not fit are cut."""
 
 
-def show(shown: Shown, window: Window, width: int) -> None:
+def show(context: Context, window: Window, width: int) -> None:
     """The floor at the chosen time."""
     date = _date(window)
-    floor = _floor(shown.settings, shown.space, date)
+    floor = _floor(context.settings, context.space, date)
     if not floor.computed.any():
-        st.info(f"Nothing is computed on {day(date)}.", icon=":material/pending:")
+        st.info(f"Nothing is computed for {day(date)}.", icon=":material/pending:")
         return
     at = _time(floor)
-    said = _sentence(shown, floor, at)
-    rows = _rows(floor, at, shown.space)
-    title = f"Devices in {bins(_WIDTH)}"
-    most = float(np.where(floor.computed, floor.counts, 0).max())
+    sentence = _sentence(floor, at)
+    rows = _rows(floor, at, context.space)
+    title = f"Devices in {bin_width(_WIDTH)}"
+    peak = float(np.where(floor.computed, floor.counts, 0).max())
     draw = dots if floor.by_coordinates else tiles
     picked = st.altair_chart(
-        draw(rows, most=most, title=title, select=PICK, ink=ink()),
-        key=f"floor of {shown.space}",
+        draw(rows, max_count=peak, title=title, select=PICK, ink=ink()),
+        key=f"floor of {context.space}",
         on_select="rerun",
         selection_mode=PICK,
-        alt=said.replace("*", "").replace("\\", ""),
+        alt=sentence.replace("*", "").replace("\\", ""),
     )
-    st.markdown(said)
-    _say_what(floor)
+    st.markdown(sentence)
+    _explain(floor)
     chosen = picked.selection.get(PICK) or []
-    if chosen and chosen[0]["space"] != shown.space:
+    if chosen and chosen[0]["space"] != context.space:
         state.put(space=str(chosen[0]["space"]))
         st.rerun(scope="app")
 
 
-@st.cache_data(ttl=SECONDS, max_entries=50, show_spinner=False, hash_funcs=SAME)
+@st.cache_data(ttl=SECONDS, max_entries=50, show_spinner=False, hash_funcs=HASH_FUNCS)
 def _floor(settings: Settings, space: str, date: dt.date) -> Floor:
     tree, known = space_tree(settings), space_facts(settings)
-    return service.floor(settings, tree, known, space, date, _WIDTH, log_span(settings))
+    return children.floor(settings, tree, known, space, date, _WIDTH, log_span(settings))
 
 
 def _date(window: Window) -> dt.date:
-    """A day of the window: the address's, else the last full one that is no weekend."""
+    """The day in the address, or else the last weekday of the window."""
     days = [window.start.date() + dt.timedelta(i) for i in range(min(window.length.days, 400))]
     days = days or [window.start.date()]
     usual = next((d for d in reversed(days) if d.weekday() < 5), days[-1])
@@ -81,19 +83,20 @@ def _date(window: Window) -> dt.date:
 
 
 def _time(floor: Floor) -> int:
-    """Which bin of the day: the address's, else the busiest."""
+    """The index of the bin in the address, or else of the day's busiest bin."""
     totals = np.where(floor.computed, floor.counts, 0).sum(axis=0)
     texts = [f"{t:%H:%M}" for t in floor.times]
+    # When clocks go back, an hour of local times occurs twice.
     texts = [t if texts.index(t) == i else f"{t} again" for i, t in enumerate(texts)]
     key = "floor time"
-    asked = state.get("at")
-    st.session_state[key] = asked if asked in texts else texts[int(np.argmax(totals))]
+    requested = state.get("at")
+    st.session_state[key] = requested if requested in texts else texts[int(np.argmax(totals))]
     st.select_slider(
-        "Time of the day",
+        "Time of day",
         texts,
         key=key,
         on_change=lambda: state.put(at=st.session_state[key]),
-        help="With the slider in focus, the arrow keys move it by a quarter of an hour.",
+        help="The arrow keys move a focused slider by 15 minutes.",
     )
     return texts.index(st.session_state[key])
 
@@ -104,15 +107,15 @@ def _rows(floor: Floor, at: int, space: str) -> pd.DataFrame:
         x, y, width, height = floor.places[i]
         known = bool(floor.computed[i, at])
         count = int(floor.counts[i, at])
-        told = f"{count:,}" if known else "not computed"
+        count_text = f"{count:,}" if known else "not computed"
         rows.append(
             {
                 "space": one,
-                "name": f"{name} (this one)" if one == space else name,
+                "name": f"{name} (this space)" if one == space else name,
                 "count": count if known else None,
-                "told": told,
+                "count_text": count_text,
                 "known": known,
-                "label": _label(name, told, width, height),
+                "label": _label(name, count_text, width, height),
                 "x": x,
                 "y": y,
                 "x2": x + width,
@@ -122,38 +125,40 @@ def _rows(floor: Floor, at: int, space: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _label(name: str, told: str, width: float, height: float) -> str:
-    letters = int(width / _CHARACTER) - 1
-    lines = int(height / _LINE)
+def _label(name: str, count_text: str, width: float, height: float) -> str:
+    letters = int(width / _LETTER_WIDTH) - 1
+    lines = int(height / _LINE_HEIGHT)
     if letters < 4 or not lines:
         return ""
     short = name if len(name) <= letters else f"{name[: letters - 1]}…"
     if lines == 1:
-        both = f"{name} {told}"
+        both = f"{name} {count_text}"
         return both if len(both) <= letters else short
-    return f"{short}\n{told}" if len(told) <= letters else short
+    return f"{short}\n{count_text}" if len(count_text) <= letters else short
 
 
-def _sentence(shown: Shown, floor: Floor, at: int) -> str:
+def _sentence(floor: Floor, at: int) -> str:
     known = np.flatnonzero(floor.computed[:, at])
     when = f"{day(floor.times[at])}, {floor.times[at]:%H:%M}"
     if not known.size:
-        return f"{when}: nothing is computed."
+        return f"{when}: not computed."
     best = known[np.argmax(floor.counts[known, at])]
     empty = int((floor.counts[known, at] == 0).sum())
     return (
-        f"{when}: the busiest is **{plain(floor.names[best])}** with "
-        f"{floor.counts[best, at]:,} devices; {empty:,} of {known.size:,} spaces are empty."
+        f"{when}: **{plain(floor.names[best])}** is busiest, with "
+        f"{counted(int(floor.counts[best, at]), 'device')}; {empty:,} of "
+        f"{counted(known.size, 'space')} {'is' if empty == 1 else 'are'} empty."
     )
 
 
-def _say_what(floor: Floor) -> None:
+def _explain(floor: Floor) -> None:
     where = (
-        "Spaces stand where the source's coordinates place them."
+        "Spaces are placed by the source's coordinates."
         if floor.by_coordinates
-        else "The source has no coordinates for all of them: a tile is as large as the day's peak "
-        "of its space."
+        else "The source does not have coordinates for all spaces: tiles are sized by the day's "
+        "peak."
     )
     st.caption(
-        f"{where} Stronger colour is fuller; grey is not computed. Select a space to go to it."
+        f"{where} Stronger colour means more devices; grey means not computed. Select a space to "
+        "open it."
     )

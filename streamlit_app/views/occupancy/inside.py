@@ -5,51 +5,54 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from streamlit_app.services import occupancy as service
-from streamlit_app.services.occupancy import Rank, Window
+from streamlit_app.services.occupancy import children
+from streamlit_app.services.occupancy.children import Rank
+from streamlit_app.services.occupancy.window import Window
+from streamlit_app.services.words import counted, moment, span
 from streamlit_app.ui import state
-from streamlit_app.ui.cached import SAME, space_facts, space_tree
+from streamlit_app.ui.cached import HASH_FUNCS, space_facts, space_tree
 from streamlit_app.ui.charts import ranked_bars
 from streamlit_app.ui.messages import plain
-from streamlit_app.views.occupancy.shown import SECONDS, Shown, log_span, moment, span
+from streamlit_app.views.occupancy.context import SECONDS, Context, log_span
 from tippers_dagster.settings import Settings
 
-CHARTED = 15
+MAX_BARS = 15
 
 
-def show(shown: Shown, window: Window, width: int) -> None:
-    """The ranking of the children."""
-    if shown.tree.is_leaf[shown.tree.index[shown.space]]:
+def show(context: Context, window: Window, width: int) -> None:
+    """The children of the space, ranked by their peaks."""
+    if context.tree.is_leaf[context.tree.index[context.space]]:
         st.info(
-            f"{plain(shown.name)} has no spaces inside. Go up by the names above the title to see "
-            "how it ranks among its neighbours.",
+            f"{plain(context.name)} has no spaces inside. Use the names above the title to go up "
+            "and see how it ranks among its neighbours.",
             icon=":material/info:",
         )
         return
-    ranks = _ranking(shown.settings, shown.space, window)
-    counted = [r for r in ranks if r.peak is not None]
-    if not counted:
-        st.info("Nothing inside is computed in this window.", icon=":material/pending:")
+    ranks = _ranking(context.settings, context.space, window)
+    computed = [r for r in ranks if r.peak is not None]
+    if not computed:
+        st.info("No space inside is computed in this window.", icon=":material/pending:")
         return
-    first = counted[0]
+    first = computed[0]
+    assert first.peak is not None
     assert first.peak_at is not None
-    said = (
-        f"{span(window)}: of {len(ranks):,} spaces inside {plain(shown.name)}, the busiest is "
-        f"**{plain(first.name)}** with at most {first.peak:,} devices in an hour "
-        f"({moment(first.peak_at)})."
+    sentence = (
+        f"{span(window)}: **{plain(first.name)}** is the busiest of "
+        f"{counted(len(ranks), 'space')} inside {plain(context.name)}, with a peak of "
+        f"{counted(first.peak, 'device')} in an hour ({moment(first.peak_at)})."
     )
-    st.markdown(said)
-    rows = pd.DataFrame([{"name": _label(r, ranks), "peak": r.peak} for r in counted[:CHARTED]])
+    st.markdown(sentence)
+    rows = pd.DataFrame([{"name": _label(r, ranks), "peak": r.peak} for r in computed[:MAX_BARS]])
     chart = ranked_bars(rows, value="peak", name="name", title="Peak, devices in an hour")
-    st.altair_chart(chart, alt=said.replace("*", "").replace("\\", ""))
+    st.altair_chart(chart, alt=sentence.replace("*", "").replace("\\", ""))
     _table(ranks)
-    _say_what(shown, ranks)
+    _explain(context, ranks)
 
 
-@st.cache_data(ttl=SECONDS, max_entries=100, show_spinner=False, hash_funcs=SAME)
+@st.cache_data(ttl=SECONDS, max_entries=100, show_spinner=False, hash_funcs=HASH_FUNCS)
 def _ranking(settings: Settings, space: str, window: Window) -> list[Rank]:
     tree, known = space_tree(settings), space_facts(settings)
-    return service.ranking(settings, tree, known, space, window, log_span(settings))
+    return children.ranking(settings, tree, known, space, window, log_span(settings))
 
 
 def _table(ranks: list[Rank]) -> None:
@@ -58,7 +61,7 @@ def _table(ranks: list[Rank]) -> None:
             {
                 "Space": _label(r, ranks),
                 "Type": r.type,
-                "Spaces below": r.children,
+                "Spaces inside": r.children,
                 "Peak, devices": r.peak,
                 "Peak at": r.peak_at,
                 "Mean, devices": r.mean,
@@ -78,7 +81,7 @@ def _table(ranks: list[Rank]) -> None:
         on_select="rerun",
         selection_mode="single-row",
         column_config={
-            "Spaces below": st.column_config.NumberColumn(format="localized"),
+            "Spaces inside": st.column_config.NumberColumn(format="localized"),
             "Peak, devices": st.column_config.NumberColumn(format="localized"),
             "Hours not computed": st.column_config.NumberColumn(format="localized"),
             "Mean, devices": st.column_config.NumberColumn(format="%.1f"),
@@ -98,13 +101,13 @@ def _label(one: Rank, ranks: list[Rank]) -> str:
     return f"{one.name} ({one.space})" if same else one.name
 
 
-def _say_what(shown: Shown, ranks: list[Rank]) -> None:
-    told = "Select a row to go there. A device that was in two of them counts in both."
-    children = len(shown.tree.children(shown.space))
-    if children > len(ranks):
-        told += f" These are the {len(ranks):,} with the highest peaks of {children:,}."
-    lacking = [r.name for r in ranks if r.peak is None]
-    if lacking:
-        told += f" Not computed: {plain(', '.join(lacking[:5]))}"
-        told += f" and {len(lacking) - 5:,} more." if len(lacking) > 5 else "."
-    st.caption(told)
+def _explain(context: Context, ranks: list[Rank]) -> None:
+    text = "Select a row to open the space. A device seen in two spaces counts in both."
+    total = len(context.tree.children(context.space))
+    if total > len(ranks):
+        text += f" Showing the {len(ranks):,} of {total:,} spaces with the highest peaks."
+    missing = [r.name for r in ranks if r.peak is None]
+    if missing:
+        text += f" Not computed: {plain(', '.join(missing[:5]))}"
+        text += f" and {len(missing) - 5:,} more." if len(missing) > 5 else "."
+    st.caption(text)

@@ -1,4 +1,4 @@
-"""A space's people, estimated from its devices, with how sure that is."""
+"""A space's people, estimated from its devices, with an interval."""
 
 from __future__ import annotations
 
@@ -8,36 +8,42 @@ from functools import partial
 import streamlit as st
 
 from streamlit_app.services import people as service
-from streamlit_app.services.occupancy import MIME, SCREEN_POINTS, Format, Window, file_name
-from streamlit_app.services.people import InSpace, Summary
+from streamlit_app.services.occupancy.export import MIME, Format, file_name
+from streamlit_app.services.occupancy.local_time import from_seconds
+from streamlit_app.services.occupancy.window import SCREEN_POINTS, Window
+from streamlit_app.services.people import PeopleInSpace, Summary
+from streamlit_app.services.words import bin_width, moment, span
 from streamlit_app.ui import state
-from streamlit_app.ui.cached import SAME
+from streamlit_app.ui.cached import HASH_FUNCS
 from streamlit_app.ui.charts import ink, timeline
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.pages import page
-from streamlit_app.views.occupancy.shown import (
+from streamlit_app.views.occupancy.context import (
     SECONDS,
-    Shown,
-    bins,
+    Context,
     gap_frame,
     log_span,
-    moment,
     show_gaps,
-    span,
 )
 from tippers_dagster.people.counts.reading import Made
 from tippers_dagster.platform.dagster.addresses import asset_link
 from tippers_dagster.settings import Settings
 
 
-def show(shown: Shown, window: Window, width: int) -> None:
+def show(context: Context, window: Window, width: int) -> None:
     """People and devices over time, with the main numbers."""
-    made = _chosen(shown)
+    made = _chosen(context)
     if made is None:
         return
     with st.spinner("Counting people ..."):
-        found = _in_space(
-            shown.settings, shown.space, window.start, window.end, width, made.name, made.version
+        found = _people_in_space(
+            context.settings,
+            context.space,
+            window.start,
+            window.end,
+            width,
+            made.name,
+            made.version,
         )
     devices = found.devices
     numbers = service.summary(found)
@@ -45,22 +51,22 @@ def show(shown: Shown, window: Window, width: int) -> None:
         st.info("Nothing is computed in this window.", icon=":material/pending:")
         show_gaps(devices.figures, devices.gaps)
         return
-    _numbers(shown, found, numbers)
-    said = _said(shown, found, numbers, window, width)
-    together = _chart(shown, found, width, said)
-    st.markdown(said)
-    _say_how(shown, made, together, width)
-    _downloads(shown, window, width, made)
+    _numbers(context, found, numbers)
+    sentence = _sentence(context, found, numbers, window, width)
+    bins_per_point = _chart(context, found, width, sentence)
+    st.markdown(sentence)
+    _explain(context, made, bins_per_point, width)
+    _downloads(context, window, width, made)
     show_gaps(devices.figures, devices.gaps)
 
 
-@st.cache_data(ttl=SECONDS, max_entries=4, show_spinner=False, hash_funcs=SAME)
+@st.cache_data(ttl=SECONDS, max_entries=4, show_spinner=False, hash_funcs=HASH_FUNCS)
 def _people_counts(settings: Settings) -> dict[str, Made | None]:
     return service.people_counts(settings)
 
 
-@st.cache_resource(ttl=SECONDS, max_entries=50, show_spinner=False, hash_funcs=SAME)
-def _in_space(
+@st.cache_resource(ttl=SECONDS, max_entries=50, show_spinner=False, hash_funcs=HASH_FUNCS)
+def _people_in_space(
     settings: Settings,
     space: str,
     start: dt.datetime,
@@ -68,19 +74,20 @@ def _in_space(
     width: int,
     name: str,
     version: str,
-) -> InSpace:
-    """``version``: what is kept is of this one."""
+) -> PeopleInSpace:
+    """``version`` is part of the cache key only."""
     made = service.people_counts(settings)[name]
     assert made is not None
-    return service.in_space(settings, space, Window(start, end), width, made, log_span(settings))
+    window = Window(start, end)
+    return service.people_in_space(settings, space, window, width, made, log_span(settings))
 
 
-def _chosen(shown: Shown) -> Made | None:
-    """The people count that is shown; None, and the reason told, when there is none."""
-    every = _people_counts(shown.settings)
-    made = {name: found for name, found in every.items() if found is not None}
+def _chosen(context: Context) -> Made | None:
+    """The selected people count; None, with an explanation on the page, without any."""
+    defined = _people_counts(context.settings)
+    made = {name: found for name, found in defined.items() if found is not None}
     if not made:
-        _nothing_yet(list(every))
+        _nothing_yet(list(defined))
         return None
     names = list(made)
     name = st.selectbox(
@@ -98,96 +105,99 @@ def _chosen(shown: Shown) -> Made | None:
 def _nothing_yet(defined: list[str]) -> None:
     if defined:
         st.info(
-            f"{plain(', '.join(defined))}: not materialised yet. It follows the labels of devices; "
-            "when these are there, people are counted by them.",
+            f"{plain(', '.join(defined))}: not materialised yet. People are counted once devices "
+            "are labelled.",
             icon=":material/pending:",
         )
         return
     st.info(
-        "No people count is defined. Define one: it says which devices stand for people, and how "
-        "their ratio is learned from head counts.",
+        "No people count is defined. A people count says which devices count as people, and learns "
+        "from head counts how many people there are per device.",
         icon=":material/groups:",
     )
     st.page_link(page("definitions"), label="Definitions", icon=":material/edit_note:")
 
 
-def _numbers(shown: Shown, found: InSpace, numbers: Summary) -> None:
+def _numbers(context: Context, found: PeopleInSpace, numbers: Summary) -> None:
     calibrated = found.made.evaluation
     with st.container(horizontal=True):
-        between = "" if numbers.low is None else f"{numbers.low:,} to {numbers.high:,}"
         st.metric(
             "Peak, people",
             f"{numbers.peak:,.0f}",
             border=True,
-            help=f"In the interval of {found.made.body.confidence:.0%}: {between}"
-            if between
-            else "Nothing tells how sure it is",
+            help="No interval is known"
+            if numbers.low is None
+            else f"{found.made.body.confidence:.0%} interval: {numbers.low:,} to {numbers.high:,}",
         )
         st.metric("Mean, people", f"{numbers.mean:,.1f}", border=True)
         st.metric("Mean, devices", f"{numbers.devices:,.1f}", border=True)
-        if shown.capacity:
+        if context.capacity:
             st.metric(
                 "Utilisation at peak",
-                f"{numbers.peak / shown.capacity:.0%}",
+                f"{numbers.peak / context.capacity:.0%}",
                 border=True,
-                help=f"People for each of {shown.capacity:,.0f} places; "
-                f"{numbers.mean / shown.capacity:.0%} on average",
+                help=f"People per place, with a capacity of {context.capacity:,.0f}; "
+                f"{numbers.mean / context.capacity:.0%} on average",
             )
         if calibrated is None:
             st.metric("Calibration", "none", border=True, help=found.made.reason)
         else:
             st.metric(
-                "Error, people",
-                f"{calibrated.calibrated.mae:.2f}",
+                "Typical error",
+                f"±{calibrated.calibrated.mae:.1f} people",
                 border=True,
-                help=f"Mean absolute error on {calibrated.rows:,} head counts held out",
+                help=f"Mean absolute error on {calibrated.rows:,} held-out head counts",
             )
 
 
-def _said(shown: Shown, found: InSpace, numbers: Summary, window: Window, width: int) -> str:
+def _sentence(
+    context: Context, found: PeopleInSpace, numbers: Summary, window: Window, width: int
+) -> str:
     """The sentence beside the chart, in Markdown."""
-    at = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=int(found.devices.local[numbers.at]))
-    between = "" if numbers.low is None else f", between {numbers.low:,} and {numbers.high:,}"
+    at = from_seconds(found.devices.local[numbers.at])
+    between = "" if numbers.low is None else f", {numbers.low:,} to {numbers.high:,}"
     return (
-        f"{plain(shown.name)}, {span(window)}: at most about **{numbers.peak:,.0f}** people in "
-        f"{bins(width)} ({moment(at)}{between}), {numbers.mean:,.1f} on average, with "
+        f"{plain(context.name)}, {span(window)}: peak of about **{numbers.peak:,.0f}** people in "
+        f"{bin_width(width)} ({moment(at)}{between}); mean {numbers.mean:,.1f} people, from "
         f"{numbers.devices:,.1f} devices."
     )
 
 
-def _chart(shown: Shown, found: InSpace, width: int, said: str) -> int:
-    points, together = service.points(found, SCREEN_POINTS // 2)
+def _chart(context: Context, found: PeopleInSpace, width: int, sentence: str) -> int:
+    points, bins_per_point = service.points(found, SCREEN_POINTS // 2)
     chart = timeline(
         points,
         gap_frame(found.devices.gaps),
-        title=f"People and devices in {bins(width)}",
-        zone=shown.settings.timezone,
-        capacity=shown.capacity,
+        title=f"People and devices in {bin_width(width)}",
+        zone=context.settings.timezone,
+        capacity=context.capacity,
         ink=ink(),
     )
-    st.altair_chart(chart, alt=said.replace("*", "").replace("\\", ""))
-    return together
+    st.altair_chart(chart, alt=sentence.replace("*", "").replace("\\", ""))
+    return bins_per_point
 
 
-def _say_how(shown: Shown, made: Made, together: int, width: int) -> None:
-    told = [plain(service.quality_in_words(made))]
+def _explain(context: Context, made: Made, bins_per_point: int, width: int) -> None:
+    parts = [plain(service.quality_in_words(made))]
     if made.calibration is None:
         if made.body.by is not None:
-            told.append(
-                "The devices with these labels are taken for people as they are; the band says how "
-                "sure their labels are, and nothing of people without such a device."
+            parts.append(
+                "Each device with these labels counts as one person. The band covers errors of the "
+                "labels only, not people without such a device."
             )
     else:
-        told.append(
-            f"The band holds the people of a bin in about {made.body.confidence:.0%} of the cases, "
-            "where spaces and hours are like those that people were counted in."
+        parts.append(
+            f"The band contains the true number in about {made.body.confidence:.0%} of bins, for "
+            "spaces and hours like those with head counts."
         )
-    if together > 1:
-        told.append(f"Each point of the chart is the mean of {together:,} bins of {bins(width)}.")
-    told.append("A bin counts everybody who was there at any time in it.")
-    link = asset_link(shown.settings, f"people_count/{made.name}")
-    told.append(f"[{plain(made.name)} in Dagster]({link})")
-    st.caption(" ".join(told))
+    if bins_per_point > 1:
+        parts.append(
+            f"Each point of the chart is the mean of {bins_per_point:,} bins of {bin_width(width)}."
+        )
+    parts.append("A bin counts everybody who was there at any time during it.")
+    link = asset_link(context.settings, f"people_count/{made.name}")
+    parts.append(f"[{plain(made.name)} in Dagster]({link})")
+    st.caption(" ".join(parts))
     st.page_link(
         page("people"),
         label="Head counts and calibration",
@@ -196,14 +206,14 @@ def _say_how(shown: Shown, made: Made, together: int, width: int) -> None:
     )
 
 
-def _downloads(shown: Shown, window: Window, width: int, made: Made) -> None:
+def _downloads(context: Context, window: Window, width: int, made: Made) -> None:
     kind: Format
     with st.popover("Download people", icon=":material/download:"):
         for kind in ("csv", "parquet"):
             st.download_button(
                 {"csv": "CSV", "parquet": "Parquet"}[kind],
-                partial(service.export, shown.app, shown.space, window, width, made.name, kind),
-                file_name=f"people_{file_name(shown.tree, shown.space, window, width, kind)}",
+                partial(service.export, context.app, context.space, window, width, made.name, kind),
+                file_name=f"people_{file_name(context.tree, context.space, window, width, kind)}",
                 mime=MIME[kind],
                 key=f"people download {kind}",
                 on_click="ignore",

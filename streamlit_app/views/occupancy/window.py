@@ -1,4 +1,4 @@
-"""Choosing what time is shown, in which bins, and taking it away as a file."""
+"""The controls for the window and the bin width, and the download."""
 
 from __future__ import annotations
 
@@ -7,36 +7,40 @@ from functools import partial
 
 import streamlit as st
 
-from streamlit_app.services import occupancy as service
-from streamlit_app.services.occupancy import Window
+from streamlit_app.services.occupancy import window as service
+from streamlit_app.services.occupancy.export import MIME, Format, export, file_name
+from streamlit_app.services.occupancy.series import files_to_read
+from streamlit_app.services.occupancy.window import Window
+from streamlit_app.services.words import bin_width
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from streamlit_app.views.occupancy import by_label
-from streamlit_app.views.occupancy.shown import Shown, bins, extent_of
+from streamlit_app.views.occupancy.context import Context, extent_of
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
 from tippers_dagster.errors import BadInput
 
 AUTOMATIC = "Automatic"
 LENGTHS = {"Day": 1, "Week": 7, "4 weeks": 28, "Quarter": 91, "Year": 365}
-"""Days of a window."""
+"""Lengths of a window in days."""
 
-SHORTEST = dt.timedelta(hours=1)
-MANY_FILES = 2000
+MIN_LENGTH = dt.timedelta(hours=1)
+SLOW_FILES = 2000
+"""A count that reads more files than this gets a warning that it is slow."""
 
 
-def controls(shown: Shown) -> tuple[Window, int]:
-    """Show them; the window and the width of bins that they say."""
-    window = service.parse_window(state.get("from"), state.get("to")) or shown.first
+def controls(context: Context) -> tuple[Window, int]:
+    """Show the controls; the selected window and bin width."""
+    window = service.parse_window(state.get("from"), state.get("to")) or context.first
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _step("Earlier", ":material/chevron_left:", window, -1)
         _dates(window)
         _step("Later", ":material/chevron_right:", window, 1)
-        _length(shown, window)
+        _length(context, window)
         width = _width(window)
-    if service.files_to_read(shown.tree, shown.space, window, width) > MANY_FILES:
+    if files_to_read(context.tree, context.space, window, width) > SLOW_FILES:
         st.caption(
-            f":material/hourglass: Bins of {bins(width)} are counted anew from who was where; over "
-            "a space as large as this one and so long a time it takes some seconds."
+            f":material/hourglass: Bins of {bin_width(width)} are counted on demand, which takes "
+            "several seconds for this space and window."
         )
     return window, width
 
@@ -52,7 +56,7 @@ def _iso(when: dt.datetime) -> str:
 
 
 def _step(label: str, icon: str, window: Window, direction: int) -> None:
-    # Whole days, so that days stay days however long one is.
+    # Whole days, also where clocks change.
     by = dt.timedelta(max(1, window.length.days)) if window.length.days else window.length
     st.button(
         label,
@@ -85,8 +89,8 @@ def _dates(window: Window) -> None:
     )
 
 
-def _length(shown: Shown, window: Window) -> None:
-    """How long, ending where it ends now."""
+def _length(context: Context, window: Window) -> None:
+    """The length of the window; a new length keeps its end."""
     key = "occupancy length"
     names = {days: name for name, days in LENGTHS.items()}
     st.session_state[key] = names.get(window.length.days) if _whole(window) else None
@@ -94,7 +98,7 @@ def _length(shown: Shown, window: Window) -> None:
     def chosen() -> None:
         picked = st.session_state[key]
         if picked == "All":
-            show_window(_all(shown))
+            show_window(_all(context))
         elif picked:
             show_window(Window(window.end - dt.timedelta(LENGTHS[picked]), window.end))
 
@@ -107,33 +111,33 @@ def _whole(window: Window) -> bool:
     )
 
 
-def _all(shown: Shown) -> Window:
-    extent = extent_of(shown.settings, shown.space)
+def _all(context: Context) -> Window:
+    extent = extent_of(context.settings, context.space)
     if extent is None:
-        return shown.first
+        return context.first
     return Window(
         dt.datetime.combine(extent.first, dt.time()),
-        max(shown.first.end, dt.datetime.combine(extent.first, dt.time()) + dt.timedelta(1)),
+        max(context.first.end, dt.datetime.combine(extent.first, dt.time()) + dt.timedelta(1)),
     )
 
 
 def _width(window: Window) -> int:
-    """The width that is chosen; any may be typed."""
+    """The selected bin width; people may type any width."""
     key = "occupancy bins"
     best = service.choose_width(window)
-    asked = service.parse_width(state.get("bin"))
-    names = {bins(w): w for w in PUBLISHED_WIDTHS}
-    if asked is not None:
-        names.setdefault(bins(asked), asked)
-    automatic = f"{AUTOMATIC} ({bins(best)})"
-    st.session_state[key] = bins(asked) if asked else automatic
+    requested = service.parse_width(state.get("bin"))
+    names = {bin_width(w): w for w in PUBLISHED_WIDTHS}
+    if requested is not None:
+        names.setdefault(bin_width(requested), requested)
+    automatic = f"{AUTOMATIC} ({bin_width(best)})"
+    st.session_state[key] = bin_width(requested) if requested else automatic
 
     def chosen() -> None:
         picked = st.session_state[key]
         try:
-            width = None if not picked or picked == automatic else service.read_width(picked)
+            width = None if not picked or picked == automatic else service.parse_typed_width(picked)
         except BadInput as error:
-            st.session_state["occupancy bins wrong"] = str(error)
+            st.session_state["occupancy bins error"] = str(error)
             return
         state.put(bin=str(width) if width else None)
 
@@ -143,33 +147,34 @@ def _width(window: Window) -> int:
         key=key,
         on_change=chosen,
         accept_new_options=True,
-        help="Any width from 1 minute to a day may be typed, as `10 min` or `2 h`.",
+        help="Bin width. Choose one, or type any width from 1 minute to 1 day, such as `10 min` or "
+        "`2 h`.",
         width=190,
     )
-    wrong = st.session_state.pop("occupancy bins wrong", None)
-    if wrong:
-        st.error(wrong, icon=":material/error:")
-    return asked or best
+    error = st.session_state.pop("occupancy bins error", None)
+    if error:
+        st.error(error, icon=":material/error:")
+    return requested or best
 
 
-def download(shown: Shown, window: Window, width: int) -> None:
-    """Take the window away as a file; by label where the page shows labels."""
-    by = by_label.chosen(shown.settings) if shown.view == "labels" else None
-    smallest = shown.settings.smallest_count
-    split = f", by the labels of {plain(by)}" if by else ""
-    hides = f" Counts below {smallest}, and what would tell them, are left out."
+def download(context: Context, window: Window, width: int) -> None:
+    """Download the window; split by label where the page shows labels."""
+    by = by_label.chosen(context.settings) if context.view == "labels" else None
+    smallest = context.settings.smallest_count
+    split = f", split by the labels of {plain(by)}" if by else ""
+    hidden = f" Counts below {smallest}, and counts that would reveal them, are left out."
     with st.popover("Download", icon=":material/download:"):
         st.caption(
-            f"Every bin of {bins(width)} of this window{split}, exactly."
-            + (hides if smallest > 1 else "")
+            f"All bins of {bin_width(width)} in this window{split}."
+            + (hidden if smallest > 1 else "")
         )
-        kinds: tuple[tuple[service.Format, str], ...] = (("csv", "CSV"), ("parquet", "Parquet"))
+        kinds: tuple[tuple[Format, str], ...] = (("csv", "CSV"), ("parquet", "Parquet"))
         for kind, label in kinds:
             st.download_button(
                 label,
-                partial(service.export, shown.app, shown.space, window, width, kind, by),
-                file_name=service.file_name(shown.tree, shown.space, window, width, kind),
-                mime=service.MIME[kind],
+                partial(export, context.app, context.space, window, width, kind, by),
+                file_name=file_name(context.tree, context.space, window, width, kind),
+                mime=MIME[kind],
                 key=f"occupancy download {kind}",
                 on_click="ignore",
                 width="stretch",

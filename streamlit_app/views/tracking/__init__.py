@@ -1,4 +1,4 @@
-"""Datasets and tracking: what occupancy is kept of."""
+"""Datasets and tracking: the spaces and dates for which occupancy is computed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from streamlit_app.ui import state
 from streamlit_app.ui.cached import space_tree
 from streamlit_app.ui.messages import live, plain
 from streamlit_app.views.at_work import show_troubles
-from streamlit_app.views.levels import LOOK_SECONDS, show_levels
+from streamlit_app.views.levels import REFRESH_SECONDS, show_levels
 from streamlit_app.views.tracking import datasets, ranges, start
 from streamlit_app.views.tracking.notes import show_note
 from tippers_dagster.campus.spaces.tree import NoSpaces
 
-TABS = {"track": "Track a space", "datasets": "Datasets", "ranges": "What is tracked"}
+TABS = {"track": "Track a space", "datasets": "Datasets", "ranges": "Tracked ranges"}
 
 
 def render(app: App) -> None:
@@ -48,7 +48,7 @@ def render(app: App) -> None:
         _progress(app)
 
 
-@live(LOOK_SECONDS)
+@live(REFRESH_SECONDS)
 def _progress(app: App) -> None:
-    st.subheader("How far all of it is")
+    st.subheader("Progress")
     show_levels(app, key="tracking")

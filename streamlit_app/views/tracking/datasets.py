@@ -1,4 +1,4 @@
-"""Datasets: finding, opening, sharing, renaming and deleting them."""
+"""Datasets: find, open, share, rename and delete them."""
 
 from __future__ import annotations
 
@@ -9,53 +9,55 @@ import streamlit as st
 
 from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
-from streamlit_app.services.tracking import Shown
+from streamlit_app.services.tracking import DatasetProgress
+from streamlit_app.services.words import bin_width, counted, day
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import live, plain, told
 from streamlit_app.ui.pages import page
-from streamlit_app.views.levels import LOOK_SECONDS
-from streamlit_app.views.occupancy.shown import bins, day
+from streamlit_app.views.levels import REFRESH_SECONDS
 from streamlit_app.views.tracking.notes import note
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.spaces.tree import SpaceTree
 
-SHOWN = 30
+MAX_CARDS = 30
 _DAY = dt.timedelta(1)
 
 
 def show(app: App, tree: SpaceTree) -> None:
-    """All datasets, or the one that the address names."""
+    """All datasets, or the one in the address."""
     found = service.datasets(app, tree)
     if not found:
         st.info(
-            "There are no datasets yet. A dataset is a name for a space, a range and a width of "
-            "bins, to find and share it: choose “Track a space” above.",
+            "There are no datasets yet. A dataset is a named selection of a space, a range and a "
+            "bin width, to find and share: choose “Track a space” above.",
             icon=":material/info:",
         )
         return
-    asked = state.get("dataset")
-    one = next((d for d in found if d.dataset.name == asked), None)
+    requested = state.get("dataset")
+    one = next((d for d in found if d.dataset.name == requested), None)
     if one is not None:
         _one(app, tree, one)
         return
-    if asked:
-        st.warning(f"There is no dataset {plain(asked)} (any more).", icon=":material/warning:")
+    if requested:
+        st.warning(
+            f"The dataset {plain(requested)} does not exist (any more).", icon=":material/warning:"
+        )
     text = ""
     if len(found) > 8:
         text = st.text_input("Find", key="datasets find", placeholder="name, space or owner")
     wanted = [d for d in found if text.casefold() in _searched(d)]
-    for shown in wanted[:SHOWN]:
-        _card(shown)
-    if len(wanted) > SHOWN:
-        st.caption(f"The first {SHOWN} of {len(wanted):,}: find others by name.")
+    for one in wanted[:MAX_CARDS]:
+        _card(one)
+    if len(wanted) > MAX_CARDS:
+        st.caption(f"Showing {MAX_CARDS} of {len(wanted):,}. Search to find the others.")
 
 
-def _searched(one: Shown) -> str:
+def _searched(one: DatasetProgress) -> str:
     d = one.dataset
     return f"{d.name} {one.space_name} {d.space} {d.owner} {d.description}".casefold()
 
 
-def _card(one: Shown) -> None:
+def _card(one: DatasetProgress) -> None:
     d = one.dataset
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -71,26 +73,30 @@ def _card(one: Shown) -> None:
         _progress(one)
 
 
-def _facts(one: Shown) -> str:
+def _facts(one: DatasetProgress) -> str:
     d = one.dataset
-    where = plain(one.space_name) if one.space_name else f"space {plain(d.space)}, which is gone"
+    where = (
+        plain(one.space_name) if one.space_name else f"space {plain(d.space)} (no longer exists)"
+    )
     return (
-        f"{where} · {day(d.start)} to {day(d.end - _DAY)} · {bins(d.interval_seconds)} · "
-        f"{plain(d.owner) or 'nobody'}"
+        f"{where} · {day(d.start)} to {day(d.end - _DAY)} · bins of "
+        f"{bin_width(d.interval_seconds)} · owner {plain(d.owner) or 'unknown'}"
     )
 
 
-def _progress(one: Shown) -> None:
+def _progress(one: DatasetProgress) -> None:
     if not one.space_name:
-        st.caption(":material/warning: Its space is not in the tree any more.")
+        st.caption(":material/warning: Its space no longer exists in the source.")
         return
     share = one.done / one.wanted if one.wanted else 0.0
-    st.progress(share, text=f"{one.done:,} of {one.wanted:,} partitions up to date")
+    st.progress(share, text=f"{one.done:,} of {counted(one.wanted, 'partition')} up to date")
     if not one.tracked:
-        st.caption(":material/pause_circle: Not all of it is tracked any more: it may grow old.")
+        st.caption(
+            ":material/pause_circle: No longer fully tracked, so its counts may become out of date."
+        )
 
 
-def _query(one: Shown) -> dict[str, str]:
+def _query(one: DatasetProgress) -> dict[str, str]:
     d = one.dataset
     return {
         "space": d.space,
@@ -100,7 +106,7 @@ def _query(one: Shown) -> dict[str, str]:
     }
 
 
-def _explore(one: Shown) -> None:
+def _explore(one: DatasetProgress) -> None:
     if one.space_name:
         st.page_link(
             page("occupancy"), label="Open", icon=":material/groups:", query_params=_query(one)
@@ -108,7 +114,7 @@ def _explore(one: Shown) -> None:
 
 
 # --- one -----------------------------------------------------------------------------------------
-def _one(app: App, tree: SpaceTree, one: Shown) -> None:
+def _one(app: App, tree: SpaceTree, one: DatasetProgress) -> None:
     d = one.dataset
     st.button(
         "All datasets",
@@ -121,17 +127,17 @@ def _one(app: App, tree: SpaceTree, one: Shown) -> None:
     st.markdown(_facts(one))
     if d.description:
         st.markdown(plain(d.description))
-    st.caption(f"Made {d.created_at:%Y-%m-%d %H:%M} UTC.")
+    st.caption(f"Created {d.created_at:%Y-%m-%d %H:%M} UTC")
     _live_progress(app, tree, d.name)
     may = app.person.may(Role.ANALYST)
     if not one.tracked and one.space_name and may:
-        st.button("Track it again", icon=":material/replay:", on_click=_again, args=(app, d.name))
+        st.button("Track again", icon=":material/replay:", on_click=_again, args=(app, d.name))
     _explore(one)
     if one.space_name:
-        st.markdown("Share it: whoever opens this address sees its counts.")
+        st.markdown("Share this address to show its counts to others:")
         st.code(_address("occupancy", _query(one)), language=None)
     if not may:
-        st.caption(":material/lock: Renaming and deleting takes the role analyst.")
+        st.caption(":material/lock: Only analysts can rename or delete datasets.")
         return
     left, right = st.columns(2, gap="large")
     with left, st.container(border=True):
@@ -140,7 +146,7 @@ def _one(app: App, tree: SpaceTree, one: Shown) -> None:
         _delete(app, one)
 
 
-@live(LOOK_SECONDS)
+@live(REFRESH_SECONDS)
 def _live_progress(app: App, tree: SpaceTree, name: str) -> None:
     found = next((d for d in service.datasets(app, tree) if d.dataset.name == name), None)
     if found is not None:
@@ -166,22 +172,26 @@ def _rename(app: App, name: str) -> None:
 
 def _do_rename(app: App, name: str, to: str) -> None:
     with told():
-        made = service.rename_dataset(app, name, to)
-        state.put(dataset=made.name)
-        note(f"{name} is now called {made.name}.")
+        renamed = service.rename_dataset(app, name, to)
+        state.put(dataset=renamed.name)
+        note(f"{name} renamed to {renamed.name}.")
 
 
-def _delete(app: App, one: Shown) -> None:
+def _delete(app: App, one: DatasetProgress) -> None:
     name = one.dataset.name
     st.markdown("**Delete**")
-    shared = f" It shares some with {plain(', '.join(one.shared))}." if one.shared else ""
+    shared = f" It shares partitions with {plain(', '.join(one.shared))}." if one.shared else ""
     st.caption(
-        "Only the name goes. Its occupancy stays in the lake and is kept up to date, as others may "
-        f"use it; “What is tracked” is where that is stopped.{shared}"
+        "Deletes only the dataset. Its occupancy stays in the lake and is kept up to date, as "
+        f"others may use it; to stop that, untrack it under “Tracked ranges”.{shared}"
     )
-    sure = st.checkbox("I want to delete it", key=f"sure {name}")
+    confirmed = st.checkbox("Yes, delete this dataset", key=f"sure {name}")
     st.button(
-        "Delete", icon=":material/delete:", disabled=not sure, on_click=_do_delete, args=(app, name)
+        "Delete",
+        icon=":material/delete:",
+        disabled=not confirmed,
+        on_click=_do_delete,
+        args=(app, name),
     )
 
 
@@ -189,10 +199,10 @@ def _do_delete(app: App, name: str) -> None:
     with told():
         service.delete_dataset(app, name)
         state.put(dataset=None, tab="datasets")
-        note(f"The dataset {name} is deleted. What it tracked is kept.")
+        note(f"Dataset {name} deleted. Its partitions stay tracked.")
 
 
 def _again(app: App, name: str) -> None:
     with told():
         service.track_again(app, name)
-        note(f"All of {name} is tracked again.")
+        note(f"{name} is fully tracked again.")

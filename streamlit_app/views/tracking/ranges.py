@@ -1,4 +1,4 @@
-"""What is tracked: taking it back, and computing it anew."""
+"""The tracked ranges: recompute or untrack them."""
 
 from __future__ import annotations
 
@@ -8,42 +8,41 @@ import streamlit as st
 
 from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
-from streamlit_app.services.tracking import Kept
+from streamlit_app.services.tracking import TrackedRange
+from streamlit_app.services.words import counted, day
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.ui.pages import page
-from streamlit_app.views.levels import counted
-from streamlit_app.views.occupancy.shown import day
 from streamlit_app.views.tracking.notes import note
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.spaces.tree import SpaceTree
 
-SHOWN = 50
+MAX_CARDS = 50
 _DAY = dt.timedelta(1)
 
 
 def show(app: App, tree: SpaceTree) -> None:
     """All tracked ranges."""
-    found = service.kept(app, tree)
+    found = service.tracked_ranges(app, tree)
     if not found:
         st.info("Nothing is tracked yet: choose “Track a space” above.", icon=":material/info:")
         return
     spaces = len({one.tracked.space for one in found})
-    st.markdown(f"Tracked: **{counted(len(found), 'range')}** of {counted(spaces, 'space')}.")
+    st.markdown(f"**{counted(len(found), 'tracked range')}** for {counted(spaces, 'space')}.")
     text = ""
     if len(found) > 8:
         text = st.text_input("Find", key="ranges find", placeholder="name or id of a space")
     wanted = [one for one in found if text.casefold() in _searched(one)]
-    for one in wanted[:SHOWN]:
+    for one in wanted[:MAX_CARDS]:
         _card(app, one)
-    if len(wanted) > SHOWN:
-        st.caption(f"The first {SHOWN} of {len(wanted):,}: find others by name.")
+    if len(wanted) > MAX_CARDS:
+        st.caption(f"Showing {MAX_CARDS} of {len(wanted):,}. Search to find the others.")
 
 
-def _searched(one: Kept) -> str:
+def _searched(one: TrackedRange) -> str:
     return f"{one.name} {one.tracked.space} {' '.join(one.datasets)}".casefold()
 
 
-def _card(app: App, one: Kept) -> None:
+def _card(app: App, one: TrackedRange) -> None:
     tracked = one.tracked
     key = f"{tracked.space} {tracked.start} {tracked.end}"
     with st.container(border=True):
@@ -62,11 +61,13 @@ def _card(app: App, one: Kept) -> None:
                     },
                 )
         if not one.name:
-            st.caption(":material/warning: There is no such space any more; nothing is computed.")
+            st.caption(
+                ":material/warning: This space no longer exists, so nothing is computed for it."
+            )
         st.caption(
-            f"{counted(one.spaces, 'space')} in {counted(one.chunks, 'chunk')}"
-            + (f" · dataset {plain(', '.join(one.datasets))}" if one.datasets else "")
-            + f" · {counted(one.frees, 'partition')} that nothing else keeps"
+            f"{counted(one.spaces, 'space')}, {counted(one.chunks, app.settings.chunk)}"
+            + (f" · {_datasets(one)}" if one.datasets else "")
+            + f" · {counted(one.frees, 'partition')} in no other tracked range"
         )
         if app.person.may(Role.ANALYST):
             with st.expander("Recompute or untrack"):
@@ -77,11 +78,15 @@ def _card(app: App, one: Kept) -> None:
                     _untrack(app, one, key)
 
 
-def _recompute(app: App, one: Kept, key: str) -> None:
+def _datasets(one: TrackedRange) -> str:
+    return f"dataset{'s' if len(one.datasets) > 1 else ''} {plain(', '.join(one.datasets))}"
+
+
+def _recompute(app: App, one: TrackedRange, key: str) -> None:
     st.markdown("**Recompute**")
     st.caption(
-        "Changes of the source are found by themselves: this is for when files of the lake were "
-        "lost or damaged. What is there stays readable meanwhile."
+        "Changes in the source are picked up automatically: recompute only when files of the lake "
+        "were lost or damaged. Current counts stay readable until then."
     )
     days = st.date_input(
         "Days to recompute",
@@ -91,60 +96,64 @@ def _recompute(app: App, one: Kept, key: str) -> None:
         key=f"recompute {key}",
         format="YYYY-MM-DD",
     )
-    sessions = st.checkbox("Read the source again, too", value=True, key=f"sessions {key}")
-    whole = isinstance(days, tuple) and len(days) == 2
+    sessions = st.checkbox("Also read the source again", value=True, key=f"sessions {key}")
+    is_range = isinstance(days, tuple) and len(days) == 2
     st.button(
         "Recompute",
         icon=":material/refresh:",
         key=f"do recompute {key}",
-        disabled=not whole or not one.name,
+        disabled=not is_range or not one.name,
         on_click=_do_recompute,
         args=(app, one, days, sessions),
     )
 
 
-def _do_recompute(app: App, one: Kept, days: tuple[dt.date, dt.date], sessions: bool) -> None:
+def _do_recompute(
+    app: App, one: TrackedRange, days: tuple[dt.date, dt.date], sessions: bool
+) -> None:
     with told():
         number = service.recompute(
             app, one.tracked.space, days[0], days[1] + _DAY, sessions=sessions
         )
-        later = "" if service.at_work(app) else " when the deployment runs (`tippers up`)"
-        note(f"{number:,} partitions are computed anew{later}.")
+        later = "" if service.is_running(app) else " once the deployment runs (tippers up)"
+        note(f"{counted(number, 'partition')} will be recomputed{later}.")
 
 
-def _untrack(app: App, one: Kept, key: str) -> None:
+def _untrack(app: App, one: TrackedRange, key: str) -> None:
     st.markdown("**Untrack**")
-    shared = one.frees == 0 and one.spaces > 0
+    covered = one.frees == 0 and one.spaces > 0
     st.caption(
-        "Everything of it is also covered by other tracked ranges, and stays."
-        if shared
-        else f"{one.frees:,} partitions are then no longer kept up to date. What other ranges "
-        "cover stays as it is; what is in the lake is found again, should it be tracked again."
+        "Other tracked ranges cover all of its partitions, so all of them stay up to date."
+        if covered
+        else f"{counted(one.frees, 'partition')} will no longer be kept up to date. Partitions "
+        "that other ranges cover stay tracked. Files stay in the lake and are reused if the range "
+        "is tracked again."
     )
     if one.datasets:
         st.caption(
-            f":material/warning: The dataset {plain(', '.join(one.datasets))} needs it: it stays, "
-            "and says that it is not tracked any more."
+            f":material/warning: Used by the {_datasets(one)}, which will be shown as no longer "
+            "tracked."
         )
     purge = st.checkbox(
-        "Also delete from the lake all that is tracked no more",
+        "Also delete untracked files from the lake",
         key=f"purge {key}",
-        help="Whatever no range covers, of earlier untracked ranges, too",
+        help="Deletes every partition that no tracked range covers, also those of ranges untracked "
+        "earlier",
     )
-    sure = st.checkbox("I want to untrack it", key=f"sure {key}")
+    confirmed = st.checkbox("Yes, untrack this range", key=f"sure {key}")
     st.button(
         "Untrack",
         icon=":material/delete:",
         key=f"do untrack {key}",
-        disabled=not sure,
+        disabled=not confirmed,
         on_click=_do_untrack,
         args=(app, one, purge),
     )
 
 
-def _do_untrack(app: App, one: Kept, purge: bool) -> None:
+def _do_untrack(app: App, one: TrackedRange, purge: bool) -> None:
     with told():
         number = service.untrack(app, one.tracked, purge=purge)
-        deleted = f" {number:,} partitions were deleted from the lake." if purge else ""
+        deleted = f" {counted(number, 'partition')} deleted from the lake." if purge else ""
         name = one.name or one.tracked.space
-        note(f"{name} is not tracked any more over this range.{deleted}")
+        note(f"{name} is no longer tracked over this range.{deleted}")

@@ -1,4 +1,4 @@
-"""Choosing a space and a range, seeing what it adds, and saying yes."""
+"""Track a space: choose it and a range, see the estimate, confirm."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import streamlit as st
 from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
 from streamlit_app.services.tracking import Estimate
+from streamlit_app.services.words import bin_width, counted, day, duration
 from streamlit_app.ui import state
-from streamlit_app.ui.cached import SAME, space_tree
+from streamlit_app.ui.cached import HASH_FUNCS, space_tree
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.ui.space_picker import choose
-from streamlit_app.views.levels import duration
-from streamlit_app.views.occupancy.shown import bins, day
 from streamlit_app.views.tracking.notes import note
 from tippers_dagster.access.model import Person, Role
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
@@ -23,14 +22,15 @@ from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.settings import Settings
 
 SECONDS = 5
-_LOOK = Person("the page", Role.VIEWER)
+_VIEWER = Person("the page", Role.VIEWER)
 
 
 def show(app: App, tree: SpaceTree) -> None:
-    """The form, and what it adds."""
+    """The form and the estimate."""
     st.markdown(
-        "Occupancy is kept of every tracked space and all spaces below it, in every tracked time "
-        "chunk. It is computed once for everybody, and stays up to date by itself."
+        f"Occupancy is computed for every tracked space and all spaces inside it, in every tracked "
+        f"{app.settings.chunk}. It is computed once for everybody and kept up to date "
+        "automatically."
     )
     extent = _extent(app.settings)
     columns = st.columns([3, 2])
@@ -39,50 +39,50 @@ def show(app: App, tree: SpaceTree) -> None:
     with columns[1]:
         days = _dates(extent)
     if space is None or days is None:
-        st.info("Choose a space, a first and a last day.", icon=":material/info:")
+        st.info("Choose a space, and a first and last day.", icon=":material/info:")
         return
     start, end = days
     if extent and (end <= extent[0] or start >= extent[1]):
         st.warning(
-            f"The source has sessions from {day(extent[0])} to {day(extent[1] - _DAY)} only: this "
+            f"The source only has sessions from {day(extent[0])} to {day(extent[1] - _DAY)}: this "
             "range would be empty.",
             icon=":material/warning:",
         )
     with told():
         found = _estimate(app.settings, space, start, end)
         _show_estimate(app, tree, space, found)
-        _say_yes(app, space, start, end)
+        _confirm(app, space, start, end)
 
 
 _DAY = dt.timedelta(1)
 
 
-@st.cache_data(ttl=60, show_spinner=False, hash_funcs=SAME)
+@st.cache_data(ttl=60, show_spinner=False, hash_funcs=HASH_FUNCS)
 def _extent(settings: Settings) -> tuple[dt.date, dt.date] | None:
-    return service.source_extent(App(settings, _LOOK))
+    return service.source_extent(App(settings, _VIEWER))
 
 
-@st.cache_data(ttl=SECONDS, max_entries=50, show_spinner=False, hash_funcs=SAME)
+@st.cache_data(ttl=SECONDS, max_entries=50, show_spinner=False, hash_funcs=HASH_FUNCS)
 def _estimate(settings: Settings, space: str, start: dt.date, end: dt.date) -> Estimate:
-    return service.estimate(App(settings, _LOOK), space_tree(settings), space, start, end)
+    return service.estimate(App(settings, _VIEWER), space_tree(settings), space, start, end)
 
 
 def _dates(extent: tuple[dt.date, dt.date] | None) -> tuple[dt.date, dt.date] | None:
-    """First day, and the day after the last; all of the source's unless the address says."""
+    """The first day and the day after the last; by default all days of the source."""
     key = "track days"
     last = extent[1] - _DAY if extent else dt.datetime.now(dt.UTC).date()
     usual = (extent[0] if extent else last - dt.timedelta(27), last)
     try:
-        asked = (
+        requested = (
             dt.date.fromisoformat(state.get("from")),
             dt.date.fromisoformat(state.get("to")) - _DAY,
         )
     except ValueError:
-        asked = usual
-    fine = asked[0].year >= 1990 and asked[1].year < 2100 and asked[0] <= asked[1]
+        requested = usual
+    valid = requested[0].year >= 1990 and requested[1].year < 2100 and requested[0] <= requested[1]
     chosen = st.date_input(
         "First and last day",
-        asked if fine else usual,
+        requested if valid else usual,
         key=key,
         min_value=dt.date(1990, 1, 1),
         max_value=dt.date(2099, 12, 31),
@@ -97,84 +97,98 @@ def _dates(extent: tuple[dt.date, dt.date] | None) -> tuple[dt.date, dt.date] | 
 
 def _show_estimate(app: App, tree: SpaceTree, space: str, found: Estimate) -> None:
     name = plain(tree.names[tree.index[space]])
-    chunk = {"day": "days", "week": "weeks", "month": "months"}[app.settings.chunk]
+    chunk = app.settings.chunk
     boxes = st.container(horizontal=True)
-    boxes.metric("Spaces", f"{found.spaces:,}", border=True, help="With all below")
-    boxes.metric("Time chunks", f"{found.chunks:,}", border=True, help=f"Whole {chunk}")
+    boxes.metric(
+        "Spaces", f"{found.spaces:,}", border=True, help="This space and all spaces inside it"
+    )
+    boxes.metric(f"{chunk.capitalize()}s", f"{found.chunks:,}", border=True)
     boxes.metric(
         "Partitions to compute",
         f"{found.to_compute:,}",
         border=True,
-        help="What others keep already is shared, and not computed again",
+        help="One partition per space and time chunk. Partitions that other tracked ranges already "
+        "have are shared, not computed again",
     )
-    seconds = found.seconds
     boxes.metric(
-        "About",
-        duration(seconds) if seconds is not None else "unknown",
+        "Estimated time",
+        _time(found.seconds, found.to_compute),
         border=True,
-        help="By the runs of the past, one after the other"
-        if seconds is not None
-        else "No run of the past tells how long it takes",
+        help="There are no past runs to estimate it from"
+        if found.seconds is None
+        else "From past runs, one run after the other",
     )
     st.markdown(_sentence(name, chunk, found))
     rows = [
         {
-            "Level": service.WHAT[level.asset],
+            "Level": service.LEVELS[level.asset],
             "New partitions": level.new,
             "To compute": level.to_compute,
-            "About": "unknown"
-            if level.seconds is None
-            else duration(level.seconds)
-            if level.to_compute
-            else "nothing",
+            "Estimated time": _time(level.seconds, level.to_compute),
         }
         for level in found.levels
     ]
     with st.expander("By level"):
         st.dataframe(pd.DataFrame(rows), hide_index=True)
         if not found.exact:
-            st.caption("So many that it was not looked up what is computed already.")
+            st.caption(
+                "An upper limit: with so many partitions, those already computed are not looked up."
+            )
+
+
+def _time(seconds: float | None, to_compute: int) -> str:
+    if not to_compute:
+        return "none"
+    return "unknown" if seconds is None else duration(seconds)
 
 
 def _sentence(name: str, chunk: str, found: Estimate) -> str:
+    chunks = counted(found.chunks, chunk)
     if not found.new_spaces and not found.new_chunks:
-        said = f"All of {name} is tracked over these {found.chunks:,} {chunk} already."
+        sentence = f"All of {name} is already tracked over {chunks}."
         if found.to_compute:
-            said += f" {found.to_compute:,} partitions are still to be computed."
-        return said
-    said = (
-        f"This adds {found.new_spaces:,} spaces and {found.new_chunks:,} {chunk}: "
-        f"**{found.to_compute:,} partitions** to compute."
+            sentence += f" {counted(found.to_compute, 'partition')} still to compute."
+        return sentence
+    sentence = (
+        f"This adds {counted(found.new_spaces, 'space')} and {counted(found.new_chunks, chunk)}: "
+        f"**{counted(found.to_compute, 'partition')}** to compute."
     )
     if found.other_spaces:
-        said += (
-            f" The new {chunk} are computed for the {found.other_spaces:,} other tracked spaces, "
-            "too: every tracked space is kept in every tracked chunk."
+        others = counted(found.other_spaces, "other tracked space")
+        sentence += (
+            f" The new {chunk if found.new_chunks == 1 else f'{chunk}s'} will also be computed for "
+            f"{others}: every tracked space has every tracked {chunk}."
         )
-    return said
+    return sentence
 
 
-def _say_yes(app: App, space: str, start: dt.date, end: dt.date) -> None:
+def _confirm(app: App, space: str, start: dt.date, end: dt.date) -> None:
     if not app.person.may(Role.ANALYST):
-        st.caption(":material/lock: Tracking takes the role analyst.")
+        st.caption(":material/lock: Only analysts can track spaces.")
         return
     with st.container(border=True):
-        st.markdown("**Give it a name, to find and share it (or only track it)**")
+        st.markdown("**Save as a dataset, to find and share it, or only track it**")
         with st.container(horizontal=True):
             name = st.text_input(
-                "Name of the dataset",
+                "Dataset name",
                 key="track name",
                 placeholder="winter_library",
-                help="Small letters, digits and underscores",
+                help="Lower-case letters, digits and underscores",
                 width=260,
             )
             width = st.selectbox(
-                "Bins", PUBLISHED_WIDTHS, index=2, format_func=bins, key="track bins", width=120
+                "Bins",
+                PUBLISHED_WIDTHS,
+                index=2,
+                format_func=bin_width,
+                key="track bins",
+                help="Bin width",
+                width=120,
             )
-            about = st.text_input("What it is for", key="track about", width="stretch")
+            about = st.text_input("Description", key="track about", width="stretch")
         with st.container(horizontal=True):
             st.button(
-                "Track and save the dataset",
+                "Track and save dataset",
                 type="primary",
                 icon=":material/bookmark_add:",
                 disabled=not name.strip(),
@@ -193,14 +207,14 @@ def _track(app: App, space: str, start: dt.date, end: dt.date) -> None:
     with told():
         service.track(app, space, start, end)
         _estimate.clear()
-        note(f"Space {space} is tracked from {start} to {end - _DAY}. {_next(app)}")
+        note(f"Space {space} is now tracked from {start} to {end - _DAY}. {_next(app)}")
 
 
 def _create(
     app: App, name: str, space: str, start: dt.date, end: dt.date, width: int, about: str
 ) -> None:
     with told():
-        made = service.create_dataset(
+        dataset = service.create_dataset(
             app,
             name,
             space=space,
@@ -211,11 +225,11 @@ def _create(
         )
         _estimate.clear()
         st.session_state["track name"] = ""
-        state.put(tab="datasets", dataset=made.name)
-        note(f"The dataset {made.name} is made, and tracked. {_next(app)}")
+        state.put(tab="datasets", dataset=dataset.name)
+        note(f"Dataset {dataset.name} created and tracked. {_next(app)}")
 
 
 def _next(app: App) -> str:
-    if service.at_work(app):
-        return "It is computed now; its progress is below."
-    return "Nothing runs that could compute it: `tippers up` does, as soon as it is started."
+    if service.is_running(app):
+        return "It is being computed; see the progress below."
+    return "It will be computed once the deployment runs: start it with tippers up."

@@ -10,9 +10,9 @@ from tests.streamlit_app.frontend.served import pages, served
 
 SCRIPT = """
 import streamlit as st
-from streamlit_app.ui.theme import mend_theme
+from streamlit_app.ui.theme import apply_theme
 
-mend_theme()
+apply_theme()
 st.dataframe({"name": ["=1+1"], "n": [1]})
 """
 

@@ -1,4 +1,4 @@
-"""The database goes away while people look at a page, and comes back."""
+"""The database becomes unavailable while people look at a page, and is available again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tippers_dagster.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.outage]
 
-AWAY = re.compile("The database does not answer at the moment")
+UNAVAILABLE = re.compile("The database is unavailable")
 PAGES = {
     "": "Overview",
     "occupancy": "",  # the title is the space's name
@@ -67,8 +67,8 @@ def test_pages_say_so_and_come_back_by_themselves(
     with away(settings):
         for path, page in pages.items():
             page.goto(f"{deployed.app}/{path}")
-            expect(page.get_by_text(AWAY).first).to_be_visible()
+            expect(page.get_by_text(UNAVAILABLE).first).to_be_visible()
     for path, page in pages.items():
-        expect(page.get_by_text(AWAY)).to_have_count(0)
+        expect(page.get_by_text(UNAVAILABLE)).to_have_count(0)
         expect(page.get_by_role("heading", level=1)).to_contain_text(PAGES[path])
         expect(page.locator("[data-stale=true]")).to_have_count(0)

@@ -37,8 +37,8 @@ def test_a_period_is_added_changed_and_removed(empty_app: App) -> None:
     assert service.periods(empty_app) == []
 
 
-def test_what_is_no_period_is_told(empty_app: App) -> None:
-    with pytest.raises(BadInput, match="no day"):
+def test_an_invalid_period_is_refused(empty_app: App) -> None:
+    with pytest.raises(BadInput, match="first day is missing"):
         service.save(empty_app, fall(first_day=None))
     with pytest.raises(BadInput, match="before it begins"):
         service.save(empty_app, fall(first_day=LAST, last_day=FIRST))
@@ -63,7 +63,7 @@ def test_two_people_at_one_period(empty_app: App, as_role: AsRole) -> None:
     service.save(empty_app, mine, over=clash)
     [kept] = service.periods(empty_app)
     assert (kept.period.name, kept.version) == ("Autumn", 3)
-    # What somebody removed is made anew, when that is wanted.
+    # A period that somebody removed can be created again.
     mine = Draft.of(kept)
     mine.name = "Fall"
     service.remove(empty_app, kept)
@@ -73,7 +73,7 @@ def test_two_people_at_one_period(empty_app: App, as_role: AsRole) -> None:
     assert [k.period.name for k in service.periods(empty_app)] == ["Fall"]
 
 
-def test_changing_it_takes_an_analyst(empty_app: App, as_role: AsRole) -> None:
+def test_only_analysts_change_the_calendar(empty_app: App, as_role: AsRole) -> None:
     service.save(empty_app, fall())
     viewer = as_role(empty_app, Role.VIEWER)
     [kept] = service.periods(viewer)
@@ -102,7 +102,7 @@ def test_files_and_holidays(empty_app: App) -> None:
     ]
 
 
-def test_every_day_of_a_year_says_what_it_is(empty_app: App) -> None:
+def test_every_day_of_a_year_has_its_kind(empty_app: App) -> None:
     service.save(empty_app, fall())
     service.save(empty_app, fall(kind="holiday", name="Day", first_day=FIRST, last_day=FIRST))
     over = fall(kind="break", name="Winter", first_day=dt.date(2025, 12, 20), last_day=None)
@@ -117,7 +117,7 @@ def test_every_day_of_a_year_says_what_it_is(empty_app: App) -> None:
     assert by_day[LAST].kind == "quarter"
     assert by_day[dt.date(2025, 12, 31)].kind == "break"
     assert by_day[dt.date(2025, 7, 1)].kind == ""
-    assert service.in_words(days) == "78 in session, 12 on a break, 1 holidays"
-    assert service.in_words(service.year_of([], 2024)) == "nothing is entered"
+    assert service.in_words(days) == "78 days in session, 12 break days, 1 holiday"
+    assert service.in_words(service.year_of([], 2024)) == "no periods"
     assert len(service.year_of(found, 2024)) == 366
     assert service.years(found, dt.date(2028, 5, 1)) == [2025, 2026, 2028, 2029]

@@ -1,4 +1,4 @@
-"""What the forecasts page shows of backtests and forecasts."""
+"""What the forecasts page reads from backtests and forecasts."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ ORIGIN = MONDAY + dt.timedelta(weeks=WEEKS)
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without the forecaster that comes with the project's files."""
+    """Use a project without the forecaster that the project's files define."""
     use_bare_project(monkeypatch, tmp_path / "project")
 
 
-def test_nothing_is_forecast_in_an_empty_deployment(empty_app: App) -> None:
+def test_an_empty_deployment_has_no_forecasts(empty_app: App) -> None:
     assert service.forecasters(empty_app) == []
     assert service.training(empty_app, "hall") is None
     assert service.changes(empty_app, "hall") is None
@@ -42,14 +42,14 @@ def test_nothing_is_forecast_in_an_empty_deployment(empty_app: App) -> None:
         service.export(empty_app, "hall", ["r1"], "csv")
 
 
-def test_what_is_expected_and_how_good_it_would_have_been(forecast_app: App) -> None:
+def test_forecast_scores_backtests_and_export(forecast_app: App) -> None:
     app = forecast_app
     [found] = service.forecasters(app)
     assert (found.name, found.problem, found.description) == ("hall", "", "The hall, a week ahead")
     assert found.spaces == ("hall", "r1", "r2", "r3")
     _ahead(app)
     _compared(app)
-    _tested(app)
+    _backtest(app)
     _exported(app)
     assert service.changes(app, "hall").before is None
     compute(app.settings, windows=2)
@@ -64,10 +64,10 @@ def _ahead(app: App) -> None:
     assert found is not None
     assert found.origin == dt.datetime.combine(ORIGIN, dt.time())
     assert found.history is not None
-    # Seven days of what came, to the last session's begin at nine; of the week to come nothing.
+    # Seven days of actual counts, until the last session begins at nine; none after that.
     assert int(found.history.computed.sum()) == 6 * 24 + 10
     assert found.points.num_rows == 7 * 24
-    # Every week is as the one before: the last Friday's most comes again.
+    # Every week is like the one before: last Friday's peak is forecast again.
     assert found.numbers.peak == pytest.approx(people_of(4, "r2"), abs=1)
     assert found.numbers.peak_at.date() == ORIGIN + dt.timedelta(4)
     assert found.numbers.low <= found.numbers.peak <= found.numbers.high
@@ -78,8 +78,8 @@ def _ahead(app: App) -> None:
 def _compared(app: App) -> None:
     compared = service.comparison(app, "hall", "r2")
     assert {one.score.model for one in compared} == {"seasonal_naive", "past_weeks", "zero"}
-    assert [one.part for one in compared].count("champion") == 1
-    assert {one.part for one in compared} == {"champion", "plain"}
+    assert [one.role for one in compared].count("champion") == 1
+    assert {one.role for one in compared} == {"champion", "baseline"}
     winners = {one.space: one for one in service.winners(app, "hall")}
     assert winners["r2"].naive_mae == 0
     assert set(winners) <= {"hall", "r1", "r2", "r3"}
@@ -88,7 +88,7 @@ def _compared(app: App) -> None:
     assert training.first_day == MONDAY
 
 
-def _tested(app: App) -> None:
+def _backtest(app: App) -> None:
     days = service.origins(app, "hall", "r2")
     assert days == [ORIGIN - dt.timedelta(weeks=n) for n in (1, 2, 3)]
     found = service.backtest(app, "hall", "r2", "seasonal_naive", days[0], 3600)
@@ -113,7 +113,7 @@ def _exported(app: App) -> None:
     assert f"{ORIGIN}T00:00:00-08:00" in text
 
 
-def test_one_that_cannot_work_says_why(stack: Settings, empty_app: App) -> None:
+def test_a_broken_forecaster_says_why(stack: Settings, empty_app: App) -> None:
     from tests.streamlit_app.defined import insert_by_hand
 
     insert_by_hand(empty_app, "forecaster", "odd", {"spaces": ["1"], "horizon_days": 0})

@@ -1,4 +1,4 @@
-"""What the occupancy page shows, against counts read the plain way."""
+"""What the occupancy page shows, compared with counts read directly."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from streamlit_app.services import occupancy as service
 from streamlit_app.services.app import App
-from streamlit_app.services.occupancy import Series, Window
+from streamlit_app.services.occupancy.children import floor, ranking
+from streamlit_app.services.occupancy.computed import Log, default_window, extents, log_span
+from streamlit_app.services.occupancy.export import export, file_name
+from streamlit_app.services.occupancy.series import Series, series, week
+from streamlit_app.services.occupancy.treemap import squarify
+from streamlit_app.services.occupancy.window import (
+    Window,
+    choose_width,
+    parse_typed_width,
+    parse_window,
+)
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.source.load import load_transaction
@@ -52,7 +61,7 @@ def made(counts: list[int], computed: list[bool] | None = None, width: int = 900
 
 
 # --- reading -------------------------------------------------------------------------------------
-def test_counts_of_several_spaces_are_those_of_each(campus_app: App) -> None:
+def test_counts_of_several_spaces_equal_those_of_each(campus_app: App) -> None:
     tree, hall = building(campus_app)
     lose(campus_app, hall, "2025-01-27")
     spaces = [tree.roots[0], hall, *tree.children(hall)[:2]]
@@ -67,15 +76,15 @@ def test_counts_of_several_spaces_are_those_of_each(campus_app: App) -> None:
             assert many.counts[i][many.computed[i]].tolist() == one.drop_null().to_pylist()
 
 
-def test_an_unknown_space_is_said(campus_app: App) -> None:
+def test_an_unknown_space_is_refused(campus_app: App) -> None:
     with pytest.raises(BadInput, match="no space"):
-        service.series(campus_app.settings, ["nowhere"], WHOLE, 3600)
+        series(campus_app.settings, ["nowhere"], WHOLE, 3600)
 
 
-def test_what_is_missing_is_a_gap_and_not_zero(campus_app: App) -> None:
+def test_missing_bins_are_a_gap_and_not_zero(campus_app: App) -> None:
     _, hall = building(campus_app)
     lose(campus_app, hall, "2025-01-27")
-    one = service.series(campus_app.settings, [hall], WHOLE, 3600)[0]
+    one = series(campus_app.settings, [hall], WHOLE, 3600)[0]
     assert [(g.start, g.end) for g in one.gaps] == [(at(dt.date(2025, 1, 27)), at(UNTIL))]
     assert one.figures.missing_bins == 7 * 24
     half = one.within(Window(at(FIRST), at(dt.date(2025, 1, 27))))
@@ -83,30 +92,30 @@ def test_what_is_missing_is_a_gap_and_not_zero(campus_app: App) -> None:
     assert one.points().table["mean"].null_count == 7 * 24
 
 
-def test_outside_the_log_nothing_is_known(campus_app: App) -> None:
+def test_bins_outside_the_log_are_not_computed(campus_app: App) -> None:
     _, hall = building(campus_app)
-    log = service.log_span(campus_app.settings)
+    log = log_span(campus_app.settings)
     assert log is not None
     assert (log.begin.date(), log.end.date()) == (FIRST, UNTIL - DAY)
     window = Window(at(UNTIL - DAY), at(UNTIL + DAY))
-    one = service.series(campus_app.settings, [hall], window, 900, log)[0]
+    one = series(campus_app.settings, [hall], window, 900, log)[0]
     assert one.gaps[0].start > log.end
     assert one.gaps[0].end == window.end
-    late = service.Log(at(FIRST, 9), at(UNTIL))
-    one = service.series(campus_app.settings, [hall], WHOLE, 3600, late)[0]
+    late = Log(at(FIRST, 9), at(UNTIL))
+    one = series(campus_app.settings, [hall], WHOLE, 3600, late)[0]
     assert [(g.start, g.end) for g in one.gaps] == [(at(FIRST), at(FIRST, 9))]
 
 
 def test_nothing_computed_has_no_window(empty_app: App) -> None:
-    assert service.log_span(empty_app.settings) is None
-    assert service.extents(empty_app.settings, ["1"]) == {}
+    assert log_span(empty_app.settings) is None
+    assert extents(empty_app.settings, ["1"]) == {}
 
 
 def test_the_first_window_is_the_last_week_of_the_log(campus_app: App) -> None:
     _, hall = building(campus_app)
-    extent = service.extents(campus_app.settings, [hall])[hall]
+    extent = extents(campus_app.settings, [hall])[hall]
     assert (extent.first, extent.until) == (FIRST, UNTIL)
-    window = service.default_window(campus_app.settings, extent)
+    window = default_window(campus_app.settings, extent)
     assert window == Window(at(UNTIL - 7 * DAY), at(UNTIL))
 
 
@@ -115,21 +124,21 @@ def test_the_first_window_is_the_last_week_of_the_log(campus_app: App) -> None:
     ("days", "width"), [(1, 900), (6, 900), (7, 1800), (30, 7200), (365, 86400)]
 )
 def test_the_width_follows_the_window(days: int, width: int) -> None:
-    assert service.choose_width(Window(at(FIRST), at(FIRST + days * DAY))) == width
+    assert choose_width(Window(at(FIRST), at(FIRST + days * DAY))) == width
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("10 min", 600), ("10", 600), ("2 h", 7200), ("1 day", 86400), ("0.5 h", 1800), ("60s", 60)],
 )
-def test_a_width_may_be_written(text: str, seconds: int) -> None:
-    assert service.read_width(text) == seconds
+def test_a_typed_width_is_parsed(text: str, seconds: int) -> None:
+    assert parse_typed_width(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5 min", "2 days", "90 s", "1e99", "nan h"])
-def test_what_is_no_width_is_refused(text: str) -> None:
+def test_text_that_is_not_a_width_is_refused(text: str) -> None:
     with pytest.raises(BadInput):
-        service.read_width(text)
+        parse_typed_width(text)
 
 
 @pytest.mark.parametrize(
@@ -143,21 +152,21 @@ def test_what_is_no_width_is_refused(text: str) -> None:
         ("<script>", "2025-01-21"),
     ],
 )
-def test_an_address_that_is_no_window_is_passed_over(start: str, end: str) -> None:
-    assert service.parse_window(start, end) is None
+def test_an_address_without_a_valid_window_is_ignored(start: str, end: str) -> None:
+    assert parse_window(start, end) is None
 
 
 # --- points --------------------------------------------------------------------------------------
 def test_few_bins_are_drawn_as_they_are() -> None:
     points = made([1, 5, 3]).points()
-    assert points.together == 1
+    assert points.bins_per_point == 1
     assert points.table["low"].to_pylist() == points.table["high"].to_pylist() == [1, 5, 3]
 
 
-def test_many_bins_are_drawn_by_their_extremes() -> None:
+def test_many_bins_are_drawn_with_their_extremes() -> None:
     counts = np.random.default_rng(1).integers(0, 99, 96 * 400)
     points = made(counts.tolist()).points(500)
-    assert points.together == 96
+    assert points.bins_per_point == 96
     days = counts.reshape(-1, 96)
     assert points.table["high"].to_pylist() == days.max(axis=1).tolist()
     assert points.table["low"].to_pylist() == days.min(axis=1).tolist()
@@ -171,7 +180,7 @@ def test_a_point_with_an_unknown_bin_is_unknown() -> None:
     assert table["high"].to_pylist() == [1.0, None, *[1.0] * 18]
 
 
-def test_the_peak_is_of_known_bins_only() -> None:
+def test_the_peak_ignores_unknown_bins() -> None:
     figures = made([1, 99, 3, 2], [True, False, True, True]).figures
     assert (figures.peak, figures.mean, figures.missing_bins) == (3, 2.0, 1)
     assert figures.peak_at == dt.datetime(2025, 1, 20, 0, 30)
@@ -185,19 +194,19 @@ def test_a_window_without_bins_is_empty() -> None:
     assert one.points().table.num_rows == 0
 
 
-# --- the week, what is inside, the floor ---------------------------------------------------------
+# --- the week, the spaces inside, the floor ------------------------------------------------------
 def test_the_usual_week_is_the_mean_of_its_hours() -> None:
-    week = service.week(made([10] * 168 + [20] * 167 + [0], [True] * 335 + [False], 3600))
-    rows = week.table.to_pylist()
+    usual = week(made([10] * 168 + [20] * 167 + [0], [True] * 335 + [False], 3600))
+    rows = usual.table.to_pylist()
     assert rows[0] == {"weekday": 0, "hour": 0, "mean": 15.0, "hours": 2}
     assert rows[167] == {"weekday": 6, "hour": 23, "mean": 10.0, "hours": 1}
-    assert week.busiest == (0, 0, 15.0)
+    assert usual.busiest == (0, 0, 15.0)
 
 
-def test_a_week_of_which_nothing_is_known_has_no_busiest() -> None:
-    week = service.week(made([1, 2], [False, False], 3600))
-    assert week.busiest is None
-    assert week.table["mean"].null_count == 168
+def test_a_week_without_known_bins_has_no_busiest_hour() -> None:
+    usual = week(made([1, 2], [False, False], 3600))
+    assert usual.busiest is None
+    assert usual.table["mean"].null_count == 168
 
 
 def test_children_are_ranked_by_their_peaks(campus_app: App) -> None:
@@ -205,7 +214,7 @@ def test_children_are_ranked_by_their_peaks(campus_app: App) -> None:
     lost = tree.children(tree.roots[0])[0]
     for chunk in ("2025-01-20", "2025-01-27"):
         lose(campus_app, lost, chunk)
-    ranks = service.ranking(campus_app.settings, tree, {}, tree.roots[0], WHOLE)
+    ranks = ranking(campus_app.settings, tree, {}, tree.roots[0], WHOLE)
     peaks = [r.peak for r in ranks if r.peak is not None]
     assert peaks == sorted(peaks, reverse=True)
     assert hall in [r.space for r in ranks[:2]]
@@ -215,32 +224,32 @@ def test_children_are_ranked_by_their_peaks(campus_app: App) -> None:
 def test_the_floor_has_each_space_once_and_fills_the_square(campus_app: App) -> None:
     tree, hall = building(campus_app)
     level = tree.children(hall)[1]
-    floor = service.floor(campus_app.settings, tree, {}, level, dt.date(2025, 1, 22))
-    assert floor.spaces == tree.children(level)
-    assert len(floor.times) == 96
-    assert not floor.by_coordinates
-    assert (floor.places[:, 2] * floor.places[:, 3]).sum() == pytest.approx(1)
-    # A room's floor is that of its neighbours.
-    room = service.floor(campus_app.settings, tree, {}, floor.spaces[0], dt.date(2025, 1, 22))
-    assert room.spaces == floor.spaces
+    placed = floor(campus_app.settings, tree, {}, level, dt.date(2025, 1, 22))
+    assert placed.spaces == tree.children(level)
+    assert len(placed.times) == 96
+    assert not placed.by_coordinates
+    assert (placed.places[:, 2] * placed.places[:, 3]).sum() == pytest.approx(1)
+    # A room shows the floor that it is on.
+    room = floor(campus_app.settings, tree, {}, placed.spaces[0], dt.date(2025, 1, 22))
+    assert room.spaces == placed.spaces
 
 
-def test_spaces_stand_at_their_coordinates_when_all_have_some(campus_app: App) -> None:
+def test_spaces_are_placed_by_coordinates_if_all_have_them(campus_app: App) -> None:
     tree, hall = building(campus_app)
     level = tree.children(hall)[1]
     rooms = tree.children(level)
     known = {room: Facts(at=(float(i), -float(i))) for i, room in enumerate(rooms)}
-    floor = service.floor(campus_app.settings, tree, known, level, FIRST)
-    assert floor.by_coordinates
-    assert floor.places[0].tolist() == [0, 0, 0, 0]
-    assert floor.places[-1].tolist() == [1, 1, 0, 0]
+    placed = floor(campus_app.settings, tree, known, level, FIRST)
+    assert placed.by_coordinates
+    assert placed.places[0].tolist() == [0, 0, 0, 0]
+    assert placed.places[-1].tolist() == [1, 1, 0, 0]
     known.pop(rooms[0])
-    assert not service.floor(campus_app.settings, tree, known, level, FIRST).by_coordinates
+    assert not floor(campus_app.settings, tree, known, level, FIRST).by_coordinates
 
 
 @pytest.mark.parametrize("sizes", [[6, 6, 4, 3, 2, 2, 1], [1], [0, 0, 0], [5, 0, 0.001]])
 def test_a_treemap_has_no_overlap_and_the_right_areas(sizes: list[float]) -> None:
-    boxes = service.squarify(np.array(sizes), 6, 4)
+    boxes = squarify(np.array(sizes), 6, 4)
     total = sum(sizes) or len(sizes)
     for size, (_, _, width, height) in zip(sizes, boxes, strict=True):
         assert width * height == pytest.approx((size if sum(sizes) else 1) / total * 24)
@@ -266,20 +275,22 @@ def test_a_viewer_downloads_the_exact_counts(
     expected = read_occupancy(
         hall, window.start, window.end, 1800, settings=viewer.settings, on_missing="report"
     )["number_connections"]
-    csv = pyarrow.csv.read_csv(io.BytesIO(service.export(viewer, hall, window, 1800, "csv")))
+    csv = pyarrow.csv.read_csv(io.BytesIO(export(viewer, hall, window, 1800, "csv")))
     assert csv.column_names == ["space_id", "interval_begin_time", "number_connections"]
     assert csv["number_connections"].to_pylist() == expected.to_pylist()
-    parquet = pq.read_table(io.BytesIO(service.export(viewer, hall, window, 1800, "parquet")))
+    parquet = pq.read_table(io.BytesIO(export(viewer, hall, window, 1800, "parquet")))
     assert parquet["number_connections"].to_pylist() == expected.to_pylist()
 
 
-def test_small_counts_are_not_downloaded(campus_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_counts_are_left_out_of_downloads(
+    campus_app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TIPPERS_SMALLEST_COUNT", "5")
     get_settings.cache_clear()
     careful = replace(campus_app, settings=get_settings())
     _, hall = building(campus_app)
     window = Window(at(FIRST), at(UNTIL))
-    found = pq.read_table(io.BytesIO(service.export(careful, hall, window, 900, "parquet")))
+    found = pq.read_table(io.BytesIO(export(careful, hall, window, 900, "parquet")))
     shown = np.array([c for c in found["number_connections"].to_pylist() if c])
     assert shown.size
     assert shown.min() >= 5
@@ -288,7 +299,7 @@ def test_small_counts_are_not_downloaded(campus_app: App, monkeypatch: pytest.Mo
 
 def test_a_file_has_a_plain_name(campus_app: App) -> None:
     tree, hall = building(campus_app)
-    name = service.file_name(tree, hall, WHOLE, 900, "csv")
+    name = file_name(tree, hall, WHOLE, 900, "csv")
     assert name.endswith("_2025-01-20_2025-02-03_900s.csv")
     assert not set(name).intersection(' /\\"<>')
 
@@ -310,7 +321,7 @@ def test_capacity_and_places_are_read_where_the_source_has_them(campus_app: App)
     assert all(f.capacity is None for f in known if f.type == "office")
 
 
-def test_there_may_be_no_table_of_metadata(campus_app: App) -> None:
+def test_the_metadata_table_is_optional(campus_app: App) -> None:
     with load_transaction(campus_app.settings) as load:
         load.execute("DROP TABLE source.space_metadata")
     assert load_facts(campus_app.settings) == {}

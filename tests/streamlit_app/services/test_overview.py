@@ -28,7 +28,7 @@ def count(app: App, space: str, hour: dt.datetime) -> int:
     return int(table["number_connections"][0].as_py())
 
 
-def test_now_is_the_last_whole_hour_of_an_old_log(campus_app: App) -> None:
+def test_now_is_the_last_complete_hour_of_an_old_log(campus_app: App) -> None:
     root = load_tree(campus_app.settings).roots[0]
     now = service.now(campus_app.settings, root)
     assert now is not None
@@ -51,7 +51,7 @@ def test_now_without_past_weeks_has_nothing_usual(campus_app: App) -> None:
     assert np.isnan(now.usual).all()
 
 
-def test_the_busiest_come_first_and_the_unknown_last(campus_app: App) -> None:
+def test_the_busiest_spaces_come_first_and_unknown_ones_last(campus_app: App) -> None:
     tree = load_tree(campus_app.settings)
     found = service.last_hour(campus_app.settings)
     assert found is not None
@@ -91,22 +91,22 @@ def test_an_empty_deployment_has_nothing_now(empty_app: App) -> None:
     assert service.running(empty_app) == []
 
 
-def test_failed_definitions_are_told_until_they_succeed(
+def test_failed_definitions_are_listed_until_they_succeed(
     empty_app: App, as_role: Callable[[App, Role], App]
 ) -> None:
     now = dt.datetime.now(dt.UTC)
     rows = [
         {"asset": "device/bad", "tries": 3, "error": "boom", "failed_at": now},
-        {"asset": "device/mended", "tries": 1, "error": "x", "failed_at": now - HOUR,
+        {"asset": "device/fixed", "tries": 1, "error": "x", "failed_at": now - HOUR,
          "materialized_at": now},
     ]  # fmt: skip
     with warehouse_engine(empty_app.settings).begin() as connection:
         for row in rows:
             connection.execute(sa.insert(asset_state).values(failed_version="v", details={}, **row))
     (found,) = service.failed_assets(empty_app.settings)
-    assert (found.name, found.why, found.tries_again) == ("device/bad", "boom", True)
+    assert (found.name, found.error, found.will_retry) == ("device/bad", "boom", True)
     never = empty_app.settings.model_copy(update={"retry_later_seconds": 0})
-    assert not service.failed_assets(never)[0].tries_again
+    assert not service.failed_assets(never)[0].will_retry
     with pytest.raises(NotAllowed):
         service.retry_definitions(as_role(empty_app, Role.VIEWER))
     assert service.retry_definitions(empty_app) == 2

@@ -12,11 +12,11 @@ from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tippers_dagster.access.model import NotAllowed, Role
-from tippers_dagster.campus.source.creation import create_source_schema
+from tippers_dagster.campus.source.schema import create_source_schema
 from tippers_dagster.campus.spaces.tracking import Tracked, list_tracked
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import BadInput
-from tippers_dagster.occupancy import datasets as store
+from tippers_dagster.occupancy import store
 from tippers_dagster.occupancy.tables import attempt, partition_figures
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import occupancy_key
@@ -38,7 +38,7 @@ def forget(app: App, condition: sa.ColumnElement[bool]) -> None:
         connection.execute(sa.delete(partition_figures).where(condition))
 
 
-def test_what_is_tracked_adds_nothing(campus_app: App) -> None:
+def test_a_tracked_space_adds_nothing(campus_app: App) -> None:
     tree, _, hall = campus(campus_app)
     found = service.estimate(campus_app, tree, hall, FIRST, UNTIL)
     assert (found.new_spaces, found.new_chunks, found.to_compute) == (0, 0, 0)
@@ -59,14 +59,14 @@ def test_new_chunks_are_computed_for_all_tracked_spaces(campus_app: App) -> None
     ]
     assert found.seconds is not None
     assert found.seconds > 0
-    before = service.standing(campus_app).wanted
+    before = service.progress(campus_app).wanted
     service.track(campus_app, hall, FIRST, LATER)
-    after = service.standing(campus_app)
-    assert after.wanted - before == found.to_compute == after.lacking
+    after = service.progress(campus_app)
+    assert after.wanted - before == found.to_compute == after.pending
     assert after.seconds_left == pytest.approx(found.seconds)
 
 
-def test_without_any_history_no_time_is_told(campus_app: App) -> None:
+def test_without_past_runs_there_is_no_time_estimate(campus_app: App) -> None:
     tree, _, hall = campus(campus_app)
     with warehouse_engine(campus_app.settings).begin() as connection:
         connection.execute(sa.text("DELETE FROM run_duration"))
@@ -74,7 +74,7 @@ def test_without_any_history_no_time_is_told(campus_app: App) -> None:
 
 
 @pytest.mark.parametrize("end", [FIRST, dt.date(2024, 1, 1), dt.date(2080, 1, 1)])
-def test_a_range_of_no_or_too_many_days_is_refused(campus_app: App, end: dt.date) -> None:
+def test_an_empty_or_far_too_long_range_is_refused(campus_app: App, end: dt.date) -> None:
     tree, _, hall = campus(campus_app)
     with pytest.raises(BadInput):
         service.estimate(campus_app, tree, hall, FIRST, end)
@@ -98,13 +98,13 @@ def test_viewers_change_nothing(campus_app: App, as_role: AsRole) -> None:
     ):
         with pytest.raises(NotAllowed):
             refused()
-    assert service.standing(viewer).lacking == 0
+    assert service.progress(viewer).pending == 0
 
 
-def test_untracking_one_range_leaves_what_others_cover(campus_app: App) -> None:
+def test_untracking_a_range_keeps_partitions_that_others_cover(campus_app: App) -> None:
     tree, root, hall = campus(campus_app)
     service.track(campus_app, hall, FIRST, UNTIL)
-    by_space = {one.tracked.space: one for one in service.kept(campus_app, tree)}
+    by_space = {one.tracked.space: one for one in service.tracked_ranges(campus_app, tree)}
     assert by_space[hall].frees == 0
     inside = int(tree.size[tree.index[hall]])
     assert by_space[root].frees == 2 * (len(tree) - inside)
@@ -118,31 +118,31 @@ def test_untracking_one_range_leaves_what_others_cover(campus_app: App) -> None:
         service.untrack(campus_app, by_space[root].tracked, purge=False)
 
 
-def test_recomputing_makes_just_that_lack_and_is_possible(campus_app: App) -> None:
+def test_recompute_makes_only_these_partitions_stale(campus_app: App) -> None:
     from tippers_dagster.occupancy.launch import materialize
 
     tree, _, hall = campus(campus_app)
     inside = int(tree.size[tree.index[hall]])
     number = service.recompute(campus_app, hall, UNTIL - dt.timedelta(3), UNTIL, sessions=True)
     assert number == inside + 1
-    found = service.standing(campus_app)
-    lacking = {level.asset: level.stale for level in found.levels}
-    assert lacking["sessions"] == 1
-    assert lacking["source_occupancy"] + lacking["derived_occupancy"] >= inside
-    # What is there stays readable.
+    found = service.progress(campus_app)
+    stale = {level.asset: level.stale for level in found.levels}
+    assert stale["sessions"] == 1
+    assert stale["source_occupancy"] + stale["derived_occupancy"] >= inside
+    # The current counts stay readable.
     lake = open_lake(campus_app.settings)
     assert lake.read_tables([occupancy_key(hall, "2025-01-27")])[0] is not None
     materialize(campus_app.settings, campus_app.instance)
-    assert service.standing(campus_app).lacking == 0
+    assert service.progress(campus_app).pending == 0
 
 
-def test_recomputing_what_is_not_tracked_is_refused(campus_app: App) -> None:
+def test_recomputing_an_untracked_range_is_refused(campus_app: App) -> None:
     _, _, hall = campus(campus_app)
     with pytest.raises(BadInput, match="tracked"):
         service.recompute(campus_app, hall, LATER, LATER + dt.timedelta(7), sessions=False)
 
 
-def test_failed_partitions_are_told_and_tried_again(campus_app: App) -> None:
+def test_failed_partitions_are_counted_and_retried(campus_app: App) -> None:
     from tippers_dagster.campus.spaces.tracking import wanted_grid
     from tippers_dagster.occupancy.records import record_attempts
     from tippers_dagster.occupancy.state import load_state
@@ -158,12 +158,12 @@ def test_failed_partitions_are_told_and_tried_again(campus_app: App) -> None:
         connection.execute(
             sa.update(attempt).values(requested_at=sa.text("now() - '1 day'::interval"))
         )
-    found = service.standing(campus_app)
+    found = service.progress(campus_app)
     assert found.failed == 2
     assert found.levels[2].failed_examples[0].startswith(f"{root}|")
     assert service.retry_failed(campus_app) == 2
-    again = service.standing(campus_app)
-    assert (again.failed, again.lacking) == (0, 2)
+    again = service.progress(campus_app)
+    assert (again.failed, again.pending) == (0, 2)
 
 
 # --- datasets ------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""Each function of the services is for everybody who may look, or refuses those who may not use it.
+"""Each service function is either open to viewers or refuses people without the needed role.
 
-A function that is in neither list fails here: whoever writes one decides.
+A new function has to be added to one of the lists: its author decides.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from tippers_dagster.access.model import NotAllowed, Person, Role
 from tippers_dagster.catalog.kinds import Kind
 
 FOR_VIEWERS = {
-    # The calendar, which holds nobody, and what it looks like.
+    # The calendar has no personal data.
     "calendar": "may_write periods as_csv year_of years in_words",
-    # Where connections lead, never with a password.
+    # Addresses of connections, never with a password.
     "connections": "listing fields_of",
     "definition_files": "to_export exported read_uploads",
-    # Forms: what was typed, and what can be chosen.
+    # Forms: typed values, and choices.
     "definition_forms": """begin begin_copy begin_new find sound new_condition new_row fields_of
         condition_to_fields draft body_values conditions_of switch written_name choices
         index_choices function_choices feature_choices labels_given device_labels model_labels
@@ -38,7 +38,7 @@ FOR_VIEWERS = {
     "definitions": """load rows state_of filtered open_ref opened changed_by_others reading history
         diff may_write require_write take_theirs removal watch
         unreadable""",
-    "forecasts": """forecasters standing training changes comparison winners ahead history_of
+    "forecasts": """forecasters status training changes comparison winners ahead history_of
         quantile_points backtest origins export""",
     "labelled": "sources split parts in_words",
     # Labels by number of entities.
@@ -47,18 +47,23 @@ FOR_VIEWERS = {
     "models": """catalog_of classifiers problem body_of results registry decisions back_to
         standings predicted as_file read_csv drift""",
     # Counts of devices.
-    "occupancy": """extents log_span default_window parse_window choose_width
-        parse_width read_width series files_to_read week ranking shown_children floor squarify
-        export file_name chunks_behind local_seconds local_time now""",
+    "occupancy.children": "top_children ranking floor",
+    "occupancy.computed": "extents newest_partition log_span default_window",
+    "occupancy.export": "export file_name",
+    "occupancy.local_time": "clock local_seconds local_time now midnight to_seconds from_seconds",
+    "occupancy.series": "series files_to_read week",
+    "occupancy.treemap": "squarify",
+    "occupancy.window": "parse_window choose_width parse_width parse_typed_width",
     "overview": "last_hour now busiest freshness rejected failed_assets failed_runs running",
-    "people": """people_counts in_space summary points counted_in_words quality_in_words export
-        counted compared ratios usable_rows rejected_rows""",
+    "people": """people_counts people_in_space summary points counted_in_words quality_in_words
+        export head_counts_by_space compared ratios usable_rows rejected_rows""",
     "pipeline": """look picture in_words_counted going change_of_edge details value_tree""",
     "runs": "find counts details",
-    "tracking": """estimate standing at_work kept datasets source_extent is_anything_tracked""",
-    "words": "percent",
+    "tracking": """estimate progress is_running tracked_ranges datasets source_extent
+        is_anything_tracked""",
+    "words": "percent counted bin_width duration moment day span",
 }
-"""What shows no device and changes nothing that others see, by module."""
+"""Functions that show no single device and change nothing that others see, by module."""
 
 FOR_ANALYSTS = {
     "calendar": "save remove import_file add_holidays",
@@ -69,7 +74,7 @@ FOR_ANALYSTS = {
     "labels": "find uncertain why export give_gold take_gold",
     "models": "promote roll_back export model_of example_rows predict_rows predict_index",
     "overview": "retry_definitions",
-    "people": "look_at import_uploaded clear",
+    "people": "preview_file import_file remove_head_counts",
     "pipeline": "materialise cancel arrange lay_out_anew connect",
     "runs": "cancel repeat",
     "tracking": """track create_dataset retry_failed recompute untrack rename_dataset
@@ -79,23 +84,24 @@ FOR_ANALYSTS = {
 FOR_ADMINS = {"connections": "try_out find_tables add edit choose leave_out delete"}
 
 OF_CONNECTIONS = ["save", "save_deleted", "retire", "activate", "delete", "rename", "restore"]
-"""Functions of ``definitions`` that take an administrator when they change a connection."""
+"""Functions of ``definitions`` that need an administrator when they change a connection."""
 
 
 class Untouched:
-    """Settings of which nothing may be read before the role was looked at."""
+    """Settings that must not be read before the role is checked."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AssertionError(f"the setting {name} was read before the role was checked")
 
 
 def modules() -> Iterator[str]:
-    for found in pkgutil.iter_modules(streamlit_app.services.__path__):
-        yield found.name
+    services = streamlit_app.services
+    for found in pkgutil.walk_packages(services.__path__, f"{services.__name__}."):
+        yield found.name.removeprefix(f"{services.__name__}.")
 
 
 def functions(module: str) -> dict[str, Callable[..., Any]]:
-    """What pages can call: a module's own functions without an underscore."""
+    """The functions that pages can call: a module's own ones without an underscore."""
     found = import_module(f"streamlit_app.services.{module}")
     return {
         name: inspect.unwrap(value)
@@ -112,7 +118,7 @@ def listed(table: dict[str, str], module: str) -> set[str]:
 
 
 def call(function: Callable[..., Any], person: Person, kind: Kind) -> None:
-    """Call it with anything at all."""
+    """Call a function with arbitrary arguments."""
     app = App(Untouched(), person)  # type: ignore[arg-type]
     anything = MagicMock(kind=kind)
     given = {
@@ -124,7 +130,7 @@ def call(function: Callable[..., Any], person: Person, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("module", list(modules()))
-def test_somebody_decided_who_may_use_each_function(module: str) -> None:
+def test_each_function_is_in_exactly_one_list(module: str) -> None:
     lists = [listed(table, module) for table in (FOR_VIEWERS, FOR_ANALYSTS, FOR_ADMINS)]
     assert sum(map(len, lists)) == len(set().union(*lists)), "in more than one list"
     assert set(functions(module)) == set().union(*lists)
@@ -138,7 +144,7 @@ def test_somebody_decided_who_may_use_each_function(module: str) -> None:
         (FOR_ADMINS, Person("ann", Role.ANALYST)),
     ],
 )
-def test_those_below_are_refused_before_anything_is_read(
+def test_people_without_the_role_are_refused_before_anything_is_read(
     table: dict[str, str], person: Person
 ) -> None:
     for module in table:
@@ -153,8 +159,8 @@ def test_connections_are_changed_by_administrators_only(name: str) -> None:
         call(functions("definitions")[name], Person("ann", Role.ANALYST), Kind.CONNECTION)
 
 
-def test_no_page_is_for_a_person_that_is_more_than_a_viewer() -> None:
-    """Pages that cache what all may see ask for it as a viewer."""
+def test_pages_read_shared_data_as_a_viewer() -> None:
+    """Data cached for all sessions is read with the role of a viewer."""
     import re
     from pathlib import Path
 

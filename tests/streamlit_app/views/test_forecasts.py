@@ -1,4 +1,4 @@
-"""The forecasts page as people see it."""
+"""The forecasts page as rendered."""
 
 from __future__ import annotations
 
@@ -45,56 +45,57 @@ def labels(at: AppTest) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without the forecaster that comes with the project's files."""
+    """Use a project without the forecaster that the project's files define."""
     use_bare_project(monkeypatch, tmp_path / "project")
 
 
-def test_without_spaces_it_says_what_to_do(empty_app: App) -> None:
+def test_without_spaces_the_page_says_what_to_do(empty_app: App) -> None:
     at = opened()
     assert "tippers ingest spaces" in texts(at)
 
 
-def test_without_a_forecaster_it_says_how_to_define_one(campus_app: App) -> None:
+def test_without_a_forecaster_the_page_offers_to_define_one(campus_app: App) -> None:
     at = opened()
     assert "No forecaster is defined yet" in texts(at)
     assert "Define a forecaster" in labels(at)
     at = opened(Role.VIEWER)
-    assert "takes the role analyst" in texts(at)
+    assert "Only analysts can define one" in texts(at)
     assert "Define a forecaster" not in labels(at)
 
 
-def test_history_forecast_models_and_pasts(forecast_app: App) -> None:
+def test_forecast_models_and_past_forecasts(forecast_app: App) -> None:
     at = opened(forecaster="hall", space="r2")
-    told = texts(at)
-    assert "is expected to hold at most **12** devices in 1 h, Fri 14 Feb 2025" in told
-    assert "The forecast begins Mon 10 Feb 2025, 00:00" in told
-    assert {m.label for m in at.metric} >= {"Peak expected, devices", "Mean expected, devices"}
-    # Dagster was not asked: how the assets stand is told of what was recorded.
-    assert "**Backtest** of" in told
-    assert "**Forecast** of" in told
+    page_text = texts(at)
+    assert "R2, from Mon 10 Feb 2025: expected peak of **12** devices in 1 h" in page_text
+    assert "on Fri 14 Feb 2025" in page_text
+    assert "The forecast begins Mon 10 Feb 2025, 00:00" in page_text
+    assert {m.label for m in at.metric} >= {"Expected peak, devices", "Expected mean, devices"}
+    # The status comes from the records: Dagster has not run these assets.
+    assert "**Backtest** 20" in page_text
+    assert "**Forecast** 20" in page_text
     _models(opened(forecaster="hall", space="r2", view="models"))
     at = opened(forecaster="hall", space="r2", view="tested", model="zero")
-    told = texts(at)
-    assert "*zero*, from Mon 3 Feb 2025 for R2: off by **" in told
+    assert "*always empty*, from Mon 3 Feb 2025 for R2: typical error **±" in texts(at)
     assert at.query_params["model"] == ["zero"] or at.query_params["model"] == "zero"
 
 
 def _models(at: AppTest) -> None:
-    told = texts(at)
-    assert "is the champion for R2: off by 0.00" in told
-    assert "Saying zero all the time would be off by" in told
-    assert "This is the first backtest" in told
+    page_text = texts(at)
+    assert "is the champion for R2: typical error ±0.0 devices" in page_text
+    assert "For comparison, always empty: ±" in page_text
+    assert "This is the first backtest" in page_text
     ranking, winners = (frame.value for frame in at.dataframe)
-    assert set(ranking["Model"]) == {"last week again", "same hour of past weeks", "zero"}
-    assert list(ranking["Model"])[-1] == "zero"
-    assert (ranking[""] == "champion").sum() == 1
+    names = {"same time last week", "average of past weeks", "always empty"}
+    assert set(ranking["Model"]) == names
+    assert list(ranking["Model"])[-1] == "always empty"
+    assert (ranking["Role"] == "champion").sum() == 1
     assert set(winners["Champion"]) <= set(ranking["Model"])
 
 
-def test_a_space_that_is_not_forecast_is_told(forecast_app: App) -> None:
+def test_a_warning_names_a_space_without_forecast(forecast_app: App) -> None:
     at = opened(forecaster="hall", space="campus", past="28")
-    assert "There is no forecast of space campus here" in texts(at)
+    assert "This forecaster has no forecast for space campus" in texts(at)
     assert at.query_params["past"] in ("28", ["28"])
     at = opened(Role.VIEWER, forecaster="hall", space="r3", past="7")
-    assert "Bring up to date" not in labels(at)
-    assert "R3 is expected to stay **empty** over the days from Mon 10 Feb 2025" in texts(at)
+    assert "Update now" not in labels(at)
+    assert "R3 is expected to stay **empty** from Mon 10 Feb 2025" in texts(at)

@@ -11,7 +11,10 @@ import sqlalchemy as sa
 
 from streamlit_app.services.app import App
 from streamlit_app.services.labelled import Source, parts, sources, split
-from streamlit_app.services.occupancy import Log, Window, export, log_span, series
+from streamlit_app.services.occupancy.computed import Log, log_span
+from streamlit_app.services.occupancy.export import export
+from streamlit_app.services.occupancy.series import series
+from streamlit_app.services.occupancy.window import Window
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tests.streamlit_app.views.test_occupancy import building, opened, texts
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -61,7 +64,7 @@ def test_points_of_a_long_window_are_means(campus_app: App) -> None:
     assert list(found) == ["LAPTOP", "PHONE", "unlabelled"]
     for of_label in found.values():
         drawn = of_label.points(300)
-        assert drawn.together == 8  # two hours: as much of the day as every other point
+        assert drawn.bins_per_point == 8  # two hours, so every point covers a same part of the day
         points = drawn.table.to_pandas()
         counts = of_label.counts[:1344].reshape(-1, 8)
         assert np.allclose(points["mean"][:168], counts.mean(axis=1))
@@ -69,7 +72,7 @@ def test_points_of_a_long_window_are_means(campus_app: App) -> None:
         assert (np.diff(points["time"]) == 8 * 900_000).all()
 
 
-def test_of_what_is_outside_the_log_nothing_is_known(campus_app: App) -> None:
+def test_bins_outside_the_log_are_not_computed(campus_app: App) -> None:
     label(campus_app)
     _, hall = building(campus_app)
     start = dt.datetime.combine(FIRST, dt.time())

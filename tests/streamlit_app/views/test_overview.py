@@ -1,4 +1,4 @@
-"""The overview as people see it."""
+"""The overview as rendered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
-    import dagster  # noqa: F401  # else the first run does not wait for it
+    import dagster  # noqa: F401  # without this, the first run only shows "Loading"
 
     from streamlit_app.ui.messages import told
     from streamlit_app.views import overview
@@ -39,18 +39,18 @@ def opened(app: App) -> AppTest:
     return test
 
 
-def test_without_spaces_it_says_what_to_do(empty_app: App) -> None:
+def test_without_spaces_the_page_says_what_to_do(empty_app: App) -> None:
     assert "There is no campus yet" in opened(empty_app).info[0].value
 
 
-def test_with_nothing_tracked_it_leads_to_tracking(campus_app: App) -> None:
+def test_with_nothing_tracked_the_page_leads_to_tracking(campus_app: App) -> None:
     root = load_tree(campus_app.settings).roots[0]
     untrack_space(campus_app.settings, space=root)
     assert "Nothing is tracked yet" in opened(campus_app).info[0].value
 
 
-def test_it_says_that_automation_does_not_work(campus_app: App) -> None:
-    """`tippers up` is known to run, and none of its parts answers."""
+def test_a_warning_says_that_automation_does_not_work(campus_app: App) -> None:
+    """`tippers up` is running, but none of its parts answers."""
     with (campus_app.settings.home_path / "up.lock").open("w") as lock, closing(socket()) as free:
         fcntl.flock(lock, fcntl.LOCK_EX)
         free.bind(("127.0.0.1", 0))  # and nothing listens
@@ -66,24 +66,25 @@ def test_a_viewer_sees_the_campus(campus_app: App, as_role: Callable[[App, Role]
     tree = load_tree(campus_app.settings)
     now = service.now(campus_app.settings, tree.roots[0])
     assert now is not None
-    shown = texts(test)
-    assert f"**{now.devices:,} devices**" in shown
-    assert "The log ends on" in shown
-    assert "is the busiest, with" in shown.replace("\\", "")
-    assert "Everything is up to date" in shown
-    assert "No run failed" in shown
-    assert "could not be used" in shown
+    page_text = texts(test)
+    assert f"**{now.devices:,} devices**" in page_text
+    assert "The log ends on" in page_text
+    assert "Showing the last complete hour in the log." in page_text
+    assert "is busiest, with" in page_text.replace("\\", "")
+    assert "Everything is up to date" in page_text
+    assert "No run failed" in page_text
+    assert "cannot be used and are not counted" in page_text
     assert metrics(test)["Spaces tracked"] == f"{len(tree):,}"
     assert len(test.get("vega_lite_chart")) == 2
     assert not test.error
 
 
-def test_what_lacks_while_nothing_runs_is_said(campus_app: App) -> None:
+def test_a_warning_counts_waiting_partitions_while_nothing_runs(campus_app: App) -> None:
     root = load_tree(campus_app.settings).roots[0]
     with warehouse_engine(campus_app.settings).begin() as connection:
         connection.execute(sa.delete(partition_figures).where(partition_figures.c.space == root))
     test = opened(campus_app)
-    assert "2 partitions lack, and nothing runs" in test.warning[0].value
+    assert "2 partitions waiting, but the deployment is not running" in test.warning[0].value
     assert "hourglass" in " ".join(str(b.proto.text) for b in test.get("progress"))
 
 
@@ -106,14 +107,14 @@ def test_failures_have_a_reason_and_a_retry_for_analysts(
     assert "<script>" not in texts(viewer)
     assert not viewer.button
     test = opened(campus_app)
-    next(b for b in test.button if b.label == "Retry the definitions").click().run()
+    next(b for b in test.button if b.label == "Retry definitions").click().run()
     assert "division by zero" not in texts(test)
 
 
-def test_names_are_shown_letter_by_letter(campus_app: App) -> None:
+def test_names_are_shown_literally(campus_app: App) -> None:
     with load_transaction(campus_app.settings) as load:
         load.execute("UPDATE source.space SET space_name = $1", (HOSTILE,))
-    shown = texts(opened(campus_app))
-    assert "alert" in shown
-    assert "<script>" not in shown
-    assert "[x](" not in shown
+    page_text = texts(opened(campus_app))
+    assert "alert" in page_text
+    assert "<script>" not in page_text
+    assert "[x](" not in page_text

@@ -1,4 +1,4 @@
-"""People on the occupancy page, and the page of head counts, as people see them."""
+"""People on the occupancy page, and the page for people counts, as rendered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from streamlit_app.services import people as service
 from streamlit_app.services.app import App
-from streamlit_app.services.occupancy import Window
+from streamlit_app.services.occupancy.window import Window
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tests.streamlit_app.views.test_occupancy import building, metrics, opened, texts
 from tests.streamlit_app.views.test_occupancy_by_label import label
@@ -42,13 +42,13 @@ def counts_page(app: App) -> AppTest:
 
 
 def make(app: App, body: PeopleCount = PHONES) -> None:
-    """As the asset of the project's own people count does."""
+    """Calibrate the project's own people count, as its asset does."""
     made = calibrate_people(app.settings, body)
     write_calibrated(app.settings, "phones", "1", "run", made)
 
 
 def head_counts(app: App, days: int = 10) -> bytes:
-    """Twice as many people as phones, at every other hour of some days, in a building."""
+    """Twice as many people as phones, at every other hour of the first days, in a building."""
     _, hall = building(app)
     make(app)
     until = FIRST + dt.timedelta(days)
@@ -60,51 +60,51 @@ def head_counts(app: App, days: int = 10) -> bytes:
     return "\n".join(["space_id,time,people,interval_seconds", *rows]).encode()
 
 
-def test_before_anything_is_computed_it_says_so(campus_app: App) -> None:
+def test_before_anything_is_computed_the_page_says_so(campus_app: App) -> None:
     _, hall = building(campus_app)
     test = opened(campus_app, space=hall, view="people")
     assert "phones: not materialised yet" in test.info[0].value
     assert "phones: not materialised yet" in counts_page(campus_app).info[0].value
 
 
-def test_phones_are_people_until_there_are_head_counts(campus_app: App) -> None:
+def test_each_phone_is_a_person_until_there_are_head_counts(campus_app: App) -> None:
     label(campus_app)
     make(campus_app)
     _, hall = building(campus_app)
     test = opened(campus_app, space=hall, view="people", **WINDOW)
     assert metrics(test)["Calibration"] == "none"
     assert "Not calibrated" in texts(test)
-    assert "taken for people as they are" in texts(test)
+    assert "Each device with these labels counts as one person" in texts(test)
     found = read_people(hall, FIRST, UNTIL, 3600, "phones", settings=campus_app.settings)
     peak = max(n for n in found["people"].to_pylist() if n is not None)
     assert metrics(test)["Peak, people"] == f"{peak:,.0f}"
     page_ = counts_page(campus_app)
     assert "Not calibrated" in texts(page_)
-    assert "Nobody was counted yet" in texts(page_)
+    assert "There are no head counts yet" in texts(page_)
 
 
 def test_head_counts_make_a_calibration(campus_app: App) -> None:
     label(campus_app)
     content = head_counts(campus_app)
-    given = service.look_at(campus_app, "heads.csv", content)
+    given = service.preview_file(campus_app, "heads.csv", content)
     assert given.usable.num_rows == given.rows == 120
     assert read_head_counts(campus_app.settings).num_rows == 0
-    done = service.import_uploaded(campus_app, "heads.csv", content)
+    done = service.import_file(campus_app, "heads.csv", content)
     assert (done.new, done.rejected.total()) == (120, 0)
     make(campus_app)
     _, hall = building(campus_app)
     test = opened(campus_app, space=hall, view="people", **WINDOW)
-    assert "Calibrated on 120 head counts of 10 days in 1 spaces" in texts(test).replace("\\", "")
-    assert float(metrics(test)["Error, people"]) < 0.01
+    assert "Calibrated on 120 head counts from 10 days in 1 space." in texts(test).replace("\\", "")
+    assert metrics(test)["Typical error"] == "±0.0 people"
     assert float(metrics(test)["Mean, people"].replace(",", "")) > 0
     page_ = counts_page(campus_app)
-    assert "In the interval" in metrics(page_)
+    assert "Within the interval" in metrics(page_)
     (table,) = (d.value for d in page_.dataframe)
     assert table["Head counts"].tolist() == [120]
-    assert "From 2.00 to 2.00 people stand behind a device" in texts(page_)
+    assert "2.00 to 2.00 people per device" in texts(page_)
 
 
-def test_what_is_drawn_is_what_is_read(campus_app: App) -> None:
+def test_points_are_means_of_the_estimates(campus_app: App) -> None:
     label(campus_app)
     make(campus_app)
     _, hall = building(campus_app)
@@ -112,9 +112,9 @@ def test_what_is_drawn_is_what_is_read(campus_app: App) -> None:
     window = Window(start, start + dt.timedelta(21))  # the third week is not computed
     made = service.people_counts(campus_app.settings)["phones"]
     assert made is not None
-    found = service.in_space(campus_app.settings, hall, window, 900, made)
-    frame, together = service.points(found, 300)
-    assert together == 8
+    found = service.people_in_space(campus_app.settings, hall, window, 900, made)
+    frame, bins_per_point = service.points(found, 300)
+    assert bins_per_point == 8
     people = frame[frame["name"] == "people"]
     means = found.estimate[:1344].reshape(-1, 8).mean(axis=1)
     assert np.allclose(people["mean"][:168], means)
@@ -130,17 +130,17 @@ def test_only_analysts_import_and_remove(
     room = load_tree(campus_app.settings).ids[-1]
     content = f"space_id,time,people\n{room},{FIRST}T10:00,3\n{room},{FIRST}T11:00,x\n".encode()
     for refused in (
-        lambda: service.look_at(viewer, "a.csv", content),
-        lambda: service.import_uploaded(viewer, "a.csv", content),
-        lambda: service.clear(viewer),
+        lambda: service.preview_file(viewer, "a.csv", content),
+        lambda: service.import_file(viewer, "a.csv", content),
+        lambda: service.remove_head_counts(viewer),
     ):
         with pytest.raises(NotAllowed):
             refused()
-    assert "Analysts may import" in texts(counts_page(viewer))
-    assert service.import_uploaded(analyst, "../../a.csv", content).new == 1
+    assert "Only analysts can import" in texts(counts_page(viewer))
+    assert service.import_file(analyst, "../../a.csv", content).new == 1
     with pytest.raises(BadInput, match="No row of this file"):
-        service.import_uploaded(analyst, "a.csv", b"space_id,time,people\nx,y,z\n")
-    assert service.clear(analyst, room) == 1
+        service.import_file(analyst, "a.csv", b"space_id,time,people\nx,y,z\n")
+    assert service.remove_head_counts(analyst, room) == 1
 
 
 def test_a_download_has_every_bin(campus_app: App) -> None:

@@ -1,4 +1,4 @@
-"""The page of datasets and tracking as people see it."""
+"""The page for datasets and tracking as rendered."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def press(test: AppTest, label: str) -> AppTest:
     return test
 
 
-def said(test: AppTest) -> str:
+def confirmation(test: AppTest) -> str:
     return " ".join(s.value for s in test.success).replace("\\", "")
 
 
@@ -66,26 +66,26 @@ def make(app: App, name: str = "winter", description: str = "") -> str:
     return hall
 
 
-def test_without_spaces_it_says_what_to_do(empty_app: App) -> None:
+def test_without_spaces_the_page_says_what_to_do(empty_app: App) -> None:
     assert "has no spaces" in opened(empty_app).info[0].value
 
 
-def test_what_it_adds_is_told_before_and_done_after(campus_app: App) -> None:
+def test_the_estimate_is_shown_before_and_holds_after_tracking(campus_app: App) -> None:
     tree, hall = hall_of(campus_app)
     test = opened(campus_app, space=hall, from_="2025-01-20", to="2025-02-10")
     found = service.estimate(campus_app, tree, hall, FIRST, dt.date(2025, 2, 10))
     assert metrics(test)["Partitions to compute"] == f"{found.to_compute:,}"
-    assert metrics(test)["Time chunks"] == "3"
-    assert "This adds 0 spaces and 1 weeks" in texts(test)
-    assert "other tracked spaces" in texts(test)
+    assert metrics(test)["Weeks"] == "3"
+    assert "This adds 0 spaces and 1 week:" in texts(test)
+    assert "The new week will also be computed for" in texts(test)
     press(test, "Only track")
-    assert "is tracked from 2025-01-20 to 2025-02-09" in said(test)
-    assert "tippers up" in said(test)
+    assert "is now tracked from 2025-01-20 to 2025-02-09" in confirmation(test)
+    assert "tippers up" in confirmation(test)
     assert Tracked(hall, FIRST, dt.date(2025, 2, 10)) in list_tracked(campus_app.settings)
-    assert f"{found.to_compute:,} partitions lack, and nothing runs" in test.warning[-1].value
+    assert f"{found.to_compute:,} partitions waiting, but" in test.warning[-1].value
 
 
-def test_a_range_without_sessions_is_warned_of(campus_app: App) -> None:
+def test_a_range_without_sessions_gets_a_warning(campus_app: App) -> None:
     test = opened(campus_app, from_="2030-01-01", to="2030-02-01")
     assert "would be empty" in test.warning[0].value
 
@@ -94,19 +94,19 @@ def test_a_dataset_is_saved_with_its_author(campus_app: App) -> None:
     _, hall = hall_of(campus_app)
     test = opened(campus_app, space=hall, from_="2025-01-20", to="2025-02-03")
     test.text_input(key="track name").set_value("winter").run()
-    press(test, "Track and save the dataset")
-    assert "The dataset winter is made" in said(test)
+    press(test, "Track and save dataset")
+    assert "Dataset winter created and tracked" in confirmation(test)
     assert test.header[0].value == "winter"
     assert store.get(campus_app.settings, "winter").owner == "ada"
     assert test.query_params["dataset"] == "winter"
 
 
-def test_a_bad_or_taken_name_is_refused_where_it_stands(campus_app: App) -> None:
+def test_a_bad_or_taken_name_is_refused(campus_app: App) -> None:
     make(campus_app)
     for name in ("winter", "No Good"):
         test = opened(campus_app)
         test.text_input(key="track name").set_value(name).run()
-        press(test, "Track and save the dataset")
+        press(test, "Track and save dataset")
         assert test.error
         assert not test.success
     assert len(store.list_datasets(campus_app.settings)) == 1
@@ -119,10 +119,10 @@ def test_a_dataset_is_opened_shared_renamed_and_deleted(campus_app: App) -> None
     assert f"/occupancy?space={hall}&from=2025-01-20&to=2025-02-03&bin=3600" in test.code[0].value
     test.text_input(key="rename winter").set_value("spring").run()
     press(test, "Rename")
-    assert "winter is now called spring" in said(test)
+    assert "winter renamed to spring" in confirmation(test)
     test.checkbox(key="sure spring").check().run()
     press(test, "Delete")
-    assert "The dataset spring is deleted" in said(test)
+    assert "Dataset spring deleted" in confirmation(test)
     assert store.list_datasets(campus_app.settings) == []
     assert Tracked(hall, FIRST, UNTIL) in list_tracked(campus_app.settings)
     assert "There are no datasets yet" in test.info[0].value
@@ -134,16 +134,16 @@ def test_a_range_is_untracked_and_recomputed(campus_app: App) -> None:
     key = f"{hall} {FIRST} {UNTIL}"
     (button,) = [b for b in test.button if b.key == f"do recompute {key}"]
     button.click().run()
-    assert "partitions are computed anew when the deployment runs" in said(test)
+    assert "partitions will be recomputed once the deployment runs" in confirmation(test)
     test.checkbox(key=f"sure {key}").check().run()
     (button,) = [b for b in test.button if b.key == f"do untrack {key}"]
     button.click().run()
-    assert "is not tracked any more" in said(test)
+    assert "is no longer tracked over this range" in confirmation(test)
     assert Tracked(hall, FIRST, UNTIL) not in list_tracked(campus_app.settings)
     assert not test.exception
 
 
-def test_viewers_look_and_change_nothing(
+def test_viewers_can_look_but_not_change_anything(
     campus_app: App, as_role: Callable[[App, Role], App]
 ) -> None:
     make(campus_app)
@@ -151,18 +151,18 @@ def test_viewers_look_and_change_nothing(
     for query in ({"tab": "track"}, {"tab": "ranges"}, {"dataset": "winter"}):
         test = opened(viewer, **query)
         assert {b.label for b in test.button} <= {"All datasets"}
-    assert "Tracking takes the role analyst" in texts(opened(viewer))
+    assert "Only analysts can track spaces" in texts(opened(viewer))
 
 
-def test_texts_of_people_are_shown_letter_by_letter(campus_app: App) -> None:
+def test_names_and_descriptions_are_shown_literally(campus_app: App) -> None:
     hall = make(campus_app, description=HOSTILE)
     with load_transaction(campus_app.settings) as load:
         load.execute("UPDATE source.space SET space_name = $1 WHERE space_id = $2", (HOSTILE, hall))
     for query in ({"space": hall}, {"tab": "datasets"}, {"dataset": "winter"}, {"tab": "ranges"}):
-        shown = texts(opened(campus_app, **query))
-        assert "alert" in shown
-        assert "<script>" not in shown
-        assert "[x](" not in shown
+        page_text = texts(opened(campus_app, **query))
+        assert "alert" in page_text
+        assert "<script>" not in page_text
+        assert "[x](" not in page_text
 
 
 def test_any_address_gives_a_page(campus_app: App) -> None:

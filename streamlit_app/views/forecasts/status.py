@@ -1,4 +1,4 @@
-"""How fresh a forecaster is, what is behind it, and bringing it up to date."""
+"""The status of a forecaster's assets, links to them, and a button to update them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit_app.services import forecasts as service
 from streamlit_app.services import pipeline
 from streamlit_app.services.app import App
+from streamlit_app.services.forecasts import Status
 from streamlit_app.services.pipeline import Item, Look
 from streamlit_app.ui.messages import live, plain, told
 from streamlit_app.views.definitions.words import STANDINGS
@@ -19,31 +20,32 @@ POLL_SECONDS = 5
 
 
 def show(app: App, name: str) -> None:
-    """The line of each asset, with links; looked at again while something is not fresh."""
+    """The status of both assets; refreshed while one of them is running."""
     seen = pipeline.look(app)
-    found = service.standing(seen, name)
-    running = any(i and i.standing == "running" for i in (found.backtest, found.forecast))
-    if running:
-        _again(app, name)
+    if _is_running(service.status(seen, name)):
+        _refreshed(app, name)
     else:
         _lines(app, name, seen)
 
 
 @live(POLL_SECONDS)
-def _again(app: App, name: str) -> None:
+def _refreshed(app: App, name: str) -> None:
     seen = pipeline.look(app)
-    found = service.standing(seen, name)
-    if not any(i and i.standing == "running" for i in (found.backtest, found.forecast)):
+    if not _is_running(service.status(seen, name)):
         st.rerun()
     _lines(app, name, seen)
 
 
+def _is_running(found: Status) -> bool:
+    return any(i and i.standing == "running" for i in (found.backtest, found.forecast))
+
+
 def _lines(app: App, name: str, seen: Look) -> None:
-    found = service.standing(seen, name)
+    found = service.status(seen, name)
     training = service.training(app, name)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        for word, item in (("Backtest", found.backtest), ("Forecast", found.forecast)):
-            _item(app, word, item)
+        for label, item in (("Backtest", found.backtest), ("Forecast", found.forecast)):
+            _item(app, label, item)
         if training is not None and training.details.get("mlflow_run"):
             st.link_button(
                 "MLflow",
@@ -52,7 +54,7 @@ def _lines(app: App, name: str, seen: Look) -> None:
                 type="tertiary",
                 help=f"Run {training.details['mlflow_run']}",
             )
-        _bring_up_to_date(app, seen, found)
+        _update(app, seen, found)
     for item in (found.backtest, found.forecast):
         if item is not None and item.standing in ("failed", "broken"):
             st.error(plain(item.why), icon=":material/error:")
@@ -60,14 +62,14 @@ def _lines(app: App, name: str, seen: Look) -> None:
             st.caption(f":material/hourglass_empty: {plain(item.reference)}: {plain(item.why)}")
 
 
-def _item(app: App, word: str, item: Item | None) -> None:
+def _item(app: App, label: str, item: Item | None) -> None:
     if item is None:
-        st.caption(f"{word}: not loaded yet", width="content")
+        st.caption(f"{label}: not loaded yet", width="content")
         return
     when = item.materialized_at
     zone = ZoneInfo(app.settings.timezone)
-    told = f" of {when.astimezone(zone):%Y-%m-%d %H:%M}" if when is not None else ""
-    st.markdown(f"**{word}**{told} · {STANDINGS[item.standing]}", width="content")
+    time = f" {when.astimezone(zone):%Y-%m-%d %H:%M}" if when is not None else ""
+    st.markdown(f"**{label}**{time} · {STANDINGS[item.standing]}", width="content")
     st.link_button(
         "Asset", asset_link(app.settings, item.name), icon=":material/open_in_new:", type="tertiary"
     )
@@ -80,11 +82,11 @@ def _item(app: App, word: str, item: Item | None) -> None:
         )
 
 
-def _bring_up_to_date(app: App, seen: Look, found: service.Standing) -> None:
+def _update(app: App, seen: Look, found: Status) -> None:
     if not found.stale or not app.person.may(Role.ANALYST):
         return
-    if st.button("Bring up to date", icon=":material/play_arrow:", key="forecasts_materialise"):
+    if st.button("Update now", icon=":material/play_arrow:", key="forecasts_materialise"):
         with told():
             run = pipeline.materialise(app, seen, found.stale, stale_only=True)
-            st.toast(f"Run {run[:8]} begins." if run else "All of it is up to date, or under way.")
+            st.toast(f"Run {run[:8]} started." if run else "Already up to date or running.")
             st.rerun()

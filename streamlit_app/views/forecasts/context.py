@@ -1,4 +1,4 @@
-"""What all parts of the page share."""
+"""Shared by all views of the page: the selected forecaster and space, and model names."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from streamlit_app.services.app import App
 from streamlit_app.services.forecasts import Defined
 from streamlit_app.ui import state
-from streamlit_app.views.occupancy.shown import bins, day, moment
 from tippers_dagster.campus.spaces.tree import SpaceTree
 
-__all__ = ["VIEWS", "Shown", "bins", "day", "model_words", "moment", "space_key", "width_of"]
+VIEWS = {"ahead": "Forecast", "tested": "Past forecasts", "models": "Models"}
 
-VIEWS = {"ahead": "Expected", "tested": "Past forecasts", "models": "Models"}
-
-WORDS = {
-    "seasonal_naive": "last week again",
-    "past_weeks": "same hour of past weeks",
-    "zero": "zero",
+MODEL_NAMES = {
+    "seasonal_naive": "same time last week",
+    "past_weeks": "average of past weeks",
+    "zero": "always empty",
     "seasonal_smoothing": "seasonal smoothing",
     "mstl": "MSTL",
     "lightgbm": "LightGBM",
@@ -27,8 +24,8 @@ WORDS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """What is shown: a space of a forecaster, with some days of the past."""
+class Context:
+    """The selected forecaster, space, days of history and bin width in seconds."""
 
     app: App
     tree: SpaceTree
@@ -39,27 +36,32 @@ class Shown:
 
     @property
     def view(self) -> str:
-        """Which part."""
+        """The selected view, a key of ``VIEWS``."""
         return state.one_of("view", list(VIEWS), "ahead") or "ahead"
 
     @property
     def name(self) -> str:
-        """Of the space, as it stands in the source."""
+        """The name of the space."""
         at = self.tree.index.get(self.space)
         return self.space if at is None else self.tree.names[at]
 
 
 def space_key(forecaster: str) -> str:
-    """Of the widget that chooses the space."""
+    """The key of the widget that selects the space."""
     return f"forecasts_space {forecaster}"
 
 
-def model_words(name: str) -> str:
-    """A model as people call it."""
-    return WORDS.get(name, name.replace("_", " "))
+def model_name(name: str) -> str:
+    """The display name of a model."""
+    return MODEL_NAMES.get(name, name.replace("_", " "))
+
+
+def typical_error(mae: float) -> str:
+    """A mean absolute error: ``±14 devices``, ``±0.4 devices``."""
+    return f"±{mae:,.0f} devices" if mae >= 10 else f"±{mae:,.1f} devices"
 
 
 def width_of(chosen: Defined) -> int:
-    """Seconds of a forecaster's bins."""
-    assert chosen.body is not None  # it can work
+    """A forecaster's bin width in seconds."""
+    assert chosen.body is not None  # checked: the forecaster has no problem
     return chosen.body.interval_seconds

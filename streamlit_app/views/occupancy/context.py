@@ -1,0 +1,142 @@
+"""Shared by all views of the page: the selected space, and reads that are cached briefly."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from streamlit_app.services.app import App
+from streamlit_app.services.occupancy import computed, series
+from streamlit_app.services.occupancy.computed import Extent, Log
+from streamlit_app.services.occupancy.series import Figures, Gap, Series
+from streamlit_app.services.occupancy.window import SCREEN_POINTS, Window
+from streamlit_app.services.words import bin_width, counted, moment, span
+from streamlit_app.ui import state
+from streamlit_app.ui.cached import HASH_FUNCS
+from streamlit_app.ui.charts import milliseconds
+from tippers_dagster.campus.spaces.facts import UNKNOWN, Facts
+from tippers_dagster.campus.spaces.tree import SpaceTree
+from tippers_dagster.settings import Settings
+
+VIEWS = {
+    "time": "Over time",
+    "week": "Usual week",
+    "compare": "Compare",
+    "people": "People",
+    "labels": "By label",
+    "inside": "Spaces inside",
+    "floor": "Floor",
+}
+SECONDS = 15
+"""How long reads are cached."""
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """The selected space and its surroundings.
+
+    ``known``: facts about spaces, by id. ``first``: the window when the address has none.
+    """
+
+    app: App
+    tree: SpaceTree
+    known: Mapping[str, Facts]
+    space: str
+    first: Window
+
+    @property
+    def settings(self) -> Settings:
+        """The deployment's settings."""
+        return self.app.settings
+
+    @property
+    def name(self) -> str:
+        """The name of the space."""
+        return self.tree.names[self.tree.index[self.space]]
+
+    @property
+    def view(self) -> str:
+        """The selected view, a key of ``VIEWS``."""
+        return state.one_of("view", list(VIEWS), "time") or "time"
+
+    @property
+    def capacity(self) -> float | None:
+        """The capacity of the space in people: from the address, or else from the source."""
+        try:
+            given = float(state.get("capacity"))
+        except ValueError:
+            given = 0.0
+        return given if 0 < given < 1e9 else self.known.get(self.space, UNKNOWN).capacity
+
+
+# --- cached reads --------------------------------------------------------------------------------
+@st.cache_data(ttl=SECONDS, max_entries=500, show_spinner=False, hash_funcs=HASH_FUNCS)
+def first_window(settings: Settings, space: str) -> Window | None:
+    """The default window of a space; None when nothing is computed for it."""
+    extent = extent_of(settings, space)
+    return computed.default_window(settings, extent) if extent else None
+
+
+@st.cache_data(ttl=SECONDS, max_entries=500, show_spinner=False, hash_funcs=HASH_FUNCS)
+def extent_of(settings: Settings, space: str) -> Extent | None:
+    """From the first to the last computed chunk of a space."""
+    return computed.extents(settings, [space]).get(space)
+
+
+@st.cache_resource(ttl=SECONDS, max_entries=200, show_spinner=False, hash_funcs=HASH_FUNCS)
+def read(
+    settings: Settings, spaces: tuple[str, ...], start: dt.datetime, end: dt.datetime, width: int
+) -> list[Series]:
+    """The counts of some spaces; do not modify them, as they are shared."""
+    return series.series(settings, spaces, Window(start, end), width, log_span(settings))
+
+
+@st.cache_data(ttl=SECONDS, max_entries=4, show_spinner=False, hash_funcs=HASH_FUNCS)
+def log_span(settings: Settings) -> Log | None:
+    """The time that the log spans: counts outside are unknown."""
+    return computed.log_span(settings)
+
+
+# --- sentences -----------------------------------------------------------------------------------
+def main_numbers(name: str, figures: Figures, window: Window, width: int) -> str:
+    """The sentence beside a chart; ``name`` is already Markdown."""
+    if figures.peak is None or figures.peak_at is None or figures.mean is None:
+        return f"{name}, {span(window)}: not computed."
+    return (
+        f"{name}, {span(window)}: peak of **{counted(figures.peak, 'device')}** in "
+        f"{bin_width(width)} ({moment(figures.peak_at)}), mean {figures.mean:,.1f}."
+    )
+
+
+def show_gaps(figures: Figures, gaps: list[Gap]) -> None:
+    """Warn about missing bins, and say that they are unknown rather than empty."""
+    if not figures.missing_bins:
+        return
+    named = "; ".join(span(Window(g.start, g.end)) for g in gaps[:5])
+    more = f" and {len(gaps) - 5:,} more" if len(gaps) > 5 else ""
+    st.warning(
+        f"No data for {named}{more}: not computed, or outside the log. These times are shaded in "
+        "charts, empty in downloads and left out of means. They are unknown, not zero.",
+        icon=":material/pending:",
+    )
+
+
+# --- tables for charts ---------------------------------------------------------------------------
+def point_frame(named: Mapping[str, Series]) -> tuple[pd.DataFrame, int]:
+    """The points of several named series, and the number of bins in the coarsest point."""
+    frames, bins_per_point = [], 1
+    for name, one in named.items():
+        points = one.points(SCREEN_POINTS // max(1, len(named) // 2))
+        frames.append(points.table.to_pandas().assign(name=name))
+        bins_per_point = max(bins_per_point, points.bins_per_point)
+    return pd.concat(frames, ignore_index=True), bins_per_point
+
+
+def gap_frame(gaps: list[Gap]) -> pd.DataFrame:
+    """Gaps as a table for a chart."""
+    rows = [(milliseconds(g.start), milliseconds(g.end)) for g in gaps]
+    return pd.DataFrame(rows, columns=["time", "until"])
