@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 
 from streamlit_app.services import connections as pages
-from streamlit_app.services import definition_files, labels, occupancy
+from streamlit_app.services import labels, occupancy
 from streamlit_app.services import runs as run_pages
 from streamlit_app.services.app import App
+from streamlit_app.services.definitions import files as definition_files
 from tests.conftest import Bucket
 from tests.connections.conftest import PASSWORD, Other, guarded, other
 from tests.leaks import Leak, Wanted, database_leaks, folder_leaks, server_leaks, unpacked
