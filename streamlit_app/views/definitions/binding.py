@@ -170,26 +170,21 @@ class Form:
             read_only=self.locked,
         )
 
-    def button(
-        self,
-        label: str,
-        act: Callable[[], object],
-        *path: object,
-        rebuild: bool = True,
-        **more: Any,
-    ) -> None:
-        """A button that changes the edit, once everything typed is in it.
-
-        ``rebuild``: whether lists change, so that all widgets must be rebuilt.
-        """
+    def button(self, label: str, act: Callable[[], object], *path: object, **more: Any) -> None:
+        """A button that changes the edit, once everything typed is in it; widgets are rebuilt."""
         st.button(
             label,
             key=self._key("button", *path),
             on_click=_act,
-            args=(self, act, rebuild),
+            args=(self, act),
             disabled=self.locked,
             **more,
         )
+
+    def icon_button(self, icon: str, act: Callable[[], object], help: str, *path: object) -> None:
+        """A button that shows only an icon."""
+        icon = f":material/{icon}:"
+        self.button("", act, *path, icon=icon, type="tertiary", help=help)
 
     def take_all(self) -> None:
         """Copy what was typed last into the edit; it can arrive together with a click."""
@@ -215,7 +210,7 @@ class Form:
         holder[name] = st.session_state[key]
 
 
-def _act(form: Form, act: Callable[[], object], rebuild: bool) -> None:
+def _act(form: Form, act: Callable[[], object]) -> None:
     form.take_all()
     act()
-    form.edit.generation += rebuild
+    form.edit.generation += 1

@@ -149,12 +149,8 @@ def _add_test(rows: list[dict[str, Any]]) -> None:
 def _condition(
     form: Form, listed: list[dict[str, Any]], at: int, condition: dict[str, Any]
 ) -> None:
-    number = at + 1
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        labels = form.edit.fields["labels"]
-        form.choice(
-            f"Condition {number} votes for", labels, condition, "label", "form", at, width=220
-        )
+        _label(form, condition, "form", at)
         form.radio(
             "when",
             {"all": "all of these hold", "any": "any of these hold"},
@@ -164,15 +160,17 @@ def _condition(
             at,
         )
         if len(listed) > 1:
-            form.button(
-                "",
-                partial(listed.pop, at),
-                "remove condition",
-                at,
-                icon=":material/close:",
-                type="tertiary",
-                help=f"Remove condition {number}",
-            )
+            _remove_condition(form, listed, at)
+
+
+def _label(form: Form, condition: dict[str, Any], group: str, at: int) -> None:
+    labels = form.edit.fields["labels"]
+    form.choice(f"Condition {at + 1} votes for", labels, condition, "label", group, at, width=220)
+
+
+def _remove_condition(form: Form, listed: list[Any], at: int) -> None:
+    remove = partial(listed.pop, at)
+    form.icon_button("close", remove, f"Remove condition {at + 1}", "remove condition", at)
 
 
 def _test(
@@ -197,15 +195,8 @@ def _test(
             form.text(f"Value of test {name}", row, "value", *place, placeholder=hint, **hidden)
     with cells[3]:
         if len(rows) > 1:
-            form.button(
-                "",
-                partial(rows.pop, place[1]),
-                "remove test",
-                *place,
-                icon=":material/close:",
-                type="tertiary",
-                help=f"Remove test {name}",
-            )
+            remove = partial(rows.pop, place[1])
+            form.icon_button("close", remove, f"Remove test {name}", "remove test", *place)
 
 
 # --- expressions ---------------------------------------------------------------------------------
@@ -224,26 +215,9 @@ def _expressions(form: Form, columns: dict[str, pa.DataType], faults: tuple[Faul
                 height=90,
             )
             with st.container(horizontal=True, vertical_alignment="bottom"):
-                labels = form.edit.fields["labels"]
-                form.choice(
-                    f"Condition {at + 1} votes for",
-                    labels,
-                    condition,
-                    "label",
-                    "when",
-                    at,
-                    width=220,
-                )
+                _label(form, condition, "when", at)
                 if len(listed) > 1:
-                    form.button(
-                        "",
-                        partial(listed.pop, at),
-                        "remove expression",
-                        at,
-                        icon=":material/close:",
-                        type="tertiary",
-                        help=f"Remove condition {at + 1}",
-                    )
+                    _remove_condition(form, listed, at)
     form.button(
         "Add a condition",
         lambda: listed.append({"when": "", "label": ""}),

@@ -17,7 +17,6 @@ from streamlit_app.ui.editor import Problem
 from streamlit_app.views.definitions import models
 from streamlit_app.views.definitions.binding import Form
 from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.catalog.checking import INDEXES
 from tippers_dagster.catalog.kinds import Kind
 
 TALL = 260
@@ -81,7 +80,7 @@ def concept(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, ...]) -
         help="The label of another concept. This concept labels the entities with that label.",
         width=420,
     )
-    st.markdown("**Labels** in class number order")
+    st.markdown("**Labels**, in order of class number")
     for at, value in enumerate(values):
         _label(form, values, at, value)
     form.button(
@@ -125,24 +124,9 @@ def _label(form: Form, values: list[dict[str, str]], at: int, value: dict[str, s
             label_visibility=shown,
         )
     with columns[3], st.container(horizontal=True, gap="small"):
-        form.button(
-            "",
-            partial(_up, values, at),
-            "up",
-            at,
-            icon=":material/arrow_upward:",
-            type="tertiary",
-            help=f"Move label {number} up",
-        )
-        form.button(
-            "",
-            partial(values.pop, at),
-            "remove",
-            at,
-            icon=":material/close:",
-            type="tertiary",
-            help=f"Remove label {number}",
-        )
+        up, remove = partial(_up, values, at), partial(values.pop, at)
+        form.icon_button("arrow_upward", up, f"Move label {number} up", "up", at)
+        form.icon_button("close", remove, f"Remove label {number}", "remove", at)
 
 
 def _up(values: list[dict[str, str]], at: int) -> None:
@@ -219,7 +203,7 @@ def derived_index(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, .
     with st.container(horizontal=True):
         form.choice(
             "Parent index",
-            choices.choices(catalog, INDEXES, edit.concept, [fields["parent"]]),
+            choices.index_choices(catalog, edit.concept, fields["parent"]),
             fields,
             "parent",
             width=320,

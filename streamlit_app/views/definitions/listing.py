@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 
 from streamlit_app.services.app import App
@@ -148,8 +149,6 @@ def _option(value: str) -> str:
 
 
 def _table(rows: list[Row]) -> None:
-    import pandas as pd
-
     if not rows:
         st.info("No definition matches. Remove a filter.", icon=":material/search_off:")
         return

@@ -137,7 +137,7 @@ def _training(form: Form) -> None:
         min_value=0.01,
         max_value=0.99,
         step=0.05,
-        help="Share of the entities that versions are scored on and never trained on",
+        help="Share of entities kept out of training, on which every version is scored",
         width=200,
     )
     form.number(
@@ -299,7 +299,7 @@ def forecaster(app: App, catalog: Catalog, form: Form, faults: Faults) -> None:
             min_value=1,
             max_value=26,
             step=1,
-            help="Past periods that are forecast and compared with the actual occupancy",
+            help="Number of past periods that are forecast and compared with the actual occupancy",
             width=180,
         )
         form.number("Seed", fields, "seed", min_value=0, step=1, width=140)

@@ -81,7 +81,7 @@ def _retire_or_delete(app: App, found: Opened, definition: Definition) -> None:
             "Retire it, or change them first."
         )
     else:
-        sure = st.checkbox("Yes, delete it", key=f"sure {ref}")
+        sure = st.checkbox("I want to delete it", key=f"sure {ref}")
         _button("Delete", lambda: _deleted(app, found, version), disabled=not sure)
 
 

@@ -24,7 +24,7 @@ def save(app: App, edit: Edit, *, over: Definition | None = None, deleted: bool 
     before = address(edit)
     version_before = edit.expected
     try:
-        with st.spinner(f"Checking. {SAVING}"):
+        with st.spinner("Checking, saving and reloading Dagster"):
             saved = (
                 service.save_deleted(app, edit) if deleted else service.save(app, edit, over=over)
             )

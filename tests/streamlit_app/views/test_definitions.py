@@ -13,7 +13,8 @@ from streamlit_app.services.definitions.edit import begin
 from streamlit_app.services.definitions.following import Progress
 from streamlit_app.services.definitions.listing import load
 from tests.streamlit_app.defined import by, computed, defined_app, insert_by_hand
-from tippers_dagster.catalog.model import Definition
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.people.model import Person, Role
 from tippers_dagster.pipeline.status import AssetStatus
 from tippers_dagster.settings import Settings
@@ -216,6 +217,13 @@ def test_derived_index_counts_while_the_slider_moves(defined_app: App, opened: O
     assert not at.exception
     assert "of the 6 entities" in texts(at)
     assert "dashed line" in texts(at)
+
+
+def test_a_derived_index_opens_while_its_label_model_is_retired(
+    defined_app: App, opened: Open
+) -> None:
+    saving.retire(defined_app, Ref("device", "type", Kind.LABEL_MODEL))
+    assert "retired" in texts(opened(open="device.chosen"))
 
 
 def test_a_label_model_shows_the_votes_of_its_functions(defined_app: App, opened: Open) -> None:
