@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streamlit_app.services.app import App
-from streamlit_app.services.words import counted
 from tippers_dagster.access.model import Role
 from tippers_dagster.calendar import files, store
 from tippers_dagster.calendar.periods import Period, PeriodKind, period
 from tippers_dagster.calendar.public import countries, public_holidays
 from tippers_dagster.calendar.store import CalendarConflict, Change, Clash, Kept, Outcome
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.text import counted
 
 __all__ = ["CalendarConflict", "Clash", "Kept", "Outcome", "PeriodKind", "countries"]
 

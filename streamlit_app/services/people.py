@@ -16,7 +16,6 @@ from streamlit_app.services.occupancy.export import Format
 from streamlit_app.services.occupancy.local_time import local_seconds
 from streamlit_app.services.occupancy.series import Series
 from streamlit_app.services.occupancy.window import Window
-from streamlit_app.services.words import counted
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.kinds import Kind, PeopleCount
 from tippers_dagster.catalog.store import load_catalog
@@ -32,7 +31,7 @@ from tippers_dagster.people.counts.reading import (
     read_made,
 )
 from tippers_dagster.people.counts.sharing import read_shared_people
-from tippers_dagster.platform.text import shown
+from tippers_dagster.platform.text import counted, shown
 from tippers_dagster.settings import Settings
 
 MAX_UPLOAD_BYTES = 64 << 20

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from streamlit_app.services.app import App
-from streamlit_app.services.definition_forms import PARENT_FIELD
+from streamlit_app.services.definitions.choices import PARENT_FIELD
 from streamlit_app.services.words import percent
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog, draft_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from streamlit_app.services.occupancy.window import Window
+from tippers_dagster.platform.text import counted
 
 
 def percent(share: float) -> str:
@@ -12,11 +13,6 @@ def percent(share: float) -> str:
     if 0 < share < 0.01:
         return "under 1 %"
     return f"{share:.0%}".replace("%", " %")
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun: ``1 space``, ``2,000 spaces``; ``plural`` for irregular plurals."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def bin_width(seconds: int) -> str:

@@ -12,13 +12,13 @@ import streamlit as st
 from streamlit_app.services import calendar as service
 from streamlit_app.services.app import App
 from streamlit_app.services.calendar import CalendarConflict, Clash, Day, Draft, Kept, PeriodKind
-from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import space_tree
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.ui.space_picker import choose, full_name
 from tippers_dagster.calendar.files import LARGEST_BYTES
 from tippers_dagster.errors import SourceError
+from tippers_dagster.platform.text import counted
 
 NEW = "new"
 ALL = "All years"

@@ -7,12 +7,13 @@ import streamlit as st
 from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
 from streamlit_app.services.tracking import Progress
-from streamlit_app.services.words import counted, duration
+from streamlit_app.services.words import duration
 from streamlit_app.ui.cached import HASH_FUNCS
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.ui.pages import page
 from tippers_dagster.access.model import Person, Role
 from tippers_dagster.platform.dagster.addresses import asset_link
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import Settings
 
 REFRESH_SECONDS = 2

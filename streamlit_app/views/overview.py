@@ -14,7 +14,7 @@ from streamlit_app.services import overview as service
 from streamlit_app.services.app import App
 from streamlit_app.services.occupancy.computed import Log
 from streamlit_app.services.overview import Building, Now
-from streamlit_app.services.words import counted, moment
+from streamlit_app.services.words import moment
 from streamlit_app.ui import pages
 from streamlit_app.ui.cached import HASH_FUNCS, space_tree
 from streamlit_app.ui.charts import ranked_bars, timeline
@@ -25,6 +25,7 @@ from streamlit_app.views.occupancy.context import gap_frame
 from tippers_dagster.access.model import Person, Role
 from tippers_dagster.campus.spaces.tracking import list_tracked
 from tippers_dagster.campus.spaces.tree import NoSpaces, SpaceTree
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import Settings
 
 SECONDS = 20

@@ -8,7 +8,6 @@ import streamlit as st
 
 from streamlit_app.services import people as service
 from streamlit_app.services.app import App
-from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import HASH_FUNCS, space_tree
 from streamlit_app.ui.charts import ink
@@ -20,6 +19,7 @@ from tippers_dagster.people.counts.calibration import Evaluation
 from tippers_dagster.people.counts.head_counts import Given
 from tippers_dagster.people.counts.reading import Made
 from tippers_dagster.platform.dagster.addresses import asset_link, run_link
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import Settings
 
 _DONE = "people.imported"

@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 
 from streamlit_app.services import connections as pages
-from streamlit_app.services import definition_files, labels
+from streamlit_app.services import labels
 from streamlit_app.services import runs as run_pages
 from streamlit_app.services.app import App
+from streamlit_app.services.definitions import files as definition_files
 from streamlit_app.services.occupancy.export import Format, export
 from streamlit_app.services.occupancy.window import Window
 from tests.conftest import Bucket

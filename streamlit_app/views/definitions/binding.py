@@ -1,8 +1,8 @@
-"""Widgets that show what a form holds, and put there what is typed.
+"""Widgets bound to a form: they show what it contains and write back what is typed.
 
-What is typed lives in the form's ``Work``, not in the widgets: these forget when the page is left.
-Each is given what the form holds as its default, rather than a value by ``st.session_state``: a
-value is told to the browser once, and is lost when the next click ends that very run.
+The content is kept in the form's ``Edit``, not in the widgets, which lose it when the page is left.
+A widget gets its content as its default rather than through ``st.session_state``: Streamlit sends
+such a value to the browser only once, and it is lost if the next click ends that run.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 import streamlit as st
 
-from streamlit_app.services.definition_forms import Work
+from streamlit_app.services.definitions.edit import Edit
 from streamlit_app.ui.editor import Language, Problem, code_editor, current_text
 
 _Bound = dict[str, tuple[dict[str, Any], str]]
-"""By the key of a widget: what it changes, and the name in there."""
+"""By widget key: the dictionary that the widget changes, and the name in it."""
 
 
 class Form:
@@ -24,17 +24,17 @@ class Form:
 
     Parameters
     ----------
-    work
-        What they show and change.
+    edit
+        Its content.
     name
-        Tells the widgets of one definition from those of another.
+        Distinguishes the widgets of different definitions.
     locked
-        Whether nothing can be changed.
+        Whether the form is read only.
     """
 
-    def __init__(self, work: Work, name: str, *, locked: bool = False) -> None:
-        self.work, self.name, self.locked = work, name, locked
-        self._shown = (work.serial, work.generation)
+    def __init__(self, edit: Edit, name: str, *, locked: bool = False) -> None:
+        self.edit, self.name, self.locked = edit, name, locked
+        self._shown = (edit.serial, edit.generation)
         self._bound: _Bound = {}
         self._texts: _Bound = {}
 
@@ -47,7 +47,7 @@ class Form:
         self._take(key)
 
     def area(self, label: str, holder: dict[str, Any], name: str, **more: Any) -> None:
-        """Some lines of text."""
+        """Several lines of text."""
         key = self._bind(holder, name)
         st.text_area(label, holder[name], key=key, disabled=self.locked, **more)
         self._take(key)
@@ -62,7 +62,7 @@ class Form:
         none: str = "Choose",
         **more: Any,
     ) -> None:
-        """One of some texts, or none; what is chosen stays there even if it is none of them."""
+        """One text or none. A chosen text stays listed even if it is not among the options."""
         key = self._bind(holder, name, *path)
         listed = list(dict.fromkeys(["", *options, holder[name]]))
         st.selectbox(
@@ -79,7 +79,7 @@ class Form:
     def pick(
         self, label: str, options: Mapping[Any, str], holder: dict[str, Any], name: str, **more: Any
     ) -> None:
-        """One of some values, by what each is called; another one that is there stays."""
+        """One of some named values. The current value stays listed even if it has no name."""
         key = self._bind(holder, name)
         listed = list(dict.fromkeys([*options, holder[name]]))
         st.selectbox(
@@ -96,7 +96,7 @@ class Form:
     def choices(
         self, label: str, options: Sequence[str], holder: dict[str, Any], name: str, **more: Any
     ) -> None:
-        """Some of some texts, in the order of choosing."""
+        """Several texts, in the order chosen."""
         key = self._bind(holder, name)
         listed = list(dict.fromkeys([*options, *holder[name]]))
         st.multiselect(label, listed, holder[name], key=key, disabled=self.locked, **more)
@@ -109,13 +109,13 @@ class Form:
         self._take(key)
 
     def slider(self, label: str, holder: dict[str, Any], name: str, **more: Any) -> None:
-        """A number between two ends."""
+        """A number in a range."""
         key = self._bind(holder, name)
         st.slider(label, value=holder[name], key=key, disabled=self.locked, **more)
         self._take(key)
 
     def toggle(self, label: str, holder: dict[str, Any], name: str, **more: Any) -> None:
-        """Yes or no."""
+        """On or off."""
         key = self._bind(holder, name)
         st.toggle(label, holder[name], key=key, disabled=self.locked, **more)
         self._take(key)
@@ -129,7 +129,7 @@ class Form:
         *path: object,
         **more: Any,
     ) -> None:
-        """One of a few, by what each is called."""
+        """One of a few named values."""
         key = self._bind(holder, name, *path)
         st.radio(
             label,
@@ -155,7 +155,7 @@ class Form:
         problems: Sequence[Problem] = (),
         height: int = 300,
     ) -> None:
-        """A text with highlighting, completion and problems at their lines."""
+        """Code, with highlighting, completion and problems at their lines."""
         key = self._key(*path, name)
         self._texts[key] = (holder, name)
         holder[name] = code_editor(
@@ -170,26 +170,26 @@ class Form:
             read_only=self.locked,
         )
 
-    def button(
-        self, label: str, act: Callable[[], object], *path: object, again: bool = True, **more: Any
-    ) -> None:
-        """Change the work, after all that was typed is in it.
-
-        ``again``: whether lists changed, so that all widgets are made anew.
-        """
+    def button(self, label: str, act: Callable[[], object], *path: object, **more: Any) -> None:
+        """A button that changes the edit, once everything typed is in it; widgets are rebuilt."""
         st.button(
             label,
             key=self._key("button", *path),
             on_click=_act,
-            args=(self, act, again),
+            args=(self, act),
             disabled=self.locked,
             **more,
         )
 
+    def icon_button(self, icon: str, act: Callable[[], object], help: str, *path: object) -> None:
+        """A button that shows only an icon."""
+        icon = f":material/{icon}:"
+        self.button("", act, *path, icon=icon, type="tertiary", help=help)
+
     def take_all(self) -> None:
-        """Put into the work what was typed last: it may come with the very click on a button."""
-        if (self.work.serial, self.work.generation) != self._shown:
-            return  # what these widgets showed was replaced since
+        """Copy what was typed last into the edit; it can arrive together with a click."""
+        if (self.edit.serial, self.edit.generation) != self._shown:
+            return  # the content of these widgets has been replaced
         for key in self._bound:
             if key in st.session_state:
                 self._take(key)
@@ -198,7 +198,7 @@ class Form:
 
     def _key(self, *path: object) -> str:
         parts = "/".join(map(str, path))
-        return f"definitions/{self.name}/{self.work.serial}.{self.work.generation}/{parts}"
+        return f"definitions/{self.name}/{self.edit.serial}.{self.edit.generation}/{parts}"
 
     def _bind(self, holder: dict[str, Any], name: str, *path: object) -> str:
         key = self._key(*path, name)
@@ -210,7 +210,7 @@ class Form:
         holder[name] = st.session_state[key]
 
 
-def _act(form: Form, act: Callable[[], object], again: bool) -> None:
+def _act(form: Form, act: Callable[[], object]) -> None:
     form.take_all()
     act()
-    form.work.generation += again
+    form.edit.generation += 1

@@ -1,94 +1,97 @@
-"""Two people at one definition: what the other one changed, beside one's own."""
+"""Two people editing one definition: both sets of changes, side by side."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from streamlit_app.services import definition_forms as forms
-from streamlit_app.services import definitions as service
 from streamlit_app.services.app import App
-from streamlit_app.services.definition_forms import Work
+from streamlit_app.services.definitions.edit import Edit
+from streamlit_app.services.definitions.opened import changed_by_others
+from streamlit_app.services.definitions.saving import take_theirs
+from streamlit_app.services.definitions.text import diff, text_of
 from streamlit_app.ui.messages import plain
 from streamlit_app.views.definitions.saving import save
 from tippers_dagster.catalog.catalog import Catalog
 
 
-def render(app: App, catalog: Catalog, work: Work) -> None:
-    """The choices, when somebody else saved meanwhile."""
-    _aside(work)
-    if not work.conflict:
-        _warn(catalog, work)
+def render(app: App, catalog: Catalog, edit: Edit) -> None:
+    """What to do if somebody else saved first."""
+    _set_aside(edit)
+    if not edit.conflict:
+        _warn(catalog, edit)
         return
-    theirs = work.theirs
+    theirs = edit.theirs
     with st.container(border=True):
         if theirs is None:
             st.warning(
-                "Somebody deleted this definition while you were at it. Nothing of yours is lost.",
+                "Somebody deleted this definition while you were editing it. Your changes are "
+                "still here.",
                 icon=":material/group:",
             )
         else:
             st.warning(
                 f"**{plain(theirs.updated_by)}** saved version {theirs.version} on "
-                f"{theirs.updated_at:%Y-%m-%d at %H:%M:%S} UTC, while you were at it. Nothing of "
-                "yours was saved, and nothing is lost.",
+                f"{theirs.updated_at:%Y-%m-%d at %H:%M:%S} UTC while you were editing. Your "
+                "changes are not saved, but still here.",
                 icon=":material/group:",
             )
-            _side_by_side(work)
-        _choices(app, work)
+            _side_by_side(edit)
+        _choices(app, edit)
 
 
-def _warn(catalog: Catalog, work: Work) -> None:
-    """Tell before anybody saves."""
-    if work.is_new or not service.changed_by_others(catalog, work):
+def _warn(catalog: Catalog, edit: Edit) -> None:
+    """Warn before saving."""
+    if edit.is_new or not changed_by_others(catalog, edit):
         return
-    now = catalog.saved(work.ref)
-    if now is None:
-        told = "Somebody deleted what was saved of this definition after you opened it."
+    current = catalog.saved(edit.ref)
+    if current is None:
+        message = "Somebody deleted the saved definition after you opened it."
     else:
-        told = (
-            f"{plain(now.updated_by)} saved version {now.version} of this after you opened it. "
-            "Saving yours will show both."
+        message = (
+            f"{plain(current.updated_by)} saved version {current.version} after you opened this "
+            "definition. If you save, you can compare both."
         )
-    st.warning(told, icon=":material/group:")
+    st.warning(message, icon=":material/group:")
 
 
-def _side_by_side(work: Work) -> None:
-    assert work.theirs is not None
-    base = forms.text_of(work.base) if work.base is not None else ""
-    mine, theirs = forms.text_of(work), forms.text_of(work.theirs)
-    by = work.theirs.updated_by
+def _side_by_side(edit: Edit) -> None:
+    assert edit.theirs is not None
+    base = text_of(edit.base) if edit.base is not None else ""
+    mine, theirs = text_of(edit), text_of(edit.theirs)
+    by = edit.theirs.updated_by
     left, right = st.columns(2)
     with left:
-        st.markdown(f"**What {plain(by)} changed**")
-        st.code(
-            service.diff(base, theirs, "before", by) or "Nothing", language="diff", wrap_lines=True
-        )
+        st.markdown(f"**Changes by {plain(by)}**")
+        _diff(base, theirs, "before", by)
     with right:
-        st.markdown("**What you changed**")
-        st.code(
-            service.diff(base, mine, "before", "you") or "Nothing", language="diff", wrap_lines=True
-        )
-    with st.expander("Theirs against yours"):
-        st.code(
-            service.diff(theirs, mine, by, "you") or "The same", language="diff", wrap_lines=True
-        )
+        st.markdown("**Your changes**")
+        _diff(base, mine, "before", "you")
+    with st.expander("Compare their version with yours"):
+        _diff(theirs, mine, by, "you")
 
 
-def _choices(app: App, work: Work) -> None:
-    over = work.theirs
+def _diff(before: str, after: str, old: str, new: str) -> None:
+    text = diff(before, after, old, new) or "No differences"
+    st.code(text, language="diff", wrap_lines=True)
+
+
+def _choices(app: App, edit: Edit) -> None:
+    over = edit.theirs
     with st.container(horizontal=True):
         if st.button("Save mine over it", type="primary", key="save mine"):
-            save(app, work, over=over, deleted=over is None)
+            save(app, edit, over=over, deleted=over is None)
         if st.button("Take theirs", key="take theirs", disabled=over is None):
-            service.take_theirs(app, work)
+            take_theirs(app, edit)
             st.rerun()
-        if st.button("Go on editing", key="go on"):
-            work.conflict = False
+        if st.button("Continue editing", key="continue"):
+            edit.conflict = False
             st.rerun()
 
 
-def _aside(work: Work) -> None:
-    """One's own texts that were replaced by somebody else's."""
-    for at, text in enumerate(reversed(work.aside)):
-        with st.expander(f"What you had written before (put aside {len(work.aside) - at})"):
+def _set_aside(edit: Edit) -> None:
+    """Texts of this session that were replaced by somebody else's, newest first."""
+    total = len(edit.set_aside)
+    for at, text in enumerate(reversed(edit.set_aside)):
+        number = f" {total - at}" if total > 1 else ""
+        with st.expander(f"Your replaced text{number}"):
             st.code(text, language=None, wrap_lines=True)

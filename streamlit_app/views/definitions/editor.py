@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import streamlit as st
 
-from streamlit_app.services import definition_forms as forms
-from streamlit_app.services import definition_preview as previews
-from streamlit_app.services import definitions as service
 from streamlit_app.services.app import App
-from streamlit_app.services.definition_forms import Work
-from streamlit_app.services.definitions import Opened
+from streamlit_app.services.definitions.edit import CREATED, Edit, begin, begin_new
+from streamlit_app.services.definitions.listing import OTHER_PAGES
+from streamlit_app.services.definitions.opened import Opened, open_ref
+from streamlit_app.services.definitions.opened import opened as opened_definition
+from streamlit_app.services.definitions.preview_sql import preview_rows
+from streamlit_app.services.definitions.saving import may_write, require_write
+from streamlit_app.services.definitions.text import diff, text_of
+from streamlit_app.services.definitions.validation import Fault, fault_of, validate
 from streamlit_app.ui import pages, state
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.views.definitions import (
     conflict,
+    edits,
     following,
     functions,
     history,
     kinds,
+    previews,
     removing,
-    works,
 )
-from streamlit_app.views.definitions import previews as shown
 from streamlit_app.views.definitions.binding import Form
 from streamlit_app.views.definitions.saving import address, remember, remembered, save
 from streamlit_app.views.definitions.words import ABOUT, ICONS, KINDS, STATES, names
@@ -30,54 +33,55 @@ from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.dagster.addresses import asset_link
+from tippers_dagster.platform.text import counted
 
-SECTIONS = ("Definition", "History", "Around it")
-_NO_ASSET = (Kind.CONCEPT, *service.ELSEWHERE)
+SECTIONS = ("Definition", "History", "Dependencies")
+_NO_ASSET = (Kind.CONCEPT, *OTHER_PAGES)
 _SQL = (Kind.INDEX, Kind.RULE, Kind.FEATURE)
 
 
-# --- one that is there ---------------------------------------------------------------------------
+# --- an existing definition ----------------------------------------------------------------------
 def render_opened(app: App, catalog: Catalog, written: str) -> None:
-    """The definition that the address names."""
+    """The definition named in the page's address."""
     _back()
     try:
-        ref = service.open_ref(app, catalog, written)
+        ref = open_ref(app, catalog, written)
     except BadInput:
         st.title(plain(written))
         raise
-    found = service.opened(catalog, ref)
-    works.take(str(ref))
+    found = opened_definition(catalog, ref)
+    edits.take_typed(str(ref))
     _head(app, found)
-    if ref.kind in service.ELSEWHERE:
-        _elsewhere(ref)
+    if ref.kind in OTHER_PAGES:
+        _link_to_its_page(ref)
         return
     panel = st.container()
     _notices(app, found)
     section = _section()
     if section == "History" or found.definition is None:
         history.render(app, found)
-    elif section == "Around it":
-        _around(app, found)
+    elif section == "Dependencies":
+        _dependencies(found)
     else:
-        _edit(app, catalog, found)
+        _edit_form(app, catalog, found)
     with panel:
         following.render(app, ref)
 
 
-def _elsewhere(ref: Ref) -> None:
+def _link_to_its_page(ref: Ref) -> None:
     if ref.kind == Kind.CONNECTION:
         path, title = "connections", "Connections"
     else:
         path, title = "tracking", "Datasets and tracking"
-    st.info(f"It is looked at and changed on the page {title}.", icon=":material/info:")
-    if st.button(f"Open {title}", key="elsewhere"):
+    st.info(f"See the {title} page to view or change it.", icon=":material/info:")
+    if st.button(f"Open {title}", key="other page"):
         pages.go(path, open=ref.name)
 
 
 def _back() -> None:
     st.button(
         "All definitions",
-        on_click=works.go,
+        on_click=edits.go,
         icon=":material/arrow_back:",
         type="tertiary",
         key="back",
@@ -92,8 +96,8 @@ def _head(app: App, found: Opened) -> None:
         st.badge(word, icon=icon, color=colour)
         if found.definition is not None:
             st.caption(_version(found))
-        work = works.all_works().get(str(found.ref))
-        if work is not None and work.dirty:
+        edit = edits.all_edits().get(str(found.ref))
+        if edit is not None and edit.dirty:
             st.badge("Unsaved edits", icon=":material/edit:", color="orange")
         if found.definition is not None:
             st.space("stretch")
@@ -103,9 +107,9 @@ def _head(app: App, found: Opened) -> None:
                     asset_link(app.settings, found.ref.asset_name),
                     icon=":material/open_in_new:",
                     type="tertiary",
-                    help="The asset that is computed from it",
+                    help="Open the asset that is computed from this definition",
                 )
-            if service.may_write(app, found.ref.kind):
+            if may_write(app, found.ref.kind):
                 removing.menu(app, found)
 
 
@@ -118,28 +122,31 @@ def _version(found: Opened) -> str:
 
 
 def _notices(app: App, found: Opened) -> None:
+    may_edit = may_write(app, found.ref.kind)
     if found.problem:
         st.error(plain(found.problem), icon=":material/error:")
     if found.state == "deleted":
-        st.warning("It was deleted. A version can be restored.", icon=":material/delete:")
-    elif found.from_files and service.may_write(app, found.ref.kind):
+        st.warning(
+            "This definition was deleted. You can restore a version.", icon=":material/delete:"
+        )
+    elif found.from_files and may_edit:
         st.info(
-            "It comes with the project's files. Saving makes your own version, which takes its "
-            "place; deleting that brings this one back.",
+            "This definition comes with the project's files. If you save it here, your version "
+            "overrides the file. Delete your version to go back to the file.",
             icon=":material/folder:",
         )
-    elif found.shadows:
+    elif found.overrides_files:
         st.info(
-            "It takes the place of the one in the project's files; deleting it brings that one "
-            "back.",
+            "This version overrides the one in the project's files. Delete it to go back to the "
+            "file.",
             icon=":material/folder:",
         )
-    if not service.may_write(app, found.ref.kind) and found.definition is not None:
-        st.caption(":material/lock: You may look at definitions. Changing them takes an analyst.")
+    if not may_edit and found.definition is not None:
+        st.caption(":material/lock: Read only: changing definitions needs the role analyst.")
 
 
 def _section() -> str:
-    key = works.SECTION
+    key = edits.SECTION
     chosen = state.one_of("section", SECTIONS, SECTIONS[0])
     if key not in st.session_state:
         st.session_state[key] = chosen
@@ -150,160 +157,159 @@ def _section() -> str:
     return picked or SECTIONS[0]
 
 
-# --- a new one -----------------------------------------------------------------------------------
+# --- a new definition ----------------------------------------------------------------------------
 def render_new(app: App, catalog: Catalog) -> None:
-    """The form of a definition that is not there yet."""
+    """The form of a new definition."""
     _back()
-    kind = state.one_of("new", forms.CREATED)
+    kind = state.one_of("new", CREATED)
     if kind is None:
-        raise BadInput(f"There is no kind {state.get('new')!r}.", f"{', '.join(forms.CREATED)}")
+        raise BadInput(f"There is no kind {state.get('new')!r}.", f"Kinds: {', '.join(CREATED)}")
     concept, parent = state.get("concept"), state.get("parent")
-    name = works.new_name(kind.value, concept, parent)
-    kept = works.all_works()
+    name = edits.new_name(kind.value, concept, parent)
+    kept = edits.all_edits()
     if name not in kept:
-        service.require_write(app, [kind])
-        kept[name] = forms.begin_new(kind, concept, catalog, parent, by=app.person.name)
-    works.take(name)
-    work = kept[name]
+        require_write(app, [kind])
+        kept[name] = begin_new(kind, concept, catalog, parent, by=app.person.name)
+    edits.take_typed(name)
+    edit = kept[name]
     st.title(f"New {KINDS[kind].lower()}")
     st.caption(ABOUT[kind])
-    _form(app, catalog, work, name, locked=not service.may_write(app, kind))
+    _form(app, catalog, edit, name, locked=not may_write(app, kind))
 
 
-def _naming(catalog: Catalog, form: Form) -> None:
-    work = form.work
+def _name_fields(catalog: Catalog, form: Form) -> None:
+    edit = form.edit
     with st.container(horizontal=True):
-        if work.kind.in_concept:
+        if edit.kind.in_concept:
             concepts = [d.ref.name for d in catalog.of_kind(Kind.CONCEPT, broken=True)]
-            form.choice("Concept", concepts, work.__dict__, "concept", width=240)
+            form.choice("Concept", concepts, edit.__dict__, "concept", width=240)
         form.text(
             "Name",
-            work.__dict__,
+            edit.__dict__,
             "name",
             placeholder="lower_case_words",
-            help="Lower-case words joined by underscores; unique in its concept.",
+            help="Lower-case words joined by underscores; unique within its concept",
             width=360,
         )
 
 
 # --- the form ------------------------------------------------------------------------------------
-def _edit(app: App, catalog: Catalog, found: Opened) -> None:
+def _edit_form(app: App, catalog: Catalog, found: Opened) -> None:
     assert found.definition is not None
     name = str(found.ref)
-    kept = works.all_works()
-    work = kept.get(name)
-    if work is None or (not work.dirty and work.expected != found.definition.version):
-        work = kept[name] = forms.begin(found.definition)
-    work.status = found.definition.status
-    _form(app, catalog, work, name, locked=not service.may_write(app, found.ref.kind))
+    kept = edits.all_edits()
+    edit = kept.get(name)
+    if edit is None or (not edit.dirty and edit.expected != found.definition.version):
+        edit = kept[name] = begin(found.definition)
+    edit.status = found.definition.status
+    _form(app, catalog, edit, name, locked=not may_write(app, found.ref.kind))
 
 
-def _form(app: App, catalog: Catalog, work: Work, name: str, *, locked: bool) -> None:
-    conflict.render(app, catalog, work)
-    form = works.note(name)["form"] = Form(work, name, locked=locked)
-    faults = remembered(work)
-    if work.is_new:
-        _naming(catalog, form)
+def _form(app: App, catalog: Catalog, edit: Edit, name: str, *, locked: bool) -> None:
+    conflict.render(app, catalog, edit)
+    form = edits.note(name)["form"] = Form(edit, name, locked=locked)
+    faults = remembered(edit)
+    if edit.is_new:
+        _name_fields(catalog, form)
     with st.container(horizontal=True):
-        form.text("Description", work.__dict__, "description", width="stretch")
-        form.text("Owner", work.__dict__, "owner", width=160)
+        form.text("Description", edit.__dict__, "description", width="stretch")
+        form.text("Owner", edit.__dict__, "owner", width=160)
     _fields_of_kind(app, catalog, form, faults)
-    faults = remembered(work)  # what was typed now may have mended it
-    for fault in faults:
+    for fault in remembered(edit):  # again: what was typed in these fields may have fixed some
         if not fault.field:
             st.error(plain(f"{fault.message} {fault.hint}".strip()), icon=":material/error:")
     if not locked:
-        _actions(app, catalog, work)
-    _results(app, catalog, work)
+        _actions(app, catalog, edit)
+    _results(app, catalog, edit)
 
 
-def _fields_of_kind(
-    app: App, catalog: Catalog, form: Form, faults: tuple[previews.Fault, ...]
-) -> None:
-    work = form.work
-    if "yaml" in work.fields:
+def _fields_of_kind(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, ...]) -> None:
+    edit = form.edit
+    if "yaml" in edit.fields:
         kinds.as_text(app, catalog, form, faults)
-    elif work.kind == Kind.LABELLING_FUNCTION:
+    elif edit.kind == Kind.LABELLING_FUNCTION:
         functions.labelling_function(app, catalog, form, faults)
     else:
-        kinds.FORMS[work.kind](app, catalog, form, faults)
+        kinds.FORMS[edit.kind](app, catalog, form, faults)
 
 
-def _actions(app: App, catalog: Catalog, work: Work) -> None:
-    note = works.note(address(work))
+def _actions(app: App, catalog: Catalog, edit: Edit) -> None:
+    note = edits.note(address(edit))
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(
-            "Save", type="primary", icon=":material/save:", disabled=not work.dirty, key="save"
+            "Save", type="primary", icon=":material/save:", disabled=not edit.dirty, key="save"
         ):
-            save(app, work)
+            save(app, edit)
         if st.button("Validate", icon=":material/rule:", key="validate"):
             with st.spinner("Checking"):
-                note["checked"] = previews.check(app, catalog, work)
-            note["checked of"] = forms.text_of(work)
-            remember(work, note["checked"].faults)
+                note["checked"] = validate(app, catalog, edit)
+            note["checked of"] = text_of(edit)
+            remember(edit, note["checked"].faults)
             st.rerun()
-        if work.kind in _SQL and st.button("Preview", icon=":material/table_view:", key="preview"):
-            _preview(app, catalog, work)
-        if work.dirty:
-            label = "Discard" if work.is_new else "Discard edits"
+        if edit.kind in _SQL and st.button("Preview", icon=":material/table_view:", key="preview"):
+            _preview(app, catalog, edit)
+        if edit.dirty:
+            label = "Discard" if edit.is_new else "Discard edits"
             if st.button(label, type="tertiary", key="discard"):
-                works.forget(address(work))
-                works.go("" if work.is_new else str(work.ref))
+                edits.forget(address(edit))
+                edits.go("" if edit.is_new else str(edit.ref))
                 st.rerun()
 
 
-def _preview(app: App, catalog: Catalog, work: Work) -> None:
-    note = works.note(address(work))
+def _preview(app: App, catalog: Catalog, edit: Edit) -> None:
+    note = edits.note(address(edit))
     try:
-        with st.spinner("Trying it on the database"):
-            note["rows"] = previews.preview_rows(app, catalog, work)
+        with st.spinner("Running the query"):
+            note["rows"] = preview_rows(app, catalog, edit)
     except BadInput as error:
         note.pop("rows", None)
-        remember(work, (previews.fault_of(error, work),))
+        remember(edit, (fault_of(error, edit),))
     else:
-        remember(work, ())
-        note["rows of"] = forms.text_of(work)
+        remember(edit, ())
+        note["rows of"] = text_of(edit)
     st.rerun()
 
 
-def _results(app: App, catalog: Catalog, work: Work) -> None:
-    note = works.note(address(work))
-    text = forms.text_of(work)
-    if note.get("checked of") == text and note["checked"].fine:
+def _results(app: App, catalog: Catalog, edit: Edit) -> None:
+    note = edits.note(address(edit))
+    text = text_of(edit)
+    if note.get("checked of") == text and note["checked"].passed:
         stale = note["checked"].makes_stale
-        told_ = f" {len(stale):,} that stand on it are computed anew: {names(list(stale), 6)}."
-        st.success(
-            "It can be saved." + (plain(told_) if stale else ""), icon=":material/check_circle:"
+        consequence = (
+            f" {counted(len(stale), 'dependent')} will be recomputed: {names(list(stale), 6)}."
         )
-    if work.kind in shown.LIVE and "yaml" not in work.fields:
-        shown.live(app, catalog, work)
+        st.success(
+            "Ready to save." + (plain(consequence) if stale else ""), icon=":material/check_circle:"
+        )
+    if edit.kind in previews.LIVE and "yaml" not in edit.fields:
+        previews.live(app, catalog, edit)
     if "rows" in note:
         if note["rows of"] != text:
-            st.caption(":material/history: The preview is of the text as it was before.")
+            st.caption(":material/history: This preview shows the query before your last changes.")
         with told():
-            shown.rows(note["rows"])
+            previews.rows(note["rows"])
 
 
-# --- around it -----------------------------------------------------------------------------------
-def _around(app: App, found: Opened) -> None:
-    _names("It reads", found.reads, "No other definition.")
-    _names("Used by", found.users, "Nobody uses it.")
-    if found.git is not None and found.definition is not None and found.shadows:
-        st.markdown("**Against the one of the project's files**")
-        text = service.diff(
-            forms.text_of(found.git), forms.text_of(found.definition), "files", "saved"
-        )
-        st.code(text or "They say the same.", language="diff", wrap_lines=True)
+# --- dependencies --------------------------------------------------------------------------------
+def _dependencies(found: Opened) -> None:
+    _links("Depends on", found.reads, "No other definition.")
+    _links("Used by", found.users, "No other definition.")
+    if found.definition is None:
+        return
+    text = text_of(found.definition)
+    if found.git is not None and found.overrides_files:
+        st.markdown("**Compared with the project's files**")
+        changes = diff(text_of(found.git), text, "files", "saved")
+        st.code(changes or "No differences", language="diff", wrap_lines=True)
     st.markdown("**As text**")
-    if found.definition is not None:
-        st.code(forms.text_of(found.definition), language=None, wrap_lines=True)
+    st.code(text, language=None, wrap_lines=True)
 
 
-def _names(title: str, refs: tuple[object, ...], none: str) -> None:
+def _links(title: str, refs: tuple[object, ...], none: str) -> None:
     st.markdown(f"**{title}**")
     if not refs:
         st.caption(none)
         return
     with st.container(horizontal=True, gap="small"):
         for ref in refs:
-            st.button(plain(str(ref)), key=f"{title} {ref}", on_click=works.go, args=(str(ref),))
+            st.button(plain(str(ref)), key=f"{title} {ref}", on_click=edits.go, args=(str(ref),))

@@ -1,25 +1,26 @@
-"""What becomes of a definition after it was saved: its asset appears and runs."""
+"""The panel shown after saving: progress of the definition's asset and its dependents."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from streamlit_app.services import definitions as service
 from streamlit_app.services.app import App
-from streamlit_app.services.definitions import Watched
+from streamlit_app.services.definitions import following as service
+from streamlit_app.services.definitions.following import Progress
 from streamlit_app.ui.messages import live, plain
-from streamlit_app.views.definitions import works
+from streamlit_app.views.definitions import edits
 from streamlit_app.views.definitions.words import STANDINGS
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.graph.status import AssetStatus
 from tippers_dagster.platform.dagster.addresses import asset_link, run_link
+from tippers_dagster.platform.text import counted
 
-_MOST = 12
+_MAX_LISTED = 12
 
 
 def render(app: App, ref: Ref) -> None:
-    """The panel, for as long as it is not put away."""
-    note = works.note(str(ref))
+    """The panel, until it is dismissed."""
+    note = edits.note(str(ref))
     if "saved" not in note:
         return
     with st.container(border=True):
@@ -28,11 +29,11 @@ def render(app: App, ref: Ref) -> None:
             st.space("stretch")
             st.button(
                 "",
-                key="put away",
+                key="dismiss",
                 on_click=note.clear,
                 icon=":material/close:",
                 type="tertiary",
-                help="Put this away",
+                help="Dismiss",
             )
         reloaded = note.get("reloaded")
         if reloaded is not None:
@@ -46,50 +47,56 @@ def render(app: App, ref: Ref) -> None:
 
 @live(2)
 def _watch(app: App, ref: Ref) -> None:
-    found = service.watch(app, ref)
+    found = service.progress(app, ref)
     if not found.unfinished:
-        works.note(str(ref))["done"] = found
-        st.rerun()  # nothing is left to look at again and again
+        edits.note(str(ref))["done"] = found
+        st.rerun()  # all is up to date: stop polling
     _show(app, found)
 
 
-def _show(app: App, found: Watched) -> None:
+def _show(app: App, found: Progress) -> None:
     if found.asset is not None:
         _asset(app, found.asset)
-    left = [s for s in found.above if s.standing != "fresh"]
-    st.caption(_told(found, left))
-    if left:
+    waiting = [s for s in found.dependents if s.standing != "fresh"]
+    st.caption(_summary(found, len(waiting)))
+    if waiting:
         st.dataframe(
-            [_row(app, s) for s in left[:_MOST]],
+            [_row(app, s) for s in waiting[:_MAX_LISTED]],
             hide_index=True,
             column_config={"Asset": st.column_config.LinkColumn(display_text=r"/assets/(.*)$")},
         )
-        if len(left) > _MOST:
-            st.caption(f"... and {len(left) - _MOST:,} more.")
+        if len(waiting) > _MAX_LISTED:
+            st.caption(f"and {len(waiting) - _MAX_LISTED:,} more")
 
 
-def _told(found: Watched, left: list[AssetStatus]) -> str:
-    above = len(found.above)
-    if not above:
-        told = "Nothing stands on it yet."
-    elif not left:
-        told = f"All {above:,} that stand on it are up to date."
-    else:
-        told = f"{above - len(left):,} of {above:,} that stand on it are up to date."
-    if found.unfinished and not found.runs:
+def _summary(found: Progress, waiting: int) -> str:
+    summary = _dependents(len(found.dependents), waiting)
+    if found.unfinished and not found.running:
         return (
-            f"{told} Nothing runs at the moment that would compute it: `tippers up`, or "
+            f"{summary} Nothing is running that would compute it: start `tippers up`, or run "
             "`tippers pipeline materialize`."
         )
     if found.unfinished and not found.automatic:
-        return f"{told} Definitions are not kept up to date by themselves here: materialise them."
-    return told
+        return (
+            f"{summary} This deployment does not recompute definitions automatically: materialise "
+            "it in Dagster or on the Pipeline page."
+        )
+    return summary
+
+
+def _dependents(total: int, waiting: int) -> str:
+    if not total:
+        return "Nothing depends on it yet."
+    if not waiting:
+        return f"{counted(total, 'dependent')}, {'' if total == 1 else 'all '}up to date."
+    of = "" if waiting == total else f"{waiting:,} of "
+    return f"{of}{counted(total, 'dependent')} {'is' if waiting == 1 else 'are'} out of date."
 
 
 def _asset(app: App, status: AssetStatus) -> None:
     facts = [STANDINGS[status.standing]]
     if status.standing == "fresh" and status.rows is not None:
-        facts.append(f"{status.rows:,} rows in {status.seconds or 0:.1f} s")
+        facts.append(f"{counted(status.rows, 'row')} in {status.seconds or 0:.1f} s")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(" · ".join(facts))
         st.link_button(
@@ -100,7 +107,7 @@ def _asset(app: App, status: AssetStatus) -> None:
         )
         if status.run_id and status.standing in ("running", "fresh", "failed"):
             st.link_button(
-                "Its run",
+                "Run in Dagster",
                 run_link(app.settings, status.run_id),
                 icon=":material/open_in_new:",
                 type="tertiary",
@@ -114,5 +121,5 @@ def _row(app: App, status: AssetStatus) -> dict[str, object]:
         "Asset": asset_link(app.settings, status.name),
         "Kind": status.kind.replace("_", " "),
         "State": STANDINGS[status.standing].partition(": ")[2],
-        "Why": status.why,
+        "Reason": status.why,
     }

@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 import streamlit as st
 
-from streamlit_app.services import definition_forms as forms
-from streamlit_app.services import definition_preview as previews
 from streamlit_app.services.app import App
+from streamlit_app.services.definitions import choices, conditions
+from streamlit_app.services.definitions.preview_sql import rule_columns
+from streamlit_app.services.definitions.validation import Fault
 from streamlit_app.ui.messages import plain
 from streamlit_app.views.definitions.binding import Form
 from streamlit_app.views.definitions.kinds import problems
@@ -21,36 +22,41 @@ from tippers_dagster.labelling.form import OPERATORS
 MODES = {"form": "Form", "expression": "Expressions", "python": "Python"}
 
 
-def labelling_function(
-    app: App, catalog: Catalog, form: Form, faults: tuple[previews.Fault, ...]
-) -> None:
-    """Whose row it looks at, what it may vote for, and when."""
-    work = form.work
-    fields = work.fields
+def labelling_function(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, ...]) -> None:
+    """The rule that it reads, the labels that it may vote for, and when."""
+    edit = form.edit
+    fields = edit.fields
     with st.container(horizontal=True):
-        rules = forms.choices(catalog, (Kind.RULE,), work.concept, [fields["rule"]])
-        form.choice("Rule", rules, fields, "rule", help="Whose rows it looks at.", width=320)
+        rules = choices.choices(catalog, (Kind.RULE,), edit.concept, [fields["rule"]])
+        form.choice(
+            "Rule",
+            rules,
+            fields,
+            "rule",
+            help="The rule whose rows it reads, one row per entity",
+            width=320,
+        )
         form.choices(
-            "Labels that it may vote for",
-            forms.labels_of(catalog, work.concept),
+            "Labels it may vote for",
+            choices.labels_of_concept(catalog, edit.concept),
             fields,
             "labels",
             placeholder="Choose",
             width=420,
         )
-    columns = previews.rule_columns(app, catalog, fields["rule"], work.concept)
+    columns = rule_columns(app, catalog, fields["rule"], edit.concept)
     if fields["mode"] == "function":
         st.info(
-            f"It is the whole Python function {plain(fields['function'])} of the project's files, "
-            "and is changed there. Another way of writing it here takes its place.",
+            f"This is the Python function {plain(fields['function'])} in the project's files; edit "
+            "it there. If you write it here instead, your version overrides the file.",
             icon=":material/code:",
         )
         with st.container(horizontal=True):
             for mode, label in MODES.items():
-                form.button(f"Write it as {label}", partial(_switch, form, mode), "to", mode)
+                form.button(f"Write as {label}", partial(_switch, form, mode), "to", mode)
         return
     _modes(form)
-    _told_columns(columns, fields["rule"])
+    _columns(columns, fields["rule"])
     if fields["mode"] == "form":
         _form(form, list(columns))
     elif fields["mode"] == "expression":
@@ -66,13 +72,13 @@ def labelling_function(
             height=260,
         )
         st.caption(
-            "One function of a row: `row.column` or `row['column']`, `if`, comparisons, "
-            "arithmetic, `return` of a label or `ABSTAIN`. It is compiled, never run as it stands."
+            "One function of a row. It may use `row.column` or `row['column']`, `if`, comparisons "
+            "and arithmetic, and returns a label or `ABSTAIN`. It is translated, not run as Python."
         )
 
 
 def _modes(form: Form) -> None:
-    """The ways of writing; what was written in one stays when another is taken."""
+    """Buttons to switch between form, expressions and Python."""
     with st.container(horizontal=True, gap="small"):
         for mode, label in MODES.items():
             form.button(
@@ -80,29 +86,29 @@ def _modes(form: Form) -> None:
                 partial(_switch, form, mode),
                 "mode",
                 mode,
-                type="primary" if form.work.fields["mode"] == mode else "secondary",
+                type="primary" if form.edit.fields["mode"] == mode else "secondary",
             )
-    told = st.session_state.pop("definitions.switch", None)
-    if told:
-        st.warning(plain(told), icon=":material/info:")
+    warning = st.session_state.pop("definitions.switch", None)
+    if warning:
+        st.warning(plain(warning), icon=":material/info:")
 
 
 def _switch(form: Form, mode: str) -> None:
-    if mode != form.work.fields["mode"]:
-        st.session_state["definitions.switch"] = forms.switch(form.work.fields, mode)
+    if mode != form.edit.fields["mode"]:
+        st.session_state["definitions.switch"] = conditions.switch(form.edit.fields, mode)
 
 
-def _told_columns(columns: dict[str, pa.DataType], rule: str) -> None:
+def _columns(columns: dict[str, pa.DataType], rule: str) -> None:
     if columns:
-        told = ", ".join(f"`{name}` {_type(kind)}" for name, kind in columns.items())
-        st.caption(f"The rule's columns: {told}")
+        listed = ", ".join(f"`{name}` ({_type(kind)})" for name, kind in columns.items())
+        st.caption(f"Columns of the rule: {listed}")
     elif rule:
-        st.caption("The rule's columns are not known yet: it was never computed.")
+        st.caption("Columns of the rule: not known until it has been computed.")
 
 
 def _type(kind: pa.DataType) -> str:
     if pa.types.is_boolean(kind):
-        return "true or false"
+        return "true/false"
     if pa.types.is_integer(kind):
         return "whole number"
     if pa.types.is_floating(kind):
@@ -112,10 +118,10 @@ def _type(kind: pa.DataType) -> str:
 
 # --- rows ----------------------------------------------------------------------------------------
 def _form(form: Form, columns: list[str]) -> None:
-    conditions: list[dict[str, Any]] = form.work.fields["form"]
-    for at, condition in enumerate(conditions):
+    listed: list[dict[str, Any]] = form.edit.fields["form"]
+    for at, condition in enumerate(listed):
         with st.container(border=True):
-            _condition(form, conditions, at, condition)
+            _condition(form, listed, at, condition)
             for place, row in enumerate(condition["rows"]):
                 _test(form, condition["rows"], (at, place), row, columns)
             form.button(
@@ -128,43 +134,43 @@ def _form(form: Form, columns: list[str]) -> None:
             )
     form.button(
         "Add a condition",
-        lambda: conditions.append(forms.new_condition()),
+        lambda: listed.append(conditions.new_condition()),
         "add condition",
         icon=":material/add:",
     )
-    if len(conditions) > 1:
-        st.caption("The first condition that holds votes.")
+    if len(listed) > 1:
+        st.caption("The first condition that holds decides the vote.")
 
 
 def _add_test(rows: list[dict[str, Any]]) -> None:
-    rows.append(forms.new_row())
+    rows.append(conditions.new_row())
 
 
 def _condition(
-    form: Form, conditions: list[dict[str, Any]], at: int, condition: dict[str, Any]
+    form: Form, listed: list[dict[str, Any]], at: int, condition: dict[str, Any]
 ) -> None:
-    number = at + 1
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        labels = form.work.fields["labels"]
-        form.choice(f"Condition {number} votes", labels, condition, "label", "form", at, width=220)
+        _label(form, condition, "form", at)
         form.radio(
             "when",
-            {"all": "all of these hold", "any": "any of these holds"},
+            {"all": "all of these hold", "any": "any of these hold"},
             condition,
             "joined",
             "form",
             at,
         )
-        if len(conditions) > 1:
-            form.button(
-                "",
-                partial(conditions.pop, at),
-                "remove condition",
-                at,
-                icon=":material/close:",
-                type="tertiary",
-                help=f"Remove condition {number}",
-            )
+        if len(listed) > 1:
+            _remove_condition(form, listed, at)
+
+
+def _label(form: Form, condition: dict[str, Any], group: str, at: int) -> None:
+    labels = form.edit.fields["labels"]
+    form.choice(f"Condition {at + 1} votes for", labels, condition, "label", group, at, width=220)
+
+
+def _remove_condition(form: Form, listed: list[Any], at: int) -> None:
+    remove = partial(listed.pop, at)
+    form.icon_button("close", remove, f"Remove condition {at + 1}", "remove condition", at)
 
 
 def _test(
@@ -184,28 +190,19 @@ def _test(
     with cells[1]:
         form.choice(f"Operator of test {name}", OPERATORS, row, "operator", *place, **hidden)
     with cells[2]:
-        if row["operator"] not in forms.NULL_TESTS:
-            hint = "office, lab" if row["operator"] in forms.LISTS else "15, 0.8, office, true"
+        if row["operator"] not in conditions.NULL_TESTS:
+            hint = "office, lab" if row["operator"] in conditions.LISTS else "15, 0.8, office, true"
             form.text(f"Value of test {name}", row, "value", *place, placeholder=hint, **hidden)
     with cells[3]:
         if len(rows) > 1:
-            form.button(
-                "",
-                partial(rows.pop, place[1]),
-                "remove test",
-                *place,
-                icon=":material/close:",
-                type="tertiary",
-                help=f"Remove test {name}",
-            )
+            remove = partial(rows.pop, place[1])
+            form.icon_button("close", remove, f"Remove test {name}", "remove test", *place)
 
 
 # --- expressions ---------------------------------------------------------------------------------
-def _expressions(
-    form: Form, columns: dict[str, pa.DataType], faults: tuple[previews.Fault, ...]
-) -> None:
-    conditions: list[dict[str, str]] = form.work.fields["expression"]
-    for at, condition in enumerate(conditions):
+def _expressions(form: Form, columns: dict[str, pa.DataType], faults: tuple[Fault, ...]) -> None:
+    listed: list[dict[str, str]] = form.edit.fields["expression"]
+    for at, condition in enumerate(listed):
         with st.container(border=True):
             form.code(
                 f"Condition {at + 1} holds when",
@@ -218,27 +215,17 @@ def _expressions(
                 height=90,
             )
             with st.container(horizontal=True, vertical_alignment="bottom"):
-                labels = form.work.fields["labels"]
-                form.choice(
-                    f"Condition {at + 1} votes", labels, condition, "label", "when", at, width=220
-                )
-                if len(conditions) > 1:
-                    form.button(
-                        "",
-                        partial(conditions.pop, at),
-                        "remove expression",
-                        at,
-                        icon=":material/close:",
-                        type="tertiary",
-                        help=f"Remove condition {at + 1}",
-                    )
+                _label(form, condition, "when", at)
+                if len(listed) > 1:
+                    _remove_condition(form, listed, at)
     form.button(
         "Add a condition",
-        lambda: conditions.append({"when": "", "label": ""}),
+        lambda: listed.append({"when": "", "label": ""}),
         "add expression",
         icon=":material/add:",
     )
     st.caption(
-        "For instance `mean_hours >= 15 and dates between 3 and 10`, `kind in ('office', 'lab')`, "
-        "`partner is null`. The first condition that holds votes; a null makes it abstain."
+        "Examples: `mean_hours >= 15 and dates between 3 and 10`, `kind in ('office', 'lab')`, "
+        "`partner is null`. The first condition that holds decides the vote. If a value is null, "
+        "the function abstains."
     )

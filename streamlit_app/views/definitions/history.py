@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import streamlit as st
 
-from streamlit_app.services import definition_forms as forms
-from streamlit_app.services import definitions as service
 from streamlit_app.services.app import App
-from streamlit_app.services.definitions import Opened, Past
+from streamlit_app.services.definitions import opened as service
+from streamlit_app.services.definitions.opened import Opened, Past
+from streamlit_app.services.definitions.saving import may_write, restore
+from streamlit_app.services.definitions.text import diff, text_of
 from streamlit_app.ui.messages import told
-from streamlit_app.views.definitions import works
+from streamlit_app.views.definitions import edits
+from streamlit_app.views.definitions.saving import SAVING
 from streamlit_app.views.definitions.words import ACTIONS
 
 
 def render(app: App, found: Opened) -> None:
-    """Who changed what, when; and taking a version back."""
+    """Who changed what and when, with a button to restore a version."""
     past = service.history(app, found.ref)
     if not past:
         st.info(
-            "It comes with the project's files, and its history is in git. Saving it here begins "
-            "a history of its own.",
+            "This definition comes with the project's files; its history is in git. Once you save "
+            "it here, its versions are listed here too.",
             icon=":material/history:",
         )
         return
@@ -32,7 +34,7 @@ def render(app: App, found: Opened) -> None:
         key=f"version of {found.ref}",
     )
     chosen = by_number[number]
-    current = st.toggle("Against what is there now", disabled=found.definition is None)
+    current = st.toggle("Compare with current version", disabled=found.definition is None)
     _diff(found, chosen, against_current=current)
     _restore(app, found, chosen)
 
@@ -41,10 +43,10 @@ def _row(past: Past) -> dict[str, object]:
     v = past.version
     return {
         "Version": v.version,
-        "When (UTC)": f"{v.changed_at:%Y-%m-%d %H:%M:%S}",
-        "Who": v.changed_by,
-        "What": ACTIONS.get(v.action, v.action),
-        "Fields": ", ".join(past.changed),
+        "Time (UTC)": f"{v.changed_at:%Y-%m-%d %H:%M:%S}",
+        "By": v.changed_by,
+        "Action": ACTIONS.get(v.action, v.action),
+        "Changed fields": ", ".join(past.changed),
     }
 
 
@@ -54,33 +56,34 @@ def _label(past: Past) -> str:
 
 
 def _diff(found: Opened, chosen: Past, *, against_current: bool) -> None:
-    text = forms.text_of(chosen.version)
+    text = text_of(chosen.version)
     if against_current and found.definition is not None:
-        now = forms.text_of(found.definition)
-        shown = service.diff(text, now, f"version {chosen.version.version}", "now")
+        current = text_of(found.definition)
+        shown = diff(text, current, f"version {chosen.version.version}", "current version")
     else:
         shown = chosen.diff
     if shown:
         st.code(shown, language="diff", wrap_lines=True)
     else:
-        st.caption("Nothing differs in what it says.")
-    with st.expander("The whole version"):
+        st.caption("No differences in content.")
+    with st.expander("Full text of this version"):
         st.code(text, language=None, wrap_lines=True)
 
 
 def _restore(app: App, found: Opened, chosen: Past) -> None:
-    if not service.may_write(app, found.ref.kind) or chosen.version.action == "delete":
+    if not may_write(app, found.ref.kind) or chosen.version.action == "delete":
         return
     number = chosen.version.version
     expected = found.definition.version if found.definition is not None else 0
     if number == expected:
-        st.caption("This is what is there now.")
+        st.caption("This is the current version.")
         return
     if st.button(f"Restore version {number}", icon=":material/restore:"):
-        with told(), st.spinner("Saving, and having Dagster load it"):
-            done = service.restore(app, found.ref, number, expected)
-            works.forget(str(found.ref))
-            works.note(str(found.ref))["saved"] = f"It is as in version {number} again."
-            works.note(str(found.ref))["reloaded"] = done
+        with told(), st.spinner(SAVING):
+            reloaded = restore(app, found.ref, number, expected)
+            edits.forget(str(found.ref))
+            edits.note(str(found.ref)).update(
+                saved=f"Version {number} restored.", reloaded=reloaded
+            )
             st.rerun()
-    st.caption("It is saved again as the newest version; nothing of the history goes.")
+    st.caption("Saves its content as a new version. No version is lost.")

@@ -1,4 +1,4 @@
-"""The forms of definitions, but for labelling functions."""
+"""The forms of all kinds except labelling functions."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from typing import Literal
 
 import streamlit as st
 
-from streamlit_app.services import definition_forms as forms
-from streamlit_app.services import definition_preview as previews
 from streamlit_app.services.app import App
-from streamlit_app.services.definition_forms import Work
+from streamlit_app.services.definitions import choices
+from streamlit_app.services.definitions.preview_sql import readable_tables
+from streamlit_app.services.definitions.text import tree_lines
+from streamlit_app.services.definitions.validation import Fault
 from streamlit_app.ui.editor import Problem
-from streamlit_app.ui.messages import plain
 from streamlit_app.views.definitions import models
 from streamlit_app.views.definitions.binding import Form
 from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.catalog.checking import INDEXES
 from tippers_dagster.catalog.kinds import Kind
 
 TALL = 260
 
 
-def problems(faults: tuple[previews.Fault, ...], field: str, condition: int = 0) -> list[Problem]:
-    """The faults of one text, for its editor."""
+def problems(faults: tuple[Fault, ...], field: str, condition: int = 0) -> list[Problem]:
+    """The faults in one text, for its code editor."""
     return [
         Problem(f.line, f.column, f"{f.message} {f.hint}".strip(), "error")
         for f in faults
@@ -33,46 +32,55 @@ def problems(faults: tuple[previews.Fault, ...], field: str, condition: int = 0)
 
 
 # --- SQL -----------------------------------------------------------------------------------------
-def sql(app: App, catalog: Catalog, form: Form, faults: tuple[previews.Fault, ...]) -> None:
+def sql(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, ...]) -> None:
     """An index, a rule or a feature."""
-    work = form.work
-    fields = work.fields
-    if work.kind == Kind.INDEX:
-        form.text("Key column", fields, "key", help="It tells whose row it is.", width=320)
+    edit = form.edit
+    fields = edit.fields
+    if edit.kind == Kind.INDEX:
+        form.text(
+            "Key column", fields, "key", help="The column that identifies an entity", width=320
+        )
     else:
-        options = forms.index_choices(catalog, work.concept, fields["index"])
-        form.choice("Index", options, fields, "index", help="Whose metrics these are.", width=320)
+        options = choices.index_choices(catalog, edit.concept, fields["index"])
+        form.choice(
+            "Index",
+            options,
+            fields,
+            "index",
+            help="The index whose entities the rows describe",
+            width=320,
+        )
     form.code(
         "SQL",
         fields,
         "sql",
         language="sql",
-        schema=previews.readable_tables(app, catalog, work.concept),
+        schema=readable_tables(app, catalog, edit.concept),
         names=["index_values"],
         problems=problems(faults, "sql"),
         height=TALL,
     )
     st.caption(
-        "One SELECT. Tables are those of the source and of definitions (`always_on`, "
-        "`device.devices`); `IN (:index_values)` means the entities of the index."
+        "One SELECT statement. It can read source tables and other definitions (`always_on`, "
+        "`device.devices`). `IN (:index_values)` restricts it to the entities of the index."
     )
 
 
 # --- concepts ------------------------------------------------------------------------------------
-def concept(app: App, catalog: Catalog, form: Form, faults: tuple[previews.Fault, ...]) -> None:
+def concept(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, ...]) -> None:
     """The labels of a concept, and the label that it refines."""
-    work = form.work
-    values = work.fields["values"]
+    edit = form.edit
+    values = edit.fields["values"]
     form.choice(
         "Refines",
-        forms.refinable(catalog, work.name),
-        work.fields,
+        choices.refinable_labels(catalog, edit.name),
+        edit.fields,
         "refines",
-        none="Nothing: a concept of its own",
-        help="The label of another concept whose entities this one labels further.",
+        none="None",
+        help="The label of another concept. This concept labels the entities with that label.",
         width=420,
     )
-    st.markdown("**Labels**, in the order of their class numbers")
+    st.markdown("**Labels**, in order of class number")
     for at, value in enumerate(values):
         _label(form, values, at, value)
     form.button(
@@ -82,10 +90,10 @@ def concept(app: App, catalog: Catalog, form: Form, faults: tuple[previews.Fault
         icon=":material/add:",
     )
     if values:
-        st.markdown("**The tree**")
-        st.code("\n".join(forms.tree_lines(values)), language=None)
+        st.markdown("**Label tree**")
+        st.code("\n".join(tree_lines(values)), language=None)
     else:
-        st.info("A concept needs labels: add the first.", icon=":material/label:")
+        st.info("A concept needs labels. Add the first one.", icon=":material/label:")
 
 
 def _label(form: Form, values: list[dict[str, str]], at: int, value: dict[str, str]) -> None:
@@ -116,24 +124,9 @@ def _label(form: Form, values: list[dict[str, str]], at: int, value: dict[str, s
             label_visibility=shown,
         )
     with columns[3], st.container(horizontal=True, gap="small"):
-        form.button(
-            "",
-            partial(_up, values, at),
-            "up",
-            at,
-            icon=":material/arrow_upward:",
-            type="tertiary",
-            help=f"Move label {number} up",
-        )
-        form.button(
-            "",
-            partial(values.pop, at),
-            "remove",
-            at,
-            icon=":material/close:",
-            type="tertiary",
-            help=f"Remove label {number}",
-        )
+        up, remove = partial(_up, values, at), partial(values.pop, at)
+        form.icon_button("arrow_upward", up, f"Move label {number} up", "up", at)
+        form.icon_button("close", remove, f"Remove label {number}", "remove", at)
 
 
 def _up(values: list[dict[str, str]], at: int) -> None:
@@ -142,16 +135,16 @@ def _up(values: list[dict[str, str]], at: int) -> None:
 
 
 # --- label models --------------------------------------------------------------------------------
-def label_model(app: App, catalog: Catalog, form: Form, faults: tuple[previews.Fault, ...]) -> None:
+def label_model(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, ...]) -> None:
     """Functions, labels and settings of a label model."""
-    work = form.work
-    fields = work.fields
-    options = forms.index_choices(catalog, work.concept, fields["index"])
+    edit = form.edit
+    fields = edit.fields
+    options = choices.index_choices(catalog, edit.concept, fields["index"])
     form.choice("Index", options, fields, "index", width=320)
     form.choices(
-        "Labelling functions (three or more, of this index)",
-        forms.function_choices(
-            catalog, work.concept, fields["index"], fields["labelling_functions"]
+        "Labelling functions (at least three)",
+        choices.function_choices(
+            catalog, edit.concept, fields["index"], fields["labelling_functions"]
         ),
         fields,
         "labelling_functions",
@@ -159,10 +152,10 @@ def label_model(app: App, catalog: Catalog, form: Form, faults: tuple[previews.F
     )
     form.choices(
         "Labels",
-        forms.labels_of(catalog, work.concept),
+        choices.labels_of_concept(catalog, edit.concept),
         fields,
         "labels",
-        placeholder="All that its functions vote for",
+        placeholder="All labels that its functions vote for",
     )
     _balance(catalog, form)
     with st.expander("Training"), st.container(horizontal=True):
@@ -175,16 +168,18 @@ def label_model(app: App, catalog: Catalog, form: Form, faults: tuple[previews.F
 
 
 def _balance(catalog: Catalog, form: Form) -> None:
-    fields = form.work.fields
+    fields = form.edit.fields
     form.radio(
-        "Class balance: how common the labels are before any vote",
-        {"alike": "All alike", "shares": "Shares", "gold": "From the gold labels"},
+        "Class balance: how common each label is before any vote",
+        {"equal": "Equal", "shares": "Set shares", "gold": "From gold labels"},
         fields,
         "balance",
     )
     if fields["balance"] != "shares":
         return
-    labels = forms.model_labels(catalog, form.work)
+    labels = choices.planned_labels(
+        catalog, form.edit.concept, fields["labelling_functions"], fields["labels"]
+    )
     shares = fields["shares"]
     for label in labels:
         shares.setdefault(label, round(1 / len(labels), 4))
@@ -196,40 +191,42 @@ def _balance(catalog: Catalog, form: Form) -> None:
     total = sum(shares.values())
     if shares and abs(total - 1) > 1e-6:
         st.warning(
-            f"The shares add up to {total:.4g}, and must add up to 1.", icon=":material/balance:"
+            f"The shares add up to {total:.4g}; they must add up to 1.", icon=":material/balance:"
         )
 
 
 # --- derived indexes -----------------------------------------------------------------------------
-def derived_index(
-    app: App, catalog: Catalog, form: Form, faults: tuple[previews.Fault, ...]
-) -> None:
-    """What a derived index takes of its parent."""
-    work = form.work
-    fields = work.fields
+def derived_index(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, ...]) -> None:
+    """Which entities of its parent a derived index keeps."""
+    edit = form.edit
+    fields = edit.fields
     with st.container(horizontal=True):
         form.choice(
             "Parent index",
-            forms.choices(catalog, INDEXES, work.concept, [fields["parent"]]),
+            choices.index_choices(catalog, edit.concept, fields["parent"]),
             fields,
             "parent",
             width=320,
         )
         form.choice(
             "Label model",
-            forms.choices(catalog, (Kind.LABEL_MODEL,), work.concept, [fields["label_model"]]),
+            choices.choices(catalog, (Kind.LABEL_MODEL,), edit.concept, [fields["label_model"]]),
             fields,
             "label_model",
             width=320,
         )
     form.choices(
-        "Labels", _labels_of_model(catalog, work), fields, "labels", placeholder="Any label"
+        "Labels",
+        choices.labels_from(catalog, fields["label_model"], edit.concept),
+        fields,
+        "labels",
+        placeholder="Any label",
     )
     form.toggle(
-        "Only from a confidence on",
+        "Require a minimum confidence",
         fields,
         "by_confidence",
-        help="Else the label decides, however sure the label model is.",
+        help="If off, entities pass whatever the confidence of their label.",
     )
     if fields["by_confidence"]:
         form.slider(
@@ -240,25 +237,18 @@ def derived_index(
             max_value=1.0,
             step=0.01,
         )
-    form.toggle("Entities without a label pass, too", fields, "include_unlabelled")
+    form.toggle("Include entities without a label", fields, "include_unlabelled")
 
 
-def _labels_of_model(catalog: Catalog, work: Work) -> list[str]:
-    model = forms.find(catalog, work.fields["label_model"], work.concept)
-    if model is None or model.ref.kind != Kind.LABEL_MODEL or model.ref in catalog.problems:
-        return []
-    return list(catalog.model_labels(model.ref))
-
-
-# --- what has no form ----------------------------------------------------------------------------
-def as_text(app: App, catalog: Catalog, form: Form, faults: tuple[previews.Fault, ...]) -> None:
+# --- kinds without a form ------------------------------------------------------------------------
+def as_text(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, ...]) -> None:
     """The fields of a body as YAML."""
-    form.area("Fields, as YAML", form.work.fields, "yaml", height=TALL)
-    if form.work.base is not None and "cannot" in catalog.problems.get(form.work.ref, ""):
-        st.caption(plain("Mend the fields here and save, or restore an earlier version."))
+    form.area("Fields as YAML", form.edit.fields, "yaml", height=TALL)
+    if form.edit.base is not None and "cannot" in catalog.problems.get(form.edit.ref, ""):
+        st.caption("Fix the fields here and save, or restore an earlier version.")
 
 
-FormOf = Callable[[App, Catalog, Form, tuple[previews.Fault, ...]], None]
+FormOf = Callable[[App, Catalog, Form, tuple[Fault, ...]], None]
 
 FORMS: dict[Kind, FormOf] = {
     Kind.CONCEPT: concept,

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 
-from streamlit_app.services import definitions as service
 from streamlit_app.services.app import App
-from streamlit_app.services.definition_forms import CREATED
-from streamlit_app.services.definitions import STATES, Row
+from streamlit_app.services.definitions import listing as service
+from streamlit_app.services.definitions.edit import CREATED
+from streamlit_app.services.definitions.listing import STATES, Row
+from streamlit_app.services.definitions.saving import may_write
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
-from streamlit_app.views.definitions import transfer, works
+from streamlit_app.views.definitions import edits, transfer
 from streamlit_app.views.definitions.words import ABOUT, KINDS
 from streamlit_app.views.definitions.words import STATES as STATE_WORDS
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.platform.text import counted
 
 
 def render(app: App, catalog: Catalog) -> None:
-    """Search, filters, the table, and what can be begun from here."""
+    """Search, filters, the table, and buttons to create, import and export definitions."""
     st.title("Definitions")
     rows = service.rows(catalog)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -41,19 +44,19 @@ def render(app: App, catalog: Catalog) -> None:
 def _summary(rows: list[Row]) -> str:
     broken = sum(r.state == "cannot work" for r in rows)
     saved = sum(r.origin == "catalog" for r in rows)
-    told = f"{len(rows):,} definitions, {saved:,} of them saved here"
-    return f"{told}; {broken:,} cannot work." if broken else f"{told}."
+    summary = f"{counted(len(rows), 'definition')}, {saved:,} saved here"
+    return f"{summary}; {broken:,} cannot work." if broken else f"{summary}."
 
 
 def _empty(app: App) -> None:
     with st.container(border=True):
-        st.markdown("**Nothing is defined yet.** Begin with a concept: what is to be labelled.")
-        if service.may_write(app, Kind.CONCEPT):
-            st.button("New concept", on_click=works.begin, args=("concept", ""), type="primary")
+        st.markdown("**No definitions yet.** Start with a concept: what you want to label.")
+        if may_write(app, Kind.CONCEPT):
+            st.button("New concept", on_click=edits.begin, args=("concept", ""), type="primary")
 
 
 def _new(app: App, catalog: Catalog) -> None:
-    if not service.may_write(app, Kind.RULE):
+    if not may_write(app, Kind.RULE):
         return
     concepts = [d.ref.name for d in catalog.of_kind(Kind.CONCEPT, broken=True)]
     with st.popover("New", icon=":material/add:", type="primary"):
@@ -65,44 +68,44 @@ def _new(app: App, catalog: Catalog) -> None:
             at = concepts.index(chosen) if chosen in concepts else 0
             concept = st.selectbox("Concept", concepts, index=at) or ""
         ready = bool(concept) or not kind.in_concept
-        st.button("Begin", on_click=works.begin, args=(kind.value, concept), disabled=not ready)
+        st.button("Create", on_click=edits.begin, args=(kind.value, concept), disabled=not ready)
         if not ready:
-            st.caption("Make a concept first.")
+            st.caption("Create a concept first.")
 
 
 def _unsaved() -> None:
-    """What was typed and not saved in this session."""
-    dirty = {name: work for name, work in works.all_works().items() if work.dirty}
+    """The unsaved edits of this session."""
+    dirty = {name: edit for name, edit in edits.all_edits().items() if edit.dirty}
     if not dirty:
         return
     with st.container(border=True):
-        st.markdown(":material/edit: **Not saved yet** — kept while this browser tab is open")
+        st.markdown(":material/edit: **Unsaved edits** (kept while this browser tab is open)")
         for name in dirty:
             with st.container(horizontal=True, vertical_alignment="center"):
                 label = name if not name.startswith("new ") else _new_label(name)
-                st.button(plain(label), key=f"go {name}", on_click=works.go, args=(name,))
+                st.button(plain(label), key=f"go {name}", on_click=edits.go, args=(name,))
                 st.button(
                     "Discard",
                     key=f"forget {name}",
-                    on_click=works.forget,
+                    on_click=edits.forget,
                     args=(name,),
                     type="tertiary",
-                    help=f"Forget what was typed in {plain(label)}",
+                    help=f"Discard unsaved edits of {plain(label)}",
                 )
 
 
 def _new_label(name: str) -> str:
     _, kind, *rest = name.split(" ")
     known = KINDS[Kind(kind)].lower() if kind in set(Kind) else kind
-    typed = works.all_works()[name].name
+    typed = edits.all_edits()[name].name
     where = f" in {rest[0]}" if rest else ""
     return f"{typed or f'a new {known}'}{where}" + (f" ({known})" if typed else "")
 
 
 def _deleted_note() -> None:
-    told = st.session_state.pop("definitions.told", None)
-    if told:
-        st.success(plain(told), icon=":material/check_circle:")
+    message = st.session_state.pop("definitions.deleted", None)
+    if message:
+        st.success(plain(message), icon=":material/check_circle:")
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -129,7 +132,7 @@ def _kept_text(label: str, name: str, placeholder: str) -> str:
 
 
 def _kept(label: str, name: str, options: list[str]) -> list[str]:
-    """Some options, which the address holds."""
+    """A filter that is kept in the page's address."""
     key = f"definitions.{name}"
     if key not in st.session_state:
         st.session_state[key] = [o for o in state.get(name).split(",") if o in options]
@@ -146,10 +149,8 @@ def _option(value: str) -> str:
 
 
 def _table(rows: list[Row]) -> None:
-    import pandas as pd
-
     if not rows:
-        st.info("No definition is like this. Take a filter away.", icon=":material/search_off:")
+        st.info("No definition matches. Remove a filter.", icon=":material/search_off:")
         return
     names = [str(r.ref) for r in rows]
     _open_by_name(names)
@@ -181,9 +182,9 @@ def _table(rows: list[Row]) -> None:
             "Version": st.column_config.TextColumn(width=60),
         },
     )
-    st.caption("Choose a row, or a name above, to open it.")
+    st.caption("Select a row, or a name above, to open a definition.")
     if chosen["selection"]["rows"]:
-        works.go(names[chosen["selection"]["rows"][0]])
+        edits.go(names[chosen["selection"]["rows"][0]])
         st.rerun()
 
 
@@ -192,17 +193,17 @@ def _changed(row: Row) -> str:
 
 
 def _marked(row: object) -> list[str]:
-    """Rows that cannot work are bold, retired ones in italics: the column State says it, too."""
+    """Broken definitions in bold, retired ones in italics, as the column State says."""
     style = {"cannot work": "font-weight: bold", "retired": "font-style: italic"}
     return [style.get(row["State"], "")] * len(row)  # type: ignore[index, arg-type]
 
 
 def _open_by_name(names: list[str]) -> None:
-    """The keyboard's way to open one: type a part of its name."""
+    """Open a definition by keyboard: type part of its name."""
 
     def opened() -> None:
         if st.session_state["definitions.open"]:
-            works.go(st.session_state["definitions.open"])
+            edits.go(st.session_state["definitions.open"])
 
     st.selectbox(
         "Open",

@@ -1,54 +1,64 @@
-"""What a definition would do, below its form."""
+"""The preview below a form: what the definition would do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import altair as alt
+import pandas as pd
 import streamlit as st
 
-from streamlit_app.services import definition_preview as service
 from streamlit_app.services.app import App
-from streamlit_app.services.definition_forms import Work
-from streamlit_app.services.definition_preview import Answers, Rows, Votes, number, share
+from streamlit_app.services.definitions.edit import Edit
+from streamlit_app.services.definitions.preview_labels import (
+    LabelGroups,
+    preview_derived_index,
+    preview_model,
+)
+from streamlit_app.services.definitions.preview_sql import Rows
+from streamlit_app.services.definitions.preview_votes import Votes, preview_votes
 from streamlit_app.ui.messages import plain
 from streamlit_app.views.definitions import models
+from streamlit_app.views.definitions.words import number, share
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.errors import TippersError
+from tippers_dagster.platform.text import counted
+from tippers_dagster.sql.statistics import ColumnStatistics
 
 
 # --- SQL -----------------------------------------------------------------------------------------
 def rows(found: Rows) -> None:
-    """First rows, column statistics, and what the planner thinks."""
+    """First rows, column statistics and PostgreSQL's estimates."""
     st.subheader("Preview")
     with st.container(horizontal=True):
-        st.metric("Rows" if found.whole else "Rows, estimated", number(found.estimated_rows))
-        st.metric("Columns", number(len(found.shown.column_names)))
+        st.metric("Rows" if found.complete else "Rows (estimated)", number(found.estimated_rows))
+        st.metric("Columns", number(len(found.head.column_names)))
         st.metric(
-            "Cost, estimated",
+            "Cost (estimated)",
             number(round(found.total_cost)),
-            help="PostgreSQL's own unit: good to compare two ways of writing the same.",
+            help="In PostgreSQL's cost units: useful to compare two versions of a query",
         )
         st.metric("Preview took", f"{found.seconds:.2f} s")
-    whole = "all" if found.whole else f"the first {found.sampled:,}"
-    st.markdown(f"**First {found.shown.num_rows:,} rows**")
-    st.dataframe(found.shown, hide_index=True, height=280)
-    st.markdown(f"**Columns**, by {whole} rows")
+    head = found.head.num_rows
+    st.markdown("**First row**" if head == 1 else f"**First {head:,} rows**")
+    st.dataframe(found.head, hide_index=True, height=280)
+    sampled = "all rows" if found.complete else f"the first {counted(found.sampled, 'row')}"
+    st.markdown(f"**Column summary** of {sampled}")
     st.dataframe([_statistics(column) for column in found.statistics], hide_index=True)
 
 
-def _statistics(column: service.ColumnStatistics) -> dict[str, object]:
+def _statistics(column: ColumnStatistics) -> dict[str, object]:
     quantiles = column.quantiles
-    often = ", ".join(f"{value} ({times:,})" for value, times in column.top)
     return {
         "Column": column.column,
         "Type": column.type,
         "Nulls": column.nulls,
         "Distinct": column.distinct,
-        "Least": _text(column.minimum),
+        "Min": _text(column.minimum),
         "Median": _text(quantiles[2]) if len(quantiles) > 2 else "",
-        "Most": _text(column.maximum),
-        "Often": often,
+        "Max": _text(column.maximum),
+        "Most common": ", ".join(f"{value} ({times:,})" for value, times in column.top),
     }
 
 
@@ -57,90 +67,93 @@ def _text(value: object) -> str:
 
 
 # --- labelling functions -------------------------------------------------------------------------
-def votes(app: App, catalog: Catalog, work: Work) -> None:
+_OVERLAP = "Share of its votes on entities that another function votes for too"
+_CONFLICT = "Share of its votes where another function votes for a different label"
+_ACCURACY = "Share of its votes on entities with a gold label that agree with that label"
+_CHANGES = "Entities whose vote differs from the last computed one"
+
+
+def votes(app: App, catalog: Catalog, edit: Edit) -> None:
     """How a labelling function would vote."""
-    found = service.preview_votes(app, catalog, work)
+    found = preview_votes(app, catalog, edit)
     abstains = found.entities - found.voted
-    told = ", ".join(f"{n:,} {label}" for label, n in found.labels.items())
+    labels = ", ".join(f"{n:,} {label}" for label, n in found.labels.items())
     st.markdown(
-        f"Of {found.entities:,} entities it would label **{plain(told)}** and abstain on "
-        f"{abstains:,} ({share(abstains, found.entities)})."
+        f"Of {counted(found.entities, 'entity', 'entities')}, it would label **{plain(labels)}** "
+        f"and abstain on {abstains:,} ({share(abstains, found.entities)})."
     )
     with st.container(horizontal=True):
-        st.metric("Coverage", share(found.voted, found.entities))
+        st.metric("Coverage", share(found.voted, found.entities), help="Share of entities labelled")
         st.metric("Overlap", share(found.overlap, found.voted), help=_OVERLAP)
         st.metric("Conflict", share(found.conflict, found.voted), help=_CONFLICT)
-        if found.judged:
-            st.metric("Right on gold", share(found.right, found.judged), help=_GOLD)
-        if found.changed is not None:
-            change = found.changed.new + found.changed.gone + found.changed.other
-            st.metric("Votes that change", number(change), help=_CHANGES)
+        if found.with_gold:
+            st.metric("Accuracy on gold", share(found.correct, found.with_gold), help=_ACCURACY)
+        if found.changes is not None:
+            change = found.changes.new + found.changes.removed + found.changes.relabelled
+            st.metric("Changed votes", number(change), help=_CHANGES)
     _notes(found)
-    _others(found)
+    _comparison(found)
     if found.examples.num_rows:
         st.markdown("**Examples**")
         st.dataframe(found.examples, hide_index=True, height=240)
 
 
-_OVERLAP = "Of its votes: another function votes for the same entity."
-_CONFLICT = "Of its votes: another function votes otherwise."
-_GOLD = "Of its votes on entities with a gold label: those that are as it says."
-_CHANGES = "Against its votes as they were computed last."
-
-
 def _notes(found: Votes) -> None:
     notes = []
-    if found.changed is not None and (found.changed.new or found.changed.gone):
+    changes = found.changes
+    if changes is not None and (changes.new or changes.removed):
         notes.append(
-            f"Against its present votes {found.changed.new:,} are new, {found.changed.gone:,} go, "
-            f"{found.changed.other:,} change their label."
+            f"Compared with its current votes: {changes.new:,} new, {changes.removed:,} removed, "
+            f"{changes.relabelled:,} with another label."
         )
     if found.without_row > 0:
-        notes.append(f"The rule has no row for {found.without_row:,} entities.")
+        entities = counted(found.without_row, "entity", "entities")
+        notes.append(f"The rule has no row for {entities}.")
     if found.nulls:
-        notes.append(f"It abstains on {found.nulls:,} rows as a value is missing (null).")
+        notes.append(f"It abstains on {counted(found.nulls, 'row')} because a value is null.")
     if found.errors:
-        notes.append(f"It abstains on {found.errors:,} rows because of an error.")
+        notes.append(f"It abstains on {counted(found.errors, 'row')} because of an error.")
     if found.uncomputed:
         listed = ", ".join(found.uncomputed)
-        notes.append(f"Not computed yet, and so not compared with: {plain(listed)}.")
+        notes.append(f"Not included in the comparison, because not computed yet: {plain(listed)}.")
     for note in notes:
         st.caption(note)
     if found.example and (found.errors or found.nulls):
-        st.caption(f"For instance {plain(found.example)}")
+        st.caption(f"Example: {plain(found.example)}")
 
 
-def _others(found: Votes) -> None:
-    touching = [o for o in found.others if o.both]
-    if not touching:
+def _comparison(found: Votes) -> None:
+    shared = [other for other in found.others if other.both]
+    if not shared:
         if found.others:
-            st.caption("No other labelling function votes for an entity that it votes for.")
+            st.caption("No other labelling function votes on the same entities.")
         return
-    st.markdown("**Beside the other labelling functions**, entities on which both vote")
+    st.markdown("**Compared with other labelling functions**, in entities on which both vote")
     table = [
         {
             "Labelling function": other.name,
             "Both vote": other.both,
-            "Alike": other.both - other.differ,
-            "Otherwise": other.differ,
-            "Share otherwise": share(other.differ, other.both),
+            "Agree": other.both - other.differ,
+            "Disagree": other.differ,
+            "Disagreement": share(other.differ, other.both),
         }
-        for other in sorted(touching, key=lambda o: (-o.differ, o.name))
+        for other in sorted(shared, key=lambda o: (-o.differ, o.name))
     ]
     st.dataframe(table, hide_index=True)
 
 
 # --- label models --------------------------------------------------------------------------------
-def model(app: App, catalog: Catalog, work: Work) -> None:
+def model(app: App, catalog: Catalog, edit: Edit) -> None:
     """What the chosen functions do together."""
-    found = service.preview_model(app, catalog, work)
+    found = preview_model(app, catalog, edit)
     analysis = found.analysis
     st.markdown(
-        f"Of {analysis.entities:,} entities, **{share_of(analysis.covered)}** get a vote of at "
-        "least one of its functions. Weights are learned when it is trained."
+        f"Of {counted(analysis.entities, 'entity', 'entities')}, **{share_of(analysis.covered)}** "
+        "get at least one vote. The accuracy of each function is estimated in training."
     )
     if found.uncomputed:
-        st.caption(f"Without votes yet: {plain(', '.join(found.uncomputed))}.")
+        st.caption(f"No votes computed yet: {plain(', '.join(found.uncomputed))}.")
+    gold = "Accuracy on gold"
     table = [
         {
             "Labelling function": name,
@@ -148,7 +161,7 @@ def model(app: App, catalog: Catalog, work: Work) -> None:
             "Coverage": share_of(analysis.coverage[j]),
             "Overlap": share_of(analysis.overlaps[j]),
             "Conflict": share_of(analysis.conflicts[j]),
-            **({"Right on gold": share_of(analysis.accuracy[j])} if analysis.gold_entities else {}),
+            **({gold: share_of(analysis.accuracy[j])} if analysis.gold_entities else {}),
         }
         for j, name in enumerate(analysis.functions)
     ]
@@ -156,29 +169,28 @@ def model(app: App, catalog: Catalog, work: Work) -> None:
 
 
 def share_of(value: float) -> str:
-    """A share as percent; a dash for what is not known."""
+    """A share from 0 to 1 as a percentage; a dash if it is not known."""
     return "-" if value != value else share(round(value * 100_000), 100_000)
 
 
 # --- derived indexes -----------------------------------------------------------------------------
-def derived(app: App, catalog: Catalog, work: Work) -> None:
-    """How many entities pass, and how many would with another confidence."""
-    found = service.answers(app, catalog, work)
-    fields = work.fields
-    least = fields["minimum_confidence"] if fields["by_confidence"] else None
-    passing = found.count(fields["labels"], least, include_unlabelled=fields["include_unlabelled"])
+def derived(app: App, catalog: Catalog, edit: Edit) -> None:
+    """How many entities pass, and how many would with another minimum confidence."""
+    found = preview_derived_index(app, catalog, edit)
+    fields = edit.fields
+    minimum = fields["minimum_confidence"] if fields["by_confidence"] else None
+    passing = found.count(
+        fields["labels"], minimum, include_unlabelled=fields["include_unlabelled"]
+    )
     st.markdown(
-        f"**{passing:,}** of the {found.total:,} entities of the parent pass "
-        f"({share(passing, found.total)})."
+        f"**{passing:,}** of the {counted(found.total, 'entity', 'entities')} in the parent index "
+        f"{'passes' if passing == 1 else 'pass'} ({share(passing, found.total)})."
     )
     if fields["by_confidence"]:
         _curve(found, fields)
 
 
-def _curve(found: Answers, fields: dict[str, object]) -> None:
-    import altair as alt
-    import pandas as pd
-
+def _curve(found: LabelGroups, fields: dict[str, object]) -> None:
     labels = list(fields["labels"])  # type: ignore[call-overload]
     points = found.curve(labels, include_unlabelled=bool(fields["include_unlabelled"]))
     data = pd.DataFrame(points, columns=["confidence", "entities"])
@@ -193,33 +205,33 @@ def _curve(found: Answers, fields: dict[str, object]) -> None:
     )
     at = pd.DataFrame({"confidence": [fields["minimum_confidence"]]})
     rule = alt.Chart(at).mark_rule(strokeDash=[4, 3]).encode(alt.X("confidence:Q"))
-    said = (
-        f"From {points[-1][1]:,} entities with a minimum of 1 to {points[0][1]:,} with 0; the "
-        "dashed line is the minimum that is set."
+    summary = (
+        f"{points[0][1]:,} entities pass with a minimum of 0, {points[-1][1]:,} with a minimum of "
+        "1. The dashed line marks the minimum set."
     )
-    st.altair_chart(line + rule, theme="streamlit", height=220, alt=said)
-    st.caption(said)
+    st.altair_chart(line + rule, theme="streamlit", height=220, alt=summary)
+    st.caption(summary)
 
 
-Live = Callable[[App, Catalog, Work], None]
+Live = Callable[[App, Catalog, Edit], None]
 
 LIVE: dict[Kind, Live] = {
     Kind.LABELLING_FUNCTION: votes,
     Kind.LABEL_MODEL: model,
     Kind.DERIVED_INDEX: derived,
-    Kind.CLASSIFIER: models.confident,
-    Kind.LABELLED_OCCUPANCY: models.devices,
-    Kind.PEOPLE_COUNT: models.devices,
-    Kind.FORECASTER: models.covered,
+    Kind.CLASSIFIER: models.training_entities,
+    Kind.LABELLED_OCCUPANCY: models.device_labels,
+    Kind.PEOPLE_COUNT: models.device_labels,
+    Kind.FORECASTER: models.forecast_scope,
 }
-"""Kinds whose preview follows every change of the form."""
+"""Previews that follow every change of the form."""
 
 
-def live(app: App, catalog: Catalog, work: Work) -> None:
-    """The preview that follows every change; what stands against it is told in its place."""
-    st.subheader("What it would do")
+def live(app: App, catalog: Catalog, edit: Edit) -> None:
+    """The preview that follows every change; errors are shown in its place."""
+    st.subheader("Preview")
     try:
-        LIVE[work.kind](app, catalog, work)
+        LIVE[edit.kind](app, catalog, edit)
     except TippersError as error:
-        told = " ".join(filter(None, (error.message, error.hint)))
-        st.info(plain(told), icon=":material/info:")
+        message = " ".join(filter(None, (error.message, error.hint)))
+        st.info(plain(message), icon=":material/info:")

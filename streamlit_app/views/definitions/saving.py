@@ -1,4 +1,4 @@
-"""Saving from the page: what stands against it goes to its line, a conflict to its panel."""
+"""Saving from the page. A fault is shown at its line, a conflict in its panel."""
 
 from __future__ import annotations
 
@@ -6,63 +6,66 @@ from copy import deepcopy
 
 import streamlit as st
 
-from streamlit_app.services import definition_preview as previews
-from streamlit_app.services import definitions as service
 from streamlit_app.services.app import App
-from streamlit_app.services.definition_forms import Work
+from streamlit_app.services.definitions import saving as service
+from streamlit_app.services.definitions.edit import Edit
+from streamlit_app.services.definitions.validation import Fault, fault_of
 from streamlit_app.ui import state
-from streamlit_app.views.definitions import works
+from streamlit_app.views.definitions import edits
 from tippers_dagster.catalog.model import Definition
 from tippers_dagster.errors import BadInput
 
+SAVING = "Saving and reloading Dagster"
+"""Shown while a change is saved."""
 
-def save(app: App, work: Work, *, over: Definition | None = None, deleted: bool = False) -> None:
-    """Save what the form says, and show what becomes of it."""
-    before = address(work)
-    was = work.expected
+
+def save(app: App, edit: Edit, *, over: Definition | None = None, deleted: bool = False) -> None:
+    """Save the form, and show the progress of its asset."""
+    before = address(edit)
+    version_before = edit.expected
     try:
-        with st.spinner("Checking, saving, and having Dagster load it"):
+        with st.spinner("Checking, saving and reloading Dagster"):
             saved = (
-                service.save_deleted(app, work) if deleted else service.save(app, work, over=over)
+                service.save_deleted(app, edit) if deleted else service.save(app, edit, over=over)
             )
     except BadInput as error:
-        remember(work, (previews.fault_of(error, work),))
+        remember(edit, (fault_of(error, edit),))
         st.rerun()
     if saved is None:
         st.rerun()
     after = str(saved.definition.ref)
-    all_works = works.all_works()
-    all_works.pop(before, None)
-    all_works[after] = work
-    works.note(before).clear()
-    note = works.note(after)
+    all_edits = edits.all_edits()
+    all_edits.pop(before, None)
+    all_edits[after] = edit
+    edits.note(before).clear()
+    note = edits.note(after)
     note.clear()
     version = saved.definition.version
-    same = version == was and not over
-    note["saved"] = "Nothing changed." if same else f"Saved as version {version}."
-    note["reloaded"] = None if same else saved.reloaded
+    unchanged = version == version_before and not over
+    note["saved"] = "Nothing changed." if unchanged else f"Saved as version {version}."
+    note["reloaded"] = None if unchanged else saved.reloaded
     state.put(open=after, new=None, concept=None, parent=None)
     st.rerun()
 
 
-def address(work: Work) -> str:
-    """What a work is kept under."""
-    for name, kept in works.all_works().items():
-        if kept is work:
+def address(edit: Edit) -> str:
+    """The name under which the session keeps an edit."""
+    for name, kept in edits.all_edits().items():
+        if kept is edit:
             return name
-    return str(work.ref)
+    return str(edit.ref)
 
 
-def remember(work: Work, faults: tuple[previews.Fault, ...]) -> None:
-    """Keep what stands against a text, for as long as the text stays as it is."""
-    note = works.note(address(work))
+def remember(edit: Edit, faults: tuple[Fault, ...]) -> None:
+    """Keep the faults of the current content; they are dropped when it changes."""
+    note = edits.note(address(edit))
     note["faults"] = faults
-    note["faults of"] = deepcopy((work.name, work.concept, work.fields))
+    note["faults of"] = deepcopy((edit.name, edit.concept, edit.fields))
 
 
-def remembered(work: Work) -> tuple[previews.Fault, ...]:
-    """What stands against the text as it is now, by the last look at it."""
-    note = works.note(address(work))
-    if note.get("faults of") != (work.name, work.concept, work.fields):
+def remembered(edit: Edit) -> tuple[Fault, ...]:
+    """The faults of the current content, as of the last check."""
+    note = edits.note(address(edit))
+    if note.get("faults of") != (edit.name, edit.concept, edit.fields):
         return ()
     return note["faults"]

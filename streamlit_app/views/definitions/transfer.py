@@ -1,4 +1,4 @@
-"""Definitions in and out as files."""
+"""Import and export of definitions as files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from functools import partial
 
 import streamlit as st
 
-from streamlit_app.services import definition_files as service
-from streamlit_app.services import definitions
 from streamlit_app.services.app import App
-from streamlit_app.services.definition_files import Plan
+from streamlit_app.services.definitions import files as service
+from streamlit_app.services.definitions.files import Plan
+from streamlit_app.services.definitions.listing import load
+from streamlit_app.services.definitions.saving import may_write
 from streamlit_app.ui.messages import plain, told
+from streamlit_app.views.definitions.saving import SAVING
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.platform.text import counted
 
 _DONE = "definitions.imported"
 _ROUND = "definitions.uploads"
@@ -23,11 +26,11 @@ def export_button(catalog: Catalog) -> None:
     with st.popover("Export", icon=":material/download:"):
         concepts = [d.ref.name for d in catalog.of_kind(Kind.CONCEPT, broken=True)]
         chosen = st.multiselect("Concepts", concepts, placeholder="All", key="export concepts")
-        git = st.toggle("Those of the project's files, too", key="export git")
+        git = st.toggle("Include the project's files", key="export git")
         found = service.to_export(catalog, concepts=chosen, git=git)
         st.caption(
-            f"{len(found):,} definitions as YAML, SQL and Python files, without passwords. "
-            "`tippers definitions import` takes the folder."
+            f"{counted(len(found), 'definition')} as YAML, SQL and Python files, without "
+            "passwords. Import them here, or unzip them for `tippers definitions import`."
         )
         st.download_button(
             "Download",
@@ -40,8 +43,8 @@ def export_button(catalog: Catalog) -> None:
 
 
 def import_button(app: App) -> None:
-    """Upload files, see what they would change, and save them."""
-    if not definitions.may_write(app, Kind.RULE):
+    """A button that opens the import dialog."""
+    if not may_write(app, Kind.RULE):
         return
     if st.button("Import", icon=":material/upload:"):
         _dialog(app)
@@ -54,30 +57,32 @@ def _dialog(app: App) -> None:
 
 
 def importing(app: App) -> None:
-    """What the dialog holds."""
+    """Upload files, see what they would change, and save them."""
     uploads = st.file_uploader(
-        "A zip of exported files, or YAML files with their SQL and Python beside them",
+        "A zip from an export, or YAML files with their SQL and Python files",
         type=["zip", "yml", "yaml", "sql", "py"],
         accept_multiple_files=True,
-        max_upload_size=service.LARGEST_UPLOAD >> 20,
+        max_upload_size=service.MAX_UPLOAD >> 20,
         key=f"{_ROUND} {st.session_state.get(_ROUND, 0)}",
     )
     if not uploads:
         st.caption(
-            "All or nothing: what cannot be used is named, and nothing is saved then. What is "
-            "here and not in the files stays."
+            "All or nothing: if any file cannot be used, nothing is imported. Definitions that are "
+            "not in the files stay as they are."
         )
         return
     content = [(upload.name, upload.getvalue()) for upload in uploads]
-    plan = service.plan(app, definitions.load(app), content)
+    plan = service.plan(app, load(app), content)
     _show(plan)
     ready = bool(plan.changing) and not plan.problems
-    label = f"Import {len(plan.changing):,} definitions" if ready else "Import"
+    label = f"Import {counted(len(plan.changing), 'definition')}" if ready else "Import"
     if st.button(label, type="primary", disabled=not ready):
-        with st.spinner("Saving, and having Dagster load it"):
+        with st.spinner(SAVING):
             done = service.import_planned(app, plan)
         changed = sum(outcome != "unchanged" for outcome in done.outcomes.values())
-        st.session_state[_DONE] = f"{changed:,} definitions imported. {done.reloaded.message}"
+        st.session_state[_DONE] = (
+            f"{counted(changed, 'definition')} imported. {done.reloaded.message}"
+        )
         st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
         st.rerun()
 
@@ -87,12 +92,12 @@ def _show(plan: Plan) -> None:
         st.error(f"**{plain(place)}**: {plain(reason)}", icon=":material/error:")
     unchanged = len(plan.planned) - len(plan.changing)
     st.markdown(
-        f"{len(plan.planned):,} definitions: {_count(plan, 'created')} new, "
-        f"{_count(plan, 'changed')} changed, {unchanged:,} as they are."
+        f"{counted(len(plan.planned), 'definition')}: {_count(plan, 'created')} new, "
+        f"{_count(plan, 'changed')} changed, {unchanged:,} unchanged."
     )
     for planned in plan.changing:
-        with st.expander(f"{plain(str(planned.draft.ref))} — {planned.outcome}"):
-            st.code(planned.diff or "Nothing to see.", language="diff")
+        with st.expander(f"{plain(str(planned.draft.ref))} ({planned.outcome})"):
+            st.code(planned.diff or "No differences", language="diff")
 
 
 def _count(plan: Plan, outcome: str) -> int:
@@ -100,7 +105,7 @@ def _count(plan: Plan, outcome: str) -> int:
 
 
 def imported_note() -> None:
-    """What the last import did."""
+    """The result of the last import."""
     done = st.session_state.pop(_DONE, None)
     if done:
         st.success(plain(done), icon=":material/check_circle:")

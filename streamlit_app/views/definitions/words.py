@@ -1,7 +1,8 @@
-"""What definitions are called on the screen."""
+"""Names, icons and number formats on the Definitions page."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from tippers_dagster.catalog.kinds import Kind
@@ -38,18 +39,21 @@ ICONS = {
 }
 
 ABOUT = {
-    Kind.CONCEPT: "What is labelled, and its labels, which may refine one another.",
-    Kind.INDEX: "The entities to label: a query with one row each, told apart by the key column.",
-    Kind.RULE: "Metrics of the entities of an index, at most one row each. It filters nothing: "
-    "labelling functions decide.",
+    Kind.CONCEPT: "What is being labelled, with its labels. A label can refine another one.",
+    Kind.INDEX: "The entities to label: a query that returns one row per entity, identified by "
+    "its key column.",
+    Kind.RULE: "A query that returns metrics for the entities of an index, at most one row per "
+    "entity. It does not filter: labelling functions decide.",
     Kind.FEATURE: "Inputs for classifiers, at most one row per entity of an index.",
-    Kind.LABELLING_FUNCTION: "Looks at one row of a rule and votes for a label, or abstains.",
-    Kind.LABEL_MODEL: "Weighs the votes of three or more labelling functions, for all of an index.",
-    Kind.DERIVED_INDEX: "The entities of an index to which a label model gave certain labels.",
-    Kind.CLASSIFIER: "Models trained on confident labels and features.",
-    Kind.FORECASTER: "Forecasts of the occupancy of spaces, by the best of some models for each.",
+    Kind.LABELLING_FUNCTION: "Reads one row of a rule and votes for a label, or abstains.",
+    Kind.LABEL_MODEL: "Combines the votes of three or more labelling functions into one label "
+    "per entity of an index.",
+    Kind.DERIVED_INDEX: "The entities of an index that a label model gave certain labels.",
+    Kind.CLASSIFIER: "Models trained on confident labels and features. The best one predicts.",
+    Kind.FORECASTER: "Forecasts the occupancy of spaces, each with the model that does best there.",
     Kind.LABELLED_OCCUPANCY: "Occupancy of every tracked space, split by the labels of devices.",
-    Kind.PEOPLE_COUNT: "People instead of devices, by a ratio that is learned from head counts.",
+    Kind.PEOPLE_COUNT: "Number of people instead of devices, from a ratio learned from head "
+    "counts.",
 }
 
 Colour = Literal["green", "red", "gray"]
@@ -80,7 +84,24 @@ ACTIONS = {
 }
 
 
-def names(refs: tuple[Ref, ...] | list[Ref], most: int = 12) -> str:
-    """Names in a row; of many only the first."""
-    shown = ", ".join(str(ref) for ref in refs[:most])
-    return f"{shown} and {len(refs) - most} more" if len(refs) > most else shown
+def names(refs: tuple[Ref, ...] | list[Ref], limit: int = 12) -> str:
+    """Names separated by commas; of a long list only the first."""
+    shown = ", ".join(str(ref) for ref in refs[:limit])
+    return f"{shown} and {len(refs) - limit} more" if len(refs) > limit else shown
+
+
+def share(part: int, whole: int) -> str:
+    """A part as a percentage: ``12 %``. Never rounded to 0 or 100 %."""
+    if not whole:
+        return "-"
+    percent = 100 * part / whole
+    if 0 < percent < 1 or 99 < percent < 100:
+        return f"{percent:.1f} %"
+    return f"{round(percent)} %"
+
+
+def number(value: float | None) -> str:
+    """A number with thousands separators; a dash if it is not known."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return f"{value:,.3g}" if isinstance(value, float) else f"{value:,}"

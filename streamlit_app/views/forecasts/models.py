@@ -6,11 +6,12 @@ import streamlit as st
 
 from streamlit_app.services import forecasts as service
 from streamlit_app.services.forecasts import Changes, Compared, Training, Winner
-from streamlit_app.services.words import counted, day
+from streamlit_app.services.words import day
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.space_picker import full_name
 from streamlit_app.views.forecasts.context import Context, model_name, space_key, typical_error
+from tippers_dagster.platform.text import counted
 
 _ROLES = {"champion": "champion", "baseline": "baseline", "model": ""}
 _MAX_CHANGES = 50

@@ -6,7 +6,6 @@ import streamlit as st
 
 from streamlit_app.services.app import App
 from streamlit_app.services.occupancy.computed import newest_partition
-from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import space_facts, space_tree
 from streamlit_app.ui.messages import live, plain
@@ -18,6 +17,7 @@ from streamlit_app.views.occupancy.window import controls, download
 from tippers_dagster.campus.spaces.facts import UNKNOWN
 from tippers_dagster.campus.spaces.tree import NoSpaces, SpaceTree
 from tippers_dagster.platform.dagster.addresses import asset_link
+from tippers_dagster.platform.text import counted
 
 _BODIES = {
     "time": timeline.show,

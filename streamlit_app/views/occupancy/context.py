@@ -14,12 +14,13 @@ from streamlit_app.services.occupancy import computed, series
 from streamlit_app.services.occupancy.computed import Extent, Log
 from streamlit_app.services.occupancy.series import Figures, Gap, Series
 from streamlit_app.services.occupancy.window import SCREEN_POINTS, Window
-from streamlit_app.services.words import bin_width, counted, moment, span
+from streamlit_app.services.words import bin_width, moment, span
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import HASH_FUNCS
 from streamlit_app.ui.charts import milliseconds
 from tippers_dagster.campus.spaces.facts import UNKNOWN, Facts
 from tippers_dagster.campus.spaces.tree import SpaceTree
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import Settings
 
 VIEWS = {

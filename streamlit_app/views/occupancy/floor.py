@@ -11,12 +11,13 @@ import streamlit as st
 from streamlit_app.services.occupancy import children
 from streamlit_app.services.occupancy.children import Floor
 from streamlit_app.services.occupancy.window import Window
-from streamlit_app.services.words import bin_width, counted, day
+from streamlit_app.services.words import bin_width, day
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import HASH_FUNCS, space_facts, space_tree
 from streamlit_app.ui.charts import dots, ink, tiles
 from streamlit_app.ui.messages import plain
 from streamlit_app.views.occupancy.context import SECONDS, Context, log_span
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import Settings
 
 PICK = "floor_space"

@@ -8,12 +8,13 @@ import streamlit as st
 from streamlit_app.services.occupancy import children
 from streamlit_app.services.occupancy.children import Rank
 from streamlit_app.services.occupancy.window import Window
-from streamlit_app.services.words import counted, moment, span
+from streamlit_app.services.words import moment, span
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import HASH_FUNCS, space_facts, space_tree
 from streamlit_app.ui.charts import ranked_bars
 from streamlit_app.ui.messages import plain
 from streamlit_app.views.occupancy.context import SECONDS, Context, log_span
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import Settings
 
 MAX_BARS = 15

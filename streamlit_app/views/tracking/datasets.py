@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
 from streamlit_app.services.tracking import DatasetProgress
-from streamlit_app.services.words import bin_width, counted, day
+from streamlit_app.services.words import bin_width, day
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import live, plain, told
 from streamlit_app.ui.pages import page
@@ -18,6 +18,7 @@ from streamlit_app.views.levels import REFRESH_SECONDS
 from streamlit_app.views.tracking.notes import note
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.spaces.tree import SpaceTree
+from tippers_dagster.platform.text import counted
 
 MAX_CARDS = 30
 _DAY = dt.timedelta(1)

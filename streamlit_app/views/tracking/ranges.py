@@ -9,12 +9,13 @@ import streamlit as st
 from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
 from streamlit_app.services.tracking import TrackedRange
-from streamlit_app.services.words import counted, day
+from streamlit_app.services.words import day
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.ui.pages import page
 from streamlit_app.views.tracking.notes import note
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.spaces.tree import SpaceTree
+from tippers_dagster.platform.text import counted
 
 MAX_CARDS = 50
 _DAY = dt.timedelta(1)

@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
 from streamlit_app.services.tracking import Estimate
-from streamlit_app.services.words import bin_width, counted, day, duration
+from streamlit_app.services.words import bin_width, day, duration
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import HASH_FUNCS, space_tree
 from streamlit_app.ui.messages import plain, told
@@ -19,6 +19,7 @@ from streamlit_app.views.tracking.notes import note
 from tippers_dagster.access.model import Person, Role
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
 from tippers_dagster.campus.spaces.tree import SpaceTree
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import Settings
 
 SECONDS = 5

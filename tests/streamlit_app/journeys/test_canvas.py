@@ -116,7 +116,7 @@ def test_an_edge_makes_a_definition_and_what_is_stale_is_computed(
     menu.get_by_role("menuitem", name="labelling function").click()
     expect(page.locator("h1")).to_have_text("New labelling function")
     hands.fill(page, "Name", "many")
-    hands.choose(page, "Labels that it may vote for", "MANY")
+    hands.choose(page, "Labels it may vote for", "MANY")
     hands.press(page, "Python")
     hands.write(
         page,

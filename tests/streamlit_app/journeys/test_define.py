@@ -68,7 +68,7 @@ def test_an_analyst_goes_from_nothing_to_a_label_model(open_page: Open, deployed
 
     for name, (column, limit) in FUNCTIONS.items():
         begin("labelling_function", name, "stay.lengths")
-        hands.choose(page, "Labels that it may vote for", "SHORT", "LONG")
+        hands.choose(page, "Labels it may vote for", "SHORT", "LONG")
         hands.press(page, "Python")
         hands.write(page, "Python", python(column, limit))
         hands.save(page)
@@ -115,7 +115,7 @@ def test_two_people_edit_the_same_rule_and_nothing_is_lost(
     hands.save(theirs)
     hands.press(mine, "Save")
     expect(
-        mine.get_by_text(re.compile("Nothing of yours was saved, and nothing is lost"))
+        mine.get_by_text(re.compile("Your changes are not saved, but still here"))
     ).to_be_visible()
     expect(mine.get_by_label("Description", exact=True)).to_have_value("Mine.")
     assert store.get(visits, Ref("visits", "lengths", Kind.RULE)).description == "Theirs."
@@ -135,7 +135,7 @@ def test_wrong_sql_and_an_unsafe_function_are_refused_where_they_stand(
 
     page = open_page("definitions?new=labelling_function&concept=visits&parent=visits.lengths")
     hands.fill(page, "Name", "unsafe")
-    hands.choose(page, "Labels that it may vote for", "OFTEN")
+    hands.choose(page, "Labels it may vote for", "OFTEN")
     hands.press(page, "Python")
     hands.write(
         page,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from streamlit_app.services import connections as service
-from streamlit_app.services import definition_files as files
 from streamlit_app.services.app import App
-from streamlit_app.services.definitions import load
+from streamlit_app.services.definitions import files
+from streamlit_app.services.definitions.listing import load
 from tippers_dagster.access.model import NotAllowed, Person, Role
 from tippers_dagster.catalog.kinds import ConnectionTable
 from tippers_dagster.errors import BadInput, TippersError

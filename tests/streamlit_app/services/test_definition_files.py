@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlit_app.services import definition_files as files
+from streamlit_app.services.definitions import files
 from tippers_dagster.errors import BadInput
 
 
@@ -30,11 +30,11 @@ def _zip(content: dict[str, bytes], how: int = zipfile.ZIP_STORED) -> bytes:
 
 LONG = "x" * 300
 AWKWARD_NAMES = {
-    "../evil.yml": "leads out",
-    "/etc/evil.yml": "leads out",
-    "a/../../evil.yml": "leads out",
-    "a\\b.yml": "leads out",
-    "..": "leads out",
+    "../evil.yml": "points outside",
+    "/etc/evil.yml": "points outside",
+    "a/../../evil.yml": "points outside",
+    "a\\b.yml": "points outside",
+    "..": "points outside",
     ".": "an invalid file name",
     "a\0b.yml": "an invalid file name: a\\x00b.yml",
     "a\x1b[2J.yml": "an invalid file name: a\\x1b[2J.yml",
@@ -45,7 +45,7 @@ AWKWARD_NAMES = {
 
 
 @pytest.mark.parametrize("name", AWKWARD_NAMES, ids=lambda name: repr(name)[:30])
-def test_names_that_no_folder_has_are_refused(name: str) -> None:
+def test_names_that_no_folder_can_have_are_refused(name: str) -> None:
     with pytest.raises(BadInput, match=re.escape(AWKWARD_NAMES[name])) as caught:
         files.read_uploads([("x.zip", _zip({name: b"a: b"}))])
     assert len(str(caught.value)) < 300
@@ -58,7 +58,7 @@ def test_single_files_have_usable_names(name: str) -> None:
         files.read_uploads([(name, b"a: b")])
 
 
-def test_a_file_is_in_an_upload_once() -> None:
+def test_two_files_of_one_name_are_refused() -> None:
     with pytest.raises(BadInput, match=r"Two files are named a\.yml"):
         files.read_uploads([("a.yml", b"a: b"), ("a.yml", b"a: c")])
     made = io.BytesIO()
@@ -86,13 +86,13 @@ def test_links_and_passwords_in_zips_are_refused() -> None:
         files.read_uploads([("x.zip", bytes(locked))])
 
 
-def test_zips_that_are_none_or_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_and_oversized_zips_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match="not a zip"):
         files.read_uploads([("x.zip", b"PK nonsense")])
     whole = _zip({"concepts/a.yml": b"values: []\n" * 500})
     with pytest.raises(BadInput, match="not a zip file, or is damaged"):
         files.read_uploads([("x.zip", whole[:-30])])
-    monkeypatch.setattr(files, "LARGEST_UNPACKED", 1000)
+    monkeypatch.setattr(files, "MAX_UNPACKED", 1000)
     with pytest.raises(BadInput, match="more than"):
         files.read_uploads([("x.zip", _zip({"device/rules/a.sql": b" " * 2000}))])
     lying = bytearray(_zip({"device/rules/a.sql": b" " * 2000}, zipfile.ZIP_DEFLATED))
@@ -101,14 +101,14 @@ def test_zips_that_are_none_or_too_large_are_refused(monkeypatch: pytest.MonkeyP
         lying[at : at + 4] = (900).to_bytes(4, "little")
     with pytest.raises(BadInput):
         files.read_uploads([("x.zip", bytes(lying))])
-    monkeypatch.setattr(files, "LARGEST_UPLOAD", 100)
+    monkeypatch.setattr(files, "MAX_UPLOAD", 100)
     with pytest.raises(BadInput, match="The upload is over"):
         files.read_uploads([("a.yml", b" " * 101)])
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 8), st.booleans())
-def test_a_damaged_zip_ends_in_a_sentence(seed: int, changes: int, packed: bool) -> None:
+def test_a_damaged_zip_gives_an_error_message(seed: int, changes: int, packed: bool) -> None:
     how = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_BZIP2
     data = bytearray(_zip({"concepts/a.yml": b"values: []\n" * 20, "device/b.sql": b"x"}, how))
     random = Random(seed)

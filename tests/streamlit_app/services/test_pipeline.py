@@ -12,7 +12,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from streamlit_app.services import pipeline as service
 from streamlit_app.services.app import App
-from streamlit_app.services.definition_forms import PARENT_FIELD
+from streamlit_app.services.definitions.choices import PARENT_FIELD
 from streamlit_app.services.pipeline import Look, Picture
 from tests.graph.small import ALL, LONG, draft, function, rule
 from tests.streamlit_app.defined import by, insert_by_hand

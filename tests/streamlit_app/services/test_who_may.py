@@ -24,20 +24,28 @@ FOR_VIEWERS = {
     "calendar": "may_write periods as_csv year_of years in_words",
     # Addresses of connections, never with a password.
     "connections": "listing fields_of",
-    "definition_files": "to_export exported read_uploads",
-    # Forms: typed values, and choices.
-    "definition_forms": """begin begin_copy begin_new find sound new_condition new_row fields_of
-        condition_to_fields draft body_values conditions_of switch written_name choices
-        index_choices function_choices feature_choices labels_given device_labels model_labels
-        labels_of refinable tree_lines text_of same""",
+    "definitions.files": "to_export exported read_uploads",
+    "definitions.choices": """written_name find find_working choices index_choices
+        function_choices feature_choices device_label_sources labels_of_concept labels_from
+        planned_labels refinable_labels""",
+    "definitions.conditions": "new_condition new_row condition_to_fields conditions_of switch",
+    "definitions.edit": "begin begin_copy begin_new draft",
+    "definitions.fields": "new_fields fields_of body_values",
+    "definitions.text": "text_of diff tree_lines",
+    "definitions.validation": "fault_of",
+    "definitions.current_votes": "current_votes",
+    "definitions.preview": "planned current_versions version_of",
+    "definitions.preview_labels": "preview_model preview_derived_index",
+    "definitions.preview_models": """preview_classifier preview_device_labels forecast_models
+        preview_forecaster""",
+    "definitions.preview_sql": "readable_tables rule_columns",
+    "definitions.following": "progress",
+    "definitions.listing": "load rows state_of filtered",
+    "definitions.opened": """open_ref opened changed_by_others dependents removal unreadable
+        history""",
+    "definitions.saving": "may_write require_write take_theirs",
     # Numbers of entities, by label.
-    "definition_models": "confident split forecast_models scope",
-    "definition_preview": """fault_of catalog_after with_a_name readable_tables rule_columns
-        versions_now preview_model answers share number present""",
     # `take_theirs` changes the form only.
-    "definitions": """load rows state_of filtered open_ref opened changed_by_others reading history
-        diff may_write require_write take_theirs removal watch
-        unreadable""",
     "forecasts": """forecasters status training changes comparison winners ahead history_of
         quantile_points backtest origins export""",
     "labelled": "sources split parts in_words",
@@ -61,16 +69,18 @@ FOR_VIEWERS = {
     "runs": "find counts details",
     "tracking": """estimate progress is_running tracked_ranges datasets source_extent
         is_anything_tracked""",
-    "words": "percent counted bin_width duration moment day span",
+    "words": "percent bin_width duration moment day span",
 }
 """Functions that show no single device and change nothing that others see, by module."""
 
 FOR_ANALYSTS = {
     "calendar": "save remove import_file add_holidays",
     "connections": "test sync",
-    "definition_files": "plan import_planned",
-    "definition_preview": "check preview_rows preview_votes",
-    "definitions": "save save_deleted retire activate delete rename restore",
+    "definitions.files": "plan import_planned",
+    "definitions.preview_sql": "preview_rows",
+    "definitions.preview_votes": "preview_votes",
+    "definitions.saving": "save save_deleted retire activate delete rename restore",
+    "definitions.validation": "validate",
     "labels": "find uncertain why export give_gold take_gold",
     "models": "promote roll_back export model_of example_rows predict_rows predict_index",
     "overview": "retry_definitions",
@@ -84,7 +94,7 @@ FOR_ANALYSTS = {
 FOR_ADMINS = {"connections": "try_out find_tables add edit choose leave_out delete"}
 
 OF_CONNECTIONS = ["save", "save_deleted", "retire", "activate", "delete", "rename", "restore"]
-"""Functions of ``definitions`` that need an administrator when they change a connection."""
+"""Functions of ``definitions.saving`` that need an administrator when they change a connection."""
 
 
 class Untouched:
@@ -156,7 +166,7 @@ def test_people_without_the_role_are_refused_before_anything_is_read(
 @pytest.mark.parametrize("name", OF_CONNECTIONS)
 def test_connections_are_changed_by_administrators_only(name: str) -> None:
     with pytest.raises(NotAllowed, match="admin"):
-        call(functions("definitions")[name], Person("ann", Role.ANALYST), Kind.CONNECTION)
+        call(functions("definitions.saving")[name], Person("ann", Role.ANALYST), Kind.CONNECTION)
 
 
 def test_pages_read_shared_data_as_a_viewer() -> None:

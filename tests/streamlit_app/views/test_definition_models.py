@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamlit_app.services import definitions as service
 from streamlit_app.services.app import App
+from streamlit_app.services.definitions.listing import load
+from streamlit_app.services.definitions.opened import opened as opened_definition
 from tests.streamlit_app.defined import computed, defined_app
 from tests.streamlit_app.views.test_definitions import Open, at_once, button, click, fill, opened
 from tests.streamlit_app.views.test_definitions import texts as all_texts
@@ -32,21 +33,21 @@ def number(at: object, label: str, value: float) -> None:
 
 
 def body(app: App, ref: Ref) -> object:
-    found = service.opened(service.load(app), ref).definition
+    found = opened_definition(load(app), ref).definition
     assert found is not None
     return found.body
 
 
-def test_a_classifier_is_written_tried_and_saved(defined_app: App, opened: Open) -> None:
+def test_a_classifier_is_filled_in_previewed_and_saved(defined_app: App, opened: Open) -> None:
     at = opened(new="classifier", concept="device", parent="device.type")
     assert at.title[0].value == "New classifier"
     assert "Choose the features" in texts(at)
     choose(at, "Features", "numbers")
     assert "10 of each are needed" in texts(at)
-    number(at, "At least of each label", 2)
+    number(at, "Minimum entities per label", 2)
     assert "3 of each are needed" in texts(at)
-    number(at, "Share held out", 0.01)
-    assert "Of 6 entities 6 have a label" in texts(at)
+    number(at, "Held-out share", 0.01)
+    assert "6 of 6 entities have a label" in texts(at)
     fill(at, "Name", "clf")
     click(at, "Save")
     assert "Saved as version 1" in texts(at)
@@ -60,11 +61,11 @@ def test_a_classifier_is_written_tried_and_saved(defined_app: App, opened: Open)
     )
 
 
-def test_people_are_counted_by_some_labels(defined_app: App, opened: Open) -> None:
+def test_people_are_counted_by_labels(defined_app: App, opened: Open) -> None:
     at = opened(new="people_count", concept="device", parent="device.type")
     assert "It names no label" in texts(at)
     choose(at, "Labels that stand", "A")
-    assert "**3** of the 6 devices of device.type stand for people (50 %)" in texts(at)
+    assert "**3** of the 6 devices labelled by device.type stand for people (50 %)" in texts(at)
     fill(at, "Name", "people")
     click(at, "Save")
     made = body(defined_app, Ref("", "people", Kind.PEOPLE_COUNT))
@@ -88,6 +89,6 @@ def test_a_forecaster_takes_spaces_by_a_search(defined_app: App, opened: Open) -
 
 
 @pytest.mark.parametrize("kind", ["classifier", "labelled_occupancy", "people_count", "forecaster"])
-def test_a_viewer_makes_none(defined_app: App, opened: Open, kind: str) -> None:
+def test_a_viewer_cannot_create_one(defined_app: App, opened: Open, kind: str) -> None:
     at = opened(Role.VIEWER, new=kind, concept="device")
     assert "takes the role analyst" in texts(at)

@@ -1,4 +1,4 @@
-"""The page of definitions as people see it."""
+"""The Definitions page as its users see it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from streamlit_app.services import definition_forms as forms
-from streamlit_app.services import definitions as service
 from streamlit_app.services.app import App
+from streamlit_app.services.definitions import following, saving
+from streamlit_app.services.definitions.edit import begin
+from streamlit_app.services.definitions.following import Progress
+from streamlit_app.services.definitions.listing import load
 from tests.streamlit_app.defined import by, computed, defined_app, insert_by_hand
 from tippers_dagster.access.model import Person, Role
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.graph.status import AssetStatus
 from tippers_dagster.settings import Settings
 
@@ -46,7 +50,7 @@ def opened() -> Iterator[Open]:
 
 
 def texts(at: AppTest) -> str:
-    """All that is told on the page."""
+    """All text on the page."""
     kinds = (at.title, at.markdown, at.caption, at.info, at.warning, at.error, at.success, at.code)
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
@@ -70,26 +74,26 @@ def fill(at: AppTest, label: str, value: str) -> AppTest:
     return at
 
 
-def current(app: App, name: str) -> service.Definition:
-    return service.load(app).get("device", name)
+def current(app: App, name: str) -> Definition:
+    return load(app).get("device", name)
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What becomes of a saved definition is known at once; dbt takes seconds to read it."""
-    nothing = service.Watched(asset=None, above=(), runs=True, automatic=True)
-    monkeypatch.setattr(service, "watch", lambda app, ref: nothing)
+    """The progress after saving is known at once; dbt takes seconds to parse the project."""
+    nothing = Progress(asset=None, dependents=(), running=True, automatic=True)
+    monkeypatch.setattr(following, "progress", lambda app, ref: nothing)
 
 
 # --- the list ------------------------------------------------------------------------------------
-def test_empty_deployment_says_what_to_do(
+def test_an_empty_deployment_says_what_to_do(
     stack: Settings, opened: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     from tests.sql.definitions import use_bare_project
 
     use_bare_project(monkeypatch, tmp_path / "project")  # type: ignore[operator]
     at = opened()
-    assert "Nothing is defined yet" in texts(at)
+    assert "No definitions yet" in texts(at)
     click(at, "New concept")
     assert at.title[0].value == "New concept"
 
@@ -101,7 +105,7 @@ def test_list_is_searched_and_filtered(defined_app: App, opened: Open) -> None:
     assert list(at.dataframe[0].value["Name"]) == ["device.is_a", "device.is_b"]
     assert at.query_params["q"] == "is_"
     fill(at, "Search", "no such thing")
-    assert "No definition is like this" in texts(at)
+    assert "No definition matches" in texts(at)
 
 
 def test_filters_come_from_the_address(defined_app: App, opened: Open) -> None:
@@ -109,27 +113,27 @@ def test_filters_come_from_the_address(defined_app: App, opened: Open) -> None:
     assert set(at.dataframe[0].value["Kind"]) == {"Rule", "Feature"}
 
 
-def test_a_name_opens_it(defined_app: App, opened: Open) -> None:
+def test_a_name_opens_its_definition(defined_app: App, opened: Open) -> None:
     at = opened()
     fill(at, "Open", "device.long")
     assert at.title[0].value == "device\\.long"
     assert at.query_params["open"] == "device.long"
 
 
-def test_names_and_texts_of_people_are_shown_as_they_are(defined_app: App, opened: Open) -> None:
-    work = forms.begin(current(defined_app, "long"))
-    work.description = work.owner = "<script>alert(1)</script> **bold** [x](http://y)"
-    service.save(by(defined_app, Role.ANALYST, "**eve**"), work)
+def test_names_and_texts_are_shown_literally(defined_app: App, opened: Open) -> None:
+    edit = begin(current(defined_app, "long"))
+    edit.description = edit.owner = "<script>alert(1)</script> **bold** [x](http://y)"
+    saving.save(by(defined_app, Role.ANALYST, "**eve**"), edit)
     insert_by_hand(defined_app, "rule", "odd", {"index": "<script>", "sql": "**x**"})
     for query in ({}, {"open": "device.long"}, {"open": "device.odd"}):
         at = opened(**query)
-        told = "\n".join(
+        shown = "\n".join(
             e.value
             for kind in (at.markdown, at.caption, at.error, at.info, at.warning, at.success)
             for e in kind
         )
-        assert "<script>" not in told
-        assert "**eve**" not in told
+        assert "<script>" not in shown
+        assert "**eve**" not in shown
     at = opened(open="device.<script>alert(1)</script>")
     assert "There is no definition" in at.error[0].value
     assert "<script>" not in at.title[0].value
@@ -144,18 +148,18 @@ def test_a_labelling_function_is_changed_previewed_and_saved(
     assert button(at, "Save").proto.disabled is not False  # type: ignore[attr-defined]
     fill(at, "Value of test 1.1", "2")
     assert "**4 A**" in texts(at)
-    assert "1 are new" in texts(at)
+    assert "1 new" in texts(at)
     click(at, "Save")
     assert "Saved as version 2" in texts(at).replace("\\", "")
     assert current(defined_app, "is_a").body.conditions[0].when == "hours > 2"
 
 
-def test_a_new_one_comes_with_its_parent_and_is_saved(defined_app: App, opened: Open) -> None:
+def test_a_new_definition_has_its_parent_and_is_saved(defined_app: App, opened: Open) -> None:
     at = opened(new="labelling_function", concept="device", parent="device.long")
     assert at.title[0].value == "New labelling function"
     fill(at, "Name", "very_long")
     at.multiselect[0].set_value(["A"]).run()
-    fill(at, "Condition 1 votes", "A")
+    fill(at, "Condition 1 votes for", "A")
     fill(at, "Column of test 1.1", "hours")
     fill(at, "Value of test 1.1", "5.5")
     assert "**1 A**" in texts(at)
@@ -178,19 +182,19 @@ def test_tests_are_added_and_removed_and_keep_what_was_typed(
     assert values["Value of test 1.1"] == "3"
 
 
-def test_what_the_form_says_is_taken_over_as_expression(defined_app: App, opened: Open) -> None:
+def test_form_rows_are_carried_over_to_expressions(defined_app: App, opened: Open) -> None:
     at = opened(open="device.is_a")
     fill(at, "Value of test 1.1", "4")
     click(at, "Expressions")
-    work = at.session_state["definitions.works"]["device.is_a"]
-    assert work.fields["expression"] == [{"when": "hours > 4", "label": "A"}]
+    edit = at.session_state["definitions.edits"]["device.is_a"]
+    assert edit.fields["expression"] == [{"when": "hours > 4", "label": "A"}]
     assert "**2 A**" in texts(at)
 
 
-def test_faults_stand_where_they_belong(defined_app: App, opened: Open) -> None:
+def test_faults_are_shown_at_their_place(defined_app: App, opened: Open) -> None:
     at = opened(open="device.long")
-    work = at.session_state["definitions.works"]["device.long"]
-    work.fields["sql"] = "SELECT mac_address, nonsense FROM int_sessions"
+    edit = at.session_state["definitions.edits"]["device.long"]
+    edit.fields["sql"] = "SELECT mac_address, nonsense FROM int_sessions"
     click(at, "Validate")
     faults = at.session_state["definitions.notes"]["device.long"]["faults"]
     assert [(f.field, f.line, f.column) for f in faults] == [("sql", 1, 21)]
@@ -208,14 +212,21 @@ def test_preview_shows_rows_and_columns(defined_app: App, opened: Open) -> None:
 def test_derived_index_counts_while_the_slider_moves(defined_app: App, opened: Open) -> None:
     at = opened(open="device.chosen")
     assert "**3** of the 6 entities" in texts(at)
-    next(t for t in at.toggle if t.label == "Only from a confidence on").set_value(True).run()
+    next(t for t in at.toggle if t.label == "Require a minimum confidence").set_value(True).run()
     at.slider[0].set_value(1.0).run()
     assert not at.exception
     assert "of the 6 entities" in texts(at)
     assert "dashed line" in texts(at)
 
 
-def test_label_model_tells_what_its_functions_do(defined_app: App, opened: Open) -> None:
+def test_a_derived_index_opens_while_its_label_model_is_retired(
+    defined_app: App, opened: Open
+) -> None:
+    saving.retire(defined_app, Ref("device", "type", Kind.LABEL_MODEL))
+    assert "retired" in texts(opened(open="device.chosen"))
+
+
+def test_a_label_model_shows_the_votes_of_its_functions(defined_app: App, opened: Open) -> None:
     at = opened(open="device.type")
     assert "Of 6 entities, **100 %**" in texts(at)
     at.multiselect[0].set_value(["is_a"]).run()
@@ -228,23 +239,23 @@ def test_labels_of_a_concept_are_edited_in_rows(defined_app: App, opened: Open) 
     fill(at, "Label 3", "C")
     assert "C" in at.code[0].value.splitlines()
     click(at, "Save")
-    assert service.load(defined_app).labels("device") == ("A", "B", "C")
+    assert load(defined_app).labels("device") == ("A", "B", "C")
 
 
 def test_unsaved_edits_survive_leaving_the_page(defined_app: App, opened: Open) -> None:
     at = opened(open="device.is_a")
     fill(at, "Value of test 1.1", "2")
     click(at, "All definitions")
-    assert "Not saved yet" in texts(at)
+    assert "Unsaved edits" in texts(at)
     click(at, "device\\.is\\_a")
     assert {b.label: b.value for b in at.text_input}["Value of test 1.1"] == "2"
     click(at, "Discard edits")
     assert {b.label: b.value for b in at.text_input}["Value of test 1.1"] == "3"
     click(at, "All definitions")
-    assert "Not saved yet" not in texts(at)
+    assert "Unsaved edits" not in texts(at)
 
 
-def test_what_becomes_of_it_is_shown(
+def test_progress_is_shown_after_saving(
     defined_app: App, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = opened(open="device.is_a")
@@ -252,29 +263,29 @@ def test_what_becomes_of_it_is_shown(
     status = {"kind": "label_model", "concept": "device", "rows": 6, "seconds": 1.5}
     status |= {"materialized_at": None, "run_id": "run-1"}
     own = AssetStatus("device/is_a", standing="running", why="Run run-1 computes it.", **status)
-    above = AssetStatus("device/type", standing="stale", why="It waits.", **status)
-    found = service.Watched(asset=own, above=(above,), runs=True, automatic=True)
-    monkeypatch.setattr(service, "watch", lambda app, ref: found)
+    dependent = AssetStatus("device/type", standing="stale", why="It waits.", **status)
+    found = Progress(asset=own, dependents=(dependent,), running=True, automatic=True)
+    monkeypatch.setattr(following, "progress", lambda app, ref: found)
     click(at, "Save")
     assert "running" in texts(at)
-    assert "0 of 1 that stand on it are up to date" in texts(at)
-    assert list(at.dataframe[0].value["Why"]) == ["It waits."]
+    assert "1 dependent is out of date" in texts(at)
+    assert list(at.dataframe[0].value["Reason"]) == ["It waits."]
 
 
 # --- two people ----------------------------------------------------------------------------------
 def test_conflicts_are_shown_and_nothing_is_lost(defined_app: App, opened: Open) -> None:
     at = opened(open="device.is_a")
     fill(at, "Value of test 1.1", "5")
-    theirs = forms.begin(current(defined_app, "is_a"))
+    theirs = begin(current(defined_app, "is_a"))
     theirs.description = "Theirs."
-    service.save(by(defined_app, Role.ANALYST, "bea"), theirs)
+    saving.save(by(defined_app, Role.ANALYST, "bea"), theirs)
     at.run()
     assert "bea saved version 2" in texts(at)
     click(at, "Save")
     diffs = [c.value for c in at.code]
     assert any("+description: Theirs." in d for d in diffs)
     assert any("hours > 5" in d for d in diffs)
-    click(at, "Go on editing")
+    click(at, "Continue editing")
     assert {b.label: b.value for b in at.text_input}["Value of test 1.1"] == "5"
     click(at, "Save")
     click(at, "Save mine over it")
@@ -282,12 +293,12 @@ def test_conflicts_are_shown_and_nothing_is_lost(defined_app: App, opened: Open)
     assert current(defined_app, "is_a").version == 3
 
 
-def test_taking_theirs_keeps_mine_aside(defined_app: App, opened: Open) -> None:
+def test_taking_theirs_keeps_my_text(defined_app: App, opened: Open) -> None:
     at = opened(open="device.is_a")
     fill(at, "Value of test 1.1", "5")
-    theirs = forms.begin(current(defined_app, "is_a"))
+    theirs = begin(current(defined_app, "is_a"))
     theirs.fields["form"][0]["rows"][0]["value"] = "4"
-    service.save(by(defined_app, Role.ANALYST, "bea"), theirs)
+    saving.save(by(defined_app, Role.ANALYST, "bea"), theirs)
     click(at, "Save")
     click(at, "Take theirs")
     assert {b.label: b.value for b in at.text_input}["Value of test 1.1"] == "4"
@@ -296,9 +307,9 @@ def test_taking_theirs_keeps_mine_aside(defined_app: App, opened: Open) -> None:
 
 # --- versions and the rest -----------------------------------------------------------------------
 def test_history_restores(defined_app: App, opened: Open) -> None:
-    work = forms.begin(current(defined_app, "long"))
-    work.description = "New words."
-    service.save(defined_app, work)
+    edit = begin(current(defined_app, "long"))
+    edit.description = "New words."
+    saving.save(defined_app, edit)
     at = opened(open="device.long", section="History")
     assert any("+description: New words." in c.value for c in at.code)
     at.selectbox[0].set_value(1).run()
@@ -307,27 +318,27 @@ def test_history_restores(defined_app: App, opened: Open) -> None:
     assert current(defined_app, "long").version == 3
 
 
-def test_used_ones_offer_retiring(defined_app: App, opened: Open) -> None:
+def test_a_used_definition_can_be_retired(defined_app: App, opened: Open) -> None:
     at = opened(open="device.long")
-    assert "cannot be deleted, as these use it" in texts(at)
+    assert "cannot be deleted because these use it" in texts(at)
     click(at, "Retire")
     assert "retired" in texts(at)
-    assert service.load(defined_app).problems
+    assert load(defined_app).problems
     click(at, "Activate")
-    assert not service.load(defined_app).problems
+    assert not load(defined_app).problems
 
 
-def test_deleting_takes_a_tick_and_history_stays(defined_app: App, opened: Open) -> None:
+def test_deleting_needs_a_tick_and_keeps_the_history(defined_app: App, opened: Open) -> None:
     at = opened(open="device.numbers")
     assert button(at, "Delete").proto.disabled  # type: ignore[attr-defined]
     at.checkbox[0].check().run()
     click(at, "Delete")
-    assert "is deleted" in texts(at)
+    assert "numbers deleted" in texts(at)
     at = opened(open="device.numbers")
-    assert "A version can be restored" in texts(at)
+    assert "You can restore a version" in texts(at)
 
 
-def test_copies_are_new_ones(defined_app: App, opened: Open) -> None:
+def test_a_copy_is_a_new_definition(defined_app: App, opened: Open) -> None:
     at = opened(open="device.is_a")
     click(at, "Copy")
     assert at.title[0].value == "New labelling function"
@@ -336,29 +347,29 @@ def test_copies_are_new_ones(defined_app: App, opened: Open) -> None:
     assert current(defined_app, "is_a_too").body == current(defined_app, "is_a").body
 
 
-def test_around_it_leads_to_what_it_reads(defined_app: App, opened: Open) -> None:
-    at = opened(open="device.is_a", section="Around it")
+def test_dependencies_link_to_the_definitions_that_it_reads(defined_app: App, opened: Open) -> None:
+    at = opened(open="device.is_a", section="Dependencies")
     click(at, "device\\.long")
     assert at.query_params["open"] == "device.long"
     assert "section" not in at.query_params
     assert at.text_input[0].label == "Description"
 
 
-def test_git_definitions_say_that_saving_takes_their_place(stack: Settings, opened: Open) -> None:
+def test_saving_overrides_the_definition_in_the_files(stack: Settings, opened: Open) -> None:
     at = opened(open="device.static_always_on")
     assert "comes with the project's files" in texts(at)
-    assert "retired, not deleted" in texts(at)
+    assert "retired but not deleted" in texts(at)
     fill(at, "Value of test 1.1", "14")
     click(at, "Save")
-    assert "takes the place of the one in the project's files" in texts(at)
+    assert "overrides the one in the project's files" in texts(at)
     at.checkbox[0].check().run()
     click(at, "Delete")
-    assert "that of the project's files is back" in texts(at)
+    assert "The one in the project's files is back" in texts(at)
     app = App(stack, Person("ada", Role.ANALYST))
     assert current(app, "static_always_on").origin == "git"
 
 
-def test_viewers_look_and_change_nothing(defined_app: App, opened: Open) -> None:
+def test_viewers_read_and_change_nothing(defined_app: App, opened: Open) -> None:
     at = opened(Role.VIEWER, open="device.is_a")
     labels = {b.label for b in at.button}
     assert not labels & {"Save", "Retire", "Delete", "Copy", "Validate"}
@@ -371,6 +382,6 @@ def test_viewers_look_and_change_nothing(defined_app: App, opened: Open) -> None
     assert "may not change definitions" in at.error[0].value
 
 
-def test_unknown_kinds_and_those_of_other_pages_are_told(defined_app: App, opened: Open) -> None:
+def test_unknown_kinds_are_reported(defined_app: App, opened: Open) -> None:
     assert "There is no kind" in opened(new="nonsense").error[0].value
     assert "Connections" not in texts(opened(open="device.long"))

@@ -1,4 +1,4 @@
-"""Definitions as files that are uploaded and downloaded."""
+"""Export of definitions to a zip, and import from uploaded files."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from streamlit_app.services import definitions
 from streamlit_app.services.app import App
-from streamlit_app.services.definition_forms import same, text_of
+from streamlit_app.services.definitions.saving import may_write, require_write
+from streamlit_app.services.definitions.text import diff, text_of
 from tippers_dagster.access.model import Role
-from tippers_dagster.catalog import files
-from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog import files, store
+from tippers_dagster.catalog.catalog import Catalog, same_content
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
+from tippers_dagster.catalog.validate import problems_of
 from tippers_dagster.errors import BadInput
+from tippers_dagster.graph.save import Imported, checks, import_drafts
+from tippers_dagster.occupancy.datasets import follow
 from tippers_dagster.platform.text import shown
 
-if TYPE_CHECKING:
-    from tippers_dagster.graph.save import Imported
+MAX_UPLOAD = 16 << 20
+"""Bytes of all uploaded files together."""
 
-LARGEST_UPLOAD = 16 << 20
-"""Bytes of all files of an upload, as they are sent."""
+MAX_UNPACKED = 64 << 20
+"""Bytes of all files in the uploaded zips, unpacked."""
 
-LARGEST_UNPACKED = 64 << 20
-"""Bytes of all files of its zips, unpacked."""
+MAX_NAME_BYTES = 255
+"""The limit of common file systems."""
 
-LONGEST_NAME = 255
-"""Bytes of a file's name, the limit of common file systems."""
-
-MOST_LEVELS = 20
-"""Nested folders; definitions need two, below any that were zipped with them."""
+MAX_LEVELS = 20
+"""Nested folders. Definitions need two, below any folders that were zipped with them."""
 
 _ENCRYPTED = 1
-"""The bit of a zip's flags."""
+"""The bit in a zip entry's flags."""
 
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -54,18 +54,18 @@ _ZIP_ERRORS = (
 """What Python's readers raise for damaged or unsupported archives."""
 
 
-# --- out -----------------------------------------------------------------------------------------
+# --- export --------------------------------------------------------------------------------------
 def to_export(
     catalog: Catalog, *, concepts: Collection[str] = (), git: bool = False
 ) -> list[Definition]:
-    """The definitions that an export would hold, retired ones too.
+    """The definitions to export, including retired ones.
 
     Parameters
     ----------
     concepts
-        Only these; empty: all.
+        Only these concepts; all if empty.
     git
-        Also those that come with the project's files.
+        Whether to include those in the project's files.
     """
     found = {**catalog.definitions, **catalog.retired}
     return [
@@ -78,19 +78,19 @@ def to_export(
 
 
 def exported(chosen: Sequence[Definition]) -> bytes:
-    """A zip of YAML, SQL and Python files in their places, without passwords."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+    """A zip of YAML, SQL and Python files in their folders, without passwords."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for definition in chosen:
             for path, content in files.render(definition).items():
                 archive.writestr(path, content)
-    return made.getvalue()
+    return packed.getvalue()
 
 
-# --- in ------------------------------------------------------------------------------------------
+# --- import --------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Planned:
-    """What importing one definition would do."""
+    """The outcome that importing one definition would have."""
 
     draft: Draft
     outcome: Literal["created", "changed", "unchanged"]
@@ -99,36 +99,32 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an import would do, and what stands against it, by file or definition."""
+    """What an import would do, and its problems by file or definition."""
 
     planned: tuple[Planned, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def changing(self) -> list[Planned]:
-        """Those that are new or different."""
+        """New and changed definitions."""
         return [p for p in self.planned if p.outcome != "unchanged"]
 
 
 def plan(app: App, catalog: Catalog, uploads: Sequence[tuple[str, bytes]]) -> Plan:
-    """Read uploaded files and look at what importing them would do; nothing is saved.
+    """Read uploaded files and work out what importing them would do. Nothing is saved.
 
     Parameters
     ----------
     uploads
-        Names and contents: a zip of exported files, or YAML files, each with its SQL or Python
-        file where it has one.
+        Names and contents: a zip of exported files, or YAML files with their SQL or Python files.
 
     Raises
     ------
     BadInput
-        As :func:`read_uploads`.
+        As in :func:`read_uploads`.
     NotAllowed
-        When the person may not change definitions.
+        If the person may not change definitions.
     """
-    from tippers_dagster.catalog.validate import problems_of
-    from tippers_dagster.graph.save import checks
-
     app.person.require(Role.ANALYST, "import definitions")
     found = read_uploads(uploads)
     drafts = list(found.drafts.values())
@@ -143,34 +139,31 @@ def plan(app: App, catalog: Catalog, uploads: Sequence[tuple[str, bytes]]) -> Pl
 def _planned(catalog: Catalog, draft: Draft) -> Planned:
     before = catalog.named(draft.ref.namespace, draft.ref.name)
     if before is None:
-        return Planned(draft, "created", definitions.diff("", text_of(draft)))
-    if same(before, draft):
+        return Planned(draft, "created", diff("", text_of(draft)))
+    if same_content(before, draft):
         return Planned(draft, "unchanged")
-    return Planned(draft, "changed", definitions.diff(text_of(before), text_of(draft)))
+    return Planned(draft, "changed", diff(text_of(before), text_of(draft)))
 
 
 def import_planned(app: App, made: Plan) -> Imported:
-    """Save all that was planned, or nothing.
+    """Save all definitions of a plan, or none.
 
     Raises
     ------
     BadInput
         Naming each definition that cannot work.
     """
-    from tippers_dagster.catalog import store
-    from tippers_dagster.graph.save import import_drafts
-    from tippers_dagster.occupancy.datasets import follow
-
     kinds = [p.draft.ref.kind for p in made.changing]
-    definitions.require_write(app, kinds, "import definitions")
-    # What was as planned may be another now, and is then changed back: not by whoever may not.
+    require_write(app, kinds, "import definitions")
+    # An unchanged definition may have changed since the plan was made, and is then changed back.
+    # That needs the right to write its kind as well.
     drafts = [
         p.draft
         for p in made.planned
-        if p.outcome != "unchanged" or definitions.may_write(app, p.draft.ref.kind)
+        if p.outcome != "unchanged" or may_write(app, p.draft.ref.kind)
     ]
     if made.problems:
-        raise BadInput("Some of these files cannot be used.", "Mend them; nothing was imported.")
+        raise BadInput("Some files cannot be used.", "Nothing was imported. Fix the files first.")
     done = import_drafts(app.settings, drafts, by=app.person.name)
     for ref, outcome in done.outcomes.items():
         if ref.kind == Kind.DATASET and outcome != "unchanged":
@@ -179,26 +172,28 @@ def import_planned(app: App, made: Plan) -> Imported:
 
 
 def read_uploads(uploads: Sequence[tuple[str, bytes]]) -> files.Found:
-    """The definitions of uploaded files, and why some cannot be used; nothing is unpacked to disk.
+    """The definitions in uploaded files, and the reasons why some files cannot be used.
+
+    Nothing is unpacked to disk.
 
     Raises
     ------
     BadInput
-        When a zip is damaged, too large, or contains names that cannot be of definitions.
+        If a zip is damaged or too large, or contains a name that no definition can have.
     """
-    if sum(len(content) for _, content in uploads) > LARGEST_UPLOAD:
-        raise BadInput(f"The upload is over {LARGEST_UPLOAD >> 20} MiB.", "Upload it in parts.")
+    if sum(len(content) for _, content in uploads) > MAX_UPLOAD:
+        raise BadInput(f"The upload is over {MAX_UPLOAD >> 20} MiB.", "Upload the files in parts.")
     zipped: dict[PurePosixPath, bytes] = {}
-    loose: dict[PurePosixPath, bytes] = {}
+    single: dict[PurePosixPath, bytes] = {}
     for name, content in uploads:
         path = _checked_path(name.replace("\\", "/").rpartition("/")[2])
         if path.suffix.lower() == ".zip":
-            room = LARGEST_UNPACKED - sum(map(len, zipped.values()))
+            room = MAX_UNPACKED - sum(map(len, zipped.values()))
             _add(zipped, _unpacked(path.name, content, room))
         else:
-            _add(loose, {path: content})
-    found, alone = files.scan_contents(_below_top(zipped)), _read_loose(loose)
-    return files.Found({**found.drafts, **alone.drafts}, {**found.errors, **alone.errors})
+            _add(single, {path: content})
+    in_zips, alone = files.scan_contents(_below_top(zipped)), _read_single_files(single)
+    return files.Found({**in_zips.drafts, **alone.drafts}, {**in_zips.errors, **alone.errors})
 
 
 def _add(contents: dict[PurePosixPath, bytes], more: Mapping[PurePosixPath, bytes]) -> None:
@@ -214,34 +209,34 @@ def _checked_path(name: str) -> PurePosixPath:
     Raises
     ------
     BadInput
-        When it leads out of the folder, is empty, too long, or has characters that names may not.
+        If it leads out of the folder, is empty or too long, or contains control characters.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise BadInput(
-            f"The upload contains {shown(name)}, which leads out of it.",
+            f"The upload contains {shown(name)}, which points outside it.",
             "Use relative paths, with / between folders.",
         )
     if not path.parts or shown(name, len(name)) != name:
         raise BadInput(
             f"The upload contains an invalid file name: {shown(name) or '(empty)'}.", "Rename it."
         )
-    if len(path.parts) > MOST_LEVELS or max(len(p.encode()) for p in path.parts) > LONGEST_NAME:
+    if len(path.parts) > MAX_LEVELS or max(len(p.encode()) for p in path.parts) > MAX_NAME_BYTES:
         raise BadInput(
             f"The upload contains a name that is too long: {shown(name)}",
-            f"Names may have {LONGEST_NAME} bytes, in up to {MOST_LEVELS} folders.",
+            f"Names may have up to {MAX_NAME_BYTES} bytes, in up to {MAX_LEVELS} nested folders.",
         )
     return path
 
 
 # --- zips ----------------------------------------------------------------------------------------
 def _unpacked(zip_name: str, content: bytes, room: int) -> dict[PurePosixPath, bytes]:
-    """The files of a zip by path, hidden ones left out.
+    """The files in a zip by path, without hidden ones.
 
     Raises
     ------
     BadInput
-        When it is not a zip, is damaged or encrypted, or contains more than ``room`` bytes.
+        If it is not a zip, is damaged or encrypted, or contains more than ``room`` bytes.
     """
     found: dict[PurePosixPath, bytes] = {}
     try:
@@ -259,7 +254,7 @@ def _unpacked(zip_name: str, content: bytes, room: int) -> dict[PurePosixPath, b
     except _ZIP_ERRORS as error:
         raise BadInput(
             f"{zip_name} is not a zip file, or is damaged: {error}",
-            "Export definitions for an example of the layout.",
+            "Export some definitions to see the expected layout.",
         ) from None
     both = {parent for path in found for parent in path.parents} & found.keys()
     if both:
@@ -268,11 +263,11 @@ def _unpacked(zip_name: str, content: bytes, room: int) -> dict[PurePosixPath, b
 
 
 def _entry_path(entry: zipfile.ZipInfo) -> PurePosixPath:
-    # Python cuts a name at the first NUL; other programs may show what follows.
+    # Python cuts a name at the first NUL; other programs may show the rest.
     path = _checked_path(entry.orig_filename)
     if stat.S_ISLNK(entry.external_attr >> 16):
         raise BadInput(
-            f"The zip contains the link {shown(entry.filename)}.", "Add the file itself."
+            f"The zip contains the link {shown(entry.filename)}.", "Add the file it points to."
         )
     if entry.flag_bits & _ENCRYPTED:
         raise BadInput(f"{shown(entry.filename)} is encrypted.", "Zip it without a password.")
@@ -280,7 +275,7 @@ def _entry_path(entry: zipfile.ZipInfo) -> PurePosixPath:
 
 
 def _unpack(zip_name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, room: int) -> bytes:
-    """The content of one file; the size that the zip declares is not trusted."""
+    """The content of one file. The size declared in the zip is not trusted."""
     with archive.open(entry) as packed:
         data = packed.read(room + 1)
     if len(data) > room:
@@ -291,15 +286,15 @@ def _unpack(zip_name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, roo
 def _too_large(zip_name: str) -> BadInput:
     return BadInput(
         f"{zip_name} is too large for definitions: more than {files.MOST_FILES:,} files or "
-        f"{LARGEST_UNPACKED >> 20} MiB.",
+        f"{MAX_UNPACKED >> 20} MiB.",
         "Is it the right file?",
     )
 
 
 def _below_top(contents: Mapping[PurePosixPath, bytes]) -> dict[PurePosixPath, bytes]:
-    """Paths from the folder with the definitions: people zip the folder around them, too."""
+    """Paths relative to the folder of the definitions, for a zip made of a folder around it."""
     found = dict(contents)
-    while found and not any(map(_is_place, found)):
+    while found and not any(map(_is_definition_path, found)):
         if len({path.parts[0] for path in found}) > 1 or PurePosixPath() in _parents(found):
             break
         found = {PurePosixPath(*path.parts[1:]): content for path, content in found.items()}
@@ -310,8 +305,8 @@ def _parents(paths: Iterable[PurePosixPath]) -> set[PurePosixPath]:
     return {path.parent for path in paths}
 
 
-def _is_place(path: PurePosixPath) -> bool:
-    """Whether a definition belongs in this place."""
+def _is_definition_path(path: PurePosixPath) -> bool:
+    """Whether this is a path that a definition's YAML file has."""
     try:
         files.ref_of(path)
     except BadInput:
@@ -319,9 +314,9 @@ def _is_place(path: PurePosixPath) -> bool:
     return path.suffix == ".yml"
 
 
-# --- loose files ---------------------------------------------------------------------------------
-def _read_loose(contents: Mapping[PurePosixPath, bytes]) -> files.Found:
-    """YAML files that say themselves what they are, with texts of the same name beside them."""
+# --- single files --------------------------------------------------------------------------------
+def _read_single_files(contents: Mapping[PurePosixPath, bytes]) -> files.Found:
+    """YAML files that state their kind and name, with SQL or Python files of the same name."""
     drafts: dict[str, Draft] = {}
     errors: dict[str, str] = {}
     seen: dict[Ref, str] = {}
@@ -329,7 +324,7 @@ def _read_loose(contents: Mapping[PurePosixPath, bytes]) -> files.Found:
         name = path.name
         if path.suffix.lower() not in (".yml", ".yaml"):
             if not any(path.with_suffix(s) in contents for s in (".yml", ".yaml")):
-                errors[name] = f"There is no {path.stem}.yml beside it."
+                errors[name] = f"{path.stem}.yml is missing from the upload."
             continue
         try:
             draft = files.read_contents(path, contents)
@@ -337,7 +332,7 @@ def _read_loose(contents: Mapping[PurePosixPath, bytes]) -> files.Found:
             errors[name] = str(error)
             continue
         if draft.ref in seen:
-            errors[name] = f"It is {draft.ref}, as {seen[draft.ref]} is."
+            errors[name] = f"It defines {draft.ref}, and so does {seen[draft.ref]}."
         seen[draft.ref] = name
         drafts[name] = draft
     return files.Found(drafts, errors)

@@ -1,4 +1,4 @@
-"""The definitions that this session has in hand, and going from one to another."""
+"""The definitions being edited in this session, and navigation between them."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from typing import Any
 
 import streamlit as st
 
-from streamlit_app.services.definition_forms import Work
+from streamlit_app.services.definitions.edit import Edit
 from streamlit_app.ui import state
 
-_WORKS = "definitions.works"
+_EDITS = "definitions.edits"
 _NOTES = "definitions.notes"
 
 SECTION = "definitions.section"
-"""The widget that chooses what is shown of a definition."""
+"""The key of the widget that selects a section of the editor."""
 
 
-def all_works() -> dict[str, Work]:
-    """What is in hand, by the name in the page's address."""
-    return st.session_state.setdefault(_WORKS, {})
+def all_edits() -> dict[str, Edit]:
+    """All edits of this session, by their name in the page's address."""
+    return st.session_state.setdefault(_EDITS, {})
 
 
 def note(name: str) -> dict[str, Any]:
-    """What this session remembers about a definition besides what was typed."""
+    """What this session remembers about an edit apart from its content."""
     return st.session_state.setdefault(_NOTES, {}).setdefault(name, {})
 
 
-def take(name: str) -> None:
-    """Put what was typed last into the work, before anything is shown of it."""
+def take_typed(name: str) -> None:
+    """Copy what was typed last into the edit, before any of it is shown."""
     form = note(name).get("form")
-    if form is not None and form.work is all_works().get(name):
+    if form is not None and form.edit is all_edits().get(name):
         form.take_all()
 
 
 def forget(name: str) -> None:
-    """Let go of what was typed."""
-    all_works().pop(name, None)
+    """Discard an edit."""
+    all_edits().pop(name, None)
     st.session_state.get(_NOTES, {}).pop(name, None)
 
 
 def new_name(kind: str, concept: str, parent: str) -> str:
-    """What a definition without a name is kept under."""
+    """The name of an edit whose definition has no name yet."""
     return f"new {kind} {concept} {parent}".strip()
 
 
