@@ -1,1 +1,1 @@
-"""What pages ask and do, without Streamlit; each function takes the ``App`` it works for."""
+"""Everything that pages read and do, without Streamlit; functions take the ``App`` first."""

@@ -1,4 +1,4 @@
-"""What a service works with: the deployment and the person who asks."""
+"""The deployment, and the person who uses the app: the first argument of every service."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class App:
-    """The deployment, and who asks."""
+    """The deployment and the current user."""
 
     settings: Settings
     person: Person
 
     @property
     def instance(self) -> DagsterInstance:
-        """Dagster's instance, one for all sessions of this process.
+        """Dagster's instance, shared by all sessions of this process.
 
         Raises
         ------
         sqlalchemy.exc.OperationalError
-            When its database does not answer: at once, where Dagster itself would try for 12 s.
+            Its database is unavailable: raised at once, where Dagster itself would retry for 12 s.
         """
         _storage(self.settings).connect().close()
         return _instance(self.settings)
@@ -40,7 +40,7 @@ class App:
 
 @lru_cache(maxsize=4)
 def _storage(settings: Settings) -> sa.Engine:
-    """Connections to Dagster's database; each is asked whether it lives when it is taken."""
+    """Connections to Dagster's database, each tested before it is used."""
     return sa.create_engine(sqlalchemy_url(databases(settings).dagster), pool_pre_ping=True)
 
 

@@ -48,7 +48,7 @@ from tippers_dagster.spaces.tree import load_tree
 from tippers_dagster.warehouse.engine import warehouse_engine
 
 if TYPE_CHECKING:
-    from streamlit_app.services.pipeline import Item, Look
+    from streamlit_app.services.pipeline.graph import Graph, Item
 
 MIDDLE = "q50"
 T = TypeVar("T")
@@ -119,8 +119,8 @@ class Standing:
         return [item.name for item in both if item.standing in ("stale", "failed")]
 
 
-def standing(seen: Look, name: str) -> Standing:
-    """How the assets of a forecaster stand; ``seen`` is of ``services.pipeline.look``."""
+def standing(seen: Graph, name: str) -> Standing:
+    """The status of a forecaster's assets in the graph of all assets."""
     asset = f"{Kind.FORECASTER.value}/{name}"
     return Standing(seen.items.get(asset), seen.items.get(f"{asset}{FORECAST_SUFFIX}"))
 

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from streamlit_app.services import forecasts as service
-from streamlit_app.services import pipeline
 from streamlit_app.services.app import App
-from streamlit_app.services.pipeline import Item, Look
+from streamlit_app.services.pipeline.graph import Graph, Item, load_graph
+from streamlit_app.services.pipeline.runs import materialise
 from streamlit_app.ui.messages import live, plain, told
 from streamlit_app.views.definitions.words import STANDINGS
 from tippers_dagster.local.addresses import asset_link, mlflow_home, run_link
@@ -20,7 +20,7 @@ POLL_SECONDS = 5
 
 def show(app: App, name: str) -> None:
     """The line of each asset, with links; looked at again while something is not fresh."""
-    seen = pipeline.look(app)
+    seen = load_graph(app)
     found = service.standing(seen, name)
     running = any(i and i.standing == "running" for i in (found.backtest, found.forecast))
     if running:
@@ -31,14 +31,14 @@ def show(app: App, name: str) -> None:
 
 @live(POLL_SECONDS)
 def _again(app: App, name: str) -> None:
-    seen = pipeline.look(app)
+    seen = load_graph(app)
     found = service.standing(seen, name)
     if not any(i and i.standing == "running" for i in (found.backtest, found.forecast)):
         st.rerun()
     _lines(app, name, seen)
 
 
-def _lines(app: App, name: str, seen: Look) -> None:
+def _lines(app: App, name: str, seen: Graph) -> None:
     found = service.standing(seen, name)
     training = service.training(app, name)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -80,11 +80,11 @@ def _item(app: App, word: str, item: Item | None) -> None:
         )
 
 
-def _bring_up_to_date(app: App, seen: Look, found: service.Standing) -> None:
+def _bring_up_to_date(app: App, seen: Graph, found: service.Standing) -> None:
     if not found.stale or not app.person.may(Role.ANALYST):
         return
     if st.button("Bring up to date", icon=":material/play_arrow:", key="forecasts_materialise"):
         with told():
-            run = pipeline.materialise(app, seen, found.stale, stale_only=True)
+            run = materialise(app, seen, found.stale, stale_only=True)
             st.toast(f"Run {run[:8]} begins." if run else "All of it is up to date, or under way.")
             st.rerun()

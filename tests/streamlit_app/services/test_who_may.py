@@ -42,10 +42,11 @@ FOR_VIEWERS = {
         quantile_points backtest origins export""",
     "labelled": "sources split parts in_words",
     # Labels by number of entities.
-    "labels": """label_models catalog_of summary evaluation score_history compare materialisations
-        turn gold_count table_of""",
+    "exports": "table_file",
+    "labels": """label_models catalog_of summary evaluation score_history compare_models
+        materialisations compare_materialisations gold_count table_of""",
     "models": """catalog_of classifiers problem body_of results registry decisions back_to
-        standings predicted as_file read_csv drift""",
+        assets predicted read_csv drift""",
     # Counts of devices.
     "occupancy": """extents log_span default_window parse_window choose_width
         parse_width read_width series files_to_read week ranking shown_children floor squarify
@@ -53,10 +54,15 @@ FOR_VIEWERS = {
     "overview": "last_hour now busiest freshness rejected failed_assets failed_runs running",
     "people": """people_counts in_space summary points counted_in_words quality_in_words export
         counted compared ratios usable_rows rejected_rows""",
-    "pipeline": """look picture in_words_counted going change_of_edge details value_tree""",
+    "pipeline.details": "details",
+    "pipeline.edges": "change_of_edge",
+    "pipeline.graph": "load_graph count_in_words",
+    "pipeline.picture": "picture",
+    "pipeline.runs": "active_runs",
+    "pipeline.values": "value_tree",
     "runs": "find counts details",
     "tracking": """estimate standing at_work kept datasets source_extent is_anything_tracked""",
-    "words": "percent",
+    "words": "counted percent",
 }
 """What shows no device and changes nothing that others see, by module."""
 
@@ -66,11 +72,13 @@ FOR_ANALYSTS = {
     "definition_files": "plan import_planned",
     "definition_preview": "check preview_rows preview_votes",
     "definitions": "save save_deleted retire activate delete rename restore",
-    "labels": "find uncertain why export give_gold take_gold",
+    "labels": "find uncertain explain export set_gold remove_gold",
     "models": "promote roll_back export model_of example_rows predict_rows predict_index",
     "overview": "retry_definitions",
     "people": "look_at import_uploaded clear",
-    "pipeline": "materialise cancel arrange lay_out_anew connect",
+    "pipeline.edges": "apply_change",
+    "pipeline.picture": "save_places reset_layout",
+    "pipeline.runs": "materialise",
     "runs": "cancel repeat",
     "tracking": """track create_dataset retry_failed recompute untrack rename_dataset
         delete_dataset track_again""",
@@ -90,8 +98,9 @@ class Untouched:
 
 
 def modules() -> Iterator[str]:
-    for found in pkgutil.iter_modules(streamlit_app.services.__path__):
-        yield found.name
+    prefix = f"{streamlit_app.services.__name__}."
+    for found in pkgutil.walk_packages(streamlit_app.services.__path__, prefix):
+        yield found.name.removeprefix(prefix)
 
 
 def functions(module: str) -> dict[str, Callable[..., Any]]:
