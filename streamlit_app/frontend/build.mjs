@@ -1,5 +1,5 @@
-// Bundles both components into dist/, with the licences of what they contain, and the hash of what
-// they were made from.
+// Bundles both components into dist/, with the licences of the bundled packages and a hash of the
+// sources.
 //
 //   node build.mjs [folder]
 import { createHash } from "node:crypto";
@@ -24,7 +24,7 @@ const { metafile } = await build({
   legalComments: "none",
   charset: "utf8",
   define: { "process.env.NODE_ENV": '"production"' },
-  // The sheets go into the shadow root with the script, so that nothing is measured without them.
+  // Style sheets are part of the script, so that layout is never measured without them.
   loader: { ".css": "text" },
   logLevel: "info",
   metafile: true,
@@ -32,7 +32,7 @@ const { metafile } = await build({
 writeFileSync(join(out, "LICENSES.txt"), licences(Object.keys(metafile.inputs)));
 writeFileSync(join(out, "sources.sha256"), `${sourcesHash()}\n`);
 
-/** The licences of the packages that the bundles contain. */
+/** The licences of the bundled packages. */
 function licences(inputs) {
   const packages = inputs.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]);
   const texts = [...new Set(packages)].filter(Boolean).sort().map((name) => {
@@ -45,7 +45,7 @@ function licences(inputs) {
   return texts.join(`\n${"-".repeat(80)}\n\n`);
 }
 
-/** The hash of all that decides the bundles; tests/streamlit_app/frontend computes the same. */
+/** A hash of everything that determines the bundles; tests/streamlit_app/frontend repeats it. */
 function sourcesHash() {
   const hash = createHash("sha256");
   for (const path of sources().sort()) {

@@ -1,4 +1,4 @@
-"""Other databases: listing, testing, changing and syncing them. A password never comes back."""
+"""Connections to other databases: list, test, change and sync them. Passwords stay hidden."""
 
 from __future__ import annotations
 
@@ -25,13 +25,23 @@ DIALECTS = {
 }
 
 
-# --- finding -------------------------------------------------------------------------------------
+# --- listing -------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Table:
-    """A table that is synced.
+class SyncedTable:
+    """A synced table.
 
-    ``asset``: its name in Dagster; ``rows``, ``synced_at``: of the last sync; ``error``: why the
-    last try failed; ``running``: the run that syncs it now; ``users``: definitions that read it.
+    Attributes
+    ----------
+    asset
+        The asset's name in Dagster.
+    rows, seconds, synced_at, run_id, change
+        Of the last successful sync.
+    error
+        Why the last attempt failed; empty if it did not.
+    running
+        The run that is syncing it now.
+    users
+        The definitions that read it.
     """
 
     choice: ConnectionTable
@@ -47,18 +57,19 @@ class Table:
 
     @property
     def how(self) -> str:
-        """How it is synced, in words."""
+        """How it is synced."""
         if self.choice.cursor is None:
-            return "whole"
-        return f"from the last {self.choice.cursor} on, by {', '.join(self.choice.primary_key)}"
+            return "full copy"
+        key = ", ".join(self.choice.primary_key)
+        return f"incremental by {self.choice.cursor}, key {key}"
 
 
 @dataclass(frozen=True)
-class Shown:
+class ConnectionInfo:
     """A connection without its password.
 
-    ``is_source``: it leads where the settings say; ``has_password``: whether one is stored;
-    ``version`` 0: never saved.
+    ``is_source``: it is the source database of the settings. ``has_password``: whether a password
+    is stored. ``version``: 0 if it has never been saved.
     """
 
     name: str
@@ -68,7 +79,7 @@ class Shown:
     version: int
     updated_by: str
     description: str
-    tables: tuple[Table, ...]
+    tables: tuple[SyncedTable, ...]
 
     @property
     def users(self) -> list[str]:
@@ -77,24 +88,24 @@ class Shown:
 
     @property
     def place(self) -> str:
-        """Where it leads, for people."""
-        b = self.body
-        if b.dialect == "sqlite":
-            return b.database
-        port = f":{b.port}" if b.port else ""
-        return f"{b.user or ''}@{b.host or ''}{port}/{b.database}"
+        """The address of its database, for people."""
+        body = self.body
+        if body.dialect == "sqlite":
+            return body.database
+        port = f":{body.port}" if body.port else ""
+        return f"{body.user or ''}@{body.host or ''}{port}/{body.database}"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All connections, and those that cannot be read: name and why."""
+    """All connections; ``unreadable``: the reason per name."""
 
-    connections: tuple[Shown, ...]
+    connections: tuple[ConnectionInfo, ...]
     unreadable: Mapping[str, str]
 
 
 def listing(app: App) -> Listing:
-    """All connections, how their tables stand, and who reads them."""
+    """All connections with the state of their tables and the definitions that read them."""
     from tippers_dagster.automation.runs import being_computed
     from tippers_dagster.automation.state import load_states
     from tippers_dagster.catalog.kinds import Kind
@@ -116,7 +127,7 @@ def listing(app: App) -> Listing:
             readers = tuple(users(catalog, name, choice.name))
             tables.append(_table(choice, asset, states.get(asset), running.get(asset), readers))
         found.append(
-            Shown(
+            ConnectionInfo(
                 name=name,
                 body=body.model_copy(update={"password": None}),
                 is_source=is_source(app.settings, name),
@@ -147,7 +158,7 @@ def _table(
     state: object,
     running: str | None,
     readers: tuple[str, ...],
-) -> Table:
+) -> SyncedTable:
     from tippers_dagster.automation.state import NEVER, AssetState
 
     known = state if isinstance(state, AssetState) else NEVER
@@ -155,10 +166,10 @@ def _table(
     change = ""
     if "inserted" in details:
         change = (
-            f"{details['inserted']:,} new, {details['updated']:,} changed, "
-            f"{details['deleted']:,} gone"
+            f"{details['inserted']:,} added, {details['updated']:,} changed, "
+            f"{details['deleted']:,} deleted"
         )
-    return Table(
+    return SyncedTable(
         choice=choice,
         asset=asset,
         rows=known.rows,
@@ -174,7 +185,7 @@ def _table(
 
 # --- testing -------------------------------------------------------------------------------------
 def test(app: App, name: str) -> Tested:
-    """Whether a saved connection works, as a sentence."""
+    """Test a saved connection."""
     from tippers_dagster.connections import store
 
     app.person.require(Role.ANALYST, "test connections")
@@ -182,12 +193,12 @@ def test(app: App, name: str) -> Tested:
 
 
 def try_out(app: App, name: str, fields: Mapping[str, object], password: str | None) -> Tested:
-    """Whether a connection would work with these fields; nothing is saved.
+    """Test these fields without saving them.
 
     Raises
     ------
     BadInput
-        What cannot be a connection.
+        The fields do not make a valid connection.
     """
     from tippers_dagster.connections import store
 
@@ -196,12 +207,12 @@ def try_out(app: App, name: str, fields: Mapping[str, object], password: str | N
 
 
 def find_tables(app: App, name: str) -> list[FoundTable]:
-    """The tables and views that the connection's user sees.
+    """The tables and views that the connection's user can see.
 
     Raises
     ------
     TippersError
-        When it cannot be reached.
+        The database is unavailable.
     """
     from tippers_dagster.connections import store
 
@@ -211,14 +222,14 @@ def find_tables(app: App, name: str) -> list[FoundTable]:
 
 # --- changing ------------------------------------------------------------------------------------
 def fields_of(form: Mapping[str, str | int | None]) -> dict[str, object]:
-    """The fields of a connection from what a form holds: texts, empty for what is not given.
+    """The fields of a connection, from a form whose empty fields hold empty texts.
 
     ``options``: lines of ``name=value``.
 
     Raises
     ------
     BadInput
-        A line of options that is none.
+        A line of the options is not ``name=value``.
     """
     fields: dict[str, object] = dict(form)
     for name in ("host", "user"):
@@ -228,7 +239,9 @@ def fields_of(form: Mapping[str, str | int | None]) -> dict[str, object]:
     for line in str(form.get("options") or "").splitlines():
         name, equals, value = line.partition("=")
         if line.strip() and not equals:
-            raise BadInput("An option is written name=value, one a line.", "sslmode=require")
+            raise BadInput(
+                "Write one option per line, as name=value.", "For example sslmode=require."
+            )
         if equals:
             options[name.strip()] = value.strip()
     fields["options"] = options
@@ -245,7 +258,7 @@ def add(
     Raises
     ------
     BadInput
-        A name that is taken, or what a connection may not say.
+        The name is taken, or the fields do not make a valid connection.
     """
     from tippers_dagster.connections import store
 
@@ -263,16 +276,17 @@ def add(
 
 
 def edit(
-    app: App, shown: Shown, fields: Mapping[str, object], password: str | None
+    app: App, connection: ConnectionInfo, fields: Mapping[str, object], password: str | None
 ) -> tuple[Tested, Reloaded]:
-    """Change a connection, and test it; an empty password keeps the one that is stored.
+    """Change a connection, and test it; an empty password keeps the stored one.
 
     Raises
     ------
     Conflict
-        When somebody else changed it meanwhile.
+        Somebody else has changed it in the meantime.
     BadInput
-        What a connection may not say; an address that changed, without the password for it.
+        The fields do not make a valid connection, or the address changed without its password
+        being entered again.
     """
     from tippers_dagster.connections import store
 
@@ -280,26 +294,26 @@ def edit(
     try:
         store.edit(
             app.settings,
-            shown.name,
+            connection.name,
             fields,
             by=app.person.name,
             password=password or None,
-            expected_version=shown.version,
+            expected_version=connection.version,
         )
     except BadInput as error:
         if "password must be given again" in error.message:
-            raise BadInput(error.message, "Type it into the field Password.") from None
+            raise BadInput(error.message, "Enter it in the Password field.") from None
         raise
-    return store.test(app.settings, shown.name), _reload(app)
+    return store.test(app.settings, connection.name), _reload(app)
 
 
 def choose(app: App, name: str, table: ConnectionTable) -> tuple[ConnectionTable, Reloaded]:
-    """Have a table synced, or change how.
+    """Start syncing a table, or change how it is synced.
 
     Raises
     ------
     TippersError
-        A cursor or key that is none, or a database that is away.
+        The cursor or key is not suitable, or the database is unavailable.
     """
     from tippers_dagster.connections import store
 
@@ -309,12 +323,12 @@ def choose(app: App, name: str, table: ConnectionTable) -> tuple[ConnectionTable
 
 
 def leave_out(app: App, name: str, table: str) -> Reloaded:
-    """Have a table synced no more, and remove its copy.
+    """Stop syncing a table, and delete its copy.
 
     Raises
     ------
     BadInput
-        When definitions read it, with their names.
+        Definitions read it; their names are in the message.
     """
     from tippers_dagster.connections import store
 
@@ -324,12 +338,12 @@ def leave_out(app: App, name: str, table: str) -> Reloaded:
 
 
 def delete(app: App, name: str) -> Reloaded:
-    """Forget a connection, and remove the copies of its tables.
+    """Delete a connection and the copies of its tables.
 
     Raises
     ------
     BadInput
-        When definitions read its tables, with their names.
+        Definitions read its tables; their names are in the message.
     """
     from tippers_dagster.connections import store
 
@@ -338,20 +352,20 @@ def delete(app: App, name: str) -> Reloaded:
     return _reload(app)
 
 
-def sync(app: App, shown: Shown, tables: Collection[str] = ()) -> str:
-    """Start a run that syncs tables now, all unless some are named; returns its id.
+def sync(app: App, connection: ConnectionInfo, tables: Collection[str] = ()) -> str:
+    """Start a run that syncs these tables, or all tables; returns the run's id.
 
     Raises
     ------
     TippersError
-        When nothing runs that could do it.
+        No table is chosen for syncing, or the deployment is not running.
     """
     from tippers_dagster.graph.start import start_run
 
     app.person.require(Role.ANALYST, "sync connections")
-    wanted = [t.asset for t in shown.tables if not tables or t.choice.name in tables]
+    wanted = [t.asset for t in connection.tables if not tables or t.choice.name in tables]
     if not wanted:
-        raise BadInput(f"{shown.name} syncs no table.", "Choose one first.")
+        raise BadInput(f"{connection.name} syncs no tables yet.", "Choose a table first.")
     return start_run(app.settings, wanted, by=app.person.name)
 
 

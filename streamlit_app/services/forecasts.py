@@ -43,7 +43,7 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    from streamlit_app.services.pipeline import Item, Look
+    from streamlit_app.services.pipeline.graph import Graph, Item
 
 MEDIAN = "q50"
 T = TypeVar("T")
@@ -114,8 +114,8 @@ class Status:
         return [item.name for item in both if item.standing in ("stale", "failed")]
 
 
-def status(seen: Look, name: str) -> Status:
-    """The status of a forecaster's assets, from the result of ``services.pipeline.look``."""
+def status(seen: Graph, name: str) -> Status:
+    """The status of a forecaster's assets in the graph of all assets."""
     asset = f"{Kind.FORECASTER.value}/{name}"
     return Status(seen.items.get(asset), seen.items.get(f"{asset}{FORECAST_SUFFIX}"))
 

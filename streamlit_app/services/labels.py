@@ -1,19 +1,17 @@
-"""What label models gave: distributions, functions, gold labels, and the reasons of a label."""
+"""Label models: their results, gold labels, and why an entity has its label."""
 
 from __future__ import annotations
 
 import datetime as dt
-import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from streamlit_app.services.app import App
+from streamlit_app.services.exports import Format, table_file
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
@@ -22,9 +20,9 @@ from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.labels import SCHEMA, NotLabelled, has_labels, read_labels
 from tippers_dagster.labelling.past import ABSENT, Past, moved_labels, read_past
-from tippers_dagster.platform.small_tables import csv_bytes
 from tippers_dagster.platform.text import shown
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.sql.compose import quoted
 
 if TYPE_CHECKING:
     from tippers_dagster.automation.state import AssetState
@@ -32,28 +30,27 @@ if TYPE_CHECKING:
     from tippers_dagster.labelling.why import Explanation
 
 BINS = 20
-"""Of the histogram of confidence, from 0 to 1."""
+"""Number of bins of the confidence histogram, from 0 to 1."""
 
-MIME = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 _NO_LABEL = ("abstain", "tie")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A label model as it was last computed.
+    """The latest results of a label model.
 
     Attributes
     ----------
     classes
-        Entities by label, and those that abstained or tied.
+        Entities per label, abstentions and ties included.
     coverage
-        Share of the entities with a vote.
+        Share of entities with at least one vote.
     functions
-        A record per labelling function: coverage, overlaps, conflicts, accuracy, weight.
+        One record per labelling function: coverage, overlaps, conflicts and accuracy.
     histogram
-        Entities by bin of confidence (its lower end) and label.
+        Lower end of a confidence bin, label, and number of entities.
     mlflow_run
-        The id of its run there; None: it was not logged.
+        Id of the MLflow run; None if MLflow has not logged it.
     """
 
     ref: Ref
@@ -69,7 +66,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Entity:
-    """An entity and what it was given; ``margin``: how far the two likeliest labels are apart."""
+    """An entity and its label; ``margin``: distance between its two highest probabilities."""
 
     key: str
     label: str | None
@@ -81,7 +78,7 @@ class Entity:
 
 @dataclass(frozen=True)
 class Score:
-    """How a materialisation did on the gold labels of its time."""
+    """Scores of one materialisation on the gold labels of that time."""
 
     version: str
     run_id: str
@@ -96,22 +93,22 @@ class Score:
 
 
 def label_models(catalog: Catalog) -> list[Ref]:
-    """All label models, also those that cannot work."""
+    """All label models, broken ones included."""
     return sorted(d.ref for d in catalog.of_kind(Kind.LABEL_MODEL, broken=True))
 
 
 def catalog_of(app: App) -> Catalog:
-    """The definitions as they are now."""
+    """The current definitions."""
     return load_catalog(app.settings)
 
 
 def summary(app: App, ref: Ref) -> Summary:
-    """What is known of a label model's last materialisation.
+    """The latest results of a label model.
 
     Raises
     ------
     NotLabelled
-        When it was never computed, with the reason where one is known.
+        It has never been computed; with the reason if it is known.
     """
     state = _state(app, ref)
     details = state.details
@@ -129,7 +126,7 @@ def summary(app: App, ref: Ref) -> Summary:
 
 
 def evaluation(app: App, ref: Ref) -> Evaluation | None:
-    """The labels of now on the gold labels of now; None: no entity of it has one."""
+    """Scores of the current labels on the current gold labels; None if no entity has one."""
     from tippers_dagster.labelling.gold import evaluate_labels
 
     if not gold_count(app, ref.concept):
@@ -139,7 +136,7 @@ def evaluation(app: App, ref: Ref) -> Evaluation | None:
 
 
 def score_history(app: App, ref: Ref) -> list[Score]:
-    """Materialisations that were scored on gold labels, the newest first."""
+    """Scores of earlier materialisations on gold labels, the newest first."""
     from tippers_dagster.labelling.gold import scores
 
     return [
@@ -159,25 +156,27 @@ def score_history(app: App, ref: Ref) -> list[Score]:
     ]
 
 
-def compare(app: App, ref: Ref, other: Ref) -> list[tuple[str, str, int]]:
-    """Entities that both label models have, by the label of the one and of the other.
+def compare_models(app: App, ref: Ref, other: Ref) -> list[tuple[str, str, int]]:
+    """Label by one model, label by the other, and how many of their common entities have both.
 
     Raises
     ------
     NotLabelled
-        When one of them was never computed.
+        One of them has never been computed.
     BadInput
-        When their entities are told apart by different keys.
+        Their entities have different keys.
     """
     for one in (ref, other):
         _state(app, one)
     catalog = load_catalog(app.settings)
-    key, others = catalog.key_column(ref), catalog.key_column(other)
-    if key != others:
-        raise BadInput(f"{ref} is of {key}, {other} of {others}: nothing to compare.")
+    key, other_key = catalog.key_column(ref), catalog.key_column(other)
+    if key != other_key:
+        raise BadInput(
+            f"{ref} labels {key}, but {other} labels {other_key}: they cannot be compared."
+        )
     query = (
         f"SELECT coalesce(a.label, a.outcome) AS one, coalesce(b.label, b.outcome) AS other, "
-        f"count(*) AS entities FROM {_table(ref)} a JOIN {_table(other)} b USING ({_quoted(key)}) "
+        f"count(*) AS entities FROM {_table(ref)} a JOIN {_table(other)} b USING ({quoted(key)}) "
         "GROUP BY 1, 2 ORDER BY 3 DESC"
     )
     return [(r.one, r.other, r.entities) for r in _rows(app, query)]
@@ -185,18 +184,18 @@ def compare(app: App, ref: Ref, other: Ref) -> list[tuple[str, str, int]]:
 
 # --- materialisations ----------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Turn:
-    """What two materialisations gave, label by label.
+class Comparison:
+    """How labels changed between two materialisations.
 
     Attributes
     ----------
     moves
-        Entities by their label before and after, the most first.
+        Label before, label after, and number of entities; the most common first.
     classes
-        Of each label: how many entities had it before, and have it after.
+        Label, number of entities before, and number of entities after.
     functions
-        A record per labelling function of either: coverage, learned weight and accuracy on gold,
-        before and after; None where it took no part.
+        One record per labelling function: coverage, estimated accuracy and accuracy on gold labels,
+        before and after; None for a function that only one of the two used.
     """
 
     before: Past
@@ -206,43 +205,43 @@ class Turn:
     functions: Sequence[Mapping[str, Any]]
 
     @property
-    def both(self) -> int:
-        """Entities that both have."""
+    def common(self) -> int:
+        """Entities in both materialisations."""
         return sum(n for a, b, n in self.moves if ABSENT not in (a, b))
 
     @property
     def changed(self) -> int:
-        """Those of both whose label is another."""
+        """Common entities with a different label."""
         return sum(n for a, b, n in self.moves if a != b and ABSENT not in (a, b))
 
 
 def materialisations(app: App, ref: Ref) -> list[Past]:
-    """Those that are kept to compare, the newest first."""
+    """Materialisations that are kept for comparison, the newest first."""
     return read_past(app.settings, ref.concept, ref.name)
 
 
-def turn(app: App, ref: Ref, before: Past, after: Past) -> Turn:
-    """Two materialisations beside each other.
+def compare_materialisations(app: App, ref: Ref, before: Past, after: Past) -> Comparison:
+    """How labels changed between two materialisations.
 
     Raises
     ------
     NotLabelled
-        When one of them is not kept any more, or was of other entities.
+        One of them is no longer kept, or labelled a different kind of entity.
     """
     moves = moved_labels(app.settings, ref.concept, ref.name, before.version, after.version)
     then, now = (dict(p.details.get("classes") or {}) for p in (before, after))
     classes = [(name, then.get(name, 0), now.get(name, 0)) for name in dict.fromkeys([*now, *then])]
-    return Turn(before, after, moves, classes, _functions_of_both(before, after))
+    return Comparison(before, after, moves, classes, _compare_functions(before, after))
 
 
-_TURNED = {
+_COMPARED = {
     "Coverage": "coverage",
-    "Learned weight": "learned weight",
-    "Accuracy on gold": "accuracy on gold",
+    "Estimated accuracy": "learned weight",
+    "Accuracy on gold labels": "accuracy on gold",
 }
 
 
-def _functions_of_both(before: Past, after: Past) -> list[dict[str, Any]]:
+def _compare_functions(before: Past, after: Past) -> list[dict[str, Any]]:
     then, now = (
         {f["labelling function"]: f for f in p.details.get("functions") or ()}
         for p in (before, after)
@@ -251,9 +250,9 @@ def _functions_of_both(before: Past, after: Past) -> list[dict[str, Any]]:
         {
             "Labelling function": name,
             **{
-                f"{title}, {when}": found.get(name, {}).get(field)
-                for title, field in _TURNED.items()
-                for when, found in (("before", then), ("after", now))
+                f"{title}, {when}": records.get(name, {}).get(field)
+                for title, field in _COMPARED.items()
+                for when, records in (("before", then), ("after", now))
             },
         }
         for name in dict.fromkeys([*now, *then])
@@ -262,27 +261,27 @@ def _functions_of_both(before: Past, after: Past) -> list[dict[str, Any]]:
 
 # --- entities ------------------------------------------------------------------------------------
 def find(app: App, ref: Ref, *, text: str = "", label: str = "", limit: int = 50) -> list[Entity]:
-    """Entities whose key contains a text, of a label (or abstain, tie), by key.
+    """Entities whose key contains ``text`` and that have ``label`` (or abstain, or tie), by key.
 
-    Takes an analyst: a key is a device.
+    For analysts only, as a key identifies a device.
     """
     app.person.require(Role.ANALYST, "look at entities")
     _state(app, ref)
-    wanted = ["true"]
+    conditions = ["true"]
     if text:
-        wanted.append("strpos(lower(k.key), lower(:text)) > 0")
+        conditions.append("strpos(lower(k.key), lower(:text)) > 0")
     if label in _NO_LABEL:
-        wanted.append("k.outcome = :label")
+        conditions.append("k.outcome = :label")
     elif label:
-        wanted.append("k.label = :label")
-    query = f"{_entities(app, ref)} WHERE {' AND '.join(wanted)} ORDER BY k.key LIMIT :limit"
+        conditions.append("k.label = :label")
+    query = f"{_entities(app, ref)} WHERE {' AND '.join(conditions)} ORDER BY k.key LIMIT :limit"
     return [_entity(row) for row in _rows(app, query, text=text, label=label, limit=limit)]
 
 
 def uncertain(app: App, ref: Ref, *, limit: int = 20, skip: Sequence[str] = ()) -> list[Entity]:
-    """The entities without a gold label whose two likeliest labels are closest, first.
+    """Entities without a gold label, the least certain first; those without votes come last.
 
-    ``skip``: keys that somebody put aside. Those that no function voted for come last.
+    ``skip``: keys to leave out.
     """
     app.person.require(Role.ANALYST, "look at entities")
     _state(app, ref)
@@ -293,59 +292,56 @@ def uncertain(app: App, ref: Ref, *, limit: int = 20, skip: Sequence[str] = ()) 
     return [_entity(row) for row in _rows(app, query, skip=list(skip), limit=limit)]
 
 
-def why(app: App, catalog: Catalog, ref: Ref, key: str) -> Explanation:
-    """Every vote, the row behind it, and what it added.
+def explain(app: App, catalog: Catalog, ref: Ref, key: str) -> Explanation:
+    """Why an entity has its label: every vote, the rule's row behind it, and its evidence.
 
     Raises
     ------
     NotLabelled
-        When there are no labels, or none for it.
+        The label model has not been computed, or has no label for the entity.
     """
-    from tippers_dagster.labelling.why import explain
+    from tippers_dagster.labelling import why
 
     app.person.require(Role.ANALYST, "look at entities")
-    return explain(app.settings, catalog, str(ref), key)
+    return why.explain(app.settings, catalog, str(ref), key)
 
 
-def export(app: App, ref: Ref, kind: Literal["csv", "parquet"]) -> bytes:
-    """All labels with the entities' keys, as a file."""
+def export(app: App, ref: Ref, kind: Format) -> bytes:
+    """A file with all labels and the keys of their entities."""
     app.person.require(Role.ANALYST, "download entities")
-    rows = read_labels(app.settings, ref.concept, ref.name)
-    if kind == "csv":
-        return csv_bytes(rows)
-    buffer = io.BytesIO()
-    pq.write_table(rows, buffer, compression="zstd")
-    return buffer.getvalue()
+    return table_file(read_labels(app.settings, ref.concept, ref.name), kind)
 
 
 # --- gold labels ---------------------------------------------------------------------------------
 def gold_count(app: App, concept: str) -> int:
-    """How many entities of a concept have a gold label."""
+    """Number of entities of a concept with a gold label."""
     query = "SELECT count(*) AS n FROM tippers.gold_label WHERE concept = :concept"
     return int(next(iter(_rows(app, query, concept=concept))).n)
 
 
-def give_gold(app: App, catalog: Catalog, ref: Ref, key: str, label: str) -> None:
-    """Say what an entity is; replaces what was said before.
+def set_gold(app: App, catalog: Catalog, ref: Ref, key: str, label: str) -> None:
+    """Set the gold label of an entity, replacing an earlier one.
 
     Raises
     ------
     BadInput
-        When the label is none of the concept's, or the label model has no such entity.
+        The concept has no such label, or the label model no such entity.
     """
     from tippers_dagster.labelling.gold import give
 
     app.person.require(Role.ANALYST, "label entities")
     labels = catalog.labels(ref.concept)
     if label not in labels:
-        raise BadInput(f"{label} is no label of {ref.concept}.", f"There are {', '.join(labels)}.")
+        raise BadInput(
+            f"{label} is not a label of {ref.concept}.", f"Its labels are {', '.join(labels)}."
+        )
     if not _has_entity(app, ref, key):
         raise BadInput(f"{ref} has no entity {shown(key)}.")
     give(app.settings, ref.concept, key, label, by=app.person.name)
 
 
-def take_gold(app: App, ref: Ref, key: str) -> None:
-    """Take back what was said of an entity."""
+def remove_gold(app: App, ref: Ref, key: str) -> None:
+    """Remove the gold label of an entity."""
     from tippers_dagster.labelling.gold import delete_gold
 
     app.person.require(Role.ANALYST, "label entities")
@@ -360,8 +356,8 @@ def _state(app: App, ref: Ref) -> AssetState:
     if state.version is None or not has_labels(app.settings, ref.concept, ref.name):
         raise NotLabelled(
             f"{ref} has no labels yet.{f' {state.error}' if state.error else ''}",
-            "It is computed by itself while `tippers up` is running; the page Pipeline shows "
-            "how far it is.",
+            "It is computed automatically while `tippers up` is running; the Pipeline page shows "
+            "its progress.",
         )
     return state
 
@@ -381,28 +377,28 @@ def _histogram(app: App, ref: Ref) -> list[tuple[float, str, int]]:
 
 
 def _has_entity(app: App, ref: Ref, key: str) -> bool:
-    """Whether the label model covers the entity with exactly this key."""
+    """Whether the label model has an entity with exactly this key."""
     _state(app, ref)
-    column = _quoted(_columns(app, ref)[0])
+    column = quoted(_columns(app, ref)[0])
     query = f"SELECT 1 FROM {_table(ref)} WHERE {column}::text = :key LIMIT 1"
     return bool(_rows(app, query, key=key))
 
 
 def _entities(app: App, ref: Ref) -> str:
-    """A query of all entities ``k`` with their gold labels ``g``."""
+    """A query for all entities ``k`` and their gold labels ``g``."""
     columns = _columns(app, ref)
-    chances = [_quoted(c) for c in columns if c.startswith("p_")]
+    probabilities = [quoted(c) for c in columns if c.startswith("p_")]
     margin = "NULL::float8"
-    if len(chances) > 1:
-        listed = ", ".join(chances)
+    if len(probabilities) > 1:
+        listed = ", ".join(probabilities)
         margin = (
             f"(SELECT max(p) - min(p) FROM (SELECT p FROM unnest(ARRAY[{listed}]) p "
             "ORDER BY p DESC LIMIT 2) two)"
         )
-    concept = ref.concept  # lower snake case, checked when it was saved
+    concept = ref.concept  # lower snake case, validated when it was saved
     return (
         "SELECT k.key, k.label, k.outcome, k.confidence, k.margin, g.label AS gold FROM ("
-        f"SELECT {_quoted(columns[0])}::text AS key, label, outcome, confidence, "
+        f"SELECT {quoted(columns[0])}::text AS key, label, outcome, confidence, "
         f"CASE WHEN confidence IS NOT NULL THEN {margin} END AS margin FROM {_table(ref)}) k "
         f"LEFT JOIN tippers.gold_label g ON g.concept = '{concept}' AND g.entity = k.key"
     )
@@ -419,13 +415,7 @@ def _columns(app: App, ref: Ref) -> list[str]:
 
 
 def _table(ref: Ref) -> str:
-    return f"{SCHEMA}.{_quoted(ref.model_name)}"
-
-
-def _quoted(name: str) -> str:
-    if not re.fullmatch(r"\w+", name):
-        raise BadInput(f"{name!r} is no name of a column or table.")
-    return f'"{name}"'
+    return f"{SCHEMA}.{quoted(ref.model_name)}"
 
 
 def _rows(app: App, query: str, **parameters: Any) -> Sequence[Any]:
@@ -433,13 +423,13 @@ def _rows(app: App, query: str, **parameters: Any) -> Sequence[Any]:
         return connection.execute(sa.text(query), parameters).all()
 
 
-def table_of(found: Sequence[Entity]) -> pa.Table:
-    """Entities as a table for people."""
+def table_of(entities: Sequence[Entity]) -> pa.Table:
+    """Entities with titles for people."""
     return pa.table(
         {
-            "Entity": [e.key for e in found],
-            "Label": [e.label or e.outcome for e in found],
-            "Confidence": [e.confidence for e in found],
-            "Gold": [e.gold or "" for e in found],
+            "Entity": [e.key for e in entities],
+            "Label": [e.label or e.outcome for e in entities],
+            "Confidence": [e.confidence for e in entities],
+            "Gold label": [e.gold or "" for e in entities],
         }
     )

@@ -1,18 +1,17 @@
-"""Classifiers: their models, which is in use and who decided so, what they predict, and drift."""
+"""Classifiers: model versions, promotion, predictions and drift."""
 
 from __future__ import annotations
 
 import datetime as dt
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from streamlit_app.services.app import App
+from streamlit_app.services.exports import Format, table_file
 from streamlit_app.services.labels import BINS
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
@@ -22,7 +21,7 @@ from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.errors import BadInput
 from tippers_dagster.learning.keys import champion_path, predictions_path
 from tippers_dagster.learning.naming import registered_name
-from tippers_dagster.platform.small_tables import read_table, write_csv
+from tippers_dagster.platform.small_tables import read_table
 from tippers_dagster.platform.warehouse.engine import read_arrow
 from tippers_dagster.settings import Settings
 
@@ -32,22 +31,20 @@ if TYPE_CHECKING:
     from tippers_dagster.learning.registry import Decision, RegisteredModel
     from tippers_dagster.learning.results import ClassifierResult
 
-MIME = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
-MOST_RESULTS = 50
-"""Materialisations of a classifier that are shown."""
+MAX_RESULTS = 50
+"""Materialisations of a classifier shown on the page."""
 
-LARGEST_UPLOAD = 64 << 20
-"""Bytes of a file of rows."""
+MAX_UPLOAD_BYTES = 64 << 20
 
-MOST_ROWS = 100_000
-"""Of a file that is uploaded to be predicted."""
+MAX_ROWS = 100_000
+"""Rows that the page predicts at once."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How an asset that follows a classifier stands.
+class AssetInfo:
+    """The state of one of a classifier's assets.
 
-    ``error``: why it could not be computed from what it would read now.
+    ``error``: why it could not be computed from its current inputs.
     """
 
     asset: str
@@ -59,28 +56,28 @@ class Standing:
 
 @dataclass(frozen=True)
 class Predicted:
-    """The predictions that are in the warehouse.
+    """The predictions in the warehouse.
 
     Attributes
     ----------
     counts
-        Entities by label.
+        Entities per label.
     histogram
-        Entities by bin of confidence (its lower end) and label.
-    beside
-        Entities by predicted label and the label model's (or its outcome), the most first; empty
-        where that has no labels.
+        Lower end of a confidence bin, label, and number of entities.
+    agreement
+        Predicted label, the label model's label (or outcome), and number of entities, the most
+        common first; empty if the label model has no labels.
     """
 
     model_version: int | None
     counts: Mapping[str, int]
     histogram: Sequence[tuple[float, str, int]]
-    beside: Sequence[tuple[str, str, int]]
+    agreement: Sequence[tuple[str, str, int]]
 
 
 @dataclass(frozen=True)
 class DriftRow:
-    """One column of one prediction, beside what it was in training."""
+    """The values of one column in predictions, compared with training."""
 
     what: str
     name: str
@@ -96,7 +93,7 @@ class DriftRow:
 
 @dataclass(frozen=True)
 class DriftOfRun:
-    """The drift of one materialisation of the predictions."""
+    """The drift seen by one materialisation of the predictions."""
 
     run_id: str
     at: dt.datetime
@@ -105,22 +102,22 @@ class DriftOfRun:
 
 
 def catalog_of(app: App) -> Catalog:
-    """The definitions as they are now."""
+    """The current definitions."""
     return load_catalog(app.settings)
 
 
 def classifiers(catalog: Catalog) -> list[Ref]:
-    """All classifiers, also those that cannot work."""
+    """All classifiers, broken ones included."""
     return sorted(d.ref for d in catalog.of_kind(Kind.CLASSIFIER, broken=True))
 
 
 def problem(catalog: Catalog, ref: Ref) -> str | None:
-    """Why a classifier cannot work."""
+    """Why a classifier cannot work; None if it can."""
     return catalog.problems.get(ref)
 
 
 def body_of(catalog: Catalog, ref: Ref) -> Classifier:
-    """What its definition says."""
+    """The content of a classifier's definition."""
     body = catalog.definitions[ref].body
     if not isinstance(body, Classifier):
         raise BadInput(f"The definition of {ref} cannot be read.")
@@ -129,20 +126,20 @@ def body_of(catalog: Catalog, ref: Ref) -> Classifier:
 
 # --- training ------------------------------------------------------------------------------------
 def results(app: App, ref: Ref) -> list[ClassifierResult]:
-    """The last materialisations of a classifier, the newest first, each with its bank by rank."""
+    """The latest materialisations, the newest first, each with its models by rank."""
     from tippers_dagster.learning.results import read_results
 
-    return read_results(app.settings, ref, MOST_RESULTS)
+    return read_results(app.settings, ref, MAX_RESULTS)
 
 
 # --- the registry ---------------------------------------------------------------------------------
 def registry(app: App, ref: Ref) -> RegisteredModel | None:
-    """What is registered of it; None: nothing yet.
+    """The registered model with its versions; None if nothing is registered yet.
 
     Raises
     ------
     MlflowAway
-        When the registry cannot be asked.
+        The registry is unavailable.
     """
     from tippers_dagster.learning.registry import registered_models
 
@@ -151,19 +148,19 @@ def registry(app: App, ref: Ref) -> RegisteredModel | None:
 
 
 def decisions(app: App, ref: Ref) -> list[Decision]:
-    """Every decision about its versions, the newest first."""
+    """All promotions, refusals and rollbacks, the newest first."""
     from tippers_dagster.learning.registry import decisions as recorded
 
     return recorded(app.settings, registered_name(ref))
 
 
 def back_to(app: App, ref: Ref, model: RegisteredModel) -> int | None:
-    """The version that rolling back makes champion; None: no other was it before."""
+    """The version that a rollback makes champion; None if there was no earlier champion."""
     from tippers_dagster.learning.registry import champions
 
     now = None if model.champion is None else model.champion.number
-    there = {v.number for v in model.versions}
-    earlier = [n for n in champions(decisions(app, ref)) if n != now and n in there]
+    registered = {v.number for v in model.versions}
+    earlier = [n for n in champions(decisions(app, ref)) if n != now and n in registered]
     return earlier[-1] if earlier else None
 
 
@@ -173,7 +170,7 @@ def promote(app: App, ref: Ref, version: int) -> Decision:
     Raises
     ------
     BadInput, NotRegistered, MlflowAway
-        When it is already, is not there, or the registry cannot be asked.
+        It already is, it does not exist, or the registry is unavailable.
     """
     from tippers_dagster.learning.registry import promote as make_champion
 
@@ -182,12 +179,12 @@ def promote(app: App, ref: Ref, version: int) -> Decision:
 
 
 def roll_back(app: App, ref: Ref) -> Decision:
-    """Make the version champion that was it before.
+    """Make the previous champion champion again.
 
     Raises
     ------
     BadInput, NotRegistered, MlflowAway
-        When no other was it before, or the registry cannot be asked.
+        There is no previous champion, or the registry is unavailable.
     """
     from tippers_dagster.learning.registry import roll_back as go_back
 
@@ -196,8 +193,8 @@ def roll_back(app: App, ref: Ref) -> Decision:
 
 
 # --- assets ---------------------------------------------------------------------------------------
-def standings(app: App, catalog: Catalog, ref: Ref) -> dict[str, Standing]:
-    """How its assets stand: ``classifier``, ``champion`` and ``predictions``."""
+def assets(app: App, catalog: Catalog, ref: Ref) -> dict[str, AssetInfo]:
+    """The state of its assets ``classifier``, ``champion`` and ``predictions``."""
     from tippers_dagster.automation.state import NEVER, errors_now, load_states
     from tippers_dagster.learning.assets import learning_nodes
 
@@ -210,18 +207,18 @@ def standings(app: App, catalog: Catalog, ref: Ref) -> dict[str, Standing]:
     nodes = [n for n in learning_nodes(app.settings, catalog) if n.name in names.values()]
     states, errors = load_states(app.settings), errors_now(app.settings, nodes)
     return {
-        what: _standing(name, states.get(name, NEVER), errors.get(name))
+        what: _asset_info(name, states.get(name, NEVER), errors.get(name))
         for what, name in names.items()
     }
 
 
-def _standing(name: str, state: AssetState, error: str | None) -> Standing:
-    return Standing(name, state.materialized_at, state.run_id, state.rows, error)
+def _asset_info(name: str, state: AssetState, error: str | None) -> AssetInfo:
+    return AssetInfo(name, state.materialized_at, state.run_id, state.rows, error)
 
 
 # --- predictions ----------------------------------------------------------------------------------
 def predicted(app: App, catalog: Catalog, ref: Ref) -> Predicted | None:
-    """What the predictions in the warehouse come to; None: there are none yet."""
+    """A summary of the predictions in the warehouse; None if there are none yet."""
     from tippers_dagster.labelling.labels import has_labels
     from tippers_dagster.learning.predictions import has_predictions
 
@@ -237,61 +234,53 @@ def predicted(app: App, catalog: Catalog, ref: Ref) -> Predicted | None:
     for row in rows:
         counts[row["label"]] = counts.get(row["label"], 0) + row["n"]
     histogram = [(row["bin"] / BINS, row["label"], row["n"]) for row in rows]
-    teacher = catalog.resolve(body_of(catalog, ref).label_model, ref.concept).ref
-    beside: list[tuple[str, str, int]] = []
-    if has_labels(app.settings, teacher.concept, teacher.name):
-        beside = _beside(app, catalog, ref, teacher)
+    label_model = catalog.resolve(body_of(catalog, ref).label_model, ref.concept).ref
+    agreement: list[tuple[str, str, int]] = []
+    if has_labels(app.settings, label_model.concept, label_model.name):
+        agreement = _agreement(app, catalog, ref, label_model)
     order = [label for label in catalog.labels(ref.concept) if label in counts]
     return Predicted(
         model_version=rows[0]["model_version"] if rows else None,
         counts={label: counts[label] for label in order or counts},
         histogram=histogram,
-        beside=beside,
+        agreement=agreement,
     )
 
 
-def _beside(app: App, catalog: Catalog, ref: Ref, teacher: Ref) -> list[tuple[str, str, int]]:
-    key, theirs = catalog.key_column(ref), catalog.key_column(teacher)
-    if key != theirs:
+def _agreement(
+    app: App, catalog: Catalog, ref: Ref, label_model: Ref
+) -> list[tuple[str, str, int]]:
+    key = catalog.key_column(ref)
+    if key != catalog.key_column(label_model):
         return []
     query = (
         "SELECT p.label AS predicted, coalesce(l.label, l.outcome, 'not labelled') AS labelled, "
         f'count(*) AS n FROM predictions."{ref.model_name}" p '
-        f'LEFT JOIN labels."{teacher.model_name}" l USING ("{key}") '
+        f'LEFT JOIN labels."{label_model.model_name}" l USING ("{key}") '
         "GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
     )
     rows = read_arrow(app.settings, query).to_pylist()
     return [(r["predicted"], r["labelled"], r["n"]) for r in rows]
 
 
-def export(app: App, ref: Ref, kind: Literal["csv", "parquet"]) -> bytes:
-    """All predictions with the entities' keys, as a file."""
+def export(app: App, ref: Ref, kind: Format) -> bytes:
+    """A file with all predictions and the keys of their entities."""
     from tippers_dagster.learning.predictions import predicted_labels
 
     app.person.require(Role.ANALYST, "download entities")
-    return as_file(predicted_labels(app.settings, ref.concept, ref.name), kind)
+    return table_file(predicted_labels(app.settings, ref.concept, ref.name), kind)
 
 
-def as_file(rows: pa.Table, kind: Literal["csv", "parquet"]) -> bytes:
-    """A table as the content of a file."""
-    buffer = io.BytesIO()
-    if kind == "csv":
-        write_csv(rows, buffer)
-    else:
-        pq.write_table(rows, buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-# --- asking a model -------------------------------------------------------------------------------
+# --- predicting ----------------------------------------------------------------------------------
 def model_of(app: App, ref: Ref, version: int) -> LoadedModel:
-    """A version, loaded; the last few are kept for all sessions.
+    """A version, loaded; the last few stay in memory for all sessions.
 
     Raises
     ------
     MlflowAway
-        When it cannot be read.
+        The registry is unavailable.
     """
-    app.person.require(Role.ANALYST, "ask models")
+    app.person.require(Role.ANALYST, "use models")
     return _loaded(app.settings, registered_name(ref), version)
 
 
@@ -303,13 +292,13 @@ def _loaded(settings: Settings, name: str, version: int) -> LoadedModel:
 
 
 def example_rows(app: App, catalog: Catalog, ref: Ref, model: LoadedModel, n: int = 3) -> pa.Table:
-    """A few rows of the columns that a model takes, to begin from: those of entities of now.
+    """A few rows of model input to start from, taken from current entities.
 
-    Columns that are not there any more are left empty.
+    Columns that no longer exist are left empty.
     """
     from tippers_dagster.learning.features import read_features
 
-    app.person.require(Role.ANALYST, "ask models")
+    app.person.require(Role.ANALYST, "use models")
     body = body_of(catalog, ref)
     features = [catalog.resolve(name, ref.concept).ref for name in body.features]
     index = catalog.resolve(body.index, ref.concept).ref
@@ -327,56 +316,56 @@ def example_rows(app: App, catalog: Catalog, ref: Ref, model: LoadedModel, n: in
 def predict_rows(
     app: App, catalog: Catalog, ref: Ref, model: LoadedModel, rows: pa.Table
 ) -> pa.Table:
-    """Rows of features with what a model says of them.
+    """Rows of features with the model's predictions.
 
     Raises
     ------
     BadInput
-        When they do not fit it, or are too many.
+        The rows do not fit the model, or there are too many of them.
     """
     from tippers_dagster.learning.rows import predict_rows as ask
 
-    app.person.require(Role.ANALYST, "ask models")
-    if rows.num_rows > MOST_ROWS:
+    app.person.require(Role.ANALYST, "use models")
+    if rows.num_rows > MAX_ROWS:
         raise BadInput(
-            f"{rows.num_rows:,} rows are too many for a page; it takes {MOST_ROWS:,}.",
-            f"`tippers predict {ref} --in FILE --out FILE` takes as many as memory does.",
+            f"The page predicts at most {MAX_ROWS:,} rows at once; these are {rows.num_rows:,}.",
+            f"`tippers predict {ref} --in FILE --out FILE` has no limit but memory.",
         )
     return ask(model, rows, catalog.labels(ref.concept))
 
 
 def read_csv(content: bytes) -> pa.Table:
-    """The rows of a CSV file that somebody uploads.
+    """The rows of an uploaded CSV file.
 
     Raises
     ------
     BadInput
-        When it is none.
+        The file is too large, or not a CSV file.
     """
-    if len(content) > LARGEST_UPLOAD:
-        raise BadInput(f"The file is larger than {LARGEST_UPLOAD >> 20} MiB.", "Split it.")
+    if len(content) > MAX_UPLOAD_BYTES:
+        raise BadInput(f"The file is larger than {MAX_UPLOAD_BYTES >> 20} MiB.", "Split the file.")
     return read_table(content, "The file")
 
 
 def predict_index(
     app: App, catalog: Catalog, ref: Ref, model: LoadedModel, text: str = ""
 ) -> pa.Table:
-    """What a model says of the entities of the index now, written nowhere.
+    """Predictions for the current entities of the index, without storing them.
 
-    ``text``: only those whose key contains it.
+    ``text``: only entities whose key contains it.
 
     Raises
     ------
     TippersError
-        When the index or a feature is not there, or does not fit the model.
+        The index or a feature is missing, or does not fit the model.
     """
     import pyarrow.compute as pc
 
     from tippers_dagster.learning.predictions import predict, read_fresh
 
     app.person.require(Role.ANALYST, "look at entities")
-    found = read_fresh(app.settings, catalog, ref)
-    rows = predict(model, found, catalog.labels(ref.concept), "", "")
+    inputs = read_fresh(app.settings, catalog, ref)
+    rows = predict(model, inputs, catalog.labels(ref.concept), "", "")
     rows = rows.drop_columns(["version", "run_id"])
     if text:
         keys = rows[0].cast(pa.string())
@@ -386,7 +375,7 @@ def predict_index(
 
 # --- drift ----------------------------------------------------------------------------------------
 def drift(app: App, ref: Ref) -> list[DriftOfRun]:
-    """The drift of every materialisation of the predictions, the newest first."""
+    """Drift, per materialisation of the predictions, the newest first."""
     from tippers_dagster.learning.drift_records import read_drift
 
     runs: dict[str, list[Any]] = {}

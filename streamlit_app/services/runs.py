@@ -1,9 +1,9 @@
-"""What ran and runs, what it said, and cancelling and repeating it."""
+"""Dagster's runs: find, inspect, cancel and repeat them."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,13 @@ STATES: dict[str, tuple[str, ...]] = {
     "failed": ("FAILURE",),
     "cancelled": ("CANCELED",),
 }
-"""Our word for a run's state, and Dagster's statuses behind it."""
+"""The state that pages show, and the Dagster statuses that it stands for."""
 
 UNFINISHED = ("waiting", "running")
 
 _BATCH = 200
-_MOST_READ = 10_000
-"""A search by text looks at so many of the newest runs; the address of Dagster's page has all."""
+_MAX_SEARCHED = 10_000
+"""Runs that a text search reads, from the newest on; Dagster's own page searches all of them."""
 
 _REPEATED_TAGS = (
     "dagster/partition",
@@ -43,8 +43,8 @@ _LOG_ENTRIES = 300
 class Run:
     """One run.
 
-    ``assets``: names of what it was asked to compute, as ``device/devices``; ``partitions``: the
-    partition, or the first and the last of its range. Times in UTC.
+    ``assets``: names of the assets that it computes, such as ``device/devices``. ``partitions``:
+    its partition, or the first and last of its range. Times are in UTC.
     """
 
     run_id: str
@@ -58,30 +58,30 @@ class Run:
 
     @property
     def unfinished(self) -> bool:
-        """Whether it waits or runs."""
+        """Whether it is waiting or running."""
         return self.state in UNFINISHED
 
     def seconds(self, now: dt.datetime) -> float | None:
-        """How long it ran, up to now if it runs; None: it has not started."""
+        """How long it ran, until now if it is running; None if it has not started."""
         if self.started is None:
             return None
         return ((self.ended or now) - self.started).total_seconds()
 
     @property
     def what(self) -> str:
-        """Its assets in a few words."""
-        shown = ", ".join(self.assets[:3]) or "what was asked for here and now"
+        """The first of its assets."""
+        shown = ", ".join(self.assets[:3]) or "started from the command line"
         return f"{shown} and {len(self.assets) - 3:,} more" if len(self.assets) > 3 else shown
 
     @property
     def part(self) -> str:
-        """Its partitions in a few words; empty: it has none."""
+        """Its partitions; empty if it has none."""
         return " to ".join(self.partitions)
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some runs, newest first; ``cursor``: where the next page begins, None at the end."""
+    """Some runs, the newest first; ``cursor``: start of the next page, None on the last page."""
 
     runs: list[Run]
     cursor: str | None
@@ -89,7 +89,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a run: ``state`` as Dagster says it; ``seconds``: None until it has ended."""
+    """One step of a run; ``state``: Dagster's own; ``seconds``: None until it has ended."""
 
     name: str
     state: str
@@ -98,7 +98,7 @@ class Step:
 
 @dataclass(frozen=True)
 class LogLine:
-    """One event of a run, without secrets."""
+    """One entry of a run's log, with secrets removed."""
 
     at: dt.datetime
     level: str
@@ -108,7 +108,7 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Details:
-    """A run, its steps, why it failed (empty: it did not), and the last of its log."""
+    """A run, its steps, why it failed (empty if it did not), and the end of its log."""
 
     run: Run
     steps: list[Step]
@@ -125,16 +125,18 @@ def find(
     cursor: str | None = None,
     limit: int = 25,
 ) -> Page:
-    """The newest runs of these states; none: of all.
+    """The newest runs.
 
     Parameters
     ----------
+    states
+        Keys of ``STATES``; empty for all states.
     text
-        What the names of their assets, partitions, authors or ids contain.
+        Part of the name of an asset or partition, of a person, or of the run's id.
     days
-        No older than so many days.
+        Maximum age.
     cursor
-        Of the page before.
+        The cursor of the previous page.
     """
     from dagster import DagsterRunStatus, RunsFilter
 
@@ -153,7 +155,7 @@ def find(
 
 
 def counts(app: App) -> dict[str, int]:
-    """How many runs there are of each state."""
+    """Number of runs per state."""
     from dagster import DagsterRunStatus, RunsFilter
 
     instance = app.instance
@@ -164,12 +166,12 @@ def counts(app: App) -> dict[str, int]:
 
 
 def details(app: App, run_id: str) -> Details:
-    """All that is to be seen of one run.
+    """One run in full.
 
     Raises
     ------
     BadInput
-        When there is none of this id.
+        There is no such run.
     """
     record = _record(app, run_id)
     stats = app.instance.get_run_step_stats(run_id)
@@ -189,21 +191,21 @@ def details(app: App, run_id: str) -> Details:
 
 
 def cancel(app: App, run_id: str) -> None:
-    """Have a run cancelled; what it has computed is kept.
+    """Cancel a run; results that it has already computed are kept.
 
     Raises
     ------
     TippersError
-        When nothing runs that could, or it has ended.
+        The deployment is not running, or the run has ended.
     """
     app.person.require(Role.ANALYST, "cancel runs")
     stop_run(app.settings, run_id)
 
 
 def repeat(app: App, run_id: str) -> str:
-    """Have the assets and partitions of a run computed again; the new run's id.
+    """Start a run of the same assets and partitions; returns its id.
 
-    What failed as often as it may, in any run, is tried again by itself from then on.
+    Also resets the counts of failed attempts, so that automation retries everything again.
     """
     from tippers_dagster.automation.state import forget_failures
     from tippers_dagster.occupancy.records import forget_attempts
@@ -213,7 +215,7 @@ def repeat(app: App, run_id: str) -> str:
     run = _record(app, run_id).dagster_run
     names = _assets(run)
     if not names:
-        raise BadInput("This run names no assets.", "Start it again from Dagster's page.")
+        raise BadInput("This run has no assets to compute again.", "Repeat it in Dagster.")
     forget_attempts(warehouse_engine(app.settings))
     forget_failures(app.settings)
     tags = {name: run.tags[name] for name in _REPEATED_TAGS if name in run.tags}
@@ -222,9 +224,9 @@ def repeat(app: App, run_id: str) -> str:
 
 # --- reading Dagster's records -------------------------------------------------------------------
 def _records(app: App, filters: Any, cursor: str | None, limit: int) -> Iterator[RunRecord]:
-    """Records batch by batch, one more than is asked for at first."""
+    """Records in batches; the first has one more than the limit."""
     read, batch = 0, limit + 1
-    while read < _MOST_READ:
+    while read < _MAX_SEARCHED:
         records = app.instance.get_run_records(filters, limit=batch, cursor=cursor)
         yield from records
         if len(records) < batch:
@@ -252,7 +254,7 @@ def _run(record: RunRecord) -> Run:
         state=next((s for s, values in STATES.items() if status in values), status.lower()),
         assets=_assets(run),
         partitions=tuple(dict.fromkeys(filter(None, (one, first, last)))),
-        by=tags.get(BY_TAG) or _asked_by(tags),
+        by=tags.get(BY_TAG) or _started_by(tags),
         created=record.create_timestamp,
         started=_time(record.start_time),
         ended=_time(record.end_time),
@@ -263,8 +265,8 @@ def _assets(run: DagsterRun) -> tuple[str, ...]:
     return tuple(sorted("/".join(key.path) for key in run.asset_selection or ()))
 
 
-def _asked_by(tags: Mapping[str, str]) -> str:
-    """Who asked, where nobody is named: a sensor, or somebody on Dagster's page."""
+def _started_by(tags: Mapping[str, str]) -> str:
+    """Who started a run that the app did not start: automation, or a user of Dagster's UI."""
     sensor = tags.get("dagster/sensor_name")
     return "automation" if sensor else tags.get("user", "")
 
@@ -278,32 +280,28 @@ def _time(seconds: float | None) -> dt.datetime | None:
 
 
 def _reason(app: App, run_id: str) -> str:
-    """The first step's failure, else what ended the run."""
+    """The messages of failed steps, else of the run itself."""
     from dagster import DagsterEventType
 
     kinds = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
     found = app.instance.get_records_for_run(run_id, of_type=kinds, limit=20)
     entries = [record.event_log_entry for record in found.records]
     steps = [e for e in entries if e.get_dagster_event().is_step_failure]
-    return "\n".join(_failure(app, entry) for entry in _first(steps or entries))
-
-
-def _first(entries: Sequence[EventLogEntry]) -> Sequence[EventLogEntry]:
-    return entries[:3]
+    return "\n".join(_failure(app, entry) for entry in (steps or entries)[:3])
 
 
 def _failure(app: App, entry: EventLogEntry) -> str:
     event = entry.get_dagster_event()
-    said = entry.user_message or entry.message
+    message = entry.user_message or entry.message
     if event.is_step_failure:
         data = event.step_failure_data
         described = data.user_failure_data.description if data.user_failure_data else None
         cause = data.error
         while cause is not None and cause.cause is not None:
             cause = cause.cause
-        told = described or (cause.message if cause is not None else said)
-        said = f"{entry.step_key}: {told.strip()}"
-    return redact(said, app.settings)
+        reason = described or (cause.message if cause is not None else message)
+        message = f"{entry.step_key}: {reason.strip()}"
+    return redact(message, app.settings)
 
 
 def _line(app: App, entry: EventLogEntry) -> LogLine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import streamlit as st
 
@@ -33,3 +33,19 @@ def one_of(name: str, options: Sequence[T], default: T | None = None) -> T | Non
     """The option named in the address, or else the default."""
     named = {str(option): option for option in options}
     return named.get(get(name), default)
+
+
+def linked(
+    name: str, options: Sequence[T], default: T, *, key: str, show_default: bool = True
+) -> dict[str, Any]:
+    """The arguments ``key`` and ``on_change`` of a widget whose choice is kept in the address.
+
+    ``show_default``: whether the default stands in the address, too, once somebody has chosen it.
+    """
+    st.session_state[key] = one_of(name, options, default)
+
+    def keep() -> None:
+        chosen = st.session_state[key]
+        put(**{name: str(chosen) if show_default or chosen != default else None})
+
+    return {"key": key, "on_change": keep}

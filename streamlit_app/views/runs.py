@@ -1,4 +1,4 @@
-"""What runs and what ran."""
+"""Runs: the list of Dagster's runs, and one run in full."""
 
 from __future__ import annotations
 
@@ -26,12 +26,22 @@ ICONS = {
     "cancelled": ":material/cancel:",
 }
 SPANS = {"": None, "1": 1, "7": 7, "30": 30}
-SPAN_WORDS = {"": "any time", "1": "the last day", "7": "the last week", "30": "the last month"}
+"""Days, by the value in the address."""
+
+SPAN_WORDS = {
+    "": "any time",
+    "1": "in the last day",
+    "7": "in the last 7 days",
+    "30": "in the last 30 days",
+}
 _PAGE = 25
+"""Runs per page."""
+
+_NOTE = "runs.note"
 
 
 def render(app: App) -> None:
-    """One run where the address names it, else the list."""
+    """The run that the address names, or the list."""
     run_id = state.get("run")
     if run_id:
         _one(app, run_id)
@@ -47,21 +57,21 @@ def _all(app: App) -> None:
         text = st.text_input(
             "Search",
             value=state.get("q"),
-            placeholder="Asset, partition, person or id",
+            placeholder="Asset, partition, person or run id",
             key="runs.q",
             on_change=_from_start,
             width=300,
         )
         span = st.selectbox(
-            "Started in",
+            "Created",
             list(SPANS),
             index=list(SPANS).index(state.one_of("days", list(SPANS), "") or ""),
             format_func=SPAN_WORDS.__getitem__,
             key="runs.days",
             on_change=_from_start,
-            width=160,
+            width=180,
         )
-        with st.container(width=460):  # where they may go on in a second row
+        with st.container(width=460):  # wide enough for two rows of pills
             states = st.pills(
                 "State",
                 list(service.STATES),
@@ -95,18 +105,18 @@ def _list(app: App, text: str, states: tuple[str, ...], days: int | None) -> Non
 
 def _summary(counts: dict[str, int]) -> None:
     if any(counts.values()):
-        told = ", ".join(f"{n:,} {s}" for s, n in counts.items() if n)
-        st.caption(f"In all: {told}.")
+        listed = ", ".join(f"{n:,} {state}" for state, n in counts.items() if n)
+        st.caption(f"All runs: {listed}.")
 
 
 def _nothing(filtered: bool) -> None:
     if filtered:
-        st.info("No run is like that.", icon=":material/search_off:")
+        st.info("No matching runs.", icon=":material/search_off:")
         return
     with st.container(border=True):
         st.markdown(
-            "**Nothing has run yet.** Runs start by themselves once a space is tracked or a "
-            "definition is saved, while `tippers up` is running."
+            "**Nothing has run yet.** While `tippers up` is running, runs start automatically once "
+            "a space is tracked or a definition is saved."
         )
 
 
@@ -122,7 +132,7 @@ def _table(app: App, page: Page) -> None:
         key=f"runs.table {page.runs[0].run_id}",
         column_config={"Seconds": st.column_config.NumberColumn(format="localized")},
     )
-    st.caption("Choose a row to see what it did and said.")
+    st.caption("Select a row to see its steps and log.")
     rows = chosen["selection"]["rows"]
     if rows and rows[0] < len(page.runs):
         state.put(run=page.runs[rows[0]].run_id)
@@ -133,19 +143,19 @@ def _row(run: Run, now: dt.datetime, zone: ZoneInfo) -> dict[str, object]:
     seconds = run.seconds(now)
     return {
         "State": f"{_sign(run.state)} {run.state}",
-        "What": run.what,
+        "Assets": run.what,
         "Partitions": run.part,
-        "By": run.by,
-        "Asked for": run.created.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"),
+        "Started by": run.by,
+        "Created": run.created.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"),
         "Seconds": None if seconds is None else round(seconds, 1),
         "Run": run.run_id[:8],
     }
 
 
-def _sign(state_: str) -> str:
-    """A sign beside the word: tables show no icons."""
+def _sign(run_state: str) -> str:
+    """A sign beside the word, as tables cannot show icons."""
     signs = {"waiting": "…", "running": "▶", "succeeded": "✓", "failed": "✗", "cancelled": "■"}
-    return signs.get(state_, "")
+    return signs.get(run_state, "")
 
 
 def _pages(cursors: list[str], page: Page) -> None:
@@ -153,7 +163,7 @@ def _pages(cursors: list[str], page: Page) -> None:
         return
     with st.container(horizontal=True):
         st.button(
-            "Newer", disabled=not cursors, on_click=cursors.clear, icon=":material/first_page:"
+            "Newest", disabled=not cursors, on_click=cursors.clear, icon=":material/first_page:"
         )
         st.button(
             "Older",
@@ -174,12 +184,12 @@ def _one(app: App, run_id: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("All runs", on_click=_back, icon=":material/arrow_back:")
         st.link_button("In Dagster", run_link(app.settings, run_id), icon=":material/open_in_new:")
-    _told()
-    _watched(app, run_id)
+    _show_note()
+    _details(app, run_id)
 
 
 @live(2)
-def _watched(app: App, run_id: str) -> None:
+def _details(app: App, run_id: str) -> None:
     found = service.details(app, run_id)
     _facts(app, found.run)
     if found.reason:
@@ -193,12 +203,13 @@ def _facts(app: App, run: Run) -> None:
     zone = ZoneInfo(app.settings.timezone)
     st.markdown(f"{ICONS.get(run.state, '')} **{run.state}** · {plain(run.what)}")
     seconds = run.seconds(dt.datetime.now(dt.UTC))
+    partitions = "partition" if len(run.partitions) == 1 else "partitions"
     facts = [
-        f"partitions {run.part}" if run.part else "",
-        f"asked for by {run.by}" if run.by else "",
-        f"at {run.created.astimezone(zone):%Y-%m-%d %H:%M:%S}",
-        "" if seconds is None else f"{seconds:,.1f} s",
-        run.run_id,
+        f"{partitions} {run.part}" if run.part else "",
+        f"started by {run.by}" if run.by else "",
+        f"created {run.created.astimezone(zone):%Y-%m-%d %H:%M:%S}",
+        "" if seconds is None else f"duration {seconds:,.1f} s",
+        f"run {run.run_id}",
     ]
     st.caption(plain(" · ".join(filter(None, facts))))
     if len(run.assets) > 3:
@@ -212,7 +223,7 @@ def _actions(app: App, run: Run) -> None:
     if run.unfinished:
         st.button("Cancel", on_click=_do, args=(_cancel, app, run), icon=":material/stop_circle:")
     elif run.assets:
-        label = "Try again" if run.state != "succeeded" else "Compute again"
+        label = "Run again" if run.state == "succeeded" else "Try again"
         st.button(label, on_click=_do, args=(_repeat, app, run), icon=":material/replay:")
 
 
@@ -221,7 +232,7 @@ def _steps(found: Details) -> None:
         return
     done = sum(step.seconds is not None for step in found.steps)
     with st.expander(
-        f"Steps: {done:,} of {len(found.steps):,} ended", expanded=len(found.steps) < 8
+        f"Steps: {done:,} of {len(found.steps):,} finished", expanded=len(found.steps) < 8
     ):
         st.dataframe(
             [{"Step": s.name, "State": s.state, "Seconds": s.seconds} for s in found.steps],
@@ -233,39 +244,39 @@ def _steps(found: Details) -> None:
 
 def _log(app: App, found: Details) -> None:
     zone = ZoneInfo(app.settings.timezone)
-    st.subheader("The last of its log")
+    st.subheader("Latest log entries")
     lines = [
         f"{line.at.astimezone(zone):%H:%M:%S} {line.level:<8}{line.step and f'[{line.step}] '}"
         f"{line.message}"
         for line in found.log
     ]
-    st.code("\n".join(lines) or "It has said nothing yet.", language=None, height=360)
+    st.code("\n".join(lines) or "No log entries yet.", language=None, height=360)
 
 
 def _do(action: Callable[[App, Run], str], app: App, run: Run) -> None:
-    """Do it, and keep what is to be said about it for the page."""
+    """Act, and keep the note or the error for the next run of the page."""
     try:
-        st.session_state["runs.told"] = action(app, run)
+        st.session_state[_NOTE] = action(app, run)
     except TippersError as error:
-        st.session_state["runs.told"] = error
+        st.session_state[_NOTE] = error
 
 
 def _cancel(app: App, run: Run) -> str:
     service.cancel(app, run.run_id)
-    return "It is being cancelled; what it has computed is kept."
+    return "The run is stopping. Results that it has already computed are kept."
 
 
 def _repeat(app: App, run: Run) -> str:
     state.put(run=service.repeat(app, run.run_id))
-    return "It was asked for again; this is the new run."
+    return "Started again: this is the new run."
 
 
-def _told() -> None:
-    said = st.session_state.pop("runs.told", None)
-    if isinstance(said, TippersError):
-        tell(said)
-    elif said:
-        st.success(said, icon=":material/check_circle:")
+def _show_note() -> None:
+    note = st.session_state.pop(_NOTE, None)
+    if isinstance(note, TippersError):
+        tell(note)
+    elif note:
+        st.success(note, icon=":material/check_circle:")
 
 
 def _back() -> None:

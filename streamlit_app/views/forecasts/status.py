@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from streamlit_app.services import forecasts as service
-from streamlit_app.services import pipeline
 from streamlit_app.services.app import App
 from streamlit_app.services.forecasts import Status
-from streamlit_app.services.pipeline import Item, Look
+from streamlit_app.services.pipeline.graph import Graph, Item, load_graph
+from streamlit_app.services.pipeline.runs import materialise
 from streamlit_app.ui.messages import live, plain, told
 from streamlit_app.views.definitions.words import STANDINGS
 from tippers_dagster.access.model import Role
@@ -21,7 +21,7 @@ POLL_SECONDS = 5
 
 def show(app: App, name: str) -> None:
     """The status of both assets; refreshed while one of them is running."""
-    seen = pipeline.look(app)
+    seen = load_graph(app)
     if _is_running(service.status(seen, name)):
         _refreshed(app, name)
     else:
@@ -30,7 +30,7 @@ def show(app: App, name: str) -> None:
 
 @live(POLL_SECONDS)
 def _refreshed(app: App, name: str) -> None:
-    seen = pipeline.look(app)
+    seen = load_graph(app)
     if not _is_running(service.status(seen, name)):
         st.rerun()
     _lines(app, name, seen)
@@ -40,7 +40,7 @@ def _is_running(found: Status) -> bool:
     return any(i and i.standing == "running" for i in (found.backtest, found.forecast))
 
 
-def _lines(app: App, name: str, seen: Look) -> None:
+def _lines(app: App, name: str, seen: Graph) -> None:
     found = service.status(seen, name)
     training = service.training(app, name)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -82,11 +82,11 @@ def _item(app: App, label: str, item: Item | None) -> None:
         )
 
 
-def _update(app: App, seen: Look, found: Status) -> None:
+def _update(app: App, seen: Graph, found: Status) -> None:
     if not found.stale or not app.person.may(Role.ANALYST):
         return
     if st.button("Update now", icon=":material/play_arrow:", key="forecasts_materialise"):
         with told():
-            run = pipeline.materialise(app, seen, found.stale, stale_only=True)
+            run = materialise(app, seen, found.stale, stale_only=True)
             st.toast(f"Run {run[:8]} started." if run else "Already up to date or running.")
             st.rerun()

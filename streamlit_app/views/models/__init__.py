@@ -1,4 +1,4 @@
-"""Classifiers: how good their models are, which is in use, what it says, and whether it drifts."""
+"""Models: the quality, versions, predictions and drift of classifiers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import streamlit as st
 
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
-from streamlit_app.services.models import Standing
+from streamlit_app.services.models import AssetInfo
 from streamlit_app.ui import pages, state
 from streamlit_app.ui.messages import plain, told
 from streamlit_app.views.models import ask, drift, quality, ranking, versions
@@ -28,7 +28,7 @@ SECTIONS: dict[str, Body] = {
     "Ask the model": ask.show,
     "Drift": drift.show,
 }
-OF_ANALYSTS = ("Ask the model",)
+FOR_ANALYSTS = ("Ask the model",)
 
 
 def render(app: App) -> None:
@@ -37,88 +37,74 @@ def render(app: App) -> None:
     catalog = service.catalog_of(app)
     refs = service.classifiers(catalog)
     if not refs:
-        _none()
+        _no_classifier()
         return
     ref = _chosen(refs)
     why = service.problem(catalog, ref)
     if why is not None:
-        st.error(f"It cannot work: {plain(why)}", icon=":material/error:")
+        st.error(f"This classifier cannot work: {plain(why)}", icon=":material/error:")
         _to_definition(ref)
         return
-    _head(app, ref, service.standings(app, catalog, ref))
+    _head(app, service.assets(app, catalog, ref))
     section = _section(app)
     with told():
         SECTIONS[section](app, catalog, ref)
 
 
-def _none() -> None:
+def _no_classifier() -> None:
     with st.container(border=True):
         st.markdown(
-            "**There is no classifier yet.** It learns from the confident labels of a label model "
-            "what features tell of an entity, and labels the others too. Begin with a label model "
-            "and some features, then add a classifier."
+            "**There is no classifier yet.** A classifier learns from features and the confident "
+            "labels of a label model, and then labels all entities. Start with a label model and "
+            "some features, then add a classifier."
         )
         st.page_link(pages.page("definitions"), label="Definitions", icon=":material/edit_note:")
 
 
 def _to_definition(ref: Ref) -> None:
-    if st.button("Its definition", icon=":material/edit_note:", key="models.definition"):
+    if st.button("Open definition", icon=":material/edit_note:", key="models.definition"):
         pages.go("definitions", open=str(ref))
 
 
 def _chosen(refs: Sequence[Ref]) -> Ref:
     names = [str(ref) for ref in refs]
-    key = "models.model"
-    st.session_state[key] = state.one_of("model", names, names[0])
     chosen = st.selectbox(
-        "Classifier",
-        names,
-        key=key,
-        width=420,
-        on_change=lambda: state.put(model=st.session_state[key]),
+        "Classifier", names, width=420, **state.linked("model", names, names[0], key="models.model")
     )
     return refs[names.index(chosen)]
 
 
 def _section(app: App) -> str:
-    shown = [s for s in SECTIONS if s not in OF_ANALYSTS or app.person.may(Role.ANALYST)]
-    key = "models.section"
-    st.session_state[key] = state.one_of("section", shown, shown[0])
-
-    def keep() -> None:
-        chosen = st.session_state[key]
-        state.put(section=None if chosen == shown[0] else chosen)
-
+    shown = [s for s in SECTIONS if s not in FOR_ANALYSTS or app.person.may(Role.ANALYST)]
     chosen = st.segmented_control(
         "Section",
         shown,
-        key=key,
         required=True,
         label_visibility="collapsed",
-        on_change=keep,
+        **state.linked("section", shown, shown[0], key="models.section", show_default=False),
     )
     return str(chosen or shown[0])
 
 
-_WORDS = {"classifier": "trained", "champion": "judged", "predictions": "predicted"}
+_WORDS = {"classifier": "trained", "champion": "champion checked", "predictions": "predicted"}
 
 
-def _head(app: App, ref: Ref, found: dict[str, Standing]) -> None:
+def _head(app: App, assets: dict[str, AssetInfo]) -> None:
     zone = ZoneInfo(app.settings.timezone)
     with st.container(horizontal=True, vertical_alignment="center"):
         facts = [
             f"{_WORDS[what]} {one.materialized_at.astimezone(zone):%Y-%m-%d %H:%M}"
-            for what, one in found.items()
+            for what, one in assets.items()
             if one.materialized_at is not None
         ]
-        st.caption(" · ".join(facts) or "Nothing of it was computed yet.")
-        for what, one in found.items():
+        st.caption(" · ".join(facts) or "Not computed yet.")
+        for what, one in assets.items():
             link = asset_link(app.settings, one.asset)
-            _link(f"{what.capitalize()}", link, f"The asset {one.asset} in Dagster")
-        run = found["classifier"].run_id
+            _link(what.capitalize(), link, f"Asset {one.asset} in Dagster")
+        run = assets["classifier"].run_id
         if run:
-            _link("Run", run_link(app.settings, run), "The run that trained it")
-    for what, one in found.items():
+            _link("Run", run_link(app.settings, run), "Training run in Dagster")
+    for what, one in assets.items():
         if one.error:
             st.warning(f"**{what.capitalize()}**: {plain(one.error)}", icon=":material/warning:")
 

@@ -1,4 +1,4 @@
-"""How the entities of now differ from those at training."""
+"""Drift: how current entities differ from the training data."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ import streamlit as st
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from streamlit_app.services.models import DriftOfRun, DriftRow
+from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
 
-MOST_LINES = 6
-"""Columns whose index is drawn over time."""
+MAX_LINES = 6
+"""Columns in the chart over time."""
 
-_NOTHING = 0.005
+_NEGLIGIBLE = 0.005
+"""A smaller change of a share is not worth mentioning."""
 
 
 def show(app: App, catalog: Catalog, ref: Ref) -> None:
-    """The last predictions against training, one column in full, and how it went over time."""
+    """The latest predictions compared with training, one column in detail, and the history."""
     runs = service.drift(app, ref)
     if not runs:
         with st.container(border=True):
             st.markdown(
-                "**Nothing was compared yet.** Whenever predictions are computed, their features "
-                "and labels are compared with those at the time when the champion was trained."
+                "**No comparison yet.** Each time predictions are computed, features and labels "
+                "are compared with those that the champion was trained on."
             )
         return
     newest = runs[0]
@@ -43,19 +45,18 @@ def show(app: App, catalog: Catalog, ref: Ref) -> None:
 def _summary(app: App, newest: DriftOfRun) -> None:
     zone = ZoneInfo(app.settings.timezone)
     drifted = [c for c in newest.columns if c.drifted]
-    when = f"{newest.at.astimezone(zone):%Y-%m-%d %H:%M}"
+    when = f"predictions of {newest.at.astimezone(zone):%Y-%m-%d %H:%M}"
     since = f"since version {newest.model_version} was trained"
+    total = counted(len(newest.columns), "column")
     if drifted:
         names = ", ".join("the predicted label" if c.what == "label" else c.name for c in drifted)
         st.warning(
-            f"As predicted on {when}, {len(drifted)} of {len(newest.columns)} have drifted "
-            f"{since}: {plain(names)}. Training the classifier again may be due.",
+            f"{len(drifted)} of {total} drifted {since} ({when}): {plain(names)}. Consider "
+            "training the classifier again.",
             icon=":material/trending_up:",
         )
     else:
-        st.markdown(
-            f"As predicted on {when}, none of {len(newest.columns)} columns has drifted {since}."
-        )
+        st.markdown(f"None of {total} has drifted {since} ({when}).")
 
 
 def _table(newest: DriftOfRun) -> None:
@@ -63,7 +64,7 @@ def _table(newest: DriftOfRun) -> None:
         {
             "Column": "(predicted label)" if c.what == "label" else c.name,
             "Stability index": c.psi,
-            "Drifted above": c.threshold,
+            "Threshold": c.threshold,
             "Missing in training": c.missing_before,
             "Missing now": c.missing_now,
             "Drifted": "yes" if c.drifted else "no",
@@ -77,14 +78,15 @@ def _table(newest: DriftOfRun) -> None:
         width="stretch",
         column_config={
             "Stability index": st.column_config.NumberColumn(format="%.3f"),
-            "Drifted above": st.column_config.NumberColumn(format="%.3f"),
+            "Threshold": st.column_config.NumberColumn(format="%.3f"),
             **{name: st.column_config.NumberColumn(format="percent") for name in shares},
         },
     )
     st.caption(
-        "The population stability index compares the shares of entities by bin: up to 0.1 is no "
-        "change, above 0.25 is a shift. Of few entities it is large by chance, and the threshold "
-        "higher. A share of missing values that moved by more than 10 % counts as drifted too."
+        "The population stability index compares the shares of entities per bin: up to 0.1 means "
+        "no change, above 0.25 a shift. With few entities it is large by chance, so the threshold "
+        "is higher. A column has also drifted if its share of missing values changed by more than "
+        "10 percentage points."
     )
 
 
@@ -92,19 +94,16 @@ def _column(newest: DriftOfRun) -> None:
     names = {f"{c.what} {c.name}": c for c in newest.columns if c.bins}
     if not names:
         return
-    key = "models.column"
-    st.session_state[key] = state.one_of("column", list(names), next(iter(names)))
     chosen = st.selectbox(
-        "One column in full",
+        "Column",
         list(names),
         format_func=lambda n: "predicted label" if names[n].what == "label" else names[n].name,
-        key=key,
         width=320,
-        on_change=lambda: state.put(column=st.session_state[key]),
+        **state.linked("column", list(names), next(iter(names)), key="models.column"),
     )
     one = names[chosen]
     st.altair_chart(_bars(one))
-    st.markdown(_most_moved(one))
+    st.markdown(_largest_change(one))
 
 
 def _bars(one: DriftRow) -> alt.Chart:
@@ -134,16 +133,16 @@ def _bars(one: DriftRow) -> alt.Chart:
     )
 
 
-def _most_moved(one: DriftRow) -> str:
-    moved = [
+def _largest_change(one: DriftRow) -> str:
+    changes = [
         (abs(b - a), name, a, b) for name, a, b in zip(one.bins, one.before, one.now, strict=False)
     ]
-    if not moved:
+    if not changes:
         return ""
-    most, name, before, now = max(moved)
-    if most < _NOTHING:
-        return "Its shares are as they were."
-    return f"It moved most at **{plain(name)}**: {before:.1%} in training, {now:.1%} now."
+    largest, name, before, now = max(changes)
+    if largest < _NEGLIGIBLE:
+        return "The distribution has not changed."
+    return f"Largest change: **{plain(name)}**, {before:.1%} in training, {now:.1%} now."
 
 
 def _history(app: App, runs: Sequence[DriftOfRun]) -> None:
@@ -164,7 +163,7 @@ def _history(app: App, runs: Sequence[DriftOfRun]) -> None:
     if not rows:
         return
     frame = pd.DataFrame(rows)
-    largest = frame.groupby("Column")["Stability index"].max().nlargest(MOST_LINES).index
+    largest = frame.groupby("Column")["Stability index"].max().nlargest(MAX_LINES).index
     frame = frame[frame["Column"].isin(largest)]
     top = max(0.3, frame["Stability index"].max() * 1.1)
     chart = alt.Chart(frame).mark_line(point=True)
@@ -177,6 +176,6 @@ def _history(app: App, runs: Sequence[DriftOfRun]) -> None:
         ).properties(height=260)
     )
     st.caption(
-        f"Of the last {len(runs):,} times that predictions were computed, and the "
-        f"{len(largest)} columns that moved most."
+        f"The {counted(len(largest), 'column')} with the highest index in the last {len(runs):,} "
+        "predictions."
     )

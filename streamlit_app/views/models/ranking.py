@@ -1,4 +1,4 @@
-"""The bank of a classifier, ranked, and beside the label model and the commonest label."""
+"""The models of a classifier, ranked and compared with the label model and majority class."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import streamlit as st
 
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
+from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from tippers_dagster.catalog.catalog import Catalog
@@ -21,7 +22,7 @@ from tippers_dagster.platform.dagster.addresses import mlflow_home, run_link
 if TYPE_CHECKING:
     from tippers_dagster.learning.results import ClassifierResult, ModelResult
 
-JUDGED = {
+SCORED_ON = {
     "cross_validated": "Cross-validated",
     "held_out": "Held out",
     "gold": "Gold labels",
@@ -33,7 +34,9 @@ METRICS = {
     "log_loss": "Log loss",
     "calibration_error": "Calibration error",
 }
-WAYS = {"best": "Best model", "label_model": "Label model", "majority_class": "Commonest label"}
+METHODS = {"best": "Best model", "label_model": "Label model", "majority_class": "Majority class"}
+"""The methods of labelling that are compared."""
+
 _NAMES = {
     "sgd": "SGD",
     "linear_svm": "linear SVM",
@@ -41,66 +44,67 @@ _NAMES = {
     "lightgbm": "LightGBM",
 }
 _MEANING = {
-    "cross_validated": "On the training entities, each judged by a model trained on others: what "
-    "the ranking goes by.",
-    "held_out": "On entities that no model was trained on, by the label model's confident labels.",
-    "gold": "On held-out entities whose label a person knows.",
+    "cross_validated": "Scored on training entities, each by a model that was not trained on it. "
+    "The ranking uses these scores.",
+    "held_out": "Scored on entities that no model was trained on, against the label model's "
+    "confident labels.",
+    "gold": "Scored on held-out entities with a gold label.",
 }
 
 
 def show(app: App, catalog: Catalog, ref: Ref) -> None:
-    """The last ranking, the comparison, and how it went over materialisations."""
+    """The latest ranking, a comparison with other methods, and the history."""
     found = service.results(app, ref)
     if not found:
         not_trained()
         return
     newest = found[0]
     _first(app, newest)
-    judged = judged_on(newest)
-    st.caption(_MEANING[judged])
-    _table(newest, judged)
-    _chart(newest, judged)
+    scored_on = _scored_on(newest)
+    st.caption(_MEANING[scored_on])
+    _table(newest, scored_on)
+    _chart(newest, scored_on)
     _compare(newest)
     _history(app, found)
 
 
 def not_trained() -> None:
-    """What to do where nothing was trained yet."""
+    """Say when training starts."""
     with st.container(border=True):
         st.markdown(
-            "**It was not trained yet.** It is trained by itself while `tippers up` is running, "
-            "once its label model and its features are there."
+            "**Not trained yet.** Training starts automatically while `tippers up` is running, "
+            "once the label model and the features are computed."
         )
 
 
-def judged_on(result: ClassifierResult) -> str:
-    """On which entities models are judged: chosen by the address, or here."""
-    there = [on for on in JUDGED if on != "gold" or result.gold]
-    key = "models.on"
-    st.session_state[key] = state.one_of("on", there, there[0])
+def _scored_on(result: ClassifierResult) -> str:
+    sets = [on for on in SCORED_ON if on != "gold" or result.gold]
     chosen = st.segmented_control(
-        "Judged on",
-        there,
-        format_func=JUDGED.__getitem__,
-        key=key,
+        "Scored on",
+        sets,
+        format_func=SCORED_ON.__getitem__,
         required=True,
-        on_change=lambda: state.put(on=st.session_state[key]),
+        **state.linked("on", sets, sets[0], key="models.on"),
     )
-    return str(chosen or there[0])
+    return str(chosen or sets[0])
 
 
 def _first(app: App, result: ClassifierResult) -> None:
-    """Which model ranks first, in words."""
+    """The model that ranks first, and models that could not be trained."""
     best = next((m for m in result.models if m.model == result.best), None)
     metric = METRICS[result.metric]
     trained = [m for m in result.models if m.status == "trained"]
-    text = f"**{plain(words(result.best))}** ranks first of {len(trained)} models by {metric}"
+    models = counted(len(trained), "model")
+    text = f"**{plain(model_name(result.best))}** ranks first of {models} by {metric}"
     value = None if best is None else best.cross_validated.get(result.metric)
     text += f": {value:.4f}, cross-validated" if value is not None else ""
-    text += f" on {result.trained:,} entities (labels of a confidence of {result.threshold:g})."
-    held = None if best is None else best.held_out.get(result.metric)
-    if held is not None:
-        text += f" On {result.held_out:,} held-out entities it has {held:.4f}."
+    text += (
+        f" on {counted(result.trained, 'entity', 'entities')} with a label confidence of at least "
+        f"{result.threshold:g}."
+    )
+    held_out = None if best is None else best.held_out.get(result.metric)
+    if held_out is not None:
+        text += f" On {result.held_out:,} held-out entities: {held_out:.4f}."
     st.markdown(text)
     with st.container(horizontal=True, vertical_alignment="center"):
         if result.registered is not None:
@@ -116,27 +120,27 @@ def _first(app: App, result: ClassifierResult) -> None:
     for one in result.models:
         if one.status != "trained":
             st.warning(
-                f"**{plain(words(one.model))}** {plain(one.status)}: {plain(one.error or '')}",
+                f"**{plain(model_name(one.model))}** {plain(one.status)}: {plain(one.error or '')}",
                 icon=":material/warning:",
             )
 
 
-def words(model: str) -> str:
-    """A model of the bank as people write it."""
+def model_name(model: str) -> str:
+    """The usual name of a kind of model."""
     return _NAMES.get(model, model.replace("_", " "))
 
 
-def _values(one: ModelResult, judged: str) -> Mapping[str, float | None]:
-    found: Mapping[str, float | None] = getattr(one, judged)
-    return found
+def _values(one: ModelResult, scored_on: str) -> Mapping[str, float | None]:
+    values: Mapping[str, float | None] = getattr(one, scored_on)
+    return values
 
 
-def _table(result: ClassifierResult, judged: str) -> None:
+def _table(result: ClassifierResult, scored_on: str) -> None:
     rows = [
         {
             "Rank": one.rank,
-            "Model": words(one.model),
-            **{title: _values(one, judged).get(name) for name, title in METRICS.items()},
+            "Model": model_name(one.model),
+            **{title: _values(one, scored_on).get(name) for name, title in METRICS.items()},
             "Seconds": one.seconds,
         }
         for one in result.models
@@ -155,17 +159,17 @@ def _table(result: ClassifierResult, judged: str) -> None:
         },
     )
     st.caption(
-        "Of log loss and calibration error less is better. Balanced accuracy is the mean over the "
-        "labels of the share that is found."
+        "For log loss and calibration error, lower is better. Balanced accuracy is the mean recall "
+        "over all labels."
     )
 
 
-def _chart(result: ClassifierResult, judged: str) -> None:
+def _chart(result: ClassifierResult, scored_on: str) -> None:
     metric = result.metric
     rows = [
-        {"Model": words(one.model), METRICS[metric]: _values(one, judged).get(metric)}
+        {"Model": model_name(one.model), METRICS[metric]: _values(one, scored_on).get(metric)}
         for one in result.models
-        if _values(one, judged).get(metric) is not None
+        if _values(one, scored_on).get(metric) is not None
     ]
     if not rows:
         return
@@ -185,40 +189,44 @@ def _chart(result: ClassifierResult, judged: str) -> None:
     )
 
 
-# --- beside others --------------------------------------------------------------------------------
+# --- compared with other methods ------------------------------------------------------------------
 def _compare(result: ClassifierResult) -> None:
-    st.subheader("Beside the label model")
+    st.subheader("Compared with the label model")
     comparison: Mapping[str, Any] = result.details.get("comparison") or {}
     on = "gold" if result.gold else "held_out"
     found = comparison.get(on) or {}
     if not found:
-        st.caption("Nothing was held out to compare on.")
+        st.caption("No entities were held out for a comparison.")
         return
     boxes = st.container(horizontal=True)
-    shown = {way: found[way] for way in WAYS if way in found}
+    shown = {method: found[method] for method in METHODS if method in found}
     if on == "held_out":
         shown.pop("label_model", None)
-    for way, measures in shown.items():
+    for method, measures in shown.items():
         boxes.metric(
-            f"{WAYS[way]}, accuracy",
+            f"{METHODS[method]}: accuracy",
             _share(measures.get("accuracy")),
             border=True,
             help=f"Macro F1 {_number(measures.get('macro_f1'))}, balanced accuracy "
             f"{_number(measures.get('balanced_accuracy'))}",
         )
     if on == "gold":
-        best = max(shown, key=lambda way: shown[way].get("accuracy") or 0.0)
+        best = max(shown, key=lambda method: shown[method].get("accuracy") or 0.0)
+        macro_f1 = ", ".join(
+            f"{METHODS[m].lower()} {_number(measures.get('macro_f1'))}"
+            for m, measures in shown.items()
+        )
+        entities = counted(result.gold, "held-out entity", "held-out entities")
         st.markdown(
-            f"On {result.gold:,} held-out entities with a gold label, best: **{WAYS[best]}** with "
-            f"{_share(shown[best].get('accuracy'))}; macro F1 "
-            + ", ".join(f"{WAYS[w].lower()} {_number(m.get('macro_f1'))}" for w, m in shown.items())
-            + "."
+            f"On {entities} with a gold label, **{METHODS[best]}** has the highest accuracy, "
+            f"{_share(shown[best].get('accuracy'))}. Macro F1: {macro_f1}."
         )
     else:
+        entities = counted(result.held_out, "held-out entity", "held-out entities")
         st.caption(
-            f"On {result.held_out:,} held-out entities, by the label model's own labels. No held-"
-            "out entity has a gold label, so it is not known which of the two is right where they "
-            "differ: label some by hand, on the page Labels."
+            f"Scored on {entities} against the label model's own labels. None of them has a gold "
+            "label, so where the two differ it is unknown which is right. Label some by hand on "
+            "the Labels page."
         )
 
 
@@ -230,11 +238,11 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f}"
 
 
-# --- over time ------------------------------------------------------------------------------------
+# --- history --------------------------------------------------------------------------------------
 def _history(app: App, found: Sequence[ClassifierResult]) -> None:
-    st.subheader("Materialisations")
+    st.subheader("Training history")
     zone = ZoneInfo(app.settings.timezone)
-    rows = [_past(app, result, zone) for result in found]
+    rows = [_history_row(app, result, zone) for result in found]
     shown = [METRICS[name] for name in ("accuracy", "balanced_accuracy", "macro_f1")]
     if len(found) > 1:
         frame = pd.DataFrame(rows).melt(["Trained"], shown, "Metric", "Value").dropna()
@@ -244,7 +252,7 @@ def _history(app: App, found: Sequence[ClassifierResult]) -> None:
             .mark_line(point=True)
             .encode(
                 x=alt.X("Trained:T", title="Trained"),
-                y=alt.Y("Value:Q", title="Of the best, held out", scale=scale),
+                y=alt.Y("Value:Q", title="Best model on the held-out set", scale=scale),
                 color=alt.Color("Metric:N", title=None, legend=alt.Legend(orient="top")),
                 tooltip=["Trained", "Metric", alt.Tooltip("Value:Q", format=".4f")],
             )
@@ -263,18 +271,21 @@ def _history(app: App, found: Sequence[ClassifierResult]) -> None:
     if len(found) > 1:
         new, old = (r.get("Macro F1") for r in rows[:2])
         if new is not None and old is not None:
-            st.markdown(f"Macro F1 held out, against the one before: {new - old:+.4f}.")
+            st.markdown(
+                f"Change of macro F1 on the held-out set since the previous training: "
+                f"{new - old:+.4f}."
+            )
 
 
-def _past(app: App, result: ClassifierResult, zone: ZoneInfo) -> dict[str, Any]:
+def _history_row(app: App, result: ClassifierResult, zone: ZoneInfo) -> dict[str, Any]:
     best = next((m for m in result.models if m.model == result.best), None)
     values = {} if best is None else best.held_out
     return {
         "Trained": result.at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"),
-        "Best model": words(result.best),
+        "Best model": model_name(result.best),
         "Version": result.registered,
         **{title: values.get(name) for name, title in METRICS.items()},
-        "Entities": result.trained,
-        "Held out": result.held_out,
+        "Training entities": result.trained,
+        "Held-out entities": result.held_out,
         "Run": run_link(app.settings, result.run_id),
     }

@@ -1,9 +1,9 @@
-"""The versions of a model: which is champion, and who decided so."""
+"""The registered versions of a classifier: promotion, rollback and the log of decisions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -12,12 +12,15 @@ import streamlit as st
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from streamlit_app.ui.messages import plain, tell
-from streamlit_app.views.models.ranking import METRICS, words
+from streamlit_app.views.models.ranking import METRICS, model_name
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.dagster.addresses import mlflow_home, run_link
+
+if TYPE_CHECKING:
+    from tippers_dagster.learning.registry import RegisteredModel
 
 _NOTE = "models.note"
 _DECISIONS = {"promoted": "promoted", "kept": "not promoted", "rolled_back": "rolled back to"}
@@ -26,54 +29,54 @@ _DECISIONS = {"promoted": "promoted", "kept": "not promoted", "rolled_back": "ro
 def show(app: App, catalog: Catalog, ref: Ref) -> None:
     """Versions, promoting and rolling back, and the log of decisions."""
     _note()
-    with st.spinner("Asking the registry"):
+    with st.spinner("Reading the registry"):
         model = service.registry(app, ref)
     if model is None or not model.versions:
-        _none()
+        _no_versions()
         return
     champion = model.champion
     if champion is None:
         st.warning(
-            "No version is champion, so nothing is predicted: none was better than giving the "
-            "commonest label to all. The log below says how they did.",
+            "There is no champion, so nothing is predicted: no version beat the majority class. "
+            "The decisions below show their scores.",
             icon=":material/warning:",
         )
     else:
         st.markdown(
-            f"**Version {champion.number}** is champion: predictions are made with it."
+            f"**Version {champion.number}** is the champion: it makes the predictions."
             + _challenger(model)
         )
     _table(app, model)
     if app.person.may(Role.ANALYST):
         _changing(app, ref, model)
     else:
-        st.caption(":material/lock: Promoting and rolling back takes an analyst.")
+        st.caption(":material/lock: Only analysts can promote a version or roll back.")
     _log(app, ref)
 
 
-def _none() -> None:
+def _no_versions() -> None:
     with st.container(border=True):
         st.markdown(
-            "**No version is registered yet.** The best model of the bank is registered whenever "
-            "the classifier is computed; it then challenges the champion."
+            "**No version is registered yet.** Each time the classifier is trained, its best model "
+            "is registered as a version and challenges the champion."
         )
 
 
-def _challenger(model: Any) -> str:
-    found = model.challenger
-    if found is None or found is model.champion:
+def _challenger(model: RegisteredModel) -> str:
+    challenger = model.challenger
+    if challenger is None or challenger is model.champion:
         return ""
-    return f" Version {found.number} was the last to challenge it."
+    return f" Version {challenger.number} is the latest challenger."
 
 
-def _table(app: App, model: Any) -> None:
+def _table(app: App, model: RegisteredModel) -> None:
     zone = ZoneInfo(app.settings.timezone)
     shown = _metrics(model)
     rows = [
         {
             "Version": v.number,
             "Aliases": ", ".join(v.aliases),
-            "Model": words(v.params.get("best", "")),
+            "Model": model_name(v.params.get("best", "")),
             "Trained": v.created_at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"),
             **{title: v.metrics.get(name) for name, title in shown.items()},
             "Dagster run": run_link(app.settings, v.dagster_run) if v.dagster_run else None,
@@ -100,15 +103,15 @@ def _table(app: App, model: Any) -> None:
 _WANTED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
 
 
-def _metrics(model: Any) -> dict[str, str]:
-    """Metrics on what is held out that any version has, and their titles."""
-    there = {name for v in model.versions for name in v.metrics}
+def _metrics(model: RegisteredModel) -> dict[str, str]:
+    """Held-out metrics that at least one version has, and their titles."""
+    known = {name for v in model.versions for name in v.metrics}
     titles = {f"held_out_{name}": METRICS[name] for name in _WANTED}
-    return {name: title for name, title in titles.items() if name in there}
+    return {name: title for name, title in titles.items() if name in known}
 
 
 # --- deciding -------------------------------------------------------------------------------------
-def _changing(app: App, ref: Ref, model: Any) -> None:
+def _changing(app: App, ref: Ref, model: RegisteredModel) -> None:
     now = None if model.champion is None else model.champion.number
     others = [v.number for v in model.versions if v.number != now]
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -118,46 +121,45 @@ def _changing(app: App, ref: Ref, model: Any) -> None:
             key=f"models.version {ref}",
             width=120,
             disabled=not others,
-            placeholder="none other",
+            placeholder="no other",
         )
         if st.button("Promote", disabled=not others, icon=":material/upgrade:", key="promote"):
             _confirm_promote(app, ref, int(version), now)
         back = service.back_to(app, ref, model)
-        tip = f"To version {back}" if back is not None else "No other version was champion before"
+        tip = f"To version {back}" if back is not None else "There is no previous champion"
         if st.button(
             "Roll back", disabled=back is None, icon=":material/undo:", key="roll back", help=tip
         ):
             _confirm_back(app, ref, int(back or 0), now)
 
 
-@st.dialog("Make it champion?")
+@st.dialog("Promote this version?")
 def _confirm_promote(app: App, ref: Ref, version: int, now: int | None) -> None:
-    st.markdown(f"Version {version} takes the place of {_before(now)}.")
-    _stale(ref)
-    _sure("Promote it", _promote, app, ref, version)
+    st.markdown(f"Version {version} becomes champion{_instead(now)}.")
+    _consequences(ref)
+    _confirm("Promote", _promote, app, ref, version)
 
 
 @st.dialog("Roll back?")
 def _confirm_back(app: App, ref: Ref, version: int, now: int | None) -> None:
-    st.markdown(f"Version {version} was champion before, and takes the place of {_before(now)}.")
-    _stale(ref)
-    _sure("Roll back", _back, app, ref)
+    st.markdown(f"Version {version} becomes champion again{_instead(now)}.")
+    _consequences(ref)
+    _confirm("Roll back", _back, app, ref)
 
 
-def _before(now: int | None) -> str:
-    return "no other" if now is None else f"version {now}"
+def _instead(now: int | None) -> str:
+    return "" if now is None else f" and replaces version {now}"
 
 
-def _stale(ref: Ref) -> None:
+def _consequences(ref: Ref) -> None:
     st.caption(
-        f"The predictions of {plain(str(ref))}, and all that stands on them, become stale and are "
-        "computed anew. The next challenger is judged against it; those judged before are not "
-        "judged again."
+        f"The predictions of {plain(str(ref))} and everything that depends on them will be "
+        "recomputed. The next challenger is compared with this version; earlier decisions stay."
     )
 
 
-def _sure(what: str, act: Callable[..., str], *arguments: Any) -> None:
-    """Two buttons; what was done, or why not, is told on the page."""
+def _confirm(what: str, act: Callable[..., str], *arguments: Any) -> None:
+    """Two buttons. The page then shows a note or the error."""
     yes, no = st.columns(2)
     done = yes.button(
         what,
@@ -167,7 +169,7 @@ def _sure(what: str, act: Callable[..., str], *arguments: Any) -> None:
         on_click=_act,
         args=(act, *arguments),
     )
-    if no.button("Leave it as it is", width="stretch", key="models.no") or done:
+    if no.button("Cancel", width="stretch", key="models.no") or done:
         st.rerun()
 
 
@@ -179,7 +181,7 @@ def _act(act: Callable[..., str], *arguments: Any) -> None:
 
 
 def _promote(app: App, ref: Ref, version: int) -> str:
-    return f"Version {service.promote(app, ref, version).version} is champion."
+    return f"Version {service.promote(app, ref, version).version} is now champion."
 
 
 def _back(app: App, ref: Ref) -> str:
@@ -194,12 +196,12 @@ def _note() -> None:
         st.success(plain(note), icon=":material/check_circle:")
 
 
-# --- the log --------------------------------------------------------------------------------------
+# --- decisions ------------------------------------------------------------------------------------
 def _log(app: App, ref: Ref) -> None:
     st.subheader("Decisions")
     found = service.decisions(app, ref)
     if not found:
-        st.caption("Nothing was decided yet.")
+        st.caption("No decisions yet.")
         return
     zone = ZoneInfo(app.settings.timezone)
     rows = [
@@ -207,18 +209,18 @@ def _log(app: App, ref: Ref) -> None:
             "When": d.at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"),
             "Version": d.version,
             "Decision": _DECISIONS[d.decision],
-            "Champion before": "none" if d.champion_before is None else str(d.champion_before),
+            "Previous champion": "none" if d.champion_before is None else str(d.champion_before),
             "By": "automatic" if d.automatic else d.by,
-            "Why": d.reason,
-            "Its score": d.score,
-            "Champion's": d.champion_score,
-            "Commonest label's": d.majority_score,
-            "Entities": d.entities,
+            "Reason": d.reason,
+            "Score": d.score,
+            "Champion score": d.champion_score,
+            "Majority class score": d.majority_score,
+            "Held-out entities": d.entities,
         }
         for d in found
     ]
-    figures = ("Its score", "Champion's", "Commonest label's")
-    frame = pd.DataFrame(rows).astype(dict.fromkeys((*figures, "Entities"), float))
+    figures = ("Score", "Champion score", "Majority class score")
+    frame = pd.DataFrame(rows).astype(dict.fromkeys((*figures, "Held-out entities"), float))
     st.dataframe(
         frame,
         hide_index=True,
@@ -226,13 +228,14 @@ def _log(app: App, ref: Ref) -> None:
         placeholder="",
         column_config={
             **{name: st.column_config.NumberColumn(format="%.4f") for name in figures},
-            "Entities": st.column_config.NumberColumn(format="%d"),
-            "Why": st.column_config.TextColumn(width="large"),
+            "Held-out entities": st.column_config.NumberColumn(format="%d"),
+            "Reason": st.column_config.TextColumn(width="large"),
         },
     )
     newest = found[0]
     st.markdown(
-        f"Last: version {newest.version} {_DECISIONS[newest.decision]}. {plain(newest.reason)}"
+        f"Latest decision: version {newest.version} {_DECISIONS[newest.decision]}. "
+        f"{plain(newest.reason)}"
         if newest.decision != "rolled_back"
-        else f"Last: rolled back to version {newest.version} by {plain(newest.by)}."
+        else f"Latest decision: rolled back to version {newest.version} by {plain(newest.by)}."
     )

@@ -171,7 +171,7 @@ def test_nodes_stay_where_they_are_put(opened: Open) -> None:
     page.wait_for_timeout(2500)
     assert middle(node(page, "d/two")) == after
 
-    page.get_by_role("button", name="Lay all of it out anew").click()
+    page.get_by_role("button", name="Reset the layout").click()
     did(page, reset=True)
     page.wait_for_timeout(800)
     assert middle(node(page, "d/two"))[1] < after[1]
@@ -241,7 +241,7 @@ def test_viewers_look_only(opened: Open) -> None:
     page = opened(query="?viewer=yes")
     expect(node(page, "d/one")).to_be_visible()
     expect(page.get_by_role("toolbar", name="New definition")).to_have_count(0)
-    expect(page.get_by_role("button", name="Lay all of it out anew")).to_have_count(0)
+    expect(page.get_by_role("button", name="Reset the layout")).to_have_count(0)
     x, y = middle(node(page, "d/two"))
     drag(page, node(page, "d/two").locator(".name"), (x + 60, y + 70))
     page.wait_for_timeout(1200)

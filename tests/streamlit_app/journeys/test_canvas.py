@@ -94,18 +94,18 @@ def test_an_edge_makes_a_definition_and_what_is_stale_is_computed(
     page = open_page("pipeline?concept=size")
     expect(node(page, "counts")).to_contain_text("stale")
     at_rest = top(page)
-    page.get_by_role("button", name=re.compile("^Materialise what is stale")).click()
+    page.get_by_role("button", name=re.compile("^Materialise stale assets")).click()
     cancel = page.get_by_role("button", name="Cancel", exact=True)
     expect(cancel).to_be_visible()
     assert top(page) == at_rest  # a canvas that moves under the hand is not to be drawn on
     cancel.click()
-    expect(page.get_by_text(re.compile("asked to stop"))).to_be_visible()
+    expect(page.get_by_text(re.compile("is stopping"))).to_be_visible()
     expect(cancel).to_have_count(0, timeout=hands.SETTLED_MS)
     expect(node(page, "counts")).to_contain_text("stale")
 
-    page.get_by_role("button", name=re.compile("^Materialise what is stale")).click()
+    page.get_by_role("button", name=re.compile("^Materialise stale assets")).click()
     for name in ("devices", "counts"):
-        expect(node(page, name)).to_contain_text("fresh", timeout=2 * hands.SETTLED_MS)
+        expect(node(page, name)).to_contain_text("up to date", timeout=2 * hands.SETTLED_MS)
         expect(node(page, name)).to_contain_text("rows")
     expect(page.get_by_text("Nothing is running.")).to_be_visible(timeout=hands.SETTLED_MS)
     expect(page.get_by_role("button", name="Nothing is stale")).to_be_disabled()

@@ -83,7 +83,7 @@ def test_an_analyst_goes_from_nothing_to_a_label_model(open_page: Open, deployed
     page.get_by_role("button", name=re.compile("^LONG")).first.click()
     expect(page.get_by_text(re.compile(r"is LONG\."))).to_be_visible()
     hands.press(page, "Undo")
-    expect(page.get_by_text(re.compile(r"^0 gold labels of stay"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^0 gold labels for stay"))).to_be_visible()
 
 
 @pytest.fixture

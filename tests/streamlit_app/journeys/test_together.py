@@ -45,7 +45,7 @@ def test_one_who_waits_holds_up_nobody(
     busy = slow.locator("[data-testid=stApp][data-test-script-state=running]")
     expect(busy).to_have_count(1)
     other.get_by_role("link", name="Runs").first.click()
-    expect(other.get_by_text(re.compile("^In all"))).to_be_visible()
+    expect(other.get_by_text(re.compile("^All runs: "))).to_be_visible()
     expect(busy).to_have_count(1, timeout=1_000)
     expect(slow.get_by_text(re.compile("took longer|timeout|cancel", re.I)).first).to_be_visible(
         timeout=hands.SETTLED_MS

@@ -44,14 +44,14 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def add_file(app: App, path: Path) -> service.Shown:
+def add_file(app: App, path: Path) -> service.ConnectionInfo:
     form = {"dialect": "sqlite", "database": str(path), "sync_seconds": 60}
     tested = service.add(app, "rooms", service.fields_of(form), None, "Rooms.")
     assert tested.works, tested
     return shown(app, "rooms")
 
 
-def shown(app: App, name: str) -> service.Shown:
+def shown(app: App, name: str) -> service.ConnectionInfo:
     return next(c for c in service.listing(app).connections if c.name == name)
 
 
@@ -68,7 +68,11 @@ def test_a_file_is_added_chosen_and_shown(app: App, file: Path) -> None:
     assert choice.primary_key == ("name",)
     assert reloaded.state == "nothing_running"
     (chosen,) = shown(app, "rooms").tables
-    assert (chosen.asset, chosen.how, chosen.synced_at) == ("connection/rooms/room", "whole", None)
+    assert (chosen.asset, chosen.how, chosen.synced_at) == (
+        "connection/rooms/room",
+        "full copy",
+        None,
+    )
 
 
 def test_the_last_sync_is_shown(app: App, file: Path) -> None:
@@ -84,7 +88,7 @@ def test_the_last_sync_is_shown(app: App, file: Path) -> None:
     list(sync_tables(app.settings, "rooms", body, body.tables, nodes=nodes, run_id="r", log=log))
     (table,) = shown(app, "rooms").tables
     assert (table.rows, table.run_id, table.error) == (2, "r", "")
-    assert table.change == "2 new, 0 changed, 0 gone"
+    assert table.change == "2 added, 0 changed, 0 deleted"
     assert table.synced_at is not None
 
 
@@ -105,7 +109,7 @@ def test_an_empty_password_keeps_the_stored_one(app: App) -> None:
     moved = service.fields_of({**FORM, "host": "other"})
     with pytest.raises(BadInput, match="must be given again") as told:
         service.edit(app, shown(app, "payroll"), moved, "")
-    assert "field Password" in (told.value.hint or "")
+    assert "Password field" in (told.value.hint or "")
     assert shown(app, "payroll").body.host == "127.0.0.1"
 
 
@@ -187,7 +191,7 @@ def test_syncing_takes_an_analyst_and_a_deployment_that_runs(app: App, file: Pat
     found = add_file(app, file)
     with pytest.raises(NotAllowed):
         service.sync(App(app.settings, Person("vic", Role.VIEWER)), found)
-    with pytest.raises(BadInput, match="no table"):
+    with pytest.raises(BadInput, match="no tables"):
         service.sync(app, found)
     service.choose(app, "rooms", ConnectionTable(name="room"))
     with pytest.raises(TippersError, match="Nothing runs"):

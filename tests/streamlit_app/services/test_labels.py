@@ -47,10 +47,10 @@ def test_entities_are_found_by_key_and_label(defined_app: App) -> None:  # noqa:
     assert len(labels.find(defined_app, TYPE, limit=2)) == 2
 
 
-def test_gold_labels_are_given_scored_and_taken_back(defined_app: App) -> None:  # noqa: F811
+def test_gold_labels_are_set_scored_and_removed(defined_app: App) -> None:  # noqa: F811
     catalog = labels.catalog_of(defined_app)
     for entity in labels.find(defined_app, TYPE)[:3]:
-        labels.give_gold(defined_app, catalog, TYPE, entity.key, "A")
+        labels.set_gold(defined_app, catalog, TYPE, entity.key, "A")
     assert labels.gold_count(defined_app, "device") == 3
     good = labels.evaluation(defined_app, TYPE)
     assert good is not None
@@ -58,14 +58,14 @@ def test_gold_labels_are_given_scored_and_taken_back(defined_app: App) -> None: 
     left = [e.key for e in labels.uncertain(defined_app, TYPE)]
     assert len(left) == len(MACS) - 3
     assert left[0] not in [e.key for e in labels.uncertain(defined_app, TYPE, skip=left[:1])]
-    labels.give_gold(defined_app, catalog, TYPE, MACS[0], "B")
+    labels.set_gold(defined_app, catalog, TYPE, MACS[0], "B")
     (again,) = labels.find(defined_app, TYPE, text=MACS[0])
     assert again.gold == "B"
-    labels.take_gold(defined_app, TYPE, MACS[0])
+    labels.remove_gold(defined_app, TYPE, MACS[0])
     assert labels.find(defined_app, TYPE, text=MACS[0])[0].gold is None
     for key, label in ((MACS[0], "C"), ("nobody", "A")):
         with pytest.raises(BadInput):
-            labels.give_gold(defined_app, catalog, TYPE, key, label)
+            labels.set_gold(defined_app, catalog, TYPE, key, label)
 
 
 def test_a_key_within_very_many_others_has_its_gold_label_set(defined_app: App) -> None:  # noqa: F811
@@ -78,11 +78,11 @@ def test_a_key_within_very_many_others_has_its_gold_label_set(defined_app: App) 
             )
         )
     catalog = labels.catalog_of(defined_app)
-    labels.give_gold(defined_app, catalog, TYPE, "zz", "A")
+    labels.set_gold(defined_app, catalog, TYPE, "zz", "A")
     (found,) = (e for e in labels.find(defined_app, TYPE, text="zz", limit=2000) if e.key == "zz")
     assert found.gold == "A"
     with pytest.raises(BadInput, match="no entity z"):
-        labels.give_gold(defined_app, catalog, TYPE, "z", "A")
+        labels.set_gold(defined_app, catalog, TYPE, "z", "A")
 
 
 def keep(app: App, version: str, given: dict[str, str], weight: float) -> None:
@@ -102,19 +102,22 @@ def keep(app: App, version: str, given: dict[str, str], weight: float) -> None:
     keep_past(app.settings, table, rows, {"classes": classes, "functions": functions})
 
 
-def test_what_changed_since_an_earlier_materialisation_is_told(defined_app: App) -> None:  # noqa: F811
+def test_labels_are_compared_with_an_earlier_materialisation(defined_app: App) -> None:  # noqa: F811
     assert labels.materialisations(defined_app, TYPE) == []
     keep(defined_app, "first", dict.fromkeys(MACS, "A"), 0.7)
     keep(defined_app, "second", {**dict.fromkeys(MACS, "A"), MACS[0]: "B"}, 0.8)
     after, before = labels.materialisations(defined_app, TYPE)
-    found = labels.turn(by(defined_app, Role.VIEWER), TYPE, before, after)
-    assert (found.both, found.changed) == (len(MACS), 1)
+    found = labels.compare_materialisations(by(defined_app, Role.VIEWER), TYPE, before, after)
+    assert (found.common, found.changed) == (len(MACS), 1)
     assert ("A", "B", 1) in found.moves
     assert found.classes == [("A", len(MACS), len(MACS) - 1), ("B", 0, 1)]
     (function,) = found.functions
     assert function["Labelling function"] == "is_a"
-    assert (function["Learned weight, before"], function["Learned weight, after"]) == (0.7, 0.8)
-    assert function["Accuracy on gold, after"] is None
+    assert (function["Estimated accuracy, before"], function["Estimated accuracy, after"]) == (
+        0.7,
+        0.8,
+    )
+    assert function["Accuracy on gold labels, after"] is None
 
 
 def test_all_labels_as_a_file(defined_app: App) -> None:  # noqa: F811
@@ -130,10 +133,10 @@ def test_viewers_see_no_entity(defined_app: App) -> None:  # noqa: F811
     for ask in (
         lambda: labels.find(viewer, TYPE),
         lambda: labels.uncertain(viewer, TYPE),
-        lambda: labels.why(viewer, catalog, TYPE, MACS[0]),
+        lambda: labels.explain(viewer, catalog, TYPE, MACS[0]),
         lambda: labels.export(viewer, TYPE, "csv"),
-        lambda: labels.give_gold(viewer, catalog, TYPE, MACS[0], "A"),
-        lambda: labels.take_gold(viewer, TYPE, MACS[0]),
+        lambda: labels.set_gold(viewer, catalog, TYPE, MACS[0], "A"),
+        lambda: labels.remove_gold(viewer, TYPE, MACS[0]),
     ):
         with pytest.raises(NotAllowed, match="analyst"):
             ask()

@@ -34,7 +34,7 @@ def test_all_of_a_classifier(modelled_app: App) -> None:  # noqa: F811
     assert found.champion.number == 2
     assert models.back_to(app, REF, found) == 1
     assert [d.version for d in models.decisions(app, REF)] == [2, 1]
-    standing = models.standings(app, catalog, REF)
+    standing = models.assets(app, catalog, REF)
     assert standing["predictions"].rows == N
     assert standing["champion"].error is None
 
@@ -42,7 +42,7 @@ def test_all_of_a_classifier(modelled_app: App) -> None:  # noqa: F811
     assert predicted is not None
     assert predicted.model_version == 2
     assert sum(predicted.counts.values()) == sum(n for *_, n in predicted.histogram) == N
-    assert predicted.beside == [], "the label model was never computed"
+    assert predicted.agreement == [], "the label model was never computed"
     runs = models.drift(app, REF)
     assert [r.model_version for r in runs] == [2, 1]
     assert {c.name for c in runs[0].columns} == {"hours", "rooms", "label"}
@@ -56,8 +56,8 @@ def test_all_of_a_classifier(modelled_app: App) -> None:  # noqa: F811
     assert begin.column_names == ["hours", "rooms"]
     answered = models.predict_rows(app, catalog, REF, model, begin)
     assert set(answered["label"].to_pylist()) <= set(LABELS)
-    many = pa.table({"hours": pa.nulls(models.MOST_ROWS + 1, pa.float64())})
-    with pytest.raises(BadInput, match="too many for a page"):
+    many = pa.table({"hours": pa.nulls(models.MAX_ROWS + 1, pa.float64())})
+    with pytest.raises(BadInput, match="predicts at most"):
         models.predict_rows(app, catalog, REF, model, many)
     one = keys(N)[3].as_py()
     assert models.predict_index(app, catalog, REF, model, one.upper()).num_rows == 1
@@ -95,6 +95,6 @@ def test_before_anything_was_computed(empty_app: App) -> None:
     assert models.decisions(empty_app, REF) == []
     assert models.drift(empty_app, REF) == []
     catalog = models.catalog_of(empty_app)
-    standing = models.standings(empty_app, catalog, REF)
+    standing = models.assets(empty_app, catalog, REF)
     assert standing["classifier"].materialized_at is None
     assert standing["predictions"].error is None

@@ -1,4 +1,4 @@
-"""Pictures of concepts, how their nodes stand, and what can be done with them."""
+"""The pipeline's graph and pictures of it, runs, edges, details and the tree of labels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from streamlit_app.services import pipeline as service
 from streamlit_app.services.app import App
 from streamlit_app.services.definitions.choices import PARENT_FIELD
-from streamlit_app.services.pipeline import Look, Picture
+from streamlit_app.services.pipeline.details import details
+from streamlit_app.services.pipeline.edges import EDGES, apply_change, change_of_edge
+from streamlit_app.services.pipeline.graph import SOURCE, STAGING, Graph, count_in_words, load_graph
+from streamlit_app.services.pipeline.picture import Picture, picture, reset_layout, save_places
+from streamlit_app.services.pipeline.runs import active_runs, materialise
+from streamlit_app.services.pipeline.values import value_tree
+from streamlit_app.services.runs import cancel
 from tests.graph.small import ALL, LONG, draft, function, rule
 from tests.streamlit_app.defined import by, insert_by_hand
 from tests.streamlit_app.fresh import app, computed, defined_app, fresh
@@ -32,54 +37,52 @@ def save(app: App, *drafts: Draft) -> None:
     store.save_all(app.settings, drafts, by="bob")
 
 
-def drawn(app: App, concept: str = "device", **options: bool) -> tuple[Look, Picture]:
-    seen = service.look(app)
-    return seen, service.picture(app, seen, concept, **options)
+def drawn(app: App, concept: str = "device", **options: bool) -> tuple[Graph, Picture]:
+    graph = load_graph(app)
+    return graph, picture(app, graph, concept, **options)
 
 
-def pairs(picture: Picture, **of: bool) -> set[tuple[str, str]]:
+def pairs(shown: Picture, **of: bool) -> set[tuple[str, str]]:
     wanted = of.items()
-    return {
-        (e.parent, e.child) for e in picture.edges if all(getattr(e, k) == v for k, v in wanted)
-    }
+    return {(e.parent, e.child) for e in shown.edges if all(getattr(e, k) == v for k, v in wanted)}
 
 
 # --- pictures ------------------------------------------------------------------------------------
-def test_a_concept_is_drawn_with_what_it_stands_on(fresh: App) -> None:
-    _, picture = drawn(fresh)
-    assert {i.name for i in picture.members} == {f"device/{d.ref.name}" for d in ALL[1:]}
-    assert {i.kind for i in picture.items.values() if not i.concept} == {service.SOURCE}
+def test_a_concept_is_drawn_with_what_it_depends_on(fresh: App) -> None:
+    _, shown = drawn(fresh)
+    assert {i.name for i in shown.members} == {f"device/{d.ref.name}" for d in ALL[1:]}
+    assert {i.kind for i in shown.items.values() if not i.concept} == {SOURCE}
     assert {
         ("device/devices", "device/long"),
         ("device/long", "device/is_a"),
         ("device/is_a", "device/type"),
         ("device/type", "device/chosen"),
         ("device/chosen", "device/days"),
-    } <= pairs(picture, through=False, implied=False)
+    } <= pairs(shown, through=False, implied=False)
     # Sources by way of staging models, and only where no other way leads.
-    assert ("session_source", "device/devices") in pairs(picture, through=True)
-    assert not [e for e in pairs(picture, through=True) if e[1] != "device/devices"]
-    assert pairs(picture, implied=True) == {
+    assert ("session_source", "device/devices") in pairs(shown, through=True)
+    assert not [e for e in pairs(shown, through=True) if e[1] != "device/devices"]
+    assert pairs(shown, implied=True) == {
         ("device/devices", "device/type"),
         ("device/devices", "device/chosen"),
     }
-    assert picture.hidden == []
-    assert service.in_words_counted(picture.members) == "9 definitions: 9 fresh."
+    assert shown.hidden == []
+    assert count_in_words(shown.members) == "9 definitions: 9 up to date."
 
 
 def test_staging_models_are_drawn_when_asked_for(fresh: App) -> None:
-    _, picture = drawn(fresh, staging=True)
-    assert ("staging/int_sessions", "device/devices") in pairs(picture)
-    assert pairs(picture, through=True) == set()
+    _, shown = drawn(fresh, staging=True)
+    assert ("staging/int_sessions", "device/devices") in pairs(shown)
+    assert pairs(shown, through=True) == set()
 
 
-def test_what_is_not_drawn_and_not_fresh_is_told(app: App) -> None:
-    _, picture = drawn(app)
-    assert {i.kind for i in picture.hidden} == {service.STAGING}
-    assert {i.standing for i in picture.members} == {"stale"}
-    assert "staging/int_sessions" in picture.stale
-    assert "device/devices" in picture.stale
-    assert "session_source" not in picture.stale
+def test_stale_models_that_are_not_drawn_are_listed(app: App) -> None:
+    _, shown = drawn(app)
+    assert {i.kind for i in shown.hidden} == {STAGING}
+    assert {i.standing for i in shown.members} == {"stale"}
+    assert "staging/int_sessions" in shown.stale
+    assert "device/devices" in shown.stale
+    assert "session_source" not in shown.stale
 
 
 def test_other_concepts_are_only_where_this_one_ends(fresh: App) -> None:
@@ -91,7 +94,7 @@ def test_other_concepts_are_only_where_this_one_ends(fresh: App) -> None:
         draft(Kind.DERIVED_INDEX, "people", body, concept="person"),
         Draft(Ref("person", "visits", Kind.RULE), LONG.body.model_copy(update={"index": "people"})),
     )
-    seen, lower = drawn(fresh, "device")
+    graph, lower = drawn(fresh, "device")
     assert lower.items["person/people"].standing == "stale"
     assert "person/visits" not in lower.items
     assert not lower.holds(lower.items["person/people"])
@@ -100,73 +103,81 @@ def test_other_concepts_are_only_where_this_one_ends(fresh: App) -> None:
     assert {i.name for i in higher.members} == {"person/people", "person/visits"}
     assert {"device/type", "device/devices"} <= set(higher.items)
     assert "device/long" not in higher.items
-    assert seen.concepts == ["device", "person"]
+    assert graph.concepts == ["device", "person"]
 
-    everything = service.picture(fresh, seen)
+    everything = picture(fresh, graph)
     assert {"device/long", "person/visits"} <= set(everything.items)
     assert len(everything.members) == 11
 
 
 def test_what_cannot_work_is_drawn_and_says_why(fresh: App) -> None:
     insert_by_hand(fresh, "rule", "unsound", {"index": "nowhere", "sql": "SELECT 1"})
-    _, picture = drawn(fresh)
-    item = picture.items["device/unsound"]
+    _, shown = drawn(fresh)
+    item = shown.items["device/unsound"]
     assert item.standing == "broken"
     assert "nowhere" in item.why
-    assert "1 broken" in service.in_words_counted(picture.members)
+    assert "1 broken" in count_in_words(shown.members)
 
 
-def test_a_source_table_that_is_gone_is_told(fresh: App) -> None:
+def test_a_missing_source_table_is_reported(fresh: App) -> None:
     from tests.graph.small import Small
 
     Small(fresh.settings, fresh.instance).execute("DROP TABLE source.faculty_data CASCADE")
-    seen = service.look(fresh)
-    assert seen.items["session_source"].standing == "source"
+    graph = load_graph(fresh)
+    assert graph.items["session_source"].standing == "source"
     Small(fresh.settings, fresh.instance).execute("DELETE FROM tippers.source_token")
-    item = service.look(fresh).items["source/faculty_data"]
+    item = load_graph(fresh).items["source/faculty_data"]
     assert item.standing == "failed"
     assert item.why == "There is no table source.faculty_data."
 
 
 def test_counted_in_words() -> None:
-    assert service.in_words_counted([]) == "Nothing is computed here yet."
+    assert count_in_words([]) == "No definitions yet."
 
 
 # --- edges ---------------------------------------------------------------------------------------
 def test_edges_lead_only_where_a_parent_fits() -> None:
-    assert service.EDGES[service.SOURCE] == (Kind.INDEX,)
-    assert service.EDGES[Kind.RULE] == (Kind.LABELLING_FUNCTION,)
-    assert service.EDGES[Kind.LABELLING_FUNCTION] == (Kind.LABEL_MODEL,)
-    assert service.EDGES[Kind.FEATURE] == (Kind.CLASSIFIER,)
+    assert EDGES[SOURCE] == (Kind.INDEX,)
+    assert EDGES[Kind.RULE] == (Kind.LABELLING_FUNCTION,)
+    assert EDGES[Kind.LABELLING_FUNCTION] == (Kind.LABEL_MODEL,)
+    assert EDGES[Kind.FEATURE] == (Kind.CLASSIFIER,)
     for child, parents in PARENT_FIELD.items():
         for parent in parents:
-            assert child in service.EDGES[parent], (parent, child)
+            assert child in EDGES[parent], (parent, child)
 
 
 def test_an_edge_adds_a_function_to_a_label_model(fresh: App) -> None:
     save(fresh, function("new_b", "hours < 2", "B"))
-    seen = service.look(fresh)
-    change = service.change_of_edge(seen, "device/new_b", "device/type")
-    assert change.says == "device.type: new_b is added to its labelling functions."
-    saved = service.connect(fresh, change)
+    graph = load_graph(fresh)
+    change = change_of_edge(graph, "device/new_b", "device/type")
+    assert change.in_words == "Adds new_b to the labelling functions of device.type."
+    saved = apply_change(fresh, change)
     assert saved.definition.body.labelling_functions[-1] == "new_b"
     assert saved.definition.updated_by == "ada"
-    assert service.look(fresh).items["device/type"].reads[-1] == "device/new_b"
+    assert load_graph(fresh).items["device/type"].reads[-1] == "device/new_b"
 
 
 def test_an_edge_puts_one_parent_in_the_place_of_another(fresh: App) -> None:
     save(fresh, rule("other", LONG.body.sql))
-    change = service.change_of_edge(service.look(fresh), "device/other", "device/is_a")
-    assert change.says == "device.is_a: its rule becomes other instead of long."
-    assert service.connect(fresh, change).definition.body.rule == "other"
+    change = change_of_edge(load_graph(fresh), "device/other", "device/is_a")
+    assert change.in_words == "Changes the rule of device.is_a from long to other."
+    assert apply_change(fresh, change).definition.body.rule == "other"
 
 
 @pytest.mark.parametrize(
     ("parent", "child", "why"),
     [
-        ("device/long", "device/is_a", "reads long already"),
-        ("device/long", "device/type", "No edge leads from a rule to a label model"),
-        ("session_source", "device/devices", "No edge leads from a source table"),
+        ("device/long", "device/is_a", "already reads long"),
+        (
+            "device/long",
+            "device/type",
+            r"device.long \(rule\) cannot be connected to device.type \(label model\)",
+        ),
+        (
+            "session_source",
+            "device/devices",
+            r"session_source \(source table\) cannot be connected to device.devices \(index\)",
+        ),
         ("device/long", "session_source", "No edge can be drawn there"),
         ("device/long", "device/nothing", "No edge can be drawn there"),
     ],
@@ -175,17 +186,17 @@ def test_an_edge_that_means_nothing_is_refused(
     fresh: App, parent: str, child: str, why: str
 ) -> None:
     with pytest.raises(BadInput, match=why):
-        service.change_of_edge(service.look(fresh), parent, child)
+        change_of_edge(load_graph(fresh), parent, child)
 
 
 def test_an_edge_does_not_overwrite_what_somebody_saved_meanwhile(fresh: App) -> None:
     save(fresh, rule("other", LONG.body.sql))
-    change = service.change_of_edge(service.look(fresh), "device/other", "device/is_a")
+    change = change_of_edge(load_graph(fresh), "device/other", "device/is_a")
     save(fresh, function("is_a", "hours > 5", "A"))
     with pytest.raises(Conflict):
-        service.connect(fresh, change)
+        apply_change(fresh, change)
     with pytest.raises(NotAllowed):
-        service.connect(by(fresh, Role.VIEWER), change)
+        apply_change(by(fresh, Role.VIEWER), change)
 
 
 # --- runs ----------------------------------------------------------------------------------------
@@ -203,8 +214,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[str], str]]:
 
 
 def test_materialise_takes_what_is_stale_above(app: App, asked: list) -> None:
-    seen = service.look(app)
-    assert service.materialise(app, seen, ["device/devices"], stale_only=True) == "a-run"
+    graph = load_graph(app)
+    assert materialise(app, graph, ["device/devices"], stale_only=True) == "a-run"
     names, who = asked[0]
     assert {"device/devices", "staging/int_sessions"} <= names
     assert not names & {"device/long", "session_source"}
@@ -212,41 +223,41 @@ def test_materialise_takes_what_is_stale_above(app: App, asked: list) -> None:
 
 
 def test_what_is_fresh_is_computed_only_when_chosen(fresh: App, asked: list) -> None:
-    seen = service.look(fresh)
-    assert service.materialise(fresh, seen, ["device/type"], stale_only=True) is None
-    assert service.materialise(fresh, seen, ["device/type"], stale_only=False) == "a-run"
+    graph = load_graph(fresh)
+    assert materialise(fresh, graph, ["device/type"], stale_only=True) is None
+    assert materialise(fresh, graph, ["device/type"], stale_only=False) == "a-run"
     assert asked == [({"device/type"}, "ada")]
-    assert service.materialise(fresh, seen, ["session_source"], stale_only=False) is None
+    assert materialise(fresh, graph, ["session_source"], stale_only=False) is None
 
 
 def test_what_cannot_work_is_refused_when_chosen_and_passed_over_else(
     fresh: App, asked: list
 ) -> None:
     insert_by_hand(fresh, "rule", "unsound", {"index": "nowhere", "sql": "SELECT 1"})
-    seen = service.look(fresh)
+    graph = load_graph(fresh)
     with pytest.raises(BadInput, match="nowhere"):
-        service.materialise(fresh, seen, ["device/unsound"], stale_only=False)
-    assert service.materialise(fresh, seen, ["device/unsound"], stale_only=True) is None
+        materialise(fresh, graph, ["device/unsound"], stale_only=False)
+    assert materialise(fresh, graph, ["device/unsound"], stale_only=True) is None
     assert asked == []
 
 
 def test_without_a_deployment_it_says_what_to_do(app: App) -> None:
     with pytest.raises(TippersError, match="Nothing runs") as told:
-        service.materialise(app, service.look(app), ["device/devices"], stale_only=True)
+        materialise(app, load_graph(app), ["device/devices"], stale_only=True)
     assert "tippers up" in (told.value.hint or "")
     with pytest.raises(TippersError, match="Nothing runs"):
-        service.cancel(app, "a-run")
+        cancel(app, "a-run")
 
 
 def test_viewers_start_and_stop_nothing(app: App) -> None:
     viewer = by(app, Role.VIEWER)
     with pytest.raises(NotAllowed):
-        service.materialise(viewer, service.look(app), ["device/devices"], stale_only=True)
+        materialise(viewer, load_graph(app), ["device/devices"], stale_only=True)
     with pytest.raises(NotAllowed):
-        service.cancel(viewer, "a-run")
+        cancel(viewer, "a-run")
 
 
-def test_a_run_is_told_with_how_far_it_is(fresh: App, asked: list) -> None:
+def test_a_run_shows_its_progress(fresh: App, asked: list) -> None:
     names = ["device/long", "device/is_a", "device/is_b"]
     run = create_run_for_test(
         fresh.instance,
@@ -255,17 +266,17 @@ def test_a_run_is_told_with_how_far_it_is(fresh: App, asked: list) -> None:
         status=dg.DagsterRunStatus.STARTED,
         tags={start.BY_TAG: "bea"},
     )
-    seen = service.look(fresh)
-    assert {seen.items[name].standing for name in names} == {"running"}
+    graph = load_graph(fresh)
+    assert {graph.items[name].standing for name in names} == {"running"}
     _record(fresh, "device/long", run.run_id)
-    seen = service.look(fresh)
-    assert seen.items["device/long"].standing == "fresh"
-    (going,) = service.going(fresh, seen)
-    assert (going.done, len(going.names), going.by) == (1, 3, "bea")
-    assert f"Run {run.run_id[:8]} of 3 assets" in going.says
-    assert "asked by bea" in going.says
+    graph = load_graph(fresh)
+    assert graph.items["device/long"].standing == "fresh"
+    (active,) = active_runs(fresh, graph)
+    assert (active.done, len(active.names), active.by) == (1, 3, "bea")
+    assert f"Run {run.run_id[:8]}: 1 of 3 assets computed" in active.in_words
+    assert "started by bea" in active.in_words
     # What is under way is not asked for again.
-    assert service.materialise(fresh, seen, names, stale_only=False) is None
+    assert materialise(fresh, graph, names, stale_only=False) is None
 
 
 def _record(app: App, name: str, run_id: str) -> None:
@@ -278,36 +289,36 @@ def _record(app: App, name: str, run_id: str) -> None:
 
 # --- arranging -----------------------------------------------------------------------------------
 def test_places_are_kept_for_everybody(fresh: App) -> None:
-    _, picture = drawn(fresh)
+    _, shown = drawn(fresh)
     moved = {
         "device/long": (10.5, -3),
         "device/nothing": (1, 1),
         "device/is_a": (math.nan, 1),
         "device/is_b": (1,),
     }
-    service.arrange(fresh, picture, moved)
-    service.arrange(fresh, picture, {"device/type": [7, 8]})
+    save_places(fresh, shown, moved)
+    save_places(fresh, shown, {"device/type": [7, 8]})
     _, again = drawn(by(fresh, Role.VIEWER))
     assert again.places == {"device/long": (10.5, -3.0), "device/type": (7.0, 8.0)}
     assert drawn(fresh, "")[1].places == {}
 
-    service.lay_out_anew(fresh, "device")
+    reset_layout(fresh, "device")
     assert drawn(fresh)[1].places == {}
 
 
 def test_viewers_arrange_nothing(fresh: App) -> None:
     viewer = by(fresh, Role.VIEWER)
-    _, picture = drawn(viewer)
+    _, shown = drawn(viewer)
     with pytest.raises(NotAllowed):
-        service.arrange(viewer, picture, {"device/long": (1, 1)})
+        save_places(viewer, shown, {"device/long": (1, 1)})
     with pytest.raises(NotAllowed):
-        service.lay_out_anew(viewer, "device")
+        reset_layout(viewer, "device")
 
 
 # --- one node ------------------------------------------------------------------------------------
 def test_details_of_every_kind_of_node(fresh: App) -> None:
-    seen = service.look(fresh)
-    found = {name: service.details(fresh, seen, name) for name in seen.items}
+    graph = load_graph(fresh)
+    found = {name: details(fresh, graph, name) for name in graph.items}
     rule_ = found["device/long"]
     assert rule_ is not None
     assert rule_.language == "sql"
@@ -326,7 +337,7 @@ def test_details_of_every_kind_of_node(fresh: App) -> None:
     source = found["session_source"]
     assert source is not None
     assert source.creates == (Kind.INDEX,)
-    assert service.details(fresh, seen, "device/nothing") is None
+    assert details(fresh, graph, "device/nothing") is None
 
 
 def test_votes_are_told_with_the_most_first(fresh: App) -> None:
@@ -337,12 +348,12 @@ def test_votes_are_told_with_the_most_first(fresh: App) -> None:
         "WHERE asset = 'device/type'",
         d='{"classes": {"tie": 0, "A": 2, "abstain": 1, "B": 4}, "coverage": 0.004}',
     )
-    seen = service.look(fresh)
-    found = service.details(fresh, seen, "device/type")
+    graph = load_graph(fresh)
+    found = details(fresh, graph, "device/type")
     assert found is not None
     assert list(found.votes.items()) == [("B", 4), ("A", 2), ("abstain", 1)]
     assert found.item.facts == "covers under 1 %"
-    tree = service.value_tree(seen, "device")
+    tree = value_tree(graph, "device")
     assert [(b.label, b.entities, b.by) for b in tree.below] == [("A", 2, "type"), ("B", 4, "type")]
 
 
@@ -354,9 +365,9 @@ def test_the_tree_of_values_goes_through_concepts(fresh: App) -> None:
         Draft(Ref("", "deeper", Kind.CONCEPT), Concept(values=values, refines="device.A")),
         replace(ALL[0], description="what it is"),
     )
-    seen = service.look(fresh)
+    graph = load_graph(fresh)
     for concept in ("device", "deeper"):
-        top = service.value_tree(seen, concept)
+        top = value_tree(graph, concept)
         assert (top.concept, top.label, top.description) == ("device", "", "what it is")
         a, b = top.below
         assert (a.label, a.entities) == ("A", None)

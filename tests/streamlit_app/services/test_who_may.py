@@ -50,10 +50,10 @@ FOR_VIEWERS = {
         quantile_points backtest origins export""",
     "labelled": "sources split parts in_words",
     # Labels by number of entities.
-    "labels": """label_models catalog_of summary evaluation score_history compare materialisations
-        turn gold_count table_of""",
+    "labels": """label_models catalog_of summary evaluation score_history compare_models
+        materialisations compare_materialisations gold_count table_of""",
     "models": """catalog_of classifiers problem body_of results registry decisions back_to
-        standings predicted as_file read_csv drift""",
+        assets predicted read_csv drift""",
     # Counts of devices.
     "occupancy.children": "top_children ranking floor",
     "occupancy.computed": "extents newest_partition log_span default_window",
@@ -65,7 +65,13 @@ FOR_VIEWERS = {
     "overview": "last_hour now busiest freshness rejected failed_assets failed_runs running",
     "people": """people_counts people_in_space summary points counted_in_words quality_in_words
         export head_counts_by_space compared ratios usable_rows rejected_rows""",
-    "pipeline": """look picture in_words_counted going change_of_edge details value_tree""",
+    "exports": "table_file",
+    "pipeline.details": "details",
+    "pipeline.edges": "change_of_edge",
+    "pipeline.graph": "load_graph count_in_words",
+    "pipeline.picture": "picture",
+    "pipeline.runs": "active_runs",
+    "pipeline.values": "value_tree",
     "runs": "find counts details",
     "tracking": """estimate progress is_running tracked_ranges datasets source_extent
         is_anything_tracked""",
@@ -81,11 +87,13 @@ FOR_ANALYSTS = {
     "definitions.preview_votes": "preview_votes",
     "definitions.saving": "save save_deleted retire activate delete rename restore",
     "definitions.validation": "validate",
-    "labels": "find uncertain why export give_gold take_gold",
+    "labels": "find uncertain explain export set_gold remove_gold",
     "models": "promote roll_back export model_of example_rows predict_rows predict_index",
     "overview": "retry_definitions",
     "people": "preview_file import_file remove_head_counts",
-    "pipeline": "materialise cancel arrange lay_out_anew connect",
+    "pipeline.edges": "apply_change",
+    "pipeline.picture": "save_places reset_layout",
+    "pipeline.runs": "materialise",
     "runs": "cancel repeat",
     "tracking": """track create_dataset retry_failed recompute untrack rename_dataset
         delete_dataset track_again""",

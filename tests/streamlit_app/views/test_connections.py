@@ -88,7 +88,7 @@ def test_adding_a_file_opens_it(app: App, file: Path) -> None:
     click(at, "Add")
     assert "rooms works" in texts(at)
     assert at.query_params["open"] == "rooms"
-    click(at, "Look which tables there are")
+    click(at, "List tables")
     click(at, "Sync this table")
     assert "will be synced" in texts(at)
     assert list(at.dataframe[0].value["State"]) == ["never synced"]
@@ -103,7 +103,7 @@ def test_what_is_wrong_is_told_and_typed_values_stay(app: App) -> None:
     assert {b.label: b.value for b in at.text_input}["Host"] == "127.0.0.1"
     assert service.listing(app).connections == ()
     click(at, "Add")
-    assert "payroll is added" in texts(at)
+    assert "payroll was added" in texts(at)
     assert "s3cret" not in texts(at)
     assert "s3cret" not in str([b.value for b in at.text_input])
 
@@ -115,7 +115,7 @@ def test_the_password_is_never_filled_in(app: App) -> None:
     at = opened(open="payroll")
     password = next(b for b in at.text_input if b.label == "Password")
     assert password.value == ""
-    assert "empty keeps it" in password.placeholder
+    assert "leave empty to keep it" in password.placeholder
     fill(at, Host="other")
     click(at, "Save")
     assert "must be given again" in texts(at)
@@ -123,7 +123,7 @@ def test_the_password_is_never_filled_in(app: App) -> None:
 
 def test_tables_cards_and_texts_of_people(rooms: App) -> None:
     at = opened()
-    assert "1 tables, 0 rows; 1 never synced" in texts(at)
+    assert "1 table, 0 rows; 1 never synced" in texts(at)
     assert "<script>" not in texts(at)
     at = opened(open="rooms")
     assert list(at.dataframe[0].value["Table"]) == ["room"]
@@ -133,11 +133,11 @@ def test_tables_cards_and_texts_of_people(rooms: App) -> None:
 
 def test_leaving_out_and_deleting(rooms: App) -> None:
     at = opened(open="rooms")
-    click(at, "Leave it out")
-    assert "not synced any more" in texts(at)
+    click(at, "Stop syncing")
+    assert "no longer synced" in texts(at)
     at.checkbox[0].check().run()
     click(at, "Delete")
-    assert "rooms is deleted" in texts(at)
+    assert "rooms was deleted" in texts(at)
     assert service.listing(rooms).connections == ()
 
 
@@ -147,4 +147,4 @@ def test_leaving_out_and_deleting(rooms: App) -> None:
 def test_others_look_only(rooms: App, role: Role, may: set[str]) -> None:
     at = opened(role, open="rooms")
     assert {b.label for b in at.button} == {"All connections", *may}
-    assert "takes an administrator" in texts(opened(role, new="1"))
+    assert "Only administrators" in texts(opened(role, new="1"))

@@ -42,10 +42,10 @@ def bare(app: App) -> App:
     return App(app.settings.model_copy(update={"dbt_project": folder}), app.person)
 
 
-def test_the_distribution_is_told_in_words_too(defined_app: App) -> None:  # noqa: F811
+def test_the_distribution_is_also_given_in_words(defined_app: App) -> None:  # noqa: F811
     test = opened(defined_app, model="device.type")
-    assert "The commonest is" in said(test)
-    assert "have a confidence of 0.9 or more" in said(test)
+    assert "Most common: " in said(test)
+    assert "Confidence 0.9 or higher: " in said(test)
 
 
 def test_gold_labels_are_asked_for_where_there_are_none(defined_app: App) -> None:  # noqa: F811
@@ -53,18 +53,18 @@ def test_gold_labels_are_asked_for_where_there_are_none(defined_app: App) -> Non
 
 
 def test_it_is_compared_with_what_it_gave_before(defined_app: App) -> None:  # noqa: F811
-    assert "nothing to compare with yet" in said(opened(defined_app, section="Compare"))
+    assert "There are no earlier results yet" in said(opened(defined_app, section="Compare"))
     keep(defined_app, "first", dict.fromkeys(MACS, "A"), 0.7)
     keep(defined_app, "second", {**dict.fromkeys(MACS, "A"), MACS[0]: "B"}, 0.8)
     keep(defined_app, "third", {**dict.fromkeys(MACS, "A"), MACS[0]: "B", MACS[1]: "B"}, 0.8)
     test = opened(by(defined_app, Role.VIEWER), section="Compare")
-    assert "1 (16.7%) got another label" in said(test)
+    assert "1 of 6 entities (16.7%) changed label" in said(test)
     test = opened(defined_app, section="Compare", before="first")
-    assert "2 (33.3%) got another label" in said(test)
+    assert "2 of 6 entities (33.3%) changed label" in said(test)
     moves = test.dataframe[1].value
     assert moves.to_dict("records") == [{"Before": "A", "After": "B", "Entities": 2}]
     test = opened(defined_app, section="Compare", before="gone", after="third")
-    assert "1 (16.7%) got another label" in said(test)
+    assert "1 of 6 entities (16.7%) changed label" in said(test)
     test = opened(defined_app, section="Compare", **{"with": "model"})
     assert "no other label model" in said(test)
 
@@ -78,4 +78,4 @@ def test_viewers_are_not_offered_entities(defined_app: App) -> None:  # noqa: F8
 def test_entities_are_listed_from_the_address(defined_app: App) -> None:  # noqa: F811
     test = opened(defined_app, section="Entities", label="A")
     assert set(test.dataframe[0].value["Label"]) == {"A"}
-    assert "No entity is like that" in said(opened(defined_app, section="Entities", q="zzz"))
+    assert "No matching entities" in said(opened(defined_app, section="Entities", q="zzz"))

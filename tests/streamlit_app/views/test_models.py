@@ -45,20 +45,20 @@ def test_the_sections_say_in_words_what_they_show(modelled_app: App) -> None:  #
     ranking = said(opened(modelled_app, model=str(REF)))
     assert "**random forest** ranks first of 2 models by Macro F1" in ranking
     assert "no libgomp" in ranking
-    assert "best: **Best model**" in ranking
+    assert "**Best model** has the highest accuracy" in ranking
     quality = said(opened(modelled_app, section="Quality"))
-    assert "Most often mistaken" in quality
-    assert "apart on average" in quality
-    assert "lowered in 1 steps from 0.7" in quality
+    assert "Most common error" in quality
+    assert "on average" in quality
+    assert "lowered from 0.7 in 1 step" in quality
     assert "**hours**" in quality
     versions = opened(modelled_app, section="Versions")
-    assert "**Version 2** is champion" in said(versions)
-    assert "Last: version 2 promoted. Better" in said(versions)
+    assert "**Version 2** is the champion" in said(versions)
+    assert "Latest decision: version 2 promoted. Better" in said(versions)
     assert list(versions.dataframe[0].value["Version"]) == [2, 1]
     predictions = said(opened(modelled_app, section="Predictions"))
     assert "Version 2 labels 240 entities" in predictions
     drift = said(opened(modelled_app, section="Drift"))
-    assert "none of 3 columns has drifted since version 2 was trained" in drift
+    assert "None of 3 columns has drifted since version 2 was trained" in drift
 
     asked = opened(modelled_app, section="Ask the model")
     assert "3 rows:" in said(asked)
@@ -70,7 +70,7 @@ def test_the_sections_say_in_words_what_they_show(modelled_app: App) -> None:  #
 
     viewer = replace(modelled_app, person=Person("vi", Role.VIEWER))
     shown = opened(viewer, section="Versions")
-    assert "takes an analyst" in said(shown)
+    assert "Only analysts can promote" in said(shown)
     assert not [b for b in shown.button if b.label in ("Promote", "Roll back")]
     assert "ranks first" in said(opened(viewer, section="Ask the model")), "the first section"
 

@@ -11,10 +11,11 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 from streamlit.testing.v1 import AppTest
 
-from streamlit_app.services import pipeline as service
+from streamlit_app.services import runs
 from streamlit_app.services.app import App
 from streamlit_app.ui.canvas import Done
-from streamlit_app.views import pipeline as view
+from streamlit_app.views import pipeline
+from streamlit_app.views.pipeline import actions, drawing, panel
 from tests.graph.small import ALL, LONG, function
 from tests.sql.definitions import use_bare_project
 from tests.streamlit_app.defined import insert_by_hand
@@ -64,7 +65,7 @@ def canvas(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         done, seen["done"] = seen["done"], Done()
         return done
 
-    monkeypatch.setattr(view, "canvas", draw)
+    monkeypatch.setattr(drawing, "canvas", draw)
     return seen
 
 
@@ -72,7 +73,8 @@ def canvas(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def went(monkeypatch: pytest.MonkeyPatch) -> Went:
     """Where somebody is taken, and with what in the address."""
     found: Went = []
-    monkeypatch.setattr(view, "go", lambda path, **query: found.append((path, query)))
+    for module in (pipeline, actions, panel):
+        monkeypatch.setattr(module, "go", lambda path, **query: found.append((path, query)))
     return found
 
 
@@ -113,13 +115,13 @@ def test_the_canvas_gets_every_node_and_how_it_stands(
     fresh: App, opened: Open, canvas: dict[str, Any]
 ) -> None:
     at = opened()
-    assert "**device** · 9 definitions: 9 fresh." in texts(at)
+    assert "**device** · 9 definitions: 9 up to date." in texts(at)
     node = canvas["nodes"]["device/long"]
     assert (node.title, node.kind, node.standing) == ("long", "rule", "fresh")
     assert ("device/long", "device/is_a") in {(e.parent, e.child) for e in canvas["edges"]}
     assert canvas["links"]["rule"] == ["labelling_function"]
     assert canvas["may_edit"]
-    assert "all of it is up to date" in texts(at)
+    assert "everything is up to date" in texts(at)
     assert "tippers up" in texts(at)  # nothing runs here
 
     opened(Role.VIEWER)
@@ -136,11 +138,11 @@ def test_an_address_that_names_nothing_shows_the_first_concept(
 ) -> None:
     at = opened(concept="gone", view="Nowhere", open="device/gone")
     assert canvas["label"] == "Pipeline of device"
-    assert "What needs a look" in texts(at)
+    assert "Needs attention" in texts(at)
     assert at.query_params["concept"] == "device"
 
 
-def test_what_is_opened_is_told_letter_by_letter(
+def test_texts_of_an_opened_node_are_shown_verbatim(
     fresh: App, opened: Open, canvas: dict[str, Any]
 ) -> None:
     text = "<script>alert(1)</script> **bold** $x$ [a](http://b)"
@@ -166,7 +168,7 @@ def test_the_list_has_what_the_canvas_has(fresh: App, opened: Open) -> None:
     at = opened(view="List")
     table = at.dataframe[0].value
     assert "device.long" in list(table["Name"])
-    assert set(table["State"]) == {"fresh", "source"}
+    assert set(table["State"]) == {"up to date", "source"}
 
 
 def test_the_values_are_a_tree(fresh: App, opened: Open) -> None:
@@ -179,11 +181,11 @@ def test_what_is_refused_stays_until_it_is_read(
     app: App, opened: Open, canvas: dict[str, Any]
 ) -> None:
     at = opened()
-    stale = next(label for label in labels(at) if label.startswith("Materialise what is stale"))
+    stale = next(label for label in labels(at) if label.startswith("Materialise stale assets"))
     click(at, stale)
     at.run()
-    assert "The deployment is not running" in at.error[0].value
-    click(at, "Understood")
+    assert "Nothing runs at the moment" in at.error[0].value
+    click(at, "Dismiss")
     assert not at.error
 
 
@@ -231,15 +233,15 @@ def test_an_edge_is_asked_about_before_it_changes_anything(
     at = opened()
     canvas["done"] = Done(connected=("device/new_b", "device/type"))
     at.run()
-    assert "new_b is added to its labelling functions" in texts(at).replace("\\", "")
+    assert "Adds new_b to the labelling functions" in texts(at).replace("\\", "")
     assert store.get(fresh.settings, ALL[6].ref).version == 1
-    click(at, "Change it")
+    click(at, "Change")
     assert store.get(fresh.settings, ALL[6].ref).updated_by == "ada"
 
     canvas["done"] = Done(connected=("device/long", "device/type"))
     at.run()
     at.run()
-    assert "No edge leads from a rule to a label model" in at.error[0].value
+    assert "cannot be connected to" in at.error[0].value
 
 
 def test_chosen_nodes_are_computed(
@@ -253,7 +255,7 @@ def test_chosen_nodes_are_computed(
     canvas["done"] = Done(materialise=("device/type", "device/long"))
     at.run()
     assert asked == [{"device/type", "device/long"}]
-    assert at.toast[0].value == "Run 12345678 begins."
+    assert at.toast[0].value == "Run 12345678 started."
 
 
 def test_a_run_is_shown_and_cancelled(
@@ -266,7 +268,7 @@ def test_a_run_is_shown_and_cancelled(
         status=dg.DagsterRunStatus.STARTED,
     )
     stopped: list[str] = []
-    monkeypatch.setattr(service, "cancel", lambda app, run_id: stopped.append(run_id))
+    monkeypatch.setattr(runs, "cancel", lambda app, run_id: stopped.append(run_id))
     at = opened(open="device/type")
     assert canvas["nodes"]["device/type"].standing == "running"
     click(at, "Cancel")

@@ -35,10 +35,10 @@ def test_runs_are_listed_and_filtered_from_the_address(empty_app: App) -> None:
     run(empty_app, bad)
     table = opened(empty_app).dataframe[0].value
     assert list(table["State"]) == ["✗ failed", "✓ succeeded"]
-    assert list(table["What"]) == ["device/bad", "device/good"]
+    assert list(table["Assets"]) == ["device/bad", "device/good"]
     table = opened(empty_app, state="succeeded").dataframe[0].value
-    assert list(table["What"]) == ["device/good"]
-    assert "No run is like that" in opened(empty_app, q="zzz").info[0].value
+    assert list(table["Assets"]) == ["device/good"]
+    assert "No matching runs" in opened(empty_app, q="zzz").info[0].value
 
 
 def test_a_failed_run_says_why_and_offers_another_try(

@@ -1,4 +1,4 @@
-/** One node as it is drawn. */
+/** One node of the canvas. */
 import { Handle, Position, type Node, type NodeProps } from "@xyflow/react";
 import { Fragment, createContext, memo, useContext } from "react";
 
@@ -7,10 +7,10 @@ import type { NodeInfo } from "./types";
 
 export type BoxNode = Node<{ info: NodeInfo; source: boolean }, "box">;
 
-/** What is being dropped or drawn: kinds of nodes that it fits; null while nothing is. */
+/** Kinds of nodes that fit what is being dragged or drawn; null if nothing is. */
 export const Fits = createContext<ReadonlySet<string> | null>(null);
 
-/** Names that the search found; null while nothing is searched for. */
+/** Names that match the search; null without a search. */
 export const Found = createContext<ReadonlySet<string> | null>(null);
 
 export const Box = memo(function Box({ data, isConnectable }: NodeProps<BoxNode>) {
@@ -40,13 +40,13 @@ export const Box = memo(function Box({ data, isConnectable }: NodeProps<BoxNode>
         position={Position.Right}
         isConnectableStart={isConnectable && data.source}
         isConnectableEnd={false}
-        title={data.source ? "Draw an edge from here" : undefined}
+        title={data.source ? "Drag to draw an edge" : undefined}
       />
     </div>
   );
 });
 
-/** A name that is broken between its words, where it must be broken. */
+/** A name that can wrap between its words. */
 function breakable(name: string) {
   return name.split(/(?<=[._])/).map((word, at) => (
     <Fragment key={at}>
@@ -56,7 +56,7 @@ function breakable(name: string) {
   ));
 }
 
-/** What a screen reader says of a node. */
+/** What a screen reader says about a node. */
 export function spoken(info: NodeInfo): string {
   const parts = [info.kindWords, info.title, WORDS[info.standing], info.facts, info.why];
   if (info.elsewhere) parts.push(`of ${info.elsewhere}`);

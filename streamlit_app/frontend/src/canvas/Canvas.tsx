@@ -1,4 +1,4 @@
-/** The picture of a pipeline: nodes that tell how they stand, and edges that can be drawn. */
+/** The graph of a pipeline: nodes with their status, and edges that people can draw. */
 import {
   Background,
   ControlButton,
@@ -81,7 +81,7 @@ function Flow({ data, dark, tell }: Props) {
     [onNodesChange, moved],
   );
 
-  const endedNowhere = (event: MouseEvent | TouchEvent, state: FinalConnectionState) => {
+  const droppedEdge = (event: MouseEvent | TouchEvent, state: FinalConnectionState) => {
     setFits(null);
     const parent = state.fromNode?.id;
     const box = frame.current?.getBoundingClientRect();
@@ -149,7 +149,7 @@ function Flow({ data, dark, tell }: Props) {
             onConnectStart={(_, { nodeId }) =>
               setFits(new Set(data.links[kinds.get(nodeId ?? "") ?? ""] ?? []))
             }
-            onConnectEnd={endedNowhere}
+            onConnectEnd={droppedEdge}
             onConnect={({ source, target }) => tell("connected", { parent: source, child: target })}
             onNodeClick={(event, node) => {
               if (!event.ctrlKey && !event.metaKey && !event.shiftKey) {
@@ -171,15 +171,15 @@ function Flow({ data, dark, tell }: Props) {
               pannable
               zoomable
               style={{ width: 132, height: 92 }}
-              ariaLabel="Small map of the canvas"
+              ariaLabel="Overview of the canvas"
               nodeClassName={(node) => node.data.info.standing}
             />
             <Controls showInteractive={false} fitViewOptions={FIT}>
               {data.mayEdit && (
                 <ControlButton
                   onClick={() => tell("reset", {})}
-                  title="Lay all of it out anew"
-                  aria-label="Lay all of it out anew"
+                  title="Reset the layout"
+                  aria-label="Reset the layout"
                 >
                   <svg viewBox="0 0 20 20" aria-hidden="true">
                     <path d="M2 3h5v4H2zM2 13h5v4H2zM13 8h5v4h-5zM7 5h3v10H7v-1h2V6H7zM10 9.5h3v1h-3z" />
@@ -232,7 +232,7 @@ function Flow({ data, dark, tell }: Props) {
   );
 }
 
-/** Takes over what Python gives, and touches only nodes of which something changed. */
+/** Takes the data from Python, and replaces only nodes that have changed. */
 function usePicture(
   data: Data,
   setNodes: (change: (old: BoxNode[]) => BoxNode[]) => void,
@@ -248,19 +248,19 @@ function usePicture(
   const laidOut = useRef(data.layout);
 
   useEffect(() => {
-    const anew = laidOut.current !== data.layout;
+    const reset = laidOut.current !== data.layout;
     laidOut.current = data.layout;
     setNodes((old) => {
       const before = new Map(old.map((node) => [node.id, node]));
       return data.nodes.map((info) => {
         const known = before.get(info.name);
         const source = (data.links[info.kind] ?? []).length > 0;
-        // A place that came from elsewhere is taken; the echo of a move of one's own is not.
+        // Apply a position that somebody else chose, but not the echo of our own move.
         const place = JSON.stringify(info.place);
         const replaced = place !== (given.current.get(info.name) ?? place);
         given.current.set(info.name, place);
         const there = info.place ? { x: info.place[0], y: info.place[1] } : undefined;
-        const still = known && !anew && (!replaced || pending.current.has(info.name) || !there);
+        const still = known && !reset && (!replaced || pending.current.has(info.name) || !there);
         const position = still ? known.position : (there ?? layout.get(info.name) ?? { x: 0, y: 0 });
         if (known && still && JSON.stringify(known.data.info) === JSON.stringify(info)) return known;
         return {
@@ -295,7 +295,7 @@ function usePicture(
   }, [shape, data.opened]);
 }
 
-/** Gathers where nodes were put, by mouse or by arrow keys, and tells of it once it is quiet. */
+/** Collects moves by mouse or arrow keys, and reports them once nothing has moved for a moment. */
 function useMoves(tell: Tell, mayEdit: boolean) {
   const pending = useRef(new Map<string, Place>());
   const timer = useRef(0);
@@ -325,7 +325,7 @@ function useMoves(tell: Tell, mayEdit: boolean) {
   return useMemo(() => ({ pending, note }), [note]);
 }
 
-/** Shows all of it at first, and after it was laid out anew; never while somebody looks at it. */
+/** Fits the view at first and after a reset of the layout, and otherwise leaves it alone. */
 function useFitOnce(ready: boolean, layout: number): void {
   const flow = useReactFlow();
   const wide = useStore((state) => state.width > 0);

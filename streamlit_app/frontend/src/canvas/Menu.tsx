@@ -1,4 +1,4 @@
-/** Which kind of definition an edge that ends nowhere is to make. */
+/** Offers the kinds of definitions that an edge dropped on an empty spot can create. */
 import { useEffect, useRef } from "react";
 
 export interface MenuAt {

@@ -1,10 +1,10 @@
-/** Kinds of definitions, to be dropped on what is to be their parent. */
+/** Kinds of definitions, to click or to drop on a parent. */
 
 export const KIND = "application/x-tippers-kind";
 
 interface Props {
   kinds: readonly { kind: string; words: string }[];
-  /** The kind that is being dragged; null once it is not. */
+  /** Called with the kind that is being dragged, and with null when dragging ends. */
   onDrag: (kind: string | null) => void;
   onChoose: (kind: string) => void;
 }
@@ -19,7 +19,7 @@ export function Palette({ kinds, onDrag, onChoose }: Props) {
           type="button"
           draggable
           data-kind={kind}
-          title={`A new ${words}: click, or drop it on its parent`}
+          title={`New ${words}: click, or drop on its parent`}
           onDragStart={(event) => {
             event.dataTransfer.setData(KIND, kind);
             event.dataTransfer.effectAllowed = "copy";

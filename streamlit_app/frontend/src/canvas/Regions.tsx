@@ -1,4 +1,4 @@
-/** What belongs to one concept, in the picture of all of them. */
+/** Frames around the nodes of each concept, in the picture of all concepts. */
 import { useStore, ViewportPortal } from "@xyflow/react";
 import { useMemo } from "react";
 
@@ -31,7 +31,7 @@ export function Regions({ nodes }: { nodes: readonly BoxNode[] }) {
             height: r.bottom - r.top,
           }}
         >
-          {/* As large at any zoom, so that it can be read when the names cannot. */}
+          {/* The same size at any zoom: legible even when the names of nodes are not. */}
           <span style={{ fontSize: TITLE / zoom }}>{r.name}</span>
         </div>
       ))}

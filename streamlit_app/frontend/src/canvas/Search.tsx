@@ -1,8 +1,9 @@
-/** Finds nodes by the words of their names and kinds. */
+/** Finds nodes by words of their names, kinds and statuses. */
 import { useReactFlow } from "@xyflow/react";
 import { useMemo, useRef, useState } from "react";
 
 import type { BoxNode } from "./Box";
+import { WORDS } from "./icons";
 import { HEIGHT, WIDTH } from "./layout";
 import type { NodeInfo } from "./types";
 
@@ -11,7 +12,8 @@ export function matches(nodes: readonly NodeInfo[], text: string): readonly stri
   if (!words.length) return [];
   return nodes
     .filter((node) => {
-      const searched = `${node.name} ${node.title} ${node.kindWords} ${node.standing}`.toLowerCase();
+      const { name, title, kindWords, standing } = node;
+      const searched = `${name} ${title} ${kindWords} ${WORDS[standing]}`.toLowerCase();
       return words.every((word) => searched.includes(word));
     })
     .map((node) => node.name);

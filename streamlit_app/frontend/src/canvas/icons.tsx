@@ -1,4 +1,4 @@
-/** How a node stands, as a shape; a word is beside it. */
+/** The status of a node as an icon; the word stands beside it. */
 import type { Standing } from "./types";
 
 const SHAPES: Record<Standing, string> = {
@@ -12,12 +12,12 @@ const SHAPES: Record<Standing, string> = {
 };
 
 export const WORDS: Record<Standing, string> = {
-  fresh: "fresh",
+  fresh: "up to date",
   stale: "stale",
   running: "running",
   failed: "failed",
   broken: "broken",
-  source: "read only",
+  source: "source",
   defined: "defined",
 };
 

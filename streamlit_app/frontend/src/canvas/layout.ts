@@ -1,19 +1,19 @@
 /**
- * Where nodes stand that nobody put anywhere: by levels, from left to right.
+ * Positions of nodes that nobody has moved: by levels, from left to right.
  *
- * Some milliseconds for hundreds of nodes, where general libraries take a second.
+ * Takes some milliseconds for hundreds of nodes, where general libraries take a second.
  */
 import type { EdgeInfo, NodeInfo, Place } from "./types";
 
-export const WIDTH = 188;
+export const WIDTH = 206;
 export const HEIGHT = 58;
 
 const BETWEEN_NODES = { x: 52, y: 12 };
-/** How much wider than high a picture may be before its regions take another row. */
+/** A picture whose width exceeds its height by this factor gets another row of regions. */
 const ASPECT = 1.2;
 
 const BETWEEN_REGIONS = { x: 110, y: 150 };
-/** Odd: the last one goes right, so that what reads one node stands beside it. */
+/** Odd, so that the last sweep goes right and readers of a single node end up beside it. */
 const SWEEPS = 11;
 
 interface Item {
@@ -29,7 +29,7 @@ interface Link {
 
 type Neighbours = Map<string, string[]>;
 
-/** The upper left corner of every node. What is in one region is kept together. */
+/** The upper left corner of every node. Nodes of one region stay together. */
 export function layOut(
   nodes: readonly NodeInfo[],
   edges: readonly EdgeInfo[],
@@ -63,7 +63,7 @@ export function layOut(
   return all;
 }
 
-/** A long row of regions in several, one below the other, so that it fits the screen better. */
+/** Breaks a long row of regions into several rows, which fit the screen better. */
 function inRows(items: readonly Item[], corners: Map<string, Place>): Map<string, Place> {
   const placed = items.map((item) => ({ ...item, ...corners.get(item.name)! }));
   const width = Math.max(...placed.map((item) => item.x + item.width));
@@ -95,7 +95,7 @@ function extent(places: Map<string, Place>): { width: number; height: number } {
   };
 }
 
-/** Items in columns, each right of all it reads, and near the heights of its neighbours. */
+/** Items in columns, each to the right of its parents and near the height of its neighbours. */
 function layered(
   items: readonly Item[],
   links: readonly Link[],
@@ -130,14 +130,14 @@ function neighbours(items: readonly Item[], links: readonly Link[]): [Neighbours
   return [above, below];
 }
 
-/** By the longest way to each; what reads nothing stands just before what reads it. */
+/** Columns by the longest path; an item without parents goes just before its first child. */
 function inColumns(items: readonly Item[], above: Neighbours, below: Neighbours): Item[][] {
   const ranks = new Map<string, number>();
   const under = new Set<string>();
   const rank = (name: string): number => {
     const known = ranks.get(name);
     if (known !== undefined) return known;
-    if (under.has(name)) return -1; // definitions in a circle are drawn, too
+    if (under.has(name)) return -1; // cycles of definitions are drawn, too
     under.add(name);
     const found = 1 + Math.max(-1, ...above.get(name)!.map(rank));
     ranks.set(name, found);
@@ -156,8 +156,8 @@ function inColumns(items: readonly Item[], above: Neighbours, below: Neighbours)
 }
 
 /**
- * Put a column's items as near as can be to where they want to be, without one above another:
- * sorted by it, and moved apart in groups that share what each has to give way.
+ * Puts a column's items as near as possible to their wanted heights without overlaps: sorts them,
+ * then moves them apart in groups that share the displacement.
  */
 function spread(
   column: Item[],

@@ -1,4 +1,4 @@
-/** What Python gives, and what it is told. */
+/** The data from Python, and the events sent back. */
 
 export type Standing =
   | "fresh"
@@ -18,11 +18,11 @@ export interface NodeInfo {
   name: string;
   title: string;
   kind: string;
-  /** The kind as people say it. */
+  /** The kind in words. */
   kindWords: string;
-  /** The concept around it, in a picture of many. */
+  /** Its concept, in the picture of all concepts. */
   region: string;
-  /** Another concept's, when it is not of this picture. */
+  /** Its concept, if it belongs to another one than the picture. */
   elsewhere: string;
   standing: Standing;
   why: string;
@@ -34,7 +34,7 @@ export interface EdgeInfo {
   parent: string;
   child: string;
   through: boolean;
-  /** A longer way leads there, too. */
+  /** There is also a longer path. */
   implied: boolean;
 }
 
@@ -42,18 +42,18 @@ export interface Data {
   label: string;
   nodes: readonly NodeInfo[];
   edges: readonly EdgeInfo[];
-  /** Kinds of which a node of a kind can be the parent. */
+  /** For each kind of node, the kinds that it can be the parent of. */
   links: Record<string, readonly string[]>;
-  /** Kinds that can be made, and how they are called. */
+  /** Kinds that can be created, with their names. */
   palette: readonly { kind: string; words: string }[];
   mayEdit: boolean;
   opened: string;
   height: number;
-  /** Counts how often the program laid all of it out anew. */
+  /** Counts resets of the layout. */
   layout: number;
 }
 
-/** Each is an event; ``serial`` tells apart two that say the same. */
+/** Each field is an event with its data. */
 export interface Events {
   opened: { name: string };
   created: { kind: string; parent: string | null };

@@ -21,7 +21,7 @@ import { language, type Language, type Schema } from "./languages";
 import { look } from "./theme";
 
 interface Problem {
-  /** Both from 1; a line of 0 stands for the text as a whole. */
+  /** Both start at 1; line 0 means the whole text. */
   line: number;
   column: number;
   message: string;
@@ -31,7 +31,7 @@ interface Problem {
 interface Data {
   label: string;
   value: string;
-  /** Counts the times that the program gave another text. */
+  /** Counts how often the program replaced the text. */
   generation: number;
   language: Language;
   schema: Schema;
@@ -81,7 +81,7 @@ class Editor {
     this.update(args);
   }
 
-  /** Take what the program gives now. The text only when it is another than it gave before. */
+  /** Takes new data from the program; the text only if the program replaced it. */
   update(args: Args): void {
     this.args = args;
     const { data } = args;
@@ -115,15 +115,15 @@ class Editor {
     const hint = document.createElement("div");
     hint.className = "hint";
     hint.id = "hint";
-    hint.textContent = "Tab indents; Esc, then Tab, leaves the editor. Ctrl+Space completes.";
+    hint.textContent = "Tab indents; Esc, then Tab leaves the editor; Ctrl+Space completes.";
     this.root.append(style, this.label, this.frame, this.list, hint);
     this.args.parentElement.appendChild(this.root);
   }
 
-  /** What never changes. */
+  /** Extensions that never change. */
   private fixed(): Extension {
     return [
-      // Before completion, which keeps the key to itself while it is open.
+      // Before completion, which consumes the key while it is open.
       Prec.highest(EditorView.domEventHandlers({ keydown: (event, view) => leave(event, view) })),
       lineNumbers(),
       lintGutter(),
@@ -154,7 +154,7 @@ class Editor {
     ];
   }
 
-  /** What the program may change, set anew only when it did: completion would close otherwise. */
+  /** Applies settings only if they changed, as applying them closes an open completion. */
   private configure(data: Data): void {
     this.label.textContent = data.label;
     const dark = isDark(this.frame);
@@ -179,7 +179,7 @@ class Editor {
           "aria-label": data.label,
           "aria-describedby": "hint",
           "aria-readonly": String(data.read_only),
-          // A text that cannot be edited is to be read and scrolled by keyboard all the same.
+          // A read-only text can still be read and scrolled by keyboard.
           ...(data.read_only ? { tabindex: "0" } : {}),
         }),
       ]),
@@ -198,7 +198,7 @@ class Editor {
     this.list.replaceChildren(...problems.map((problem) => this.item(problem)));
   }
 
-  /** A problem in words; choosing it goes to its place. */
+  /** A problem as a button that goes to its place in the text. */
   private item(problem: Problem): HTMLElement {
     const item = document.createElement("li");
     item.dataset.severity = problem.severity;
@@ -237,7 +237,7 @@ class Editor {
   }
 }
 
-/** Esc makes the next Tab leave the editor, for two seconds. */
+/** For two seconds after Esc, Tab leaves the editor. */
 function leave(event: KeyboardEvent, view: EditorView): boolean {
   if (event.key === "Escape") view.setTabFocusMode(2000);
   return false;
@@ -247,7 +247,7 @@ function where(problem: Problem): string {
   return problem.line > 0 ? ` in line ${problem.line}, column ${problem.column}` : "";
 }
 
-/** The place in the text, as far as the text still has it: the word there, or the line's end. */
+/** The word at the problem's place, or the end of the line if the text has become shorter. */
 function diagnostic(doc: Text, problem: Problem): Diagnostic {
   const line = doc.line(Math.min(Math.max(problem.line, 1), doc.lines));
   const from = Math.min(line.from + Math.max(problem.column - 1, 0), line.to);

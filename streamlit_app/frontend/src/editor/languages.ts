@@ -18,10 +18,10 @@ import type { Extension } from "@codemirror/state";
 
 export type Language = "sql" | "python" | "expression";
 
-/** Tables and their columns; a table's name may have a schema before a dot. */
+/** Tables with their columns; a table's name can include its schema. */
 export type Schema = Record<string, readonly string[]>;
 
-// What a labelling function may be written with; the rest of Python is refused when it is saved.
+// The part of Python that labelling functions can use; saving rejects the rest.
 const WORDS: Record<"python" | "expression", readonly string[]> = {
   python: ["and", "elif", "else", "False", "if", "in", "is", "None", "not", "or", "return", "True"],
   expression: ["and", "False", "in", "is", "None", "not", "or", "True"],
@@ -49,7 +49,7 @@ export function language(
 function sqlSupport(schema: Schema, names: readonly string[]): Extension {
   const config = { dialect: PostgreSQL, schema: mutable(schema) };
   return [
-    // Highlighting only: `sql` would add its own completion beside that below.
+    // Highlighting only: `sql` would add a second completion.
     sql({ dialect: PostgreSQL }).language,
     indentUnit.of("  "),
     autocompletion({
@@ -63,7 +63,7 @@ function sqlSupport(schema: Schema, names: readonly string[]): Extension {
   ];
 }
 
-/** Completion of names that are known, also before their table is written. */
+/** Completes known names, even before their table is in the text. */
 function known(names: readonly string[], words: readonly string[]): CompletionSource {
   const options: Completion[] = [
     ...[...new Set(names)].map((label) => ({ label, type: "variable", boost: 2 })),

@@ -4,7 +4,7 @@ import type { Extension } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 
-// Each at least 4.5 : 1 on the background of its theme.
+// Each has a contrast of at least 4.5:1 on the background of its theme.
 const LIGHT = {
   keyword: "#6b3fa0",
   name: "#0b5cad",

@@ -1,6 +1,6 @@
-/** What Streamlit's theme looks like from inside a component. */
+/** Reads Streamlit's theme from inside a component. */
 
-/** Whether the theme is dark, by the lightness of its background. */
+/** Whether the theme is dark, judged by the brightness of its background. */
 export function isDark(element: Element): boolean {
   const written = getComputedStyle(element).getPropertyValue("--st-background-color").trim();
   const rgb = channels(written);
