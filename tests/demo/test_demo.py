@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import SessionServer, enter, environment_of
 from tests.graph.small import rule
-from tippers_dagster.automation.specs import UNEXPECTED
+from tippers_dagster.automation.computation import UNEXPECTED
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog.store import delete, save

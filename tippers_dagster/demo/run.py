@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
 
-from tippers_dagster.automation.specs import UNEXPECTED
+from tippers_dagster.automation.computation import UNEXPECTED
 from tippers_dagster.campus.spaces.tracking import Grid
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.catalog.kinds import Kind

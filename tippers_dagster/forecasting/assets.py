@@ -4,16 +4,15 @@ The backtest is repeated when the definition or the calendar changes, and once a
 week of history. The forecasts are recomputed when the champions or the occupancy changes.
 """
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import dagster as dg
 
+from tippers_dagster.automation.computation import Computation, definition_asset
 from tippers_dagster.automation.nodes import Node, digest
-from tippers_dagster.automation.specs import assets_of_kind, definition_spec, one_asset, recording
-from tippers_dagster.automation.state import Recorder
+from tippers_dagster.automation.specs import assets_of_kind, definition_spec
 from tippers_dagster.calendar.store import calendar_node
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Forecaster, Kind
@@ -106,12 +105,9 @@ def _backtest_asset(
 ) -> dg.AssetsDefinition:
     from tippers_dagster.forecasting.describe import BACKTEST_CHECKS
 
-    path = definition.ref.asset_path
-    return one_asset(
-        _spec(catalog, nodes, definition, path, BACKTEST_GRAIN),
-        BACKTEST_CHECKS,
-        lambda context: _backtest(context, settings, nodes, definition),
-    )
+    spec = _spec(catalog, nodes, definition, definition.ref.asset_path, BACKTEST_GRAIN)
+    compute, experiment = partial(_backtest, definition), f"forecaster.{definition.ref.name}"
+    return definition_asset(settings, nodes, spec, BACKTEST_CHECKS, compute, experiment=experiment)
 
 
 def _forecast_asset(
@@ -123,39 +119,14 @@ def _forecast_asset(
     from tippers_dagster.forecasting.describe import FORECAST_CHECKS
 
     path = forecast_path(definition.ref.name)
-    return one_asset(
-        _spec(catalog, nodes, definition, path, FORECAST_GRAIN),
-        FORECAST_CHECKS,
-        lambda context: _forecast(context, settings, nodes, definition),
-    )
+    spec = _spec(catalog, nodes, definition, path, FORECAST_GRAIN)
+    compute, experiment = partial(_forecast, definition), f"forecaster.{path[1]}"
+    return definition_asset(settings, nodes, spec, FORECAST_CHECKS, compute, experiment=experiment)
 
 
 # --- the backtest -------------------------------------------------------------------------------
-def _backtest(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    nodes: dict[tuple[str, ...], Node],
-    definition: Definition,
-) -> Iterator[Any]:
-    """Backtest, train, store, log, register and record; a failure is recorded, FAILED in MLflow."""
-    from tippers_dagster.automation.mlflow_runs import mlflow_run
-    from tippers_dagster.forecasting.describe import backtest_checks
-
-    name, path = definition.ref.name, definition.ref.asset_path
-    with (
-        recording(settings, context, list(nodes.values()), path) as record,
-        mlflow_run(settings, context, f"forecaster.{name}") as log,
-    ):
-        made, scores, result = _tested(settings, definition, record, context.run.run_id, log)
-    if log.problem is not None:
-        context.log.error("The backtest is stored, but not completely logged: %s", log.problem)
-    yield result
-    yield from backtest_checks(dg.AssetKey(path), made, scores, log.problem)
-
-
-def _tested(
-    settings: Settings, definition: Definition, record: Recorder, run_id: str, log: Any
-) -> tuple[Any, Any, dg.MaterializeResult[None]]:
+def _backtest(definition: Definition, work: Computation) -> None:
+    """Read the history, backtest and train all models, write scores, register the champions."""
     from tippers_dagster.forecasting import describe
     from tippers_dagster.forecasting.names import forecasts_prefix
     from tippers_dagster.forecasting.reading import backtest_scores
@@ -163,124 +134,78 @@ def _tested(
     from tippers_dagster.forecasting.work import forget_other_work, run_backtest
     from tippers_dagster.platform.lake import open_lake
 
-    name, body, started = definition.ref.name, definition.body, time.monotonic()
+    settings, name, body = work.settings, definition.ref.name, definition.body
     assert isinstance(body, Forecaster)
-    path = definition.ref.asset_path
-    record.look_again(path)
-    version = record.version(path)
-    made = run_backtest(settings, name, body, version, lambda: record.replacing(path))
-    details = describe.training_details(made, body, log.run_id)
-    write_backtest(settings, name, version, run_id, made, details)
+    work.record.look_again(work.path)
+    version = work.version
+    made = run_backtest(settings, name, body, version, work.replacing)
+    details = describe.training_details(made, body, work.log.run_id)
+    write_backtest(settings, name, version, work.run_id, made, details)
     scores = backtest_scores(settings, name, version=version)
-    _log_backtest(settings, definition, made, scores, version, log)
+    _log_backtest(definition, made, scores, work)
     forget_other_work(settings, name, made.work)
-    result: dg.MaterializeResult[None] = dg.MaterializeResult(
-        asset_key=dg.AssetKey(path),
-        metadata=describe.backtest_metadata(
-            made, open_lake(settings).uri(f"{forecasts_prefix(name)}backtest"), log.url
-        ),
-        data_version=dg.DataVersion(version),
-    )
-    record.succeeded(path, len(made.history.panel.spaces), time.monotonic() - started, details)
-    return made, scores, result
+    place = open_lake(settings).uri(f"{forecasts_prefix(name)}backtest")
+    metadata = describe.backtest_metadata(made, place, work.log.url)
+    work.succeeded(len(made.history.panel.spaces), details, metadata)
+    work.report(*describe.backtest_checks(work.asset, made, scores))
 
 
-def _log_backtest(
-    settings: Settings,
-    definition: Definition,
-    made: Any,
-    scores: Any,
-    version: str,
-    log: Any,
-) -> None:
+def _log_backtest(definition: Definition, made: Any, scores: Any, work: Computation) -> None:
     """Log one run with a child run per model, and register the champions as one model."""
     from tippers_dagster.forecasting import describe
     from tippers_dagster.forecasting.work import champion_bundle
 
-    name, body = definition.ref.name, definition.body
+    settings, name, body = work.settings, definition.ref.name, definition.body
     assert isinstance(body, Forecaster)
-    tags = {"version": version, "dagster_asset": definition.ref.asset_name}
-    log.log(
-        params=describe.mlflow_params(made, body),
-        metrics=describe.champion_metrics(scores),
-        tags=tags,
-        files=describe.mlflow_files(made, scores),
+    work.log_result(
+        describe.mlflow_params(made, body),
+        describe.champion_metrics(scores),
+        describe.mlflow_files(made, scores),
     )
     for model in made.metrics:
-        with log.child(model):
-            metrics = describe.model_metrics(made, model)
-            log.log(params={"model": model}, metrics=metrics, tags=tags, files={})
+        with work.log.child(model):
+            work.log_result({"model": model}, describe.model_metrics(made, model))
     champions = {score.space: score.model for score in scores if score.champion}
     bundle = champion_bundle(settings, name, body, made.history, made.work, champions)
 
     def register(mlflow: Any) -> None:
         from tippers_dagster.forecasting.registered import register
 
-        number = register(settings, f"forecaster.{name}", version, bundle)
+        number = register(settings, f"forecaster.{name}", work.version, bundle)
         mlflow.set_tag("registered_version", number)
 
-    log.log_more(register)
+    work.log.log_more(register)
 
 
 # --- the forecasts ------------------------------------------------------------------------------
-def _forecast(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    nodes: dict[tuple[str, ...], Node],
-    definition: Definition,
-) -> Iterator[Any]:
-    """Forecast with the champions, write, log and record; a failure is FAILED in MLflow, too."""
-    from tippers_dagster.automation.mlflow_runs import mlflow_run
-    from tippers_dagster.forecasting.describe import forecast_checks
-
-    path = forecast_path(definition.ref.name)
-    with (
-        recording(settings, context, list(nodes.values()), path) as record,
-        mlflow_run(settings, context, f"forecaster.{path[1]}") as log,
-    ):
-        made, rows, champions, result = _forecast_now(settings, definition, record, log)
-    if log.problem is not None:
-        context.log.error("The forecasts are stored, but not logged: %s", log.problem)
-    yield result
-    yield from forecast_checks(dg.AssetKey(path), made, rows, champions, log.problem)
-
-
-def _forecast_now(
-    settings: Settings, definition: Definition, record: Recorder, log: Any
-) -> tuple[Any, Any, dict[str, str], dg.MaterializeResult[None]]:
-    from tippers_dagster.forecasting import describe, reading, work
+def _forecast(definition: Definition, work: Computation) -> None:
+    """Read the champions and the history, forecast, write."""
+    from tippers_dagster.forecasting import describe, reading
     from tippers_dagster.forecasting.names import forecast_key
     from tippers_dagster.forecasting.series import load_history
     from tippers_dagster.forecasting.store import write_forecasts
+    from tippers_dagster.forecasting.work import champion_bundle, forecast_all, forecast_rows
     from tippers_dagster.platform.lake import open_lake
 
-    name, body, started = definition.ref.name, definition.body, time.monotonic()
+    settings, name, body = work.settings, definition.ref.name, definition.body
     assert isinstance(body, Forecaster)
-    path = forecast_path(name)
-    record.look_again(path)
-    version = record.version(path)
+    work.record.look_again(work.path)
+    version = work.version
     training = reading.last_training(settings, name)
     winners = reading.champions(settings, name, version=training.version)
     champions = {c.space: c.model for c in winners}
     history = load_history(settings, body)
-    bundle = work.champion_bundle(settings, name, body, history, training.work, champions)
-    made = work.forecast_all(settings, bundle, history)
-    rows = work.forecast_rows(settings, made)
-    record.replacing(path)
+    bundle = champion_bundle(settings, name, body, history, training.work, champions)
+    made = forecast_all(settings, bundle, history)
+    rows = forecast_rows(settings, made)
+    work.replacing()
     write_forecasts(settings, name, version, rows)
-    seconds = time.monotonic() - started
-    log.log(
-        params={"origin": str(made.panel.origin), "backtest": training.version},
-        metrics={"spaces": float(len(made.panel.spaces)), "seconds": seconds},
-        tags={"version": version, "dagster_asset": "/".join(path)},
-        files={},
+    spaces = len(made.panel.spaces)
+    work.log_result(
+        {"origin": str(made.panel.origin), "backtest": training.version},
+        {"spaces": float(spaces), "seconds": work.seconds},
     )
     place = open_lake(settings).uri(forecast_key(name))
-    result: dg.MaterializeResult[None] = dg.MaterializeResult(
-        asset_key=dg.AssetKey(path),
-        metadata=describe.forecast_metadata(made, rows, place),
-        data_version=dg.DataVersion(version),
-    )
-    details = {"origin": str(made.panel.origin), "spaces": len(made.panel.spaces)}
-    record.succeeded(path, rows.num_rows, seconds, details)
-    return made, rows, champions, result
+    details = {"origin": str(made.panel.origin), "spaces": spaces}
+    work.succeeded(rows.num_rows, details, describe.forecast_metadata(made, rows, place))
+    work.report(*describe.forecast_checks(work.asset, made, rows, champions))

@@ -34,14 +34,12 @@ CHAMPIONS = "every_space_has_a_champion"
 BETTER = "champions_are_no_worse_than_naive"
 COVERAGE = "intervals_cover_what_came"
 WORKED = "every_model_could_be_tried"
-LOGGED = "logged_to_mlflow"
 BACKTEST_CHECKS = {
     CHAMPIONS: "Every space has enough history for a champion.",
     BETTER: "No champion has a larger pinball loss in the backtest than the seasonal naive model.",
     COVERAGE: "The champions' 80 % and 95 % intervals contain at least 70 % and 88 % of the actual "
     "counts.",
     WORKED: "Every chosen model could be tried on every space.",
-    LOGGED: "The materialisation is logged and its models are registered in MLflow.",
 }
 
 POSSIBLE = "possible"
@@ -49,12 +47,11 @@ COMPLETE = "every_champion_forecasts"
 FORECAST_CHECKS = {
     POSSIBLE: "All quantiles are in order, and between 0 and the space's maximum.",
     COMPLETE: "Every space with a champion has a forecast for every bin.",
-    LOGGED: "The materialisation is logged to MLflow.",
 }
 
 
 def backtest_checks(
-    asset: dg.AssetKey, made: Backtest, scores: Sequence[Score], mlflow_problem: str | None
+    asset: dg.AssetKey, made: Backtest, scores: Sequence[Score]
 ) -> list[dg.AssetCheckResult]:
     """Check results of a backtest; ``scores`` are those stored in the warehouse."""
     champions = {score.space: score for score in scores if score.champion}
@@ -65,7 +62,6 @@ def backtest_checks(
     covered = {name: champion_mean(champions.values(), name) for name in MIN_COVERAGE}
     enough = all(covered[name] >= least for name, least in MIN_COVERAGE.items())
     troubles = {**made.left_out, **made.failed}
-    reason = {"reason": mlflow_problem} if mlflow_problem else {}
     return [
         check_result(
             asset, CHAMPIONS, not missing, {"spaces": len(champions), "missing": _some(missing)}
@@ -73,7 +69,6 @@ def backtest_checks(
         check_result(asset, BETTER, not worse, {"worse": _some(worse)}),
         check_result(asset, COVERAGE, enough, {n: round(v, 4) for n, v in covered.items()}),
         check_result(asset, WORKED, not troubles, {"reasons": troubles}),
-        check_result(asset, LOGGED, mlflow_problem is None, reason, severe=True),
     ]
 
 
@@ -84,11 +79,7 @@ def _no_worse(champion: Score, naive: Score) -> bool:
 
 
 def forecast_checks(
-    asset: dg.AssetKey,
-    made: Forecasts,
-    rows: pa.Table,
-    champions: Mapping[str, str],
-    mlflow_problem: str | None,
+    asset: dg.AssetKey, made: Forecasts, rows: pa.Table, champions: Mapping[str, str]
 ) -> list[dg.AssetCheckResult]:
     """Check results of forecasts, from the rows written."""
     quantiles = np.stack([rows[name].to_numpy() for name in QUANTILE_COLUMNS], axis=1)
@@ -104,7 +95,6 @@ def forecast_checks(
     bins = dict(zip(made.panel.spaces, counted, strict=True))
     expected = max(counted, default=0)
     missing = [space for space in champions if not expected or bins.get(space) != expected]
-    reason = {"reason": mlflow_problem} if mlflow_problem else {}
     return [
         check_result(
             asset, POSSIBLE, bool(possible.all()), {"impossible_bins": int((~possible).sum())}, True
@@ -112,7 +102,6 @@ def forecast_checks(
         check_result(
             asset, COMPLETE, not missing, {"spaces": len(bins), "missing": _some(missing)}
         ),
-        check_result(asset, LOGGED, mlflow_problem is None, reason, severe=True),
     ]
 
 

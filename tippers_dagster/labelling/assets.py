@@ -7,19 +7,18 @@ affect the others; a label model that needs it is not computed.
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
+from tippers_dagster.automation.computation import Computation, definition_asset, wait_to_begin
 from tippers_dagster.automation.nodes import Node, Table, digest
 from tippers_dagster.automation.runs import asset_locks
 from tippers_dagster.automation.specs import (
     check_specs,
     definition_spec,
-    one_asset,
-    recording,
     sound_nodes,
-    wait_to_begin,
 )
 from tippers_dagster.automation.state import Recorder, recorder
 from tippers_dagster.catalog.catalog import Catalog
@@ -231,38 +230,18 @@ def _labels(
     )
     kinds = {"label_model", "snorkel", "postgres"}
     spec = definition_spec(catalog, nodes[ref.asset_path], definition, grain, kinds=kinds)
-    return one_asset(
+    return definition_asset(
+        settings,
+        nodes,
         spec,
         LABEL_CHECKS,
-        lambda context: _label(context, settings, catalog, nodes, ref),
+        partial(_label, catalog, ref),
+        experiment=str(ref),
     )
 
 
-def _label(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    ref: Ref,
-) -> Iterator[Any]:
-    """Label, write, log and record; a failure is recorded, and the MLflow run marked FAILED."""
-    from tippers_dagster.automation.mlflow_runs import mlflow_run
-    from tippers_dagster.labelling.describe import label_checks
-
-    with (
-        recording(settings, context, list(nodes.values()), ref.asset_path) as record,
-        mlflow_run(settings, context, str(ref)) as log,
-    ):
-        made, result = _labelled(settings, catalog, ref, record, context.run.run_id, log)
-    if log.problem is not None:
-        context.log.error("The labels are written, but not fully logged to MLflow: %s", log.problem)
-    yield result
-    yield from label_checks(dg.AssetKey(ref.asset_path), made, log.problem)
-
-
-def _labelled(
-    settings: Settings, catalog: Catalog, ref: Ref, record: Recorder, run_id: str, log: Any
-) -> tuple[Any, dg.MaterializeResult[None]]:
+def _label(catalog: Catalog, ref: Ref, work: Computation) -> None:
+    """Read votes, fit the label model, write labels, scores and history."""
     from tippers_dagster.labelling import describe
     from tippers_dagster.labelling.gold import record_score
     from tippers_dagster.labelling.labels import write_labels
@@ -271,27 +250,20 @@ def _labelled(
     from tippers_dagster.platform.lake import open_lake
     from tippers_dagster.platform.lake.keys import definition_key
 
-    started = time.monotonic()
-    version = record.version(ref.asset_path)
-    made = label_entities(settings, catalog, ref, version, run_id)
-    record.replacing(ref.asset_path)
+    settings = work.settings
+    made = label_entities(settings, catalog, ref, work.version, work.run_id)
+    work.replacing()
     write_labels(settings, made.table, made.rows, made.fitted)
-    record_score(settings, ref.concept, ref.name, version, run_id, made.evaluation)
+    record_score(settings, ref.concept, ref.name, work.version, work.run_id, made.evaluation)
     plots = describe.label_plots(made)
-    log.log(
-        params=describe.mlflow_params(made),
-        metrics=describe.mlflow_metrics(made),
-        tags={"version": version, "dagster_asset": ref.asset_name},
-        files=describe.mlflow_files(made, plots),
+    work.log_result(
+        describe.mlflow_params(made),
+        describe.mlflow_metrics(made),
+        describe.mlflow_files(made, plots),
     )
-    place = open_lake(settings).uri(definition_key("labels", ref.concept, ref.name))
-    result: dg.MaterializeResult[None] = dg.MaterializeResult(
-        asset_key=dg.AssetKey(ref.asset_path),
-        metadata=describe.label_metadata(made, plots, place, log.url),
-        data_version=dg.DataVersion(version),
-    )
-    details = describe.label_details(made, log.run_id)
+    details = describe.label_details(made, work.log.run_id)
     keep_past(settings, made.table, made.rows, details)
-    seconds = time.monotonic() - started
-    record.succeeded(ref.asset_path, made.rows.num_rows, seconds, details)
-    return made, result
+    place = open_lake(settings).uri(definition_key("labels", ref.concept, ref.name))
+    metadata = describe.label_metadata(made, plots, place, work.log.url)
+    work.succeeded(made.rows.num_rows, details, metadata)
+    work.report(*describe.label_checks(work.asset, made))

@@ -39,12 +39,10 @@ VOTE_CHECKS = {
 EVERY_LABEL = "every_label_has_votes"
 ABSTENTIONS = "few_abstentions"
 BETTER = "better_than_random_on_gold"
-LOGGED = "logged_to_mlflow"
 LABEL_CHECKS = {
     EVERY_LABEL: "Every label has votes; a label without votes is never assigned.",
     ABSTENTIONS: f"At most {MAX_ABSTENTIONS:.0%} of the entities have no vote.",
     BETTER: "No labelling function is worse than chance on the gold labels.",
-    LOGGED: "The materialisation was logged to MLflow.",
 }
 
 
@@ -57,9 +55,7 @@ def vote_checks(asset: dg.AssetKey, votes: Votes) -> list[dg.AssetCheckResult]:
     ]
 
 
-def label_checks(
-    asset: dg.AssetKey, made: Labelled, mlflow_problem: str | None
-) -> list[dg.AssetCheckResult]:
+def label_checks(asset: dg.AssetKey, made: Labelled) -> list[dg.AssetCheckResult]:
     """The results of a label model's checks."""
     analysis = made.analysis
     voted = analysis.votes.sum(axis=0)
@@ -74,7 +70,6 @@ def label_checks(
         )
         if enough and accuracy < chance
     }
-    reason = {"reason": mlflow_problem} if mlflow_problem else {}
     return [
         check_result(asset, EVERY_LABEL, not silent, {"labels_without_votes": silent}),
         check_result(
@@ -86,7 +81,6 @@ def label_checks(
             not worse,
             {"chance": chance, "worse": worse, "judged": int(judged_functions.sum())},
         ),
-        check_result(asset, LOGGED, mlflow_problem is None, reason, severe=True),
     ]
 
 

@@ -1,15 +1,13 @@
 """An asset for each classifier: trains and ranks its models, and registers the best one."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import dagster as dg
 
+from tippers_dagster.automation.computation import Computation, definition_asset
 from tippers_dagster.automation.nodes import Node, digest
-from tippers_dagster.automation.specs import assets_of_kind, definition_spec, one_asset, recording
-from tippers_dagster.automation.state import Recorder
+from tippers_dagster.automation.specs import assets_of_kind, definition_spec
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
@@ -66,43 +64,18 @@ def _classifier(
     )
     kinds = {"classifier", "scikitlearn", "mlflow"}
     spec = definition_spec(catalog, nodes[ref.asset_path], definition, grain, kinds=kinds)
-    return one_asset(
+    return definition_asset(
+        settings,
+        nodes,
         spec,
         CLASSIFIER_CHECKS,
-        lambda context: _train(context, settings, catalog, nodes, ref),
+        partial(_train, catalog, ref),
+        experiment=str(ref),
     )
 
 
-def _train(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    ref: Ref,
-) -> Iterator[Any]:
-    """Train, write, log and record; a failure is recorded, and the MLflow run marked FAILED."""
-    from tippers_dagster.automation.mlflow_runs import mlflow_run
-    from tippers_dagster.learning.describe import classifier_checks
-
-    with (
-        recording(settings, context, list(nodes.values()), ref.asset_path) as record,
-        mlflow_run(settings, context, str(ref)) as log,
-    ):
-        made, result, event = _trained(context, settings, catalog, ref, record, log)
-    if log.problem is not None:
-        context.log.error("The models are trained, but not fully logged to MLflow: %s", log.problem)
-    yield event
-    yield from classifier_checks(dg.AssetKey(ref.asset_path), made, result, log.problem)
-
-
-def _trained(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    catalog: Catalog,
-    ref: Ref,
-    record: Recorder,
-    log: Any,
-) -> tuple[Any, Any, dg.MaterializeResult[None]]:
+def _train(catalog: Catalog, ref: Ref, work: Computation) -> None:
+    """Read features and labels, train and rank the bank, write and register the result."""
     from tippers_dagster.learning import describe
     from tippers_dagster.learning.held_out import held_out_key
     from tippers_dagster.learning.mlflow_log import log_classifier
@@ -110,25 +83,25 @@ def _trained(
     from tippers_dagster.learning.work import train_classifier, write_held_out
     from tippers_dagster.platform.lake import open_lake
 
-    started = time.monotonic()
-    run_id, version = context.run.run_id, record.version(ref.asset_path)
-    made, parts = train_classifier(settings, catalog, ref, context.log.info)
-    record.replacing(ref.asset_path)
+    settings, run_id, version = work.settings, work.run_id, work.version
+    made, parts = train_classifier(settings, catalog, ref, work.context.log.info)
+    work.replacing()
     write_held_out(settings, ref, made)
     plots = describe.classifier_plots(made)
-    registered = log_classifier(settings, log, made, catalog, ref, version, run_id, plots)
-    seconds = time.monotonic() - started
+    registered = log_classifier(settings, work.log, made, catalog, ref, version, run_id, plots)
     result = make_result(
-        catalog, ref, made, version, run_id, seconds, mlflow_run=log.run_id, registered=registered
+        catalog,
+        ref,
+        made,
+        version,
+        run_id,
+        work.seconds,
+        mlflow_run=work.log.run_id,
+        registered=registered,
     )
     record_result(settings, result)
-    event: dg.MaterializeResult[None] = dg.MaterializeResult(
-        asset_key=dg.AssetKey(ref.asset_path),
-        metadata=describe.classifier_metadata(
-            result, plots, open_lake(settings).uri(held_out_key(ref)), log.url
-        ),
-        data_version=dg.DataVersion(version),
-    )
-    record.succeeded(ref.asset_path, len(result.models), seconds, describe.state_details(result))
+    place = open_lake(settings).uri(held_out_key(ref))
+    metadata = describe.classifier_metadata(result, plots, place, work.log.url)
+    work.succeeded(len(result.models), describe.state_details(result), metadata)
+    work.report(*describe.classifier_checks(work.asset, made, result))
     parts.forget()
-    return made, result, event

@@ -29,7 +29,6 @@ SIMILAR = "confident_are_like_all"
 BETTER = "better_than_majority_class"
 CALIBRATED = "calibrated"
 GOLD = "no_worse_than_label_model_on_gold"
-LOGGED = "logged_to_mlflow"
 CLASSIFIER_CHECKS = {
     WHOLE_BANK: "Every model in the definition could be trained.",
     AS_SET: "Every label had enough confident entities at the configured threshold.",
@@ -41,19 +40,17 @@ CLASSIFIER_CHECKS = {
     CALIBRATED: f"On held-out entities the best model's confidence is within "
     f"{MAX_CALIBRATION_ERROR:.0%} of its accuracy, on average.",
     GOLD: "On held-out gold labels the best model is no worse than the label model (accuracy).",
-    LOGGED: "The materialisation was logged to MLflow, and the best model registered.",
 }
 
 
 def classifier_checks(
-    asset: dg.AssetKey, made: Trained, result: ClassifierResult, mlflow_problem: str | None
+    asset: dg.AssetKey, made: Trained, result: ClassifierResult
 ) -> list[dg.AssetCheckResult]:
     """The results of a classifier's checks."""
     untrained = {one.model: one.error or "" for one in result.models if one.status != TRAINED}
     held, base = made.first.held_out, made.baselines
     assert held is not None
     steps = made.chosen.steps
-    reason = {"reason": mlflow_problem} if mlflow_problem else {}
     return [
         check_result(asset, WHOLE_BANK, not untrained, {"not_trained": untrained}),
         check_result(
@@ -80,7 +77,6 @@ def classifier_checks(
             {"entities": held.entities, "calibration_error": _known(held.calibration_error)},
         ),
         _gold_check(asset, made),
-        check_result(asset, LOGGED, mlflow_problem is None, reason, severe=True),
     ]
 
 

@@ -1,15 +1,14 @@
 """An asset for each classifier: the predictions of its champion."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import dagster as dg
 
+from tippers_dagster.automation.computation import Computation, definition_asset
 from tippers_dagster.automation.nodes import Node, digest
-from tippers_dagster.automation.specs import assets_of_kind, definition_spec, one_asset, recording
+from tippers_dagster.automation.specs import assets_of_kind, definition_spec
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
@@ -69,21 +68,12 @@ def _predictions(
     spec = definition_spec(
         catalog, nodes[path], undescribed, grain, kinds={"classifier", "postgres"}
     )
-    return one_asset(
-        spec,
-        DRIFT_CHECKS,
-        lambda context: _predict(context, settings, catalog, nodes, definition.ref),
-    )
+    compute = partial(_predict, catalog, definition.ref)
+    return definition_asset(settings, nodes, spec, DRIFT_CHECKS, compute)
 
 
-def _predict(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    ref: Ref,
-) -> Iterator[Any]:
-    """Predict, write, check for drift, and record."""
+def _predict(catalog: Catalog, ref: Ref, work: Computation) -> None:
+    """Read the champion and the entities, predict, write, and check for drift."""
     from tippers_dagster.learning.describe_predictions import (
         drift_checks,
         prediction_details,
@@ -94,24 +84,15 @@ def _predict(
     from tippers_dagster.learning.predictions import predict, read_fresh, write_predictions
     from tippers_dagster.learning.registry import champion_of
 
-    path, name, run_id = predictions_path(ref), registered_name(ref), context.run.run_id
-    started = time.monotonic()
-    with recording(settings, context, list(nodes.values()), path) as record:
-        version = record.version(path)
-        champion = champion_of(settings, name)
-        model = load_model(settings, name, champion.number)
-        entities = read_fresh(settings, catalog, ref)
-        rows = predict(model, entities, catalog.labels(ref.concept), version, run_id)
-        record.replacing(path)
-        write_predictions(settings, ref, entities.key_type, rows)
-        drift = find_drift(settings, ref, champion.number, entities.features.columns, rows)
-        record_drift(settings, name, champion.number, run_id, drift)
-        details = prediction_details(champion, rows, drift)
-        record.succeeded(path, rows.num_rows, time.monotonic() - started, details)
-    key = dg.AssetKey(path)
-    yield dg.MaterializeResult(
-        asset_key=key,
-        metadata=prediction_metadata(settings, ref, entities.key_type, champion, rows, drift),
-        data_version=dg.DataVersion(version),
-    )
-    yield from drift_checks(key, drift)
+    settings, name, version = work.settings, registered_name(ref), work.version
+    champion = champion_of(settings, name)
+    model = load_model(settings, name, champion.number)
+    entities = read_fresh(settings, catalog, ref)
+    rows = predict(model, entities, catalog.labels(ref.concept), version, work.run_id)
+    work.replacing()
+    write_predictions(settings, ref, entities.key_type, rows)
+    drift = find_drift(settings, ref, champion.number, entities.features.columns, rows)
+    record_drift(settings, name, champion.number, work.run_id, drift)
+    metadata = prediction_metadata(settings, ref, entities.key_type, champion, rows, drift)
+    work.succeeded(rows.num_rows, prediction_details(champion, rows, drift), metadata)
+    work.report(*drift_checks(work.asset, drift))

@@ -1,20 +1,18 @@
 """An asset for each classifier: which of its versions is champion."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import dagster as dg
 
+from tippers_dagster.automation.computation import Computation, definition_asset
 from tippers_dagster.automation.nodes import Node, digest
 from tippers_dagster.automation.specs import (
     assets_of_kind,
     check_result,
     definition_spec,
-    one_asset,
-    recording,
 )
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
@@ -89,51 +87,33 @@ def _champion(
 
     undescribed = replace(definition, description="")  # the classifier has it
     spec = definition_spec(catalog, nodes[path], undescribed, grain, kinds={"mlflow", "classifier"})
-    return one_asset(
-        spec,
-        CHAMPION_CHECKS,
-        lambda context: _decide(context, settings, catalog, nodes, definition.ref),
-    )
+    compute = partial(_decide, catalog, definition.ref)
+    return definition_asset(settings, nodes, spec, CHAMPION_CHECKS, compute)
 
 
-def _decide(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    ref: Ref,
-) -> Iterator[Any]:
-    """Judge the challenger if needed, and record the current champion."""
+def _decide(catalog: Catalog, ref: Ref, work: Computation) -> None:
+    """Judge the challenger unless it was judged before, and record the champion."""
     from tippers_dagster.learning.challenges import judge_challenger
     from tippers_dagster.learning.registry import deciding, decisions, registered_model, token_of
 
-    path, name, run_id = champion_path(ref), registered_name(ref), context.run.run_id
-    started = time.monotonic()
-    with (
-        recording(settings, context, list(nodes.values()), path) as record,
-        deciding(settings, name),
-    ):
-        decided = judge_challenger(settings, catalog, ref, registered_model(settings, name), run_id)
+    settings, name = work.settings, registered_name(ref)
+    with deciding(settings, name):
+        model = registered_model(settings, name)
+        decided = judge_challenger(settings, catalog, ref, model, work.run_id)
         if decided is not None:
-            context.log.info(
+            work.context.log.info(
                 "Version %d: %s. %s", decided.version, decided.decision, decided.reason
             )
         champion = registered_model(settings, name).champion
         log = decisions(settings, name)
-        version = record.succeeded(
-            path,
+        number = None if champion is None else champion.number
+        work.succeeded(
             len(log),
-            time.monotonic() - started,
-            {"champion": None if champion is None else champion.number, "model": name},
+            {"champion": number, "model": name},
+            _metadata(name, champion, decided, log),
             token=token_of(champion),
         )
-    key = dg.AssetKey(path)
-    yield dg.MaterializeResult(
-        asset_key=key,
-        metadata=_metadata(name, champion, decided, log),
-        data_version=dg.DataVersion(version),
-    )
-    yield from _checks(key, champion, log)
+    work.report(*_checks(work.asset, champion, log))
 
 
 def _metadata(name: str, champion: Any, decided: Any, log: Sequence[Any]) -> dict[str, Any]:

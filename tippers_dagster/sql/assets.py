@@ -7,10 +7,10 @@ from typing import Any
 import dagster as dg
 import dagster_dbt
 
+from tippers_dagster.automation.computation import wait_to_begin
 from tippers_dagster.automation.conditions import up_to_date
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.automation.runs import asset_locks
-from tippers_dagster.automation.specs import wait_to_begin
 from tippers_dagster.automation.state import Recorder, recorder
 from tippers_dagster.errors import EnvironmentFault, TippersError
 from tippers_dagster.platform.redaction import recordable

@@ -1,15 +1,14 @@
 """Assets of occupancy by label."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from tippers_dagster.automation.computation import Computation, definition_asset
 from tippers_dagster.automation.nodes import Node, digest
-from tippers_dagster.automation.specs import assets_of_kind, check_specs, definition_spec, recording
+from tippers_dagster.automation.specs import assets_of_kind, definition_spec
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
 from tippers_dagster.catalog.model import Definition, Ref
@@ -88,57 +87,27 @@ def _asset(
     nodes: dict[tuple[str, ...], Node],
     definition: Definition,
 ) -> dg.AssetsDefinition:
-    ref, by = definition.ref, str(labels_of(catalog, definition))
-    path = ref.asset_path
-    key = dg.AssetKey(path)
-    spec = definition_spec(catalog, nodes[path], definition, GRAIN, kinds={"python", "parquet"})
-
-    @dg.multi_asset(
-        name=f"{ref.kind.value}__{ref.name}", specs=[spec], check_specs=check_specs(key, CHECKS)
-    )
-    def labelled_occupancy(
-        context: dg.AssetExecutionContext, config: Options
-    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-        yield from _count(context, settings, nodes, ref, by, again=config.again)
-
-    return labelled_occupancy
+    ref = definition.ref
+    kinds = {"python", "parquet"}
+    spec = definition_spec(catalog, nodes[ref.asset_path], definition, GRAIN, kinds=kinds)
+    compute = partial(_count, ref.name, str(labels_of(catalog, definition)))
+    return definition_asset(settings, nodes, spec, CHECKS, compute, config=Options)
 
 
-def _count(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    nodes: dict[tuple[str, ...], Node],
-    ref: Ref,
-    by: str,
-    *,
-    again: bool,
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    """Count and record the changed chunks; report failed ones once the others are recorded."""
+def _count(name: str, by: str, work: Computation) -> None:
+    """Count the chunks that changed; failed chunks raise an error after the others are recorded."""
     from tippers_dagster.people.by_label.work import bring_up_to_date
 
-    started, path = time.monotonic(), ref.asset_path
-    key = dg.AssetKey(path)
-    with recording(settings, context, list(nodes.values()), path) as record:
-        outcome = bring_up_to_date(
-            settings,
-            ref.name,
-            by,
-            context.run.run_id,
-            context.log,
-            again=again,
-            before_writing=lambda: record.replacing(path),
-        )
-        yield parts_check(key, outcome)
-        yield unlabelled_check(key, outcome)
-        outcome.raise_failures()
-        version = record.succeeded(
-            path,
-            outcome.rows,
-            time.monotonic() - started,
-            details(outcome, by),
-        )
-    yield dg.MaterializeResult(
-        asset_key=key,
-        metadata=metadata(settings, ref.name, by, outcome),
-        data_version=dg.DataVersion(version),
+    outcome = bring_up_to_date(
+        work.settings,
+        name,
+        by,
+        work.run_id,
+        work.context.log,
+        again=work.context.op_execution_context.op_config["again"],
+        before_writing=work.replacing,
     )
+    work.report(parts_check(work.asset, outcome), unlabelled_check(work.asset, outcome))
+    outcome.raise_failures()
+    shown = metadata(work.settings, name, by, outcome)
+    work.succeeded(outcome.rows, details(outcome, by), shown)

@@ -1,15 +1,13 @@
 """People counts, as assets."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import dagster as dg
 
+from tippers_dagster.automation.computation import Computation, definition_asset
 from tippers_dagster.automation.nodes import Node, Table, digest
-from tippers_dagster.automation.specs import assets_of_kind, definition_spec, one_asset, recording
-from tippers_dagster.automation.state import Recorder
+from tippers_dagster.automation.specs import assets_of_kind, definition_spec
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind, PeopleCount
 from tippers_dagster.catalog.model import Definition, Ref
@@ -64,66 +62,39 @@ def _people_count(
 
     grain = "One calibration, which converts devices in any space and bin into people."
     node, kinds = nodes[definition.ref.asset_path], {"people_count", "postgres"}
-    return one_asset(
+    return definition_asset(
+        settings,
+        nodes,
         definition_spec(catalog, node, definition, grain, kinds=kinds),
         CHECKS,
-        lambda context: _calibrate(context, settings, nodes, definition),
+        partial(_calibrate, definition),
+        experiment=str(definition.ref),
     )
 
 
-def _calibrate(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    nodes: dict[tuple[str, ...], Node],
-    definition: Definition,
-) -> Iterator[Any]:
-    """Fit, write, log and record; a failure is recorded, and its MLflow run FAILED."""
-    from tippers_dagster.automation.mlflow_runs import mlflow_run
-    from tippers_dagster.people.counts.describe import people_checks
-
-    key = definition.ref.asset_path
-    with (
-        recording(settings, context, list(nodes.values()), key) as record,
-        mlflow_run(settings, context, str(definition.ref)) as log,
-    ):
-        made, result = _calibrated(settings, definition, record, context.run.run_id, log)
-    if log.problem is not None:
-        context.log.error("The calibration is stored, but not completely logged: %s", log.problem)
-    if made.reason is not None:
-        context.log.warning("Not calibrated: %s", made.reason)
-    yield result
-    yield from people_checks(dg.AssetKey(key), made, log.problem)
-
-
-def _calibrated(
-    settings: Settings, definition: Definition, record: Recorder, run_id: str, log: Any
-) -> tuple[Any, dg.MaterializeResult[None]]:
+def _calibrate(definition: Definition, work: Computation) -> None:
+    """Read head counts and devices, fit the ratio, write it."""
     from tippers_dagster.people.counts import describe
     from tippers_dagster.people.counts.reading import compared_key
     from tippers_dagster.people.counts.work import calibrate_people, write_calibrated
     from tippers_dagster.platform.lake import open_lake
 
-    started = time.monotonic()
-    key, body = definition.ref.asset_path, definition.body
+    settings, name, body = work.settings, definition.ref.name, definition.body
     assert isinstance(body, PeopleCount)
-    version = record.version(key)
+    version = work.version
     made = calibrate_people(settings, body)
-    record.replacing(key)
-    write_calibrated(settings, definition.ref.name, version, run_id, made)
+    work.replacing()
+    write_calibrated(settings, name, version, work.run_id, made)
     plot = describe.people_plot(made)
-    place = open_lake(settings).uri(compared_key(definition.ref.name))
-    log.log(
-        params=describe.mlflow_params(made),
-        metrics=describe.figures(made),
-        tags={"version": version, "dagster_asset": "/".join(key)},
-        files=describe.mlflow_files(made, plot),
+    work.log_result(
+        describe.mlflow_params(made), describe.figures(made), describe.mlflow_files(made, plot)
     )
-    result: dg.MaterializeResult[None] = dg.MaterializeResult(
-        asset_key=dg.AssetKey(key),
-        metadata=describe.people_metadata(made, place, plot, log.url),
-        data_version=dg.DataVersion(version),
+    if made.reason is not None:
+        work.context.log.warning("Not calibrated: %s", made.reason)
+    place = open_lake(settings).uri(compared_key(name))
+    work.succeeded(
+        len(made.observed),
+        describe.people_details(made, work.log.run_id),
+        describe.people_metadata(made, place, plot, work.log.url),
     )
-    seconds = time.monotonic() - started
-    details = describe.people_details(made, log.run_id)
-    record.succeeded(key, len(made.observed), seconds, details)
-    return made, result
+    work.report(*describe.people_checks(work.asset, made))

@@ -23,26 +23,21 @@ PLAUSIBLE = (0.05, 5.0)
 ENOUGH = "enough_head_counts"
 COVERAGE = "coverage_near_nominal"
 RATIO = "ratio_plausible"
-LOGGED = "logged_to_mlflow"
 CHECKS = {
     ENOUGH: f"There are enough head counts for a calibration: at least {FEWEST} on {FEWEST_DAYS} "
     "days, at times with computed occupancy.",
     COVERAGE: "The interval contains about the nominal share of the held-out head counts.",
     RATIO: f"At every hour and level there are {PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} people per "
     "device.",
-    LOGGED: "The materialisation is logged to MLflow.",
 }
 
 
-def people_checks(
-    asset: dg.AssetKey, made: Calibrated, mlflow_problem: str | None
-) -> list[dg.AssetCheckResult]:
+def people_checks(asset: dg.AssetKey, made: Calibrated) -> list[dg.AssetCheckResult]:
     """Check results of a people count; coverage and ratio pass if it is not calibrated."""
     coverage = made.evaluation.coverage if made.evaluation else None
     low, high = ratios(made.calibration) if made.calibration else (1.0, 1.0)
     near = coverage is None or coverage >= made.body.confidence - COVERAGE_TOLERANCE
     reason = {"reason": made.reason} if made.reason else {}
-    problem = {"reason": mlflow_problem} if mlflow_problem else {}
     return [
         check_result(
             asset,
@@ -65,7 +60,6 @@ def people_checks(
             PLAUSIBLE[0] <= low and high <= PLAUSIBLE[1],
             {"lowest": low, "highest": high},
         ),
-        check_result(asset, LOGGED, mlflow_problem is None, problem, severe=True),
     ]
 
 

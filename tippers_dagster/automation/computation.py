@@ -1,0 +1,270 @@
+"""What every asset of a definition does around its own work.
+
+It waits for memory, takes its locks, begins an MLflow run, computes, records the result or the
+reason of a failure, and reports its checks. An asset itself reads, calls a pure function, and
+writes: ``definition_asset`` does the rest.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
+from typing import Any
+
+import dagster as dg
+
+from tippers_dagster.automation.mlflow_runs import MlflowLog, mlflow_run
+from tippers_dagster.automation.nodes import Node
+from tippers_dagster.automation.runs import asset_locks
+from tippers_dagster.automation.specs import check_result, check_specs
+from tippers_dagster.automation.state import Recorder, recorder
+from tippers_dagster.errors import LowMemory, TippersError
+from tippers_dagster.platform.disk import environment_fault
+from tippers_dagster.platform.locks.locks import hold_run_lock
+from tippers_dagster.platform.memory import wait_for_memory
+from tippers_dagster.platform.redaction import recordable
+from tippers_dagster.settings import Settings
+
+LOGGED = "logged_to_mlflow"
+_LOGGED_CHECK = {LOGGED: "The materialisation is logged to MLflow."}
+
+
+class Computation:
+    """One materialisation of a definition's asset.
+
+    Attributes
+    ----------
+    path
+        The asset's key.
+    record
+        Records what is read and written.
+    log
+        The MLflow run; without an experiment, one that logs nothing.
+    """
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        settings: Settings,
+        path: tuple[str, ...],
+        record: Recorder,
+        log: MlflowLog,
+    ) -> None:
+        self.context, self.settings, self.path = context, settings, path
+        self.record, self.log = record, log
+        self.run_id = context.run.run_id
+        self.reported: list[dg.AssetCheckResult] = []
+        self.result: dg.MaterializeResult[None] | None = None
+        self._started = time.monotonic()
+
+    @property
+    def asset(self) -> dg.AssetKey:
+        """The asset's key, as Dagster has it."""
+        return dg.AssetKey(self.path)
+
+    @cached_property
+    def version(self) -> str:
+        """The version that is being computed, from the inputs as they are at the first call."""
+        return self.record.version(self.path)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the locks were taken."""
+        return time.monotonic() - self._started
+
+    def replacing(self) -> None:
+        """Void the recorded version; call it before anything is overwritten."""
+        self.record.replacing(self.path)
+
+    def log_result(
+        self,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Log to MLflow, as ``MlflowLog.log`` does, with the asset and its version as tags."""
+        self.log.log(params=params, metrics=metrics, tags=self.tags, files=files or {})
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of an MLflow run of this materialisation."""
+        return {"version": self.version, "dagster_asset": "/".join(self.path)}
+
+    def report(self, *checks: dg.AssetCheckResult) -> None:
+        """Report checks; they count even if the computation then fails."""
+        self.reported += checks
+
+    def succeeded(
+        self,
+        rows: int,
+        details: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        token: str | None = None,
+    ) -> None:
+        """Record the result as the last write.
+
+        Parameters
+        ----------
+        rows
+            How many the asset has.
+        details
+            Kept in the warehouse.
+        metadata
+            Shown in Dagster.
+        token
+            Of what was read outside, if the asset depends on it.
+        """
+        version = self.record.succeeded(self.path, rows, self.seconds, dict(details), token=token)
+        self.result = dg.MaterializeResult(
+            asset_key=self.asset, metadata=dict(metadata), data_version=dg.DataVersion(version)
+        )
+
+
+def definition_asset(
+    settings: Settings,
+    nodes: Mapping[tuple[str, ...], Node],
+    spec: dg.AssetSpec,
+    checks: Mapping[str, str],
+    compute: Callable[[Computation], None],
+    *,
+    experiment: str | None = None,
+    config: type[dg.Config] | None = None,
+) -> dg.AssetsDefinition:
+    """The asset of one definition; its step is named after its key.
+
+    Parameters
+    ----------
+    nodes
+        At least its node and those of its inputs.
+    checks
+        Descriptions of the checks that ``compute`` reports, by name.
+    compute
+        Reads, computes, writes, reports its checks and calls ``succeeded``.
+    experiment
+        The MLflow experiment in which each materialisation is a run; None: it is not logged.
+    config
+        What a run can be configured with; ``compute`` finds it in the context.
+    """
+    logged = {} if experiment is None else _LOGGED_CHECK
+    # Dagster accepts its own kind of schema here, which its type hints omit.
+    schema: Any = None if config is None else config.to_config_schema()
+
+    @dg.multi_asset(
+        name="__".join(spec.key.path),
+        specs=[spec],
+        check_specs=check_specs(spec.key, {**checks, **logged}),
+        config_schema=schema,
+    )
+    def asset(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        yield from _materialise(context, settings, list(nodes.values()), spec, compute, experiment)
+
+    return asset
+
+
+def _materialise(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    nodes: Sequence[Node],
+    spec: dg.AssetSpec,
+    compute: Callable[[Computation], None],
+    experiment: str | None,
+) -> Iterator[Any]:
+    path = tuple(spec.key.path)
+    with (
+        recording(settings, context, nodes, path) as record,
+        _log(settings, context, experiment) as log,
+    ):
+        work = Computation(context, settings, path, record, log)
+        try:
+            compute(work)
+        except Exception:
+            yield from work.reported
+            raise
+    if log.problem is not None:
+        context.log.error("The result is stored, but not fully logged to MLflow: %s", log.problem)
+    assert work.result is not None, f"{'/'.join(path)} recorded no result"
+    yield work.result
+    yield from work.reported
+    if experiment is not None:
+        reason = {} if log.problem is None else {"reason": log.problem}
+        yield check_result(spec.key, LOGGED, log.problem is None, reason, severe=True)
+
+
+def _log(
+    settings: Settings, context: dg.AssetExecutionContext, experiment: str | None
+) -> AbstractContextManager[MlflowLog]:
+    if experiment is None:
+        return nullcontext(MlflowLog(settings))
+    return mlflow_run(settings, context, experiment)
+
+
+# --- failures -----------------------------------------------------------------------------------
+UNEXPECTED = "Unexpected "
+"""Prefix of recorded reasons that were not written for users."""
+
+
+def wait_to_begin(
+    settings: Settings,
+    context: dg.AssetExecutionContext,
+    nodes: Sequence[Node],
+    keys: Sequence[tuple[str, ...]],
+) -> None:
+    """Wait for free memory before taking the locks of assets.
+
+    Raises
+    ------
+    dagster.Failure
+        When too little memory is free for too long. Recorded for each asset, but not as an attempt.
+    """
+    run_id = context.run.run_id
+    hold_run_lock(settings, run_id)
+    try:
+        wait_for_memory(settings, context.log)
+    except LowMemory as error:
+        record = recorder(settings, nodes, run_id)
+        for key in keys:
+            record.failed(key, str(error), environment_failed=True)
+        raise dg.Failure(str(error)) from error
+
+
+@contextmanager
+def recording(
+    settings: Settings,
+    context: dg.AssetExecutionContext,
+    nodes: Sequence[Node],
+    key: tuple[str, ...],
+) -> Iterator[Recorder]:
+    """Compute an asset within the block: holds its lock, and records the reason of a failure.
+
+    Within the block, read, write, and then call the recorder's ``succeeded``.
+
+    Parameters
+    ----------
+    nodes
+        At least the asset's node and those of its inputs.
+
+    Raises
+    ------
+    dagster.Failure
+        In place of a ``TippersError``.
+    """
+    run_id = context.run.run_id
+    wait_to_begin(settings, context, nodes, [key])
+    with asset_locks(settings, run_id, [key], context.log):
+        record = recorder(settings, nodes, run_id)
+        try:
+            yield record
+        except Exception as error:
+            fault = environment_fault(error)
+            if fault is not None or isinstance(error, TippersError):
+                message = recordable(str(fault or error), settings)
+                record.failed(key, message, environment_failed=fault is not None)
+                raise dg.Failure(message) from None  # Dagster would store the cause, too
+            reason = f"{UNEXPECTED}{type(error).__name__}: {error}"
+            record.failed(key, recordable(reason, settings))
+            trace = traceback.format_exc()
+            if recordable(trace, settings) == trace:
+                raise
+            kept = {"traceback": dg.MetadataValue.text(recordable(trace, settings))}
+            raise dg.Failure(recordable(reason, settings), metadata=kept) from None
