@@ -196,6 +196,14 @@ def test_the_registered_model_is_exported_and_forecasts_as_the_asset_does(
     assert set(found["space"]) == {"r2"}
     np.testing.assert_allclose(found["q90"], there.rows["q90"].to_numpy(), rtol=1e-6)
 
+    # Models of earlier versions name the module's former place.
+    described = (to / "MLmodel").read_text()
+    assert "loader_module: tippers_dagster.forecasting.registered" in described
+    former = described.replace("tippers_dagster.forecasting.", "tippers_dagster.forecasts.")
+    (to / "MLmodel").write_text(former)
+    again = mlflow.pyfunc.load_model(str(to)).predict(pd.DataFrame({"space": ["r2"]}))
+    pd.testing.assert_frame_equal(again, found)
+
     client = mlflow.MlflowClient(logged.settings.mlflow_url)
     place = client.get_model_version_download_uri(name, "1").removeprefix("file://")
     (Path(place) / "data" / "champions.npz").write_bytes(pickle.dumps("evil"))
