@@ -101,9 +101,9 @@ class Untouched:
 
 
 def modules() -> Iterator[str]:
-    top = f"{streamlit_app.services.__name__}."
-    for found in pkgutil.walk_packages(streamlit_app.services.__path__, top):
-        yield found.name.removeprefix(top)
+    prefix = f"{streamlit_app.services.__name__}."
+    for found in pkgutil.walk_packages(streamlit_app.services.__path__, prefix):
+        yield found.name.removeprefix(prefix)
 
 
 def functions(module: str) -> dict[str, Callable[..., Any]]:
