@@ -155,8 +155,8 @@ def import_planned(app: App, made: Plan) -> Imported:
     """
     kinds = [p.draft.ref.kind for p in made.changing]
     require_write(app, kinds, "import definitions")
-    # An unchanged definition may have changed since the plan was made, and is then changed back.
-    # That needs the right to write its kind as well.
+    # A definition planned as unchanged may have changed since. Importing it changes it back, so it
+    # is left out if the person may not write its kind.
     drafts = [
         p.draft
         for p in made.planned
