@@ -199,7 +199,7 @@ def test_the_registered_model_is_exported_and_forecasts_as_the_asset_does(
     # Models of earlier versions name the module's former place.
     described = (to / "MLmodel").read_text()
     assert "loader_module: tippers_dagster.forecasting.registered" in described
-    former = described.replace("tippers_dagster.forecasting.", "tippers_dagster.forecasts.")
+    former = described.replace("dagster.forecasting.", "dagster.forecasts.")
     (to / "MLmodel").write_text(former)
     again = mlflow.pyfunc.load_model(str(to)).predict(pd.DataFrame({"space": ["r2"]}))
     pd.testing.assert_frame_equal(again, found)

@@ -70,7 +70,7 @@ def _retire_or_delete(app: App, found: Opened, definition: Definition) -> None:
     if definition.status == "retired":
         _button("Activate", lambda: _done(found, "Activated.", service.activate(app, ref, version)))
     elif not unreadable(definition):
-        _used(found, "Retiring keeps its name and history. While it is retired, these cannot work:")
+        _used(found, "Retiring keeps its name and history. While it is retired, these are broken:")
         _button("Retire", lambda: _done(found, "Retired.", service.retire(app, ref, version)))
     what = removal(load(app), ref)
     if what == "files":

@@ -62,7 +62,7 @@ def importing(app: App) -> None:
         "A zip from an export, or YAML files with their SQL and Python files",
         type=["zip", "yml", "yaml", "sql", "py"],
         accept_multiple_files=True,
-        max_upload_size=service.MAX_UPLOAD >> 20,
+        max_upload_size=service.MAX_UPLOAD_BYTES >> 20,
         key=f"{_ROUND} {st.session_state.get(_ROUND, 0)}",
     )
     if not uploads:

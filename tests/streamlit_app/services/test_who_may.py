@@ -113,9 +113,9 @@ class Untouched:
 
 
 def modules() -> Iterator[str]:
-    services = streamlit_app.services
-    for found in pkgutil.walk_packages(services.__path__, f"{services.__name__}."):
-        yield found.name.removeprefix(f"{services.__name__}.")
+    prefix = f"{streamlit_app.services.__name__}."
+    for found in pkgutil.walk_packages(streamlit_app.services.__path__, prefix):
+        yield found.name.removeprefix(prefix)
 
 
 def functions(module: str) -> dict[str, Callable[..., Any]]:
