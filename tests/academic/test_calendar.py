@@ -108,8 +108,8 @@ def test_prophet_gets_a_row_per_day_and_effect() -> None:
     [
         ("term", "Fall", "2025-09-25", "2025-12-12", "", "not a kind"),
         ("quarter", "Fall", "2025-12-12", "2025-09-25", "", "before it begins"),
-        ("quarter", " ", "2025-09-25", "2025-12-12", "", "not a name"),
-        ("quarter", "a\nb", "2025-09-25", "2025-12-12", "", "not a name"),
+        ("quarter", " ", "2025-09-25", "2025-12-12", "", "not a valid name"),
+        ("quarter", "a\nb", "2025-09-25", "2025-12-12", "", "not a valid name"),
         ("quarter", "Fall", "2025-09-25", "2026-12-12", "", "has 444 days"),
         ("holiday", "Fall", "1925-09-25", "1925-09-25", "", "out of range"),
         ("holiday", "Fall", "9999-12-31", "9999-12-31", "", "9999"),

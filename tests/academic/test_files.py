@@ -38,18 +38,18 @@ def test_the_last_day_is_a_day_of_the_period() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("c.csv", "kind,name\n", "lacks the columns first_day, last_day"),
-        ("c.csv", "kind,name,first_day,last_day,colour\n", "unknown columns colour"),
-        ("c.csv", "", "lacks the columns"),
+        ("c.csv", "kind,name\n", "missing columns: first_day, last_day"),
+        ("c.csv", "kind,name,first_day,last_day,colour\n", "unknown columns: colour"),
+        ("c.csv", "", "missing columns"),
         ("c.csv", 'kind,name,first_day,last_day\n"a', "not CSV"),
         ("c.csv", "kind,name,first_day,last_day\nquarter,Fall,2025-09-25", "line 2: last_day"),
         ("c.csv", "kind,name,first_day,last_day\nterm,a,2025-09-25,2025-09-25", "not a kind"),
         ("c.csv", "kind,name,first_day,last_day\nevent,a,9/25/2025,2025-09-25", "is not a date"),
         ("c.csv", "kind,name,first_day,last_day\nevent,a,2025-09-25,2025-09-25,,x", "more values"),
         ("c.yaml", "- 1", "no fields"),
-        ("c.yaml", "periods: 1", "no list"),
+        ("c.yaml", "periods: 1", "not consist of a list"),
         ("c.yaml", "periods: [1]", "period 1 has no fields"),
-        ("c.yaml", "periods: [{kind: event, when: 3}]", "when, which is no field"),
+        ("c.yaml", "periods: [{kind: event, when: 3}]", "unknown fields: when"),
         ("c.yaml", "periods: [{kind: event, name: a, first_day: 2025-09-25}]", "last_day is None"),
     ],
 )
@@ -79,7 +79,7 @@ def test_all_lines_that_are_wrong_are_told_of_at_once() -> None:
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     for act in (read_file, lambda path: write_file(PERIODS, path)):
-        with pytest.raises(BadInput, match="none of"):
+        with pytest.raises(BadInput, match="not a CSV or YAML file"):
             act(tmp_path / "c.ics")
     with pytest.raises(BadInput, match="could not be read"):
         read_file(tmp_path / "no.csv")

@@ -29,7 +29,7 @@ def test_those_of_a_state_come_on_demand() -> None:
 def test_what_is_not_known_is_refused() -> None:
     with pytest.raises(BadInput, match="'XX'"):
         public_holidays([2025], "XX")
-    with pytest.raises(BadInput, match="no part 'BY'"):
+    with pytest.raises(BadInput, match="no subdivision 'BY'"):
         public_holidays([2025], "US", "BY")
     with pytest.raises(BadInput, match="year 99999"):
         public_holidays([99999])

@@ -100,8 +100,8 @@ def test_untracking_what_is_not_tracked(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("start", "end", "message"),
     [
-        ("2025-01-06", "2025-01-06", "holds no day"),
-        ("2025-01-06", "2025-01-01", "holds no day"),
+        ("2025-01-06", "2025-01-06", "contains no day"),
+        ("2025-01-06", "2025-01-01", "contains no day"),
         ("2025-01-06", "2205-01-06", "over 20 years"),
     ],
 )
