@@ -114,7 +114,7 @@ def test_damaged_files_are_computed_again(campus: Settings, tmp_path: Path) -> N
         (["track", "--space", "camps", "--start", "2025-01-06", "--end", "2025-01-20"], "campus"),
         (["track", "--space", "hall", "--start", "2025-01-06", "--end", "2025-01-06"], "no day"),
         (["track", "--space", "hall", "--start", "1025-01-06", "--end", "2025-01-06"], "20 years"),
-        (["untrack", "--space", "hall"], "not tracked"),
+        (["untrack", "--space", "hall"], "not a tracked root"),
     ],
 )
 def test_wrong_requests_say_what_is_wrong(

@@ -199,7 +199,7 @@ def test_commands(campus: Settings) -> None:
     shown = run("show", "first_floor")
     assert "0 of 4 partitions" in shown
     assert "2025-01-20 (excluded)" in shown
-    assert "tracked any more" not in shown
+    assert "no longer tracked" not in shown
     assert "stays in the lake and tracked" in run("delete", "first_floor")
     with pytest.raises(BadInput):
         run("show", "first_floor")

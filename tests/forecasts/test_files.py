@@ -48,7 +48,7 @@ def test_what_cannot_be_read_is_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "odd.csv").write_text(
         "spaceid,starttime,endtime,occupancy\n1,2025-01-06 00:00:00,2025-01-06 00:25:00,1\n"
     )
-    with pytest.raises(BadInput, match="one width"):
+    with pytest.raises(BadInput, match="same width"):
         read_panel(folder, 7)
     (folder / "odd.csv").write_text("a,b\n1,2\n")
     with pytest.raises(BadInput, match=r"odd\.csv has no column"):

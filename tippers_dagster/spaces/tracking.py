@@ -114,7 +114,8 @@ def untrack(
         if not rows:
             roots = ", ".join(sorted({t.space for t in list_tracked(settings)})) or "nothing"
             raise BadInput(
-                f"Space {space!r} is not a tracked root in this range.", f"Tracked: {roots}."
+                f"Space {space!r} is not a tracked root, or not in this range.",
+                f"Tracked roots: {roots}.",
             )
         rest = [
             {"space_id": space, "start_date": a, "end_date": b}
