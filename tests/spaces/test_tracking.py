@@ -89,7 +89,7 @@ def test_untracking_leaves_what_another_root_covers(settings: Settings) -> None:
 
 def test_untracking_what_is_not_tracked(settings: Settings) -> None:
     track(settings, space="campus", start=DAY("2025-01-06"), end=DAY("2025-01-13"))
-    with pytest.raises(BadInput, match="'r1' is not tracked") as caught:
+    with pytest.raises(BadInput, match="'r1' is not a tracked root") as caught:
         untrack(settings, space="r1")
     assert "campus" in (caught.value.hint or "")
     with pytest.raises(BadInput):

@@ -95,12 +95,12 @@ def period(kind: str, name: str, first_day: dt.date, last_day: dt.date, space: s
             f"{kind} {name.strip()!r:.60} ends on {last_day}.",
             f"The last day must be before {LATEST}.",
         )
-    made = Period(first_day, last_day + _DAY, PeriodKind(kind), name.strip(), space.strip())
-    check_period(made)
-    return made
+    candidate = Period(first_day, last_day + _DAY, PeriodKind(kind), name.strip(), space.strip())
+    check_period(candidate)
+    return candidate
 
 
-def check_period(made: Period) -> None:
+def check_period(candidate: Period) -> None:
     """Refuse an invalid period.
 
     Raises
@@ -109,26 +109,26 @@ def check_period(made: Period) -> None:
         When the name is empty or too long, it has no day or more than a year, a date is
         implausible, or it names a space but is not an event.
     """
-    if not made.name or len(made.name) > LONGEST_NAME or not made.name.isprintable():
+    if not candidate.name or len(candidate.name) > LONGEST_NAME or not candidate.name.isprintable():
         raise BadInput(
-            f"{made.name[:LONGEST_NAME]!r} is not a valid name of a period.",
+            f"{candidate.name[:LONGEST_NAME]!r} is not a valid name of a period.",
             f"A name is one line of up to {LONGEST_NAME} characters.",
         )
-    if not made.start < made.end:
+    if not candidate.start < candidate.end:
         raise BadInput(
-            f"{made.kind} {made.name!r} begins on {made.start} and ends before {made.end}: "
-            "it contains no day."
+            f"{candidate.kind} {candidate.name!r} begins on {candidate.start} and ends before "
+            f"{candidate.end}: it contains no day."
         )
-    if made.start < EARLIEST or made.end > LATEST:
-        raise BadInput(f"{made} is out of range.", f"Dates are from {EARLIEST} to {LATEST}.")
-    if made.days > LONGEST_DAYS:
+    if candidate.start < EARLIEST or candidate.end > LATEST:
+        raise BadInput(f"{candidate} is out of range.", f"Dates are from {EARLIEST} to {LATEST}.")
+    if candidate.days > LONGEST_DAYS:
         raise BadInput(
-            f"{made} has {made.days} days.",
+            f"{candidate} has {candidate.days} days.",
             f"A period has up to {LONGEST_DAYS} days; is the year of one of the dates wrong?",
         )
-    if made.space and made.kind != PeriodKind.EVENT:
+    if candidate.space and candidate.kind != PeriodKind.EVENT:
         raise BadInput(
-            f"{made} names the space {made.space!r:.60}.",
+            f"{candidate} names the space {candidate.space!r:.60}.",
             "Only events can have a space; other periods apply to the whole campus.",
         )
 

@@ -91,11 +91,11 @@ def _spec(
     """The asset's spec, which depends on the occupancy assets instead of the tables watched for
     changes.
     """
-    made = definition_spec(
+    outcome = definition_spec(
         catalog, nodes[path], definition, grain, kinds={"python", "mlflow", "postgres"}
     )
     read = [dep for dep in nodes[path].deps if dep[0] != SOURCE_FOLDER]
-    return made.replace_attributes(deps=[dg.AssetKey(d) for d in (*read, (SOURCE,), (DERIVED,))])
+    return outcome.replace_attributes(deps=[dg.AssetKey(d) for d in (*read, (SOURCE,), (DERIVED,))])
 
 
 def _backtest_asset(
@@ -146,11 +146,11 @@ def _backtest(
         recording(settings, context, list(nodes.values()), path) as record,
         mlflow_run(settings, context, f"forecaster.{name}") as log,
     ):
-        made, scores, result = _tested(settings, definition, record, context.run.run_id, log)
+        outcome, scores, result = _tested(settings, definition, record, context.run.run_id, log)
     if log.problem is not None:
         context.log.error("The backtest is stored, but not completely logged: %s", log.problem)
     yield result
-    yield from backtest_checks(dg.AssetKey(path), made, scores, log.problem)
+    yield from backtest_checks(dg.AssetKey(path), outcome, scores, log.problem)
 
 
 def _tested(
@@ -168,27 +168,27 @@ def _tested(
     path = definition.ref.asset_path
     record.look_again(path)
     version = record.version(path)
-    made = run_backtest(settings, name, body, version, lambda: record.replacing(path))
-    details = describe.training_details(made, body, log.run_id)
-    write_backtest(settings, name, version, run_id, made, details)
+    outcome = run_backtest(settings, name, body, version, lambda: record.replacing(path))
+    details = describe.training_details(outcome, body, log.run_id)
+    write_backtest(settings, name, version, run_id, outcome, details)
     scores = backtest_scores(settings, name, version=version)
-    _log_backtest(settings, definition, made, scores, version, log)
-    forget_other_work(settings, name, made.work)
+    _log_backtest(settings, definition, outcome, scores, version, log)
+    forget_other_work(settings, name, outcome.work)
     result: dg.MaterializeResult[None] = dg.MaterializeResult(
         asset_key=dg.AssetKey(path),
         metadata=describe.backtest_metadata(
-            made, open_lake(settings).uri(f"{forecasts_prefix(name)}backtest"), log.url
+            outcome, open_lake(settings).uri(f"{forecasts_prefix(name)}backtest"), log.url
         ),
         data_version=dg.DataVersion(version),
     )
-    record.succeeded(path, len(made.history.panel.spaces), time.monotonic() - started, details)
-    return made, scores, result
+    record.succeeded(path, len(outcome.history.panel.spaces), time.monotonic() - started, details)
+    return outcome, scores, result
 
 
 def _log_backtest(
     settings: Settings,
     definition: Definition,
-    made: Any,
+    outcome: Any,
     scores: Any,
     version: str,
     log: Any,
@@ -201,17 +201,17 @@ def _log_backtest(
     assert isinstance(body, Forecaster)
     tags = {"version": version, "dagster_asset": definition.ref.asset_name}
     log.log(
-        params=describe.mlflow_params(made, body),
+        params=describe.mlflow_params(outcome, body),
         metrics=describe.champion_metrics(scores),
         tags=tags,
-        files=describe.mlflow_files(made, scores),
+        files=describe.mlflow_files(outcome, scores),
     )
-    for model in made.metrics:
+    for model in outcome.metrics:
         with log.child(model):
-            metrics = describe.model_metrics(made, model)
+            metrics = describe.model_metrics(outcome, model)
             log.log(params={"model": model}, metrics=metrics, tags=tags, files={})
     champions = {score.space: score.model for score in scores if score.champion}
-    bundle = champion_bundle(settings, name, body, made.history, made.work, champions)
+    bundle = champion_bundle(settings, name, body, outcome.history, outcome.work, champions)
 
     def register(mlflow: Any) -> None:
         from tippers_dagster.forecasts.registered import register
@@ -238,11 +238,11 @@ def _forecast(
         recording(settings, context, list(nodes.values()), path) as record,
         mlflow_run(settings, context, f"forecaster.{path[1]}") as log,
     ):
-        made, rows, champions, result = _forecast_now(settings, definition, record, log)
+        outcome, rows, champions, result = _forecast_now(settings, definition, record, log)
     if log.problem is not None:
         context.log.error("The forecasts are stored, but not logged: %s", log.problem)
     yield result
-    yield from forecast_checks(dg.AssetKey(path), made, rows, champions, log.problem)
+    yield from forecast_checks(dg.AssetKey(path), outcome, rows, champions, log.problem)
 
 
 def _forecast_now(
@@ -264,23 +264,23 @@ def _forecast_now(
     champions = {c.space: c.model for c in winners}
     history = load_history(settings, body)
     bundle = work.champion_bundle(settings, name, body, history, training.work, champions)
-    made = work.forecast_all(settings, bundle, history)
-    rows = work.forecast_rows(settings, made)
+    outcome = work.forecast_all(settings, bundle, history)
+    rows = work.forecast_rows(settings, outcome)
     record.replacing(path)
     write_forecasts(settings, name, version, rows)
     seconds = time.monotonic() - started
     log.log(
-        params={"origin": str(made.panel.origin), "backtest": training.version},
-        metrics={"spaces": float(len(made.panel.spaces)), "seconds": seconds},
+        params={"origin": str(outcome.panel.origin), "backtest": training.version},
+        metrics={"spaces": float(len(outcome.panel.spaces)), "seconds": seconds},
         tags={"version": version, "dagster_asset": "/".join(path)},
         files={},
     )
     place = open_lake(settings).uri(forecast_key(name))
     result: dg.MaterializeResult[None] = dg.MaterializeResult(
         asset_key=dg.AssetKey(path),
-        metadata=describe.forecast_metadata(made, rows, place),
+        metadata=describe.forecast_metadata(outcome, rows, place),
         data_version=dg.DataVersion(version),
     )
-    details = {"origin": str(made.panel.origin), "spaces": len(made.panel.spaces)}
+    details = {"origin": str(outcome.panel.origin), "spaces": len(outcome.panel.spaces)}
     record.succeeded(path, rows.num_rows, seconds, details)
-    return made, rows, champions, result
+    return outcome, rows, champions, result

@@ -86,13 +86,13 @@ def _calibrate(
         recording(settings, context, list(nodes.values()), key) as record,
         mlflow_run(settings, context, str(definition.ref)) as log,
     ):
-        made, result = _calibrated(settings, definition, record, context.run.run_id, log)
+        calibrated, result = _calibrated(settings, definition, record, context.run.run_id, log)
     if log.problem is not None:
         context.log.error("The calibration is stored, but not completely logged: %s", log.problem)
-    if made.reason is not None:
-        context.log.warning("Not calibrated: %s", made.reason)
+    if calibrated.reason is not None:
+        context.log.warning("Not calibrated: %s", calibrated.reason)
     yield result
-    yield from people_checks(dg.AssetKey(key), made, log.problem)
+    yield from people_checks(dg.AssetKey(key), calibrated, log.problem)
 
 
 def _calibrated(
@@ -107,23 +107,23 @@ def _calibrated(
     key, body = definition.ref.asset_path, definition.body
     assert isinstance(body, PeopleCount)
     version = record.version(key)
-    made = calibrate_people(settings, body)
+    calibrated = calibrate_people(settings, body)
     record.replacing(key)
-    write_calibrated(settings, definition.ref.name, version, run_id, made)
-    plot = describe.people_plot(made)
+    write_calibrated(settings, definition.ref.name, version, run_id, calibrated)
+    plot = describe.people_plot(calibrated)
     place = open_lake(settings).uri(compared_key(definition.ref.name))
     log.log(
-        params=describe.mlflow_params(made),
-        metrics=describe.figures(made),
+        params=describe.mlflow_params(calibrated),
+        metrics=describe.figures(calibrated),
         tags={"version": version, "dagster_asset": "/".join(key)},
-        files=describe.mlflow_files(made, plot),
+        files=describe.mlflow_files(calibrated, plot),
     )
     result: dg.MaterializeResult[None] = dg.MaterializeResult(
         asset_key=dg.AssetKey(key),
-        metadata=describe.people_metadata(made, place, plot, log.url),
+        metadata=describe.people_metadata(calibrated, place, plot, log.url),
         data_version=dg.DataVersion(version),
     )
     seconds = time.monotonic() - started
-    details = describe.people_details(made, log.run_id)
-    record.succeeded(key, len(made.observed), seconds, details)
-    return made, result
+    details = describe.people_details(calibrated, log.run_id)
+    record.succeeded(key, len(calibrated.observed), seconds, details)
+    return calibrated, result

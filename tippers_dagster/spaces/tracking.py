@@ -1,4 +1,4 @@
-"""Tracking: which spaces and time chunks occupancy is kept for."""
+"""Tracking: the spaces and time chunks whose occupancy is kept up to date."""
 
 from __future__ import annotations
 
