@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     forecast = typer.Typer(
         name="forecast",
         no_args_is_help=True,
-        help="Forecasts of spaces, and their errors in backtests.",
+        help="Forecasts of occupancy, and their backtests.",
     )
     forecast.command("list")(list_)
     for command in (show, export, evaluate):

@@ -1,4 +1,4 @@
-"""Progress bars, the same for all commands."""
+"""Progress bars, of one look for all commands."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LINE_SECONDS = 20.0
 """Minimum time between two progress lines in a pipe."""
 
 Show = Callable[[str, float, float], None]
-"""Called with the task, the amount done and the total."""
+"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Show]:
     """A progress bar per task; none for a task with nothing to do.
 
-    In a pipe or a file, print a line when a task starts, and one from time to time.
+    In a pipe or a file, where bars cannot move, a line when a task begins, and now and then.
     """
     if not console.is_terminal:
         yield _lines(console)
@@ -43,14 +43,14 @@ def progress_bars(console: Console) -> Iterator[Show]:
 
 
 def _lines(console: Console) -> Show:
-    last_line: dict[str, float] = {}
+    said: dict[str, float] = {}
 
     def show(what: str, done: float, total: float) -> None:
         now = time.monotonic()
-        if not total or now - last_line.get(what, -LINE_SECONDS) < LINE_SECONDS:
+        if not total or now - said.get(what, -LINE_SECONDS) < LINE_SECONDS:
             return
-        how_far = f"{what}: {done / total:.0%}" if what in last_line else f"{what} ..."
-        last_line[what] = now
+        how_far = f"{what}: {done / total:.0%}" if what in said else f"{what} ..."
+        said[what] = now
         console.print(how_far, highlight=False)
         console.file.flush()
 
