@@ -25,7 +25,7 @@ def run(*arguments: str) -> str:
     return done.output
 
 
-def test_a_calendar_comes_in_is_listed_and_goes_out(
+def test_a_calendar_is_imported_listed_and_exported(
     stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")

@@ -37,7 +37,7 @@ def periods(settings: Settings) -> list[Period]:
     return [k.period for k in list_periods(settings)]
 
 
-def test_what_was_put_is_there_and_says_who_and_when(stack: Settings) -> None:
+def test_periods_are_stored_with_author_and_time(stack: Settings) -> None:
     assert load_calendar(stack).periods == ()
     assert put(stack, [WINTER, FALL], by="ada") == Outcome(added=2)
     assert periods(stack) == [FALL, WINTER]
@@ -74,7 +74,7 @@ def test_all_changes_or_none(stack: Settings) -> None:
     assert [p.name for p in periods(stack)] == ["Winter", "Fall"]
 
 
-def test_two_may_change_places(stack: Settings) -> None:
+def test_two_periods_may_swap(stack: Settings) -> None:
     eve, day = (replace(LABOUR, name=name) for name in ("Eve", "Day"))
     put(stack, [eve, day], by="ada")
     changes = [Change(day, kept(stack, "Eve")), Change(eve, kept(stack, "Day"))]
@@ -83,7 +83,7 @@ def test_two_may_change_places(stack: Settings) -> None:
     assert periods(stack) == [day]
 
 
-def test_what_others_changed_meanwhile_is_told(stack: Settings) -> None:
+def test_conflicting_changes_are_reported(stack: Settings) -> None:
     put(stack, [FALL, LABOUR], by="ada")
     fall, labour = kept(stack, "Fall"), kept(stack, "Labor Day")
     bobs = replace(FALL, name="Fall quarter")
@@ -104,7 +104,7 @@ def test_what_others_changed_meanwhile_is_told(stack: Settings) -> None:
     )
 
 
-def test_events_take_place_in_spaces_that_there_are(stack: Settings) -> None:
+def test_events_take_place_in_existing_spaces(stack: Settings) -> None:
     create_source_schema(stack)
     spaces = [("campus", None), ("hall", "campus"), ("hall_1", "hall"), ("library", "campus")]
     with warehouse_engine(stack).begin() as connection:
@@ -121,7 +121,7 @@ def test_events_take_place_in_spaces_that_there_are(stack: Settings) -> None:
     assert found == {"campus": True, "hall": True, "hall_1": True, "library": False}
 
 
-def test_a_change_is_seen_at_once_by_what_is_computed_from_the_calendar(stack: Settings) -> None:
+def test_a_change_makes_dependents_stale_at_once(stack: Settings) -> None:
     node = calendar_node()
 
     def token() -> str:

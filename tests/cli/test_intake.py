@@ -86,7 +86,7 @@ def count(space: str, day: str) -> int:
 
 
 # --- Monday, then Tuesday -------------------------------------------------------------------------
-def test_what_is_ingested_later_is_counted(campus: Settings) -> None:
+def test_rows_ingested_later_are_counted(campus: Settings) -> None:
     ingest("sessions", HEADER + MONDAY, "monday.csv")
     track_and_compute()
     assert count("campus", "2025-01-07") == 0
@@ -110,7 +110,7 @@ def test_what_is_ingested_later_is_counted(campus: Settings) -> None:
     assert "sessions: 0 partitions" in said("occupancy", "materialize")
 
 
-def test_rows_that_come_by_no_command_are_seen(campus: Settings) -> None:
+def test_rows_added_without_a_command_are_noticed(campus: Settings) -> None:
     ingest("sessions", HEADER + MONDAY, "monday.csv")
     track_and_compute()
     insertion = "INSERT INTO source.user_ap_trajectory VALUES ('{}', 'ap', '2025-01-08 09:00', "
@@ -129,7 +129,7 @@ def test_rows_that_come_by_no_command_are_seen(campus: Settings) -> None:
     assert "Source last checked: 2" in status
 
 
-def test_a_quick_look_is_bounded_and_takes_turns(
+def test_a_quick_check_is_bounded_and_rotates(
     campus: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weeks = [f"2025-01-{day:02}" for day in (6, 13, 20, 27)]
@@ -199,7 +199,7 @@ def test_ids_that_cannot_be_keys_are_rejected_and_the_rest_is_tracked(campus: Se
     assert "3 rows of files" in said("occupancy", "status")
 
 
-def test_in_place_such_a_space_and_all_below_it_are_left_out(
+def test_unusable_spaces_of_a_campus_database_are_left_out_with_everything_below(
     campus: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with load_transaction(campus) as load:
@@ -225,7 +225,7 @@ def test_in_place_such_a_space_and_all_below_it_are_left_out(
 
 
 # --- removing spaces ------------------------------------------------------------------------------
-def test_a_space_is_removed_and_brought_back(campus: Settings) -> None:
+def test_a_space_is_removed_and_restored(campus: Settings) -> None:
     ingest("sessions", HEADER + MONDAY + TUESDAY, "sessions.csv")
     said("track", "--space", "hall", "--start", "2025-01-06", "--end", "2025-01-13")
     track_and_compute()

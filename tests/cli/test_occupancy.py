@@ -75,14 +75,14 @@ def test_spaces_are_listed_as_a_tree(campus: Settings) -> None:
     ]
 
 
-def test_status_tells_what_is_wanted_and_done(campus: Settings) -> None:
+def test_status_shows_wanted_and_done_partitions(campus: Settings) -> None:
     assert "Nothing is tracked" in tippers("occupancy", "status").stdout
     track()
     lines = tippers("occupancy", "status").stdout.splitlines()
     assert [n for line in lines if "derived" in line for n in line if n.isdigit()][:2] == ["4", "0"]
 
 
-def test_untrack_keeps_the_lake_unless_told_to_purge(campus: Settings, tmp_path: Path) -> None:
+def test_untrack_keeps_the_lake_unless_purging(campus: Settings, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     track()
     tippers("occupancy", "materialize")
@@ -117,16 +117,12 @@ def test_damaged_files_are_computed_again(campus: Settings, tmp_path: Path) -> N
         (["untrack", "--space", "hall"], "not a tracked root"),
     ],
 )
-def test_wrong_requests_say_what_is_wrong(
-    campus: Settings, arguments: list[str], says: str
-) -> None:
+def test_errors_of_wrong_requests(campus: Settings, arguments: list[str], says: str) -> None:
     with pytest.raises(BadInput, match=says):
         tippers(*arguments)
 
 
-def test_an_export_of_what_is_not_computed_names_the_chunks(
-    campus: Settings, tmp_path: Path
-) -> None:
+def test_an_export_names_uncomputed_chunks(campus: Settings, tmp_path: Path) -> None:
     track()
     with pytest.raises(MissingPartitions, match="2025-01-06"):
         export(tmp_path / "hall.csv")

@@ -96,7 +96,7 @@ def test_creating_tracks_and_deleting_does_not_untrack(campus: Settings) -> None
         {"start": dt.date(1900, 1, 1)},
     ],
 )
-def test_what_cannot_be_used_leaves_nothing(campus: Settings, changes: dict[str, object]) -> None:
+def test_an_invalid_dataset_leaves_nothing(campus: Settings, changes: dict[str, object]) -> None:
     with pytest.raises(BadInput):
         make(campus, **changes)  # type: ignore[arg-type]
     assert store.list_datasets(campus) == []
@@ -112,7 +112,7 @@ def test_a_name_is_taken_once(campus: Settings) -> None:
 
 
 @pytest.mark.parametrize("use", [store.get, store.delete])
-def test_an_unknown_name_is_told_with_those_like_it(campus: Settings, use) -> None:
+def test_an_unknown_name_is_refused_with_similar_names(campus: Settings, use) -> None:
     make(campus)
     with pytest.raises(BadInput, match="first_floor"):
         use(campus, "first_flor")

@@ -42,7 +42,7 @@ def test_models_are_tried_on_files(folder: Path) -> None:
     assert found.troubles == {}
 
 
-def test_what_cannot_be_read_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no \.csv file"):
         read_panel(folder / "nowhere", 7)
     (folder / "odd.csv").write_text(

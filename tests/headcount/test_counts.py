@@ -65,7 +65,7 @@ def test_times_are_local_unless_they_have_an_offset(campus: Settings, tmp_path: 
     assert (one.space, one.counts, one.people, two.counts) == ("r1", 4, 15, 2)
 
 
-def test_again_changes_nothing_and_an_export_is_taken_back(
+def test_importing_again_or_from_an_export_changes_nothing(
     campus: Settings, tmp_path: Path
 ) -> None:
     file = written(tmp_path, GOOD)
@@ -104,7 +104,7 @@ BAD = {
 }
 
 
-def test_what_cannot_be_used_is_kept_with_its_reason(campus: Settings, tmp_path: Path) -> None:
+def test_unusable_rows_are_kept_with_their_reason(campus: Settings, tmp_path: Path) -> None:
     file = written(tmp_path, GOOD + "\n".join(BAD))
     given = read_file(campus, file)
     assert given.rows == 6 + len(BAD)
@@ -125,7 +125,7 @@ def test_what_cannot_be_used_is_kept_with_its_reason(campus: Settings, tmp_path:
         assert reason in told, row
 
 
-def test_files_that_cannot_be_used_store_nothing(campus: Settings, tmp_path: Path) -> None:
+def test_unusable_files_store_nothing(campus: Settings, tmp_path: Path) -> None:
     for text, message in [
         ("space_id,time\nr1,2025-01-20\n", "no column people"),
         ("space_id,time,people\n", "has no rows"),

@@ -114,7 +114,7 @@ def test_it_equals_a_plain_recount(campus: Settings, rows: list[Seen]) -> None:
         assert table[TOTAL].to_pylist() == whole["number_connections"].to_pylist()
 
 
-def test_what_is_not_computed_is_null(campus: Settings) -> None:
+def test_uncomputed_bins_are_null(campus: Settings) -> None:
     say(campus, {MACS[0]: "PHONE"})
     after = MONDAY.date() + dt.timedelta(7)
     table = read_labelled_occupancy(
@@ -140,7 +140,7 @@ def test_only_label_models_of_devices_can_split(campus: Settings) -> None:
 
 
 @pytest.mark.parametrize("written", ["", "device", 'a"; DROP TABLE x; --.b', "device.type.x"])
-def test_hostile_names_are_no_label_models(campus: Settings, written: str) -> None:
+def test_hostile_names_are_not_label_models(campus: Settings, written: str) -> None:
     say(campus, {})
     with pytest.raises(NotLabelled):
         device_labels(campus, written)

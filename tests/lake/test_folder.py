@@ -26,7 +26,7 @@ with lake.open_writer("big.parquet", table.schema) as writer:
 """
 
 
-def test_a_killed_process_leaves_nothing_that_is_seen(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_nothing_visible(tmp_path: Path) -> None:
     folder = tmp_path / "lake"
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(folder)], stdout=subprocess.PIPE, text=True
@@ -103,7 +103,7 @@ def test_syncing_forces_few_files_one_by_one_and_many_at_once(
     assert (len(forced), every) == (3, [True])
 
 
-def test_syncing_passes_over_what_was_deleted(tmp_path: Path) -> None:
+def test_syncing_skips_deleted_files(tmp_path: Path) -> None:
     lake = FolderBackend(tmp_path)
     lake.put("a/one", b"1")
     lake.delete("a/one")

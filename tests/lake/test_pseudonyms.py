@@ -28,7 +28,7 @@ def test_a_mac_address_becomes_the_id_that_sessions_have(settings: Settings) -> 
     assert ids[0] == ids[2] != ids[1]
 
 
-def test_columns_whose_name_ends_so_are_replaced_too_and_nulls_stay(settings: Settings) -> None:
+def test_columns_ending_in_mac_address_are_replaced_and_nulls_stay(settings: Settings) -> None:
     table = pa.table({"mac_address": MACS, "partner_mac_address": [None, MACS[0], None]})
     found = pseudonymise(settings, table)
     assert found["partner_device_id"].null_count == 2
@@ -52,6 +52,6 @@ def test_mac_addresses_under_another_name_are_refused(settings: Settings, mac: s
     assert mac not in str(caught.value)
 
 
-def test_two_columns_of_one_name_are_refused(settings: Settings) -> None:
+def test_two_columns_with_the_same_name_are_refused(settings: Settings) -> None:
     with pytest.raises(LakeError, match="would have the same name"):
         pseudonymise(settings, pa.table({"mac_address": MACS, "device_id": [1, 2, 3]}))

@@ -183,7 +183,7 @@ def computed(settings: Settings) -> dict[tuple[str, str, str], str]:
         return {(a, s, c): run for a, s, c, run in cursor.fetchall()}
 
 
-def test_late_sessions_are_followed_and_nothing_else(
+def test_late_sessions_recompute_only_their_partitions(
     deployment: Callable[..., Automation],
 ) -> None:
     auto = deployment()
@@ -205,7 +205,7 @@ def test_late_sessions_are_followed_and_nothing_else(
     }
 
 
-def test_scattered_late_sessions_are_one_run_a_level(
+def test_scattered_late_sessions_take_one_run_per_level(
     deployment: Callable[..., Automation],
 ) -> None:
     auto = deployment()
@@ -220,7 +220,9 @@ def test_scattered_late_sessions_are_one_run_a_level(
     assert {space for asset, space, _ in changed if asset == SOURCE} == {r.space for r in late}
 
 
-def test_what_a_run_covers_is_not_asked_for_again(deployment: Callable[..., Automation]) -> None:
+def test_partitions_of_an_active_run_are_not_requested_again(
+    deployment: Callable[..., Automation],
+) -> None:
     auto = deployment(retry_delay_seconds=0)
     small(auto)
     (request,) = auto.requests()
@@ -250,7 +252,7 @@ def queued(auto: Automation, request: dg.RunRequest) -> dg.DagsterRun:
     )
 
 
-def test_failures_are_tried_again_then_held_back(deployment: Callable[..., Automation]) -> None:
+def test_failures_are_retried_then_held_back(deployment: Callable[..., Automation]) -> None:
     auto = deployment(retry_delay_seconds=0, max_tries=3)
     small(auto)
     (request,) = auto.requests()
@@ -289,7 +291,7 @@ def test_failures_are_tried_again_then_held_back(deployment: Callable[..., Autom
     assert stale(auto.settings) == {}
 
 
-def test_a_full_disk_is_no_try_and_waits_longer(
+def test_a_full_disk_is_not_an_attempt_and_waits_longer(
     deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auto = deployment(retry_delay_seconds=0, max_tries=2, environment_retry_seconds=3600)
@@ -356,7 +358,7 @@ def test_back_off(deployment: Callable[..., Automation]) -> None:
         assert bool(auto.requests()) == asked, seconds
 
 
-def test_a_try_that_falls_due_during_a_tick_is_made_on_the_next(
+def test_a_retry_that_falls_due_during_a_tick_is_made_on_the_next(
     deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of a tick goes by one reading of the clock; else it is quiet, and rests for a minute."""
@@ -376,7 +378,7 @@ def test_a_try_that_falls_due_during_a_tick_is_made_on_the_next(
     assert auto.requests(), "a minute later without that"
 
 
-def test_without_later_tries_it_is_left(deployment: Callable[..., Automation]) -> None:
+def test_without_later_retries_it_stays_failed(deployment: Callable[..., Automation]) -> None:
     auto = deployment(retry_delay_seconds=0, max_tries=1, retry_later_seconds=0)
     small(auto)
     assert auto.requests()
@@ -384,7 +386,7 @@ def test_without_later_tries_it_is_left(deployment: Callable[..., Automation]) -
     assert auto.requests() == []
 
 
-def test_changed_inputs_have_tries_of_their_own(deployment: Callable[..., Automation]) -> None:
+def test_changed_inputs_reset_the_attempts(deployment: Callable[..., Automation]) -> None:
     auto = deployment(retry_delay_seconds=1000)
     small(auto)
     auto.until_quiet()
@@ -399,7 +401,7 @@ def test_changed_inputs_have_tries_of_their_own(deployment: Callable[..., Automa
     assert sum(partitions for asset, partitions in ran if asset == DERIVED) == 2
 
 
-def test_a_killed_run_is_made_up_for(deployment: Callable[..., Automation]) -> None:
+def test_a_killed_run_is_repeated(deployment: Callable[..., Automation]) -> None:
     """Files are there, the record is not: as after a kill between the two."""
     auto = deployment(retry_delay_seconds=0)
     small(auto)
@@ -412,7 +414,7 @@ def test_a_killed_run_is_made_up_for(deployment: Callable[..., Automation]) -> N
     assert auto.until_quiet() == [(SOURCE, 12), (DERIVED, 3)]
 
 
-def test_materializations_wiped_in_dagster_are_told_again(
+def test_materializations_wiped_in_dagster_are_reported_again(
     deployment: Callable[..., Automation],
 ) -> None:
     auto = deployment()
@@ -445,7 +447,7 @@ def test_new_spaces_and_chunks_and_untracking(deployment: Callable[..., Automati
     assert auto.until_quiet() == []
 
 
-def test_partitions_that_another_process_adds_meanwhile(
+def test_partitions_added_by_another_process_during_a_tick(
     deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`tippers track` just between a tick's reading of the grid and of Dagster's keys."""
@@ -500,7 +502,7 @@ def test_deadlines_come_from_history(deployment: Callable[..., Automation]) -> N
     assert request.tags["dagster/max_runtime"] == str(50 * 2 * 4)
 
 
-def test_an_idle_tick_looks_and_does_not_evaluate(
+def test_an_idle_tick_does_not_evaluate(
     deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auto = deployment()

@@ -40,7 +40,7 @@ def computed(settings: Settings) -> dict[str, bytes]:
     return {key: lake.read_bytes(key) for key in keys}
 
 
-def test_a_cluster_counts_as_this_process_and_survives_a_dead_worker(
+def test_a_cluster_gives_the_same_counts_and_survives_a_dead_worker(
     stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIPPERS_CHUNK", "day")

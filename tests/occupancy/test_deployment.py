@@ -104,7 +104,7 @@ def settings(running: Deployed, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return get_settings()
 
 
-def test_tracking_elsewhere_is_computed_once_in_few_runs(
+def test_newly_tracked_spaces_are_computed_once_in_few_runs(
     running: Deployed, settings: Settings
 ) -> None:
     _track(running, "campus", weeks=3)

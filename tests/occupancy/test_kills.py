@@ -149,7 +149,7 @@ def test_killed_before_every_step(settings: Settings, asset: str) -> None:
     assert before > 4, "killed before the void, every file and the record"
 
 
-def test_three_kills_one_after_the_other(settings: Settings) -> None:
+def test_three_kills_in_a_row(settings: Settings) -> None:
     """Each run goes on from what the one before left."""
     for round_, before in enumerate((3, 5, 4)):
         campus.add_sessions(settings, [seen(f"ghost{round_}{i}", "r1") for i in range(50)])
@@ -177,7 +177,7 @@ compute_level(get_settings(), "{asset}")
 
 
 @pytest.mark.parametrize("asset", ASSETS)
-def test_process_that_ends_at_the_record(settings: Settings, asset: str) -> None:
+def test_a_process_that_dies_while_recording(settings: Settings, asset: str) -> None:
     campus.add_sessions(settings, GHOSTS)
     look_again(settings)
     for upstream in ASSETS[: ASSETS.index(asset)]:
@@ -195,7 +195,7 @@ def test_process_that_ends_at_the_record(settings: Settings, asset: str) -> None
     assert is_right(settings)
 
 
-def test_rows_that_are_seen_during_a_run_are_not_hidden_by_its_record(
+def test_rows_observed_during_a_run_are_not_hidden_by_its_record(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campus.add_sessions(settings, [seen("m7", "r1")])
@@ -224,7 +224,7 @@ def test_void_counts_are_shown_and_stale(settings: Settings) -> None:
     assert is_right(settings)
 
 
-def test_nothing_is_counted_from_what_is_void(settings: Settings) -> None:
+def test_nothing_is_counted_from_void_partitions(settings: Settings) -> None:
     void(warehouse_engine(settings), SOURCE, ["r1"], ["2025-01-06"], "run")
     with pytest.raises(TippersError, match=r"missing or incomplete for: .*b1 in 2025-01-06"):
         compute_level(settings, DERIVED, stale_only=False)
@@ -263,7 +263,7 @@ def while_reading(monkeypatch: pytest.MonkeyPatch, what: object) -> Iterator[Non
         yield
 
 
-def test_counted_from_what_was_replaced_meanwhile(
+def test_counts_from_replaced_files_are_not_recorded(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when what was replaced is again as it was: it was something else when it was read."""

@@ -86,7 +86,7 @@ def statuses(instance: dg.DagsterInstance) -> Counter[str]:
     return Counter(run.status.value for run in instance.get_runs())
 
 
-def test_a_run_goes_on_while_the_database_restarts(
+def test_a_run_continues_while_the_database_restarts(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = materialize_slowly(tmp_path)

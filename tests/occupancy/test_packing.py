@@ -31,7 +31,7 @@ def covered(rectangles: list[Rectangle], shape: tuple[int, int]) -> np.ndarray:
 
 @given(grid=grids, few=st.integers(0, 5), largest=st.integers(1, 150))
 @settings(deadline=None)
-def test_all_wanted_nothing_forbidden_disjoint_none_too_large(
+def test_rectangles_cover_all_wanted_cells_and_are_disjoint_allowed_and_small(
     grid: tuple[np.ndarray, np.ndarray], few: int, largest: int
 ) -> None:
     wanted, allowed = grid
@@ -85,7 +85,7 @@ def test_scattered_spaces_of_a_chunk_are_one_run() -> None:
     assert pack(wanted, np.ones_like(wanted)) == [Rectangle(3, 95, 19, 20)]
 
 
-def test_what_is_under_way_is_not_taken_between() -> None:
+def test_running_partitions_are_not_included() -> None:
     wanted = np.zeros((100, 2), bool)
     wanted[::2, 1] = True
     allowed = np.ones_like(wanted)

@@ -185,13 +185,13 @@ def test_days_on_which_the_clocks_change(lake: Lake, day: str, bins: tuple[int, 
     assert rows(read_occupancy("r1", date, date + dt.timedelta(1), 86400)) == {midnight: 3}
 
 
-def test_the_hour_that_happens_twice(lake: Lake) -> None:
+def test_the_repeated_hour(lake: Lake) -> None:
     publish(lake, "r1", "2025-10-27", [(1, at("2025-11-02T01:30-08:00"), at("2025-11-02T02:00"))])
     table = read_occupancy("r1", "2025-11-02T01:00", "2025-11-02T02:00", 3600)
     assert rows(table) == {at("2025-11-02T01:00-07:00"): 0, at("2025-11-02T01:00-08:00"): 1}
 
 
-def test_several_chunks_and_the_missing_among_them(lake: Lake) -> None:
+def test_several_chunks_of_which_some_are_missing(lake: Lake) -> None:
     publish(lake, "r1", "2025-01-06", MONDAY)
     publish(lake, "r1", "2025-01-20", [])
     with pytest.raises(MissingPartitions, match="2025-01-13") as caught:
@@ -394,7 +394,7 @@ def test_presence_that_is_missing_below_a_parent(campus: Lake, stack: Settings) 
 
 
 @pytest.mark.parametrize("width", [900, 300])
-def test_an_unknown_space_is_told_with_those_like_it(campus: Lake, width: int) -> None:
+def test_an_unknown_space_is_refused_with_similar_ids(campus: Lake, width: int) -> None:
     with pytest.raises(BadInput, match="building"):
         read_occupancy("bilding", "2025-01-06", "2025-01-13", width)
     with pytest.raises(MissingPartitions):
@@ -402,7 +402,7 @@ def test_an_unknown_space_is_told_with_those_like_it(campus: Lake, width: int) -
 
 
 @pytest.mark.parametrize("width", [900, 300])
-def test_a_deleted_space_is_unknown_whatever_the_lake_has_of_it(
+def test_a_deleted_space_is_unknown_even_if_the_lake_has_its_files(
     campus: Lake, stack: Settings, width: int
 ) -> None:
     for space in ("r1", "r2", "building"):

@@ -49,7 +49,7 @@ def hours(space: str) -> list[int]:
     return read["number_connections"].to_pylist()
 
 
-def test_the_counts_come_from_the_bucket(tracked: Settings, s3: Bucket) -> None:
+def test_counts_are_read_from_the_bucket(tracked: Settings, s3: Bucket) -> None:
     run(tracked)
     assert [hours(space) for space in ("hall", "room/1", "room 2")] == [
         [0, 1, 2, 1],

@@ -50,7 +50,7 @@ def recount(settings: Settings, tree: SpaceTree, width: int) -> Counter[tuple[st
 
 
 @pytest.mark.slow
-def test_the_week_equals_a_plain_recount_in_every_space_and_width(
+def test_a_week_equals_a_plain_recount_for_every_space_and_width(
     stack: Settings, shared_data: Path, tmp_path: Path
 ) -> None:
     tippers("ingest", "smartspec", str(shared_data / "smartspec"))

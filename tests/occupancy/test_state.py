@@ -135,7 +135,7 @@ def test_late_open_session_on_a_day_of_23_hours(stack: Settings) -> None:
     assert table["number_connections"].to_pylist() == [1, 1, 0, 0]
 
 
-def test_late_row_that_is_in_the_log_already(settings: Settings) -> None:
+def test_late_row_that_is_already_in_the_log(settings: Settings) -> None:
     """A duplicate is another row of the chunk's sessions, and the same presence."""
     campus.add_sessions(settings, [ROWS[1]])
     look_again(settings)
@@ -153,7 +153,7 @@ def test_changed_row(settings: Settings) -> None:
     assert cascade(settings) == [{("", W2)}, {("r3", W2)}, {("b2", W2), ("campus", W2)}]
 
 
-def test_row_at_another_space(settings: Settings) -> None:
+def test_row_moved_to_another_space(settings: Settings) -> None:
     change(settings, "UPDATE source.user_ap_trajectory SET space_id = 'r3' WHERE space_id = 'r2'")
     look_again(settings)
     assert cascade(settings) == [
@@ -270,7 +270,7 @@ def test_settings_that_the_sessions_depend_on(settings: Settings) -> None:
     }
 
 
-def test_settings_that_say_nothing_of_the_numbers(settings: Settings) -> None:
+def test_settings_that_do_not_affect_the_counts(settings: Settings) -> None:
     other = settings.model_copy(update={"threads": 1, "memory_budget_mb": 64, "max_tries": 9})
     assert stale(other) == {}
 
@@ -299,7 +299,7 @@ def test_untracked_and_tracked_again(settings: Settings) -> None:
     assert stale(settings) == {}
 
 
-def test_what_came_while_untracked_is_seen(settings: Settings) -> None:
+def test_rows_added_while_untracked_are_noticed(settings: Settings) -> None:
     for root in ("campus", "annex"):
         untrack_space(settings, space=root)
     campus.add_sessions(
@@ -340,7 +340,7 @@ def peak_of_first_week(settings: Settings) -> int:
     return int(pa.compute.max(table["number_connections"]).as_py())
 
 
-def test_tries_count_for_a_state_of_the_inputs(settings: Settings) -> None:
+def test_attempts_count_per_state_of_the_inputs(settings: Settings) -> None:
     engine = warehouse_engine(settings)
     late = Seen("m9", "r1", at("2025-01-14T09:10"), at("2025-01-14T09:20"))
     campus.add_sessions(settings, [late])

@@ -99,7 +99,7 @@ class Attacker:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_no_difference_tells_a_small_count(seed: int) -> None:
+def test_no_difference_reveals_a_small_count(seed: int) -> None:
     rng = np.random.default_rng(seed)
     for _ in range(12):
         tree, k = random_tree(rng), int(rng.integers(2, 6))
@@ -123,7 +123,7 @@ def test_no_difference_tells_a_small_count(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_where_devices_are_in_several_spaces_bounds_are_wide_as_well(seed: int) -> None:
+def test_bounds_are_also_wide_if_devices_are_in_several_spaces(seed: int) -> None:
     rng = np.random.default_rng(100 + seed)
     for _ in range(12):
         tree, k = random_tree(rng), int(rng.integers(2, 6))
@@ -169,7 +169,7 @@ def union_range(
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_labels_and_their_total_do_not_tell_a_small_count(seed: int) -> None:
+def test_labels_and_their_total_do_not_reveal_a_small_count(seed: int) -> None:
     rng = np.random.default_rng(200 + seed)
     for _ in range(8):
         tree, k, labels = random_tree(rng), int(rng.integers(2, 6)), int(rng.integers(2, 4))
@@ -263,7 +263,7 @@ def test_nothing_is_hidden_without_a_smallest_count() -> None:
     assert hidden_names([3, 3, 3, 0, 0], k=1) == set()
 
 
-def test_bins_are_settled_each_by_itself() -> None:
+def test_bins_are_independent() -> None:
     rng = np.random.default_rng(3)
     own = own_counts(rng, (len(ROOMS), 50))
     counts = ROOMS.subtree_sums(own)

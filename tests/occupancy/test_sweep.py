@@ -246,7 +246,7 @@ def test_count_with_any_edges(rows: list[tuple[int, int, int, int]], cuts: list[
 @pytest.mark.parametrize("table_cells", [0, 1000])
 @pytest.mark.parametrize("edges", [[0, 60, 120], [0, 60, 180]])
 @pytest.mark.parametrize("beyond", [-1, 0, 1, 60, 1000])
-def test_presence_that_ends_about_the_last_edge(
+def test_presence_that_ends_around_the_last_edge(
     table_cells: int, edges: list[int], beyond: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "_TABLE_CELLS", table_cells)
@@ -308,7 +308,7 @@ def test_many_spaces_and_bins_beyond_one_block() -> None:
     assert (grid == expected).all()
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_empty_input_gives_empty_output() -> None:
     none = np.empty(0, np.int64)
     presence = sweep.merge(none, none.astype(np.uint64), none, none)
     assert len(presence) == 0

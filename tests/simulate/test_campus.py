@@ -218,7 +218,7 @@ def test_weekdays_are_busy_weekends_and_holidays_are_not(
     assert 0.4 * OPTIONS.people < working.max() < OPTIONS.people
 
 
-def test_the_device_rules_carry_signal(sessions: pd.DataFrame) -> None:
+def test_the_device_rules_separate_device_types(sessions: pd.DataFrame) -> None:
     by_device = sessions.groupby(["device_type", "mac_address"])
     hours = by_device.hours.mean().groupby("device_type").mean()
     assert hours.STATIC > 2 * hours.LAPTOP > 4 * hours.PHONE
@@ -233,7 +233,7 @@ def test_the_device_rules_carry_signal(sessions: pd.DataFrame) -> None:
     assert short.PHONE > 0.8 > 0.5 > short.LAPTOP
 
 
-def test_the_person_rules_carry_signal(campus: Campus, sessions: pd.DataFrame) -> None:
+def test_the_person_rules_separate_person_types(campus: Campus, sessions: pd.DataFrame) -> None:
     people = sessions.dropna(subset=["person_type"])
     days = people.groupby(["person_type", "mac_address"]).day.nunique().groupby("person_type")
     assert days.median().VISITOR <= 3

@@ -28,7 +28,7 @@ HALF_HOUR = CampusOptions(
 
 
 @pytest.mark.parametrize("options", [SPRING, AUTUMN, HALF_HOUR], ids=["spring", "autumn", "half"])
-def test_device_counts_are_those_of_the_session_rows(options: CampusOptions) -> None:
+def test_true_device_counts_match_the_session_rows(options: CampusOptions) -> None:
     campus = simulate_campus(options)
     batches = list(campus.batches())
     sessions = pa.concat_tables(b.rows for b in batches if b.kind == SESSIONS)
