@@ -63,7 +63,7 @@ def test_flags_equal_a_plain_check_of_every_day() -> None:
         for kind in PeriodKind:
             at = 0
             for number in range(int(rng.integers(0, 6))):
-                at += int(rng.integers(0, 30))  # they follow each other, some at once
+                at += int(rng.integers(0, 30))  # consecutive periods, some without a gap
                 end = at + int(rng.integers(1, 40))
                 made = Period(first + at * DAY, first + end * DAY, kind, f"{kind} {number}")
                 periods.append(made)

@@ -17,7 +17,7 @@ def test_federal_holidays_of_the_usa() -> None:
     days = {p.start: p.name for p in found}
     assert days[dt.date(2025, 11, 27)] == "Thanksgiving Day"
     assert days[dt.date(2026, 7, 3)] == "Independence Day (observed)"
-    assert len([day for day in days if day.year == 2025]) == 11  # those of 5 U.S.C. 6103
+    assert len([day for day in days if day.year == 2025]) == 11  # as in 5 U.S.C. 6103
 
 
 def test_state_holidays_are_added_on_request() -> None:

@@ -44,7 +44,7 @@ def test_periods_are_stored_with_author_and_time(stack: Settings) -> None:
     found = kept(stack, "Fall")
     assert (found.version, found.updated_by) == (1, "ada")
     assert found.updated_at.tzinfo is not None
-    # Again, one with another end: that alone is changed.
+    # The same again, one with another end: only that one is changed.
     longer = replace(WINTER, end=WINTER.end + dt.timedelta(days=1))
     assert put(stack, [FALL, longer, LABOUR], by="bob") == Outcome(1, 1, 0, 1)
     assert kept(stack, "Fall") == found
@@ -63,7 +63,7 @@ def test_all_changes_or_none(stack: Settings) -> None:
     with pytest.raises(BadInput, match="no period 0"):
         remove(stack, [kept(stack, "Fall").id, 0], by="ada")
     assert periods(stack) == [FALL]
-    # Two that overlap only for a moment are changed together.
+    # Two changes that would overlap if made separately are made together.
     put(stack, [WINTER], by="ada")
     first, second = kept(stack, "Fall"), kept(stack, "Winter")
     swapped = [
@@ -98,7 +98,7 @@ def test_conflicting_changes_are_reported(stack: Settings) -> None:
     assert [clash.now and clash.now.period for clash in told.value.clashes] == [bobs, None]
     assert [clash.mine for clash in told.value.clashes] == mine[:2]
     assert periods(stack) == [bobs]
-    # What both want is no conflict.
+    # Equal changes do not conflict.
     assert change(stack, [Change(bobs, fall), Change(None, labour)], by="ada") == Outcome(
         unchanged=1
     )
@@ -136,6 +136,6 @@ def test_a_change_makes_dependents_stale_at_once(stack: Settings) -> None:
     fall = kept(stack, "Fall")
     change(stack, [Change(LABOUR, fall)], by="bob")
     change(stack, [Change(FALL, kept(stack, "Labor Day"))], by="bob")
-    assert token() == after  # as it was, whoever made it so
+    assert token() == after  # the same content, whoever changed it
     remove(stack, [fall.id], by="ada")
     assert token() == before

@@ -1,4 +1,4 @@
-"""What is loaded is counted, also what came later; what is not is listed, and can be undone."""
+"""Loaded rows are counted, also later ones; rejects are listed, and ingests can be undone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ bb,ap2,2025-01-06 09:05:00,2025-01-06 09:06:00,room2
 TUESDAY = "".join(
     f"d{n},ap1,2025-01-07 09:00:00,2025-01-07 09:20:00,room{1 + n % 2}\n" for n in range(22)
 )
-# As campuses have them: quotes and bars cannot be in a key of a partition.
+# As campuses have them: quotes and bars are not allowed in partition keys.
 AWKWARD = """space_id,space_name,parent_space_id,building_room
 O'Brien,Lecture hall,campus,OB
 "A""B",Quoted,campus,Q
@@ -145,7 +145,7 @@ def test_a_quick_check_is_bounded_and_rotates(
     assert weeks[1] in look_quickly(campus, later).looked_at
 
 
-# --- undone and done again ------------------------------------------------------------------------
+# --- undo and again -------------------------------------------------------------------------------
 def test_an_ingest_is_listed_undone_and_redone(campus: Settings) -> None:
     ingest("sessions", HEADER + MONDAY, "monday.csv")
     ingest("sessions", HEADER + TUESDAY, "tuesday.csv")
@@ -266,7 +266,7 @@ def test_not_every_space_can_be_removed(campus: Settings) -> None:
         tippers("spaces", "remove", "hal", "--yes")
 
 
-# --- what could not be used -----------------------------------------------------------------------
+# --- rejects --------------------------------------------------------------------------------------
 def test_rejects_of_both_kinds_are_listed_and_exported(campus: Settings) -> None:
     assert "No rejected rows or spaces" in said("rejects")
     odd = (
@@ -302,7 +302,7 @@ def test_rejects_of_both_kinds_are_listed_and_exported(campus: Settings) -> None
     with pytest.raises(BadInput, match=r"neither a \.csv nor a \.parquet"):
         tippers("rejects", "--out", "rejects.txt")
 
-    # The space comes later: the rows count, and are rejects no more.
+    # The space is added later: the rows are counted, and are no longer rejects.
     ingest("spaces", "space_id,space_name,parent_space_id,building_room\n@attic,,hall,\n", "a.csv")
     said("occupancy", "materialize")
     assert count("hall", "2025-01-06") == 3

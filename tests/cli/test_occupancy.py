@@ -1,4 +1,4 @@
-"""Tracking, computing and exporting, as a person does it in a shell."""
+"""Tracking, computing and exporting from a shell."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_from_files_to_an_export(campus: Settings, tmp_path: Path) -> None:
         for minute, count in (("00", "2"), ("30", "1"))
     ]
     assert len(export(tmp_path / "dense.csv")) == 48
-    assert "4 partitions" not in tippers("occupancy", "materialize").stdout  # all is fresh
+    assert "4 partitions" not in tippers("occupancy", "materialize").stdout  # everything is fresh
 
 
 def test_spaces_are_listed_as_a_tree(campus: Settings) -> None:

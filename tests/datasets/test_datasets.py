@@ -134,7 +134,7 @@ def test_progress(campus: Settings) -> None:
 
 
 def _compute_sessions(settings: Settings, chunk: str) -> None:
-    """Record what a run that computed a chunk's sessions records."""
+    """Record a chunk's sessions as a run does."""
     now = dt.datetime.now(dt.UTC)
     with warehouse_engine(settings).begin() as connection:
         connection.execute(

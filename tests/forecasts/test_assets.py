@@ -1,4 +1,4 @@
-"""Backtests and forecasts as assets: what they write, tell, register, and how they go on."""
+"""The assets of backtests and forecasts: what they write, report and register, and resuming."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SPACES = ["hall", "r1", "r2", "r3"]
 
 
 class Killed(BaseException):
-    """What ends a process, and no code may catch."""
+    """Ends a process; no code may catch it."""
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
@@ -222,9 +222,9 @@ def test_changed_model_files_are_refused_and_retrained(world: World) -> None:
         connection.execute(sa.delete(forecast_work_file))
     assert not world.run(FORECAST).success
     assert "trained by an earlier version" in str(load_states(settings)[FORECAST].error)
-    assert reading.read_forecast(settings, "hall", "r1").rows == before, "as it was"
+    assert reading.read_forecast(settings, "hall", "r1").rows == before, "unchanged"
     assert world.run().success
-    assert reading.read_forecast(settings, "hall", "r1").rows == before, "trained again"
+    assert reading.read_forecast(settings, "hall", "r1").rows == before, "retrained"
 
 
 def test_too_short_a_history_fails_with_the_reason(logged: World) -> None:
@@ -288,7 +288,7 @@ def test_a_run_that_dies_leaves_the_forecasts_stale(
 def test_nothing_is_forecast_from_counts_that_are_being_replaced(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waits for the run that replaces them; for one that died only so long."""
+    """It waits for the run that is replacing them, but not forever for one that died."""
     monkeypatch.setattr(records, "STEADY_SECONDS", 1.5)
     engine, chunk = warehouse_engine(world.settings), str(MONDAY)
     void(engine, SOURCE, ["r1"], [chunk], "going")
@@ -304,7 +304,7 @@ def test_nothing_is_forecast_from_counts_that_are_being_replaced(
 def test_void_untracked_partitions_hold_nothing_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run died, and what it had begun is of no space of the tree: nobody computes it again."""
+    """A run died on a space that is no longer in the tree, so nothing will recompute it."""
     monkeypatch.setattr(records, "STEADY_SECONDS", 1.5)
     engine, chunk = warehouse_engine(world.settings), str(MONDAY)
     void(engine, SOURCE, ["gone"], [chunk], "died")

@@ -1,4 +1,4 @@
-"""Origins, the winner, intervals and metrics."""
+"""Origins, the champion, intervals and metrics."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_lowest_score_wins_but_all_zero_only_in_always_empty_spaces() -> Non
         np.array([True, True, False, True, False]),
     )
     assert found.models == (SEASONAL_NAIVE, ZERO, "good")
-    # Not zero, however well it did; a tie to the plainer; never a worse pinball loss than naive.
+    # Never all zero, even if best; ties go to the simpler; never a worse pinball loss than naive.
     assert found.champion.tolist() == [2, 2, 0, 0, -1]
     assert found.score[0, :4].tolist() == [1, 1, 1, 1]
     assert found.score[2, 0] == pytest.approx((0.8 + 0.9) / 2)
@@ -111,7 +111,7 @@ def test_the_lowest_score_wins_but_all_zero_only_in_always_empty_spaces() -> Non
 def test_intervals_from_errors_have_nominal_coverage() -> None:
     rng = np.random.default_rng(2)
     errors = rng.normal(size=(2, 7 * 60, 24)).astype(np.float32)
-    errors[:, :, 12:] *= 5  # the afternoons are wild
+    errors[:, :, 12:] *= 5  # afternoons are noisy
     came = rng.normal(size=(2, 7 * 40, 24)).astype(np.float32)
     came[:, :, 12:] *= 5
     point = np.zeros_like(came)

@@ -1,4 +1,4 @@
-"""Models tried on files of counts, and the command line."""
+"""Backtests on files of counts, and the commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIDNIGHT = dt.datetime(2025, 1, 6)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two rooms, one in which nobody ever was; an hour of the other is missing."""
+    """Two rooms: one is always empty, the other has a missing hour."""
     values = weekly(spaces=1, weeks=5).values[0].reshape(-1)
     for name, factor in (("lab", 1), ("attic", 0)):
         lines = ["spaceid,starttime,endtime,occupancy"]

@@ -1,4 +1,4 @@
-"""Every model: better than nothing, in order, and blind to what is to come."""
+"""Every model beats all zero, gives ordered quantiles, and uses no later data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HORIZON = 7
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer steps and rounds: it is about what the models are, not how good."""
+    """Fewer steps and rounds: the tests are about behaviour, not accuracy."""
     from tippers_dagster.forecasts.models import boosting, transformer
 
     monkeypatch.setattr(transformer, "STEPS", (25, 25))
@@ -71,10 +71,10 @@ def test_none_sees_data_after_the_origin(model: str) -> None:
 def test_gaps_and_empty_rooms_are_handled(model: str) -> None:
     panel = weekly(spaces=3, weeks=5)
     values = panel.values.copy()
-    values[0] = 0  # nobody, ever
+    values[0] = 0  # always empty
     values[1, :20] = np.nan  # tracked later
     values[2, 30:31] = np.nan
-    values[:, 33:, 3] = np.nan  # an hour that no clock shows
+    values[:, 33:, 3] = np.nan  # a skipped hour
     found = made_by(model, replace(panel, values=values)).quantiles
     assert np.isfinite(found).all()
     assert (found[0] == 0).all()
@@ -111,7 +111,7 @@ def test_forecasts_stay_within_history_or_capacity() -> None:
     task = Task(names.SEASONAL_NAIVE, panel, np.array([np.nan, 40.0]), HORIZON, (21, 28), 1)
     made = try_model(replace(task, origins=(21,)))
     assert isinstance(made, Trial)
-    assert made.quantiles[0].max() == 0  # nobody was ever seen when it was made
+    assert made.quantiles[0].max() == 0  # it was always empty when the forecast was made
     made = try_model(replace(task, panel=panel_of(values[:, :28]), origins=(28,)))
     assert isinstance(made, Trial)
     assert made.quantiles[0].max() <= 12

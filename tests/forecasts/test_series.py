@@ -1,4 +1,4 @@
-"""From counts by the clock of the world to days by the clock on the wall."""
+"""From counts in UTC to days by wall-clock time."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_history_ends_with_the_last_complete_day(world: World) -> None:
     assert history.panel.origin == end
     assert history.without == ()
     assert history.panel.values[1, 0, 8:10].tolist() == [1, 6]
-    # The last day breaks off at noon: it is no whole day, so that it is not learned from.
+    # The last day ends at noon: it is incomplete, so it is not learned from.
     noon = dt.datetime.combine(end - ONE_DAY, dt.time(12))
     change(
         settings,

@@ -1,4 +1,4 @@
-"""The ratio and the interval, where it is known what they must be."""
+"""The ratio and the interval in cases with known results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tippers_dagster.headcount.calibration import (
 def observed(
     n: int = 3000, *, seed: int = 0, morning: float = 1.2, evening: float = 2.0, spread: float = 1.0
 ) -> Observations:
-    """People in ten spaces over twenty days, with devices by the half of the day."""
+    """People in ten spaces over twenty days, with a ratio of devices per half of the day."""
     rng = np.random.default_rng(seed)
     space = rng.integers(0, 10, n)
     second = rng.integers(0, 96, n) * 900
@@ -113,7 +113,7 @@ def test_too_few_head_counts_are_refused() -> None:
 
 
 def test_without_devices_there_may_be_people() -> None:
-    """Those without a phone are seen by head counts only; the interval says so."""
+    """People without a phone are seen only by head counts, and the interval covers them."""
     rng = np.random.default_rng(5)
     rows = observed(2000)
     people = rows.people + rng.poisson(0.5, len(rows))
@@ -131,7 +131,7 @@ def test_a_calibration_survives_json() -> None:
 
 
 def test_spaces_with_children_have_a_separate_calibration() -> None:
-    """A room loses phones to the next room, and has more people behind each that it sees."""
+    """A room loses phones to the next room, so it has more people per device that it sees."""
     rows = observed(4000, morning=1.0, evening=1.0)
     above = rows.space < 3
     lost = np.random.default_rng(9).binomial(rows.devices.astype(int), 0.7).astype(float)

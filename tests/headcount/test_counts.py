@@ -1,4 +1,4 @@
-"""Head counts from files: what is taken, and what is kept of what is not."""
+"""Head counts from files: which rows are imported, and how rejected ones are kept."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_unusable_rows_are_kept_with_their_reason(campus: Settings, tmp_path: Pa
     given = read_file(campus, file)
     assert given.rows == 6 + len(BAD)
     assert given.usable.num_rows == 6
-    assert read_head_counts(campus).num_rows == 0  # a look stores nothing
+    assert read_head_counts(campus).num_rows == 0  # reading stores nothing
     for _ in range(2):
         done = import_head_counts(campus, file, by="ada")
         assert done.rejected.total() == len(BAD)

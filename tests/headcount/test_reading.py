@@ -1,4 +1,4 @@
-"""People in a space: as they are, and by a calibration."""
+"""People in a space, with and without a calibration."""
 
 from __future__ import annotations
 

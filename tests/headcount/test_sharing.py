@@ -1,4 +1,4 @@
-"""What may leave the deployment: nothing that occupancy by the same labels hides."""
+"""Exports hide what occupancy by the same labels hides."""
 
 from __future__ import annotations
 

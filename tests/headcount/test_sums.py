@@ -12,7 +12,7 @@ PROBABILITIES = np.array([0.0, 0.07, 0.5, 0.93, 1.0])
 
 
 def plain(counts: np.ndarray, share: float) -> int:
-    """By convolving one device after the other."""
+    """Convolve one device after the other."""
     chances = np.ones(1)
     for probability, number in zip(PROBABILITIES, counts, strict=True):
         for _ in range(number):

@@ -1,4 +1,4 @@
-"""Published occupancy by labels: equal to a plain recount, incremental, checked, readable."""
+"""Published occupancy by label: equals a plain recount, is incremental, checked and readable."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ BY = "device.kind_of"
 
 @dataclass
 class World:
-    """A labelled occupancy of a campus, its label model made by hand."""
+    """A labelled occupancy of a campus, with a handmade label model."""
 
     settings: Settings
     instance: dg.DagsterInstance
@@ -105,7 +105,7 @@ def world(campus: Settings) -> Iterator[World]:
 
 @pytest.fixture
 def from_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading fails where it would count from presence."""
+    """Make reading fail where it would count from presence."""
 
     def refuse(*_: object) -> None:
         raise AssertionError("counted on demand")
@@ -223,7 +223,7 @@ def test_out_of_date_chunks_are_counted_on_demand(world: World) -> None:
     noon = MONDAY + dt.timedelta(hours=12)
     add_sessions(settings, [Seen("02:00:00:00:01:01", "r1", noon, noon + dt.timedelta(minutes=5))])
     look_again(settings)
-    compute_all(settings)  # presence is another one: what was published is behind
+    compute_all(settings)  # presence has changed: published counts are out of date
     whole = read_occupancy("r1", day, day + dt.timedelta(1), 900, settings=settings)
     found = world.read("r1", day, 900)
     assert [row[TOTAL] for row in found] == whole["number_connections"].to_pylist()
@@ -295,7 +295,7 @@ def test_many_chunks_are_counted_in_batches(world: World, monkeypatch: pytest.Mo
 def test_a_run_that_dies_leaves_its_chunks_stale(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when the labels are again as they were: files of others would stay for good."""
+    """Even if the labels change back: files counted with others would otherwise stay for good."""
     world.label(dict.fromkeys(MACS, "PHONE"))
     assert world.run().success
     for point in POINTS:
@@ -316,7 +316,7 @@ def test_chunks_of_a_run_that_lost_its_locks_are_recounted(
     record = work._record
 
     def lost(*arguments: Any) -> None:
-        record(*arguments)  # what another run has recorded meanwhile
+        record(*arguments)  # as if another run had recorded it
         raise LocksLost("Another run took over.")
 
     with monkeypatch.context() as patched:

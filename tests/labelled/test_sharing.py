@@ -1,4 +1,4 @@
-"""Occupancy by labels as it leaves the deployment."""
+"""Occupancy by label as it may leave the deployment."""
 
 from __future__ import annotations
 

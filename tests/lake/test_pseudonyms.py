@@ -1,4 +1,4 @@
-"""The lake holds no MAC address."""
+"""The lake contains no MAC addresses."""
 
 from __future__ import annotations
 

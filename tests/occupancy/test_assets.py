@@ -65,7 +65,7 @@ def run(settings: Settings) -> Iterator[Run]:
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
-    """Of the run's first materialization."""
+    """Metadata of the run's first materialization."""
     event = result.asset_materializations_for_node(asset)[0]
     return {name: value.value for name, value in event.metadata.items()}
 

@@ -1,4 +1,4 @@
-"""Counting on a Dask cluster gives the files that counting here gives."""
+"""Counting on a Dask cluster gives the same files as counting in this process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sessions() -> list[Seen]:
 
 
 def computed(settings: Settings) -> dict[str, bytes]:
-    """Everything, from nothing: what is in the lake after."""
+    """Compute everything from scratch; returns the content of the lake."""
     forget_all(settings)
     for folder in ("sessions/", "presence/", "occupancy/"):
         open_lake(settings).delete_prefix(folder)

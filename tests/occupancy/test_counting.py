@@ -99,7 +99,7 @@ def test_uncounted_spaces_are_not_checked() -> None:
 
 @pytest.fixture
 def settings(stack: Settings) -> Settings:
-    """Three levels, sessions at all of them."""
+    """Three levels, with sessions at each."""
     rng = np.random.default_rng(7)
     spaces = {"campus": None, "b0": "campus", "b1": "campus", "r0": "b0", "r1": "b0", "r2": "b1"}
     rows = []
@@ -155,7 +155,7 @@ def test_figures_match_the_files(settings: Settings) -> None:
         presence = lake.read_table(presence_key(space, WEEK))
         assert rows == presence.num_rows
         assert devices == len(set(presence["device"].to_pylist()))
-        if space.startswith("r"):  # the counts of the others are those of their subtrees
+        if space.startswith("r"):  # counts of the others cover their subtrees
             counts = lake.read_table(occupancy_key(space, WEEK))
             narrow = counts.filter(pa.compute.equal(counts["interval_seconds"], 900))
             numbers = narrow["number_connections"].to_pylist()

@@ -1,4 +1,4 @@
-"""The whole of it running: daemon, web server and code server, as a deployment has them."""
+"""A whole running deployment: daemon, web server and code server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Deployed:
     up: psutil.Process
 
     def tippers(self, *arguments: str) -> str:
-        """Run a command in a process of its own; its output."""
+        """Run a command in a separate process; returns its output."""
         done = subprocess.run(
             [sys.executable, "-m", "tippers_dagster.cli", *arguments],
             env=self.environment,

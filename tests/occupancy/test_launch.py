@@ -1,4 +1,4 @@
-"""Materializing in this process: parts of the grid, beside other runs, after failures."""
+"""Materializing in this process: parts of the grid, alongside other runs, after failures."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_part_of_the_grid(settings: Settings, instance: dg.DagsterInstance) ->
 def test_separate_parts_exclude_partitions_between_them(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    """Chunks are in the order of their tracking: others may lie between, not computable yet."""
+    """Chunks are in order of tracking: others that cannot be computed yet may lie between them."""
     for n in (10, 6, 9, 7, 8):
         track_space(settings, space="campus", start=week(n), end=week(n + 1))
     part = materialize(settings, instance, start=week(7), end=week(10))

@@ -1,4 +1,4 @@
-"""Which chunks are looked at again, and what is told of them."""
+"""Which chunks are checked again, and what is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Covers of wanted partitions by few rectangles."""
+"""Covering wanted partitions with few rectangles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tippers_dagster.occupancy.packing import Rectangle, by_column, pack
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 grids = shapes.flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape)).map(
-        lambda masks: (masks[0], masks[0] | masks[1])  # what is wanted is allowed
+        lambda masks: (masks[0], masks[0] | masks[1])  # wanted cells are allowed
     )
 )
 
@@ -58,7 +58,7 @@ def test_by_column_never_joins_columns(grid: tuple[np.ndarray, np.ndarray]) -> N
 @given(grid=grids)
 @settings(deadline=None)
 def test_few_rectangles_are_exact(grid: tuple[np.ndarray, np.ndarray]) -> None:
-    """A run of fresh partitions is only accepted where it saves runs."""
+    """Fresh partitions are included only if that saves runs."""
     wanted, allowed = grid
     rectangles = pack(wanted, allowed)
     if len(rectangles) <= 3:

@@ -1,4 +1,4 @@
-"""Reading against small lakes made by hand, with counts by a plain oracle."""
+"""Reading small handmade lakes, compared with a plain oracle."""
 
 import datetime as dt
 import subprocess
@@ -39,7 +39,7 @@ def at(text: str) -> int:
 
 
 def day_begins(day: dt.date, width: int) -> list[int]:
-    """The plain way: step through a local day."""
+    """Computed plainly, by stepping through a local day."""
     midnight = dt.datetime.combine(day, dt.time(), ZONE)
     begin, end = at(day.isoformat()), at((day + dt.timedelta(1)).isoformat())
     if width <= 3600:
@@ -99,7 +99,7 @@ def rows(table: pa.Table) -> dict[int, int | None]:
 
 @pytest.fixture
 def spaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The spaces that lakes made by hand have counts of, without a database."""
+    """The spaces of the handmade lakes, without a database."""
     ids = ["r1", "b", "../x", "..", "é/☃", "a b", "a,b", "é 1", "=1+1"]
     none = pa.nulls(len(ids), pa.string())
     table = pa.table([ids, ids, none, none], names=SPACE_COLUMNS)
@@ -109,7 +109,7 @@ def spaces(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def lake(tmp_path: Path, spaces: None, monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setenv("TIPPERS_LAKE_URL", str(tmp_path / "lake"))
-    # A lake made by hand has no record of what it was counted from.
+    # A handmade lake has no records of its inputs.
     monkeypatch.setattr(staleness, "stale_chunks", lambda *_: [])
     get_settings.cache_clear()
     return open_lake(get_settings())
@@ -329,7 +329,7 @@ def test_from_s3(s3, spaces: None, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- widths that are counted on demand, for which the tree is read ------------------------------
 @pytest.fixture
 def campus(stack: Settings) -> Lake:
-    """campus > building > rooms r1 and r2; the building has sessions of its own."""
+    """campus > building > rooms r1 and r2; the building also has its own sessions."""
     load_spaces(
         stack, [("campus", None), ("building", "campus"), ("r1", "building"), ("r2", "building")]
     )

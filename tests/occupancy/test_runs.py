@@ -1,4 +1,4 @@
-"""Which runs are alive, what they cover, and that two never compute the same chunk at once."""
+"""Which runs are active, what they cover, and that two never compute the same chunk at once."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def holders() -> Iterator[list[subprocess.Popen[str]]]:
 def hold(
     holders: list[subprocess.Popen[str]], asset: str, run_id: str, seconds: float, *chunks: str
 ) -> subprocess.Popen[str]:
-    """A process that holds the locks of a run for so long, and then lives on."""
+    """A process that holds a run's locks for a while, and then stays alive."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, asset, run_id, str(seconds), *chunks],
         stdout=subprocess.PIPE,
@@ -204,7 +204,9 @@ def test_runs_wait_for_memory_before_they_lock_anything(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def short(settings: Settings, log: object) -> None:
-        assert run_processes(settings, ["waiting"]).alive == {"waiting"}, "nobody takes it for dead"
+        assert run_processes(settings, ["waiting"]).alive == {"waiting"}, (
+            "it does not count as dead"
+        )
         with held_together(settings, [f"chunk {SOURCE} {W1}"], quiet()):
             raise LowMemory("Only 12 MB are free.")
 

@@ -73,5 +73,5 @@ def test_a_failed_upload_fails_the_partition_and_records_nothing(
     with pytest.raises((LakeError, TippersError)):
         hours("hall")
     client.create_bucket(Bucket=s3.name)
-    run(tracked)  # what failed is still wanted
+    run(tracked)  # failed partitions are still wanted
     assert hours("hall") == [0, 1, 2, 1]

@@ -47,7 +47,7 @@ def utc(text: str) -> int:
 
 
 def run(settings: Settings, chunks: list[str]) -> dict[str, ChunkSessions]:
-    """Extract; the rejects' files are gone afterwards."""
+    """Extract; the files of rejects are deleted afterwards."""
     found: dict[str, ChunkSessions] = {}
     for done in extract(settings, open_lake(settings), load_tree(settings), chunks):
         found |= {d.chunk: d for d in done}
@@ -248,7 +248,7 @@ def test_a_chunk_larger_than_the_memory_budget_is_sorted_in_parts(
     )
     whole = run(settings, [W1])[W1]
     one = read(settings, W1)
-    monkeypatch.setattr(module, "BYTES_PER_ROW", 20_000)  # as if there were 200 times the rows
+    monkeypatch.setattr(module, "BYTES_PER_ROW", 20_000)  # as if there were 200 times as many rows
     parts = run(settings, [W1])[W1]
     other = read(settings, W1)
     names = ["device", "start", "end"]

@@ -1,4 +1,4 @@
-"""What leaves the deployment: small counts hidden, the same whatever is asked for."""
+"""Exports: small counts are hidden, independently of the request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PARENTS = {
 
 @pytest.fixture
 def campus(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A week of which counts below 4 are hidden."""
+    """A week in which counts below 4 are hidden."""
     rng = random.Random(2)
     rows = []
     for _ in range(900):
@@ -59,7 +59,7 @@ def test_every_space_is_hidden_as_in_the_whole_tree(campus: Settings, width: int
     exact = read_counts(list(tree.ids), *WEEK, width, settings=campus)
     mask = hide_counts(tree, exact.counts, 4)
     assert 0 < mask.mean() < 1
-    assert (mask & (exact.counts >= 4)).any()  # some only for cover
+    assert (mask & (exact.counts >= 4)).any()  # some only as cover
     for i, space in enumerate(tree.ids):
         table = read_shared_occupancy(space, *WEEK, width, settings=campus)
         assert table[SUPPRESSED].to_pylist() == mask[i].tolist()

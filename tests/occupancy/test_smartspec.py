@@ -26,7 +26,7 @@ def tippers(*arguments: str) -> None:
 
 
 def recount(settings: Settings, tree: SpaceTree, width: int) -> Counter[tuple[str, str]]:
-    """Devices per (space, local begin of the bin). The week has no change of clocks."""
+    """Devices per (space, local start of the bin). The week has no clock change."""
     zone = ZoneInfo(settings.timezone)
     midnight = dt.datetime.combine(FIRST, dt.time())
     table = read_source(

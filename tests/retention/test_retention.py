@@ -1,4 +1,4 @@
-"""After a set time only counts stay; nothing that is not computed is given up."""
+"""After a set time only counts stay; uncomputed chunks are never deleted."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ LOG = logging.getLogger("test")
 
 @pytest.fixture
 def campus(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Three weeks, all of them computed and labelled; presence is kept for ten days."""
+    """Three weeks, all computed and labelled; presence is kept for ten days."""
     rng = random.Random(4)
     rows = []
     for _ in range(300):
@@ -76,7 +76,7 @@ def campus(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def kept(settings: Settings) -> set[str]:
-    """Chunks of which the lake has sessions or presence."""
+    """Chunks with sessions or presence in the lake."""
     lake: Lake = open_lake(settings)
     keys = [*lake.list("sessions/"), *lake.list("presence/")]
     return {key.rsplit("chunk=")[1].removesuffix(".parquet") for key in keys}
@@ -130,7 +130,7 @@ def test_nothing_is_deleted_unless_retention_is_set(
 def test_uncomputed_chunks_are_held_back(campus: Settings) -> None:
     late = MONDAY + dt.timedelta(hours=9)
     add_sessions(campus, [Seen(MACS[1], "r1", late, late + dt.timedelta(hours=1))])
-    outcome = give_up(campus, LOG, TODAY)  # finds the late row by itself
+    outcome = give_up(campus, LOG, TODAY)  # notices the late row
     assert outcome.sealed == [WEEKS[1]]
     assert "1 partitions of sessions are not up to date" in outcome.held[WEEKS[0]]
     assert kept(campus) == {WEEKS[0], WEEKS[2]}
@@ -153,7 +153,7 @@ def test_a_labelled_occupancy_is_waited_for(
     assert kept(campus) == set(WEEKS)
     bring_up_to_date(campus, "device_type", "device.device_type", "run", LOG)
     assert give_up(campus, LOG, TODAY).sealed == WEEKS[:2]
-    # New labels cannot change what was counted, and ask for nothing that is gone.
+    # New labels do not change sealed counts, and need no deleted files.
     say(campus, dict.fromkeys(MACS, "LAPTOP"), "device__device_type", version="2")
     outcome = bring_up_to_date(campus, "device_type", "device.device_type", "run", LOG)
     assert [done.chunk for done in outcome.done] == [WEEKS[2]]

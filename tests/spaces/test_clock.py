@@ -1,4 +1,4 @@
-"""The clock equals zoneinfo, for every zone's odd days."""
+"""The clock equals zoneinfo on the odd days of many zones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tippers_dagster.spaces.clock import (
     chunk_keys,
 )
 
-# Each with a date near which its clock changes.
+# Each with a date close to a clock change.
 CHANGES = [
     ("America/Los_Angeles", dt.date(2025, 3, 9)),
     ("America/Los_Angeles", dt.date(2025, 11, 2)),
@@ -37,7 +37,7 @@ CHANGES = [
     ("America/St_Johns", dt.date(2010, 11, 7)),  # 00:01 -> 23:01 of the day before
     ("America/Toronto", dt.date(1919, 3, 31)),  # 23:30 -> 00:30 of the day after
     ("Antarctica/Casey", dt.date(2010, 3, 5)),  # three hours
-    ("Pacific/Apia", dt.date(2011, 12, 30)),  # a date that was not
+    ("Pacific/Apia", dt.date(2011, 12, 30)),  # a skipped date
     ("Asia/Kolkata", dt.date(2025, 6, 1)),
     ("UTC", dt.date(2025, 6, 1)),
 ]

@@ -1,4 +1,4 @@
-"""Which spaces and chunks are wanted."""
+"""Which spaces and chunks are tracked."""
 
 from __future__ import annotations
 

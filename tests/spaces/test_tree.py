@@ -1,4 +1,4 @@
-"""The tree of spaces as sources have it, good and bad."""
+"""Valid and invalid space trees of sources."""
 
 from __future__ import annotations
 
