@@ -1,4 +1,4 @@
-"""After a set time only counts stay; nothing that is not computed is given up."""
+"""After a set time only counts stay; uncomputed chunks are never deleted."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ LOG = logging.getLogger("test")
 
 @pytest.fixture
 def campus(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Three weeks, all of them computed and labelled; presence is kept for ten days."""
+    """Three weeks, all computed and labelled; presence is kept for ten days."""
     rng = random.Random(4)
     rows = []
     for _ in range(300):
@@ -76,7 +76,7 @@ def campus(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def kept(settings: Settings) -> set[str]:
-    """Chunks of which the lake has sessions or presence."""
+    """Chunks with sessions or presence in the lake."""
     lake: Lake = open_lake(settings)
     keys = [*lake.list("sessions/"), *lake.list("presence/")]
     return {key.rsplit("chunk=")[1].removesuffix(".parquet") for key in keys}
@@ -93,7 +93,7 @@ def counts(settings: Settings, space: str, width: int = 3600) -> list[object]:
     return found["number_connections"].to_pylist()
 
 
-def test_old_chunks_are_given_up_and_their_counts_stay(campus: Settings) -> None:
+def test_old_chunks_are_sealed_and_their_counts_stay(campus: Settings) -> None:
     before = {space: counts(campus, space) for space in PARENTS}
     assert standing(campus, TODAY).due == WEEKS[:2]
     outcome = give_up(campus, LOG, TODAY)
@@ -116,7 +116,7 @@ def test_old_chunks_are_given_up_and_their_counts_stay(campus: Settings) -> None
     ]
 
 
-def test_nothing_is_deleted_unless_it_is_set(
+def test_nothing_is_deleted_unless_retention_is_set(
     campus: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TIPPERS_PRESENCE_DAYS")
@@ -127,10 +127,10 @@ def test_nothing_is_deleted_unless_it_is_set(
     assert kept(settings) == set(WEEKS)
 
 
-def test_what_is_not_computed_is_held_back(campus: Settings) -> None:
+def test_uncomputed_chunks_are_held_back(campus: Settings) -> None:
     late = MONDAY + dt.timedelta(hours=9)
     add_sessions(campus, [Seen(MACS[1], "r1", late, late + dt.timedelta(hours=1))])
-    outcome = give_up(campus, LOG, TODAY)  # finds the late row by itself
+    outcome = give_up(campus, LOG, TODAY)  # notices the late row
     assert outcome.sealed == [WEEKS[1]]
     assert "1 partitions of sessions are not up to date" in outcome.held[WEEKS[0]]
     assert kept(campus) == {WEEKS[0], WEEKS[2]}
@@ -153,7 +153,7 @@ def test_a_labelled_occupancy_is_waited_for(
     assert kept(campus) == set(WEEKS)
     bring_up_to_date(campus, "device_type", "device.device_type", "run", LOG)
     assert give_up(campus, LOG, TODAY).sealed == WEEKS[:2]
-    # New labels cannot change what was counted, and ask for nothing that is gone.
+    # New labels do not change sealed counts, and need no deleted files.
     say(campus, dict.fromkeys(MACS, "LAPTOP"), "device__device_type", version="2")
     outcome = bring_up_to_date(campus, "device_type", "device.device_type", "run", LOG)
     assert [done.chunk for done in outcome.done] == [WEEKS[2]]
@@ -167,7 +167,7 @@ def test_a_labelled_occupancy_is_waited_for(
         read_labelled_occupancy("hall", *span, 5400, "device.device_type", settings=campus)
 
 
-def test_nobody_asks_for_what_is_sealed(campus: Settings) -> None:
+def test_sealed_chunks_are_never_requested(campus: Settings) -> None:
     give_up(campus, LOG, TODAY)
     late = MONDAY + dt.timedelta(hours=9)
     add_sessions(campus, [Seen(MACS[1], "r1", late, late + dt.timedelta(hours=1))])
@@ -188,7 +188,9 @@ def test_nobody_asks_for_what_is_sealed(campus: Settings) -> None:
     assert give_up(campus, LOG, TODAY).late == {WEEKS[0]: 1}
 
 
-def test_killed_in_the_middle_it_goes_on(campus: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_deletion_is_resumed(
+    campus: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, deleted = Lake.delete, []
 
     def dies(lake: Lake, key: str) -> None:
@@ -209,7 +211,7 @@ def test_killed_in_the_middle_it_goes_on(campus: Settings, monkeypatch: pytest.M
     assert all(s.finished for s in standing(campus, TODAY).sealed)
 
 
-def test_what_is_not_tracked_goes_without_a_seal(campus: Settings) -> None:
+def test_untracked_chunks_are_deleted_without_a_seal(campus: Settings) -> None:
     before = counts(campus, "hall")
     untrack(campus, space="campus")
     assert give_up(campus, LOG, TODAY).sealed == []
@@ -226,7 +228,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def test_the_asset_tells_what_it_did(campus: Settings, instance: dg.DagsterInstance) -> None:
+def test_the_asset_reports_what_it_did(campus: Settings, instance: dg.DagsterInstance) -> None:
     # Today is years later: all of it is due.
     late = MONDAY + dt.timedelta(hours=9)
     add_sessions(campus, [Seen(MACS[1], "r1", late, late + dt.timedelta(hours=1))])
@@ -250,7 +252,7 @@ def test_the_asset_tells_what_it_did(campus: Settings, instance: dg.DagsterInsta
 
 
 @pytest.mark.parametrize("days", [None, 30])
-def test_it_runs_every_night_where_it_is_set(days: int | None) -> None:
+def test_it_runs_every_night_if_retention_is_set(days: int | None) -> None:
     schedule = next(iter(retention_definitions(Settings(presence_days=days)).schedules or ()))
     assert isinstance(schedule, dg.ScheduleDefinition)
     assert (schedule.default_status == dg.DefaultScheduleStatus.RUNNING) is (days is not None)

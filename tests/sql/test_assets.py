@@ -189,7 +189,7 @@ FAILING = {
     "twice": "one_row_per_entity",
     "strange": "only_entities_of_index",
     "divided": "division by zero",
-    "leaking": "holds MAC addresses",
+    "leaking": "contains MAC addresses",
 }
 
 

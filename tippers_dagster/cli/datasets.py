@@ -42,7 +42,7 @@ def create(
     """Create a named selection of occupancy, and track its space."""
     from tippers_dagster.occupancy import datasets as store
 
-    made = store.create(
+    created = store.create(
         get_settings(),
         name,
         space=space,
@@ -52,8 +52,8 @@ def create(
         owner=machine_user() if owner is None else owner,
         description=description,
     )
-    typer.echo(f"Dataset {made.name} created; space {made.space} is tracked over its range.")
-    typer.echo(f"`tippers dataset show {made.name}` shows its progress.")
+    typer.echo(f"Dataset {created.name} created; space {created.space} is tracked over its range.")
+    typer.echo(f"`tippers dataset show {created.name}` shows its progress.")
 
 
 def list_all() -> None:

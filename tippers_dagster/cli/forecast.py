@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     forecast = typer.Typer(
         name="forecast",
         no_args_is_help=True,
-        help="Forecasts of spaces, and their errors in backtests.",
+        help="Forecasts of occupancy, and their backtests.",
     )
     forecast.command("list")(list_)
     for command in (show, export, evaluate):
@@ -57,7 +57,7 @@ def list_() -> None:
     table = Table("forecaster", "last backtest", "history", "spaces", "spaces with a forecast")
     for name in names:
         training_runs = trainings(settings, name)
-        made = (
+        figures = (
             (
                 f"{training_runs[0].trained_at:%Y-%m-%d %H:%M} UTC",
                 f"{training_runs[0].first_day} to {training_runs[0].last_day}",
@@ -66,7 +66,7 @@ def list_() -> None:
             if training_runs
             else ("none yet", "", "")
         )
-        table.add_row(name, *made, str(len(forecast_spaces(settings, name))))
+        table.add_row(name, *figures, str(len(forecast_spaces(settings, name))))
     table_console().print(table)
 
 

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     people_count = typer.Typer(
         name="people-count",
         no_args_is_help=True,
-        help="People estimated from devices: list people counts and their errors, export them.",
+        help="Counts of people instead of devices: quality and export.",
     )
     people_count.command("list")(list_all)
     people_count.command("export")(export)
@@ -32,10 +32,10 @@ def list_all() -> None:
     from tippers_dagster.people.counts.reading import read_made
 
     settings = get_settings()
-    made = read_made(settings)
+    results = read_made(settings)
     defined = {d.ref.name: d.body for d in load_catalog(settings).of_kind(Kind.PEOPLE_COUNT)}
     for name, body in defined.items():
-        if name not in made and isinstance(body, PeopleCount):
+        if name not in results and isinstance(body, PeopleCount):
             what = f"{', '.join(body.labels)} of {body.by}" if body.by else "all devices"
             typer.echo(f"{name}: {what}; not materialised yet.")
     if not defined:
@@ -50,34 +50,38 @@ def print_made(settings: Settings) -> None:
     from tippers_dagster.people.counts.reading import read_made
     from tippers_dagster.platform.terminal import table_console
 
-    made = read_made(settings)
-    if not made:
+    results = read_made(settings)
+    if not results:
         return
     headings = (
         *("people count", "devices counted", "head counts", "mean error, people"),
         *("without calibration", "interval", "computed"),
     )
     table = Table(*headings)
-    for one in made.values():
-        what = f"{', '.join(one.body.labels)} of {one.body.by}" if one.body.by else "all devices"
-        when = f"{one.made_at:%Y-%m-%d %H:%M}"
-        found = one.evaluation
+    for result in results.values():
+        what = (
+            f"{', '.join(result.body.labels)} of {result.body.by}"
+            if result.body.by
+            else "all devices"
+        )
+        when = f"{result.made_at:%Y-%m-%d %H:%M}"
+        found = result.evaluation
         if found is None:
-            table.add_row(one.name, what, "", "not calibrated", "", "", when)
+            table.add_row(result.name, what, "", "not calibrated", "", "", when)
             continue
         table.add_row(
-            one.name,
+            result.name,
             what,
             f"{found.fitted:,}",
             f"{found.calibrated.mae:.2f}",
             f"{found.uncalibrated.mae:.2f}",
-            f"{one.body.confidence:.0%}, contained {found.coverage:.0%}",
+            f"{result.body.confidence:.0%}, contained {found.coverage:.0%}",
             when,
         )
     table_console().print(table)
-    for one in made.values():
-        if one.reason:
-            typer.echo(f"{one.name} is not calibrated: {one.reason}")
+    for result in results.values():
+        if result.reason:
+            typer.echo(f"{result.name} is not calibrated: {result.reason}")
 
 
 def export(
@@ -109,8 +113,8 @@ def export(
     people = read_shared_people(space, start, end, interval, by, settings=settings)
     write_export(space, people, out)
     typer.echo(f"{people.num_rows:,} rows written to {out}")
-    made = made_of(settings, by)
-    if made.reason:
-        typer.secho(f"{by} is not calibrated: {made.reason}", fg="yellow", err=True)
+    result = made_of(settings, by)
+    if result.reason:
+        typer.secho(f"{by} is not calibrated: {result.reason}", fg="yellow", err=True)
     if missing := missing_chunks(people):
         typer.secho(f"Chunks not computed: {', '.join(missing)}", fg="yellow", err=True)

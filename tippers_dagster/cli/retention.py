@@ -12,8 +12,7 @@ NOT_SET = "TIPPERS_PRESENCE_DAYS is not set: sessions and presence are never del
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     retention = typer.Typer(
-        no_args_is_help=True,
-        help="Retention: after a set time sessions and presence are deleted, and only counts stay.",
+        no_args_is_help=True, help="Delete old sessions and presence; counts stay."
     )
     retention.command("status")(status)
     retention.command("apply")(apply)

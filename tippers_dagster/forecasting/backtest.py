@@ -78,15 +78,15 @@ def run_model(task: Task) -> Trial:
     """Forecast from every origin with the data known then, and train on the whole history."""
     began = time.process_time()
     model = MODELS[task.model]
-    made, state = [], None
+    forecasts, state = [], None
     for origin in task.origins:
         known = task.panel.until(origin, task.horizon)
         if state is None or not model.shared:
             state = model.train(known, task.horizon, task.seed)
         quantiles = model.predict(state, known, task.horizon)
-        made.append(within(quantiles, limits(known, task.capacity)))
+        forecasts.append(within(quantiles, limits(known, task.capacity)))
     final = model.train(task.panel, task.horizon, task.seed)
-    return Trial(np.stack(made, axis=1), final, time.process_time() - began)
+    return Trial(np.stack(forecasts, axis=1), final, time.process_time() - began)
 
 
 @dataclass(frozen=True)

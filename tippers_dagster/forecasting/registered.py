@@ -113,11 +113,11 @@ def _registered(settings: Settings, client: Any, name: str, version: str, bundle
     run = mlflow.active_run()
     assert run is not None  # the model was logged to it
     tags = {VERSION_TAG: version}
-    made = client.create_model_version(
+    created = client.create_model_version(
         name, logged.model_uri, run.info.run_id, tags, model_id=logged.model_id
     )
-    record_model(settings, name, int(made.version), version, "npz", FILE, content)
-    return int(made.version)
+    record_model(settings, name, int(created.version), version, "npz", FILE, content)
+    return int(created.version)
 
 
 def newest_version(settings: Settings, name: str) -> int:

@@ -251,9 +251,9 @@ class _Reader:
 
         def nowhere_below(mask: np.ndarray) -> np.ndarray:
             """Parents without any marked source in their subtree."""
-            there = np.zeros(shape, np.uint64)
-            there[at] = mask
-            return tree.subtree_sums(there)[up] == 0
+            marked = np.zeros(shape, np.uint64)
+            marked[at] = mask
+            return tree.subtree_sums(marked)[up] == 0
 
         return self._level(
             DERIVED,

@@ -124,7 +124,7 @@ def test_it_is_calibrated_recorded_and_logged(logged: Settings, tmp_path: Path) 
     assert of_mlflow.data.metrics["mae"] == pytest.approx(made.evaluation.calibrated.mae)
 
 
-def test_without_head_counts_it_says_that_it_is_not_calibrated(campus: Settings) -> None:
+def test_without_head_counts_it_is_not_calibrated(campus: Settings) -> None:
     with dg.instance_for_test() as instance:
         result = run(campus, instance)
         assert result.success
@@ -136,7 +136,7 @@ def test_without_head_counts_it_says_that_it_is_not_calibrated(campus: Settings)
     assert made_of(campus, "phones").calibration is None
 
 
-def test_without_labels_it_fails_and_says_why(logged: Settings) -> None:
+def test_without_labels_it_fails_with_the_reason(logged: Settings) -> None:
     with warehouse_engine(logged).begin() as connection:
         connection.execute(sa.text("DROP TABLE labels.device__device_type"))
     with dg.instance_for_test() as instance:
@@ -172,7 +172,7 @@ def test_it_is_stale_when_head_counts_labels_or_its_body_change(
     assert now() != first
 
 
-def test_definitions_that_cannot_work_say_why() -> None:
+def test_broken_definitions_say_why() -> None:
     def problem(**body: object) -> str:
         found = catalog(PeopleCount(**body)).problems
         return next(iter(found.values()), "")
@@ -186,7 +186,7 @@ def test_definitions_that_cannot_work_say_why() -> None:
     )
 
 
-def test_a_run_that_dies_leaves_nothing_that_passes_for_calibrated(
+def test_a_run_that_dies_leaves_the_calibration_stale(
     campus: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count_heads(campus, tmp_path / "heads.csv")

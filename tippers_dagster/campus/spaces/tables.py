@@ -1,4 +1,4 @@
-"""Warehouse tables of the domain: what is tracked, and the grid it lies on."""
+"""Warehouse tables of the domain: tracked ranges, and the settings of the grid."""
 
 import sqlalchemy as sa
 

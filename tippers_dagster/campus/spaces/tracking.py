@@ -1,4 +1,4 @@
-"""Tracking: which spaces and time chunks occupancy is kept for."""
+"""Tracking: the spaces and time chunks whose occupancy is kept up to date."""
 
 from __future__ import annotations
 
@@ -114,7 +114,8 @@ def untrack(
         if not rows:
             roots = ", ".join(sorted({t.space for t in list_tracked(settings)})) or "nothing"
             raise BadInput(
-                f"Space {space!r} is not a tracked root in this range.", f"Tracked: {roots}."
+                f"Space {space!r} is not a tracked root, or not in this range.",
+                f"Tracked roots: {roots}.",
             )
         rest = [
             {"space_id": space, "start_date": a, "end_date": b}

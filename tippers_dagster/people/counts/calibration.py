@@ -166,12 +166,12 @@ class Calibration:
         return low, np.ceil(people + half - 1e-9)
 
     def to_json(self) -> dict[str, Any]:
-        """As ``from_json`` takes it."""
+        """A dictionary for ``from_json``."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Calibration:
-        """What ``to_json`` gave."""
+        """Create it from the result of ``to_json``."""
         listed: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in data.items()
         }
@@ -221,12 +221,12 @@ class Evaluation:
     spaces: int
 
     def to_json(self) -> dict[str, Any]:
-        """As ``from_json`` takes it."""
+        """A dictionary for ``from_json``."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
-        """What ``to_json`` gave."""
+        """Create it from the result of ``to_json``."""
         errors = {name: Errors(**data[name]) for name in ("calibrated", "uncalibrated")}
         return cls(**{**data, **errors})
 
@@ -315,14 +315,14 @@ def _of_spaces_alike(
 ) -> Calibration:
     edges = _edges(fit.devices)
     mean, hours, levels = _factors(fit, edges, ratio)
-    made = Calibration(
+    calibration = Calibration(
         mean, hours, edges, levels, (1.0, 0.0, 0.0), 0.0, (0.0,) * len(levels), confidence
     )
-    variance = _fit_variance(made.people(fit.devices, fit.second, fit.width), fit.people)
-    estimate = made.people(interval.devices, interval.second, interval.width)
+    variance = _fit_variance(calibration.people(fit.devices, fit.second, fit.width), fit.people)
+    estimate = calibration.people(interval.devices, interval.second, interval.width)
     score = np.abs(interval.people - estimate) / np.sqrt(_variance(variance, estimate))
     empty, spread = _spreads(score, interval.devices, edges, confidence)
-    return replace(made, variance=variance, empty=empty, spread=spread)
+    return replace(calibration, variance=variance, empty=empty, spread=spread)
 
 
 def _spreads(
@@ -490,8 +490,8 @@ def _conformal(score: Floats, confidence: float) -> float | None:
     return float(np.sort(score)[rank - 1]) if rank <= len(score) else None
 
 
-def _evaluate(made: Calibration, held_out: Observations, every: Observations) -> Evaluation:
-    estimate, low, high = made.estimates(held_out)
+def _evaluate(calibration: Calibration, held_out: Observations, every: Observations) -> Evaluation:
+    estimate, low, high = calibration.estimates(held_out)
     return Evaluation(
         rows=len(held_out),
         days=len(np.unique(held_out.day)),

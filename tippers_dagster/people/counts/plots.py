@@ -12,11 +12,11 @@ _DOTS_PER_INCH = 70
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#d9822b", "#b8bec7"
 
 
-def calibration_plot(made: Calibration, observed: Observations) -> bytes:
+def calibration_plot(calibration: Calibration, observed: Observations) -> bytes:
     """Estimated people and devices against people counted; and the ratio by hour."""
     from matplotlib.figure import Figure
 
-    estimate, _, _ = made.estimates(observed)
+    estimate, _, _ = calibration.estimates(observed)
     figure = Figure(figsize=(7.6, 2.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(observed.people, observed.devices, ".", alpha=0.3, color=_ORANGE, label="devices")
@@ -27,15 +27,15 @@ def calibration_plot(made: Calibration, observed: Observations) -> bytes:
     left.legend(fontsize=7)
     hours = HOUR_GROUP // 3600
     for part, name, colour in (
-        (made, "rooms", _BLUE),
-        (made.above, "spaces with children", _ORANGE),
+        (calibration, "rooms", _BLUE),
+        (calibration.above, "spaces with children", _ORANGE),
     ):
         if part is not None:
             ends = np.arange(len(part.hours) + 1) * hours
             ratios = np.array(part.hours) * part.ratio
-            right.stairs(ratios, ends, color=colour, label=name if made.above else None)
+            right.stairs(ratios, ends, color=colour, label=name if calibration.above else None)
     right.set_ylim(0)
-    if made.above is not None:
+    if calibration.above is not None:
         right.legend(fontsize=7)
     right.set_title("people per device, by hour of the day")
     file = io.BytesIO()

@@ -195,8 +195,8 @@ def people_counter(settings: Settings, name: str) -> PeopleCounter:
     NotCounted, NotLabelled, BadInput
         If it was never materialised, or its labels no longer exist or are not of devices.
     """
-    made = made_of(settings, name)
-    return PeopleCounter(settings, made.body, made.calibration)
+    last = made_of(settings, name)
+    return PeopleCounter(settings, last.body, last.calibration)
 
 
 def read_people(
