@@ -114,7 +114,7 @@ def test_export_and_import(stack: Settings, tmp_path: Path) -> None:
     assert "created" not in run("import", str(folder))
     assert store.get(stack, REF).version == 1
     # Now only saved definitions; the other files are left over, and removed with --prune.
-    assert "(--prune)" in run("export", str(folder))
+    assert "--prune removes it" in run("export", str(folder))
     run("export", str(folder), "--prune")
     assert [p.name for p in folder.rglob("*.*")] == ["static_always_on.yml"]
 

@@ -310,7 +310,7 @@ def test_a_version_of_an_earlier_home_is_recorded_when_it_is_first_used(
     (before,) = model_files(registered.settings, NAME)
     forget_digest(registered)
     assert load_model(registered.settings, NAME, 1).classes == tuple(sorted(LABELS))
-    assert "was registered before digests were kept" in caplog.text
+    assert "was registered before digests were recorded" in caplog.text
     (after,) = model_files(registered.settings, NAME)
     assert (after.sha256, after.bytes) == (before.sha256, before.bytes)
     file = file_of(registered)
