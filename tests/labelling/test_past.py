@@ -1,4 +1,4 @@
-"""What a label model gave before, and what became of it."""
+"""Earlier labels of a label model, and comparisons with them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def labels(world: World) -> dict[str, str]:
     return {row["mac_address"]: row["label"] or row["outcome"] for row in rows}
 
 
-def test_what_changed_is_counted_entity_by_entity(world: World) -> None:
+def test_changes_are_counted_per_entity(world: World) -> None:
     assert read_past(world.settings, "device", "kind_of") == []
     run(world)
     first = labels(world)
@@ -48,7 +48,7 @@ def test_what_changed_is_counted_entity_by_entity(world: World) -> None:
     assert lake.read_table(kept[0]).column_names == ["device_id", "label"]
 
 
-def test_entities_that_came_and_went_are_counted(world: World) -> None:
+def test_added_and_removed_entities_are_counted(world: World) -> None:
     run(world)
     fill(world, N - 5)
     world.replace_model(seed=7)
@@ -60,7 +60,7 @@ def test_entities_that_came_and_went_are_counted(world: World) -> None:
     assert sum(n for a, _, n in back if a == ABSENT) == 5
 
 
-def test_only_those_that_differ_are_kept_and_not_too_many(
+def test_only_a_few_different_versions_are_kept(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(past, "KEPT", 2)

@@ -1,4 +1,4 @@
-"""When a challenger takes the champion's place."""
+"""When a challenger replaces the champion."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRUTH = np.arange(N) % 2
 
 @dataclass
 class Fixed:
-    """A model that is wrong about the first rows, and 0.9 sure of all it says."""
+    """A model that is wrong about the first rows, with a confidence of 0.9 everywhere."""
 
     wrong: int
     classes_: tuple[str, ...] = LABELS
@@ -82,7 +82,7 @@ def test_the_first_must_beat_the_majority_class() -> None:
     assert "majority class 0.5000" in bad.reason
 
 
-def test_one_that_is_worse_by_gold_does_not_win() -> None:
+def test_a_challenger_worse_on_gold_labels_does_not_win() -> None:
     one, other = Fixed(0), Fixed(40)
     few = judge(held(LEAST_GOLD - 1, True), one, other, metric="accuracy", margin=0)
     assert few.wins, "too few to count"
@@ -113,7 +113,7 @@ def test_without_labels_nothing_is_decided() -> None:
     assert "No held-out entity" in found.reason
 
 
-def test_models_are_applied_to_what_they_take() -> None:
+def test_models_are_applied_to_their_columns() -> None:
     frame = pd.DataFrame({"other": ["x"], "row": [1.0]})
     assert apply_model(Fixed(0), frame, "It").tolist() == [[0.1, 0.9]]
     assert apply_model(Fixed(0), frame.head(0), "It").shape == (0, 2)

@@ -1,4 +1,4 @@
-"""Which version is champion, by whom, and what is recorded of it."""
+"""Which version is champion, by whose decision, and the records of decisions."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_an_alias_that_was_moved_in_mlflow_decides_nothing(
         assert str(client.get_registered_model(NAME).aliases[CHAMPION]) == "2"
 
 
-def test_one_model_is_asked_for_by_its_name(registered: Registered) -> None:  # noqa: F811
+def test_a_model_is_found_by_its_name(registered: Registered) -> None:  # noqa: F811
     registered.register()
     asked: list[str] = []
     with mlflow_client(registered.settings) as client:
@@ -158,7 +158,7 @@ def test_one_model_is_asked_for_by_its_name(registered: Registered) -> None:  # 
 
 
 @pytest.mark.parametrize("url", ["http://ada:hunter2@127.0.0.1:9", None])
-def test_without_mlflow_it_says_so(
+def test_missing_mlflow_is_reported(
     registered: Registered,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     url: str | None,
@@ -174,7 +174,7 @@ def test_without_mlflow_it_says_so(
     assert decisions(registered.settings, NAME) == []
 
 
-def test_the_line_of_champions() -> None:
+def test_the_order_of_champions() -> None:
     def made(kind: str, version: int) -> Decision:
         return Decision(NAME, version, None, kind, False, "ada", "")  # type: ignore[arg-type]
 

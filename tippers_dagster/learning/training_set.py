@@ -113,7 +113,7 @@ def confidence(probabilities: np.ndarray, method: Method) -> np.ndarray:
 
 def choose_threshold(
     label: np.ndarray,
-    sure: np.ndarray,
+    confidences: np.ndarray,
     training: np.ndarray,
     labels: Sequence[str],
     threshold: float,
@@ -123,7 +123,7 @@ def choose_threshold(
 
     Parameters
     ----------
-    label, sure
+    label, confidences
         int [n]: class numbers, -1 for none; float64 [n]: their confidence.
     training
         bool [n]: not held out; must contain ``FEWEST_TRAINED`` entities of each label.
@@ -145,7 +145,7 @@ def choose_threshold(
     given = label >= 0
     steps: list[Step] = []
     while True:
-        chosen = given & (sure >= threshold)
+        chosen = given & (confidences >= threshold)
         counts = np.bincount(label[chosen], minlength=len(labels))
         left = np.bincount(label[chosen & training], minlength=len(labels))
         steps.append(Step(round(threshold, 6), tuple(counts.tolist())))
@@ -188,10 +188,10 @@ def make_training_set(
     OneClassOnly, TooFewLabels
         When the labels do not allow it.
     """
-    sure = confidence(probabilities, method)
+    confidences = confidence(probabilities, method)
     out = held_out(keys, seed, test_share)
-    steps = choose_threshold(label, sure, ~out, labels, threshold, minimum_per_class)
-    confident = np.where(sure >= steps[-1].threshold, label, -1).astype(np.int8)
+    steps = choose_threshold(label, confidences, ~out, labels, threshold, minimum_per_class)
+    confident = np.where(confidences >= steps[-1].threshold, label, -1).astype(np.int8)
     training = (confident >= 0) & ~out
     counts = np.bincount(confident[training], minlength=len(labels))
     kept = _capped(keys, confident, training, int(imbalance_cap * counts.min()), seed)

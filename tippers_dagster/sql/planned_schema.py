@@ -99,7 +99,7 @@ class TablesToBe:
                 raise NotComputedYet(others, changed=True) from None
         return preview(self._settings, query, key, rows)
 
-    def refuse_to_break(self, before: TablesToBe, ref: Ref) -> list[Ref]:
+    def refuse_if_it_breaks_others(self, before: TablesToBe, ref: Ref) -> list[Ref]:
         """Refuse a definition that breaks the SQL of others which worked before.
 
         Returns
@@ -236,7 +236,7 @@ def sql_checks(
         after = tables(catalog)
         after.columns(draft.ref)
         if catalog.users(draft.ref):
-            of_changed(after, after.refuse_to_break(before(catalog), draft.ref))
+            of_changed(after, after.refuse_if_it_breaks_others(before(catalog), draft.ref))
 
     def read(draft: Draft, catalog: Catalog) -> list[str]:
         return [str(ref) for ref in references(settings, draft, catalog)]

@@ -267,11 +267,11 @@ def _refuse_other_grammar(settings: Settings, user_sql: str) -> None:
 
 
 def _syntax_error(error: dbapi.Error, asked: str) -> RefusedSQL:
-    said = dict(_details(error))
-    at = int(said.get("PG_DIAG_STATEMENT_POSITION", len(asked) + 1)) - 1
+    diagnostics = dict(_details(error))
+    at = int(diagnostics.get("PG_DIAG_STATEMENT_POSITION", len(asked) + 1)) - 1
     # Both texts have the same lines, whatever replaced :index_values.
     line, column = place_of(asked, min(at, len(asked)))
-    message = said.get("PG_DIAG_MESSAGE_PRIMARY", "syntax error")
+    message = diagnostics.get("PG_DIAG_MESSAGE_PRIMARY", "syntax error")
     return RefusedSQL(
         "syntax",
         f"The database cannot parse this: {message}.",

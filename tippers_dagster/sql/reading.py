@@ -1,4 +1,4 @@
-"""From a user's text to sqlglot's tree, without anything that sqlglot could misread.
+"""From a user's text to sqlglot's tree, without anything that sqlglot could misinterpret.
 
 Before parsing, quoted texts are taken out and known functions are renamed: sqlglot sees only the
 structure, and neither interprets nor rewrites any of them. Limits keep parsing from taking for
