@@ -11,12 +11,12 @@ COPY streamlit_app streamlit_app
 RUN pip install --no-cache-dir -c constraints.txt .
 
 FROM python:3.11-slim
-# LightGBM's threads; it is the only library of the system that a wheel here does not bring.
+# For LightGBM's threads: the only system library that the wheels do not contain.
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/tippers tippers
 COPY --from=build /opt/venv /opt/venv
-# workspace.yaml and deploy/: .dockerignore lets little else in.
+# workspace.yaml and deploy/; .dockerignore excludes most other files.
 COPY . /app
 COPY --chown=tippers deploy/dagster.yaml /var/lib/tippers/dagster/dagster.yaml
 RUN chown -R tippers /var/lib/tippers && chmod 700 /var/lib/tippers
@@ -26,8 +26,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     TIPPERS_DAGSTER_YAML=/app/deploy/dagster.yaml \
     DAGSTER_HOME=/var/lib/tippers/dagster
 USER tippers
-# Not /app: the installed package is used, and no .env is found.
+# Not /app, so that the installed package is used, and no .env is read.
 WORKDIR /var/lib/tippers
-# Files that the programs write are readable by their user only.
+# Files are readable by their owner only.
 ENTRYPOINT ["/bin/sh", "-c", "umask 077 && exec \"$@\"", "--"]
 CMD ["tippers", "--help"]

@@ -1,21 +1,21 @@
-# make demo     set-up, embedded stack, a simulated campus, everything materialised and shown
-# make demo SMARTSPEC=folder   the same on a SmartSPEC scenario
-# make up       Dagster's web server, daemon and code server until Ctrl-C
-# make test     all tests
-# make lint     ruff and mypy
-# make bench    the engine and the whole, measured
-# make soak     runs, daemon and database killed at random moments
-# make clean    remove the virtual environment and caches (never the home)
+# make demo     install tippers, simulate a campus, compute everything and show the results
+# make demo SMARTSPEC=folder   the same with a SmartSPEC scenario
+# make up       start the app and Dagster; stop them with Ctrl-C
+# make test     run all tests
+# make lint     run ruff and mypy
+# make bench    run the benchmarks
+# make soak     kill runs, daemon and database at random moments
+# make clean    remove the virtual environment and caches, but not the home
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# mypy has its own environment: dbt and it want different versions of pathspec.
+# mypy has a separate environment: dbt and mypy need different versions of pathspec.
 LINT_STAMP := $(VENV)-lint/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
-# Tests are run by this many processes, each with a database server of its own.
+# Number of test processes, each with its own database server.
 WORKERS ?= 2
 
 .PHONY: demo up test lint bench soak clean install
@@ -50,9 +50,9 @@ clean:
 $(STAMP): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "tippers needs Python 3.11 or newer; found: $$("$(PYTHON)" --version 2>&1)." >&2; \
-	  echo "Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	  echo "Install it, or use another one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { \
-	  echo "$(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; \
+	  echo "$(PYTHON) cannot create virtual environments; on Debian: apt install python3-venv" >&2; \
 	  exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'

@@ -1,8 +1,8 @@
-"""What every test may ask for.
+"""Fixtures for all tests.
 
-One embedded PostgreSQL serves the whole session; a test that asks for ``stack`` gets databases of
-its own on it, copied from templates, a home and a lake of its own, and the environment that
-processes started by the test need.
+One embedded PostgreSQL serves the whole session. A test with the fixture ``stack`` gets its own
+databases on it, copied from templates, its own home and lake, and the environment for processes
+that it starts.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from tippers_dagster.warehouse.keeper import close_keepers
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 DEVICE_KEY = "5e" * 32
-"""Of all homes that tests fill: else chance decides which entities are held out."""
+"""The device key of all tests' homes, as it decides which entities are held out."""
 
 DEPLOYMENTS = ("test_stack.py", "test_deployment.py", "test_soak.py")
-"""Files beside the journeys that start all of `tippers up`."""
+"""Files that start the whole `tippers up`, as the journeys do."""
 
 
 def pytest_configure() -> None:
-    """Homes that tests make are closed to others, as those of users are."""
+    """Make the tests' homes private, like those of users."""
     os.umask(0o077)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the journeys and files with slow tests: the last file should be a quick one."""
+    """Begin with the journeys and files with slow tests, so that the last file is a quick one."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.path.parent.name != "journeys", item.path not in slow))
 
@@ -59,10 +59,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(
     config: pytest.Config, log: Producer | None
 ) -> LoadFileScheduling | None:
-    """A file is one process's work, and so are all tests of a whole running deployment.
+    """Each file is run by one process, and all tests of running deployments by the same one.
 
-    A deployment is eight processes, which two cores carry once: of two at a time, pages and
-    commands wait for each other longer than a person would.
+    A deployment has eight processes. Two deployments at a time on two cores would make pages and
+    commands wait longer than a user would.
     """
     if config.getvalue("dist") != "loadfile":
         return None
@@ -78,7 +78,7 @@ class _Files(LoadFileScheduling):
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No setting of the developer's shell or ``.env`` reaches a test, nor one test's the next."""
+    """Isolate tests from the developer's shell and ``.env``, and from other tests' settings."""
     for name in list(os.environ):
         if name.startswith(("TIPPERS_", "DAGSTER_", "AWS_", "PG")) and name != "TIPPERS_SHARED":
             monkeypatch.delenv(name)
@@ -98,9 +98,9 @@ def _forget_settings() -> None:
 
 @contextmanager
 def server_folder() -> Iterator[Path]:
-    """A folder for a home with a server, which is stopped after.
+    """A folder for a home with a server, which is stopped afterwards.
 
-    In memory where there is room: making databases is hundreds of small files, each synced.
+    In memory if there is space: a new database has hundreds of small files, and each is synced.
     """
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30
@@ -112,7 +112,7 @@ def server_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home of the test's own, its embedded server (if the test starts one) stopped after."""
+    """A home for one test; its embedded server, if the test starts it, is stopped afterwards."""
     with server_folder() as folder:
         monkeypatch.setenv("TIPPERS_HOME", str(folder))
         get_settings.cache_clear()
@@ -121,22 +121,22 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def settings(home: Path) -> Settings:
-    """Settings with nothing configured but the home. Using a database starts a server there."""
+    """Settings with only the home configured. Using a database starts a server there."""
     return get_settings()
 
 
 @dataclass(frozen=True)
 class SessionServer:
-    """The session's server, and how to make databases on it."""
+    """The session's server; creates and drops databases on it."""
 
     server: EmbeddedServer
 
     def create(self, template: str = "template0") -> str:
         """The owner's libpq URL of a new database."""
-        close_keepers()  # one that is connected cannot be copied
+        close_keepers()  # a database with connections cannot be copied
         name = f"test_{uuid.uuid4().hex[:12]}"
         with self._cursor() as cursor:
-            # Seven times as fast as by the log, as long as nothing is synced.
+            # Seven times as fast as through the log, as long as nothing is synced.
             cursor.execute(
                 sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY").format(
                     *map(sql.Identifier, (name, OWNER, template))
@@ -145,16 +145,16 @@ class SessionServer:
         return self.server.url(name)
 
     def drop(self, url: str) -> None:
-        """Remove a database and whoever is connected to it."""
+        """Drop a database and its connections."""
         self.disconnect(url)
         with self._cursor() as cursor:
             name = sql.Identifier(self.name_of(url))
             cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
     def disconnect(self, url: str) -> None:
-        """End all connections to a database, as pools keep them: else it cannot be copied.
+        """End all connections to a database, which pools keep open, so that it can be copied.
 
-        Dropping by force does so, too, but looks every 0.1 s only whether they are gone.
+        Dropping by force does this, too, but checks only every 0.1 s whether they have ended.
         """
         name = self.name_of(url)
         with self._cursor() as cursor:
@@ -167,7 +167,7 @@ class SessionServer:
 
     @staticmethod
     def name_of(url: str) -> str:
-        """The name of the database of a URL that ``create`` gave."""
+        """The name of the database in a URL from ``create``."""
         return url.split("@/", 1)[1].split("?", 1)[0]
 
     @contextmanager
@@ -192,7 +192,7 @@ def session_server() -> Iterator[SessionServer]:
 
 @pytest.fixture(scope="session")
 def warehouse_template(session_server: SessionServer) -> str:
-    """The name of a migrated warehouse database to copy, with the rights of all roles in it."""
+    """The name of a migrated warehouse database to copy, with the rights of all roles."""
     from tippers_dagster.sql.roles import ensure_roles
 
     settings = Settings(home=session_server.server.home, device_key=SecretStr(DEVICE_KEY))
@@ -213,14 +213,14 @@ def dagster_template(session_server: SessionServer) -> str:
 
 @pytest.fixture
 def database(session_server: SessionServer) -> Iterator[str]:
-    """The libpq URL of an empty database of the test's own."""
+    """The libpq URL of an empty database for one test."""
     url = session_server.create()
     yield url
     session_server.drop(url)
 
 
 def environment_of(folder: Path, warehouse: str, dagster: str) -> dict[str, str]:
-    """The environment of a deployment whose home and lake are in a folder."""
+    """The environment of a deployment with its home and lake in a folder."""
     return {
         "TIPPERS_HOME": str(folder / "home"),
         "TIPPERS_DATABASE_URL": warehouse,
@@ -231,7 +231,7 @@ def environment_of(folder: Path, warehouse: str, dagster: str) -> dict[str, str]
 
 
 def enter(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Settings:
-    """The settings of such a deployment, for this process and those that it starts."""
+    """Apply such an environment to this process and those that it starts; returns the settings."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     Path(environment["TIPPERS_HOME"]).mkdir(exist_ok=True)
@@ -249,8 +249,8 @@ def stack(
 ) -> Iterator[Settings]:
     """Settings of a whole deployment: migrated warehouse, Dagster storage, lake in a folder.
 
-    Also put into the environment, for ``get_settings()`` and the processes a test starts. The
-    source tables' database is the warehouse's, as in the embedded stack.
+    They are also in the environment, for ``get_settings()`` and processes that a test starts. The
+    source tables are in the warehouse, as in the embedded stack.
     """
     warehouse = session_server.create(warehouse_template)
     dagster = session_server.create(dagster_template)
@@ -261,7 +261,7 @@ def stack(
 
 @pytest.fixture(scope="session")
 def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with MLflow's tables to copy: making them takes seconds."""
+    """A file with MLflow's tables to copy, as creating them takes seconds."""
     from mlflow import MlflowClient
 
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
@@ -271,7 +271,7 @@ def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own_mlflow(mlflow_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An MLflow of the test's own that is ready at once; its address, in the environment too."""
+    """The URL of an MLflow store for one test, which is also in the environment."""
     file = tmp_path / "mlflow.db"
     shutil.copyfile(mlflow_template, file)
     address = f"sqlite:///{file}"
@@ -282,29 +282,29 @@ def own_mlflow(mlflow_template: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def shared_data() -> Path:
-    """The folder of real data; the test is skipped on a machine without it."""
+    """The folder of real data; the test is skipped if it does not exist."""
     folder = Path(os.environ.get("TIPPERS_SHARED", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}; TIPPERS_SHARED names another folder")
+        pytest.skip(f"no real data at {folder}; set TIPPERS_SHARED to its folder")
     return folder
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """An S3 bucket of the test's own on a server that speaks HTTP."""
+    """An S3 bucket for one test, on an HTTP server."""
 
     name: str
     endpoint_url: str
 
     @property
     def url(self) -> str:
-        """What ``TIPPERS_LAKE_URL`` takes."""
+        """The value for ``TIPPERS_LAKE_URL``."""
         return f"s3://{self.name}/lake"
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """The address of an S3 server."""
+    """The URL of an S3 server."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
@@ -316,7 +316,7 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """A bucket, with the environment that reaches it: endpoint and (meaningless) credentials."""
+    """A bucket, with the environment to use it: endpoint and (dummy) credentials."""
     import boto3
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")

@@ -42,7 +42,7 @@ def test_every_command_is_there(command: str) -> None:
         return
     done = tippers(command, "--help")
     assert done.returncode == 0, done.stderr
-    assert "stand-in" not in done.stdout
+    assert "placeholder of" not in done.stdout
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -151,7 +151,7 @@ def test_an_unavailable_web_server_is_reported(
     assert "did not reload the definitions" in done.message
     monkeypatch.setenv("TIPPERS_DAGSTER_WEB_URL", "nonsense")
     get_settings.cache_clear()
-    with pytest.raises(SettingsError, match="not the address"):
+    with pytest.raises(SettingsError, match="not the URL"):
         reload_definitions(get_settings())
 
 

@@ -9,7 +9,9 @@ from tippers_dagster.settings import get_settings
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    database = typer.Typer(no_args_is_help=True, help="The roles on a deployment's server.")
+    database = typer.Typer(
+        no_args_is_help=True, help="Prepare a deployment's PostgreSQL server: roles and databases."
+    )
     database.command("prepare")(prepare)
     database.command("sql")(sql)
     app.add_typer(database, name="database")

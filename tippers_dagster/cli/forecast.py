@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
     forecast = typer.Typer(
         name="forecast",
         no_args_is_help=True,
-        help="What is expected of spaces, and how good such forecasts were.",
+        help="Forecasts of occupancy, and their backtests.",
     )
     forecast.command("list")(list_)
     for command in (show, export, evaluate):

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
     gold = typer.Typer(
         name="gold",
         no_args_is_help=True,
-        help="Labels that people know, and how label models do on them.",
+        help="Gold labels, and the accuracy of label models on them.",
     )
     for command in (delete, export, scores):
         gold.command(command.__name__)(command)

@@ -35,7 +35,9 @@ LabelModel = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     labels = typer.Typer(
-        name="labels", no_args_is_help=True, help="What label models gave, why, and export of it."
+        name="labels",
+        no_args_is_help=True,
+        help="Results of label models: status, explanation and export.",
     )
     for command in (show, why, export):
         labels.command(command.__name__)(command)

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     people_count = typer.Typer(
         name="people-count",
         no_args_is_help=True,
-        help="People instead of devices: how good the estimates are, and export.",
+        help="Counts of people instead of devices: quality and export.",
     )
     people_count.command("list")(list_all)
     people_count.command("export")(export)

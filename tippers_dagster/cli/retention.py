@@ -12,7 +12,7 @@ NOT_SET = "TIPPERS_PRESENCE_DAYS is not set: sessions and presence are kept for 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     retention = typer.Typer(
-        no_args_is_help=True, help="Giving up who was where: after a set time only counts stay."
+        no_args_is_help=True, help="Delete old sessions and presence; counts stay."
     )
     retention.command("status")(status)
     retention.command("apply")(apply)

@@ -15,9 +15,7 @@ SHOWN = 10
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    spaces = typer.Typer(
-        invoke_without_command=True, help="List the space tree; remove a space from it."
-    )
+    spaces = typer.Typer(invoke_without_command=True, help="List the space tree; remove spaces.")
     spaces.callback()(show)
     spaces.command("remove")(remove)
     app.add_typer(spaces, name="spaces")

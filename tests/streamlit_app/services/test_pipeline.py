@@ -231,10 +231,10 @@ def test_what_cannot_work_is_refused_when_chosen_and_passed_over_else(
 
 
 def test_without_a_deployment_it_says_what_to_do(app: App) -> None:
-    with pytest.raises(TippersError, match="Nothing runs") as told:
+    with pytest.raises(TippersError, match="The deployment is not running") as told:
         service.materialise(app, service.look(app), ["device/devices"], stale_only=True)
     assert "tippers up" in (told.value.hint or "")
-    with pytest.raises(TippersError, match="Nothing runs"):
+    with pytest.raises(TippersError, match="The deployment is not running"):
         service.cancel(app, "a-run")
 
 
