@@ -295,7 +295,7 @@ def _plain_text(body: LabellingFunction) -> str:
     return f"def labeling_function(row):\n    return {condition.label} if {test} else ABSTAIN\n"
 
 
-# --- the whole ---------------------------------------------------------------------------------
+# --- the benchmark -----------------------------------------------------------------------------
 def measure(entities: int, sample: int, repeats: int = 3) -> Result:
     """Compute both, compare the sample, and take the median time of tippers."""
     keys, tables = rules(entities)

@@ -112,12 +112,12 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_formats_are_named(tmp_path: Path, name: str) -> None:
-    content, said = OTHERS[name]
+    content, message = OTHERS[name]
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadInput, match=message):
         read_table(path, path)
-    with pytest.raises(BadInput, match=said), open_rows(path, {"a": None}):
+    with pytest.raises(BadInput, match=message), open_rows(path, {"a": None}):
         pass
 
 
@@ -135,12 +135,12 @@ BROKEN_NAMES = {
 
 @pytest.mark.parametrize("case", BROKEN_NAMES)
 def test_invalid_column_names_are_reported(tmp_path: Path, case: str) -> None:
-    content, said = BROKEN_NAMES[case]
-    with pytest.raises(BadInput, match=said):
+    content, message = BROKEN_NAMES[case]
+    with pytest.raises(BadInput, match=message):
         read_table(content, "rows")
     path = tmp_path / "rows"
     path.write_bytes(content)
-    with pytest.raises(BadInput, match=said), open_rows(path, {"a": None, "b": None}):
+    with pytest.raises(BadInput, match=message), open_rows(path, {"a": None, "b": None}):
         pass
 
 

@@ -110,15 +110,15 @@ def test_no_message_of_a_command_controls_the_terminal(tmp_path: Path) -> None:
         env={**os.environ, "TERM": "xterm"},
     )
     os.close(its_end)
-    told = b""
+    received = b""
     try:
         while block := os.read(terminal, 1 << 16):
-            told += block
+            received += block
     except OSError:  # the process ended
         pass
     os.close(terminal)
     assert done.wait() == 1
-    text = told.decode().replace("\x1b[31m", "").replace("\x1b[0m", "")
+    text = received.decode().replace("\x1b[31m", "").replace("\x1b[0m", "")
     assert "is not a kind of period" in text
     assert "x1b[2J" in text
     assert not any(c in text for c in "\x1b\0\u202e")

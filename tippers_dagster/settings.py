@@ -326,7 +326,8 @@ def get_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         lines = [
-            f"TIPPERS_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}"
+            f"TIPPERS_{'_'.join(str(part) for part in e['loc']).upper()}: "
+            f"{e['msg'].removeprefix('Value error, ')}"
             for e in error.errors(include_input=False, include_url=False)
         ]
         raise SettingsError(

@@ -61,10 +61,10 @@ def test_invalid_definitions_are_rejected_with_reasons_and_change_nothing(small:
     small.save(*ALL)
     small.computed()
     before = definitions_stamp(small.settings)
-    for wrong, told in WRONG:
+    for wrong, reason in WRONG:
         with pytest.raises(BadInput) as caught:
             save_definition(small.settings, wrong, by="ada")
-        assert told in str(caught.value)
+        assert reason in str(caught.value)
         assert "Traceback" not in str(caught.value)
     assert definitions_stamp(small.settings) == before
 
