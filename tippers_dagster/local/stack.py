@@ -31,7 +31,7 @@ from tippers_dagster.local.services import (
 from tippers_dagster.settings import Settings
 
 POLL_SECONDS = 0.25
-LONGEST_BACKOFF_SECONDS = 30
+MAX_BACKOFF_SECONDS = 30
 CHECK_SECONDS = 5.0
 MAX_ERRORS = 3
 """A service is restarted after this many checks in a row in which it reported an error."""
@@ -321,7 +321,7 @@ class _Supervisor:
                 return
             if time.time() - child.started > STEADY_SECONDS:
                 child.failures = 0
-            delay = min(2**child.failures, LONGEST_BACKOFF_SECONDS)
+            delay = min(2**child.failures, MAX_BACKOFF_SECONDS)
             child.failures += 1
             child.restart_at = now + delay
             why = (child.restart_reason or "").removesuffix(".")
@@ -349,7 +349,7 @@ class _Supervisor:
         try:
             start_embedded(self.settings.home_path)
         except EmbeddedServerError as error:
-            delay = min(2**self.database_failures, LONGEST_BACKOFF_SECONDS)
+            delay = min(2**self.database_failures, MAX_BACKOFF_SECONDS)
             self.database_failures += 1
             self.database_restart_at = now + delay
             self.report(f"database    {error.message}; next attempt in {delay} s")
