@@ -52,7 +52,7 @@ def test_a_role_includes_the_previous_ones() -> None:
 
 
 def test_roles_are_assigned_changed_and_removed(stack: Settings) -> None:
-    assert "Nobody" in run("list")
+    assert "No roles" in run("list")
     ada = Login(ISSUER, "ada", "ada@example.org")
     assert "from the first login on" in run("set", " Ada@Example.org ", "analyst")
     assert "not logged in yet" in run("list")
@@ -271,7 +271,7 @@ def test_a_login_file_that_cannot_be_read_is_named(
     with pytest.raises(SettingsError, match="not a section"):
         has_login(stack)
     write_login(stack, '[auth]\ncookie_secret = "x"\n')
-    with pytest.raises(SettingsError, match="Keep one"):
+    with pytest.raises(SettingsError, match="Use only one"):
         entrance(setting(monkeypatch, streamlit_user_header="X-User"))
     gone = setting(monkeypatch, streamlit_secrets=str(tmp_path / "gone.toml"))
     with pytest.raises(SettingsError, match=r"no file .*gone\.toml"):

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
     gold = typer.Typer(
         name="gold",
         no_args_is_help=True,
-        help="Known labels of entities, and the scores of label models on them.",
+        help="Gold labels, and the accuracy of label models on them.",
     )
     for command in (delete, export, scores):
         gold.command(command.__name__)(command)

@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
     labels = typer.Typer(
         name="labels",
         no_args_is_help=True,
-        help="Labels of label models: counts, explanations, export.",
+        help="Results of label models: status, explanation and export.",
     )
     for command in (show, why, export):
         labels.command(command.__name__)(command)

@@ -63,11 +63,11 @@ def judge_classifiers(settings: Settings) -> list[ClassifierResult]:
         if level is None:
             continue
         try:
-            judged = _judge(settings, catalog, definition, level)
+            result = _evaluate(settings, catalog, definition, level)
         except NotTrained:
             continue  # its label model may have no labels on this campus
-        if judged.entities:
-            found.append(judged)
+        if result.entities:
+            found.append(result)
     return found
 
 
@@ -76,7 +76,7 @@ def _label_model(catalog: Catalog, definition: Definition) -> str:
     return str(catalog.resolve(definition.body.label_model, definition.ref.concept).ref)
 
 
-def _judge(
+def _evaluate(
     settings: Settings, catalog: Catalog, definition: Definition, level: Level
 ) -> ClassifierResult:
     ref = definition.ref

@@ -143,8 +143,8 @@ def source_specs(nodes: Iterable[Node]) -> list[dg.AssetSpec]:
             dg.AssetKey(node.key),
             group_name="staging",
             kinds={"postgres"},
-            description=f"{node.source.schema}.{node.source.name}, a table of the campus's own "
-            "database. It is only read.",
+            description=f"One row per row of the source table {node.source.schema}."
+            f"{node.source.name}, which is only read.",
             metadata={"dagster/table_name": f"{node.source.schema}.{node.source.name}"},
         )
         for node in nodes

@@ -308,7 +308,7 @@ def _source_tables(settings: Settings) -> Iterator[Check]:
         yield Check("source tables", "ok", "all tables and columns exist and have the right types")
     if missing := "\n".join(problem.text for problem in found if problem.missing):
         if settings.source_url is None:
-            hint = "Load files with tippers ingest, or simulate a campus with tippers simulate."
+            hint = "Load files with `tippers ingest`, or simulate a campus with `tippers simulate`."
             yield Check("source tables", "warning", missing, hint)
         else:
             hint = (

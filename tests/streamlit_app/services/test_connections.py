@@ -194,7 +194,7 @@ def test_syncing_takes_an_analyst_and_a_deployment_that_runs(app: App, file: Pat
     with pytest.raises(BadInput, match="no tables"):
         service.sync(app, found)
     service.choose(app, "rooms", ConnectionTable(name="room"))
-    with pytest.raises(TippersError, match="Nothing runs"):
+    with pytest.raises(TippersError, match="The deployment is not running"):
         service.sync(app, shown(app, "rooms"))
 
 

@@ -82,5 +82,5 @@ def test_who_may_not_and_what_does_not_run(
     for act in (runs.cancel, runs.repeat):
         with pytest.raises(NotAllowed, match="analyst"):
             act(viewer, done)
-        with pytest.raises(TippersError, match="Nothing runs"):
+        with pytest.raises(TippersError, match="The deployment is not running"):
             act(empty_app, done)

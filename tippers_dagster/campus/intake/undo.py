@@ -72,9 +72,9 @@ def take_back(settings: Settings, load: Load, ingests: Sequence[Ingested], undon
             undone.changed[kind] += drop_layer(load, tables[kind], ingest.ingest_id)
         if ingest.first_start is not None:
             start = tables[SESSIONS].column("start_time")
-            mine = f"{INGEST_ID} = {ingest.ingest_id:d} AND {start} BETWEEN "
-            mine += f"'{ingest.first_start}' AND '{ingest.last_start}'"
-            _delete_sessions(settings, load, mine, undone)
+            own = f"{INGEST_ID} = {ingest.ingest_id:d} AND {start} BETWEEN "
+            own += f"'{ingest.first_start}' AND '{ingest.last_start}'"
+            _delete_sessions(settings, load, own, undone)
         load.execute(f"DELETE FROM tippers.reject WHERE ingest_id = {ingest.ingest_id:d}")
 
 

@@ -26,7 +26,7 @@ from tippers_dagster.platform.postgres.keepalives import KEEPALIVES
 
 PING_SECONDS = 1.0
 POLL_SECONDS = 0.2
-LONGEST_OUTAGE_SECONDS = 600.0
+MAX_OUTAGE_SECONDS = 600.0
 """How long a process that waits for locks tolerates an unavailable database."""
 
 ABROAD_SECONDS = 60.0
@@ -84,9 +84,7 @@ class Keeper:
                     last_answer = time.monotonic()
                 except _UNAVAILABLE:
                     self._disconnect()
-                    if last_answer is None or (
-                        time.monotonic() - last_answer > LONGEST_OUTAGE_SECONDS
-                    ):
+                    if last_answer is None or (time.monotonic() - last_answer > MAX_OUTAGE_SECONDS):
                         raise
                     group = None
             if group is not None:
