@@ -1,6 +1,7 @@
 """`tippers up` with the definitions of the module that the first argument names.
 
-With ``stubs`` in its place, every service is a server that answers and does nothing.
+With ``stubs`` in its place, every service is a server that answers and does nothing; with
+``stubs:web``, all but that one.
 
 ``TEST_SILENT_ASKS``: so many unanswered asks, one a second, are enough to start a service again.
 """
@@ -27,8 +28,9 @@ def stub(service):
 
 
 def changed(service, what):
-    if what == "stubs":
-        return stub(service)
+    stubs, _, real = what.partition(":")
+    if stubs == "stubs":
+        return service if service.name == real else stub(service)
     if service.name == "code server":
         return replace(service, command=(*service.command, "--module", what))
     return service
