@@ -17,8 +17,9 @@ STAMP := $(VENV)/.installed
 LINT_STAMP := $(VENV)-lint/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
-# Tests are run by this many processes, each with a database server of its own.
-WORKERS ?= 2
+# Tests are run by this many processes, each with a database server of its own: one more than two
+# cores, as a test waits a third of its time.
+WORKERS ?= 3
 
 .PHONY: demo up check test lint bench soak clean install
 .DEFAULT_GOAL := demo
