@@ -162,7 +162,9 @@ def points(found: PeopleInSpace, max_points: int) -> tuple[pd.DataFrame, int]:
 
 def counted_in_words(body: PeopleCount) -> str:
     """Which devices are counted as people."""
-    return "all devices" if body.by is None else f"{', '.join(body.labels)} of {body.by}"
+    if body.by is None:
+        return "all devices"
+    return f"devices labelled {' or '.join(body.labels)} by {body.by}"
 
 
 def quality_in_words(made: Made) -> str:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from tippers_dagster.occupancy.status import LevelStatus
 
 LEVELS = {
-    "sessions": "Sessions: read from the source, one partition per chunk",
-    "source_occupancy": "Rooms: counts of spaces with their own sessions",
+    "sessions": "Sessions, read from the source",
+    "source_occupancy": "Rooms: spaces with their own sessions",
     "derived_occupancy": "Floors, buildings, campus: distinct devices of all spaces inside",
 }
 """A description of each level."""

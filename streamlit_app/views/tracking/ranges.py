@@ -68,7 +68,7 @@ def _card(app: App, one: TrackedRange) -> None:
         st.caption(
             f"{counted(one.spaces, 'space')}, {counted(one.chunks, app.settings.chunk)}"
             + (f" · {_datasets(one)}" if one.datasets else "")
-            + f" · {counted(one.frees, 'partition')} in no other tracked range"
+            + f" · {_own_partitions(one)}"
         )
         if app.person.may(Role.ANALYST):
             with st.expander("Recompute or untrack"):
@@ -77,6 +77,12 @@ def _card(app: App, one: TrackedRange) -> None:
                     _recompute(app, one, key)
                 with right:
                     _untrack(app, one, key)
+
+
+def _own_partitions(one: TrackedRange) -> str:
+    if one.frees == 0 and one.spaces > 0:
+        return "other tracked ranges cover all of it"
+    return f"{counted(one.frees, 'partition')} in this range only"
 
 
 def _datasets(one: TrackedRange) -> str:

@@ -108,8 +108,8 @@ def _show_estimate(app: App, tree: SpaceTree, space: str, found: Estimate) -> No
         "Partitions to compute",
         f"{found.to_compute:,}",
         border=True,
-        help="One partition per space and time chunk. Partitions that other tracked ranges already "
-        "have are shared, not computed again",
+        help=f"One partition per space and {chunk}. Partitions of other tracked ranges are shared, "
+        "not computed again",
     )
     boxes.metric(
         "Estimated time",
@@ -150,9 +150,10 @@ def _sentence(name: str, chunk: str, found: Estimate) -> str:
         if found.to_compute:
             sentence += f" {counted(found.to_compute, 'partition')} still to compute."
         return sentence
+    new = [counted(found.new_spaces, "space")] if found.new_spaces else []
+    new += [counted(found.new_chunks, chunk)] if found.new_chunks else []
     sentence = (
-        f"This adds {counted(found.new_spaces, 'space')} and {counted(found.new_chunks, chunk)}: "
-        f"**{counted(found.to_compute, 'partition')}** to compute."
+        f"This adds {' and '.join(new)}: **{counted(found.to_compute, 'partition')}** to compute."
     )
     if found.other_spaces:
         others = counted(found.other_spaces, "other tracked space")

@@ -75,19 +75,19 @@ def test_forecast_models_and_past_forecasts(forecast_app: App) -> None:
     assert "**Forecast** 20" in page_text
     _models(opened(forecaster="hall", space="r2", view="models"))
     at = opened(forecaster="hall", space="r2", view="tested", model="zero")
-    assert "*always empty*, from Mon 3 Feb 2025 for R2: typical error **±" in texts(at)
+    assert "*Always empty*, from Mon 3 Feb 2025 for R2: typical error **±" in texts(at)
     assert at.query_params["model"] == ["zero"] or at.query_params["model"] == "zero"
 
 
 def _models(at: AppTest) -> None:
     page_text = texts(at)
     assert "is the champion for R2: typical error ±0.0 devices" in page_text
-    assert "For comparison, always empty: ±" in page_text
+    assert "For comparison, “Always empty”: ±" in page_text
     assert "This is the first backtest" in page_text
     ranking, winners = (frame.value for frame in at.dataframe)
-    names = {"same time last week", "average of past weeks", "always empty"}
+    names = {"Same time last week", "Average of past weeks", "Always empty"}
     assert set(ranking["Model"]) == names
-    assert list(ranking["Model"])[-1] == "always empty"
+    assert list(ranking["Model"])[-1] == "Always empty"
     assert (ranking["Role"] == "champion").sum() == 1
     assert set(winners["Champion"]) <= set(ranking["Model"])
 

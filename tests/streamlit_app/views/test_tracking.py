@@ -76,7 +76,7 @@ def test_the_estimate_is_shown_before_and_holds_after_tracking(campus_app: App) 
     found = service.estimate(campus_app, tree, hall, FIRST, dt.date(2025, 2, 10))
     assert metrics(test)["Partitions to compute"] == f"{found.to_compute:,}"
     assert metrics(test)["Weeks"] == "3"
-    assert "This adds 0 spaces and 1 week:" in texts(test)
+    assert "This adds 1 week:" in texts(test)
     assert "The new week will also be computed for" in texts(test)
     press(test, "Only track")
     assert "is now tracked from 2025-01-20 to 2025-02-09" in confirmation(test)
