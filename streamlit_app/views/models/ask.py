@@ -25,7 +25,7 @@ from tippers_dagster.people.model import Role
 if TYPE_CHECKING:
     from tippers_dagster.learning.models import LoadedModel
 
-INPUTS = {"type": "Type rows", "file": "Upload a CSV file", "index": "Use the index"}
+INPUTS = {"type": "Enter rows", "file": "Upload a CSV file", "index": "Entities of the index"}
 
 _MAX_SHOWN = 200
 
@@ -148,7 +148,7 @@ def _uploaded(ref: Ref, model: LoadedModel) -> pa.Table | None:
     file = st.file_uploader(
         "CSV file with a header",
         type="csv",
-        max_upload_size=service.LARGEST_UPLOAD >> 20,
+        max_upload_size=service.MAX_UPLOAD_BYTES >> 20,
         key=f"models.file {ref}",
     )
     if file is None:

@@ -284,8 +284,10 @@ def test_a_run_shows_its_progress(fresh: App, asked: list) -> None:
     assert graph.items["device/long"].standing == "fresh"
     (active,) = active_runs(fresh, graph)
     assert (active.done, len(active.names), active.by) == (1, 3, "bea")
-    assert f"Run {run.run_id[:8]}: 1 of 3 assets computed" in active.in_words
-    assert "started by bea" in active.in_words
+    name = f"Run {run.run_id[:8]}"
+    assert active.in_words == f"{name}: 3 assets, queued, started by bea."
+    started = replace(active, queued=False)
+    assert started.in_words == f"{name}: 1 of 3 assets computed, started by bea."
     # What is under way is not asked for again.
     assert materialise(fresh, graph, names, stale_only=False) is None
 

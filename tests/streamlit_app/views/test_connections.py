@@ -147,4 +147,4 @@ def test_leaving_out_and_deleting(rooms: App) -> None:
 def test_others_look_only(rooms: App, role: Role, may: set[str]) -> None:
     at = opened(role, open="rooms")
     assert {b.label for b in at.button} == {"All connections", *may}
-    assert "Only administrators" in texts(opened(role, new="1"))
+    assert "needs the administrator role" in texts(opened(role, new="1"))

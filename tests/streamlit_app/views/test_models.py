@@ -70,7 +70,7 @@ def test_the_sections_say_in_words_what_they_show(modelled_app: App) -> None:  #
 
     viewer = replace(modelled_app, person=Person("vi", Role.VIEWER))
     shown = opened(viewer, section="Versions")
-    assert "Only analysts can promote" in said(shown)
+    assert "needs the analyst role" in said(shown)
     assert not [b for b in shown.button if b.label in ("Promote", "Roll back")]
     assert "ranks first" in said(opened(viewer, section="Ask the model")), "the first section"
 
