@@ -43,7 +43,7 @@ def render(app: App) -> None:
     ref = _chosen(refs)
     why = service.problem(catalog, ref)
     if why is not None:
-        st.error(f"This classifier cannot work: {plain(why)}", icon=":material/error:")
+        st.error(f"This classifier is broken: {plain(why)}", icon=":material/error:")
         _to_definition(ref)
         return
     _head(app, service.assets(app, catalog, ref))
