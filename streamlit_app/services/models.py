@@ -112,7 +112,7 @@ def classifiers(catalog: Catalog) -> list[Ref]:
 
 
 def problem(catalog: Catalog, ref: Ref) -> str | None:
-    """Why a classifier cannot work; None if it can."""
+    """Why a classifier is broken; None if it is not."""
     return catalog.problems.get(ref)
 
 

@@ -37,7 +37,7 @@ def render(app: App) -> None:
     if admin:
         st.button("Add a connection", on_click=go_to, args=("", True), icon=":material/add:")
     else:
-        st.caption(":material/lock: Only administrators can add or change connections.")
+        st.caption(":material/lock: Adding or changing connections needs the administrator role.")
     for name, why in listing.unreadable.items():
         st.error(f"**{plain(name)}** cannot be used: {plain(why)}", icon=":material/error:")
     if not by_name:

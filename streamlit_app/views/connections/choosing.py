@@ -21,8 +21,8 @@ def show(app: App, connection: ConnectionInfo) -> None:
     if found is None or found[0] != connection.name:
         if st.button("List tables", icon=":material/search:", key="list tables"):
             with told(), st.spinner("Reading the list of tables"):
-                listed = service.find_tables(app, connection.name)
-                st.session_state[FOUND] = (connection.name, listed)
+                found = (connection.name, service.find_tables(app, connection.name))
+                st.session_state[FOUND] = found
                 st.rerun()
         return
     tables: list[FoundTable] = found[1]

@@ -7,6 +7,7 @@ import streamlit as st
 from streamlit_app.services import connections as service
 from streamlit_app.services.app import App
 from streamlit_app.services.connections import ConnectionInfo, SyncedTable
+from streamlit_app.ui.links import external_link
 from streamlit_app.ui.messages import live, plain, told
 from streamlit_app.views.connections.notes import note
 from tippers_dagster.access.model import Role
@@ -26,7 +27,7 @@ def show(app: App, connection: ConnectionInfo, *, admin: bool) -> None:
         _sync(app, connection)
     _state(app, connection.name)
     schema, first = schema_of(connection.name), connection.tables[0].choice.name
-    st.caption(f"In SQL, write {plain(schema)}.{plain(first)} and so on.")
+    st.caption(f"In SQL, the tables are called {plain(schema)}.{plain(first)} and so on.")
     if admin:
         _stop_syncing(app, connection)
 
@@ -46,12 +47,7 @@ def _sync(app: App, connection: ConnectionInfo) -> None:
                 st.session_state[_RUN] = (connection.name, run)
     name, run = st.session_state.get(_RUN, ("", ""))
     if name == connection.name:
-        st.link_button(
-            "Run in Dagster",
-            run_link(app.settings, run),
-            icon=":material/open_in_new:",
-            type="tertiary",
-        )
+        external_link("Run in Dagster", run_link(app.settings, run))
 
 
 @live(2)

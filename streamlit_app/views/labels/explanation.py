@@ -35,7 +35,9 @@ def show(found: Explanation) -> None:
             width="stretch",
             column_config={
                 "Accuracy": st.column_config.NumberColumn(
-                    format="percent", help="Share of its votes that are right, as estimated."
+                    format="percent",
+                    help="Share of the function's votes that are right, as the label model "
+                    "estimates.",
                 )
             },
         )

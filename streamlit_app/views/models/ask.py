@@ -25,7 +25,7 @@ from tippers_dagster.catalog.model import Ref
 if TYPE_CHECKING:
     from tippers_dagster.learning.models import LoadedModel
 
-INPUTS = {"type": "Type rows", "file": "Upload a CSV file", "index": "Use the index"}
+INPUTS = {"type": "Enter rows", "file": "Upload a CSV file", "index": "Entities of the index"}
 
 _MAX_SHOWN = 200
 

@@ -117,7 +117,7 @@ def _summary(app: App, graph: Graph, drawn: Picture) -> None:
             f"Materialise stale assets ({len(stale)})" if stale else "Nothing is stale",
             disabled=not stale or not may,
             icon=":material/play_arrow:" if stale else ":material/check:",
-            help=None if may else "Only analysts can materialise assets.",
+            help=None if may else "This needs the analyst role.",
             key="pipeline_stale",
         ):
             actions.materialise(app, graph, stale, stale_only=True)

@@ -25,7 +25,7 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 TYPE = Ref("device", "type", Kind.LABEL_MODEL)
 
 
-def test_label_models_and_what_they_gave(defined_app: App) -> None:  # noqa: F811
+def test_the_results_of_label_models(defined_app: App) -> None:  # noqa: F811
     catalog = labels.catalog_of(defined_app)
     assert labels.label_models(catalog) == [TYPE]
     found = labels.summary(defined_app, TYPE)
@@ -126,7 +126,7 @@ def test_all_labels_as_a_file(defined_app: App) -> None:  # noqa: F811
     assert csv.num_rows == parquet.num_rows == len(MACS)
 
 
-def test_viewers_see_no_entity(defined_app: App) -> None:  # noqa: F811
+def test_viewers_see_no_entities(defined_app: App) -> None:  # noqa: F811
     viewer = by(defined_app, Role.VIEWER)
     catalog = labels.catalog_of(viewer)
     assert labels.summary(viewer, TYPE).entities == labels.summary(defined_app, TYPE).entities

@@ -1,4 +1,4 @@
-"""The page of the pipeline as people see it."""
+"""The pipeline page."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def opened() -> Open:
 
 @pytest.fixture
 def canvas(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What is drawn, and in ``done`` what somebody does with it once."""
+    """What is drawn; ``done`` is what somebody does with it once."""
     seen: dict[str, Any] = {"done": Done()}
 
     def draw(label: str, nodes: list, edges: list, **options: Any) -> Done:
@@ -71,7 +71,7 @@ def canvas(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.fixture
 def went(monkeypatch: pytest.MonkeyPatch) -> Went:
-    """Where somebody is taken, and with what in the address."""
+    """The pages that people are taken to, with their query parameters."""
     found: Went = []
     for module in (pipeline, actions, panel):
         monkeypatch.setattr(module, "go", lambda path, **query: found.append((path, query)))
@@ -79,7 +79,7 @@ def went(monkeypatch: pytest.MonkeyPatch) -> Went:
 
 
 def texts(at: AppTest) -> str:
-    """All that is told on the page."""
+    """All texts of the page."""
     kinds = (at.title, at.markdown, at.caption, at.info, at.warning, at.error, at.code)
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
@@ -111,7 +111,7 @@ def test_without_concepts_it_says_what_comes_first(
     assert labels(opened(Role.VIEWER)) == []
 
 
-def test_the_canvas_gets_every_node_and_how_it_stands(
+def test_the_canvas_gets_every_node_with_its_status(
     fresh: App, opened: Open, canvas: dict[str, Any]
 ) -> None:
     at = opened()
@@ -133,7 +133,7 @@ def test_the_real_canvas_is_mounted(fresh: App, opened: Open) -> None:
     assert "**All concepts**" in texts(at)
 
 
-def test_an_address_that_names_nothing_shows_the_first_concept(
+def test_an_unknown_address_shows_the_first_concept(
     fresh: App, opened: Open, canvas: dict[str, Any]
 ) -> None:
     at = opened(concept="gone", view="Nowhere", open="device/gone")
@@ -156,7 +156,9 @@ def test_texts_of_an_opened_node_are_shown_verbatim(
     assert not any("<script>" in m.value for m in at.markdown if m.allow_html)
 
 
-def test_what_is_broken_says_why(fresh: App, opened: Open, canvas: dict[str, Any]) -> None:
+def test_broken_definitions_show_the_reason(
+    fresh: App, opened: Open, canvas: dict[str, Any]
+) -> None:
     insert_by_hand(fresh, "rule", "unsound", {"index": "nowhere", "sql": "SELECT 1"})
     at = opened()
     assert "device.unsound: broken" in "\n".join(labels(at)).replace("\\", "")
@@ -164,7 +166,7 @@ def test_what_is_broken_says_why(fresh: App, opened: Open, canvas: dict[str, Any
     assert "nowhere" in at.error[0].value
 
 
-def test_the_list_has_what_the_canvas_has(fresh: App, opened: Open) -> None:
+def test_the_list_has_the_nodes_of_the_canvas(fresh: App, opened: Open) -> None:
     at = opened(view="List")
     table = at.dataframe[0].value
     assert "device.long" in list(table["Name"])
@@ -177,7 +179,7 @@ def test_the_values_are_a_tree(fresh: App, opened: Open) -> None:
 
 
 # --- what can be done ----------------------------------------------------------------------------
-def test_what_is_refused_stays_until_it_is_read(
+def test_an_error_stays_until_it_is_dismissed(
     app: App, opened: Open, canvas: dict[str, Any]
 ) -> None:
     at = opened()
@@ -189,7 +191,7 @@ def test_what_is_refused_stays_until_it_is_read(
     assert not at.error
 
 
-def test_viewers_look_only(app: App, opened: Open, canvas: dict[str, Any]) -> None:
+def test_viewers_can_only_look(app: App, opened: Open, canvas: dict[str, Any]) -> None:
     at = opened(Role.VIEWER, open="device/long")
     computing = [b for b in at.button if b.label.startswith("Materialise")]
     assert computing
@@ -200,7 +202,7 @@ def test_viewers_look_only(app: App, opened: Open, canvas: dict[str, Any]) -> No
     assert "may not arrange the canvas" in at.error[0].value.replace("\\", "")
 
 
-def test_nodes_that_were_moved_stay_there(fresh: App, opened: Open, canvas: dict[str, Any]) -> None:
+def test_moved_nodes_stay_in_place(fresh: App, opened: Open, canvas: dict[str, Any]) -> None:
     at = opened()
     canvas["done"] = Done(moved={"device/long": (10.0, 20.0)})
     at.run()
@@ -226,7 +228,7 @@ def test_a_new_definition_has_its_parent_filled_in(
     assert went[1] == ("definitions", {"new": "index", "concept": "device", "parent": ""})
 
 
-def test_an_edge_is_asked_about_before_it_changes_anything(
+def test_an_edge_changes_a_definition_only_after_confirmation(
     fresh: App, opened: Open, canvas: dict[str, Any]
 ) -> None:
     store.save_all(fresh.settings, [function("new_b", "hours < 2", "B")], by="bob")
