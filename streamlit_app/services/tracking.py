@@ -13,7 +13,7 @@ from streamlit_app.services.app import App
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.local_time import chunk_keys
 from tippers_dagster.campus.spaces.tracking import (
-    LONGEST_RANGE_DAYS,
+    MAX_RANGE_DAYS,
     Grid,
     Tracked,
     list_tracked,
@@ -128,7 +128,7 @@ def estimate(app: App, tree: SpaceTree, space: str, start: dt.date, end: dt.date
 def _check_range(start: dt.date, end: dt.date) -> None:
     if start >= end:
         raise BadInput("The range is empty.", "Choose a first and a last day.")
-    if (end - start).days > LONGEST_RANGE_DAYS:
+    if (end - start).days > MAX_RANGE_DAYS:
         raise BadInput("The range is longer than 20 years.", "Check the years for typing errors.")
 
 

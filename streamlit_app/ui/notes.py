@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from streamlit_app.ui.messages import plain, tell
+from streamlit_app.ui.messages import plain, show_error
 from tippers_dagster.errors import TippersError
 
 
@@ -23,6 +23,6 @@ def show_note(key: str) -> None:
     """Show once what ``attempt`` kept under this key."""
     note = st.session_state.pop(key, None)
     if isinstance(note, TippersError):
-        tell(note)
+        show_error(note)
     elif note:
         st.success(plain(note), icon=":material/check_circle:")

@@ -13,7 +13,7 @@ from streamlit_app.services.runs import Details, Page, Run
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import live, plain
 from streamlit_app.ui.notes import attempt, show_note
-from streamlit_app.views.at_work import show_troubles
+from streamlit_app.views.automation import warn_about_automation
 from tippers_dagster.access.model import Role
 from tippers_dagster.platform.dagster.addresses import run_link
 
@@ -51,7 +51,7 @@ def render(app: App) -> None:
 # --- the list ------------------------------------------------------------------------------------
 def _all(app: App) -> None:
     st.title("Runs")
-    show_troubles(app)
+    warn_about_automation(app)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             "Search",

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from tippers_dagster.automation.tokens import look_at_sources
+from tippers_dagster.automation.tokens import check_sources
 from tippers_dagster.calendar.periods import Period, period
 from tippers_dagster.calendar.store import (
     CalendarConflict,
@@ -126,7 +126,7 @@ def test_a_change_makes_dependents_stale_at_once(stack: Settings) -> None:
     node = calendar_node()
 
     def token() -> str:
-        return look_at_sources(stack, [node])[node.name]
+        return check_sources(stack, [node])[node.name]
 
     before = token()
     put(stack, [FALL], by="ada")

@@ -16,7 +16,7 @@ from tippers_dagster.cli import build_app
 from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.occupancy.partitions import dagster_keys
 from tippers_dagster.occupancy.reading import STALE_METADATA, StaleOccupancy, read_occupancy
-from tippers_dagster.occupancy.source_checks import look_quickly
+from tippers_dagster.occupancy.source_checks import check_quickly
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
 from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.settings import Settings, get_settings
@@ -139,10 +139,10 @@ def test_a_quick_check_is_bounded_and_rotates(
     said("occupancy", "materialize")
     monkeypatch.setattr("tippers_dagster.occupancy.source_checks.QUICK_ROWS", 3)
     later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
-    first = look_quickly(campus, later)
+    first = check_quickly(campus, later)
     assert first.looked_at == [weeks[0], weeks[2], weeks[3]]
     assert first.passed_over == [weeks[1]]
-    assert weeks[1] in look_quickly(campus, later).looked_at
+    assert weeks[1] in check_quickly(campus, later).looked_at
 
 
 # --- undo and again -------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from tippers_dagster.catalog.store import delete, save
 from tippers_dagster.cli import main
 from tippers_dagster.demo.counts import WrongCounts, check_equal, lake_counts, recount, true_counts
 from tippers_dagster.demo.data import extent, prepare_smartspec
-from tippers_dagster.demo.run import unlearned
+from tippers_dagster.demo.run import too_little_data
 from tippers_dagster.graph.launch import Outcome
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import occupancy_key
@@ -190,7 +190,7 @@ def test_unexpected_errors_are_not_blamed_on_the_data(stack: Settings) -> None:
         Outcome("device/kind__champion", "skipped", why="It reads ...", above="device/kind"),
         Outcome("resident/position", "skipped", why="server closed the connection"),
     ]
-    assert unlearned(stack, outcomes).keys() == {"device/device_type", "device/phone"}
+    assert too_little_data(stack, outcomes).keys() == {"device/device_type", "device/phone"}
 
 
 def test_a_wrong_count_is_found(

@@ -80,4 +80,4 @@ class World:
         )
 
     def stale(self) -> set[str]:
-        return Snapshot.take(self.settings, self.instance, self.nodes, look_now=True).stale
+        return Snapshot.take(self.settings, self.instance, self.nodes, check_sources_now=True).stale

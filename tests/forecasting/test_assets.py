@@ -116,7 +116,7 @@ def test_forecasts_follow_occupancy_and_backtests_follow_weeks(world: World) -> 
     assert world.run().success
     found = reading.read_forecast(settings, "hall", "r1")
     assert found.rows["interval_begin_time"][0].as_py().date() == ORIGIN + dt.timedelta(weeks=1)
-    changes = reading.what_changed(settings, "hall")
+    changes = reading.changes_since_last(settings, "hall")
     assert changes.before is not None
     assert changes.before.last_day == ORIGIN
     assert set(changes.score_deltas) == {*ALWAYS, "lightgbm"}
@@ -156,10 +156,10 @@ def test_a_killed_backtest_resumes_and_registers_once(
     def dies_late(*_: object) -> None:
         raise Killed
 
-    tidy = work.forget_other_work
-    monkeypatch.setattr(work, "forget_other_work", dies_late)
+    tidy = work.delete_other_work
+    monkeypatch.setattr(work, "delete_other_work", dies_late)
     assert not logged.run(BACKTEST).success
-    monkeypatch.setattr(work, "forget_other_work", tidy)
+    monkeypatch.setattr(work, "delete_other_work", tidy)
     result = logged.run()
     assert result.success
     assert all(checks(result).values())
@@ -306,7 +306,7 @@ def test_nothing_is_forecast_from_counts_that_are_being_replaced(
     assert load_history(world.settings, BODY).panel.days == 7 * WEEKS
     reads = iter([lambda: void(engine, SOURCE, ["r1"], [chunk], "now"), lambda: None])
     with pytest.raises(Overtaken):
-        records.read_steadily(world.settings, [chunk], lambda: next(reads)())
+        records.read_consistently(world.settings, [chunk], lambda: next(reads)())
 
 
 def test_void_untracked_partitions_hold_nothing_up(

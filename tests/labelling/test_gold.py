@@ -20,7 +20,7 @@ from tippers_dagster.labelling.gold import (
     evaluate_labels,
     import_gold,
     read_gold,
-    score_again,
+    rescore,
     scores,
 )
 from tippers_dagster.labelling.labels import NotLabelled
@@ -123,17 +123,17 @@ def test_scores_over_time(world: World, tmp_path: Path) -> None:
     file = tmp_path / "gold.csv"
     with pytest.raises(NotLabelled, match="no labels yet"):
         evaluate_labels(settings, "device", "kind_of")
-    assert score_again(settings, "device", ["kind_of"]) == {}
+    assert rescore(settings, "device", ["kind_of"]) == {}
     assert world.run().success
     assert scores(settings, "device", "kind_of") == []  # there are no gold labels yet
 
     file.write_text(written_gold(120))
     take(settings, file)
-    first = score_again(settings, "device", ["kind_of"])
+    first = rescore(settings, "device", ["kind_of"])
     macs = keys(120).to_pylist()
     file.write_text("key,label\n" + "".join(f"{mac},STATIC\n" for mac in macs[:90]))
     take(settings, file)  # now all have the same gold label
-    second = score_again(settings, "device", ["kind_of"])
+    second = rescore(settings, "device", ["kind_of"])
     assert second["kind_of"] < first["kind_of"]
     kept = scores(settings, "device", "kind_of")
     assert [round(s["accuracy"], 6) for s in kept] == pytest.approx(

@@ -13,11 +13,11 @@ import dagster as dg
 import pytest
 
 from tests.labelling.small import FUNCTIONS, World
-from tippers_dagster.automation.agreement import report_recorded
+from tippers_dagster.automation.abandoned_mlflow_runs import MlflowSettler
 from tippers_dagster.automation.mlflow_runs import RUN_NOTE
-from tippers_dagster.automation.mlflow_settling import MlflowSettler
-from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of
+from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of_assets
 from tippers_dagster.automation.state import load_states
+from tippers_dagster.automation.unreported import report_recorded_materializations
 from tippers_dagster.labelling.label_model import Fitted
 from tippers_dagster.labelling.labels import read_labels, read_parameters
 from tippers_dagster.platform.dagster.addresses import dagster_home, mlflow_home
@@ -118,7 +118,7 @@ from tests.labelling.small import World
 from tippers_dagster.automation.mlflow_runs import MlflowLog
 from tippers_dagster.labelling.assets import labelling_assets
 from tippers_dagster.platform.dagster.environment import dagster_instance
-from tippers_dagster.automation.orphaned_runs import materialize_here
+from tippers_dagster.automation.orphaned_runs import materialize_in_process
 from tippers_dagster.automation.state import Recorder
 from tippers_dagster.settings import get_settings
 
@@ -128,7 +128,7 @@ settings = get_settings()
 with dagster_instance(settings) as instance:
     world = World(settings, instance)
     assets = labelling_assets(settings, world.catalog, world.nodes)
-    materialize_here(settings, instance, assets, [dg.AssetKey(["device", "kind_of"])], {})
+    materialize_in_process(settings, instance, assets, [dg.AssetKey(["device", "kind_of"])], {})
 """
 
 
@@ -141,14 +141,14 @@ def test_dagster_mlflow_and_the_warehouse_agree_after_a_process_was_killed(logge
             died = subprocess.run([sys.executable, "-c", KILLED, when], check=False)
             assert died.returncode == 9
             assert runs(logged)[0].info.status == "RUNNING"
-            (dead,) = fail_dead_runs_of(settings, instance, {name})
+            (dead,) = fail_dead_runs_of_assets(settings, instance, {name})
             assert runs(logged)[0].data.tags["dagster_run_id"] == dead
-            reported = report_recorded(settings, instance, logged.nodes, agreed)
+            reported = report_recorded_materializations(settings, instance, logged.nodes, agreed)
             MlflowSettler()(settings, instance)
             return reported
 
         assert World(settings, instance).run(*(f.ref.name for f in FUNCTIONS)).success
-        report_recorded(settings, instance, logged.nodes, agreed)
+        report_recorded_materializations(settings, instance, logged.nodes, agreed)
         assert killed("before it is recorded") == []
         assert [r.info.status for r in runs(logged)] == ["FAILED"]
         assert load_states(settings).get(name) is None
@@ -160,7 +160,7 @@ def test_dagster_mlflow_and_the_warehouse_agree_after_a_process_was_killed(logge
         assert event is not None
         assert event.asset_materialization.tags["dagster/data_version"] == state.version
         assert state.details["mlflow_run"] == runs(logged)[0].info.run_id
-        assert report_recorded(settings, instance, logged.nodes, agreed) == []
+        assert report_recorded_materializations(settings, instance, logged.nodes, agreed) == []
 
 
 def test_a_run_without_a_process_is_ended_even_if_dagster_thinks_it_runs(

@@ -36,7 +36,7 @@ from tippers_dagster.learning.errors import NotTrained
 from tippers_dagster.learning.export import export_classifier
 from tippers_dagster.learning.held_out import read_held_out
 from tippers_dagster.learning.models import load_model
-from tippers_dagster.learning.results import last_result, read_judged, read_results
+from tippers_dagster.learning.results import last_result, read_held_out_predictions, read_results
 from tippers_dagster.learning.training_set import held_out
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.mlflow.model_files import ModelRefused, digest_of, model_files
@@ -93,7 +93,7 @@ def test_it_ranks_its_models_and_records_what_pages_show(learned: Learned) -> No
     assert len(held.keys) == out.sum()
     expected = np.where(np.arange(N) % 4 == 0, -1, truth(N))  # it is not confident about the others
     assert held.label.tolist() == expected[out].tolist()
-    judged = read_judged(learned.settings, learned.catalog, REF)
+    judged = read_held_out_predictions(learned.settings, learned.catalog, REF)
     assert judged.keys.equals(held.keys)
     right = judged.models[found.best] == truth(N)[out]
     assert right.mean() > 0.8

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tippers_dagster.learning.drift import (
+    MAX_CATEGORIES,
     MISSING_LIMIT,
-    MOST_CATEGORIES,
     PSI_LIMIT,
     ColumnProfile,
     compare,
@@ -126,7 +126,7 @@ def test_missing_values_are_compared_separately() -> None:
 def test_rare_categories_share_a_bin_and_types_may_change() -> None:
     many = [f"c{i % 50}" for i in range(500)]
     found = profile(pa.table({"x": many}))["x"]
-    assert len(found.categories or ()) == MOST_CATEGORIES
+    assert len(found.categories or ()) == MAX_CATEGORIES
     assert found.counts[-1] == 300
     assert found.bins[-1] == "others"
     numbers = profile(pa.table({"x": [1.0, 2.0, 3.0]}))

@@ -10,7 +10,7 @@ import pytest
 
 from tippers_dagster.errors import BadInput
 from tippers_dagster.learning.promotion import (
-    LEAST_GOLD,
+    MIN_GOLD_LABELS,
     HeldOut,
     apply_model,
     gain,
@@ -84,15 +84,15 @@ def test_the_first_must_beat_the_majority_class() -> None:
 
 def test_a_challenger_worse_on_gold_labels_does_not_win() -> None:
     one, other = Fixed(0), Fixed(40)
-    few = judge(held(LEAST_GOLD - 1, True), one, other, metric="accuracy", margin=0)
+    few = judge(held(MIN_GOLD_LABELS - 1, True), one, other, metric="accuracy", margin=0)
     assert few.wins, "too few to count"
-    enough = judge(held(LEAST_GOLD, True), one, other, metric="accuracy", margin=0)
+    enough = judge(held(MIN_GOLD_LABELS, True), one, other, metric="accuracy", margin=0)
     assert not enough.wins
     assert "worse by gold" in enough.reason
-    agrees = judge(held(LEAST_GOLD), one, other, metric="accuracy", margin=0)
+    agrees = judge(held(MIN_GOLD_LABELS), one, other, metric="accuracy", margin=0)
     assert agrees.wins
-    assert f"{LEAST_GOLD} gold labels" in agrees.reason
-    assert agrees.to_json()["gold_entities"] == LEAST_GOLD
+    assert f"{MIN_GOLD_LABELS} gold labels" in agrees.reason
+    assert agrees.to_json()["gold_entities"] == MIN_GOLD_LABELS
 
 
 def test_a_champion_that_cannot_be_used_any_more_is_replaced() -> None:

@@ -22,7 +22,7 @@ from tippers_dagster.learning.registry import (
     registered_models,
     roll_back,
 )
-from tippers_dagster.platform.mlflow.client import MlflowAway, mlflow_client
+from tippers_dagster.platform.mlflow.client import MlflowUnavailable, mlflow_client
 from tippers_dagster.settings import get_settings
 
 
@@ -168,7 +168,7 @@ def test_missing_mlflow_is_reported(
         monkeypatch.setenv("TIPPERS_MLFLOW_URL", url)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     get_settings.cache_clear()
-    with pytest.raises(MlflowAway) as away:
+    with pytest.raises(MlflowUnavailable) as away:
         promote(get_settings(), NAME, 1, "ada")
     assert "hunter2" not in str(away.value)
     assert decisions(registered.settings, NAME) == []

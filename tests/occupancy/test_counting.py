@@ -20,7 +20,7 @@ from tippers_dagster.occupancy.counting import (
     WIDER_BINS,
     WITHIN_DEVICES,
     Counter,
-    WrongNumbers,
+    InconsistentCounts,
     check_grids,
     check_parents,
 )
@@ -46,14 +46,16 @@ def test_correct_counts_pass() -> None:
 
 
 def test_more_devices_than_in_the_chunk() -> None:
-    with pytest.raises(WrongNumbers, match="r1 in 2025-01-06: 6 devices in a bin of 900 s") as e:
+    with pytest.raises(
+        InconsistentCounts, match="r1 in 2025-01-06: 6 devices in a bin of 900 s"
+    ) as e:
         check([1, 6, 0, 0, 0, 0, 0, 0], [6, 0])
     assert e.value.check == WITHIN_DEVICES
 
 
 def test_wider_bin_with_fewer() -> None:
     with pytest.raises(
-        WrongNumbers, match="3 devices in a bin of 900 s, 2 in the bin of 3600"
+        InconsistentCounts, match="3 devices in a bin of 900 s, 2 in the bin of 3600"
     ) as e:
         check([1, 2, 3, 0, 0, 0, 0, 0], [2, 0])
     assert e.value.check == WIDER_BINS
@@ -87,7 +89,7 @@ def test_parents_between_the_fullest_child_and_their_sum(total: int) -> None:
 @pytest.mark.parametrize("total", [0, 3, 11])
 def test_parents_out_of_bounds(total: int) -> None:
     above, below = parents(r1=4, r2=3, f1_own=3, f1=total)
-    with pytest.raises(WrongNumbers, match=f"f1 in {WEEK}: {total} devices.*4 and 10") as e:
+    with pytest.raises(InconsistentCounts, match=f"f1 in {WEEK}: {total} devices.*4 and 10") as e:
         check_parents(WEEK, TREE, 1, np.ones(len(TREE), bool), above, below)
     assert e.value.check == BETWEEN_CHILDREN
 

@@ -30,7 +30,7 @@ from tippers_dagster.occupancy.state import ASSETS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import untrack_space
 from tippers_dagster.platform.lake.folder import FolderBackend
 from tippers_dagster.platform.lake.store import Lake
-from tippers_dagster.platform.locks.locks import held_together
+from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.locks.tables import held_lock
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.platform.warehouse.fence import LocksLost
@@ -326,7 +326,7 @@ def test_the_same_partitions_by_two_runs_after_locks_were_lost(
             assert compute_level(settings, DERIVED).computed == 4
 
     with (
-        held_together(settings, ["chunk derived_occupancy"], logging.getLogger()),
+        advisory_locks(settings, ["chunk derived_occupancy"], logging.getLogger()),
         while_reading(monkeypatch, another),
         pytest.raises(Overtaken if at_once else LocksLost, match="Another run"),
     ):

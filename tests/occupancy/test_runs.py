@@ -15,7 +15,7 @@ import pytest
 
 from tests.occupancy import campus
 from tests.stack.waiting import until
-from tippers_dagster.automation.orphaned_runs import HERE_TAG
+from tippers_dagster.automation.orphaned_runs import IN_PROCESS_TAG
 from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.errors import LowMemory
 from tippers_dagster.occupancy import runs
@@ -32,7 +32,7 @@ from tippers_dagster.occupancy.runs import (
 )
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, load_state
 from tippers_dagster.platform.dagster.environment import dagster_instance
-from tippers_dagster.platform.locks.locks import held_together, run_processes
+from tippers_dagster.platform.locks.locks import advisory_locks, run_processes
 from tippers_dagster.settings import Settings, get_settings
 
 MONDAY = dt.date(2025, 1, 6)
@@ -193,7 +193,7 @@ def test_dead_runs_of_commands_are_distinguished_from_others(
 
     others = instance.create_run_for_job(somebodys, status=dg.DagsterRunStatus.STARTED)
     ours = instance.create_run_for_job(
-        somebodys, status=dg.DagsterRunStatus.STARTED, tags={HERE_TAG: "true"}
+        somebodys, status=dg.DagsterRunStatus.STARTED, tags={IN_PROCESS_TAG: "true"}
     )
     monkeypatch.setattr("tippers_dagster.automation.orphaned_runs.GRACE_SECONDS", 0)
     assert fail_dead_runs(settings, instance) == [ours.run_id]
@@ -207,7 +207,7 @@ def test_runs_wait_for_memory_before_they_lock_anything(
         assert run_processes(settings, ["waiting"]).alive == {"waiting"}, (
             "it does not count as dead"
         )
-        with held_together(settings, [f"chunk {SOURCE} {W1}"], quiet()):
+        with advisory_locks(settings, [f"chunk {SOURCE} {W1}"], quiet()):
             raise LowMemory("Only 12 MB are free.")
 
     monkeypatch.setattr(runs, "wait_for_memory", short)

@@ -348,12 +348,12 @@ def test_attempts_count_per_state_of_the_inputs(settings: Settings) -> None:
     for tries in range(3):
         level = campus.state(settings).sessions
         assert level.tries.tolist() == [[0, tries, 0]]
-        assert not level.given_up(settings).any()
+        assert not level.failed_for_good(settings).any()
         record_attempts(engine, level, level.stale)
     level = campus.state(settings).sessions
     assert level.waiting(settings).tolist() == [[False, True, False]]
     at_once = settings.model_copy(update={"retry_delay_seconds": 0.0})
-    assert level.given_up(at_once).tolist() == [[False, True, False]]
+    assert level.failed_for_good(at_once).tolist() == [[False, True, False]]
 
     # Other inputs are a new state, whose attempts start from zero.
     campus.add_sessions(settings, [late])

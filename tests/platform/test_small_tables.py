@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tippers_dagster.campus.intake.files import open_rows
 from tippers_dagster.errors import BadInput
-from tippers_dagster.platform.small_tables import as_text, csv_bytes, read_table, text_as_it_was
+from tippers_dagster.platform.small_tables import as_text, csv_bytes, read_table, unescape_formula
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''@x", "＝1"]  # noqa: RUF001
 TEXTS = ["room 12", "", "'quoted'", "a=b", "' =1", "O'Hara", "12"]
@@ -61,7 +61,7 @@ def test_an_import_restores_the_exported_texts(texts: list[str]) -> None:
     found = read_table(csv_bytes(table), "rows.csv", {"'=a": pa.string()})
     assert found.column_names == ["=a", "b"]
     assert [t or "" for t in found["=a"].to_pylist()] == texts
-    assert all(text_as_it_was(as_text(text)) == text for text in texts)
+    assert all(unescape_formula(as_text(text)) == text for text in texts)
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "bz2", "lz4"])
@@ -83,8 +83,8 @@ def test_compressed_files_are_read_under_any_name(tmp_path: Path, compression: s
 def test_files_that_unpack_to_very_much_are_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tippers_dagster.campus.intake.files.LARGEST_SURELY_UNPACKED", 1 << 20)
-    monkeypatch.setattr("tippers_dagster.platform.small_tables.LARGEST_UNPACKED", 1 << 20)
+    monkeypatch.setattr("tippers_dagster.campus.intake.files.MIN_UNPACKED_LIMIT", 1 << 20)
+    monkeypatch.setattr("tippers_dagster.platform.small_tables.MAX_UNPACKED_BYTES", 1 << 20)
     path = tmp_path / "bomb.csv.zst"
     path.write_bytes(packed(b"a\n" + b"1\n" * (20 << 20), "zstd"))
     with (
@@ -171,7 +171,7 @@ def test_a_few_bytes_that_encode_very_many_values_are_rejected(
 ) -> None:
     content = parquet(pa.table({"a": pa.repeat(1, 100_000)}))
     assert read_table(content, "rows").num_rows == 100_000
-    monkeypatch.setattr("tippers_dagster.platform.small_tables.MOST_VALUES", 99_999)
+    monkeypatch.setattr("tippers_dagster.platform.small_tables.MAX_VALUES", 99_999)
     with pytest.raises(BadInput, match="100,000 rows of 1 columns"):
         read_table(content, "rows")
 
@@ -179,7 +179,7 @@ def test_a_few_bytes_that_encode_very_many_values_are_rejected(
 def test_a_few_bytes_that_encode_very_long_texts_are_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tippers_dagster.platform.small_tables.LARGEST_UNPACKED", 10 << 20)
+    monkeypatch.setattr("tippers_dagster.platform.small_tables.MAX_UNPACKED_BYTES", 10 << 20)
     long, many = "x" * 50_000, 300
     maps = pa.array([[("k", long)]] * many, pa.map_(pa.string(), pa.string()))
     for column in ([long] * many, [[long]] * many, [{"b": long}] * many, maps):

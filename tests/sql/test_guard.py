@@ -17,7 +17,7 @@ from tippers_dagster.sql.compose import quoted
 from tippers_dagster.sql.functions import FUNCTIONS, GRAMMAR_CALLS, RESERVED
 from tippers_dagster.sql.guard import check
 from tippers_dagster.sql.names import NameTable, Place, ref_place
-from tippers_dagster.sql.refused import RefusedSQL
+from tippers_dagster.sql.refusals import RefusedSQL
 from tippers_dagster.sql.translate import Translated, translate
 
 DEVICES = Ref("device", "devices", Kind.INDEX)

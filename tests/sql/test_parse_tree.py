@@ -19,9 +19,15 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.functions import FUNCTIONS
 from tippers_dagster.sql.names import NameTable, Place
-from tippers_dagster.sql.parse_tree import MAKE_VIEW, OPERATORS, VIEW, judgement, misread
-from tippers_dagster.sql.preview import LONGEST_TEXT, preview, validate_query
-from tippers_dagster.sql.refused import RefusedSQL
+from tippers_dagster.sql.parse_tree import (
+    MAKE_VIEW,
+    OPERATORS,
+    VIEW,
+    violation_error,
+    violations_query,
+)
+from tippers_dagster.sql.preview import MAX_TEXT_LENGTH, preview, validate_query
+from tippers_dagster.sql.refusals import RefusedSQL
 from tippers_dagster.sql.translate import Translated, translate
 
 ATTACKS = [
@@ -78,7 +84,7 @@ def judged(
     functions: Iterable[str] = FUNCTIONS,
 ) -> set[tuple[str, str]]:
     cursor.execute(sql.join(MAKE_VIEW))
-    cursor.execute(judgement(tables, functions))
+    cursor.execute(violations_query(tables, functions))
     found = set(cursor.fetchall())
     cursor.execute(f"DROP VIEW {VIEW}")
     return found
@@ -180,7 +186,7 @@ def test_forms_that_do_more_than_compute(
     tables = [] if what == "relation" else ["staging.stg_space", "indexes.device__devices"]
     found = judged(server, sql, tables)
     assert what in {kind for kind, _ in found}
-    assert isinstance(misread(sql, sorted(found)), RefusedSQL)
+    assert isinstance(violation_error(sql, sorted(found)), RefusedSQL)
 
 
 def test_names_in_a_query_are_not_mistaken_for_parts_of_its_tree(
@@ -216,7 +222,7 @@ def test_mutated_queries_are_refused_or_read_as_intended(
             continue  # no such column, or not SQL: the database reports it
         accepted += not found
         for row in found:
-            assert misread(translated.user_sql, [row]).message.endswith("here.")
+            assert violation_error(translated.user_sql, [row]).message.endswith("here.")
     assert accepted > 100
 
 
@@ -260,7 +266,7 @@ def test_a_preview_cuts_long_texts_in_the_database(campus: Settings) -> None:
         "select repeat(repeat('x', 1000), 1000) as a, array[repeat('y', 1000), 'b'] as b, 'c' as c"
     )
     row = preview(campus, saved(sql)).rows.to_pylist()[0]
-    assert row["a"] == "x" * LONGEST_TEXT + "…"
+    assert row["a"] == "x" * MAX_TEXT_LENGTH + "…"
     assert len(row["b"]) == 1004
     assert row["c"] == "c"
     many = ", ".join(f"repeat(repeat('x', 1000), 1000) as c{n}" for n in range(30))

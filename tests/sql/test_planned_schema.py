@@ -16,9 +16,9 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column
-from tippers_dagster.sql.planned_schema import TablesToBe, sql_checks, tables_of
+from tippers_dagster.sql.planned_schema import PlannedSchema, planned_schema_cache, sql_checks
 from tippers_dagster.sql.preview import NotComputedYet
-from tippers_dagster.sql.refused import RefusedSQL
+from tippers_dagster.sql.refusals import RefusedSQL
 
 KEY = Column("mac_address", "text")
 
@@ -29,7 +29,7 @@ FURTHER = rule("select mac_address, more from device.reader where more > 2", "fu
 def check(settings: Settings, definition: Definition, *others: Definition) -> object:
     """The columns of a definition, in a catalog with it and some others."""
     found = catalog(definition, *others)
-    return TablesToBe(settings, found).check(definition)
+    return PlannedSchema(settings, found).check(definition)
 
 
 def long(sql: str) -> Definition:
@@ -66,7 +66,7 @@ def test_definitions_are_checked(campus: Settings) -> None:
 
 
 def test_checks_for_the_catalog(campus: Settings) -> None:
-    checks = sql_checks(campus, tables_of(campus))
+    checks = sql_checks(campus, planned_schema_cache(campus))
     numbers = draft_of(catalog().get("device", "numbers"))
     assert set(checks.references[Kind.FEATURE](numbers, catalog())) == {"device.chosen"}
     bad = draft_of(rule("select mac_address, pg_sleep(1) as x from devices", "bad"))
@@ -138,7 +138,7 @@ def test_the_changed_definition_is_used_instead_of_its_table(campus: Settings) -
 
 
 def test_a_preview_names_what_is_not_computed(campus: Settings) -> None:
-    tables = TablesToBe(campus, catalog(NEW, OF_NEW))
+    tables = PlannedSchema(campus, catalog(NEW, OF_NEW))
     with pytest.raises(NotComputedYet, match=r"device\.long has not been computed yet"):
         tables.preview(OF_NEW, 3)
     compute(campus, LONG, "1.5 AS hours")
@@ -153,7 +153,9 @@ def test_a_preview_names_what_is_not_computed(campus: Settings) -> None:
 # --- saving --------------------------------------------------------------------------------------
 def save(settings: Settings, *definitions: Definition) -> None:
     drafts = [draft_of(definition) for definition in definitions]
-    store.save_all(settings, drafts, by="ada", checks=sql_checks(settings, tables_of(settings)))
+    store.save_all(
+        settings, drafts, by="ada", checks=sql_checks(settings, planned_schema_cache(settings))
+    )
 
 
 @pytest.fixture

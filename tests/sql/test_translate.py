@@ -17,7 +17,7 @@ from tippers_dagster.catalog.model import Ref
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.check import references, translated
 from tippers_dagster.sql.names import NameTable, Place
-from tippers_dagster.sql.refused import RefusedSQL
+from tippers_dagster.sql.refusals import RefusedSQL
 from tippers_dagster.sql.translate import translate
 
 RENDER = jinja2.Environment(autoescape=False)

@@ -14,7 +14,7 @@ from typing import Any
 from tippers_dagster.calendar.periods import Period, period
 from tippers_dagster.catalog import yaml_text
 from tippers_dagster.errors import BadInput
-from tippers_dagster.platform.small_tables import cells_as_text, text_as_it_was
+from tippers_dagster.platform.small_tables import escape_row, unescape_formula
 from tippers_dagster.platform.text import shown
 
 COLUMNS = ("kind", "name", "first_day", "last_day", "space")
@@ -22,7 +22,7 @@ COLUMNS = ("kind", "name", "first_day", "last_day", "space")
 optional; ``last_day`` is included in the period."""
 
 SUFFIXES = (".csv", ".yaml", ".yml")
-LARGEST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 MAX_FAULTS = 5
 
 
@@ -41,7 +41,7 @@ def read_file(path: Path) -> list[Period]:
         )
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BadInput(f"{path} could not be read: {error.strerror}.") from None
     return read_bytes(content, path.name)
@@ -55,8 +55,8 @@ def read_bytes(content: bytes, name: str) -> list[Period]:
     BadInput
         As :func:`read_file`.
     """
-    if len(content) > LARGEST_BYTES:
-        raise BadInput(f"{name} is larger than {LARGEST_BYTES:,} bytes.", "Is it a calendar?")
+    if len(content) > MAX_BYTES:
+        raise BadInput(f"{name} is larger than {MAX_BYTES:,} bytes.", "Is it a calendar?")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -93,7 +93,7 @@ def _of_csv(text: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
 
 def _as_it_was(value: Any) -> Any:
     """A cell without an export's apostrophe; not text if the row has too few or too many cells."""
-    return text_as_it_was(value) if isinstance(value, str) else value
+    return unescape_formula(value) if isinstance(value, str) else value
 
 
 def _of_yaml(text: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -153,7 +153,7 @@ def as_csv(periods: Iterable[Period]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(cells_as_text(_entry(p).values()) for p in periods)
+    writer.writerows(escape_row(_entry(p).values()) for p in periods)
     return out.getvalue()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from tippers_dagster.automation.nodes import Node, Table
-from tippers_dagster.automation.tokens import look_at_sources
+from tippers_dagster.automation.tokens import check_sources
 from tippers_dagster.calendar.days import AcademicCalendar
 from tippers_dagster.calendar.periods import Period, PeriodKind, check_period, check_together
 from tippers_dagster.calendar.tables import academic_period as table
@@ -145,7 +145,7 @@ def change(settings: Settings, changes: Iterable[Change], *, by: str) -> Outcome
         kept = {k.id: k for k in _all(connection)}
         _refuse_clashes(kept, changes)
         done = _apply(connection, kept, changes, by)
-    look_at_sources(settings, [calendar_node()], at_once=True)
+    check_sources(settings, [calendar_node()], at_once=True)
     return done
 
 
@@ -176,7 +176,7 @@ def put(
             wanted = {p.identity for p in periods}
             changes += [Change(None, k) for i, k in there.items() if i not in wanted]
         done = _apply(connection, kept, changes, by)
-    look_at_sources(settings, [calendar_node()], at_once=True)
+    check_sources(settings, [calendar_node()], at_once=True)
     return done
 
 

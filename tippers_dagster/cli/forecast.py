@@ -80,9 +80,9 @@ def show(
     from tippers_dagster.forecasting.reading import (
         backtest_scores,
         champions,
+        changes_since_last,
         find_forecaster,
         last_training,
-        what_changed,
     )
     from tippers_dagster.platform.terminal import table_console
     from tippers_dagster.platform.text import counted
@@ -102,7 +102,7 @@ def show(
     table_console().print(models_table(details["figures"]))
     for model, why in {**details["left_out"], **details["failed"]}.items():
         typer.secho(f"{model} was not tried on every space: {why}", fg="yellow", err=True)
-    changes = what_changed(settings, name)
+    changes = changes_since_last(settings, name)
     if changes.before is not None:
         typer.echo(
             f"{counted(len(changes.champions), 'champion')} changed since the backtest of "

@@ -29,10 +29,10 @@ def list_all() -> None:
     """List people counts: the devices that they count, and their errors."""
     from tippers_dagster.catalog.kinds import Kind, PeopleCount
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.people.counts.reading import read_made
+    from tippers_dagster.people.counts.reading import read_people_counts
 
     settings = get_settings()
-    results = read_made(settings)
+    results = read_people_counts(settings)
     defined = {d.ref.name: d.body for d in load_catalog(settings).of_kind(Kind.PEOPLE_COUNT)}
     for name, body in defined.items():
         if name not in results and isinstance(body, PeopleCount):
@@ -47,10 +47,10 @@ def print_made(settings: Settings) -> None:
     """Print a table of the materialised people counts."""
     from rich.table import Table
 
-    from tippers_dagster.people.counts.reading import read_made
+    from tippers_dagster.people.counts.reading import read_people_counts
     from tippers_dagster.platform.terminal import table_console
 
-    results = read_made(settings)
+    results = read_people_counts(settings)
     if not results:
         return
     headings = (
@@ -105,7 +105,7 @@ def export(
     """
     from tippers_dagster.occupancy.export import write_export, writer_of
     from tippers_dagster.occupancy.reading import missing_chunks
-    from tippers_dagster.people.counts.reading import made_of
+    from tippers_dagster.people.counts.reading import read_people_count
     from tippers_dagster.people.counts.sharing import read_shared_people
 
     settings = get_settings()
@@ -113,7 +113,7 @@ def export(
     people = read_shared_people(space, start, end, interval, by, settings=settings)
     write_export(space, people, out)
     typer.echo(f"{people.num_rows:,} rows written to {out}")
-    result = made_of(settings, by)
+    result = read_people_count(settings, by)
     if result.reason:
         typer.secho(f"{by} is not calibrated: {result.reason}", fg="yellow", err=True)
     if missing := missing_chunks(people):

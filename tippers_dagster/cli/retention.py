@@ -49,14 +49,14 @@ def apply() -> None:
     every night.
     """
     from tippers_dagster.platform.text import counted
-    from tippers_dagster.retention.work import give_up
+    from tippers_dagster.retention.work import delete_due
     from tippers_dagster.settings import get_settings
 
     settings = get_settings()
     if settings.presence_days is None:
         typer.echo(NOT_SET)
         return
-    outcome = give_up(settings, logging.getLogger("tippers"))
+    outcome = delete_due(settings, logging.getLogger("tippers"))
     typer.echo(
         f"Chunks sealed: {len(outcome.sealed):,}; files deleted: {outcome.files:,}; MAC addresses "
         f"of rejected rows removed: {outcome.blanked:,}."

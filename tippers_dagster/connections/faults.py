@@ -28,7 +28,7 @@ class ConnectionFault(TippersError):
     """Another database cannot be reached, or one of its tables cannot be read."""
 
 
-def find_server(name: str, body: Connection) -> None:
+def check_server(name: str, body: Connection) -> None:
     """Check that a server listens at the connection's address.
 
     Raises
@@ -84,7 +84,7 @@ def driver_missing(name: str, body: Connection) -> ConnectionFault:
     )
 
 
-def words_of(error: Exception) -> str:
+def driver_message(error: Exception) -> str:
     """A driver's message, without SQLAlchemy's statement and links."""
     if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
         return str(error.orig)

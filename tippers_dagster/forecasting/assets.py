@@ -131,7 +131,7 @@ def _backtest(definition: Definition, work: Computation) -> None:
     from tippers_dagster.forecasting.names import forecasts_prefix
     from tippers_dagster.forecasting.reading import backtest_scores
     from tippers_dagster.forecasting.store import write_backtest
-    from tippers_dagster.forecasting.work import forget_other_work, run_backtest
+    from tippers_dagster.forecasting.work import delete_other_work, run_backtest
     from tippers_dagster.platform.lake import open_lake
 
     settings, name, body = work.settings, definition.ref.name, definition.body
@@ -143,7 +143,7 @@ def _backtest(definition: Definition, work: Computation) -> None:
     write_backtest(settings, name, version, work.run_id, outcome, details)
     scores = backtest_scores(settings, name, version=version)
     _log_backtest(definition, outcome, scores, work)
-    forget_other_work(settings, name, outcome.work)
+    delete_other_work(settings, name, outcome.work)
     place = open_lake(settings).uri(f"{forecasts_prefix(name)}backtest")
     metadata = describe.backtest_metadata(outcome, place, work.log.url)
     work.succeeded(len(outcome.history.panel.spaces), details, metadata)

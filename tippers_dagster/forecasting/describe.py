@@ -22,7 +22,7 @@ from tippers_dagster.forecasting.names import SEASONAL_NAIVE
 from tippers_dagster.forecasting.panel import limits
 from tippers_dagster.forecasting.reading import QUANTILE_COLUMNS, Score
 from tippers_dagster.forecasting.work import Backtest, Forecasts
-from tippers_dagster.platform.small_tables import cells_as_text
+from tippers_dagster.platform.small_tables import escape_row
 
 MAX_NAMED = 20
 MIN_COVERAGE = {"coverage_80": 0.7, "coverage_95": 0.88}
@@ -248,7 +248,7 @@ def _csv(records: Sequence[Mapping[str, Any]]) -> bytes:
     if records:
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(records[0])
-        writer.writerows(cells_as_text(record[name] for name in records[0]) for record in records)
+        writer.writerows(escape_row(record[name] for name in records[0]) for record in records)
     return buffer.getvalue().encode()
 
 

@@ -26,7 +26,7 @@ from tippers_dagster.forecasting.backtest import (
     Ranking,
     Task,
     Trial,
-    look_ahead,
+    forecast_ahead,
     origins,
     rank,
     truth,
@@ -128,7 +128,7 @@ def run_backtest(
     )
 
 
-def forget_other_work(settings: Settings, name: str, work: str) -> None:
+def delete_other_work(settings: Settings, name: str, work: str) -> None:
     """Remove the trained models of all other materialisations."""
     lake, folder = open_lake(settings), work_prefix(name)
     trained_files.forget_others(settings, name, work)
@@ -369,8 +369,8 @@ def forecast_all(settings: Settings, bundle: Bundle, history: History) -> Foreca
     """Forecast from the end of the history, each space with its champion, in their order there."""
     parts = bundle.parts
     expensive = [i for i, part in enumerate(parts) if MODELS[part.model].weight]
-    found = {i: look_ahead(part) for i, part in enumerate(parts) if i not in expensive}
-    for number, outcome in run_tasks(settings, look_ahead, [parts[i] for i in expensive]):
+    found = {i: forecast_ahead(part) for i, part in enumerate(parts) if i not in expensive}
+    for number, outcome in run_tasks(settings, forecast_ahead, [parts[i] for i in expensive]):
         found[expensive[number]] = outcome
     where = {space: (i, j) for i, p in enumerate(parts) for j, space in enumerate(p.panel.spaces)}
     kept = [i for i, space in enumerate(history.panel.spaces) if space in where]

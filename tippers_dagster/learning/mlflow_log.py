@@ -34,10 +34,10 @@ from tippers_dagster.learning.naming import (
 )
 from tippers_dagster.learning.results import model_results
 from tippers_dagster.learning.saved import FILE, TRUSTED_TYPES, parse_model
-from tippers_dagster.learning.tables import JUDGED_ON
+from tippers_dagster.learning.tables import EVALUATED_ON
 from tippers_dagster.learning.work import Trained
 from tippers_dagster.platform.mlflow.model_files import is_intact, model_files, record_model
-from tippers_dagster.platform.small_tables import cells_as_text
+from tippers_dagster.platform.small_tables import escape_row
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def metrics_of(one: ModelResult) -> dict[str, float]:
     """A model's known metrics: ``held_out_macro_f1`` ..."""
     return {
         f"{judged}_{name}": value
-        for judged in JUDGED_ON
+        for judged in EVALUATED_ON
         for name, value in getattr(one, judged).items()
         if value is not None
     }
@@ -330,5 +330,5 @@ def _value(made: Trained, body: Classifier) -> float:
 
 def _csv(rows: list[list[str]]) -> bytes:
     sink = io.StringIO()
-    csv.writer(sink).writerows(map(cells_as_text, rows))
+    csv.writer(sink).writerows(map(escape_row, rows))
     return sink.getvalue().encode()

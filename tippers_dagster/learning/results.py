@@ -20,11 +20,11 @@ from tippers_dagster.labelling.evaluate import numbers
 from tippers_dagster.learning.errors import NotTrained
 from tippers_dagster.learning.scores import METRICS
 from tippers_dagster.learning.tables import (
-    JUDGED_ON,
+    EVALUATED_ON,
     classifier_model_result,
     classifier_result,
 )
-from tippers_dagster.learning.work import Trained, judged_key
+from tippers_dagster.learning.work import Trained, held_out_predictions_key
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import definition_key
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -216,7 +216,7 @@ def record_result(settings: Settings, result: ClassifierResult) -> None:
             },
             **{
                 f"{judged}_{metric}": getattr(one, judged)[metric]
-                for judged in JUDGED_ON
+                for judged in EVALUATED_ON
                 for metric in METRICS
             },
         }
@@ -278,7 +278,7 @@ def last_result(settings: Settings, ref: Ref) -> ClassifierResult:
 
 def _model(row: sa.RowMapping) -> ModelResult:
     judged: dict[str, Any] = {
-        on: {metric: row[f"{on}_{metric}"] for metric in METRICS} for on in JUDGED_ON
+        on: {metric: row[f"{on}_{metric}"] for metric in METRICS} for on in EVALUATED_ON
     }
     return ModelResult(**{name: row[name] for name in _PLAIN}, **judged)
 
@@ -306,7 +306,7 @@ class HeldOutPredictions:
     models: Mapping[str, np.ndarray]
 
 
-def read_judged(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutPredictions:
+def read_held_out_predictions(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutPredictions:
     """The labels that every model gives the held-out entities.
 
     Raises
@@ -320,7 +320,7 @@ def read_judged(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutPredic
     labels = catalog.model_labels(model)
     lake = open_lake(settings)
     try:
-        rows = lake.read_table(judged_key(ref))
+        rows = lake.read_table(held_out_predictions_key(ref))
     except LakeFileMissing as error:
         raise NotTrained(
             f"{ref} has not been trained yet.",

@@ -7,7 +7,7 @@ import tippers_dagster.learning.registry_tables  # noqa: F401 - all tables of th
 from tippers_dagster.learning.scores import METRICS
 from tippers_dagster.platform.warehouse.metadata import metadata
 
-JUDGED_ON = ("cross_validated", "held_out", "gold")
+EVALUATED_ON = ("cross_validated", "held_out", "gold")
 """Training rows, out of fold; held-out entities, by the label model's labels and by gold labels."""
 
 classifier_result = sa.Table(
@@ -63,7 +63,7 @@ classifier_model_result = sa.Table(
     sa.Column("seconds", sa.Double, comment="training time on one thread"),
     *(
         sa.Column(f"{judged}_{metric}", sa.Double, comment="null: nothing to evaluate on")
-        for judged in JUDGED_ON
+        for judged in EVALUATED_ON
         for metric in METRICS
     ),
     sa.ForeignKeyConstraint(

@@ -20,7 +20,7 @@ Method = Literal["probability", "entropy"]
 STEP = 0.05
 """The step by which the threshold is lowered."""
 
-FEWEST_TRAINED = 3
+MIN_TRAINED_PER_LABEL = 3
 """Minimum entities of a label in the training set, for cross-validation and calibration."""
 
 _SPLIT, _CAP = 1, 2
@@ -126,7 +126,7 @@ def choose_threshold(
     label, confidences
         int [n]: class numbers, -1 for none; float64 [n]: their confidence.
     training
-        bool [n]: not held out; must contain ``FEWEST_TRAINED`` entities of each label.
+        bool [n]: not held out; must contain ``MIN_TRAINED_PER_LABEL`` entities of each label.
     threshold
         The first threshold; lowered by ``STEP`` each time, down to 0.
     minimum
@@ -149,7 +149,7 @@ def choose_threshold(
         counts = np.bincount(label[chosen], minlength=len(labels))
         left = np.bincount(label[chosen & training], minlength=len(labels))
         steps.append(Step(round(threshold, 6), tuple(counts.tolist())))
-        if counts.min() >= minimum and left.min() >= FEWEST_TRAINED:
+        if counts.min() >= minimum and left.min() >= MIN_TRAINED_PER_LABEL:
             return tuple(steps)
         if threshold <= 0:
             raise _too_few(labels, counts, left, minimum)
@@ -257,7 +257,8 @@ def _too_few(
             "Lower minimum_per_class, or write labelling functions that vote for these labels.",
         )
     return TooFewLabels(
-        f"In the training set, {_label_counts(labels, left)}; {FEWEST_TRAINED} of each are needed.",
+        f"In the training set, {_label_counts(labels, left)}; {MIN_TRAINED_PER_LABEL} of each are "
+        "needed.",
         "Lower test_share, or write labelling functions that vote for these labels.",
     )
 

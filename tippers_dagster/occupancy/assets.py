@@ -11,7 +11,7 @@ from tippers_dagster.occupancy.counting import (
     BETWEEN_CHILDREN,
     WIDER_BINS,
     WITHIN_DEVICES,
-    WrongNumbers,
+    InconsistentCounts,
 )
 from tippers_dagster.occupancy.describe import SCHEMAS, describe
 from tippers_dagster.occupancy.partitions import (
@@ -22,7 +22,7 @@ from tippers_dagster.occupancy.partitions import (
     source_to_derived,
     split_key,
 )
-from tippers_dagster.occupancy.records import excuse_attempts, record_duration
+from tippers_dagster.occupancy.records import record_duration, take_back_attempts
 from tippers_dagster.occupancy.runs import STALE_ONLY_TAG, run_locks
 from tippers_dagster.occupancy.sessions import VERSION as SESSIONS_VERSION
 from tippers_dagster.occupancy.snapshot import keep_up_to_date
@@ -210,7 +210,7 @@ def _excuse(
     if mine:
         until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=settings.environment_retry_seconds)
         cells = [cell for cell in partitions if cell[1] in mine]
-        excuse_attempts(warehouse_engine(settings), asset, cells, until)
+        take_back_attempts(warehouse_engine(settings), asset, cells, until)
 
 
 def _results(
@@ -220,7 +220,7 @@ def _results(
     wrong = {
         error.check: f"{chunk}: {error.message}"
         for chunk, error in outcome.failed.items()
-        if isinstance(error, WrongNumbers)
+        if isinstance(error, InconsistentCounts)
     }
     for name in checks:
         yield dg.AssetCheckResult(

@@ -23,7 +23,7 @@ from tippers_dagster.occupancy.sessions import UNKNOWN_SPACE
 from tippers_dagster.occupancy.tables import partition_figures, session_reject
 from tippers_dagster.platform.postgres.adbc import adbc_connection
 from tippers_dagster.platform.postgres.databases import databases
-from tippers_dagster.platform.small_tables import as_texts
+from tippers_dagster.platform.small_tables import escape_formulas
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -245,4 +245,4 @@ def _writer(out: Path, file: IO[bytes]) -> Iterator[Callable[[pa.Table], None]]:
             yield parquet.write_table
     else:
         with pyarrow.csv.CSVWriter(file, SCHEMA) as text:
-            yield lambda table: text.write_table(as_texts(table))
+            yield lambda table: text.write_table(escape_formulas(table))

@@ -104,7 +104,7 @@ class Level:
         """bool: never computed, computed from other inputs, or void; never in a sealed chunk."""
         return ~self.fresh
 
-    def given_up(self, settings: Settings) -> np.ndarray:
+    def failed_for_good(self, settings: Settings) -> np.ndarray:
         """bool: still stale after the maximum number of attempts."""
         return self.stale & (self.tries >= settings.max_tries) & ~self.waiting(settings)
 

@@ -10,9 +10,9 @@ from tippers_dagster.campus.local_time import chunk_keys
 from tippers_dagster.campus.spaces.tracking import (
     Grid,
     Tracked,
-    forget_range,
     track,
     untrack,
+    untrack_exact_range,
     wanted_grid,
 )
 from tippers_dagster.campus.spaces.tree import load_tree
@@ -69,7 +69,7 @@ def untrack_space(
 
 def untrack_range(settings: Settings, tracked: Tracked, *, purge: bool = False) -> tuple[Grid, int]:
     """Stop tracking exactly one tracked range; otherwise as :func:`untrack_space`."""
-    forget_range(settings, tracked)
+    untrack_exact_range(settings, tracked)
     with dagster_instance(settings) as instance:
         grid = sync_partitions(settings, instance).grid
     return grid, purge_untracked(settings, grid) if purge else 0

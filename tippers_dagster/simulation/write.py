@@ -21,7 +21,7 @@ from tippers_dagster.campus.source.load import (
 from tippers_dagster.campus.source.schema import (
     TRUTH_DEVICE,
     TRUTH_PERSON,
-    refuse_foreign_source,
+    require_own_source,
     source_tables,
 )
 from tippers_dagster.errors import BadInput
@@ -78,7 +78,7 @@ def write_campus(
         When the tables have data and ``replace`` is not set, or the campus does not match the
         settings. Nothing is changed then.
     """
-    refuse_foreign_source(settings)
+    require_own_source(settings)
     _check_suits(settings, campus)
     _migrate(settings)
     create_source_schema(settings)

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tippers_dagster.sql.functions import FUNCTIONS, GRAMMAR_CALLS, STATEMENTS, WRITES, words
-from tippers_dagster.sql.refused import RefusedSQL, place_of, unknown_function
+from tippers_dagster.sql.refusals import RefusedSQL, place_of, unknown_function
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -361,7 +361,7 @@ def _text_atom(number: int) -> str:
     return f"zq{str(number).translate(_LETTERS)}qz"
 
 
-def put_in_texts(written: str, texts: tuple[str, ...]) -> str:
+def insert_texts(written: str, texts: tuple[str, ...]) -> str:
     """The text that sqlglot wrote between quotes, with texts in place of their atoms."""
     return TEXT_ATOM.sub(lambda m: texts[int(m[1].translate(_DIGITS))].replace("'", "''"), written)
 

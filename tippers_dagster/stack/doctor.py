@@ -373,11 +373,11 @@ def _ports(settings: Settings) -> Iterator[Check]:
 def _automation(settings: Settings) -> Iterator[Check]:
     """Whether automation works, if a stack is known to run."""
     from tippers_dagster.platform.dagster.addresses import web_address
-    from tippers_dagster.stack.automation_health import automation_troubles
+    from tippers_dagster.stack.automation_health import automation_problems
 
     if web_address(settings) is None:
         return
-    troubles = automation_troubles(settings)
+    troubles = automation_problems(settings)
     for name, why in troubles.items():
         hint = (
             "`tippers up` restarts it within minutes; its log is in <home>/logs. If you do not use "

@@ -244,7 +244,7 @@ def _unpacked(zip_name: str, content: bytes, room: int) -> dict[PurePosixPath, b
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = [e for e in archive.infolist() if not e.is_dir()]
-            if len(entries) > files.MOST_FILES or sum(e.file_size for e in entries) > room:
+            if len(entries) > files.MAX_FILES or sum(e.file_size for e in entries) > room:
                 raise _too_large(zip_name)
             for entry in entries:
                 path = _entry_path(entry)
@@ -287,7 +287,7 @@ def _unpack(zip_name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, roo
 
 def _too_large(zip_name: str) -> BadInput:
     return BadInput(
-        f"{zip_name} is too large for definitions: more than {files.MOST_FILES:,} files or "
+        f"{zip_name} is too large for definitions: more than {files.MAX_FILES:,} files or "
         f"{MAX_UNPACKED_BYTES >> 20} MiB.",
         "Is it the right file?",
     )

@@ -8,7 +8,7 @@ from streamlit_app.services import connections as service
 from streamlit_app.services.app import App
 from streamlit_app.services.connections import ConnectionInfo, SyncedTable
 from streamlit_app.ui.links import external_link
-from streamlit_app.ui.messages import live, plain, told
+from streamlit_app.ui.messages import live, plain, show_errors
 from streamlit_app.views.connections.notes import note
 from tippers_dagster.access.model import Role
 from tippers_dagster.connections.bodies import schema_of
@@ -42,7 +42,7 @@ def _sync(app: App, connection: ConnectionInfo) -> None:
             width=420,
         )
         if st.button("Sync now", type="primary", icon=":material/sync:", key="sync"):
-            with told():
+            with show_errors():
                 run = service.sync(app, connection, chosen)
                 st.session_state[_RUN] = (connection.name, run)
     name, run = st.session_state.get(_RUN, ("", ""))
@@ -99,7 +99,7 @@ def _stop_syncing(app: App, connection: ConnectionInfo) -> None:
         else:
             st.caption("Deletes the copy in the warehouse. The original table is not touched.")
         if st.button("Stop syncing", disabled=bool(users), key="stop syncing"):
-            with told(), st.spinner("Deleting the copy"):
+            with show_errors(), st.spinner("Deleting the copy"):
                 reloaded = service.leave_out(app, connection.name, name)
                 note(f"{name} is no longer synced. {reloaded.message}")
                 st.rerun()

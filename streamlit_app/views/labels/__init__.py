@@ -13,7 +13,7 @@ from streamlit_app.services.labels import Summary
 from streamlit_app.services.words import counted
 from streamlit_app.ui import pages, state
 from streamlit_app.ui.links import external_link
-from streamlit_app.ui.messages import told
+from streamlit_app.ui.messages import show_errors
 from streamlit_app.views.labels import by_hand, compare, entities, gold, results
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.model import Ref
@@ -35,7 +35,7 @@ def render(app: App) -> None:
         return
     ref = _chosen(models)
     section = _section(app)
-    with told():
+    with show_errors():
         if section in ABOUT_ENTITIES:
             ABOUT_ENTITIES[section](app, catalog, ref)
             return

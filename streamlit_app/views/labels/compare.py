@@ -16,7 +16,7 @@ from streamlit_app.ui import state
 from streamlit_app.ui.links import external_link
 from streamlit_app.ui.messages import plain
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.labelling.past import ABSENT, KEPT, Past
+from tippers_dagster.labelling.earlier_labels import ABSENT, KEPT, Past
 from tippers_dagster.platform.dagster.addresses import run_link
 
 _WITH = {"before": "Earlier results", "model": "Another label model"}

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from streamlit_app.ui.messages import plain
-from tippers_dagster.labelling.why import Explanation, FunctionVote
+from tippers_dagster.labelling.explanations import Explanation, FunctionVote
 
 _WITHOUT_LABEL = {"abstain": "no label, as no function voted", "tie": "no label, as votes are tied"}
 

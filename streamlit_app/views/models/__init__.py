@@ -12,7 +12,7 @@ from streamlit_app.services.app import App
 from streamlit_app.services.models import AssetInfo
 from streamlit_app.ui import pages, state
 from streamlit_app.ui.links import external_link
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.views.models import ask, drift, quality, ranking, versions
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
@@ -48,7 +48,7 @@ def render(app: App) -> None:
         return
     _head(app, service.assets(app, catalog, ref))
     section = _section(app)
-    with told():
+    with show_errors():
         SECTIONS[section](app, catalog, ref)
 
 

@@ -10,7 +10,7 @@ from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
 from streamlit_app.services.tracking import TrackedRange
 from streamlit_app.services.words import day
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.ui.pages import page
 from streamlit_app.views.tracking.notes import note
 from tippers_dagster.access.model import Role
@@ -118,7 +118,7 @@ def _recompute(app: App, one: TrackedRange, key: str) -> None:
 def _do_recompute(
     app: App, one: TrackedRange, days: tuple[dt.date, dt.date], sessions: bool
 ) -> None:
-    with told():
+    with show_errors():
         number = service.recompute(
             app, one.tracked.space, days[0], days[1] + _DAY, sessions=sessions
         )
@@ -159,7 +159,7 @@ def _untrack(app: App, one: TrackedRange, key: str) -> None:
 
 
 def _do_untrack(app: App, one: TrackedRange, purge: bool) -> None:
-    with told():
+    with show_errors():
         number = service.untrack(app, one.tracked, purge=purge)
         deleted = f" {counted(number, 'partition')} deleted from the lake." if purge else ""
         name = one.name or one.tracked.space

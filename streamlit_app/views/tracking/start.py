@@ -13,7 +13,7 @@ from streamlit_app.services.tracking import Estimate
 from streamlit_app.services.words import bin_width, day, duration
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import HASH_FUNCS, space_tree
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.ui.space_picker import choose
 from streamlit_app.views.tracking.notes import note
 from tippers_dagster.access.model import Person, Role
@@ -49,7 +49,7 @@ def show(app: App, tree: SpaceTree) -> None:
             "range would be empty.",
             icon=":material/warning:",
         )
-    with told():
+    with show_errors():
         found = _estimate(app.settings, space, start, end)
         _show_estimate(app, tree, space, found)
         _confirm(app, space, start, end)
@@ -206,7 +206,7 @@ def _confirm(app: App, space: str, start: dt.date, end: dt.date) -> None:
 
 
 def _track(app: App, space: str, start: dt.date, end: dt.date) -> None:
-    with told():
+    with show_errors():
         service.track(app, space, start, end)
         _estimate.clear()
         note(f"Space {space} is now tracked from {start} to {end - _DAY}. {_next(app)}")
@@ -215,7 +215,7 @@ def _track(app: App, space: str, start: dt.date, end: dt.date) -> None:
 def _create(
     app: App, name: str, space: str, start: dt.date, end: dt.date, width: int, about: str
 ) -> None:
-    with told():
+    with show_errors():
         dataset = service.create_dataset(
             app,
             name,

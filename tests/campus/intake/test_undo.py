@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tippers_dagster.campus.intake.entries import list_ingests
 from tippers_dagster.campus.intake.ingest import FileOptions, ingest_file, remove_spaces
-from tippers_dagster.campus.intake.ingests import list_ingests
 from tippers_dagster.campus.intake.observations import OBSERVATIONS, ingest_observations
 from tippers_dagster.campus.intake.repeat import Changes, ingest_again
 from tippers_dagster.campus.intake.undo import undo_ingests

@@ -17,7 +17,7 @@ from tests.labelling.small import QUIET
 from tests.people.counts.campus import count_heads
 from tippers_dagster.automation.nodes import Node, wanted_versions
 from tippers_dagster.automation.state import load_states
-from tippers_dagster.automation.tokens import look_at_sources
+from tippers_dagster.automation.tokens import check_sources
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import (
     Concept,
@@ -32,7 +32,7 @@ from tippers_dagster.catalog.kinds import (
 )
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.people.counts.assets import HEAD_COUNTS, headcount_assets, headcount_nodes
-from tippers_dagster.people.counts.reading import made_of
+from tippers_dagster.people.counts.reading import read_people_count
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -92,7 +92,7 @@ def mlflow_runs(settings: Settings) -> list[Run]:
 
 
 def versions(settings: Settings, nodes: Sequence[Node]) -> dict[tuple[str, ...], str]:
-    return wanted_versions(nodes, look_at_sources(settings, nodes, at_once=True))
+    return wanted_versions(nodes, check_sources(settings, nodes, at_once=True))
 
 
 def test_it_is_calibrated_recorded_and_logged(logged: Settings, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_it_is_calibrated_recorded_and_logged(logged: Settings, tmp_path: Path) 
         "phones__logged_to_mlflow",
     }
     assert all(checks(result).values())
-    made = made_of(logged, "phones")
+    made = read_people_count(logged, "phones")
     assert made.calibration is not None
     assert made.evaluation is not None
     state = load_states(logged)[NAME]
@@ -133,7 +133,7 @@ def test_without_head_counts_it_is_not_calibrated(campus: Settings) -> None:
     assert metadata["state"].value == "not calibrated"
     assert metadata["reason"].value == "There are no head counts."
     assert checks(result)["phones__enough_head_counts"] is False
-    assert made_of(campus, "phones").calibration is None
+    assert read_people_count(campus, "phones").calibration is None
 
 
 def test_without_labels_it_fails_with_the_reason(logged: Settings) -> None:

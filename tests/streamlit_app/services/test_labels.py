@@ -18,8 +18,8 @@ from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.earlier_labels import keep_labels
 from tippers_dagster.labelling.labels import LabelTable, NotLabelled
-from tippers_dagster.labelling.past import keep_past
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 TYPE = Ref("device", "type", Kind.LABEL_MODEL)
@@ -99,7 +99,7 @@ def keep(app: App, version: str, given: dict[str, str], weight: float) -> None:
     )
     classes = {label: list(given.values()).count(label) for label in ("A", "B")}
     functions = [{"labelling function": "is_a", "coverage": 0.5, "learned weight": weight}]
-    keep_past(app.settings, table, rows, {"classes": classes, "functions": functions})
+    keep_labels(app.settings, table, rows, {"classes": classes, "functions": functions})
 
 
 def test_labels_are_compared_with_an_earlier_materialisation(defined_app: App) -> None:  # noqa: F811

@@ -16,12 +16,12 @@ FIRST, LAST = dt.date(2025, 9, 25), dt.date(2025, 12, 12)
 
 def page(role: int) -> None:
     from streamlit_app.services.app import App
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import calendar
     from tippers_dagster.access.model import Person, Role
     from tippers_dagster.settings import get_settings
 
-    with told():
+    with show_errors():
         calendar.render(App(get_settings(), Person("ada", Role(role))))
 
 

@@ -18,12 +18,12 @@ from tippers_dagster.settings import Settings
 
 def page(role: int) -> None:
     from streamlit_app.services.app import App
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import connections
     from tippers_dagster.access.model import Person, Role
     from tippers_dagster.settings import get_settings
 
-    with told():
+    with show_errors():
         connections.render(App(get_settings(), Person("ada", Role(role))))
 
 

@@ -17,12 +17,12 @@ __all__ = ["forecast_app"]
 
 def page(role: int) -> None:
     from streamlit_app.services.app import App
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import forecasts
     from tippers_dagster.access.model import Person, Role
     from tippers_dagster.settings import get_settings
 
-    with told():
+    with show_errors():
         forecasts.render(App(get_settings(), Person("ada", Role(role))))
 
 

@@ -28,10 +28,10 @@ WINDOW = {"from_": FIRST.isoformat(), "to": UNTIL.isoformat(), "bin": "3600"}
 
 
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import people_counts
 
-    with told():
+    with show_errors():
         people_counts.render(app)
 
 

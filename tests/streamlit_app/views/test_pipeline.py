@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from streamlit_app.services import runs
 from streamlit_app.services.app import App
-from streamlit_app.ui.canvas import Done
+from streamlit_app.ui.canvas import CanvasAction
 from streamlit_app.views import pipeline
 from streamlit_app.views.pipeline import actions, drawing, panel
 from tests.graph.small import ALL, LONG, function
@@ -58,11 +58,11 @@ def opened() -> Open:
 @pytest.fixture
 def canvas(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What is drawn; ``done`` is what somebody does with it once."""
-    seen: dict[str, Any] = {"done": Done()}
+    seen: dict[str, Any] = {"done": CanvasAction()}
 
-    def draw(label: str, nodes: list, edges: list, **options: Any) -> Done:
+    def draw(label: str, nodes: list, edges: list, **options: Any) -> CanvasAction:
         seen.update(label=label, nodes={n.name: n for n in nodes}, edges=edges, **options)
-        done, seen["done"] = seen["done"], Done()
+        done, seen["done"] = seen["done"], CanvasAction()
         return done
 
     monkeypatch.setattr(drawing, "canvas", draw)
@@ -196,7 +196,7 @@ def test_viewers_can_only_look(app: App, opened: Open, canvas: dict[str, Any]) -
     computing = [b for b in at.button if b.label.startswith("Materialise")]
     assert computing
     assert all(button.disabled for button in computing)
-    canvas["done"] = Done(moved={"device/long": (1.0, 2.0)})
+    canvas["done"] = CanvasAction(moved={"device/long": (1.0, 2.0)})
     at.run()
     at.run()
     assert "may not arrange the canvas" in at.error[0].value.replace("\\", "")
@@ -204,11 +204,11 @@ def test_viewers_can_only_look(app: App, opened: Open, canvas: dict[str, Any]) -
 
 def test_moved_nodes_stay_in_place(fresh: App, opened: Open, canvas: dict[str, Any]) -> None:
     at = opened()
-    canvas["done"] = Done(moved={"device/long": (10.0, 20.0)})
+    canvas["done"] = CanvasAction(moved={"device/long": (10.0, 20.0)})
     at.run()
     at.run()
     assert canvas["nodes"]["device/long"].place == (10.0, 20.0)
-    canvas["done"] = Done(reset=True)
+    canvas["done"] = CanvasAction(reset=True)
     at.run()
     at.run()
     assert canvas["nodes"]["device/long"].place is None
@@ -219,11 +219,11 @@ def test_a_new_definition_has_its_parent_filled_in(
     fresh: App, opened: Open, canvas: dict[str, Any], went: Went
 ) -> None:
     at = opened()
-    canvas["done"] = Done(created=("labelling_function", "device/long"))
+    canvas["done"] = CanvasAction(created=("labelling_function", "device/long"))
     at.run()
     query = {"new": "labelling_function", "concept": "device", "parent": "device.long"}
     assert went == [("definitions", query)]
-    canvas["done"] = Done(created=("index", ""))
+    canvas["done"] = CanvasAction(created=("index", ""))
     at.run()
     assert went[1] == ("definitions", {"new": "index", "concept": "device", "parent": ""})
 
@@ -233,14 +233,14 @@ def test_an_edge_changes_a_definition_only_after_confirmation(
 ) -> None:
     store.save_all(fresh.settings, [function("new_b", "hours < 2", "B")], by="bob")
     at = opened()
-    canvas["done"] = Done(connected=("device/new_b", "device/type"))
+    canvas["done"] = CanvasAction(connected=("device/new_b", "device/type"))
     at.run()
     assert "Adds new_b to the labelling functions" in texts(at).replace("\\", "")
     assert store.get(fresh.settings, ALL[6].ref).version == 1
     click(at, "Change")
     assert store.get(fresh.settings, ALL[6].ref).updated_by == "ada"
 
-    canvas["done"] = Done(connected=("device/long", "device/type"))
+    canvas["done"] = CanvasAction(connected=("device/long", "device/type"))
     at.run()
     at.run()
     assert "cannot be connected to" in at.error[0].value
@@ -254,7 +254,7 @@ def test_chosen_nodes_are_computed(
         start, "start_run", lambda s, names, **options: asked.append(set(names)) or "12345678-9"
     )
     at = opened()
-    canvas["done"] = Done(materialise=("device/type", "device/long"))
+    canvas["done"] = CanvasAction(materialise=("device/type", "device/long"))
     at.run()
     assert asked == [{"device/type", "device/long"}]
     assert at.toast[0].value == "Run 12345678 started."

@@ -19,10 +19,10 @@ from tippers_dagster.occupancy import datasets as store
 
 
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import tracking
 
-    with told():
+    with show_errors():
         tracking.render(app)
 
 

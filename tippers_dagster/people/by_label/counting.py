@@ -41,7 +41,7 @@ def labels_fingerprint(labels: DeviceLabels) -> int:
 
 
 # --- totals -------------------------------------------------------------------------------------
-def read_wholes(lake: Lake, chunk: str, spaces: list[str], edges: Edges) -> Grids:
+def read_totals(lake: Lake, chunk: str, spaces: list[str], edges: Edges) -> Grids:
     """The published occupancy of spaces in a chunk: per width, int32 [spaces, bins].
 
     Raises

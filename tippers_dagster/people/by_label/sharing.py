@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import MissingPartitions
-from tippers_dagster.occupancy.reading import OnMissing, When, chunks_asked, missing_chunks
+from tippers_dagster.occupancy.reading import OnMissing, When, chunks_in_range, missing_chunks
 from tippers_dagster.occupancy.sharing import (
     SUPPRESSED,
     at_begins,
@@ -90,7 +90,7 @@ def _hidden(
     tree, k = load_tree(settings), settings.smallest_count
     at = tree.position(space)
     parts, rows, wholes = {}, {}, {}
-    for chunk in chunks_asked(start, end, width, settings):
+    for chunk in chunks_in_range(start, end, width, settings):
         found = tree_parts(settings, tree, chunk, width, by)
         parts[chunk] = found[:, at].T
         rows[chunk] = hide_labels(tree, found, k)[at]

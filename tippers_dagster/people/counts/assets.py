@@ -75,7 +75,7 @@ def _people_count(
 def _calibrate(definition: Definition, work: Computation) -> None:
     """Read head counts and devices, fit the ratio, write it."""
     from tippers_dagster.people.counts import describe
-    from tippers_dagster.people.counts.reading import compared_key
+    from tippers_dagster.people.counts.reading import fit_data_key
     from tippers_dagster.people.counts.work import calibrate_people, write_calibrated
     from tippers_dagster.platform.lake import open_lake
 
@@ -93,7 +93,7 @@ def _calibrate(definition: Definition, work: Computation) -> None:
     )
     if calibrated.reason is not None:
         work.context.log.warning("Not calibrated: %s", calibrated.reason)
-    place = open_lake(settings).uri(compared_key(name))
+    place = open_lake(settings).uri(fit_data_key(name))
     work.succeeded(
         len(calibrated.observed),
         describe.people_details(calibrated, work.log.run_id),

@@ -10,7 +10,12 @@ import dagster as dg
 import numpy as np
 
 from tippers_dagster.automation.specs import check_result
-from tippers_dagster.people.counts.calibration import FEWEST, FEWEST_DAYS, HOUR_GROUP, Calibration
+from tippers_dagster.people.counts.calibration import (
+    HOUR_GROUP,
+    MIN_HEAD_COUNT_DAYS,
+    MIN_HEAD_COUNTS,
+    Calibration,
+)
 from tippers_dagster.people.counts.reading import NOT_CALIBRATED
 from tippers_dagster.people.counts.work import Calibrated
 
@@ -24,8 +29,8 @@ ENOUGH = "enough_head_counts"
 COVERAGE = "coverage_near_nominal"
 RATIO = "ratio_plausible"
 CHECKS = {
-    ENOUGH: f"There are enough head counts for a calibration: at least {FEWEST} on {FEWEST_DAYS} "
-    "days, at times with computed occupancy.",
+    ENOUGH: f"There are enough head counts for a calibration: at least {MIN_HEAD_COUNTS} on "
+    f"{MIN_HEAD_COUNT_DAYS} days, at times with computed occupancy.",
     COVERAGE: "The interval contains about the nominal share of the held-out head counts.",
     RATIO: f"At every hour and level there are {PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} people per "
     "device.",

@@ -20,12 +20,12 @@ from tippers_dagster.people.counts.calibration import (
     Calibration,
     Evaluation,
     Observations,
-    TooFew,
+    TooFewHeadCounts,
     calibrate,
 )
 from tippers_dagster.people.counts.devices import Chosen, chosen_devices, count_devices
 from tippers_dagster.people.counts.head_counts import read_head_counts
-from tippers_dagster.people.counts.reading import compared_key
+from tippers_dagster.people.counts.reading import fit_data_key
 from tippers_dagster.people.counts.tables import people_calibration
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -83,9 +83,9 @@ def calibrate_people(settings: Settings, body: PeopleCount) -> Calibrated:
     reason, calibration, evaluation = None, None, None
     try:
         if not counts.num_rows:
-            raise TooFew("There are no head counts.")
+            raise TooFewHeadCounts("There are no head counts.")
         calibration, evaluation = calibrate(observed, body.ratio, body.confidence)
-    except TooFew as error:
+    except TooFewHeadCounts as error:
         reason = str(error)
     return Calibrated(
         body=body,
@@ -172,7 +172,7 @@ def write_calibrated(
     settings: Settings, name: str, version: str, run_id: str, calibrated: Calibrated
 ) -> None:
     """Replace a people count's calibration, and write the data of the fit to the lake."""
-    open_lake(settings).write_table(compared_key(name), _compared(calibrated))
+    open_lake(settings).write_table(fit_data_key(name), _compared(calibrated))
     values = {
         "version": version,
         "run_id": run_id,

@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 from tests.labelling.small import FUNCTIONS, World, keys, written_gold
 from tippers_dagster.cli import build_app
 from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.explanations import explain, find_label_model
 from tippers_dagster.labelling.gold import import_gold
 from tippers_dagster.labelling.labels import NotLabelled, read_labels
-from tippers_dagster.labelling.why import explain, find_label_model
 
 MACS = keys(120).to_pylist()
 
