@@ -9,8 +9,8 @@ from enum import StrEnum
 
 from tippers_dagster.errors import BadInput
 
-LONGEST_NAME = 100
-LONGEST_DAYS = 366
+MAX_NAME_LENGTH = 100
+MAX_DAYS = 366
 EARLIEST, LATEST = dt.date(1970, 1, 1), dt.date(2200, 1, 1)
 _DAY = dt.timedelta(days=1)
 
@@ -109,10 +109,14 @@ def check_period(candidate: Period) -> None:
         When the name is empty or too long, it has no day or more than a year, a date is
         implausible, or it names a space but is not an event.
     """
-    if not candidate.name or len(candidate.name) > LONGEST_NAME or not candidate.name.isprintable():
+    if (
+        not candidate.name
+        or len(candidate.name) > MAX_NAME_LENGTH
+        or not candidate.name.isprintable()
+    ):
         raise BadInput(
-            f"{candidate.name[:LONGEST_NAME]!r} is not a valid name of a period.",
-            f"A name is one line of up to {LONGEST_NAME} characters.",
+            f"{candidate.name[:MAX_NAME_LENGTH]!r} is not a valid name of a period.",
+            f"A name is one line of up to {MAX_NAME_LENGTH} characters.",
         )
     if not candidate.start < candidate.end:
         raise BadInput(
@@ -121,10 +125,10 @@ def check_period(candidate: Period) -> None:
         )
     if candidate.start < EARLIEST or candidate.end > LATEST:
         raise BadInput(f"{candidate} is out of range.", f"Dates are from {EARLIEST} to {LATEST}.")
-    if candidate.days > LONGEST_DAYS:
+    if candidate.days > MAX_DAYS:
         raise BadInput(
             f"{candidate} has {candidate.days} days.",
-            f"A period has up to {LONGEST_DAYS} days; is the year of one of the dates wrong?",
+            f"A period has up to {MAX_DAYS} days; is the year of one of the dates wrong?",
         )
     if candidate.space and candidate.kind != PeriodKind.EVENT:
         raise BadInput(
