@@ -64,7 +64,7 @@ class Level:
     void
         bool: the files have been replaced since, without a record; their content is unknown.
     tries, requested_at
-        How often automation requested the current inputs' result, and when last (Unix seconds).
+        How often automation has requested it for the current inputs, and when last (Unix seconds).
     held_until
         No attempt before this time, as the environment failed (Unix seconds); 0 if it did not.
     sealed
