@@ -55,7 +55,7 @@ def test_a_second_campus_needs_replace(stack: Settings) -> None:
     write_campus(stack, simulate_campus(SMALL))
     before = _count(stack, SESSIONS)
     other = simulate_campus(CampusOptions(people=40, buildings=1, days=7, seed=9))
-    with pytest.raises(BadInput, match=r"data already in source\.user_ap_trajectory") as refused:
+    with pytest.raises(BadInput, match=r"already data in source\.user_ap_trajectory") as refused:
         write_campus(stack, other)
     assert "--replace" in str(refused.value)
     assert _count(stack, SESSIONS) == before

@@ -10,7 +10,7 @@ from enum import StrEnum
 from tippers_dagster.errors import BadInput
 
 MAX_NAME_LENGTH = 100
-LONGEST_DAYS = 366
+MAX_DAYS = 366
 EARLIEST, LATEST = dt.date(1970, 1, 1), dt.date(2200, 1, 1)
 _DAY = dt.timedelta(days=1)
 
@@ -125,10 +125,10 @@ def check_period(candidate: Period) -> None:
         )
     if candidate.start < EARLIEST or candidate.end > LATEST:
         raise BadInput(f"{candidate} is out of range.", f"Dates are from {EARLIEST} to {LATEST}.")
-    if candidate.days > LONGEST_DAYS:
+    if candidate.days > MAX_DAYS:
         raise BadInput(
             f"{candidate} has {candidate.days} days.",
-            f"A period has up to {LONGEST_DAYS} days; is the year of one of the dates wrong?",
+            f"A period has up to {MAX_DAYS} days; is the year of one of the dates wrong?",
         )
     if candidate.space and candidate.kind != PeriodKind.EVENT:
         raise BadInput(

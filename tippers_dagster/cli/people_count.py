@@ -92,7 +92,7 @@ def export(
     end: Annotated[
         str, typer.Option(help="As --start, excluded: only bins that begin earlier are written.")
     ],
-    interval: Annotated[int, typer.Option(help="Width of the bins: 60 to 86400, in steps of 60.")],
+    interval: Annotated[int, typer.Option(help="Width of the bins in seconds: a multiple of 60.")],
     by: Annotated[str, typer.Option(help="Name of the people count.")],
     out: Annotated[Path, typer.Option(help="FILE.csv or FILE.parquet; replaced if it exists.")],
 ) -> None:

@@ -27,7 +27,7 @@ def status() -> None:
 
     settings = get_settings()
     found = standing(settings)
-    if found.until is None or settings.presence_days is None:
+    if settings.presence_days is None:
         typer.echo(NOT_SET)
     else:
         typer.echo(

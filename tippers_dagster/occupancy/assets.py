@@ -206,10 +206,10 @@ def _excuse(
     failed: Mapping[str, BaseException],
 ) -> None:
     """Do not count attempts at chunks that failed through the environment; retry them later."""
-    mine = {chunk for chunk, error in failed.items() if environment_fault(error) is not None}
-    if mine:
+    excused = {chunk for chunk, error in failed.items() if environment_fault(error) is not None}
+    if excused:
         until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=settings.environment_retry_seconds)
-        cells = [cell for cell in partitions if cell[1] in mine]
+        cells = [cell for cell in partitions if cell[1] in excused]
         take_back_attempts(warehouse_engine(settings), asset, cells, until)
 
 

@@ -154,10 +154,10 @@ def _rooms_by_building(options: CampusOptions, rng: np.random.Generator) -> list
         np.full(max(2, math.ceil(options.people * share / size)), kind)
         for kind, (share, size) in PEOPLE_PER_ROOM.items()
     ]
-    dealt = np.concatenate(kinds)
-    buildings = np.arange(len(dealt)) % options.buildings
-    order = np.lexsort((rng.random(len(dealt)), ~np.isin(dealt, TEACHING)))
-    return [dealt[order][buildings[order] == b].tolist() for b in range(options.buildings)]
+    assigned = np.concatenate(kinds)
+    buildings = np.arange(len(assigned)) % options.buildings
+    order = np.lexsort((rng.random(len(assigned)), ~np.isin(assigned, TEACHING)))
+    return [assigned[order][buildings[order] == b].tolist() for b in range(options.buildings)]
 
 
 class _Draft:

@@ -29,7 +29,7 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.simulation.campus import Batch, Campus
 from tippers_dagster.simulation.options import CampusOptions
 
-LONGEST_SESSION = 2 * 86400
+MAX_SESSION_SECONDS = 2 * 86400
 """Maximum duration in seconds of simulated sessions that have an end."""
 
 
@@ -122,11 +122,11 @@ def _check_suits(settings: Settings, campus: Campus) -> None:
             "Choose another --start or fewer --days, or set TIPPERS_EARLIEST_TIME and "
             "TIPPERS_LATEST_TIME.",
         )
-    if settings.longest_session_seconds < LONGEST_SESSION:
+    if settings.longest_session_seconds < MAX_SESSION_SECONDS:
         raise BadInput(
             f"TIPPERS_LONGEST_SESSION_SECONDS is {settings.longest_session_seconds}: sessions of "
             "always-on devices would be rejected.",
-            f"Set it to at least {LONGEST_SESSION}.",
+            f"Set it to at least {MAX_SESSION_SECONDS}.",
         )
 
 

@@ -101,9 +101,9 @@ def test_bins_wider_than_an_hour_group_have_no_hour_factor() -> None:
 
 def test_too_few_head_counts_are_refused() -> None:
     rows = observed(600)
-    with pytest.raises(TooFewHeadCounts, match="29 head counts of"):
+    with pytest.raises(TooFewHeadCounts, match="head counts: 29 on"):
         calibrate(rows.of(np.arange(600) < 29), "constant", 0.9)
-    with pytest.raises(TooFewHeadCounts, match="of 2 days"):
+    with pytest.raises(TooFewHeadCounts, match="on 2 days"):
         calibrate(rows.of(rows.day < 20_002), "constant", 0.9)
     with pytest.raises(TooFewHeadCounts, match="are left for the interval"):
         calibrate(rows.of(np.arange(600) < 60), "constant", 0.999)

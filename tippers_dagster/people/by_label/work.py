@@ -173,9 +173,7 @@ def bring_up_to_date(
 def chunk_inputs(
     settings: Settings, state: State, labels_print: int, only: Collection[str] | None = None
 ) -> list[ChunkInput]:
-    """The current inputs of every tracked chunk with computed occupancy; of ``only`` these chunks,
-    if given.
-    """
+    """The current inputs of tracked chunks with computed occupancy, or of those in ``only``."""
     tree, source, derived = state.grid.tree, state.source, state.derived
     at = np.array([tree.index[s] for s in source.spaces], np.int64)
     up = np.array([tree.index[s] for s in derived.spaces], np.int64)
