@@ -25,7 +25,7 @@ def current_person(settings: Settings) -> Person | None:
     if method == "local":
         if st.get_option("server.address") not in LOOPBACK:
             raise SettingsError(
-                "Without a login, the app may only serve this machine, but it listens on other "
+                "Without a login, the app is for this machine only, but it listens on other "
                 "addresses.",
                 "Start it with `tippers app`.",
             )

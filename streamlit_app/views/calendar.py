@@ -67,7 +67,7 @@ def render(app: App) -> None:
     if may:
         _editor(app, found)
     elif found:
-        st.caption(":material/lock: Only analysts can change the calendar.")
+        st.caption(":material/lock: Changing the calendar needs the analyst role.")
     if found:
         in_year = _year(app, found)
         _table(app, in_year, may)
@@ -85,7 +85,7 @@ def _nothing_yet(may: bool) -> None:
             "then expect the days on which the campus is quiet."
         )
         if not may:
-            st.caption("Only analysts can change it.")
+            st.caption("Changing it needs the analyst role.")
 
 
 def _show_note() -> None:
@@ -249,7 +249,7 @@ def _conflict(app: App, draft: Draft) -> None:
                 _close(f"{now.period} removed.")
             _save(app, draft, clash)
         st.button(
-            "Keep theirs",
+            "Take theirs",
             on_click=_open,
             args=("" if now is None else str(now.id),),
             key="calendar theirs",

@@ -271,7 +271,7 @@ def _upload(app: App) -> None:
     if done := st.session_state.pop(_DONE, None):
         st.success(plain(done), icon=":material/check_circle:")
     if not app.person.may(Role.ANALYST):
-        st.info("Only analysts can import head counts.", icon=":material/lock:")
+        st.info("Importing head counts needs the analyst role.", icon=":material/lock:")
         return
     file = st.file_uploader(
         "CSV or Parquet file with space_id, time, people and optionally interval_seconds",

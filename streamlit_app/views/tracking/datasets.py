@@ -138,7 +138,7 @@ def _one(app: App, tree: SpaceTree, one: DatasetProgress) -> None:
         st.markdown("Share this address to show its counts to others:")
         st.code(_address("occupancy", _query(one)), language=None)
     if not may:
-        st.caption(":material/lock: Only analysts can rename or delete datasets.")
+        st.caption(":material/lock: Renaming and deleting need the analyst role.")
         return
     left, right = st.columns(2, gap="large")
     with left, st.container(border=True):

@@ -166,7 +166,7 @@ def _sentence(name: str, chunk: str, found: Estimate) -> str:
 
 def _confirm(app: App, space: str, start: dt.date, end: dt.date) -> None:
     if not app.person.may(Role.ANALYST):
-        st.caption(":material/lock: Only analysts can track spaces.")
+        st.caption(":material/lock: Tracking needs the analyst role.")
         return
     with st.container(border=True):
         st.markdown("**Save as a dataset, to find and share it, or only track it**")

@@ -59,7 +59,7 @@ def test_without_a_forecaster_the_page_offers_to_define_one(campus_app: App) -> 
     assert "No forecaster is defined yet" in texts(at)
     assert "Define a forecaster" in labels(at)
     at = opened(Role.VIEWER)
-    assert "Only analysts can define one" in texts(at)
+    assert "Defining one needs the analyst role" in texts(at)
     assert "Define a forecaster" not in labels(at)
 
 

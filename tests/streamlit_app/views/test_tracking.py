@@ -151,7 +151,7 @@ def test_viewers_can_look_but_not_change_anything(
     for query in ({"tab": "track"}, {"tab": "ranges"}, {"dataset": "winter"}):
         test = opened(viewer, **query)
         assert {b.label for b in test.button} <= {"All datasets"}
-    assert "Only analysts can track spaces" in texts(opened(viewer))
+    assert "Tracking needs the analyst role" in texts(opened(viewer))
 
 
 def test_names_and_descriptions_are_shown_literally(campus_app: App) -> None:
