@@ -300,10 +300,10 @@ def explain(app: App, catalog: Catalog, ref: Ref, key: str) -> Explanation:
     NotLabelled
         The label model has not been computed, or has no label for the entity.
     """
-    from tippers_dagster.labelling import explanations
+    from tippers_dagster.labelling.explanations import explain as explain_label
 
     app.person.require(Role.ANALYST, "look at entities")
-    return explanations.explain(app.settings, catalog, str(ref), key)
+    return explain_label(app.settings, catalog, str(ref), key)
 
 
 def export(app: App, ref: Ref, kind: Format) -> bytes:
