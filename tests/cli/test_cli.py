@@ -47,7 +47,7 @@ def test_every_command_is_there(
         cli.main()
     done = capsys.readouterr()
     assert not end.value.code, done.err
-    assert "stand-in" not in done.out
+    assert "placeholder of" not in done.out
     assert f"tippers {command}" in done.out
 
 
