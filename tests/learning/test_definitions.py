@@ -85,10 +85,10 @@ def test_a_valid_classifier() -> None:
         ({"models": ["oracle"]}, "There is no model oracle. The models: logistic_regression, "),
         ({"models": ["sgd", "sgd"]}, "The model sgd is given twice"),
         ({"features": ["habits", "device.habits"]}, "The feature device.habits is given twice"),
-        ({"features": ["usage"]}, "device.usage is a rule, but a feature is needed there"),
+        ({"features": ["usage"]}, "device.usage is a rule, but a feature is needed here"),
         ({"label_model": "other.kind_of"}, "other.kind_of gives labels of another concept, other"),
-        ({"index": "others"}, "labels the entities of device.devices, of which device.others is"),
-        ({"features": ["of_phones"]}, "about the entities of device.phones, of which device.dev"),
+        ({"index": "others"}, "labels the entities of device.devices, which do not contain"),
+        ({"features": ["of_phones"]}, "about the entities of device.phones, which do not contain"),
     ],
 )
 def test_classifiers_that_do_not_fit(changes: dict[str, Any], why: str) -> None:

@@ -451,20 +451,20 @@ def test_partitions_added_by_another_process_during_a_tick(
     deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`tippers track` just between a tick's reading of the grid and of Dagster's keys."""
-    from tippers_dagster.occupancy import conditions
+    from tippers_dagster.occupancy import snapshot
 
     auto = deployment()
     small(auto)
-    original = conditions.load_state
+    original = snapshot.load_state
 
     def slow(*arguments: object, **options: object) -> object:
         found = original(*arguments, **options)
-        monkeypatch.setattr(conditions, "load_state", original)
+        monkeypatch.setattr(snapshot, "load_state", original)
         campus.add_spaces(auto.settings, {"annex": None, "a1": "annex"})
         track_space(auto.settings, space="annex", start=week(-2), end=week(0))
         return found
 
-    monkeypatch.setattr(conditions, "load_state", slow)
+    monkeypatch.setattr(snapshot, "load_state", slow)
     assert auto.tick().skip_message == "The tracked partitions changed during this tick."
     assert auto.until_quiet()[0] == (SESSIONS, 5)
     assert stale(auto.settings) == {}

@@ -112,8 +112,8 @@ def sessions(
 def source_occupancy(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """Distinct devices per space and time bin, for spaces that sessions name; one row per
-    non-empty bin of a time chunk. The presence that they are counted from is stored beside them.
+    """One row per non-empty bin of a space in a time chunk: its distinct devices, for spaces that
+    sessions name. The presence that they are counted from is stored beside them.
     """
     outcome = _run(context, SOURCE)
     yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS])
@@ -139,8 +139,8 @@ def source_occupancy(
 def derived_occupancy(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """Distinct devices per space and time bin, for spaces with children; one row per non-empty
-    bin of a time chunk. Counted from the union of the subtree's presence, never as a sum.
+    """One row per non-empty bin of a space in a time chunk: its distinct devices, for spaces with
+    children. Counted from the union of the subtree's presence, never as a sum.
     """
     outcome = _run(context, DERIVED)
     yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS, BETWEEN_CHILDREN])
