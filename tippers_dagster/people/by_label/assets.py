@@ -12,7 +12,7 @@ from tippers_dagster.automation.specs import assets_of_kind, definition_spec
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
 from tippers_dagster.catalog.model import Definition, Ref
-from tippers_dagster.learning.keys import predictions_path
+from tippers_dagster.learning.keys import labels_path
 from tippers_dagster.occupancy.nodes import OCCUPANCY_SOURCES
 from tippers_dagster.people.by_label.describe import (
     CHECKS,
@@ -53,17 +53,11 @@ def labelled_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
         Node(
             definition.ref.asset_path,
             digest("labelled", str(VERSION), definition.body.model_dump_json()),
-            (_labels_key(catalog, definition), *above),
+            (labels_path(labels_of(catalog, definition)), *above),
         )
         for definition in found
     ]
     return [*OCCUPANCY_SOURCES, *nodes] if nodes else []
-
-
-def _labels_key(catalog: Catalog, definition: Definition) -> tuple[str, ...]:
-    """The asset with the labels: the label model, or the predictions of the classifier."""
-    by = labels_of(catalog, definition)
-    return predictions_path(by) if by.kind == Kind.CLASSIFIER else by.asset_path
 
 
 def labels_of(catalog: Catalog, definition: Definition) -> Ref:

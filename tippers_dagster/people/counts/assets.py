@@ -10,8 +10,8 @@ from tippers_dagster.automation.nodes import Node, Table, digest
 from tippers_dagster.automation.specs import assets_of_kind, definition_spec
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind, PeopleCount
-from tippers_dagster.catalog.model import Definition, Ref
-from tippers_dagster.learning.keys import predictions_path
+from tippers_dagster.catalog.model import Definition
+from tippers_dagster.learning.keys import labels_path
 from tippers_dagster.people.counts.tables import head_count
 from tippers_dagster.settings import Settings
 
@@ -34,14 +34,9 @@ def headcount_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
 def _node(catalog: Catalog, definition: Definition, version: int) -> Node:
     body = definition.body
     assert isinstance(body, PeopleCount)
-    deps = (_labels_path(dep) for dep in catalog.dependencies(definition.ref))
+    deps = (labels_path(dep) for dep in catalog.dependencies(definition.ref))
     parts = ("people count", str(version), body.model_dump_json())
     return Node(definition.ref.asset_path, digest(*parts), (*deps, HEAD_COUNTS.key))
-
-
-def _labels_path(ref: Ref) -> tuple[str, ...]:
-    """The asset with the labels of devices; for a classifier, its predictions."""
-    return predictions_path(ref) if ref.kind == Kind.CLASSIFIER else ref.asset_path
 
 
 def headcount_assets(
