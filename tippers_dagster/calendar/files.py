@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 from tippers_dagster.calendar.periods import Period, period
 from tippers_dagster.catalog import yaml_text
 from tippers_dagster.errors import BadInput
-from tippers_dagster.platform.small_tables import cells_as_text, text_as_it_was
+from tippers_dagster.platform.small_tables import text_as_it_was
+from tippers_dagster.platform.table_files import csv_of_rows, replacing
 from tippers_dagster.platform.text import shown
 
 COLUMNS = ("kind", "name", "first_day", "last_day", "space")
@@ -142,11 +142,7 @@ def _day(value: Any, column: str) -> dt.date:
 # --- writing -------------------------------------------------------------------------------------
 def as_csv(periods: Iterable[Period]) -> str:
     """A CSV that :func:`read_bytes` takes."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(cells_as_text(_entry(p).values()) for p in periods)
-    return out.getvalue()
+    return csv_of_rows([COLUMNS, *(_entry(p).values() for p in periods)])
 
 
 def as_yaml(periods: Iterable[Period]) -> str:
@@ -166,14 +162,8 @@ def write_file(periods: Iterable[Period], path: Path) -> None:
     if path.suffix not in SUFFIXES:
         raise BadInput(f"{path} is none of {', '.join(SUFFIXES)}.", "Give it one of these.")
     text = as_csv(periods) if path.suffix == ".csv" else as_yaml(periods)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise BadInput(f"{path} could not be written: {error.strerror}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def _entry(p: Period) -> dict[str, str]:

@@ -6,7 +6,6 @@ registered version records the asset's version.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -37,7 +36,7 @@ from tippers_dagster.learning.saved import FILE, TRUSTED_TYPES, parse_model
 from tippers_dagster.learning.tables import JUDGED_ON
 from tippers_dagster.learning.work import Trained
 from tippers_dagster.platform.mlflow.model_files import is_intact, model_files, record_model
-from tippers_dagster.platform.small_tables import cells_as_text
+from tippers_dagster.platform.table_files import csv_of_rows
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -153,8 +152,8 @@ def log_best(
         metrics=_figures(made),
         tags=tags,
         files={
-            "confusion.csv": _csv(confusion),
-            "importances.csv": _csv(columns),
+            "confusion.csv": csv_of_rows(confusion).encode(),
+            "importances.csv": csv_of_rows(columns).encode(),
             "threshold_steps.json": json.dumps([vars(s) for s in made.chosen.steps]).encode(),
             **{f"plots/{name}.png": png for name, png in plots.items()},
         },
@@ -326,9 +325,3 @@ def requirements(lightgbm: bool) -> list[str]:
 def _value(made: Trained, body: Classifier) -> float:
     assert made.first.held_out is not None
     return float(getattr(made.first.held_out, body.promotion_metric))
-
-
-def _csv(rows: list[list[str]]) -> bytes:
-    sink = io.StringIO()
-    csv.writer(sink).writerows(map(cells_as_text, rows))
-    return sink.getvalue().encode()
