@@ -147,8 +147,7 @@ def definition_asset(
         What a run can be configured with; ``compute`` finds it in the context.
     """
     logged = {} if experiment is None else _LOGGED_CHECK
-    # Dagster accepts its own kind of schema here, which its type hints omit.
-    schema: Any = None if config is None else config.to_config_schema()
+    schema = None if config is None else config.to_fields_dict()
 
     @dg.multi_asset(
         name="__".join(spec.key.path),
