@@ -57,9 +57,6 @@ def read_held_out(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutRows
     try:
         rows = open_lake(settings).read_table(held_out_key(ref))
     except LakeFileMissing as error:
-        raise NotTrained(
-            f"{ref} has not been trained yet.",
-            f"Train it with `tippers pipeline materialize {ref}`.",
-        ) from error
+        raise NotTrained(ref) from error
     label = numbers(labels, rows["label"].to_pylist())
     return HeldOutRows(labels, rows[0].combine_chunks(), label)

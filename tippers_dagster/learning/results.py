@@ -269,10 +269,7 @@ def last_result(settings: Settings, ref: Ref) -> ClassifierResult:
     """
     found = read_results(settings, ref, 1)
     if not found:
-        raise NotTrained(
-            f"{ref} has not been trained yet.",
-            f"Train it with `tippers pipeline materialize {ref}`.",
-        )
+        raise NotTrained(ref)
     return found[0]
 
 
@@ -322,10 +319,7 @@ def read_judged(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutPredic
     try:
         rows = lake.read_table(judged_key(ref))
     except LakeFileMissing as error:
-        raise NotTrained(
-            f"{ref} has not been trained yet.",
-            f"Train it with `tippers pipeline materialize {ref}`.",
-        ) from error
+        raise NotTrained(ref) from error
     key, keys = rows.column_names[0], rows[0].combine_chunks()
     table = lake.read_table(definition_key("labels", model.concept, model.name), [key, "label"])
     places = pa.compute.index_in(keys, value_set=table[key].combine_chunks())
