@@ -15,9 +15,9 @@ from sqlalchemy.dialects.postgresql import insert
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.errors import LakeFileMissing
 from tippers_dagster.labelling.evaluate import numbers
 from tippers_dagster.learning.errors import NotTrained
+from tippers_dagster.learning.held_out import read_training_file
 from tippers_dagster.learning.scores import METRICS
 from tippers_dagster.learning.tables import (
     JUDGED_ON,
@@ -315,13 +315,10 @@ def read_judged(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutPredic
     assert isinstance(body, Classifier)
     model = catalog.resolve(body.label_model, ref.concept).ref
     labels = catalog.model_labels(model)
-    lake = open_lake(settings)
-    try:
-        rows = lake.read_table(judged_key(ref))
-    except LakeFileMissing as error:
-        raise NotTrained(ref) from error
+    rows = read_training_file(settings, ref, judged_key(ref))
     key, keys = rows.column_names[0], rows[0].combine_chunks()
-    table = lake.read_table(definition_key("labels", model.concept, model.name), [key, "label"])
+    place = definition_key("labels", model.concept, model.name)
+    table = open_lake(settings).read_table(place, [key, "label"])
     places = pa.compute.index_in(keys, value_set=table[key].combine_chunks())
     return HeldOutPredictions(
         key=key,
