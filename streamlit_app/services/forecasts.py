@@ -7,19 +7,16 @@ occupancy page.
 from __future__ import annotations
 
 import datetime as dt
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from streamlit_app.services.app import App
 from streamlit_app.services.occupancy.computed import Log, log_span
-from streamlit_app.services.occupancy.export import Format
 from streamlit_app.services.occupancy.local_time import local_seconds, local_time
 from streamlit_app.services.occupancy.series import Series, series
 from streamlit_app.services.occupancy.window import Window
@@ -38,7 +35,8 @@ from tippers_dagster.forecasting.reading import (
     Training,
 )
 from tippers_dagster.forecasting.tables import forecast
-from tippers_dagster.platform.small_tables import write_csv
+from tippers_dagster.occupancy.export import times_as_text
+from tippers_dagster.platform.table_files import Format, table_bytes
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -332,12 +330,7 @@ def export(app: App, name: str, spaces: Sequence[str], kind: Format) -> bytes:
     """
     app.person.require(Role.VIEWER, "download forecasts")
     table = _forecasts(app.settings, name, spaces)
-    out = io.BytesIO()
-    if kind == "csv":
-        write_csv(_zoned_texts(table), out)
-    else:
-        pq.write_table(table, out, compression="zstd")
-    return out.getvalue()
+    return table_bytes(times_as_text(table) if kind == "csv" else table, kind)
 
 
 def _forecasts(settings: Settings, name: str, spaces: Sequence[str]) -> pa.Table:
@@ -362,10 +355,3 @@ def _forecasts(settings: Settings, name: str, spaces: Sequence[str]) -> pa.Table
     table = pa.table({n: pa.array(v, types.get(n, pa.float32())) for n, v in columns})
     times = table["interval_begin_time"].cast(pa.timestamp("s", settings.timezone))
     return table.set_column(1, "interval_begin_time", times)
-
-
-def _zoned_texts(table: pa.Table) -> pa.Table:
-    """Times as local ISO texts with their UTC offset."""
-    at = table.schema.get_field_index("interval_begin_time")
-    texts = [when.isoformat() for when in table["interval_begin_time"].to_pylist()]
-    return table.set_column(at, "interval_begin_time", pa.array(texts, pa.string()))

@@ -56,7 +56,7 @@ def sources(settings: Settings) -> list[Source]:
     for definition in catalog.of_kind(Kind.LABELLED_OCCUPANCY):
         if isinstance(definition.body, LabelledOccupancy):
             published.setdefault(definition.body.by, []).append(definition.ref.name)
-    kinds = {str(ref): ref.kind.value.replace("_", " ") for ref in catalog.definitions}
+    kinds = {str(ref): ref.kind.in_words for ref in catalog.definitions}
     found = [
         Source(by, kinds.get(by, "labels"), tuple(published.get(by, ())))
         for by in label_models_of_devices(settings)

@@ -11,7 +11,6 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from streamlit_app.services.app import App
-from streamlit_app.services.exports import Format, table_file
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
@@ -20,6 +19,7 @@ from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.earlier_labels import ABSENT, Past, moved_labels, read_earlier_labels
 from tippers_dagster.labelling.labels import SCHEMA, NotLabelled, has_labels, read_labels
+from tippers_dagster.platform.table_files import Format, table_bytes
 from tippers_dagster.platform.text import shown
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.sql.compose import quoted
@@ -309,7 +309,7 @@ def explain(app: App, catalog: Catalog, ref: Ref, key: str) -> Explanation:
 def export(app: App, ref: Ref, kind: Format) -> bytes:
     """A file with all labels and the keys of their entities."""
     app.person.require(Role.ANALYST, "download entities")
-    return table_file(read_labels(app.settings, ref.concept, ref.name), kind)
+    return table_bytes(read_labels(app.settings, ref.concept, ref.name), kind)
 
 
 # --- gold labels ---------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from streamlit_app.services.app import App
-from streamlit_app.services.exports import Format, table_file
 from streamlit_app.services.labels import BINS
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
@@ -22,6 +21,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.learning.keys import champion_path, predictions_path
 from tippers_dagster.learning.naming import registered_name
 from tippers_dagster.platform.small_tables import read_table
+from tippers_dagster.platform.table_files import Format, table_bytes
 from tippers_dagster.platform.warehouse.engine import read_arrow
 from tippers_dagster.settings import Settings
 
@@ -268,7 +268,7 @@ def export(app: App, ref: Ref, kind: Format) -> bytes:
     from tippers_dagster.learning.predictions import predicted_labels
 
     app.person.require(Role.ANALYST, "download entities")
-    return table_file(predicted_labels(app.settings, ref.concept, ref.name), kind)
+    return table_bytes(predicted_labels(app.settings, ref.concept, ref.name), kind)
 
 
 # --- predicting ----------------------------------------------------------------------------------

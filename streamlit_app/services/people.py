@@ -12,7 +12,6 @@ import pandas as pd
 
 from streamlit_app.services.app import App
 from streamlit_app.services.occupancy.computed import Log
-from streamlit_app.services.occupancy.export import Format
 from streamlit_app.services.occupancy.local_time import local_seconds
 from streamlit_app.services.occupancy.series import Series
 from streamlit_app.services.occupancy.window import Window
@@ -20,7 +19,7 @@ from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.kinds import Kind, PeopleCount
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.errors import BadInput
-from tippers_dagster.occupancy.export import write_export
+from tippers_dagster.occupancy.export import export_bytes
 from tippers_dagster.people.counts import head_counts as store
 from tippers_dagster.people.counts.calibration import Calibration
 from tippers_dagster.people.counts.head_counts import Counted, Given, Imported
@@ -31,6 +30,7 @@ from tippers_dagster.people.counts.reading import (
     read_people_counts,
 )
 from tippers_dagster.people.counts.sharing import read_shared_people
+from tippers_dagster.platform.table_files import Format
 from tippers_dagster.platform.text import counted, shown
 from tippers_dagster.settings import Settings
 
@@ -196,10 +196,7 @@ def export(
     found = read_shared_people(
         space, window.start, window.end, width, people_count, settings=app.settings
     )
-    with tempfile.TemporaryDirectory(prefix="tippers-download-") as folder:
-        out = Path(folder) / f"people.{kind}"
-        write_export(space, found, out)
-        return out.read_bytes()
+    return export_bytes(space, found, kind)
 
 
 # --- head counts --------------------------------------------------------------------------------

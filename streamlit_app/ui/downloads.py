@@ -7,7 +7,8 @@ from functools import partial
 
 import streamlit as st
 
-from streamlit_app.services.exports import FORMATS, MIME, Format
+from streamlit_app.services.exports import FORMATS, MIME
+from tippers_dagster.platform.table_files import Format
 
 
 def download_buttons(export: Callable[[Format], bytes], name: str, *, key: str) -> None:

@@ -14,8 +14,8 @@ from tippers_dagster.campus.source.schema import TRUTH_DEVICE, source_tables
 from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.demo.headcounts import LEVELS, WAYS, NoTruth, evaluate_people, head_counts
-from tippers_dagster.labelling.files import write_rows
 from tippers_dagster.people.counts.head_counts import import_head_counts, read_head_counts
+from tippers_dagster.platform.table_files import write_table
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
@@ -63,7 +63,7 @@ def test_phones_are_closer_to_people_than_devices(campus: Settings, tmp_path: Pa
     taken = head_counts(campus)
     days = np.unique(taken["time"].to_numpy().astype("datetime64[h]") - np.timedelta64(8, "h"))
     assert len(np.unique(days.astype("datetime64[D]"))) == DAYS // 2
-    write_rows(taken, tmp_path / "heads.parquet")
+    write_table(taken, tmp_path / "heads.parquet")
     done = import_head_counts(campus, tmp_path / "heads.parquet", by="the truth")
     assert done.new == taken.num_rows == read_head_counts(campus).num_rows
 

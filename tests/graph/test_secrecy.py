@@ -23,7 +23,7 @@ from streamlit_app.services import labels
 from streamlit_app.services import runs as run_pages
 from streamlit_app.services.app import App
 from streamlit_app.services.definitions import files as definition_files
-from streamlit_app.services.occupancy.export import Format, export
+from streamlit_app.services.occupancy.export import export
 from streamlit_app.services.occupancy.window import Window
 from tests.conftest import Bucket
 from tests.connections.conftest import PASSWORD, Other, guarded, other
@@ -41,6 +41,7 @@ from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.postgres.embedded import ADMINISTRATOR
 from tippers_dagster.platform.postgres.owner import OWNER
+from tippers_dagster.platform.table_files import Format
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.stack.doctor import examine
 

@@ -163,6 +163,9 @@ def test_from_the_command_line(stack: Settings, tmp_path: Path) -> None:
     again = tippers("gold", "import", str(out), "--concept", "device")
     assert "0 new, 0 changed" in again.stdout
     assert "has no scores" in tippers("gold", "scores", "device.device_type").stdout
-    assert "1 gold label of device removed" in tippers("gold", "delete", "device", "--entity", "a").stdout
+    assert (
+        "1 gold label of device removed"
+        in tippers("gold", "delete", "device", "--entity", "a").stdout
+    )
     with pytest.raises(BadInput, match="neither"):
         tippers("gold", "export", "device", str(tmp_path / "out.xlsx"))

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from tippers_dagster.campus.intake.files import open_rows
 from tippers_dagster.errors import BadInput
-from tippers_dagster.platform.small_tables import as_text, csv_bytes, read_table, unescape_formula
+from tippers_dagster.platform.small_tables import as_text, read_table, unescape_formula
+from tippers_dagster.platform.table_files import table_bytes
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''@x", "＝1"]  # noqa: RUF001
 TEXTS = ["room 12", "", "'quoted'", "a=b", "' =1", "O'Hara", "12"]
@@ -48,7 +49,7 @@ def cells(content: bytes) -> list[list[str]]:
 def test_no_cell_or_header_is_a_formula_and_numbers_stay_numbers(kind: pa.DataType) -> None:
     texts = pa.array(FORMULAS + TEXTS).cast(kind)
     numbers = pa.array([-1.5] * len(texts))
-    written = cells(csv_bytes(pa.table([texts, numbers], ["=cmd|' /c calc'!A1", "n"])))
+    written = cells(table_bytes(pa.table([texts, numbers], ["=cmd|' /c calc'!A1", "n"]), "csv"))
     assert written[0] == ["'=cmd|' /c calc'!A1", "n"]
     assert [row[0] for row in written[1:]] == [f"'{t}" for t in FORMULAS] + TEXTS
     assert {row[1] for row in written[1:]} == {"-1.5"}
@@ -58,7 +59,7 @@ def test_no_cell_or_header_is_a_formula_and_numbers_stay_numbers(kind: pa.DataTy
 @given(st.lists(st.text(alphabet="'=+-@ab,\"é", max_size=6), min_size=1))
 def test_an_import_restores_the_exported_texts(texts: list[str]) -> None:
     table = pa.table({"=a": texts, "b": [1] * len(texts)})
-    found = read_table(csv_bytes(table), "rows.csv", {"'=a": pa.string()})
+    found = read_table(table_bytes(table, "csv"), "rows.csv", {"'=a": pa.string()})
     assert found.column_names == ["=a", "b"]
     assert [t or "" for t in found["=a"].to_pylist()] == texts
     assert all(unescape_formula(as_text(text)) == text for text in texts)
@@ -163,7 +164,7 @@ def test_very_long_and_very_many_names_are_cut_in_messages(tmp_path: Path, conte
 
 def test_values_that_csv_cannot_hold_are_reported() -> None:
     with pytest.raises(BadInput, match="CSV cannot hold these rows"):
-        csv_bytes(pa.table({"a": [[1, 2]]}))
+        table_bytes(pa.table({"a": [[1, 2]]}), "csv")
 
 
 def test_a_few_bytes_that_encode_very_many_values_are_rejected(

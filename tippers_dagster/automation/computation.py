@@ -2,14 +2,16 @@
 
 It waits for memory, takes its locks, begins an MLflow run, computes, records the result or the
 reason of a failure, and reports its checks. An asset itself reads, calls a pure function, and
-writes: ``definition_asset`` does the rest.
+writes: ``definition_assets`` does the rest.
 """
 
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import dagster as dg
@@ -17,8 +19,11 @@ import dagster as dg
 from tippers_dagster.automation.mlflow_runs import MlflowLog, mlflow_run
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.automation.runs import asset_locks
-from tippers_dagster.automation.specs import check_result, check_specs
+from tippers_dagster.automation.specs import check_result, check_specs, definition_spec, sound_nodes
 from tippers_dagster.automation.state import Recorder, recorder
+from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import LowMemory, TippersError
 from tippers_dagster.platform.disk import environment_fault
 from tippers_dagster.platform.locks.locks import hold_run_lock
@@ -121,22 +126,16 @@ class Computation:
         )
 
 
-def definition_asset(
-    settings: Settings,
-    nodes: Mapping[tuple[str, ...], Node],
-    spec: dg.AssetSpec,
-    checks: Mapping[str, str],
-    compute: Callable[[Computation], None],
-    *,
-    experiment: str | None = None,
-    config: type[dg.Config] | None = None,
-) -> dg.AssetsDefinition:
-    """The asset of one definition; its step is named after its key.
+@dataclass(frozen=True)
+class DefinitionAsset:
+    """What is particular to the asset of a definition.
 
-    Parameters
+    Attributes
     ----------
-    nodes
-        At least its node and those of its inputs.
+    grain
+        What a row stands for; the asset's description starts with it.
+    kinds
+        Labels in Dagster's lineage.
     checks
         Descriptions of the checks that ``compute`` reports, by name.
     compute
@@ -145,19 +144,72 @@ def definition_asset(
         The MLflow experiment in which each materialisation is a run; None: it is not logged.
     config
         What a run can be configured with; ``compute`` finds it in the context.
+    described
+        Whether the definition's description belongs to this asset, not only to its main one.
+    lineage
+        The inputs that Dagster shows; None: those of its node.
     """
-    logged = {} if experiment is None else _LOGGED_CHECK
-    # Dagster accepts its own kind of schema here, which its type hints omit.
-    schema: Any = None if config is None else config.to_config_schema()
+
+    grain: str
+    kinds: set[str]
+    checks: Mapping[str, str]
+    compute: Callable[[Computation], None]
+    experiment: str | None = None
+    config: type[dg.Config] | None = None
+    described: bool = True
+    lineage: tuple[tuple[str, ...], ...] | None = None
+
+
+def definition_assets(
+    settings: Settings,
+    catalog: Catalog,
+    kind: Kind,
+    nodes: Sequence[Node],
+    plan: Callable[[Definition], DefinitionAsset],
+    path: Callable[[Ref], tuple[str, ...]] = attrgetter("asset_path"),
+) -> list[dg.AssetsDefinition]:
+    """One asset per definition of a kind, except for broken ones.
+
+    Parameters
+    ----------
+    nodes
+        The nodes of all assets, not only these.
+    path
+        Returns the asset key for a definition, if not its main asset's.
+    """
+    sound = sound_nodes(nodes)
+    return [
+        _asset(settings, catalog, sound, definition, path(definition.ref), plan(definition))
+        for definition in catalog.of_kind(kind)
+        if path(definition.ref) in sound
+    ]
+
+
+def _asset(
+    settings: Settings,
+    catalog: Catalog,
+    nodes: Mapping[tuple[str, ...], Node],
+    definition: Definition,
+    path: tuple[str, ...],
+    made: DefinitionAsset,
+) -> dg.AssetsDefinition:
+    """The asset of one definition; its step is named after its key."""
+    described = definition if made.described else replace(definition, description="")
+    spec = definition_spec(catalog, nodes[path], described, made.grain, kinds=made.kinds)
+    if made.lineage is not None:
+        spec = spec.replace_attributes(deps=[dg.AssetKey(above) for above in made.lineage])
+    logged = {} if made.experiment is None else _LOGGED_CHECK
+    schema = None if made.config is None else made.config.to_fields_dict()
 
     @dg.multi_asset(
-        name="__".join(spec.key.path),
+        name="__".join(path),
         specs=[spec],
-        check_specs=check_specs(spec.key, {**checks, **logged}),
+        check_specs=check_specs(spec.key, {**made.checks, **logged}),
         config_schema=schema,
     )
     def asset(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        yield from _materialise(context, settings, list(nodes.values()), spec, compute, experiment)
+        computing = made.compute, made.experiment
+        yield from _materialise(context, settings, list(nodes.values()), path, *computing)
 
     return asset
 
@@ -166,11 +218,10 @@ def _materialise(
     context: dg.AssetExecutionContext,
     settings: Settings,
     nodes: Sequence[Node],
-    spec: dg.AssetSpec,
+    path: tuple[str, ...],
     compute: Callable[[Computation], None],
     experiment: str | None,
 ) -> Iterator[Any]:
-    path = tuple(spec.key.path)
     with (
         recording(settings, context, nodes, path) as record,
         _log(settings, context, experiment) as log,
@@ -188,7 +239,7 @@ def _materialise(
     yield from work.reported
     if experiment is not None:
         reason = {} if log.problem is None else {"reason": log.problem}
-        yield check_result(spec.key, LOGGED, log.problem is None, reason, severe=True)
+        yield check_result(work.asset, LOGGED, log.problem is None, reason, severe=True)
 
 
 def _log(

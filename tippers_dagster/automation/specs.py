@@ -1,8 +1,7 @@
 """The specifications of definition assets and their checks."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -10,8 +9,7 @@ import dagster as dg
 from tippers_dagster.automation.conditions import up_to_date
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.catalog.kinds import Kind
-from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.catalog.model import Definition
 
 _OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:\S+")
 
@@ -67,28 +65,6 @@ def check_result(
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
         metadata=metadata,
     )
-
-
-def assets_of_kind(
-    catalog: Catalog,
-    kind: Kind,
-    nodes: Sequence[Node],
-    make: Callable[[dict[tuple[str, ...], Node], Definition], dg.AssetsDefinition],
-    path: Callable[[Ref], tuple[str, ...]] = attrgetter("asset_path"),
-) -> list[dg.AssetsDefinition]:
-    """One asset per definition of a kind, except for broken ones.
-
-    Parameters
-    ----------
-    nodes
-        All nodes, including those of other assets.
-    make
-        Makes the asset from the nodes that are not broken, by key, and the definition.
-    path
-        Returns the asset key for a definition, if not its main asset's.
-    """
-    sound = sound_nodes(nodes)
-    return [make(sound, d) for d in catalog.of_kind(kind) if path(d.ref) in sound]
 
 
 def sound_nodes(nodes: Sequence[Node]) -> dict[tuple[str, ...], Node]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 from tippers_dagster.calendar.periods import Period, period
 from tippers_dagster.catalog import yaml_text
 from tippers_dagster.errors import BadInput
-from tippers_dagster.platform.small_tables import escape_row, unescape_formula
+from tippers_dagster.platform.small_tables import unescape_formula
+from tippers_dagster.platform.table_files import csv_of_rows, replacing
 from tippers_dagster.platform.text import shown
 
 COLUMNS = ("kind", "name", "first_day", "last_day", "space")
@@ -149,12 +149,8 @@ def _day(value: Any, column: str) -> dt.date:
 
 # --- writing -------------------------------------------------------------------------------------
 def as_csv(periods: Iterable[Period]) -> str:
-    """CSV text that :func:`read_bytes` can read."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(escape_row(_entry(p).values()) for p in periods)
-    return out.getvalue()
+    """A CSV that :func:`read_bytes` takes."""
+    return csv_of_rows([COLUMNS, *(_entry(p).values() for p in periods)])
 
 
 def as_yaml(periods: Iterable[Period]) -> str:
@@ -176,14 +172,8 @@ def write_file(periods: Iterable[Period], path: Path) -> None:
             f"{path} is not a CSV or YAML file.", f"Its name must end in {', '.join(SUFFIXES)}."
         )
     text = as_csv(periods) if path.suffix == ".csv" else as_yaml(periods)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise BadInput(f"{path} could not be written: {error.strerror}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def _entry(p: Period) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from tippers_dagster.catalog.kinds import (
     CLASSIFIER_MODELS,
@@ -22,30 +21,9 @@ from tippers_dagster.catalog.kinds import (
     LabelModel,
     PeopleCount,
 )
+from tippers_dagster.catalog.lookup import Cannot, Lookup
 from tippers_dagster.catalog.model import Definition, Ref, Unreadable
-
-if TYPE_CHECKING:
-    from tippers_dagster.catalog.catalog import Catalog
-
-INDEXES = (Kind.INDEX, Kind.DERIVED_INDEX)
-TABLES = (*INDEXES, Kind.RULE, Kind.FEATURE, Kind.LABEL_MODEL)
-"""The kinds that SQL may read."""
-
-STRUCTURE: dict[Kind, dict[str, tuple[Kind, ...]]] = {
-    Kind.DERIVED_INDEX: {"parent": INDEXES, "label_model": (Kind.LABEL_MODEL,)},
-    Kind.RULE: {"index": INDEXES},
-    Kind.FEATURE: {"index": INDEXES},
-    Kind.LABELLING_FUNCTION: {"rule": (Kind.RULE,)},
-    Kind.LABEL_MODEL: {"index": INDEXES, "labelling_functions": (Kind.LABELLING_FUNCTION,)},
-    Kind.CLASSIFIER: {
-        "index": INDEXES,
-        "label_model": (Kind.LABEL_MODEL,),
-        "features": (Kind.FEATURE,),
-    },
-    Kind.LABELLED_OCCUPANCY: {"by": (Kind.LABEL_MODEL, Kind.CLASSIFIER)},
-    Kind.PEOPLE_COUNT: {"by": (Kind.LABEL_MODEL, Kind.CLASSIFIER)},
-}
-"""Fields of bodies that name other definitions, and the kinds allowed there."""
+from tippers_dagster.catalog.structure import TABLES, references
 
 DEVICE_KEY = "mac_address"
 """The key column of indexes of devices."""
@@ -53,50 +31,11 @@ DEVICE_KEY = "mac_address"
 MIN_FUNCTIONS = 3
 """Snorkel's label model is not determined by fewer labelling functions."""
 
-
 MIN_FORECAST_HISTORY_DAYS = 14
 """History before the first backtest: comparing weeks needs at least two."""
 
 
-class Cannot(Exception):
-    """A message that says why a definition cannot work."""
-
-
-def in_words(kind: Kind) -> str:
-    """The kind in words."""
-    return kind.value.replace("_", " ")
-
-
-def with_article(kind: Kind) -> str:
-    """The kind in words, with an article."""
-    return f"{'an' if kind == Kind.INDEX else 'a'} {in_words(kind)}"
-
-
-def names_read(definition: Definition) -> Iterator[tuple[str, str]]:
-    """Namespace and name of everything that a definition reads, its concept first."""
-    concept, body = definition.ref.concept, definition.body
-    if concept:
-        yield f"{Kind.CONCEPT}.", concept
-    for reference, _ in _references(definition):
-        namespace, _, name = reference.rpartition(".")
-        yield namespace or concept, name
-    for reference in definition.reads:
-        namespace, _, name = reference.rpartition(".")
-        yield namespace or concept, name
-    if isinstance(body, Concept) and body.refines:
-        yield f"{Kind.CONCEPT}.", body.refines.partition(".")[0]
-
-
-def _references(definition: Definition) -> Iterator[tuple[str, tuple[Kind, ...]]]:
-    if isinstance(definition.body, Unreadable):
-        return
-    for field, kinds in STRUCTURE.get(definition.ref.kind, {}).items():
-        value = getattr(definition.body, field)
-        for reference in (value,) if isinstance(value, str) else value or ():
-            yield reference, kinds
-
-
-def check(catalog: Catalog, definition: Definition, *, sound_below: bool) -> None:
+def check(catalog: Lookup, definition: Definition, *, sound_below: bool) -> None:
     """Raise ``Cannot`` for the first fault of the definition itself.
 
     Parameters
@@ -109,7 +48,7 @@ def check(catalog: Catalog, definition: Definition, *, sound_below: bool) -> Non
         raise Cannot(body.reason)
     if ref.concept:
         catalog.concept(ref.concept)
-    for reference, kinds in _references(definition):
+    for reference, kinds in references(definition):
         catalog.need(reference, ref.concept, kinds)
     for reference in definition.reads:
         catalog.need(reference, ref.concept, TABLES)
@@ -118,7 +57,7 @@ def check(catalog: Catalog, definition: Definition, *, sound_below: bool) -> Non
         own(catalog, definition, body)
 
 
-def _check_concept(catalog: Catalog, definition: Definition, body: Body) -> None:
+def _check_concept(catalog: Lookup, definition: Definition, body: Body) -> None:
     assert isinstance(body, Concept)
     _refuse_duplicates((value.name for value in body.values), "label")
     by_name = {value.name: value for value in body.values}
@@ -150,7 +89,7 @@ def _above_itself(value: ConceptValue, by_name: dict[str, ConceptValue]) -> bool
     return False
 
 
-def _check_derived_index(catalog: Catalog, definition: Definition, body: Body) -> None:
+def _check_derived_index(catalog: Lookup, definition: Definition, body: Body) -> None:
     assert isinstance(body, DerivedIndex)
     concept = definition.ref.concept
     model = catalog.resolve(body.label_model, concept).ref
@@ -162,14 +101,14 @@ def _check_derived_index(catalog: Catalog, definition: Definition, body: Body) -
         raise Cannot(f"{model} labels the entities of {index}, not those of {above[0]}.")
 
 
-def _parents(catalog: Catalog, index: Definition) -> Iterator[Ref]:
+def _parents(catalog: Lookup, index: Definition) -> Iterator[Ref]:
     """An index, its parent index, and so on."""
     yield index.ref
     if isinstance(index.body, DerivedIndex):
         yield from _parents(catalog, catalog.resolve(index.body.parent, index.ref.concept))
 
 
-def _check_labelling_function(catalog: Catalog, definition: Definition, body: Body) -> None:
+def _check_labelling_function(catalog: Lookup, definition: Definition, body: Body) -> None:
     assert isinstance(body, LabellingFunction)
     concept = definition.ref.concept
     _refuse_duplicates(body.labels, "label")
@@ -182,7 +121,7 @@ def _check_labelling_function(catalog: Catalog, definition: Definition, body: Bo
         )
 
 
-def _check_label_model(catalog: Catalog, definition: Definition, body: Body) -> None:
+def _check_label_model(catalog: Lookup, definition: Definition, body: Body) -> None:
     assert isinstance(body, LabelModel)
     ref = definition.ref
     functions = [catalog.resolve(name, ref.concept).ref for name in body.labelling_functions]
@@ -205,7 +144,7 @@ def _check_label_model(catalog: Catalog, definition: Definition, body: Body) -> 
     _check_model_labels(catalog, ref, body, functions)
 
 
-def _check_model_labels(catalog: Catalog, ref: Ref, body: LabelModel, functions: list[Ref]) -> None:
+def _check_model_labels(catalog: Lookup, ref: Ref, body: LabelModel, functions: list[Ref]) -> None:
     _refuse_duplicates(body.labels, "label")
     _refuse_unknown_labels(
         body.labels, catalog.labels(ref.concept), f"of the concept {ref.concept}"
@@ -235,7 +174,7 @@ def _check_balance(balance: dict[str, float], labels: tuple[str, ...]) -> None:
         raise Cannot("The shares of the class balance must be above 0 and add up to 1.")
 
 
-def _check_classifier(catalog: Catalog, definition: Definition, body: Body) -> None:
+def _check_classifier(catalog: Lookup, definition: Definition, body: Body) -> None:
     assert isinstance(body, Classifier)
     concept = definition.ref.concept
     _refuse_duplicates(body.models, "model")
@@ -269,7 +208,7 @@ def _check_classifier(catalog: Catalog, definition: Definition, body: Body) -> N
             )
 
 
-def _all_dependencies(catalog: Catalog, ref: Ref, seen: set[Ref | None]) -> set[Ref | None]:
+def _all_dependencies(catalog: Lookup, ref: Ref, seen: set[Ref | None]) -> set[Ref | None]:
     """Everything that a definition reads, directly or indirectly; stops at those in ``seen``."""
     for dep in catalog.dependencies(ref):
         if dep not in seen:
@@ -278,7 +217,7 @@ def _all_dependencies(catalog: Catalog, ref: Ref, seen: set[Ref | None]) -> set[
     return seen
 
 
-def _check_labelled_occupancy(catalog: Catalog, definition: Definition, body: Body) -> None:
+def _check_labelled_occupancy(catalog: Lookup, definition: Definition, body: Body) -> None:
     assert isinstance(body, LabelledOccupancy)
     labels = catalog.resolve(body.by, definition.ref.concept).ref
     key = catalog.key_column(labels)
@@ -286,7 +225,7 @@ def _check_labelled_occupancy(catalog: Catalog, definition: Definition, body: Bo
         raise Cannot(f"{labels} does not label devices: its key is {key}, not {DEVICE_KEY}.")
 
 
-def _check_people_count(catalog: Catalog, definition: Definition, body: Body) -> None:
+def _check_people_count(catalog: Lookup, definition: Definition, body: Body) -> None:
     assert isinstance(body, PeopleCount)
     _refuse_duplicates(body.labels, "label")
     if body.by is None:
@@ -304,7 +243,7 @@ def _check_people_count(catalog: Catalog, definition: Definition, body: Body) ->
     _refuse_unknown_labels(body.labels, labels, f"of {body.by}")
 
 
-def _labels_given(catalog: Catalog, labeller: Ref) -> tuple[str, ...]:
+def _labels_given(catalog: Lookup, labeller: Ref) -> tuple[str, ...]:
     """The labels of a label model, or of the one that a classifier learns from."""
     body = catalog.definitions[labeller].body
     if isinstance(body, Classifier):
@@ -312,12 +251,12 @@ def _labels_given(catalog: Catalog, labeller: Ref) -> tuple[str, ...]:
     return catalog.model_labels(labeller)
 
 
-def _check_connection(catalog: Catalog, definition: Definition, body: Body) -> None:
+def _check_connection(catalog: Lookup, definition: Definition, body: Body) -> None:
     assert isinstance(body, Connection)
     _refuse_duplicates((table.name for table in body.tables), "table")
 
 
-def _check_forecaster(catalog: Catalog, definition: Definition, body: Body) -> None:
+def _check_forecaster(catalog: Lookup, definition: Definition, body: Body) -> None:
     assert isinstance(body, Forecaster)
     _refuse_duplicates(body.spaces, "space")
     _refuse_duplicates(body.models, "model")
@@ -343,7 +282,7 @@ def _refuse_unknown_labels(labels: Iterable[str], known: Iterable[str], of: str)
             raise Cannot(f"{label} is not a label {of}. The labels: {listed}.")
 
 
-_CHECKS: dict[Kind, Callable[[Catalog, Definition, Body], None]] = {
+_CHECKS: dict[Kind, Callable[[Lookup, Definition, Body], None]] = {
     Kind.CONCEPT: _check_concept,
     Kind.CONNECTION: _check_connection,
     Kind.DERIVED_INDEX: _check_derived_index,

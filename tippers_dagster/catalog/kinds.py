@@ -43,6 +43,16 @@ class Kind(StrEnum):
         return self not in _IN_NONE
 
     @property
+    def in_words(self) -> str:
+        """The kind in words."""
+        return self.value.replace("_", " ")
+
+    @property
+    def with_article(self) -> str:
+        """The kind in words, with an article."""
+        return f"{'an' if self == Kind.INDEX else 'a'} {self.in_words}"
+
+    @property
     def has_sql(self) -> bool:
         """Whether a definition of this kind becomes a dbt model."""
         return self in (Kind.INDEX, Kind.DERIVED_INDEX, Kind.RULE, Kind.FEATURE)

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from tippers_dagster.platform.identifiers import quote_identifier
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -85,7 +87,7 @@ def _name(model: str) -> str:
 
 
 def _quote(name: str) -> str:
-    return name if _SIMPLE.fullmatch(name) else '"{}"'.format(name.replace('"', '""'))
+    return name if _SIMPLE.fullmatch(name) else quote_identifier(name)
 
 
 def _literal(text: str) -> str:

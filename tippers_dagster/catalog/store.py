@@ -8,11 +8,11 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from tippers_dagster.catalog.catalog import Catalog, draft_of, near_names, same_content
-from tippers_dagster.catalog.checking import in_words
+from tippers_dagster.catalog.catalog import Catalog, draft_of, same_content
 from tippers_dagster.catalog.editing import LOCK, Action, Conflict, Edit, editing
 from tippers_dagster.catalog.handwritten import read_handwritten
 from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.lookup import near_names
 from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
 from tippers_dagster.catalog.names import read_body
 from tippers_dagster.catalog.rows import Version, is_named, load, version_of
@@ -65,7 +65,7 @@ def get(settings: Settings, ref: Ref) -> Definition:
     """
     found = load_catalog(settings).named(ref.namespace, ref.name)
     if found is None or found.ref != ref:
-        raise BadInput(f"There is no {in_words(ref.kind)} {ref}.")
+        raise BadInput(f"There is no {ref.kind.in_words} {ref}.")
     return found
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.catalog.checking import with_article
 from tippers_dagster.catalog.kinds import BODIES, Kind
 from tippers_dagster.catalog.model import Draft, Ref, Unreadable
 from tippers_dagster.catalog.names import check_ref
@@ -59,7 +58,7 @@ def check_form(draft: Draft) -> None:
     if isinstance(draft.body, Unreadable):
         raise BadInput(draft.body.reason)
     if type(draft.body) is not BODIES[draft.ref.kind]:
-        raise BadInput(f"The body of {draft.ref} is not one of {with_article(draft.ref.kind)}.")
+        raise BadInput(f"The body of {draft.ref} is not one of {draft.ref.kind.with_article}.")
     texts = [draft.description, draft.owner, *_texts(draft.body.model_dump())]
     for text in texts:
         if "\0" in text or text != text.encode(errors="replace").decode():
@@ -161,7 +160,7 @@ def refuse_taken(catalog: Catalog, ref: Ref) -> None:
     found = catalog.named(ref.namespace, ref.name)
     if found is not None and found.ref.kind != ref.kind:
         raise BadInput(
-            f"{ref} is already {with_article(found.ref.kind)}.",
+            f"{ref} is already {found.ref.kind.with_article}.",
             "Names are unique within a concept: choose another one.",
         )
 

@@ -273,8 +273,7 @@ def _table(found: Sequence[Definition], catalog: Catalog, width: int) -> Table:
     from rich.table import Table
 
     rows = [
-        (str(d.ref), d.ref.kind.value.replace("_", " "), _state(d, catalog), _version(d), d.owner)
-        for d in found
+        (str(d.ref), d.ref.kind.in_words, _state(d, catalog), _version(d), d.owner) for d in found
     ]
     heads = ("name", "kind", "state", "version", "owner")
     taken = sum(max(map(len, column)) + 1 for column in zip(heads, *rows, strict=True))

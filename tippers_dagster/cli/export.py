@@ -50,7 +50,7 @@ def export(
     --missing-ok. Reports chunks that are known to be out of date; does not check the source.
     """
     from tippers_dagster.occupancy import staleness
-    from tippers_dagster.occupancy.export import write_export, writer_of
+    from tippers_dagster.occupancy.export import write_export
     from tippers_dagster.occupancy.reading import (
         OnMissing,
         StaleOccupancy,
@@ -59,8 +59,9 @@ def export(
     )
     from tippers_dagster.occupancy.sharing import hidden_rows, read_shared_occupancy
     from tippers_dagster.people.by_label.sharing import read_shared_labelled_occupancy
+    from tippers_dagster.platform.table_files import check_writable
 
-    writer_of(out)
+    check_writable(out)
     settings = get_settings()
     on_missing: OnMissing = "report" if missing_ok else "raise"
     selection = (space, start, end, interval)

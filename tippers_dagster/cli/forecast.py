@@ -123,9 +123,10 @@ def export(
     q90, q975. The file is written completely or not at all.
     """
     from tippers_dagster.forecasting.reading import find_forecaster, read_forecast
-    from tippers_dagster.occupancy.export import write_export, writer_of
+    from tippers_dagster.occupancy.export import write_export
+    from tippers_dagster.platform.table_files import check_writable
 
-    writer_of(out)
+    check_writable(out)
     settings = get_settings()
     found = read_forecast(settings, find_forecaster(settings, name), space)
     write_export(space, found.rows, out)

@@ -84,12 +84,12 @@ def export(
     file: Annotated[Path, typer.Argument(help="A file ending in .csv or .parquet.")],
 ) -> None:
     """Write the gold labels of a concept to a file, in the format of `tippers gold import`."""
-    from tippers_dagster.labelling.files import write_rows
     from tippers_dagster.labelling.gold import read_gold
+    from tippers_dagster.platform.table_files import write_table
 
     gold = read_gold(get_settings(), concept)
     rows = gold.rename_columns(["key", *gold.column_names[1:]])
-    write_rows(rows, file)
+    write_table(rows, file)
     typer.echo(f"{counted(rows.num_rows, 'gold label')} written to {file}.")
 
 

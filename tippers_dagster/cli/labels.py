@@ -104,13 +104,13 @@ def export(
     """Write all labels, with the entities' keys, to a file."""
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.labelling.explanations import find_label_model
-    from tippers_dagster.labelling.files import write_rows
     from tippers_dagster.labelling.labels import read_labels
+    from tippers_dagster.platform.table_files import write_table
 
     settings = get_settings()
     ref = find_label_model(load_catalog(settings), label_model)
     rows = read_labels(settings, ref.concept, ref.name)
-    write_rows(rows, file)
+    write_table(rows, file)
     typer.echo(f"{counted(rows.num_rows, 'label')} written to {file}.")
 
 

@@ -139,8 +139,8 @@ def predict(
     """Predict with a classifier's champion and the current features; nothing else is written."""
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.errors import BadInput
-    from tippers_dagster.labelling.files import write_rows
     from tippers_dagster.learning.rows import find_classifier, predict_by_champion, read_rows
+    from tippers_dagster.platform.table_files import write_table
 
     if entity and in_ is not None:
         raise BadInput("Give --entity or --in, not both.")
@@ -150,16 +150,16 @@ def predict(
     rows = None if in_ is None else read_rows(in_)
     found = predict_by_champion(settings, catalog, ref, rows=rows, entities=entity or ())
     if out is not None:
-        write_rows(found, out)
+        write_table(found, out)
         typer.echo(f"{counted(found.num_rows, 'prediction')} written to {out}.")
         return
     _print_csv(found)
 
 
 def _print_csv(rows: Any) -> None:
-    from tippers_dagster.platform.small_tables import csv_bytes
+    from tippers_dagster.platform.table_files import table_bytes
 
-    typer.echo(csv_bytes(rows).decode(), nl=False)
+    typer.echo(table_bytes(rows, "csv").decode(), nl=False)
 
 
 def _row(model: RegisteredModel | None) -> tuple[str, str, str, str]:

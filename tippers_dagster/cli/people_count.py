@@ -103,13 +103,14 @@ def export(
     TIPPERS_SMALLEST_COUNT is set, small counts and those that would reveal them are empty too, and
     marked in the column suppressed.
     """
-    from tippers_dagster.occupancy.export import write_export, writer_of
+    from tippers_dagster.occupancy.export import write_export
     from tippers_dagster.occupancy.reading import missing_chunks
     from tippers_dagster.people.counts.reading import read_people_count
     from tippers_dagster.people.counts.sharing import read_shared_people
+    from tippers_dagster.platform.table_files import check_writable
 
     settings = get_settings()
-    writer_of(out)
+    check_writable(out)
     people = read_shared_people(space, start, end, interval, by, settings=settings)
     write_export(space, people, out)
     typer.echo(f"{people.num_rows:,} rows written to {out}")

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.source.schema import SESSIONS, TRUTH_OCCUPANCY, source_tables
 from tippers_dagster.campus.spaces.tree import SpaceTree
-from tippers_dagster.errors import LakeFileMissing, TippersError
+from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import occupancy_key
 from tippers_dagster.settings import Settings
@@ -53,11 +53,9 @@ def lake_counts(
     spaces, lake = list(spaces), open_lake(settings)
     wanted, parts = pa.array(list(widths), pa.int32()), [_SCHEMA.empty_table()]
     for chunk in chunks:
-        tables = lake.read_tables([occupancy_key(space, chunk) for space in spaces])
-        present = [table for table in tables if table is not None]
-        if len(present) < len(tables):
-            key = occupancy_key(spaces[tables.index(None)], chunk)
-            raise LakeFileMissing(f"{lake.uri(key)} does not exist.", "Materialise it.")
+        present = lake.read_every(
+            [occupancy_key(space, chunk) for space in spaces], "Materialise it."
+        )
         owner = np.repeat(np.arange(len(spaces)), [table.num_rows for table in present])
         table = pa.concat_tables(present)
         begin = table["interval_begin_time"].cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())

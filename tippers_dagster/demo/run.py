@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pyarrow.parquet as pq
-
 from tippers_dagster.automation.computation import UNEXPECTED
 from tippers_dagster.campus.spaces.tracking import Grid
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
@@ -27,6 +25,7 @@ from tippers_dagster.errors import TippersError
 from tippers_dagster.graph.launch import Outcome
 from tippers_dagster.people.counts.calibration import TooFewHeadCounts
 from tippers_dagster.people.counts.head_counts import import_head_counts
+from tippers_dagster.platform.table_files import write_table
 from tippers_dagster.platform.text import counted
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -205,7 +204,7 @@ def _count_heads(settings: Settings, stages: _Stages) -> None:
             result.append("none: the true numbers are unknown")
             return
         file = Path(folder) / "head_counts.parquet"
-        pq.write_table(counts, file)
+        write_table(counts, file)
         import_head_counts(settings, file, by="demo")
         result.append(f"{counts.num_rows:,}, in some spaces on every other day")
 

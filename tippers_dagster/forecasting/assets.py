@@ -10,22 +10,16 @@ from typing import Any
 
 import dagster as dg
 
-from tippers_dagster.automation.computation import Computation, definition_asset
+from tippers_dagster.automation.computation import Computation, DefinitionAsset, definition_assets
 from tippers_dagster.automation.nodes import Node, digest
-from tippers_dagster.automation.specs import assets_of_kind, definition_spec
 from tippers_dagster.calendar.store import calendar_node
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Forecaster, Kind
 from tippers_dagster.catalog.model import Definition
 from tippers_dagster.forecasting.names import FORECAST_SUFFIX
-from tippers_dagster.forecasting.tokens import SOURCE_FOLDER, history_source, occupancy_source
+from tippers_dagster.forecasting.tokens import history_source, occupancy_source
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
 from tippers_dagster.settings import Settings
-
-BACKTEST_GRAIN = (
-    "One row per space and model: its errors in the backtest; and the champion of each space."
-)
-FORECAST_GRAIN = "One row per space and future bin: how many devices are expected."
 
 
 # --- nodes --------------------------------------------------------------------------------------
@@ -68,60 +62,43 @@ def forecast_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
     """Two assets per valid definition."""
-    backtests, forecasts = (
-        assets_of_kind(
-            catalog,
-            Kind.FORECASTER,
-            nodes,
-            partial(make, settings, catalog),
-        )
-        for make in (_backtest_asset, _forecast_asset)
-    )
-    return [*backtests, *forecasts]
+    here = (settings, catalog, Kind.FORECASTER, nodes)
+    return [
+        *definition_assets(*here, _backtest_asset),
+        *definition_assets(*here, _forecast_asset, lambda ref: forecast_path(ref.name)),
+    ]
 
 
-def _spec(
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    definition: Definition,
-    path: tuple[str, ...],
-    grain: str,
-) -> dg.AssetSpec:
-    """The asset's spec, which depends on the occupancy assets instead of the tables watched for
-    changes.
-    """
-    outcome = definition_spec(
-        catalog, nodes[path], definition, grain, kinds={"python", "mlflow", "postgres"}
-    )
-    read = [dep for dep in nodes[path].deps if dep[0] != SOURCE_FOLDER]
-    return outcome.replace_attributes(deps=[dg.AssetKey(d) for d in (*read, (SOURCE,), (DERIVED,))])
+_KINDS = {"python", "mlflow", "postgres"}
+_OCCUPANCY = ((SOURCE,), (DERIVED,))
+"""Shown as inputs instead of the tables that are watched for changes."""
 
 
-def _backtest_asset(
-    settings: Settings,
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    definition: Definition,
-) -> dg.AssetsDefinition:
+def _backtest_asset(definition: Definition) -> DefinitionAsset:
     from tippers_dagster.forecasting.describe import BACKTEST_CHECKS
 
-    spec = _spec(catalog, nodes, definition, definition.ref.asset_path, BACKTEST_GRAIN)
-    compute, experiment = partial(_backtest, definition), f"forecaster.{definition.ref.name}"
-    return definition_asset(settings, nodes, spec, BACKTEST_CHECKS, compute, experiment=experiment)
+    return DefinitionAsset(
+        grain="One row per space and model: its errors in the backtest; and the champion of each "
+        "space.",
+        kinds=_KINDS,
+        checks=BACKTEST_CHECKS,
+        compute=partial(_backtest, definition),
+        experiment=f"forecaster.{definition.ref.name}",
+        lineage=(calendar_node().key, *_OCCUPANCY),
+    )
 
 
-def _forecast_asset(
-    settings: Settings,
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    definition: Definition,
-) -> dg.AssetsDefinition:
+def _forecast_asset(definition: Definition) -> DefinitionAsset:
     from tippers_dagster.forecasting.describe import FORECAST_CHECKS
 
-    path = forecast_path(definition.ref.name)
-    spec = _spec(catalog, nodes, definition, path, FORECAST_GRAIN)
-    compute, experiment = partial(_forecast, definition), f"forecaster.{path[1]}"
-    return definition_asset(settings, nodes, spec, FORECAST_CHECKS, compute, experiment=experiment)
+    return DefinitionAsset(
+        grain="One row per space and future bin: how many devices are expected.",
+        kinds=_KINDS,
+        checks=FORECAST_CHECKS,
+        compute=partial(_forecast, definition),
+        experiment=f"forecaster.{definition.ref.name}{FORECAST_SUFFIX}",
+        lineage=(definition.ref.asset_path, *_OCCUPANCY),
+    )
 
 
 # --- the backtest -------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,7 +20,7 @@ from tippers_dagster.forecasting.names import SEASONAL_NAIVE
 from tippers_dagster.forecasting.panel import limits
 from tippers_dagster.forecasting.reading import QUANTILE_COLUMNS, Score
 from tippers_dagster.forecasting.work import Backtest, Forecasts
-from tippers_dagster.platform.small_tables import escape_row
+from tippers_dagster.platform.table_files import csv_of_rows
 
 MAX_NAMED = 20
 MIN_COVERAGE = {"coverage_80": 0.7, "coverage_95": 0.88}
@@ -244,12 +242,8 @@ def mlflow_files(outcome: Backtest, scores: Sequence[Score]) -> dict[str, bytes]
 
 
 def _csv(records: Sequence[Mapping[str, Any]]) -> bytes:
-    buffer = io.StringIO()
-    if records:
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(records[0])
-        writer.writerows(escape_row(record[name] for name in records[0]) for record in records)
-    return buffer.getvalue().encode()
+    rows = [[record[name] for name in records[0]] for record in records]
+    return csv_of_rows([*records[:1], *rows]).encode()
 
 
 def _rounded(value: float) -> float | None:

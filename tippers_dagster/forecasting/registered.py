@@ -33,12 +33,13 @@ from tippers_dagster.forecasting.work import Bundle
 from tippers_dagster.platform.mlflow.exporting import export_folder
 from tippers_dagster.platform.mlflow.model_files import (
     ModelRefused,
-    is_intact,
+    intact_version,
     model_files,
     read_model,
     record_model,
     recorded_file,
 )
+from tippers_dagster.platform.mlflow.search import name_filter
 from tippers_dagster.settings import Settings
 
 VERSION_TAG = "asset_version"
@@ -93,10 +94,9 @@ def register(settings: Settings, name: str, version: str, bundle: Bundle) -> str
     its file in MLflow is unchanged.
     """
     client = mlflow.MlflowClient()
-    existing = {int(one.version) for one in client.search_model_versions(f"name = '{name}'")}
-    recorded = (f for f in model_files(settings, name) if f.asset_version == version)
-    intact = (f.version for f in recorded if f.version in existing and is_intact(f))
-    number = next(intact, None) or _registered(settings, client, name, version, bundle)
+    number = intact_version(settings, client, name, version) or _registered(
+        settings, client, name, version, bundle
+    )
     client.set_registered_model_alias(name, ALIAS, str(number))
     return str(number)
 
@@ -108,7 +108,7 @@ def _registered(settings: Settings, client: Any, name: str, version: str, bundle
     content = write_bundle(bundle, settings.timezone)
     with _flavour(content) as given:
         logged = mlflow.pyfunc.log_model(name="champions", **given)
-    if not client.search_registered_models(f"name = '{name}'"):
+    if not client.search_registered_models(name_filter(name)):
         client.create_registered_model(name)
     run = mlflow.active_run()
     assert run is not None  # the model was logged to it

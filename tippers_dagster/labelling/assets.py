@@ -12,7 +12,12 @@ from typing import Any
 
 import dagster as dg
 
-from tippers_dagster.automation.computation import Computation, definition_asset, wait_to_begin
+from tippers_dagster.automation.computation import (
+    Computation,
+    DefinitionAsset,
+    definition_assets,
+    wait_to_begin,
+)
 from tippers_dagster.automation.nodes import Node, Table, digest
 from tippers_dagster.automation.runs import asset_locks
 from tippers_dagster.automation.specs import (
@@ -89,10 +94,9 @@ def labelling_assets(
     for definition in catalog.of_kind(Kind.LABELLING_FUNCTION):
         if definition.ref.asset_path in sound:
             functions[definition.ref.concept].append(definition)
-    models = [d for d in catalog.of_kind(Kind.LABEL_MODEL) if d.ref.asset_path in sound]
     return [
         *(_votes(settings, catalog, sound, concept, d) for concept, d in functions.items()),
-        *(_labels(settings, catalog, sound, definition) for definition in models),
+        *definition_assets(settings, catalog, Kind.LABEL_MODEL, nodes, partial(_labels, catalog)),
     ]
 
 
@@ -215,28 +219,16 @@ class _VoteRun:
 
 
 # --- labels -------------------------------------------------------------------------------------
-def _labels(
-    settings: Settings,
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    definition: Definition,
-) -> dg.AssetsDefinition:
+def _labels(catalog: Catalog, definition: Definition) -> DefinitionAsset:
     from tippers_dagster.labelling.describe import LABEL_CHECKS
 
-    ref = definition.ref
-    grain = (
-        "One row per entity of the index: its label, or that the labelling functions abstained or "
-        "tied, with probabilities and votes."
-    )
-    kinds = {"label_model", "snorkel", "postgres"}
-    spec = definition_spec(catalog, nodes[ref.asset_path], definition, grain, kinds=kinds)
-    return definition_asset(
-        settings,
-        nodes,
-        spec,
-        LABEL_CHECKS,
-        partial(_label, catalog, ref),
-        experiment=str(ref),
+    return DefinitionAsset(
+        grain="One row per entity of the index: its label, or that the labelling functions "
+        "abstained or tied, with probabilities and votes.",
+        kinds={"label_model", "snorkel", "postgres"},
+        checks=LABEL_CHECKS,
+        compute=partial(_label, catalog, definition.ref),
+        experiment=str(definition.ref),
     )
 
 

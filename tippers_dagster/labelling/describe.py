@@ -14,13 +14,13 @@ from tippers_dagster.automation.specs import check_result
 from tippers_dagster.labelling.analysis import Analysis
 from tippers_dagster.labelling.label_model import LABEL, OUTCOMES
 from tippers_dagster.labelling.plots import (
-    as_markdown,
     confidence_histogram,
     function_plot,
     gold_plot,
     outcome_plot,
 )
 from tippers_dagster.labelling.work import Labelled, Votes
+from tippers_dagster.platform.plots import as_markdown
 
 MAX_ABSTENTIONS = 0.5
 """A check warns if a larger share of entities has no vote."""

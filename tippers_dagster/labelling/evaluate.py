@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -113,19 +114,24 @@ def evaluate(
 
 def score(truth: np.ndarray, predicted: np.ndarray, labels: int) -> Scores:
     """Score ``predicted`` (-1: no label) against ``truth``, both int64 [n] class numbers."""
+    from sklearn.metrics import (  # type: ignore[import-untyped]  # has no types
+        confusion_matrix,
+        f1_score,
+    )
+
+    if not len(truth):  # scikit-learn needs one
+        nothing = np.zeros((labels, labels + 1), np.int64)
+        return Scores(math.nan, math.nan, math.nan, math.nan, nothing)
     columns = np.where(predicted < 0, labels, predicted)
-    cells = np.bincount(truth * (labels + 1) + columns, minlength=labels * (labels + 1))
-    confusion = cells.reshape(labels, labels + 1)
-    right, given = np.diagonal(confusion), confusion[:, :labels].sum(axis=0)
-    true = confusion.sum(axis=1)
-    labelled = int(given.sum())
-    occurring = true + given > 0
-    f1 = 2 * right[occurring] / (true + given)[occurring]
+    confusion = confusion_matrix(truth, columns, labels=range(labels + 1))[:labels]
+    right, labelled = np.trace(confusion), int((predicted >= 0).sum())
+    occurring = np.setdiff1d(np.union1d(truth, columns), [labels])
+    f1 = f1_score(truth, columns, labels=occurring, average="macro")
     return Scores(
-        accuracy=_ratio(right.sum(), len(truth)),
-        accuracy_labelled=_ratio(right.sum(), labelled),
+        accuracy=_ratio(right, len(truth)),
+        accuracy_labelled=_ratio(right, labelled),
         coverage=_ratio(labelled, len(truth)),
-        macro_f1=float(f1.mean()) if len(truth) else float("nan"),
+        macro_f1=float(f1),
         confusion=confusion,
     )
 

@@ -5,9 +5,8 @@ from functools import partial
 
 import dagster as dg
 
-from tippers_dagster.automation.computation import Computation, definition_asset
+from tippers_dagster.automation.computation import Computation, DefinitionAsset, definition_assets
 from tippers_dagster.automation.nodes import Node, digest
-from tippers_dagster.automation.specs import assets_of_kind, definition_spec
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
@@ -38,39 +37,21 @@ def _node(catalog: Catalog, definition: Definition) -> Node:
 def classifier_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
-    """One asset per classifier that can work.
-
-    Parameters
-    ----------
-    nodes
-        The nodes of all assets, not only these; broken ones get no asset here.
-    """
-    make = partial(_classifier, settings, catalog)
-    return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, make)
+    """One asset per valid classifier."""
+    plan = partial(_classifier, catalog)
+    return definition_assets(settings, catalog, Kind.CLASSIFIER, nodes, plan)
 
 
-def _classifier(
-    settings: Settings,
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    definition: Definition,
-) -> dg.AssetsDefinition:
+def _classifier(catalog: Catalog, definition: Definition) -> DefinitionAsset:
     from tippers_dagster.learning.describe import CLASSIFIER_CHECKS
 
-    ref = definition.ref
-    grain = (
-        "One row per model of the bank, ranked by cross-validation; the best one is registered in "
-        "MLflow as challenger."
-    )
-    kinds = {"classifier", "scikitlearn", "mlflow"}
-    spec = definition_spec(catalog, nodes[ref.asset_path], definition, grain, kinds=kinds)
-    return definition_asset(
-        settings,
-        nodes,
-        spec,
-        CLASSIFIER_CHECKS,
-        partial(_train, catalog, ref),
-        experiment=str(ref),
+    return DefinitionAsset(
+        grain="One row per model of the bank, ranked by cross-validation; the best one is "
+        "registered in MLflow as challenger.",
+        kinds={"classifier", "scikitlearn", "mlflow"},
+        checks=CLASSIFIER_CHECKS,
+        compute=partial(_train, catalog, definition.ref),
+        experiment=str(definition.ref),
     )
 
 

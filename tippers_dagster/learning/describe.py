@@ -10,11 +10,11 @@ import dagster as dg
 import numpy as np
 
 from tippers_dagster.automation.specs import check_result
-from tippers_dagster.labelling.plots import as_markdown
 from tippers_dagster.learning.plots import confusion_plot, importance_plot
 from tippers_dagster.learning.results import LEFT_OUT, TRAINED, ClassifierResult, ModelResult
 from tippers_dagster.learning.scores import METRICS
 from tippers_dagster.learning.work import Trained
+from tippers_dagster.platform.plots import as_markdown
 
 MAX_CALIBRATION_ERROR = 0.1
 MIN_GOLD_LABELS = 10

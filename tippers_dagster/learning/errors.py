@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import TippersError
 
 
@@ -35,3 +36,9 @@ class NoModel(CannotTrain):
 
 class NotTrained(TippersError):
     """A classifier has not been materialised yet."""
+
+    def __init__(self, classifier: Ref) -> None:
+        super().__init__(
+            f"{classifier} has not been trained yet.",
+            f"Train it with `tippers pipeline materialize {classifier}`.",
+        )

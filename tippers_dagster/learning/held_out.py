@@ -54,12 +54,20 @@ def read_held_out(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutRows
     body = catalog.definitions[ref].body
     assert isinstance(body, Classifier)
     labels = catalog.model_labels(catalog.resolve(body.label_model, ref.concept).ref)
-    try:
-        rows = open_lake(settings).read_table(held_out_key(ref))
-    except LakeFileMissing as error:
-        raise NotTrained(
-            f"{ref} has not been trained yet.",
-            f"Train it with `tippers pipeline materialize {ref}`.",
-        ) from error
+    rows = read_training_file(settings, ref, held_out_key(ref))
     label = numbers(labels, rows["label"].to_pylist())
     return HeldOutRows(labels, rows[0].combine_chunks(), label)
+
+
+def read_training_file(settings: Settings, ref: Ref, key: str) -> pa.Table:
+    """A file that each training of a classifier writes to the lake.
+
+    Raises
+    ------
+    NotTrained
+        When the classifier was never trained.
+    """
+    try:
+        return open_lake(settings).read_table(key)
+    except LakeFileMissing as error:
+        raise NotTrained(ref) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 
 SCHEMA = "predictions"
@@ -21,3 +22,8 @@ def predictions_path(classifier: Ref) -> tuple[str, str]:
     labels.
     """
     return classifier.concept, f"{classifier.name}__predictions"
+
+
+def labels_path(ref: Ref) -> tuple[str, ...]:
+    """The key of the asset with the labels of a label model or, as predictions, a classifier."""
+    return predictions_path(ref) if ref.kind == Kind.CLASSIFIER else ref.asset_path

@@ -6,7 +6,6 @@ registered version records the asset's version.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -36,8 +35,8 @@ from tippers_dagster.learning.results import model_results
 from tippers_dagster.learning.saved import FILE, TRUSTED_TYPES, parse_model
 from tippers_dagster.learning.tables import EVALUATED_ON
 from tippers_dagster.learning.work import Trained
-from tippers_dagster.platform.mlflow.model_files import is_intact, model_files, record_model
-from tippers_dagster.platform.small_tables import escape_row
+from tippers_dagster.platform.mlflow.model_files import intact_version, record_model
+from tippers_dagster.platform.table_files import csv_of_rows
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -153,8 +152,8 @@ def log_best(
         metrics=_figures(made),
         tags=tags,
         files={
-            "confusion.csv": _csv(confusion),
-            "importances.csv": _csv(columns),
+            "confusion.csv": csv_of_rows(confusion).encode(),
+            "importances.csv": csv_of_rows(columns).encode(),
             "threshold_steps.json": json.dumps([vars(s) for s in made.chosen.steps]).encode(),
             **{f"plots/{name}.png": png for name, png in plots.items()},
         },
@@ -196,7 +195,7 @@ def register(
     def write(mlflow: Any) -> None:
         client = mlflow.MlflowClient()
         name = registered_name(ref)
-        number = _registered(settings, client, name, version)
+        number = intact_version(settings, client, name, version)
         if number is None:
             tags = {RUN_TAG: run_id, VERSION_TAG: version, METRIC_TAG: body.promotion_metric}
             tags[VALUE_TAG] = repr(_value(made, body))
@@ -212,18 +211,6 @@ def register(
 
     log.log_more(write)
     return found[0] if found else None
-
-
-def _registered(settings: Settings, client: Any, name: str, version: str) -> int | None:
-    """The registered version for a version of the asset, according to the warehouse.
-
-    None unless its file in MLflow is unchanged.
-    """
-    quoted = name.replace("'", "''")
-    there = {int(one.version) for one in client.search_model_versions(f"name = '{quoted}'")}
-    recorded = (f for f in model_files(settings, name) if f.asset_version == version)
-    intact = (f.version for f in recorded if f.version in there and is_intact(f))
-    return next(intact, None)
 
 
 def _log_best_model(made: Trained) -> tuple[str, bytes]:
@@ -326,9 +313,3 @@ def requirements(lightgbm: bool) -> list[str]:
 def _value(made: Trained, body: Classifier) -> float:
     assert made.first.held_out is not None
     return float(getattr(made.first.held_out, body.promotion_metric))
-
-
-def _csv(rows: list[list[str]]) -> bytes:
-    sink = io.StringIO()
-    csv.writer(sink).writerows(map(escape_row, rows))
-    return sink.getvalue().encode()

@@ -1,14 +1,12 @@
 """An asset for each classifier: the predictions of its champion."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import dagster as dg
 
-from tippers_dagster.automation.computation import Computation, definition_asset
+from tippers_dagster.automation.computation import Computation, DefinitionAsset, definition_assets
 from tippers_dagster.automation.nodes import Node, digest
-from tippers_dagster.automation.specs import assets_of_kind, definition_spec
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
@@ -41,35 +39,20 @@ def _node(catalog: Catalog, definition: Definition) -> Node:
 def prediction_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
-    """One asset per classifier that can work.
-
-    Parameters
-    ----------
-    nodes
-        The nodes of all assets, not only these.
-    """
-    make = partial(_predictions, settings, catalog)
-    return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, make, predictions_path)
+    """One asset per valid classifier."""
+    plan = partial(_predictions, catalog)
+    return definition_assets(settings, catalog, Kind.CLASSIFIER, nodes, plan, predictions_path)
 
 
-def _predictions(
-    settings: Settings,
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    definition: Definition,
-) -> dg.AssetsDefinition:
-    path = predictions_path(definition.ref)
-    grain = (
-        f"One row per entity of the index: the label that the champion of {definition.ref} "
-        "predicts, with probabilities and the model's version."
+def _predictions(catalog: Catalog, definition: Definition) -> DefinitionAsset:
+    return DefinitionAsset(
+        grain=f"One row per entity of the index: the label that the champion of {definition.ref} "
+        "predicts, with probabilities and the model's version.",
+        kinds={"classifier", "postgres"},
+        checks=DRIFT_CHECKS,
+        compute=partial(_predict, catalog, definition.ref),
+        described=False,
     )
-
-    undescribed = replace(definition, description="")  # the classifier has it
-    spec = definition_spec(
-        catalog, nodes[path], undescribed, grain, kinds={"classifier", "postgres"}
-    )
-    compute = partial(_predict, catalog, definition.ref)
-    return definition_asset(settings, nodes, spec, DRIFT_CHECKS, compute)
 
 
 def _predict(catalog: Catalog, ref: Ref, work: Computation) -> None:

@@ -28,6 +28,7 @@ from tippers_dagster.learning.registry_tables import model_decision
 from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.mlflow.client import mlflow_client
 from tippers_dagster.platform.mlflow.model_files import model_files
+from tippers_dagster.platform.mlflow.search import name_filter, pages, versions_of
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -155,9 +156,9 @@ def registered_models(
         When the registry is unavailable.
     """
     with mlflow_client(settings) as client:
-        filters = [None] if names is None else [_named(name) for name in sorted(set(names))]
-        found = [m for f in filters for m in _pages(client.search_registered_models, f)]
-        read = [(m, *_versions_of(client, m.name)) for m in found]
+        filters = [None] if names is None else [name_filter(name) for name in sorted(set(names))]
+        found = [m for f in filters for m in pages(client.search_registered_models, f)]
+        read = [(m, *_versions_and_runs(client, m.name)) for m in found]
     return [
         _model(settings, one, versions, runs)
         for one, versions, runs in sorted(read, key=lambda r: r[0].name)
@@ -230,9 +231,9 @@ def champion_number(settings: Settings, name: str) -> int | None:
         return connection.scalar(query)
 
 
-def _versions_of(client: Any, name: str) -> tuple[list[Any], dict[str, Any]]:
+def _versions_and_runs(client: Any, name: str) -> tuple[list[Any], dict[str, Any]]:
     """A model's versions and their runs in MLflow."""
-    versions = _pages(client.search_model_versions, _named(name))
+    versions = versions_of(client, name)
     return versions, _runs(client, [v.run_id for v in versions if v.run_id])
 
 
@@ -273,27 +274,10 @@ def _runs(client: Any, ids: Sequence[str]) -> dict[str, Any]:
     """MLflow's runs by id, in one request; runs deleted there are left out."""
     if not ids:
         return {}
-    experiments = [e.experiment_id for e in _pages(client.search_experiments)]
+    experiments = [e.experiment_id for e in pages(client.search_experiments)]
     listed = ", ".join(f"'{run}'" for run in sorted(set(ids)))
-    found = _pages(client.search_runs, experiments, f"attributes.run_id IN ({listed})")
+    found = pages(client.search_runs, experiments, f"attributes.run_id IN ({listed})")
     return {run.info.run_id: run for run in found}
-
-
-def _named(name: str) -> str:
-    """MLflow's filter for one name."""
-    return "name = '{}'".format(name.replace("'", "''"))
-
-
-def _pages(search: Any, *arguments: Any) -> list[Any]:
-    """All results of an MLflow search."""
-    found: list[Any] = []
-    token = None
-    while True:
-        page = search(*arguments, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
 
 
 # --- deciding -------------------------------------------------------------------------------------
@@ -427,10 +411,10 @@ def _align(settings: Settings, name: str) -> None:
     if champion is None:
         return
     with mlflow_client(settings) as client:
-        found = _pages(client.search_registered_models, _named(name))
+        found = pages(client.search_registered_models, name_filter(name))
         if not found or str(found[0].aliases.get(CHAMPION)) == str(champion):
             return
-        there = {int(v.version) for v in _pages(client.search_model_versions, _named(name))}
+        there = {int(v.version) for v in versions_of(client, name)}
         if champion in there:
             client.set_registered_model_alias(name, CHAMPION, str(champion))
             _log.warning(

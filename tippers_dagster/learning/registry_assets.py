@@ -1,19 +1,14 @@
 """An asset for each classifier: which of its versions is champion."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import dagster as dg
 
-from tippers_dagster.automation.computation import Computation, definition_asset
+from tippers_dagster.automation.computation import Computation, DefinitionAsset, definition_assets
 from tippers_dagster.automation.nodes import Node, digest
-from tippers_dagster.automation.specs import (
-    assets_of_kind,
-    check_result,
-    definition_spec,
-)
+from tippers_dagster.automation.specs import check_result
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
@@ -62,33 +57,20 @@ def _decides(definition: Definition) -> tuple[str, str]:
 def champion_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
-    """One asset per classifier that can work.
-
-    Parameters
-    ----------
-    nodes
-        The nodes of all assets, not only these.
-    """
-    make = partial(_champion, settings, catalog)
-    return assets_of_kind(catalog, Kind.CLASSIFIER, nodes, make, champion_path)
+    """One asset per valid classifier."""
+    plan = partial(_champion, catalog)
+    return definition_assets(settings, catalog, Kind.CLASSIFIER, nodes, plan, champion_path)
 
 
-def _champion(
-    settings: Settings,
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    definition: Definition,
-) -> dg.AssetsDefinition:
-    path = champion_path(definition.ref)
-    grain = (
-        f"One row per decision about the models of {definition.ref}: the challenger is compared "
-        "with the champion on the same held-out entities, and replaces it if it wins."
+def _champion(catalog: Catalog, definition: Definition) -> DefinitionAsset:
+    return DefinitionAsset(
+        grain=f"One row per decision about the models of {definition.ref}: the challenger is "
+        "compared with the champion on the same held-out entities, and replaces it if it wins.",
+        kinds={"mlflow", "classifier"},
+        checks=CHAMPION_CHECKS,
+        compute=partial(_decide, catalog, definition.ref),
+        described=False,
     )
-
-    undescribed = replace(definition, description="")  # the classifier has it
-    spec = definition_spec(catalog, nodes[path], undescribed, grain, kinds={"mlflow", "classifier"})
-    compute = partial(_decide, catalog, definition.ref)
-    return definition_asset(settings, nodes, spec, CHAMPION_CHECKS, compute)
 
 
 def _decide(catalog: Catalog, ref: Ref, work: Computation) -> None:

@@ -15,9 +15,9 @@ from sqlalchemy.dialects.postgresql import insert
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.errors import LakeFileMissing
 from tippers_dagster.labelling.evaluate import numbers
 from tippers_dagster.learning.errors import NotTrained
+from tippers_dagster.learning.held_out import read_training_file
 from tippers_dagster.learning.scores import METRICS
 from tippers_dagster.learning.tables import (
     EVALUATED_ON,
@@ -269,10 +269,7 @@ def last_result(settings: Settings, ref: Ref) -> ClassifierResult:
     """
     found = read_results(settings, ref, 1)
     if not found:
-        raise NotTrained(
-            f"{ref} has not been trained yet.",
-            f"Train it with `tippers pipeline materialize {ref}`.",
-        )
+        raise NotTrained(ref)
     return found[0]
 
 
@@ -318,16 +315,10 @@ def read_held_out_predictions(settings: Settings, catalog: Catalog, ref: Ref) ->
     assert isinstance(body, Classifier)
     model = catalog.resolve(body.label_model, ref.concept).ref
     labels = catalog.model_labels(model)
-    lake = open_lake(settings)
-    try:
-        rows = lake.read_table(held_out_predictions_key(ref))
-    except LakeFileMissing as error:
-        raise NotTrained(
-            f"{ref} has not been trained yet.",
-            f"Train it with `tippers pipeline materialize {ref}`.",
-        ) from error
+    rows = read_training_file(settings, ref, held_out_predictions_key(ref))
     key, keys = rows.column_names[0], rows[0].combine_chunks()
-    table = lake.read_table(definition_key("labels", model.concept, model.name), [key, "label"])
+    place = definition_key("labels", model.concept, model.name)
+    table = open_lake(settings).read_table(place, [key, "label"])
     places = pa.compute.index_in(keys, value_set=table[key].combine_chunks())
     return HeldOutPredictions(
         key=key,

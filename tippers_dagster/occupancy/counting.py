@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
 from tippers_dagster.campus.spaces.tree import SpaceTree
-from tippers_dagster.errors import LakeFileMissing, TippersError
+from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy import sweep
 from tippers_dagster.occupancy.sweep import Presence
 from tippers_dagster.platform.fingerprint import mix
@@ -134,14 +134,8 @@ class Counter:
     def _presence(self, chunk: str, spaces: list[str]) -> Presence:
         """The recorded presence of spaces, with their positions in the tree as codes."""
         keys = [presence_key(space, chunk) for space in spaces]
-        tables = []
-        for key, table in zip(keys, self.lake.read_tables(keys), strict=True):
-            if table is None:
-                raise LakeFileMissing(
-                    f"{self.lake.uri(key)} is missing.",
-                    "Materialize this partition of source_occupancy again.",
-                )
-            tables.append(table)
+        hint = "Materialize this partition of source_occupancy again."
+        tables = self.lake.read_every(keys, hint)
         code = np.repeat(
             np.array([self.tree.index[space] for space in spaces], np.int64),
             [table.num_rows for table in tables],

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
 import dagster as dg
 import numpy as np
 import pyarrow as pa
@@ -15,6 +12,7 @@ from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.work import Outcome
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import occupancy_key, sessions_key
+from tippers_dagster.platform.plots import as_markdown, as_png
 from tippers_dagster.settings import Settings
 
 FEW = 20
@@ -156,14 +154,11 @@ def _plot(settings: Settings, space: str, chunk: str) -> dg.MetadataValue:
     counts = np.zeros((end - first) // 3600, np.int64)
     counts[(begin - first) // 3600] = table["number_connections"].to_numpy()[hourly]
     hours = clock.to_local(np.arange(first, end, 3600) * 1_000_000)
-    figure = Figure(figsize=(7, 1.8), dpi=80, layout="constrained")
+    figure = Figure(figsize=(7, 1.8), layout="constrained")
     axes = figure.subplots()
     axes.fill_between(hours.astype("datetime64[us]"), counts, step="post", color="#2f6f8f", lw=0)
     axes.set_title(f"{space}: devices per hour", fontsize=9, loc="left")
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_ylim(0)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    image = base64.b64encode(buffer.getvalue()).decode()
-    return dg.MarkdownMetadataValue(f"![devices per hour](data:image/png;base64,{image})")
+    return dg.MarkdownMetadataValue(as_markdown(as_png(figure, 80), "devices per hour"))

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tippers_dagster.campus.local_time import LocalClock
-from tippers_dagster.errors import BadInput
-from tippers_dagster.platform.small_tables import write_csv
-
-_STRUCTURAL = frozenset(',"\r\n')
-
-Write = Callable[[pa.Table, IO[bytes]], None]
+from tippers_dagster.platform.table_files import (
+    Format,
+    Quoting,
+    format_of,
+    needs_quotes,
+    table_bytes,
+    write_table,
+)
 
 
 def write_export(space: str, occupancy: pa.Table, out: Path) -> None:
@@ -36,41 +33,33 @@ def write_export(space: str, occupancy: pa.Table, out: Path) -> None:
     BadInput
         The extension is neither ``.csv`` nor ``.parquet``, or the file cannot be written.
     """
-    write = writer_of(out)
+    write_table(_exported(space, occupancy, format_of(out)), out, _quoting(space))
+
+
+def export_bytes(space: str, occupancy: pa.Table, kind: Format) -> bytes:
+    """The content of the file that ``write_export`` writes."""
+    return table_bytes(_exported(space, occupancy, kind), kind, _quoting(space))
+
+
+def _exported(space: str, occupancy: pa.Table, kind: Format) -> pa.Table:
     spaces = pa.array([space]).dictionary_encode()
     column = pa.DictionaryArray.from_arrays(
         pa.array(np.zeros(occupancy.num_rows, np.int32)), spaces.dictionary
     )
     table = occupancy.add_column(0, "space_id", column)
-    with replacing(out) as file:
-        write(table, file)
+    return times_as_text(table) if kind == "csv" else table
 
 
-def writer_of(out: Path) -> Write:
-    """The function that writes this kind of file; BadInput, before any work, if there is none."""
-    writers: dict[str, Write] = {".csv": _write_csv, ".parquet": _write_parquet}
-    if out.suffix not in writers:
-        raise BadInput(
-            f"{out} is neither a .csv nor a .parquet file.", "Give it one of these extensions."
-        )
-    if not out.absolute().parent.is_dir():
-        raise BadInput(f"The folder {out.absolute().parent} does not exist.", "Create it first.")
-    return writers[out.suffix]
-
-
-def _write_parquet(table: pa.Table, file: IO[bytes]) -> None:
-    pq.write_table(table, file, compression="zstd")
-
-
-def _write_csv(table: pa.Table, file: IO[bytes]) -> None:
-    time, spaces = table["interval_begin_time"], table["space_id"].unique().to_pylist()
-    texts = iso_texts(time.cast(pa.int64()).to_numpy(), LocalClock(time.type.tz))
+def _quoting(space: str) -> Quoting:
     # "needed" quotes every text, not only those with a comma or a quote.
-    quoting: Literal["needed", "none"]
-    quoting = "needed" if _STRUCTURAL.intersection("".join(spaces)) else "none"
-    at = table.schema.get_field_index("interval_begin_time")
-    table = table.set_column(at, "interval_begin_time", pa.array(texts))
-    write_csv(table, file, quoting)
+    return "needed" if needs_quotes(space) else "none"
+
+
+def times_as_text(table: pa.Table) -> pa.Table:
+    """The table with ``interval_begin_time`` as ISO 8601 text with the local offset."""
+    time, at = table["interval_begin_time"], table.schema.get_field_index("interval_begin_time")
+    texts = iso_texts(time.cast(pa.int64()).to_numpy(), LocalClock(time.type.tz))
+    return table.set_column(at, "interval_begin_time", pa.array(texts, pa.string()))
 
 
 def iso_texts(utc: np.ndarray, clock: LocalClock) -> np.ndarray:
@@ -86,19 +75,3 @@ def iso_texts(utc: np.ndarray, clock: LocalClock) -> np.ndarray:
 def _offset_text(offset: int) -> str:
     zone = dt.timezone(dt.timedelta(seconds=offset))
     return dt.datetime(2000, 1, 1, tzinfo=zone).isoformat()[19:]
-
-
-@contextmanager
-def replacing(out: Path) -> Iterator[IO[bytes]]:
-    """A file that replaces ``out`` when the block ends without error."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(out)
-    except OSError as error:
-        raise BadInput(
-            f"{out} could not be written: {error.strerror}", "Choose another file."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,26 +4,21 @@ extracted from the source. Also spaces that are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from tippers_dagster.campus.intake.tables import ingested_file, reject
 from tippers_dagster.campus.space_ids import LeftOut
 from tippers_dagster.campus.spaces.tree import NoSpaces, load_tree
-from tippers_dagster.occupancy.export import replacing, writer_of
 from tippers_dagster.occupancy.sessions import UNKNOWN_SPACE
 from tippers_dagster.occupancy.tables import partition_figures, session_reject
 from tippers_dagster.platform.postgres.adbc import adbc_connection
 from tippers_dagster.platform.postgres.databases import databases
-from tippers_dagster.platform.small_tables import escape_formulas
+from tippers_dagster.platform.table_files import check_writable, open_table
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -146,9 +141,9 @@ def write_rejects(settings: Settings, out: Path) -> int:
     BadInput
         If the extension is another, or the file cannot be written.
     """
-    writer_of(out)
+    check_writable(out)
     written = 0
-    with replacing(out) as file, _writer(out, file) as write:
+    with open_table(out, SCHEMA) as write:
         for batch in _batches(settings):
             write(batch)
             written += batch.num_rows
@@ -236,13 +231,3 @@ def _batches(settings: Settings) -> Iterator[pa.Table]:
         for out in left_out(settings)
     ]
     yield pa.Table.from_pylist(spaces, SCHEMA)
-
-
-@contextmanager
-def _writer(out: Path, file: IO[bytes]) -> Iterator[Callable[[pa.Table], None]]:
-    if out.suffix == ".parquet":
-        with pq.ParquetWriter(file, SCHEMA, compression="zstd") as parquet:
-            yield parquet.write_table
-    else:
-        with pyarrow.csv.CSVWriter(file, SCHEMA) as text:
-            yield lambda table: text.write_table(escape_formulas(table))

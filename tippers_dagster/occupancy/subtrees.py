@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from tippers_dagster.campus.spaces.tree import SpaceTree
-from tippers_dagster.errors import LakeFileMissing
 from tippers_dagster.occupancy import sweep
 from tippers_dagster.occupancy.reading import DeviceGroups
 from tippers_dagster.occupancy.sweep import Presence
@@ -33,14 +32,7 @@ def read_presence(
         When the presence of a space is missing.
     """
     keys = [presence_key(space, chunk) for space in sources]
-    tables = []
-    for key, table in zip(keys, lake.read_tables(keys), strict=True):
-        if table is None:
-            raise LakeFileMissing(
-                f"{lake.uri(key)} is missing.",
-                "Materialize this partition of source_occupancy again.",
-            )
-        tables.append(table)
+    tables = lake.read_every(keys, "Materialize this partition of source_occupancy again.")
     if not tables:
         empty = np.empty(0, np.int64)
         return sweep.merge(empty, empty.astype(np.uint64), empty, empty)

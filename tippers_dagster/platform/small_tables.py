@@ -1,4 +1,4 @@
-"""Small CSV and Parquet files: read into memory, and written so that spreadsheets open them safely.
+"""Small CSV and Parquet files read into memory, and text that no spreadsheet runs as a formula.
 
 A spreadsheet treats a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula, also in a
 CSV file, and formulas can send neighbouring cells elsewhere. In CSV, every text, column name and
@@ -8,13 +8,11 @@ removes it again. Numbers, times and Parquet are unchanged.
 
 from __future__ import annotations
 
-import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,7 +30,6 @@ MAX_VALUES = 200_000_000
 
 _FORMULA = "=+\\-@\t\r\n＝＋－＠"  # noqa: RUF001 - full-width ones are formulas, too
 _LOOKS_LIKE_FORMULA = re.compile(f"'*[{_FORMULA}]")
-_STRUCTURAL = frozenset(',"\r\n')
 _MAX_NAMED_COLUMNS = 20
 
 
@@ -160,39 +157,7 @@ def column_names(names: list[str]) -> str:
     return f"{listed} and {more:,} more" if more > 0 else listed
 
 
-# --- out ----------------------------------------------------------------------------------------
-def write_csv(
-    table: pa.Table, file: IO[bytes], quoting: Literal["needed", "none"] = "needed"
-) -> None:
-    """Write a table as CSV that is safe to open in a spreadsheet: no text is a formula.
-
-    Parameters
-    ----------
-    quoting
-        "needed" quotes every text; "none" quotes none, for text without commas, quotes or line
-        breaks.
-
-    Raises
-    ------
-    BadInput
-        When a column has values that CSV cannot hold: lists, structures, bytes.
-    """
-    table = escape_formulas(table)
-    header = "needed" if _STRUCTURAL.intersection("".join(table.column_names)) else "none"
-    options = pa_csv.WriteOptions(quoting_header=header, quoting_style=quoting)
-    try:
-        pa_csv.write_csv(table, file, options)
-    except pa.ArrowException as error:
-        raise BadInput(f"CSV cannot hold these rows: {error}", "Use Parquet instead.") from None
-
-
-def csv_bytes(table: pa.Table) -> bytes:
-    """The content of the CSV file that :func:`write_csv` writes."""
-    buffer = io.BytesIO()
-    write_csv(table, buffer)
-    return buffer.getvalue()
-
-
+# --- formulas -----------------------------------------------------------------------------------
 def escape_formulas(table: pa.Table) -> pa.Table:
     """The table with formulas escaped."""
     columns = [_column_as_text(column) for column in table.columns]
@@ -212,13 +177,8 @@ def _column_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(column, f"^('*[{_FORMULA}])", r"'\1", max_replacements=1)
 
 
-def escape_row(row: Iterable[Any]) -> list[Any]:
-    """The cells of a row for :func:`csv.writer`, with formulas escaped."""
-    return [as_text(cell) if isinstance(cell, str) else cell for cell in row]
-
-
 def as_it_was(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The texts of a CSV column without the apostrophes that :func:`write_csv` added."""
+    """The texts of a CSV column without the apostrophes that an export added."""
     if not pa.types.is_string(column.type):
         return column
     return pc.replace_substring_regex(column, f"^'('*[{_FORMULA}])", r"\1", max_replacements=1)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.sql.functions import FUNCTIONS, GRAMMAR_CALLS, RESERVED, TYPES
 from tippers_dagster.sql.names import Place
 from tippers_dagster.sql.reading import insert_texts
@@ -66,7 +67,7 @@ def quoted(name: str) -> str:
     """The name, quoted if necessary."""
     if _PLAIN.fullmatch(name) and name not in RESERVED:
         return name
-    return f'"{name}"'
+    return quote_identifier(name)
 
 
 def compose(tree: exp.Expr, atoms: Atoms, written: Callable[[Place], str]) -> Composed:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tippers_dagster.campus.identities import Pseudonyms
 from tippers_dagster.errors import TippersError
+from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -89,13 +90,13 @@ def _reading(settings: Settings, query: str) -> Iterator[pa.RecordBatchReader]:
 
 
 def _select(schema: str, name: str, columns: list[Column]) -> str:
-    wanted = ", ".join(f"{_readable(c)} AS {_quoted(c.name)}" for c in columns)
-    return f"SELECT {wanted} FROM {_quoted(schema)}.{_quoted(name)}"
+    wanted = ", ".join(f"{_readable(c)} AS {quote_identifier(c.name)}" for c in columns)
+    return f"SELECT {wanted} FROM {quote_identifier(schema)}.{quote_identifier(name)}"
 
 
 def _readable(column: Column) -> str:
     """The expression that selects a column in a type that Arrow has."""
-    quoted = _quoted(column.name)
+    quoted = quote_identifier(column.name)
     if column.type in _KEPT_TYPES:
         return quoted
     if column.type == "numeric":
@@ -103,7 +104,3 @@ def _readable(column: Column) -> str:
     if column.type == "interval":
         return f"extract(epoch FROM {quoted})::double precision"
     return f"{quoted}::text"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

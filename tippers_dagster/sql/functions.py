@@ -57,6 +57,14 @@ _JSON = """
 FUNCTIONS = AGGREGATES.union(*map(words, (_NUMBERS, _TEXTS, _TIMES, _CHOICES, _LISTS, _JSON)))
 """All functions that may be called."""
 
+GRAMMAR_FUNCTIONS = words(
+    """
+    btrim extract like_escape ltrim overlaps overlay position rtrim similar_to_escape substring
+    timezone
+    """
+)
+"""Functions behind SQL syntax: EXTRACT, LIKE ... ESCAPE, AT TIME ZONE and so on."""
+
 GRAMMAR_CALLS = words(
     """
     all and any array as between by case cast cube distinct else end escape except exists extract

@@ -2,7 +2,7 @@
 
 The text itself is never run. sqlglot parses it, every node of the tree must be of a kind listed
 here, and the SQL that runs is written from the tree (``compose.py``). Before it runs, PostgreSQL's
-own parse tree of it is checked too (``understood.py``).
+own parse tree of it is checked too (``parse_tree.py``).
 """
 
 from __future__ import annotations

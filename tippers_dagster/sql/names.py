@@ -64,7 +64,7 @@ class NameTable:
             names = dict(_names(definition))
             places |= names
             if not names:
-                others[str(definition.ref)] = definition.ref.kind.value.replace("_", " ")
+                others[str(definition.ref)] = definition.ref.kind.in_words
         return cls(places, others)
 
     def find(self, parts: tuple[str, ...], concept: str) -> Place | None:

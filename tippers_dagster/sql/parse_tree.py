@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from tippers_dagster.sql.functions import FUNCTIONS, TYPES, words
+from tippers_dagster.sql.functions import FUNCTIONS, GRAMMAR_FUNCTIONS, TYPES, words
 from tippers_dagster.sql.refusals import RefusedSQL, place_of
 
 VIEW = "judged_query"
@@ -41,14 +41,6 @@ OPERATORS = words(
     + - * / % || = <> < > <= >= ~ ~* !~ !~* ~~ ~~* !~~ !~~* -> ->> #> #>> @> <@ && ? ?| ?&
     """
 )
-
-_GRAMMAR = words(
-    """
-    btrim extract like_escape ltrim overlaps overlay position rtrim similar_to_escape substring
-    timezone
-    """
-)
-"""Functions behind SQL syntax: EXTRACT, LIKE ... ESCAPE, AT TIME ZONE and so on."""
 
 _MORE_TYPES = words("record unknown")
 """Rows of a query, and text literals without a type."""
@@ -155,7 +147,9 @@ def violations_query(relations: Iterable[str], functions: Iterable[str]) -> str:
     The functions that the text calls; others are refused even if they are listed.
         The functions that the text calls; others are refused even if they are on the list.
     """
-    return _written(_array(relations), _array(FUNCTIONS.intersection(functions) | _GRAMMAR))
+    return _written(
+        _array(relations), _array(FUNCTIONS.intersection(functions) | GRAMMAR_FUNCTIONS)
+    )
 
 
 def violation_error(user_sql: str, found: Sequence[tuple[str, str]]) -> RefusedSQL:
@@ -216,7 +210,7 @@ def macro() -> str:
 
 def hook(relations: Iterable[str], functions: Iterable[str]) -> str:
     """The call of the macro of :func:`macro`; arguments as for :func:`violations_query`."""
-    called = FUNCTIONS.intersection(functions) | _GRAMMAR
+    called = FUNCTIONS.intersection(functions) | GRAMMAR_FUNCTIONS
     return f"{_HOOK}({_array(relations)!r}, {_array(called)!r}) }}}}"
 
 

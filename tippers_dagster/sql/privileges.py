@@ -15,22 +15,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from psycopg2 import sql
 
-from tippers_dagster.sql.functions import FUNCTIONS, words
+from tippers_dagster.platform.identifiers import quote_identifier
+from tippers_dagster.sql.functions import FUNCTIONS, GRAMMAR_FUNCTIONS, words
 
 GROUP = "tippers_functions"
 """May execute what PUBLIC may elsewhere. For people with their own login to the warehouse:
 ``GRANT tippers_functions TO name``."""
 
-_GRAMMAR = words("extract like_escape overlaps overlay position similar_to_escape substring")
-"""The functions behind ``extract(x from y)`` and similar syntax."""
-
 _DRIVERS = words("version")
 """Called by the Arrow driver when it connects."""
 
 _GUARD = words("format_type")
-"""Used by the query that checks PostgreSQL's parse tree, see ``understood``."""
+"""Used by the query that checks PostgreSQL's parse tree, see ``parse_tree``."""
 
 _DBT = words(
     """
@@ -39,9 +36,6 @@ _DBT = words(
     """
 )
 """Used by dbt's catalogue queries, and by the information schema's views that they read."""
-
-_MODELS = words("hashtext")
-"""Called by the models of this version."""
 
 _MAY = """
     SELECT oid FROM pg_catalog.pg_proc
@@ -107,12 +101,12 @@ class Login:
 
 def builder_login(role: str, further: Iterable[str]) -> Login:
     """The functions that dbt needs; ``further``: functions called by a deployment's own models."""
-    return Login(role, FUNCTIONS.union(_GRAMMAR, _DRIVERS, _DBT, _MODELS, further))
+    return Login(role, FUNCTIONS.union(GRAMMAR_FUNCTIONS, _DRIVERS, _DBT, further))
 
 
 def reader_login(role: str) -> Login:
     """The functions that previews and the guard need."""
-    return Login(role, FUNCTIONS.union(_GRAMMAR, _DRIVERS, _GUARD))
+    return Login(role, FUNCTIONS.union(GRAMMAR_FUNCTIONS, _DRIVERS, _GUARD))
 
 
 def beyond(connection: sa.Connection, login: Login) -> list[str]:
@@ -144,18 +138,18 @@ def statements(connection: sa.Connection, owner: str, logins: Sequence[Login]) -
     connection.execute(sa.text("SET LOCAL search_path = ''"))  # names with their schemas
     if not connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :g"), {"g": GROUP}):
         yield f"CREATE ROLE {GROUP} NOLOGIN"
-    yield f"GRANT {GROUP} TO {_quoted(connection, owner)}"
+    yield f"GRANT {GROUP} TO {quote_identifier(owner)}"
     public_rights = [("EXECUTE", "ROUTINE", _names(connection, _PUBLIC))]
     public_rights.append(("USAGE", "LANGUAGE", _names(connection, _TRUSTED)))
     for right, kind, things in public_rights:
         if things:
             yield f"GRANT {right} ON {kind} {', '.join(things)} TO {GROUP}"
             yield f"REVOKE {right} ON {kind} {', '.join(things)} FROM PUBLIC"
-    for role in ("", f"FOR ROLE {_quoted(connection, owner)} "):  # functions created later
+    for role in ("", f"FOR ROLE {quote_identifier(owner)} "):  # functions created later
         yield f"ALTER DEFAULT PRIVILEGES {role}REVOKE EXECUTE ON ROUTINES FROM PUBLIC"
         yield f"ALTER DEFAULT PRIVILEGES {role}GRANT EXECUTE ON ROUTINES TO {GROUP}"
     for login in logins:
-        role = _quoted(connection, login.role)
+        role = quote_identifier(login.role)
         more = ", ".join(_names(connection, _INDIVIDUAL, login))
         if more:
             yield f"REVOKE EXECUTE ON ROUTINE {more} FROM {role}"
@@ -166,9 +160,3 @@ def statements(connection: sa.Connection, owner: str, logins: Sequence[Login]) -
 def _names(connection: sa.Connection, query: str, login: Login | None = None) -> list[str]:
     known = {"role": login.role, "names": sorted(login.names)} if login else {}
     return [row[0] for row in connection.exec_driver_sql(query, known)]
-
-
-def _quoted(connection: sa.Connection, name: str) -> str:
-    raw = connection.connection.driver_connection
-    assert raw is not None
-    return sql.Identifier(name).as_string(raw)

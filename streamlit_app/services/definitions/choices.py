@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.catalog.checking import DEVICE_KEY, INDEXES, STRUCTURE
+from tippers_dagster.catalog.checking import DEVICE_KEY
 from tippers_dagster.catalog.kinds import Classifier, DerivedIndex, Kind, LabellingFunction
 from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.catalog.structure import INDEXES
 from tippers_dagster.errors import BadInput
-
-PARENT_FIELD: dict[Kind, dict[Kind, str]] = {
-    kind: {parent: field for field, parents in fields.items() for parent in parents}
-    for kind, fields in STRUCTURE.items()
-}
-"""The field of a definition that names a parent, by its kind and the parent's kind."""
 
 
 # --- definitions ---------------------------------------------------------------------------------

@@ -10,12 +10,13 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamlit_app.services.definitions.choices import PARENT_FIELD, find, written_name
+from streamlit_app.services.definitions.choices import find, written_name
 from streamlit_app.services.definitions.fields import body_values, fields_of, new_fields
 from tippers_dagster.catalog.catalog import Catalog, draft_of
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition, Draft, Ref, Status, Unreadable
 from tippers_dagster.catalog.names import check_ref, read_body
+from tippers_dagster.catalog.structure import PARENT_FIELD
 
 CREATED = (
     Kind.CONCEPT,

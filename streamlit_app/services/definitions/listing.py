@@ -103,5 +103,5 @@ def filtered(
 
 
 def _searched(row: Row) -> str:
-    kind = row.ref.kind.value.replace("_", " ")
+    kind = row.ref.kind.in_words
     return f"{row.ref} {kind} {row.description} {row.owner}".lower()

@@ -10,8 +10,9 @@ from streamlit_app.services.definitions.edit import Edit
 from streamlit_app.services.definitions.listing import State, load, state_of
 from streamlit_app.services.definitions.text import diff, text_of
 from tippers_dagster.catalog import store
-from tippers_dagster.catalog.catalog import Catalog, near_names
+from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.lookup import near_names
 from tippers_dagster.catalog.model import Definition, Ref, Unreadable
 from tippers_dagster.catalog.rows import Version
 from tippers_dagster.errors import BadInput

@@ -7,7 +7,6 @@ from dataclasses import replace
 from streamlit_app.services.definitions.edit import Edit, draft
 from tippers_dagster.automation.state import load_states
 from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.catalog.checking import in_words
 from tippers_dagster.catalog.model import Draft, Ref
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.settings import Settings
@@ -18,7 +17,7 @@ class NeverComputed(TippersError):
 
     def __init__(self, ref: Ref) -> None:
         super().__init__(
-            f"No preview yet: the {in_words(ref.kind)} {ref} has never been computed.",
+            f"No preview yet: the {ref.kind.in_words} {ref} has never been computed.",
             "Save anyway, or wait for the run that computes it.",
         )
         self.ref = ref

@@ -32,7 +32,7 @@ from tippers_dagster.catalog.model import Ref
 from tippers_dagster.forecasting.models import MODELS
 from tippers_dagster.forecasting.names import ALWAYS
 from tippers_dagster.forecasting.series import chosen_spaces, history_days
-from tippers_dagster.learning.keys import SCHEMA, predictions_path
+from tippers_dagster.learning.keys import SCHEMA, labels_path
 from tippers_dagster.learning.training_set import Step, make_training_set
 from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
@@ -173,7 +173,7 @@ def preview_device_labels(app: App, catalog: Catalog, edit: Edit) -> DeviceLabel
     if made.body.by is None:
         return None
     source = after.resolve(made.body.by, "").ref
-    if _labels_asset(source) not in current_versions(app.settings):
+    if "/".join(labels_path(source)) not in current_versions(app.settings):
         raise NeverComputed(source)
     table = _labels_table(source)
     query = sa.select(table.c.label, sa.func.count()).group_by(table.c.label)
@@ -182,13 +182,6 @@ def preview_device_labels(app: App, catalog: Catalog, edit: Edit) -> DeviceLabel
     labelled = [(label, count) for label, count in counts.items() if label is not None]
     most_common_first = dict(sorted(labelled, key=lambda item: -item[1]))
     return DeviceLabels(source, most_common_first, unlabelled=counts.get(None, 0))
-
-
-def _labels_asset(source: Ref) -> str:
-    """The asset with the labels: a label model itself, or a classifier's predictions."""
-    if source.kind == Kind.LABEL_MODEL:
-        return source.asset_name
-    return "/".join(predictions_path(source))
 
 
 def _labels_table(source: Ref) -> sa.TableClause:

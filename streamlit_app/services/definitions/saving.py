@@ -78,7 +78,7 @@ def save_deleted(app: App, edit: Edit) -> Saved | None:
 def _refuse_taken_name(app: App, made: Draft) -> None:
     found = load(app).named(made.ref.namespace, made.ref.name)
     if found is not None:
-        kind = found.ref.kind.value.replace("_", " ")
+        kind = found.ref.kind.in_words
         raise BadInput(
             f"{found.ref} already exists ({kind}).",
             "Choose another name, or open the existing definition.",

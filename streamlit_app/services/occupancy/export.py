@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Literal
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,12 +11,10 @@ from streamlit_app.services.occupancy.series import series
 from streamlit_app.services.occupancy.window import Window
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.spaces.tree import SpaceTree
-from tippers_dagster.occupancy.export import write_export
+from tippers_dagster.occupancy.export import export_bytes
 from tippers_dagster.occupancy.sharing import SUPPRESSED, read_shared_occupancy
 from tippers_dagster.people.by_label.sharing import read_shared_labelled_occupancy
-
-Format = Literal["csv", "parquet"]
-MIME: Mapping[Format, str] = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+from tippers_dagster.platform.table_files import Format
 
 
 def export(
@@ -56,10 +49,7 @@ def export(
             unknown = False if name == SUPPRESSED else None
             values = pc.if_else(known, found[name], unknown)
             found = found.set_column(i, found.schema.field(i), values)
-    with tempfile.TemporaryDirectory(prefix="tippers-download-") as folder:
-        out = Path(folder) / f"counts.{kind}"
-        write_export(space, found, out)
-        return out.read_bytes()
+    return export_bytes(space, found, kind)
 
 
 def file_name(tree: SpaceTree, space: str, window: Window, width: int, kind: Format) -> str:

@@ -10,9 +10,9 @@ from streamlit_app.services.app import App
 from streamlit_app.services.pipeline.graph import TABLES, Graph
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import draft_of
-from tippers_dagster.catalog.checking import STRUCTURE, in_words
 from tippers_dagster.catalog.kinds import Body, Kind
 from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.catalog.structure import PARENT_FIELD
 from tippers_dagster.errors import BadInput
 
 if TYPE_CHECKING:
@@ -34,11 +34,7 @@ CREATED = (
 
 def _children(parent: Kind) -> tuple[Kind, ...]:
     """Kinds of definition that name a parent of this kind."""
-    return tuple(
-        child
-        for child in CREATED
-        if any(parent in kinds for kinds in STRUCTURE.get(child, {}).values())
-    )
+    return tuple(child for child in CREATED if parent in PARENT_FIELD.get(child, {}))
 
 
 EDGES: Mapping[str, tuple[Kind, ...]] = {
@@ -86,16 +82,13 @@ def change_of_edge(graph: Graph, parent: str, child: str) -> Change:
     if above is None or below is None or lower is None or lower.ref.kind not in CREATED:
         raise BadInput("No edge can be drawn there.")
     if upper is None or lower.ref.kind not in EDGES.get(above.kind, ()):
-        kinds = " or ".join(in_words(kind) for kind in EDGES.get(above.kind, ()))
+        kinds = " or ".join(kind.in_words for kind in EDGES.get(above.kind, ()))
         from_, to = (f"{item.reference} ({item.kind.replace('_', ' ')})" for item in (above, below))
         raise BadInput(
             f"{from_} cannot be connected to {to}.",
             f"Drop the edge on an empty spot to create a new {kinds}." if kinds else "",
         )
-    field = next(
-        name for name, kinds in STRUCTURE[lower.ref.kind].items() if upper.ref.kind in kinds
-    )
-    return _change(lower, field, upper.ref)
+    return _change(lower, PARENT_FIELD[lower.ref.kind][upper.ref.kind], upper.ref)
 
 
 def apply_change(app: App, change: Change) -> Saved:

@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from streamlit_app.services import forecasts as service
+from streamlit_app.services.exports import MIME
 from streamlit_app.services.forecasts import Ahead
-from streamlit_app.services.occupancy.export import MIME, Format
 from streamlit_app.services.occupancy.series import Series
 from streamlit_app.services.words import bin_width, day, moment, percent
 from streamlit_app.ui import state
@@ -17,6 +17,7 @@ from streamlit_app.ui.charts import fan, ink
 from streamlit_app.ui.messages import plain
 from streamlit_app.views.forecasts.context import Context, model_name, typical_error
 from streamlit_app.views.occupancy.context import gap_frame
+from tippers_dagster.platform.table_files import Format
 
 PASTS = {"1 week": 7, "2 weeks": 14, "4 weeks": 28, "12 weeks": 84}
 """Days of history before the forecast."""

@@ -12,7 +12,7 @@ import streamlit as st
 
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
-from streamlit_app.services.exports import MIME, table_file
+from streamlit_app.services.exports import MIME
 from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.downloads import download_buttons
@@ -21,6 +21,7 @@ from streamlit_app.views.label_charts import confidence_histogram
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
+from tippers_dagster.platform.table_files import table_bytes
 
 if TYPE_CHECKING:
     from tippers_dagster.learning.models import LoadedModel
@@ -197,7 +198,7 @@ def _answer(ref: Ref, found: pa.Table, source: str) -> None:
     st.markdown(f"{counted(found.num_rows, 'row')}: {listed}.{more}")
     st.download_button(
         "Download as CSV",
-        data=table_file(found, "csv"),
+        data=table_bytes(found, "csv"),
         file_name=f"{ref.model_name}_predicted.csv",
         mime=MIME["csv"],
         icon=":material/download:",

@@ -8,7 +8,8 @@ from functools import partial
 import streamlit as st
 
 from streamlit_app.services import people as service
-from streamlit_app.services.occupancy.export import MIME, Format, file_name
+from streamlit_app.services.exports import MIME
+from streamlit_app.services.occupancy.export import file_name
 from streamlit_app.services.occupancy.local_time import from_seconds
 from streamlit_app.services.occupancy.window import SCREEN_POINTS, Window
 from streamlit_app.services.people import PeopleInSpace, Summary
@@ -27,6 +28,7 @@ from streamlit_app.views.occupancy.context import (
 )
 from tippers_dagster.people.counts.reading import Made
 from tippers_dagster.platform.dagster.addresses import asset_link
+from tippers_dagster.platform.table_files import Format
 from tippers_dagster.settings import Settings
 
 

@@ -7,8 +7,9 @@ from functools import partial
 
 import streamlit as st
 
+from streamlit_app.services.exports import MIME
 from streamlit_app.services.occupancy import window as service
-from streamlit_app.services.occupancy.export import MIME, Format, export, file_name
+from streamlit_app.services.occupancy.export import export, file_name
 from streamlit_app.services.occupancy.series import files_to_read
 from streamlit_app.services.occupancy.window import Window
 from streamlit_app.services.words import bin_width
@@ -18,6 +19,7 @@ from streamlit_app.views.occupancy import by_label
 from streamlit_app.views.occupancy.context import Context, extent_of
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.table_files import Format
 
 AUTOMATIC = "Automatic"
 LENGTHS = {"Day": 1, "Week": 7, "4 weeks": 28, "Quarter": 91, "Year": 365}

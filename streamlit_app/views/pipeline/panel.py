@@ -133,7 +133,7 @@ def _actions(app: App, graph: Graph, drawn: Picture, found: Details) -> None:
         if found.creates and may:
             with st.popover("New from this", icon=":material/add:"):
                 for kind in found.creates:
-                    words = kind.value.replace("_", " ")
+                    words = kind.in_words
                     if st.button(words.capitalize(), key=f"new_{kind.value}", width="stretch"):
                         actions.create(graph, drawn, kind.value, item.name)
 

@@ -11,7 +11,6 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from streamlit_app.services.app import App
-from streamlit_app.services.definitions.choices import PARENT_FIELD
 from streamlit_app.services.pipeline.details import details
 from streamlit_app.services.pipeline.edges import EDGES, apply_change, change_of_edge
 from streamlit_app.services.pipeline.graph import SOURCE, STAGING, Graph, count_in_words, load_graph
@@ -27,6 +26,7 @@ from tippers_dagster.catalog import store
 from tippers_dagster.catalog.editing import Conflict
 from tippers_dagster.catalog.kinds import Concept, ConceptValue, DerivedIndex, Kind
 from tippers_dagster.catalog.model import Draft, Ref
+from tippers_dagster.catalog.structure import PARENT_FIELD
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.graph import start
 

@@ -65,7 +65,6 @@ FOR_VIEWERS = {
     "overview": "last_hour now busiest freshness rejected failed_assets failed_runs running",
     "people": """people_counts people_in_space summary points counted_in_words quality_in_words
         export head_counts_by_space compared ratios usable_rows rejected_rows""",
-    "exports": "table_file",
     "pipeline.details": "details",
     "pipeline.edges": "change_of_edge",
     "pipeline.graph": "load_graph count_in_words",

@@ -9,9 +9,9 @@ from tippers_dagster.campus.source.schema import (
     SESSIONS,
     SQL_TYPES,
     SourceTable,
-    quote,
     source_tables,
 )
+from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.settings import Settings
 
 
@@ -29,7 +29,7 @@ def create_source_schema(settings: Settings) -> None:
     with load_transaction(settings) as load:
         # Two processes that create the same tables would collide in PostgreSQL's catalogue.
         load.execute("SELECT pg_advisory_xact_lock(hashtext('tippers.source_schema'))::text")
-        load.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(settings.source_schema)}")
+        load.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(settings.source_schema)}")
         for table in source_tables(settings).values():
             load.execute(_create_table(table))
         _add_ingest_id(load, source_tables(settings)[SESSIONS])

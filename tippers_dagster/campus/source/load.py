@@ -18,11 +18,11 @@ from tippers_dagster.campus.source.schema import (
     SESSION_INDEXES,
     SESSIONS,
     SourceTable,
-    quote,
     require_own_source,
     source_tables,
 )
 from tippers_dagster.errors import SourceError
+from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.platform.postgres.adbc import adbc_connection
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import Settings
@@ -86,7 +86,7 @@ class Load:
     def drop_staged(self) -> None:
         """Drop the temporary tables."""
         for name in sorted(self._staged):
-            self.execute(f"DROP TABLE {quote(name)}")
+            self.execute(f"DROP TABLE {quote_identifier(name)}")
         self._staged.clear()
 
 
@@ -165,7 +165,7 @@ def create_session_indexes(load: Load, settings: Settings) -> None:
     table = source_tables(settings)[SESSIONS]
     load.execute(f"SET LOCAL maintenance_work_mem = '{INDEX_MEMORY}'")
     for name in SESSION_INDEXES:
-        index = quote(_index_name(table, name))
+        index = quote_identifier(_index_name(table, name))
         load.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {table.sql} ({table.column(name)})")
     load.execute(f"ANALYZE {table.sql}")
 
@@ -182,7 +182,7 @@ def clear_source(load: Load, settings: Settings) -> None:
 
 def _drop_session_indexes(load: Load, table: SourceTable) -> None:
     for name in SESSION_INDEXES:
-        index = f"{quote(table.schema)}.{quote(_index_name(table, name))}"
+        index = f"{quote_identifier(table.schema)}.{quote_identifier(_index_name(table, name))}"
         load.execute(f"DROP INDEX IF EXISTS {index}")
 
 

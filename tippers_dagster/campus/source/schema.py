@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from tippers_dagster.errors import SourceError
+from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 
 SESSIONS = "sessions"
@@ -71,11 +72,6 @@ INGEST_ID = "ingest_id"
 for other rows."""
 
 
-def quote(identifier: str) -> str:
-    """A name as a quoted SQL identifier."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
 @dataclass(frozen=True)
 class SourceTable:
     """One source table with its names in this deployment.
@@ -92,11 +88,11 @@ class SourceTable:
     @property
     def sql(self) -> str:
         """The qualified, quoted name of the table."""
-        return f"{quote(self.schema)}.{quote(self.name)}"
+        return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
 
     def column(self, name: str) -> str:
         """The source's name for the column ``name``, quoted."""
-        return quote(self.columns[name])
+        return quote_identifier(self.columns[name])
 
     def arrow_schema(self) -> pa.Schema:
         """The columns and types that loaders provide, with tippers' names."""

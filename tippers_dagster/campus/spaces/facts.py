@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tippers_dagster.campus.source.load import read_source
-from tippers_dagster.campus.source.schema import SPACE_METADATA, SPACES, quote, source_tables
+from tippers_dagster.campus.source.schema import SPACE_METADATA, SPACES, source_tables
+from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.settings import Settings
 
 _COLUMNS = ("type", "capacity", "x", "y", "longitude", "latitude")
@@ -53,9 +54,13 @@ def load_facts(settings: Settings) -> dict[str, Facts]:
     spaces, metadata = tables[SPACES], tables[SPACE_METADATA]
     available = _available_columns(settings)
     joined = "building_room" in available.get(metadata.name, set())
-    own = {c: f"s.{quote(c)}" for c in _COLUMNS if c in available.get(spaces.name, set())}
+    own = {
+        c: f"s.{quote_identifier(c)}" for c in _COLUMNS if c in available.get(spaces.name, set())
+    }
     theirs = {
-        c: f"m.{quote(c)}" for c in _COLUMNS if joined and c in available.get(metadata.name, set())
+        c: f"m.{quote_identifier(c)}"
+        for c in _COLUMNS
+        if joined and c in available.get(metadata.name, set())
     }
     chosen = theirs | own
     if not chosen:

@@ -6,13 +6,12 @@ from functools import partial
 import dagster as dg
 from pydantic import Field
 
-from tippers_dagster.automation.computation import Computation, definition_asset
+from tippers_dagster.automation.computation import Computation, DefinitionAsset, definition_assets
 from tippers_dagster.automation.nodes import Node, digest
-from tippers_dagster.automation.specs import assets_of_kind, definition_spec
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
 from tippers_dagster.catalog.model import Definition, Ref
-from tippers_dagster.learning.keys import predictions_path
+from tippers_dagster.learning.keys import labels_path
 from tippers_dagster.occupancy.nodes import OCCUPANCY_SOURCES
 from tippers_dagster.people.by_label.describe import (
     CHECKS,
@@ -22,10 +21,6 @@ from tippers_dagster.people.by_label.describe import (
     unlabelled_check,
 )
 from tippers_dagster.settings import Settings
-
-GRAIN = (
-    "One row per non-empty bin of a tracked space: distinct devices per label, and unlabelled ones."
-)
 
 
 class Options(dg.Config):
@@ -53,17 +48,11 @@ def labelled_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
         Node(
             definition.ref.asset_path,
             digest("labelled", str(VERSION), definition.body.model_dump_json()),
-            (_labels_key(catalog, definition), *above),
+            (labels_path(labels_of(catalog, definition)), *above),
         )
         for definition in found
     ]
     return [*OCCUPANCY_SOURCES, *nodes] if nodes else []
-
-
-def _labels_key(catalog: Catalog, definition: Definition) -> tuple[str, ...]:
-    """The asset with the labels: the label model, or the predictions of the classifier."""
-    by = labels_of(catalog, definition)
-    return predictions_path(by) if by.kind == Kind.CLASSIFIER else by.asset_path
 
 
 def labels_of(catalog: Catalog, definition: Definition) -> Ref:
@@ -77,21 +66,20 @@ def labelled_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
     """One asset per valid definition."""
-    make = partial(_asset, settings, catalog)
-    return assets_of_kind(catalog, Kind.LABELLED_OCCUPANCY, nodes, make)
+    return definition_assets(
+        settings, catalog, Kind.LABELLED_OCCUPANCY, nodes, partial(_occupancy, catalog)
+    )
 
 
-def _asset(
-    settings: Settings,
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    definition: Definition,
-) -> dg.AssetsDefinition:
-    ref = definition.ref
-    kinds = {"python", "parquet"}
-    spec = definition_spec(catalog, nodes[ref.asset_path], definition, GRAIN, kinds=kinds)
-    compute = partial(_count, ref.name, str(labels_of(catalog, definition)))
-    return definition_asset(settings, nodes, spec, CHECKS, compute, config=Options)
+def _occupancy(catalog: Catalog, definition: Definition) -> DefinitionAsset:
+    return DefinitionAsset(
+        grain="One row per non-empty bin of a tracked space: distinct devices per label, and "
+        "unlabelled ones.",
+        kinds={"python", "parquet"},
+        checks=CHECKS,
+        compute=partial(_count, definition.ref.name, str(labels_of(catalog, definition))),
+        config=Options,
+    )
 
 
 def _count(name: str, by: str, work: Computation) -> None:

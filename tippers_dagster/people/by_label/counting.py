@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from tippers_dagster.errors import LakeFileMissing, TippersError
+from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy.subtrees import Edges, Grids
 from tippers_dagster.people.by_label.devices import DeviceLabels
 from tippers_dagster.platform.fingerprint import mix, of_text
@@ -50,13 +50,7 @@ def read_totals(lake: Lake, chunk: str, spaces: list[str], edges: Edges) -> Grid
         When the file of a space is missing.
     """
     keys = [occupancy_key(space, chunk) for space in spaces]
-    tables = []
-    for key, table in zip(keys, lake.read_tables(keys), strict=True):
-        if table is None:
-            raise LakeFileMissing(
-                f"{lake.uri(key)} is missing.", "Materialize its occupancy again."
-            )
-        tables.append(table)
+    tables = lake.read_every(keys, "Materialize its occupancy again.")
     return dense(tables, ["number_connections"], edges, of="occupancy")["number_connections"]
 
 

@@ -15,6 +15,7 @@ from tippers_dagster.labelling.labels import SCHEMA as LABELS
 from tippers_dagster.labelling.labels import NotLabelled, labels_of
 from tippers_dagster.learning.keys import SCHEMA as PREDICTIONS
 from tippers_dagster.occupancy.reading import DeviceGroups
+from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.platform.keys import device_key
 from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
@@ -66,7 +67,7 @@ def device_labels(settings: Settings, by: str) -> DeviceLabels:
     BadInput
         When its entities are not devices.
     """
-    table, columns = _table(settings, by)
+    table, columns = labels_table(settings, by)
     if MAC not in columns:
         raise BadInput(
             f"{by} does not label devices: its key is {columns[0]}.",
@@ -94,7 +95,7 @@ def labels_version(settings: Settings, by: str) -> str | None:
     NotLabelled
         When there are no labels.
     """
-    table, columns = _table(settings, by)
+    table, columns = labels_table(settings, by)
     if VERSION not in columns:
         return None
     with warehouse_engine(settings).connect() as connection:
@@ -103,11 +104,17 @@ def labels_version(settings: Settings, by: str) -> str | None:
 
 def label_names(settings: Settings, by: str) -> tuple[str, ...]:
     """The labels by class number, then ``UNLABELLED``."""
-    return (*labels_of(_table(settings, by)[1]), UNLABELLED)
+    return (*labels_of(labels_table(settings, by)[1]), UNLABELLED)
 
 
-def _table(settings: Settings, by: str) -> tuple[str, list[str]]:
-    """The table of labels or predictions in SQL, and its columns, the key first."""
+def labels_table(settings: Settings, by: str) -> tuple[str, list[str]]:
+    """The table of labels or predictions in SQL, and its columns, the key first.
+
+    Raises
+    ------
+    NotLabelled
+        When there is none.
+    """
     concept, _, name = by.partition(".")
     table = f"{concept}__{name}"
     with warehouse_engine(settings).connect() as connection:
@@ -115,8 +122,7 @@ def _table(settings: Settings, by: str) -> tuple[str, list[str]]:
         for schema in (LABELS, PREDICTIONS):
             if inspector.has_table(table, schema):
                 columns = [c["name"] for c in inspector.get_columns(table, schema)]
-                quote = connection.dialect.identifier_preparer.quote_identifier
-                return f"{schema}.{quote(table)}", columns
+                return f"{schema}.{quote_identifier(table)}", columns
     raise NotLabelled(
         f"{by} has no labels yet.",
         "Either it has not been materialised, or it is not a label model or classifier: "

@@ -5,13 +5,12 @@ from functools import partial
 
 import dagster as dg
 
-from tippers_dagster.automation.computation import Computation, definition_asset
+from tippers_dagster.automation.computation import Computation, DefinitionAsset, definition_assets
 from tippers_dagster.automation.nodes import Node, Table, digest
-from tippers_dagster.automation.specs import assets_of_kind, definition_spec
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind, PeopleCount
-from tippers_dagster.catalog.model import Definition, Ref
-from tippers_dagster.learning.keys import predictions_path
+from tippers_dagster.catalog.model import Definition
+from tippers_dagster.learning.keys import labels_path
 from tippers_dagster.people.counts.tables import head_count
 from tippers_dagster.settings import Settings
 
@@ -34,40 +33,26 @@ def headcount_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
 def _node(catalog: Catalog, definition: Definition, version: int) -> Node:
     body = definition.body
     assert isinstance(body, PeopleCount)
-    deps = (_labels_path(dep) for dep in catalog.dependencies(definition.ref))
+    deps = (labels_path(dep) for dep in catalog.dependencies(definition.ref))
     parts = ("people count", str(version), body.model_dump_json())
     return Node(definition.ref.asset_path, digest(*parts), (*deps, HEAD_COUNTS.key))
-
-
-def _labels_path(ref: Ref) -> tuple[str, ...]:
-    """The asset with the labels of devices; for a classifier, its predictions."""
-    return predictions_path(ref) if ref.kind == Kind.CLASSIFIER else ref.asset_path
 
 
 def headcount_assets(
     settings: Settings, catalog: Catalog, nodes: Sequence[Node]
 ) -> list[dg.AssetsDefinition]:
     """One asset per valid definition."""
-    make = partial(_people_count, settings, catalog)
-    return assets_of_kind(catalog, Kind.PEOPLE_COUNT, nodes, make)
+    return definition_assets(settings, catalog, Kind.PEOPLE_COUNT, nodes, _people_count)
 
 
-def _people_count(
-    settings: Settings,
-    catalog: Catalog,
-    nodes: dict[tuple[str, ...], Node],
-    definition: Definition,
-) -> dg.AssetsDefinition:
+def _people_count(definition: Definition) -> DefinitionAsset:
     from tippers_dagster.people.counts.describe import CHECKS
 
-    grain = "One calibration, which converts devices in any space and bin into people."
-    node, kinds = nodes[definition.ref.asset_path], {"people_count", "postgres"}
-    return definition_asset(
-        settings,
-        nodes,
-        definition_spec(catalog, node, definition, grain, kinds=kinds),
-        CHECKS,
-        partial(_calibrate, definition),
+    return DefinitionAsset(
+        grain="One calibration, which converts devices in any space and bin into people.",
+        kinds={"people_count", "postgres"},
+        checks=CHECKS,
+        compute=partial(_calibrate, definition),
         experiment=str(definition.ref),
     )
 

@@ -18,6 +18,7 @@ from tippers_dagster.people.counts.calibration import (
 )
 from tippers_dagster.people.counts.reading import NOT_CALIBRATED
 from tippers_dagster.people.counts.work import Calibrated
+from tippers_dagster.platform.plots import as_markdown
 
 COVERAGE_TOLERANCE = 0.1
 """How far the coverage on held-out head counts may fall below the nominal confidence."""
@@ -96,8 +97,6 @@ def people_metadata(
             metadata["ratios_of_spaces_above"] = ratio_table(calibrated.calibration.above)
         metadata["calibration"] = calibrated.calibration.to_json()
     if plot is not None:
-        from tippers_dagster.labelling.plots import as_markdown
-
         metadata["plot"] = dg.MarkdownMetadataValue(
             as_markdown(plot, "counted and estimated people")
         )

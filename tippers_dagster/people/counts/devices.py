@@ -8,19 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from tippers_dagster.campus.identities import MAC, DeviceIds
 from tippers_dagster.catalog.kinds import PeopleCount
 from tippers_dagster.errors import BadInput
-from tippers_dagster.labelling.labels import SCHEMA as LABELS
-from tippers_dagster.labelling.labels import NotLabelled, labels_of
-from tippers_dagster.learning.keys import SCHEMA as PREDICTIONS
+from tippers_dagster.labelling.labels import labels_of
 from tippers_dagster.occupancy.reading import DeviceGroups, When, read_counts, read_groups
+from tippers_dagster.people.by_label.devices import labels_table
 from tippers_dagster.people.by_label.reading import read_label_counts
 from tippers_dagster.platform.keys import device_key
-from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
+from tippers_dagster.platform.warehouse.engine import read_arrow
 from tippers_dagster.settings import Settings
 
 Floats = NDArray[np.float64]
@@ -174,8 +172,7 @@ def _of_labels(
     settings: Settings, by: str, labels: Sequence[str]
 ) -> tuple[NDArray[np.uint64], NDArray[np.bool_], Floats]:
     """Device ids, whether each has one of the labels, and its probability; NaN if unknown."""
-    concept, _, name = by.partition(".")
-    schema, columns = _table(settings, concept, name)
+    table, columns = labels_table(settings, by)
     if columns[0] != MAC:
         raise BadInput(
             f"{by} does not label devices: its key is {columns[0]}.",
@@ -183,25 +180,9 @@ def _of_labels(
         )
     _check_given(by, labels, labels_of(columns))
     chances = " + ".join(f'"p_{label.lower()}"' for label in labels)
-    rows = read_arrow(
-        settings, f'SELECT {MAC}, label, {chances} AS chance FROM {schema}."{concept}__{name}"'
-    )
+    rows = read_arrow(settings, f"SELECT {MAC}, label, {chances} AS chance FROM {table}")
     device = DeviceIds(device_key(settings))(rows[MAC].cast(pa.string()).combine_chunks())
     wanted = pa.array(labels, pa.string())
     has = pc.is_in(rows["label"].cast(pa.string()), value_set=wanted)
     chance = rows["chance"].cast(pa.float64()).to_numpy(zero_copy_only=False)
     return device, np.asarray(has), np.clip(chance, 0.0, 1.0)
-
-
-def _table(settings: Settings, concept: str, name: str) -> tuple[str, list[str]]:
-    """The schema of a table of labels or predictions, and its columns, the key first."""
-    with warehouse_engine(settings).connect() as connection:
-        inspector = sa.inspect(connection)
-        for schema in (LABELS, PREDICTIONS):
-            if inspector.has_table(f"{concept}__{name}", schema):
-                found = inspector.get_columns(f"{concept}__{name}", schema)
-                return schema, [column["name"] for column in found]
-    raise NotLabelled(
-        f"{concept}.{name} has no labels yet.",
-        "Materialise it: `tippers pipeline materialize`.",
-    )

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from tippers_dagster.campus.local_time import MICRO, LocalClock
-from tippers_dagster.labelling.files import write_rows
 from tippers_dagster.occupancy.export import iso_texts
 from tippers_dagster.people.counts.head_counts import read_head_counts
+from tippers_dagster.platform.table_files import write_table
 from tippers_dagster.settings import Settings
 
 
@@ -27,5 +27,5 @@ def write_head_counts(settings: Settings, out: Path) -> int:
     utc = found["time"].cast(pa.int64()).to_numpy() // MICRO
     texts = pa.array(iso_texts(utc, LocalClock(settings.timezone)).tolist(), pa.string())
     at = found.schema.get_field_index("time")
-    write_rows(found.set_column(at, "time", texts).drop_columns(["imported_at"]), out)
+    write_table(found.set_column(at, "time", texts).drop_columns(["imported_at"]), out)
     return found.num_rows

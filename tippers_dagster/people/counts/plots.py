@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 
 from tippers_dagster.people.counts.calibration import HOUR_GROUP, Calibration, Observations
-
-_DOTS_PER_INCH = 70
-_BLUE, _ORANGE, _GREY = "#3b6fb6", "#d9822b", "#b8bec7"
+from tippers_dagster.platform.plots import BLUE, GREY, ORANGE, as_png, side_by_side
 
 
 def calibration_plot(calibration: Calibration, observed: Observations) -> bytes:
     """Estimated people and devices against people counted; and the ratio by hour."""
-    from matplotlib.figure import Figure
-
     estimate, _, _ = calibration.estimates(observed)
-    figure = Figure(figsize=(7.6, 2.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(observed.people, observed.devices, ".", alpha=0.3, color=_ORANGE, label="devices")
-    left.plot(observed.people, estimate, ".", alpha=0.3, color=_BLUE, label="estimated people")
+    figure, (left, right) = side_by_side(2)
+    left.plot(observed.people, observed.devices, ".", alpha=0.3, color=ORANGE, label="devices")
+    left.plot(observed.people, estimate, ".", alpha=0.3, color=BLUE, label="estimated people")
     largest = max(float(observed.people.max()), float(estimate.max()), 1.0)
-    left.plot([0, largest], [0, largest], "--", color=_GREY)
+    left.plot([0, largest], [0, largest], "--", color=GREY)
     left.set_xlabel("people counted")
     left.legend(fontsize=7)
     hours = HOUR_GROUP // 3600
     for part, name, colour in (
-        (calibration, "rooms", _BLUE),
-        (calibration.above, "spaces with children", _ORANGE),
+        (calibration, "rooms", BLUE),
+        (calibration.above, "spaces with children", ORANGE),
     ):
         if part is not None:
             ends = np.arange(len(part.hours) + 1) * hours
@@ -38,6 +31,4 @@ def calibration_plot(calibration: Calibration, observed: Observations) -> bytes:
     if calibration.above is not None:
         right.legend(fontsize=7)
     right.set_title("people per device, by hour of the day")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=_DOTS_PER_INCH)
-    return file.getvalue()
+    return as_png(figure)

@@ -183,6 +183,21 @@ class Lake:
 
         return list(self._in_threads(read, keys, lambda table: table.nbytes if table else 0))
 
+    def read_every(self, keys: Sequence[str], hint: str) -> list[pa.Table]:
+        """Like ``read_tables``, without missing files.
+
+        Raises
+        ------
+        LakeFileMissing
+            Names the first missing file; ``hint`` says what to do.
+        """
+        tables = []
+        for key, table in zip(keys, self.read_tables(keys), strict=True):
+            if table is None:
+                raise LakeFileMissing(f"{self.uri(key)} is missing.", hint)
+            tables.append(table)
+        return tables
+
     def _in_threads(
         self,
         work: Callable[[list[T]], list[R]],

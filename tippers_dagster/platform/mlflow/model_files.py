@@ -16,13 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.mlflow.client import mlflow_client
+from tippers_dagster.platform.mlflow.search import versions_of
 from tippers_dagster.platform.mlflow.tables import model_file
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -124,6 +125,16 @@ def recorded_file(settings: Settings, model: str, version: int) -> ModelFile:
 def digest_of(content: bytes) -> str:
     """SHA-256 in hexadecimal, as recorded."""
     return hashlib.sha256(content).hexdigest()
+
+
+def intact_version(settings: Settings, client: Any, model: str, asset_version: str) -> int | None:
+    """The version that was registered for a version of the asset, according to the record.
+
+    None unless its file in MLflow is unchanged.
+    """
+    there = {int(one.version) for one in versions_of(client, model)}
+    recorded = (f for f in model_files(settings, model) if f.asset_version == asset_version)
+    return next((f.version for f in recorded if f.version in there and is_intact(f)), None)
 
 
 # --- reading --------------------------------------------------------------------------------------
