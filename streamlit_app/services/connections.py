@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from streamlit_app.services.app import App
 from tippers_dagster.access.model import Role
-from tippers_dagster.catalog.kinds import Connection, ConnectionTable
+from tippers_dagster.catalog.kinds import Connection, ConnectionTable, Kind
+from tippers_dagster.connections import bodies
 from tippers_dagster.errors import BadInput
 
 if TYPE_CHECKING:
@@ -108,18 +109,16 @@ def listing(app: App) -> Listing:
     """All connections with the state of their tables and the definitions that read them."""
     from tippers_dagster.automation.runs import being_computed
     from tippers_dagster.automation.state import load_states
-    from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.connections.bodies import connections, is_source
     from tippers_dagster.connections.store import ref_of, users
 
     catalog = load_catalog(app.settings)
-    bodies = connections(app.settings, catalog)
+    by_name = bodies.connections(app.settings, catalog)
     states = load_states(app.settings)
-    assets = {_asset(name, t.name) for name, body in bodies.items() for t in body.tables}
+    assets = {_asset(name, t.name) for name, body in by_name.items() for t in body.tables}
     running = being_computed(app.instance, assets) if assets else {}
     found = []
-    for name, body in bodies.items():
+    for name, body in by_name.items():
         saved = catalog.saved(ref_of(name))
         tables = []
         for choice in body.tables:
@@ -130,7 +129,7 @@ def listing(app: App) -> Listing:
             ConnectionInfo(
                 name=name,
                 body=body.model_copy(update={"password": None}),
-                is_source=is_source(app.settings, name),
+                is_source=bodies.is_source(app.settings, name),
                 has_password=body.password is not None,
                 version=saved.version if saved else 0,
                 updated_by=saved.updated_by if saved else "",
@@ -141,7 +140,7 @@ def listing(app: App) -> Listing:
     broken = {
         ref.name: why
         for ref, why in catalog.problems.items()
-        if ref.kind == Kind.CONNECTION and ref.name not in bodies
+        if ref.kind == Kind.CONNECTION and ref.name not in by_name
     }
     return Listing(tuple(found), broken)
 

@@ -18,6 +18,8 @@ from tippers_dagster.catalog.model import Ref
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.earlier_labels import ABSENT, Past, moved_labels, read_earlier_labels
+from tippers_dagster.labelling.explanations import explain as explain_label
+from tippers_dagster.labelling.gold import delete_gold, evaluate_labels, give, scores
 from tippers_dagster.labelling.labels import SCHEMA, NotLabelled, has_labels, read_labels
 from tippers_dagster.platform.table_files import Format, table_bytes
 from tippers_dagster.platform.text import shown
@@ -127,8 +129,6 @@ def summary(app: App, ref: Ref) -> Summary:
 
 def evaluation(app: App, ref: Ref) -> Evaluation | None:
     """Scores of the current labels on the current gold labels; None if no entity has one."""
-    from tippers_dagster.labelling.gold import evaluate_labels
-
     if not gold_count(app, ref.concept):
         return None
     found = evaluate_labels(app.settings, ref.concept, ref.name)
@@ -137,8 +137,6 @@ def evaluation(app: App, ref: Ref) -> Evaluation | None:
 
 def score_history(app: App, ref: Ref) -> list[Score]:
     """Scores of earlier materialisations on gold labels, the newest first."""
-    from tippers_dagster.labelling.gold import scores
-
     return [
         Score(
             version=row["version"],
@@ -300,8 +298,6 @@ def explain(app: App, catalog: Catalog, ref: Ref, key: str) -> Explanation:
     NotLabelled
         The label model has not been computed, or has no label for the entity.
     """
-    from tippers_dagster.labelling.explanations import explain as explain_label
-
     app.person.require(Role.ANALYST, "look at entities")
     return explain_label(app.settings, catalog, str(ref), key)
 
@@ -327,8 +323,6 @@ def set_gold(app: App, catalog: Catalog, ref: Ref, key: str, label: str) -> None
     BadInput
         The concept has no such label, or the label model no such entity.
     """
-    from tippers_dagster.labelling.gold import give
-
     app.person.require(Role.ANALYST, "label entities")
     labels = catalog.labels(ref.concept)
     if label not in labels:
@@ -342,8 +336,6 @@ def set_gold(app: App, catalog: Catalog, ref: Ref, key: str, label: str) -> None
 
 def remove_gold(app: App, ref: Ref, key: str) -> None:
     """Remove the gold label of an entity."""
-    from tippers_dagster.labelling.gold import delete_gold
-
     app.person.require(Role.ANALYST, "label entities")
     delete_gold(app.settings, ref.concept, [key])
 

@@ -18,8 +18,18 @@ from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.labels import has_labels
+from tippers_dagster.learning.features import read_features
 from tippers_dagster.learning.keys import champion_path, predictions_path
+from tippers_dagster.learning.models import load_model
 from tippers_dagster.learning.naming import registered_name
+from tippers_dagster.learning.predictions import (
+    has_predictions,
+    predict,
+    predicted_labels,
+    read_entities_with_features,
+)
+from tippers_dagster.learning.results import read_results
 from tippers_dagster.platform.small_tables import read_table
 from tippers_dagster.platform.table_files import Format, table_bytes
 from tippers_dagster.platform.warehouse.engine import read_arrow
@@ -127,8 +137,6 @@ def body_of(catalog: Catalog, ref: Ref) -> Classifier:
 # --- training ------------------------------------------------------------------------------------
 def results(app: App, ref: Ref) -> list[ClassifierResult]:
     """The latest materialisations, the newest first, each with its models by rank."""
-    from tippers_dagster.learning.results import read_results
-
     return read_results(app.settings, ref, MAX_RESULTS)
 
 
@@ -219,9 +227,6 @@ def _asset_info(name: str, state: AssetState, error: str | None) -> AssetInfo:
 # --- predictions ----------------------------------------------------------------------------------
 def predicted(app: App, catalog: Catalog, ref: Ref) -> Predicted | None:
     """A summary of the predictions in the warehouse; None if there are none yet."""
-    from tippers_dagster.labelling.labels import has_labels
-    from tippers_dagster.learning.predictions import has_predictions
-
     if not has_predictions(app.settings, ref.concept, ref.name):
         return None
     table = f'predictions."{ref.model_name}"'
@@ -265,8 +270,6 @@ def _agreement(
 
 def export(app: App, ref: Ref, kind: Format) -> bytes:
     """A file with all predictions and the keys of their entities."""
-    from tippers_dagster.learning.predictions import predicted_labels
-
     app.person.require(Role.ANALYST, "download entities")
     return table_bytes(predicted_labels(app.settings, ref.concept, ref.name), kind)
 
@@ -286,7 +289,6 @@ def model_of(app: App, ref: Ref, version: int) -> LoadedModel:
 
 @lru_cache(maxsize=4)
 def _loaded(settings: Settings, name: str, version: int) -> LoadedModel:
-    from tippers_dagster.learning.models import load_model
 
     return load_model(settings, name, version)
 
@@ -296,8 +298,6 @@ def example_rows(app: App, catalog: Catalog, ref: Ref, model: LoadedModel, n: in
 
     Columns that no longer exist are left empty.
     """
-    from tippers_dagster.learning.features import read_features
-
     app.person.require(Role.ANALYST, "use models")
     body = body_of(catalog, ref)
     features = [catalog.resolve(name, ref.concept).ref for name in body.features]
@@ -360,8 +360,6 @@ def predict_index(
         The index or a feature is missing, or does not fit the model.
     """
     import pyarrow.compute as pc
-
-    from tippers_dagster.learning.predictions import predict, read_entities_with_features
 
     app.person.require(Role.ANALYST, "look at entities")
     inputs = read_entities_with_features(app.settings, catalog, ref)

@@ -16,6 +16,7 @@ from streamlit_app.services.occupancy.computed import Log, log_span
 from streamlit_app.services.occupancy.series import Series, series
 from streamlit_app.services.occupancy.window import Window
 from tippers_dagster.access.model import Role
+from tippers_dagster.automation.state import forget_failures, load_states
 from tippers_dagster.campus.intake.tables import reject
 from tippers_dagster.campus.spaces.tracking import list_tracked, wanted_grid
 from tippers_dagster.campus.spaces.tree import SpaceTree
@@ -263,8 +264,6 @@ class FailedAsset:
 
 def failed_assets(settings: Settings) -> list[FailedAsset]:
     """Definition assets whose last attempt failed, newest first."""
-    from tippers_dagster.automation.state import load_states
-
     found = [
         FailedAsset(
             name=name,
@@ -303,6 +302,5 @@ def running(app: App) -> list[runs.Run]:
 def retry_definitions(app: App) -> int:
     """Let definition assets that used up their attempts run again; returns how many."""
     app.person.require(Role.ANALYST, "retry failed definitions")
-    from tippers_dagster.automation.state import forget_failures
 
     return forget_failures(app.settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from tippers_dagster.access.model import Role
 from tippers_dagster.errors import BadInput
 from tippers_dagster.graph.start import BY_TAG, start_run, stop_run
 from tippers_dagster.platform.redaction import redact
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 if TYPE_CHECKING:
     from dagster import DagsterRun, EventLogEntry, RunRecord
@@ -209,7 +211,6 @@ def repeat(app: App, run_id: str) -> str:
     """
     from tippers_dagster.automation.state import forget_failures
     from tippers_dagster.occupancy.records import forget_attempts
-    from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
     app.person.require(Role.ANALYST, "start runs")
     run = _record(app, run_id).dagster_run
@@ -314,7 +315,6 @@ def _line(app: App, entry: EventLogEntry) -> LogLine:
 
 
 def _level(entry: EventLogEntry) -> str:
-    import logging
 
     event = entry.dagster_event
     if event is not None and event.is_failure:

@@ -12,6 +12,8 @@ import numpy as np
 from streamlit_app.services.app import App
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.local_time import chunk_keys
+from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.source.schema import SESSIONS, source_tables
 from tippers_dagster.campus.spaces.tracking import (
     MAX_RANGE_DAYS,
     Grid,
@@ -450,9 +452,6 @@ def source_extent(app: App) -> tuple[dt.date, dt.date] | None:
     SourceError
         The source refuses the query.
     """
-    from tippers_dagster.campus.source.load import read_source
-    from tippers_dagster.campus.source.schema import SESSIONS, source_tables
-
     table = source_tables(app.settings)[SESSIONS]
     start = table.column("start_time")
     earliest = app.settings.earliest_time

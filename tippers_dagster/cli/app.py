@@ -8,6 +8,8 @@ from importlib.util import find_spec
 
 import typer
 
+from tippers_dagster.errors import SettingsError
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -17,7 +19,6 @@ def register(app: typer.Typer) -> None:
 def serve() -> None:
     """Serve the app; started by `tippers up` and containers."""
     from tippers_dagster.access.login import entrance
-    from tippers_dagster.errors import SettingsError
     from tippers_dagster.settings import get_settings
 
     entrance(get_settings())

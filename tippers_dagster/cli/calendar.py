@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from tippers_dagster.access.machine_user import machine_user
+from tippers_dagster.calendar.public import public_holidays
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.terminal import table_console
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
 
@@ -32,7 +35,6 @@ def list_all() -> None:
     from rich.table import Table
 
     from tippers_dagster.calendar.store import list_periods
-    from tippers_dagster.platform.terminal import table_console
 
     table = Table("number", "kind", "name", "first day", "last day", "days", "space", "by")
     for stored in list_periods(get_settings()):
@@ -78,7 +80,6 @@ def export(
     """Write all periods to a file that `tippers calendar import` can read."""
     from tippers_dagster.calendar.files import write_file
     from tippers_dagster.calendar.store import list_periods
-    from tippers_dagster.platform.text import counted
 
     periods = [stored.period for stored in list_periods(get_settings())]
     write_file(periods, file)
@@ -109,7 +110,6 @@ def holidays(
     ] = None,
 ) -> None:
     """Add the public holidays of a country, as a first calendar."""
-    from tippers_dagster.calendar.public import public_holidays
     from tippers_dagster.calendar.store import put
 
     wanted = [*(years or ()), *(more_years or ())]

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from tippers_dagster.access.machine_user import machine_user
+from tippers_dagster.cli.people_count import print_made
+from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
@@ -58,7 +60,6 @@ def show() -> None:
 
     from tippers_dagster.campus.spaces.tree import load_tree
     from tippers_dagster.people.counts.head_counts import counted_spaces
-    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     counted = counted_spaces(settings)
@@ -74,7 +75,6 @@ def show() -> None:
             c.space, name, f"{c.counts:,}", mean, f"{c.first:%Y-%m-%d}", f"{c.last:%Y-%m-%d}"
         )
     table_console().print(table)
-    from tippers_dagster.cli.people_count import print_made
 
     print_made(settings)
 

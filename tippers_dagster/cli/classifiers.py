@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ def register(app: typer.Typer) -> None:
 
 def list_() -> None:
     """List the classifiers with the best model of each and its quality."""
-    from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.learning.results import read_results
 
@@ -152,7 +153,6 @@ def _table(*columns: str) -> Table:
 
 
 def _console() -> Console:
-    from tippers_dagster.platform.terminal import table_console
 
     return table_console()
 

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tippers_dagster.access.machine_user import machine_user
+from tippers_dagster.catalog.kinds import ConnectionTable
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.redaction import redact
+from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import Settings, get_settings
 
@@ -119,7 +122,6 @@ def tables(
     from rich.table import Table as Grid
 
     from tippers_dagster.connections import store
-    from tippers_dagster.platform.terminal import table_console
 
     grid = Grid("schema", "table", "rows (estimate)", "primary key", "columns")
     for found in store.list_tables(get_settings(), name):
@@ -152,7 +154,6 @@ def choose(
     ] = 300,
 ) -> None:
     """Choose a table to sync, or change how it is synced."""
-    from tippers_dagster.catalog.kinds import ConnectionTable
     from tippers_dagster.connections import store
 
     settings = get_settings()
@@ -217,7 +218,6 @@ def list_all() -> None:
     from rich.table import Table as Grid
 
     from tippers_dagster.connections import store
-    from tippers_dagster.platform.terminal import table_console
 
     grid = Grid("name", "dialect", "host", "database", "user", "tables", "every")
     for name, body in store.list_connections(get_settings()).items():
@@ -330,7 +330,6 @@ def _test_and_report(settings: Settings, name: str) -> bool:
 
 
 def _report_outcome(name: str, outcome: Outcome) -> bool:
-    from tippers_dagster.platform.redaction import redact
 
     if outcome.synced is None:
         typer.secho(redact(str(outcome.error)), fg="red", err=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tippers_dagster.access.machine_user import machine_user
+from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -61,7 +62,6 @@ def list_all() -> None:
     from rich.table import Table
 
     from tippers_dagster.occupancy import datasets as store
-    from tippers_dagster.platform.terminal import table_console
 
     table = Table("name", "space", "start", "end (excluded)", "interval", "owner", "description")
     for d in store.list_datasets(get_settings()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tippers_dagster.access.machine_user import machine_user
+from tippers_dagster.catalog.catalog import draft_of
 from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.model import Draft, Unreadable
+from tippers_dagster.catalog.names import read_body
+from tippers_dagster.catalog.validate import problems_of
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
@@ -62,7 +68,6 @@ def list_all(
 ) -> None:
     """List definitions by concept and name."""
     from tippers_dagster.catalog import store
-    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     found = store.list_definitions(settings, kind=kind, concept=concept, retired=every)
@@ -107,7 +112,6 @@ def validate(
 ) -> None:
     """Check definitions, or files before they are imported."""
     from tippers_dagster.catalog import files, store
-    from tippers_dagster.catalog.catalog import draft_of
 
     settings = get_settings()
     catalog = store.load_catalog(settings)
@@ -141,7 +145,6 @@ def export(
 ) -> None:
     """Write saved definitions to a folder of YAML, SQL and Python files, without passwords."""
     from tippers_dagster.catalog import files, store
-    from tippers_dagster.catalog.model import Unreadable
 
     found = [
         d
@@ -314,13 +317,8 @@ def _show(catalog: Catalog, d: Definition) -> None:
 
 def _text(given: Definition | Version) -> str:
     """The YAML text of a definition; the stored fields if it cannot be read."""
-    import json
-
     from tippers_dagster.catalog import files
-    from tippers_dagster.catalog.model import Draft, Unreadable
-    from tippers_dagster.catalog.names import read_body
     from tippers_dagster.catalog.rows import Version
-    from tippers_dagster.errors import BadInput
 
     if isinstance(given, Version):
         try:
@@ -339,7 +337,6 @@ def _show_history(ref: Ref, versions: list[Version]) -> None:
     from rich.table import Table
 
     from tippers_dagster.catalog.store import changed_fields
-    from tippers_dagster.platform.terminal import table_console
 
     if not versions:
         typer.echo(f"{ref} is in the project's files; its history is in git.")
@@ -368,8 +365,6 @@ def _who(by: str | None) -> str:
 # --- the services --------------------------------------------------------------------------------
 def _problems(drafts: Iterable[Draft], catalog: Catalog) -> dict[str, str]:
     """Problems by name. ``catalog`` contains the drafts."""
-    from tippers_dagster.catalog.validate import problems_of
-
     # The SQL in the project's files is not user SQL: dbt itself checks it.
     deep = {ref for ref, d in catalog.definitions.items() if d.origin == "catalog"}
     return {

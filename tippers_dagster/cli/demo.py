@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tippers_dagster.cli.demo_learned import show_learned
+from tippers_dagster.cli.progress import progress_bars
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.terminal import table_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,10 +41,7 @@ def demo(
 
     If repeated in the same home, it reuses the campus and computes only what is stale.
     """
-    from tippers_dagster.cli.demo_learned import show_learned
-    from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.demo.run import demonstrate
-    from tippers_dagster.platform.terminal import table_console
     from tippers_dagster.settings import get_settings
 
     # MLflow would log every step of creating its tables between the progress bars.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tippers_dagster.platform.terminal import table_console
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -47,7 +49,6 @@ def list_() -> None:
     from rich.table import Table
 
     from tippers_dagster.forecasting.reading import forecast_spaces, forecaster_names, trainings
-    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     names = forecaster_names(settings)
@@ -84,8 +85,6 @@ def show(
         find_forecaster,
         last_training,
     )
-    from tippers_dagster.platform.terminal import table_console
-    from tippers_dagster.platform.text import counted
 
     settings = get_settings()
     find_forecaster(settings, name)
@@ -145,7 +144,6 @@ def evaluate(
 ) -> None:
     """Backtest the models on files of counts: spaceid, starttime, endtime, occupancy."""
     from tippers_dagster.forecasting.files import evaluate_files
-    from tippers_dagster.platform.terminal import table_console
 
     found = evaluate_files(get_settings(), folder, model or (), windows, horizon)
     typer.echo(

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from tippers_dagster.access.machine_user import machine_user
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
@@ -36,7 +38,6 @@ def import_(
     by: Annotated[str | None, typer.Option(help="Author of the labels; default: you.")] = None,
 ) -> None:
     """Import gold labels from a file, and score the current label models with them."""
-    from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.labelling.gold import import_gold, rescore
 
@@ -104,7 +105,6 @@ def scores(
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.labelling.explanations import find_label_model
     from tippers_dagster.labelling.gold import scores as read_scores
-    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     ref = find_label_model(load_catalog(settings), label_model)
@@ -127,8 +127,6 @@ def scores(
 def _confusion(details: dict[str, list[object]]) -> None:
     """The newest confusion matrix: a line per true label."""
     from rich.table import Table
-
-    from tippers_dagster.platform.terminal import table_console
 
     labels, confusion = details["labels"], details["confusion"]
     table = Table("gold label", *(str(label) for label in labels), "none")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.terminal import table_console
+from tippers_dagster.platform.text import counted, short_path, shown
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -143,8 +145,6 @@ def list_all() -> None:
 
     from tippers_dagster.campus.intake.entries import describe_options, list_ingests
     from tippers_dagster.campus.intake.repeat import LOADED
-    from tippers_dagster.platform.terminal import table_console
-    from tippers_dagster.platform.text import short_path, shown
 
     found = list_ingests(get_settings(), LOADED)
     if not found:
@@ -181,7 +181,6 @@ def undo(
     """
     from tippers_dagster.campus.intake.repeat import ingest_of
     from tippers_dagster.campus.intake.undo import undo_ingests
-    from tippers_dagster.platform.text import counted, shown
 
     settings = get_settings()
     for one in [ingest_of(settings, number) for number in numbers]:
@@ -246,7 +245,6 @@ def _columns(given: list[str]) -> dict[str, str]:
 def _report_stale(dates: set[dt.date]) -> None:
     """Check the chunks that an ingest affected, and report which are out of date."""
     from tippers_dagster.occupancy.source_checks import check_dates
-    from tippers_dagster.platform.text import counted
 
     if changed := check_dates(get_settings(), dates).changed:
         affected = f"{changed[0]} to {changed[-1]}" if len(changed) > 1 else changed[0]
@@ -269,8 +267,6 @@ def _run(path: Path, work: Callable[[Progress], IngestReport]) -> None:
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    from tippers_dagster.platform.terminal import table_console
-
     console = table_console()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Bar(*columns, console=console, transient=True) as bar:
@@ -290,7 +286,6 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
     from rich.table import Table
 
     from tippers_dagster.platform.small_tables import column_names
-    from tippers_dagster.platform.text import counted
 
     if report.already:
         console.print(
@@ -324,8 +319,6 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
 
 def _show_unplaced(console: Console, report: IngestReport) -> None:
     """Report loaded sessions that are not counted because their space does not exist."""
-    from tippers_dagster.platform.text import counted, shown
-
     spaces = report.unplaced.most_common()
     named = ", ".join(f"{shown(space)} ({count:,})" for space, count in spaces[:SPACES_SHOWN])
     more = f" and {len(spaces) - SPACES_SHOWN:,} more" if len(spaces) > SPACES_SHOWN else ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
@@ -51,7 +53,6 @@ def show(label_model: LabelModel) -> None:
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.labelling.explanations import find_label_model
     from tippers_dagster.labelling.labels import NotLabelled
-    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     catalog = load_catalog(settings)
@@ -85,7 +86,6 @@ def why(
     """Explain an entity's label: votes, the rows behind them, accuracies, probabilities."""
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.labelling.explanations import explain
-    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     found = explain(settings, load_catalog(settings), label_model, entity)
@@ -142,8 +142,6 @@ def _votes(found: Explanation) -> Table:
 
 def _odds(evidence: Mapping[str, float]) -> str:
     """How much more likely the vote makes its label than the next one."""
-    from math import exp
-
     ranked = sorted(evidence.items(), key=lambda item: item[1], reverse=True)
     if len(ranked) < 2:
         return "-"

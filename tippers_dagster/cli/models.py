@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tippers_dagster.access.machine_user import machine_user
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.errors import BadInput
+from tippers_dagster.learning.naming import registered_name
+from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
@@ -40,11 +44,8 @@ def list_all() -> None:
     """List the classifiers with their versions."""
     from rich.table import Table
 
-    from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.learning.naming import registered_name
     from tippers_dagster.learning.registry import registered_models
-    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     catalog = load_catalog(settings)
@@ -62,7 +63,6 @@ def list_all() -> None:
 def show(name: Name) -> None:
     """Show every version of a model, and every decision about it."""
     from tippers_dagster.learning.registry import decisions, registered_model
-    from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
     model = registered_model(settings, name)
@@ -138,7 +138,6 @@ def predict(
 ) -> None:
     """Predict with a classifier's champion and the current features; nothing else is written."""
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.errors import BadInput
     from tippers_dagster.learning.rows import find_classifier, predict_by_champion, read_rows
     from tippers_dagster.platform.table_files import write_table
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from tippers_dagster.cli.progress import progress_bars
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.terminal import table_console
+from tippers_dagster.platform.text import counted
 
 if TYPE_CHECKING:
     from tippers_dagster.campus.spaces.tracking import Grid
@@ -60,7 +63,6 @@ def untrack(
 ) -> None:
     """Stop tracking a space. Its occupancy stays in the lake, and is used if tracked again."""
     from tippers_dagster.occupancy.tracking import untrack_space
-    from tippers_dagster.platform.text import counted
     from tippers_dagster.settings import get_settings
 
     grid, purged = untrack_space(
@@ -86,7 +88,6 @@ def status() -> None:
     from tippers_dagster.campus.spaces.tracking import list_tracked
     from tippers_dagster.occupancy.source_checks import check_quickly
     from tippers_dagster.occupancy.status import occupancy_status
-    from tippers_dagster.platform.terminal import table_console
     from tippers_dagster.settings import get_settings
 
     settings = get_settings()
@@ -122,11 +123,8 @@ def materialize(
     Checks the source for new and changed rows first.
     """
     from tippers_dagster.campus.spaces.tracking import list_tracked
-    from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.occupancy.launch import materialize as materialize_all
     from tippers_dagster.platform.dagster.environment import dagster_instance
-    from tippers_dagster.platform.terminal import table_console
-    from tippers_dagster.platform.text import counted
     from tippers_dagster.settings import get_settings
 
     settings, console = get_settings(), table_console()
@@ -160,7 +158,6 @@ def retry() -> None:
 
 
 def _print_tracked(grid: Grid) -> None:
-    from tippers_dagster.platform.text import counted
 
     typer.echo(
         f"Now tracked: {counted(len(grid.leaves) + len(grid.parents), 'space')} "
@@ -170,7 +167,6 @@ def _print_tracked(grid: Grid) -> None:
 
 def _print_last_check(settings: Settings, check: Look) -> None:
     from tippers_dagster.occupancy.source_checks import last_checked
-    from tippers_dagster.platform.text import counted
 
     checks = last_checked(settings)
     if checks is None:
@@ -187,7 +183,6 @@ def _print_last_check(settings: Settings, check: Look) -> None:
 
 def _print_rejected(settings: Settings) -> None:
     from tippers_dagster.occupancy.rejects import totals
-    from tippers_dagster.platform.text import counted
 
     found = totals(settings)
     parts = [

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from tippers_dagster.access.machine_user import machine_user
+from tippers_dagster.access.model import Role
 from tippers_dagster.settings import get_settings
 
 Email = Annotated[str, typer.Argument(help="The e-mail address of their login.")]
@@ -46,7 +47,6 @@ def set_role(email: Email, role: RoleName) -> None:
     The first user to log in with this address gets the role; a later user of it does not.
     """
     from tippers_dagster.access import store
-    from tippers_dagster.access.model import Role
 
     given = store.set_role(get_settings(), email, Role[role.upper()], by=machine_user())
     if given.subject is None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tippers_dagster.catalog.kinds import Kind, PeopleCount
+from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ def register(app: typer.Typer) -> None:
 
 def list_all() -> None:
     """List people counts: the devices that they count, and their errors."""
-    from tippers_dagster.catalog.kinds import Kind, PeopleCount
     from tippers_dagster.catalog.store import load_catalog
     from tippers_dagster.people.counts.reading import read_people_counts
 
@@ -48,7 +49,6 @@ def print_made(settings: Settings) -> None:
     from rich.table import Table
 
     from tippers_dagster.people.counts.reading import read_people_counts
-    from tippers_dagster.platform.terminal import table_console
 
     results = read_people_counts(settings)
     if not results:

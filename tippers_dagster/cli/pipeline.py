@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from tippers_dagster.cli.progress import progress_bars
 from tippers_dagster.errors import TippersError
+from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
 
@@ -37,8 +39,6 @@ def status(
     from rich import box
     from rich.table import Table
     from rich.text import Text
-
-    from tippers_dagster.platform.terminal import table_console
 
     found = _status()
     shown = [s for s in found if all_ or s.standing != "fresh"]
@@ -76,10 +76,8 @@ def materialize(
     stale_only: bool = typer.Option(True, help="Skip assets that are up to date."),
 ) -> None:
     """Compute stale assets and their stale inputs now; needs no running deployment."""
-    from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.graph.launch import materialize_definitions
     from tippers_dagster.platform.dagster.environment import dagster_instance
-    from tippers_dagster.platform.terminal import table_console
 
     # Bound to this output, as the run's own output is redirected.
     settings, console = get_settings(), table_console()

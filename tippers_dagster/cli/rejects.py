@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tippers_dagster.platform.terminal import table_console
+from tippers_dagster.platform.text import counted, short_path, shown
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -33,8 +36,6 @@ def rejects(
     extracted, for example because of an unknown space; and spaces left out because of unusable ids.
     """
     from tippers_dagster.occupancy import rejects as found
-    from tippers_dagster.platform.terminal import table_console
-    from tippers_dagster.platform.text import counted
     from tippers_dagster.settings import get_settings
 
     settings = get_settings()
@@ -54,8 +55,6 @@ def rejects(
 
 def _show_loading(console: Console, groups: list[Group]) -> None:
     from rich.table import Table
-
-    from tippers_dagster.platform.text import short_path
 
     if not groups:
         return
@@ -109,6 +108,5 @@ def _show_spaces(console: Console, found: Rejects) -> None:
 
 
 def _shown(text: str | None) -> str:
-    from tippers_dagster.platform.text import shown
 
     return shown(text or "", EXAMPLE_CHARACTERS)

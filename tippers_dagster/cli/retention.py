@@ -6,6 +6,8 @@ import logging
 
 import typer
 
+from tippers_dagster.platform.text import counted
+
 NOT_SET = "TIPPERS_PRESENCE_DAYS is not set: sessions and presence are never deleted."
 
 
@@ -21,7 +23,6 @@ def register(app: typer.Typer) -> None:
 
 def status() -> None:
     """Show which chunks are due for deletion, which are held back and why, and which are sealed."""
-    from tippers_dagster.platform.text import counted
     from tippers_dagster.retention.work import standing
     from tippers_dagster.settings import get_settings
 
@@ -48,7 +49,6 @@ def apply() -> None:
     """Delete the sessions and presence of all chunks that are due, as a running deployment does
     every night.
     """
-    from tippers_dagster.platform.text import counted
     from tippers_dagster.retention.work import delete_due
     from tippers_dagster.settings import get_settings
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tippers_dagster.cli.progress import progress_bars
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.settings import get_settings
 
 if TYPE_CHECKING:
@@ -42,8 +44,6 @@ def simulate(
 ) -> None:
     """Fill the source tables with a simulated campus and its known truth."""
     from tippers_dagster.calendar.simulated import keep_simulated
-    from tippers_dagster.cli.progress import progress_bars
-    from tippers_dagster.platform.terminal import table_console
     from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
     from tippers_dagster.simulation.options import DEFAULT_START
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tippers_dagster.platform.text import counted
+
 if TYPE_CHECKING:
     from tippers_dagster.occupancy.removal import RemovalEffects
     from tippers_dagster.settings import Settings
@@ -31,7 +33,6 @@ def show(
     if context.invoked_subcommand is not None:
         return
     from tippers_dagster.campus.spaces.tree import load_tree
-    from tippers_dagster.platform.text import counted
     from tippers_dagster.settings import get_settings
 
     tree = load_tree(get_settings())

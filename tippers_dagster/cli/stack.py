@@ -10,6 +10,7 @@ import sys
 import typer
 
 from tippers_dagster.errors import TippersError
+from tippers_dagster.platform.redaction import redact
 from tippers_dagster.settings import get_settings
 
 
@@ -86,7 +87,6 @@ def env() -> None:
     The embedded database runs only while `tippers up` or another command is running.
     """
     from tippers_dagster.platform.dagster.environment import dagster_environment
-    from tippers_dagster.platform.redaction import redact
 
     environment = dagster_environment(get_settings())
     print("umask 077  # files are readable by their owner only")

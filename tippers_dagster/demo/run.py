@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tippers_dagster.automation.computation import UNEXPECTED
+from tippers_dagster.campus.local_time import chunk_keys
 from tippers_dagster.campus.spaces.tracking import Grid
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.catalog.kinds import Kind
@@ -22,9 +23,12 @@ from tippers_dagster.demo.forecasts import FORECASTER, ForecastResult, evaluate_
 from tippers_dagster.demo.headcounts import NoTruth, PeopleResult, evaluate_people, head_counts
 from tippers_dagster.demo.levels import LEVELS, Level, LevelResult, evaluate_level
 from tippers_dagster.errors import TippersError
-from tippers_dagster.graph.launch import Outcome
+from tippers_dagster.graph.launch import Outcome, materialize_definitions
+from tippers_dagster.occupancy.launch import materialize
+from tippers_dagster.occupancy.tracking import track_space
 from tippers_dagster.people.counts.calibration import TooFewHeadCounts
 from tippers_dagster.people.counts.head_counts import import_head_counts
+from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.platform.table_files import write_table
 from tippers_dagster.platform.text import counted
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -171,9 +175,6 @@ def _prepare(
 
 
 def _track(settings: Settings, span: Extent, stages: _Stages) -> Grid:
-    # Importing Dagster takes a while, so it is timed separately.
-    with stages.stage("load Dagster"):
-        from tippers_dagster.occupancy.tracking import track_space
     with stages.stage("track") as result:
         for root in load_tree(settings).roots:
             grid = track_space(settings, space=root, start=span.first, end=span.until)
@@ -184,8 +185,6 @@ def _track(settings: Settings, span: Extent, stages: _Stages) -> Grid:
 
 
 def _materialize(settings: Settings, stages: _Stages, progress: Progress) -> None:
-    from tippers_dagster.occupancy.launch import materialize
-    from tippers_dagster.platform.dagster.environment import dagster_instance
 
     with dagster_instance(settings) as instance:
         for done in materialize(settings, instance, on_progress=progress):
@@ -211,9 +210,6 @@ def _count_heads(settings: Settings, stages: _Stages) -> None:
 
 def _compute_definitions(settings: Settings, stages: _Stages, progress: Progress) -> dict[str, str]:
     """Compute the definitions; returns those without enough data, with the reason."""
-    from tippers_dagster.graph.launch import materialize_definitions
-    from tippers_dagster.platform.dagster.environment import dagster_instance
-
     with stages.stage("indexes to forecasts") as result, dagster_instance(settings) as instance:
         outcomes = materialize_definitions(settings, instance, on_progress=progress)
         computed = sum(o.state == "computed" for o in outcomes)
@@ -282,6 +278,5 @@ def _compare(settings: Settings, grid: Grid, span: Extent, against: str) -> int:
 
 
 def _chunks(settings: Settings, span: Extent) -> list[str]:
-    from tippers_dagster.campus.local_time import chunk_keys
 
     return chunk_keys(span.first, span.until, settings.chunk)

@@ -16,9 +16,23 @@ from tippers_dagster.calendar.store import calendar_node
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Forecaster, Kind
 from tippers_dagster.catalog.model import Definition
-from tippers_dagster.forecasting.names import FORECAST_SUFFIX
+from tippers_dagster.forecasting import describe, reading
+from tippers_dagster.forecasting.describe import BACKTEST_CHECKS, FORECAST_CHECKS
+from tippers_dagster.forecasting.names import FORECAST_SUFFIX, forecast_key, forecasts_prefix
+from tippers_dagster.forecasting.reading import backtest_scores
+from tippers_dagster.forecasting.series import load_history
+from tippers_dagster.forecasting.store import write_backtest, write_forecasts
 from tippers_dagster.forecasting.tokens import history_source, occupancy_source
+from tippers_dagster.forecasting.work import (
+    VERSION,
+    champion_bundle,
+    delete_other_work,
+    forecast_all,
+    forecast_rows,
+    run_backtest,
+)
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
+from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.settings import Settings
 
 
@@ -32,7 +46,6 @@ def forecast_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
 
 
 def _nodes(definition: Definition) -> list[Node]:
-    from tippers_dagster.forecasting.work import VERSION
 
     name, body = definition.ref.name, definition.body
     assert isinstance(body, Forecaster)
@@ -75,7 +88,6 @@ _OCCUPANCY = ((SOURCE,), (DERIVED,))
 
 
 def _backtest_asset(definition: Definition) -> DefinitionAsset:
-    from tippers_dagster.forecasting.describe import BACKTEST_CHECKS
 
     return DefinitionAsset(
         grain="One row per space and model: its errors in the backtest; and the champion of each "
@@ -89,7 +101,6 @@ def _backtest_asset(definition: Definition) -> DefinitionAsset:
 
 
 def _forecast_asset(definition: Definition) -> DefinitionAsset:
-    from tippers_dagster.forecasting.describe import FORECAST_CHECKS
 
     return DefinitionAsset(
         grain="One row per space and future bin: how many devices are expected.",
@@ -104,13 +115,6 @@ def _forecast_asset(definition: Definition) -> DefinitionAsset:
 # --- the backtest -------------------------------------------------------------------------------
 def _backtest(definition: Definition, work: Computation) -> None:
     """Read the history, backtest and train all models, write scores, register the champions."""
-    from tippers_dagster.forecasting import describe
-    from tippers_dagster.forecasting.names import forecasts_prefix
-    from tippers_dagster.forecasting.reading import backtest_scores
-    from tippers_dagster.forecasting.store import write_backtest
-    from tippers_dagster.forecasting.work import delete_other_work, run_backtest
-    from tippers_dagster.platform.lake import open_lake
-
     settings, name, body = work.settings, definition.ref.name, definition.body
     assert isinstance(body, Forecaster)
     work.record.look_again(work.path)
@@ -129,9 +133,6 @@ def _backtest(definition: Definition, work: Computation) -> None:
 
 def _log_backtest(definition: Definition, outcome: Any, scores: Any, work: Computation) -> None:
     """Log one run with a child run per model, and register the champions as one model."""
-    from tippers_dagster.forecasting import describe
-    from tippers_dagster.forecasting.work import champion_bundle
-
     settings, name, body = work.settings, definition.ref.name, definition.body
     assert isinstance(body, Forecaster)
     work.log_result(
@@ -157,13 +158,6 @@ def _log_backtest(definition: Definition, outcome: Any, scores: Any, work: Compu
 # --- the forecasts ------------------------------------------------------------------------------
 def _forecast(definition: Definition, work: Computation) -> None:
     """Read the champions and the history, forecast, write."""
-    from tippers_dagster.forecasting import describe, reading
-    from tippers_dagster.forecasting.names import forecast_key
-    from tippers_dagster.forecasting.series import load_history
-    from tippers_dagster.forecasting.store import write_forecasts
-    from tippers_dagster.forecasting.work import champion_bundle, forecast_all, forecast_rows
-    from tippers_dagster.platform.lake import open_lake
-
     settings, name, body = work.settings, definition.ref.name, definition.body
     assert isinstance(body, Forecaster)
     work.record.look_again(work.path)

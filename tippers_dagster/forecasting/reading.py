@@ -11,6 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from tippers_dagster.campus.spaces.tree import load_tree
+from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.errors import BadInput, LakeFileMissing, TippersError
 from tippers_dagster.forecasting.names import backtest_key
 from tippers_dagster.forecasting.tables import (
@@ -358,7 +359,6 @@ def find_forecaster(settings: Settings, name: str) -> str:
 
 def forecaster_names(settings: Settings) -> list[str]:
     """Names of all forecasters, sorted."""
-    from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
 
     return sorted(d.ref.name for d in load_catalog(settings).of_kind(Kind.FORECASTER))

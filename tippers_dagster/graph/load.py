@@ -19,12 +19,19 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.catalog.store import load_catalog
+from tippers_dagster.connections.assets import connection_assets, connection_nodes
 from tippers_dagster.errors import SettingsError, TippersError
+from tippers_dagster.forecasting.assets import forecast_assets, forecast_nodes
 from tippers_dagster.graph.broken import Key, broken_assets, broken_node, without_riddles
 from tippers_dagster.graph.changes import definitions_stamp
+from tippers_dagster.labelling.assets import labelling_assets, labelling_nodes
+from tippers_dagster.learning.assets import learning_assets, learning_nodes
+from tippers_dagster.people.by_label.assets import labelled_assets, labelled_nodes
+from tippers_dagster.people.counts.assets import headcount_assets, headcount_nodes
 from tippers_dagster.platform.redaction import redact
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.nodes import dbt_nodes
 from tippers_dagster.sql.project import DbtError, Project, rendered_project
 
 if TYPE_CHECKING:
@@ -101,12 +108,6 @@ def load_pipeline(settings: Settings) -> Pipeline:
 
 def load(settings: Settings) -> Loaded:
     """The definitions as Dagster assets; see :func:`load_pipeline`."""
-    from tippers_dagster.connections.assets import connection_assets
-    from tippers_dagster.forecasting.assets import forecast_assets
-    from tippers_dagster.labelling.assets import labelling_assets
-    from tippers_dagster.learning.assets import learning_assets
-    from tippers_dagster.people.by_label.assets import labelled_assets
-    from tippers_dagster.people.counts.assets import headcount_assets
     from tippers_dagster.sql.assets import dbt_assets
 
     pipeline = load_pipeline(settings)
@@ -158,13 +159,6 @@ def source_specs(nodes: Iterable[Node]) -> list[dg.AssetSpec]:
 def _nodes(
     settings: Settings, catalog: Catalog, project: Project | None, broken: Mapping[Ref, str]
 ) -> list[Node]:
-    from tippers_dagster.connections.assets import connection_nodes
-    from tippers_dagster.forecasting.assets import forecast_nodes
-    from tippers_dagster.labelling.assets import labelling_nodes
-    from tippers_dagster.learning.assets import learning_nodes
-    from tippers_dagster.people.by_label.assets import labelled_nodes
-    from tippers_dagster.people.counts.assets import headcount_nodes
-    from tippers_dagster.sql.nodes import dbt_nodes
 
     nodes: dict[Key, Node] = {}
     if project is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tippers_dagster.campus.identities import lake_name
+from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.files import read_folder
@@ -16,9 +17,19 @@ from tippers_dagster.catalog.kinds import Connection, Forecaster, Kind, Labellin
 from tippers_dagster.catalog.model import Definition, Draft, Ref
 from tippers_dagster.catalog.store import Outcome
 from tippers_dagster.catalog.validate import Checks
+from tippers_dagster.connections.bodies import check_body, is_source
 from tippers_dagster.errors import BadInput
 from tippers_dagster.graph.reload import Reloaded, reload_definitions
+from tippers_dagster.labelling.program import compile_function
+from tippers_dagster.occupancy.datasets import dataset_checks
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.check import translated
+from tippers_dagster.sql.planned_schema import (
+    PlannedSchema,
+    planned_schema_cache,
+    refuse_broken,
+    sql_checks,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,11 +108,6 @@ def import_drafts(settings: Settings, drafts: Iterable[Draft], *, by: str) -> Im
 
 def checks(settings: Settings) -> Checks:
     """The checks of drafts: SQL and its dependents, spaces, and addresses of connections."""
-    from tippers_dagster.campus.spaces.tree import load_tree
-    from tippers_dagster.connections.bodies import check_body, is_source
-    from tippers_dagster.occupancy.datasets import dataset_checks
-    from tippers_dagster.sql.planned_schema import planned_schema_cache, sql_checks
-
     tables = planned_schema_cache(settings)
     sql = sql_checks(settings, tables, of_changed=partial(_check_functions, settings))
 
@@ -131,8 +137,6 @@ def checks(settings: Settings) -> Checks:
 
 def _check_functions(settings: Settings, tables: PlannedSchema, changed: Iterable[Ref]) -> None:
     """Reject changes of rules that remove columns which labelling functions read."""
-    from tippers_dagster.sql.planned_schema import refuse_broken
-
     catalog, broken = tables.catalog, []
     for rule in changed:
         for ref in catalog.users(rule):
@@ -145,7 +149,6 @@ def _check_functions(settings: Settings, tables: PlannedSchema, changed: Iterabl
 
 
 def _compile(settings: Settings, tables: PlannedSchema, ref: Ref) -> None:
-    from tippers_dagster.labelling.program import compile_function
 
     catalog = tables.catalog
     body = catalog.definitions[ref].body
@@ -163,8 +166,6 @@ def _check_names(
     settings: Settings, catalog: Catalog, rule: Definition, read: Iterable[str]
 ) -> None:
     """Reject columns that a saved rule's SQL does not return, before the rule is first computed."""
-    from tippers_dagster.sql.check import translated
-
     if rule.origin == "git":
         return
     columns = translated(settings, rule, catalog).columns
@@ -184,8 +185,6 @@ def rule_columns(settings: Settings, catalog: Catalog, rule: Ref) -> Columns | N
     For a saved rule they follow from its SQL; for a rule in the project's files they are those of
     its table.
     """
-    from tippers_dagster.sql.planned_schema import PlannedSchema
-
     return _as_in_lake(PlannedSchema(settings, catalog).columns(rule))
 
 

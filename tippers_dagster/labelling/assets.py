@@ -30,8 +30,14 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind, LabelModel
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import BadInput, TippersError
+from tippers_dagster.labelling.earlier_labels import keep_labels
+from tippers_dagster.labelling.expressions.values import Columns
+from tippers_dagster.labelling.gold import record_score
+from tippers_dagster.labelling.labels import write_labels
 from tippers_dagster.labelling.tables import gold_label
 from tippers_dagster.platform.disk import environment_fault
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import definition_key
 from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.settings import Settings
 
@@ -175,7 +181,6 @@ class _VoteRun:
     def _vote_on_rule(
         self, record: Recorder, rule: Ref, readers: Sequence[Definition]
     ) -> Iterator[Any]:
-        from tippers_dagster.labelling.expressions.values import Columns
         from tippers_dagster.labelling.work import read_rule
 
         try:
@@ -235,12 +240,7 @@ def _labels(catalog: Catalog, definition: Definition) -> DefinitionAsset:
 def _label(catalog: Catalog, ref: Ref, work: Computation) -> None:
     """Read votes, fit the label model, write labels, scores and history."""
     from tippers_dagster.labelling import describe
-    from tippers_dagster.labelling.earlier_labels import keep_labels
-    from tippers_dagster.labelling.gold import record_score
-    from tippers_dagster.labelling.labels import write_labels
     from tippers_dagster.labelling.work import label_entities
-    from tippers_dagster.platform.lake import open_lake
-    from tippers_dagster.platform.lake.keys import definition_key
 
     settings = work.settings
     made = label_entities(settings, catalog, ref, work.version, work.run_id)

@@ -10,6 +10,13 @@ from tippers_dagster.automation.nodes import Node, digest
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.learning import describe
+from tippers_dagster.learning.describe import CLASSIFIER_CHECKS
+from tippers_dagster.learning.held_out import held_out_key
+from tippers_dagster.learning.mlflow_log import log_classifier
+from tippers_dagster.learning.results import make_result, record_result
+from tippers_dagster.learning.work import VERSION, train_classifier, write_held_out
+from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.settings import Settings
 
 
@@ -23,7 +30,6 @@ def classifier_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
 
 
 def _node(catalog: Catalog, definition: Definition) -> Node:
-    from tippers_dagster.learning.work import VERSION
 
     ref, body = definition.ref, definition.body
     assert isinstance(body, Classifier)
@@ -43,7 +49,6 @@ def classifier_assets(
 
 
 def _classifier(catalog: Catalog, definition: Definition) -> DefinitionAsset:
-    from tippers_dagster.learning.describe import CLASSIFIER_CHECKS
 
     return DefinitionAsset(
         grain="One row per model of the bank, ranked by cross-validation; the best one is "
@@ -57,13 +62,6 @@ def _classifier(catalog: Catalog, definition: Definition) -> DefinitionAsset:
 
 def _train(catalog: Catalog, ref: Ref, work: Computation) -> None:
     """Read features and labels, train and rank the bank, write and register the result."""
-    from tippers_dagster.learning import describe
-    from tippers_dagster.learning.held_out import held_out_key
-    from tippers_dagster.learning.mlflow_log import log_classifier
-    from tippers_dagster.learning.results import make_result, record_result
-    from tippers_dagster.learning.work import train_classifier, write_held_out
-    from tippers_dagster.platform.lake import open_lake
-
     settings, run_id, version = work.settings, work.run_id, work.version
     made, parts = train_classifier(settings, catalog, ref, work.context.log.info)
     work.replacing()

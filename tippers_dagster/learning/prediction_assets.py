@@ -12,7 +12,9 @@ from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.learning.drift_checks import DRIFT_CHECKS
 from tippers_dagster.learning.keys import champion_path, predictions_path
+from tippers_dagster.learning.models import load_model
 from tippers_dagster.learning.naming import registered_name
+from tippers_dagster.learning.registry import champion_of
 from tippers_dagster.settings import Settings
 
 VERSION = 1
@@ -63,13 +65,11 @@ def _predict(catalog: Catalog, ref: Ref, work: Computation) -> None:
         prediction_metadata,
     )
     from tippers_dagster.learning.drift_records import find_drift, record_drift
-    from tippers_dagster.learning.models import load_model
     from tippers_dagster.learning.predictions import (
         predict,
         read_entities_with_features,
         write_predictions,
     )
-    from tippers_dagster.learning.registry import champion_of
 
     settings, name, version = work.settings, registered_name(ref), work.version
     champion = champion_of(settings, name)

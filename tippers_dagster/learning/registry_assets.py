@@ -14,6 +14,8 @@ from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.learning.keys import champion_path
 from tippers_dagster.learning.naming import registered_name
+from tippers_dagster.learning.promotion import gain
+from tippers_dagster.learning.registry import deciding, decisions, registered_model, token_of
 from tippers_dagster.settings import Settings
 
 VERSION = 1
@@ -76,7 +78,6 @@ def _champion(catalog: Catalog, definition: Definition) -> DefinitionAsset:
 def _decide(catalog: Catalog, ref: Ref, work: Computation) -> None:
     """Judge the challenger unless it was judged before, and record the champion."""
     from tippers_dagster.learning.challenges import judge_challenger
-    from tippers_dagster.learning.registry import deciding, decisions, registered_model, token_of
 
     settings, name = work.settings, registered_name(ref)
     with deciding(settings, name):
@@ -124,7 +125,6 @@ def _scores(decided: Any) -> dict[str, Any]:
 
 
 def _checks(key: dg.AssetKey, champion: Any, log: Sequence[Any]) -> list[dg.AssetCheckResult]:
-    from tippers_dagster.learning.promotion import gain
 
     number = None if champion is None else champion.number
     judged = next((d for d in log if d.version == number and d.score is not None), None)

@@ -15,6 +15,7 @@ from tippers_dagster.campus.local_time import chunk_bounds
 from tippers_dagster.campus.spaces.tracking import Grid, wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import TippersError
+from tippers_dagster.occupancy.assets import ASSETS as DEFINED
 from tippers_dagster.occupancy.packing import Rectangle, pack
 from tippers_dagster.occupancy.partitions import partition_key
 from tippers_dagster.occupancy.runs import (
@@ -159,8 +160,6 @@ def _run(
     instance: dg.DagsterInstance, asset: str, first: str, last: str, *, again: bool
 ) -> str | None:
     """Materialize a range of partitions; returns why it failed, or None."""
-    from tippers_dagster.occupancy.assets import ASSETS as DEFINED
-
     assets = [a for a in DEFINED if a.key.to_user_string() == asset]
     tags = {RANGE_START_TAG: first, RANGE_END_TAG: last}
     if not again:

@@ -30,8 +30,10 @@ from tippers_dagster.campus.local_time import (
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import BadInput, LakeError, MissingPartitions, TippersError
 from tippers_dagster.occupancy import staleness, sweep
+from tippers_dagster.occupancy.tables import sealed_chunk, session_space
 from tippers_dagster.platform.lake import Lake, open_lake
 from tippers_dagster.platform.lake.keys import occupancy_key, presence_key
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -485,9 +487,6 @@ def _refuse_sealed(settings: Settings, missing: list[str], width: int) -> None:
         return
     import sqlalchemy as sa
 
-    from tippers_dagster.occupancy.tables import sealed_chunk
-    from tippers_dagster.platform.warehouse.engine import warehouse_engine
-
     query = sa.select(sealed_chunk.c.chunk).where(sealed_chunk.c.chunk.in_(missing))
     with warehouse_engine(settings).connect() as connection:
         sealed = sorted(connection.scalars(query))
@@ -519,9 +518,6 @@ def _needed(settings: Settings, tree: SpaceTree, absent: list[str], chunk: str) 
     if any(tree.is_leaf[tree.position(space)] for space in absent):
         return True
     import sqlalchemy as sa
-
-    from tippers_dagster.occupancy.tables import session_space
-    from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
     own = sa.select(sa.literal(1)).where(
         session_space.c.chunk == chunk, session_space.c.space.in_(absent), session_space.c.rows > 0

@@ -18,12 +18,15 @@ import psycopg2
 from psycopg2 import sql
 
 from tippers_dagster.errors import SettingsError, TippersError
+from tippers_dagster.platform.dagster.addresses import stack_owner, web_address
 from tippers_dagster.platform.home import private_home
 from tippers_dagster.platform.keys import device_key, device_key_file
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.redaction import redact
+from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import counted, printable
 from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.stack.automation_health import automation_problems
 
 if TYPE_CHECKING:
     from tippers_dagster.sql.roles import Fault
@@ -71,8 +74,6 @@ def show(checks: list[Check]) -> None:
     """Print a table of the findings, and the number of problems and warnings."""
     from rich.table import Table
     from rich.text import Text
-
-    from tippers_dagster.platform.terminal import table_console
 
     colours = {"ok": "green", "warning": "yellow", "problem": "red"}
     table = Table(show_edge=False, pad_edge=False)
@@ -349,7 +350,6 @@ def _lake(settings: Settings) -> Iterator[Check]:
 
 
 def _ports(settings: Settings) -> Iterator[Check]:
-    from tippers_dagster.platform.dagster.addresses import stack_owner
     from tippers_dagster.stack.services import port_taken
 
     owner = stack_owner(settings)
@@ -372,9 +372,6 @@ def _ports(settings: Settings) -> Iterator[Check]:
 
 def _automation(settings: Settings) -> Iterator[Check]:
     """Whether automation works, if a stack is known to run."""
-    from tippers_dagster.platform.dagster.addresses import web_address
-    from tippers_dagster.stack.automation_health import automation_problems
-
     if web_address(settings) is None:
         return
     troubles = automation_problems(settings)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from streamlit_app.services.app import App
 from streamlit_app.services.words import counted, percent
+from tippers_dagster.automation.tokens import MISSING
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition
@@ -91,7 +92,6 @@ class Graph:
         )
 
     def _source(self, node: Node) -> Item:
-        from tippers_dagster.automation.tokens import MISSING
 
         assert node.source is not None
         table = f"{node.source.schema}.{node.source.name}"

@@ -10,6 +10,7 @@ from streamlit_app.services.app import App
 from streamlit_app.services.pipeline.graph import SOURCE, STAGING, Graph, Item
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.graph.positions import delete_positions, load_positions, save_positions
 
 _NEXT_LEVEL = (Kind.DERIVED_INDEX, Kind.LABELLED_OCCUPANCY, Kind.PEOPLE_COUNT)
 """Kinds that are drawn beside the concept they read from, although they do not belong to it."""
@@ -76,8 +77,6 @@ def picture(app: App, graph: Graph, concept: str = "", *, staging: bool = False)
     staging
         Also draw the models between source tables and definitions.
     """
-    from tippers_dagster.graph.positions import load_positions
-
     near = _neighbourhood(graph, concept)
     drawn = {n: i for n, i in near.items() if staging or i.kind != STAGING}
     edges = [
@@ -97,8 +96,6 @@ def picture(app: App, graph: Graph, concept: str = "", *, staging: bool = False)
 
 def save_places(app: App, drawn: Picture, places: Mapping[str, Sequence[float]]) -> None:
     """Keep the positions of dragged nodes; unknown nodes and invalid positions are ignored."""
-    from tippers_dagster.graph.positions import save_positions
-
     app.person.require(Role.ANALYST, "arrange the canvas")
     valid = {
         name: (float(place[0]), float(place[1]))
@@ -110,8 +107,6 @@ def save_places(app: App, drawn: Picture, places: Mapping[str, Sequence[float]])
 
 def reset_layout(app: App, concept: str) -> None:
     """Forget all positions, so that the automatic layout applies again."""
-    from tippers_dagster.graph.positions import delete_positions
-
     app.person.require(Role.ANALYST, "arrange the canvas")
     delete_positions(app.settings, concept)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
+from tippers_dagster.campus.source.schema import SPACES, source_tables
 from tippers_dagster.campus.space_ids import LeftOut, without_unusable
 from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.settings import Settings
@@ -118,7 +120,6 @@ class SpaceTree:
                 f"The space {space!r} is left out: {why}.",
                 "Change its id in the source. `tippers rejects` lists all spaces left out.",
             )
-        import difflib
 
         near = difflib.get_close_matches(space, self.ids, n=3)
         near += [f"{i} ({n})" for i, n in zip(self.ids, self.names, strict=True) if n == space][:3]
@@ -194,7 +195,6 @@ def _table_exists(settings: Settings) -> bool:
     if settings.source_url is not None:
         return True  # a table missing from a campus's own database is an error
     from tippers_dagster.campus.source.load import read_source
-    from tippers_dagster.campus.source.schema import SPACES, source_tables
 
     table = source_tables(settings)[SPACES].sql
     found = read_source(settings, "SELECT to_regclass($1) IS NOT NULL AS made", (table,))

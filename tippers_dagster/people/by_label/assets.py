@@ -20,6 +20,7 @@ from tippers_dagster.people.by_label.describe import (
     parts_check,
     unlabelled_check,
 )
+from tippers_dagster.people.by_label.work import VERSION, bring_up_to_date
 from tippers_dagster.settings import Settings
 
 
@@ -40,8 +41,6 @@ def labelled_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
     They depend on the labels and on all of occupancy. When any occupancy changes, a run compares
     fingerprints and counts the chunks that changed.
     """
-    from tippers_dagster.people.by_label.work import VERSION
-
     found = catalog.of_kind(Kind.LABELLED_OCCUPANCY)
     above = tuple(node.key for node in OCCUPANCY_SOURCES)
     nodes = [
@@ -84,8 +83,6 @@ def _occupancy(catalog: Catalog, definition: Definition) -> DefinitionAsset:
 
 def _count(name: str, by: str, work: Computation) -> None:
     """Count the chunks that changed; failed chunks raise an error after the others are recorded."""
-    from tippers_dagster.people.by_label.work import bring_up_to_date
-
     outcome = bring_up_to_date(
         work.settings,
         name,

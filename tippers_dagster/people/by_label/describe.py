@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from tippers_dagster.automation.specs import check_result
+from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import labelled_prefix
 from tippers_dagster.settings import Settings
 
@@ -68,8 +69,6 @@ def details(outcome: Outcome, by: str) -> dict[str, Any]:
 
 def metadata(settings: Settings, name: str, by: str, outcome: Outcome) -> dict[str, Any]:
     """Metadata of a materialisation."""
-    from tippers_dagster.platform.lake import open_lake
-
     return {
         "dagster/row_count": outcome.rows,
         "dagster/uri": f"{open_lake(settings).uri()}/{labelled_prefix(name)}",

@@ -11,7 +11,12 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind, PeopleCount
 from tippers_dagster.catalog.model import Definition
 from tippers_dagster.learning.keys import labels_path
+from tippers_dagster.people.counts import describe
+from tippers_dagster.people.counts.describe import CHECKS
+from tippers_dagster.people.counts.reading import fit_data_key
 from tippers_dagster.people.counts.tables import head_count
+from tippers_dagster.people.counts.work import VERSION, calibrate_people, write_calibrated
+from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.settings import Settings
 
 HEAD_COUNTS = Node(("source", "head_count"), source=Table(str(head_count.schema), head_count.name))
@@ -23,8 +28,6 @@ def headcount_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
 
     They do not depend on sessions: a calibration is valid until labels or head counts change.
     """
-    from tippers_dagster.people.counts.work import VERSION
-
     found = catalog.of_kind(Kind.PEOPLE_COUNT)
     nodes = [_node(catalog, definition, VERSION) for definition in found]
     return [HEAD_COUNTS, *nodes] if nodes else []
@@ -46,7 +49,6 @@ def headcount_assets(
 
 
 def _people_count(definition: Definition) -> DefinitionAsset:
-    from tippers_dagster.people.counts.describe import CHECKS
 
     return DefinitionAsset(
         grain="One calibration, which converts devices in any space and bin into people.",
@@ -59,11 +61,6 @@ def _people_count(definition: Definition) -> DefinitionAsset:
 
 def _calibrate(definition: Definition, work: Computation) -> None:
     """Read head counts and devices, fit the ratio, write it."""
-    from tippers_dagster.people.counts import describe
-    from tippers_dagster.people.counts.reading import fit_data_key
-    from tippers_dagster.people.counts.work import calibrate_people, write_calibrated
-    from tippers_dagster.platform.lake import open_lake
-
     settings, name, body = work.settings, definition.ref.name, definition.body
     assert isinstance(body, PeopleCount)
     version = work.version

@@ -16,6 +16,7 @@ from tippers_dagster.people.counts.calibration import (
     MIN_HEAD_COUNTS,
     Calibration,
 )
+from tippers_dagster.people.counts.plots import calibration_plot
 from tippers_dagster.people.counts.reading import NOT_CALIBRATED
 from tippers_dagster.people.counts.work import Calibrated
 from tippers_dagster.platform.plots import as_markdown
@@ -192,7 +193,6 @@ def people_plot(calibrated: Calibrated) -> bytes | None:
     """Plot of counted and estimated people, and the ratio by hour; None if not calibrated."""
     if calibrated.calibration is None:
         return None
-    from tippers_dagster.people.counts.plots import calibration_plot
 
     return calibration_plot(calibrated.calibration, calibrated.observed)
 
