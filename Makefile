@@ -3,7 +3,8 @@
 # make up       Dagster's web server, daemon and code server until Ctrl-C
 # make check    the quick tests, those that need no database: under three minutes
 # make test     all tests; ARGS=--random-order shuffles them
-# make lint     ruff and mypy
+# make lint     ruff, mypy, import-linter, sqlfluff
+# make layout   bring the picture of the packages in docs/architecture.md up to date
 # make bench    the engine and the whole, measured
 # make soak     runs, daemon and database killed at random moments
 # make clean    remove the virtual environment and caches (never the home)
@@ -16,8 +17,9 @@ STAMP := $(VENV)/.installed
 LINT_STAMP := $(VENV)-lint/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
-# Tests are run by this many processes, each with a database server of its own.
-WORKERS ?= 2
+# Tests are run by this many processes, each with a database server of its own: one more than two
+# cores, as a test waits a third of its time.
+WORKERS ?= 3
 
 .PHONY: demo up check test lint bench soak clean install
 .DEFAULT_GOAL := demo
@@ -41,7 +43,12 @@ test: $(STAMP)
 lint: $(STAMP) $(LINT_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(VENV)-lint/bin/mypy --python-executable $(BIN)/python
+	$(VENV)-lint/bin/sqlfluff lint --disable-progress-bar dbt_project/models
+
+layout: $(STAMP)
+	$(BIN)/python docs/layout.py --write
 
 bench: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -70,6 +77,7 @@ $(BENCH_STAMP): $(STAMP)
 
 $(LINT_STAMP): $(STAMP)
 	"$(PYTHON)" -m venv $(VENV)-lint
-	$(VENV)-lint/bin/python -m pip install --quiet --disable-pip-version-check 'mypy>=2.4,<3' \
+	$(VENV)-lint/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'mypy>=2.4,<3' 'sqlfluff>=4.5,<5' 'pre-commit>=4.7,<5' \
 	  "$$($(BIN)/python -m pip freeze | grep -i '^pydantic==')" pydantic-settings
 	touch $@

@@ -1,1 +1,1 @@
-"""What the product is measured by: ``python -m benchmarks.engine`` and the rest."""
+"""Benchmarks: ``python -m benchmarks.engine`` and others."""

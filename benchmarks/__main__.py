@@ -1,4 +1,4 @@
-"""All that is measured, one after the other: ``python -m benchmarks`` (``make bench``)."""
+"""Runs the main benchmarks one after another: ``python -m benchmarks`` (``make bench``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODULES = (
 
 
 def main() -> None:
-    """Each in a process of its own, so that no one's peak memory is another's."""
+    """Run each in a separate process, so that peak memory is measured separately."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--sessions", type=int, default=10_000_000)
     sessions = parser.parse_args().sessions

@@ -1,8 +1,8 @@
-"""How long people wait in the browser: ``benchmarks.app``.
+"""Response times of the app in the browser: ``benchmarks.app``.
 
-Asks a running deployment (``tippers up``) in headless Chromium: the first page of a new session,
-changes of the space, and the canvas of a concept. ``--save N`` first saves a concept ``wide`` of N
-definitions in the deployment that the environment names, for a canvas of so many.
+Measures a running deployment (``tippers up``) in headless Chromium: the first page of a new
+session, changes of the space, and the canvas of a concept. ``--save N`` first saves a concept
+``wide`` with N definitions in the deployment of the environment, for a canvas of that size.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ AT_REST = "[data-testid=stApp][data-test-script-state=notRunning]"
 
 
 def wide(count: int) -> list[Draft]:
-    """A concept with so many definitions: an index, rules, twice as many functions, a model."""
+    """A concept with ``count`` definitions: an index, rules, twice as many functions, a model."""
     from tippers_dagster.catalog.kinds import (
         Concept,
         ConceptValue,
@@ -69,12 +69,12 @@ def wide(count: int) -> list[Draft]:
 
 
 def measured(repeats: int, once: Callable[[], float]) -> list[float]:
-    """Seconds of each repetition."""
+    """The seconds of each repetition."""
     return [once() for _ in range(repeats)]
 
 
 def first_page(browser: Browser, url: str) -> float:
-    """A new session opens the overview, until the campus is drawn."""
+    """From opening the overview in a new session until the campus is drawn."""
     page = _new_page(browser)
     began = time.perf_counter()
     page.goto(url)
@@ -85,7 +85,7 @@ def first_page(browser: Browser, url: str) -> float:
 
 
 def changes_of_space(browser: Browser, url: str) -> list[float]:
-    """From the click into the tree until the chart's sentence is of the new space."""
+    """From a click in the tree until the chart's caption names the new space."""
     page = _new_page(browser)
     page.goto(f"{url}/occupancy")
     page.locator(CHART).first.wait_for()
@@ -107,7 +107,7 @@ def changes_of_space(browser: Browser, url: str) -> list[float]:
 
 
 def canvas(browser: Browser, url: str, concept: str, nodes: int) -> float:
-    """A session goes to the pipeline of a concept, until so many nodes are drawn."""
+    """From opening a concept's pipeline until the given number of nodes is drawn."""
     page = _new_page(browser)
     page.goto(f"{url}/runs")
     page.locator(AT_REST).wait_for()
@@ -125,40 +125,42 @@ def _new_page(browser: Browser) -> Page:
     return context.new_page()
 
 
-def _told(what: str, seconds: Sequence[float]) -> str:
-    listed = sorted(seconds)
+def _summary(what: str, seconds: Sequence[float]) -> str:
+    ordered = sorted(seconds)
     return (
-        f"{what:24} least {listed[0]:.2f}  median {statistics.median(listed):.2f}  "
-        f"most {listed[-1]:.2f} s of {len(listed)}"
+        f"{what:24} min {ordered[0]:.2f}  median {statistics.median(ordered):.2f}  "
+        f"max {ordered[-1]:.2f} s of {len(ordered)}"
     )
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     from playwright.sync_api import sync_playwright
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", nargs="?", default="http://127.0.0.1:8501")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--concept", default="all", help="whose canvas is drawn")
-    parser.add_argument("--nodes", type=int, default=1, help="of the canvas, to wait for")
-    parser.add_argument("--save", type=int, default=0, help=f"definitions of {WIDE} to save")
-    asked = parser.parse_args()
-    if asked.save:
+    parser.add_argument("--concept", default="all", help="concept of the canvas")
+    parser.add_argument("--nodes", type=int, default=1, help="number of nodes to wait for")
+    parser.add_argument("--save", type=int, default=0, help=f"definitions to save in {WIDE}")
+    options = parser.parse_args()
+    if options.save:
         from tippers_dagster.catalog.store import save_all
         from tippers_dagster.settings import get_settings
 
-        save_all(get_settings(), wide(asked.save), by="benchmark")
+        save_all(get_settings(), wide(options.save), by="benchmark")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=asked.chromium, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=options.chromium, args=["--no-sandbox", "--disable-gpu"]
         )
-        url = asked.url.rstrip("/")
-        print(_told("first page", measured(asked.repeats, lambda: first_page(browser, url))))
-        print(_told("change of space", changes_of_space(browser, url)))
-        drawn = measured(asked.repeats, lambda: canvas(browser, url, asked.concept, asked.nodes))
-        print(_told(f"canvas of {asked.concept}", drawn))
+        url = options.url.rstrip("/")
+        print(_summary("first page", measured(options.repeats, lambda: first_page(browser, url))))
+        print(_summary("change of space", changes_of_space(browser, url)))
+        drawn = measured(
+            options.repeats, lambda: canvas(browser, url, options.concept, options.nodes)
+        )
+        print(_summary(f"canvas of {options.concept}", drawn))
         browser.close()
 
 

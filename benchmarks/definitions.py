@@ -1,8 +1,8 @@
-"""How long the code location takes to load with many definitions: ``benchmarks.definitions``.
+"""Time to load the code location with many definitions: ``benchmarks.definitions``.
 
-So many definitions are saved in a deployment of its own on an embedded PostgreSQL. Then a new
-process loads them, as Dagster's code server does: cold (dbt must parse), when nothing changed, and
-when one rule was changed.
+Saves the definitions in a separate deployment on an embedded PostgreSQL. Then a new process loads
+them, like Dagster's code server: cold (dbt parses everything), unchanged, and after a change of one
+rule.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ print(json.dumps({"assets": len(list(found.resolve_all_asset_keys())),
 
 
 def drafts(count: int) -> list[Draft]:
-    """So many definitions in concepts of ``PER_CONCEPT`` each, all four kinds of SQL among them."""
+    """``count`` definitions, in concepts of ``PER_CONCEPT`` each, with all four kinds of SQL."""
     from tippers_dagster.catalog.kinds import Concept, ConceptValue, Kind
     from tippers_dagster.catalog.model import Draft, Ref
 
@@ -125,7 +125,7 @@ def _members(concept: str) -> list[Draft]:
 
 
 def rule(number: int) -> str:
-    """SQL as analysts write it."""
+    """SQL like that of analysts."""
     return (
         "WITH per_day AS (\n"
         "    SELECT mac_address, local_date, avg(seconds) / 3600.0 AS hours, count(*) AS sessions\n"
@@ -139,7 +139,7 @@ def rule(number: int) -> str:
 
 
 def save(count: int) -> float:
-    """Save them; the seconds that took."""
+    """Save definitions; returns the seconds that it took."""
     from tippers_dagster.catalog.store import save_all
     from tippers_dagster.settings import get_settings
 
@@ -149,7 +149,7 @@ def save(count: int) -> float:
 
 
 def change_one() -> None:
-    """Another threshold in one rule."""
+    """Change a threshold in one rule."""
     from tippers_dagster.catalog.kinds import Kind, Rule
     from tippers_dagster.catalog.model import Draft, Ref
     from tippers_dagster.catalog.store import save_all
@@ -161,7 +161,7 @@ def change_one() -> None:
 
 
 def measure(code: str) -> dict[str, object]:
-    """What a new process that runs this prints last; ``wall`` has its start and end in it."""
+    """The last output of a new process that runs the code; ``wall`` includes its start and end."""
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=os.environ
@@ -171,7 +171,7 @@ def measure(code: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Print the figures; ``--json`` writes them, too."""
+    """Print the figures; ``--json`` also writes them to a file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--definitions", type=int, default=500)
     parser.add_argument("--json", type=Path)

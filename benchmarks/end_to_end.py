@@ -1,8 +1,8 @@
 """From sessions in PostgreSQL to published occupancy through Dagster: ``benchmarks.end_to_end``.
 
-A year of 500 rooms, 30 floors, 8 buildings and a campus (539 spaces x 52 weeks, 28,028
-partitions) in an embedded stack of its own, computed by the same runs as the daemon's. One week
-is counted again by a plain method; every count of it must be equal.
+A year of 500 rooms, 30 floors, 8 buildings and a campus (539 spaces x 52 weeks, 28,028 partitions)
+in a separate embedded stack, computed by the same runs as the daemon's. One week is recounted with
+a simple method; all counts must be equal.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ CHECKED_WIDTHS = (900, 3600)
 
 @dataclass(frozen=True)
 class Stage:
-    """One asset. ``work`` are the seconds that its runs recorded as spent on the data; the rest of
-    the wall clock is Dagster's, and ours to find out what is stale."""
+    """One asset. ``work``: seconds that its runs recorded for the data; the rest of the wall clock
+    is spent by Dagster, and on finding stale partitions."""
 
     asset: str
     partitions: int
@@ -53,7 +53,7 @@ class Stage:
 
     @property
     def bookkeeping_ms(self) -> float:
-        """Per partition."""
+        """Milliseconds per partition."""
         return 1000 * self.bookkeeping / max(1, self.partitions)
 
 
@@ -69,17 +69,17 @@ class Result:
     database_cpu_seconds: float
     peak_mb: float
     checked_bins: int
-    evaluation_seconds: float  # of all conditions, when everything is up to date
+    evaluation_seconds: float  # all conditions, when everything is up to date
     idle_tick_seconds: float
 
     @property
     def partitions(self) -> int:
-        """Of occupancy: spaces x weeks."""
+        """Partitions of occupancy: spaces x weeks."""
         return sum(stage.partitions for stage in self.stages[1:])
 
     @property
     def bookkeeping_ms(self) -> float:
-        """Per partition, of all runs, and of tracking."""
+        """Milliseconds per partition, over all runs and tracking."""
         total = self.track_seconds + sum(stage.bookkeeping for stage in self.stages)
         return 1000 * total / self.partitions
 
@@ -96,7 +96,7 @@ def spaces() -> pa.Table:
 
 
 def sessions(count: int, weeks: int) -> Iterator[pa.RecordBatch]:
-    """A device is mostly in its room or near it, by day; some are seen often, many seldom."""
+    """A device is mostly in or near its room, by day; some are seen often, many rarely."""
     rng = np.random.default_rng(20250106)
     devices = max(1, count // 333)
     macs = pa.array([f"02:{i.to_bytes(5, 'big').hex(':')}" for i in range(devices)])
@@ -182,7 +182,7 @@ def measure(settings: Settings, count: int, weeks: int, console: Console) -> Res
 
 
 def tick(instance: DagsterInstance) -> float:
-    """Seconds of one tick of the automation, which finds that nothing has to be done."""
+    """Seconds of one tick of the automation that finds nothing to do."""
     import dagster as dg
 
     from tippers_dagster.occupancy.definitions import occupancy_definitions
@@ -195,7 +195,7 @@ def tick(instance: DagsterInstance) -> float:
     with dg.build_sensor_context(instance=instance, definitions=definitions) as context:
         found = sensor.evaluate_tick(context)
     if found.run_requests:
-        raise SystemExit(f"automation asks for more: {found.run_requests}")
+        raise SystemExit(f"automation requests more runs: {found.run_requests}")
     return time.perf_counter() - began
 
 
@@ -211,7 +211,7 @@ def recorded_seconds(settings: Settings, asset: str) -> float:
 
 
 def check(settings: Settings, weeks: int) -> int:
-    """Count the middle week again, plainly; returns the number of equal counts."""
+    """Recount the middle week with a simple method; returns the number of equal counts."""
     from tippers_dagster.campus.spaces.tree import load_tree
     from tippers_dagster.demo.counts import check_equal, lake_counts, recount
 
@@ -228,7 +228,7 @@ def own_cpu() -> float:
 
 
 def postgres_cpu(settings: Settings) -> float:
-    """Seconds of the embedded server, its finished backends included."""
+    """CPU seconds of the embedded server, including finished backends."""
     import psutil
 
     from tippers_dagster.platform.postgres.embedded import postmaster_pid
@@ -238,7 +238,9 @@ def postgres_cpu(settings: Settings) -> float:
     ended = server.cpu_times()
     living = []
     for process in [server, *server.children()]:
-        with suppress(psutil.NoSuchProcess):  # ended meanwhile; the server's own has it next time
+        with suppress(
+            psutil.NoSuchProcess
+        ):  # ended meanwhile; included in the server's own time from now on
             living.append(process.cpu_times())
     return sum(t.user + t.system for t in living) + ended.children_user + ended.children_system
 
@@ -275,18 +277,18 @@ def report(console: Console, result: Result) -> None:
     )
     console.print(table)
     console.print(
-        "Targets: under 180 s, at most 1 ms of bookkeeping a partition.\n"
-        f"CPU: {result.cpu_seconds:.0f} s of this process, {result.database_cpu_seconds:.0f} s of "
-        f"PostgreSQL. Peak memory {result.peak_mb:,.0f} MB. Loading took "
+        "Targets: under 180 s, at most 1 ms of bookkeeping per partition.\n"
+        f"CPU: {result.cpu_seconds:.0f} s in this process, {result.database_cpu_seconds:.0f} s in "
+        f"PostgreSQL. Peak memory: {result.peak_mb:,.0f} MB. Loading: "
         f"{result.load_seconds:.0f} s.\n"
-        f"Automation, with all up to date: {result.evaluation_seconds:.1f} s for an evaluation of "
-        f"every condition, {result.idle_tick_seconds:.2f} s for a tick that sees no change.\n"
-        f"One week counted again by a plain method: all {result.checked_bins:,} counts equal."
+        f"Automation when everything is up to date: {result.evaluation_seconds:.1f} s to evaluate "
+        f"all conditions, {result.idle_tick_seconds:.2f} s for a tick without changes.\n"
+        f"One week recounted with a simple method: all {result.checked_bins:,} counts equal."
     )
 
 
 def main() -> None:
-    """Run, print the table, and write it as JSON where asked to."""
+    """Run, print the table, and optionally write it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__)
     parser.add_argument("--sessions", type=int, default=10_000_000)
     parser.add_argument("--weeks", type=int, default=52)
@@ -296,7 +298,7 @@ def main() -> None:
 
 
 def run(count: int, json_file: Path | None = None, weeks: int = 52) -> None:
-    """The whole benchmark, in a home of its own that is deleted afterwards."""
+    """Run the benchmark in a separate home, which is deleted afterwards."""
     from rich.console import Console
 
     from tippers_dagster.platform.postgres.embedded import stop_embedded
@@ -316,7 +318,7 @@ def run(count: int, json_file: Path | None = None, weeks: int = 52) -> None:
 
 
 def own_settings(folder: Path) -> Settings:
-    """Defaults and a home of its own: no deployment that the environment names is touched."""
+    """Default settings with a separate home, so that no deployment is touched."""
     from tippers_dagster.settings import get_settings
 
     for name in list(os.environ):

@@ -1,8 +1,8 @@
-"""The engine beside DuckDB, Polars and PostgreSQL: ``python -m benchmarks.engine``.
+"""The engine compared with DuckDB, Polars and PostgreSQL: ``python -m benchmarks.engine``.
 
-Exact distinct devices per space and 15-minute bin of a year, of 500 rooms, 30 floors, 8 buildings
-and a campus, from the same sessions in memory, in the order of a log. Every contestant runs in a
-process of its own, after the sessions are loaded, and must give the same counts.
+Counts exact distinct devices per space and 15-minute bin of a year, in 500 rooms, 30 floors,
+8 buildings and a campus, from the same sessions in memory, in the order of a log. Each contestant
+runs in a separate process, after loading the sessions, and must give the same counts.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Numpy and the contestants are imported in the workers only: a child's peak memory (ru_maxrss)
-# is never reported below its parent's.
+# NumPy and the contestants are imported only in the workers, since a child's peak memory
+# (ru_maxrss) includes its parent's.
 
 YEAR = dt.date(2025, 1, 1), dt.date(2026, 1, 1)
 ZONE = "America/Los_Angeles"
@@ -45,17 +45,17 @@ ROOM_DAY_SQL = f"""
     GROUP BY bin
 """
 
-# The same tree in SQL and in numpy: the parent's code from the code of the level below.
+# The tree in SQL, the same as in NumPy: a parent's code, from the code of the level below.
 PARENT_SQL = ("space", f"least(space // 17, {FLOORS - 1})", "space // 4", "0")
 
 
 class Outcome(NamedTuple):
-    """What a worker reports."""
+    """A worker's results."""
 
     seconds: float
     cpu_seconds: float | None
     peak_mb: float | None
-    digest: str  # of the counts of all levels; empty where they were not kept
+    digest: str  # of the counts of all levels; empty if they are not kept
     note: str = ""
 
 
@@ -70,7 +70,7 @@ def make_sessions(folder: Path, sessions: int) -> None:
     first, last = (clock().day_start(date) for date in YEAR)
     devices = max(1, sessions // 333)
     ids = rng.integers(0, 2**63, devices, dtype=np.uint64)
-    # A few devices are seen often, many seldom; each mostly in its room and about it.
+    # A few devices are seen often, many rarely; each mostly in or near its room.
     device = (devices * rng.random(sessions) ** 2).astype(np.int64)
     home = rng.integers(0, ROOMS, devices)[device]
     near = np.clip(home + rng.normal(0, 6, sessions).astype(np.int64), 0, ROOMS - 1)
@@ -98,7 +98,7 @@ def clock() -> Any:
 
 
 def weeks() -> Any:
-    """UTC seconds at which the year's weeks begin, and the end of the last."""
+    """UTC seconds of the starts of the year's weeks, and of the end of the last."""
     from tippers_dagster.campus.local_time import chunk_keys
 
     return clock().chunk_boundaries(chunk_keys(*YEAR, "week"), "week")
@@ -112,7 +112,7 @@ def first_and_bins() -> tuple[int, int]:
 
 # --- the contestants ---------------------------------------------------------------------------
 def engine(folder: Path, width: int = WIDTH) -> Outcome:
-    """The sweep: weeks in two threads, each week's levels from the level below."""
+    """The sweep, with two threads for weeks; each level is computed from the one below."""
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -125,7 +125,7 @@ def engine(folder: Path, width: int = WIDTH) -> Outcome:
     rooms, floors = np.arange(ROOMS), np.arange(FLOORS)
     groups = [np.minimum(rooms // 17, FLOORS - 1), floors // 4, np.zeros(BUILDINGS, np.int64)]
     keys = chunk_keys(*YEAR, "week")
-    # Minutes of a year would fill more than a gigabyte: they are dropped as each week is done.
+    # Counts per minute of a year would take over a gigabyte: they are dropped after each week.
     keep = width == WIDTH
 
     def week(edges: Any, rows: Any) -> list[Any]:
@@ -150,7 +150,7 @@ def engine(folder: Path, width: int = WIDTH) -> Outcome:
 
     runs = []
     for _ in range(ENGINE_RUNS):
-        grids: list[list[Any]] = []  # the last run's are let go of before the next
+        grids: list[list[Any]] = []  # those of the last run are freed before the next
         with Stopwatch() as watch:
             grids = year()
         runs.append(watch)
@@ -168,7 +168,7 @@ def engine_minutes(folder: Path) -> Outcome:
 
 
 def duckdb_expanded(folder: Path) -> Outcome:
-    """Distinct (space, bin, device), level from level, the whole year at once."""
+    """Distinct (space, bin, device), each level from the one below, the whole year at once."""
     first, _ = first_and_bins()
 
     def work(connection: Any) -> None:
@@ -191,7 +191,7 @@ def duckdb_expanded(folder: Path) -> Outcome:
 
 
 def duckdb_intervals(folder: Path) -> Outcome:
-    """Intervals of bins made disjoint by a running maximum, level from level, week by week."""
+    """Intervals of bins, made disjoint with a running maximum, level by level and week by week."""
 
     def work(connection: Any) -> None:
         first, _ = first_and_bins()
@@ -229,7 +229,7 @@ def duckdb_intervals(folder: Path) -> Outcome:
 
 
 def duckdb_packed(folder: Path) -> Outcome:
-    """Distinct (space, bin, device) packed in one integer, level from level, week by week."""
+    """Distinct (space, bin, device) packed in one integer, level by level and week by week."""
     first, _ = first_and_bins()
     below = (1 << 44) - 1  # space << 44 | bin << 24 | device
 
@@ -285,7 +285,7 @@ def duckdb(folder: Path, work: Callable[[Any], None]) -> Outcome:
 
 
 def polars_expanded(folder: Path) -> Outcome:
-    """Distinct (space, bin, device), level from level, week by week."""
+    """Distinct (space, bin, device), level by level and week by week."""
     import polars as pl
 
     first, _ = first_and_bins()
@@ -324,7 +324,7 @@ def polars_expanded(folder: Path) -> Outcome:
 
 
 def postgres_room_days(folder: Path) -> Outcome:
-    """One query per room and day: its bins joined to the sessions that overlap them."""
+    """One query per room and day, which joins bins with the sessions that overlap them."""
     import adbc_driver_postgresql.dbapi as adbc
     import numpy as np
     import pyarrow as pa
@@ -379,7 +379,7 @@ def postgres_room_days(folder: Path) -> Outcome:
 
 # --- measuring ---------------------------------------------------------------------------------
 class Stopwatch:
-    """Seconds of wall clock, and of all this process's threads, within a ``with``."""
+    """Wall-clock seconds within a ``with``, and CPU seconds of all threads of this process."""
 
     def __enter__(self) -> Stopwatch:
         self._began = time.perf_counter(), time.process_time()
@@ -391,19 +391,19 @@ class Stopwatch:
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held."""
+    """The peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def week_filters() -> Iterator[tuple[int, int, str]]:
-    """Each week's first second, its end, and the SQL that says a session overlaps it."""
+    """Each week's first second, its end, and the SQL condition for sessions that overlap it."""
     boundaries = weeks().tolist()
     for low, high in itertools.pairwise(boundaries):
         yield low, high, f'start < {high} AND "end" > {low}'
 
 
 def dense(levels: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
-    """Grids [space, bin] of each level's columns space, bin and n."""
+    """Grids [space, bin] from each level's columns space, bin and n."""
     import numpy as np
 
     _, n_bins = first_and_bins()
@@ -414,7 +414,7 @@ def dense(levels: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
 
 
 def digest(grids: Iterable[Any]) -> str:
-    """One hash of the counts of all levels."""
+    """A hash of the counts of all levels."""
     import numpy as np
 
     found = hashlib.sha256()
@@ -432,12 +432,12 @@ CONTESTANTS: dict[str, tuple[str, Callable[[Path], Outcome]]] = {
     "duckdb_intervals": ("DuckDB, intervals by week", duckdb_intervals),
     "duckdb_expanded": ("DuckDB, pairs of the year", duckdb_expanded),
     "polars_expanded": ("Polars, pairs by week", polars_expanded),
-    "postgres_room_days": ("PostgreSQL, a query per room and day", postgres_room_days),
+    "postgres_room_days": ("PostgreSQL, one query per room and day", postgres_room_days),
 }
 
 
 def measure(folder: Path, sessions: int, show: Callable[[str], None]) -> dict[str, Outcome]:
-    """Make the sessions, and run every contestant in a process of its own."""
+    """Make the sessions, and run every contestant in a separate process."""
     show(f"making {sessions:,} sessions")
     _worker("--make", str(sessions), "--folder", str(folder))
     outcomes = {}
@@ -495,7 +495,7 @@ def report(console: Console, sessions: int, outcomes: Mapping[str, Outcome]) -> 
             console.print(f"{CONTESTANTS[name][0]}: {found.note}.", highlight=False)
     figures = summary(outcomes)
     console.print(
-        "Counts of all four levels are equal in every way that computes them.\n"
+        "All methods give the same counts on all four levels.\n"
         f"Fastest DuckDB form / engine: {figures['duckdb_over_engine']:.1f} x "
         f"(CPU seconds {figures['duckdb_over_engine_cpu']:.1f} x); target 8.\n"
         f"Engine's peak memory: {figures['engine_peak_mb']:,.0f} MB; target below 1,500.\n"
@@ -504,7 +504,7 @@ def report(console: Console, sessions: int, outcomes: Mapping[str, Outcome]) -> 
 
 
 def main() -> None:
-    """Run, print the table, and write it as JSON where asked to."""
+    """Run, print the table, and optionally write it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
     parser.add_argument("--sessions", type=int, default=10_000_000)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -521,7 +521,7 @@ def main() -> None:
 
 
 def run(sessions: int, json_file: Path | None = None) -> None:
-    """The whole benchmark."""
+    """Run the benchmark."""
     from rich.console import Console
 
     console = Console()

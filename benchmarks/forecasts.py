@@ -1,11 +1,11 @@
 """Forecasts of many rooms: ``python -m benchmarks.forecasts``.
 
-Two things are timed, from series in memory to backtests, champions and models trained on
-everything, on the processes that ``TIPPERS_THREADS`` allows: ten rooms by all models, and 500 rooms
-by the two best that are no neural network, beside the naive ones. The rooms are made up: classes,
-meetings, labs and corridors of a campus, half hours of a year (26 weeks for the ten), with
-holidays, growth and noise. ``--uci FOLDER`` tells instead how good the models are on files of
-counts; ``tippers forecast evaluate`` does the same.
+Times two tasks, from series in memory to backtests, champions and models trained on all data, in
+``TIPPERS_THREADS`` processes: ten rooms with all models, and 500 rooms with the two best models
+that are not neural networks, and the naive ones. The rooms are simulated: classes, meetings, labs
+and corridors of a campus, in half hours of a year (26 weeks for the ten rooms), with holidays,
+growth and noise. ``--uci FOLDER`` instead evaluates the models on files of counts, like ``tippers
+forecast evaluate``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COLUMNS = ("champion of", "mae", "rmse", "mae_occupied", "pinball", "coverage_80
 
 
 def made_up(rooms: int, weeks: int, horizon: int, seed: int = 1) -> Panel:
-    """Rooms of several kinds, each with a week of its own."""
+    """Simulate rooms of several kinds, each with its own weekly pattern."""
     rng = np.random.default_rng(seed)
     days = 7 * weeks
     flags = np.zeros((days + horizon, FLAGS), np.float32)
@@ -98,7 +98,7 @@ def main() -> None:
     from rich.console import Console
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.forecasts", description=__doc__)
-    parser.add_argument("--uci", type=Path, help="folder of counts: only tell how good models are")
+    parser.add_argument("--uci", type=Path, help="folder of counts: only evaluate the models")
     parser.add_argument("--rooms", type=int, default=500)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Our analysis and prediction beside Snorkel's: ``python -m benchmarks.label_model``.
+"""Label models compared with Snorkel's: ``python -m benchmarks.label_model``.
 
-Votes of a million entities by twenty labelling functions. What Snorkel does row by row in Python
-is measured on a sample and scaled, which is said. ``--wrench FOLDER`` instead judges the label
-model on a data set in WRENCH's form (train.json, test.json).
+Uses votes of twenty labelling functions on a million entities. Steps that Snorkel does row by row
+in Python are measured on a sample and scaled, as the output notes. ``--wrench FOLDER`` instead
+evaluates the label model on a data set in WRENCH's format (train.json, test.json).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 LABELS = ("STATIC", "LAPTOP", "PHONE")
 EPOCHS = 500
 SAMPLE = 50_000
-"""Rows that Snorkel's loops over rows are measured on."""
+"""Number of rows for measuring Snorkel's loops over rows."""
 
 
 def main() -> None:
-    """Measure, or judge, and print."""
+    """Measure or evaluate, and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.label_model", description=__doc__)
     parser.add_argument("--entities", type=int, default=1_000_000)
     parser.add_argument("--functions", type=int, default=20)
@@ -54,7 +54,7 @@ def main() -> None:
 # --- speed --------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Step:
-    """One thing that both do. ``sampled``: Snorkel's seconds are scaled from ``SAMPLE`` rows."""
+    """A step of both. ``sampled``: Snorkel's seconds are scaled from ``SAMPLE`` rows."""
 
     name: str
     ours: float
@@ -63,10 +63,10 @@ class Step:
 
 
 def make_votes(entities: int, functions: int, seed: int = 7) -> tuple[np.ndarray, np.ndarray]:
-    """Votes int8 [entities, functions] as rules with thresholds give them, and the true labels.
+    """Votes int8 [entities, functions] like those of rules with thresholds, and the true labels.
 
-    Each function has one label, a share of entities that it votes for, and is mostly right; those
-    of one label look at the same properties of an entity, so their votes go together.
+    Each function votes for one label on a share of the entities, and is mostly right. Functions of
+    the same label use the same properties of an entity, so their votes are correlated.
     """
     rng = np.random.default_rng(seed)
     truth = rng.choice(len(LABELS), entities, p=(0.2, 0.3, 0.5))
@@ -81,7 +81,7 @@ def make_votes(entities: int, functions: int, seed: int = 7) -> tuple[np.ndarray
 
 
 def measure(entities: int, functions: int) -> list[Step]:
-    """Seconds of each step, after both gave the same."""
+    """The seconds of each step, after checking that both give the same result."""
     import torch
     from snorkel.labeling import LFAnalysis
     from snorkel.labeling.model import LabelModel, MajorityLabelVoter
@@ -111,7 +111,7 @@ def measure(entities: int, functions: int) -> list[Step]:
     assert np.array_equal(fitted.conditional, model.get_conditional_probs()[:, 1:].astype("f4"))
     steps.append(Step(f"training, {EPOCHS} epochs", finding + ours, theirs))
 
-    # Labels, ties, confidences and the majority vote beside them are one step of ours.
+    # In tippers, labels, ties, confidences and the majority vote are one step.
     predicted, ours = _timed(lambda: fitted.predict(patterns))
     hard, theirs = _timed(lambda: model.predict(some))
     voter = MajorityLabelVoter(cardinality=len(LABELS))
@@ -144,10 +144,10 @@ def _speed_table(steps: list[Step]) -> Table:
 # --- accuracy -----------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Figures:
-    """Test accuracy of one way to label.
+    """Test accuracy of one method.
 
-    ``accuracy``: ties and entities without a vote are given one of the tied labels, by Snorkel's
-    "random" policy; ``accuracy_labelled``: they are left out, by its "abstain" policy.
+    ``accuracy``: ties and entities without a vote get one of the tied labels (Snorkel's policy
+    "random"); ``accuracy_labelled``: they are left out (its policy "abstain").
     """
 
     name: str
@@ -157,7 +157,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Wrench:
-    """Ours beside Snorkel's own, and the share of the commonest label in the test set."""
+    """The results of tippers and Snorkel, and the share of the majority class in the test set."""
 
     entities: int
     majority_class: float
@@ -166,14 +166,14 @@ class Wrench:
 
 
 def read_wrench(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Votes int8 [n, functions] and true class numbers int64 [n] of a file in WRENCH's form."""
+    """Votes int8 [n, functions] and true classes int64 [n] of a file in WRENCH's format."""
     entries = json.loads(file.read_text()).values()
     votes = np.array([entry["weak_labels"] for entry in entries], np.int8)
     return votes, np.array([entry["label"] for entry in entries])
 
 
 def wrench(folder: Path, training: Training) -> Wrench:
-    """Train on ``train.json``, judge on ``test.json``; ours, and Snorkel's classes alike."""
+    """Train on ``train.json`` and evaluate on ``test.json``, with tippers and with Snorkel."""
     from snorkel.labeling.model import LabelModel, MajorityLabelVoter
 
     train, _ = read_wrench(folder / "train.json")
@@ -227,7 +227,7 @@ def _wrench_table(found: Wrench) -> Table:
         "",
         "accuracy",
         "of those labelled",
-        title=f"{found.entities:,} test entities; commonest class {found.majority_class:.4f}",
+        title=f"{found.entities:,} test entities; majority class {found.majority_class:.4f}",
     )
     for who, figures in (("ours", found.ours), ("Snorkel", found.snorkel)):
         for f in figures:

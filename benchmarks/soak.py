@@ -1,9 +1,9 @@
-"""Killing the stack at random moments: ``python -m benchmarks.soak`` (``make soak``).
+"""Kills processes of the stack at random moments: ``python -m benchmarks.soak`` (``make soak``).
 
-``tippers up`` runs on a simulated campus to which late sessions keep coming, so that there is
-always work. At random moments a run, the daemon, the code server or the database is killed with
-SIGKILL. In the end everything must be up to date, and every file of the lake equal to that of a
-second home which computes the same sessions undisturbed.
+``tippers up`` runs on a simulated campus, and late sessions keep arriving, so that there is always
+work. At random moments a run, the daemon, the code server or the database is killed with SIGKILL.
+In the end everything must be up to date, and every file of the lake must equal that of a second
+home that computes the same sessions undisturbed.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
 
 VICTIMS = ("run", "run", "run", "run", "daemon", "code server", "database")
-"""Runs mostly: they are what works."""
+"""Mostly runs, which do the work."""
 
 START = dt.date(2025, 1, 20)
 SETTLE_SECONDS = 600
 OBSERVATION_SECONDS = 5
-"""Longer than a look at all of this source takes."""
+"""More than observing this whole source takes."""
 
 LATE_SESSIONS = 400
 
@@ -67,13 +67,13 @@ console = Console()
 
 @dataclass
 class Deployment:
-    """A running ``tippers up`` and what of it can be killed."""
+    """A running ``tippers up``, and its processes."""
 
     settings: Settings
     up: psutil.Process
 
     def victim(self, kind: str) -> psutil.Process | None:
-        """A process to kill, None when there is none of that kind at the moment."""
+        """A process of this kind to kill; None when there is none at the moment."""
         if kind == "database":
             pid = postmaster_pid(self.settings.home_path)
             return None if pid is None else psutil.Process(pid)
@@ -82,14 +82,14 @@ class Deployment:
         return random.choice(found) if found else None
 
     def _children(self) -> list[psutil.Process]:
-        if not _lives(self.up):
-            raise SystemExit("`tippers up` itself ended; its output is above.")
+        if not _is_running(self.up):
+            raise SystemExit("`tippers up` has ended; its output is above.")
         return self.up.children(recursive=True)
 
 
 @contextmanager
 def deployment(settings: Settings) -> Iterator[Deployment]:
-    """Start ``tippers up`` and wait until all of it is up; stop it at the end."""
+    """Start ``tippers up`` and wait until everything is up; stop it at the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tippers_dagster.cli", "up"],
         stdout=subprocess.PIPE,
@@ -98,7 +98,7 @@ def deployment(settings: Settings) -> Iterator[Deployment]:
     )
     assert process.stdout is not None
     try:
-        # What dies before the first start is over ends the start, and is for a person to see.
+        # A service that dies during the start ends it; its output is shown.
         for line in process.stdout:
             _show([line])
             if line.startswith("Everything is up"):
@@ -110,7 +110,7 @@ def deployment(settings: Settings) -> Iterator[Deployment]:
         process.wait(60)
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
@@ -120,7 +120,7 @@ def _show(lines: Iterable[str]) -> None:
 
 
 def use_home(home: Path, device_key: str) -> Settings:
-    """Settings of a home whose automation reacts at once and does not count kills as failures."""
+    """Settings of a home whose automation reacts at once, and retries killed runs without limit."""
     for name in [name for name in os.environ if name.startswith(("TIPPERS_", "DAGSTER_"))]:
         del os.environ[name]
     os.environ |= {
@@ -139,14 +139,14 @@ def use_home(home: Path, device_key: str) -> Settings:
 
 
 def prepare(settings: Settings, people: int, weeks: int) -> None:
-    """A simulated campus, tracked."""
+    """Simulate and track a campus."""
     options = CampusOptions(buildings=1, people=people, days=7 * weeks, start=START)
     write_campus(settings, simulate_campus(options))
     _track(settings, weeks)
 
 
 def disturb(settings: Settings, running: Deployment, kinds: list[str], weeks: int) -> Counter[str]:
-    """Kill a process of each kind in turn, a random moment after new sessions came."""
+    """Kill a process of each kind in turn, at a random moment after new sessions arrived."""
     killed: Counter[str] = Counter()
     for kind in kinds:
         while not _kill_one(settings, running, kind, weeks):
@@ -157,7 +157,7 @@ def disturb(settings: Settings, running: Deployment, kinds: list[str], weeks: in
 
 
 def _kill_one(settings: Settings, running: Deployment, kind: str, weeks: int) -> bool:
-    """Whether a process of that kind was there to be killed, and was."""
+    """Kill a process of this kind; returns whether there was one."""
     _retrying(lambda: _add_late_sessions(settings, weeks))
     deadline = time.monotonic() + 60
     process = None
@@ -170,15 +170,15 @@ def _kill_one(settings: Settings, running: Deployment, kind: str, weeks: int) ->
     try:
         process.kill()
     except psutil.NoSuchProcess:
-        return False  # it ended by itself meanwhile
+        return False  # it has ended meanwhile
     return True
 
 
 def settle(settings: Settings) -> list[LevelStatus]:
-    """Wait until the source was looked at again, all is up to date and no run goes on."""
+    """Wait until the source was observed again, everything is up to date, and no run is active."""
     deadline = time.monotonic() + SETTLE_SECONDS
-    # "Up to date" is with what was last seen of the source. A look that began before the last
-    # late sessions may end after them.
+    # "Up to date" means with the last observation of the source. An observation that began before
+    # the last late sessions arrived may end after them.
     since = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=OBSERVATION_SECONDS)
     while True:
         levels, busy, seen = _retrying(lambda: _progress(settings))
@@ -186,8 +186,8 @@ def settle(settings: Settings) -> list[LevelStatus]:
         if seen is not None and seen > since and done and not busy:
             return levels
         if time.monotonic() > deadline:
-            told = ", ".join(f"{level.asset} {level.numbers}" for level in levels)
-            raise TippersError(f"Not up to date after {SETTLE_SECONDS} s: {told}; runs: {busy}")
+            status = ", ".join(f"{level.asset} {level.numbers}" for level in levels)
+            raise TippersError(f"Not up to date after {SETTLE_SECONDS} s: {status}; runs: {busy}")
         time.sleep(2)
 
 
@@ -196,7 +196,7 @@ def _progress(
 ) -> tuple[list[LevelStatus], list[ActiveRun], dt.datetime | None]:
     oldest = sa.select(sa.func.min(source_chunk.c.observed_at))
     with dagster_instance(settings) as instance, warehouse_engine(settings).connect() as connection:
-        # In this order: what was seen later can only make more of it out of date.
+        # In this order: a later observation can only make more partitions out of date.
         seen = connection.execute(oldest).scalar_one()
         return occupancy_status(settings), active_runs(instance), seen
 
@@ -216,7 +216,7 @@ def undisturbed(disturbed: Settings, home: Path, weeks: int) -> Settings:
 
 
 def differences(one: Settings, other: Settings) -> list[str]:
-    """Keys of the lake that only one has, or that differ in their rows."""
+    """Keys of the lake that only one home has, or whose rows differ."""
     lakes = open_lake(one), open_lake(other)
     keys = [set(lake.list()) for lake in lakes]
     different = sorted(keys[0] ^ keys[1])
@@ -226,13 +226,15 @@ def differences(one: Settings, other: Settings) -> list[str]:
 
 
 def main() -> int:
-    """Exit status 0 when nothing was lost."""
+    """Run the soak; exit status 0 when nothing was lost."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--victims", help="what to kill, in this order: run,database,daemon ...")
+    parser.add_argument(
+        "--victims", help="processes to kill, in this order: run,database,daemon ..."
+    )
     parser.add_argument("--people", type=int, default=600)
     parser.add_argument("--weeks", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=None, help="of the moments and victims")
+    parser.add_argument("--seed", type=int, default=None, help="seed for moments and victims")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(10**6)
     random.seed(seed)
@@ -262,7 +264,7 @@ def _report(
         table.add_row(f"killed: {kind}", str(number))
     for level in levels:
         table.add_row(f"up to date: {level.asset}", f"{level.done:,} of {level.wanted:,}")
-    table.add_row("files that differ from the undisturbed ones", str(len(found)))
+    table.add_row("files that differ from the undisturbed home", str(len(found)))
     table.add_row("seconds", f"{seconds:.0f}")
     console.print(table)
     for key in found[:10]:
@@ -289,7 +291,7 @@ def _rows(settings: Settings, kind: str) -> pa.Table:
 
 
 def _add_late_sessions(settings: Settings, weeks: int) -> None:
-    """Some sessions again, moved by whole minutes: they touch a few spaces of every chunk."""
+    """Copy some sessions, shifted by whole minutes: they touch a few spaces in every chunk."""
     with (
         closing(psycopg2.connect(databases(settings).source)) as connection,
         connection,
@@ -306,7 +308,7 @@ def _add_late_sessions(settings: Settings, weeks: int) -> None:
 
 
 def _retrying(action: Callable[[], T], seconds: float = 60) -> T:
-    """Do it, again while the database restarts after it was killed."""
+    """Retry an action while the killed database restarts."""
     import adbc_driver_manager
     import sqlalchemy.exc
 
@@ -333,14 +335,14 @@ def _cmdline(process: psutil.Process) -> list[str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """A port that is free at the moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
 def free_ports() -> dict[str, str]:
-    """Settings that move every process of the stack to a free port."""
+    """Settings with a free port for every service of the stack."""
     services = ("WEB", "CODE_SERVER", "MLFLOW", "STREAMLIT")
     return {f"TIPPERS_{service}_PORT": str(free_port()) for service in services}
 

@@ -1,9 +1,9 @@
 """Votes of many labelling functions on many entities: ``python -m benchmarks.votes``.
 
-A million entities and four rules, whose rows stand in orders of their own; twenty labelling
-functions in both forms. From the rules' tables to the vote matrix, beside Snorkel's
-``PandasLFApplier`` on a sample of the same rows and its time taken as proportional to the rows
-(it applies the functions row by row). The votes of the sample must be equal.
+A million entities, four rules with rows in different orders, and twenty labelling functions in both
+forms. Measures the time from the rules' tables to the vote matrix, and compares it with Snorkel's
+``PandasLFApplier`` on a sample, scaled by the number of rows (it applies the functions row by row).
+The votes of the sample must be equal.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Result:
 
     @property
     def seconds(self) -> float:
-        """From tables to the matrix, compiling included."""
+        """From tables to the matrix, including compilation."""
         return self.compile_seconds + self.votes_seconds + self.matrix_seconds
 
     @property
@@ -141,7 +141,7 @@ class Result:
 
 # --- the data ----------------------------------------------------------------------------------
 def rules(entities: int) -> tuple[np.ndarray, dict[str, pa.Table]]:
-    """Keys of the index, and a table per rule: some entities have no row, some values are null."""
+    """Keys of the index, and a table per rule; some entities have no row, some values are null."""
     rng = np.random.default_rng(20250106)
     keys = rng.choice(np.iinfo(np.int64).max, entities).astype(np.uint64)
     tables = {}
@@ -196,7 +196,7 @@ def _columns(rng: np.random.Generator, n: int, name: str) -> dict[str, pa.Array]
 
 
 def definitions() -> list[LabellingFunction]:
-    """The bodies of the twenty functions."""
+    """The twenty labelling functions."""
     found = [
         LabellingFunction(rule=rule, labels=LABELS, conditions=({"when": when, "label": label},))
         for rule, when, label in CONDITIONS
@@ -245,7 +245,7 @@ def ours(keys: np.ndarray, tables: dict[str, pa.Table]) -> tuple[np.ndarray, lis
 def by_snorkel(
     tables: dict[str, pa.Table], keys: np.ndarray, sample: int
 ) -> tuple[np.ndarray, float, float]:
-    """Votes of Snorkel's functions on a data frame of the first entities; seconds, CPU seconds."""
+    """Snorkel's votes on a data frame of the first entities; with seconds and CPU seconds."""
     from snorkel.labeling import LabelingFunction, PandasLFApplier
 
     frame = sample_frame(tables, keys[:sample])
@@ -258,7 +258,7 @@ def by_snorkel(
 
 
 def sample_frame(tables: dict[str, pa.Table], keys: np.ndarray) -> pd.DataFrame:
-    """One row per entity with the columns of all rules, a null as None; without a row: nulls."""
+    """One row per entity with the columns of all rules; missing values and rows are None."""
     import pandas as pd
 
     frame = pd.DataFrame(index=keys)
@@ -270,7 +270,7 @@ def sample_frame(tables: dict[str, pa.Table], keys: np.ndarray) -> pd.DataFrame:
 
 
 def plain_functions() -> list[Callable]:
-    """The same functions as an analyst gives them to Snorkel: Python over a row."""
+    """The same functions as an analyst writes them for Snorkel, in Python over a row."""
     found = []
     for body in definitions():
         names = {**{label: at for at, label in enumerate(LABELS)}, "ABSTAIN": -1}
@@ -280,7 +280,7 @@ def plain_functions() -> list[Callable]:
 
 
 def _plain_text(body: LabellingFunction) -> str:
-    """Its text, which comes from this file, in Python over the columns of all rules."""
+    """A function's text (from this file) as Python over the columns of all rules."""
     if body.python is not None:
         text = body.python.replace('row["', f'row["{body.rule}.')
         return f"{text}\n    return ABSTAIN\n"
@@ -295,9 +295,9 @@ def _plain_text(body: LabellingFunction) -> str:
     return f"def labeling_function(row):\n    return {condition.label} if {test} else ABSTAIN\n"
 
 
-# --- the whole ---------------------------------------------------------------------------------
+# --- the benchmark -----------------------------------------------------------------------------
 def measure(entities: int, sample: int, repeats: int = 3) -> Result:
-    """Compute both, compare the sample, take the median of ours."""
+    """Compute both, compare the sample, and take the median time of tippers."""
     keys, tables = rules(entities)
     expected, snorkel_seconds, snorkel_cpu = by_snorkel(tables, keys, sample)
     times, cpu = [], time.process_time()
@@ -322,7 +322,7 @@ def measure(entities: int, sample: int, repeats: int = 3) -> Result:
 
 
 def report(console: Console, result: Result) -> None:
-    """Print what has a target."""
+    """Print the figures that have targets."""
     from rich.table import Table
 
     table = Table(
@@ -344,7 +344,7 @@ def report(console: Console, result: Result) -> None:
 
 
 def main() -> None:
-    """Run, print, and write the figures as JSON where asked to."""
+    """Run, print, and optionally write the figures as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.votes", description=__doc__)
     parser.add_argument("--entities", type=int, default=1_000_000)
     parser.add_argument("--sample", type=int, default=5_000)

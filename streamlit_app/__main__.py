@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tippers_dagster.access.login import entrance, login_file, redirect_address
-from tippers_dagster.platform.postgres.databases import end_in_order
+from tippers_dagster.platform.postgres.databases import exit_on_signals
 from tippers_dagster.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def main() -> None:
     """
     settings = get_settings()
     entrance(settings)
-    end_in_order()
+    exit_on_signals()
     for name in SLOW:  # before anybody has to wait for them
         import_module(name)
     # Streamlit collects garbage after every run of a page. Scanning the modules imported by now

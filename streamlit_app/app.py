@@ -9,7 +9,7 @@ import streamlit as st
 
 from streamlit_app.services.app import App
 from streamlit_app.ui.login import current_person, log_out
-from streamlit_app.ui.messages import retry_while_unavailable, told
+from streamlit_app.ui.messages import retry_while_unavailable, show_errors
 from streamlit_app.ui.pages import finish_navigation
 from streamlit_app.ui.theme import apply_theme
 from streamlit_app.views import (
@@ -60,7 +60,7 @@ def main() -> None:
     """Render the page in the address."""
     st.set_page_config(page_title="tippers", page_icon=str(ICON), layout="wide")
     apply_theme()
-    with retry_while_unavailable(), told():
+    with retry_while_unavailable(), show_errors():
         settings = get_settings()
         person = current_person(settings)
         if person is None:
@@ -72,7 +72,7 @@ def main() -> None:
             log_out(settings)
             st.link_button("Dagster", dagster_home(settings), icon=":material/open_in_new:")
         finish_navigation()
-        with told():
+        with show_errors():
             page.run()
 
 

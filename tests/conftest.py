@@ -45,11 +45,14 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DEVICE_KEY = "5e" * 32
 """Of all homes that tests fill: else chance decides which entities are held out."""
 
-SERVERS = {"session_server", "home", "deployed", "s3_server"}
-"""Fixtures that start one."""
+SERVERS = {"session_server", "home", "deployed", "s3_server", "browser"}
+"""Fixtures that start one, or a browser."""
 
-DEPLOYMENTS = ("test_stack.py", "test_deployment.py", "test_soak.py")
-"""Files beside the journeys that start all of `tippers up`, or share a running one."""
+SHARING = "test_deployment.py"
+"""Files beside the journeys whose tests share the running deployment."""
+
+STARTING = ("test_stack.py", "test_soak.py")
+"""Files that start all of `tippers up` themselves."""
 
 
 def pytest_configure() -> None:
@@ -77,7 +80,7 @@ def _place(item: pytest.Item, slow: set[Path]) -> tuple[bool, ...]:
     return (
         not _needs_deployment(item),
         item.get_closest_marker("outage") is not None,
-        item.path.name not in DEPLOYMENTS,
+        item.path.name not in STARTING,
         item.path not in slow,
     )
 
@@ -85,10 +88,10 @@ def _place(item: pytest.Item, slow: set[Path]) -> tuple[bool, ...]:
 def pytest_xdist_make_scheduler(
     config: pytest.Config, log: Producer | None
 ) -> LoadFileScheduling | None:
-    """A file is one process's work, and so are all tests of a whole running deployment.
+    """A file is one process's work, and so are all tests that share the running deployment.
 
-    A deployment is eight processes, which two cores carry once: of two at a time, pages and
-    commands wait for each other longer than a person would.
+    So are those that start one themselves: a deployment is eight processes, and of more than two at
+    a time, pages and commands wait for each other longer than a person would.
     """
     if config.getvalue("dist") != "loadfile":
         return None
@@ -99,7 +102,9 @@ class _Files(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
         folder, _, name = file.rpartition("/")
-        return "deployments" if folder.endswith("/journeys") or name in DEPLOYMENTS else file
+        if folder.endswith("/journeys") or name == SHARING:
+            return "deployment"
+        return "starts" if name in STARTING else file
 
 
 @pytest.fixture(autouse=True)

@@ -111,12 +111,17 @@ class Shared:
     def __init__(self) -> None:
         self._running: Iterator[Deployed] | None = None
         self._deployed: Deployed | None = None
+        self._failed = False
 
     def get(self, folders: pytest.TempPathFactory) -> Deployed:
         """The running deployment."""
+        if self._failed:
+            pytest.fail("The deployment did not start for an earlier test, which says why.")
         if self._deployed is None:
+            self._failed = True
             self._running = _start(folders.mktemp("deployed"))
             self._deployed = next(self._running)
+            self._failed = False
         return self._deployed
 
     def stop(self) -> None:
@@ -156,8 +161,8 @@ def _start(folder: Path) -> Iterator[Deployed]:
                 stderr=subprocess.STDOUT,
             )
         try:
-            until(lambda: "Everything is up" in log.read_text(), 180, log.read_text)
-            until(lambda: _staged(settings), 120, log.read_text)
+            until(lambda: "Everything is up" in log.read_text(), 300, log.read_text)
+            until(lambda: _staged(settings), 300, log.read_text)
             yield Deployed(environment, psutil.Process(process.pid), log)
         finally:
             process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Runs that die where it would hurt: between replacing what an asset holds and recording it."""
+"""Runs that die between replacing an asset's rows and recording the result."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tippers_dagster.settings import Settings
 
 Point = Literal["writing", "recording"]
 POINTS: tuple[Point, ...] = ("writing", "recording")
-"""Before the first file of the lake is replaced, and when all is written and nothing recorded."""
+"""Before the first file of the lake is replaced, and after all are written, before recording."""
 
 
 class Killed(BaseException):
-    """The process died. No handler of an exception of the product catches it."""
+    """Simulates the death of the process; no exception handler of tippers catches it."""
 
 
 def leaves_nothing_fresh(
@@ -29,16 +29,16 @@ def leaves_nothing_fresh(
     point: Point,
     folder: str = "",
 ) -> None:
-    """Compute an asset again, die, and see that it has not the version that it had.
+    """Compute an asset again, die, and check that its version is void.
 
-    Whatever its inputs are afterwards, it will be computed again.
+    It will then be computed again, whatever its inputs are.
 
     Parameters
     ----------
     name, run
-        Of an asset that was computed (``Node.name``), and what computes it again.
+        A computed asset (``Node.name``), and a function that computes it again.
     folder
-        Where its files are in the lake; others are content of their own names.
+        Its folder in the lake; files elsewhere are named after their content.
     """
     before = load_states(settings)[name].version
     assert before is not None
@@ -62,5 +62,5 @@ def leaves_nothing_fresh(
             patch.setattr(Recorder, "succeeded", lambda *_, **__: die())
         with suppress(Killed):
             run()
-    assert died, f"it never came to {point}"
+    assert died, f"never reached {point}"
     assert load_states(settings)[name].version != before

@@ -1,4 +1,4 @@
-"""Looking for known values in all that a deployment keeps: databases, files, exports."""
+"""Searches everything that a deployment stores (databases, files, exports) for known values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHARED = "SELECT relname FROM pg_class WHERE relisshared AND relkind = 'r' ORDE
 
 @dataclass(frozen=True, order=True)
 class Leak:
-    """A known value where something is kept: what, where, and what is around it."""
+    """A known value that was found: its name, the place, and the surrounding bytes."""
 
     name: str
     place: str
@@ -35,13 +35,13 @@ class Leak:
 
 
 class Wanted:
-    """Values that are looked for, in every form in which they could be written down."""
+    """The values to search for, in every encoding in which they could be stored."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._forms = {form: name for name, value in values.items() for form in _forms(value)}
 
     def leaks(self, place: str, content: bytes) -> Iterator[Leak]:
-        """The first of each form in a content."""
+        """The first occurrence of each form in some content."""
         for form, name in self._forms.items():
             at = content.find(form)
             if at >= 0:
@@ -50,12 +50,12 @@ class Wanted:
 
 
 def _forms(value: str) -> set[bytes]:
-    """As it is, in URLs, in JSON, in hexadecimal, in base64 at any offset; an address also bare."""
+    """A value plain, in URLs, JSON, hexadecimal and base64 at any offset; addresses also bare."""
     raw = value.encode()
     texts = {value, quote(value), quote(value, safe=""), quote_plus(value)}
     texts |= {value.encode("unicode_escape").decode(), raw.hex()}
     for offset in range(3):
-        # Without the ends, in which the neighbours have a part.
+        # Without the ends, which also encode the neighbouring bytes.
         encoded = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")[offset + 1 : -1]
         texts |= {encoded, encoded.translate(str.maketrans("+/", "-_"))}
     if re.fullmatch("([0-9a-f]{2}:){4,5}[0-9a-f]{2}", value):
@@ -66,7 +66,7 @@ def _forms(value: str) -> set[bytes]:
 
 
 def database_leaks(url: str, wanted: Wanted) -> Iterator[Leak]:
-    """In every row of every table of a database, its own catalog included."""
+    """Leaks in all rows of all tables of a database, including its catalogue."""
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute(_TABLES)
         for schema, table in cursor.fetchall():
@@ -75,7 +75,7 @@ def database_leaks(url: str, wanted: Wanted) -> Iterator[Leak]:
 
 
 def server_leaks(url: str, wanted: Wanted) -> Iterator[Leak]:
-    """In the tables that all databases of a server share: roles, settings, comments."""
+    """Leaks in the tables that a server's databases share: roles, settings, comments."""
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute(_SHARED)
         for (table,) in cursor.fetchall():
@@ -83,7 +83,7 @@ def server_leaks(url: str, wanted: Wanted) -> Iterator[Leak]:
 
 
 def _copied(cursor: psycopg2.extensions.cursor, table: sql.Identifier) -> bytes:
-    """All rows as text; what is binary also as bytes."""
+    """All rows as text; binary values also as bytes."""
     target = io.BytesIO()
     query = sql.SQL("COPY (SELECT * FROM {}) TO STDOUT").format(table).as_string(cursor)
     cursor.copy_expert(query, target)
@@ -95,12 +95,12 @@ def _copied(cursor: psycopg2.extensions.cursor, table: sql.Identifier) -> bytes:
 
 
 def folder_leaks(folder: Path, wanted: Wanted, skipped: Iterable[str] = ()) -> Iterator[Leak]:
-    """In every file below a folder, unpacked where it is packed, and in the files' names.
+    """Leaks in all files below a folder, unpacked if necessary, and in their names.
 
     Parameters
     ----------
     skipped
-        Names of folders directly below it.
+        Names of subfolders to skip.
     """
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder)
@@ -113,7 +113,7 @@ def folder_leaks(folder: Path, wanted: Wanted, skipped: Iterable[str] = ()) -> I
 
 
 def unpacked(content: bytes) -> Iterator[bytes]:
-    """A file's bytes, and what is packed in them: gzip, zip, Parquet."""
+    """A file's bytes, and its content if it is gzip, zip or Parquet."""
     yield content
     if content.startswith(b"\x1f\x8b"):
         yield from unpacked(gzip.decompress(content))
@@ -126,7 +126,7 @@ def unpacked(content: bytes) -> Iterator[bytes]:
             yield repr(file.schema_arrow.metadata).encode()
             for batch in file.iter_batches():
                 for column in batch.columns:
-                    # Text and binary as they lie in memory, lists and dictionaries too.
+                    # Text and binary data in memory, including lists and dictionaries.
                     yield b"\n".join(bytes(b) for b in column.buffers() if b is not None)
                     with suppress(AttributeError):
                         yield b"\n".join(

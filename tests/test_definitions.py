@@ -1,4 +1,4 @@
-"""What Dagster sees: a change of it is meant, or a mistake."""
+"""The definitions that Dagster loads; any change of them must be intended."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_occupancy_assets_and_checks_are_these() -> None:
     }
 
 
-def test_every_occupancy_asset_says_what_it_is() -> None:
+def test_every_occupancy_asset_has_a_description() -> None:
     for spec in occupancy_definitions(get_settings()).resolve_all_asset_specs():
         assert spec.group_name == "occupancy"
         assert spec.description
@@ -104,6 +104,6 @@ def test_without_a_database_nothing_is_loaded(
     monkeypatch.setenv("TIPPERS_DATABASE_URL", "postgresql://ada:secret@127.0.0.1:1/none")
     monkeypatch.setattr("tippers_dagster.graph.load.WAIT_SECONDS", 0)
     get_settings.cache_clear()
-    with pytest.raises(TippersError, match="warehouse cannot be reached") as caught:
+    with pytest.raises(TippersError, match="warehouse is unavailable") as caught:
         defs()
     assert "secret" not in str(caught.value)

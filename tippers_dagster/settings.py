@@ -102,8 +102,8 @@ class Settings(BaseSettings):
     observation_gap_seconds: int = Field(
         1800,
         gt=0,
-        description="observations of a device at one access point that are less than this apart "
-        "form one session",
+        description="observations of a device at one access point form one session if they are at "
+        "most this far apart",
     )
     max_rejected_share: float = Field(
         0.2, ge=0, le=1, description="largest share of a chunk's rows that may be rejected"
@@ -153,14 +153,16 @@ class Settings(BaseSettings):
 
     # --- names in the source database -------------------------------------------------------
     source_schema: str = Field("source", description="schema of the source tables")
-    session_table: str = "user_ap_trajectory"
-    space_table: str = "space"
-    space_metadata_table: str = "space_metadata"
-    faculty_table: str = "faculty_data"
-    coverage_table: str = "region_to_coverage"
+    session_table: str = Field("user_ap_trajectory", description="table of sessions")
+    space_table: str = Field("space", description="table of spaces")
+    space_metadata_table: str = Field("space_metadata", description="table of room types")
+    faculty_table: str = Field("faculty_data", description="table of faculty offices")
+    coverage_table: str = Field(
+        "region_to_coverage", description="table of the regions that access points cover"
+    )
     session_columns: dict[str, str] = Field(
         default_factory=dict,
-        description="column names in the source, if they differ: JSON such as "
+        description="column names of the session table, if they differ: JSON such as "
         '{"mac_address": "mac"}',
     )
     space_columns: dict[str, str] = Field(
@@ -179,7 +181,7 @@ class Settings(BaseSettings):
         1, ge=0, description="number of older chunks observed in each round"
     )
     max_tries: int = Field(
-        3, ge=1, description="attempts in quick succession while a partition's inputs do not change"
+        3, ge=1, description="attempts with short waits, as long as a partition's inputs stay equal"
     )
     retry_delay_seconds: float = Field(
         20, ge=0, description="wait before the second attempt; doubles with each further one"
@@ -199,7 +201,9 @@ class Settings(BaseSettings):
     deadline_factor: float = Field(
         5, ge=1, description="a run is stopped after this many times its expected duration"
     )
-    max_partitions_per_run: int = Field(50_000, ge=1)
+    max_partitions_per_run: int = Field(
+        50_000, ge=1, description="maximum number of partitions in a run"
+    )
     max_concurrent_runs: int = Field(
         2, ge=1, description="runs at the same time in this deployment"
     )
@@ -213,7 +217,7 @@ class Settings(BaseSettings):
     threads: int = Field(2, ge=1, description="threads per run")
 
     # --- the local stack --------------------------------------------------------------------
-    web_port: int = 3000
+    web_port: int = Field(3000, description="port of Dagster's web server")
     dagster_web_url: str | None = Field(
         None, description="Dagster web server that reloads definitions; unset: the local stack's"
     )
@@ -225,9 +229,9 @@ class Settings(BaseSettings):
     mlflow_public_url: str | None = Field(
         None, pattern=_URL, description="public URL of MLflow; unset: the URL that the app uses"
     )
-    code_server_host: str = "127.0.0.1"
-    code_server_port: int = 4266
-    streamlit_port: int = 8501
+    code_server_host: str = Field("127.0.0.1", description="host of the code server")
+    code_server_port: int = Field(4266, description="port of the code server")
+    streamlit_port: int = Field(8501, description="port of the app")
     streamlit_host: str = Field("127.0.0.1", description="address that the app listens on")
     streamlit_secrets: Path | None = Field(
         None,
@@ -260,7 +264,7 @@ class Settings(BaseSettings):
     default_role: Literal["none", "viewer", "analyst", "admin"] = Field(
         "viewer", description="role of users who log in without one"
     )
-    mlflow_port: int = 5000
+    mlflow_port: int = Field(5000, description="port of the local MLflow server")
 
     def __hash__(self) -> int:
         # Dict fields are not hashable. Equal settings have equal homes: enough for caches.
@@ -326,7 +330,8 @@ def get_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         lines = [
-            f"TIPPERS_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}"
+            f"TIPPERS_{'_'.join(str(part) for part in e['loc']).upper()}: "
+            f"{e['msg'].removeprefix('Value error, ')}"
             for e in error.errors(include_input=False, include_url=False)
         ]
         raise SettingsError(

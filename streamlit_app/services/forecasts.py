@@ -126,7 +126,7 @@ def training(app: App, name: str) -> Training | None:
 
 def changes(app: App, name: str) -> Changes | None:
     """What the newest backtest changed; None before the first."""
-    return _or_none(lambda: reading.what_changed(app.settings, name))
+    return _or_none(lambda: reading.changes_since_last(app.settings, name))
 
 
 # --- models --------------------------------------------------------------------------------------

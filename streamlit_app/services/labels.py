@@ -17,8 +17,8 @@ from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.earlier_labels import ABSENT, Past, moved_labels, read_earlier_labels
 from tippers_dagster.labelling.labels import SCHEMA, NotLabelled, has_labels, read_labels
-from tippers_dagster.labelling.past import ABSENT, Past, moved_labels, read_past
 from tippers_dagster.platform.table_files import Format, table_bytes
 from tippers_dagster.platform.text import shown
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -27,7 +27,7 @@ from tippers_dagster.sql.compose import quoted
 if TYPE_CHECKING:
     from tippers_dagster.automation.state import AssetState
     from tippers_dagster.labelling.evaluate import Evaluation
-    from tippers_dagster.labelling.why import Explanation
+    from tippers_dagster.labelling.explanations import Explanation
 
 BINS = 20
 """Number of bins of the confidence histogram, from 0 to 1."""
@@ -217,7 +217,7 @@ class Comparison:
 
 def materialisations(app: App, ref: Ref) -> list[Past]:
     """Materialisations that are kept for comparison, the newest first."""
-    return read_past(app.settings, ref.concept, ref.name)
+    return read_earlier_labels(app.settings, ref.concept, ref.name)
 
 
 def compare_materialisations(app: App, ref: Ref, before: Past, after: Past) -> Comparison:
@@ -300,10 +300,10 @@ def explain(app: App, catalog: Catalog, ref: Ref, key: str) -> Explanation:
     NotLabelled
         The label model has not been computed, or has no label for the entity.
     """
-    from tippers_dagster.labelling import why
+    from tippers_dagster.labelling.explanations import explain as explain_label
 
     app.person.require(Role.ANALYST, "look at entities")
-    return why.explain(app.settings, catalog, str(ref), key)
+    return explain_label(app.settings, catalog, str(ref), key)
 
 
 def export(app: App, ref: Ref, kind: Format) -> bytes:

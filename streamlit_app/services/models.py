@@ -112,7 +112,7 @@ def classifiers(catalog: Catalog) -> list[Ref]:
 
 
 def problem(catalog: Catalog, ref: Ref) -> str | None:
-    """Why a classifier cannot work; None if it can."""
+    """Why a classifier is broken; None if it is not."""
     return catalog.problems.get(ref)
 
 
@@ -361,10 +361,10 @@ def predict_index(
     """
     import pyarrow.compute as pc
 
-    from tippers_dagster.learning.predictions import predict, read_fresh
+    from tippers_dagster.learning.predictions import predict, read_entities_with_features
 
     app.person.require(Role.ANALYST, "look at entities")
-    inputs = read_fresh(app.settings, catalog, ref)
+    inputs = read_entities_with_features(app.settings, catalog, ref)
     rows = predict(model, inputs, catalog.labels(ref.concept), "", "")
     rows = rows.drop_columns(["version", "run_id"])
     if text:

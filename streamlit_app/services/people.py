@@ -26,8 +26,8 @@ from tippers_dagster.people.counts.head_counts import Counted, Given, Imported
 from tippers_dagster.people.counts.reading import (
     Made,
     PeopleCounter,
-    read_compared,
-    read_made,
+    read_fit_data,
+    read_people_counts,
 )
 from tippers_dagster.people.counts.sharing import read_shared_people
 from tippers_dagster.platform.table_files import Format
@@ -92,7 +92,7 @@ class Summary:
 
 def people_counts(settings: Settings) -> dict[str, Made | None]:
     """Every people count that is defined, by name; None when it was never materialised."""
-    made = read_made(settings)
+    made = read_people_counts(settings)
     defined = load_catalog(settings).of_kind(Kind.PEOPLE_COUNT)
     return {d.ref.name: made.get(d.ref.name) for d in defined}
 
@@ -162,7 +162,9 @@ def points(found: PeopleInSpace, max_points: int) -> tuple[pd.DataFrame, int]:
 
 def counted_in_words(body: PeopleCount) -> str:
     """Which devices are counted as people."""
-    return "all devices" if body.by is None else f"{', '.join(body.labels)} of {body.by}"
+    if body.by is None:
+        return "all devices"
+    return f"devices labelled {' or '.join(body.labels)} by {body.by}"
 
 
 def quality_in_words(made: Made) -> str:
@@ -259,10 +261,10 @@ def head_counts_by_space(settings: Settings) -> list[Counted]:
 
 
 def compared(settings: Settings, name: str) -> pd.DataFrame:
-    """Head counts with their estimates, in the columns of ``read_compared``; a random sample if
+    """Head counts with their estimates, in the columns of ``read_fit_data``; a random sample if
     there are very many.
     """
-    frame = read_compared(settings, name).to_pandas()
+    frame = read_fit_data(settings, name).to_pandas()
     return frame.sample(MAX_DRAWN, random_state=0) if len(frame) > MAX_DRAWN else frame
 
 

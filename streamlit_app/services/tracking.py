@@ -13,7 +13,7 @@ from streamlit_app.services.app import App
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.local_time import chunk_keys
 from tippers_dagster.campus.spaces.tracking import (
-    LONGEST_RANGE_DAYS,
+    MAX_RANGE_DAYS,
     Grid,
     Tracked,
     list_tracked,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from tippers_dagster.occupancy.status import LevelStatus
 
 LEVELS = {
-    "sessions": "Sessions: read from the source, one partition per chunk",
-    "source_occupancy": "Rooms: counts of spaces with their own sessions",
+    "sessions": "Sessions, read from the source",
+    "source_occupancy": "Rooms: spaces with their own sessions",
     "derived_occupancy": "Floors, buildings, campus: distinct devices of all spaces inside",
 }
 """A description of each level."""
@@ -128,7 +128,7 @@ def estimate(app: App, tree: SpaceTree, space: str, start: dt.date, end: dt.date
 def _check_range(start: dt.date, end: dt.date) -> None:
     if start >= end:
         raise BadInput("The range is empty.", "Choose a first and a last day.")
-    if (end - start).days > LONGEST_RANGE_DAYS:
+    if (end - start).days > MAX_RANGE_DAYS:
         raise BadInput("The range is longer than 20 years.", "Check the years for typing errors.")
 
 

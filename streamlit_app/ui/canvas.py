@@ -54,7 +54,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Done:
+class CanvasAction:
     """The person's action since the last run of the page; at most one field is set.
 
     Attributes
@@ -93,7 +93,7 @@ def canvas(
     opened: str = "",
     layout: int = 0,
     height: int = 640,
-) -> Done:
+) -> CanvasAction:
     """Draw nodes and edges, and return the person's action.
 
     Arguments may change with every run: only the differences are redrawn, and the view does not
@@ -127,18 +127,18 @@ def canvas(
     return _action(component("canvas")(key=key, data=data, **callbacks))
 
 
-def _action(events: Mapping[str, Any]) -> Done:
+def _action(events: Mapping[str, Any]) -> CanvasAction:
     if created := events.get("created"):
-        return Done(created=(str(created["kind"]), str(created["parent"] or "")))
+        return CanvasAction(created=(str(created["kind"]), str(created["parent"] or "")))
     if edge := events.get("connected"):
-        return Done(connected=(str(edge["parent"]), str(edge["child"])))
+        return CanvasAction(connected=(str(edge["parent"]), str(edge["child"])))
     if moved := events.get("moved"):
-        return Done(moved=dict(moved["places"]))
+        return CanvasAction(moved=dict(moved["places"]))
     if nodes := events.get("materialise"):
-        return Done(materialise=tuple(str(name) for name in nodes["names"]))
+        return CanvasAction(materialise=tuple(str(name) for name in nodes["names"]))
     if events.get("reset") is not None:
-        return Done(reset=True)
-    return Done(opened=str((events.get("opened") or {}).get("name", "")))
+        return CanvasAction(reset=True)
+    return CanvasAction(opened=str((events.get("opened") or {}).get("name", "")))
 
 
 def _nothing() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from streamlit_app.ui.messages import tell
-from tippers_dagster.access.login import entrance, has_login, person_named, person_of
+from streamlit_app.ui.messages import show_error
+from tippers_dagster.access.login import entrance, has_login, person_from_claims, person_from_header
 from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.access.model import NotAllowed, Person, Role
 from tippers_dagster.errors import SettingsError
@@ -25,7 +25,7 @@ def current_person(settings: Settings) -> Person | None:
     if method == "local":
         if st.get_option("server.address") not in LOOPBACK:
             raise SettingsError(
-                "Without a login, the app may only serve this machine, but it listens on other "
+                "Without a login, the app is for this machine only, but it listens on other "
                 "addresses.",
                 "Start it with `tippers app`.",
             )
@@ -35,11 +35,11 @@ def current_person(settings: Settings) -> Person | None:
         return None
     try:
         if method == "proxy":
-            return person_named(settings, _header_values(settings.streamlit_user_header))
-        return person_of(settings, st.user.to_dict())
+            return person_from_header(settings, _header_values(settings.streamlit_user_header))
+        return person_from_claims(settings, st.user.to_dict())
     except NotAllowed as error:
         st.title("tippers")
-        tell(error)
+        show_error(error)
         if method == "login":
             st.button("Log out", on_click=st.logout)
         return None

@@ -23,19 +23,19 @@ def plain(text: str) -> str:
     return escaped.replace("\n", "  \n")
 
 
-def tell(error: TippersError) -> None:
+def show_error(error: TippersError) -> None:
     """Show an error and its hint."""
     hint = f"  \n{plain(error.hint)}" if error.hint else ""
     st.error(plain(error.message) + hint, icon=":material/error:")
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def show_errors() -> Iterator[None]:
     """Show errors that people can fix, and an unavailable database; others are raised."""
     try:
         yield
     except TippersError as error:
-        tell(error)
+        show_error(error)
     except unavailable_errors():
         st.session_state[UNAVAILABLE] = True
         st.warning(
@@ -75,7 +75,7 @@ def live(seconds: float | None) -> Callable[[Callable[..., Any]], Callable[..., 
 
             @wraps(body)
             def guarded() -> None:
-                with told():
+                with show_errors():
                     body(*args, **kwargs)
                 if next(runs) and st.session_state.get(UNAVAILABLE):
                     st.rerun(scope="app")  # after the first run, the page itself does this

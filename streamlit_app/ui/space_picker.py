@@ -126,7 +126,8 @@ def breadcrumb(tree: SpaceTree, space: str, pick: Pick) -> None:
 
 def choose(tree: SpaceTree, label: str, *, key: str, default: str | None = None) -> str | None:
     """A form field for one space: offers large spaces, and any other by a search."""
-    text = st.text_input(f"Search: {label.lower()}", key=f"{key} search", placeholder="name or id")
+    placeholder = "name, room or id"
+    text = st.text_input("Find a space", key=f"{key} search", placeholder=placeholder)
     options = matches(tree, text) or large(tree)
     known = default is not None and default in tree
     if default is not None and known and default not in options and not text.strip():

@@ -14,9 +14,9 @@ from streamlit_app.services.app import App
 from streamlit_app.services.calendar import CalendarConflict, Clash, Day, Draft, Kept, PeriodKind
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import space_tree
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.ui.space_picker import choose, full_name
-from tippers_dagster.calendar.files import LARGEST_BYTES
+from tippers_dagster.calendar.files import MAX_BYTES
 from tippers_dagster.errors import SourceError
 from tippers_dagster.platform.text import counted
 
@@ -67,7 +67,7 @@ def render(app: App) -> None:
     if may:
         _editor(app, found)
     elif found:
-        st.caption(":material/lock: Only analysts can change the calendar.")
+        st.caption(":material/lock: Changing the calendar needs the analyst role.")
     if found:
         in_year = _year(app, found)
         _table(app, in_year, may)
@@ -85,7 +85,7 @@ def _nothing_yet(may: bool) -> None:
             "then expect the days on which the campus is quiet."
         )
         if not may:
-            st.caption("Only analysts can change it.")
+            st.caption("Changing it needs the analyst role.")
 
 
 def _show_note() -> None:
@@ -141,7 +141,7 @@ def _editor(app: App, found: list[Kept]) -> None:
                 f"{plain(seen.updated_by)}"
             )
         _fields(app, draft)
-        with told():
+        with show_errors():
             _conflict(app, draft)
             _buttons(app, draft)
 
@@ -249,7 +249,7 @@ def _conflict(app: App, draft: Draft) -> None:
                 _close(f"{now.period} removed.")
             _save(app, draft, clash)
         st.button(
-            "Keep theirs",
+            "Take theirs",
             on_click=_open,
             args=("" if now is None else str(now.id),),
             key="calendar theirs",
@@ -280,7 +280,7 @@ def _holidays(app: App, found: list[Kept]) -> None:
             key=f"holidays part {country}",
         )
         if st.button("Add holidays", type="primary", key="holidays add"):
-            with told():
+            with show_errors():
                 done = service.add_holidays(app, year, country, part or None)
                 st.session_state[_NOTE] = f"Public holidays {year}: {done}."
                 st.rerun()
@@ -293,10 +293,10 @@ def _import(app: App) -> None:
             "from `tippers calendar export`. If any line is wrong, nothing is imported."
         )
         upload = st.file_uploader("File", type=["csv", "yaml", "yml"], key="calendar upload",
-                                  max_upload_size=max(1, LARGEST_BYTES >> 20))  # fmt: skip
+                                  max_upload_size=max(1, MAX_BYTES >> 20))  # fmt: skip
         replace = st.toggle("Remove periods that are not in the file", key="calendar replace")
         if st.button("Import", type="primary", disabled=upload is None, key="calendar import"):
-            with told():
+            with show_errors():
                 assert upload is not None
                 done = service.import_file(app, upload.getvalue(), upload.name, replace=replace)
                 st.session_state[_NOTE] = f"{upload.name}: {done}."

@@ -15,6 +15,7 @@ from streamlit_app.ui.messages import plain
 from streamlit_app.ui.theme import is_dark
 
 _SURE = 0.9
+NO_LABEL = "no label"
 
 
 def confidence_histogram(histogram: Sequence[tuple[float, str, int]], total: int) -> None:
@@ -50,7 +51,7 @@ def confusion_matrix(
         What the rows are.
     """
     unlabelled = any(sum(row[len(labels) :]) for row in counts)
-    assigned = [*labels, "no label"] if unlabelled else list(labels)
+    assigned = [*labels, NO_LABEL] if unlabelled else list(labels)
     cells: list[dict[str, Any]] = [
         {truth: true, "Assigned label": label, "Entities": n}
         for true, row in zip(labels, counts, strict=False)
@@ -81,11 +82,10 @@ def _worst_error(cells: Sequence[Mapping[str, Any]], truth: str) -> str:
     if not errors:
         return "There are no errors."
     worst = max(errors, key=lambda cell: int(cell["Entities"]))
-    total = sum(cell["Entities"] for cell in cells)
-    return (
-        f"Most common error: {worst[truth]} labelled as {worst['Assigned label']}, "
-        f"{worst['Entities']:,} of {counted(total, 'entity', 'entities')}."
-    )
+    total = counted(sum(cell["Entities"] for cell in cells), "entity", "entities")
+    label = worst["Assigned label"]
+    error = "without a label" if label == NO_LABEL else f"labelled as {label}"
+    return f"Most common error: {worst[truth]} {error}, {worst['Entities']:,} of {total}."
 
 
 def calibration_chart(bins: Sequence[Mapping[str, Any]], error: float) -> None:

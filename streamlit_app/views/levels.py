@@ -9,7 +9,7 @@ from streamlit_app.services.app import App
 from streamlit_app.services.tracking import Progress
 from streamlit_app.services.words import duration
 from streamlit_app.ui.cached import HASH_FUNCS
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.ui.pages import page
 from tippers_dagster.access.model import Person, Role
 from tippers_dagster.platform.dagster.addresses import asset_link
@@ -104,7 +104,7 @@ def _failures(app: App, found: Progress, key: str) -> None:
 
 
 def _retry(app: App) -> None:
-    with told():
+    with show_errors():
         number = service.retry_failed(app)
         progress.clear()
         st.toast(f"Retrying {counted(number, 'partition')}.", icon=":material/replay:")

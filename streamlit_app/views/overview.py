@@ -18,8 +18,8 @@ from streamlit_app.services.words import moment
 from streamlit_app.ui import pages
 from streamlit_app.ui.cached import HASH_FUNCS, space_tree
 from streamlit_app.ui.charts import ranked_bars, timeline
-from streamlit_app.ui.messages import live, plain, told
-from streamlit_app.views.at_work import show_troubles
+from streamlit_app.ui.messages import live, plain, show_errors
+from streamlit_app.views.automation import warn_about_automation
 from streamlit_app.views.levels import REFRESH_SECONDS, show_levels
 from streamlit_app.views.occupancy.context import gap_frame
 from tippers_dagster.access.model import Person, Role
@@ -40,7 +40,7 @@ MAX_ROOTS = 3
 def render(app: App) -> None:
     """The page."""
     st.title("Overview")
-    show_troubles(app)
+    warn_about_automation(app)
     try:
         tree = space_tree(app.settings)
     except NoSpaces as error:
@@ -304,7 +304,7 @@ def _failures(app: App) -> None:
 
 
 def _retry(app: App) -> None:
-    with told():
+    with show_errors():
         number = service.retry_definitions(app)
         st.toast(f"Retrying {counted(number, 'definition')}.", icon=":material/replay:")
 

@@ -11,7 +11,7 @@ from streamlit_app.services.app import App
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import HASH_FUNCS, space_tree
 from streamlit_app.ui.charts import ink
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.ui.pages import page
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.spaces.tree import NoSpaces
@@ -45,11 +45,11 @@ def render(app: App) -> None:
     defined = service.people_counts(app.settings)
     made = _chosen(defined)
     quality, head_counts, upload = st.tabs(["Accuracy", "Head counts", "Import head counts"])
-    with quality, told():
+    with quality, show_errors():
         _quality(app, defined, made)
-    with head_counts, told():
+    with head_counts, show_errors():
         _head_counts(app)
-    with upload, told():
+    with upload, show_errors():
         _upload(app)
 
 
@@ -271,7 +271,7 @@ def _upload(app: App) -> None:
     if done := st.session_state.pop(_DONE, None):
         st.success(plain(done), icon=":material/check_circle:")
     if not app.person.may(Role.ANALYST):
-        st.info("Only analysts can import head counts.", icon=":material/lock:")
+        st.info("Importing head counts needs the analyst role.", icon=":material/lock:")
         return
     file = st.file_uploader(
         "CSV or Parquet file with space_id, time, people and optionally interval_seconds",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -12,10 +11,10 @@ from streamlit_app.services import runs as service
 from streamlit_app.services.app import App
 from streamlit_app.services.runs import Details, Page, Run
 from streamlit_app.ui import state
-from streamlit_app.ui.messages import live, plain, tell
-from streamlit_app.views.at_work import show_troubles
+from streamlit_app.ui.messages import live, plain
+from streamlit_app.ui.notes import attempt, show_note
+from streamlit_app.views.automation import warn_about_automation
 from tippers_dagster.access.model import Role
-from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.dagster.addresses import run_link
 
 ICONS = {
@@ -52,7 +51,7 @@ def render(app: App) -> None:
 # --- the list ------------------------------------------------------------------------------------
 def _all(app: App) -> None:
     st.title("Runs")
-    show_troubles(app)
+    warn_about_automation(app)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             "Search",
@@ -184,7 +183,7 @@ def _one(app: App, run_id: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("All runs", on_click=_back, icon=":material/arrow_back:")
         st.link_button("In Dagster", run_link(app.settings, run_id), icon=":material/open_in_new:")
-    _show_note()
+    show_note(_NOTE)
     _details(app, run_id)
 
 
@@ -221,10 +220,17 @@ def _actions(app: App, run: Run) -> None:
     if not app.person.may(Role.ANALYST):
         return
     if run.unfinished:
-        st.button("Cancel", on_click=_do, args=(_cancel, app, run), icon=":material/stop_circle:")
+        st.button(
+            "Cancel",
+            on_click=attempt,
+            args=(_NOTE, _cancel, app, run),
+            icon=":material/stop_circle:",
+        )
     elif run.assets:
         label = "Run again" if run.state == "succeeded" else "Try again"
-        st.button(label, on_click=_do, args=(_repeat, app, run), icon=":material/replay:")
+        st.button(
+            label, on_click=attempt, args=(_NOTE, _repeat, app, run), icon=":material/replay:"
+        )
 
 
 def _steps(found: Details) -> None:
@@ -253,14 +259,6 @@ def _log(app: App, found: Details) -> None:
     st.code("\n".join(lines) or "No log entries yet.", language=None, height=360)
 
 
-def _do(action: Callable[[App, Run], str], app: App, run: Run) -> None:
-    """Act, and keep the note or the error for the next run of the page."""
-    try:
-        st.session_state[_NOTE] = action(app, run)
-    except TippersError as error:
-        st.session_state[_NOTE] = error
-
-
 def _cancel(app: App, run: Run) -> str:
     service.cancel(app, run.run_id)
     return "The run is stopping. Results that it has already computed are kept."
@@ -269,14 +267,6 @@ def _cancel(app: App, run: Run) -> str:
 def _repeat(app: App, run: Run) -> str:
     state.put(run=service.repeat(app, run.run_id))
     return "Started again: this is the new run."
-
-
-def _show_note() -> None:
-    note = st.session_state.pop(_NOTE, None)
-    if isinstance(note, TippersError):
-        tell(note)
-    elif note:
-        st.success(note, icon=":material/check_circle:")
 
 
 def _back() -> None:

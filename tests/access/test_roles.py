@@ -14,8 +14,8 @@ from tippers_dagster.access.login import (
     entrance,
     has_login,
     login_file,
-    person_named,
-    person_of,
+    person_from_claims,
+    person_from_header,
 )
 from tippers_dagster.access.model import Login, NotAllowed, Person, Role, email_address
 from tippers_dagster.cli import people as command
@@ -52,7 +52,7 @@ def test_a_role_includes_the_previous_ones() -> None:
 
 
 def test_roles_are_assigned_changed_and_removed(stack: Settings) -> None:
-    assert "Nobody" in run("list")
+    assert "No roles" in run("list")
     ada = Login(ISSUER, "ada", "ada@example.org")
     assert "from the first login on" in run("set", " Ada@Example.org ", "analyst")
     assert "not logged in yet" in run("list")
@@ -74,13 +74,15 @@ def test_roles_are_assigned_changed_and_removed(stack: Settings) -> None:
 def test_a_login_has_the_assigned_role_or_the_default(
     stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert person_of(stack, ADA) == Person("ada@example.org", Role.VIEWER, "ada@example.org")
+    assert person_from_claims(stack, ADA) == Person(
+        "ada@example.org", Role.VIEWER, "ada@example.org"
+    )
     store.set_role(stack, "ada@example.org", Role.ADMIN, by="root")
-    assert person_of(stack, ADA).role is Role.ADMIN
+    assert person_from_claims(stack, ADA).role is Role.ADMIN
     closed = setting(monkeypatch, default_role="none")
-    assert person_of(closed, ADA).role is Role.ADMIN
+    assert person_from_claims(closed, ADA).role is Role.ADMIN
     with pytest.raises(NotAllowed, match="no role here"):
-        person_of(closed, {**ADA, "sub": "eve", "email": "eve@example.org"})
+        person_from_claims(closed, {**ADA, "sub": "eve", "email": "eve@example.org"})
 
 
 UNVERIFIED = [False, None, "False", "false", "no", "true", "True", 1, 0, "", [True], {}]
@@ -100,9 +102,9 @@ def test_a_login_without_a_verified_address_is_rejected(
 ) -> None:
     store.set_role(stack, "ada@example.org", Role.ADMIN, by="root")
     with pytest.raises(NotAllowed, match="verified"):
-        person_of(stack, {**ADA, **claims})
+        person_from_claims(stack, {**ADA, **claims})
     with pytest.raises(NotAllowed, match="verified"):
-        person_of(stack, {k: v for k, v in ADA.items() if k != "email_verified"})
+        person_from_claims(stack, {k: v for k, v in ADA.items() if k != "email_verified"})
     assert [given.subject for given in store.list_people(stack)] == [None]
 
 
@@ -112,7 +114,7 @@ def test_a_login_without_issuer_and_subject_is_rejected(
     stack: Settings, missing: str, value: object
 ) -> None:
     with pytest.raises(NotAllowed, match="does not identify you"):
-        person_of(stack, {**ADA, missing: value})
+        person_from_claims(stack, {**ADA, missing: value})
 
 
 def test_the_addresses_of_a_trusted_issuer_are_verified(
@@ -121,44 +123,44 @@ def test_the_addresses_of_a_trusted_issuer_are_verified(
     settings = setting(monkeypatch, trusted_issuers=f"https://other.example, {ISSUER}")
     unsaid = {k: v for k, v in ADA.items() if k != "email_verified"}
     for claims in (unsaid, {**ADA, "email_verified": None}, {**ADA, "email_verified": "true"}):
-        assert person_of(settings, claims).email == "ada@example.org"
+        assert person_from_claims(settings, claims).email == "ada@example.org"
     for wrong in (False, "false", "False", "no", 0, ""):
         with pytest.raises(NotAllowed, match="verified"):
-            person_of(settings, {**ADA, "email_verified": wrong})
+            person_from_claims(settings, {**ADA, "email_verified": wrong})
     for other in ("https://login.example.org.evil", "HTTPS://LOGIN.EXAMPLE.ORG", "https://x"):
         with pytest.raises(NotAllowed, match="verified"):
-            person_of(settings, {**unsaid, "iss": other})
+            person_from_claims(settings, {**unsaid, "iss": other})
 
 
 def test_a_user_who_gets_an_address_later_does_not_get_its_role(stack: Settings) -> None:
     store.set_role(stack, "ada@example.org", Role.ADMIN, by="root")
-    assert person_of(stack, ADA).role is Role.ADMIN
-    assert person_of(stack, {**ADA, "sub": "another ada"}).role is Role.VIEWER
-    assert person_of(stack, {**ADA, "iss": "https://evil.example"}).role is Role.VIEWER
+    assert person_from_claims(stack, ADA).role is Role.ADMIN
+    assert person_from_claims(stack, {**ADA, "sub": "another ada"}).role is Role.VIEWER
+    assert person_from_claims(stack, {**ADA, "iss": "https://evil.example"}).role is Role.VIEWER
     store.set_role(stack, "ada@example.org", Role.ANALYST, by="root")
-    assert person_of(stack, {**ADA, "sub": "another ada"}).role is Role.VIEWER
-    assert person_of(stack, {**ADA, "email": "ada@married.example"}).role is Role.ANALYST
+    assert person_from_claims(stack, {**ADA, "sub": "another ada"}).role is Role.VIEWER
+    assert person_from_claims(stack, {**ADA, "email": "ada@married.example"}).role is Role.ANALYST
 
     store.remove(stack, "ada@example.org")
     store.set_role(stack, "ada@example.org", Role.ANALYST, by="root")
-    assert person_of(stack, {**ADA, "sub": "another ada"}).role is Role.ANALYST
-    assert person_of(stack, ADA).role is Role.VIEWER
+    assert person_from_claims(stack, {**ADA, "sub": "another ada"}).role is Role.ANALYST
+    assert person_from_claims(stack, ADA).role is Role.VIEWER
 
 
 def test_an_invitation_of_a_new_address_replaces_the_role_of_the_old_one(stack: Settings) -> None:
     store.set_role(stack, "ada@example.org", Role.ADMIN, by="root")
-    assert person_of(stack, ADA).role is Role.ADMIN
+    assert person_from_claims(stack, ADA).role is Role.ADMIN
     store.set_role(stack, "ada@married.example", Role.ANALYST, by="root")
-    assert person_of(stack, {**ADA, "email": "ada@married.example"}).role is Role.ANALYST
+    assert person_from_claims(stack, {**ADA, "email": "ada@married.example"}).role is Role.ANALYST
     assert [given.email for given in store.list_people(stack)] == ["ada@married.example"]
-    assert person_of(stack, ADA).role is Role.ANALYST
+    assert person_from_claims(stack, ADA).role is Role.ANALYST
 
 
 def test_of_two_concurrent_logins_one_is_bound(stack: Settings) -> None:
     store.set_role(stack, "ada@example.org", Role.ADMIN, by="root")
     claims = [{**ADA, "sub": f"ada {i}"} for i in range(4)] * 2
     with ThreadPoolExecutor(8) as pool:
-        roles = list(pool.map(lambda found: person_of(stack, found).role, claims))
+        roles = list(pool.map(lambda found: person_from_claims(stack, found).role, claims))
     assert sorted(roles) == [Role.VIEWER] * 6 + [Role.ADMIN] * 2
     assert roles[:4] == roles[4:]
 
@@ -181,25 +183,29 @@ def test_addresses_that_look_alike_are_different(stack: Settings) -> None:
     store.set_role(stack, "kim@example.org", Role.ADMIN, by="root")
     store.set_role(stack, "jose\u0301@x.es", Role.ADMIN, by="root")
     for other in ("\uff4bim@example.org", "\u043aim@example.org"):
-        assert person_of(stack, {**ADA, "sub": other, "email": other}).role is Role.VIEWER
+        assert person_from_claims(stack, {**ADA, "sub": other, "email": other}).role is Role.VIEWER
     with pytest.raises(NotAllowed):
-        person_of(stack, {**ADA, "sub": "x", "email": "\u212aim@example.org"})
-    assert person_of(stack, {**ADA, "sub": "j", "email": "JOS\u00c9@x.es"}).role is Role.ADMIN
+        person_from_claims(stack, {**ADA, "sub": "x", "email": "\u212aim@example.org"})
+    assert (
+        person_from_claims(stack, {**ADA, "sub": "j", "email": "JOS\u00c9@x.es"}).role is Role.ADMIN
+    )
 
 
 def test_the_proxy_names_the_user_once(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = setting(monkeypatch, streamlit_user_header="X-Forwarded-Email")
-    assert person_named(settings, ["ada@example.org"]).role is Role.VIEWER
+    assert person_from_header(settings, ["ada@example.org"]).role is Role.VIEWER
     store.set_role(settings, "ada@example.org", Role.ANALYST, by="root")
     ada = Person("ada@example.org", Role.ANALYST, "ada@example.org")
-    assert person_named(settings, ["Ada@example.org"]) == ada
-    assert person_of(settings, ADA).role is Role.VIEWER  # with a login, this is another user
+    assert person_from_header(settings, ["Ada@example.org"]) == ada
+    assert (
+        person_from_claims(settings, ADA).role is Role.VIEWER
+    )  # with a login, this is another user
     for values in ([], [""], ["ada"], ["ada@example.org"] * 2, ["a@x.org, ada@example.org"]):
         with pytest.raises(NotAllowed, match="X-Forwarded-Email"):
-            person_named(settings, values)
+            person_from_header(settings, values)
     closed = setting(monkeypatch, default_role="none")
     with pytest.raises(NotAllowed, match="no role here"):
-        person_named(closed, ["eve@example.org"])
+        person_from_header(closed, ["eve@example.org"])
 
 
 @pytest.mark.parametrize(
@@ -218,7 +224,7 @@ def test_a_claim_decides_if_it_is_set(
 ) -> None:
     store.set_role(stack, "ada@example.org", Role.ADMIN, by="root")
     settings = setting(monkeypatch, role_claim="roles")
-    assert person_of(settings, {**ADA, "roles": claim}).role is role
+    assert person_from_claims(settings, {**ADA, "roles": claim}).role is role
 
 
 def write_login(settings: Settings, text: str) -> None:
@@ -271,7 +277,7 @@ def test_a_login_file_that_cannot_be_read_is_named(
     with pytest.raises(SettingsError, match="not a section"):
         has_login(stack)
     write_login(stack, '[auth]\ncookie_secret = "x"\n')
-    with pytest.raises(SettingsError, match="Keep one"):
+    with pytest.raises(SettingsError, match="Use only one"):
         entrance(setting(monkeypatch, streamlit_user_header="X-User"))
     gone = setting(monkeypatch, streamlit_secrets=str(tmp_path / "gone.toml"))
     with pytest.raises(SettingsError, match=r"no file .*gone\.toml"):

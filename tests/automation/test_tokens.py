@@ -8,7 +8,7 @@ import pytest
 
 from tests.automation.graph import execute
 from tippers_dagster.automation.nodes import Node, Table
-from tippers_dagster.automation.tokens import MISSING, look_at_sources, source_tokens
+from tippers_dagster.automation.tokens import MISSING, check_sources, source_tokens
 from tippers_dagster.settings import Settings, get_settings
 
 
@@ -106,11 +106,11 @@ def test_a_source_is_checked_at_once_and_then_rarely(
     monkeypatch.setenv("TIPPERS_REFRESH_SECONDS", "1")
     get_settings.cache_clear()
     settings = get_settings()
-    first = look_at_sources(settings, nodes)
+    first = check_sources(settings, nodes)
     execute(settings, 'INSERT INTO "odd Schema".t VALUES (6)')
-    assert look_at_sources(settings, nodes) == first
-    at_once = look_at_sources(settings, nodes, at_once=True)
+    assert check_sources(settings, nodes) == first
+    at_once = check_sources(settings, nodes, at_once=True)
     assert at_once != first
     execute(settings, 'INSERT INTO "odd Schema".t VALUES (7)')
     time.sleep(1.1)
-    assert look_at_sources(settings, nodes) not in (first, at_once)
+    assert check_sources(settings, nodes) not in (first, at_once)

@@ -1,4 +1,4 @@
-"""The benchmark of the whole, small: it must keep running, and touch nothing but its own home."""
+"""A small end-to-end benchmark: it must run, and touch nothing but its own home."""
 
 import json
 import os

@@ -25,7 +25,7 @@ def run(*arguments: str) -> str:
     return done.output
 
 
-def test_a_calendar_comes_in_is_listed_and_goes_out(
+def test_a_calendar_is_imported_listed_and_exported(
     stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
@@ -33,9 +33,9 @@ def test_a_calendar_comes_in_is_listed_and_goes_out(
     file = tmp_path / "calendar.csv"
     file.write_text(CSV)
     assert "2 added" in run("import", str(file), "--by", "ada")
-    assert "2 as before" in run("import", str(file), "--by", "bob")
+    assert "2 unchanged" in run("import", str(file), "--by", "bob")
     assert "11 added" in run("holidays", "--years", "2025", "--country", "US")
-    assert "12 added, 0 changed, 0 removed, 11 as before" in run("holidays", "2025", "2026")
+    assert "12 added, 0 changed, 0 removed, 11 unchanged" in run("holidays", "2025", "2026")
     listed = run("list")
     assert "2025-12-12" in listed
     assert "Thanksgiving Day" in listed

@@ -24,7 +24,7 @@ CALENDAR = AcademicCalendar(
 )
 
 
-def test_a_day_is_what_its_periods_say() -> None:
+def test_a_day_has_the_flags_of_its_periods() -> None:
     days = [dt.date(2025, 9, 24), dt.date(2025, 9, 25), dt.date(2025, 9, 29)]
     days += [dt.date(2025, 11, 11), dt.date(2025, 11, 28), dt.date(2025, 12, 12)]
     flags = CALENDAR.flags([*days, dt.date(2025, 12, 13)])
@@ -47,7 +47,7 @@ def test_an_event_counts_where_it_takes_place_and_around() -> None:
     assert events("hall") == events("hall_1") == events("campus") == [True, True, False]
 
 
-def test_an_empty_calendar_has_an_answer() -> None:
+def test_an_empty_calendar_has_no_flags() -> None:
     flags = AcademicCalendar().flags(np.arange("2025-01-01", "2025-01-08", dtype="datetime64[D]"))
     assert flags.num_rows == 7
     assert not any(any(flags[name].to_pylist()) for name in FLAGS)
@@ -55,7 +55,7 @@ def test_an_empty_calendar_has_an_answer() -> None:
     assert AcademicCalendar().holidays_frame().empty
 
 
-def test_flags_are_those_of_a_plain_look_at_every_day() -> None:
+def test_flags_equal_a_plain_check_of_every_day() -> None:
     rng = np.random.default_rng(7)
     first = dt.date(2025, 1, 1)
     for _ in range(20):
@@ -63,7 +63,7 @@ def test_flags_are_those_of_a_plain_look_at_every_day() -> None:
         for kind in PeriodKind:
             at = 0
             for number in range(int(rng.integers(0, 6))):
-                at += int(rng.integers(0, 30))  # they follow each other, some at once
+                at += int(rng.integers(0, 30))  # consecutive periods, some without a gap
                 end = at + int(rng.integers(1, 40))
                 made = Period(first + at * DAY, first + end * DAY, kind, f"{kind} {number}")
                 periods.append(made)
@@ -108,15 +108,15 @@ def test_prophet_gets_a_row_per_day_and_effect() -> None:
     [
         ("term", "Fall", "2025-09-25", "2025-12-12", "", "not a kind"),
         ("quarter", "Fall", "2025-12-12", "2025-09-25", "", "before it begins"),
-        ("quarter", " ", "2025-09-25", "2025-12-12", "", "not a name"),
-        ("quarter", "a\nb", "2025-09-25", "2025-12-12", "", "not a name"),
+        ("quarter", " ", "2025-09-25", "2025-12-12", "", "not a valid name"),
+        ("quarter", "a\nb", "2025-09-25", "2025-12-12", "", "not a valid name"),
         ("quarter", "Fall", "2025-09-25", "2026-12-12", "", "has 444 days"),
         ("holiday", "Fall", "1925-09-25", "1925-09-25", "", "out of range"),
         ("holiday", "Fall", "9999-12-31", "9999-12-31", "", "9999"),
         ("holiday", "Fall", "2025-09-25", "2025-09-25", "hall", "Only events"),
     ],
 )
-def test_what_cannot_be_a_period(
+def test_invalid_periods(
     kind: str, name: str, first: str, last: str, space: str, told: str
 ) -> None:
     with pytest.raises(BadInput, match=told):

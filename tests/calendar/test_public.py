@@ -17,19 +17,19 @@ def test_federal_holidays_of_the_usa() -> None:
     days = {p.start: p.name for p in found}
     assert days[dt.date(2025, 11, 27)] == "Thanksgiving Day"
     assert days[dt.date(2026, 7, 3)] == "Independence Day (observed)"
-    assert len([day for day in days if day.year == 2025]) == 11  # those of 5 U.S.C. 6103
+    assert len([day for day in days if day.year == 2025]) == 11  # as in 5 U.S.C. 6103
 
 
-def test_those_of_a_state_come_on_demand() -> None:
+def test_state_holidays_are_added_on_request() -> None:
     after = dt.date(2025, 11, 28)
     assert after not in {p.start for p in public_holidays([2025])}
     assert after in {p.start for p in public_holidays([2025], "US", "CA")}
 
 
-def test_what_is_not_known_is_refused() -> None:
+def test_unknown_countries_and_years_are_refused() -> None:
     with pytest.raises(BadInput, match="'XX'"):
         public_holidays([2025], "XX")
-    with pytest.raises(BadInput, match="no part 'BY'"):
+    with pytest.raises(BadInput, match="no subdivision 'BY'"):
         public_holidays([2025], "US", "BY")
     with pytest.raises(BadInput, match="year 99999"):
         public_holidays([99999])

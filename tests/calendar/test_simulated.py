@@ -14,7 +14,7 @@ from tippers_dagster.simulation.calendar import holidays
 FIRST, DAYS = dt.date(2025, 11, 20), 56
 
 
-def test_the_calendar_has_just_the_days_on_which_the_simulated_people_stay_away() -> None:
+def test_holidays_are_the_days_when_simulated_people_stay_away() -> None:
     days = np.datetime64(FIRST) + np.arange(DAYS + AHEAD_DAYS)
     flags = AcademicCalendar(tuple(simulated_periods(FIRST, DAYS))).flags(days)
     closed = holidays(FIRST, len(days))
@@ -24,7 +24,7 @@ def test_the_calendar_has_just_the_days_on_which_the_simulated_people_stay_away(
     assert min(flags["week_of_quarter"].to_pylist()) >= 1
 
 
-def test_it_takes_the_place_of_the_last_simulation_but_not_of_what_people_entered(
+def test_it_replaces_the_last_simulation_but_no_entries_by_people(
     stack: Settings,
 ) -> None:
     done = keep_simulated(stack, FIRST, DAYS)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from tippers_dagster.automation.tokens import look_at_sources
+from tippers_dagster.automation.tokens import check_sources
 from tippers_dagster.calendar.periods import Period, period
 from tippers_dagster.calendar.store import (
     CalendarConflict,
@@ -38,14 +38,14 @@ def periods(settings: Settings) -> list[Period]:
     return [k.period for k in list_periods(settings)]
 
 
-def test_what_was_put_is_there_and_says_who_and_when(stack: Settings) -> None:
+def test_periods_are_stored_with_author_and_time(stack: Settings) -> None:
     assert load_calendar(stack).periods == ()
     assert put(stack, [WINTER, FALL], by="ada") == Outcome(added=2)
     assert periods(stack) == [FALL, WINTER]
     found = kept(stack, "Fall")
     assert (found.version, found.updated_by) == (1, "ada")
     assert found.updated_at.tzinfo is not None
-    # Again, one with another end: that alone is changed.
+    # The same again, one with another end: only that one is changed.
     longer = replace(WINTER, end=WINTER.end + dt.timedelta(days=1))
     assert put(stack, [FALL, longer, LABOUR], by="bob") == Outcome(1, 1, 0, 1)
     assert kept(stack, "Fall") == found
@@ -64,7 +64,7 @@ def test_all_changes_or_none(stack: Settings) -> None:
     with pytest.raises(BadInput, match="no period 0"):
         remove(stack, [kept(stack, "Fall").id, 0], by="ada")
     assert periods(stack) == [FALL]
-    # Two that overlap only for a moment are changed together.
+    # Two changes that would overlap if made separately are made together.
     put(stack, [WINTER], by="ada")
     first, second = kept(stack, "Fall"), kept(stack, "Winter")
     swapped = [
@@ -75,7 +75,7 @@ def test_all_changes_or_none(stack: Settings) -> None:
     assert [p.name for p in periods(stack)] == ["Winter", "Fall"]
 
 
-def test_two_may_change_places(stack: Settings) -> None:
+def test_two_periods_may_swap(stack: Settings) -> None:
     eve, day = (replace(LABOUR, name=name) for name in ("Eve", "Day"))
     put(stack, [eve, day], by="ada")
     changes = [Change(day, kept(stack, "Eve")), Change(eve, kept(stack, "Day"))]
@@ -84,7 +84,7 @@ def test_two_may_change_places(stack: Settings) -> None:
     assert periods(stack) == [day]
 
 
-def test_what_others_changed_meanwhile_is_told(stack: Settings) -> None:
+def test_conflicting_changes_are_reported(stack: Settings) -> None:
     put(stack, [FALL, LABOUR], by="ada")
     fall, labour = kept(stack, "Fall"), kept(stack, "Labor Day")
     bobs = replace(FALL, name="Fall quarter")
@@ -99,13 +99,13 @@ def test_what_others_changed_meanwhile_is_told(stack: Settings) -> None:
     assert [clash.now and clash.now.period for clash in told.value.clashes] == [bobs, None]
     assert [clash.mine for clash in told.value.clashes] == mine[:2]
     assert periods(stack) == [bobs]
-    # What both want is no conflict.
+    # Equal changes do not conflict.
     assert change(stack, [Change(bobs, fall), Change(None, labour)], by="ada") == Outcome(
         unchanged=1
     )
 
 
-def test_events_take_place_in_spaces_that_there_are(stack: Settings) -> None:
+def test_events_take_place_in_existing_spaces(stack: Settings) -> None:
     create_source_schema(stack)
     spaces = [("campus", None), ("hall", "campus"), ("hall_1", "hall"), ("library", "campus")]
     with warehouse_engine(stack).begin() as connection:
@@ -122,11 +122,11 @@ def test_events_take_place_in_spaces_that_there_are(stack: Settings) -> None:
     assert found == {"campus": True, "hall": True, "hall_1": True, "library": False}
 
 
-def test_a_change_is_seen_at_once_by_what_is_computed_from_the_calendar(stack: Settings) -> None:
+def test_a_change_makes_dependents_stale_at_once(stack: Settings) -> None:
     node = calendar_node()
 
     def token() -> str:
-        return look_at_sources(stack, [node])[node.name]
+        return check_sources(stack, [node])[node.name]
 
     before = token()
     put(stack, [FALL], by="ada")
@@ -137,6 +137,6 @@ def test_a_change_is_seen_at_once_by_what_is_computed_from_the_calendar(stack: S
     fall = kept(stack, "Fall")
     change(stack, [Change(LABOUR, fall)], by="bob")
     change(stack, [Change(FALL, kept(stack, "Labor Day"))], by="bob")
-    assert token() == after  # as it was, whoever made it so
+    assert token() == after  # the same content, whoever changed it
     remove(stack, [fall.id], by="ada")
     assert token() == before

@@ -1,4 +1,4 @@
-"""The lake holds no MAC address."""
+"""The lake contains no MAC addresses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_mac_address_becomes_the_id_that_sessions_have(settings: Settings) -> 
     assert ids[0] == ids[2] != ids[1]
 
 
-def test_columns_whose_name_ends_so_are_replaced_too_and_nulls_stay(settings: Settings) -> None:
+def test_columns_ending_in_mac_address_are_replaced_and_nulls_stay(settings: Settings) -> None:
     table = pa.table({"mac_address": MACS, "partner_mac_address": [None, MACS[0], None]})
     found = pseudonymise(settings, table)
     assert found["partner_device_id"].null_count == 2
@@ -47,11 +47,11 @@ def test_other_columns_and_an_empty_table_stay_as_they_are(settings: Settings) -
 @pytest.mark.parametrize("mac", [MACS[0], "AA-BB-CC-DD-EE-01", "aabb.ccdd.ee01"])
 def test_mac_addresses_under_another_name_are_refused(settings: Settings, mac: str) -> None:
     table = pa.table({"mac_address": MACS[:1], "partner": [mac]})
-    with pytest.raises(LakeError, match="partner holds MAC addresses") as caught:
+    with pytest.raises(LakeError, match="partner contains MAC addresses") as caught:
         pseudonymise(settings, table)
     assert mac not in str(caught.value)
 
 
-def test_two_columns_of_one_name_are_refused(settings: Settings) -> None:
+def test_two_columns_with_the_same_name_are_refused(settings: Settings) -> None:
     with pytest.raises(LakeError, match="would have the same name"):
         pseudonymise(settings, pa.table({"mac_address": MACS, "device_id": [1, 2, 3]}))

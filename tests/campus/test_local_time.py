@@ -1,4 +1,4 @@
-"""The clock equals zoneinfo, for every zone's odd days."""
+"""The clock equals zoneinfo on the odd days of many zones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tippers_dagster.campus.local_time import (
 )
 from tippers_dagster.errors import BadInput
 
-# Each with a date near which its clock changes.
+# Each with a date close to a clock change.
 CHANGES = [
     ("America/Los_Angeles", dt.date(2025, 3, 9)),
     ("America/Los_Angeles", dt.date(2025, 11, 2)),
@@ -37,7 +37,7 @@ CHANGES = [
     ("America/St_Johns", dt.date(2010, 11, 7)),  # 00:01 -> 23:01 of the day before
     ("America/Toronto", dt.date(1919, 3, 31)),  # 23:30 -> 00:30 of the day after
     ("Antarctica/Casey", dt.date(2010, 3, 5)),  # three hours
-    ("Pacific/Apia", dt.date(2011, 12, 30)),  # a date that was not
+    ("Pacific/Apia", dt.date(2011, 12, 30)),  # a skipped date
     ("Asia/Kolkata", dt.date(2025, 6, 1)),
     ("UTC", dt.date(2025, 6, 1)),
 ]
@@ -79,7 +79,7 @@ def test_to_utc_equals_zoneinfo(case: tuple[str, list[dt.datetime]], fold: int) 
 
 
 @pytest.mark.parametrize(("name", "date"), CHANGES)
-def test_every_quarter_hour_about_a_change(name: str, date: dt.date) -> None:
+def test_every_quarter_hour_around_a_clock_change(name: str, date: dt.date) -> None:
     zone, clock = ZoneInfo(name), LocalClock(name)
     noon = dt.datetime.combine(date, dt.time(12))
     times = [noon + dt.timedelta(minutes=15 * step, seconds=1) for step in range(-200, 200)]
@@ -138,7 +138,7 @@ def test_days_of_23_and_25_hours(date: dt.date, hours: int) -> None:
     assert np.diff(four_hours).tolist() == [14400 + (hours - 24) * 3600] + [14400] * 5
 
 
-def test_no_day_crossed_and_one_width_a_year() -> None:
+def test_bins_never_cross_a_day_all_year() -> None:
     clock = LocalClock("America/Los_Angeles")
     minutes = clock.bin_edges(dt.date(2025, 1, 1), dt.date(2026, 1, 1), 60)
     assert len(minutes) - 1 == 365 * 1440
@@ -194,7 +194,7 @@ def test_chunks_cover_the_range_and_touch(start: dt.date, days: int, size: str) 
     assert all(one[1] == two[0] for one, two in itertools.pairwise(bounds))
 
 
-def test_chunk_index_at_the_change_of_clocks() -> None:
+def test_chunk_index_at_a_clock_change() -> None:
     clock = LocalClock("America/Los_Angeles")
     keys = chunk_keys(dt.date(2025, 3, 3), dt.date(2025, 3, 17), "week")
     boundaries = clock.chunk_boundaries(keys, "week")

@@ -1,4 +1,4 @@
-"""A small catalog of two levels, and a project without definitions of its own."""
+"""A small catalog of two levels, and a project without definitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def draft(kind: Kind | str, written: str, *, owner: str = "ada", about: str = "", **body) -> Draft:
-    """A draft of ``concept.name``, or of ``name`` where there is no concept."""
+    """A draft of ``concept.name``, or of ``name`` if there is no concept."""
     kind = Kind(kind)
     concept, _, name = written.rpartition(".")
     return Draft(Ref(concept, name, kind), read_body(kind, body), about, owner)
@@ -28,7 +28,7 @@ def function(written: str, label: str = "STATIC", rule: str = "always_on") -> Dr
 
 
 def device() -> list[Draft]:
-    """A concept whose label model chooses the entities of the next."""
+    """A concept whose label model selects the entities of the next one."""
     labels = ("STATIC", "LAPTOP", "PHONE")
     return [
         draft("concept", "device", values=[{"name": label} for label in labels]),
@@ -68,7 +68,7 @@ def ref(written: str, kind: Kind | str = Kind.RULE) -> Ref:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a dbt project without a definition."""
+    """The folder of a dbt project without definitions."""
     folder = tmp_path / "project"
     folder.mkdir()
     shutil.copy(REPOSITORY / "dbt_project" / "dbt_project.yml", folder)

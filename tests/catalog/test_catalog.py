@@ -18,7 +18,7 @@ def catalog(*drafts: Draft) -> Catalog:
 
 
 def problem(changed: Draft, *others: Draft) -> str:
-    """What is wrong with one definition among those of both levels."""
+    """The problem of one definition, added to those of both levels."""
     drafts = {d.ref: d for d in (*device(), *people(), *others)}
     drafts = {r: d for r, d in drafts.items() if (r.concept, r.name) != _name(changed)}
     found = catalog(*drafts.values(), changed).problems
@@ -56,7 +56,7 @@ def test_levels() -> None:
     found = catalog(*device(), *people(), resident, group, rule)
     assert found.problems == {}
     assert [found.level(c) for c in ("device", "people", "group")] == [1, 2, 2]
-    assert found.level("resident") == 2  # as long as it has no index, one above what it refines
+    assert found.level("resident") == 2  # without an index, one above the concept that it refines
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_levels() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said(wrong: Draft, said: str) -> None:
+def test_problems_are_described(wrong: Draft, said: str) -> None:
     other = draft("index", "device.other", sql="SELECT 1")
     assert re.search(said, problem(wrong, other)), problem(wrong, other)
 
@@ -179,7 +179,7 @@ def test_label_models(changes: dict, said: str) -> None:
     assert (said in found) if said else not found, found
 
 
-def test_a_problem_reaches_all_above_and_names_its_root() -> None:
+def test_a_problem_affects_all_readers_and_names_its_root() -> None:
     drafts = [d for d in (*device(), *people()) if d.ref.name != "devices"]
     found = catalog(*drafts)
     root = found.problems[ref("device.always_on")]
@@ -190,7 +190,7 @@ def test_a_problem_reaches_all_above_and_names_its_root() -> None:
     assert len(found.of_kind(Kind.RULE, broken=True)) == 2
 
 
-def test_what_is_retired_is_said_to_be() -> None:
+def test_retired_definitions_are_reported() -> None:
     drafts = [
         replace(d, status="retired") if d.ref.name == "always_on" else d
         for d in (*device(), *people())
@@ -206,7 +206,7 @@ def test_what_is_retired_is_said_to_be() -> None:
         found.get("device", "always_on")
 
 
-def test_circles_are_told_and_the_rest_goes_on() -> None:
+def test_cycles_are_reported_and_do_not_affect_the_rest() -> None:
     a = replace(draft("rule", "device.a", index="devices", sql="SELECT 1"), reads=("device.b",))
     b = replace(draft("rule", "device.b", index="devices", sql="SELECT 1"), reads=("device.a",))
     c = replace(draft("rule", "device.c", index="devices", sql="SELECT 1"), reads=("device.a",))
@@ -216,7 +216,7 @@ def test_circles_are_told_and_the_rest_goes_on() -> None:
     assert found.problems[c.ref].startswith("It needs device.a")
 
 
-def test_sql_reads_count() -> None:
+def test_sql_reads_are_dependencies() -> None:
     reader = replace(
         draft("rule", "device.a", index="devices", sql="SELECT 1"),
         reads=("device.always_on", "device.device_type"),
@@ -228,7 +228,7 @@ def test_sql_reads_count() -> None:
     assert "is a labelling function" in problem(replace(reader, reads=("device.votes_static",)))
 
 
-def test_an_unreadable_definition_is_a_problem_and_no_more() -> None:
+def test_an_unreadable_definition_is_only_a_problem() -> None:
     broken = Definition(ref("device.always_on"), Unreadable(reason="It cannot be read: sql."))
     drafts = [definition_of(d) for d in device() if d.ref.name != "always_on"]
     found = Catalog([*drafts, broken])
@@ -237,7 +237,7 @@ def test_an_unreadable_definition_is_a_problem_and_no_more() -> None:
     assert found.values("device")[0].name == "STATIC"
 
 
-def test_saved_ones_take_the_place_of_those_of_the_files() -> None:
+def test_saved_definitions_replace_those_in_files() -> None:
     git = [replace(definition_of(d), origin="git") for d in device()]
     changed = definition_of(
         draft("rule", "device.always_on", index="devices", sql="SELECT 2 AS hours")
@@ -252,7 +252,7 @@ def test_saved_ones_take_the_place_of_those_of_the_files() -> None:
     assert Catalog([put_away], git).with_changes(removed=[changed.ref]).problems == {}
 
 
-def test_a_name_that_the_kind_of_was_changed_is_told() -> None:
+def test_a_changed_kind_is_reported() -> None:
     git = [replace(definition_of(d), origin="git") for d in device()]
     other = definition_of(draft("feature", "device.always_on", index="devices", sql="SELECT 1"))
     found = Catalog([other], git)

@@ -1,4 +1,4 @@
-"""What the documentation lists is what there is."""
+"""The documentation lists everything that exists."""
 
 from __future__ import annotations
 

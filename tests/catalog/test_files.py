@@ -64,7 +64,7 @@ EVERY_KIND = [
 ]
 
 
-def test_every_kind_comes_back(tmp_path: Path) -> None:
+def test_every_kind_survives_export_and_import(tmp_path: Path) -> None:
     done = files.export(tmp_path, map(definition_of, EVERY_KIND))
     assert "device/rules/always_on.sql" in done.written
     assert "device/labelling_functions/in_python.py" in done.written
@@ -160,7 +160,7 @@ RULE = "device/rules/a.yml"
         ("device/rules/a.sql", "SELECT 1", "no a.yml for it"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, path: str, text: str, said: str) -> None:
+def test_unreadable_files_are_named(tmp_path: Path, path: str, text: str, said: str) -> None:
     put(tmp_path, path, text)
     with pytest.raises(BadInput) as caught:
         files.read_folder(tmp_path)
@@ -169,7 +169,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, path: str, text: str, said
     assert "secret" not in str(caught.value)
 
 
-def test_long_texts_are_beside_or_within_not_both(tmp_path: Path) -> None:
+def test_long_texts_are_in_their_own_file_or_in_the_yaml(tmp_path: Path) -> None:
     put(tmp_path, RULE, "index: i\nsql: s\n")
     put(tmp_path, "device/rules/a.sql", "\ufeffSELECT 1\r\n")
     with pytest.raises(BadInput, match=r"also given in a\.sql"):
@@ -205,7 +205,7 @@ def test_links_are_refused_and_hidden_files_left_alone(tmp_path: Path) -> None:
         files.read_folder(folder)
 
 
-def test_what_is_left_over_is_removed_only_when_asked(tmp_path: Path) -> None:
+def test_leftover_files_are_removed_only_with_prune(tmp_path: Path) -> None:
     files.export(tmp_path, map(definition_of, device()))
     put(tmp_path, "README.md", "about")
     put(tmp_path, "notes/a.sql", "mine")
@@ -230,7 +230,7 @@ def test_import_of_an_export_changes_nothing(deployment: Settings, tmp_path: Pat
     assert [str(r) for r, o in outcome.items() if o == "changed"] == ["device.always_on"]
 
 
-def test_no_password_leaves(tmp_path: Path) -> None:
+def test_passwords_are_not_exported(tmp_path: Path) -> None:
     given_ = draft(
         "connection", "c", dialect="sqlite", database="d", password="token-of-the-password"
     )
@@ -239,7 +239,7 @@ def test_no_password_leaves(tmp_path: Path) -> None:
     assert "token" not in files.document(given_)
 
 
-def test_a_path_that_no_file_has_is_not_there() -> None:
+def test_an_impossible_path_does_not_exist() -> None:
     for path in (Path("x" * 300), Path("a\0b"), Path("/dev/null/x"), Path("x/" * 1500)):
         with pytest.raises(BadInput, match="There is no file") as caught:
             files.read_path(path)
@@ -253,7 +253,7 @@ ODD = [None, True, -1, 2**62, 1.5, float("inf"), "", "a b", "\0", "[", "x" * 500
 
 
 def places(value: object, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to each value within a value."""
+    """The path to each value within a value."""
     if above:
         yield above
     parts = list(value.items()) if isinstance(value, dict) else []
@@ -263,7 +263,7 @@ def places(value: object, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ..
 
 
 @pytest.mark.parametrize("given_", EVERY_KIND, ids=lambda d: d.ref.kind.value)
-def test_any_value_in_any_field_is_taken_or_refused_in_a_short_sentence(given_: Draft) -> None:
+def test_any_value_in_any_field_is_accepted_or_refused_briefly(given_: Draft) -> None:
     plain = yaml_text.load(files.document(given_))
     for way in places(plain):
         for odd in ODD:

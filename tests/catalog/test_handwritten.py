@@ -51,7 +51,7 @@ def test_export_and_import_of_all_saves_nothing(stack: Settings, tmp_path: Path)
         assert connection.scalar(sa.select(sa.func.count()).select_from(definition)) == 0
 
 
-def test_a_threshold_is_changed_by_saving_the_same_name(stack: Settings) -> None:
+def test_a_threshold_is_changed_by_saving_a_definition_of_the_same_name(stack: Settings) -> None:
     name = ref("device.static_always_on", "labelling_function")
     given = store.get(stack, name)
     assert given.origin == "git"
@@ -69,7 +69,7 @@ def test_a_threshold_is_changed_by_saving_the_same_name(stack: Settings) -> None
     assert store.get(stack, name) == given
 
 
-def test_a_model_that_uses_more_of_dbt_stays_as_it_is() -> None:
+def test_a_model_with_other_dbt_features_is_unchanged() -> None:
     plain = PlainSql(REPOSITORY / "dbt_project", "UTC")
     assert plain("select * from {{ ref('int_sessions') }}\n\n\n") == "select * from int_sessions"
     assert plain("select {{ first_instant('t') }}").count("'UTC'") >= 3
@@ -105,7 +105,7 @@ def test_models_with_wrong_properties_are_named(
     assert said in reason
 
 
-def test_a_second_one_of_the_same_name_is_told(project: Path, deployment: Settings) -> None:
+def test_a_duplicate_name_is_reported(project: Path, deployment: Settings) -> None:
     for given in (
         draft("feature", "device.a", index="i", sql="s"),
         draft("classifier", "device.a", index="i", label_model="m", features=["f"]),
@@ -118,7 +118,7 @@ def test_a_second_one_of_the_same_name_is_told(project: Path, deployment: Settin
     assert "another definition device.a" in next(iter(found.unusable.values()))
 
 
-def test_the_project_must_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_project_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert project_source(get_settings()) == REPOSITORY / "dbt_project"
     monkeypatch.setenv("TIPPERS_DBT_PROJECT", str(tmp_path))
     get_settings.cache_clear()
@@ -127,7 +127,7 @@ def test_the_project_must_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_500_saved_definitions_load(stack: Settings, tmp_path: Path) -> None:
-    """Beside those of the files, and with nothing of these read before."""
+    """In addition to those in the files, which have not been read before."""
     copy = tmp_path / "project"
     shutil.copytree(REPOSITORY / "dbt_project", copy, ignore=shutil.ignore_patterns("target"))
     rules = [

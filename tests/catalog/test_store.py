@@ -76,13 +76,13 @@ def test_versions_and_restoring(filled: Settings) -> None:
         store.restore(filled, RULE, 9, by="eve")
 
 
-def test_the_second_of_two_is_told(filled: Settings) -> None:
+def test_the_second_of_two_authors_gets_a_conflict(filled: Settings) -> None:
     store.save(filled, rule(), by="bob", expected_version=1)
     with pytest.raises(store.Conflict, match=r"saved by bob on .* version 1") as caught:
         store.save(filled, rule("SELECT 3"), by="cyd", expected_version=1)
     assert caught.value.current is not None
     assert caught.value.current.version == 2
-    # The same text is no conflict.
+    # The same content is not a conflict.
     assert store.save(filled, rule(), by="cyd", expected_version=1).version == 2
     with pytest.raises(store.Conflict, match="started from an unsaved state"):
         store.save(filled, rule("SELECT 3"), by="cyd", expected_version=0)
@@ -109,7 +109,7 @@ def test_names_are_unique_in_their_concept(filled: Settings) -> None:
     "written",
     ["device.Bad", "device.a__b", "device." + "a" * 49, "d" * 40 + "." + "a" * 40, "labels.x"],
 )
-def test_names_that_cannot_be(filled: Settings, written: str) -> None:
+def test_invalid_names(filled: Settings, written: str) -> None:
     with pytest.raises(BadInput):
         store.save(filled, draft("index", written, sql="SELECT 1"), by="a")
 
@@ -120,7 +120,7 @@ def test_characters_that_cannot_be_stored(filled: Settings, text: str) -> None:
         store.save(filled, rule(description=text), by="a")
 
 
-def test_any_other_text_comes_back(filled: Settings) -> None:
+def test_any_other_text_is_stored_exactly(filled: Settings) -> None:
     sql = "SELECT 'é\r\n\t“𝄞”\u2028\x85' -- {{ ref }} :index_values %s"
     store.save(filled, rule(sql), by="a")
     body = store.get(filled, RULE).body
@@ -128,7 +128,7 @@ def test_any_other_text_comes_back(filled: Settings) -> None:
     assert body.sql == sql
 
 
-def test_what_cannot_work_is_not_saved(filled: Settings) -> None:
+def test_definitions_that_cannot_work_are_not_saved(filled: Settings) -> None:
     with pytest.raises(BadInput, match=r"no index device\.gone"):
         store.save(filled, draft("rule", "device.x", index="gone", sql="s"), by="a")
     narrow = draft("concept", "device", values=[{"name": "STATIC"}, {"name": "LAPTOP"}])
@@ -148,7 +148,7 @@ def test_all_or_none(filled: Settings) -> None:
     assert [o for o in outcome.values() if o != "unchanged"] == ["created"]
 
 
-def test_deleting_what_is_used(filled: Settings) -> None:
+def test_deleting_used_definitions(filled: Settings) -> None:
     with pytest.raises(BadInput, match=r"votes_laptop, .*votes_phone, .*votes_static") as caught:
         store.delete(filled, RULE, by="a")
     assert "retire" in (caught.value.hint or "")
@@ -162,7 +162,7 @@ def test_deleting_what_is_used(filled: Settings) -> None:
     with pytest.raises(BadInput):
         store.get(filled, free)
     assert store.delete(filled, renamed.ref, by="a").ref == renamed.ref
-    # Its history stays, and it can be brought back.
+    # Its history stays, and it can be restored.
     assert store.find(filled, "people.brief_span") == renamed.ref
     assert store.restore(filled, renamed.ref, 1, by="a").version == 3
 
@@ -244,7 +244,7 @@ def test_a_broken_file_or_row_breaks_only_itself(filled: Settings, project: Path
     assert store.delete(filled, ref("people.short_span", "labelling_function"), by="a")
 
 
-def test_deeper_checks_are_asked(filled: Settings) -> None:
+def test_deeper_checks_are_called(filled: Settings) -> None:
     asked: list[str] = []
 
     def validator(given: Draft, catalog: Catalog) -> None:
@@ -275,7 +275,7 @@ def connection(**changes: object) -> Draft:
     return draft("connection", "registrar", **given)
 
 
-def test_a_password_stays_with_its_place(deployment: Settings) -> None:
+def test_a_password_stays_with_its_server(deployment: Settings) -> None:
     store.save(deployment, connection(password="token"), by="a")
 
     def password() -> str | None:
@@ -290,12 +290,12 @@ def test_a_password_stays_with_its_place(deployment: Settings) -> None:
     assert password() is None
 
 
-def test_who_must_be_known(deployment: Settings) -> None:
+def test_the_author_is_required(deployment: Settings) -> None:
     with pytest.raises(BadInput, match="author of the change"):
         store.save(deployment, device()[0], by=" ")
 
 
-def test_of_many_threads_one_wins(filled: Settings) -> None:
+def test_one_of_many_threads_wins(filled: Settings) -> None:
     def attempt(number: int) -> bool:
         try:
             store.save(filled, rule(f"SELECT {number}"), by=f"t{number}", expected_version=1)

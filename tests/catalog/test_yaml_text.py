@@ -1,4 +1,4 @@
-"""Whatever a text of YAML holds, it is read or refused in a sentence, and soon."""
+"""Any YAML text is either read or refused with a message, quickly."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_hostile_texts_are_refused_at_once(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["periods: " + "[" * 60_000, "- " * 60_000])
-def test_a_deep_calendar_does_not_end_the_process(text: str) -> None:
+def test_deeply_nested_yaml_does_not_end_the_process(text: str) -> None:
     with pytest.raises(BadInput, match="50 levels"):
         read_bytes(text.encode(), "calendar.yml")
 
 
-def test_aliases_of_the_project_stand_for_values_up_to_a_bound() -> None:
+def test_aliases_in_project_files_expand_up_to_a_limit() -> None:
     text = "a: &x {k: 1}\nb: *x\nc:\n  <<: *x\n  d: 2\n"
     assert yaml_text.load_project_file(text) == {
         "a": {"k": 1},
@@ -86,7 +86,7 @@ PLAIN = st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.te
         ),
     )
 )
-def test_what_is_written_is_read_as_it_was(content: dict[str, object]) -> None:
+def test_written_yaml_is_read_back_unchanged(content: dict[str, object]) -> None:
     assert yaml_text.load(yaml_text.dump(content)) == content
 
 

@@ -18,7 +18,7 @@ __all__ = ["learned"]
 
 @pytest.fixture
 def small(learned: Learned, monkeypatch: pytest.MonkeyPatch) -> Learned:
-    """The classifier of the tests in place of the project's own."""
+    """The tests' classifier in place of the project's."""
 
     def load(_: object) -> Catalog:
         return learned.catalog
@@ -35,7 +35,7 @@ def run(*arguments: str) -> str:
     return found.output
 
 
-def test_what_is_not_trained_is_said_to_be_so(small: Learned) -> None:
+def test_untrained_classifiers_are_reported(small: Learned) -> None:
     assert "device.guess  not trained" in run("list")
     with pytest.raises(TippersError, match=r"device.guess has not been trained yet"):
         run("show", "device.guess")

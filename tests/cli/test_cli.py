@@ -47,8 +47,8 @@ def test_every_command_is_there(
         cli.main()
     done = capsys.readouterr()
     assert not end.value.code, done.err
-    assert "stand-in" not in done.out
-    assert f"Usage: tippers {command}" in done.out
+    assert "placeholder of" not in done.out
+    assert f"tippers {command}" in done.out
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -1,4 +1,4 @@
-"""``tippers definitions`` on the definitions that come with the project."""
+"""``tippers definitions`` on the project's definitions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def edited(stack: Settings, folder: Path, old: str, new: str) -> Path:
 def test_list_and_show(stack: Settings) -> None:
     listed = run("list")
     assert "device.always_on" in listed
-    assert "resident.student_irregular_hours" in listed  # whole, where no terminal is
+    assert "resident.student_irregular_hours" in listed  # not truncated without a terminal
     assert "cannot work" not in listed
     of_kind = run("list", "--kind", "label_model", "--concept", "people")
     assert "people.visitor_or_resident" in of_kind
@@ -113,8 +113,8 @@ def test_export_and_import(stack: Settings, tmp_path: Path) -> None:
     assert store.get(stack, REF).version == 1
     assert "created" not in run("import", str(folder))
     assert store.get(stack, REF).version == 1
-    # Only what was saved, now; the rest is left over, and goes when asked.
-    assert "(--prune)" in run("export", str(folder))
+    # Now only saved definitions; the other files are left over, and removed with --prune.
+    assert "--prune removes it" in run("export", str(folder))
     run("export", str(folder), "--prune")
     assert [p.name for p in folder.rglob("*.*")] == ["static_always_on.yml"]
 

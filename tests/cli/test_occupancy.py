@@ -1,4 +1,4 @@
-"""Tracking, computing and exporting, as a person does it in a shell."""
+"""Tracking, computing and exporting from a shell."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_from_files_to_an_export(campus: Settings, tmp_path: Path) -> None:
         for minute, count in (("00", "2"), ("30", "1"))
     ]
     assert len(export(tmp_path / "dense.csv")) == 48
-    assert "4 partitions" not in tippers("occupancy", "materialize").stdout  # all is fresh
+    assert "4 partitions" not in tippers("occupancy", "materialize").stdout  # everything is fresh
 
 
 def test_spaces_are_listed_as_a_tree(campus: Settings) -> None:
@@ -75,14 +75,14 @@ def test_spaces_are_listed_as_a_tree(campus: Settings) -> None:
     ]
 
 
-def test_status_tells_what_is_wanted_and_done(campus: Settings) -> None:
+def test_status_shows_wanted_and_done_partitions(campus: Settings) -> None:
     assert "Nothing is tracked" in tippers("occupancy", "status").stdout
     track()
     lines = tippers("occupancy", "status").stdout.splitlines()
     assert [n for line in lines if "derived" in line for n in line if n.isdigit()][:2] == ["4", "0"]
 
 
-def test_untrack_keeps_the_lake_unless_told_to_purge(campus: Settings, tmp_path: Path) -> None:
+def test_untrack_keeps_the_lake_unless_purging(campus: Settings, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     track()
     tippers("occupancy", "materialize")
@@ -114,19 +114,15 @@ def test_damaged_files_are_computed_again(campus: Settings, tmp_path: Path) -> N
         (["track", "--space", "camps", "--start", "2025-01-06", "--end", "2025-01-20"], "campus"),
         (["track", "--space", "hall", "--start", "2025-01-06", "--end", "2025-01-06"], "no day"),
         (["track", "--space", "hall", "--start", "1025-01-06", "--end", "2025-01-06"], "20 years"),
-        (["untrack", "--space", "hall"], "not tracked"),
+        (["untrack", "--space", "hall"], "not a tracked root"),
     ],
 )
-def test_wrong_requests_say_what_is_wrong(
-    campus: Settings, arguments: list[str], says: str
-) -> None:
+def test_errors_of_wrong_requests(campus: Settings, arguments: list[str], says: str) -> None:
     with pytest.raises(BadInput, match=says):
         tippers(*arguments)
 
 
-def test_an_export_of_what_is_not_computed_names_the_chunks(
-    campus: Settings, tmp_path: Path
-) -> None:
+def test_an_export_names_uncomputed_chunks(campus: Settings, tmp_path: Path) -> None:
     track()
     with pytest.raises(MissingPartitions, match="2025-01-06"):
         export(tmp_path / "hall.csv")

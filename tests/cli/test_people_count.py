@@ -1,4 +1,4 @@
-"""Head counts and people counts, as a person does it in a shell."""
+"""Head counts and people counts from a shell."""
 
 from __future__ import annotations
 

@@ -50,14 +50,14 @@ class Other:
             connection.exec_driver_sql(statement)
 
     def count(self, query: str) -> int:
-        """What a query of one number answers, to the server's administrator."""
+        """The number that a query returns to the server's administrator."""
         with self.engine.connect() as connection:
             return int(connection.exec_driver_sql(query).scalar_one())
 
 
 @pytest.fixture(scope="session")
 def guarded(session_server: SessionServer) -> str:
-    """A role that the server lets in with its password only."""
+    """A role that can log in only with its password."""
     with closing(
         psycopg2.connect(session_server.server.url("postgres", ADMINISTRATOR))
     ) as connection:

@@ -1,4 +1,4 @@
-"""The tables of connections as assets, kept up to date by the definitions' automation."""
+"""Tables of connections as assets, kept up to date by the automation of definitions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def materialize(settings: Settings, *keys: dg.AssetKey) -> dg.ExecuteInProcessRe
 
 
 def asked(settings: Settings, *, later: float = 0) -> set[str]:
-    """What automation would ask for, so many seconds from now."""
+    """What automation would request after this many seconds."""
     catalog = load_catalog(settings)
     nodes = in_order(connection_nodes(settings, catalog))
     with dagster_instance(settings) as instance:
@@ -57,7 +57,7 @@ def versions(settings: Settings) -> dict[str, str | None]:
     return {name.split("/")[-1]: state.version for name, state in load_states(settings).items()}
 
 
-def test_each_table_is_an_asset_with_what_it_says(chosen: Settings) -> None:
+def test_each_table_is_an_asset_with_metadata(chosen: Settings) -> None:
     catalog = load_catalog(chosen)
     (assets,) = connection_assets(chosen, catalog, connection_nodes(chosen, catalog))
     assert assets.keys == {ENROLMENT, ROOM}
@@ -74,12 +74,12 @@ def test_each_table_is_an_asset_with_what_it_says(chosen: Settings) -> None:
     assert found.materialization.tags["dagster/data_version"] == versions(chosen)["enrolment"]
 
 
-def test_a_part_can_be_synced(chosen: Settings) -> None:
+def test_single_tables_can_be_synced(chosen: Settings) -> None:
     assert materialize(chosen, ROOM).success
     assert set(versions(chosen)) == {"room"}
 
 
-def test_a_version_differs_when_rows_do_and_only_then(chosen: Settings, other: Other) -> None:
+def test_a_version_changes_only_with_rows(chosen: Settings, other: Other) -> None:
     materialize(chosen)
     first = versions(chosen)
     materialize(chosen)
@@ -90,7 +90,7 @@ def test_a_version_differs_when_rows_do_and_only_then(chosen: Settings, other: O
     assert versions(chosen)["enrolment"] != first["enrolment"]
 
 
-def test_tables_are_due_when_new_and_then_every_so_often(chosen: Settings) -> None:
+def test_tables_are_due_when_new_and_then_periodically(chosen: Settings) -> None:
     assert asked(chosen) == {"enrolment", "room"}
     materialize(chosen)
     assert asked(chosen) == set()
@@ -100,13 +100,13 @@ def test_tables_are_due_when_new_and_then_every_so_often(chosen: Settings) -> No
     assert asked(chosen) == {"enrolment"}
 
 
-def test_another_password_is_no_other_definition(chosen: Settings) -> None:
+def test_a_new_password_does_not_change_the_version(chosen: Settings) -> None:
     materialize(chosen)
     store.edit(chosen, "registrar", {}, by="ada", password=PASSWORD)
     assert asked(chosen) == set()
 
 
-def test_one_that_fails_does_not_stop_the_others_and_is_tried_again(
+def test_a_failing_table_does_not_stop_others_and_is_retried(
     chosen: Settings, other: Other
 ) -> None:
     materialize(chosen)
@@ -118,7 +118,7 @@ def test_one_that_fails_does_not_stop_the_others_and_is_tried_again(
     state = load_states(chosen)["connection/registrar/enrolment"]
     assert "no table" in str(state.error)
     assert state.tries == 1
-    # Due, but held back; then each time it would be looked at anyway, however often it failed.
+    # Due, but held back; then tried at each normal interval, however often it failed.
     assert asked(chosen, later=3601) == {"enrolment", "room"}
     for _ in range(chosen.max_tries):
         materialize(chosen, ENROLMENT)

@@ -1,4 +1,4 @@
-"""Passwords at rest."""
+"""Stored passwords."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def new_key() -> str:
     return Fernet.generate_key().decode()
 
 
-def test_what_is_encrypted_can_be_read_and_says_nothing(settings: Settings) -> None:
+def test_tokens_can_be_decrypted_and_reveal_nothing(settings: Settings) -> None:
     body = with_token(settings)
     assert PASSWORD not in str(body.password)
     assert secrets.decrypt(settings, "x", body) == PASSWORD
@@ -45,20 +45,20 @@ def test_what_is_encrypted_can_be_read_and_says_nothing(settings: Settings) -> N
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_all_who_ask_at_once_get_the_same_key(settings: Settings) -> None:
+def test_concurrent_processes_get_the_same_key(settings: Settings) -> None:
     with ThreadPoolExecutor(8) as pool:
         bodies = list(pool.map(lambda _: with_token(settings), range(24)))
     assert {secrets.decrypt(settings, "x", body) for body in bodies} == {PASSWORD}
     assert [path.name for path in settings.home_path.iterdir()] == ["secrets_keys"]
 
 
-def test_a_token_is_of_no_use_at_another_server(settings: Settings) -> None:
+def test_a_token_is_useless_for_another_server(settings: Settings) -> None:
     elsewhere = with_token(settings).model_copy(update={"host": "evil.example"})
     with pytest.raises(secrets.UnreadablePassword, match=r"registrar .* another server"):
         secrets.decrypt(settings, "registrar", elsewhere)
 
 
-def test_an_older_key_still_opens_and_a_lost_one_is_named(
+def test_an_older_key_still_decrypts_and_a_lost_one_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old, new = new_key(), new_key()
@@ -139,8 +139,8 @@ def test_rotation_changes_all_or_nothing(
     assert tokens(settings) == before
 
 
-# --- nothing shows it ----------------------------------------------------------------------------
-def test_nothing_that_is_kept_or_shown_holds_a_password(campus: Settings) -> None:
+# --- nothing reveals them ------------------------------------------------------------------------
+def test_nothing_stored_or_shown_contains_a_password(campus: Settings) -> None:
     store.edit(campus, "registrar", {"sync_seconds": 60}, by="ada")
     place = place_of(campus, "registrar", store.get(campus, "registrar"))
     assert PASSWORD in place.secrets

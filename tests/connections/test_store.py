@@ -24,7 +24,7 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 
 
-def test_a_connection_is_made_tested_and_shows_its_tables(campus: Settings) -> None:
+def test_a_connection_is_added_and_tested_and_lists_its_tables(campus: Settings) -> None:
     tested = store.test(campus, "registrar")
     assert tested.works, tested.sentence
     found = {t.name: t for t in store.list_tables(campus, "registrar")}
@@ -45,7 +45,7 @@ def test_estimated_rows(campus: Settings, other: Other) -> None:
 def test_a_connection_does_not_lead_to_the_embedded_server(
     settings: Settings, tmp_path: Path
 ) -> None:
-    # Its socket asks for no password: as the superuser a connection would read all there is.
+    # Its socket requires no password: as superuser a connection could read everything.
     folder = parse_dsn(databases(settings).warehouse)["host"]
     (tmp_path / "link").symlink_to(folder)
     for host in (folder, f"{folder}/../postgres/", f"/nowhere,{folder}", str(tmp_path / "link")):
@@ -72,7 +72,7 @@ def test_a_connection_does_not_lead_to_the_embedded_server(
         ({"host": "/no/such/folder"}, "No such file"),
     ],
 )
-def test_what_is_wrong_is_told_without_the_password(
+def test_errors_do_not_show_the_password(
     stack: Settings, other: Other, changes: dict[str, object], words: str
 ) -> None:
     fields = {**other.fields, **changes}
@@ -119,9 +119,7 @@ HOST = {"dialect": "postgresql", "host": "db", "database": "d", "user": "u"}
         ({"dialect": "sqlite", "database": ":memory:"}, "absolute path"),
     ],
 )
-def test_what_a_connection_may_not_say(
-    stack: Settings, fields: dict[str, object], words: str
-) -> None:
+def test_invalid_connections(stack: Settings, fields: dict[str, object], words: str) -> None:
     with pytest.raises(BadInput, match=words):
         store.add(stack, "bad", fields, by="ada")
     assert store.list_connections(stack) == {}
@@ -135,7 +133,7 @@ def test_the_name_source_is_kept_for_the_settings(stack: Settings) -> None:
 def test_editing_keeps_the_password_but_never_sends_it_elsewhere(campus: Settings) -> None:
     store.edit(campus, "registrar", {"sync_seconds": 60}, by="ada")
     assert store.test(campus, "registrar").works
-    with pytest.raises(BadInput, match="another server"):
+    with pytest.raises(BadInput, match="address of registrar changes"):
         store.edit(campus, "registrar", {"host": "evil.example"}, by="eve")
     assert store.test(campus, "registrar").works
 
@@ -150,7 +148,7 @@ def test_a_stored_password_cannot_be_taken_elsewhere_past_these_functions(
     assert "another server" in store.test(campus, "registrar").sentence
 
 
-def test_choosing_looks_at_the_real_columns(campus: Settings) -> None:
+def test_choosing_checks_the_real_columns(campus: Settings) -> None:
     def choose(**fields: object) -> ConnectionTable:
         return store.choose(campus, "registrar", ConnectionTable(**fields), by="ada")  # type: ignore[arg-type]
 
@@ -189,7 +187,7 @@ def index_over(settings: Settings, sql: str) -> None:
     catalog_store.save(settings, draft, by="ada")
 
 
-def test_what_is_used_is_not_deleted(campus: Settings) -> None:
+def test_used_tables_are_not_deleted(campus: Settings) -> None:
     for name in ("enrolment", "room"):
         store.choose(campus, "registrar", ConnectionTable(name=name), by="ada")
     sync(campus)
@@ -215,7 +213,7 @@ def test_what_is_used_is_not_deleted(campus: Settings) -> None:
     assert rows(campus, left) == []
 
 
-def test_an_export_holds_no_password(campus: Settings, tmp_path: Path) -> None:
+def test_an_export_contains_no_password(campus: Settings, tmp_path: Path) -> None:
     export(tmp_path / "out", catalog_store.list_definitions(campus))
     texts = [path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert any("registrar" in str(path) for path in (tmp_path / "out").rglob("*"))
@@ -252,5 +250,5 @@ def test_the_source_of_the_settings_is_a_connection(
     with pytest.raises(BadInput, match="TIPPERS_SOURCE_URL"):
         store.edit(settings, "source", {"host": "elsewhere"}, by="ada")
     assert len(store.get(settings, "source").tables) == 5
-    store.delete(settings, "source", by="ada")  # the choices; the connection stays
+    store.delete(settings, "source", by="ada")  # deletes the choices; the connection stays
     assert store.get(settings, "source") == body

@@ -52,7 +52,7 @@ def test_appended_and_updated_rows_are_merged(campus: Settings, other: Other) ->
     other.run("INSERT INTO enrolment VALUES (101, 'new', 1, NULL, '2025-02-01')")
     other.run("UPDATE enrolment SET student = 'other', changed_at = '2025-02-02' WHERE id = 7")
     done = sync(campus, INCREMENTAL)
-    # The last row is read again, as the cursor may be shared: it did not change.
+    # The last row is read again, as others may have the same cursor; it did not change.
     assert (done.everything, done.read, counts(done)) == (False, 3, (1, 1, 0))
     assert done.change.rows == 101
     assert done.last_cursor == "2025-02-02 00:00:00"
@@ -77,7 +77,7 @@ def test_rows_committed_late_are_caught_by_the_lag(campus: Settings, other: Othe
     assert counts(sync(campus, lagging)) == (1, 0, 0)
 
 
-def test_whole_tables_follow_what_was_deleted(campus: Settings, other: Other) -> None:
+def test_full_syncs_remove_deleted_rows(campus: Settings, other: Other) -> None:
     sync(campus, WHOLE)
     sync(campus, ROOM)
     other.run("DELETE FROM enrolment WHERE id <= 10; UPDATE enrolment SET gpa = 4 WHERE id = 11")
@@ -134,7 +134,7 @@ def test_a_new_column_is_filled_for_all_rows(campus: Settings, other: Other) -> 
         ("ALTER TABLE enrolment ALTER gpa TYPE text", "gpa was double precision and is text"),
     ],
 )
-def test_columns_that_do_not_fit_are_told_and_taken_over_only_afresh(
+def test_changed_columns_are_reported_and_accepted_only_with_afresh(
     campus: Settings, other: Other, change: str, words: str
 ) -> None:
     sync(campus, WHOLE)
@@ -155,7 +155,7 @@ def test_wider_numbers_and_longer_texts_fit(campus: Settings, other: Other) -> N
     assert not sync(campus, INCREMENTAL).everything
 
 
-def test_a_table_that_is_gone_leaves_its_copy(campus: Settings, other: Other) -> None:
+def test_a_deleted_table_leaves_its_copy(campus: Settings, other: Other) -> None:
     sync(campus, ROOM)
     other.run("DROP TABLE room")
     with pytest.raises(ConnectionFault, match="no table room"):
@@ -163,7 +163,7 @@ def test_a_table_that_is_gone_leaves_its_copy(campus: Settings, other: Other) ->
     assert rows(campus, "SELECT count(*) FROM connection_registrar.room") == [(3,)]
 
 
-def test_a_key_that_tells_no_rows_apart_is_told(campus: Settings, other: Other) -> None:
+def test_a_key_that_is_not_unique_is_reported(campus: Settings, other: Other) -> None:
     with pytest.raises(ConnectionFault, match="name is not unique"):
         sync(campus, ROOM.model_copy(update={"primary_key": ("name",)}))
     there = "SELECT to_regclass('connection_registrar.room') IS NULL"
@@ -176,7 +176,7 @@ def test_another_key_can_be_chosen_later(campus: Settings) -> None:
     assert counts(done) == (0, 0, 0)
 
 
-def test_what_is_no_cursor_is_refused(campus: Settings) -> None:
+def test_invalid_cursors_are_refused(campus: Settings) -> None:
     for cursor, words in (("student", "neither a number"), ("nothing", "no column")):
         with pytest.raises(BadInput, match=words):
             sync(campus, INCREMENTAL.model_copy(update={"cursor": cursor}))
@@ -263,7 +263,7 @@ def test_a_sync_that_is_killed_leaves_the_copy_as_it_was(campus: Settings, other
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert rows(campus, "SELECT count(*) FROM connection_registrar.slow") == [(50,)]
-    # Its query goes on there for as long as nothing is sent.
+    # Its query continues there as long as nothing is sent.
     other.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
     other.run(view.format("true"))
     assert counts(sync(campus, slow)) == (50, 0, 0)

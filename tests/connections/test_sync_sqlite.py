@@ -44,7 +44,7 @@ def test_a_file_is_tested_and_lists_its_tables(bookings: Settings) -> None:
     assert (found.name, found.primary_key, found.rows) == ("Booking", ("Id",), 3)
 
 
-def test_values_arrive_as_they_are(bookings: Settings) -> None:
+def test_values_arrive_unchanged(bookings: Settings) -> None:
     assert sync(bookings).change.rows == 3
     found = rows(
         bookings,
@@ -83,7 +83,7 @@ def test_appended_and_updated_rows_are_merged(bookings: Settings, sqlite_file: P
     assert not sync(bookings).change.changed
 
 
-def test_a_value_that_is_not_of_its_type_is_told(bookings: Settings, sqlite_file: Path) -> None:
+def test_a_value_of_the_wrong_type_is_reported(bookings: Settings, sqlite_file: Path) -> None:
     sync(bookings)
     for wrong in ("since = 'yesterday'", "share = 'much'", "price = 'cheap'"):
         run(sqlite_file, f"UPDATE Booking SET {wrong} WHERE Id = 3")
@@ -103,7 +103,7 @@ def test_the_file_cannot_be_written_or_another_attached(bookings: Settings, tmp_
             connection.execute(sa.text(statement))
 
 
-def test_a_file_that_went_away_is_not_made_anew(bookings: Settings, sqlite_file: Path) -> None:
+def test_a_deleted_file_is_not_created_again(bookings: Settings, sqlite_file: Path) -> None:
     sqlite_file.unlink()
     assert "no file" in store.test(bookings, "bookings").sentence
     assert not sqlite_file.exists()

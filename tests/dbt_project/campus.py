@@ -1,4 +1,4 @@
-"""A small source with everything that the rules look at, and rows that cannot be used."""
+"""A small source with everything that the rules use, and unusable rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Row = dict[str, Any]
 ZONE = "America/Los_Angeles"
 OPEN_SECONDS = 12 * 3600
 FIRST_DAY = dt.date(2025, 3, 3)
-"""The clock is set forward on the first Sunday after it."""
+"""Clocks go forward on the first Sunday after this date."""
 DAYS = 16
 DEVICES = [f"02:00:00:00:00:{number:02x}" for number in range(12)]
 
@@ -32,7 +32,7 @@ SPACES = {
 }
 FACULTY_OFFICES = ["ALD 1002"]
 ACCESS_POINTS = {"ap1": ["1", "2", "3", "11"], "ap2": ["4", "5", "6"], "ap3": ["7", "8", "9", "10"]}
-"""Access points and what they cover; space 12 is covered by none."""
+"""Access points and the spaces that they cover; none covers space 12."""
 
 
 def spaces() -> list[Row]:
@@ -44,7 +44,7 @@ def spaces() -> list[Row]:
 
 
 def space_metadata() -> list[Row]:
-    """Rows of the room types; one room has two, of which the first counts."""
+    """Rows of the room types; one room has two, and the first counts."""
     rows = [
         {"roomid": i, "typeid": "1", "type": kind, "building_room": room}
         for i, (room, kind) in SPACES.items()
@@ -59,7 +59,7 @@ def faculty() -> list[Row]:
 
 
 def coverage() -> list[Row]:
-    """Rows of what access points cover; the first region is covered most."""
+    """Rows of the coverage of access points; the first region is covered most."""
     return [
         {
             "region_id": space,
@@ -82,7 +82,7 @@ def sessions() -> list[Row]:
 
 
 def _days(device: str, rng: random.Random) -> list[Row]:
-    """A device's own mixture of places, lengths and hours."""
+    """A device's mixture of places, lengths and hours."""
     number = DEVICES.index(device)
     sensors = {space: ap for ap, covered in ACCESS_POINTS.items() for space in covered}
     liked = rng.sample(list(SPACES), rng.randint(1, 7))
@@ -107,14 +107,14 @@ def _days(device: str, rng: random.Random) -> list[Row]:
 
 
 def _existing(time: dt.datetime) -> dt.datetime:
-    """The time, or the end of the hour that the clock jumps over."""
+    """The time, or the end of the hour that clocks skip."""
     if dt.datetime(2025, 3, 9, 2) <= time < dt.datetime(2025, 3, 9, 3):
         return dt.datetime(2025, 3, 9, 3)
     return time
 
 
 def _pair(rows: list[Row]) -> list[Row]:
-    """A device that goes where the second one goes, most of the time, a little later."""
+    """A device that follows the second one most of the time, a little later."""
     followed = [r for r in rows if r["mac_address"] == DEVICES[1] and r["end_time"] is not None]
     return [
         {

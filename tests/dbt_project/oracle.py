@@ -1,4 +1,4 @@
-"""Every rule once more, as slowly and plainly as it can be written."""
+"""Every rule again, written as plainly (and slowly) as possible."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ZONE = ZoneInfo(campus.ZONE)
 
 @dataclass(frozen=True)
 class Session:
-    """A session that can be used; ``began`` and ``ended`` in whole seconds since 1970."""
+    """A usable session; ``began`` and ``ended`` in whole seconds since 1970."""
 
     device: str
     sensor: str
@@ -99,7 +99,7 @@ def share(part: int, whole: int) -> float | None:
 
 
 def counted(name: str, sessions: list[Session], test: Callable[[Session], bool]) -> Metrics:
-    """``sessions``, those of them that pass, and their share."""
+    """``sessions``, the number that pass a test, and their share."""
     part = sum(map(test, sessions))
     return {
         "sessions": len(sessions),
@@ -111,7 +111,7 @@ def counted(name: str, sessions: list[Session], test: Callable[[Session], bool])
 def counted_days(
     name: str, sessions: list[Session], test: Callable[[list[Session]], bool]
 ) -> Metrics:
-    """``days``, those of them that pass, and their share."""
+    """``days``, the number that pass a test, and their share."""
     all_days = days(sessions)
     part = sum(map(test, all_days))
     return {
@@ -122,7 +122,7 @@ def counted_days(
 
 
 def rooms_of(day: list[Session], least: int) -> list[list[Session]]:
-    """The rooms of a day in which at least so many seconds were spent."""
+    """The rooms of a day with at least this many seconds."""
     rooms = by(lambda s: s.space, [s for s in day if s.room]).values()
     return [room for room in rooms if sum(s.seconds for s in room) >= least]
 
@@ -349,7 +349,7 @@ def faculty_visits(own: list[Session]) -> Metrics:
 
 # --- groups --------------------------------------------------------------------------------------
 def region(session: Session) -> str | None:
-    """The name of the covered region that a session is in."""
+    """The name of the covered region of a session."""
     covered = campus.ACCESS_POINTS.get(session.sensor)
     if covered is None:
         return None
@@ -453,7 +453,7 @@ WITH_EVERYBODY = (co_paired, company, co_located_room)
 
 
 def expected(rule: str, sessions: list[Session], devices: set[str]) -> dict[str, Metrics]:
-    """The rows that a rule should give for the devices of its index."""
+    """The expected rows of a rule for the devices of its index."""
     metrics = RULES[rule]
     found = {}
     ordered = sorted(sessions, key=lambda s: s.device)

@@ -40,7 +40,7 @@ def test_all_of_them_work(stack: Settings) -> None:
         assert definition.owner == "tippers"
 
 
-def test_tags_tell_the_level_of_the_catalog(stack: Settings) -> None:
+def test_tags_have_the_catalogs_level(stack: Settings) -> None:
     catalog = load_catalog(stack)
     for definition in catalog.definitions.values():
         if definition.ref.kind.has_sql:

@@ -1,4 +1,4 @@
-"""The hand-written models on a small source: one `dbt build`, and every rule counted again."""
+"""The hand-written models on a small source: one `dbt build`, and every rule recounted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LABELS = {
     "resident__role": {FACULTY: "FACULTY"},
     "student__degree": {},
 }
-"""What label models answer; for all others the label that follows."""
+"""The labels of label models; the default label for all other devices."""
 OTHERWISE = {
     "device__device_type": "PHONE",
     "people__visitor_or_resident": "RESIDENT",
@@ -60,7 +60,7 @@ SCHEMAS = {"rule": "rules", "feature": "features", "index": "indexes", "derived_
 
 @dataclass(frozen=True)
 class Built:
-    """A warehouse after `dbt build`, and what dbt says of the project."""
+    """A warehouse after `dbt build`, and dbt's manifest."""
 
     url: str
     manifest: dict[str, Any]
@@ -110,7 +110,7 @@ def _labels(url: str) -> None:
                 ).format(name)
             )
             rows = [(device, given.get(device, OTHERWISE[table]), 0.9) for device in devices]
-            # One whose entity has no answer at all, as if it appeared after labelling.
+            # One entity has no label at all, as if it appeared after labelling.
             kept = [row for row in rows if row[0] != UNLABELLED or table != "device__device_type"]
             psycopg2.extras.execute_values(
                 cursor, sql.SQL("INSERT INTO {} VALUES %s").format(name).as_string(link), kept
@@ -134,10 +134,10 @@ def _dbt(settings: Settings, target: Path, *words: str) -> subprocess.CompletedP
 def deployment(
     session_server: SessionServer, warehouse_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Settings, str, Path]]:
-    """Settings, the warehouse's URL, and a folder for what dbt makes."""
+    """Settings, the warehouse's URL, and a folder for dbt's output."""
     url = session_server.create(warehouse_template)
     folder = tmp_path_factory.mktemp("dbt")
-    # Another name for a column and a table, as deployments have.
+    # A column and a table with other names, as in deployments.
     settings = Settings(
         home=folder / "home",
         database_url=url,
@@ -214,7 +214,7 @@ def test_derived_indexes(built: Built) -> None:
 
 
 @pytest.mark.parametrize("rule", oracle.RULES)
-def test_a_rule_gives_what_counting_gives(built: Built, rule: str) -> None:
+def test_a_rule_equals_a_plain_count(built: Built, rule: str) -> None:
     index = built.devices(INDEX[rule.split("__")[0]])
     expected = oracle.expected(rule, built.sessions, index)
     rows = {row.pop("mac_address"): row for row in built.read(f"rules.{rule}")}
@@ -232,8 +232,8 @@ def _same(value: Any, wanted: Any) -> bool:
     return math.isclose(float(value), float(wanted), rel_tol=1e-9, abs_tol=1e-12)
 
 
-def test_rules_tell_devices_apart(built: Built) -> None:
-    """Else the comparison would show little."""
+def test_rules_distinguish_devices(built: Built) -> None:
+    """Otherwise the comparison would prove little."""
     for rule in oracle.RULES:
         rows = built.read(f"rules.{rule}")
         metrics = {json.dumps({**row, "mac_address": ""}, default=str) for row in rows}
@@ -286,7 +286,7 @@ def _row(built: Built, feature: str, device: str) -> dict[str, Any]:
 
 
 def test_every_definition_describes_itself(built: Built) -> None:
-    """Grain, columns, key tests, tags and meta."""
+    """With grain, columns, key tests, tags and meta."""
     models = [
         n
         for n in built.manifest["nodes"].values()
@@ -345,8 +345,8 @@ def test_selectors(
     assert len(names) == number
 
 
-def test_tables_that_a_campus_lacks(deployment: tuple[Settings, str, Path], built: Built) -> None:
-    """No room types, no faculty, no coverage: rules still run, with nothing of that kind."""
+def test_optional_source_tables(deployment: tuple[Settings, str, Path], built: Built) -> None:
+    """Without room types, faculty or coverage, rules still run."""
     settings, url, target = deployment
     tables = source_tables(settings)
     with psycopg2.connect(url) as link, link.cursor() as cursor:

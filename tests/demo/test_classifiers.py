@@ -41,9 +41,9 @@ def judged(learned: Learned, monkeypatch: pytest.MonkeyPatch) -> Learned:
 
 
 def test_only_held_out_entities_are_compared_with_the_truth(judged: Learned) -> None:
-    assert classifiers.judge_classifiers(judged.settings) == []  # nothing is trained yet
+    assert classifiers.evaluate_classifiers(judged.settings) == []  # nothing is trained yet
     assert judged.run().success
-    (found,) = classifiers.judge_classifiers(judged.settings)
+    (found,) = classifiers.evaluate_classifiers(judged.settings)
     assert (found.name, found.label_model) == ("device.guess", "device.kind_of")
     devices = read_inputs(judged.settings, judged.catalog, REF).rows.keys
     out = held_out(devices, 123, 0.25) & (np.arange(N) < N - 10)

@@ -13,7 +13,7 @@ from tests.occupancy.campus import Seen, compute_all, fill
 from tippers_dagster.campus.source.schema import TRUTH_DEVICE, source_tables
 from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.campus.spaces.tree import load_tree
-from tippers_dagster.demo.headcounts import LEVELS, WAYS, NoTruth, head_counts, judge_people
+from tippers_dagster.demo.headcounts import LEVELS, WAYS, NoTruth, evaluate_people, head_counts
 from tippers_dagster.people.counts.head_counts import import_head_counts, read_head_counts
 from tippers_dagster.platform.table_files import write_table
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -45,7 +45,7 @@ def campus(stack: Settings) -> Settings:
 
 
 def test_phones_are_closer_to_people_than_devices(campus: Settings, tmp_path: Path) -> None:
-    found = {(r.level, r.way): r for r in judge_people(campus)}
+    found = {(r.level, r.way): r for r in evaluate_people(campus)}
     assert set(found) == {(level, way) for level in LEVELS for way in WAYS}
     for level in LEVELS:
         devices, calibrated, phones, both = (found[level, way] for way in WAYS)
@@ -73,4 +73,4 @@ def test_without_a_truth_nothing_is_evaluated(stack: Settings) -> None:
     seen = Seen("02:00:00:00:00:01", "r1", start, start + dt.timedelta(hours=1))
     fill(stack, {"hall": None, "r1": "hall"}, [seen])
     with pytest.raises(NoTruth):
-        judge_people(stack)
+        evaluate_people(stack)

@@ -1,4 +1,4 @@
-"""Two rooms of a campus over five weeks, and an MLflow that is ready at once."""
+"""Two rooms of a campus over five weeks, and an MLflow store that is ready at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tippers_dagster.settings import Settings, get_settings
 
 @pytest.fixture
 def world(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Occupancy, all of it computed, and nothing forecast yet; no MLflow, no other processes."""
+    """Computed occupancy without forecasts; no MLflow, no other processes."""
     monkeypatch.setenv("TIPPERS_THREADS", "1")
     get_settings.cache_clear()
     settings = get_settings()
@@ -24,6 +24,6 @@ def world(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 @pytest.fixture
 def logged(world: World, own_mlflow: str) -> World:
-    """The same, with an MLflow of its own."""
+    """The same, with its own MLflow store."""
     world.settings = get_settings()
     return world

@@ -1,4 +1,4 @@
-"""Made-up weeks of made-up rooms."""
+"""Synthetic weeks of synthetic rooms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MONDAY = dt.date(2025, 1, 6)
 def weekly(
     spaces: int = 3, weeks: int = 8, slots: int = 24, noise: float = 1.0, seed: int = 1
 ) -> Panel:
-    """Rooms that are busy on weekdays around noon, each in its own measure."""
+    """Rooms that are busy on weekdays around noon, each at its own level."""
     rng = np.random.default_rng(seed)
     days = 7 * weeks
     hour = np.arange(slots) * 24 / slots

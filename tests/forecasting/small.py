@@ -1,4 +1,4 @@
-"""A hall with two rooms that are used by day, over five weeks."""
+"""A hall with two rooms used during the day, over five weeks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BACKTEST, FORECAST = "forecaster/hall", "forecaster/hall__forecast"
 
 
 def people_of(day: int, room: str) -> int:
-    """How many are in a room from 09:00 to 17:00; at weekends fewer, in r3 nobody."""
+    """Number of people in a room from 09:00 to 17:00; fewer at weekends, none in r3."""
     if room == "r3":
         return 0
     weekday = day % 7
@@ -34,7 +34,7 @@ def people_of(day: int, room: str) -> int:
 
 
 def seen(day: int) -> list[Seen]:
-    """The sessions of a day; a printer is there day and night."""
+    """The sessions of a day; a printer is present day and night."""
     midnight = dt.datetime.combine(MONDAY + dt.timedelta(day), dt.time())
     rows = [Seen("02:00:00:00:99:99", "r1", midnight, midnight + dt.timedelta(days=1))]
     for r, room in enumerate(("r1", "r2")):
@@ -45,7 +45,7 @@ def seen(day: int) -> list[Seen]:
 
 
 def make(settings: Settings, weeks: int = WEEKS) -> None:
-    """The campus, all of it computed."""
+    """The campus, all computed."""
     fill(settings, PARENTS, [row for day in range(7 * weeks) for row in seen(day)])
     track(settings, space="campus", start=MONDAY, end=MONDAY + dt.timedelta(weeks=weeks))
     compute_all(settings)
@@ -80,4 +80,4 @@ class World:
         )
 
     def stale(self) -> set[str]:
-        return Snapshot.take(self.settings, self.instance, self.nodes, look_now=True).stale
+        return Snapshot.take(self.settings, self.instance, self.nodes, check_sources_now=True).stale

@@ -1,4 +1,4 @@
-"""Backtests and forecasts as assets: what they write, tell, register, and how they go on."""
+"""The assets of backtests and forecasts: what they write, report and register, and resuming."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SPACES = ["hall", "r1", "r2", "r3"]
 
 
 class Killed(BaseException):
-    """What ends a process, and no code may catch."""
+    """Ends a process; no code may catch it."""
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
@@ -96,7 +96,7 @@ def test_a_forecaster_is_backtested_and_forecasts(world: World) -> None:
             read(world.settings, "hall", "r1")
 
 
-def test_forecasts_follow_occupancy_and_backtests_the_weeks(world: World) -> None:
+def test_forecasts_follow_occupancy_and_backtests_follow_weeks(world: World) -> None:
     settings = world.settings
     assert world.stale() == {BACKTEST, FORECAST}
     assert world.run().success
@@ -116,13 +116,13 @@ def test_forecasts_follow_occupancy_and_backtests_the_weeks(world: World) -> Non
     assert world.run().success
     found = reading.read_forecast(settings, "hall", "r1")
     assert found.rows["interval_begin_time"][0].as_py().date() == ORIGIN + dt.timedelta(weeks=1)
-    changes = reading.what_changed(settings, "hall")
+    changes = reading.changes_since_last(settings, "hall")
     assert changes.before is not None
     assert changes.before.last_day == ORIGIN
     assert set(changes.score_deltas) == {*ALWAYS, "lightgbm"}
 
 
-def test_a_backtest_reads_the_calendar_and_its_spaces_only(world: World) -> None:
+def test_a_backtest_depends_only_on_the_calendar_and_its_spaces(world: World) -> None:
     by_name = {node.name: node for node in world.nodes}
     assert calendar_node().key in by_name[BACKTEST].deps
     assert BACKTEST in {"/".join(dep) for dep in by_name[FORECAST].deps}
@@ -135,7 +135,7 @@ def test_a_backtest_reads_the_calendar_and_its_spaces_only(world: World) -> None
     }
 
 
-def test_a_killed_backtest_goes_on_and_registers_once(
+def test_a_killed_backtest_resumes_and_registers_once(
     logged: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
@@ -156,10 +156,10 @@ def test_a_killed_backtest_goes_on_and_registers_once(
     def dies_late(*_: object) -> None:
         raise Killed
 
-    tidy = work.forget_other_work
-    monkeypatch.setattr(work, "forget_other_work", dies_late)
+    tidy = work.delete_other_work
+    monkeypatch.setattr(work, "delete_other_work", dies_late)
     assert not logged.run(BACKTEST).success
-    monkeypatch.setattr(work, "forget_other_work", tidy)
+    monkeypatch.setattr(work, "delete_other_work", tidy)
     result = logged.run()
     assert result.success
     assert all(checks(result).values())
@@ -178,9 +178,7 @@ def test_a_killed_backtest_goes_on_and_registers_once(
     assert parents[0].data.metrics["spaces_with_a_champion"] == 4
 
 
-def test_the_registered_model_is_exported_and_forecasts_as_the_asset_does(
-    logged: World, tmp_path: Path
-) -> None:
+def test_an_exported_model_forecasts_as_the_asset_does(logged: World, tmp_path: Path) -> None:
     import mlflow
     import pandas as pd
 
@@ -196,6 +194,14 @@ def test_the_registered_model_is_exported_and_forecasts_as_the_asset_does(
     assert set(found["space"]) == {"r2"}
     np.testing.assert_allclose(found["q90"], there.rows["q90"].to_numpy(), rtol=1e-6)
 
+    # Models of earlier versions name the module's former place.
+    described = (to / "MLmodel").read_text()
+    assert "loader_module: tippers_dagster.forecasting.registered" in described
+    former = described.replace("dagster.forecasting.", "dagster.forecasts.")
+    (to / "MLmodel").write_text(former)
+    again = mlflow.pyfunc.load_model(str(to)).predict(pd.DataFrame({"space": ["r2"]}))
+    pd.testing.assert_frame_equal(again, found)
+
     client = mlflow.MlflowClient(logged.settings.mlflow_url)
     place = client.get_model_version_download_uri(name, "1").removeprefix("file://")
     (Path(place) / "data" / "champions.npz").write_bytes(pickle.dumps("evil"))
@@ -205,7 +211,7 @@ def test_the_registered_model_is_exported_and_forecasts_as_the_asset_does(
     assert [f.version for f in model_files(logged.settings, name)] == [2, 1], "registered again"
 
 
-def test_trained_models_that_were_changed_are_refused_and_trained_again(world: World) -> None:
+def test_changed_model_files_are_refused_and_retrained(world: World) -> None:
     settings = world.settings
     assert world.run().success
     before = reading.read_forecast(settings, "hall", "r1").rows
@@ -224,12 +230,12 @@ def test_trained_models_that_were_changed_are_refused_and_trained_again(world: W
         connection.execute(sa.delete(forecast_work_file))
     assert not world.run(FORECAST).success
     assert "trained by an earlier version" in str(load_states(settings)[FORECAST].error)
-    assert reading.read_forecast(settings, "hall", "r1").rows == before, "as it was"
+    assert reading.read_forecast(settings, "hall", "r1").rows == before, "unchanged"
     assert world.run().success
-    assert reading.read_forecast(settings, "hall", "r1").rows == before, "trained again"
+    assert reading.read_forecast(settings, "hall", "r1").rows == before, "retrained"
 
 
-def test_too_little_history_fails_with_its_reason(logged: World) -> None:
+def test_too_short_a_history_fails_with_the_reason(logged: World) -> None:
     from mlflow import MlflowClient
 
     logged.body = BODY.model_copy(update={"horizon_days": 28})
@@ -245,7 +251,7 @@ def test_too_little_history_fails_with_its_reason(logged: World) -> None:
     assert "has no backtest yet" in str(load_states(logged.settings)[FORECAST].error)
 
 
-def test_a_model_that_cannot_cope_is_told_and_the_others_go_on(
+def test_a_failing_model_is_reported_and_the_others_continue(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tippers_dagster.forecasting.models import boosting
@@ -268,7 +274,7 @@ def test_spaces_that_cannot_be_forecast_are_refused(world: World) -> None:
     assert "no space 'nowhere'" in str(load_states(world.settings)[BACKTEST].error)
 
 
-def test_a_forecaster_that_names_no_space_is_of_the_roots_and_their_children(
+def test_a_forecaster_without_spaces_forecasts_roots_and_their_children(
     world: World,
 ) -> None:
     world.body = BODY.model_copy(update={"spaces": ()})
@@ -276,7 +282,7 @@ def test_a_forecaster_that_names_no_space_is_of_the_roots_and_their_children(
     assert reading.forecast_spaces(world.settings, "hall") == ["campus", "hall"]
 
 
-def test_a_run_that_dies_leaves_nothing_that_passes_for_forecast(
+def test_a_run_that_dies_leaves_the_forecasts_stale(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert world.run().success
@@ -290,7 +296,7 @@ def test_a_run_that_dies_leaves_nothing_that_passes_for_forecast(
 def test_nothing_is_forecast_from_counts_that_are_being_replaced(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waits for the run that replaces them; for one that died only so long."""
+    """It waits for the run that is replacing them, but not forever for one that died."""
     monkeypatch.setattr(records, "STEADY_SECONDS", 1.5)
     engine, chunk = warehouse_engine(world.settings), str(MONDAY)
     void(engine, SOURCE, ["r1"], [chunk], "going")
@@ -300,13 +306,13 @@ def test_nothing_is_forecast_from_counts_that_are_being_replaced(
     assert load_history(world.settings, BODY).panel.days == 7 * WEEKS
     reads = iter([lambda: void(engine, SOURCE, ["r1"], [chunk], "now"), lambda: None])
     with pytest.raises(Overtaken):
-        records.read_steadily(world.settings, [chunk], lambda: next(reads)())
+        records.read_consistently(world.settings, [chunk], lambda: next(reads)())
 
 
-def test_what_is_void_and_not_tracked_any_more_holds_nothing_up(
+def test_void_untracked_partitions_hold_nothing_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run died, and what it had begun is of no space of the tree: nobody computes it again."""
+    """A run died on a space that is no longer in the tree, so nothing will recompute it."""
     monkeypatch.setattr(records, "STEADY_SECONDS", 1.5)
     engine, chunk = warehouse_engine(world.settings), str(MONDAY)
     void(engine, SOURCE, ["gone"], [chunk], "died")

@@ -1,4 +1,4 @@
-"""Origins, the winner, intervals and metrics."""
+"""Origins, the champion, intervals and metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_origins_lie_a_horizon_apart_and_end_with_the_history() -> None:
         origins(20, 7, 3)
 
 
-def test_what_came_is_cut_at_the_origins() -> None:
+def test_actual_counts_are_cut_at_the_origins() -> None:
     panel = weekly(weeks=5)
     came = truth(panel, 7, [21, 28])
     assert came.shape == (3, 2, 7, 24)
@@ -70,7 +70,7 @@ def test_metrics_are_the_plain_formulas(seed: int, n: int) -> None:
         assert getattr(found, name)[0] == pytest.approx(np.mean(inside))
 
 
-def test_all_spaces_together_are_the_bins_of_all() -> None:
+def test_metrics_over_all_spaces_weigh_bins_equally() -> None:
     rng = np.random.default_rng(3)
     q = np.sort(rng.random((4, 30, 5)).astype(np.float32) * 3, axis=-1)
     y = rng.integers(0, 3, (4, 30)).astype(np.float32)
@@ -88,7 +88,7 @@ def metrics(pinball: list[float], mae_occupied: list[float]) -> Metrics:
     return Metrics(bins, bins, loss, loss, error, loss, same, same)
 
 
-def test_the_lowest_score_wins_but_zero_only_where_nobody_ever_was() -> None:
+def test_the_lowest_score_wins_but_all_zero_only_in_always_empty_spaces() -> None:
     nan = float("nan")
     found = rank(
         {
@@ -99,7 +99,7 @@ def test_the_lowest_score_wins_but_zero_only_where_nobody_ever_was() -> None:
         np.array([True, True, False, True, False]),
     )
     assert found.models == (SEASONAL_NAIVE, ZERO, "good")
-    # Not zero, however well it did; a tie to the plainer; never a worse pinball loss than naive.
+    # Never all zero, even if best; ties go to the simpler; never a worse pinball loss than naive.
     assert found.champion.tolist() == [2, 2, 0, 0, -1]
     assert found.score[0, :4].tolist() == [1, 1, 1, 1]
     assert found.score[2, 0] == pytest.approx((0.8 + 0.9) / 2)
@@ -108,10 +108,10 @@ def test_the_lowest_score_wins_but_zero_only_where_nobody_ever_was() -> None:
 
 
 # --- intervals -----------------------------------------------------------------------------------
-def test_intervals_from_errors_cover_as_much_as_they_say() -> None:
+def test_intervals_from_errors_have_nominal_coverage() -> None:
     rng = np.random.default_rng(2)
     errors = rng.normal(size=(2, 7 * 60, 24)).astype(np.float32)
-    errors[:, :, 12:] *= 5  # the afternoons are wild
+    errors[:, :, 12:] *= 5  # afternoons are noisy
     came = rng.normal(size=(2, 7 * 40, 24)).astype(np.float32)
     came[:, :, 12:] *= 5
     point = np.zeros_like(came)
@@ -124,7 +124,7 @@ def test_intervals_from_errors_cover_as_much_as_they_say() -> None:
         assert here.coverage_95 == pytest.approx([0.95, 0.95], abs=0.03)
 
 
-def test_with_few_errors_groups_are_coarser_and_without_any_there_is_no_width() -> None:
+def test_few_errors_are_grouped_coarsely_and_none_give_no_width() -> None:
     weekdays = np.arange(14) % 7
     errors = np.full((1, 14, 4), np.nan, np.float32)
     point = np.ones((1, 7, 4), np.float32)
@@ -135,7 +135,7 @@ def test_with_few_errors_groups_are_coarser_and_without_any_there_is_no_width() 
     assert (found[..., -1] > 1).all()
 
 
-def test_limits_are_capacity_or_history_and_a_margin() -> None:
+def test_limits_are_the_capacity_or_the_largest_count_plus_a_margin() -> None:
     panel = weekly()
     most = limits(panel, np.array([np.nan, 1000.0, 1.0]))
     largest = panel.values.max(axis=(1, 2))
@@ -149,7 +149,7 @@ def test_limits_are_capacity_or_history_and_a_margin() -> None:
 # --- inputs --------------------------------------------------------------------------------------
 @given(seed=st.integers(0, 99), ahead=st.integers(1, 3))
 @settings(max_examples=20, deadline=None)
-def test_inputs_are_of_the_weeks_that_are_known(seed: int, ahead: int) -> None:
+def test_inputs_come_only_from_known_weeks(seed: int, ahead: int) -> None:
     panel = weekly(weeks=6)
     rng = np.random.default_rng(seed)
     day = int(rng.integers(7 * ahead, panel.days + 7 * ahead))

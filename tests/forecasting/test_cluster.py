@@ -1,4 +1,4 @@
-"""Backtests and forecasts on a Dask cluster are those of this process."""
+"""Backtests and forecasts on a Dask cluster equal those of this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODELS = ("lightgbm", "mstl")
 
 
 def made(world: World) -> tuple[Any, Any, Any]:
-    """What a materialisation of everything came to: scores, what was tried, what is expected."""
+    """Results of materialising everything: scores, models tried and forecasts."""
     result = world.run()
     assert result.success
     backtest = result.asset_materializations_for_node("forecaster__hall")[0]

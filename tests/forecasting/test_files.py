@@ -1,4 +1,4 @@
-"""Models tried on files of counts, and the command line."""
+"""Backtests on files of counts, and the commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIDNIGHT = dt.datetime(2025, 1, 6)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two rooms, one in which nobody ever was; an hour of the other is missing."""
+    """Two rooms: one is always empty, the other has a missing hour."""
     values = weekly(spaces=1, weeks=5).values[0].reshape(-1)
     for name, factor in (("lab", 1), ("attic", 0)):
         lines = ["spaceid,starttime,endtime,occupancy"]
@@ -42,13 +42,13 @@ def test_models_are_tried_on_files(folder: Path) -> None:
     assert found.troubles == {}
 
 
-def test_what_cannot_be_read_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no \.csv file"):
         read_panel(folder / "nowhere", 7)
     (folder / "odd.csv").write_text(
         "spaceid,starttime,endtime,occupancy\n1,2025-01-06 00:00:00,2025-01-06 00:25:00,1\n"
     )
-    with pytest.raises(BadInput, match="one width"):
+    with pytest.raises(BadInput, match="same width"):
         read_panel(folder, 7)
     (folder / "odd.csv").write_text("a,b\n1,2\n")
     with pytest.raises(BadInput, match=r"odd\.csv has no column"):

@@ -1,4 +1,4 @@
-"""Every model: better than nothing, in order, and blind to what is to come."""
+"""Every model beats all zero, gives ordered quantiles, and uses no later data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HORIZON = 7
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer steps and rounds: it is about what the models are, not how good."""
+    """Fewer steps and rounds: the tests are about behaviour, not accuracy."""
     from tippers_dagster.forecasting.models import boosting, transformer
 
     monkeypatch.setattr(transformer, "STEPS", (25, 25))
@@ -37,7 +37,7 @@ def made_by(model: str, panel: Panel) -> Trial:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_each_beats_zero_on_weeks_that_repeat(model: str) -> None:
+def test_each_beats_all_zero_on_repeating_weeks(model: str) -> None:
     panel = weekly()
     made = made_by(model, panel)
     starts = origins(panel.days, HORIZON, 1)
@@ -57,7 +57,7 @@ def test_each_beats_zero_on_weeks_that_repeat(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_none_sees_what_came_after_its_origin(model: str) -> None:
+def test_none_sees_data_after_the_origin(model: str) -> None:
     panel = weekly(spaces=2, weeks=5)
     start = panel.days - HORIZON
     changed = panel.values.copy()
@@ -68,13 +68,13 @@ def test_none_sees_what_came_after_its_origin(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_holes_and_empty_rooms_are_no_trouble(model: str) -> None:
+def test_gaps_and_empty_rooms_are_handled(model: str) -> None:
     panel = weekly(spaces=3, weeks=5)
     values = panel.values.copy()
-    values[0] = 0  # nobody, ever
+    values[0] = 0  # always empty
     values[1, :20] = np.nan  # tracked later
     values[2, 30:31] = np.nan
-    values[:, 33:, 3] = np.nan  # an hour that no clock shows
+    values[:, 33:, 3] = np.nan  # a skipped hour
     found = made_by(model, replace(panel, values=values)).quantiles
     assert np.isfinite(found).all()
     assert (found[0] == 0).all()
@@ -92,7 +92,7 @@ def test_bins_of_a_day_and_horizons_beyond_a_week_can_be_forecast(model: str) ->
     assert np.isfinite(made.quantiles).all()
 
 
-def test_prophet_learns_what_the_calendar_says() -> None:
+def test_prophet_learns_from_the_calendar() -> None:
     panel = weekly(spaces=1, weeks=6)
     values = panel.values.copy()
     holidays = (9, 23, 37)  # Wednesdays
@@ -104,21 +104,21 @@ def test_prophet_learns_what_the_calendar_says() -> None:
     assert found[2].sum() < 0.6 * found[1].sum()
 
 
-def test_more_is_not_forecast_than_history_or_capacity_allow() -> None:
+def test_forecasts_stay_within_history_or_capacity() -> None:
     values = np.zeros((2, 28, 4), np.float32)
     values[:, -7:] = 10
     panel = panel_of(values)
     task = Task(names.SEASONAL_NAIVE, panel, np.array([np.nan, 40.0]), HORIZON, (21, 28), 1)
     made = try_model(replace(task, origins=(21,)))
     assert isinstance(made, Trial)
-    assert made.quantiles[0].max() == 0  # nobody was ever seen when it was made
+    assert made.quantiles[0].max() == 0  # it was always empty when the forecast was made
     made = try_model(replace(task, panel=panel_of(values[:, :28]), origins=(28,)))
     assert isinstance(made, Trial)
     assert made.quantiles[0].max() <= 12
     assert made.quantiles[1].max() <= 40
 
 
-def test_what_a_library_cannot_do_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_libraries_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     from tippers_dagster.forecasting.models import past_weeks
 
     def broken(*_: object) -> None:
@@ -130,20 +130,20 @@ def test_what_a_library_cannot_do_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     assert made == Failed("ValueError: too wild")
 
 
-def test_the_naive_ones_are_always_among_the_models() -> None:
+def test_baselines_are_always_included() -> None:
     assert chosen_models(()) == tuple(MODELS)
     assert chosen_models(["lightgbm"]) == (*names.ALWAYS, "lightgbm")
     with pytest.raises(BadInput, match="crystal_ball"):
         chosen_models(["crystal_ball"])
 
 
-def test_definitions_name_the_models_that_there_are() -> None:
+def test_definitions_accept_exactly_the_existing_models() -> None:
     from typing import get_args
 
     assert get_args(ForecastModel) == tuple(MODELS)
 
 
-def test_a_model_whose_library_is_not_there_says_so() -> None:
+def test_a_model_without_its_library_says_so() -> None:
     assert MODELS["zero"].missing() is None
     missing = replace(MODELS["lightgbm"], needs=("no_such_library",)).missing()
     assert missing is not None

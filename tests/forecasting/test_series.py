@@ -1,4 +1,4 @@
-"""From counts by the clock of the world to days by the clock on the wall."""
+"""From counts in UTC to days by wall-clock time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_plain_day_is_its_bins_in_order() -> None:
     np.testing.assert_array_equal(values[0].reshape(-1), counts)
 
 
-def test_an_hour_that_is_left_out_is_unknown_and_one_that_comes_twice_is_its_larger_count() -> None:
+def test_a_skipped_hour_is_unknown_and_a_repeated_one_has_its_larger_count() -> None:
     spring = dt.date(2025, 3, 9)
     found, counts = counts_of(spring, 1, 3600)
     values = regular(found, CLOCK, spring, 1, 3600)[0, 0]
@@ -69,7 +69,7 @@ def test_every_bin_has_a_place_at_any_width(width: int) -> None:
     assert known.sum() == len(np.unique(day * 1000 + slot))
 
 
-def test_what_is_not_computed_is_unknown() -> None:
+def test_uncomputed_bins_are_unknown() -> None:
     found, _ = counts_of(MONDAY, 2, 3600)
     found.computed[0, 24:] = False
     values = regular(found, CLOCK, MONDAY, 2, 3600)
@@ -93,7 +93,7 @@ def test_the_spaces_of_a_forecaster(world: World) -> None:
     assert set(PARENTS) == set(tree.ids)
 
 
-def test_the_history_ends_with_the_last_whole_day(world: World) -> None:
+def test_the_history_ends_with_the_last_complete_day(world: World) -> None:
     settings = world.settings
     end = MONDAY + dt.timedelta(weeks=5)
     assert history_days(settings, BODY) == (MONDAY, end)
@@ -104,7 +104,7 @@ def test_the_history_ends_with_the_last_whole_day(world: World) -> None:
     assert history.panel.origin == end
     assert history.without == ()
     assert history.panel.values[1, 0, 8:10].tolist() == [1, 6]
-    # The last day breaks off at noon: it is no whole day, so that it is not learned from.
+    # The last day ends at noon: it is incomplete, so it is not learned from.
     noon = dt.datetime.combine(end - ONE_DAY, dt.time(12))
     change(
         settings,

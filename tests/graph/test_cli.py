@@ -25,10 +25,10 @@ def run(*arguments: str) -> str:
 def test_status_gives_reasons(small: Small) -> None:
     small.save(*ALL)
     small.insert_by_hand("rule", "odd", {"sql": "[red]SELECT", "index": "devices"})
-    told = run("status")
-    assert "device/devices" in told
-    assert "Not computed yet." in told
-    assert "1 broken" in told
+    output = run("status")
+    assert "device/devices" in output
+    assert "Not computed yet." in output
+    assert "1 broken" in output
 
 
 def test_reload_and_retry(small: Small) -> None:
@@ -41,8 +41,8 @@ def test_reload_and_retry(small: Small) -> None:
 @pytest.mark.slow
 def test_materialize_prints_each_asset(small: Small) -> None:
     small.save(*ALL)
-    told = run("materialize", "device.devices")
-    assert "computed  device.devices, 6 rows" in told
+    output = run("materialize", "device.devices")
+    assert "computed  device.devices, 6 rows" in output
     assert "All assets are up to date." in run("materialize", "device.devices")
     small.execute("ALTER TABLE source.space RENAME TO elsewhere")
     with pytest.raises(TippersError, match="could not be computed"):

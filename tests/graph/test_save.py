@@ -61,10 +61,10 @@ def test_invalid_definitions_are_rejected_with_reasons_and_change_nothing(small:
     small.save(*ALL)
     small.computed()
     before = definitions_stamp(small.settings)
-    for wrong, told in WRONG:
+    for wrong, reason in WRONG:
         with pytest.raises(BadInput) as caught:
             save_definition(small.settings, wrong, by="ada")
-        assert told in str(caught.value)
+        assert reason in str(caught.value)
         assert "Traceback" not in str(caught.value)
     assert definitions_stamp(small.settings) == before
 
@@ -151,7 +151,7 @@ def test_an_unavailable_web_server_is_reported(
     assert "did not reload the definitions" in done.message
     monkeypatch.setenv("TIPPERS_DAGSTER_WEB_URL", "nonsense")
     get_settings.cache_clear()
-    with pytest.raises(SettingsError, match="not the address"):
+    with pytest.raises(SettingsError, match="not the URL"):
         reload_definitions(get_settings())
 
 

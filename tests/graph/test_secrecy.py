@@ -109,7 +109,7 @@ class Used:
     settings: Settings
     folder: Path
     bucket: Bucket
-    said: dict[str, bytes]
+    outputs: dict[str, bytes]
 
     def leaks(self, wanted: Wanted) -> Iterator[Leak]:
         """All places with one of the values."""
@@ -122,9 +122,9 @@ class Used:
         for key, content in self.objects().items():
             for part in unpacked(content):
                 yield from wanted.leaks(f"lake {key}", part)
-        for command, content in self.said.items():
+        for command, content in self.outputs.items():
             for part in unpacked(content):
-                yield from wanted.leaks(f"said by {command}", part)
+                yield from wanted.leaks(f"output of {command}", part)
 
     def objects(self) -> dict[str, bytes]:
         """All objects of the lake."""
@@ -191,7 +191,7 @@ def sessions_file(folder: Path) -> Path:
 @pytest.fixture
 def used(planted: Settings, other: Other, s3: Bucket, tmp_path: Path) -> Used:
     """A deployment that was ingested, tracked, defined, computed, trained and exported."""
-    said: dict[str, bytes] = {}
+    outputs: dict[str, bytes] = {}
 
     def tippers(*words: str, status: int = 0) -> None:
         done = subprocess.run(
@@ -200,8 +200,8 @@ def used(planted: Settings, other: Other, s3: Bucket, tmp_path: Path) -> Used:
             capture_output=True,
             check=False,
         )
-        said[" ".join(words[:2])] = done.stdout + done.stderr
-        assert done.returncode == status, said
+        outputs[" ".join(words[:2])] = done.stdout + done.stderr
+        assert done.returncode == status, outputs
 
     ingest_file(planted, "sessions", sessions_file(tmp_path / "in"))
     day, end = dt.date(2025, 1, 6), dt.date(2025, 1, 13)
@@ -211,15 +211,15 @@ def used(planted: Settings, other: Other, s3: Bucket, tmp_path: Path) -> Used:
     week = Window(dt.datetime(2025, 1, 6), dt.datetime(2025, 1, 13))
     kinds: tuple[Format, ...] = ("csv", "parquet")
     for kind in kinds:
-        said[f"counts as {kind}"] = export(app, "r1", week, 3600, kind)
+        outputs[f"counts as {kind}"] = export(app, "r1", week, 3600, kind)
 
     connections.add(planted, "registrar", other.fields, by="ada", password=PASSWORD)
     connections.choose(planted, "registrar", ConnectionTable(name="enrolment"), by="ada")
     tippers("connections", "sync", "registrar")
     wrong = {**other.fields, "database": "nowhere"}
     connections.add(planted, "broken", wrong, by="ada", password=PASSWORD)
-    said["broken connection"] = repr(pages.test(app, "broken")).encode()
-    said["connections"] = repr(pages.listing(app)).encode()
+    outputs["broken connection"] = repr(pages.test(app, "broken")).encode()
+    outputs["connections"] = repr(pages.listing(app)).encode()
     with dagster_instance(planted) as instance:
         small = Small(planted, instance)
         small.save(
@@ -234,14 +234,14 @@ def used(planted: Settings, other: Other, s3: Bucket, tmp_path: Path) -> Used:
         tippers("pipeline", "materialize", status=1)
         failed = [run.run_id for run in run_pages.find(app, states=["failed"]).runs]
         assert failed
-        said["run pages"] = repr([run_pages.details(app, run) for run in failed]).encode()
+        outputs["run pages"] = repr([run_pages.details(app, run) for run in failed]).encode()
         catalog = load_catalog(planted)
-        said["definitions"] = definition_files.exported(definition_files.to_export(catalog))
-        said["labels for analysts"] = labels.export(
+        outputs["definitions"] = definition_files.exported(definition_files.to_export(catalog))
+        outputs["labels for analysts"] = labels.export(
             app, Ref("device", "type", Kind.LABEL_MODEL), "csv"
         )
-    said["doctor"] = repr(examine()).encode()
-    return Used(planted, tmp_path, s3, said)
+    outputs["doctor"] = repr(examine()).encode()
+    return Used(planted, tmp_path, s3, outputs)
 
 
 def test_secrets_and_addresses_are_only_where_they_belong(used: Used) -> None:
@@ -250,13 +250,13 @@ def test_secrets_and_addresses_are_only_where_they_belong(used: Used) -> None:
 
     places = {leak.place for leak in found}
     assert "warehouse indexes.device__devices" in places  # the search works
-    assert "said by labels for analysts" in places
+    assert "output of labels for analysts" in places
     assert "warehouse tippers.reject" in places
     stray = [
         leak
         for leak in found
         if leak.name == "device"
-        and leak.place != "said by labels for analysts"
+        and leak.place != "output of labels for analysts"
         and not any(re.fullmatch(f"warehouse {table}", leak.place) for table in BY_DESIGN)
     ]
     assert stray == []

@@ -12,9 +12,9 @@ from tippers_dagster.settings import Settings, get_settings
 
 
 def test_the_deployment_is_not_running(stack: Settings) -> None:
-    with pytest.raises(TippersError, match="The deployment is not running") as told:
+    with pytest.raises(TippersError, match="The deployment is not running") as caught:
         start_run(stack, ["device/devices"], by="ada")
-    assert "tippers up" in (told.value.hint or "")
+    assert "tippers up" in (caught.value.hint or "")
 
 
 def test_nothing_to_compute(stack: Settings) -> None:

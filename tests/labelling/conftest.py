@@ -13,7 +13,7 @@ from tippers_dagster.settings import Settings, get_settings
 
 @pytest.fixture
 def world(stack: Settings) -> Iterator[World]:
-    """The concept's tables, nothing of it labelled yet; no MLflow."""
+    """The concept's tables, without labels yet and without MLflow."""
     with dg.DagsterInstance.ephemeral() as instance:
         made = World(stack, instance)
         fill(made)

@@ -1,7 +1,7 @@
 # ruff: noqa: RUF001 - letters that look like others are among the attempts
-"""Texts that someone might try in place of a labelling function, and what each is refused for.
+"""Texts that someone might try as a labelling function, and the expected message for each.
 
-None may be refused by accident: the message must be about what is wrong with it.
+None may be refused by accident: the message must be about the actual error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ def inside(*lines: str) -> str:
 
 
 def returned(test: str) -> str:
-    """A labelling function that votes where an expression holds."""
+    """A labelling function that votes if an expression is true."""
     return inside(f"return STATIC if {test} else ABSTAIN")
 
 
@@ -64,7 +64,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "annotation of the result": ("def labeling_function(row) -> exit():\n    return 1", "this ty"),
     "more arguments": ("def labeling_function(*row):\n    return STATIC", "take one parameter"),
     "keyword arguments": ("def labeling_function(**row):\n    return STATIC", "take one parameter"),
-    # --- getting out through an object --------------------------------------------------------
+    # --- escaping through an object -----------------------------------------------------------
     "class of a row": (returned("row.__class__"), "not a column of a rule"),
     "class by subscript": (returned('row["__class__"]'), "not a column of a rule"),
     "class by get": (returned('row.get("__class__")'), "not a column of a rule"),
@@ -190,7 +190,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "look-alike letters": (returned("ЅTATIC == 1"), "name 'ЅTATIC' is unknown"),
     "wide letters": (returned('ｅｖａｌ("1")'), "no function 'eval'"),
     "coding line": ("# -*- coding: utf-7 -*-\n" + returned("eval(1)"), "no function 'eval'"),
-    # --- votes that are none ------------------------------------------------------------------
+    # --- invalid votes ------------------------------------------------------------------------
     "a label that it may not vote for": (inside("return PHONE"), "may not vote for PHONE"),
     "a label that nobody knows": (inside("return ROUTER"), "name 'ROUTER' is unknown"),
     "a number": (inside("return 0"), "must be returned by name"),

@@ -25,7 +25,7 @@ INTEGERS = st.one_of(
 )
 FLOATS = st.one_of(
     st.sampled_from([0.0, -0.0, 0.5, 1.0, 2.5, -1.5, 2.0**53, 1e150, -7.25, 0.1, 1e-300]),
-    # Squared as whole numbers these are still below the largest that is computed with.
+    # Squared as integers these are still below the largest supported one.
     st.floats(-1e150, 1e150) | st.sampled_from([float("inf"), float("-inf"), float("nan")]),
 )
 TEXTS = st.sampled_from(
@@ -45,7 +45,7 @@ COMPARE = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
 Tree = tuple[Any, ...]
 
 remembered = functools.cache
-"""Strategies hold each other: each is made once."""
+"""Strategies are nested: each is created once."""
 
 
 @st.composite
@@ -60,7 +60,7 @@ def tables(draw: st.DrawFn, *, nulls: bool = True) -> pa.Table:
 
 @dataclass(frozen=True)
 class Trees:
-    """Expressions of certain types. ``both``: only those that conditions can say too."""
+    """Expressions of certain types. ``both``: only those that conditions support too."""
 
     both: bool
     names: tuple[str, ...] = ()
@@ -211,7 +211,7 @@ def python(tree: Tree) -> str:
 
 
 def condition(tree: Tree) -> str:
-    """The same as an expression of conditions."""
+    """The expression as a condition."""
     match tree:
         case ("column", name):
             return name

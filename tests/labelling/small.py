@@ -1,4 +1,4 @@
-"""A concept of three labels over two rules, its tables made by hand instead of by dbt."""
+"""A concept with three labels and two rules, with handmade tables instead of dbt's."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _BASE = (
 
 @dataclass
 class World:
-    """The tables, and the definitions that are to be computed from them."""
+    """The tables, and the definitions to compute from them."""
 
     settings: Settings
     instance: dg.DagsterInstance
@@ -117,7 +117,7 @@ class World:
         self.models = (replace(self.models[0], body=body),)
 
     def put(self, schema: str, name: str, rows: pa.Table) -> None:
-        """A table of dbt's, in the warehouse and in the lake."""
+        """A table as dbt would make it, in the warehouse and in the lake."""
         types = {"string": "text", "double": "double precision", "int64": "bigint"}
         columns = ", ".join(f'"{f.name}" {types[str(f.type)]}' for f in rows.schema)
         with warehouse_engine(self.settings).begin() as connection:
@@ -161,5 +161,5 @@ def written_gold(n: int, every: int = 4) -> str:
 
 
 def as_json(value: object) -> object:
-    """What JSON makes of it."""
+    """A value after a round trip through JSON."""
     return json.loads(json.dumps(value))

@@ -1,4 +1,4 @@
-"""The analysis of labelling functions, against Snorkel's own."""
+"""The analysis of labelling functions, compared with Snorkel's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def matrices(draw: st.DrawFn, least_rows: int = 1) -> np.ndarray:
 
 
 @given(matrices(least_rows=0))
-def test_patterns_give_the_matrix_back(matrix: np.ndarray) -> None:
+def test_patterns_reproduce_the_matrix(matrix: np.ndarray) -> None:
     patterns = find_patterns(matrix)
     assert np.array_equal(patterns.votes[patterns.row], matrix)
     assert len(np.unique(patterns.votes, axis=0)) == len(patterns.votes)
@@ -51,7 +51,7 @@ def test_as_snorkel(matrix: np.ndarray, data: st.DataObject) -> None:
     ours = analyse(find_patterns(matrix), functions, LABELS, gold=gold, weights=weights)
     theirs = LFAnalysis(matrix.astype(int)).lf_summary(gold, weights)
     summary = ours.summary().drop(columns="j").reset_index(drop=True)
-    # Of a function that votes on none of the gold entities Snorkel says that it is always wrong.
+    # For Snorkel, a function without votes on gold entities is always wrong.
     assert np.isnan(summary["Emp. Acc."]).equals(summary["Coverage"] == 0)
     summary["Emp. Acc."] = summary["Emp. Acc."].fillna(0.0)
     pd.testing.assert_frame_equal(summary, theirs, check_dtype=False)
@@ -60,7 +60,7 @@ def test_as_snorkel(matrix: np.ndarray, data: st.DataObject) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(matrices(least_rows=4))
-def test_gold_of_some_entities_counts_only_those(matrix: np.ndarray) -> None:
+def test_only_entities_with_gold_labels_count(matrix: np.ndarray) -> None:
     from snorkel.labeling import LFAnalysis
 
     gold = np.where(np.arange(len(matrix)) % 2, np.arange(len(matrix)) % len(LABELS), ABSTAIN)
@@ -73,7 +73,7 @@ def test_gold_of_some_entities_counts_only_those(matrix: np.ndarray) -> None:
     assert ours.incorrect.tolist() == theirs["Incorrect"].tolist()
 
 
-def test_no_row_and_no_vote_are_no_error() -> None:
+def test_no_rows_and_no_votes_are_fine() -> None:
     for matrix in (np.zeros((0, 3), np.int8), np.full((5, 3), ABSTAIN, np.int8)):
         patterns = find_patterns(matrix)
         found = analyse(patterns, ["a", "b", "c"], LABELS)

@@ -1,4 +1,4 @@
-"""Votes and labels as assets: what they write, what they tell, how they fail."""
+"""Votes and labels as assets: results, metadata, failures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def materialization(result: dg.ExecuteInProcessResult, name: str) -> dg.AssetMat
     return next(m for m in found if m.asset_key.path[-1] == name)
 
 
-def test_every_entity_gets_what_snorkel_gives_it(world: World) -> None:
+def test_every_entity_gets_the_label_that_snorkel_gives(world: World) -> None:
     result = world.run()
     assert result.success
     rows = read_labels(world.settings, "device", "kind_of").sort_by("mac_address")
@@ -67,7 +67,7 @@ def test_every_entity_gets_what_snorkel_gives_it(world: World) -> None:
     assert set(rows["run_id"].to_pylist()) == {result.run_id}
     assert state.rows == N
     failed = [name for name, passed in checks(result).items() if not passed]
-    assert failed == ["kind_of__logged_to_mlflow"]  # no server is named
+    assert failed == ["kind_of__logged_to_mlflow"]  # no server is configured
     assert len(checks(result)) == 2 * len(FUNCTIONS) + 4
 
 
@@ -101,7 +101,7 @@ def test_the_warehouse_table_is_ready_for_joins(world: World) -> None:
     assert told == [{"reltuples": N, "readable": True, "keys": 1, "meaning": meaning}]
 
 
-def test_metadata_tells_all_that_a_person_asks(world: World) -> None:
+def test_metadata_is_complete(world: World) -> None:
     result = world.run()
     votes = materialization(result, "one_room").metadata
     assert votes["dagster/row_count"].value == 94
@@ -134,7 +134,7 @@ def _assets(world: World) -> list[dg.AssetsDefinition]:
     return labelling_assets(world.settings, world.catalog, world.nodes)
 
 
-def test_a_part_is_computed_alone(world: World) -> None:
+def test_single_assets_can_be_computed(world: World) -> None:
     assert world.run("short", "one_room").success
     lake = open_lake(world.settings)
     assert lake.list("votes/") == [
@@ -146,8 +146,8 @@ def test_a_part_is_computed_alone(world: World) -> None:
     assert "always_on" in (load_states(world.settings)["device/kind_of"].error or "")
 
 
-def test_a_function_that_fails_holds_up_no_other(world: World) -> None:
-    # Not found before the run: the rule has no such column any more.
+def test_a_failing_function_does_not_affect_others(world: World) -> None:
+    # Found only in the run: the rule no longer has this column.
     wrong = function("wrong", "walls > 3", "PHONE")
     errs = function("errs", "hours / (rooms - rooms) > 1", "PHONE", rule="places")
     world.put(
@@ -170,7 +170,7 @@ def test_a_function_that_fails_holds_up_no_other(world: World) -> None:
     assert made == {f.ref.name for f in FUNCTIONS}
 
 
-def test_errors_on_some_rows_are_told(world: World) -> None:
+def test_errors_on_some_rows_are_reported(world: World) -> None:
     some = function("some", "10 / (rooms - 1) > 1", "PHONE", rule="places")
     world.functions = (*FUNCTIONS, some)
     result = world.run("some")
@@ -206,7 +206,7 @@ def test_views_survive_other_labels_and_other_functions(world: World) -> None:
     assert "vote_also_short" not in columns
 
 
-def test_the_same_again_gives_the_same(world: World) -> None:
+def test_labels_are_reproducible(world: World) -> None:
     assert world.run().success
     first = read_labels(world.settings, "device", "kind_of").drop_columns("run_id")
     assert world.run().success
@@ -243,7 +243,7 @@ def test_a_label_without_votes_is_a_warning(world: World) -> None:
         ),
     ],
 )
-def test_an_index_that_is_wrong_is_told(world: World, sql: str, message: str) -> None:
+def test_an_invalid_index_is_reported(world: World, sql: str, message: str) -> None:
     functions = [f.ref.name for f in FUNCTIONS]
     assert world.run(*functions).success
     world.execute(sql)
@@ -326,7 +326,7 @@ def test_loading_needs_neither_torch_nor_mlflow() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_run_that_dies_leaves_nothing_that_passes_for_labelled(
+def test_a_killed_run_records_nothing_as_labelled(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert world.run().success
@@ -342,7 +342,7 @@ def test_a_run_that_dies_leaves_nothing_that_passes_for_labelled(
             )
 
 
-def test_without_memory_nothing_is_tried_and_it_is_told(
+def test_without_memory_nothing_is_started_and_it_is_reported(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def short(*_: object) -> None:

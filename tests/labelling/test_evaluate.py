@@ -1,4 +1,4 @@
-"""Measures of labels, against scikit-learn's."""
+"""Measures of labels, compared with scikit-learn's."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_calibration_by_hand() -> None:
     assert error == pytest.approx((2 * 0.25 + 0) / 3)
 
 
-def test_nothing_known_is_told_as_such_and_is_json() -> None:
+def test_nothing_known_is_none_in_json() -> None:
     nothing = np.full(3, -1)
     found = evaluate(LABELS, nothing, nothing, nothing, np.full(3, np.nan))
     assert found.entities == 0

@@ -1,4 +1,4 @@
-"""The small form and the condition that it writes."""
+"""Conversion between the small form and conditions."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def rows(draw: st.DrawFn) -> FormRow:
 
 
 @given(st.lists(rows(), min_size=1, max_size=4), st.sampled_from(["all", "any"]))
-def test_a_form_comes_back_from_its_condition(filled: list[FormRow], joined) -> None:
+def test_a_form_survives_conversion_to_a_condition(filled: list[FormRow], joined) -> None:
     form = Form(tuple(filled), joined, "STATIC")
     back = condition_to_form(form_to_condition(form))
     assert back is not None
-    assert repr(back.rows) == repr(form.rows)  # 0.0 and -0.0, 1 and True are told apart
+    assert repr(back.rows) == repr(form.rows)  # 0.0 and -0.0, 1 and True are distinguished
     assert back.joined == (joined if len(filled) > 1 else "all")
 
 
@@ -67,7 +67,7 @@ def test_the_text_is_what_a_person_would_write() -> None:
         ("hours != 2.5", FormRow("hours", "<>", 2.5)),
     ],
 )
-def test_conditions_written_otherwise(when: str, row: FormRow) -> None:
+def test_conditions_in_other_spellings(when: str, row: FormRow) -> None:
     found = condition_to_form(Condition(when=when, label="STATIC"))
     assert found == Form((row,), "all", "STATIC")
 
@@ -75,7 +75,7 @@ def test_conditions_written_otherwise(when: str, row: FormRow) -> None:
 @pytest.mark.parametrize(
     "when", ["a > b", "a / 2 > 1", "not a > 1", "a > 1 and (b > 2 or c > 3)", "1 < a < 3", "a"]
 )
-def test_what_a_form_cannot_say_stays_an_expression(when: str) -> None:
+def test_conditions_without_a_form_stay_expressions(when: str) -> None:
     assert condition_to_form(Condition(when=when, label="STATIC")) is None
 
 
@@ -91,6 +91,6 @@ def test_what_a_form_cannot_say_stays_an_expression(when: str) -> None:
         ((FormRow("a", "=", float("nan")),), "nan cannot be compared"),
     ],
 )
-def test_a_form_filled_in_wrongly(filled: tuple[FormRow, ...], message: str) -> None:
+def test_an_invalid_form(filled: tuple[FormRow, ...], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         form_to_condition(Form(filled, "all", "STATIC"))

@@ -1,4 +1,4 @@
-"""Whole Python functions of the project's files."""
+"""Python functions imported from the project's files."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def carried(x):
     assert str(path).endswith("definitions/device/labelling_functions/carried_together.py")
 
 
-def test_nulls_and_errors_abstain_and_are_told_apart(path: Path) -> None:
+def test_nulls_and_errors_abstain_and_are_counted_separately(path: Path) -> None:
     function = loaded(
         path,
         "@labeling_function()\ndef carried(x):\n    return 2 if x.hours / x.sessions else -1\n",
@@ -158,7 +158,7 @@ def carried(x):
         ("'ROUTER'", "returned 'ROUTER'"),
     ],
 )
-def test_a_vote_that_is_none_is_an_error(path: Path, returned: str, message: str) -> None:
+def test_an_invalid_vote_is_an_error(path: Path, returned: str, message: str) -> None:
     function = loaded(path, f"@labeling_function()\ndef carried(x):\n    return {returned}\n")
     with pytest.raises(BadInput, match=message) as caught:
         function.vote(TABLE)
@@ -184,7 +184,7 @@ def test_failing_on_all_rows_is_an_error(path: Path) -> None:
         ("raise SystemExit(3)", "SystemExit"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_said(path: Path, text: str, message: str) -> None:
+def test_an_unusable_file_is_reported(path: Path, text: str, message: str) -> None:
     before = set(sys.modules)
     with pytest.raises(BadInput, match=message):
         loaded(path, text)

@@ -1,4 +1,4 @@
-"""Gold labels: taken, refused, given back, and what they say about labels over time."""
+"""Gold labels: import, rejection, export, and scores of labels over time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tippers_dagster.labelling.gold import (
     evaluate_labels,
     import_gold,
     read_gold,
-    score_again,
+    rescore,
     scores,
 )
 from tippers_dagster.labelling.labels import NotLabelled
@@ -38,7 +38,7 @@ def take(settings: Settings, file: Path, concept: str | None = "device") -> list
     return [(d.rows, d.new, d.changed) for d in done]
 
 
-def test_labels_are_taken_once_and_replaced(stack: Settings, tmp_path: Path) -> None:
+def test_labels_are_imported_once_and_replaced(stack: Settings, tmp_path: Path) -> None:
     file = tmp_path / "gold.csv"
     file.write_text("mac_address,label\na,PHONE\nb,STATIC\na,PHONE\n")
     assert take(stack, file) == [(2, 2, 0)]
@@ -56,7 +56,7 @@ def test_labels_are_taken_once_and_replaced(stack: Settings, tmp_path: Path) -> 
     assert delete_gold(stack, "device") == 2
 
 
-def test_a_file_may_hold_many_concepts_and_be_parquet(stack: Settings, tmp_path: Path) -> None:
+def test_a_parquet_file_may_contain_many_concepts(stack: Settings, tmp_path: Path) -> None:
     file = tmp_path / "gold.parquet"
     rows = {"concept": ["device", "people"], "entity": [7, 7], "label": ["PHONE", "VISITOR"]}
     pq.write_table(pa.table(rows), file)
@@ -88,7 +88,7 @@ def test_a_wrong_file_changes_nothing(
     assert count_gold(stack) == []
 
 
-def test_odd_keys_are_exported_without_formulas_and_taken_back(
+def test_unusual_keys_survive_export_and_import_without_formulas(
     stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tippers_dagster.cli.gold.get_settings", lambda: stack)
@@ -123,17 +123,17 @@ def test_scores_over_time(world: World, tmp_path: Path) -> None:
     file = tmp_path / "gold.csv"
     with pytest.raises(NotLabelled, match="no labels yet"):
         evaluate_labels(settings, "device", "kind_of")
-    assert score_again(settings, "device", ["kind_of"]) == {}
+    assert rescore(settings, "device", ["kind_of"]) == {}
     assert world.run().success
-    assert scores(settings, "device", "kind_of") == []  # nothing is known yet
+    assert scores(settings, "device", "kind_of") == []  # there are no gold labels yet
 
     file.write_text(written_gold(120))
     take(settings, file)
-    first = score_again(settings, "device", ["kind_of"])
+    first = rescore(settings, "device", ["kind_of"])
     macs = keys(120).to_pylist()
     file.write_text("key,label\n" + "".join(f"{mac},STATIC\n" for mac in macs[:90]))
-    take(settings, file)  # somebody says that all are of one kind
-    second = score_again(settings, "device", ["kind_of"])
+    take(settings, file)  # now all have the same gold label
+    second = rescore(settings, "device", ["kind_of"])
     assert second["kind_of"] < first["kind_of"]
     kept = scores(settings, "device", "kind_of")
     assert [round(s["accuracy"], 6) for s in kept] == pytest.approx(
@@ -145,7 +145,7 @@ def test_scores_over_time(world: World, tmp_path: Path) -> None:
         {"entity": [*macs[:3], "nobody"], "label": ["STATIC", "LAPTOP", "ROBOT", "PHONE"]}
     )
     found = evaluate_labels(settings, "device", "kind_of", truth)
-    assert found.entities == 2  # one is not there, one is of no kind that is known
+    assert found.entities == 2  # one does not exist, one has an unknown label
 
 
 def test_from_the_command_line(stack: Settings, tmp_path: Path) -> None:
@@ -163,6 +163,9 @@ def test_from_the_command_line(stack: Settings, tmp_path: Path) -> None:
     again = tippers("gold", "import", str(out), "--concept", "device")
     assert "0 new, 0 changed" in again.stdout
     assert "has no scores" in tippers("gold", "scores", "device.device_type").stdout
-    assert "1 gold labels" in tippers("gold", "delete", "device", "--entity", "a").stdout
+    assert (
+        "1 gold label of device removed"
+        in tippers("gold", "delete", "device", "--entity", "a").stdout
+    )
     with pytest.raises(BadInput, match="neither"):
         tippers("gold", "export", "device", str(tmp_path / "out.xlsx"))

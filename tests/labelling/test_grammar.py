@@ -1,4 +1,4 @@
-"""How conditions are read: precedence, spelling, quotes."""
+"""Parsing of conditions: precedence, spelling, quotes."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ def holds(when: str) -> bool:
         "7\n=\nx",
     ],
 )
-def test_conditions_that_hold(when: str) -> None:
+def test_conditions_that_are_true(when: str) -> None:
     assert holds(when)
     assert not holds(f"not ({when})")

@@ -1,4 +1,4 @@
-"""Every hostile text is refused, with a place, a reason of its own, and quickly."""
+"""Every hostile text is refused quickly, with a place and a specific reason."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_hostile_conditions_are_refused(name: str) -> None:
     assert len(str(error)) < 400
 
 
-def test_the_place_is_that_of_what_is_wrong() -> None:
+def test_the_place_is_that_of_the_error() -> None:
     text = inside('if row["i"] > 3:', '    return STATIC if eval("1") else ABSTAIN')
     error = refusal(LabellingFunction(rule="r", labels=("STATIC",), python=text))
     assert (error.place.line, error.place.column) == (3, 26)
@@ -79,7 +79,7 @@ ATTEMPTS = [
     ast.literal_eval(line)
     for line in Path(__file__).with_name("attempts.txt").read_text("utf-8").splitlines()
 ]
-"""Texts that were tried against a running deployment, as Python and as conditions."""
+"""Texts tried against a running deployment, as Python and as conditions."""
 
 ROWS = pa.table(
     {
@@ -103,7 +103,7 @@ def outcome(form: dict[str, object], columns: dict[str, pa.DataType] | None) -> 
 
 
 @pytest.mark.parametrize("columns", [COLUMNS, None], ids=["computed", "not yet computed"])
-def test_what_was_attempted_is_refused_or_votes(columns: dict[str, pa.DataType] | None) -> None:
+def test_attempted_attacks_are_refused_or_vote(columns: dict[str, pa.DataType] | None) -> None:
     assert len(ATTEMPTS) == 150
     for text in ATTEMPTS:
         condition = Condition.model_construct(when=text, label="STATIC")

@@ -1,4 +1,4 @@
-"""Label models, against Snorkel's own classes on the same votes and seed."""
+"""Label models, compared with Snorkel's classes on the same votes and seed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def snorkel(matrix: np.ndarray, k: int, training: Training):
         Training(epochs=200, learning_rate=0.05, threads=2),
     ],
 )
-def test_learns_what_snorkel_learns_bit_by_bit(training: Training) -> None:
+def test_parameters_are_identical_to_snorkels(training: Training) -> None:
     matrix = votes(3_000, 8, 3, seed=1)
     ours = fit_label_model(matrix, LABELS, names(8), training)
     theirs = snorkel(matrix, 3, training)
@@ -77,7 +77,7 @@ def test_learns_what_snorkel_learns_bit_by_bit(training: Training) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 3), st.integers(3, 7))
-def test_predicts_what_snorkel_predicts(seed: int, k: int, m: int) -> None:
+def test_predictions_equal_snorkels(seed: int, k: int, m: int) -> None:
     training = Training(epochs=20, seed=seed)
     matrix = votes(60, m, k, seed, coverage=0.7)
     if len(np.unique(matrix[matrix >= 0])) < k:
@@ -99,7 +99,7 @@ def test_majority_vote_as_snorkel(seed: int, k: int, m: int) -> None:
     assert np.array_equal(hard_labels(majority_vote(matrix, k)), theirs.predict(matrix))
 
 
-def test_abstentions_are_told_from_ties() -> None:
+def test_abstentions_and_ties_are_distinguished() -> None:
     fitted = Fitted(
         labels=("A", "B"),
         functions=("f", "g", "h"),
@@ -115,7 +115,7 @@ def test_abstentions_are_told_from_ties() -> None:
     assert found.confidence[:2] == pytest.approx([0.75, 0.5])
     assert np.isnan(found.confidence[2])
     assert sum(found.shares().values()) == pytest.approx(1)
-    # What each vote adds gives the posterior.
+    # The contributions of the votes give the posterior.
     one = fitted.evidence(np.array([0, 0, 1], np.int8)).sum(axis=0)
     assert np.exp(one)[0] / np.exp(one).sum() == pytest.approx(0.75)
 
@@ -127,8 +127,8 @@ def test_very_many_votes_give_no_nan() -> None:
     assert np.isfinite(found.probabilities).all()
 
 
-def test_a_label_without_votes_is_given_to_nobody() -> None:
-    matrix = votes(2_000, 6, 2, seed=4)  # nobody votes for B
+def test_a_label_without_votes_is_never_assigned() -> None:
+    matrix = votes(2_000, 6, 2, seed=4)  # no function votes for B
     matrix[matrix == 1] = 2
     fitted = fit_label_model(matrix, LABELS, names(6), Training(epochs=50))
     found = fitted.predict(find_patterns(matrix))
@@ -139,7 +139,7 @@ def test_a_label_without_votes_is_given_to_nobody() -> None:
     assert np.allclose(found.probabilities[:, [0, 2]], theirs, atol=1e-12)
 
 
-def test_a_function_without_votes_has_no_weight() -> None:
+def test_a_function_without_votes_has_no_estimated_accuracy() -> None:
     matrix = votes(500, 5, 2, seed=5)
     matrix[:, 3] = ABSTAIN
     fitted = fit_label_model(matrix, LABELS[:2], names(5), Training(epochs=20))
@@ -172,7 +172,7 @@ def test_clear_errors(
         fit_label_model(matrix, LABELS[:2], names(matrix.shape[1]), training)
 
 
-def test_leaves_the_generators_of_others_alone() -> None:
+def test_global_random_generators_are_restored() -> None:
     import torch
 
     random.seed(1)
@@ -186,7 +186,7 @@ def test_leaves_the_generators_of_others_alone() -> None:
     assert (random.random(), np.random.random(), torch.rand(1).item()) == expected  # noqa: NPY002
 
 
-def test_is_kept_as_json() -> None:
+def test_it_can_be_stored_as_json() -> None:
     import json
 
     matrix = votes(200, 4, 2, seed=8)

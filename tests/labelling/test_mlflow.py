@@ -1,4 +1,4 @@
-"""One MLflow run per materialisation, whatever becomes of it."""
+"""One MLflow run per materialisation, successful or not."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import dagster as dg
 import pytest
 
 from tests.labelling.small import FUNCTIONS, World
-from tippers_dagster.automation.agreement import report_recorded
+from tippers_dagster.automation.abandoned_mlflow_runs import MlflowSettler
 from tippers_dagster.automation.mlflow_runs import RUN_NOTE
-from tippers_dagster.automation.mlflow_settling import MlflowSettler
-from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of
+from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of_assets
 from tippers_dagster.automation.state import load_states
+from tippers_dagster.automation.unreported import report_recorded_materializations
 from tippers_dagster.labelling.label_model import Fitted
 from tippers_dagster.labelling.labels import read_labels, read_parameters
 from tippers_dagster.platform.dagster.addresses import dagster_home, mlflow_home
@@ -34,7 +34,7 @@ def client(world: World) -> Any:
 
 
 def runs(world: World) -> list[Any]:
-    """The newest first."""
+    """Runs, newest first."""
     found = client(world)
     experiment = found.get_experiment_by_name("device.kind_of")
     return [] if experiment is None else found.search_runs([experiment.experiment_id])
@@ -44,9 +44,7 @@ def logged_check(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
     return next(e for e in result.get_asset_check_evaluations() if e.check_name == LOGGED)
 
 
-def test_a_materialisation_is_one_run_with_all_that_led_to_it(
-    logged: World, tmp_path: Path
-) -> None:
+def test_a_materialisation_is_one_run_with_all_inputs(logged: World, tmp_path: Path) -> None:
     first, second = logged.run(), logged.run("kind_of")
     assert first.success
     assert logged_check(first).passed
@@ -84,7 +82,7 @@ def test_a_materialisation_is_one_run_with_all_that_led_to_it(
     assert run.info.artifact_uri.startswith(f"file://{logged.settings.lake_url}/mlflow/device.")
 
 
-def test_one_that_fails_is_failed_there_too(logged: World) -> None:
+def test_a_failure_is_marked_failed_in_mlflow(logged: World) -> None:
     assert logged.run(*(f.ref.name for f in FUNCTIONS)).success
     logged.execute("DELETE FROM indexes.device__devices")
     result = logged.run("kind_of")
@@ -98,7 +96,7 @@ def test_one_that_fails_is_failed_there_too(logged: World) -> None:
     assert mlflow.active_run() is None
 
 
-def test_one_whose_error_nobody_foresaw_is_failed_there_too(
+def test_an_unexpected_error_is_marked_failed_in_mlflow(
     logged: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tippers_dagster.labelling import describe
@@ -120,7 +118,7 @@ from tests.labelling.small import World
 from tippers_dagster.automation.mlflow_runs import MlflowLog
 from tippers_dagster.labelling.assets import labelling_assets
 from tippers_dagster.platform.dagster.environment import dagster_instance
-from tippers_dagster.automation.orphaned_runs import materialize_here
+from tippers_dagster.automation.orphaned_runs import materialize_in_process
 from tippers_dagster.automation.state import Recorder
 from tippers_dagster.settings import get_settings
 
@@ -130,7 +128,7 @@ settings = get_settings()
 with dagster_instance(settings) as instance:
     world = World(settings, instance)
     assets = labelling_assets(settings, world.catalog, world.nodes)
-    materialize_here(settings, instance, assets, [dg.AssetKey(["device", "kind_of"])], {})
+    materialize_in_process(settings, instance, assets, [dg.AssetKey(["device", "kind_of"])], {})
 """
 
 
@@ -143,14 +141,14 @@ def test_dagster_mlflow_and_the_warehouse_agree_after_a_process_was_killed(logge
             died = subprocess.run([sys.executable, "-c", KILLED, when], check=False)
             assert died.returncode == 9
             assert runs(logged)[0].info.status == "RUNNING"
-            (dead,) = fail_dead_runs_of(settings, instance, {name})
+            (dead,) = fail_dead_runs_of_assets(settings, instance, {name})
             assert runs(logged)[0].data.tags["dagster_run_id"] == dead
-            reported = report_recorded(settings, instance, logged.nodes, agreed)
+            reported = report_recorded_materializations(settings, instance, logged.nodes, agreed)
             MlflowSettler()(settings, instance)
             return reported
 
         assert World(settings, instance).run(*(f.ref.name for f in FUNCTIONS)).success
-        report_recorded(settings, instance, logged.nodes, agreed)
+        report_recorded_materializations(settings, instance, logged.nodes, agreed)
         assert killed("before it is recorded") == []
         assert [r.info.status for r in runs(logged)] == ["FAILED"]
         assert load_states(settings).get(name) is None
@@ -162,10 +160,10 @@ def test_dagster_mlflow_and_the_warehouse_agree_after_a_process_was_killed(logge
         assert event is not None
         assert event.asset_materialization.tags["dagster/data_version"] == state.version
         assert state.details["mlflow_run"] == runs(logged)[0].info.run_id
-        assert report_recorded(settings, instance, logged.nodes, agreed) == []
+        assert report_recorded_materializations(settings, instance, logged.nodes, agreed) == []
 
 
-def test_a_run_whose_process_is_gone_is_ended_though_dagster_does_not_know(
+def test_a_run_without_a_process_is_ended_even_if_dagster_thinks_it_runs(
     logged: World,
 ) -> None:
     assert logged.run().success
@@ -179,7 +177,7 @@ def test_a_run_whose_process_is_gone_is_ended_though_dagster_does_not_know(
     assert found.get_run(left.info.run_id).info.status == "FAILED"
 
 
-def test_what_a_killed_process_left_running_is_ended(logged: World) -> None:
+def test_runs_left_by_a_killed_process_are_ended(logged: World) -> None:
     assert logged.run().success
     found = client(logged)
     experiment = found.get_experiment_by_name("device.kind_of").experiment_id
@@ -192,7 +190,7 @@ def test_what_a_killed_process_left_running_is_ended(logged: World) -> None:
     assert sorted(r.info.status for r in runs(logged)) == ["FAILED", "FINISHED", "FINISHED"]
 
 
-def test_what_others_run_there_goes_on(logged: World) -> None:
+def test_other_peoples_runs_continue(logged: World) -> None:
     assert logged.run().success
     found = client(logged)
     experiment = found.get_experiment_by_name("device.kind_of").experiment_id
@@ -209,7 +207,7 @@ def test_what_others_run_there_goes_on(logged: World) -> None:
         (None, "TIPPERS_MLFLOW_URL"),
     ],
 )
-def test_labels_are_made_and_the_missing_log_is_told(
+def test_labels_are_made_and_the_missing_log_is_reported(
     world: World, monkeypatch: pytest.MonkeyPatch, url: str | None, reason: str
 ) -> None:
     if url is not None:

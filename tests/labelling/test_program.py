@@ -1,4 +1,4 @@
-"""Compiled functions vote as Python itself does, row by row."""
+"""Compiled functions vote exactly as Python does, row by row."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def votes(table: pa.Table, **form) -> list[int]:
 
 
 def attempt(program, table: pa.Table) -> VoteResult | None:
-    """Nothing, where all rows failed."""
+    """The votes, or None if all rows failed."""
     try:
         return program.vote(table)
     except AllRowsFailed:
@@ -78,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def in_python(folder: Path, text: str) -> GitFunction:
-    """The same text as a function that Python runs, as one of the project's files."""
+    """The same text as a function in the project's files, run by Python."""
     path = folder / "function.py"
     numbers = "".join(f"{label} = {at}\n" for at, label in enumerate((*LABELS, "ABSTAIN")))
     constants = numbers.replace("ABSTAIN = 3", "ABSTAIN = -1")
@@ -106,7 +106,7 @@ def test_python_votes_as_python_does(folder: Path, text: str, table: pa.Table) -
 
 @SEVERAL
 @given(functions(nulls=False), tables(nulls=False))
-def test_without_nulls_nothing_but_python_is_needed(text: str, table: pa.Table) -> None:
+def test_without_nulls_it_is_plain_python(text: str, table: pa.Table) -> None:
     try:
         program = compiled(table, python=text)
     except FunctionRefused:
@@ -130,7 +130,7 @@ def test_without_nulls_nothing_but_python_is_needed(text: str, table: pa.Table) 
 
 @SEVERAL
 @given(st.lists(Trees(both=True).boolean(3), min_size=1, max_size=3), tables())
-def test_conditions_mean_what_python_means(trees: list, table: pa.Table) -> None:
+def test_conditions_mean_the_same_as_python(trees: list, table: pa.Table) -> None:
     labels = [LABELS[at % 3] for at in range(len(trees))]
     pairs = list(zip(trees, labels, strict=True))
     lines = [f"    if {python(tree)}:\n        return {label}" for tree, label in pairs]
@@ -149,7 +149,7 @@ def test_conditions_mean_what_python_means(trees: list, table: pa.Table) -> None
 
 # --- values ------------------------------------------------------------------------------------
 def test_types_of_a_rule() -> None:
-    """Every type that a rule's table may have, PostgreSQL's numeric as ADBC gives it included."""
+    """Every type that a rule's table may have, including PostgreSQL's numeric as read by ADBC."""
     numeric = pa.opaque(pa.string(), "numeric", "PostgreSQL")
     texts = pa.array(["0.8", None, "nan", "-1.5"])
     table = pa.table(
@@ -180,7 +180,7 @@ def test_types_of_a_rule() -> None:
         assert votes(table, conditions=[(when, "STATIC")]) == expected, when
 
 
-def test_a_column_that_is_no_number_is_said() -> None:
+def test_a_column_that_is_not_numeric_is_reported() -> None:
     numeric = pa.opaque(pa.string(), "numeric", "PostgreSQL")
     table = pa.table({"x": pa.ExtensionArray.from_storage(numeric, pa.array(["much"]))})
     with pytest.raises(BadInput, match="holds something else"):
@@ -213,7 +213,7 @@ def test_failing_on_all_rows_is_an_error() -> None:
     assert program.vote(table.slice(0, 0)).votes.tolist() == []
 
 
-def test_no_row_of_a_large_table_is_voted_on_twice_or_left_out() -> None:
+def test_every_row_of_a_large_table_gets_one_vote() -> None:
     n = 2 * BLOCK + 17
     numbers = np.arange(n)
     table = pa.table({"x": pa.array(numbers, mask=numbers % 10 == 0)})
@@ -226,7 +226,7 @@ def test_no_row_of_a_large_table_is_voted_on_twice_or_left_out() -> None:
     assert division.example.startswith(f"row {n}: ")
 
 
-def test_a_table_in_pieces_votes_as_one() -> None:
+def test_a_table_in_chunks_gets_the_same_votes() -> None:
     whole = pa.table({"x": [1, None, 3, 4], "t": ["a", "b", None, "a"]})
     pieces = pa.concat_tables([whole.slice(0, 1), whole.slice(1, 2), whole.slice(3)])
     form = {"conditions": [("x > 2 and t = 'a'", "STATIC")]}
@@ -241,7 +241,7 @@ def test_whole_numbers_do_not_overflow() -> None:
     assert votes(table, conditions=[("(x + x) / 2 - x = 0", "STATIC")]) == [0, 0]
 
 
-def test_a_number_that_grows_without_end_is_an_error_of_its_row() -> None:
+def test_an_ever_growing_number_is_an_error_of_its_row() -> None:
     lines = ["x = row['x']", *["x = x * x"] * 30, "return STATIC if x > 1 else ABSTAIN"]
     text = "def labeling_function(row):\n" + "".join(f"    {line}\n" for line in lines)
     table = pa.table({"x": [1, 10, 2]})
@@ -253,7 +253,7 @@ def test_a_number_that_grows_without_end_is_an_error_of_its_row() -> None:
 
 
 # --- compiling ---------------------------------------------------------------------------------
-def test_what_analysts_write_around_a_function_is_taken() -> None:
+def test_harmless_code_around_a_function_is_accepted() -> None:
     text = '''
 """Devices that never move."""
 from snorkel.labeling import labeling_function
@@ -299,7 +299,7 @@ def test_labels_must_be_the_concepts() -> None:
         compile_function(git, columns=None, values=LABELS)
 
 
-def test_without_columns_only_what_fits_none_is_refused() -> None:
+def test_without_columns_only_certain_errors_are_refused() -> None:
     assert compiled(None, conditions=[("a + b > min(c, 3) * 2 and d", "STATIC")]).columns == tuple(
         "abcd"
     )
@@ -312,7 +312,7 @@ def test_without_columns_only_what_fits_none_is_refused() -> None:
         program.vote(pa.table({"a": ["1"]}))
 
 
-def test_a_wrong_column_is_answered_with_those_that_are_near() -> None:
+def test_similar_columns_are_suggested() -> None:
     table = pa.table({"sessions": [1], "mean_hours": [1.0]})
     with pytest.raises(FunctionRefused) as caught:
         compiled(table, conditions=[("session > 1", "STATIC")])

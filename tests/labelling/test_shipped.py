@@ -1,4 +1,4 @@
-"""The labelling functions that come with the project's files."""
+"""The labelling functions in the project's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Votes computed together, and put in the order of an index."""
+"""Combining votes in the order of an index."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KEYS = [
     KEYS,
     ids=lambda keys: str(getattr(keys, "type", keys.dtype if isinstance(keys, np.ndarray) else "")),
 )
-def test_votes_stand_in_the_order_of_the_index(keys) -> None:
+def test_votes_are_in_the_order_of_the_index(keys) -> None:
     array = keys if not isinstance(keys, np.ndarray) else pa.array(keys)
     some = array.take(pa.array([3, 0]))
     matrix = vote_matrix(
@@ -47,7 +47,9 @@ def test_votes_stand_in_the_order_of_the_index(keys) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.sets(st.integers(0, 2**64 - 1), max_size=30))
-def test_the_matrix_is_that_of_a_dictionary(data: st.DataObject, entities: set[int]) -> None:
+def test_the_matrix_equals_one_built_with_dictionaries(
+    data: st.DataObject, entities: set[int]
+) -> None:
     index = data.draw(st.permutations(sorted(entities)))
     functions = []
     for _ in range(data.draw(st.integers(0, 4))):
@@ -80,7 +82,7 @@ def test_keys_that_do_not_fit_are_errors(index: list, keys: list, message: str) 
         vote_matrix(pa.array(index), [(pa.array(keys), cast)], ["co_paired"])
 
 
-def test_votes_and_keys_must_be_as_many() -> None:
+def test_there_must_be_as_many_votes_as_keys() -> None:
     with pytest.raises(BadInput, match="labelling function 1 has 1 votes for 2 keys"):
         vote_matrix(np.arange(2), [(np.arange(2), votes(0))])
 

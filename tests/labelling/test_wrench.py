@@ -1,4 +1,4 @@
-"""Real votes: WRENCH's Youtube comments, through our label model and through Snorkel's classes."""
+"""Real votes (WRENCH's Youtube comments) in our label model and in Snorkel's classes."""
 
 from __future__ import annotations
 

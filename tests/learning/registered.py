@@ -1,4 +1,4 @@
-"""A classifier over small tables whose models are registered by hand, better or worse as wanted."""
+"""A classifier with small tables, whose models are registered by hand with any accuracy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ REF = Ref("device", "guess", Kind.CLASSIFIER)
 NAME = registered_name(REF)
 N = 240
 OUT = 4
-"""Of so many entities one is held out."""
+"""One in this many entities is held out."""
 
 
 def classifier(**changes: Any) -> Classifier:
@@ -54,7 +54,7 @@ def classifier(**changes: Any) -> Classifier:
 
 @dataclass
 class Registered(World):
-    """The tables, the classifier, and what is registered of it."""
+    """The tables, the classifier, and its registered versions."""
 
     body: Body = field(default_factory=classifier)
 
@@ -99,7 +99,7 @@ class Registered(World):
         return self.run(predictions_path(REF))
 
     def train_asset(self) -> None:
-        """Record what is above as computed."""
+        """Record the inputs as computed."""
         record = recorder(self.settings, self.nodes, "of the training")
         for name in ("devices", "habits", "guess"):
             record.succeeded(("device", name))
@@ -108,7 +108,7 @@ class Registered(World):
         self.body = self.body.model_copy(update=changes)
 
     def register(self, wrong: float = 0.0, columns: Sequence[str] = ("hours", "rooms")) -> int:
-        """Register a new challenger that was taught wrong labels for a share; its version."""
+        """Register a new challenger that learned a share of wrong labels; returns its version."""
         import mlflow
 
         frame, label = frame_of(N), truth(N)
@@ -155,7 +155,7 @@ def frame_of(n: int) -> pd.DataFrame:
 
 
 def fill(world: Registered) -> None:
-    """Index, features, and held-out entities with their labels; of one nothing is known."""
+    """Index, features, and held-out entities with labels, except one."""
     world.put("indexes", "devices", pa.table({"mac_address": keys(N)}))
     world.put("features", "habits", features(N))
     out = np.flatnonzero(np.arange(N) % OUT == 0)
@@ -169,8 +169,8 @@ def fill(world: Registered) -> None:
 def registered(
     stack: Settings, own_mlflow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Registered]:
-    """The classifier's tables, an MLflow of its own, and no model yet."""
-    monkeypatch.chdir(tmp_path)  # MLflow's artifacts of experiments that we did not make
+    """The classifier's tables, a separate MLflow, and no model yet."""
+    monkeypatch.chdir(tmp_path)  # MLflow's artifacts of experiments that we did not create
     with dg.DagsterInstance.ephemeral() as instance:
         world = Registered(get_settings(), instance)
         fill(world)

@@ -1,4 +1,4 @@
-"""Every model of the bank takes what features are like, and gives probabilities."""
+"""Every model of the bank accepts typical features, and gives probabilities."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ N = 120
 
 
 def sides(n: int = N, labels: tuple[str, ...] = LABELS) -> Sides:
-    """Numbers with gaps, one that is missing on the training side, and rooms nobody knows yet."""
+    """Numbers with gaps, a column missing in the training set, and unknown rooms."""
     rng = np.random.default_rng(0)
     label = (np.arange(n) % len(labels)).astype(np.int8)
     frame = pd.DataFrame(
@@ -44,7 +44,7 @@ def test_the_bank_is_what_definitions_may_name() -> None:
 
 
 @pytest.mark.parametrize("model", CLASSIFIER_MODELS)
-def test_it_learns_and_tells_how_sure_it_is(model: str) -> None:
+def test_it_learns_and_gives_probabilities(model: str) -> None:
     import skops.io
 
     task = Task(model, sides(), 3, 7)
@@ -58,7 +58,7 @@ def test_it_learns_and_tells_how_sure_it_is(model: str) -> None:
     assert (found.cross_validated.argmax(axis=1) == task.sides.label).mean() > 0.6
     trained = fit(task)
     assert list(trained.classes_) == sorted(LABELS)
-    # The one that is kept is the one that was judged, and it is what comes back from a file.
+    # The kept model is the evaluated one, and survives a round trip through a file.
     assert np.allclose(probabilities(trained, task.sides.held_out, LABELS), found.held_out)
     loaded = parse_model(skops.io.dumps(trained))
     assert np.allclose(probabilities(loaded, task.sides.held_out, LABELS), found.held_out)
@@ -79,13 +79,13 @@ def test_three_entities_of_a_label_are_enough(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["logistic_regression", "linear_svm", "lightgbm"])
-def test_two_labels_do_too(model: str) -> None:
+def test_two_labels_are_enough(model: str) -> None:
     found = train_model(Task(model, sides(labels=("Z", "A")), 3, 1))
     assert found.error is None
     assert found.held_out.shape == (30, 2)
 
 
-def test_a_library_that_lacks_its_own_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_without_its_dependency_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left_out(CLASSIFIER_MODELS) == {}
     really = importlib.import_module
 

@@ -49,12 +49,12 @@ def stale(world: Registered) -> set[str]:
 
 
 def log(world: Registered) -> list[tuple[str, int, bool]]:
-    """Decisions, the oldest first."""
+    """Decisions, oldest first."""
     found = decisions(world.settings, NAME)
     return [(d.decision, d.version, d.automatic) for d in reversed(found)]
 
 
-def test_a_challenger_takes_the_place_when_it_wins_and_is_judged_once(
+def test_a_winning_challenger_is_promoted_and_judged_once(
     registered: Registered,  # noqa: F811
 ) -> None:
     settings = registered.settings
@@ -146,8 +146,8 @@ def test_without_a_champion_nothing_is_predicted(registered: Registered) -> None
     assert log(registered) == [("kept", 1, True), ("promoted", 1, False)]
 
 
-def test_gold_labels_have_a_say(registered: Registered, tmp_path: Path) -> None:  # noqa: F811
-    """Of one version the labels that people give say the opposite of the label model's."""
+def test_gold_labels_can_prevent_a_promotion(registered: Registered, tmp_path: Path) -> None:  # noqa: F811
+    """For one version, gold labels contradict the label model's."""
     registered.register(0.4)
     assert registered.judge().success
     file = tmp_path / "gold.csv"
@@ -164,12 +164,12 @@ def test_gold_labels_have_a_say(registered: Registered, tmp_path: Path) -> None:
     assert "worse by gold" in newest.reason
 
 
-def test_drift_since_training_is_told(registered: Registered) -> None:  # noqa: F811
+def test_drift_since_training_is_reported(registered: Registered) -> None:  # noqa: F811
     registered.register()
     assert registered.run().success
     moved = features(N, shift=30.0).to_pandas()
     moved.loc[: N // 2, "rooms"] = np.nan
-    moved["rooms"] = moved["rooms"].fillna(1.0)  # that model takes no missing values
+    moved["rooms"] = moved["rooms"].fillna(1.0)  # that model accepts no missing values
     registered.put("features", "habits", pa.Table.from_pandas(moved, preserve_index=False))
     result = registered.predict()
     assert result.success
@@ -189,7 +189,7 @@ def test_drift_since_training_is_told(registered: Registered) -> None:  # noqa: 
     assert len(rows) == 6
 
 
-def test_a_version_that_was_never_judged_has_no_training_to_compare(
+def test_a_version_that_was_never_judged_has_no_training_profile(
     registered: Registered,  # noqa: F811
 ) -> None:
     registered.register()
@@ -233,7 +233,7 @@ def test_a_killed_run_promotes_once(registered: Registered) -> None:  # noqa: F8
     assert champion_of(registered.settings, NAME).number == 1
 
 
-def test_a_run_that_dies_leaves_nothing_that_passes_for_predicted(
+def test_a_killed_run_records_nothing_as_predicted(
     registered: Registered,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Classifiers as assets: what they write, what they tell, how they fail, how they go on."""
+"""Classifiers as assets: results, metadata, failures, continuation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tippers_dagster.learning.errors import NotTrained
 from tippers_dagster.learning.export import export_classifier
 from tippers_dagster.learning.held_out import read_held_out
 from tippers_dagster.learning.models import load_model
-from tippers_dagster.learning.results import last_result, read_judged, read_results
+from tippers_dagster.learning.results import last_result, read_held_out_predictions, read_results
 from tippers_dagster.learning.training_set import held_out
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.mlflow.model_files import ModelRefused, digest_of, model_files
@@ -62,14 +62,14 @@ def error(world: Learned) -> str:
     return load_states(world.settings)[NAME].error or ""
 
 
-# --- what it does -------------------------------------------------------------------------------
-def test_it_ranks_its_models_and_keeps_all_that_pages_show(learned: Learned) -> None:
+# --- results ------------------------------------------------------------------------------------
+def test_it_ranks_its_models_and_records_what_pages_show(learned: Learned) -> None:
     for at in (1, 2, 5, 9, 13, 17):
         give(learned.settings, "device", keys(N)[at].as_py(), LABELS[truth(N)[at]], by="ada")
     result = learned.run()
     assert result.success
     failed = [name for name, passed in checks(result).items() if not passed]
-    assert failed == ["logged_to_mlflow"]  # no server is named
+    assert failed == ["logged_to_mlflow"]  # no server is configured
     found = last_result(learned.settings, REF)
     state = load_states(learned.settings)[NAME]
     assert (found.version, found.run_id) == (state.version, result.run_id)
@@ -91,9 +91,9 @@ def test_it_ranks_its_models_and_keeps_all_that_pages_show(learned: Learned) -> 
     held = read_held_out(learned.settings, learned.catalog, REF)
     out = held_out(work.read_inputs(learned.settings, learned.catalog, REF).rows.keys, 123, 0.25)
     assert len(held.keys) == out.sum()
-    expected = np.where(np.arange(N) % 4 == 0, -1, truth(N))  # of the others it is not sure
+    expected = np.where(np.arange(N) % 4 == 0, -1, truth(N))  # it is not confident about the others
     assert held.label.tolist() == expected[out].tolist()
-    judged = read_judged(learned.settings, learned.catalog, REF)
+    judged = read_held_out_predictions(learned.settings, learned.catalog, REF)
     assert judged.keys.equals(held.keys)
     right = judged.models[found.best] == truth(N)[out]
     assert right.mean() > 0.8
@@ -110,7 +110,7 @@ def test_it_ranks_its_models_and_keeps_all_that_pages_show(learned: Learned) -> 
     assert not any(b"aa:bb:cc" in open_lake(learned.settings).read_bytes(f) for f in files)
 
 
-def test_what_is_judged_stays_when_labels_and_entities_change(learned: Learned) -> None:
+def test_the_held_out_set_stays_when_labels_and_entities_change(learned: Learned) -> None:
     assert learned.run().success
     before = read_held_out(learned.settings, learned.catalog, REF)
     learned.put_labels(truth(N).astype(np.int8), sure(truth(N), 0.95))
@@ -125,7 +125,7 @@ def test_what_is_judged_stays_when_labels_and_entities_change(learned: Learned) 
     assert newest.trained > oldest.trained
 
 
-def test_the_threshold_is_lowered_and_it_is_told(learned: Learned) -> None:
+def test_the_threshold_is_lowered_and_this_is_reported(learned: Learned) -> None:
     label = truth(N).astype(np.int8)
     most = np.where(label == 2, 0.62, 0.9)[:, None]
     learned.put_labels(label, sure(label, most))
@@ -139,7 +139,7 @@ def test_the_threshold_is_lowered_and_it_is_told(learned: Learned) -> None:
     assert "Confident at a threshold of 0.65: 80 STATIC, 80 LAPTOP, 0 PHONE." in log
 
 
-def test_labels_that_only_some_are_sure_of_are_told(learned: Learned) -> None:
+def test_uneven_confidence_is_reported(learned: Learned) -> None:
     label = np.arange(N) % 3
     most = np.where((label == 0) & (np.arange(N) >= 60), 0.5, 0.9)[:, None]
     learned.put_labels(label.astype(np.int8), sure(label, most))
@@ -148,8 +148,8 @@ def test_labels_that_only_some_are_sure_of_are_told(learned: Learned) -> None:
     assert not checks(result)["confident_are_like_all"]
 
 
-# --- how it fails -------------------------------------------------------------------------------
-def test_labels_and_features_that_do_not_do(learned: Learned) -> None:
+# --- failures -----------------------------------------------------------------------------------
+def test_unusable_labels_and_features(learned: Learned) -> None:
     label = truth(N).astype(np.int8)
     learned.put_labels(np.where(label == 1, np.int8(-1), label), sure(label))
     assert "there are 80 STATIC, 0 LAPTOP, 80 PHONE" in error(learned)
@@ -181,7 +181,7 @@ def breaks(monkeypatch: pytest.MonkeyPatch, *models: str) -> None:
     monkeypatch.setattr(train, "make_model", make)
 
 
-def test_one_model_that_fails_holds_up_no_other(
+def test_a_failing_model_does_not_affect_others(
     learned: Learned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     breaks(monkeypatch, "naive_bayes")
@@ -196,14 +196,16 @@ def test_one_model_that_fails_holds_up_no_other(
     assert "failed: ValueError: nobody foresaw it" in metadata(result)["ranking"]
 
 
-def test_all_that_fail_are_an_error(learned: Learned, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_an_error_if_all_models_fail(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
     breaks(monkeypatch, *MODELS)
     told = error(learned)
     assert told.startswith("No model could be trained.")
     assert told.count("ValueError: nobody foresaw it") == 2
 
 
-def test_lightgbm_without_openmp_is_left_out_and_told(
+def test_lightgbm_without_openmp_is_left_out_and_reported(
     learned: Learned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = "OSError: libgomp.so.1: cannot open shared object file"
@@ -221,8 +223,8 @@ def test_lightgbm_without_openmp_is_left_out_and_told(
     assert reason in error(learned)
 
 
-# --- how it goes on -----------------------------------------------------------------------------
-def test_a_killed_training_goes_on_where_it_was(
+# --- continuation -------------------------------------------------------------------------------
+def test_a_killed_training_continues_where_it_stopped(
     learned: Learned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[str] = []
@@ -240,14 +242,14 @@ def test_a_killed_training_goes_on_where_it_was(
     assert learned.run().success
     assert sorted(trained) == sorted(MODELS)
     resumed = last_result(learned.settings, REF)
-    assert learned.run().success  # all of it again, nothing being left of the first
+    assert learned.run().success  # trained completely again, as nothing of the first is left
     assert len(trained) == 4
     again = last_result(learned.settings, REF)
     assert again.models[0].cross_validated == resumed.models[0].cross_validated
     assert again.version == resumed.version
 
 
-def test_a_run_that_dies_leaves_nothing_that_passes_for_trained(
+def test_a_killed_run_records_nothing_as_trained(
     learned: Learned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert learned.run().success
@@ -262,7 +264,7 @@ def test_a_run_that_dies_leaves_nothing_that_passes_for_trained(
         )
 
 
-def test_other_data_do_not_use_what_was_trained(
+def test_models_of_other_data_are_not_reused(
     learned: Learned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     breaks(monkeypatch, MODELS[1])
@@ -275,7 +277,7 @@ def test_other_data_do_not_use_what_was_trained(
     assert len({k.split("/")[-2] for k in kept}) == 2
 
 
-def test_processes_side_by_side_give_the_same(
+def test_parallel_processes_give_the_same_results(
     learned: Learned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert learned.run().success
@@ -362,7 +364,7 @@ def test_every_model_is_a_run_and_the_best_is_registered_once(
     assert model.aliases == {"challenger": version.version}
     assert best.registered == int(version.version)
 
-    # Again: nothing is registered twice for this version of the asset.
+    # Materialised again: nothing is registered twice for this version of the asset.
     assert logged.run().success
     assert len(client(logged).search_model_versions("name = 'device.guess'")) == 1
     assert last_result(logged.settings, REF).registered == int(version.version)
@@ -434,7 +436,7 @@ def test_a_registered_version_that_was_changed_is_registered_again(logged: Learn
     assert load_model(logged.settings, "device.guess", 2).classes == tuple(sorted(LABELS))
 
 
-def test_killed_before_the_alias_was_set_it_is_set_later(
+def test_a_missing_alias_after_a_kill_is_set_later(
     logged: Learned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
@@ -453,7 +455,7 @@ def test_killed_before_the_alias_was_set_it_is_set_later(
     assert aliases == {"challenger": version.version}
 
 
-def test_one_that_cannot_be_trained_is_failed_in_mlflow(logged: Learned) -> None:
+def test_a_failed_training_is_marked_failed_in_mlflow(logged: Learned) -> None:
     logged.put_labels(np.zeros(N, np.int8), sure(np.zeros(N, int)))
     assert not logged.run().success
     (run,) = runs(logged)
@@ -461,7 +463,7 @@ def test_one_that_cannot_be_trained_is_failed_in_mlflow(logged: Learned) -> None
     assert "a classifier needs two labels" in run.data.tags["error"]
 
 
-# --- what makes it stale ------------------------------------------------------------------------
+# --- versions -----------------------------------------------------------------------------------
 def test_versions_follow_what_models_are_trained_from(learned: Learned) -> None:
     def content() -> str:
         return next(n.content for n in learned.nodes if n.key == REF.asset_path)
@@ -472,7 +474,7 @@ def test_versions_follow_what_models_are_trained_from(learned: Learned) -> None:
     }
     before = content()
     learned.define(promotion_margin=0.1)
-    assert content() == before  # the champion's, not the training's
+    assert content() == before  # it affects the champion, not the training
     learned.define(threshold=0.6)
     assert content() != before
 

@@ -1,4 +1,4 @@
-"""Classifiers that cannot work are told so when they are saved."""
+"""Classifiers that cannot work are refused when they are saved."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def problem(*more: Definition, **changes: Any) -> str | None:
     return catalog.problems.get(REF)
 
 
-def test_one_that_works() -> None:
+def test_a_valid_classifier() -> None:
     assert problem() is None
-    # A feature of the devices does for those that a label model chose among them, too.
+    # A feature of all devices also works for devices selected by a label model.
     other = one("of_phones", Feature(index="phones", sql="SELECT 1"), Kind.FEATURE)
     assert problem(PHONES, other, index="phones", features=["habits", "of_phones"]) is None
 
@@ -85,13 +85,13 @@ def test_one_that_works() -> None:
         ({"models": ["oracle"]}, "There is no model oracle. The models: logistic_regression, "),
         ({"models": ["sgd", "sgd"]}, "The model sgd is given twice"),
         ({"features": ["habits", "device.habits"]}, "The feature device.habits is given twice"),
-        ({"features": ["usage"]}, "device.usage is a rule, but a feature is needed there"),
+        ({"features": ["usage"]}, "device.usage is a rule, but a feature is needed here"),
         ({"label_model": "other.kind_of"}, "other.kind_of gives labels of another concept, other"),
-        ({"index": "others"}, "labels the entities of device.devices, of which device.others is"),
-        ({"features": ["of_phones"]}, "about the entities of device.phones, of which device.dev"),
+        ({"index": "others"}, "labels the entities of device.devices, which do not contain"),
+        ({"features": ["of_phones"]}, "about the entities of device.phones, which do not contain"),
     ],
 )
-def test_what_does_not_fit(changes: dict[str, Any], why: str) -> None:
+def test_classifiers_that_do_not_fit(changes: dict[str, Any], why: str) -> None:
     more = (
         *base("other"),
         one("others", Index(sql="SELECT 2"), Kind.INDEX),
@@ -102,7 +102,7 @@ def test_what_does_not_fit(changes: dict[str, Any], why: str) -> None:
 
 
 @pytest.mark.parametrize("reads", [("device.kind_of",), ("device.between",), ("device.phones",)])
-def test_a_feature_that_is_made_of_the_label_model(reads: tuple[str, ...]) -> None:
+def test_a_feature_computed_from_the_label_model(reads: tuple[str, ...]) -> None:
     between = one("between", Rule(index="devices", sql="SELECT 1"), Kind.RULE, "device.kind_of")
     leak = one("leak", HABITS, Kind.FEATURE, *reads)
     told = problem(between, PHONES, leak, features=["habits", "leak"])

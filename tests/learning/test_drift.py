@@ -1,4 +1,4 @@
-"""Drift against a plain recount."""
+"""Drift, compared with a plain recount."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tippers_dagster.learning.drift import (
+    MAX_CATEGORIES,
     MISSING_LIMIT,
-    MOST_CATEGORIES,
     PSI_LIMIT,
     ColumnProfile,
     compare,
@@ -35,7 +35,7 @@ def plain_psi(before: list[int], now: list[int]) -> float:
 
 @settings(deadline=None)
 @given(VALUES, VALUES)
-def test_numbers_are_counted_by_the_bins_of_before(
+def test_numbers_are_counted_in_the_earlier_bins(
     before: list[float | None], now: list[float | None]
 ) -> None:
     found = profile(pa.table({"x": pa.array(before, pa.float64())}))["x"]
@@ -77,7 +77,7 @@ def test_categories_too(before: list[str | None], now: list[str | None]) -> None
     assert drift.psi == pytest.approx(expected, abs=1e-9)
 
 
-def test_what_stays_has_not_drifted_and_what_moves_has() -> None:
+def test_only_changed_columns_have_drifted() -> None:
     rng = np.random.default_rng(1)
     before = profile(pa.table({"x": rng.normal(size=2000), "k": rng.choice(["a", "b"], 2000)}))
     same = pa.table({"x": rng.normal(size=2000), "k": rng.choice(["a", "b"], 2000)})
@@ -102,7 +102,7 @@ def test_few_rows_raise_no_alarm_by_chance() -> None:
     assert psi_threshold(40_000, 40_000, 10) == PSI_LIMIT
 
 
-def test_missing_values_are_told_apart() -> None:
+def test_missing_values_are_compared_separately() -> None:
     before = profile(pa.table({"x": pa.array([1.0, 2.0] * 500), "gone": pa.array([1.0] * 1000)}))
     now = pa.table(
         {
@@ -126,7 +126,7 @@ def test_missing_values_are_told_apart() -> None:
 def test_rare_categories_share_a_bin_and_types_may_change() -> None:
     many = [f"c{i % 50}" for i in range(500)]
     found = profile(pa.table({"x": many}))["x"]
-    assert len(found.categories or ()) == MOST_CATEGORIES
+    assert len(found.categories or ()) == MAX_CATEGORIES
     assert found.counts[-1] == 300
     assert found.bins[-1] == "others"
     numbers = profile(pa.table({"x": [1.0, 2.0, 3.0]}))
@@ -135,6 +135,6 @@ def test_rare_categories_share_a_bin_and_types_may_change() -> None:
     assert profile(pa.table({"x": pa.array([], pa.float64())}))["x"].bins == ["all"]
 
 
-def test_the_index_of_the_same_shares_is_nothing() -> None:
+def test_equal_shares_give_an_index_of_zero() -> None:
     assert psi(np.array([10, 20]), np.array([10, 20])) == 0
     assert psi(np.array([100, 0]), np.array([0, 100])) > 5

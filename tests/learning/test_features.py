@@ -1,4 +1,4 @@
-"""Features as models take them."""
+"""Features prepared for models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(world: Learned, *features: Ref) -> FeatureRows:
     return read_features(world.settings, world.catalog, INDEX, features or (HABITS, ROOMS))
 
 
-def test_every_entity_has_a_row_and_what_is_missing_stays_so(learned: Learned) -> None:
+def test_every_entity_has_a_row_with_nulls_for_missing_values(learned: Learned) -> None:
     shuffled = np.random.default_rng(0).permutation(N - 5)
     learned.put_feature("rooms", rooms(), shuffled)
     found = read(learned)
@@ -72,7 +72,7 @@ def test_columns_become_numbers_or_text() -> None:
         model_column(pa.chunked_array([pa.array([1.0, float("inf")])]), "ratio")
 
 
-def test_what_cannot_be_joined(learned: Learned) -> None:
+def test_features_that_cannot_be_joined(learned: Learned) -> None:
     learned.put_feature("rooms", {**rooms(), "hours": pa.array(np.ones(N))})
     with pytest.raises(DuplicateColumns, match=r"device.habits and device.rooms both .* hours"):
         read(learned)

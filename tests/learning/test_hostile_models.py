@@ -1,4 +1,4 @@
-"""Models that somebody replaced through MLflow's HTTP interface, which has no login."""
+"""Models replaced by an attacker through MLflow's HTTP interface, which has no login."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ROOT = str(Path(__file__).resolve().parents[2])
 
 
 class Evil:
-    """Makes a folder when it is unpickled, or when skops builds it."""
+    """Creates a folder when it is unpickled, or when skops builds it."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = str(marker)
@@ -59,7 +59,7 @@ class EvilInSkops(Evil):
 
 @dataclass
 class Attacker:
-    """Who reaches MLflow's port, and knows no more than MLflow says."""
+    """An attacker who can reach MLflow's port, and knows only what MLflow shows."""
 
     url: str
     marker: Path
@@ -83,7 +83,7 @@ class Attacker:
         assert requests.delete(f"{self.place()}/{path}", timeout=120).ok
 
     def claim(self, **flavours: Any) -> None:
-        """Change what ``MLmodel`` says."""
+        """Change ``MLmodel``."""
         told = yaml.safe_load(self.read("MLmodel"))
         for flavour, changes in flavours.items():
             told["flavors"][flavour].update(changes)
@@ -120,7 +120,7 @@ class Attacker:
         self.claim(sklearn={"skops_trusted_types": trusted})
 
     def another_version(self) -> None:
-        """A version of its own, and the alias on it."""
+        """Register another version, and move the alias to it."""
         other = self.url + "/api/2.0/mlflow"
         source = requests.get(
             f"{other}/model-versions/get", {"name": NAME, "version": "1"}, timeout=120
@@ -144,7 +144,7 @@ def skops_of(thing: Any) -> bytes:
 def attacked(
     stack: Settings, mlflow_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Registered, Attacker]]:
-    """A champion, version 1, behind an MLflow server as the local stack starts it."""
+    """A champion, version 1, in an MLflow server like the local stack's."""
     file, port = tmp_path / "mlflow.db", free_ports()["TIPPERS_MLFLOW_PORT"]
     file.write_bytes(mlflow_template.read_bytes())
     url = f"http://127.0.0.1:{port}"
@@ -208,7 +208,7 @@ main()
 
 
 def tippers(*words: str) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own, that notes what loading a model calls."""
+    """The command line in a separate process that records the calls of loading a model."""
     return subprocess.run(
         [sys.executable, "-c", PREDICT, *words],
         env={**os.environ, "PYTHONPATH": ROOT},
@@ -254,7 +254,7 @@ def test_a_replaced_champion_is_refused_and_runs_nothing(
     assert not has_predictions(world.settings, "device", "guess")
     assert not attacker.marker.exists()
 
-    # Training again helps: the new version takes the place of one that cannot be read.
+    # Training again helps: the new version replaces one that cannot be read.
     world.register(0.1)
     assert world.run().success
     assert "is not loaded" in decisions(world.settings, NAME)[0].reason
@@ -275,8 +275,8 @@ def test_a_replaced_champion_is_refused_and_runs_nothing(
         load_model(world.settings, NAME, 3)
 
 
-def test_what_loading_through_mlflow_would_do(registered: Registered, tmp_path: Path) -> None:  # noqa: F811
-    """The attacks work on whoever loads as MLflow does; here MLflow refuses in our processes."""
+def test_loading_through_mlflow_would_be_attacked(registered: Registered, tmp_path: Path) -> None:  # noqa: F811
+    """The attacks work if a model is loaded through MLflow, which refuses in our processes."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -290,9 +290,9 @@ def test_what_loading_through_mlflow_would_do(registered: Registered, tmp_path: 
     assert marker.exists()
 
 
-# --- versions from before digests were kept -------------------------------------------------------
+# --- versions from before digests were recorded ---------------------------------------------------
 def file_of(world: Registered) -> Path:
-    """Where MLflow keeps the file of version 1."""
+    """The path of version 1's file in MLflow."""
     with mlflow_client(world.settings) as client:
         uri = client.get_model_version_download_uri(NAME, "1")
     return Path(uri.removeprefix("file://")) / FILE
@@ -310,7 +310,7 @@ def test_a_version_of_an_earlier_home_is_recorded_when_it_is_first_used(
     (before,) = model_files(registered.settings, NAME)
     forget_digest(registered)
     assert load_model(registered.settings, NAME, 1).classes == tuple(sorted(LABELS))
-    assert "was registered before digests were kept" in caplog.text
+    assert "was registered before digests were recorded" in caplog.text
     (after,) = model_files(registered.settings, NAME)
     assert (after.sha256, after.bytes) == (before.sha256, before.bytes)
     file = file_of(registered)
@@ -319,7 +319,7 @@ def test_a_version_of_an_earlier_home_is_recorded_when_it_is_first_used(
         load_model(registered.settings, NAME, 1)
 
 
-def test_one_that_is_no_skops_of_ours_is_not(
+def test_a_version_in_another_format_is_not(
     registered: Registered,  # noqa: F811
     tmp_path: Path,
 ) -> None:
@@ -343,9 +343,9 @@ def test_one_that_is_no_skops_of_ours_is_not(
 
 
 def test_a_file_that_unpacks_to_too_much_or_too_deep_is_not_read() -> None:
-    with pytest.raises(ModelRefused, match="or is damaged"):
+    with pytest.raises(ModelRefused, match="damaged or not a skops model"):
         parse_model(packed("[" * 100_000))
-    with pytest.raises(ModelRefused, match="or is damaged"):
+    with pytest.raises(ModelRefused, match="damaged or not a skops model"):
         parse_model(packed("{}"))
     node = {"__class__": "system", "__module__": "posix", "__loader__": "FunctionNode"}
     with pytest.raises(ModelRefused, match=r"posix\.system \(FunctionNode\)"):

@@ -46,7 +46,7 @@ def check(label: np.ndarray = LABEL, **columns: object) -> None:
         ("p_phone", "has the name of a label's probability"),
     ],
 )
-def test_names_that_tell(name: str, why: str) -> None:
+def test_names_that_leak(name: str, why: str) -> None:
     with pytest.raises(LeakingFeature, match=f"device.habits: the column {name} {why}"):
         check(**{name: RNG.random(N)})
 
@@ -63,17 +63,17 @@ def test_names_that_tell(name: str, why: str) -> None:
         ([f"device {i}" for i in range(N)], "no two have the same value"),
     ],
 )
-def test_values_that_tell(values: object, why: str) -> None:
+def test_values_that_leak(values: object, why: str) -> None:
     with pytest.raises(LeakingFeature, match=why):
         check(column=values)
 
 
-def test_what_is_good_and_no_leak() -> None:
+def test_good_features_are_not_leaks() -> None:
     nearly = np.array([7, 5, 9])[LABEL]
     nearly[3] = 5
     check(
         nearly=nearly,
-        parts=LABEL * 10 + np.arange(N) % 2,  # tells the label, and more
+        parts=LABEL * 10 + np.arange(N) % 2,  # reveals the label, and more
         measured=LABEL + RNG.random(N) / 3,
         constant=np.ones(N),
         room=np.array(["a", "b", "c"])[(LABEL + np.arange(N) // 50) % 3],
@@ -81,7 +81,7 @@ def test_what_is_good_and_no_leak() -> None:
     )
 
 
-def test_with_few_labels_nothing_is_told_by_values() -> None:
+def test_with_few_labels_values_are_not_judged() -> None:
     label = np.where(np.arange(N) < 12, LABEL, -1)
     check(label, column=LABEL)
     with pytest.raises(LeakingFeature, match="the column outcome has the name"):

@@ -1,4 +1,4 @@
-"""When a challenger takes the champion's place."""
+"""When a challenger replaces the champion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tippers_dagster.errors import BadInput
 from tippers_dagster.learning.promotion import (
-    LEAST_GOLD,
+    MIN_GOLD_LABELS,
     HeldOut,
     apply_model,
     gain,
@@ -25,7 +25,7 @@ TRUTH = np.arange(N) % 2
 
 @dataclass
 class Fixed:
-    """A model that is wrong about the first rows, and 0.9 sure of all it says."""
+    """A model that is wrong about the first rows, with a confidence of 0.9 everywhere."""
 
     wrong: int
     classes_: tuple[str, ...] = LABELS
@@ -82,17 +82,17 @@ def test_the_first_must_beat_the_majority_class() -> None:
     assert "majority class 0.5000" in bad.reason
 
 
-def test_one_that_is_worse_by_gold_does_not_win() -> None:
+def test_a_challenger_worse_on_gold_labels_does_not_win() -> None:
     one, other = Fixed(0), Fixed(40)
-    few = judge(held(LEAST_GOLD - 1, True), one, other, metric="accuracy", margin=0)
+    few = judge(held(MIN_GOLD_LABELS - 1, True), one, other, metric="accuracy", margin=0)
     assert few.wins, "too few to count"
-    enough = judge(held(LEAST_GOLD, True), one, other, metric="accuracy", margin=0)
+    enough = judge(held(MIN_GOLD_LABELS, True), one, other, metric="accuracy", margin=0)
     assert not enough.wins
     assert "worse by gold" in enough.reason
-    agrees = judge(held(LEAST_GOLD), one, other, metric="accuracy", margin=0)
+    agrees = judge(held(MIN_GOLD_LABELS), one, other, metric="accuracy", margin=0)
     assert agrees.wins
-    assert f"{LEAST_GOLD} gold labels" in agrees.reason
-    assert agrees.to_json()["gold_entities"] == LEAST_GOLD
+    assert f"{MIN_GOLD_LABELS} gold labels" in agrees.reason
+    assert agrees.to_json()["gold_entities"] == MIN_GOLD_LABELS
 
 
 def test_a_champion_that_cannot_be_used_any_more_is_replaced() -> None:
@@ -113,7 +113,7 @@ def test_without_labels_nothing_is_decided() -> None:
     assert "No held-out entity" in found.reason
 
 
-def test_models_are_applied_to_what_they_take() -> None:
+def test_models_are_applied_to_their_columns() -> None:
     frame = pd.DataFrame({"other": ["x"], "row": [1.0]})
     assert apply_model(Fixed(0), frame, "It").tolist() == [[0.1, 0.9]]
     assert apply_model(Fixed(0), frame.head(0), "It").shape == (0, 2)

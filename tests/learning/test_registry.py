@@ -1,4 +1,4 @@
-"""Which version is champion, by whom, and what is recorded of it."""
+"""Which version is champion, by whose decision, and the records of decisions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tippers_dagster.learning.registry import (
     registered_models,
     roll_back,
 )
-from tippers_dagster.platform.mlflow.client import MlflowAway, mlflow_client
+from tippers_dagster.platform.mlflow.client import MlflowUnavailable, mlflow_client
 from tippers_dagster.settings import get_settings
 
 
@@ -136,7 +136,7 @@ def test_an_alias_that_was_moved_in_mlflow_decides_nothing(
         assert str(client.get_registered_model(NAME).aliases[CHAMPION]) == "2"
 
 
-def test_one_model_is_asked_for_by_its_name(registered: Registered) -> None:  # noqa: F811
+def test_a_model_is_found_by_its_name(registered: Registered) -> None:  # noqa: F811
     registered.register()
     asked: list[str] = []
     with mlflow_client(registered.settings) as client:
@@ -158,7 +158,7 @@ def test_one_model_is_asked_for_by_its_name(registered: Registered) -> None:  # 
 
 
 @pytest.mark.parametrize("url", ["http://ada:hunter2@127.0.0.1:9", None])
-def test_without_mlflow_it_says_so(
+def test_missing_mlflow_is_reported(
     registered: Registered,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     url: str | None,
@@ -168,13 +168,13 @@ def test_without_mlflow_it_says_so(
         monkeypatch.setenv("TIPPERS_MLFLOW_URL", url)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     get_settings.cache_clear()
-    with pytest.raises(MlflowAway) as away:
+    with pytest.raises(MlflowUnavailable) as away:
         promote(get_settings(), NAME, 1, "ada")
     assert "hunter2" not in str(away.value)
     assert decisions(registered.settings, NAME) == []
 
 
-def test_the_line_of_champions() -> None:
+def test_the_order_of_champions() -> None:
     def made(kind: str, version: int) -> Decision:
         return Decision(NAME, version, None, kind, False, "ada", "")  # type: ignore[arg-type]
 

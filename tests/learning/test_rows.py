@@ -1,4 +1,4 @@
-"""Asking a champion, and the command line."""
+"""Predictions of a champion, and the command line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tippers_dagster.platform.mlflow.model_files import ModelRefused
 
 @dataclass
 class Echo:
-    """A model that is sure of B where ``size`` is above 1 and ``kind`` is known."""
+    """A model that predicts B confidently if ``size`` is above 1 and ``kind`` is known."""
 
     classes_: tuple[str, ...] = ("A", "B")
     feature_names_in_: tuple[str, ...] = ("size", "kind")
@@ -59,7 +59,7 @@ def loaded(**types: str) -> LoadedModel:
     return LoadedModel(NAME, 4, Echo(), types or {"size": "double", "kind": "string"})
 
 
-def test_rows_are_answered_with_what_they_had() -> None:
+def test_predicted_rows_keep_their_columns() -> None:
     rows = pa.table({"note": ["x", "y", "z"], "size": [1, 2, 3], "kind": ["a", None, "c"]})
     found = predict_rows(loaded(), rows, ("B", "A"))
     assert found.column_names == [
@@ -73,7 +73,7 @@ def test_rows_are_answered_with_what_they_had() -> None:
         predict_rows(loaded(), rows.append_column("label", rows["note"]), ("A",))
 
 
-def test_types_are_those_of_training() -> None:
+def test_types_must_be_those_of_training() -> None:
     model = loaded()
     taken = fitting_columns(model, pa.table({"size": [1], "kind": [101], "more": ["x"]}))
     assert taken.schema == pa.schema({"size": pa.float64(), "kind": pa.string()})
@@ -168,7 +168,7 @@ def test_the_command_line(
         run("models", "export", "forecaster.campus", "--to", str(tmp_path / "other"))
 
 
-def test_what_is_asked_is_what_the_asset_would_write(registered: Registered) -> None:  # noqa: F811
+def test_the_command_predicts_the_same_as_the_asset(registered: Registered) -> None:  # noqa: F811
     registered.register()
     promote(registered.settings, NAME, 1, "ada")
     found = predict_by_champion(registered.settings, registered.catalog, REF)

@@ -1,4 +1,4 @@
-"""Measures, against scikit-learn's."""
+"""Measures, compared with scikit-learn's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tippers_dagster.learning.scores import METRICS, better_first, measure
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000))
-def test_they_are_those_of_scikit_learn(seed: int) -> None:
+def test_measures_equal_scikit_learns(seed: int) -> None:
     rng = np.random.default_rng(seed)
     n, labels = int(rng.integers(5, 60)), int(rng.integers(2, 5))
     truth = rng.integers(-1, labels, n)
@@ -46,14 +46,14 @@ def test_an_entity_without_a_label_is_wrong() -> None:
     assert measure(np.array([0, 0, 1]), probabilities).confusion.tolist() == [[1, 0, 1], [1, 0, 0]]
 
 
-def test_nothing_to_judge_has_no_figures() -> None:
+def test_no_entities_give_no_figures() -> None:
     found = measure(np.array([-1, -1]), np.ones((2, 2)) / 2)
     assert found.entities == 0
     assert found.values() == dict.fromkeys(METRICS)
     assert found.to_json()["calibration"] == []
 
 
-def test_the_better_comes_first() -> None:
+def test_the_better_one_comes_first() -> None:
     one = {"accuracy": 0.9, "macro_f1": 0.8, "log_loss": 0.5}
     other = {"accuracy": 0.9, "macro_f1": 0.7, "log_loss": 0.1}
     assert better_first([{}, other, one], "macro_f1") == [2, 1, 0]

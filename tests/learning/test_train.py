@@ -1,4 +1,4 @@
-"""Training a bank, ranking it, and what it is compared with."""
+"""Training and ranking a bank, and its baselines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def outcome(model: str, right: float, error: str | None = None) -> Outcome:
 def test_a_model_that_fails_comes_last_with_its_reason() -> None:
     outcomes = [outcome("b", 0, "no"), outcome("d", 0.6), outcome("a", 0, "no"), outcome("c", 0.9)]
     found = rank(outcomes, LABEL, LABEL[:4], np.full(4, -1), "macro_f1")
-    assert [r.outcome.model for r in found] == ["c", "d", "a", "b"]  # c is surer
+    assert [r.outcome.model for r in found] == ["c", "d", "a", "b"]  # c is more confident
     assert found[0].held_out is not None
     assert found[0].held_out.accuracy == 1
     assert found[0].gold is not None
@@ -40,7 +40,7 @@ def test_a_model_that_fails_comes_last_with_its_reason() -> None:
     assert found[2].cross_validated is None
 
 
-def test_whatever_goes_wrong_is_the_outcome_of_that_model() -> None:
+def test_an_error_is_the_outcome_of_its_model() -> None:
     broken = dataclasses.replace(sides(), categorical=("no such column",))
     found = train_model(Task("decision_tree", broken, 3, 1))
     assert found.error is not None
@@ -65,7 +65,7 @@ def test_folds_are_no_more_than_the_rarest_label_has() -> None:
     assert number_of_folds(np.repeat([0, 1], [90, 40]), 5) == 5
 
 
-def test_importances_tell_the_column_that_decides() -> None:
+def test_the_deciding_column_is_most_important() -> None:
     given = sides()
     model = fit(Task("decision_tree", given, 3, 1))
     label = np.where(np.arange(90) < 60, given.label, -1)

@@ -1,4 +1,4 @@
-"""Which entities are trained on."""
+"""The entities in the training set."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def probabilities_of(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 @TEN
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.9), st.integers(0, 1000))
-def test_an_entity_is_on_the_same_side_whatever_else_there_is(
-    seed: int, share: float, some: int
-) -> None:
+def test_an_entity_is_always_on_the_same_side(seed: int, share: float, some: int) -> None:
     keys = ids(2000, 5)
     whole = held_out(keys, seed, share)
     order = np.random.default_rng(some).permutation(2000)[: some + 1]
@@ -64,12 +62,12 @@ def test_keys_may_be_texts_and_numbers_and_the_seed_matters() -> None:
     for keys in (ids(4000), pa.array(range(4000)), pa.array([f"p{i}" for i in range(4000)])):
         one, other = held_out(keys, 1, 0.25), held_out(keys, 2, 0.25)
         assert 0.2 < one.mean() < 0.3
-        assert 0.04 < (one & other).mean() < 0.09  # as chance has it
+        assert 0.04 < (one & other).mean() < 0.09  # as expected by chance
 
 
 @TEN
 @given(st.integers(0, 10_000), st.sampled_from(["probability", "entropy"]))
-def test_what_is_chosen_holds_what_was_asked(seed: int, method: str) -> None:
+def test_the_training_set_meets_its_settings(seed: int, method: str) -> None:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(150, 400))
     label = rng.choice(4, n, p=[0.5, 0.2, 0.15, 0.15]).astype(np.int8) - 1
@@ -124,7 +122,7 @@ def test_the_threshold_goes_down_step_by_step() -> None:
     assert [s.counts for s in steps] == [(10, 10, 2)] * 4 + [(10, 10, 10)]  # 2 are not enough
 
 
-def test_labels_that_do_not_do() -> None:
+def test_unusable_labels() -> None:
     label = np.repeat([0, 1, 2], [30, 30, 4]).astype(np.int8)
     sure = probabilities_of(label, np.random.default_rng(1))
     with pytest.raises(TooFewLabels, match="there are 30 A, 30 B, 4 C; 5 of each are needed"):
@@ -137,7 +135,7 @@ def test_labels_that_do_not_do() -> None:
         made(np.full(64, -1, np.int8), sure)
 
 
-def test_a_column_that_says_nothing() -> None:
+def test_an_empty_column() -> None:
     columns = pa.table({"full": [1.0, 2.0, 3.0], "half": [None, None, 3.0]})
     check_not_empty(columns, np.array([True, True, True]))
     with pytest.raises(EmptyFeature, match="half: null for every entity"):

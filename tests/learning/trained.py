@@ -1,4 +1,4 @@
-"""A classifier over small tables: devices, their labels and two features, written by hand."""
+"""A classifier with small handmade tables: devices, their labels and two features."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tippers_dagster.settings import Settings, get_settings
 REF = Ref("device", "guess", Kind.CLASSIFIER)
 N = 240
 MODELS = ("naive_bayes", "decision_tree")
-"""Quick ones."""
+"""Fast models."""
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Learned(World):
         self.body = self.body.model_copy(update=changes)
 
     def put_labels(self, label: np.ndarray, probabilities: np.ndarray) -> None:
-        """What the label model gave: class numbers (-1: it abstained), and probabilities."""
+        """The label model's labels: class numbers (-1: it abstained), and probabilities."""
         names = [None if number < 0 else LABELS[number] for number in label.tolist()]
         silent = label < 0
         rows = {
@@ -97,19 +97,19 @@ class Learned(World):
         open_lake(self.settings).write_table(place, pseudonymise(self.settings, pa.table(rows)))
 
     def put_feature(self, name: str, columns: dict[str, Any], rows: Sequence[int] | None = None):
-        """A feature, for some of the devices."""
+        """A feature for some of the devices."""
         table = pa.table({"mac_address": keys(N), **columns})
         self.put("features", name, table if rows is None else table.take(pa.array(rows)))
 
 
 def sure(label: np.ndarray, most: float = 0.9) -> np.ndarray:
-    """Probabilities of which the label's is ``most``."""
+    """Probabilities in which the label has ``most``."""
     rest = (1 - most) / (len(LABELS) - 1)
     return np.where(np.arange(len(LABELS)) == label[:, None], most, rest)
 
 
 def habits(seed: int = 1) -> dict[str, Any]:
-    """Columns that go with the truth; hours are missing for one in ten."""
+    """Columns that correlate with the truth; hours are missing for one in ten."""
     rng = np.random.default_rng(seed)
     hours = np.choose(truth(N), [20.0, 4.0, 0.5]) * rng.uniform(0.5, 1.5, N)
     return {
@@ -138,7 +138,7 @@ def fill(world: Learned) -> None:
 
 @pytest.fixture
 def learned(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Learned]:
-    """The tables, nothing trained yet; no MLflow. Models are trained in this process."""
+    """The tables, untrained, without MLflow. Models are trained in this process."""
     monkeypatch.setenv("TIPPERS_THREADS", "1")
     get_settings.cache_clear()
     with dg.DagsterInstance.ephemeral() as instance:
@@ -149,7 +149,7 @@ def learned(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Learne
 
 @pytest.fixture
 def logged(learned: Learned, own_mlflow: str) -> Learned:
-    """The same, with an MLflow of its own."""
+    """The same, with a separate MLflow."""
     learned.settings = get_settings()
     return learned
 

@@ -26,7 +26,7 @@ from tippers_dagster.settings import Settings
 
 @dataclass(frozen=True)
 class Seen:
-    """One row of the session log: local times, ``end`` None while the session is open."""
+    """One row of the session log, in local times; ``end`` is None for an open session."""
 
     mac: str | None
     space: str | None
@@ -72,7 +72,7 @@ def change(settings: Settings, sql: str, *parameters: object) -> int:
 
 
 def fill(settings: Settings, parents: Mapping[str, str | None], rows: Iterable[Seen] = ()) -> None:
-    """Source tables with these spaces and sessions and nothing else."""
+    """Fill the source tables with only these spaces and sessions."""
     create_source_schema(settings)
     change(settings, "TRUNCATE source.space, source.user_ap_trajectory")
     add_spaces(settings, parents)
@@ -98,7 +98,7 @@ def state(settings: Settings) -> State:
 
 
 def stale(settings: Settings) -> dict[str, set[tuple[str, str]]]:
-    """(space, chunk) of what is stale, by asset; only assets with any."""
+    """Stale partitions (space, chunk) by asset; only assets that have any."""
     found = {}
     for level in state(settings).levels:
         rows, columns = np.nonzero(level.stale)
@@ -109,7 +109,7 @@ def stale(settings: Settings) -> dict[str, set[tuple[str, str]]]:
 
 
 def compute_level(settings: Settings, asset: str, *, stale_only: bool = True) -> Outcome:
-    """All partitions of an asset in one pass; fails where a chunk does."""
+    """Compute all partitions of an asset in one pass; fails if a chunk does."""
     level = state(settings).level(asset)
     partitions = [(space, chunk) for space in level.spaces for chunk in level.chunks]
     outcome = compute(settings, asset, partitions, uuid.uuid4().hex, stale_only=stale_only)
@@ -119,7 +119,7 @@ def compute_level(settings: Settings, asset: str, *, stale_only: bool = True) ->
 
 
 def compute_all(settings: Settings) -> dict[str, int]:
-    """Everything stale, level by level; returns the numbers of partitions computed."""
+    """Compute everything stale, level by level; returns the numbers of partitions computed."""
     return {asset: compute_level(settings, asset).computed for asset in ASSETS}
 
 

@@ -1,4 +1,4 @@
-"""Occupancy counted in the plainest way: what the engine must equal, to the last bin.
+"""Occupancy counted as plainly as possible: the engine must equal it in every bin.
 
 Pure Python, one session, one bin and one device at a time; the wall clock is asked of zoneinfo
 for every single time. Nothing here is shared with the product.
@@ -84,7 +84,7 @@ def edges(first: dt.date, last: dt.date, width: int, zone: ZoneInfo) -> list[int
 
 
 def descendants(space: int, parents: Mapping[int, int | None]) -> set[int]:
-    """The space and all that lies under it."""
+    """The space and everything below it."""
     below = {space}
     for child, parent in parents.items():
         if parent == space:
@@ -99,7 +99,7 @@ def occupancy(
 ) -> list[int]:
     """Distinct devices in a set of spaces, per bin; sessions are (space, device, start, end).
 
-    A session without length is in the bin that contains it.
+    A session of zero length is in the bin that contains it.
     """
     kept = [row for row in sessions if row[0] in spaces]
     counts = []
@@ -117,9 +117,9 @@ def sparse(
     spaces: set[int],
     bins: list[int],
 ) -> dict[int, int]:
-    """The bins of `occupancy` that hold somebody, by their begin: for months of narrow bins.
+    """The non-empty bins of `occupancy` by their start, for months of narrow bins.
 
-    Walks from the bin that holds a session's start to its end.
+    Walks from the bin that contains a session's start to its end.
     """
     devices: dict[int, set[int]] = {}
     for space, device, start, stop in sessions:

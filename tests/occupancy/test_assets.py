@@ -65,7 +65,7 @@ def run(settings: Settings) -> Iterator[Run]:
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
-    """Of the run's first materialization."""
+    """Metadata of the run's first materialization."""
     event = result.asset_materializations_for_node(asset)[0]
     return {name: value.value for name, value in event.metadata.items()}
 
@@ -105,7 +105,7 @@ def test_sessions(run: Run, settings: Settings) -> None:
     assert checks(result) == {"rejected_share": True}
 
 
-def test_sessions_with_too_many_rejects_are_kept_and_told(
+def test_sessions_with_too_many_rejects_are_stored_and_reported(
     run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIPPERS_MAX_REJECTED_SHARE", "0.1")
@@ -122,7 +122,7 @@ def test_sessions_with_too_many_rejects_are_kept_and_told(
     assert evaluation.metadata["chunks_over_the_limit"].value == {W1: 0.2}
 
 
-def test_sessions_of_a_source_that_lacks_a_column(run: Run, settings: Settings) -> None:
+def test_sessions_of_a_source_with_a_missing_column(run: Run, settings: Settings) -> None:
     change(settings, "ALTER TABLE source.user_ap_trajectory DROP COLUMN space_id")
     result = run(SESSIONS, W1, W2)
     assert not result.success
@@ -153,7 +153,7 @@ def test_source_occupancy(run: Run, settings: Settings) -> None:
     assert by_partition[f"r1|{W2}"]["devices"] == 0
 
 
-def test_many_partitions_tell_of_themselves_in_one_observation(
+def test_many_partitions_are_described_in_one_observation(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(describe, "FEW", 1)
@@ -253,7 +253,7 @@ def test_wrong_numbers_fail_their_check_and_are_not_published(
     assert (first, W1) in stale(settings)[asset]
 
 
-def test_only_what_is_stale_when_asked_so(run: Run, settings: Settings) -> None:
+def test_only_stale_partitions_are_computed_on_request(run: Run, settings: Settings) -> None:
     everything(run)
     change(
         settings,
@@ -267,7 +267,7 @@ def test_only_what_is_stale_when_asked_so(run: Run, settings: Settings) -> None:
     assert again["run/partitions_computed"] == 4
 
 
-def test_partitions_that_are_not_tracked_any_more(run: Run, settings: Settings) -> None:
+def test_partitions_that_are_no_longer_tracked(run: Run, settings: Settings) -> None:
     everything(run)
     change(settings, "DELETE FROM tippers.tracking")
     result = run(SOURCE, f"r1|{W1}", f"r2|{W2}")

@@ -84,7 +84,7 @@ class Automation:
         )
 
     def until_quiet(self, ticks: int = 10) -> list[tuple[str, int]]:
-        """Run whatever is asked for; (asset, partitions) of every run."""
+        """Execute all requested runs; returns (asset, partitions) of every run."""
         ran = []
         for _ in range(ticks):
             requests = self.requests()
@@ -118,7 +118,7 @@ def cells(request: dg.RunRequest, instance: dg.DagsterInstance) -> set[tuple[str
 def deployment(
     stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Automation]]:
-    """Makes the automation of the stack, with the settings given."""
+    """Creates the automation of the stack with the given settings."""
     monkeypatch.setattr(automation, "_idle", automation._Idle())
     with dagster_instance(stack) as instance:
 
@@ -158,7 +158,7 @@ def test_the_whole_cascade_is_three_runs(deployment: Callable[..., Automation]) 
     assert cells(request, auto.instance) == {("", week(n).isoformat()) for n in range(6)}
     assert request.tags[STALE_ONLY_TAG] == "true"
     assert int(request.tags["dagster/max_runtime"]) == auto.settings.deadline_floor_seconds
-    assert auto.requests() == [], "asked for already: the next try is not due"
+    assert auto.requests() == [], "already requested: the next retry is not due"
     assert auto.run(request).success
 
     assert auto.until_quiet() == [(SOURCE, 360), (DERIVED, 48)]
@@ -183,7 +183,7 @@ def computed(settings: Settings) -> dict[tuple[str, str, str], str]:
         return {(a, s, c): run for a, s, c, run in cursor.fetchall()}
 
 
-def test_late_sessions_are_followed_and_nothing_else(
+def test_late_sessions_recompute_only_their_partitions(
     deployment: Callable[..., Automation],
 ) -> None:
     auto = deployment()
@@ -205,7 +205,7 @@ def test_late_sessions_are_followed_and_nothing_else(
     }
 
 
-def test_scattered_late_sessions_are_one_run_a_level(
+def test_scattered_late_sessions_take_one_run_per_level(
     deployment: Callable[..., Automation],
 ) -> None:
     auto = deployment()
@@ -220,7 +220,9 @@ def test_scattered_late_sessions_are_one_run_a_level(
     assert {space for asset, space, _ in changed if asset == SOURCE} == {r.space for r in late}
 
 
-def test_what_a_run_covers_is_not_asked_for_again(deployment: Callable[..., Automation]) -> None:
+def test_partitions_of_an_active_run_are_not_requested_again(
+    deployment: Callable[..., Automation],
+) -> None:
     auto = deployment(retry_delay_seconds=0)
     small(auto)
     (request,) = auto.requests()
@@ -228,7 +230,7 @@ def test_what_a_run_covers_is_not_asked_for_again(deployment: Callable[..., Auto
     assert auto.requests() == []
     status = occupancy_status(auto.settings)
     assert status[0].numbers == (3, 0, 3, 0, 0)
-    # More is tracked meanwhile: only that is asked for.
+    # More is tracked now: only that is requested.
     track_space(auto.settings, space="campus", start=week(3), end=week(5))
     (more,) = auto.requests()
     assert cells(more, auto.instance) == {("", week(n).isoformat()) for n in (3, 4)}
@@ -240,7 +242,7 @@ def test_what_a_run_covers_is_not_asked_for_again(deployment: Callable[..., Auto
 
 
 def queued(auto: Automation, request: dg.RunRequest) -> dg.DagsterRun:
-    """A run that the daemon has made of a request, and nobody executes."""
+    """A run that the daemon has created from a request but not executed."""
     job = auto.repository.get_implicit_asset_job_names()[0]
     return auto.instance.create_run_for_job(
         auto.repository.get_job(job),
@@ -250,7 +252,7 @@ def queued(auto: Automation, request: dg.RunRequest) -> dg.DagsterRun:
     )
 
 
-def test_failures_are_tried_again_then_held_back(deployment: Callable[..., Automation]) -> None:
+def test_failures_are_retried_then_held_back(deployment: Callable[..., Automation]) -> None:
     auto = deployment(retry_delay_seconds=0, max_tries=3)
     small(auto)
     (request,) = auto.requests()
@@ -274,7 +276,7 @@ def test_failures_are_tried_again_then_held_back(deployment: Callable[..., Autom
             else:
                 assert auto.run(request).success
     assert tries == 3
-    # The other chunks went on to their parents.
+    # The other chunks were computed up to their parents.
     assert {chunk for _, chunk in stale(auto.settings)[DERIVED]} == {broken}
     status = {level.asset: level for level in occupancy_status(auto.settings)}
     assert status[SOURCE].failed == 12
@@ -283,13 +285,13 @@ def test_failures_are_tried_again_then_held_back(deployment: Callable[..., Autom
     assert status[DERIVED].failed == 0
 
     lake.write_bytes(sessions_key(broken), good)
-    assert auto.requests() == [], "held back for an hour, or until a person says so"
+    assert auto.requests() == [], "held back for an hour, or until a person retries it"
     assert forget_attempts(warehouse_engine(auto.settings)) > 0
     assert auto.until_quiet() == [(SOURCE, 12), (DERIVED, 3)]
     assert stale(auto.settings) == {}
 
 
-def test_a_full_disk_is_no_try_and_waits_longer(
+def test_a_full_disk_is_not_an_attempt_and_waits_longer(
     deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auto = deployment(retry_delay_seconds=0, max_tries=2, environment_retry_seconds=3600)
@@ -307,7 +309,7 @@ def test_a_full_disk_is_no_try_and_waits_longer(
             patch.setattr(FolderBackend, "_publish", full)
             (request,) = auto.requests()
             assert "lake is full" in failure_reason(auto.run(request))
-        assert auto.requests() == [], "not before an hour is over"
+        assert auto.requests() == [], "not before an hour has passed"
         later()
 
     fails()
@@ -317,7 +319,7 @@ def test_a_full_disk_is_no_try_and_waits_longer(
     for _ in range(4):
         fails()
     status = {level.asset: level for level in occupancy_status(auto.settings)}
-    assert (status[SOURCE].failed, status[SOURCE].stale) == (0, 36), "not given up"
+    assert (status[SOURCE].failed, status[SOURCE].stale) == (0, 36), "not failed"
     assert auto.until_quiet() == [(SOURCE, 36), (DERIVED, 9)]
     assert stale(auto.settings) == {}
 
@@ -325,7 +327,7 @@ def test_a_full_disk_is_no_try_and_waits_longer(
 def test_a_failed_chunk_does_not_fail_its_neighbours_for_dagster(
     deployment: Callable[..., Automation],
 ) -> None:
-    """What the warehouse recorded of a run that failed is told to Dagster by the next."""
+    """Partitions recorded by a run that failed are reported to Dagster by the next one."""
     auto = deployment(retry_delay_seconds=1000)
     small(auto)
     auto.run(auto.requests()[0])
@@ -351,15 +353,15 @@ def test_back_off(deployment: Callable[..., Automation]) -> None:
         assert bool(requests) == asked, seconds
         tries += bool(requests)
     assert tries == auto.settings.max_tries == 3
-    for seconds, asked in [(3500, False), (3700, True), (0, False)]:  # and now and then
+    for seconds, asked in [(3500, False), (3700, True), (0, False)]:  # then occasionally
         change(auto.settings, age % seconds)
         assert bool(auto.requests()) == asked, seconds
 
 
-def test_a_try_that_falls_due_during_a_tick_is_made_on_the_next(
+def test_a_retry_that_falls_due_during_a_tick_is_made_on_the_next(
     deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of a tick goes by one reading of the clock; else it is quiet, and rests for a minute."""
+    """A tick reads the clock once; otherwise it might request nothing and rest for a minute."""
     auto = deployment(retry_delay_seconds=4)
     small(auto)
     assert auto.requests()
@@ -372,11 +374,11 @@ def test_a_try_that_falls_due_during_a_tick_is_made_on_the_next(
 
     with monkeypatch.context() as patch:
         patch.setattr(automation, "pack_requests", slowly)
-        assert auto.requests() == [], "it was not due when the tick looked"
-    assert auto.requests(), "a minute later without that"
+        assert auto.requests() == [], "it was not due at the time of the tick"
+    assert auto.requests(), "otherwise only a minute later"
 
 
-def test_without_later_tries_it_is_left(deployment: Callable[..., Automation]) -> None:
+def test_without_later_retries_it_stays_failed(deployment: Callable[..., Automation]) -> None:
     auto = deployment(retry_delay_seconds=0, max_tries=1, retry_later_seconds=0)
     small(auto)
     assert auto.requests()
@@ -384,7 +386,7 @@ def test_without_later_tries_it_is_left(deployment: Callable[..., Automation]) -
     assert auto.requests() == []
 
 
-def test_changed_inputs_have_tries_of_their_own(deployment: Callable[..., Automation]) -> None:
+def test_changed_inputs_reset_the_attempts(deployment: Callable[..., Automation]) -> None:
     auto = deployment(retry_delay_seconds=1000)
     small(auto)
     auto.until_quiet()
@@ -399,8 +401,8 @@ def test_changed_inputs_have_tries_of_their_own(deployment: Callable[..., Automa
     assert sum(partitions for asset, partitions in ran if asset == DERIVED) == 2
 
 
-def test_a_killed_run_is_made_up_for(deployment: Callable[..., Automation]) -> None:
-    """Files are there, the record is not: as after a kill between the two."""
+def test_a_killed_run_is_repeated(deployment: Callable[..., Automation]) -> None:
+    """Files exist without a record, as after a kill between the two."""
     auto = deployment(retry_delay_seconds=0)
     small(auto)
     auto.until_quiet()
@@ -412,7 +414,7 @@ def test_a_killed_run_is_made_up_for(deployment: Callable[..., Automation]) -> N
     assert auto.until_quiet() == [(SOURCE, 12), (DERIVED, 3)]
 
 
-def test_materializations_wiped_in_dagster_are_told_again(
+def test_materializations_wiped_in_dagster_are_reported_again(
     deployment: Callable[..., Automation],
 ) -> None:
     auto = deployment()
@@ -420,7 +422,7 @@ def test_materializations_wiped_in_dagster_are_told_again(
     auto.until_quiet()
     before = computed(auto.settings)
     auto.instance.wipe_assets([dg.AssetKey(DERIVED)])
-    automation._idle._until = 0.0  # a full evaluation comes once a minute
+    automation._idle._until = 0.0  # a full evaluation happens once a minute
     assert auto.until_quiet() == [(DERIVED, 9)]
     assert computed(auto.settings) == before, "nothing was computed for it"
 
@@ -445,24 +447,24 @@ def test_new_spaces_and_chunks_and_untracking(deployment: Callable[..., Automati
     assert auto.until_quiet() == []
 
 
-def test_partitions_that_another_process_adds_meanwhile(
+def test_partitions_added_by_another_process_during_a_tick(
     deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`tippers track` just between a tick's reading of the grid and of Dagster's keys."""
-    from tippers_dagster.occupancy import conditions
+    from tippers_dagster.occupancy import snapshot
 
     auto = deployment()
     small(auto)
-    original = conditions.load_state
+    original = snapshot.load_state
 
     def slow(*arguments: object, **options: object) -> object:
         found = original(*arguments, **options)
-        monkeypatch.setattr(conditions, "load_state", original)
+        monkeypatch.setattr(snapshot, "load_state", original)
         campus.add_spaces(auto.settings, {"annex": None, "a1": "annex"})
         track_space(auto.settings, space="annex", start=week(-2), end=week(0))
         return found
 
-    monkeypatch.setattr(conditions, "load_state", slow)
+    monkeypatch.setattr(snapshot, "load_state", slow)
     assert auto.tick().skip_message == "The tracked partitions changed during this tick."
     assert auto.until_quiet()[0] == (SESSIONS, 5)
     assert stale(auto.settings) == {}
@@ -484,7 +486,7 @@ def test_runs_per_tick_are_bounded(deployment: Callable[..., Automation]) -> Non
     first = auto.requests()
     assert len(first) == automation.RUNS_PER_TICK
     second = auto.requests()
-    assert len(second) == 8, "only what was not asked for"
+    assert len(second) == 8, "only the partitions not yet requested"
     for request in [*first, *second]:
         assert auto.run(request).success
     assert SESSIONS not in stale(auto.settings)
@@ -500,7 +502,7 @@ def test_deadlines_come_from_history(deployment: Callable[..., Automation]) -> N
     assert request.tags["dagster/max_runtime"] == str(50 * 2 * 4)
 
 
-def test_an_idle_tick_looks_and_does_not_evaluate(
+def test_an_idle_tick_does_not_evaluate(
     deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auto = deployment()
@@ -509,7 +511,7 @@ def test_an_idle_tick_looks_and_does_not_evaluate(
     auto.tick()
     assert auto.tick().skip_message == "Nothing changed."
     look_again(auto.settings)
-    assert auto.tick().skip_message == "Nothing changed.", "observed, and the same"
+    assert auto.tick().skip_message == "Nothing changed.", "observed again, unchanged"
 
 
 def test_a_lost_lake_folder_is_an_error_not_a_zero(deployment: Callable[..., Automation]) -> None:
@@ -527,9 +529,9 @@ def test_a_lost_lake_folder_is_an_error_not_a_zero(deployment: Callable[..., Aut
     assert "is missing" in str(failure.user_failure_data.description)
 
 
-# --- what is relied on of Dagster beyond its promises -------------------------------------------
+# --- private parts of Dagster that the code relies on --------------------------------------------
 def test_pin_the_sensor_that_is_subclassed() -> None:
-    """``evaluate_tick`` takes the context, and answers with the fields that are passed on."""
+    """``evaluate_tick`` takes the context, and returns the fields that are passed on."""
     assert dg.__version__ == "1.13.27"
     assert dg.AutomationConditionSensorDefinition.evaluate_tick is dg.SensorDefinition.evaluate_tick
     assert {

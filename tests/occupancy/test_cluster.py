@@ -1,4 +1,4 @@
-"""Counting on a Dask cluster gives the files that counting here gives."""
+"""Counting on a Dask cluster gives the same files as counting in this process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sessions() -> list[Seen]:
 
 
 def computed(settings: Settings) -> dict[str, bytes]:
-    """Everything, from nothing: what is in the lake after."""
+    """Compute everything from scratch; returns the content of the lake."""
     forget_all(settings)
     for folder in ("sessions/", "presence/", "occupancy/"):
         open_lake(settings).delete_prefix(folder)
@@ -40,7 +40,7 @@ def computed(settings: Settings) -> dict[str, bytes]:
     return {key: lake.read_bytes(key) for key in keys}
 
 
-def test_a_cluster_counts_as_this_process_and_survives_a_dead_worker(
+def test_a_cluster_gives_the_same_counts_and_survives_a_dead_worker(
     stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIPPERS_CHUNK", "day")

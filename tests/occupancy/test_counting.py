@@ -20,7 +20,7 @@ from tippers_dagster.occupancy.counting import (
     WIDER_BINS,
     WITHIN_DEVICES,
     Counter,
-    WrongNumbers,
+    InconsistentCounts,
     check_grids,
     check_parents,
 )
@@ -40,20 +40,22 @@ def check(narrow: list[int], wide: list[int], devices: int = 5) -> None:
     check_grids(WEEK, ["r1"], grids(narrow, wide), EDGES, np.array([devices]))
 
 
-def test_right_numbers_pass() -> None:
+def test_correct_counts_pass() -> None:
     check([1, 2, 3, 0, 0, 0, 0, 5], [4, 5])
     check([0] * 8, [0, 0], devices=0)
 
 
-def test_more_than_there_are() -> None:
-    with pytest.raises(WrongNumbers, match="r1 in 2025-01-06: 6 devices in a bin of 900 s") as e:
+def test_more_devices_than_in_the_chunk() -> None:
+    with pytest.raises(
+        InconsistentCounts, match="r1 in 2025-01-06: 6 devices in a bin of 900 s"
+    ) as e:
         check([1, 6, 0, 0, 0, 0, 0, 0], [6, 0])
     assert e.value.check == WITHIN_DEVICES
 
 
 def test_wider_bin_with_fewer() -> None:
     with pytest.raises(
-        WrongNumbers, match="3 devices in a bin of 900 s, 2 in the bin of 3600"
+        InconsistentCounts, match="3 devices in a bin of 900 s, 2 in the bin of 3600"
     ) as e:
         check([1, 2, 3, 0, 0, 0, 0, 0], [2, 0])
     assert e.value.check == WIDER_BINS
@@ -85,21 +87,21 @@ def test_parents_between_the_fullest_child_and_their_sum(total: int) -> None:
 
 
 @pytest.mark.parametrize("total", [0, 3, 11])
-def test_parents_beyond(total: int) -> None:
+def test_parents_out_of_bounds(total: int) -> None:
     above, below = parents(r1=4, r2=3, f1_own=3, f1=total)
-    with pytest.raises(WrongNumbers, match=f"f1 in {WEEK}: {total} devices.*4 and 10") as e:
+    with pytest.raises(InconsistentCounts, match=f"f1 in {WEEK}: {total} devices.*4 and 10") as e:
         check_parents(WEEK, TREE, 1, np.ones(len(TREE), bool), above, below)
     assert e.value.check == BETWEEN_CHILDREN
 
 
-def test_what_is_not_counted_is_not_checked() -> None:
+def test_uncounted_spaces_are_not_checked() -> None:
     above, below = parents(r1=4, f1=0)
     check_parents(WEEK, TREE, 1, np.zeros(len(TREE), bool), above, below)
 
 
 @pytest.fixture
 def settings(stack: Settings) -> Settings:
-    """Three levels, sessions at all of them."""
+    """Three levels, with sessions at each."""
     rng = np.random.default_rng(7)
     spaces = {"campus": None, "b0": "campus", "b1": "campus", "r0": "b0", "r1": "b0", "r2": "b1"}
     rows = []
@@ -119,7 +121,7 @@ def counter(settings: Settings) -> Counter:
 
 
 @pytest.mark.parametrize("asked", [["campus"], ["b0"], ["b1"], ["b0", "campus"], ["b1", "b0"]])
-def test_some_parents_are_counted_as_all_are(settings: Settings, asked: list[str]) -> None:
+def test_counting_some_parents_equals_counting_all(settings: Settings, asked: list[str]) -> None:
     lake = open_lake(settings)
     sources = list(load_tree(settings).ids)
     before = {space: lake.read_table(occupancy_key(space, WEEK)) for space in asked}
@@ -132,7 +134,7 @@ def test_some_parents_are_counted_as_all_are(settings: Settings, asked: list[str
 
 
 @pytest.mark.parametrize("asked", [["r1"], ["r2", "r0"], ["b0"], ["r0", "b0", "campus"]])
-def test_some_sources_are_counted_as_all_are(settings: Settings, asked: list[str]) -> None:
+def test_counting_some_sources_equals_counting_all(settings: Settings, asked: list[str]) -> None:
     lake = open_lake(settings)
     keys = [presence_key(space, WEEK) for space in asked]
     keys += [occupancy_key(space, WEEK) for space in asked]
@@ -142,7 +144,7 @@ def test_some_sources_are_counted_as_all_are(settings: Settings, asked: list[str
     assert all(lake.read_table(key).equals(before[key]) for key in keys)
 
 
-def test_figures_say_what_the_files_hold(settings: Settings) -> None:
+def test_figures_match_the_files(settings: Settings) -> None:
     lake = open_lake(settings)
     with campus.source(settings) as cursor:
         cursor.execute(
@@ -155,7 +157,7 @@ def test_figures_say_what_the_files_hold(settings: Settings) -> None:
         presence = lake.read_table(presence_key(space, WEEK))
         assert rows == presence.num_rows
         assert devices == len(set(presence["device"].to_pylist()))
-        if space.startswith("r"):  # the counts of the others are those of their subtrees
+        if space.startswith("r"):  # counts of the others cover their subtrees
             counts = lake.read_table(occupancy_key(space, WEEK))
             narrow = counts.filter(pa.compute.equal(counts["interval_seconds"], 900))
             numbers = narrow["number_connections"].to_pylist()

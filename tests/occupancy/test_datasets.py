@@ -96,7 +96,7 @@ def test_creating_tracks_and_deleting_does_not_untrack(campus: Settings) -> None
         {"start": dt.date(1900, 1, 1)},
     ],
 )
-def test_what_cannot_be_used_leaves_nothing(campus: Settings, changes: dict[str, object]) -> None:
+def test_an_invalid_dataset_leaves_nothing(campus: Settings, changes: dict[str, object]) -> None:
     with pytest.raises(BadInput):
         make(campus, **changes)  # type: ignore[arg-type]
     assert store.list_datasets(campus) == []
@@ -112,7 +112,7 @@ def test_a_name_is_taken_once(campus: Settings) -> None:
 
 
 @pytest.mark.parametrize("use", [store.get, store.delete])
-def test_an_unknown_name_is_told_with_those_like_it(campus: Settings, use) -> None:
+def test_an_unknown_name_is_refused_with_similar_names(campus: Settings, use) -> None:
     make(campus)
     with pytest.raises(BadInput, match="first_floor"):
         use(campus, "first_flor")
@@ -134,7 +134,7 @@ def test_progress(campus: Settings) -> None:
 
 
 def _compute_sessions(settings: Settings, chunk: str) -> None:
-    """Record what a run that computed a chunk's sessions records."""
+    """Record a chunk's sessions as a run does."""
     now = dt.datetime.now(dt.UTC)
     with warehouse_engine(settings).begin() as connection:
         connection.execute(
@@ -199,7 +199,7 @@ def test_commands(campus: Settings) -> None:
     shown = run("show", "first_floor")
     assert "0 of 4 partitions" in shown
     assert "2025-01-20 (excluded)" in shown
-    assert "tracked any more" not in shown
+    assert "no longer tracked" not in shown
     assert "stays in the lake and tracked" in run("delete", "first_floor")
     with pytest.raises(BadInput):
         run("show", "first_floor")

@@ -1,4 +1,4 @@
-"""The whole of it running: daemon, web server and code server, as a deployment has them."""
+"""A whole running deployment: daemon, web server and code server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def tracked(settings: Settings) -> Settings:
     return settings
 
 
-def test_tracking_elsewhere_is_computed_once_in_few_runs(
+def test_newly_tracked_spaces_are_computed_once_in_few_runs(
     running: Deployed, settings: Settings
 ) -> None:
     before = _computed(settings)

@@ -1,4 +1,4 @@
-"""Runs say that they are alive before Dagster begins with their first step."""
+"""Runs hold their lock before Dagster starts their first step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tippers_dagster.settings import Settings, get_settings
 
 @dg.io_manager
 def slow_to_prepare(context: dg.InitResourceContext) -> dg.IOManager:
-    """Stands for what Dagster does before a step: it sees whether the run is known to live."""
+    """Stands in for Dagster before a step: records whether the run counts as alive."""
     assert context.run is not None
     run_id = context.run.run_id
     assert run_processes(get_settings(), [run_id]).alive == {run_id}

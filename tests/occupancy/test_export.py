@@ -41,7 +41,7 @@ def test_csv(lake: Lake, tmp_path: Path) -> None:
     assert out.stat().st_mode & 0o777 == 0o600
 
 
-def test_an_id_that_is_a_formula_is_a_text_in_csv_and_itself_in_parquet(
+def test_formula_ids_are_escaped_in_csv_and_unchanged_in_parquet(
     lake: Lake, tmp_path: Path
 ) -> None:
     publish(lake, "=1+1", WEEK, MONDAY)
@@ -105,7 +105,7 @@ def test_unusable_files_are_refused_before_any_work(tmp_path: Path, name: str) -
         export(*span, "--out", str(tmp_path / name))
 
 
-def test_a_folder_in_the_files_place(lake: Lake, tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_the_file(lake: Lake, tmp_path: Path) -> None:
     publish(lake, "a,b", WEEK, MONDAY)
     (tmp_path / "x.csv").mkdir()
     span = ("--start", "2025-01-06", "--end", "2025-01-13", "--interval", "900")

@@ -1,7 +1,7 @@
-"""Runs that die between replacing a file and recording it: no count of theirs ever passes as fresh.
+"""Runs that die between replacing a file and recording it: none of their counts ever seem fresh.
 
-A run is killed before every single step that lasts (a file that appears, a transaction that is
-committed), at every level; then the source goes back to what it was, and all is computed again.
+A run is killed before every single lasting step (a file that appears, a transaction that is
+committed), at every level; then the source is restored, and everything is recomputed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tippers_dagster.occupancy.state import ASSETS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import untrack_space
 from tippers_dagster.platform.lake.folder import FolderBackend
 from tippers_dagster.platform.lake.store import Lake
-from tippers_dagster.platform.locks.locks import held_together
+from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.locks.tables import held_lock
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.platform.warehouse.fence import LocksLost
@@ -42,7 +42,7 @@ NINE = dt.datetime(2025, 1, 7, 9)
 HOUR = dt.timedelta(hours=1)
 
 PUBLISHED, COUNTED = 900, 1200
-"""Widths of bins: of the counts in the lake, and counted from presence when they are read."""
+"""Bin widths: one published in the lake, and one counted from presence when read."""
 
 
 def seen(mac: str, space: str, days: int = 0) -> Seen:
@@ -85,18 +85,18 @@ def is_right(settings: Settings) -> bool:
 
 
 class Killed(BaseException):
-    """The process died. No handler of an exception of the product catches it."""
+    """The process died. No exception handler of the product catches it."""
 
 
 @contextmanager
 def killed(settings: Settings, before: int) -> Iterator[list[str]]:
-    """Die before so many steps that last; yields the steps that came to pass."""
+    """Die before the given number of lasting steps; yields the steps that were done."""
     done: list[str] = []
     publish = FolderBackend._publish
 
     def step(what: str) -> None:
         if len(done) >= before:
-            raise Killed  # and again, in every thread: nothing of a dead process goes on
+            raise Killed  # and in every thread: nothing of a dead process continues
         done.append(what)
 
     def published(self: FolderBackend, temporary: str, key: str) -> None:
@@ -117,7 +117,7 @@ def killed(settings: Settings, before: int) -> Iterator[list[str]]:
 
 
 def die_in(settings: Settings, asset: str, before: int) -> list[str] | None:
-    """Compute what is stale of an asset and die; None when it got to the end."""
+    """Compute an asset's stale partitions and die; None if it finished."""
     with killed(settings, before) as done:
         try:
             compute_level(settings, asset)
@@ -140,7 +140,7 @@ def test_killed_before_every_step(settings: Settings, asset: str) -> None:
         compute_all(settings)
         assert stale(settings) == {}
         assert is_right(settings), f"{asset} died after {died}"
-        for downstream in (SOURCE, DERIVED):  # from the files that are there
+        for downstream in (SOURCE, DERIVED):  # from the existing files
             compute_level(settings, downstream, stale_only=False)
         assert is_right(settings), f"{asset} died after {died}"
         if died is None:
@@ -149,8 +149,8 @@ def test_killed_before_every_step(settings: Settings, asset: str) -> None:
     assert before > 4, "killed before the void, every file and the record"
 
 
-def test_three_kills_one_after_the_other(settings: Settings) -> None:
-    """Each run goes on from what the one before left."""
+def test_three_kills_in_a_row(settings: Settings) -> None:
+    """Each run continues from where the one before died."""
     for round_, before in enumerate((3, 5, 4)):
         campus.add_sessions(settings, [seen(f"ghost{round_}{i}", "r1") for i in range(50)])
         look_again(settings)
@@ -177,7 +177,7 @@ compute_level(get_settings(), "{asset}")
 
 
 @pytest.mark.parametrize("asset", ASSETS)
-def test_process_that_ends_at_the_record(settings: Settings, asset: str) -> None:
+def test_a_process_that_dies_while_recording(settings: Settings, asset: str) -> None:
     campus.add_sessions(settings, GHOSTS)
     look_again(settings)
     for upstream in ASSETS[: ASSETS.index(asset)]:
@@ -195,7 +195,7 @@ def test_process_that_ends_at_the_record(settings: Settings, asset: str) -> None
     assert is_right(settings)
 
 
-def test_rows_that_are_seen_during_a_run_are_not_hidden_by_its_record(
+def test_rows_observed_during_a_run_are_not_hidden_by_its_record(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campus.add_sessions(settings, [seen("m7", "r1")])
@@ -216,15 +216,15 @@ def test_rows_that_are_seen_during_a_run_are_not_hidden_by_its_record(
     assert peaks(settings)["r2", PUBLISHED] == (2, 0)
 
 
-# --- what is read while it is void ----------------------------------------------------------------
+# --- reading void partitions ----------------------------------------------------------------------
 def test_void_counts_are_shown_and_stale(settings: Settings) -> None:
-    """What files hold is whole, and true of some moment: it is shown until there is better."""
+    """Files are complete, and were right once: they are shown until there are newer ones."""
     void(warehouse_engine(settings), SOURCE, ["r1"], ["2025-01-06"], "run")
     assert stale(settings) == {SOURCE: {("r1", "2025-01-06")}}
     assert is_right(settings)
 
 
-def test_nothing_is_counted_from_what_is_void(settings: Settings) -> None:
+def test_nothing_is_counted_from_void_partitions(settings: Settings) -> None:
     void(warehouse_engine(settings), SOURCE, ["r1"], ["2025-01-06"], "run")
     with pytest.raises(TippersError, match=r"missing or incomplete for: .*b1 in 2025-01-06"):
         compute_level(settings, DERIVED, stale_only=False)
@@ -234,7 +234,9 @@ def test_nothing_is_counted_from_what_is_void(settings: Settings) -> None:
     void(warehouse_engine(settings), SOURCE, ["r3"], ["2025-01-06"], "run")
     compute_level(settings, SOURCE)
     void(warehouse_engine(settings), SOURCE, ["r3"], ["2025-01-06"], "run")
-    assert compute_level(settings, DERIVED).computed == 1, "b1; not the campus, above r3"
+    assert compute_level(settings, DERIVED).computed == 1, (
+        "b1, but not the campus, which is above r3"
+    )
     compute_all(settings)
     assert stale(settings) == {}
 
@@ -246,10 +248,10 @@ def test_untracked_partitions_leave_no_trace(settings: Settings) -> None:
         assert connection.scalar(sa.text("SELECT count(*) FROM tippers.replacing")) == 0
 
 
-# --- two at once, as when locks were lost ---------------------------------------------------------
+# --- two runs at once, as after lost locks --------------------------------------------------------
 @contextmanager
 def while_reading(monkeypatch: pytest.MonkeyPatch, what: object) -> Iterator[None]:
-    """Let something happen once, after files were read and before what is counted is recorded."""
+    """Let something happen once, after files are read and before their counts are recorded."""
     read, before = Lake.read_tables, [what]
 
     def reading(self: Lake, keys: list[str], columns: list[str] | None = None) -> object:
@@ -263,10 +265,10 @@ def while_reading(monkeypatch: pytest.MonkeyPatch, what: object) -> Iterator[Non
         yield
 
 
-def test_counted_from_what_was_replaced_meanwhile(
+def test_counts_from_replaced_files_are_not_recorded(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when what was replaced is again as it was: it was something else when it was read."""
+    """Even if the replaced files are restored: they were different when they were read."""
     campus.add_sessions(settings, [seen("m9", "r2")])
     look_again(settings)
     compute_level(settings, SESSIONS)
@@ -288,7 +290,7 @@ def test_counted_from_what_was_replaced_meanwhile(
 def test_the_same_partitions_by_two_runs(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first has written over what the second recorded: neither is taken for fresh."""
+    """The first overwrites what the second recorded: neither counts as fresh."""
     campus.add_sessions(settings, GHOSTS)
     look_again(settings)
     compute_level(settings, SESSIONS)
@@ -311,7 +313,7 @@ def test_the_same_partitions_by_two_runs(
 def test_the_same_partitions_by_two_runs_after_locks_were_lost(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
-    """Who lost its locks may not record, and still says that what it wrote over does not hold."""
+    """A run that lost its locks must not record, but still voids the partitions it overwrote."""
     campus.add_sessions(settings, GHOSTS)
     look_again(settings)
     compute_level(settings, SESSIONS)
@@ -319,12 +321,12 @@ def test_the_same_partitions_by_two_runs_after_locks_were_lost(
 
     def another() -> None:
         with warehouse_engine(settings).begin() as connection:
-            connection.execute(sa.delete(held_lock))  # as who takes them over does
+            connection.execute(sa.delete(held_lock))  # as a process that takes them over does
         if at_once:
             assert compute_level(settings, DERIVED).computed == 4
 
     with (
-        held_together(settings, ["chunk derived_occupancy"], logging.getLogger()),
+        advisory_locks(settings, ["chunk derived_occupancy"], logging.getLogger()),
         while_reading(monkeypatch, another),
         pytest.raises(Overtaken if at_once else LocksLost, match="Another run"),
     ):

@@ -1,4 +1,4 @@
-"""Materializing in this process: parts of the grid, beside other runs, after failures."""
+"""Materializing in this process: parts of the grid, alongside other runs, after failures."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def numbers(stages: list[launch.Stage]) -> list[tuple[str, int, int]]:
     return [(stage.asset, stage.partitions, stage.runs) for stage in stages]
 
 
-def test_everything_with_its_progress_then_nothing(
+def test_everything_is_computed_with_progress_then_nothing(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
     told: list[tuple[str, int, int]] = []
@@ -99,10 +99,10 @@ def test_a_part_of_the_grid(settings: Settings, instance: dg.DagsterInstance) ->
     assert stale(settings) == {}
 
 
-def test_parts_apart_do_not_take_in_what_lies_between(
+def test_separate_parts_exclude_partitions_between_them(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    """Chunks are in the order of their tracking: others may lie between, not computable yet."""
+    """Chunks are in order of tracking: others that cannot be computed yet may lie between them."""
     for n in (10, 6, 9, 7, 8):
         track_space(settings, space="campus", start=week(n), end=week(n + 1))
     part = materialize(settings, instance, start=week(7), end=week(10))
@@ -127,7 +127,7 @@ def test_again(settings: Settings, instance: dg.DagsterInstance) -> None:
     assert lake.read_table(key).equals(before)
 
 
-def test_a_failure_says_why_and_keeps_the_rest(
+def test_a_failure_is_explained_and_the_rest_is_kept(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
     materialize(settings, instance)
@@ -159,7 +159,7 @@ def test_a_source_that_is_down(settings: Settings, instance: dg.DagsterInstance)
         materialize(settings, instance)
 
 
-def test_what_another_run_computes_is_waited_for(
+def test_partitions_of_another_run_are_waited_for(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
     other = instance.create_run_for_job(

@@ -1,4 +1,4 @@
-"""Which chunks are looked at again, and what is told of them."""
+"""Which chunks are checked again, and what is reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def all_computed(settings: Settings) -> None:
     compute_all(settings)
 
 
-def test_what_was_never_computed_needs_no_look(settings: Settings) -> None:
+def test_uncomputed_chunks_are_not_checked(settings: Settings) -> None:
     assert due(settings, CHUNKS, NOW) == []
 
 
@@ -55,13 +55,13 @@ def test_the_newest_always_and_the_others_in_turn(settings: Settings) -> None:
     assert {chunk for chunks in looked for chunk in chunks} == set(CHUNKS)
 
 
-def test_chunks_to_come_are_not_looked_at(settings: Settings) -> None:
+def test_future_chunks_are_not_checked(settings: Settings) -> None:
     all_computed(settings)
     early = dt.datetime(2025, 1, 22, tzinfo=dt.UTC)
     assert set(due(settings, CHUNKS, early)) == set(CHUNKS[:3])
 
 
-def test_what_is_tracked_again_comes_first(settings: Settings) -> None:
+def test_chunks_tracked_again_come_first(settings: Settings) -> None:
     all_computed(settings)
     change(
         settings,
@@ -72,7 +72,7 @@ def test_what_is_tracked_again_comes_first(settings: Settings) -> None:
     assert {CHUNKS[1], CHUNKS[4]} <= set(due(settings, CHUNKS, NOW))
 
 
-def test_looking_computes_nothing_but_fingerprints(settings: Settings) -> None:
+def test_checking_computes_only_fingerprints(settings: Settings) -> None:
     all_computed(settings)
     campus.add_sessions(settings, [seen("late", 4)])
     found = observe(settings, [CHUNKS[4], CHUNKS[9]])
@@ -80,7 +80,7 @@ def test_looking_computes_nothing_but_fingerprints(settings: Settings) -> None:
     assert stale(settings) == {SESSIONS: {("", CHUNKS[4])}}
 
 
-def test_the_sensor_tells_of_changes_only(settings: Settings) -> None:
+def test_the_sensor_reports_only_changes(settings: Settings) -> None:
     with dagster_instance(settings) as instance:
         repository = occupancy_definitions(get_settings()).get_repository_def()
         sensor = repository.get_sensor_def("session_source_observer")

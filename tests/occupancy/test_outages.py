@@ -1,4 +1,4 @@
-"""Commands while the database restarts, and after they were killed: nothing is computed twice."""
+"""Commands during a database restart and after being killed: nothing is computed twice."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
 
 
 def materialize_slowly(folder: Path) -> subprocess.Popen[str]:
-    """A command that has come to the counting of the first chunks, and stays there."""
+    """A command that has reached the counting of the first chunks, and waits there."""
     command = subprocess.Popen(
         [sys.executable, "-c", SLOWLY, str(folder)], stderr=subprocess.PIPE, text=True
     )
@@ -88,7 +88,7 @@ def statuses(instance: dg.DagsterInstance) -> Counter[str]:
     return Counter(run.status.value for run in instance.get_runs())
 
 
-def test_a_run_goes_on_while_the_database_restarts(
+def test_a_run_continues_while_the_database_restarts(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = materialize_slowly(tmp_path)

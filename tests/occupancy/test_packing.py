@@ -1,4 +1,4 @@
-"""Covers of wanted partitions by few rectangles."""
+"""Covering wanted partitions with few rectangles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tippers_dagster.occupancy.packing import Rectangle, by_column, pack
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 grids = shapes.flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape)).map(
-        lambda masks: (masks[0], masks[0] | masks[1])  # what is wanted is allowed
+        lambda masks: (masks[0], masks[0] | masks[1])  # wanted cells are allowed
     )
 )
 
@@ -31,7 +31,7 @@ def covered(rectangles: list[Rectangle], shape: tuple[int, int]) -> np.ndarray:
 
 @given(grid=grids, few=st.integers(0, 5), largest=st.integers(1, 150))
 @settings(deadline=None)
-def test_all_wanted_nothing_forbidden_disjoint_none_too_large(
+def test_rectangles_cover_all_wanted_cells_and_are_disjoint_allowed_and_small(
     grid: tuple[np.ndarray, np.ndarray], few: int, largest: int
 ) -> None:
     wanted, allowed = grid
@@ -58,7 +58,7 @@ def test_by_column_never_joins_columns(grid: tuple[np.ndarray, np.ndarray]) -> N
 @given(grid=grids)
 @settings(deadline=None)
 def test_few_rectangles_are_exact(grid: tuple[np.ndarray, np.ndarray]) -> None:
-    """A run of fresh partitions is only accepted where it saves runs."""
+    """Fresh partitions are included only if that saves runs."""
     wanted, allowed = grid
     rectangles = pack(wanted, allowed)
     if len(rectangles) <= 3:
@@ -85,7 +85,7 @@ def test_scattered_spaces_of_a_chunk_are_one_run() -> None:
     assert pack(wanted, np.ones_like(wanted)) == [Rectangle(3, 95, 19, 20)]
 
 
-def test_what_is_under_way_is_not_taken_between() -> None:
+def test_running_partitions_are_not_included() -> None:
     wanted = np.zeros((100, 2), bool)
     wanted[::2, 1] = True
     allowed = np.ones_like(wanted)

@@ -1,4 +1,4 @@
-"""Reading against small lakes made by hand, with counts by a plain oracle."""
+"""Reading small handmade lakes, compared with a plain oracle."""
 
 import datetime as dt
 import subprocess
@@ -39,7 +39,7 @@ def at(text: str) -> int:
 
 
 def day_begins(day: dt.date, width: int) -> list[int]:
-    """The plain way: step through a local day."""
+    """Computed plainly, by stepping through a local day."""
     midnight = dt.datetime.combine(day, dt.time(), ZONE)
     begin, end = at(day.isoformat()), at((day + dt.timedelta(1)).isoformat())
     if width <= 3600:
@@ -99,7 +99,7 @@ def rows(table: pa.Table) -> dict[int, int | None]:
 
 @pytest.fixture
 def spaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The spaces that lakes made by hand have counts of, without a database."""
+    """The spaces of the handmade lakes, without a database."""
     ids = ["r1", "b", "../x", "..", "é/☃", "a b", "a,b", "é 1", "=1+1"]
     none = pa.nulls(len(ids), pa.string())
     table = pa.table([ids, ids, none, none], names=SPACE_COLUMNS)
@@ -109,7 +109,7 @@ def spaces(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def lake(tmp_path: Path, spaces: None, monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setenv("TIPPERS_LAKE_URL", str(tmp_path / "lake"))
-    # A lake made by hand has no record of what it was counted from.
+    # A handmade lake has no records of its inputs.
     monkeypatch.setattr(staleness, "stale_chunks", lambda *_: [])
     get_settings.cache_clear()
     return open_lake(get_settings())
@@ -185,13 +185,13 @@ def test_days_on_which_the_clocks_change(lake: Lake, day: str, bins: tuple[int, 
     assert rows(read_occupancy("r1", date, date + dt.timedelta(1), 86400)) == {midnight: 3}
 
 
-def test_the_hour_that_happens_twice(lake: Lake) -> None:
+def test_the_repeated_hour(lake: Lake) -> None:
     publish(lake, "r1", "2025-10-27", [(1, at("2025-11-02T01:30-08:00"), at("2025-11-02T02:00"))])
     table = read_occupancy("r1", "2025-11-02T01:00", "2025-11-02T02:00", 3600)
     assert rows(table) == {at("2025-11-02T01:00-07:00"): 0, at("2025-11-02T01:00-08:00"): 1}
 
 
-def test_several_chunks_and_the_missing_among_them(lake: Lake) -> None:
+def test_several_chunks_of_which_some_are_missing(lake: Lake) -> None:
     publish(lake, "r1", "2025-01-06", MONDAY)
     publish(lake, "r1", "2025-01-20", [])
     with pytest.raises(MissingPartitions, match="2025-01-13") as caught:
@@ -329,7 +329,7 @@ def test_from_s3(s3, spaces: None, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- widths that are counted on demand, for which the tree is read ------------------------------
 @pytest.fixture
 def campus(stack: Settings) -> Lake:
-    """campus > building > rooms r1 and r2; the building has sessions of its own."""
+    """campus > building > rooms r1 and r2; the building also has its own sessions."""
     load_spaces(
         stack, [("campus", None), ("building", "campus"), ("r1", "building"), ("r2", "building")]
     )
@@ -394,7 +394,7 @@ def test_presence_that_is_missing_below_a_parent(campus: Lake, stack: Settings) 
 
 
 @pytest.mark.parametrize("width", [900, 300])
-def test_an_unknown_space_is_told_with_those_like_it(campus: Lake, width: int) -> None:
+def test_an_unknown_space_is_refused_with_similar_ids(campus: Lake, width: int) -> None:
     with pytest.raises(BadInput, match="building"):
         read_occupancy("bilding", "2025-01-06", "2025-01-13", width)
     with pytest.raises(MissingPartitions):
@@ -402,7 +402,7 @@ def test_an_unknown_space_is_told_with_those_like_it(campus: Lake, width: int) -
 
 
 @pytest.mark.parametrize("width", [900, 300])
-def test_a_deleted_space_is_unknown_whatever_the_lake_has_of_it(
+def test_a_deleted_space_is_unknown_even_if_the_lake_has_its_files(
     campus: Lake, stack: Settings, width: int
 ) -> None:
     for space in ("r1", "r2", "building"):

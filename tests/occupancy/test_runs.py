@@ -1,4 +1,4 @@
-"""Which runs are alive, what they cover, and that two never compute the same chunk at once."""
+"""Which runs are active, what they cover, and that two never compute the same chunk at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.occupancy import campus
 from tests.stack.waiting import until
-from tippers_dagster.automation.orphaned_runs import HERE_TAG
+from tippers_dagster.automation.orphaned_runs import IN_PROCESS_TAG
 from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.errors import LowMemory
 from tippers_dagster.occupancy import runs
@@ -32,7 +32,7 @@ from tippers_dagster.occupancy.runs import (
 )
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, load_state
 from tippers_dagster.platform.dagster.environment import dagster_instance
-from tippers_dagster.platform.locks.locks import held_together, run_processes
+from tippers_dagster.platform.locks.locks import advisory_locks, run_processes
 from tippers_dagster.settings import Settings, get_settings
 
 MONDAY = dt.date(2025, 1, 6)
@@ -76,7 +76,7 @@ def holders() -> Iterator[list[subprocess.Popen[str]]]:
 def hold(
     holders: list[subprocess.Popen[str]], asset: str, run_id: str, seconds: float, *chunks: str
 ) -> subprocess.Popen[str]:
-    """A process that holds the locks of a run for so long, and then lives on."""
+    """A process that holds a run's locks for a while, and then stays alive."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, asset, run_id, str(seconds), *chunks],
         stdout=subprocess.PIPE,
@@ -100,7 +100,7 @@ def a_run(instance: dg.DagsterInstance, asset: str, **tags: str) -> dg.DagsterRu
     )
 
 
-def test_what_runs_cover(settings: Settings, instance: dg.DagsterInstance) -> None:
+def test_partitions_that_runs_cover(settings: Settings, instance: dg.DagsterInstance) -> None:
     partitions = sync_partitions(settings, instance)
     a_run(instance, SESSIONS, **{ONE_KEY_TAG: W2})
     a_run(instance, SOURCE, **{RANGE_START_TAG: f"r1|{W1}", RANGE_END_TAG: f"r2|{W2}"})
@@ -116,7 +116,9 @@ def test_what_runs_cover(settings: Settings, instance: dg.DagsterInstance) -> No
     assert source.tolist() == [[True, True, False], [True, True, False], [False] * 3]
 
 
-def test_a_run_whose_corner_is_gone(settings: Settings, instance: dg.DagsterInstance) -> None:
+def test_a_run_whose_corner_no_longer_exists(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
     partitions = sync_partitions(settings, instance)
     level = load_state(settings, partitions.grid, partitions.sources).source
     run = ActiveRun("x", SOURCE, dg.DagsterRunStatus.STARTED, ("gone", W1), ("r2", W2))
@@ -124,7 +126,7 @@ def test_a_run_whose_corner_is_gone(settings: Settings, instance: dg.DagsterInst
     assert np.argwhere(mask).tolist() == [[1, 0], [1, 1]]
 
 
-def test_runs_of_other_assets_are_none_of_ours(instance: dg.DagsterInstance) -> None:
+def test_runs_of_other_assets_are_ignored(instance: dg.DagsterInstance) -> None:
     a_run(instance, "session_source", **{ONE_KEY_TAG: W1})
     assert active_runs(instance) == []
 
@@ -161,7 +163,7 @@ def test_a_killed_process_holds_nothing(
         pass
 
 
-def test_runs_whose_process_is_gone_are_failed(
+def test_runs_whose_process_died_are_failed(
     settings: Settings,
     instance: dg.DagsterInstance,
     holders: list[subprocess.Popen[str]],
@@ -179,7 +181,7 @@ def test_runs_whose_process_is_gone_are_failed(
     until(lambda: fail_dead_runs(settings, instance) == [alive.run_id], 10)
 
 
-def test_a_dead_run_of_a_command_is_told_from_those_of_others(
+def test_dead_runs_of_commands_are_distinguished_from_others(
     settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @dg.op
@@ -191,7 +193,7 @@ def test_a_dead_run_of_a_command_is_told_from_those_of_others(
 
     others = instance.create_run_for_job(somebodys, status=dg.DagsterRunStatus.STARTED)
     ours = instance.create_run_for_job(
-        somebodys, status=dg.DagsterRunStatus.STARTED, tags={HERE_TAG: "true"}
+        somebodys, status=dg.DagsterRunStatus.STARTED, tags={IN_PROCESS_TAG: "true"}
     )
     monkeypatch.setattr("tippers_dagster.automation.orphaned_runs.GRACE_SECONDS", 0)
     assert fail_dead_runs(settings, instance) == [ours.run_id]
@@ -202,8 +204,10 @@ def test_runs_wait_for_memory_before_they_lock_anything(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def short(settings: Settings, log: object) -> None:
-        assert run_processes(settings, ["waiting"]).alive == {"waiting"}, "nobody takes it for dead"
-        with held_together(settings, [f"chunk {SOURCE} {W1}"], quiet()):
+        assert run_processes(settings, ["waiting"]).alive == {"waiting"}, (
+            "it does not count as dead"
+        )
+        with advisory_locks(settings, [f"chunk {SOURCE} {W1}"], quiet()):
             raise LowMemory("Only 12 MB are free.")
 
     monkeypatch.setattr(runs, "wait_for_memory", short)

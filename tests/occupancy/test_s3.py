@@ -49,7 +49,7 @@ def hours(space: str) -> list[int]:
     return read["number_connections"].to_pylist()
 
 
-def test_the_counts_come_from_the_bucket(tracked: Settings, s3: Bucket) -> None:
+def test_counts_are_read_from_the_bucket(tracked: Settings, s3: Bucket) -> None:
     run(tracked)
     assert [hours(space) for space in ("hall", "room/1", "room 2")] == [
         [0, 1, 2, 1],
@@ -73,5 +73,5 @@ def test_a_failed_upload_fails_the_partition_and_records_nothing(
     with pytest.raises((LakeError, TippersError)):
         hours("hall")
     client.create_bucket(Bucket=s3.name)
-    run(tracked)  # what failed is still wanted
+    run(tracked)  # failed partitions are still wanted
     assert hours("hall") == [0, 1, 2, 1]

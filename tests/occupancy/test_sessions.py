@@ -47,7 +47,7 @@ def utc(text: str) -> int:
 
 
 def run(settings: Settings, chunks: list[str]) -> dict[str, ChunkSessions]:
-    """Extract; the rejects' files are gone afterwards."""
+    """Extract; the files of rejects are deleted afterwards."""
     found: dict[str, ChunkSessions] = {}
     for done in extract(settings, open_lake(settings), load_tree(settings), chunks):
         found |= {d.chunk: d for d in done}
@@ -84,7 +84,7 @@ def settings(stack: Settings) -> Iterator[Settings]:
     return stack
 
 
-def test_sessions_are_cut_at_borders_of_chunks(settings: Settings) -> None:
+def test_sessions_are_cut_at_chunk_boundaries(settings: Settings) -> None:
     campus.add_sessions(
         settings, [Seen("m1", "r1", at("2025-01-11T12:00"), at("2025-01-21T12:00"))]
     )
@@ -111,7 +111,7 @@ def test_a_session_that_ends_at_the_border_is_not_in_the_next_chunk(settings: Se
     ]
 
 
-def test_open_sessions_last_as_long_as_set(settings: Settings) -> None:
+def test_open_sessions_have_the_configured_duration(settings: Settings) -> None:
     campus.add_sessions(settings, [Seen("m1", "r1", at("2025-01-07T09:00:00.5"), None)])
     run(settings.model_copy(update={"open_session_seconds": 600}), [W1])
     assert spans(read(settings, W1)) == [
@@ -119,7 +119,7 @@ def test_open_sessions_last_as_long_as_set(settings: Settings) -> None:
     ]
 
 
-def test_rows_are_sorted_and_hold_no_address(settings: Settings) -> None:
+def test_rows_are_sorted_and_have_no_address(settings: Settings) -> None:
     rng = np.random.default_rng(1)
     rows = []
     for _ in range(500):
@@ -187,7 +187,7 @@ def test_rejects_have_their_reason(settings: Settings) -> None:
     assert unknown.select(["space", "rows"]).to_pylist() == [{"space": "nowhere", "rows": 1}]
 
 
-def test_a_rejected_row_is_told_once_however_many_chunks_it_would_touch(
+def test_a_rejected_row_is_reported_once_even_across_chunks(
     settings: Settings,
 ) -> None:
     campus.add_sessions(
@@ -215,7 +215,7 @@ def test_the_plausible_range(settings: Settings) -> None:
     }
 
 
-def test_chunks_apart_are_read_apart_and_the_same(settings: Settings) -> None:
+def test_separate_chunks_are_read_separately_with_the_same_result(settings: Settings) -> None:
     campus.add_sessions(
         settings, [Seen("m1", "r1", at("2025-01-11T12:00"), at("2025-01-21T12:00"))]
     )
@@ -235,7 +235,7 @@ def test_passes_hold_a_bounded_number_of_chunks(
     assert list(consecutive([W1, W2, W3], settings)) == [[W1, W2], [W3]]
 
 
-def test_a_chunk_larger_than_the_memory_budget_is_sorted_by_parts(
+def test_a_chunk_larger_than_the_memory_budget_is_sorted_in_parts(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change(
@@ -248,7 +248,7 @@ def test_a_chunk_larger_than_the_memory_budget_is_sorted_by_parts(
     )
     whole = run(settings, [W1])[W1]
     one = read(settings, W1)
-    monkeypatch.setattr(module, "BYTES_PER_ROW", 20_000)  # as if there were 200 times the rows
+    monkeypatch.setattr(module, "BYTES_PER_ROW", 20_000)  # as if there were 200 times as many rows
     parts = run(settings, [W1])[W1]
     other = read(settings, W1)
     names = ["device", "start", "end"]
@@ -262,7 +262,7 @@ def test_a_chunk_larger_than_the_memory_budget_is_sorted_by_parts(
     assert parts.by_space.equals(whole.by_space)
 
 
-def test_content_by_space_is_of_rows_not_of_order(settings: Settings) -> None:
+def test_content_by_space_does_not_depend_on_order(settings: Settings) -> None:
     rows = [
         Seen("m1", "r1", at("2025-01-07T09:00"), at("2025-01-07T10:00")),
         Seen("m2", "r1", at("2025-01-07T09:00"), at("2025-01-07T10:00")),
@@ -300,7 +300,7 @@ def test_nothing_is_left_when_the_lake_cannot_be_written(
     assert list(scratch.iterdir()) == []
 
 
-def test_what_killed_processes_left_is_removed(settings: Settings) -> None:
+def test_leftovers_of_killed_processes_are_removed(settings: Settings) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     scratch = settings.home_path / "tmp" / "sessions"

@@ -1,4 +1,4 @@
-"""What leaves the deployment: small counts hidden, the same whatever is asked for."""
+"""Exports: small counts are hidden, independently of the request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PARENTS = {
 
 @pytest.fixture
 def campus(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A week of which counts below 4 are hidden."""
+    """A week in which counts below 4 are hidden."""
     rng = random.Random(2)
     rows = []
     for _ in range(900):
@@ -54,12 +54,12 @@ def campus(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.mark.parametrize("width", [3600, 5400])
-def test_every_space_is_hidden_as_the_whole_tree_asks(campus: Settings, width: int) -> None:
+def test_every_space_is_hidden_as_in_the_whole_tree(campus: Settings, width: int) -> None:
     tree = load_tree(campus)
     exact = read_counts(list(tree.ids), *WEEK, width, settings=campus)
     mask = hide_counts(tree, exact.counts, 4)
     assert 0 < mask.mean() < 1
-    assert (mask & (exact.counts >= 4)).any()  # some only for cover
+    assert (mask & (exact.counts >= 4)).any()  # some only as cover
     for i, space in enumerate(tree.ids):
         table = read_shared_occupancy(space, *WEEK, width, settings=campus)
         assert table[SUPPRESSED].to_pylist() == mask[i].tolist()
@@ -86,7 +86,7 @@ def test_nothing_is_hidden_unless_it_is_set(
     assert read_shared_occupancy("r2", *WEEK, 3600, settings=settings).equals(exact)
 
 
-def test_what_is_not_computed_is_not_said_to_be_hidden(campus: Settings) -> None:
+def test_uncomputed_bins_are_not_marked_as_hidden(campus: Settings) -> None:
     later = WEEK[1] + dt.timedelta(1)
     table = read_shared_occupancy(
         "r2", WEEK[1] - dt.timedelta(1), later, 86400, settings=campus, on_missing="report"
@@ -95,7 +95,7 @@ def test_what_is_not_computed_is_not_said_to_be_hidden(campus: Settings) -> None
     assert table[SUPPRESSED].to_pylist()[1] is False
 
 
-def test_exported_files_say_what_is_hidden(campus: Settings, tmp_path: Path) -> None:
+def test_exported_files_mark_hidden_counts(campus: Settings, tmp_path: Path) -> None:
     app = typer.Typer()
     app.callback()(lambda: None)
     export_command.register(app)

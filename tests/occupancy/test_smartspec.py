@@ -26,7 +26,7 @@ def tippers(*arguments: str) -> None:
 
 
 def recount(settings: Settings, tree: SpaceTree, width: int) -> Counter[tuple[str, str]]:
-    """Devices per (space, local begin of the bin). The week has no change of clocks."""
+    """Devices per (space, local start of the bin). The week has no clock change."""
     zone = ZoneInfo(settings.timezone)
     midnight = dt.datetime.combine(FIRST, dt.time())
     table = read_source(
@@ -50,7 +50,7 @@ def recount(settings: Settings, tree: SpaceTree, width: int) -> Counter[tuple[st
 
 
 @pytest.mark.slow
-def test_the_week_equals_a_plain_recount_in_every_space_and_width(
+def test_a_week_equals_a_plain_recount_for_every_space_and_width(
     stack: Settings, shared_data: Path, tmp_path: Path
 ) -> None:
     tippers("ingest", "smartspec", str(shared_data / "smartspec"))

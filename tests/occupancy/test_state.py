@@ -1,4 +1,4 @@
-"""What a change of the source, the tree or the settings makes stale, and what it does not."""
+"""Which partitions a change of the source, the tree or the settings makes stale."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def settings(stack: Settings) -> Settings:
 
 
 def cascade(settings: Settings) -> list[set[tuple[str, str]]]:
-    """What becomes stale, level after level, as each level is computed."""
+    """The partitions that become stale, level by level, as each level is computed."""
     found = []
     for asset in (SESSIONS, SOURCE, DERIVED):
         now = stale(settings)
@@ -81,14 +81,14 @@ def test_nothing_changed(settings: Settings) -> None:
     assert stale(settings) == {}
     change(settings, "UPDATE source.user_ap_trajectory SET sensor_id = 'another'")
     look_again(settings)
-    assert stale(settings) == {}, "an access point's name is in no count"
+    assert stale(settings) == {}, "the name of an access point affects no count"
 
 
 def test_late_session(settings: Settings) -> None:
     campus.add_sessions(
         settings, [Seen("m9", "r1", at("2025-01-14T09:10"), at("2025-01-14T09:20"))]
     )
-    assert stale(settings) == {}, "nobody has looked"
+    assert stale(settings) == {}, "the source has not been checked"
     look_again(settings)
     assert cascade(settings) == [{("", W2)}, {("r1", W2)}, {("b1", W2), ("campus", W2)}]
     assert peak(settings, "b1") == 2
@@ -121,7 +121,7 @@ def test_late_open_session_across_a_border_of_chunks(settings: Settings) -> None
 
 
 def test_late_open_session_on_a_day_of_23_hours(stack: Settings) -> None:
-    """Half an hour before the border by adding to the wall clock, half an hour after in truth."""
+    """Half an hour before the boundary by wall-clock arithmetic, half an hour after it really."""
     by_day = stack.model_copy(update={"chunk": "day", "open_session_seconds": 22 * 3600})
     campus.fill(by_day, TREE)
     track(by_day, space="campus", start=dt.date(2025, 3, 9), end=dt.date(2025, 3, 11))
@@ -135,8 +135,8 @@ def test_late_open_session_on_a_day_of_23_hours(stack: Settings) -> None:
     assert table["number_connections"].to_pylist() == [1, 1, 0, 0]
 
 
-def test_late_row_that_is_in_the_log_already(settings: Settings) -> None:
-    """A duplicate is another row of the chunk's sessions, and the same presence."""
+def test_late_row_that_is_already_in_the_log(settings: Settings) -> None:
+    """A duplicate adds a row to the chunk's sessions, but gives the same presence."""
     campus.add_sessions(settings, [ROWS[1]])
     look_again(settings)
     assert cascade(settings) == [{("", W2)}, {("r1", W2)}, set()]
@@ -153,7 +153,7 @@ def test_changed_row(settings: Settings) -> None:
     assert cascade(settings) == [{("", W2)}, {("r3", W2)}, {("b2", W2), ("campus", W2)}]
 
 
-def test_row_at_another_space(settings: Settings) -> None:
+def test_row_moved_to_another_space(settings: Settings) -> None:
     change(settings, "UPDATE source.user_ap_trajectory SET space_id = 'r3' WHERE space_id = 'r2'")
     look_again(settings)
     assert cascade(settings) == [
@@ -178,7 +178,7 @@ def test_new_space_takes_its_rejected_sessions(settings: Settings) -> None:
     sessions, source, derived = cascade(settings)
     assert sessions == {("", W2)}
     assert source == {(space, chunk) for space in ("new", "empty") for chunk in (W1, W2, W3)}
-    # Parents now stand for other spaces: all their chunks are joined again.
+    # Parents now contain other spaces: all their chunks are merged again.
     assert derived == {(space, chunk) for space in ("b2", "campus") for chunk in (W1, W2, W3)}
     assert peak(settings, "new") == 1
     assert change(settings, rejected) == 0
@@ -226,7 +226,7 @@ def test_sessions_of_a_space_with_children(settings: Settings) -> None:
 
 
 def test_leaf_that_becomes_a_parent_and_a_leaf_again(settings: Settings) -> None:
-    """Who owns the published counts changes with the tree, and they with it."""
+    """Which asset publishes a space's counts changes with the tree, and so do the counts."""
     leaf_again = [
         ("DELETE FROM source.space WHERE space_id = 'new'", 1),
         ("INSERT INTO source.space VALUES ('new', 'New', 'r3')", 2),
@@ -270,7 +270,7 @@ def test_settings_that_the_sessions_depend_on(settings: Settings) -> None:
     }
 
 
-def test_settings_that_say_nothing_of_the_numbers(settings: Settings) -> None:
+def test_settings_that_do_not_affect_the_counts(settings: Settings) -> None:
     other = settings.model_copy(update={"threads": 1, "memory_budget_mb": 64, "max_tries": 9})
     assert stale(other) == {}
 
@@ -287,19 +287,19 @@ def test_untracked_and_tracked_again(settings: Settings) -> None:
         W1,
         W2,
         W3,
-    }, "the annex is tracked still"
+    }, "the annex is still tracked"
     untrack_space(settings, space="annex")
     untracked = campus.state(settings)
     assert untracked.sessions.chunks == [W1]
 
     for root in ("campus", "annex"):
         track_space(settings, space=root, start=START, end=END)
-    assert stale(settings) == {}, "what is in the lake is found"
+    assert stale(settings) == {}, "files in the lake are found"
     look_again(settings)
     assert stale(settings) == {}
 
 
-def test_what_came_while_untracked_is_seen(settings: Settings) -> None:
+def test_rows_added_while_untracked_are_noticed(settings: Settings) -> None:
     for root in ("campus", "annex"):
         untrack_space(settings, space=root)
     campus.add_sessions(
@@ -340,7 +340,7 @@ def peak_of_first_week(settings: Settings) -> int:
     return int(pa.compute.max(table["number_connections"]).as_py())
 
 
-def test_tries_count_for_a_state_of_the_inputs(settings: Settings) -> None:
+def test_attempts_count_per_state_of_the_inputs(settings: Settings) -> None:
     engine = warehouse_engine(settings)
     late = Seen("m9", "r1", at("2025-01-14T09:10"), at("2025-01-14T09:20"))
     campus.add_sessions(settings, [late])
@@ -348,21 +348,21 @@ def test_tries_count_for_a_state_of_the_inputs(settings: Settings) -> None:
     for tries in range(3):
         level = campus.state(settings).sessions
         assert level.tries.tolist() == [[0, tries, 0]]
-        assert not level.given_up(settings).any()
+        assert not level.failed_for_good(settings).any()
         record_attempts(engine, level, level.stale)
     level = campus.state(settings).sessions
     assert level.waiting(settings).tolist() == [[False, True, False]]
     at_once = settings.model_copy(update={"retry_delay_seconds": 0.0})
-    assert level.given_up(at_once).tolist() == [[False, True, False]]
+    assert level.failed_for_good(at_once).tolist() == [[False, True, False]]
 
-    # Other inputs are a new state, with tries of its own.
+    # Other inputs are a new state, whose attempts start from zero.
     campus.add_sessions(settings, [late])
     look_again(settings)
     level = campus.state(settings).sessions
     assert level.tries.tolist() == [[0, 0, 0]]
     record_attempts(engine, level, level.stale)
     compute_all(settings)
-    assert forget_attempts(engine) == 0, "what succeeded is forgotten"
+    assert forget_attempts(engine) == 0, "successful attempts are deleted"
 
 
 def test_waiting_doubles(settings: Settings) -> None:

@@ -1,7 +1,7 @@
-"""Whoever knows the shown numbers, the rules and the tree cannot tell the small counts.
+"""Someone who knows the shown numbers, the rules and the tree cannot derive small counts.
 
 The attacker is a linear program: with all that is shown as equations, how low and how high can a
-hidden number be? The product computes no such thing.
+hidden number be? The product does not compute this.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy.suppression import hide_counts, hide_labels
 
 MUCH = 1000
-"""More than anybody counts: what nothing bounds comes out as this."""
+"""More than any count: the value of unbounded numbers."""
 
 
 def tree_of(parents: dict[str, str | None]) -> SpaceTree:
@@ -42,7 +42,7 @@ def random_tree(rng: np.random.Generator) -> SpaceTree:
 
 
 def own_counts(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Devices that are at a space itself: often none or few."""
+    """Devices at a space itself: often none or few."""
     kind = rng.integers(0, 4, shape)
     return np.choose(
         kind,
@@ -56,7 +56,7 @@ def own_counts(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def lowest(tree: SpaceTree, total: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """The least that a hidden number can be: nothing beside hidden zeros, else 1."""
+    """The minimum of a hidden number: 0 next to hidden zeros, otherwise 1."""
     found = np.ones(len(tree), np.int64)
     for i in np.flatnonzero(hidden & (total == 0)):
         found[tree.is_leaf & (tree.parent == tree.parent[i])] = 0
@@ -64,7 +64,7 @@ def lowest(tree: SpaceTree, total: np.ndarray, hidden: np.ndarray) -> np.ndarray
 
 
 class Attacker:
-    """Bounds of a hidden number over all disjoint worlds in which the shown numbers hold.
+    """Bounds of a hidden number over all disjoint cases consistent with the shown numbers.
 
     It knows at which spaces with children devices were at the space itself, and beside which
     hidden numbers there are hidden zeros.
@@ -73,7 +73,7 @@ class Attacker:
     def __init__(
         self, tree: SpaceTree, own: np.ndarray, total: np.ndarray, hidden: np.ndarray
     ) -> None:
-        # Variables: what is at each space itself.
+        # Variables: devices at each space itself.
         n = len(tree)
         below = np.zeros((n, n))
         for i in range(n):
@@ -99,7 +99,7 @@ class Attacker:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_no_difference_tells_a_small_count(seed: int) -> None:
+def test_no_difference_reveals_a_small_count(seed: int) -> None:
     rng = np.random.default_rng(seed)
     for _ in range(12):
         tree, k = random_tree(rng), int(rng.integers(2, 6))
@@ -123,7 +123,7 @@ def test_no_difference_tells_a_small_count(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_where_devices_are_in_several_spaces_bounds_are_wide_as_well(seed: int) -> None:
+def test_bounds_are_also_wide_if_devices_are_in_several_spaces(seed: int) -> None:
     rng = np.random.default_rng(100 + seed)
     for _ in range(12):
         tree, k = random_tree(rng), int(rng.integers(2, 6))
@@ -169,7 +169,7 @@ def union_range(
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_labels_and_their_total_do_not_tell_a_small_count(seed: int) -> None:
+def test_labels_and_their_total_do_not_reveal_a_small_count(seed: int) -> None:
     rng = np.random.default_rng(200 + seed)
     for _ in range(8):
         tree, k, labels = random_tree(rng), int(rng.integers(2, 6)), int(rng.integers(2, 4))
@@ -199,7 +199,7 @@ def label_range(
     below = np.zeros((n, n))
     for i in range(n):
         below[i, i : i + tree.size[i]] = 1
-    # Per label what is shown of it, and over all labels what is shown of the total.
+    # The shown numbers per label, and the shown totals over all labels.
     rows = [np.kron(np.eye(labels)[a], below[i]) for a in range(labels) for i in range(n)]
     rows += [np.tile(below[i], labels) for i in range(n)]
     shown = np.concatenate([parts.ravel(), parts.sum(axis=0)])
@@ -233,9 +233,9 @@ def hidden_names(counts: list[int], k: int = 5) -> set[str]:
     ("counts", "expected"),
     [
         ([30, 30, 10, 20, 0], set()),
-        # One small room would be what is left of the hall: the smallest other goes with it.
+        # One small room would be the hall minus the others: the smallest other is hidden with it.
         ([33, 33, 3, 10, 20], {"a", "b"}),
-        # Two small ones of which too few are left: 2 can only be 1 and 1.
+        # Two small ones with too small a remainder: 2 can only be 1 and 1.
         ([22, 22, 1, 1, 20], {"a", "b", "c"}),
         # All are small.
         ([3, 3, 3, 0, 0], {"campus", "hall", "a"}),
@@ -246,9 +246,9 @@ def hidden_names(counts: list[int], k: int = 5) -> set[str]:
         ([6, 6, 3, 3, 0], {"a", "b", "c"}),
         ([6, 6, 2, 2, 2], {"campus", "hall", "a", "b", "c"}),
         ([43, 43, 3, 40, 0], {"a", "b"}),
-        # Devices at the hall itself are few, and the difference would tell.
+        # Few devices are at the hall itself, and the difference would reveal them.
         ([32, 32, 10, 20, 0], {"a"}),
-        # The rooms have more than the hall: devices were in several, and no difference helps.
+        # The rooms have more than the hall: devices were in several, so differences reveal nothing.
         ([20, 20, 3, 15, 12], {"a"}),
         ([6, 6, 6, 6, 6], set()),
         ([0, 0, 0, 0, 0], set()),
@@ -263,7 +263,7 @@ def test_nothing_is_hidden_without_a_smallest_count() -> None:
     assert hidden_names([3, 3, 3, 0, 0], k=1) == set()
 
 
-def test_bins_are_settled_each_by_itself() -> None:
+def test_bins_are_independent() -> None:
     rng = np.random.default_rng(3)
     own = own_counts(rng, (len(ROOMS), 50))
     counts = ROOMS.subtree_sums(own)
@@ -273,7 +273,7 @@ def test_bins_are_settled_each_by_itself() -> None:
 
 
 def test_a_campus_at_night_keeps_its_total() -> None:
-    """A printer in every second room: each would be told by its floor's number."""
+    """A printer in every second room: each would be revealed by its floor's number."""
     floors = {f"f{i}": "campus" for i in range(3)}
     rooms = {f"{floor}r{i}": floor for floor in floors for i in range(16)}
     tree = tree_of({"campus": None, **floors, **rooms})

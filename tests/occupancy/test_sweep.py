@@ -18,7 +18,7 @@ from tippers_dagster.occupancy import sweep
 EPOCH = dt.datetime(1970, 1, 1)
 MICROSECOND = dt.timedelta(microseconds=1)
 OPEN_SECONDS = 7200
-# Zones, and a local time near which the clock changes.
+# Zones, and a local time close to a clock change.
 MOMENTS = [
     ("America/Los_Angeles", dt.datetime(2025, 3, 9, 2)),
     ("America/Los_Angeles", dt.datetime(2025, 11, 2, 1)),
@@ -38,7 +38,7 @@ LocalSession = tuple[int, int, dt.datetime, dt.datetime | None]
 Tree = dict[int, int | None]
 
 
-# --- what is tried ---------------------------------------------------------------------------
+# --- generated inputs ------------------------------------------------------------------------
 @st.composite
 def trees(draw: st.DrawFn) -> Tree:
     """A forest of any depth; every space, leaf or not, may have sessions."""
@@ -50,7 +50,7 @@ def trees(draw: st.DrawFn) -> Tree:
 
 @st.composite
 def local_sessions(draw: st.DrawFn, n_spaces: int, about: dt.datetime) -> list[LocalSession]:
-    """Sessions near a moment: overlaps, touching ones, duplicates, no length, no end."""
+    """Sessions around an instant: overlapping, touching, duplicate, zero-length and open ones."""
     offsets = st.timedeltas(dt.timedelta(hours=-30), dt.timedelta(hours=30)) | st.integers(
         -100, 100
     ).map(lambda step: dt.timedelta(minutes=15 * step))
@@ -91,7 +91,7 @@ def to_presence(rows: list[tuple[int, int, int, int]], origin: int = 0) -> sweep
 HASHES = np.array([2**64 - 1, 0, 2**63, 17], np.uint64)
 
 
-# --- the whole way: local times to counts of every space, chunk by chunk ------------------------
+# --- end to end: local times to counts of every space, chunk by chunk ---------------------------
 @settings(deadline=None, max_examples=150)
 @given(
     st.data(),
@@ -126,7 +126,7 @@ def test_occupancy_equals_a_plain_recount(
 
 
 def near_bounds(key: str, size: str, first: dt.date) -> tuple[dt.date, dt.date]:
-    """The part of a chunk that the plain recount looks at: it has no time for a month."""
+    """The part of a chunk that is recounted plainly, as a month would take too long."""
     begin, end = chunk_bounds(key, size)
     return max(begin, first), min(end, first + dt.timedelta(days=3))
 
@@ -246,7 +246,7 @@ def test_count_with_any_edges(rows: list[tuple[int, int, int, int]], cuts: list[
 @pytest.mark.parametrize("table_cells", [0, 1000])
 @pytest.mark.parametrize("edges", [[0, 60, 120], [0, 60, 180]])
 @pytest.mark.parametrize("beyond", [-1, 0, 1, 60, 1000])
-def test_presence_that_ends_about_the_last_edge(
+def test_presence_that_ends_around_the_last_edge(
     table_cells: int, edges: list[int], beyond: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "_TABLE_CELLS", table_cells)
@@ -308,7 +308,7 @@ def test_many_spaces_and_bins_beyond_one_block() -> None:
     assert (grid == expected).all()
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_empty_input_gives_empty_output() -> None:
     none = np.empty(0, np.int64)
     presence = sweep.merge(none, none.astype(np.uint64), none, none)
     assert len(presence) == 0

@@ -13,7 +13,7 @@ from threading import Event
 
 @contextmanager
 def two_workers() -> Iterator[str]:
-    """The address of the scheduler of two workers, each a process with one thread."""
+    """The scheduler's address for two workers, each a process with one thread."""
     from distributed import LocalCluster
 
     with LocalCluster(
@@ -29,7 +29,7 @@ def two_workers() -> Iterator[str]:
 
 @contextmanager
 def losing_a_worker(scheduler: str) -> Iterator[None]:
-    """Kill the first worker that is seen at work meanwhile; its nanny starts another."""
+    """Kill the first worker found working; its nanny starts another."""
     over = Event()
     with ThreadPoolExecutor(1) as pool:
         killed = pool.submit(_kill_one_at_work, scheduler, over)

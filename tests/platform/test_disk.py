@@ -53,13 +53,13 @@ def test_a_full_lake(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     get_settings.cache_clear()
     lake = open_lake(get_settings())
     lake.write_table("a/small.parquet", LARGE.slice(0, 10))
-    says = rf"The disk of {tiny}/lake is full: 0 MB free"
-    with pytest.raises(LakeFull, match=says) as whole:
+    message = rf"The disk of {tiny}/lake is full: 0 MB free"
+    with pytest.raises(LakeFull, match=message) as caught:
         lake.write_table("a/small.parquet", LARGE)
-    with pytest.raises(LakeFull, match=says):
+    with pytest.raises(LakeFull, match=message):
         write_in_pieces(lake, "a/pieces.parquet")
-    assert "TIPPERS_LAKE_URL" in (whole.value.hint or "")
-    assert isinstance(whole.value, LakeError)
+    assert "TIPPERS_LAKE_URL" in (caught.value.hint or "")
+    assert isinstance(caught.value, LakeError)
     assert files(tiny / "lake") == ["a/small.parquet"], "nothing half written"
     assert lake.read_table("a/small.parquet").num_rows == 10, "as it was"
 
@@ -100,10 +100,10 @@ def test_a_full_database_disk(stack: Settings) -> None:
                 "FOR EACH STATEMENT EXECUTE FUNCTION public.no_room()"
             )
         )
-    says = "The disk of the database is full: could not extend file"
-    with pytest.raises(DiskFull, match=says), engine.begin() as connection:
+    message = "The disk of the database is full: could not extend file"
+    with pytest.raises(DiskFull, match=message), engine.begin() as connection:
         connection.execute(sa.text("INSERT INTO public.there VALUES (1)"))
-    with pytest.raises(DiskFull, match=says), engine.begin() as connection:
+    with pytest.raises(DiskFull, match=message), engine.begin() as connection:
         copy_rows(connection, "public.there", pa.table({"n": [1]}))
 
 

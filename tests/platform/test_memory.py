@@ -126,7 +126,7 @@ def test_it_waits_until_there_is_enough(clock: Clock, caplog: pytest.LogCaptureF
     assert clock.now == 4
     assert [r.message for r in caplog.records] == [
         "Waiting for memory: 100 MB free, TIPPERS_MIN_FREE_MEMORY_MB is 512."
-    ], "said once"
+    ], "logged once"
 
 
 def test_it_does_not_wait_forever(clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""Tables as files: none breaks the reader, no cell is a formula, none changes on the way."""
+"""Tables as files: invalid files are reported, no cell is a formula, and values do not change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tippers_dagster.campus.intake.files import open_rows
 from tippers_dagster.errors import BadInput
-from tippers_dagster.platform.small_tables import as_text, read_table, text_as_it_was
+from tippers_dagster.platform.small_tables import as_text, read_table, unescape_formula
 from tippers_dagster.platform.table_files import table_bytes
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''@x", "＝1"]  # noqa: RUF001
@@ -57,18 +57,16 @@ def test_no_cell_or_header_is_a_formula_and_numbers_stay_numbers(kind: pa.DataTy
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.text(alphabet="'=+-@ab,\"é", max_size=6), min_size=1))
-def test_what_is_exported_is_imported_as_it_was(texts: list[str]) -> None:
+def test_an_import_restores_the_exported_texts(texts: list[str]) -> None:
     table = pa.table({"=a": texts, "b": [1] * len(texts)})
     found = read_table(table_bytes(table, "csv"), "rows.csv", {"'=a": pa.string()})
     assert found.column_names == ["=a", "b"]
     assert [t or "" for t in found["=a"].to_pylist()] == texts
-    assert all(text_as_it_was(as_text(text)) == text for text in texts)
+    assert all(unescape_formula(as_text(text)) == text for text in texts)
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "bz2", "lz4"])
-def test_compressed_files_are_read_whatever_they_are_called(
-    tmp_path: Path, compression: str
-) -> None:
+def test_compressed_files_are_read_under_any_name(tmp_path: Path, compression: str) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(packed(b"a,b\n1,x\n", compression))
     assert read_table(path, path).to_pylist() == [{"a": 1, "b": "x"}]
@@ -83,11 +81,11 @@ def test_compressed_files_are_read_whatever_they_are_called(
         list(file.batches())
 
 
-def test_what_unpacks_to_very_much_is_refused(
+def test_files_that_unpack_to_very_much_are_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tippers_dagster.campus.intake.files.LARGEST_SURELY_UNPACKED", 1 << 20)
-    monkeypatch.setattr("tippers_dagster.platform.small_tables.LARGEST_UNPACKED", 1 << 20)
+    monkeypatch.setattr("tippers_dagster.campus.intake.files.MIN_UNPACKED_LIMIT", 1 << 20)
+    monkeypatch.setattr("tippers_dagster.platform.small_tables.MAX_UNPACKED_BYTES", 1 << 20)
     path = tmp_path / "bomb.csv.zst"
     path.write_bytes(packed(b"a\n" + b"1\n" * (20 << 20), "zstd"))
     with (
@@ -114,13 +112,13 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_files_are_named_for_what_they_are(tmp_path: Path, name: str) -> None:
-    content, said = OTHERS[name]
+def test_other_formats_are_named(tmp_path: Path, name: str) -> None:
+    content, message = OTHERS[name]
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadInput, match=message):
         read_table(path, path)
-    with pytest.raises(BadInput, match=said), open_rows(path, {"a": None}):
+    with pytest.raises(BadInput, match=message), open_rows(path, {"a": None}):
         pass
 
 
@@ -133,17 +131,17 @@ BROKEN_NAMES = {
     "CSV, twice": (b"a,a,b\n1,2,3\n", "the column a"),
     "CSV, twice without a name": (b",,b\n1,2,3\n", r"\(no name\)"),
 }
-"""What each reader says; ``open_rows`` lets pass what it does not read."""
+"""The message of each reader; ``open_rows`` accepts problems in columns that it does not read."""
 
 
 @pytest.mark.parametrize("case", BROKEN_NAMES)
-def test_broken_names_of_columns_end_in_a_sentence(tmp_path: Path, case: str) -> None:
-    content, said = BROKEN_NAMES[case]
-    with pytest.raises(BadInput, match=said):
+def test_invalid_column_names_are_reported(tmp_path: Path, case: str) -> None:
+    content, message = BROKEN_NAMES[case]
+    with pytest.raises(BadInput, match=message):
         read_table(content, "rows")
     path = tmp_path / "rows"
     path.write_bytes(content)
-    with pytest.raises(BadInput, match=said), open_rows(path, {"a": None, "b": None}):
+    with pytest.raises(BadInput, match=message), open_rows(path, {"a": None, "b": None}):
         pass
 
 
@@ -164,25 +162,25 @@ def test_very_long_and_very_many_names_are_cut_in_messages(tmp_path: Path, conte
     assert "\x1b" not in str(caught.value)
 
 
-def test_what_csv_cannot_hold_is_named() -> None:
+def test_values_that_csv_cannot_hold_are_reported() -> None:
     with pytest.raises(BadInput, match="CSV cannot hold these rows"):
         table_bytes(pa.table({"a": [[1, 2]]}), "csv")
 
 
-def test_a_few_bytes_that_stand_for_very_many_values_are_refused(
+def test_a_few_bytes_that_encode_very_many_values_are_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     content = parquet(pa.table({"a": pa.repeat(1, 100_000)}))
     assert read_table(content, "rows").num_rows == 100_000
-    monkeypatch.setattr("tippers_dagster.platform.small_tables.MOST_VALUES", 99_999)
+    monkeypatch.setattr("tippers_dagster.platform.small_tables.MAX_VALUES", 99_999)
     with pytest.raises(BadInput, match="100,000 rows of 1 columns"):
         read_table(content, "rows")
 
 
-def test_a_few_bytes_that_stand_for_very_long_texts_are_refused(
+def test_a_few_bytes_that_encode_very_long_texts_are_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tippers_dagster.platform.small_tables.LARGEST_UNPACKED", 10 << 20)
+    monkeypatch.setattr("tippers_dagster.platform.small_tables.MAX_UNPACKED_BYTES", 10 << 20)
     long, many = "x" * 50_000, 300
     maps = pa.array([[("k", long)]] * many, pa.map_(pa.string(), pa.string()))
     for column in ([long] * many, [[long]] * many, [{"b": long}] * many, maps):
@@ -193,7 +191,7 @@ def test_a_few_bytes_that_stand_for_very_long_texts_are_refused(
 
 
 @pytest.mark.parametrize("stored", [True, False])
-def test_texts_of_parquet_stay_what_they_are(stored: bool) -> None:
+def test_texts_in_parquet_do_not_change(stored: bool) -> None:
     table = pa.table(
         {
             "text": ["a", None, "a"],
@@ -219,9 +217,9 @@ VALID = [
 ]  # fmt: skip
 
 
-def test_damaged_files_end_in_a_sentence(tmp_path: Path) -> None:
-    """In a process of its own: Arrow reserves address space for lengths that damage made up, and
-    a process with much of it cannot start a database server any more.
+def test_damaged_files_are_reported(tmp_path: Path) -> None:
+    """In a separate process: Arrow reserves address space for the wrong lengths in damaged files,
+    and a process with too much of it cannot start a database server.
     """
     command = "import sys; from tests.platform.test_small_tables import damage; damage(sys.argv[1])"
     done = subprocess.run(
@@ -235,7 +233,7 @@ def test_damaged_files_end_in_a_sentence(tmp_path: Path) -> None:
 
 
 def damage(path: str) -> None:
-    """Read damaged copies of the valid files, with nothing but success or a sentence."""
+    """Read damaged copies of the valid files; each is read or reported."""
     chance = random.Random(7)
     for content in VALID * 150:
         damaged = bytearray(content)

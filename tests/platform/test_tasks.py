@@ -1,4 +1,4 @@
-"""Tasks give the same results in this process, in others, and on a cluster that loses workers."""
+"""Tasks give the same results in this process, in others, and on a cluster losing workers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def process_of(number: int) -> int:
 
 
 def die_once(flag: str) -> str:
-    """Kill the process on the first call with a flag, and say its name on the second."""
+    """Kill the process on the first call with a flag, and return its name on the second."""
     if flag and not Path(flag).exists():
         Path(flag).touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -41,7 +41,7 @@ def fail(number: int) -> int:
     raise ValueError(f"{number} is not liked")
 
 
-def test_the_results_are_equal_wherever_they_are_computed(scheduler: str) -> None:
+def test_the_results_are_the_same_everywhere(scheduler: str) -> None:
     tasks = list(range(20))
     expected = [(n, n * n) for n in tasks]
     ways = (Settings(threads=1), Settings(threads=2), Settings(dask_url=scheduler))
@@ -50,40 +50,40 @@ def test_the_results_are_equal_wherever_they_are_computed(scheduler: str) -> Non
         assert list(run_tasks(settings, square, [])) == []
 
 
-def test_the_work_is_done_by_other_processes(scheduler: str) -> None:
+def test_other_processes_do_the_work(scheduler: str) -> None:
     for settings in (Settings(threads=2), Settings(dask_url=scheduler)):
         done_by = {pid for _, pid in run_tasks(settings, process_of, list(range(8)))}
         assert os.getpid() not in done_by
     assert {pid for _, pid in run_tasks(Settings(threads=2), process_of, [0])} == {os.getpid()}
 
 
-def test_a_cluster_does_the_task_of_a_dead_worker_again(scheduler: str, tmp_path: Path) -> None:
+def test_a_cluster_repeats_the_task_of_a_dead_worker(scheduler: str, tmp_path: Path) -> None:
     tasks = ["", str(tmp_path / "died"), "", ""]
     found = sorted(run_tasks(Settings(dask_url=scheduler), die_once, tasks))
     assert found == list(enumerate(tasks))
     assert (tmp_path / "died").exists()
 
 
-def test_a_dead_process_of_this_machine_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_a_dead_process_is_an_error_with_a_hint(tmp_path: Path) -> None:
     tasks = [str(tmp_path / "died"), "", ""]
     with pytest.raises(WorkerLost, match="TIPPERS_THREADS"):
         list(run_tasks(Settings(threads=2), die_once, tasks))
 
 
-def test_what_a_task_raises_is_raised(scheduler: str) -> None:
+def test_exceptions_of_tasks_are_raised(scheduler: str) -> None:
     for settings in (Settings(threads=1), Settings(threads=2), Settings(dask_url=scheduler)):
         with pytest.raises(ValueError, match="is not liked"):
             list(run_tasks(settings, fail, [1, 2]))
 
 
-def test_an_executor_is_of_threads_or_of_the_cluster(scheduler: str) -> None:
+def test_an_executor_uses_threads_or_the_cluster(scheduler: str) -> None:
     with threads_or_cluster(Settings()) as pool:
         assert pool.submit(process_of, 0).result() == os.getpid()
     with threads_or_cluster(Settings(dask_url=scheduler)) as pool:
         assert pool.submit(process_of, 0).result() != os.getpid()
 
 
-def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tippers_dagster.platform.tasks.CONNECT_SECONDS", 1.0)
     with pytest.raises(SettingsError, match="TIPPERS_DASK_URL"):
         list(run_tasks(Settings(dask_url="tcp://127.0.0.1:9"), square, [1, 2]))

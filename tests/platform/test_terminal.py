@@ -1,4 +1,4 @@
-"""What users, files and databases give acts on no terminal, wherever it is printed."""
+"""Text from users, files and databases cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_control_characters_are_shown_as_escapes(text: str) -> None:
     assert printable(printable(text)) == printable(text)
 
 
-def test_other_texts_stay_as_they_are() -> None:
+def test_other_texts_stay_unchanged() -> None:
     text = "Café 漢字 😀\tb\r\nc\n"
     assert printable(text) == text
     assert shown("a\nb\tc") == r"a\nb\tc"
@@ -45,13 +45,13 @@ def test_other_texts_stay_as_they_are() -> None:
 
 
 class Terminal(io.StringIO):
-    """Takes all that is printed, as a terminal."""
+    """Captures output, and counts as a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
-def test_what_is_printed_is_printable_and_colours_reach_a_terminal(
+def test_output_is_printable_and_keeps_colours_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for output, red in ((io.StringIO(), "red"), (Terminal(), "\x1b[31mred\x1b[0m")):
@@ -64,7 +64,7 @@ def test_what_is_printed_is_printable_and_colours_reach_a_terminal(
         assert output.getvalue() == f"a\\x1b]0;b\\x00\n{red}\n\\u202ec\\x1b[2J\n"
 
 
-def test_tables_show_names_letter_by_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_show_names_literally(monkeypatch: pytest.MonkeyPatch) -> None:
     output = io.StringIO()
     monkeypatch.setattr(sys, "stdout", output)
     with printable_output():
@@ -98,7 +98,7 @@ def test_bars_move_in_a_terminal_and_are_lines_in_a_pipe(monkeypatch: pytest.Mon
             assert "\\x1b" not in output.getvalue()
 
 
-def test_no_message_of_a_command_acts_on_the_terminal(tmp_path: Path) -> None:
+def test_no_message_of_a_command_controls_the_terminal(tmp_path: Path) -> None:
     file = tmp_path / "calendar.yml"
     file.write_text('periods:\n- {kind: "x\\e[2J\\0\\u202e", first_day: 2025-01-01, '
                     "last_day: 2025-01-02}\n")  # fmt: skip
@@ -110,22 +110,22 @@ def test_no_message_of_a_command_acts_on_the_terminal(tmp_path: Path) -> None:
         env={**os.environ, "TERM": "xterm"},
     )
     os.close(its_end)
-    told = b""
+    received = b""
     try:
         while block := os.read(terminal, 1 << 16):
-            told += block
+            received += block
     except OSError:  # the process ended
         pass
     os.close(terminal)
     assert done.wait() == 1
-    text = told.decode().replace("\x1b[31m", "").replace("\x1b[0m", "")
+    text = received.decode().replace("\x1b[31m", "").replace("\x1b[0m", "")
     assert "is not a kind of period" in text
     assert "x1b[2J" in text
     assert not any(c in text for c in "\x1b\0\u202e")
 
 
-def test_commands_print_tables_by_the_one_console() -> None:
-    package = Path(__file__).parents[2] / "tippers_dagster"
+def test_commands_print_tables_with_the_same_console() -> None:
+    package = Path(__file__).parents[1] / "tippers_dagster"
     others = [
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")
@@ -135,7 +135,7 @@ def test_commands_print_tables_by_the_one_console() -> None:
     assert others == []
 
 
-def test_what_takes_long_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_tasks_report_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     output = io.StringIO()
     monkeypatch.setattr(sys, "stdout", output)

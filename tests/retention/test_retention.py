@@ -1,4 +1,4 @@
-"""After a set time only counts stay; nothing that is not computed is given up."""
+"""After a set time only counts stay; uncomputed chunks are never deleted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tippers_dagster.occupancy.reading import OnlyCountsKept, read_occupancy
 from tippers_dagster.occupancy.snapshot import Snapshot
 from tippers_dagster.occupancy.source_checks import due
 from tippers_dagster.occupancy.state import SESSIONS, SOURCE
-from tippers_dagster.occupancy.status import levels_of
+from tippers_dagster.occupancy.status import level_statuses
 from tippers_dagster.occupancy.tracking import recompute
 from tippers_dagster.occupancy.work import compute
 from tippers_dagster.people.by_label.reading import TOTAL, read_labelled_occupancy
@@ -41,7 +41,7 @@ from tippers_dagster.platform.lake import Lake, open_lake
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.retention import work
 from tippers_dagster.retention.assets import presence_retention, retention_definitions
-from tippers_dagster.retention.work import give_up, standing
+from tippers_dagster.retention.work import delete_due, standing
 from tippers_dagster.settings import Settings, get_settings
 
 MONDAY = dt.datetime(2025, 1, 6)
@@ -55,7 +55,7 @@ LOG = logging.getLogger("test")
 
 @pytest.fixture
 def campus(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Three weeks, all of them computed and labelled; presence is kept for ten days."""
+    """Three weeks, all computed and labelled; presence is kept for ten days."""
     rng = random.Random(4)
     rows = []
     for _ in range(300):
@@ -76,7 +76,7 @@ def campus(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def kept(settings: Settings) -> set[str]:
-    """Chunks of which the lake has sessions or presence."""
+    """Chunks with sessions or presence in the lake."""
     lake: Lake = open_lake(settings)
     keys = [*lake.list("sessions/"), *lake.list("presence/")]
     return {key.rsplit("chunk=")[1].removesuffix(".parquet") for key in keys}
@@ -93,10 +93,10 @@ def counts(settings: Settings, space: str, width: int = 3600) -> list[object]:
     return found["number_connections"].to_pylist()
 
 
-def test_old_chunks_are_given_up_and_their_counts_stay(campus: Settings) -> None:
+def test_old_chunks_are_sealed_and_their_counts_stay(campus: Settings) -> None:
     before = {space: counts(campus, space) for space in PARENTS}
     assert standing(campus, TODAY).due == WEEKS[:2]
-    outcome = give_up(campus, LOG, TODAY)
+    outcome = delete_due(campus, LOG, TODAY)
     assert outcome.sealed == WEEKS[:2]
     assert outcome.files == 2 * (1 + 3)  # sessions, and presence of the hall and both rooms
     assert kept(campus) == {WEEKS[2]}
@@ -106,7 +106,7 @@ def test_old_chunks_are_given_up_and_their_counts_stay(campus: Settings) -> None
     left = query(campus, "SELECT chunk, mac_address IS NULL FROM tippers.session_reject ORDER BY 1")
     assert left == [(WEEKS[0], True), (WEEKS[1], True), (WEEKS[2], False)]
     assert outcome.blanked == 2
-    again = give_up(campus, LOG, TODAY)
+    again = delete_due(campus, LOG, TODAY)
     assert (again.sealed, again.files, again.blanked) == ([], 0, 0)
     found = standing(campus, TODAY)
     assert (found.due, found.held) == ([], {})
@@ -116,21 +116,21 @@ def test_old_chunks_are_given_up_and_their_counts_stay(campus: Settings) -> None
     ]
 
 
-def test_nothing_is_deleted_unless_it_is_set(
+def test_nothing_is_deleted_unless_retention_is_set(
     campus: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TIPPERS_PRESENCE_DAYS")
     get_settings.cache_clear()
     settings = get_settings()
-    assert give_up(settings, LOG, TODAY) == work.Outcome()
+    assert delete_due(settings, LOG, TODAY) == work.Outcome()
     assert standing(settings, TODAY).until is None
     assert kept(settings) == set(WEEKS)
 
 
-def test_what_is_not_computed_is_held_back(campus: Settings) -> None:
+def test_uncomputed_chunks_are_held_back(campus: Settings) -> None:
     late = MONDAY + dt.timedelta(hours=9)
     add_sessions(campus, [Seen(MACS[1], "r1", late, late + dt.timedelta(hours=1))])
-    outcome = give_up(campus, LOG, TODAY)  # finds the late row by itself
+    outcome = delete_due(campus, LOG, TODAY)  # notices the late row
     assert outcome.sealed == [WEEKS[1]]
     assert "1 partitions of sessions are not up to date" in outcome.held[WEEKS[0]]
     assert kept(campus) == {WEEKS[0], WEEKS[2]}
@@ -138,7 +138,7 @@ def test_what_is_not_computed_is_held_back(campus: Settings) -> None:
     left = query(campus, "SELECT chunk FROM tippers.session_reject WHERE mac_address IS NOT NULL")
     assert sorted(left) == [(WEEKS[0],), (WEEKS[2],)]
     compute_all(campus)
-    assert give_up(campus, LOG, TODAY).sealed == [WEEKS[0]]
+    assert delete_due(campus, LOG, TODAY).sealed == [WEEKS[0]]
 
 
 def test_a_labelled_occupancy_is_waited_for(
@@ -148,12 +148,12 @@ def test_a_labelled_occupancy_is_waited_for(
     monkeypatch.setenv("TIPPERS_HOME", str(campus.home))
     say(campus, dict.fromkeys(MACS, "PHONE"), "device__device_type")
     assert "labelled_occupancy.device_type is not up to date" in str(
-        give_up(campus, LOG, TODAY).held
+        delete_due(campus, LOG, TODAY).held
     )
     assert kept(campus) == set(WEEKS)
     bring_up_to_date(campus, "device_type", "device.device_type", "run", LOG)
-    assert give_up(campus, LOG, TODAY).sealed == WEEKS[:2]
-    # New labels cannot change what was counted, and ask for nothing that is gone.
+    assert delete_due(campus, LOG, TODAY).sealed == WEEKS[:2]
+    # New labels do not change sealed counts, and need no deleted files.
     say(campus, dict.fromkeys(MACS, "LAPTOP"), "device__device_type", version="2")
     outcome = bring_up_to_date(campus, "device_type", "device.device_type", "run", LOG)
     assert [done.chunk for done in outcome.done] == [WEEKS[2]]
@@ -167,15 +167,15 @@ def test_a_labelled_occupancy_is_waited_for(
         read_labelled_occupancy("hall", *span, 5400, "device.device_type", settings=campus)
 
 
-def test_nobody_asks_for_what_is_sealed(campus: Settings) -> None:
-    give_up(campus, LOG, TODAY)
+def test_sealed_chunks_are_never_requested(campus: Settings) -> None:
+    delete_due(campus, LOG, TODAY)
     late = MONDAY + dt.timedelta(hours=9)
     add_sessions(campus, [Seen(MACS[1], "r1", late, late + dt.timedelta(hours=1))])
     look_again(campus)
     assert stale(campus) == {}
     assert due(campus, WEEKS, dt.datetime(2025, 2, 1)) == [WEEKS[2]]
     with dg.DagsterInstance.ephemeral() as instance:
-        levels = levels_of(Snapshot.take(instance))
+        levels = level_statuses(Snapshot.take(instance))
         numbers = [(lv.done, lv.stale, lv.sealed) for lv in levels]
         assert numbers == [(3, 0, 2), (9, 0, 6), (6, 0, 4)]
         stages = materialize(campus, instance, again=True)
@@ -185,10 +185,12 @@ def test_nobody_asks_for_what_is_sealed(campus: Settings) -> None:
     with pytest.raises(TippersError, match="Only the counts of space 'hall'"):
         recompute(campus, space="hall", start=MONDAY.date(), end=MONDAY.date() + dt.timedelta(14))
     assert kept(campus) == {WEEKS[2]}
-    assert give_up(campus, LOG, TODAY).late == {WEEKS[0]: 1}
+    assert delete_due(campus, LOG, TODAY).late == {WEEKS[0]: 1}
 
 
-def test_killed_in_the_middle_it_goes_on(campus: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_deletion_is_resumed(
+    campus: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, deleted = Lake.delete, []
 
     def dies(lake: Lake, key: str) -> None:
@@ -199,20 +201,20 @@ def test_killed_in_the_middle_it_goes_on(campus: Settings, monkeypatch: pytest.M
 
     monkeypatch.setattr(Lake, "delete", dies)
     with pytest.raises(KeyboardInterrupt):
-        give_up(campus, LOG, TODAY)
+        delete_due(campus, LOG, TODAY)
     assert standing(campus, TODAY).sealed[0].finished is False
     assert stale(campus) == {}
     monkeypatch.setattr(Lake, "delete", real)
-    outcome = give_up(campus, LOG, TODAY)
+    outcome = delete_due(campus, LOG, TODAY)
     assert outcome.sealed == [WEEKS[1]]
     assert kept(campus) == {WEEKS[2]}
     assert all(s.finished for s in standing(campus, TODAY).sealed)
 
 
-def test_what_is_not_tracked_goes_without_a_seal(campus: Settings) -> None:
+def test_untracked_chunks_are_deleted_without_a_seal(campus: Settings) -> None:
     before = counts(campus, "hall")
     untrack(campus, space="campus")
-    assert give_up(campus, LOG, TODAY).sealed == []
+    assert delete_due(campus, LOG, TODAY).sealed == []
     assert kept(campus) == {WEEKS[2]}
     assert counts(campus, "hall") == before
     track(campus, space="campus", start=MONDAY.date(), end=MONDAY.date() + dt.timedelta(7))
@@ -226,7 +228,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def test_the_asset_tells_what_it_did(campus: Settings, instance: dg.DagsterInstance) -> None:
+def test_the_asset_reports_what_it_did(campus: Settings, instance: dg.DagsterInstance) -> None:
     # Today is years later: all of it is due.
     late = MONDAY + dt.timedelta(hours=9)
     add_sessions(campus, [Seen(MACS[1], "r1", late, late + dt.timedelta(hours=1))])
@@ -250,7 +252,7 @@ def test_the_asset_tells_what_it_did(campus: Settings, instance: dg.DagsterInsta
 
 
 @pytest.mark.parametrize("days", [None, 30])
-def test_it_runs_every_night_where_it_is_set(days: int | None) -> None:
+def test_it_runs_every_night_if_retention_is_set(days: int | None) -> None:
     schedule = next(iter(retention_definitions(Settings(presence_days=days)).schedules or ()))
     assert isinstance(schedule, dg.ScheduleDefinition)
     assert (schedule.default_status == dg.DefaultScheduleStatus.RUNNING) is (days is not None)

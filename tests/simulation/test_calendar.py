@@ -25,7 +25,7 @@ def test_instants_are_those_of_zoneinfo(zone: str, first: dt.date) -> None:
         local = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=value)
         assert local.replace(tzinfo=ZoneInfo(zone)).timestamp() == instant
         back = dt.datetime.fromtimestamp(instant, ZoneInfo(zone)).replace(tzinfo=None)
-        assert back == local, "a local time that no clock shows"
+        assert back == local, "a skipped local time"
 
 
 def test_a_time_within_the_gap_moves_to_its_end() -> None:

@@ -1,4 +1,4 @@
-"""What a simulated campus holds, and that its truth hangs together."""
+"""The content of a simulated campus, and the consistency of its truth."""
 
 import datetime as dt
 from collections import defaultdict
@@ -46,7 +46,7 @@ def rows(campus: Campus) -> dict[str, pa.Table]:
 
 @pytest.fixture(scope="module")
 def sessions(campus: Campus, rows: dict[str, pa.Table]) -> pd.DataFrame:
-    """The sessions that can be used, with their device, person and room."""
+    """Usable sessions with their device, person and room."""
     frame = rows[SESSIONS].to_pandas()
     frame = frame[frame.mac_address.fillna("").ne("")]
     frame = frame[frame.end_time.isna() | (frame.end_time >= frame.start_time)]
@@ -152,7 +152,7 @@ def test_local_times_exist_and_lie_within_the_days(sessions: pd.DataFrame) -> No
         assert not ((times >= gap[0]) & (times < gap[1])).any()
         assert (times.dt.microsecond == 0).all()
     night = sessions[sessions.start_time.between("2025-03-09", "2025-03-09 03:59")]
-    assert len(night) > 0, "somebody's device is on in the night of the change"
+    assert len(night) > 0, "some device is on during the night of the clock change"
 
 
 def test_nobody_is_in_two_places(campus: Campus) -> None:
@@ -187,7 +187,7 @@ def test_a_parent_has_at_least_its_fullest_child_and_at_most_all(
 
 
 def _with_own(campus: Campus, rows: dict[str, pa.Table]) -> set[str]:
-    """Spaces with children and sessions of their own, which may exceed the children's sum."""
+    """Spaces with both children and sessions, which may exceed the children's sum."""
     parents = set(campus.tables[SPACES]["parent_space_id"].to_pylist())
     return parents & set(rows[SESSIONS]["space_id"].to_pylist())
 
@@ -218,7 +218,7 @@ def test_weekdays_are_busy_weekends_and_holidays_are_not(
     assert 0.4 * OPTIONS.people < working.max() < OPTIONS.people
 
 
-def test_the_device_rules_carry_signal(sessions: pd.DataFrame) -> None:
+def test_the_device_rules_separate_device_types(sessions: pd.DataFrame) -> None:
     by_device = sessions.groupby(["device_type", "mac_address"])
     hours = by_device.hours.mean().groupby("device_type").mean()
     assert hours.STATIC > 2 * hours.LAPTOP > 4 * hours.PHONE
@@ -233,7 +233,7 @@ def test_the_device_rules_carry_signal(sessions: pd.DataFrame) -> None:
     assert short.PHONE > 0.8 > 0.5 > short.LAPTOP
 
 
-def test_the_person_rules_carry_signal(campus: Campus, sessions: pd.DataFrame) -> None:
+def test_the_person_rules_separate_person_types(campus: Campus, sessions: pd.DataFrame) -> None:
     people = sessions.dropna(subset=["person_type"])
     days = people.groupby(["person_type", "mac_address"]).day.nunique().groupby("person_type")
     assert days.median().VISITOR <= 3

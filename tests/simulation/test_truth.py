@@ -28,7 +28,7 @@ HALF_HOUR = CampusOptions(
 
 
 @pytest.mark.parametrize("options", [SPRING, AUTUMN, HALF_HOUR], ids=["spring", "autumn", "half"])
-def test_device_counts_are_those_of_the_session_rows(options: CampusOptions) -> None:
+def test_true_device_counts_match_the_session_rows(options: CampusOptions) -> None:
     campus = simulate_campus(options)
     batches = list(campus.batches())
     sessions = pa.concat_tables(b.rows for b in batches if b.kind == SESSIONS)
@@ -43,7 +43,7 @@ def test_device_counts_are_those_of_the_session_rows(options: CampusOptions) -> 
 
 
 def _recount(campus: Campus, sessions: pa.Table) -> Counts:
-    """The meaning of the numbers, as slowly and plainly as it can be written."""
+    """The meaning of the numbers, written as plainly as possible."""
     zone = ZoneInfo(campus.options.timezone)
     parents = {row["space_id"]: row["parent_space_id"] for row in campus.tables[SPACES].to_pylist()}
     devices: dict[tuple[str, int], set[str]] = defaultdict(set)
@@ -66,7 +66,7 @@ def _recount(campus: Campus, sessions: pa.Table) -> Counts:
 
 
 def _hours(start: int, end: int, zone: ZoneInfo) -> list[int]:
-    """Where the bins begin that [start, end) overlaps."""
+    """Starts of the bins that [start, end) overlaps."""
     begins = []
     day = dt.datetime.fromtimestamp(start, zone).date()
     midnight = _midnight(day, zone)
@@ -84,7 +84,7 @@ def _midnight(day: dt.date, zone: ZoneInfo) -> int:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_counter_against_sets(seed: int) -> None:
-    """Random trees and intervals, in blocks, over two stretches of time."""
+    """Random trees and intervals, in blocks, over two periods."""
     rng = np.random.default_rng(seed)
     spaces = 12
     parent = np.array([int(rng.integers(-1, i)) if i else -1 for i in range(spaces)])

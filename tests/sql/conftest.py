@@ -1,4 +1,4 @@
-"""A deployment whose dbt project has no definitions of its own."""
+"""A deployment whose dbt project has no definitions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def bare(
 
 @pytest.fixture
 def campus(stack: Settings) -> Settings:
-    """Sessions and an index are there; nothing else of a definition is computed."""
+    """Sessions and an index exist; no other definition is computed."""
     with warehouse_engine(stack).begin() as connection:
         connection.exec_driver_sql(TABLES.replace("%", "%%"))
     return stack.model_copy(update={"sql_timeout_seconds": 2})

@@ -1,4 +1,4 @@
-"""A small set of saved definitions, and a dbt project with nothing but what is below them."""
+"""A small set of saved definitions, and a dbt project with only the staging models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MACS = tuple(f"aa:bb:cc:dd:ee:{n:02x}" for n in range(6))
 
 
 def saved(kind: Kind, concept: str, name: str, body: Body, **more: object) -> Definition:
-    """A definition as the database would have it."""
+    """A definition as stored in the database."""
     return Definition(Ref(concept, name, kind), body, version=1, **more)  # type: ignore[arg-type]
 
 
@@ -103,7 +103,7 @@ ALL = (
 
 
 def catalog(*changed: Definition, without: Iterable[Definition] = ()) -> Catalog:
-    """The small set with some definitions added, or in the place of those of the same name."""
+    """The small set with some definitions added or replaced."""
     gone = {d.ref for d in without}
     by_name = {d.ref: d for d in (*ALL, *changed) if d.ref not in gone}
     return Catalog(by_name.values())
@@ -128,7 +128,7 @@ def use_bare_project(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Settings:
 
 
 def fill_source(settings: Settings) -> None:
-    """Three sessions of each device, an hour longer from device to device."""
+    """Three sessions of each device; each device's are an hour longer than the previous one's."""
     start = dt.datetime(2025, 1, 6, 9)
     rows = [
         Seen(mac, "r1", start + dt.timedelta(days=day), start + dt.timedelta(days=day, hours=n + 1))

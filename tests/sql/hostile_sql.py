@@ -1,4 +1,4 @@
-"""SQL texts that must be refused, each with the reason for which."""
+"""SQL texts that must be refused, each with the expected reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ HOSTILE: list[tuple[str, str]] = [
     ("several", "select 1;;select pg_sleep(1)"),
     ("several", "select 1 /* ; */ ; delete from space --"),
     ("several", "select ';' ; commit"),
-    # statements that are none
+    # statements that are not queries
     ("statement", "drop table space"),
     ("statement", "insert into space values (1)"),
     ("statement", "update space set space_name = 'x'"),
@@ -168,7 +168,7 @@ HOSTILE: list[tuple[str, str]] = [
     ("operator", "select -2 ^ 2"),
     ("field", "select (s).space_id from space s"),
     ("syntax", "select 1 ## 2"),
-    # quoting, comments, signs
+    # quoting, comments, symbols
     ("quoting", "select U&'\\0041'"),
     ("quoting", "select E'\\x7b\\x7b 1 \\x7d\\x7d'"),
     ("syntax", 'select U&"\\0070g_sleep"(1)'),
@@ -255,7 +255,7 @@ HOSTILE: list[tuple[str, str]] = [
 ]
 
 ATTACKS = [
-    # PostgreSQL reads q.f as f(q): what the guard took for a column.
+    # PostgreSQL reads q.f as f(q), which the guard took for a column.
     "select cast(q.ts_stat as text) as w from unnest(array["
     "'select array_to_tsvector(array_agg(rolpassword)) from pg_authid']) q",
     "select cast(q.ts_stat as text) as w from unnest(array["
@@ -290,4 +290,4 @@ ATTACKS = [
     "select * from tippers.definition",
     "select * from source.space for update",
 ]
-"""What worked, or would, when the guard did not see it for what it is."""
+"""Attacks that worked, or would work, if the guard did not recognise them."""

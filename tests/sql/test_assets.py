@@ -1,4 +1,4 @@
-"""dbt's models as assets, in real runs on a real database."""
+"""dbt models as assets, in real runs on a real database."""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ LABELS = Node(("device", "type"), digest("labels"), (("device", "devices"),))
 
 
 def labels_asset(settings: Settings, nodes: Sequence[Node]) -> dg.AssetsDefinition:
-    """Stands for a label model: the device of the longest sessions is a B, all others are A."""
+    """Replaces a label model: the device with the longest sessions is B, all others are A."""
 
     @dg.asset(key=["device", "type"], deps=[["device", "devices"]])
     def label_model(context: dg.AssetExecutionContext) -> None:
@@ -102,12 +102,12 @@ def test_dbt_then_python_then_dbt_in_one_run(bare: Settings) -> None:
     result = deployment.materialize()
     assert result.success
 
-    # Everything is recorded with the version it was given, and nothing is left to do.
+    # Everything is recorded with its version, and everything is up to date.
     versions = deployment.recorded()
     assert {n.name for n in deployment.nodes if n.source is None} == set(versions)
     assert all(versions.values())
 
-    # What Dagster is told.
+    # Dagster's metadata.
     told = metadata(result, "device/long")
     assert told["dagster/row_count"] == len(MACS)
     columns = [(c.name, c.type) for c in told["dagster/column_schema"].columns]  # type: ignore[attr-defined]
@@ -125,7 +125,7 @@ def test_dbt_then_python_then_dbt_in_one_run(bare: Settings) -> None:
     tags = event.step_materialization_data.materialization.tags or {}
     assert versions["device/long"] in tags.values()
 
-    # What the lake holds: device ids, and no MAC address.
+    # The lake contains device ids, but no MAC address.
     lake = open_lake(bare)
     table = lake.read_table(definition_key("rules", "device", "long"))
     assert table.column_names == ["device_id", "hours", "sessions", "room"]
@@ -136,7 +136,7 @@ def test_dbt_then_python_then_dbt_in_one_run(bare: Settings) -> None:
     assert set(chosen["device_id"].to_pylist()) == set(ids[:-1])
     assert lake.read_table(definition_key("features", "device", "numbers")).num_rows == 5
 
-    # A part of it alone.
+    # A single asset.
     result = deployment.materialize("device/long")
     assert result.success
     assert [e.asset_key.path for e in result.get_asset_materialization_events()] == [
@@ -146,7 +146,7 @@ def test_dbt_then_python_then_dbt_in_one_run(bare: Settings) -> None:
 
 
 @pytest.mark.slow
-def test_what_fails_is_recorded_with_its_reason_and_the_others_go_on(bare: Settings) -> None:
+def test_failures_are_recorded_with_reasons_and_do_not_stop_others(bare: Settings) -> None:
     fill_source(bare)
     twice = rule(
         "SELECT mac_address FROM int_sessions WHERE mac_address IN (:index_values)", name="twice"
@@ -189,15 +189,15 @@ FAILING = {
     "twice": "one_row_per_entity",
     "strange": "only_entities_of_index",
     "divided": "division by zero",
-    "leaking": "holds MAC addresses",
+    "leaking": "contains MAC addresses",
 }
 
 
 @pytest.mark.slow
-def test_a_run_that_dies_leaves_nothing_that_passes_for_made(
+def test_a_killed_run_records_nothing_as_made(
     bare: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The table is made then, and its file in the lake is of another one."""
+    """By then the table is new, but its file in the lake is of the old one."""
     fill_source(bare)
     deployment = Deployment(bare, catalog())
     assert deployment.materialize().success

@@ -1,4 +1,4 @@
-"""Tables of the warehouse in the lake: whole, readable, and without MAC addresses."""
+"""Exports of warehouse tables to the lake: complete, readable, and without MAC addresses."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_empty_table_is_a_file_with_its_columns(stack: Settings) -> None:
     assert table.schema == pa.schema({"device_id": pa.uint64(), "hours": pa.float64()})
 
 
-def test_it_says_what_was_written(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_describes_the_export(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     make(stack, "SELECT 'm' || n AS mac_address, n FROM generate_series(1, 1000) n")
     monkeypatch.setattr(module, "STATISTICS_BYTES", 1)  # one batch
     done = export_table(stack, "rules", "device__x", KEY)
@@ -85,7 +85,7 @@ def test_it_says_what_was_written(stack: Settings, monkeypatch: pytest.MonkeyPat
     assert 0 < done.statistics_rows <= done.rows == 1000
 
 
-def test_a_table_of_many_batches_is_whole(stack: Settings) -> None:
+def test_a_table_of_many_batches_is_complete(stack: Settings) -> None:
     make(
         stack,
         "SELECT 'm' || n AS mac_address, n, repeat('x', 200) AS text "
@@ -102,11 +102,11 @@ def test_a_refused_table_leaves_the_older_file(stack: Settings) -> None:
     with warehouse_engine(stack).begin() as connection:
         connection.execute(sa.text("ALTER TABLE rules.device__x ADD other text"))
         connection.execute(sa.text(f"UPDATE rules.device__x SET other = '{MACS[1]}'"))
-    with pytest.raises(LakeError, match="other holds MAC addresses"):
+    with pytest.raises(LakeError, match="other contains MAC addresses"):
         export_table(stack, "rules", "device__x", KEY)
     assert open_lake(stack).read_table(KEY) == before
 
 
-def test_no_table_is_told(stack: Settings) -> None:
+def test_a_missing_table_is_reported(stack: Settings) -> None:
     with pytest.raises(TippersError, match=r"no table rules\.nothing"):
         export_table(stack, "rules", "nothing", KEY)

@@ -1,4 +1,4 @@
-"""What is refused, for which reason, and what is not."""
+"""Which SQL is refused, with which reason, and which is allowed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tippers_dagster.sql.compose import quoted
 from tippers_dagster.sql.functions import FUNCTIONS, GRAMMAR_CALLS, RESERVED
 from tippers_dagster.sql.guard import check
 from tippers_dagster.sql.names import NameTable, Place, ref_place
-from tippers_dagster.sql.refused import RefusedSQL
+from tippers_dagster.sql.refusals import RefusedSQL
 from tippers_dagster.sql.translate import Translated, translate
 
 DEVICES = Ref("device", "devices", Kind.INDEX)
@@ -88,7 +88,7 @@ def campus(database: str) -> Iterator[psycopg2.extensions.cursor]:
 
 
 @pytest.mark.parametrize(("reason", "sql"), HOSTILE, ids=lambda value: repr(value[:60]))
-def test_hostile_sql_is_refused_for_its_reason(reason: str, sql: str) -> None:
+def test_hostile_sql_is_refused_for_the_right_reason(reason: str, sql: str) -> None:
     began = time.perf_counter()
     error = refusal(sql)
     assert error.reason == reason
@@ -100,8 +100,8 @@ def test_there_are_enough_hostile_texts() -> None:
     assert len({sql for _, sql in HOSTILE}) >= 60
 
 
-def test_valid_sql_means_the_same_when_written_again(campus: psycopg2.extensions.cursor) -> None:
-    """User SQL as it stands, beside what is made of it."""
+def test_rewritten_sql_has_the_same_meaning(campus: psycopg2.extensions.cursor) -> None:
+    """User SQL as written, compared with the rewritten one."""
     assert len(VALID) > 50
     for sql in VALID:
         raw = sql.replace("in :index_values", "in (:index_values)")
@@ -116,7 +116,7 @@ def test_valid_sql_means_the_same_when_written_again(campus: psycopg2.extensions
         assert sorted(map(repr, found[1])) == sorted(map(repr, expected[1])), sql
 
 
-def test_written_sql_passes_the_guard_again_and_is_the_same() -> None:
+def test_rewritten_sql_passes_the_guard_unchanged() -> None:
     for sql in VALID:
         written = given(sql).sql_plain
         places = {f"{p.schema}.{p.table}": p for p in given(sql).places}
@@ -127,7 +127,7 @@ def test_written_sql_passes_the_guard_again_and_is_the_same() -> None:
 def test_every_allowed_function_exists_and_is_not_volatile(
     campus: psycopg2.extensions.cursor,
 ) -> None:
-    """A volatile function could write, wait, or answer differently each time."""
+    """A volatile function could write, wait, or return something else each time."""
     campus.execute(
         "SELECT proname, bool_or(provolatile = 'v') FROM pg_proc "
         "WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY(%s) GROUP BY 1",
@@ -139,20 +139,20 @@ def test_every_allowed_function_exists_and_is_not_volatile(
     assert [name for name, is_so in volatile.items() if is_so] == []
 
 
-def test_words_of_the_language_are_no_functions_that_do_anything(
+def test_keywords_are_not_functions_with_effects(
     campus: psycopg2.extensions.cursor,
 ) -> None:
     campus.execute(
         "SELECT DISTINCT proname FROM pg_proc WHERE proname = ANY(%s)",
         (sorted(GRAMMAR_CALLS - FUNCTIONS),),
     )
-    # These have a syntax of their own; none does anything but compute.
+    # These have special syntax; all of them only compute.
     assert {name for (name,) in campus.fetchall()} <= {
         *("extract", "interval", "like", "overlaps", "overlay", "position", "substring")
     }
 
 
-def test_all_words_that_need_quotes_get_them(campus: psycopg2.extensions.cursor) -> None:
+def test_reserved_words_are_quoted(campus: psycopg2.extensions.cursor) -> None:
     campus.execute("SELECT word FROM pg_get_keywords() WHERE catcode <> 'U'")
     assert {word for (word,) in campus.fetchall()} <= RESERVED
     assert [quoted(name) for name in ("mac_address", "select", "Who", "user")] == [
@@ -174,7 +174,7 @@ def test_all_words_that_need_quotes_get_them(campus: psycopg2.extensions.cursor)
         ("select a from space s\nwhere s.ctid = 1", 2, 9),
     ],
 )
-def test_the_place_is_told(sql: str, line: int | None, column: int | None) -> None:
+def test_errors_have_a_place(sql: str, line: int | None, column: int | None) -> None:
     error = refusal(sql)
     if line is not None:
         assert (error.line, error.column) == (line, column)
@@ -182,12 +182,12 @@ def test_the_place_is_told(sql: str, line: int | None, column: int | None) -> No
     assert error.hint
 
 
-def test_near_functions_are_named() -> None:
+def test_similar_functions_are_suggested() -> None:
     assert "date_trunc()" in str(refusal("select date_truncate('day', now())"))
     assert "percentile_cont()" in str(refusal("select percentile_count(0.5)"))
 
 
-def test_a_long_query_is_read_quickly() -> None:
+def test_a_long_query_is_parsed_quickly() -> None:
     columns = ", ".join(
         f"count(*) filter (where space_id = 'r{n}' and start_time > '2025-01-01') as c{n}"
         for n in range(250)

@@ -1,4 +1,4 @@
-"""What makes a model stale, and how it looks in Dagster."""
+"""What makes a model stale, and how models appear in Dagster."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def differing(a: dict[str, str], b: dict[str, str]) -> set[str]:
 
 
 @pytest.mark.slow
-def test_only_what_changed_has_another_content(
+def test_only_changed_models_have_other_content(
     bare: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(bare, catalog())
@@ -39,13 +39,13 @@ def test_only_what_changed_has_another_content(
     other = rule(LONG.body.sql.replace("count(*)", "count(*) + 1"))  # type: ignore[attr-defined]
     assert differing(before, contents(bare, catalog(other))) == {"device/long"}
 
-    # A setting makes stale what says its name, itself or in a macro.
+    # A setting makes models stale that use it, directly or in a macro.
     monkeypatch.setenv("TIPPERS_TIMEZONE", "Europe/Berlin")
     get_settings.cache_clear()
     assert differing(before, contents(get_settings(), catalog())) == {"staging/int_sessions"}
 
 
-def test_nodes_and_assets_are_of_one_piece(bare: Settings) -> None:
+def test_nodes_and_assets_agree(bare: Settings) -> None:
     project = rendered_project(bare, catalog())
     nodes = {node.name: node for node in dbt_nodes(project)}
     assert nodes["session_source"].source == Table("source", "user_ap_trajectory")
@@ -80,7 +80,7 @@ def resource(source: str, table: str, schema: str = "x") -> dict[str, Any]:
     }
 
 
-def test_sources_have_the_keys_of_those_who_make_them() -> None:
+def test_sources_have_the_keys_of_their_assets() -> None:
     assert key_of(resource("source", "user_ap_trajectory")) == ("session_source",)
     assert key_of(resource("source", "space")) == ("source", "space")
     assert key_of(resource("labels", "device__device_type")) == ("device", "device_type")
@@ -104,9 +104,7 @@ def test_sources_have_the_keys_of_those_who_make_them() -> None:
         ("", None),
     ],
 )
-def test_only_owners_that_dagster_takes_are_given_to_it(
-    owner: str, shown: list[str] | None
-) -> None:
+def test_only_valid_owners_are_passed_to_dagster(owner: str, shown: list[str] | None) -> None:
     model = {"config": {"meta": {"owner": owner}}}
     assert Translator({}).get_owners(model) == shown
     if shown:

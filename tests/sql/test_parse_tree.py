@@ -1,4 +1,4 @@
-"""What PostgreSQL reads in a query, judged beside what sqlglot reads."""
+"""The check of PostgreSQL's parse tree of a query, besides sqlglot's."""
 
 from __future__ import annotations
 
@@ -19,9 +19,15 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.functions import FUNCTIONS
 from tippers_dagster.sql.names import NameTable, Place
-from tippers_dagster.sql.parse_tree import MAKE_VIEW, OPERATORS, VIEW, judgement, misread
-from tippers_dagster.sql.preview import LONGEST_TEXT, preview, validate_query
-from tippers_dagster.sql.refused import RefusedSQL
+from tippers_dagster.sql.parse_tree import (
+    MAKE_VIEW,
+    OPERATORS,
+    VIEW,
+    violation_error,
+    violations_query,
+)
+from tippers_dagster.sql.preview import MAX_TEXT_LENGTH, preview, validate_query
+from tippers_dagster.sql.refusals import RefusedSQL
 from tippers_dagster.sql.translate import Translated, translate
 
 ATTACKS = [
@@ -41,7 +47,7 @@ ATTACKS = [
     "with w as (select q.nextval as a from unnest(array['a']) q) select a from w",
     "select q.upper as u from unnest(array['a']) q",
 ]
-"""Texts in which sqlglot sees columns, and PostgreSQL calls."""
+"""Texts in which sqlglot sees columns, but PostgreSQL calls."""
 
 REPAIRED = [
     "select space_id , from space",
@@ -54,7 +60,7 @@ REPAIRED = [
     "select cast as a from space",
     "select space.'x' from space",
 ]
-"""Texts that sqlglot reads over, and that are no SQL."""
+"""Texts that sqlglot accepts, but that are not SQL."""
 
 
 @pytest.fixture
@@ -78,13 +84,13 @@ def judged(
     functions: Iterable[str] = FUNCTIONS,
 ) -> set[tuple[str, str]]:
     cursor.execute(sql.join(MAKE_VIEW))
-    cursor.execute(judgement(tables, functions))
+    cursor.execute(violations_query(tables, functions))
     found = set(cursor.fetchall())
     cursor.execute(f"DROP VIEW {VIEW}")
     return found
 
 
-def test_what_is_allowed_is_understood_as_it_is_meant(server: psycopg2.extensions.cursor) -> None:
+def test_allowed_queries_have_the_intended_parse_tree(server: psycopg2.extensions.cursor) -> None:
     for sql in VALID:
         translated = given(sql)
         assert (
@@ -92,10 +98,10 @@ def test_what_is_allowed_is_understood_as_it_is_meant(server: psycopg2.extension
         )
 
 
-def test_every_other_function_is_seen_where_a_column_is_written(
+def test_every_other_function_is_found_in_place_of_a_column(
     server: psycopg2.extensions.cursor,
 ) -> None:
-    """All functions of one argument, each called as a column of an alias of its type."""
+    """All functions with one argument, each called as a column of an alias of its type."""
     server.execute(
         "SELECT p.proname, format_type(p.proargtypes[0], NULL) FROM pg_proc p "
         "JOIN pg_type t ON t.oid = p.proargtypes[0] "
@@ -124,7 +130,7 @@ def test_every_other_function_is_seen_where_a_column_is_written(
         }
 
 
-def test_every_other_operator_and_type_is_seen(server: psycopg2.extensions.cursor) -> None:
+def test_every_other_operator_and_type_is_found(server: psycopg2.extensions.cursor) -> None:
     server.execute(
         "SELECT oprname, format_type(oprleft, NULL), format_type(oprright, NULL) "
         "FROM pg_operator WHERE oprkind = 'b' AND oprname <> ALL(%s) "
@@ -180,10 +186,10 @@ def test_forms_that_do_more_than_compute(
     tables = [] if what == "relation" else ["staging.stg_space", "indexes.device__devices"]
     found = judged(server, sql, tables)
     assert what in {kind for kind, _ in found}
-    assert isinstance(misread(sql, sorted(found)), RefusedSQL)
+    assert isinstance(violation_error(sql, sorted(found)), RefusedSQL)
 
 
-def test_names_in_a_query_do_not_pass_for_parts_of_its_tree(
+def test_names_in_a_query_are_not_mistaken_for_parts_of_its_tree(
     server: psycopg2.extensions.cursor,
 ) -> None:
     names = ('"x :funcid 1}"', '"{ROWMARKCLAUSE"', '":relid 1260 "')
@@ -193,8 +199,10 @@ def test_names_in_a_query_do_not_pass_for_parts_of_its_tree(
     assert ("function", "ts_stat") in judged(server, hidden)
 
 
-def test_changed_queries_are_refused_or_understood(server: psycopg2.extensions.cursor) -> None:
-    """Valid queries with words left out or put in: refused in words, or as they are meant."""
+def test_mutated_queries_are_refused_or_read_as_intended(
+    server: psycopg2.extensions.cursor,
+) -> None:
+    """Valid queries with words removed or added: refused with a message, or read as intended."""
     chance = random.Random(7)
     tokens = [[q[t.start : t.end + 1] for t in Postgres().tokenize(q)] for q in VALID]
     words = [word for query in tokens for word in query] + ["q.nextval", "q.ts_stat", "::regclass"]
@@ -211,14 +219,14 @@ def test_changed_queries_are_refused_or_understood(server: psycopg2.extensions.c
         try:
             found = judged(server, translated.sql_plain, translated.tables, translated.functions)
         except psycopg2.Error:
-            continue  # no such column, or no SQL: the database says it to the author
+            continue  # no such column, or not SQL: the database reports it
         accepted += not found
         for row in found:
-            assert misread(translated.user_sql, [row]).message.endswith("here.")
+            assert violation_error(translated.user_sql, [row]).message.endswith("here.")
     assert accepted > 100
 
 
-# --- as users meet it ---------------------------------------------------------------------------
+# --- in previews and dbt ------------------------------------------------------------------------
 NAMES = {"space": Place("staging", "int_sessions", "ref('int_sessions')")}
 
 
@@ -233,14 +241,14 @@ def test_a_call_that_looks_like_a_column_is_refused(campus: Settings, sql: str) 
 
 
 @pytest.mark.parametrize("sql", REPAIRED)
-def test_what_sqlglot_reads_over_is_refused(campus: Settings, sql: str) -> None:
+def test_text_that_sqlglot_ignores_is_refused(campus: Settings, sql: str) -> None:
     with pytest.raises(RefusedSQL) as caught:
         validate_query(campus, saved(sql), None)
     assert caught.value.reason == "syntax"
 
 
 def test_all_hostile_texts_are_refused_or_only_compute(campus: Settings, shared_data: Path) -> None:
-    """What is accepted of them has been judged by its functions, tables and types."""
+    """Those that are accepted have been checked for functions, tables and types."""
     texts = (shared_data / "hostile" / "sql.txt").read_text().splitlines()
     assert len(texts) > 100
     accepted = []
@@ -258,7 +266,7 @@ def test_a_preview_cuts_long_texts_in_the_database(campus: Settings) -> None:
         "select repeat(repeat('x', 1000), 1000) as a, array[repeat('y', 1000), 'b'] as b, 'c' as c"
     )
     row = preview(campus, saved(sql)).rows.to_pylist()[0]
-    assert row["a"] == "x" * LONGEST_TEXT + "…"
+    assert row["a"] == "x" * MAX_TEXT_LENGTH + "…"
     assert len(row["b"]) == 1004
     assert row["c"] == "c"
     many = ", ".join(f"repeat(repeat('x', 1000), 1000) as c{n}" for n in range(30))
@@ -267,8 +275,8 @@ def test_a_preview_cuts_long_texts_in_the_database(campus: Settings) -> None:
 
 
 @pytest.mark.slow
-def test_dbt_judges_before_it_makes_a_table(bare: Settings) -> None:
-    """A definition that was saved by an earlier version, or beside the app."""
+def test_dbt_checks_before_it_creates_a_table(bare: Settings) -> None:
+    """For example a definition saved by an earlier version, or without the app."""
     fill_source(bare)
     attack = (
         "select q.nextval::text as mac_address from unnest(array['tippers.definition_id_seq']) q"

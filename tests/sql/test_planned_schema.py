@@ -1,4 +1,4 @@
-"""Definitions tried on what they read as it will be."""
+"""Definitions checked against the tables they read as those will be."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column
-from tippers_dagster.sql.planned_schema import TablesToBe, sql_checks, tables_of
+from tippers_dagster.sql.planned_schema import PlannedSchema, planned_schema_cache, sql_checks
 from tippers_dagster.sql.preview import NotComputedYet
-from tippers_dagster.sql.refused import RefusedSQL
+from tippers_dagster.sql.refusals import RefusedSQL
 
 KEY = Column("mac_address", "text")
 
@@ -27,9 +27,9 @@ FURTHER = rule("select mac_address, more from device.reader where more > 2", "fu
 
 
 def check(settings: Settings, definition: Definition, *others: Definition) -> object:
-    """Its columns, in a catalog with it and some others."""
+    """The columns of a definition, in a catalog with it and some others."""
     found = catalog(definition, *others)
-    return TablesToBe(settings, found).check(definition)
+    return PlannedSchema(settings, found).check(definition)
 
 
 def long(sql: str) -> Definition:
@@ -45,7 +45,7 @@ def compute(settings: Settings, definition: Definition, columns: str) -> None:
         )
 
 
-# --- alone ---------------------------------------------------------------------------------------
+# --- single definitions --------------------------------------------------------------------------
 def test_definitions_are_checked(campus: Settings) -> None:
     good = rule("select mac_address, sum(seconds) as s from int_sessions group by 1", "good")
     assert check(campus, good) == (KEY, Column("s", "numeric"))
@@ -65,8 +65,8 @@ def test_definitions_are_checked(campus: Settings) -> None:
     assert check(campus, index) == (Column("room_type", "text"),)
 
 
-def test_the_catalog_is_given_checks(campus: Settings) -> None:
-    checks = sql_checks(campus, tables_of(campus))
+def test_checks_for_the_catalog(campus: Settings) -> None:
+    checks = sql_checks(campus, planned_schema_cache(campus))
     numbers = draft_of(catalog().get("device", "numbers"))
     assert set(checks.references[Kind.FEATURE](numbers, catalog())) == {"device.chosen"}
     bad = draft_of(rule("select mac_address, pg_sleep(1) as x from devices", "bad"))
@@ -78,8 +78,8 @@ def test_the_catalog_is_given_checks(campus: Settings) -> None:
     assert len(validate(wrong, catalog(), checks)) == 1
 
 
-# --- on what is not computed ---------------------------------------------------------------------
-def test_what_is_read_need_not_be_computed(campus: Settings) -> None:
+# --- inputs that are not computed ----------------------------------------------------------------
+def test_inputs_need_not_be_computed(campus: Settings) -> None:
     assert check(campus, READER) == (KEY, Column("more", "numeric"))
     assert check(campus, FURTHER, READER) == (KEY, Column("more", "numeric"))
     every_type = long(
@@ -90,7 +90,7 @@ def test_what_is_read_need_not_be_computed(campus: Settings) -> None:
     assert columns == check(campus, every_type)
 
 
-def test_errors_are_told_in_terms_of_the_own_text(campus: Settings) -> None:
+def test_errors_refer_to_the_users_text(campus: Settings) -> None:
     wrong = rule("select mac_address,\n  houres from device.long", "wrong")
     with pytest.raises(BadInput) as caught:
         check(campus, wrong)
@@ -112,24 +112,24 @@ def test_a_derived_index_has_the_key_of_its_parent(campus: Settings) -> None:
         check(campus, saved(Kind.FEATURE, "device", "ones", feature))
 
 
-def test_what_nobody_can_tell_is_not_refused(campus: Settings) -> None:
+def test_unknown_columns_are_not_refused(campus: Settings) -> None:
     reads_labels = rule("select mac_address, label from labels.device__type", "by_label")
     assert check(campus, reads_labels) is None
     assert check(campus, rule("select * from by_label", "further"), reads_labels) is None
 
 
-def test_what_does_not_work_takes_its_readers_with_it(campus: Settings) -> None:
+def test_a_broken_definition_breaks_its_readers(campus: Settings) -> None:
     wrong = long("select mac_address, oops as hours from int_sessions")
     with pytest.raises(BadInput, match=r"It reads device\.long, which does not work: Line 1, col"):
         check(campus, READER, wrong)
 
 
-# --- on what was changed -------------------------------------------------------------------------
+# --- inputs that have changed --------------------------------------------------------------------
 NEW = long("select mac_address, 2 as minutes from int_sessions")
 OF_NEW = rule("select mac_address, minutes from long", "of_new")
 
 
-def test_a_changed_definition_counts_not_its_table(campus: Settings) -> None:
+def test_the_changed_definition_is_used_instead_of_its_table(campus: Settings) -> None:
     compute(campus, LONG, "1.5 AS hours, 3::bigint AS sessions, 'office'::text AS room")
     assert check(campus, READER) == (KEY, Column("more", "numeric"))
     assert check(campus, OF_NEW, NEW) == (KEY, Column("minutes", "integer"))
@@ -137,8 +137,8 @@ def test_a_changed_definition_counts_not_its_table(campus: Settings) -> None:
         check(campus, READER, NEW)
 
 
-def test_a_preview_says_what_it_waits_for(campus: Settings) -> None:
-    tables = TablesToBe(campus, catalog(NEW, OF_NEW))
+def test_a_preview_names_what_is_not_computed(campus: Settings) -> None:
+    tables = PlannedSchema(campus, catalog(NEW, OF_NEW))
     with pytest.raises(NotComputedYet, match=r"device\.long has not been computed yet"):
         tables.preview(OF_NEW, 3)
     compute(campus, LONG, "1.5 AS hours")
@@ -153,12 +153,14 @@ def test_a_preview_says_what_it_waits_for(campus: Settings) -> None:
 # --- saving --------------------------------------------------------------------------------------
 def save(settings: Settings, *definitions: Definition) -> None:
     drafts = [draft_of(definition) for definition in definitions]
-    store.save_all(settings, drafts, by="ada", checks=sql_checks(settings, tables_of(settings)))
+    store.save_all(
+        settings, drafts, by="ada", checks=sql_checks(settings, planned_schema_cache(settings))
+    )
 
 
 @pytest.fixture
 def stored(campus: Settings, bare: Settings) -> Settings:
-    """The index, a rule, and rules that read it and each other; the project's files have none."""
+    """The index, and rules that read it and each other; the project's files have none."""
     concept = saved(Kind.CONCEPT, "", "device", Concept())
     save(bare, concept, DEVICES, LONG, READER, FURTHER)
     return bare
@@ -179,7 +181,7 @@ def test_a_change_must_not_break_readers(stored: Settings) -> None:
     save(stored, long("select mac_address, seconds as hours, 1 as other from int_sessions"))
 
 
-def test_readers_further_down_count_too(stored: Settings) -> None:
+def test_indirect_readers_are_checked_too(stored: Settings) -> None:
     star = rule("select * from long", "reader")
     with pytest.raises(BadInput, match=r"device\.further: .*There is no column more"):
         save(stored, star)
@@ -188,14 +190,14 @@ def test_readers_further_down_count_too(stored: Settings) -> None:
         save(stored, long("select mac_address, 1 as hours from int_sessions"))
 
 
-def test_a_set_is_changed_together(stored: Settings) -> None:
+def test_definitions_can_be_changed_together(stored: Settings) -> None:
     compute(stored, LONG, "1.5 AS hours")
     reader = rule("select mac_address, minutes as more from long", "reader")
     save(stored, NEW, reader)
     assert store.load_catalog(stored).problems == {}
 
 
-def test_what_did_not_work_before_hinders_nobody(stored: Settings) -> None:
+def test_definitions_that_were_already_broken_do_not_matter(stored: Settings) -> None:
     with warehouse_engine(stored).begin() as connection:
         connection.exec_driver_sql("ALTER TABLE staging.int_sessions RENAME COLUMN seconds TO s")
     save(stored, long("select mac_address, s as hours from int_sessions"))

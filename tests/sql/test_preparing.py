@@ -1,4 +1,4 @@
-"""`tippers database prepare`: a server where everything belongs to its superuser, and after."""
+"""`tippers database prepare` on a server where everything belongs to its superuser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tippers_dagster.stack import doctor
 
 @pytest.fixture
 def old(stack: Settings, session_server: SessionServer) -> Iterator[Settings]:
-    """A deployment as earlier versions left it, with an owner in its settings that is not there."""
+    """A deployment of an earlier version, with an owner in its settings that does not exist."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     mlflow, owner = f"{name}_mlflow", f"{name}_owner"
     server = session_server.server
@@ -51,10 +51,10 @@ def names(settings: Settings) -> tuple[str, str]:
     return name, f"{name}_mlflow"
 
 
-def test_a_server_is_prepared_and_says_so(old: Settings, session_server: SessionServer) -> None:
+def test_a_server_is_prepared_with_a_report(old: Settings, session_server: SessionServer) -> None:
     warehouse, mlflow = names(old)
     administrator = session_server.server.url("postgres", ADMINISTRATOR)
-    # Dagster's database of this test is the session owner's, and stays so.
+    # Dagster's database in this test belongs to the session owner, and still does.
     old = old.model_copy(update={"dagster_url": None})
     said = list(prepare_server(old, administrator, (mlflow,)))
     assert said[0] == f"role {warehouse}_owner: created, not a superuser"
@@ -75,7 +75,7 @@ def test_a_server_is_prepared_and_says_so(old: Settings, session_server: Session
     assert f"roles {BUILDER} and {READER}: up to date" in again
 
 
-def test_what_cannot_be_prepared(old: Settings, session_server: SessionServer) -> None:
+def test_servers_that_cannot_be_prepared(old: Settings, session_server: SessionServer) -> None:
     server = session_server.server
     administrator = server.url("postgres", ADMINISTRATOR)
     same = old.model_copy(update={"database_url": SecretStr(administrator)})
@@ -88,7 +88,7 @@ def test_what_cannot_be_prepared(old: Settings, session_server: SessionServer) -
         list(prepare_server(old, session_server.server.url("tippers"), ()))
 
 
-def test_the_doctor_reports_what_a_role_may_do_too_much(
+def test_the_doctor_reports_excess_privileges(
     stack: Settings, session_server: SessionServer
 ) -> None:
     url = stack.database_url

@@ -1,4 +1,4 @@
-"""Trying SQL on the database, and what its author is told."""
+"""Trying SQL on the database, and the messages for its author."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def told(settings: Settings, sql: str, key: str | None = "mac_address") -> str:
     return str(caught.value)
 
 
-def test_columns_are_told_without_running(campus: Settings) -> None:
+def test_columns_are_known_without_running(campus: Settings) -> None:
     found = given(
         campus,
         "select mac_address, count(*) as n, avg(seconds) as mean, max(start_time) as last, "
@@ -67,7 +67,7 @@ def test_a_preview_has_rows_and_an_estimate(campus: Settings) -> None:
     assert not preview(campus, given(campus, sql)).truncated
 
 
-def test_a_preview_stops_in_time(campus: Settings) -> None:
+def test_a_preview_times_out(campus: Settings) -> None:
     sql = (
         "select a.mac_address, count(*) as n from int_sessions a, int_sessions b, int_sessions c "
         "group by a.mac_address"
@@ -105,14 +105,14 @@ def test_a_preview_stops_in_time(campus: Settings) -> None:
         ("select 1 as mac_address union select 'x'", ["The database says"]),
     ],
 )
-def test_errors_are_sentences_with_a_place(campus: Settings, sql: str, parts: list[str]) -> None:
+def test_errors_are_messages_with_a_place(campus: Settings, sql: str, parts: list[str]) -> None:
     message = told(campus, sql)
     for part in parts:
         assert part in message
     assert "staging." not in message.split("\n")[0]
 
 
-def test_what_is_not_there_yet(campus: Settings) -> None:
+def test_tables_that_do_not_exist_yet(campus: Settings) -> None:
     with pytest.raises(NotComputedYet, match=r"device\.chosen has not been computed yet") as caught:
         validate_query(campus, given(campus, "select mac_address from chosen"), "mac_address")
     assert [place.table for place in caught.value.places] == ["device__chosen"]

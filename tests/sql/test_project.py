@@ -1,4 +1,4 @@
-"""The rendered project: whole or not at all, parsed once, the same for everyone."""
+"""The rendered project: complete or absent, parsed once, shared by all processes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_project_is_made_and_parsed_once(bare: Settings, monkeypatch: pytest.M
         "device__devices", "device__long", "device__chosen", "device__numbers"
     }  # fmt: skip
     assert project.broken == {}
-    # `dbt build --selector device` needs no file of its own for a saved concept.
+    # `dbt build --selector device` works for a saved concept too.
     assert project.manifest["selectors"].keys() == {"device", "level_1"}
     node = project.manifest["nodes"]["model.tippers.device__long"]
     assert node["description"] == HOSTILE
@@ -66,13 +66,13 @@ def test_a_project_is_made_and_parsed_once(bare: Settings, monkeypatch: pytest.M
     files = [p for p in project.folder.rglob("*") if p.is_file()]
     assert not [p for p in files if b"s3cret-pw" in p.read_bytes()]
 
-    # A change gives another folder, and dbt reads only what differs.
+    # A change gives another folder, and dbt parses only the difference.
     changed = rendered_project(bare, catalog())
     assert changed.folder != project.folder
     assert project.folder.is_dir()
 
 
-def test_an_unchanged_project_costs_next_to_nothing_and_no_dbt(bare: Settings) -> None:
+def test_an_unchanged_project_is_not_parsed_again(bare: Settings) -> None:
     folder = rendered_project(bare, catalog()).folder
     code = (
         "import sys\n"
@@ -95,7 +95,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_several_processes_at_once_get_the_same_whole_project(bare: Settings) -> None:
+def test_concurrent_processes_get_the_same_complete_project(bare: Settings) -> None:
     code = (
         "from tests.sql.definitions import catalog\n"
         "from tippers_dagster.settings import get_settings\n"
@@ -114,7 +114,9 @@ def test_several_processes_at_once_get_the_same_whole_project(bare: Settings) ->
     assert folders(bare) == {Path(found.pop()).name}
 
 
-def test_what_dbt_cannot_read_is_left_out_with_its_users(bare: Settings, tmp_path: Path) -> None:
+def test_definitions_that_dbt_cannot_parse_are_left_out_with_their_readers(
+    bare: Settings, tmp_path: Path
+) -> None:
     folder = tmp_path / "project" / "models" / "device"
     folder.mkdir()
     (folder / "device__made.sql").write_text("select * from {{ ref('nowhere') }}")
@@ -130,9 +132,7 @@ def test_what_dbt_cannot_read_is_left_out_with_its_users(bare: Settings, tmp_pat
     assert "device__made" not in models(project)
 
 
-def test_a_saved_definition_takes_the_place_of_the_hand_written(
-    bare: Settings, tmp_path: Path
-) -> None:
+def test_a_saved_definition_replaces_the_hand_written_one(bare: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "project" / "models" / "device"
     folder.mkdir()
     (folder / "device__devices.sql").write_text("select 'by hand' as mac_address")
@@ -146,14 +146,14 @@ def test_a_saved_definition_takes_the_place_of_the_hand_written(
     assert "by hand" in sql["raw_code"]
 
 
-def test_a_broken_hand_written_project_is_told(bare: Settings, tmp_path: Path) -> None:
+def test_a_broken_hand_written_project_is_reported(bare: Settings, tmp_path: Path) -> None:
     (tmp_path / "project" / "models" / "staging" / "bad.sql").write_text("{{ nonsense(")
     with pytest.raises(DbtError, match=r"bad\.sql"):
         rendered_project(bare, catalog())
     assert folders(bare) == set()
 
 
-def test_no_project_at_all_is_told(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_project_is_reported(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIPPERS_DBT_PROJECT", "/nowhere")
     get_settings.cache_clear()
     with pytest.raises(SettingsError, match="no dbt project"):
@@ -174,6 +174,6 @@ def test_old_projects_are_removed_but_not_those_in_use(
     (root / ".new-1").mkdir()
     new = rendered_project(bare, catalog(without=[DEVICES]))
     assert folders(bare) == {used.name, new.folder.name, old[-1].name, old[-2].name}
-    # What the catalog finds wrong is told, and left out.
+    # Problems in the catalog are reported, and the definitions left out.
     assert {LONG.ref, NUMBERS.ref} <= set(new.broken)
     assert models(new) == set()

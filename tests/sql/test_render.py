@@ -1,4 +1,4 @@
-"""Definitions as dbt models: pure texts."""
+"""Definitions rendered as dbt models."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_sql_definition_becomes_a_model(settings: Settings) -> None:
     assert not files.broken
 
 
-def test_a_model_says_what_it_is(settings: Settings) -> None:
+def test_a_model_has_its_metadata(settings: Settings) -> None:
     found = model(rendered(settings, catalog()), "long")
     assert found["description"] == LONG.description
     config = found["config"]
@@ -54,7 +54,7 @@ def test_a_model_says_what_it_is(settings: Settings) -> None:
     assert tests[2]["only_entities_of_index"]["arguments"] == {"index": "ref('device__devices')"}
 
 
-def test_the_old_form_of_the_entities_becomes_a_subquery(settings: Settings) -> None:
+def test_index_values_become_a_subquery_in_models(settings: Settings) -> None:
     sql = rendered(settings, catalog()).files["models/saved/device/device__long.sql"]
     assert "{{ ref('int_sessions') }}" in sql
     assert "{{ ref('device__devices') }}" in sql
@@ -94,7 +94,7 @@ def test_tables_of_connections_are_sources(settings: Settings) -> None:
     assert "source('connection_hr', 'people')" in files["models/saved/device/device__known.sql"]
 
 
-def test_what_the_guard_refuses_is_broken_with_all_that_reads_it(settings: Settings) -> None:
+def test_refused_definitions_break_their_readers(settings: Settings) -> None:
     wrong = saved(Kind.INDEX, "device", "devices", Index(sql="DELETE FROM int_sessions"))
     files = rendered(settings, catalog(wrong))
     assert {ref.name for ref in files.broken} >= {"devices", "long", "chosen", "numbers"}
@@ -102,14 +102,14 @@ def test_what_the_guard_refuses_is_broken_with_all_that_reads_it(settings: Setti
     assert not [path for path in files.files if path.endswith(".sql") and path != MACRO]
 
 
-def test_one_broken_rule_does_not_touch_the_others(settings: Settings) -> None:
+def test_a_broken_rule_does_not_affect_others(settings: Settings) -> None:
     files = rendered(settings, catalog(rule("SELECT * FROM no_such_table", name="wrong")))
     assert [ref.name for ref in files.broken] == ["wrong"]
     assert "no_such_table" in next(iter(files.broken.values()))
     assert f"models/saved/device/{DEVICES.ref.model_name}.sql" in files.files
 
 
-def test_the_same_definitions_give_the_same_texts(settings: Settings) -> None:
+def test_the_same_definitions_give_the_same_text(settings: Settings) -> None:
     assert rendered(settings, catalog()) == rendered(settings, catalog())
     assert CHOSEN.ref.model_name in str(rendered(settings, catalog()).files)
 
@@ -117,6 +117,6 @@ def test_the_same_definitions_give_the_same_texts(settings: Settings) -> None:
 @pytest.mark.parametrize(
     "text", ["plain", "{{ x }}", "{% raw %}", "{# c #}", "{{{", "{{%", "a { b", "}}", "%}", ""]
 )
-def test_no_text_is_taken_for_jinja(text: str) -> None:
+def test_no_text_is_interpreted_as_jinja(text: str) -> None:
     jinja2 = pytest.importorskip("jinja2")
     assert jinja2.Template(literal(text)).render() == text

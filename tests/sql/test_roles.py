@@ -1,4 +1,4 @@
-"""The builder and the reader: what they may do, and what not even unguarded SQL makes them do."""
+"""The builder and the reader: their rights, and that even unguarded SQL cannot exceed them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_reader_reads_views_whose_tables_it_cannot_read(campus: Settings) ->
             ask(campus, f"SELECT * FROM {table}")
 
 
-def test_each_is_who_logs_in_with_its_limits(campus: Settings) -> None:
+def test_roles_log_in_with_their_limits(campus: Settings) -> None:
     assert ask(campus, "SELECT session_user::text, current_user::text") == [(READER, READER)]
     names = "statement_timeout", "lock_timeout", "transaction_read_only", "search_path"
     with reading(campus, 3) as cursor:
@@ -121,8 +121,8 @@ def test_new_tables_and_schemas_can_be_read(campus: Settings) -> None:
         assert cursor.fetchall() == [(3,)]
 
 
-def test_what_the_owner_made_in_earlier_versions_is_the_builders(campus: Settings) -> None:
-    """dbt replaces tables that were there before it had a role; the owner still has them."""
+def test_tables_of_earlier_versions_go_to_the_builder(campus: Settings) -> None:
+    """dbt replaces tables from before it had a role, which the owner still owns."""
     ensure_roles(campus)
     with closing(psycopg2.connect(builder_url(campus))) as connection, connection:
         cursor = connection.cursor()
@@ -133,7 +133,7 @@ def test_what_the_owner_made_in_earlier_versions_is_the_builders(campus: Setting
     owner(campus, "ANALYZE rules.device__old", "DROP TABLE rules.device__old")
 
 
-def test_nothing_is_asked_twice(campus: Settings) -> None:
+def test_roles_are_created_only_once(campus: Settings) -> None:
     ensure_roles(campus)
     asked: list[str] = []
     engine = warehouse_engine(campus)
@@ -142,7 +142,7 @@ def test_nothing_is_asked_twice(campus: Settings) -> None:
     assert len(asked) == 1
 
 
-def test_many_processes_may_make_the_role_at_once(campus: Settings) -> None:
+def test_many_processes_can_create_the_roles_at_once(campus: Settings) -> None:
     program = (
         "from tippers_dagster.settings import get_settings\n"
         "from tippers_dagster.sql.roles import ensure_roles\n"
@@ -178,7 +178,7 @@ ESCAPES = [
 
 
 @pytest.mark.parametrize("escape", ESCAPES)
-def test_the_role_cannot_be_left(campus: Settings, escape: str) -> None:
+def test_the_role_cannot_be_changed(campus: Settings, escape: str) -> None:
     with reading(campus, 5) as cursor:
         try:
             cursor.execute(escape)
@@ -199,7 +199,7 @@ def test_the_role_cannot_be_left(campus: Settings, escape: str) -> None:
         "ROLLBACK",
     ],
 )
-def test_nothing_is_written_even_when_the_transaction_is_left(campus: Settings, sql: str) -> None:
+def test_nothing_is_written_even_after_the_transaction_ends(campus: Settings, sql: str) -> None:
     with reading(campus, 5) as cursor:
         try:
             cursor.execute(sql)
@@ -212,18 +212,18 @@ def test_nothing_is_written_even_when_the_transaction_is_left(campus: Settings, 
 
 # --- with the guard switched off ----------------------------------------------------------------
 RUNS = {
-    # Ends or changes nothing that matters: it is another login, and there is nothing to commit.
+    # Harmless: it is another login, and there is nothing to commit.
     *("reset role", "commit", "listen x", "notify x, 'y'", "explain analyze select 1"),
     *("prepare x as select 1", "declare c cursor for select 1", "set transaction read write"),
-    "select exists (select pg_sleep(1))",  # the database leaves it out
-    # Tells what is no secret.
+    "select exists (select pg_sleep(1))",  # the database does not evaluate it
+    # Reveals no secret.
     *("show all", "values (1)", "select version()", "select current_user", "select session_user"),
     *("select current_catalog", "select current_schema", "select 'tippers'::regnamespace"),
     *("with pg_class as (select 1) select * from pg_class", "select * from staging.stg_space"),
     *("select * from information_schema.tables", 'select * from "pg_catalog"."pg_class"'),
     'select * from "pg_class"',
 }
-"""All that would run if the guard let it through, as the reader."""
+"""Everything that would run as the reader if the guard allowed it."""
 
 
 def hostile(shared_data: Path | None) -> list[str]:
@@ -240,10 +240,10 @@ def attacks() -> list[str]:
     return hostile(folder if (folder / "hostile" / "sql.txt").exists() else None)
 
 
-def test_hostile_sql_past_the_guard_changes_nothing(
+def test_hostile_sql_changes_nothing_even_without_the_guard(
     campus: Settings, attacks: list[str], session_server: SessionServer
 ) -> None:
-    """Each as it stands, as previews would run it."""
+    """Each unchanged, as previews would run it."""
     ensure_roles(campus)
     before = everything(campus)
     ran = set()
@@ -259,8 +259,8 @@ def test_hostile_sql_past_the_guard_changes_nothing(
     assert everything(campus) == before
 
 
-def test_hostile_sql_in_dbts_place_changes_nothing(campus: Settings, attacks: list[str]) -> None:
-    """Each as a model, and as it stands: dbt's driver takes several statements at once."""
+def test_hostile_sql_as_a_dbt_model_changes_nothing(campus: Settings, attacks: list[str]) -> None:
+    """Each as a model, and unchanged: dbt's driver accepts several statements at once."""
     ensure_roles(campus)
     before = everything(campus)
     with closing(psycopg2.connect(builder_url(campus))) as connection:
@@ -291,7 +291,7 @@ def refuse_secrets(rows: object, sql: str) -> None:
 
 
 def everything(settings: Settings) -> list[object]:
-    """What no definition may change, but the builder's own tables."""
+    """Everything that definitions may not change, that is, all but the builder's tables."""
     with warehouse_engine(settings).connect() as connection:
         tables = connection.scalars(
             sa.text("SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
@@ -323,7 +323,7 @@ def everything(settings: Settings) -> list[object]:
         ]
 
 
-# --- what the documentation says ----------------------------------------------------------------
+# --- the table in the documentation -------------------------------------------------------------
 DOES = {
     "is a superuser, creates roles or databases": [
         "CREATE ROLE nobody",
@@ -411,7 +411,7 @@ def yes_or_no(answers: list[bool]) -> str:
 
 
 def does(url: str, sql: str) -> bool:
-    """Whether a statement is permitted; nothing of it stays."""
+    """Whether a statement is permitted; it is rolled back."""
     with closing(psycopg2.connect(url)) as connection:
         cursor = connection.cursor()
         try:
@@ -425,7 +425,7 @@ def does(url: str, sql: str) -> bool:
 
 
 def test_no_function_beyond_the_list_can_be_executed(campus: Settings) -> None:
-    """Whatever the version of PostgreSQL has: nothing that is volatile, and none of these."""
+    """In any version of PostgreSQL: no volatile function, and none of these."""
     ensure_roles(campus)
     kinds = (
         "^(lo_|loread|lowrite|pg_advisory|pg_try_advisory|ts_stat|.*_to_xml|set_config|nextval"
@@ -446,7 +446,7 @@ def test_no_function_beyond_the_list_can_be_executed(campus: Settings) -> None:
             assert open_ones == []
 
 
-def test_dbt_gets_no_secret_but_its_own(
+def test_dbt_gets_only_its_own_secret(
     campus: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "SOME_TOKEN", "POSTGRES_PASSWORD"):
@@ -467,7 +467,7 @@ def test_dbt_gets_no_secret_but_its_own(
 # --- deployments -------------------------------------------------------------------------------
 @pytest.fixture
 def plain_owner(campus: Settings, session_server: SessionServer) -> Iterator[Settings]:
-    """A warehouse whose user has the owner's rights and no right to make roles, and its name."""
+    """A warehouse whose user has the owner's rights but cannot create roles, and its name."""
     role = f"owner_{uuid.uuid4().hex[:12]}"
     url = databases(campus).warehouse
     administer(session_server, url, f"CREATE ROLE {role} LOGIN", f"GRANT {OWNER} TO {role}")
@@ -484,7 +484,7 @@ def administer(session_server: SessionServer, url: str, *statements: str) -> Non
             cursor.execute(statement)
 
 
-def test_a_reader_that_an_administrator_made(
+def test_a_reader_created_by_an_administrator(
     plain_owner: Settings, campus: Settings, session_server: SessionServer
 ) -> None:
     own = f"reader_{uuid.uuid4().hex[:12]}"
@@ -499,7 +499,7 @@ def test_a_reader_that_an_administrator_made(
         session_server,
         url,
         f"REVOKE {BUILDER} FROM {own}",
-        # What `prepare` would do here; the functions are for none but the roles it knows.
+        # What `prepare` would do here; only roles that it knows may use the functions.
         f"GRANT EXECUTE ON ALL ROUTINES IN SCHEMA pg_catalog TO {own}",
     )
     assert ask(settings, "SELECT n, session_user::text FROM connection_shop.orders") == [(1, own)]
@@ -526,14 +526,14 @@ def test_a_table_that_the_owner_cannot_share_is_named(
     ensure_roles(campus)
 
 
-def test_three_roles_are_three(campus: Settings) -> None:
+def test_the_three_roles_must_differ(campus: Settings) -> None:
     settings = campus.model_copy(update={"reader_url": SecretStr(databases(campus).warehouse)})
     with pytest.raises(SettingsError, match="must be three different roles"):
         ask(settings, "SELECT 1")
 
 
 @pytest.mark.parametrize("member_of", ["pg_read_all_data", "pg_create_subscription"])
-def test_a_member_of_a_role_of_the_servers_is_refused(
+def test_a_member_of_a_server_role_is_refused(
     campus: Settings, session_server: SessionServer, member_of: str
 ) -> None:
     own = f"member_{uuid.uuid4().hex[:12]}"
@@ -554,7 +554,7 @@ def test_a_powerful_role_is_refused(campus: Settings) -> None:
             ask(settings, "SELECT 1")
 
 
-def test_a_reader_url_without_a_user_or_of_nobody(campus: Settings) -> None:
+def test_a_reader_url_without_a_user_or_with_an_unknown_one(campus: Settings) -> None:
     warehouse = databases(campus).warehouse
     nobody = campus.model_copy(
         update={"reader_url": SecretStr(warehouse.replace(f"{OWNER}@", "nobody:geheim@"))}
@@ -569,7 +569,7 @@ def test_a_reader_url_without_a_user_or_of_nobody(campus: Settings) -> None:
 
 @pytest.mark.slow
 def test_password_login_and_missing_rights(settings: Settings) -> None:
-    """A server that wants passwords, and a warehouse user who may not make roles."""
+    """A server that requires passwords, and a warehouse user who cannot create roles."""
     url = databases(settings).warehouse
     administrator = databases(settings).administrator
     assert administrator is not None

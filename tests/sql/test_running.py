@@ -1,4 +1,4 @@
-"""dbt as a child: it ends with its parent, and statements have a limit."""
+"""dbt as a child process: it ends with its parent, and statements have a time limit."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_dbt_does_not_outlive_its_parent(bare: Settings) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_stopped_when_nobody_listens_any_more(bare: Settings) -> None:
+def test_it_is_stopped_when_its_output_is_no_longer_read(bare: Settings) -> None:
     fill_source(bare)
     project = rendered_project(bare, catalog(SLOW))
     with dbt_run(bare, project, ARGUMENTS) as run:
@@ -83,7 +83,7 @@ def test_it_is_stopped_when_nobody_listens_any_more(bare: Settings) -> None:
 
 
 @pytest.mark.slow
-def test_the_server_stops_what_a_killed_dbt_asked_for(bare: Settings) -> None:
+def test_the_server_cancels_queries_of_a_killed_dbt(bare: Settings) -> None:
     fill_source(bare)
     project = rendered_project(bare, catalog(SLOW))
     with dbt_run(bare, project, ARGUMENTS) as run:
@@ -112,7 +112,7 @@ def test_a_statement_is_stopped_at_the_limit(
         assert "statement timeout" in (run.error() or "")
 
 
-def test_what_a_url_says_reaches_dbt(
+def test_url_parameters_reach_dbt(
     stack: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     url = "postgresql://ada:p%40ss@db.example.org:6543/campus?sslmode=verify-full&sslrootcert=/ca"

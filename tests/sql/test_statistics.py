@@ -1,4 +1,4 @@
-"""Column statistics, beside what the numbers plainly are."""
+"""Column statistics, compared with plain calculations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_numbers() -> None:
     assert found.top == ((5.0, 2),)
 
 
-def test_texts_and_truth_values() -> None:
+def test_texts_and_booleans() -> None:
     found = only(pa.array(["b", "a", "b", None, "c" * 100]))
     assert (found.nulls, found.distinct, found.minimum) == (1, 3, "a")
     assert found.maximum == "c" * 79 + "…"
@@ -54,7 +54,7 @@ def test_times_and_dates() -> None:
     assert found.quantiles[2] == "2025-01-06"
 
 
-def test_ids_of_devices_are_only_counted() -> None:
+def test_device_ids_are_only_counted() -> None:
     found = only(pa.array([1, 1, 2**63], pa.uint64()), "device_id")
     assert found == ColumnStatistics("device_id", "uint64", 0, 2)
 
@@ -65,13 +65,13 @@ def test_empty_and_null_columns() -> None:
     assert table_statistics(pa.table({})) == []
 
 
-def test_values_that_json_has_not() -> None:
+def test_values_that_json_lacks() -> None:
     assert plain(float("inf")) == "inf"
     assert plain(1 / 3) == 0.333333
     assert plain(None) is None
 
 
-def test_postgresql_s_own_estimates(stack: Settings) -> None:
+def test_estimates_by_postgresql(stack: Settings) -> None:
     with warehouse_engine(stack).begin() as connection:
         connection.execute(
             sa.text(

@@ -1,4 +1,4 @@
-"""From user SQL to dbt models and to SQL that can be run."""
+"""Translating user SQL to dbt models and to SQL that can be run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tippers_dagster.catalog.model import Ref
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.check import references, translated
 from tippers_dagster.sql.names import NameTable, Place
-from tippers_dagster.sql.refused import RefusedSQL
+from tippers_dagster.sql.refusals import RefusedSQL
 from tippers_dagster.sql.translate import translate
 
 RENDER = jinja2.Environment(autoescape=False)
@@ -28,7 +28,7 @@ def words(sql: str) -> str:
 
 
 def rendered(sql_jinja: str) -> str:
-    """What dbt would make of a model, with the places that ``NAMES`` has."""
+    """A model as dbt would compile it, with the places in ``NAMES``."""
     return RENDER.from_string(sql_jinja).render(
         ref=lambda model: ("indexes." if "__" in model else "staging.") + model,
         source=lambda source, table: f"{source}.{table}",
@@ -66,7 +66,7 @@ def test_index_values_become_a_subquery(condition: str) -> None:
     assert found.refs == {DEVICES}
 
 
-def test_an_index_has_no_index_values() -> None:
+def test_index_values_are_refused_in_an_index() -> None:
     with pytest.raises(RefusedSQL, match="entities of an index") as caught:
         translate(
             "select mac_address from space where mac_address in (:index_values)",
@@ -78,7 +78,7 @@ def test_an_index_has_no_index_values() -> None:
     assert caught.value.reason == "index_values"
 
 
-def test_with_names_hide_tables_only_where_they_are_seen() -> None:
+def test_with_names_hide_tables_only_in_their_scope() -> None:
     found = given(
         "with space as (select space_id from space) "
         "select * from space, (select * from user_ap_trajectory) q"
@@ -104,7 +104,7 @@ def printable(text: str) -> bool:
 @hypothesis_given(
     st.text(st.sampled_from(list("{}%#'\"$\\-/*;:() azqn0_\n")) | st.characters(), max_size=30)
 )
-def test_no_text_of_a_user_is_ever_a_template(text: str) -> None:
+def test_user_text_is_never_a_template(text: str) -> None:
     literal = text.replace("'", "''")
     sql = f"select '{literal}' as a, '{{' || '{literal}' || '{{' as b from space"
     if any(sign in sql for sign in ("{{", "{%", "{#")) or not printable(text):
@@ -116,7 +116,7 @@ def test_no_text_of_a_user_is_ever_a_template(text: str) -> None:
     assert f"'{literal}' AS a" in found.sql_plain
 
 
-def test_positions_lead_back_to_the_users_text() -> None:
+def test_positions_refer_to_the_users_text() -> None:
     sql = "select  mac_address,\n space_id from space"
     found = given(sql)
     for offset, length, start in found.names:

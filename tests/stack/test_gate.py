@@ -268,24 +268,24 @@ SENT = """
 async ([web, app, text]) => {
     const mutation = encodeURIComponent(text);
     const plain = {method: "POST", mode: "no-cors", body: JSON.stringify({query: text})};
-    const said = [];
+    const seen = [];
     for (const [url, options] of [
         [`${web}/graphql?query=${mutation}`, {mode: "no-cors"}],
         [`${web}/graphql`, plain],
         [`${web}/report_asset_materialization/x`, {method: "POST", mode: "no-cors"}],
         [`${app}/_stcore/host-config`, {mode: "no-cors"}],
     ]) {
-        try { said.push((await fetch(url, options)).type) } catch (error) { said.push("failed") }
+        try { seen.push((await fetch(url, options)).type) } catch (error) { seen.push("failed") }
     }
     for (const url of [`${app}/_stcore/stream`, `${web}/graphql`]) {
         const kind = url.startsWith(app) ? "streamlit" : "graphql-ws";
         const socket = new WebSocket(url.replace("http", "ws"), kind);
-        said.push(await new Promise(done => {
+        seen.push(await new Promise(done => {
             socket.onopen = () => done("open");
             socket.onclose = () => done("closed");
         }));
     }
-    return said;
+    return seen;
 }
 """
 
@@ -307,8 +307,8 @@ def test_a_browser_shows_the_servers_and_lets_no_other_site_use_them(
     )
     page.goto(other)
     statuses.clear()
-    said = page.evaluate(SENT, [web, app, MUTATION])
-    assert said[-2:] == ["closed", "closed"]
+    seen = page.evaluate(SENT, [web, app, MUTATION])
+    assert seen[-2:] == ["closed", "closed"]
     # The browser itself may block the request; then there is no status.
     assert set(statuses.values()) <= {403}
 

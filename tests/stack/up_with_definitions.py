@@ -1,6 +1,7 @@
 """`tippers up` with the definitions of the module in the first argument.
 
-With ``stubs`` in its place, every service is a server that answers and does nothing.
+With ``stubs`` in its place, every service is a server that answers and does nothing; with
+``stubs:web``, all but that one.
 
 ``TEST_MAX_TIMEOUTS``: restarts a service after this many checks without an answer, one per second.
 """
@@ -28,8 +29,9 @@ def stub(service):
 
 
 def changed(service, what):
-    if what == "stubs":
-        return stub(service)
+    stubs, _, real = what.partition(":")
+    if stubs == "stubs":
+        return service if service.name == real else stub(service)
     if service.name == "code server":
         return replace(service, command=(*service.command, "--module", what))
     return service

@@ -181,7 +181,7 @@ def make_fresh(app: App) -> None:
     from tippers_dagster.graph.load import load_pipeline
 
     pipeline = load_pipeline(app.settings)
-    snapshot = Snapshot.take(app.settings, app.instance, pipeline.nodes, look_now=True)
+    snapshot = Snapshot.take(app.settings, app.instance, pipeline.nodes, check_sources_now=True)
     for node in pipeline.nodes:
         details = json.dumps({"made_from": {"content": node.content}})
         if node.source is None:

@@ -74,7 +74,7 @@ def entrance(settings: Settings) -> Entrance:
     return "local"
 
 
-def person_of(settings: Settings, claims: Mapping[str, Any]) -> Person:
+def person_from_claims(settings: Settings, claims: Mapping[str, Any]) -> Person:
     """The user with these login claims.
 
     Raises
@@ -100,7 +100,7 @@ def person_of(settings: Settings, claims: Mapping[str, Any]) -> Person:
     return _person(settings, login, role)
 
 
-def person_named(settings: Settings, values: Sequence[str]) -> Person:
+def person_from_header(settings: Settings, values: Sequence[str]) -> Person:
     """The user named in the proxy's header, from all its values in a request.
 
     Raises

@@ -25,8 +25,8 @@ from tippers_dagster.platform.dagster.addresses import (
 from tippers_dagster.platform.locks.locks import run_processes
 from tippers_dagster.platform.mlflow.store import (
     NOT_CONFIGURED,
-    be_impatient,
     make_experiment,
+    shorten_timeouts,
     tracking_uri,
 )
 from tippers_dagster.platform.redaction import recordable
@@ -210,7 +210,7 @@ def _resource(
         warnings.filterwarnings("ignore", "InitResourceContext")  # used by the resource itself
         from dagster_mlflow import mlflow_tracking
 
-        be_impatient(uri)
+        shorten_timeouts(uri)
         make_experiment(settings, uri, experiment)
         configured = mlflow_tracking.configured(
             {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 60
 """Time for a started run to take its lock."""
 
-HERE_TAG = "tippers/here"
+IN_PROCESS_TAG = "tippers/here"
 """Tag of runs within a command's process."""
 
 _HERE_JOB = "command_line"
@@ -44,7 +44,7 @@ def fail_orphaned_runs(settings: Settings, reason: str) -> list[str]:
     return orphans
 
 
-def fail_dead_runs_of(
+def fail_dead_runs_of_assets(
     settings: Settings, instance: DagsterInstance, assets: Collection[str]
 ) -> list[str]:
     """Mark started runs of these assets as failed if their process has ended; returns their ids.
@@ -60,7 +60,7 @@ def fail_dead_runs_of(
     started = {
         record.dagster_run.run_id: record
         for record in instance.get_run_records(RunsFilter(statuses=running))
-        if HERE_TAG in record.dagster_run.tags
+        if IN_PROCESS_TAG in record.dagster_run.tags
         or any(k.to_user_string() in assets for k in record.dagster_run.asset_selection or ())
     }
     if not started:
@@ -84,7 +84,7 @@ def fail_dead_runs_of(
     return dead
 
 
-def materialize_here(
+def materialize_in_process(
     settings: Settings,
     instance: DagsterInstance,
     assets: Sequence[AssetsDefinition | AssetSpec | SourceAsset],
@@ -116,7 +116,7 @@ def materialize_here(
             run_id=run_id,
             instance=instance,
             asset_selection=list(chosen),
-            tags={HERE_TAG: "true", **tags},
+            tags={IN_PROCESS_TAG: "true", **tags},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )

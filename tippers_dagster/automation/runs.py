@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tippers_dagster.automation.state import void
 from tippers_dagster.platform.dagster.internals import is_asset_job
-from tippers_dagster.platform.locks.locks import held_together, hold_run_lock
+from tippers_dagster.platform.locks.locks import advisory_locks, hold_run_lock
 from tippers_dagster.platform.warehouse import fence
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -31,11 +31,11 @@ def asset_locks(
     """
     names = ["/".join(key) for key in keys]
     hold_run_lock(settings, run_id)
-    with held_together(settings, [f"asset {name}" for name in names], log):
+    with advisory_locks(settings, [f"asset {name}" for name in names], log):
         try:
             yield
         except fence.LocksLost:
-            with fence.lifted(), warehouse_engine(settings).begin() as connection:
+            with fence.unfenced(), warehouse_engine(settings).begin() as connection:
                 void(connection, names, run_id)
             raise
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from tippers_dagster.automation.agreement import report_recorded
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.automation.snapshot import Snapshot
-from tippers_dagster.automation.state import record_asked
+from tippers_dagster.automation.state import count_attempts
 from tippers_dagster.automation.ticks import SnapshotSensor
+from tippers_dagster.automation.unreported import report_recorded_materializations
 from tippers_dagster.platform.dagster.internals import skipped_tick, tick_result
 from tippers_dagster.settings import Settings
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SENSOR = "definitions_automation"
 
-LARGEST_RUN = 450
+MAX_ASSETS_PER_RUN = 450
 """Maximum number of assets per run; Dagster evaluates at most 500 in one tick."""
 
 UP_TO_DATE = "All definition assets are up to date, being computed, or waiting for a retry."
@@ -62,11 +62,11 @@ class DefinitionsSensor(SnapshotSensor):
         """Complete the records of killed runs, and request one run for all assets to compute."""
         self._complete(settings, context)
         snapshot = Snapshot.take(settings, context.instance, self._nodes)
-        asked = snapshot.asked[:LARGEST_RUN]
+        asked = snapshot.asked[:MAX_ASSETS_PER_RUN]
         if not asked:
             return skipped_tick(context, UP_TO_DATE)
         data = self.evaluated(context, snapshot, _part(snapshot, asked))
-        record_asked(settings, snapshot.surely_tried(asked))
+        count_attempts(settings, snapshot.attempts_to_record(asked))
         # With all checks of the assets. Dagster names those that cannot be left out of a step,
         # such as a label model's, and the run would then have no others: no test of dbt, for one.
         return tick_result(
@@ -80,7 +80,9 @@ class DefinitionsSensor(SnapshotSensor):
 
     def _complete(self, settings: Settings, context: dg.SensorEvaluationContext) -> None:
         """Complete Dagster's and MLflow's records of killed runs."""
-        reported = report_recorded(settings, context.instance, self._nodes, self._agreed)
+        reported = report_recorded_materializations(
+            settings, context.instance, self._nodes, self._agreed
+        )
         if reported:
             context.log.warning(
                 "Recorded, but not yet reported to Dagster: %s", ", ".join(reported)

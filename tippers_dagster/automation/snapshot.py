@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tippers_dagster.automation.nodes import Node, wanted_versions
 from tippers_dagster.automation.runs import being_computed
 from tippers_dagster.automation.state import NEVER, AssetState, load_states
-from tippers_dagster.automation.tokens import look_at_sources
+from tippers_dagster.automation.tokens import check_sources
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,14 +56,19 @@ class Snapshot:
         instance: DagsterInstance,
         nodes: Sequence[Node],
         *,
-        look_now: bool = False,
+        check_sources_now: bool = False,
     ) -> Snapshot:
-        """Read the runs, check the sources that are due (``look_now``: all), and read the states.
+        """Read the runs, check the sources that are due, and read the states.
 
-        ``nodes``: in the order of :func:`~tippers_dagster.automation.nodes.in_order`.
+        Parameters
+        ----------
+        nodes
+            In the order of :func:`~tippers_dagster.automation.nodes.in_order`.
+        check_sources_now
+            Check all sources, due or not.
         """
         running = being_computed(instance, {node.name for node in nodes})
-        tokens = look_at_sources(settings, nodes, at_once=look_now)
+        tokens = check_sources(settings, nodes, at_once=check_sources_now)
         states = load_states(settings)
         wanted = {"/".join(k): v for k, v in wanted_versions(nodes, tokens).items()}
         now = dt.datetime.now(dt.UTC)
@@ -122,7 +127,7 @@ class Snapshot:
         """
         return self._decided[1]
 
-    def surely_tried(self, asked: Sequence[Node]) -> dict[str, str]:
+    def attempts_to_record(self, asked: Sequence[Node]) -> dict[str, str]:
         """The requested assets whose inputs are all up to date, with their wanted versions.
 
         A run attempts these for certain, and the others only if their inputs succeed.

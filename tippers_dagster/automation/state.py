@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from tippers_dagster.automation.nodes import Node, seen_version, version_of
 from tippers_dagster.automation.retries import retry_wait
 from tippers_dagster.automation.tables import asset_state, source_token
-from tippers_dagster.automation.tokens import look_at_new_sources, record_tokens, source_tokens
+from tippers_dagster.automation.tokens import check_new_sources, record_tokens, source_tokens
 from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.locks.locks import hold_run_lock
@@ -29,7 +29,7 @@ from tippers_dagster.settings import Settings
 MAX_ERROR_CHARACTERS = 4000
 """Longer errors are cut."""
 
-MADE_FROM = "made_from"
+COMPUTED_FROM = "made_from"
 """The detail with the hash of the definition's content and the versions of the inputs."""
 
 REPLACED = "replaced by "
@@ -199,7 +199,7 @@ class Recorder:
             "run_id": self._run_id,
             "seconds": seconds,
             "rows": rows,
-            "details": {**(details or {}), MADE_FROM: {"content": node.content, "read": read}},
+            "details": {**(details or {}), COMPUTED_FROM: {"content": node.content, "read": read}},
             "failed_version": None,
             "tries": 0,
             "failed_at": None,
@@ -310,7 +310,7 @@ def recorder(settings: Settings, nodes: Iterable[Node], run_id: str) -> Recorder
     """
     hold_run_lock(settings, run_id)
     by_key = {node.key: node for node in nodes}
-    look_at_new_sources(settings, by_key.values())
+    check_new_sources(settings, by_key.values())
     return _recorder(settings, by_key, run_id)
 
 
@@ -345,7 +345,7 @@ def _recorder(settings: Settings, by_key: Mapping[tuple[str, ...], Node], run_id
     return Recorder(settings, by_key, recorded, tokens, run_id)
 
 
-def record_asked(settings: Settings, wanted: Mapping[str, str]) -> None:
+def count_attempts(settings: Settings, wanted: Mapping[str, str]) -> None:
     """Count another attempt at these versions, by asset name, as automation requests them.
 
     A run whose process dies before it can record a failure thus counts, too.

@@ -8,23 +8,23 @@ from tippers_dagster.platform.warehouse.metadata import metadata
 asset_state = sa.Table(
     "asset_state",
     metadata,
-    sa.Column("asset", sa.Text, primary_key=True, comment="its key, parts joined by slashes"),
-    sa.Column("version", sa.Text, comment="of what it was last computed from; null: never"),
+    sa.Column("asset", sa.Text, primary_key=True, comment="asset key, parts joined by slashes"),
+    sa.Column("version", sa.Text, comment="version of the last computation; null: never computed"),
     sa.Column("materialized_at", sa.DateTime(timezone=True)),
     sa.Column("run_id", sa.Text),
     sa.Column("seconds", sa.Double),
     sa.Column("rows", sa.BigInteger),
     sa.Column("details", JSONB, nullable=False, server_default="{}"),
-    sa.Column("failed_version", sa.Text, comment="that could not be computed"),
+    sa.Column("failed_version", sa.Text, comment="version that could not be computed"),
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("failed_at", sa.DateTime(timezone=True)),
     sa.Column("error", sa.Text),
     sa.Column(
         "retry_at",
         sa.DateTime(timezone=True),
-        comment="the machine failed, not the work: no try before",
+        comment="after a failure of the environment: no attempt before",
     ),
-    comment="one row per asset of the definitions: what it was computed from, why it was not",
+    comment="one row per definition asset: its version, or why it failed",
 )
 
 source_token = sa.Table(
@@ -33,5 +33,5 @@ source_token = sa.Table(
     sa.Column("asset", sa.Text, primary_key=True),
     sa.Column("token", sa.Text, nullable=False, comment="differs whenever the rows may differ"),
     sa.Column("observed_at", sa.DateTime(timezone=True), nullable=False),
-    comment="one row per source table that definitions read: its content as last looked at",
+    comment="one row per source table that definitions read: the token of its last check",
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from tippers_dagster.automation.conditions import TickSnapshot, evaluating
-from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of
+from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of_assets
 from tippers_dagster.platform.dagster.internals import skipped_tick
 from tippers_dagster.settings import Settings, get_settings
 
@@ -56,7 +56,7 @@ class SnapshotSensor(dg.AutomationConditionSensorDefinition):
         settings = get_settings()
         if (why := self.reason_to_skip(settings)) is not None:
             return skipped_tick(context, why)
-        dead = fail_dead_runs_of(settings, context.instance, self._assets)
+        dead = fail_dead_runs_of_assets(settings, context.instance, self._assets)
         if dead:
             context.log.warning("Runs whose process has ended: %s", ", ".join(dead))
         return self.decide(settings, context)

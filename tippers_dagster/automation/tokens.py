@@ -77,7 +77,7 @@ def source_tokens(settings: Settings, tables: Mapping[str, Table]) -> dict[str, 
         }
 
 
-def look_at_sources(
+def check_sources(
     settings: Settings, nodes: Iterable[Node], *, at_once: bool = False
 ) -> dict[str, str]:
     """The recorded tokens, after a check of the sources that are due.
@@ -109,7 +109,7 @@ def look_at_sources(
     return tokens
 
 
-def look_at_new_sources(settings: Settings, nodes: Iterable[Node]) -> None:
+def check_new_sources(settings: Settings, nodes: Iterable[Node]) -> None:
     """Check the sources that were never checked."""
     sources = {node.name: node.source for node in nodes if node.source is not None}
     if not sources:

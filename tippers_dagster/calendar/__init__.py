@@ -1,1 +1,1 @@
-"""The academic calendar: quarters, breaks, finals, holidays, events, and what each day is."""
+"""The academic calendar: quarters, breaks, finals, holidays and events."""

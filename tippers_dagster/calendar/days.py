@@ -1,4 +1,4 @@
-"""What each day of the academic calendar is: the inputs of forecasts. Pure."""
+"""The academic calendar per day, as an input of forecasts. Pure."""
 
 from __future__ import annotations
 
@@ -29,33 +29,32 @@ class AcademicCalendar:
     Parameters
     ----------
     periods
-        In order of their first days.
+        Sorted by first day.
     near
-        For each space where an event takes place: the spaces that it concerns, which are the
-        space itself, all below it and all above it. A space that is not among the keys concerns
-        itself only.
+        For each space with an event, the spaces that it affects: itself, and all below and above
+        it. An event in any other space affects only that space.
     """
 
     periods: tuple[Period, ...] = ()
     near: Mapping[str, frozenset[str]] | None = None
 
     def flags(self, days: ArrayLike, space: str | None = None) -> pa.Table:
-        """What each day is, for one space.
+        """Flags of each day, for one space.
 
         Parameters
         ----------
         days
             Local dates, shape (n,), as ``datetime64[D]`` or dates; in any order.
         space
-            Events in, below and above this space count, beside those of the whole campus; None:
+            Events in, below and above this space count, besides those of the whole campus; None:
             only those of the whole campus.
 
         Returns
         -------
         pa.Table
             n rows in the order of ``days``: ``day`` (date32); ``in_session`` (bool: within a
-            quarter and on no break or holiday; finals are in session); ``week_of_quarter`` (int16:
-            1 for the week, from Monday, that holds the quarter's first day, 0 outside quarters);
+            quarter but not on a break or holiday; finals are in session); ``week_of_quarter``
+            (int16: 1 for the week, from Monday, with the quarter's first day, 0 outside quarters);
             ``finals``, ``break``, ``holiday``, ``event`` (bool).
         """
         days = np.asarray(days, dtype="datetime64[D]").reshape(-1)
@@ -73,11 +72,11 @@ class AcademicCalendar:
         return pa.table(columns)
 
     def holidays_frame(self, space: str | None = None) -> pd.DataFrame:
-        """The days that are out of the ordinary, as Prophet takes them (``holidays=``).
+        """Special days in Prophet's form (``holidays=``).
 
-        One row per day and period: ``holiday`` (str: ``kind: name``, so that a break of every
-        year is one effect), ``ds`` (datetime64[ns]), ``lower_window`` and ``upper_window`` (0).
-        Quarters are not among them: see :meth:`flags`. No row when there is none.
+        One row per day and period: ``holiday`` (str: ``kind: name``, so that a yearly break is one
+        effect), ``ds`` (datetime64[ns]), ``lower_window`` and ``upper_window`` (0). Quarters are
+        not included: see :meth:`flags`.
 
         Source of the format: Prophet's documentation, "Seasonality, Holiday Effects, And
         Regressors".
@@ -98,7 +97,7 @@ class AcademicCalendar:
                 "upper_window": 0,
             }
         )
-        # Of two periods of one name on one day (of two places, say) Prophet would count both.
+        # Prophet would count two periods with the same name on one day (in two places) twice.
         return frame.drop_duplicates(["holiday", "ds"], ignore_index=True)
 
     def _of(self, space: str | None) -> Iterable[Period]:
@@ -108,7 +107,7 @@ class AcademicCalendar:
                 yield period
 
     def _on(self, days: Days, kind: PeriodKind, space: str | None) -> Bools:
-        """Which days are in a period of a kind: as many periods begin before as have ended."""
+        """Which days are in a period of a kind: more such periods have begun than ended."""
         found = [p for p in self._of(space) if p.kind == kind]
         starts = np.sort(np.array([p.start for p in found], dtype="datetime64[D]"))
         ends = np.sort(np.array([p.end for p in found], dtype="datetime64[D]"))
@@ -116,7 +115,7 @@ class AcademicCalendar:
         return np.asarray(begun > np.searchsorted(ends, days, side="right"))
 
     def _week(self, days: Days) -> NDArray[np.int16]:
-        """Weeks are counted from the Monday of the quarter's first week."""
+        """Week of the quarter, counted from the Monday of its first week."""
         quarters = sorted(p for p in self.periods if p.kind == PeriodKind.QUARTER)
         if not quarters:
             return np.zeros(len(days), np.int16)
@@ -129,5 +128,5 @@ class AcademicCalendar:
 
 
 def _week_number(days: Days) -> NDArray[np.int64]:
-    """Weeks from Monday, counted from that of 1969-12-29."""
+    """Number of the week, from Monday; 1969-12-29 begins week 0."""
     return (days.astype(np.int64) + 3) // 7

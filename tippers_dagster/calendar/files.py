@@ -1,4 +1,4 @@
-"""The academic calendar as a file: CSV or YAML, with the last days as people write them."""
+"""The academic calendar as a CSV or YAML file, in which last days are included."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 from tippers_dagster.calendar.periods import Period, period
 from tippers_dagster.catalog import yaml_text
 from tippers_dagster.errors import BadInput
-from tippers_dagster.platform.small_tables import text_as_it_was
+from tippers_dagster.platform.small_tables import unescape_formula
 from tippers_dagster.platform.table_files import csv_of_rows, replacing
 from tippers_dagster.platform.text import shown
 
 COLUMNS = ("kind", "name", "first_day", "last_day", "space")
-"""Of a CSV, and the fields of each entry of a YAML file's list ``periods``. ``space`` may be
-missing; ``last_day`` is a day of the period."""
+"""Columns of a CSV file, and fields of each entry in a YAML file's list ``periods``. ``space`` is
+optional; ``last_day`` is included in the period."""
 
 SUFFIXES = (".csv", ".yaml", ".yml")
-LARGEST_BYTES = 1 << 20
-MOST_FAULTS = 5
+MAX_BYTES = 1 << 20
+MAX_FAULTS = 5
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -33,28 +33,30 @@ def read_file(path: Path) -> list[Period]:
     Raises
     ------
     BadInput
-        When it cannot be read, naming the lines that are wrong.
+        When it cannot be read; the message names the wrong lines.
     """
     if path.suffix not in SUFFIXES:
-        raise BadInput(f"{path} is none of {', '.join(SUFFIXES)}.", "Give it one of these.")
+        raise BadInput(
+            f"{path} is not a CSV or YAML file.", f"Its name must end in {', '.join(SUFFIXES)}."
+        )
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BadInput(f"{path} could not be read: {error.strerror}.") from None
     return read_bytes(content, path.name)
 
 
 def read_bytes(content: bytes, name: str) -> list[Period]:
-    """The periods of a file's content; ``name`` tells by its end whether it is CSV or YAML.
+    """The periods of a file's content; the extension of ``name`` says whether it is CSV or YAML.
 
     Raises
     ------
     BadInput
         As :func:`read_file`.
     """
-    if len(content) > LARGEST_BYTES:
-        raise BadInput(f"{name} is larger than {LARGEST_BYTES:,} bytes.", "Is it a calendar?")
+    if len(content) > MAX_BYTES:
+        raise BadInput(f"{name} is larger than {MAX_BYTES:,} bytes.", "Is it a calendar?")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -67,11 +69,11 @@ def read_bytes(content: bytes, name: str) -> list[Period]:
         except BadInput as error:
             faults.append(f"{place}: {error.message}")
     if faults:
-        more = len(faults) - MOST_FAULTS
-        lines = faults[:MOST_FAULTS] + ([f"and {more} more."] if more > 0 else [])
+        more = len(faults) - MAX_FAULTS
+        lines = faults[:MAX_FAULTS] + ([f"and {more} more."] if more > 0 else [])
         raise BadInput(
             f"{name} cannot be used; nothing was imported.\n" + "\n".join(lines),
-            f"Columns are {', '.join(COLUMNS)}; days look like 2025-09-25.",
+            f"Columns are {', '.join(COLUMNS)}; dates look like 2025-09-25.",
         )
     return found
 
@@ -90,41 +92,47 @@ def _of_csv(text: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _as_it_was(value: Any) -> Any:
-    """A cell without an export's apostrophe; not text if the row has too few or many cells."""
-    return text_as_it_was(value) if isinstance(value, str) else value
+    """A cell without an export's apostrophe; not text if the row has too few or too many cells."""
+    return unescape_formula(value) if isinstance(value, str) else value
 
 
 def _of_yaml(text: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
     found = yaml_text.load(text)
     entries = found.get("periods")
     if set(found) != {"periods"} or not isinstance(entries, list):
-        raise BadInput(f"{name} has no list `periods`.", "`tippers calendar export` writes one.")
-    told: list[tuple[str, Mapping[str, Any]]] = []
+        raise BadInput(
+            f"{name} does not consist of a list `periods`.",
+            "`tippers calendar export` writes an example.",
+        )
+    periods: list[tuple[str, Mapping[str, Any]]] = []
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
             raise BadInput(f"{name}: period {number} has no fields.")
         unknown = [shown(field) for field in entry if field not in COLUMNS]
         if unknown:
-            raise BadInput(f"{name}: period {number} has {', '.join(unknown)}, which is no field.")
-        told.append((f"period {number}", entry))
-    return told
+            raise BadInput(
+                f"{name}: period {number} has unknown fields: {', '.join(unknown)}.",
+                f"Fields are {', '.join(COLUMNS)}.",
+            )
+        periods.append((f"period {number}", entry))
+    return periods
 
 
 def _refuse_fields(fields: Sequence[str], name: str) -> None:
-    twice = [field for field, count in Counter(fields).items() if count > 1]
-    if twice:
-        raise BadInput(f"{name} has the column {shown(twice[0])} twice.", "Keep one.")
+    duplicates = [field for field, count in Counter(fields).items() if count > 1]
+    if duplicates:
+        raise BadInput(f"{name} has the column {shown(duplicates[0])} twice.", "Keep one.")
     missing = [column for column in COLUMNS[:-1] if column not in fields]
     unknown = [shown(field) for field in fields if field not in COLUMNS]
     if missing or unknown:
-        told = [f"lacks the columns {', '.join(missing)}"] if missing else []
-        told += [f"has the unknown columns {', '.join(unknown)}"] if unknown else []
-        raise BadInput(f"{name} {' and '.join(told)}.", f"Columns are {', '.join(COLUMNS)}.")
+        faults = [f"missing columns: {', '.join(missing)}"] if missing else []
+        faults += [f"unknown columns: {', '.join(unknown)}"] if unknown else []
+        raise BadInput(f"{name} has {'; '.join(faults)}.", f"Columns are {', '.join(COLUMNS)}.")
 
 
 def _period(entry: Mapping[str, Any]) -> Period:
     if "" in entry:
-        raise BadInput("it has more values than there are columns.")
+        raise BadInput("it has more values than columns.")
     days = [_day(entry.get(column), column) for column in ("first_day", "last_day")]
     kind, name, space = (str(entry.get(c) or "").strip() for c in ("kind", "name", "space"))
     return period(kind, name, days[0], days[1], space)
@@ -146,13 +154,13 @@ def as_csv(periods: Iterable[Period]) -> str:
 
 
 def as_yaml(periods: Iterable[Period]) -> str:
-    """A YAML text that :func:`read_bytes` takes."""
+    """YAML text that :func:`read_bytes` can read."""
     entries = [{k: v for k, v in _entry(p).items() if v} for p in periods]
     return yaml_text.dump({"periods": entries})
 
 
 def write_file(periods: Iterable[Period], path: Path) -> None:
-    """Write a file that :func:`read_file` takes, whole or not at all.
+    """Write a file that :func:`read_file` can read, completely or not at all.
 
     Raises
     ------
@@ -160,7 +168,9 @@ def write_file(periods: Iterable[Period], path: Path) -> None:
         When it is neither CSV nor YAML, or cannot be written.
     """
     if path.suffix not in SUFFIXES:
-        raise BadInput(f"{path} is none of {', '.join(SUFFIXES)}.", "Give it one of these.")
+        raise BadInput(
+            f"{path} is not a CSV or YAML file.", f"Its name must end in {', '.join(SUFFIXES)}."
+        )
     text = as_csv(periods) if path.suffix == ".csv" else as_yaml(periods)
     with replacing(path) as file:
         file.write(text.encode())

@@ -1,4 +1,4 @@
-"""Periods of the academic calendar, and what is wrong with them. Pure."""
+"""Periods of the academic calendar, and checks of them. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from enum import StrEnum
 
 from tippers_dagster.errors import BadInput
 
-LONGEST_NAME = 100
-LONGEST_DAYS = 366
+MAX_NAME_LENGTH = 100
+MAX_DAYS = 366
 EARLIEST, LATEST = dt.date(1970, 1, 1), dt.date(2200, 1, 1)
 _DAY = dt.timedelta(days=1)
 
 
 class PeriodKind(StrEnum):
-    """What a period is."""
+    """The kind of a period."""
 
     QUARTER = "quarter"
     """A term: classes are held, except in breaks and on holidays."""
@@ -32,14 +32,14 @@ _ONE_AT_A_TIME = (PeriodKind.QUARTER, PeriodKind.BREAK, PeriodKind.FINALS)
 
 @dataclass(frozen=True, order=True)
 class Period:
-    """Local days [start, end) that are something, and where.
+    """A period of local days [start, end) of a kind.
 
     Parameters
     ----------
     start, end
-        The first day, and the day after the last.
+        The first day, and the day after the last one.
     kind, name
-        What it is, and what people call it.
+        Its kind, and its name.
     space
         Id of the space where an event takes place; empty: the whole campus.
     """
@@ -52,21 +52,21 @@ class Period:
 
     @property
     def last_day(self) -> dt.date:
-        """The last day of it, which is in it."""
+        """The last day, which is part of the period."""
         return self.end - _DAY
 
     @property
     def days(self) -> int:
-        """How many days it has."""
+        """Number of days."""
         return (self.end - self.start).days
 
     @property
     def identity(self) -> tuple[str, str, dt.date, str]:
-        """What two periods may not have in common."""
+        """The values that must be unique together."""
         return self.kind.value, self.name, self.start, self.space
 
     def overlaps(self, other: Period) -> bool:
-        """Whether a day is in both."""
+        """Whether any day is in both periods."""
         return self.start < other.end and other.start < self.end
 
     def __str__(self) -> str:
@@ -74,12 +74,12 @@ class Period:
 
 
 def period(kind: str, name: str, first_day: dt.date, last_day: dt.date, space: str = "") -> Period:
-    """A checked period, as people write it: ``last_day`` is in it.
+    """A checked period from values as people write them: ``last_day`` is included.
 
     Raises
     ------
     BadInput
-        When it cannot be one.
+        When the values are invalid.
     """
     if kind not in list(PeriodKind):
         raise BadInput(
@@ -88,45 +88,52 @@ def period(kind: str, name: str, first_day: dt.date, last_day: dt.date, space: s
     if last_day < first_day:
         raise BadInput(
             f"{kind} {name.strip()!r:.60} ends on {last_day}, before it begins on {first_day}.",
-            "The last day is a day of the period: equal dates are a period of one day.",
+            "The last day is included: equal dates are a period of one day.",
         )
     if last_day >= LATEST:
-        raise BadInput(f"{kind} {name.strip()!r:.60} ends on {last_day}.", f"Stay before {LATEST}.")
-    made = Period(first_day, last_day + _DAY, PeriodKind(kind), name.strip(), space.strip())
-    check_period(made)
-    return made
+        raise BadInput(
+            f"{kind} {name.strip()!r:.60} ends on {last_day}.",
+            f"The last day must be before {LATEST}.",
+        )
+    candidate = Period(first_day, last_day + _DAY, PeriodKind(kind), name.strip(), space.strip())
+    check_period(candidate)
+    return candidate
 
 
-def check_period(made: Period) -> None:
-    """Refuse a period that is wrong by itself.
+def check_period(candidate: Period) -> None:
+    """Refuse an invalid period.
 
     Raises
     ------
     BadInput
-        An empty or long name, no day, more than a year, a date that cannot be meant, or a space
-        for what concerns everybody.
+        When the name is empty or too long, it has no day or more than a year, a date is
+        implausible, or it names a space but is not an event.
     """
-    if not made.name or len(made.name) > LONGEST_NAME or not made.name.isprintable():
+    if (
+        not candidate.name
+        or len(candidate.name) > MAX_NAME_LENGTH
+        or not candidate.name.isprintable()
+    ):
         raise BadInput(
-            f"{made.name[:LONGEST_NAME]!r} is not a name for a period.",
-            f"Write one line of up to {LONGEST_NAME} characters.",
+            f"{candidate.name[:MAX_NAME_LENGTH]!r} is not a valid name of a period.",
+            f"A name is one line of up to {MAX_NAME_LENGTH} characters.",
         )
-    if not made.start < made.end:
+    if not candidate.start < candidate.end:
         raise BadInput(
-            f"{made.kind} {made.name!r} begins on {made.start} and ends before {made.end}: "
-            "it holds no day."
+            f"{candidate.kind} {candidate.name!r} begins on {candidate.start} and ends before "
+            f"{candidate.end}: it contains no day."
         )
-    if made.start < EARLIEST or made.end > LATEST:
-        raise BadInput(f"{made} is out of range.", f"Take days from {EARLIEST} to {LATEST}.")
-    if made.days > LONGEST_DAYS:
+    if candidate.start < EARLIEST or candidate.end > LATEST:
+        raise BadInput(f"{candidate} is out of range.", f"Dates are from {EARLIEST} to {LATEST}.")
+    if candidate.days > MAX_DAYS:
         raise BadInput(
-            f"{made} has {made.days} days.",
-            f"A period has up to {LONGEST_DAYS}; is the year of one of the dates right?",
+            f"{candidate} has {candidate.days} days.",
+            f"A period has up to {MAX_DAYS} days; is the year of one of the dates wrong?",
         )
-    if made.space and made.kind != PeriodKind.EVENT:
+    if candidate.space and candidate.kind != PeriodKind.EVENT:
         raise BadInput(
-            f"{made} names the space {made.space!r:.60}.",
-            "Only events take place somewhere; everything else holds for the whole campus.",
+            f"{candidate} names the space {candidate.space!r:.60}.",
+            "Only events can have a space; other periods apply to the whole campus.",
         )
 
 
@@ -136,15 +143,13 @@ def check_together(periods: Iterable[Period]) -> None:
     Raises
     ------
     BadInput
-        The same period twice; or two quarters, two breaks or two finals that share a day.
+        When a period occurs twice, or two quarters, two breaks or two finals overlap.
     """
     last: dict[PeriodKind, Period] = {}
     seen: dict[tuple[str, str, dt.date, str], Period] = {}
     for now in sorted(periods):
         if now.identity in seen:
-            raise BadInput(
-                f"{now} is there twice.", "Give it another name or another first day, or once."
-            )
+            raise BadInput(f"{now} occurs twice.", "Remove one, or change its name or first day.")
         seen[now.identity] = now
         if now.kind not in _ONE_AT_A_TIME:
             continue
@@ -152,6 +157,6 @@ def check_together(periods: Iterable[Period]) -> None:
         if before is not None and now.overlaps(before):
             raise BadInput(
                 f"{before} and {now} overlap.",
-                f"A day is in one {now.kind.value} at most: change their first or last days.",
+                f"A day can be in only one {now.kind.value}: change their first or last days.",
             )
         last[now.kind] = now

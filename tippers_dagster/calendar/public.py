@@ -1,4 +1,4 @@
-"""Public holidays, as a calendar to begin with. A university's own days differ: edit them after."""
+"""Public holidays, as a first calendar. A university's own days differ, and can be edited later."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tippers_dagster.errors import BadInput
 def public_holidays(
     years: Iterable[int], country: str = "US", subdivision: str | None = None
 ) -> list[Period]:
-    """The public holidays of some years, as the package ``holidays`` has them.
+    """The public holidays of some years, from the package ``holidays``.
 
     Parameters
     ----------
     country
-        Two letters of ISO 3166-1, as ``US``: of the USA these are the federal holidays.
+        Two-letter ISO 3166-1 code, such as ``US``; for the USA, the federal holidays.
     subdivision
-        With those of a state or region, as ``CA``.
+        Also those of a state or region, such as ``CA``.
 
     Raises
     ------
     BadInput
-        When the country, the subdivision or a year is not known.
+        When the country, the subdivision or a year is unknown.
     """
     import holidays
 
@@ -31,22 +31,23 @@ def public_holidays(
     country = country.upper()
     if country not in known:
         raise BadInput(
-            f"No holidays are known of {country!r}.", "Take two letters, such as US, DE or JP."
+            f"No holidays are known for {country!r}.",
+            "Use a two-letter country code, such as US, DE or JP.",
         )
     if subdivision is not None and subdivision not in known[country]:
         listed = ", ".join(known[country]) or "none"
-        raise BadInput(f"{country} has no part {subdivision!r}.", f"It has {listed}.")
+        raise BadInput(f"{country} has no subdivision {subdivision!r}.", f"It has: {listed}.")
     years = sorted(set(years))
     for year in years:
         if not EARLIEST.year <= year < LATEST.year:
             raise BadInput(f"The year {year} is out of range.")
-    # In English, where the package has it so: several holidays of a day are one text.
+    # In English if available; several holidays on one day are one text.
     found = holidays.country_holidays(country, subdiv=subdivision, years=years)
     return [period(PeriodKind.HOLIDAY.value, name, day, day) for day, name in sorted(found.items())]
 
 
 def countries() -> dict[str, list[str]]:
-    """The parts that are known of each country, by the country's two letters."""
+    """The known subdivisions of each country, by two-letter code."""
     import holidays
 
     return {

@@ -1,4 +1,4 @@
-"""The calendar of a simulated campus, which is in session on all days but its holidays."""
+"""The calendar of a simulated campus, which is in session on all days except its holidays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.simulation.calendar import holidays
 
 AHEAD_DAYS = 92
-"""Forecasts look so far beyond the simulated days, at most."""
+"""Forecasts reach at most this far beyond the simulated days."""
 HOLIDAY = "Campus closed"
 SEASONS = ("Winter", "Spring", "Summer", "Fall")
 BY = "simulate"
@@ -20,13 +20,13 @@ _DAY = dt.timedelta(days=1)
 
 
 def simulated_periods(first: dt.date, days: int) -> list[Period]:
-    """What the simulator lives by: quarters that follow each other at once, and holidays.
+    """The simulator's calendar: quarters without gaps between them, and holidays.
 
     Parameters
     ----------
     first, days
-        The simulated days. Quarters that hold any of them, or of the ``AHEAD_DAYS`` after them,
-        are whole; the holidays are those of all these quarters.
+        The simulated days. All quarters that contain any of them, or of the ``AHEAD_DAYS`` after
+        them, are complete, and have their holidays.
     """
     until = first + (days + AHEAD_DAYS) * _DAY
     start = _quarter(first)
@@ -41,12 +41,12 @@ def simulated_periods(first: dt.date, days: int) -> list[Period]:
 
 
 def keep_simulated(settings: Settings, first: dt.date, days: int) -> Outcome | None:
-    """Make the calendar that of the simulated campus.
+    """Replace the calendar with that of the simulated campus.
 
     Returns
     -------
     Outcome or None
-        None when somebody else has entered or changed a period: then all stays as it is.
+        None if people have entered or changed periods; then nothing is changed.
     """
     if any(kept.updated_by != BY for kept in list_periods(settings)):
         return None
@@ -59,7 +59,7 @@ def _quarter(day: dt.date) -> dt.date:
 
 
 def _closed(first: dt.date, days: int) -> list[Period]:
-    """Holidays that follow each other are one."""
+    """The holidays, with consecutive ones joined."""
     closed = np.concatenate([[False], holidays(first, days), [False]])
     begins, ends = (np.flatnonzero(np.diff(closed.astype(np.int8)) == way) for way in (1, -1))
     return [

@@ -1,7 +1,7 @@
-"""Keeping the academic calendar: all changes under one lock, checked together.
+"""Stores the academic calendar: changes are made under one lock, and checked together.
 
-What is computed from the calendar is stale as soon as a change is kept: nobody waits for the next
-look at all sources.
+Assets that depend on the calendar become stale as soon as a change is saved, without waiting for
+the next check of all sources.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from tippers_dagster.automation.nodes import Node, Table
-from tippers_dagster.automation.tokens import look_at_sources
+from tippers_dagster.automation.tokens import check_sources
 from tippers_dagster.calendar.days import AcademicCalendar
 from tippers_dagster.calendar.periods import Period, PeriodKind, check_period, check_together
 from tippers_dagster.calendar.tables import academic_period as table
@@ -24,14 +24,14 @@ from tippers_dagster.platform.warehouse.metadata import SCHEMA
 from tippers_dagster.settings import Settings
 
 LOCK = 0x7469_7070_6572_7303
-"""Advisory lock of those who change the calendar."""
+"""Advisory lock for changes of the calendar."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A period of the calendar, and who made it so.
+    """A stored period of the calendar, and who changed it last.
 
-    ``version`` grows with every change: who changes or removes one says which they saw.
+    ``version`` grows with every change; a change or removal names the version that was seen.
     """
 
     id: int
@@ -48,9 +48,9 @@ class Change:
     Parameters
     ----------
     period
-        What it is to be; None: it is removed.
+        The new period; None: it is removed.
     seen
-        What it was when the change began; None: it is new.
+        The period when the change began; None: it is new.
     """
 
     period: Period | None
@@ -59,7 +59,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Clash:
-    """What somebody else did to a period meanwhile. ``now`` is None when it was removed."""
+    """A conflicting change of a period by somebody else; ``now`` is None if it was removed."""
 
     mine: Change
     now: Kept | None
@@ -76,19 +76,19 @@ class Clash:
 
 
 class CalendarConflict(BadInput):
-    """Others changed the same periods meanwhile; nothing was changed."""
+    """Somebody else has changed the same periods; nothing was saved."""
 
     def __init__(self, clashes: Sequence[Clash]) -> None:
         super().__init__(
-            " ".join(str(clash) for clash in clashes) + " Nothing of yours was saved.",
-            "Look at what is there now, and save again what is still to be changed.",
+            " ".join(str(clash) for clash in clashes) + " None of your changes were saved.",
+            "Check the current calendar, and save the changes that are still needed.",
         )
         self.clashes = tuple(clashes)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many periods were added, changed, removed, and left as they were."""
+    """Numbers of periods added, changed, removed and unchanged."""
 
     added: int = 0
     changed: int = 0
@@ -98,13 +98,13 @@ class Outcome:
     def __str__(self) -> str:
         return (
             f"{self.added} added, {self.changed} changed, {self.removed} removed, "
-            f"{self.unchanged} as before"
+            f"{self.unchanged} unchanged"
         )
 
 
 # --- reading -------------------------------------------------------------------------------------
 def list_periods(settings: Settings) -> list[Kept]:
-    """All periods, in order of their first days."""
+    """All periods by first day."""
     with warehouse_engine(settings).connect() as connection:
         return _all(connection)
 
@@ -128,14 +128,14 @@ def change(settings: Settings, changes: Iterable[Change], *, by: str) -> Outcome
     Parameters
     ----------
     by
-        Who makes them.
+        The author of the changes.
 
     Raises
     ------
     CalendarConflict
-        When somebody else changed or removed one of the same periods since it was seen.
+        When somebody else has changed or removed one of the periods since it was seen.
     BadInput
-        When a period is wrong (``check_period``), names an unknown space, or the calendar would
+        When a period is invalid (``check_period``), names an unknown space, or the calendar would
         contradict itself (``check_together``).
     """
     changes = list(changes)
@@ -145,19 +145,19 @@ def change(settings: Settings, changes: Iterable[Change], *, by: str) -> Outcome
         kept = {k.id: k for k in _all(connection)}
         _refuse_clashes(kept, changes)
         done = _apply(connection, kept, changes, by)
-    look_at_sources(settings, [calendar_node()], at_once=True)
+    check_sources(settings, [calendar_node()], at_once=True)
     return done
 
 
 def put(
     settings: Settings, periods: Iterable[Period], *, by: str, replace: bool = False
 ) -> Outcome:
-    """Add periods; one of the same kind, name, first day and space is changed to its new end.
+    """Add periods; existing ones with the same kind, name, first day and space get the new end.
 
     Parameters
     ----------
     replace
-        Remove all others: afterwards the calendar is just these.
+        Remove all other periods.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def put(
             wanted = {p.identity for p in periods}
             changes += [Change(None, k) for i, k in there.items() if i not in wanted]
         done = _apply(connection, kept, changes, by)
-    look_at_sources(settings, [calendar_node()], at_once=True)
+    check_sources(settings, [calendar_node()], at_once=True)
     return done
 
 
@@ -186,7 +186,7 @@ def remove(settings: Settings, ids: Iterable[int], *, by: str) -> Outcome:
     Raises
     ------
     BadInput
-        When there is none of such a number; nothing is removed then.
+        When a number does not exist; nothing is removed then.
     """
     ids, kept = list(ids), {k.id: k for k in list_periods(settings)}
     unknown = [number for number in ids if number not in kept]
@@ -200,7 +200,7 @@ def remove(settings: Settings, ids: Iterable[int], *, by: str) -> Outcome:
 
 def _check(settings: Settings, periods: Sequence[Period], by: str) -> None:
     if not by.strip():
-        raise BadInput("It must be known who changes the calendar.", "Give a name.")
+        raise BadInput("It must be known who changes the calendar.", "Add a name.")
     for period in periods:
         check_period(period)
     places = {p.space for p in periods if p.space}
@@ -217,7 +217,7 @@ def _refuse_clashes(kept: dict[int, Kept], changes: Sequence[Change]) -> None:
             continue
         now = kept.get(wanted.seen.id)
         if now is not None and (now.version == wanted.seen.version or now.period == wanted.period):
-            continue  # as it was seen, or just as it is to be
+            continue  # not changed since, or already as wanted
         if now is None and wanted.period is None:
             continue  # removed by both
         clashes.append(Clash(wanted, now))
@@ -229,12 +229,12 @@ def _apply(
     connection: sa.Connection, kept: dict[int, Kept], changes: Sequence[Change], by: str
 ) -> Outcome:
     after = {number: k.period for number, k in kept.items()}
-    new, edited, gone, unchanged = [], [], [], 0
+    new, edited, removed, unchanged = [], [], [], 0
     for wanted in changes:
         number = None if wanted.seen is None else wanted.seen.id
         if wanted.period is None:
             if number in kept:
-                gone.append(number)
+                removed.append(number)
                 del after[number]
         elif number is None:
             new.append(wanted.period)
@@ -244,29 +244,29 @@ def _apply(
             edited.append((number, wanted.period))
             after[number] = wanted.period
     check_together([*after.values(), *new])
-    told = {"updated_at": dt.datetime.now(dt.UTC), "updated_by": by.strip()}
-    _write(connection, new, edited, gone, told)
-    return Outcome(len(new), len(edited), len(gone), unchanged)
+    author = {"updated_at": dt.datetime.now(dt.UTC), "updated_by": by.strip()}
+    _write(connection, new, edited, removed, author)
+    return Outcome(len(new), len(edited), len(removed), unchanged)
 
 
 def _write(
     connection: sa.Connection,
     new: Sequence[Period],
     edited: Sequence[tuple[int, Period]],
-    gone: Sequence[int | None],
-    told: dict[str, object],
+    removed: Sequence[int | None],
+    author: dict[str, object],
 ) -> None:
-    if gone:
-        connection.execute(sa.delete(table).where(table.c.id.in_(gone)))
+    if removed:
+        connection.execute(sa.delete(table).where(table.c.id.in_(removed)))
     if edited:
         statement = (
             sa.update(table)
             .where(table.c.id == sa.bindparam("number"))
             .values(version=table.c.version + 1)
         )
-        connection.execute(statement, [{"number": n, **_row(p), **told} for n, p in edited])
+        connection.execute(statement, [{"number": n, **_row(p), **author} for n, p in edited])
     if new:
-        rows = [{**_row(period), **told, "version": 1} for period in new]
+        rows = [{**_row(period), **author, "version": 1} for period in new]
         connection.execute(sa.insert(table), rows)
 
 
@@ -281,14 +281,14 @@ def _row(period: Period) -> dict[str, object]:
 
 
 def load_calendar(settings: Settings) -> AcademicCalendar:
-    """The calendar as it is now; empty when nobody has filled it."""
+    """The current calendar; it may be empty."""
     periods = tuple(sorted(kept.period for kept in list_periods(settings)))
     places = {p.space for p in periods if p.space}
     return AcademicCalendar(periods, _near(settings, places) if places else None)
 
 
 def _near(settings: Settings, places: Iterable[str]) -> dict[str, frozenset[str]]:
-    """Each place with all below and above it; one that is in the tree no more is left out."""
+    """Each place with all spaces below and above it; places no longer in the tree are left out."""
     tree = load_tree(settings)
     found = {}
     for place in places:
@@ -305,10 +305,10 @@ def _near(settings: Settings, places: Iterable[str]) -> dict[str, frozenset[str]
 _CONTENT = f"""SELECT md5(coalesce(string_agg(
     concat_ws(' ', kind, start_date, end_date, space_id, name), chr(10)
     ORDER BY kind, start_date, space_id, name), '')) FROM {SCHEMA}.academic_period"""
-"""Who changed a period, and when, is nothing to what is computed from it."""
+"""Without author and time of changes, which do not affect what is computed from the calendar."""
 
 
 def calendar_node() -> Node:
-    """The calendar's table, for the nodes of what is computed from it."""
+    """The node of the calendar's table, for nodes that depend on it."""
     name = "academic_period"
     return Node((name,), source=Table(SCHEMA, name, _CONTENT))

@@ -11,15 +11,15 @@ academic_period = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("start_date", sa.Date, nullable=False, comment="the first local day"),
-    sa.Column("end_date", sa.Date, nullable=False, comment="excluded"),
+    sa.Column("end_date", sa.Date, nullable=False, comment="exclusive"),
     sa.Column(
         "space_id",
         sa.Text,
         nullable=False,
         server_default="",
-        comment="where an event takes place; empty: on the whole campus",
+        comment="where an event takes place; empty: the whole campus",
     ),
-    sa.Column("version", sa.Integer, nullable=False, comment="grows by one with every change"),
+    sa.Column("version", sa.Integer, nullable=False, comment="increases with every change"),
     sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("updated_by", sa.Text, nullable=False),
     # Checked at the end of a transaction: two periods may change places.

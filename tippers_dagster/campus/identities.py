@@ -46,9 +46,9 @@ class DeviceIds:
 
     def column(self, macs: pa.Array | pa.ChunkedArray) -> pa.Array:
         """uint64 per row; null where the MAC address is null."""
-        whole = macs.combine_chunks() if isinstance(macs, pa.ChunkedArray) else macs
-        missing = np.asarray(whole.is_null())
-        return pa.array(self(whole.cast(pa.string()).fill_null("")), mask=missing)
+        combined = macs.combine_chunks() if isinstance(macs, pa.ChunkedArray) else macs
+        missing = np.asarray(combined.is_null())
+        return pa.array(self(combined.cast(pa.string()).fill_null("")), mask=missing)
 
 
 def lake_name(column: str) -> str:

@@ -31,7 +31,7 @@ DEVICE_KEY = "mac_address"
 MIN_FUNCTIONS = 3
 """Snorkel's label model is not determined by fewer labelling functions."""
 
-LEAST_FORECAST_HISTORY_DAYS = 14
+MIN_FORECAST_HISTORY_DAYS = 14
 """History before the first backtest: comparing weeks needs at least two."""
 
 
@@ -251,10 +251,10 @@ def _check_forecaster(catalog: Lookup, definition: Definition, body: Body) -> No
     assert isinstance(body, Forecaster)
     _refuse_duplicates(body.spaces, "space")
     _refuse_duplicates(body.models, "model")
-    if body.history_days < body.horizon_days + LEAST_FORECAST_HISTORY_DAYS:
+    if body.history_days < body.horizon_days + MIN_FORECAST_HISTORY_DAYS:
         raise Cannot(
             f"A backtest of {body.horizon_days} days needs a history of "
-            f"{body.horizon_days + LEAST_FORECAST_HISTORY_DAYS} days or more; history_days is "
+            f"{body.horizon_days + MIN_FORECAST_HISTORY_DAYS} days or more; history_days is "
             f"{body.history_days}."
         )
 

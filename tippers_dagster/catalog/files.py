@@ -40,7 +40,7 @@ SECRET_FIELDS = frozenset({"password"})
 _NAMING: tuple[str, ...] = ("kind", "concept", "name")
 
 MAX_FILE_BYTES = 1 << 20
-MOST_FILES = 20_000
+MAX_FILES = 20_000
 _MAX_ERRORS = 20
 
 _KINDS = {folder: kind for kind, folder in FOLDERS.items()}
@@ -365,8 +365,8 @@ def _walk(folder: Path) -> Iterator[PurePosixPath]:
         for name in names:
             count += 1
             yield PurePosixPath(Path(place, name).relative_to(folder).as_posix())
-        if count > MOST_FILES:
-            raise BadInput(f"{folder} holds more than {MOST_FILES:,} files: is it the right one?")
+        if count > MAX_FILES:
+            raise BadInput(f"{folder} holds more than {MAX_FILES:,} files: is it the right one?")
 
 
 def _bytes(path: Path) -> bytes:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-LONGEST_NAME = 48
+MAX_NAME_LENGTH = 48
 """Two names and their separator form one PostgreSQL identifier, of 63 bytes at most."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -69,10 +69,10 @@ _IN_NONE = (
 
 
 def _check_name(name: str) -> str:
-    if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_LENGTH:
         raise ValueError(
             f"{name!r:.60} is not a name: use lower-case words joined by underscores, "
-            f"up to {LONGEST_NAME} characters"
+            f"up to {MAX_NAME_LENGTH} characters"
         )
     return name
 
@@ -84,7 +84,7 @@ def _check_reference(text: str) -> str:
 
 
 def _check_label(label: str) -> str:
-    if not _LABEL.fullmatch(label) or len(label) > LONGEST_NAME or label == "ABSTAIN":
+    if not _LABEL.fullmatch(label) or len(label) > MAX_NAME_LENGTH or label == "ABSTAIN":
         raise ValueError(
             f"{label!r:.60} is not a label: use upper-case words joined by underscores, not ABSTAIN"
         )

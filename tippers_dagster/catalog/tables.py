@@ -10,22 +10,22 @@ definition = sa.Table(
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
     sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("concept", sa.Text, nullable=False, server_default="", comment="empty: in none"),
+    sa.Column("concept", sa.Text, nullable=False, server_default="", comment="empty: no concept"),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column(
-        "namespace", sa.Text, nullable=False, comment="the concept; in none: the kind before a dot"
+        "namespace", sa.Text, nullable=False, comment="the concept; without one: the kind and a dot"
     ),
     sa.Column("description", sa.Text, nullable=False, server_default=""),
     sa.Column("owner", sa.Text, nullable=False, server_default=""),
     sa.Column("status", sa.Text, nullable=False, server_default="active"),
-    sa.Column("version", sa.Integer, nullable=False, comment="grows by one with every change"),
-    sa.Column("body", JSONB, nullable=False, comment="catalog/kinds.py says what it holds"),
+    sa.Column("version", sa.Integer, nullable=False, comment="increases with every change"),
+    sa.Column("body", JSONB, nullable=False, comment="see catalog/kinds.py"),
     sa.Column(
         "reads",
         JSONB,
         nullable=False,
         server_default="[]",
-        comment="concept.name of each definition that its SQL text reads",
+        comment="concept.name of each definition that its SQL reads",
     ),
     sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("updated_by", sa.Text, nullable=False),
@@ -49,5 +49,5 @@ definition_version = sa.Table(
     sa.Column("reads", JSONB, nullable=False, server_default="[]"),
     sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("changed_by", sa.Text, nullable=False),
-    comment="one row per version of a definition, those of deleted ones included",
+    comment="one row per version of a definition, including deleted definitions",
 )

@@ -13,9 +13,9 @@ from tippers_dagster.platform.text import shown
 
 MAX_CHARACTERS = 1 << 20
 """Characters."""
-DEEPEST = 50
+MAX_DEPTH = 50
 """Nested levels of lists and mappings; definitions have four."""
-MOST_VALUES = 200_000
+MAX_VALUES = 200_000
 """Keys and values of a document, including repetitions by aliases."""
 MAX_NUMBER_LENGTH = 100
 """Characters: the time to parse a base-60 number grows with the square of its length."""
@@ -150,7 +150,7 @@ def _check_structure(events: Iterable[yaml.Event], *, aliases: bool) -> None:
         if isinstance(event, yaml.AliasEvent):
             if not aliases:
                 raise BadInput(f"{where}: aliases (*) are not allowed.")
-            values += held.get(event.anchor, MOST_VALUES + 1)  # inside itself: infinite
+            values += held.get(event.anchor, MAX_VALUES + 1)  # inside itself: infinite
         elif isinstance(event, yaml.NodeEvent):
             if event.tag is not None:  # explicit
                 raise BadInput(f"{where}: tags ({shown(event.tag)}) are not allowed.")
@@ -162,7 +162,7 @@ def _check_structure(events: Iterable[yaml.Event], *, aliases: bool) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_.pop()
             held |= {anchor: values - before + 1} if anchor else {}
-        if len(open_) > DEEPEST:
-            raise BadInput(f"{where}: nested more than {DEEPEST} levels deep.")
-        if values > MOST_VALUES:
-            raise BadInput(f"{where}: more than {MOST_VALUES:,} values up to here.")
+        if len(open_) > MAX_DEPTH:
+            raise BadInput(f"{where}: nested more than {MAX_DEPTH} levels deep.")
+        if values > MAX_VALUES:
+            raise BadInput(f"{where}: more than {MAX_VALUES:,} values up to here.")

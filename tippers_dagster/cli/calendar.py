@@ -35,9 +35,9 @@ def list_all() -> None:
     from tippers_dagster.platform.terminal import table_console
 
     table = Table("number", "kind", "name", "first day", "last day", "days", "space", "by")
-    for kept in list_periods(get_settings()):
-        p = kept.period
-        row = (kept.id, p.kind, p.name, p.start, p.last_day, p.days, p.space, kept.updated_by)
+    for stored in list_periods(get_settings()):
+        p = stored.period
+        row = (stored.id, p.kind, p.name, p.start, p.last_day, p.days, p.space, stored.updated_by)
         table.add_row(*(str(cell) for cell in row))
     if not table.row_count:
         typer.echo(
@@ -80,7 +80,7 @@ def export(
     from tippers_dagster.calendar.store import list_periods
     from tippers_dagster.platform.text import counted
 
-    periods = [kept.period for kept in list_periods(get_settings())]
+    periods = [stored.period for stored in list_periods(get_settings())]
     write_file(periods, file)
     typer.echo(f"{counted(len(periods), 'period')} written to {file}.")
 

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
     calibrate = typer.Typer(
         name="calibrate",
         no_args_is_help=True,
-        help="Head counts, from which ratios of people to devices are learned.",
+        help="Head counts that calibrate people counts.",
     )
     for command in (clear, export, show):
         calibrate.command(command.__name__)(command)

@@ -24,7 +24,9 @@ Name = Annotated[str, typer.Argument(metavar="CONCEPT.CLASSIFIER", help="Such as
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     classifiers = typer.Typer(
-        name="classifiers", no_args_is_help=True, help="Trained models: ranking and comparison."
+        name="classifiers",
+        no_args_is_help=True,
+        help="Trained classifiers: ranking and comparison.",
     )
     classifiers.command("list")(list_)
     classifiers.command("show")(show)

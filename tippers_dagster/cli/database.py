@@ -10,7 +10,7 @@ from tippers_dagster.settings import get_settings
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     database = typer.Typer(
-        no_args_is_help=True, help="Roles and databases on a deployment's server."
+        no_args_is_help=True, help="Prepare a deployment's PostgreSQL server: roles and databases."
     )
     database.command("prepare")(prepare)
     database.command("sql")(sql)

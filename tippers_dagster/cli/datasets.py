@@ -42,7 +42,7 @@ def create(
     """Create a named selection of occupancy, and track its space."""
     from tippers_dagster.occupancy import datasets as store
 
-    made = store.create(
+    created = store.create(
         get_settings(),
         name,
         space=space,
@@ -52,8 +52,8 @@ def create(
         owner=machine_user() if owner is None else owner,
         description=description,
     )
-    typer.echo(f"Dataset {made.name} created; space {made.space} is tracked over its range.")
-    typer.echo(f"`tippers dataset show {made.name}` shows its progress.")
+    typer.echo(f"Dataset {created.name} created; space {created.space} is tracked over its range.")
+    typer.echo(f"`tippers dataset show {created.name}` shows its progress.")
 
 
 def list_all() -> None:
@@ -77,7 +77,7 @@ def show(name: Name) -> None:
     """Show a dataset and the progress of its partitions."""
     from tippers_dagster.occupancy import datasets as store
     from tippers_dagster.occupancy.dataset_progress import progress
-    from tippers_dagster.occupancy.source_checks import last_looks
+    from tippers_dagster.occupancy.source_checks import last_checked
 
     settings = get_settings()
     dataset = store.get(settings, name)
@@ -86,7 +86,7 @@ def show(name: Name) -> None:
     found = progress(settings, dataset)
     for level in found.levels:
         typer.echo(f"{level.asset:<18} {level.done:,} of {level.wanted:,} partitions up to date")
-    if looks := last_looks(settings):
+    if looks := last_checked(settings):
         typer.echo(f"Source last checked: {looks[1].astimezone():%Y-%m-%d %H:%M}.")
     if not found.tracked:
         typer.echo(

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
     definitions = typer.Typer(
         name="definitions",
         no_args_is_help=True,
-        help="Concepts, indexes, rules, labelling functions and other definitions.",
+        help="Concepts, indexes, rules, label models and other definitions.",
     )
     for command in (show, validate, export, save, retire, activate, delete, rename, restore):
         definitions.command(command.__name__)(command)

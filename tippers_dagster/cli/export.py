@@ -54,7 +54,7 @@ def export(
     from tippers_dagster.occupancy.reading import (
         OnMissing,
         StaleOccupancy,
-        chunks_asked,
+        chunks_in_range,
         missing_chunks,
     )
     from tippers_dagster.occupancy.sharing import hidden_rows, read_shared_occupancy
@@ -85,7 +85,7 @@ def export(
     if missing := missing_chunks(table):
         typer.secho(f"Chunks not computed yet: {', '.join(missing)}", fg="yellow", err=True)
     if stale := staleness.stale_chunks(
-        settings, space, chunks_asked(start, end, interval, settings)
+        settings, space, chunks_in_range(start, end, interval, settings)
     ):
         typer.secho(
             "The source has changed; the counts of these chunks are out of date: "

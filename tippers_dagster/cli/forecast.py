@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     forecast = typer.Typer(
         name="forecast",
         no_args_is_help=True,
-        help="Forecasts of spaces, and their errors in backtests.",
+        help="Forecasts of occupancy, and their backtests.",
     )
     forecast.command("list")(list_)
     for command in (show, export, evaluate):
@@ -57,7 +57,7 @@ def list_() -> None:
     table = Table("forecaster", "last backtest", "history", "spaces", "spaces with a forecast")
     for name in names:
         training_runs = trainings(settings, name)
-        made = (
+        figures = (
             (
                 f"{training_runs[0].trained_at:%Y-%m-%d %H:%M} UTC",
                 f"{training_runs[0].first_day} to {training_runs[0].last_day}",
@@ -66,7 +66,7 @@ def list_() -> None:
             if training_runs
             else ("none yet", "", "")
         )
-        table.add_row(name, *made, str(len(forecast_spaces(settings, name))))
+        table.add_row(name, *figures, str(len(forecast_spaces(settings, name))))
     table_console().print(table)
 
 
@@ -80,9 +80,9 @@ def show(
     from tippers_dagster.forecasting.reading import (
         backtest_scores,
         champions,
+        changes_since_last,
         find_forecaster,
         last_training,
-        what_changed,
     )
     from tippers_dagster.platform.terminal import table_console
     from tippers_dagster.platform.text import counted
@@ -102,7 +102,7 @@ def show(
     table_console().print(models_table(details["figures"]))
     for model, why in {**details["left_out"], **details["failed"]}.items():
         typer.secho(f"{model} was not tried on every space: {why}", fg="yellow", err=True)
-    changes = what_changed(settings, name)
+    changes = changes_since_last(settings, name)
     if changes.before is not None:
         typer.echo(
             f"{counted(len(changes.champions), 'champion')} changed since the backtest of "

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
     gold = typer.Typer(
         name="gold",
         no_args_is_help=True,
-        help="Known labels of entities, and the scores of label models on them.",
+        help="Gold labels, and the accuracy of label models on them.",
     )
     for command in (delete, export, scores):
         gold.command(command.__name__)(command)
@@ -38,7 +38,7 @@ def import_(
     """Import gold labels from a file, and score the current label models with them."""
     from tippers_dagster.catalog.kinds import Kind
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.labelling.gold import import_gold, score_again
+    from tippers_dagster.labelling.gold import import_gold, rescore
 
     settings = get_settings()
     catalog = load_catalog(settings)
@@ -51,7 +51,7 @@ def import_(
         )
         models = [d.ref for d in catalog.of_kind(Kind.LABEL_MODEL)]
         names = [ref.name for ref in models if ref.concept == done.concept]
-        for name, accuracy in score_again(settings, done.concept, names).items():
+        for name, accuracy in rescore(settings, done.concept, names).items():
             typer.echo(f"{done.concept}.{name}: accuracy {accuracy:.3f} on all gold labels")
 
 
@@ -102,8 +102,8 @@ def scores(
     from rich.table import Table
 
     from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.labelling.explanations import find_label_model
     from tippers_dagster.labelling.gold import scores as read_scores
-    from tippers_dagster.labelling.why import find_label_model
     from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()

@@ -15,8 +15,8 @@ from tippers_dagster.settings import get_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tippers_dagster.campus.intake.entries import Ingested
     from tippers_dagster.campus.intake.files import Progress
-    from tippers_dagster.campus.intake.ingests import Ingested
     from tippers_dagster.campus.intake.journal import IngestReport
 
 app = typer.Typer(
@@ -141,10 +141,10 @@ def list_all() -> None:
     """List all ingests and removals of spaces, oldest first."""
     from rich.table import Table
 
-    from tippers_dagster.campus.intake.ingests import describe_options, list_ingests
+    from tippers_dagster.campus.intake.entries import describe_options, list_ingests
     from tippers_dagster.campus.intake.repeat import LOADED
     from tippers_dagster.platform.terminal import table_console
-    from tippers_dagster.platform.text import shown, shown_path
+    from tippers_dagster.platform.text import short_path, shown
 
     found = list_ingests(get_settings(), LOADED)
     if not found:
@@ -158,7 +158,7 @@ def list_all() -> None:
             str(one.ingest_id),
             f"{one.ingested_at.astimezone():%Y-%m-%d %H:%M}",
             one.kind,
-            shown_path(one.name),
+            short_path(one.name),
             *(f"{number:,}" for number in (one.rows, one.loaded, one.rejected)),
             shown(describe_options(one.options)),
             _effect(one),
@@ -245,10 +245,10 @@ def _columns(given: list[str]) -> dict[str, str]:
 
 def _report_stale(dates: set[dt.date]) -> None:
     """Check the chunks that an ingest affected, and report which are out of date."""
-    from tippers_dagster.occupancy.source_checks import look_at_dates
+    from tippers_dagster.occupancy.source_checks import check_dates
     from tippers_dagster.platform.text import counted
 
-    if changed := look_at_dates(get_settings(), dates).changed:
+    if changed := check_dates(get_settings(), dates).changed:
         affected = f"{changed[0]} to {changed[-1]}" if len(changed) > 1 else changed[0]
         typer.echo(
             f"Counts of {counted(len(changed), 'time chunk')} are out of date ({affected}). A "

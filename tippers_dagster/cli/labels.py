@@ -14,7 +14,7 @@ from tippers_dagster.settings import get_settings
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tippers_dagster.labelling.why import Explanation
+    from tippers_dagster.labelling.explanations import Explanation
 
 _FUNCTION_COLUMNS = (
     "labelling function",
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
     labels = typer.Typer(
         name="labels",
         no_args_is_help=True,
-        help="Labels of label models: counts, explanations, export.",
+        help="Results of label models: status, explanation and export.",
     )
     for command in (show, why, export):
         labels.command(command.__name__)(command)
@@ -49,8 +49,8 @@ def show(label_model: LabelModel) -> None:
     """Show the number of entities per label, and the votes of each labelling function."""
     from tippers_dagster.automation.state import load_states
     from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.labelling.explanations import find_label_model
     from tippers_dagster.labelling.labels import NotLabelled
-    from tippers_dagster.labelling.why import find_label_model
     from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
@@ -84,7 +84,7 @@ def why(
 ) -> None:
     """Explain an entity's label: votes, the rows behind them, accuracies, probabilities."""
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.labelling.why import explain
+    from tippers_dagster.labelling.explanations import explain
     from tippers_dagster.platform.terminal import table_console
 
     settings = get_settings()
@@ -103,8 +103,8 @@ def export(
 ) -> None:
     """Write all labels, with the entities' keys, to a file."""
     from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.labelling.explanations import find_label_model
     from tippers_dagster.labelling.labels import read_labels
-    from tippers_dagster.labelling.why import find_label_model
     from tippers_dagster.platform.table_files import write_table
 
     settings = get_settings()

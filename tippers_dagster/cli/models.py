@@ -25,9 +25,7 @@ _METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     models = typer.Typer(
-        name="models",
-        no_args_is_help=True,
-        help="Registered models: which version is in use, and why.",
+        name="models", no_args_is_help=True, help="Registered models and their versions."
     )
     models.command("list")(list_all)
     models.command("show")(show)

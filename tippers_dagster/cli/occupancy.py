@@ -84,7 +84,7 @@ def status() -> None:
     from rich.table import Table
 
     from tippers_dagster.campus.spaces.tracking import list_tracked
-    from tippers_dagster.occupancy.source_checks import look_quickly
+    from tippers_dagster.occupancy.source_checks import check_quickly
     from tippers_dagster.occupancy.status import occupancy_status
     from tippers_dagster.platform.terminal import table_console
     from tippers_dagster.settings import get_settings
@@ -98,7 +98,7 @@ def status() -> None:
         return
     for one in tracked:
         console.print(f"tracked: {one.space}, {one.start} to {one.end} (excluded)", markup=False)
-    check = look_quickly(settings, dt.datetime.now(dt.UTC))
+    check = check_quickly(settings, dt.datetime.now(dt.UTC))
     table = Table("level", *("wanted", "done", "running", "stale", "failed", "sealed"))
     levels = occupancy_status(settings)
     for level in levels:
@@ -169,10 +169,10 @@ def _print_tracked(grid: Grid) -> None:
 
 
 def _print_last_check(settings: Settings, check: Look) -> None:
-    from tippers_dagster.occupancy.source_checks import last_looks
+    from tippers_dagster.occupancy.source_checks import last_checked
     from tippers_dagster.platform.text import counted
 
-    checks = last_looks(settings)
+    checks = last_checked(settings)
     if checks is None:
         return
     oldest, latest = (f"{when.astimezone():%Y-%m-%d %H:%M}" for when in checks)

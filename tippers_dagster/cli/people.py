@@ -43,8 +43,7 @@ def list_all() -> None:
 def set_role(email: Email, role: RoleName) -> None:
     """Assign a role to a user, in place of their present one.
 
-    The first user to log in with this address gets the role. If somebody else gets the address
-    later, they do not get the role.
+    The first user to log in with this address gets the role; a later user of it does not.
     """
     from tippers_dagster.access import store
     from tippers_dagster.access.model import Role

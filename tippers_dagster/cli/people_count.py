@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     people_count = typer.Typer(
         name="people-count",
         no_args_is_help=True,
-        help="People estimated from devices: list people counts and their errors, export them.",
+        help="Counts of people instead of devices: quality and export.",
     )
     people_count.command("list")(list_all)
     people_count.command("export")(export)
@@ -29,13 +29,13 @@ def list_all() -> None:
     """List people counts: the devices that they count, and their errors."""
     from tippers_dagster.catalog.kinds import Kind, PeopleCount
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.people.counts.reading import read_made
+    from tippers_dagster.people.counts.reading import read_people_counts
 
     settings = get_settings()
-    made = read_made(settings)
+    results = read_people_counts(settings)
     defined = {d.ref.name: d.body for d in load_catalog(settings).of_kind(Kind.PEOPLE_COUNT)}
     for name, body in defined.items():
-        if name not in made and isinstance(body, PeopleCount):
+        if name not in results and isinstance(body, PeopleCount):
             what = f"{', '.join(body.labels)} of {body.by}" if body.by else "all devices"
             typer.echo(f"{name}: {what}; not materialised yet.")
     if not defined:
@@ -47,37 +47,41 @@ def print_made(settings: Settings) -> None:
     """Print a table of the materialised people counts."""
     from rich.table import Table
 
-    from tippers_dagster.people.counts.reading import read_made
+    from tippers_dagster.people.counts.reading import read_people_counts
     from tippers_dagster.platform.terminal import table_console
 
-    made = read_made(settings)
-    if not made:
+    results = read_people_counts(settings)
+    if not results:
         return
     headings = (
         *("people count", "devices counted", "head counts", "mean error, people"),
         *("without calibration", "interval", "computed"),
     )
     table = Table(*headings)
-    for one in made.values():
-        what = f"{', '.join(one.body.labels)} of {one.body.by}" if one.body.by else "all devices"
-        when = f"{one.made_at:%Y-%m-%d %H:%M}"
-        found = one.evaluation
+    for result in results.values():
+        what = (
+            f"{', '.join(result.body.labels)} of {result.body.by}"
+            if result.body.by
+            else "all devices"
+        )
+        when = f"{result.made_at:%Y-%m-%d %H:%M}"
+        found = result.evaluation
         if found is None:
-            table.add_row(one.name, what, "", "not calibrated", "", "", when)
+            table.add_row(result.name, what, "", "not calibrated", "", "", when)
             continue
         table.add_row(
-            one.name,
+            result.name,
             what,
             f"{found.fitted:,}",
             f"{found.calibrated.mae:.2f}",
             f"{found.uncalibrated.mae:.2f}",
-            f"{one.body.confidence:.0%}, contained {found.coverage:.0%}",
+            f"{result.body.confidence:.0%}, contained {found.coverage:.0%}",
             when,
         )
     table_console().print(table)
-    for one in made.values():
-        if one.reason:
-            typer.echo(f"{one.name} is not calibrated: {one.reason}")
+    for result in results.values():
+        if result.reason:
+            typer.echo(f"{result.name} is not calibrated: {result.reason}")
 
 
 def export(
@@ -88,7 +92,7 @@ def export(
     end: Annotated[
         str, typer.Option(help="As --start, excluded: only bins that begin earlier are written.")
     ],
-    interval: Annotated[int, typer.Option(help="Width of the bins: 60 to 86400, in steps of 60.")],
+    interval: Annotated[int, typer.Option(help="Width of the bins in seconds: a multiple of 60.")],
     by: Annotated[str, typer.Option(help="Name of the people count.")],
     out: Annotated[Path, typer.Option(help="FILE.csv or FILE.parquet; replaced if it exists.")],
 ) -> None:
@@ -101,7 +105,7 @@ def export(
     """
     from tippers_dagster.occupancy.export import write_export
     from tippers_dagster.occupancy.reading import missing_chunks
-    from tippers_dagster.people.counts.reading import made_of
+    from tippers_dagster.people.counts.reading import read_people_count
     from tippers_dagster.people.counts.sharing import read_shared_people
     from tippers_dagster.platform.table_files import check_writable
 
@@ -110,8 +114,8 @@ def export(
     people = read_shared_people(space, start, end, interval, by, settings=settings)
     write_export(space, people, out)
     typer.echo(f"{people.num_rows:,} rows written to {out}")
-    made = made_of(settings, by)
-    if made.reason:
-        typer.secho(f"{by} is not calibrated: {made.reason}", fg="yellow", err=True)
+    result = read_people_count(settings, by)
+    if result.reason:
+        typer.secho(f"{by} is not calibrated: {result.reason}", fg="yellow", err=True)
     if missing := missing_chunks(people):
         typer.secho(f"Chunks not computed: {', '.join(missing)}", fg="yellow", err=True)

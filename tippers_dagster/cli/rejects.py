@@ -55,7 +55,7 @@ def rejects(
 def _show_loading(console: Console, groups: list[Group]) -> None:
     from rich.table import Table
 
-    from tippers_dagster.platform.text import shown_path
+    from tippers_dagster.platform.text import short_path
 
     if not groups:
         return
@@ -67,7 +67,7 @@ def _show_loading(console: Console, groups: list[Group]) -> None:
         number = "" if group.ingest_id is None else str(group.ingest_id)
         table.add_row(
             number,
-            shown_path(group.file or ""),
+            short_path(group.file or ""),
             f"{group.rows:,}",
             _shown(group.reason),
             _shown(group.example),

@@ -12,8 +12,7 @@ NOT_SET = "TIPPERS_PRESENCE_DAYS is not set: sessions and presence are never del
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     retention = typer.Typer(
-        no_args_is_help=True,
-        help="Retention: after a set time sessions and presence are deleted, and only counts stay.",
+        no_args_is_help=True, help="Delete old sessions and presence; counts stay."
     )
     retention.command("status")(status)
     retention.command("apply")(apply)
@@ -28,7 +27,7 @@ def status() -> None:
 
     settings = get_settings()
     found = standing(settings)
-    if found.until is None or settings.presence_days is None:
+    if settings.presence_days is None:
         typer.echo(NOT_SET)
     else:
         typer.echo(
@@ -50,14 +49,14 @@ def apply() -> None:
     every night.
     """
     from tippers_dagster.platform.text import counted
-    from tippers_dagster.retention.work import give_up
+    from tippers_dagster.retention.work import delete_due
     from tippers_dagster.settings import get_settings
 
     settings = get_settings()
     if settings.presence_days is None:
         typer.echo(NOT_SET)
         return
-    outcome = give_up(settings, logging.getLogger("tippers"))
+    outcome = delete_due(settings, logging.getLogger("tippers"))
     typer.echo(
         f"Chunks sealed: {len(outcome.sealed):,}; files deleted: {outcome.files:,}; MAC addresses "
         f"of rejected rows removed: {outcome.blanked:,}."

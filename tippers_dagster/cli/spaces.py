@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from tippers_dagster.occupancy.removal import Touched
+    from tippers_dagster.occupancy.removal import RemovalEffects
     from tippers_dagster.settings import Settings
 
 SHOWN = 10
@@ -15,9 +15,7 @@ SHOWN = 10
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    spaces = typer.Typer(
-        invoke_without_command=True, help="List the space tree; remove a space from it."
-    )
+    spaces = typer.Typer(invoke_without_command=True, help="List the space tree; remove spaces.")
     spaces.callback()(show)
     spaces.command("remove")(remove)
     app.add_typer(spaces, name="spaces")
@@ -64,11 +62,11 @@ def remove(
     Works for loaded spaces only; remove those of a campus's own database there. A removal is
     recorded like an ingest: `tippers ingest list` shows it, `tippers ingest undo` reverts it.
     """
-    from tippers_dagster.occupancy.removal import remove_space, what_it_touches
+    from tippers_dagster.occupancy.removal import removal_effects, remove_space
     from tippers_dagster.settings import get_settings
 
     settings = get_settings()
-    effects = what_it_touches(settings, space)
+    effects = removal_effects(settings, space)
     for line in _effects(settings, effects):
         typer.echo(line)
     if not yes:
@@ -78,7 +76,7 @@ def remove(
     typer.echo(f"Removed. `tippers ingest undo {number}` restores the spaces{except_tracking}.")
 
 
-def _effects(settings: Settings, effects: Touched) -> list[str]:
+def _effects(settings: Settings, effects: RemovalEffects) -> list[str]:
     """The effects of a removal, one per line."""
     from tippers_dagster.occupancy.datasets import list_datasets
 

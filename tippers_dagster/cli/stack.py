@@ -81,8 +81,9 @@ def dagster(context: typer.Context) -> None:
 def env() -> None:
     """Print the environment of Dagster's processes as ``export`` lines: eval "$(tippers env)".
 
-    Variables with a password are left out, and named in a comment. The embedded database runs only
-    while `tippers up` or another command is running.
+    Variables with a password are left out, and named in a comment.
+
+    The embedded database runs only while `tippers up` or another command is running.
     """
     from tippers_dagster.platform.dagster.environment import dagster_environment
     from tippers_dagster.platform.redaction import redact

@@ -28,7 +28,7 @@ class ConnectionFault(TippersError):
     """Another database cannot be reached, or one of its tables cannot be read."""
 
 
-def find_server(name: str, body: Connection) -> None:
+def check_server(name: str, body: Connection) -> None:
     """Check that a server listens at the connection's address.
 
     Raises
@@ -58,22 +58,22 @@ def find_server(name: str, body: Connection) -> None:
         ) from None
 
 
-def fault(name: str, body: Connection, said: str) -> ConnectionFault:
+def fault(name: str, body: Connection, message: str) -> ConnectionFault:
     """The fault behind a driver's message, which must already be redacted."""
-    said = said.strip()
-    if _DATABASE.search(said):
+    message = message.strip()
+    if _DATABASE.search(message):
         return ConnectionFault(
             f"{name}: the server has no database {body.database!r}, or {body.user} may not see it.",
             "Fix --database.",
         )
-    if _AUTHENTICATION.search(said):
+    if _AUTHENTICATION.search(message):
         return ConnectionFault(
             f"{name}: the server rejects the login of {body.user!r}: wrong user or password.",
             f"Set the password again: tippers connections edit {name} --password-stdin",
         )
-    if _ENCRYPTION.search(said):
-        return ConnectionFault(f"{name}: could not encrypt the connection: {said}")
-    return ConnectionFault(f"{name}: {said}")
+    if _ENCRYPTION.search(message):
+        return ConnectionFault(f"{name}: could not encrypt the connection: {message}")
+    return ConnectionFault(f"{name}: {message}")
 
 
 def driver_missing(name: str, body: Connection) -> ConnectionFault:
@@ -84,7 +84,7 @@ def driver_missing(name: str, body: Connection) -> ConnectionFault:
     )
 
 
-def words_of(error: Exception) -> str:
+def driver_message(error: Exception) -> str:
     """A driver's message, without SQLAlchemy's statement and links."""
     if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
         return str(error.orig)

@@ -19,10 +19,10 @@ from tippers_dagster.catalog.kinds import Connection
 from tippers_dagster.connections.bodies import check_body, is_source
 from tippers_dagster.connections.faults import (
     CONNECT_SECONDS,
+    check_server,
+    driver_message,
     driver_missing,
     fault,
-    find_server,
-    words_of,
 )
 from tippers_dagster.connections.secrets import decrypt
 from tippers_dagster.errors import BadInput
@@ -158,7 +158,7 @@ def opened(settings: Settings, place: Place) -> Iterator[sa.Connection]:
     ConnectionFault
         With the reason; also for errors while it is in use.
     """
-    find_server(place.name, place.body)
+    check_server(place.name, place.body)
     with _errors_as_faults(settings, place):
         try:
             engine = sa.create_engine(
@@ -185,7 +185,7 @@ def opened_for_arrow(settings: Settings, place: Place) -> Iterator[dbapi.Connect
     from adbc_driver_postgresql import dbapi
 
     assert place.dsn is not None
-    find_server(place.name, place.body)
+    check_server(place.name, place.body)
     # Not the clones of platform/postgres/adbc.py, which keep their first connection open.
     with _errors_as_faults(settings, place), dbapi.connect(place.dsn) as connection:
         with connection.cursor() as cursor:
@@ -201,6 +201,6 @@ def _errors_as_faults(settings: Settings, place: Place) -> Iterator[None]:
     try:
         yield
     except (sa.exc.SQLAlchemyError, ArrowDriverError) as error:
-        message = redact(words_of(error), settings, place.secrets)
+        message = redact(driver_message(error), settings, place.secrets)
         # Not chained: the driver's error and its frames may show the password.
         raise fault(place.name, place.body, message) from None

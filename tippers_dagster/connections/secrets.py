@@ -15,7 +15,7 @@ from tippers_dagster.catalog.editing import LOCK
 from tippers_dagster.catalog.kinds import Connection, Kind
 from tippers_dagster.catalog.tables import definition, definition_version
 from tippers_dagster.errors import SettingsError, TippersError
-from tippers_dagster.platform.keys import make_once, replace_secret
+from tippers_dagster.platform.keys import replace_secret, write_secret_once
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -130,7 +130,7 @@ def _keys(settings: Settings) -> list[str]:
         return [key.strip() for key in keys]
     path = secrets_file(settings)
     if not path.exists():
-        make_once(path, _new_key())
+        write_secret_once(path, _new_key())
     return path.read_text().split()
 
 

@@ -19,8 +19,8 @@ from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.demo.levels import LEVELS, Level
 from tippers_dagster.labelling.evaluate import Scores, score
 from tippers_dagster.learning.errors import NotTrained
-from tippers_dagster.learning.gold import known_labels
-from tippers_dagster.learning.results import last_result, read_judged
+from tippers_dagster.learning.gold import match_labels
+from tippers_dagster.learning.results import last_result, read_held_out_predictions
 from tippers_dagster.platform.warehouse.engine import read_arrow
 from tippers_dagster.settings import Settings
 
@@ -53,7 +53,7 @@ class ClassifierResult:
     by_model: Mapping[str, Scores]
 
 
-def judge_classifiers(settings: Settings) -> list[ClassifierResult]:
+def evaluate_classifiers(settings: Settings) -> list[ClassifierResult]:
     """Results for trained classifiers of the label models in ``demo/levels.py``."""
     catalog = load_catalog(settings)
     levels = {f"{level.concept}.{level.label_model}": level for level in LEVELS}
@@ -63,11 +63,11 @@ def judge_classifiers(settings: Settings) -> list[ClassifierResult]:
         if level is None:
             continue
         try:
-            judged = _judge(settings, catalog, definition, level)
+            result = _evaluate(settings, catalog, definition, level)
         except NotTrained:
             continue  # its label model may have no labels on this campus
-        if judged.entities:
-            found.append(judged)
+        if result.entities:
+            found.append(result)
     return found
 
 
@@ -76,11 +76,11 @@ def _label_model(catalog: Catalog, definition: Definition) -> str:
     return str(catalog.resolve(definition.body.label_model, definition.ref.concept).ref)
 
 
-def _judge(
+def _evaluate(
     settings: Settings, catalog: Catalog, definition: Definition, level: Level
 ) -> ClassifierResult:
     ref = definition.ref
-    result, judged = last_result(settings, ref), read_judged(settings, catalog, ref)
+    result, judged = last_result(settings, ref), read_held_out_predictions(settings, catalog, ref)
     truth = _truth(settings, catalog.key_column(ref), level, judged.keys, judged.labels)
     known = truth >= 0
     true, labels = truth[known].astype(np.int64), len(judged.labels)
@@ -116,4 +116,4 @@ def _truth(
     )
     label_of = {type_: label for label, types in level.truth.items() for type_ in types}
     given = [label_of.get(type_) for type_ in rows["truth"].to_pylist()]
-    return known_labels(settings, key, rows["mac_address"], given, keys, labels)
+    return match_labels(settings, key, rows["mac_address"], given, keys, labels)

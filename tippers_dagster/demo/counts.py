@@ -57,13 +57,13 @@ def lake_counts(
             [occupancy_key(space, chunk) for space in spaces], "Materialise it."
         )
         owner = np.repeat(np.arange(len(spaces)), [table.num_rows for table in present])
-        whole = pa.concat_tables(present)
-        begin = whole["interval_begin_time"].cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
+        table = pa.concat_tables(present)
+        begin = table["interval_begin_time"].cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
         columns = [
             pa.array(spaces, pa.string()).take(pa.array(owner)),
-            whole["interval_seconds"],
+            table["interval_seconds"],
             begin,
-            whole["number_connections"],
+            table["number_connections"],
         ]
         part = pa.table(columns, schema=_SCHEMA)
         parts.append(part.filter(pc.is_in(part["interval_seconds"], value_set=wanted)))
@@ -154,19 +154,20 @@ def check_equal(found: pa.Table, expected: pa.Table, tree: SpaceTree, against: s
     both = found.join(
         expected, KEYS, join_type="full outer", left_suffix="_found", right_suffix="_expected"
     )
-    counted = pc.fill_null(both["number_found"], 0)
-    right = pc.fill_null(both["number_expected"], 0)
-    wrong = both.filter(pc.not_equal(counted, right)).sort_by([(k, "ascending") for k in KEYS])
-    if wrong.num_rows:
+    differs = pc.not_equal(
+        pc.fill_null(both["number_found"], 0), pc.fill_null(both["number_expected"], 0)
+    )
+    different = both.filter(differs).sort_by([(k, "ascending") for k in KEYS])
+    if different.num_rows:
         examples = "\n".join(
             f"  {tree.names[tree.index[row['space_id']]] if row['space_id'] in tree else '?'} "
             f"({row['space_id']}), {dt.datetime.fromtimestamp(row['begin'], dt.UTC):%Y-%m-%d %H:%M}"
             f" UTC, {row['interval_seconds']} s: counted {row['number_found'] or 0}, "
             f"{against} {row['number_expected'] or 0}"
-            for row in wrong.slice(0, MAX_EXAMPLES).to_pylist()
+            for row in different.slice(0, MAX_EXAMPLES).to_pylist()
         )
         raise WrongCounts(
-            f"{wrong.num_rows:,} of {both.num_rows:,} counts differ from the {against}:\n"
+            f"{different.num_rows:,} of {both.num_rows:,} counts differ from the {against}:\n"
             f"{examples}",
             "Either rows were changed by hand, or this is a bug in tippers. Repeat the demo with a "
             "new TIPPERS_HOME to find out.",

@@ -20,7 +20,7 @@ from tippers_dagster.campus.source.schema import (
     TRUTH_OCCUPANCY,
     TRUTH_PERSON,
     SourceTable,
-    refuse_foreign_source,
+    require_own_source,
     source_tables,
 )
 from tippers_dagster.errors import BadInput
@@ -62,7 +62,7 @@ def prepare_simulated(settings: Settings, options: CampusOptions, progress: Shar
     SourceError
         When the source is a campus's own database.
     """
-    refuse_foreign_source(settings)
+    require_own_source(settings)
     create_source_schema(settings)
     campus = simulate_campus(options)
     if _filled(settings):
@@ -84,7 +84,7 @@ def prepare_smartspec(settings: Settings, folder: Path, progress: Share) -> bool
     SourceError
         When the source is a campus's own database.
     """
-    refuse_foreign_source(settings)
+    require_own_source(settings)
     create_source_schema(settings)
     ours = [(SMARTSPEC, scenario_sha256(folder))]
     if _filled(settings) and (_ingested(settings) != ours or _has_rows(settings, TRUTH_OCCUPANCY)):

@@ -53,7 +53,7 @@ class ForecastResult:
     peak: tuple[float, float, float]
 
 
-def judge_forecasts(settings: Settings, name: str = FORECASTER) -> ForecastResult:
+def evaluate_forecasts(settings: Settings, name: str = FORECASTER) -> ForecastResult:
     """The backtest of a forecaster, and the peak of the coming days.
 
     Raises

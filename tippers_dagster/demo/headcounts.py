@@ -80,7 +80,7 @@ class PeopleResult:
     occupied_coverage: float | None
 
 
-def judge_people(settings: Settings) -> list[PeopleResult]:
+def evaluate_people(settings: Settings) -> list[PeopleResult]:
     """Compare counts of devices and of phones, calibrated and not, with the simulated truth.
 
     Head counts are the truth of some spaces on every other day. The evaluation uses the other days

@@ -80,7 +80,7 @@ class LevelResult:
     functions: Analysis
 
 
-def judge_level(settings: Settings, level: Level) -> LevelResult:
+def evaluate_level(settings: Settings, level: Level) -> LevelResult:
     """Compare a level's labels with the truth; without a truth, over no entities.
 
     Raises

@@ -14,16 +14,16 @@ from tippers_dagster.campus.spaces.tracking import Grid
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.store import load_catalog
-from tippers_dagster.demo.classifiers import ClassifierResult, judge_classifiers
+from tippers_dagster.demo.classifiers import ClassifierResult, evaluate_classifiers
 from tippers_dagster.demo.counts import check_equal, lake_counts, recount, true_counts
 from tippers_dagster.demo.data import Extent, extent, prepare_simulated, prepare_smartspec
 from tippers_dagster.demo.figures import SpaceFigures, campus_figures
-from tippers_dagster.demo.forecasts import FORECASTER, ForecastResult, judge_forecasts
-from tippers_dagster.demo.headcounts import NoTruth, PeopleResult, head_counts, judge_people
-from tippers_dagster.demo.levels import LEVELS, Level, LevelResult, judge_level
+from tippers_dagster.demo.forecasts import FORECASTER, ForecastResult, evaluate_forecasts
+from tippers_dagster.demo.headcounts import NoTruth, PeopleResult, evaluate_people, head_counts
+from tippers_dagster.demo.levels import LEVELS, Level, LevelResult, evaluate_level
 from tippers_dagster.errors import TippersError
 from tippers_dagster.graph.launch import Outcome
-from tippers_dagster.people.counts.calibration import TooFew
+from tippers_dagster.people.counts.calibration import TooFewHeadCounts
 from tippers_dagster.people.counts.head_counts import import_head_counts
 from tippers_dagster.platform.table_files import write_table
 from tippers_dagster.platform.text import counted
@@ -128,13 +128,13 @@ def demonstrate(
         result.append(f"{equal:,} equal counts")
     _count_heads(settings, stages)
     missing = _compute_definitions(settings, stages, progress)
-    levels = [judge_level(settings, level) for level in LEVELS if _name(level) not in missing]
+    levels = [evaluate_level(settings, level) for level in LEVELS if _name(level) not in missing]
     campus, buildings = campus_figures(settings, grid.tree, span)
     with stages.stage("evaluate models"):
-        classifiers = judge_classifiers(settings)
+        classifiers = evaluate_classifiers(settings)
         people = _people(settings, missing)
         no_forecast = any(name.startswith(f"forecaster/{FORECASTER}") for name in missing)
-        forecasts = None if no_forecast else judge_forecasts(settings)
+        forecasts = None if no_forecast else evaluate_forecasts(settings)
     return Demonstration(
         tree=grid.tree,
         span=span,
@@ -218,7 +218,7 @@ def _compute_definitions(settings: Settings, stages: _Stages, progress: Progress
         outcomes = materialize_definitions(settings, instance, on_progress=progress)
         computed = sum(o.state == "computed" for o in outcomes)
         result.append(counted(computed, "asset") if outcomes else "already up to date")
-    missing = unlearned(settings, outcomes)
+    missing = too_little_data(settings, outcomes)
     failed = [o for o in outcomes if o.state != "computed" and o.name not in missing]
     if failed:
         reasons = "\n".join(f"{o.name}: {o.why}" for o in failed[:5])
@@ -229,7 +229,7 @@ def _compute_definitions(settings: Settings, stages: _Stages, progress: Progress
     return missing
 
 
-def unlearned(settings: Settings, outcomes: list[Outcome]) -> dict[str, str]:
+def too_little_data(settings: Settings, outcomes: list[Outcome]) -> dict[str, str]:
     """Learned assets without enough data, and their dependents, with the reason.
 
     Unexpected errors are not blamed on the data.
@@ -265,8 +265,8 @@ def _people(settings: Settings, missing: dict[str, str]) -> list[PeopleResult]:
     if "device/device_type" in missing:
         return []
     try:
-        return judge_people(settings)
-    except (NoTruth, TooFew):
+        return evaluate_people(settings)
+    except (NoTruth, TooFewHeadCounts):
         return []  # a scenario has no true numbers, and a tiny campus too few head counts
 
 

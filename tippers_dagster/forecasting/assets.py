@@ -108,26 +108,26 @@ def _backtest(definition: Definition, work: Computation) -> None:
     from tippers_dagster.forecasting.names import forecasts_prefix
     from tippers_dagster.forecasting.reading import backtest_scores
     from tippers_dagster.forecasting.store import write_backtest
-    from tippers_dagster.forecasting.work import forget_other_work, run_backtest
+    from tippers_dagster.forecasting.work import delete_other_work, run_backtest
     from tippers_dagster.platform.lake import open_lake
 
     settings, name, body = work.settings, definition.ref.name, definition.body
     assert isinstance(body, Forecaster)
     work.record.look_again(work.path)
     version = work.version
-    made = run_backtest(settings, name, body, version, work.replacing)
-    details = describe.training_details(made, body, work.log.run_id)
-    write_backtest(settings, name, version, work.run_id, made, details)
+    outcome = run_backtest(settings, name, body, version, work.replacing)
+    details = describe.training_details(outcome, body, work.log.run_id)
+    write_backtest(settings, name, version, work.run_id, outcome, details)
     scores = backtest_scores(settings, name, version=version)
-    _log_backtest(definition, made, scores, work)
-    forget_other_work(settings, name, made.work)
+    _log_backtest(definition, outcome, scores, work)
+    delete_other_work(settings, name, outcome.work)
     place = open_lake(settings).uri(f"{forecasts_prefix(name)}backtest")
-    metadata = describe.backtest_metadata(made, place, work.log.url)
-    work.succeeded(len(made.history.panel.spaces), details, metadata)
-    work.report(*describe.backtest_checks(work.asset, made, scores))
+    metadata = describe.backtest_metadata(outcome, place, work.log.url)
+    work.succeeded(len(outcome.history.panel.spaces), details, metadata)
+    work.report(*describe.backtest_checks(work.asset, outcome, scores))
 
 
-def _log_backtest(definition: Definition, made: Any, scores: Any, work: Computation) -> None:
+def _log_backtest(definition: Definition, outcome: Any, scores: Any, work: Computation) -> None:
     """Log one run with a child run per model, and register the champions as one model."""
     from tippers_dagster.forecasting import describe
     from tippers_dagster.forecasting.work import champion_bundle
@@ -135,15 +135,15 @@ def _log_backtest(definition: Definition, made: Any, scores: Any, work: Computat
     settings, name, body = work.settings, definition.ref.name, definition.body
     assert isinstance(body, Forecaster)
     work.log_result(
-        describe.mlflow_params(made, body),
+        describe.mlflow_params(outcome, body),
         describe.champion_metrics(scores),
-        describe.mlflow_files(made, scores),
+        describe.mlflow_files(outcome, scores),
     )
-    for model in made.metrics:
+    for model in outcome.metrics:
         with work.log.child(model):
-            work.log_result({"model": model}, describe.model_metrics(made, model))
+            work.log_result({"model": model}, describe.model_metrics(outcome, model))
     champions = {score.space: score.model for score in scores if score.champion}
-    bundle = champion_bundle(settings, name, body, made.history, made.work, champions)
+    bundle = champion_bundle(settings, name, body, outcome.history, outcome.work, champions)
 
     def register(mlflow: Any) -> None:
         from tippers_dagster.forecasting.registered import register
@@ -173,16 +173,16 @@ def _forecast(definition: Definition, work: Computation) -> None:
     champions = {c.space: c.model for c in winners}
     history = load_history(settings, body)
     bundle = champion_bundle(settings, name, body, history, training.work, champions)
-    made = forecast_all(settings, bundle, history)
-    rows = forecast_rows(settings, made)
+    outcome = forecast_all(settings, bundle, history)
+    rows = forecast_rows(settings, outcome)
     work.replacing()
     write_forecasts(settings, name, version, rows)
-    spaces = len(made.panel.spaces)
+    spaces = len(outcome.panel.spaces)
     work.log_result(
-        {"origin": str(made.panel.origin), "backtest": training.version},
+        {"origin": str(outcome.panel.origin), "backtest": training.version},
         {"spaces": float(spaces), "seconds": work.seconds},
     )
     place = open_lake(settings).uri(forecast_key(name))
-    details = {"origin": str(made.panel.origin), "spaces": spaces}
-    work.succeeded(rows.num_rows, details, describe.forecast_metadata(made, rows, place))
-    work.report(*describe.forecast_checks(work.asset, made, rows, champions))
+    details = {"origin": str(outcome.panel.origin), "spaces": spaces}
+    work.succeeded(rows.num_rows, details, describe.forecast_metadata(outcome, rows, place))
+    work.report(*describe.forecast_checks(work.asset, outcome, rows, champions))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tippers_dagster.catalog.checking import LEAST_FORECAST_HISTORY_DAYS
+from tippers_dagster.catalog.checking import MIN_FORECAST_HISTORY_DAYS
 from tippers_dagster.errors import BadInput
 from tippers_dagster.forecasting.metrics import Doubles, Metrics
 from tippers_dagster.forecasting.models import MODELS
@@ -33,11 +33,11 @@ def origins(days: int, horizon: int, windows: int) -> list[int]:
         When the history is too short for a single window.
     """
     found = [days - horizon * k for k in range(windows, 0, -1)]
-    found = [day for day in found if day >= LEAST_FORECAST_HISTORY_DAYS]
+    found = [day for day in found if day >= MIN_FORECAST_HISTORY_DAYS]
     if not found:
         raise TooShort(
             f"The history has {days} days; a backtest of {horizon} days needs "
-            f"{LEAST_FORECAST_HISTORY_DAYS + horizon}.",
+            f"{MIN_FORECAST_HISTORY_DAYS + horizon}.",
             "Track more of the past, or set a shorter horizon_days.",
         )
     return found
@@ -78,15 +78,15 @@ def run_model(task: Task) -> Trial:
     """Forecast from every origin with the data known then, and train on the whole history."""
     began = time.process_time()
     model = MODELS[task.model]
-    made, state = [], None
+    forecasts, state = [], None
     for origin in task.origins:
         known = task.panel.until(origin, task.horizon)
         if state is None or not model.shared:
             state = model.train(known, task.horizon, task.seed)
         quantiles = model.predict(state, known, task.horizon)
-        made.append(within(quantiles, limits(known, task.capacity)))
+        forecasts.append(within(quantiles, limits(known, task.capacity)))
     final = model.train(task.panel, task.horizon, task.seed)
-    return Trial(np.stack(made, axis=1), final, time.process_time() - began)
+    return Trial(np.stack(forecasts, axis=1), final, time.process_time() - began)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Ahead:
     horizon: int
 
 
-def look_ahead(task: Ahead) -> Floats:
+def forecast_ahead(task: Ahead) -> Floats:
     """Quantiles, float32 [spaces, horizon, slots, levels]: in order, and within the limits."""
     found = MODELS[task.model].predict(task.state, task.panel, task.horizon)
     return within(found, limits(task.panel, task.capacity))

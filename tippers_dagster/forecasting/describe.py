@@ -49,17 +49,17 @@ FORECAST_CHECKS = {
 
 
 def backtest_checks(
-    asset: dg.AssetKey, made: Backtest, scores: Sequence[Score]
+    asset: dg.AssetKey, outcome: Backtest, scores: Sequence[Score]
 ) -> list[dg.AssetCheckResult]:
     """Check results of a backtest; ``scores`` are those stored in the warehouse."""
     champions = {score.space: score for score in scores if score.champion}
-    panel = made.history.panel
-    missing = [s for s in (*panel.spaces, *made.history.without) if s not in champions]
+    panel = outcome.history.panel
+    missing = [s for s in (*panel.spaces, *outcome.history.without) if s not in champions]
     naive = {score.space: score for score in scores if score.model == SEASONAL_NAIVE}
     worse = [s for s, best in champions.items() if not _no_worse(best, naive[s])]
     covered = {name: champion_mean(champions.values(), name) for name in MIN_COVERAGE}
     enough = all(covered[name] >= least for name, least in MIN_COVERAGE.items())
-    troubles = {**made.left_out, **made.failed}
+    troubles = {**outcome.left_out, **outcome.failed}
     return [
         check_result(
             asset, CHAMPIONS, not missing, {"spaces": len(champions), "missing": _some(missing)}
@@ -77,20 +77,22 @@ def _no_worse(champion: Score, naive: Score) -> bool:
 
 
 def forecast_checks(
-    asset: dg.AssetKey, made: Forecasts, rows: pa.Table, champions: Mapping[str, str]
+    asset: dg.AssetKey, outcome: Forecasts, rows: pa.Table, champions: Mapping[str, str]
 ) -> list[dg.AssetCheckResult]:
     """Check results of forecasts, from the rows written."""
     quantiles = np.stack([rows[name].to_numpy() for name in QUANTILE_COLUMNS], axis=1)
-    at = pc.index_in(rows["space"], value_set=pa.array(made.panel.spaces, pa.string())).to_numpy()
-    maximum = limits(made.panel, made.capacity)[at]
+    at = pc.index_in(
+        rows["space"], value_set=pa.array(outcome.panel.spaces, pa.string())
+    ).to_numpy()
+    maximum = limits(outcome.panel, outcome.capacity)[at]
     possible = (
         np.isfinite(quantiles).all(axis=1)
         & (np.diff(quantiles, axis=1) >= 0).all(axis=1)
         & (quantiles[:, 0] >= 0)
         & (quantiles[:, -1] <= maximum)
     )
-    counted = np.bincount(at, minlength=len(made.panel.spaces)).tolist()
-    bins = dict(zip(made.panel.spaces, counted, strict=True))
+    counted = np.bincount(at, minlength=len(outcome.panel.spaces)).tolist()
+    bins = dict(zip(outcome.panel.spaces, counted, strict=True))
     expected = max(counted, default=0)
     missing = [space for space in champions if not expected or bins.get(space) != expected]
     return [
@@ -116,9 +118,9 @@ def _some(names: Sequence[str]) -> list[str]:
 
 
 # --- figures ------------------------------------------------------------------------------------
-def model_records(made: Backtest) -> list[dict[str, Any]]:
+def model_records(outcome: Backtest) -> list[dict[str, Any]]:
     """The model table of a backtest; see :func:`records_of`."""
-    return records_of(made.metrics, made.ranking, made.seconds)
+    return records_of(outcome.metrics, outcome.ranking, outcome.seconds)
 
 
 def records_of(
@@ -142,48 +144,48 @@ def records_of(
     return sorted(records, key=lambda r: math.inf if r["pinball"] is None else r["pinball"])
 
 
-def training_details(made: Backtest, body: Forecaster, mlflow_run: str | None) -> dict[str, Any]:
+def training_details(outcome: Backtest, body: Forecaster, mlflow_run: str | None) -> dict[str, Any]:
     """What is stored of a backtest besides its scores."""
     return {
-        "spaces": len(made.history.panel.spaces),
-        "without_history": list(made.history.without),
-        "windows": len(made.origins),
+        "spaces": len(outcome.history.panel.spaces),
+        "without_history": list(outcome.history.without),
+        "windows": len(outcome.origins),
         "horizon_days": body.horizon_days,
         "interval_seconds": body.interval_seconds,
-        "models": list(made.metrics),
-        "left_out": dict(made.left_out),
-        "failed": dict(made.failed),
-        "seconds": dict(made.seconds),
-        "figures": model_records(made),
+        "models": list(outcome.metrics),
+        "left_out": dict(outcome.left_out),
+        "failed": dict(outcome.failed),
+        "seconds": dict(outcome.seconds),
+        "figures": model_records(outcome),
         "mlflow_run": mlflow_run,
     }
 
 
-def backtest_metadata(made: Backtest, place: str, mlflow_url: str | None) -> dict[str, Any]:
+def backtest_metadata(outcome: Backtest, place: str, mlflow_url: str | None) -> dict[str, Any]:
     """Metadata of a backtest's materialisation; ``place`` is its location in the lake."""
-    records = model_records(made)
+    records = model_records(outcome)
     schema = dg.TableSchema(
         [dg.TableColumn(n, "string" if n == "model" else "float") for n in records[0]]
     )
-    panel = made.history.panel
+    panel = outcome.history.panel
     link = {} if mlflow_url is None else {"mlflow_run": dg.MetadataValue.url(mlflow_url)}
     return {
-        "dagster/row_count": len(panel.spaces) * len(made.metrics),
+        "dagster/row_count": len(panel.spaces) * len(outcome.metrics),
         "dagster/table_name": "tippers.forecast_score",
         "dagster/uri": place,
         "spaces": len(panel.spaces),
-        "spaces_without_history": _some(made.history.without),
+        "spaces_without_history": _some(outcome.history.without),
         "history": f"{panel.first} to {panel.origin} (excluded)",
-        "origins": [str(panel.until(day, 0).origin) for day in made.origins],
+        "origins": [str(panel.until(day, 0).origin) for day in outcome.origins],
         "models": dg.MetadataValue.table([dg.TableRecord(r) for r in records], schema),
-        "left_out": dict(made.left_out),
-        "tasks": made.tasks,
-        "tasks_done_by_an_earlier_run": made.done_before,
+        "left_out": dict(outcome.left_out),
+        "tasks": outcome.tasks,
+        "tasks_done_by_an_earlier_run": outcome.done_before,
         **link,
     }
 
 
-def forecast_metadata(made: Forecasts, rows: pa.Table, place: str) -> dict[str, Any]:
+def forecast_metadata(outcome: Forecasts, rows: pa.Table, place: str) -> dict[str, Any]:
     """Metadata of a forecast materialisation."""
     return {
         "dagster/row_count": rows.num_rows,
@@ -192,24 +194,24 @@ def forecast_metadata(made: Forecasts, rows: pa.Table, place: str) -> dict[str, 
         "dagster/column_schema": dg.TableSchema(
             [dg.TableColumn(field.name, str(field.type)) for field in rows.schema]
         ),
-        "spaces": len(made.panel.spaces),
-        "origin": str(made.panel.origin),
-        "champions": dict(Counter(made.models)),
+        "spaces": len(outcome.panel.spaces),
+        "origin": str(outcome.panel.origin),
+        "champions": dict(Counter(outcome.models)),
     }
 
 
 # --- MLflow -------------------------------------------------------------------------------------
-def mlflow_params(made: Backtest, body: Forecaster) -> dict[str, Any]:
+def mlflow_params(outcome: Backtest, body: Forecaster) -> dict[str, Any]:
     """The parameters of a backtest."""
-    panel = made.history.panel
+    panel = outcome.history.panel
     return {
         "spaces": len(panel.spaces),
         "interval_seconds": body.interval_seconds,
         "horizon_days": body.horizon_days,
         "history_days": panel.days,
         "origin": str(panel.origin),
-        "windows": len(made.origins),
-        "models": ",".join(made.metrics),
+        "windows": len(outcome.origins),
+        "models": ",".join(outcome.metrics),
         "seed": body.seed,
     }
 
@@ -223,18 +225,18 @@ def champion_metrics(scores: Sequence[Score]) -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def model_metrics(made: Backtest, model: str) -> dict[str, float]:
+def model_metrics(outcome: Backtest, model: str) -> dict[str, float]:
     """Finite figures of one model over all spaces."""
-    found = {**made.metrics[model].together(), "seconds": made.seconds[model]}
-    at = made.ranking.models.index(model)
-    found["champion_of"] = float((made.ranking.champion == at).sum())
+    found = {**outcome.metrics[model].together(), "seconds": outcome.seconds[model]}
+    at = outcome.ranking.models.index(model)
+    found["champion_of"] = float((outcome.ranking.champion == at).sum())
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def mlflow_files(made: Backtest, scores: Sequence[Score]) -> dict[str, bytes]:
+def mlflow_files(outcome: Backtest, scores: Sequence[Score]) -> dict[str, bytes]:
     """The model table and the table of all scores, as CSV."""
     return {
-        "models.csv": _csv(model_records(made)),
+        "models.csv": _csv(model_records(outcome)),
         "scores.csv": _csv([vars(score) for score in scores]),
     }
 

@@ -130,13 +130,13 @@ def evaluate_panel(
     shape = (*actual.shape, len(LEVELS))
     quantiles = {model: np.full(shape, np.nan, np.float32) for model in tried}
     seconds = dict.fromkeys(tried, 0.0)
-    for number, made in run_tasks(settings, try_model, tasks):
+    for number, outcome in run_tasks(settings, try_model, tasks):
         model = tasks[number].model
-        if isinstance(made, Failed):
-            troubles[model] = made.reason
+        if isinstance(outcome, Failed):
+            troubles[model] = outcome.reason
             continue
-        quantiles[model][where[number]] = made.quantiles
-        seconds[model] += made.seconds
+        quantiles[model][where[number]] = outcome.quantiles
+        seconds[model] += outcome.seconds
     metrics = {model: measure(q, actual) for model, q in quantiles.items()}
     ranking = rank(metrics, panel.largest > 0)
     records = records_of(metrics, ranking, seconds)

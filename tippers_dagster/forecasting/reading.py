@@ -222,7 +222,7 @@ def champions(settings: Settings, name: str, *, version: str | None = None) -> l
     return [Champion(s.space, s.model, s) for s in scores if s.champion]
 
 
-def what_changed(settings: Settings, name: str) -> Changes:
+def changes_since_last(settings: Settings, name: str) -> Changes:
     """The differences between the last two materialisations.
 
     Raises

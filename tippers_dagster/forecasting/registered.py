@@ -25,7 +25,7 @@ from mlflow.types import ColSpec, Schema
 
 from tippers_dagster import __version__
 from tippers_dagster.campus.local_time import LocalClock
-from tippers_dagster.forecasting.backtest import Ahead, look_ahead
+from tippers_dagster.forecasting.backtest import Ahead, forecast_ahead
 from tippers_dagster.forecasting.panel import LEVELS, Panel
 from tippers_dagster.forecasting.reading import QUANTILE_COLUMNS
 from tippers_dagster.forecasting.series import bin_begins, places
@@ -69,7 +69,7 @@ class Champions:
         clock, panel = LocalClock(self._timezone), part.panel
         begins = bin_begins(clock, panel.origin, part.horizon, panel.width)
         day, slot = places(clock, begins, panel.origin, panel.width)
-        quantiles = look_ahead(part)[:, day, slot]
+        quantiles = forecast_ahead(part)[:, day, slot]
         frame = pd.DataFrame(quantiles.reshape(-1, len(LEVELS)), columns=list(QUANTILE_COLUMNS))
         times = pd.to_datetime(np.tile(begins, len(spaces)), unit="s", utc=True)
         frame.insert(0, "interval_begin_time", times)
@@ -113,11 +113,11 @@ def _registered(settings: Settings, client: Any, name: str, version: str, bundle
     run = mlflow.active_run()
     assert run is not None  # the model was logged to it
     tags = {VERSION_TAG: version}
-    made = client.create_model_version(
+    created = client.create_model_version(
         name, logged.model_uri, run.info.run_id, tags, model_id=logged.model_id
     )
-    record_model(settings, name, int(made.version), version, "npz", FILE, content)
-    return int(made.version)
+    record_model(settings, name, int(created.version), version, "npz", FILE, content)
+    return int(created.version)
 
 
 def newest_version(settings: Settings, name: str) -> int:

@@ -26,7 +26,7 @@ from tippers_dagster.forecasting.panel import (
     Panel,
 )
 from tippers_dagster.occupancy.reading import SpaceCounts, read_counts
-from tippers_dagster.occupancy.records import read_steadily
+from tippers_dagster.occupancy.records import read_consistently
 from tippers_dagster.occupancy.state import SESSIONS
 from tippers_dagster.occupancy.tables import partition_figures
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -122,7 +122,7 @@ def load_history(settings: Settings, body: Forecaster) -> History:
         width = body.interval_seconds
         return np.concatenate([_values(settings, some, first, end, width) for some in parts])
 
-    values = read_steadily(settings, chunk_keys(first, end, settings.chunk), read)
+    values = read_consistently(settings, chunk_keys(first, end, settings.chunk), read)
     known = np.isfinite(values)
     if not known.any():
         raise NoHistory(

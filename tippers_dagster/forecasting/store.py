@@ -33,17 +33,17 @@ def write_backtest(
     name: str,
     version: str,
     run_id: str,
-    made: Backtest,
+    backtest: Backtest,
     details: Mapping[str, Any],
 ) -> None:
     """Store a backtest, replacing one of the same version, and delete the oldest ones."""
-    panel = made.history.panel
+    panel = backtest.history.panel
     training = {
         "run_id": run_id,
         "trained_at": dt.datetime.now(dt.UTC),
         "first_day": panel.first,
         "last_day": panel.origin,
-        "work": made.work,
+        "work": backtest.work,
         "details": dict(details),
     }
     with warehouse_engine(settings).begin() as connection:
@@ -54,8 +54,8 @@ def write_backtest(
             .values(forecaster=name, version=version, **training)
             .on_conflict_do_update(index_elements=["forecaster", "version"], set_=training)
         )
-        copy_rows(connection, str(forecast_score), score_rows(name, version, made))
-        copy_rows(connection, str(forecast_champion), champion_rows(name, version, made))
+        copy_rows(connection, str(forecast_score), score_rows(name, version, backtest))
+        copy_rows(connection, str(forecast_champion), champion_rows(name, version, backtest))
         _forget_old(connection, name)
 
 
@@ -69,13 +69,13 @@ def write_forecasts(settings: Settings, name: str, version: str, rows: pa.Table)
         copy_rows(connection, str(forecast), rows)
 
 
-def score_rows(name: str, version: str, made: Backtest) -> pa.Table:
+def score_rows(name: str, version: str, backtest: Backtest) -> pa.Table:
     """One row per space and model."""
-    ranking, spaces = made.ranking, made.history.panel.spaces
+    ranking, spaces = backtest.ranking, backtest.history.panel.spaces
     n, models = len(spaces), len(ranking.models)
-    kept = [f.name for f in fields(next(iter(made.metrics.values())))]
+    kept = [f.name for f in fields(next(iter(backtest.metrics.values())))]
     columns = {
-        column: np.concatenate([getattr(m, column) for m in made.metrics.values()])
+        column: np.concatenate([getattr(m, column) for m in backtest.metrics.values()])
         for column in kept
     }
     columns["score"] = ranking.score.reshape(-1)
@@ -91,9 +91,9 @@ def score_rows(name: str, version: str, made: Backtest) -> pa.Table:
     )
 
 
-def champion_rows(name: str, version: str, made: Backtest) -> pa.Table:
+def champion_rows(name: str, version: str, backtest: Backtest) -> pa.Table:
     """One row per space that has a champion."""
-    ranking, spaces = made.ranking, made.history.panel.spaces
+    ranking, spaces = backtest.ranking, backtest.history.panel.spaces
     won = [
         (space, ranking.models[at])
         for space, at in zip(spaces, ranking.champion, strict=True)

@@ -26,7 +26,7 @@ from tippers_dagster.forecasting.backtest import (
     Ranking,
     Task,
     Trial,
-    look_ahead,
+    forecast_ahead,
     origins,
     rank,
     truth,
@@ -128,7 +128,7 @@ def run_backtest(
     )
 
 
-def forget_other_work(settings: Settings, name: str, work: str) -> None:
+def delete_other_work(settings: Settings, name: str, work: str) -> None:
     """Remove the trained models of all other materialisations."""
     lake, folder = open_lake(settings), work_prefix(name)
     trained_files.forget_others(settings, name, work)
@@ -188,28 +188,30 @@ def _run_missing(
     expensive = {file: task for file, task in todo.items() if file not in cheap}
     failed: dict[str, str] = {}
 
-    def keep(file: str, made: Trial | Failed) -> None:
-        if isinstance(made, Failed):
-            failed[todo[file].model] = made.reason
+    def keep(file: str, outcome: Trial | Failed) -> None:
+        if isinstance(outcome, Failed):
+            failed[todo[file].model] = outcome.reason
         else:
-            trained_files.write(settings, name, work, file, _packed(todo[file].panel.spaces, made))
+            trained_files.write(
+                settings, name, work, file, _packed(todo[file].panel.spaces, outcome)
+            )
 
     for file, task in cheap.items():  # faster than starting another process
         keep(file, try_model(task))
     files = list(expensive)
-    for at, made in run_tasks(settings, try_model, list(expensive.values())):
-        keep(files[at], made)
+    for at, outcome in run_tasks(settings, try_model, list(expensive.values())):
+        keep(files[at], outcome)
     return len(tasks) - len(todo), failed
 
 
-def _packed(spaces: Sequence[str], made: Trial) -> bytes:
+def _packed(spaces: Sequence[str], outcome: Trial) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         spaces=np.array(spaces, np.str_),
-        quantiles=made.quantiles,
-        state=np.frombuffer(made.state, np.uint8),
-        seconds=np.float64(made.seconds),
+        quantiles=outcome.quantiles,
+        state=np.frombuffer(outcome.state, np.uint8),
+        seconds=np.float64(outcome.seconds),
     )
     return buffer.getvalue()
 
@@ -367,9 +369,9 @@ def forecast_all(settings: Settings, bundle: Bundle, history: History) -> Foreca
     """Forecast from the end of the history, each space with its champion, in their order there."""
     parts = bundle.parts
     expensive = [i for i, part in enumerate(parts) if MODELS[part.model].weight]
-    found = {i: look_ahead(part) for i, part in enumerate(parts) if i not in expensive}
-    for number, made in run_tasks(settings, look_ahead, [parts[i] for i in expensive]):
-        found[expensive[number]] = made
+    found = {i: forecast_ahead(part) for i, part in enumerate(parts) if i not in expensive}
+    for number, outcome in run_tasks(settings, forecast_ahead, [parts[i] for i in expensive]):
+        found[expensive[number]] = outcome
     where = {space: (i, j) for i, p in enumerate(parts) for j, space in enumerate(p.panel.spaces)}
     kept = [i for i, space in enumerate(history.panel.spaces) if space in where]
     panel = history.panel.take(kept)
@@ -404,16 +406,16 @@ def _trained(
     return found
 
 
-def forecast_rows(settings: Settings, made: Forecasts) -> pa.Table:
+def forecast_rows(settings: Settings, outcome: Forecasts) -> pa.Table:
     """One row per space and future bin: ``space``, ``interval_begin_time`` (UTC), the quantiles
     (float32), ``model``, ``origin`` (timestamp[s], UTC).
     """
     clock = LocalClock(settings.timezone)
-    panel, horizon = made.panel, made.quantiles.shape[1]
+    panel, horizon = outcome.panel, outcome.quantiles.shape[1]
     begins = bin_begins(clock, panel.origin, horizon, panel.width)
     day, slot = places(clock, begins, panel.origin, panel.width)
     n, spaces = len(begins), len(panel.spaces)
-    values = made.quantiles[:, day, slot].reshape(spaces * n, len(LEVELS))
+    values = outcome.quantiles[:, day, slot].reshape(spaces * n, len(LEVELS))
     utc = pa.timestamp("s", "UTC")
 
     def repeated(texts: Sequence[str]) -> pa.Array:
@@ -424,7 +426,7 @@ def forecast_rows(settings: Settings, made: Forecasts) -> pa.Table:
             "space": repeated(panel.spaces),
             "interval_begin_time": pa.array(np.tile(begins, spaces), utc),
             **{c: pa.array(values[:, k]) for k, c in enumerate(QUANTILE_COLUMNS)},
-            "model": repeated(made.models),
+            "model": repeated(outcome.models),
             "origin": pa.array(np.full(spaces * n, clock.day_start(panel.origin)), utc),
         }
     )

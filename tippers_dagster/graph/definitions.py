@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from tippers_dagster.automation.mlflow_settling import MlflowSettler
+from tippers_dagster.automation.abandoned_mlflow_runs import MlflowSettler
 from tippers_dagster.automation.sensor import definitions_sensor
 from tippers_dagster.graph.load import load
 from tippers_dagster.graph.reload import Watch

@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tippers_dagster.automation.agreement import report_recorded
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.automation.orphaned_runs import (
-    fail_dead_runs_of,
+    fail_dead_runs_of_assets,
     failure_reason,
-    materialize_here,
+    materialize_in_process,
 )
 from tippers_dagster.automation.runs import being_computed
 from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.automation.state import NEVER, AssetState, load_states
+from tippers_dagster.automation.unreported import report_recorded_materializations
 from tippers_dagster.errors import BadInput
 from tippers_dagster.graph.load import Loaded, Pipeline, load
 from tippers_dagster.settings import Settings
@@ -160,8 +160,8 @@ class _Launch:
 
     def run(self, chosen: Collection[str], *, stale_only: bool) -> list[Outcome]:
         """Run what is left, again and again, until a run computes nothing."""
-        fail_dead_runs_of(self.settings, self.instance, set(chosen))
-        report_recorded(self.settings, self.instance, self.pipeline.nodes, set())
+        fail_dead_runs_of_assets(self.settings, self.instance, set(chosen))
+        report_recorded_materializations(self.settings, self.instance, self.pipeline.nodes, set())
         snapshot = self._wait_for_runs(chosen)
         wanted = to_compute(snapshot, chosen, stale_only=stale_only)
         todo = [n for n in self.pipeline.nodes if n.name in wanted]
@@ -187,8 +187,8 @@ class _Launch:
         while True:
             if not being_computed(self.instance, chosen, queued=False):
                 nodes = self.pipeline.nodes
-                return Snapshot.take(self.settings, self.instance, nodes, look_now=True)
-            fail_dead_runs_of(self.settings, self.instance, set(chosen))
+                return Snapshot.take(self.settings, self.instance, nodes, check_sources_now=True)
+            fail_dead_runs_of_assets(self.settings, self.instance, set(chosen))
             time.sleep(POLL_SECONDS)
 
     def _run_once(self, todo: list[Node], wanted: Collection[str]) -> None:
@@ -201,7 +201,9 @@ class _Launch:
             redirect_stdout(nowhere),
         ):
             chosen = [dg.AssetKey(n.key) for n in todo]
-            result = materialize_here(self.settings, self.instance, self.loaded.assets, chosen, {})
+            result = materialize_in_process(
+                self.settings, self.instance, self.loaded.assets, chosen, {}
+            )
         self.runs.append(result.run_id)
         self.why = "" if result.success else failure_reason(result)
 

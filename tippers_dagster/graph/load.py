@@ -36,7 +36,7 @@ WAIT_SECONDS = 60.0
 OCCUPANCY_ASSETS = {("session_source",), ("source_occupancy",), ("derived_occupancy",)}
 """Sources of definitions that are assets of the occupancy package."""
 
-NO_ASSET = (Kind.CONCEPT, Kind.DATASET)
+KINDS_WITHOUT_ASSET = (Kind.CONCEPT, Kind.DATASET)
 """Kinds of definitions without an asset."""
 
 
@@ -143,8 +143,8 @@ def source_specs(nodes: Iterable[Node]) -> list[dg.AssetSpec]:
             dg.AssetKey(node.key),
             group_name="staging",
             kinds={"postgres"},
-            description=f"{node.source.schema}.{node.source.name}, a table of the campus's own "
-            "database. It is only read.",
+            description=f"One row per row of the source table {node.source.schema}."
+            f"{node.source.name}, which is only read.",
             metadata={"dagster/table_name": f"{node.source.schema}.{node.source.name}"},
         )
         for node in nodes
@@ -179,8 +179,12 @@ def _nodes(
     ):
         nodes |= {node.key: node for node in nodes_of(settings, catalog)}
     for ref, reason in broken.items():
-        if ref.kind not in NO_ASSET:
-            deps = [dep.asset_path for dep in catalog.dependencies(ref) if dep.kind not in NO_ASSET]
+        if ref.kind not in KINDS_WITHOUT_ASSET:
+            deps = [
+                dep.asset_path
+                for dep in catalog.dependencies(ref)
+                if dep.kind not in KINDS_WITHOUT_ASSET
+            ]
             node = broken_node(ref.asset_path, reason, deps)
             nodes[node.key] = node
     for place, reason in catalog.unusable.items():

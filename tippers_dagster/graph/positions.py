@@ -24,7 +24,7 @@ def load_positions(settings: Settings, concept: str) -> dict[str, Place]:
         return {node: (x, y) for node, x, y in connection.execute(query)}
 
 
-def keep_positions(
+def save_positions(
     settings: Settings, concept: str, places: Mapping[str, Place], *, by: str
 ) -> None:
     """Save the positions of some nodes; the others keep theirs."""
@@ -42,7 +42,7 @@ def keep_positions(
         connection.execute(query)
 
 
-def forget_positions(settings: Settings, concept: str) -> int:
+def delete_positions(settings: Settings, concept: str) -> int:
     """Delete all positions of a concept, so that it is laid out automatically; returns how many."""
     query = sa.delete(canvas_position).where(canvas_position.c.concept == concept)
     with warehouse_engine(settings).begin() as connection:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tippers_dagster.sql.columns import Column
-    from tippers_dagster.sql.planned_schema import TablesToBe
+    from tippers_dagster.sql.planned_schema import PlannedSchema
 
     Columns = Mapping[str, pa.DataType]
 
@@ -100,9 +100,9 @@ def checks(settings: Settings) -> Checks:
     from tippers_dagster.campus.spaces.tree import load_tree
     from tippers_dagster.connections.bodies import check_body, is_source
     from tippers_dagster.occupancy.datasets import dataset_checks
-    from tippers_dagster.sql.planned_schema import sql_checks, tables_of
+    from tippers_dagster.sql.planned_schema import planned_schema_cache, sql_checks
 
-    tables = tables_of(settings)
+    tables = planned_schema_cache(settings)
     sql = sql_checks(settings, tables, of_changed=partial(_check_functions, settings))
 
     def function(draft: Draft, catalog: Catalog) -> None:
@@ -129,7 +129,7 @@ def checks(settings: Settings) -> Checks:
     return Checks(validators, sql.references) | dataset_checks(settings)
 
 
-def _check_functions(settings: Settings, tables: TablesToBe, changed: Iterable[Ref]) -> None:
+def _check_functions(settings: Settings, tables: PlannedSchema, changed: Iterable[Ref]) -> None:
     """Reject changes of rules that remove columns which labelling functions read."""
     from tippers_dagster.sql.planned_schema import refuse_broken
 
@@ -144,7 +144,7 @@ def _check_functions(settings: Settings, tables: TablesToBe, changed: Iterable[R
     refuse_broken(broken)
 
 
-def _compile(settings: Settings, tables: TablesToBe, ref: Ref) -> None:
+def _compile(settings: Settings, tables: PlannedSchema, ref: Ref) -> None:
     from tippers_dagster.labelling.program import compile_function
 
     catalog = tables.catalog
@@ -184,9 +184,9 @@ def rule_columns(settings: Settings, catalog: Catalog, rule: Ref) -> Columns | N
     For a saved rule they follow from its SQL; for a rule in the project's files they are those of
     its table.
     """
-    from tippers_dagster.sql.planned_schema import TablesToBe
+    from tippers_dagster.sql.planned_schema import PlannedSchema
 
-    return _as_in_lake(TablesToBe(settings, catalog).columns(rule))
+    return _as_in_lake(PlannedSchema(settings, catalog).columns(rule))
 
 
 def _as_in_lake(columns: Iterable[Column] | None) -> Columns | None:

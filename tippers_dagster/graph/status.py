@@ -8,7 +8,7 @@ from typing import Literal
 
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.automation.snapshot import Snapshot
-from tippers_dagster.automation.state import MADE_FROM, AssetState
+from tippers_dagster.automation.state import COMPUTED_FROM, AssetState
 from tippers_dagster.graph.load import Pipeline
 
 Standing = Literal["fresh", "stale", "running", "failed", "broken"]
@@ -91,7 +91,7 @@ def _standing(snapshot: Snapshot, node: Node, state: AssetState) -> tuple[Standi
 def _why_stale(snapshot: Snapshot, node: Node, state: AssetState) -> str:
     if state.version is None:
         return _waits_for(snapshot, node) or "Not computed yet."
-    made_from = state.details.get(MADE_FROM, {})
+    made_from = state.details.get(COMPUTED_FROM, {})
     if made_from.get("content") != node.content:
         return "Its definition has changed."
     read = made_from.get("read", {})

@@ -235,9 +235,9 @@ def _labels(catalog: Catalog, definition: Definition) -> DefinitionAsset:
 def _label(catalog: Catalog, ref: Ref, work: Computation) -> None:
     """Read votes, fit the label model, write labels, scores and history."""
     from tippers_dagster.labelling import describe
+    from tippers_dagster.labelling.earlier_labels import keep_labels
     from tippers_dagster.labelling.gold import record_score
     from tippers_dagster.labelling.labels import write_labels
-    from tippers_dagster.labelling.past import keep_past
     from tippers_dagster.labelling.work import label_entities
     from tippers_dagster.platform.lake import open_lake
     from tippers_dagster.platform.lake.keys import definition_key
@@ -254,7 +254,7 @@ def _label(catalog: Catalog, ref: Ref, work: Computation) -> None:
         describe.mlflow_files(made, plots),
     )
     details = describe.label_details(made, work.log.run_id)
-    keep_past(settings, made.table, made.rows, details)
+    keep_labels(settings, made.table, made.rows, details)
     place = open_lake(settings).uri(definition_key("labels", ref.concept, ref.name))
     metadata = describe.label_metadata(made, plots, place, work.log.url)
     work.succeeded(made.rows.num_rows, details, metadata)

@@ -288,7 +288,7 @@ def record_score(
         connection.execute(insert(label_model_score).values(values))
 
 
-def score_again(settings: Settings, concept: str, label_models: Sequence[str]) -> dict[str, float]:
+def rescore(settings: Settings, concept: str, label_models: Sequence[str]) -> dict[str, float]:
     """Score the current labels with the current gold labels; returns accuracy by label model.
 
     Leaves out label models without labels, and those without any entity with a gold label.

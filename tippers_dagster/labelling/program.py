@@ -29,7 +29,7 @@ from tippers_dagster.labelling.python_subset import parse_python
 
 BLOCK = 1 << 16
 """Rows computed at a time: their intermediate results fit in the processor's cache."""
-MOST_VALUES = 127
+MAX_VALUES = 127
 _MOST_SHOWN = 6
 
 
@@ -212,10 +212,8 @@ def class_numbers(body: LabellingFunction, values: Sequence[str]) -> dict[str, i
     BadInput
         Labels that the concept does not have, or too many values.
     """
-    if len(values) > MOST_VALUES:
-        raise BadInput(
-            f"The concept has {len(values)} labels; at most {MOST_VALUES} are supported."
-        )
+    if len(values) > MAX_VALUES:
+        raise BadInput(f"The concept has {len(values)} labels; at most {MAX_VALUES} are supported.")
     unknown = [label for label in body.labels if label not in values]
     if unknown:
         raise BadInput(

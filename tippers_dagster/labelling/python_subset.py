@@ -11,16 +11,16 @@ import difflib
 import warnings
 from collections.abc import Mapping, Sequence
 
-from tippers_dagster.labelling.expressions.functions import FUNCTIONS, SMALLEST_OF
+from tippers_dagster.labelling.expressions.functions import FUNCTIONS, MIN_AND_MAX
 from tippers_dagster.labelling.expressions.grammar import check_count
 from tippers_dagster.labelling.expressions.nodes import (
     ABSTAIN,
-    DEEPEST,
-    LARGEST_INTEGER,
-    LONGEST_STRING,
-    LONGEST_TEXT,
-    MOST_CONSTANTS,
-    MOST_NODES,
+    MAX_CONSTANTS,
+    MAX_DEPTH,
+    MAX_INTEGER,
+    MAX_NODES,
+    MAX_STRING_LENGTH,
+    MAX_TEXT_LENGTH,
     Arithmetic,
     ArithmeticOperator,
     Assign,
@@ -123,7 +123,7 @@ _NODES: dict[type[ast.AST], tuple[str, str]] = {
 }
 _METHODS = ", ".join(name for name, function in FUNCTIONS.items() if function.method)
 _CALLS = ", ".join(
-    sorted({name for name, function in FUNCTIONS.items() if not function.method} | SMALLEST_OF)
+    sorted({name for name, function in FUNCTIONS.items() if not function.method} | MIN_AND_MAX)
 )
 _NULL_TESTS = frozenset({"isna", "isnull", "notna", "notnull", "isnan"})
 _SNORKEL = frozenset({"snorkel.labeling", "snorkel.labeling.lf"})
@@ -155,9 +155,9 @@ def parse_python(
 
 def _syntax_tree(text: str) -> ast.Module:
     start = Place(1, 1)
-    if len(text) > LONGEST_TEXT:
+    if len(text) > MAX_TEXT_LENGTH:
         raise FunctionRefused(
-            f"the text is longer than {LONGEST_TEXT:,} characters.",
+            f"the text is longer than {MAX_TEXT_LENGTH:,} characters.",
             "Let the rule's SQL compute parts of it.",
             start,
         )
@@ -172,7 +172,7 @@ def _syntax_tree(text: str) -> ast.Module:
         raise FunctionRefused("the text contains invalid characters.", None, start) from None
     except (RecursionError, MemoryError):
         raise FunctionRefused("it is nested too deeply.", "Simplify it.", start) from None
-    if sum(1 for _ in ast.walk(tree)) > MOST_NODES:
+    if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
         raise FunctionRefused("it is too long.", "Shorten it.", start)
     return tree
 
@@ -233,7 +233,7 @@ class _Reader:
             if annotation is not None and not isinstance(annotation, ast.Name):
                 raise _refused(annotation, "this type annotation is not allowed.", "Remove it.")
         name = given.args[0].arg
-        if name in self._values or name == "ABSTAIN" or name in FUNCTIONS or name in SMALLEST_OF:
+        if name in self._values or name == "ABSTAIN" or name in FUNCTIONS or name in MIN_AND_MAX:
             raise _refused(given.args[0], f"{name!r} already has a meaning.", "Call it row.")
         return name
 
@@ -343,7 +343,7 @@ class _Reader:
 
     def _check_free(self, node: ast.AST, name: str) -> None:
         taken = name in self._values or name in ("ABSTAIN", self._row)
-        if taken or name in FUNCTIONS or name in SMALLEST_OF or _hidden(name):
+        if taken or name in FUNCTIONS or name in MIN_AND_MAX or _hidden(name):
             raise _refused(node, f"{name!r} already has a meaning.", "Choose another name.")
 
     def _return(self, node: ast.Return) -> Return:
@@ -388,7 +388,7 @@ class _Reader:
 
     # --- expressions ---------------------------------------------------------------------------
     def _check_depth(self, node: ast.AST) -> None:
-        if self._depth > DEEPEST:
+        if self._depth > MAX_DEPTH:
             raise _refused(node, "it is nested too deeply.", "Assign parts of it to names first.")
 
     def _expression(self, node: ast.expr) -> Expression:
@@ -487,7 +487,7 @@ class _Reader:
         )
 
     def _column(self, node: ast.AST, name: str) -> Column:
-        if len(name) > LONGEST_STRING or _hidden(name):
+        if len(name) > MAX_STRING_LENGTH or _hidden(name):
             raise _refused(node, "this is not a column of a rule.", "Name a column of the rule.")
         return Column(name, _place(node))
 
@@ -556,9 +556,9 @@ class _Reader:
                 hint = "Write numbers or texts. Test for None with is None."
                 raise _refused(element, "only constants can be listed.", hint)
             found.append(constant)
-        if not 1 <= len(found) <= MOST_CONSTANTS:
+        if not 1 <= len(found) <= MAX_CONSTANTS:
             raise _refused(
-                node, f"a list must have 1 to {MOST_CONSTANTS} constants, not {len(found)}.", None
+                node, f"a list must have 1 to {MAX_CONSTANTS} constants, not {len(found)}.", None
             )
         return tuple(found)
 
@@ -590,8 +590,8 @@ class _Reader:
     def _function(self, node: ast.Call, name: str) -> Expression:
         if name in _NULL_TESTS:
             raise _null_test(node)
-        if name in SMALLEST_OF:
-            check_count(name, len(node.args), 2, MOST_CONSTANTS, _place(node))
+        if name in MIN_AND_MAX:
+            check_count(name, len(node.args), 2, MAX_CONSTANTS, _place(node))
         elif name in FUNCTIONS and not FUNCTIONS[name].method:
             self._check_count(node, name, 0)
         else:
@@ -633,16 +633,16 @@ def _checked_constant(node: ast.Constant) -> Scalar | None:
     match value:
         case None | bool():
             return value
-        case int() if value <= LARGEST_INTEGER:
+        case int() if value <= MAX_INTEGER:
             return value
         case float() if value != float("inf"):
             return value
-        case str() if len(value) <= LONGEST_STRING:
+        case str() if len(value) <= MAX_STRING_LENGTH:
             return value
         case int() | float():
-            raise _refused(node, "the number is too large.", f"The largest is {LARGEST_INTEGER}.")
+            raise _refused(node, "the number is too large.", f"The largest is {MAX_INTEGER}.")
         case str():
-            raise _refused(node, f"the text is longer than {LONGEST_STRING:,} characters.", None)
+            raise _refused(node, f"the text is longer than {MAX_STRING_LENGTH:,} characters.", None)
     raise _refused(
         node, f"{type(value).__name__} is not allowed.", "Write a number, a text, True, False."
     )

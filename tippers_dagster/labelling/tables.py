@@ -9,11 +9,11 @@ gold_label = sa.Table(
     "gold_label",
     metadata,
     sa.Column("concept", sa.Text, primary_key=True),
-    sa.Column("entity", sa.Text, primary_key=True, comment="the key, as text"),
+    sa.Column("entity", sa.Text, primary_key=True, comment="key of the entity, as text"),
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("labelled_by", sa.Text, nullable=False),
     sa.Column("labelled_at", sa.DateTime(timezone=True), nullable=False),
-    comment="one row per entity of a concept whose label a person knows",
+    comment="one row per entity of a concept with a gold label",
 )
 
 label_model_score = sa.Table(
@@ -21,16 +21,24 @@ label_model_score = sa.Table(
     metadata,
     sa.Column("concept", sa.Text, primary_key=True),
     sa.Column("label_model", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, primary_key=True, comment="of the label model's asset"),
+    sa.Column("version", sa.Text, primary_key=True, comment="version of the label model's asset"),
     sa.Column("scored_at", sa.DateTime(timezone=True), primary_key=True),
     sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column("entities", sa.BigInteger, nullable=False, comment="with a gold label"),
+    sa.Column(
+        "entities", sa.BigInteger, nullable=False, comment="number of entities with a gold label"
+    ),
     sa.Column("accuracy", sa.Double, nullable=False),
     sa.Column("macro_f1", sa.Double, nullable=False),
-    sa.Column("majority_accuracy", sa.Double, nullable=False, comment="of the majority vote"),
+    sa.Column(
+        "majority_accuracy", sa.Double, nullable=False, comment="accuracy of the majority vote"
+    ),
     sa.Column("calibration_error", sa.Double, nullable=False),
     sa.Column(
-        "details", JSONB, nullable=False, server_default="{}", comment="confusion, calibration ..."
+        "details",
+        JSONB,
+        nullable=False,
+        server_default="{}",
+        comment="confusion matrix, calibration ...",
     ),
-    comment="one row per materialization of a label model that has gold labels",
+    comment="one row per materialization of a label model with gold labels",
 )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types
 
-MOST_CATEGORIES = 30
+MAX_CATEGORIES = 30
 """Maximum columns for one category column; the rarest values share the last one."""
 
 NUMBERS, CATEGORIES = "numbers", "categories"
@@ -204,5 +204,5 @@ def _categories() -> Any:
     from sklearn.preprocessing import OneHotEncoder
 
     return OneHotEncoder(
-        handle_unknown="infrequent_if_exist", max_categories=MOST_CATEGORIES, sparse_output=False
+        handle_unknown="infrequent_if_exist", max_categories=MAX_CATEGORIES, sparse_output=False
     )

@@ -21,13 +21,13 @@ from tippers_dagster.learning.gold import gold_in_lake
 from tippers_dagster.learning.held_out import read_held_out
 from tippers_dagster.learning.models import LoadedModel, load_model
 from tippers_dagster.learning.predictions import predicted_columns
-from tippers_dagster.learning.promotion import NO_CHAMPION, HeldOut, Verdict, judge
+from tippers_dagster.learning.promotion import NO_CHAMPION, HeldOut, PromotionResult, judge
 from tippers_dagster.learning.registry import (
     Decision,
     ModelVersion,
     RegisteredModel,
-    carry_out,
     judged,
+    record_and_apply,
 )
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import definition_key
@@ -76,7 +76,7 @@ def judge_challenger(
         metric=body.promotion_metric,
         margin=body.promotion_margin,
     )
-    return carry_out(settings, _decision(body, model, challenger, result, run_id))
+    return record_and_apply(settings, _decision(body, model, challenger, result, run_id))
 
 
 def _champion(
@@ -96,7 +96,7 @@ def _decision(
     body: Classifier,
     model: RegisteredModel,
     challenger: ModelVersion,
-    result: Verdict,
+    result: PromotionResult,
     run_id: str,
 ) -> Decision:
     metric = body.promotion_metric

@@ -17,7 +17,7 @@ from tippers_dagster.learning.work import Trained
 from tippers_dagster.platform.plots import as_markdown
 
 MAX_CALIBRATION_ERROR = 0.1
-LEAST_GOLD = 10
+MIN_GOLD_LABELS = 10
 """A classifier is compared with the label model only with this many held-out gold labels."""
 
 MAX_SHIFT = 0.2
@@ -97,7 +97,7 @@ def _alike_check(asset: dg.AssetKey, made: Trained) -> dg.AssetCheckResult:
 def _gold_check(asset: dg.AssetKey, made: Trained) -> dg.AssetCheckResult:
     best, other = made.first.gold, made.baselines.label_model_gold
     assert best is not None
-    worse = best.entities >= LEAST_GOLD and best.accuracy < other.accuracy
+    worse = best.entities >= MIN_GOLD_LABELS and best.accuracy < other.accuracy
     details = {"best": _known(best.accuracy), "label_model": _known(other.accuracy)}
     return check_result(asset, GOLD, not worse, {"entities": best.entities, **details})
 

@@ -30,7 +30,7 @@ CHANCE = 0.001
 BINS = 10
 """Bins for a number, each with an equal number of earlier rows."""
 
-MOST_CATEGORIES = 20
+MAX_CATEGORIES = 20
 """Bins for a category: the most frequent values; all others, and new ones, share the last bin."""
 
 _SMALL = 0.5
@@ -152,7 +152,7 @@ def _profile(column: pa.Array) -> ColumnProfile:
     counted = pc.value_counts(texts)
     names = counted.field("values").to_pylist()
     by_count = sorted(zip(counted.field("counts").to_pylist(), names, strict=True), reverse=True)
-    categories = tuple(sorted(name for _, name in by_count[:MOST_CATEGORIES]))
+    categories = tuple(sorted(name for _, name in by_count[:MAX_CATEGORIES]))
     counts = _by_category(texts, categories)
     return ColumnProfile(tuple(counts.tolist()), column.null_count, categories=categories)
 

@@ -29,10 +29,10 @@ def gold_in_lake(
         In the order of the class numbers.
     """
     gold = read_gold(settings, concept)
-    return known_labels(settings, key, gold["entity"], gold["label"].to_pylist(), keys, labels)
+    return match_labels(settings, key, gold["entity"], gold["label"].to_pylist(), keys, labels)
 
 
-def known_labels(
+def match_labels(
     settings: Settings,
     key: str,
     entities: pa.Array | pa.ChunkedArray,

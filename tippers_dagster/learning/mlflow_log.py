@@ -33,7 +33,7 @@ from tippers_dagster.learning.naming import (
 )
 from tippers_dagster.learning.results import model_results
 from tippers_dagster.learning.saved import FILE, TRUSTED_TYPES, parse_model
-from tippers_dagster.learning.tables import JUDGED_ON
+from tippers_dagster.learning.tables import EVALUATED_ON
 from tippers_dagster.learning.work import Trained
 from tippers_dagster.platform.mlflow.model_files import intact_version, record_model
 from tippers_dagster.platform.table_files import csv_of_rows
@@ -104,7 +104,7 @@ def metrics_of(one: ModelResult) -> dict[str, float]:
     """A model's known metrics: ``held_out_macro_f1`` ..."""
     return {
         f"{judged}_{name}": value
-        for judged in JUDGED_ON
+        for judged in EVALUATED_ON
         for name, value in getattr(one, judged).items()
         if value is not None
     }

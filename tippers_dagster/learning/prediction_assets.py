@@ -64,13 +64,17 @@ def _predict(catalog: Catalog, ref: Ref, work: Computation) -> None:
     )
     from tippers_dagster.learning.drift_records import find_drift, record_drift
     from tippers_dagster.learning.models import load_model
-    from tippers_dagster.learning.predictions import predict, read_fresh, write_predictions
+    from tippers_dagster.learning.predictions import (
+        predict,
+        read_entities_with_features,
+        write_predictions,
+    )
     from tippers_dagster.learning.registry import champion_of
 
     settings, name, version = work.settings, registered_name(ref), work.version
     champion = champion_of(settings, name)
     model = load_model(settings, name, champion.number)
-    entities = read_fresh(settings, catalog, ref)
+    entities = read_entities_with_features(settings, catalog, ref)
     rows = predict(model, entities, catalog.labels(ref.concept), version, work.run_id)
     work.replacing()
     write_predictions(settings, ref, entities.key_type, rows)

@@ -77,7 +77,7 @@ class Entities:
 
 
 # --- predicting -----------------------------------------------------------------------------------
-def read_fresh(settings: Settings, catalog: Catalog, ref: Ref) -> Entities:
+def read_entities_with_features(settings: Settings, catalog: Catalog, ref: Ref) -> Entities:
     """The current entities of a classifier's index, with their features.
 
     Raises

@@ -14,7 +14,7 @@ from tippers_dagster.learning.scores import LOWER_IS_BETTER, Measures, measure
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAST_GOLD = 30
+MIN_GOLD_LABELS = 30
 """With this many held-out gold labels, a challenger must not be worse on them."""
 
 NO_CHAMPION = "There was no champion."
@@ -55,7 +55,7 @@ class ModelMeasures:
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class PromotionResult:
     """Whether the challenger wins, and the reason in a sentence.
 
     ``champion`` is None if there is none, or it cannot be applied to these entities.
@@ -131,13 +131,13 @@ def judge(
     metric: str,
     margin: float,
     without: str = NO_CHAMPION,
-) -> Verdict:
+) -> PromotionResult:
     """Compare a challenger with the champion on the same entities.
 
     It wins if it is better by ``margin`` of ``metric`` on the label model's labels and, with
-    ``LEAST_GOLD`` gold labels or more, not worse on these. Without a champion, or with one that can
-    no longer be applied, it must instead beat the majority class, which gives every entity the
-    labels' shares among these entities.
+    ``MIN_GOLD_LABELS`` gold labels or more, not worse on these. Without a champion, or with one
+    that can no longer be applied, it must instead beat the majority class, which gives every entity
+    the labels' shares among these entities.
 
     Parameters
     ----------
@@ -149,7 +149,9 @@ def judge(
     one = _measure_model(held, challenger, "The challenger")
     majority = _majority(held)
     if not one.label.entities:
-        return Verdict(False, "No held-out entity has a confident label.", one, None, majority)
+        return PromotionResult(
+            False, "No held-out entity has a confident label.", one, None, majority
+        )
     why = without
     if champion is not None:
         try:
@@ -158,9 +160,9 @@ def judge(
             why = f"The champion can no longer be used: {error.message}"
         else:
             wins, reason = _compare(one, other, "the champion", metric, margin)
-            return Verdict(wins, reason, one, other, majority)
+            return PromotionResult(wins, reason, one, other, majority)
     wins, reason = _compare(one, majority, "the majority class", metric, 0.0)
-    return Verdict(wins, f"{why} {reason}", one, None, majority)
+    return PromotionResult(wins, f"{why} {reason}", one, None, majority)
 
 
 def gain(metric: str, new: float, old: float) -> float:
@@ -178,7 +180,7 @@ def _compare(
     if not better > max(_ROUNDING, margin - _ROUNDING):
         needed = f"by at least {margin:g}" if margin else ""
         return False, f"Not better{needed}: {comparison}."
-    if one.gold.entities >= LEAST_GOLD:
+    if one.gold.entities >= MIN_GOLD_LABELS:
         new, old = getattr(one.gold, metric), getattr(other.gold, metric)
         gold = f"{what} {new:.4f}, {against} {old:.4f}, on {one.gold.entities:,} gold labels"
         if gain(metric, new, old) < -_ROUNDING:

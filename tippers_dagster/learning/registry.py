@@ -25,7 +25,7 @@ from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.learning.keys import champion_path
 from tippers_dagster.learning.naming import CHALLENGER, CHAMPION, RUN_TAG, VERSION_TAG
 from tippers_dagster.learning.registry_tables import model_decision
-from tippers_dagster.platform.locks.locks import held_together
+from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.mlflow.client import mlflow_client
 from tippers_dagster.platform.mlflow.model_files import model_files
 from tippers_dagster.platform.mlflow.search import name_filter, pages, versions_of
@@ -298,7 +298,7 @@ def promote(settings: Settings, name: str, version: int, by: str) -> Decision:
         chosen, before = model.version(version), _number(model.champion)
         if before == chosen.number:
             raise BadInput(f"Version {version} of {name} is already champion.")
-        return carry_out(
+        return record_and_apply(
             settings, Decision(name, version, before, "promoted", False, by, "By hand.")
         )
 
@@ -324,7 +324,7 @@ def roll_back(settings: Settings, name: str, by: str) -> Decision:
                 f"`tippers models promote {name} VERSION` promotes any version.",
             )
         back = Decision(name, earlier[-1], before, "rolled_back", False, by, "By hand.")
-        return carry_out(settings, back)
+        return record_and_apply(settings, back)
 
 
 def champions(newest_first: Sequence[Decision]) -> list[int]:
@@ -346,13 +346,13 @@ def deciding(settings: Settings, name: str) -> Iterator[None]:
     """One decision about a model at a time; first completes an unfinished one, and resets an alias
     that was moved in MLflow.
     """
-    with held_together(settings, [f"model {name}"], _log):
+    with advisory_locks(settings, [f"model {name}"], _log):
         _complete(settings, name)
         _align(settings, name)
         yield
 
 
-def carry_out(settings: Settings, decision: Decision) -> Decision:
+def record_and_apply(settings: Settings, decision: Decision) -> Decision:
     """Record a decision, and move the alias if it says so. Call it within ``deciding``.
 
     Raises

@@ -20,11 +20,11 @@ from tippers_dagster.learning.errors import NotTrained
 from tippers_dagster.learning.held_out import read_training_file
 from tippers_dagster.learning.scores import METRICS
 from tippers_dagster.learning.tables import (
-    JUDGED_ON,
+    EVALUATED_ON,
     classifier_model_result,
     classifier_result,
 )
-from tippers_dagster.learning.work import Trained, judged_key
+from tippers_dagster.learning.work import Trained, held_out_predictions_key
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import definition_key
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -216,7 +216,7 @@ def record_result(settings: Settings, result: ClassifierResult) -> None:
             },
             **{
                 f"{judged}_{metric}": getattr(one, judged)[metric]
-                for judged in JUDGED_ON
+                for judged in EVALUATED_ON
                 for metric in METRICS
             },
         }
@@ -275,7 +275,7 @@ def last_result(settings: Settings, ref: Ref) -> ClassifierResult:
 
 def _model(row: sa.RowMapping) -> ModelResult:
     judged: dict[str, Any] = {
-        on: {metric: row[f"{on}_{metric}"] for metric in METRICS} for on in JUDGED_ON
+        on: {metric: row[f"{on}_{metric}"] for metric in METRICS} for on in EVALUATED_ON
     }
     return ModelResult(**{name: row[name] for name in _PLAIN}, **judged)
 
@@ -303,7 +303,7 @@ class HeldOutPredictions:
     models: Mapping[str, np.ndarray]
 
 
-def read_judged(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutPredictions:
+def read_held_out_predictions(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutPredictions:
     """The labels that every model gives the held-out entities.
 
     Raises
@@ -315,7 +315,7 @@ def read_judged(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutPredic
     assert isinstance(body, Classifier)
     model = catalog.resolve(body.label_model, ref.concept).ref
     labels = catalog.model_labels(model)
-    rows = read_training_file(settings, ref, judged_key(ref))
+    rows = read_training_file(settings, ref, held_out_predictions_key(ref))
     key, keys = rows.column_names[0], rows[0].combine_chunks()
     place = definition_key("labels", model.concept, model.name)
     table = open_lake(settings).read_table(place, [key, "label"])

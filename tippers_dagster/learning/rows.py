@@ -15,7 +15,11 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.learning.features import model_column
 from tippers_dagster.learning.models import LoadedModel, load_model
 from tippers_dagster.learning.naming import registered_name
-from tippers_dagster.learning.predictions import predict, predicted_columns, read_fresh
+from tippers_dagster.learning.predictions import (
+    predict,
+    predicted_columns,
+    read_entities_with_features,
+)
 from tippers_dagster.learning.registry import champion_of
 from tippers_dagster.platform.small_tables import read_table
 from tippers_dagster.settings import Settings
@@ -142,7 +146,7 @@ def predict_by_champion(
     labels = catalog.labels(ref.concept)
     if rows is not None:
         return predict_rows(model, rows, labels)
-    found = read_fresh(settings, catalog, ref)
+    found = read_entities_with_features(settings, catalog, ref)
     if entities:
         found = found.of(entities)
     return predict(model, found, labels, "", "").drop_columns(["version", "run_id"])

@@ -37,7 +37,7 @@ class Sides:
         Label names, in the order of the class numbers.
     training, label
         Columns of the n entities in the training set, and their labels: int8 [n], with every one of
-        ``labels`` at least ``training_set.FEWEST_TRAINED`` times.
+        ``labels`` at least ``training_set.MIN_TRAINED_PER_LABEL`` times.
     held_out
         Columns of the m held-out entities, including unlabelled ones.
     numeric, categorical

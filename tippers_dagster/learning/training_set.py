@@ -20,7 +20,7 @@ Method = Literal["probability", "entropy"]
 STEP = 0.05
 """The step by which the threshold is lowered."""
 
-FEWEST_TRAINED = 3
+MIN_TRAINED_PER_LABEL = 3
 """Minimum entities of a label in the training set, for cross-validation and calibration."""
 
 _SPLIT, _CAP = 1, 2
@@ -113,7 +113,7 @@ def confidence(probabilities: np.ndarray, method: Method) -> np.ndarray:
 
 def choose_threshold(
     label: np.ndarray,
-    sure: np.ndarray,
+    confidences: np.ndarray,
     training: np.ndarray,
     labels: Sequence[str],
     threshold: float,
@@ -123,10 +123,10 @@ def choose_threshold(
 
     Parameters
     ----------
-    label, sure
+    label, confidences
         int [n]: class numbers, -1 for none; float64 [n]: their confidence.
     training
-        bool [n]: not held out; must contain ``FEWEST_TRAINED`` entities of each label.
+        bool [n]: not held out; must contain ``MIN_TRAINED_PER_LABEL`` entities of each label.
     threshold
         The first threshold; lowered by ``STEP`` each time, down to 0.
     minimum
@@ -145,11 +145,11 @@ def choose_threshold(
     given = label >= 0
     steps: list[Step] = []
     while True:
-        chosen = given & (sure >= threshold)
+        chosen = given & (confidences >= threshold)
         counts = np.bincount(label[chosen], minlength=len(labels))
         left = np.bincount(label[chosen & training], minlength=len(labels))
         steps.append(Step(round(threshold, 6), tuple(counts.tolist())))
-        if counts.min() >= minimum and left.min() >= FEWEST_TRAINED:
+        if counts.min() >= minimum and left.min() >= MIN_TRAINED_PER_LABEL:
             return tuple(steps)
         if threshold <= 0:
             raise _too_few(labels, counts, left, minimum)
@@ -188,10 +188,10 @@ def make_training_set(
     OneClassOnly, TooFewLabels
         When the labels do not allow it.
     """
-    sure = confidence(probabilities, method)
+    confidences = confidence(probabilities, method)
     out = held_out(keys, seed, test_share)
-    steps = choose_threshold(label, sure, ~out, labels, threshold, minimum_per_class)
-    confident = np.where(sure >= steps[-1].threshold, label, -1).astype(np.int8)
+    steps = choose_threshold(label, confidences, ~out, labels, threshold, minimum_per_class)
+    confident = np.where(confidences >= steps[-1].threshold, label, -1).astype(np.int8)
     training = (confident >= 0) & ~out
     counts = np.bincount(confident[training], minlength=len(labels))
     kept = _capped(keys, confident, training, int(imbalance_cap * counts.min()), seed)
@@ -257,7 +257,8 @@ def _too_few(
             "Lower minimum_per_class, or write labelling functions that vote for these labels.",
         )
     return TooFewLabels(
-        f"In the training set, {_label_counts(labels, left)}; {FEWEST_TRAINED} of each are needed.",
+        f"In the training set, {_label_counts(labels, left)}; {MIN_TRAINED_PER_LABEL} of each are "
+        "needed.",
         "Lower test_share, or write labelling functions that vote for these labels.",
     )
 

@@ -21,7 +21,6 @@ from tippers_dagster.learning.features import FeatureRows, read_features
 from tippers_dagster.learning.gold import gold_in_lake
 from tippers_dagster.learning.held_out import held_out_key
 from tippers_dagster.learning.leaks import check_leaks
-from tippers_dagster.learning.parts import Parts
 from tippers_dagster.learning.train import (
     Baselines,
     Importance,
@@ -35,6 +34,7 @@ from tippers_dagster.learning.train import (
     rank,
     train_model,
 )
+from tippers_dagster.learning.trained_models import Parts
 from tippers_dagster.learning.training_set import (
     TrainingSet,
     check_not_empty,
@@ -310,7 +310,7 @@ def _importances(
 
 
 # --- writing --------------------------------------------------------------------------------------
-def judged_key(ref: Ref) -> str:
+def held_out_predictions_key(ref: Ref) -> str:
     """The lake key of every model's labels for the held-out entities."""
     place = definition_key("classifiers", ref.concept, ref.name)
     return place.replace("data.parquet", "judged.parquet")
@@ -340,7 +340,7 @@ def write_held_out(settings: Settings, ref: Ref, made: Trained) -> None:
     }
     lake = open_lake(settings)
     lake.write_table(held_out_key(ref), pa.table({**held, **features}))
-    lake.write_table(judged_key(ref), pa.table({rows.key: rows.keys, **predictions}))
+    lake.write_table(held_out_predictions_key(ref), pa.table({rows.key: rows.keys, **predictions}))
 
 
 def _named(names: pa.Array, given: np.ndarray) -> pa.Array:

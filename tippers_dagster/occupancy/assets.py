@@ -11,7 +11,7 @@ from tippers_dagster.occupancy.counting import (
     BETWEEN_CHILDREN,
     WIDER_BINS,
     WITHIN_DEVICES,
-    WrongNumbers,
+    InconsistentCounts,
 )
 from tippers_dagster.occupancy.describe import SCHEMAS, describe
 from tippers_dagster.occupancy.partitions import (
@@ -22,7 +22,7 @@ from tippers_dagster.occupancy.partitions import (
     source_to_derived,
     split_key,
 )
-from tippers_dagster.occupancy.records import excuse_attempts, record_duration
+from tippers_dagster.occupancy.records import record_duration, take_back_attempts
 from tippers_dagster.occupancy.runs import STALE_ONLY_TAG, run_locks
 from tippers_dagster.occupancy.sessions import VERSION as SESSIONS_VERSION
 from tippers_dagster.occupancy.snapshot import keep_up_to_date
@@ -112,8 +112,8 @@ def sessions(
 def source_occupancy(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """Distinct devices per space and time bin, for spaces that sessions name; one row per
-    non-empty bin of a time chunk. The presence that they are counted from is stored beside them.
+    """One row per non-empty bin of a space in a time chunk: its distinct devices, for spaces that
+    sessions name. The presence that they are counted from is stored beside them.
     """
     outcome = _run(context, SOURCE)
     yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS])
@@ -139,8 +139,8 @@ def source_occupancy(
 def derived_occupancy(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """Distinct devices per space and time bin, for spaces with children; one row per non-empty
-    bin of a time chunk. Counted from the union of the subtree's presence, never as a sum.
+    """One row per non-empty bin of a space in a time chunk: its distinct devices, for spaces with
+    children. Counted from the union of the subtree's presence, never as a sum.
     """
     outcome = _run(context, DERIVED)
     yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS, BETWEEN_CHILDREN])
@@ -206,11 +206,11 @@ def _excuse(
     failed: Mapping[str, BaseException],
 ) -> None:
     """Do not count attempts at chunks that failed through the environment; retry them later."""
-    mine = {chunk for chunk, error in failed.items() if environment_fault(error) is not None}
-    if mine:
+    excused = {chunk for chunk, error in failed.items() if environment_fault(error) is not None}
+    if excused:
         until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=settings.environment_retry_seconds)
-        cells = [cell for cell in partitions if cell[1] in mine]
-        excuse_attempts(warehouse_engine(settings), asset, cells, until)
+        cells = [cell for cell in partitions if cell[1] in excused]
+        take_back_attempts(warehouse_engine(settings), asset, cells, until)
 
 
 def _results(
@@ -220,7 +220,7 @@ def _results(
     wrong = {
         error.check: f"{chunk}: {error.message}"
         for chunk, error in outcome.failed.items()
-        if isinstance(error, WrongNumbers)
+        if isinstance(error, InconsistentCounts)
     }
     for name in checks:
         yield dg.AssetCheckResult(

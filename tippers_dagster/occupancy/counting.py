@@ -25,7 +25,7 @@ PEAK_WIDTH = PUBLISHED_WIDTHS[0]
 """Peaks are measured in the narrowest published bins."""
 
 
-class WrongNumbers(TippersError):
+class InconsistentCounts(TippersError):
     """Counts that contradict each other and are not published; ``check`` is the failed check."""
 
     def __init__(self, check: str, message: str) -> None:
@@ -183,7 +183,7 @@ def check_grids(
         over = grid > devices[:, None]
         if over.any():
             row, column = np.argwhere(over)[0]
-            raise WrongNumbers(
+            raise InconsistentCounts(
                 WITHIN_DEVICES,
                 f"{spaces[row]} in {chunk}: {grid[row, column]} devices in a bin of {width} s, "
                 f"but the chunk has only {devices[row]}.",
@@ -194,7 +194,7 @@ def check_grids(
             short = (grids[narrow] > grid[:, inside]) & within
             if short.any():
                 row, column = np.argwhere(short)[0]
-                raise WrongNumbers(
+                raise InconsistentCounts(
                     WIDER_BINS,
                     f"{spaces[row]} in {chunk}: {grids[narrow][row, column]} devices in a bin of "
                     f"{narrow} s, {grid[row, inside[column]]} in the bin of {width} s around it.",
@@ -229,7 +229,7 @@ def check_parents(
     wrong = (found < low) | (found > high)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
-        raise WrongNumbers(
+        raise InconsistentCounts(
             BETWEEN_CHILDREN,
             f"{tree.ids[parents[row]]} in {chunk}: {found[row, column]} devices, but its children "
             f"have at most {low[row, column]} and {high[row, column]} together.",

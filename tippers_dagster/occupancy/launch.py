@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import dagster as dg
 import numpy as np
 
-from tippers_dagster.automation.orphaned_runs import failure_reason, materialize_here
+from tippers_dagster.automation.orphaned_runs import failure_reason, materialize_in_process
 from tippers_dagster.campus.local_time import chunk_bounds
 from tippers_dagster.campus.spaces.tracking import Grid, wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
@@ -24,7 +24,7 @@ from tippers_dagster.occupancy.runs import (
     fail_dead_runs,
 )
 from tippers_dagster.occupancy.snapshot import Snapshot
-from tippers_dagster.occupancy.source_checks import look_at_chunks
+from tippers_dagster.occupancy.source_checks import check_chunks
 from tippers_dagster.occupancy.state import ASSETS, SESSIONS, Level, State
 from tippers_dagster.occupancy.work import progress
 from tippers_dagster.settings import Settings, get_settings
@@ -77,7 +77,7 @@ def materialize(
         When a run failed; its partitions stay stale, the others are done.
     """
     part = _Part(settings, space, start, end, again)
-    look_at_chunks(settings, part.chunks(wanted_grid(settings, load_tree(settings))))
+    check_chunks(settings, part.chunks(wanted_grid(settings, load_tree(settings))))
     stages = []
     fail_dead_runs(settings, instance)
     for asset in ASSETS:
@@ -165,7 +165,7 @@ def _run(
     tags = {RANGE_START_TAG: first, RANGE_END_TAG: last}
     if not again:
         tags[STALE_ONLY_TAG] = "true"
-    result = materialize_here(get_settings(), instance, assets, [dg.AssetKey(asset)], tags)
+    result = materialize_in_process(get_settings(), instance, assets, [dg.AssetKey(asset)], tags)
     return None if result.success else f"{result.run_id}: {failure_reason(result)}"
 
 

@@ -93,9 +93,9 @@ def sync_partitions(settings: Settings, instance: dg.DagsterInstance) -> Partiti
         sources = source_spaces(settings, grid)
         _set_keys(instance, source_space_partitions, sources)
         _set_keys(instance, derived_space_partitions, grid.parents)
-        gone = _set_keys(instance, chunk_partitions, grid.chunks)
-        if gone:
-            connection.execute(sa.delete(source_chunk).where(source_chunk.c.chunk.in_(gone)))
+        removed = _set_keys(instance, chunk_partitions, grid.chunks)
+        if removed:
+            connection.execute(sa.delete(source_chunk).where(source_chunk.c.chunk.in_(removed)))
         return Partitions(grid, sources, dagster_keys(instance))
 
 
@@ -120,7 +120,7 @@ def _set_keys(
     present = set(instance.get_dynamic_partitions(name))
     if missing := [key for key in wanted if key not in present]:
         instance.add_dynamic_partitions(name, missing)
-    gone = sorted(present.difference(wanted))
-    for key in gone:
+    removed = sorted(present.difference(wanted))
+    for key in removed:
         instance.delete_dynamic_partition(name, key)
-    return gone
+    return removed

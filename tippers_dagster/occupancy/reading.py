@@ -301,7 +301,7 @@ class Published:
     tables: Mapping[str, pa.Table]
 
 
-def chunks_asked(start: When, end: When, interval_seconds: int, settings: Settings) -> list[str]:
+def chunks_in_range(start: When, end: When, interval_seconds: int, settings: Settings) -> list[str]:
     """The chunks that contain bins of a range, in order; raises as ``read_occupancy`` does."""
     return _bins(start, end, interval_seconds, settings).chunks
 

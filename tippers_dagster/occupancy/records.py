@@ -88,7 +88,7 @@ def replacing_files(
     try:
         yield
     except (Overtaken, LocksLost):
-        with fence.lifted():
+        with fence.unfenced():
             void(engine, asset, spaces, chunks, run_id)
         raise
 
@@ -125,7 +125,7 @@ def unchanged(connection: sa.Connection, level: Level, read: np.ndarray) -> np.n
     return found
 
 
-def read_steadily(settings: Settings, chunks: list[str], read: Callable[[], Read]) -> Read:
+def read_consistently(settings: Settings, chunks: list[str], read: Callable[[], Read]) -> Read:
     """Read counts or presence of chunks while no run is replacing them, so that they match the
     records.
 
@@ -314,7 +314,7 @@ def record_attempts(engine: sa.Engine, level: Level, mask: np.ndarray) -> None:
         upsert(connection, attempt, table)
 
 
-def excuse_attempts(
+def take_back_attempts(
     engine: sa.Engine, asset: str, partitions: list[tuple[str, str]], until: dt.datetime
 ) -> None:
     """Take back one attempt at partitions (space, chunk), as the environment failed; the next is

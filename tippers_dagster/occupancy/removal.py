@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from tippers_dagster.campus.intake.ingest import remove_spaces
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.source.read import read_spaces
-from tippers_dagster.campus.source.schema import SESSIONS, refuse_foreign_source, source_tables
+from tippers_dagster.campus.source.schema import SESSIONS, require_own_source, source_tables
 from tippers_dagster.campus.spaces.tables import tracking
 from tippers_dagster.campus.spaces.tracking import Tracked, list_tracked
 from tippers_dagster.campus.spaces.tree import load_tree
@@ -25,7 +25,7 @@ from tippers_dagster.settings import Settings
 
 
 @dataclass(frozen=True)
-class Touched:
+class RemovalEffects:
     """What removing a space affects.
 
     ``spaces`` are the space and everything below it; ``tracked`` the ranges rooted at one of them,
@@ -39,7 +39,7 @@ class Touched:
     sessions: int
 
 
-def what_it_touches(settings: Settings, space: str) -> Touched:
+def removal_effects(settings: Settings, space: str) -> RemovalEffects:
     """What removing a space would affect.
 
     Raises
@@ -49,7 +49,7 @@ def what_it_touches(settings: Settings, space: str) -> Touched:
     SourceError
         When the source is the deployment's own database, where its spaces must be removed.
     """
-    refuse_foreign_source(settings)
+    require_own_source(settings)
     spaces = _subtree(settings, space)
     inside = set(spaces)
     figures = partition_figures.c
@@ -65,7 +65,7 @@ def what_it_touches(settings: Settings, space: str) -> Touched:
     )
     with warehouse_engine(settings).connect() as connection:
         partitions = connection.scalar(computed) or 0
-    return Touched(
+    return RemovalEffects(
         spaces,
         [t for t in list_tracked(settings) if t.space in inside],
         partitions,
@@ -86,7 +86,7 @@ def remove_space(settings: Settings, space: str, *, purge: bool = False) -> int:
     SourceError
         When the source is the deployment's own database.
     """
-    refuse_foreign_source(settings)
+    require_own_source(settings)
     spaces = _subtree(settings, space)
     number = remove_spaces(settings, space, spaces)
     with warehouse_engine(settings).begin() as connection:

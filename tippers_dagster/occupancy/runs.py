@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import dagster as dg
 import numpy as np
 
-from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of
+from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of_assets
 from tippers_dagster.occupancy.partitions import split_key
 from tippers_dagster.occupancy.state import ASSETS, Level
-from tippers_dagster.platform.locks.locks import held_together, hold_run_lock
+from tippers_dagster.platform.locks.locks import advisory_locks, hold_run_lock
 from tippers_dagster.platform.memory import wait_for_memory
 from tippers_dagster.settings import Settings
 
@@ -73,7 +73,7 @@ def active_runs(instance: dg.DagsterInstance) -> list[ActiveRun]:
 
 def fail_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
     """Mark started runs whose process has died as failed; returns their ids."""
-    return fail_dead_runs_of(settings, instance, set(ASSETS))
+    return fail_dead_runs_of_assets(settings, instance, set(ASSETS))
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def run_locks(
     wait_for_memory(settings, log)  # before taking locks, so that no run waits for this one
     read = ASSETS[max(ASSETS.index(asset) - 1, 0)]
     names = [f"chunk {locked} {chunk}" for locked in {read, asset} for chunk in chunks]
-    with held_together(settings, names, log):
+    with advisory_locks(settings, names, log):
         yield
 
 

@@ -18,7 +18,7 @@ from tippers_dagster.occupancy.reading import (
     OnlyCountsKept,
     OnMissing,
     When,
-    chunks_asked,
+    chunks_in_range,
     read_counts,
     read_occupancy,
 )
@@ -69,7 +69,7 @@ def read_shared_occupancy(
     tree = load_tree(settings)
     at = tree.position(space)
     rows, masks = {}, {}
-    for chunk in chunks_asked(start, end, interval_seconds, settings):
+    for chunk in chunks_in_range(start, end, interval_seconds, settings):
         counts = tree_counts(settings, tree, chunk, interval_seconds)
         rows[chunk] = counts[at]
         masks[chunk] = hide_counts(tree, counts, settings.smallest_count)[at]

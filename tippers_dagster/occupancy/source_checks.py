@@ -55,18 +55,18 @@ class Look:
     passed_over: list[str] = field(default_factory=list)
 
 
-def look_at_dates(settings: Settings, dates: Iterable[dt.date]) -> Look:
+def check_dates(settings: Settings, dates: Iterable[dt.date]) -> Look:
     """Check the tracked and computed chunks that contain any of these local dates."""
     touched = {chunk_key(date, settings.chunk) for date in dates}
     return _look(settings, sorted(touched.intersection(_computed(settings)))) if touched else Look()
 
 
-def look_at_chunks(settings: Settings, chunks: Iterable[str]) -> Look:
+def check_chunks(settings: Settings, chunks: Iterable[str]) -> Look:
     """Check the chunks that are tracked and computed, and ignore the others."""
     return _look(settings, sorted(set(chunks).intersection(_computed(settings))))
 
 
-def look_quickly(settings: Settings, now: dt.datetime) -> Look:
+def check_quickly(settings: Settings, now: dt.datetime) -> Look:
     """Check tracked and computed chunks that have not just been checked, within a budget.
 
     The newest chunks come first, then those not checked for the longest time, until their last
@@ -94,7 +94,7 @@ def look_quickly(settings: Settings, now: dt.datetime) -> Look:
     return Look(found.looked_at, found.changed, sorted(set(waiting).difference(chosen)))
 
 
-def last_looks(settings: Settings) -> tuple[dt.datetime, dt.datetime] | None:
+def last_checked(settings: Settings) -> tuple[dt.datetime, dt.datetime] | None:
     """The earliest and the latest time at which a computed chunk was last checked."""
     computed = _computed(settings)
     query = sa.select(

@@ -11,8 +11,9 @@ from tippers_dagster.settings import Settings
 
 
 def stale_chunks(settings: Settings, space: str, chunks: list[str]) -> list[str]:
-    """The chunks, of the sorted ``chunks``, whose counts of a space are out of date with the source
-    as last observed. The source itself is not checked.
+    """The chunks whose counts of a space are out of date compared with the source as last observed.
+
+    ``chunks`` must be sorted. The source itself is not checked.
 
     Raises
     ------

@@ -65,7 +65,7 @@ class Level:
     void
         bool: the files have been replaced since, without a record; their content is unknown.
     tries, requested_at
-        How often automation requested the current inputs' result, and when last (Unix seconds).
+        How often automation has requested it for the current inputs, and when last (Unix seconds).
     held_until
         No attempt before this time, as the environment failed (Unix seconds); 0 if it did not.
     sealed
@@ -104,7 +104,7 @@ class Level:
         """bool: never computed, computed from other inputs, or void; never in a sealed chunk."""
         return ~self.fresh
 
-    def given_up(self, settings: Settings) -> np.ndarray:
+    def failed_for_good(self, settings: Settings) -> np.ndarray:
         """bool: still stale after the maximum number of attempts."""
         return self.stale & (self.tries >= settings.max_tries) & ~self.waiting(settings)
 
@@ -151,8 +151,8 @@ class State:
         at = np.array([tree.index[space] for space in level.spaces], np.int64)
         np.add.at(above, at, chosen)
         np.add.at(above, at + tree.size[at], -chosen.astype(np.int64))
-        mine = [tree.index[space] for space in self.source.spaces]
-        return self.source, np.cumsum(above, axis=0)[mine] > 0
+        sources = [tree.index[space] for space in self.source.spaces]
+        return self.source, np.cumsum(above, axis=0)[sources] > 0
 
     @property
     def levels(self) -> tuple[Level, Level, Level]:
@@ -251,9 +251,9 @@ class _Reader:
 
         def nowhere_below(mask: np.ndarray) -> np.ndarray:
             """Parents without any marked source in their subtree."""
-            there = np.zeros(shape, np.uint64)
-            there[at] = mask
-            return tree.subtree_sums(there)[up] == 0
+            marked = np.zeros(shape, np.uint64)
+            marked[at] = mask
+            return tree.subtree_sums(marked)[up] == 0
 
         return self._level(
             DERIVED,
@@ -290,21 +290,21 @@ class _Reader:
         recorded, output = np.zeros(shape, np.uint64), np.zeros(shape, np.uint64)
         recorded_at = np.zeros(shape, np.int64)
         computed, void = np.zeros(shape, bool), np.zeros(shape, bool)
-        mine = self.figures.filter(pc.equal(self.figures["asset"], asset))
-        at = self._cells(mine, spaces)
-        recorded[at.cells] = _unsigned(mine["input_fingerprint"])[at.kept]
-        output[at.cells] = _unsigned(mine["output_fingerprint"])[at.kept]
+        figures = self.figures.filter(pc.equal(self.figures["asset"], asset))
+        at = self._cells(figures, spaces)
+        recorded[at.cells] = _unsigned(figures["input_fingerprint"])[at.kept]
+        output[at.cells] = _unsigned(figures["output_fingerprint"])[at.kept]
         computed[at.cells] = True
-        recorded_at[at.cells] = _micros(mine["computed_at"])[at.kept]
-        void[at.cells] = mine["void"].to_numpy()[at.kept]
+        recorded_at[at.cells] = _micros(figures["computed_at"])[at.kept]
+        void[at.cells] = figures["void"].to_numpy()[at.kept]
         tries = np.zeros(shape, np.int64)
         requested_at, held_until = np.zeros(shape), np.zeros(shape)
-        mine = self.attempts.filter(pc.equal(self.attempts["asset"], asset))
-        at = self._cells(mine, spaces)
-        same = _unsigned(mine["wanted"])[at.kept] == wanted[at.cells]
-        tries[at.cells] = np.where(same, mine["tries"].to_numpy()[at.kept], 0)
-        requested_at[at.cells] = mine["requested_at"].to_numpy()[at.kept]
-        held_until[at.cells] = np.where(same, mine["held_until"].to_numpy()[at.kept], 0)
+        attempts = self.attempts.filter(pc.equal(self.attempts["asset"], asset))
+        at = self._cells(attempts, spaces)
+        same = _unsigned(attempts["wanted"])[at.kept] == wanted[at.cells]
+        tries[at.cells] = np.where(same, attempts["tries"].to_numpy()[at.kept], 0)
+        requested_at[at.cells] = attempts["requested_at"].to_numpy()[at.kept]
+        held_until[at.cells] = np.where(same, attempts["held_until"].to_numpy()[at.kept], 0)
         return Level(
             asset,
             spaces,

@@ -46,7 +46,7 @@ class LevelStatus:
 def occupancy_status(settings: Settings) -> list[LevelStatus]:
     """Progress of all levels of the tracked grid, upstream first."""
     with dagster_instance(settings) as instance:
-        return levels_of(Snapshot.take(instance))
+        return level_statuses(Snapshot.take(instance))
 
 
 def look(settings: Settings, instance: DagsterInstance) -> list[LevelStatus]:
@@ -57,16 +57,16 @@ def look(settings: Settings, instance: DagsterInstance) -> list[LevelStatus]:
     runs = active_runs(instance)
     grid = wanted_grid(settings, load_tree(settings))
     keys = dagster_keys(instance)
-    return levels_of(Snapshot(settings, runs, load_state(settings, grid), keys))
+    return level_statuses(Snapshot(settings, runs, load_state(settings, grid), keys))
 
 
-def levels_of(snapshot: Snapshot) -> list[LevelStatus]:
+def level_statuses(snapshot: Snapshot) -> list[LevelStatus]:
     """Progress of all levels of a snapshot, upstream first."""
     settings = snapshot.settings
     found = []
     for level in snapshot.state.levels:
         running = level.stale & snapshot.being_computed(level)
-        failed = level.given_up(settings) & ~running
+        failed = level.failed_for_good(settings) & ~running
         rows, columns = np.nonzero(failed)
         names = snapshot.names[level.asset][rows[:MAX_EXAMPLES], columns[:MAX_EXAMPLES]]
         found.append(

@@ -112,7 +112,7 @@ class _Tables:
     ) -> None:
         self.tree, self.values, self.hidden = tree, values, hidden
         self.smallest, self.floor = smallest, floor
-        self.whole = values.sum(axis=0)
+        self.totals = values.sum(axis=0)
         # Minimum of a space with children, if these share no devices, and if they may share some.
         self.disjoint = np.zeros(values.shape, np.int64)
         self.shared = np.zeros(values.shape, np.int64)
@@ -164,7 +164,7 @@ class _Tables:
         """
         children = self.children[p]
         hidden = self.hidden[children][:, bins]
-        empty = (hidden & (self.whole[children][:, bins] == 0)).any(axis=0)
+        empty = (hidden & (self.totals[children][:, bins] == 0)).any(axis=0)
         leaf = self.tree.is_leaf[children][:, None]
         at = np.ix_(np.arange(len(self.values)), children, bins)
         floor = np.where(empty, 0, self.floor)
@@ -174,11 +174,11 @@ class _Tables:
     def _smallest_shown(self, p: int, bins: Counts) -> Counts:
         """Per bin, the shown non-empty child with the fewest devices; -1 if there is none."""
         children = self.children[p]
-        whole = self.whole[children][:, bins]
-        shown = ~self.hidden[children][:, bins] & (whole > 0)
-        whole = np.where(shown, whole, _NEVER)
-        least = whole.argmin(axis=0)
-        return np.where(whole[least, np.arange(bins.size)] < _NEVER, children[least], -1)
+        totals = self.totals[children][:, bins]
+        shown = ~self.hidden[children][:, bins] & (totals > 0)
+        totals = np.where(shown, totals, _NEVER)
+        smallest = totals.argmin(axis=0)
+        return np.where(totals[smallest, np.arange(bins.size)] < _NEVER, children[smallest], -1)
 
     def _hide_empty(self, p: int, bins: Counts) -> Mask:
         """Hide all empty children that are leaves; returns in which bins there were any.
@@ -189,7 +189,7 @@ class _Tables:
             return np.zeros(bins.size, bool)
         children = self.children[p][self.tree.is_leaf[self.children[p]]]
         at = np.ix_(children, bins)
-        empty = ~self.hidden[at] & (self.whole[at] == 0)
+        empty = ~self.hidden[at] & (self.totals[at] == 0)
         self.hidden[at] |= empty
         found: Mask = empty.any(axis=0)
         return found
@@ -216,7 +216,7 @@ class _Tables:
         hidden, disjoint, shared = self._minima(p, bins)
         shown = self.values[np.ix_(np.arange(len(self.values)), self.children[p], bins)]
         own = self.floor * (self._own(p)[:, bins] > 0)
-        least = np.where(hidden, disjoint, shown).sum(axis=1) + own
-        self.disjoint[:, p, bins] = np.maximum(least, self.floor)
-        least = np.where(hidden, shared, shown).max(axis=1)
-        self.shared[:, p, bins] = np.maximum(least, self.floor)
+        minimum = np.where(hidden, disjoint, shown).sum(axis=1) + own
+        self.disjoint[:, p, bins] = np.maximum(minimum, self.floor)
+        minimum = np.where(hidden, shared, shown).max(axis=1)
+        self.shared[:, p, bins] = np.maximum(minimum, self.floor)

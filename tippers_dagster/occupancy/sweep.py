@@ -37,10 +37,10 @@ _TABLE_CELLS = 1 << 22
 
 @dataclass(frozen=True)
 class Presence:
-    """When each device was in each space: the exact state from which every count follows.
+    """When each device was in each space: the exact state from which all counts follow.
 
     Intervals are sorted by (space, device, start), and those of one device in one space
-    neither overlap nor touch. `merge` and `union` make it; read it through `space`,
+    neither overlap nor touch. Created by `merge` and `union`; read it through `space`,
     `device`, `start` and `end`, four arrays with one row per interval.
     """
 
@@ -49,7 +49,7 @@ class Presence:
     _devices: Ints  # distinct device ids, sorted: a key holds the index
     _device_bits: int
     _time_bits: int
-    _origin: int  # instant (seconds) that a key's time 0 means
+    _origin: int  # instant (seconds) of a key's time 0
 
     def __len__(self) -> int:
         return self._starts.size
@@ -61,7 +61,7 @@ class Presence:
 
     @cached_property
     def device(self) -> Ints:
-        """Device ids, as they were given."""
+        """Device ids, as passed in."""
         rank = (self._starts >> self._time_bits) & ((1 << self._device_bits) - 1)
         return self._devices[rank]
 
@@ -87,7 +87,7 @@ def merge(space: Ints, device: Ints, start: Ints, end: Ints) -> Presence:
     space
         Space codes, integers from 0.
     device
-        Device ids, any integers. Sorted ones, as the lake's sessions have, are merged faster.
+        Device ids, any integers. Sorted ones, as in the lake's sessions, are merged faster.
     start, end
         Seconds, ``start < end``, in any order. Intervals are not clipped.
 
@@ -95,7 +95,7 @@ def merge(space: Ints, device: Ints, start: Ints, end: Ints) -> Presence:
     ------
     ValueError
         When a row has ``end <= start`` or a negative space code, or when spaces, devices and
-        seconds together do not fit 63 bits: give a shorter time range.
+        seconds together do not fit into 63 bits: use a shorter time range.
     """
     if not len(space):
         return Presence(_EMPTY, _EMPTY, np.asarray(device)[:0], 0, 0, 0)
@@ -111,7 +111,7 @@ def merge(space: Ints, device: Ints, start: Ints, end: Ints) -> Presence:
     if space_bits + device_bits + time_bits > _KEY_BITS:
         raise ValueError(
             f"{devices.size} devices over {time_bits} bits of seconds in spaces up to "
-            f"{int(np.max(space))} do not fit {_KEY_BITS} bits: give a shorter time range"
+            f"{int(np.max(space))} do not fit into {_KEY_BITS} bits: use a shorter time range"
         )
     prefix = np.asarray(space).astype(np.int64) << device_bits
     prefix |= rank
@@ -128,15 +128,15 @@ def union(presence: Presence, group: Ints) -> Presence:
     Parameters
     ----------
     presence
-        What `merge` or `union` made.
+        Result of `merge` or `union`.
     group
         For each space code, the code of its group from 0, or -1 for none. Call once per depth
-        of a tree, with the ancestor at that depth (or the space itself, if it lies there).
+        of a tree, with the ancestor at that depth (or the space itself).
     """
     shift = presence._device_bits + presence._time_bits
     group = np.asarray(group, np.int64)
     if group.size and int(group.max()).bit_length() + shift > _KEY_BITS:
-        raise ValueError(f"group codes up to {group.max()} do not fit {_KEY_BITS} bits")
+        raise ValueError(f"group codes up to {group.max()} do not fit into {_KEY_BITS} bits")
     starts, ends = presence._starts, presence._ends
     space = starts >> shift
     if group.size and group.min() < 0:
@@ -156,7 +156,7 @@ def count(presence: Presence, n_spaces: int, edges: Int64) -> Grid:
     Parameters
     ----------
     presence
-        What `merge` or `union` made.
+        Result of `merge` or `union`.
     n_spaces
         Rows of the result: one more than the largest space code, or more.
     edges
@@ -174,8 +174,8 @@ def count_many(
 ) -> dict[int, Grid]:
     """`count` for several lists of edges, by their key, in the order of the keys.
 
-    Where a list's edges are all among those of the list before it, as those of wider bins
-    mostly are, it is counted from that list's bins instead of from the seconds.
+    If all edges of a list are among those of the list before it, as usual for wider bins, it is
+    counted from that list's bins instead of from the seconds.
     """
     grids: dict[int, Grid] = {}
     finer: tuple[Int64, _Covered] | None = None
@@ -194,16 +194,16 @@ def count_many(
 
 
 def nonzero(grid: Grid, edges: Int64) -> tuple[Int32, Int64, Int32]:
-    """The cells of a grid that are not zero: space codes, starts of bins (seconds), counts."""
+    """The non-zero cells of a grid: space codes, starts of bins (seconds), counts."""
     cells = np.flatnonzero(grid)
     space, bins = np.divmod(cells, grid.shape[1])
     return space.astype(np.int32), np.asarray(edges)[bins], grid.ravel()[cells]
 
 
 def split(start: Int64, end: Int64, boundaries: Int64) -> list[Int64]:
-    """For each time chunk, the rows of the intervals that overlap it, in no set order.
+    """For each time chunk, the rows of the intervals that overlap it, in no particular order.
 
-    An interval across a border is in both chunks: clip it to each before merging.
+    An interval across a boundary is in both chunks: clip it to each before merging.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def _merge_keys(starts: Int64, ends: Int64) -> tuple[Int64, Int64]:
 
 
 def _join(starts: Ints, ends: Ints, apart: NDArray[np.bool_]) -> tuple[Ints, Ints]:
-    """Starts and ends of the runs of intervals that ``apart`` (n - 1) does not part."""
+    """Starts and ends of the runs of intervals that ``apart`` (n - 1) does not separate."""
     if apart.all():
         return starts, ends
     return starts[np.append(True, apart)], ends[np.append(apart, True)]
@@ -270,8 +270,8 @@ def _join(starts: Ints, ends: Ints, apart: NDArray[np.bool_]) -> tuple[Ints, Int
 class _Covered:
     """The bins from ``first`` to ``last`` that each interval of presence overlaps.
 
-    Sorted by (owner, first). Of one owner, an interval may begin in the bin in which the one
-    before it ends, not sooner.
+    Sorted by (owner, first). An owner's interval may begin in the bin in which the previous one
+    ends, but not earlier.
     """
 
     owner: Int64  # (space, device)
@@ -299,10 +299,10 @@ def _covered_bins(presence: Presence, edges: Int64) -> _Covered:
 
 
 def _bin_finder(edges: Int64) -> Callable[[Int64], Int32]:
-    """A function from seconds since the first edge, within the edges, to indexes of bins."""
+    """A function from seconds since the first edge, within the edges, to bin indexes."""
     widths = np.diff(edges)
     unit = int(widths[0])
-    # The last bin may be shorter than its unit: no second beyond it is asked for.
+    # The last bin may be shorter than its unit: no second beyond it is looked up.
     if (widths[:-1] == unit).all() and widths[-1] <= unit:
         return lambda seconds: _units(seconds, unit)
     unit = int(np.gcd.reduce(widths))
@@ -334,15 +334,15 @@ def _coarser(covered: _Covered, finer: Int64, coarser: Int64) -> _Covered:
 def _grid(covered: _Covered, n_spaces: int, n_bins: int) -> Grid:
     """Running sums of +1 where an interval's bins begin and -1 after they end.
 
-    A bin in which one interval of an owner ends and the next begins is the former's alone:
-    this makes the count distinct. What is left of the latter may be nothing: +1 and -1 meet.
+    A bin in which one interval of an owner ends and the next begins belongs only to the former,
+    which makes the count distinct. If nothing is left of the latter, its +1 and -1 cancel out.
     """
     owner, first, last = covered.owner, covered.first, covered.last
     space = owner >> covered.device_bits
     if space.size and space[-1] >= n_spaces:
         raise ValueError(f"space code {space[-1]} is beyond the {n_spaces} rows of the grid")
     opens = space * n_bins
-    # One past the last bin of a space is the first of the next, where its sum must be zero.
+    # One past the last bin of a space is the first bin of the next, where the sum must be zero.
     closes = opens + last
     closes += 1
     opens += first

@@ -14,7 +14,7 @@ source_chunk = sa.Table(
     sa.Column("fingerprint", sa.BigInteger, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("observed_at", sa.DateTime(timezone=True), nullable=False),
-    comment="one row per time chunk: the last fingerprint seen in the source database",
+    comment="one row per time chunk: the last observed fingerprint of the source",
 )
 
 session_space = sa.Table(
@@ -24,8 +24,10 @@ session_space = sa.Table(
     sa.Column("space", sa.Text, primary_key=True),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("fingerprint", sa.BigInteger, nullable=False),
-    sa.Column("known", sa.Boolean, nullable=False, comment="false: rejected, no such space"),
-    comment="one row per time chunk and space that its sessions name: their content",
+    sa.Column(
+        "known", sa.Boolean, nullable=False, comment="false: rejected, the space does not exist"
+    ),
+    comment="one row per time chunk and space of its sessions: a fingerprint of their content",
 )
 
 session_reject = sa.Table(
@@ -37,7 +39,7 @@ session_reject = sa.Table(
     sa.Column("space_id", sa.Text),
     sa.Column("start_time", sa.DateTime),
     sa.Column("end_time", sa.DateTime),
-    comment="one row per source row of a chunk that could not be used",
+    comment="one row per rejected source row of a chunk",
 )
 
 partition_figures = sa.Table(
@@ -51,11 +53,11 @@ partition_figures = sa.Table(
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("rejected", sa.BigInteger, nullable=False, comment="sessions only"),
     sa.Column("devices", sa.BigInteger, nullable=False),
-    sa.Column("peak", sa.Integer, comment="most devices in one 15-minute bin"),
+    sa.Column("peak", sa.Integer, comment="largest count in a 15-minute bin"),
     sa.Column("peak_time", sa.DateTime(timezone=True)),
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("computed_at", sa.DateTime(timezone=True), nullable=False),
-    comment="one row per computed partition; the record of what is fresh",
+    comment="one row per computed partition: the record of what is fresh",
 )
 
 replacing = sa.Table(
@@ -66,8 +68,8 @@ replacing = sa.Table(
     sa.Column("chunk", sa.Text, primary_key=True),
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("since", sa.DateTime(timezone=True), nullable=False),
-    comment="one row per partition whose files a run replaces, or was replacing when it died: "
-    "what partition_figures says of it does not hold",
+    comment="one row per partition whose files a run is replacing, or was replacing when it died: "
+    "its row in partition_figures is void",
 )
 
 attempt = sa.Table(
@@ -76,15 +78,15 @@ attempt = sa.Table(
     sa.Column("asset", sa.Text, primary_key=True),
     sa.Column("space", sa.Text, primary_key=True),
     sa.Column("chunk", sa.Text, primary_key=True),
-    sa.Column("wanted", sa.BigInteger, nullable=False, comment="the fingerprint asked for"),
+    sa.Column("wanted", sa.BigInteger, nullable=False, comment="requested fingerprint"),
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("requested_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column(
         "held_until",
         sa.DateTime(timezone=True),
-        comment="the machine failed, not the work: no try before",
+        comment="after a failure of the environment: no attempt before",
     ),
-    comment="one row per partition that automation asked for and that is not fresh yet",
+    comment="one row per partition that automation has requested and that is not fresh yet",
 )
 
 run_duration = sa.Table(
@@ -95,20 +97,32 @@ run_duration = sa.Table(
     sa.Column("partitions", sa.Integer, nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("finished_at", sa.DateTime(timezone=True), server_default=sa.func.now()),
-    comment="one row per run that computed something: the history that deadlines come from",
+    comment="one row per run that computed something: the history for deadlines",
 )
 
 sealed_chunk = sa.Table(
     "sealed_chunk",
     metadata,
     sa.Column("chunk", sa.Text, primary_key=True),
-    sa.Column("fingerprint", sa.BigInteger, nullable=False, comment="of the source, when computed"),
-    sa.Column("rows", sa.BigInteger, nullable=False, comment="of the source, when computed"),
+    sa.Column(
+        "fingerprint",
+        sa.BigInteger,
+        nullable=False,
+        comment="fingerprint of the source when the chunk was computed",
+    ),
+    sa.Column(
+        "rows",
+        sa.BigInteger,
+        nullable=False,
+        comment="rows in the source when the chunk was computed",
+    ),
     sa.Column("sealed_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column(
         "deleted_at", sa.DateTime(timezone=True), comment="null: files are still being deleted"
     ),
-    sa.Column("late_rows", sa.BigInteger, comment="what the source had more, when last looked at"),
+    sa.Column(
+        "late_rows", sa.BigInteger, comment="additional rows in the source at the last observation"
+    ),
     sa.Column("looked_at", sa.DateTime(timezone=True)),
-    comment="one row per time chunk whose sessions and presence were given up: counts stay",
+    comment="one row per time chunk whose sessions and presence were deleted; its counts stay",
 )

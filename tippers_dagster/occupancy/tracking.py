@@ -10,9 +10,9 @@ from tippers_dagster.campus.local_time import chunk_keys
 from tippers_dagster.campus.spaces.tracking import (
     Grid,
     Tracked,
-    forget_range,
     track,
     untrack,
+    untrack_exact_range,
     wanted_grid,
 )
 from tippers_dagster.campus.spaces.tree import load_tree
@@ -69,7 +69,7 @@ def untrack_space(
 
 def untrack_range(settings: Settings, tracked: Tracked, *, purge: bool = False) -> tuple[Grid, int]:
     """Stop tracking exactly one tracked range; otherwise as :func:`untrack_space`."""
-    forget_range(settings, tracked)
+    untrack_exact_range(settings, tracked)
     with dagster_instance(settings) as instance:
         grid = sync_partitions(settings, instance).grid
     return grid, purge_untracked(settings, grid) if purge else 0
@@ -136,19 +136,19 @@ def purge_untracked(settings: Settings, grid: Grid) -> int:
                 )
             )
         ).all()
-        gone = [
+        untracked = [
             row
             for row in rows
             if row.chunk not in grid.chunks or (row.asset != SESSIONS and row.space not in kept)
         ]
         for table in (partition_figures, replacing, attempt):
             cell = sa.tuple_(table.c.asset, table.c.space, table.c.chunk)
-            connection.execute(sa.delete(table).where(cell.in_([tuple(row) for row in gone])))
-        chunks = sorted({row.chunk for row in gone if row.asset == SESSIONS})
+            connection.execute(sa.delete(table).where(cell.in_([tuple(row) for row in untracked])))
+        chunks = sorted({row.chunk for row in untracked if row.asset == SESSIONS})
         for table in (session_space, session_reject, source_chunk, sealed_chunk):
             connection.execute(sa.delete(table).where(table.c.chunk.in_(chunks)))
     lake = open_lake(settings)
-    for asset, space, chunk in gone:
+    for asset, space, chunk in untracked:
         keys = {
             SESSIONS: [sessions_key(chunk)],
             SOURCE: [presence_key(space, chunk), occupancy_key(space, chunk)],
@@ -156,4 +156,4 @@ def purge_untracked(settings: Settings, grid: Grid) -> int:
         }[asset]
         for key in keys:
             lake.delete(key)
-    return len(gone)
+    return len(untracked)

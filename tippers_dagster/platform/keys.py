@@ -29,7 +29,7 @@ def device_key(settings: Settings) -> bytes:
     path = device_key_file(settings)
     private_home(settings.home_path)
     if not path.exists():
-        make_once(path, secrets.token_hex(32))
+        write_secret_once(path, secrets.token_hex(32))
     return _parse(path.read_text(), str(path))
 
 
@@ -48,7 +48,7 @@ def _parse(text: str, place: str) -> bytes:
     return key
 
 
-def make_once(path: Path, secret: str) -> None:
+def write_secret_once(path: Path, secret: str) -> None:
     """Write a secret to a file that only its owner may read; an existing file stays unchanged.
 
     Atomic: the file is written under another name, then linked. The first of several calls wins.

@@ -26,17 +26,17 @@ _NO_LIMIT = 1 << 60
 _POLL_SECONDS = 2.0
 
 
-def free_memory(groups: Path = _CGROUP_ROOT, mine: Path = _OWN_CGROUPS) -> int:
+def free_memory(groups: Path = _CGROUP_ROOT, own_groups: Path = _OWN_CGROUPS) -> int:
     """Bytes that this process may still use, on the machine and within its control groups.
 
     Parameters
     ----------
     groups
         The folder where control groups are mounted.
-    mine
+    own_groups
         The file that lists the control groups of this process.
     """
-    return min([psutil.virtual_memory().available, *_left_in_groups(groups, mine)])
+    return min([psutil.virtual_memory().available, *_left_in_groups(groups, own_groups)])
 
 
 def wait_for_memory(settings: Settings, log: Logger) -> None:
@@ -65,10 +65,10 @@ def wait_for_memory(settings: Settings, log: Logger) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _left_in_groups(groups: Path, mine: Path) -> Iterator[int]:
+def _left_in_groups(groups: Path, own_groups: Path) -> Iterator[int]:
     """Bytes left within each limit that applies to this process."""
     with suppress(FileNotFoundError):  # not Linux, or no control groups
-        for line in mine.read_text().splitlines():
+        for line in own_groups.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:
                 yield from _left(groups, path, ("memory.max", "memory.current", "inactive_file"))

@@ -23,9 +23,9 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.file_formats import HEAD_BYTES, TableFormat, table_format
 from tippers_dagster.platform.text import shown
 
-LARGEST_UNPACKED = 1 << 30
+MAX_UNPACKED_BYTES = 1 << 30
 """Largest size of a compressed CSV file, in bytes after unpacking."""
-MOST_VALUES = 200_000_000
+MAX_VALUES = 200_000_000
 """Largest number of values in a Parquet file, where a few bytes can encode many equal values."""
 
 _FORMULA = "=+\\-@\t\r\n＝＋－＠"  # noqa: RUF001 - full-width ones are formulas, too
@@ -78,10 +78,10 @@ def _parquet(stream: pa.NativeFile, name: object) -> pa.Table:
     file = pq.ParquetFile(stream)
     names = file.schema_arrow.names
     _refuse_duplicates(names, name)
-    if file.metadata.num_rows * len(names) > MOST_VALUES:
+    if file.metadata.num_rows * len(names) > MAX_VALUES:
         raise BadInput(
             f"{name} has {file.metadata.num_rows:,} rows of {len(names):,} columns.",
-            f"At most {MOST_VALUES:,} values (rows times columns) are allowed.",
+            f"At most {MAX_VALUES:,} values (rows times columns) are allowed.",
         )
     table = _read_bounded(stream, file, name)
     table.validate(full=True)  # Parquet does not guarantee UTF-8
@@ -95,8 +95,8 @@ def _read_bounded(stream: pa.NativeFile, file: pq.ParquetFile, name: object) -> 
     fixed = sum(leaf.length for leaf in leaves if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY")
     stream.seek(0)
     table = pq.ParquetFile(stream, read_dictionary=texts).read()
-    if fixed * table.num_rows + sum(map(_expanded_bytes, table.columns)) > LARGEST_UNPACKED:
-        raise BadInput(f"{name} is larger than {LARGEST_UNPACKED >> 20} MiB unpacked.")
+    if fixed * table.num_rows + sum(map(_expanded_bytes, table.columns)) > MAX_UNPACKED_BYTES:
+        raise BadInput(f"{name} is larger than {MAX_UNPACKED_BYTES >> 20} MiB unpacked.")
     return table.cast(file.schema_arrow)
 
 
@@ -119,14 +119,14 @@ def _csv(
     stream: pa.NativeFile, found: TableFormat, name: object, options: pa_csv.ConvertOptions
 ) -> pa.Table:
     if found.compression is not None:
-        unpacked = pa.CompressedInputStream(stream, found.compression).read(LARGEST_UNPACKED + 1)
-        if len(unpacked) > LARGEST_UNPACKED:
-            raise BadInput(f"{name} is larger than {LARGEST_UNPACKED >> 20} MiB unpacked.")
+        unpacked = pa.CompressedInputStream(stream, found.compression).read(MAX_UNPACKED_BYTES + 1)
+        if len(unpacked) > MAX_UNPACKED_BYTES:
+            raise BadInput(f"{name} is larger than {MAX_UNPACKED_BYTES >> 20} MiB unpacked.")
         stream = pa.BufferReader(unpacked)
     table = pa_csv.read_csv(stream, convert_options=options)
     _refuse_duplicates(table.column_names, name)
     columns = [as_it_was(column) for column in table.columns]
-    return pa.table(columns, [text_as_it_was(name) for name in table.column_names])
+    return pa.table(columns, [unescape_formula(name) for name in table.column_names])
 
 
 def _refuse_duplicates(names: list[str], name: object) -> None:
@@ -158,7 +158,7 @@ def column_names(names: list[str]) -> str:
 
 
 # --- formulas -----------------------------------------------------------------------------------
-def as_texts(table: pa.Table) -> pa.Table:
+def escape_formulas(table: pa.Table) -> pa.Table:
     """The table with formulas escaped."""
     columns = [_column_as_text(column) for column in table.columns]
     return pa.table(columns, [as_text(name) for name in table.column_names])
@@ -184,6 +184,6 @@ def as_it_was(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(column, f"^'('*[{_FORMULA}])", r"\1", max_replacements=1)
 
 
-def text_as_it_was(value: str) -> str:
+def unescape_formula(value: str) -> str:
     """One text without the apostrophe that :func:`as_text` added."""
     return value[1:] if value.startswith("'") and _LOOKS_LIKE_FORMULA.match(value) else value

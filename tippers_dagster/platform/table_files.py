@@ -19,7 +19,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from tippers_dagster.errors import BadInput
-from tippers_dagster.platform.small_tables import as_text, as_texts
+from tippers_dagster.platform.small_tables import as_text, escape_formulas
 
 Format = Literal["csv", "parquet"]
 Quoting = Literal["needed", "none"]
@@ -75,7 +75,7 @@ def _write(table: pa.Table, kind: Format, file: IO[bytes], quoting: Quoting) -> 
     if kind == "parquet":
         pq.write_table(table, file, compression="zstd")
         return
-    table = as_texts(table)
+    table = escape_formulas(table)
     header: Quoting = "needed" if needs_quotes("".join(table.column_names)) else "none"
     options = pa_csv.WriteOptions(quoting_header=header, quoting_style=quoting)
     try:
@@ -100,7 +100,7 @@ def open_table(out: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], No
                 yield parquet.write_table
         else:
             with pa_csv.CSVWriter(file, schema) as text:
-                yield lambda table: text.write_table(as_texts(table))
+                yield lambda table: text.write_table(escape_formulas(table))
 
 
 def csv_of_rows(rows: Iterable[Iterable[Any]]) -> str:

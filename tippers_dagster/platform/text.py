@@ -28,7 +28,7 @@ def shown(text: str, most: int = 80) -> str:
     return _CONTROL_OR_BREAK.sub(_escape, cut)
 
 
-def shown_path(path: str, most: int = 48) -> str:
+def short_path(path: str, most: int = 48) -> str:
     """A path for a table: one printable line, cut at the front if it is longer than ``most``."""
     return shown(path if len(path) <= most else f"...{path[-most:]}", most + 3)
 

@@ -41,11 +41,11 @@ def presence_retention(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
     """One row per sealed time chunk, of which only counts are kept."""
-    from tippers_dagster.retention.work import give_up, last_day
+    from tippers_dagster.retention.work import delete_due, last_day
 
     settings = get_settings()
     hold_run_lock(settings, context.run.run_id)
-    outcome = give_up(settings, context.log)
+    outcome = delete_due(settings, context.log)
     until = last_day(settings)
     yield check_result(KEY, NOTHING_HELD, not outcome.held, {"held_back": outcome.held})
     yield check_result(KEY, NO_LATE, not outcome.late, {"rows_not_counted": outcome.late})

@@ -40,7 +40,7 @@ from tippers_dagster.people.by_label.tables import labelled_chunk
 from tippers_dagster.people.by_label.work import chunk_inputs
 from tippers_dagster.platform.lake import Lake, open_lake
 from tippers_dagster.platform.lake.keys import decode
-from tippers_dagster.platform.locks.locks import held_together
+from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -195,7 +195,7 @@ def _recorded(settings: Settings, name: str, chunk: str) -> int | None:
 
 
 # --- deletion -----------------------------------------------------------------------------------
-def give_up(settings: Settings, log: Logger, today: dt.date | None = None) -> Outcome:
+def delete_due(settings: Settings, log: Logger, today: dt.date | None = None) -> Outcome:
     """Seal due chunks, delete their sessions and presence, and check for late rows.
 
     Does nothing if ``TIPPERS_PRESENCE_DAYS`` is not set. It is idempotent, and concurrent calls
@@ -205,7 +205,7 @@ def give_up(settings: Settings, log: Logger, today: dt.date | None = None) -> Ou
     until = last_day(settings, today)
     if until is None:
         return outcome
-    with held_together(settings, ["presence retention"], log):
+    with advisory_locks(settings, ["presence retention"], log):
         files = _old_files(settings, until)
         labelled = _labelled(settings)
         unfinished = {s.chunk for s in _sealed(settings) if not s.finished}
@@ -225,7 +225,7 @@ def _process_chunk(
     outcome: Outcome,
 ) -> None:
     """Seal and delete one chunk, if it is not held back, while no run computes it."""
-    with held_together(settings, [f"chunk {asset} {chunk}" for asset in ASSETS], log):
+    with advisory_locks(settings, [f"chunk {asset} {chunk}" for asset in ASSETS], log):
         state = _state(settings)
         if chunk not in state.sealed and chunk in state.grid.chunks:
             observed = observe(settings, [chunk])[chunk]  # late rows make it stale and hold it back

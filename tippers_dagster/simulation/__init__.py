@@ -1,4 +1,4 @@
-"""A campus with known truth: people, schedules and devices, and the WiFi log that they leave."""
+"""A simulated campus with known truth: people, schedules and devices, and their WiFi log."""
 
 from tippers_dagster.simulation.campus import Batch, Campus, simulate_campus
 from tippers_dagster.simulation.options import CampusOptions

@@ -1,6 +1,6 @@
 """Local times, absolute times and bins, for the simulator's truth.
 
-Written apart from the product's own clock on purpose: the truth judges the product.
+Deliberately independent of the product's clock, as the truth is used to verify the product.
 Wall times are whole seconds since 1970-01-01 00:00 *local*; instants are Unix seconds.
 """
 
@@ -21,7 +21,7 @@ EPOCH = dt.date(1970, 1, 1)
 
 @dataclass(frozen=True)
 class Calendar:
-    """The changes of clocks of one zone around some days, as arrays."""
+    """The clock changes of one zone around some days, as arrays."""
 
     first_day: int
     midnights: Ints
@@ -49,13 +49,13 @@ class Calendar:
         )
 
     def settle(self, wall: Ints) -> Ints:
-        """Local times that no clock shows moved to the end of their gap; order is kept."""
+        """Move skipped local times to the end of their gap, keeping the order."""
         for start, end in zip(self.gap_starts, self.gap_ends, strict=True):
             wall = np.where((wall >= start) & (wall < end), end, wall)
         return wall
 
     def instants(self, wall: Ints) -> Ints:
-        """Unix seconds of existing local times; of two possible ones, the first."""
+        """Unix seconds of existing local times; the first occurrence of repeated ones."""
         return wall - self.offsets[np.searchsorted(self.breaks, wall, side="right")]
 
 
@@ -75,7 +75,7 @@ class Bins:
         return cls(width, calendar.midnights, firsts)
 
     def index(self, instants: Ints) -> Ints:
-        """The bin that holds each instant, counted from the calendar's first midnight."""
+        """The bin that contains each instant, counted from the calendar's first midnight."""
         day = np.searchsorted(self.midnights, instants, side="right") - 1
         return self.firsts[day] + (instants - self.midnights[day]) // self.width
 

@@ -1,4 +1,4 @@
-"""A campus with known truth: what there is, and week after week what happens."""
+"""A campus with known truth: its static tables, and what happens week by week."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ OCCUPANCY_WIDTHS = (3600,)
 class Batch:
     """Some rows of one source or truth table.
 
-    ``kind`` is the table's (``SESSIONS``, ``TRUTH_HEADCOUNT``, ``TRUTH_OCCUPANCY``), ``done`` the
-    share of the simulated time that is over, ``unusable`` the rows that cannot be used, by reason.
+    ``kind`` is that of the table (``SESSIONS``, ``TRUTH_HEADCOUNT``, ``TRUTH_OCCUPANCY``), ``done``
+    the simulated share of the time, ``unusable`` the numbers of unusable rows by reason.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Campus:
-    """Made by ``simulate_campus``. Small tables are at hand; the rest comes in batches."""
+    """Created by ``simulate_campus``. Small tables are ready; the others are made in batches."""
 
     options: CampusOptions
     places: Places
@@ -87,10 +87,10 @@ class Campus:
         }
 
     def batches(self) -> Iterator[Batch]:
-        """Sessions, true head counts and true device counts, a week and a block of people at once.
+        """Sessions, true head counts and true device counts, per week and block of people.
 
-        Each row comes in exactly one batch; the same options give the same rows in the same
-        order. Device counts go on after the last day for as long as open sessions last.
+        Each row is in exactly one batch; the same options give the same rows in the same order.
+        Device counts continue after the last day for as long as open sessions last.
         """
         blocks = self.people.blocks()
         carried = [Intervals.none() for _ in range(len(blocks) + 1)]
@@ -105,7 +105,7 @@ class Campus:
     def _week(
         self, blocks: list[range], carried: list[Intervals], first_day: int, stop: int
     ) -> Iterator[Batch]:
-        """A week of every block; ``carried`` has what lasts into it, and then out of it."""
+        """A week of every block; ``carried`` has stays that last into the week, and then beyond."""
         done = min(1.0, stop / self.options.days)
         people, devices = (
             self._counter(widths, first_day, stop)
@@ -137,7 +137,7 @@ class Campus:
                 yield Batch(kind, self._truth_rows(table, column), done)
 
     def _random(self, first_day: int, block: int) -> np.random.Generator:
-        # A stream of its own for each week and block, so that no one depends on another's draws.
+        # A separate stream per week and block, so that none depends on another's draws.
         key = (1, first_day // WEEK, block)
         return np.random.default_rng(np.random.SeedSequence(self.options.seed, spawn_key=key))
 
@@ -154,7 +154,7 @@ class Campus:
         )
 
     def _off_days(self, first_day: int, stop: int) -> Ints:
-        """Weekday, and 1 if nobody has to work, of each day: shape (days, 2)."""
+        """Weekday and 1 on days off, for each day: shape (days, 2)."""
         day = np.arange(first_day, stop)
         weekday = (day + self.options.start.weekday()) % 7
         free = holidays(self.options.start, stop)[first_day:]
@@ -179,7 +179,7 @@ class Campus:
         )
 
     def _devices_present(self, sessions: Sessions, first_device: int) -> Intervals:
-        """The usable sessions' presence; one without length is a second long, within its bin."""
+        """Presence of the usable sessions; those of zero length last a second within their bin."""
         picks = np.flatnonzero(sessions.unusable == USABLE)
         start = self.calendar.instants(sessions.start[picks])
         end = np.where(
@@ -210,7 +210,7 @@ class Campus:
 
     @cached_property
     def _names(self) -> tuple[pa.Array, pa.Array, pa.Array]:
-        """Device, access point and space names, with a blank and an unknown one at the ends."""
+        """Device, access point and space names, with a blank and an unknown one at the end."""
         unknown = str(10 * len(self.places.ids))
         return (
             pa.array([*self.devices.macs.to_pylist(), ""]),
@@ -231,7 +231,7 @@ class Campus:
 
 
 def simulate_campus(options: CampusOptions) -> Campus:
-    """Build the campus: its places, people, timetables and devices. Nothing happens yet.
+    """Build the campus: its places, people, timetables and devices; days are simulated later.
 
     Raises
     ------

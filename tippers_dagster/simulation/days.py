@@ -1,4 +1,4 @@
-"""Where people really are: the true stays of one week, before any WiFi."""
+"""Where people really are: their true stays in one week, without any WiFi."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OUTSIDE = -1
 WEEKDAY_RATE = np.array([0.95, 0.93, 0.88, 0.97, 0.95])
 WEEKEND_RATE = np.array([0.07, 0.20, 0.06, 0.01, 0.05])
 IDLE_DAY_RATE = 0.35
-"""How much less likely an undergraduate comes on a weekday without a class."""
+"""Factor on the chance that an undergraduate comes on a weekday without a class."""
 ARRIVAL = np.array([10.5, 9.9, 9.5, 9.05, 10.5]) * HOUR
 ARRIVAL_SPREAD = np.array([1.2, 0.75, 0.5, 0.12, 1.0]) * HOUR
 DEPARTURE = np.array([15.0, 18.5, 18.2, 16.85, 14.5]) * HOUR
@@ -39,9 +39,9 @@ DEPARTURE_SPREAD = np.array([1.5, 1.3, 0.7, 0.12, 1.5]) * HOUR
 EARLIEST, LATEST = 6 * HOUR + 30 * MINUTE, 23 * HOUR + 30 * MINUTE
 LUNCH_RATE = np.array([0.60, 0.75, 0.85, 0.92, 0.50])
 VISIT_RATES = np.array([[0.85, 0.75], [0.20, 0.08], [0.40, 0.20], [0.35, 0.20], [0.15, 0.05]])
-"""How likely each type of person drops in to somebody, once and once more."""
+"""Chances that each type of person visits somebody once, and once more."""
 OFFICE_HOURS = 0.15
-"""The share of what undergraduates drop in to that is a faculty member's office."""
+"""Share of undergraduates' visits that are to a faculty member's office."""
 KITCHEN_RATE = 0.45
 REST_RATES = (0.90, 0.70)
 BASE_SHARES = np.array(
@@ -53,18 +53,18 @@ BASE_SHARES = np.array(
         [0.88, 0.12, 0.00, 0.00, 0.00],
     ]
 )
-"""How each type of person spreads the time between events over the ``BASES`` rooms."""
+"""Shares of the ``BASES`` rooms in each type of person's time between events."""
 RETURNS = np.array([0.6, 0.1, 0.6, 0.6, 0.6])
-"""How likely each type goes back to the room they were in before an event."""
+"""Chance that each type of person returns to the room they were in before an event."""
 
 
 @dataclass(frozen=True)
 class Stays:
-    """One entry per stay of a person in a space, [start, end) in seconds of the wall's clock.
+    """One entry per stay of a person in a space, [start, end) in wall-clock seconds.
 
-    They count from the campus's first midnight until ``on_calendar`` puts them on it. The stays
-    of one person never overlap. ``passing`` marks those on the way. The others come first, in the
-    order of ``visit`` (a person's day) and time.
+    Seconds count from the campus's first midnight until ``on_calendar`` converts them to local
+    times. The stays of one person never overlap. ``passing`` marks stays on the way; the others
+    come first, ordered by ``visit`` (a person's day) and time.
     """
 
     person: Ints
@@ -77,7 +77,7 @@ class Stays:
 
 @dataclass(frozen=True)
 class _Visits:
-    """Person-days on the campus: seconds after midnight, and the day's events (or NEVER)."""
+    """Person-days on campus: seconds after midnight, and the day's events (or NEVER)."""
 
     person: Ints
     type: Ints
@@ -102,15 +102,15 @@ def true_stays(
     Parameters
     ----------
     people, places
-        Of the campus.
+        Those of the campus.
     block
         Positions of the people.
     first_day
         The first day, counted from the campus's first.
     off_days
-        Shape (days, 2): weekday from Monday (0 to 6), and whether nobody has to work.
+        Shape (days, 2): weekday from Monday (0 to 6), and whether it is a day off.
     rng
-        Of this block and these days.
+        Random generator for this block and these days.
     """
     visits = _visits(people, block, first_day, off_days, rng)
     start, end, room = _interruptions(visits, people, places, rng)
@@ -118,7 +118,7 @@ def true_stays(
 
 
 def on_calendar(stays: Stays, calendar: Calendar) -> Stays:
-    """The same stays, from seconds after the campus's first midnight to local times that exist."""
+    """Convert stays from seconds after the campus's first midnight to existing local times."""
     first_midnight = calendar.first_day * DAY
     return replace(
         stays,
@@ -130,7 +130,7 @@ def on_calendar(stays: Stays, calendar: Calendar) -> Stays:
 def _visits(
     people: People, block: range, first_day: int, off_days: Ints, rng: np.random.Generator
 ) -> _Visits:
-    """Who comes on which day, from when to when, and which events they attend."""
+    """Who comes on which day, their hours, and the events that they attend."""
     member = np.arange(block.start, block.stop)
     table = people.timetable
     invited = people.events[member]
@@ -168,7 +168,7 @@ def _visits(
 def _hours(
     people: People, person: Ints, start: Ints, end: Ints, rng: np.random.Generator
 ) -> tuple[Ints, Ints]:
-    """Arrival and departure, around the day's events."""
+    """Arrival and departure times, which include the day's events."""
     kind, count = people.type[person], len(person)
     first, last = start.min(axis=1, initial=NEVER), end.max(axis=1, initial=0)
     arrive = rng.normal(ARRIVAL[kind], ARRIVAL_SPREAD[kind])
@@ -191,7 +191,7 @@ def _hours(
 def _interruptions(
     visits: _Visits, people: People, places: Places, rng: np.random.Generator
 ) -> tuple[Ints, Ints, Ints]:
-    """Events, lunch, kitchen, rest rooms and a visit to somebody: (visits, columns), unsorted.
+    """Events, lunch, kitchen, rest rooms and visits to somebody: (visits, columns), unsorted.
 
     Those that do not happen, or would clash with an event, start and end NEVER.
     """
@@ -243,7 +243,7 @@ def _interruptions(
 
 
 def _visited_rooms(visits: _Visits, places: Places, rng: np.random.Generator) -> Ints:
-    """A room that each person might drop in to: office hours, friends, meetings, other labs."""
+    """A room that each person might visit: office hours, friends, meetings, other labs."""
     count, kind = len(visits.person), visits.type
     offices = rng.choice(places.of_kind(at.FACULTY_OFFICE), count)
     meetings = rng.choice(places.of_kind(at.MEETING, at.CONFERENCE), count)
@@ -302,7 +302,7 @@ def _base_rooms(visits: _Visits, people: People, columns: int, rng: np.random.Ge
 def _with_walks(
     space: Ints, start: Ints, end: Ints, visits: _Visits, places: Places, rng: np.random.Generator
 ) -> Stays:
-    """Stays on the campus, each shortened by the walk to it: lobby, elevator, hallway."""
+    """Stays on campus, each shortened by the walk to it through lobby, elevator and hallway."""
     visit, column = np.nonzero(end - start >= MINUTE)
     space, start, end = (a[visit, column] for a in (space, start, end))
     start, end = start + visits.midnight[visit], end + visits.midnight[visit]

@@ -1,4 +1,4 @@
-"""What a simulated campus may be asked to be."""
+"""The options of a simulated campus."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from tippers_dagster.errors import BadInput
 
 DEFAULT_START = dt.date(2025, 1, 20)
-"""A Monday; eight weeks from it hold the spring change of clocks (2025-03-09 in the USA)."""
+"""A Monday; the eight weeks from it include the spring clock change (2025-03-09 in the USA)."""
 
 
 @dataclass(frozen=True)
 class CampusOptions:
-    """Size, span and seed. Equal options give equal rows.
+    """Size, days and seed. The same options give the same rows.
 
     Parameters
     ----------
     buildings, people, days
-        How much. ``days`` are local calendar days from ``start``.
+        Their numbers; ``days`` are local calendar days from ``start``.
     start
         First local day.
     seed
-        Of every random draw.
+        Seed of all random draws.
     timezone
-        IANA name; all times of the session table are local times of this zone.
+        IANA name; all times in the session table are local times of this zone.
     open_session_seconds
-        How long a session without an end counts as present, for the true device counts.
+        How long a session without an end counts as present in the true device counts.
 
     Raises
     ------
@@ -51,7 +51,7 @@ class CampusOptions:
         if self.people < 10 * self.buildings:
             raise BadInput(
                 f"--people {self.people} is too few for --buildings {self.buildings}.",
-                "Ask for at least 10 people per building.",
+                "Use at least 10 people per building.",
             )
 
 

@@ -1,4 +1,4 @@
-"""Who is on the campus: types, home rooms, timetables, and the devices that they carry."""
+"""The people on campus: types, home rooms, timetables, and the devices that they carry."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ SECOND_PHONE_SHARE = np.array([0.06, 0.08, 0.15, 0.06, 0.02])
 
 NOBODY = -1
 BLOCK = 2000
-"""People (with their devices) that are simulated together: a fixed number, or rows would change."""
+"""People (with their devices) simulated together: a constant, as rows depend on it."""
 
 MINUTE, HOUR = 60, 3600
 MWF, TUE_THU, EVERY_DAY = 0b0010101, 0b0001010, 0b1111111
 PART_TIME = 0.3
-"""Share of graduate students who come on the days of their course only."""
+"""Share of graduate students who come only on the days of their course."""
 DAY_AWAY = 0.6
-"""Share of the faculty who work elsewhere on one weekday."""
+"""Share of faculty who work elsewhere on one weekday."""
 MWF_STARTS = np.arange(8, 17) * HOUR
 TUE_THU_STARTS = (np.arange(7) * 90 + 8 * 60) * MINUTE
 EVENTS = 6
 BASES = 5
 
-# What a fixed device does with the WiFi.
+# How a fixed device uses the WiFi.
 ALWAYS_ON, PRINTER, OFFICE_DESKTOP, NIGHT_REPORTER = range(4)
 
 LAPTOP_MAKERS = ("a4:83:e7", "8c:8d:28", "3c:22:fb", "f0:18:98", "9c:b6:d0", "48:51:c5", "dc:41:a9")
@@ -65,8 +65,8 @@ class Events:
 class People:
     """One entry per person. ``bases`` are the rooms between events, ``events`` their timetable.
 
-    ``weekdays`` are those on which they come at all: bit 0 for Monday. ``sociability`` is how much
-    more often than others, 1 on average, they drop in to somebody.
+    ``weekdays`` are those on which they may come: bit 0 for Monday. ``sociability`` is how often
+    they visit somebody, relative to the average of 1.
     """
 
     ids: NDArray[np.str_]
@@ -83,11 +83,11 @@ class People:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of people."""
         return len(self.type)
 
     def blocks(self) -> list[range]:
-        """Consecutive people that are simulated together."""
+        """Ranges of people simulated together."""
         return [range(low, min(low + BLOCK, self.count)) for low in range(0, self.count, BLOCK)]
 
     def table(self) -> pa.Table:
@@ -100,10 +100,9 @@ class People:
 class Devices:
     """One entry per device: those of people in the people's order, then the fixed ones.
 
-    ``piece_seconds`` is the mean unbroken stretch of a session, ``detection`` the share of stays
-    that the WiFi sees, ``chatter`` the share of those on the way, ``astray`` the
-    share of sessions that are put into a wrong room nearby. ``habit`` and ``room`` are set for
-    fixed devices only.
+    ``piece_seconds`` is the mean duration of an unbroken session, ``detection`` the share of stays
+    that the WiFi sees, ``chatter`` the same for stays on the way, ``astray`` the share of sessions
+    located in a wrong room nearby. ``habit`` and ``room`` are set only for fixed devices.
     """
 
     macs: pa.Array
@@ -117,13 +116,13 @@ class Devices:
     room: Ints
 
     def of_people(self, people: range) -> range:
-        """The devices of a block of people: consecutive."""
+        """The devices of a block of people, which are consecutive."""
         carried = self.person[self.person != NOBODY]
         low, high = np.searchsorted(carried, [people.start, people.stop])
         return range(int(low), int(high))
 
     def fixed(self) -> range:
-        """The devices of nobody: consecutive, last."""
+        """The devices without an owner, which come last."""
         return range(int((self.person != NOBODY).sum()), len(self.person))
 
     def table(self, people: People) -> pa.Table:
@@ -205,7 +204,7 @@ def faculty_table(people: People, places: Places) -> pa.Table:
 
 
 def _counts(people: int) -> Ints:
-    """People of each type: their shares rounded, summing up exactly, at least one each."""
+    """Number of people per type: rounded shares with the exact total, at least one each."""
     exact = SHARES * people
     counts = np.maximum(np.floor(exact).astype(np.int64), 1)
     counts[UNDERGRAD] += people - counts.sum()
@@ -217,8 +216,8 @@ def _bases(
 ) -> tuple[Ints, Ints]:
     """Rooms where each person spends the time between events, (people, BASES), and advisors.
 
-    The first is the home room. -1 is off the campus. Advisors are the faculty member of each
-    graduate student and the host of each visitor, -1 for others.
+    The first is the home room; -1 is off campus. Advisors are the faculty member of each graduate
+    student and the host of each visitor; -1 for others.
     """
     offices = {k: rng.permutation(places.of_kind(k)) for k in at.PEOPLE_PER_ROOM}
     outdoors = places.of_kind(at.OUTDOOR)
@@ -257,7 +256,7 @@ def _bases(
 
 
 def _share_out(rooms: Ints, people: int, each: int) -> Ints:
-    """Rooms for people, ``each`` to a room, round and round if they do not suffice."""
+    """Assign rooms to people, ``each`` to a room, starting again if there are too few rooms."""
     shared: Ints = rooms[(np.arange(people) // each) % len(rooms)]
     return shared
 
@@ -271,7 +270,7 @@ def _visits(kind: Ints, days: int, rng: np.random.Generator) -> tuple[Ints, Ints
 
 
 def _weekdays(kind: Ints, rng: np.random.Generator) -> Ints:
-    """The weekdays of each person: part-time students and some faculty do not come on all."""
+    """The weekdays of each person: part-time students and some faculty do not come on all days."""
     people = len(kind)
     weekdays = np.full(people, EVERY_DAY)
     part_time = (kind == GRAD) & (rng.random(people) < PART_TIME)
@@ -283,7 +282,7 @@ def _weekdays(kind: Ints, rng: np.random.Generator) -> Ints:
 
 
 class _Timetable:
-    """Collects recurring events and who is invited."""
+    """Collects recurring events and the people invited."""
 
     def __init__(
         self, kind: Ints, members: list[Ints], places: Places, rng: np.random.Generator
@@ -312,7 +311,7 @@ class _Timetable:
         return np.arange(self.size - count, self.size)
 
     def _courses(self) -> None:
-        """Two terms' worth of slots in the classrooms; students choose without clashes."""
+        """Courses in all classroom slots; students choose without clashes."""
         rooms = self.rng.permutation(self.places.of_kind(at.CLASSROOM))
         slots = len(MWF_STARTS) + len(TUE_THU_STARTS)
         room, slot = np.repeat(rooms, slots), np.tile(np.arange(slots), len(rooms))
@@ -332,14 +331,14 @@ class _Timetable:
         self.invited[teachers, 0] = self.rng.permutation(courses.ravel())[: len(teachers)]
 
     def _enrol(self, students: Ints, courses: Ints, columns: list[int]) -> None:
-        """A course in different slots for each of the columns."""
+        """Enrol students in one course per column, in different slots."""
         slots = np.argsort(self.rng.random((len(students), courses.shape[1])), axis=1)
         for column in columns:
             room = self.rng.integers(0, len(courses), len(students))
             self.invited[students, column] = courses[room, slots[:, column]]
 
     def _advising(self, bases: Ints, advisor: Ints) -> None:
-        """Two talks a week of each graduate student in the advisor's office."""
+        """Two meetings a week of each graduate student in the advisor's office."""
         grads = self.members[GRAD]
         for column in (1, 2):
             self.invited[grads, column] = self._add(
@@ -351,7 +350,7 @@ class _Timetable:
             )
 
     def _group_meetings(self, advisor: Ints) -> None:
-        """A weekly meeting of every faculty member with all graduate students advised."""
+        """A weekly meeting of every faculty member with all their graduate students."""
         faculty, grads = self.members[FACULTY], self.members[GRAD]
         meetings = self._meetings(len(faculty), 0.9)
         self.invited[faculty, 1] = meetings
@@ -399,7 +398,7 @@ def _fixed_devices(places: Places, rng: np.random.Generator) -> tuple[Ints, Ints
 
 
 def _macs(kind: Ints, rng: np.random.Generator) -> pa.Array:
-    """Plausible addresses, all different: random ones for phones, makers' prefixes for others."""
+    """Plausible, unique addresses: random ones for phones, with makers' prefixes for others."""
     count = len(kind)
     low = (np.arange(count, dtype=np.int64) * 0x9E3779B1 + int(rng.integers(2**24))) % 2**24
     # A random address has the "locally administered" bit set and the "group" bit clear.

@@ -1,4 +1,4 @@
-"""The campus itself: spaces, room types, access points, coverage and faculty offices."""
+"""The campus's spaces, room types, access points, coverage and faculty offices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tippers_dagster.simulation.options import CampusOptions
 
 Strings = NDArray[np.str_]
 
-# What a space is. Those in ROOM_TYPES are rooms, with a row in space_metadata.
+# Kinds of spaces. Those in ROOM_TYPES are rooms, with a row in space_metadata.
 CAMPUS, BUILDING, FLOOR, HALLWAY, LOBBY, SUITE, OUTDOOR = range(7)
 FACULTY_OFFICE, STAFF_OFFICE, GRAD_OFFICE, RESEARCH_LAB, OPEN_LAB = range(7, 12)
 CLASSROOM, LIBRARY, CONFERENCE, MEETING, ELEVATOR = range(12, 17)
@@ -46,7 +46,7 @@ PEOPLE_PER_ROOM = {
     LIBRARY: (0.56, 150),
     CLASSROOM: (0.56, 85),
 }
-"""Share of the people who need such a room, and how many of them share one."""
+"""Share of people who need such a room, and how many share one."""
 
 FLOOR_SERVICES = (
     ELEVATOR, REST_ROOM, REST_ROOM, KITCHEN, JANITOR, TELECOM, CONFERENCE, MEETING, MEETING
@@ -66,10 +66,10 @@ BUILDING_NAMES = (
 
 @dataclass(frozen=True)
 class Places:
-    """Spaces by position (0 is the campus), and what the simulation looks up about them.
+    """Spaces by position (0 is the campus), with look-up tables for the simulation.
 
-    Look-ups from a space to a space hold -1 for "none", and one more entry at the end so that
-    the position -1 (off the campus) finds "none" too.
+    Look-ups from space to space have -1 for "none", and one more entry at the end, so that the
+    position -1 (off campus) also finds "none".
     """
 
     ids: Strings
@@ -94,7 +94,7 @@ class Places:
         return np.flatnonzero(np.isin(self.kind, kinds))
 
     def building_room(self, position: int) -> str | None:
-        """``ALD 2013`` for a room, nothing for any other space."""
+        """Such as ``ALD 2013`` for a room; None for other spaces."""
         return self.names[position] if int(self.kind[position]) in ROOM_TYPES else None
 
     def space_table(self) -> pa.Table:
@@ -139,7 +139,7 @@ class Places:
 
 
 def build_places(options: CampusOptions) -> Places:
-    """Rooms enough for the people, in as many buildings as asked."""
+    """Enough rooms for the people, in the requested number of buildings."""
     rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(0, 0)))
     draft = _Draft()
     draft.outdoors()
@@ -149,15 +149,15 @@ def build_places(options: CampusOptions) -> Places:
 
 
 def _rooms_by_building(options: CampusOptions, rng: np.random.Generator) -> list[list[int]]:
-    """Work rooms of each building, the teaching rooms (which go on the low floors) first."""
+    """Work rooms of each building, teaching rooms (for the low floors) first."""
     kinds = [
         np.full(max(2, math.ceil(options.people * share / size)), kind)
         for kind, (share, size) in PEOPLE_PER_ROOM.items()
     ]
-    dealt = np.concatenate(kinds)
-    buildings = np.arange(len(dealt)) % options.buildings
-    order = np.lexsort((rng.random(len(dealt)), ~np.isin(dealt, TEACHING)))
-    return [dealt[order][buildings[order] == b].tolist() for b in range(options.buildings)]
+    assigned = np.concatenate(kinds)
+    buildings = np.arange(len(assigned)) % options.buildings
+    order = np.lexsort((rng.random(len(assigned)), ~np.isin(assigned, TEACHING)))
+    return [assigned[order][buildings[order] == b].tolist() for b in range(options.buildings)]
 
 
 class _Draft:
@@ -242,7 +242,7 @@ class _Draft:
     def _hallways(
         self, floor: int, code: str, level: int, rooms: list[int], common: dict[str, int]
     ) -> list[int]:
-        """Cut the floor into hallways, and those into access points that know their neighbour."""
+        """Split the floor into hallways, and these into access points linked to a neighbour."""
         halls: list[int] = []
         points: list[tuple[int, list[int]]] = []
         for wing, first in enumerate(range(0, len(rooms), ROOMS_PER_HALLWAY)):
@@ -268,7 +268,7 @@ class _Draft:
         return self.columns["access_point"][space]
 
     def _into_suite(self, suite: int, rooms: list[int], kinds: list[int]) -> None:
-        """Put some offices under a region with sessions of its own: a space with both."""
+        """Put some offices below a region that has its own sessions, so that it has both."""
         offices = [r for r, kind in zip(rooms, kinds, strict=True) if kind in PEOPLE_PER_ROOM]
         for room in offices[-SUITE_ROOMS:]:
             self.columns["parent"][room] = suite
@@ -279,7 +279,7 @@ class _Draft:
         self.columns["hallway"][suite] = self.columns["hallway"][offices[-1]]
 
     def _near(self, rooms: list[int], regions: list[int], kinds: list[int]) -> None:
-        """Tell the floor's spaces where its elevator, kitchen and rest rooms are."""
+        """Record the floor's elevator, kitchen and rest rooms for each of its spaces."""
         at = {kind: [r for r, k in zip(rooms, kinds, strict=True) if k == kind] for kind in kinds}
         rests = at[REST_ROOM]
         for space in (*rooms, *regions):
@@ -314,7 +314,7 @@ class _Draft:
 
 
 def _spread(work: list[int], services: tuple[int, ...]) -> list[int]:
-    """Work rooms in order, with the services at even steps between them."""
+    """Work rooms in order, with the services evenly spread between them."""
     positions = [len(work) * (i + 0.5) / len(services) for i in range(len(services))]
     keyed = [(float(i), kind) for i, kind in enumerate(work)]
     keyed += list(zip(positions, services, strict=True))
@@ -333,7 +333,7 @@ def _candidates(covered: list[tuple[int, int]], points: int) -> Ints:
 def _percentages(
     covered: list[tuple[int, int]], rng: np.random.Generator
 ) -> tuple[Ints, Ints, NDArray[np.float64]]:
-    """Access points, spaces, and the share of the point's area that lies in each, in percent."""
+    """Access points, spaces, and the percentage of the point's area in each space."""
     points, spaces = np.array(sorted(covered), np.int64).T
     areas = rng.gamma(2.0, size=len(points)) + 0.2
     sums = np.bincount(points, weights=areas) / rng.uniform(0.85, 1.0, points.max() + 1)

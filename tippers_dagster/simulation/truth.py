@@ -1,8 +1,8 @@
-"""What an honest count must find: distinct people, or devices, per space and bin.
+"""The true counts: distinct people, or devices, per space and bin.
 
-A plain method, apart from the product's engine on purpose: every interval is expanded to the
-bins that it touches, the (space, bin, entity) triples are made unique, counted, and handed to
-the parent space, from the deepest spaces up to the campus.
+A plain method, deliberately independent of the product's engine: every interval is expanded to the
+bins that it touches, the (space, bin, entity) triples are made unique, counted, and passed to the
+parent space, from the deepest spaces up to the campus.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Intervals:
 
     @classmethod
     def none(cls) -> Intervals:
-        """No interval."""
+        """No intervals."""
         return cls(*(np.empty(0, np.int64) for _ in range(4)))
 
     def then(self, other: Intervals) -> Intervals:
-        """Both together."""
+        """The intervals of both."""
         return Intervals(
             np.concatenate([self.entity, other.entity]),
             np.concatenate([self.space, other.space]),
@@ -40,16 +40,16 @@ class Intervals:
 
 
 class Counter:
-    """Counts distinct entities of one stretch of time, block of entities by block.
+    """Counts distinct entities of one period, per block of entities.
 
     Parameters
     ----------
     parent
         The parent of each space, -1 for none.
     bins
-        One for each width. Every bin of the first width lies within one of any other.
+        Bins per width. Every bin of the first width lies within one bin of each other width.
     begin, end
-        The stretch in Unix seconds; bins of the widest width begin there.
+        The period in Unix seconds; bins of the widest width begin at both.
     """
 
     def __init__(self, parent: Ints, bins: tuple[Bins, ...], begin: int, end: int) -> None:
@@ -61,9 +61,9 @@ class Counter:
         self.grids = [np.zeros(len(parent) * size, np.int64) for size in self.size]
 
     def add(self, intervals: Intervals) -> Intervals:
-        """Count the intervals of one block; returns what lies beyond the stretch, for the next.
+        """Count the intervals of one block; returns those beyond the period, for the next one.
 
-        A block holds all intervals of its entities.
+        A block has all intervals of its entities.
         """
         finest = self.bins[0]
         now = intervals.start < self.end
@@ -86,7 +86,7 @@ class Counter:
         )
 
     def tables(self) -> list[pa.Table]:
-        """Counts for each width: space (position), interval_seconds, Unix seconds, count."""
+        """Counts per width: space (position), interval_seconds, Unix seconds, count."""
         return [
             _sparse(grid, size, first, bins)
             for grid, size, first, bins in zip(
@@ -107,7 +107,7 @@ class Counter:
             self._count_levels(keys, size, entities, grid)
 
     def _count_levels(self, keys: Ints, size: int, entities: int, grid: Ints) -> None:
-        """Count unique triples at their own depth, then with those of the children, upwards."""
+        """Count unique triples at their own depth, then add them to their parents', upwards."""
         span = size * entities
         depth = self.depth[keys // span]
         rising = np.empty(0, np.int64)
@@ -127,7 +127,7 @@ def _unique(keys: Ints) -> Ints:
 
 
 def _runs(ordered: Ints) -> tuple[Ints, Ints]:
-    """Distinct values of a sorted array, and how often each occurs."""
+    """Distinct values of a sorted array, and their frequencies."""
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))
     return ordered[starts], np.diff(starts, append=len(ordered))
 

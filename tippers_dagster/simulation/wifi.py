@@ -1,4 +1,4 @@
-"""What the WiFi makes of it: sessions of devices, with the noise that such logs have."""
+"""The WiFi log: sessions of devices, with the noise of real logs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tippers_dagster.simulation.people import (
 from tippers_dagster.simulation.places import Places
 
 NOTICED_AFTER = 3 * MINUTE
-"""A phone that stays this long is missed with a chance of 1/e, beyond its own share."""
+"""A phone that stays this long is missed with probability 1/e, in addition to its own share."""
 NEXT_ACCESS_POINT = np.array([0.0, 0.02, 0.08])
 LINGERS = 0.40
 OPEN_ENDED = 0.002
 ZERO_LENGTH = 0.004
 UNUSABLE = 0.002
-"""Rows that cannot be used, as a share of those that can."""
+"""Unusable rows, as a share of the usable ones."""
 
 LAPTOP_ROOMS = (
     at.FACULTY_OFFICE, at.STAFF_OFFICE, at.GRAD_OFFICE, at.RESEARCH_LAB, at.OPEN_LAB,
@@ -43,14 +43,14 @@ LAPTOP_STAYS_BEHIND = 0.97
 SHORT_ABSENCE = 20 * MINUTE
 LONG_ABSENCE = 100 * MINUTE
 
-# Why a row cannot be used; the order in which they are dealt.
+# Why a row cannot be used, in the order in which reasons are assigned.
 NO_DEVICE, UNKNOWN_SPACE, ENDS_BEFORE_START = range(3)
 UNUSABLE_REASONS = ("no device", "unknown space", "end before start")
 USABLE = -1
 NULL_DEVICE, BLANK_DEVICE = -1, -2
 NO_SPACE = -1
 OPEN = np.iinfo(np.int64).min
-"""The end of a session that has none."""
+"""The end of an open session."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Sessions:
 
 @dataclass(frozen=True)
 class _Links:
-    """Stretches of time in which a device, really in a space, is connected."""
+    """Periods in which a device that is really in a space is connected."""
 
     device: Ints
     space: Ints
@@ -86,7 +86,7 @@ class _Links:
 def carried_sessions(
     stays: Stays, block: range, devices: Devices, places: Places, rng: np.random.Generator
 ) -> Sessions:
-    """Sessions of the devices that people have on them."""
+    """Sessions of the devices that people carry."""
     owned = devices.of_people(block)
     device, stay = _carried(stays, owned, devices.person)
     phones = devices.type[device] == PHONE
@@ -107,7 +107,7 @@ def carried_sessions(
 def fixed_sessions(
     devices: Devices, places: Places, first_midnight: int, workdays: Ints, rng: np.random.Generator
 ) -> Sessions:
-    """Sessions of the devices that belong to the campus; they never move.
+    """Sessions of the campus's own devices, which never move.
 
     ``workdays`` has one entry per day from ``first_midnight``: 1 when people work.
     """
@@ -136,9 +136,9 @@ def fixed_sessions(
 def as_logged(
     sessions: Sessions, calendar: Calendar, last_midnight: int, rng: np.random.Generator
 ) -> Sessions:
-    """Sessions as the log has them: in the order of their start, with odd and unusable rows.
+    """Sessions as the log has them: ordered by start, with odd and unusable rows.
 
-    No session starts at or goes past ``last_midnight``, and no time is one that no clock shows.
+    No session starts at or lasts beyond ``last_midnight``, and no time is skipped by the clock.
     """
     sessions = sessions.take(np.flatnonzero(sessions.start < last_midnight))
     start = calendar.settle(sessions.start)
@@ -160,7 +160,7 @@ def as_logged(
 
 
 def _carried(stays: Stays, owned: range, person: Ints) -> tuple[Ints, Ints]:
-    """Every device of a stay's person with every stay, in the order of device and stay."""
+    """Every device of each stay's person, ordered by device and stay."""
     by_person = np.argsort(stays.person, kind="stable")
     sorted_person = stays.person[by_person]
     device = np.arange(owned.start, owned.stop)
@@ -173,7 +173,7 @@ def _carried(stays: Stays, owned: range, person: Ints) -> tuple[Ints, Ints]:
 def _phone_links(
     stays: Stays, device: Ints, stay: Ints, devices: Devices, rng: np.random.Generator
 ) -> _Links:
-    """Phones are seen in most stays, seldom on the way, and sleep now and then."""
+    """Phones are seen in most stays, rarely on the way, and sleep from time to time."""
     noticed = 1 - np.exp((stays.start[stay] - stays.end[stay]) / NOTICED_AFTER)
     chance = np.where(stays.passing[stay], devices.chatter[device], noticed)
     chance = chance * devices.detection[device]
@@ -192,11 +192,11 @@ def _laptop_links(
     places: Places,
     rng: np.random.Generator,
 ) -> _Links:
-    """Laptops are used where people sit, and stay on the desk while their owner is out briefly."""
+    """Laptops are used where people sit, and stay on the desk during short absences."""
     sits = np.isin(places.kind, LAPTOP_ROOMS)[stays.space[stay]] & ~stays.passing[stay]
     sits &= stays.end[stay] - stays.start[stay] >= LAPTOP_LEAST_STAY
     device, stay = device[sits], stay[sits]
-    # One draw per person's day: the laptop is along, or left at home.
+    # One draw per person's day: the laptop is brought along, or left at home.
     along = rng.random(int(stays.visit.max(initial=-1)) + 1) < LAPTOP_DAYS
     kind = places.kind[stays.space[stay]]
     meets = np.isin(kind, [at.CONFERENCE, at.MEETING])
@@ -213,7 +213,7 @@ def _laptop_links(
 def _left_on_desk(
     stays: Stays, device: Ints, stay: Ints, rng: np.random.Generator
 ) -> tuple[Ints, Ints, Ints, Ints]:
-    """Join consecutive stays of a laptop in one room when the absence between them is short."""
+    """Join consecutive stays of a laptop in one room if the absence between them is short."""
     space, start, end = stays.space[stay], stays.start[stay], stays.end[stay]
     absence = start[1:] - end[:-1]
     chance = np.where(absence <= SHORT_ABSENCE, LAPTOP_STAYS_BEHIND, LAPTOP_STAYS_BEHIND * 0.8)
@@ -240,14 +240,14 @@ def _in_pieces(
     *,
     even: bool = False,
 ) -> tuple[Ints, Ints, Ints]:
-    """Cut stretches into pieces of about ``mean`` seconds with gaps of about ``gap`` after each.
+    """Cut periods into pieces of about ``mean`` seconds with gaps of about ``gap`` after each.
 
-    Phones fall asleep at any time; laptops (``even``) have to log in again now and then.
+    Phones fall asleep at any time; laptops (``even``) have to log in again from time to time.
 
     Returns
     -------
     (row, start, end)
-        One entry per piece; ``row`` is the stretch it comes from.
+        One entry per piece; ``row`` is the period that it comes from.
     """
     expected = (end - start) / mean
     if even:
@@ -274,7 +274,7 @@ def _in_pieces(
 def _located(
     space: Ints, device: Ints, devices: Devices, places: Places, rng: np.random.Generator
 ) -> tuple[Ints, Ints]:
-    """The access point that each device takes, and the space in which it is then believed."""
+    """The access point that each device uses, and the space in which it is then located."""
     roams = rng.random(len(space)) < NEXT_ACCESS_POINT[devices.type[device]]
     point = np.where(roams, places.next_access_point[space], places.access_point[space])
     guess = places.candidates[point, rng.integers(0, at.CANDIDATES, len(space))]
@@ -303,7 +303,7 @@ def _printing(
 def _switched_on(
     device: Ints, day: Ints, workdays: Ints, rng: np.random.Generator
 ) -> tuple[Ints, Ints, Ints]:
-    """Desktops that are on while somebody works: they look like laptops."""
+    """Desktops that are on while somebody works, so they look like laptops."""
     used = (workdays[day] == 1) & (rng.random(len(day)) < 0.9)
     device, day = device[used], day[used]
     start = day * DAY + rng.normal(9 * HOUR, 0.4 * HOUR, len(day)).astype(np.int64)
@@ -311,7 +311,7 @@ def _switched_on(
 
 
 def _at_night(device: Ints, day: Ints, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
-    """Meters and controllers that report in the small hours."""
+    """Meters and controllers that report at night."""
     count = rng.poisson(2.5, len(day))
     device, day = np.repeat(device, count), np.repeat(day, count)
     start = day * DAY + rng.integers(0, 4 * HOUR, len(day))
@@ -319,13 +319,13 @@ def _at_night(device: Ints, day: Ints, rng: np.random.Generator) -> tuple[Ints, 
 
 
 def _unusable(usable: Sessions, calendar: Calendar, rng: np.random.Generator) -> Sessions:
-    """Copies of some rows that lack a device, name a space nobody knows, or end too early."""
-    # The fraction of a row is drawn, so that the share holds however small the batches are.
+    """Copies of some rows without a device, with an unknown space, or ending before their start."""
+    # Fractions of a row are drawn, so that the share is right even for small batches.
     count = int(len(usable.device) * UNUSABLE + rng.random() * (len(usable.device) > 0))
     copies = usable.take(rng.integers(0, max(len(usable.device), 1), count))
     reason = rng.integers(0, len(UNUSABLE_REASONS), count)
     nobody = rng.choice([NULL_DEVICE, BLANK_DEVICE], count)
-    # More than a change of clocks earlier, or it might turn into a session that can be used.
+    # Earlier by more than a clock change, or the session might become usable.
     early = calendar.settle(copies.start - 2 * HOUR - rng.integers(1, HOUR, count))
     return Sessions(
         np.where(reason == NO_DEVICE, nobody, copies.device),

@@ -1,4 +1,4 @@
-"""A simulated campus into the source tables: all of it, or nothing."""
+"""Writes a simulated campus to the source tables, completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tippers_dagster.campus.source.load import (
 from tippers_dagster.campus.source.schema import (
     TRUTH_DEVICE,
     TRUTH_PERSON,
-    refuse_foreign_source,
+    require_own_source,
     source_tables,
 )
 from tippers_dagster.errors import BadInput
@@ -29,16 +29,17 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.simulation.campus import Batch, Campus
 from tippers_dagster.simulation.options import CampusOptions
 
-LONGEST_SESSION = 2 * 86400
-"""Seconds; no simulated session with an end lasts longer."""
+MAX_SESSION_SECONDS = 2 * 86400
+"""Maximum duration in seconds of simulated sessions that have an end."""
 
 
 @dataclass
 class SimulationReport:
     """What was written, and how long it took.
 
-    ``rows`` are by kind of table, ``unusable`` rows of the session table (part of its rows) by
-    reason, ``people`` and ``devices`` by type, ``seconds`` by stage.
+    ``rows`` are numbers of rows by kind of table, ``unusable`` those of unusable session rows
+    (included in ``rows``) by reason, ``people`` and ``devices`` numbers by type, ``seconds`` by
+    stage.
     """
 
     options: CampusOptions
@@ -60,23 +61,24 @@ def write_campus(
     Parameters
     ----------
     settings
-        Of the home, or deployment, whose source tables are filled.
+        Settings of the home, or deployment, whose source tables are filled.
     campus
-        From ``simulate_campus``; its time zone and length of open sessions must be the settings'.
+        From ``simulate_campus``; its time zone and duration of open sessions must match the
+        settings.
     replace
-        Empty the source tables first, with what was ingested into them.
+        Empty the source tables first, including everything ingested.
     progress
         Called with the share (0 to 1) that is done.
 
     Raises
     ------
     SourceError
-        When the source is a deployment's own database.
+        When the source is the deployment's own database.
     BadInput
-        When the tables hold data and ``replace`` is not set, or the campus does not suit the
+        When the tables have data and ``replace`` is not set, or the campus does not match the
         settings. Nothing is changed then.
     """
-    refuse_foreign_source(settings)
+    require_own_source(settings)
     _check_suits(settings, campus)
     _migrate(settings)
     create_source_schema(settings)
@@ -100,30 +102,31 @@ def _check_suits(settings: Settings, campus: Campus) -> None:
     options = campus.options
     if options.timezone != settings.timezone:
         raise BadInput(
-            f"The campus lives by {options.timezone}, TIPPERS_TIMEZONE is {settings.timezone}.",
-            "Simulate with the settings' time zone.",
+            f"The campus uses the time zone {options.timezone}, but TIPPERS_TIMEZONE is "
+            f"{settings.timezone}.",
+            "Simulate with the time zone of the settings.",
         )
     if options.open_session_seconds != settings.open_session_seconds:
         raise BadInput(
-            f"The campus counts open sessions for {options.open_session_seconds} s, "
+            f"The campus counts open sessions for {options.open_session_seconds} s, but "
             f"TIPPERS_OPEN_SESSION_SECONDS is {settings.open_session_seconds}.",
-            "Simulate with the settings' value, or the true counts would not be true.",
+            "Simulate with the value of the settings; otherwise the true counts would be wrong.",
         )
     first = dt.datetime.combine(options.start, dt.time())
     after = first + dt.timedelta(days=options.days)
     earliest, latest = settings.plausible_range()
     if first < earliest or after > latest:
         raise BadInput(
-            f"The campus lives from {first:%Y-%m-%d} to {after:%Y-%m-%d}; times outside "
+            f"The simulated days are {first:%Y-%m-%d} to {after:%Y-%m-%d}, but times outside "
             f"{earliest:%Y-%m-%d %H:%M} to {latest:%Y-%m-%d %H:%M} are rejected as implausible.",
             "Choose another --start or fewer --days, or set TIPPERS_EARLIEST_TIME and "
             "TIPPERS_LATEST_TIME.",
         )
-    if settings.longest_session_seconds < LONGEST_SESSION:
+    if settings.longest_session_seconds < MAX_SESSION_SECONDS:
         raise BadInput(
             f"TIPPERS_LONGEST_SESSION_SECONDS is {settings.longest_session_seconds}: sessions of "
             "always-on devices would be rejected.",
-            f"Set it to at least {LONGEST_SESSION}.",
+            f"Set it to at least {MAX_SESSION_SECONDS}.",
         )
 
 
@@ -135,11 +138,11 @@ def _migrate(settings: Settings) -> None:
 
 
 def _refuse_overwriting(load: Load, settings: Settings) -> None:
-    full = [t for t in source_tables(settings).values() if not load.is_empty(t)]
-    if full:
-        names = ", ".join(f"{table.schema}.{table.name}" for table in full)
+    with_data = [t for t in source_tables(settings).values() if not load.is_empty(t)]
+    if with_data:
+        names = ", ".join(f"{table.schema}.{table.name}" for table in with_data)
         raise BadInput(
-            f"There is data already in {names}.",
+            f"There is already data in {names}.",
             "Use --replace to delete it and everything ingested, or another TIPPERS_HOME.",
         )
 

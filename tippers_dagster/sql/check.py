@@ -7,7 +7,7 @@ from tippers_dagster.catalog.kinds import Feature, Index, Kind, Rule
 from tippers_dagster.catalog.model import Definition, Draft, Ref
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.names import NameTable
-from tippers_dagster.sql.refused import RefusedSQL
+from tippers_dagster.sql.refusals import RefusedSQL
 from tippers_dagster.sql.translate import Translated, translate
 
 KINDS = (Kind.INDEX, Kind.RULE, Kind.FEATURE)
@@ -26,10 +26,10 @@ def translated(settings: Settings, definition: Definition | Draft, catalog: Cata
     BadInput
         The guard refuses it, a name is unknown, or the result lacks the key column.
     """
-    return translated_among(NameTable.of(catalog, settings), definition, catalog)
+    return translate_definition(NameTable.of(catalog, settings), definition, catalog)
 
 
-def translated_among(
+def translate_definition(
     names: NameTable, definition: Definition | Draft, catalog: Catalog
 ) -> Translated:
     """Like ``translated``, for many definitions: the tables' names are looked up only once."""

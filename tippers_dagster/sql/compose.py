@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.sql.functions import FUNCTIONS, GRAMMAR_CALLS, RESERVED, TYPES
 from tippers_dagster.sql.names import Place
-from tippers_dagster.sql.reading import put_in_texts
-from tippers_dagster.sql.refused import RefusedSQL
+from tippers_dagster.sql.reading import insert_texts
+from tippers_dagster.sql.refusals import RefusedSQL
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -116,7 +116,7 @@ def _fill(skeleton: str, atoms: Atoms, table: Callable[[Place], str]) -> Compose
             text = what if isinstance(what, str) else table(what)
             names.append((length, len(text), start))
         elif kind == "text":
-            text = put_in_texts(text, atoms.texts)
+            text = insert_texts(text, atoms.texts)
         written.append(text)
         length += len(text)
         at = piece.end()

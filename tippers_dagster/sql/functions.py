@@ -78,7 +78,7 @@ GRAMMAR_CALLS = words(
 SIZED = frozenset({"lpad", "repeat", "rpad"})
 """Functions with a length as argument: one call could fill the server's memory."""
 
-LONGEST_TEXT = 1000
+MAX_TEXT_LENGTH = 1000
 
 TYPES = {
     "BIGINT": "bigint",

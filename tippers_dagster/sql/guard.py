@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from tippers_dagster.sql.functions import (
     FUNCTIONS,
-    LONGEST_TEXT,
+    MAX_TEXT_LENGTH,
     SIZED,
     SYSTEM_COLUMNS,
     TYPES,
     words,
 )
 from tippers_dagster.sql.reading import FUNCTION_PREFIX, TEXT_ATOM, read
-from tippers_dagster.sql.refused import RefusedSQL, unknown_function
+from tippers_dagster.sql.refusals import RefusedSQL, unknown_function
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -199,7 +199,7 @@ def _check_anonymous(node: exp.Anonymous) -> None:
             raise refuse(
                 node,
                 "size",
-                f"The length in {plain}() must be written as a number up to {LONGEST_TEXT}.",
+                f"The length in {plain}() must be written as a number up to {MAX_TEXT_LENGTH}.",
                 f"For example {plain}(x, 10).",
             )
 
@@ -222,7 +222,7 @@ def _spread_distinct(node: exp.Anonymous) -> None:
 
 
 def _small(number: str) -> bool:
-    return number.isdigit() and int(number) <= LONGEST_TEXT
+    return number.isdigit() and int(number) <= MAX_TEXT_LENGTH
 
 
 def _check_literal(node: exp.Literal) -> None:

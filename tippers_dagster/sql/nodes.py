@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tippers_dagster.automation.nodes import Node, Table, digest
-from tippers_dagster.sql.parse_tree import is_judgement
+from tippers_dagster.sql.parse_tree import is_violations_hook
 from tippers_dagster.sql.project import Project
 
 Resource = Mapping[str, Any]
@@ -68,7 +68,7 @@ def _node(manifest: Mapping[str, Any], macros: _Macros, resource: Resource) -> N
     config = {n: v for n, v in resource["config"].items() if n not in ("meta", "tags", "docs")}
     # The check of user SQL does not affect the model's table.
     hooks = config.get("pre-hook") or ()
-    config["pre-hook"] = [hook for hook in hooks if not is_judgement(hook["sql"])]
+    config["pre-hook"] = [hook for hook in hooks if not is_violations_hook(hook["sql"])]
     parts = [
         resource["raw_code"],
         json.dumps(config, sort_keys=True, default=str),

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from tippers_dagster.sql.functions import FUNCTIONS, GRAMMAR_FUNCTIONS, TYPES, words
-from tippers_dagster.sql.refused import RefusedSQL, place_of
+from tippers_dagster.sql.refusals import RefusedSQL, place_of
 
 VIEW = "judged_query"
 """The temporary view; it ends with the transaction."""
@@ -134,7 +134,7 @@ ORDER BY 1, 2
 _HOOK = "{{ refuse_side_effects"
 
 
-def judgement(relations: Iterable[str], functions: Iterable[str]) -> str:
+def violations_query(relations: Iterable[str], functions: Iterable[str]) -> str:
     """A query that returns whatever is not allowed in the query of the temporary view.
 
     Its columns are ``what`` (a kind of object) and ``name``; an allowed query returns no rows.
@@ -152,8 +152,8 @@ def judgement(relations: Iterable[str], functions: Iterable[str]) -> str:
     )
 
 
-def misread(user_sql: str, found: Sequence[tuple[str, str]]) -> RefusedSQL:
-    """The refusal for rows of :func:`judgement`, placed at the first such name in the text.
+def violation_error(user_sql: str, found: Sequence[tuple[str, str]]) -> RefusedSQL:
+    """The refusal for rows of :func:`violations_query`, placed at the first such name in the text.
 
     Parameters
     ----------
@@ -209,12 +209,12 @@ def macro() -> str:
 
 
 def hook(relations: Iterable[str], functions: Iterable[str]) -> str:
-    """How a model calls the macro of :func:`macro`; the arguments as for :func:`judgement`."""
+    """The call of the macro of :func:`macro`; arguments as for :func:`violations_query`."""
     called = FUNCTIONS.intersection(functions) | GRAMMAR_FUNCTIONS
     return f"{_HOOK}({_array(relations)!r}, {_array(called)!r}) }}}}"
 
 
-def is_judgement(sql: str) -> bool:
+def is_violations_hook(sql: str) -> bool:
     """Whether a model's hook is one of :func:`hook`."""
     return sql.startswith(_HOOK)
 

@@ -19,7 +19,7 @@ from tippers_dagster.catalog.validate import Checks
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.sql.check import KINDS, references, translated_among
+from tippers_dagster.sql.check import KINDS, references, translate_definition
 from tippers_dagster.sql.columns import Column, schema_columns
 from tippers_dagster.sql.names import SCHEMAS, NameTable, Place, ref_place
 from tippers_dagster.sql.preview import NotComputedYet, Preview, preview, validate_query
@@ -28,7 +28,7 @@ from tippers_dagster.sql.translate import Translated
 Columns = tuple[Column, ...]
 
 
-class TablesToBe:
+class PlannedSchema:
     """The tables of a catalog's definitions; the database is asked once for each.
 
     Attributes
@@ -99,7 +99,7 @@ class TablesToBe:
                 raise NotComputedYet(others, changed=True) from None
         return preview(self._settings, query, key, rows)
 
-    def refuse_to_break(self, before: TablesToBe, ref: Ref) -> list[Ref]:
+    def refuse_if_it_breaks_others(self, before: PlannedSchema, ref: Ref) -> list[Ref]:
         """Refuse a definition that breaks the SQL of others which worked before.
 
         Returns
@@ -154,7 +154,7 @@ class TablesToBe:
         return self.check(definition)
 
     def _translated(self, definition: Definition | Draft) -> Translated:
-        return translated_among(self._names, definition, self.catalog)
+        return translate_definition(self._names, definition, self.catalog)
 
     def _key(self, definition: Definition | Draft) -> str:
         body, concept = definition.body, definition.ref.concept
@@ -205,38 +205,38 @@ def refuse_broken(lines: list[str]) -> None:
         )
 
 
-def tables_of(settings: Settings) -> Callable[[Catalog], TablesToBe]:
+def planned_schema_cache(settings: Settings) -> Callable[[Catalog], PlannedSchema]:
     """The planned tables of a catalog, cached for the latest catalog.
 
     All drafts that are saved together are checked in one catalog.
     """
-    return lru_cache(maxsize=1)(partial(TablesToBe, settings))
+    return lru_cache(maxsize=1)(partial(PlannedSchema, settings))
 
 
 def sql_checks(
     settings: Settings,
-    tables: Callable[[Catalog], TablesToBe],
-    of_changed: Callable[[TablesToBe, Collection[Ref]], None] = lambda tables, changed: None,
+    tables: Callable[[Catalog], PlannedSchema],
+    of_changed: Callable[[PlannedSchema, Collection[Ref]], None] = lambda tables, changed: None,
 ) -> Checks:
     """The catalog's checks for SQL drafts before they are saved.
 
     Parameters
     ----------
     tables
-        From ``tables_of``.
+        From ``planned_schema_cache``.
     of_changed
         Checks other readers of definitions whose columns change.
     """
 
     @lru_cache(maxsize=1)
-    def before(_after: Catalog) -> TablesToBe:
-        return TablesToBe(settings, load_catalog(settings))
+    def before(_after: Catalog) -> PlannedSchema:
+        return PlannedSchema(settings, load_catalog(settings))
 
     def validator(draft: Draft, catalog: Catalog) -> None:
         after = tables(catalog)
         after.columns(draft.ref)
         if catalog.users(draft.ref):
-            of_changed(after, after.refuse_to_break(before(catalog), draft.ref))
+            of_changed(after, after.refuse_if_it_breaks_others(before(catalog), draft.ref))
 
     def read(draft: Draft, catalog: Catalog) -> list[str]:
         return [str(ref) for ref in references(settings, draft, catalog)]

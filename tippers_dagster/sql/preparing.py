@@ -19,11 +19,11 @@ from tippers_dagster.errors import SettingsError, TippersError
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.postgres.owner import (
     administering,
-    give_all,
+    allow_login,
     keep_to_owner,
-    let_in,
     make_database,
     make_owner,
+    transfer_ownership,
 )
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -80,7 +80,7 @@ def prepare_server(settings: Settings, administrator: str, also: tuple[str, ...]
         for name, whose in server.databases.items():
             yield f"database {name}: {_given(server, name, whose)} objects transferred to {whose}"
         yield _restrict(settings, server)
-        let_in(cursor, owner)
+        allow_login(cursor, owner)
     ensure_roles(settings)
     yield "schemas and tables: the builder owns the tables of definitions and can read the others"
 
@@ -120,7 +120,7 @@ def _refuse_weak(cursor: psycopg2.extensions.cursor) -> None:
 
 def _given(server: _Server, name: str, owner: str) -> int:
     with _waiting_briefly(name), closing(psycopg2.connect(server.url(name))) as connection:
-        return give_all(connection, owner)
+        return transfer_ownership(connection, owner)
 
 
 @contextmanager

@@ -25,8 +25,8 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column
 from tippers_dagster.sql.compose import quoted
 from tippers_dagster.sql.names import Place
-from tippers_dagster.sql.parse_tree import MAKE_VIEW, judgement, misread
-from tippers_dagster.sql.refused import RefusedSQL, place_of
+from tippers_dagster.sql.parse_tree import MAKE_VIEW, violation_error, violations_query
+from tippers_dagster.sql.refusals import RefusedSQL, place_of
 from tippers_dagster.sql.roles import reading
 from tippers_dagster.sql.translate import Translated, relation
 
@@ -60,7 +60,7 @@ _VALUES = _KEPT_TYPES | {
 
 _INDEX_VALUES = re.compile(r":\s*index_values\b", re.IGNORECASE)
 
-LONGEST_TEXT = 2000
+MAX_TEXT_LENGTH = 2000
 """Maximum characters of a value in a preview."""
 
 MAX_PREVIEW_CHARACTERS = 16_000_000
@@ -191,7 +191,7 @@ def preview(
         plan = json.loads(cursor.fetch_arrow_table().column(0)[0].as_py())[0]["Plan"]
         columns = _described(cursor, translated, key)
         began = time.perf_counter()
-        longest = min(LONGEST_TEXT, MAX_PREVIEW_CHARACTERS // (len(columns) * (limit + 1)))
+        longest = min(MAX_TEXT_LENGTH, MAX_PREVIEW_CHARACTERS // (len(columns) * (limit + 1)))
         cursor.execute(
             f"SELECT {', '.join(_as_arrow(column, longest) for column in columns)}\n"
             f"FROM (\n{translated.sql_plain}\n) AS preview LIMIT {limit + 1}"
@@ -267,11 +267,11 @@ def _refuse_other_grammar(settings: Settings, user_sql: str) -> None:
 
 
 def _syntax_error(error: dbapi.Error, asked: str) -> RefusedSQL:
-    said = dict(_details(error))
-    at = int(said.get("PG_DIAG_STATEMENT_POSITION", len(asked) + 1)) - 1
+    diagnostics = dict(_details(error))
+    at = int(diagnostics.get("PG_DIAG_STATEMENT_POSITION", len(asked) + 1)) - 1
     # Both texts have the same lines, whatever replaced :index_values.
     line, column = place_of(asked, min(at, len(asked)))
-    message = said.get("PG_DIAG_MESSAGE_PRIMARY", "syntax error")
+    message = diagnostics.get("PG_DIAG_MESSAGE_PRIMARY", "syntax error")
     return RefusedSQL(
         "syntax",
         f"The database cannot parse this: {message}.",
@@ -284,10 +284,10 @@ def _syntax_error(error: dbapi.Error, asked: str) -> RefusedSQL:
 def _judge(cursor: dbapi.Cursor, translated: Translated) -> None:
     """Refuse a query in which PostgreSQL finds anything not allowed; then forbid writes."""
     cursor.execute(translated.sql_plain.join(MAKE_VIEW))
-    cursor.execute(judgement(translated.tables, translated.functions))
+    cursor.execute(violations_query(translated.tables, translated.functions))
     found = cursor.fetch_arrow_table().to_pylist()
     if found:
-        raise misread(translated.user_sql, [(row["what"], row["name"]) for row in found])
+        raise violation_error(translated.user_sql, [(row["what"], row["name"]) for row in found])
     cursor.execute("SET TRANSACTION READ ONLY")
 
 

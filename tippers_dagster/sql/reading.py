@@ -1,4 +1,4 @@
-"""From a user's text to sqlglot's tree, without anything that sqlglot could misread.
+"""From a user's text to sqlglot's tree, without anything that sqlglot could misinterpret.
 
 Before parsing, quoted texts are taken out and known functions are renamed: sqlglot sees only the
 structure, and neither interprets nor rewrites any of them. Limits keep parsing from taking for
@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tippers_dagster.sql.functions import FUNCTIONS, GRAMMAR_CALLS, STATEMENTS, WRITES, words
-from tippers_dagster.sql.refused import RefusedSQL, place_of, unknown_function
+from tippers_dagster.sql.refusals import RefusedSQL, place_of, unknown_function
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -361,7 +361,7 @@ def _text_atom(number: int) -> str:
     return f"zq{str(number).translate(_LETTERS)}qz"
 
 
-def put_in_texts(written: str, texts: tuple[str, ...]) -> str:
+def insert_texts(written: str, texts: tuple[str, ...]) -> str:
     """The text that sqlglot wrote between quotes, with texts in place of their atoms."""
     return TEXT_ATOM.sub(lambda m: texts[int(m[1].translate(_DIGITS))].replace("'", "''"), written)
 

@@ -17,7 +17,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Connection, DerivedIndex, Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import TippersError
-from tippers_dagster.sql.check import translated_among
+from tippers_dagster.sql.check import translate_definition
 from tippers_dagster.sql.names import NameTable
 from tippers_dagster.sql.parse_tree import hook, macro
 from tippers_dagster.sql.translate import Translated
@@ -111,7 +111,7 @@ def literal(text: str) -> str:
 def _translated(catalog: Catalog, names: NameTable, definition: Definition) -> Translated:
 
     # The guard that runs before saving: nothing runs that it would refuse now.
-    return translated_among(names, definition, catalog)
+    return translate_definition(names, definition, catalog)
 
 
 def _derived_index(catalog: Catalog, ref: Ref, body: DerivedIndex) -> str:

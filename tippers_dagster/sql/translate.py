@@ -15,7 +15,7 @@ from tippers_dagster.errors import TippersError
 from tippers_dagster.sql.compose import Atoms, Composed, compose, quoted
 from tippers_dagster.sql.guard import Checked, check, refuse
 from tippers_dagster.sql.names import NameTable, Place, ref_place
-from tippers_dagster.sql.refused import RefusedSQL
+from tippers_dagster.sql.refusals import RefusedSQL
 
 if TYPE_CHECKING:
     from sqlglot import exp

@@ -19,7 +19,7 @@ LATE_SECONDS = 120.0
 """A daemon sends a heartbeat every 30 s. After this long it counts as late."""
 
 
-def automation_troubles(settings: Settings, seconds: float = ANSWER_SECONDS) -> dict[str, str]:
+def automation_problems(settings: Settings, seconds: float = ANSWER_SECONDS) -> dict[str, str]:
     """Why automation does not work at the moment, by service; empty when it works.
 
     Also empty when no stack of this deployment is known to run. Each service has ``seconds`` to

@@ -308,7 +308,7 @@ def _source_tables(settings: Settings) -> Iterator[Check]:
         yield Check("source tables", "ok", "all tables and columns exist and have the right types")
     if missing := "\n".join(problem.text for problem in found if problem.missing):
         if settings.source_url is None:
-            hint = "Load files with tippers ingest, or simulate a campus with tippers simulate."
+            hint = "Load files with `tippers ingest`, or simulate a campus with `tippers simulate`."
             yield Check("source tables", "warning", missing, hint)
         else:
             hint = (
@@ -373,11 +373,11 @@ def _ports(settings: Settings) -> Iterator[Check]:
 def _automation(settings: Settings) -> Iterator[Check]:
     """Whether automation works, if a stack is known to run."""
     from tippers_dagster.platform.dagster.addresses import web_address
-    from tippers_dagster.stack.automation_health import automation_troubles
+    from tippers_dagster.stack.automation_health import automation_problems
 
     if web_address(settings) is None:
         return
-    troubles = automation_troubles(settings)
+    troubles = automation_problems(settings)
     for name, why in troubles.items():
         hint = (
             "`tippers up` restarts it within minutes; its log is in <home>/logs. If you do not use "

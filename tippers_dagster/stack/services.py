@@ -65,7 +65,7 @@ def _code_server(settings: Settings) -> Service:
         name="code server",
         command=(sys.executable, "-m", "tippers_dagster.cli", "code-server"),
         address=f"grpc://{HOST}:{port}",
-        ready=lambda started: grpc_serving(port),
+        ready=lambda started: code_server_ready(port),
         trouble=lambda started: code_server_trouble(HOST, port),
         port=port,
         port_setting="TIPPERS_CODE_SERVER_PORT",
@@ -96,7 +96,7 @@ def _daemon(settings: Settings) -> Service:
             *("-w", str(packaged_file("workspace.yaml"))),
         ),
         address="",
-        ready=lambda started: daemon_beats(databases(settings).dagster, started),
+        ready=lambda started: daemon_ready(databases(settings).dagster, started),
         trouble=lambda started: daemon_trouble(databases(settings).dagster, started, BEAT_SECONDS),
     )
 
@@ -186,7 +186,7 @@ def http_ok(url: str) -> bool:
         return False
 
 
-def grpc_serving(port: int) -> bool:
+def code_server_ready(port: int) -> bool:
     """Whether the code server has loaded the definitions and serves them."""
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -200,7 +200,7 @@ def grpc_serving(port: int) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def daemon_beats(url: str, since: float) -> bool:
+def daemon_ready(url: str, since: float) -> bool:
     """Whether a daemon has written a heartbeat to Dagster's storage since that time."""
     try:
         return bool(heartbeat_ages(url, since))

@@ -36,7 +36,7 @@ from tippers_dagster.stack.services import (
 )
 
 POLL_SECONDS = 0.25
-LONGEST_BACKOFF_SECONDS = 30
+MAX_BACKOFF_SECONDS = 30
 CHECK_SECONDS = 5.0
 MAX_ERRORS = 3
 """A service is restarted after this many checks in a row in which it reported an error."""
@@ -313,7 +313,7 @@ class _Supervisor:
                 return
             if time.time() - child.started > STEADY_SECONDS:
                 child.failures = 0
-            delay = min(2**child.failures, LONGEST_BACKOFF_SECONDS)
+            delay = min(2**child.failures, MAX_BACKOFF_SECONDS)
             child.failures += 1
             child.restart_at = now + delay
             why = (child.restart_reason or "").removesuffix(".")
@@ -341,7 +341,7 @@ class _Supervisor:
         try:
             start_embedded(self.settings.home_path)
         except EmbeddedServerError as error:
-            delay = min(2**self.database_failures, LONGEST_BACKOFF_SECONDS)
+            delay = min(2**self.database_failures, MAX_BACKOFF_SECONDS)
             self.database_failures += 1
             self.database_restart_at = now + delay
             self.report(f"database    {error.message}; next attempt in {delay} s")

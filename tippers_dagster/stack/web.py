@@ -6,14 +6,14 @@ from starlette.types import ASGIApp
 
 from tippers_dagster.platform.dagster.environment import packaged_file, use_dagster_environment
 from tippers_dagster.platform.dagster.internals import web_application
-from tippers_dagster.platform.postgres.databases import end_in_order
+from tippers_dagster.platform.postgres.databases import exit_on_signals
 from tippers_dagster.settings import Settings
 from tippers_dagster.stack.gate import Gate, GraphQLGate
 
 
 def serve_dagster(settings: Settings, host: str) -> None:
     """Serve on the configured port until stopped, like ``dagster-webserver``."""
-    end_in_order()
+    exit_on_signals()
     use_dagster_environment(settings)
     import uvicorn
     from dagster import DagsterInstance

@@ -25,7 +25,7 @@ def find(catalog: Catalog, written: str, concept: str) -> Definition | None:
 
 
 def find_working(catalog: Catalog, written: str, concept: str) -> Definition | None:
-    """Like ``find``, but only if the definition is active and can work."""
+    """Like ``find``, but only if the definition is active and not broken."""
     found = find(catalog, written, concept)
     if found is None or found.status != "active" or found.ref in catalog.problems:
         return None

@@ -26,10 +26,10 @@ from tippers_dagster.graph.save import Imported, checks, import_drafts
 from tippers_dagster.occupancy.datasets import follow
 from tippers_dagster.platform.text import shown
 
-MAX_UPLOAD = 16 << 20
+MAX_UPLOAD_BYTES = 16 << 20
 """Bytes of all uploaded files together."""
 
-MAX_UNPACKED = 64 << 20
+MAX_UNPACKED_BYTES = 64 << 20
 """Bytes of all files in the uploaded zips, unpacked."""
 
 MAX_NAME_BYTES = 255
@@ -155,8 +155,8 @@ def import_planned(app: App, made: Plan) -> Imported:
     """
     kinds = [p.draft.ref.kind for p in made.changing]
     require_write(app, kinds, "import definitions")
-    # An unchanged definition may have changed since the plan was made, and is then changed back.
-    # That needs the right to write its kind as well.
+    # A definition planned as unchanged may have changed since. Importing it changes it back, so it
+    # is left out if the person may not write its kind.
     drafts = [
         p.draft
         for p in made.planned
@@ -181,14 +181,16 @@ def read_uploads(uploads: Sequence[tuple[str, bytes]]) -> files.Found:
     BadInput
         If a zip is damaged or too large, or contains a name that no definition can have.
     """
-    if sum(len(content) for _, content in uploads) > MAX_UPLOAD:
-        raise BadInput(f"The upload is over {MAX_UPLOAD >> 20} MiB.", "Upload the files in parts.")
+    if sum(len(content) for _, content in uploads) > MAX_UPLOAD_BYTES:
+        raise BadInput(
+            f"The upload is over {MAX_UPLOAD_BYTES >> 20} MiB.", "Upload the files in parts."
+        )
     zipped: dict[PurePosixPath, bytes] = {}
     single: dict[PurePosixPath, bytes] = {}
     for name, content in uploads:
         path = _checked_path(name.replace("\\", "/").rpartition("/")[2])
         if path.suffix.lower() == ".zip":
-            room = MAX_UNPACKED - sum(map(len, zipped.values()))
+            room = MAX_UNPACKED_BYTES - sum(map(len, zipped.values()))
             _add(zipped, _unpacked(path.name, content, room))
         else:
             _add(single, {path: content})
@@ -242,7 +244,7 @@ def _unpacked(zip_name: str, content: bytes, room: int) -> dict[PurePosixPath, b
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = [e for e in archive.infolist() if not e.is_dir()]
-            if len(entries) > files.MOST_FILES or sum(e.file_size for e in entries) > room:
+            if len(entries) > files.MAX_FILES or sum(e.file_size for e in entries) > room:
                 raise _too_large(zip_name)
             for entry in entries:
                 path = _entry_path(entry)
@@ -285,8 +287,8 @@ def _unpack(zip_name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, roo
 
 def _too_large(zip_name: str) -> BadInput:
     return BadInput(
-        f"{zip_name} is too large for definitions: more than {files.MOST_FILES:,} files or "
-        f"{MAX_UNPACKED >> 20} MiB.",
+        f"{zip_name} is too large for definitions: more than {files.MAX_FILES:,} files or "
+        f"{MAX_UNPACKED_BYTES >> 20} MiB.",
         "Is it the right file?",
     )
 

@@ -14,8 +14,8 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition, Ref
 
-State = Literal["active", "cannot work", "retired"]
-STATES: tuple[State, ...] = ("active", "cannot work", "retired")
+State = Literal["active", "broken", "retired"]
+STATES: tuple[State, ...] = ("active", "broken", "retired")
 
 OTHER_PAGES = (Kind.CONNECTION, Kind.DATASET)
 """Kinds that have their own pages."""
@@ -25,7 +25,7 @@ OTHER_PAGES = (Kind.CONNECTION, Kind.DATASET)
 class Row:
     """One definition in the list.
 
-    ``problem`` says why it cannot work. Version 0 comes from the project's files.
+    ``problem`` says why it is broken. Version 0 comes from the project's files.
     """
 
     ref: Ref
@@ -80,7 +80,7 @@ def state_of(catalog: Catalog, definition: Definition) -> State:
     """The state of a definition."""
     if definition.status == "retired":
         return "retired"
-    return "cannot work" if definition.ref in catalog.problems else "active"
+    return "broken" if definition.ref in catalog.problems else "active"
 
 
 def filtered(

@@ -121,7 +121,7 @@ def preview_derived_index(app: App, catalog: Catalog, edit: Edit) -> LabelGroups
 def _label_groups(
     settings: Settings, parent: Ref, model: Ref, key: str, versions: tuple[str, str]
 ) -> LabelGroups:
-    """``versions`` only tells old results in the cache from new ones."""
+    """``versions`` only separates old results in the cache from new ones."""
     entities, labels = ref_place(parent), ref_place(model)
     found = read_arrow(
         settings,

@@ -130,7 +130,7 @@ def _labelled_entities(
 ) -> tuple[pa.Array, np.ndarray, np.ndarray]:
     """Keys as in the lake, class numbers (-1 without a label) and probabilities, per entity.
 
-    ``versions`` only tells old results in the cache from new ones.
+    ``versions`` only separates old results in the cache from new ones.
     """
     entities, answers = ref_place(index), ref_place(model)
     probabilities = ", ".join(f"answer.{quoted(f'p_{label.lower()}')}" for label in labels)

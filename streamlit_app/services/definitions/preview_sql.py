@@ -18,7 +18,7 @@ from tippers_dagster.graph.save import rule_columns as columns_of_rule
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.sql.columns import schema_columns
 from tippers_dagster.sql.names import NameTable
-from tippers_dagster.sql.planned_schema import TablesToBe
+from tippers_dagster.sql.planned_schema import PlannedSchema
 from tippers_dagster.sql.statistics import ColumnStatistics, table_statistics
 
 SAMPLE_ROWS = 5_000
@@ -55,7 +55,7 @@ def preview_rows(app: App, catalog: Catalog, edit: Edit) -> Rows:
     """
     app.person.require(Role.ANALYST, "see entities")
     made, after = planned(catalog, edit)
-    found = TablesToBe(app.settings, after).preview(made, SAMPLE_ROWS)
+    found = PlannedSchema(app.settings, after).preview(made, SAMPLE_ROWS)
     return Rows(
         head=found.rows.slice(0, app.settings.preview_rows),
         statistics=tuple(table_statistics(found.rows)),

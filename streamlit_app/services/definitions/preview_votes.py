@@ -126,7 +126,7 @@ def preview_votes(app: App, catalog: Catalog, edit: Edit) -> Votes:
 
 @lru_cache(maxsize=4)
 def _rule_rows(settings: Settings, rule: Ref, version: str) -> Columns:
-    """The rows of a rule; ``version`` only tells old rows in the cache from new ones."""
+    """The rows of a rule; ``version`` only separates old rows in the cache from new ones."""
     try:
         return Columns(read_rule(settings, rule))
     except LakeFileMissing:

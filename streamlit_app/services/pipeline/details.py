@@ -61,11 +61,7 @@ def details(app: App, graph: Graph, name: str) -> Details | None:
     definition = None if item.kind in TABLES else graph.pipeline.definitions.get(name)
     state = graph.snapshot.state(name)
     wanted = graph.snapshot.wanted.get(name, "")
-    if definition is None:
-        description, text = _table_texts(graph, item)
-        language: Language = "sql"
-    else:
-        description, (text, language) = definition.description, _text(definition)
+    description, text, language = _texts(graph, item, definition)
     failed = item.standing == "failed"
     return Details(
         item=item,
@@ -83,13 +79,16 @@ def details(app: App, graph: Graph, name: str) -> Details | None:
     )
 
 
-def _text(definition: Definition) -> tuple[str, Language]:
+def _texts(graph: Graph, item: Item, definition: Definition | None) -> tuple[str, str, Language]:
+    """Description, defining text, and the language of the text."""
+    if definition is None:
+        return (*_table_texts(graph, item), "sql")
     body = definition.body
     if isinstance(body, Index | Rule | Feature):
-        return body.sql, "sql"
+        return definition.description, body.sql, "sql"
     if isinstance(body, LabellingFunction) and body.python:
-        return body.python, "python"
-    return document(definition), "yaml"
+        return definition.description, body.python, "python"
+    return definition.description, document(definition), "yaml"
 
 
 def _table_texts(graph: Graph, item: Item) -> tuple[str, str]:

@@ -97,7 +97,7 @@ def picture(app: App, graph: Graph, concept: str = "", *, staging: bool = False)
 
 def save_places(app: App, drawn: Picture, places: Mapping[str, Sequence[float]]) -> None:
     """Keep the positions of dragged nodes; unknown nodes and invalid positions are ignored."""
-    from tippers_dagster.graph.positions import keep_positions
+    from tippers_dagster.graph.positions import save_positions
 
     app.person.require(Role.ANALYST, "arrange the canvas")
     valid = {
@@ -105,15 +105,15 @@ def save_places(app: App, drawn: Picture, places: Mapping[str, Sequence[float]])
         for name, place in places.items()
         if name in drawn.items and len(place) == 2 and all(math.isfinite(v) for v in place)
     }
-    keep_positions(app.settings, drawn.concept, valid, by=app.person.name)
+    save_positions(app.settings, drawn.concept, valid, by=app.person.name)
 
 
 def reset_layout(app: App, concept: str) -> None:
     """Forget all positions, so that the automatic layout applies again."""
-    from tippers_dagster.graph.positions import forget_positions
+    from tippers_dagster.graph.positions import delete_positions
 
     app.person.require(Role.ANALYST, "arrange the canvas")
-    forget_positions(app.settings, concept)
+    delete_positions(app.settings, concept)
 
 
 def _neighbourhood(graph: Graph, concept: str) -> dict[str, Item]:

@@ -9,7 +9,7 @@ from streamlit_app.services.app import App
 from streamlit_app.services.connections import DIALECTS, ConnectionInfo
 from streamlit_app.services.words import counted
 from streamlit_app.ui import state
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.views.connections import choosing, form, tables
 from streamlit_app.views.connections.notes import go_to, note, show_note
 from tippers_dagster.access.model import Role
@@ -37,7 +37,7 @@ def render(app: App) -> None:
     if admin:
         st.button("Add a connection", on_click=go_to, args=("", True), icon=":material/add:")
     else:
-        st.caption(":material/lock: Only administrators can add or change connections.")
+        st.caption(":material/lock: Adding or changing connections needs the administrator role.")
     for name, why in listing.unreadable.items():
         st.error(f"**{plain(name)}** cannot be used: {plain(why)}", icon=":material/error:")
     if not by_name:
@@ -129,7 +129,7 @@ def _facts(connection: ConnectionInfo) -> str:
 
 
 def _test(app: App, connection: ConnectionInfo) -> None:
-    with told(), st.spinner("Testing the connection"):
+    with show_errors(), st.spinner("Testing the connection"):
         tested = service.test(app, connection.name)
         note(tested.sentence, success=tested.works)
         st.rerun()

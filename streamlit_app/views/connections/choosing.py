@@ -8,7 +8,7 @@ from streamlit_app.services import connections as service
 from streamlit_app.services.app import App
 from streamlit_app.services.connections import ConnectionInfo
 from streamlit_app.services.words import counted
-from streamlit_app.ui.messages import told
+from streamlit_app.ui.messages import show_errors
 from streamlit_app.views.connections.notes import FOUND, note
 from tippers_dagster.catalog.kinds import ConnectionTable
 from tippers_dagster.connections.reading import FoundTable
@@ -20,9 +20,9 @@ def show(app: App, connection: ConnectionInfo) -> None:
     found = st.session_state.get(FOUND)
     if found is None or found[0] != connection.name:
         if st.button("List tables", icon=":material/search:", key="list tables"):
-            with told(), st.spinner("Reading the list of tables"):
-                listed = service.find_tables(app, connection.name)
-                st.session_state[FOUND] = (connection.name, listed)
+            with show_errors(), st.spinner("Reading the list of tables"):
+                found = (connection.name, service.find_tables(app, connection.name))
+                st.session_state[FOUND] = found
                 st.rerun()
         return
     tables: list[FoundTable] = found[1]
@@ -95,7 +95,7 @@ def _method(app: App, connection: ConnectionInfo, table: FoundTable) -> None:
             primary_key=tuple(primary_key),
             lag_seconds=int(lag),
         )
-        with told(), st.spinner("Saving, and reloading the definitions in Dagster"):
+        with show_errors(), st.spinner("Saving, and reloading the definitions in Dagster"):
             _, reloaded = service.choose(app, connection.name, choice)
             note(f"{connection.name}.{table.name} will be synced. {reloaded.message}")
             st.rerun()

@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit_app.services import connections as service
 from streamlit_app.services.app import App
 from streamlit_app.services.connections import DIALECTS, ConnectionInfo
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.views.connections.notes import go_to, note
 from tippers_dagster.connections.bodies import OPTIONS
 from tippers_dagster.connections.faults import DEFAULT_PORTS
@@ -47,7 +47,7 @@ def show_edit(app: App, connection: ConnectionInfo) -> None:
     if test:
         _try_out(app, connection.name, fields, password)
     elif save:
-        with told():
+        with show_errors():
             _save(app, connection, service.fields_of(fields), password)
 
 
@@ -60,7 +60,7 @@ def show_delete(app: App, connection: ConnectionInfo) -> None:
     st.caption("Deletes the copies of its tables. The other database is not touched.")
     sure = st.checkbox("Yes, delete this connection", key=f"sure {connection.name}")
     if st.button("Delete", disabled=not sure, key="delete"):
-        with told(), st.spinner("Deleting the copies"):
+        with show_errors(), st.spinner("Deleting the copies"):
             try:
                 reloaded = service.delete(app, connection.name)
             except TippersError as error:
@@ -142,14 +142,14 @@ def _interval(seconds: int) -> float:
 
 # --- saving --------------------------------------------------------------------------------------
 def _try_out(app: App, name: str, fields: Fields, password: str) -> None:
-    with told(), st.spinner("Testing the connection"):
+    with show_errors(), st.spinner("Testing the connection"):
         tested = service.try_out(app, name, service.fields_of(fields), password)
         show = st.success if tested.works else st.warning
         show(plain(tested.sentence))
 
 
 def _add(app: App, name: str, fields: Fields, password: str, description: str) -> None:
-    with told(), st.spinner("Testing the connection"):
+    with show_errors(), st.spinner("Testing the connection"):
         tested = service.add(app, name, service.fields_of(fields), password, description)
         note(f"{name} was added. {tested.sentence}", success=tested.works)
         go_to(name)
@@ -159,7 +159,7 @@ def _add(app: App, name: str, fields: Fields, password: str, description: str) -
 def _save(
     app: App, connection: ConnectionInfo, fields: dict[str, object], password: str | None
 ) -> None:
-    with told(), st.spinner("Testing the connection"):
+    with show_errors(), st.spinner("Testing the connection"):
         tested, reloaded = service.edit(app, connection, fields, password)
         note(
             f"{connection.name} was saved. {tested.sentence} {reloaded.message}",

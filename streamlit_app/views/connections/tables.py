@@ -7,7 +7,8 @@ import streamlit as st
 from streamlit_app.services import connections as service
 from streamlit_app.services.app import App
 from streamlit_app.services.connections import ConnectionInfo, SyncedTable
-from streamlit_app.ui.messages import live, plain, told
+from streamlit_app.ui.links import external_link
+from streamlit_app.ui.messages import live, plain, show_errors
 from streamlit_app.views.connections.notes import note
 from tippers_dagster.access.model import Role
 from tippers_dagster.connections.bodies import schema_of
@@ -26,7 +27,7 @@ def show(app: App, connection: ConnectionInfo, *, admin: bool) -> None:
         _sync(app, connection)
     _state(app, connection.name)
     schema, first = schema_of(connection.name), connection.tables[0].choice.name
-    st.caption(f"In SQL, write {plain(schema)}.{plain(first)} and so on.")
+    st.caption(f"In SQL, the tables are called {plain(schema)}.{plain(first)} and so on.")
     if admin:
         _stop_syncing(app, connection)
 
@@ -41,17 +42,12 @@ def _sync(app: App, connection: ConnectionInfo) -> None:
             width=420,
         )
         if st.button("Sync now", type="primary", icon=":material/sync:", key="sync"):
-            with told():
+            with show_errors():
                 run = service.sync(app, connection, chosen)
                 st.session_state[_RUN] = (connection.name, run)
     name, run = st.session_state.get(_RUN, ("", ""))
     if name == connection.name:
-        st.link_button(
-            "Run in Dagster",
-            run_link(app.settings, run),
-            icon=":material/open_in_new:",
-            type="tertiary",
-        )
+        external_link("Run in Dagster", run_link(app.settings, run))
 
 
 @live(2)
@@ -103,7 +99,7 @@ def _stop_syncing(app: App, connection: ConnectionInfo) -> None:
         else:
             st.caption("Deletes the copy in the warehouse. The original table is not touched.")
         if st.button("Stop syncing", disabled=bool(users), key="stop syncing"):
-            with told(), st.spinner("Deleting the copy"):
+            with show_errors(), st.spinner("Deleting the copy"):
                 reloaded = service.leave_out(app, connection.name, name)
                 note(f"{name} is no longer synced. {reloaded.message}")
                 st.rerun()

@@ -14,7 +14,7 @@ from streamlit_app.services.definitions.saving import may_write, require_write
 from streamlit_app.services.definitions.text import diff, text_of
 from streamlit_app.services.definitions.validation import Fault, fault_of, validate
 from streamlit_app.ui import pages, state
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.views.definitions import (
     conflict,
     edits,
@@ -286,7 +286,7 @@ def _results(app: App, catalog: Catalog, edit: Edit) -> None:
     if "rows" in note:
         if note["rows of"] != text:
             st.caption(":material/history: This preview shows the query before your last changes.")
-        with told():
+        with show_errors():
             previews.rows(note["rows"])
 
 

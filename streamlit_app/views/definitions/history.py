@@ -9,7 +9,7 @@ from streamlit_app.services.definitions import opened as service
 from streamlit_app.services.definitions.opened import Opened, Past
 from streamlit_app.services.definitions.saving import may_write, restore
 from streamlit_app.services.definitions.text import diff, text_of
-from streamlit_app.ui.messages import told
+from streamlit_app.ui.messages import show_errors
 from streamlit_app.views.definitions import edits
 from streamlit_app.views.definitions.saving import SAVING
 from streamlit_app.views.definitions.words import ACTIONS
@@ -79,7 +79,7 @@ def _restore(app: App, found: Opened, chosen: Past) -> None:
         st.caption("This is the current version.")
         return
     if st.button(f"Restore version {number}", icon=":material/restore:"):
-        with told(), st.spinner(SAVING):
+        with show_errors(), st.spinner(SAVING):
             reloaded = restore(app, found.ref, number, expected)
             edits.forget(str(found.ref))
             edits.note(str(found.ref)).update(

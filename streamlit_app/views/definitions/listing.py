@@ -42,10 +42,10 @@ def render(app: App, catalog: Catalog) -> None:
 
 
 def _summary(rows: list[Row]) -> str:
-    broken = sum(r.state == "cannot work" for r in rows)
+    broken = sum(r.state == "broken" for r in rows)
     saved = sum(r.origin == "catalog" for r in rows)
     summary = f"{counted(len(rows), 'definition')}, {saved:,} saved here"
-    return f"{summary}; {broken:,} cannot work." if broken else f"{summary}."
+    return f"{summary}; {broken:,} broken." if broken else f"{summary}."
 
 
 def _empty(app: App) -> None:
@@ -194,7 +194,7 @@ def _changed(row: Row) -> str:
 
 def _marked(row: object) -> list[str]:
     """Broken definitions in bold, retired ones in italics, as the column State says."""
-    style = {"cannot work": "font-weight: bold", "retired": "font-style: italic"}
+    style = {"broken": "font-weight: bold", "retired": "font-style: italic"}
     return [style.get(row["State"], "")] * len(row)  # type: ignore[index, arg-type]
 
 

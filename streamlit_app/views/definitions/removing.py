@@ -12,7 +12,7 @@ from streamlit_app.services.definitions.edit import begin_copy
 from streamlit_app.services.definitions.files import exported
 from streamlit_app.services.definitions.listing import load
 from streamlit_app.services.definitions.opened import Opened, removal, unreadable
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.views.definitions import edits
 from streamlit_app.views.definitions.saving import SAVING
 from streamlit_app.views.definitions.words import names
@@ -57,7 +57,7 @@ def _rename(app: App, found: Opened) -> None:
         return
     name = st.text_input("New name", key=f"rename {found.ref}", placeholder=found.ref.name)
     if st.button("Rename", key="rename", disabled=not name.strip()):
-        with told(), st.spinner(SAVING):
+        with show_errors(), st.spinner(SAVING):
             ref, reloaded = service.rename(app, found.ref, name)
             edits.forget(str(found.ref))
             edits.note(str(ref)).update(saved=f"Renamed from {found.ref}.", reloaded=reloaded)
@@ -70,7 +70,7 @@ def _retire_or_delete(app: App, found: Opened, definition: Definition) -> None:
     if definition.status == "retired":
         _button("Activate", lambda: _done(found, "Activated.", service.activate(app, ref, version)))
     elif not unreadable(definition):
-        _used(found, "Retiring keeps its name and history. While it is retired, these cannot work:")
+        _used(found, "Retiring keeps its name and history. While it is retired, these are broken:")
         _button("Retire", lambda: _done(found, "Retired.", service.retire(app, ref, version)))
     what = removal(load(app), ref)
     if what == "files":
@@ -92,7 +92,7 @@ def _used(found: Opened, why: str) -> None:
 
 def _button(label: str, act: Callable[[], None], *, disabled: bool = False) -> None:
     if st.button(label, key=label.lower(), disabled=disabled):
-        with told(), st.spinner(SAVING):
+        with show_errors(), st.spinner(SAVING):
             act()
 
 

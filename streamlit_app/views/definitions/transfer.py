@@ -11,7 +11,7 @@ from streamlit_app.services.definitions import files as service
 from streamlit_app.services.definitions.files import Plan
 from streamlit_app.services.definitions.listing import load
 from streamlit_app.services.definitions.saving import may_write
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.views.definitions.saving import SAVING
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
@@ -52,7 +52,7 @@ def import_button(app: App) -> None:
 
 @st.dialog("Import definitions", width="large")
 def _dialog(app: App) -> None:
-    with told():
+    with show_errors():
         importing(app)
 
 
@@ -62,7 +62,7 @@ def importing(app: App) -> None:
         "A zip from an export, or YAML files with their SQL and Python files",
         type=["zip", "yml", "yaml", "sql", "py"],
         accept_multiple_files=True,
-        max_upload_size=service.MAX_UPLOAD >> 20,
+        max_upload_size=service.MAX_UPLOAD_BYTES >> 20,
         key=f"{_ROUND} {st.session_state.get(_ROUND, 0)}",
     )
     if not uploads:

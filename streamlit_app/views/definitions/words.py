@@ -60,7 +60,7 @@ Colour = Literal["green", "red", "gray"]
 
 STATES: dict[str, tuple[str, Colour, str]] = {
     "active": (":material/check_circle:", "green", "active"),
-    "cannot work": (":material/error:", "red", "cannot work"),
+    "broken": (":material/error:", "red", "broken"),
     "retired": (":material/inventory_2:", "gray", "retired"),
     "deleted": (":material/delete:", "gray", "deleted"),
 }
@@ -70,7 +70,7 @@ STANDINGS = {
     "stale": ":material/hourglass_empty: waiting",
     "running": ":material/sync: running",
     "failed": ":material/error: failed",
-    "broken": ":material/block: cannot work",
+    "broken": ":material/block: broken",
 }
 
 ACTIONS = {

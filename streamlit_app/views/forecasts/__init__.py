@@ -68,7 +68,7 @@ def _nothing_defined(app: App) -> None:
             if st.button("Define a forecaster", type="primary", icon=":material/add:"):
                 go("definitions", new="forecaster")
         else:
-            st.caption("Only analysts can define one.")
+            st.caption("Defining one needs the analyst role.")
 
 
 def _nothing_yet(app: App, chosen: Defined) -> None:

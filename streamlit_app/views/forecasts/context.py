@@ -12,14 +12,14 @@ from tippers_dagster.campus.spaces.tree import SpaceTree
 VIEWS = {"ahead": "Forecast", "tested": "Past forecasts", "models": "Models"}
 
 MODEL_NAMES = {
-    "seasonal_naive": "same time last week",
-    "past_weeks": "average of past weeks",
-    "zero": "always empty",
-    "seasonal_smoothing": "seasonal smoothing",
+    "seasonal_naive": "Same time last week",
+    "past_weeks": "Average of past weeks",
+    "zero": "Always empty",
+    "seasonal_smoothing": "Seasonal smoothing",
     "mstl": "MSTL",
     "lightgbm": "LightGBM",
     "prophet": "Prophet",
-    "transformer": "transformer",
+    "transformer": "Transformer",
 }
 
 
@@ -53,7 +53,7 @@ def space_key(forecaster: str) -> str:
 
 def model_name(name: str) -> str:
     """The display name of a model."""
-    return MODEL_NAMES.get(name, name.replace("_", " "))
+    return MODEL_NAMES.get(name, name.replace("_", " ").capitalize())
 
 
 def typical_error(mae: float) -> str:

@@ -44,7 +44,7 @@ def _sentence(context: Context, compared: list[Compared]) -> str:
         sentence += f", {typical_error(best.mae_occupied)} while occupied"
     zero = next((one.score for one in compared if one.score.model == "zero"), None)
     if zero is not None and zero.mae is not None:
-        sentence += f". For comparison, {model_name('zero')}: {typical_error(zero.mae)}"
+        sentence += f". For comparison, “{model_name('zero')}”: {typical_error(zero.mae)}"
     return f"{sentence}."
 
 
@@ -74,7 +74,7 @@ def _ranking(compared: list[Compared]) -> None:
         column_config={
             "Score": st.column_config.NumberColumn(
                 format="%.3f",
-                help="Half pinball loss, half error while occupied, both relative to “same time "
+                help="Half pinball loss, half error while occupied, both relative to “Same time "
                 "last week”, which scores 1. Lower is better",
             ),
             "Error": st.column_config.NumberColumn(
@@ -102,7 +102,7 @@ def _method(training: Training) -> str:
     return (
         f"Backtest: {counted(windows, 'forecast')} of {counted(days, 'day')}, each from the counts "
         f"before it only, on the history from {day(training.first_day)} until "
-        f"{day(training.last_day)} (excluded). In a space that is mostly empty, “always empty” has "
+        f"{day(training.last_day)} (excluded). In a space that is mostly empty, “Always empty” has "
         "a small error, so half of the score is the error while occupied."
     )
 
@@ -188,7 +188,7 @@ def _winners(context: Context, found: list[Winner]) -> None:
                 "Space": _space(context, one.space),
                 "Champion": model_name(one.model),
                 "Error": one.mae,
-                "Error of same time last week": one.naive_mae,
+                "Error of “Same time last week”": one.naive_mae,
                 "Within 80 % range": _hundredths(one.coverage_80),
             }
             for one in found
@@ -202,7 +202,7 @@ def _winners(context: Context, found: list[Winner]) -> None:
             "Error": st.column_config.NumberColumn(
                 format="%.2f", help="Mean absolute error per bin, in devices"
             ),
-            "Error of same time last week": st.column_config.NumberColumn(format="%.2f"),
+            "Error of “Same time last week”": st.column_config.NumberColumn(format="%.2f"),
             "Within 80 % range": st.column_config.NumberColumn(format="%.0f %%"),
         },
     )

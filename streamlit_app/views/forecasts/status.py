@@ -11,7 +11,7 @@ from streamlit_app.services.app import App
 from streamlit_app.services.forecasts import Status
 from streamlit_app.services.pipeline.graph import Graph, Item, load_graph
 from streamlit_app.services.pipeline.runs import materialise
-from streamlit_app.ui.messages import live, plain, told
+from streamlit_app.ui.messages import live, plain, show_errors
 from streamlit_app.views.definitions.words import STANDINGS
 from tippers_dagster.access.model import Role
 from tippers_dagster.platform.dagster.addresses import asset_link, mlflow_home, run_link
@@ -86,7 +86,7 @@ def _update(app: App, seen: Graph, found: Status) -> None:
     if not found.stale or not app.person.may(Role.ANALYST):
         return
     if st.button("Update now", icon=":material/play_arrow:", key="forecasts_materialise"):
-        with told():
+        with show_errors():
             run = materialise(app, seen, found.stale, stale_only=True)
             st.toast(f"Run {run[:8]} started." if run else "Already up to date or running.")
             st.rerun()

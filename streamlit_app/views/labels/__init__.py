@@ -12,7 +12,8 @@ from streamlit_app.services.app import App
 from streamlit_app.services.labels import Summary
 from streamlit_app.services.words import counted
 from streamlit_app.ui import pages, state
-from streamlit_app.ui.messages import told
+from streamlit_app.ui.links import external_link
+from streamlit_app.ui.messages import show_errors
 from streamlit_app.views.labels import by_hand, compare, entities, gold, results
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.model import Ref
@@ -34,7 +35,7 @@ def render(app: App) -> None:
         return
     ref = _chosen(models)
     section = _section(app)
-    with told():
+    with show_errors():
         if section in ABOUT_ENTITIES:
             ABOUT_ENTITIES[section](app, catalog, ref)
             return
@@ -95,12 +96,8 @@ def _head(app: App, summary: Summary) -> None:
         facts.append(f"computed {when.astimezone(zone):%Y-%m-%d %H:%M}")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(" · ".join(facts))
-        _link("Asset", asset_link(app.settings, summary.ref.asset_name))
+        external_link("Asset", asset_link(app.settings, summary.ref.asset_name))
         if summary.run_id:
-            _link("Run", run_link(app.settings, summary.run_id))
+            external_link("Run", run_link(app.settings, summary.run_id))
         if summary.mlflow_run:
-            _link("MLflow", mlflow_home(app.settings), f"Run {summary.mlflow_run}")
-
-
-def _link(label: str, address: str, tip: str | None = None) -> None:
-    st.link_button(label, address, icon=":material/open_in_new:", type="tertiary", help=tip)
+            external_link("MLflow", mlflow_home(app.settings), f"Run {summary.mlflow_run}")

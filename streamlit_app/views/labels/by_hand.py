@@ -9,7 +9,7 @@ from streamlit_app.services.app import App
 from streamlit_app.services.labels import Entity
 from streamlit_app.services.words import counted
 from streamlit_app.ui import state
-from streamlit_app.ui.messages import plain, tell
+from streamlit_app.ui.messages import plain, show_error
 from streamlit_app.views.labels import explanation
 from streamlit_app.views.labels.entities import COLUMNS
 from tippers_dagster.catalog.catalog import Catalog
@@ -82,7 +82,7 @@ def _set(app: App, catalog: Catalog, ref: Ref, key: str, label: str) -> None:
 def _last_answer(app: App, ref: Ref) -> None:
     last = st.session_state.get(_LAST)
     if isinstance(last, TippersError):
-        tell(last)
+        show_error(last)
     elif last:
         key, label = last
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -13,16 +13,17 @@ from streamlit_app.services.app import App
 from streamlit_app.services.labels import Comparison
 from streamlit_app.services.words import counted
 from streamlit_app.ui import state
+from streamlit_app.ui.links import external_link
 from streamlit_app.ui.messages import plain
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.labelling.past import ABSENT, KEPT, Past
+from tippers_dagster.labelling.earlier_labels import ABSENT, KEPT, Past
 from tippers_dagster.platform.dagster.addresses import run_link
 
 _WITH = {"before": "Earlier results", "model": "Another label model"}
 
 
 def show(app: App, models: Sequence[Ref], ref: Ref) -> None:
-    """Either comparison."""
+    """The comparison that people choose."""
     other = st.segmented_control(
         "Compare with",
         list(_WITH),
@@ -102,12 +103,7 @@ def _changes(app: App, found: Comparison) -> None:
     _functions(found)
     with st.container(horizontal=True):
         for label, one in (("Run before", found.before), ("Run after", found.after)):
-            st.link_button(
-                label,
-                run_link(app.settings, one.run_id),
-                icon=":material/open_in_new:",
-                type="tertiary",
-            )
+            external_link(label, run_link(app.settings, one.run_id))
 
 
 def _added_and_removed(found: Comparison) -> str:

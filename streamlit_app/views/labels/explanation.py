@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from streamlit_app.ui.messages import plain
-from tippers_dagster.labelling.why import Explanation, FunctionVote
+from tippers_dagster.labelling.explanations import Explanation, FunctionVote
 
 _WITHOUT_LABEL = {"abstain": "no label, as no function voted", "tie": "no label, as votes are tied"}
 
@@ -35,7 +35,9 @@ def show(found: Explanation) -> None:
             width="stretch",
             column_config={
                 "Accuracy": st.column_config.NumberColumn(
-                    format="percent", help="Share of its votes that are right, as estimated."
+                    format="percent",
+                    help="Share of the function's votes that are right, as the label model "
+                    "estimates.",
                 )
             },
         )

@@ -11,7 +11,8 @@ from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from streamlit_app.services.models import AssetInfo
 from streamlit_app.ui import pages, state
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.links import external_link
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.views.models import ask, drift, quality, ranking, versions
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
@@ -42,12 +43,12 @@ def render(app: App) -> None:
     ref = _chosen(refs)
     why = service.problem(catalog, ref)
     if why is not None:
-        st.error(f"This classifier cannot work: {plain(why)}", icon=":material/error:")
+        st.error(f"This classifier is broken: {plain(why)}", icon=":material/error:")
         _to_definition(ref)
         return
     _head(app, service.assets(app, catalog, ref))
     section = _section(app)
-    with told():
+    with show_errors():
         SECTIONS[section](app, catalog, ref)
 
 
@@ -100,14 +101,10 @@ def _head(app: App, assets: dict[str, AssetInfo]) -> None:
         st.caption(" · ".join(facts) or "Not computed yet.")
         for what, one in assets.items():
             link = asset_link(app.settings, one.asset)
-            _link(what.capitalize(), link, f"Asset {one.asset} in Dagster")
+            external_link(what.capitalize(), link, f"Asset {one.asset} in Dagster")
         run = assets["classifier"].run_id
         if run:
-            _link("Run", run_link(app.settings, run), "Training run in Dagster")
+            external_link("Run", run_link(app.settings, run), "Training run in Dagster")
     for what, one in assets.items():
         if one.error:
             st.warning(f"**{what.capitalize()}**: {plain(one.error)}", icon=":material/warning:")
-
-
-def _link(label: str, address: str, tip: str) -> None:
-    st.link_button(label, address, icon=":material/open_in_new:", type="tertiary", help=tip)

@@ -16,7 +16,7 @@ from streamlit_app.services.exports import MIME
 from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.downloads import download_buttons
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.views.label_charts import confidence_histogram
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
@@ -26,7 +26,7 @@ from tippers_dagster.platform.table_files import table_bytes
 if TYPE_CHECKING:
     from tippers_dagster.learning.models import LoadedModel
 
-INPUTS = {"type": "Type rows", "file": "Upload a CSV file", "index": "Use the index"}
+INPUTS = {"type": "Enter rows", "file": "Upload a CSV file", "index": "Entities of the index"}
 
 _MAX_SHOWN = 200
 
@@ -98,7 +98,7 @@ def show(app: App, catalog: Catalog, ref: Ref) -> None:
         return
     rows = _typed(app, catalog, ref, model) if source == "type" else _uploaded(ref, model)
     if rows is not None:
-        with told():
+        with show_errors():
             _answer(ref, service.predict_rows(app, catalog, ref, model, rows), source)
 
 
@@ -155,9 +155,9 @@ def _uploaded(ref: Ref, model: LoadedModel) -> pa.Table | None:
     if file is None:
         return None
     rows: pa.Table | None = None
-    with told():
+    with show_errors():
         rows = service.read_csv(file.getvalue())
-    return rows  # noqa: RET504 - None if `told` caught an error
+    return rows  # noqa: RET504 - None if `show_errors` caught an error
 
 
 def _index(app: App, catalog: Catalog, ref: Ref, model: LoadedModel) -> None:
@@ -168,7 +168,7 @@ def _index(app: App, catalog: Catalog, ref: Ref, model: LoadedModel) -> None:
     )
     if not st.button("Predict", type="primary", icon=":material/play_arrow:", key="models.predict"):
         return
-    with told(), st.spinner("Predicting"):
+    with show_errors(), st.spinner("Predicting"):
         _answer(ref, service.predict_index(app, catalog, ref, model, text), "index")
 
 

@@ -176,6 +176,6 @@ def _history(app: App, runs: Sequence[DriftOfRun]) -> None:
         ).properties(height=260)
     )
     st.caption(
-        f"The {counted(len(largest), 'column')} with the highest index in the last {len(runs):,} "
-        "predictions."
+        f"The {counted(len(largest), 'column')} with the highest index, over the last "
+        f"{len(runs):,} times that predictions were computed."
     )

@@ -27,7 +27,7 @@ MAX_COLUMNS = 15
 
 
 def show(app: App, catalog: Catalog, ref: Ref) -> None:
-    """The latest materialisation."""
+    """The quality of the best model of the latest training."""
     found = service.results(app, ref)
     if not found:
         not_trained()
@@ -38,7 +38,7 @@ def show(app: App, catalog: Catalog, ref: Ref) -> None:
     measures = (comparison.get(on) or {}).get(method) or {}
     labels = list(result.details.get("labels") or ())
     if not measures.get("entities"):
-        st.info("No held-out entity has such a label.", icon=":material/info:")
+        st.info("There are no held-out entities to score.", icon=":material/info:")
     else:
         left, right = st.columns(2, gap="medium")
         with left:
@@ -58,7 +58,7 @@ def show(app: App, catalog: Catalog, ref: Ref) -> None:
 
 
 def _choose(result: ClassifierResult) -> tuple[str, str]:
-    """On which entities to score, and which labels."""
+    """The entities to score on, and the method whose labels are scored."""
     sets = ["held_out", *(["gold"] if result.gold else [])]
     methods = [m for m in METHODS if m != "label_model" or result.gold]
     with st.container(horizontal=True):

@@ -14,6 +14,7 @@ from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from streamlit_app.services.words import counted
 from streamlit_app.ui import state
+from streamlit_app.ui.links import external_link
 from streamlit_app.ui.messages import plain
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from tippers_dagster.learning.results import ClassifierResult, ModelResult
 
 SCORED_ON = {
-    "cross_validated": "Cross-validated",
-    "held_out": "Held out",
+    "cross_validated": "Cross-validation",
+    "held_out": "Held-out set",
     "gold": "Gold labels",
 }
 METRICS = {
@@ -110,13 +111,8 @@ def _first(app: App, result: ClassifierResult) -> None:
         if result.registered is not None:
             st.caption(f"Registered as version {result.registered}.")
         if result.mlflow_run:
-            st.link_button(
-                "MLflow",
-                f"{mlflow_home(app.settings)}/#/runs/{result.mlflow_run}",
-                icon=":material/open_in_new:",
-                type="tertiary",
-                help=f"Run {result.mlflow_run}",
-            )
+            address = f"{mlflow_home(app.settings)}/#/runs/{result.mlflow_run}"
+            external_link("MLflow", address, f"Run {result.mlflow_run}")
     for one in result.models:
         if one.status != "trained":
             st.warning(

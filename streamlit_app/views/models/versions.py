@@ -11,12 +11,12 @@ import streamlit as st
 
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
-from streamlit_app.ui.messages import plain, tell
+from streamlit_app.ui.messages import plain
+from streamlit_app.ui.notes import attempt, show_note
 from streamlit_app.views.models.ranking import METRICS, model_name
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.dagster.addresses import mlflow_home, run_link
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _DECISIONS = {"promoted": "promoted", "kept": "not promoted", "rolled_back": "ro
 
 def show(app: App, catalog: Catalog, ref: Ref) -> None:
     """Versions, promoting and rolling back, and the log of decisions."""
-    _note()
+    show_note(_NOTE)
     with st.spinner("Reading the registry"):
         model = service.registry(app, ref)
     if model is None or not model.versions:
@@ -50,7 +50,7 @@ def show(app: App, catalog: Catalog, ref: Ref) -> None:
     if app.person.may(Role.ANALYST):
         _changing(app, ref, model)
     else:
-        st.caption(":material/lock: Only analysts can promote a version or roll back.")
+        st.caption(":material/lock: Promoting a version or rolling back needs the analyst role.")
     _log(app, ref)
 
 
@@ -166,18 +166,11 @@ def _confirm(what: str, act: Callable[..., str], *arguments: Any) -> None:
         type="primary",
         width="stretch",
         key="models.yes",
-        on_click=_act,
-        args=(act, *arguments),
+        on_click=attempt,
+        args=(_NOTE, act, *arguments),
     )
     if no.button("Cancel", width="stretch", key="models.no") or done:
         st.rerun()
-
-
-def _act(act: Callable[..., str], *arguments: Any) -> None:
-    try:
-        st.session_state[_NOTE] = act(*arguments)
-    except TippersError as error:
-        st.session_state[_NOTE] = error
 
 
 def _promote(app: App, ref: Ref, version: int) -> str:
@@ -186,14 +179,6 @@ def _promote(app: App, ref: Ref, version: int) -> str:
 
 def _back(app: App, ref: Ref) -> str:
     return f"Version {service.roll_back(app, ref).version} is champion again."
-
-
-def _note() -> None:
-    note = st.session_state.pop(_NOTE, None)
-    if isinstance(note, TippersError):
-        tell(note)
-    elif note:
-        st.success(plain(note), icon=":material/check_circle:")
 
 
 # --- decisions ------------------------------------------------------------------------------------

@@ -75,7 +75,8 @@ def _about(app: App, tree: SpaceTree, space: str) -> None:
         parts.append(f"capacity {facts.capacity:,.0f}")
     link = asset_link(app.settings, asset, partition)
     parts.append(f"[{asset} in Dagster]({link})")
-    st.markdown(" · ".join(parts))
+    text = " · ".join(parts)
+    st.markdown(text[:1].upper() + text[1:])
 
 
 def _not_computed(space: str) -> None:

@@ -118,9 +118,9 @@ def _table(parts: list[Part]) -> None:
 
 def _explain(context: Context, bins_per_point: int, source: Source, width: int) -> None:
     text = (
-        f"Counted with the current labels of {plain(source.by)}. Every device has exactly one "
-        f"label, so the parts add up to all devices; {UNLABELLED} are devices that the "
-        f"{source.kind} does not know or cannot decide on."
+        f"Counted with the current labels of {plain(source.by)}. Every device counts under one "
+        f"label, so the parts add up to all devices. Devices that it does not know, or cannot "
+        f"decide on, are {UNLABELLED}."
     )
     if bins_per_point > 1:
         text += (

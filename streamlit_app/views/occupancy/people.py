@@ -157,10 +157,14 @@ def _sentence(
 ) -> str:
     """The sentence beside the chart, in Markdown."""
     at = from_seconds(found.devices.local[numbers.at])
-    between = "" if numbers.low is None else f", {numbers.low:,} to {numbers.high:,}"
+    interval = (
+        ""
+        if numbers.low is None
+        else f"; {found.made.body.confidence:.0%} interval: {numbers.low:,} to {numbers.high:,}"
+    )
     return (
         f"{plain(context.name)}, {span(window)}: peak of about **{numbers.peak:,.0f}** people in "
-        f"{bin_width(width)} ({moment(at)}{between}); mean {numbers.mean:,.1f} people, from "
+        f"{bin_width(width)} ({moment(at)}{interval}), mean {numbers.mean:,.1f} people and "
         f"{numbers.devices:,.1f} devices."
     )
 

@@ -13,9 +13,9 @@ from streamlit_app.services.pipeline.graph import Graph, count_in_words, load_gr
 from streamlit_app.services.pipeline.picture import Picture, picture
 from streamlit_app.services.pipeline.runs import ActiveRun
 from streamlit_app.ui import state
-from streamlit_app.ui.messages import live, plain, told
+from streamlit_app.ui.messages import live, plain, show_errors
 from streamlit_app.ui.pages import go
-from streamlit_app.views.at_work import show_troubles
+from streamlit_app.views.automation import warn_about_automation
 from streamlit_app.views.pipeline import actions, drawing, panel, values
 from tippers_dagster.access.model import Role
 from tippers_dagster.errors import TippersError
@@ -29,8 +29,8 @@ VIEWS = ("Canvas", "List", "Values")
 def render(app: App) -> None:
     """The page."""
     st.title("Pipeline")
-    show_troubles(app)
-    with told():
+    warn_about_automation(app)
+    with show_errors():
         with st.spinner("Reading the definitions", show_time=True):
             graph = load_graph(app)
         if not graph.concepts:
@@ -86,7 +86,7 @@ def _live(app: App, concept: str, view: str, staging: bool) -> None:
     """Everything that changes while the page is open."""
     graph = load_graph(app)
     drawn = picture(app, graph, concept, staging=staging)
-    actions.show_error()
+    actions.show_last_error()
     _summary(app, graph, drawn)
     _active_runs(app, runs.active_runs(app, graph))
     if view == "Values":
@@ -117,7 +117,7 @@ def _summary(app: App, graph: Graph, drawn: Picture) -> None:
             f"Materialise stale assets ({len(stale)})" if stale else "Nothing is stale",
             disabled=not stale or not may,
             icon=":material/play_arrow:" if stale else ":material/check:",
-            help=None if may else "Only analysts can materialise assets.",
+            help=None if may else "This needs the analyst role.",
             key="pipeline_stale",
         ):
             actions.materialise(app, graph, stale, stale_only=True)

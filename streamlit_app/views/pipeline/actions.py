@@ -13,8 +13,8 @@ from streamlit_app.services.pipeline.edges import Change
 from streamlit_app.services.pipeline.graph import Graph
 from streamlit_app.services.pipeline.picture import Picture, reset_layout, save_places
 from streamlit_app.ui import state
-from streamlit_app.ui.canvas import Done
-from streamlit_app.ui.messages import plain, tell, told
+from streamlit_app.ui.canvas import CanvasAction
+from streamlit_app.ui.messages import plain, show_error, show_errors
 from streamlit_app.ui.pages import go
 from streamlit_app.views.pipeline.drawing import layout_key
 from tippers_dagster.errors import TippersError
@@ -28,18 +28,18 @@ def fail(error: TippersError) -> NoReturn:
     st.rerun()
 
 
-def show_error() -> None:
+def show_last_error() -> None:
     """Show the last error until somebody dismisses it."""
     error = st.session_state.get(ERROR)
     if error is None:
         return
-    tell(error)
+    show_error(error)
     if st.button("Dismiss", icon=":material/check:", key="pipeline_dismiss"):
         del st.session_state[ERROR]
         st.rerun()
 
 
-def act(app: App, graph: Graph, drawn: Picture, done: Done) -> None:
+def act(app: App, graph: Graph, drawn: Picture, done: CanvasAction) -> None:
     """Carry out what somebody did on the canvas."""
     if done.opened:
         state.put(open=done.opened)
@@ -88,7 +88,7 @@ def _confirm(app: App, change: Change) -> None:
     st.caption("Everything that depends on it will be recomputed.")
     yes, no = st.columns(2)
     if yes.button("Change", type="primary", width="stretch"):
-        with told():
+        with show_errors():
             edges.apply_change(app, change)
             st.rerun()
     if no.button("Cancel", width="stretch"):

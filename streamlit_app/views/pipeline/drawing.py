@@ -9,13 +9,13 @@ from streamlit_app.services.pipeline.edges import CREATED, EDGES
 from streamlit_app.services.pipeline.graph import Item
 from streamlit_app.services.pipeline.picture import Picture
 from streamlit_app.ui import state
-from streamlit_app.ui.canvas import Done, Edge, Node, canvas
+from streamlit_app.ui.canvas import CanvasAction, Edge, Node, canvas
 from tippers_dagster.access.model import Role
 
 HEIGHT = 660
 
 
-def show_canvas(app: App, drawn: Picture) -> Done:
+def show_canvas(app: App, drawn: Picture) -> CanvasAction:
     """Draw the graph, and return what somebody did with it."""
     if not drawn.members:
         st.info(
@@ -56,7 +56,7 @@ def _node(drawn: Picture, item: Item) -> Node:
     )
 
 
-def show_list(app: App, drawn: Picture) -> Done:
+def show_list(app: App, drawn: Picture) -> CanvasAction:
     """The nodes as a table, for sorting, for selecting many, and for screen readers."""
     items = list(drawn.items.values())
     chosen = st.dataframe(
@@ -81,8 +81,8 @@ def show_list(app: App, drawn: Picture) -> Done:
     may = app.person.may(Role.ANALYST)
     label = f"Materialise selected ({len(names)})"
     if st.button(label, disabled=not names or not may, icon=":material/play_arrow:"):
-        return Done(materialise=names)
-    return Done()
+        return CanvasAction(materialise=names)
+    return CanvasAction()
 
 
 def _row(item: Item) -> dict[str, object]:

@@ -7,13 +7,13 @@ import streamlit as st
 from streamlit_app.services.pipeline.graph import Graph
 from streamlit_app.services.pipeline.values import Branch, value_tree
 from streamlit_app.services.words import counted
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 
 
 def show(graph: Graph, concept: str) -> None:
     """The tree of a concept, or the trees of all concepts if it is empty."""
     for top in [concept] if concept else _tops(graph):
-        with told():
+        with show_errors():
             st.markdown("\n".join(_lines(value_tree(graph, top), concept, 0)))
     st.caption(
         "A concept can refine a label: entities with this label are then labelled again at the "

@@ -9,7 +9,7 @@ from streamlit_app.services.app import App
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import space_tree
 from streamlit_app.ui.messages import live, plain
-from streamlit_app.views.at_work import show_troubles
+from streamlit_app.views.automation import warn_about_automation
 from streamlit_app.views.levels import REFRESH_SECONDS, show_levels
 from streamlit_app.views.tracking import datasets, ranges, start
 from streamlit_app.views.tracking.notes import show_note
@@ -21,7 +21,7 @@ TABS = {"track": "Track a space", "datasets": "Datasets", "ranges": "Tracked ran
 def render(app: App) -> None:
     """The page."""
     st.title("Datasets and tracking")
-    show_troubles(app)
+    warn_about_automation(app)
     try:
         tree = space_tree(app.settings)
     except NoSpaces as error:

@@ -12,7 +12,7 @@ from streamlit_app.services.app import App
 from streamlit_app.services.tracking import DatasetProgress
 from streamlit_app.services.words import bin_width, day
 from streamlit_app.ui import state
-from streamlit_app.ui.messages import live, plain, told
+from streamlit_app.ui.messages import live, plain, show_errors
 from streamlit_app.ui.pages import page
 from streamlit_app.views.levels import REFRESH_SECONDS
 from streamlit_app.views.tracking.notes import note
@@ -138,7 +138,7 @@ def _one(app: App, tree: SpaceTree, one: DatasetProgress) -> None:
         st.markdown("Share this address to show its counts to others:")
         st.code(_address("occupancy", _query(one)), language=None)
     if not may:
-        st.caption(":material/lock: Only analysts can rename or delete datasets.")
+        st.caption(":material/lock: Renaming and deleting need the analyst role.")
         return
     left, right = st.columns(2, gap="large")
     with left, st.container(border=True):
@@ -172,7 +172,7 @@ def _rename(app: App, name: str) -> None:
 
 
 def _do_rename(app: App, name: str, to: str) -> None:
-    with told():
+    with show_errors():
         renamed = service.rename_dataset(app, name, to)
         state.put(dataset=renamed.name)
         note(f"{name} renamed to {renamed.name}.")
@@ -197,13 +197,13 @@ def _delete(app: App, one: DatasetProgress) -> None:
 
 
 def _do_delete(app: App, name: str) -> None:
-    with told():
+    with show_errors():
         service.delete_dataset(app, name)
         state.put(dataset=None, tab="datasets")
         note(f"Dataset {name} deleted. Its partitions stay tracked.")
 
 
 def _again(app: App, name: str) -> None:
-    with told():
+    with show_errors():
         service.track_again(app, name)
         note(f"{name} is fully tracked again.")

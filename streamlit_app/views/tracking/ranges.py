@@ -10,7 +10,7 @@ from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
 from streamlit_app.services.tracking import TrackedRange
 from streamlit_app.services.words import day
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.ui.pages import page
 from streamlit_app.views.tracking.notes import note
 from tippers_dagster.access.model import Role
@@ -68,7 +68,7 @@ def _card(app: App, one: TrackedRange) -> None:
         st.caption(
             f"{counted(one.spaces, 'space')}, {counted(one.chunks, app.settings.chunk)}"
             + (f" · {_datasets(one)}" if one.datasets else "")
-            + f" · {counted(one.frees, 'partition')} in no other tracked range"
+            + f" · {_own_partitions(one)}"
         )
         if app.person.may(Role.ANALYST):
             with st.expander("Recompute or untrack"):
@@ -77,6 +77,12 @@ def _card(app: App, one: TrackedRange) -> None:
                     _recompute(app, one, key)
                 with right:
                     _untrack(app, one, key)
+
+
+def _own_partitions(one: TrackedRange) -> str:
+    if one.frees == 0 and one.spaces > 0:
+        return "other tracked ranges cover all of it"
+    return f"{counted(one.frees, 'partition')} in this range only"
 
 
 def _datasets(one: TrackedRange) -> str:
@@ -112,7 +118,7 @@ def _recompute(app: App, one: TrackedRange, key: str) -> None:
 def _do_recompute(
     app: App, one: TrackedRange, days: tuple[dt.date, dt.date], sessions: bool
 ) -> None:
-    with told():
+    with show_errors():
         number = service.recompute(
             app, one.tracked.space, days[0], days[1] + _DAY, sessions=sessions
         )
@@ -153,7 +159,7 @@ def _untrack(app: App, one: TrackedRange, key: str) -> None:
 
 
 def _do_untrack(app: App, one: TrackedRange, purge: bool) -> None:
-    with told():
+    with show_errors():
         number = service.untrack(app, one.tracked, purge=purge)
         deleted = f" {counted(number, 'partition')} deleted from the lake." if purge else ""
         name = one.name or one.tracked.space

@@ -13,7 +13,7 @@ from streamlit_app.services.tracking import Estimate
 from streamlit_app.services.words import bin_width, day, duration
 from streamlit_app.ui import state
 from streamlit_app.ui.cached import HASH_FUNCS, space_tree
-from streamlit_app.ui.messages import plain, told
+from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.ui.space_picker import choose
 from streamlit_app.views.tracking.notes import note
 from tippers_dagster.access.model import Person, Role
@@ -49,7 +49,7 @@ def show(app: App, tree: SpaceTree) -> None:
             "range would be empty.",
             icon=":material/warning:",
         )
-    with told():
+    with show_errors():
         found = _estimate(app.settings, space, start, end)
         _show_estimate(app, tree, space, found)
         _confirm(app, space, start, end)
@@ -108,8 +108,8 @@ def _show_estimate(app: App, tree: SpaceTree, space: str, found: Estimate) -> No
         "Partitions to compute",
         f"{found.to_compute:,}",
         border=True,
-        help="One partition per space and time chunk. Partitions that other tracked ranges already "
-        "have are shared, not computed again",
+        help=f"One partition per space and {chunk}. Partitions of other tracked ranges are shared, "
+        "not computed again",
     )
     boxes.metric(
         "Estimated time",
@@ -150,9 +150,10 @@ def _sentence(name: str, chunk: str, found: Estimate) -> str:
         if found.to_compute:
             sentence += f" {counted(found.to_compute, 'partition')} still to compute."
         return sentence
+    new = [counted(found.new_spaces, "space")] if found.new_spaces else []
+    new += [counted(found.new_chunks, chunk)] if found.new_chunks else []
     sentence = (
-        f"This adds {counted(found.new_spaces, 'space')} and {counted(found.new_chunks, chunk)}: "
-        f"**{counted(found.to_compute, 'partition')}** to compute."
+        f"This adds {' and '.join(new)}: **{counted(found.to_compute, 'partition')}** to compute."
     )
     if found.other_spaces:
         others = counted(found.other_spaces, "other tracked space")
@@ -165,7 +166,7 @@ def _sentence(name: str, chunk: str, found: Estimate) -> str:
 
 def _confirm(app: App, space: str, start: dt.date, end: dt.date) -> None:
     if not app.person.may(Role.ANALYST):
-        st.caption(":material/lock: Only analysts can track spaces.")
+        st.caption(":material/lock: Tracking needs the analyst role.")
         return
     with st.container(border=True):
         st.markdown("**Save as a dataset, to find and share it, or only track it**")
@@ -205,7 +206,7 @@ def _confirm(app: App, space: str, start: dt.date, end: dt.date) -> None:
 
 
 def _track(app: App, space: str, start: dt.date, end: dt.date) -> None:
-    with told():
+    with show_errors():
         service.track(app, space, start, end)
         _estimate.clear()
         note(f"Space {space} is now tracked from {start} to {end - _DAY}. {_next(app)}")
@@ -214,7 +215,7 @@ def _track(app: App, space: str, start: dt.date, end: dt.date) -> None:
 def _create(
     app: App, name: str, space: str, start: dt.date, end: dt.date, width: int, about: str
 ) -> None:
-    with told():
+    with show_errors():
         dataset = service.create_dataset(
             app,
             name,

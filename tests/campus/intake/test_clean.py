@@ -35,8 +35,8 @@ def test_readable_times_are_read_beside_unreadable_ones() -> None:
         "2020-01-06 05:19:40.5": dt.datetime(2020, 1, 6, 5, 19, 40, 500000),
     }
     assert _times(*readable) == (list(readable.values()), {})
-    beside = [*readable, "nonsense"]
-    assert _times(*beside) == ([*readable.values(), None], {UNREADABLE: 1})
+    mixed = [*readable, "nonsense"]
+    assert _times(*mixed) == ([*readable.values(), None], {UNREADABLE: 1})
 
 
 def test_digits_beyond_microseconds_are_cut() -> None:

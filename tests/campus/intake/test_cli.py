@@ -41,7 +41,7 @@ def test_summary_and_repetition(stack: Settings, tmp_path: Path) -> None:
         ("sessions", None, "There is no file"),
         ("spaces", "", "is empty"),
         ("space_metadata", "a,b\n1,2\n", "has no column roomid"),
-        ("observations", "mac_address,time,sensor_id\na,2025-01-06,ap\n", "No row of"),
+        ("observations", "mac_address,time,sensor_id\na,2025-01-06,ap\n", "All rows of"),
     ],
 )
 def test_failures_are_reported_without_a_traceback(

@@ -192,7 +192,7 @@ def test_a_deployments_own_database_is_refused(
 ) -> None:
     assert stack.database_url is not None
     monkeypatch.setenv("TIPPERS_SOURCE_URL", stack.database_url.get_secret_value())
-    with pytest.raises(SourceError, match="never written"):
+    with pytest.raises(SourceError, match="is read only"):
         ingest_file(Settings(), "sessions", _file(tmp_path, [HEADER, GOOD]))
 
 

@@ -124,7 +124,7 @@ def test_observations_become_sessions_in_spaces(stack: Settings, tmp_path: Path)
     report = ingest_observations(stack, path, columns, gap_seconds=1800)
     assert (report.rows, report.loaded, report.ignored) == (11, 3, ["rssi"])
     assert report.details["duplicates"] == "1"
-    reasons = {reason.split(" outside")[0]: n for reason, n in report.rejected.items()}
+    reasons = {reason.split(" is outside")[0]: n for reason, n in report.rejected.items()}
     assert reasons == {
         "access point ap7 covers no space": 1,
         "no device": 1,

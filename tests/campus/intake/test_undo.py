@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tippers_dagster.campus.intake.entries import list_ingests
 from tippers_dagster.campus.intake.ingest import FileOptions, ingest_file, remove_spaces
-from tippers_dagster.campus.intake.ingests import list_ingests
 from tippers_dagster.campus.intake.observations import OBSERVATIONS, ingest_observations
 from tippers_dagster.campus.intake.repeat import Changes, ingest_again
 from tippers_dagster.campus.intake.undo import undo_ingests
@@ -95,7 +95,7 @@ def test_undone_ingests_leave_no_trace(stack: Settings, tmp_path: Path, seed: in
     ingest_file(stack, "spaces", base)
     before = content(stack)
     ids = [ingest_file(stack, kind, path).ingest_id for kind, path in files]
-    whole = content(stack)
+    complete = content(stack)
     assert None not in ids
     for n in chance.sample(sorted(undone), len(undone)):
         undo_ingests(stack, [ids[n] or 0])
@@ -105,7 +105,7 @@ def test_undone_ingests_leave_no_trace(stack: Settings, tmp_path: Path, seed: in
     # Repeated, each takes its place among the others, and all rows are the same as before.
     for n in undone:
         ingest_again(stack, ids[n] or 0)
-    assert content(stack) == whole
+    assert content(stack) == complete
     for n in chance.sample(range(5), 5):
         undo_ingests(stack, [ids[n] or 0])
     assert content(stack) == before

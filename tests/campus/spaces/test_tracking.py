@@ -1,4 +1,4 @@
-"""Which spaces and chunks are wanted."""
+"""Which spaces and chunks are tracked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_nothing_is_tracked_at_first(settings: Settings) -> None:
     assert (grid.leaves, grid.parents, grid.chunks) == ([], [], [])
 
 
-def test_a_root_brings_its_subtree_and_every_chunk_that_it_touches(settings: Settings) -> None:
+def test_a_root_covers_its_subtree_and_every_chunk_in_its_range(settings: Settings) -> None:
     grid = track(settings, space="b1", start=DAY("2025-01-08"), end=DAY("2025-01-14"))
     assert grid.leaves == ["r1", "r2"]
     assert grid.parents == ["b1"]
@@ -87,9 +87,9 @@ def test_untracking_leaves_what_another_root_covers(settings: Settings) -> None:
     assert grid.chunks == ["2025-01-06"]
 
 
-def test_untracking_what_is_not_tracked(settings: Settings) -> None:
+def test_untracking_an_untracked_space(settings: Settings) -> None:
     track(settings, space="campus", start=DAY("2025-01-06"), end=DAY("2025-01-13"))
-    with pytest.raises(BadInput, match="'r1' is not tracked") as caught:
+    with pytest.raises(BadInput, match="'r1' is not a tracked root") as caught:
         untrack(settings, space="r1")
     assert "campus" in (caught.value.hint or "")
     with pytest.raises(BadInput):
@@ -100,8 +100,8 @@ def test_untracking_what_is_not_tracked(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("start", "end", "message"),
     [
-        ("2025-01-06", "2025-01-06", "holds no day"),
-        ("2025-01-06", "2025-01-01", "holds no day"),
+        ("2025-01-06", "2025-01-06", "contains no day"),
+        ("2025-01-06", "2025-01-01", "contains no day"),
         ("2025-01-06", "2205-01-06", "over 20 years"),
     ],
 )
@@ -132,11 +132,11 @@ def test_ids_that_cannot_be_partition_keys_are_left_out(settings: Settings, spac
 
 
 @pytest.mark.parametrize("space", ["101", "ICS 105", "a/b", "ä", "a-b_c.d", "a:b;c", "#1 (old)"])
-def test_ids_that_can(space: str) -> None:
+def test_valid_ids(space: str) -> None:
     assert why_unusable(space) is None
 
 
-def test_ids_are_as_long_as_a_key_of_the_lake_may_be(tmp_path: Path) -> None:
+def test_ids_are_limited_to_the_length_of_lake_keys(tmp_path: Path) -> None:
     longest = "é" * 41 + "abc"
     (tmp_path / occupancy_prefix(longest)).mkdir(parents=True)
     assert why_unusable(longest) is None
@@ -145,7 +145,7 @@ def test_ids_are_as_long_as_a_key_of_the_lake_may_be(tmp_path: Path) -> None:
     )
 
 
-def test_a_root_that_is_gone_is_passed_over(settings: Settings) -> None:
+def test_a_missing_root_is_skipped(settings: Settings) -> None:
     track(settings, space="annex", start=DAY("2025-01-06"), end=DAY("2025-01-13"))
     track(settings, space="r1", start=DAY("2025-01-13"), end=DAY("2025-01-20"))
     campus.change(settings, "DELETE FROM source.space WHERE space_id = 'annex'")

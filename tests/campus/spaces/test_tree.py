@@ -1,4 +1,4 @@
-"""The tree of spaces as sources have it, good and bad."""
+"""Valid and invalid space trees of sources."""
 
 from __future__ import annotations
 
@@ -125,14 +125,14 @@ def test_no_forest(rows: list[tuple[str | None, str | None]], message: str) -> N
     assert caught.value.hint
 
 
-def test_many_offenders_are_counted_not_listed() -> None:
+def test_many_offending_spaces_are_counted_not_listed() -> None:
     rows: list[tuple[str | None, str | None]] = [(f"s{i}", "gone") for i in range(500)]
     with pytest.raises(SourceError, match="and 490 more") as caught:
         SpaceTree.from_table(table_of(rows))
     assert len(caught.value.message) < 1000
 
 
-def test_an_unknown_space_and_the_nearest() -> None:
+def test_an_unknown_space_is_refused_with_similar_ids() -> None:
     tree = tree_of({"building-1": None, "room-12": "building-1"})
     with pytest.raises(BadInput, match="no space 'room12'") as caught:
         tree.subtree("room12")

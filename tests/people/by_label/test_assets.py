@@ -1,4 +1,4 @@
-"""Published occupancy by labels: equal to a plain recount, incremental, checked, readable."""
+"""Published occupancy by label: equals a plain recount, is incremental, checked and readable."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ BY = "device.kind_of"
 
 @dataclass
 class World:
-    """A labelled occupancy of a campus, its label model made by hand."""
+    """A labelled occupancy of a campus, with a handmade label model."""
 
     settings: Settings
     instance: dg.DagsterInstance
@@ -105,7 +105,7 @@ def world(campus: Settings) -> Iterator[World]:
 
 @pytest.fixture
 def from_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading fails where it would count from presence."""
+    """Make reading fail where it would count from presence."""
 
     def refuse(*_: object) -> None:
         raise AssertionError("counted on demand")
@@ -127,7 +127,7 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict[str, object]:
     return {name: value.value for name, value in found.items()}
 
 
-def test_what_is_published_equals_a_plain_recount(
+def test_published_counts_equal_a_plain_recount(
     world: World, rows: list[Seen], from_files: None
 ) -> None:
     rng = random.Random(11)
@@ -148,7 +148,7 @@ def test_what_is_published_equals_a_plain_recount(
             assert [r[TOTAL] for r in found] == whole["number_connections"].to_pylist()
 
 
-def test_the_files_hold_each_label_and_only_bins_with_somebody(world: World) -> None:
+def test_files_have_a_column_per_label_and_only_non_empty_bins(world: World) -> None:
     world.label({MACS[0]: "PHONE"})
     result = world.run()
     assert result.success
@@ -181,7 +181,7 @@ def test_the_files_hold_each_label_and_only_bins_with_somebody(world: World) -> 
     }
 
 
-def test_only_what_changed_is_counted(world: World, from_files: None) -> None:
+def test_only_changed_chunks_are_counted(world: World, from_files: None) -> None:
     settings = world.settings
     track(
         settings,
@@ -211,7 +211,7 @@ def test_only_what_changed_is_counted(world: World, from_files: None) -> None:
     assert metadata(world.run(again=True))["chunks_counted"] == 2
 
 
-def test_what_is_out_of_date_is_counted_on_demand(world: World) -> None:
+def test_out_of_date_chunks_are_counted_on_demand(world: World) -> None:
     settings = world.settings
     world.label({MACS[0]: "PHONE"})
     assert world.run().success
@@ -223,7 +223,7 @@ def test_what_is_out_of_date_is_counted_on_demand(world: World) -> None:
     noon = MONDAY + dt.timedelta(hours=12)
     add_sessions(settings, [Seen("02:00:00:00:01:01", "r1", noon, noon + dt.timedelta(minutes=5))])
     look_again(settings)
-    compute_all(settings)  # presence is another one: what was published is behind
+    compute_all(settings)  # presence has changed: published counts are out of date
     whole = read_occupancy("r1", day, day + dt.timedelta(1), 900, settings=settings)
     found = world.read("r1", day, 900)
     assert [row[TOTAL] for row in found] == whole["number_connections"].to_pylist()
@@ -250,7 +250,7 @@ def test_parts_that_do_not_add_up_are_not_published(world: World) -> None:
     assert world.run().success
 
 
-def test_spaces_that_are_untracked_are_removed(world: World) -> None:
+def test_files_of_untracked_spaces_are_removed(world: World) -> None:
     settings, lake = world.settings, open_lake(world.settings)
     world.label({MACS[0]: "PHONE"})
     assert world.run().success
@@ -268,7 +268,7 @@ def test_spaces_that_are_untracked_are_removed(world: World) -> None:
     assert left == 0
 
 
-def test_without_labels_it_fails_and_says_so(world: World) -> None:
+def test_without_labels_it_fails_with_the_reason(world: World) -> None:
     assert not world.run().success
     assert "has no labels yet" in str(load_states(world.settings)["/".join(KEY)].error)
 
@@ -292,10 +292,10 @@ def test_many_chunks_are_counted_in_batches(world: World, monkeypatch: pytest.Mo
     assert [done.chunk for done in outcome.done] == [WEEK, "2025-01-13", "2025-01-20", "2025-01-27"]
 
 
-def test_a_run_that_dies_leaves_nothing_that_passes_for_counted(
+def test_a_run_that_dies_leaves_its_chunks_stale(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when the labels are again as they were: files of others would stay for good."""
+    """Even if the labels change back: files counted with others would otherwise stay for good."""
     world.label(dict.fromkeys(MACS, "PHONE"))
     assert world.run().success
     for point in POINTS:
@@ -309,14 +309,14 @@ def test_a_run_that_dies_leaves_nothing_that_passes_for_counted(
         assert monday["PHONE"] == monday[TOTAL]
 
 
-def test_chunks_of_a_run_that_lost_its_locks_are_counted_again(
+def test_chunks_of_a_run_that_lost_its_locks_are_recounted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.label(dict.fromkeys(MACS, "PHONE"))
     record = work._record
 
     def lost(*arguments: Any) -> None:
-        record(*arguments)  # what another run has recorded meanwhile
+        record(*arguments)  # as if another run had recorded it
         raise LocksLost("Another run took over.")
 
     with monkeypatch.context() as patched:
@@ -325,7 +325,7 @@ def test_chunks_of_a_run_that_lost_its_locks_are_counted_again(
     assert metadata(world.run())["chunks_counted"] == 1
 
 
-def test_nothing_is_counted_from_presence_that_is_void(world: World) -> None:
+def test_nothing_is_counted_from_void_presence(world: World) -> None:
     world.label(dict.fromkeys(MACS, "PHONE"))
     void(warehouse_engine(world.settings), SOURCE, ["r1"], [WEEK], "dead")
     assert metadata(world.run())["chunks_counted"] == 1

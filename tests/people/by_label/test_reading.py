@@ -1,4 +1,4 @@
-"""Occupancy by labels equals a plain recount, for random labels, bins and spaces."""
+"""Occupancy by label equals a plain recount for random labels, bins and spaces."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rows() -> list[Seen]:
 
 @pytest.fixture
 def campus(stack: Settings, rows: list[Seen]) -> Settings:
-    """A week of sessions, all of it computed; nobody is labelled."""
+    """A week of sessions, all computed; no device is labelled."""
     fill(stack, PARENTS, rows)
     track(stack, space="campus", start=MONDAY.date(), end=MONDAY.date() + dt.timedelta(7))
     compute_all(stack)
@@ -56,7 +56,7 @@ def say(
     name: str = "device__type",
     version: str = "1",
 ) -> None:
-    """Put labels where a label model does."""
+    """Write labels as a label model does."""
     with warehouse_engine(settings).begin() as connection:
         connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS labels"))
         connection.execute(sa.text(f"DROP TABLE IF EXISTS labels.{name}"))
@@ -77,14 +77,14 @@ def say(
 
 
 def within(space: str) -> set[str]:
-    """The space and all below it."""
+    """The space and everything below it."""
     return {space} | {s for child, p in PARENTS.items() if p == space for s in within(child)}
 
 
 def recount(
     rows: list[Seen], labels: Mapping[str, str | None], space: str, begin: dt.datetime, width: int
 ) -> dict[str, int]:
-    """Distinct devices per label of one bin, the plain way."""
+    """Distinct devices per label in one bin, counted plainly."""
     end = begin + dt.timedelta(seconds=width)
     there = {
         r.mac for r in rows if r.space in within(space) and r.start < end and begin < (r.end or end)
@@ -114,7 +114,7 @@ def test_it_equals_a_plain_recount(campus: Settings, rows: list[Seen]) -> None:
         assert table[TOTAL].to_pylist() == whole["number_connections"].to_pylist()
 
 
-def test_what_is_not_computed_is_null(campus: Settings) -> None:
+def test_uncomputed_bins_are_null(campus: Settings) -> None:
     say(campus, {MACS[0]: "PHONE"})
     after = MONDAY.date() + dt.timedelta(7)
     table = read_labelled_occupancy(
@@ -140,7 +140,7 @@ def test_only_label_models_of_devices_can_split(campus: Settings) -> None:
 
 
 @pytest.mark.parametrize("written", ["", "device", 'a"; DROP TABLE x; --.b', "device.type.x"])
-def test_hostile_names_are_no_label_models(campus: Settings, written: str) -> None:
+def test_hostile_names_are_not_label_models(campus: Settings, written: str) -> None:
     say(campus, {})
     with pytest.raises(NotLabelled):
         device_labels(campus, written)

@@ -1,4 +1,4 @@
-"""Occupancy by labels as it leaves the deployment."""
+"""Occupancy by label as it may leave the deployment."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_sparse_leaves_out_empty_bins_only(world: World, small: Settings) -> Non
     assert any(row[SUPPRESSED] for row in kept)
 
 
-def test_what_is_not_computed_is_named(small: Settings) -> None:
+def test_uncomputed_chunks_are_named(small: Settings) -> None:
     later = (MONDAY.date() + dt.timedelta(7), MONDAY.date() + dt.timedelta(8))
     with pytest.raises(MissingPartitions, match="2025-01-13"):
         read_shared_labelled_occupancy("r1", *later, 86400, BY, settings=small)

@@ -19,7 +19,7 @@ DAYS = 21
 PARENTS = {"campus": None, "hall": "campus", "r1": "hall", "r2": "hall", "r3": "hall"}
 ROOMS = ("r1", "r2")
 MISSED = 4
-"""Every so manieth person leaves the phone at home."""
+"""One person in this many leaves the phone at home."""
 
 _LABELS = (
     "CREATE TABLE labels.device__device_type "
@@ -28,12 +28,12 @@ _LABELS = (
 
 
 def people_of(day: int, room: str) -> int:
-    """How many are in a room from 09:00 to 17:00."""
+    """Number of people in a room from 09:00 to 17:00."""
     return 4 + (day * 7 + len(room) * 3 + ROOMS.index(room) * 5) % 9
 
 
 def make(settings: Settings) -> None:
-    """The campus, all of it computed, its devices labelled."""
+    """The campus, all computed, with labelled devices."""
     rows = []
     for day in range(DAYS):
         morning = dt.datetime.combine(MONDAY + dt.timedelta(day), dt.time(9))
@@ -55,7 +55,7 @@ def _seen(mac: str, room: str, morning: dt.datetime) -> Seen:
 
 
 def label(settings: Settings, phone: float = 0.9) -> None:
-    """Say what every device is: phones with this probability, the other laptops."""
+    """Label every device: phones with this probability, the others as laptops."""
     with warehouse_engine(settings).begin() as connection:
         connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS labels"))
         connection.execute(sa.text("DROP TABLE IF EXISTS labels.device__device_type"))
@@ -75,7 +75,7 @@ def label(settings: Settings, phone: float = 0.9) -> None:
 
 
 def head_counts(path: Path) -> Path:
-    """A file of head counts in both rooms, every two hours by day."""
+    """A file of head counts in both rooms, every two hours during the day."""
     lines = ["space_id,time,people,interval_seconds"]
     for day in range(DAYS):
         date = MONDAY + dt.timedelta(day)

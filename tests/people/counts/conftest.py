@@ -1,4 +1,4 @@
-"""A small campus, and an MLflow that is ready at once."""
+"""A small campus, and an MLflow store that is ready at once."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def campus(stack: Settings) -> Settings:
 
 @pytest.fixture
 def logged(campus: Settings, own_mlflow: str) -> Settings:
-    """The same, with an MLflow of its own."""
+    """The same, with its own MLflow store."""
     return get_settings()

@@ -17,7 +17,7 @@ from tests.labelling.small import QUIET
 from tests.people.counts.campus import count_heads
 from tippers_dagster.automation.nodes import Node, wanted_versions
 from tippers_dagster.automation.state import load_states
-from tippers_dagster.automation.tokens import look_at_sources
+from tippers_dagster.automation.tokens import check_sources
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import (
     Concept,
@@ -32,7 +32,7 @@ from tippers_dagster.catalog.kinds import (
 )
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.people.counts.assets import HEAD_COUNTS, headcount_assets, headcount_nodes
-from tippers_dagster.people.counts.reading import made_of
+from tippers_dagster.people.counts.reading import read_people_count
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -92,7 +92,7 @@ def mlflow_runs(settings: Settings) -> list[Run]:
 
 
 def versions(settings: Settings, nodes: Sequence[Node]) -> dict[tuple[str, ...], str]:
-    return wanted_versions(nodes, look_at_sources(settings, nodes, at_once=True))
+    return wanted_versions(nodes, check_sources(settings, nodes, at_once=True))
 
 
 def test_it_is_calibrated_recorded_and_logged(logged: Settings, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_it_is_calibrated_recorded_and_logged(logged: Settings, tmp_path: Path) 
         "phones__logged_to_mlflow",
     }
     assert all(checks(result).values())
-    made = made_of(logged, "phones")
+    made = read_people_count(logged, "phones")
     assert made.calibration is not None
     assert made.evaluation is not None
     state = load_states(logged)[NAME]
@@ -124,7 +124,7 @@ def test_it_is_calibrated_recorded_and_logged(logged: Settings, tmp_path: Path) 
     assert of_mlflow.data.metrics["mae"] == pytest.approx(made.evaluation.calibrated.mae)
 
 
-def test_without_head_counts_it_says_that_it_is_not_calibrated(campus: Settings) -> None:
+def test_without_head_counts_it_is_not_calibrated(campus: Settings) -> None:
     with dg.instance_for_test() as instance:
         result = run(campus, instance)
         assert result.success
@@ -133,10 +133,10 @@ def test_without_head_counts_it_says_that_it_is_not_calibrated(campus: Settings)
     assert metadata["state"].value == "not calibrated"
     assert metadata["reason"].value == "There are no head counts."
     assert checks(result)["phones__enough_head_counts"] is False
-    assert made_of(campus, "phones").calibration is None
+    assert read_people_count(campus, "phones").calibration is None
 
 
-def test_without_labels_it_fails_and_says_why(logged: Settings) -> None:
+def test_without_labels_it_fails_with_the_reason(logged: Settings) -> None:
     with warehouse_engine(logged).begin() as connection:
         connection.execute(sa.text("DROP TABLE labels.device__device_type"))
     with dg.instance_for_test() as instance:
@@ -172,21 +172,21 @@ def test_it_is_stale_when_head_counts_labels_or_its_body_change(
     assert now() != first
 
 
-def test_definitions_that_cannot_work_say_why() -> None:
+def test_broken_definitions_say_why() -> None:
     def problem(**body: object) -> str:
         found = catalog(PeopleCount(**body)).problems
         return next(iter(found.values()), "")
 
     assert problem(by="device.device_type", labels=("PHONE",)) == ""
     assert problem() == ""
-    assert "set by, too" in problem(labels=("PHONE",))
+    assert "set by too" in problem(labels=("PHONE",))
     assert "which devices are counted" in problem(by="device.device_type")
     assert "TABLET is not a label of device.device_type" in problem(
         by="device.device_type", labels=("TABLET",)
     )
 
 
-def test_a_run_that_dies_leaves_nothing_that_passes_for_calibrated(
+def test_a_run_that_dies_leaves_the_calibration_stale(
     campus: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count_heads(campus, tmp_path / "heads.csv")

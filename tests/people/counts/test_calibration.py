@@ -1,4 +1,4 @@
-"""The ratio and the interval, where it is known what they must be."""
+"""The ratio and the interval in cases with known results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tippers_dagster.people.counts.calibration import (
     Calibration,
     Evaluation,
     Observations,
-    TooFew,
+    TooFewHeadCounts,
     calibrate,
 )
 
@@ -20,7 +20,7 @@ from tippers_dagster.people.counts.calibration import (
 def observed(
     n: int = 3000, *, seed: int = 0, morning: float = 1.2, evening: float = 2.0, spread: float = 1.0
 ) -> Observations:
-    """People in ten spaces over twenty days, with devices by the half of the day."""
+    """People in ten spaces over twenty days, with a ratio of devices per half of the day."""
     rng = np.random.default_rng(seed)
     space = rng.integers(0, 10, n)
     second = rng.integers(0, 96, n) * 900
@@ -78,7 +78,7 @@ def test_the_interval_covers_new_days(confidence: float, seed: int) -> None:
     assert (low == np.rint(low)).all()
 
 
-def test_little_data_is_drawn_towards_the_ratio_of_all() -> None:
+def test_small_groups_shrink_towards_the_overall_ratio() -> None:
     """One hour with a handful of wild counts does not get a wild factor."""
     rows = observed(1500)
     night = rows.second < HOUR_GROUP
@@ -91,7 +91,7 @@ def test_little_data_is_drawn_towards_the_ratio_of_all() -> None:
     assert made.ratio * made.hours[0] < 0.75 * 12
 
 
-def test_bins_wider_than_the_groups_of_hours_have_no_hour() -> None:
+def test_bins_wider_than_an_hour_group_have_no_hour_factor() -> None:
     made, _ = calibrate(observed(), "hour", 0.9)
     devices, second = np.array([100.0]), np.array([0])
     whole_day = made.people(devices, second, 86_400)
@@ -99,21 +99,21 @@ def test_bins_wider_than_the_groups_of_hours_have_no_hour() -> None:
     assert made.people(devices, second, 900) != pytest.approx(whole_day[0])
 
 
-def test_too_few_are_refused() -> None:
+def test_too_few_head_counts_are_refused() -> None:
     rows = observed(600)
-    with pytest.raises(TooFew, match="29 head counts of"):
+    with pytest.raises(TooFewHeadCounts, match="head counts: 29 on"):
         calibrate(rows.of(np.arange(600) < 29), "constant", 0.9)
-    with pytest.raises(TooFew, match="of 2 days"):
+    with pytest.raises(TooFewHeadCounts, match="on 2 days"):
         calibrate(rows.of(rows.day < 20_002), "constant", 0.9)
-    with pytest.raises(TooFew, match="are left for the interval"):
+    with pytest.raises(TooFewHeadCounts, match="are left for the interval"):
         calibrate(rows.of(np.arange(600) < 60), "constant", 0.999)
     nobody = replace(rows, devices=rows.devices * 0)
-    with pytest.raises(TooFew, match="both people and devices"):
+    with pytest.raises(TooFewHeadCounts, match="both people and devices"):
         calibrate(nobody, "constant", 0.9)
 
 
 def test_without_devices_there_may_be_people() -> None:
-    """Those without a phone are seen by head counts only; the interval says so."""
+    """People without a phone are seen only by head counts, and the interval covers them."""
     rng = np.random.default_rng(5)
     rows = observed(2000)
     people = rows.people + rng.poisson(0.5, len(rows))
@@ -124,14 +124,14 @@ def test_without_devices_there_may_be_people() -> None:
     assert high >= 1
 
 
-def test_what_is_kept_is_what_was_made() -> None:
+def test_a_calibration_survives_json() -> None:
     made, found = calibrate(observed(), "hour_and_level", 0.9)
     assert Calibration.from_json(made.to_json()) == made
     assert Evaluation.from_json(found.to_json()) == found
 
 
-def test_spaces_above_have_a_calibration_of_their_own() -> None:
-    """A room loses phones to the next room, and has more people behind each that it sees."""
+def test_spaces_with_children_have_a_separate_calibration() -> None:
+    """A room loses phones to the next room, so it has more people per device that it sees."""
     rows = observed(4000, morning=1.0, evening=1.0)
     above = rows.space < 3
     lost = np.random.default_rng(9).binomial(rows.devices.astype(int), 0.7).astype(float)
@@ -149,7 +149,7 @@ def test_spaces_above_have_a_calibration_of_their_own() -> None:
     assert Calibration.from_json(made.to_json()) == made
 
 
-def test_a_few_counts_above_do_not_stand_alone() -> None:
+def test_few_head_counts_of_parents_share_the_calibration() -> None:
     rows = observed(3000)
     few = replace(rows, above=np.arange(len(rows)) < 20)
     made, _ = calibrate(few, "hour", 0.9)

@@ -1,4 +1,4 @@
-"""Head counts from files: what is taken, and what is kept of what is not."""
+"""Head counts from files: which rows are imported, and how rejected ones are kept."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_times_are_local_unless_they_have_an_offset(campus: Settings, tmp_path: 
     assert (one.space, one.counts, one.people, two.counts) == ("r1", 4, 15, 2)
 
 
-def test_again_changes_nothing_and_an_export_is_taken_back(
+def test_importing_again_or_from_an_export_changes_nothing(
     campus: Settings, tmp_path: Path
 ) -> None:
     file = written(tmp_path, GOOD)
@@ -104,12 +104,12 @@ BAD = {
 }
 
 
-def test_what_cannot_be_used_is_kept_with_its_reason(campus: Settings, tmp_path: Path) -> None:
+def test_unusable_rows_are_kept_with_their_reason(campus: Settings, tmp_path: Path) -> None:
     file = written(tmp_path, GOOD + "\n".join(BAD))
     given = read_file(campus, file)
     assert given.rows == 6 + len(BAD)
     assert given.usable.num_rows == 6
-    assert read_head_counts(campus).num_rows == 0  # a look stores nothing
+    assert read_head_counts(campus).num_rows == 0  # reading stores nothing
     for _ in range(2):
         done = import_head_counts(campus, file, by="ada")
         assert done.rejected.total() == len(BAD)
@@ -125,11 +125,11 @@ def test_what_cannot_be_used_is_kept_with_its_reason(campus: Settings, tmp_path:
         assert reason in told, row
 
 
-def test_files_that_cannot_be_used_store_nothing(campus: Settings, tmp_path: Path) -> None:
+def test_unusable_files_store_nothing(campus: Settings, tmp_path: Path) -> None:
     for text, message in [
         ("space_id,time\nr1,2025-01-20\n", "no column people"),
         ("space_id,time,people\n", "has no rows"),
-        ("space_id,time,people\nr9,2025-01-20 09:00,3\n", "No row .* can be used"),
+        ("space_id,time,people\nr9,2025-01-20 09:00,3\n", "has no usable row"),
     ]:
         with pytest.raises(BadInput, match=message):
             import_head_counts(campus, written(tmp_path, text), by="ada")

@@ -1,4 +1,4 @@
-"""People in a space: as they are, and by a calibration."""
+"""People in a space, with and without a calibration."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_without_head_counts_phones_are_people(campus: Settings) -> None:
             assert row["people_low"] < row["people_high"]
 
 
-def test_sure_labels_leave_no_doubt(campus: Settings) -> None:
+def test_certain_labels_give_an_interval_of_zero_width(campus: Settings) -> None:
     label(campus, phone=1.0)
     made(campus)
     row = at_noon(campus, "hall", 3)
@@ -59,14 +59,14 @@ def test_sure_labels_leave_no_doubt(campus: Settings) -> None:
     assert row["people"] == sum(phones_and_people(room, 3)[0] for room in ROOMS)
 
 
-def test_of_all_devices_nothing_tells_how_sure_they_are(campus: Settings) -> None:
+def test_counts_of_all_devices_have_no_interval(campus: Settings) -> None:
     made(campus, PeopleCount(), "all")
     row = at_noon(campus, "hall", 3, "all")
     assert row["people"] == row["number_connections"] == row["devices_counted"]
     assert row["people_low"] is row["people_high"] is None
 
 
-def test_a_calibration_gives_back_the_people(campus: Settings, tmp_path: Path) -> None:
+def test_a_calibration_recovers_the_people(campus: Settings, tmp_path: Path) -> None:
     count_heads(campus, tmp_path / "heads.csv")
     made(campus)
     phones, people = (
@@ -85,7 +85,7 @@ def test_a_calibration_gives_back_the_people(campus: Settings, tmp_path: Path) -
     assert set(night["people"].to_pylist()) == {0.0}
 
 
-def test_what_is_not_computed_is_null(campus: Settings) -> None:
+def test_uncomputed_bins_are_null(campus: Settings) -> None:
     made(campus)
     until = MONDAY + dt.timedelta(DAYS)
     table = read_people(
@@ -99,7 +99,7 @@ def test_what_is_not_computed_is_null(campus: Settings) -> None:
     assert table.schema.field("interval_begin_time").type == pa.timestamp("s", campus.timezone)
 
 
-def test_what_there_is_not_is_said(campus: Settings) -> None:
+def test_unknown_names_and_labels_are_refused(campus: Settings) -> None:
     with pytest.raises(NotCounted, match="no materialised people count 'phones'"):
         at_noon(campus, "r1", 0)
     with pytest.raises(NotLabelled, match=r"device\.other has no labels"):

@@ -1,4 +1,4 @@
-"""What may leave the deployment: nothing that occupancy by the same labels hides."""
+"""Exports hide what occupancy by the same labels hides."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_small_counts_are_hidden_in_all_columns(careful: Settings) -> None:
     assert hidden
 
 
-def test_what_occupancy_hides_is_hidden(careful: Settings) -> None:
+def test_bins_that_occupancy_hides_are_hidden(careful: Settings) -> None:
     for space in PARENTS:
         occupancy = read_shared_occupancy(space, MONDAY, UNTIL, 3600, settings=careful)
         for name in BODIES:

@@ -26,7 +26,7 @@ with lake.open_writer("big.parquet", table.schema) as writer:
 """
 
 
-def test_a_killed_process_leaves_nothing_that_is_seen(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_nothing_visible(tmp_path: Path) -> None:
     folder = tmp_path / "lake"
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(folder)], stdout=subprocess.PIPE, text=True
@@ -34,7 +34,7 @@ def test_a_killed_process_leaves_nothing_that_is_seen(tmp_path: Path) -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == "writing\n"
     backend = FolderBackend(folder)
-    assert backend.clean() == 0, "a living process's file is not left over"
+    assert backend.clean() == 0, "the file of a live process is not left over"
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stdout.close()
@@ -96,14 +96,14 @@ def test_syncing_forces_few_files_one_by_one_and_many_at_once(
     lake.sync()
     assert sorted(forced) == [str(tmp_path / p) for p in ("a", "a/one", "a/two")]
     lake.sync()
-    assert len(forced) == 3, "nothing was written since"
+    assert len(forced) == 3, "nothing has been written since"
     for i in range(folder.FEW_FILES + 1):
         lake.put(f"b/{i}", b"")
     lake.sync()
     assert (len(forced), every) == (3, [True])
 
 
-def test_syncing_passes_over_what_was_deleted(tmp_path: Path) -> None:
+def test_syncing_skips_deleted_files(tmp_path: Path) -> None:
     lake = FolderBackend(tmp_path)
     lake.put("a/one", b"1")
     lake.delete("a/one")

@@ -17,7 +17,7 @@ ODD_IDS = [".", "..", "...", "a/b", "../../etc", "a b", "é☃", "%2F", "a%b", "
 
 
 @pytest.mark.parametrize("space", ODD_IDS)
-def test_encoded_ids_are_one_safe_part_and_come_back(space: str) -> None:
+def test_encoded_ids_are_one_safe_part_and_can_be_decoded(space: str) -> None:
     part = encode(space)
     assert "/" not in part
     assert part.strip(".")
@@ -53,7 +53,7 @@ def test_a_prefix_is_a_folder() -> None:
         check_prefix("../")
 
 
-def test_tables_of_definitions_have_a_folder_each() -> None:
+def test_definition_tables_have_separate_folders() -> None:
     assert definition_key("rules", "device", "always_on") == "rules/device__always_on/data.parquet"
     assert definition_key("votes", "device", "static") == "votes/device/static/data.parquet"
     check_key(definition_key("labels", "../x", "a/b"))

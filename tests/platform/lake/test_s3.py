@@ -42,7 +42,7 @@ def test_an_unreachable_server_is_an_error(s3) -> None:
         open_lake(settings).write_table("a.parquet", TABLE)
 
 
-def test_large_files_go_in_parts(s3, monkeypatch) -> None:
+def test_large_files_are_uploaded_in_parts(s3, monkeypatch) -> None:
     from boto3.s3.transfer import TransferConfig
 
     parts = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)

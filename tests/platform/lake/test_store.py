@@ -32,14 +32,14 @@ def small(rows: int = 3, first: int = 0) -> pa.Table:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 2_000, 60_000])
-def test_a_table_comes_back_as_it_was(lake: Lake, rows: int) -> None:
+def test_a_table_is_read_back_unchanged(lake: Lake, rows: int) -> None:
     table = small(rows).replace_schema_metadata({"writer": "1"})
     lake.write_table("a/b.parquet", table)
     back = lake.read_table("a/b.parquet")
     assert back.equals(table, check_metadata=True)
 
 
-def test_seconds_come_back_as_milliseconds(lake: Lake) -> None:
+def test_seconds_are_read_back_as_milliseconds(lake: Lake) -> None:
     lake.write_table("a.parquet", pa.table({"t": pa.array([7], pa.timestamp("s", "UTC"))}))
     back = lake.read_table("a.parquet")["t"]
     assert back.type == pa.timestamp("ms", "UTC")
@@ -68,7 +68,7 @@ def test_writing_replaces(lake: Lake) -> None:
     assert lake.read_table("a.parquet").num_rows == 5
 
 
-def test_a_missing_file_is_an_error_of_its_own(lake: Lake) -> None:
+def test_a_missing_file_has_its_own_error(lake: Lake) -> None:
     for read in (lake.read_table, lake.read_bytes):
         with pytest.raises(LakeFileMissing, match=r"none\.parquet"):
             read("none.parquet")
@@ -144,7 +144,7 @@ def test_many_tables(lake: Lake) -> None:
     assert lake.read_tables([]) == []
 
 
-def test_many_large_tables_go_by_threads(lake: Lake) -> None:
+def test_many_large_tables_use_threads(lake: Lake) -> None:
     keys = [f"large/{i}.parquet" for i in range(40)]
     lake.write_tables((key, small(10_000, i)) for i, key in enumerate(keys))
     tables = lake.read_tables(keys, ["start"])

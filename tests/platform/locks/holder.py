@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import sqlalchemy as sa
 
 from tippers_dagster.errors import TippersError
-from tippers_dagster.platform.locks.locks import held_together, hold_run_lock
+from tippers_dagster.platform.locks.locks import advisory_locks, hold_run_lock
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import get_settings
 
@@ -20,7 +20,7 @@ for line in sys.stdin:
     word, *rest = line.split()
     answer = word
     if word == "hold":
-        stack.enter_context(held_together(settings, rest, logging.getLogger()))
+        stack.enter_context(advisory_locks(settings, rest, logging.getLogger()))
     elif word == "run":
         hold_run_lock(settings, rest[0])
     elif word == "record":

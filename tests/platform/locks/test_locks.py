@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from tests.conftest import SessionServer, server_folder
 from tests.stack.waiting import until
 from tippers_dagster.platform.locks import keeper, locks
-from tippers_dagster.platform.locks.locks import held_together, hold_run_lock, run_processes
+from tippers_dagster.platform.locks.locks import advisory_locks, hold_run_lock, run_processes
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.postgres.embedded import postmaster_pid, start_embedded
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -159,11 +159,11 @@ def test_a_process_that_waits_for_locks_survives_a_restart(
 
 def test_releasing_locks_never_fails(home: Path, settings: Settings) -> None:
     forget_the_killed(settings)
-    with held_together(settings, ["a", "b"], LOG):
+    with advisory_locks(settings, ["a", "b"], LOG):
         stop_server(home)
     start_embedded(home)
     until(lambda: held(settings) == [], 10)
-    with held_together(settings, ["a"], LOG):
+    with advisory_locks(settings, ["a"], LOG):
         assert held(settings) == ["a"]
     assert held(settings) == []
 
@@ -183,9 +183,9 @@ def test_a_process_that_lost_its_locks_records_nothing(
     session_server.disconnect(stack.database_url.get_secret_value())
     with warehouse_engine(stack).begin() as connection:
         connection.execute(sa.text("UPDATE held_lock SET place = 'elsewhere'"))
-    monkeypatch.setattr(keeper, "ABROAD_SECONDS", 1.0)
+    monkeypatch.setattr(keeper, "REMOTE_GRACE_SECONDS", 1.0)
     began = time.monotonic()
-    with held_together(stack, ["b"], LOG):
+    with advisory_locks(stack, ["b"], LOG):
         assert time.monotonic() - began >= 1
         first.process.send_signal(signal.SIGCONT)
         assert first("record while-another-has-them") == "LocksLost"
@@ -206,12 +206,12 @@ def test_a_remote_process_has_its_grace_period_each_time_it_loses_a_lock(
     )
     with warehouse_engine(stack).begin() as connection:
         connection.execute(sa.text(add))
-    monkeypatch.setattr(keeper, "ABROAD_SECONDS", 2.5)
+    monkeypatch.setattr(keeper, "REMOTE_GRACE_SECONDS", 2.5)
     monkeypatch.setattr(keeper, "SEEN_FREE_SECONDS", 1.0)
     taken = threading.Event()
 
     def wait() -> None:
-        with held_together(stack, ["a"], LOG):
+        with advisory_locks(stack, ["a"], LOG):
             taken.set()
 
     thread = threading.Thread(target=wait)
@@ -232,7 +232,7 @@ def test_a_process_that_wants_locks_waits_for_a_commit(
     """No process can take the locks between the check for them and the commit."""
     make_table(stack)
     order = []
-    with held_together(stack, ["a"], LOG):
+    with advisory_locks(stack, ["a"], LOG):
 
         def take_over() -> None:
             with psycopg2.connect(databases(stack).warehouse) as other, other.cursor() as cursor:
@@ -281,5 +281,5 @@ def test_a_run_on_another_host_has_a_grace_period(
             {"here": keeper.this_process().place},
         )
     assert run_processes(stack, ["far", "near"]) == locks.RunProcesses({"far"}, {"near"})
-    monkeypatch.setattr(locks, "ABROAD_SECONDS", 0)
+    monkeypatch.setattr(locks, "REMOTE_GRACE_SECONDS", 0)
     assert run_processes(stack, ["far"]).gone == {"far"}

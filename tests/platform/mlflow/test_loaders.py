@@ -1,4 +1,4 @@
-"""Nothing in the packages can load what executes: neither a pickle, nor a model by its MLmodel."""
+"""Nothing in the packages loads executable content: no pickle, no model through its MLmodel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORBIDDEN_CALLS = {
 }
 SAFE_YAML = {"yaml.CSafeLoader", "yaml.SafeLoader", "_Loader"}
 ONLY_IN = {"skops.io.loads": "tippers_dagster/learning/saved.py"}
-"""Calls that one module checks what it is given for."""
+"""Calls that are allowed in one module, which checks their input."""
 
 
 def modules() -> Iterator[Path]:
@@ -35,7 +35,7 @@ def modules() -> Iterator[Path]:
 
 
 def faults(text: str, path: str) -> list[str]:
-    """What a module does that it must not, with line numbers."""
+    """Forbidden code in a module, with line numbers."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -62,7 +62,7 @@ def _allowed(call: ast.Call, path: str) -> bool:
     return name not in FORBIDDEN_CALLS
 
 
-def test_no_module_loads_what_executes() -> None:
+def test_no_module_loads_executable_content() -> None:
     found = {
         (name := path.relative_to(ROOT).as_posix()): faults(path.read_text(), name)
         for path in modules()
@@ -85,5 +85,5 @@ def test_no_module_loads_what_executes() -> None:
         "skops.io.loads(content, trusted=types)",
     ],
 )
-def test_it_would_be_seen(line: str) -> None:
+def test_such_code_would_be_found(line: str) -> None:
     assert faults(line, "tippers_dagster/learning/models.py")

@@ -20,8 +20,8 @@ def test_urls_get_missing_parameters_and_keep_their_own() -> None:
 
 def test_connections_of_the_warehouse_and_dagster_have_keepalives(stack: Settings) -> None:
     with warehouse_engine(stack).connect() as connection:
-        said = connection.connection.driver_connection.get_dsn_parameters()
-    assert {name: said[name] for name in KEEPALIVES} == {
+        parameters = connection.connection.driver_connection.get_dsn_parameters()
+    assert {name: parameters[name] for name in KEEPALIVES} == {
         name: str(value) for name, value in KEEPALIVES.items()
     }
     url = dagster_environment(stack)["TIPPERS_DAGSTER_URL"]

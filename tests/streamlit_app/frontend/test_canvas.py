@@ -127,7 +127,7 @@ def handle(page: Page, name: str, side: str) -> Locator:
     return node(page, name).locator(f".react-flow__handle-{side}")
 
 
-def test_nodes_say_how_they_stand_and_change_without_moving_the_view(opened: Open) -> None:
+def test_nodes_show_their_status_and_change_without_moving_the_view(opened: Open) -> None:
     page = opened()
     expect(node(page, "d/vote")).to_contain_text("failed")
     expect(node(page, "d/vote")).to_contain_text("<b>vote</b>")
@@ -158,7 +158,7 @@ def test_nodes_open_by_mouse_and_keyboard(opened: Open) -> None:
     did(page, opened="d/vote")
 
 
-def test_nodes_stay_where_they_are_put(opened: Open) -> None:
+def test_moved_nodes_stay_until_the_layout_is_reset(opened: Open) -> None:
     page = opened()
     expect(page.get_by_text("did: ")).to_be_visible()
     x, y = middle(node(page, "d/two"))
@@ -177,7 +177,7 @@ def test_nodes_stay_where_they_are_put(opened: Open) -> None:
     assert middle(node(page, "d/two"))[1] < after[1]
 
 
-def test_edges_lead_only_where_they_may(opened: Open) -> None:
+def test_edges_connect_only_kinds_that_fit(opened: Open) -> None:
     page = opened()
     drag(page, handle(page, "d/two", "right"), middle(handle(page, "d/vote", "left")))
     did(page, connected=["d/two", "d/vote"])
@@ -187,7 +187,7 @@ def test_edges_lead_only_where_they_may(opened: Open) -> None:
     assert handle(page, "d/model", "right").evaluate("e => getComputedStyle(e).opacity") == "0"
 
 
-def test_an_edge_into_the_open_makes_what_may_follow(opened: Open) -> None:
+def test_an_edge_dropped_on_an_empty_spot_creates_a_child(opened: Open) -> None:
     page = opened()
     pane = page.locator(".react-flow__pane").bounding_box()
     assert pane is not None
@@ -202,7 +202,7 @@ def test_an_edge_into_the_open_makes_what_may_follow(opened: Open) -> None:
     did(page, created=["labelling_function", "d/one"])
 
 
-def test_the_palette_makes_what_is_dropped_on_its_parent(opened: Open) -> None:
+def test_the_palette_creates_a_child_of_the_node_it_is_dropped_on(opened: Open) -> None:
     page = opened()
     tools = page.get_by_role("toolbar", name="New definition")
     rule = tools.get_by_role("button", name="rule")
@@ -225,7 +225,7 @@ def test_search_marks_and_counts(opened: Open) -> None:
     expect(page.locator(".box.dim")).to_have_count(0)
 
 
-def test_several_are_selected_and_materialised(opened: Open) -> None:
+def test_selected_nodes_are_materialised(opened: Open) -> None:
     page = opened()
     node(page, "d/two").click()
     node(page, "d/vote").click(modifiers=["Control"])
@@ -237,7 +237,7 @@ def test_several_are_selected_and_materialised(opened: Open) -> None:
     expect(bar).to_have_count(0)
 
 
-def test_viewers_look_only(opened: Open) -> None:
+def test_viewers_can_only_look(opened: Open) -> None:
     page = opened(query="?viewer=yes")
     expect(node(page, "d/one")).to_be_visible()
     expect(page.get_by_role("toolbar", name="New definition")).to_have_count(0)

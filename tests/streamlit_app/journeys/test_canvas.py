@@ -12,6 +12,7 @@ from tests.deployment import Deployed
 from tests.stack.waiting import until
 from tests.streamlit_app.journeys import hands
 from tippers_dagster.automation.sensor import SENSOR
+from tippers_dagster.catalog import store
 from tippers_dagster.catalog.kinds import Concept, ConceptValue, Index, Kind, Rule
 from tippers_dagster.catalog.model import Draft, Ref
 from tippers_dagster.graph.save import save_definition
@@ -53,12 +54,11 @@ def by_hand(deployed: Deployed) -> Iterator[None]:
 def size(settings: Settings, by_hand: None) -> Settings:
     """A concept with an index and a rule that nothing has computed."""
     values = (ConceptValue(name="MANY"), ConceptValue(name="FEW"))
-    for draft in (
-        Draft(Ref("", "size", Kind.CONCEPT), Concept(values=values)),
-        Draft(Ref("size", "devices", Kind.INDEX), Index(sql=INDEX_SQL)),
-        Draft(Ref("size", "counts", Kind.RULE), Rule(index="devices", sql=RULE_SQL)),
-    ):
-        save_definition(settings, draft, by="eve")
+    concept = Draft(Ref("", "size", Kind.CONCEPT), Concept(values=values))
+    index = Draft(Ref("size", "devices", Kind.INDEX), Index(sql=INDEX_SQL))
+    rule = Draft(Ref("size", "counts", Kind.RULE), Rule(index="devices", sql=RULE_SQL))
+    store.save_all(settings, [concept, index], by="eve")
+    save_definition(settings, rule, by="eve")  # which loads all of them
     return settings
 
 

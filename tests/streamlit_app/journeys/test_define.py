@@ -13,7 +13,14 @@ from tests.stack.waiting import until
 from tests.streamlit_app.journeys import hands
 from tippers_dagster.automation.state import NEVER, load_states
 from tippers_dagster.catalog import store
-from tippers_dagster.catalog.kinds import Concept, ConceptValue, Index, Kind, Rule
+from tippers_dagster.catalog.kinds import (
+    Concept,
+    ConceptValue,
+    Index,
+    Kind,
+    LabellingFunction,
+    Rule,
+)
 from tippers_dagster.catalog.model import Draft, Ref
 from tippers_dagster.graph.save import save_definition
 from tippers_dagster.settings import Settings
@@ -42,7 +49,16 @@ def python(column: str, limit: float) -> str:
     )
 
 
-def test_an_analyst_goes_from_nothing_to_a_label_model(open_page: Open, deployed: Deployed) -> None:
+def labelling_function(name: str) -> Draft:
+    body = LabellingFunction(
+        rule="lengths", labels=("SHORT", "LONG"), python=python(*FUNCTIONS[name])
+    )
+    return Draft(Ref("stay", name, Kind.LABELLING_FUNCTION), body)
+
+
+def test_an_analyst_goes_from_nothing_to_a_label_model(
+    open_page: Open, deployed: Deployed, settings: Settings
+) -> None:
     page = open_page("definitions?new=concept")
 
     def begin(kind: str, name: str, parent: str = "") -> None:
@@ -66,12 +82,13 @@ def test_an_analyst_goes_from_nothing_to_a_label_model(open_page: Open, deployed
     hands.write(page, "SQL", RULE_SQL)
     hands.save(page)
 
-    for name, (column, limit) in FUNCTIONS.items():
-        begin("labelling_function", name, "stay.lengths")
-        hands.choose(page, "Labels it may vote for", "SHORT", "LONG")
-        hands.press(page, "Python")
-        hands.write(page, "Python", python(column, limit))
-        hands.save(page)
+    first, *others = FUNCTIONS
+    store.save_all(settings, [labelling_function(name) for name in others], by="ada")
+    begin("labelling_function", first, "stay.lengths")
+    hands.choose(page, "Labels it may vote for", "SHORT", "LONG")
+    hands.press(page, "Python")
+    hands.write(page, "Python", python(*FUNCTIONS[first]))
+    hands.save(page)
 
     begin("label_model", "kind", "stay.devices")
     hands.choose(page, "Labelling functions", *FUNCTIONS)
@@ -93,15 +110,12 @@ def visits(settings: Settings) -> Settings:
     Only then the database can say of SQL that reads its index whether there is such a column.
     """
     values = (ConceptValue(name="OFTEN"), ConceptValue(name="SELDOM"))
-    drafts = [
-        Draft(Ref("", "visits", Kind.CONCEPT), Concept(values=values)),
-        Draft(Ref("visits", "devices", Kind.INDEX), Index(sql=INDEX_SQL)),
-        Draft(Ref("visits", "lengths", Kind.RULE), Rule(index="devices", sql=RULE_SQL)),
-    ]
-    known = store.load_catalog(settings).definitions
-    for draft in drafts:
-        if draft.ref not in known:
-            save_definition(settings, draft, by="eve")
+    concept = Draft(Ref("", "visits", Kind.CONCEPT), Concept(values=values))
+    index = Draft(Ref("visits", "devices", Kind.INDEX), Index(sql=INDEX_SQL))
+    rule = Draft(Ref("visits", "lengths", Kind.RULE), Rule(index="devices", sql=RULE_SQL))
+    if rule.ref not in store.load_catalog(settings).definitions:
+        store.save_all(settings, [concept, index], by="eve")
+        save_definition(settings, rule, by="eve")  # which loads all of them
     until(lambda: load_states(settings).get("visits/lengths", NEVER).version is not None, 120)
     return settings
 

@@ -116,12 +116,12 @@ def test_text_has_the_contrast_that_wcag_asks_for(deployed: Deployed, browser: B
         page.emulate_media(color_scheme=SCHEMES[0])
         page.goto(f"{deployed.app}/{path}")
         page.locator("h1").first.wait_for()
-        hands.settle(page)
-        # What is being computed anew is faded on purpose.
-        expect(page.locator("[data-stale=true]")).to_have_count(0)
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
             page.wait_for_function(HAS_THEME, arg=scheme)
+            hands.settle(page)
+            # What is being computed anew is faded on purpose.
+            expect(page.locator("[data-stale=true]")).to_have_count(0)
             page.wait_for_timeout(500)
             faint[f"{scheme} {path}"] = page.evaluate(FAINT)
     context.close()

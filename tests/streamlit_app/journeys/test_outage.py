@@ -61,7 +61,12 @@ def test_pages_say_so_and_come_back_by_themselves(
     open_page: Callable[[str], Page], deployed: Deployed, settings: Settings, console: Console
 ) -> None:
     console.expected += ["Retrying failed database connection", "Background on this error"]
-    pages = {path: open_page(path) for path in PAGES}
+    # Tabs of one browser: scripts are fetched once, as by a person.
+    first = open_page("")
+    pages = {path: first.context.new_page() for path in PAGES}
+    for path, page in pages.items():
+        console.listen(page)
+        page.goto(f"{deployed.app}/{path}")
     for path, page in pages.items():
         expect(page.get_by_role("heading", level=1)).to_contain_text(PAGES[path])
     with away(settings):

@@ -62,7 +62,7 @@ def test_many_read_with_few_connections(
         console.listen(page)
         page.goto(first.url)
     for page in pages:
-        expect(page.get_by_text("Search: space")).to_be_visible()
+        expect(page.get_by_text("Find a space")).to_be_visible()
     server = start_embedded(settings.home_path)
     with closing(psycopg2.connect(server.url("postgres", ADMINISTRATOR))) as connection:
         cursor = connection.cursor()

@@ -55,7 +55,7 @@ def shown(app: App, name: str) -> service.ConnectionInfo:
     return next(c for c in service.listing(app).connections if c.name == name)
 
 
-def test_nothing_at_first(app: App) -> None:
+def test_there_are_no_connections_at_first(app: App) -> None:
     assert service.listing(app) == service.Listing((), {})
 
 
@@ -92,7 +92,7 @@ def test_the_last_sync_is_shown(app: App, file: Path) -> None:
     assert table.synced_at is not None
 
 
-def test_a_password_is_nowhere_in_what_is_shown(app: App) -> None:
+def test_passwords_are_never_shown(app: App) -> None:
     tested = service.add(app, "payroll", service.fields_of(FORM), "s3cret")
     assert not tested.works
     found = shown(app, "payroll")
@@ -130,7 +130,7 @@ def test_two_administrators_do_not_overwrite_each_other(app: App) -> None:
         service.edit(app, before, {"sync_seconds": 120}, "")
 
 
-def test_what_is_read_is_neither_left_out_nor_deleted(app: App, file: Path) -> None:
+def test_tables_that_definitions_read_are_not_removed(app: App, file: Path) -> None:
     from tests.catalog.conftest import draft
     from tippers_dagster.catalog import store
 
@@ -151,7 +151,7 @@ def test_what_is_read_is_neither_left_out_nor_deleted(app: App, file: Path) -> N
             act()
 
 
-def test_an_import_that_was_planned_before_changes_no_connection_back(app: App, file: Path) -> None:
+def test_an_earlier_planned_import_does_not_undo_a_change(app: App, file: Path) -> None:
     found = add_file(app, file)
     analyst = App(app.settings, Person("bea", Role.ANALYST))
     made = files.exported(files.to_export(load(app)))
@@ -163,14 +163,14 @@ def test_an_import_that_was_planned_before_changes_no_connection_back(app: App, 
     assert shown(app, "rooms").body.sync_seconds == 90
 
 
-def test_delete_forgets_it(app: App, file: Path) -> None:
+def test_a_connection_is_deleted(app: App, file: Path) -> None:
     add_file(app, file)
     service.delete(app, "rooms")
     assert service.listing(app).connections == ()
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.ANALYST])
-def test_writing_takes_an_administrator(app: App, file: Path, role: Role) -> None:
+def test_changes_need_an_administrator(app: App, file: Path, role: Role) -> None:
     found = add_file(app, file)
     other = App(app.settings, Person("bea", role))
     acts = (
@@ -187,14 +187,14 @@ def test_writing_takes_an_administrator(app: App, file: Path, role: Role) -> Non
             act()
 
 
-def test_syncing_takes_an_analyst_and_a_deployment_that_runs(app: App, file: Path) -> None:
+def test_syncing_needs_an_analyst_and_a_running_deployment(app: App, file: Path) -> None:
     found = add_file(app, file)
     with pytest.raises(NotAllowed):
         service.sync(App(app.settings, Person("vic", Role.VIEWER)), found)
     with pytest.raises(BadInput, match="no tables"):
         service.sync(app, found)
     service.choose(app, "rooms", ConnectionTable(name="room"))
-    with pytest.raises(TippersError, match="Nothing runs"):
+    with pytest.raises(TippersError, match="The deployment is not running"):
         service.sync(app, shown(app, "rooms"))
 
 

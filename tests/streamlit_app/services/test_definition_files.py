@@ -92,7 +92,7 @@ def test_invalid_and_oversized_zips_are_refused(monkeypatch: pytest.MonkeyPatch)
     whole = _zip({"concepts/a.yml": b"values: []\n" * 500})
     with pytest.raises(BadInput, match="not a zip file, or is damaged"):
         files.read_uploads([("x.zip", whole[:-30])])
-    monkeypatch.setattr(files, "MAX_UNPACKED", 1000)
+    monkeypatch.setattr(files, "MAX_UNPACKED_BYTES", 1000)
     with pytest.raises(BadInput, match="more than"):
         files.read_uploads([("x.zip", _zip({"device/rules/a.sql": b" " * 2000}))])
     lying = bytearray(_zip({"device/rules/a.sql": b" " * 2000}, zipfile.ZIP_DEFLATED))
@@ -101,7 +101,7 @@ def test_invalid_and_oversized_zips_are_refused(monkeypatch: pytest.MonkeyPatch)
         lying[at : at + 4] = (900).to_bytes(4, "little")
     with pytest.raises(BadInput):
         files.read_uploads([("x.zip", bytes(lying))])
-    monkeypatch.setattr(files, "MAX_UPLOAD", 100)
+    monkeypatch.setattr(files, "MAX_UPLOAD_BYTES", 100)
     with pytest.raises(BadInput, match="The upload is over"):
         files.read_uploads([("a.yml", b" " * 101)])
 

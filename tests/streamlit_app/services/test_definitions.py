@@ -47,7 +47,7 @@ def test_rows_have_a_state_and_its_reason(defined_app: App) -> None:
     listed = {str(r.ref): r for r in rows(load(defined_app))}
     assert listed["device.long"].state == "active"
     assert listed["device.long"].users == 3
-    assert listed["device.unsound"].state == "cannot work"
+    assert listed["device.unsound"].state == "broken"
     assert "nowhere" in listed["device.unsound"].problem
 
 
@@ -301,7 +301,7 @@ def test_a_used_definition_is_retired_not_deleted(defined_app: App) -> None:
     saving.retire(defined_app, LONG)
     catalog = load(defined_app)
     assert opened(catalog, LONG).state == "retired"
-    assert opened(catalog, IS_A).state == "cannot work"
+    assert opened(catalog, IS_A).state == "broken"
     saving.activate(defined_app, LONG)
     assert opened(load(defined_app), IS_A).state == "active"
 
@@ -320,7 +320,7 @@ def test_an_unreadable_definition_is_shown_and_fixed_as_yaml(defined_app: App) -
     insert_by_hand(defined_app, "rule", "odd", {"index": "devices", "query": "SELECT 1"})
     ref = Ref("device", "odd", Kind.RULE)
     found = opened(load(defined_app), ref)
-    assert found.state == "cannot work"
+    assert found.state == "broken"
     assert "query" in found.problem
     edit = edit_of(defined_app, ref)
     assert "query: SELECT 1" in edit.fields["yaml"]

@@ -18,14 +18,14 @@ from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.earlier_labels import keep_labels
 from tippers_dagster.labelling.labels import LabelTable, NotLabelled
-from tippers_dagster.labelling.past import keep_past
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 TYPE = Ref("device", "type", Kind.LABEL_MODEL)
 
 
-def test_label_models_and_what_they_gave(defined_app: App) -> None:  # noqa: F811
+def test_the_results_of_label_models(defined_app: App) -> None:  # noqa: F811
     catalog = labels.catalog_of(defined_app)
     assert labels.label_models(catalog) == [TYPE]
     found = labels.summary(defined_app, TYPE)
@@ -99,7 +99,7 @@ def keep(app: App, version: str, given: dict[str, str], weight: float) -> None:
     )
     classes = {label: list(given.values()).count(label) for label in ("A", "B")}
     functions = [{"labelling function": "is_a", "coverage": 0.5, "learned weight": weight}]
-    keep_past(app.settings, table, rows, {"classes": classes, "functions": functions})
+    keep_labels(app.settings, table, rows, {"classes": classes, "functions": functions})
 
 
 def test_labels_are_compared_with_an_earlier_materialisation(defined_app: App) -> None:  # noqa: F811
@@ -126,7 +126,7 @@ def test_all_labels_as_a_file(defined_app: App) -> None:  # noqa: F811
     assert csv.num_rows == parquet.num_rows == len(MACS)
 
 
-def test_viewers_see_no_entity(defined_app: App) -> None:  # noqa: F811
+def test_viewers_see_no_entities(defined_app: App) -> None:  # noqa: F811
     viewer = by(defined_app, Role.VIEWER)
     catalog = labels.catalog_of(viewer)
     assert labels.summary(viewer, TYPE).entities == labels.summary(defined_app, TYPE).entities

@@ -20,7 +20,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.learning.registry import champion_of
 
 
-def test_all_of_a_classifier(modelled_app: App) -> None:  # noqa: F811
+def test_a_classifier_in_full(modelled_app: App) -> None:  # noqa: F811
     app, catalog = modelled_app, models.catalog_of(modelled_app)
     assert models.classifiers(catalog) == [REF]
     assert models.problem(catalog, REF) is None

@@ -85,7 +85,7 @@ def test_stale_models_that_are_not_drawn_are_listed(app: App) -> None:
     assert "session_source" not in shown.stale
 
 
-def test_other_concepts_are_only_where_this_one_ends(fresh: App) -> None:
+def test_only_the_first_nodes_of_other_concepts_are_drawn(fresh: App) -> None:
     upper = Draft(Ref("", "person", Kind.CONCEPT), Concept())
     body = DerivedIndex(parent="device.devices", label_model="device.type", labels=("A",))
     save(
@@ -110,7 +110,7 @@ def test_other_concepts_are_only_where_this_one_ends(fresh: App) -> None:
     assert len(everything.members) == 11
 
 
-def test_what_cannot_work_is_drawn_and_says_why(fresh: App) -> None:
+def test_broken_definitions_are_drawn_with_the_reason(fresh: App) -> None:
     insert_by_hand(fresh, "rule", "unsound", {"index": "nowhere", "sql": "SELECT 1"})
     _, shown = drawn(fresh)
     item = shown.items["device/unsound"]
@@ -136,7 +136,7 @@ def test_counted_in_words() -> None:
 
 
 # --- edges ---------------------------------------------------------------------------------------
-def test_edges_lead_only_where_a_parent_fits() -> None:
+def test_edges_connect_only_kinds_that_fit() -> None:
     assert EDGES[SOURCE] == (Kind.INDEX,)
     assert EDGES[Kind.RULE] == (Kind.LABELLING_FUNCTION,)
     assert EDGES[Kind.LABELLING_FUNCTION] == (Kind.LABEL_MODEL,)
@@ -157,7 +157,7 @@ def test_an_edge_adds_a_function_to_a_label_model(fresh: App) -> None:
     assert load_graph(fresh).items["device/type"].reads[-1] == "device/new_b"
 
 
-def test_an_edge_puts_one_parent_in_the_place_of_another(fresh: App) -> None:
+def test_an_edge_replaces_the_parent(fresh: App) -> None:
     save(fresh, rule("other", LONG.body.sql))
     change = change_of_edge(load_graph(fresh), "device/other", "device/is_a")
     assert change.in_words == "Changes the rule of device.is_a from long to other."
@@ -182,14 +182,12 @@ def test_an_edge_puts_one_parent_in_the_place_of_another(fresh: App) -> None:
         ("device/long", "device/nothing", "No edge can be drawn there"),
     ],
 )
-def test_an_edge_that_means_nothing_is_refused(
-    fresh: App, parent: str, child: str, why: str
-) -> None:
+def test_impossible_edges_are_refused(fresh: App, parent: str, child: str, why: str) -> None:
     with pytest.raises(BadInput, match=why):
         change_of_edge(load_graph(fresh), parent, child)
 
 
-def test_an_edge_does_not_overwrite_what_somebody_saved_meanwhile(fresh: App) -> None:
+def test_an_edge_does_not_overwrite_a_newer_version(fresh: App) -> None:
     save(fresh, rule("other", LONG.body.sql))
     change = change_of_edge(load_graph(fresh), "device/other", "device/is_a")
     save(fresh, function("is_a", "hours > 5", "A"))
@@ -213,7 +211,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[str], str]]:
     return found
 
 
-def test_materialise_takes_what_is_stale_above(app: App, asked: list) -> None:
+def test_materialising_includes_stale_ancestors(app: App, asked: list) -> None:
     graph = load_graph(app)
     assert materialise(app, graph, ["device/devices"], stale_only=True) == "a-run"
     names, who = asked[0]
@@ -222,7 +220,7 @@ def test_materialise_takes_what_is_stale_above(app: App, asked: list) -> None:
     assert who == "ada"
 
 
-def test_what_is_fresh_is_computed_only_when_chosen(fresh: App, asked: list) -> None:
+def test_fresh_assets_are_computed_only_when_chosen(fresh: App, asked: list) -> None:
     graph = load_graph(fresh)
     assert materialise(fresh, graph, ["device/type"], stale_only=True) is None
     assert materialise(fresh, graph, ["device/type"], stale_only=False) == "a-run"
@@ -230,7 +228,7 @@ def test_what_is_fresh_is_computed_only_when_chosen(fresh: App, asked: list) -> 
     assert materialise(fresh, graph, ["session_source"], stale_only=False) is None
 
 
-def test_what_cannot_work_is_refused_when_chosen_and_passed_over_else(
+def test_broken_assets_are_refused_when_chosen_and_skipped_otherwise(
     fresh: App, asked: list
 ) -> None:
     insert_by_hand(fresh, "rule", "unsound", {"index": "nowhere", "sql": "SELECT 1"})
@@ -249,7 +247,7 @@ def test_without_a_deployment_it_says_what_to_do(app: App) -> None:
         cancel(app, "a-run")
 
 
-def test_viewers_start_and_stop_nothing(app: App) -> None:
+def test_viewers_cannot_start_or_stop_runs(app: App) -> None:
     viewer = by(app, Role.VIEWER)
     with pytest.raises(NotAllowed):
         materialise(viewer, load_graph(app), ["device/devices"], stale_only=True)
@@ -273,8 +271,10 @@ def test_a_run_shows_its_progress(fresh: App, asked: list) -> None:
     assert graph.items["device/long"].standing == "fresh"
     (active,) = active_runs(fresh, graph)
     assert (active.done, len(active.names), active.by) == (1, 3, "bea")
-    assert f"Run {run.run_id[:8]}: 1 of 3 assets computed" in active.in_words
-    assert "started by bea" in active.in_words
+    name = f"Run {run.run_id[:8]}"
+    assert active.in_words == f"{name}: 3 assets, queued, started by bea."
+    started = replace(active, queued=False)
+    assert started.in_words == f"{name}: 1 of 3 assets computed, started by bea."
     # What is under way is not asked for again.
     assert materialise(fresh, graph, names, stale_only=False) is None
 
@@ -306,7 +306,7 @@ def test_places_are_kept_for_everybody(fresh: App) -> None:
     assert drawn(fresh)[1].places == {}
 
 
-def test_viewers_arrange_nothing(fresh: App) -> None:
+def test_viewers_cannot_arrange_the_canvas(fresh: App) -> None:
     viewer = by(fresh, Role.VIEWER)
     _, shown = drawn(viewer)
     with pytest.raises(NotAllowed):
@@ -340,7 +340,7 @@ def test_details_of_every_kind_of_node(fresh: App) -> None:
     assert details(fresh, graph, "device/nothing") is None
 
 
-def test_votes_are_told_with_the_most_first(fresh: App) -> None:
+def test_votes_are_listed_with_the_most_common_first(fresh: App) -> None:
     from tests.graph.small import Small
 
     Small(fresh.settings, fresh.instance).execute(

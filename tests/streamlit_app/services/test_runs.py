@@ -44,7 +44,7 @@ def test_runs_are_found_by_state_and_text(empty_app: App) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "device"])
-def test_pages_meet_without_a_gap(empty_app: App, text: str) -> None:
+def test_pages_continue_without_gaps(empty_app: App, text: str) -> None:
     made = [run(empty_app, good) for _ in range(5)]
     seen: list[str] = []
     cursor = None
@@ -57,7 +57,7 @@ def test_pages_meet_without_a_gap(empty_app: App, text: str) -> None:
     assert seen == made[::-1]
 
 
-def test_a_run_tells_its_steps_and_why_it_failed_without_secrets(empty_app: App) -> None:
+def test_a_run_shows_its_steps_and_failure_without_secrets(empty_app: App) -> None:
     found = runs.details(empty_app, run(empty_app, good, bad))
     assert found.run.state == "failed"
     assert {s.name: s.state for s in found.steps} == {
@@ -74,7 +74,7 @@ def test_a_run_tells_its_steps_and_why_it_failed_without_secrets(empty_app: App)
         runs.details(empty_app, "nobody")
 
 
-def test_who_may_not_and_what_does_not_run(
+def test_viewers_and_stopped_deployments_cannot_change_runs(
     empty_app: App, as_role: Callable[[App, Role], App]
 ) -> None:
     done = run(empty_app, bad)
@@ -82,5 +82,5 @@ def test_who_may_not_and_what_does_not_run(
     for act in (runs.cancel, runs.repeat):
         with pytest.raises(NotAllowed, match="analyst"):
             act(viewer, done)
-        with pytest.raises(TippersError, match="Nothing runs"):
+        with pytest.raises(TippersError, match="The deployment is not running"):
             act(empty_app, done)

@@ -12,11 +12,11 @@ from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tippers_dagster.access.model import NotAllowed, Role
-from tippers_dagster.campus.source.schema import create_source_schema
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.spaces.tracking import Tracked, list_tracked
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import BadInput
-from tippers_dagster.occupancy import store
+from tippers_dagster.occupancy import datasets as store
 from tippers_dagster.occupancy.tables import attempt, partition_figures
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import occupancy_key

@@ -112,9 +112,9 @@ class Untouched:
 
 
 def modules() -> Iterator[str]:
-    services = streamlit_app.services
-    for found in pkgutil.walk_packages(services.__path__, f"{services.__name__}."):
-        yield found.name.removeprefix(f"{services.__name__}.")
+    prefix = f"{streamlit_app.services.__name__}."
+    for found in pkgutil.walk_packages(streamlit_app.services.__path__, prefix):
+        yield found.name.removeprefix(prefix)
 
 
 def functions(module: str) -> dict[str, Callable[..., Any]]:
@@ -166,7 +166,7 @@ def test_people_without_the_role_are_refused_before_anything_is_read(
 ) -> None:
     for module in table:
         for name in sorted(listed(table, module)):
-            with pytest.raises(NotAllowed, match=r"may not .* takes the role"):
+            with pytest.raises(NotAllowed, match=r"may not .* needs the role"):
                 call(functions(module)[name], person, Kind.INDEX)
 
 

@@ -16,12 +16,12 @@ FIRST, LAST = dt.date(2025, 9, 25), dt.date(2025, 12, 12)
 
 def page(role: int) -> None:
     from streamlit_app.services.app import App
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import calendar
     from tippers_dagster.access.model import Person, Role
     from tippers_dagster.settings import get_settings
 
-    with told():
+    with show_errors():
         calendar.render(App(get_settings(), Person("ada", Role(role))))
 
 
@@ -62,7 +62,7 @@ def save(app: App, name: str = "Fall", kind: str = "quarter", last: dt.date = LA
 
 def test_an_empty_calendar_says_what_to_do(empty_app: App) -> None:
     assert "The calendar is empty" in texts(opened())
-    assert "Only analysts can change" in texts(opened(Role.VIEWER))
+    assert "Changing it needs the analyst role" in texts(opened(Role.VIEWER))
 
 
 def test_a_period_is_added_then_changed_then_removed(empty_app: App) -> None:
@@ -150,6 +150,6 @@ def test_holidays_of_a_year_are_added(empty_app: App) -> None:
 def test_a_viewer_can_look_but_not_change_anything(empty_app: App) -> None:
     save(empty_app)
     at = opened(Role.VIEWER, open="new")
-    assert "Only analysts can change the calendar" in texts(at)
+    assert "Changing the calendar needs the analyst role" in texts(at)
     assert not any(b.label in ("Add a period", "Add", "Add holidays") for b in at.button)
     assert list(at.dataframe[0].value["Name"]) == ["Fall"]

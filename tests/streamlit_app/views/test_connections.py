@@ -1,4 +1,4 @@
-"""The page of connections as people see it."""
+"""The connections page."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tippers_dagster.settings import Settings
 
 def page(role: int) -> None:
     from streamlit_app.services.app import App
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import connections
     from tippers_dagster.access.model import Person, Role
     from tippers_dagster.settings import get_settings
 
-    with told():
+    with show_errors():
         connections.render(App(get_settings(), Person("ada", Role(role))))
 
 
@@ -94,7 +94,7 @@ def test_adding_a_file_opens_it(app: App, file: Path) -> None:
     assert list(at.dataframe[0].value["State"]) == ["never synced"]
 
 
-def test_what_is_wrong_is_told_and_typed_values_stay(app: App) -> None:
+def test_errors_are_shown_and_typed_values_stay(app: App) -> None:
     at = opened(new="1")
     fill(at, Name="payroll", Host="127.0.0.1", Database="hr", User="reader", Password="s3cret")
     at.number_input[0].set_value(1)
@@ -121,7 +121,7 @@ def test_the_password_is_never_filled_in(app: App) -> None:
     assert "must be given again" in texts(at)
 
 
-def test_tables_cards_and_texts_of_people(rooms: App) -> None:
+def test_cards_and_tables_escape_texts(rooms: App) -> None:
     at = opened()
     assert "1 table, 0 rows; 1 never synced" in texts(at)
     assert "<script>" not in texts(at)
@@ -131,7 +131,7 @@ def test_tables_cards_and_texts_of_people(rooms: App) -> None:
     assert "The deployment is not running" in texts(at)
 
 
-def test_leaving_out_and_deleting(rooms: App) -> None:
+def test_removing_a_table_and_deleting_a_connection(rooms: App) -> None:
     at = opened(open="rooms")
     click(at, "Stop syncing")
     assert "no longer synced" in texts(at)
@@ -144,7 +144,7 @@ def test_leaving_out_and_deleting(rooms: App) -> None:
 @pytest.mark.parametrize(
     ("role", "may"), [(Role.ANALYST, {"Test", "Sync now"}), (Role.VIEWER, set())]
 )
-def test_others_look_only(rooms: App, role: Role, may: set[str]) -> None:
+def test_others_can_only_look(rooms: App, role: Role, may: set[str]) -> None:
     at = opened(role, open="rooms")
     assert {b.label for b in at.button} == {"All connections", *may}
-    assert "Only administrators" in texts(opened(role, new="1"))
+    assert "needs the administrator role" in texts(opened(role, new="1"))

@@ -26,12 +26,12 @@ Open = Callable[..., AppTest]
 
 def page(name: str, role: int) -> None:
     from streamlit_app.services.app import App
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import definitions
     from tippers_dagster.access.model import Person, Role
     from tippers_dagster.settings import get_settings
 
-    with told():
+    with show_errors():
         definitions.render(App(get_settings(), Person(name, Role(role))))
 
 

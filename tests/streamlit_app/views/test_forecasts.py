@@ -17,12 +17,12 @@ __all__ = ["forecast_app"]
 
 def page(role: int) -> None:
     from streamlit_app.services.app import App
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import forecasts
     from tippers_dagster.access.model import Person, Role
     from tippers_dagster.settings import get_settings
 
-    with told():
+    with show_errors():
         forecasts.render(App(get_settings(), Person("ada", Role(role))))
 
 
@@ -59,7 +59,7 @@ def test_without_a_forecaster_the_page_offers_to_define_one(campus_app: App) -> 
     assert "No forecaster is defined yet" in texts(at)
     assert "Define a forecaster" in labels(at)
     at = opened(Role.VIEWER)
-    assert "Only analysts can define one" in texts(at)
+    assert "Defining one needs the analyst role" in texts(at)
     assert "Define a forecaster" not in labels(at)
 
 
@@ -75,19 +75,19 @@ def test_forecast_models_and_past_forecasts(forecast_app: App) -> None:
     assert "**Forecast** 20" in page_text
     _models(opened(forecaster="hall", space="r2", view="models"))
     at = opened(forecaster="hall", space="r2", view="tested", model="zero")
-    assert "*always empty*, from Mon 3 Feb 2025 for R2: typical error **±" in texts(at)
+    assert "*Always empty*, from Mon 3 Feb 2025 for R2: typical error **±" in texts(at)
     assert at.query_params["model"] == ["zero"] or at.query_params["model"] == "zero"
 
 
 def _models(at: AppTest) -> None:
     page_text = texts(at)
     assert "is the champion for R2: typical error ±0.0 devices" in page_text
-    assert "For comparison, always empty: ±" in page_text
+    assert "For comparison, “Always empty”: ±" in page_text
     assert "This is the first backtest" in page_text
     ranking, winners = (frame.value for frame in at.dataframe)
-    names = {"same time last week", "average of past weeks", "always empty"}
+    names = {"Same time last week", "Average of past weeks", "Always empty"}
     assert set(ranking["Model"]) == names
-    assert list(ranking["Model"])[-1] == "always empty"
+    assert list(ranking["Model"])[-1] == "Always empty"
     assert (ranking["Role"] == "champion").sum() == 1
     assert set(winners["Champion"]) <= set(ranking["Model"])
 

@@ -48,11 +48,11 @@ def test_the_distribution_is_also_given_in_words(defined_app: App) -> None:  # n
     assert "Confidence 0.9 or higher: " in said(test)
 
 
-def test_gold_labels_are_asked_for_where_there_are_none(defined_app: App) -> None:  # noqa: F811
+def test_missing_gold_labels_are_asked_for(defined_app: App) -> None:  # noqa: F811
     assert "has a gold label" in said(opened(defined_app, section="Gold labels"))
 
 
-def test_it_is_compared_with_what_it_gave_before(defined_app: App) -> None:  # noqa: F811
+def test_results_are_compared_with_earlier_ones(defined_app: App) -> None:  # noqa: F811
     assert "There are no earlier results yet" in said(opened(defined_app, section="Compare"))
     keep(defined_app, "first", dict.fromkeys(MACS, "A"), 0.7)
     keep(defined_app, "second", {**dict.fromkeys(MACS, "A"), MACS[0]: "B"}, 0.8)

@@ -41,7 +41,7 @@ def test_without_a_classifier_it_says_what_to_do(empty_app: App) -> None:
     assert "There is no classifier yet" in said(opened(bare(empty_app)))
 
 
-def test_the_sections_say_in_words_what_they_show(modelled_app: App) -> None:  # noqa: F811
+def test_the_sections_summarise_their_charts_in_words(modelled_app: App) -> None:  # noqa: F811
     ranking = said(opened(modelled_app, model=str(REF)))
     assert "**random forest** ranks first of 2 models by Macro F1" in ranking
     assert "no libgomp" in ranking
@@ -62,6 +62,10 @@ def test_the_sections_say_in_words_what_they_show(modelled_app: App) -> None:  #
 
     asked = opened(modelled_app, section="Ask the model")
     assert "3 rows:" in said(asked)
+    asked.selectbox(key="models.asked").select(1).run()
+    assert asked.query_params["version"] == "1"
+    asked.selectbox(key="models.asked").select(2).run()
+    assert "version" not in asked.query_params, "the default"
     index = opened(modelled_app, section="Ask the model", of="index", version="1")
     index.button(key="models.predict").click().run()
     assert not index.exception
@@ -70,7 +74,7 @@ def test_the_sections_say_in_words_what_they_show(modelled_app: App) -> None:  #
 
     viewer = replace(modelled_app, person=Person("vi", Role.VIEWER))
     shown = opened(viewer, section="Versions")
-    assert "Only analysts can promote" in said(shown)
+    assert "needs the analyst role" in said(shown)
     assert not [b for b in shown.button if b.label in ("Promote", "Roll back")]
     assert "ranks first" in said(opened(viewer, section="Ask the model")), "the first section"
 
@@ -82,7 +86,7 @@ def test_the_sections_say_in_words_what_they_show(modelled_app: App) -> None:  #
     assert champion_of(modelled_app.settings, str(REF)).number == 1
 
 
-def test_a_model_that_was_changed_is_not_asked(modelled_app: App) -> None:  # noqa: F811
+def test_a_changed_model_is_not_used(modelled_app: App) -> None:  # noqa: F811
     changed = "UPDATE tippers.model_file SET sha256 = 'another' WHERE version = 2"
     with warehouse_engine(modelled_app.settings).begin() as connection:
         connection.execute(sa.text(changed))

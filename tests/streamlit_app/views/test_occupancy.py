@@ -22,10 +22,10 @@ HOSTILE = "<script>alert(1)</script> **[x](javascript:y)** $1$ :red[z]"
 
 
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import occupancy
 
-    with told():
+    with show_errors():
         occupancy.render(app)
 
 

@@ -26,10 +26,10 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
     import dagster  # noqa: F401  # without this, the first run only shows "Loading"
 
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import overview
 
-    with told():
+    with show_errors():
         overview.render(app)
 
 

@@ -28,10 +28,10 @@ WINDOW = {"from_": FIRST.isoformat(), "to": UNTIL.isoformat(), "bin": "3600"}
 
 
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import people_counts
 
-    with told():
+    with show_errors():
         people_counts.render(app)
 
 
@@ -136,7 +136,7 @@ def test_only_analysts_import_and_remove(
     ):
         with pytest.raises(NotAllowed):
             refused()
-    assert "Only analysts can import" in texts(counts_page(viewer))
+    assert "Importing head counts needs the analyst role" in texts(counts_page(viewer))
     assert service.import_file(analyst, "../../a.csv", content).new == 1
     with pytest.raises(BadInput, match="No row of this file"):
         service.import_file(analyst, "a.csv", b"space_id,time,people\nx,y,z\n")

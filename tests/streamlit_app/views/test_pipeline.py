@@ -1,4 +1,4 @@
-"""The page of the pipeline as people see it."""
+"""The pipeline page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from streamlit_app.services import runs
 from streamlit_app.services.app import App
-from streamlit_app.ui.canvas import Done
+from streamlit_app.ui.canvas import CanvasAction
 from streamlit_app.views import pipeline
 from streamlit_app.views.pipeline import actions, drawing, panel
 from tests.graph.small import ALL, LONG, function
@@ -57,12 +57,12 @@ def opened() -> Open:
 
 @pytest.fixture
 def canvas(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What is drawn, and in ``done`` what somebody does with it once."""
-    seen: dict[str, Any] = {"done": Done()}
+    """What is drawn; ``done`` is what somebody does with it once."""
+    seen: dict[str, Any] = {"done": CanvasAction()}
 
-    def draw(label: str, nodes: list, edges: list, **options: Any) -> Done:
+    def draw(label: str, nodes: list, edges: list, **options: Any) -> CanvasAction:
         seen.update(label=label, nodes={n.name: n for n in nodes}, edges=edges, **options)
-        done, seen["done"] = seen["done"], Done()
+        done, seen["done"] = seen["done"], CanvasAction()
         return done
 
     monkeypatch.setattr(drawing, "canvas", draw)
@@ -71,7 +71,7 @@ def canvas(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.fixture
 def went(monkeypatch: pytest.MonkeyPatch) -> Went:
-    """Where somebody is taken, and with what in the address."""
+    """The pages that people are taken to, with their query parameters."""
     found: Went = []
     for module in (pipeline, actions, panel):
         monkeypatch.setattr(module, "go", lambda path, **query: found.append((path, query)))
@@ -79,7 +79,7 @@ def went(monkeypatch: pytest.MonkeyPatch) -> Went:
 
 
 def texts(at: AppTest) -> str:
-    """All that is told on the page."""
+    """All texts of the page."""
     kinds = (at.title, at.markdown, at.caption, at.info, at.warning, at.error, at.code)
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
@@ -111,7 +111,7 @@ def test_without_concepts_it_says_what_comes_first(
     assert labels(opened(Role.VIEWER)) == []
 
 
-def test_the_canvas_gets_every_node_and_how_it_stands(
+def test_the_canvas_gets_every_node_with_its_status(
     fresh: App, opened: Open, canvas: dict[str, Any]
 ) -> None:
     at = opened()
@@ -133,7 +133,7 @@ def test_the_real_canvas_is_mounted(fresh: App, opened: Open) -> None:
     assert "**All concepts**" in texts(at)
 
 
-def test_an_address_that_names_nothing_shows_the_first_concept(
+def test_an_unknown_address_shows_the_first_concept(
     fresh: App, opened: Open, canvas: dict[str, Any]
 ) -> None:
     at = opened(concept="gone", view="Nowhere", open="device/gone")
@@ -156,7 +156,9 @@ def test_texts_of_an_opened_node_are_shown_verbatim(
     assert not any("<script>" in m.value for m in at.markdown if m.allow_html)
 
 
-def test_what_is_broken_says_why(fresh: App, opened: Open, canvas: dict[str, Any]) -> None:
+def test_broken_definitions_show_the_reason(
+    fresh: App, opened: Open, canvas: dict[str, Any]
+) -> None:
     insert_by_hand(fresh, "rule", "unsound", {"index": "nowhere", "sql": "SELECT 1"})
     at = opened()
     assert "device.unsound: broken" in "\n".join(labels(at)).replace("\\", "")
@@ -164,7 +166,7 @@ def test_what_is_broken_says_why(fresh: App, opened: Open, canvas: dict[str, Any
     assert "nowhere" in at.error[0].value
 
 
-def test_the_list_has_what_the_canvas_has(fresh: App, opened: Open) -> None:
+def test_the_list_has_the_nodes_of_the_canvas(fresh: App, opened: Open) -> None:
     at = opened(view="List")
     table = at.dataframe[0].value
     assert "device.long" in list(table["Name"])
@@ -177,7 +179,7 @@ def test_the_values_are_a_tree(fresh: App, opened: Open) -> None:
 
 
 # --- what can be done ----------------------------------------------------------------------------
-def test_what_is_refused_stays_until_it_is_read(
+def test_an_error_stays_until_it_is_dismissed(
     app: App, opened: Open, canvas: dict[str, Any]
 ) -> None:
     at = opened()
@@ -189,24 +191,24 @@ def test_what_is_refused_stays_until_it_is_read(
     assert not at.error
 
 
-def test_viewers_look_only(app: App, opened: Open, canvas: dict[str, Any]) -> None:
+def test_viewers_can_only_look(app: App, opened: Open, canvas: dict[str, Any]) -> None:
     at = opened(Role.VIEWER, open="device/long")
     computing = [b for b in at.button if b.label.startswith("Materialise")]
     assert computing
     assert all(button.disabled for button in computing)
-    canvas["done"] = Done(moved={"device/long": (1.0, 2.0)})
+    canvas["done"] = CanvasAction(moved={"device/long": (1.0, 2.0)})
     at.run()
     at.run()
     assert "may not arrange the canvas" in at.error[0].value.replace("\\", "")
 
 
-def test_nodes_that_were_moved_stay_there(fresh: App, opened: Open, canvas: dict[str, Any]) -> None:
+def test_moved_nodes_stay_in_place(fresh: App, opened: Open, canvas: dict[str, Any]) -> None:
     at = opened()
-    canvas["done"] = Done(moved={"device/long": (10.0, 20.0)})
+    canvas["done"] = CanvasAction(moved={"device/long": (10.0, 20.0)})
     at.run()
     at.run()
     assert canvas["nodes"]["device/long"].place == (10.0, 20.0)
-    canvas["done"] = Done(reset=True)
+    canvas["done"] = CanvasAction(reset=True)
     at.run()
     at.run()
     assert canvas["nodes"]["device/long"].place is None
@@ -217,28 +219,28 @@ def test_a_new_definition_has_its_parent_filled_in(
     fresh: App, opened: Open, canvas: dict[str, Any], went: Went
 ) -> None:
     at = opened()
-    canvas["done"] = Done(created=("labelling_function", "device/long"))
+    canvas["done"] = CanvasAction(created=("labelling_function", "device/long"))
     at.run()
     query = {"new": "labelling_function", "concept": "device", "parent": "device.long"}
     assert went == [("definitions", query)]
-    canvas["done"] = Done(created=("index", ""))
+    canvas["done"] = CanvasAction(created=("index", ""))
     at.run()
     assert went[1] == ("definitions", {"new": "index", "concept": "device", "parent": ""})
 
 
-def test_an_edge_is_asked_about_before_it_changes_anything(
+def test_an_edge_changes_a_definition_only_after_confirmation(
     fresh: App, opened: Open, canvas: dict[str, Any]
 ) -> None:
     store.save_all(fresh.settings, [function("new_b", "hours < 2", "B")], by="bob")
     at = opened()
-    canvas["done"] = Done(connected=("device/new_b", "device/type"))
+    canvas["done"] = CanvasAction(connected=("device/new_b", "device/type"))
     at.run()
     assert "Adds new_b to the labelling functions" in texts(at).replace("\\", "")
     assert store.get(fresh.settings, ALL[6].ref).version == 1
     click(at, "Change")
     assert store.get(fresh.settings, ALL[6].ref).updated_by == "ada"
 
-    canvas["done"] = Done(connected=("device/long", "device/type"))
+    canvas["done"] = CanvasAction(connected=("device/long", "device/type"))
     at.run()
     at.run()
     assert "cannot be connected to" in at.error[0].value
@@ -252,7 +254,7 @@ def test_chosen_nodes_are_computed(
         start, "start_run", lambda s, names, **options: asked.append(set(names)) or "12345678-9"
     )
     at = opened()
-    canvas["done"] = Done(materialise=("device/type", "device/long"))
+    canvas["done"] = CanvasAction(materialise=("device/type", "device/long"))
     at.run()
     assert asked == [{"device/type", "device/long"}]
     assert at.toast[0].value == "Run 12345678 started."

@@ -41,7 +41,7 @@ def test_runs_are_listed_and_filtered_from_the_address(empty_app: App) -> None:
     assert "No matching runs" in opened(empty_app, q="zzz").info[0].value
 
 
-def test_a_failed_run_says_why_and_offers_another_try(
+def test_a_failed_run_shows_the_reason_and_offers_a_retry(
     empty_app: App, as_role: Callable[[App, Role], App]
 ) -> None:
     failed = run(empty_app, bad)
@@ -55,5 +55,5 @@ def test_a_failed_run_says_why_and_offers_another_try(
     assert [b.label for b in viewer.button] == ["All runs"]
 
 
-def test_a_run_that_is_not_there_is_said(empty_app: App) -> None:
+def test_a_missing_run_is_reported(empty_app: App) -> None:
     assert "There is no run" in opened(empty_app, run="nobody").error[0].value

@@ -19,10 +19,10 @@ from tippers_dagster.occupancy import datasets as store
 
 
 def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
-    from streamlit_app.ui.messages import told
+    from streamlit_app.ui.messages import show_errors
     from streamlit_app.views import tracking
 
-    with told():
+    with show_errors():
         tracking.render(app)
 
 
@@ -76,7 +76,7 @@ def test_the_estimate_is_shown_before_and_holds_after_tracking(campus_app: App) 
     found = service.estimate(campus_app, tree, hall, FIRST, dt.date(2025, 2, 10))
     assert metrics(test)["Partitions to compute"] == f"{found.to_compute:,}"
     assert metrics(test)["Weeks"] == "3"
-    assert "This adds 0 spaces and 1 week:" in texts(test)
+    assert "This adds 1 week:" in texts(test)
     assert "The new week will also be computed for" in texts(test)
     press(test, "Only track")
     assert "is now tracked from 2025-01-20 to 2025-02-09" in confirmation(test)
@@ -151,7 +151,7 @@ def test_viewers_can_look_but_not_change_anything(
     for query in ({"tab": "track"}, {"tab": "ranges"}, {"dataset": "winter"}):
         test = opened(viewer, **query)
         assert {b.label for b in test.button} <= {"All datasets"}
-    assert "Only analysts can track spaces" in texts(opened(viewer))
+    assert "Tracking needs the analyst role" in texts(opened(viewer))
 
 
 def test_names_and_descriptions_are_shown_literally(campus_app: App) -> None:

@@ -36,11 +36,11 @@ CSV_ROW_BYTES = 80
 UNPACKED_RATIO = 5
 """Typical compression ratio of CSV, for estimates."""
 MAX_UNPACKED_RATIO = 200
-LARGEST_SURELY_UNPACKED = 1 << 30
+MIN_UNPACKED_LIMIT = 1 << 30
 """An unpacked CSV may have this many times its compressed size, or this many bytes."""
 NULL_SPELLINGS = ["", "NULL", "null", r"\N"]
 """Spellings of a missing value in CSV; the last is that of PostgreSQL's COPY."""
-SHOWN_CHARACTERS = 500
+MAX_VALUE_CHARACTERS = 500
 """Longer values and lines of rejected rows are cut."""
 
 
@@ -167,11 +167,11 @@ def _open_csv(
     def keep(row: pyarrow.csv.InvalidRow) -> str:
         reason = f"{row.actual_columns} fields instead of {row.expected_columns}"
         # The header is pyarrow's row 1.
-        malformed.append(Malformed(row.number - 1, reason, row.text[:SHOWN_CHARACTERS]))
+        malformed.append(Malformed(row.number - 1, reason, row.text[:MAX_VALUE_CHARACTERS]))
         return "skip"
 
     def batches(stream: pa.NativeFile) -> Iterator[pa.Table]:
-        limit = max(LARGEST_SURELY_UNPACKED, MAX_UNPACKED_RATIO * size)
+        limit = max(MIN_UNPACKED_LIMIT, MAX_UNPACKED_RATIO * size)
         with _csv_errors(path, compression), _csv_reader(stream, keep, list(chosen)) as reader:
             for number, batch in enumerate(reader):  # a block each
                 if compression is not None and number * BLOCK_BYTES > limit:

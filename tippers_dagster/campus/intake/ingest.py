@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 
 from tippers_dagster.campus.intake import clean
 from tippers_dagster.campus.intake.clean import Checks
+from tippers_dagster.campus.intake.entries import Options, journal_transaction, note_removal
 from tippers_dagster.campus.intake.files import Batch, InputFile, Progress, file_sha256, open_rows
-from tippers_dagster.campus.intake.ingests import Options, journal_transaction, note_removal
 from tippers_dagster.campus.intake.journal import Ingest, IngestReport, begin_ingest
 from tippers_dagster.campus.intake.layers import remove_keys, write_layer
 from tippers_dagster.campus.intake.undo import check_tree, days_of

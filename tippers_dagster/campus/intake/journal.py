@@ -21,17 +21,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tippers_dagster.campus.intake.clean import Checks
-from tippers_dagster.campus.intake.files import SHOWN_CHARACTERS, Malformed
-from tippers_dagster.campus.intake.ingests import (
+from tippers_dagster.campus.intake.entries import (
     Options,
     describe_options,
     find_ingest,
     journal_transaction,
     note_ingest,
-    read_alike,
     same_content,
+    same_options,
 )
-from tippers_dagster.campus.intake.undo import Undone, take_back
+from tippers_dagster.campus.intake.files import MAX_VALUE_CHARACTERS, Malformed
+from tippers_dagster.campus.intake.undo import Undone, remove_ingests
 from tippers_dagster.campus.source.load import Load
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
@@ -176,10 +176,10 @@ def begin_ingest(
         ingest = Ingest(settings, load, kind, path, report)
         if again is not None:
             undone = Undone()
-            take_back(settings, load, [find_ingest(load, again)], undone)
+            remove_ingests(settings, load, [find_ingest(load, again)], undone)
             report.dates |= undone.dates
         earlier = same_content(load, kind, sha256, replaces, again)
-        if earlier is not None and read_alike(earlier, options):
+        if earlier is not None and same_options(earlier, options):
             report.already, report.when = True, earlier.ingested_at
             report.ingest_id = earlier.ingest_id
         elif earlier is not None and not replaces:
@@ -208,5 +208,5 @@ def _literal(moment: dt.datetime | None) -> str:
 
 def _as_json_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column as text for PostgreSQL's JSON: cut, and without NUL characters."""
-    column = pc.utf8_slice_codeunits(column.cast(pa.string()), 0, SHOWN_CHARACTERS)
+    column = pc.utf8_slice_codeunits(column.cast(pa.string()), 0, MAX_VALUE_CHARACTERS)
     return pc.replace_substring(column, "\0", "\N{SYMBOL FOR NULL}")

@@ -75,16 +75,16 @@ def drop_layer(load: Load, table: SourceTable, ingest_id: int) -> int:
     Keys that a later ingest has written, too, keep its rows.
     """
     written, on_top = f"tippers_written_{table.kind}", f"tippers_on_top_{table.kind}"
-    mine = f"kind = '{table.kind}' AND ingest_id = {ingest_id:d}"
+    own = f"kind = '{table.kind}' AND ingest_id = {ingest_id:d}"
     load.execute(
-        f"CREATE TEMP TABLE {written} ON COMMIT DROP AS SELECT key FROM {_LAYER} WHERE {mine}"
+        f"CREATE TEMP TABLE {written} ON COMMIT DROP AS SELECT key FROM {_LAYER} WHERE {own}"
     )
     load.execute(
         f"CREATE TEMP TABLE {on_top} ON COMMIT DROP AS SELECT key FROM {written} w WHERE NOT "
         f"EXISTS (SELECT FROM {_LAYER} l WHERE l.kind = '{table.kind}' AND l.key = w.key "
         f"AND l.ingest_id > {ingest_id:d})"
     )
-    load.execute(f"DELETE FROM {_LAYER} WHERE {mine}")
+    load.execute(f"DELETE FROM {_LAYER} WHERE {own}")
     changed = _settle(load, table, f"SELECT key FROM {on_top}")
     # Keys without any ingest left need no layer 0: the table may be edited by hand.
     load.execute(
@@ -123,10 +123,10 @@ def _settle(load: Load, table: SourceTable, keys: str) -> int:
         f"INSERT INTO {table.sql} AS s ({', '.join(theirs)}) "
         f"SELECT {', '.join(table.columns)} FROM ({wanted}) AS w"
     )
-    gone = f"DELETE FROM {table.sql} WHERE {key} IN ({keys})"
+    deletion = f"DELETE FROM {table.sql} WHERE {key} IN ({keys})"
     if PRIMARY_KEYS.get(table.kind) == (KEYS[table.kind],):
         # Updates changed rows in place, as the table may have further columns.
-        gone += f" AND {key} NOT IN (SELECT {KEYS[table.kind]} FROM ({wanted}) AS w)"
+        deletion += f" AND {key} NOT IN (SELECT {KEYS[table.kind]} FROM ({wanted}) AS w)"
         values = [name for name in theirs if name != key]
         excluded = ", ".join(f"excluded.{name}" for name in values)
         stored = ", ".join(f"s.{name}" for name in values)
@@ -134,7 +134,7 @@ def _settle(load: Load, table: SourceTable, keys: str) -> int:
             f" ON CONFLICT ({key}) DO UPDATE SET ({', '.join(values)}) = ROW({excluded}) "
             f"WHERE ROW({stored}) IS DISTINCT FROM ROW({excluded})"
         )
-    return _count(load, gone) + _count(load, insertion)
+    return _count(load, deletion) + _count(load, insertion)
 
 
 def _count(load: Load, change: str) -> int:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tippers_dagster.campus.intake.entries import Ingested, Options, list_ingests
 from tippers_dagster.campus.intake.files import Progress, file_sha256
 from tippers_dagster.campus.intake.ingest import KINDS, FileOptions, ingest_file
-from tippers_dagster.campus.intake.ingests import Ingested, Options, list_ingests
 from tippers_dagster.campus.intake.journal import IngestReport
 from tippers_dagster.campus.intake.observations import (
     OBSERVATIONS,

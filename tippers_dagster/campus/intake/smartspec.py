@@ -52,7 +52,7 @@ _JSON_FILES = {
     "Sensors.json": ("id", "description", "coordinates", "metasensor-id", "coverage"),
     "People.json": ("id", "description"),
 }
-LARGEST_COORDINATE = 1e9
+MAX_COORDINATE = 1e9
 
 _OBSERVATIONS_FILE = "wifi_observations.csv"
 _COLUMNS = ObservationColumns(device="PersonID", time="DateTime", access_point="WiFiAP")
@@ -315,7 +315,7 @@ def _is_place(value: object) -> bool:
     return (
         isinstance(value, list)
         and len(value) == 3
-        and all(isinstance(v, int | float) and abs(v) < LARGEST_COORDINATE for v in value)
+        and all(isinstance(v, int | float) and abs(v) < MAX_COORDINATE for v in value)
     )
 
 

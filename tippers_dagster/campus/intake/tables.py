@@ -11,20 +11,20 @@ ingested_file = sa.Table(
     "ingested_file",
     metadata,
     sa.Column("ingest_id", sa.BigInteger, sa.Identity(), primary_key=True),
-    sa.Column("sha256", sa.Text, comment="of the file's bytes", index=True),
+    sa.Column("sha256", sa.Text, comment="hash of the file's content", index=True),
     sa.Column("kind", sa.Text, nullable=False, comment="sessions, spaces, observations ..."),
-    sa.Column("name", sa.Text, nullable=False, comment="the path it was read from"),
-    sa.Column("size", sa.BigInteger, comment="of the file, in bytes"),
-    sa.Column("options", JSONB, comment="null: by a version that kept none"),
+    sa.Column("name", sa.Text, nullable=False, comment="path of the file"),
+    sa.Column("size", sa.BigInteger, comment="size of the file in bytes"),
+    sa.Column("options", JSONB, comment="null: not recorded, by an earlier version"),
     sa.Column("rows", sa.BigInteger, nullable=False, comment="rows read"),
     sa.Column("loaded", sa.BigInteger, nullable=False, comment="rows written to the source table"),
-    sa.Column("rejected", sa.BigInteger, nullable=False, comment="rows in reject"),
+    sa.Column("rejected", sa.BigInteger, nullable=False, comment="rows in the table reject"),
     sa.Column(
         "traced",
         sa.Boolean,
         nullable=False,
         server_default=sa.text("false"),
-        comment="its rows in the source tables carry its number",
+        comment="rows in the source tables have the number of this ingest",
     ),
     sa.Column("first_start", sa.DateTime, comment="earliest start of its sessions"),
     sa.Column("last_start", sa.DateTime, comment="latest start of its sessions"),
@@ -39,16 +39,16 @@ ingested_file = sa.Table(
 ingest_layer = sa.Table(
     "ingest_layer",
     metadata,
-    sa.Column("kind", sa.Text, primary_key=True, comment="of the table: spaces ..."),
+    sa.Column("kind", sa.Text, primary_key=True, comment="kind of table: spaces ..."),
     sa.Column("key", sa.Text, primary_key=True, comment="space_id, roomid ..."),
     sa.Column(
         "ingest_id",
         sa.BigInteger,
         primary_key=True,
-        comment="0: what the table had before the first ingest kept here",
+        comment="0: rows from before the first recorded ingest",
     ),
-    sa.Column("rows", JSONB, nullable=False, comment="of the key; none: it was removed"),
-    comment="One row per key that an ingest wrote; the newest of a key is in the source table.",
+    sa.Column("rows", JSONB, nullable=False, comment="rows with the key; empty: removed"),
+    comment="One row per key that an ingest wrote; the source table has the newest rows of a key.",
 )
 
 reject = sa.Table(
@@ -60,12 +60,12 @@ reject = sa.Table(
     sa.Column(
         "row_number",
         sa.BigInteger,
-        comment="row of the file, from 1, the header of a CSV not counted",
+        comment="row of the file, from 1, not counting a CSV header",
     ),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("row", JSONB, comment="the row as text, long values cut"),
+    sa.Column("row", JSONB, comment="the row as text; long values are cut"),
     sa.Column(
         "rejected_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
     ),
-    comment="One row per input row that could not be used, with the reason.",
+    comment="One row per rejected row of a file, with the reason.",
 )

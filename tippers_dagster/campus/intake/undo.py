@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tippers_dagster.campus.intake.ingests import Ingested, find_ingest, journal_transaction
+from tippers_dagster.campus.intake.entries import Ingested, find_ingest, journal_transaction
 from tippers_dagster.campus.intake.layers import drop_layer, kinds_written
 from tippers_dagster.campus.source.load import Load
 from tippers_dagster.campus.source.read import last_moment
@@ -52,7 +52,7 @@ def undo_ingests(settings: Settings, numbers: Sequence[int]) -> Undone:
                     f"{ingest.undone_at:%Y-%m-%d %H:%M %Z}.",
                     f"`tippers ingest again {ingest.ingest_id}` loads its file again.",
                 )
-        take_back(settings, load, ingests, undone)
+        remove_ingests(settings, load, ingests, undone)
         named = ", ".join(str(ingest.ingest_id) for ingest in ingests)
         check_tree(settings, load, f"Undoing ingest {named}")
         load.execute(
@@ -61,7 +61,9 @@ def undo_ingests(settings: Settings, numbers: Sequence[int]) -> Undone:
     return undone
 
 
-def take_back(settings: Settings, load: Load, ingests: Sequence[Ingested], undone: Undone) -> None:
+def remove_ingests(
+    settings: Settings, load: Load, ingests: Sequence[Ingested], undone: Undone
+) -> None:
     """Remove the rows of ingests, within a transaction; undone ingests have none."""
     tables = source_tables(settings)
     ingests = [ingest for ingest in ingests if ingest.undone_at is None]
@@ -72,9 +74,9 @@ def take_back(settings: Settings, load: Load, ingests: Sequence[Ingested], undon
             undone.changed[kind] += drop_layer(load, tables[kind], ingest.ingest_id)
         if ingest.first_start is not None:
             start = tables[SESSIONS].column("start_time")
-            mine = f"{INGEST_ID} = {ingest.ingest_id:d} AND {start} BETWEEN "
-            mine += f"'{ingest.first_start}' AND '{ingest.last_start}'"
-            _delete_sessions(settings, load, mine, undone)
+            own = f"{INGEST_ID} = {ingest.ingest_id:d} AND {start} BETWEEN "
+            own += f"'{ingest.first_start}' AND '{ingest.last_start}'"
+            _delete_sessions(settings, load, own, undone)
         load.execute(f"DELETE FROM tippers.reject WHERE ingest_id = {ingest.ingest_id:d}")
 
 

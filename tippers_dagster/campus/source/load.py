@@ -18,7 +18,7 @@ from tippers_dagster.campus.source.schema import (
     SESSION_INDEXES,
     SESSIONS,
     SourceTable,
-    refuse_foreign_source,
+    require_own_source,
     source_tables,
 )
 from tippers_dagster.errors import SourceError
@@ -100,7 +100,7 @@ def load_transaction(settings: Settings) -> Iterator[Load]:
         When the source is a campus's own database, which is read only, or the database rejects a
         statement.
     """
-    refuse_foreign_source(settings)
+    require_own_source(settings)
     with (
         adbc_connection(databases(settings).source) as link,
         link.cursor() as cursor,

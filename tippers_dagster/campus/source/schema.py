@@ -121,7 +121,7 @@ def source_tables(settings: Settings) -> dict[str, SourceTable]:
     }
 
 
-def refuse_foreign_source(settings: Settings) -> None:
+def require_own_source(settings: Settings) -> None:
     """Raise ``SourceError`` when the source is a campus's own database."""
     if settings.source_url is not None:
         raise SourceError(

@@ -1,4 +1,4 @@
-"""Warehouse tables of the domain: what is tracked, and the grid it lies on."""
+"""Warehouse tables of the domain: tracked ranges, and the settings of the grid."""
 
 import sqlalchemy as sa
 
@@ -7,9 +7,9 @@ from tippers_dagster.platform.warehouse.metadata import metadata
 tracking = sa.Table(
     "tracking",
     metadata,
-    sa.Column("space_id", sa.Text, primary_key=True, comment="a root: its subtree is tracked"),
+    sa.Column("space_id", sa.Text, primary_key=True, comment="root space; its subtree is tracked"),
     sa.Column("start_date", sa.Date, primary_key=True),
-    sa.Column("end_date", sa.Date, primary_key=True, comment="excluded"),
+    sa.Column("end_date", sa.Date, primary_key=True, comment="exclusive"),
     sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now()),
     sa.CheckConstraint("start_date < end_date", name="not_empty"),
     comment="one row per tracked root space and range of dates",
@@ -22,5 +22,5 @@ grid = sa.Table(
     sa.Column("chunk", sa.Text, nullable=False),
     sa.Column("timezone", sa.Text, nullable=False),
     sa.CheckConstraint("one_row", name="one_row"),
-    comment="the chunk length and time zone that this warehouse was filled with",
+    comment="the chunk length and time zone of this warehouse",
 )

@@ -1,4 +1,4 @@
-"""Tracking: which spaces and time chunks occupancy is kept for."""
+"""Tracking: the spaces and time chunks whose occupancy is kept up to date."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tippers_dagster.errors import BadInput, SettingsError
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
-LONGEST_RANGE_DAYS = 20 * 366
+MAX_RANGE_DAYS = 20 * 366
 """A longer range is taken for a typing error."""
 
 
@@ -78,7 +78,7 @@ def track(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> Gr
             f"The range {start} to {end} contains no day.",
             "The end is excluded: choose a later one.",
         )
-    if (end - start).days > LONGEST_RANGE_DAYS:
+    if (end - start).days > MAX_RANGE_DAYS:
         raise BadInput(f"The range {start} to {end} is over 20 years long.", "Is a year mistyped?")
     tree = load_tree(settings)
     tree.position(space)
@@ -114,7 +114,8 @@ def untrack(
         if not rows:
             roots = ", ".join(sorted({t.space for t in list_tracked(settings)})) or "nothing"
             raise BadInput(
-                f"Space {space!r} is not a tracked root in this range.", f"Tracked: {roots}."
+                f"Space {space!r} is not a tracked root, or not in this range.",
+                f"Tracked roots: {roots}.",
             )
         rest = [
             {"space_id": space, "start_date": a, "end_date": b}
@@ -127,7 +128,7 @@ def untrack(
     return wanted_grid(settings, load_tree(settings))
 
 
-def forget_range(settings: Settings, tracked: Tracked) -> None:
+def untrack_exact_range(settings: Settings, tracked: Tracked) -> None:
     """Stop tracking exactly this range of this root; other ranges and roots stay tracked.
 
     Raises

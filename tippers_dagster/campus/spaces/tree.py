@@ -147,7 +147,7 @@ class SpaceTree:
         return self.size == 1
 
     def ancestors_at(self, depth: int) -> np.ndarray:
-        """int32 per space: position of its ancestor-or-self at a depth, -1 when it lies above."""
+        """int32 per space: position of its ancestor (or itself) at a depth; -1 if it is above."""
         found = np.arange(len(self), dtype=np.int32)
         for _ in range(int(self.depth.max(initial=0))):
             deeper = (found >= 0) & (self.depth[found] > depth)
@@ -173,14 +173,14 @@ def load_tree(settings: Settings) -> SpaceTree:
     NoSpaces
         When the table is empty.
     SourceError
-        When it is no forest (see :meth:`SpaceTree.from_table`).
+        When it is not a forest (see :meth:`SpaceTree.from_table`).
     """
     from tippers_dagster.campus.source.read import read_spaces
 
     try:
         spaces = read_spaces(settings)
     except SourceError:
-        if _is_made(settings):
+        if _table_exists(settings):
             raise
         raise _no_spaces(settings) from None
     usable, left_out = without_unusable(spaces)
@@ -189,10 +189,10 @@ def load_tree(settings: Settings) -> SpaceTree:
     return replace(SpaceTree.from_table(usable), left_out=left_out)
 
 
-def _is_made(settings: Settings) -> bool:
-    """Whether the space table is there; one on the warehouse is made by the first ingest."""
+def _table_exists(settings: Settings) -> bool:
+    """Whether the space table exists; in the warehouse the first ingest creates it."""
     if settings.source_url is not None:
-        return True  # a table that a campus's own database lacks is an error
+        return True  # a table missing from a campus's own database is an error
     from tippers_dagster.campus.source.load import read_source
     from tippers_dagster.campus.source.schema import SPACES, source_tables
 
@@ -204,7 +204,7 @@ def _is_made(settings: Settings) -> bool:
 def _no_spaces(settings: Settings) -> NoSpaces:
     return NoSpaces(
         f"The table {settings.source_schema}.{settings.space_table} has no spaces.",
-        "Load them with `tippers ingest spaces FILE`, or make a campus: `tippers simulate`.",
+        "Load them with `tippers ingest spaces FILE`, or simulate a campus: `tippers simulate`.",
     )
 
 

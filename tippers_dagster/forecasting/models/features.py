@@ -58,9 +58,9 @@ class Inputs:
     @cached_property
     def scale(self) -> Floats:
         """float32 [spaces]."""
-        there = self.panel.values > 0
-        total = np.where(there, self.panel.values, 0).sum(axis=(1, 2), dtype=np.float64)
-        return np.maximum(total / np.maximum(there.sum(axis=(1, 2)), 1), 1).astype(np.float32)
+        occupied = self.panel.values > 0
+        total = np.where(occupied, self.panel.values, 0).sum(axis=(1, 2), dtype=np.float64)
+        return np.maximum(total / np.maximum(occupied.sum(axis=(1, 2)), 1), 1).astype(np.float32)
 
     @cached_property
     def scaled(self) -> Floats:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise, product
 
 from tippers_dagster.labelling.expressions.functions import (
-    FIRST_KNOWN,
+    COALESCE,
     FUNCTIONS,
-    MOST_DIGITS,
-    SMALLEST_OF,
+    MAX_DIGITS,
+    MIN_AND_MAX,
     result_type,
 )
 from tippers_dagster.labelling.expressions.nodes import (
@@ -223,9 +223,9 @@ class Checker:
         return frozenset().union(*types)
 
     def _call(self, node: Call, known: Known) -> Types:
-        if node.function == FIRST_KNOWN:
+        if node.function == COALESCE:
             return frozenset().union(*(self.types(a, known) for a in node.arguments))
-        if node.function in SMALLEST_OF:
+        if node.function in MIN_AND_MAX:
             return self._check_comparisons(node.arguments, known)
         function = FUNCTIONS[node.function]
         taken = [
@@ -307,11 +307,11 @@ def _local(node: Local, known: Known) -> Types:
 
 def _check_digits(node: Expression) -> None:
     match node:
-        case Constant(value=int() as digits) if 0 <= digits <= MOST_DIGITS:
+        case Constant(value=int() as digits) if 0 <= digits <= MAX_DIGITS:
             return
     raise FunctionRefused(
         "The number of digits for round must be a constant.",
-        f"Write a number from 0 to {MOST_DIGITS}, for example round(share, 2).",
+        f"Write a number from 0 to {MAX_DIGITS}, for example round(share, 2).",
         node.place,
     )
 

@@ -16,9 +16,9 @@ from tippers_dagster.labelling.expressions.numbers import (
 from tippers_dagster.labelling.expressions.types import NUMBERS, USABLE, Type, Types
 from tippers_dagster.labelling.expressions.values import Array, Mask, each
 
-MOST_DIGITS = 15
-SMALLEST_OF = frozenset({"min", "max"})
-FIRST_KNOWN = "coalesce"
+MAX_DIGITS = 15
+MIN_AND_MAX = frozenset({"min", "max"})
+COALESCE = "coalesce"
 
 Outcome = tuple[Array, Mask | None]
 """The data, and the rows in which an error prevents a result."""

@@ -24,14 +24,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, cast
 
-from tippers_dagster.labelling.expressions.functions import FIRST_KNOWN, FUNCTIONS, SMALLEST_OF
+from tippers_dagster.labelling.expressions.functions import COALESCE, FUNCTIONS, MIN_AND_MAX
 from tippers_dagster.labelling.expressions.nodes import (
-    DEEPEST,
-    LARGEST_INTEGER,
-    LONGEST_STRING,
-    LONGEST_TEXT,
-    MOST_CONSTANTS,
-    MOST_NODES,
+    MAX_CONSTANTS,
+    MAX_DEPTH,
+    MAX_INTEGER,
+    MAX_NODES,
+    MAX_STRING_LENGTH,
+    MAX_TEXT_LENGTH,
     Arithmetic,
     ArithmeticOperator,
     Both,
@@ -90,7 +90,7 @@ _HINTS = {
     '"': "Close the quotes.",
     "`": "Close the back quotes.",
 }
-_DIGITS_OF_INTEGER = len(str(LARGEST_INTEGER))
+_DIGITS_OF_INTEGER = len(str(MAX_INTEGER))
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,9 @@ def parse_expression(text: str, *, condition: int = 1) -> Expression:
 
 
 def _tokens(text: str, condition: int) -> list[_Token]:
-    if len(text) > LONGEST_TEXT:
+    if len(text) > MAX_TEXT_LENGTH:
         raise FunctionRefused(
-            f"the text is longer than {LONGEST_TEXT:,} characters.",
+            f"the text is longer than {MAX_TEXT_LENGTH:,} characters.",
             "Let the rule's SQL compute parts of it.",
             Place(1, 1, condition),
         )
@@ -169,7 +169,7 @@ def _tokens(text: str, condition: int) -> list[_Token]:
         at = match.end()
         if "\n" in matched:
             line_start = match.start() + matched.rindex("\n") + 1
-        if len(found) > MOST_NODES:
+        if len(found) > MAX_NODES:
             raise FunctionRefused("it is too long.", "Shorten it.", place)
     return [*found, _Token("end", "the end", Place(line, at - line_start + 1, condition))]
 
@@ -229,7 +229,7 @@ class _Parser:
 
     def _nested(self, inner: Callable[[], Expression]) -> Expression:
         self._depth += 1
-        if self._depth > DEEPEST:
+        if self._depth > MAX_DEPTH:
             self._refuse("it is nested too deeply at", "Let the rule's SQL compute parts of it.")
         found = inner()
         self._depth -= 1
@@ -302,8 +302,8 @@ class _Parser:
         while self._take(","):
             found.append(self._constant(hint))
         self._expect(")", hint)
-        if len(found) > MOST_CONSTANTS:
-            self._refuse(f"there are more than {MOST_CONSTANTS} constants before", "Use fewer.")
+        if len(found) > MAX_CONSTANTS:
+            self._refuse(f"there are more than {MAX_CONSTANTS} constants before", "Use fewer.")
         return tuple(found)
 
     def _constant(self, hint: str) -> Scalar:
@@ -389,12 +389,12 @@ class _Parser:
 
 
 def _arguments(token: _Token) -> tuple[int, int]:
-    if token.word in SMALLEST_OF or token.word == FIRST_KNOWN:
-        return 2, MOST_CONSTANTS
+    if token.word in MIN_AND_MAX or token.word == COALESCE:
+        return 2, MAX_CONSTANTS
     if token.word not in FUNCTIONS:
         raise FunctionRefused(
             f"there is no function {token.text!r:.60}.",
-            f"The functions are {', '.join((*FUNCTIONS, *sorted(SMALLEST_OF), FIRST_KNOWN))}.",
+            f"The functions are {', '.join((*FUNCTIONS, *sorted(MIN_AND_MAX), COALESCE))}.",
             token.place,
         )
     takes = FUNCTIONS[token.word].takes
@@ -412,20 +412,18 @@ def check_count(name: str, found: int, least: int, most: int, place: Place) -> N
 
 def _number(token: _Token) -> int | float:
     if token.text.isdigit():
-        if len(token.text) <= _DIGITS_OF_INTEGER and int(token.text) <= LARGEST_INTEGER:
+        if len(token.text) <= _DIGITS_OF_INTEGER and int(token.text) <= MAX_INTEGER:
             return int(token.text)
-    elif len(token.text) <= LONGEST_STRING and abs(number := float(token.text)) != float("inf"):
+    elif len(token.text) <= MAX_STRING_LENGTH and abs(number := float(token.text)) != float("inf"):
         return number
-    raise FunctionRefused(
-        "the number is too large.", f"The largest is {LARGEST_INTEGER}.", token.place
-    )
+    raise FunctionRefused("the number is too large.", f"The largest is {MAX_INTEGER}.", token.place)
 
 
 def _text(token: _Token) -> str:
     quote = token.text[0]
     text = token.text[1:-1].replace(quote * 2, quote)
-    if len(text) > LONGEST_STRING:
+    if len(text) > MAX_STRING_LENGTH:
         raise FunctionRefused(
-            f"the text is longer than {LONGEST_STRING:,} characters.", None, token.place
+            f"the text is longer than {MAX_STRING_LENGTH:,} characters.", None, token.place
         )
     return text

@@ -12,12 +12,12 @@ from typing import Literal
 from tippers_dagster.errors import BadInput
 
 ABSTAIN = -1
-LONGEST_TEXT = 20_000
-LONGEST_STRING = 1_000
-MOST_NODES = 4_000
-DEEPEST = 40
-MOST_CONSTANTS = 200
-LARGEST_INTEGER = 2**63 - 1
+MAX_TEXT_LENGTH = 20_000
+MAX_STRING_LENGTH = 1_000
+MAX_NODES = 4_000
+MAX_DEPTH = 40
+MAX_CONSTANTS = 200
+MAX_INTEGER = 2**63 - 1
 
 CompareOperator = Literal["<", "<=", ">", ">=", "==", "!="]
 ArithmeticOperator = Literal["+", "-", "*", "/", "//", "%"]

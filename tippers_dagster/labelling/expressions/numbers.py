@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tippers_dagster.labelling.expressions.nodes import (
-    LARGEST_INTEGER,
+    MAX_INTEGER,
     ArithmeticOperator,
     CompareOperator,
 )
@@ -92,9 +92,9 @@ def _integers(symbol: ArithmeticOperator, left: Array, right: Array) -> Array:
         if symbol == "/":
             narrow = max(a, b) <= _EXACT
         elif symbol == "*":
-            narrow = max(a, b, a * b) <= LARGEST_INTEGER
+            narrow = max(a, b, a * b) <= MAX_INTEGER
         else:
-            narrow = a + b <= LARGEST_INTEGER
+            narrow = a + b <= MAX_INTEGER
         if narrow:
             return _PLAIN[symbol](left, right)
     python: dict[ArithmeticOperator, Callable[..., Array]] = {
@@ -110,12 +110,12 @@ def narrowed(data: Array) -> tuple[Array, Mask | None]:
     large = (np.abs(data) >= LARGEST).astype(bool, copy=False)
     if large.any():
         data = np.where(large, 0, data)
-    return (data.astype(np.int64) if bound(data) <= LARGEST_INTEGER else data), large
+    return (data.astype(np.int64) if bound(data) <= MAX_INTEGER else data), large
 
 
 def negative(data: Array) -> Array:
     """Unary minus."""
     data = whole(data)
-    if data.dtype == np.int64 and bound(data) > LARGEST_INTEGER:
+    if data.dtype == np.int64 and bound(data) > MAX_INTEGER:
         data = data.astype(object)
     return -data

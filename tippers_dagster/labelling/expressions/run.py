@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from tippers_dagster.labelling.expressions.check import described
 from tippers_dagster.labelling.expressions.functions import (
-    FIRST_KNOWN,
+    COALESCE,
     FUNCTIONS,
-    SMALLEST_OF,
+    MIN_AND_MAX,
     Function,
     contains,
     result_type,
@@ -316,9 +316,9 @@ class Run:
 
     # --- calls ---------------------------------------------------------------------------------
     def _call(self, node: Call, rows: Mask) -> Value:
-        if node.function == FIRST_KNOWN:
+        if node.function == COALESCE:
             return self._first_known(node, rows)
-        if node.function in SMALLEST_OF:
+        if node.function in MIN_AND_MAX:
             return self._extreme(node, rows)
         function = FUNCTIONS[node.function]
         values = []

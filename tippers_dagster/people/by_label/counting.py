@@ -41,7 +41,7 @@ def labels_fingerprint(labels: DeviceLabels) -> int:
 
 
 # --- totals -------------------------------------------------------------------------------------
-def read_wholes(lake: Lake, chunk: str, spaces: list[str], edges: Edges) -> Grids:
+def read_totals(lake: Lake, chunk: str, spaces: list[str], edges: Edges) -> Grids:
     """The published occupancy of spaces in a chunk: per width, int32 [spaces, bins].
 
     Raises
@@ -69,20 +69,22 @@ def dense(tables: list[pa.Table], columns: list[str], edges: Edges, *, of: str) 
     if not tables:
         return made
     plain = ["interval_seconds", "interval_begin_time", *columns]
-    whole = pa.concat_tables([table.select(plain).replace_schema_metadata() for table in tables])
+    merged = pa.concat_tables([table.select(plain).replace_schema_metadata() for table in tables])
     space = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
-    widths = whole["interval_seconds"].to_numpy()
-    begins = whole["interval_begin_time"].cast(pa.timestamp("s", "UTC")).cast(pa.int64()).to_numpy()
+    widths = merged["interval_seconds"].to_numpy()
+    begins = (
+        merged["interval_begin_time"].cast(pa.timestamp("s", "UTC")).cast(pa.int64()).to_numpy()
+    )
     for width, edge in edges.items():
-        mine = np.flatnonzero(widths == width)
-        at = np.searchsorted(edge[:-1], begins[mine])
-        if (edge[np.minimum(at, len(edge) - 1)] != begins[mine]).any():
+        rows = np.flatnonzero(widths == width)
+        at = np.searchsorted(edge[:-1], begins[rows])
+        if (edge[np.minimum(at, len(edge) - 1)] != begins[rows]).any():
             raise TippersError(
                 f"The bins of {width} s in files of {of} do not match those of this deployment.",
                 "They were written with another TIPPERS_TIMEZONE: set that again, or delete them.",
             )
         for column in columns:
-            made[column][width][space[mine], at] = whole[column].to_numpy()[mine]
+            made[column][width][space[rows], at] = merged[column].to_numpy()[rows]
     return made
 
 
@@ -98,17 +100,17 @@ def check_parts(
     """
     bins = devices = 0
     for width, grid in parts.items():
-        together, whole = grid.sum(axis=1), wholes[width]
-        if (together != whole).any():
-            row, column = np.argwhere(together != whole)[0]
+        total, occupancy = grid.sum(axis=1), wholes[width]
+        if (total != occupancy).any():
+            row, column = np.argwhere(total != occupancy)[0]
             begin = np.datetime64(int(edges[width][column]), "s")
             raise PartsDiffer(
                 f"{spaces[row]} in {chunk}: the labels of the bin of {width} s from {begin}Z add "
-                f"up to {together[row, column]} devices, but its occupancy is "
-                f"{whole[row, column]}."
+                f"up to {total[row, column]} devices, but its occupancy is "
+                f"{occupancy[row, column]}."
             )
-        bins += whole.size
-        devices += int(whole.sum())
+        bins += occupancy.size
+        devices += int(occupancy.sum())
     return Checked(bins, devices)
 
 

@@ -20,7 +20,7 @@ from tippers_dagster.occupancy.reading import (
     GroupCounts,
     Published,
     When,
-    chunks_asked,
+    chunks_in_range,
     read_groups,
 )
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
@@ -114,7 +114,7 @@ def read_label_counts(
     files: Published | None = None
     version = labels_version(settings, label_model)
     if interval_seconds in PUBLISHED_WIDTHS:
-        chunks = chunks_asked(start, end, interval_seconds, settings)
+        chunks = chunks_in_range(start, end, interval_seconds, settings)
         tables = published_files(settings, label_model, version, names, [space], chunks)
         files = Published(names, {chunk: table for (_, chunk), table in tables.items()})
         if len(files.tables) == len(chunks):

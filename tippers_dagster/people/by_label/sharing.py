@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import MissingPartitions
-from tippers_dagster.occupancy.reading import OnMissing, When, chunks_asked, missing_chunks
+from tippers_dagster.occupancy.reading import OnMissing, When, chunks_in_range, missing_chunks
 from tippers_dagster.occupancy.sharing import (
     SUPPRESSED,
     at_begins,
@@ -89,19 +89,19 @@ def _hidden(
 ) -> pa.Table:
     tree, k = load_tree(settings), settings.smallest_count
     at = tree.position(space)
-    parts, rows, wholes = {}, {}, {}
-    for chunk in chunks_asked(start, end, width, settings):
+    parts, rows, total_masks = {}, {}, {}
+    for chunk in chunks_in_range(start, end, width, settings):
         found = tree_parts(settings, tree, chunk, width, by)
         parts[chunk] = found[:, at].T
         rows[chunk] = hide_labels(tree, found, k)[at]
-        wholes[chunk] = hide_counts(tree, found.sum(axis=0), k)[at]
+        total_masks[chunk] = hide_counts(tree, found.sum(axis=0), k)[at]
     hidden = at_begins(settings, table, width, rows)
     counts = at_begins(settings, table, width, parts).reshape(table.num_rows, -1)
     # The numbers that the masks were made for, in case newer ones have been published since.
     for i, name in enumerate(table.column_names[1:-1]):
         table = with_counts(table, name, counts[:, i], hidden)
-    whole_hidden = at_begins(settings, table, width, wholes)
-    table = with_counts(table, TOTAL, counts.sum(axis=1), whole_hidden)
+    total_hidden = at_begins(settings, table, width, total_masks)
+    table = with_counts(table, TOTAL, counts.sum(axis=1), total_hidden)
     return table.append_column(SUPPRESSED, pa.array(hidden))
 
 

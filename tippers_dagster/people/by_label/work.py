@@ -29,7 +29,7 @@ from tippers_dagster.people.by_label.counting import (
     PartsDiffer,
     check_parts,
     labels_fingerprint,
-    read_wholes,
+    read_totals,
     sparse_tables,
 )
 from tippers_dagster.people.by_label.devices import DeviceLabels, device_labels
@@ -37,7 +37,7 @@ from tippers_dagster.people.by_label.tables import labelled_chunk
 from tippers_dagster.platform.fingerprint import mix, of_text, of_texts
 from tippers_dagster.platform.lake import Lake, open_lake
 from tippers_dagster.platform.lake.keys import decode, labelled_key, labelled_prefix
-from tippers_dagster.platform.locks.locks import held_together
+from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.tasks import for_workers, threads_or_cluster
 from tippers_dagster.platform.warehouse import fence
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -155,7 +155,7 @@ def bring_up_to_date(
     for low in range(0, len(changed), CHUNKS_AT_ONCE):
         chunks = set(changed[low : low + CHUNKS_AT_ONCE])
         locks = [f"chunk {asset} {chunk}" for asset in (SOURCE, DERIVED) for chunk in chunks]
-        with held_together(settings, locks, log):
+        with advisory_locks(settings, locks, log):
             state = _state(settings)
             now = chunk_inputs(settings, state, labels_print, chunks)
             with _voiding(settings, name, chunks):
@@ -173,9 +173,7 @@ def bring_up_to_date(
 def chunk_inputs(
     settings: Settings, state: State, labels_print: int, only: Collection[str] | None = None
 ) -> list[ChunkInput]:
-    """The current inputs of every tracked chunk with computed occupancy; of ``only`` these chunks,
-    if given.
-    """
+    """The current inputs of tracked chunks with computed occupancy, or of those in ``only``."""
     tree, source, derived = state.grid.tree, state.source, state.derived
     at = np.array([tree.index[s] for s in source.spaces], np.int64)
     up = np.array([tree.index[s] for s in derived.spaces], np.int64)
@@ -258,7 +256,7 @@ def count_chunk(task: _ChunkTask) -> ChunkDone:
     at = np.array([tree.index[space] for space in inputs.spaces], np.int64)
     presence = read_presence(lake, tree, inputs.chunk, inputs.sources, labels.groups)
     parts = count_groups(presence, tree, labels.groups.rows, at, edges)
-    wholes = read_wholes(lake, inputs.chunk, inputs.spaces, edges)
+    wholes = read_totals(lake, inputs.chunk, inputs.spaces, edges)
     checked = check_parts(inputs.chunk, inputs.spaces, parts, wholes, edges)
     tables = dict(
         sparse_tables(inputs.spaces, inputs.prints, labels, task.labels_print, parts, edges)
@@ -321,7 +319,7 @@ def _voiding(settings: Settings, name: str, chunks: Collection[str]) -> Iterator
     try:
         yield
     except fence.LocksLost:
-        with fence.lifted():
+        with fence.unfenced():
             _void(settings, name, chunks)
         raise
 

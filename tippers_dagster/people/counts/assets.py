@@ -60,26 +60,28 @@ def _people_count(definition: Definition) -> DefinitionAsset:
 def _calibrate(definition: Definition, work: Computation) -> None:
     """Read head counts and devices, fit the ratio, write it."""
     from tippers_dagster.people.counts import describe
-    from tippers_dagster.people.counts.reading import compared_key
+    from tippers_dagster.people.counts.reading import fit_data_key
     from tippers_dagster.people.counts.work import calibrate_people, write_calibrated
     from tippers_dagster.platform.lake import open_lake
 
     settings, name, body = work.settings, definition.ref.name, definition.body
     assert isinstance(body, PeopleCount)
     version = work.version
-    made = calibrate_people(settings, body)
+    calibrated = calibrate_people(settings, body)
     work.replacing()
-    write_calibrated(settings, name, version, work.run_id, made)
-    plot = describe.people_plot(made)
+    write_calibrated(settings, name, version, work.run_id, calibrated)
+    plot = describe.people_plot(calibrated)
     work.log_result(
-        describe.mlflow_params(made), describe.figures(made), describe.mlflow_files(made, plot)
+        describe.mlflow_params(calibrated),
+        describe.figures(calibrated),
+        describe.mlflow_files(calibrated, plot),
     )
-    if made.reason is not None:
-        work.context.log.warning("Not calibrated: %s", made.reason)
-    place = open_lake(settings).uri(compared_key(name))
+    if calibrated.reason is not None:
+        work.context.log.warning("Not calibrated: %s", calibrated.reason)
+    place = open_lake(settings).uri(fit_data_key(name))
     work.succeeded(
-        len(made.observed),
-        describe.people_details(made, work.log.run_id),
-        describe.people_metadata(made, place, plot, work.log.url),
+        len(calibrated.observed),
+        describe.people_details(calibrated, work.log.run_id),
+        describe.people_metadata(calibrated, place, plot, work.log.url),
     )
-    work.report(*describe.people_checks(work.asset, made))
+    work.report(*describe.people_checks(work.asset, calibrated))

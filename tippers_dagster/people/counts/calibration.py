@@ -40,10 +40,10 @@ HOUR_GROUP = 4 * 3600
 LEVELS = 6
 """Number of occupancy levels, divided at quantiles of devices."""
 
-FEWEST = 30
+MIN_HEAD_COUNTS = 30
 """Minimum number of head counts with a computed device count; with fewer, nothing is fitted."""
 
-FEWEST_DAYS = 3
+MIN_HEAD_COUNT_DAYS = 3
 """Minimum number of days with head counts: one to fit, one for the interval, one to evaluate."""
 
 _ROUNDS = 12
@@ -51,7 +51,7 @@ _MIN_VARIANCE = 0.05
 """Minimum variance of people in a bin: no estimate is precise to a fifth of a person."""
 
 
-class TooFew(Exception):
+class TooFewHeadCounts(Exception):
     """There are too few head counts; the message says why."""
 
 
@@ -166,12 +166,12 @@ class Calibration:
         return low, np.ceil(people + half - 1e-9)
 
     def to_json(self) -> dict[str, Any]:
-        """As ``from_json`` takes it."""
+        """A dictionary for ``from_json``."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Calibration:
-        """What ``to_json`` gave."""
+        """Create it from the result of ``to_json``."""
         listed: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in data.items()
         }
@@ -221,12 +221,12 @@ class Evaluation:
     spaces: int
 
     def to_json(self) -> dict[str, Any]:
-        """As ``from_json`` takes it."""
+        """A dictionary for ``from_json``."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
-        """What ``to_json`` gave."""
+        """Create it from the result of ``to_json``."""
         errors = {name: Errors(**data[name]) for name in ("calibrated", "uncalibrated")}
         return cls(**{**data, **errors})
 
@@ -273,19 +273,19 @@ def covered(low: Floats, high: Floats, people: Floats) -> float:
 # --- steps --------------------------------------------------------------------------------------
 def _require(observed: Observations) -> None:
     days = len(np.unique(observed.day))
-    if len(observed) < FEWEST or days < FEWEST_DAYS:
-        raise TooFew(
+    if len(observed) < MIN_HEAD_COUNTS or days < MIN_HEAD_COUNT_DAYS:
+        raise TooFewHeadCounts(
             f"There are too few head counts: {len(observed):,} on {days:,} days; at least "
-            f"{FEWEST} on {FEWEST_DAYS} days are needed."
+            f"{MIN_HEAD_COUNTS} on {MIN_HEAD_COUNT_DAYS} days are needed."
         )
     if not observed.devices.sum() or not observed.people.sum():
-        raise TooFew("No head count has both people and devices.")
+        raise TooFewHeadCounts("No head count has both people and devices.")
 
 
 def _roles(day: Ints) -> Ints:
     """0 to fit, 1 for the interval, 2 held out; days alternate, so weekdays do too."""
     days, at = np.unique(day, return_inverse=True)
-    turns = np.array([0, 1, 2] if len(days) == FEWEST_DAYS else [0, 1, 0, 2])
+    turns = np.array([0, 1, 2] if len(days) == MIN_HEAD_COUNT_DAYS else [0, 1, 0, 2])
     return np.asarray(turns[at % len(turns)], np.int64)
 
 
@@ -306,7 +306,7 @@ def _calibration(
 def _suffice(fit: Observations, interval: Observations, confidence: float) -> bool:
     """Whether these head counts are enough for a separate calibration."""
     seen = fit.devices.sum() > 0 and fit.people.sum() > 0
-    enough = min(len(fit), len(interval)) >= FEWEST
+    enough = min(len(fit), len(interval)) >= MIN_HEAD_COUNTS
     return bool(seen and enough and _conformal(interval.devices, confidence) is not None)
 
 
@@ -315,14 +315,14 @@ def _of_spaces_alike(
 ) -> Calibration:
     edges = _edges(fit.devices)
     mean, hours, levels = _factors(fit, edges, ratio)
-    made = Calibration(
+    calibration = Calibration(
         mean, hours, edges, levels, (1.0, 0.0, 0.0), 0.0, (0.0,) * len(levels), confidence
     )
-    variance = _fit_variance(made.people(fit.devices, fit.second, fit.width), fit.people)
-    estimate = made.people(interval.devices, interval.second, interval.width)
+    variance = _fit_variance(calibration.people(fit.devices, fit.second, fit.width), fit.people)
+    estimate = calibration.people(interval.devices, interval.second, interval.width)
     score = np.abs(interval.people - estimate) / np.sqrt(_variance(variance, estimate))
     empty, spread = _spreads(score, interval.devices, edges, confidence)
-    return replace(made, variance=variance, empty=empty, spread=spread)
+    return replace(calibration, variance=variance, empty=empty, spread=spread)
 
 
 def _spreads(
@@ -334,7 +334,7 @@ def _spreads(
     """
     of_all = _conformal(score, confidence)
     if of_all is None:
-        raise TooFew(
+        raise TooFewHeadCounts(
             f"Only {len(score):,} head counts are left for the interval, too few for a confidence "
             f"of {confidence:.1%}."
         )
@@ -490,8 +490,8 @@ def _conformal(score: Floats, confidence: float) -> float | None:
     return float(np.sort(score)[rank - 1]) if rank <= len(score) else None
 
 
-def _evaluate(made: Calibration, held_out: Observations, every: Observations) -> Evaluation:
-    estimate, low, high = made.estimates(held_out)
+def _evaluate(calibration: Calibration, held_out: Observations, every: Observations) -> Evaluation:
+    estimate, low, high = calibration.estimates(held_out)
     return Evaluation(
         rows=len(held_out),
         days=len(np.unique(held_out.day)),

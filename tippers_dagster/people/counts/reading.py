@@ -86,14 +86,14 @@ class People:
     high: Floats
 
 
-def read_made(settings: Settings) -> dict[str, Made]:
+def read_people_counts(settings: Settings) -> dict[str, Made]:
     """All materialised people counts by name."""
     with warehouse_engine(settings).connect() as connection:
         query = sa.select(people_calibration).order_by(people_calibration.c.name)
         return {row["name"]: _made(row) for row in connection.execute(query).mappings()}
 
 
-def made_of(settings: Settings, name: str) -> Made:
+def read_people_count(settings: Settings, name: str) -> Made:
     """The last materialisation of one people count.
 
     Raises
@@ -101,7 +101,7 @@ def made_of(settings: Settings, name: str) -> Made:
     NotCounted
         When there is none.
     """
-    found = read_made(settings)
+    found = read_people_counts(settings)
     if name not in found:
         raise NotCounted(
             f"There is no materialised people count {name!r}.",
@@ -111,12 +111,12 @@ def made_of(settings: Settings, name: str) -> Made:
     return found[name]
 
 
-def compared_key(name: str) -> str:
+def fit_data_key(name: str) -> str:
     """Key of the head counts that a people count was fitted on, with its estimates."""
     return f"people_counts/{encode(name)}/data.parquet"
 
 
-def read_compared(settings: Settings, name: str) -> pa.Table:
+def read_fit_data(settings: Settings, name: str) -> pa.Table:
     """Head counts with the estimates of a materialised people count.
 
     Only head counts with computed occupancy: space_id, day, second (of the day), interval_seconds,
@@ -127,7 +127,7 @@ def read_compared(settings: Settings, name: str) -> pa.Table:
     LakeFileMissing
         When it was never materialised.
     """
-    return open_lake(settings).read_table(compared_key(name))
+    return open_lake(settings).read_table(fit_data_key(name))
 
 
 def _made(row: sa.RowMapping) -> Made:
@@ -195,8 +195,8 @@ def people_counter(settings: Settings, name: str) -> PeopleCounter:
     NotCounted, NotLabelled, BadInput
         If it was never materialised, or its labels no longer exist or are not of devices.
     """
-    made = made_of(settings, name)
-    return PeopleCounter(settings, made.body, made.calibration)
+    last = read_people_count(settings, name)
+    return PeopleCounter(settings, last.body, last.calibration)
 
 
 def read_people(

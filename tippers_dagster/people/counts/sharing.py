@@ -10,11 +10,11 @@ from __future__ import annotations
 import pyarrow as pa
 
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
-from tippers_dagster.occupancy.reading import When, chunks_asked
+from tippers_dagster.occupancy.reading import When, chunks_in_range
 from tippers_dagster.occupancy.sharing import SUPPRESSED, at_begins, tree_counts
 from tippers_dagster.occupancy.suppression import Mask, hide_counts, hide_labels
 from tippers_dagster.people.by_label.sharing import tree_parts
-from tippers_dagster.people.counts.reading import made_of, read_people
+from tippers_dagster.people.counts.reading import read_people, read_people_count
 from tippers_dagster.settings import Settings, get_settings
 
 
@@ -44,11 +44,11 @@ def read_shared_people(
     table = read_people(space, start, end, interval_seconds, people_count, settings=settings)
     if settings.smallest_count < 2:
         return table
-    by = made_of(settings, people_count).body.by
+    by = read_people_count(settings, people_count).body.by
     tree = load_tree(settings)
     masks = {
         chunk: _hidden(settings, tree, chunk, interval_seconds, by)[tree.position(space)]
-        for chunk in chunks_asked(start, end, interval_seconds, settings)
+        for chunk in chunks_in_range(start, end, interval_seconds, settings)
     }
     hidden = at_begins(settings, table, interval_seconds, masks)
     for at, name in enumerate(table.column_names[1:], 1):

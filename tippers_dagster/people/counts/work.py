@@ -20,12 +20,12 @@ from tippers_dagster.people.counts.calibration import (
     Calibration,
     Evaluation,
     Observations,
-    TooFew,
+    TooFewHeadCounts,
     calibrate,
 )
 from tippers_dagster.people.counts.devices import Chosen, chosen_devices, count_devices
 from tippers_dagster.people.counts.head_counts import read_head_counts
-from tippers_dagster.people.counts.reading import compared_key
+from tippers_dagster.people.counts.reading import fit_data_key
 from tippers_dagster.people.counts.tables import people_calibration
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -83,9 +83,9 @@ def calibrate_people(settings: Settings, body: PeopleCount) -> Calibrated:
     reason, calibration, evaluation = None, None, None
     try:
         if not counts.num_rows:
-            raise TooFew("There are no head counts.")
+            raise TooFewHeadCounts("There are no head counts.")
         calibration, evaluation = calibrate(observed, body.ratio, body.confidence)
-    except TooFew as error:
+    except TooFewHeadCounts as error:
         reason = str(error)
     return Calibrated(
         body=body,
@@ -137,10 +137,10 @@ def observe(
     people = head_counts["people"].to_numpy().astype(np.float64)
     tree = load_tree(settings)
     above = ~tree.is_leaf[[tree.index[name] for name in spaces]] if spaces else np.zeros(0, bool)
-    made = Observations(
+    observations = Observations(
         people, counted.astype(np.float64), local % DAY, width, day, space, above[space]
     )
-    return spaces, made.of(is_computed)
+    return spaces, observations.of(is_computed)
 
 
 def _stretches(
@@ -169,18 +169,18 @@ def _stretches(
 
 
 def write_calibrated(
-    settings: Settings, name: str, version: str, run_id: str, made: Calibrated
+    settings: Settings, name: str, version: str, run_id: str, calibrated: Calibrated
 ) -> None:
     """Replace a people count's calibration, and write the data of the fit to the lake."""
-    open_lake(settings).write_table(compared_key(name), _compared(made))
+    open_lake(settings).write_table(fit_data_key(name), _compared(calibrated))
     values = {
         "version": version,
         "run_id": run_id,
         "made_at": dt.datetime.now(dt.UTC),
-        "body": made.body.model_dump(mode="json"),
-        "reason": made.reason,
-        "calibration": None if made.calibration is None else made.calibration.to_json(),
-        "evaluation": None if made.evaluation is None else made.evaluation.to_json(),
+        "body": calibrated.body.model_dump(mode="json"),
+        "reason": calibrated.reason,
+        "calibration": None if calibrated.calibration is None else calibrated.calibration.to_json(),
+        "evaluation": None if calibrated.evaluation is None else calibrated.evaluation.to_json(),
     }
     values |= {n: sa.null() for n in ("calibration", "evaluation") if values[n] is None}
     statement = insert(people_calibration).values(name=name, **values)
@@ -188,16 +188,16 @@ def write_calibrated(
         connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
-def _compared(made: Calibrated) -> pa.Table:
+def _compared(calibrated: Calibrated) -> pa.Table:
     """Head counts with their estimates."""
-    observed, calibration = made.observed, made.calibration
+    observed, calibration = calibrated.observed, calibrated.calibration
     unknown = pa.nulls(len(observed), pa.float64())
     estimated, low, high = observed.devices, unknown, unknown
     if calibration is not None:
         estimated, low, high = calibration.estimates(observed)
     return pa.table(
         {
-            "space_id": pa.array(made.spaces, pa.string()).take(pa.array(observed.space)),
+            "space_id": pa.array(calibrated.spaces, pa.string()).take(pa.array(observed.space)),
             "day": pa.array(observed.day).cast(pa.int32()).cast(pa.date32()),
             "second": observed.second,
             "interval_seconds": observed.width,

@@ -26,10 +26,10 @@ from tippers_dagster.platform.postgres.keepalives import KEEPALIVES
 
 PING_SECONDS = 1.0
 POLL_SECONDS = 0.2
-LONGEST_OUTAGE_SECONDS = 600.0
+MAX_OUTAGE_SECONDS = 600.0
 """How long a process that waits for locks tolerates an unavailable database."""
 
-ABROAD_SECONDS = 60.0
+REMOTE_GRACE_SECONDS = 60.0
 """How long a lock is reserved for a process on another host after its connection was lost."""
 
 SEEN_FREE_SECONDS = 5.0
@@ -84,9 +84,7 @@ class Keeper:
                     last_answer = time.monotonic()
                 except _UNAVAILABLE:
                     self._disconnect()
-                    if last_answer is None or (
-                        time.monotonic() - last_answer > LONGEST_OUTAGE_SECONDS
-                    ):
+                    if last_answer is None or (time.monotonic() - last_answer > MAX_OUTAGE_SECONDS):
                         raise
                     group = None
             if group is not None:
@@ -173,7 +171,7 @@ class Keeper:
             self._seen_free[token] = since, now
             if holder.is_running and holder != this_process():
                 return True
-            if not holder.is_local and now - since < ABROAD_SECONDS:
+            if not holder.is_local and now - since < REMOTE_GRACE_SECONDS:
                 return True
         return False
 

@@ -14,7 +14,7 @@ from logging import Logger
 
 import sqlalchemy as sa
 
-from tippers_dagster.platform.locks.keeper import ABROAD_SECONDS, Keeper, keeper_of, key_of
+from tippers_dagster.platform.locks.keeper import REMOTE_GRACE_SECONDS, Keeper, keeper_of, key_of
 from tippers_dagster.platform.locks.processes import Process
 from tippers_dagster.platform.locks.tables import held_lock
 from tippers_dagster.platform.postgres.databases import databases
@@ -76,7 +76,7 @@ def run_processes(settings: Settings, run_ids: Iterable[str]) -> RunProcesses:
 
 
 @contextmanager
-def held_together(settings: Settings, names: Iterable[str], log: Logger) -> Iterator[None]:
+def advisory_locks(settings: Settings, names: Iterable[str], log: Logger) -> Iterator[None]:
     """Hold the locks with these names within the block; waits until all of them are free.
 
     Either all are taken or none, so there are no deadlocks. The locks survive a restart of the
@@ -104,7 +104,7 @@ _missing_since: dict[str, float] = {}
 
 def _missing_for_long(name: str) -> bool:
     now = time.monotonic()
-    return now - _missing_since.setdefault(name, now) >= ABROAD_SECONDS
+    return now - _missing_since.setdefault(name, now) >= REMOTE_GRACE_SECONDS
 
 
 _LOCKED = sa.text(

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.mlflow.store import (
     NOT_CONFIGURED,
-    be_impatient,
     first_use,
+    shorten_timeouts,
     tracking_uri,
     use_store,
 )
@@ -23,7 +23,7 @@ _ready: set[str] = set()
 """Stores whose tables this process has created or seen."""
 
 
-class MlflowAway(TippersError):
+class MlflowUnavailable(TippersError):
     """MLflow is unavailable or refuses a request; nothing can be done without it."""
 
 
@@ -40,14 +40,14 @@ def mlflow_client(settings: Settings) -> Iterator[Any]:
     """
     uri = tracking_uri(settings)
     if uri is None:
-        raise MlflowAway(NOT_CONFIGURED, "The model registry is kept there.")
+        raise MlflowUnavailable(NOT_CONFIGURED, "The model registry is kept there.")
     from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
     from requests.exceptions import RequestException
 
     try:
-        be_impatient(uri)
+        shorten_timeouts(uri)
         use_store(settings, uri)
         client = MlflowClient(uri, uri)
         if uri not in _ready:
@@ -61,7 +61,7 @@ def mlflow_client(settings: Settings) -> Iterator[Any]:
     ) as error:
         first = " ".join(str(error).strip().splitlines()[:1])
         reason = redact(f"{type(error).__name__}: {first}", settings)
-        raise MlflowAway(
+        raise MlflowUnavailable(
             f"MLflow request failed: {reason}",
             "Check with `tippers doctor` whether it can be reached; TIPPERS_MLFLOW_URL is its "
             "address.",

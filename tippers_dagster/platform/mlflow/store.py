@@ -32,7 +32,7 @@ def tracking_uri(settings: Settings) -> str | None:
     return None if embedded is None else sqlalchemy_url(embedded)
 
 
-def be_impatient(uri: str) -> None:
+def shorten_timeouts(uri: str) -> None:
     """Make an unresponsive server or database an error soon, not after minutes."""
     from mlflow import environment_variables as variables
 

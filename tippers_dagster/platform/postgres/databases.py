@@ -66,7 +66,7 @@ def databases(settings: Settings) -> Databases:
     )
 
 
-def end_in_order() -> None:
+def exit_on_signals() -> None:
     """Make SIGTERM and SIGINT exit normally, so that the last process stops the embedded server.
 
     Call it in the main thread before a web server runs there: the server raises the signal again

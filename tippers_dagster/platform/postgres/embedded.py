@@ -39,11 +39,11 @@ from tippers_dagster.platform.home import private_home
 from tippers_dagster.platform.postgres.owner import (
     OWNER,
     administering,
-    give_all,
+    allow_login,
     keep_to_owner,
-    let_in,
     make_database,
     make_owner,
+    transfer_ownership,
 )
 
 DATABASES = ("tippers", "dagster", "mlflow")
@@ -363,13 +363,13 @@ def _set_up(server: EmbeddedServer) -> None:
         keep_to_owner(cursor, ("postgres", "template1", *DATABASES[1:]))
         for name in DATABASES:
             _transfer(server, name)
-        let_in(cursor, OWNER)
+        allow_login(cursor, OWNER)
 
 
 def _transfer(server: EmbeddedServer, name: str) -> None:
     try:
         with closing(psycopg2.connect(server.url(name, ADMINISTRATOR))) as connection:
-            give_all(connection, OWNER)
+            transfer_ownership(connection, OWNER)
     except pg_errors.LockNotAvailable as error:
         raise EmbeddedServerError(
             f"The database {name} of {server.home} is in use and cannot be migrated.",

@@ -80,7 +80,7 @@ def administering(url: str) -> Iterator[psycopg2.extensions.cursor]:
 
 
 def make_owner(cursor: psycopg2.extensions.cursor, owner: str, secret: str | None = None) -> bool:
-    """Create the role; it cannot log in before ``let_in``.
+    """Create the role; it cannot log in before ``allow_login``.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def make_owner(cursor: psycopg2.extensions.cursor, owner: str, secret: str | Non
     return created
 
 
-def let_in(cursor: psycopg2.extensions.cursor, owner: str) -> None:
+def allow_login(cursor: psycopg2.extensions.cursor, owner: str) -> None:
     """Let the owner log in: the last step, which tells other processes that setup is complete."""
     cursor.execute(sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(owner)))
 
@@ -130,7 +130,7 @@ def keep_to_owner(cursor: psycopg2.extensions.cursor, databases: Iterable[str]) 
         )
 
 
-def give_all(connection: psycopg2.extensions.connection, owner: str) -> int:
+def transfer_ownership(connection: psycopg2.extensions.connection, owner: str) -> int:
     """Transfer what the connected administrator owns in this database to the owner, atomically.
 
     Returns the number of objects. Other processes wait meanwhile, and then find nothing to do.

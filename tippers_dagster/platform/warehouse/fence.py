@@ -50,7 +50,7 @@ def leave(fence: Fence) -> None:
 
 
 @contextmanager
-def lifted() -> Iterator[None]:
+def unfenced() -> Iterator[None]:
     """Let this thread's transactions commit without locks within the block.
 
     For a process that lost its locks, and must still mark something as invalid.

@@ -47,7 +47,7 @@ class Past:
     details: Mapping[str, Any]
 
 
-def keep_past(
+def keep_labels(
     settings: Settings, table: LabelTable, rows: pa.Table, details: Mapping[str, Any]
 ) -> None:
     """Keep a materialisation, and remove the oldest ones if there are too many.
@@ -82,7 +82,7 @@ def keep_past(
         lake.delete(_key(table, old["version"]))
 
 
-def read_past(settings: Settings, concept: str, name: str) -> list[Past]:
+def read_earlier_labels(settings: Settings, concept: str, name: str) -> list[Past]:
     """The kept materialisations, newest first."""
     return [
         Past(**{**one, "at": dt.datetime.fromisoformat(one["at"])})

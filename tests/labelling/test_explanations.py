@@ -1,4 +1,4 @@
-"""Why an entity has its label."""
+"""Explanations of an entity's label."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 from tests.labelling.small import FUNCTIONS, World, keys, written_gold
 from tippers_dagster.cli import build_app
 from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.explanations import explain, find_label_model
 from tippers_dagster.labelling.gold import import_gold
 from tippers_dagster.labelling.labels import NotLabelled, read_labels
-from tippers_dagster.labelling.why import explain, find_label_model
 
 MACS = keys(120).to_pylist()
 
@@ -44,7 +44,7 @@ def test_votes_rows_weights_and_posterior(labelled: World, tmp_path) -> None:
     assert 0.5 < always.weight <= 1
     assert by_name["short"].vote is None
     assert by_name["short"].evidence == {}
-    # What the votes add to what was taken for granted is the posterior.
+    # The prior and the contributions of the votes give the posterior.
     added = {
         label: math.log(share) + sum(v.evidence.get(label, 0) for v in found.votes)
         for label, share in found.class_balance.items()
@@ -54,14 +54,14 @@ def test_votes_rows_weights_and_posterior(labelled: World, tmp_path) -> None:
         assert math.exp(a) / total == pytest.approx(found.probabilities[label], abs=1e-6)
 
 
-def test_an_entity_that_nobody_votes_for(labelled: World) -> None:
+def test_an_entity_without_votes(labelled: World) -> None:
     found = explain(labelled.settings, labelled.catalog, "device.kind_of", MACS[-1])
     assert (found.label, found.outcome, found.confidence) == (None, "abstain", None)
     assert set(found.probabilities.values()) == {None}
     assert {v.row for v in found.votes} == {None}
 
 
-def test_what_is_not_there(labelled: World) -> None:
+def test_missing_entities_and_models(labelled: World) -> None:
     settings, catalog = labelled.settings, labelled.catalog
     with pytest.raises(NotLabelled, match="no label for ff:ff"):
         explain(settings, catalog, "device.kind_of", "ff:ff")

@@ -13,7 +13,7 @@ from typing import Any
 from tippers_dagster.campus.source.checks import require_columns
 from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import Load, load_transaction
-from tippers_dagster.campus.source.schema import SPACES, refuse_foreign_source, source_tables
+from tippers_dagster.campus.source.schema import SPACES, require_own_source, source_tables
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 
@@ -65,7 +65,7 @@ def journal_transaction(settings: Settings) -> Iterator[Load]:
     # SQLAlchemy and Alembic are slow to import.
     from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
-    refuse_foreign_source(settings)
+    require_own_source(settings)
     warehouse_engine(settings)
     create_source_schema(settings)
     for kind, table in source_tables(settings).items():
@@ -160,7 +160,7 @@ def same_content(
     return _ingested(found[0]) if found else None
 
 
-def read_alike(earlier: Ingested, options: Options) -> bool:
+def same_options(earlier: Ingested, options: Options) -> bool:
     """Whether an ingest used these options; assumed for ingests of earlier versions."""
     return earlier.options is None or dict(earlier.options) == dict(options)
 

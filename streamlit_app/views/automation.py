@@ -8,7 +8,7 @@ from streamlit_app.services.app import App
 from streamlit_app.ui.cached import HASH_FUNCS
 from streamlit_app.ui.messages import plain
 from tippers_dagster.settings import Settings
-from tippers_dagster.stack.automation_health import automation_troubles
+from tippers_dagster.stack.automation_health import automation_problems
 
 SECONDS = 20
 TIMEOUT_SECONDS = 3.0
@@ -17,10 +17,10 @@ TIMEOUT_SECONDS = 3.0
 
 @st.cache_data(ttl=SECONDS, show_spinner=False, hash_funcs=HASH_FUNCS)
 def _troubles(settings: Settings) -> dict[str, str]:
-    return automation_troubles(settings, TIMEOUT_SECONDS)
+    return automation_problems(settings, TIMEOUT_SECONDS)
 
 
-def show_troubles(app: App) -> None:
+def warn_about_automation(app: App) -> None:
     """Warn, with the reasons, while nothing is kept up to date."""
     troubles = _troubles(app.settings)
     if troubles:

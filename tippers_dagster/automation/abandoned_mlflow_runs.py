@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from tippers_dagster.automation.mlflow_runs import end_abandoned
-from tippers_dagster.platform.mlflow.client import MlflowAway, mlflow_client
+from tippers_dagster.platform.mlflow.client import MlflowUnavailable, mlflow_client
 from tippers_dagster.platform.mlflow.store import tracking_uri
 from tippers_dagster.settings import Settings
 
@@ -42,7 +42,7 @@ class MlflowSettler:
                 with mlflow_client(settings) as client:
                     experiments = [e.experiment_id for e in client.search_experiments()]
                     end_abandoned(settings, instance, client, experiments)
-            except MlflowAway as error:
+            except MlflowUnavailable as error:
                 _log.warning("MLflow runs of failed runs are not ended yet: %s", error.message)
                 self._not_before = now + RETRY_AFTER
                 return

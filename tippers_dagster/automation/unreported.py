@@ -18,7 +18,7 @@ from tippers_dagster.settings import Settings
 DATA_VERSION = "dagster/data_version"
 
 
-def report_recorded(
+def report_recorded_materializations(
     settings: Settings,
     instance: dg.DagsterInstance,
     nodes: Sequence[Node],
