@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import altair as alt
 import pandas as pd
 import streamlit as st
@@ -74,7 +76,7 @@ def _chosen(defined: dict[str, Made | None]) -> Made | None:
 # --- accuracy ------------------------------------------------------------------------------------
 def _quality(app: App, defined: dict[str, Made | None], made: Made | None) -> None:
     if made is None:
-        _nothing_yet(defined)
+        nothing_yet(defined)
         return
     st.subheader(plain(made.name))
     links = (
@@ -97,7 +99,8 @@ def _quality(app: App, defined: dict[str, Made | None], made: Made | None) -> No
         _ratios(service.ratios(made))
 
 
-def _nothing_yet(defined: dict[str, Made | None]) -> None:
+def nothing_yet(defined: Collection[str]) -> None:
+    """Say why no people count can be shown; ``defined``: the names of those that exist."""
     if defined:
         st.info(
             f"{plain(', '.join(defined))}: not materialised yet. People are counted once devices "
@@ -106,7 +109,8 @@ def _nothing_yet(defined: dict[str, Made | None]) -> None:
         )
         return
     st.info(
-        "No people count is defined. A people count says which devices count as people.",
+        "No people count is defined. A people count says which devices count as people, and learns "
+        "from head counts how many people there are per device.",
         icon=":material/groups:",
     )
     st.page_link(page("definitions"), label="Definitions", icon=":material/edit_note:")

@@ -239,16 +239,7 @@ def _check_people_count(catalog: Lookup, definition: Definition, body: Body) -> 
         raise Cannot(
             f"{labeller} does not label devices: its key is {catalog.key_column(labeller)}."
         )
-    labels = _labels_given(catalog, labeller)
-    _refuse_unknown_labels(body.labels, labels, f"of {body.by}")
-
-
-def _labels_given(catalog: Lookup, labeller: Ref) -> tuple[str, ...]:
-    """The labels of a label model, or of the one that a classifier learns from."""
-    body = catalog.definitions[labeller].body
-    if isinstance(body, Classifier):
-        labeller = catalog.resolve(body.label_model, labeller.concept).ref
-    return catalog.model_labels(labeller)
+    _refuse_unknown_labels(body.labels, catalog.model_labels(labeller), f"of {body.by}")
 
 
 def _check_connection(catalog: Lookup, definition: Definition, body: Body) -> None:

@@ -13,6 +13,7 @@ from functools import cached_property
 from tippers_dagster.catalog.cycles import topological_order
 from tippers_dagster.catalog.kinds import (
     Body,
+    Classifier,
     Concept,
     ConceptValue,
     DerivedIndex,
@@ -202,12 +203,14 @@ class Lookup:
         return tuple(value.name for value in self.values(concept))
 
     def model_labels(self, ref: Ref) -> tuple[str, ...]:
-        """The labels of a label model in the order of its class numbers.
+        """The labels of a label model, or a classifier's, in the order of its class numbers.
 
         Either those that it names, or all that its labelling functions may vote for, in the
         concept's order. Its references must be valid.
         """
         body = self.definitions[ref].body
+        if isinstance(body, Classifier):
+            return self.model_labels(self.resolve(body.label_model, ref.concept).ref)
         assert isinstance(body, LabelModel)
         if body.labels:
             return body.labels

@@ -33,7 +33,7 @@ def _node(catalog: Catalog, definition: Definition) -> Node:
 
     ref, body = definition.ref, definition.body
     assert isinstance(body, Classifier)
-    labels = catalog.model_labels(catalog.resolve(body.label_model, ref.concept).ref)
+    labels = catalog.model_labels(ref)
     # How a challenger is judged does not affect training: the margin belongs to the champion.
     text = body.model_dump_json(exclude={"promotion_margin"})
     deps = tuple(dep.asset_path for dep in catalog.dependencies(ref))

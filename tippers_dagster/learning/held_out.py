@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.catalog.kinds import Classifier
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import LakeFileMissing
 from tippers_dagster.labelling.evaluate import numbers
@@ -51,9 +50,7 @@ def read_held_out(settings: Settings, catalog: Catalog, ref: Ref) -> HeldOutRows
     NotTrained
         When the classifier was never trained.
     """
-    body = catalog.definitions[ref].body
-    assert isinstance(body, Classifier)
-    labels = catalog.model_labels(catalog.resolve(body.label_model, ref.concept).ref)
+    labels = catalog.model_labels(ref)
     rows = read_training_file(settings, ref, held_out_key(ref))
     label = numbers(labels, rows["label"].to_pylist())
     return HeldOutRows(labels, rows[0].combine_chunks(), label)

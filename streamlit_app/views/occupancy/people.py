@@ -26,6 +26,7 @@ from streamlit_app.views.occupancy.context import (
     log_span,
     show_gaps,
 )
+from streamlit_app.views.people_counts import nothing_yet
 from tippers_dagster.people.counts.reading import Made
 from tippers_dagster.platform.dagster.addresses import asset_link
 from tippers_dagster.platform.table_files import Format
@@ -89,7 +90,7 @@ def _chosen(context: Context) -> Made | None:
     defined = _people_counts(context.settings)
     made = {name: found for name, found in defined.items() if found is not None}
     if not made:
-        _nothing_yet(list(defined))
+        nothing_yet(defined)
         return None
     names = list(made)
     name = st.selectbox(
@@ -102,22 +103,6 @@ def _chosen(context: Context) -> Made | None:
     )
     state.put(by=name)
     return made[name]
-
-
-def _nothing_yet(defined: list[str]) -> None:
-    if defined:
-        st.info(
-            f"{plain(', '.join(defined))}: not materialised yet. People are counted once devices "
-            "are labelled.",
-            icon=":material/pending:",
-        )
-        return
-    st.info(
-        "No people count is defined. A people count says which devices count as people, and learns "
-        "from head counts how many people there are per device.",
-        icon=":material/groups:",
-    )
-    st.page_link(page("definitions"), label="Definitions", icon=":material/edit_note:")
 
 
 def _numbers(context: Context, found: PeopleInSpace, numbers: Summary) -> None:
