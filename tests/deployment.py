@@ -182,7 +182,8 @@ def _ingest(settings: Settings, folder: Path) -> None:
     header = "space_id,space_name,parent_space_id,building_room\n"
     (folder / "spaces.csv").write_text(header + "\n".join(spaces))
     rows = [
-        f"device{(n + room) % 5},ap,{day} {8 + room % 9:02}:00:00,{day} {9 + room % 9:02}:30:00,r{room}"
+        f"device{(n + room) % 5},ap,{day} {8 + room % 9:02}:00:00,"
+        f"{day} {9 + room % 9:02}:30:00,r{room}"
         for n in range(SIMULATED.days)
         for day in [SIMULATED.start + dt.timedelta(days=n)]
         for room in range(ROOMS)
