@@ -4,8 +4,8 @@ Starting one takes a minute of computing, so it is started once and stopped afte
 that asks for it. What one test makes the others leave alone: each has spaces, weeks and concepts of
 its own. Tests that take a part of the deployment away have the marker ``outage`` and come last.
 
-Its home holds a simulated campus (two buildings, 120 people, two weeks from 20 January 2025) and a
-plain one (three floors of four rooms, twelve weeks from 6 January); nothing is tracked.
+Its home holds a simulated campus (two buildings, 120 people) and a plain one (three floors of four
+rooms), both with the sessions of two weeks from 20 January 2025; nothing is tracked.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
 
 MONDAY = dt.date(2025, 1, 6)
-WEEKS = 12
+"""From which on the weeks of the plain campus are counted."""
+
 ROOMS, FLOORS = 12, 3
 SIMULATED = CampusOptions(buildings=2, people=120, days=14, seed=5)
 
@@ -181,9 +182,10 @@ def _ingest(settings: Settings, folder: Path) -> None:
     header = "space_id,space_name,parent_space_id,building_room\n"
     (folder / "spaces.csv").write_text(header + "\n".join(spaces))
     rows = [
-        f"device{(day + room) % 5},ap,{MONDAY + dt.timedelta(days=day)} {8 + room % 9:02}:00:00,"
-        f"{MONDAY + dt.timedelta(days=day)} {9 + room % 9:02}:30:00,r{room}"
-        for day in range(7 * WEEKS)
+        f"device{(n + room) % 5},ap,{day} {8 + room % 9:02}:00:00,"
+        f"{day} {9 + room % 9:02}:30:00,r{room}"
+        for n in range(SIMULATED.days)
+        for day in [SIMULATED.start + dt.timedelta(days=n)]
         for room in range(ROOMS)
     ]
     header = "mac_address,sensor_id,start_time,end_time,space_id\n"

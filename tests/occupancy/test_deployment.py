@@ -33,6 +33,7 @@ def running(deployed: Deployed) -> Deployed:
 def settings(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """Nothing is tracked, and a test may track weeks that no other does."""
     settings = deployed.enter(monkeypatch)
+    assert list_tracked(settings) == []
     yield settings
     for space in {tracked.space for tracked in list_tracked(settings)}:
         untrack_space(settings, space=space)

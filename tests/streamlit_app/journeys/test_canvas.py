@@ -89,7 +89,7 @@ def drag_into_the_open(page: Page, name: str) -> None:
 
 
 def test_an_edge_makes_a_definition_and_what_is_stale_is_computed(
-    open_page: Callable[[str], Page], size: Settings
+    open_page: Callable[[str], Page], deployed: Deployed, size: Settings
 ) -> None:
     page = open_page("pipeline?concept=size")
     expect(node(page, "counts")).to_contain_text("stale")
@@ -127,5 +127,5 @@ def test_an_edge_makes_a_definition_and_what_is_stale_is_computed(
         "    return ABSTAIN\n",
     )
     hands.save(page)
-    page.get_by_role("link", name="Pipeline").first.click()
+    page.goto(f"{deployed.app}/pipeline?concept=size")
     expect(node(page, "many")).to_be_visible()

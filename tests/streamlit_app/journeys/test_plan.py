@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.csv as pa_csv
@@ -14,15 +14,27 @@ from tests.deployment import Deployed
 from tests.streamlit_app.journeys import hands
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.occupancy.reading import read_occupancy
+from tippers_dagster.occupancy.tracking import untrack_space
 from tippers_dagster.settings import Settings
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_planner_tracks_watches_reads_and_downloads(
-    open_page: Callable[[str], Page], deployed: Deployed, settings: Settings, tmp_path: Path
-) -> None:
+@pytest.fixture
+def root(settings: Settings) -> Iterator[str]:
+    """The simulated campus, not tracked before and not after."""
     (root,) = set(load_tree(settings).roots) - {"campus"}
+    yield root
+    untrack_space(settings, space=root)
+
+
+def test_a_planner_tracks_watches_reads_and_downloads(
+    open_page: Callable[[str], Page],
+    deployed: Deployed,
+    settings: Settings,
+    root: str,
+    tmp_path: Path,
+) -> None:
     page = open_page(f"tracking?space={root}")
     expect(page.get_by_text("This adds")).to_be_visible()
     hands.press(page, "Only track")
