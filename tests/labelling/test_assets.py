@@ -13,7 +13,7 @@ import pytest
 
 from tests.kills import POINTS, leaves_nothing_fresh
 from tests.labelling.small import FUNCTIONS, LABELS, World, function, keys, model, truth
-from tippers_dagster.automation import specs
+from tippers_dagster.automation import computation
 from tippers_dagster.automation.state import load_states
 from tippers_dagster.catalog.kinds import ConceptValue
 from tippers_dagster.errors import LowMemory
@@ -348,7 +348,7 @@ def test_without_memory_nothing_is_started_and_it_is_reported(
     def short(*_: object) -> None:
         raise LowMemory("Only 12 MB of memory are free.")
 
-    monkeypatch.setattr(specs, "wait_for_memory", short)
+    monkeypatch.setattr(computation, "wait_for_memory", short)
     assert not world.run().success
     votes = load_states(world.settings)["device/one_room"]
     assert (votes.error, votes.tries) == ("Only 12 MB of memory are free.", 0)

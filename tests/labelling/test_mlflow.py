@@ -123,7 +123,7 @@ from tippers_dagster.automation.state import Recorder
 from tippers_dagster.settings import get_settings
 
 dies_at = {"before it is recorded": (Recorder, "succeeded"), "after": (MlflowLog, "_end")}
-setattr(*dies_at[sys.argv[1]], lambda *_: os._exit(9))
+setattr(*dies_at[sys.argv[1]], lambda *_, **__: os._exit(9))
 settings = get_settings()
 with dagster_instance(settings) as instance:
     world = World(settings, instance)
