@@ -101,7 +101,7 @@ def test_rows_ingested_later_are_counted(campus: Settings) -> None:
         table = read_occupancy("hall", "2025-01-06", "2025-01-20", 3600)
     assert table.schema.metadata[STALE_METADATA] == b'["2025-01-06"]'
 
-    assert "sessions: 1 partitions" in said("occupancy", "materialize")
+    assert "sessions: 1 partition, " in said("occupancy", "materialize")
     assert count("campus", "2025-01-07") == 22
     assert count("room1", "2025-01-07") == 11
     with warnings.catch_warnings():

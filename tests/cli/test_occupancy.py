@@ -53,7 +53,7 @@ def export(out: Path, end: str = "2025-01-07", *more: str) -> list[dict[str, str
 def test_from_files_to_an_export(campus: Settings, tmp_path: Path) -> None:
     assert "4 spaces (2 with children) in 2 time chunks" in track().stdout
     done = tippers("occupancy", "materialize")
-    assert "source_occupancy: 4 partitions, 1 runs" in done.stdout
+    assert "source_occupancy: 4 partitions, 1 run, " in done.stdout
     rows = export(tmp_path / "hall.csv", "2025-01-07", "--sparse")
     assert rows == [
         {

@@ -23,7 +23,7 @@ from tippers_dagster.automation.tokens import source_tokens
 from tippers_dagster.calendar.store import calendar_node
 from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.errors import BadInput
-from tippers_dagster.forecasting import reading, work
+from tippers_dagster.forecasting import assets, reading, work
 from tippers_dagster.forecasting.names import ALWAYS, forecast_key, work_prefix
 from tippers_dagster.forecasting.reading import NotForecast
 from tippers_dagster.forecasting.registered import export_forecaster
@@ -156,10 +156,10 @@ def test_a_killed_backtest_resumes_and_registers_once(
     def dies_late(*_: object) -> None:
         raise Killed
 
-    tidy = work.delete_other_work
-    monkeypatch.setattr(work, "delete_other_work", dies_late)
+    tidy = assets.delete_other_work
+    monkeypatch.setattr(assets, "delete_other_work", dies_late)
     assert not logged.run(BACKTEST).success
-    monkeypatch.setattr(work, "delete_other_work", tidy)
+    monkeypatch.setattr(assets, "delete_other_work", tidy)
     result = logged.run()
     assert result.success
     assert all(checks(result).values())

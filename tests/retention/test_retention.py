@@ -132,7 +132,7 @@ def test_uncomputed_chunks_are_held_back(campus: Settings) -> None:
     add_sessions(campus, [Seen(MACS[1], "r1", late, late + dt.timedelta(hours=1))])
     outcome = delete_due(campus, LOG, TODAY)  # notices the late row
     assert outcome.sealed == [WEEKS[1]]
-    assert "1 partitions of sessions are not up to date" in outcome.held[WEEKS[0]]
+    assert "Partitions of sessions that are not up to date: 1" in outcome.held[WEEKS[0]]
     assert kept(campus) == {WEEKS[0], WEEKS[2]}
     assert list(standing(campus, TODAY).held) == [WEEKS[0]]
     left = query(campus, "SELECT chunk FROM tippers.session_reject WHERE mac_address IS NOT NULL")
