@@ -100,7 +100,7 @@ def test_the_doctor_reports_excess_privileges(
         cursor.execute(f"GRANT EXECUTE ON FUNCTION lo_create(oid) TO {READER}")
         cursor.execute("CREATE ROLE test_strong LOGIN CREATEDB")
     told = "\n".join(c.text for c in doctor._roles(stack))
-    assert f"{READER} may execute 1 functions that it does not need, such as lo_create" in told
+    assert f"{READER} may execute 1 function that it does not need, such as lo_create" in told
     assert any("lo_create(oid)" in line for line in restricting_sql(stack))
 
     own = url.get_secret_value()

@@ -12,6 +12,7 @@ from alembic.command import upgrade
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
+from tests.conftest import REPOSITORY
 from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.warehouse.engine import sqlalchemy_url
 from tippers_dagster.platform.warehouse.metadata import SCHEMA, metadata
@@ -22,17 +23,11 @@ from tippers_dagster.platform.warehouse.migrate import (
     newest_revision,
 )
 
-DOMAINS = (
-    *("spaces", "occupancy", "source", "catalog", "refresh", "labelling", "pipeline"),
-    *("people", "academic", "forecasts", "labelled", "headcount", "learning", "experiments"),
-    "warehouse",
-)
-
 
 @pytest.fixture
 def engine(database: str) -> sa.Engine:
-    for domain in DOMAINS:
-        import_module(f"tippers_dagster.{domain}.tables")
+    for file in (REPOSITORY / "tippers_dagster").rglob("tables.py"):
+        import_module(".".join(file.relative_to(REPOSITORY).with_suffix("").parts))
     return sa.create_engine(sqlalchemy_url(database), poolclass=sa.NullPool)
 
 
