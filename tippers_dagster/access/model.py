@@ -94,7 +94,7 @@ class Person:
         """
         if not self.may(role):
             raise NotAllowed(
-                f"{self.name} may not {what}: it needs the role {role.name.lower()}, "
+                f"{self.name} may not {what}: it needs the {role.name.lower()} role, "
                 f"and {self.name} is {self.role.name.lower()}.",
                 "An administrator can change the role: `tippers people set EMAIL ROLE`.",
             )

@@ -142,7 +142,7 @@ def _notices(app: App, found: Opened) -> None:
             icon=":material/folder:",
         )
     if not may_edit and found.definition is not None:
-        st.caption(":material/lock: Read only: changing definitions needs the role analyst.")
+        st.caption(":material/lock: Read only: changing definitions needs the analyst role.")
 
 
 def _section() -> str:

@@ -231,7 +231,7 @@ def test_chosen_functions_are_analysed_together(defined_app: App) -> None:
     assert found.analysis.covered == 1
     assert found.uncomputed == ()
     edit.fields["labelling_functions"] = ["is_a"]
-    with pytest.raises(BadInput, match="3 or more"):
+    with pytest.raises(BadInput, match="needs 3 labelling functions or more"):
         preview_model(defined_app, load(defined_app), edit)
 
 

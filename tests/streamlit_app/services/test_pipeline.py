@@ -240,10 +240,10 @@ def test_broken_assets_are_refused_when_chosen_and_skipped_otherwise(
 
 
 def test_without_a_deployment_it_says_what_to_do(app: App) -> None:
-    with pytest.raises(TippersError, match="Nothing runs") as told:
+    with pytest.raises(TippersError, match="The deployment is not running") as told:
         materialise(app, load_graph(app), ["device/devices"], stale_only=True)
     assert "tippers up" in (told.value.hint or "")
-    with pytest.raises(TippersError, match="Nothing runs"):
+    with pytest.raises(TippersError, match="The deployment is not running"):
         cancel(app, "a-run")
 
 

@@ -91,4 +91,4 @@ def test_a_forecaster_takes_spaces_by_a_search(defined_app: App, opened: Open) -
 @pytest.mark.parametrize("kind", ["classifier", "labelled_occupancy", "people_count", "forecaster"])
 def test_a_viewer_cannot_create_one(defined_app: App, opened: Open, kind: str) -> None:
     at = opened(Role.VIEWER, new=kind, concept="device")
-    assert "takes the role analyst" in texts(at)
+    assert "needs the analyst role" in texts(at)

@@ -230,7 +230,7 @@ def test_a_label_model_shows_the_votes_of_its_functions(defined_app: App, opened
     at = opened(open="device.type")
     assert "Of 6 entities, **100 %**" in texts(at)
     at.multiselect[0].set_value(["is_a"]).run()
-    assert "3 or more" in texts(at)
+    assert "3 labelling functions or more" in texts(at)
 
 
 def test_labels_of_a_concept_are_edited_in_rows(defined_app: App, opened: Open) -> None:

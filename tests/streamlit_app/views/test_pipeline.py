@@ -186,7 +186,7 @@ def test_an_error_stays_until_it_is_dismissed(
     stale = next(label for label in labels(at) if label.startswith("Materialise stale assets"))
     click(at, stale)
     at.run()
-    assert "Nothing runs at the moment" in at.error[0].value
+    assert "The deployment is not running" in at.error[0].value
     click(at, "Dismiss")
     assert not at.error
 
