@@ -137,6 +137,8 @@ def test_a_quick_check_is_bounded_and_rotates(
     ingest("sessions", HEADER + "".join(rows), "weeks.csv")
     said("track", "--space", "campus", "--start", "2025-01-06", "--end", "2025-02-03")
     said("occupancy", "materialize")
+    with load_transaction(campus) as load:
+        load.execute("UPDATE tippers.source_chunk SET observed_at = now()")
     monkeypatch.setattr("tippers_dagster.occupancy.source_checks.QUICK_ROWS", 3)
     later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     first = check_quickly(campus, later)

@@ -109,7 +109,7 @@ def test_the_doctor_reports_excess_privileges(
     assert found == ["the application logs in as postgres, which is a superuser"]
     as_strong = SecretStr(own.replace("//tippers_owner@", "//test_strong@"))
     found = problems(stack.model_copy(update={"reader_url": as_strong}))
-    assert [text.split(":")[0] for text in found] == ["test_strong has more rights than it should"]
+    assert [text.split(":")[0] for text in found] == ["test_strong has too many rights"]
     with administering(session_server.server.url("postgres", ADMINISTRATOR)) as cursor:
         cursor.execute("DROP ROLE test_strong")
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -121,11 +121,17 @@ def run_status() -> list[str]:
 
 def launch_run(stack: Stack) -> None:
     """Start the waiting job through the web server, as its pages do."""
-    from dagster_graphql import DagsterGraphQLClient
+    from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 
-    port = get_settings().web_port
-    client = DagsterGraphQLClient("127.0.0.1", port_number=port)
-    client.submit_job_execution("waiting")
+    client = DagsterGraphQLClient("127.0.0.1", port_number=get_settings().web_port)
+
+    def launched() -> bool:
+        # The web server learns of a restarted code server some seconds later.
+        with suppress(DagsterGraphQLClientError):
+            client.submit_job_execution("waiting")
+        return bool(run_status())
+
+    until(launched, 60, stack.text)
     until(lambda: run_status()[-1] == "STARTED", 60, stack.text)
 
 

@@ -81,7 +81,8 @@ def check_quickly(settings: Settings, now: dt.datetime) -> Look:
     recent = waiting[max(0, len(waiting) - settings.observe_recent_chunks) :]
     never = dt.datetime.min.replace(tzinfo=dt.UTC)
     older = sorted(
-        set(waiting).difference(recent), key=lambda c: seen[c].observed_at if c in seen else never
+        waiting[: len(waiting) - len(recent)],
+        key=lambda c: seen[c].observed_at if c in seen else never,
     )
     chosen: list[str] = []
     total = 0
