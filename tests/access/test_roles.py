@@ -47,7 +47,7 @@ def test_a_role_includes_the_previous_ones() -> None:
     ada = Person("ada", Role.ANALYST)
     ada.require(Role.VIEWER, "look")
     ada.require(Role.ANALYST, "save definitions")
-    with pytest.raises(NotAllowed, match=r"ada may not add connections.* admin, .* analyst"):
+    with pytest.raises(NotAllowed, match=r"ada may not add connections.* admin role, .* analyst"):
         ada.require(Role.ADMIN, "add connections")
 
 
