@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tippers_dagster.errors import SettingsError, TippersError
 from tippers_dagster.platform.redaction import redact
@@ -53,8 +53,8 @@ def run_tasks(
     import joblib  # type: ignore[import-untyped]  # has no types
 
     numbered = (joblib.delayed(_numbered)(function, at, task) for at, task in enumerate(tasks))
-    with _backend(settings), _lost_workers_as_errors(settings):
-        yield from joblib.Parallel(return_as="generator_unordered")(numbered)
+    with _parallel(settings) as parallel, _lost_workers_as_errors(settings):
+        yield from parallel(numbered)
 
 
 @contextmanager
@@ -90,16 +90,24 @@ def _numbered(function: Callable[[Task], Result], position: int, task: Task) -> 
 
 
 @contextmanager
-def _backend(settings: Settings) -> Iterator[None]:
+def _parallel(settings: Settings) -> Iterator[Any]:
+    """A ``joblib.Parallel`` that yields results as they come.
+
+    joblib's configuration belongs to the thread, and the results are yielded from here: it is over
+    before the first of them, or a caller that stops half-way would leave it behind.
+    """
     import joblib
 
     if settings.dask_url is None:
         # Each task has one thread: run as many processes as there may be threads.
         with joblib.parallel_config("loky", n_jobs=settings.threads, inner_max_num_threads=1):
-            yield
+            parallel = joblib.Parallel(return_as="generator_unordered")
+        yield parallel
         return
-    with _client(settings) as client, joblib.parallel_config("dask", client=client):
-        yield
+    with _client(settings) as client:
+        with joblib.parallel_config("dask", client=client):
+            parallel = joblib.Parallel(return_as="generator_unordered")
+        yield parallel
 
 
 @contextmanager
