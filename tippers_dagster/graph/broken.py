@@ -23,7 +23,7 @@ def broken_node(key: Iterable[str], reason: str, deps: Iterable[Key] = ()) -> No
     return Node(parts, digest("broken", reason), tuple(sorted(set(deps) - {parts})), broken=reason)
 
 
-def without_riddles(nodes: Iterable[Node]) -> list[Node]:
+def mark_broken_nodes(nodes: Iterable[Node]) -> list[Node]:
     """The nodes in order; nodes that read missing assets or form a cycle are marked as broken."""
     by_key = {node.key: node for node in nodes}
     while (cycle := _cycle(by_key)) is not None:

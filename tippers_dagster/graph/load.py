@@ -22,7 +22,7 @@ from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.connections.assets import connection_assets, connection_nodes
 from tippers_dagster.errors import SettingsError, TippersError
 from tippers_dagster.forecasting.assets import forecast_assets, forecast_nodes
-from tippers_dagster.graph.broken import Key, broken_assets, broken_node, without_riddles
+from tippers_dagster.graph.broken import Key, broken_assets, broken_node, mark_broken_nodes
 from tippers_dagster.graph.changes import definitions_stamp
 from tippers_dagster.labelling.assets import labelling_assets, labelling_nodes
 from tippers_dagster.learning.assets import learning_assets, learning_nodes
@@ -184,7 +184,7 @@ def _nodes(
     for place, reason in catalog.unusable.items():
         node = broken_node(("unusable", place), f"{place}: {reason}")
         nodes[node.key] = node
-    return without_riddles(nodes.values())
+    return mark_broken_nodes(nodes.values())
 
 
 def _project(settings: Settings, catalog: Catalog) -> tuple[Project | None, Mapping[Ref, str]]:
