@@ -10,9 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from streamlit_app.services.labels import BINS
-from streamlit_app.services.words import counted
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.theme import is_dark
+from tippers_dagster.platform.text import counted
 
 _SURE = 0.9
 NO_LABEL = "no label"

@@ -11,11 +11,12 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from streamlit_app.services.app import App
-from streamlit_app.services.words import counted, percent
+from streamlit_app.services.words import percent
 from tippers_dagster.automation.tokens import MISSING
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition
+from tippers_dagster.platform.text import counted
 
 if TYPE_CHECKING:
     from tippers_dagster.automation.nodes import Node

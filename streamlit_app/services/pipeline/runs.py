@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from streamlit_app.services.app import App
 from streamlit_app.services.pipeline.graph import Graph
-from streamlit_app.services.words import counted
 from tippers_dagster.access.model import Role
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.text import counted
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import streamlit as st
 from streamlit_app.services import connections as service
 from streamlit_app.services.app import App
 from streamlit_app.services.connections import DIALECTS, ConnectionInfo
-from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.views.connections import choosing, form, tables
 from streamlit_app.views.connections.notes import go_to, note, show_note
 from tippers_dagster.access.model import Role
+from tippers_dagster.platform.text import counted
 
 
 def render(app: App) -> None:

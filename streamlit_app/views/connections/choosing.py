@@ -7,11 +7,11 @@ import streamlit as st
 from streamlit_app.services import connections as service
 from streamlit_app.services.app import App
 from streamlit_app.services.connections import ConnectionInfo
-from streamlit_app.services.words import counted
 from streamlit_app.ui.messages import show_errors
 from streamlit_app.views.connections.notes import FOUND, note
 from tippers_dagster.catalog.kinds import ConnectionTable
 from tippers_dagster.connections.reading import FoundTable
+from tippers_dagster.platform.text import counted
 
 
 def show(app: App, connection: ConnectionInfo) -> None:

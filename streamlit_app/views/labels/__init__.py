@@ -10,7 +10,6 @@ import streamlit as st
 from streamlit_app.services import labels as service
 from streamlit_app.services.app import App
 from streamlit_app.services.labels import Summary
-from streamlit_app.services.words import counted
 from streamlit_app.ui import pages, state
 from streamlit_app.ui.links import external_link
 from streamlit_app.ui.messages import show_errors
@@ -18,6 +17,7 @@ from streamlit_app.views.labels import by_hand, compare, entities, gold, results
 from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.platform.dagster.addresses import asset_link, mlflow_home, run_link
+from tippers_dagster.platform.text import counted
 
 ABOUT_ENTITIES = {"Entities": entities.show, "Label by hand": by_hand.show}
 """Sections that show single entities, which only analysts may see."""

@@ -7,7 +7,6 @@ import streamlit as st
 from streamlit_app.services import labels as service
 from streamlit_app.services.app import App
 from streamlit_app.services.labels import Entity
-from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain, show_error
 from streamlit_app.views.labels import explanation
@@ -15,6 +14,7 @@ from streamlit_app.views.labels.entities import COLUMNS
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import TippersError
+from tippers_dagster.platform.text import counted
 
 _QUEUE = 20
 _SKIPPED = "labels.skipped"

@@ -11,13 +11,13 @@ import streamlit as st
 from streamlit_app.services import labels as service
 from streamlit_app.services.app import App
 from streamlit_app.services.labels import Comparison
-from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.links import external_link
 from streamlit_app.ui.messages import plain
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.labelling.earlier_labels import ABSENT, KEPT, Past
 from tippers_dagster.platform.dagster.addresses import run_link
+from tippers_dagster.platform.text import counted
 
 _WITH = {"before": "Earlier results", "model": "Another label model"}
 

@@ -10,12 +10,12 @@ import streamlit as st
 from streamlit_app.services import labels as service
 from streamlit_app.services.app import App
 from streamlit_app.services.labels import Score
-from streamlit_app.services.words import counted
 from streamlit_app.ui.messages import plain
 from streamlit_app.views.label_charts import calibration_chart, confusion_matrix
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.labelling.evaluate import Evaluation
 from tippers_dagster.platform.dagster.addresses import run_link
+from tippers_dagster.platform.text import counted
 
 
 def show(app: App, ref: Ref) -> None:

@@ -13,7 +13,6 @@ import streamlit as st
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from streamlit_app.services.exports import MIME
-from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.downloads import download_buttons
 from streamlit_app.ui.messages import plain, show_errors
@@ -22,6 +21,7 @@ from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.platform.table_files import table_bytes
+from tippers_dagster.platform.text import counted
 
 if TYPE_CHECKING:
     from tippers_dagster.learning.models import LoadedModel

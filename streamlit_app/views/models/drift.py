@@ -12,11 +12,11 @@ import streamlit as st
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
 from streamlit_app.services.models import DriftOfRun, DriftRow
-from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
+from tippers_dagster.platform.text import counted
 
 MAX_LINES = 6
 """Columns in the chart over time."""

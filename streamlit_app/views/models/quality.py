@@ -11,13 +11,13 @@ import streamlit as st
 
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
-from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from streamlit_app.views.label_charts import calibration_chart, confusion_matrix
 from streamlit_app.views.models.ranking import METHODS, SCORED_ON, model_name, not_trained
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
+from tippers_dagster.platform.text import counted
 
 if TYPE_CHECKING:
     from tippers_dagster.learning.results import ClassifierResult

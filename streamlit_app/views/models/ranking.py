@@ -12,13 +12,13 @@ import streamlit as st
 
 from streamlit_app.services import models as service
 from streamlit_app.services.app import App
-from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.links import external_link
 from streamlit_app.ui.messages import plain
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.platform.dagster.addresses import mlflow_home, run_link
+from tippers_dagster.platform.text import counted
 
 if TYPE_CHECKING:
     from tippers_dagster.learning.results import ClassifierResult, ModelResult

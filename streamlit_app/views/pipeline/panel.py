@@ -8,13 +8,13 @@ from streamlit_app.services.app import App
 from streamlit_app.services.pipeline.details import Details, details
 from streamlit_app.services.pipeline.graph import Graph, Item
 from streamlit_app.services.pipeline.picture import Picture
-from streamlit_app.services.words import counted
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.pages import go
 from streamlit_app.views.pipeline import actions
 from tippers_dagster.access.model import Role
 from tippers_dagster.platform.dagster.addresses import asset_link, web_address
+from tippers_dagster.platform.text import counted
 
 WIDTH = 330
 

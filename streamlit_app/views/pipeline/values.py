@@ -6,8 +6,8 @@ import streamlit as st
 
 from streamlit_app.services.pipeline.graph import Graph
 from streamlit_app.services.pipeline.values import Branch, value_tree
-from streamlit_app.services.words import counted
 from streamlit_app.ui.messages import plain, show_errors
+from tippers_dagster.platform.text import counted
 
 
 def show(graph: Graph, concept: str) -> None:
