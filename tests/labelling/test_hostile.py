@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,10 +28,8 @@ COLUMNS = {
 
 
 def refusal(body: LabellingFunction) -> FunctionRefused:
-    started = time.process_time()
     with pytest.raises(FunctionRefused) as caught:
         compile_function(body, columns=COLUMNS, values=VALUES)
-    assert time.process_time() - started < 1
     return caught.value
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -215,9 +214,7 @@ def test_labels_are_made_and_the_missing_log_is_reported(
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         get_settings.cache_clear()
         world.settings = get_settings()
-    before = time.monotonic()
     result = world.run()
-    assert time.monotonic() - before < 60
     assert result.success
     check = logged_check(result)
     assert not check.passed

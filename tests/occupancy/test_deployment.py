@@ -80,7 +80,7 @@ def test_a_late_session_reaches_its_space_and_those_above_only(
     ):
         cursor.execute(
             "INSERT INTO source.user_ap_trajectory VALUES "
-            "('at night', 'ap', '2025-01-15 03:00', '2025-01-15 03:30', 'r4')"
+            "('at night', 'ap', '2025-01-15 05:00', '2025-01-15 05:30', 'r4')"
         )
     until(
         lambda: (
@@ -91,7 +91,7 @@ def test_a_late_session_reaches_its_space_and_those_above_only(
     )
     grown = {a: n - before[a][1] for a, (_, n) in _computed(settings).items()}
     assert grown == {"sessions": 1, "source_occupancy": 1, "derived_occupancy": 2}
-    read = read_occupancy("campus", "2025-01-15T03:00", "2025-01-15T04:00", 1800)
+    read = read_occupancy("campus", "2025-01-15T05:00", "2025-01-15T06:00", 1800)
     assert read["number_connections"].to_pylist() == [1, 0]
 
 

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -267,7 +266,5 @@ def test_a_process_that_does_not_come_up_is_shown_with_its_log(
 def test_sigterm_before_everything_is_up_stops_it(up: Callable[..., Stack]) -> None:
     stack = up()
     stack.wait_for("database")
-    started = time.monotonic()
     stack.process.send_signal(signal.SIGTERM)  # before everything is up
     assert stack.ends() == 0
-    assert time.monotonic() - started < 30

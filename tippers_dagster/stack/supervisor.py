@@ -275,7 +275,8 @@ class _Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self.environment,
+                # So that PostgreSQL's list of connections says whose each is.
+                env={**self.environment, "PGAPPNAME": f"tippers {service.name}"},
                 start_new_session=True,
             )
         self._tell_guard("+", process.pid)
