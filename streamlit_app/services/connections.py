@@ -299,10 +299,8 @@ def edit(
             password=password or None,
             expected_version=connection.version,
         )
-    except BadInput as error:
-        if "password must be given again" in error.message:
-            raise BadInput(error.message, "Enter it in the Password field.") from None
-        raise
+    except store.PasswordNeeded as error:
+        raise BadInput(error.message, "Enter it in the Password field.") from None
     return store.test(app.settings, connection.name), _reload(app)
 
 

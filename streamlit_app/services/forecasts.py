@@ -192,7 +192,7 @@ class Numbers:
 
 
 @dataclass(frozen=True, eq=False)
-class Ahead:
+class ShownForecast:
     """The history and the forecast of a space.
 
     Attributes
@@ -213,7 +213,7 @@ class Ahead:
     width: int
 
 
-def ahead(app: App, name: str, space: str, days: int, width: int) -> Ahead | None:
+def ahead(app: App, name: str, space: str, days: int, width: int) -> ShownForecast | None:
     """The forecast of a space with its recent history; None when there is no forecast yet.
 
     Parameters
@@ -231,7 +231,7 @@ def ahead(app: App, name: str, space: str, days: int, width: int) -> Ahead | Non
     start = dt.datetime.combine(origin.date() - dt.timedelta(days), dt.time())
     end = origin + dt.timedelta(days=_days(points))
     history = history_of(app.settings, space, Window(start, end), width)
-    return Ahead(found, history, points, _numbers(points), origin, width)
+    return ShownForecast(found, history, points, _numbers(points), origin, width)
 
 
 def history_of(settings: Settings, space: str, window: Window, width: int) -> Series | None:
@@ -269,8 +269,8 @@ def _numbers(points: pa.Table) -> Numbers:
 class Backtest:
     """A model's forecast from one past day, and the actual counts.
 
-    ``points``: as in ``Ahead``, with ``actual`` (null where not computed). ``covered``: the share
-    of bins whose actual count is within the 80 % interval.
+    ``points``: as in ``ShownForecast``, with ``actual`` (null where not computed). ``covered``: the
+    share of bins whose actual count is within the 80 % interval.
     """
 
     model: str

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from tippers_dagster.automation.conditions import up_to_date
-from tippers_dagster.automation.nodes import Node, Table, in_order
+from tippers_dagster.automation.nodes import Node, Table, in_dependency_order
 from tippers_dagster.automation.sensor import SENSOR, definitions_sensor
 from tippers_dagster.automation.state import recorder
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -51,7 +51,7 @@ class Graph:
 
     def load(self, nodes: Iterable[Node]) -> None:
         """Load other definitions."""
-        self.nodes = in_order(nodes)
+        self.nodes = in_dependency_order(nodes)
         self.assets = [self._asset(n) for n in self.nodes if n.source is None]
         defs = dg.Definitions(
             assets=[*self.assets, *(dg.AssetSpec(n.key) for n in self.nodes if n.source)],

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.connections.conftest import PASSWORD, Other, rows
-from tippers_dagster.automation.nodes import in_order
+from tippers_dagster.automation.nodes import in_dependency_order
 from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.automation.state import load_states
 from tippers_dagster.automation.tables import asset_state
@@ -45,7 +45,7 @@ def materialize(settings: Settings, *keys: dg.AssetKey) -> dg.ExecuteInProcessRe
 def asked(settings: Settings, *, later: float = 0) -> set[str]:
     """What automation would request after this many seconds."""
     catalog = load_catalog(settings)
-    nodes = in_order(connection_nodes(settings, catalog))
+    nodes = in_dependency_order(connection_nodes(settings, catalog))
     with dagster_instance(settings) as instance:
         taken = Snapshot.take(settings, instance, nodes)
     then = taken.now + dt.timedelta(seconds=later)

@@ -23,7 +23,7 @@ from tests.learning.registered import (  # noqa: F401
     features,
     registered,
 )
-from tippers_dagster.automation.nodes import in_order
+from tippers_dagster.automation.nodes import in_dependency_order
 from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.automation.state import load_states
 from tippers_dagster.labelling.gold import import_gold
@@ -44,7 +44,7 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def stale(world: Registered) -> set[str]:
-    nodes = in_order(world.nodes)
+    nodes = in_dependency_order(world.nodes)
     return Snapshot.take(world.settings, world.instance, nodes).stale
 
 

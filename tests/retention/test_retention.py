@@ -41,7 +41,7 @@ from tippers_dagster.platform.lake import Lake, open_lake
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.retention import work
 from tippers_dagster.retention.assets import presence_retention, retention_definitions
-from tippers_dagster.retention.work import delete_due, standing
+from tippers_dagster.retention.work import delete_due, retention_status
 from tippers_dagster.settings import Settings, get_settings
 
 MONDAY = dt.datetime(2025, 1, 6)
@@ -95,7 +95,7 @@ def counts(settings: Settings, space: str, width: int = 3600) -> list[object]:
 
 def test_old_chunks_are_sealed_and_their_counts_stay(campus: Settings) -> None:
     before = {space: counts(campus, space) for space in PARENTS}
-    assert standing(campus, TODAY).due == WEEKS[:2]
+    assert retention_status(campus, TODAY).due == WEEKS[:2]
     outcome = delete_due(campus, LOG, TODAY)
     assert outcome.sealed == WEEKS[:2]
     assert outcome.files == 2 * (1 + 3)  # sessions, and presence of the hall and both rooms
@@ -108,7 +108,7 @@ def test_old_chunks_are_sealed_and_their_counts_stay(campus: Settings) -> None:
     assert outcome.blanked == 2
     again = delete_due(campus, LOG, TODAY)
     assert (again.sealed, again.files, again.blanked) == ([], 0, 0)
-    found = standing(campus, TODAY)
+    found = retention_status(campus, TODAY)
     assert (found.due, found.held) == ([], {})
     assert [(s.chunk, s.finished, s.late_rows) for s in found.sealed] == [
         (WEEKS[0], True, 0),
@@ -123,7 +123,7 @@ def test_nothing_is_deleted_unless_retention_is_set(
     get_settings.cache_clear()
     settings = get_settings()
     assert delete_due(settings, LOG, TODAY) == work.Outcome()
-    assert standing(settings, TODAY).until is None
+    assert retention_status(settings, TODAY).until is None
     assert kept(settings) == set(WEEKS)
 
 
@@ -134,7 +134,7 @@ def test_uncomputed_chunks_are_held_back(campus: Settings) -> None:
     assert outcome.sealed == [WEEKS[1]]
     assert "Partitions of sessions that are not up to date: 1" in outcome.held[WEEKS[0]]
     assert kept(campus) == {WEEKS[0], WEEKS[2]}
-    assert list(standing(campus, TODAY).held) == [WEEKS[0]]
+    assert list(retention_status(campus, TODAY).held) == [WEEKS[0]]
     left = query(campus, "SELECT chunk FROM tippers.session_reject WHERE mac_address IS NOT NULL")
     assert sorted(left) == [(WEEKS[0],), (WEEKS[2],)]
     compute_all(campus)
@@ -202,13 +202,13 @@ def test_an_interrupted_deletion_is_resumed(
     monkeypatch.setattr(Lake, "delete", dies)
     with pytest.raises(KeyboardInterrupt):
         delete_due(campus, LOG, TODAY)
-    assert standing(campus, TODAY).sealed[0].finished is False
+    assert retention_status(campus, TODAY).sealed[0].finished is False
     assert stale(campus) == {}
     monkeypatch.setattr(Lake, "delete", real)
     outcome = delete_due(campus, LOG, TODAY)
     assert outcome.sealed == [WEEKS[1]]
     assert kept(campus) == {WEEKS[2]}
-    assert all(s.finished for s in standing(campus, TODAY).sealed)
+    assert all(s.finished for s in retention_status(campus, TODAY).sealed)
 
 
 def test_untracked_chunks_are_deleted_without_a_seal(campus: Settings) -> None:

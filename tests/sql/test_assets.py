@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tests.kills import POINTS, leaves_nothing_fresh
 from tests.sql.definitions import MACS, catalog, fill_source, rule
-from tippers_dagster.automation.nodes import Node, digest, in_order
+from tippers_dagster.automation.nodes import Node, digest, in_dependency_order
 from tippers_dagster.automation.state import load_states, recorder
 from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.catalog.catalog import Catalog
@@ -54,7 +54,7 @@ class Deployment:
         self.settings = settings
         project = rendered_project(settings, found)
         assert not project.broken, project.broken
-        self.nodes = in_order([*dbt_nodes(project), LABELS])
+        self.nodes = in_dependency_order([*dbt_nodes(project), LABELS])
         self.defs = dg.Definitions(
             assets=[
                 *dbt_assets(settings, project, self.nodes),

@@ -76,7 +76,7 @@ def digest(*parts: str) -> str:
     return state.hexdigest()
 
 
-def in_order(nodes: Iterable[Node]) -> list[Node]:
+def in_dependency_order(nodes: Iterable[Node]) -> list[Node]:
     """The nodes, each after its inputs; inputs that are not among the nodes are left out."""
     by_key = {node.key: node for node in nodes}
     graph = {node.key: [d for d in node.deps if d in by_key] for node in by_key.values()}
@@ -117,7 +117,7 @@ def wanted_versions(nodes: Iterable[Node], tokens: Mapping[str, str]) -> dict[tu
     """
     versions: dict[tuple[str, ...], str] = {}
     seen: dict[tuple[str, ...], str | None] = {}
-    for node in in_order(nodes):
+    for node in in_dependency_order(nodes):
         if node.source is not None:
             seen[node.key] = versions[node.key] = tokens.get(node.name, "")
             continue

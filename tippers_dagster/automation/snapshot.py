@@ -63,7 +63,7 @@ class Snapshot:
         Parameters
         ----------
         nodes
-            In the order of :func:`~tippers_dagster.automation.nodes.in_order`.
+            In the order of :func:`~tippers_dagster.automation.nodes.in_dependency_order`.
         check_sources_now
             Check all sources, due or not.
         """

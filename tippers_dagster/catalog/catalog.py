@@ -8,7 +8,7 @@ from functools import cached_property
 
 from tippers_dagster.catalog.checking import check
 from tippers_dagster.catalog.kinds import Kind
-from tippers_dagster.catalog.lookup import Cannot, Lookup, by_name
+from tippers_dagster.catalog.lookup import CannotWork, Lookup, by_name
 from tippers_dagster.catalog.model import Definition, Draft, Ref
 
 
@@ -53,7 +53,7 @@ class Catalog(Lookup):
         below = any(dep in problems for dep in self._reads[ref])
         try:
             check(self, self.definitions[ref], sound_below=not below)
-        except Cannot as error:
+        except CannotWork as error:
             return str(error)
         return None
 

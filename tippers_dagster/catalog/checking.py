@@ -21,7 +21,7 @@ from tippers_dagster.catalog.kinds import (
     LabelModel,
     PeopleCount,
 )
-from tippers_dagster.catalog.lookup import Cannot, Lookup
+from tippers_dagster.catalog.lookup import CannotWork, Lookup
 from tippers_dagster.catalog.model import Definition, Ref, Unreadable
 from tippers_dagster.catalog.structure import TABLES, references
 
@@ -36,7 +36,7 @@ MIN_FORECAST_HISTORY_DAYS = 14
 
 
 def check(catalog: Lookup, definition: Definition, *, sound_below: bool) -> None:
-    """Raise ``Cannot`` for the first fault of the definition itself.
+    """Raise ``CannotWork`` for the first fault of the definition itself.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def check(catalog: Lookup, definition: Definition, *, sound_below: bool) -> None
     """
     ref, body = definition.ref, definition.body
     if isinstance(body, Unreadable):
-        raise Cannot(body.reason)
+        raise CannotWork(body.reason)
     if ref.concept:
         catalog.concept(ref.concept)
     for reference, kinds in references(definition):
@@ -63,16 +63,16 @@ def _check_concept(catalog: Lookup, definition: Definition, body: Body) -> None:
     by_name = {value.name: value for value in body.values}
     for value in body.values:
         if value.parent is not None and value.parent not in by_name:
-            raise Cannot(
+            raise CannotWork(
                 f"{value.name} refines {value.parent}, which is not a label of this concept."
             )
         if _above_itself(value, by_name):
-            raise Cannot(f"{value.name} refines itself.")
+            raise CannotWork(f"{value.name} refines itself.")
     if body.refines is None:
         return
     concept, _, label = body.refines.partition(".")
     if label not in {value.name for value in catalog.concept(concept).values}:
-        raise Cannot(
+        raise CannotWork(
             f"It refines {body.refines!r}: expected a concept and one of its labels, such as "
             "people.RESIDENT."
         )
@@ -98,7 +98,7 @@ def _check_derived_index(catalog: Lookup, definition: Definition, body: Body) ->
     index = catalog.index_of(model)
     above = list(_parents(catalog, catalog.resolve(body.parent, concept)))
     if index not in above:
-        raise Cannot(f"{model} labels the entities of {index}, not those of {above[0]}.")
+        raise CannotWork(f"{model} labels the entities of {index}, not those of {above[0]}.")
 
 
 def _parents(catalog: Lookup, index: Definition) -> Iterator[Ref]:
@@ -115,7 +115,7 @@ def _check_labelling_function(catalog: Lookup, definition: Definition, body: Bod
     _refuse_unknown_labels(body.labels, catalog.labels(concept), f"of the concept {concept}")
     _refuse_unknown_labels((c.label for c in body.conditions), body.labels, "in its list of labels")
     if body.function is not None and definition.origin != "git":
-        raise Cannot(
+        raise CannotWork(
             "Imported Python functions are only possible in the project's files. Give conditions, "
             "or the function's text in `python`."
         )
@@ -127,17 +127,17 @@ def _check_label_model(catalog: Lookup, definition: Definition, body: Body) -> N
     functions = [catalog.resolve(name, ref.concept).ref for name in body.labelling_functions]
     _refuse_duplicates(map(str, functions), "labelling function")
     if len(functions) < MIN_FUNCTIONS:
-        raise Cannot(
+        raise CannotWork(
             f"A label model needs {MIN_FUNCTIONS} labelling functions or more; "
             f"it has {len(functions)}."
         )
     index = catalog.resolve(body.index, ref.concept).ref
     for function in functions:
         if function.concept != ref.concept:
-            raise Cannot(f"{function} votes for labels of another concept, {function.concept}.")
+            raise CannotWork(f"{function} votes for labels of another concept, {function.concept}.")
         own_index = catalog.index_of(function)
         if own_index != index:
-            raise Cannot(
+            raise CannotWork(
                 f"The rule of {function} is about the entities of {own_index}, but this label "
                 f"model is about those of {index}."
             )
@@ -160,18 +160,20 @@ def _check_model_labels(catalog: Lookup, ref: Ref, body: LabelModel, functions: 
         voted.update(found.labels)
     silent = [label for label in labels if label not in voted]
     if silent:
-        raise Cannot(f"No labelling function votes for {', '.join(silent)}.")
+        raise CannotWork(f"No labelling function votes for {', '.join(silent)}.")
     if len(labels) < 2:
-        raise Cannot(f"All its labelling functions vote for {labels[0]}; two labels are needed.")
+        raise CannotWork(
+            f"All its labelling functions vote for {labels[0]}; two labels are needed."
+        )
     if isinstance(body.class_balance, dict):
         _check_balance(body.class_balance, labels)
 
 
 def _check_balance(balance: dict[str, float], labels: tuple[str, ...]) -> None:
     if set(balance) != set(labels):
-        raise Cannot(f"The class balance needs a share for each label: {', '.join(labels)}.")
+        raise CannotWork(f"The class balance needs a share for each label: {', '.join(labels)}.")
     if min(balance.values()) <= 0 or not math.isclose(sum(balance.values()), 1, abs_tol=1e-6):
-        raise Cannot("The shares of the class balance must be above 0 and add up to 1.")
+        raise CannotWork("The shares of the class balance must be above 0 and add up to 1.")
 
 
 def _check_classifier(catalog: Lookup, definition: Definition, body: Body) -> None:
@@ -180,15 +182,17 @@ def _check_classifier(catalog: Lookup, definition: Definition, body: Body) -> No
     _refuse_duplicates(body.models, "model")
     for name in body.models:
         if name not in CLASSIFIER_MODELS:
-            raise Cannot(f"There is no model {name}. The models: {', '.join(CLASSIFIER_MODELS)}.")
+            raise CannotWork(
+                f"There is no model {name}. The models: {', '.join(CLASSIFIER_MODELS)}."
+            )
     model = catalog.resolve(body.label_model, concept).ref
     if model.concept != concept:
-        raise Cannot(f"{model} gives labels of another concept, {model.concept}.")
+        raise CannotWork(f"{model} gives labels of another concept, {model.concept}.")
     index = catalog.resolve(body.index, concept)
     above = list(_parents(catalog, index))
     labelled = catalog.resolve(str(catalog.index_of(model)), concept)
     if labelled.ref not in above and index.ref not in _parents(catalog, labelled):
-        raise Cannot(
+        raise CannotWork(
             f"The label model {model} labels the entities of {labelled.ref}, which do not "
             f"contain those of {index.ref}."
         )
@@ -197,12 +201,12 @@ def _check_classifier(catalog: Lookup, definition: Definition, body: Body) -> No
     for feature in features:
         own_index = catalog.index_of(feature)
         if own_index not in above:
-            raise Cannot(
+            raise CannotWork(
                 f"{feature} is about the entities of {own_index}, which do not contain those of "
                 f"{index.ref}."
             )
         if model in _all_dependencies(catalog, feature, {own_index}):
-            raise Cannot(
+            raise CannotWork(
                 f"{feature} is computed from {model}, whose labels the classifier learns: it would "
                 "give the answer away."
             )
@@ -222,7 +226,7 @@ def _check_labelled_occupancy(catalog: Lookup, definition: Definition, body: Bod
     labels = catalog.resolve(body.by, definition.ref.concept).ref
     key = catalog.key_column(labels)
     if key != DEVICE_KEY:
-        raise Cannot(f"{labels} does not label devices: its key is {key}, not {DEVICE_KEY}.")
+        raise CannotWork(f"{labels} does not label devices: its key is {key}, not {DEVICE_KEY}.")
 
 
 def _check_people_count(catalog: Lookup, definition: Definition, body: Body) -> None:
@@ -230,13 +234,13 @@ def _check_people_count(catalog: Lookup, definition: Definition, body: Body) -> 
     _refuse_duplicates(body.labels, "label")
     if body.by is None:
         if body.labels:
-            raise Cannot("It names labels but not the definition that gives them: set by too.")
+            raise CannotWork("It names labels but not the definition that gives them: set by too.")
         return
     if not body.labels:
-        raise Cannot(f"It names no label of {body.by}: which devices are counted?")
+        raise CannotWork(f"It names no label of {body.by}: which devices are counted?")
     labeller = catalog.resolve(body.by, "").ref
     if catalog.key_column(labeller) != DEVICE_KEY:
-        raise Cannot(
+        raise CannotWork(
             f"{labeller} does not label devices: its key is {catalog.key_column(labeller)}."
         )
     _refuse_unknown_labels(body.labels, catalog.model_labels(labeller), f"of {body.by}")
@@ -252,7 +256,7 @@ def _check_forecaster(catalog: Lookup, definition: Definition, body: Body) -> No
     _refuse_duplicates(body.spaces, "space")
     _refuse_duplicates(body.models, "model")
     if body.history_days < body.horizon_days + MIN_FORECAST_HISTORY_DAYS:
-        raise Cannot(
+        raise CannotWork(
             f"A backtest of {body.horizon_days} days needs a history of "
             f"{body.horizon_days + MIN_FORECAST_HISTORY_DAYS} days or more; history_days is "
             f"{body.history_days}."
@@ -262,7 +266,7 @@ def _check_forecaster(catalog: Lookup, definition: Definition, body: Body) -> No
 def _refuse_duplicates(names: Iterable[str], what: str) -> None:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        raise Cannot(f"The {what} {twice[0]} is given twice.")
+        raise CannotWork(f"The {what} {twice[0]} is given twice.")
 
 
 def _refuse_unknown_labels(labels: Iterable[str], known: Iterable[str], of: str) -> None:
@@ -270,7 +274,7 @@ def _refuse_unknown_labels(labels: Iterable[str], known: Iterable[str], of: str)
     for label in labels:
         if label not in known:
             listed = ", ".join(known) or "none"
-            raise Cannot(f"{label} is not a label {of}. The labels: {listed}.")
+            raise CannotWork(f"{label} is not a label {of}. The labels: {listed}.")
 
 
 _CHECKS: dict[Kind, Callable[[Lookup, Definition, Body], None]] = {

@@ -29,7 +29,7 @@ from tippers_dagster.errors import BadInput
 Names = dict[tuple[str, str], Definition]
 
 
-class Cannot(Exception):
+class CannotWork(Exception):
     """A message that says why a definition cannot work."""
 
 
@@ -93,35 +93,35 @@ class Lookup:
         """
         try:
             return self.need(reference, concept)
-        except Cannot as error:
+        except CannotWork as error:
             raise BadInput(str(error)) from None
 
     def need(self, reference: str, concept: str, kinds: tuple[Kind, ...] = ()) -> Definition:
-        """Like ``resolve``, for certain kinds; raises ``Cannot`` if there is none."""
+        """Like ``resolve``, for certain kinds; raises ``CannotWork`` if there is none."""
         namespace, _, name = reference.rpartition(".")
         found = self._all.get((namespace or concept, name))
         written = f"{namespace or concept}.{name}"
         if found is None:
             what = kinds[0].in_words if kinds and kinds != TABLES else "definition"
-            raise Cannot(f"There is no {what} {written}.{self._like(written)}")
+            raise CannotWork(f"There is no {what} {written}.{self._like(written)}")
         if kinds and found.ref.kind not in kinds:
             wanted = " or ".join(kind.with_article for kind in kinds)
-            raise Cannot(
+            raise CannotWork(
                 f"{written} is {found.ref.kind.with_article}, but {wanted} is needed here."
             )
         if found.status == "retired":
-            raise Cannot(f"It needs {written}, which is retired.")
+            raise CannotWork(f"It needs {written}, which is retired.")
         return found
 
     def concept(self, name: str) -> Concept:
-        """The body of a concept; raises ``Cannot`` if it is missing, retired or unreadable."""
+        """The body of a concept; raises ``CannotWork`` if it is missing, retired or unreadable."""
         found = self._all.get((f"{Kind.CONCEPT}.", name))
         if found is None:
-            raise Cannot(f"There is no concept {name}.{self._like(f'concept.{name}')}")
+            raise CannotWork(f"There is no concept {name}.{self._like(f'concept.{name}')}")
         if found.status == "retired":
-            raise Cannot(f"The concept {name} is retired.")
+            raise CannotWork(f"The concept {name} is retired.")
         if not isinstance(found.body, Concept):
-            raise Cannot(f"The concept {name} cannot be read.")
+            raise CannotWork(f"The concept {name} cannot be read.")
         return found.body
 
     def git(self, ref: Ref) -> Definition | None:
@@ -195,7 +195,7 @@ class Lookup:
         """
         try:
             return self.concept(concept).values
-        except Cannot as error:
+        except CannotWork as error:
             raise BadInput(str(error)) from None
 
     def labels(self, concept: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from tippers_dagster.platform.text import counted
 
 if TYPE_CHECKING:
     from tippers_dagster.campus.spaces.tracking import Grid
-    from tippers_dagster.occupancy.source_checks import Look
+    from tippers_dagster.occupancy.source_checks import SourceCheck
     from tippers_dagster.occupancy.status import LevelStatus
     from tippers_dagster.settings import Settings
 
@@ -165,7 +165,7 @@ def _print_tracked(grid: Grid) -> None:
     )
 
 
-def _print_last_check(settings: Settings, check: Look) -> None:
+def _print_last_check(settings: Settings, check: SourceCheck) -> None:
     from tippers_dagster.occupancy.source_checks import last_checked
 
     checks = last_checked(settings)
@@ -174,9 +174,9 @@ def _print_last_check(settings: Settings, check: Look) -> None:
     oldest, latest = (f"{when.astimezone():%Y-%m-%d %H:%M}" for when in checks)
     since = "" if oldest == latest else f"; some parts not since {oldest}"
     typer.echo(f"Source last checked: {latest}{since}.")
-    if check.passed_over:
+    if check.skipped:
         typer.echo(
-            f"Skipped to save time: {counted(len(check.passed_over), 'time chunk')}. "
+            f"Skipped to save time: {counted(len(check.skipped), 'time chunk')}. "
             "`tippers occupancy materialize` checks all of them."
         )
 

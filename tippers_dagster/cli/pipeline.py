@@ -42,7 +42,7 @@ def status(
 
     found = _status()
     shown = [s for s in found if all_ or s.standing != "fresh"]
-    heads = ("asset", "kind", "standing", "rows", "seconds", "computed")
+    heads = ("asset", "kind", "status", "rows", "seconds", "computed")
     table = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in table.columns:
         column.no_wrap = column.header != "kind"

@@ -23,11 +23,11 @@ def register(app: typer.Typer) -> None:
 
 def status() -> None:
     """Show which chunks are due for deletion, which are held back and why, and which are sealed."""
-    from tippers_dagster.retention.work import standing
+    from tippers_dagster.retention.work import retention_status
     from tippers_dagster.settings import get_settings
 
     settings = get_settings()
-    found = standing(settings)
+    found = retention_status(settings)
     if settings.presence_days is None:
         typer.echo(NOT_SET)
     else:

@@ -41,6 +41,10 @@ class Tested:
     sentence: str
 
 
+class PasswordNeeded(BadInput):
+    """A connection's address is to change, and its password was not given again."""
+
+
 def ref_of(name: str) -> Ref:
     """The reference of a connection among the definitions."""
     return Ref("", name, Kind.CONNECTION)
@@ -191,7 +195,7 @@ def _changed(
     body = _read({**before.model_dump(), **fields})
     moved = any(getattr(body, part) != getattr(before, part) for part in _ADDRESS)
     if moved and before.password is not None and password is None:
-        raise BadInput(
+        raise PasswordNeeded(
             f"The address of {name} changes, so its password must be given again.",
             "Use --password-stdin, or enter it at the prompt.",
         )

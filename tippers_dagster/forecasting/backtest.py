@@ -109,7 +109,7 @@ def try_model(task: Task) -> Trial | Failed:
 
 
 @dataclass(frozen=True, eq=False)
-class Ahead:
+class ForecastTask:
     """A trained model, and the history whose continuation it forecasts."""
 
     model: str
@@ -119,7 +119,7 @@ class Ahead:
     horizon: int
 
 
-def forecast_ahead(task: Ahead) -> Floats:
+def forecast_ahead(task: ForecastTask) -> Floats:
     """Quantiles, float32 [spaces, horizon, slots, levels]: in order, and within the limits."""
     found = MODELS[task.model].predict(task.state, task.panel, task.horizon)
     return within(found, limits(task.panel, task.capacity))

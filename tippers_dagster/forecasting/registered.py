@@ -25,7 +25,7 @@ from mlflow.types import ColSpec, Schema
 
 from tippers_dagster import __version__
 from tippers_dagster.campus.local_time import LocalClock
-from tippers_dagster.forecasting.backtest import Ahead, forecast_ahead
+from tippers_dagster.forecasting.backtest import ForecastTask, forecast_ahead
 from tippers_dagster.forecasting.panel import LEVELS, Panel
 from tippers_dagster.forecasting.reading import QUANTILE_COLUMNS
 from tippers_dagster.forecasting.series import bin_begins, places
@@ -62,7 +62,7 @@ class Champions:
         frames = [self._of_model(part, wanted) for part in self._bundle.parts]
         return pd.concat([f for f in frames if f is not None] or [_empty()], ignore_index=True)
 
-    def _of_model(self, part: Ahead, wanted: set[str]) -> pd.DataFrame | None:
+    def _of_model(self, part: ForecastTask, wanted: set[str]) -> pd.DataFrame | None:
         spaces = part.panel.spaces
         if not wanted.intersection(spaces):
             return None
@@ -211,7 +211,7 @@ def read_bundle(content: bytes) -> tuple[Bundle, str]:
     with np.load(io.BytesIO(content), allow_pickle=False) as found:
         about = json.loads(found["about"].tobytes())
         parts = [
-            Ahead(
+            ForecastTask(
                 part["model"],
                 found[f"state_{i}"].tobytes(),
                 Panel(

@@ -21,8 +21,8 @@ from tippers_dagster.catalog.kinds import Forecaster
 from tippers_dagster.errors import TippersError
 from tippers_dagster.forecasting import trained_files
 from tippers_dagster.forecasting.backtest import (
-    Ahead,
     Failed,
+    ForecastTask,
     Ranking,
     Task,
     Trial,
@@ -307,7 +307,7 @@ class Bundle:
     Each part is a model with the spaces whose champion it is; no space is in two parts.
     """
 
-    parts: tuple[Ahead, ...]
+    parts: tuple[ForecastTask, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,7 +361,7 @@ def champion_bundle(
         for spaces, state in _trained(settings, name, work, model, mine) if mine else ():
             here = np.array([at[space] for space in spaces])
             part = panel.take(here), history.capacity[here], body.horizon_days
-            parts.append(Ahead(model, state, *part))
+            parts.append(ForecastTask(model, state, *part))
     return Bundle(tuple(parts))
 
 

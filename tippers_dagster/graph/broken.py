@@ -7,7 +7,7 @@ from graphlib import CycleError
 import dagster as dg
 
 from tippers_dagster.automation.conditions import up_to_date
-from tippers_dagster.automation.nodes import Node, digest, in_order
+from tippers_dagster.automation.nodes import Node, digest, in_dependency_order
 from tippers_dagster.automation.runs import asset_locks
 from tippers_dagster.automation.state import recorder
 from tippers_dagster.settings import get_settings
@@ -31,7 +31,7 @@ def mark_broken_nodes(nodes: Iterable[Node]) -> list[Node]:
         for key in set(cycle):
             deps = [dep for dep in by_key[key].deps if dep not in cycle]
             by_key[key] = _break(by_key[key], f"It reads itself: {path}.", deps)
-    return in_order(_check_inputs(node, by_key) for node in by_key.values())
+    return in_dependency_order(_check_inputs(node, by_key) for node in by_key.values())
 
 
 def broken_assets(nodes: Iterable[Node], groups: Mapping[Key, str]) -> list[dg.AssetsDefinition]:
@@ -82,7 +82,7 @@ def _break(node: Node, reason: str, deps: Iterable[Key]) -> Node:
 
 def _cycle(by_key: Mapping[Key, Node]) -> list[Key] | None:
     try:
-        in_order(by_key.values())
+        in_dependency_order(by_key.values())
     except CycleError as error:
         return list(error.args[1])
     return None

@@ -172,7 +172,7 @@ def _run(context: dg.AssetExecutionContext, asset: str) -> Outcome:
         _excuse(settings, asset, partitions, outcome.failed)
     context.log.info(
         f"Partitions computed: {outcome.computed}, in {outcome.seconds:.1f} s; already up to "
-        f"date: {outcome.passed_over}; failed chunks: {len(outcome.failed)}."
+        f"date: {outcome.skipped}; failed chunks: {len(outcome.failed)}."
     )
     if outcome.computed:
         engine = warehouse_engine(settings)

@@ -66,7 +66,7 @@ def _totals(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]
     rows += sum(int(f.rows.sum()) for f in outcome.figures.values())
     totals: dict[str, dg.MetadataValue] = {
         "run/partitions_computed": dg.IntMetadataValue(outcome.computed),
-        "run/partitions_fresh_already": dg.IntMetadataValue(outcome.passed_over),
+        "run/partitions_fresh_already": dg.IntMetadataValue(outcome.skipped),
         "run/seconds": dg.FloatMetadataValue(round(outcome.seconds, 3)),
         "run/rows": dg.IntMetadataValue(rows),
     }

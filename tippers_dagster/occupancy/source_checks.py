@@ -43,30 +43,32 @@ def observe(settings: Settings, chunks: list[str]) -> dict[str, Observed]:
 
 
 @dataclass(frozen=True)
-class Look:
+class SourceCheck:
     """The result of checking the source.
 
     ``looked_at`` are the chunks whose rows were checked, ``changed`` those of them whose rows have
-    changed; ``passed_over`` are computed chunks that were skipped.
+    changed; ``skipped`` are computed chunks that were skipped.
     """
 
     looked_at: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
-    passed_over: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
 
-def check_dates(settings: Settings, dates: Iterable[dt.date]) -> Look:
+def check_dates(settings: Settings, dates: Iterable[dt.date]) -> SourceCheck:
     """Check the tracked and computed chunks that contain any of these local dates."""
     touched = {chunk_key(date, settings.chunk) for date in dates}
-    return _look(settings, sorted(touched.intersection(_computed(settings)))) if touched else Look()
+    if not touched:
+        return SourceCheck()
+    return _check(settings, sorted(touched.intersection(_computed(settings))))
 
 
-def check_chunks(settings: Settings, chunks: Iterable[str]) -> Look:
+def check_chunks(settings: Settings, chunks: Iterable[str]) -> SourceCheck:
     """Check the chunks that are tracked and computed, and ignore the others."""
-    return _look(settings, sorted(set(chunks).intersection(_computed(settings))))
+    return _check(settings, sorted(set(chunks).intersection(_computed(settings))))
 
 
-def check_quickly(settings: Settings, now: dt.datetime) -> Look:
+def check_quickly(settings: Settings, now: dt.datetime) -> SourceCheck:
     """Check tracked and computed chunks that have not just been checked, within a budget.
 
     The newest chunks come first, then those not checked for the longest time, until their last
@@ -91,8 +93,8 @@ def check_quickly(settings: Settings, now: dt.datetime) -> Look:
         if total > QUICK_ROWS and chosen:
             break
         chosen.append(chunk)
-    found = _look(settings, sorted(chosen))
-    return Look(found.looked_at, found.changed, sorted(set(waiting).difference(chosen)))
+    found = _check(settings, sorted(chosen))
+    return SourceCheck(found.looked_at, found.changed, sorted(set(waiting).difference(chosen)))
 
 
 def last_checked(settings: Settings) -> tuple[dt.datetime, dt.datetime] | None:
@@ -133,12 +135,12 @@ def fingerprints(settings: Settings, chunks: list[str]) -> dict[str, int]:
     return {chunk: fingerprint % 2**64 for chunk, fingerprint in rows}
 
 
-def _look(settings: Settings, chunks: list[str]) -> Look:
+def _check(settings: Settings, chunks: list[str]) -> SourceCheck:
     if not chunks:
-        return Look()
+        return SourceCheck()
     before = fingerprints(settings, chunks)
     now = observe(settings, chunks)
-    return Look(chunks, [c for c in chunks if before.get(c) != now[c].fingerprint])
+    return SourceCheck(chunks, [c for c in chunks if before.get(c) != now[c].fingerprint])
 
 
 def _computed(settings: Settings) -> list[str]:

@@ -58,13 +58,13 @@ PROGRESS: ContextVar[Callable[[int], None]] = ContextVar("progress", default=lam
 class Outcome:
     """The result of a run.
 
-    ``figures`` are per chunk; ``computed`` and ``passed_over`` count partitions; ``failed`` has
+    ``figures`` are per chunk; ``computed`` and ``skipped`` count partitions; ``failed`` has
     the exception of each failed chunk.
     """
 
     asset: str
     chunks: list[str]
-    passed_over: int = 0
+    skipped: int = 0
     sessions: list[ChunkSessions] = field(default_factory=list)
     figures: dict[str, Figures] = field(default_factory=dict)
     failed: dict[str, BaseException] = field(default_factory=dict)
@@ -105,8 +105,8 @@ def compute(
         _refuse_sealed(level, mask)
     chosen = mask & level.stale & (level.readable | ~level.knowable) if stale_only else mask
     outcome = Outcome(asset, sorted({chunk for _, chunk in partitions}))
-    outcome.passed_over = len(partitions) - int(chosen.sum())
-    PROGRESS.get()(outcome.passed_over)
+    outcome.skipped = len(partitions) - int(chosen.sum())
+    PROGRESS.get()(outcome.skipped)
     if asset == SESSIONS:
         _compute_sessions(settings, state, chosen, run_id, outcome)
     else:

@@ -65,7 +65,7 @@ class Sealed:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RetentionStatus:
     """The status of retention.
 
     Attributes
@@ -100,12 +100,12 @@ class Outcome:
 
 
 # --- status -------------------------------------------------------------------------------------
-def standing(settings: Settings, today: dt.date | None = None) -> Standing:
+def retention_status(settings: Settings, today: dt.date | None = None) -> RetentionStatus:
     """Chunks that are due, held back and sealed. Changes nothing."""
     until = last_day(settings, today)
     sealed = _sealed(settings)
     if until is None:
-        return Standing(None, [], {}, sealed)
+        return RetentionStatus(None, [], {}, sealed)
     files = _old_files(settings, until)
     done = {s.chunk for s in sealed if s.finished}
     state, wanted = _state(settings), _labelled(settings)
@@ -117,7 +117,7 @@ def standing(settings: Settings, today: dt.date | None = None) -> Standing:
             due.append(chunk)
         else:
             held[chunk] = why
-    return Standing(until, due, held, sealed)
+    return RetentionStatus(until, due, held, sealed)
 
 
 def last_day(settings: Settings, today: dt.date | None = None) -> dt.date | None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from streamlit_app.services import forecasts as service
 from streamlit_app.services.exports import MIME
-from streamlit_app.services.forecasts import Ahead
+from streamlit_app.services.forecasts import ShownForecast
 from streamlit_app.services.occupancy.series import Series
 from streamlit_app.services.words import bin_width, day, moment, percent
 from streamlit_app.ui import state
@@ -77,7 +77,7 @@ def _champion(context: Context) -> service.Compared | None:
     return next((one for one in compared if one.role == "champion"), None)
 
 
-def _numbers(found: Ahead, champion: service.Compared | None) -> None:
+def _numbers(found: ShownForecast, champion: service.Compared | None) -> None:
     numbers = found.numbers
     with st.container(horizontal=True):
         st.metric(
@@ -104,7 +104,7 @@ def _numbers(found: Ahead, champion: service.Compared | None) -> None:
             )
 
 
-def _sentence(context: Context, found: Ahead) -> str:
+def _sentence(context: Context, found: ShownForecast) -> str:
     """The main numbers, as text beside the chart."""
     n = found.numbers
     if n.peak < 0.5:
@@ -136,7 +136,7 @@ def _actual_frame(history: Series | None) -> pd.DataFrame:
     return history.points().table.to_pandas()[["time", "until", "mean"]]
 
 
-def _gaps_before(found: Ahead) -> pd.DataFrame:
+def _gaps_before(found: ShownForecast) -> pd.DataFrame:
     """Gaps in the history only: the future always is one."""
     gaps = [] if found.history is None else found.history.gaps
     return gap_frame([gap for gap in gaps if gap.start < found.origin])
