@@ -17,6 +17,9 @@ STAMP := $(VENV)/.installed
 LINT_STAMP := $(VENV)-lint/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
+# Else every process compiles all modules again, and a test run starts hundreds.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests are run by this many processes, each with a database server of its own: one more than two
 # cores, as a test waits a third of its time.
 WORKERS ?= 3
