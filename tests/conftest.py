@@ -115,6 +115,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
     monkeypatch.setenv("TIPPERS_HOME", str(tmp_path / "home"))
+    # Starting worker processes takes longer than the small tasks of tests; `test_tasks.py` tests
+    # that results do not depend on it.
+    monkeypatch.setenv("TIPPERS_THREADS", "1")
     _forget_settings()
     yield
     close_keepers()

@@ -147,6 +147,7 @@ def _start(folder: Path) -> Iterator[Deployed]:
             "TIPPERS_OBSERVE_RECENT_SECONDS": "1",
             "TIPPERS_REFRESH_SECONDS": "1",
             "TIPPERS_SENSOR_INTERVAL_SECONDS": "1",
+            "TIPPERS_THREADS": "1",
         }
         with pytest.MonkeyPatch.context() as patch:
             settings = enter(patch, ours(environment))

@@ -12,14 +12,11 @@ from tippers_dagster.settings import Settings, get_settings
 
 
 @pytest.fixture
-def world(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Computed occupancy without forecasts; no MLflow, no other processes."""
-    monkeypatch.setenv("TIPPERS_THREADS", "1")
-    get_settings.cache_clear()
-    settings = get_settings()
-    make(settings)
+def world(stack: Settings) -> Iterator[World]:
+    """Computed occupancy without forecasts; no MLflow."""
+    make(stack)
     with dg.DagsterInstance.ephemeral() as instance:
-        yield World(settings, instance)
+        yield World(stack, instance)
 
 
 @pytest.fixture

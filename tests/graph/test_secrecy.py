@@ -164,7 +164,6 @@ def planted(
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("TIPPERS_THREADS", "1")
     get_settings.cache_clear()
     databases.cache_clear()
     return get_settings()

@@ -137,12 +137,10 @@ def fill(world: Learned) -> None:
 
 
 @pytest.fixture
-def learned(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Learned]:
-    """The tables, untrained, without MLflow. Models are trained in this process."""
-    monkeypatch.setenv("TIPPERS_THREADS", "1")
-    get_settings.cache_clear()
+def learned(stack: Settings) -> Iterator[Learned]:
+    """The tables, untrained, without MLflow."""
     with dg.DagsterInstance.ephemeral() as instance:
-        world = Learned(get_settings(), instance)
+        world = Learned(stack, instance)
         fill(world)
         yield world
 

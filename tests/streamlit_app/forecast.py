@@ -14,24 +14,21 @@ from tippers_dagster.access.model import Person, Role
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Draft, Ref
-from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.settings import Settings
 
 PLAIN = BODY.model_copy(update={"models": ("zero",)})
 """With the models only that every one must beat: there is nothing to train."""
 
 
 @pytest.fixture
-def forecast_app(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+def forecast_app(stack: Settings) -> Iterator[App]:
     """The forecaster ``hall`` is saved and computed; an analyst asks."""
-    monkeypatch.setenv("TIPPERS_THREADS", "1")
-    get_settings.cache_clear()
-    settings = get_settings()
     _forget_pages()
-    make(settings)
+    make(stack)
     draft = Draft(Ref("", "hall", Kind.FORECASTER), PLAIN, "The hall, a week ahead")
-    store.save_all(settings, [draft], by="ada")
-    compute(settings)
-    yield App(settings, Person("ada", Role.ANALYST))
+    store.save_all(stack, [draft], by="ada")
+    compute(stack)
+    yield App(stack, Person("ada", Role.ANALYST))
     _forget_pages()
 
 
