@@ -197,7 +197,7 @@ class Snapshot:
     # --- refresh policies -----------------------------------------------------------------------
     @cached_property
     def next_refresh(self) -> dict[str, dt.datetime | None]:
-        """When each waiting asset is due, if its data is all there is to wait for; None: by hand."""
+        """When each waiting asset is due at the earliest; None: a person has to compute it."""
         due: dict[str, dt.datetime | None] = {}
         for node in self.nodes:
             if node.name in self.waiting:

@@ -30,8 +30,8 @@ MAX_ERROR_CHARACTERS = 4000
 """Longer errors are cut."""
 
 COMPUTED_FROM = "made_from"
-"""The detail with the hash of the definition's content, the versions of the inputs, the lineage, and
-the time before anything was read."""
+"""The detail with the hash of the definition's content, the versions of the inputs, the lineage,
+and a time before anything was read."""
 
 REPLACED = "replaced by "
 """Prefix of the version of an asset that a run is replacing, or was replacing when it died."""

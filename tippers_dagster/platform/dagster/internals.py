@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     )
     from dagster._core.execution.plan.plan import ExecutionPlan as ExecutionPlan
     from dagster._core.execution.retries import RetryMode as RetryMode
+    from dagster._core.run_coordinator.queued_run_coordinator import (
+        RunQueueConfig as RunQueueConfig,
+    )
     from starlette.types import ASGIApp
 
 ASSET_JOB = "__ASSET_JOB"
