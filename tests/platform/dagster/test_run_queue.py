@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
+import yaml
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
     RemoteJobOrigin,
@@ -17,9 +18,8 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
 )
 
 from tippers_dagster.occupancy.state import ASSETS
-from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.dagster.environment import packaged_file
 from tippers_dagster.platform.dagster.run_queue import RunQueue
-from tippers_dagster.settings import Settings, get_settings
 
 DEFINITIONS = ("device/devices", "device/always_on", "people/visitors")
 
@@ -44,12 +44,11 @@ JOB = dg.Definitions(
 
 
 @pytest.fixture
-def instance(
-    stack: Settings, monkeypatch: pytest.MonkeyPatch, slots: int
-) -> Iterator[dg.DagsterInstance]:
-    monkeypatch.setenv("TIPPERS_MAX_CONCURRENT_RUNS", str(slots))
-    get_settings.cache_clear()
-    with dagster_instance(get_settings()) as instance:
+def instance(slots: int) -> Iterator[dg.DagsterInstance]:
+    """An instance with the queue of ``dagster.yaml``, and this many slots."""
+    queue = yaml.safe_load(packaged_file("dagster.yaml").read_text())["run_coordinator"]
+    queue["config"]["max_concurrent_runs"] = slots
+    with dg.instance_for_test(overrides={"run_coordinator": queue}) as instance:
         yield instance
 
 
