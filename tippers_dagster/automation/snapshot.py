@@ -1,8 +1,8 @@
 """A snapshot of all assets, which decides which of them to compute now.
 
-An asset is stale as long as it is not what its definition and all its data give now. Automation aims
-for less: what only changed data makes stale waits for its refresh policy, and until then its
-dependents read what it is. A changed definition waits for nothing, unless the policy is by hand.
+An asset is stale as long as it is not what its definition and all its data give now. Automation
+aims for less: an asset of which only the data changed waits for its refresh policy, and until then
+its dependents read it as it is. A changed definition does not wait, unless the policy is by hand.
 """
 
 from __future__ import annotations

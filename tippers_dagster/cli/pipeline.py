@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from tippers_dagster.graph.launch import Outcome
     from tippers_dagster.graph.status import AssetStatus
 
-_COLOURS = {"fresh": "green", "waiting": "blue", "stale": "yellow", "running": "cyan", "failed": "red"}
+_COLOURS = {
+    "fresh": "green",
+    "waiting": "blue",
+    "stale": "yellow",
+    "running": "cyan",
+    "failed": "red",
+}
 _MAX_REASON_CHARACTERS = 200
 
 

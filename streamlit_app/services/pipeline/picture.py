@@ -63,7 +63,9 @@ class Picture:
     def stale(self) -> list[str]:
         """Names of waiting, stale and failed nodes, hidden staging models included."""
         drawn = [*self.items.values(), *self.hidden]
-        wanted = [i for i in drawn if i.standing in ("waiting", "stale", "failed") and i.kind != SOURCE]
+        wanted = [
+            i for i in drawn if i.standing in ("waiting", "stale", "failed") and i.kind != SOURCE
+        ]
         return [i.name for i in wanted if self.holds(i) or not i.concept]
 
 
@@ -89,9 +91,7 @@ def picture(app: App, graph: Graph, concept: str = "", *, staging: bool = False)
         joined = {name for edge in edges for name in (edge.parent, edge.child)}
         drawn = {n: i for n, i in drawn.items() if i.concept or n in joined}
     hidden = [
-        i
-            for n, i in near.items()
-            if n not in drawn and i.standing not in ("fresh", "source")
+        i for n, i in near.items() if n not in drawn and i.standing not in ("fresh", "source")
     ]
     return Picture(concept, drawn, edges, hidden, load_positions(app.settings, concept))
 
