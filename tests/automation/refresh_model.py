@@ -54,6 +54,8 @@ class Computed:
 
     Attributes
     ----------
+    at
+        When it was requested.
     before
         What the asset held; None: nothing that can be read.
     read_at
@@ -83,6 +85,7 @@ class Campus:
         self.failing: set[str] = set()
         self.dying: set[str] = set()
         self.run: list[str] = []
+        self.requested_at = self.now
         self.followed: dict[str, tuple[Refresh, ...]] = {}
         self.log: list[Computed] = []
 
@@ -146,6 +149,7 @@ class Campus:
         snapshot = self.snapshot()
         if not self.run:
             self.run = [node.name for node in snapshot.asked]
+            self.requested_at = self.now
             self.followed = {name: self.policies_of(name) for name in self.run}
         for name, version in snapshot.attempts_to_record(snapshot.asked).items():
             state = self.state(name)
@@ -213,7 +217,9 @@ class Campus:
             state = self.state(name)
             before = None if state.version is None or state.void else self.holds.get(name)
             followed = self.followed[name]
-            self.log.append(Computed(name, followed, self.now, before, after, state.read_at))
+            self.log.append(
+                Computed(name, followed, self.requested_at, before, after, state.read_at)
+            )
         made_from = {"lineage": lineage, "read_at": self.now.isoformat()}
         self.holds[name] = after
         self.states[name] = AssetState(

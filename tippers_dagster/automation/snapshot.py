@@ -152,9 +152,8 @@ class Snapshot:
         """
         waiting = self.stale - self._pending
         for node in self.nodes:
-            if node.name in self.stale and any(
-                "/".join(key) in waiting and self._unusable(key) for key in node.deps
-            ):
+            unusable = [name for name in _inputs(node) if self._unusable(name)]
+            if node.name in self.stale and waiting.intersection(unusable):
                 waiting.add(node.name)
         return waiting
 
@@ -206,13 +205,16 @@ class Snapshot:
 
     def waits_itself(self, node: Node) -> bool:
         """Whether a waiting asset's own policy holds it, not only that of an input."""
-        return self._aim.reached[node.key] != self._version(node)
+        reached = self._aim.reached[node.key]
+        return node.name not in self._pending and reached != self._version(node)
 
     def _next_refresh(
         self, node: Node, due: Mapping[str, dt.datetime | None]
     ) -> dt.datetime | None:
         if self.waits_itself(node):
             return self._clock.next_time(node.refresh)
+        if node.name in self._pending:
+            return None  # an input has to be computed by hand first
         times = [time for name in _inputs(node) if (time := due.get(name)) is not None]
         if not times:
             return None
@@ -252,7 +254,7 @@ class Snapshot:
         if all(refresh.by_hand for refresh in node.refresh):
             return bool(node.refresh)
         state = self.state(node.name)
-        if self._unusable(node.key) or state.lineage != lineage:
+        if self._unusable(node.name) or state.lineage != lineage:
             return False
         return not self._clock.due(node.refresh, state.read_at)
 
@@ -288,11 +290,11 @@ class Snapshot:
         node = self._by_key.get(key)
         if node is None or node.source is not None:
             return False
-        return node.name in self.running or self._unusable(key) or self._differs(node)
+        return node.name in self.running or self._unusable(node.name) or self._differs(node)
 
-    def _unusable(self, key: Key) -> bool:
+    def _unusable(self, name: str) -> bool:
         """Whether an asset was never computed, or a run that died was replacing it."""
-        state = self.state("/".join(key))
+        state = self.state(name)
         return state.version is None or state.void
 
     def _differs(self, node: Node) -> bool:

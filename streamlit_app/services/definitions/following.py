@@ -8,6 +8,7 @@ from streamlit_app.services.app import App
 from streamlit_app.services.definitions.opened import dependents
 from streamlit_app.services.pipeline.graph import load_graph
 from streamlit_app.services.pipeline.runs import materialise
+from tippers_dagster.access.model import Role
 from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.graph.load import load_pipeline
@@ -57,6 +58,7 @@ def compute_now(app: App, ref: Ref) -> str | None:
     TippersError
         The deployment is not running.
     """
+    app.person.require(Role.ANALYST, "materialise definitions")
     names = [status.name for status in progress(app, ref).all]
     return materialise(app, load_graph(app), names, stale_only=True)
 
