@@ -146,6 +146,7 @@ def _start(folder: Path) -> Iterator[Deployed]:
             "TIPPERS_DBT_PROJECT": str(bare_project(folder / "project")),
             "TIPPERS_OBSERVE_RECENT_SECONDS": "1",
             "TIPPERS_REFRESH_SECONDS": "1",
+            "TIPPERS_REFRESH_DEFAULT": "on change",
             "TIPPERS_SENSOR_INTERVAL_SECONDS": "1",
             "TIPPERS_THREADS": "1",
         }

@@ -118,6 +118,11 @@ class Settings(BaseSettings):
     refresh_seconds: int = Field(
         900, ge=0, description="time between two checks of the source for changes, for definitions"
     )
+    refresh_default: str = Field(
+        "every hour",
+        description="when concepts without a policy of their own are computed after their data "
+        "changed: on change, every 2 hours, cron 0 4 * * * (local time), or by hand",
+    )
     automate_definitions: bool = Field(
         True, description="whether definitions are kept up to date automatically from the start"
     )

@@ -109,7 +109,7 @@ class Status:
     def stale(self) -> list[str]:
         """Names of the assets that need computing."""
         both = [item for item in (self.backtest, self.forecast) if item is not None]
-        return [item.name for item in both if item.standing in ("stale", "failed")]
+        return [item.name for item in both if item.standing in ("waiting", "stale", "failed")]
 
 
 def status(seen: Graph, name: str) -> Status:

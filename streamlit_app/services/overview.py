@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import sqlalchemy as sa
@@ -15,6 +16,8 @@ from streamlit_app.services.occupancy.children import top_children
 from streamlit_app.services.occupancy.computed import Log, log_span
 from streamlit_app.services.occupancy.series import Series, series
 from streamlit_app.services.occupancy.window import Window
+from streamlit_app.services.pipeline.graph import TABLES, count_in_words, load_graph
+from streamlit_app.services.words import moment
 from tippers_dagster.access.model import Role
 from tippers_dagster.automation.state import forget_failures, load_states
 from tippers_dagster.campus.intake.tables import reject
@@ -248,6 +251,18 @@ def rejected(settings: Settings) -> Rejected:
         ingested = {(row[0], row[1]): int(row[2]) for row in connection.execute(files)}
     spaces = len(left_out(settings))
     return Rejected(int(rows), int(of), reasons, sorted(chunks), ingested, spaces)
+
+
+# --- definitions ---------------------------------------------------------------------------------
+def definitions_in_words(app: App) -> str:
+    """How many definitions are up to date, and when those that wait for a refresh are due."""
+    graph = load_graph(app)
+    counts = count_in_words(item for item in graph.items.values() if item.kind not in TABLES)
+    due = [s.due for s in graph.statuses.values() if s.due is not None]
+    if not due:
+        return counts
+    when = min(due).astimezone(ZoneInfo(app.settings.timezone))
+    return f"{counts} Next refresh: {moment(when)}."
 
 
 # --- failures ------------------------------------------------------------------------------------

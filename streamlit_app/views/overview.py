@@ -258,9 +258,15 @@ def _by_dagster(app: App) -> None:
     _failures(app)
 
 
+@st.cache_data(ttl=SECONDS, show_spinner=False, hash_funcs=HASH_FUNCS)
+def _definitions(settings: Settings) -> str:
+    return service.definitions_in_words(App(settings, Person("the page", Role.VIEWER)))
+
+
 def _progress(app: App) -> None:
     st.subheader("Progress")
     show_levels(app, key="overview")
+    st.caption(plain(_definitions(app.settings)))
     for run in service.running(app):
         st.page_link(
             pages.page("runs"),

@@ -49,7 +49,9 @@ def asked(settings: Settings, *, later: float = 0) -> set[str]:
     with dagster_instance(settings) as instance:
         taken = Snapshot.take(settings, instance, nodes)
     then = taken.now + dt.timedelta(seconds=later)
-    moved = Snapshot(settings, taken.nodes, taken.wanted, taken.states, taken.running, then)
+    moved = Snapshot(
+        settings, taken.nodes, taken.wanted, taken.states, taken.running, then, taken.tokens
+    )
     return {node.key[-1] for node in moved.asked}
 
 

@@ -24,6 +24,7 @@ def bare(
 ) -> Settings:
     monkeypatch.setenv("TIPPERS_RETRY_DELAY_SECONDS", "0")
     monkeypatch.setenv("TIPPERS_REFRESH_SECONDS", "0")
+    monkeypatch.setenv("TIPPERS_REFRESH_DEFAULT", "on change")
     (stack.home_path / "dbt").symlink_to(parsed_projects)
     use_bare_project(monkeypatch, tmp_path / "project")
     fill_source(get_settings())

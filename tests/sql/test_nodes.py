@@ -106,6 +106,6 @@ def test_sources_have_the_keys_of_their_assets() -> None:
 )
 def test_only_valid_owners_are_passed_to_dagster(owner: str, shown: list[str] | None) -> None:
     model = {"config": {"meta": {"owner": owner}}}
-    assert Translator({}).get_owners(model) == shown
+    assert Translator([]).get_owners(model) == shown
     if shown:
         dg.AssetSpec("x", owners=shown)

@@ -75,6 +75,13 @@ class BeingComputed(_SnapshotCondition):
     state = "being_computed"
 
 
+class WaitsForRefresh(_SnapshotCondition):
+    """Only its data changed, and the refresh policy does not say to compute it yet."""
+
+    description = "Its data changed; waiting for its next refresh"
+    state = "waiting"
+
+
 class HeldBack(_SnapshotCondition):
     """It failed, and the next try is not due yet."""
 
@@ -90,7 +97,7 @@ class Sealed(_SnapshotCondition):
 
 
 def up_to_date(stale: dg.AutomationCondition | None = None) -> dg.AutomationCondition:
-    """Keep an asset up to date with its definition and its inputs.
+    """Keep an asset up to date with its inputs.
 
     Each state of the inputs has some tries with a growing wait between them, then one now and
     then: what is broken must neither be hammered nor hold up the rest.
@@ -101,3 +108,15 @@ def up_to_date(stale: dg.AutomationCondition | None = None) -> dg.AutomationCond
         In place of ``Stale()``.
     """
     return (Stale() if stale is None else stale) & Ready() & ~BeingComputed() & ~HeldBack()
+
+
+def refreshed(policy: str) -> dg.AutomationCondition:
+    """Keep an asset up to date with its definition, and with its data as a refresh policy says.
+
+    Parameters
+    ----------
+    policy
+        In words, for Dagster's pages.
+    """
+    refresh = (~WaitsForRefresh()).with_label(f"refresh: {policy}")
+    return up_to_date() & refresh

@@ -3,6 +3,9 @@
 The version of an asset is a hash of its own content (the text that says how it is computed) and of
 the versions of its inputs. One pass in topological order thus finds every asset that is out of
 date, wherever upstream the change is.
+
+Its lineage is the same hash without the data: it differs only if a definition does, the asset's own
+or one upstream. It separates changed definitions from changed data.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
+from tippers_dagster.catalog.refresh import ON_CHANGE, Refresh
 from tippers_dagster.errors import TippersError
 
 
@@ -50,6 +54,11 @@ class Node:
     seen_by_token
         For such an asset: dependents use its token as its version. It is computed whenever its
         inputs change, its dependents only if its token then changes.
+    entered
+        For a source: people enter its rows in the app, and wait for the result. A change counts
+        like that of a definition.
+    refresh
+        When it is computed after its data changed: as soon as one of these policies says so.
     """
 
     key: tuple[str, ...]
@@ -59,6 +68,8 @@ class Node:
     broken: str | None = None
     every_seconds: int | None = None
     seen_by_token: bool = False
+    entered: bool = False
+    refresh: tuple[Refresh, ...] = (ON_CHANGE,)
 
     @property
     def name(self) -> str:
@@ -92,6 +103,19 @@ def version_of(
     """
     read = [f"{'/'.join(dep)}={versions[dep] or ''}" for dep in sorted(node.deps)]
     return digest(node.content, *read, *([] if token is None else [token]))
+
+
+def lineage_of(
+    node: Node, lineages: Mapping[tuple[str, ...], str | None], token: str | None = None
+) -> str:
+    """The lineage of a node that reads inputs of these lineages; ``None``: not recorded.
+
+    ``token``: the token of a source.
+    """
+    if node.source is not None:
+        return digest(token or "") if node.entered else ""
+    read = [f"{'/'.join(dep)}={lineages[dep] or ''}" for dep in sorted(node.deps)]
+    return digest(node.content, *read)
 
 
 def seen_version(node: Node, version: str | None, token: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -13,6 +14,7 @@ from tippers_dagster.automation.state import count_attempts
 from tippers_dagster.automation.ticks import SnapshotSensor
 from tippers_dagster.automation.unreported import report_recorded_materializations
 from tippers_dagster.platform.dagster.internals import skipped_tick, tick_result
+from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ SENSOR = "definitions_automation"
 MAX_ASSETS_PER_RUN = 450
 """Maximum number of assets per run; Dagster evaluates at most 500 in one tick."""
 
-UP_TO_DATE = "All definition assets are up to date, being computed, or waiting for a retry."
+UP_TO_DATE = "All definition assets are up to date, being computed, or waiting."
 
 Changed = Callable[[], str | None]
 """Returns why this code location's definitions are out of date; None when they are not."""
@@ -64,7 +66,7 @@ class DefinitionsSensor(SnapshotSensor):
         snapshot = Snapshot.take(settings, context.instance, self._nodes)
         asked = snapshot.asked[:MAX_ASSETS_PER_RUN]
         if not asked:
-            return skipped_tick(context, UP_TO_DATE)
+            return skipped_tick(context, f"{UP_TO_DATE}{_waiting(snapshot)}")
         data = self.evaluated(context, snapshot, _part(snapshot, asked))
         count_attempts(settings, snapshot.attempts_to_record(asked))
         # With all checks of the assets. Dagster names those that cannot be left out of a step,
@@ -117,6 +119,18 @@ def run_tags(snapshot: Snapshot, asked: Sequence[Node]) -> dict[str, str]:
     expected = sum(snapshot.state(node.name).seconds or 0.0 for node in asked)
     deadline = max(settings.deadline_floor_seconds, expected * settings.deadline_factor)
     return {"dagster/max_runtime": str(int(deadline))}
+
+
+def _waiting(snapshot: Snapshot) -> str:
+    """How many assets wait for a refresh, and for the next one; empty if none does."""
+    if not snapshot.waiting:
+        return ""
+    number = counted(len(snapshot.waiting), "asset")
+    times = [time for time in snapshot.next_refresh.values() if time is not None]
+    if not times:
+        return f" Waiting to be computed by hand: {number}."
+    local = min(times).astimezone(ZoneInfo(snapshot.settings.timezone))
+    return f" Waiting for a refresh: {number}, the first at {local:%Y-%m-%d %H:%M:%S}."
 
 
 def _part(snapshot: Snapshot, asked: Sequence[Node]) -> dg.AutomationConditionSensorDefinition:

@@ -6,10 +6,14 @@ from typing import Any
 
 import dagster as dg
 
-from tippers_dagster.automation.conditions import up_to_date
+from tippers_dagster.automation.conditions import refreshed
 from tippers_dagster.automation.nodes import Node
+from tippers_dagster.automation.refresh import in_words
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.model import Definition
+
+REFRESH = "tippers/refresh"
+"""The metadata with an asset's refresh policy."""
 
 _OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:\S+")
 
@@ -32,6 +36,7 @@ def definition_spec(
     description = f"\n\n{definition.description}" if definition.description else ""
     level = {"tippers/level": str(catalog.level(ref.concept))} if ref.concept else {}
     concept = {"tippers/concept": ref.concept} if ref.concept else {}
+    refresh = in_words(node.refresh)
     return dg.AssetSpec(
         dg.AssetKey(node.key),
         deps=[dg.AssetKey(dep) for dep in node.deps],
@@ -39,9 +44,9 @@ def definition_spec(
         owners=[owner] if _OWNER.fullmatch(owner) else None,
         description=f"{grain}{description}",
         code_version=node.content,
-        automation_condition=up_to_date(),
+        automation_condition=refreshed(refresh),
         tags={"tippers/kind": ref.kind.value, **concept, **level},
-        metadata={"tippers/owner": owner} if owner else {},
+        metadata={REFRESH: refresh, **({"tippers/owner": owner} if owner else {})},
         **more,
     )
 

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from tippers_dagster.automation.nodes import Node, seen_version, version_of
+from tippers_dagster.automation.nodes import Node, lineage_of, seen_version, version_of
 from tippers_dagster.automation.retries import retry_wait
 from tippers_dagster.automation.tables import asset_state, source_token
 from tippers_dagster.automation.tokens import check_new_sources, record_tokens, source_tokens
@@ -30,7 +30,8 @@ MAX_ERROR_CHARACTERS = 4000
 """Longer errors are cut."""
 
 COMPUTED_FROM = "made_from"
-"""The detail with the hash of the definition's content and the versions of the inputs."""
+"""The detail with the hash of the definition's content, the versions of the inputs, the lineage,
+and a time before anything was read."""
 
 REPLACED = "replaced by "
 """Prefix of the version of an asset that a run is replacing, or was replacing when it died."""
@@ -59,6 +60,17 @@ class AssetState:
     def void(self) -> bool:
         """Whether the inputs of its rows are unknown, so that it has to be computed again."""
         return self.version is not None and self.version.startswith((REPLACED, OVERTAKEN))
+
+    @property
+    def lineage(self) -> str | None:
+        """The lineage that it was computed with; None: not recorded."""
+        return self.details.get(COMPUTED_FROM, {}).get("lineage")
+
+    @property
+    def read_at(self) -> dt.datetime | None:
+        """A time before its inputs were read; None: not recorded."""
+        text = self.details.get(COMPUTED_FROM, {}).get("read_at")
+        return None if text is None else dt.datetime.fromisoformat(text)
 
     def tries_of(self, version: str) -> int:
         """The number of failed attempts at this version."""
@@ -113,6 +125,7 @@ class _Recorded:
 
     version: str | None = None
     at: dt.datetime | None = None
+    lineage: str | None = field(default=None, compare=False)
 
 
 class Recorder:
@@ -128,7 +141,7 @@ class Recorder:
     ) -> None:
         self._settings, self._engine = settings, warehouse_engine(settings)
         self._nodes, self._recorded, self._tokens = nodes, recorded, tokens
-        self._run_id = run_id
+        self._run_id, self._read_at = run_id, dt.datetime.now(dt.UTC)
         self._environment_wait = dt.timedelta(seconds=settings.environment_retry_seconds)
 
     def version(self, key: Iterable[str], token: str | None = None) -> str:
@@ -194,12 +207,19 @@ class Recorder:
             token = self._run_id
         wanted, now = self.version(node.key, token), dt.datetime.now(dt.UTC)
         read = {"/".join(dep): self._version_read("/".join(dep)) for dep in node.deps}
+        lineage = lineage_of(node, {dep: self._lineage_read(dep) for dep in node.deps})
+        made_from = {
+            "content": node.content,
+            "read": read,
+            "lineage": lineage,
+            "read_at": self._read_at.isoformat(),
+        }
         values = {
             "materialized_at": now,
             "run_id": self._run_id,
             "seconds": seconds,
             "rows": rows,
-            "details": {**(details or {}), COMPUTED_FROM: {"content": node.content, "read": read}},
+            "details": {**(details or {}), COMPUTED_FROM: made_from},
             "failed_version": None,
             "tries": 0,
             "failed_at": None,
@@ -214,7 +234,7 @@ class Recorder:
             if node.every_seconds is not None and token is not None:
                 record_tokens(connection, {node.name: token})
                 self._tokens[node.name] = token
-        self._recorded[node.name] = _Recorded(version, now)
+        self._recorded[node.name] = _Recorded(version, now, lineage)
         return version
 
     def failed(self, key: Iterable[str], error: str, *, environment_failed: bool = False) -> None:
@@ -268,6 +288,12 @@ class Recorder:
         recorded = self._recorded.get(name)
         version = token if recorded is None else recorded.version
         return version if node is None else seen_version(node, version, token)
+
+    def _lineage_read(self, key: tuple[str, ...]) -> str | None:
+        node, name = self._nodes.get(key), "/".join(key)
+        if node is not None and node.source is not None:
+            return lineage_of(node, {}, self._tokens.get(name))
+        return self._recorded.get(name, _Recorded()).lineage
 
     def _node(self, key: Iterable[str]) -> Node:
         node = self._nodes.get(tuple(key))
@@ -337,8 +363,9 @@ def errors_now(settings: Settings, nodes: Iterable[Node]) -> dict[str, str]:
 def _recorder(settings: Settings, by_key: Mapping[tuple[str, ...], Node], run_id: str) -> Recorder:
     with warehouse_engine(settings).connect() as connection:
         c = asset_state.c
-        rows = connection.execute(sa.select(c.asset, c.version, c.materialized_at))
-        recorded = {name: _Recorded(version, at) for name, version, at in rows}
+        lineage = c.details[COMPUTED_FROM]["lineage"].astext
+        rows = connection.execute(sa.select(c.asset, c.version, c.materialized_at, lineage))
+        recorded = {name: _Recorded(*of) for name, *of in rows}
         tokens = dict(
             connection.execute(sa.select(source_token.c.asset, source_token.c.token)).all()
         )

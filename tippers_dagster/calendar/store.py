@@ -311,4 +311,4 @@ _CONTENT = f"""SELECT md5(coalesce(string_agg(
 def calendar_node() -> Node:
     """The node of the calendar's table, for nodes that depend on it."""
     name = "academic_period"
-    return Node((name,), source=Table(SCHEMA, name, _CONTENT))
+    return Node((name,), source=Table(SCHEMA, name, _CONTENT), entered=True)

@@ -23,7 +23,9 @@ from tippers_dagster.catalog.kinds import (
 )
 from tippers_dagster.catalog.lookup import CannotWork, Lookup
 from tippers_dagster.catalog.model import Definition, Ref, Unreadable
+from tippers_dagster.catalog.refresh import check_cron, parse_refresh
 from tippers_dagster.catalog.structure import TABLES, references
+from tippers_dagster.errors import BadInput
 
 DEVICE_KEY = "mac_address"
 """The key column of indexes of devices."""
@@ -68,6 +70,7 @@ def _check_concept(catalog: Lookup, definition: Definition, body: Body) -> None:
             )
         if _above_itself(value, by_name):
             raise CannotWork(f"{value.name} refines itself.")
+    _check_refresh(body.refresh)
     if body.refines is None:
         return
     concept, _, label = body.refines.partition(".")
@@ -76,6 +79,15 @@ def _check_concept(catalog: Lookup, definition: Definition, body: Body) -> None:
             f"It refines {body.refines!r}: expected a concept and one of its labels, such as "
             "people.RESIDENT."
         )
+
+
+def _check_refresh(text: str | None) -> None:
+    if text is None:
+        return
+    try:
+        check_cron(parse_refresh(text))
+    except BadInput as error:
+        raise CannotWork(error.message) from None
 
 
 def _above_itself(value: ConceptValue, by_name: dict[str, ConceptValue]) -> bool:

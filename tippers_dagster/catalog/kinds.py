@@ -13,6 +13,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from tippers_dagster.catalog.refresh import parse_refresh
+from tippers_dagster.errors import BadInput
+
 MAX_NAME_LENGTH = 48
 """Two names and their separator form one PostgreSQL identifier, of 63 bytes at most."""
 
@@ -91,11 +94,20 @@ def _check_label(label: str) -> str:
     return label
 
 
+def _check_refresh(text: str) -> str:
+    try:
+        return str(parse_refresh(text))
+    except BadInput as error:
+        raise ValueError(error.message.removesuffix(".")) from None
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
 Reference = Annotated[str, AfterValidator(_check_reference)]
 """``name`` in the same concept, or ``concept.name``."""
 Label = Annotated[str, AfterValidator(_check_label)]
 Share = Annotated[float, Field(ge=0, le=1)]
+RefreshPolicy = Annotated[str, AfterValidator(_check_refresh)]
+"""A policy as :mod:`~tippers_dagster.catalog.refresh` writes it, such as ``every 2 hours``."""
 
 
 class Body(BaseModel):
@@ -115,10 +127,15 @@ class ConceptValue(Body):
 
 
 class Concept(Body):
-    """What is labelled. ``refines``: a label of another concept, such as ``people.RESIDENT``."""
+    """What is labelled.
+
+    ``refines``: a label of another concept, such as ``people.RESIDENT``. ``refresh``: when its
+    assets are computed after their data changed; None: as the deployment's default says.
+    """
 
     values: tuple[ConceptValue, ...] = ()
     refines: str | None = None
+    refresh: RefreshPolicy | None = None
 
 
 class Index(Body):

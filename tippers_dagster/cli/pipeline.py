@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from tippers_dagster.graph.launch import Outcome
     from tippers_dagster.graph.status import AssetStatus
 
-_COLOURS = {"fresh": "green", "stale": "yellow", "running": "cyan", "failed": "red"}
+_COLOURS = {
+    "fresh": "green",
+    "waiting": "blue",
+    "stale": "yellow",
+    "running": "cyan",
+    "failed": "red",
+}
 _MAX_REASON_CHARACTERS = 200
 
 
@@ -35,7 +41,7 @@ def register(app: typer.Typer) -> None:
 def status(
     all_: bool = typer.Option(False, "--all", help="Also list assets that are up to date."),
 ) -> None:
-    """List assets that are stale, running, failed or broken, with reasons."""
+    """List assets that are waiting, stale, running, failed or broken, with reasons."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

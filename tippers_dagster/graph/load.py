@@ -24,6 +24,7 @@ from tippers_dagster.errors import SettingsError, TippersError
 from tippers_dagster.forecasting.assets import forecast_assets, forecast_nodes
 from tippers_dagster.graph.broken import Key, broken_assets, broken_node, mark_broken_nodes
 from tippers_dagster.graph.changes import definitions_stamp
+from tippers_dagster.graph.refresh import definitions_by_asset, with_refresh
 from tippers_dagster.labelling.assets import labelling_assets, labelling_nodes
 from tippers_dagster.learning.assets import learning_assets, learning_nodes
 from tippers_dagster.people.by_label.assets import labelled_assets, labelled_nodes
@@ -74,13 +75,8 @@ class Pipeline:
 
     @cached_property
     def definitions(self) -> dict[str, Definition]:
-        """The definition of each asset, by asset name; staging models have none.
-
-        The names of a definition's further assets add two underscores and a word.
-        """
-        own = {ref.asset_name: d for ref, d in self.catalog.definitions.items()}
-        first = {name: name.rpartition("__")[0] for name in self.by_name}
-        return own | {name: own[of] for name, of in first.items() if of in own}
+        """The definition of each asset that has one, by asset name."""
+        return definitions_by_asset(self.catalog, self.by_name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +180,7 @@ def _nodes(
     for place, reason in catalog.unusable.items():
         node = broken_node(("unusable", place), f"{place}: {reason}")
         nodes[node.key] = node
-    return mark_broken_nodes(nodes.values())
+    return with_refresh(settings, catalog, mark_broken_nodes(nodes.values()))
 
 
 def _project(settings: Settings, catalog: Catalog) -> tuple[Project | None, Mapping[Ref, str]]:

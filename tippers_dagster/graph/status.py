@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from tippers_dagster.automation.nodes import Node
+from tippers_dagster.automation.refresh import in_words
 from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.automation.state import COMPUTED_FROM, AssetState
 from tippers_dagster.graph.load import Pipeline
 
-Standing = Literal["fresh", "stale", "running", "failed", "broken"]
+Standing = Literal["fresh", "waiting", "stale", "running", "failed", "broken"]
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,17 @@ class AssetStatus:
     kind, concept
         Of its definition; empty for staging models and tables of connections.
     standing
-        ``failed``: its current version could not be computed; ``broken``: it cannot be computed.
+        ``waiting``: its data changed, and a refresh policy makes it wait, its own or that of an
+        input; ``stale``: it is computed as soon as possible; ``failed``: its current version could
+        not be computed; ``broken``: it cannot be computed.
     why
         Why it is not fresh, in a sentence.
     rows, seconds, materialized_at, run_id
         Of the last computation.
     tries, next_try
         Attempts at its current version, and the next automatic one; None: no automatic attempt.
+    due
+        If it is waiting: when that is over at the earliest; None: when a person computes it.
     """
 
     name: str
@@ -45,6 +51,7 @@ class AssetStatus:
     run_id: str | None
     tries: int = 0
     next_try: dt.datetime | None = None
+    due: dt.datetime | None = None
 
 
 def pipeline_status(pipeline: Pipeline, snapshot: Snapshot) -> list[AssetStatus]:
@@ -54,7 +61,7 @@ def pipeline_status(pipeline: Pipeline, snapshot: Snapshot) -> list[AssetStatus]
 
 def _status(pipeline: Pipeline, snapshot: Snapshot, node: Node) -> AssetStatus:
     state = snapshot.state(node.name)
-    wanted = snapshot.wanted[node.name]
+    version = _attempted(snapshot, node, state)
     standing, why = _standing(snapshot, node, state)
     definition = pipeline.definitions.get(node.name)
     return AssetStatus(
@@ -67,9 +74,20 @@ def _status(pipeline: Pipeline, snapshot: Snapshot, node: Node) -> AssetStatus:
         seconds=state.seconds,
         materialized_at=state.materialized_at,
         run_id=snapshot.running.get(node.name, state.run_id),
-        tries=state.tries_of(wanted),
-        next_try=state.next_try(snapshot.settings, wanted) if standing == "failed" else None,
+        tries=state.tries_of(version),
+        next_try=state.next_try(snapshot.settings, version) if standing == "failed" else None,
+        due=snapshot.next_refresh[node.name] if standing == "waiting" else None,
     )
+
+
+def _attempted(snapshot: Snapshot, node: Node, state: AssetState) -> str:
+    """The version that attempts are counted for.
+
+    An earlier one while the asset is held back for a failure with other data.
+    """
+    if node.name in snapshot.held_back and state.failed_version is not None:
+        return state.failed_version
+    return snapshot.aimed(node.name)
 
 
 def _standing(snapshot: Snapshot, node: Node, state: AssetState) -> tuple[Standing, str]:
@@ -79,13 +97,40 @@ def _standing(snapshot: Snapshot, node: Node, state: AssetState) -> tuple[Standi
         return "running", f"Run {snapshot.running[node.name]} is computing it."
     if node.name not in snapshot.stale:
         return "fresh", ""
-    wanted = snapshot.wanted[node.name]
-    error = state.error_of(wanted)
+    version = _attempted(snapshot, node, state)
+    error = state.error_of(version)
     if error is not None:
         return "failed", error
-    if state.tries_of(wanted) >= snapshot.settings.max_tries:
+    if node.name in snapshot.waiting:
+        return "waiting", _why_waiting(snapshot, node, state)
+    if state.tries_of(version) >= snapshot.settings.max_tries:
         return "failed", "Its runs ended without an error message. See their logs in Dagster."
     return "stale", _why_stale(snapshot, node, state)
+
+
+def _why_waiting(snapshot: Snapshot, node: Node, state: AssetState) -> str:
+    """What has changed, and when it is computed."""
+    due = snapshot.next_refresh[node.name]
+    if snapshot.waits_itself(node):
+        why = _why_stale(snapshot, node, state)
+        if due is None:
+            return f"{why} It is computed by hand: materialise it."
+        return f"{why} Refresh: {in_words(node.refresh)}, next {_local(snapshot, due)}."
+    inputs = [name for name in _inputs(node) if name in snapshot.waiting]
+    if due is None:
+        return f"It waits for {_listed(inputs)}: to be computed by hand."
+    return f"New data is due {_local(snapshot, due)}. It comes from {_listed(inputs)}."
+
+
+def _local(snapshot: Snapshot, time: dt.datetime) -> str:
+    """A time in the deployment's zone: ``at 11:00``, ``on Tue 1 Dec at 04:00``."""
+    zone = ZoneInfo(snapshot.settings.timezone)
+    local, now = time.astimezone(zone), snapshot.now.astimezone(zone)
+    clock = f"at {local:%H:%M:%S}" if local.second else f"at {local:%H:%M}"
+    if local.date() == now.date():
+        return clock
+    year = "" if local.year == now.year else f" {local.year}"
+    return f"on {local:%a} {local.day} {local:%b}{year} {clock}"
 
 
 def _why_stale(snapshot: Snapshot, node: Node, state: AssetState) -> str:

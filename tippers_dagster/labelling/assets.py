@@ -41,7 +41,11 @@ from tippers_dagster.platform.lake.keys import definition_key
 from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.settings import Settings
 
-GOLD = Node(("source", "gold_label"), source=Table(str(gold_label.schema), gold_label.name))
+GOLD = Node(
+    ("source", "gold_label"),
+    source=Table(str(gold_label.schema), gold_label.name),
+    entered=True,
+)
 """Also read by label models whose class balance comes from the gold labels."""
 
 

@@ -8,7 +8,6 @@ import dagster as dg
 import dagster_dbt
 
 from tippers_dagster.automation.computation import wait_to_begin
-from tippers_dagster.automation.conditions import up_to_date
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.automation.runs import asset_locks
 from tippers_dagster.automation.state import Recorder, recorder
@@ -44,8 +43,7 @@ def dbt_assets(
     nodes
         The nodes of all assets, not only dbt's: a model's version depends on its inputs.
     """
-    contents = {node.key: node.content for node in nodes}
-    translator = Translator(contents, up_to_date())
+    translator = Translator(nodes)
 
     @dagster_dbt.dbt_assets(manifest=project.manifest, dagster_dbt_translator=translator, name=NAME)
     def sql_definitions(context: dg.AssetExecutionContext) -> Iterator[Any]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
 
+from tippers_dagster.automation.conditions import refreshed
+from tippers_dagster.automation.nodes import Node
+from tippers_dagster.automation.refresh import in_words
+from tippers_dagster.automation.specs import REFRESH
 from tippers_dagster.sql.nodes import Resource, key_of, meta_of
 
 # Dagster accepts no more than this: one invalid owner would keep everything from loading.
@@ -21,20 +25,13 @@ class Translator(DagsterDbtTranslator):
 
     Parameters
     ----------
-    contents
-        The content hash of each asset key: its code version.
-    condition
-        When models are computed.
+    nodes
+        The node of each asset key: its content is the code version.
     """
 
-    def __init__(
-        self,
-        contents: Mapping[tuple[str, ...], str],
-        condition: dg.AutomationCondition | None = None,
-    ) -> None:
+    def __init__(self, nodes: Iterable[Node]) -> None:
         super().__init__(DagsterDbtTranslatorSettings(enable_source_metadata=False))
-        self._contents = contents
-        self._condition = condition
+        self._nodes = {node.key: node for node in nodes}
 
     def get_asset_key(self, dbt_resource_props: Resource) -> dg.AssetKey:
         """``concept/name`` for a definition, ``staging/model`` for a staging model."""
@@ -67,17 +64,23 @@ class Translator(DagsterDbtTranslator):
         """Where the table is, its described columns, and the definition's own metadata."""
         meta = meta_of(dbt_resource_props)
         shown = ("owner", "index", "parent", "label_model", "labels", "minimum_confidence")
+        node = self._nodes.get(key_of(dbt_resource_props))
         return {
             **super().get_metadata(dbt_resource_props),
+            **({} if node is None else {REFRESH: in_words(node.refresh)}),
             **{f"tippers/{name}": meta[name] for name in shown if meta.get(name)},
         }
 
     def get_code_version(self, dbt_resource_props: Resource) -> str | None:
         """Changes with the model, and with any macro or variable that it uses."""
-        return self._contents.get(key_of(dbt_resource_props))
+        node = self._nodes.get(key_of(dbt_resource_props))
+        return None if node is None else node.content
 
     def get_automation_condition(
         self, dbt_resource_props: Resource
     ) -> dg.AutomationCondition | None:
-        """The same for all models."""
-        return self._condition if dbt_resource_props["resource_type"] == "model" else None
+        """As the refresh policy of each model says."""
+        node = self._nodes.get(key_of(dbt_resource_props))
+        if node is None or dbt_resource_props["resource_type"] != "model":
+            return None
+        return refreshed(in_words(node.refresh))

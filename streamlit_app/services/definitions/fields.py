@@ -24,6 +24,7 @@ from tippers_dagster.catalog.kinds import (
     PeopleCount,
 )
 from tippers_dagster.catalog.model import Unreadable
+from tippers_dagster.catalog.refresh import ON_CHANGE, UNITS, in_units, parse_refresh
 from tippers_dagster.errors import BadInput
 
 _NEW_SQL = {
@@ -49,7 +50,7 @@ _CHOSEN = ("index", "label_model", "features", "by", "spaces")
 def new_fields(kind: Kind) -> dict[str, Any]:
     """The form fields of a new definition."""
     if kind == Kind.CONCEPT:
-        return {"values": [], "refines": ""}
+        return {"values": [], "refines": "", **_refresh_fields(None)}
     if kind == Kind.INDEX:
         return {"key": "mac_address", "sql": _NEW_SQL[kind]}
     if kind in (Kind.RULE, Kind.FEATURE):
@@ -85,7 +86,11 @@ def fields_of(body: Body, kind: Kind) -> dict[str, Any]:
             return {"yaml": yaml_text.dump(raw) if raw else ""}
         case Concept():
             values = [v.model_dump() | {"parent": v.parent or ""} for v in body.values]
-            return {"values": values, "refines": body.refines or ""}
+            return {
+                "values": values,
+                "refines": body.refines or "",
+                **_refresh_fields(body.refresh),
+            }
         case LabellingFunction():
             return _function_fields(body)
         case LabelModel():
@@ -102,6 +107,27 @@ def fields_of(body: Body, kind: Kind) -> dict[str, Any]:
 def _plain_fields(body: Body) -> dict[str, Any]:
     """The fields as widgets hold them: lists, and empty text where nothing is chosen."""
     return {name: "" if v is None else v for name, v in body.model_dump(mode="json").items()}
+
+
+def _refresh_fields(text: str | None) -> dict[str, Any]:
+    """A refresh policy: its form, and the parts of an interval and of a schedule."""
+    policy = ON_CHANGE if text is None else parse_refresh(text)
+    number, unit = in_units(policy.seconds or UNITS["hour"])
+    forms = {"every": policy.seconds is not None, "cron": policy.cron is not None}
+    form = next((name for name, given in forms.items() if given), text or "")
+    return {
+        "refresh": form,
+        "refresh_number": number,
+        "refresh_unit": unit,
+        "refresh_cron": policy.cron or "0 4 * * *",
+    }
+
+
+def _refresh_value(fields: Mapping[str, Any]) -> str | None:
+    form = fields["refresh"]
+    if form == "every":
+        return f"every {fields['refresh_number']} {fields['refresh_unit']}s"
+    return f"cron {fields['refresh_cron']}" if form == "cron" else form or None
 
 
 def _function_fields(body: LabellingFunction) -> dict[str, Any]:
@@ -163,7 +189,8 @@ def body_values(kind: Kind, fields: Mapping[str, Any]) -> dict[str, Any]:
         return yaml_text.load(fields["yaml"])
     if kind == Kind.CONCEPT:
         values = [v | {"parent": v["parent"] or None} for v in fields["values"]]
-        return {"values": values, "refines": fields["refines"] or None}
+        refines, refresh = fields["refines"] or None, _refresh_value(fields)
+        return {"values": values, "refines": refines, "refresh": refresh}
     if kind == Kind.LABELLING_FUNCTION:
         return _function_values(fields)
     if kind == Kind.LABEL_MODEL:

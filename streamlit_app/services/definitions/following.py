@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from streamlit_app.services.app import App
 from streamlit_app.services.definitions.opened import dependents
+from streamlit_app.services.pipeline.graph import load_graph
+from streamlit_app.services.pipeline.runs import materialise
+from tippers_dagster.access.model import Role
 from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.graph.load import load_pipeline
@@ -28,9 +31,36 @@ class Progress:
 
     @property
     def unfinished(self) -> list[AssetStatus]:
-        """The assets that are not up to date, its own first."""
-        own = (self.asset,) if self.asset is not None else ()
-        return [s for s in (*own, *self.dependents) if s.standing != "fresh"]
+        """The assets that are to be computed now or could not be, its own first."""
+        return [s for s in self.all if s.standing not in ("fresh", "waiting")]
+
+    @property
+    def waiting(self) -> list[AssetStatus]:
+        """The assets that wait for a refresh, its own first."""
+        return [s for s in self.all if s.standing == "waiting"]
+
+    @property
+    def all(self) -> tuple[AssetStatus, ...]:
+        """The status of its asset, and of all dependents."""
+        return (*([] if self.asset is None else [self.asset]), *self.dependents)
+
+
+def compute_now(app: App, ref: Ref) -> str | None:
+    """Start a run of its asset and its dependents, as far as they are not up to date.
+
+    Returns
+    -------
+    str or None
+        The run's id; None if everything is up to date or already running.
+
+    Raises
+    ------
+    TippersError
+        The deployment is not running.
+    """
+    app.person.require(Role.ANALYST, "materialise definitions")
+    names = [status.name for status in progress(app, ref).all]
+    return materialise(app, load_graph(app), names, stale_only=True)
 
 
 def progress(app: App, ref: Ref) -> Progress:

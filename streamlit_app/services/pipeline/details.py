@@ -60,9 +60,8 @@ def details(app: App, graph: Graph, name: str) -> Details | None:
         return None
     definition = None if item.kind in TABLES else graph.pipeline.definitions.get(name)
     state = graph.snapshot.state(name)
-    wanted = graph.snapshot.wanted.get(name, "")
+    status = graph.statuses.get(name)
     description, text, language = _texts(graph, item, definition)
-    failed = item.standing == "failed"
     return Details(
         item=item,
         definition=definition,
@@ -74,8 +73,8 @@ def details(app: App, graph: Graph, name: str) -> Details | None:
         reads=item.reads,
         read_by=tuple(i.name for i in graph.items.values() if name in i.reads),
         creates=EDGES.get(item.kind, ()),
-        tries=state.tries_of(wanted) if failed else 0,
-        next_try=state.next_try(app.settings, wanted) if failed else None,
+        tries=status.tries if status is not None and item.standing == "failed" else 0,
+        next_try=None if status is None else status.next_try,
     )
 
 

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from tippers_dagster.graph.status import AssetStatus
     from tippers_dagster.settings import Settings
 
-Standing = Literal["fresh", "stale", "running", "failed", "broken", "source"]
+Standing = Literal["fresh", "waiting", "stale", "running", "failed", "broken", "source"]
 
 STANDINGS: Mapping[Standing, str] = {
     "failed": "failed",
     "broken": "broken",
     "running": "running",
     "stale": "stale",
+    "waiting": "waiting for a refresh",
     "fresh": "up to date",
 }
 """Standings of computed assets as pages name them, the worst first; sources have none of these."""
@@ -60,10 +61,14 @@ class Graph:
     @cached_property
     def items(self) -> dict[str, Item]:
         """All nodes by name, each after the nodes that it reads."""
+        return {n.name: self._item(n, self.statuses.get(n.name)) for n in self.pipeline.nodes}
+
+    @cached_property
+    def statuses(self) -> dict[str, AssetStatus]:
+        """The status of each asset, by name; sources have none."""
         from tippers_dagster.graph.status import pipeline_status
 
-        statuses = {s.name: s for s in pipeline_status(self.pipeline, self.snapshot)}
-        return {n.name: self._item(n, statuses.get(n.name)) for n in self.pipeline.nodes}
+        return {s.name: s for s in pipeline_status(self.pipeline, self.snapshot)}
 
     @cached_property
     def concepts(self) -> list[str]:

@@ -61,9 +61,11 @@ class Picture:
 
     @property
     def stale(self) -> list[str]:
-        """Names of stale and failed nodes, hidden staging models included."""
+        """Names of waiting, stale and failed nodes, hidden staging models included."""
         drawn = [*self.items.values(), *self.hidden]
-        wanted = [i for i in drawn if i.standing in ("stale", "failed") and i.kind != SOURCE]
+        wanted = [
+            i for i in drawn if i.standing in ("waiting", "stale", "failed") and i.kind != SOURCE
+        ]
         return [i.name for i in wanted if self.holds(i) or not i.concept]
 
 

@@ -7,9 +7,10 @@ import streamlit as st
 from streamlit_app.services.app import App
 from streamlit_app.services.definitions import following as service
 from streamlit_app.services.definitions.following import Progress
-from streamlit_app.ui.messages import live, plain
+from streamlit_app.ui.messages import live, plain, show_errors
 from streamlit_app.views.definitions import edits
 from streamlit_app.views.definitions.words import STANDINGS
+from tippers_dagster.access.model import Role
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.graph.status import AssetStatus
 from tippers_dagster.platform.dagster.addresses import asset_link, run_link
@@ -40,7 +41,7 @@ def render(app: App, ref: Ref) -> None:
             show = st.warning if reloaded.state == "failed" else st.caption
             show(plain(reloaded.message))
         if "done" in note:
-            _show(app, note["done"])
+            _show(app, ref, note["done"])
         else:
             _watch(app, ref)
 
@@ -51,22 +52,30 @@ def _watch(app: App, ref: Ref) -> None:
     if not found.unfinished:
         edits.note(str(ref))["done"] = found
         st.rerun()  # all is up to date: stop polling
-    _show(app, found)
+    _show(app, ref, found)
 
 
-def _show(app: App, found: Progress) -> None:
+def _show(app: App, ref: Ref, found: Progress) -> None:
     if found.asset is not None:
         _asset(app, found.asset)
-    waiting = [s for s in found.dependents if s.standing != "fresh"]
-    st.caption(_summary(found, len(waiting)))
-    if waiting:
+    behind = [s for s in found.dependents if s.standing != "fresh"]
+    st.caption(_summary(found, len(behind)))
+    if found.waiting and app.person.may(Role.ANALYST):
+        st.button("Compute now", on_click=_compute, args=(app, ref), icon=":material/play_arrow:")
+    if behind:
         st.dataframe(
-            [_row(app, s) for s in waiting[:_MAX_LISTED]],
+            [_row(app, s) for s in behind[:_MAX_LISTED]],
             hide_index=True,
             column_config={"Asset": st.column_config.LinkColumn(display_text=r"/assets/(.*)$")},
         )
-        if len(waiting) > _MAX_LISTED:
-            st.caption(f"and {len(waiting) - _MAX_LISTED:,} more")
+        if len(behind) > _MAX_LISTED:
+            st.caption(f"and {len(behind) - _MAX_LISTED:,} more")
+
+
+def _compute(app: App, ref: Ref) -> None:
+    with show_errors():
+        service.compute_now(app, ref)
+        edits.note(str(ref)).pop("done", None)  # follow its progress again
 
 
 def _summary(found: Progress, waiting: int) -> str:

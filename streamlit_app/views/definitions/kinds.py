@@ -18,6 +18,7 @@ from streamlit_app.views.definitions import models
 from streamlit_app.views.definitions.binding import Form
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.refresh import UNITS
 
 TALL = 260
 
@@ -80,6 +81,7 @@ def concept(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, ...]) -
         help="The label of another concept. This concept labels the entities with that label.",
         width=420,
     )
+    _refresh(app, form)
     st.markdown("**Labels**, in order of class number")
     for at, value in enumerate(values):
         _label(form, values, at, value)
@@ -94,6 +96,40 @@ def concept(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, ...]) -
         st.code("\n".join(tree_lines(values)), language=None)
     else:
         st.info("A concept needs labels. Add the first one.", icon=":material/label:")
+
+
+def _refresh(app: App, form: Form) -> None:
+    """When the concept's assets are computed after their data changed."""
+    fields = form.edit.fields
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        form.pick(
+            "Refresh",
+            {
+                "": f"As for all concepts ({app.settings.refresh_default})",
+                "on change": "On change",
+                "every": "At most every ...",
+                "cron": "At set times (cron)",
+                "by hand": "By hand",
+            },
+            fields,
+            "refresh",
+            help="When its definitions are computed after their data changed. Changed definitions "
+            "are computed at once, unless it is by hand.",
+            width=320,
+        )
+        if fields["refresh"] == "every":
+            form.number("Number", fields, "refresh_number", min_value=1, step=1, width=120)
+            units = {unit: f"{unit}s" for unit in UNITS}
+            form.pick("Unit", units, fields, "refresh_unit", width=140)
+        elif fields["refresh"] == "cron":
+            form.text(
+                "Schedule",
+                fields,
+                "refresh_cron",
+                help="Minute, hour, day of the month, month, day of the week, in "
+                f"{app.settings.timezone}. 0 4 * * 1-5 is at 4:00 on weekdays.",
+                width=200,
+            )
 
 
 def _label(form: Form, values: list[dict[str, str]], at: int, value: dict[str, str]) -> None:

@@ -67,7 +67,8 @@ STATES: dict[str, tuple[str, Colour, str]] = {
 
 STANDINGS = {
     "fresh": ":material/check_circle: up to date",
-    "stale": ":material/hourglass_empty: waiting",
+    "waiting": ":material/schedule: waiting for a refresh",
+    "stale": ":material/hourglass_empty: out of date",
     "running": ":material/sync: running",
     "failed": ":material/error: failed",
     "broken": ":material/block: broken",

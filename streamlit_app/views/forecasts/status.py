@@ -58,7 +58,7 @@ def _lines(app: App, name: str, seen: Graph) -> None:
     for item in (found.backtest, found.forecast):
         if item is not None and item.standing in ("failed", "broken"):
             st.error(plain(item.why), icon=":material/error:")
-        elif item is not None and item.standing == "stale":
+        elif item is not None and item.standing in ("waiting", "stale"):
             st.caption(f":material/hourglass_empty: {plain(item.reference)}: {plain(item.why)}")
 
 

@@ -21,6 +21,7 @@ WIDTH = 330
 ICONS = {
     "fresh": ":material/check:",
     "stale": ":material/schedule:",
+    "waiting": ":material/hourglass_empty:",
     "running": ":material/autorenew:",
     "failed": ":material/error:",
     "broken": ":material/warning:",

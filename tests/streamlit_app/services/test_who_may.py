@@ -62,7 +62,8 @@ FOR_VIEWERS = {
     "occupancy.series": "series files_to_read week",
     "occupancy.treemap": "squarify",
     "occupancy.window": "parse_window choose_width parse_width parse_typed_width",
-    "overview": "last_hour now busiest freshness rejected failed_assets failed_runs running",
+    "overview": """last_hour now busiest freshness rejected failed_assets failed_runs running
+        definitions_in_words""",
     "people": """people_counts people_in_space summary points counted_in_words quality_in_words
         export head_counts_by_space compared ratios usable_rows rejected_rows""",
     "pipeline.details": "details",
@@ -82,6 +83,7 @@ FOR_ANALYSTS = {
     "calendar": "save remove import_file add_holidays",
     "connections": "test sync",
     "definitions.files": "plan import_planned",
+    "definitions.following": "compute_now",
     "definitions.preview_sql": "preview_rows",
     "definitions.preview_votes": "preview_votes",
     "definitions.saving": "save save_deleted retire activate delete rename restore",

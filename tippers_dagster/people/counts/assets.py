@@ -19,7 +19,11 @@ from tippers_dagster.people.counts.work import VERSION, calibrate_people, write_
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.settings import Settings
 
-HEAD_COUNTS = Node(("source", "head_count"), source=Table(str(head_count.schema), head_count.name))
+HEAD_COUNTS = Node(
+    ("source", "head_count"),
+    source=Table(str(head_count.schema), head_count.name),
+    entered=True,
+)
 """The head counts that people counts are calibrated on."""
 
 

@@ -6,6 +6,7 @@ imports a module of Dagster whose name begins with an underscore; the linter che
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     )
     from dagster._core.execution.plan.plan import ExecutionPlan as ExecutionPlan
     from dagster._core.execution.retries import RetryMode as RetryMode
+    from dagster._core.run_coordinator.queued_run_coordinator import (
+        RunQueueConfig as RunQueueConfig,
+    )
     from starlette.types import ASGIApp
 
 ASSET_JOB = "__ASSET_JOB"
@@ -65,6 +69,38 @@ def is_asset_job(job_name: str) -> bool:
     from dagster._core.definitions.assets.job.asset_job import is_reserved_asset_job_name
 
     return is_reserved_asset_job_name(job_name)
+
+
+# --- cron ---------------------------------------------------------------------------------------
+# A time that is skipped when the clocks go forward comes at the end of the gap, one that occurs
+# twice when they go back comes once.
+def valid_cron(expression: str) -> bool:
+    """Whether this is a cron schedule of five fields, and its time has come and will come again."""
+    from dagster._utils.schedules import is_valid_cron_string
+
+    if not is_valid_cron_string(expression):
+        return False
+    now = dt.datetime.now(dt.UTC)
+    try:
+        last_cron_time(expression, now, "UTC")
+        next_cron_time(expression, now, "UTC")
+    except ValueError:  # no such day within croniter's horizon, such as 31 April
+        return False
+    return True
+
+
+def last_cron_time(expression: str, now: dt.datetime, timezone: str) -> dt.datetime:
+    """The last time of a valid cron schedule up to and including ``now``."""
+    from dagster._utils.schedules import get_latest_completed_cron_tick
+
+    return get_latest_completed_cron_tick(expression, now, timezone)
+
+
+def next_cron_time(expression: str, now: dt.datetime, timezone: str) -> dt.datetime:
+    """The first time of a valid cron schedule after ``now``."""
+    from dagster._utils.schedules import get_next_cron_tick
+
+    return get_next_cron_tick(expression, now + dt.timedelta(microseconds=1), timezone)
 
 
 # --- storage ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 export type Standing =
   | "fresh"
+  | "waiting"
   | "stale"
   | "running"
   | "failed"

@@ -1,0 +1,66 @@
+"""The queue of runs: one slot is kept for occupancy.
+
+Definitions can run for many minutes, and a person can start any number of runs of them. Occupancy
+has to be minutes old all the same. Dagster limits runs by their tags, and runs that are started on
+its pages have none, so this queue tags them as they come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from dagster import DagsterRun, Field, QueuedRunCoordinator, SubmitRunContext
+
+if TYPE_CHECKING:
+    from tippers_dagster.platform.dagster.internals import RunQueueConfig
+
+OTHERS_TAG, OTHERS = "tippers/queue", "others"
+"""The tag of runs that do not get the last slot."""
+
+PRIORITY_TAG, LOW = "dagster/priority", "-1"
+
+
+class RunQueue(QueuedRunCoordinator):
+    """Dagster's queue; runs of other assets than ``first`` use all slots but one.
+
+    With a single slot all runs share it; those of ``first`` are then started first.
+
+    Parameters
+    ----------
+    first
+        Names of the assets that one slot is kept for.
+    """
+
+    def __init__(self, first: Sequence[str], **config: Any) -> None:
+        super().__init__(**config)
+        self._first = frozenset(first)
+
+    @classmethod
+    def config_type(cls) -> Mapping[str, Any]:
+        """The fields of Dagster's queue, and ``first``."""
+        return {**super().config_type(), "first": Field([str])}
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:
+        """The queue that ``dagster.yaml`` describes."""
+        return cls(inst_data=inst_data, **config_value)
+
+    def get_run_queue_config(self) -> RunQueueConfig:
+        """Dagster's limits, and that of other runs."""
+        config = super().get_run_queue_config()
+        limit = {
+            "key": OTHERS_TAG,
+            "value": OTHERS,
+            "limit": max(1, config.max_concurrent_runs - 1),
+        }
+        return config._replace(tag_concurrency_limits=[*config.tag_concurrency_limits, limit])
+
+    def submit_run(self, context: SubmitRunContext) -> DagsterRun:
+        """Put a run into the queue."""
+        run = context.dagster_run
+        chosen = {key.to_user_string() for key in run.asset_selection or ()}
+        if not chosen or chosen - self._first:
+            tags = {PRIORITY_TAG: LOW, **run.tags, OTHERS_TAG: OTHERS}
+            self._instance.add_run_tags(run.run_id, tags)
+        return super().submit_run(context)
