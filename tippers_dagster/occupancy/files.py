@@ -32,10 +32,10 @@ Int64 = NDArray[np.int64]
 
 SPACE = "space"
 
-_SPACES = "tippers.spaces"  # JSON: ids, sorted
-_BOUNDS = "tippers.bounds"  # int64 [spaces + 1]: the rows of each
-_GROUPS = "tippers.groups"  # int64 [row groups + 1]: the rows of each
-_STAMPS = "tippers.stamps"  # uint64 [spaces, stamps per space]
+_SPACES = b"tippers.spaces"  # JSON: ids, sorted
+_BOUNDS = b"tippers.bounds"  # int64 [spaces + 1]: the rows of each
+_GROUPS = b"tippers.groups"  # int64 [row groups + 1]: the rows of each
+_STAMPS = b"tippers.stamps"  # uint64 [spaces, stamps per space]
 
 _ROWS_PER_ROOT = 12
 """Rows of a row group, per square root of the rows of the file.
@@ -141,7 +141,7 @@ def write(lake: Lake, dataset: Dataset, chunk: str, rows: Rows) -> None:
     pieces = [_with_space(rows, low, high) for low, high in pairwise(edges[distinct].tolist())]
     schema = pa.schema([pa.field(SPACE, _SPACE_TYPE), *rows.table.schema])
     metadata = {
-        _SPACES: json.dumps(rows.spaces, ensure_ascii=False),
+        _SPACES: json.dumps(rows.spaces),
         _BOUNDS: _packed(rows.bounds),
         _GROUPS: _packed(groups),
     }
@@ -291,61 +291,68 @@ class _Index:
     groups: Int64
     stamps: NDArray[np.uint64] | None
 
+    def groups_of(self, at: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The row groups in which spaces have rows, in order."""
+        begins, ends = self.bounds[at], self.bounds[at + 1]
+        group = self.groups.searchsorted(begins[begins < ends], side="right") - 1
+        return group if group.size == 1 else np.unique(group)
+
+    def begins_in(self, groups: NDArray[np.intp], at: NDArray[np.intp]) -> Int64:
+        """Where the rows of spaces begin if these row groups are put one after another."""
+        if not groups.size:
+            return np.zeros(len(at), np.int64)
+        lengths = self.groups[groups + 1] - self.groups[groups]
+        skipped = self.groups[groups] - _bounds(lengths)[:-1]
+        group = self.groups[groups].searchsorted(self.bounds[at], side="right") - 1
+        return self.bounds[at] - skipped[np.maximum(group, 0)]
+
 
 def _read(lake: Lake, key: str, spaces: Collection[str] | None) -> Rows | None:
     """Spaces of a file, or all that it has, without their rows; None if there is no file."""
-    index = at = None
-    chosen: NDArray[np.intp] = np.empty(0, np.intp)
+    index: _Index | None = None
+    at = groups = np.empty(0, np.intp)
 
     def choose(metadata: dict[bytes, bytes]) -> list[int]:
-        nonlocal index, at, chosen
-        index = _index(lake.uri(key), metadata)
-        if spaces is None:
-            return []
-        at = np.array([index.position[s] for s in spaces if s in index.position], np.intp)
-        low, high = index.bounds[:-1][at], index.bounds[1:][at]
-        groups = np.searchsorted(index.groups, low[high > low], side="right") - 1
-        chosen = np.unique(groups)
-        return chosen.tolist()
+        nonlocal index, at, groups
+        index = _index(lake, key, metadata)
+        if spaces is not None:
+            known = index.position
+            at = np.array([known[space] for space in spaces if space in known], np.intp)
+            groups = index.groups_of(at)
+        return groups.tolist()
 
     try:
         table = lake.read_groups(key, choose, without=[SPACE])
     except LakeFileMissing:
         return None
     assert index is not None
-    ids = list(index.position)
-    if at is None:
+    if spaces is None:
+        ids = list(index.position)
         return Rows(ids, np.zeros(len(ids) + 1, np.int64), table, index.stamps)
-    lengths = np.diff(index.bounds)[at]
-    # The row groups that were read lie next to each other in the table.
-    skipped = index.groups[chosen] - _bounds(np.diff(index.groups)[chosen])[:-1]
-    begins = index.bounds[:-1][at]
-    if chosen.size:
-        group = np.searchsorted(index.groups[chosen], begins, side="right") - 1
-        begins = np.where(lengths > 0, begins - skipped[np.maximum(group, 0)], 0)
+    lengths = index.bounds[at + 1] - index.bounds[at]
     return Rows(
-        [ids[i] for i in at],
+        [space for space in spaces if space in index.position],
         _bounds(lengths),
-        _gather(table, begins, lengths),
+        _gather(table, index.begins_in(groups, at), lengths),
         None if index.stamps is None else index.stamps[at],
     )
 
 
-def _index(where: str, metadata: dict[bytes, bytes]) -> _Index:
+def _index(lake: Lake, key: str, metadata: dict[bytes, bytes]) -> _Index:
     try:
-        position = _positions(metadata[_SPACES.encode()])
-        bounds = _unpacked(metadata[_BOUNDS.encode()], np.int64)
-        groups = _unpacked(metadata[_GROUPS.encode()], np.int64)
-        stamps = metadata.get(_STAMPS.encode())
+        position = _positions(metadata[_SPACES])
+        bounds = _unpacked(metadata[_BOUNDS], np.int64)
+        groups = _unpacked(metadata[_GROUPS], np.int64)
     except KeyError as error:
         raise LakeError(
-            f"{where} does not say which spaces it has: {error.args[0].decode()} is missing.",
+            f"{lake.uri(key)} does not say which spaces it has: {error.args[0].decode()} is "
+            "missing.",
             "It was written by another program: delete it and materialise it again.",
         ) from None
-    found = None
-    if stamps is not None:
-        found = _unpacked(stamps, np.uint64).reshape(len(position), -1)
-    return _Index(position, bounds, groups, found)
+    stamps = None
+    if _STAMPS in metadata:
+        stamps = _unpacked(metadata[_STAMPS], np.uint64).reshape(len(position), -1)
+    return _Index(position, bounds, groups, stamps)
 
 
 @lru_cache(maxsize=32)
@@ -387,6 +394,8 @@ def _gather(table: pa.Table, begins: Int64, lengths: Int64) -> pa.Table:
     total = int(lengths.sum())
     if not total:
         return table.slice(0, 0)
+    if len(lengths) == 1:
+        return table.slice(int(begins[0]), total)
     places = _bounds(lengths)[:-1]
     used = lengths > 0
     shifts = (begins - places)[used]
@@ -397,11 +406,13 @@ def _gather(table: pa.Table, begins: Int64, lengths: Int64) -> pa.Table:
 
 
 def _bounds(lengths: NDArray[np.int64]) -> Int64:
-    return np.append(0, np.cumsum(lengths)).astype(np.int64)
+    bounds = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=bounds[1:])
+    return bounds
 
 
-def _packed(values: NDArray[np.int64] | NDArray[np.uint64]) -> str:
-    return base64.b64encode(values.astype(values.dtype.newbyteorder("<")).tobytes()).decode()
+def _packed(values: NDArray[np.int64] | NDArray[np.uint64]) -> bytes:
+    return base64.b64encode(values.astype(values.dtype.newbyteorder("<")).tobytes())
 
 
 def _unpacked(text: bytes, kind: type) -> NDArray:

@@ -416,20 +416,16 @@ def _published_many(
     tree = load_tree(settings)
     for space in spaces:
         tree.position(space)
-    row = {space: i for i, space in enumerate(spaces)}
-    counts = np.zeros((len(spaces), len(bins)), np.int32)
-    missing: list[list[str]] = [[] for _ in spaces]
+    row = {space: i for i, space in enumerate(dict.fromkeys(spaces))}
     found = files.read_counts(lake, tree, {chunk: list(row) for chunk in bins.chunks})
-    for chunk in bins.chunks:
-        rows = found.get(chunk)
-        there = rows.spaces if rows else []
-        for space in row.keys() - set(there):
-            missing[row[space]].append(chunk)
-        if rows:
-            space_of = np.array([row[space] for space in there], np.int64)[rows.owner]
-            _enter_counts(counts, space_of, bins, rows.table, chunk)
-    same = [row[space] for space in spaces]
-    return counts[same], [missing[i] for i in same]
+    there = {chunk: set(rows.spaces) for chunk, rows in found.items()}
+    missing = [[c for c in bins.chunks if space not in there.get(c, ())] for space in spaces]
+    counts = np.zeros((len(row), len(bins)), np.int32)
+    if found:
+        rows = Rows.joined(list(found.values()))
+        row_of = np.array([row[space] for space in rows.spaces], np.int64)
+        _enter_counts(counts, row_of[rows.owner], bins, rows.table)
+    return counts[[row[space] for space in spaces]], missing
 
 
 def _enter_counts(
@@ -437,19 +433,20 @@ def _enter_counts(
     row: Int64 | int,
     bins: _Bins,
     table: pa.Table,
-    where: str,
     column: str = "number_connections",
 ) -> None:
     """Enter counts in their bins, in the given row or rows."""
-    wanted = table["interval_seconds"].to_numpy() == bins.width
     begins = files.seconds(table["interval_begin_time"])
+    wanted = table["interval_seconds"].to_numpy() == bins.width
     wanted &= (begins >= bins.edges[0]) & (begins < bins.edges[-1])
     begins = begins[wanted]
     at = np.searchsorted(bins.begins, begins, side="right") - 1
-    if (bins.begins[at] != begins).any():
+    wrong = bins.begins[at] != begins
+    if wrong.any():
         raise LakeError(
-            f"The bins of {where} in the lake do not match those of this deployment.",
-            "They were written with another TIPPERS_TIMEZONE: set that again, or compute the "
+            f"In the lake, a bin of {bins.width} s begins at "
+            f"{np.datetime64(int(begins[wrong][0]), 's')}Z, where none begins in this deployment.",
+            "It was written with another TIPPERS_TIMEZONE: set that again, or compute the "
             "occupancy again.",
         )
     row = row[wanted] if isinstance(row, np.ndarray) else row
@@ -480,7 +477,7 @@ def _counted_groups(
     for index, chunk in enumerate(bins.chunks):
         if published is not None and chunk in stored:
             for row, column in enumerate(published.columns):
-                _enter_counts(counts, row, bins, stored[chunk], f"{space} in {chunk}", column)
+                _enter_counts(counts, row, bins, stored[chunk], column)
             continue
         rows = next(presence)
         absent = sorted(set(spaces).difference(rows.spaces if rows else ()))

@@ -56,7 +56,7 @@ def writer(sink: Any, schema: pa.Schema, **overrides: Any) -> pq.ParquetWriter:
 
 
 def write_groups(
-    sink: Any, schema: pa.Schema, groups: Iterable[pa.Table], metadata: dict[str, str]
+    sink: Any, schema: pa.Schema, groups: Iterable[pa.Table], metadata: dict[Any, Any]
 ) -> None:
     """Write a file of which parts are read: each table becomes one row group.
 
@@ -101,7 +101,7 @@ class Parts:
 
     def read(self, groups: Sequence[int], columns: list[str]) -> pa.Table:
         """Columns of some row groups, one after another."""
-        return self._file.read_row_groups(list(groups), columns, use_threads=len(groups) > 1)
+        return self._file.read_row_groups(list(groups), columns, use_threads=False)
 
 
 def decode(data: Any, columns: list[str] | None = None, threads: bool = False) -> pa.Table:
