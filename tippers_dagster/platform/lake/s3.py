@@ -25,7 +25,8 @@ PARALLEL = 16
 
 TAIL = 1 << 20
 """Bytes at the end of an object that are fetched when it is opened. The first byte of an answer
-takes 20 to 50 ms, a megabyte 10 to 15 ms: a smaller object is fetched whole, in one request."""
+takes 20 to 50 ms, a megabyte 10 to 15 ms: a smaller object is fetched whole, in one request.
+pyarrow reads the last 64 KB first: it must not be less."""
 
 GAP = 1 << 18
 """Parts of an object that are closer together are fetched with one request, for the same reason."""
