@@ -87,7 +87,7 @@ def test_empty_and_missing_spaces_differ(lake: Lake) -> None:
     files.replace(lake, PRESENCE, CHUNK, rows_with({"1": []}))
     found = files.read(lake, PRESENCE, {CHUNK: ["1", "2"]})[CHUNK]
     assert values_of(found) == {"1": []}
-    with pytest.raises(LakeFileMissing, match="2 is missing in .*presence/chunk=2025-01-06"):
+    with pytest.raises(LakeFileMissing, match=r"2 is missing in .*presence/chunk=2025-01-06"):
         files.read_every(lake, PRESENCE, CHUNK, ["1", "2"], "Compute it.")
     every = files.read_every(lake, PRESENCE, CHUNK, ["1"], "Compute it.")
     assert values_of(every) == {"1": []}
