@@ -19,8 +19,9 @@ class FileReplaced(LakeError):
 class OpenFile(Protocol):
     """A file that is read in parts. It stays as it was when it was opened."""
 
-    source: Any
-    """What pyarrow reads from."""
+    @property
+    def source(self) -> Any:
+        """What pyarrow reads from."""
 
     def prefetch(self, spans: Sequence[Span]) -> None:
         """Fetch what is about to be read, if that saves requests."""

@@ -32,7 +32,12 @@ class LocalFile:
     """An open file, which stays the same when another takes its name."""
 
     def __init__(self, source: pa.OSFile) -> None:
-        self.source = source
+        self._source = source
+
+    @property
+    def source(self) -> pa.OSFile:
+        """The file."""
+        return self._source
 
     def prefetch(self, spans: Sequence[Span]) -> None:
         """Nothing to do: reading a part is as cheap as reading a larger one."""

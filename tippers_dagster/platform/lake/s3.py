@@ -245,11 +245,10 @@ class RangedObject(io.RawIOBase):
         length = max(0, left if size is None or size < 0 else min(size, left))
         if not length:
             return b""
-        found = self._held(self._position, length)
-        if found is None:
-            found = self._fetch(self._position, length)
+        held = self._held(self._position, length)
+        found = self._fetch(self._position, length) if held is None else bytes(held)
         self._position += length
-        return bytes(found)
+        return found
 
     def _held(self, first: int, length: int) -> memoryview | None:
         for start, data in self._fetched.items():
