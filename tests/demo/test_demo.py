@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import SessionServer, enter, environment_of
 from tests.graph.small import rule
+from tests.occupancy.lake import lose_counts
 from tippers_dagster.automation.computation import UNEXPECTED
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.spaces.tree import load_tree
@@ -28,7 +29,6 @@ from tippers_dagster.demo.data import extent, prepare_smartspec
 from tippers_dagster.demo.run import too_little_data
 from tippers_dagster.graph.launch import Outcome
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import occupancy_key
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
@@ -293,9 +293,11 @@ def test_the_recount_agrees_with_the_truth(stack: Settings) -> None:
 def test_a_missing_partition_is_named(
     demo_home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    open_lake(demo_home).delete(occupancy_key("1", "2025-01-20"))
+    lose_counts(open_lake(demo_home), "1", "2025-01-20")
     assert run(monkeypatch, "demo", *TINY) == 1
-    assert "space=1/chunk=2025-01-20" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "1 is missing in" in error
+    assert "chunk=2025-01-20" in error
 
 
 def test_differences_name_the_space_and_the_hour(stack: Settings) -> None:

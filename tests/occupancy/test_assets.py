@@ -12,6 +12,7 @@ import pytest
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, stale
+from tests.occupancy.lake import counts_of, lose_presence
 from tippers_dagster.occupancy import counting, describe
 from tippers_dagster.occupancy.assets import ASSETS
 from tippers_dagster.occupancy.definitions import occupancy_definitions
@@ -20,7 +21,7 @@ from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space
 from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import occupancy_key, presence_key, sessions_key
+from tippers_dagster.platform.lake.keys import sessions_key
 from tippers_dagster.settings import Settings, get_settings
 
 W1, W2 = "2025-01-06", "2025-01-13"
@@ -191,7 +192,7 @@ def test_source_occupancy_of_damaged_sessions_keeps_the_other_chunks(
 def test_derived_occupancy(run: Run, settings: Settings) -> None:
     everything(run)
     assert stale(settings) == {}
-    table = open_lake(settings).read_table(occupancy_key("hall", W1))
+    table = counts_of(open_lake(settings), "hall", W1)
     widest = table.filter(pa.compute.equal(table["interval_seconds"], 86400))
     assert widest["number_connections"].to_pylist() == [2]
 
@@ -206,11 +207,11 @@ def test_derived_occupancy_without_presence(run: Run, settings: Settings) -> Non
 
 def test_derived_occupancy_of_lost_presence(run: Run, settings: Settings) -> None:
     everything(run)
-    open_lake(settings).delete(presence_key("r2", W2))
+    lose_presence(open_lake(settings), "r2", W2)
     result = run(DERIVED, f"hall|{W1}", f"hall|{W2}")
     assert not result.success
-    assert "is missing" in reason(result)
-    assert "presence/space=r2" in reason(result)
+    assert "r2 is missing in" in reason(result)
+    assert f"presence/chunk={W2}.parquet" in reason(result)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +250,7 @@ def test_wrong_numbers_fail_their_check_and_are_not_published(
     result = run(asset, f"{first}|{W1}", f"{last}|{W1}")
     assert not result.success
     assert [name for name, passed in checks(result).items() if not passed] == [check]
-    assert not open_lake(settings).list(f"occupancy/space={first}/")
+    assert counts_of(open_lake(settings), first, W1) is None
     assert (first, W1) in stale(settings)[asset]
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.campus.spaces.test_tree import tree_of
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, compute_all
+from tests.occupancy.lake import counts_of, lose_counts, lose_presence, presence_of
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock
 from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.campus.spaces.tree import load_tree
@@ -25,7 +26,6 @@ from tippers_dagster.occupancy.counting import (
     check_parents,
 )
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import occupancy_key, presence_key
 from tippers_dagster.settings import Settings
 
 WEEK = "2025-01-06"
@@ -124,24 +124,27 @@ def counter(settings: Settings) -> Counter:
 def test_counting_some_parents_equals_counting_all(settings: Settings, asked: list[str]) -> None:
     lake = open_lake(settings)
     sources = list(load_tree(settings).ids)
-    before = {space: lake.read_table(occupancy_key(space, WEEK)) for space in asked}
+    before = {space: counts_of(lake, space, WEEK) for space in asked}
     for space in asked:
-        lake.delete(occupancy_key(space, WEEK))
+        lose_counts(lake, space, WEEK)
     figures = counter(settings).count_derived(WEEK, asked, sources)
     assert sorted(figures.spaces) == sorted(asked)
     for space in asked:
-        assert lake.read_table(occupancy_key(space, WEEK)).equals(before[space])
+        assert counts_of(lake, space, WEEK) == before[space] is not None
 
 
 @pytest.mark.parametrize("asked", [["r1"], ["r2", "r0"], ["b0"], ["r0", "b0", "campus"]])
 def test_counting_some_sources_equals_counting_all(settings: Settings, asked: list[str]) -> None:
     lake = open_lake(settings)
-    keys = [presence_key(space, WEEK) for space in asked]
-    keys += [occupancy_key(space, WEEK) for space in asked]
-    before = {key: lake.read_table(key) for key in keys}
+
+    def found() -> list[tuple[pa.Table | None, pa.Table | None]]:
+        spaces = load_tree(settings).ids
+        return [(presence_of(lake, s, WEEK), counts_of(lake, s, WEEK)) for s in spaces]
+
+    before = found()
     figures = counter(settings).count_sources(WEEK, asked)
     assert figures.spaces == asked
-    assert all(lake.read_table(key).equals(before[key]) for key in keys)
+    assert found() == before
 
 
 def test_figures_match_the_files(settings: Settings) -> None:
@@ -154,11 +157,11 @@ def test_figures_match_the_files(settings: Settings) -> None:
         figures = cursor.fetchall()
     assert len(figures) == 6
     for space, rows, devices, peak, peak_time in figures:
-        presence = lake.read_table(presence_key(space, WEEK))
+        presence = presence_of(lake, space, WEEK)
         assert rows == presence.num_rows
         assert devices == len(set(presence["device"].to_pylist()))
         if space.startswith("r"):  # counts of the others cover their subtrees
-            counts = lake.read_table(occupancy_key(space, WEEK))
+            counts = counts_of(lake, space, WEEK)
             narrow = counts.filter(pa.compute.equal(counts["interval_seconds"], 900))
             numbers = narrow["number_connections"].to_pylist()
             assert peak == max(numbers)
@@ -167,7 +170,7 @@ def test_figures_match_the_files(settings: Settings) -> None:
 
 
 def test_published_counts_are_sparse_sorted_and_of_all_widths(settings: Settings) -> None:
-    table = open_lake(settings).read_table(occupancy_key("campus", WEEK))
+    table = counts_of(open_lake(settings), "campus", WEEK)
     assert set(table["interval_seconds"].to_pylist()) == set(PUBLISHED_WIDTHS)
     assert min(table["number_connections"].to_pylist()) >= 1
     order = list(
@@ -181,6 +184,6 @@ def test_published_counts_are_sparse_sorted_and_of_all_widths(settings: Settings
 
 
 def test_lost_presence_is_named(settings: Settings) -> None:
-    open_lake(settings).delete(presence_key("r1", WEEK))
+    lose_presence(open_lake(settings), "r1", WEEK)
     with pytest.raises(LakeFileMissing, match=r"r1.*is missing"):
         counter(settings).count_derived(WEEK, ["campus"], list(load_tree(settings).ids))

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from tests.occupancy.lake import put_counts, rows_of
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, chunk_bounds, chunk_keys
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.errors import BadInput, LakeError, MissingPartitions
-from tippers_dagster.occupancy import reading, staleness
+from tippers_dagster.occupancy import files, reading, staleness
+from tippers_dagster.occupancy.files import PRESENCE, SOURCE_COUNTS
 from tippers_dagster.occupancy.reading import (
     missing_chunks,
     read_counts,
@@ -23,7 +25,6 @@ from tippers_dagster.occupancy.reading import (
 from tippers_dagster.occupancy.sharing import read_shared_occupancy
 from tippers_dagster.occupancy.subtrees import ALL_DEVICES
 from tippers_dagster.platform.lake import Lake, open_lake
-from tippers_dagster.platform.lake.keys import occupancy_key, presence_key
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import SPACE_COLUMNS, Settings, get_settings
 
@@ -67,28 +68,20 @@ def publish(lake: Lake, space: str, chunk: str, intervals: Intervals, size: str 
         for begin, n in recount(intervals, chunk, width, size).items()
         if n
     ]
-    lake.write_table(
-        occupancy_key(space, chunk),
-        pa.table(
-            {
-                "interval_seconds": pa.array([r[0] for r in rows], pa.int32()),
-                "interval_begin_time": pa.array([r[1] for r in rows], pa.int64()).cast(
-                    pa.timestamp("s", "UTC")
-                ),
-                "number_connections": pa.array([r[2] for r in rows], pa.int32()),
-            }
-        ),
-    )
+    table = {
+        "interval_seconds": pa.array([r[0] for r in rows], pa.int32()),
+        "interval_begin_time": files.times([r[1] for r in rows]),
+        "number_connections": pa.array([r[2] for r in rows], pa.int32()),
+    }
+    put_counts(lake, space, chunk, pa.table(table))
     publish_presence(lake, space, chunk, intervals)
 
 
 def publish_presence(lake: Lake, space: str, chunk: str, intervals: Intervals) -> None:
     columns = list(zip(*sorted(intervals), strict=True)) or [[], [], []]
     types = {"device": pa.uint64(), "start": pa.int64(), "end": pa.int64()}
-    lake.write_table(
-        presence_key(space, chunk),
-        pa.table([list(c) for c in columns], schema=pa.schema(list(types.items()))),
-    )
+    table = pa.table([list(c) for c in columns], schema=pa.schema(list(types.items())))
+    files.replace(lake, PRESENCE, chunk, rows_of({space: table}))
 
 
 def rows(table: pa.Table) -> dict[int, int | None]:
@@ -110,6 +103,7 @@ def lake(tmp_path: Path, spaces: None, monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setenv("TIPPERS_LAKE_URL", str(tmp_path / "lake"))
     # A handmade lake has no records of its inputs.
     monkeypatch.setattr(staleness, "stale_chunks", lambda *_: [])
+    monkeypatch.setattr(reading, "occupancy_lake", open_lake)
     get_settings.cache_clear()
     return open_lake(get_settings())
 
@@ -252,8 +246,8 @@ def test_files_of_another_time_zone_are_noticed(
 
 
 def test_a_corrupt_file_is_named(lake: Lake) -> None:
-    lake.write_bytes(occupancy_key("r1", WEEK), b"PAR1")
-    with pytest.raises(LakeError, match=r"space=r1/chunk=2025-01-06\.parquet"):
+    lake.write_bytes(SOURCE_COUNTS.key(WEEK), b"PAR1")
+    with pytest.raises(LakeError, match=r"source/chunk=2025-01-06\.parquet"):
         read_occupancy("r1", "2025-01-06", "2025-01-13", 900)
 
 
@@ -290,16 +284,12 @@ def test_odd_ids(lake: Lake) -> None:
 def test_a_year_is_read_whole(lake: Lake) -> None:
     for chunk in chunk_keys(dt.date(2025, 1, 1), dt.date(2026, 1, 1), "week"):
         begins = range(at(chunk), at(chunk) + 7 * 86400 - 3600, 900)
-        lake.write_table(
-            occupancy_key("b", chunk),
-            pa.table(
-                {
-                    "interval_seconds": pa.array([900] * len(begins), pa.int32()),
-                    "interval_begin_time": pa.array(list(begins), pa.timestamp("s", "UTC")),
-                    "number_connections": pa.array([7] * len(begins), pa.int32()),
-                }
-            ),
-        )
+        table = {
+            "interval_seconds": pa.array([900] * len(begins), pa.int32()),
+            "interval_begin_time": files.times(list(begins)),
+            "number_connections": pa.array([7] * len(begins), pa.int32()),
+        }
+        put_counts(lake, "b", chunk, pa.table(table))
     table = read_occupancy("b", "2025-01-01", "2026-01-01", 900)
     assert table.num_rows == 365 * 96
 
@@ -318,6 +308,7 @@ def test_dagster_is_not_needed(campus: Lake) -> None:
 
 def test_from_s3(s3, spaces: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staleness, "stale_chunks", lambda *_: [])
+    monkeypatch.setattr(reading, "occupancy_lake", open_lake)
     lake = open_lake(get_settings())
     publish(lake, "r1", WEEK, MONDAY)
     assert rows(read_occupancy("r1", "2025-01-06", "2025-01-13", 900)) == recount(MONDAY, WEEK, 900)

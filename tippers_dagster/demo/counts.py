@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.source.schema import SESSIONS, TRUTH_OCCUPANCY, source_tables
-from tippers_dagster.campus.spaces.tree import SpaceTree
+from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import TippersError
-from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import occupancy_key
+from tippers_dagster.occupancy.files import read_every_count, seconds
+from tippers_dagster.occupancy.repack import occupancy_lake
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulation.calendar import Bins, Calendar
 from tippers_dagster.simulation.truth import Counter, Intervals
@@ -50,20 +50,16 @@ def lake_counts(
     LakeFileMissing
         Names a missing partition.
     """
-    spaces, lake = list(spaces), open_lake(settings)
+    spaces, lake = list(spaces), occupancy_lake(settings)
+    tree = load_tree(settings)
     wanted, parts = pa.array(list(widths), pa.int32()), [_SCHEMA.empty_table()]
     for chunk in chunks:
-        present = lake.read_every(
-            [occupancy_key(space, chunk) for space in spaces], "Materialise it."
-        )
-        owner = np.repeat(np.arange(len(spaces)), [table.num_rows for table in present])
-        table = pa.concat_tables(present)
-        begin = table["interval_begin_time"].cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
+        rows = read_every_count(lake, tree, chunk, spaces, "Materialise it.")
         columns = [
-            pa.array(spaces, pa.string()).take(pa.array(owner)),
-            table["interval_seconds"],
-            begin,
-            table["number_connections"],
+            pa.array(spaces, pa.string()).take(pa.array(rows.owner)),
+            rows.table["interval_seconds"],
+            seconds(rows.table["interval_begin_time"]),
+            rows.table["number_connections"],
         ]
         part = pa.table(columns, schema=_SCHEMA)
         parts.append(part.filter(pc.is_in(part["interval_seconds"], value_set=wanted)))

@@ -4,7 +4,6 @@ them from presence. Reads the lake, calls the sweep and writes the lake, without
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +13,12 @@ import pyarrow.compute as pc
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.errors import TippersError
-from tippers_dagster.occupancy import sweep
+from tippers_dagster.occupancy import files, sweep
+from tippers_dagster.occupancy.files import DERIVED_COUNTS, PRESENCE, SOURCE_COUNTS, Rows
 from tippers_dagster.occupancy.sweep import Presence
 from tippers_dagster.platform.fingerprint import mix
 from tippers_dagster.platform.lake import Lake
-from tippers_dagster.platform.lake.keys import occupancy_key, presence_key, sessions_key
+from tippers_dagster.platform.lake.keys import sessions_key
 from tippers_dagster.settings import Settings
 
 PEAK_WIDTH = PUBLISHED_WIDTHS[0]
@@ -82,24 +82,15 @@ class Counter:
         grids = sweep.count_many(presence, len(spaces), edges)
         chunk_devices = _distinct_sorted(table["device"].to_numpy())
         check_grids(chunk, spaces, grids, edges, np.full(len(spaces), chunk_devices))
-        counts = _sparse(grids, edges, len(spaces))
+        counts = _sparse(spaces, grids, edges)
         intervals = pa.table(
             {"device": presence.device, "start": presence.start, "end": presence.end}
         )
         bounds = np.searchsorted(presence.space, np.arange(len(spaces) + 1))
-        has_children = {s for s in spaces if not self.tree.is_leaf[self.tree.index[s]]}
-        self.lake.write_tables(
-            [
-                *_slices(intervals, bounds, spaces, chunk, presence_key),
-                *(
-                    item
-                    for space, item in zip(
-                        spaces, _slices(*counts, spaces, chunk, occupancy_key), strict=True
-                    )
-                    if space not in has_children
-                ),
-            ]
-        )
+        leaves = np.flatnonzero(self.tree.is_leaf[[self.tree.index[s] for s in spaces]])
+        files.replace(self.lake, PRESENCE, chunk, Rows(spaces, bounds, intervals))
+        if leaves.size:
+            self._replace_counts(chunk, counts.at(leaves), SOURCE_COUNTS, DERIVED_COUNTS)
         return _figures(spaces, presence, bounds, grids, edges)
 
     def count_derived(self, chunk: str, parents: list[str], sources: list[str]) -> Figures:
@@ -133,15 +124,11 @@ class Counter:
 
     def _presence(self, chunk: str, spaces: list[str]) -> Presence:
         """The recorded presence of spaces, with their positions in the tree as codes."""
-        keys = [presence_key(space, chunk) for space in spaces]
         hint = "Materialize this partition of source_occupancy again."
-        tables = self.lake.read_every(keys, hint)
-        code = np.repeat(
-            np.array([self.tree.index[space] for space in spaces], np.int64),
-            [table.num_rows for table in tables],
-        )
-        whole = pa.concat_tables(tables)
-        return sweep.merge(code, *(whole[c].to_numpy() for c in ("device", "start", "end")))
+        rows = files.read_every(self.lake, PRESENCE, chunk, spaces, hint)
+        position = np.array([self.tree.index[space] for space in spaces], np.int64)
+        columns = [rows.table[name].to_numpy() for name in ("device", "start", "end")]
+        return sweep.merge(position[rows.owner], *columns)
 
     def _publish(
         self,
@@ -157,9 +144,18 @@ class Counter:
         highs = np.searchsorted(presence.space, at, side="right")
         figures = _figures(spaces, presence, np.stack([lows, highs]), mine, edges)
         check_grids(chunk, spaces, mine, edges, figures.devices)
-        counts = _sparse(mine, edges, len(at))
-        self.lake.write_tables(list(_slices(*counts, spaces, chunk, occupancy_key)))
+        counts = _sparse(spaces, mine, edges)
+        self._replace_counts(chunk, counts, DERIVED_COUNTS, SOURCE_COUNTS)
         return figures
+
+    def _replace_counts(
+        self, chunk: str, counts: Rows, dataset: files.Dataset, other: files.Dataset
+    ) -> None:
+        """Publish counts, and withdraw those that the spaces had before they gained or lost
+        children. This happens before they are recorded, so recorded counts are in one file only.
+        """
+        files.replace(self.lake, dataset, chunk, counts)
+        files.remove(self.lake, other, chunk, counts.spaces)
 
 
 # --- checks: counts that fail one are not published ----------------------------------------------
@@ -247,10 +243,8 @@ def _codes(values: pa.ChunkedArray, spaces: list[str]) -> np.ndarray:
     return table[encoded.indices.to_numpy()]
 
 
-def _sparse(
-    grids: dict[int, np.ndarray], edges: dict[int, np.ndarray], n_spaces: int
-) -> tuple[pa.Table, np.ndarray]:
-    """All non-zero cells, sorted by (space, width, bin), with the bounds of every space."""
+def _sparse(spaces: list[str], grids: dict[int, np.ndarray], edges: dict[int, np.ndarray]) -> Rows:
+    """All non-zero cells, sorted by (space, width, bin)."""
     cells = [(width, *sweep.nonzero(grids[width], edges[width])) for width in sorted(grids)]
     space = np.concatenate([c[1] for c in cells])
     order = np.argsort(space, kind="stable")
@@ -260,23 +254,11 @@ def _sparse(
     table = pa.table(
         {
             "interval_seconds": widths[order],
-            "interval_begin_time": pa.array(begins[order]).cast(pa.timestamp("s", tz="UTC")),
+            "interval_begin_time": files.times(begins[order]),
             "number_connections": counts[order].astype(np.int32),
         }
     )
-    return table, np.append(0, np.cumsum(np.bincount(space, minlength=n_spaces)))
-
-
-def _slices(
-    table: pa.Table,
-    bounds: np.ndarray,
-    spaces: list[str],
-    chunk: str,
-    key: Callable[[str, str], str],
-) -> Iterator[tuple[str, pa.Table]]:
-    """One (key, rows) per space; the table is empty if it has no rows."""
-    for i, space in enumerate(spaces):
-        yield key(space, chunk), table.slice(bounds[i], bounds[i + 1] - bounds[i])
+    return Rows(spaces, np.append(0, np.cumsum(np.bincount(space, minlength=len(spaces)))), table)
 
 
 def _figures(

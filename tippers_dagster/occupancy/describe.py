@@ -7,11 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from tippers_dagster.campus.local_time import LocalClock
+from tippers_dagster.occupancy import files
 from tippers_dagster.occupancy.partitions import partition_key
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.work import Outcome
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import occupancy_key, sessions_key
+from tippers_dagster.platform.lake.keys import sessions_key
 from tippers_dagster.platform.plots import as_markdown, as_png
 from tippers_dagster.settings import Settings
 
@@ -105,7 +106,8 @@ def _rich(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
         if not outcome.sessions:
             return {}
         fullest = max(outcome.sessions, key=lambda s: s.rows).chunk
-        return {f"run/preview of {fullest}": _preview(settings, sessions_key(fullest))}
+        sessions = open_lake(settings).read_table(sessions_key(fullest))
+        return {f"run/preview of {fullest}": _preview(sessions)}
     peaks = [
         (int(f.peak.max()), chunk, f.spaces[int(f.peak.argmax())])
         for chunk, f in outcome.figures.items()
@@ -114,18 +116,19 @@ def _rich(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
     if not peaks:
         return {}
     peak, chunk, space = max(peaks)
-    key = occupancy_key(space, chunk)
-    if not open_lake(settings).exists(key):  # a parent's own presence has no separate counts
+    dataset = files.SOURCE_COUNTS if outcome.asset == SOURCE else files.DERIVED_COUNTS
+    found = files.read(open_lake(settings), dataset, {chunk: [space]}).get(chunk)
+    if found is None or not found.spaces:  # a parent's own presence has no separate counts
         return {}
     return {
         "run/peak": dg.TextMetadataValue(f"{peak} devices in {space}, chunk {chunk}"),
-        f"run/preview of {space}, {chunk}": _preview(settings, key),
-        f"run/plot of {space}, {chunk}": _plot(settings, space, chunk),
+        f"run/preview of {space}, {chunk}": _preview(found.table),
+        f"run/plot of {space}, {chunk}": _plot(settings, space, chunk, found.table),
     }
 
 
-def _preview(settings: Settings, key: str) -> dg.MetadataValue:
-    rows = open_lake(settings).read_table(key).slice(0, PREVIEW_ROWS)
+def _preview(table: pa.Table) -> dg.MetadataValue:
+    rows = table.slice(0, PREVIEW_ROWS)
     names = rows.column_names
     lines = [names, ["---"] * len(names), *zip(*(c.to_pylist() for c in rows.columns), strict=True)]
     return dg.MarkdownMetadataValue(
@@ -137,20 +140,14 @@ def _cell(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _plot(settings: Settings, space: str, chunk: str) -> dg.MetadataValue:
+def _plot(settings: Settings, space: str, chunk: str, table: pa.Table) -> dg.MetadataValue:
     """Hourly counts of one partition over local time, as an image in Markdown."""
     from matplotlib.figure import Figure
 
-    table = open_lake(settings).read_table(occupancy_key(space, chunk))
     clock = LocalClock(settings.timezone)
     first, end = clock.chunk_seconds(chunk, settings.chunk)
     hourly = table["interval_seconds"].to_numpy() == 3600
-    begin = (
-        table["interval_begin_time"]
-        .cast(pa.timestamp("s", tz="UTC"))
-        .cast("int64")
-        .to_numpy()[hourly]
-    )
+    begin = files.seconds(table["interval_begin_time"])[hourly]
     counts = np.zeros((end - first) // 3600, np.int64)
     counts[(begin - first) // 3600] = table["number_connections"].to_numpy()[hourly]
     hours = clock.to_local(np.arange(first, end, 3600) * 1_000_000)

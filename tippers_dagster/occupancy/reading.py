@@ -8,14 +8,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tippers_dagster.campus.local_time import (
@@ -29,10 +28,11 @@ from tippers_dagster.campus.local_time import (
 )
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import BadInput, LakeError, MissingPartitions, TippersError
-from tippers_dagster.occupancy import staleness, sweep
+from tippers_dagster.occupancy import files, staleness, sweep
+from tippers_dagster.occupancy.files import PRESENCE, Rows
+from tippers_dagster.occupancy.repack import occupancy_lake
 from tippers_dagster.occupancy.tables import sealed_chunk, session_space
-from tippers_dagster.platform.lake import Lake, open_lake
-from tippers_dagster.platform.lake.keys import occupancy_key, presence_key
+from tippers_dagster.platform.lake import Lake
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 
@@ -48,6 +48,9 @@ MISSING_METADATA = b"tippers.missing_chunks"
 
 STALE_METADATA = b"tippers.stale_chunks"
 """The same for chunks whose counts are out of date because the source has changed."""
+
+CHUNKS_AT_ONCE = 8
+"""Chunks whose presence is read at once."""
 
 MAX_BINS = 50_000_000
 """A range with more bins is taken for a typing error."""
@@ -117,7 +120,7 @@ def read_occupancy(
     """
     settings = settings or get_settings()
     bins = _bins(start, end, interval_seconds, settings)
-    lake = open_lake(settings)
+    lake = occupancy_lake(settings)
     read = _published if interval_seconds in PUBLISHED_WIDTHS else _counted
     counts, missing = read(lake, settings, space, bins)
     if missing and on_missing == "raise":
@@ -187,13 +190,13 @@ def read_counts(
     """
     settings = settings or get_settings()
     bins = _bins(start, end, interval_seconds, settings)
-    lake = open_lake(settings)
+    lake = occupancy_lake(settings)
     if interval_seconds in PUBLISHED_WIDTHS:
-        found = _published_many(lake, settings, spaces, bins)
+        counts, missing = _published_many(lake, settings, spaces, bins)
     else:
         found = [_counted(lake, settings, space, bins) for space in spaces]
-    counts = np.stack([c for c, _ in found]) if found else np.zeros((0, len(bins)), np.int32)
-    missing = [chunks for _, chunks in found]
+        counts = np.stack([c for c, _ in found]) if found else np.zeros((0, len(bins)), np.int32)
+        missing = [chunks for _, chunks in found]
     computed = np.array([~_absent(bins, chunks) for chunks in missing], bool)
     return SpaceCounts(spaces, bins.edges, counts, computed.reshape(counts.shape), missing)
 
@@ -281,7 +284,7 @@ def read_groups(
     """
     settings = settings or get_settings()
     bins = _bins(start, end, interval_seconds, settings)
-    lake = open_lake(settings)
+    lake = occupancy_lake(settings)
     counts, missing = _counted_groups(lake, settings, space, bins, groups, published)
     return GroupCounts(bins.edges, counts, ~_absent(bins, missing), missing)
 
@@ -400,48 +403,54 @@ def _local_date(utc: int, clock: LocalClock) -> dt.date:
 # --- counts of the bins ------------------------------------------------------------------------
 def _published(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[Counts, list[str]]:
     """Counts of a published width, as stored in the lake."""
-    return _published_many(lake, settings, [space], bins)[0]
+    counts, missing = _published_many(lake, settings, [space], bins)
+    return counts[0], missing[0]
 
 
 def _published_many(
     lake: Lake, settings: Settings, spaces: list[str], bins: _Bins
-) -> list[tuple[Counts, list[str]]]:
-    """The same for several spaces; BadInput for unknown ones, even if the lake has their files."""
+) -> tuple[Counts, list[list[str]]]:
+    """The same for several spaces: int32 [spaces, bins], and the missing chunks of each; BadInput
+    for unknown spaces, even if the lake has their counts.
+    """
     tree = load_tree(settings)
     for space in spaces:
         tree.position(space)
-    tables = lake.read_tables([occupancy_key(s, chunk) for s in spaces for chunk in bins.chunks])
-    size = len(bins.chunks)
-    return [
-        _assemble(space, bins, tables[i * size : (i + 1) * size]) for i, space in enumerate(spaces)
-    ]
-
-
-def _assemble(space: str, bins: _Bins, tables: list[pa.Table | None]) -> tuple[Counts, list[str]]:
-    """A space's counts, from one file per chunk."""
-    missing = [c for c, table in zip(bins.chunks, tables, strict=True) if table is None]
-    counts = np.zeros(len(bins), np.int32)
-    for chunk, table in zip(bins.chunks, tables, strict=True):
-        if table is not None:
-            _enter_counts(counts, bins, table, occupancy_key(space, chunk))
-    return counts, missing
+    row = {space: i for i, space in enumerate(dict.fromkeys(spaces))}
+    found = files.read_counts(lake, tree, {chunk: list(row) for chunk in bins.chunks})
+    there = {chunk: set(rows.spaces) for chunk, rows in found.items()}
+    missing = [[c for c in bins.chunks if space not in there.get(c, ())] for space in spaces]
+    counts = np.zeros((len(row), len(bins)), np.int32)
+    if found:
+        rows = Rows.joined(list(found.values()))
+        row_of = np.array([row[space] for space in rows.spaces], np.int64)
+        _enter_counts(counts, row_of[rows.owner], bins, rows.table)
+    return counts[[row[space] for space in spaces]], missing
 
 
 def _enter_counts(
-    counts: Counts, bins: _Bins, table: pa.Table, key: str, column: str = "number_connections"
+    counts: Counts,
+    row: Int64 | int,
+    bins: _Bins,
+    table: pa.Table,
+    column: str = "number_connections",
 ) -> None:
-    """Enter one file's counts in their bins."""
-    rows = table.filter(pc.field("interval_seconds") == bins.width)
-    begins = rows["interval_begin_time"].to_numpy().astype("datetime64[s]").astype(np.int64)
-    inside = (begins >= bins.edges[0]) & (begins < bins.edges[-1])
-    begins = begins[inside]
+    """Enter counts in their bins, in the given row or rows."""
+    begins = files.seconds(table["interval_begin_time"])
+    wanted = table["interval_seconds"].to_numpy() == bins.width
+    wanted &= (begins >= bins.edges[0]) & (begins < bins.edges[-1])
+    begins = begins[wanted]
     at = np.searchsorted(bins.begins, begins, side="right") - 1
-    if (bins.begins[at] != begins).any():
+    wrong = bins.begins[at] != begins
+    if wrong.any():
         raise LakeError(
-            f"The bins in {key} do not match those of this deployment.",
-            "It was written with another TIPPERS_TIMEZONE: set that again, or delete the file.",
+            f"In the lake, a bin of {bins.width} s begins at "
+            f"{np.datetime64(int(begins[wrong][0]), 's')}Z, where none begins in this deployment.",
+            "It was written with another TIPPERS_TIMEZONE: set that again, or compute the "
+            "occupancy again.",
         )
-    counts[at] = rows[column].to_numpy()[inside]
+    row = row[wanted] if isinstance(row, np.ndarray) else row
+    counts[row, at] = table[column].to_numpy()[wanted]
 
 
 def _counted(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[Counts, list[str]]:
@@ -463,22 +472,31 @@ def _counted_groups(
     spaces = tree.subtree(space)
     counts = np.zeros((groups.rows if groups else 1, len(bins)), np.int32)
     missing = []
+    stored = published.tables if published else {}
+    presence = _presence(lake, spaces, [c for c in bins.chunks if c not in stored])
     for index, chunk in enumerate(bins.chunks):
-        if published is not None and chunk in published.tables:
-            for row, column in zip(counts, published.columns, strict=True):
-                _enter_counts(row, bins, published.tables[chunk], f"{space} in {chunk}", column)
+        if published is not None and chunk in stored:
+            for row, column in enumerate(published.columns):
+                _enter_counts(counts, row, bins, stored[chunk], column)
             continue
-        tables = lake.read_tables([presence_key(s, chunk) for s in spaces])
-        absent = [s for s, table in zip(spaces, tables, strict=True) if table is None]
+        rows = next(presence)
+        absent = sorted(set(spaces).difference(rows.spaces if rows else ()))
         if absent and _needed(settings, tree, absent, chunk):
             missing.append(chunk)
             continue
         here = bins.of_chunk(index)
-        found = [table for table in tables if table is not None]
-        if found:
-            counts[:, here] = _count(found, bins.edges[here.start : here.stop + 1], groups)
+        if rows:
+            counts[:, here] = _count(rows.table, bins.edges[here.start : here.stop + 1], groups)
     _refuse_sealed(settings, missing, bins.width)
     return counts, missing
+
+
+def _presence(lake: Lake, spaces: list[str], chunks: list[str]) -> Iterator[Rows | None]:
+    """The presence of spaces in each chunk; a few chunks are read at once, so memory is bounded."""
+    for first in range(0, len(chunks), CHUNKS_AT_ONCE):
+        some = chunks[first : first + CHUNKS_AT_ONCE]
+        found = files.read(lake, PRESENCE, dict.fromkeys(some, spaces))
+        yield from map(found.get, some)
 
 
 def _refuse_sealed(settings: Settings, missing: list[str], width: int) -> None:
@@ -500,9 +518,8 @@ def _refuse_sealed(settings: Settings, missing: list[str], width: int) -> None:
         )
 
 
-def _count(tables: list[pa.Table], edges: Int64, groups: DeviceGroups | None) -> Counts:
+def _count(presence: pa.Table, edges: Int64, groups: DeviceGroups | None) -> Counts:
     """Distinct devices per group and bin over the presence of several spaces."""
-    presence = pa.concat_tables(tables)
     device, start, end = (presence[name].to_numpy() for name in ("device", "start", "end"))
     # Groups take the place of spaces: a device is in one group while it is in any space.
     code = groups.of(device) if groups else np.zeros(len(device), np.int8)

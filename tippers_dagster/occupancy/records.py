@@ -81,16 +81,42 @@ def replacing_files(
     """Wraps work that replaces the files of partitions and records them; see ``void``.
 
     A run that was overtaken by another may have overwritten files that the other run recorded. The
-    content of the files is then unknown, so all the partitions become void, even those recorded by
-    the other run. This works without locks, as such a run has lost them.
+    content of the files is then unknown, so everything in them becomes void: also partitions that
+    the other run recorded, and those whose rows this run only copied, perhaps from before the other
+    run replaced them. This works without locks, as such a run has lost them.
     """
     void(engine, asset, spaces, chunks, run_id)
     try:
         yield
     except (Overtaken, LocksLost):
         with fence.unfenced():
-            void(engine, asset, spaces, chunks, run_id)
+            _void_files(engine, asset, spaces, chunks, run_id)
         raise
+
+
+def _void_files(
+    engine: sa.Engine, asset: str, spaces: list[str], chunks: list[str], run_id: str
+) -> None:
+    """Invalidate everything in the files of partitions, and take it from runs that replace it.
+
+    Counts are withdrawn from the other level's file when a space changes level, so both levels of a
+    chunk become void.
+    """
+    files = (SESSIONS,) if asset == SESSIONS else (SOURCE, DERIVED)
+    known = sa.union(
+        *(
+            sa.select(table.c.asset, table.c.space, table.c.chunk).where(
+                table.c.asset.in_(files), table.c.chunk.in_(sorted(set(chunks)))
+            )
+            for table in (partition_figures, replacing)
+        )
+    )
+    with engine.connect() as connection:
+        rows = [tuple(row) for row in connection.execute(known)]
+    rows += [(asset, space, chunk) for space, chunk in zip(spaces, chunks, strict=True)]
+    for one in files:
+        mine = sorted({(space, chunk) for of, space, chunk in rows if of == one})
+        void(engine, one, [space for space, _ in mine], [chunk for _, chunk in mine], run_id)
 
 
 def unchanged(connection: sa.Connection, level: Level, read: np.ndarray) -> np.ndarray:

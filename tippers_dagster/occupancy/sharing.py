@@ -22,11 +22,11 @@ from tippers_dagster.occupancy.reading import (
     read_counts,
     read_occupancy,
 )
+from tippers_dagster.occupancy.repack import occupancy_lake
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
 from tippers_dagster.occupancy.subtrees import ALL_DEVICES, count_groups, read_presence
 from tippers_dagster.occupancy.suppression import Mask, hide_counts
 from tippers_dagster.occupancy.tables import partition_figures, sealed_chunk
-from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 
@@ -129,7 +129,7 @@ def count_tree(
             f"Choose bins of {', '.join(map(str, PUBLISHED_WIDTHS))} s.",
         )
     sources = spaces_computed(settings, tree, chunk, SOURCE)
-    presence = read_presence(open_lake(settings), tree, chunk, sources, groups)
+    presence = read_presence(occupancy_lake(settings), tree, chunk, sources, groups)
     return count_groups(presence, tree, groups.rows, np.arange(len(tree)), edges)
 
 

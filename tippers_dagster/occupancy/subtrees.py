@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import pyarrow as pa
 
 from tippers_dagster.campus.spaces.tree import SpaceTree
-from tippers_dagster.occupancy import sweep
+from tippers_dagster.occupancy import files, sweep
 from tippers_dagster.occupancy.reading import DeviceGroups
 from tippers_dagster.occupancy.sweep import Presence
 from tippers_dagster.platform.lake import Lake
-from tippers_dagster.platform.lake.keys import presence_key
 
 Edges = Mapping[int, np.ndarray]
 Grids = dict[int, np.ndarray]
@@ -31,18 +29,14 @@ def read_presence(
     LakeFileMissing
         When the presence of a space is missing.
     """
-    keys = [presence_key(space, chunk) for space in sources]
-    tables = lake.read_every(keys, "Materialize this partition of source_occupancy again.")
-    if not tables:
+    if not sources:
         empty = np.empty(0, np.int64)
         return sweep.merge(empty, empty.astype(np.uint64), empty, empty)
-    whole = pa.concat_tables(tables)
-    device = whole["device"].to_numpy()
-    space = np.repeat(
-        np.array([tree.index[s] for s in sources], np.int64), [t.num_rows for t in tables]
-    )
-    code = space * groups.rows + groups.of(device)
-    return sweep.merge(code, device, whole["start"].to_numpy(), whole["end"].to_numpy())
+    hint = "Materialize this partition of source_occupancy again."
+    rows = files.read_every(lake, files.PRESENCE, chunk, sources, hint)
+    device, start, end = (rows.table[name].to_numpy() for name in ("device", "start", "end"))
+    space = np.array([tree.index[s] for s in sources], np.int64)[rows.owner]
+    return sweep.merge(space * groups.rows + groups.of(device), device, start, end)
 
 
 def count_groups(

@@ -89,6 +89,25 @@ attempt = sa.Table(
     comment="one row per partition that automation has requested and that is not fresh yet",
 )
 
+lake_layout = sa.Table(
+    "lake_layout",
+    metadata,
+    sa.Column("lake", sa.Text, primary_key=True, comment="folder or bucket"),
+    sa.Column("part", sa.Text, primary_key=True, comment="occupancy or labelled"),
+    sa.Column(
+        "copied_at",
+        sa.DateTime(timezone=True),
+        nullable=False,
+        comment="when files of the previous layout, if any, were copied",
+    ),
+    sa.Column(
+        "finished_at",
+        sa.DateTime(timezone=True),
+        comment="null: files of the previous layout are still being deleted",
+    ),
+    comment="one row per lake and part of it that has one file per time chunk, not one per space",
+)
+
 run_duration = sa.Table(
     "run_duration",
     metadata,

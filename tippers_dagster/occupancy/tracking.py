@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 
 import sqlalchemy as sa
 
@@ -17,8 +18,12 @@ from tippers_dagster.campus.spaces.tracking import (
 )
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import BadInput
+from tippers_dagster.occupancy import files
+from tippers_dagster.occupancy.files import DERIVED_COUNTS, PRESENCE, SOURCE_COUNTS
 from tippers_dagster.occupancy.partitions import sync_partitions
-from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.records import void
+from tippers_dagster.occupancy.repack import occupancy_lake
+from tippers_dagster.occupancy.state import ASSETS, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tables import (
     attempt,
     partition_figures,
@@ -29,10 +34,12 @@ from tippers_dagster.occupancy.tables import (
     source_chunk,
 )
 from tippers_dagster.platform.dagster.environment import dagster_instance
-from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import occupancy_key, presence_key, sessions_key
+from tippers_dagster.platform.lake.keys import sessions_key
+from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 def track_space(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> Grid:
@@ -125,35 +132,49 @@ def recompute(
 
 
 def purge_untracked(settings: Settings, grid: Grid) -> int:
-    """Delete partitions outside the grid: first their records, then their files in the lake."""
+    """Delete partitions outside the grid, chunk by chunk, from the lake and then from the records.
+
+    Waits for runs that compute a chunk. What an interrupted purge has not reached is recorded
+    still, and void if its rows may be gone, so the next one continues.
+    """
     kept = {*grid.leaves, *grid.parents}
-    with warehouse_engine(settings).begin() as connection:
-        rows = connection.execute(
-            sa.union(
-                *(
-                    sa.select(table.c.asset, table.c.space, table.c.chunk)
-                    for table in (partition_figures, replacing)  # killed runs leave only the latter
-                )
-            )
-        ).all()
-        untracked = [
-            row
-            for row in rows
-            if row.chunk not in grid.chunks or (row.asset != SESSIONS and row.space not in kept)
-        ]
+    recorded = sa.union(
+        *(
+            sa.select(table.c.asset, table.c.space, table.c.chunk)
+            for table in (partition_figures, replacing)  # killed runs leave only the latter
+        )
+    )
+    with warehouse_engine(settings).connect() as connection:
+        rows = connection.execute(recorded).all()
+    tracked = set(grid.chunks)
+    untracked: dict[str, list[tuple[str, str]]] = {}
+    for asset, space, chunk in rows:
+        if chunk not in tracked or (asset != SESSIONS and space not in kept):
+            untracked.setdefault(chunk, []).append((asset, space))
+    for chunk, partitions in untracked.items():
+        with advisory_locks(settings, [f"chunk {asset} {chunk}" for asset in ASSETS], _log):
+            _purge(settings, chunk, partitions)
+    return sum(map(len, untracked.values()))
+
+
+def _purge(settings: Settings, chunk: str, partitions: list[tuple[str, str]]) -> None:
+    """Delete partitions (asset, space) of a chunk."""
+    lake, engine = occupancy_lake(settings), warehouse_engine(settings)
+    for asset in ASSETS:
+        spaces = [space for of, space in partitions if of == asset]
+        void(engine, asset, spaces, [chunk] * len(spaces), "purge")
+    all_of_it = any(asset == SESSIONS for asset, _ in partitions)
+    if all_of_it:
+        lake.delete(sessions_key(chunk))
+    files.remove(lake, PRESENCE, chunk, [space for asset, space in partitions if asset == SOURCE])
+    counted = [space for asset, space in partitions if asset != SESSIONS]
+    for dataset in (SOURCE_COUNTS, DERIVED_COUNTS):
+        files.remove(lake, dataset, chunk, counted)
+    with engine.begin() as connection:
         for table in (partition_figures, replacing, attempt):
-            cell = sa.tuple_(table.c.asset, table.c.space, table.c.chunk)
-            connection.execute(sa.delete(table).where(cell.in_([tuple(row) for row in untracked])))
-        chunks = sorted({row.chunk for row in untracked if row.asset == SESSIONS})
-        for table in (session_space, session_reject, source_chunk, sealed_chunk):
-            connection.execute(sa.delete(table).where(table.c.chunk.in_(chunks)))
-    lake = open_lake(settings)
-    for asset, space, chunk in untracked:
-        keys = {
-            SESSIONS: [sessions_key(chunk)],
-            SOURCE: [presence_key(space, chunk), occupancy_key(space, chunk)],
-            DERIVED: [occupancy_key(space, chunk)],
-        }[asset]
-        for key in keys:
-            lake.delete(key)
-    return len(untracked)
+            cell = sa.tuple_(table.c.asset, table.c.space)
+            query = sa.delete(table).where(table.c.chunk == chunk, cell.in_(partitions))
+            connection.execute(query)
+        if all_of_it:
+            for table in (session_space, session_reject, source_chunk, sealed_chunk):
+                connection.execute(sa.delete(table).where(table.c.chunk == chunk))

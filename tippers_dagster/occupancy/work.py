@@ -30,6 +30,7 @@ from tippers_dagster.occupancy.records import (
     replacing_files,
     unchanged,
 )
+from tippers_dagster.occupancy.repack import occupancy_lake
 from tippers_dagster.occupancy.sessions import ChunkSessions, extract, settings_fingerprint
 from tippers_dagster.occupancy.state import (
     DERIVED,
@@ -139,7 +140,7 @@ def _compute_spaces(
     run_id: str,
     outcome: Outcome,
 ) -> None:
-    lake, engine = open_lake(settings), warehouse_engine(settings)
+    lake, engine = occupancy_lake(settings), warehouse_engine(settings)
     upstream, read = state.read_by(level, chosen)
 
     def task(column: int) -> _ChunkTask:
@@ -229,8 +230,8 @@ def _take_over(settings: Settings, state: State, level: Level, chosen: np.ndarra
     """Delete the other asset's records of counts that are about to be replaced.
 
     source_occupancy publishes the counts of spaces without children, derived_occupancy those of
-    the others, in the same place. A space that gains children and loses them again must be
-    recounted.
+    the others, and each withdraws what the other has published of them. A space that gains children
+    and loses them again must be recounted.
     """
     spaces = [level.spaces[i] for i in np.flatnonzero(chosen.any(axis=1))]
     chunks = [level.chunks[i] for i in np.flatnonzero(chosen.any(axis=0))]

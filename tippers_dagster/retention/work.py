@@ -22,6 +22,8 @@ from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.labelling.labels import NotLabelled
+from tippers_dagster.occupancy.files import PRESENCE
+from tippers_dagster.occupancy.repack import occupancy_lake
 from tippers_dagster.occupancy.sessions import consecutive
 from tippers_dagster.occupancy.source_checks import observe
 from tippers_dagster.occupancy.state import ASSETS, State, load_state
@@ -38,7 +40,7 @@ from tippers_dagster.people.by_label.counting import labels_fingerprint
 from tippers_dagster.people.by_label.devices import device_labels
 from tippers_dagster.people.by_label.tables import labelled_chunk
 from tippers_dagster.people.by_label.work import chunk_inputs
-from tippers_dagster.platform.lake import Lake, open_lake
+from tippers_dagster.platform.lake import Lake
 from tippers_dagster.platform.lake.keys import decode
 from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -143,9 +145,9 @@ def _sealed(settings: Settings) -> list[Sealed]:
 
 def _old_files(settings: Settings, until: dt.date) -> dict[str, list[str]]:
     """Keys of sessions and presence in the lake, for chunks that ended by a date."""
-    lake: Lake = open_lake(settings)
+    lake: Lake = occupancy_lake(settings)
     found: dict[str, list[str]] = {}
-    for key in [*lake.list("sessions/"), *lake.list("presence/")]:
+    for key in [*lake.list("sessions/"), *lake.list(f"{PRESENCE.folder}/")]:
         chunk = decode(key.rsplit("/", 1)[-1].removeprefix("chunk=").removesuffix(".parquet"))
         if chunk_bounds(chunk, settings.chunk)[1] <= until:
             found.setdefault(chunk, []).append(key)
@@ -237,7 +239,7 @@ def _process_chunk(
             outcome.sealed.append(chunk)
         elif chunk not in state.sealed:
             _forget(settings, chunk)
-        lake = open_lake(settings)
+        lake = occupancy_lake(settings)
         for key in files:
             lake.delete(key)
         outcome.files += len(files)

@@ -19,7 +19,7 @@ from tippers_dagster.campus.spaces.tracking import (
 )
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import BadInput, SettingsError, SourceError
-from tippers_dagster.platform.lake.keys import occupancy_prefix
+from tippers_dagster.platform.lake.keys import encode
 from tippers_dagster.settings import Settings
 
 TREE = {"campus": None, "b1": "campus", "r1": "b1", "r2": "b1", "annex": None}
@@ -138,7 +138,7 @@ def test_valid_ids(space: str) -> None:
 
 def test_ids_are_limited_to_the_length_of_lake_keys(tmp_path: Path) -> None:
     longest = "é" * 41 + "abc"
-    (tmp_path / occupancy_prefix(longest)).mkdir(parents=True)
+    (tmp_path / f"space={encode(longest)}").mkdir()
     assert why_unusable(longest) is None
     assert (
         why_unusable(longest + "d") == "space_id is longer than 249 bytes when encoded for the lake"

@@ -19,6 +19,7 @@ from tests.kills import POINTS, leaves_nothing_fresh
 from tests.labelling.small import _BASE as BASE
 from tests.labelling.small import FUNCTIONS, QUIET, definition, model
 from tests.occupancy.campus import Seen, add_sessions, compute_all, look_again
+from tests.occupancy.lake import counts_of, put_counts, table_of
 from tests.people.by_label.test_reading import (
     LABELS,
     MACS,
@@ -36,6 +37,7 @@ from tippers_dagster.campus.spaces.tracking import track, untrack
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
 from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.occupancy import files
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.records import void
 from tippers_dagster.occupancy.state import SOURCE
@@ -44,7 +46,6 @@ from tippers_dagster.people.by_label.assets import labelled_assets, labelled_nod
 from tippers_dagster.people.by_label.reading import TOTAL, UNLABELLED, read_labelled_occupancy
 from tippers_dagster.people.by_label.work import CHUNKS_AT_ONCE, bring_up_to_date
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import labelled_key, labelled_prefix, occupancy_key
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.platform.warehouse.fence import LocksLost
 from tippers_dagster.settings import Settings
@@ -54,6 +55,7 @@ __all__ = ["campus", "rows"]
 WEEK = "2025-01-06"
 KEY = ("labelled_occupancy", "types")
 BY = "device.kind_of"
+TYPES = files.labelled_counts("types")
 
 
 @dataclass
@@ -153,16 +155,17 @@ def test_files_have_a_column_per_label_and_only_non_empty_bins(world: World) -> 
     result = world.run()
     assert result.success
     lake = open_lake(world.settings)
-    assert len(lake.list(labelled_prefix("types"))) == len(PARENTS)
+    assert lake.list("labelled/") == [f"labelled/types/chunk={WEEK}.parquet"]
+    assert published(world) == PARENTS.keys()
     for space in PARENTS:
-        table = lake.read_table(labelled_key("types", space, WEEK))
+        table = table_of(lake, TYPES, space, WEEK)
         assert table.column_names == [
             "interval_seconds",
             "interval_begin_time",
             *LABELS,
             UNLABELLED,
         ]
-        whole = lake.read_table(occupancy_key(space, WEEK))
+        whole = counts_of(lake, space, WEEK)
         assert table.select([0, 1]).equals(whole.select([0, 1]))
     evaluations = checks(result)
     assert all(e.passed for e in evaluations.values()) is False  # only one device has a label
@@ -232,37 +235,34 @@ def test_out_of_date_chunks_are_counted_on_demand(world: World) -> None:
 def test_parts_that_do_not_add_up_are_not_published(world: World) -> None:
     settings, lake = world.settings, open_lake(world.settings)
     world.label({MACS[0]: "PHONE"})
-    key = occupancy_key("r1", WEEK)
-    right = lake.read_table(key)
+    right = counts_of(lake, "r1", WEEK)
     counts = pc.add(right["number_connections"], 1)
     more = right.set_column(2, "number_connections", counts.cast(pa.int32()))
-    lake.write_table(key, more)
+    put_counts(lake, "r1", WEEK, more)
     result = world.run()
     assert not result.success
     parts = checks(result)["types__parts_add_up"]
     assert not parts.passed
     assert "r1 in 2025-01-06" in str(parts.metadata["example"].value)
-    assert lake.list(labelled_prefix("types")) == []
+    assert lake.list("labelled/") == []
     state = load_states(settings)["/".join(KEY)]
     assert state.version is None
     assert "Failed chunks: 1 of 1" in str(state.error)
-    lake.write_table(key, right)
+    put_counts(lake, "r1", WEEK, right)
     assert world.run().success
 
 
 def test_files_of_untracked_spaces_are_removed(world: World) -> None:
-    settings, lake = world.settings, open_lake(world.settings)
+    settings = world.settings
     world.label({MACS[0]: "PHONE"})
     assert world.run().success
     first = MONDAY.date()
     track(settings, space="hall", start=first, end=first + dt.timedelta(7))
     untrack(settings, space="campus")
-    told = metadata(world.run())
-    assert told["files_removed"] == 2
-    spaces = {key.split("/")[2] for key in lake.list(labelled_prefix("types"))}
-    assert spaces == {"space=hall", "space=r1", "space=r2"}
+    assert metadata(world.run())["files_removed"] == 0
+    assert published(world) == {"hall", "r1", "r2"}
     untrack(settings, space="hall")
-    assert metadata(world.run())["files_removed"] == 3
+    assert metadata(world.run())["files_removed"] == 1
     with warehouse_engine(settings).connect() as connection:
         left = connection.scalar(sa.text("SELECT count(*) FROM tippers.labelled_chunk"))
     assert left == 0
@@ -329,12 +329,27 @@ def test_nothing_is_counted_from_void_presence(world: World) -> None:
     world.label(dict.fromkeys(MACS, "PHONE"))
     void(warehouse_engine(world.settings), SOURCE, ["r1"], [WEEK], "dead")
     assert metadata(world.run())["chunks_counted"] == 1
-    lake = open_lake(world.settings)
-    there = {key.split("space=")[1].split("/")[0] for key in lake.list(labelled_prefix("types"))}
-    assert there == PARENTS.keys() - {"r1", *above("r1")}
+    assert published(world) == PARENTS.keys() - {"r1", *above("r1")}
     compute_all(world.settings)
     assert metadata(world.run())["chunks_counted"] == 1
-    assert len(lake.list(labelled_prefix("types"))) == len(PARENTS)
+    assert published(world) == PARENTS.keys()
+
+
+def test_counts_of_void_presence_are_kept_if_the_labels_are_the_same(world: World) -> None:
+    world.label(dict.fromkeys(MACS, "PHONE"))
+    assert world.run().success
+    lake, void_now = open_lake(world.settings), {"r1", *above("r1")}
+    before = {space: table_of(lake, TYPES, space, WEEK) for space in PARENTS}
+    void(warehouse_engine(world.settings), SOURCE, ["r1"], [WEEK], "dead")
+    assert metadata(world.run())["chunks_counted"] == 1
+    assert {space: table_of(lake, TYPES, space, WEEK) for space in PARENTS} == before
+    world.label(dict.fromkeys(MACS, "LAPTOP"), version="2")
+    assert metadata(world.run())["chunks_counted"] == 1
+    assert published(world) == PARENTS.keys() - void_now
+
+
+def published(world: World) -> set[str]:
+    return set(files.computed_spaces(open_lake(world.settings), TYPES, WEEK))
 
 
 def above(space: str) -> set[str]:

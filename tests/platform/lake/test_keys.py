@@ -7,9 +7,6 @@ from tippers_dagster.platform.lake.keys import (
     decode,
     definition_key,
     encode,
-    occupancy_key,
-    occupancy_prefix,
-    presence_key,
     sessions_key,
 )
 
@@ -22,18 +19,16 @@ def test_encoded_ids_are_one_safe_part_and_can_be_decoded(space: str) -> None:
     assert "/" not in part
     assert part.strip(".")
     assert decode(part) == space
-    check_key(occupancy_key(space, "2025-01-06"))
-    check_prefix(occupancy_prefix(space))
+    check_key(f"labelled/{part}/chunk=2025-01-06.parquet")
+    check_prefix(f"labelled/{part}/")
 
 
-def test_different_ids_have_different_keys() -> None:
-    assert len({presence_key(space, "2025-01-06") for space in ODD_IDS}) == len(ODD_IDS)
+def test_different_ids_are_encoded_differently() -> None:
+    assert len({encode(space) for space in ODD_IDS}) == len(ODD_IDS)
 
 
 def test_keys_are_readable() -> None:
     assert sessions_key("2025-01-06") == "sessions/chunk=2025-01-06.parquet"
-    assert presence_key("1100", "2025-01-06") == "presence/space=1100/chunk=2025-01-06.parquet"
-    assert occupancy_key("a b", "2025-01-06") == "occupancy/space=a%20b/chunk=2025-01-06.parquet"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from streamlit_app.services.occupancy.window import (
     parse_typed_width,
     parse_window,
 )
+from tests.occupancy.lake import lose_counts
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.source.load import load_transaction
@@ -32,7 +33,6 @@ from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import BadInput
 from tippers_dagster.occupancy.reading import read_counts, read_occupancy
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import occupancy_key
 from tippers_dagster.settings import get_settings
 
 DAY = dt.timedelta(1)
@@ -51,7 +51,7 @@ def building(app: App) -> tuple[SpaceTree, str]:
 
 
 def lose(app: App, space: str, chunk: str) -> None:
-    open_lake(app.settings).delete(occupancy_key(space, chunk))
+    lose_counts(open_lake(app.settings), space, chunk)
 
 
 def made(counts: list[int], computed: list[bool] | None = None, width: int = 900) -> Series:

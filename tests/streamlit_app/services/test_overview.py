@@ -11,13 +11,13 @@ import sqlalchemy as sa
 
 from streamlit_app.services import overview as service
 from streamlit_app.services.app import App
+from tests.occupancy.lake import lose_counts
 from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.automation.tables import asset_state
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import occupancy_key
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 HOUR, WEEK = dt.timedelta(hours=1), dt.timedelta(7)
@@ -44,7 +44,7 @@ def test_now_is_the_last_complete_hour_of_an_old_log(campus_app: App) -> None:
 
 def test_now_without_past_weeks_has_nothing_usual(campus_app: App) -> None:
     root = load_tree(campus_app.settings).roots[0]
-    open_lake(campus_app.settings).delete(occupancy_key(root, "2025-01-20"))
+    lose_counts(open_lake(campus_app.settings), root, "2025-01-20")
     now = service.now(campus_app.settings, root)
     assert now is not None
     assert now.usually is None
@@ -57,7 +57,7 @@ def test_the_busiest_spaces_come_first_and_unknown_ones_last(campus_app: App) ->
     assert found is not None
     hour, log = found
     lost = tree.children(tree.roots[0])[0]
-    open_lake(campus_app.settings).delete(occupancy_key(lost, "2025-01-27"))
+    lose_counts(open_lake(campus_app.settings), lost, "2025-01-27")
     buildings = service.busiest(campus_app.settings, tree, hour, log)
     assert buildings[-1].space == lost
     assert buildings[-1].devices is None

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from streamlit_app.services import tracking as service
 from streamlit_app.services.app import App
+from tests.occupancy.lake import counts_of
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.campus.source.creation import create_source_schema
@@ -19,7 +20,6 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.occupancy import datasets as store
 from tippers_dagster.occupancy.tables import attempt, partition_figures
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import occupancy_key
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
 AsRole = Callable[[App, Role], App]
@@ -112,8 +112,8 @@ def test_untracking_a_range_keeps_partitions_that_others_cover(campus_app: App) 
     assert deleted > 0
     assert list_tracked(campus_app.settings) == [by_space[hall].tracked]
     lake = open_lake(campus_app.settings)
-    assert lake.read_tables([occupancy_key(hall, "2025-01-20")])[0] is not None
-    assert lake.read_tables([occupancy_key(root, "2025-01-20")])[0] is None
+    assert counts_of(lake, hall, "2025-01-20") is not None
+    assert counts_of(lake, root, "2025-01-20") is None
     with pytest.raises(BadInput, match="not tracked"):
         service.untrack(campus_app, by_space[root].tracked, purge=False)
 
@@ -131,7 +131,7 @@ def test_recompute_makes_only_these_partitions_stale(campus_app: App) -> None:
     assert stale["source_occupancy"] + stale["derived_occupancy"] >= inside
     # The current counts stay readable.
     lake = open_lake(campus_app.settings)
-    assert lake.read_tables([occupancy_key(hall, "2025-01-27")])[0] is not None
+    assert counts_of(lake, hall, "2025-01-27") is not None
     materialize(campus_app.settings, campus_app.instance)
     assert service.progress(campus_app).pending == 0
 

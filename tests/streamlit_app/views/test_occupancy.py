@@ -10,13 +10,13 @@ from streamlit.testing.v1 import AppTest
 
 from streamlit_app.services.app import App
 from streamlit_app.ui.space_picker import by_name, full_name, matches, visible
+from tests.occupancy.lake import lose_counts
 from tests.streamlit_app.conftest import FIRST
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.source.load import load_transaction
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import occupancy_key
 
 HOSTILE = "<script>alert(1)</script> **[x](javascript:y)** $1$ :red[z]"
 
@@ -86,7 +86,7 @@ def test_the_window_in_the_address_is_shown_with_its_numbers(
 
 def test_a_warning_names_what_is_not_computed(campus_app: App) -> None:
     _, hall = building(campus_app)
-    open_lake(campus_app.settings).delete(occupancy_key(hall, "2025-01-27"))
+    lose_counts(open_lake(campus_app.settings), hall, "2025-01-27")
     test = opened(campus_app, space=hall, from_="2025-01-20", to="2025-02-03", bin="86400")
     assert "No data for Mon 27 Jan 2025 to Sun 2 Feb 2025" in test.warning[0].value
     assert metrics(test)["Computed"] == "50%"

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.errors import TippersError
+from tippers_dagster.occupancy import files
+from tippers_dagster.occupancy.files import Rows
 from tippers_dagster.occupancy.subtrees import Edges, Grids
 from tippers_dagster.people.by_label.devices import DeviceLabels
 from tippers_dagster.platform.fingerprint import mix, of_text
 from tippers_dagster.platform.lake import Lake
-from tippers_dagster.platform.lake.keys import occupancy_key
-
-PRINT_METADATA = b"tippers.presence"
-"""File metadata: the fingerprint of the presence that it was counted from."""
-
-LABELS_METADATA = b"tippers.labels"
-"""File metadata: the fingerprint of the labels that it was counted with."""
 
 
 class PartsDiffer(TippersError):
@@ -41,21 +36,21 @@ def labels_fingerprint(labels: DeviceLabels) -> int:
 
 
 # --- totals -------------------------------------------------------------------------------------
-def read_totals(lake: Lake, chunk: str, spaces: list[str], edges: Edges) -> Grids:
+def read_totals(lake: Lake, tree: SpaceTree, chunk: str, spaces: list[str], edges: Edges) -> Grids:
     """The published occupancy of spaces in a chunk: per width, int32 [spaces, bins].
 
     Raises
     ------
     LakeFileMissing
-        When the file of a space is missing.
+        When a space has none.
     """
-    keys = [occupancy_key(space, chunk) for space in spaces]
-    tables = lake.read_every(keys, "Materialize its occupancy again.")
-    return dense(tables, ["number_connections"], edges, of="occupancy")["number_connections"]
+    hint = "Materialize its occupancy again."
+    rows = files.read_every_count(lake, tree, chunk, spaces, hint)
+    return dense(rows, ["number_connections"], edges, of="occupancy")["number_connections"]
 
 
-def dense(tables: list[pa.Table], columns: list[str], edges: Edges, *, of: str) -> dict[str, Grids]:
-    """Sparse tables of several spaces as arrays: per column and width, int32 [spaces, bins].
+def dense(rows: Rows, columns: list[str], edges: Edges, *, of: str) -> dict[str, Grids]:
+    """Sparse counts of several spaces as arrays: per column and width, int32 [spaces, bins].
 
     Raises
     ------
@@ -63,28 +58,23 @@ def dense(tables: list[pa.Table], columns: list[str], edges: Edges, *, of: str) 
         When a row does not begin at the start of a bin.
     """
     made = {
-        column: {w: np.zeros((len(tables), len(e) - 1), np.int32) for w, e in edges.items()}
+        column: {w: np.zeros((len(rows.spaces), len(e) - 1), np.int32) for w, e in edges.items()}
         for column in columns
     }
-    if not tables:
+    if not rows.spaces:
         return made
-    plain = ["interval_seconds", "interval_begin_time", *columns]
-    merged = pa.concat_tables([table.select(plain).replace_schema_metadata() for table in tables])
-    space = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
-    widths = merged["interval_seconds"].to_numpy()
-    begins = (
-        merged["interval_begin_time"].cast(pa.timestamp("s", "UTC")).cast(pa.int64()).to_numpy()
-    )
+    space, widths = rows.owner, rows.table["interval_seconds"].to_numpy()
+    begins = files.seconds(rows.table["interval_begin_time"])
     for width, edge in edges.items():
-        rows = np.flatnonzero(widths == width)
-        at = np.searchsorted(edge[:-1], begins[rows])
-        if (edge[np.minimum(at, len(edge) - 1)] != begins[rows]).any():
+        mine = np.flatnonzero(widths == width)
+        at = np.searchsorted(edge[:-1], begins[mine])
+        if (edge[np.minimum(at, len(edge) - 1)] != begins[mine]).any():
             raise TippersError(
                 f"The bins of {width} s in files of {of} do not match those of this deployment.",
                 "They were written with another TIPPERS_TIMEZONE: set that again, or delete them.",
             )
         for column in columns:
-            made[column][width][space[rows], at] = merged[column].to_numpy()[rows]
+            made[column][width][space[mine], at] = rows.table[column].to_numpy()[mine]
     return made
 
 
@@ -115,20 +105,21 @@ def check_parts(
 
 
 # --- tables -------------------------------------------------------------------------------------
-def sparse_tables(
+def sparse(
     spaces: list[str],
     prints: np.ndarray,
     labels: DeviceLabels,
     labels_print: int,
     parts: Grids,
     edges: Edges,
-) -> Iterator[tuple[str, pa.Table]]:
-    """One table per space with its non-empty bins, sorted by (width, bin).
+) -> Rows:
+    """The non-empty bins of each space, sorted by (width, bin), stamped with what they were counted
+    from.
 
     Parameters
     ----------
     prints
-        uint64 per space: the fingerprint of its presence, stored in the table's metadata.
+        uint64 per space: the fingerprint of its presence.
     parts
         Per width, int32 [spaces, labels, bins].
     """
@@ -143,27 +134,20 @@ def sparse_tables(
     space = np.concatenate([row for row, _, _ in pieces])
     order = np.argsort(space, kind="stable")
     counts = np.concatenate(cells)[order]
-    begins = pa.array(np.concatenate([begin for _, _, begin in pieces])[order])
+    begins = np.concatenate([begin for _, _, begin in pieces])[order]
     table = pa.table(
         {
             "interval_seconds": np.concatenate([width for _, width, _ in pieces])[order],
-            "interval_begin_time": begins.cast(pa.timestamp("s", tz="UTC")),
+            "interval_begin_time": files.times(begins),
             **{name: counts[:, i] for i, name in enumerate(labels.names)},
         }
     )
     bounds = np.append(0, np.cumsum(np.bincount(space, minlength=len(spaces))))
-    for i, name in enumerate(spaces):
-        rows = table.slice(bounds[i], bounds[i + 1] - bounds[i])
-        metadata = {
-            PRINT_METADATA: f"{int(prints[i]):016x}",
-            LABELS_METADATA: f"{labels_print:016x}",
-        }
-        yield name, rows.replace_schema_metadata(metadata)
+    return Rows(spaces, bounds, table, stamps(prints, labels_print))
 
 
-def made_from(table: pa.Table) -> tuple[int, int] | None:
-    """Fingerprints of the presence and labels that a file was counted from, from its metadata."""
-    found = table.schema.metadata or {}
-    if PRINT_METADATA not in found or LABELS_METADATA not in found:
-        return None
-    return int(found[PRINT_METADATA], 16), int(found[LABELS_METADATA], 16)
+def stamps(prints: np.ndarray, labels_print: int) -> np.ndarray:
+    """What counts were made from, uint64 [spaces, 2]: the fingerprints of each space's presence and
+    of the labels.
+    """
+    return np.column_stack([prints, np.full(len(prints), labels_print, np.uint64)])

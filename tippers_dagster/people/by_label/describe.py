@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from tippers_dagster.automation.specs import check_result
+from tippers_dagster.occupancy.files import labelled_counts
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import labelled_prefix
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def metadata(settings: Settings, name: str, by: str, outcome: Outcome) -> dict[s
     """Metadata of a materialisation."""
     return {
         "dagster/row_count": outcome.rows,
-        "dagster/uri": f"{open_lake(settings).uri()}/{labelled_prefix(name)}",
+        "dagster/uri": f"{open_lake(settings).uri()}/{labelled_counts(name).folder}",
         "dagster/column_schema": _schema(outcome.labels.names),
         "by": by,
         "labels_version": outcome.labels.version or "",

@@ -14,6 +14,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
+from tippers_dagster.occupancy import files
 from tippers_dagster.occupancy.reading import (
     MISSING_METADATA,
     DeviceGroups,
@@ -25,7 +26,6 @@ from tippers_dagster.occupancy.reading import (
 )
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
 from tippers_dagster.occupancy.tables import partition_figures, sealed_chunk
-from tippers_dagster.people.by_label.counting import made_from
 from tippers_dagster.people.by_label.devices import (
     UNLABELLED,
     VERSION,
@@ -35,9 +35,8 @@ from tippers_dagster.people.by_label.devices import (
     label_names,
     labels_version,
 )
+from tippers_dagster.people.by_label.repack import labelled_lake
 from tippers_dagster.people.by_label.tables import labelled_chunk
-from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import labelled_key
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 
@@ -173,14 +172,20 @@ def published_files(
         )
         for row in rows
     }
-    tables = open_lake(settings).read_tables([labelled_key(*which) for which in wanted])
-    return {
-        (space, chunk): table
-        for ((_, space, chunk), prints), table in zip(wanted.items(), tables, strict=True)
-        if table is not None
-        and made_from(table) == prints
-        and set(names) <= set(table.column_names)
-    }
+    found: dict[tuple[str, str], pa.Table] = {}
+    for definition in dict.fromkeys(definition for definition, _, _ in wanted):
+        mine: dict[str, list[str]] = {}
+        for of, space, chunk in wanted:
+            if of == definition:
+                mine.setdefault(chunk, []).append(space)
+        counts = files.read(labelled_lake(settings), files.labelled_counts(definition), mine)
+        for chunk, part in counts.items():
+            if part.stamps is None or not set(names) <= set(part.table.column_names):
+                continue
+            for i, space in enumerate(part.spaces):
+                if tuple(part.stamps[i].tolist()) == wanted[definition, space, chunk]:
+                    found[space, chunk] = part.of(i)
+    return found
 
 
 def _table(names: tuple[str, ...], found: GroupCounts, timezone: str) -> pa.Table:

@@ -18,9 +18,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
-from tippers_dagster.campus.spaces.tracking import wanted_grid
+from tippers_dagster.campus.spaces.tracking import Grid, wanted_grid
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import TippersError
+from tippers_dagster.occupancy import files
+from tippers_dagster.occupancy.files import Rows
 from tippers_dagster.occupancy.records import Overtaken, unchanged
 from tippers_dagster.occupancy.state import DERIVED, SOURCE, State, load_state
 from tippers_dagster.occupancy.subtrees import count_groups, read_presence
@@ -30,13 +32,13 @@ from tippers_dagster.people.by_label.counting import (
     check_parts,
     labels_fingerprint,
     read_totals,
-    sparse_tables,
+    sparse,
 )
 from tippers_dagster.people.by_label.devices import DeviceLabels, device_labels
+from tippers_dagster.people.by_label.repack import labelled_lake
 from tippers_dagster.people.by_label.tables import labelled_chunk
 from tippers_dagster.platform.fingerprint import mix, of_text, of_texts
 from tippers_dagster.platform.lake import Lake, open_lake
-from tippers_dagster.platform.lake.keys import decode, labelled_key, labelled_prefix
 from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.tasks import for_workers, threads_or_cluster
 from tippers_dagster.platform.warehouse import fence
@@ -152,6 +154,7 @@ def bring_up_to_date(
     outcome.fresh = len(inputs) - len(changed)
     _confirm_unchanged_labels(settings, name, by, labels, labels_print)
     before_writing()
+    labelled_lake(settings)
     for low in range(0, len(changed), CHUNKS_AT_ONCE):
         chunks = set(changed[low : low + CHUNKS_AT_ONCE])
         locks = [f"chunk {asset} {chunk}" for asset in (SOURCE, DERIVED) for chunk in chunks]
@@ -159,8 +162,8 @@ def bring_up_to_date(
             state = _state(settings)
             now = chunk_inputs(settings, state, labels_print, chunks)
             with _voiding(settings, name, chunks):
-                tree = state.grid.tree
-                done = list(_count(settings, name, labels, labels_print, tree, now, outcome))
+                grid = state.grid
+                done = list(_count(settings, name, labels, labels_print, grid, now, outcome))
                 done = _not_overtaken(settings, state, now, done, outcome)
                 _record(settings, name, by, labels, labels_print, now, done, run_id)
         outcome.done += done
@@ -215,6 +218,7 @@ class _ChunkTask:
     settings: Settings
     name: str
     tree: SpaceTree
+    tracked: list[str]
     inputs: ChunkInput
     labels: DeviceLabels
     labels_print: int
@@ -225,12 +229,14 @@ def _count(
     name: str,
     labels: DeviceLabels,
     labels_print: int,
-    tree: SpaceTree,
+    grid: Grid,
     inputs: list[ChunkInput],
     outcome: Outcome,
 ) -> Iterator[ChunkDone]:
-    plain = for_workers(settings)
-    tasks = [_ChunkTask(plain, name, tree, one, labels, labels_print) for one in inputs]
+    plain, tracked = for_workers(settings), [*grid.leaves, *grid.parents]
+    tasks = [
+        _ChunkTask(plain, name, grid.tree, tracked, one, labels, labels_print) for one in inputs
+    ]
     with threads_or_cluster(settings) as pool:
         futures = [pool.submit(count_chunk, task) for task in tasks]
         for task, future in zip(tasks, futures, strict=True):
@@ -256,21 +262,37 @@ def count_chunk(task: _ChunkTask) -> ChunkDone:
     at = np.array([tree.index[space] for space in inputs.spaces], np.int64)
     presence = read_presence(lake, tree, inputs.chunk, inputs.sources, labels.groups)
     parts = count_groups(presence, tree, labels.groups.rows, at, edges)
-    wholes = read_totals(lake, inputs.chunk, inputs.spaces, edges)
+    wholes = read_totals(lake, tree, inputs.chunk, inputs.spaces, edges)
     checked = check_parts(inputs.chunk, inputs.spaces, parts, wholes, edges)
-    tables = dict(
-        sparse_tables(inputs.spaces, inputs.prints, labels, task.labels_print, parts, edges)
+    counts = sparse(inputs.spaces, inputs.prints, labels, task.labels_print, parts, edges)
+    files.write(
+        lake,
+        files.labelled_counts(task.name),
+        inputs.chunk,
+        Rows.joined([*_kept(lake, task), counts]),
     )
-    lake.write_tables((labelled_key(task.name, s, inputs.chunk), t) for s, t in tables.items())
     lake.sync()
     narrow = parts[PUBLISHED_WIDTHS[0]].sum(axis=(0, 2), dtype=np.int64)
     return ChunkDone(
         inputs.chunk,
         len(inputs.spaces),
-        sum(table.num_rows for table in tables.values()),
+        counts.table.num_rows,
         checked,
         tuple(narrow.tolist()),
     )
+
+
+def _kept(lake: Lake, task: _ChunkTask) -> list[Rows]:
+    """Counts, by the same labels, of tracked spaces whose occupancy is not up to date: they are
+    right again if it turns out that nothing has changed. Others no longer mean anything.
+    """
+    spaces = set(task.tracked).difference(task.inputs.spaces)
+    chunk, dataset = task.inputs.chunk, files.labelled_counts(task.name)
+    found = files.read(lake, dataset, {chunk: sorted(spaces)}).get(chunk) if spaces else None
+    if found is None or found.stamps is None:
+        return []
+    same = np.flatnonzero(found.stamps[:, 1] == np.uint64(task.labels_print))
+    return [found.at(same)] if same.size else []
 
 
 # --- the record ---------------------------------------------------------------------------------
@@ -393,31 +415,23 @@ def _record(
 
 
 def _remove_untracked(settings: Settings, name: str) -> int:
-    """Delete files and records of untracked spaces and chunks; returns the number of files.
+    """Delete files and records of untracked chunks; returns the number of files.
 
-    Those of sealed chunks stay, as they cannot be recomputed.
+    Those of sealed chunks stay, as they cannot be recomputed. Untracked spaces of other chunks are
+    left out when these are counted again, which happens as their inputs have changed.
     """
     state = _state(settings)
-    spaces = {*state.grid.leaves, *state.grid.parents}
     chunks = {*state.grid.chunks, *state.sealed}
     delete_untracked = sa.delete(labelled_chunk).where(
         labelled_chunk.c.definition == name, labelled_chunk.c.chunk.not_in(chunks)
     )
     with warehouse_engine(settings).begin() as connection:
         connection.execute(delete_untracked)
-    lake, removed = open_lake(settings), 0
-    for key, space, chunk in labelled_files(lake, name):
-        if chunk not in chunks or (space not in spaces and chunk not in state.sealed):
-            lake.delete(key)
-            removed += 1
-    return removed
-
-
-def labelled_files(lake: Lake, name: str) -> Iterator[tuple[str, str, str]]:
-    """Key, space and chunk of every file of a labelled occupancy."""
-    for key in lake.list(labelled_prefix(name)):
-        space, chunk = key.removesuffix(".parquet").split("/")[-2:]
-        yield key, decode(space.removeprefix("space=")), decode(chunk.removeprefix("chunk="))
+    lake, dataset = labelled_lake(settings), files.labelled_counts(name)
+    untracked = [chunk for chunk in files.chunks(lake, dataset) if chunk not in chunks]
+    for chunk in untracked:
+        files.remove_chunk(lake, dataset, chunk)
+    return len(untracked)
 
 
 def _signed(value: int) -> int:

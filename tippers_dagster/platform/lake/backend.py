@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import IO, Any, Protocol
+
+from tippers_dagster.errors import LakeError
+
+Span = tuple[int, int]
+"""First byte and number of bytes."""
+
+
+class FileReplaced(LakeError):
+    """A file was replaced between two reads of its parts; reading it again helps."""
+
+
+class OpenFile(Protocol):
+    """A file that is read in parts. It stays as it was when it was opened."""
+
+    @property
+    def source(self) -> Any:
+        """What pyarrow reads from."""
+
+    def prefetch(self, spans: Sequence[Span]) -> None:
+        """Fetch what is about to be read, if that saves requests."""
 
 
 class Backend(Protocol):
@@ -28,6 +49,9 @@ class Backend(Protocol):
 
     def get(self, key: str) -> bytes:
         """The content of a file."""
+
+    def open(self, key: str) -> AbstractContextManager[OpenFile]:
+        """A file to read parts of. FileReplaced if a part is requested too late."""
 
     def exists(self, key: str) -> bool:
         """Whether there is a file."""

@@ -1,7 +1,7 @@
-"""Keys of the lake: fixed and readable, ``<kind>/space=S/chunk=K.parquet``.
+"""Keys of the lake: fixed and readable.
 
-A space's id may be any text: it is percent-encoded in keys, so that no id can leave its folder or
-be confused with another.
+A name may be any text: it is percent-encoded in keys, so that none can leave its folder or be
+confused with another. Those of presence and counts: ``tippers_dagster.occupancy.files``.
 """
 
 from __future__ import annotations
@@ -31,36 +31,6 @@ def decode(part: str) -> str:
 def sessions_key(chunk: str) -> str:
     """The cleaned sessions of one chunk."""
     return f"sessions/chunk={encode(chunk)}.parquet"
-
-
-def presence_prefix(space: str) -> str:
-    """The folder of one space's presence, with a trailing slash."""
-    return f"presence/space={encode(space)}/"
-
-
-def presence_key(space: str, chunk: str) -> str:
-    """The merged intervals per device of one space in one chunk."""
-    return f"{presence_prefix(space)}chunk={encode(chunk)}.parquet"
-
-
-def occupancy_prefix(space: str) -> str:
-    """The folder of one space's published counts, with a trailing slash."""
-    return f"occupancy/space={encode(space)}/"
-
-
-def occupancy_key(space: str, chunk: str) -> str:
-    """The published counts of one space in one chunk."""
-    return f"{occupancy_prefix(space)}chunk={encode(chunk)}.parquet"
-
-
-def labelled_prefix(name: str) -> str:
-    """The folder of one labelled occupancy, with a trailing slash."""
-    return f"labelled/{encode(name)}/"
-
-
-def labelled_key(name: str, space: str, chunk: str) -> str:
-    """The published counts by label of one space in one chunk."""
-    return f"{labelled_prefix(name)}space={encode(space)}/chunk={encode(chunk)}.parquet"
 
 
 def definition_key(folder: str, concept: str, name: str) -> str:

@@ -18,13 +18,16 @@ import pyarrow.parquet as pq
 from tippers_dagster.errors import LakeError, LakeFileMissing, SettingsError
 from tippers_dagster.platform.disk import is_full
 from tippers_dagster.platform.lake import parquet
-from tippers_dagster.platform.lake.backend import Backend
+from tippers_dagster.platform.lake.backend import Backend, FileReplaced
 from tippers_dagster.platform.lake.folder import FolderBackend
 from tippers_dagster.platform.lake.keys import check_key, check_prefix
 from tippers_dagster.settings import Settings
 
 _IN_MEMORY_BYTES = 64 << 20
 """Larger tables are streamed to the backend instead of encoded in memory first."""
+
+READS = 5
+"""How often a file is read that is replaced each time."""
 
 _WORTH_A_THREAD = 200_000
 """Size of a table in bytes from which several threads handle a folder's files."""
@@ -156,7 +159,76 @@ class Lake:
         kept = table.filter(expression)
         return kept if columns is None else kept.select(columns)
 
+    # --- parts of a table -------------------------------------------------------------------
+    def write_groups(
+        self, key: str, schema: pa.Schema, groups: Sequence[pa.Table], metadata: dict[Any, Any]
+    ) -> None:
+        """Write a table of which parts will be read, one row group per given table.
+
+        ``metadata`` is the file's own, next to that of its columns.
+        """
+        check_key(key)
+        if sum(group.nbytes for group in groups) > _IN_MEMORY_BYTES:
+            with self.backend.create(key) as file, _reporting_write(key):
+                parquet.write_groups(file, schema, groups, metadata)
+            return
+        sink = pa.BufferOutputStream()
+        with _reporting_write(key):
+            parquet.write_groups(sink, schema, groups, metadata)
+        self.backend.put(key, sink.getvalue())
+
+    def read_groups(
+        self,
+        key: str,
+        choose: Callable[[dict[bytes, bytes]], Sequence[int]],
+        without: Sequence[str] = (),
+    ) -> pa.Table:
+        """Read some row groups of a table; the rest of a large file is not even fetched.
+
+        Parameters
+        ----------
+        choose
+            Gets the file's metadata, and returns the numbers of the row groups. Called again if the
+            file is replaced while it is being read: all parts are of the same file.
+        without
+            Columns that are not read.
+
+        Returns
+        -------
+        The rows of these row groups, in their order, without the schema's metadata.
+        """
+        check_key(key)
+        for _ in range(READS):
+            with suppress(FileReplaced):
+                return self._read_groups(key, choose, without)
+        raise LakeError(f"{self.uri(key)} is constantly being replaced.", "Try again later.")
+
+    def _read_groups(
+        self,
+        key: str,
+        choose: Callable[[dict[bytes, bytes]], Sequence[int]],
+        without: Sequence[str],
+    ) -> pa.Table:
+        with self.backend.open(key) as file, self._reporting_read(key):
+            parts = parquet.Parts(file.source)
+            groups = choose(parts.metadata)
+            columns = parts.columns(without)
+            if self.backend.remote:
+                file.prefetch(parts.spans(groups, columns))
+            return parts.read(groups, columns).replace_schema_metadata()
+
     # --- many tables ------------------------------------------------------------------------
+    def in_threads(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """The results of work on items, in order.
+
+        With threads if the lake is remote, so that work waits for it. In a folder, reading parts of
+        files takes a third longer with threads: they compete for the interpreter.
+        """
+        if not self.backend.remote or len(items) < 2:
+            return [work(item) for item in items]
+        with ThreadPoolExecutor(min(len(items), self.backend.parallel), "lake") as pool:
+            return list(pool.map(work, items))
+
     def write_tables(self, items: Iterable[tuple[str, pa.Table]]) -> int:
         """Write tables with several threads; returns their number.
 
@@ -182,21 +254,6 @@ class Lake:
             return [self._read_if_there(key, columns) for key in some]
 
         return list(self._in_threads(read, keys, lambda table: table.nbytes if table else 0))
-
-    def read_every(self, keys: Sequence[str], hint: str) -> list[pa.Table]:
-        """Like ``read_tables``, without missing files.
-
-        Raises
-        ------
-        LakeFileMissing
-            Names the first missing file; ``hint`` says what to do.
-        """
-        tables = []
-        for key, table in zip(keys, self.read_tables(keys), strict=True):
-            if table is None:
-                raise LakeFileMissing(f"{self.uri(key)} is missing.", hint)
-            tables.append(table)
-        return tables
 
     def _in_threads(
         self,
