@@ -6,6 +6,7 @@ import datetime as dt
 
 import sqlalchemy as sa
 
+from tippers_dagster.campus.addresses import forget_addresses
 from tippers_dagster.campus.local_time import chunk_keys
 from tippers_dagster.campus.spaces.tracking import (
     Grid,
@@ -125,7 +126,9 @@ def recompute(
 
 
 def purge_untracked(settings: Settings, grid: Grid) -> int:
-    """Delete partitions outside the grid: first their records, then their files in the lake."""
+    """Delete partitions outside the grid: first their records, then their files in the lake, then
+    the addresses of devices that no session refers to any more.
+    """
     kept = {*grid.leaves, *grid.parents}
     with warehouse_engine(settings).begin() as connection:
         rows = connection.execute(
@@ -156,4 +159,6 @@ def purge_untracked(settings: Settings, grid: Grid) -> int:
         }[asset]
         for key in keys:
             lake.delete(key)
+    if chunks:
+        forget_addresses(settings)
     return len(untracked)

@@ -19,9 +19,12 @@ from tippers_dagster.campus.source.schema import SESSIONS, SPACES, SourceTable, 
 from tippers_dagster.errors import SourceError
 from tippers_dagster.platform.postgres.adbc import adbc_connection
 from tippers_dagster.platform.postgres.databases import databases
-from tippers_dagster.settings import SPACE_COLUMNS, Settings
+from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 
-_READ = ("mac_address", "space_id", "start_time", "end_time")
+TEXTS = ("mac_address", "sensor_id", "space_id")
+"""What the log's fingerprints cover besides the times."""
+WITHOUT_ACCESS_POINTS = ("mac_address", "space_id")
+"""What fingerprints covered, besides the times, before they covered access points."""
 
 Span = tuple[dt.date, dt.date]
 """Local dates [first, second), covered by consecutive chunks."""
@@ -51,22 +54,24 @@ class SourceSnapshot:
         self._cursor = cursor
         self._table = source_tables(settings)[SESSIONS]
 
-    def observe(self, span: Span, chunks: list[str]) -> dict[str, Observed]:
+    def observe(
+        self, span: Span, chunks: list[str], *, texts: tuple[str, ...] = TEXTS
+    ) -> dict[str, Observed]:
         """Fingerprint every chunk of a span in one index range scan.
 
         The database groups rows by the chunks in which they start and end. A chunk's fingerprint
         is the sum over all groups that touch it, so a changed, late or deleted row changes only
-        the chunks that it touches.
+        the chunks that it touches. ``texts``: the columns that it covers besides the times.
         """
         start, end = self._table.column("start_time"), self._table.column("end_time")
-        mac, space = self._table.column("mac_address"), self._table.column("space_id")
+        covered = ", ".join(f"{self._table.column(name)}::text" for name in texts)
         s, last = self._settings, last_moment(self._settings, self._table)
         # Converts dates to text after grouping, as grouping by text takes a third longer.
         self._cursor.execute(
             "SELECT first::date::text AS first, last::date::text AS last, rows, hashes::text "
             f"AS hashes FROM (SELECT date_trunc('{s.chunk}', {start}) AS first, "
             f"date_trunc('{s.chunk}', {last}) AS last, count(*) AS rows, "
-            f"sum(hash_record_extended(ROW({mac}::text, {space}::text, {start}, {end}), 0)) "
+            f"sum(hash_record_extended(ROW({covered}, {start}, {end}), 0)) "
             f"AS hashes FROM {self._table.sql} WHERE {self._within(span)} GROUP BY 1, 2) AS groups"
         )
         groups = self._cursor.fetch_arrow_table().to_pylist()
@@ -75,12 +80,12 @@ class SourceSnapshot:
     def sessions(self, span: Span) -> Iterator[pa.RecordBatch]:
         """The sessions that may touch a span, in batches, unordered.
 
-        Columns: mac_address, space_id (text); start_time, end_time (timestamp[us], local).
+        Columns: mac_address, sensor_id, space_id (text); start_time, end_time (timestamp[us],
+        local).
         """
-        casts = ("::text", "::text", "", "")
         columns = ", ".join(
-            f"{self._table.column(name)}{cast} AS {name}"
-            for name, cast in zip(_READ, casts, strict=True)
+            f"{self._table.column(name)}{'::text' if name in TEXTS else ''} AS {name}"
+            for name in SESSION_COLUMNS
         )
         self._cursor.execute(f"SELECT {columns} FROM {self._table.sql} WHERE {self._within(span)}")
         yield from self._cursor.fetch_record_batch()
@@ -105,7 +110,7 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
         When the session table's columns do not match the settings, or the database rejects a
         query.
     """
-    require_columns(settings, SESSIONS, _READ)
+    require_columns(settings, SESSIONS, SESSION_COLUMNS)
     try:
         with (
             adbc_connection(databases(settings).source) as connection,
