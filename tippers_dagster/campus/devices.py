@@ -22,6 +22,8 @@ DEVICE_REASONS = (NO_DEVICE, PLACEHOLDER, DAMAGED, NUMBER)
 _SEPARATORS = "[-:. ]"
 _ADDRESS = f"[0-9a-f]{{2}}(?:{_SEPARATORS}?[0-9a-f]{{2}}){{5}}"
 _OCTETS = f"^{'([0-9a-f]{2})' * 6}$"
+_NORMALISED = "^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$"
+_DECIMAL = r"^\s*[0-9]{12}\s*$"
 _NOBODY = ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")
 _WORDS = ("-", "--", "?", "n/a", "na", "nan", "nil", "none", "null", "undefined", "unknown")
 _DAMAGED = "|".join(
@@ -77,14 +79,32 @@ def normalise_devices(ids: pa.Array) -> tuple[pa.Array, NDArray[np.int8]]:
     return normalised, np.select(masks, codes, default=np.int8(-1))
 
 
-def same_form(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Device ids for comparing: every spelling of an address in one form, nothing rejected."""
-    values = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+def same_form(keys: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Keys of entities for comparing: one form for every spelling of a device's address.
+
+    All other keys stay as they are. So do twelve decimal digits, as a number may be the key of
+    something else.
+
+    Parameters
+    ----------
+    keys
+        Any type that can be cast to text [n].
+
+    Returns
+    -------
+    text [n]
+    """
+    values = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
     encoded = values.cast(pa.string()).dictionary_encode()
-    return normalise_devices(encoded.dictionary)[0].take(encoded.indices)
+    texts = encoded.dictionary
+    normalised, _ = normalise_devices(texts)
+    is_address = pc.match_substring_regex(normalised, _NORMALISED)
+    is_number = pc.match_substring_regex(texts, _DECIMAL)
+    compared = pc.if_else(pc.and_not(is_address, is_number), normalised, texts)
+    return compared.take(encoded.indices)
 
 
-def same_form_of(device: str) -> str:
-    """One device id for comparing, see :func:`same_form`."""
-    found: str = same_form(pa.array([device]))[0].as_py()
+def same_form_of(key: str) -> str:
+    """One key for comparing, see :func:`same_form`."""
+    found: str = same_form(pa.array([key]))[0].as_py()
     return found

@@ -353,7 +353,7 @@ def _finish(
         devices=content.devices,
         rejected=rejects.rows,
         fingerprint=int(mix(content.prints, content.space_prints).sum(dtype=np.uint64)),
-        log_fingerprint=int(content.log),
+        log_fingerprint=content.log,
         by_space=by_space,
         rejects=rejects.path if rejects.rows else None,
     )
@@ -371,7 +371,7 @@ class _Content:
     def __init__(self, n_spaces: int, space_prints: np.ndarray, sensor_prints: np.ndarray) -> None:
         self.rows = np.zeros(n_spaces, np.int64)
         self.prints = np.zeros(n_spaces, np.uint64)
-        self.log = np.uint64(0)
+        self.log = 0
         self.devices = 0
         self.space_prints = space_prints
         # A missing access point has the code -1.
@@ -388,7 +388,7 @@ class _Content:
         sensors = self._sensor_prints[rows["sensor"][mine]]
         times = (rows[name][mine] for name in ("start_time", "end_time", "is_open"))
         prints = mix(device[mine], self.space_prints[space[mine]], sensors, *times)
-        self.log += prints.sum(dtype=np.uint64)
+        self.log = (self.log + int(prints.sum(dtype=np.uint64))) % 2**64
 
 
 def _as_table(rows: _Rows, spaces: pa.Array, sensors: pa.Array, begin: int) -> pa.Table:

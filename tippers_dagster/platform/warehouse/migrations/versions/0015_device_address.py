@@ -1,4 +1,8 @@
-"""Devices' addresses, the fingerprint of a chunk's log, and chunks counted before normalising."""
+"""Devices' addresses in one form: a table of them, gold labels, and chunks counted before that.
+
+Sessions are extracted again after the upgrade, under normalised addresses. Sealed chunks cannot be:
+they are marked.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,8 +10,19 @@ from alembic import op
 revision = "0015"
 down_revision = "0014"
 
+_FORM = r"""
+    CASE WHEN btrim(lower(entity), E' \t\n\r') ~ '^[0-9a-f]{2}([-:. ]?[0-9a-f]{2}){5}$'
+        AND btrim(entity, E' \t\n\r') !~ '^[0-9]{12}$'
+    THEN regexp_replace(
+        regexp_replace(btrim(lower(entity), E' \t\n\r'), '[-:. ]', '', 'g'),
+        '^(..)(..)(..)(..)(..)(..)$', '\1:\2:\3:\4:\5:\6')
+    ELSE entity END
+"""
+"""The form of an entity's key in which gold labels are stored from now on."""
+
 
 def upgrade() -> None:
+    _join_spellings_of_gold()
     op.create_table(
         "device_address",
         sa.Column(
@@ -47,3 +62,16 @@ def upgrade() -> None:
     op.alter_column(
         "sealed_chunk", "before_normalising", server_default=sa.false(), schema="tippers"
     )
+
+
+def _join_spellings_of_gold() -> None:
+    """The newest label of an entity stays."""
+    op.execute(
+        "DELETE FROM tippers.gold_label g USING "
+        "(SELECT concept, entity, row_number() OVER (PARTITION BY concept, form "
+        "ORDER BY labelled_at DESC, entity) AS place "
+        f"FROM (SELECT concept, entity, labelled_at, {_FORM} AS form "
+        "FROM tippers.gold_label) forms) ranked "
+        "WHERE ranked.place > 1 AND g.concept = ranked.concept AND g.entity = ranked.entity"
+    )
+    op.execute(f"UPDATE tippers.gold_label SET entity = {_FORM} WHERE entity <> {_FORM}")
