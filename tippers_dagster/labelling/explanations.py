@@ -107,7 +107,7 @@ def explain(settings: Settings, catalog: Catalog, label_model: str, entity: str)
     )
     return Explanation(
         label_model=str(ref),
-        entity=entity,
+        entity=str(next(iter(row.values()))),
         label=row["label"],
         outcome=row["outcome"],
         confidence=row["confidence"],
