@@ -262,7 +262,8 @@ def _compare_functions(before: Past, after: Past) -> list[dict[str, Any]]:
 def find(app: App, ref: Ref, *, text: str = "", label: str = "", limit: int = 50) -> list[Entity]:
     """Entities whose key contains ``text`` and that have ``label`` (or abstain, or tie), by key.
 
-    A device's whole address may be spelled in any way. For analysts only, as a key identifies a device.
+    A device's whole address may be spelled in any way. For analysts only, as a key identifies a
+    device.
     """
     app.person.require(Role.ANALYST, "look at entities")
     _state(app, ref)

@@ -157,7 +157,9 @@ def test_one_device_in_several_spellings_is_one_device(settings: Settings) -> No
     spellings = ["00:1a:2b:3c:4d:5e", " 00-1A-2B-3C-4D-5E", "001a.2b3c.4d5e", "001a2b-3c4d5e"]
     nine, ten = at("2025-01-07T09:00"), at("2025-01-07T10:00")
     campus.add_sessions(settings, [Seen(spelled, "r1", nine, ten) for spelled in spellings])
-    campus.add_sessions(settings, [Seen(" Alice ", "r1", nine, ten), Seen("alice", "r1", nine, ten)])
+    campus.add_sessions(
+        settings, [Seen(" Alice ", "r1", nine, ten), Seen("alice", "r1", nine, ten)]
+    )
     (done,) = extract(settings, open_lake(settings), load_tree(settings), [W1])
     assert (done.chunks[0].rows, done.chunks[0].devices) == (6, 3)
 

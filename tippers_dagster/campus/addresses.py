@@ -31,7 +31,9 @@ def record_addresses(connection: sa.Connection, path: Path) -> None:
     with pa.memory_map(str(path)) as file:
         reader = pa.ipc.open_file(file)
         batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
-        copy_rows(connection, "staged_device", pa.RecordBatchReader.from_batches(ADDRESSES, batches))
+        copy_rows(
+            connection, "staged_device", pa.RecordBatchReader.from_batches(ADDRESSES, batches)
+        )
     # In order, so that two runs that record the same devices cannot deadlock.
     connection.execute(
         sa.text(

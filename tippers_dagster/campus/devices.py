@@ -67,9 +67,7 @@ def normalise_devices(ids: pa.Array) -> tuple[pa.Array, NDArray[np.int8]]:
     normalised = pc.if_else(is_address, octets, trimmed)
     rejected = [
         pc.equal(trimmed, ""),
-        pc.is_in(
-            pc.if_else(is_address, octets, lower), value_set=pa.array([*_NOBODY, *_WORDS])
-        ),
+        pc.is_in(pc.if_else(is_address, octets, lower), value_set=pa.array([*_NOBODY, *_WORDS])),
         pc.and_not(pc.match_substring_regex(lower, f"^(?:{_DAMAGED})$"), is_address),
         pc.match_substring_regex(lower, f"^(?:{_NUMBER})$"),
     ]

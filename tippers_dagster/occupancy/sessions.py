@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tippers_dagster.campus.addresses import ADDRESSES
-from tippers_dagster.campus.devices import DEVICE_REASONS, NO_DEVICE
+from tippers_dagster.campus.devices import DEVICE_REASONS
 from tippers_dagster.campus.identities import DeviceIds
 from tippers_dagster.campus.local_time import MICRO, LocalClock, chunk_bounds
 from tippers_dagster.campus.source.read import Observed, SourceSnapshot, Span, source_snapshot

@@ -10,7 +10,6 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from logging import Logger
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -319,7 +318,8 @@ def _check_for_late(settings: Settings) -> dict[str, int]:
     with engine.connect() as connection:
         rows = {row.chunk: row for row in connection.execute(longest_ago)}
     now = dt.datetime.now(dt.UTC)
-    for chunks, texts in _observed_alike(settings, rows):
+    before_normalising = {chunk: row.before_normalising for chunk, row in rows.items()}
+    for chunks, texts in _observed_alike(settings, before_normalising):
         span = chunk_bounds(chunks[0], settings.chunk)[0], chunk_bounds(chunks[-1], settings.chunk)
         with source_snapshot(settings) as source:
             seen = source.observe((span[0], span[1][1]), chunks, texts=texts)
@@ -335,11 +335,11 @@ def _check_for_late(settings: Settings) -> dict[str, int]:
 
 
 def _observed_alike(
-    settings: Settings, rows: Mapping[str, sa.Row[Any]]
+    settings: Settings, before_normalising: Mapping[str, bool]
 ) -> Iterator[tuple[list[str], tuple[str, ...]]]:
     """Runs of adjacent chunks, and the columns of the source that their fingerprints cover."""
     for before, texts in ((True, WITHOUT_ACCESS_POINTS), (False, TEXTS)):
-        chunks = sorted(c for c, row in rows.items() if row.before_normalising == before)
+        chunks = sorted(c for c, sealed in before_normalising.items() if sealed == before)
         yield from ((run, texts) for run in consecutive(chunks, settings))
 
 

@@ -131,7 +131,8 @@ def test_spellings_of_an_address_keep_the_newest_gold_label(engine: sa.Engine) -
             "VALUES (:concept, :entity, :label, 'ada', CAST(:at AS timestamptz))"
         )
         for row in gold:
-            connection.execute(insert, dict(zip(("concept", "entity", "label", "at"), row)))
+            names = ("concept", "entity", "label", "at")
+            connection.execute(insert, dict(zip(names, row, strict=True)))
     migrate(engine)
     with engine.connect() as connection:
         found = connection.execute(
