@@ -166,7 +166,8 @@ def extract(
             with source_snapshot(settings) as source:
                 observed = source.observe(job.span, run)
                 job.read(source)
-            finish = partial(_finish, settings, lake, tree, job.sensors.texts())
+            texts = _Texts.of(tree.ids), _Texts.of(job.sensors.texts())
+            finish = partial(_finish, settings, lake, *texts)
             pieces = [(c, job.files[c], observed[c], job.rejects[c]) for c in run]
             with ThreadPoolExecutor(settings.threads) as pool:
                 done = []
@@ -220,9 +221,22 @@ class _Codes:
         rows = encoded.indices.fill_null(len(values)).to_numpy()
         return np.array([*codes, -1], np.int32)[rows]
 
-    def texts(self) -> pa.Array:
+    def texts(self) -> list[str]:
         """The texts by code."""
-        return pa.array(self._codes, pa.string())
+        return list(self._codes)
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """The texts of codes, and their fingerprints."""
+
+    texts: pa.Array
+    prints: np.ndarray
+
+    @classmethod
+    def of(cls, texts: list[str]) -> _Texts:
+        """Of texts by code."""
+        return cls(pa.array(texts, pa.string()), of_texts(texts))
 
 
 class _Pass:
@@ -321,26 +335,25 @@ class _Pass:
 def _finish(
     settings: Settings,
     lake: Lake,
-    tree: SpaceTree,
-    sensors: pa.Array,
+    spaces: _Texts,
+    sensors: _Texts,
     chunk: str,
     spill: _Spill,
     observed: Observed,
     rejects: _Spill,
 ) -> ChunkSessions:
     """Sort a chunk, write it, and summarise its content."""
-    ids = pa.array(tree.ids, pa.string())
-    content = _Content(len(tree), of_texts(tree.ids), of_texts(sensors.to_pylist()))
+    content = _Content(spaces.prints, sensors.prints)
     bounds = LocalClock(settings.timezone).chunk_seconds(chunk, settings.chunk)
     with lake.open_writer(sessions_key(chunk), SCHEMA) as writer:
         for rows in _sorted_parts(settings, spill):
             content.add(rows, bounds)
-            writer.write(_as_table(rows, ids, sensors, bounds[0]))
+            writer.write(_as_table(rows, spaces.texts, sensors.texts, bounds[0]))
     used = np.flatnonzero(content.rows)
     unknown = _unknown_spaces(rejects)
     by_space = pa.table(
         {
-            "space": pa.concat_arrays([ids.take(pa.array(used)), unknown["space"]]),
+            "space": pa.concat_arrays([spaces.texts.take(pa.array(used)), unknown["space"]]),
             "rows": np.concatenate([content.rows[used], unknown["rows"].to_numpy()]),
             "fingerprint": np.append(content.prints[used], np.zeros(unknown.num_rows, np.uint64)),
             "known": np.arange(used.size + unknown.num_rows) < used.size,
@@ -352,7 +365,7 @@ def _finish(
         rows=spill.rows,
         devices=content.devices,
         rejected=rejects.rows,
-        fingerprint=int(mix(content.prints, content.space_prints).sum(dtype=np.uint64)),
+        fingerprint=int(mix(content.prints, spaces.prints).sum(dtype=np.uint64)),
         log_fingerprint=content.log,
         by_space=by_space,
         rejects=rejects.path if rejects.rows else None,
@@ -368,12 +381,12 @@ class _Content:
     log. Sums, so no fingerprint depends on the order of the rows.
     """
 
-    def __init__(self, n_spaces: int, space_prints: np.ndarray, sensor_prints: np.ndarray) -> None:
-        self.rows = np.zeros(n_spaces, np.int64)
-        self.prints = np.zeros(n_spaces, np.uint64)
+    def __init__(self, space_prints: np.ndarray, sensor_prints: np.ndarray) -> None:
+        self.rows = np.zeros(len(space_prints), np.int64)
+        self.prints = np.zeros(len(space_prints), np.uint64)
         self.log = 0
         self.devices = 0
-        self.space_prints = space_prints
+        self._space_prints = space_prints
         # A missing access point has the code -1.
         self._sensor_prints = np.append(sensor_prints, np.uint64(0))
 
@@ -387,7 +400,7 @@ class _Content:
         mine = rows["start"] >= bounds[0]
         sensors = self._sensor_prints[rows["sensor"][mine]]
         times = (rows[name][mine] for name in ("start_time", "end_time", "is_open"))
-        prints = mix(device[mine], self.space_prints[space[mine]], sensors, *times)
+        prints = mix(device[mine], self._space_prints[space[mine]], sensors, *times)
         self.log = (self.log + int(prints.sum(dtype=np.uint64))) % 2**64
 
 
