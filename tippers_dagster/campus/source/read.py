@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
-from tippers_dagster.campus.source.checks import require_columns
+from tippers_dagster.campus.source.checks import has_column, require_columns
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.source.schema import SESSIONS, SPACES, SourceTable, source_tables
 from tippers_dagster.errors import SourceError
@@ -21,7 +21,8 @@ from tippers_dagster.platform.postgres.adbc import adbc_connection
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 
-TEXTS = ("mac_address", "sensor_id", "space_id")
+ACCESS_POINT = "sensor_id"
+TEXTS = ("mac_address", ACCESS_POINT, "space_id")
 """What the log's fingerprints cover besides the times."""
 WITHOUT_ACCESS_POINTS = ("mac_address", "space_id")
 """What fingerprints covered, besides the times, before they covered access points."""
@@ -47,12 +48,16 @@ class Observed:
 
 
 class SourceSnapshot:
-    """A consistent view of the source database, from :func:`source_snapshot`."""
+    """A consistent view of the source database, from :func:`source_snapshot`.
 
-    def __init__(self, settings: Settings, cursor: adbc.Cursor) -> None:
+    ``access_points``: whether the session table has them; otherwise they are null.
+    """
+
+    def __init__(self, settings: Settings, cursor: adbc.Cursor, access_points: bool) -> None:
         self._settings = settings
         self._cursor = cursor
         self._table = source_tables(settings)[SESSIONS]
+        self._access_points = access_points
 
     def observe(
         self, span: Span, chunks: list[str], *, texts: tuple[str, ...] = TEXTS
@@ -64,7 +69,7 @@ class SourceSnapshot:
         the chunks that it touches. ``texts``: the columns that it covers besides the times.
         """
         start, end = self._table.column("start_time"), self._table.column("end_time")
-        covered = ", ".join(f"{self._table.column(name)}::text" for name in texts)
+        covered = ", ".join(map(self._column, texts))
         s, last = self._settings, last_moment(self._settings, self._table)
         # Converts dates to text after grouping, as grouping by text takes a third longer.
         self._cursor.execute(
@@ -83,12 +88,15 @@ class SourceSnapshot:
         Columns: mac_address, sensor_id, space_id (text); start_time, end_time (timestamp[us],
         local).
         """
-        columns = ", ".join(
-            f"{self._table.column(name)}{'::text' if name in TEXTS else ''} AS {name}"
-            for name in SESSION_COLUMNS
-        )
+        columns = ", ".join(f"{self._column(name)} AS {name}" for name in SESSION_COLUMNS)
         self._cursor.execute(f"SELECT {columns} FROM {self._table.sql} WHERE {self._within(span)}")
         yield from self._cursor.fetch_record_batch()
+
+    def _column(self, name: str) -> str:
+        """SQL for a column: text, or a local time."""
+        if name == ACCESS_POINT and not self._access_points:
+            return "NULL::text"
+        return self._table.column(name) + ("::text" if name in TEXTS else "")
 
     def _within(self, span: Span) -> str:
         start, end = self._table.column("start_time"), self._table.column("end_time")
@@ -110,19 +118,28 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
         When the session table's columns do not match the settings, or the database rejects a
         query.
     """
-    require_columns(settings, SESSIONS, SESSION_COLUMNS)
+    access_points = _has_access_points(settings)
+    needed = tuple(name for name in SESSION_COLUMNS if access_points or name != ACCESS_POINT)
+    require_columns(settings, SESSIONS, needed)
     try:
         with (
             adbc_connection(databases(settings).source) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            yield SourceSnapshot(settings, cursor)
+            yield SourceSnapshot(settings, cursor, access_points)
     except adbc.Error as error:
         raise SourceError(
             f"The source database rejected a query: {error}",
             "Run `tippers doctor` to see which tables and columns are missing.",
         ) from error
+
+
+def _has_access_points(settings: Settings) -> bool:
+    """Whether the column of access points is read. Counting does not need it, so it may be missing,
+    unless the settings name it.
+    """
+    return ACCESS_POINT in settings.session_columns or has_column(settings, SESSIONS, ACCESS_POINT)
 
 
 def last_moment(settings: Settings, sessions: SourceTable) -> str:
