@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from streamlit_app.services.app import App
 from tippers_dagster.access.model import Role
+from tippers_dagster.campus.devices import same_form_of
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
@@ -261,19 +262,21 @@ def _compare_functions(before: Past, after: Past) -> list[dict[str, Any]]:
 def find(app: App, ref: Ref, *, text: str = "", label: str = "", limit: int = 50) -> list[Entity]:
     """Entities whose key contains ``text`` and that have ``label`` (or abstain, or tie), by key.
 
-    For analysts only, as a key identifies a device.
+    A device's whole address may be spelled in any way. For analysts only, as a key identifies a
+    device.
     """
     app.person.require(Role.ANALYST, "look at entities")
     _state(app, ref)
     conditions = ["true"]
     if text:
-        conditions.append("strpos(lower(k.key), lower(:text)) > 0")
+        conditions.append("(strpos(lower(k.key), lower(:text)) > 0 OR k.key = :same)")
     if label in _NO_LABEL:
         conditions.append("k.outcome = :label")
     elif label:
         conditions.append("k.label = :label")
     query = f"{_entities(app, ref)} WHERE {' AND '.join(conditions)} ORDER BY k.key LIMIT :limit"
-    return [_entity(row) for row in _rows(app, query, text=text, label=label, limit=limit)]
+    values = {"text": text, "same": same_form_of(text), "label": label, "limit": limit}
+    return [_entity(row) for row in _rows(app, query, **values)]
 
 
 def uncertain(app: App, ref: Ref, *, limit: int = 20, skip: Sequence[str] = ()) -> list[Entity]:
@@ -369,11 +372,11 @@ def _histogram(app: App, ref: Ref) -> list[tuple[float, str, int]]:
 
 
 def _has_entity(app: App, ref: Ref, key: str) -> bool:
-    """Whether the label model has an entity with exactly this key."""
+    """Whether the label model has an entity with this key; addresses in any spelling."""
     _state(app, ref)
     column = quoted(_columns(app, ref)[0])
-    query = f"SELECT 1 FROM {_table(ref)} WHERE {column}::text = :key LIMIT 1"
-    return bool(_rows(app, query, key=key))
+    query = f"SELECT 1 FROM {_table(ref)} WHERE {column}::text IN (:key, :same) LIMIT 1"
+    return bool(_rows(app, query, key=key, same=same_form_of(key)))
 
 
 def _entities(app: App, ref: Ref) -> str:

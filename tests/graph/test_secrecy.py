@@ -67,6 +67,8 @@ BY_DESIGN = (
     # The log itself and its rejected rows, for those who load it.
     r"source\.user_ap_trajectory",
     r"tippers\.(reject|session_reject)",
+    # The way back from a device's id in the lake.
+    r"tippers\.device_address",
     # Results of definitions per device, joined by its address.
     r"(staging|indexes|rules|features|labels|predictions)\.\w+",
     r"tippers\.gold_label",

@@ -54,6 +54,14 @@ def test_votes_rows_weights_and_posterior(labelled: World, tmp_path) -> None:
         assert math.exp(a) / total == pytest.approx(found.probabilities[label], abs=1e-6)
 
 
+def test_an_address_may_be_spelled_in_any_way(labelled: World) -> None:
+    settings, catalog = labelled.settings, labelled.catalog
+    spelled = MACS[24].upper().replace(":", "-")
+    ours = explain(settings, catalog, "device.kind_of", spelled)
+    assert ours == explain(settings, catalog, "device.kind_of", MACS[24])
+    assert (ours.entity, ours.votes[0].row is not None) == (MACS[24], True)
+
+
 def test_an_entity_without_votes(labelled: World) -> None:
     found = explain(labelled.settings, labelled.catalog, "device.kind_of", MACS[-1])
     assert (found.label, found.outcome, found.confidence) == (None, "abstain", None)

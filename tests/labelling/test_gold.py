@@ -18,6 +18,8 @@ from tippers_dagster.labelling.gold import (
     count_gold,
     delete_gold,
     evaluate_labels,
+    give,
+    gold_numbers,
     import_gold,
     read_gold,
     rescore,
@@ -54,6 +56,23 @@ def test_labels_are_imported_once_and_replaced(stack: Settings, tmp_path: Path) 
     assert delete_gold(stack, "device", ["a", "nobody"]) == 1
     assert count_gold(stack) == [("device", "PHONE", 1), ("device", "STATIC", 1)]
     assert delete_gold(stack, "device") == 2
+
+
+def test_an_address_has_one_label_however_it_is_spelled(stack: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "gold.csv"
+    file.write_text("mac_address,label\n00:1a:2b:3c:4d:5e,PHONE\n00-1A-2B-3C-4D-5E,PHONE\n")
+    assert take(stack, file) == [(1, 1, 0)]
+    file.write_text("mac_address,label\n001a.2b3c.4d5e,LAPTOP\n")
+    assert take(stack, file) == [(1, 0, 1)]
+    assert read_gold(stack, "device")["entity"].to_pylist() == ["00:1a:2b:3c:4d:5e"]
+    file.write_text("mac_address,label\n001a.2b3c.4d5e,LAPTOP\n001A2B3C4D5E,PHONE\n")
+    with pytest.raises(BadInput, match="more than one label for some entities"):
+        take(stack, file)
+    give(stack, "device", "001A2B-3C4D5E", "STATIC", by="ada")
+    assert count_gold(stack) == [("device", "STATIC", 1)]
+    spelled = pa.array(["00:1A:2B:3C:4D:5E", "00:1a:2b:3c:4d:5f"])
+    assert gold_numbers(stack, "device", spelled, ("PHONE", "STATIC")).tolist() == [1, -1]
+    assert delete_gold(stack, "device", ["00 1a 2b 3c 4d 5e"]) == 1
 
 
 def test_a_parquet_file_may_contain_many_concepts(stack: Settings, tmp_path: Path) -> None:

@@ -16,19 +16,21 @@ from pydantic import SecretStr
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change
+from tippers_dagster.campus.devices import DAMAGED, NO_DEVICE, NUMBER, PLACEHOLDER
+from tippers_dagster.campus.identities import DeviceIds
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import LakeError
 from tippers_dagster.occupancy import sessions as module
 from tippers_dagster.occupancy.sessions import (
     END_BEFORE_START,
     IMPLAUSIBLE_TIME,
-    NO_DEVICE,
     TOO_LONG,
     UNKNOWN_SPACE,
     ChunkSessions,
     consecutive,
     extract,
 )
+from tippers_dagster.platform.keys import device_key
 from tippers_dagster.platform.lake import Lake, open_lake
 from tippers_dagster.platform.lake.keys import sessions_key
 from tippers_dagster.settings import Settings
@@ -50,7 +52,7 @@ def run(settings: Settings, chunks: list[str]) -> dict[str, ChunkSessions]:
     """Extract; the files of rejects are deleted afterwards."""
     found: dict[str, ChunkSessions] = {}
     for done in extract(settings, open_lake(settings), load_tree(settings), chunks):
-        found |= {d.chunk: d for d in done}
+        found |= {d.chunk: d for d in done.chunks}
     return found
 
 
@@ -58,7 +60,7 @@ def rejects(settings: Settings, chunks: list[str]) -> list[tuple[str, str, str |
     """(chunk, reason, mac) of all rejected rows."""
     found = []
     for done in extract(settings, open_lake(settings), load_tree(settings), chunks):
-        for chunk in done:
+        for chunk in done.chunks:
             if chunk.rejects is not None:
                 table = pa.ipc.open_file(chunk.rejects).read_all()
                 found += zip(
@@ -84,16 +86,28 @@ def settings(stack: Settings) -> Iterator[Settings]:
     return stack
 
 
-def test_sessions_are_cut_at_chunk_boundaries(settings: Settings) -> None:
+def test_a_session_is_whole_in_every_chunk_that_it_overlaps(settings: Settings) -> None:
     campus.add_sessions(
         settings, [Seen("m1", "r1", at("2025-01-11T12:00"), at("2025-01-21T12:00"))]
     )
     done = run(settings, [W1, W2, W3])
     assert [done[w].rows for w in (W1, W2, W3)] == [1, 1, 1]
-    assert spans(read(settings, W1)) == [("r1", utc("2025-01-11T12:00"), utc("2025-01-13T00:00"))]
-    assert spans(read(settings, W2)) == [("r1", utc("2025-01-13T00:00"), utc("2025-01-20T00:00"))]
-    assert spans(read(settings, W3)) == [("r1", utc("2025-01-20T00:00"), utc("2025-01-21T12:00"))]
-    assert len({read(settings, w)["device"][0].as_py() for w in (W1, W2, W3)}) == 1
+    tables = [read(settings, w).to_pylist() for w in (W1, W2, W3)]
+    assert [[row.pop("carried") for row in rows] for rows in tables] == [[False], [True], [True]]
+    assert tables[0] == tables[1] == tables[2]
+    device = DeviceIds(device_key(settings))(pa.array(["m1"]))[0]
+    assert tables[0] == [
+        {
+            "device": device,
+            "space": "r1",
+            "sensor": "ap",
+            "start": utc("2025-01-11T12:00"),
+            "end": utc("2025-01-21T12:00"),
+            "start_time": at("2025-01-11T12:00"),
+            "end_time": at("2025-01-21T12:00"),
+            "is_open": False,
+        }
+    ]
 
 
 def test_a_session_that_ends_at_the_border_is_not_in_the_next_chunk(settings: Settings) -> None:
@@ -117,6 +131,53 @@ def test_open_sessions_have_the_configured_duration(settings: Settings) -> None:
     assert spans(read(settings, W1)) == [
         ("r1", utc("2025-01-07T09:00:00"), utc("2025-01-07T09:10:01"))
     ]
+    (row,) = read(settings, W1).to_pylist()
+    assert (row["is_open"], row["end_time"]) == (True, at("2025-01-07T09:10:00.5"))
+
+
+def test_an_open_session_lasts_in_real_time_when_the_clock_changes(settings: Settings) -> None:
+    campus.add_sessions(settings, [Seen("m1", "r1", at("2025-03-09T01:30"), None)])
+    run(settings.model_copy(update={"open_session_seconds": 3600}), ["2025-03-03"])
+    (row,) = read(settings, "2025-03-03").to_pylist()
+    assert row["end"] - row["start"] == 3600
+    assert row["end_time"] == at("2025-03-09T03:30")
+
+
+def test_a_session_may_have_no_access_point(settings: Settings) -> None:
+    campus.add_sessions(
+        settings, [Seen(m, "r1", at("2025-01-07T09:00"), at("2025-01-07T10:00")) for m in "abc"]
+    )
+    change(settings, "UPDATE source.user_ap_trajectory SET sensor_id = NULL WHERE mac_address='b'")
+    change(settings, "UPDATE source.user_ap_trajectory SET sensor_id = 'x' WHERE mac_address='c'")
+    run(settings, [W1])
+    assert sorted(read(settings, W1)["sensor"].to_pylist(), key=str) == [None, "ap", "x"]
+
+
+def test_one_device_in_several_spellings_is_one_device(settings: Settings) -> None:
+    spellings = ["00:1a:2b:3c:4d:5e", " 00-1A-2B-3C-4D-5E", "001a.2b3c.4d5e", "001a2b-3c4d5e"]
+    nine, ten = at("2025-01-07T09:00"), at("2025-01-07T10:00")
+    campus.add_sessions(settings, [Seen(spelled, "r1", nine, ten) for spelled in spellings])
+    campus.add_sessions(
+        settings, [Seen(" Alice ", "r1", nine, ten), Seen("alice", "r1", nine, ten)]
+    )
+    (done,) = extract(settings, open_lake(settings), load_tree(settings), [W1])
+    assert (done.chunks[0].rows, done.chunks[0].devices) == (6, 3)
+
+
+def test_a_pass_notes_the_address_of_each_device(settings: Settings) -> None:
+    nine, ten = at("2025-01-07T09:00"), at("2025-01-07T10:00")
+    names = ["00:1A:2B:3C:4D:5E", "pseudonym-7", "001a2b3c4d5e", "unknown"]
+    campus.add_sessions(settings, [Seen(name, "r1", nine, ten) for name in names])
+    for done in extract(settings, open_lake(settings), load_tree(settings), [W1]):
+        assert done.addresses is not None
+        noted = {
+            (row["device"] % 2**64, row["mac_address"])
+            for row in pa.ipc.open_file(done.addresses).read_all().to_pylist()
+        }
+    ids = DeviceIds(device_key(settings))
+    addresses = ["00:1a:2b:3c:4d:5e", "pseudonym-7"]
+    assert noted == set(zip(ids(pa.array(addresses)).tolist(), addresses, strict=True))
+    assert {d for d, _ in noted} == set(read(settings, W1)["device"].to_pylist())
 
 
 def test_rows_are_sorted_and_have_no_address(settings: Settings) -> None:
@@ -158,6 +219,9 @@ def test_rejects_have_their_reason(settings: Settings) -> None:
             Seen(None, "r1", nine, ten),
             Seen("", "r1", nine, ten),
             Seen("  ", "r1", nine, ten),
+            Seen("FF-FF-FF-FF-FF-FF", "r1", nine, ten),
+            Seen("00:1a:2b:00:04", "nowhere", nine, ten),
+            Seen("1.1E+12", "r1", nine, ten),
             Seen("a", "nowhere", nine, ten),
             Seen("b", None, nine, ten),
             Seen("c", "r1", ten, nine),
@@ -171,6 +235,9 @@ def test_rejects_have_their_reason(settings: Settings) -> None:
             (W1, NO_DEVICE, None),
             (W1, NO_DEVICE, ""),
             (W1, NO_DEVICE, "  "),
+            (W1, PLACEHOLDER, "FF-FF-FF-FF-FF-FF"),
+            (W1, DAMAGED, "00:1a:2b:00:04"),
+            (W1, NUMBER, "1.1E+12"),
             (W1, UNKNOWN_SPACE, "a"),
             (W1, UNKNOWN_SPACE, "b"),
             (W1, END_BEFORE_START, "c"),
@@ -181,7 +248,7 @@ def test_rejects_have_their_reason(settings: Settings) -> None:
         key=str,
     )
     done = run(settings, [W1, W2])
-    assert (done[W1].rows, done[W1].rejected) == (1, 8)
+    assert (done[W1].rows, done[W1].rejected) == (1, 11)
     assert (done[W2].rows, done[W2].rejected) == (0, 1)
     unknown = done[W1].by_space.filter(pa.compute.invert(done[W1].by_space["known"]))
     assert unknown.select(["space", "rows"]).to_pylist() == [{"space": "nowhere", "rows": 1}]
@@ -224,6 +291,7 @@ def test_separate_chunks_are_read_separately_with_the_same_result(settings: Sett
     assert list(apart) == [W1, W3]
     for chunk in apart:
         assert apart[chunk].fingerprint == together[chunk].fingerprint
+        assert apart[chunk].log_fingerprint == together[chunk].log_fingerprint
         assert apart[chunk].observed == together[chunk].observed
     assert list(consecutive([W1, W2, "2025-02-03"], settings)) == [[W1, W2], ["2025-02-03"]]
 
@@ -251,13 +319,12 @@ def test_a_chunk_larger_than_the_memory_budget_is_sorted_in_parts(
     monkeypatch.setattr(module, "BYTES_PER_ROW", 20_000)  # as if there were 200 times as many rows
     parts = run(settings, [W1])[W1]
     other = read(settings, W1)
-    names = ["device", "start", "end"]
-    assert other.select(names).equals(one.select(names))
-    assert other["space"].to_pylist() == one["space"].to_pylist()
-    assert (parts.rows, parts.devices, parts.fingerprint) == (
+    assert other.to_pylist() == one.to_pylist()
+    assert (parts.rows, parts.devices, parts.fingerprint, parts.log_fingerprint) == (
         whole.rows,
         whole.devices,
         whole.fingerprint,
+        whole.log_fingerprint,
     )
     assert parts.by_space.equals(whole.by_space)
 
@@ -274,6 +341,7 @@ def test_content_by_space_does_not_depend_on_order(settings: Settings) -> None:
     campus.add_sessions(settings, rows[::-1])
     second = run(settings, [W1])[W1]
     assert first.by_space.equals(second.by_space)
+    assert first.log_fingerprint == second.log_fingerprint
     change(settings, "UPDATE source.user_ap_trajectory SET space_id = 'hall' WHERE space_id = 'r2'")
     third = run(settings, [W1])[W1]
     prints = [
@@ -284,6 +352,59 @@ def test_content_by_space_does_not_depend_on_order(settings: Settings) -> None:
     ]
     assert prints[0]["r1"] == prints[1]["r1"]
     assert set(prints[1]) == {"r1", "hall"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "counted", "logged"),
+    [
+        ("sensor_id = 'other'", False, True),
+        ("start_time = start_time + interval '0.4 s'", False, True),
+        ("end_time = end_time + interval '7 days'", False, True),
+        ("end_time = NULL", True, True),
+        ("start_time = start_time - interval '7 days'", True, True),
+        ("mac_address = 'M-1'", True, True),
+        ("mac_address = ' m-1'", False, False),
+    ],
+)
+def test_what_changes_which_fingerprint(
+    settings: Settings, changed: str, counted: bool, logged: bool
+) -> None:
+    """Of a session that starts in the chunk and goes on in the next one."""
+    campus.add_sessions(settings, [Seen("m-1", "r1", at("2025-01-07T09:00"), at("2025-01-14"))])
+    before = run(settings, [W1])[W1]
+    change(settings, f"UPDATE source.user_ap_trajectory SET {changed}")
+    after = run(settings, [W1])[W1]
+    assert (before.fingerprint != after.fingerprint) == counted
+    assert (before.log_fingerprint != after.log_fingerprint) == logged
+
+
+def test_a_carried_session_is_not_in_the_log_of_the_chunk(settings: Settings) -> None:
+    empty = run(settings, [W2])[W2]
+    campus.add_sessions(settings, [Seen("m1", "r1", at("2025-01-12"), at("2025-01-14"))])
+    carried = run(settings, [W2])[W2]
+    assert carried.log_fingerprint == empty.log_fingerprint
+    assert carried.fingerprint != empty.fingerprint
+
+
+def test_the_order_is_that_of_all_columns() -> None:
+    rng = np.random.default_rng(5)
+    for n in (1, 2, 50, 3000):
+        rows = {
+            "device": rng.integers(0, 2**64, 40, np.uint64)[rng.integers(0, 40, n)],
+            "space": rng.integers(0, 3, n).astype(np.int32),
+            "sensor": rng.integers(-1, 2, n).astype(np.int32),
+            "start": 1_700_000_000 + rng.integers(0, 60, n),
+            "end": 1_700_000_100 + rng.integers(0, 3, n),
+            "start_time": rng.integers(0, 2, n),
+            "end_time": rng.integers(0, 2, n),
+            "is_open": rng.integers(0, 2, n).astype(np.uint8),
+        }
+        names = ("device", "start", "end", "space", "sensor", "start_time", "end_time", "is_open")
+        ours = module._order(rows)
+        plain = sorted(range(n), key=lambda i: tuple(rows[name][i] for name in names))
+        assert sorted(ours.tolist()) == list(range(n))
+        for name in names:
+            np.testing.assert_array_equal(rows[name][ours], rows[name][plain])
 
 
 def test_nothing_is_left_when_the_lake_cannot_be_written(

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from tests.occupancy.campus import (
     Seen,
     add_sessions,
+    change,
     compute_all,
     compute_level,
     fill,
@@ -114,6 +115,62 @@ def test_old_chunks_are_sealed_and_their_counts_stay(campus: Settings) -> None:
         (WEEKS[0], True, 0),
         (WEEKS[1], True, 0),
     ]
+
+
+def test_addresses_are_forgotten_with_the_last_session(campus: Settings) -> None:
+    long_ago, lately = MONDAY + dt.timedelta(hours=9), MONDAY + dt.timedelta(days=15)
+    once, again = "00:1A:2B:3C:4D:01", "00:1A:2B:3C:4D:02"
+    for mac, start in ((once, long_ago), (again, long_ago), (again, lately)):
+        add_sessions(campus, [Seen(mac, "r1", start, start + dt.timedelta(hours=1))])
+    look_again(campus)
+    compute_all(campus)
+    addresses = "SELECT mac_address FROM tippers.device_address"
+    before = set(query(campus, addresses))
+    assert {(once.lower(),), (again.lower(),)} <= before
+    forgotten = delete_due(campus, LOG, TODAY).forgotten
+    left = set(query(campus, addresses))
+    seen = query(
+        campus,
+        "SELECT DISTINCT lower(mac_address) FROM source.user_ap_trajectory "
+        f"WHERE end_time > timestamp '{WEEKS[2]}' AND space_id <> 'nowhere'",
+    )
+    assert left == set(seen)
+    assert (once.lower(),) not in left
+    assert forgotten == len(before - left)
+
+
+def test_late_rows_of_chunks_sealed_before_normalising(campus: Settings) -> None:
+    """Their fingerprints do not cover access points."""
+    delete_due(campus, LOG, TODAY)
+    fingerprint = "hash_record_extended(ROW(mac_address, space_id, start_time, end_time), 0)"
+    (total,) = query(
+        campus,
+        f"SELECT sum({fingerprint})::text, count(*) FROM source.user_ap_trajectory "
+        "WHERE start_time < timestamp '2025-01-13' ",
+    )
+    hashes, rows = map(int, map(str, total))
+    value = (hashes * 31 + rows) % 2**64
+    with warehouse_engine(campus).begin() as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE tippers.sealed_chunk SET before_normalising = true, fingerprint = :value "
+                f"WHERE chunk = '{WEEKS[0]}'"
+            ),
+            {"value": value - 2**64 if value >= 2**63 else value},
+        )
+    assert delete_due(campus, LOG, TODAY).late == {}
+    change(campus, "UPDATE source.user_ap_trajectory SET sensor_id = 'other'")
+    assert delete_due(campus, LOG, TODAY).late == {WEEKS[1]: 1}
+    change(campus, "UPDATE source.user_ap_trajectory SET mac_address = 'other'")
+    assert delete_due(campus, LOG, TODAY).late == {WEEKS[0]: 1, WEEKS[1]: 1}
+    marked = {s.chunk: s.before_normalising for s in retention_status(campus, TODAY).sealed}
+    assert marked == {WEEKS[0]: True, WEEKS[1]: False}
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    commands.register(app)
+    said = CliRunner().invoke(app, ["retention", "status"]).output.splitlines()
+    (marked_line,) = (line for line in said if "before device addresses were normalised" in line)
+    assert marked_line.startswith(f"sealed: {WEEKS[0]}")
 
 
 def test_nothing_is_deleted_unless_retention_is_set(

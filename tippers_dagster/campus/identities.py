@@ -1,17 +1,20 @@
 """Device ids: the lake contains no MAC addresses.
 
-A MAC address is replaced by a keyed 64-bit hash: a device has the same id in all files of a
-deployment, and cannot be identified without the key.
+A MAC address is normalised, then replaced by a keyed 64-bit hash: a device has the same id in all
+files of a deployment, however its address is spelled, and cannot be identified without the key.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from tippers_dagster.campus.devices import DEVICE_REASONS, NO_DEVICE, normalise_devices
 from tippers_dagster.errors import LakeError
 from tippers_dagster.platform.keys import device_key
 from tippers_dagster.settings import Settings
@@ -19,36 +22,78 @@ from tippers_dagster.settings import Settings
 MAC = "mac_address"
 DEVICE_ID = "device_id"
 
+KNOWN_VALUES = 1 << 20
+"""Distinct values remembered with their hashes: some 200 MB."""
+
 _LOOKS_LIKE_A_MAC = (
     r"^\s*([0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2})\s*$"
 )
 """The common spellings; twelve digits alone could be anything."""
 
+Note = Callable[[NDArray[np.uint64], pa.Array], None]
+
 
 class DeviceIds:
-    """Keyed 64-bit hashes of MAC addresses, computed once per distinct value."""
+    """Keyed 64-bit hashes of normalised device ids, computed once per distinct value.
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    Parameters
+    ----------
+    key
+        The deployment's device key.
+    note
+        Called with hashes (uint64 [n]) and normalised ids (text [n]) of devices when they are first
+        met, or met again after many others.
+    """
+
+    def __init__(self, key: bytes, note: Note = lambda *_: None) -> None:
+        self._key, self._note = key, note
         self._known: dict[str, int] = {}
+        self._rejected: dict[str, int] = {}
 
-    def __call__(self, macs: pa.Array) -> np.ndarray:
-        """uint64 per row; rows must not be null."""
-        encoded = macs.dictionary_encode()
-        known, blake2b, key = self._known, hashlib.blake2b, self._key
+    def __call__(self, ids: pa.Array) -> NDArray[np.uint64]:
+        """uint64 per row; 0 where it is null."""
+        return self.read(ids)[0]
+
+    def read(self, ids: pa.Array) -> tuple[NDArray[np.uint64], NDArray[np.int8]]:
+        """Hashes uint64 [n], and int8 [n]: the code in ``DEVICE_REASONS`` of why a value names no
+        device, or -1.
+        """
+        encoded = ids.dictionary_encode()
         values = encoded.dictionary.to_pylist()
-        for mac in values:
-            if mac not in known:
-                digest = blake2b(mac.encode(), digest_size=8, key=key).digest()
-                known[mac] = int.from_bytes(digest, "little")
-        hashes = np.fromiter((known[mac] for mac in values), np.uint64, len(values))
-        return hashes[encoded.indices.to_numpy()]
+        known = self._learn(values)
+        hashes = np.fromiter((known[value] for value in values), np.uint64, len(values))
+        reasons = np.full(len(values), -1, np.int8)
+        if self._rejected:
+            get = self._rejected.get
+            reasons = np.fromiter((get(value, -1) for value in values), np.int8, len(values))
+        # Rows without a value find what is appended at the end.
+        rows = encoded.indices.fill_null(len(values)).to_numpy()
+        missing = np.int8(DEVICE_REASONS.index(NO_DEVICE))
+        return np.append(hashes, np.uint64(0))[rows], np.append(reasons, missing)[rows]
 
     def column(self, macs: pa.Array | pa.ChunkedArray) -> pa.Array:
         """uint64 per row; null where the MAC address is null."""
         combined = macs.combine_chunks() if isinstance(macs, pa.ChunkedArray) else macs
         missing = np.asarray(combined.is_null())
-        return pa.array(self(combined.cast(pa.string()).fill_null("")), mask=missing)
+        return pa.array(self(combined.cast(pa.string())), mask=missing)
+
+    def _learn(self, values: list[str]) -> dict[str, int]:
+        """The hash of every value met so far, these included."""
+        new = [value for value in values if value not in self._known]
+        if not new:
+            return self._known
+        if len(self._known) + len(new) > KNOWN_VALUES:
+            self._known, self._rejected, new = {}, {}, values
+        names, reasons = normalise_devices(pa.array(new, pa.string()))
+        blake2b, key = hashlib.blake2b, self._key
+        digests = (blake2b(name.encode(), digest_size=8, key=key) for name in names.to_pylist())
+        hashes = [int.from_bytes(digest.digest(), "little") for digest in digests]
+        self._known.update(zip(new, hashes, strict=True))
+        bad = np.flatnonzero(reasons >= 0).tolist()
+        self._rejected.update((new[i], int(reasons[i])) for i in bad)
+        good = reasons < 0
+        self._note(np.array(hashes, np.uint64)[good], names.filter(pa.array(good)))
+        return self._known
 
 
 def lake_name(column: str) -> str:

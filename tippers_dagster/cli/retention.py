@@ -42,7 +42,8 @@ def status() -> None:
     for one in found.sealed:
         rest = "" if one.finished else "; files are still to be deleted"
         late = f"; late rows not counted: {one.late_rows:,}" if one.late_rows else ""
-        typer.echo(f"sealed: {one.chunk}, since {one.sealed_at:%Y-%m-%d}{rest}{late}")
+        earlier = "; counted before device addresses were normalised" * one.before_normalising
+        typer.echo(f"sealed: {one.chunk}, since {one.sealed_at:%Y-%m-%d}{rest}{late}{earlier}")
 
 
 def apply() -> None:
@@ -59,7 +60,8 @@ def apply() -> None:
     outcome = delete_due(settings, logging.getLogger("tippers"))
     typer.echo(
         f"Chunks sealed: {len(outcome.sealed):,}; files deleted: {outcome.files:,}; MAC addresses "
-        f"of rejected rows removed: {outcome.blanked:,}."
+        f"of rejected rows removed: {outcome.blanked:,}; devices whose address was forgotten: "
+        f"{outcome.forgotten:,}."
     )
     for chunk, why in outcome.held.items():
         typer.secho(f"held back: {chunk}: {why}", fg="yellow")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from tippers_dagster.campus.devices import same_form_of
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind, LabelModel
 from tippers_dagster.catalog.model import Ref
@@ -76,6 +77,8 @@ class Explanation:
 def explain(settings: Settings, catalog: Catalog, label_model: str, entity: str) -> Explanation:
     """Explain the label of ``entity`` (a key) from ``label_model`` (``concept.name``).
 
+    A device's address may be spelled in any way.
+
     Raises
     ------
     BadInput
@@ -104,7 +107,7 @@ def explain(settings: Settings, catalog: Catalog, label_model: str, entity: str)
     )
     return Explanation(
         label_model=str(ref),
-        entity=entity,
+        entity=str(next(iter(row.values()))),
         label=row["label"],
         outcome=row["outcome"],
         confidence=row["confidence"],
@@ -175,10 +178,12 @@ def _row(
         column = next((c for c in columns if key in (None, c.name)), columns[0])
         query = sa.text(
             f'SELECT * FROM {schema}."{name}" '
-            f'WHERE "{column.name}" = CAST(:entity AS {column.type}) LIMIT 1'
+            f'WHERE "{column.name}" IN '
+            f"(CAST(:entity AS {column.type}), CAST(:same AS {column.type})) LIMIT 1"
         )
+        keys = {"entity": entity, "same": same_form_of(entity)}
         try:
-            found = connection.execute(query, {"entity": entity}).mappings().first()
+            found = connection.execute(query, keys).mappings().first()
         except sa.exc.DataError:  # a key of another type
             return None
     return None if found is None else dict(found)
@@ -186,7 +191,7 @@ def _row(
 
 def _gold(settings: Settings, concept: str, entity: str) -> str | None:
     query = sa.select(gold_label.c.label).where(
-        gold_label.c.concept == concept, gold_label.c.entity == entity
+        gold_label.c.concept == concept, gold_label.c.entity == same_form_of(entity)
     )
     with warehouse_engine(settings).connect() as connection:
         return connection.scalar(query)

@@ -1,4 +1,7 @@
-"""Gold labels: known labels of entities, and the scores of label models on them over time."""
+"""Gold labels: known labels of entities, and the scores of label models on them over time.
+
+Device addresses are stored and compared in one form, however they are spelled.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from tippers_dagster.campus.devices import same_form, same_form_of
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.analysis import ABSTAIN
 from tippers_dagster.labelling.evaluate import Evaluation, evaluate, numbers
@@ -129,7 +133,8 @@ def count_gold(settings: Settings) -> list[tuple[str, str, int]]:
 
 def give(settings: Settings, concept: str, entity: str, label: str, *, by: str) -> None:
     """Set the gold label of one entity, replacing an earlier one."""
-    values = {"concept": concept, "entity": entity, "label": label, "labelled_by": by}
+    key = same_form_of(entity)
+    values = {"concept": concept, "entity": key, "label": label, "labelled_by": by}
     when = {"labelled_at": dt.datetime.now(dt.UTC)}
     statement = insert(gold_label).values(**values, **when)
     changed = {name: statement.excluded[name] for name in ("label", "labelled_by", "labelled_at")}
@@ -143,7 +148,7 @@ def delete_gold(settings: Settings, concept: str, entities: Sequence[str] | None
     """Remove the gold labels of a concept, or of some of its entities; returns the number."""
     query = sa.delete(gold_label).where(gold_label.c.concept == concept)
     if entities is not None:
-        query = query.where(gold_label.c.entity.in_(entities))
+        query = query.where(gold_label.c.entity.in_([same_form_of(key) for key in entities]))
     with warehouse_engine(settings).begin() as connection:
         return connection.execute(query).rowcount
 
@@ -172,7 +177,8 @@ def _read(file: Path, concept: str | None) -> pa.Table:
         )
     whose = table["concept"] if concept is None else pa.repeat(concept, len(table))
     columns = {"concept": whose, "entity": table[key], "label": table["label"]}
-    return pa.table({name: _texts(column, name, file) for name, column in columns.items()})
+    texts = {name: _texts(column, name, file) for name, column in columns.items()}
+    return pa.table({**texts, "entity": same_form(texts["entity"])})
 
 
 def _texts(column: pa.Array | pa.ChunkedArray, name: str, file: Path) -> pa.Array | pa.ChunkedArray:
@@ -254,8 +260,7 @@ def evaluate_rows(rows: pa.Table, truth: pa.Table) -> Evaluation:
 
 def _truth(keys: pa.Array | pa.ChunkedArray, truth: pa.Table, labels: Sequence[str]) -> np.ndarray:
     """int8 [n]: class numbers of the entities' true labels, -1 if unknown."""
-    entities = truth["entity"].combine_chunks().cast(pa.string())
-    place = pc.index_in(keys.cast(pa.string()), value_set=entities).fill_null(-1)
+    place = pc.index_in(same_form(keys), value_set=same_form(truth["entity"])).fill_null(-1)
     known = np.append(numbers(labels, truth["label"].to_pylist()), np.int8(ABSTAIN))
     return known[np.asarray(place)]
 

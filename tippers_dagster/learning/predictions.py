@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from tippers_dagster.campus.devices import same_form
 from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier
@@ -58,15 +59,15 @@ class Entities:
         return len(self.keys)
 
     def of(self, wanted: Sequence[str]) -> Entities:
-        """The entities with some keys, in the order of the keys.
+        """The entities with some keys, in the order of the keys; addresses in any spelling.
 
         Raises
         ------
         NotPredicted
             When a key is not in the index.
         """
-        texts = self.keys.cast(pa.string())
-        places = pc.index_in(pa.array(wanted, pa.string()), value_set=texts)
+        named = same_form(pa.array(wanted, pa.string()))
+        places = pc.index_in(named, value_set=same_form(self.keys))
         if places.null_count:
             unknown = wanted[places.is_null().index(True).as_py()]
             raise NotPredicted(

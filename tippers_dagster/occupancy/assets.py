@@ -90,8 +90,8 @@ def session_source(context: dg.OpExecutionContext) -> dg.DataVersionsByPartition
 def sessions(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """One row per device session in a time chunk: cleaned, clipped to the chunk, pseudonymised,
-    and sorted by device and start.
+    """One row per device session that overlaps a time chunk: cleaned, pseudonymised, and sorted by
+    device and start. A session that starts in an earlier chunk is marked as carried.
     """
     outcome = _run(context, SESSIONS)
     yield _rejected_share(outcome)

@@ -73,11 +73,13 @@ class Counter:
         :meth:`count_derived` writes the counts of a space with children, as they cover its whole
         subtree.
         """
-        table = self.lake.read_table(sessions_key(chunk))
+        table = self.lake.read_table(sessions_key(chunk), ["device", "space", "start", "end"])
         code = _codes(table["space"], spaces)
         mine = code >= 0
-        columns = [table[name].to_numpy()[mine] for name in ("device", "start", "end")]
-        presence = sweep.merge(code[mine], *columns)
+        device, start, end = (table[name].to_numpy()[mine] for name in ("device", "start", "end"))
+        begin, over = self.clock.chunk_seconds(chunk, self.settings.chunk)
+        start, end = np.maximum(start, begin), np.minimum(end, over)
+        presence = sweep.merge(code[mine], device, start, end)
         edges = self.edges(chunk)
         grids = sweep.count_many(presence, len(spaces), edges)
         chunk_devices = _distinct_sorted(table["device"].to_numpy())

@@ -17,12 +17,13 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from tippers_dagster.campus.addresses import record_addresses
 from tippers_dagster.campus.source.read import Observed
 from tippers_dagster.campus.spaces.tracking import wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy.counting import Figures
-from tippers_dagster.occupancy.sessions import ChunkSessions
+from tippers_dagster.occupancy.sessions import PassSessions
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, Level, source_spaces
 from tippers_dagster.occupancy.tables import (
     attempt,
@@ -208,15 +209,17 @@ def _any_wanted(settings: Settings, partitions: list[tuple[str, str, str]]) -> b
 
 def record_sessions(
     engine: sa.Engine,
-    done: list[ChunkSessions],
+    extracted: PassSessions,
     inputs: dict[str, int],
     run_id: str,
     since: dt.datetime,
 ) -> None:
-    """Record one pass in one transaction: its chunks' figures, contents by space and rejects.
+    """Record one pass in one transaction: its chunks' figures, contents by space and rejects, and
+    the addresses of its devices.
 
     ``since``: as for ``record_observed``.
     """
+    done = extracted.chunks
     chunks = [d.chunk for d in done]
     now = dt.datetime.now(dt.UTC)
     figures = _figure_table(
@@ -230,6 +233,7 @@ def record_sessions(
         rows=[d.rows for d in done],
         devices=[d.devices for d in done],
         rejected=[d.rejected for d in done],
+        log_fingerprint=_signed(np.array([d.log_fingerprint for d in done], np.uint64)),
     )
     contents = pa.concat_tables(
         d.by_space.append_column("chunk", pa.array([d.chunk] * d.by_space.num_rows, pa.string()))
@@ -248,6 +252,8 @@ def record_sessions(
                     batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
                     rows = pa.RecordBatchReader.from_batches(reader.schema, batches)
                     copy_rows(connection, str(session_reject), rows)
+        if extracted.addresses is not None:
+            record_addresses(connection, extracted.addresses)
         record_observed(connection, {d.chunk: d.observed for d in done}, since)
 
 

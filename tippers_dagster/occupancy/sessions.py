@@ -1,4 +1,8 @@
-"""Turns the source's rows into the sessions of each time chunk: cleaned, clipped, pseudonymised.
+"""Turns the source's rows into the log of each time chunk: cleaned, normalised, pseudonymised.
+
+A chunk's file has every session that overlaps it, whole. A session starts in one chunk; in the
+later ones that it overlaps it is marked as carried, so that each reader finds what it needs in one
+file: occupancy clips all sessions to the chunk, labelling reads those that are not carried.
 
 One pass over the source serves many chunks. Batches are split by chunk into spill files on the
 local disk, so memory use is bounded by one batch and by the buffer in which a chunk, or a range of
@@ -19,6 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tippers_dagster.campus.addresses import ADDRESSES
+from tippers_dagster.campus.devices import DEVICE_REASONS
 from tippers_dagster.campus.identities import DeviceIds
 from tippers_dagster.campus.local_time import MICRO, LocalClock, chunk_bounds
 from tippers_dagster.campus.source.read import Observed, SourceSnapshot, Span, source_snapshot
@@ -31,24 +37,47 @@ from tippers_dagster.platform.lake.keys import sessions_key
 from tippers_dagster.platform.scratch import scratch_folder
 from tippers_dagster.settings import Settings
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same source rows would give other sessions: all chunks become stale."""
 
-NO_DEVICE = "no device"
 UNKNOWN_SPACE = "unknown space"
 END_BEFORE_START = "end before start"
 IMPLAUSIBLE_TIME = "time outside the plausible range"
 TOO_LONG = "longer than the longest plausible session"
-REASONS = (NO_DEVICE, UNKNOWN_SPACE, END_BEFORE_START, IMPLAUSIBLE_TIME, TOO_LONG)
+REASONS = (*DEVICE_REASONS, UNKNOWN_SPACE, END_BEFORE_START, IMPLAUSIBLE_TIME, TOO_LONG)
 
 CHUNKS_PER_PASS = 256
 """Each chunk of a pass keeps a spill file open."""
 
-BYTES_PER_ROW = 100
+BYTES_PER_ROW = 200
 """Memory to sort one session, working copies included."""
 
+SCHEMA = pa.schema(
+    {
+        "device": pa.uint64(),
+        "space": pa.dictionary(pa.int32(), pa.string()),
+        "sensor": pa.dictionary(pa.int32(), pa.string()),
+        "start": pa.int64(),
+        "end": pa.int64(),
+        "start_time": pa.timestamp("us"),
+        "end_time": pa.timestamp("us"),
+        "is_open": pa.bool_(),
+        "carried": pa.bool_(),
+    }
+)
+"""A chunk's file, sorted by device, start, end and space."""
+
 _SPILLED = pa.schema(
-    {"device": pa.uint64(), "space": pa.int32(), "start": pa.int64(), "end": pa.int64()}
+    {
+        "device": pa.uint64(),
+        "space": pa.int32(),
+        "sensor": pa.int32(),
+        "start": pa.int64(),
+        "end": pa.int64(),
+        "start_time": pa.int64(),
+        "end_time": pa.int64(),
+        "is_open": pa.uint8(),
+    }
 )
 _REJECTED = pa.schema(
     {
@@ -84,7 +113,10 @@ class ChunkSessions:
     """The result of extracting one chunk's sessions.
 
     ``by_space`` has one row per space that the chunk's rows name, with columns space, rows,
-    fingerprint (uint64) and known. ``rejects`` is the path of an Arrow file, or None.
+    fingerprint (uint64) and known. Those fingerprints, and ``fingerprint`` of all of them, are of
+    what counting reads: device, start and end within the chunk. ``log_fingerprint`` is of the rows
+    that start in the chunk, with everything that labelling reads. ``rejects`` is the path of an
+    Arrow file, or None.
     """
 
     chunk: str
@@ -93,8 +125,21 @@ class ChunkSessions:
     devices: int
     rejected: int
     fingerprint: int
+    log_fingerprint: int
     by_space: pa.Table
     rejects: Path | None
+
+
+@dataclass(frozen=True)
+class PassSessions:
+    """The result of one pass over the source.
+
+    ``addresses`` is the path of an Arrow file with the devices that it met (``ADDRESSES``), some
+    perhaps repeated; None if it met none.
+    """
+
+    chunks: list[ChunkSessions]
+    addresses: Path | None
 
 
 def extract(
@@ -103,8 +148,8 @@ def extract(
     tree: SpaceTree,
     chunks: list[str],
     advance: Callable[[int], None] = lambda _: None,
-) -> Iterator[list[ChunkSessions]]:
-    """Write ``sessions/chunk=K.parquet`` for each chunk; yields one list per pass over the source.
+) -> Iterator[PassSessions]:
+    """Write ``sessions/chunk=K.parquet`` for each chunk; yields the result of each pass.
 
     A chunk's fingerprint is read in the same snapshot as its rows. ``advance`` is called with the
     number of chunks just finished.
@@ -121,21 +166,21 @@ def extract(
             with source_snapshot(settings) as source:
                 observed = source.observe(job.span, run)
                 job.read(source)
-            finish = partial(_finish, settings, lake, tree)
-            pieces = [(job.files[c], observed[c], job.rejects[c]) for c in run]
+            texts = _Texts.of(tree.ids), _Texts.of(job.sensors.texts())
+            finish = partial(_finish, settings, lake, *texts)
+            pieces = [(c, job.files[c], observed[c], job.rejects[c]) for c in run]
             with ThreadPoolExecutor(settings.threads) as pool:
                 done = []
                 for result in pool.map(finish, *zip(*pieces, strict=True)):
                     done.append(result)
                     advance(1)
-            yield done
+            yield PassSessions(done, job.addresses.path if job.addresses.rows else None)
 
 
 @dataclass
 class _Spill:
-    """The rows of one chunk on the local disk, in no particular order."""
+    """Rows on the local disk, in no particular order."""
 
-    chunk: str
     path: Path
     schema: pa.Schema
     rows: int = 0
@@ -162,6 +207,38 @@ class _Spill:
                     yield reader.get_batch(i)
 
 
+class _Codes:
+    """Codes of texts, in the order in which they are first met."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+
+    def __call__(self, texts: pa.Array) -> np.ndarray:
+        """int32 per row; -1 for null."""
+        encoded = texts.dictionary_encode()
+        values = encoded.dictionary.to_pylist()
+        codes = [self._codes.setdefault(value, len(self._codes)) for value in values]
+        rows = encoded.indices.fill_null(len(values)).to_numpy()
+        return np.array([*codes, -1], np.int32)[rows]
+
+    def texts(self) -> list[str]:
+        """The texts by code."""
+        return list(self._codes)
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """The texts of codes, and their fingerprints."""
+
+    texts: pa.Array
+    prints: np.ndarray
+
+    @classmethod
+    def of(cls, texts: list[str]) -> _Texts:
+        """Of texts by code."""
+        return cls(pa.array(texts, pa.string()), of_texts(texts))
+
+
 class _Pass:
     """One pass over the source for consecutive chunks."""
 
@@ -173,10 +250,12 @@ class _Pass:
             chunk_bounds(chunks[0], settings.chunk)[0],
             chunk_bounds(chunks[-1], settings.chunk)[1],
         )
-        self.files = {c: _Spill(c, folder / f"{c}.arrow", _SPILLED) for c in chunks}
-        self.rejects = {c: _Spill(c, folder / f"{c}.rejects", _REJECTED) for c in chunks}
+        self.files = {c: _Spill(folder / f"{c}.arrow", _SPILLED) for c in chunks}
+        self.rejects = {c: _Spill(folder / f"{c}.rejects", _REJECTED) for c in chunks}
+        self.addresses = _Spill(folder / "addresses", ADDRESSES)
+        self.sensors = _Codes()
         self._spaces = pa.array(tree.ids, pa.string())
-        self._ids = DeviceIds(device_key(settings))
+        self._ids = DeviceIds(device_key(settings), self._note_addresses)
         self._plausible = [
             (time - dt.datetime(1970, 1, 1)) // dt.timedelta(microseconds=1)
             for time in settings.plausible_range()
@@ -186,7 +265,7 @@ class _Pass:
         """Split all rows of the span into the spill files."""
         for batch in source.sessions(self.span):
             self._split_by_chunk(batch)
-        for spill in (*self.files.values(), *self.rejects.values()):
+        for spill in (*self.files.values(), *self.rejects.values(), self.addresses):
             spill.close()
 
     def _split_by_chunk(self, batch: pa.RecordBatch) -> None:
@@ -194,42 +273,46 @@ class _Pass:
         open_ended = np.asarray(pc.is_null(batch["end_time"]))
         end_us = np.where(open_ended, start_us, _local_us(batch["end_time"]))
         start, end = self.clock.session_bounds(start_us, end_us)
+        limit = self.settings.open_session_seconds
         # Rounded up, as all ends are, if the start is not a whole second.
-        duration = self.settings.open_session_seconds + (start_us % MICRO > 0)
-        end = np.where(open_ended, start + duration, end)
+        end = np.where(open_ended, start + limit + (start_us % MICRO > 0), end)
         space = _codes(batch["space_id"], self._spaces)
-        named = pc.not_equal(pc.utf8_trim_whitespace(batch["mac_address"]), "")
-        no_device = ~np.asarray(pc.fill_null(named, False))
+        device, no_device = self._ids.read(batch["mac_address"])
         low, high = self._plausible
         reason = np.select(
             [
-                no_device,
+                no_device >= 0,
                 space < 0,
                 end <= start,
                 (start_us < low) | (start_us >= high) | (end_us >= high),
                 end_us - start_us > self.settings.longest_session_seconds * MICRO,
             ],
-            np.arange(len(REASONS)),
+            [no_device, *range(len(DEVICE_REASONS), len(REASONS))],
             default=-1,
         )
+        still_open = np.flatnonzero(open_ended)
+        ends = self.clock.to_utc(start_us[still_open]) + limit * MICRO
+        end_us[still_open] = self.clock.to_local(ends)
         good = np.flatnonzero(reason < 0)
-        device = self._ids(batch["mac_address"].take(pa.array(good)))
-        self._spill(device, space[good].astype(np.int32), start[good], end[good])
+        sensor = self.sensors(batch["sensor_id"])
+        self._spill(good, device, space, sensor, start, end, start_us, end_us, open_ended)
         if good.size < batch.num_rows:
             self._reject(batch, np.flatnonzero(reason >= 0), reason, start)
 
-    def _spill(
-        self, device: np.ndarray, space: np.ndarray, start: np.ndarray, end: np.ndarray
-    ) -> None:
-        for i, piece in enumerate(split(start, end, self.boundaries)):
-            clipped = (
-                device[piece],
-                space[piece],
-                np.maximum(start[piece], self.boundaries[i]),
-                np.minimum(end[piece], self.boundaries[i + 1]),
-            )
-            columns = [pa.array(values) for values in clipped]
-            self.files[self.chunks[i]].write(pa.record_batch(columns, schema=_SPILLED))
+    def _spill(self, good: np.ndarray, *columns: np.ndarray) -> None:
+        """Write good rows to each chunk that they overlap; columns as in ``_SPILLED``."""
+        _, _, _, start, end, *_ = columns
+        for i, piece in enumerate(split(start[good], end[good], self.boundaries)):
+            rows = good[piece]
+            arrays = [
+                pa.array(values[rows].astype(field.type.to_pandas_dtype(), copy=False))
+                for values, field in zip(columns, _SPILLED, strict=True)
+            ]
+            self.files[self.chunks[i]].write(pa.record_batch(arrays, schema=_SPILLED))
+
+    def _note_addresses(self, devices: np.ndarray, ids: pa.Array) -> None:
+        batch = pa.record_batch([pa.array(devices.view(np.int64)), ids], schema=ADDRESSES)
+        self.addresses.write(batch)
 
     def _reject(
         self, batch: pa.RecordBatch, rows: np.ndarray, reason: np.ndarray, start: np.ndarray
@@ -252,55 +335,92 @@ class _Pass:
 def _finish(
     settings: Settings,
     lake: Lake,
-    tree: SpaceTree,
+    spaces: _Texts,
+    sensors: _Texts,
+    chunk: str,
     spill: _Spill,
     observed: Observed,
     rejects: _Spill,
 ) -> ChunkSessions:
-    """Sort a chunk by (device, start), write it, and summarise its content by space."""
-    ids = pa.array(tree.ids, pa.string())
-    rows_by_space = np.zeros(len(tree), np.int64)
-    prints = np.zeros(len(tree), np.uint64)
-    devices = 0
-    schema = pa.schema(
-        {
-            "device": pa.uint64(),
-            "space": pa.dictionary(pa.int32(), pa.string()),
-            "start": pa.int64(),
-            "end": pa.int64(),
-        }
-    )
-    with lake.open_writer(sessions_key(spill.chunk), schema) as writer:
-        for device, space, start, end in _sorted_parts(settings, spill):
-            devices += int(np.count_nonzero(device[1:] != device[:-1])) + 1
-            rows_by_space += np.bincount(space, minlength=len(tree))
-            prints += sums_by_group(space, mix(device, start, end), len(tree))
-            names = pa.DictionaryArray.from_arrays(pa.array(space), ids)
-            writer.write(pa.table([device, names, start, end], schema=schema))
-    used = np.flatnonzero(rows_by_space)
+    """Sort a chunk, write it, and summarise its content."""
+    content = _Content(spaces.prints, sensors.prints)
+    bounds = LocalClock(settings.timezone).chunk_seconds(chunk, settings.chunk)
+    with lake.open_writer(sessions_key(chunk), SCHEMA) as writer:
+        for rows in _sorted_parts(settings, spill):
+            content.add(rows, bounds)
+            writer.write(_as_table(rows, spaces.texts, sensors.texts, bounds[0]))
+    used = np.flatnonzero(content.rows)
     unknown = _unknown_spaces(rejects)
     by_space = pa.table(
         {
-            "space": pa.concat_arrays([ids.take(pa.array(used)), unknown["space"]]),
-            "rows": np.concatenate([rows_by_space[used], unknown["rows"].to_numpy()]),
-            "fingerprint": np.concatenate([prints[used], np.zeros(unknown.num_rows, np.uint64)]),
+            "space": pa.concat_arrays([spaces.texts.take(pa.array(used)), unknown["space"]]),
+            "rows": np.concatenate([content.rows[used], unknown["rows"].to_numpy()]),
+            "fingerprint": np.append(content.prints[used], np.zeros(unknown.num_rows, np.uint64)),
             "known": np.arange(used.size + unknown.num_rows) < used.size,
         }
     )
     return ChunkSessions(
-        chunk=spill.chunk,
+        chunk=chunk,
         observed=observed,
         rows=spill.rows,
-        devices=devices,
+        devices=content.devices,
         rejected=rejects.rows,
-        fingerprint=int(mix(prints, of_texts(tree.ids)).sum(dtype=np.uint64)),
+        fingerprint=int(mix(content.prints, spaces.prints).sum(dtype=np.uint64)),
+        log_fingerprint=content.log,
         by_space=by_space,
         rejects=rejects.path if rejects.rows else None,
     )
 
 
-def _sorted_parts(settings: Settings, spill: _Spill) -> Iterator[tuple[np.ndarray, ...]]:
-    """The chunk's columns sorted by (device, start), in parts that fit the memory budget."""
+_Rows = dict[str, np.ndarray]
+"""Sorted rows of a chunk: the columns of ``_SPILLED``."""
+
+
+class _Content:
+    """What a chunk contains: rows and fingerprints by space, devices, and a fingerprint of its
+    log. Sums, so no fingerprint depends on the order of the rows.
+    """
+
+    def __init__(self, space_prints: np.ndarray, sensor_prints: np.ndarray) -> None:
+        self.rows = np.zeros(len(space_prints), np.int64)
+        self.prints = np.zeros(len(space_prints), np.uint64)
+        self.log = 0
+        self.devices = 0
+        self._space_prints = space_prints
+        # A missing access point has the code -1.
+        self._sensor_prints = np.append(sensor_prints, np.uint64(0))
+
+    def add(self, rows: _Rows, bounds: tuple[int, int]) -> None:
+        """Add rows of devices of which no other part has rows."""
+        device, space, n_spaces = rows["device"], rows["space"], len(self.rows)
+        self.devices += int(np.count_nonzero(device[1:] != device[:-1])) + 1
+        self.rows += np.bincount(space, minlength=n_spaces)
+        start, end = np.maximum(rows["start"], bounds[0]), np.minimum(rows["end"], bounds[1])
+        self.prints += sums_by_group(space, mix(device, start, end), n_spaces)
+        mine = rows["start"] >= bounds[0]
+        sensors = self._sensor_prints[rows["sensor"][mine]]
+        times = (rows[name][mine] for name in ("start_time", "end_time", "is_open"))
+        prints = mix(device[mine], self._space_prints[space[mine]], sensors, *times)
+        self.log = (self.log + int(prints.sum(dtype=np.uint64))) % 2**64
+
+
+def _as_table(rows: _Rows, spaces: pa.Array, sensors: pa.Array, begin: int) -> pa.Table:
+    """Sorted rows with the columns of ``SCHEMA``; ``begin``: the first second of the chunk."""
+    sensor = rows["sensor"]
+    columns = {
+        **rows,
+        "space": pa.DictionaryArray.from_arrays(pa.array(rows["space"]), spaces),
+        "sensor": pa.DictionaryArray.from_arrays(pa.array(sensor, mask=sensor < 0), sensors),
+        "is_open": rows["is_open"].view(np.bool_),
+        "carried": rows["start"] < begin,
+    }
+    for name in ("start_time", "end_time"):
+        columns[name] = rows[name].view("datetime64[us]")
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _sorted_parts(settings: Settings, spill: _Spill) -> Iterator[_Rows]:
+    """The chunk's rows in order, in parts that fit the memory budget."""
     if not spill.rows:
         return
     budget = settings.memory_budget_mb * 1_000_000 // settings.threads
@@ -313,10 +433,37 @@ def _sorted_parts(settings: Settings, spill: _Spill) -> Iterator[tuple[np.ndarra
             mine = slice(None) if parts == 1 else arrays[0] >> shift == part
             for column, values in zip(columns, arrays, strict=True):
                 column.append(values[mine])
-        device, space, start, end = (np.concatenate(column) for column in columns)
-        if device.size:
-            order = np.lexsort((end, space, start, device))
-            yield device[order], space[order], start[order], end[order]
+        rows = {
+            name: np.concatenate(column)
+            for name, column in zip(_SPILLED.names, columns, strict=True)
+        }
+        if rows["device"].size:
+            order = _order(rows)
+            yield {name: column[order] for name, column in rows.items()}
+
+
+def _order(rows: _Rows) -> np.ndarray:
+    """The order by device, start, end and space; what is left in common comes in a fixed order too.
+
+    Rows are sorted by one integer that holds the device's rank and the start, and by all columns
+    only where these are equal: several times as fast as sorting by all columns.
+    """
+    device, start = rows["device"], rows["start"]
+    by_device = np.argsort(device)
+    ordered = device[by_device]
+    rank = np.empty(len(device), np.int64)
+    rank[by_device] = np.cumsum(np.append(False, ordered[1:] != ordered[:-1]))
+    first = start.min()
+    key = rank << int(start.max() - first).bit_length()
+    key |= start - first
+    order = np.argsort(key)
+    key = key[order]
+    same = np.append(key[1:] == key[:-1], False)
+    tied = np.flatnonzero(same | np.append(False, same[:-1]))
+    names = ("is_open", "end_time", "start_time", "sensor", "space", "end")
+    among = order[tied]
+    order[tied] = among[np.lexsort((*(rows[name][among] for name in names), key[tied]))]
+    return order
 
 
 def _unknown_spaces(rejects: _Spill) -> pa.RecordBatch:

@@ -57,6 +57,11 @@ partition_figures = sa.Table(
     sa.Column("peak_time", sa.DateTime(timezone=True)),
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("computed_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column(
+        "log_fingerprint",
+        sa.BigInteger,
+        comment="sessions only: of the rows that start in the chunk, as labelling reads them",
+    ),
     comment="one row per computed partition: the record of what is fresh",
 )
 
@@ -143,5 +148,13 @@ sealed_chunk = sa.Table(
         "late_rows", sa.BigInteger, comment="additional rows in the source at the last observation"
     ),
     sa.Column("looked_at", sa.DateTime(timezone=True)),
+    sa.Column(
+        "before_normalising",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="counted before device addresses were normalised: a device in several spellings "
+        "counted as several; the fingerprint does not cover access points",
+    ),
     comment="one row per time chunk whose sessions and presence were deleted; its counts stay",
 )

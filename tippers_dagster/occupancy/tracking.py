@@ -7,6 +7,7 @@ import logging
 
 import sqlalchemy as sa
 
+from tippers_dagster.campus.addresses import forget_addresses
 from tippers_dagster.campus.local_time import chunk_keys
 from tippers_dagster.campus.spaces.tracking import (
     Grid,
@@ -132,7 +133,8 @@ def recompute(
 
 
 def purge_untracked(settings: Settings, grid: Grid) -> int:
-    """Delete partitions outside the grid, chunk by chunk, from the lake and then from the records.
+    """Delete partitions outside the grid, chunk by chunk, from the lake and then from the records;
+    at last the addresses of devices that no session refers to any more.
 
     Waits for runs that compute a chunk. What an interrupted purge has not reached is recorded
     still, and void if its rows may be gone, so the next one continues.
@@ -154,6 +156,8 @@ def purge_untracked(settings: Settings, grid: Grid) -> int:
     for chunk, partitions in untracked.items():
         with advisory_locks(settings, [f"chunk {asset} {chunk}" for asset in ASSETS], _log):
             _purge(settings, chunk, partitions)
+    if any(asset == SESSIONS for partitions in untracked.values() for asset, _ in partitions):
+        forget_addresses(settings)
     return sum(map(len, untracked.values()))
 
 

@@ -127,9 +127,9 @@ def _compute_sessions(
     with replacing_files(engine, SESSIONS, [""] * len(chunks), chunks, run_id):
         for done in extract(settings, lake, state.grid.tree, chunks, PROGRESS.get()):
             lake.sync()
-            inputs = {d.chunk: session_input(d.observed.fingerprint, base) for d in done}
+            inputs = {d.chunk: session_input(d.observed.fingerprint, base) for d in done.chunks}
             record_sessions(engine, done, inputs, run_id, since)
-            outcome.sessions += done
+            outcome.sessions += done.chunks
 
 
 def _compute_spaces(

@@ -57,6 +57,7 @@ def presence_retention(
             "chunks_sealed": outcome.sealed,
             "files_deleted": outcome.files,
             "mac_addresses_blanked": outcome.blanked,
+            "addresses_forgotten": outcome.forgotten,
         },
     )
 

@@ -7,7 +7,7 @@ files are deleted. If this is interrupted, the next run continues.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from logging import Logger
 from zoneinfo import ZoneInfo
@@ -15,8 +15,14 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from tippers_dagster.campus.addresses import forget_addresses
 from tippers_dagster.campus.local_time import chunk_bounds
-from tippers_dagster.campus.source.read import Observed, source_snapshot
+from tippers_dagster.campus.source.read import (
+    TEXTS,
+    WITHOUT_ACCESS_POINTS,
+    Observed,
+    source_snapshot,
+)
 from tippers_dagster.campus.spaces.tracking import wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
@@ -41,7 +47,7 @@ from tippers_dagster.people.by_label.devices import device_labels
 from tippers_dagster.people.by_label.tables import labelled_chunk
 from tippers_dagster.people.by_label.work import chunk_inputs
 from tippers_dagster.platform.lake import Lake
-from tippers_dagster.platform.lake.keys import decode
+from tippers_dagster.platform.lake.keys import SESSIONS_PREFIX, decode
 from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -56,7 +62,8 @@ class Sealed:
     """A chunk of which only counts are kept.
 
     ``finished``: nothing is left to delete. ``late_rows``: number of rows that the source has in
-    addition, when last checked; None if never checked.
+    addition, when last checked; None if never checked. ``before_normalising``: a device whose
+    address was spelled in several ways counted as several.
     """
 
     chunk: str
@@ -64,6 +71,7 @@ class Sealed:
     finished: bool
     late_rows: int | None
     looked_at: dt.datetime | None
+    before_normalising: bool
 
 
 @dataclass(frozen=True)
@@ -90,13 +98,15 @@ class RetentionStatus:
 
 @dataclass
 class Outcome:
-    """Chunks sealed, numbers of files and MAC addresses deleted, chunks held back and why, and
-    numbers of late rows by chunk.
+    """Chunks sealed, numbers of files deleted and of rejected rows whose MAC address was, of
+    devices whose address was forgotten, chunks held back and why, and numbers of late rows by
+    chunk.
     """
 
     sealed: list[str] = field(default_factory=list)
     files: int = 0
     blanked: int = 0
+    forgotten: int = 0
     held: dict[str, str] = field(default_factory=dict)
     late: dict[str, int] = field(default_factory=dict)
 
@@ -137,7 +147,12 @@ def _state(settings: Settings) -> State:
 def _sealed(settings: Settings) -> list[Sealed]:
     c = sealed_chunk.c
     query = sa.select(
-        c.chunk, c.sealed_at, c.deleted_at.is_not(None), c.late_rows, c.looked_at
+        c.chunk,
+        c.sealed_at,
+        c.deleted_at.is_not(None),
+        c.late_rows,
+        c.looked_at,
+        c.before_normalising,
     ).order_by(c.chunk)
     with warehouse_engine(settings).connect() as connection:
         return [Sealed(*row) for row in connection.execute(query)]
@@ -147,7 +162,7 @@ def _old_files(settings: Settings, until: dt.date) -> dict[str, list[str]]:
     """Keys of sessions and presence in the lake, for chunks that ended by a date."""
     lake: Lake = occupancy_lake(settings)
     found: dict[str, list[str]] = {}
-    for key in [*lake.list("sessions/"), *lake.list(f"{PRESENCE.folder}/")]:
+    for key in [*lake.list(SESSIONS_PREFIX), *lake.list(f"{PRESENCE.folder}/")]:
         chunk = decode(key.rsplit("/", 1)[-1].removeprefix("chunk=").removesuffix(".parquet"))
         if chunk_bounds(chunk, settings.chunk)[1] <= until:
             found.setdefault(chunk, []).append(key)
@@ -214,6 +229,7 @@ def delete_due(settings: Settings, log: Logger, today: dt.date | None = None) ->
         for chunk in sorted({*files, *unfinished}):
             _process_chunk(settings, log, labelled, chunk, files.get(chunk, []), outcome)
         outcome.blanked += _blank_rejects(settings, until, outcome.held)
+        outcome.forgotten = forget_addresses(settings)
         outcome.late = _check_for_late(settings)
     return outcome
 
@@ -296,7 +312,7 @@ def _check_for_late(settings: Settings) -> dict[str, int]:
     """Check the sealed chunks not checked for the longest time; returns all with late rows."""
     c = sealed_chunk.c
     longest_ago = (
-        sa.select(c.chunk, c.fingerprint, c.rows)
+        sa.select(c.chunk, c.fingerprint, c.rows, c.before_normalising)
         .order_by(c.looked_at.nulls_first(), c.chunk)
         .limit(CHECKED_AT_ONCE)
     )
@@ -304,10 +320,11 @@ def _check_for_late(settings: Settings) -> dict[str, int]:
     with engine.connect() as connection:
         rows = {row.chunk: row for row in connection.execute(longest_ago)}
     now = dt.datetime.now(dt.UTC)
-    for chunks in consecutive(sorted(rows), settings):
+    before_normalising = {chunk: row.before_normalising for chunk, row in rows.items()}
+    for chunks, texts in _observed_alike(settings, before_normalising):
         span = chunk_bounds(chunks[0], settings.chunk)[0], chunk_bounds(chunks[-1], settings.chunk)
         with source_snapshot(settings) as source:
-            seen = source.observe((span[0], span[1][1]), chunks)
+            seen = source.observe((span[0], span[1][1]), chunks, texts=texts)
         with engine.begin() as connection:
             for chunk, found in seen.items():
                 same = found.fingerprint == rows[chunk].fingerprint % 2**64
@@ -317,6 +334,15 @@ def _check_for_late(settings: Settings) -> dict[str, int]:
                 values = {"late_rows": late, "looked_at": now}
                 connection.execute(sa.update(sealed_chunk).where(c.chunk == chunk).values(**values))
     return {s.chunk: s.late_rows for s in _sealed(settings) if s.late_rows}
+
+
+def _observed_alike(
+    settings: Settings, before_normalising: Mapping[str, bool]
+) -> Iterator[tuple[list[str], tuple[str, ...]]]:
+    """Runs of adjacent chunks, and the columns of the source that their fingerprints cover."""
+    for before, texts in ((True, WITHOUT_ACCESS_POINTS), (False, TEXTS)):
+        chunks = sorted(c for c, sealed in before_normalising.items() if sealed == before)
+        yield from ((run, texts) for run in consecutive(chunks, settings))
 
 
 def _signed(value: int) -> int:

@@ -117,7 +117,7 @@ def _session_begins(settings: Settings, chunks: Sequence[str]) -> Iterator[tuple
                 yield begin, begin, end - 1
             continue
         bounds = pc.min_max(starts).as_py()
-        yield begin, int(bounds["min"]), int(bounds["max"])
+        yield begin, max(int(bounds["min"]), begin), max(int(bounds["max"]), begin)
 
 
 def default_window(settings: Settings, extent: Extent) -> Window:

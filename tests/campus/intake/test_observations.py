@@ -148,6 +148,28 @@ def test_observations_become_sessions_in_spaces(stack: Settings, tmp_path: Path)
     assert ingest_observations(stack, path, columns).already
 
 
+def test_spellings_of_an_address_are_one_device(stack: Settings, tmp_path: Path) -> None:
+    _places(stack, tmp_path)
+    lines = [
+        "mac_address,time,sensor_id",
+        "00:1A:2B:3C:4D:5E,2025-01-06 10:00:00,ap1",
+        "001a.2b3c.4d5e,2025-01-06 10:05:00,ap1",
+        "Alice,2025-01-06 10:05:00,ap1",
+        "00-1a-2b-3c-4d-5e,2025-01-06 10:10:00,ap2",
+    ]
+    ingest_observations(stack, _write(tmp_path, "seen.csv", lines), gap_seconds=600)
+    found = read_source(
+        stack,
+        "SELECT mac_address, sensor_id, extract(epoch FROM end_time - start_time)::int AS seconds "
+        "FROM source.user_ap_trajectory ORDER BY mac_address, start_time",
+    ).to_pylist()
+    assert [tuple(row.values()) for row in found] == [
+        ("00:1a:2b:3c:4d:5e", "ap1", 600),
+        ("00:1a:2b:3c:4d:5e", "ap2", 0),
+        ("Alice", "ap1", 0),
+    ]
+
+
 def test_columns_must_differ(stack: Settings, tmp_path: Path) -> None:
     path = _write(tmp_path, "seen.csv", ["a,b,c", "1,2,3"])
     with pytest.raises(BadInput, match="three different columns"):

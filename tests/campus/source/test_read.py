@@ -174,6 +174,7 @@ def test_a_deployment_s_names_and_types(settings: Settings) -> None:
     (row,) = read(theirs, SPAN).to_pylist()
     assert row["mac_address"] == "08:00:2b:01:02:03"
     assert row["space_id"] == "2"
+    assert row["sensor_id"] is None
 
 
 def test_times_with_a_zone_are_refused(settings: Settings) -> None:

@@ -131,11 +131,17 @@ def test_the_first_use_of_a_wrong_column_names_its_setting(stack: Settings) -> N
         source_snapshot(wrong),
     ):
         pass
-    # Columns that are not read may be missing: counting needs no access points.
+    # Counting needs no access points.
     with load_transaction(stack) as load:
         load.execute("ALTER TABLE source.user_ap_trajectory DROP COLUMN sensor_id")
     with source_snapshot(stack) as source:
         assert list(source.sessions((dt.date(2025, 1, 6), dt.date(2025, 1, 13)))) is not None
+    named = stack.model_copy(update={"session_columns": {"sensor_id": "antenna"}})
+    with (
+        pytest.raises(SourceError, match=r"TIPPERS_SESSION_COLUMNS: .* no column antenna"),
+        source_snapshot(named),
+    ):
+        pass
 
 
 def test_a_materialized_view_and_domains_are_tables_too(stack: Settings) -> None:

@@ -115,6 +115,54 @@ def test_registered_models_are_entered_without_a_digest(engine: sa.Engine) -> No
         assert list(map(tuple, found)) == [(1, "a", "skops", None), (2, "", "skops", None)]
 
 
+def test_spellings_of_an_address_keep_the_newest_gold_label(engine: sa.Engine) -> None:
+    gold = [
+        ("device", "00:1A:2B:3C:4D:5E", "OLD", "2025-01-01"),
+        ("device", "001a.2b3c.4d5e", "NEW", "2025-03-01"),
+        ("device", "00:1a:2b:3c:4d:5e", "OLDER", "2024-01-01"),
+        ("people", " 00-1a-2b-3c-4d-5e", "VISITOR", "2024-01-01"),
+        ("room", "001122334455", "BIG", "2024-01-01"),
+        ("room", " AB", "BIG", "2024-01-01"),
+    ]
+    with engine.begin() as connection:
+        upgrade_to(connection, "0014")
+        insert = sa.text(
+            f"INSERT INTO {SCHEMA}.gold_label (concept, entity, label, labelled_by, labelled_at) "
+            "VALUES (:concept, :entity, :label, 'ada', CAST(:at AS timestamptz))"
+        )
+        for row in gold:
+            names = ("concept", "entity", "label", "at")
+            connection.execute(insert, dict(zip(names, row, strict=True)))
+    migrate(engine)
+    with engine.connect() as connection:
+        found = connection.execute(
+            sa.text(f"SELECT concept, entity, label FROM {SCHEMA}.gold_label ORDER BY 1, 2")
+        ).all()
+    assert list(map(tuple, found)) == [
+        ("device", "00:1a:2b:3c:4d:5e", "NEW"),
+        ("people", "00:1a:2b:3c:4d:5e", "VISITOR"),
+        ("room", " AB", "BIG"),
+        ("room", "001122334455", "BIG"),
+    ]
+
+
+def test_chunks_sealed_earlier_are_marked(engine: sa.Engine) -> None:
+    insert = sa.text(
+        f"INSERT INTO {SCHEMA}.sealed_chunk (chunk, fingerprint, rows, sealed_at) "
+        "VALUES (:chunk, 1, 2, now())"
+    )
+    with engine.begin() as connection:
+        upgrade_to(connection, "0014")
+        connection.execute(insert, {"chunk": "2025-01-06"})
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(insert, {"chunk": "2025-01-13"})
+        marked = connection.execute(
+            sa.text(f"SELECT chunk, before_normalising FROM {SCHEMA}.sealed_chunk ORDER BY 1")
+        ).all()
+    assert list(map(tuple, marked)) == [("2025-01-06", True), ("2025-01-13", False)]
+
+
 def test_ingests_of_an_earlier_version_are_numbered(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         upgrade_to(connection, "0008")

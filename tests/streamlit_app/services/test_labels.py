@@ -43,6 +43,8 @@ def test_entities_are_found_by_key_and_label(defined_app: App) -> None:  # noqa:
     assert {e.label for e in labels.find(defined_app, TYPE, label="A")} == {"A"}
     assert labels.find(defined_app, TYPE, label="tie") == []
     assert [e.key for e in labels.find(defined_app, TYPE, text=MACS[0].upper())] == [MACS[0]]
+    dashed = MACS[0].upper().replace(":", "-")
+    assert [e.key for e in labels.find(defined_app, TYPE, text=dashed)] == [MACS[0]]
     assert labels.find(defined_app, TYPE, text="' OR true --") == []
     assert len(labels.find(defined_app, TYPE, limit=2)) == 2
 

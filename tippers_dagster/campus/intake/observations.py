@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tippers_dagster.campus.devices import normalise_devices
 from tippers_dagster.campus.intake import clean
 from tippers_dagster.campus.intake.clean import Checks
 from tippers_dagster.campus.intake.files import InputFile, Progress, file_sha256, open_rows
@@ -188,6 +189,7 @@ def load_observations(
     ingest.reject_malformed(file.malformed)
     if rename_devices is not None:
         observations.device_names = rename_devices(observations.device_names)
+    join_spellings(observations)
     chains = chain(observations, gap_seconds)
     space_names = pa.array(
         [spaces.get(name) for name in observations.access_point_names.to_pylist()], pa.string()
@@ -214,6 +216,13 @@ def load_observations(
         "duplicates": f"{chains.duplicates:,}",
         "gap": f"{gap_seconds:,} s",
     }
+
+
+def join_spellings(observations: Observations) -> None:
+    """Make one device of those whose names are spellings of one address."""
+    names = normalise_devices(observations.device_names)[0].dictionary_encode()
+    observations.devices = names.indices.to_numpy()[observations.devices]
+    observations.device_names = names.dictionary
 
 
 def chain(observations: Observations, gap_seconds: int) -> Chains:

@@ -93,6 +93,13 @@ def require_columns(settings: Settings, kind: str, needed: tuple[str, ...]) -> N
         _checked.add((settings, kind, needed))
 
 
+def has_column(settings: Settings, kind: str, column: str) -> bool:
+    """Whether a source table has a column (tippers' name), readable or not."""
+    table = source_tables(settings)[kind]
+    columns = _existing_columns(settings, [table.name]).get(table.name, {})
+    return table.columns[column] in columns
+
+
 COLUMNS_HINT = (
     'Settings of columns are JSON: {"column": "name in the source"}. If a type differs, set '
     "TIPPERS_SESSION_TABLE to a view that converts it. `tippers doctor` checks all columns."

@@ -13,15 +13,19 @@ from dataclasses import dataclass
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
-from tippers_dagster.campus.source.checks import require_columns
+from tippers_dagster.campus.source.checks import has_column, require_columns
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.source.schema import SESSIONS, SPACES, SourceTable, source_tables
 from tippers_dagster.errors import SourceError
 from tippers_dagster.platform.postgres.adbc import adbc_connection
 from tippers_dagster.platform.postgres.databases import databases
-from tippers_dagster.settings import SPACE_COLUMNS, Settings
+from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 
-_READ = ("mac_address", "space_id", "start_time", "end_time")
+ACCESS_POINT = "sensor_id"
+TEXTS = ("mac_address", ACCESS_POINT, "space_id")
+"""What the log's fingerprints cover besides the times."""
+WITHOUT_ACCESS_POINTS = ("mac_address", "space_id")
+"""What fingerprints covered, besides the times, before they covered access points."""
 
 Span = tuple[dt.date, dt.date]
 """Local dates [first, second), covered by consecutive chunks."""
@@ -44,29 +48,35 @@ class Observed:
 
 
 class SourceSnapshot:
-    """A consistent view of the source database, from :func:`source_snapshot`."""
+    """A consistent view of the source database, from :func:`source_snapshot`.
 
-    def __init__(self, settings: Settings, cursor: adbc.Cursor) -> None:
+    ``access_points``: whether the session table has them; otherwise they are null.
+    """
+
+    def __init__(self, settings: Settings, cursor: adbc.Cursor, access_points: bool) -> None:
         self._settings = settings
         self._cursor = cursor
         self._table = source_tables(settings)[SESSIONS]
+        self._access_points = access_points
 
-    def observe(self, span: Span, chunks: list[str]) -> dict[str, Observed]:
+    def observe(
+        self, span: Span, chunks: list[str], *, texts: tuple[str, ...] = TEXTS
+    ) -> dict[str, Observed]:
         """Fingerprint every chunk of a span in one index range scan.
 
         The database groups rows by the chunks in which they start and end. A chunk's fingerprint
         is the sum over all groups that touch it, so a changed, late or deleted row changes only
-        the chunks that it touches.
+        the chunks that it touches. ``texts``: the columns that it covers besides the times.
         """
         start, end = self._table.column("start_time"), self._table.column("end_time")
-        mac, space = self._table.column("mac_address"), self._table.column("space_id")
+        covered = ", ".join(map(self._column, texts))
         s, last = self._settings, last_moment(self._settings, self._table)
         # Converts dates to text after grouping, as grouping by text takes a third longer.
         self._cursor.execute(
             "SELECT first::date::text AS first, last::date::text AS last, rows, hashes::text "
             f"AS hashes FROM (SELECT date_trunc('{s.chunk}', {start}) AS first, "
             f"date_trunc('{s.chunk}', {last}) AS last, count(*) AS rows, "
-            f"sum(hash_record_extended(ROW({mac}::text, {space}::text, {start}, {end}), 0)) "
+            f"sum(hash_record_extended(ROW({covered}, {start}, {end}), 0)) "
             f"AS hashes FROM {self._table.sql} WHERE {self._within(span)} GROUP BY 1, 2) AS groups"
         )
         groups = self._cursor.fetch_arrow_table().to_pylist()
@@ -75,15 +85,18 @@ class SourceSnapshot:
     def sessions(self, span: Span) -> Iterator[pa.RecordBatch]:
         """The sessions that may touch a span, in batches, unordered.
 
-        Columns: mac_address, space_id (text); start_time, end_time (timestamp[us], local).
+        Columns: mac_address, sensor_id, space_id (text); start_time, end_time (timestamp[us],
+        local).
         """
-        casts = ("::text", "::text", "", "")
-        columns = ", ".join(
-            f"{self._table.column(name)}{cast} AS {name}"
-            for name, cast in zip(_READ, casts, strict=True)
-        )
+        columns = ", ".join(f"{self._column(name)} AS {name}" for name in SESSION_COLUMNS)
         self._cursor.execute(f"SELECT {columns} FROM {self._table.sql} WHERE {self._within(span)}")
         yield from self._cursor.fetch_record_batch()
+
+    def _column(self, name: str) -> str:
+        """SQL for a column: text, or a local time."""
+        if name == ACCESS_POINT and not self._access_points:
+            return "NULL::text"
+        return self._table.column(name) + ("::text" if name in TEXTS else "")
 
     def _within(self, span: Span) -> str:
         start, end = self._table.column("start_time"), self._table.column("end_time")
@@ -105,19 +118,28 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
         When the session table's columns do not match the settings, or the database rejects a
         query.
     """
-    require_columns(settings, SESSIONS, _READ)
+    access_points = _has_access_points(settings)
+    needed = tuple(name for name in SESSION_COLUMNS if access_points or name != ACCESS_POINT)
+    require_columns(settings, SESSIONS, needed)
     try:
         with (
             adbc_connection(databases(settings).source) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            yield SourceSnapshot(settings, cursor)
+            yield SourceSnapshot(settings, cursor, access_points)
     except adbc.Error as error:
         raise SourceError(
             f"The source database rejected a query: {error}",
             "Run `tippers doctor` to see which tables and columns are missing.",
         ) from error
+
+
+def _has_access_points(settings: Settings) -> bool:
+    """Whether the column of access points is read. Counting does not need it, so it may be missing,
+    unless the settings name it.
+    """
+    return ACCESS_POINT in settings.session_columns or has_column(settings, SESSIONS, ACCESS_POINT)
 
 
 def last_moment(settings: Settings, sessions: SourceTable) -> str:

@@ -82,8 +82,8 @@ def device_labels(settings: Settings, by: str) -> DeviceLabels:
     devices = DeviceIds(device_key(settings))(rows[MAC].cast(pa.string()).combine_chunks())
     label = rows["label"].cast(pa.string()).combine_chunks()
     group = pc.index_in(label, pa.array(names, pa.string())).fill_null(len(names))
-    order = np.argsort(devices)
-    groups = DeviceGroups(devices[order], group.to_numpy().astype(np.int32)[order], len(names))
+    devices, first = np.unique(devices, return_index=True)
+    groups = DeviceGroups(devices, group.to_numpy().astype(np.int32)[first], len(names))
     return DeviceLabels((*names, UNLABELLED), groups, found)
 
 

@@ -91,8 +91,8 @@ def chosen_devices(settings: Settings, body: PeopleCount, *, probabilities: bool
     if body.by is None:
         return Chosen(None, np.ones(1, np.bool_), np.ones(1) if probabilities else None)
     device, has, chance = _of_labels(settings, body.by, body.labels)
-    order = np.argsort(device)
-    device, has, chance = device[order], has[order], chance[order]
+    device, first = np.unique(device, return_index=True)
+    has, chance = has[first], chance[first]
     if not probabilities:
         groups = DeviceGroups(device[has], np.zeros(int(has.sum()), np.int32), 1)
         return Chosen(groups, np.array([True, False]), None)

@@ -12,6 +12,8 @@ from tippers_dagster.errors import LakeError
 
 _BAD_PARTS = frozenset({"", ".", ".."})
 
+SESSIONS_PREFIX = "sessions/"
+
 LONGEST_SPACE = 255 - len("space=")
 """Bytes of an encoded space id: path components are limited to 255 on file systems and in MinIO."""
 
@@ -30,7 +32,7 @@ def decode(part: str) -> str:
 
 def sessions_key(chunk: str) -> str:
     """The cleaned sessions of one chunk."""
-    return f"sessions/chunk={encode(chunk)}.parquet"
+    return f"{SESSIONS_PREFIX}chunk={encode(chunk)}.parquet"
 
 
 def definition_key(folder: str, concept: str, name: str) -> str:

@@ -1,0 +1,85 @@
+"""The only way from a device's id in the lake to its address: a table of the warehouse.
+
+It is filled by the pass over the source that writes the log, and forgets devices when no session in
+the lake refers to them any more.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+
+from tippers_dagster.campus.tables import device_address
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import SESSIONS_PREFIX
+from tippers_dagster.platform.warehouse.engine import copy_rows, warehouse_engine
+from tippers_dagster.settings import Settings
+
+ADDRESSES = pa.schema({"device": pa.int64(), "mac_address": pa.string()})
+"""Devices and their normalised ids, as they are recorded."""
+
+
+def record_addresses(connection: sa.Connection, path: Path) -> None:
+    """Record the devices of an Arrow file (``ADDRESSES``, rows may be repeated).
+
+    Call it after the files of the lake that refer to them are written.
+    """
+    connection.execute(_staging())
+    with pa.memory_map(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+        copy_rows(
+            connection, "staged_device", pa.RecordBatchReader.from_batches(ADDRESSES, batches)
+        )
+    # In order, so that two runs that record the same devices cannot deadlock.
+    connection.execute(
+        sa.text(
+            f"INSERT INTO {device_address} SELECT device, mac_address FROM staged_device "
+            "ORDER BY device ON CONFLICT DO NOTHING"
+        )
+    )
+    connection.execute(sa.text("DROP TABLE staged_device"))
+
+
+def forget_addresses(settings: Settings) -> int:
+    """Delete the addresses of devices that no session in the lake refers to; returns their number.
+
+    Nothing is recorded meanwhile. A run that writes a device's session records its address only
+    afterwards: either the session is seen here, or its address is recorded after the deletion.
+
+    Raises
+    ------
+    LakeError
+        When sessions cannot be read; then nothing is deleted.
+    """
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(sa.text(f"LOCK TABLE {device_address} IN SHARE ROW EXCLUSIVE MODE"))
+        connection.execute(_staging())
+        seen = pa.array(_devices_in_lake(settings).view(np.int64))
+        copy_rows(connection, "staged_device", pa.table({"device": seen}))
+        forgotten = connection.execute(
+            sa.text(
+                f"DELETE FROM {device_address} a WHERE NOT EXISTS "
+                "(SELECT FROM staged_device s WHERE s.device = a.device)"
+            )
+        ).rowcount
+        connection.execute(sa.text("DROP TABLE staged_device"))
+    return forgotten
+
+
+def _staging() -> sa.TextClause:
+    return sa.text(
+        "CREATE TEMP TABLE staged_device (device bigint, mac_address text) ON COMMIT DROP"
+    )
+
+
+def _devices_in_lake(settings: Settings) -> np.ndarray:
+    """uint64, distinct: the devices of all sessions in the lake."""
+    lake = open_lake(settings)
+    found = np.empty(0, np.uint64)
+    for key in lake.list(SESSIONS_PREFIX):
+        found = np.union1d(found, lake.read_table(key, columns=["device"])["device"].unique())
+    return found

@@ -1,0 +1,19 @@
+"""Warehouse tables of the campus's log."""
+
+import sqlalchemy as sa
+
+from tippers_dagster.platform.warehouse.metadata import metadata
+
+device_address = sa.Table(
+    "device_address",
+    metadata,
+    sa.Column(
+        "device",
+        sa.BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="device id in the lake, as a signed integer",
+    ),
+    sa.Column("mac_address", sa.Text, nullable=False, comment="normalised"),
+    comment="one row per device of the log: from its id in the lake to its address",
+)
