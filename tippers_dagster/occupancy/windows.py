@@ -1,0 +1,429 @@
+"""Answers about a window of time chunks, from the chunks' tables.
+
+The window's log is the sessions that start in its chunks, which need not adjoin. What is answered
+equals a plain comparison of all of them with all: sessions that last from one chunk into another
+are compared in each, and sessions that start outside the window are nobody's company.
+
+Pure functions; the sessions of a chunk are read through a function that the caller gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tippers_dagster.campus.local_time import HOUR
+from tippers_dagster.occupancy.encounters import Encounters, coded, pairs_of, shared_rows
+from tippers_dagster.occupancy.meetings import Presence, Rows
+
+Ints = NDArray[Any]
+Bools = NDArray[np.bool_]
+
+LEAST_SHARE = (4, 5)
+"""The share of a device's sessions that its best partner shares, at least."""
+
+_MEETINGS = 1 << 23
+# Of the devices whose pairs are listed at once, where no chunk lists them.
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk of a window: when it begins and ends (seconds), its tables, and how to read its
+    sessions.
+    """
+
+    begin: int
+    end: int
+    encounters: Encounters
+    sessions: Callable[[], pa.Table]
+
+
+# --- company -------------------------------------------------------------------------------------
+def accompanied(window: Sequence[Chunk]) -> pa.Table:
+    """How many of each device's sessions another device accompanies: is in the space meanwhile.
+
+    Returns
+    -------
+    Columns device, sessions, accompanied_sessions and accompanied_share, for devices with sessions.
+    """
+    totals = _Totals.of(window)
+    device, sessions = _accompanied_doubtful(window)
+    found = totals.accompanied.copy()
+    np.add.at(found, np.searchsorted(totals.ids, device), sessions)
+    here = totals.sessions > 0
+    return pa.table(
+        {
+            "device": totals.ids[here],
+            "sessions": totals.sessions[here],
+            "accompanied_sessions": found[here],
+            "accompanied_share": found[here] / totals.sessions[here],
+        }
+    )
+
+
+def _accompanied_doubtful(window: Sequence[Chunk]) -> tuple[Ints, Ints]:
+    """Devices of the doubtful sessions that are accompanied after all, and their numbers."""
+    begins = _Begins(window)
+    tables = [chunk.encounters.doubtful for chunk in window]
+    together = pa.concat_tables([table.filter(begins.within(table)) for table in tables])
+    if not together.num_rows:
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
+    ids, spaces, rows, carried = coded(together)
+    order = np.argsort(together["device"].to_numpy(), kind="stable")
+    known = together["accompanied"].to_numpy()[order]
+    sessions = together["sessions"].to_numpy()[order]
+    # A session is there in each chunk that it overlaps: one company anywhere is company.
+    known |= Presence(rows, ids.size, len(spaces)).others(rows) > 0
+    columns = np.stack([rows.device, rows.space, rows.start, rows.end], axis=1)
+    _, session = np.unique(columns, axis=0, return_inverse=True)
+    ever = np.zeros(session.max() + 1, bool)
+    np.logical_or.at(ever, session, known)
+    # Of those that start here and are accompanied for certain, only the carried copies are here.
+    counted = ~carried & ever[session]
+    return ids[rows.device[counted]], sessions[counted]
+
+
+# --- partners ------------------------------------------------------------------------------------
+def best_partners(window: Sequence[Chunk], addresses: pa.Table) -> pa.Table:
+    """Of each device, the other device that shares most of its sessions, if it shares enough.
+
+    A partner shares a session if it is in the session's space at any time of the session. Of equal
+    partners the first by address is taken.
+
+    Parameters
+    ----------
+    window
+        Its chunks. Their sessions are read for the pairs that their tables do not rule out.
+    addresses
+        Columns device and mac_address.
+
+    Returns
+    -------
+    Columns device, sessions, mean_hours, and of the partner shared_sessions, shared_share,
+    shared_spaces, partner and partner_mean_hours: null where none shares `LEAST_SHARE` of the
+    sessions. One row per device with sessions.
+    """
+    totals = _Totals.of(window)
+    bounds = _Bounds.of(window, totals)
+    place = _places(totals.ids, addresses)
+    partner = np.full(totals.ids.size, -1)
+    shared, spaces = np.zeros_like(partner), np.zeros_like(partner)
+    for device, candidate in bounds.candidates(window):
+        counts, used = _shared(window, totals.ids, device, candidate)
+        enough = counts * LEAST_SHARE[1] >= totals.sessions[device] * LEAST_SHARE[0]
+        order = np.lexsort((place[candidate], -counts, device))
+        order = order[enough[order]]
+        best = order[np.append(True, np.diff(device[order]) > 0)[: order.size]]
+        partner[device[best]], shared[device[best]] = candidate[best], counts[best]
+        spaces[device[best]] = used[best]
+    here = totals.sessions > 0
+    hours = totals.mean_hours
+    none = partner[here] < 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = shared / totals.sessions
+    found = {
+        "shared_sessions": shared,
+        "shared_share": share,
+        "shared_spaces": spaces,
+        "partner": totals.ids[partner],
+        "partner_mean_hours": hours[partner],
+    }
+    columns = {"device": totals.ids, "sessions": totals.sessions, "mean_hours": hours}
+    return pa.table(
+        {name: values[here] for name, values in columns.items()}
+        | {name: pa.array(values[here], mask=none) for name, values in found.items()}
+    )
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """Sums over the window, by device; `ids` are sorted."""
+
+    ids: Ints
+    sessions: Ints
+    seconds: Ints
+    accompanied: Ints
+    unlisted: Ints
+    meetings: Ints
+
+    @classmethod
+    def of(cls, window: Sequence[Chunk]) -> _Totals:
+        tables = [chunk.encounters.devices for chunk in window]
+        together = pa.concat_tables(tables)
+        ids, device = np.unique(together["device"].to_numpy(), return_inverse=True)
+
+        def total(name: str) -> Ints:
+            values = together[name].to_numpy()
+            return np.bincount(device, values, minlength=ids.size).astype(np.int64)
+
+        names = ("sessions", "seconds", "accompanied", "unlisted", "meetings")
+        return cls(ids, *map(total, names))
+
+    @cached_property
+    def mean_hours(self) -> Ints:
+        """Hours per session; 0 without sessions."""
+        return self.seconds / np.maximum(self.sessions, 1) / HOUR
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """Which pairs may share enough.
+
+    A pair shares at most what each chunk lists, or what a pair can share that it does not list.
+
+    Attributes
+    ----------
+    totals
+        Of the window.
+    unlisted
+        Per device, the most that a partner shares which no chunk lists.
+    open
+        Per device, whether that is enough: pairs that no chunk lists have to be looked at.
+    key, gain
+        Listed pairs, as ``device * len(ids) + partner``, and how much more than ``unlisted`` they
+        share at most.
+    """
+
+    totals: _Totals
+    unlisted: Ints
+    open: Bools
+    key: Ints
+    gain: Ints
+
+    @classmethod
+    def of(cls, window: Sequence[Chunk], totals: _Totals) -> _Bounds:
+        keys, gains = [], []
+        for chunk in window:
+            devices, pairs = chunk.encounters.devices, chunk.encounters.pairs
+            unlisted = np.zeros(totals.ids.size, np.int64)
+            unlisted[np.searchsorted(totals.ids, devices["device"])] = devices["unlisted"]
+            key, gain = _gains(totals.ids, pairs, unlisted)
+            keys.append(key)
+            gains.append(gain)
+        key, gain = _summed(np.concatenate(keys), np.concatenate(gains))
+        return cls(totals, totals.unlisted, _enough(totals, totals.unlisted), key, gain)
+
+    def candidates(self, window: Sequence[Chunk]) -> Iterator[tuple[Ints, Ints]]:
+        """Devices and partners, as codes: all that may share enough, one batch after the other.
+
+        The pairs of one device are in one batch.
+        """
+        yield self._kept(self.unlisted, self.key, self.gain, ~self.open)
+        everyone = np.flatnonzero(self.open)
+        batch = np.cumsum(self.totals.meetings[everyone]) // _MEETINGS
+        for number in np.unique(batch):
+            yield self._looked_for(window, everyone[batch == number])
+
+    def _looked_for(self, window: Sequence[Chunk], wanted: Ints) -> tuple[Ints, Ints]:
+        """The candidates of open devices: their pairs are listed, however many there are."""
+        ids = self.totals.ids
+        unlisted = np.zeros(ids.size, np.int64)
+        keys, gains = [], []
+        for chunk in window:
+            pairs, bound = pairs_of(chunk.sessions(), ids[wanted])
+            here = np.zeros(ids.size, np.int64)
+            here[wanted] = bound
+            unlisted += here
+            key, gain = _gains(ids, pairs, here)
+            keys.append(key)
+            gains.append(gain)
+        mask = np.zeros(ids.size, bool)
+        mask[wanted] = True
+        return self._kept(unlisted, *_summed(np.concatenate(keys), np.concatenate(gains)), mask)
+
+    def _kept(self, unlisted: Ints, key: Ints, gain: Ints, devices: Bools) -> tuple[Ints, Ints]:
+        device, partner = np.divmod(key, self.totals.ids.size)
+        kept = devices[device] & _enough(self.totals, unlisted[device] + gain, device)
+        return device[kept], partner[kept]
+
+
+def _enough(totals: _Totals, shared: Ints, device: Ints | slice = slice(None)) -> Bools:
+    sessions = totals.sessions[device]
+    return (sessions > 0) & (shared * LEAST_SHARE[1] >= sessions * LEAST_SHARE[0])
+
+
+def _gains(ids: Ints, pairs: pa.Table, unlisted: Ints) -> tuple[Ints, Ints]:
+    device, partner = (np.searchsorted(ids, pairs[name]) for name in ("device", "partner"))
+    return device * ids.size + partner, pairs["shared"].to_numpy() - unlisted[device]
+
+
+def _summed(key: Ints, values: Ints) -> tuple[Ints, Ints]:
+    key, group = np.unique(key, return_inverse=True)
+    return key, np.bincount(group, values, minlength=key.size).astype(np.int64)
+
+
+def _places(ids: Ints, addresses: pa.Table) -> Ints:
+    """The place of each device in the order of addresses; those without one come last."""
+    ordered = addresses.sort_by("mac_address")["device"].combine_chunks()
+    found = pc.index_in(pa.array(ids), value_set=ordered.cast(pa.uint64()))
+    return pc.fill_null(found, addresses.num_rows).to_numpy()
+
+
+# --- exact numbers -------------------------------------------------------------------------------
+def _shared(window: Sequence[Chunk], ids: Ints, device: Ints, partner: Ints) -> tuple[Ints, Ints]:
+    """Of each pair: the device's sessions that the partner shares, and in how many spaces."""
+    involved = ids[np.unique(np.concatenate([device, partner]))]
+    begins, names = _Begins(window), _Names()
+    counts = np.zeros(device.size, np.int64)
+    used, parts = [np.empty(0, np.int64)], [np.empty((0, 5), np.int64)]
+    if not device.size:
+        return counts, counts
+    for chunk in window:
+        table = chunk.sessions().select(["device", "space", "start", "end", "carried"])
+        table = table.filter(pc.is_in(table["device"], value_set=pa.array(involved)))
+        table = table.filter(begins.within(table))
+        if not table.num_rows:
+            continue
+        known, spaces, rows, carried = coded(table)
+        code = names.codes(spaces)
+        here = np.flatnonzero(np.isin(ids[device], known) & np.isin(ids[partner], known))
+        own, other = (np.searchsorted(known, ids[codes[here]]) for codes in (device, partner))
+        presence = Presence(rows, known.size, len(spaces))
+        partial = carried | (rows.end > chunk.end)
+        nth = _nth(rows)
+        for at, row in shared_rows(rows, presence, own, other):
+            pair, space, part = here[at], code[rows.space[row]], partial[row]
+            counts += np.bincount(pair[~part], minlength=counts.size)
+            used.append(np.unique(pair << 32 | space))
+            columns = (pair, space, rows.start[row], rows.end[row], nth[row])
+            parts.append(np.stack(columns, axis=1)[part])
+    # A session that lasts from chunk to chunk is shared once, however often it is.
+    lasting = np.unique(np.concatenate(parts), axis=0)[:, 0]
+    counts += np.bincount(lasting, minlength=counts.size)
+    pair = np.unique(np.concatenate(used)) >> 32
+    return counts, np.bincount(pair, minlength=counts.size)
+
+
+def _nth(rows: Rows) -> Ints:
+    """Numbers sessions that are alike from 0."""
+    order = np.lexsort((rows.space, rows.end, rows.start, rows.device))
+    ordered = rows[order]
+    columns = (ordered.device, ordered.space, ordered.start, ordered.end)
+    new = np.append(True, np.any([column[1:] != column[:-1] for column in columns], axis=0))
+    first = np.maximum.accumulate(np.where(new, np.arange(new.size), 0))
+    nth = np.empty(order.size, np.int64)
+    nth[order] = np.arange(order.size) - first
+    return nth
+
+
+class _Begins:
+    """Tells the sessions of a window: they start in one of its chunks."""
+
+    def __init__(self, window: Sequence[Chunk]) -> None:
+        chunks = sorted((chunk.begin, chunk.end) for chunk in window)
+        self._begins, self._ends = np.array(chunks, np.int64).reshape(-1, 2).T
+
+    def within(self, table: pa.Table) -> pa.Array:
+        start = table["start"].to_numpy()
+        at = np.searchsorted(self._begins, start, side="right") - 1
+        return pa.array((at >= 0) & (start < self._ends[at]))
+
+
+class _Names:
+    """Codes of spaces that are the same in all chunks."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+
+    def codes(self, names: pa.Array) -> Ints:
+        known = self._codes
+        codes = (known.setdefault(name, len(known)) for name in names.to_pylist())
+        return np.fromiter(codes, np.int64, len(names))
+
+
+# --- crowds --------------------------------------------------------------------------------------
+def co_located(place_days: Iterable[pa.Table], regions: pa.Table) -> pa.Table:
+    """Of each device, the region in which most others are seen by its access points in its hours.
+
+    Others count once per access point, hour in which one of their sessions starts, and region.
+
+    Parameters
+    ----------
+    place_days
+        Those of each chunk, see `days.place_days`.
+    regions
+        One row per access point and space: sensor, space and space_name, the region's.
+
+    Returns
+    -------
+    Columns device, space_name, co_located (others, over all regions) and co_located_share (of the
+    region). No row for a device without others. Of equal regions the first by name is taken.
+    """
+    named = regions["space_name"].cast(pa.string())
+    names = pc.unique(named.drop_null()).sort()
+    code = pc.fill_null(pc.index_in(named, value_set=names), len(names)).to_numpy()
+    found = [_others_of_chunk(table, regions, code, len(names)) for table in place_days]
+    columns = zip(*found, strict=True) if found else [[np.empty(0, np.int64)]] * 3
+    device, region, others = (np.concatenate(column) for column in columns)
+    ids, device = np.unique(device, return_inverse=True)
+    pair, others = _summed(device * (len(names) + 1) + region, others)
+    device, region = np.divmod(pair, len(names) + 1)
+    total = np.bincount(device, others, minlength=ids.size).astype(np.int64)
+    order = np.lexsort((region, -others, device))
+    best = order[np.append(True, np.diff(device[order]) > 0)[: order.size]]
+    best = best[others[best] > 0]
+    return pa.table(
+        {
+            "device": ids[device[best]],
+            "space_name": names.take(pa.array(region[best], mask=region[best] == len(names))),
+            "co_located": total[device[best]],
+            "co_located_share": others[best] / total[device[best]],
+        }
+    )
+
+
+def _others_of_chunk(
+    place_days: pa.Table, regions: pa.Table, region: Ints, unnamed: int
+) -> tuple[Ints, Ints, Ints]:
+    """Devices, regions and others: devices by hours and access points, times crowds by region."""
+    from scipy.sparse import csr_array  # type: ignore[import-untyped]  # has no types
+
+    table = place_days.filter(pc.is_valid(place_days["sensor"])).combine_chunks()
+    ids, device = np.unique(table["device"].to_numpy(), return_inverse=True)
+    sensor, covered = _regions_of(table, regions, region)
+    row, hour = np.nonzero((table["hours"].to_numpy()[:, None] >> np.arange(24)) & 1)
+    row, hour = row[covered[row] >= 0], hour[covered[row] >= 0]
+    day = table["local_date"].cast(pa.int32()).to_numpy()[row].astype(np.int64)
+    places, place = np.unique((day * 24 + hour) << 32 | sensor[row], return_inverse=True)
+    seen = np.stack([device[row], place, covered[row]], axis=1)
+    seen = _distinct(seen, (ids.size, places.size, unnamed + 1))
+    device, place, seen_in = seen.T
+    shape = (places.size, unnamed + 1)
+    crowds = csr_array((np.ones(place.size, np.int64), (place, seen_in)), shape)
+    visits = _distinct(seen[:, :2], (ids.size, places.size)).T
+    own = csr_array((np.ones(visits.shape[1], np.int64), visits), (ids.size, places.size))
+    # The device itself is not among the others. Without a name, no region is the same as another.
+    known = seen_in < unnamed
+    itself = (np.full(known.sum(), -1, np.int64), (device[known], seen_in[known]))
+    others = (own @ crowds + csr_array(itself, (ids.size, unnamed + 1))).tocoo()
+    at, where = others.coords
+    return ids[at], where.astype(np.int64), others.data
+
+
+def _regions_of(table: pa.Table, regions: pa.Table, region: Ints) -> tuple[Ints, Ints]:
+    """Of each row, the code of its access point, and that of its region, or -1."""
+    sensor, space = (
+        table[name].unify_dictionaries().combine_chunks() for name in ("sensor", "space")
+    )
+    codes = [
+        pc.fill_null(pc.index_in(regions[name].cast(pa.string()), value_set=known), -1).to_numpy()
+        for name, known in (("sensor", sensor.dictionary), ("space", space.dictionary))
+    ]
+    width = len(space.dictionary)
+    of_pair = np.full(len(sensor.dictionary) * width, -1)
+    here = (codes[0] >= 0) & (codes[1] >= 0)
+    of_pair[codes[0][here].astype(np.int64) * width + codes[1][here]] = region[here]
+    at_sensor = sensor.indices.to_numpy().astype(np.int64)
+    return at_sensor, of_pair[at_sensor * width + space.indices.to_numpy()]
+
+
+def _distinct(rows: Ints, sizes: tuple[int, ...]) -> Ints:
+    """The distinct rows, sorted; columns are codes below their sizes."""
+    return np.stack(np.unravel_index(np.unique(np.ravel_multi_index(rows.T, sizes)), sizes), axis=1)
