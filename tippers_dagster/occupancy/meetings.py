@@ -145,6 +145,12 @@ def ranges(low: Ints, high: Ints) -> tuple[Ints, Ints]:
     return owner, np.arange(owner.size) + np.repeat(low - (np.cumsum(sizes) - sizes), sizes)
 
 
+def distinct(values: Ints) -> Ints:
+    """The distinct integers, sorted; many times as fast as the hash table of `numpy.unique`."""
+    ordered = np.sort(values)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])[: ordered.size]]
+
+
 def _overlapping(intervals: tuple[Ints, Ints], spans: tuple[Ints, Ints]) -> Ints:
     """How many intervals, given by sorted starts and sorted ends, overlap each span."""
     starts, ends = intervals

@@ -9,7 +9,7 @@ Pure functions; the sessions of a chunk are read through a function that the cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tippers_dagster.campus.local_time import HOUR
 from tippers_dagster.occupancy.encounters import Encounters, coded, pairs_of, shared_rows
-from tippers_dagster.occupancy.meetings import Presence, Rows
+from tippers_dagster.occupancy.meetings import Presence, Rows, distinct
 
 Ints = NDArray[Any]
 Bools = NDArray[np.bool_]
@@ -291,13 +291,13 @@ def _shared(window: Sequence[Chunk], ids: Ints, device: Ints, partner: Ints) -> 
         for at, row in shared_rows(rows, presence, own, other):
             pair, space, part = here[at], code[rows.space[row]], partial[row]
             counts += np.bincount(pair[~part], minlength=counts.size)
-            used.append(np.unique(pair << 32 | space))
+            used.append(distinct(pair << 32 | space))
             columns = (pair, space, rows.start[row], rows.end[row], nth[row])
             parts.append(np.stack(columns, axis=1)[part])
     # A session that lasts from chunk to chunk is shared once, however often it is.
     lasting = np.unique(np.concatenate(parts), axis=0)[:, 0]
     counts += np.bincount(lasting, minlength=counts.size)
-    pair = np.unique(np.concatenate(used)) >> 32
+    pair = distinct(np.concatenate(used)) >> 32
     return counts, np.bincount(pair, minlength=counts.size)
 
 
@@ -339,7 +339,7 @@ class _Names:
 
 
 # --- crowds --------------------------------------------------------------------------------------
-def co_located(place_days: Iterable[pa.Table], regions: pa.Table) -> pa.Table:
+def co_located(place_days: Sequence[pa.Table], regions: pa.Table) -> pa.Table:
     """Of each device, the region in which most others are seen by its access points in its hours.
 
     Others count once per access point, hour in which one of their sessions starts, and region.
@@ -356,55 +356,69 @@ def co_located(place_days: Iterable[pa.Table], regions: pa.Table) -> pa.Table:
     Columns device, space_name, co_located (others, over all regions) and co_located_share (of the
     region). No row for a device without others. Of equal regions the first by name is taken.
     """
-    named = regions["space_name"].cast(pa.string())
-    names = pc.unique(named.drop_null()).sort()
-    code = pc.fill_null(pc.index_in(named, value_set=names), len(names)).to_numpy()
-    found = [_others_of_chunk(table, regions, code, len(names)) for table in place_days]
-    columns = zip(*found, strict=True) if found else [[np.empty(0, np.int64)]] * 3
-    device, region, others = (np.concatenate(column) for column in columns)
-    ids, device = np.unique(device, return_inverse=True)
-    pair, others = _summed(device * (len(names) + 1) + region, others)
-    device, region = np.divmod(pair, len(names) + 1)
-    total = np.bincount(device, others, minlength=ids.size).astype(np.int64)
-    order = np.lexsort((region, -others, device))
-    best = order[np.append(True, np.diff(device[order]) > 0)[: order.size]]
-    best = best[others[best] > 0]
+    from scipy.sparse import csr_array  # type: ignore[import-untyped]  # has no types
+
+    names, region = _region_names(regions)
+    devices = [table["device"].to_numpy() for table in place_days]
+    ids = distinct(np.concatenate([np.empty(0, np.uint64), *devices]))
+    found = csr_array((ids.size, len(names)), dtype=np.int64)
+    for table in place_days:
+        found += _others(table, ids, regions, region, names)
+    found.sum_duplicates()  # sorts each device's regions, that is, by name
+    found.eliminate_zeros()
+    here = np.flatnonzero(np.diff(found.indptr))
+    first, device = found.indptr[here], np.repeat(np.arange(here.size), np.diff(found.indptr)[here])
+    most = np.maximum.reduceat(found.data, first) if here.size else found.data
+    total = np.add.reduceat(found.data, first) if here.size else found.data
+    best = np.flatnonzero(found.data == most[device])
+    best = best[np.diff(device[best], prepend=-1) > 0]
     return pa.table(
         {
-            "device": ids[device[best]],
-            "space_name": names.take(pa.array(region[best], mask=region[best] == len(names))),
-            "co_located": total[device[best]],
-            "co_located_share": others[best] / total[device[best]],
+            "device": ids[here],
+            "space_name": names.take(pa.array(found.indices[best])),
+            "co_located": total,
+            "co_located_share": most / total,
         }
     )
 
 
-def _others_of_chunk(
-    place_days: pa.Table, regions: pa.Table, region: Ints, unnamed: int
-) -> tuple[Ints, Ints, Ints]:
-    """Devices, regions and others: devices by hours and access points, times crowds by region."""
+def _region_names(regions: pa.Table) -> tuple[pa.Array, Ints]:
+    """The names in order, null last, and the code of each region among them."""
+    named = regions["space_name"].cast(pa.string()).combine_chunks()
+    names = pa.concat_arrays([pc.unique(named.drop_null()).sort(), pa.nulls(1, pa.string())])
+    return names, pc.index_in(named, value_set=names).to_numpy()
+
+
+def _others(table: pa.Table, ids: Ints, regions: pa.Table, region: Ints, names: pa.Array) -> Any:
+    """Others by device and region, as a sparse array: which devices were where and when, times
+    how many were there by region.
+    """
     from scipy.sparse import csr_array  # type: ignore[import-untyped]  # has no types
 
-    table = place_days.filter(pc.is_valid(place_days["sensor"])).combine_chunks()
-    ids, device = np.unique(table["device"].to_numpy(), return_inverse=True)
+    table = table.filter(pc.is_valid(table["sensor"])).combine_chunks()
     sensor, covered = _regions_of(table, regions, region)
-    row, hour = np.nonzero((table["hours"].to_numpy()[:, None] >> np.arange(24)) & 1)
-    row, hour = row[covered[row] >= 0], hour[covered[row] >= 0]
-    day = table["local_date"].cast(pa.int32()).to_numpy()[row].astype(np.int64)
-    places, place = np.unique((day * 24 + hour) << 32 | sensor[row], return_inverse=True)
-    seen = np.stack([device[row], place, covered[row]], axis=1)
-    seen = _distinct(seen, (ids.size, places.size, unnamed + 1))
-    device, place, seen_in = seen.T
-    shape = (places.size, unnamed + 1)
-    crowds = csr_array((np.ones(place.size, np.int64), (place, seen_in)), shape)
-    visits = _distinct(seen[:, :2], (ids.size, places.size)).T
-    own = csr_array((np.ones(visits.shape[1], np.int64), visits), (ids.size, places.size))
-    # The device itself is not among the others. Without a name, no region is the same as another.
-    known = seen_in < unnamed
-    itself = (np.full(known.sum(), -1, np.int64), (device[known], seen_in[known]))
-    others = (own @ crowds + csr_array(itself, (ids.size, unnamed + 1))).tocoo()
-    at, where = others.coords
-    return ids[at], where.astype(np.int64), others.data
+    kept = np.flatnonzero(covered >= 0)
+    table, sensor, covered = table.take(kept), sensor[kept], covered[kept]
+    row, hour = _hours(table["hours"].to_numpy())
+    day = table["local_date"].cast(pa.int32()).to_numpy().astype(np.int64)
+    places, place = np.unique((day[row] * 24 + hour) << 32 | sensor[row], return_inverse=True)
+    device = np.searchsorted(ids, table["device"].to_numpy())[row]
+    sizes = (ids.size, places.size, len(names))
+    device, place, seen_in = _distinct_rows((device, place, covered[row]), sizes)
+    crowds = csr_array((np.ones(place.size, np.int64), (place, seen_in)), sizes[1:])
+    visits = _distinct_rows((device, place), sizes[:2])
+    own = csr_array((np.ones(visits[0].size, np.int64), visits), sizes[:2])
+    # The device is not among the others. But a region without a name is not the same as another.
+    known = seen_in < len(names) - 1
+    where = (device[known], seen_in[known])
+    itself = csr_array((np.ones(where[0].size, np.int64), where), (sizes[0], sizes[2]))
+    return own @ crowds - itself
+
+
+def _hours(bits: Ints) -> tuple[Ints, Ints]:
+    """The rows and hours of the bits that are set."""
+    rows = [np.flatnonzero(bits & (1 << hour)) for hour in range(24)]
+    return np.concatenate(rows), np.repeat(np.arange(24), [len(found) for found in rows])
 
 
 def _regions_of(table: pa.Table, regions: pa.Table, region: Ints) -> tuple[Ints, Ints]:
@@ -412,18 +426,21 @@ def _regions_of(table: pa.Table, regions: pa.Table, region: Ints) -> tuple[Ints,
     sensor, space = (
         table[name].unify_dictionaries().combine_chunks() for name in ("sensor", "space")
     )
-    codes = [
-        pc.fill_null(pc.index_in(regions[name].cast(pa.string()), value_set=known), -1).to_numpy()
-        for name, known in (("sensor", sensor.dictionary), ("space", space.dictionary))
-    ]
-    width = len(space.dictionary)
-    of_pair = np.full(len(sensor.dictionary) * width, -1)
-    here = (codes[0] >= 0) & (codes[1] >= 0)
-    of_pair[codes[0][here].astype(np.int64) * width + codes[1][here]] = region[here]
-    at_sensor = sensor.indices.to_numpy().astype(np.int64)
-    return at_sensor, of_pair[at_sensor * width + space.indices.to_numpy()]
+    known, codes = (sensor.dictionary, space.dictionary), []
+    for name, values in zip(("sensor", "space"), known, strict=True):
+        found = pc.index_in(regions[name].cast(pa.string()), value_set=values)
+        codes.append(pc.fill_null(found, -1).to_numpy().astype(np.int64))
+    width = len(known[1])
+    here = np.flatnonzero((codes[0] >= 0) & (codes[1] >= 0))
+    pair = codes[0][here] * width + codes[1][here]
+    order = np.argsort(pair)
+    pair, of_pair = np.append(pair[order], -1), np.append(region[here][order], -1)
+    at = sensor.indices.to_numpy().astype(np.int64)
+    wanted = at * width + space.indices.to_numpy()
+    found = np.searchsorted(pair[:-1], wanted)
+    return at, np.where(pair[found] == wanted, of_pair[found], -1)
 
 
-def _distinct(rows: Ints, sizes: tuple[int, ...]) -> Ints:
+def _distinct_rows(rows: tuple[Ints, ...], sizes: tuple[int, ...]) -> tuple[Ints, ...]:
     """The distinct rows, sorted; columns are codes below their sizes."""
-    return np.stack(np.unravel_index(np.unique(np.ravel_multi_index(rows.T, sizes)), sizes), axis=1)
+    return np.unravel_index(distinct(np.ravel_multi_index(rows, sizes)), sizes)
