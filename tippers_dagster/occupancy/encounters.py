@@ -15,7 +15,8 @@ them exactly:
   well below the least share: most pairs of one chunk are then ruled out by the others.
 
 Pairs of a crowd are hardly ever made. A partner that shares ``need`` of n sessions misses at most
-``n - need``, so it is found among those of the ``n - need + spare`` least crowded sessions.
+``n - need``, so it is found among those of the ``n - need + spare`` least crowded sessions. And the
+work of a chunk is limited to a multiple of its sessions.
 
 Pure functions.
 """
@@ -39,9 +40,10 @@ Bools = NDArray[np.bool_]
 LISTED = (3, 5)
 """A chunk lists the pairs that share at least this share of the device's sessions."""
 
-MEETINGS_PER_DEVICE = 4096
-"""A device that meets more others in its least crowded sessions is left to the window: no pair is
-listed, and a partner may share all its sessions."""
+MEETINGS_PER_SESSION = 16
+"""So many meetings are looked at in a chunk, times its sessions: first those of the devices that
+have the fewest. No pair is listed of the others, visitors of an event say, whose every session is
+in a crowd: their partners may share all their sessions, and are left to the window."""
 
 _BLOCK = 1 << 22
 # Meetings, or lookups, that are in memory at once.
@@ -97,7 +99,7 @@ def encounters(sessions: pa.Table, end: int) -> Encounters:
     counted = np.bincount(rows.device[own], minlength=ids.size)
     seconds = np.bincount(rows.device[own], (rows.end - rows.start)[own], minlength=ids.size)
     search = _Search.of(rows, crowd, counted)
-    listable = search.meetings <= MEETINGS_PER_DEVICE
+    listable = search.affordable(MEETINGS_PER_SESSION)
     device, partner, shared = search.pairs(everybody, listable)
     devices = {
         "device": ids,
@@ -140,7 +142,7 @@ def pairs_of(sessions: pa.Table, wanted: Ints) -> tuple[pa.Table, Ints]:
 def coded(sessions: pa.Table) -> tuple[Ints, pa.Array, Rows, Bools]:
     """Ids of the devices, names of the spaces, the sessions by their codes, and which are carried.
 
-    The sessions are sorted by device.
+    The sessions are sorted by device; those of one device stay in their order.
     """
     ids, device = np.unique(sessions["device"].to_numpy(), return_inverse=True)
     space = sessions["space"].unify_dictionaries().combine_chunks()
@@ -214,6 +216,13 @@ class _Search:
         chosen = order[nth < np.repeat(looked, sizes)]
         meetings = np.bincount(rows.device[chosen], crowd[chosen], minlength=sizes.size)
         return cls(rows, sizes, need, chosen, looked - missed, crowd, meetings.astype(np.int64))
+
+    def affordable(self, per_row: int) -> Bools:
+        """The devices of fewest meetings, as many as have at most ``per_row`` times the rows."""
+        order = np.argsort(self.meetings, kind="stable")
+        found = np.empty(order.size, bool)
+        found[order] = np.cumsum(self.meetings[order]) <= per_row * len(self.rows)
+        return found
 
     def pairs(self, presence: Presence, wanted: Bools) -> tuple[Ints, Ints, Ints]:
         """The devices, partners and shared rows of the pairs that share enough of wanted devices.

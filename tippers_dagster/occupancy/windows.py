@@ -73,21 +73,20 @@ def _accompanied_doubtful(window: Sequence[Chunk]) -> tuple[Ints, Ints]:
     begins = _Begins(window)
     tables = [chunk.encounters.doubtful for chunk in window]
     together = pa.concat_tables([table.filter(begins.within(table)) for table in tables])
+    together = together.unify_dictionaries().sort_by("device")
     if not together.num_rows:
         return np.empty(0, np.uint64), np.empty(0, np.int64)
     ids, spaces, rows, carried = coded(together)
-    order = np.argsort(together["device"].to_numpy(), kind="stable")
-    known = together["accompanied"].to_numpy()[order]
-    sessions = together["sessions"].to_numpy()[order]
     # A session is there in each chunk that it overlaps: one company anywhere is company.
-    known |= Presence(rows, ids.size, len(spaces)).others(rows) > 0
+    others = Presence(rows, ids.size, len(spaces)).others(rows)
+    known = together["accompanied"].to_numpy() | (others > 0)
     columns = np.stack([rows.device, rows.space, rows.start, rows.end], axis=1)
     _, session = np.unique(columns, axis=0, return_inverse=True)
     ever = np.zeros(session.max() + 1, bool)
     np.logical_or.at(ever, session, known)
     # Of those that start here and are accompanied for certain, only the carried copies are here.
     counted = ~carried & ever[session]
-    return ids[rows.device[counted]], sessions[counted]
+    return ids[rows.device[counted]], together["sessions"].to_numpy()[counted]
 
 
 # --- partners ------------------------------------------------------------------------------------
@@ -182,17 +181,15 @@ class _Bounds:
     ----------
     totals
         Of the window.
-    unlisted
-        Per device, the most that a partner shares which no chunk lists.
     open
-        Per device, whether that is enough: pairs that no chunk lists have to be looked at.
+        Per device, whether a partner that no chunk lists may share enough: its pairs have to be
+        looked for.
     key, gain
-        Listed pairs, as ``device * len(ids) + partner``, and how much more than ``unlisted`` they
-        share at most.
+        Listed pairs, as ``device * len(ids) + partner``, and how much more they share, at most,
+        than one that no chunk lists.
     """
 
     totals: _Totals
-    unlisted: Ints
     open: Bools
     key: Ints
     gain: Ints
@@ -208,14 +205,14 @@ class _Bounds:
             keys.append(key)
             gains.append(gain)
         key, gain = _summed(np.concatenate(keys), np.concatenate(gains))
-        return cls(totals, totals.unlisted, _enough(totals, totals.unlisted), key, gain)
+        return cls(totals, _enough(totals, totals.unlisted), key, gain)
 
     def candidates(self, window: Sequence[Chunk]) -> Iterator[tuple[Ints, Ints]]:
         """Devices and partners, as codes: all that may share enough, one batch after the other.
 
         The pairs of one device are in one batch.
         """
-        yield self._kept(self.unlisted, self.key, self.gain, ~self.open)
+        yield self._kept(self.totals.unlisted, self.key, self.gain, ~self.open)
         everyone = np.flatnonzero(self.open)
         batch = np.cumsum(self.totals.meetings[everyone]) // _MEETINGS
         for number in np.unique(batch):
