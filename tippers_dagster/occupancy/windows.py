@@ -390,7 +390,7 @@ def _others(table: pa.Table, ids: Ints, regions: pa.Table, region: Ints, names: 
     """Others by device and region, as a sparse array: which devices were where and when, times
     how many were there by region.
     """
-    from scipy.sparse import csr_array  # type: ignore[import-untyped]  # has no types
+    from scipy.sparse import csr_array
 
     table = table.filter(pc.is_valid(table["sensor"])).combine_chunks()
     sensor, covered = _regions_of(table, regions, region)
