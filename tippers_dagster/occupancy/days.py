@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tippers_dagster.campus.local_time import DAY, HOUR, MICRO
+from tippers_dagster.occupancy.arrays import grouped, reduced
 
 Ints = NDArray[Any]
 
@@ -34,7 +35,7 @@ def place_days(sessions: pa.Table) -> pa.Table:
     own = _starting(sessions)
     day, second = np.divmod(_local_seconds(own["start_time"]), DAY)
     keys = [own["device"].to_numpy(), day, _codes(own["space"]), _codes(own["sensor"])]
-    order, first = _grouped(keys)
+    order, first, sizes = grouped(keys)
     rows = order[first]
     return pa.table(
         {
@@ -42,9 +43,9 @@ def place_days(sessions: pa.Table) -> pa.Table:
             "local_date": pa.array(day[rows].astype(np.int32)).view(pa.date32()),
             "space": own["space"].take(rows),
             "sensor": own["sensor"].take(rows),
-            "sessions": _sizes(first, order.size),
-            "seconds": _reduced(np.add, _seconds(own)[order], first),
-            "hours": _reduced(
+            "sessions": sizes.astype(np.int32),
+            "seconds": reduced(np.add, _seconds(own)[order], first),
+            "hours": reduced(
                 np.bitwise_or, np.left_shift(1, second // HOUR).astype(np.int32)[order], first
             ),
         }
@@ -67,16 +68,16 @@ def device_days(sessions: pa.Table) -> pa.Table:
     own = _starting(sessions)
     started, ended = (own[name].cast(pa.int64()).to_numpy() for name in ("start_time", "end_time"))
     day = started // (DAY * MICRO)
-    order, first = _grouped([own["device"].to_numpy(), day])
+    order, first, sizes = grouped([own["device"].to_numpy(), day])
     rows = order[first]
     return pa.table(
         {
             "device": own["device"].take(rows),
             "local_date": pa.array(day[rows].astype(np.int32)).view(pa.date32()),
-            "sessions": _sizes(first, order.size),
-            "seconds": _reduced(np.add, _seconds(own)[order], first),
-            "first_start": _times(_reduced(np.minimum, started[order], first)),
-            "last_end": _times(_reduced(np.maximum, ended[order], first)),
+            "sessions": sizes.astype(np.int32),
+            "seconds": reduced(np.add, _seconds(own)[order], first),
+            "first_start": _times(reduced(np.minimum, started[order], first)),
+            "last_end": _times(reduced(np.maximum, ended[order], first)),
         }
     )
 
@@ -84,26 +85,6 @@ def device_days(sessions: pa.Table) -> pa.Table:
 def _starting(sessions: pa.Table) -> pa.Table:
     """The sessions that start in the chunk, each column in one piece."""
     return sessions.filter(pc.invert(sessions["carried"])).unify_dictionaries().combine_chunks()
-
-
-def _grouped(keys: list[Ints]) -> tuple[Ints, Ints]:
-    """Rows in the order of the keys, and the positions at which a new combination begins."""
-    order = np.lexsort(keys[::-1])
-    new = np.zeros(order.size, bool)
-    new[:1] = True
-    for key in keys:
-        ordered = key[order]
-        new[1:] |= ordered[1:] != ordered[:-1]
-    return order, np.flatnonzero(new)
-
-
-def _reduced(function: np.ufunc, values: Ints, first: Ints) -> Ints:
-    """The function over each group's values; ``reduceat`` refuses to make no groups."""
-    return function.reduceat(values, first) if first.size else values[:0]
-
-
-def _sizes(first: Ints, rows: int) -> NDArray[np.int32]:
-    return np.diff(first, append=rows).astype(np.int32)
 
 
 def _codes(values: pa.ChunkedArray) -> Ints:

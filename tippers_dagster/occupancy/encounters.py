@@ -32,7 +32,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tippers_dagster.occupancy.meetings import Presence, Rows, ranges
+from tippers_dagster.occupancy.arrays import grouped, ranges
+from tippers_dagster.occupancy.meetings import Presence, Rows
 
 Ints = NDArray[Any]
 Bools = NDArray[np.bool_]
@@ -263,16 +264,17 @@ def _blocks(work: Ints) -> Iterator[slice]:
 def _alike(ids: Ints, spaces: pa.Array, rows: Rows, carried: Bools, accompanied: Bools) -> pa.Table:
     """Sessions one by one, with the number of those that are alike. Those are answered alike."""
     columns = [rows.device, rows.start, rows.end, rows.space, carried, accompanied]
-    distinct, sessions = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
-    device, start, end, space, was_carried, was_accompanied = distinct.astype(np.int64).T
+    order, first, sizes = grouped(columns)
+    one = order[first]
+    space = pa.array(rows.space[one].astype(np.int32))
     return pa.table(
         {
-            "device": ids[device],
-            "space": pa.DictionaryArray.from_arrays(pa.array(space.astype(np.int32)), spaces),
-            "start": start,
-            "end": end,
-            "sessions": sessions.astype(np.int32),
-            "carried": was_carried.astype(bool),
-            "accompanied": was_accompanied.astype(bool),
+            "device": ids[rows.device[one]],
+            "space": pa.DictionaryArray.from_arrays(space, spaces),
+            "start": rows.start[one],
+            "end": rows.end[one],
+            "sessions": sizes.astype(np.int32),
+            "carried": carried[one],
+            "accompanied": accompanied[one],
         }
     )

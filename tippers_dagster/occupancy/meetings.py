@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tippers_dagster.occupancy import sweep
+from tippers_dagster.occupancy.arrays import ranges
 
 Ints = NDArray[Any]
 Bools = NDArray[np.bool_]
@@ -136,19 +137,6 @@ class Presence:
         key = np.clip(time - self._origin, 0, self._span)
         key |= np.asarray(owner, np.int64) << self._bits
         return key
-
-
-def ranges(low: Ints, high: Ints) -> tuple[Ints, Ints]:
-    """All numbers of the half-open ranges, and for each the position of its range."""
-    sizes = high - low
-    owner = np.repeat(np.arange(low.size), sizes)
-    return owner, np.arange(owner.size) + np.repeat(low - (np.cumsum(sizes) - sizes), sizes)
-
-
-def distinct(values: Ints) -> Ints:
-    """The distinct integers, sorted; many times as fast as the hash table of `numpy.unique`."""
-    ordered = np.sort(values)
-    return ordered[np.append(True, ordered[1:] != ordered[:-1])[: ordered.size]]
 
 
 def _overlapping(intervals: tuple[Ints, Ints], spans: tuple[Ints, Ints]) -> Ints:

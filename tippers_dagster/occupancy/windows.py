@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tippers_dagster.campus.local_time import HOUR
+from tippers_dagster.occupancy.arrays import distinct, grouped, reduced
 from tippers_dagster.occupancy.encounters import Encounters, coded, pairs_of, shared_rows
-from tippers_dagster.occupancy.meetings import Presence, Rows, distinct
+from tippers_dagster.occupancy.meetings import Presence, Rows
 
 Ints = NDArray[Any]
 Bools = NDArray[np.bool_]
@@ -80,12 +81,11 @@ def _accompanied_doubtful(window: Sequence[Chunk]) -> tuple[Ints, Ints]:
     # A session is there in each chunk that it overlaps: one company anywhere is company.
     others = Presence(rows, ids.size, len(spaces)).others(rows)
     known = together["accompanied"].to_numpy() | (others > 0)
-    columns = np.stack([rows.device, rows.space, rows.start, rows.end], axis=1)
-    _, session = np.unique(columns, axis=0, return_inverse=True)
-    ever = np.zeros(session.max() + 1, bool)
-    np.logical_or.at(ever, session, known)
+    order, first, sizes = grouped([rows.device, rows.space, rows.start, rows.end])
+    ever = np.empty(order.size, bool)
+    ever[order] = np.repeat(np.logical_or.reduceat(known[order], first), sizes)
     # Of those that start here and are accompanied for certain, only the carried copies are here.
-    counted = ~carried & ever[session]
+    counted = ~carried & ever
     return ids[rows.device[counted]], together["sessions"].to_numpy()[counted]
 
 
@@ -266,12 +266,12 @@ def _places(ids: Ints, addresses: pa.Table) -> Ints:
 # --- exact numbers -------------------------------------------------------------------------------
 def _shared(window: Sequence[Chunk], ids: Ints, device: Ints, partner: Ints) -> tuple[Ints, Ints]:
     """Of each pair: the device's sessions that the partner shares, and in how many spaces."""
-    involved = ids[np.unique(np.concatenate([device, partner]))]
-    begins, names = _Begins(window), _Names()
     counts = np.zeros(device.size, np.int64)
-    used, parts = [np.empty(0, np.int64)], [np.empty((0, 5), np.int64)]
     if not device.size:
         return counts, counts
+    involved = ids[np.unique(np.concatenate([device, partner]))]
+    begins, names = _Begins(window), _Names()
+    used, parts = [np.empty(0, np.int64)], [(np.empty(0, np.int64),) * 5]
     for chunk in window:
         table = chunk.sessions().select(["device", "space", "start", "end", "carried"])
         table = table.filter(pc.is_in(table["device"], value_set=pa.array(involved)))
@@ -290,23 +290,20 @@ def _shared(window: Sequence[Chunk], ids: Ints, device: Ints, partner: Ints) -> 
             counts += np.bincount(pair[~part], minlength=counts.size)
             used.append(distinct(pair << 32 | space))
             columns = (pair, space, rows.start[row], rows.end[row], nth[row])
-            parts.append(np.stack(columns, axis=1)[part])
+            parts.append(tuple(column[part] for column in columns))
     # A session that lasts from chunk to chunk is shared once, however often it is.
-    lasting = np.unique(np.concatenate(parts), axis=0)[:, 0]
-    counts += np.bincount(lasting, minlength=counts.size)
+    lasting = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    order, first, _ = grouped(lasting)
+    counts += np.bincount(lasting[0][order[first]], minlength=counts.size)
     pair = distinct(np.concatenate(used)) >> 32
     return counts, np.bincount(pair, minlength=counts.size)
 
 
 def _nth(rows: Rows) -> Ints:
     """Numbers sessions that are alike from 0."""
-    order = np.lexsort((rows.space, rows.end, rows.start, rows.device))
-    ordered = rows[order]
-    columns = (ordered.device, ordered.space, ordered.start, ordered.end)
-    new = np.append(True, np.any([column[1:] != column[:-1] for column in columns], axis=0))
-    first = np.maximum.accumulate(np.where(new, np.arange(new.size), 0))
+    order, first, sizes = grouped([rows.device, rows.space, rows.start, rows.end])
     nth = np.empty(order.size, np.int64)
-    nth[order] = np.arange(order.size) - first
+    nth[order] = np.arange(order.size) - np.repeat(first, sizes)
     return nth
 
 
@@ -365,8 +362,7 @@ def co_located(place_days: Sequence[pa.Table], regions: pa.Table) -> pa.Table:
     found.eliminate_zeros()
     here = np.flatnonzero(np.diff(found.indptr))
     first, device = found.indptr[here], np.repeat(np.arange(here.size), np.diff(found.indptr)[here])
-    most = np.maximum.reduceat(found.data, first) if here.size else found.data
-    total = np.add.reduceat(found.data, first) if here.size else found.data
+    most, total = (reduced(function, found.data, first) for function in (np.maximum, np.add))
     best = np.flatnonzero(found.data == most[device])
     best = best[np.diff(device[best], prepend=-1) > 0]
     return pa.table(
