@@ -48,6 +48,19 @@ GLOBAL_SETTINGS = {
 LAST_SETTINGS = {"enable_external_access": False, "lock_configuration": True}
 """In this order, once everything is open."""
 
+MACROS = {
+    "array_lower(items, dimension)": "CASE WHEN dimension = 1 AND len(items) > 0 THEN 1 END",
+    "array_remove(items, item)": "list_filter(items, lambda x: x IS DISTINCT FROM item)",
+    "array_upper(items, dimension)": "CASE WHEN dimension = 1 AND len(items) > 0 THEN len(items) END",
+    "btrim(value)": "trim(value), (value, characters) AS trim(value, characters)",
+    "date_bin(stride, source, origin)": "time_bucket(stride, source, origin)",
+    "div(a, b)": "trunc(a / b)",
+    "jsonb_array_length(value)": "json_array_length(value)",
+    "regexp_like(value, pattern)": "regexp_matches(value, pattern)",
+    "to_jsonb(value)": "to_json(value)",
+}
+"""PostgreSQL's functions that DuckDB has under another name."""
+
 SELECT = duckdb.StatementType.SELECT
 
 PLAIN = {
@@ -68,7 +81,8 @@ def main(answers: int) -> None:
     with os.fdopen(answers, "w", buffering=1) as out:
         setup = json.loads(lines.get())
         connection = _answer(out, lambda: _open(setup))
-        while connection is not None:
+        request: dict[str, Any] = {}
+        while connection is not None and not request.get("last"):
             request = json.loads(lines.get())
             _answer(out, lambda: _serve(connection, setup, request))  # noqa: B023
 
@@ -115,6 +129,8 @@ def _open(setup: dict[str, Any]) -> tuple[duckdb.DuckDBPyConnection, dict[str, A
     }
     for name, value in settings.items():
         _set(connection, name, value)
+    for head, body in MACROS.items():
+        connection.execute(f"CREATE MACRO {head} AS {body}")
     for name, given in setup["datasets"].items():
         _register(connection, name, _dataset(setup["lake"], given))
     for name in setup["tables"]:
@@ -180,7 +196,9 @@ def _serve(
 ) -> tuple[None, dict[str, Any]]:
     folder = Path(setup["folder"])
     if "dbt" in request:
-        return None, _dbt(connection, folder, request)
+        # The answer may be larger than a pipe.
+        (folder / "dbt.json").write_text(json.dumps(_dbt(connection, folder, request)))
+        return None, {"file": "dbt.json"}
     cursor = connection.cursor()
     # A transaction of its own: nothing that a query does outlasts it.
     cursor.execute("BEGIN")
@@ -188,7 +206,7 @@ def _serve(
         (statement,) = _one_query(cursor, request["sql"])
         told: dict[str, Any] = {"columns": _described(cursor, statement)}
         if request.get("result"):
-            told["rows"] = _write(cursor.execute(statement), folder / request["result"])
+            told["rows"] = _write(cursor.sql(statement), folder / request["result"])
         return None, told
     finally:
         with contextlib.suppress(duckdb.Error):
@@ -212,7 +230,7 @@ def _described(cursor: duckdb.DuckDBPyConnection, query: duckdb.Statement | str)
     return [[name, str(kind)] for name, kind in zip(planned.columns, planned.types, strict=True)]
 
 
-def _write(result: duckdb.DuckDBPyConnection, path: Path) -> int:
+def _write(result: duckdb.DuckDBPyRelation, path: Path) -> int:
     """Write a result as an Arrow file, batch by batch; returns its rows."""
     reader = result.to_arrow_reader(100_000)
     rows = 0
@@ -229,28 +247,38 @@ def _dbt(
 ) -> dict[str, Any]:
     """Run dbt on the database; what it made is left as Arrow files.
 
-    ``tables``: models whose rows are wanted; ``counted``: those of which only the number is.
+    ``tables``: models whose rows are wanted; ``counted``: those of which only the number is;
+    ``examples``: tests of which failing rows are.
     """
     _lend_to_dbt(connection)
     from dbt.cli.main import dbtRunner
 
     done = dbtRunner().invoke(request["dbt"])
-    results = {r.node.unique_id: r for r in getattr(done.result, "results", None) or ()}
     told: dict[str, Any] = {"success": bool(done.success), "made": {}, "examples": {}}
+    wanted = {name: set(request.get(name, ())) for name in ("tables", "counted", "examples")}
+    results = {r.node.unique_id: r for r in _results(done) if r.node.unique_id in _all(wanted)}
     if done.exception is not None:
         told["exception"] = str(done.exception)
     for unique_id, result in results.items():
         status, node = str(result.status), result.node
-        if status == "success" and unique_id in request["tables"]:
+        if status == "success" and unique_id in wanted["tables"]:
             path = folder / f"{len(told['made'])}.arrow"
             told["made"][unique_id] = _copied(connection, str(node.relation_name), path)
-        elif status == "success" and unique_id in request["counted"]:
+        elif status == "success":
             told["made"][unique_id] = _counted(connection, str(node.relation_name))
-        elif status in ("fail", "warn") and unique_id in request["examples"]:
+        elif status in ("fail", "warn"):
             path = folder / f"failing{len(told['examples'])}.arrow"
             told["examples"][unique_id] = path.name
-            _write(connection.execute(_some_as_text(connection, node.compiled_code)), path)
+            _write(connection.sql(_some_as_text(connection, node.compiled_code)), path)
     return told
+
+
+def _results(done: Any) -> Any:
+    return getattr(done.result, "results", ())
+
+
+def _all(wanted: dict[str, set[str]]) -> set[str]:
+    return set().union(*wanted.values())
 
 
 EXAMPLES = 5
@@ -265,7 +293,7 @@ def _some_as_text(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
 def _copied(connection: duckdb.DuckDBPyConnection, place: str, path: Path) -> dict[str, Any]:
     columns = _described(connection, f"SELECT * FROM {place}")
     wanted = ", ".join(_portable(*column) for column in columns)
-    rows = _write(connection.execute(f"SELECT {wanted} FROM {place}"), path)
+    rows = _write(connection.sql(f"SELECT {wanted} FROM {place}"), path)
     return {"columns": columns, "rows": rows, "file": path.name}
 
 
@@ -276,15 +304,21 @@ def _counted(connection: duckdb.DuckDBPyConnection, place: str) -> dict[str, Any
 
 
 def _portable(name: str, kind: str) -> str:
-    """A column in a type that every Arrow reader has; lists as JSON, others as text."""
+    """A column in a type that Arrow and CSV have; lists and others as PostgreSQL's texts."""
     quoted = _quoted(name)
     if kind in PLAIN:
         return quoted
     if kind in AS_BIGINT:
         return f"CAST({quoted} AS BIGINT) AS {quoted}"
     if kind.endswith("[]"):
-        return f"CAST(to_json({quoted}) AS VARCHAR) AS {quoted}"
+        return f"{_LIST.format(quoted)} AS {quoted}"
     return f"CAST({quoted} AS VARCHAR) AS {quoted}"
+
+
+_LIST = (
+    "'{{' || array_to_string(list_transform({}, lambda x: CASE WHEN x IS NULL THEN 'NULL' ELSE "
+    "'\"' || replace(replace(CAST(x AS VARCHAR), '\\', '\\\\'), '\"', '\\\"') || '\"' END), ',') || '}}'"
+)
 
 
 def _lend_to_dbt(connection: duckdb.DuckDBPyConnection) -> None:

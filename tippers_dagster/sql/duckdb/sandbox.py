@@ -16,8 +16,9 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,9 +34,6 @@ from tippers_dagster.settings import Settings
 
 START_SECONDS = 120
 """A slow disk may take this long to read Python's libraries, and S3 the footers of many files."""
-
-GRACE_SECONDS = 5
-"""DuckDB stops a statement itself; a process that does not is ended this long after."""
 
 OTHER_MEMORY = 1 << 30
 """What a process may use besides DuckDB's buffers: libraries, values being computed, Arrow."""
@@ -67,6 +65,10 @@ class Dataset:
     schema: pa.Schema
 
 
+Source = pa.Table | Callable[[], pa.RecordBatchReader]
+"""An Arrow table, or a function that reads one, when the sandbox starts."""
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a sandbox holds, by ``schema.table``.
@@ -76,26 +78,30 @@ class Contents:
     datasets
         Tables of the lake.
     tables
-        Arrow tables, or readers of them.
+        Arrow tables, or functions that read them.
     views
         Names and queries, those first that others read.
     """
 
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
-    tables: Mapping[str, pa.Table | pa.RecordBatchReader] = field(default_factory=dict)
+    tables: Mapping[str, Source] = field(default_factory=dict)
     views: Sequence[tuple[str, str]] = ()
 
 
 class Sandbox:
     """A running DuckDB process. Create it with :func:`sandbox`."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[str], answers: IO[str]) -> None:
+    def __init__(
+        self, folder: Path, process: subprocess.Popen[str], answers: IO[str], most: int
+    ) -> None:
         self.folder = folder
         self.process = process
         self._answers = answers
-        self._most = 0
         self._results = 0
+        self._too_much = False
+        threading.Thread(target=self._watch, args=(most,), daemon=True).start()
 
+    # --- queries ----------------------------------------------------------------------------
     def query(self, sql: str, seconds: float) -> pa.Table:
         """The result of one query.
 
@@ -129,6 +135,7 @@ class Sandbox:
         with pa.memory_map(str(self.folder / name)) as source:
             return pa.ipc.open_file(source).read_all()
 
+    # --- requests ---------------------------------------------------------------------------
     def ask(self, request: Mapping[str, Any], seconds: float | None) -> dict[str, Any]:
         """Send a request, and wait for the answer.
 
@@ -155,12 +162,9 @@ class Sandbox:
         SandboxError
             As for ``ask``.
         """
-        until = None if seconds is None else time.monotonic() + seconds
-        while not select.select([self._answers], [], [], _POLL_SECONDS)[0]:
-            self.watch()
-            if until is not None and time.monotonic() > until:
-                self._end()
-                raise SandboxError("Stopped", f"DuckDB took longer than {seconds:g} s.")
+        if not select.select([self._answers], [], [], seconds)[0]:
+            self._end()
+            raise SandboxError("Stopped", f"DuckDB took longer than {seconds:g} s.")
         line = self._answers.readline()
         if not line:
             raise self._ended()
@@ -169,31 +173,42 @@ class Sandbox:
             raise SandboxError(told["error"], told["message"])
         return told
 
-    def watch(self) -> None:
-        """End the process if it has taken more memory than it may.
+    def dbt_answer(self, seconds: float | None) -> dict[str, Any]:
+        """Wait for what a request to run dbt gives.
 
         Raises
         ------
         SandboxError
-            It was ended.
+            The process was ended.
         """
-        with suppress(psutil.Error):
-            # Mapped files, such as the tables given, are not its own.
-            memory = psutil.Process(self.process.pid).memory_info()
-            if self._most and memory.rss - memory.shared > self._most:
-                self._end()
-                raise SandboxError(
-                    "OutOfMemoryException", "DuckDB used more memory than it may.", MEMORY_HINT
-                )
+        return json.loads((self.folder / self.answer(seconds)["file"]).read_text())
 
-    def limit(self, most: int) -> None:
-        """Bytes of memory at which the process is ended."""
-        self._most = most
+    def output(self) -> str:
+        """What the process has written, if its log is not read by others."""
+        return (self.folder / "output").read_text(errors="replace")
+
+    # --- its end ----------------------------------------------------------------------------
+    def _watch(self, most: int) -> None:
+        """End the process if it takes more memory than ``most`` bytes."""
+        with suppress(psutil.Error):
+            child = psutil.Process(self.process.pid)
+            while self.process.returncode is None:
+                memory = child.memory_info()
+                # Mapped files, such as the tables given, are not its own.
+                if memory.rss - memory.shared > most:
+                    self._too_much = True
+                    self.process.kill()
+                    return
+                time.sleep(_POLL_SECONDS)
 
     def _ended(self) -> SandboxError:
         status = self.process.wait()
-        reason = (self.folder / "errors").read_text(errors="replace").strip().rpartition("\n")[2]
+        if self._too_much:
+            return SandboxError(
+                "OutOfMemoryException", "DuckDB used more memory than it may.", MEMORY_HINT
+            )
         shown = f"signal {-status}" if status < 0 else f"status {status}"
+        reason = self.output().strip().rpartition("\n")[2]
         return SandboxError(
             "Stopped", f"DuckDB's process ended ({shown}). {reason}".strip(), MEMORY_HINT
         )
@@ -243,28 +258,28 @@ def sandbox(
     """
     with scratch_folder(settings.home_path / "sandbox") as folder:
         for name, table in contents.tables.items():
-            write_table(folder / f"{name}.arrow", table)
-        running = _start(folder, environment or {}, log)
+            _write(folder / f"{name}.arrow", table)
+        most = (settings.sql_memory_mb << 20) + OTHER_MEMORY
+        running = _start(folder, environment or {}, most, log)
         try:
             running.send(_setup(settings, contents, folder, statement_seconds))
             running.answer(START_SECONDS)
-            running.limit((settings.sql_memory_mb << 20) + OTHER_MEMORY)
             yield running
         finally:
             running.close()
 
 
-def write_table(path: Path, table: pa.Table | pa.RecordBatchReader) -> None:
+def _write(path: Path, table: Source) -> None:
     """Write a table for a sandbox, batch by batch."""
-    batches = table.to_batches() if isinstance(table, pa.Table) else table
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        for batch in batches:
+    reader = table.to_reader() if isinstance(table, pa.Table) else table()
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, reader.schema) as writer:
+        for batch in reader:
             writer.write_batch(batch)
 
 
-def _start(folder: Path, environment: Mapping[str, str], log: bool) -> Sandbox:
+def _start(folder: Path, environment: Mapping[str, str], most: int, log: bool) -> Sandbox:
     answers, told = os.pipe()
-    with (folder / "errors").open("wb") as errors:
+    with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-P", str(_CHILD), str(told)],
             cwd=folder,
@@ -275,13 +290,13 @@ def _start(folder: Path, environment: Mapping[str, str], log: bool) -> Sandbox:
                 **environment,
             },
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if log else errors,
-            stderr=subprocess.STDOUT if log else errors,
+            stdout=subprocess.PIPE if log else output,
+            stderr=subprocess.STDOUT if log else output,
             pass_fds=[told],
             text=True,
         )
     os.close(told)
-    return Sandbox(folder, process, os.fdopen(answers))
+    return Sandbox(folder, process, os.fdopen(answers), most)
 
 
 def _setup(
