@@ -227,9 +227,11 @@ def test_a_process_that_takes_too_much_is_ended(
 ) -> None:
     """Memory that DuckDB does not count as its own."""
     monkeypatch.setattr("tippers_dagster.sql.duckdb.sandbox.OTHER_MEMORY", -(256 << 20))
-    with sandbox(here, Contents(), statement_seconds=60) as box:
-        with pytest.raises(SandboxError, match="more memory than it may"):
-            box.query(ENDLESS, 30)
+    with (
+        pytest.raises(SandboxError, match="more memory than it may"),
+        sandbox(here, Contents(), statement_seconds=60) as box,
+    ):
+        box.query(ENDLESS, 30)
 
 
 # --- its life -----------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ LAST_SETTINGS = {"enable_external_access": False, "lock_configuration": True}
 MACROS = {
     "array_lower(items, dimension)": "CASE WHEN dimension = 1 AND len(items) > 0 THEN 1 END",
     "array_remove(items, item)": "list_filter(items, lambda x: x IS DISTINCT FROM item)",
-    "array_upper(items, dimension)": "CASE WHEN dimension = 1 AND len(items) > 0 THEN len(items) END",
+    "array_upper(items, dimension)": "CASE WHEN dimension = 1 THEN nullif(len(items), 0) END",
     "btrim(value)": "trim(value), (value, characters) AS trim(value, characters)",
     "date_bin(stride, source, origin)": "time_bucket(stride, source, origin)",
     "div(a, b)": "trunc(a / b)",
@@ -129,6 +129,7 @@ def _open(setup: dict[str, Any]) -> tuple[duckdb.DuckDBPyConnection, dict[str, A
     }
     for name, value in settings.items():
         _set(connection, name, value)
+    connection.execute("CREATE TYPE jsonb AS JSON")
     for head, body in MACROS.items():
         connection.execute(f"CREATE MACRO {head} AS {body}")
     for name, given in setup["datasets"].items():
@@ -204,7 +205,7 @@ def _serve(
     cursor.execute("BEGIN")
     try:
         (statement,) = _one_query(cursor, request["sql"])
-        told: dict[str, Any] = {"columns": _described(cursor, statement)}
+        told: dict[str, Any] = {"columns": _described(cursor, statement.query)}
         if request.get("result"):
             told["rows"] = _write(cursor.sql(statement), folder / request["result"])
         return None, told
@@ -221,13 +222,12 @@ def _one_query(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[duckdb.State
     return found
 
 
-def _described(cursor: duckdb.DuckDBPyConnection, query: duckdb.Statement | str) -> list[list[str]]:
+def _described(cursor: duckdb.DuckDBPyConnection, query: str) -> list[list[str]]:
     """Names and types of a query's columns; it is planned only.
 
-    Not by DESCRIBE and its text: behind an empty statement, the query itself would run.
+    ``query`` is one statement as DuckDB gives it: behind an empty one, the query itself would run.
     """
-    planned = cursor.sql(query)
-    return [[name, str(kind)] for name, kind in zip(planned.columns, planned.types, strict=True)]
+    return [[row[0], row[1]] for row in cursor.execute(f"DESCRIBE {query}").fetchall()]
 
 
 def _write(result: duckdb.DuckDBPyRelation, path: Path) -> int:
@@ -315,10 +315,12 @@ def _portable(name: str, kind: str) -> str:
     return f"CAST({quoted} AS VARCHAR) AS {quoted}"
 
 
+_ITEM = """'"' || replace(replace(CAST(x AS VARCHAR), '\\', '\\\\'), '"', '\\"') || '"'"""
 _LIST = (
-    "'{{' || array_to_string(list_transform({}, lambda x: CASE WHEN x IS NULL THEN 'NULL' ELSE "
-    "'\"' || replace(replace(CAST(x AS VARCHAR), '\\', '\\\\'), '\"', '\\\"') || '\"' END), ',') || '}}'"
+    "'{{' || array_to_string(list_transform({}, lambda x: "
+    f"CASE WHEN x IS NULL THEN 'NULL' ELSE {_ITEM} END), ',') || '}}}}'"
 )
+"""A list in PostgreSQL's form: {"a",NULL}."""
 
 
 def _lend_to_dbt(connection: duckdb.DuckDBPyConnection) -> None:

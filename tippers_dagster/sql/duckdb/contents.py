@@ -17,8 +17,9 @@ from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column, table_columns
-from tippers_dagster.sql.duckdb.log import SOURCE, log_table
+from tippers_dagster.sql.duckdb.log import SOURCE, empty_log_table, log_table
 from tippers_dagster.sql.duckdb.sandbox import Contents, Dataset, Source
+from tippers_dagster.sql.environment import source_schema
 from tippers_dagster.sql.roles import built
 
 Place = tuple[str, str]
@@ -79,8 +80,13 @@ def _table(
         columns = table_columns(owner, schema, name)
     if columns:
         return lambda: _read(cursor(), schema, name, columns)
+    return _optional(settings, schema, name)
+
+
+def _optional(settings: Settings, schema: str, name: str) -> pa.Table | None:
+    """An empty table of the campus; None for other names."""
     for table in source_tables(settings).values():
-        if (table.schema, table.name) == (schema, name):
+        if (source_schema(settings), table.name) == (schema, name):
             texts = {table.columns[column]: pa.string() for column in table.types}
             return pa.schema(texts).empty_table()
     return None
@@ -143,3 +149,19 @@ def inputs(manifest: Mapping[str, Any], staging: Sequence[View], chosen: Collect
         waiting += below
     found.views = [view for view in staging if view[0] in wanted]
     return found
+
+
+def inputs_empty(
+    settings: Settings, manifest: Mapping[str, Any], staging: Sequence[View]
+) -> Contents:
+    """All staging models over empty tables: enough to plan a query."""
+    chosen = [
+        i for i, n in manifest["nodes"].items() if f"{n['schema']}.{n['alias']}" in dict(staging)
+    ]
+    read = inputs(manifest, staging, chosen)
+    tables: dict[str, Source] = {f"{SOURCE}.{name}": empty_log_table(name) for name in read.log}
+    for schema, name in read.places:
+        columns = _optional(settings, schema, name)
+        if columns is not None:
+            tables[f"{schema}.{name}"] = columns
+    return Contents(tables=tables, views=read.views)

@@ -238,6 +238,7 @@ def sandbox(
     *,
     statement_seconds: float,
     environment: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
     log: bool = False,
 ) -> Iterator[Sandbox]:
     """A sandbox with these contents; it ends with the block, or with this process.
@@ -248,6 +249,8 @@ def sandbox(
         Time limit of each statement.
     environment
         Variables for the process, besides where programs and languages are.
+    more
+        Further settings of DuckDB.
     log
         Whether the process's output is wanted, as ``process.stdout``; else it is kept for errors.
 
@@ -262,7 +265,7 @@ def sandbox(
         most = (settings.sql_memory_mb << 20) + OTHER_MEMORY
         running = _start(folder, environment or {}, most, log)
         try:
-            running.send(_setup(settings, contents, folder, statement_seconds))
+            running.send(_setup(settings, contents, folder, statement_seconds, more or {}))
             running.answer(START_SECONDS)
             yield running
         finally:
@@ -300,7 +303,11 @@ def _start(folder: Path, environment: Mapping[str, str], most: int, log: bool) -
 
 
 def _setup(
-    settings: Settings, contents: Contents, folder: Path, statement_seconds: float
+    settings: Settings,
+    contents: Contents,
+    folder: Path,
+    statement_seconds: float,
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     return {
         "folder": str(folder),
@@ -309,6 +316,7 @@ def _setup(
             "max_temp_directory_size": f"{settings.sql_temporary_mb}MiB",
             "threads": settings.threads,
             "max_execution_time": round(statement_seconds * 1000),
+            **more,
         },
         "lake": open_lake(settings).location() if contents.datasets else None,
         "datasets": {
