@@ -30,7 +30,7 @@ from tippers_dagster.sql.describe import (
     table_metadata,
     view_metadata,
 )
-from tippers_dagster.sql.duckdb.contents import contents, inputs
+from tippers_dagster.sql.duckdb.contents import contents, everything, inputs
 from tippers_dagster.sql.duckdb.sandbox import Sandbox, SandboxError, sandbox
 from tippers_dagster.sql.duckdb.storing import store_table
 from tippers_dagster.sql.duckdb.types import postgres_type
@@ -145,7 +145,7 @@ class LakeRun(DbtRun):
         """The results of models and tests, all at the end; dbt's log arrives before."""
         found = list(self._logged())
         try:
-            self._told = self._box.dbt_answer(None)
+            self.finish()
         except SandboxError as error:
             self._errors.append(str(error))
         if message := self._told.get("exception"):
@@ -155,9 +155,30 @@ class LakeRun(DbtRun):
             rows = made[result.unique_id]["rows"] if result.unique_id in made else result.rows
             yield replace(result, rows=rows)
 
+    def finish(self) -> dict[str, Any]:
+        """Wait for what dbt has made.
+
+        Raises
+        ------
+        SandboxError
+            The process was ended.
+        """
+        self._told = self._box.dbt_answer(None)
+        return self._told
+
     def described(self, model: Mapping[str, Any], result: Result) -> Described:
         """Store the table of a model in the warehouse, describe and export it."""
-        made = self._told["made"].get(result.unique_id)
+        return self.store(model)
+
+    def store(self, model: Mapping[str, Any]) -> Described:
+        """The same; a view over the lake is described only.
+
+        Raises
+        ------
+        TippersError
+            The table could not be stored or exported.
+        """
+        made = self._told["made"].get(model["unique_id"])
         if made is None:
             raise TippersError("DuckDB's process ended before the table could be stored.")
         columns = [Column(name, postgres_type(kind)) for name, kind in made["columns"]]
@@ -165,7 +186,7 @@ class LakeRun(DbtRun):
             return view_metadata(model, columns, made["rows"])
         place, indexes = (model["schema"], model["alias"]), model["config"].get("indexes") or ()
         store_table(self._settings, place, columns, self._box.read(made["file"]), indexes)
-        return table_metadata(self._settings, model, result.rows)
+        return table_metadata(self._settings, model, made["rows"])
 
     def failing(self, test: Mapping[str, Any]) -> dict[str, Any]:
         """Metadata of a test that failed: some rows, and the query for all of them."""
@@ -254,6 +275,56 @@ def _in_warehouse(
         yield DbtRun(settings, process, target)
     finally:
         _stop(process)
+
+
+# --- from the command line ----------------------------------------------------------------------
+_READING = {"build", "compile", "docs", "run", "seed", "show", "snapshot", "test"}
+"""dbt's commands that read or make tables."""
+
+
+def run_on_lake(
+    settings: Settings, project: Project, arguments: Sequence[str], environment: Mapping[str, str]
+) -> int:
+    """Run any command of dbt on DuckDB; its output goes to standard output.
+
+    Tables of definitions that it makes are stored in the warehouse and exported when dbt is done.
+
+    Returns
+    -------
+    int
+        dbt's status: 0 if it succeeded, 1 if a model or test failed, 2 for any other failure.
+    """
+    nodes = project.manifest["nodes"]
+    tables = {i: n for i, n in nodes.items() if n["resource_type"] == "model" and _defined(n)}
+    read = inputs(project.manifest, project.staging_views, [])
+    if _READING.intersection(arguments):
+        read = everything(project.manifest, project.staging_views)
+    with (
+        contents(settings, read.log, read.places, read.views) as held,
+        sandbox(
+            settings,
+            held,
+            statement_seconds=settings.model_timeout_seconds,
+            environment={**environment, "PYTHONUNBUFFERED": "1"},
+            log=True,
+        ) as box,
+    ):
+        box.send({"dbt": list(arguments), "last": True, "tables": list(tables)})
+        run = LakeRun(settings, box, Path(environment["DBT_TARGET_PATH"]))
+        for line in box.process.stdout or ():
+            print(line, end="", flush=True)
+        told = run.finish()
+        if message := told.get("exception"):
+            print(message, file=sys.stderr)
+            return 2
+        for unique_id in told["made"]:
+            print(f"storing {nodes[unique_id]['name']}", flush=True)
+            run.store(tables[unique_id])
+    return 0 if told["success"] else 1
+
+
+def _defined(node: Mapping[str, Any]) -> bool:
+    return "concept" in meta_of(node)
 
 
 def _environment(settings: Settings, project: Project, target: Path) -> dict[str, str]:

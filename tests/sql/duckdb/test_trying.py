@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
@@ -101,7 +103,6 @@ MESSAGES = [
     ("select mac_address, seconds, count(*) as n from int_sessions group by 1", ["GROUP BY"]),
     ("select mac_address from int_sessions, devices", ["mbiguous", "table.column"]),
     ("select mac_address, upper(weekday) as u from int_sessions", ["upper(", "CAST"]),
-    ("select mac_address, weekday = 'x' as u from int_sessions", ["Could not convert", "type"]),
     ("select * from int_sessions a join devices b on true", ["mac_address more than once"]),
     ("select mac_address, 1 from devices", ["Column 2", "no name"]),
     ('select mac_address as "Who" from devices', ["'Who'", "lower-case"]),
@@ -114,13 +115,20 @@ MESSAGES = [
 
 def test_errors_are_messages_with_a_place(lake: Settings, trial: LakeTrial) -> None:
     for sql, parts in MESSAGES:
-        with pytest.raises(BadInput) as caught:
-            trial.validate(given(lake, sql), "mac_address")
+        query = given(lake, sql)
+        with pytest.raises(BadInput, match=re.escape(parts[0])) as caught:
+            trial.validate(query, "mac_address")
         message = str(caught.value)
         for part in parts:
             assert part in message, (sql, message)
         assert "staging." not in message.split("\n")[0]
-    with pytest.raises(BadInput, match="Division by zero") as caught:
-        found = given(lake, "select mac_address, 1 / (seconds - seconds) as u from int_sessions")
-        trial.preview(found, "mac_address")
-    assert "nullif" in (caught.value.hint or "")
+
+    # Values are computed only when the query runs.
+    for sql, message, hint in (
+        ("1 / (seconds - seconds)", "Division by zero", "nullif"),
+        ("weekday = 'x'", "Could not convert", "type"),
+    ):
+        query = given(lake, f"select mac_address, {sql} as u from int_sessions")
+        with pytest.raises(BadInput, match=message) as caught:
+            trial.preview(query, "mac_address")
+        assert hint in (caught.value.hint or "")

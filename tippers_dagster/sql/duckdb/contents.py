@@ -151,13 +151,38 @@ def inputs(manifest: Mapping[str, Any], staging: Sequence[View], chosen: Collect
     return found
 
 
+def everything(manifest: Mapping[str, Any], staging: Sequence[View]) -> Inputs:
+    """The log, all staging models, and all tables that models read or have made."""
+    found = inputs(manifest, staging, [i for i, _ in _staging_nodes(manifest, staging)])
+    models = [n for n in manifest["nodes"].values() if n["resource_type"] == "model"]
+    tables = [(n["schema"], n["alias"]) for n in models]
+    sources = [(n["schema"], n["identifier"]) for n in _sources(manifest)]
+    views = {name for name, _ in staging}
+    found.places = [p for p in dict.fromkeys([*tables, *sources]) if ".".join(p) not in views]
+    return found
+
+
+def _sources(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Sources in the warehouse; the session log is read from the lake instead."""
+    for node in manifest["sources"].values():
+        if node["source_name"] != SOURCE and node["name"] != "user_ap_trajectory":
+            yield node
+
+
+def _staging_nodes(
+    manifest: Mapping[str, Any], staging: Sequence[View]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    views = {name for name, _ in staging}
+    for unique_id, node in manifest["nodes"].items():
+        if node["resource_type"] == "model" and f"{node['schema']}.{node['alias']}" in views:
+            yield unique_id, node
+
+
 def inputs_empty(
     settings: Settings, manifest: Mapping[str, Any], staging: Sequence[View]
 ) -> Contents:
     """All staging models over empty tables: enough to plan a query."""
-    chosen = [
-        i for i, n in manifest["nodes"].items() if f"{n['schema']}.{n['alias']}" in dict(staging)
-    ]
+    chosen = [i for i, _ in _staging_nodes(manifest, staging)]
     read = inputs(manifest, staging, chosen)
     tables: dict[str, Source] = {f"{SOURCE}.{name}": empty_log_table(name) for name in read.log}
     for schema, name in read.places:
