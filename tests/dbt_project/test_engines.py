@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,21 @@ import sqlalchemy as sa
 
 from tests.conftest import SessionServer
 from tests.dbt_project import campus, oracle
+from tests.dbt_project.generated import query
 from tests.dbt_project.lake import write_lake
 from tests.dbt_project.test_models import Built, built, deployment
 from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.kinds import Kind
+from tippers_dagster.catalog.model import Ref
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import schema_columns
+from tippers_dagster.sql.names import NameTable, Place, ref_place
 from tippers_dagster.sql.nodes import meta_of
 from tippers_dagster.sql.project import Project, rendered_project
 from tippers_dagster.sql.running import dbt_run
+from tippers_dagster.sql.translate import translate
 
 __all__ = ["built", "deployment"]
 
@@ -148,6 +155,55 @@ def test_the_views_of_the_log(built: Built, lake: OnLake) -> None:
             found = box.query(f"SELECT * FROM staging.{name}", 30).to_pylist()
             wanted = built.read(f"staging.{name}")
             assert _sorted(found) == _sorted(wanted), name
+
+
+def test_generated_queries_give_the_same(lake: OnLake) -> None:
+    """300 queries over what PostgreSQL made of the source, and over the lake."""
+    from tippers_dagster.sql.duckdb.contents import contents, everything
+    from tippers_dagster.sql.duckdb.sandbox import sandbox
+
+    index = Ref("device", "devices", Kind.INDEX)
+    staging = {name.partition(".")[2]: name for name, _ in lake.project.staging_views}
+    names = NameTable(
+        {name: Place("staging", name, f"ref('{name}')") for name in staging}
+        | {"device.devices": ref_place(index)}
+    )
+    given = everything(lake.project.manifest, lake.project.staging_views)
+    with (
+        contents(lake.settings, given.log, given.places, given.views) as held,
+        sandbox(lake.settings, held, statement_seconds=30) as box,
+    ):
+        for seed in range(300):
+            sql = query(seed)
+            plain = translate(sql, concept="device", index=index, key="mac_address", names=names)
+            wanted = _normal(_on_postgres(lake.settings, plain.sql_plain))
+            found = _normal(row.values() for row in box.query(plain.sql_plain, 60).to_pylist())
+            assert len(found) == len(wanted), (seed, sql)
+            for one, other in zip(found, wanted, strict=True):
+                assert all(map(_same, one, other)), (seed, sql, one, other)
+
+
+def _on_postgres(settings: Settings, sql: str) -> list[Any]:
+    with warehouse_engine(settings).connect() as connection:
+        return list(connection.exec_driver_sql(sql.replace("%", "%%")))
+
+
+def _normal(rows: Iterable[Iterable[Any]]) -> list[list[Any]]:
+    """Rows in an order of their own; numbers as floats, instants and lengths in seconds."""
+    plain = [[_number(value) for value in row] for row in rows]
+    return sorted(
+        plain, key=lambda row: [f"{v:.6g}" if isinstance(v, float) else str(v) for v in row]
+    )
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, dt.timedelta):
+        return value.total_seconds()
+    if getattr(value, "tzinfo", None):
+        return value.timestamp()
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return float(value)
+    return value
 
 
 def _sorted(rows: list[Row]) -> list[str]:

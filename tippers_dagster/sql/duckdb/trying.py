@@ -163,11 +163,7 @@ class LakeTrial:
     # --- messages ---------------------------------------------------------------------------
     def _described(self, box: Sandbox, query: Translated, key: str | None) -> list[Column]:
         found = box.columns(query.sql_plain, self._settings.sql_timeout_seconds + _GRACE_SECONDS)
-        written = query.columns or ()
-        columns = [
-            Column(_name(name, written[at : at + 1]), postgres_type(kind))
-            for at, (name, kind) in enumerate(found)
-        ]
+        columns = [Column(_name(name), postgres_type(kind)) for name, kind in found]
         refuse_columns(columns)
         refuse_missing_key(columns, key)
         return columns
@@ -189,9 +185,9 @@ def _judge(box: Sandbox, query: Translated) -> None:
         raise violation_error(query.user_sql, found)
 
 
-def _name(name: str, written: Sequence[str]) -> str:
-    """A column without a name has its expression for one in DuckDB."""
-    return "?column?" if written == ("",) and not name.isidentifier() else name
+def _name(name: str) -> str:
+    """A column without a name has its expression for one in DuckDB; PostgreSQL says ?column?."""
+    return name if name.isidentifier() else "?column?"
 
 
 _HINTS = {
