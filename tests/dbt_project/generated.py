@@ -142,7 +142,8 @@ def _joined(rng: random.Random) -> str:
     return (
         "select s.mac_address, d.sessions as day_sessions, count(*) as n, sum(s.seconds) as total, "
         f"max(d.last_end) as last from (select * from int_sessions s where {_condition(rng)}) s "
-        f"{kind} int_device_days d on d.mac_address = s.mac_address and d.local_date = s.local_date and d.sessions "
+        f"{kind} int_device_days d on d.mac_address = s.mac_address "
+        "and d.local_date = s.local_date and d.sessions "
         f"{rng.choice(('<', '>='))} {rng.randint(1, 6)} "
         "group by s.mac_address, d.sessions"
     )
