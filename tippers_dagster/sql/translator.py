@@ -32,7 +32,11 @@ class Translator(DagsterDbtTranslator):
         contents: Mapping[tuple[str, ...], str],
         condition: dg.AutomationCondition | None = None,
     ) -> None:
-        super().__init__(DagsterDbtTranslatorSettings(enable_source_metadata=False))
+        # The tables of the log in the lake are one asset.
+        settings = DagsterDbtTranslatorSettings(
+            enable_source_metadata=False, enable_duplicate_source_asset_keys=True
+        )
+        super().__init__(settings)
         self._contents = contents
         self._condition = condition
 
