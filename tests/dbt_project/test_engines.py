@@ -25,6 +25,7 @@ from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import schema_columns
+from tippers_dagster.sql.duckdb.contents import everything, inputs, lake_sandbox
 from tippers_dagster.sql.names import NameTable, Place, ref_place
 from tippers_dagster.sql.nodes import meta_of
 from tippers_dagster.sql.project import Project, rendered_project
@@ -140,17 +141,11 @@ def test_tables_have_their_index_and_a_file_in_the_lake(lake: OnLake) -> None:
 
 def test_the_views_of_the_log(built: Built, lake: OnLake) -> None:
     """What staging models give is what PostgreSQL makes of the source."""
-    from tippers_dagster.sql.duckdb.contents import contents, inputs
-    from tippers_dagster.sql.duckdb.sandbox import sandbox
-
     manifest, views = lake.project.manifest, lake.project.staging_views
     names = ("int_sessions", "int_place_days", "int_device_days", "int_regions", "int_places")
     given = inputs(manifest, views, [f"model.tippers.{name}" for name in names])
     assert {view for view, _ in given.views} >= {f"staging.{name}" for name in names}
-    with (
-        contents(lake.settings, given.log, given.places, given.views) as held,
-        sandbox(lake.settings, held, statement_seconds=30) as box,
-    ):
+    with lake_sandbox(lake.settings, given, statement_seconds=30) as box:
         for name in names:
             found = box.query(f"SELECT * FROM staging.{name}", 30).to_pylist()
             wanted = built.read(f"staging.{name}")
@@ -159,9 +154,6 @@ def test_the_views_of_the_log(built: Built, lake: OnLake) -> None:
 
 def test_generated_queries_give_the_same(lake: OnLake) -> None:
     """300 queries over what PostgreSQL made of the source, and over the lake."""
-    from tippers_dagster.sql.duckdb.contents import contents, everything
-    from tippers_dagster.sql.duckdb.sandbox import sandbox
-
     index = Ref("device", "devices", Kind.INDEX)
     staging = {name.partition(".")[2]: name for name, _ in lake.project.staging_views}
     names = NameTable(
@@ -169,10 +161,7 @@ def test_generated_queries_give_the_same(lake: OnLake) -> None:
         | {"device.devices": ref_place(index)}
     )
     given = everything(lake.project.manifest, lake.project.staging_views)
-    with (
-        contents(lake.settings, given.log, given.places, given.views) as held,
-        sandbox(lake.settings, held, statement_seconds=30) as box,
-    ):
+    with lake_sandbox(lake.settings, given, statement_seconds=30) as box:
         for seed in range(300):
             sql = query(seed)
             plain = translate(sql, concept="device", index=index, key="mac_address", names=names)

@@ -30,8 +30,8 @@ from tippers_dagster.sql.describe import (
     table_metadata,
     view_metadata,
 )
-from tippers_dagster.sql.duckdb.contents import contents, everything, inputs
-from tippers_dagster.sql.duckdb.sandbox import Sandbox, SandboxError, sandbox
+from tippers_dagster.sql.duckdb.contents import everything, inputs, lake_sandbox
+from tippers_dagster.sql.duckdb.sandbox import Sandbox, SandboxError
 from tippers_dagster.sql.duckdb.storing import store_table
 from tippers_dagster.sql.duckdb.types import postgres_type
 from tippers_dagster.sql.environment import dbt_environment
@@ -240,16 +240,13 @@ def _on_lake(
         "counted": sorted(set(models).difference(tables)),
         "examples": sorted(set(chosen).difference(models)),
     }
-    with (
-        contents(settings, read.log, read.places, read.views) as held,
-        sandbox(
-            settings,
-            held,
-            statement_seconds=settings.model_timeout_seconds,
-            environment=_environment(settings, project, target),
-            log=True,
-        ) as box,
-    ):
+    with lake_sandbox(
+        settings,
+        read,
+        statement_seconds=settings.model_timeout_seconds,
+        environment=_environment(settings, project, target),
+        log=True,
+    ) as box:
         box.send(request)
         yield LakeRun(settings, box, target)
 
@@ -299,16 +296,13 @@ def run_on_lake(
     read = inputs(project.manifest, project.staging_views, [])
     if _READING.intersection(arguments):
         read = everything(project.manifest, project.staging_views)
-    with (
-        contents(settings, read.log, read.places, read.views) as held,
-        sandbox(
-            settings,
-            held,
-            statement_seconds=settings.model_timeout_seconds,
-            environment={**environment, "PYTHONUNBUFFERED": "1"},
-            log=True,
-        ) as box,
-    ):
+    with lake_sandbox(
+        settings,
+        read,
+        statement_seconds=settings.model_timeout_seconds,
+        environment={**environment, "PYTHONUNBUFFERED": "1"},
+        log=True,
+    ) as box:
         box.send({"dbt": list(arguments), "last": True, "tables": list(tables)})
         run = LakeRun(settings, box, Path(environment["DBT_TARGET_PATH"]))
         for line in box.process.stdout or ():

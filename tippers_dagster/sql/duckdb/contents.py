@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column, table_columns
 from tippers_dagster.sql.duckdb.log import SOURCE, empty_log_table, log_table
-from tippers_dagster.sql.duckdb.sandbox import Contents, Dataset, Source
+from tippers_dagster.sql.duckdb.sandbox import Contents, Dataset, Sandbox, Source, sandbox
 from tippers_dagster.sql.environment import source_schema
 from tippers_dagster.sql.roles import built
 
@@ -35,37 +35,45 @@ _KEPT_TYPES = {
 
 
 @contextmanager
-def contents(
-    settings: Settings, log: Iterable[str], places: Iterable[Place], views: Sequence[View]
-) -> Iterator[Contents]:
-    """The contents of a sandbox; tables are read while it starts, within the block.
+def lake_sandbox(settings: Settings, read: Inputs, **options: Any) -> Iterator[Sandbox]:
+    """A sandbox with the log and tables of the warehouse.
+
+    Tables are read while it starts; nothing of the warehouse stays locked after.
 
     Parameters
     ----------
-    log
-        Names of tables of the dbt source ``lake``.
-    places
-        Tables of the warehouse; those that do not exist are left out, unless they are optional
-        tables of the campus, which are then empty.
-    views
-        Inputs first.
+    read
+        What it holds. Tables that do not exist are left out, unless they are optional tables of the
+        campus, which are then empty.
+    options
+        Of ``sandbox``.
 
     Raises
     ------
     LakeFileMissing
         The log's days are not computed.
+    SandboxError
+        A table or view cannot be opened.
     """
+    with ExitStack() as running:
+        with _contents(settings, read) as held:
+            box = running.enter_context(sandbox(settings, held, **options))
+        yield box
+
+
+@contextmanager
+def _contents(settings: Settings, read: Inputs) -> Iterator[Contents]:
     tables: dict[str, Source] = {}
     datasets: dict[str, Dataset] = {}
-    for name in log:
+    for name in read.log:
         found = log_table(settings, name)
         (datasets if isinstance(found, Dataset) else tables)[f"{SOURCE}.{name}"] = found  # type: ignore[assignment]
     with built(settings) as connection, ExitStack() as open_cursors:
-        for schema, name in places:
+        for schema, name in read.places:
             table = _table(settings, partial(_cursor, open_cursors, connection), schema, name)
             if table is not None:
                 tables[f"{schema}.{name}"] = table
-        yield Contents(datasets, tables, views)
+        yield Contents(datasets, tables, read.views)
 
 
 def _cursor(open_cursors: ExitStack, connection: dbapi.Connection) -> dbapi.Cursor:
@@ -113,7 +121,7 @@ def _readable(column: Column) -> str:
 # --- what dbt's models read ---------------------------------------------------------------------
 @dataclass
 class Inputs:
-    """What models or queries read: arguments of :func:`contents`."""
+    """What models or queries read: tables of the log and the warehouse, views in order."""
 
     log: list[str] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)

@@ -20,7 +20,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column, schema_columns
-from tippers_dagster.sql.duckdb.contents import View, contents, inputs, inputs_empty
+from tippers_dagster.sql.duckdb.contents import View, inputs, inputs_empty, lake_sandbox
 from tippers_dagster.sql.duckdb.parse_tree import violations_query
 from tippers_dagster.sql.duckdb.sandbox import Sandbox, SandboxError, sandbox
 from tippers_dagster.sql.duckdb.types import postgres_type
@@ -143,16 +143,13 @@ class LakeTrial:
         ids = {(n["schema"], n.get("alias")): i for i, n in self._manifest["nodes"].items()}
         staging = [ids[p.schema, p.table] for p in places if p.schema == STAGING]
         read = inputs(self._manifest, self._staging, staging)
-        tables = [(p.schema, p.table) for p in places if p.schema != STAGING]
-        with (
-            contents(self._settings, read.log, [*read.places, *tables], read.views) as held,
-            sandbox(
-                self._settings,
-                held,
-                statement_seconds=self._settings.sql_timeout_seconds,
-                more=_ERRORS,
-            ) as box,
-        ):
+        read.places += [(p.schema, p.table) for p in places if p.schema != STAGING]
+        with lake_sandbox(
+            self._settings,
+            read,
+            statement_seconds=self._settings.sql_timeout_seconds,
+            more=_ERRORS,
+        ) as box:
             yield box
 
     def _staging_names(self, places: Collection[Place]) -> set[str]:
