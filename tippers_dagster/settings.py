@@ -26,6 +26,8 @@ from tippers_dagster.errors import SettingsError
 
 ChunkSize = Literal["day", "week", "month"]
 
+SqlEngine = Literal["duckdb", "postgres"]
+
 _URL = r"^https?://[^\s/]+"
 
 SESSION_COLUMNS = ("mac_address", "sensor_id", "start_time", "end_time", "space_id")
@@ -129,6 +131,16 @@ class Settings(BaseSettings):
     sql_timeout_seconds: int = Field(20, ge=1, description="time limit for a preview of user SQL")
     model_timeout_seconds: int = Field(
         3600, ge=1, description="time limit for one statement of a dbt model"
+    )
+    sql_engine: SqlEngine = Field(
+        "postgres",
+        description="what runs indexes, rules and features: duckdb (over the lake) or postgres",
+    )
+    sql_memory_mb: int = Field(
+        2048, ge=256, description="memory for DuckDB's tables and intermediate results, per run"
+    )
+    sql_temporary_mb: int = Field(
+        20_000, ge=0, description="disk space for DuckDB's intermediate results, per run"
     )
     preview_rows: int = Field(50, ge=1, le=1000, description="number of rows in a preview")
     secrets_keys: SecretStr | None = Field(

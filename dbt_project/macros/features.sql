@@ -19,7 +19,7 @@ places as (
     select
         mac_address,
         count(distinct local_date) as dates,
-        max(local_date) - min(local_date) as span_days,
+        (max(local_date) - min(local_date))::integer as span_days,
         count(distinct sensor_id) as access_points,
         count(distinct space_id) as spaces
     from {{ ref('int_place_days') }}

@@ -14,7 +14,7 @@ from tippers_dagster.automation.state import Recorder, recorder
 from tippers_dagster.errors import EnvironmentFault, TippersError
 from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.settings import Settings
-from tippers_dagster.sql.describe import Described, failing_rows, table_metadata
+from tippers_dagster.sql.describe import Described
 from tippers_dagster.sql.nodes import key_of
 from tippers_dagster.sql.project import Project
 from tippers_dagster.sql.running import DbtRun, Result, dbt_run
@@ -99,7 +99,8 @@ class _Run:
             self._recorder: Recorder = recorder(self._settings, self._nodes, run_id)
             for key in keys:  # dbt reports when a table has been created, not before
                 self._recorder.replacing(key)
-            with dbt_run(self._settings, self._project, self._arguments()) as run:
+            chosen = [*self._models, *self._tests]
+            with dbt_run(self._settings, self._project, self._arguments(), chosen) as run:
                 for result in run.results():
                     yield from self._handle(run, result)
                 self._record_failures(run)
@@ -129,7 +130,7 @@ class _Run:
     def _handle(self, run: DbtRun, result: Result) -> Iterator[_Event]:
         if result.unique_id in self._models:
             if result.status == "success":
-                yield from self._materialise(result)
+                yield from self._materialise(run, result)
         elif result.unique_id in self._tests:
             self._checked.add(result.unique_id)
             yield self._check(run, result)
@@ -137,13 +138,13 @@ class _Run:
             self._waiting[attached].discard(result.unique_id)
             self._record(attached)
 
-    def _materialise(self, result: Result) -> Iterator[_Event]:
+    def _materialise(self, run: DbtRun, result: Result) -> Iterator[_Event]:
         """Describe and export a table that dbt has just created."""
         model = self._models[result.unique_id]
         key = key_of(model)
         started = time.monotonic()
         try:
-            described = table_metadata(self._settings, model, result.rows)
+            described = run.described(model, result)
         except TippersError as error:
             self._failed[result.unique_id] = recordable(str(error), self._settings)
             if isinstance(error, EnvironmentFault):
@@ -164,7 +165,7 @@ class _Run:
         metadata: dict[str, Any] = {"status": result.status}
         if result.status in ("fail", "warn"):
             metadata["failing_rows"] = result.failures
-            metadata |= failing_rows(self._settings, run.compiled(test))
+            metadata |= run.failing(test)
         if result.status in ("fail", "error") and test["attached_node"] in self._models:
             if result.failures:
                 message = f"The check {test['name']} failed; failing rows: {result.failures:,}."

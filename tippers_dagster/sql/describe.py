@@ -80,6 +80,11 @@ def table_metadata(settings: Settings, model: Resource, made: int | None) -> Des
     return Described(made, metadata, {"columns": [s.as_json() for s in found]})
 
 
+def view_metadata(model: Resource, columns: Sequence[Column], rows: int) -> Described:
+    """Describe a view over the lake, which has no table in the warehouse."""
+    return Described(rows, _common(model, columns, rows, ()), {"columns": []})
+
+
 def _exported(
     settings: Settings, model: Resource, folder: str, concept: str, name: str
 ) -> Described:
@@ -145,10 +150,24 @@ def failing_rows(settings: Settings, query: str) -> dict[str, Any]:
     their MAC addresses.
     """
     try:
-        examples = _named(settings, _first_rows(settings, query))
-    except (LakeError, dbapi.Error) as error:  # report the failure without examples
-        reason = error.message if isinstance(error, LakeError) else str(error)
-        examples = [{"not available": recordable(reason, settings)}]
+        rows = _first_rows(settings, query)
+    except dbapi.Error as error:  # report the failure without examples
+        return _examples([{"not available": recordable(str(error), settings)}], query)
+    return rows_metadata(settings, rows, query)
+
+
+def rows_metadata(
+    settings: Settings, rows: Sequence[Mapping[str, Any]], query: str
+) -> dict[str, Any]:
+    """The same for failing rows that are already here."""
+    try:
+        examples = _named(settings, rows)
+    except LakeError as error:
+        examples = [{"not available": recordable(error.message, settings)}]
+    return _examples(examples, query)
+
+
+def _examples(examples: list[dict[str, Any]], query: str) -> dict[str, Any]:
     return {
         "examples": dg.MetadataValue.json(examples),
         "query": dg.MetadataValue.md(f"```sql\n{query.strip()}\n```"),

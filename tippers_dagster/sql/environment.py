@@ -1,7 +1,8 @@
 """dbt's environment variables, and the variables of the dbt project.
 
-dbt logs in as the builder. The builder's password is its only secret, and is passed only in the
-environment: ``profiles.yml`` reads it from there, so no file of a rendered project contains it.
+With DuckDB, dbt needs no connection and gets no secret. With PostgreSQL it logs in as the builder,
+whose password is passed only in the environment: ``profiles.yml`` reads it from there, so no file
+of a rendered project contains it.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def dbt_environment(settings: Settings, folder: Path, target: Path) -> dict[str,
     """The complete environment for dbt to work on the project in ``folder``.
 
     dbt gets this process's variables without secrets, except that all DBT_* variables are passed
-    on. Starts the database; call ``ensure_roles`` to create the builder role that dbt logs in as.
+    on. With PostgreSQL it starts the database; call ``ensure_roles`` to create the builder role
+    that dbt logs in as.
 
     Parameters
     ----------
@@ -69,12 +71,23 @@ def dbt_environment(settings: Settings, folder: Path, target: Path) -> dict[str,
     """
     return {
         **_passed_on(settings),
-        **_connection(builder_url(settings)),
+        **(_lake() if settings.sql_engine == "duckdb" else _warehouse(settings)),
         "DBT_PROJECT_DIR": str(folder),
         "DBT_PROFILES_DIR": str(folder),
         "DBT_TARGET_PATH": str(target),
         "DBT_LOG_PATH": str(target),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+
+
+def _lake() -> dict[str, str]:
+    return {"TIPPERS_DBT_TARGET": "lake"}
+
+
+def _warehouse(settings: Settings) -> dict[str, str]:
+    return {
+        "TIPPERS_DBT_TARGET": "warehouse",
+        **_connection(builder_url(settings)),
         "PGOPTIONS": _options(settings),
         # Models may use now() and count local days: neither may depend on the shell's settings.
         "PGTZ": "UTC",
@@ -99,7 +112,9 @@ def _connection(url: str) -> dict[str, str]:
 
 
 def connection_name(settings: Settings) -> str:
-    """Where the warehouse is, without the password: if it changes, dbt parses the project again."""
+    """Where dbt's tables are, without the password: if it changes, dbt parses the project again."""
+    if settings.sql_engine == "duckdb":
+        return "lake"
     found = _connection(builder_url(settings))
     return " ".join(found[variable] for n, variable in _VARIABLES.items() if n != "password")
 

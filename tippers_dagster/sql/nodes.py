@@ -14,6 +14,9 @@ from tippers_dagster.sql.project import Project
 Resource = Mapping[str, Any]
 """A node or source of dbt's manifest."""
 
+LOG = "lake"
+"""The dbt source of the log in the lake: it changes with the source's sessions."""
+
 SESSION_SOURCE = ("session_source",)
 """The asset of the source's session table, which occupancy reads too."""
 
@@ -35,6 +38,8 @@ def key_of(resource: Resource) -> tuple[str, ...]:
 
 def _source_key(resource: Resource) -> tuple[str, ...]:
     source, table = resource["source_name"], resource["name"]
+    if source == LOG:
+        return SESSION_SOURCE
     if source == "labels":
         return tuple(table.split("__", 1))
     if source.startswith("connection_"):
@@ -54,7 +59,11 @@ def dbt_nodes(project: Project) -> list[Node]:
     macros = _Macros(manifest["macros"], project.variables)
     models = [r for r in manifest["nodes"].values() if r["resource_type"] == "model"]
     nodes = [_node(manifest, macros, resource) for resource in models]
-    tables = {key_of(r): Table(r["schema"], r["identifier"]) for r in manifest["sources"].values()}
+    tables = {
+        key_of(r): Table(r["schema"], r["identifier"])
+        for r in manifest["sources"].values()
+        if r["source_name"] != LOG
+    }
     sources = [
         Node(key, source=table)
         for key, table in tables.items()

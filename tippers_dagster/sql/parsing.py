@@ -9,34 +9,68 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from tippers_dagster.platform.redaction import redact
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.duckdb.sandbox import Contents, Sandbox, sandbox
 from tippers_dagster.sql.environment import dbt_environment
 
 _CODE = "import sys; from dbt.cli.main import cli; sys.stdin.readline(); cli(prog_name='dbt')"
 """Importing dbt takes two seconds, in which the project can be written."""
 
+_LOG = {"DBT_LOG_LEVEL_FILE": "none", "DBT_LOG_FORMAT": "json"}
+
+_PARSE_SECONDS = 600
+
+
+class Parser(Protocol):
+    """A dbt process, started before there is anything to parse. Use :func:`dbt_parser`."""
+
+    def parse(self) -> str | None:
+        """Parse the project; returns dbt's error message, or None if it succeeded."""
+
 
 @contextmanager
 def dbt_parser(settings: Settings, folder: Path) -> Iterator[Parser]:
-    """A parser for the project in a folder, which need not exist yet."""
-    parser = Parser(settings, folder)
+    """A parser for the project in a folder, which need not exist yet.
+
+    With DuckDB it also compiles the staging models: previews need their SQL, and no dbt.
+    """
+    environment = {**dbt_environment(settings, folder, folder / "target"), **_LOG}
+    if settings.sql_engine == "duckdb":
+        with sandbox(
+            settings, Contents(), statement_seconds=_PARSE_SECONDS, environment=environment
+        ) as box:
+            yield _LakeParser(settings, box)
+        return
+    parser = _WarehouseParser(settings, folder, environment)
     try:
         yield parser
     finally:
         parser.stop()
 
 
-class Parser:
-    """A dbt process, started before there is anything to parse. Use :func:`dbt_parser`."""
+class _LakeParser:
+    def __init__(self, settings: Settings, box: Sandbox) -> None:
+        self._settings, self._box = settings, box
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        self._settings, self._folder = settings, folder
+    def parse(self) -> str | None:
+        request = {"dbt": ["compile", "--quiet", "--select", "path:models/staging"]}
+        before = len(self._box.output())
+        self._box.send(request)
+        if self._box.dbt_answer(_PARSE_SECONDS)["success"]:
+            return None
+        output = self._box.output()[before:]
+        return redact(_errors(output) or output[-2000:], self._settings)
+
+
+class _WarehouseParser:
+    def __init__(self, settings: Settings, folder: Path, environment: dict[str, str]) -> None:
+        self._settings, self._folder, self._environment = settings, folder, environment
         self._waiting: subprocess.Popen[str] | None = self._start()
 
     def parse(self) -> str | None:
-        """Parse the project; returns dbt's error message, or None if it succeeded."""
         process = self._waiting or self._start()
         self._waiting = None
         output, errors = process.communicate("go\n")
@@ -51,15 +85,10 @@ class Parser:
             self._waiting.communicate()
 
     def _start(self) -> subprocess.Popen[str]:
-        environment = {
-            **dbt_environment(self._settings, self._folder, self._folder / "target"),
-            "DBT_LOG_LEVEL_FILE": "none",
-            "DBT_LOG_FORMAT": "json",
-        }
         return subprocess.Popen(
             [sys.executable, "-c", _CODE, "parse"],
             cwd=self._folder.parent,
-            env=environment,
+            env=self._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

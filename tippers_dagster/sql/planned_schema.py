@@ -21,8 +21,10 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.check import KINDS, references, translate_definition
 from tippers_dagster.sql.columns import Column, schema_columns
+from tippers_dagster.sql.duckdb.trying import LakeTrial
 from tippers_dagster.sql.names import SCHEMAS, NameTable, Place, ref_place
-from tippers_dagster.sql.preview import NotComputedYet, Preview, preview, validate_query
+from tippers_dagster.sql.preview import NotComputedYet, Preview, WarehouseTrial
+from tippers_dagster.sql.project import rendered_project
 from tippers_dagster.sql.translate import Translated
 
 Columns = tuple[Column, ...]
@@ -70,9 +72,7 @@ class PlannedSchema:
         """
         query = self._translated(definition)
         try:
-            columns = validate_query(
-                self._settings, query, self._key(definition), self._differing(query)
-            )
+            columns = self._trial.validate(query, self._key(definition), self._differing(query))
         except NotComputedYet:
             return None
         return tuple(columns)
@@ -90,14 +90,14 @@ class PlannedSchema:
         query, key = self._translated(definition), self._key(definition)
         others = self._differing(query)
         if others:
-            validate_query(self._settings, query, key, others)
+            self._trial.validate(query, key, others)
             try:
-                validate_query(self._settings, query, key)
+                self._trial.validate(query, key)
             except NotComputedYet:
                 raise
             except BadInput:
                 raise NotComputedYet(others, changed=True) from None
-        return preview(self._settings, query, key, rows)
+        return self._trial.preview(query, key, rows)
 
     def refuse_if_it_breaks_others(self, before: PlannedSchema, ref: Ref) -> list[Ref]:
         """Refuse a definition that breaks the SQL of others which worked before.
@@ -179,6 +179,14 @@ class PlannedSchema:
             if columns is not None and columns != self._existing.get(_name(place)):
                 others[place] = columns
         return others
+
+    @cached_property
+    def _trial(self) -> LakeTrial | WarehouseTrial:
+        if self._settings.sql_engine == "postgres":
+            return WarehouseTrial(self._settings)
+        # The staging models are those of every catalog: this project need not be rendered again.
+        project = rendered_project(self._settings, Catalog(()))
+        return LakeTrial(self._settings, project.manifest, project.staging_views)
 
     @cached_property
     def _names(self) -> NameTable:

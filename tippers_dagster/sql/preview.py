@@ -102,7 +102,8 @@ class Preview:
     truncated
         Whether there are more rows.
     estimated_rows, total_cost
-        For the whole query, as estimated by the database's planner; the cost has no unit.
+        For the whole query, as estimated by PostgreSQL's planner; the cost has no unit. None with
+        DuckDB.
     seconds
         Until the rows arrived.
     """
@@ -110,8 +111,8 @@ class Preview:
     columns: tuple[Column, ...]
     rows: pa.Table
     truncated: bool
-    estimated_rows: int
-    total_cost: float
+    estimated_rows: int | None
+    total_cost: float | None
     seconds: float
 
 
@@ -138,7 +139,7 @@ def validate_query(
         A table that it reads does not exist.
     """
     others = others or {}
-    query = _over_empty(translated, others)
+    query = over_empty(translated, others)
     with _trying(
         settings, query, {c.name for columns in others.values() for c in columns}
     ) as cursor:
@@ -146,16 +147,16 @@ def validate_query(
         return _described(cursor, query, key)
 
 
-def _over_empty(translated: Translated, tables: Mapping[Place, Sequence[Column]]) -> Translated:
+def over_empty(translated: Translated, tables: Mapping[Place, Sequence[Column]]) -> Translated:
     """The query with some tables replaced by empty ones with given columns."""
-    empty = {relation(place): _empty(columns) for place, columns in tables.items()}
+    written_empty = {relation(place): empty(columns) for place, columns in tables.items()}
     pieces: list[str] = []
     names: list[tuple[int, int, int]] = []
     copied = length = 0
     for at, size, start in translated.names:
         before, name = translated.sql_plain[copied:at], translated.sql_plain[at : at + size]
         # Users' names with a dot are quoted; only table names contain an unquoted one.
-        written = empty.get(name, name)
+        written = written_empty.get(name, name)
         names.append((length + len(before), len(written), start))
         pieces += (before, written)
         length += len(before) + len(written)
@@ -165,7 +166,8 @@ def _over_empty(translated: Translated, tables: Mapping[Place, Sequence[Column]]
     return replace(translated, sql_plain=sql, names=tuple(names), places=places)
 
 
-def _empty(columns: Sequence[Column]) -> str:
+def empty(columns: Sequence[Column]) -> str:
+    """A subquery with these columns and no rows."""
     values = ", ".join(f"CAST(NULL AS {c.type}) AS {quoted(c.name)}" for c in columns)
     return f"(SELECT {values} WHERE false)"
 
@@ -191,21 +193,29 @@ def preview(
         plan = json.loads(cursor.fetch_arrow_table().column(0)[0].as_py())[0]["Plan"]
         columns = _described(cursor, translated, key)
         began = time.perf_counter()
-        longest = min(MAX_TEXT_LENGTH, MAX_PREVIEW_CHARACTERS // (len(columns) * (limit + 1)))
-        cursor.execute(
-            f"SELECT {', '.join(_as_arrow(column, longest) for column in columns)}\n"
-            f"FROM (\n{translated.sql_plain}\n) AS preview LIMIT {limit + 1}"
-        )
+        longest = longest_text(columns, limit)
+        cursor.execute(first_rows(translated.sql_plain, columns, longest, limit))
         found = cursor.fetch_arrow_table()
         seconds = time.perf_counter() - began
     return Preview(
         columns=tuple(columns),
-        rows=_shortened(found.slice(0, limit), longest),
+        rows=shortened(found.slice(0, limit), longest),
         truncated=found.num_rows > limit,
         estimated_rows=int(plan["Plan Rows"]),
         total_cost=float(plan["Total Cost"]),
         seconds=seconds,
     )
+
+
+def longest_text(columns: Sequence[Column], limit: int) -> int:
+    """The most characters of a value in a preview of so many rows."""
+    return min(MAX_TEXT_LENGTH, MAX_PREVIEW_CHARACTERS // (len(columns) * (limit + 1)))
+
+
+def first_rows(sql: str, columns: Sequence[Column], longest: int, limit: int) -> str:
+    """A query for the first rows of another, and one more, in types that Arrow has."""
+    wanted = ", ".join(_as_arrow(column, longest) for column in columns)
+    return f"SELECT {wanted}\nFROM (\n{sql}\n) AS preview LIMIT {limit + 1}"
 
 
 def _as_arrow(column: Column, longest: int) -> str:
@@ -218,7 +228,7 @@ def _as_arrow(column: Column, longest: int) -> str:
     return f"left(CAST({name} AS text), {longest + 1}) AS {name}"
 
 
-def _shortened(table: pa.Table, longest: int) -> pa.Table:
+def shortened(table: pa.Table, longest: int) -> pa.Table:
     """The table with … at the end of truncated texts."""
     for at, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
@@ -238,7 +248,7 @@ def _trying(
     ``columns``: names that can be read besides those of the query's tables.
     """
     seconds = settings.sql_timeout_seconds
-    _refuse_other_grammar(settings, translated.user_sql)
+    refuse_other_grammar(settings, translated.user_sql)
     with reading(settings, seconds, temporary_views=True) as cursor:
         _refuse_missing(cursor, translated.places)
         before = MAKE_VIEW[0]
@@ -253,7 +263,7 @@ def _trying(
             raise _in_words(error, translated, settings, near, len(before)) from None
 
 
-def _refuse_other_grammar(settings: Settings, user_sql: str) -> None:
+def refuse_other_grammar(settings: Settings, user_sql: str) -> None:
     """Refuse text that PostgreSQL cannot parse; sqlglot ignores an extra comma, for example."""
     asked = _INDEX_VALUES.sub("(NULL)", user_sql.rstrip().rstrip(";"))
     # In its own transaction, as it also fails when the syntax is valid: there are no tables with
@@ -305,6 +315,26 @@ def _refuse_missing(cursor: dbapi.Cursor, places: Iterable[Place]) -> None:
         raise NotComputedYet(missing)
 
 
+class WarehouseTrial:
+    """Tries queries on PostgreSQL; ``LakeTrial`` does on DuckDB."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def validate(
+        self,
+        translated: Translated,
+        key: str | None,
+        others: Mapping[Place, Sequence[Column]] | None = None,
+    ) -> list[Column]:
+        """See :func:`validate_query`."""
+        return validate_query(self._settings, translated, key, others)
+
+    def preview(self, translated: Translated, key: str | None, rows: int | None = None) -> Preview:
+        """See :func:`preview`."""
+        return preview(self._settings, translated, key, rows)
+
+
 # --- columns ------------------------------------------------------------------------------------
 def _described(cursor: dbapi.Cursor, translated: Translated, key: str | None) -> list[Column]:
     schema = cursor.adbc_execute_schema(translated.sql_plain)
@@ -312,20 +342,26 @@ def _described(cursor: dbapi.Cursor, translated: Translated, key: str | None) ->
         Column(field.name, _long_name((field.metadata or {})[b"POSTGRESQL:type"].decode()))
         for field in schema
     ]
-    _refuse_columns(columns)
+    refuse_columns(columns)
+    refuse_missing_key(columns, key)
+    return columns
+
+
+def refuse_missing_key(columns: Sequence[Column], key: str | None) -> None:
+    """Refuse a result without the key column, if one is needed."""
     names = [column.name for column in columns]
     if key is not None and key not in names:
         near = difflib.get_close_matches(key, names, n=1)
         hint = f"Write {quoted(near[0])} AS {key}." if near else f"Add {key} to the SELECT."
         raise BadInput(f"The result has no column {key}, the key of the index.", hint)
-    return columns
 
 
 def _long_name(kind: str) -> str:
     return f"{_long_name(kind[1:])}[]" if kind.startswith("_") else _TYPES.get(kind, kind)
 
 
-def _refuse_columns(columns: list[Column]) -> None:
+def refuse_columns(columns: Sequence[Column]) -> None:
+    """Refuse columns without a plain name or value, and names that occur twice."""
     if not columns:
         raise BadInput("The result has no column.", "List columns after SELECT.")
     for at, column in enumerate(columns, 1):
@@ -375,13 +411,10 @@ def _in_words(
     state = error.sqlstate or ""
     details = dict(_details(error))
     message = details.get("PG_DIAG_MESSAGE_PRIMARY") or "the query failed"
-    place = _place(details.get("PG_DIAG_STATEMENT_POSITION"), translated, before)
+    position = details.get("PG_DIAG_STATEMENT_POSITION")
+    place = place_in_text(None if position is None else int(position) - 1 - before, translated)
     if state == "57014":
-        return BadInput(
-            f"The query took longer than {settings.sql_timeout_seconds} s and was stopped.",
-            "Filter earlier (IN (:index_values), dates), join on equal columns, or read a rule "
-            "that is already computed. TIPPERS_SQL_TIMEOUT_SECONDS sets the limit.",
-        )
+        return timeout_error(settings)
     if state == "55P03":
         return BadInput("A table is being replaced at the moment.", "Try again in a moment.")
     missing = _NO_COLUMN.search(message)
@@ -393,11 +426,20 @@ def _in_words(
             else (f"Its tables have: {', '.join(columns)}." if columns else "")
         )
         return BadInput(f"{place}There is no column {missing[1]}.", hint or None)
-    advice = _HINTS.get(state) or details.get("PG_DIAG_MESSAGE_HINT")
+    advice = HINTS.get(state) or details.get("PG_DIAG_MESSAGE_HINT")
     return BadInput(f"{place}The database says: {message}.", advice)
 
 
-_HINTS = {
+def timeout_error(settings: Settings) -> BadInput:
+    """A query was stopped."""
+    return BadInput(
+        f"The query took longer than {settings.sql_timeout_seconds} s and was stopped.",
+        "Filter earlier (IN (:index_values), dates), join on equal columns, or read a rule "
+        "that is already computed. TIPPERS_SQL_TIMEOUT_SECONDS sets the limit.",
+    )
+
+
+HINTS = {
     "42803": "Add the column to GROUP BY, or use an aggregate such as max().",
     "42702": "Two tables have this column: write table.column.",
     "42712": "The same table occurs twice: give each an alias, as in FROM x AS a JOIN x AS b.",
@@ -419,14 +461,13 @@ def _details(error: dbapi.Error) -> Iterator[tuple[str, str]]:
         yield (name.decode() if isinstance(name, bytes) else name), value.decode(errors="replace")
 
 
-def _place(position: str | None, translated: Translated, before: int) -> str:
+def place_in_text(at: int | None, translated: Translated) -> str:
     """The place of an error in the user's text: the name there, or the next one.
 
-    ``before``: the number of characters in the statement before the query.
+    ``at``: the offset in ``sql_plain``.
     """
-    if position is None:
+    if at is None:
         return ""
-    at = int(position) - 1 - before
     known = [name for name in translated.names if name[2] >= 0]
     after = [name for name in known if name[0] + name[1] > at]
     if not after:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,20 @@ class Project:
 
         return orjson.loads(self.manifest_path.read_bytes())
 
+    @property
+    def staging_views(self) -> list[tuple[str, str]]:
+        """With DuckDB: ``schema.table`` and SQL of the staging models, inputs first."""
+        nodes = {
+            unique_id: node
+            for unique_id, node in self.manifest["nodes"].items()
+            if node["resource_type"] == "model" and node.get("compiled_code")
+        }
+        inputs = {i: [d for d in n["depends_on"]["nodes"] if d in nodes] for i, n in nodes.items()}
+        return [
+            (f"{nodes[i]['schema']}.{nodes[i]['alias']}", nodes[i]["compiled_code"])
+            for i in TopologicalSorter(inputs).static_order()
+        ]
+
 
 def rendered_project(settings: Settings, catalog: Catalog) -> Project:
     """The rendered project of these definitions; it is made if it does not exist.
@@ -140,8 +155,7 @@ def _fingerprint(
     parts = [
         *(digest(path, content.decode("utf-8", "replace")) for path, content in files.items()),
         *_code(),
-        importlib.metadata.version("dbt-core"),
-        importlib.metadata.version("dbt-postgres"),
+        *(importlib.metadata.version(name) for name in ("dbt-core", "dbt-duckdb", "dbt-postgres")),
         json.dumps(variables, sort_keys=True),
         connection_name(settings),
         *_content(catalog),
@@ -151,7 +165,7 @@ def _fingerprint(
 
 def _code() -> Iterator[str]:
     """The source code of the modules that render: other code may render something else."""
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         yield path.read_text()
 
 

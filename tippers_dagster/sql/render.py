@@ -18,6 +18,7 @@ from tippers_dagster.catalog.kinds import Connection, DerivedIndex, Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import TippersError
 from tippers_dagster.sql.check import translate_definition
+from tippers_dagster.sql.duckdb.parse_tree import macro as duckdb_macro
 from tippers_dagster.sql.names import NameTable
 from tippers_dagster.sql.parse_tree import hook, macro
 from tippers_dagster.sql.translate import Translated
@@ -90,7 +91,7 @@ def render(catalog: Catalog, names: NameTable, declared: Collection[SourceTable]
             continue
         files[f"{path}.sql"] = f"{sql.strip()}\n"
         files[f"{path}.yml"] = _yaml({"models": [properties]})
-    files[MACRO] = macro()
+    files[MACRO] = f"{macro()}\n\n{duckdb_macro()}"
     sources = _sources(catalog, declared)
     if sources:
         files[f"{FOLDER}/sources.yml"] = _yaml({"sources": sources})

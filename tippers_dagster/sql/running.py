@@ -1,4 +1,8 @@
-"""Runs dbt for assets, and reads the results from its log."""
+"""Runs dbt for assets, and reads the results from its log.
+
+With PostgreSQL, dbt makes the warehouse's tables itself. With DuckDB it makes tables in the memory
+of a sandbox; they are stored here once dbt is done.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,30 @@ import shutil
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.platform.scratch import scratch_folder
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.columns import Column
+from tippers_dagster.sql.describe import (
+    Described,
+    failing_rows,
+    rows_metadata,
+    table_metadata,
+    view_metadata,
+)
+from tippers_dagster.sql.duckdb.contents import everything, inputs, lake_sandbox
+from tippers_dagster.sql.duckdb.sandbox import Sandbox, SandboxError
+from tippers_dagster.sql.duckdb.storing import store_table
+from tippers_dagster.sql.duckdb.types import postgres_type
 from tippers_dagster.sql.environment import dbt_environment
+from tippers_dagster.sql.nodes import meta_of
 from tippers_dagster.sql.project import Project
 from tippers_dagster.sql.roles import ensure_roles
 
@@ -56,6 +74,24 @@ class DbtRun:
 
     def results(self) -> Iterator[Result]:
         """The results of models and tests as they arrive; dbt's log goes to standard output."""
+        yield from self._logged()
+        self._process.wait()
+
+    def described(self, model: Mapping[str, Any], result: Result) -> Described:
+        """Describe the table of a model that succeeded, and export it.
+
+        Raises
+        ------
+        TippersError
+            The table could not be stored or exported.
+        """
+        return table_metadata(self._settings, model, result.rows)
+
+    def failing(self, test: Mapping[str, Any]) -> dict[str, Any]:
+        """Metadata of a test that failed: some rows, and the query for all of them."""
+        return failing_rows(self._settings, self._compiled(test))
+
+    def _logged(self) -> Iterator[Result]:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             event = _event(line)
@@ -67,7 +103,6 @@ class DbtRun:
                 self._plain.append(info["msg"])
             if info["name"] in _RESULTS:
                 yield _result(event["data"])
-        self._process.wait()
 
     def messages(self) -> dict[str, str]:
         """dbt's error messages by unique id; complete once the results have ended."""
@@ -84,41 +119,206 @@ class DbtRun:
 
     def error(self) -> str | None:
         """dbt's message if it did not succeed; complete once the results have ended."""
-        if self._process.returncode == 0:
+        if self._succeeded():
             return None
         lines = self._errors or [f"dbt exited with status {self._process.returncode}", *self._plain]
         return recordable("\n".join(lines), self._settings)
 
-    def compiled(self, resource: Mapping[str, Any]) -> str:
+    def _succeeded(self) -> bool:
+        return self._process.returncode == 0
+
+    def _compiled(self, resource: Mapping[str, Any]) -> str:
         """The SQL of a test that has run."""
         folder = self._target / "compiled" / resource["package_name"]
         return (folder / resource["original_file_path"] / resource["path"]).read_text()
 
 
+class LakeRun(DbtRun):
+    """An invocation in a sandbox. There are no results until dbt is done with all of them."""
+
+    def __init__(self, settings: Settings, box: Sandbox, target: Path) -> None:
+        super().__init__(settings, box.process, target)
+        self._box = box
+        self._told: dict[str, Any] = {"success": False, "made": {}, "examples": {}}
+
+    def results(self) -> Iterator[Result]:
+        """The results of models and tests, all at the end; dbt's log arrives before."""
+        found = list(self._logged())
+        try:
+            self.finish()
+        except SandboxError as error:
+            self._errors.append(str(error))
+        if message := self._told.get("exception"):
+            self._errors.append(message)
+        made = self._told["made"]
+        for result in found:
+            rows = made[result.unique_id]["rows"] if result.unique_id in made else result.rows
+            yield replace(result, rows=rows)
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for what dbt has made.
+
+        Raises
+        ------
+        SandboxError
+            The process was ended.
+        """
+        self._told = self._box.dbt_answer(None)
+        return self._told
+
+    def described(self, model: Mapping[str, Any], result: Result) -> Described:
+        """Store the table of a model in the warehouse, describe and export it."""
+        return self.store(model)
+
+    def store(self, model: Mapping[str, Any]) -> Described:
+        """The same; a view over the lake is described only.
+
+        Raises
+        ------
+        TippersError
+            The table could not be stored or exported.
+        """
+        made = self._told["made"].get(model["unique_id"])
+        if made is None:
+            raise TippersError("DuckDB's process ended before the table could be stored.")
+        columns = [Column(name, postgres_type(kind)) for name, kind in made["columns"]]
+        if "file" not in made:
+            return view_metadata(model, columns, made["rows"])
+        place, indexes = (model["schema"], model["alias"]), model["config"].get("indexes") or ()
+        store_table(self._settings, place, columns, self._box.read(made["file"]), indexes)
+        return table_metadata(self._settings, model, made["rows"])
+
+    def failing(self, test: Mapping[str, Any]) -> dict[str, Any]:
+        """Metadata of a test that failed: some rows, and the query for all of them."""
+        file = self._told["examples"].get(test["unique_id"])
+        rows = self._box.read(file).to_pylist() if file else []
+        return rows_metadata(self._settings, rows, self._compiled(test))
+
+    def _succeeded(self) -> bool:
+        return self._told["success"]
+
+
 @contextmanager
-def dbt_run(settings: Settings, project: Project, arguments: Sequence[str]) -> Iterator[DbtRun]:
+def dbt_run(
+    settings: Settings, project: Project, arguments: Sequence[str], chosen: Collection[str] = ()
+) -> Iterator[DbtRun]:
     """Run dbt on a project, with its own target folder; dbt is stopped if the block ends early.
 
     Does not use dagster-dbt's own resource: that asks PyPI for the latest dbt version in each run,
     leaves a copy of the project behind if there are more than 200 models, and loses an interruption
     that arrives while it reads a line.
+
+    Parameters
+    ----------
+    chosen
+        Unique ids of the models and tests that the arguments select.
     """
     with scratch_folder(settings.home_path / "dbt" / "runs") as target:
         # dbt's parse state of the project: nothing needs parsing again.
         shutil.copy(project.manifest_path.with_name("partial_parse.msgpack"), target)
-        process = subprocess.Popen(
-            [sys.executable, "-P", str(_CHILD), *arguments],
-            cwd=project.folder,
-            env=_environment(settings, project, target),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
-            yield DbtRun(settings, process, target)
-        finally:
-            _stop(process)
+        running = _on_lake if settings.sql_engine == "duckdb" else _in_warehouse
+        with running(settings, project, arguments, chosen, target) as run:
+            yield run
+
+
+@contextmanager
+def _on_lake(
+    settings: Settings,
+    project: Project,
+    arguments: Sequence[str],
+    chosen: Collection[str],
+    target: Path,
+) -> Iterator[DbtRun]:
+    nodes = project.manifest["nodes"]
+    models = [i for i in chosen if nodes[i]["resource_type"] == "model"]
+    tables = [i for i in models if "concept" in meta_of(nodes[i])]
+    read = inputs(project.manifest, project.staging_views, chosen)
+    request = {
+        "dbt": list(arguments),
+        "last": True,
+        "tables": tables,
+        "counted": sorted(set(models).difference(tables)),
+        "examples": sorted(set(chosen).difference(models)),
+    }
+    with lake_sandbox(
+        settings,
+        read,
+        statement_seconds=settings.model_timeout_seconds,
+        environment=_environment(settings, project, target),
+        log=True,
+    ) as box:
+        box.send(request)
+        yield LakeRun(settings, box, target)
+
+
+@contextmanager
+def _in_warehouse(
+    settings: Settings,
+    project: Project,
+    arguments: Sequence[str],
+    _chosen: Collection[str],
+    target: Path,
+) -> Iterator[DbtRun]:
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(_CHILD), *arguments],
+        cwd=project.folder,
+        env=_environment(settings, project, target),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield DbtRun(settings, process, target)
+    finally:
+        _stop(process)
+
+
+# --- from the command line ----------------------------------------------------------------------
+_READING = {"build", "compile", "docs", "run", "seed", "show", "snapshot", "test"}
+"""dbt's commands that read or make tables."""
+
+
+def run_on_lake(
+    settings: Settings, project: Project, arguments: Sequence[str], environment: Mapping[str, str]
+) -> int:
+    """Run any command of dbt on DuckDB; its output goes to standard output.
+
+    Tables of definitions that it makes are stored in the warehouse and exported when dbt is done.
+
+    Returns
+    -------
+    int
+        dbt's status: 0 if it succeeded, 1 if a model or test failed, 2 for any other failure.
+    """
+    nodes = project.manifest["nodes"]
+    tables = {i: n for i, n in nodes.items() if n["resource_type"] == "model" and _defined(n)}
+    read = inputs(project.manifest, project.staging_views, [])
+    if _READING.intersection(arguments):
+        read = everything(project.manifest, project.staging_views)
+    with lake_sandbox(
+        settings,
+        read,
+        statement_seconds=settings.model_timeout_seconds,
+        environment={**environment, "PYTHONUNBUFFERED": "1"},
+        log=True,
+    ) as box:
+        box.send({"dbt": list(arguments), "last": True, "tables": list(tables)})
+        run = LakeRun(settings, box, Path(environment["DBT_TARGET_PATH"]))
+        for line in box.process.stdout or ():
+            print(line, end="", flush=True)
+        told = run.finish()
+        if message := told.get("exception"):
+            print(message, file=sys.stderr)
+            return 2
+        for unique_id in told["made"]:
+            print(f"storing {nodes[unique_id]['name']}", flush=True)
+            run.store(tables[unique_id])
+    return 0 if told["success"] else 1
+
+
+def _defined(node: Mapping[str, Any]) -> bool:
+    return "concept" in meta_of(node)
 
 
 def _environment(settings: Settings, project: Project, target: Path) -> dict[str, str]:

@@ -30,7 +30,11 @@ class Translator(DagsterDbtTranslator):
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
-        super().__init__(DagsterDbtTranslatorSettings(enable_source_metadata=False))
+        # The tables of the log in the lake are one asset.
+        settings = DagsterDbtTranslatorSettings(
+            enable_source_metadata=False, enable_duplicate_source_asset_keys=True
+        )
+        super().__init__(settings)
         self._nodes = {node.key: node for node in nodes}
 
     def get_asset_key(self, dbt_resource_props: Resource) -> dg.AssetKey:

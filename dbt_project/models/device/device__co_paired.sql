@@ -71,7 +71,7 @@ devices as materialized (
         device,
         mac_address,
         count(*) as device_sessions,
-        extract(epoch from avg(ended_at - started_at))::double precision / 3600 as mean_hours,
+        avg(extract(epoch from ended_at - started_at))::double precision / 3600 as mean_hours,
         max(ended_at - started_at) as longest
     from sessions
     group by device, mac_address

@@ -1,7 +1,35 @@
-{{ config(indexes=[
-    {'columns': ['mac_address', 'started_at']},
-    {'columns': ['space_id', 'started_at']},
-]) }}
+{{ config(
+    materialized='view' if target.type == 'duckdb' else 'table',
+    indexes=[
+        {'columns': ['mac_address', 'started_at']},
+        {'columns': ['space_id', 'started_at']},
+    ]
+) }}
+
+{%- if target.type == 'duckdb' %}
+
+-- The lake has only usable sessions.
+select
+    address.mac_address,
+    sessions.sensor as sensor_id,
+    sessions.space as space_id,
+    sessions.start_time,
+    sessions.end_time,
+    make_timestamptz(sessions."start" * 1000000) as started_at,
+    make_timestamptz(sessions."end" * 1000000) as ended_at,
+    (sessions."end" - sessions."start")::integer as seconds,
+    sessions.is_open,
+    sessions.start_time::date as local_date,
+    isodow(sessions.start_time)::smallint as weekday,
+    places.is_room,
+    places.room_type,
+    places.is_faculty_office
+from {{ source('lake', 'sessions') }} as sessions
+inner join {{ source('lake', 'device_address') }} as address using (device)
+inner join {{ ref('int_places') }} as places on places.space_id = sessions.space
+where not sessions.carried
+
+{%- else %}
 
 {%- set zone = dbt.string_literal(var('timezone')) %}
 {%- set longest = "interval '" ~ var('longest_session_seconds') ~ " seconds'" %}
@@ -82,3 +110,5 @@ from seconds as sessions
 inner join {{ ref('int_places') }} as places using (space_id)
 -- What looks at one device after the other finds its sessions side by side.
 order by sessions.mac_address, sessions.started_at
+
+{%- endif %}

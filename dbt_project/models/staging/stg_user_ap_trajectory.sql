@@ -1,5 +1,16 @@
 {{ config(materialized='view') }}
 
+{%- if target.type == 'duckdb' %}
+select
+    address.mac_address,
+    sessions.sensor as sensor_id,
+    sessions.start_time,
+    case when not sessions.is_open then sessions.end_time end as end_time,
+    sessions.space as space_id
+from {{ source('lake', 'sessions') }} as sessions
+inner join {{ source('lake', 'device_address') }} as address using (device)
+where not sessions.carried
+{%- else %}
 {%- set names = var('session_columns') %}
 
 select
@@ -9,3 +20,4 @@ select
     {{ source_column(names, 'end_time') }}::timestamp as end_time,
     {{ source_column(names, 'space_id') }}::text as space_id
 from {{ source('source', 'user_ap_trajectory') }}
+{%- endif %}

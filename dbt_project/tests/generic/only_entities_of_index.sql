@@ -4,6 +4,6 @@ select made.{{ column_name }}
 from {{ model }} as made
 where made.{{ column_name }} is not null
     and not exists (
-        select from {{ index }} as entity where entity.{{ column_name }} = made.{{ column_name }}
+        select 1 from {{ index }} as entity where entity.{{ column_name }} = made.{{ column_name }}
     )
 {% endtest %}

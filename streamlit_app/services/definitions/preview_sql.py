@@ -31,15 +31,15 @@ class Rows:
 
     ``head`` holds the rows to show, as Arrow; ``statistics`` describe ``sampled`` rows;
     ``complete`` says whether these are all rows. ``estimated_rows`` and ``total_cost`` are the
-    planner's.
+    planner's; DuckDB gives none.
     """
 
     head: pa.Table
     statistics: tuple[ColumnStatistics, ...]
     sampled: int
     complete: bool
-    estimated_rows: int
-    total_cost: float
+    estimated_rows: int | None
+    total_cost: float | None
     seconds: float
 
 

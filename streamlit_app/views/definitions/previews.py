@@ -29,16 +29,21 @@ from tippers_dagster.sql.statistics import ColumnStatistics
 
 # --- SQL -----------------------------------------------------------------------------------------
 def rows(found: Rows) -> None:
-    """First rows, column statistics and PostgreSQL's estimates."""
+    """First rows, column statistics and the database's estimates."""
     st.subheader("Preview")
     with st.container(horizontal=True):
-        st.metric("Rows" if found.complete else "Rows (estimated)", number(found.estimated_rows))
+        if found.estimated_rows is None:
+            st.metric("Rows", f"over {number(found.sampled)}")
+        else:
+            estimated = "" if found.complete else " (estimated)"
+            st.metric(f"Rows{estimated}", number(found.estimated_rows))
         st.metric("Columns", number(len(found.head.column_names)))
-        st.metric(
-            "Cost (estimated)",
-            number(round(found.total_cost)),
-            help="In PostgreSQL's cost units: useful to compare two versions of a query",
-        )
+        if found.total_cost is not None:
+            st.metric(
+                "Cost (estimated)",
+                number(round(found.total_cost)),
+                help="In PostgreSQL's cost units: useful to compare two versions of a query",
+            )
         st.metric("Preview took", f"{found.seconds:.2f} s")
     head = found.head.num_rows
     st.markdown("**First row**" if head == 1 else f"**First {head:,} rows**")

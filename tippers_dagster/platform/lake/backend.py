@@ -68,5 +68,11 @@ class Backend(Protocol):
     def uri(self, key: str) -> str:
         """The location of a file, for people and other programs."""
 
+    def location(self) -> dict[str, Any]:
+        """Where pyarrow finds the files: the path before a key, ``root``, and how S3 is reached.
+
+        The latter, ``s3``, are arguments of ``pyarrow.fs.S3FileSystem``, with credentials.
+        """
+
     def sync(self) -> None:
         """Return once everything written so far would survive a power cut."""

@@ -203,6 +203,10 @@ class FolderBackend:
         """Where a file is."""
         return str(self.root / key)
 
+    def location(self) -> dict[str, Any]:
+        """The folder."""
+        return {"root": str(self.root)}
+
     def sync(self) -> None:
         """Sync everything written: a few files one by one, otherwise all file systems."""
         with self._syncing:

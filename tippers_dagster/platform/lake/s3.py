@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -159,6 +160,26 @@ class S3Backend:
     def uri(self, key: str) -> str:
         """Where a file is."""
         return f"s3://{self._bucket}/{self._prefix}{key}".rstrip("/")
+
+    def location(self) -> dict[str, Any]:
+        """The bucket with the prefix, and what pyarrow needs: boto3 finds the credentials."""
+        url = urlsplit(self._client.meta.endpoint_url)
+        arguments = {
+            "region": self._client.meta.region_name,
+            "scheme": url.scheme,
+            "endpoint_override": url.netloc,
+            "tls_ca_file_path": os.environ.get("AWS_CA_BUNDLE"),
+        }
+        found = boto3.Session().get_credentials()
+        if found is not None:
+            frozen = found.get_frozen_credentials()
+            arguments |= {
+                "access_key": frozen.access_key,
+                "secret_key": frozen.secret_key,
+                "session_token": frozen.token,
+            }
+        root = f"{self._bucket}/{self._prefix}".rstrip("/")
+        return {"root": root, "s3": {n: v for n, v in arguments.items() if v is not None}}
 
     def sync(self) -> None:
         """Nothing to do: acknowledged writes are durable."""

@@ -328,6 +328,10 @@ class Lake:
         """The location of a file (or of the lake), for people and other programs."""
         return self.backend.uri(check_key(key) if key else "")
 
+    def location(self) -> dict[str, Any]:
+        """Where pyarrow finds the files: see ``Backend.location``. Contains credentials."""
+        return self.backend.location()
+
     def sync(self) -> None:
         """Return once everything written would survive a power cut.
 

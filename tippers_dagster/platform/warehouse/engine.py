@@ -7,6 +7,7 @@ from contextlib import closing
 from functools import lru_cache
 
 import psycopg2.errors
+import psycopg2.extensions
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import sqlalchemy as sa
@@ -69,18 +70,25 @@ def copy_rows(connection: sa.Connection, table: str, data: pa.Table | pa.RecordB
 
     ``table`` is its name in SQL; the columns of ``data`` have the same names as the table's.
     """
-    columns = ", ".join(f'"{name}"' for name in data.schema.names)
     with closing(connection.connection.cursor()) as cursor:
-        # pyarrow 25 writes garbage for a chunk of a table after an empty one.
-        pieces = data.combine_chunks().to_batches() if isinstance(data, pa.Table) else data
-        for piece in pieces:
-            buffer = io.BytesIO()
-            pa_csv.write_csv(piece, buffer, pa_csv.WriteOptions(include_header=False))
-            buffer.seek(0)
-            try:
-                cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN WITH (FORMAT csv)", buffer)
-            except psycopg2.errors.DiskFull as error:
-                raise database_full(error) from error
+        copy_batches(cursor, table, data)
+
+
+def copy_batches(
+    cursor: psycopg2.extensions.cursor, table: str, data: pa.Table | pa.RecordBatchReader
+) -> None:
+    """The same with a cursor of psycopg2."""
+    columns = ", ".join(f'"{name}"' for name in data.schema.names)
+    # pyarrow 25 writes garbage for a chunk of a table after an empty one.
+    pieces = data.combine_chunks().to_batches() if isinstance(data, pa.Table) else data
+    for piece in pieces:
+        buffer = io.BytesIO()
+        pa_csv.write_csv(piece, buffer, pa_csv.WriteOptions(include_header=False))
+        buffer.seek(0)
+        try:
+            cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN WITH (FORMAT csv)", buffer)
+        except psycopg2.errors.DiskFull as error:
+            raise database_full(error) from error
 
 
 def upsert(connection: sa.Connection, table: sa.Table, data: pa.Table) -> None:

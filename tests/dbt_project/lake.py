@@ -1,0 +1,116 @@
+"""The log in the lake, written from usable sessions as plainly as possible."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from tests.dbt_project.oracle import Session, by
+from tippers_dagster.campus.identities import DeviceIds
+from tippers_dagster.platform.keys import device_key
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.warehouse.engine import copy_rows, warehouse_engine
+from tippers_dagster.settings import Settings
+
+NAMES = pa.dictionary(pa.int32(), pa.string())
+WEEK = dt.timedelta(days=7)
+
+
+def write_lake(settings: Settings, sessions: Sequence[Session], opened: Iterable[Session]) -> None:
+    """Sessions, place days, device days by week, and the devices' addresses.
+
+    Parameters
+    ----------
+    opened
+        The sessions that have no end in the source.
+    """
+    lake, opened = open_lake(settings), set(opened)
+    addresses = sorted({s.device for s in sessions})
+    hashes = DeviceIds(device_key(settings))(pa.array(addresses)).tolist()
+    ids = dict(zip(addresses, hashes, strict=True))
+    for week in sorted({day for s in sessions for day in weeks(s)}):
+        inside = sorted(
+            (s for s in sessions if week in weeks(s)), key=lambda s: (ids[s.device], s.began)
+        )
+        own = [s for s in inside if weeks(s)[0] == week]
+        name = f"chunk={week}.parquet"
+        lake.write_table(f"sessions/{name}", _sessions(inside, own, opened, ids))
+        lake.write_table(f"place_days/{name}", _place_days(own, ids))
+        lake.write_table(f"device_days/{name}", _device_days(own, ids))
+    write_addresses(settings, ids)
+
+
+def write_addresses(settings: Settings, ids: dict[str, int]) -> None:
+    """The warehouse's table of devices; the hash as a signed integer of the same bits."""
+    signed = pa.array(list(ids.values()), pa.uint64()).view(pa.int64())
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(
+            sa.text(
+                "CREATE TABLE IF NOT EXISTS tippers.device_address "
+                "(device bigint PRIMARY KEY, mac_address text NOT NULL)"
+            )
+        )
+        rows = pa.table({"device": signed, "mac_address": list(ids)})
+        copy_rows(connection, "tippers.device_address", rows)
+
+
+def weeks(session: Session) -> list[dt.date]:
+    """The Mondays of the weeks that it overlaps, by the local clock."""
+    monday = session.day - dt.timedelta(days=session.day.weekday())
+    return [monday, *([monday + WEEK] if session.end.date() >= monday + WEEK else [])]
+
+
+def _sessions(
+    inside: Sequence[Session],
+    own: Sequence[Session],
+    opened: set[Session],
+    ids: dict[str, int],
+) -> pa.Table:
+    starting = set(own)
+    return pa.table(
+        {
+            "device": pa.array([ids[s.device] for s in inside], pa.uint64()),
+            "space": pa.array([s.space for s in inside], NAMES),
+            "sensor": pa.array([s.sensor for s in inside], NAMES),
+            "start": [s.began for s in inside],
+            "end": [s.ended for s in inside],
+            "start_time": pa.array([s.start for s in inside], pa.timestamp("us")),
+            "end_time": pa.array([s.end for s in inside], pa.timestamp("us")),
+            "is_open": [s in opened for s in inside],
+            "carried": [s not in starting for s in inside],
+        }
+    )
+
+
+def _place_days(own: Sequence[Session], ids: dict[str, int]) -> pa.Table:
+    groups = by(lambda s: (s.device, s.day, s.space, s.sensor), list(own))
+    device, day, space, sensor = zip(*groups, strict=True)
+    return pa.table(
+        {
+            "device": pa.array([ids[d] for d in device], pa.uint64()),
+            "local_date": pa.array(day, pa.date32()),
+            "space": pa.array(space, NAMES),
+            "sensor": pa.array(sensor, NAMES),
+            "sessions": pa.array([len(g) for g in groups.values()], pa.int32()),
+            "seconds": [sum(s.seconds for s in g) for g in groups.values()],
+            "hours": pa.array([0] * len(groups), pa.int32()),
+        }
+    )
+
+
+def _device_days(own: Sequence[Session], ids: dict[str, int]) -> pa.Table:
+    groups = by(lambda s: (s.device, s.day), list(own))
+    device, day = zip(*groups, strict=True)
+    return pa.table(
+        {
+            "device": pa.array([ids[d] for d in device], pa.uint64()),
+            "local_date": pa.array(day, pa.date32()),
+            "sessions": pa.array([len(g) for g in groups.values()], pa.int32()),
+            "seconds": [sum(s.seconds for s in g) for g in groups.values()],
+            "first_start": pa.array([min(s.start for s in g) for g in groups.values()]),
+            "last_end": pa.array([max(s.end for s in g) for g in groups.values()]),
+        }
+    )
