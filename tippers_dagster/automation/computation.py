@@ -114,8 +114,9 @@ class Computation:
         details: Mapping[str, Any],
         metadata: Mapping[str, Any],
         token: str | None = None,
+        checks: Sequence[dg.AssetCheckResult] = (),
     ) -> None:
-        """Record the result as the last write, with the checks reported so far.
+        """Record the result as the last write.
 
         Parameters
         ----------
@@ -127,10 +128,14 @@ class Computation:
             Shown in Dagster.
         token
             Of what was read outside, if the asset depends on it.
+        checks
+            Of an asset with ``unchanged``: reported now, and by later runs that keep this result.
+            Their metadata must be JSON.
         """
-        checks = [_check_details(check) for check in self.reported]
-        recorded = {**details, CHECKS: checks, LOGGED: self.log.problem}
+        found = [_check_details(check) for check in checks]
+        recorded = {**details, **({CHECKS: found, LOGGED: self.log.problem} if found else {})}
         version = self.record.succeeded(self.path, rows, self.seconds, recorded, token=token)
+        self.report(*checks)
         self._materialised(version, metadata)
 
     def keep(self, state: AssetState) -> None:
@@ -166,8 +171,7 @@ class DefinitionAsset:
     unchanged
         Whether ``compute`` would give the recorded result again, and all of it is still there; then
         it is kept. Called before ``compute``, in runs that compute only what is stale, if the
-        result is whole and of the present definition. For assets that report their checks before
-        ``succeeded``.
+        result is whole and of the present definition.
     experiment
         The MLflow experiment in which each materialisation is a run; None: it is not logged.
     config
@@ -283,7 +287,7 @@ def _kept(work: Computation, made: DefinitionAsset) -> bool:
 def _check_details(check: dg.AssetCheckResult) -> dict[str, Any]:
     metadata = {name: value.value for name, value in (check.metadata or {}).items()}
     severe = check.severity is dg.AssetCheckSeverity.ERROR
-    found = {"check": check.check_name, "passed": check.passed, "severe": severe}
+    found = {"check": check.check_name, "passed": bool(check.passed), "severe": severe}
     return {**found, "metadata": metadata}
 
 

@@ -100,7 +100,7 @@ def _train(catalog: Catalog, ref: Ref, work: Computation) -> None:
     record_result(settings, result)
     place = open_lake(settings).uri(held_out_key(ref))
     metadata = describe.classifier_metadata(result, plots, place, work.log.url)
-    work.report(*describe.classifier_checks(work.asset, made, result))
     details = {**describe.state_details(result), TRAINED_ON: parts.state}
-    work.succeeded(len(result.models), details, metadata)
+    checks = describe.classifier_checks(work.asset, made, result)
+    work.succeeded(len(result.models), details, metadata, checks=checks)
     parts.forget()
