@@ -240,7 +240,7 @@ def test_an_input_computed_meanwhile_leaves_it_stale_and_whole(
 def test_the_registered_model_stays_unless_it_was_deleted(
     logged: Learned, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert logged.run().success
+    assert logged.run().success, recorded(logged).error
     before = {run.info.run_id for run in runs(logged)}
     result = logged.refresh("habits")
     assert checks(result)["logged_to_mlflow"]
@@ -253,7 +253,8 @@ def test_the_registered_model_stays_unless_it_was_deleted(
     with monkeypatch.context() as patched:  # unavailable: nothing could be registered
         away = logged.settings.model_copy(update={"mlflow_url": "http://127.0.0.1:1"})
         patched.setattr(logged, "settings", away)
-        assert logged.run(**{STALE_ONLY_TAG: "true"}).success
+        kept = logged.run(**{STALE_ONLY_TAG: "true"})
+        assert kept.success, recorded(logged).error
         assert len(trained) == len(MODELS)
     assert logged.refresh("habits").success
     assert len(trained) == 2 * len(MODELS)
