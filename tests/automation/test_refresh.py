@@ -12,7 +12,7 @@ import pytest
 
 from tests.automation.graph import SOURCE, Graph, MakeGraph, execute, node
 from tippers_dagster.automation.nodes import Node, wanted_versions
-from tippers_dagster.automation.runs import asset_locks
+from tippers_dagster.automation.runs import STALE_ONLY_TAG, asset_locks
 from tippers_dagster.automation.sensor import UP_TO_DATE
 from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.automation.state import (
@@ -59,6 +59,7 @@ def test_all_assets_are_computed_in_one_run(make: MakeGraph) -> None:
     graph = make()
     (request,) = graph.tick().run_requests
     assert len(request.asset_selection) == 5
+    assert request.tags[STALE_ONLY_TAG] == "true"
     assert int(request.tags["dagster/max_runtime"]) == graph.settings.deadline_floor_seconds
     assert graph.run(graph.asked()).success
     assert graph.computed == ["index", "left", "right", "model", "level2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 
 from tests.labelling.small import FUNCTIONS, LABELS, QUIET, World, definition, keys, model, truth
 from tippers_dagster.automation.nodes import Node
+from tippers_dagster.automation.runs import STALE_ONLY_TAG
+from tippers_dagster.automation.state import recorder
 from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import (
@@ -69,14 +72,21 @@ class Learned(World):
         above = [Node(("device", name), "1") for name in ("devices", "habits", "rooms", "kind_of")]
         return [*above, *classifier_nodes(self.settings, self.catalog)]
 
-    def run(self, *names: str) -> dg.ExecuteInProcessResult:
+    def run(self, **tags: str) -> dg.ExecuteInProcessResult:
         """Materialize the classifier."""
         return dg.materialize(
             classifier_assets(self.settings, self.catalog, self.nodes),
             instance=self.instance,
             raise_on_error=False,
             run_config=QUIET,
+            tags=tags,
         )
+
+    def refresh(self, *inputs: str) -> dg.ExecuteInProcessResult:
+        """Materialize it as automation does after these inputs were computed again."""
+        for name in inputs:
+            recorder(self.settings, self.nodes, uuid.uuid4().hex).succeeded(("device", name))
+        return self.run(**{STALE_ONLY_TAG: "true"})
 
     def define(self, **changes: Any) -> None:
         self.body = self.body.model_copy(update=changes)

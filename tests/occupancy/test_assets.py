@@ -13,10 +13,11 @@ import pytest
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, stale
 from tests.occupancy.lake import counts_of, lose_presence
+from tippers_dagster.automation.runs import STALE_ONLY_TAG
 from tippers_dagster.occupancy import counting, describe
 from tippers_dagster.occupancy.assets import ASSETS
 from tippers_dagster.occupancy.definitions import occupancy_definitions
-from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG, STALE_ONLY_TAG
+from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space
 from tippers_dagster.platform.dagster.environment import dagster_instance

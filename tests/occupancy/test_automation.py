@@ -17,11 +17,12 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, look_again, stale
 from tippers_dagster.automation.orphaned_runs import failure_reason
+from tippers_dagster.automation.runs import STALE_ONLY_TAG
 from tippers_dagster.occupancy import automation
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.partitions import split_key
 from tippers_dagster.occupancy.records import forget_attempts
-from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG, STALE_ONLY_TAG
+from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG
 from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.status import occupancy_status
 from tippers_dagster.occupancy.tracking import track_space, untrack_space

@@ -18,9 +18,9 @@ import dagster as dg
 
 from tippers_dagster.automation.mlflow_runs import MlflowLog, mlflow_run
 from tippers_dagster.automation.nodes import Node
-from tippers_dagster.automation.runs import asset_locks
+from tippers_dagster.automation.runs import STALE_ONLY_TAG, asset_locks
 from tippers_dagster.automation.specs import check_result, check_specs, definition_spec, sound_nodes
-from tippers_dagster.automation.state import Recorder, recorder
+from tippers_dagster.automation.state import COMPUTED_IN, AssetState, Recorder, recorder
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Definition, Ref
@@ -32,6 +32,14 @@ from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.settings import Settings
 
 LOGGED = "logged_to_mlflow"
+NOTHING_CHANGED = (
+    "Nothing was computed: the definition is the same, and the inputs were computed again with the "
+    "same content."
+)
+
+CHECKS = "checks"
+"""The detail with the results of checks, for runs that keep the asset's result."""
+
 _LOGGED_CHECK = {LOGGED: "The materialisation is logged to MLflow."}
 
 
@@ -106,6 +114,7 @@ class Computation:
         details: Mapping[str, Any],
         metadata: Mapping[str, Any],
         token: str | None = None,
+        checks: Sequence[dg.AssetCheckResult] = (),
     ) -> None:
         """Record the result as the last write.
 
@@ -119,8 +128,27 @@ class Computation:
             Shown in Dagster.
         token
             Of what was read outside, if the asset depends on it.
+        checks
+            Of an asset with ``unchanged``: reported now, and by later runs that keep this result.
+            Their metadata must be JSON.
         """
-        version = self.record.succeeded(self.path, rows, self.seconds, dict(details), token=token)
+        found = [_check_details(check) for check in checks]
+        recorded = {**details, **({CHECKS: found, LOGGED: self.log.problem} if found else {})}
+        version = self.record.succeeded(self.path, rows, self.seconds, recorded, token=token)
+        self.report(*checks)
+        self._materialised(version, metadata)
+
+    def keep(self, state: AssetState) -> None:
+        """Record that the recorded result stays: it would be the same again."""
+        version = self.record.unchanged(self.path, state)
+        self.context.log.info(NOTHING_CHANGED)
+        self.report(*(_recorded_check(self.asset, one) for one in state.details[CHECKS]))
+        self.log.problem = state.details[LOGGED]
+        run = state.details.get(COMPUTED_IN, state.run_id)
+        found = {"unchanged": NOTHING_CHANGED, "computed_in_run": run}
+        self._materialised(version, {"dagster/row_count": state.rows or 0, **found})
+
+    def _materialised(self, version: str, metadata: Mapping[str, Any]) -> None:
         self.result = dg.MaterializeResult(
             asset_key=self.asset, metadata=dict(metadata), data_version=dg.DataVersion(version)
         )
@@ -140,6 +168,10 @@ class DefinitionAsset:
         Descriptions of the checks that ``compute`` reports, by name.
     compute
         Reads, computes, writes, reports its checks and calls ``succeeded``.
+    unchanged
+        Whether ``compute`` would give the recorded result again, and all of it is still there; then
+        it is kept. Called before ``compute``, in runs that compute only what is stale, if the
+        result is whole and of the present definition.
     experiment
         The MLflow experiment in which each materialisation is a run; None: it is not logged.
     config
@@ -154,6 +186,7 @@ class DefinitionAsset:
     kinds: set[str]
     checks: Mapping[str, str]
     compute: Callable[[Computation], None]
+    unchanged: Callable[[Computation, AssetState], bool] | None = None
     experiment: str | None = None
     config: type[dg.Config] | None = None
     described: bool = True
@@ -208,8 +241,7 @@ def _asset(
         config_schema=schema,
     )
     def asset(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        computing = made.compute, made.experiment
-        yield from _materialise(context, settings, list(nodes.values()), path, *computing)
+        yield from _materialise(context, settings, list(nodes.values()), path, made)
 
     return asset
 
@@ -219,27 +251,55 @@ def _materialise(
     settings: Settings,
     nodes: Sequence[Node],
     path: tuple[str, ...],
-    compute: Callable[[Computation], None],
-    experiment: str | None,
+    made: DefinitionAsset,
 ) -> Iterator[Any]:
-    with (
-        recording(settings, context, nodes, path) as record,
-        _log(settings, context, experiment) as log,
-    ):
-        work = Computation(context, settings, path, record, log)
-        try:
-            compute(work)
-        except Exception:
-            yield from work.reported
-            raise
-    if log.problem is not None:
-        context.log.error("The result is stored, but not fully logged to MLflow: %s", log.problem)
+    with recording(settings, context, nodes, path) as record:
+        work = Computation(context, settings, path, record, MlflowLog(settings))
+        if not _kept(work, made):
+            with _log(settings, context, made.experiment) as work.log:
+                try:
+                    made.compute(work)
+                except Exception:
+                    yield from work.reported
+                    raise
+    problem = work.log.problem
+    if problem is not None:
+        context.log.error("The result is stored, but not fully logged to MLflow: %s", problem)
     assert work.result is not None, f"{'/'.join(path)} recorded no result"
     yield work.result
     yield from work.reported
-    if experiment is not None:
-        reason = {} if log.problem is None else {"reason": log.problem}
-        yield check_result(work.asset, LOGGED, log.problem is None, reason, severe=True)
+    if made.experiment is not None:
+        reason = {} if problem is None else {"reason": problem}
+        yield check_result(work.asset, LOGGED, problem is None, reason, severe=True)
+
+
+def _kept(work: Computation, made: DefinitionAsset) -> bool:
+    """Whether the recorded result stays as it is; then this is recorded."""
+    if made.unchanged is None or STALE_ONLY_TAG not in work.context.run.tags:
+        return False
+    state = work.record.result(work.path)
+    if state is None or CHECKS not in state.details or not made.unchanged(work, state):
+        return False
+    work.keep(state)
+    return True
+
+
+def _check_details(check: dg.AssetCheckResult) -> dict[str, Any]:
+    metadata = {name: value.value for name, value in (check.metadata or {}).items()}
+    severe = check.severity is dg.AssetCheckSeverity.ERROR
+    found = {"check": check.check_name, "passed": bool(check.passed), "severe": severe}
+    return {**found, "metadata": metadata}
+
+
+def _recorded_check(asset: dg.AssetKey, recorded: Mapping[str, Any]) -> dg.AssetCheckResult:
+    severities = dg.AssetCheckSeverity
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=recorded["check"],
+        passed=recorded["passed"],
+        severity=severities.ERROR if recorded["severe"] else severities.WARN,
+        metadata=recorded["metadata"],
+    )
 
 
 def _log(

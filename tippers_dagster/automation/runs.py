@@ -17,6 +17,13 @@ from tippers_dagster.settings import Settings
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
 
+STALE_ONLY_TAG = "tippers/stale_only"
+"""Tag of runs that compute what is out of date, and nothing else.
+
+They skip partitions that are fresh when the run starts, and assets whose inputs were computed
+again with the same content. Runs without it compute whatever they select.
+"""
+
 
 @contextmanager
 def asset_locks(

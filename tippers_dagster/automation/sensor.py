@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from tippers_dagster.automation.nodes import Node
+from tippers_dagster.automation.runs import STALE_ONLY_TAG
 from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.automation.state import count_attempts
 from tippers_dagster.automation.ticks import SnapshotSensor
@@ -113,12 +114,18 @@ def definitions_sensor(
     return DefinitionsSensor(settings, nodes, changed, settle)
 
 
-def run_tags(snapshot: Snapshot, asked: Sequence[Node]) -> dict[str, str]:
-    """Tags of a run of these assets: its deadline, from the last duration of each."""
+def run_tags(
+    snapshot: Snapshot, asked: Sequence[Node], *, stale_only: bool = True
+) -> dict[str, str]:
+    """Tags of a run of these assets: its deadline, from the last duration of each.
+
+    Unless ``stale_only``, they are computed even if nothing has changed.
+    """
     settings = snapshot.settings
     expected = sum(snapshot.state(node.name).seconds or 0.0 for node in asked)
     deadline = max(settings.deadline_floor_seconds, expected * settings.deadline_factor)
-    return {"dagster/max_runtime": str(int(deadline))}
+    only = {STALE_ONLY_TAG: "true"} if stale_only else {}
+    return {"dagster/max_runtime": str(int(deadline)), **only}
 
 
 def _waiting(snapshot: Snapshot) -> str:

@@ -33,6 +33,9 @@ COMPUTED_FROM = "made_from"
 """The detail with the hash of the definition's content, the versions of the inputs, the lineage,
 and a time before anything was read."""
 
+COMPUTED_IN = "computed_in"
+"""The detail with the run of a result that later runs kept, as nothing had changed."""
+
 REPLACED = "replaced by "
 """Prefix of the version of an asset that a run is replacing, or was replacing when it died."""
 
@@ -71,6 +74,11 @@ class AssetState:
         """A time before its inputs were read; None: not recorded."""
         text = self.details.get(COMPUTED_FROM, {}).get("read_at")
         return None if text is None else dt.datetime.fromisoformat(text)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the last run kept an earlier result, as its inputs had the same content."""
+        return COMPUTED_IN in self.details
 
     def tries_of(self, version: str) -> int:
         """The number of failed attempts at this version."""
@@ -205,6 +213,18 @@ class Recorder:
         node = self._node(key)
         if node.every_seconds is not None and token is None:
             token = self._run_id
+        result = {"rows": rows, "seconds": seconds}
+        return self._put_result(node, result, details or {}, token, f"{OVERTAKEN}{self._run_id}")
+
+    def _put_result(
+        self,
+        node: Node,
+        result: Mapping[str, Any],
+        details: Mapping[str, Any],
+        token: str | None,
+        overtaken: str,
+    ) -> str:
+        """Record a result; ``overtaken``: the version if an input was computed meanwhile."""
         wanted, now = self.version(node.key, token), dt.datetime.now(dt.UTC)
         read = {"/".join(dep): self._version_read("/".join(dep)) for dep in node.deps}
         lineage = lineage_of(node, {dep: self._lineage_read(dep) for dep in node.deps})
@@ -217,9 +237,8 @@ class Recorder:
         values = {
             "materialized_at": now,
             "run_id": self._run_id,
-            "seconds": seconds,
-            "rows": rows,
-            "details": {**(details or {}), COMPUTED_FROM: made_from},
+            **result,
+            "details": {**details, COMPUTED_FROM: made_from},
             "failed_version": None,
             "tries": 0,
             "failed_at": None,
@@ -228,14 +247,43 @@ class Recorder:
         }
         open_lake(self._settings).sync()  # the files must survive a power cut, as the record does
         with self._engine.begin() as connection:
-            overtaken = self._overtaken(connection, node)
-            version = f"{OVERTAKEN}{self._run_id}" if overtaken else wanted
+            version = overtaken if self._overtaken(connection, node) else wanted
             _put(connection, node.name, {"version": version, **values})
             if node.every_seconds is not None and token is not None:
                 record_tokens(connection, {node.name: token})
                 self._tokens[node.name] = token
         self._recorded[node.name] = _Recorded(version, now, lineage)
         return version
+
+    def result(self, key: Iterable[str]) -> AssetState | None:
+        """The recorded result of a node, if it is whole and of the present definition."""
+        node = self._node(key)
+        query = sa.select(asset_state).where(asset_state.c.asset == node.name)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            return None
+        state = AssetState(**{name: row[name] for name in row if name != "asset"})
+        content = state.details.get(COMPUTED_FROM, {}).get("content")
+        whole = state.version is not None and not state.void
+        return state if whole and content == node.content else None
+
+    def unchanged(self, key: Iterable[str], state: AssetState) -> str:
+        """Record that a node would be computed from the same content again, and return its version.
+
+        Its rows, files and details stay, and the seconds that they took; the versions of its inputs
+        are the present ones. If an input was computed again meanwhile, its version stays, too: it
+        is stale as before.
+
+        Parameters
+        ----------
+        state
+            From ``result``.
+        """
+        node, token = self._node(key), self._tokens.get("/".join(key))
+        result = {"rows": state.rows, "seconds": state.seconds}
+        details = {COMPUTED_IN: state.run_id, **state.details}
+        return self._put_result(node, result, details, token, str(state.version))
 
     def failed(self, key: Iterable[str], error: str, *, environment_failed: bool = False) -> None:
         """Record why a node could not be computed, as another attempt at its version.

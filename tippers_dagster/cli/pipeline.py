@@ -127,7 +127,9 @@ def _status() -> list[AssetStatus]:
 def _print_outcomes(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         name = outcome.name.replace("/", ".")
-        if outcome.state == "computed":
+        if outcome.unchanged:
+            typer.echo(f"unchanged {name}")
+        elif outcome.state == "computed":
             rows = "" if outcome.rows is None else f", {counted(outcome.rows, 'row')}"
             typer.echo(f"computed  {name}{rows}, {outcome.seconds or 0:.1f} s")
         else:

@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from tippers_dagster.automation.orphaned_runs import (
     failure_reason,
     materialize_in_process,
 )
-from tippers_dagster.automation.runs import being_computed
+from tippers_dagster.automation.runs import STALE_ONLY_TAG, being_computed
 from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.automation.state import NEVER, AssetState, load_states
 from tippers_dagster.automation.unreported import report_recorded_materializations
@@ -44,7 +44,8 @@ class Outcome:
     """The result for one asset.
 
     ``skipped``: an input failed, or the run ended before its turn, as ``why`` says. ``above`` is
-    the input that was not computed.
+    the input that was not computed. ``unchanged``: the earlier result was kept, as its inputs
+    have the same content.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Outcome:
     rows: int | None = None
     why: str = ""
     above: str | None = None
+    unchanged: bool = False
 
 
 def materialize_definitions(
@@ -166,7 +168,7 @@ class _Launch:
         wanted = to_compute(snapshot, chosen, stale_only=stale_only)
         todo = [n for n in self.pipeline.nodes if n.name in wanted]
         while todo:
-            self._run_once(todo, wanted)
+            self._run_once(todo, wanted, {STALE_ONLY_TAG: "true"} if stale_only else {})
             outcomes = self._outcomes(wanted)
             left = {o.name for o in outcomes if o.state == "skipped" and not o.why}
             if left >= {n.name for n in todo}:
@@ -191,7 +193,7 @@ class _Launch:
             fail_dead_runs_of_assets(self.settings, self.instance, set(chosen))
             time.sleep(POLL_SECONDS)
 
-    def _run_once(self, todo: list[Node], wanted: Collection[str]) -> None:
+    def _run_once(self, todo: list[Node], wanted: Collection[str], tags: Mapping[str, str]) -> None:
         import dagster as dg
 
         # dbt's output is in the step's log; on the terminal it would break the progress bars.
@@ -202,7 +204,7 @@ class _Launch:
         ):
             chosen = [dg.AssetKey(n.key) for n in todo]
             result = materialize_in_process(
-                self.settings, self.instance, self.loaded.assets, chosen, {}
+                self.settings, self.instance, self.loaded.assets, chosen, tags
             )
         self.runs.append(result.run_id)
         self.why = "" if result.success else failure_reason(result)
@@ -221,7 +223,7 @@ class _Launch:
 
     def _outcome(self, name: str, state: AssetState, above: Outcome | None) -> Outcome:
         if state.run_id in self.runs and state.error is None:
-            return Outcome(name, "computed", state.seconds, state.rows)
+            return Outcome(name, "computed", state.seconds, state.rows, unchanged=state.unchanged)
         if state.error and state.failed_at is not None and state.failed_at >= self.began:
             return Outcome(name, "failed", why=state.error)
         if above is not None:

@@ -7,6 +7,7 @@ import dagster as dg
 
 from tippers_dagster.automation.computation import Computation, DefinitionAsset, definition_assets
 from tippers_dagster.automation.nodes import Node, digest
+from tippers_dagster.automation.state import AssetState
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Classifier, Kind
 from tippers_dagster.catalog.model import Definition, Ref
@@ -15,9 +16,18 @@ from tippers_dagster.learning.describe import CLASSIFIER_CHECKS
 from tippers_dagster.learning.held_out import held_out_key
 from tippers_dagster.learning.mlflow_log import log_classifier
 from tippers_dagster.learning.results import make_result, record_result
-from tippers_dagster.learning.work import VERSION, train_classifier, write_held_out
+from tippers_dagster.learning.work import (
+    VERSION,
+    all_there,
+    same_training,
+    train_classifier,
+    write_held_out,
+)
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.settings import Settings
+
+TRAINED_ON = "trained_on"
+"""The recorded detail with the fingerprint of what the models were trained on."""
 
 
 def classifier_nodes(settings: Settings, catalog: Catalog) -> list[Node]:
@@ -56,7 +66,16 @@ def _classifier(catalog: Catalog, definition: Definition) -> DefinitionAsset:
         kinds={"classifier", "scikitlearn", "mlflow"},
         checks=CLASSIFIER_CHECKS,
         compute=partial(_train, catalog, definition.ref),
+        unchanged=partial(_unchanged, catalog, definition.ref),
         experiment=str(definition.ref),
+    )
+
+
+def _unchanged(catalog: Catalog, ref: Ref, work: Computation, state: AssetState) -> bool:
+    """Whether the last training was of the same rows, and its results are still there."""
+    settings, details = work.settings, state.details
+    return same_training(settings, catalog, ref, details.get(TRAINED_ON)) and all_there(
+        settings, ref, details.get("registered")
     )
 
 
@@ -81,6 +100,7 @@ def _train(catalog: Catalog, ref: Ref, work: Computation) -> None:
     record_result(settings, result)
     place = open_lake(settings).uri(held_out_key(ref))
     metadata = describe.classifier_metadata(result, plots, place, work.log.url)
-    work.succeeded(len(result.models), describe.state_details(result), metadata)
-    work.report(*describe.classifier_checks(work.asset, made, result))
+    details = {**describe.state_details(result), TRAINED_ON: parts.state}
+    checks = describe.classifier_checks(work.asset, made, result)
+    work.succeeded(len(result.models), details, metadata, checks=checks)
     parts.forget()

@@ -85,7 +85,7 @@ def measure(
         accuracy=found.accuracy,
         balanced_accuracy=_balanced(found.confusion),
         macro_f1=found.macro_f1,
-        log_loss=_log_loss(truth, filled),
+        log_loss=log_loss(truth, filled),
         calibration_error=error,
         confusion=found.confusion,
         calibration=bins,
@@ -114,7 +114,16 @@ def _balanced(confusion: np.ndarray) -> float:
     return float((np.diagonal(confusion)[occurring] / true[occurring]).mean())
 
 
-def _log_loss(truth: np.ndarray, probabilities: np.ndarray) -> float:
+def log_loss(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """The mean log loss in nats; NaN if there are no entities.
+
+    Parameters
+    ----------
+    truth
+        int [n]: class numbers, all known.
+    probabilities
+        float64 [n, labels], without NaN.
+    """
     if not len(truth):
         return math.nan
     right = probabilities[np.arange(len(truth)), truth]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tippers_dagster.learning.bank import make_model
-from tippers_dagster.learning.scores import Measures, better_first, measure
+from tippers_dagster.learning.scores import Measures, better_first, log_loss, measure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -320,7 +320,7 @@ def importances(
         rows = np.sort(np.random.default_rng(seed).choice(rows, IMPORTANCE_ROWS, replace=False))
 
     def score(model: Pipeline, shuffled: pd.DataFrame, truth: np.ndarray) -> float:
-        return -measure(truth, probabilities(model, shuffled, labels)).log_loss
+        return -log_loss(truth, probabilities(model, shuffled, labels))
 
     with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +15,15 @@ import pyarrow.compute as pc
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import CLASSIFIER_MODELS, Classifier
 from tippers_dagster.catalog.model import Ref
+from tippers_dagster.errors import TippersError
 from tippers_dagster.labelling.evaluate import numbers
-from tippers_dagster.learning.bank import left_out
+from tippers_dagster.learning.bank import left_out, slowest_first
 from tippers_dagster.learning.errors import CannotTrain, NoModel
 from tippers_dagster.learning.features import FeatureRows, read_features
 from tippers_dagster.learning.gold import gold_in_lake
 from tippers_dagster.learning.held_out import held_out_key
 from tippers_dagster.learning.leaks import check_leaks
+from tippers_dagster.learning.naming import registered_name
 from tippers_dagster.learning.train import (
     Baselines,
     Importance,
@@ -42,13 +45,15 @@ from tippers_dagster.learning.training_set import (
 )
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import definition_key
+from tippers_dagster.platform.mlflow.client import MlflowUnavailable
+from tippers_dagster.platform.mlflow.model_files import is_there
 from tippers_dagster.platform.tasks import run_tasks
 from tippers_dagster.settings import Settings
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]  # has no types
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same labels and features would give other models."""
 
 Progress = Callable[[str], None]
@@ -117,6 +122,41 @@ class Trained:
         return [ranked.outcome for ranked in self.ranked]
 
 
+def same_training(settings: Settings, catalog: Catalog, ref: Ref, recorded: str | None) -> bool:
+    """Whether a classifier would be trained on what this fingerprint was made from.
+
+    Not if it cannot be trained: then training reports the reason.
+    """
+    body = catalog.definitions[ref].body
+    assert isinstance(body, Classifier)
+    try:
+        inputs = read_inputs(settings, catalog, ref)
+        chosen = choose(inputs, catalog, ref, lambda message: None)
+    except TippersError:
+        return False
+    missing = left_out(body.models or CLASSIFIER_MODELS)
+    return fingerprint(body, inputs, chosen, missing) == recorded
+
+
+def all_there(settings: Settings, ref: Ref, registered: int | None) -> bool:
+    """Whether the held-out entities of the last training and its registered model are there.
+
+    While MLflow is unavailable, only the held-out entities: training could not register a model.
+
+    Parameters
+    ----------
+    registered
+        The version that the training registered; None: there was no MLflow.
+    """
+    lake = open_lake(settings)
+    if not all(lake.exists(key) for key in (held_out_key(ref), held_out_predictions_key(ref))):
+        return False
+    try:
+        return is_there(settings, registered_name(ref), registered)
+    except MlflowUnavailable:
+        return True
+
+
 def train_classifier(
     settings: Settings, catalog: Catalog, ref: Ref, progress: Progress
 ) -> tuple[Trained, Parts]:
@@ -147,7 +187,7 @@ def train_classifier(
     for name, reason in missing.items():
         progress(f"{name} is skipped: {reason}")
     tasks = [Task(name, sides, body.folds, body.seed) for name in wanted if name not in missing]
-    parts = Parts(settings, ref, _state(body, inputs, chosen))
+    parts = Parts(settings, ref, fingerprint(body, inputs, chosen, missing))
     outcomes = _train(settings, tasks, parts, progress)
     _refuse_no_model(outcomes, missing)
     out = chosen.held_out
@@ -260,7 +300,8 @@ def _train(
     found = parts.kept([task.model for task in tasks])
     for name in found:
         progress(f"{name} was already trained by an earlier run.")
-    left = [task for task in tasks if task.model not in found]
+    unfinished = {task.model: task for task in tasks if task.model not in found}
+    left = [unfinished[model] for model in slowest_first(list(unfinished))]
     for _, outcome in run_tasks(settings, train_model, left):
         parts.keep(outcome)
         found[outcome.model] = outcome
@@ -280,19 +321,40 @@ def _refuse_no_model(outcomes: Sequence[Outcome], missing: Mapping[str, str]) ->
     )
 
 
-def _state(body: Classifier, inputs: Inputs, chosen: TrainingSet) -> str:
-    """A hash of the data that models are trained on, and of the library's version."""
-    import sklearn  # type: ignore[import-untyped]  # has no types
+def fingerprint(
+    body: Classifier, inputs: Inputs, chosen: TrainingSet, missing: Collection[str]
+) -> str:
+    """A hash of everything that the models and their measures depend on, except gold labels.
 
-    state = (VERSION, sklearn.__version__, body.folds, body.seed, inputs.labels)
-    mixed = hashlib.blake2b(repr(state).encode(), digest_size=16)
-    for mask in (chosen.trained, chosen.held_out, np.where(chosen.trained, chosen.label, -1)):
-        mixed.update(np.ascontiguousarray(mask).tobytes())
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, inputs.rows.columns.schema) as writer:
-        writer.write_table(inputs.rows.columns.combine_chunks())
-    mixed.update(sink.getvalue())
+    These are the rows of both sets with their features and confident labels, how the label model
+    labels the held-out ones, the models that cannot be used on this machine (``missing``), and the
+    versions of the libraries. Other entities of the index are not part of it.
+    """
+    used = chosen.trained | chosen.held_out
+    libraries = [f"{name} {installed(name)}" for name in ("scikit-learn", "lightgbm")]
+    text = body.model_dump_json(exclude={"promotion_margin"})
+    about = (VERSION, libraries, sorted(missing), text, inputs.labels)
+    mixed = hashlib.blake2b(repr(about).encode(), digest_size=16)
+    out = chosen.held_out
+    arrays = chosen.trained[used], chosen.label[used], inputs.label[out], inputs.probabilities[out]
+    for array in arrays:
+        mixed.update(np.ascontiguousarray(array).tobytes())
+    mixed.update(_bytes_of(inputs.rows.take(used)))
     return mixed.hexdigest()
+
+
+def _bytes_of(rows: FeatureRows) -> pa.Buffer:
+    """The keys and columns of rows; what is stored in place of missing values does not matter."""
+    columns = {rows.key: rows.keys}
+    for name, column in zip(rows.columns.column_names, rows.columns.columns, strict=True):
+        nothing = 0.0 if pa.types.is_float64(column.type) else ""
+        columns[name] = pc.fill_null(column, nothing).combine_chunks()
+        columns[f"{name} is missing"] = pc.is_null(column).combine_chunks()
+    table = pa.table(columns)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
 
 
 def _shares(chosen: TrainingSet) -> np.ndarray:

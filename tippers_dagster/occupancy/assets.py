@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from tippers_dagster.automation.runs import STALE_ONLY_TAG
 from tippers_dagster.occupancy.counting import (
     BETWEEN_CHILDREN,
     WIDER_BINS,
@@ -23,7 +24,7 @@ from tippers_dagster.occupancy.partitions import (
     split_key,
 )
 from tippers_dagster.occupancy.records import record_duration, take_back_attempts
-from tippers_dagster.occupancy.runs import STALE_ONLY_TAG, run_locks
+from tippers_dagster.occupancy.runs import run_locks
 from tippers_dagster.occupancy.sessions import VERSION as SESSIONS_VERSION
 from tippers_dagster.occupancy.snapshot import keep_up_to_date
 from tippers_dagster.occupancy.source_checks import observe

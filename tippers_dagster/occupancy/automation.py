@@ -16,6 +16,7 @@ import dagster as dg
 import numpy as np
 import sqlalchemy as sa
 
+from tippers_dagster.automation.runs import STALE_ONLY_TAG
 from tippers_dagster.automation.ticks import SnapshotSensor
 from tippers_dagster.campus.spaces.tracking import list_tracked
 from tippers_dagster.occupancy.packing import Rectangle, by_column, pack
@@ -25,7 +26,6 @@ from tippers_dagster.occupancy.runs import (
     ONE_KEY_TAG,
     RANGE_END_TAG,
     RANGE_START_TAG,
-    STALE_ONLY_TAG,
     active_runs,
 )
 from tippers_dagster.occupancy.snapshot import Snapshot

@@ -11,6 +11,7 @@ import dagster as dg
 import numpy as np
 
 from tippers_dagster.automation.orphaned_runs import failure_reason, materialize_in_process
+from tippers_dagster.automation.runs import STALE_ONLY_TAG
 from tippers_dagster.campus.local_time import chunk_bounds
 from tippers_dagster.campus.spaces.tracking import Grid, wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
@@ -21,7 +22,6 @@ from tippers_dagster.occupancy.partitions import partition_key
 from tippers_dagster.occupancy.runs import (
     RANGE_END_TAG,
     RANGE_START_TAG,
-    STALE_ONLY_TAG,
     fail_dead_runs,
 )
 from tippers_dagster.occupancy.snapshot import Snapshot

@@ -22,8 +22,6 @@ from tippers_dagster.settings import Settings
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 ONE_KEY_TAG = "dagster/partition"
-STALE_ONLY_TAG = "tippers/stale_only"
-"""Runs with this tag skip partitions that are fresh when the run starts."""
 
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,

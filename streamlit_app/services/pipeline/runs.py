@@ -92,7 +92,8 @@ def materialise(app: App, graph: Graph, names: Collection[str], *, stale_only: b
     wanted = {n for n in wanted - set(graph.snapshot.running) if known[n].broken is None}
     if not wanted:
         return None
-    tags = run_tags(graph.snapshot, [known[name] for name in sorted(wanted)])
+    asked = [known[name] for name in sorted(wanted)]
+    tags = run_tags(graph.snapshot, asked, stale_only=stale_only)
     return start_run(app.settings, wanted, by=app.person.name, tags=tags)
 
 

@@ -137,6 +137,20 @@ def intact_version(settings: Settings, client: Any, model: str, asset_version: s
     return next((f.version for f in recorded if f.version in there and is_intact(f)), None)
 
 
+def is_there(settings: Settings, model: str, version: int | None) -> bool:
+    """Whether MLflow has a version of a model, with the recorded file; None: it has not.
+
+    Raises
+    ------
+    MlflowUnavailable
+        When it cannot be asked.
+    """
+    with mlflow_client(settings) as client:
+        there = {int(one.version) for one in versions_of(client, model)}
+        files = [f for f in model_files(settings, model) if f.version == version]
+        return version in there and any(is_intact(file) for file in files)
+
+
 # --- reading --------------------------------------------------------------------------------------
 def read_model(
     settings: Settings, model: str, version: int, format_: Format, parse: Callable[[bytes], T]
