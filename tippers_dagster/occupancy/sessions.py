@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -234,7 +234,7 @@ class _Texts:
     prints: np.ndarray
 
     @classmethod
-    def of(cls, texts: list[str]) -> _Texts:
+    def of(cls, texts: Sequence[str]) -> _Texts:
         """Of texts by code."""
         return cls(pa.array(texts, pa.string()), of_texts(texts))
 
