@@ -1,0 +1,73 @@
+"""Dagster's storage keeps its connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+from dagster import AssetKey, DagsterInstance
+
+from tippers_dagster.platform.dagster.environment import dagster_environment
+from tippers_dagster.platform.dagster.storage import POOL_SIZE
+from tippers_dagster.platform.postgres.databases import databases
+from tippers_dagster.settings import Settings
+
+
+@pytest.fixture
+def instance(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[DagsterInstance]:
+    """The instance that ``dagster.yaml`` describes."""
+    for name, value in dagster_environment(stack).items():
+        monkeypatch.setenv(name, value)
+    with DagsterInstance.get() as instance:
+        yield instance
+
+
+def use(instance: DagsterInstance) -> None:
+    """Ask each part of the storage something."""
+    instance.get_runs(limit=1)
+    instance.fetch_materializations(AssetKey("any"), limit=1)
+    instance.all_instigator_state()
+
+
+def backends(settings: Settings) -> set[int]:
+    """Process ids of the connections to Dagster's database, without this one."""
+    connection = psycopg2.connect(databases(settings).dagster)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        found = {pid for (pid,) in cursor.fetchall()}
+    connection.close()
+    return found
+
+
+def test_statements_share_connections(stack: Settings, instance: DagsterInstance) -> None:
+    use(instance)
+    before = backends(stack)
+    assert 1 <= len(before) <= POOL_SIZE
+    for _ in range(5):
+        use(instance)
+    assert backends(stack) == before
+
+
+def test_instances_of_a_process_share_connections(
+    stack: Settings, instance: DagsterInstance
+) -> None:
+    use(instance)
+    before = backends(stack)
+    with DagsterInstance.from_ref(instance.get_ref()) as other:
+        use(other)
+    assert backends(stack) == before
+
+
+def test_lost_connections_are_replaced(stack: Settings, instance: DagsterInstance) -> None:
+    use(instance)
+    before = backends(stack)
+    connection = psycopg2.connect(databases(stack).dagster)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", (list(before),))
+    connection.close()
+    use(instance)
+    assert backends(stack).isdisjoint(before)
