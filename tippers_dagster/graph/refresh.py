@@ -54,7 +54,7 @@ def with_refresh(settings: Settings, catalog: Catalog, nodes: Sequence[Node]) ->
     of_readers: Mapping[tuple[str, ...], dict[Refresh, None]] = defaultdict(dict)
     for node in reversed(nodes):
         if (definition := definitions.get(node.name)) is not None:
-            own = (of_concepts.get(_concept_of(definition), default),)
+            own: tuple[Refresh, ...] = (of_concepts.get(_concept_of(definition), default),)
         elif node.every_seconds is not None:
             own = (ON_CHANGE,)
         else:

@@ -94,6 +94,18 @@ class Rows:
     table: pa.Table
     stamps: NDArray[np.uint64] | None = None
 
+    @classmethod
+    def of_tables(
+        cls,
+        spaces: list[str],
+        tables: Sequence[pa.Table],
+        stamps: NDArray[np.uint64] | None = None,
+    ) -> Rows:
+        """The rows of one table per space."""
+        plain = pa.concat_tables([table.replace_schema_metadata() for table in tables])
+        bounds = np.append(0, np.cumsum([table.num_rows for table in tables]))
+        return cls(spaces, bounds, plain, stamps)
+
     @property
     def owner(self) -> Int64:
         """Per row, the position of its space."""

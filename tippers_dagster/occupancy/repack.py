@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 
-import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -86,7 +85,9 @@ def repack(
 def _by_folder(keys: Iterable[str]) -> dict[str, OldFiles]:
     found: dict[str, OldFiles] = {}
     for key in keys:
-        folder, space, chunk = (decode(part) for part in _OLD.fullmatch(key).groups())
+        match = _OLD.fullmatch(key)
+        assert match is not None, key  # as listed by it
+        folder, space, chunk = map(decode, match.groups())
         found.setdefault(folder, {}).setdefault(chunk, {})[space] = key
     return found
 
@@ -94,13 +95,6 @@ def _by_folder(keys: Iterable[str]) -> dict[str, OldFiles]:
 def read_old(lake: Lake, keys: Iterable[str]) -> list[pa.Table]:
     """The tables of old files, all of which exist."""
     return [table for table in lake.read_tables(list(keys)) if table is not None]
-
-
-def as_rows(spaces: list[str], tables: list[pa.Table], stamps: np.ndarray | None = None) -> Rows:
-    """Tables of the earlier layout, one per space."""
-    plain = pa.concat_tables([table.replace_schema_metadata() for table in tables])
-    lengths = [table.num_rows for table in tables]
-    return Rows(spaces, np.append(0, np.cumsum(lengths)), plain, stamps)
 
 
 def _copy(settings: Settings, lake: Lake, folder: str, old: OldFiles) -> None:
@@ -117,7 +111,7 @@ def _copy(settings: Settings, lake: Lake, folder: str, old: OldFiles) -> None:
         tables = dict(zip(keys, read_old(lake, keys.values()), strict=True))
         for one in {dataset(space) for space in keys}:
             spaces = [space for space in keys if dataset(space) == one]
-            files.write(lake, one, chunk, as_rows(spaces, [tables[space] for space in spaces]))
+            files.write(lake, one, chunk, Rows.of_tables(spaces, [tables[s] for s in spaces]))
 
 
 def _progress(settings: Settings, lake: Lake, part: str) -> tuple[bool, bool]:

@@ -290,7 +290,7 @@ def _shared(window: Sequence[Chunk], ids: Ints, device: Ints, partner: Ints) -> 
             counts += np.bincount(pair[~part], minlength=counts.size)
             used.append(distinct(pair << 32 | space))
             columns = (pair, space, rows.start[row], rows.end[row], nth[row])
-            parts.append(tuple(column[part] for column in columns))
+            parts.append([column[part] for column in columns])
     # A session that lasts from chunk to chunk is shared once, however often it is.
     lasting = [np.concatenate(column) for column in zip(*parts, strict=True)]
     order, first, _ = grouped(lasting)

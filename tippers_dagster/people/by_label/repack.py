@@ -9,9 +9,9 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from tippers_dagster.occupancy import files
+from tippers_dagster.occupancy.files import Rows
 from tippers_dagster.occupancy.repack import (
     OldFiles,
-    as_rows,
     occupancy_lake,
     read_old,
     repack,
@@ -47,10 +47,10 @@ def _copy(settings: Settings, lake: Lake, folder: str, old: OldFiles) -> None:
         keys, labels = old[chunk], recorded[chunk]
         tables = dict(zip(keys, read_old(lake, keys.values()), strict=True))
         made = {space: _made_from(table) for space, table in tables.items()}
-        kept = [space for space, prints in made.items() if prints and prints[1] == labels]
+        kept = [space for space, found in made.items() if found and found[1] == labels]
         if kept:
             prints = np.array([made[space][0] for space in kept], np.uint64)
-            rows = as_rows(kept, [tables[space] for space in kept], stamps(prints, labels))
+            rows = Rows.of_tables(kept, [tables[space] for space in kept], stamps(prints, labels))
             files.write(lake, files.labelled_counts(name), chunk, rows)
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import MissingPartitions
+from tippers_dagster.occupancy.files import Rows
 from tippers_dagster.occupancy.reading import OnMissing, When, chunks_in_range, missing_chunks
 from tippers_dagster.occupancy.sharing import (
     SUPPRESSED,
@@ -121,9 +122,8 @@ def tree_parts(settings: Settings, tree: SpaceTree, chunk: str, width: int, by: 
         version = labels_version(settings, by)
         files = published_files(settings, by, version, names, spaces, [chunk])
         if len(files) == len(spaces):
-            found = dense_grids(
-                [files[space, chunk] for space in spaces], list(names), edges, of="labels"
-            )
+            rows = Rows.of_tables(spaces, [files[space, chunk] for space in spaces])
+            found = dense_grids(rows, list(names), edges, of="labels")
             parts = np.zeros((len(names), len(tree), len(edges[width]) - 1), np.int32)
             at = [tree.index[space] for space in spaces]
             for i, name in enumerate(names):

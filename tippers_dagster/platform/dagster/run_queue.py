@@ -39,7 +39,8 @@ class RunQueue(QueuedRunCoordinator):
     @classmethod
     def config_type(cls) -> Mapping[str, Any]:
         """The fields of Dagster's queue, and ``first``."""
-        return {**super().config_type(), "first": Field([str])}
+        fields: Any = super().config_type()
+        return {**fields, "first": Field([str])}
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:

@@ -331,7 +331,7 @@ def _lend_to_dbt(connection: duckdb.DuckDBPyConnection) -> None:
     module = types.ModuleType("tippers_sandbox")
     module.Plugin = type("Plugin", (BasePlugin,), {})  # type: ignore[attr-defined]
     sys.modules[module.__name__] = module
-    environments.Environment.initialize_db = classmethod(  # type: ignore[method-assign]
+    environments.Environment.initialize_db = classmethod(  # type: ignore[method-assign, assignment]
         lambda cls, creds, plugins=None: connection
     )
 

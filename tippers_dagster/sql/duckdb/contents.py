@@ -67,7 +67,7 @@ def _contents(settings: Settings, read: Inputs) -> Iterator[Contents]:
     datasets: dict[str, Dataset] = {}
     for name in read.log:
         found = log_table(settings, name)
-        (datasets if isinstance(found, Dataset) else tables)[f"{SOURCE}.{name}"] = found  # type: ignore[assignment]
+        (datasets if isinstance(found, Dataset) else tables)[f"{SOURCE}.{name}"] = found
     with built(settings) as connection, ExitStack() as open_cursors:
         for schema, name in read.places:
             table = _table(settings, partial(_cursor, open_cursors, connection), schema, name)

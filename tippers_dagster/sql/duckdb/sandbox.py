@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import psutil
 import pyarrow as pa
@@ -65,7 +65,7 @@ class Dataset:
     schema: pa.Schema
 
 
-Source = pa.Table | Callable[[], pa.RecordBatchReader]
+Source: TypeAlias = pa.Table | Callable[[], pa.RecordBatchReader]
 """An Arrow table, or a function that reads one, when the sandbox starts."""
 
 
