@@ -271,7 +271,8 @@ def _shared(window: Sequence[Chunk], ids: Ints, device: Ints, partner: Ints) -> 
         return counts, counts
     involved = ids[np.unique(np.concatenate([device, partner]))]
     begins, names = _Begins(window), _Names()
-    used, parts = [np.empty(0, np.int64)], [(np.empty(0, np.int64),) * 5]
+    used = [np.empty(0, np.int64)]
+    parts: list[Sequence[Ints]] = [(np.empty(0, np.int64),) * 5]
     for chunk in window:
         table = chunk.sessions().select(["device", "space", "start", "end", "carried"])
         table = table.filter(pc.is_in(table["device"], value_set=pa.array(involved)))

@@ -47,15 +47,16 @@ def _copy(settings: Settings, lake: Lake, folder: str, old: OldFiles) -> None:
         keys, labels = old[chunk], recorded[chunk]
         tables = dict(zip(keys, read_old(lake, keys.values()), strict=True))
         made = {space: _made_from(table) for space, table in tables.items()}
-        kept = [space for space, found in made.items() if found and found[1] == labels]
-        if kept:
-            prints = np.array([made[space][0] for space in kept], np.uint64)
+        presence = {s: found[0] for s, found in made.items() if found and found[1] == labels}
+        if presence:
+            kept = list(presence)
+            prints = np.array(list(presence.values()), np.uint64)
             rows = Rows.of_tables(kept, [tables[space] for space in kept], stamps(prints, labels))
             files.write(lake, files.labelled_counts(name), chunk, rows)
 
 
-def _made_from(table: pa.Table) -> tuple[int, int] | tuple[()]:
+def _made_from(table: pa.Table) -> tuple[int, int] | None:
     found = table.schema.metadata or {}
     if _PRESENCE not in found or _LABELS not in found:
-        return ()
+        return None
     return int(found[_PRESENCE], 16), int(found[_LABELS], 16)
