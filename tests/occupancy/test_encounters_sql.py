@@ -54,6 +54,7 @@ def model(path: str) -> str:
     template = environment.from_string((PROJECT / "models" / path).read_text())
     everybody = "(select distinct mac_address from int_sessions)"
     return template.render(
+        target={"type": "postgres"},
         ref=lambda name: name,
         entities=lambda index: everybody,
         share=macros.share,
