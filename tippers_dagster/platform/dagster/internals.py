@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
     from dagster import DagsterInstance, SensorEvaluationContext
     from dagster._core.definitions.sensor_definition import (
         SensorExecutionData as SensorExecutionData,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     )
     from dagster._core.execution.plan.plan import ExecutionPlan as ExecutionPlan
     from dagster._core.execution.retries import RetryMode as RetryMode
+    from dagster._serdes import ConfigurableClassData as ConfigurableClassData
+    from dagster_postgres import DagsterPostgresStorage
     from starlette.types import ASGIApp
 
 ASSET_JOB = "__ASSET_JOB"
@@ -68,6 +71,17 @@ def is_asset_job(job_name: str) -> bool:
 
 
 # --- storage ------------------------------------------------------------------------------------
+def share_engine(storage: DagsterPostgresStorage, engine: sa.Engine) -> None:
+    """Let all parts of a storage use one engine; they have no option for it."""
+    parts: tuple[Any, ...] = (
+        storage.run_storage,
+        storage.event_log_storage,
+        storage.schedule_storage,
+    )
+    for part in parts:
+        part._engine = engine
+
+
 def launched_runs(url: str) -> list[str]:
     """Ids of the unfinished runs that a code server executes, from the table of Dagster's storage.
 
