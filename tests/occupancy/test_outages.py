@@ -109,8 +109,8 @@ def test_a_run_continues_while_the_database_restarts(
         assert fail_dead_runs(settings, instance) == []
         (tmp_path / "go on").touch()
         assert (first.wait(120), second.wait(120)) == (0, 0)
-        # Whoever asks for the last level second finds it computed.
-        assert set(statuses(instance)) == {"SUCCESS"}
+        # Both may start a run of the last level: the second finds it computed.
+        assert statuses(instance) in ({"SUCCESS": 3}, {"SUCCESS": 4})
         assert len(instance.get_materialized_partitions(dg.AssetKey(SOURCE))) == 4
     assert stale(settings) == {}
     assert computed(settings) == {SESSIONS: (1, 2), SOURCE: (1, 4), DERIVED: (1, 4)}

@@ -47,7 +47,7 @@ class SourceCheck:
     """The result of checking the source.
 
     ``looked_at`` are the chunks whose rows were checked, ``changed`` those of them whose rows have
-    changed; ``skipped`` are computed chunks that were skipped.
+    changed; ``skipped`` are computed chunks that are left to a later check.
     """
 
     looked_at: list[str] = field(default_factory=list)

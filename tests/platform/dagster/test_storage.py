@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg2
 import pytest
-from dagster import AssetKey, DagsterInstance
+import yaml
+from dagster import AssetKey, DagsterInstance, DagsterInvalidConfigError
 
-from tippers_dagster.platform.dagster.environment import dagster_environment
+from tippers_dagster.platform.dagster.environment import dagster_environment, packaged_file
 from tippers_dagster.platform.dagster.storage import POOL_SIZE
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import Settings
@@ -71,3 +73,11 @@ def test_lost_connections_are_replaced(stack: Settings, instance: DagsterInstanc
     connection.close()
     use(instance)
     assert backends(stack).isdisjoint(before)
+
+
+def test_another_way_to_log_in_is_refused(tmp_path: Path) -> None:
+    found = yaml.safe_load(packaged_file("dagster.yaml").read_text())
+    found["storage"]["custom"]["config"]["auth_provider"] = {"azure": {}}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(found))
+    with pytest.raises(DagsterInvalidConfigError, match="auth_provider"):
+        DagsterInstance.from_config(str(tmp_path))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
     from dagster import DagsterInstance, SensorEvaluationContext
     from dagster._core.definitions.sensor_definition import (
         SensorExecutionData as SensorExecutionData,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from dagster._core.run_coordinator.queued_run_coordinator import (
         RunQueueConfig as RunQueueConfig,
     )
+    from dagster._serdes import ConfigurableClassData as ConfigurableClassData
+    from dagster_postgres import DagsterPostgresStorage
     from starlette.types import ASGIApp
 
 ASSET_JOB = "__ASSET_JOB"
@@ -104,6 +107,17 @@ def next_cron_time(expression: str, now: dt.datetime, timezone: str) -> dt.datet
 
 
 # --- storage ------------------------------------------------------------------------------------
+def share_engine(storage: DagsterPostgresStorage, engine: sa.Engine) -> None:
+    """Let all parts of a storage use one engine; they have no option for it."""
+    parts: tuple[Any, ...] = (
+        storage.run_storage,
+        storage.event_log_storage,
+        storage.schedule_storage,
+    )
+    for part in parts:
+        part._engine = engine
+
+
 def launched_runs(url: str) -> list[str]:
     """Ids of the unfinished runs that a code server executes, from the table of Dagster's storage.
 

@@ -7,15 +7,18 @@ statements.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import sqlalchemy as sa
 from dagster_postgres import DagsterPostgresStorage
-from dagster_postgres.utils import pg_url_from_config
+
+from tippers_dagster.platform.dagster.internals import share_engine
 
 if TYPE_CHECKING:
-    from dagster._serdes import ConfigurableClassData
+    from tippers_dagster.platform.dagster.internals import ConfigurableClassData
 
 POOL_SIZE = 2
 """Connections that a process keeps open; while more are needed, more are opened."""
@@ -24,31 +27,23 @@ RECYCLE_SECONDS = 600
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
-    """Runs, events, schedules and ticks in PostgreSQL; ``storage: custom`` in ``dagster.yaml``.
+    """Runs, events, schedules and ticks in PostgreSQL; ``storage: custom`` in ``dagster.yaml``."""
 
-    The parts of Dagster's storage have an attribute for their engine but no option for it.
-    """
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(postgres_url, inst_data=inst_data)
+        share_engine(self, _pooled(postgres_url))
 
-    def __init__(
-        self,
-        postgres_url: str,
-        should_autocreate_tables: bool = True,
-        inst_data: ConfigurableClassData | None = None,
-    ) -> None:
-        super().__init__(postgres_url, should_autocreate_tables, inst_data)
-        for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
-            part._engine = _pooled(postgres_url)
+    @classmethod
+    def config_type(cls) -> Any:
+        """The URL only: how else Dagster's storage can log in is refused, not ignored."""
+        return {"postgres_url": dg.StringSource}
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Any
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> PooledPostgresStorage:
         """The storage that ``dagster.yaml`` describes."""
-        return cls(
-            pg_url_from_config(config_value),
-            config_value.get("should_autocreate_tables", True),
-            inst_data,
-        )
+        return cls(config_value["postgres_url"], inst_data)
 
 
 @lru_cache(maxsize=4)
