@@ -20,11 +20,12 @@ from tippers_dagster.campus.spaces.tracking import (
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import BadInput
 from tippers_dagster.occupancy import files
+from tippers_dagster.occupancy.chunk_tables import PREFIXES, chunk_key
 from tippers_dagster.occupancy.files import DERIVED_COUNTS, PRESENCE, SOURCE_COUNTS
 from tippers_dagster.occupancy.partitions import sync_partitions
 from tippers_dagster.occupancy.records import void
 from tippers_dagster.occupancy.repack import occupancy_lake
-from tippers_dagster.occupancy.state import ASSETS, SESSIONS, SOURCE
+from tippers_dagster.occupancy.state import ASSETS, COUNTS, DAYS, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tables import (
     attempt,
     partition_figures,
@@ -121,9 +122,9 @@ def recompute(
             "Its sessions and presence have been deleted (TIPPERS_PRESENCE_DAYS).",
         )
     chunks = [chunk for chunk in chunks if chunk not in sealed]
-    selected = sa.and_(figures.asset != SESSIONS, figures.space.in_(inside))
+    selected = sa.and_(figures.asset.in_(COUNTS), figures.space.in_(inside))
     if sessions:
-        selected = sa.or_(selected, figures.asset == SESSIONS)
+        selected = sa.or_(selected, figures.asset.in_((SESSIONS, DAYS)))
     with warehouse_engine(settings).begin() as connection:
         forgotten = connection.execute(
             sa.delete(partition_figures).where(figures.chunk.in_(chunks), selected)
@@ -151,7 +152,7 @@ def purge_untracked(settings: Settings, grid: Grid) -> int:
     tracked = set(grid.chunks)
     untracked: dict[str, list[tuple[str, str]]] = {}
     for asset, space, chunk in rows:
-        if chunk not in tracked or (asset != SESSIONS and space not in kept):
+        if chunk not in tracked or (asset in COUNTS and space not in kept):
             untracked.setdefault(chunk, []).append((asset, space))
     for chunk, partitions in untracked.items():
         with advisory_locks(settings, [f"chunk {asset} {chunk}" for asset in ASSETS], _log):
@@ -171,7 +172,10 @@ def _purge(settings: Settings, chunk: str, partitions: list[tuple[str, str]]) ->
     if all_of_it:
         lake.delete(sessions_key(chunk))
     files.remove(lake, PRESENCE, chunk, [space for asset, space in partitions if asset == SOURCE])
-    counted = [space for asset, space in partitions if asset != SESSIONS]
+    if any(asset == DAYS for asset, _ in partitions):
+        for prefix in PREFIXES:
+            lake.delete(chunk_key(prefix, chunk))
+    counted = [space for asset, space in partitions if asset in COUNTS]
     for dataset in (SOURCE_COUNTS, DERIVED_COUNTS):
         files.remove(lake, dataset, chunk, counted)
     with engine.begin() as connection:
