@@ -157,9 +157,9 @@ def derived_occupancy(
     **_common(DAYS),
 )
 def days_and_encounters(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
-    """What rules read of a time chunk's sessions: their sums by device, date and place (place_days),
-    and by device and date (device_days); and which devices meet (encounters). A session counts in
-    the chunk in which it starts.
+    """What rules read of a time chunk's sessions, which count in the chunk in which they start:
+    their sums by device, date and place (place_days) and by device and date (device_days), and
+    which devices meet (encounters).
     """
     outcome = _run(context, DAYS)
     yield from _results(context, outcome, [])
