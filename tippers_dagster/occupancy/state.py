@@ -168,6 +168,11 @@ class State:
         return self.source, np.cumsum(above, axis=0)[sources] > 0
 
     @property
+    def counting(self) -> tuple[Level, Level, Level]:
+        """The levels that counts come from, upstream first."""
+        return self.sessions, self.source, self.derived
+
+    @property
     def levels(self) -> tuple[Level, Level, Level, Level]:
         """All levels, in the order of ``ASSETS``: upstream first."""
         return self.sessions, self.source, self.derived, self.days

@@ -44,8 +44,9 @@ from tippers_dagster.settings import Settings
 _log = logging.getLogger(__name__)
 
 
-def track_space(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> Grid:
-    """Track a space over the local dates [start, end), and add its partitions to Dagster.
+def track_space(settings: Settings, *, space: str | None, start: dt.date, end: dt.date) -> Grid:
+    """Track a space, or the log only, over the local dates [start, end), and add its partitions to
+    Dagster.
 
     Raises
     ------
@@ -60,12 +61,12 @@ def track_space(settings: Settings, *, space: str, start: dt.date, end: dt.date)
 def untrack_space(
     settings: Settings,
     *,
-    space: str,
+    space: str | None,
     start: dt.date | None = None,
     end: dt.date | None = None,
     purge: bool = False,
 ) -> tuple[Grid, int]:
-    """Stop tracking a root space, and delete its partitions from Dagster.
+    """Stop tracking a root space, or the log only, and delete its partitions from Dagster.
 
     Returns the grid that is still tracked, and the number of partitions purged. Without ``purge``
     the lake and the figures stay, and are used if the space is tracked again.

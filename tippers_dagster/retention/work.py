@@ -193,7 +193,7 @@ def _why_held(
     if chunk in state.sealed or chunk not in state.grid.chunks:
         return None
     column = state.grid.chunks.index(chunk)
-    for level in (state.sessions, state.source, state.derived):
+    for level in state.counting:
         if stale := int(level.stale[:, column].sum()):
             return f"Partitions of {level.asset} that are not up to date: {stale:,}."
     for name, labels in labelled.items():
