@@ -16,9 +16,9 @@ from tests.occupancy.lake import counts_of, lose_presence
 from tippers_dagster.automation.runs import STALE_ONLY_TAG
 from tippers_dagster.occupancy import counting, describe
 from tippers_dagster.occupancy.assets import ASSETS
+from tippers_dagster.occupancy.chunk_tables import DEVICE_DAYS, MET, PLACE_DAYS, chunk_key
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG
-from tippers_dagster.occupancy.chunk_tables import DEVICE_DAYS, MET, PLACE_DAYS, chunk_key
 from tippers_dagster.occupancy.state import DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space
 from tippers_dagster.platform.dagster.environment import dagster_instance
@@ -219,7 +219,9 @@ def test_days_and_encounters(run: Run, settings: Settings) -> None:
 def test_days_and_encounters_without_sessions(run: Run) -> None:
     result = run(DAYS, W1, W2)
     assert not result.success
-    assert reason(result).startswith("sessions is missing or incomplete for: 2025-01-06, 2025-01-13")
+    assert reason(result).startswith(
+        "sessions is missing or incomplete for: 2025-01-06, 2025-01-13"
+    )
 
 
 def test_derived_occupancy_without_presence(run: Run, settings: Settings) -> None:
