@@ -6,13 +6,11 @@ They are computed together, in one reading of the chunk's sessions, and recorded
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 
 from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.occupancy.counting import Figures
 from tippers_dagster.occupancy.days import device_days, place_days
 from tippers_dagster.occupancy.encounters import Encounters, encounters
-from tippers_dagster.platform.fingerprint import mix, of_text, of_texts
 from tippers_dagster.platform.lake import Lake
 from tippers_dagster.platform.lake.keys import encode, sessions_key
 from tippers_dagster.settings import Settings
@@ -30,8 +28,14 @@ def chunk_key(prefix: str, chunk: str) -> str:
     return f"{prefix}chunk={encode(chunk)}.parquet"
 
 
-def write_chunk(settings: Settings, lake: Lake, chunk: str) -> Figures:
+def write_chunk(settings: Settings, lake: Lake, chunk: str, log: int) -> Figures:
     """Write the tables of a chunk, from its sessions.
+
+    Parameters
+    ----------
+    log
+        The fingerprint of the sessions that start in the chunk. All that is read of the tables of
+        a window follows from those of its chunks, so it is the fingerprint of the tables, too.
 
     Returns
     -------
@@ -54,7 +58,9 @@ def write_chunk(settings: Settings, lake: Lake, chunk: str) -> Figures:
     }
     for prefix, table in tables.items():
         lake.write_table(chunk_key(prefix, chunk), table)
-    return _figures(tables)
+    rows, devices = met.devices["sessions"].to_numpy().sum(), met.devices.num_rows
+    numbers, zero = (np.array([n], np.int64) for n in (rows, devices)), np.zeros(1, np.int64)
+    return Figures([""], *numbers, zero, zero, np.array([log], np.uint64))
 
 
 def read_encounters(lake: Lake, chunk: str) -> Encounters:
@@ -69,26 +75,3 @@ def read_encounters(lake: Lake, chunk: str) -> Encounters:
         lake.read_table(chunk_key(prefix, chunk)) for prefix in (MET, DOUBTFUL, PAIRS)
     )
     return Encounters(devices, doubtful, pairs)
-
-
-def _figures(tables: dict[str, pa.Table]) -> Figures:
-    met, zero = tables[MET], np.zeros(1, np.int64)
-    rows = int(met["sessions"].to_numpy().sum())
-    return Figures([""], np.array([rows]), np.array([met.num_rows]), zero, zero, _print(tables))
-
-
-def _print(tables: dict[str, pa.Table]) -> np.ndarray:
-    """A fingerprint of the rows of all tables."""
-    rows = [mix(of_text(name), *map(_integers, t.columns)) for name, t in tables.items()]
-    return np.concatenate(rows).sum(dtype=np.uint64, keepdims=True)
-
-
-def _integers(column: pa.ChunkedArray) -> np.ndarray:
-    """A column as integers: texts by their fingerprints, times as they are stored."""
-    if pa.types.is_dictionary(column.type):
-        whole = column.unify_dictionaries().combine_chunks()
-        prints = np.append(of_texts(whole.dictionary.to_pylist()), np.uint64(0))
-        return prints[whole.indices.fill_null(-1).to_numpy()]
-    if pa.types.is_temporal(column.type):
-        column = column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
-    return column.to_numpy()

@@ -48,16 +48,28 @@ def log_chunks(settings: Settings) -> list[str]:
         The days and encounters of a chunk are not computed from its sessions. A run that reads the
         log is repeated later.
     """
+    state = _complete(settings, None)
+    return _names(state, _present(state))
+
+
+def _complete(settings: Settings, chunks: Sequence[str] | None) -> State:
+    """A state in which the tables of chunks belong to their sessions; None: of all chunks."""
     until = time.monotonic() + STEADY_SECONDS
     while True:
         state = _state(settings)
-        present = state.sessions.computed[0] & ~state.days.sealed
-        broken = present & ~(state.days.fresh[0] & ~state.sessions.void[0])
+        mine = _present(state) if chunks is None else np.isin(state.grid.chunks, chunks)
+        broken = mine & ~(state.days.fresh[0] & ~state.sessions.void[0])
         if not broken.any():
-            return _names(state, present)
+            return state
         if time.monotonic() > until:
             raise _incomplete(_names(state, broken))
         time.sleep(POLL_SECONDS)
+
+
+def _present(state: State) -> np.ndarray:
+    """bool per chunk: it has sessions in the lake."""
+    found: np.ndarray = state.sessions.computed[0] & ~state.days.sealed
+    return found
 
 
 def device_addresses(settings: Settings) -> pa.Table:
@@ -139,7 +151,7 @@ def _read(
     settings: Settings, chunks: Sequence[str], answer: Callable[[Lake], pa.Table]
 ) -> pa.Table:
     """An answer from files that matched their records the whole time."""
-    state = _state(settings)
+    state = _complete(settings, chunks)
     mine = np.isin(state.grid.chunks, chunks)[None]
     found = answer(open_lake(settings))
     with warehouse_engine(settings).connect() as connection:

@@ -137,13 +137,23 @@ class Level:
 
 @dataclass(eq=False)
 class State:
-    """The levels of a grid at one moment; ``sealed`` also has chunks that are not tracked."""
+    """The levels of a grid at one moment.
+
+    Attributes
+    ----------
+    log
+        uint64 per chunk: a fingerprint of the sessions that start in it, and of how days and
+        encounters are computed. All that rules read of them follows from it.
+    sealed
+        The chunks of which only counts are kept, also those that are not tracked.
+    """
 
     grid: Grid
     sessions: Level
     source: Level
     derived: Level
     days: Level
+    log: np.ndarray
     sealed: frozenset[str] = frozenset()
 
     def level(self, asset: str) -> Level:
@@ -194,7 +204,9 @@ def load_state(settings: Settings, grid: Grid, sources: list[str] | None = None)
     sessions = reader.sessions()
     source = reader.source(sessions)
     derived = reader.derived(source)
-    return State(grid, sessions, source, derived, reader.days(sessions), reader.sealed)
+    log = reader.log()
+    days = reader.days(sessions, log)
+    return State(grid, sessions, source, derived, days, log, reader.sealed)
 
 
 def session_input(observed: int, settings_print: int) -> int:
@@ -202,8 +214,8 @@ def session_input(observed: int, settings_print: int) -> int:
     return int(mix(np.array([observed], np.uint64), settings_print)[0])
 
 
-def days_fingerprint() -> int:
-    """The fingerprint of everything but the sessions that days and encounters depend on."""
+def _days_fingerprint() -> int:
+    """A fingerprint of everything but the sessions that days and encounters depend on."""
     return of_text(DAYS_VERSION, *encounters.LISTED, encounters.MEETINGS_PER_SESSION)
 
 
@@ -288,16 +300,19 @@ class _Reader:
             nowhere_below(source.void),
         )
 
-    def days(self, sessions: Level) -> Level:
-        # Carried sessions count too: what the sessions were computed from is part of it.
-        log = np.zeros_like(sessions.wanted)
+    def log(self) -> np.ndarray:
         figures = self.figures.filter(pc.equal(self.figures["asset"], SESSIONS))
-        at = self._cells(figures, sessions.spaces)
-        log[at.cells] = _unsigned(figures["log_fingerprint"])[at.kept]
+        found = np.zeros((1, len(self.grid.chunks)), np.uint64)
+        at = self._cells(figures, [""])
+        found[at.cells] = _unsigned(figures["log_fingerprint"])[at.kept]
+        return mix(found[0], _days_fingerprint())
+
+    def days(self, sessions: Level, log: np.ndarray) -> Level:
+        # Carried sessions count too: what the sessions were computed from is part of it.
         return self._level(
             DAYS,
             sessions.spaces,
-            mix(sessions.recorded, sessions.output, log, days_fingerprint()),
+            mix(sessions.recorded, sessions.output, log),
             sessions.computed,
             sessions.fresh,
             ~sessions.void,

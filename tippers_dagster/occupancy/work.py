@@ -155,6 +155,7 @@ def _compute_chunks(
             spaces,
             state.source.spaces,
             state.grid.tree,
+            int(state.log[column]),
         )
 
     def record(finished: dict[int, Figures]) -> None:
@@ -216,13 +217,14 @@ class _ChunkTask:
     spaces: list[str]
     sources: list[str]
     tree: SpaceTree
+    log: int
 
 
 def _compute_chunk(task: _ChunkTask) -> Figures:
     lake = open_lake(task.settings)
     counter = Counter(task.settings, lake, task.tree, LocalClock(task.settings.timezone))
     if task.asset == DAYS:
-        figures = write_chunk(task.settings, lake, task.chunk)
+        figures = write_chunk(task.settings, lake, task.chunk, task.log)
     elif task.asset == SOURCE:
         figures = counter.count_sources(task.chunk, task.spaces)
     else:
