@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 import sqlalchemy as sa
 
 from tippers_dagster.platform.disk import database_full
-from tippers_dagster.platform.postgres.adbc import adbc_connection
+from tippers_dagster.platform.postgres.adbc import pooled_adbc_connection
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.postgres.keepalives import KEEPALIVES
 from tippers_dagster.platform.warehouse.fence import guard_commits
@@ -57,7 +57,7 @@ def read_arrow(settings: Settings, sql: str) -> pa.Table:
     """The result of a query as Arrow, for thousands of rows."""
     warehouse_engine(settings)  # migrates the tables
     with (
-        adbc_connection(databases(settings).warehouse) as connection,
+        pooled_adbc_connection(databases(settings).warehouse) as connection,
         connection.cursor() as cursor,
     ):
         cursor.execute(sql)
