@@ -5,7 +5,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from tippers_dagster.platform.postgres.adbc import adbc_connection, pooled_adbc_connection
+from tippers_dagster.platform.postgres.adbc import adbc_connection
 
 
 def _answer(url: str, sql: str) -> object:
@@ -33,7 +33,11 @@ def test_without_a_commit_nothing_is_written(database: str) -> None:
 
 def test_new_connections_work_after_the_server_dropped_all(database: str) -> None:
     assert _answer(database, "SELECT 1::bigint AS x") == {"x": 1}
-    _drop_all(database)
+    with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
     assert _answer(database, "SELECT now() AS now, 2::bigint AS x, 'ü' AS name")["x"] == 2  # type: ignore[index]
 
 
@@ -43,53 +47,3 @@ def test_an_unavailable_server_is_an_error_each_time(tmp_path: object) -> None:
     for _ in range(2):
         with pytest.raises(dbapi.Error):
             adbc_connection(f"postgresql://postgres@/none?host={tmp_path}")
-
-
-def _pooled(url: str, sql: str) -> object:
-    with pooled_adbc_connection(url) as connection, connection.cursor() as cursor:
-        cursor.execute(sql)
-        return cursor.fetch_arrow_table().to_pylist()[0]
-
-
-def test_a_pooled_connection_is_used_again_in_a_new_transaction(database: str) -> None:
-    query = "SELECT pg_backend_pid() AS pid"
-    first, then = _pooled(database, query), _pooled(database, f"{query}, now() AS now")
-    assert isinstance(first, dict)
-    assert isinstance(then, dict)
-    assert first["pid"] == then["pid"]
-    assert then["now"] < _pooled(database, "SELECT now() AS now")["now"]  # type: ignore[index]
-
-
-def test_a_pooled_connection_is_rolled_back(database: str) -> None:
-    with pooled_adbc_connection(database) as connection, connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE t (x int)")
-    assert _pooled(database, "SELECT to_regclass('t')::text AS found") == {"found": None}
-
-
-def test_a_failed_query_does_not_spoil_a_pooled_connection(database: str) -> None:
-    from adbc_driver_postgresql import dbapi
-
-    with pytest.raises(dbapi.Error):
-        _pooled(database, "SELECT 1 / 0")
-    assert _pooled(database, "SELECT 1::bigint AS x") == {"x": 1}
-
-
-def test_pooled_connections_are_separate_while_they_are_used(database: str) -> None:
-    query = "SELECT pg_backend_pid() AS pid"
-    with pooled_adbc_connection(database) as connection, connection.cursor() as cursor:
-        cursor.execute(query)
-        assert cursor.fetch_arrow_table().to_pylist()[0] != _pooled(database, query)
-
-
-def test_pooled_connections_are_replaced_after_the_server_dropped_them(database: str) -> None:
-    assert _pooled(database, "SELECT 1::bigint AS x") == {"x": 1}
-    _drop_all(database)
-    assert _pooled(database, "SELECT 2::bigint AS x") == {"x": 2}
-
-
-def _drop_all(database: str) -> None:
-    with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
