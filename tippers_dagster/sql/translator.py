@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
 
+from tippers_dagster.platform.dagster.dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+)
 from tippers_dagster.sql.nodes import Resource, key_of, meta_of
 
 # Dagster accepts no more than this: one invalid owner would keep everything from loading.
