@@ -261,8 +261,11 @@ def read_others(lake: Lake, dataset: Dataset, chunk: str, spaces: Collection[str
 
 def computed_spaces(lake: Lake, dataset: Dataset, chunk: str) -> list[str]:
     """The spaces that a chunk's file has computed, sorted."""
-    rows = _read(lake, dataset.key(chunk), None)
-    return [] if rows is None else rows.spaces
+    key = dataset.key(chunk)
+    try:
+        return list(_index(lake, key, lake.read_metadata(key)).position)
+    except LakeFileMissing:
+        return []
 
 
 def chunks(lake: Lake, dataset: Dataset) -> list[str]:
@@ -303,68 +306,85 @@ class _Index:
     groups: Int64
     stamps: NDArray[np.uint64] | None
 
-    def groups_of(self, at: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The row groups in which spaces have rows, in order."""
-        begins, ends = self.bounds[at], self.bounds[at + 1]
-        group = self.groups.searchsorted(begins[begins < ends], side="right") - 1
-        return group if group.size == 1 else np.unique(group)
 
-    def begins_in(self, groups: NDArray[np.intp], at: NDArray[np.intp]) -> Int64:
-        """Where the rows of spaces begin if these row groups are put one after another."""
-        if not groups.size:
-            return np.zeros(len(at), np.int64)
-        lengths = self.groups[groups + 1] - self.groups[groups]
-        skipped = self.groups[groups] - _bounds(lengths)[:-1]
-        group = self.groups[groups].searchsorted(self.bounds[at], side="right") - 1
-        return self.bounds[at] - skipped[np.maximum(group, 0)]
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Where the rows of spaces are in a file."""
+
+    index: _Index
+    at: NDArray[np.intp]
+    begins: Int64
+    lengths: Int64
+    groups: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, index: _Index, spaces: Collection[str]) -> _Found:
+        """Of those spaces that the file has."""
+        known = index.position
+        at = np.array([known[space] for space in spaces if space in known], np.intp)
+        begins = index.bounds[at]
+        lengths = index.bounds[at + 1] - begins
+        used = begins if lengths.all() else begins[lengths > 0]
+        groups = index.groups.searchsorted(used, side="right") - 1
+        return cls(index, at, begins, lengths, groups if groups.size < 2 else np.unique(groups))
+
+    def begins_among(self) -> Int64:
+        """Where the rows of each begin if the row groups are put one after another."""
+        if not self.groups.size:
+            return self.begins
+        firsts = self.index.groups[self.groups]
+        if firsts.size == 1:
+            return self.begins - firsts
+        skipped = firsts - _bounds(self.index.groups[self.groups + 1] - firsts)[:-1]
+        group = firsts.searchsorted(self.begins, side="right") - 1
+        return self.begins - skipped[np.maximum(group, 0)]
 
 
-def _read(lake: Lake, key: str, spaces: Collection[str] | None) -> Rows | None:
-    """Spaces of a file, or all that it has, without their rows; None if there is no file."""
-    index: _Index | None = None
-    at = groups = np.empty(0, np.intp)
+def _read(lake: Lake, key: str, spaces: Collection[str]) -> Rows | None:
+    """Spaces of a file; None if there is no file."""
+    found: _Found | None = None
 
     def choose(metadata: dict[bytes, bytes]) -> list[int]:
-        nonlocal index, at, groups
-        index = _index(lake, key, metadata)
-        if spaces is not None:
-            known = index.position
-            at = np.array([known[space] for space in spaces if space in known], np.intp)
-            groups = index.groups_of(at)
-        return groups.tolist()
+        nonlocal found
+        found = _Found.of(_index(lake, key, metadata), spaces)
+        groups: list[int] = found.groups.tolist()
+        return groups
 
     try:
         table = lake.read_groups(key, choose, without=[SPACE])
     except LakeFileMissing:
         return None
-    assert index is not None
-    if spaces is None:
-        ids = list(index.position)
-        return Rows(ids, np.zeros(len(ids) + 1, np.int64), table, index.stamps)
-    lengths = index.bounds[at + 1] - index.bounds[at]
+    assert found is not None
+    stamps = found.index.stamps
     return Rows(
-        [space for space in spaces if space in index.position],
-        _bounds(lengths),
-        _gather(table, index.begins_in(groups, at), lengths),
-        None if index.stamps is None else index.stamps[at],
+        [space for space in spaces if space in found.index.position],
+        _bounds(found.lengths),
+        _gather(table, found.begins_among(), found.lengths),
+        None if stamps is None else stamps[found.at],
     )
 
 
 def _index(lake: Lake, key: str, metadata: dict[bytes, bytes]) -> _Index:
     try:
-        position = _positions(metadata[_SPACES])
-        bounds = _unpacked(metadata[_BOUNDS], np.int64)
-        groups = _unpacked(metadata[_GROUPS], np.int64)
+        packed = metadata[_SPACES], metadata[_BOUNDS], metadata[_GROUPS]
     except KeyError as error:
         raise LakeError(
             f"{lake.uri(key)} does not say which spaces it has: {error.args[0].decode()} is "
             "missing.",
             "It was written by another program: delete it and materialise it again.",
         ) from None
-    stamps = None
-    if _STAMPS in metadata:
-        stamps = _unpacked(metadata[_STAMPS], np.uint64).reshape(len(position), -1)
-    return _Index(position, bounds, groups, stamps)
+    return _parsed(*packed, metadata.get(_STAMPS))
+
+
+@lru_cache(maxsize=256)
+def _parsed(spaces: bytes, bounds: bytes, groups: bytes, stamps: bytes | None) -> _Index:
+    position = _positions(spaces)
+    return _Index(
+        position,
+        _unpacked(bounds, np.int64),
+        _unpacked(groups, np.int64),
+        None if stamps is None else _unpacked(stamps, np.uint64).reshape(len(position), -1),
+    )
 
 
 @lru_cache(maxsize=32)

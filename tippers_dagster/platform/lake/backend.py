@@ -19,6 +19,10 @@ class FileReplaced(LakeError):
 class OpenFile(Protocol):
     """A file that is read in parts. It stays as it was when it was opened."""
 
+    def __enter__(self) -> OpenFile: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
     @property
     def source(self) -> Any:
         """What pyarrow reads from."""
@@ -50,7 +54,7 @@ class Backend(Protocol):
     def get(self, key: str) -> bytes:
         """The content of a file."""
 
-    def open(self, key: str) -> AbstractContextManager[OpenFile]:
+    def open(self, key: str) -> OpenFile:
         """A file to read parts of. FileReplaced if a part is requested too late."""
 
     def exists(self, key: str) -> bool:

@@ -97,11 +97,9 @@ class S3Backend:
             data: bytes = answer["Body"].read()
             return data
 
-    @contextmanager
-    def open(self, key: str) -> Iterator[RangedObject]:
+    def open(self, key: str) -> RangedObject:
         """An object to read parts of."""
-        with RangedObject(self, key) as opened:
-            yield opened
+        return RangedObject(self, key)
 
     def get_range(self, key: str, span: str, etag: str | None = None) -> dict[str, Any]:
         """The answer to a request for a range, such as ``0-9`` or ``-10``, with its body read.
