@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tippers_dagster.errors import LakeError, LakeFileMissing, SettingsError
 from tippers_dagster.platform.lake import Lake, open_lake, parquet
-from tippers_dagster.platform.lake.folder import FolderBackend
+from tippers_dagster.platform.lake.folder import FolderBackend, LocalFile
 from tippers_dagster.platform.lake.keys import encode
 from tippers_dagster.settings import Settings, get_settings
 
@@ -272,7 +272,7 @@ def test_few_footers_are_kept() -> None:
     files = {str(i): parquet.encode(pa.table({"v": [i]})) for i in range(20)}
     for _ in range(2):
         for key, data in files.items():
-            opened, footer = footers.open(key, pa.BufferReader(data))
+            opened, footer = footers.open(key, LocalFile(pa.BufferReader(data)))
             assert opened.read()["v"].to_pylist() == [int(key)]
             assert len(footer.tail) < 1000
     assert 0 < sum(len(footer.tail) for footer in footers._known.values()) <= 1000

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from tippers_dagster.errors import LakeError, LakeFileMissing, LakeFull
 from tippers_dagster.platform.disk import disk_full, is_full
-from tippers_dagster.platform.lake.backend import Span
+from tippers_dagster.platform.lake.backend import Span, Version
 
 Keys = list[str]
 FEW_FILES = 16
@@ -38,6 +38,8 @@ class LocalFile:
     def source(self) -> pa.OSFile:
         """The file."""
         return self._source
+
+    version = None
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +137,7 @@ class FolderBackend:
         except OSError as error:
             raise self._failed("read", key, error) from error
 
-    def open(self, key: str) -> LocalFile:
+    def open(self, key: str, known: Version | None = None) -> LocalFile:
         """A file to read parts of."""
         try:
             return LocalFile(pa.OSFile(f"{self.root}/{key}"))

@@ -19,6 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tippers_dagster.platform.lake.backend import OpenFile, Version
+
 LARGE_ROWS = 50_000
 """Tables with at least this many rows are compressed with zstd and have statistics."""
 
@@ -83,9 +85,10 @@ def write_groups(
 class Footer:
     """What a file says about its parts."""
 
-    def __init__(self, parsed: pq.FileMetaData, tail: bytes) -> None:
+    def __init__(self, parsed: pq.FileMetaData, tail: bytes, version: Version | None) -> None:
         self.parsed = parsed
         self.tail = tail
+        self.version = version
         self.metadata: dict[bytes, bytes] = parsed.metadata or {}
         self.columns: list[str] = parsed.schema.names
 
@@ -105,9 +108,9 @@ class Footer:
 class Footers:
     """The footers of the files that were read last.
 
-    Parsing a footer takes longer than decoding one of its row groups. The end of the file is read
-    each time, and what was parsed is used only if these bytes are the same: then parsing them
-    again would give the same.
+    Parsing a footer takes longer than decoding one of its row groups. What was parsed is used only
+    if the file has the same version. If the storage has no versions, the end of the file is read
+    each time, and must be the same: then parsing it again would give the same.
     """
 
     def __init__(self, limit: int = FOOTER_BYTES) -> None:
@@ -116,7 +119,18 @@ class Footers:
         self._known: OrderedDict[str, Footer] = OrderedDict()
         self._changing = Lock()
 
-    def open(self, key: str, source: Any) -> tuple[pq.ParquetFile, Footer]:
+    def version(self, key: str) -> Version | None:
+        """The version of a file when it was last read."""
+        known = self._known.get(key)
+        return None if known is None else known.version
+
+    def forget(self, key: str) -> None:
+        """Forget a file that has been replaced."""
+        with self._changing:
+            if key in self._known:
+                self._bytes -= len(self._known.pop(key).tail)
+
+    def open(self, key: str, file: OpenFile) -> tuple[pq.ParquetFile, Footer]:
         """An open file as Parquet, and its footer.
 
         Raises
@@ -125,12 +139,13 @@ class Footers:
             The file is not Parquet.
         """
         known = self._known.get(key)
-        if known is not None and _tail(source, len(known.tail)) == known.tail:
-            return _opened(source, known.parsed), known
-        file = _opened(source)
-        found = Footer(file.metadata, _tail(source, file.metadata.serialized_size + 8))
+        if known is not None and _is_of(known, file):
+            return _opened(file.source, known.parsed), known
+        opened = _opened(file.source)
+        tail = _tail(file.source, opened.metadata.serialized_size + 8)
+        found = Footer(opened.metadata, tail, file.version)
         self._keep(key, found)
-        return file, found
+        return opened, found
 
     def _keep(self, key: str, found: Footer) -> None:
         with self._changing:
@@ -145,6 +160,12 @@ class Footers:
 def _opened(source: Any, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
     # Ranges are fetched by the backend; pre-buffering would only hand them to other threads.
     return pq.ParquetFile(source, metadata=footer, pre_buffer=False)
+
+
+def _is_of(footer: Footer, file: OpenFile) -> bool:
+    if file.version is not None:
+        return file.version == footer.version
+    return _tail(file.source, len(footer.tail)) == footer.tail
 
 
 def _tail(source: Any, length: int) -> bytes:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from tippers_dagster.errors import LakeError, LakeFileMissing, SettingsError
 from tippers_dagster.platform.disk import is_full
 from tippers_dagster.platform.lake import parquet
-from tippers_dagster.platform.lake.backend import Backend, FileReplaced, OpenFile
+from tippers_dagster.platform.lake.backend import Backend, FileReplaced
 from tippers_dagster.platform.lake.folder import FolderBackend
 from tippers_dagster.platform.lake.keys import check_key, check_prefix
 from tippers_dagster.settings import Settings
@@ -199,59 +199,44 @@ class Lake:
         The rows of these row groups, in their order, without the schema's metadata.
         """
 
-        def read() -> pa.Table:
-            with self.backend.open(key) as file, self._reporting_read(key):
-                opened, footer = self._footers.open(key, file.source)
-                groups = choose(footer.metadata)
-                columns = [name for name in footer.columns if name not in without]
-                return self._read_parts(file, opened, footer, groups, columns)
+        def parts(footer: parquet.Footer) -> tuple[Sequence[int], list[str]]:
+            columns = [name for name in footer.columns if name not in without]
+            return choose(footer.metadata), columns
 
-        return self._of_one_file(key, read)
+        return self._read_parts(key, parts)[0]
 
     def read_columns(self, key: str, columns: Sequence[str]) -> pa.Table:
         """Some columns of a table; the rest of a large file is not even fetched."""
 
-        def read() -> pa.Table:
-            with self.backend.open(key) as file, self._reporting_read(key):
-                opened, footer = self._footers.open(key, file.source)
-                unknown = [name for name in columns if name not in footer.columns]
-                if unknown:
-                    raise KeyError(", ".join(unknown))
-                groups = range(footer.parsed.num_row_groups)
-                return self._read_parts(file, opened, footer, groups, columns)
+        def parts(footer: parquet.Footer) -> tuple[Sequence[int], list[str]]:
+            unknown = [name for name in columns if name not in footer.columns]
+            if unknown:
+                raise KeyError(", ".join(unknown))
+            return range(footer.parsed.num_row_groups), list(columns)
 
-        return self._of_one_file(key, read)
-
-    def _read_parts(
-        self,
-        file: OpenFile,
-        opened: pq.ParquetFile,
-        footer: parquet.Footer,
-        groups: Sequence[int],
-        columns: Sequence[str],
-    ) -> pa.Table:
-        if self.backend.remote:
-            file.prefetch(footer.spans(groups, columns))
-        table = opened.read_row_groups(groups, list(columns), use_threads=False)
-        return table.replace_schema_metadata()
+        return self._read_parts(key, parts)[0]
 
     def read_metadata(self, key: str) -> dict[bytes, bytes]:
         """A file's own metadata."""
+        return self._read_parts(key, lambda _: ((), []))[1]
 
-        def read() -> dict[bytes, bytes]:
-            with self.backend.open(key) as file, self._reporting_read(key):
-                return self._footers.open(key, file.source)[1].metadata
-
-        return self._of_one_file(key, read)
-
-    def _of_one_file(self, key: str, read: Callable[[], R]) -> R:
-        """What a function reads, which is called again if the file is replaced meanwhile."""
+    def _read_parts(
+        self, key: str, choose: Callable[[parquet.Footer], tuple[Sequence[int], list[str]]]
+    ) -> tuple[pa.Table, dict[bytes, bytes]]:
+        """Columns of row groups of a file, and its metadata; all of the same version."""
         check_key(key)
         for _ in range(READS):
-            try:
-                return read()
-            except FileReplaced:
-                continue
+            known = self._footers.version(key)
+            with self.backend.open(key, known) as file, self._reporting_read(key):
+                try:
+                    opened, footer = self._footers.open(key, file)
+                    groups, columns = choose(footer)
+                    if self.backend.remote:
+                        file.prefetch(footer.spans(groups, columns))
+                    table = opened.read_row_groups(groups, columns, use_threads=False)
+                    return table.replace_schema_metadata(), footer.metadata
+                except FileReplaced:
+                    self._footers.forget(key)
         raise LakeError(f"{self.uri(key)} is constantly being replaced.", "Try again later.")
 
     # --- many tables ------------------------------------------------------------------------
