@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -261,12 +262,12 @@ def log_size(settings: Settings) -> tuple[int, int]:
     from tippers_dagster.platform.lake.keys import SESSIONS_PREFIX
 
     lake = open_lake(settings)
-    sessions, devices = 0, pa.chunked_array([], pa.uint64())
+    sessions, devices = 0, np.empty(0, np.uint64)
     for key in lake.list(SESSIONS_PREFIX):
         table = lake.read_columns(key, ["device", "carried"])
-        sessions += table.num_rows - pc.sum(table["carried"]).as_py()
-        devices = pa.chunked_array([*devices.chunks, *table["device"].unique().chunks])
-    return sessions, pc.count_distinct(devices).as_py()
+        sessions += pc.sum(pc.invert(table["carried"])).as_py() or 0
+        devices = np.union1d(devices, table["device"].unique())
+    return sessions, devices.size
 
 
 def labels(settings: Settings) -> dict[str, dict[str, int]]:

@@ -37,12 +37,12 @@ _BOUNDS = b"tippers.bounds"  # int64 [spaces + 1]: the rows of each
 _GROUPS = b"tippers.groups"  # int64 [row groups + 1]: the rows of each
 _STAMPS = b"tippers.stamps"  # uint64 [spaces, stamps per space]
 
-_ROWS_PER_ROOT = 12
+_ROWS_PER_ROOT = 6
 """Rows of a row group, per square root of the rows of the file.
 
-To read one space, the footer is parsed, which costs 2 us per row group, and one row group is
-decoded, which costs 6 ns per row. The sum of both is smallest with 17 rows per root. Fewer cost
-hardly more for one space, and less if some dozens are read. Measured with
+To read one space, one row group is decoded, which costs 6 ns per row. The footer is parsed when the
+file is read for the first time, which costs 2 us per row group. With twice as many rows, the first
+time takes a quarter less, and all later ones a sixth more. Measured with
 ``python -m benchmarks.reading``.
 """
 
@@ -118,11 +118,11 @@ class Rows:
 
     def at(self, positions: NDArray[np.intp]) -> Rows:
         """Some of the spaces, in this order."""
-        lengths = np.diff(self.bounds)[positions]
+        bounds = _bounds(np.diff(self.bounds)[positions])
         return Rows(
             [self.spaces[i] for i in positions],
-            _bounds(lengths),
-            _gather(self.table, self.bounds[:-1][positions], lengths),
+            bounds,
+            _gather(self.table, self.bounds[:-1][positions], bounds),
             None if self.stamps is None else self.stamps[positions],
         )
 
@@ -297,7 +297,7 @@ def _every(
     return found.at(np.array([at[space] for space in spaces], np.intp))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Index:
     """What a file's metadata say."""
 
@@ -306,61 +306,49 @@ class _Index:
     groups: Int64
     stamps: NDArray[np.uint64] | None
 
+    def groups_of(self, at: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The row groups in which spaces have rows, in order."""
+        begins, ends = self.bounds[at], self.bounds[at + 1]
+        group = self.groups.searchsorted(begins[begins < ends], side="right") - 1
+        return group if group.size < 2 else np.unique(group)
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """Where the rows of spaces are in a file."""
-
-    index: _Index
-    at: NDArray[np.intp]
-    begins: Int64
-    lengths: Int64
-    groups: NDArray[np.intp]
-
-    @classmethod
-    def of(cls, index: _Index, spaces: Collection[str]) -> _Found:
-        """Of those spaces that the file has."""
-        known = index.position
-        at = np.array([known[space] for space in spaces if space in known], np.intp)
-        begins = index.bounds[at]
-        lengths = index.bounds[at + 1] - begins
-        used = begins if lengths.all() else begins[lengths > 0]
-        groups = index.groups.searchsorted(used, side="right") - 1
-        return cls(index, at, begins, lengths, groups if groups.size < 2 else np.unique(groups))
-
-    def begins_among(self) -> Int64:
-        """Where the rows of each begin if the row groups are put one after another."""
-        if not self.groups.size:
-            return self.begins
-        firsts = self.index.groups[self.groups]
-        if firsts.size == 1:
-            return self.begins - firsts
-        skipped = firsts - _bounds(self.index.groups[self.groups + 1] - firsts)[:-1]
-        group = firsts.searchsorted(self.begins, side="right") - 1
-        return self.begins - skipped[np.maximum(group, 0)]
+    def begins_in(self, groups: NDArray[np.intp], at: NDArray[np.intp]) -> Int64:
+        """Where the rows of spaces begin if these row groups are put one after another."""
+        begins = self.bounds[at]
+        if not groups.size:
+            return begins
+        firsts = self.groups[groups]
+        if groups.size == 1:
+            return begins - firsts
+        skipped = firsts - _bounds(self.groups[groups + 1] - firsts)[:-1]
+        group = firsts.searchsorted(begins, side="right") - 1
+        return begins - skipped[np.maximum(group, 0)]
 
 
 def _read(lake: Lake, key: str, spaces: Collection[str]) -> Rows | None:
     """Spaces of a file; None if there is no file."""
-    found: _Found | None = None
+    index: _Index | None = None
+    at = groups = np.empty(0, np.intp)
 
     def choose(metadata: dict[bytes, bytes]) -> list[int]:
-        nonlocal found
-        found = _Found.of(_index(lake, key, metadata), spaces)
-        groups: list[int] = found.groups.tolist()
-        return groups
+        nonlocal index, at, groups
+        index = _index(lake, key, metadata)
+        known = index.position
+        at = np.array([known[space] for space in spaces if space in known], np.intp)
+        groups = index.groups_of(at)
+        return groups.tolist()
 
     try:
         table = lake.read_groups(key, choose, without=[SPACE])
     except LakeFileMissing:
         return None
-    assert found is not None
-    stamps = found.index.stamps
+    assert index is not None
+    bounds = _bounds(index.bounds[at + 1] - index.bounds[at])
     return Rows(
-        [space for space in spaces if space in found.index.position],
-        _bounds(found.lengths),
-        _gather(table, found.begins_among(), found.lengths),
-        None if stamps is None else stamps[found.at],
+        [space for space in spaces if space in index.position],
+        bounds,
+        _gather(table, index.begins_in(groups, at), bounds),
+        None if index.stamps is None else index.stamps[at],
     )
 
 
@@ -421,25 +409,26 @@ def _with_space(rows: Rows, low: int, high: int) -> pa.Table:
     return table.add_column(0, pa.field(SPACE, _SPACE_TYPE), spaces)
 
 
-def _gather(table: pa.Table, begins: Int64, lengths: Int64) -> pa.Table:
-    """Stretches of a table's rows, one after another; a slice if they are next to each other."""
-    total = int(lengths.sum())
+def _gather(table: pa.Table, begins: Int64, bounds: Int64) -> pa.Table:
+    """Stretches of a table's rows, put between these bounds; a slice if they are neighbours."""
+    total = int(bounds[-1])
     if not total:
         return table.slice(0, 0)
-    if len(lengths) == 1:
+    if len(begins) == 1:
         return table.slice(int(begins[0]), total)
-    places = _bounds(lengths)[:-1]
-    used = lengths > 0
-    shifts = (begins - places)[used]
-    if (shifts == shifts[0]).all():
-        return table.slice(int(shifts[0]), total)
-    rows = np.repeat(begins - places, lengths) + np.arange(total)
+    lengths = np.diff(bounds)
+    shifts = begins - bounds[:-1]
+    used = shifts[lengths > 0]
+    if (used == used[0]).all():
+        return table.slice(int(used[0]), total)
+    rows = np.repeat(shifts, lengths) + np.arange(total)
     return table.take(pa.array(rows))
 
 
-def _bounds(lengths: NDArray[np.int64]) -> Int64:
+def _bounds(lengths: Int64) -> Int64:
+    """Where each stretch begins, and the last ends, if they are put one after another."""
     bounds = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=bounds[1:])
+    lengths.cumsum(out=bounds[1:])
     return bounds
 
 

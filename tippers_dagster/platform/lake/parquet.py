@@ -69,13 +69,21 @@ def write_groups(
     """Write a file of which parts are read: each table becomes one row group.
 
     The text columns have statistics, so that other programs can skip row groups, too. LZ4 takes
-    half the time of zstd to decode one row group of a few thousand rows. The Arrow schema is left
-    out of the footer, which is read each time.
+    half the time of zstd to decode one row group of a few thousand rows. Integers of 32 bits are
+    widths and small counts, which repeat: they are read faster from a dictionary. The Arrow schema
+    is left out of the footer.
     """
-    chosen = _options(schema, large=False) | {
-        "write_statistics": [f.name for f in schema if _is_text(f.type)] or False,
+    chosen = dict(_options(schema, large=False))
+    text = [f.name for f in schema if _is_text(f.type)]
+    repeating = [f.name for f in schema if pa.types.is_int32(f.type)]
+    delta = chosen.pop("column_encoding", {}).keys() - set(repeating)
+    chosen |= {
+        "use_dictionary": [*text, *repeating] or False,
+        "write_statistics": text or False,
         "store_schema": False,
     }
+    if delta:
+        chosen["column_encoding"] = dict.fromkeys(sorted(delta), "DELTA_BINARY_PACKED")
     with pq.ParquetWriter(sink, schema, **chosen) as writer:
         for group in groups:
             writer.write_table(group, row_group_size=max(1, group.num_rows))

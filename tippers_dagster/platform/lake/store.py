@@ -190,7 +190,8 @@ class Lake:
         ----------
         choose
             Gets the file's metadata, and returns the numbers of the row groups. Called again if the
-            file is replaced while it is being read: all parts are of the same file.
+            file was replaced since it was last read, or is replaced while it is being read: all
+            parts are of the same file.
         without
             Columns that are not read.
 
