@@ -63,6 +63,7 @@ def test_the_occupancy_assets_and_checks_are_these() -> None:
         "sessions",
         "source_occupancy",
         "derived_occupancy",
+        "days_and_encounters",
     }
     assert {f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys} == {
         "sessions:sessions__rejected_share",

@@ -21,7 +21,7 @@ from streamlit_app.services.words import moment
 from tippers_dagster.access.model import Role
 from tippers_dagster.automation.state import forget_failures, load_states
 from tippers_dagster.campus.intake.tables import reject
-from tippers_dagster.campus.spaces.tracking import list_tracked, wanted_grid
+from tippers_dagster.campus.spaces.tracking import LOG_ONLY, list_tracked, wanted_grid
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy.rejects import left_out
 from tippers_dagster.occupancy.tables import partition_figures, session_reject, source_chunk
@@ -182,7 +182,7 @@ def freshness(settings: Settings, tree: SpaceTree) -> Freshness:
     with warehouse_engine(settings).connect() as connection:
         observed, computed = connection.execute(query).one()
     return Freshness(
-        roots=len({t.space for t in list_tracked(settings)}),
+        roots=len({t.space for t in list_tracked(settings)} - {LOG_ONLY}),
         spaces=int(grid.tracked.sum()),
         chunks=len(grid.chunks),
         first_chunk=grid.chunks[0] if grid.chunks else None,

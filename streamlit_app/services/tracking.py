@@ -15,6 +15,7 @@ from tippers_dagster.campus.local_time import chunk_keys
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.source.schema import SESSIONS, source_tables
 from tippers_dagster.campus.spaces.tracking import (
+    LOG_ONLY,
     MAX_RANGE_DAYS,
     Grid,
     Tracked,
@@ -37,6 +38,7 @@ LEVELS = {
     "sessions": "Sessions, read from the source",
     "source_occupancy": "Rooms: spaces with their own sessions",
     "derived_occupancy": "Floors, buildings, campus: distinct devices of all spaces inside",
+    "days_and_encounters": "Days and encounters of devices, which rules read",
 }
 """A description of each level."""
 
@@ -159,6 +161,7 @@ def _approximate_levels(app: App, now: Grid, then: Grid) -> list[LevelEstimate]:
             "sessions": chunks,
             "source_occupancy": len(grid.leaves) * chunks,
             "derived_occupancy": len(grid.parents) * chunks,
+            "days_and_encounters": chunks,
         }
 
     before, after = sizes(now), sizes(then)
@@ -330,7 +333,7 @@ def tracked_ranges(app: App, tree: SpaceTree) -> list[TrackedRange]:
     return [
         TrackedRange(
             tracked=one,
-            name=tree.names[tree.index[one.space]] if one.space in tree else "",
+            name=_range_name(tree, one),
             spaces=int(tree.size[tree.index[one.space]]) if one.space in tree else 0,
             chunks=len(chunk_keys(one.start, one.end, app.settings.chunk)),
             datasets=tuple(d.name for d in datasets if _same_range(d, one)),
@@ -338,6 +341,13 @@ def tracked_ranges(app: App, tree: SpaceTree) -> list[TrackedRange]:
         )
         for one in ranges
     ]
+
+
+def _range_name(tree: SpaceTree, one: Tracked) -> str:
+    """The name of the space; empty when it no longer exists."""
+    if one.space == LOG_ONLY:
+        return "The log only, for labels"
+    return tree.names[tree.index[one.space]] if one.space in tree else ""
 
 
 def _cells(app: App, tree: SpaceTree, ranges: Sequence[Tracked]) -> int:
@@ -348,6 +358,7 @@ def _cells(app: App, tree: SpaceTree, ranges: Sequence[Tracked]) -> int:
         if one.space in tree:
             at = tree.index[one.space]
             mask[at : at + int(tree.size[at])] = True
+        if one.space in tree or one.space == LOG_ONLY:
             chunks.update(chunk_keys(one.start, one.end, app.settings.chunk))
     return int(mask.sum()) * len(chunks)
 

@@ -41,6 +41,9 @@ STAGING = {
     "staging/int_place_days",
     "staging/int_device_days",
     "staging/int_regions",
+    "staging/int_partners",
+    "staging/int_company",
+    "staging/int_crowds",
 }
 
 

@@ -16,9 +16,10 @@ from tests.occupancy.lake import counts_of, lose_presence
 from tippers_dagster.automation.runs import STALE_ONLY_TAG
 from tippers_dagster.occupancy import counting, describe
 from tippers_dagster.occupancy.assets import ASSETS
+from tippers_dagster.occupancy.chunk_tables import DEVICE_DAYS, MET, PLACE_DAYS, chunk_key
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG
-from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.state import DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space
 from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.platform.lake import open_lake
@@ -93,6 +94,7 @@ def everything(run: Run) -> None:
     assert run(SESSIONS, W1, W2).success
     assert run(SOURCE, f"r1|{W1}", f"r2|{W2}").success
     assert run(DERIVED, f"hall|{W1}", f"hall|{W2}").success
+    assert run(DAYS, W1, W2).success
 
 
 def test_sessions(run: Run, settings: Settings) -> None:
@@ -196,6 +198,30 @@ def test_derived_occupancy(run: Run, settings: Settings) -> None:
     table = counts_of(open_lake(settings), "hall", W1)
     widest = table.filter(pa.compute.equal(table["interval_seconds"], 86400))
     assert widest["number_connections"].to_pylist() == [2]
+
+
+def test_days_and_encounters(run: Run, settings: Settings) -> None:
+    everything(run)
+    told = metadata(run(DAYS, W1, W2), DAYS)
+    assert told["run/partitions_computed"] == 2
+    assert told["run/rows"] == 5
+    assert "place_days" in str(told["dagster/uri"])
+    assert "| device | local_date |" in str(told[f"run/preview of {W1}"])
+    lake = open_lake(settings)
+    sessions = {
+        prefix: sum(lake.read_table(chunk_key(prefix, chunk))["sessions"].to_pylist())
+        for prefix in (PLACE_DAYS, DEVICE_DAYS, MET)
+        for chunk in (W1,)
+    }
+    assert set(sessions.values()) == {4}
+
+
+def test_days_and_encounters_without_sessions(run: Run) -> None:
+    result = run(DAYS, W1, W2)
+    assert not result.success
+    assert reason(result).startswith(
+        "sessions is missing or incomplete for: 2025-01-06, 2025-01-13"
+    )
 
 
 def test_derived_occupancy_without_presence(run: Run, settings: Settings) -> None:

@@ -23,7 +23,7 @@ from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.partitions import split_key
 from tippers_dagster.occupancy.records import forget_attempts
 from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG
-from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.state import DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.status import occupancy_status
 from tippers_dagster.occupancy.tracking import track_space, untrack_space
 from tippers_dagster.platform.dagster.environment import dagster_instance
@@ -71,7 +71,12 @@ class Automation:
         return data
 
     def requests(self) -> list[dg.RunRequest]:
-        return list(self.tick().run_requests or [])
+        """The requested runs. Those of days and encounters, beside all others, are executed."""
+        requests = list(self.tick().run_requests or [])
+        for request in requests:
+            if asset_of(request) == DAYS:
+                self.run(request)
+        return [request for request in requests if asset_of(request) != DAYS]
 
     def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         (key,) = request.asset_selection
@@ -165,8 +170,8 @@ def test_the_whole_cascade_is_three_runs(deployment: Callable[..., Automation]) 
     assert auto.until_quiet() == [(SOURCE, 360), (DERIVED, 48)]
     assert stale(auto.settings) == {}
     records = computed(auto.settings)
-    assert len(records) == 6 + 360 + 48
-    for key, count in [(SESSIONS, 6), (SOURCE, 360), (DERIVED, 48)]:
+    assert len(records) == 6 + 360 + 48 + 6
+    for key, count in [(SESSIONS, 6), (SOURCE, 360), (DERIVED, 48), (DAYS, 6)]:
         found = auto.instance.get_materialized_partitions(dg.AssetKey(key))
         assert len(found) == count
     assert auto.tick().skip_message in (automation.UP_TO_DATE, "Nothing changed.")
@@ -174,6 +179,7 @@ def test_the_whole_cascade_is_three_runs(deployment: Callable[..., Automation]) 
         (6, 6, 0, 0, 0),
         (360, 360, 0, 0, 0),
         (48, 48, 0, 0, 0),
+        (6, 6, 0, 0, 0),
     ]
 
 
@@ -200,6 +206,7 @@ def test_late_sessions_recompute_only_their_partitions(
     chunk = week(1).isoformat()
     assert {key for key in after if after[key] != before.get(key)} == {
         (SESSIONS, "", chunk),
+        (DAYS, "", chunk),
         (SOURCE, "b1r3", chunk),
         (DERIVED, "b1", chunk),
         (DERIVED, "campus", chunk),

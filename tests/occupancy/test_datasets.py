@@ -20,7 +20,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.graph.save import import_folder
 from tippers_dagster.occupancy import datasets as store
 from tippers_dagster.occupancy.dataset_progress import Progress, progress
-from tippers_dagster.occupancy.state import ASSETS, load_state
+from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, load_state
 from tippers_dagster.occupancy.tables import partition_figures, source_chunk
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -123,7 +123,8 @@ def test_progress(campus: Settings) -> None:
     found = progress(campus, made)
     assert found.tracked
     assert found.levels == [
-        Progress(asset, n, 0) for asset, n in zip(ASSETS, (2, 4, 2), strict=True)
+        Progress(asset, n, 0)
+        for asset, n in zip((SESSIONS, SOURCE, DERIVED), (2, 4, 2), strict=True)
     ]
 
     _compute_sessions(campus, "2025-01-06")

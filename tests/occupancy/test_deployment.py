@@ -60,6 +60,7 @@ def test_newly_tracked_spaces_are_computed_once_in_few_runs(
         "sessions": (1, 3),
         "source_occupancy": (1, 3 * ROOMS),
         "derived_occupancy": (1, 3 * (FLOORS + 1)),
+        "days_and_encounters": (1, 3),
     }
     _track(settings, "f1", since=6, weeks=4)  # overlaps: only the new week is computed
     wait_until_up_to_date(settings, chunks=4)
@@ -90,7 +91,12 @@ def test_a_late_session_reaches_its_space_and_those_above_only(
         120,
     )
     grown = {a: n - before[a][1] for a, (_, n) in _computed(settings).items()}
-    assert grown == {"sessions": 1, "source_occupancy": 1, "derived_occupancy": 2}
+    assert grown == {
+        "sessions": 1,
+        "source_occupancy": 1,
+        "derived_occupancy": 2,
+        "days_and_encounters": 1,
+    }
     read = read_occupancy("campus", "2025-01-15T05:00", "2025-01-15T06:00", 1800)
     assert read["number_connections"].to_pylist() == [1, 0]
 
@@ -126,6 +132,7 @@ def test_the_page_s_materialize_button_works(running: Deployed, tracked: Setting
     runs = [
         _launch(running, "session_source", {"dagster/partition": "2025-01-13"}),
         _launch(running, "sessions", {"dagster/partition": "2025-01-13"}),
+        _launch(running, "days_and_encounters", {"dagster/partition": "2025-01-13"}),
         _launch(running, "source_occupancy", {"dagster/partition": "r3|2025-01-13"}),
         _launch(
             running,
@@ -204,6 +211,7 @@ def test_the_definitions_are_those_of_the_page(running: Deployed) -> None:
     answer = running.graphql("{ assetNodes { assetKey { path } groupName } }")
     paths = [n["assetKey"]["path"] for n in answer["assetNodes"] if n["groupName"] == "occupancy"]
     assert sorted(paths) == [
+        ["days_and_encounters"],
         ["derived_occupancy"],
         ["presence_retention"],
         ["session_source"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -63,7 +64,8 @@ def test_company_and_partners_of_a_window(
 @given(SEEDS, WINDOWS)
 def test_crowds_of_a_window(seed: int, chunks: set[int]) -> None:
     sessions = company.campus(random.Random(seed), DAYS)
-    days = [place_days(company.table(sessions, chunk)) for chunk in sorted(chunks)]
+    tables = [company.table(sessions, chunk) for chunk in sorted(chunks)]
+    days = [partial(place_days, table) for table in tables]
     found = windows.co_located(days, company.regions())
     assert found.to_pylist() == company.co_located([s for s in sessions if s.chunk in chunks])
 
@@ -86,7 +88,8 @@ def test_nothing() -> None:
     assert windows.accompanied(empty).num_rows == 0
     assert windows.best_partners(empty, company.addresses([])).num_rows == 0
     assert windows.co_located([], company.regions()).num_rows == 0
-    assert windows.co_located([place_days(company.table([], 0))], company.regions()).num_rows == 0
+    empty = partial(place_days, company.table([], 0))
+    assert windows.co_located([empty], company.regions()).num_rows == 0
 
 
 @given(SEEDS)

@@ -1,29 +1,27 @@
-"""What is answered of a window's chunks equals the shipped models, row by row.
-
-The models' own text runs on PostgreSQL, with nothing of dbt but the names of tables.
-"""
+"""What is answered of a window's chunks equals plain SQL over all its sessions, row by row."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import jinja2
 import psycopg2
 import psycopg2.extras
 import pyarrow as pa
 import pytest
 
-from tests.conftest import REPOSITORY, SessionServer
+from tests.conftest import SessionServer
 from tests.occupancy import company
 from tests.occupancy.company import Session
 from tests.occupancy.test_encounters import DAYS, window
 from tippers_dagster.occupancy import windows
 from tippers_dagster.occupancy.days import device_days, place_days
 
-PROJECT = REPOSITORY / "dbt_project"
+QUERIES = Path(__file__).with_name("sql")
 SEEDS = range(40)
 
 TABLES = """
@@ -47,21 +45,6 @@ def cursor(session_server: SessionServer) -> Iterator[psycopg2.extras.RealDictCu
     session_server.drop(url)
 
 
-def model(path: str) -> str:
-    """The SQL of a shipped model."""
-    environment = jinja2.Environment(autoescape=False)
-    macros = environment.from_string((PROJECT / "macros" / "local_times.sql").read_text()).module
-    template = environment.from_string((PROJECT / "models" / path).read_text())
-    everybody = "(select distinct mac_address from int_sessions)"
-    return template.render(
-        target={"type": "postgres"},
-        ref=lambda name: name,
-        entities=lambda index: everybody,
-        share=macros.share,
-        config=lambda **_: "",
-    )
-
-
 def fill(cursor: psycopg2.extras.RealDictCursor, sessions: Sequence[Session]) -> None:
     cursor.execute("TRUNCATE int_sessions, int_regions")
     psycopg2.extras.execute_values(
@@ -79,13 +62,13 @@ def fill(cursor: psycopg2.extras.RealDictCursor, sessions: Sequence[Session]) ->
     )
 
 
-def rows_of(cursor: psycopg2.extras.RealDictCursor, path: str) -> list[dict[str, Any]]:
-    cursor.execute(model(path))
+def rows_of(cursor: psycopg2.extras.RealDictCursor, query: str) -> list[dict[str, Any]]:
+    cursor.execute((QUERIES / f"{query}.sql").read_text())
     return [dict(row) for row in cursor.fetchall()]
 
 
 def assert_same(found: pa.Table, rows: list[dict[str, Any]]) -> None:
-    """The rows of a model, whose devices are addresses; PostgreSQL's mean intervals are rounded to
+    """The rows of a query, whose devices are addresses; PostgreSQL's mean intervals are rounded to
     microseconds.
     """
     answers = [
@@ -104,26 +87,26 @@ def assert_same(found: pa.Table, rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("chunks", [set(range(DAYS)), {1, 2}, {0, 3}], ids=str)
-def test_windows_answer_as_the_models_do(
+def test_windows_answer_as_sql_does(
     cursor: psycopg2.extras.RealDictCursor, chunks: set[int]
 ) -> None:
     for seed in SEEDS:
         sessions = company.campus(random.Random(seed), DAYS)
         fill(cursor, [s for s in sessions if s.chunk in chunks])
         chosen = window(sessions, chunks)
-        days = [place_days(chunk.sessions()) for chunk in chosen]
+        days = [partial(place_days, chunk.sessions()) for chunk in chosen]
         assert_same(
             windows.best_partners(chosen, company.addresses(sessions)),
-            rows_of(cursor, "device/device__co_paired.sql"),
+            rows_of(cursor, "co_paired"),
         )
-        assert_same(windows.accompanied(chosen), rows_of(cursor, "student/student__company.sql"))
+        assert_same(windows.accompanied(chosen), rows_of(cursor, "company"))
         assert_same(
             windows.co_located(days, company.regions()),
-            rows_of(cursor, "group/group__co_located_room.sql"),
+            rows_of(cursor, "co_located_room"),
         )
 
 
-def test_days_are_those_of_the_models(cursor: psycopg2.extras.RealDictCursor) -> None:
+def test_days_are_those_of_sql(cursor: psycopg2.extras.RealDictCursor) -> None:
     for seed in SEEDS:
         sessions = company.campus(random.Random(seed), DAYS)
         fill(cursor, sessions)
@@ -131,8 +114,8 @@ def test_days_are_those_of_the_models(cursor: psycopg2.extras.RealDictCursor) ->
         found = pa.concat_tables(map(place_days, tables))
         names = {"space": "space_id", "sensor": "sensor_id"}
         found = found.rename_columns([names.get(name, name) for name in found.column_names])
-        rows = rows_of(cursor, "staging/int_place_days.sql")
+        rows = rows_of(cursor, "place_days")
         facts = ("is_room", "room_type", "is_faculty_office")
         assert_same(found, [{k: v for k, v in row.items() if k not in facts} for row in rows])
         found = pa.concat_tables(map(device_days, tables))
-        assert_same(found, rows_of(cursor, "staging/int_device_days.sql"))
+        assert_same(found, rows_of(cursor, "device_days"))

@@ -24,10 +24,12 @@ from tests.occupancy.campus import Seen, change, compute_all, compute_level, loo
 from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy import files, work
+from tippers_dagster.occupancy.chunk_tables import DEVICE_DAYS, MET, PLACE_DAYS, chunk_key
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.records import Overtaken, void
-from tippers_dagster.occupancy.state import ASSETS, DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.state import ASSETS, DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import untrack_space
+from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.folder import FolderBackend
 from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.locks.tables import held_lock
@@ -75,11 +77,28 @@ def peaks(settings: Settings) -> dict[tuple[str, int], tuple[int, int]]:
     return found
 
 
+ABOVE = {
+    SESSIONS: (),
+    SOURCE: (SESSIONS,),
+    DERIVED: (SESSIONS, SOURCE),
+    DAYS: (SESSIONS,),
+}
 RIGHT = {"campus": (2, 2), "b1": (2, 1), "b2": (0, 1), "r1": (1, 0), "r2": (1, 0), "r3": (0, 1)}
+
+
+def devices_of(settings: Settings, prefix: str) -> list[int]:
+    """The number of devices in a table of each week."""
+    lake = open_lake(settings)
+    return [
+        len(lake.read_table(chunk_key(prefix, str(week)))["device"].unique())
+        for week in (START, MIDDLE)
+    ]
 
 
 def is_right(settings: Settings) -> bool:
     widths = (PUBLISHED, COUNTED)
+    if any(devices_of(settings, prefix) != [2, 2] for prefix in (PLACE_DAYS, DEVICE_DAYS, MET)):
+        return False
     return peaks(settings) == {(s, w): n for s, n in RIGHT.items() for w in widths}
 
 
@@ -127,7 +146,7 @@ def die_in(settings: Settings, asset: str, before: int) -> list[str] | None:
 
 @pytest.mark.parametrize("asset", ASSETS)
 def test_killed_before_every_step(settings: Settings, asset: str) -> None:
-    above = ASSETS[: ASSETS.index(asset)]
+    above = ABOVE[asset]
     for before in range(100):
         campus.add_sessions(settings, GHOSTS)
         look_again(settings)
@@ -139,7 +158,7 @@ def test_killed_before_every_step(settings: Settings, asset: str) -> None:
         compute_all(settings)
         assert stale(settings) == {}
         assert is_right(settings), f"{asset} died after {died}"
-        for downstream in (SOURCE, DERIVED):  # from the existing files
+        for downstream in (SOURCE, DERIVED, DAYS):  # from the existing files
             compute_level(settings, downstream, stale_only=False)
         assert is_right(settings), f"{asset} died after {died}"
         if died is None:
@@ -179,7 +198,7 @@ compute_level(get_settings(), "{asset}")
 def test_a_process_that_dies_while_recording(settings: Settings, asset: str) -> None:
     campus.add_sessions(settings, GHOSTS)
     look_again(settings)
-    for upstream in ASSETS[: ASSETS.index(asset)]:
+    for upstream in ABOVE[asset]:
         compute_level(settings, upstream)
     record = "record_sessions" if asset == SESSIONS else "record_figures"
     code = _DIES_AT_THE_RECORD.format(record=record, asset=asset)

@@ -18,7 +18,7 @@ from tippers_dagster.occupancy import launch
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG
-from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.state import DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space
 from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.platform.lake import open_lake
@@ -63,7 +63,7 @@ def test_everything_is_computed_with_progress_then_nothing(
 ) -> None:
     told: list[tuple[str, int, int]] = []
     stages = materialize(settings, instance, on_progress=lambda *line: told.append(line))
-    assert numbers(stages) == [(SESSIONS, 4, 1), (SOURCE, 12, 1), (DERIVED, 12, 1)]
+    assert numbers(stages) == [(SESSIONS, 4, 1), (SOURCE, 12, 1), (DERIVED, 12, 1), (DAYS, 4, 1)]
     assert stale(settings) == {}
     for asset, partitions, _ in numbers(stages):
         done = [d for a, d, total in told if a == asset and total == partitions]
@@ -74,6 +74,7 @@ def test_everything_is_computed_with_progress_then_nothing(
         (SESSIONS, 0, 0),
         (SOURCE, 0, 0),
         (DERIVED, 0, 0),
+        (DAYS, 0, 0),
     ]
     assert len(instance.get_materialized_partitions(dg.AssetKey(SOURCE))) == 12
 
@@ -86,6 +87,7 @@ def test_a_part_of_the_grid(settings: Settings, instance: dg.DagsterInstance) ->
         (SESSIONS, 2),
         (SOURCE, 4),
         (DERIVED, 2),
+        (DAYS, 2),
     ]
     lake = open_lake(settings)
     assert counts_of(lake, "b0", "2025-01-13") is not None
@@ -96,6 +98,7 @@ def test_a_part_of_the_grid(settings: Settings, instance: dg.DagsterInstance) ->
         (SESSIONS, 2),
         (SOURCE, 8),
         (DERIVED, 10),
+        (DAYS, 2),
     ]
     assert stale(settings) == {}
 
@@ -123,7 +126,7 @@ def test_again(settings: Settings, instance: dg.DagsterInstance) -> None:
     lake.delete_prefix("occupancy/")
     lake.delete_prefix("sessions/")
     stages = materialize(settings, instance, again=True)
-    assert [stage.partitions for stage in stages] == [4, 12, 12]
+    assert [stage.partitions for stage in stages] == [4, 12, 12, 4]
     assert counts_of(lake, "campus", "2025-01-06") == before is not None
 
 
@@ -183,4 +186,4 @@ def test_processes_at_once_compute_nothing_twice(settings: Settings) -> None:
     assert stale(settings) == {}
     with campus.source(settings) as cursor:
         cursor.execute("SELECT asset, sum(partitions) FROM tippers.run_duration GROUP BY 1")
-        assert dict(cursor.fetchall()) == {SESSIONS: 4, SOURCE: 12, DERIVED: 12}
+        assert dict(cursor.fetchall()) == {SESSIONS: 4, SOURCE: 12, DERIVED: 12, DAYS: 4}

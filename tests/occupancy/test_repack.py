@@ -105,6 +105,7 @@ def test_everything_is_read_as_before(settings: Settings) -> None:
         "sessions": 0,
         "source_occupancy": 0,
         "derived_occupancy": 0,
+        "days_and_encounters": 0,
     }
 
 

@@ -14,7 +14,7 @@ from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.errors import MissingPartitions, SettingsError
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.records import forget_attempts, record_attempts
-from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.state import DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space, untrack_space
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -54,7 +54,7 @@ def settings(stack: Settings) -> Settings:
     campus.fill(stack, TREE, ROWS)
     for root in ("campus", "annex"):
         track(stack, space=root, start=START, end=END)
-    assert compute_all(stack) == {SESSIONS: 3, SOURCE: 4 * 3, DERIVED: 4 * 3}
+    assert compute_all(stack) == {SESSIONS: 3, SOURCE: 4 * 3, DERIVED: 4 * 3, DAYS: 3}
     assert stale(stack) == {}
     return stack
 
@@ -67,6 +67,8 @@ def cascade(settings: Settings) -> list[set[tuple[str, str]]]:
         found.append(now.pop(asset, set()))
         assert asset == SESSIONS or SESSIONS not in now
         assert compute_level(settings, asset).computed == len(found[-1])
+    assert stale(settings) == ({DAYS: found[0]} if found[0] else {})
+    compute_level(settings, DAYS)
     assert stale(settings) == {}
     return found
 
@@ -334,7 +336,7 @@ def test_purge(settings: Settings) -> None:
     assert lake.list() == []
     for root in ("campus", "annex"):
         track_space(settings, space=root, start=START, end=END)
-    assert compute_all(settings) == {SESSIONS: 3, SOURCE: 12, DERIVED: 12}
+    assert compute_all(settings) == {SESSIONS: 3, SOURCE: 12, DERIVED: 12, DAYS: 3}
 
 
 def peak_of_first_week(settings: Settings) -> int:

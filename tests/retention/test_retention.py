@@ -28,6 +28,7 @@ from tests.people.by_label.test_reading import LABELS, MACS, say
 from tippers_dagster.campus.spaces.tracking import track, untrack
 from tippers_dagster.cli import retention as commands
 from tippers_dagster.errors import TippersError
+from tippers_dagster.occupancy.chunk_tables import PREFIXES
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.reading import OnlyCountsKept, read_occupancy
 from tippers_dagster.occupancy.snapshot import Snapshot
@@ -77,9 +78,9 @@ def campus(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def kept(settings: Settings) -> set[str]:
-    """Chunks with sessions or presence in the lake."""
+    """Chunks of which the lake has anything about devices."""
     lake: Lake = open_lake(settings)
-    keys = [*lake.list("sessions/"), *lake.list("presence/")]
+    keys = [key for prefix in ("sessions/", "presence/", *PREFIXES) for key in lake.list(prefix)]
     return {key.rsplit("chunk=")[1].removesuffix(".parquet") for key in keys}
 
 
@@ -99,7 +100,7 @@ def test_old_chunks_are_sealed_and_their_counts_stay(campus: Settings) -> None:
     assert retention_status(campus, TODAY).due == WEEKS[:2]
     outcome = delete_due(campus, LOG, TODAY)
     assert outcome.sealed == WEEKS[:2]
-    assert outcome.files == 2 * 2  # sessions, and presence
+    assert outcome.files == 2 * (1 + 1 + len(PREFIXES))  # sessions, presence, days, encounters
     assert kept(campus) == {WEEKS[2]}
     assert {space: counts(campus, space) for space in PARENTS} == before
     with pytest.raises(OnlyCountsKept, match=r"2025-01-06, 2025-01-13.*has been deleted"):
@@ -234,9 +235,9 @@ def test_sealed_chunks_are_never_requested(campus: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         levels = level_statuses(Snapshot.take(instance))
         numbers = [(lv.done, lv.stale, lv.sealed) for lv in levels]
-        assert numbers == [(3, 0, 2), (9, 0, 6), (6, 0, 4)]
+        assert numbers == [(3, 0, 2), (9, 0, 6), (6, 0, 4), (3, 0, 2)]
         stages = materialize(campus, instance, again=True)
-    assert [stage.partitions for stage in stages] == [1, 3, 2]
+    assert [stage.partitions for stage in stages] == [1, 3, 2, 1]
     with pytest.raises(TippersError, match="cannot be recomputed: r1 in 2025-01-06"):
         compute(campus, SOURCE, [("r1", WEEKS[0])], "run", stale_only=False)
     with pytest.raises(TippersError, match="Only the counts of space 'hall'"):

@@ -40,11 +40,15 @@ def register(app: typer.Typer) -> None:
 
 
 def track(
-    space: str = typer.Option(..., help="Id of a space; everything below it is tracked too."),
+    space: str | None = typer.Option(
+        None,
+        help="Id of a space; everything below it is tracked too. Without it only the log of these "
+        "dates is prepared, which is enough for labels.",
+    ),
     start: dt.datetime = typer.Option(..., formats=_DATE, help="First local date."),
     end: dt.datetime = typer.Option(..., formats=_DATE, help="Local date after the last one."),
 ) -> None:
-    """Keep the occupancy of a space and its subtree over [start, end) up to date."""
+    """Keep the log, and the occupancy of a space and its subtree, over [start, end) up to date."""
     from tippers_dagster.occupancy.tracking import track_space
     from tippers_dagster.settings import get_settings
 
@@ -56,7 +60,9 @@ def track(
 
 
 def untrack(
-    space: str = typer.Option(..., help="Id of a tracked root space."),
+    space: str | None = typer.Option(
+        None, help="Id of a tracked root space. Without it: ranges tracked for the log only."
+    ),
     start: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only from this date on."),
     end: dt.datetime | None = typer.Option(None, formats=_DATE, help="Only before this date."),
     purge: bool = typer.Option(False, help="Delete untracked occupancy from the lake."),
@@ -98,7 +104,8 @@ def status() -> None:
         _print_rejected(settings)
         return
     for one in tracked:
-        console.print(f"tracked: {one.space}, {one.start} to {one.end} (excluded)", markup=False)
+        what = one.space or "the log only"
+        console.print(f"tracked: {what}, {one.start} to {one.end} (excluded)", markup=False)
     check = check_quickly(settings, dt.datetime.now(dt.UTC))
     table = Table("level", *("wanted", "done", "running", "stale", "failed", "sealed"))
     levels = occupancy_status(settings)

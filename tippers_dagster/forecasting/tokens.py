@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql
 
 from tippers_dagster.automation.nodes import Node, Table
 from tippers_dagster.catalog.kinds import Forecaster
-from tippers_dagster.occupancy.state import SESSIONS
+from tippers_dagster.occupancy.state import COUNTS, SESSIONS
 from tippers_dagster.occupancy.tables import partition_figures
 
 SOURCE_FOLDER = "source"
@@ -41,7 +41,7 @@ def occupancy_source(name: str, body: Forecaster) -> Node:
 
 def _counts(body: Forecaster) -> list[sa.ColumnElement[bool]]:
     """Count partitions of the named spaces; of all spaces if none is named, or with ``below``."""
-    mine = [c.asset != SESSIONS]
+    mine = [c.asset.in_(COUNTS)]
     return [*mine, c.space.in_(body.spaces)] if body.spaces and not body.below else mine
 
 

@@ -1,4 +1,6 @@
-"""The main job: session_source -> sessions -> source_occupancy -> derived_occupancy."""
+"""The main job: session_source -> sessions -> source_occupancy -> derived_occupancy, and from
+sessions the days and encounters that rules read.
+"""
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
@@ -28,7 +30,7 @@ from tippers_dagster.occupancy.runs import run_locks
 from tippers_dagster.occupancy.sessions import VERSION as SESSIONS_VERSION
 from tippers_dagster.occupancy.snapshot import keep_up_to_date
 from tippers_dagster.occupancy.source_checks import observe
-from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.state import DAYS, DAYS_VERSION, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.state import VERSION as COUNTS_VERSION
 from tippers_dagster.occupancy.work import Outcome, compute
 from tippers_dagster.platform.disk import environment_fault
@@ -48,7 +50,7 @@ def _check(asset: str, name: str, description: str, *, blocking: bool = True) ->
 
 
 def _common(asset: str) -> dict[str, Any]:
-    """Arguments that all three assets share; a run takes all of its partitions at once."""
+    """Arguments that all assets share; a run takes all of its partitions at once."""
     return {
         "name": asset,
         "group_name": GROUP,
@@ -147,11 +149,28 @@ def derived_occupancy(
     yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS, BETWEEN_CHILDREN])
 
 
+@dg.asset(
+    partitions_def=chunk_partitions,
+    deps=[SESSIONS],
+    kinds={"python", "parquet"},
+    code_version=str(DAYS_VERSION),
+    **_common(DAYS),
+)
+def days_and_encounters(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    """What rules read of a time chunk's sessions, which count in the chunk in which they start:
+    their sums by device, date and place (place_days) and by device and date (device_days), and
+    which devices meet (encounters).
+    """
+    outcome = _run(context, DAYS)
+    yield from _results(context, outcome, [])
+
+
 ASSETS: list[dg.AssetsDefinition | dg.SourceAsset] = [
     session_source,
     sessions,
     source_occupancy,
     derived_occupancy,
+    days_and_encounters,
 ]
 
 

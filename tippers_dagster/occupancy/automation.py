@@ -99,7 +99,9 @@ def pack_requests(snapshot: Snapshot, requests: Sequence[dg.RunRequest]) -> list
     """The same partitions in few runs; each run counts as an attempt at its partitions."""
     packed: list[dg.RunRequest] = []
     engine = warehouse_engine(snapshot.settings)
-    for asset, given in _by_asset(requests).items():
+    by_asset = _by_asset(requests)
+    for asset in sorted(by_asset, key=ASSETS.index):  # counts before what rules read
+        given = by_asset[asset]
         level = snapshot.state.level(asset)
         rows, columns = snapshot.keys[asset]
         grid = _Ordered(level, rows, columns)

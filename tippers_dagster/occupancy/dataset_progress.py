@@ -47,6 +47,9 @@ def progress(settings: Settings, dataset: Dataset) -> DatasetProgress:
     state = load_state(settings, Grid(tree, mask, chunks))
     tracked = wanted_grid(settings, tree)
     return DatasetProgress(
-        [Progress(lv.asset, lv.fresh.size, int(np.count_nonzero(lv.fresh))) for lv in state.levels],
+        [
+            Progress(level.asset, level.fresh.size, int(np.count_nonzero(level.fresh)))
+            for level in state.counting
+        ],
         tracked=bool(tracked.tracked[mask].all()) and set(chunks).issubset(tracked.chunks),
     )

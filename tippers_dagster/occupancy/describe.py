@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.occupancy import files
+from tippers_dagster.occupancy.chunk_tables import PLACE_DAYS, PREFIXES, chunk_key
 from tippers_dagster.occupancy.partitions import partition_key
-from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.state import COUNTS, DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.work import Outcome
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import sessions_key
@@ -48,6 +49,20 @@ SCHEMAS = {
     ),
     SOURCE: _COUNTS,
     DERIVED: _COUNTS,
+    DAYS: _columns(
+        ("device", "uint64", "keyed hash of the MAC address"),
+        ("local_date", "date32", "date on which the sessions start"),
+        ("space", "string", "id of the space (place_days)"),
+        ("sensor", "string", "access point (place_days)"),
+        ("sessions", "int32", "number of sessions"),
+        ("seconds", "int64", "their length"),
+        ("hours", "int32", "bit h is set if a session starts in hour h (place_days)"),
+        ("first_start", "timestamp[us]", "first local start (device_days)"),
+        ("last_end", "timestamp[us]", "last local end (device_days)"),
+        ("partner", "uint64", "a device that shares many of the sessions (encounters/pairs)"),
+        ("shared", "int32", "how many it shares (encounters/pairs)"),
+        ("accompanied", "int32", "sessions with another device present (encounters/devices)"),
+    ),
 }
 
 
@@ -80,8 +95,11 @@ def _totals(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]
         rejected = sum(s.rejected for s in outcome.sessions)
         totals["run/rows_rejected"] = dg.IntMetadataValue(rejected)
         totals["dagster/uri"] = dg.TextMetadataValue(lake.uri() + "/sessions")
-    else:
+    elif outcome.asset in COUNTS:
         totals["dagster/uri"] = dg.TextMetadataValue(lake.uri() + "/occupancy")
+    else:
+        folders = ", ".join(f"{lake.uri()}/{prefix}" for prefix in PREFIXES)
+        totals["dagster/uri"] = dg.TextMetadataValue(folders)
     return totals
 
 
@@ -90,6 +108,11 @@ def _by_partition(outcome: Outcome) -> dict[str, dict[str, object]]:
         s.chunk: {"dagster/row_count": s.rows, "devices": s.devices, "rejected": s.rejected}
         for s in outcome.sessions
     }
+    if outcome.asset == DAYS:
+        return {
+            chunk: {"sessions": int(f.rows[0]), "devices": int(f.devices[0])}
+            for chunk, f in outcome.figures.items()
+        }
     for chunk, f in outcome.figures.items():
         for i, space in enumerate(f.spaces):
             lines[partition_key(outcome.asset, space, chunk)] = {
@@ -107,12 +130,8 @@ def _by_partition(outcome: Outcome) -> dict[str, dict[str, object]]:
 
 def _rich(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
     """Preview and plot of the fullest partition; empty if none was computed."""
-    if outcome.asset == SESSIONS:
-        if not outcome.sessions:
-            return {}
-        fullest = max(outcome.sessions, key=lambda s: s.rows).chunk
-        sessions = open_lake(settings).read_table(sessions_key(fullest))
-        return {f"run/preview of {fullest}": _preview(sessions)}
+    if outcome.asset not in COUNTS:
+        return _preview_of_fullest(settings, outcome)
     peaks = [
         (int(f.peak.max()), chunk, f.spaces[int(f.peak.argmax())])
         for chunk, f in outcome.figures.items()
@@ -130,6 +149,16 @@ def _rich(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
         f"run/preview of {space}, {chunk}": _preview(found.table),
         f"run/plot of {space}, {chunk}": _plot(settings, space, chunk, found.table),
     }
+
+
+def _preview_of_fullest(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
+    rows = {s.chunk: s.rows for s in outcome.sessions}
+    rows |= {chunk: int(f.rows.sum()) for chunk, f in outcome.figures.items()}
+    if not rows:
+        return {}
+    fullest = max(rows, key=rows.__getitem__)
+    key = chunk_key(PLACE_DAYS, fullest) if outcome.asset == DAYS else sessions_key(fullest)
+    return {f"run/preview of {fullest}": _preview(open_lake(settings).read_table(key))}
 
 
 def _preview(table: pa.Table) -> dg.MetadataValue:

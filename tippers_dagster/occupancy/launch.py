@@ -26,7 +26,7 @@ from tippers_dagster.occupancy.runs import (
 )
 from tippers_dagster.occupancy.snapshot import Snapshot
 from tippers_dagster.occupancy.source_checks import check_chunks
-from tippers_dagster.occupancy.state import ASSETS, SESSIONS, Level, State
+from tippers_dagster.occupancy.state import ASSETS, COUNTS, Level, State
 from tippers_dagster.occupancy.work import progress
 from tippers_dagster.settings import Settings, get_settings
 
@@ -64,7 +64,8 @@ def materialize(
     Parameters
     ----------
     space
-        Only this space and everything below it; sessions are computed for all spaces.
+        Only this space and everything below it; sessions, days and encounters are computed for
+        all spaces.
     start, end
         Only the chunks that contain a date of [start, end).
     again
@@ -121,7 +122,7 @@ class _Part:
     def wanted(self, state: State, level: Level) -> np.ndarray:
         """bool [spaces, chunks]: the partitions to compute."""
         rows = np.ones(len(level.spaces), bool)
-        if self.space is not None and level.asset != SESSIONS:
+        if self.space is not None and level.asset in COUNTS:
             inside = set(state.grid.tree.subtree(self.space))
             rows = np.array([s in inside for s in level.spaces], bool)
         columns = np.array([self._in_range(chunk) for chunk in level.chunks], bool)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tippers_dagster.campus.spaces.tracking import Grid, wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
-from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, source_spaces
+from tippers_dagster.occupancy.state import ASSETS, COUNTS, DERIVED, SOURCE, source_spaces
 from tippers_dagster.occupancy.tables import source_chunk
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -46,12 +46,12 @@ source_to_derived = dg.MultiPartitionMapping(
 
 def partition_key(asset: str, space: str, chunk: str) -> str:
     """Dagster's key of a partition."""
-    return chunk if asset == SESSIONS else f"{space}|{chunk}"
+    return f"{space}|{chunk}" if asset in COUNTS else chunk
 
 
 def split_key(asset: str, key: str) -> tuple[str, str]:
-    """Space ('' for sessions) and chunk of a partition key."""
-    if asset == SESSIONS:
+    """Space ('' for assets per chunk) and chunk of a partition key."""
+    if asset not in COUNTS:
         return "", key
     space, chunk = key.split("|")
     return space, chunk
@@ -109,7 +109,7 @@ def dagster_keys(instance: dg.DagsterInstance) -> dict[str, tuple[list[str], lis
             (DERIVED, derived_space_partitions),
         )
     }
-    return {SESSIONS: ([""], chunks), **{asset: (keys, chunks) for asset, keys in spaces.items()}}
+    return {asset: (spaces.get(asset, [""]), chunks) for asset in ASSETS}
 
 
 def _set_keys(

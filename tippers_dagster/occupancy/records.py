@@ -24,7 +24,14 @@ from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy.counting import Figures
 from tippers_dagster.occupancy.sessions import PassSessions
-from tippers_dagster.occupancy.state import DERIVED, SESSIONS, SOURCE, Level, source_spaces
+from tippers_dagster.occupancy.state import (
+    COUNTS,
+    DERIVED,
+    SESSIONS,
+    SOURCE,
+    Level,
+    source_spaces,
+)
 from tippers_dagster.occupancy.tables import (
     attempt,
     partition_figures,
@@ -103,7 +110,7 @@ def _void_files(
     Counts are withdrawn from the other level's file when a space changes level, so both levels of a
     chunk become void.
     """
-    files = (SESSIONS,) if asset == SESSIONS else (SOURCE, DERIVED)
+    files = COUNTS if asset in COUNTS else (asset,)
     known = sa.union(
         *(
             sa.select(table.c.asset, table.c.space, table.c.chunk).where(
@@ -180,10 +187,10 @@ def read_consistently(settings: Settings, chunks: list[str], read: Callable[[], 
 def _records_token(settings: Settings, chunks: list[str]) -> tuple[object, ...] | None:
     """A value that changes with every record of the chunks; None while files are being replaced."""
     figures = partition_figures.c
-    mine = (figures.asset != SESSIONS, figures.chunk.in_(chunks))
+    mine = (figures.asset.in_(COUNTS), figures.chunk.in_(chunks))
     sealed = sa.exists().where(sealed_chunk.c.chunk == replacing.c.chunk)
     in_progress = sa.select(replacing.c.asset, replacing.c.space, replacing.c.chunk).where(
-        replacing.c.asset != SESSIONS, replacing.c.chunk.in_(chunks), ~sealed
+        replacing.c.asset.in_(COUNTS), replacing.c.chunk.in_(chunks), ~sealed
     )
     # All times, not only the latest: the clocks of two hosts differ.
     times = sa.func.sum(sa.func.extract("epoch", figures.computed_at))

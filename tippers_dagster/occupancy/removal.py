@@ -16,7 +16,7 @@ from tippers_dagster.campus.spaces.tracking import Tracked, list_tracked
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import BadInput
 from tippers_dagster.occupancy.partitions import sync_partitions
-from tippers_dagster.occupancy.state import SESSIONS as SESSIONS_ASSET
+from tippers_dagster.occupancy.state import COUNTS
 from tippers_dagster.occupancy.tables import partition_figures
 from tippers_dagster.occupancy.tracking import purge_untracked
 from tippers_dagster.platform.dagster.environment import dagster_instance
@@ -54,7 +54,7 @@ def removal_effects(settings: Settings, space: str) -> RemovalEffects:
     inside = set(spaces)
     figures = partition_figures.c
     computed = sa.select(sa.func.count()).where(
-        figures.space.in_(spaces), figures.asset != SESSIONS_ASSET
+        figures.space.in_(spaces), figures.asset.in_(COUNTS)
     )
     table = source_tables(settings)[SESSIONS]
     naming = read_source(

@@ -14,7 +14,7 @@ import numpy as np
 
 from tippers_dagster.automation.orphaned_runs import fail_dead_runs_of_assets
 from tippers_dagster.occupancy.partitions import split_key
-from tippers_dagster.occupancy.state import ASSETS, Level
+from tippers_dagster.occupancy.state import ASSETS, READS, Level
 from tippers_dagster.platform.locks.locks import advisory_locks, hold_run_lock
 from tippers_dagster.platform.memory import wait_for_memory
 from tippers_dagster.settings import Settings
@@ -85,8 +85,7 @@ def run_locks(
     """
     hold_run_lock(settings, run_id)
     wait_for_memory(settings, log)  # before taking locks, so that no run waits for this one
-    read = ASSETS[max(ASSETS.index(asset) - 1, 0)]
-    names = [f"chunk {locked} {chunk}" for locked in {read, asset} for chunk in chunks]
+    names = [f"chunk {locked} {chunk}" for locked in {READS[asset], asset} for chunk in chunks]
     with advisory_locks(settings, names, log):
         yield
 

@@ -8,7 +8,8 @@ are:
 * source_occupancy: the content of the space's sessions in the chunk, so that a late session
   makes one space stale instead of the whole campus; and whether the space has children, in which
   case derived_occupancy publishes its counts;
-* derived_occupancy: the presence of every space of the subtree.
+* derived_occupancy: the presence of every space of the subtree;
+* days_and_encounters: the chunk's sessions, and the constants of `encounters`.
 
 The record of a partition is void from before its files are replaced until their new content is
 recorded. A run that dies in between leaves it void, and void partitions are stale.
@@ -27,6 +28,7 @@ import pyarrow.compute as pc
 from tippers_dagster.automation.retries import doubling_wait, retry_wait
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
 from tippers_dagster.campus.spaces.tracking import Grid
+from tippers_dagster.occupancy import encounters
 from tippers_dagster.occupancy.sessions import settings_fingerprint
 from tippers_dagster.platform.fingerprint import mix, of_text, of_texts
 from tippers_dagster.platform.warehouse.engine import read_arrow
@@ -35,16 +37,26 @@ from tippers_dagster.settings import Settings
 SESSIONS = "sessions"
 SOURCE = "source_occupancy"
 DERIVED = "derived_occupancy"
-ASSETS = (SESSIONS, SOURCE, DERIVED)
+DAYS = "days_and_encounters"
+ASSETS = (SESSIONS, SOURCE, DERIVED, DAYS)
+
+COUNTS = (SOURCE, DERIVED)
+"""Assets with a partition per space and chunk; the others have one per chunk."""
+
+READS = {SESSIONS: SESSIONS, SOURCE: SESSIONS, DERIVED: SOURCE, DAYS: SESSIONS}
+"""Which asset's files are read to compute an asset; sessions are read from the campus's source."""
 
 VERSION = 1
 """Raise it when the same sessions would give other presence or counts: all partitions become stale.
 """
 
+DAYS_VERSION = 1
+"""The same for days and encounters."""
+
 
 @dataclass(eq=False)
 class Level:
-    """One asset's partitions as arrays [spaces, chunks]; sessions have one row.
+    """One asset's partitions as arrays [spaces, chunks]; those per chunk have one row.
 
     Attributes
     ----------
@@ -125,26 +137,37 @@ class Level:
 
 @dataclass(eq=False)
 class State:
-    """The three levels of a grid at one moment; ``sealed`` also has chunks that are not tracked."""
+    """The levels of a grid at one moment.
+
+    Attributes
+    ----------
+    log
+        uint64 per chunk: a fingerprint of the sessions that start in it, and of how days and
+        encounters are computed. All that rules read of them follows from it.
+    sealed
+        The chunks of which only counts are kept, also those that are not tracked.
+    """
 
     grid: Grid
     sessions: Level
     source: Level
     derived: Level
+    days: Level
+    log: np.ndarray
     sealed: frozenset[str] = frozenset()
 
     def level(self, asset: str) -> Level:
         """The level of an asset."""
-        return {SESSIONS: self.sessions, SOURCE: self.source, DERIVED: self.derived}[asset]
+        return next(level for level in self.levels if level.asset == asset)
 
     def read_by(self, level: Level, chosen: np.ndarray) -> tuple[Level, np.ndarray]:
-        """The partitions whose files are read to compute chosen partitions of a level of spaces.
+        """The partitions whose files are read to compute chosen partitions of a level.
 
         Returns
         -------
         (upstream level, bool [spaces, chunks] of that level)
         """
-        if level.asset == SOURCE:
+        if READS[level.asset] == SESSIONS:
             return self.sessions, np.asarray(chosen.any(axis=0, keepdims=True))
         tree = self.grid.tree
         above = np.zeros((len(tree) + 1, chosen.shape[1]), np.int64)
@@ -155,9 +178,14 @@ class State:
         return self.source, np.cumsum(above, axis=0)[sources] > 0
 
     @property
-    def levels(self) -> tuple[Level, Level, Level]:
-        """All levels, upstream first."""
+    def counting(self) -> tuple[Level, Level, Level]:
+        """The levels that counts come from, upstream first."""
         return self.sessions, self.source, self.derived
+
+    @property
+    def levels(self) -> tuple[Level, Level, Level, Level]:
+        """All levels, in the order of ``ASSETS``: upstream first."""
+        return self.sessions, self.source, self.derived, self.days
 
 
 def source_spaces(settings: Settings, grid: Grid) -> list[str]:
@@ -176,12 +204,19 @@ def load_state(settings: Settings, grid: Grid, sources: list[str] | None = None)
     sessions = reader.sessions()
     source = reader.source(sessions)
     derived = reader.derived(source)
-    return State(grid, sessions, source, derived, reader.sealed)
+    log = reader.log()
+    days = reader.days(sessions, log)
+    return State(grid, sessions, source, derived, days, log, reader.sealed)
 
 
 def session_input(observed: int, settings_print: int) -> int:
     """The fingerprint of the inputs of a chunk's sessions."""
     return int(mix(np.array([observed], np.uint64), settings_print)[0])
+
+
+def _days_fingerprint() -> int:
+    """A fingerprint of everything but the sessions that days and encounters depend on."""
+    return of_text(DAYS_VERSION, *encounters.LISTED, encounters.MEETINGS_PER_SESSION)
 
 
 class _Reader:
@@ -192,6 +227,7 @@ class _Reader:
         self.figures = read_arrow(
             settings,
             "SELECT asset, space, chunk, input_fingerprint, output_fingerprint, computed_at, "
+            "coalesce(log_fingerprint, 0) AS log_fingerprint, "
             "r.run_id IS NOT NULL AS void "
             "FROM tippers.partition_figures LEFT JOIN tippers.replacing r "
             "USING (asset, space, chunk)",
@@ -262,6 +298,24 @@ class _Reader:
             nowhere_below(~source.computed),
             nowhere_below(~(source.fresh & source.ready)),
             nowhere_below(source.void),
+        )
+
+    def log(self) -> np.ndarray:
+        figures = self.figures.filter(pc.equal(self.figures["asset"], SESSIONS))
+        found = np.zeros((1, len(self.grid.chunks)), np.uint64)
+        at = self._cells(figures, [""])
+        found[at.cells] = _unsigned(figures["log_fingerprint"])[at.kept]
+        return mix(found[0], _days_fingerprint())
+
+    def days(self, sessions: Level, log: np.ndarray) -> Level:
+        # Carried sessions count too: what the sessions were computed from is part of it.
+        return self._level(
+            DAYS,
+            sessions.spaces,
+            mix(sessions.recorded, sessions.output, log),
+            sessions.computed,
+            sessions.fresh,
+            ~sessions.void,
         )
 
     def _changed_spaces(self) -> np.ndarray:

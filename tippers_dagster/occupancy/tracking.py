@@ -20,11 +20,12 @@ from tippers_dagster.campus.spaces.tracking import (
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import BadInput
 from tippers_dagster.occupancy import files
+from tippers_dagster.occupancy.chunk_tables import PREFIXES, chunk_key
 from tippers_dagster.occupancy.files import DERIVED_COUNTS, PRESENCE, SOURCE_COUNTS
 from tippers_dagster.occupancy.partitions import sync_partitions
 from tippers_dagster.occupancy.records import void
 from tippers_dagster.occupancy.repack import occupancy_lake
-from tippers_dagster.occupancy.state import ASSETS, SESSIONS, SOURCE
+from tippers_dagster.occupancy.state import ASSETS, COUNTS, DAYS, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tables import (
     attempt,
     partition_figures,
@@ -43,8 +44,9 @@ from tippers_dagster.settings import Settings
 _log = logging.getLogger(__name__)
 
 
-def track_space(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> Grid:
-    """Track a space over the local dates [start, end), and add its partitions to Dagster.
+def track_space(settings: Settings, *, space: str | None, start: dt.date, end: dt.date) -> Grid:
+    """Track a space, or the log only, over the local dates [start, end), and add its partitions to
+    Dagster.
 
     Raises
     ------
@@ -59,12 +61,12 @@ def track_space(settings: Settings, *, space: str, start: dt.date, end: dt.date)
 def untrack_space(
     settings: Settings,
     *,
-    space: str,
+    space: str | None,
     start: dt.date | None = None,
     end: dt.date | None = None,
     purge: bool = False,
 ) -> tuple[Grid, int]:
-    """Stop tracking a root space, and delete its partitions from Dagster.
+    """Stop tracking a root space, or the log only, and delete its partitions from Dagster.
 
     Returns the grid that is still tracked, and the number of partitions purged. Without ``purge``
     the lake and the figures stay, and are used if the space is tracked again.
@@ -121,9 +123,9 @@ def recompute(
             "Its sessions and presence have been deleted (TIPPERS_PRESENCE_DAYS).",
         )
     chunks = [chunk for chunk in chunks if chunk not in sealed]
-    selected = sa.and_(figures.asset != SESSIONS, figures.space.in_(inside))
+    selected = sa.and_(figures.asset.in_(COUNTS), figures.space.in_(inside))
     if sessions:
-        selected = sa.or_(selected, figures.asset == SESSIONS)
+        selected = sa.or_(selected, figures.asset.in_((SESSIONS, DAYS)))
     with warehouse_engine(settings).begin() as connection:
         forgotten = connection.execute(
             sa.delete(partition_figures).where(figures.chunk.in_(chunks), selected)
@@ -151,7 +153,7 @@ def purge_untracked(settings: Settings, grid: Grid) -> int:
     tracked = set(grid.chunks)
     untracked: dict[str, list[tuple[str, str]]] = {}
     for asset, space, chunk in rows:
-        if chunk not in tracked or (asset != SESSIONS and space not in kept):
+        if chunk not in tracked or (asset in COUNTS and space not in kept):
             untracked.setdefault(chunk, []).append((asset, space))
     for chunk, partitions in untracked.items():
         with advisory_locks(settings, [f"chunk {asset} {chunk}" for asset in ASSETS], _log):
@@ -171,7 +173,10 @@ def _purge(settings: Settings, chunk: str, partitions: list[tuple[str, str]]) ->
     if all_of_it:
         lake.delete(sessions_key(chunk))
     files.remove(lake, PRESENCE, chunk, [space for asset, space in partitions if asset == SOURCE])
-    counted = [space for asset, space in partitions if asset != SESSIONS]
+    if any(asset == DAYS for asset, _ in partitions):
+        for prefix in PREFIXES:
+            lake.delete(chunk_key(prefix, chunk))
+    counted = [space for asset, space in partitions if asset in COUNTS]
     for dataset in (SOURCE_COUNTS, DERIVED_COUNTS):
         files.remove(lake, dataset, chunk, counted)
     with engine.begin() as connection:

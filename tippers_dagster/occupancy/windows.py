@@ -334,7 +334,7 @@ class _Names:
 
 
 # --- crowds --------------------------------------------------------------------------------------
-def co_located(place_days: Sequence[pa.Table], regions: pa.Table) -> pa.Table:
+def co_located(place_days: Sequence[Callable[[], pa.Table]], regions: pa.Table) -> pa.Table:
     """Of each device, the region in which most others are seen by its access points in its hours.
 
     Others count once per access point, hour in which one of their sessions starts, and region.
@@ -342,7 +342,7 @@ def co_located(place_days: Sequence[pa.Table], regions: pa.Table) -> pa.Table:
     Parameters
     ----------
     place_days
-        Those of each chunk, see `days.place_days`.
+        Read those of each chunk, see `days.place_days`. One chunk's are in memory at a time.
     regions
         One row per access point and space: sensor, space and space_name, the region's.
 
@@ -354,11 +354,11 @@ def co_located(place_days: Sequence[pa.Table], regions: pa.Table) -> pa.Table:
     from scipy.sparse import csr_array  # type: ignore[import-untyped]  # has no types
 
     names, region = _region_names(regions)
-    devices = [table["device"].to_numpy() for table in place_days]
+    devices = [distinct(read()["device"].to_numpy()) for read in place_days]
     ids = distinct(np.concatenate([np.empty(0, np.uint64), *devices]))
     found = csr_array((ids.size, len(names)), dtype=np.int64)
-    for table in place_days:
-        found += _others(table, ids, regions, region, names)
+    for read in place_days:
+        found += _others(read(), ids, regions, region, names)
     found.sum_duplicates()  # sorts each device's regions, that is, by name
     found.eliminate_zeros()
     here = np.flatnonzero(np.diff(found.indptr))

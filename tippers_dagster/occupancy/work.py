@@ -21,6 +21,7 @@ from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.campus.spaces.tracking import wanted_grid
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import TippersError
+from tippers_dagster.occupancy.chunk_tables import write_chunk
 from tippers_dagster.occupancy.counting import Counter, Figures
 from tippers_dagster.occupancy.records import (
     Overtaken,
@@ -33,7 +34,9 @@ from tippers_dagster.occupancy.records import (
 from tippers_dagster.occupancy.repack import occupancy_lake
 from tippers_dagster.occupancy.sessions import ChunkSessions, extract, settings_fingerprint
 from tippers_dagster.occupancy.state import (
+    DAYS,
     DERIVED,
+    READS,
     SESSIONS,
     SOURCE,
     Level,
@@ -112,7 +115,7 @@ def compute(
         _compute_sessions(settings, state, chosen, run_id, outcome)
     else:
         _require_inputs(level, chosen)
-        _compute_spaces(settings, state, level, chosen, run_id, outcome)
+        _compute_chunks(settings, state, level, chosen, run_id, outcome)
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -132,7 +135,7 @@ def _compute_sessions(
             outcome.sessions += done.chunks
 
 
-def _compute_spaces(
+def _compute_chunks(
     settings: Settings,
     state: State,
     level: Level,
@@ -152,6 +155,7 @@ def _compute_spaces(
             spaces,
             state.source.spaces,
             state.grid.tree,
+            int(state.log[column]),
         )
 
     def record(finished: dict[int, Figures]) -> None:
@@ -166,14 +170,15 @@ def _compute_spaces(
                 run_id,
             )
 
-    _take_over(settings, state, level, chosen)
+    if level.asset != DAYS:
+        _take_over(settings, state, level, chosen)
     rows, columns = np.nonzero(chosen)
     spaces, chunks = [level.spaces[i] for i in rows], [level.chunks[j] for j in columns]
     with (
         replacing_files(engine, level.asset, spaces, chunks, run_id),
         threads_or_cluster(settings) as pool,
         _cancelled_at_the_end(
-            {pool.submit(_count_chunk, task(j)): j for j in np.unique(columns).tolist()}
+            {pool.submit(_compute_chunk, task(j)): j for j in np.unique(columns).tolist()}
         ) as futures,
     ):
         for batch in _batches(futures):
@@ -181,9 +186,9 @@ def _compute_spaces(
             for column in _overtaken(engine, upstream, read, finished):
                 del finished[column]
                 outcome.failed[level.chunks[column]] = Overtaken(
-                    f"{upstream.asset} was recomputed while {level.asset} was being counted from "
+                    f"{upstream.asset} was recomputed while {level.asset} was being computed from "
                     "it.",
-                    "Nothing was recorded; it will be counted again.",
+                    "Nothing was recorded; it will be computed again.",
                 )
             record(finished)
             outcome.figures |= {level.chunks[c]: f for c, f in finished.items()}
@@ -212,12 +217,15 @@ class _ChunkTask:
     spaces: list[str]
     sources: list[str]
     tree: SpaceTree
+    log: int
 
 
-def _count_chunk(task: _ChunkTask) -> Figures:
+def _compute_chunk(task: _ChunkTask) -> Figures:
     lake = open_lake(task.settings)
     counter = Counter(task.settings, lake, task.tree, LocalClock(task.settings.timezone))
-    if task.asset == SOURCE:
+    if task.asset == DAYS:
+        figures = write_chunk(task.settings, lake, task.chunk, task.log)
+    elif task.asset == SOURCE:
         figures = counter.count_sources(task.chunk, task.spaces)
     else:
         figures = counter.count_derived(task.chunk, task.spaces, task.sources)
@@ -317,7 +325,7 @@ def _require_inputs(level: Level, chosen: np.ndarray) -> None:
     if missing.any():
         rows, columns = np.nonzero(missing)
         cells = [(level.spaces[i], level.chunks[j]) for i, j in zip(rows, columns, strict=True)]
-        upstream = SESSIONS if level.asset == SOURCE else SOURCE
+        upstream = READS[level.asset]
         raise TippersError(
             f"{upstream} is missing or incomplete for: {_names(cells)}.",
             f"Materialize {upstream} for these chunks first.",

@@ -28,6 +28,7 @@ from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.labelling.labels import NotLabelled
+from tippers_dagster.occupancy.chunk_tables import PREFIXES
 from tippers_dagster.occupancy.files import PRESENCE
 from tippers_dagster.occupancy.repack import occupancy_lake
 from tippers_dagster.occupancy.sessions import consecutive
@@ -51,6 +52,8 @@ from tippers_dagster.platform.lake.keys import SESSIONS_PREFIX, decode
 from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
+
+_DELETED = (SESSIONS_PREFIX, f"{PRESENCE.folder}/", *PREFIXES)
 
 CHECKED_AT_ONCE = 8
 """Sealed chunks checked for late sessions each time, in turn: each check is an index range scan of
@@ -159,10 +162,10 @@ def _sealed(settings: Settings) -> list[Sealed]:
 
 
 def _old_files(settings: Settings, until: dt.date) -> dict[str, list[str]]:
-    """Keys of sessions and presence in the lake, for chunks that ended by a date."""
+    """Keys of everything about devices in the lake, for chunks that ended by a date."""
     lake: Lake = occupancy_lake(settings)
     found: dict[str, list[str]] = {}
-    for key in [*lake.list(SESSIONS_PREFIX), *lake.list(f"{PRESENCE.folder}/")]:
+    for key in [k for prefix in _DELETED for k in lake.list(prefix)]:
         chunk = decode(key.rsplit("/", 1)[-1].removeprefix("chunk=").removesuffix(".parquet"))
         if chunk_bounds(chunk, settings.chunk)[1] <= until:
             found.setdefault(chunk, []).append(key)
@@ -190,7 +193,7 @@ def _why_held(
     if chunk in state.sealed or chunk not in state.grid.chunks:
         return None
     column = state.grid.chunks.index(chunk)
-    for level in state.levels:
+    for level in state.counting:
         if stale := int(level.stale[:, column].sum()):
             return f"Partitions of {level.asset} that are not up to date: {stale:,}."
     for name, labels in labelled.items():

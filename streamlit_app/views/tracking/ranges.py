@@ -14,6 +14,7 @@ from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.ui.pages import page
 from streamlit_app.views.tracking.notes import note
 from tippers_dagster.access.model import Role
+from tippers_dagster.campus.spaces.tracking import LOG_ONLY
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.platform.text import counted
 
@@ -27,7 +28,7 @@ def show(app: App, tree: SpaceTree) -> None:
     if not found:
         st.info("Nothing is tracked yet: choose “Track a space” above.", icon=":material/info:")
         return
-    spaces = len({one.tracked.space for one in found})
+    spaces = len({one.tracked.space for one in found} - {LOG_ONLY})
     st.markdown(f"**{counted(len(found), 'tracked range')}** for {counted(spaces, 'space')}.")
     text = ""
     if len(found) > 8:
@@ -50,7 +51,7 @@ def _card(app: App, one: TrackedRange) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{plain(one.name or tracked.space)}**")
             st.caption(f"{day(tracked.start)} to {day(tracked.end - _DAY)}", width="content")
-            if one.name:
+            if one.spaces:
                 st.page_link(
                     page("occupancy"),
                     label="Explore",
@@ -80,6 +81,8 @@ def _card(app: App, one: TrackedRange) -> None:
 
 
 def _own_partitions(one: TrackedRange) -> str:
+    if one.tracked.space == LOG_ONLY:
+        return "no space is counted for it"
     if one.frees == 0 and one.spaces > 0:
         return "other tracked ranges cover all of it"
     return f"{counted(one.frees, 'partition')} in this range only"
@@ -109,7 +112,7 @@ def _recompute(app: App, one: TrackedRange, key: str) -> None:
         "Recompute",
         icon=":material/refresh:",
         key=f"do recompute {key}",
-        disabled=not is_range or not one.name,
+        disabled=not is_range or not one.spaces,
         on_click=_do_recompute,
         args=(app, one, days, sessions),
     )

@@ -7,12 +7,17 @@ from tippers_dagster.platform.warehouse.metadata import metadata
 tracking = sa.Table(
     "tracking",
     metadata,
-    sa.Column("space_id", sa.Text, primary_key=True, comment="root space; its subtree is tracked"),
+    sa.Column(
+        "space_id",
+        sa.Text,
+        primary_key=True,
+        comment="root space, whose subtree is tracked; empty: the log only",
+    ),
     sa.Column("start_date", sa.Date, primary_key=True),
     sa.Column("end_date", sa.Date, primary_key=True, comment="exclusive"),
     sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now()),
     sa.CheckConstraint("start_date < end_date", name="not_empty"),
-    comment="one row per tracked root space and range of dates",
+    comment="one row per tracked root space, or the log only, and range of dates",
 )
 
 grid = sa.Table(

@@ -21,9 +21,15 @@ MAX_RANGE_DAYS = 20 * 366
 """A longer range is taken for a typing error."""
 
 
+LOG_ONLY = ""
+"""In place of the root space of a range that is tracked without one: the log of these dates is kept
+up to date for rules.
+"""
+
+
 @dataclass(frozen=True)
 class Tracked:
-    """One tracked range of a root space: local dates [start, end)."""
+    """One tracked range of a root space, or of ``LOG_ONLY``: local dates [start, end)."""
 
     space: str
     start: dt.date
@@ -62,8 +68,11 @@ class Grid:
         return [self.tree.ids[i] for i in np.flatnonzero(mask)]
 
 
-def track(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> Grid:
+def track(settings: Settings, *, space: str | None, start: dt.date, end: dt.date) -> Grid:
     """Track a space and everything below it over the local dates [start, end).
+
+    Without a space only the log of these dates is kept up to date, which is enough for rules; but
+    spaces that are tracked in any range are counted in all tracked chunks.
 
     Tracking something twice changes nothing. Returns the whole tracked grid; the automation adds
     its partitions and computes what is missing.
@@ -81,22 +90,31 @@ def track(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> Gr
     if (end - start).days > MAX_RANGE_DAYS:
         raise BadInput(f"The range {start} to {end} is over 20 years long.", "Is a year mistyped?")
     tree = load_tree(settings)
-    tree.position(space)
+    if space is not None:
+        tree.position(space)
     engine = warehouse_engine(settings)
     with engine.begin() as connection:
         _pin_grid(connection, settings)
         connection.execute(
             insert(tracking)
-            .values(space_id=space, start_date=start, end_date=end)
+            .values(space_id=_root(space), start_date=start, end_date=end)
             .on_conflict_do_nothing()
         )
     return wanted_grid(settings, tree)
 
 
+def _root(space: str | None) -> str:
+    return LOG_ONLY if space is None else space
+
+
 def untrack(
-    settings: Settings, *, space: str, start: dt.date | None = None, end: dt.date | None = None
+    settings: Settings,
+    *,
+    space: str | None,
+    start: dt.date | None = None,
+    end: dt.date | None = None,
 ) -> Grid:
-    """Stop tracking a root space, completely or over [start, end).
+    """Stop tracking a root space, or what is tracked without one, completely or over [start, end).
 
     Spaces that another tracked root covers stay tracked. The lake is not changed.
 
@@ -108,17 +126,20 @@ def untrack(
     low, high = start or dt.date.min, end or dt.date.max
     with warehouse_engine(settings).begin() as connection:
         overlapping = sa.and_(
-            tracking.c.space_id == space, tracking.c.start_date < high, tracking.c.end_date > low
+            tracking.c.space_id == _root(space),
+            tracking.c.start_date < high,
+            tracking.c.end_date > low,
         )
         rows = connection.execute(sa.delete(tracking).where(overlapping).returning(tracking)).all()
         if not rows:
-            roots = ", ".join(sorted({t.space for t in list_tracked(settings)})) or "nothing"
+            roots = sorted({t.space or "the log only" for t in list_tracked(settings)})
+            what = "The log" if space is None else f"Space {space!r}"
             raise BadInput(
-                f"Space {space!r} is not a tracked root, or not in this range.",
-                f"Tracked roots: {roots}.",
+                f"{what} is not a tracked root, or not in this range.",
+                f"Tracked roots: {', '.join(roots) or 'nothing'}.",
             )
         rest = [
-            {"space_id": space, "start_date": a, "end_date": b}
+            {"space_id": _root(space), "start_date": a, "end_date": b}
             for row in rows
             for a, b in ((row.start_date, low), (high, row.end_date))
             if a < b
@@ -177,6 +198,7 @@ def wanted_grid(settings: Settings, tree: SpaceTree) -> Grid:
         if row.space_id in tree:
             i = tree.index[row.space_id]
             mask[i : i + int(tree.size[i])] = True
+        if row.space_id in tree or row.space_id == LOG_ONLY:
             chunks.update(chunk_keys(row.start_date, row.end_date, settings.chunk))
     return Grid(tree, mask, sorted(chunks))
 

@@ -363,14 +363,15 @@ def _not_overtaken(
     outcome: Outcome,
 ) -> list[ChunkDone]:
     """The chunks whose presence and counts matched their records the whole time."""
-    masks = {level.asset: np.zeros(level.stale.shape, bool) for level in state.levels}
+    levels = (state.source, state.derived)
+    masks = {level.asset: np.zeros(level.stale.shape, bool) for level in levels}
     for one in inputs:
         column = state.grid.chunks.index(one.chunk)
         masks[SOURCE][:, column] = np.isin(state.source.spaces, one.sources)
         masks[DERIVED][:, column] = np.isin(state.derived.spaces, one.spaces)
     with warehouse_engine(settings).connect() as connection:
         same = np.logical_and.reduce(
-            [unchanged(connection, level, masks[level.asset]) for level in state.levels[1:]]
+            [unchanged(connection, level, masks[level.asset]) for level in levels]
         )
     kept = [d for d in done if same[state.grid.chunks.index(d.chunk)]]
     for lost in {d.chunk for d in done} - {d.chunk for d in kept}:

@@ -17,7 +17,7 @@ from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column, table_columns
-from tippers_dagster.sql.duckdb.log import SOURCE, empty_log_table, log_table
+from tippers_dagster.sql.duckdb.log import SOURCE, empty_log_table, log_table, window
 from tippers_dagster.sql.duckdb.sandbox import Contents, Dataset, Sandbox, Source, sandbox
 from tippers_dagster.sql.environment import source_schema
 from tippers_dagster.sql.roles import built
@@ -50,8 +50,8 @@ def lake_sandbox(settings: Settings, read: Inputs, **options: Any) -> Iterator[S
 
     Raises
     ------
-    LakeFileMissing
-        The log's days are not computed.
+    LogIncomplete, LakeFileMissing
+        The log of a chunk is not computed, or a file is missing.
     SandboxError
         A table or view cannot be opened.
     """
@@ -65,8 +65,9 @@ def lake_sandbox(settings: Settings, read: Inputs, **options: Any) -> Iterator[S
 def _contents(settings: Settings, read: Inputs) -> Iterator[Contents]:
     tables: dict[str, Source] = {}
     datasets: dict[str, Dataset] = {}
+    chunks = window(settings, read.log)
     for name in read.log:
-        found = log_table(settings, name)
+        found = log_table(settings, name, chunks)
         (datasets if isinstance(found, Dataset) else tables)[f"{SOURCE}.{name}"] = found
     with built(settings) as connection, ExitStack() as open_cursors:
         for schema, name in read.places:
