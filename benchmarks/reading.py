@@ -150,6 +150,7 @@ def measure(lake: Lake, weeks: int, traffic: Spent, runs: int = RUNS) -> None:
     show(f"publish {ROOMS} rooms of a week", dict(zip(names, (small, large), strict=False)))
     for name, case in cases.items():
         ways = partial(read_small, lake, *case), partial(read_large, lake, *case)
+        ways[1]()
         show(name, dict(zip(names, run(*ways, partial(read_first, lake, *case)), strict=True)))
         if ways[0]() != ways[1]():
             raise SystemExit(f"{name}: the rows differ")
@@ -169,6 +170,7 @@ def show(name: str, found: dict[str, Spent]) -> None:
 
 def in_s3(weeks: int) -> None:
     """The same, with a server in this process: its time counts, too."""
+    import logging
     import os
 
     import boto3
@@ -178,6 +180,7 @@ def in_s3(weeks: int) -> None:
     from tippers_dagster.platform.lake.s3 import S3Backend
 
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import IO, Any, Protocol
 
 from tippers_dagster.errors import LakeError
@@ -24,7 +25,13 @@ class OpenFile(Protocol):
 
     def __enter__(self) -> OpenFile: ...
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
 
     @property
     def version(self) -> Version | None:
