@@ -82,6 +82,16 @@ def test_status_shows_wanted_and_done_partitions(campus: Settings) -> None:
     assert [n for line in lines if "derived" in line for n in line if n.isdigit()][:2] == ["4", "0"]
 
 
+def test_the_log_is_tracked_without_a_space(campus: Settings) -> None:
+    dates = ("--start", "2025-01-06", "--end", "2025-01-20")
+    assert "0 spaces (0 with children) in 2 time chunks" in tippers("track", *dates).stdout
+    assert "days_and_encounters: 2 partitions" in tippers("occupancy", "materialize").stdout
+    assert "tracked: the log only, 2025-01-06 to 2025-01-20" in (
+        tippers("occupancy", "status").stdout
+    )
+    assert "in 0 time chunks" in tippers("untrack").stdout
+
+
 def test_untrack_keeps_the_lake_unless_purging(campus: Settings, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     track()
@@ -91,7 +101,7 @@ def test_untrack_keeps_the_lake_unless_purging(campus: Settings, tmp_path: Path)
     assert sorted(lake.rglob("*.parquet")) == files
     track()
     assert "source_occupancy: 0 partitions" in tippers("occupancy", "materialize").stdout
-    assert "Deleted 5 partitions" in (
+    assert "Deleted 6 partitions" in (
         tippers("untrack", "--space", "campus", "--start", "2025-01-13", "--purge").stdout
     )
     assert not [f for f in lake.rglob("*.parquet") if "2025-01-13" in f.name]

@@ -88,6 +88,8 @@ def test_nothing() -> None:
     assert windows.accompanied(empty).num_rows == 0
     assert windows.best_partners(empty, company.addresses([])).num_rows == 0
     assert windows.co_located([], company.regions()).num_rows == 0
+    for nothing in (windows.accompanied([]), windows.best_partners([], company.addresses([]))):
+        assert nothing.num_rows == 0
     empty = partial(place_days, company.table([], 0))
     assert windows.co_located([empty], company.regions()).num_rows == 0
 

@@ -200,6 +200,10 @@ def test_untracking_and_purging(settings: Settings) -> None:
     lake = open_lake(settings)
     for prefix in PREFIXES:
         assert lake.list(prefix) == [chunk_key(prefix, CHUNKS[0])]
+    untrack(settings, space=None)
+    assert log_chunks(settings) == []
+    for name in ("partners", "company", "crowds"):
+        assert log_table(settings, name, []).num_rows == 0
 
 
 def test_no_space_has_an_empty_id(settings: Settings) -> None:

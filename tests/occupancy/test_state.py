@@ -327,7 +327,7 @@ def test_purge(settings: Settings) -> None:
         read_occupancy("annex", START, END, 900, settings=settings)
 
     _, purged = untrack_space(settings, space="campus", start=dt.date(2025, 1, 13), purge=True)
-    assert purged == 2 * (1 + 3 + 3)
+    assert purged == 2 * (1 + 3 + 3 + 1)
     assert {key.split("chunk=")[1] for key in lake.list()} == {f"{W1}.parquet"}
     assert stale(settings) == {}
     assert peak_of_first_week(settings) == 1

@@ -41,7 +41,7 @@ def occupancy_source(name: str, body: Forecaster) -> Node:
 
 def _counts(body: Forecaster) -> list[sa.ColumnElement[bool]]:
     """Count partitions of the named spaces; of all spaces if none is named, or with ``below``."""
-    mine = [c.asset.in_(COUNTS)]
+    mine: list[sa.ColumnElement[bool]] = [c.asset.in_(COUNTS)]
     return [*mine, c.space.in_(body.spaces)] if body.spaces and not body.below else mine
 
 

@@ -156,7 +156,9 @@ def derived_occupancy(
     code_version=str(DAYS_VERSION),
     **_common(DAYS),
 )
-def days_and_encounters(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+def days_and_encounters(
+    context: dg.AssetExecutionContext,
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """What rules read of a time chunk's sessions, which count in the chunk in which they start:
     their sums by device, date and place (place_days) and by device and date (device_days), and
     which devices meet (encounters).

@@ -59,8 +59,8 @@ def write_chunk(settings: Settings, lake: Lake, chunk: str, log: int) -> Figures
     for prefix, table in tables.items():
         lake.write_table(chunk_key(prefix, chunk), table)
     rows, devices = met.devices["sessions"].to_numpy().sum(), met.devices.num_rows
-    numbers, zero = (np.array([n], np.int64) for n in (rows, devices)), np.zeros(1, np.int64)
-    return Figures([""], *numbers, zero, zero, np.array([log], np.uint64))
+    none = np.zeros(1, np.int64)
+    return Figures([""], none + rows, none + devices, none, none, output=np.array([log], np.uint64))
 
 
 def read_encounters(lake: Lake, chunk: str) -> Encounters:

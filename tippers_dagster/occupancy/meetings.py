@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tippers_dagster.occupancy import sweep
-from tippers_dagster.occupancy.arrays import ranges
+from tippers_dagster.occupancy.arrays import places, ranges
 
 Ints = NDArray[Any]
 Bools = NDArray[np.bool_]
@@ -79,7 +79,7 @@ class Presence:
         """
         starts, ends = self._of_devices
         owner = self._owner(rows.space, device)
-        next_end = np.searchsorted(ends, self._key(owner, rows.start), side="right")
+        next_end = places(ends, self._key(owner, rows.start), "right")
         return np.append(starts, _NEVER)[next_end] < self._key(owner, rows.end)
 
     def others(self, rows: Rows) -> Ints:
@@ -99,7 +99,7 @@ class Presence:
         device, begins, ends = self._by_start
         low, high = self._spans(rows.space, rows)
         # Intervals that begin during a row, and rows that begin during an interval.
-        row, interval = ranges(np.searchsorted(begins, low), np.searchsorted(begins, high))
+        row, interval = ranges(places(begins, low), places(begins, high))
         order = np.argsort(low, kind="stable")
         low = low[order]
         also, at = ranges(np.searchsorted(low, begins, side="right"), np.searchsorted(low, ends))
@@ -143,4 +143,4 @@ def _overlapping(intervals: tuple[Ints, Ints], spans: tuple[Ints, Ints]) -> Ints
     """How many intervals, given by sorted starts and sorted ends, overlap each span."""
     starts, ends = intervals
     low, high = spans
-    return np.searchsorted(starts, high) - np.searchsorted(ends, low, side="right")
+    return places(starts, high) - places(ends, low, "right")

@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 
 from tippers_dagster.campus.local_time import HOUR
 from tippers_dagster.occupancy.arrays import distinct, grouped, reduced
-from tippers_dagster.occupancy.encounters import Encounters, coded, pairs_of, shared_rows
+from tippers_dagster.occupancy.encounters import (
+    Encounters,
+    coded,
+    encounters,
+    pairs_of,
+    shared_rows,
+)
 from tippers_dagster.occupancy.meetings import Presence, Rows
 
 Ints = NDArray[Any]
@@ -46,6 +52,19 @@ class Chunk:
     sessions: Callable[[], pa.Table]
 
 
+_NO_SESSIONS = pa.schema(
+    {
+        "device": pa.uint64(),
+        "space": pa.dictionary(pa.int32(), pa.string()),
+        "start": pa.int64(),
+        "end": pa.int64(),
+        "carried": pa.bool_(),
+    }
+).empty_table()
+_NOBODY = Chunk(0, 0, encounters(_NO_SESSIONS, 0), lambda: _NO_SESSIONS)
+"""In place of a window without chunks."""
+
+
 # --- company -------------------------------------------------------------------------------------
 def accompanied(window: Sequence[Chunk]) -> pa.Table:
     """How many of each device's sessions another device accompanies: is in the space meanwhile.
@@ -54,6 +73,7 @@ def accompanied(window: Sequence[Chunk]) -> pa.Table:
     -------
     Columns device, sessions, accompanied_sessions and accompanied_share, for devices with sessions.
     """
+    window = window or [_NOBODY]
     totals = _Totals.of(window)
     device, sessions = _accompanied_doubtful(window)
     found = totals.accompanied.copy()
@@ -109,6 +129,7 @@ def best_partners(window: Sequence[Chunk], addresses: pa.Table) -> pa.Table:
     shared_spaces, partner and partner_mean_hours: null where none shares `LEAST_SHARE` of the
     sessions. One row per device with sessions.
     """
+    window = window or [_NOBODY]
     totals = _Totals.of(window)
     bounds = _Bounds.of(window, totals)
     place = _places(totals.ids, addresses)

@@ -61,6 +61,20 @@ def test_several_roots_add_up_to_a_grid(settings: Settings) -> None:
     assert grid.chunks == ["2025-01-06", "2025-01-20"]
 
 
+def test_the_log_of_dates_without_a_space(settings: Settings) -> None:
+    grid = track(settings, space=None, start=DAY("2025-01-06"), end=DAY("2025-01-20"))
+    assert (grid.leaves, grid.parents) == ([], [])
+    assert grid.chunks == ["2025-01-06", "2025-01-13"]
+    assert list_tracked(settings) == [Tracked("", DAY("2025-01-06"), DAY("2025-01-20"))]
+    grid = track(settings, space="r1", start=DAY("2025-01-20"), end=DAY("2025-01-27"))
+    assert grid.leaves == ["r1"]
+    assert len(grid.chunks) == 3
+    assert untrack(settings, space=None, end=DAY("2025-01-13")).chunks[0] == "2025-01-13"
+    assert untrack(settings, space=None).chunks == ["2025-01-20"]
+    with pytest.raises(BadInput, match="The log is not a tracked root"):
+        untrack(settings, space=None)
+
+
 @pytest.mark.parametrize(
     ("start", "end", "left"),
     [

@@ -14,7 +14,7 @@ from tests.occupancy.lake import counts_of
 from tests.streamlit_app.conftest import FIRST, UNTIL
 from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.campus.source.creation import create_source_schema
-from tippers_dagster.campus.spaces.tracking import Tracked, list_tracked
+from tippers_dagster.campus.spaces.tracking import Tracked, list_tracked, track
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import BadInput
 from tippers_dagster.occupancy import datasets as store
@@ -117,6 +117,15 @@ def test_untracking_a_range_keeps_partitions_that_others_cover(campus_app: App) 
     assert counts_of(lake, root, "2025-01-20") is None
     with pytest.raises(BadInput, match="not tracked"):
         service.untrack(campus_app, by_space[root].tracked, purge=False)
+
+
+def test_a_range_of_the_log_only(campus_app: App) -> None:
+    tree, _, _ = campus(campus_app)
+    track(campus_app.settings, space=None, start=FIRST, end=LATER)
+    found = {one.tracked.space: one for one in service.tracked_ranges(campus_app, tree)}
+    assert (found[""].name, found[""].spaces) == ("The log only, for labels", 0)
+    service.untrack(campus_app, found[""].tracked, purge=True)
+    assert "" not in {one.space for one in list_tracked(campus_app.settings)}
 
 
 def test_recompute_makes_only_these_partitions_stale(campus_app: App) -> None:
