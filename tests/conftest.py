@@ -45,6 +45,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DEVICE_KEY = "5e" * 32
 """Of all homes that tests fill: else chance decides which entities are held out."""
 
+WAREHOUSE = "warehouse"
+"""The database of every `stack`, one after the other: so the types that Arrow's driver reads of a
+database, and dbt's parsed projects, serve many tests.
+"""
+
 SERVERS = {"session_server", "home", "deployed", "s3_server", "browser"}
 """Fixtures that start one, or a browser."""
 
@@ -294,17 +299,10 @@ def enter(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Setti
 
 
 @pytest.fixture
-def warehouse_name() -> str | None:
-    """The name of the warehouse of ``stack``, None for a new one; see ``parsed_projects``."""
-    return None
-
-
-@pytest.fixture
 def parsed_projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The rendered dbt projects of all tests: each content is parsed once for all of them.
 
-    Where the warehouse is belongs to the content. Tests that share parsed projects therefore have
-    warehouses of one name, one after the other.
+    Where the warehouse is belongs to the content, but all stacks have it in the same place.
     """
     folder = tmp_path_factory.getbasetemp() / "parsed_projects"
     folder.mkdir(exist_ok=True)
@@ -316,7 +314,6 @@ def stack(
     session_server: SessionServer,
     warehouse_template: str,
     dagster_template: str,
-    warehouse_name: str | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Settings]:
@@ -325,7 +322,7 @@ def stack(
     Also put into the environment, for ``get_settings()`` and the processes a test starts. The
     source tables' database is the warehouse's, as in the embedded stack.
     """
-    warehouse = session_server.create(warehouse_template, warehouse_name)
+    warehouse = session_server.create(warehouse_template, WAREHOUSE)
     dagster = session_server.create(dagster_template)
     yield enter(monkeypatch, environment_of(tmp_path, warehouse, dagster))
     session_server.drop(warehouse)

@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
-from typing import Any, cast
 
 import psycopg2.errors
 import psycopg2.extensions
@@ -16,19 +15,13 @@ import sqlalchemy as sa
 from adbc_driver_postgresql import dbapi
 
 from tippers_dagster.platform.disk import database_full
-from tippers_dagster.platform.postgres.adbc import adbc_connection
+from tippers_dagster.platform.postgres.adbc import kept_connection
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.postgres.keepalives import KEEPALIVES
 from tippers_dagster.platform.warehouse.fence import guard_commits
 from tippers_dagster.platform.warehouse.metadata import SCHEMA
 from tippers_dagster.platform.warehouse.migrate import migrate
 from tippers_dagster.settings import Settings
-
-ARROW_CONNECTIONS = 1
-"""Connections for reading Arrow that a process keeps open; while more are needed, more are opened.
-"""
-
-RECYCLE_SECONDS = 600
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -72,36 +65,10 @@ def read_arrow(settings: Settings, sql: str) -> pa.Table:
 
 @contextmanager
 def arrow_connection(settings: Settings) -> Iterator[dbapi.Connection]:
-    """A connection that the process keeps open, in a transaction that is rolled back after use.
-
-    For reading with queries of our own only: what one of them sets, the next user of the connection
-    finds.
-    """
+    """For reading the warehouse; see :func:`kept_connection`."""
     warehouse_engine(settings)  # migrates the tables
-    with closing(_arrow_connections(databases(settings).warehouse).connect()) as connection:
-        yield cast(dbapi.Connection, connection)
-
-
-@lru_cache(maxsize=8)
-def _arrow_connections(url: str) -> sa.QueuePool:
-    pool = sa.QueuePool(
-        lambda: cast(Any, adbc_connection(url)),
-        pool_size=ARROW_CONNECTIONS,
-        max_overflow=-1,
-        recycle=RECYCLE_SECONDS,
-    )
-    sa.event.listen(pool, "checkout", _require_alive)
-    return pool
-
-
-def _require_alive(connection: Any, _record: object, _proxy: object) -> None:
-    """Let the pool replace a connection that the server has closed, when it restarted say."""
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-            cursor.fetchone()
-    except dbapi.Error as error:
-        raise sa.exc.DisconnectionError from error
+    with kept_connection(databases(settings).warehouse) as connection:
+        yield connection
 
 
 def copy_rows(connection: sa.Connection, table: str, data: pa.Table | pa.RecordBatchReader) -> None:
