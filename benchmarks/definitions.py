@@ -41,7 +41,7 @@ from tippers_dagster.sql.project import rendered_project
 project = rendered_project(settings, catalog)
 stage("dbt project")
 import dagster as dg
-import dagster_dbt
+import tippers_dagster.platform.dagster.dbt
 stage("import of Dagster and dagster-dbt")
 from tippers_dagster.sql.nodes import dbt_nodes
 nodes = dbt_nodes(project)

@@ -1,8 +1,8 @@
 """Presence and counts in the lake: ``python -m benchmarks.reading``.
 
 Files per chunk compared with one small file per space and chunk, as earlier versions had them: a
-year of 500 rooms, published and read in a folder; with ``--s3``, requests to a server in this
-process are counted, too. Both ways must give the same rows.
+year of 500 rooms, published and read in a folder, or with ``--s3`` in an S3 server in this process.
+What has been read before costs less: its footer is known. All ways must give the same rows.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import argparse
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 ROOMS = 500
 WIDTHS = (900, 1800, 3600, 7200, 14400, 28800, 86400)
 WEEK = 7 * 86400
-RUNS = 5
+RUNS = 15
 
 
 def one_week(seed: int = 0) -> Rows:
@@ -80,19 +83,53 @@ def read_large(lake: Lake, chunks: list[str], spaces: list[str]) -> pa.Table:
     return pa.concat_tables([found[chunk].table for chunk in chunks])
 
 
+def read_first(lake: Lake, chunks: list[str], spaces: list[str]) -> pa.Table:
+    """As a new process reads them, which knows none of the files."""
+    from tippers_dagster.occupancy import files
+    from tippers_dagster.platform.lake import Lake
+
+    files._parsed.cache_clear()
+    files._positions.cache_clear()
+    return read_large(Lake(lake.backend), chunks, spaces)
+
+
 # --- the run ------------------------------------------------------------------------------------
-def seconds(work: Callable[[], object], runs: int = RUNS) -> tuple[float, float]:
-    """The shortest of several runs: by the clock, and on the processor."""
-    found = []
-    for _ in range(runs):
+@dataclass
+class Spent:
+    """By the clock, on the processor, and on the network."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    requests: int = 0
+    received: int = 0
+
+    @staticmethod
+    def least(found: Iterable[Spent]) -> Spent:
+        """The least of each: other programs only add to it."""
+        return Spent(*(min(each) for each in zip(*map(astuple, found), strict=True)))
+
+
+class Runs:
+    """Runs several ways of the same work in turns."""
+
+    def __init__(self, traffic: Spent, runs: int) -> None:
+        self._traffic, self._runs = traffic, runs
+
+    def __call__(self, *ways: Callable[[], object]) -> list[Spent]:
+        found = [[self._one(way) for way in ways] for _ in range(self._runs)]
+        return [Spent.least(each) for each in zip(*found, strict=True)]
+
+    def _one(self, way: Callable[[], object]) -> Spent:
+        before = replace(self._traffic)
         began, cpu = time.perf_counter(), time.process_time()
-        work()
-        found.append((time.perf_counter() - began, time.process_time() - cpu))
-    return min(wall for wall, _ in found), min(cpu for _, cpu in found)
+        way()
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+        now = self._traffic
+        return Spent(wall, cpu, now.requests - before.requests, now.received - before.received)
 
 
-def measure(lake: Lake, weeks: int, requests: Callable[[], int] | None = None) -> None:
-    """Publish and read both ways, and print a line for each."""
+def measure(lake: Lake, weeks: int, traffic: Spent, runs: int = RUNS) -> None:
+    """Publish and read in all ways, and print the figures."""
     rows = one_week()
     chunks = [f"week-{week:02d}" for week in range(weeks)]
     some = sorted(random.Random(1).sample(rows.spaces, 50))
@@ -102,41 +139,38 @@ def measure(lake: Lake, weeks: int, requests: Callable[[], int] | None = None) -
         "50 rooms, 4 weeks": (chunks[:4], some),
         "50 neighbouring rooms, 4 weeks": (chunks[:4], rows.spaces[100:150]),
     }
-
-    def line(name: str, before: Callable[[], object], after: Callable[[], object]) -> None:
-        if requests is None:
-            (wall, cpu), (new_wall, new_cpu) = seconds(before), seconds(after)
-            print(
-                f"{name:32} {1000 * wall:9.1f} {1000 * new_wall:9.1f} ms {new_wall / wall:6.2f} x;"
-                f" CPU {1000 * cpu:9.1f} {1000 * new_cpu:9.1f} ms {new_cpu / cpu:6.2f} x"
-            )
-            return
-        start = requests()
-        before()
-        middle = requests()
-        after()
-        print(f"{name:32} {middle - start:7} {requests() - middle:7} requests")
-
     for chunk in chunks[1:]:
         publish_small(lake, chunk, rows)
         publish_large(lake, chunk, rows)
-    line(
-        f"publish {ROOMS} rooms of a week",
-        lambda: publish_small(lake, chunks[0], rows),
-        lambda: publish_large(lake, chunks[0], rows),
+    run = Runs(traffic, runs)
+    names = ("one file per space and chunk", "one file per chunk", "the same, read first")
+    small, large = run(
+        lambda: publish_small(lake, chunks[0], rows), lambda: publish_large(lake, chunks[0], rows)
     )
-    for name, (wanted, spaces) in cases.items():
-        line(
-            name,
-            lambda wanted=wanted, spaces=spaces: read_small(lake, wanted, spaces),  # type: ignore[misc]
-            lambda wanted=wanted, spaces=spaces: read_large(lake, wanted, spaces),  # type: ignore[misc]
-        )
-        if read_small(lake, wanted, spaces) != read_large(lake, wanted, spaces):
+    show(f"publish {ROOMS} rooms of a week", dict(zip(names, (small, large), strict=False)))
+    for name, case in cases.items():
+        ways = partial(read_small, lake, *case), partial(read_large, lake, *case)
+        ways[1]()
+        show(name, dict(zip(names, run(*ways, partial(read_first, lake, *case)), strict=True)))
+        if ways[0]() != ways[1]():
             raise SystemExit(f"{name}: the rows differ")
 
 
+def show(name: str, found: dict[str, Spent]) -> None:
+    """Print the figures of each way, compared with the first."""
+    base = next(iter(found.values()))
+    print(name)
+    for way, spent in found.items():
+        line = f"  {way:30} CPU {1000 * spent.cpu:8.1f} ms {spent.cpu / base.cpu:6.2f} x;"
+        line += f" clock {1000 * spent.wall:8.1f} ms {spent.wall / base.wall:6.2f} x"
+        if base.requests:
+            line += f"; {spent.requests:5} requests {spent.received / 1e6:8.2f} MB"
+        print(line)
+
+
 def in_s3(weeks: int) -> None:
-    """Count the requests to a server in this process."""
+    """The same, with a server in this process: its time counts, too."""
+    import logging
     import os
 
     import boto3
@@ -146,6 +180,7 @@ def in_s3(weeks: int) -> None:
     from tippers_dagster.platform.lake.s3 import S3Backend
 
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -153,13 +188,15 @@ def in_s3(weeks: int) -> None:
         client = boto3.client("s3", endpoint_url=address, region_name="us-east-1")
         client.create_bucket(Bucket="bench")
         backend = S3Backend("bench", "lake", address, "us-east-1")
-        number = [0]
+        traffic, counting = Spent(), Lock()
 
-        def count(**_: object) -> None:
-            number[0] += 1
+        def count(parsed: dict[str, Any], **_: object) -> None:
+            with counting:
+                traffic.requests += 1
+                traffic.received += parsed.get("ContentLength", 0)
 
-        backend._client.meta.events.register("before-send.s3", count)
-        measure(Lake(backend), weeks, lambda: number[0])
+        backend._client.meta.events.register("after-call.s3", count)
+        measure(Lake(backend), weeks, traffic, runs=1)
     finally:
         server.stop()
 
@@ -168,7 +205,7 @@ def main() -> None:
     """Run, and print what one file per space and what one per chunk take."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reading", description=__doc__)
     parser.add_argument("--weeks", type=int, default=52)
-    parser.add_argument("--s3", action="store_true", help="count requests instead")
+    parser.add_argument("--s3", action="store_true", help="in S3, and count requests")
     options = parser.parse_args()
     if options.s3:
         in_s3(options.weeks)
@@ -177,7 +214,7 @@ def main() -> None:
     from tippers_dagster.platform.lake.folder import FolderBackend
 
     with tempfile.TemporaryDirectory(prefix="tippers-bench-") as folder:
-        measure(Lake(FolderBackend(Path(folder))), options.weeks)
+        measure(Lake(FolderBackend(Path(folder))), options.weeks, Spent())
 
 
 if __name__ == "__main__":

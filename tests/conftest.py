@@ -45,6 +45,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DEVICE_KEY = "5e" * 32
 """Of all homes that tests fill: else chance decides which entities are held out."""
 
+WAREHOUSE = "warehouse"
+"""The database of every `stack`, one after the other: so the types that Arrow's driver reads of a
+database, and dbt's parsed projects, serve many tests.
+"""
+
 SERVERS = {"session_server", "home", "deployed", "s3_server", "browser"}
 """Fixtures that start one, or a browser."""
 
@@ -185,26 +190,25 @@ class SessionServer:
     """The session's server, and how to make databases on it."""
 
     server: EmbeddedServer
+    _cursor: psycopg2.extensions.cursor  # an administrator's, open for the session
 
     def create(self, template: str = "template0", name: str | None = None) -> str:
         """The owner's libpq URL of a new database, of a name that no other test has."""
         close_keepers()  # one that is connected cannot be copied
         name = name or f"test_{uuid.uuid4().hex[:12]}"
-        with self._cursor() as cursor:
-            # Seven times as fast as by the log, as long as nothing is synced.
-            cursor.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY").format(
-                    *map(sql.Identifier, (name, OWNER, template))
-                )
+        # Seven times as fast as by the log, as long as nothing is synced.
+        self._cursor.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY").format(
+                *map(sql.Identifier, (name, OWNER, template))
             )
+        )
         return self.server.url(name)
 
     def drop(self, url: str) -> None:
         """Remove a database and whoever is connected to it."""
         self.disconnect(url)
-        with self._cursor() as cursor:
-            name = sql.Identifier(self.name_of(url))
-            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        name = sql.Identifier(self.name_of(url))
+        self._cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
     def disconnect(self, url: str) -> None:
         """End all connections to a database, as pools keep them: else it cannot be copied.
@@ -212,23 +216,17 @@ class SessionServer:
         Dropping by force does so, too, but looks every 0.1 s only whether they are gone.
         """
         name = self.name_of(url)
-        with self._cursor() as cursor:
-            cursor.execute(f"SELECT pg_terminate_backend(pid) {_CONNECTED}", (name,))
-            for _ in range(50):
-                cursor.execute(f"SELECT count(*) {_CONNECTED}", (name,))
-                if cursor.fetchone() == (0,):
-                    break
-                time.sleep(0.002)
+        self._cursor.execute(f"SELECT pg_terminate_backend(pid) {_CONNECTED}", (name,))
+        for _ in range(50):
+            self._cursor.execute(f"SELECT count(*) {_CONNECTED}", (name,))
+            if self._cursor.fetchone() == (0,):
+                break
+            time.sleep(0.002)
 
     @staticmethod
     def name_of(url: str) -> str:
         """The name of the database of a URL that ``create`` gave."""
         return url.split("@/", 1)[1].split("?", 1)[0]
-
-    @contextmanager
-    def _cursor(self) -> Iterator[psycopg2.extensions.cursor]:
-        with administering(self.server.url("postgres", ADMINISTRATOR)) as cursor:
-            yield cursor
 
 
 _CONNECTED = "FROM pg_stat_activity WHERE datname = %s"
@@ -240,7 +238,8 @@ def session_server() -> Iterator[SessionServer]:
     with server_folder() as folder:
         server = start_embedded(folder)
         without_fsync(server)
-        yield SessionServer(server)
+        with administering(server.url("postgres", ADMINISTRATOR)) as cursor:
+            yield SessionServer(server, cursor)
 
 
 def without_fsync(server: EmbeddedServer) -> None:
@@ -300,17 +299,10 @@ def enter(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Setti
 
 
 @pytest.fixture
-def warehouse_name() -> str | None:
-    """The name of the warehouse of ``stack``, None for a new one; see ``parsed_projects``."""
-    return None
-
-
-@pytest.fixture
 def parsed_projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The rendered dbt projects of all tests: each content is parsed once for all of them.
 
-    Where the warehouse is belongs to the content. Tests that share parsed projects therefore have
-    warehouses of one name, one after the other.
+    Where the warehouse is belongs to the content, but all stacks have it in the same place.
     """
     folder = tmp_path_factory.getbasetemp() / "parsed_projects"
     folder.mkdir(exist_ok=True)
@@ -322,7 +314,6 @@ def stack(
     session_server: SessionServer,
     warehouse_template: str,
     dagster_template: str,
-    warehouse_name: str | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Settings]:
@@ -331,7 +322,7 @@ def stack(
     Also put into the environment, for ``get_settings()`` and the processes a test starts. The
     source tables' database is the warehouse's, as in the embedded stack.
     """
-    warehouse = session_server.create(warehouse_template, warehouse_name)
+    warehouse = session_server.create(warehouse_template, WAREHOUSE)
     dagster = session_server.create(dagster_template)
     yield enter(monkeypatch, environment_of(tmp_path, warehouse, dagster))
     session_server.drop(warehouse)

@@ -8,14 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.graph.small import Small
-from tests.sql.definitions import WAREHOUSE, fill_source, use_bare_project
+from tests.sql.definitions import fill_source, use_bare_project
 from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.settings import Settings, get_settings
-
-
-@pytest.fixture
-def warehouse_name() -> str:
-    return WAREHOUSE
 
 
 @pytest.fixture

@@ -386,6 +386,22 @@ def test_a_carried_session_is_not_in_the_log_of_the_chunk(settings: Settings) ->
     assert carried.fingerprint != empty.fingerprint
 
 
+def test_a_chunk_does_not_depend_on_which_others_are_extracted(settings: Settings) -> None:
+    """A session that starts before the first chunk is in no log until its own chunk is there."""
+    early = Seen("m1", "r1", at("2025-01-12"), at("2025-01-14"))
+    campus.add_sessions(settings, [early, Seen("m2", "r1", at("2025-01-15"), None)])
+    alone, alone_rows = run(settings, [W2])[W2], read(settings, W2)
+    assert sorted(alone_rows["carried"].to_pylist()) == [False, True]
+    done = run(settings, [W1, W2])
+    assert (done[W2].fingerprint, done[W2].log_fingerprint) == (
+        alone.fingerprint,
+        alone.log_fingerprint,
+    )
+    assert read(settings, W2) == alone_rows
+    log = [row for w in (W1, W2) for row in read(settings, w).to_pylist() if not row["carried"]]
+    assert [row["start_time"] for row in log] == [at("2025-01-12"), at("2025-01-15")]
+
+
 def test_the_order_is_that_of_all_columns() -> None:
     rng = np.random.default_rng(5)
     for n in (1, 2, 50, 3000):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sql.definitions import WAREHOUSE, use_bare_project
+from tests.sql.definitions import use_bare_project
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -21,11 +21,6 @@ TABLES = """
     FROM generate_series(0, 49) n;
     ANALYZE;
 """
-
-
-@pytest.fixture
-def warehouse_name() -> str:
-    return WAREHOUSE
 
 
 @pytest.fixture

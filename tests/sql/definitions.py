@@ -28,8 +28,6 @@ from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.settings import Settings, get_settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-WAREHOUSE = "test_with_dbt"
-"""The name of the warehouses of tests that share parsed projects."""
 
 MACS = tuple(f"aa:bb:cc:dd:ee:{n:02x}" for n in range(6))
 

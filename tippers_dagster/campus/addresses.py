@@ -81,5 +81,5 @@ def _devices_in_lake(settings: Settings) -> np.ndarray:
     lake = open_lake(settings)
     found = np.empty(0, np.uint64)
     for key in lake.list(SESSIONS_PREFIX):
-        found = np.union1d(found, lake.read_table(key, columns=["device"])["device"].unique())
+        found = np.union1d(found, lake.read_columns(key, ["device"])["device"].unique())
     return found

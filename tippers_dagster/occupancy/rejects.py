@@ -16,10 +16,8 @@ from tippers_dagster.campus.space_ids import LeftOut
 from tippers_dagster.campus.spaces.tree import NoSpaces, load_tree
 from tippers_dagster.occupancy.sessions import UNKNOWN_SPACE
 from tippers_dagster.occupancy.tables import partition_figures, session_reject
-from tippers_dagster.platform.postgres.adbc import adbc_connection
-from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.table_files import check_writable, open_table
-from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.platform.warehouse.engine import arrow_connection, warehouse_engine
 from tippers_dagster.settings import Settings
 
 MAX_GROUPS = 100
@@ -218,11 +216,7 @@ def _unknown_spaces(connection: sa.Connection) -> dict[str, int]:
 
 # --- all rows ------------------------------------------------------------------------------------
 def _batches(settings: Settings) -> Iterator[pa.Table]:
-    warehouse_engine(settings)  # the tables exist
-    with (
-        adbc_connection(databases(settings).warehouse) as connection,
-        connection.cursor() as cursor,
-    ):
+    with arrow_connection(settings) as connection, connection.cursor() as cursor:
         cursor.execute(_ROWS)
         for batch in cursor.fetch_record_batch():
             yield pa.Table.from_batches([batch]).cast(SCHEMA)

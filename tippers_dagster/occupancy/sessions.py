@@ -4,6 +4,12 @@ A chunk's file has every session that overlaps it, whole. A session starts in on
 later ones that it overlaps it is marked as carried, so that each reader finds what it needs in one
 file: occupancy clips all sessions to the chunk, labelling reads those that are not carried.
 
+A chunk's file depends on the source's rows alone, not on which other chunks are tracked. So the
+log, read for some chunks, has the sessions that start in them. One that starts before the first of
+them is carried in all of its files: it belongs to a date that is not tracked, as does everything
+else on that date. Counting it in the first file instead would count it twice once the chunk before
+is tracked, and would make that file stale each time an older chunk is tracked or deleted.
+
 One pass over the source serves many chunks. Batches are split by chunk into spill files on the
 local disk, so memory use is bounded by one batch and by the buffer in which a chunk, or a range of
 its devices, is sorted.

@@ -25,6 +25,7 @@ from tippers_dagster.campus.source.schema import (
     source_tables,
 )
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulation.campus import Batch, Campus
 from tippers_dagster.simulation.options import CampusOptions
@@ -80,7 +81,7 @@ def write_campus(
     """
     require_own_source(settings)
     _check_suits(settings, campus)
-    _migrate(settings)
+    warehouse_engine(settings)  # migrates the tables
     create_source_schema(settings)
     report = SimulationReport(campus.options)
     began = time.perf_counter()
@@ -128,13 +129,6 @@ def _check_suits(settings: Settings, campus: Campus) -> None:
             "always-on devices would be rejected.",
             f"Set it to at least {MAX_SESSION_SECONDS}.",
         )
-
-
-def _migrate(settings: Settings) -> None:
-    # SQLAlchemy and Alembic are slow to import; everything else here does without them.
-    from tippers_dagster.platform.warehouse.engine import warehouse_engine
-
-    warehouse_engine(settings)
 
 
 def _refuse_overwriting(load: Load, settings: Settings) -> None:

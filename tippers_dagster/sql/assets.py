@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-import dagster_dbt
 
 from tippers_dagster.automation.computation import wait_to_begin
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.automation.runs import asset_locks
 from tippers_dagster.automation.state import Recorder, recorder
 from tippers_dagster.errors import EnvironmentFault, TippersError
+from tippers_dagster.platform.dagster import dbt as dagster_dbt
 from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.describe import Described

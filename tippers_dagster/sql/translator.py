@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
 
 from tippers_dagster.automation.conditions import refreshed
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.automation.refresh import in_words
 from tippers_dagster.automation.specs import REFRESH
+from tippers_dagster.platform.dagster.dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+)
 from tippers_dagster.sql.nodes import Resource, key_of, meta_of
 
 # Dagster accepts no more than this: one invalid owner would keep everything from loading.

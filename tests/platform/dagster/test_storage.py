@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 import yaml
 from dagster import AssetKey, DagsterInstance, DagsterInvalidConfigError
+from psycopg2.extensions import parse_dsn
 
 from tippers_dagster.platform.dagster.environment import dagster_environment, packaged_file
 from tippers_dagster.platform.dagster.storage import POOL_SIZE
@@ -33,13 +34,12 @@ def use(instance: DagsterInstance) -> None:
 
 
 def backends(settings: Settings) -> set[int]:
-    """Process ids of the connections to Dagster's database, without this one."""
-    connection = psycopg2.connect(databases(settings).dagster)
+    """Process ids of the connections to Dagster's database."""
+    # Asked from another database: what asked the last time may still be ending.
+    connection = psycopg2.connect(databases(settings).warehouse)
     with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pid FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        name = parse_dsn(databases(settings).dagster)["dbname"]
+        cursor.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", (name,))
         found = {pid for (pid,) in cursor.fetchall()}
     connection.close()
     return found

@@ -1,14 +1,22 @@
 """One interface, two backends: every test runs on a folder and on S3 over HTTP."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from tippers_dagster.errors import LakeError, LakeFileMissing, SettingsError
 from tippers_dagster.platform.lake import Lake, open_lake, parquet
+from tippers_dagster.platform.lake.folder import FolderBackend, LocalFile
 from tippers_dagster.platform.lake.keys import encode
 from tippers_dagster.settings import Settings, get_settings
 
@@ -216,6 +224,70 @@ def test_bytes_uri_sync(lake: Lake) -> None:
     assert lake.uri().endswith("/lake")
     lake.sync()
     assert lake.list() == ["models/m.bin"]
+
+
+# --- parts of a table -----------------------------------------------------------------------------
+def in_groups(lake: Lake, groups: Sequence[Sequence[int]], **metadata: str) -> None:
+    tables = [pa.table({"v": pa.array(values, pa.int64())}) for values in groups]
+    metadata["groups"] = str(len(groups))
+    lake.write_groups("parts.parquet", tables[0].schema, tables, metadata)
+
+
+def group(lake: Lake, number: int) -> list[int]:
+    # What is chosen must follow from the metadata: first they may be those of an older file.
+    table = lake.read_groups("parts.parquet", lambda m: list(range(int(m[b"groups"])))[number:][:1])
+    values: list[int] = table["v"].to_pylist()
+    return values
+
+
+@given(
+    st.lists(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=3), min_size=1, max_size=3))
+)
+@hypothesis_settings(deadline=None, max_examples=40)
+def test_parts_are_those_of_the_present_file(versions: list[list[list[int]]]) -> None:
+    """Footers are kept, so files of the same size must not be confused."""
+    with TemporaryDirectory() as folder:
+        lake = Lake(FolderBackend(Path(folder)))
+        for number, groups in enumerate(versions):
+            in_groups(lake, groups, version=str(number % 2))
+            for _ in range(2):
+                assert lake.read_metadata("parts.parquet")[b"version"] == b"%d" % (number % 2)
+                assert [group(lake, i) for i in range(len(groups))] == groups
+
+
+def test_a_footer_is_parsed_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = Mock(side_effect=parquet.Footer)
+    monkeypatch.setattr(parquet, "Footer", parsed)
+    in_groups(lake, [[1], [2, 3]])
+    assert [group(lake, 1), group(lake, 0)] == [[2, 3], [1]]
+    assert parsed.call_count == 1
+    in_groups(lake, [[1], [2, 3], [4]])
+    assert group(lake, 2) == [4]
+    assert parsed.call_count == 2
+    lake.delete("parts.parquet")
+    with pytest.raises(LakeFileMissing):
+        group(lake, 1)
+
+
+def test_few_footers_are_kept() -> None:
+    footers = parquet.Footers(limit=1000)
+    files = {str(i): parquet.encode(pa.table({"v": [i]})) for i in range(20)}
+    for _ in range(2):
+        for key, data in files.items():
+            opened, footer = footers.open(key, LocalFile(pa.BufferReader(data)))
+            assert opened.read()["v"].to_pylist() == [int(key)]
+            assert len(footer.tail) < 1000
+    assert 0 < sum(len(footer.tail) for footer in footers._known.values()) <= 1000
+
+
+def test_some_columns_are_read(lake: Lake) -> None:
+    table = small(80)
+    with lake.open_writer("c.parquet", table.schema) as writer:
+        for begin in (0, 40):
+            writer.write(table.slice(begin, 40))
+    assert lake.read_columns("c.parquet", ["device"]) == table.select(["device"])
+    with pytest.raises(LakeError, match="has no column nope"):
+        lake.read_columns("c.parquet", ["nope"])
 
 
 def test_small_files_are_lean_and_large_ones_have_statistics() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.stack.waiting import until
 from tests.streamlit_app.frontend.served import Open, pages, served
 
 SCRIPT = """
@@ -172,8 +173,7 @@ def test_moved_nodes_stay_until_the_layout_is_reset(opened: Open) -> None:
 
     page.get_by_role("button", name="Reset the layout").click()
     did(page, reset=True)
-    page.wait_for_timeout(800)
-    assert middle(node(page, "d/two"))[1] < after[1]
+    until(lambda: middle(node(page, "d/two"))[1] < after[1], 20)
 
 
 def test_edges_connect_only_kinds_that_fit(opened: Open) -> None:

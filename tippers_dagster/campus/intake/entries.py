@@ -15,6 +15,7 @@ from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import Load, load_transaction
 from tippers_dagster.campus.source.schema import SPACES, require_own_source, source_tables
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
 
 LOCK = "pg_advisory_xact_lock(hashtext('tippers.ingest'))"
@@ -62,9 +63,6 @@ def journal_transaction(settings: Settings) -> Iterator[Load]:
     SourceError
         When the source is a campus's own database, or its tables do not match the settings.
     """
-    # SQLAlchemy and Alembic are slow to import.
-    from tippers_dagster.platform.warehouse.engine import warehouse_engine
-
     require_own_source(settings)
     warehouse_engine(settings)
     create_source_schema(settings)
@@ -78,8 +76,6 @@ def journal_transaction(settings: Settings) -> Iterator[Load]:
 
 def list_ingests(settings: Settings, kinds: tuple[str, ...]) -> list[Ingested]:
     """The journal's entries of these kinds, in order."""
-    from tippers_dagster.platform.warehouse.engine import read_arrow
-
     among = ", ".join(f"'{kind}'" for kind in kinds)
     found = read_arrow(
         settings,

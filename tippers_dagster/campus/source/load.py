@@ -23,7 +23,7 @@ from tippers_dagster.campus.source.schema import (
 )
 from tippers_dagster.errors import SourceError
 from tippers_dagster.platform.identifiers import quote_identifier
-from tippers_dagster.platform.postgres.adbc import adbc_connection
+from tippers_dagster.platform.postgres.adbc import adbc_connection, kept_connection
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import Settings
 
@@ -130,7 +130,7 @@ def read_source(settings: Settings, sql: str, parameters: Sequence[Any] = ()) ->
         When the database rejects the query: a missing table, column or permission.
     """
     with (
-        adbc_connection(databases(settings).source) as link,
+        kept_connection(databases(settings).source) as link,
         link.cursor() as cursor,
     ):
         try:

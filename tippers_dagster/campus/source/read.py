@@ -17,7 +17,7 @@ from tippers_dagster.campus.source.checks import has_column, require_columns
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.source.schema import SESSIONS, SPACES, SourceTable, source_tables
 from tippers_dagster.errors import SourceError
-from tippers_dagster.platform.postgres.adbc import adbc_connection
+from tippers_dagster.platform.postgres.adbc import kept_connection
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 
@@ -123,7 +123,7 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
     require_columns(settings, SESSIONS, needed)
     try:
         with (
-            adbc_connection(databases(settings).source) as connection,
+            kept_connection(databases(settings).source) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

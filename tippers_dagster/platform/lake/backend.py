@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import IO, Any, Protocol
 
 from tippers_dagster.errors import LakeError
 
 Span = tuple[int, int]
 """First byte and number of bytes."""
+
+Version = tuple[str, int]
+"""Identifies the content of a file: what the storage calls it, and its size in bytes."""
 
 
 class FileReplaced(LakeError):
@@ -19,12 +23,29 @@ class FileReplaced(LakeError):
 class OpenFile(Protocol):
     """A file that is read in parts. It stays as it was when it was opened."""
 
+    def __enter__(self) -> OpenFile: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+
+    @property
+    def version(self) -> Version | None:
+        """Of the content, if the storage guarantees it for every part that is read."""
+
     @property
     def source(self) -> Any:
         """What pyarrow reads from."""
 
     def prefetch(self, spans: Sequence[Span]) -> None:
-        """Fetch what is about to be read, if that saves requests."""
+        """Fetch what is about to be read, if that saves requests.
+
+        FileReplaced if the file is no longer of this version, even if there is nothing to fetch.
+        """
 
 
 class Backend(Protocol):
@@ -50,8 +71,11 @@ class Backend(Protocol):
     def get(self, key: str) -> bytes:
         """The content of a file."""
 
-    def open(self, key: str) -> AbstractContextManager[OpenFile]:
-        """A file to read parts of. FileReplaced if a part is requested too late."""
+    def open(self, key: str, known: Version | None = None) -> OpenFile:
+        """A file to read parts of. FileReplaced if a part is requested too late.
+
+        ``known``: the version that it had; if it still has it, this may save a request.
+        """
 
     def exists(self, key: str) -> bool:
         """Whether there is a file."""

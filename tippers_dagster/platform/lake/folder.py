@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import IO, Any, Self
 from urllib.parse import quote
 
 import pyarrow as pa
 
 from tippers_dagster.errors import LakeError, LakeFileMissing, LakeFull
 from tippers_dagster.platform.disk import disk_full, is_full
-from tippers_dagster.platform.lake.backend import Span
+from tippers_dagster.platform.lake.backend import Span, Version
 
 Keys = list[str]
 FEW_FILES = 16
@@ -38,6 +38,14 @@ class LocalFile:
     def source(self) -> pa.OSFile:
         """The file."""
         return self._source
+
+    version = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.close()
 
     def prefetch(self, spans: Sequence[Span]) -> None:
         """Nothing to do: reading a part is as cheap as reading a larger one."""
@@ -129,17 +137,14 @@ class FolderBackend:
         except OSError as error:
             raise self._failed("read", key, error) from error
 
-    @contextmanager
-    def open(self, key: str) -> Iterator[LocalFile]:
+    def open(self, key: str, known: Version | None = None) -> LocalFile:
         """A file to read parts of."""
         try:
-            source = pa.OSFile(f"{self.root}/{key}")
+            return LocalFile(pa.OSFile(f"{self.root}/{key}"))
         except FileNotFoundError:
             raise self._missing(key) from None
         except OSError as error:
             raise self._failed("read", key, error) from error
-        with source:
-            yield LocalFile(source)
 
     def exists(self, key: str) -> bool:
         """Whether there is a file."""

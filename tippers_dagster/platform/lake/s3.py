@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tippers_dagster.errors import LakeError, LakeFileMissing
 from tippers_dagster.platform.disk import reporting_full
-from tippers_dagster.platform.lake.backend import FileReplaced, Span
+from tippers_dagster.platform.lake.backend import FileReplaced, Span, Version
 
 PARALLEL = 16
 """Number of concurrent requests: their latency, not this machine, is the limit."""
@@ -97,11 +97,9 @@ class S3Backend:
             data: bytes = answer["Body"].read()
             return data
 
-    @contextmanager
-    def open(self, key: str) -> Iterator[RangedObject]:
+    def open(self, key: str, known: Version | None = None) -> RangedObject:
         """An object to read parts of."""
-        with RangedObject(self, key) as opened:
-            yield opened
+        return RangedObject(self, key, known)
 
     def get_range(self, key: str, span: str, etag: str | None = None) -> dict[str, Any]:
         """The answer to a request for a range, such as ``0-9`` or ``-10``, with its body read.
@@ -209,19 +207,31 @@ class S3Backend:
 
 
 class RangedObject(io.RawIOBase):
-    """One object, read in ranges. What has been fetched is kept until it is closed."""
+    """One object, read in ranges. What has been fetched is kept until it is closed.
 
-    def __init__(self, backend: S3Backend, key: str) -> None:
+    Its end is fetched at once, unless the version is known: then nothing is, until it is needed.
+    """
+
+    def __init__(self, backend: S3Backend, key: str, known: Version | None) -> None:
         self._backend, self._key = backend, key
         self._position = 0
+        self._fetched: dict[int, bytes] = {}
+        if known is not None:
+            self._etag, self._size = known
+            return
         answer = backend.get_range(key, f"-{TAIL}")
-        self._etag: str = answer["ETag"]
+        self._etag = answer["ETag"]
         self._fetched = {0: answer["Body"]}
         self._size = len(answer["Body"])
         if "ContentRange" in answer:  # "bytes FIRST-LAST/SIZE"; absent if the answer is all of it
             span, _, size = answer["ContentRange"].removeprefix("bytes ").partition("/")
             self._size = int(size)
             self._fetched = {int(span.partition("-")[0]): answer["Body"]}
+
+    @property
+    def version(self) -> Version:
+        """Every request names it, so each part is of this version."""
+        return self._etag, self._size
 
     @property
     def source(self) -> RangedObject:
@@ -238,6 +248,8 @@ class RangedObject(io.RawIOBase):
                 merged[-1][1] = max(merged[-1][1], first + length)
             else:
                 merged.append([first, first + length])
+        if not merged and not self._fetched:
+            merged.append([self._size - 1, self._size])  # to learn whether it has been replaced
         for first, end in merged:
             self._fetch(first, end - first)
 

@@ -97,6 +97,7 @@ class Lake:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self._footers = parquet.Footers()
 
     # --- one table --------------------------------------------------------------------------
     def write_table(self, key: str, table: pa.Table, **parquet_options: Any) -> None:
@@ -189,7 +190,8 @@ class Lake:
         ----------
         choose
             Gets the file's metadata, and returns the numbers of the row groups. Called again if the
-            file is replaced while it is being read: all parts are of the same file.
+            file was replaced since it was last read, or is replaced while it is being read: all
+            parts are of the same file.
         without
             Columns that are not read.
 
@@ -197,25 +199,46 @@ class Lake:
         -------
         The rows of these row groups, in their order, without the schema's metadata.
         """
+
+        def parts(footer: parquet.Footer) -> tuple[Sequence[int], list[str]]:
+            columns = [name for name in footer.columns if name not in without]
+            return choose(footer.metadata), columns
+
+        return self._read_parts(key, parts)[0]
+
+    def read_columns(self, key: str, columns: Sequence[str]) -> pa.Table:
+        """Some columns of a table; the rest of a large file is not even fetched."""
+
+        def parts(footer: parquet.Footer) -> tuple[Sequence[int], list[str]]:
+            unknown = [name for name in columns if name not in footer.columns]
+            if unknown:
+                raise KeyError(", ".join(unknown))
+            return range(footer.parsed.num_row_groups), list(columns)
+
+        return self._read_parts(key, parts)[0]
+
+    def read_metadata(self, key: str) -> dict[bytes, bytes]:
+        """A file's own metadata."""
+        return self._read_parts(key, lambda _: ((), []))[1]
+
+    def _read_parts(
+        self, key: str, choose: Callable[[parquet.Footer], tuple[Sequence[int], list[str]]]
+    ) -> tuple[pa.Table, dict[bytes, bytes]]:
+        """Columns of row groups of a file, and its metadata; all of the same version."""
         check_key(key)
         for _ in range(READS):
-            with suppress(FileReplaced):
-                return self._read_groups(key, choose, without)
+            known = self._footers.version(key)
+            with self.backend.open(key, known) as file, self._reporting_read(key):
+                try:
+                    opened, footer = self._footers.open(key, file)
+                    groups, columns = choose(footer)
+                    if self.backend.remote:
+                        file.prefetch(footer.spans(groups, columns))
+                    table = opened.read_row_groups(groups, columns, use_threads=False)
+                    return table.replace_schema_metadata(), footer.metadata
+                except FileReplaced:
+                    self._footers.forget(key)
         raise LakeError(f"{self.uri(key)} is constantly being replaced.", "Try again later.")
-
-    def _read_groups(
-        self,
-        key: str,
-        choose: Callable[[dict[bytes, bytes]], Sequence[int]],
-        without: Sequence[str],
-    ) -> pa.Table:
-        with self.backend.open(key) as file, self._reporting_read(key):
-            parts = parquet.Parts(file.source)
-            groups = choose(parts.metadata)
-            columns = parts.columns(without)
-            if self.backend.remote:
-                file.prefetch(parts.spans(groups, columns))
-            return parts.read(groups, columns).replace_schema_metadata()
 
     # --- many tables ------------------------------------------------------------------------
     def in_threads(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import lru_cache
 
 import psycopg2.errors
@@ -11,9 +12,10 @@ import psycopg2.extensions
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import sqlalchemy as sa
+from adbc_driver_postgresql import dbapi
 
 from tippers_dagster.platform.disk import database_full
-from tippers_dagster.platform.postgres.adbc import adbc_connection
+from tippers_dagster.platform.postgres.adbc import kept_connection
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.postgres.keepalives import KEEPALIVES
 from tippers_dagster.platform.warehouse.fence import guard_commits
@@ -56,13 +58,17 @@ def _report_full_disk(context: sa.engine.ExceptionContext) -> None:
 
 def read_arrow(settings: Settings, sql: str) -> pa.Table:
     """The result of a query as Arrow, for thousands of rows."""
-    warehouse_engine(settings)  # migrates the tables
-    with (
-        adbc_connection(databases(settings).warehouse) as connection,
-        connection.cursor() as cursor,
-    ):
+    with arrow_connection(settings) as connection, connection.cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetch_arrow_table()
+
+
+@contextmanager
+def arrow_connection(settings: Settings) -> Iterator[dbapi.Connection]:
+    """For reading the warehouse; see :func:`kept_connection`."""
+    warehouse_engine(settings)  # migrates the tables
+    with kept_connection(databases(settings).warehouse) as connection:
+        yield connection
 
 
 def copy_rows(connection: sa.Connection, table: str, data: pa.Table | pa.RecordBatchReader) -> None:
