@@ -1,4 +1,4 @@
-"""The log in the lake, written from usable sessions as plainly as possible."""
+"""The log in the lake: written from usable sessions as plainly as possible, or extracted."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
-import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from tests.dbt_project.oracle import Session, by
+from tests.occupancy.campus import compute_level, look_again
 from tippers_dagster.campus.identities import DeviceIds
+from tippers_dagster.campus.spaces.tracking import track
+from tippers_dagster.campus.tables import device_address
+from tippers_dagster.occupancy.days import device_days, place_days
+from tippers_dagster.occupancy.state import SESSIONS
+from tippers_dagster.occupancy.tables import partition_figures
 from tippers_dagster.platform.keys import device_key
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.warehouse.engine import copy_rows, warehouse_engine
+from tippers_dagster.platform.warehouse.engine import upsert, warehouse_engine
 from tippers_dagster.settings import Settings
 
 NAMES = pa.dictionary(pa.int32(), pa.string())
@@ -40,21 +46,49 @@ def write_lake(settings: Settings, sessions: Sequence[Session], opened: Iterable
         lake.write_table(f"sessions/{name}", _sessions(inside, own, opened, ids))
         lake.write_table(f"place_days/{name}", _place_days(own, ids))
         lake.write_table(f"device_days/{name}", _device_days(own, ids))
+        record_log(settings, str(week), hash(tuple(own)))
     write_addresses(settings, ids)
+
+
+def extract_log(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> None:
+    """The same from the source, as a deployment does: a space is tracked, its sessions extracted.
+
+    Call it again after the source has changed.
+    """
+    track(settings, space=space, start=start, end=end)
+    look_again(settings)
+    compute_level(settings, SESSIONS)
+    lake = open_lake(settings)
+    for key in lake.list("sessions/"):
+        sessions, name = lake.read_table(key), key.removeprefix("sessions/")
+        lake.write_table(f"place_days/{name}", place_days(sessions))
+        lake.write_table(f"device_days/{name}", device_days(sessions))
+
+
+def record_log(settings: Settings, chunk: str, fingerprint: int) -> None:
+    """Record a chunk of sessions, as extraction does."""
+    row = {
+        "asset": SESSIONS,
+        "space": "",
+        "chunk": chunk,
+        **dict.fromkeys(
+            ("input_fingerprint", "output_fingerprint", "log_fingerprint"), fingerprint
+        ),
+        **dict.fromkeys(("rows", "rejected", "devices"), 0),
+        "run_id": "test",
+        "computed_at": dt.datetime.now(dt.UTC),
+    }
+    insertion = insert(partition_figures).values(row)
+    keys = ["asset", "space", "chunk"]
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(insertion.on_conflict_do_update(index_elements=keys, set_=row))
 
 
 def write_addresses(settings: Settings, ids: dict[str, int]) -> None:
     """The warehouse's table of devices; the hash as a signed integer of the same bits."""
     signed = pa.array(list(ids.values()), pa.uint64()).view(pa.int64())
     with warehouse_engine(settings).begin() as connection:
-        connection.execute(
-            sa.text(
-                "CREATE TABLE IF NOT EXISTS tippers.device_address "
-                "(device bigint PRIMARY KEY, mac_address text NOT NULL)"
-            )
-        )
-        rows = pa.table({"device": signed, "mac_address": list(ids)})
-        copy_rows(connection, "tippers.device_address", rows)
+        upsert(connection, device_address, pa.table({"device": signed, "mac_address": list(ids)}))
 
 
 def weeks(session: Session) -> list[dt.date]:

@@ -51,6 +51,7 @@ from tippers_dagster.platform.lake.keys import SESSIONS_PREFIX, decode
 from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.log_schema import forget_log
 
 CHECKED_AT_ONCE = 8
 """Sealed chunks checked for late sessions each time, in turn: each check is an index range scan of
@@ -230,6 +231,7 @@ def delete_due(settings: Settings, log: Logger, today: dt.date | None = None) ->
             _process_chunk(settings, log, labelled, chunk, files.get(chunk, []), outcome)
         outcome.blanked += _blank_rejects(settings, until, outcome.held)
         outcome.forgotten = forget_addresses(settings)
+        forget_log(settings)
         outcome.late = _check_for_late(settings)
     return outcome
 

@@ -24,9 +24,6 @@ SCHEMAS = {
 
 STAGING = "staging"
 
-ONLY_IN_THE_LAKE = ("space_occupancy",)
-"""Staging models that PostgreSQL cannot have."""
-
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -123,8 +120,7 @@ def _source_names(settings: Settings) -> Iterator[tuple[str, Place]]:
     """The staging models; the names of source tables mean their staging models too."""
     models = (project_source(settings) / "models" / STAGING).glob("*.sql")
     for model in sorted(path.stem for path in models):
-        if model not in ONLY_IN_THE_LAKE or settings.sql_engine == "duckdb":
-            yield model, _staging_place(model)
+        yield model, _staging_place(model)
     tables = {
         "user_ap_trajectory": (settings.session_table, "user_location_trajectory"),
         "space": (settings.space_table,),
