@@ -41,6 +41,7 @@ STAGING = {
     "staging/int_place_days",
     "staging/int_device_days",
     "staging/int_regions",
+    "staging/space_occupancy",
 }
 
 
