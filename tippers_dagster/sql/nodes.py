@@ -50,8 +50,7 @@ def dbt_nodes(project: Project) -> list[Node]:
     """A node for every model, and for the source tables that are only read.
 
     A model's content covers its SQL, its configuration, the project's macros that it uses, and the
-    variables that any of them names. That of a staging model covers the engine, too: on another
-    one it is elsewhere.
+    variables that any of them names. The places of its inputs differ between the engines.
     """
     manifest = project.manifest
     macros = _Macros(manifest["macros"], project.variables)
@@ -106,7 +105,6 @@ def _is_read_through(resource: Resource) -> bool:
 
 def _node(manifest: Mapping[str, Any], macros: _Macros, resource: Resource) -> Node:
     below = [_resource(manifest, unique_id) for unique_id in resource["depends_on"]["nodes"]]
-    engine = manifest["metadata"]["adapter_type"]
     config = {n: v for n, v in resource["config"].items() if n not in ("meta", "tags", "docs")}
     # The check of user SQL does not affect the model's table.
     hooks = config.get("pre-hook") or ()
@@ -118,7 +116,6 @@ def _node(manifest: Mapping[str, Any], macros: _Macros, resource: Resource) -> N
         *sorted(str(r["relation_name"]) for r in below),
         *sorted(str(LOG_TABLES[r["name"]].schema) for r in below if r.get("source_name") == SOURCE),
         *macros.content(resource),
-        *([] if "concept" in meta_of(resource) else [engine]),
     ]
     return Node(key_of(resource), digest(*parts), tuple(sorted({key_of(r) for r in below})))
 

@@ -202,7 +202,7 @@ class LakeRun(DbtRun):
 
 @contextmanager
 def dbt_run(
-    settings: Settings, project: Project, arguments: Sequence[str], chosen: Collection[str] = ()
+    settings: Settings, project: Project, arguments: Sequence[str], chosen: Collection[str]
 ) -> Iterator[DbtRun]:
     """Run dbt on a project, with its own target folder; dbt is stopped if the block ends early.
 

@@ -10,17 +10,12 @@ import sqlalchemy as sa
 
 from tests.dbt_project.lake import write_lake
 from tests.dbt_project.oracle import Session
-from tests.sql.definitions import MACS, WAREHOUSE, use_bare_project
+from tests.sql.definitions import MACS, use_bare_project
 from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 
 START = dt.datetime(2025, 1, 6, 9)
-
-
-@pytest.fixture
-def warehouse_name() -> str:
-    return WAREHOUSE
 
 
 @pytest.fixture
