@@ -14,9 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import SessionServer
-from tests.dbt_project import campus, oracle
 from tests.dbt_project.generated import query
-from tests.dbt_project.lake import write_lake
 from tests.dbt_project.test_models import Built, built, deployment
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
@@ -40,7 +38,7 @@ Row = dict[str, Any]
 
 
 class OnLake:
-    """The same campus again, in a copy of the warehouse without results, and in a lake."""
+    """The same lake, and a copy of the warehouse without results."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -81,6 +79,7 @@ def lake(
         update={
             "database_url": type(on_postgres.database_url)(copy),  # type: ignore[misc,arg-type]
             "home": on_postgres.home / "lake_engine",
+            "lake_url": open_lake(on_postgres).uri(),
             "sql_engine": "duckdb",
         }
     )
@@ -88,19 +87,11 @@ def lake(
         for schema in ("indexes", "rules", "features"):
             for table in {t for s, t in schema_columns(connection, [schema])}:
                 connection.execute(sa.text(f'DROP TABLE "{schema}"."{table}" CASCADE'))
-    write_lake(settings, built.sessions, _without_end(built.sessions))
     found = OnLake(settings)
     found.build()
     yield found
     warehouse_engine(settings).dispose()
     session_server.drop(copy)
-
-
-def _without_end(sessions: list[oracle.Session]) -> list[oracle.Session]:
-    opened = {
-        (r["mac_address"], r["start_time"]) for r in campus.sessions() if r["end_time"] is None
-    }
-    return [s for s in sessions if (s.device, s.start) in opened]
 
 
 def test_everything_is_built_and_tested(lake: OnLake) -> None:

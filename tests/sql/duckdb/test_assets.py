@@ -120,4 +120,4 @@ def test_a_log_that_cannot_be_read_is_the_reason_of_each_model(lake: Settings) -
     assert not deployment.materialize("staging/int_place_days", "staging/int_regions").success
     states = load_states(lake)
     for name in ("int_place_days", "int_regions"):
-        assert "although the chunk has sessions" in (states[f"staging/{name}"].error or "")
+        assert "although it is recorded" in (states[f"staging/{name}"].error or "")
