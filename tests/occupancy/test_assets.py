@@ -219,9 +219,7 @@ def test_days_and_encounters(run: Run, settings: Settings) -> None:
 def test_days_and_encounters_without_sessions(run: Run) -> None:
     result = run(DAYS, W1, W2)
     assert not result.success
-    assert reason(result).startswith(
-        "sessions is missing or incomplete for: 2025-01-06, 2025-01-13"
-    )
+    assert "sessions is missing or incomplete for: 2025-01-06, 2025-01-13" in reason(result)
 
 
 def test_derived_occupancy_without_presence(run: Run, settings: Settings) -> None:
@@ -307,7 +305,7 @@ def test_durations_are_kept_for_deadlines(run: Run, settings: Settings) -> None:
     everything(run)
     with campus.source(settings) as cursor:
         cursor.execute("SELECT asset, partitions FROM tippers.run_duration ORDER BY 2, 1")
-        assert cursor.fetchall() == [(DERIVED, 2), (SESSIONS, 2), (SOURCE, 4)]
+        assert cursor.fetchall() == [(DAYS, 2), (DERIVED, 2), (SESSIONS, 2), (SOURCE, 4)]
 
 
 def test_session_source_is_observed(settings: Settings) -> None:

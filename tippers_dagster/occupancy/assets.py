@@ -159,9 +159,9 @@ def derived_occupancy(
 def days_and_encounters(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """What rules read of a time chunk's sessions, which count in the chunk in which they start:
-    their sums by device, date and place (place_days) and by device and date (device_days), and
-    which devices meet (encounters).
+    """One row per device, date and place with sessions (place_days), per device and date
+    (device_days), and per device and those that it meets (encounters): what rules read of a time
+    chunk. A session counts in the chunk in which it starts.
     """
     outcome = _run(context, DAYS)
     yield from _results(context, outcome, [])
