@@ -133,7 +133,7 @@ class Settings(BaseSettings):
         3600, ge=1, description="time limit for one statement of a dbt model"
     )
     sql_engine: SqlEngine = Field(
-        "postgres",
+        "duckdb",
         description="what runs indexes, rules and features: duckdb (over the lake) or postgres",
     )
     sql_memory_mb: int = Field(

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.occupancy.campus import fill
-from tests.sql.definitions import use_bare_project
+from tests.sql.definitions import MACS, fill_source, use_bare_project
 from tippers_dagster.settings import Settings
 
 
@@ -34,18 +33,22 @@ def test_its_help_is_that_of_dbt(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_runs_dbt_on_the_definitions(
+def test_it_runs_dbt_on_the_definitions_with_both_engines(
     stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = use_bare_project(monkeypatch, tmp_path / "project")
-    fill(settings, {"hall": None})
+    fill_source(settings)
     done = dbt("ls", "--select", "stg_space+", "--resource-type", "model", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "tippers.staging.int_sessions" in done.stdout
     assert "stg_faculty_data" not in done.stdout
 
-    done = dbt("build", "--select", "+int_sessions", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    for target in ("lake", "warehouse"):
+        done = dbt("build", "--select", "+int_sessions", "--target", target, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        show = ("show", "--inline", "select count(*) as n from {{ ref('int_sessions') }}")
+        done = dbt(*show, f"--target={target}", cwd=tmp_path)
+        assert f"| {3 * len(MACS)} |" in done.stdout, done.stdout + done.stderr
 
     done = dbt("docs", "generate", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -230,7 +230,7 @@ def test_the_source_of_the_settings_is_a_connection(
     get_settings.cache_clear()
     settings = get_settings()
     body = store.get(settings, "source")
-    assert [t.name for t in body.tables][:2] == ["user_ap_trajectory", "space"]
+    assert [t.name for t in body.tables][:2] == ["space", "space_metadata"]
     assert store.test(settings, "source").works
     other.run(
         "CREATE TABLE user_ap_trajectory (mac_address text, sensor_id text, start_time timestamp, "

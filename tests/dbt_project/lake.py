@@ -7,16 +7,20 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from tests.dbt_project.oracle import Session
+from tests.occupancy.campus import compute_level, look_again
 from tippers_dagster.campus.identities import DeviceIds
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.spaces.tracking import track
+from tippers_dagster.campus.tables import device_address
 from tippers_dagster.occupancy.state import DAYS, SESSIONS
 from tippers_dagster.occupancy.tables import partition_figures
 from tippers_dagster.occupancy.work import compute
 from tippers_dagster.platform.keys import device_key
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.warehouse.engine import copy_rows, warehouse_engine
+from tippers_dagster.platform.warehouse.engine import upsert, warehouse_engine
 from tippers_dagster.settings import Settings
 
 NAMES = pa.dictionary(pa.int32(), pa.string())
@@ -42,47 +46,61 @@ def write_lake(settings: Settings, sessions: Sequence[Session], opened: Iterable
         own = [s for s in inside if weeks(s)[0] == week]
         name = f"chunk={week}.parquet"
         lake.write_table(f"sessions/{name}", _sessions(inside, own, opened, ids))
+        record_log(settings, str(week), hash(tuple(own)))
     write_addresses(settings, ids)
-    _record(settings, sorted({day for s in sessions for day in weeks(s)}))
+    _compute_days(settings, sorted({day for s in sessions for day in weeks(s)}))
+
+
+def extract_log(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> None:
+    """The same from the source, as a deployment does: a space is tracked, its sessions extracted.
+
+    Call it again after the source has changed.
+    """
+    track(settings, space=space, start=start, end=end)
+    look_again(settings)
+    compute_level(settings, SESSIONS)
+    compute_level(settings, DAYS)
+
+
+def record_log(settings: Settings, chunk: str, fingerprint: int) -> None:
+    """Record a chunk of sessions, as extraction does."""
+    row = {
+        "asset": SESSIONS,
+        "space": "",
+        "chunk": chunk,
+        **dict.fromkeys(
+            ("input_fingerprint", "output_fingerprint", "log_fingerprint"), fingerprint
+        ),
+        **dict.fromkeys(("rows", "rejected", "devices"), 0),
+        "run_id": "test",
+        "computed_at": dt.datetime.now(dt.UTC),
+    }
+    insertion = insert(partition_figures).values(row)
+    keys = ["asset", "space", "chunk"]
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(insertion.on_conflict_do_update(index_elements=keys, set_=row))
 
 
 def write_addresses(settings: Settings, ids: dict[str, int]) -> None:
     """The warehouse's table of devices; the hash as a signed integer of the same bits."""
     signed = pa.array(list(ids.values()), pa.uint64()).view(pa.int64())
     with warehouse_engine(settings).begin() as connection:
-        connection.execute(
-            sa.text(
-                "CREATE TABLE IF NOT EXISTS tippers.device_address "
-                "(device bigint PRIMARY KEY, mac_address text NOT NULL)"
-            )
-        )
-        rows = pa.table({"device": signed, "mac_address": list(ids)})
-        copy_rows(connection, "tippers.device_address", rows)
+        upsert(connection, device_address, pa.table({"device": signed, "mac_address": list(ids)}))
 
 
-def _record(settings: Settings, weeks: Sequence[dt.date]) -> None:
-    """Record the sessions as extracted, and compute what rules read of them."""
+def _compute_days(settings: Settings, weeks: Sequence[dt.date]) -> None:
     track(settings, space=None, start=weeks[0], end=weeks[-1] + WEEK)
-    chunks = [str(week) for week in weeks]
+    chunks = [("", str(week)) for week in weeks]
+    assert compute(settings, DAYS, chunks, "run", stale_only=True).failed == {}
+
+
+def write_spaces(settings: Settings) -> None:
+    """A hall with one room, `1`."""
+    create_source_schema(settings)
     with warehouse_engine(settings).begin() as connection:
         connection.execute(
-            sa.insert(partition_figures),
-            [
-                {
-                    "asset": SESSIONS,
-                    "space": "",
-                    "chunk": chunk,
-                    "run_id": "by hand",
-                    "computed_at": dt.datetime.now(dt.UTC),
-                    "log_fingerprint": n,
-                    **dict.fromkeys(("rows", "rejected", "devices"), 0),
-                    **dict.fromkeys(("input_fingerprint", "output_fingerprint"), n),
-                }
-                for n, chunk in enumerate(chunks)
-            ],
+            sa.text("INSERT INTO source.space VALUES ('hall', 'Hall'), ('1', 'Room 1')")
         )
-    outcome = compute(settings, DAYS, [("", chunk) for chunk in chunks], "run", stale_only=True)
-    assert (outcome.computed, outcome.failed) == (len(chunks), {})
 
 
 def weeks(session: Session) -> list[dt.date]:

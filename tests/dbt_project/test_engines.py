@@ -14,9 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import SessionServer
-from tests.dbt_project import campus, oracle
 from tests.dbt_project.generated import query
-from tests.dbt_project.lake import write_lake
 from tests.dbt_project.test_models import Built, built, deployment
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
@@ -40,7 +38,7 @@ Row = dict[str, Any]
 
 
 class OnLake:
-    """The same campus again, in a copy of the warehouse without results, and in a lake."""
+    """The same lake, and a copy of the warehouse without results."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -81,6 +79,7 @@ def lake(
         update={
             "database_url": type(on_postgres.database_url)(copy),  # type: ignore[misc,arg-type]
             "home": on_postgres.home / "lake_engine",
+            "lake_url": open_lake(on_postgres).uri(),
             "sql_engine": "duckdb",
         }
     )
@@ -88,19 +87,11 @@ def lake(
         for schema in ("indexes", "rules", "features"):
             for table in {t for s, t in schema_columns(connection, [schema])}:
                 connection.execute(sa.text(f'DROP TABLE "{schema}"."{table}" CASCADE'))
-    write_lake(settings, built.sessions, _without_end(built.sessions))
     found = OnLake(settings)
     found.build()
     yield found
     warehouse_engine(settings).dispose()
     session_server.drop(copy)
-
-
-def _without_end(sessions: list[oracle.Session]) -> list[oracle.Session]:
-    opened = {
-        (r["mac_address"], r["start_time"]) for r in campus.sessions() if r["end_time"] is None
-    }
-    return [s for s in sessions if (s.device, s.start) in opened]
 
 
 def test_everything_is_built_and_tested(lake: OnLake) -> None:
@@ -152,8 +143,15 @@ def test_the_views_of_the_log(built: Built, lake: OnLake) -> None:
             assert _sorted(found) == _sorted(wanted), name
 
 
-def test_generated_queries_give_the_same(lake: OnLake) -> None:
-    """300 queries over what PostgreSQL made of the source, and over the lake."""
+def test_what_only_the_other_engine_needs_is_dropped(lake: OnLake) -> None:
+    with warehouse_engine(lake.settings).connect() as connection:
+        assert schema_columns(connection, ["log", "staging"]) == {}
+
+
+def test_generated_queries_give_the_same(
+    deployment: tuple[Settings, str, Path], lake: OnLake
+) -> None:
+    """300 queries over what was extracted from the source, and over the lake."""
     index = Ref("device", "devices", Kind.INDEX)
     staging = {name.partition(".")[2]: name for name, _ in lake.project.staging_views}
     names = NameTable(
@@ -165,7 +163,7 @@ def test_generated_queries_give_the_same(lake: OnLake) -> None:
         for seed in range(300):
             sql = query(seed)
             plain = translate(sql, concept="device", index=index, key="mac_address", names=names)
-            wanted = _normal(_on_postgres(lake.settings, plain.sql_plain))
+            wanted = _normal(_on_postgres(deployment[0], plain.sql_plain))
             found = _normal(row.values() for row in box.query(plain.sql_plain, 60).to_pylist())
             assert len(found) == len(wanted), (seed, sql)
             for one, other in zip(found, wanted, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 import subprocess
@@ -17,6 +18,7 @@ from psycopg2 import sql
 
 from tests.conftest import SessionServer
 from tests.dbt_project import campus, oracle
+from tests.dbt_project.lake import extract_log
 from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.schema import (
     FACULTY_DATA,
@@ -29,6 +31,8 @@ from tippers_dagster.campus.source.schema import (
 from tippers_dagster.catalog.handwritten import project_source
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import dbt_command, dbt_environment, dbt_variables
+from tippers_dagster.sql.log import LOG_TABLES
+from tippers_dagster.sql.log_schema import fill_log
 from tippers_dagster.sql.roles import ensure_roles
 
 pytestmark = pytest.mark.slow
@@ -144,6 +148,7 @@ def deployment(
         dagster_url=url,
         timezone=campus.ZONE,
         open_session_seconds=campus.OPEN_SECONDS,
+        sql_engine="postgres",
         session_table="user_location_trajectory",
         session_columns={"mac_address": "MAC"},
     )
@@ -156,6 +161,9 @@ def built(deployment: tuple[Settings, str, Path]) -> Built:
     settings, url, target = deployment
     _source(settings, url)
     _labels(url)
+    end = campus.FIRST_DAY + dt.timedelta(days=campus.DAYS + 1)
+    extract_log(settings, space="1", start=campus.FIRST_DAY, end=end)
+    fill_log(settings, LOG_TABLES)
     done = _dbt(settings, target, "build")
     assert done.returncode == 0, done.stdout[-5000:]
     return Built(

@@ -44,6 +44,7 @@ STAGING = {
     "staging/int_partners",
     "staging/int_company",
     "staging/int_crowds",
+    "staging/space_occupancy",
 }
 
 

@@ -1,4 +1,4 @@
-"""A deployment whose dbt project has no definitions."""
+"""A deployment on PostgreSQL whose dbt project has no definitions."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def bare(
     stack: Settings, parsed_projects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
     (stack.home_path / "dbt").symlink_to(parsed_projects)
+    monkeypatch.setenv("TIPPERS_SQL_ENGINE", "postgres")
     return use_bare_project(monkeypatch, tmp_path / "project")
 
 
@@ -36,4 +37,4 @@ def campus(stack: Settings) -> Settings:
     """Sessions and an index exist; no other definition is computed."""
     with warehouse_engine(stack).begin() as connection:
         connection.exec_driver_sql(TABLES.replace("%", "%%"))
-    return stack.model_copy(update={"sql_timeout_seconds": 2})
+    return stack.model_copy(update={"sql_engine": "postgres", "sql_timeout_seconds": 2})

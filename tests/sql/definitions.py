@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.dbt_project.lake import extract_log
 from tests.occupancy.campus import Seen, fill
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import (
@@ -134,3 +135,9 @@ def fill_source(settings: Settings) -> None:
         for day in range(3)
     ]
     fill(settings, {"hall": None, "r1": "hall"}, rows)
+    extract(settings)
+
+
+def extract(settings: Settings) -> None:
+    """Extract the log of the source's week; call it again after the source has changed."""
+    extract_log(settings, space="hall", start=dt.date(2025, 1, 6), end=dt.date(2025, 1, 13))

@@ -31,7 +31,7 @@ def test_only_changed_models_have_other_content(
     bare: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(bare, catalog())
-    assert set(before) >= {"session_source", "source/space", "staging/int_sessions", "device/long"}
+    assert set(before) >= {"sessions", "source/space", "staging/int_sessions", "device/long"}
 
     told = replace(LONG, description="Told otherwise.", owner="team:other")
     assert contents(bare, catalog(told)) == before
@@ -42,13 +42,24 @@ def test_only_changed_models_have_other_content(
     # A setting makes models stale that use it, directly or in a macro.
     monkeypatch.setenv("TIPPERS_TIMEZONE", "Europe/Berlin")
     get_settings.cache_clear()
-    assert differing(before, contents(get_settings(), catalog())) == {"staging/int_sessions"}
+    assert differing(before, contents(get_settings(), catalog())) == {"staging/space_occupancy"}
+
+    # On another engine, their inputs are elsewhere.
+    monkeypatch.setenv("TIPPERS_SQL_ENGINE", "duckdb")
+    get_settings.cache_clear()
+    models = {n.name for n in dbt_nodes(rendered_project(bare, catalog())) if n.source is None}
+    assert differing(before, contents(get_settings(), catalog())) == models
 
 
 def test_nodes_and_assets_agree(bare: Settings) -> None:
     project = rendered_project(bare, catalog())
     nodes = {node.name: node for node in dbt_nodes(project)}
-    assert nodes["session_source"].source == Table("source", "user_ap_trajectory")
+    assert nodes["source/space"].source == Table("source", "space")
+    log = nodes["sessions"].source
+    assert log is not None
+    assert "log_fingerprint" in (log.query or "")
+    assert nodes["staging/int_sessions"].deps == (("sessions",), ("staging", "int_places"))
+    assert nodes["staging/space_occupancy"].deps == (("derived_occupancy",),)
     assert nodes["device/long"].deps == (("device", "devices"), ("staging", "int_sessions"))
     assert ("device", "type") in nodes["device/chosen"].deps
 
@@ -81,7 +92,9 @@ def resource(source: str, table: str, schema: str = "x") -> dict[str, Any]:
 
 
 def test_sources_have_the_keys_of_their_assets() -> None:
-    assert key_of(resource("source", "user_ap_trajectory")) == ("session_source",)
+    assert key_of(resource("lake", "sessions")) == ("sessions",)
+    assert key_of(resource("lake", "device_address")) == ("sessions",)
+    assert key_of(resource("lake", "occupancy")) == ("derived_occupancy",)
     assert key_of(resource("source", "space")) == ("source", "space")
     assert key_of(resource("labels", "device__device_type")) == ("device", "device_type")
     assert key_of(resource("connection_hr", "people")) == ("connection", "hr", "people")

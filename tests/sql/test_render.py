@@ -23,7 +23,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def rendered(settings: Settings, found: Catalog, declared: set[tuple[str, str]] = frozenset()):  # type: ignore[assignment]
     assert not found.problems, found.problems
-    return render(found, NameTable.of(found, settings), declared)
+    return render(found, NameTable.of(found, settings), declared, settings.sql_engine)
 
 
 def model(files: Rendered, name: str) -> dict:
@@ -120,3 +120,14 @@ def test_the_same_definitions_give_the_same_text(settings: Settings) -> None:
 def test_no_text_is_interpreted_as_jinja(text: str) -> None:
     jinja2 = pytest.importorskip("jinja2")
     assert jinja2.Template(literal(text)).render() == text
+
+
+def test_what_was_saved_for_the_other_engine_says_what_to_change(stack: Settings) -> None:
+    hours = rule("SELECT mac_address, sum(seconds) / 3600 AS hours FROM int_sessions GROUP BY 1")
+    found = catalog(hours)
+    for engine, broken in (("postgres", False), ("duckdb", True)):
+        settings = stack.model_copy(update={"sql_engine": engine})
+        names = NameTable.of(found, settings)
+        reasons = render(found, names, (), settings.sql_engine).broken
+        assert (hours.ref in reasons) == broken
+    assert "sum(...)::double precision" in reasons[hours.ref]

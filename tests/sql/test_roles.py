@@ -453,7 +453,11 @@ def test_dbt_gets_only_its_own_secret(
         monkeypatch.setenv(name, "geheim")
     monkeypatch.setenv("BACKEND", "postgresql://tippers_owner:geheim@db/mlflow")
     monkeypatch.setenv("DBT_ENV_CUSTOM", "for models")
-    environment = dbt_environment(campus, tmp_path, tmp_path)
+    lake = dbt_environment(campus, tmp_path, tmp_path)
+    assert "geheim" not in str(lake)
+    assert "TIPPERS_DBT_USER" not in lake
+    on_postgres = campus.model_copy(update={"sql_engine": "postgres"})
+    environment = dbt_environment(on_postgres, tmp_path, tmp_path)
     assert "geheim" not in str(environment)
     assert OWNER not in str(environment)
     device_key = campus.device_key

@@ -54,7 +54,7 @@ def test_dbt_does_not_outlive_its_parent(bare: Settings) -> None:
         "from tippers_dagster.sql.project import rendered_project\n"
         "from tippers_dagster.sql.running import dbt_run\n"
         "project = rendered_project(get_settings(), catalog(SLOW))\n"
-        "with dbt_run(get_settings(), project, ARGUMENTS) as run:\n"
+        "with dbt_run(get_settings(), project, ARGUMENTS, project.manifest['nodes']) as run:\n"
         "    list(run.results())\n"
     )
     parent = subprocess.Popen(
@@ -72,7 +72,7 @@ def test_dbt_does_not_outlive_its_parent(bare: Settings) -> None:
 def test_it_is_stopped_when_its_output_is_no_longer_read(bare: Settings) -> None:
     fill_source(bare)
     project = rendered_project(bare, catalog(SLOW))
-    with dbt_run(bare, project, ARGUMENTS) as run:
+    with dbt_run(bare, project, ARGUMENTS, project.manifest["nodes"]) as run:
         for result in run.results():
             assert result.status == "success"
             if result.unique_id.endswith("device__devices"):
@@ -86,7 +86,7 @@ def test_it_is_stopped_when_its_output_is_no_longer_read(bare: Settings) -> None
 def test_the_server_cancels_queries_of_a_killed_dbt(bare: Settings) -> None:
     fill_source(bare)
     project = rendered_project(bare, catalog(SLOW))
-    with dbt_run(bare, project, ARGUMENTS) as run:
+    with dbt_run(bare, project, ARGUMENTS, project.manifest["nodes"]) as run:
         results = run.results()
         while not next(results).unique_id.endswith("device__devices"):
             continue
@@ -105,7 +105,7 @@ def test_a_statement_is_stopped_at_the_limit(
     settings = get_settings()
     fill_source(settings)
     project = rendered_project(settings, catalog(SLOW))
-    with dbt_run(settings, project, ARGUMENTS) as run:
+    with dbt_run(settings, project, ARGUMENTS, project.manifest["nodes"]) as run:
         statuses = {r.unique_id.split(".")[-1]: r.status for r in run.results()}
         assert statuses["device__devices"] == "success"
         assert "statement timeout" in run.messages()["model.tippers.device__slow"]
@@ -116,6 +116,7 @@ def test_url_parameters_reach_dbt(
     stack: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     url = "postgresql://ada:p%40ss@db.example.org:6543/campus?sslmode=verify-full&sslrootcert=/ca"
+    monkeypatch.setenv("TIPPERS_SQL_ENGINE", "postgres")
     monkeypatch.setenv("TIPPERS_DATABASE_URL", url)
     monkeypatch.setenv("TIPPERS_BUILDER_URL", url.replace("//ada:p%40ss", "//bob:b%40b"))
     get_settings.cache_clear()

@@ -113,7 +113,9 @@ def lineage_of(
     ``token``: the token of a source.
     """
     if node.source is not None:
-        return digest(token or "") if node.entered else ""
+        # The first rows of a source with a query do not wait, like a change of its definition.
+        first = node.source.query is not None and not token
+        return digest(token or "") if node.entered or first else ""
     read = [f"{'/'.join(dep)}={lineages[dep] or ''}" for dep in sorted(node.deps)]
     return digest(node.content, *read)
 

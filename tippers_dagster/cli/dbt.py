@@ -51,10 +51,10 @@ def _with_target(settings: Settings, arguments: list[str]) -> Settings:
 
 def _run(settings: Settings, arguments: list[str]) -> int:
     from tippers_dagster.catalog.store import load_catalog
-    from tippers_dagster.sql.environment import dbt_command, dbt_environment
+    from tippers_dagster.sql.environment import dbt_environment
     from tippers_dagster.sql.project import rendered_project
     from tippers_dagster.sql.roles import ensure_roles
-    from tippers_dagster.sql.running import run_on_lake
+    from tippers_dagster.sql.running import run_in_warehouse, run_on_lake
 
     project = rendered_project(settings, load_catalog(settings))
     for ref, reason in sorted(project.broken.items()):
@@ -64,7 +64,5 @@ def _run(settings: Settings, arguments: list[str]) -> int:
     shutil.copy(project.manifest_path.with_name("partial_parse.msgpack"), target)
     ensure_roles(settings)
     environment = dbt_environment(settings, project.folder, target)
-    if settings.sql_engine == "duckdb":
-        return run_on_lake(settings, project, arguments, environment)
-    # A separate process: this one keeps the embedded database running meanwhile.
-    return subprocess.run([*dbt_command(), *arguments], env=environment, check=False).returncode
+    run = run_on_lake if settings.sql_engine == "duckdb" else run_in_warehouse
+    return run(settings, project, arguments, environment)

@@ -138,8 +138,8 @@ def _body(body: object) -> Connection:
 
 def _implied(settings: Settings) -> Connection:
     url = sa.make_url(sqlalchemy_url(databases(settings).source))
+    # The log is read in place, by chunk.
     names = (
-        settings.session_table,
         settings.space_table,
         settings.space_metadata_table,
         settings.faculty_table,

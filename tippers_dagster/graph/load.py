@@ -27,11 +27,13 @@ from tippers_dagster.graph.changes import definitions_stamp
 from tippers_dagster.graph.refresh import definitions_by_asset, with_refresh
 from tippers_dagster.labelling.assets import labelling_assets, labelling_nodes
 from tippers_dagster.learning.assets import learning_assets, learning_nodes
+from tippers_dagster.occupancy.nodes import OCCUPANCY_SOURCES
 from tippers_dagster.people.by_label.assets import labelled_assets, labelled_nodes
 from tippers_dagster.people.counts.assets import headcount_assets, headcount_nodes
 from tippers_dagster.platform.redaction import redact
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.log import LOG_TABLES
 from tippers_dagster.sql.nodes import dbt_nodes
 from tippers_dagster.sql.project import DbtError, Project, rendered_project
 
@@ -41,7 +43,10 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 60.0
 """How long to wait for a database that is starting."""
 
-OCCUPANCY_ASSETS = {("session_source",), ("source_occupancy",), ("derived_occupancy",)}
+OCCUPANCY_ASSETS = {
+    *(node.key for node in OCCUPANCY_SOURCES),
+    *((table.asset,) for table in LOG_TABLES.values()),
+}
 """Sources of definitions that are assets of the occupancy package."""
 
 KINDS_WITHOUT_ASSET = (Kind.CONCEPT, Kind.DATASET)

@@ -52,6 +52,7 @@ from tippers_dagster.platform.lake.keys import SESSIONS_PREFIX, decode
 from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.log_schema import forget_log
 
 _DELETED = (SESSIONS_PREFIX, f"{PRESENCE.folder}/", *PREFIXES)
 
@@ -233,6 +234,7 @@ def delete_due(settings: Settings, log: Logger, today: dt.date | None = None) ->
             _process_chunk(settings, log, labelled, chunk, files.get(chunk, []), outcome)
         outcome.blanked += _blank_rejects(settings, until, outcome.held)
         outcome.forgotten = forget_addresses(settings)
+        forget_log(settings)
         outcome.late = _check_for_late(settings)
     return outcome
 

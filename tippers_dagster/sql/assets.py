@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import dagster as dg
@@ -97,15 +98,40 @@ class _Run:
         wait_to_begin(self._settings, self._context, self._nodes, keys)
         with asset_locks(self._settings, run_id, keys, log):
             self._recorder: Recorder = recorder(self._settings, self._nodes, run_id)
+            for key in self._read_log(keys):
+                self._recorder.look_again(key)
             for key in keys:  # dbt reports when a table has been created, not before
                 self._recorder.replacing(key)
-            chosen = [*self._models, *self._tests]
-            with dbt_run(self._settings, self._project, self._arguments(), chosen) as run:
+            with self._started() as run:
                 for result in run.results():
                     yield from self._handle(run, result)
                 self._record_failures(run)
         if self._failed:
             raise dg.Failure(self._summary(), metadata={"failed": sorted(self._failed)})
+
+    def _read_log(self, keys: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """Those of these assets that read the log, or another source with a query."""
+        queried = {n.key for n in self._nodes if n.source is not None and n.source.query}
+        deps = {node.key: node.deps for node in self._nodes}
+        return [key for key in keys if queried.intersection(deps[key])]
+
+    @contextmanager
+    def _started(self) -> Iterator[DbtRun]:
+        """dbt, running; if what it needs is not there, no model can be built."""
+        chosen = [*self._models, *self._tests]
+        with ExitStack() as stack:
+            run = dbt_run(self._settings, self._project, self._arguments(), chosen)
+            try:
+                started = stack.enter_context(run)
+            except TippersError as error:
+                message = recordable(str(error), self._settings)
+                environment_failed = isinstance(error, EnvironmentFault)
+                for model in self._models.values():
+                    self._recorder.failed(
+                        key_of(model), message, environment_failed=environment_failed
+                    )
+                raise dg.Failure(message) from error
+            yield started
 
     def _arguments(self) -> list[str]:
         if not self._models:

@@ -16,7 +16,8 @@ from typing import Any
 from psycopg2.extensions import parse_dsn
 
 from tippers_dagster.platform.redaction import redact
-from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
+from tippers_dagster.settings import SPACE_COLUMNS, Settings
+from tippers_dagster.sql.names import source_schema
 from tippers_dagster.sql.roles import BUILDER, builder_url
 
 _VARIABLES = {
@@ -133,23 +134,9 @@ def dbt_variables(settings: Settings) -> dict[str, Any]:
     return {
         "source_schema": source_schema(settings),
         "timezone": settings.timezone,
-        "session_table": settings.session_table,
         "space_table": settings.space_table,
         "space_metadata_table": settings.space_metadata_table,
         "faculty_table": settings.faculty_table,
         "coverage_table": settings.coverage_table,
-        "session_columns": {name: settings.session_column(name) for name in SESSION_COLUMNS},
         "space_columns": {name: settings.space_column(name) for name in SPACE_COLUMNS},
-        "open_session_seconds": settings.open_session_seconds,
-        "longest_session_seconds": settings.longest_session_seconds,
-        "earliest_time": settings.earliest_time.isoformat(sep=" "),
-        "latest_time": settings.latest_time and settings.latest_time.isoformat(sep=" "),
     }
-
-
-def source_schema(settings: Settings) -> str:
-    """The schema in which dbt finds the source tables.
-
-    Tables of another database are first synced into the warehouse, by the connection ``source``.
-    """
-    return settings.source_schema if settings.source_url is None else "connection_source"

@@ -24,9 +24,6 @@ SCHEMAS = {
 
 STAGING = "staging"
 
-ONLY_IN_THE_LAKE = ("space_occupancy",)
-"""Staging models that PostgreSQL cannot have."""
-
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -123,8 +120,7 @@ def _source_names(settings: Settings) -> Iterator[tuple[str, Place]]:
     """The staging models; the names of source tables mean their staging models too."""
     models = (project_source(settings) / "models" / STAGING).glob("*.sql")
     for model in sorted(path.stem for path in models):
-        if model not in ONLY_IN_THE_LAKE or settings.sql_engine == "duckdb":
-            yield model, _staging_place(model)
+        yield model, _staging_place(model)
     tables = {
         "user_ap_trajectory": (settings.session_table, "user_location_trajectory"),
         "space": (settings.space_table,),
@@ -153,3 +149,11 @@ def _names(definition: Definition) -> Iterable[tuple[str, Place]]:
         named = {**{t.lower(): place for t, place in places.items()}, **places}
         return [(f"{schema}.{name}", place) for name, place in named.items()]
     return []
+
+
+def source_schema(settings: Settings) -> str:
+    """The schema in which dbt finds the source tables.
+
+    Tables of another database are first synced into the warehouse, by the connection ``source``.
+    """
+    return settings.source_schema if settings.source_url is None else "connection_source"

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tippers_dagster.automation.nodes import Node, Table, digest
+from tippers_dagster.occupancy.log import log_node
+from tippers_dagster.occupancy.nodes import OCCUPANCY_SOURCES
+from tippers_dagster.sql.log import LOG_TABLES, SOURCE
 from tippers_dagster.sql.parse_tree import is_violations_hook
 from tippers_dagster.sql.project import Project
 
 Resource = Mapping[str, Any]
 """A node or source of dbt's manifest."""
-
-LOG = "lake"
-"""The dbt source of the log in the lake: it changes with the source's sessions."""
-
-SESSION_SOURCE = ("session_source",)
-"""The asset of the source's session table, which occupancy reads too."""
 
 
 def meta_of(resource: Resource) -> Mapping[str, Any]:
@@ -38,38 +35,72 @@ def key_of(resource: Resource) -> tuple[str, ...]:
 
 def _source_key(resource: Resource) -> tuple[str, ...]:
     source, table = resource["source_name"], resource["name"]
-    if source == LOG:
-        return SESSION_SOURCE
+    if source == SOURCE:
+        return (LOG_TABLES[table].asset,)
     if source == "labels":
         return tuple(table.split("__", 1))
     if source.startswith("connection_"):
         return ("connection", source.removeprefix("connection_"), table)
     if resource["schema"] == "connection_source":  # synced from the campus's database
         return ("connection", "source", resource["identifier"])
-    return SESSION_SOURCE if table == "user_ap_trajectory" else ("source", table)
+    return ("source", table)
 
 
 def dbt_nodes(project: Project) -> list[Node]:
     """A node for every model, and for the source tables that are only read.
 
     A model's content covers its SQL, its configuration, the project's macros that it uses, and the
-    variables that any of them names.
+    variables that any of them names. The places of its inputs differ between the engines.
     """
     manifest = project.manifest
     macros = _Macros(manifest["macros"], project.variables)
     models = [r for r in manifest["nodes"].values() if r["resource_type"] == "model"]
     nodes = [_node(manifest, macros, resource) for resource in models]
-    tables = {
+    sources = {
         key_of(r): Table(r["schema"], r["identifier"])
         for r in manifest["sources"].values()
-        if r["source_name"] != LOG
+        if key_of(r)[0] == "source"
     }
-    sources = [
-        Node(key, source=table)
-        for key, table in tables.items()
-        if key == SESSION_SOURCE or key[0] == "source"
+    return [
+        *_log_nodes(manifest),
+        *(Node(key, source=table) for key, table in sources.items()),
+        *nodes,
     ]
-    return [*sources, *nodes]
+
+
+def _log_nodes(manifest: Mapping[str, Any]) -> Iterator[Node]:
+    """The assets of the log that the project reads, as sources."""
+    counts = {node.key: node for node in OCCUPANCY_SOURCES}
+    for key in sorted(
+        {key_of(r) for r in manifest["sources"].values() if r["source_name"] == SOURCE}
+    ):
+        yield counts.get(key) or log_node(*key)
+
+
+def log_tables(manifest: Mapping[str, Any], chosen: Iterable[str]) -> set[str]:
+    """The tables of the log that models and tests read, also through views.
+
+    Parameters
+    ----------
+    chosen
+        Unique ids.
+    """
+    waiting, seen, found = list(chosen), set(chosen), set[str]()
+    while waiting:
+        resource = _resource(manifest, waiting.pop())
+        if resource.get("source_name") == SOURCE:
+            found.add(resource["name"])
+        for unique_id in resource.get("depends_on", {}).get("nodes", ()):
+            below = _resource(manifest, unique_id)
+            if unique_id not in seen and _is_read_through(below):
+                seen.add(unique_id)
+                waiting.append(unique_id)
+    return found
+
+
+def _is_read_through(resource: Resource) -> bool:
+    source = resource["resource_type"] == "source"
+    return source or resource["config"]["materialized"] == "view"
 
 
 def _node(manifest: Mapping[str, Any], macros: _Macros, resource: Resource) -> Node:
@@ -83,6 +114,7 @@ def _node(manifest: Mapping[str, Any], macros: _Macros, resource: Resource) -> N
         json.dumps(config, sort_keys=True, default=str),
         # Variables name the columns of the source; the places of tables belong to the content.
         *sorted(str(r["relation_name"]) for r in below),
+        *sorted(str(LOG_TABLES[r["name"]].schema) for r in below if r.get("source_name") == SOURCE),
         *macros.content(resource),
     ]
     return Node(key_of(resource), digest(*parts), tuple(sorted({key_of(r) for r in below})))

@@ -21,6 +21,7 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.check import KINDS, references, translate_definition
 from tippers_dagster.sql.columns import Column, schema_columns
+from tippers_dagster.sql.differences import refuse_differences
 from tippers_dagster.sql.duckdb.trying import LakeTrial
 from tippers_dagster.sql.names import SCHEMAS, NameTable, Place, ref_place
 from tippers_dagster.sql.preview import NotComputedYet, Preview, WarehouseTrial
@@ -241,6 +242,8 @@ def sql_checks(
         return PlannedSchema(settings, load_catalog(settings))
 
     def validator(draft: Draft, catalog: Catalog) -> None:
+        assert isinstance(draft.body, Index | Rule | Feature)
+        refuse_differences(draft.body.sql)
         after = tables(catalog)
         after.columns(draft.ref)
         if catalog.users(draft.ref):

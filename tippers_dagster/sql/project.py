@@ -202,7 +202,8 @@ class _Draft:
     ) -> None:
         self._settings, self._catalog = settings, catalog
         self._broken: dict[Ref, str] = dict(catalog.problems)
-        rendered = render(catalog, NameTable.of(catalog, settings), _declared(files))
+        names = NameTable.of(catalog, settings)
+        rendered = render(catalog, names, _declared(files), settings.sql_engine)
         self._add_broken(rendered.broken)
         self._hand_written = {
             **files,

@@ -17,7 +17,9 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Connection, DerivedIndex, Kind
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.errors import TippersError
+from tippers_dagster.settings import SqlEngine
 from tippers_dagster.sql.check import translate_definition
+from tippers_dagster.sql.differences import refuse_differences
 from tippers_dagster.sql.duckdb.parse_tree import macro as duckdb_macro
 from tippers_dagster.sql.names import NameTable
 from tippers_dagster.sql.parse_tree import hook, macro
@@ -49,7 +51,9 @@ class Rendered:
     broken: Mapping[Ref, str] = field(default_factory=dict)
 
 
-def render(catalog: Catalog, names: NameTable, declared: Collection[SourceTable] = ()) -> Rendered:
+def render(
+    catalog: Catalog, names: NameTable, declared: Collection[SourceTable], engine: SqlEngine
+) -> Rendered:
     """A model (SQL and YAML) for each saved definition with SQL, and the sources that they read.
 
     Parameters
@@ -60,6 +64,8 @@ def render(catalog: Catalog, names: NameTable, declared: Collection[SourceTable]
         The tables that SQL may read.
     declared
         Sources that the hand-written project itself declares.
+    engine
+        What runs the models.
 
     Returns
     -------
@@ -83,7 +89,7 @@ def render(catalog: Catalog, names: NameTable, declared: Collection[SourceTable]
             if isinstance(definition.body, DerivedIndex):
                 sql = _derived_index(catalog, ref, definition.body)
             else:
-                translated = _translated(catalog, names, definition)
+                translated = _translated(catalog, names, definition, engine)
                 sql = translated.sql_jinja
                 properties["config"]["pre_hook"] = hook(translated.tables, translated.functions)
         except TippersError as error:
@@ -109,10 +115,14 @@ def literal(text: str) -> str:
 
 
 # --- SQL ----------------------------------------------------------------------------------------
-def _translated(catalog: Catalog, names: NameTable, definition: Definition) -> Translated:
-
+def _translated(
+    catalog: Catalog, names: NameTable, definition: Definition, engine: SqlEngine
+) -> Translated:
     # The guard that runs before saving: nothing runs that it would refuse now.
-    return translate_definition(names, definition, catalog)
+    found = translate_definition(names, definition, catalog)
+    if engine == "duckdb":  # it may have been saved for PostgreSQL
+        refuse_differences(found.user_sql)
+    return found
 
 
 def _derived_index(catalog: Catalog, ref: Ref, body: DerivedIndex) -> str:

@@ -39,6 +39,7 @@ from tippers_dagster.platform.postgres.databases import databases, libpq_url
 from tippers_dagster.platform.warehouse.engine import sqlalchemy_url, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.functions import words
+from tippers_dagster.sql.log import SCHEMA as LOG
 from tippers_dagster.sql.names import SCHEMAS, STAGING
 from tippers_dagster.sql.privileges import (
     GROUP,
@@ -52,8 +53,9 @@ from tippers_dagster.sql.privileges import (
 BUILDER = "tippers_builder"
 READER = "tippers_reader"
 
-ANSWERS = ("labels", "predictions")
-"""Schemas of label models' and classifiers' results: the owner writes them, models read them."""
+ANSWERS = ("labels", "predictions", LOG)
+"""Schemas of label models' and classifiers' results, and of the log: the owner writes them, models
+read them."""
 
 WRITTEN = (STAGING, *sorted(set(SCHEMAS.values()) - {*ANSWERS}))
 """Schemas in which dbt creates tables. The builder owns these."""

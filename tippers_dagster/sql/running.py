@@ -34,8 +34,10 @@ from tippers_dagster.sql.duckdb.contents import everything, inputs, lake_sandbox
 from tippers_dagster.sql.duckdb.sandbox import Sandbox, SandboxError
 from tippers_dagster.sql.duckdb.storing import store_table
 from tippers_dagster.sql.duckdb.types import postgres_type
-from tippers_dagster.sql.environment import dbt_environment
-from tippers_dagster.sql.nodes import meta_of
+from tippers_dagster.sql.environment import dbt_command, dbt_environment
+from tippers_dagster.sql.leftovers import drop_copied_log, drop_other_engine
+from tippers_dagster.sql.log_schema import fill_log
+from tippers_dagster.sql.nodes import log_tables, meta_of
 from tippers_dagster.sql.project import Project
 from tippers_dagster.sql.roles import ensure_roles
 
@@ -200,7 +202,7 @@ class LakeRun(DbtRun):
 
 @contextmanager
 def dbt_run(
-    settings: Settings, project: Project, arguments: Sequence[str], chosen: Collection[str] = ()
+    settings: Settings, project: Project, arguments: Sequence[str], chosen: Collection[str]
 ) -> Iterator[DbtRun]:
     """Run dbt on a project, with its own target folder; dbt is stopped if the block ends early.
 
@@ -229,6 +231,9 @@ def _on_lake(
     chosen: Collection[str],
     target: Path,
 ) -> Iterator[DbtRun]:
+    environment = _environment(settings, project, target)
+    drop_other_engine(settings)
+    drop_copied_log(settings)
     nodes = project.manifest["nodes"]
     models = [i for i in chosen if nodes[i]["resource_type"] == "model"]
     tables = [i for i in models if "concept" in meta_of(nodes[i])]
@@ -244,7 +249,7 @@ def _on_lake(
         settings,
         read,
         statement_seconds=settings.model_timeout_seconds,
-        environment=_environment(settings, project, target),
+        environment=environment,
         log=True,
     ) as box:
         box.send(request)
@@ -256,9 +261,10 @@ def _in_warehouse(
     settings: Settings,
     project: Project,
     arguments: Sequence[str],
-    _chosen: Collection[str],
+    chosen: Collection[str],
     target: Path,
 ) -> Iterator[DbtRun]:
+    fill_log(settings, log_tables(project.manifest, chosen))
     process = subprocess.Popen(
         [sys.executable, "-P", str(_CHILD), *arguments],
         cwd=project.folder,
@@ -272,6 +278,7 @@ def _in_warehouse(
         yield DbtRun(settings, process, target)
     finally:
         _stop(process)
+    drop_copied_log(settings)
 
 
 # --- from the command line ----------------------------------------------------------------------
@@ -315,6 +322,17 @@ def run_on_lake(
             print(f"storing {nodes[unique_id]['name']}", flush=True)
             run.store(tables[unique_id])
     return 0 if told["success"] else 1
+
+
+def run_in_warehouse(
+    settings: Settings, project: Project, arguments: Sequence[str], environment: Mapping[str, str]
+) -> int:
+    """Run any command of dbt on PostgreSQL, as ``run_on_lake`` does on DuckDB."""
+    if _READING.intersection(arguments):
+        fill_log(settings, log_tables(project.manifest, project.manifest["nodes"]))
+        ensure_roles(settings)
+    # A separate process: this one keeps the embedded database running meanwhile.
+    return subprocess.run([*dbt_command(), *arguments], env=environment, check=False).returncode
 
 
 def _defined(node: Mapping[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 select
     mac_address,
-    sum(seconds) / sum(sessions) / 3600.0::double precision as mean_hours,
+    sum(seconds)::double precision / sum(sessions) / 3600 as mean_hours,
     count(distinct local_date) as dates,
     count(distinct sensor_id) as access_points
 from {{ ref('int_place_days') }}

@@ -1,5 +1,3 @@
-{{ config(indexes=[{'columns': ['space_id'], 'unique': true}]) }}
-
 with types as (
     -- A room may have several types in the source: the one of the first room id counts.
     select distinct on (building_room) building_room, lower(btrim(type)) as room_type

@@ -1,5 +1,3 @@
-{{ config(indexes=[{'columns': ['sensor_id', 'space_id'], 'unique': true}]) }}
-
 -- Only what devices were seen at is looked up: a few thousand pairs, not every session.
 with seen as (
     select distinct sensor_id, space_id from {{ ref('int_place_days') }}

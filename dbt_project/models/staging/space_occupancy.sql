@@ -1,11 +1,9 @@
-{{ config(materialized='view', enabled=target.type == 'duckdb') }}
-
 {%- set beginning = "interval_begin_time at time zone " ~ dbt.string_literal(var('timezone')) %}
 
 select
     space as space_id,
     interval_seconds,
     {{ beginning }} as beginning,
-    {{ beginning }} + to_seconds(interval_seconds) as "end",
+    {{ beginning }} + interval_seconds * interval '1 second' as "end",
     number_connections as number_of_connections
 from {{ source('lake', 'occupancy') }}

@@ -1,3 +1,1 @@
-{{ config(materialized='view') }}
-
 {{ optional_source('faculty_data', ['name', 'office']) }}

@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 select
     region_id,
     space_name,

@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 {%- set names = var('space_columns') %}
 
 select

@@ -1,3 +1,1 @@
-{{ config(materialized='view') }}
-
 {{ optional_source('space_metadata', ['roomid', 'typeid', 'type', 'building_room']) }}

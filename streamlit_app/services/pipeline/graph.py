@@ -103,7 +103,9 @@ class Graph:
         table = f"{node.source.schema}.{node.source.name}"
         missing = self.snapshot.wanted.get(node.name) == MISSING
         why = f"There is no table {table}." if missing else ""
-        return Item(node.name, SOURCE, "", "failed" if missing else "source", why, title=table)
+        # A query reads part of the records of an asset.
+        title = table if node.source.query is None else node.name
+        return Item(node.name, SOURCE, "", "failed" if missing else "source", why, title=title)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,10 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
-from tests.dbt_project.lake import write_lake
+from tests.dbt_project.lake import write_lake, write_spaces
 from tests.dbt_project.oracle import Session
 from tests.sql.definitions import MACS, use_bare_project
-from tippers_dagster.campus.source.creation import create_source_schema
-from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 
 START = dt.datetime(2025, 1, 6, 9)
@@ -28,11 +25,7 @@ def lake(
     monkeypatch.setenv("TIPPERS_SQL_TIMEOUT_SECONDS", "2")
     get_settings.cache_clear()
     settings = use_bare_project(monkeypatch, tmp_path / "project")
-    create_source_schema(settings)
-    with warehouse_engine(settings).begin() as connection:
-        connection.execute(
-            sa.text("INSERT INTO source.space VALUES ('hall', 'Hall'), ('1', 'Room 1')")
-        )
+    write_spaces(settings)
     write_lake(settings, [session(n, day) for n in range(len(MACS)) for day in range(3)], [])
     return settings
 

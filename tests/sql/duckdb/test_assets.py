@@ -110,3 +110,14 @@ def test_failures_have_reasons_and_do_not_stop_others(lake: Settings) -> None:
     assert len(once.metadata["examples"].value) == 5  # type: ignore[arg-type]
     assert not [mac for mac in MACS if mac in json.dumps(once.metadata["examples"].value)]
     assert sum(checks(result).values()) >= 11
+
+
+def test_a_log_that_cannot_be_read_is_the_reason_of_each_model(lake: Settings) -> None:
+    store = open_lake(lake)
+    (key,) = store.list("place_days/")
+    store.delete(key)
+    deployment = Deployment(lake, catalog())
+    assert not deployment.materialize("staging/int_place_days", "staging/int_regions").success
+    states = load_states(lake)
+    for name in ("int_place_days", "int_regions"):
+        assert "although it is recorded" in (states[f"staging/{name}"].error or "")

@@ -9,7 +9,8 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.duckdb.contents import inputs, lake_sandbox
-from tippers_dagster.sql.duckdb.log import empty_log_table, log_table, window
+from tippers_dagster.sql.duckdb.log import empty_log_table, log_table
+from tippers_dagster.sql.log import window
 from tippers_dagster.sql.project import rendered_project
 
 ANSWERS = ("partners", "company", "crowds")

@@ -60,7 +60,7 @@ def test_a_concept_is_drawn_with_what_it_depends_on(fresh: App) -> None:
         ("device/chosen", "device/days"),
     } <= pairs(shown, through=False, implied=False)
     # Sources by way of staging models, and only where no other way leads.
-    assert ("session_source", "device/devices") in pairs(shown, through=True)
+    assert ("sessions", "device/devices") in pairs(shown, through=True)
     assert not [e for e in pairs(shown, through=True) if e[1] != "device/devices"]
     assert pairs(shown, implied=True) == {
         ("device/devices", "device/type"),
@@ -82,7 +82,7 @@ def test_stale_models_that_are_not_drawn_are_listed(app: App) -> None:
     assert {i.standing for i in shown.members} == {"stale"}
     assert "staging/int_sessions" in shown.stale
     assert "device/devices" in shown.stale
-    assert "session_source" not in shown.stale
+    assert "sessions" not in shown.stale
 
 
 def test_only_the_first_nodes_of_other_concepts_are_drawn(fresh: App) -> None:
@@ -124,7 +124,7 @@ def test_a_missing_source_table_is_reported(fresh: App) -> None:
 
     Small(fresh.settings, fresh.instance).execute("DROP TABLE source.faculty_data CASCADE")
     graph = load_graph(fresh)
-    assert graph.items["session_source"].standing == "source"
+    assert graph.items["sessions"].standing == "source"
     Small(fresh.settings, fresh.instance).execute("DELETE FROM tippers.source_token")
     item = load_graph(fresh).items["source/faculty_data"]
     assert item.standing == "failed"
@@ -174,11 +174,11 @@ def test_an_edge_replaces_the_parent(fresh: App) -> None:
             r"device.long \(rule\) cannot be connected to device.type \(label model\)",
         ),
         (
-            "session_source",
+            "sessions",
             "device/devices",
-            r"session_source \(source table\) cannot be connected to device.devices \(index\)",
+            r"sessions \(source table\) cannot be connected to device.devices \(index\)",
         ),
-        ("device/long", "session_source", "No edge can be drawn there"),
+        ("device/long", "sessions", "No edge can be drawn there"),
         ("device/long", "device/nothing", "No edge can be drawn there"),
     ],
 )
@@ -216,7 +216,7 @@ def test_materialising_includes_stale_ancestors(app: App, asked: list) -> None:
     assert materialise(app, graph, ["device/devices"], stale_only=True) == "a-run"
     names, who = asked[0]
     assert {"device/devices", "staging/int_sessions"} <= names
-    assert not names & {"device/long", "session_source"}
+    assert not names & {"device/long", "sessions"}
     assert who == "ada"
 
 
@@ -225,7 +225,7 @@ def test_fresh_assets_are_computed_only_when_chosen(fresh: App, asked: list) -> 
     assert materialise(fresh, graph, ["device/type"], stale_only=True) is None
     assert materialise(fresh, graph, ["device/type"], stale_only=False) == "a-run"
     assert asked == [({"device/type"}, "ada")]
-    assert materialise(fresh, graph, ["session_source"], stale_only=False) is None
+    assert materialise(fresh, graph, ["sessions"], stale_only=False) is None
 
 
 def test_broken_assets_are_refused_when_chosen_and_skipped_otherwise(
@@ -334,7 +334,7 @@ def test_details_of_every_kind_of_node(fresh: App) -> None:
     assert staging is not None
     assert "select" in staging.text.lower()
     assert staging.definition is None
-    source = found["session_source"]
+    source = found["sessions"]
     assert source is not None
     assert source.creates == (Kind.INDEX,)
     assert details(fresh, graph, "device/nothing") is None

@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import queue
+import resource
 import sys
 import threading
 import types
@@ -35,6 +36,7 @@ GLOBAL_SETTINGS = {
     "TimeZone": "UTC",
     "default_null_order": "postgres",
     "ieee_floating_point_ops": False,
+    "integer_division": True,
     "order_by_non_integer_literal": True,
     # Nothing is found, fetched or remembered.
     "allow_community_extensions": False,
@@ -76,6 +78,7 @@ AS_BIGINT = {"HUGEINT", "UHUGEINT", "UBIGINT", "UINTEGER", "USMALLINT", "UTINYIN
 def main(answers: int) -> None:
     """Set up, close, and serve requests until the input ends."""
     _end_first_when_memory_is_short()
+    _allow_open_files()
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     with os.fdopen(answers, "w", buffering=1) as out:
@@ -163,19 +166,31 @@ def _mapped(path: Path) -> pa.Table:
 
 
 def _dataset(lake: dict[str, Any], given: dict[str, Any]) -> Any:
-    """The files of the lake, all with the columns that are wanted."""
+    """The files of the lake, all with the columns that are wanted.
+
+    They are opened now: a file that is replaced while SQL runs stays what it was.
+    """
     schema = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(given["schema"])))
     if not given["keys"]:
         return schema.empty_table()
+    files, kind = _filesystem(lake), ds.ParquetFileFormat()
     paths = [f"{lake['root']}/{key}" for key in given["keys"]]
-    found = ds.dataset(paths, schema=schema, format="parquet", filesystem=_filesystem(lake))
+
+    def opened(path: str) -> ds.Fragment:
+        fragment = kind.make_fragment(files.open_input_file(path))
+        missing = set(schema.names).difference(fragment.physical_schema.names)
+        if missing:  # they would be read as nulls
+            raise ValueError(f"{path} has no column {', '.join(sorted(missing))}")
+        return fragment
+
     with ThreadPoolExecutor(READ_AT_ONCE) as pool:
-        written = pool.map(lambda fragment: fragment.physical_schema, found.get_fragments())
-        for path, physical in zip(paths, written, strict=True):
-            missing = [name for name in schema.names if name not in physical.names]
-            if missing:  # they would be read as nulls
-                raise ValueError(f"{path} has no column {', '.join(missing)}")
-    return found
+        fragments = list(pool.map(opened, paths))
+    return ds.FileSystemDataset(fragments, schema, kind, files)
+
+
+def _allow_open_files() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _filesystem(lake: dict[str, Any]) -> fs.FileSystem:

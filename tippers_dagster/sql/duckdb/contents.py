@@ -17,9 +17,10 @@ from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column, table_columns
-from tippers_dagster.sql.duckdb.log import SOURCE, empty_log_table, log_table, window
+from tippers_dagster.sql.duckdb.log import empty_log_table, log_table
 from tippers_dagster.sql.duckdb.sandbox import Contents, Dataset, Sandbox, Source, sandbox
-from tippers_dagster.sql.environment import source_schema
+from tippers_dagster.sql.log import SCHEMA, SOURCE, window
+from tippers_dagster.sql.names import source_schema
 from tippers_dagster.sql.roles import built
 
 Place = tuple[str, str]
@@ -68,7 +69,7 @@ def _contents(settings: Settings, read: Inputs) -> Iterator[Contents]:
     chunks = window(settings, read.log)
     for name in read.log:
         found = log_table(settings, name, chunks)
-        (datasets if isinstance(found, Dataset) else tables)[f"{SOURCE}.{name}"] = found
+        (datasets if isinstance(found, Dataset) else tables)[f"{SCHEMA}.{name}"] = found
     with built(settings) as connection, ExitStack() as open_cursors:
         for schema, name in read.places:
             table = _table(settings, partial(_cursor, open_cursors, connection), schema, name)
@@ -172,9 +173,9 @@ def everything(manifest: Mapping[str, Any], staging: Sequence[View]) -> Inputs:
 
 
 def _sources(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Sources in the warehouse; the session log is read from the lake instead."""
+    """Sources in the warehouse."""
     for node in manifest["sources"].values():
-        if node["source_name"] != SOURCE and node["name"] != "user_ap_trajectory":
+        if node["source_name"] != SOURCE:
             yield node
 
 
@@ -193,7 +194,7 @@ def inputs_empty(
     """All staging models over empty tables: enough to plan a query."""
     chosen = [i for i, _ in _staging_nodes(manifest, staging)]
     read = inputs(manifest, staging, chosen)
-    tables: dict[str, Source] = {f"{SOURCE}.{name}": empty_log_table(name) for name in read.log}
+    tables: dict[str, Source] = {f"{SCHEMA}.{name}": empty_log_table(name) for name in read.log}
     for schema, name in read.places:
         columns = _optional(settings, schema, name)
         if columns is not None:

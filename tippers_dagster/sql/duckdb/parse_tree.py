@@ -30,7 +30,7 @@ NODES = words(
 
 CALLS = words(
     """
-    !~~ !~~* % && * + - / <@ @> -> ->> || ~~ ~~* ~~~
+    !~~ !~~* % && * + - / // <@ @> -> ->> || ~~ ~~* ~~~
     count_star date_part get_current_timestamp list_value quantile_cont quantile_disc
     regexp_full_match regexp_matches row to_days to_hours to_microseconds to_minutes to_months
     to_seconds to_years trim unnest

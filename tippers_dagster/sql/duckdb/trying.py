@@ -20,6 +20,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column, schema_columns
+from tippers_dagster.sql.differences import refuse_differences
 from tippers_dagster.sql.duckdb.contents import View, inputs, inputs_empty, lake_sandbox
 from tippers_dagster.sql.duckdb.parse_tree import violations_query
 from tippers_dagster.sql.duckdb.sandbox import Sandbox, SandboxError, sandbox
@@ -79,6 +80,7 @@ class LakeTrial:
             As for ``validate_query``.
         """
         refuse_other_grammar(self._settings, translated.user_sql)
+        refuse_differences(translated.user_sql)
         known = {**self._existing(translated), **(others or {})}
         missing = [p for p in translated.places if p.schema != STAGING and p not in known]
         if missing:

@@ -1,0 +1,261 @@
+"""The tables of the log: what models read through the dbt source ``lake``, on both engines.
+
+DuckDB reads the files of the lake (``sql/duckdb/log.py``). For PostgreSQL they are loaded into the
+warehouse's schema ``log`` (``sql/log_schema.py``). Other packages write the files; the columns that
+are named here are all that SQL reads of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tippers_dagster.errors import LakeFileMissing
+from tippers_dagster.occupancy.files import DERIVED_COUNTS, SOURCE_COUNTS
+from tippers_dagster.occupancy.log import recorded_chunks
+from tippers_dagster.occupancy.log_window import (
+    ADDRESSES,
+    company,
+    crowds,
+    device_addresses,
+    log_chunks,
+    partners,
+)
+from tippers_dagster.occupancy.regions import COVERAGE
+from tippers_dagster.occupancy.state import COUNTS, DAYS, DERIVED, SESSIONS
+from tippers_dagster.platform.identifiers import quote_identifier
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import encode
+from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
+from tippers_dagster.settings import Settings
+from tippers_dagster.sql.columns import table_columns
+from tippers_dagster.sql.names import source_schema
+
+SOURCE = "lake"
+"""The dbt source of these tables."""
+
+SCHEMA = "log"
+"""Their schema, in DuckDB and in the warehouse."""
+
+Read = Callable[[Settings, Sequence[str]], pa.Table]
+"""Makes a table from the log of some chunks."""
+
+
+@dataclass(frozen=True)
+class LogTable:
+    """A table of the log.
+
+    Attributes
+    ----------
+    schema
+        The columns that SQL reads.
+    asset
+        What it depends on, as an asset.
+    recorded
+        The assets whose records have the fingerprints of its chunks.
+    folders
+        Of its files in the lake, one per chunk in each; with one folder, all of them must exist.
+    read
+        Makes a table that has no files of its own.
+    more
+        What else it is made from, as text.
+    windowed
+        Whether it has only the chunks of a window.
+    indexes
+        Its indexes in the warehouse.
+    """
+
+    schema: pa.Schema
+    asset: str
+    recorded: tuple[str, ...]
+    folders: tuple[str, ...] = ()
+    read: Read | None = None
+    more: Callable[[Settings], str] = lambda _: ""
+    windowed: bool = True
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+    def fingerprints(self, settings: Settings) -> dict[str, str]:
+        """Those of its recorded chunks, in order."""
+        return recorded_chunks(settings, self.recorded)
+
+
+_BY_ALL = [(name, "ascending") for name in COVERAGE.names]
+_NAMES = pa.dictionary(pa.int32(), pa.string())
+_LOCAL = pa.timestamp("us")
+
+LOG_TABLES: dict[str, LogTable] = {
+    "sessions": LogTable(
+        pa.schema(
+            {
+                "device": pa.uint64(),
+                "space": _NAMES,
+                "sensor": _NAMES,
+                "start": pa.int64(),
+                "end": pa.int64(),
+                "start_time": _LOCAL,
+                "end_time": _LOCAL,
+                "is_open": pa.bool_(),
+                "carried": pa.bool_(),
+            }
+        ),
+        SESSIONS,
+        (SESSIONS,),
+        folders=("sessions",),
+        indexes=(("device", "start"),),
+    ),
+    "device_address": LogTable(
+        ADDRESSES,
+        SESSIONS,
+        (SESSIONS,),
+        read=lambda settings, _: device_addresses(settings),
+        windowed=False,
+        indexes=(("device",),),
+    ),
+    "place_days": LogTable(
+        pa.schema(
+            {
+                "device": pa.uint64(),
+                "local_date": pa.date32(),
+                "space": _NAMES,
+                "sensor": _NAMES,
+                "sessions": pa.int32(),
+                "seconds": pa.int64(),
+            }
+        ),
+        DAYS,
+        (DAYS,),
+        folders=("place_days",),
+        indexes=(("device", "local_date"),),
+    ),
+    "device_days": LogTable(
+        pa.schema(
+            {
+                "device": pa.uint64(),
+                "local_date": pa.date32(),
+                "sessions": pa.int32(),
+                "seconds": pa.int64(),
+                "first_start": _LOCAL,
+                "last_end": _LOCAL,
+            }
+        ),
+        DAYS,
+        (DAYS,),
+        folders=("device_days",),
+        indexes=(("device", "local_date"),),
+    ),
+    "occupancy": LogTable(
+        pa.schema(
+            {
+                "space": _NAMES,
+                "interval_seconds": pa.int32(),
+                "interval_begin_time": pa.timestamp("us", tz="UTC"),
+                "number_connections": pa.int32(),
+            }
+        ),
+        DERIVED,
+        COUNTS,
+        folders=(SOURCE_COUNTS.folder, DERIVED_COUNTS.folder),
+        windowed=False,
+        indexes=(("space", "interval_seconds", "interval_begin_time"),),
+    ),
+    "partners": LogTable(
+        pa.schema(
+            {
+                "device": pa.uint64(),
+                "sessions": pa.int64(),
+                "mean_hours": pa.float64(),
+                "shared_sessions": pa.int64(),
+                "shared_share": pa.float64(),
+                "shared_spaces": pa.int64(),
+                "partner_mean_hours": pa.float64(),
+            }
+        ),
+        DAYS,
+        (DAYS,),
+        read=partners,
+    ),
+    "company": LogTable(
+        pa.schema(
+            {
+                "device": pa.uint64(),
+                "sessions": pa.int64(),
+                "accompanied_sessions": pa.int64(),
+                "accompanied_share": pa.float64(),
+            }
+        ),
+        DAYS,
+        (DAYS,),
+        read=company,
+    ),
+    "crowds": LogTable(
+        pa.schema(
+            {
+                "device": pa.uint64(),
+                "space_name": pa.string(),
+                "co_located": pa.int64(),
+                "co_located_share": pa.float64(),
+            }
+        ),
+        DAYS,
+        (DAYS,),
+        read=lambda settings, chunks: crowds(settings, chunks, _coverage(settings)),
+        more=lambda settings: repr(_coverage(settings).sort_by(_BY_ALL).to_pylist()),
+    ),
+}
+
+
+def window(settings: Settings, names: Collection[str]) -> list[str]:
+    """The chunks whose log these tables have: all tracked ones.
+
+    Raises
+    ------
+    LogIncomplete
+        Days and encounters of a chunk do not belong to its sessions.
+    """
+    return log_chunks(settings) if any(LOG_TABLES[name].windowed for name in names) else []
+
+
+def chunk_files(settings: Settings, name: str, chunks: Sequence[str]) -> dict[str, list[str]]:
+    """The keys of a table's files, by chunk.
+
+    Parameters
+    ----------
+    chunks
+        The window; counts are of all chunks.
+
+    Raises
+    ------
+    LakeFileMissing
+        A chunk is recorded, but its file is not there.
+    """
+    table, lake = LOG_TABLES[name], open_lake(settings)
+    there = {key for folder in table.folders for key in lake.list(f"{folder}/")}
+    wanted = {
+        chunk: [f"{folder}/chunk={encode(chunk)}.parquet" for folder in table.folders]
+        for chunk in (chunks if table.windowed else table.fingerprints(settings))
+    }
+    missing = [keys[0] for keys in wanted.values() if len(keys) == 1 and keys[0] not in there]
+    if missing:
+        raise LakeFileMissing(
+            f"{lake.uri(missing[0])} is missing, although it is recorded.",
+            "`tippers occupancy materialize --again` computes it again.",
+        )
+    return {chunk: [key for key in keys if key in there] for chunk, keys in wanted.items()}
+
+
+def _coverage(settings: Settings) -> pa.Table:
+    """What access points cover; empty if the campus has no such table."""
+    place = source_schema(settings), settings.coverage_table
+    with warehouse_engine(settings).connect() as connection:
+        if not table_columns(connection, *place):
+            return COVERAGE.empty_table()
+    names = ("sensor", "region_id", "space_name")
+    texts = ", ".join(f"{quote_identifier(name)}::text AS {name}" for name in names)
+    found = read_arrow(
+        settings,
+        f"SELECT {texts}, intersection_percentage::double precision AS intersection_percentage "
+        f"FROM {'.'.join(map(quote_identifier, place))}",
+    )
+    return found.cast(COVERAGE)
