@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from tests.dbt_project.lake import write_lake, write_spaces
 from tests.dbt_project.oracle import Session
 from tests.sql.definitions import MACS
+from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.errors import LakeFileMissing
 from tippers_dagster.occupancy.log import LogOutdated, recorded_chunks
 from tippers_dagster.platform.lake import open_lake
@@ -105,6 +106,27 @@ def test_only_what_is_recorded_otherwise_is_loaded(campus: Settings) -> None:
 def _partitions_after_fill(settings: Settings) -> dict[str, tuple[int, str | None]]:
     fill_log(settings, NAMES)
     return _partitions(settings)
+
+
+def test_what_is_computed_from_the_whole_log(campus: Settings) -> None:
+    create_source_schema(campus)
+    names = ("partners", "company", "crowds")
+    fill_log(campus, names)
+    before = _partitions(campus)
+    assert set(before) == {f"{name} " for name in names}
+    found = read_arrow(campus, f"SELECT sessions, accompanied_sessions FROM {SCHEMA}.company")
+    assert sorted(found["sessions"].to_pylist()) == [1, 3]
+    assert set(found["accompanied_sessions"].to_pylist()) == {0}
+    fill_log(campus, names)
+    assert _partitions(campus) == before
+    _execute(
+        campus,
+        "INSERT INTO source.region_to_coverage (region_id, space_name, sensor) "
+        "VALUES ('1', 'Room 1', 'ap1')",
+    )
+    fill_log(campus, names)
+    after = _partitions(campus)
+    assert {name for name in after if after[name] != before[name]} == {"crowds "}
 
 
 def test_what_a_run_is_replacing_is_loaded_again(campus: Settings) -> None:
