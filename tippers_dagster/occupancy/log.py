@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from tippers_dagster.automation.nodes import Node, Table
+from tippers_dagster.campus.spaces.tables import grid, tracking
 from tippers_dagster.errors import EnvironmentFault
 from tippers_dagster.occupancy.state import COUNTS, SESSIONS
 from tippers_dagster.occupancy.tables import partition_figures, replacing, sealed_chunk
@@ -62,7 +63,10 @@ def log_node(asset: str) -> Node:
 
 
 def _query(assets: Sequence[str]) -> str:
-    """Chunks with one fingerprint each; null for sessions without one of their log."""
+    """Chunks with one fingerprint each; null for sessions without one of their log.
+
+    The log is that of tracked dates, of which not only the counts are kept. Counts are all counts.
+    """
     names = ", ".join(f"'{asset}'" for asset in assets)
     counts = ", ".join(f"'{asset}'" for asset in COUNTS)
     return (
@@ -70,6 +74,8 @@ def _query(assets: Sequence[str]) -> str:
         "concat_ws(' ', asset, space, print), ',' ORDER BY asset, space)) END AS fingerprint "
         f"FROM (SELECT *, CASE WHEN asset = '{SESSIONS}' THEN log_fingerprint "
         f"ELSE output_fingerprint END AS print FROM {partition_figures}) AS figures "
-        f"WHERE asset IN ({names}) AND (asset IN ({counts}) OR chunk NOT IN "
-        f"(SELECT chunk FROM {sealed_chunk})) GROUP BY chunk ORDER BY chunk"
+        f"WHERE asset IN ({names}) AND (asset IN ({counts}) OR "
+        f"chunk NOT IN (SELECT chunk FROM {sealed_chunk}) AND EXISTS (SELECT FROM {tracking}, {grid} "
+        "WHERE start_date < figures.chunk::date + ('1 ' || grid.chunk)::interval "
+        "AND end_date > figures.chunk::date)) GROUP BY chunk ORDER BY chunk"
     )
