@@ -69,13 +69,16 @@ def _query(assets: Sequence[str]) -> str:
     """
     names = ", ".join(f"'{asset}'" for asset in assets)
     counts = ", ".join(f"'{asset}'" for asset in COUNTS)
+    in_log = (
+        f"chunk NOT IN (SELECT chunk FROM {sealed_chunk}) AND EXISTS "
+        f"(SELECT FROM {tracking}, {grid} WHERE end_date > figures.chunk::date "
+        "AND start_date < figures.chunk::date + ('1 ' || grid.chunk)::interval)"
+    )
     return (
         "SELECT chunk, CASE WHEN count(*) = count(print) THEN md5(string_agg("
         "concat_ws(' ', asset, space, print), ',' ORDER BY asset, space)) END AS fingerprint "
         f"FROM (SELECT *, CASE WHEN asset = '{SESSIONS}' THEN log_fingerprint "
         f"ELSE output_fingerprint END AS print FROM {partition_figures}) AS figures "
-        f"WHERE asset IN ({names}) AND (asset IN ({counts}) OR "
-        f"chunk NOT IN (SELECT chunk FROM {sealed_chunk}) AND EXISTS (SELECT FROM {tracking}, {grid} "
-        "WHERE start_date < figures.chunk::date + ('1 ' || grid.chunk)::interval "
-        "AND end_date > figures.chunk::date)) GROUP BY chunk ORDER BY chunk"
+        f"WHERE asset IN ({names}) AND (asset IN ({counts}) OR ({in_log})) "
+        "GROUP BY chunk ORDER BY chunk"
     )
