@@ -61,5 +61,13 @@ def test_staging_models_read_the_synced_source(
     nodes = load_pipeline(settings).nodes
     synced = {n.key[-1] for n in nodes if n.key[:2] == ("connection", "source")}
     read = {dep[-1] for n in nodes for dep in n.deps if dep[:2] == ("connection", "source")}
-    assert settings.session_table in read
-    assert read <= synced
+    assert (
+        read
+        == synced
+        == {
+            settings.space_table,
+            settings.space_metadata_table,
+            settings.faculty_table,
+            settings.coverage_table,
+        }
+    ), "the session log is read in place"

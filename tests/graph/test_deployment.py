@@ -132,7 +132,7 @@ def test_changed_rows_are_computed_by_themselves(running: Deployed, saved: Small
     ):
         cursor.execute(
             "INSERT INTO source.user_ap_trajectory VALUES "
-            "('late', 'ap', '2025-01-15 03:00', '2025-01-15 03:30', 'r1')"
+            "('late', 'ap', '2025-01-22 03:00', '2025-01-22 03:30', 'r1')"
         )
     until(lambda: version(small.settings, "device/devices") != before, 120)
     wait_until_fresh(small)

@@ -18,7 +18,7 @@ from tippers_dagster.graph.save import save_definition
 from tippers_dagster.platform.postgres.embedded import ADMINISTRATOR, start_embedded
 from tippers_dagster.settings import Settings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tracked_log")]
 
 MANY = 16
 NEVER_ENDING = """SELECT a.mac_address FROM int_sessions a, int_sessions b, int_sessions c
