@@ -222,7 +222,18 @@ def differences(one: Settings, other: Settings) -> list[str]:
     different = sorted(keys[0] ^ keys[1])
     common = sorted(keys[0] & keys[1])
     tables = [lake.read_tables(common) for lake in lakes]
-    return different + [key for key, a, b in zip(common, *tables, strict=True) if a != b]
+    return different + [
+        key for key, a, b in zip(common, *tables, strict=True) if _decoded(a) != _decoded(b)
+    ]
+
+
+def _decoded(table: pa.Table) -> pa.Table:
+    """Texts in place of codes: which texts have one depends on what was extracted with them."""
+    fields = [
+        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
 
 
 def main() -> int:

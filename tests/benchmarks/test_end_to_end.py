@@ -25,7 +25,7 @@ def test_it_runs_and_checks_its_counts(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(figures.read_text())
-    assert [stage["partitions"] for stage in found["stages"]] == [1, 500, 39]
+    assert [stage["partitions"] for stage in found["stages"]] == [1, 500, 39, 1]
     assert found["checked_bins"] > 0
     assert "counts equal" in done.stdout
     assert not list((tmp_path / "home").glob("*"))

@@ -172,8 +172,10 @@ def extract(
             with source_snapshot(settings) as source:
                 observed = source.observe(job.span, run)
                 job.read(source)
-            texts = _Texts.of(tree.ids), _Texts.of(job.sensors.texts())
-            finish = partial(_finish, settings, lake, *texts)
+            sensors, places = job.sensors.ordered()
+            finish = partial(
+                _finish, settings, lake, _Texts.of(tree.ids), _Texts.of(sensors), places
+            )
             pieces = [(c, job.files[c], observed[c], job.rejects[c]) for c in run]
             with ThreadPoolExecutor(settings.threads) as pool:
                 done = []
@@ -227,9 +229,15 @@ class _Codes:
         rows = encoded.indices.fill_null(len(values)).to_numpy()
         return np.array([*codes, -1], np.int32)[rows]
 
-    def texts(self) -> list[str]:
-        """The texts by code."""
-        return list(self._codes)
+    def ordered(self) -> tuple[list[str], np.ndarray]:
+        """The texts, sorted, and the place of each code among them; -1 stays.
+
+        So rows do not depend on the order in which the source was read.
+        """
+        texts = sorted(self._codes)
+        places = np.full(len(texts) + 1, -1, np.int32)
+        places[[self._codes[text] for text in texts]] = np.arange(len(texts))
+        return texts, places
 
 
 @dataclass(frozen=True)
@@ -343,6 +351,7 @@ def _finish(
     lake: Lake,
     spaces: _Texts,
     sensors: _Texts,
+    sensor_places: np.ndarray,
     chunk: str,
     spill: _Spill,
     observed: Observed,
@@ -352,7 +361,7 @@ def _finish(
     content = _Content(spaces.prints, sensors.prints)
     bounds = LocalClock(settings.timezone).chunk_seconds(chunk, settings.chunk)
     with lake.open_writer(sessions_key(chunk), SCHEMA) as writer:
-        for rows in _sorted_parts(settings, spill):
+        for rows in _sorted_parts(settings, spill, sensor_places):
             content.add(rows, bounds)
             writer.write(_as_table(rows, spaces.texts, sensors.texts, bounds[0]))
     used = np.flatnonzero(content.rows)
@@ -425,7 +434,7 @@ def _as_table(rows: _Rows, spaces: pa.Array, sensors: pa.Array, begin: int) -> p
     return pa.table(columns, schema=SCHEMA)
 
 
-def _sorted_parts(settings: Settings, spill: _Spill) -> Iterator[_Rows]:
+def _sorted_parts(settings: Settings, spill: _Spill, sensor_places: np.ndarray) -> Iterator[_Rows]:
     """The chunk's rows in order, in parts that fit the memory budget."""
     if not spill.rows:
         return
@@ -444,6 +453,7 @@ def _sorted_parts(settings: Settings, spill: _Spill) -> Iterator[_Rows]:
             for name, column in zip(_SPILLED.names, columns, strict=True)
         }
         if rows["device"].size:
+            rows["sensor"] = sensor_places[rows["sensor"]]
             order = _order(rows)
             yield {name: column[order] for name, column in rows.items()}
 
