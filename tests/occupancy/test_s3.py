@@ -11,6 +11,7 @@ from tests.conftest import Bucket
 from tests.occupancy.campus import Seen, add_sessions, add_spaces
 from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.errors import LakeError, TippersError
+from tippers_dagster.occupancy.chunk_tables import PREFIXES
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.status import occupancy_status
@@ -58,8 +59,9 @@ def test_counts_are_read_from_the_bucket(tracked: Settings, s3: Bucket) -> None:
     ]
     client = boto3.client("s3", endpoint_url=s3.endpoint_url, region_name="us-east-1")
     keys = [item["Key"] for item in client.list_objects_v2(Bucket=s3.name)["Contents"]]
-    folders = ["occupancy/derived", "occupancy/source", "presence", "sessions"]
-    assert sorted(keys) == [f"lake/{folder}/chunk=2025-01-06.parquet" for folder in folders]
+    counts = ["occupancy/derived", "occupancy/source", "presence", "sessions"]
+    days = [prefix.rstrip("/") for prefix in PREFIXES]
+    assert set(keys) == {f"lake/{folder}/chunk=2025-01-06.parquet" for folder in (*counts, *days)}
 
 
 def test_a_failed_upload_fails_the_partition_and_records_nothing(
@@ -69,7 +71,7 @@ def test_a_failed_upload_fails_the_partition_and_records_nothing(
     client.delete_bucket(Bucket=s3.name)
     with pytest.raises(TippersError, match=r"NoSuchBucket|does not exist"):
         run(tracked)
-    assert [level.done for level in occupancy_status(tracked)] == [0, 0, 0]
+    assert [level.done for level in occupancy_status(tracked)] == [0, 0, 0, 0]
     with pytest.raises((LakeError, TippersError)):
         hours("hall")
     client.create_bucket(Bucket=s3.name)
