@@ -51,8 +51,8 @@ def write_lake(settings: Settings, sessions: Sequence[Session], opened: Iterable
     _compute_days(settings, sorted({day for s in sessions for day in weeks(s)}))
 
 
-def extract_log(settings: Settings, *, space: str, start: dt.date, end: dt.date) -> None:
-    """The same from the source, as a deployment does: a space is tracked, its sessions extracted.
+def extract_log(settings: Settings, *, space: str | None, start: dt.date, end: dt.date) -> None:
+    """The same from the source, as a deployment does: tracked, and extracted.
 
     Call it again after the source has changed.
     """

@@ -140,4 +140,4 @@ def fill_source(settings: Settings) -> None:
 
 def extract(settings: Settings) -> None:
     """Extract the log of the source's week; call it again after the source has changed."""
-    extract_log(settings, space="hall", start=dt.date(2025, 1, 6), end=dt.date(2025, 1, 13))
+    extract_log(settings, space=None, start=dt.date(2025, 1, 6), end=dt.date(2025, 1, 13))
