@@ -16,14 +16,14 @@ from tests.occupancy.lake import counts_of, lose_presence
 from tippers_dagster.automation.runs import STALE_ONLY_TAG
 from tippers_dagster.occupancy import counting, describe
 from tippers_dagster.occupancy.assets import ASSETS
-from tippers_dagster.occupancy.chunk_tables import DEVICE_DAYS, MET, PLACE_DAYS, chunk_key
+from tippers_dagster.occupancy.chunk_tables import DEVICE_DAYS, MET, PLACE_DAYS
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG
 from tippers_dagster.occupancy.state import DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import track_space
 from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import sessions_key
+from tippers_dagster.platform.lake.keys import chunk_file, sessions_key
 from tippers_dagster.settings import Settings, get_settings
 
 W1, W2 = "2025-01-06", "2025-01-13"
@@ -209,7 +209,7 @@ def test_days_and_encounters(run: Run, settings: Settings) -> None:
     assert "| device | local_date |" in str(told[f"run/preview of {W1}"])
     lake = open_lake(settings)
     sessions = {
-        prefix: sum(lake.read_table(chunk_key(prefix, chunk))["sessions"].to_pylist())
+        prefix: sum(lake.read_table(chunk_file(prefix, chunk))["sessions"].to_pylist())
         for prefix in (PLACE_DAYS, DEVICE_DAYS, MET)
         for chunk in (W1,)
     }

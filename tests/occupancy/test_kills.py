@@ -24,13 +24,14 @@ from tests.occupancy.campus import Seen, change, compute_all, compute_level, loo
 from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy import files, work
-from tippers_dagster.occupancy.chunk_tables import DEVICE_DAYS, MET, PLACE_DAYS, chunk_key
+from tippers_dagster.occupancy.chunk_tables import DEVICE_DAYS, MET, PLACE_DAYS
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.records import Overtaken, void
 from tippers_dagster.occupancy.state import ASSETS, DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import untrack_space
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.folder import FolderBackend
+from tippers_dagster.platform.lake.keys import chunk_file
 from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.locks.tables import held_lock
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -90,7 +91,7 @@ def devices_of(settings: Settings, prefix: str) -> list[int]:
     """The number of devices in a table of each week."""
     lake = open_lake(settings)
     return [
-        len(lake.read_table(chunk_key(prefix, str(week)))["device"].unique())
+        len(lake.read_table(chunk_file(prefix, str(week)))["device"].unique())
         for week in (START, MIDDLE)
     ]
 

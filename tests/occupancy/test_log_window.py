@@ -16,16 +16,16 @@ from tests.occupancy import campus
 from tests.occupancy import company as plain
 from tests.occupancy.campus import change, compute_all, compute_level, look_again, stale
 from tests.occupancy.company import EPOCH, Session
+from tippers_dagster.campus.addresses import device_addresses
 from tippers_dagster.campus.spaces.tracking import list_tracked, track, untrack, wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import BadInput, LakeFileMissing
 from tippers_dagster.occupancy import encounters, log_window
-from tippers_dagster.occupancy.chunk_tables import PREFIXES, chunk_key
+from tippers_dagster.occupancy.chunk_tables import PREFIXES
 from tippers_dagster.occupancy.log_window import (
     LogIncomplete,
     company,
     crowds,
-    device_addresses,
     log_chunks,
     partners,
 )
@@ -33,6 +33,7 @@ from tippers_dagster.occupancy.regions import COVERAGE, regions_seen
 from tippers_dagster.occupancy.state import DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tracking import purge_untracked
 from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import chunk_file
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.sql.duckdb.log import log_table
 
@@ -178,7 +179,7 @@ def test_a_chunk_recomputed_meanwhile(
 
 
 def test_a_lost_file(settings: Settings) -> None:
-    open_lake(settings).delete(chunk_key("device_days/", CHUNKS[2]))
+    open_lake(settings).delete(chunk_file("device_days/", CHUNKS[2]))
     with pytest.raises(LakeFileMissing, match=rf"{CHUNKS[2]}(.|\n)*materialize --again"):
         log_table(settings, "device_days", CHUNKS)
 
@@ -199,7 +200,7 @@ def test_untracking_and_purging(settings: Settings) -> None:
     assert purge_untracked(settings, wanted_grid(settings, load_tree(settings))) == 2 * 3
     lake = open_lake(settings)
     for prefix in PREFIXES:
-        assert lake.list(prefix) == [chunk_key(prefix, CHUNKS[0])]
+        assert lake.list(prefix) == [chunk_file(prefix, CHUNKS[0])]
     untrack(settings, space=None)
     assert log_chunks(settings) == []
     for name in ("partners", "company", "crowds"):

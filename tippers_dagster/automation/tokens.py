@@ -71,10 +71,12 @@ def source_tokens(settings: Settings, tables: Mapping[str, Table]) -> dict[str, 
     """
     with warehouse_engine(settings).connect() as connection:
         server = connection.execute(sa.text(_SERVER)).one()
-        return {
-            name: _token(connection, table, server.since if server.counts else None)
-            for name, table in tables.items()
+        # Several assets may be in one table.
+        tokens = {
+            table: _token(connection, table, server.since if server.counts else None)
+            for table in dict.fromkeys(tables.values())
         }
+    return {name: tokens[table] for name, table in tables.items()}
 
 
 def check_sources(

@@ -15,11 +15,14 @@ import sqlalchemy as sa
 from tippers_dagster.campus.tables import device_address
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import SESSIONS_PREFIX
-from tippers_dagster.platform.warehouse.engine import copy_rows, warehouse_engine
+from tippers_dagster.platform.warehouse.engine import copy_rows, read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
 
 ADDRESSES = pa.schema({"device": pa.int64(), "mac_address": pa.string()})
-"""Devices and their normalised ids, as they are recorded."""
+"""Devices and their normalised ids, as they are recorded: the hash is a signed integer."""
+
+BY_DEVICE = pa.schema({"device": pa.uint64(), "mac_address": pa.string()})
+"""The same with devices as in the lake."""
 
 
 def record_addresses(connection: sa.Connection, path: Path) -> None:
@@ -42,6 +45,13 @@ def record_addresses(connection: sa.Connection, path: Path) -> None:
         )
     )
     connection.execute(sa.text("DROP TABLE staged_device"))
+
+
+def device_addresses(settings: Settings) -> pa.Table:
+    """All devices' addresses, with the columns of ``BY_DEVICE``."""
+    found = read_arrow(settings, f"SELECT device, mac_address FROM {device_address}")
+    devices = found["device"].combine_chunks().view(pa.uint64())
+    return pa.table([devices, found["mac_address"]], schema=BY_DEVICE)
 
 
 def forget_addresses(settings: Settings) -> int:

@@ -12,7 +12,7 @@ from tippers_dagster.occupancy.counting import Figures
 from tippers_dagster.occupancy.days import device_days, place_days
 from tippers_dagster.occupancy.encounters import Encounters, encounters
 from tippers_dagster.platform.lake import Lake
-from tippers_dagster.platform.lake.keys import encode, sessions_key
+from tippers_dagster.platform.lake.keys import chunk_file, sessions_key
 from tippers_dagster.settings import Settings
 
 PLACE_DAYS, DEVICE_DAYS = "place_days/", "device_days/"
@@ -21,11 +21,6 @@ PREFIXES = (PLACE_DAYS, DEVICE_DAYS, MET, DOUBTFUL, PAIRS)
 """Folders of the lake, with one file per time chunk."""
 
 _READ = ["device", "space", "sensor", "start", "end", "start_time", "end_time", "carried"]
-
-
-def chunk_key(prefix: str, chunk: str) -> str:
-    """The key of a chunk's file in one of ``PREFIXES``."""
-    return f"{prefix}chunk={encode(chunk)}.parquet"
 
 
 def write_chunk(settings: Settings, lake: Lake, chunk: str, log: int) -> Figures:
@@ -57,7 +52,7 @@ def write_chunk(settings: Settings, lake: Lake, chunk: str, log: int) -> Figures
         PAIRS: met.pairs,
     }
     for prefix, table in tables.items():
-        lake.write_table(chunk_key(prefix, chunk), table)
+        lake.write_table(chunk_file(prefix, chunk), table)
     rows, devices = met.devices["sessions"].to_numpy().sum(), met.devices.num_rows
     none = np.zeros(1, np.int64)
     return Figures([""], none + rows, none + devices, none, none, output=np.array([log], np.uint64))
@@ -72,6 +67,6 @@ def read_encounters(lake: Lake, chunk: str) -> Encounters:
         A file is missing or cannot be read.
     """
     devices, doubtful, pairs = (
-        lake.read_table(chunk_key(prefix, chunk)) for prefix in (MET, DOUBTFUL, PAIRS)
+        lake.read_table(chunk_file(prefix, chunk)) for prefix in (MET, DOUBTFUL, PAIRS)
     )
     return Encounters(devices, doubtful, pairs)

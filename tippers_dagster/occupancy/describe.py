@@ -8,12 +8,12 @@ import pyarrow as pa
 
 from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.occupancy import files
-from tippers_dagster.occupancy.chunk_tables import PLACE_DAYS, PREFIXES, chunk_key
+from tippers_dagster.occupancy.chunk_tables import PLACE_DAYS, PREFIXES
 from tippers_dagster.occupancy.partitions import partition_key
 from tippers_dagster.occupancy.state import COUNTS, DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.work import Outcome
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import sessions_key
+from tippers_dagster.platform.lake.keys import chunk_file, sessions_key
 from tippers_dagster.platform.plots import as_markdown, as_png
 from tippers_dagster.settings import Settings
 
@@ -157,7 +157,7 @@ def _preview_of_fullest(settings: Settings, outcome: Outcome) -> dict[str, dg.Me
     if not rows:
         return {}
     fullest = max(rows, key=rows.__getitem__)
-    key = chunk_key(PLACE_DAYS, fullest) if outcome.asset == DAYS else sessions_key(fullest)
+    key = chunk_file(PLACE_DAYS, fullest) if outcome.asset == DAYS else sessions_key(fullest)
     return {f"run/preview of {fullest}": _preview(open_lake(settings).read_table(key))}
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.errors import LakeError, LakeFileDamaged, LakeFileMissing
 from tippers_dagster.platform.lake import Lake
-from tippers_dagster.platform.lake.keys import decode, encode
+from tippers_dagster.platform.lake.keys import chunk_file, chunk_of, encode
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Dataset:
 
     def key(self, chunk: str) -> str:
         """The key of a chunk's file."""
-        return f"{self.folder}/chunk={encode(chunk)}.parquet"
+        return chunk_file(f"{self.folder}/", chunk)
 
 
 PRESENCE = Dataset("presence")
@@ -283,13 +283,8 @@ def computed_spaces(lake: Lake, dataset: Dataset, chunk: str) -> list[str]:
 
 def chunks(lake: Lake, dataset: Dataset) -> list[str]:
     """The chunks of which there is a file."""
-    keys = lake.list(f"{dataset.folder}/")
-    names = (key.removeprefix(f"{dataset.folder}/") for key in keys)
-    return [
-        decode(name.removeprefix("chunk=").removesuffix(".parquet"))
-        for name in names
-        if name.startswith("chunk=") and "/" not in name
-    ]
+    prefix = f"{dataset.folder}/"
+    return [c for key in lake.list(prefix) if chunk_file(prefix, c := chunk_of(key)) == key]
 
 
 def _every(

@@ -13,24 +13,23 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
+from tippers_dagster.campus.addresses import device_addresses
 from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.campus.spaces.tracking import wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import EnvironmentFault
 from tippers_dagster.occupancy import windows
-from tippers_dagster.occupancy.chunk_tables import PLACE_DAYS, chunk_key, read_encounters
+from tippers_dagster.occupancy.chunk_tables import PLACE_DAYS, read_encounters
 from tippers_dagster.occupancy.records import STEADY_SECONDS, unchanged
 from tippers_dagster.occupancy.regions import regions_seen
 from tippers_dagster.occupancy.state import State, load_state
 from tippers_dagster.platform.lake import Lake, open_lake
-from tippers_dagster.platform.lake.keys import sessions_key
-from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
+from tippers_dagster.platform.lake.keys import chunk_file, sessions_key
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 POLL_SECONDS = 1.0
 NAMED = 3
-
-ADDRESSES = pa.schema({"device": pa.uint64(), "mac_address": pa.string()})
 
 
 class LogIncomplete(EnvironmentFault):
@@ -70,14 +69,6 @@ def _present(state: State) -> np.ndarray:
     """bool per chunk: it has sessions in the lake."""
     found: np.ndarray = state.sessions.computed[0] & ~state.days.sealed
     return found
-
-
-def device_addresses(settings: Settings) -> pa.Table:
-    """Devices' addresses: columns device and mac_address."""
-    # The warehouse keeps the hash as a signed integer of the same bits.
-    found = read_arrow(settings, "SELECT device, mac_address FROM tippers.device_address")
-    devices = found["device"].combine_chunks().view(pa.uint64())
-    return pa.table([devices, found["mac_address"]], schema=ADDRESSES)
 
 
 def partners(settings: Settings, chunks: Sequence[str]) -> pa.Table:
@@ -128,7 +119,7 @@ def crowds(settings: Settings, chunks: Sequence[str], coverage: pa.Table) -> pa.
     """
 
     def answer(lake: Lake) -> pa.Table:
-        days = [partial(lake.read_table, chunk_key(PLACE_DAYS, chunk)) for chunk in chunks]
+        days = [partial(lake.read_table, chunk_file(PLACE_DAYS, chunk)) for chunk in chunks]
         return windows.co_located(days, regions_seen(days, coverage))
 
     return _read(settings, chunks, answer)

@@ -20,7 +20,7 @@ from tippers_dagster.campus.spaces.tracking import (
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import BadInput
 from tippers_dagster.occupancy import files
-from tippers_dagster.occupancy.chunk_tables import PREFIXES, chunk_key
+from tippers_dagster.occupancy.chunk_tables import PREFIXES
 from tippers_dagster.occupancy.files import DERIVED_COUNTS, PRESENCE, SOURCE_COUNTS
 from tippers_dagster.occupancy.partitions import sync_partitions
 from tippers_dagster.occupancy.records import void
@@ -36,7 +36,7 @@ from tippers_dagster.occupancy.tables import (
     source_chunk,
 )
 from tippers_dagster.platform.dagster.environment import dagster_instance
-from tippers_dagster.platform.lake.keys import sessions_key
+from tippers_dagster.platform.lake.keys import chunk_file, sessions_key
 from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -175,7 +175,7 @@ def _purge(settings: Settings, chunk: str, partitions: list[tuple[str, str]]) ->
     files.remove(lake, PRESENCE, chunk, [space for asset, space in partitions if asset == SOURCE])
     if any(asset == DAYS for asset, _ in partitions):
         for prefix in PREFIXES:
-            lake.delete(chunk_key(prefix, chunk))
+            lake.delete(chunk_file(prefix, chunk))
     counted = [space for asset, space in partitions if asset in COUNTS]
     for dataset in (SOURCE_COUNTS, DERIVED_COUNTS):
         files.remove(lake, dataset, chunk, counted)

@@ -61,8 +61,11 @@ _NO_SESSIONS = pa.schema(
         "carried": pa.bool_(),
     }
 ).empty_table()
-_NOBODY = Chunk(0, 0, encounters(_NO_SESSIONS, 0), lambda: _NO_SESSIONS)
-"""In place of a window without chunks."""
+
+
+def _nobody() -> Chunk:
+    """In place of a window without chunks."""
+    return Chunk(0, 0, encounters(_NO_SESSIONS, 0), lambda: _NO_SESSIONS)
 
 
 # --- company -------------------------------------------------------------------------------------
@@ -73,7 +76,7 @@ def accompanied(window: Sequence[Chunk]) -> pa.Table:
     -------
     Columns device, sessions, accompanied_sessions and accompanied_share, for devices with sessions.
     """
-    window = window or [_NOBODY]
+    window = window or [_nobody()]
     totals = _Totals.of(window)
     device, sessions = _accompanied_doubtful(window)
     found = totals.accompanied.copy()
@@ -129,7 +132,7 @@ def best_partners(window: Sequence[Chunk], addresses: pa.Table) -> pa.Table:
     shared_spaces, partner and partner_mean_hours: null where none shares `LEAST_SHARE` of the
     sessions. One row per device with sessions.
     """
-    window = window or [_NOBODY]
+    window = window or [_nobody()]
     totals = _Totals.of(window)
     bounds = _Bounds.of(window, totals)
     place = _places(totals.ids, addresses)

@@ -48,7 +48,7 @@ from tippers_dagster.people.by_label.devices import device_labels
 from tippers_dagster.people.by_label.tables import labelled_chunk
 from tippers_dagster.people.by_label.work import chunk_inputs
 from tippers_dagster.platform.lake import Lake
-from tippers_dagster.platform.lake.keys import SESSIONS_PREFIX, decode
+from tippers_dagster.platform.lake.keys import SESSIONS_PREFIX, chunk_of
 from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -167,7 +167,7 @@ def _old_files(settings: Settings, until: dt.date) -> dict[str, list[str]]:
     lake: Lake = occupancy_lake(settings)
     found: dict[str, list[str]] = {}
     for key in [k for prefix in _DELETED for k in lake.list(prefix)]:
-        chunk = decode(key.rsplit("/", 1)[-1].removeprefix("chunk=").removesuffix(".parquet"))
+        chunk = chunk_of(key)
         if chunk_bounds(chunk, settings.chunk)[1] <= until:
             found.setdefault(chunk, []).append(key)
     return found

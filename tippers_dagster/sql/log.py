@@ -12,22 +12,21 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from tippers_dagster.campus.addresses import BY_DEVICE, device_addresses
 from tippers_dagster.errors import LakeFileMissing
 from tippers_dagster.occupancy.files import DERIVED_COUNTS, SOURCE_COUNTS
 from tippers_dagster.occupancy.log import recorded_chunks
 from tippers_dagster.occupancy.log_window import (
-    ADDRESSES,
     company,
     crowds,
-    device_addresses,
     log_chunks,
     partners,
 )
 from tippers_dagster.occupancy.regions import COVERAGE
-from tippers_dagster.occupancy.state import COUNTS, DAYS, DERIVED, SESSIONS
+from tippers_dagster.occupancy.state import COUNTS, DAYS, SESSIONS
 from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.platform.lake import open_lake
-from tippers_dagster.platform.lake.keys import encode
+from tippers_dagster.platform.lake.keys import chunk_file
 from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import table_columns
@@ -51,10 +50,8 @@ class LogTable:
     ----------
     schema
         The columns that SQL reads.
-    asset
-        What it depends on, as an asset.
     recorded
-        The assets whose records have the fingerprints of its chunks.
+        The assets whose records have the fingerprints of its chunks. It depends on the last one.
     folders
         Of its files in the lake, one per chunk in each; with one folder, all of them must exist.
     read
@@ -68,13 +65,17 @@ class LogTable:
     """
 
     schema: pa.Schema
-    asset: str
     recorded: tuple[str, ...]
     folders: tuple[str, ...] = ()
     read: Read | None = None
     more: Callable[[Settings], str] = lambda _: ""
     windowed: bool = True
     indexes: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def asset(self) -> str:
+        """What it depends on."""
+        return self.recorded[-1]
 
     def fingerprints(self, settings: Settings) -> dict[str, str]:
         """Those of its recorded chunks, in order."""
@@ -100,14 +101,12 @@ LOG_TABLES: dict[str, LogTable] = {
                 "carried": pa.bool_(),
             }
         ),
-        SESSIONS,
         (SESSIONS,),
         folders=("sessions",),
         indexes=(("device", "start"),),
     ),
     "device_address": LogTable(
-        ADDRESSES,
-        SESSIONS,
+        BY_DEVICE,
         (SESSIONS,),
         read=lambda settings, _: device_addresses(settings),
         windowed=False,
@@ -124,7 +123,6 @@ LOG_TABLES: dict[str, LogTable] = {
                 "seconds": pa.int64(),
             }
         ),
-        DAYS,
         (DAYS,),
         folders=("place_days",),
         indexes=(("device", "local_date"),),
@@ -140,7 +138,6 @@ LOG_TABLES: dict[str, LogTable] = {
                 "last_end": _LOCAL,
             }
         ),
-        DAYS,
         (DAYS,),
         folders=("device_days",),
         indexes=(("device", "local_date"),),
@@ -154,7 +151,6 @@ LOG_TABLES: dict[str, LogTable] = {
                 "number_connections": pa.int32(),
             }
         ),
-        DERIVED,
         COUNTS,
         folders=(SOURCE_COUNTS.folder, DERIVED_COUNTS.folder),
         windowed=False,
@@ -172,7 +168,6 @@ LOG_TABLES: dict[str, LogTable] = {
                 "partner_mean_hours": pa.float64(),
             }
         ),
-        DAYS,
         (DAYS,),
         read=partners,
     ),
@@ -185,7 +180,6 @@ LOG_TABLES: dict[str, LogTable] = {
                 "accompanied_share": pa.float64(),
             }
         ),
-        DAYS,
         (DAYS,),
         read=company,
     ),
@@ -198,7 +192,6 @@ LOG_TABLES: dict[str, LogTable] = {
                 "co_located_share": pa.float64(),
             }
         ),
-        DAYS,
         (DAYS,),
         read=lambda settings, chunks: crowds(settings, chunks, _coverage(settings)),
         more=lambda settings: repr(_coverage(settings).sort_by(_BY_ALL).to_pylist()),
@@ -233,7 +226,7 @@ def chunk_files(settings: Settings, name: str, chunks: Sequence[str]) -> dict[st
     table, lake = LOG_TABLES[name], open_lake(settings)
     there = {key for folder in table.folders for key in lake.list(f"{folder}/")}
     wanted = {
-        chunk: [f"{folder}/chunk={encode(chunk)}.parquet" for folder in table.folders]
+        chunk: [chunk_file(f"{folder}/", chunk) for folder in table.folders]
         for chunk in (chunks if table.windowed else table.fingerprints(settings))
     }
     missing = [keys[0] for keys in wanted.values() if len(keys) == 1 and keys[0] not in there]

@@ -30,9 +30,20 @@ def decode(part: str) -> str:
     return unquote(part)
 
 
+def chunk_file(prefix: str, chunk: str) -> str:
+    """The file of one chunk in a folder, given with its slash; ``chunk_of`` reverses it."""
+    return f"{prefix}chunk={encode(chunk)}.parquet"
+
+
+def chunk_of(key: str) -> str:
+    """The chunk of a file that ``chunk_file`` names."""
+    name = key.rsplit("/", 1)[-1]
+    return decode(name.removeprefix("chunk=").removesuffix(".parquet"))
+
+
 def sessions_key(chunk: str) -> str:
     """The cleaned sessions of one chunk."""
-    return f"{SESSIONS_PREFIX}chunk={encode(chunk)}.parquet"
+    return chunk_file(SESSIONS_PREFIX, chunk)
 
 
 def definition_key(folder: str, concept: str, name: str) -> str:
