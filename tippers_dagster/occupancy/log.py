@@ -7,12 +7,18 @@ rows keeps it, so that nothing that reads the log is computed again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from tippers_dagster.automation.nodes import Node, Table
+from tippers_dagster.automation.nodes import Node, Table, digest
+from tippers_dagster.calendar.periods import PeriodKind
+from tippers_dagster.calendar.tables import academic_period
+from tippers_dagster.campus.local_time import chunk_bounds
+from tippers_dagster.campus.spaces.tables import grid
+from tippers_dagster.catalog.window import EVERYTHING, Span, Window, window_spans
 from tippers_dagster.errors import EnvironmentFault
-from tippers_dagster.occupancy.state import COUNTS, SESSIONS
+from tippers_dagster.occupancy.state import COUNTS, DERIVED, SESSIONS
 from tippers_dagster.occupancy.tables import partition_figures, replacing, sealed_chunk
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -49,16 +55,52 @@ def void_chunks(settings: Settings, assets: Sequence[str]) -> set[str]:
         return set(connection.scalars(query))
 
 
-def log_node(asset: str) -> Node:
-    """An asset as a source of definitions; its token changes with the rows of any chunk."""
+# --- windows ------------------------------------------------------------------------------------
+def spans_of(connection: sa.Connection, window: Window) -> list[Span]:
+    """The chunks of a window with sessions in the lake, in order; none without such a term."""
+    c = partition_figures.c
+    query = (
+        sa.select(c.chunk, c.rows)
+        .where(c.asset == SESSIONS, c.chunk.not_in(sa.select(sealed_chunk.c.chunk)))
+        .order_by(c.chunk)
+    )
+    found = connection.execute(query).all()
+    size = connection.scalar(sa.select(grid.c.chunk))
+    log = [Span(chunk, *chunk_bounds(chunk, size), empty=not rows) for chunk, rows in found]
+    p = academic_period.c
+    terms = sa.select(p.start_date, p.end_date).where(p.kind == PeriodKind.QUARTER)
+    return window_spans(window, log, [(start, end) for start, end in connection.execute(terms)])
+
+
+@dataclass(frozen=True)
+class _WindowToken:
+    """A text that changes with the chunks of a window, and with the rows of each."""
+
+    assets: tuple[str, ...]
+    window: Window
+
+    def __call__(self, connection: sa.Connection) -> str:
+        prints = {
+            row.chunk: row.fingerprint for row in connection.execute(sa.text(_query(self.assets)))
+        }
+        chunks = [span.chunk for span in spans_of(connection, self.window)]
+        return digest(*(f"{chunk} {prints.get(chunk)}" for chunk in chunks)) if chunks else ""
+
+
+def log_node(asset: str, window: Window = EVERYTHING) -> Node:
+    """An asset as a source of definitions; its token changes with the rows of any chunk.
+
+    With a window, only those of the window's chunks count.
+    """
+    figures = str(partition_figures.schema), partition_figures.name
+    if not window.is_everything:
+        assets = COUNTS if asset == DERIVED else (asset,)
+        return Node((asset, window.tag), source=Table(*figures, _WindowToken(assets, window)))
     token = (
         "SELECT md5(string_agg(concat_ws(' ', chunk, fingerprint), ',' ORDER BY chunk)) "
         f"FROM ({_query((asset,))}) AS chunks"
     )
-    return Node(
-        (asset,),
-        source=Table(str(partition_figures.schema), partition_figures.name, token),
-    )
+    return Node((asset,), source=Table(*figures, token))
 
 
 def _query(assets: Sequence[str]) -> str:

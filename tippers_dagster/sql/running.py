@@ -264,7 +264,8 @@ def _in_warehouse(
     chosen: Collection[str],
     target: Path,
 ) -> Iterator[DbtRun]:
-    fill_log(settings, log_tables(project.manifest, chosen))
+    for window, names in log_tables(project.manifest, chosen).items():
+        fill_log(settings, names, window)
     process = subprocess.Popen(
         [sys.executable, "-P", str(_CHILD), *arguments],
         cwd=project.folder,
@@ -329,7 +330,8 @@ def run_in_warehouse(
 ) -> int:
     """Run any command of dbt on PostgreSQL, as ``run_on_lake`` does on DuckDB."""
     if _READING.intersection(arguments):
-        fill_log(settings, log_tables(project.manifest, project.manifest["nodes"]))
+        for window, names in log_tables(project.manifest, project.manifest["nodes"]).items():
+            fill_log(settings, names, window)
         ensure_roles(settings)
     # A separate process: this one keeps the embedded database running meanwhile.
     return subprocess.run([*dbt_command(), *arguments], env=environment, check=False).returncode

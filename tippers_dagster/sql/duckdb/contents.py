@@ -12,6 +12,7 @@ import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 
 from tippers_dagster.campus.source.schema import source_tables
+from tippers_dagster.catalog.window import Window
 from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -19,7 +20,7 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column, table_columns
 from tippers_dagster.sql.duckdb.log import empty_log_table, log_table
 from tippers_dagster.sql.duckdb.sandbox import Contents, Dataset, Sandbox, Source, sandbox
-from tippers_dagster.sql.log import SCHEMA, SOURCE, window
+from tippers_dagster.sql.log import SCHEMA, source_window, window_chunks, windowed
 from tippers_dagster.sql.names import source_schema
 from tippers_dagster.sql.roles import built
 
@@ -66,10 +67,12 @@ def lake_sandbox(settings: Settings, read: Inputs, **options: Any) -> Iterator[S
 def _contents(settings: Settings, read: Inputs) -> Iterator[Contents]:
     tables: dict[str, Source] = {}
     datasets: dict[str, Dataset] = {}
-    chunks = window(settings, read.log)
-    for name in read.log:
-        found = log_table(settings, name, chunks)
-        (datasets if isinstance(found, Dataset) else tables)[f"{SCHEMA}.{name}"] = found
+    for window, names in read.log.items():
+        chunks = window_chunks(settings, names, window)
+        for name in names:
+            found = log_table(settings, name, chunks, window)
+            place = f"{SCHEMA}.{windowed(name, window)}"
+            (datasets if isinstance(found, Dataset) else tables)[place] = found
     with built(settings) as connection, ExitStack() as open_cursors:
         for schema, name in read.places:
             table = _table(settings, partial(_cursor, open_cursors, connection), schema, name)
@@ -123,9 +126,9 @@ def _readable(column: Column) -> str:
 # --- what dbt's models read ---------------------------------------------------------------------
 @dataclass
 class Inputs:
-    """What models or queries read: tables of the log and the warehouse, views in order."""
+    """What models or queries read: tables of the log by window, others, and views in order."""
 
-    log: list[str] = field(default_factory=list)
+    log: dict[Window, list[str]] = field(default_factory=dict)
     places: list[Place] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
 
@@ -147,8 +150,8 @@ def inputs(manifest: Mapping[str, Any], staging: Sequence[View], chosen: Collect
         unique_id = waiting.pop()
         resource = manifest["sources" if unique_id.startswith("source.") else "nodes"][unique_id]
         place = resource["schema"], resource.get("identifier") or resource["alias"]
-        if resource.get("source_name") == SOURCE:
-            found.log.append(resource["name"])
+        if (window := source_window(resource.get("source_name"))) is not None:
+            found.log.setdefault(window, []).append(resource["name"])
         elif ".".join(place) in views:
             wanted.add(".".join(place))
         elif unique_id not in chosen:
@@ -175,7 +178,7 @@ def everything(manifest: Mapping[str, Any], staging: Sequence[View]) -> Inputs:
 def _sources(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Sources in the warehouse."""
     for node in manifest["sources"].values():
-        if node["source_name"] != SOURCE:
+        if source_window(node["source_name"]) is None:
             yield node
 
 
@@ -194,7 +197,11 @@ def inputs_empty(
     """All staging models over empty tables: enough to plan a query."""
     chosen = [i for i, _ in _staging_nodes(manifest, staging)]
     read = inputs(manifest, staging, chosen)
-    tables: dict[str, Source] = {f"{SCHEMA}.{name}": empty_log_table(name) for name in read.log}
+    tables: dict[str, Source] = {
+        f"{SCHEMA}.{windowed(name, window)}": empty_log_table(name)
+        for window, names in read.log.items()
+        for name in names
+    }
     for schema, name in read.places:
         columns = _optional(settings, schema, name)
         if columns is not None:
