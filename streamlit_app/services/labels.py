@@ -17,6 +17,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.catalog.store import load_catalog
+from tippers_dagster.catalog.window import Read
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.earlier_labels import ABSENT, Past, moved_labels, read_earlier_labels
 from tippers_dagster.labelling.explanations import explain as explain_label
@@ -26,6 +27,7 @@ from tippers_dagster.platform.table_files import Format, table_bytes
 from tippers_dagster.platform.text import shown
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.sql.compose import quoted
+from tippers_dagster.sql.log import LOG_READ
 
 if TYPE_CHECKING:
     from tippers_dagster.automation.state import AssetState
@@ -54,6 +56,8 @@ class Summary:
         Lower end of a confidence bin, label, and number of entities.
     mlflow_run
         Id of the MLflow run; None if MLflow has not logged it.
+    log
+        The part of the log that the labels are about; None if it is not recorded.
     """
 
     ref: Ref
@@ -65,6 +69,7 @@ class Summary:
     materialized_at: dt.datetime | None
     run_id: str | None
     mlflow_run: str | None
+    log: Read | None
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ def summary(app: App, ref: Ref) -> Summary:
         materialized_at=state.materialized_at,
         run_id=state.run_id,
         mlflow_run=details.get("mlflow_run"),
+        log=Read.from_json(details[LOG_READ]) if LOG_READ in details else None,
     )
 
 

@@ -91,9 +91,14 @@ def weeks(
     return settings
 
 
+def week_of(number: int) -> dt.date:
+    """The Monday of a week of the log."""
+    return MONDAY + dt.timedelta(weeks=number)
+
+
 def add_term(settings: Settings, first: int, weeks: int) -> None:
     """A term that begins in a week of the log."""
-    start = MONDAY + dt.timedelta(weeks=first)
+    start = week_of(first)
     with warehouse_engine(settings).begin() as connection:
         connection.execute(
             sa.text(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tippers_dagster.errors import BadInput
@@ -98,7 +98,40 @@ class Span:
     empty: bool = False
 
 
-def window_spans(window: Window, log: Sequence[Span], terms: Iterable[Dates]) -> list[Span]:
+@dataclass(frozen=True)
+class Read:
+    """What was read of the log: a window, and the local dates [start, end) of its chunks."""
+
+    window: Window
+    start: dt.date
+    end: dt.date
+
+    @classmethod
+    def of(cls, window: Window, spans: Sequence[Span]) -> Read | None:
+        """From the chunks that were read, in order; None without any."""
+        return cls(window, spans[0].start, spans[-1].end) if spans else None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, str]) -> Read:
+        """From ``to_json``."""
+        start, end = (dt.date.fromisoformat(values[name]) for name in ("start", "end"))
+        return cls(parse_window(values["window"]), start, end)
+
+    def to_json(self) -> dict[str, str]:
+        """As recorded with what was computed from it."""
+        return {
+            "window": str(self.window),
+            "start": self.start.isoformat(),
+            "end": self.end.isoformat(),
+        }
+
+    def __str__(self) -> str:
+        return f"{self.window}: {self.start} to {self.end - dt.timedelta(days=1)}"
+
+
+def window_spans(
+    window: Window, log: Sequence[Span], terms: Iterable[Dates], until: dt.date | None = None
+) -> list[Span]:
     """The chunks of a window, in order.
 
     The window ends with the last chunk that has sessions: ranges are tracked ahead of time, too.
@@ -109,7 +142,10 @@ def window_spans(window: Window, log: Sequence[Span], terms: Iterable[Dates]) ->
         The chunks of the log, in order of time.
     terms
         The terms of the calendar.
+    until
+        For a past window: as if there were only the chunks that end by this date.
     """
+    log = [span for span in log if until is None or span.end <= until]
     if window.is_everything or not log:
         return list(log)
     last = next((span for span in reversed(log) if not span.empty), log[-1])

@@ -6,6 +6,7 @@ rows keeps it, so that nothing that reads the log is computed again.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,8 +57,11 @@ def void_chunks(settings: Settings, assets: Sequence[str]) -> set[str]:
 
 
 # --- windows ------------------------------------------------------------------------------------
-def spans_of(connection: sa.Connection, window: Window) -> list[Span]:
-    """The chunks of a window with sessions in the lake, in order; none without such a term."""
+def spans_of(connection: sa.Connection, window: Window, until: dt.date | None = None) -> list[Span]:
+    """The chunks of a window with sessions in the lake, in order; none without such a term.
+
+    ``until``: for a past window, the date by which it ends.
+    """
     c = partition_figures.c
     query = (
         sa.select(c.chunk, c.rows)
@@ -69,7 +73,8 @@ def spans_of(connection: sa.Connection, window: Window) -> list[Span]:
     log = [Span(chunk, *chunk_bounds(chunk, size), empty=not rows) for chunk, rows in found]
     p = academic_period.c
     terms = sa.select(p.start_date, p.end_date).where(p.kind == PeriodKind.QUARTER)
-    return window_spans(window, log, [(start, end) for start, end in connection.execute(terms)])
+    dates = [(start, end) for start, end in connection.execute(terms)]
+    return window_spans(window, log, dates, until)
 
 
 @dataclass(frozen=True)

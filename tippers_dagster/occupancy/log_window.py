@@ -5,6 +5,7 @@ Rules read chunks whose sessions, days and encounters belong together.
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.campus.spaces.tracking import wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
-from tippers_dagster.catalog.window import EVERYTHING, Window
+from tippers_dagster.catalog.window import EVERYTHING, Span, Window
 from tippers_dagster.errors import BadInput, EnvironmentFault
 from tippers_dagster.occupancy import windows
 from tippers_dagster.occupancy.chunk_tables import PLACE_DAYS, chunk_key, read_encounters
@@ -43,10 +44,13 @@ class NoTerm(BadInput):
     """The calendar has no term that could be a window."""
 
 
-def log_chunks(settings: Settings, window: Window = EVERYTHING) -> list[str]:
+def log_chunks(
+    settings: Settings, window: Window = EVERYTHING, until: dt.date | None = None
+) -> list[str]:
     """The tracked chunks of a window with sessions in the lake, in order of time.
 
-    Waits for runs that are computing some of them.
+    Waits for runs that are computing some of them. ``until``: for a past window, the date by which
+    it ends.
 
     Raises
     ------
@@ -56,13 +60,17 @@ def log_chunks(settings: Settings, window: Window = EVERYTHING) -> list[str]:
     NoTerm
         The window is a term, and the calendar has none until the last date of the log.
     """
-    chunks = None if window.is_everything else chunks_of_window(settings, window)
+    chunks = None
+    if not window.is_everything:
+        chunks = [span.chunk for span in window_log(settings, window, until)]
     state = _complete(settings, chunks)
     return _names(state, _present(state) & _among(state, chunks))
 
 
-def chunks_of_window(settings: Settings, window: Window) -> list[str]:
+def window_log(settings: Settings, window: Window, until: dt.date | None = None) -> list[Span]:
     """The chunks of a window, whether or not their log is complete.
+
+    ``until``: as for ``log_chunks``.
 
     Raises
     ------
@@ -70,8 +78,8 @@ def chunks_of_window(settings: Settings, window: Window) -> list[str]:
         As for ``log_chunks``.
     """
     with warehouse_engine(settings).connect() as connection:
-        found = [span.chunk for span in spans_of(connection, window)]
-        any_log = bool(found) or bool(spans_of(connection, EVERYTHING))
+        found = spans_of(connection, window, until)
+        any_log = bool(found) or bool(spans_of(connection, EVERYTHING, until))
     if window.term and any_log and not found:
         raise NoTerm(
             "The window is a term, but the calendar has none up to the last date of the log.",

@@ -7,6 +7,7 @@ are named here are all that SQL reads of them.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,9 @@ SOURCE = "lake"
 
 SCHEMA = "log"
 """Their schema, in DuckDB and in the warehouse."""
+
+LOG_READ = "log"
+"""The recorded detail of an asset: what it read of the log, or what its labels are about."""
 
 
 def source_name(window: Window) -> str:
@@ -231,9 +235,14 @@ LOG_TABLES: dict[str, LogTable] = {
 
 
 def window_chunks(
-    settings: Settings, names: Collection[str], window: Window = EVERYTHING
+    settings: Settings,
+    names: Collection[str],
+    window: Window = EVERYTHING,
+    until: dt.date | None = None,
 ) -> list[str]:
     """The chunks whose log these tables have over a window.
+
+    ``until``: for a past window, the date by which it ends.
 
     Raises
     ------
@@ -243,7 +252,7 @@ def window_chunks(
         The window is a term, and the calendar has none.
     """
     needed = not window.is_everything or any(LOG_TABLES[name].by_chunk for name in names)
-    return log_chunks(settings, window) if needed else []
+    return log_chunks(settings, window, until) if needed else []
 
 
 def chunk_files(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +38,9 @@ _KEPT_TYPES = {
 
 
 @contextmanager
-def lake_sandbox(settings: Settings, read: Inputs, **options: Any) -> Iterator[Sandbox]:
+def lake_sandbox(
+    settings: Settings, read: Inputs, *, until: dt.date | None = None, **options: Any
+) -> Iterator[Sandbox]:
     """A sandbox with the log and tables of the warehouse.
 
     Tables are read while it starts; nothing of the warehouse stays locked after.
@@ -47,6 +50,8 @@ def lake_sandbox(settings: Settings, read: Inputs, **options: Any) -> Iterator[S
     read
         What it holds. Tables that do not exist are left out, unless they are optional tables of the
         campus, which are then empty.
+    until
+        For past windows, the date by which they end.
     options
         Of ``sandbox``.
 
@@ -58,17 +63,17 @@ def lake_sandbox(settings: Settings, read: Inputs, **options: Any) -> Iterator[S
         A table or view cannot be opened.
     """
     with ExitStack() as running:
-        with _contents(settings, read) as held:
+        with _contents(settings, read, until) as held:
             box = running.enter_context(sandbox(settings, held, **options))
         yield box
 
 
 @contextmanager
-def _contents(settings: Settings, read: Inputs) -> Iterator[Contents]:
+def _contents(settings: Settings, read: Inputs, until: dt.date | None) -> Iterator[Contents]:
     tables: dict[str, Source] = {}
     datasets: dict[str, Dataset] = {}
     for window, names in read.log.items():
-        chunks = window_chunks(settings, names, window)
+        chunks = window_chunks(settings, names, window, until)
         for name in names:
             found = log_table(settings, name, chunks, window)
             place = f"{SCHEMA}.{windowed(name, window)}"
