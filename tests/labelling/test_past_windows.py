@@ -8,8 +8,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
+from tests.dbt_project.lake import write_lake
 from tests.sql.definitions import DEVICE, DEVICES, LONG, MACS, MODEL, saved
-from tests.sql.test_windows import add_term, week_of, weeks
+from tests.sql.test_windows import LOG, add_term, session, week_of, weeks
 from tippers_dagster.campus.identities import DeviceIds
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Condition, Kind, LabellingFunction
@@ -47,20 +48,25 @@ def catalog(window: str | None) -> Catalog:
 
 @pytest.mark.parametrize("weeks", ["duckdb"], indirect=True)
 def test_a_past_window_is_computed_and_kept(weeks: Settings) -> None:
+    write_lake(weeks, [*LOG, session(3, 0, hours=3)], [])
     ref, before = MODEL.ref, set(open_lake(weeks).list("rules/"))
     kept = label_past_window(weeks, catalog("last 2 weeks"), ref, week_of(2))
     assert str(kept.read) == "last 2 weeks: 2025-01-06 to 2025-01-19"
-    assert kept.entities == 2, "the device of the last week is not there yet"
+    assert kept.entities == 3, "the device of the last week is not there yet"
     found = read_window(weeks, "device", "type", kept)
     ids = DeviceIds(device_key(weeks))
-    assert set(found["device_id"].to_pylist()) == set(ids(pa.array(MACS[:2])).tolist())
-    assert found["label"].to_pylist() == ["B", "B"]
+    there = ids(pa.array([MACS[0], MACS[1], MACS[3]])).tolist()
+    assert sorted(found["device_id"].to_pylist()) == sorted(there)
+    assert None not in found["confidence"].to_pylist(), "each has votes"
 
     # Again, and one window more: by a date in the middle of a week.
     label_past_window(weeks, catalog("last 2 weeks"), ref, week_of(2))
-    label_past_window(weeks, catalog("last 2 weeks"), ref, week_of(4) + dt.timedelta(days=2))
-    starts = [str(one.read.start) for one in kept_windows(weeks, "device", "type")]
-    assert starts == ["2025-01-20", "2025-01-06"]
+    label_past_window(weeks, catalog("last 3 weeks"), ref, week_of(3) + dt.timedelta(days=2))
+    starts = [str(one.read) for one in kept_windows(weeks, "device", "type")]
+    assert starts == [
+        "last 3 weeks: 2025-01-06 to 2025-01-26",
+        "last 2 weeks: 2025-01-06 to 2025-01-19",
+    ]
 
     # Nothing else has changed.
     assert not has_labels(weeks, "device", "type")

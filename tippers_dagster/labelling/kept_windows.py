@@ -157,8 +157,8 @@ def kept_windows(settings: Settings, concept: str, name: str) -> list[KeptWindow
 def window_at(kept: Sequence[KeptWindow], start: dt.date, end: dt.date) -> KeptWindow:
     """The window whose labels count for some dates.
 
-    The latest that contains them; without one, the nearest in time. A newer window that does not
-    contain the dates changes nothing.
+    The latest that contains them; without one, the nearest in time, the earliest of equals. A newer
+    window that does not contain the dates thus changes nothing for those before it.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def window_at(kept: Sequence[KeptWindow], start: dt.date, end: dt.date) -> KeptW
         Local dates [start, end).
     """
     containing = (window for window in kept if window.contains(start, end))
-    nearest = min(kept, key=lambda window: window.distance(start, end))
+    nearest = min(reversed(kept), key=lambda window: window.distance(start, end))
     return next(containing, nearest)
 
 
