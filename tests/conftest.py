@@ -157,6 +157,15 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     return SHARED.get(tmp_path_factory)
 
 
+@pytest.fixture(scope="module")
+def tracked_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The running deployment has a log that definitions are computed from."""
+    from tests.deployment import SHARED
+
+    with SHARED.get(tmp_path_factory).tracking_the_log():
+        yield
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Stop the shared deployment after its last test: it computes as long as it runs."""

@@ -5,7 +5,8 @@ that asks for it. What one test makes the others leave alone: each has spaces, w
 its own. Tests that take a part of the deployment away have the marker ``outage`` and come last.
 
 Its home holds a simulated campus (two buildings, 120 people) and a plain one (three floors of four
-rooms), both with the sessions of two weeks from 20 January 2025; nothing is tracked.
+rooms), both with the sessions of two weeks from 20 January 2025. Nothing is tracked, unless a test
+asks for `tracked_log`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from tests.stack.waiting import until
 from tippers_dagster.automation.state import NEVER, load_states
 from tippers_dagster.calendar.simulated import keep_simulated
 from tippers_dagster.campus.intake.ingest import ingest_file
+from tippers_dagster.occupancy.tracking import track_space, untrack_space
 from tippers_dagster.platform.postgres.embedded import start_embedded
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
@@ -95,6 +98,18 @@ class Deployed:
         """The assets that Dagster's page shows."""
         nodes = self.graphql("{ assetNodes { assetKey { path } } }")["assetNodes"]
         return {"/".join(node["assetKey"]["path"]) for node in nodes}
+
+    @contextmanager
+    def tracking_the_log(self) -> Iterator[None]:
+        """The log of the simulated dates is tracked, and the models below definitions computed."""
+        dates = {"start": SIMULATED.start, "end": SIMULATED.start + dt.timedelta(SIMULATED.days)}
+        with pytest.MonkeyPatch.context() as patch:
+            settings = self.enter(patch)
+            track_space(settings, space=None, **dates)
+            until(lambda: _staged(settings), 300, self.log.read_text)
+        yield
+        with pytest.MonkeyPatch.context() as patch:
+            untrack_space(self.enter(patch), space=None)
 
     def enter(self, monkeypatch: pytest.MonkeyPatch) -> Settings:
         """The deployment's settings, in this process."""
@@ -165,7 +180,6 @@ def _start(folder: Path) -> Iterator[Deployed]:
             )
         try:
             until(lambda: "Everything is up" in log.read_text(), 300, log.read_text)
-            until(lambda: _staged(settings), 300, log.read_text)
             yield Deployed(environment, psutil.Process(process.pid), log)
         finally:
             process.send_signal(signal.SIGTERM)
@@ -173,8 +187,8 @@ def _start(folder: Path) -> Iterator[Deployed]:
 
 
 def _staged(settings: Settings) -> bool:
-    """Whether the automation has computed the models below all definitions."""
-    return bool(load_states(settings).get("staging/int_sessions", NEVER).version)
+    states = load_states(settings)
+    return bool(states.get("staging/int_sessions", NEVER).version)
 
 
 def _ingest(settings: Settings, folder: Path) -> None:

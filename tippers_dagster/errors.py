@@ -56,6 +56,10 @@ class LakeFileMissing(LakeError):
     """A lake file does not exist."""
 
 
+class LakeFileDamaged(LakeError):
+    """What is in a lake file is not what was written."""
+
+
 class SourceError(TippersError):
     """The source database lacks a table or column, or its space tree is broken."""
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from streamlit_app.services.app import App
 from tippers_dagster.access.model import Role
+from tippers_dagster.automation.state import forget_failures
 from tippers_dagster.errors import BadInput
 from tippers_dagster.graph.start import BY_TAG, start_run, stop_run
+from tippers_dagster.occupancy.records import forget_attempts
 from tippers_dagster.platform.redaction import redact
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 
@@ -209,9 +211,6 @@ def repeat(app: App, run_id: str) -> str:
 
     Also resets the counts of failed attempts, so that automation retries everything again.
     """
-    from tippers_dagster.automation.state import forget_failures
-    from tippers_dagster.occupancy.records import forget_attempts
-
     app.person.require(Role.ANALYST, "start runs")
     run = _record(app, run_id).dagster_run
     names = _assets(run)

@@ -19,6 +19,7 @@ from tests.automation.refresh_model import (
     Computed,
     definitions_in,
 )
+from tippers_dagster.automation.nodes import Node, Table, lineage_of
 from tippers_dagster.automation.refresh import Clock
 from tippers_dagster.catalog.refresh import BY_HAND, ON_CHANGE, Refresh, check_cron, parse_refresh
 from tippers_dagster.errors import BadInput
@@ -408,3 +409,9 @@ def test_other_texts_are_refused(text: str, why: str) -> None:
 def test_a_cron_time_that_never_comes_is_refused(cron: str) -> None:
     with pytest.raises(BadInput, match="is not a cron schedule, or its time never comes"):
         check_cron(parse_refresh(f"cron {cron}"))
+
+
+def test_the_first_rows_of_a_source_count_like_a_changed_definition() -> None:
+    log = Node(("log",), source=Table("public", "chunks", "SELECT 'fingerprint'"))
+    none, first, more = (lineage_of(log, {}, token) for token in ("", "one", "two"))
+    assert none != first == more == lineage_of(Node(("table",), source=Table("a", "b")), {}, "")

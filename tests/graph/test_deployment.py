@@ -20,7 +20,7 @@ from tippers_dagster.graph.definitions import pipeline_definitions
 from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.settings import Settings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tracked_log")]
 
 
 @pytest.fixture

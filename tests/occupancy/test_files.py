@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.campus.spaces.test_tree import tree_of
 from tests.occupancy.lake import rows_of
-from tippers_dagster.errors import LakeError, LakeFileMissing
+from tippers_dagster.errors import LakeError, LakeFileDamaged, LakeFileMissing
 from tippers_dagster.occupancy import files
 from tippers_dagster.occupancy.files import DERIVED_COUNTS, PRESENCE, SOURCE_COUNTS, Dataset, Rows
 from tippers_dagster.platform.lake import Lake, open_lake
@@ -77,6 +77,21 @@ def test_partial_replacements_equal_a_dictionary(seed: int, steps: int, per_root
         assert lake.list() == ([PRESENCE.key(CHUNK)] if expected else [])
 
 
+def test_a_damaged_file_is_replaced_by_what_is_computed(tmp_path: Path) -> None:
+    lake = Lake(FolderBackend(tmp_path))
+    files.replace(lake, PRESENCE, CHUNK, rows_with({"a": [1], "b": [2]}))
+    whole = (tmp_path / PRESENCE.key(CHUNK)).read_bytes()
+    for damaged in (b"damaged", whole[:-20] + bytes(20), whole[: len(whole) // 2]):
+        (tmp_path / PRESENCE.key(CHUNK)).write_bytes(damaged)
+        with pytest.raises(LakeFileDamaged, match="materialise it again"):
+            files.read(lake, PRESENCE, {CHUNK: ["a"]})
+        assert files.remove(lake, PRESENCE, CHUNK, ["a"]) == 0
+        files.replace(lake, PRESENCE, CHUNK, rows_with({"a": [3]}))
+        assert values_of(files.read_every(lake, PRESENCE, CHUNK, ["a"], "")) == {"a": [3]}
+        with pytest.raises(LakeFileMissing):
+            files.read_every(lake, PRESENCE, CHUNK, ["b"], "")
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(FolderBackend(tmp_path))
@@ -122,12 +137,8 @@ def test_other_programs_find_the_spaces(lake: Lake, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 5000])
 def test_damaged_files_are_named(lake: Lake, content: bytes) -> None:
     lake.write_bytes(PRESENCE.key(CHUNK), content)
-    for use in (
-        lambda: files.read(lake, PRESENCE, {CHUNK: ["1"]}),
-        lambda: files.replace(lake, PRESENCE, CHUNK, rows_with({"1": [1]})),
-    ):
-        with pytest.raises(LakeError, match=r"presence/chunk=2025-01-06.*is not a readable"):
-            use()
+    with pytest.raises(LakeFileDamaged, match=r"presence/chunk=2025-01-06.*is not a readable"):
+        files.read(lake, PRESENCE, {CHUNK: ["1"]})
 
 
 def test_files_of_other_programs_are_named(lake: Lake) -> None:

@@ -11,8 +11,11 @@ import sqlalchemy as sa
 from tests.dbt_project.lake import write_lake, write_spaces
 from tests.dbt_project.oracle import Session
 from tests.sql.definitions import MACS
+from tippers_dagster.automation.tokens import source_tokens
+from tippers_dagster.campus.source.creation import create_source_schema
+from tippers_dagster.campus.spaces.tracking import untrack
 from tippers_dagster.errors import LakeFileMissing
-from tippers_dagster.occupancy.log import LogOutdated, recorded_chunks
+from tippers_dagster.occupancy.log import LogOutdated, log_node, recorded_chunks
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
@@ -107,6 +110,27 @@ def _partitions_after_fill(settings: Settings) -> dict[str, tuple[int, str | Non
     return _partitions(settings)
 
 
+def test_what_is_computed_from_the_whole_log(campus: Settings) -> None:
+    create_source_schema(campus)
+    names = ("partners", "company", "crowds")
+    fill_log(campus, names)
+    before = _partitions(campus)
+    assert set(before) == {f"{name} " for name in names}
+    found = read_arrow(campus, f"SELECT sessions, accompanied_sessions FROM {SCHEMA}.company")
+    assert sorted(found["sessions"].to_pylist()) == [1, 3]
+    assert set(found["accompanied_sessions"].to_pylist()) == {0}
+    fill_log(campus, names)
+    assert _partitions(campus) == before
+    _execute(
+        campus,
+        "INSERT INTO source.region_to_coverage (region_id, space_name, sensor) "
+        "VALUES ('1', 'Room 1', 'ap1')",
+    )
+    fill_log(campus, names)
+    after = _partitions(campus)
+    assert {name for name in after if after[name] != before[name]} == {"crowds "}
+
+
 def test_what_a_run_is_replacing_is_loaded_again(campus: Settings) -> None:
     _execute(
         campus,
@@ -140,6 +164,23 @@ def test_sealed_chunks_and_what_was_made_of_them_are_forgotten(campus: Settings)
     assert set(_partitions(campus)) == {
         f"{name} {SECOND}" for name in ("sessions", "place_days", "device_days")
     }
+
+
+def test_untracked_chunks_are_not_read_and_make_what_read_them_stale(campus: Settings) -> None:
+    fill_log(campus, ["sessions"])
+    assert set(_partitions(campus)) == {f"sessions {FIRST}", f"sessions {SECOND}"}
+    before = token(campus)
+    untrack(campus, space=None, end=dt.date(2025, 1, 13))
+    assert token(campus) != before
+    fill_log(campus, ["sessions"])
+    assert set(_partitions(campus)) == {f"sessions {SECOND}"}
+
+
+def token(settings: Settings) -> str:
+    """What definitions that read sessions depend on."""
+    source = log_node("sessions").source
+    assert source is not None
+    return source_tokens(settings, {"sessions": source})["sessions"]
 
 
 def test_the_log_of_a_chunk_that_cannot_be_read_stops_the_run(campus: Settings) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,9 +25,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tippers_dagster.campus.spaces.tree import SpaceTree
-from tippers_dagster.errors import LakeError, LakeFileMissing
+from tippers_dagster.errors import LakeError, LakeFileDamaged, LakeFileMissing
 from tippers_dagster.platform.lake import Lake
 from tippers_dagster.platform.lake.keys import decode, encode
+
+_log = logging.getLogger(__name__)
 
 Int64 = NDArray[np.int64]
 
@@ -163,15 +166,25 @@ def write(lake: Lake, dataset: Dataset, chunk: str, rows: Rows) -> None:
 
 
 def replace(lake: Lake, dataset: Dataset, chunk: str, rows: Rows) -> None:
-    """Replace the rows of some spaces of a chunk; those of all others are copied."""
-    others = read_others(lake, dataset, chunk, rows.spaces)
+    """Replace the rows of some spaces of a chunk; those of all others are copied.
+
+    Of a damaged file nothing can be copied: reading another space then says that it is missing.
+    """
+    try:
+        others = read_others(lake, dataset, chunk, rows.spaces)
+    except LakeFileDamaged as error:
+        _log.warning("%s Its other spaces have to be materialised again, too.", error)
+        others = None
     write(lake, dataset, chunk, rows if others is None else Rows.joined([others, rows]))
 
 
 def remove(lake: Lake, dataset: Dataset, chunk: str, spaces: Iterable[str]) -> int:
     """Remove spaces from a chunk, and the file if none is left; returns how many it had."""
     gone = set(spaces)
-    before = computed_spaces(lake, dataset, chunk)
+    try:
+        before = computed_spaces(lake, dataset, chunk)
+    except LakeFileDamaged:
+        return 0  # it has nothing that could be kept or removed
     number = len(gone.intersection(before))
     if number == len(before):
         lake.delete(dataset.key(chunk))

@@ -16,7 +16,7 @@ from tippers_dagster.automation.nodes import Node, Table, digest
 from tippers_dagster.calendar.periods import PeriodKind
 from tippers_dagster.calendar.tables import academic_period
 from tippers_dagster.campus.local_time import chunk_bounds
-from tippers_dagster.campus.spaces.tables import grid
+from tippers_dagster.campus.spaces.tables import grid, tracking
 from tippers_dagster.catalog.window import EVERYTHING, Span, Window, window_spans
 from tippers_dagster.errors import EnvironmentFault
 from tippers_dagster.occupancy.state import COUNTS, DERIVED, SESSIONS
@@ -62,13 +62,12 @@ def spans_of(connection: sa.Connection, window: Window, until: dt.date | None = 
 
     ``until``: for a past window, the date by which it ends.
     """
-    c = partition_figures.c
     query = (
-        sa.select(c.chunk, c.rows)
-        .where(c.asset == SESSIONS, c.chunk.not_in(sa.select(sealed_chunk.c.chunk)))
-        .order_by(c.chunk)
+        f"SELECT log.chunk, figures.rows FROM ({_query((SESSIONS,))}) AS log "
+        f"JOIN {partition_figures} AS figures ON figures.chunk = log.chunk "
+        f"AND figures.asset = '{SESSIONS}' ORDER BY log.chunk"
     )
-    found = connection.execute(query).all()
+    found = connection.execute(sa.text(query)).all()
     size = connection.scalar(sa.select(grid.c.chunk))
     log = [Span(chunk, *chunk_bounds(chunk, size), empty=not rows) for chunk, rows in found]
     p = academic_period.c
@@ -109,14 +108,22 @@ def log_node(asset: str, window: Window = EVERYTHING) -> Node:
 
 
 def _query(assets: Sequence[str]) -> str:
-    """Chunks with one fingerprint each; null for sessions without one of their log."""
+    """Chunks with one fingerprint each; null for sessions without one of their log.
+
+    The log is that of tracked dates, of which not only the counts are kept. Counts are all counts.
+    """
     names = ", ".join(f"'{asset}'" for asset in assets)
     counts = ", ".join(f"'{asset}'" for asset in COUNTS)
+    in_log = (
+        f"chunk NOT IN (SELECT chunk FROM {sealed_chunk}) AND EXISTS "
+        f"(SELECT FROM {tracking}, {grid} WHERE end_date > figures.chunk::date "
+        "AND start_date < figures.chunk::date + ('1 ' || grid.chunk)::interval)"
+    )
     return (
         "SELECT chunk, CASE WHEN count(*) = count(print) THEN md5(string_agg("
         "concat_ws(' ', asset, space, print), ',' ORDER BY asset, space)) END AS fingerprint "
         f"FROM (SELECT *, CASE WHEN asset = '{SESSIONS}' THEN log_fingerprint "
         f"ELSE output_fingerprint END AS print FROM {partition_figures}) AS figures "
-        f"WHERE asset IN ({names}) AND (asset IN ({counts}) OR chunk NOT IN "
-        f"(SELECT chunk FROM {sealed_chunk})) GROUP BY chunk ORDER BY chunk"
+        f"WHERE asset IN ({names}) AND (asset IN ({counts}) OR ({in_log})) "
+        "GROUP BY chunk ORDER BY chunk"
     )

@@ -65,6 +65,12 @@ def test_it_answers_on_files_tables_and_views(box: Sandbox) -> None:
     ]
 
 
+def test_whole_numbers_are_divided_as_in_postgresql(box: Sandbox) -> None:
+    sql = "SELECT 7 / 2 AS a, -7 / 2 AS b, count(*) / 4 AS c, 7 / 2.0 AS d, avg(7) / 2 AS e"
+    found = box.query(f"{sql} FROM lake.log", 10).to_pylist()
+    assert found == [{"a": 3, "b": -3, "c": 1, "d": 3.5, "e": 3.5}]
+
+
 def test_a_dataset_without_files_is_empty(here: Settings) -> None:
     given = Contents({"lake.log": Dataset([], SESSIONS.schema)})
     with sandbox(here, given, statement_seconds=3) as box:
@@ -80,6 +86,16 @@ def test_files_of_another_version_are_an_error(here: Settings) -> None:
         sandbox(here, given, statement_seconds=3),
     ):
         pass
+
+
+def test_files_that_are_replaced_or_deleted_meanwhile_stay_what_they_were(here: Settings) -> None:
+    given, lake = contents(here), open_lake(here)
+    total = "SELECT count(*) AS n, sum(start)::bigint AS s, max(space) AS m FROM lake.log"
+    with sandbox(here, given, statement_seconds=3) as box:
+        before = box.query(total, 10).to_pylist()
+        lake.write_table("log/0.parquet", pa.concat_tables([SESSIONS] * 1000))
+        lake.delete("log/1.parquet")
+        assert box.query(total, 10).to_pylist() == before == [{"n": 6, "s": 120, "m": "b"}]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tippers_dagster.catalog.model import Draft, Ref
 from tippers_dagster.graph.save import save_definition
 from tippers_dagster.settings import Settings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tracked_log")]
 
 INDEX_SQL = "SELECT DISTINCT mac_address FROM int_sessions"
 RULE_SQL = """SELECT mac_address, count(*) AS sessions FROM int_sessions

@@ -25,7 +25,7 @@ from tippers_dagster.catalog.model import Draft, Ref
 from tippers_dagster.graph.save import save_definition
 from tippers_dagster.settings import Settings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tracked_log")]
 
 Open = Callable[[str], Page]
 

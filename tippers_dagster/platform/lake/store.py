@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tippers_dagster.errors import LakeError, LakeFileMissing, SettingsError
+from tippers_dagster.errors import LakeError, LakeFileDamaged, LakeFileMissing, SettingsError
 from tippers_dagster.platform.disk import is_full
 from tippers_dagster.platform.lake import parquet
 from tippers_dagster.platform.lake.backend import Backend, FileReplaced
@@ -372,7 +372,9 @@ class Lake:
                 "It was written by another version: delete it and materialise it again.",
             ) from None
         except (pa.ArrowException, OSError) as error:
-            raise LakeError(
+            # Arrow's own errors about what it reads have no number, those of the system have one.
+            damaged = not isinstance(error, OSError) or error.errno is None
+            raise (LakeFileDamaged if damaged else LakeError)(
                 f"{self.uri(key)} is not a readable Parquet file: {error}",
                 "Delete it and materialise it again.",
             ) from error
