@@ -56,10 +56,6 @@ class KeptWindow:
         """Whether all of the dates [start, end) are in the window."""
         return self.read.start <= start and end <= self.read.end
 
-    def distance(self, start: dt.date, end: dt.date) -> int:
-        """Days between the window and the dates [start, end)."""
-        return max((self.read.start - end).days, (start - self.read.end).days, 0)
-
 
 def log_read(settings: Settings, catalog: Catalog, ref: Ref) -> Read | None:
     """What the index and the rules of a label model last read of the log; None if unknown.
@@ -157,8 +153,8 @@ def kept_windows(settings: Settings, concept: str, name: str) -> list[KeptWindow
 def window_at(kept: Sequence[KeptWindow], start: dt.date, end: dt.date) -> KeptWindow:
     """The window whose labels count for some dates.
 
-    The latest that contains them; without one, the nearest in time, the earliest of equals. A newer
-    window that does not contain the dates thus changes nothing for those before it.
+    The latest that contains them; without one, the latest before them, or else the first after. So
+    a window that is later than all others changes nothing for the dates before it.
 
     Parameters
     ----------
@@ -168,8 +164,8 @@ def window_at(kept: Sequence[KeptWindow], start: dt.date, end: dt.date) -> KeptW
         Local dates [start, end).
     """
     containing = (window for window in kept if window.contains(start, end))
-    nearest = min(reversed(kept), key=lambda window: window.distance(start, end))
-    return next(containing, nearest)
+    before = (window for window in kept if window.read.end <= start)
+    return next(containing, next(before, kept[-1]))
 
 
 def read_window(settings: Settings, concept: str, name: str, window: KeptWindow) -> pa.Table:

@@ -65,7 +65,7 @@ class LabelsByChunk:
     """The labels of devices that count in each chunk.
 
     The labels of a label model with a window of the log are those of the latest window that
-    contains the chunk, or else of the nearest one; all others are the current labels everywhere.
+    contains the chunk, see ``window_at``; all others are the current labels everywhere.
     Labels are read when they are needed, once.
 
     Parameters
