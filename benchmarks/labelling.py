@@ -4,7 +4,8 @@ A simulated campus is loaded and extracted; then the definitions of all concepts
 this process, as ``tippers pipeline materialize`` does: indexes, rules, features, votes, label
 models. Classifiers, and what is counted by label, are left out. Then one more day of sessions
 arrives. ``--engine both`` runs with DuckDB and with PostgreSQL, and compares the results;
-``--longer 3`` runs again with a log three times as long.
+``--longer 3`` runs again with a log three times as long; with ``--window 8`` all concepts read the
+last 8 weeks only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -175,7 +176,20 @@ class Watch:
 
 
 # --- the run ------------------------------------------------------------------------------------
-def measure(settings: Settings, campus: Campus, console: Console) -> Result:
+def set_window(settings: Settings, weeks: int) -> None:
+    """Let all concepts read the last weeks only."""
+    from tippers_dagster.catalog.catalog import draft_of
+    from tippers_dagster.catalog.kinds import Kind
+    from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.graph.save import import_drafts
+
+    window = {"window": f"last {weeks} weeks"}
+    drafts = map(draft_of, load_catalog(settings).of_kind(Kind.CONCEPT))
+    changed = [replace(draft, body=draft.body.model_copy(update=window)) for draft in drafts]
+    import_drafts(settings, changed, by="benchmark")
+
+
+def measure(settings: Settings, campus: Campus, window: int | None, console: Console) -> Result:
     """Load, extract and label; then the same for one more day."""
     from tippers_dagster.campus.spaces.tree import load_tree
     from tippers_dagster.occupancy.launch import materialize
@@ -187,6 +201,8 @@ def measure(settings: Settings, campus: Campus, console: Console) -> Result:
     with console.status("Loading the campus"):
         warehouse_engine(settings)
         last_day = load_without_last_day(settings, campus)
+        if window:
+            set_window(settings, window)
     end = options.start + dt.timedelta(days=options.days)
     track_space(settings, space=one_leaf(load_tree(settings)), start=options.start, end=end)
     with dagster_instance(settings) as instance:
@@ -323,6 +339,8 @@ def in_new_process(options: argparse.Namespace, engine: str, weeks: int) -> Resu
     with tempfile.TemporaryDirectory(prefix="tippers-bench-") as folder:
         file = Path(folder) / "result.json"
         sizes = {"buildings": options.buildings, "people": options.people, "weeks": weeks}
+        if options.window:
+            sizes["window"] = options.window
         arguments = [f"--{name}={size}" for name, size in sizes.items()]
         command = [sys.executable, "-m", "benchmarks.labelling", *arguments]
         subprocess.run([*command, f"--engine={engine}", f"--only={file}"], check=True)
@@ -362,7 +380,7 @@ def here(options: argparse.Namespace) -> Result:
             )
         )
         try:
-            return measure(settings, campus, Console())
+            return measure(settings, campus, options.window, Console())
         finally:
             stop_embedded(settings.home_path)
 
@@ -375,6 +393,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=20_000, help="20,000 people in 8 weeks")
     parser.add_argument("--weeks", type=int, default=8)
     parser.add_argument("--longer", type=int, help="also a log so many times as long")
+    parser.add_argument("--window", type=int, help="weeks that all concepts read; else everything")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--only", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

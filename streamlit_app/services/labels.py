@@ -17,6 +17,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.catalog.store import load_catalog
+from tippers_dagster.catalog.window import LOG_READ, Read
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.earlier_labels import ABSENT, Past, moved_labels, read_earlier_labels
 from tippers_dagster.labelling.explanations import explain as explain_label
@@ -54,6 +55,8 @@ class Summary:
         Lower end of a confidence bin, label, and number of entities.
     mlflow_run
         Id of the MLflow run; None if MLflow has not logged it.
+    log
+        The part of the log that the labels are about; None if it is not recorded.
     """
 
     ref: Ref
@@ -65,6 +68,7 @@ class Summary:
     materialized_at: dt.datetime | None
     run_id: str | None
     mlflow_run: str | None
+    log: Read | None
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ def summary(app: App, ref: Ref) -> Summary:
         materialized_at=state.materialized_at,
         run_id=state.run_id,
         mlflow_run=details.get("mlflow_run"),
+        log=Read.from_json(details[LOG_READ]) if LOG_READ in details else None,
     )
 
 

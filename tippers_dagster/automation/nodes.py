@@ -11,9 +11,10 @@ or one upstream. It separates changed definitions from changed data.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from typing import Any
 
 from tippers_dagster.catalog.refresh import ON_CHANGE, Refresh
 from tippers_dagster.errors import TippersError
@@ -23,13 +24,13 @@ from tippers_dagster.errors import TippersError
 class Table:
     """A source table in the warehouse's database.
 
-    ``query``: a query that returns one text, which changes when the relevant rows do; if None, all
-    rows are relevant.
+    ``query``: a query that returns one text, which changes when the relevant rows do, or a function
+    that is given a connection and returns it; if None, all rows are relevant.
     """
 
     schema: str
     name: str
-    query: str | None = None
+    query: str | Callable[[Any], str] | None = None
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def source_tokens(settings: Settings, tables: Mapping[str, Table]) -> dict[str, 
     For plain tables, partitioned tables, materialized views, and views of these, they come from
     PostgreSQL's counters. For a foreign table, from its number of rows and the largest value of
     each numeric and time column, so an update in place may be missed. For a table with a query,
-    from the query's result.
+    from its result.
     """
     with warehouse_engine(settings).connect() as connection:
         server = connection.execute(sa.text(_SERVER)).one()
@@ -141,6 +141,8 @@ def record_tokens(connection: sa.Connection, tokens: Mapping[str, str]) -> None:
 
 def _token(connection: sa.Connection, table: Table, since: str | None) -> str:
     """The token of a table. ``since``: when the counters were reset; None: PostgreSQL has none."""
+    if callable(table.query):
+        return table.query(connection)
     if table.query is not None:
         # Unchanged: part of a name in it may look like a parameter.
         options = {"no_parameters": True}

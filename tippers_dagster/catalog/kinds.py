@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from tippers_dagster.catalog.refresh import parse_refresh
+from tippers_dagster.catalog.window import parse_window
 from tippers_dagster.errors import BadInput
 
 MAX_NAME_LENGTH = 48
@@ -101,6 +102,13 @@ def _check_refresh(text: str) -> str:
         raise ValueError(error.message.removesuffix(".")) from None
 
 
+def _check_window(text: str) -> str:
+    try:
+        return str(parse_window(text))
+    except BadInput as error:
+        raise ValueError(error.message.removesuffix(".")) from None
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
 Reference = Annotated[str, AfterValidator(_check_reference)]
 """``name`` in the same concept, or ``concept.name``."""
@@ -108,6 +116,8 @@ Label = Annotated[str, AfterValidator(_check_label)]
 Share = Annotated[float, Field(ge=0, le=1)]
 RefreshPolicy = Annotated[str, AfterValidator(_check_refresh)]
 """A policy as :mod:`~tippers_dagster.catalog.refresh` writes it, such as ``every 2 hours``."""
+WindowText = Annotated[str, AfterValidator(_check_window)]
+"""A window as :mod:`~tippers_dagster.catalog.window` writes it, such as ``last 8 weeks``."""
 
 
 class Body(BaseModel):
@@ -131,18 +141,24 @@ class Concept(Body):
 
     ``refines``: a label of another concept, such as ``people.RESIDENT``. ``refresh``: when its
     assets are computed after their data changed; None: as the deployment's default says.
+    ``window``: the part of the log that its SQL reads; None: everything.
     """
 
     values: tuple[ConceptValue, ...] = ()
     refines: str | None = None
     refresh: RefreshPolicy | None = None
+    window: WindowText | None = None
 
 
 class Index(Body):
-    """The entities to label: one row each, identified by the key column."""
+    """The entities to label: one row each, identified by the key column.
+
+    ``window``: the part of the log that it reads; None: that of its concept.
+    """
 
     sql: str
     key: Name = "mac_address"
+    window: WindowText | None = None
 
 
 class DerivedIndex(Body):
@@ -160,17 +176,25 @@ class DerivedIndex(Body):
 
 
 class Rule(Body):
-    """Metrics for the entities of one index, at most one row each."""
+    """Metrics for the entities of one index, at most one row each.
+
+    ``window``: the part of the log that it reads; None: that of its index, else of its concept.
+    """
 
     index: Reference
     sql: str
+    window: WindowText | None = None
 
 
 class Feature(Body):
-    """Model inputs for the entities of one index, at most one row each."""
+    """Model inputs for the entities of one index, at most one row each.
+
+    ``window``: the part of the log that it reads; None: that of its index, else of its concept.
+    """
 
     index: Reference
     sql: str
+    window: WindowText | None = None
 
 
 class Condition(Body):

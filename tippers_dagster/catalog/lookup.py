@@ -24,6 +24,7 @@ from tippers_dagster.catalog.kinds import (
 )
 from tippers_dagster.catalog.model import Definition, Ref
 from tippers_dagster.catalog.structure import TABLES, names_read
+from tippers_dagster.catalog.window import EVERYTHING, Window, parse_window
 from tippers_dagster.errors import BadInput
 
 Names = dict[tuple[str, str], Definition]
@@ -240,6 +241,19 @@ class Lookup:
         if index is None:
             raise BadInput(f"{ref} belongs to no index, so it has no key column.")
         return self.key_column(index)
+
+    def window(self, ref: Ref) -> Window:
+        """The part of the log that a definition reads, or that the labels of a model are about.
+
+        Its own, else that of its index if that belongs to the same concept, else the concept's. Its
+        references must be valid.
+        """
+        index = self.index_of(ref)
+        own = [ref, *([index] if index is not None and index.concept == ref.concept else ())]
+        bodies = [*(self.definitions[each].body for each in own), self.concept(ref.concept)]
+        found = (getattr(body, "window", None) for body in bodies)
+        text = next((text for text in found if text is not None), None)
+        return EVERYTHING if text is None else parse_window(text)
 
     def level(self, concept: str) -> int:
         """1 for a concept whose entities no label model selects, 2 for one above it, and so on.

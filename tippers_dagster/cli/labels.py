@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from math import exp
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tippers_dagster.catalog.window import LOG_READ, Read
 from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tippers_dagster.labelling.explanations import Explanation
+    from tippers_dagster.labelling.kept_windows import KeptWindow
 
 _FUNCTION_COLUMNS = (
     "labelling function",
@@ -42,7 +45,7 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
         help="Results of label models: status, explanation and export.",
     )
-    for command in (show, why, export):
+    for command in (show, why, export, windows, compute):
         labels.command(command.__name__)(command)
     app.add_typer(labels)
 
@@ -66,6 +69,8 @@ def show(label_model: LabelModel) -> None:
         f"{ref}: {counted(state.rows or 0, 'entity', 'entities')}, "
         f"{state.details['coverage']:.1%} with a vote"
     )
+    if LOG_READ in state.details:
+        typer.echo(f"Log of {Read.from_json(state.details[LOG_READ])}")
     counts = state.details["classes"]
     for name in (*catalog.model_labels(ref), "abstain", "tie"):
         typer.echo(f"{name:<20} {counts[name]:>12,}")
@@ -112,6 +117,52 @@ def export(
     rows = read_labels(settings, ref.concept, ref.name)
     write_table(rows, file)
     typer.echo(f"{counted(rows.num_rows, 'label')} written to {file}.")
+
+
+def windows(label_model: LabelModel) -> None:
+    """List the windows of the log whose labels are kept, the latest first."""
+    from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.labelling.explanations import find_label_model
+    from tippers_dagster.labelling.kept_windows import kept_windows
+
+    settings = get_settings()
+    catalog = load_catalog(settings)
+    ref = find_label_model(catalog, label_model)
+    kept = kept_windows(settings, ref.concept, ref.name)
+    if not kept:
+        typer.echo(f"{ref} keeps no windows; its own is: {catalog.window(ref)}.")
+    for window in kept:
+        typer.echo(_window(window))
+
+
+def compute(
+    label_model: LabelModel,
+    window_end: Annotated[
+        dt.datetime,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="The date by which the window ends: it ends with the last time chunk that does.",
+        ),
+    ],
+) -> None:
+    """Compute the labels of a past window, and keep them; the current labels stay as they are."""
+    from tippers_dagster.catalog.store import load_catalog
+    from tippers_dagster.labelling.explanations import find_label_model
+    from tippers_dagster.labelling.past_windows import label_past_window
+
+    settings = get_settings()
+    catalog = load_catalog(settings)
+    ref = find_label_model(catalog, label_model)
+    typer.echo(_window(label_past_window(settings, catalog, ref, window_end.date())))
+    typer.echo("Occupancy by label counts with them when it is next computed.")
+
+
+def _window(window: KeptWindow) -> str:
+    return (
+        f"{window.read.start} to {window.read.end - dt.timedelta(days=1)}  "
+        f"{window.read.window!s:<16} {counted(window.entities, 'entity', 'entities'):>16}  "
+        f"{window.at:%Y-%m-%d %H:%M} UTC"
+    )
 
 
 def _summary(found: Explanation) -> list[str]:

@@ -33,6 +33,7 @@ from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.labelling.earlier_labels import keep_labels
 from tippers_dagster.labelling.expressions.values import Columns
 from tippers_dagster.labelling.gold import record_score
+from tippers_dagster.labelling.kept_windows import keep_window, log_read
 from tippers_dagster.labelling.labels import write_labels
 from tippers_dagster.labelling.tables import gold_label
 from tippers_dagster.platform.disk import environment_fault
@@ -248,6 +249,7 @@ def _label(catalog: Catalog, ref: Ref, work: Computation) -> None:
 
     settings = work.settings
     made = label_entities(settings, catalog, ref, work.version, work.run_id)
+    read = log_read(settings, catalog, ref)
     work.replacing()
     write_labels(settings, made.table, made.rows, made.fitted)
     record_score(settings, ref.concept, ref.name, work.version, work.run_id, made.evaluation)
@@ -257,9 +259,10 @@ def _label(catalog: Catalog, ref: Ref, work: Computation) -> None:
         describe.mlflow_metrics(made),
         describe.mlflow_files(made, plots),
     )
-    details = describe.label_details(made, work.log.run_id)
+    details = describe.label_details(made, work.log.run_id, read)
     keep_labels(settings, made.table, made.rows, details)
+    keep_window(settings, made.table, made.rows, read)
     place = open_lake(settings).uri(definition_key("labels", ref.concept, ref.name))
-    metadata = describe.label_metadata(made, plots, place, work.log.url)
+    metadata = describe.label_metadata(made, plots, place, work.log.url, read)
     work.succeeded(made.rows.num_rows, details, metadata)
     work.report(*describe.label_checks(work.asset, made))

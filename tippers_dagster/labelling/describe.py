@@ -11,6 +11,7 @@ import dagster as dg
 import numpy as np
 
 from tippers_dagster.automation.specs import check_result
+from tippers_dagster.catalog.window import LOG_READ, Read
 from tippers_dagster.labelling.analysis import Analysis
 from tippers_dagster.labelling.label_model import LABEL, OUTCOMES
 from tippers_dagster.labelling.plots import (
@@ -109,9 +110,21 @@ def label_plots(made: Labelled) -> dict[str, bytes]:
 
 
 def label_metadata(
-    made: Labelled, plots: Mapping[str, bytes], uri: str, mlflow_url: str | None
+    made: Labelled,
+    plots: Mapping[str, bytes],
+    uri: str,
+    mlflow_url: str | None,
+    read: Read | None,
 ) -> dict[str, Any]:
-    """Metadata of a label model's materialisation; ``uri``: where the lake keeps the labels."""
+    """Metadata of a label model's materialisation.
+
+    Parameters
+    ----------
+    uri
+        Where the lake keeps the labels.
+    read
+        What they are about.
+    """
     shares = made.prediction.shares()
     edges, histogram = confidence_histogram(made.prediction)
     metadata: dict[str, Any] = {
@@ -133,6 +146,8 @@ def label_metadata(
             for name, png in plots.items()
         },
     }
+    if read is not None:
+        metadata["log"] = str(read)
     if mlflow_url is not None:
         metadata["mlflow_run"] = dg.MetadataValue.url(mlflow_url)
     if made.evaluation.entities:
@@ -221,14 +236,15 @@ def vote_details(votes: Votes) -> dict[str, Any]:
     }
 
 
-def label_details(made: Labelled, mlflow_run: str | None) -> dict[str, Any]:
-    """The recorded details of a label model."""
+def label_details(made: Labelled, mlflow_run: str | None, read: Read | None) -> dict[str, Any]:
+    """The recorded details of a label model; ``read``: what its labels are about."""
     return {
         "classes": label_counts(made),
         "coverage": made.analysis.covered,
         "functions": function_records(made.analysis),
         "gold": made.evaluation.to_json() if made.evaluation.entities else None,
         "mlflow_run": mlflow_run,
+        **({} if read is None else {LOG_READ: read.to_json()}),
     }
 
 

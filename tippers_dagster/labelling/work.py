@@ -41,7 +41,7 @@ from tippers_dagster.labelling.label_model import (
     fit_label_model,
 )
 from tippers_dagster.labelling.labels import LabelTable, label_rows
-from tippers_dagster.labelling.program import Voter, compile_function
+from tippers_dagster.labelling.program import Voter, VoteResult, compile_function
 from tippers_dagster.labelling.votes import vote_matrix
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import definition_key
@@ -115,7 +115,7 @@ def write_votes(
     """
     labels = catalog.labels(function.ref.concept)
     key = lake_name(catalog.key_column(function.ref))
-    result = _voter(settings, function, rows.types, labels).vote(rows)
+    result = cast_votes(settings, catalog, function, rows)
     votes = pa.table({key: rows.table[key], VOTE: pa.array(result.votes, pa.int8())})
     place = definition_key("votes", function.ref.concept, function.ref.name)
     before_writing()
@@ -129,6 +129,14 @@ def write_votes(
         errors=result.errors,
         example=result.example,
     )
+
+
+def cast_votes(
+    settings: Settings, catalog: Catalog, function: Definition, rows: Columns
+) -> VoteResult:
+    """The votes of a labelling function on its rule's rows, as class numbers of the concept."""
+    labels = catalog.labels(function.ref.concept)
+    return _voter(settings, function, rows.types, labels).vote(rows)
 
 
 def _voter(
@@ -197,12 +205,50 @@ def label_entities(
     LakeFileMissing
         When a labelling function has no votes yet.
     """
+    lake = open_lake(settings)
+    places = [definition_key("votes", f.concept, f.name) for f in functions_of(catalog, ref)]
+    keys, key_type = read_entities(settings, catalog, ref)
+    tables = [lake.read_table(place) for place in places]
+    key = lake_name(catalog.key_column(ref))
+    votes = [(table[key], table[VOTE].to_numpy()) for table in tables]
+    return label_from_votes(settings, catalog, ref, (keys, key_type), votes, (version, run_id))
+
+
+def functions_of(catalog: Catalog, ref: Ref) -> list[Ref]:
+    """The labelling functions of a label model, in order."""
+    body = catalog.definitions[ref].body
+    assert isinstance(body, LabelModel)
+    return [catalog.resolve(name, ref.concept).ref for name in body.labelling_functions]
+
+
+def label_from_votes(
+    settings: Settings,
+    catalog: Catalog,
+    ref: Ref,
+    entities: tuple[pa.Array, str],
+    votes: Sequence[tuple[pa.ChunkedArray, np.ndarray]],
+    made_by: tuple[str, str],
+) -> Labelled:
+    """The same from votes: for each function, pseudonyms of entities and class numbers of labels.
+
+    Parameters
+    ----------
+    entities
+        Keys, and their SQL type.
+    made_by
+        Version and run id.
+
+    Raises
+    ------
+    NoLabels, BadInput
+        As for ``label_entities``.
+    """
     body = catalog.definitions[ref].body
     assert isinstance(body, LabelModel)
     labels = catalog.model_labels(ref)
-    functions = [catalog.resolve(name, ref.concept).ref for name in body.labelling_functions]
-    keys, key_type = read_entities(settings, catalog, ref)
-    matrix = _matrix(settings, catalog, ref, keys, functions, labels)
+    functions = functions_of(catalog, ref)
+    keys, key_type = entities
+    matrix = _matrix(settings, catalog, ref, keys, votes, labels)
     patterns = find_patterns(matrix)
     gold = gold_numbers(settings, ref.concept, keys, labels)
     names = tuple(function.name for function in functions)
@@ -210,7 +256,7 @@ def label_entities(
     prediction = fitted.predict(patterns)
     key = catalog.key_column(ref)
     table = LabelTable(ref.concept, ref.name, key, key_type, labels, names)
-    rows = label_rows(table, keys, prediction, matrix, version, run_id)
+    rows = label_rows(table, keys, prediction, matrix, *made_by)
     return Labelled(
         table=table,
         rows=rows,
@@ -244,13 +290,27 @@ def read_entities(settings: Settings, catalog: Catalog, ref: Ref) -> tuple[pa.Ar
         raise TippersError(f"The index {index} has not been computed yet.", "Materialise it first.")
     cast = "" if types[key] in _PLAIN_KEYS else "::text"
     rows = read_arrow(settings, f'SELECT "{key}"{cast} FROM indexes."{index.model_name}"')
-    check_keys(rows[0], f"index {index}")
-    if not len(rows):
+    return plain_keys(rows[0], types[key], index), types[key]
+
+
+def plain_keys(keys: pa.ChunkedArray, kind: str, index: Ref) -> pa.Array:
+    """The keys of an index in a type that the lake keeps; ``kind``: their SQL type.
+
+    Raises
+    ------
+    NoLabels
+        There are none.
+    BadInput
+        One is missing or occurs twice.
+    """
+    check_keys(keys, f"index {index}")
+    if not len(keys):
         raise NoLabels(
             f"There is nothing to label: the index {index} is empty.",
             "Check its query; for a derived index, check the labels that it is derived from.",
         )
-    return rows[0].combine_chunks(), types[key]
+    found = keys.combine_chunks()
+    return found if kind in _PLAIN_KEYS else found.cast(pa.string())
 
 
 def _matrix(
@@ -258,15 +318,12 @@ def _matrix(
     catalog: Catalog,
     ref: Ref,
     keys: pa.Array,
-    functions: Sequence[Ref],
+    votes: Sequence[tuple[pa.ChunkedArray, np.ndarray]],
     labels: Sequence[str],
 ) -> np.ndarray:
     """int8 [entities, functions]: votes in the label model's class numbers."""
     key = catalog.key_column(ref)
     entities = pseudonymise(settings, pa.table({key: keys})).column(0)
-    lake = open_lake(settings)
-    tables = [lake.read_table(definition_key("votes", f.concept, f.name)) for f in functions]
-    votes = [(table[lake_name(key)], table[VOTE].to_numpy()) for table in tables]
     renumbered = numbers(labels, [*catalog.labels(ref.concept), None])  # -1 is the last
     return renumbered[vote_matrix(entities, votes)]
 

@@ -6,14 +6,20 @@ rows keeps it, so that nothing that reads the log is computed again.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from tippers_dagster.automation.nodes import Node, Table
+from tippers_dagster.automation.nodes import Node, Table, digest
+from tippers_dagster.calendar.periods import PeriodKind
+from tippers_dagster.calendar.tables import academic_period
+from tippers_dagster.campus.local_time import chunk_bounds
 from tippers_dagster.campus.spaces.tables import grid, tracking
+from tippers_dagster.catalog.window import EVERYTHING, Span, Window, window_spans
 from tippers_dagster.errors import EnvironmentFault
-from tippers_dagster.occupancy.state import COUNTS, SESSIONS
+from tippers_dagster.occupancy.state import COUNTS, DERIVED, SESSIONS
 from tippers_dagster.occupancy.tables import partition_figures, replacing, sealed_chunk
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -50,16 +56,55 @@ def void_chunks(settings: Settings, assets: Sequence[str]) -> set[str]:
         return set(connection.scalars(query))
 
 
-def log_node(asset: str) -> Node:
-    """An asset as a source of definitions; its token changes with the rows of any chunk."""
+# --- windows ------------------------------------------------------------------------------------
+def spans_of(connection: sa.Connection, window: Window, until: dt.date | None = None) -> list[Span]:
+    """The chunks of a window with sessions in the lake, in order; none without such a term.
+
+    ``until``: for a past window, the date by which it ends.
+    """
+    query = (
+        f"SELECT log.chunk, {grid.c.chunk} AS size, figures.rows FROM {grid}, "
+        f"({_query((SESSIONS,))}) AS log "
+        f"JOIN {partition_figures} AS figures ON figures.chunk = log.chunk "
+        f"AND figures.asset = '{SESSIONS}' ORDER BY log.chunk"
+    )
+    found = connection.execute(sa.text(query))
+    log = [Span(chunk, *chunk_bounds(chunk, size), empty=not rows) for chunk, size, rows in found]
+    p = academic_period.c
+    terms = sa.select(p.start_date, p.end_date).where(p.kind == PeriodKind.QUARTER)
+    dates = [(start, end) for start, end in connection.execute(terms)]
+    return window_spans(window, log, dates, until)
+
+
+@dataclass(frozen=True)
+class _WindowToken:
+    """A text that changes with the chunks of a window, and with the rows of each."""
+
+    assets: tuple[str, ...]
+    window: Window
+
+    def __call__(self, connection: sa.Connection) -> str:
+        prints = {
+            row.chunk: row.fingerprint for row in connection.execute(sa.text(_query(self.assets)))
+        }
+        chunks = [span.chunk for span in spans_of(connection, self.window)]
+        return digest(*(f"{chunk} {prints.get(chunk)}" for chunk in chunks)) if chunks else ""
+
+
+def log_node(asset: str, window: Window = EVERYTHING) -> Node:
+    """An asset as a source of definitions; its token changes with the rows of any chunk.
+
+    With a window, only those of the window's chunks count.
+    """
+    figures = str(partition_figures.schema), partition_figures.name
+    if not window.is_everything:
+        assets = COUNTS if asset == DERIVED else (asset,)
+        return Node((asset, window.tag), source=Table(*figures, _WindowToken(assets, window)))
     token = (
         "SELECT md5(string_agg(concat_ws(' ', chunk, fingerprint), ',' ORDER BY chunk)) "
         f"FROM ({_query((asset,))}) AS chunks"
     )
-    return Node(
-        (asset,),
-        source=Table(str(partition_figures.schema), partition_figures.name, token),
-    )
+    return Node((asset,), source=Table(*figures, token))
 
 
 def _query(assets: Sequence[str]) -> str:

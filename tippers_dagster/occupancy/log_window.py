@@ -5,6 +5,7 @@ Rules read chunks whose sessions, days and encounters belong together.
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,9 +18,11 @@ from tippers_dagster.campus.addresses import device_addresses
 from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.campus.spaces.tracking import wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
-from tippers_dagster.errors import EnvironmentFault
+from tippers_dagster.catalog.window import EVERYTHING, Span, Window
+from tippers_dagster.errors import BadInput, EnvironmentFault
 from tippers_dagster.occupancy import windows
 from tippers_dagster.occupancy.chunk_tables import PLACE_DAYS, read_encounters
+from tippers_dagster.occupancy.log import spans_of
 from tippers_dagster.occupancy.records import STEADY_SECONDS, unchanged
 from tippers_dagster.occupancy.regions import regions_seen
 from tippers_dagster.occupancy.state import State, load_state
@@ -36,19 +39,59 @@ class LogIncomplete(EnvironmentFault):
     """Days and encounters of some chunks do not belong to their sessions, or are missing."""
 
 
-def log_chunks(settings: Settings) -> list[str]:
-    """The tracked chunks with sessions in the lake, in order of time.
+class NoTerm(BadInput):
+    """The calendar has no term that could be a window."""
 
-    Waits for runs that are computing some of them.
+
+def log_chunks(
+    settings: Settings, window: Window = EVERYTHING, until: dt.date | None = None
+) -> list[str]:
+    """The tracked chunks of a window with sessions in the lake, in order of time.
+
+    Waits for runs that are computing some of them. ``until``: for a past window, the date by which
+    it ends.
 
     Raises
     ------
     LogIncomplete
         The days and encounters of a chunk are not computed from its sessions. A run that reads the
         log is repeated later.
+    NoTerm
+        The window is a term, and the calendar has none until the last date of the log.
     """
-    state = _complete(settings, None)
-    return _names(state, _present(state))
+    chunks = None
+    if not window.is_everything:
+        chunks = [span.chunk for span in window_log(settings, window, until)]
+    state = _complete(settings, chunks)
+    return _names(state, _present(state) & _among(state, chunks))
+
+
+def window_log(settings: Settings, window: Window, until: dt.date | None = None) -> list[Span]:
+    """The chunks of a window, whether or not their log is complete.
+
+    ``until``: as for ``log_chunks``.
+
+    Raises
+    ------
+    NoTerm
+        As for ``log_chunks``.
+    """
+    with warehouse_engine(settings).connect() as connection:
+        found = spans_of(connection, window, until)
+        any_log = bool(found) or bool(spans_of(connection, EVERYTHING, until))
+    if window.term and any_log and not found:
+        raise NoTerm(
+            "The window is a term, but the calendar has none up to the last date of the log.",
+            "Enter it on the Calendar page, or with `tippers calendar`.",
+        )
+    return found
+
+
+def _among(state: State, chunks: Sequence[str] | None) -> np.ndarray:
+    """bool per chunk: it is one of these; None: of all."""
+    if chunks is None:
+        return np.ones(len(state.grid.chunks), bool)
+    return np.isin(state.grid.chunks, chunks)
 
 
 def _complete(settings: Settings, chunks: Sequence[str] | None) -> State:
@@ -56,7 +99,7 @@ def _complete(settings: Settings, chunks: Sequence[str] | None) -> State:
     until = time.monotonic() + STEADY_SECONDS
     while True:
         state = _state(settings)
-        mine = _present(state) if chunks is None else np.isin(state.grid.chunks, chunks)
+        mine = _present(state) if chunks is None else _among(state, chunks)
         broken = mine & ~(state.days.fresh[0] & ~state.sessions.void[0])
         if not broken.any():
             return state
@@ -143,7 +186,7 @@ def _read(
 ) -> pa.Table:
     """An answer from files that matched their records the whole time."""
     state = _complete(settings, chunks)
-    mine = np.isin(state.grid.chunks, chunks)[None]
+    mine = _among(state, chunks)[None]
     found = answer(open_lake(settings))
     with warehouse_engine(settings).connect() as connection:
         same = _unchanged(connection, state, mine)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -224,6 +224,10 @@ class DeviceGroups:
         """Number of groups."""
         return self.named + 1
 
+    def in_chunk(self, chunk: str) -> DeviceGroups:
+        """The same in every chunk."""
+        return self
+
     def of(self, device: NDArray[np.uint64]) -> NDArray[np.int32]:
         """The group of each device."""
         found = np.full(len(device), self.named, np.int32)
@@ -256,12 +260,23 @@ class GroupCounts:
     missing: list[str]
 
 
+class GroupsByChunk(Protocol):
+    """Partitions of all devices that may differ between chunks, into the same number of groups."""
+
+    @property
+    def rows(self) -> int:
+        """Number of groups."""
+
+    def in_chunk(self, chunk: str) -> DeviceGroups:
+        """The partition that applies in a chunk."""
+
+
 def read_groups(
     space: str,
     start: When,
     end: When,
     interval_seconds: int,
-    groups: DeviceGroups,
+    groups: GroupsByChunk,
     *,
     settings: Settings | None = None,
     published: Published | None = None,
@@ -464,7 +479,7 @@ def _counted_groups(
     settings: Settings,
     space: str,
     bins: _Bins,
-    groups: DeviceGroups | None,
+    groups: GroupsByChunk | None,
     published: Published | None = None,
 ) -> tuple[Counts, list[str]]:
     """The same, as int32 [groups, bins]; without ``groups``, one row for all devices."""
@@ -486,7 +501,8 @@ def _counted_groups(
             continue
         here = bins.of_chunk(index)
         if rows:
-            counts[:, here] = _count(rows.table, bins.edges[here.start : here.stop + 1], groups)
+            mine = groups.in_chunk(chunk) if groups else None
+            counts[:, here] = _count(rows.table, bins.edges[here.start : here.stop + 1], mine)
     _refuse_sealed(settings, missing, bins.width)
     return counts, missing
 

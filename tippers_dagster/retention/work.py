@@ -43,10 +43,9 @@ from tippers_dagster.occupancy.tables import (
     session_space,
     source_chunk,
 )
-from tippers_dagster.people.by_label.counting import labels_fingerprint
-from tippers_dagster.people.by_label.devices import device_labels
+from tippers_dagster.people.by_label.devices import LabelsByChunk
 from tippers_dagster.people.by_label.tables import labelled_chunk
-from tippers_dagster.people.by_label.work import chunk_inputs
+from tippers_dagster.people.by_label.work import LabelPrints, chunk_inputs
 from tippers_dagster.platform.lake import Lake
 from tippers_dagster.platform.lake.keys import SESSIONS_PREFIX, chunk_of
 from tippers_dagster.platform.locks.locks import advisory_locks
@@ -173,22 +172,22 @@ def _old_files(settings: Settings, until: dt.date) -> dict[str, list[str]]:
     return found
 
 
-def _labelled(settings: Settings) -> dict[str, int | str]:
-    """Per labelled occupancy, the fingerprint of its labels, or why there is none."""
+def _labelled(settings: Settings) -> dict[str, LabelPrints | str]:
+    """Per labelled occupancy, the fingerprints of its labels, or why there are none."""
     catalog = load_catalog(settings)
-    found: dict[str, int | str] = {}
+    found: dict[str, LabelPrints | str] = {}
     for definition in catalog.of_kind(Kind.LABELLED_OCCUPANCY):
         assert isinstance(definition.body, LabelledOccupancy)
         by = str(catalog.resolve(definition.body.by, definition.ref.concept).ref)
         try:
-            found[definition.ref.name] = labels_fingerprint(device_labels(settings, by))
+            found[definition.ref.name] = LabelPrints(LabelsByChunk(settings, by))
         except NotLabelled as error:
             found[definition.ref.name] = error.message
     return found
 
 
 def _why_held(
-    settings: Settings, state: State, labelled: Mapping[str, int | str], chunk: str
+    settings: Settings, state: State, labelled: Mapping[str, LabelPrints | str], chunk: str
 ) -> str | None:
     """Why the presence of a chunk may not be deleted yet; None if it may, or is not tracked."""
     if chunk in state.sealed or chunk not in state.grid.chunks:
@@ -242,7 +241,7 @@ def delete_due(settings: Settings, log: Logger, today: dt.date | None = None) ->
 def _process_chunk(
     settings: Settings,
     log: Logger,
-    labelled: Mapping[str, int | str],
+    labelled: Mapping[str, LabelPrints | str],
     chunk: str,
     files: list[str],
     outcome: Outcome,

@@ -11,12 +11,14 @@ from tippers_dagster.automation.computation import wait_to_begin
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.automation.runs import asset_locks
 from tippers_dagster.automation.state import Recorder, recorder
+from tippers_dagster.catalog.window import LOG_READ, Read, Window
 from tippers_dagster.errors import EnvironmentFault, TippersError
+from tippers_dagster.occupancy.log_window import NoTerm, window_log
 from tippers_dagster.platform.dagster import dbt as dagster_dbt
 from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.describe import Described
-from tippers_dagster.sql.nodes import key_of
+from tippers_dagster.sql.nodes import key_of, log_tables
 from tippers_dagster.sql.project import Project
 from tippers_dagster.sql.running import DbtRun, Result, dbt_run
 from tippers_dagster.sql.translator import Translator
@@ -86,6 +88,8 @@ class _Run:
         self._checked: set[str] = set()
         self._failed: dict[str, str] = {}
         self._environment_failed: set[str] = set()
+        self._left_out: dict[str, str] = {}
+        self._read: dict[str, Read] = {}
 
     def _tested(self, test: Mapping[str, Any]) -> tuple[str, ...] | None:
         attached = test.get("attached_node")
@@ -100,14 +104,48 @@ class _Run:
             self._recorder: Recorder = recorder(self._settings, self._nodes, run_id)
             for key in self._read_log(keys):
                 self._recorder.look_again(key)
+            self._leave_out_without_window()
+            keys = [key_of(model) for model in self._models.values()]
             for key in keys:  # dbt reports when a table has been created, not before
                 self._recorder.replacing(key)
-            with self._started() as run:
-                for result in run.results():
-                    yield from self._handle(run, result)
-                self._record_failures(run)
+            if self._models or self._tests:
+                with self._started() as run:
+                    for result in run.results():
+                        yield from self._handle(run, result)
+                    self._record_failures(run)
+        self._failed |= self._left_out
         if self._failed:
             raise dg.Failure(self._summary(), metadata={"failed": sorted(self._failed)})
+
+    def _leave_out_without_window(self) -> None:
+        """Note what each model reads of the log.
+
+        Those whose window is a term that there is not fail; the others are built.
+        """
+        logs: dict[Window, Read | str | None] = {}
+        for unique_id, model in list(self._models.items()):
+            for window in log_tables(self._project.manifest, [unique_id]):
+                if window not in logs:
+                    logs[window] = self._log_of(window)
+                read = logs[window]
+                if isinstance(read, str):
+                    self._left_out[unique_id] = read
+                    self._recorder.failed(key_of(model), read)
+                elif read is not None:
+                    self._read[unique_id] = read
+        for unique_id in self._left_out:
+            del self._models[unique_id]
+            self._waiting.pop(unique_id)
+        self._tests = {
+            i: r for i, r in self._tests.items() if r["attached_node"] not in self._left_out
+        }
+
+    def _log_of(self, window: Window) -> Read | str | None:
+        """What there is of a window, or why there is none."""
+        try:
+            return Read.of(window, window_log(self._settings, window))
+        except NoTerm as error:
+            return str(error)
 
     def _read_log(self, keys: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
         """Those of these assets that read the log, or another source with a query."""
@@ -215,11 +253,12 @@ class _Run:
         if described is None or self._waiting[unique_id] or unique_id in self._failed:
             return
         self._recorded.add(unique_id)
+        read = self._read.get(unique_id)
         self._recorder.succeeded(
             key_of(self._models[unique_id]),
             rows=described.rows,
             seconds=described.seconds,
-            details=described.details,
+            details={**described.details, **({} if read is None else {LOG_READ: read.to_json()})},
         )
 
     def _record_failures(self, run: DbtRun) -> None:

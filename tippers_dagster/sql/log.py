@@ -7,13 +7,15 @@ are named here are all that SQL reads of them.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from tippers_dagster.campus.addresses import BY_DEVICE, device_addresses
-from tippers_dagster.errors import LakeFileMissing
+from tippers_dagster.catalog.window import EVERYTHING, Window, parse_window
+from tippers_dagster.errors import BadInput, LakeFileMissing
 from tippers_dagster.occupancy.files import DERIVED_COUNTS, SOURCE_COUNTS
 from tippers_dagster.occupancy.log import recorded_chunks
 from tippers_dagster.occupancy.log_window import (
@@ -38,6 +40,29 @@ SOURCE = "lake"
 SCHEMA = "log"
 """Their schema, in DuckDB and in the warehouse."""
 
+
+def source_name(window: Window) -> str:
+    """The dbt source of the tables over a window."""
+    return SOURCE if window.is_everything else f"{SOURCE}_{window.tag}"
+
+
+def source_window(name: str | None) -> Window | None:
+    """The window of a dbt source; None if it is not the log."""
+    if name == SOURCE:
+        return EVERYTHING
+    if name is None or not name.startswith(f"{SOURCE}_"):
+        return None
+    try:
+        return parse_window(name.removeprefix(f"{SOURCE}_").replace("_", " "))
+    except BadInput:  # another source of the project
+        return None
+
+
+def windowed(name: str, window: Window) -> str:
+    """What a table or model is called over a window."""
+    return name if window.is_everything else f"{name}__{window.tag}"
+
+
 Read = Callable[[Settings, Sequence[str]], pa.Table]
 """Makes a table from the log of some chunks."""
 
@@ -58,8 +83,8 @@ class LogTable:
         Makes a table that has no files of its own.
     more
         What else it is made from, as text.
-    windowed
-        Whether it has only the chunks of a window.
+    by_chunk
+        Whether it depends on which chunks are tracked.
     indexes
         Its indexes in the warehouse.
     """
@@ -69,7 +94,7 @@ class LogTable:
     folders: tuple[str, ...] = ()
     read: Read | None = None
     more: Callable[[Settings], str] = lambda _: ""
-    windowed: bool = True
+    by_chunk: bool = True
     indexes: tuple[tuple[str, ...], ...] = ()
 
     @property
@@ -109,7 +134,7 @@ LOG_TABLES: dict[str, LogTable] = {
         BY_DEVICE,
         (SESSIONS,),
         read=lambda settings, _: device_addresses(settings),
-        windowed=False,
+        by_chunk=False,
         indexes=(("device",),),
     ),
     "place_days": LogTable(
@@ -153,7 +178,7 @@ LOG_TABLES: dict[str, LogTable] = {
         ),
         COUNTS,
         folders=(SOURCE_COUNTS.folder, DERIVED_COUNTS.folder),
-        windowed=False,
+        by_chunk=False,
         indexes=(("space", "interval_seconds", "interval_begin_time"),),
     ),
     "partners": LogTable(
@@ -199,24 +224,36 @@ LOG_TABLES: dict[str, LogTable] = {
 }
 
 
-def window(settings: Settings, names: Collection[str]) -> list[str]:
-    """The chunks whose log these tables have: all tracked ones.
+def window_chunks(
+    settings: Settings,
+    names: Collection[str],
+    window: Window = EVERYTHING,
+    until: dt.date | None = None,
+) -> list[str]:
+    """The chunks whose log these tables have over a window.
+
+    ``until``: for a past window, the date by which it ends.
 
     Raises
     ------
     LogIncomplete
         Days and encounters of a chunk do not belong to its sessions.
+    NoTerm
+        The window is a term, and the calendar has none.
     """
-    return log_chunks(settings) if any(LOG_TABLES[name].windowed for name in names) else []
+    needed = not window.is_everything or any(LOG_TABLES[name].by_chunk for name in names)
+    return log_chunks(settings, window, until) if needed else []
 
 
-def chunk_files(settings: Settings, name: str, chunks: Sequence[str]) -> dict[str, list[str]]:
+def chunk_files(
+    settings: Settings, name: str, chunks: Sequence[str], window: Window = EVERYTHING
+) -> dict[str, list[str]]:
     """The keys of a table's files, by chunk.
 
     Parameters
     ----------
     chunks
-        The window; counts are of all chunks.
+        Those of the window; of everything, all counts are there, also those of other chunks.
 
     Raises
     ------
@@ -227,7 +264,7 @@ def chunk_files(settings: Settings, name: str, chunks: Sequence[str]) -> dict[st
     there = {key for folder in table.folders for key in lake.list(f"{folder}/")}
     wanted = {
         chunk: [chunk_file(f"{folder}/", chunk) for folder in table.folders]
-        for chunk in (chunks if table.windowed else table.fingerprints(settings))
+        for chunk in chunks_of(settings, name, chunks, window)
     }
     missing = [keys[0] for keys in wanted.values() if len(keys) == 1 and keys[0] not in there]
     if missing:
@@ -236,6 +273,17 @@ def chunk_files(settings: Settings, name: str, chunks: Sequence[str]) -> dict[st
             "`tippers occupancy materialize --again` computes it again.",
         )
     return {chunk: [key for key in keys if key in there] for chunk, keys in wanted.items()}
+
+
+def chunks_of(
+    settings: Settings, name: str, chunks: Sequence[str], window: Window
+) -> Sequence[str]:
+    """Those of the chunks of a window that a table has."""
+    table = LOG_TABLES[name]
+    if table.by_chunk:
+        return chunks
+    recorded = table.fingerprints(settings)
+    return [chunk for chunk in recorded if window.is_everything or chunk in chunks]
 
 
 def _coverage(settings: Settings) -> pa.Table:

@@ -4,6 +4,9 @@ Each table has one partition per time chunk, or a single one if it has no files.
 partition is the fingerprint that was recorded of its rows, so that the two cannot part; one without
 a comment is loaded again. Only partitions whose recorded fingerprint differs are loaded, each in a
 transaction of its own. Views read the partitioned table, which stays.
+
+Over a window, a table is a view of the partitions of its chunks; one that is made from the log is a
+table of its own.
 """
 
 from __future__ import annotations
@@ -15,13 +18,22 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from tippers_dagster.automation.nodes import digest
+from tippers_dagster.catalog.window import EVERYTHING, Window, parse_window
 from tippers_dagster.occupancy.log import void_chunks
 from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import copy_rows, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import table_columns
-from tippers_dagster.sql.log import LOG_TABLES, SCHEMA, LogTable, chunk_files, window
+from tippers_dagster.sql.log import (
+    LOG_TABLES,
+    SCHEMA,
+    LogTable,
+    chunk_files,
+    chunks_of,
+    window_chunks,
+    windowed,
+)
 
 _LOCK = 0x7469_7070_6572_7304
 _WHOLE = ""
@@ -43,8 +55,8 @@ _TYPES = {
 """The hash of a device is the signed integer of the same bits."""
 
 
-def fill_log(settings: Settings, names: Collection[str]) -> None:
-    """Bring tables of the log in the warehouse up to date with the lake.
+def fill_log(settings: Settings, names: Collection[str], window: Window = EVERYTHING) -> None:
+    """Bring tables of the log in the warehouse, over a window, up to date with the lake.
 
     Safe in several processes at once, and after one was killed: a partition appears whole or not at
     all.
@@ -60,10 +72,15 @@ def fill_log(settings: Settings, names: Collection[str]) -> None:
         A file cannot be read, or is missing.
     LogOutdated
         Sessions of the previous version are still to be extracted again.
+    NoTerm
+        The window is a term, and the calendar has none.
     """
-    chunks = window(settings, names)
+    chunks = window_chunks(settings, names, window)
     for name in sorted(names):
-        _Filling(settings, name, chunks).fill()
+        filling = _Filling(settings, name, chunks, window)
+        filling.fill()
+        if not window.is_everything:
+            filling.make_view()
 
 
 def forget_log(settings: Settings) -> None:
@@ -71,19 +88,38 @@ def forget_log(settings: Settings) -> None:
 
     The next run of definitions makes these again.
     """
+    query = sa.text(
+        "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(:schema) "
+        "AND relkind = 'p' ORDER BY 1"
+    )
     with warehouse_engine(settings).connect() as connection:
-        there = [name for name in LOG_TABLES if table_columns(connection, SCHEMA, name)]
-    for name in there:
-        _Filling(settings, name).forget()
+        there = connection.scalars(query, {"schema": SCHEMA}).all()
+    for found in there:
+        name, _, tag = found.partition("__")
+        window = parse_window(tag.replace("_", " ")) if tag else EVERYTHING
+        _Filling(settings, name, window=window).forget()
 
 
 class _Filling:
     """One table of the log, being filled; without ``chunks``, of all recorded ones."""
 
-    def __init__(self, settings: Settings, name: str, chunks: Sequence[str] | None = None) -> None:
-        self._settings, self._name, self._chunks = settings, name, chunks
-        self._table: LogTable = LOG_TABLES[name]
-        self._place = f"{SCHEMA}.{quote_identifier(name)}"
+    def __init__(
+        self,
+        settings: Settings,
+        log_name: str,
+        chunks: Sequence[str] | None = None,
+        window: Window = EVERYTHING,
+    ) -> None:
+        self._settings, self._log_name = settings, log_name
+        self._chunks, self._window = chunks, window
+        self._table: LogTable = LOG_TABLES[log_name]
+        self._name = windowed(log_name, window) if self._made_of_window else log_name
+        self._place = f"{SCHEMA}.{quote_identifier(self._name)}"
+
+    @property
+    def _made_of_window(self) -> bool:
+        """Whether each window has a table of its own; of the others it has partitions."""
+        return self._table.read is not None and self._table.by_chunk
 
     def fill(self) -> None:
         """Load what differs, and drop what is no longer there."""
@@ -91,12 +127,12 @@ class _Filling:
             self._make(connection)
         wanted = self._wanted()
         there = self._there()
-        gone = there.keys() - wanted.keys()
+        gone = there.keys() - self._kept(wanted)
         differing = [chunk for chunk, print_ in wanted.items() if there.get(chunk) != print_]
         self._forget(gone)
         files: Mapping[str, list[str]] = {}
         if self._table.folders:
-            files = chunk_files(self._settings, self._name, self._chunks or ())
+            files = chunk_files(self._settings, self._log_name, self._chunks or (), self._window)
         for chunk in differing:
             rows = self._read(files, chunk)
             # A file that a run is replacing may not be the recorded one.
@@ -105,6 +141,20 @@ class _Filling:
         if gone or differing:
             with warehouse_engine(self._settings).begin() as connection:
                 connection.exec_driver_sql(f"ANALYZE {self._place}")
+
+    def make_view(self) -> None:
+        """Make the view of the window's partitions, unless it is there, or a table is."""
+        if self._made_of_window:
+            return
+        view = f"{SCHEMA}.{quote_identifier(windowed(self._log_name, self._window))}"
+        chunks = ", ".join(map(_literal, self._wanted())) or "NULL"
+        columns = ", ".join(map(quote_identifier, self._table.schema.names))
+        sql = f"SELECT {columns} FROM {self._place} WHERE {_CHUNK} IN ({chunks})"
+        there = sa.text("SELECT obj_description(to_regclass(:view), 'pg_class')")
+        with self._changing() as connection:
+            if connection.scalar(there, {"view": view}) != digest(sql):
+                connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {view} AS {sql}")
+                connection.exec_driver_sql(f"COMMENT ON VIEW {view} IS {_literal(digest(sql))}")
 
     def forget(self) -> None:
         """Drop partitions of chunks that are no longer there."""
@@ -120,12 +170,19 @@ class _Filling:
     def _wanted(self) -> dict[str, str]:
         """The partitions that should be there, with their fingerprints."""
         prints = self._table.fingerprints(self._settings)
-        if self._table.windowed and self._chunks is not None:
-            prints = {chunk: prints[chunk] for chunk in self._chunks}
+        if self._chunks is not None and (self._table.folders or self._made_of_window):
+            chunks = chunks_of(self._settings, self._log_name, self._chunks, self._window)
+            prints = {chunk: prints[chunk] for chunk in chunks}
         if self._table.folders:
             return prints
         parts = [part for chunk in prints.items() for part in chunk]
         return {_WHOLE: digest(*parts, self._table.more(self._settings))}
+
+    def _kept(self, wanted: Mapping[str, str]) -> Collection[str]:
+        """The partitions that may stay: windows do without the others of everything."""
+        if self._table.folders and not self._window.is_everything:
+            return self._table.fingerprints(self._settings).keys()
+        return wanted.keys()
 
     def _there(self) -> dict[str, str | None]:
         """The partitions that are there."""

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tippers_dagster.automation.nodes import Node, Table, digest
+from tippers_dagster.catalog.window import Window
 from tippers_dagster.occupancy.log import log_node
 from tippers_dagster.occupancy.nodes import OCCUPANCY_SOURCES
-from tippers_dagster.sql.log import LOG_TABLES, SOURCE
+from tippers_dagster.sql.log import LOG_TABLES, source_window
 from tippers_dagster.sql.parse_tree import is_violations_hook
 from tippers_dagster.sql.project import Project
+from tippers_dagster.sql.windows import MACROS
 
 Resource = Mapping[str, Any]
 """A node or source of dbt's manifest."""
@@ -24,7 +26,7 @@ def meta_of(resource: Resource) -> Mapping[str, Any]:
 
 
 def key_of(resource: Resource) -> tuple[str, ...]:
-    """The asset key path of a model or source."""
+    """The asset key path of a model or source; the log is one asset, whatever the window."""
     if resource["resource_type"] == "source":
         return _source_key(resource)
     meta = meta_of(resource)
@@ -35,7 +37,7 @@ def key_of(resource: Resource) -> tuple[str, ...]:
 
 def _source_key(resource: Resource) -> tuple[str, ...]:
     source, table = resource["source_name"], resource["name"]
-    if source == SOURCE:
+    if source_window(source) is not None:
         return (LOG_TABLES[table].asset,)
     if source == "labels":
         return tuple(table.split("__", 1))
@@ -44,6 +46,14 @@ def _source_key(resource: Resource) -> tuple[str, ...]:
     if resource["schema"] == "connection_source":  # synced from the campus's database
         return ("connection", "source", resource["identifier"])
     return ("source", table)
+
+
+def _node_key(resource: Resource) -> tuple[str, ...]:
+    """The key of its node: each window of the log is a source of its own."""
+    window = source_window(resource.get("source_name"))
+    if window is None or window.is_everything:
+        return key_of(resource)
+    return (*key_of(resource), window.tag)
 
 
 def dbt_nodes(project: Project) -> list[Node]:
@@ -69,27 +79,32 @@ def dbt_nodes(project: Project) -> list[Node]:
 
 
 def _log_nodes(manifest: Mapping[str, Any]) -> Iterator[Node]:
-    """The assets of the log that the project reads, as sources."""
+    """The assets of the log that the project reads, as sources, for each window."""
     counts = {node.key: node for node in OCCUPANCY_SOURCES}
-    for key in sorted(
-        {key_of(r) for r in manifest["sources"].values() if r["source_name"] == SOURCE}
-    ):
-        yield counts.get(key) or log_node(*key)
+    found = {
+        (LOG_TABLES[r["name"]].asset, window)
+        for r in manifest["sources"].values()
+        if (window := source_window(r["source_name"])) is not None
+    }
+    for asset, window in sorted(found, key=str):
+        everything = counts.get((asset,)) if window.is_everything else None
+        yield everything or log_node(asset, window)
 
 
-def log_tables(manifest: Mapping[str, Any], chosen: Iterable[str]) -> set[str]:
-    """The tables of the log that models and tests read, also through views.
+def log_tables(manifest: Mapping[str, Any], chosen: Iterable[str]) -> dict[Window, set[str]]:
+    """The tables of the log that models and tests read, also through views, by window.
 
     Parameters
     ----------
     chosen
         Unique ids.
     """
-    waiting, seen, found = list(chosen), set(chosen), set[str]()
+    waiting, seen = list(chosen), set(chosen)
+    found: dict[Window, set[str]] = {}
     while waiting:
         resource = _resource(manifest, waiting.pop())
-        if resource.get("source_name") == SOURCE:
-            found.add(resource["name"])
+        if (window := source_window(resource.get("source_name"))) is not None:
+            found.setdefault(window, set()).add(resource["name"])
         for unique_id in resource.get("depends_on", {}).get("nodes", ()):
             below = _resource(manifest, unique_id)
             if unique_id not in seen and _is_read_through(below):
@@ -114,10 +129,14 @@ def _node(manifest: Mapping[str, Any], macros: _Macros, resource: Resource) -> N
         json.dumps(config, sort_keys=True, default=str),
         # Variables name the columns of the source; the places of tables belong to the content.
         *sorted(str(r["relation_name"]) for r in below),
-        *sorted(str(LOG_TABLES[r["name"]].schema) for r in below if r.get("source_name") == SOURCE),
+        *sorted(str(LOG_TABLES[r["name"]].schema) for r in below if _is_log(r)),
         *macros.content(resource),
     ]
-    return Node(key_of(resource), digest(*parts), tuple(sorted({key_of(r) for r in below})))
+    return Node(key_of(resource), digest(*parts), tuple(sorted({_node_key(r) for r in below})))
+
+
+def _is_log(resource: Resource) -> bool:
+    return source_window(resource.get("source_name")) is not None
 
 
 def _resource(manifest: Mapping[str, Any], unique_id: str) -> Resource:
@@ -141,6 +160,9 @@ class _Macros:
             macro = self._macros.get(unique_id)
             # dbt's own macros are part of dbt, whose version is pinned.
             if unique_id in seen or macro is None or macro["package_name"] != "tippers":
+                continue
+            # They choose what is read, which is part of the content itself.
+            if macro["original_file_path"] == MACROS:
                 continue
             seen.add(unique_id)
             texts.append(macro["macro_sql"])

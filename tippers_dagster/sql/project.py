@@ -30,6 +30,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.handwritten import project_source
 from tippers_dagster.catalog.kinds import Connection, Kind
 from tippers_dagster.catalog.model import Ref
+from tippers_dagster.catalog.window import Window
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import (
@@ -39,6 +40,7 @@ from tippers_dagster.sql.environment import (
 from tippers_dagster.sql.names import NameTable
 from tippers_dagster.sql.parsing import Parser, dbt_parser
 from tippers_dagster.sql.render import SourceTable, needs, render
+from tippers_dagster.sql.windows import log_models, window_files
 
 KEPT = 3
 """How many of the newest rendered projects are kept at least."""
@@ -178,10 +180,22 @@ def _content(catalog: Catalog) -> Iterator[str]:
             yield digest(str(ref), ref.kind, d.description)
         elif isinstance(d.body, Connection):
             yield digest(str(ref), *(table.name for table in d.body.tables))
+    for name, window in _windows(catalog).items():
+        yield digest(name, str(window))
     for ref, reason in catalog.problems.items():
         yield digest(str(ref), reason)
     for ref in sorted(_hidden(catalog)):
         yield str(ref)
+
+
+def _windows(catalog: Catalog) -> dict[str, Window]:
+    """The window of each model that does not read everything."""
+    found = {
+        ref.model_name: catalog.window(ref)
+        for ref in catalog.definitions
+        if ref.kind.has_sql and ref not in catalog.problems
+    }
+    return {name: window for name, window in found.items() if not window.is_everything}
 
 
 def _hidden(catalog: Catalog) -> set[Ref]:
@@ -203,10 +217,13 @@ class _Draft:
         self._settings, self._catalog = settings, catalog
         self._broken: dict[Ref, str] = dict(catalog.problems)
         names = NameTable.of(catalog, settings)
-        rendered = render(catalog, names, _declared(files), settings.sql_engine)
+        staging, windows = log_models(files), _windows(catalog)
+        engine = settings.sql_engine
+        rendered = render(catalog, names, _declared(files), engine, windows, staging)
         self._add_broken(rendered.broken)
         self._hand_written = {
             **files,
+            **window_files(staging, windows),
             "dbt_project.yml": _with_variables(files, variables),
             "selectors.yml": _with_selectors(files, catalog),
         }

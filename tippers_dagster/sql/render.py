@@ -7,8 +7,9 @@ as Jinja.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -16,12 +17,14 @@ import yaml
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Connection, DerivedIndex, Kind
 from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.catalog.window import EVERYTHING, Window
 from tippers_dagster.errors import TippersError
 from tippers_dagster.settings import SqlEngine
 from tippers_dagster.sql.check import translate_definition
 from tippers_dagster.sql.differences import refuse_differences
 from tippers_dagster.sql.duckdb.parse_tree import macro as duckdb_macro
-from tippers_dagster.sql.names import NameTable
+from tippers_dagster.sql.log import windowed
+from tippers_dagster.sql.names import STAGING, NameTable
 from tippers_dagster.sql.parse_tree import hook, macro
 from tippers_dagster.sql.translate import Translated
 
@@ -52,7 +55,12 @@ class Rendered:
 
 
 def render(
-    catalog: Catalog, names: NameTable, declared: Collection[SourceTable], engine: SqlEngine
+    catalog: Catalog,
+    names: NameTable,
+    declared: Collection[SourceTable],
+    engine: SqlEngine,
+    windows: Mapping[str, Window] = MappingProxyType({}),
+    log_models: Collection[str] = (),
 ) -> Rendered:
     """A model (SQL and YAML) for each saved definition with SQL, and the sources that they read.
 
@@ -66,6 +74,10 @@ def render(
         Sources that the hand-written project itself declares.
     engine
         What runs the models.
+    windows
+        The window of each model that has one.
+    log_models
+        The staging models that it chooses.
 
     Returns
     -------
@@ -91,7 +103,9 @@ def render(
             else:
                 translated = _translated(catalog, names, definition, engine)
                 sql = translated.sql_jinja
-                properties["config"]["pre_hook"] = hook(translated.tables, translated.functions)
+                window = windows.get(ref.model_name, EVERYTHING)
+                tables = _over_window(translated, window, log_models)
+                properties["config"]["pre_hook"] = hook(tables, translated.functions)
         except TippersError as error:
             broken[ref] = str(error)
             continue
@@ -123,6 +137,15 @@ def _translated(
     if engine == "duckdb":  # it may have been saved for PostgreSQL
         refuse_differences(found.user_sql)
     return found
+
+
+def _over_window(
+    translated: Translated, window: Window, log_models: Collection[str]
+) -> Iterator[str]:
+    """The tables that a query reads, as ``schema.table``."""
+    for place in translated.places:
+        chosen = place.schema == STAGING and place.table in log_models
+        yield f"{place.schema}.{windowed(place.table, window) if chosen else place.table}"
 
 
 def _derived_index(catalog: Catalog, ref: Ref, body: DerivedIndex) -> str:

@@ -6,6 +6,7 @@ of a sandbox; they are stored here once dbt is done.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import shutil
@@ -17,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.redaction import recordable
@@ -190,6 +193,12 @@ class LakeRun(DbtRun):
         store_table(self._settings, place, columns, self._box.read(made["file"]), indexes)
         return table_metadata(self._settings, model, made["rows"])
 
+    def table(self, unique_id: str) -> tuple[list[Column], pa.Table]:
+        """What a model gave, as long as the sandbox is there; it is not stored."""
+        made = self._told["made"][unique_id]
+        columns = [Column(name, postgres_type(kind)) for name, kind in made["columns"]]
+        return columns, self._box.read(made["file"])
+
     def failing(self, test: Mapping[str, Any]) -> dict[str, Any]:
         """Metadata of a test that failed: some rows, and the query for all of them."""
         file = self._told["examples"].get(test["unique_id"])
@@ -215,12 +224,60 @@ def dbt_run(
     chosen
         Unique ids of the models and tests that the arguments select.
     """
-    with scratch_folder(settings.home_path / "dbt" / "runs") as target:
-        # dbt's parse state of the project: nothing needs parsing again.
-        shutil.copy(project.manifest_path.with_name("partial_parse.msgpack"), target)
+    with _target(settings, project) as target:
         running = _on_lake if settings.sql_engine == "duckdb" else _in_warehouse
         with running(settings, project, arguments, chosen, target) as run:
             yield run
+
+
+@contextmanager
+def _target(settings: Settings, project: Project) -> Iterator[Path]:
+    """A folder for dbt's output, with its parse state of the project: nothing is parsed again."""
+    with scratch_folder(settings.home_path / "dbt" / "runs") as target:
+        shutil.copy(project.manifest_path.with_name("partial_parse.msgpack"), target)
+        yield target
+
+
+@contextmanager
+def past_tables(
+    settings: Settings, project: Project, models: Sequence[str], until: dt.date
+) -> Iterator[LakeRun]:
+    """Compute models over their windows as they were at a date, always on DuckDB.
+
+    Nothing is stored: ``LakeRun.table`` gives what they are.
+
+    Parameters
+    ----------
+    models
+        Unique ids. What else they read is as it is now.
+    until
+        The date by which the windows end.
+
+    Raises
+    ------
+    TippersError
+        A model cannot be computed.
+    """
+    nodes = project.manifest["nodes"]
+    names = [nodes[unique_id]["name"] for unique_id in models]
+    with (
+        _target(settings, project) as target,
+        lake_sandbox(
+            settings,
+            inputs(project.manifest, project.staging_views, models),
+            until=until,
+            statement_seconds=settings.model_timeout_seconds,
+            environment=_environment(settings, project, target),
+            log=True,
+        ) as box,
+    ):
+        box.send({"dbt": ["run", "--select", *names], "last": True, "tables": list(models)})
+        run = LakeRun(settings, box, target)
+        for _ in run.results():
+            continue
+        if (error := run.error()) is not None:
+            raise TippersError(error)
+        yield run
 
 
 @contextmanager
@@ -264,7 +321,8 @@ def _in_warehouse(
     chosen: Collection[str],
     target: Path,
 ) -> Iterator[DbtRun]:
-    fill_log(settings, log_tables(project.manifest, chosen))
+    for window, names in log_tables(project.manifest, chosen).items():
+        fill_log(settings, names, window)
     process = subprocess.Popen(
         [sys.executable, "-P", str(_CHILD), *arguments],
         cwd=project.folder,
@@ -329,7 +387,8 @@ def run_in_warehouse(
 ) -> int:
     """Run any command of dbt on PostgreSQL, as ``run_on_lake`` does on DuckDB."""
     if _READING.intersection(arguments):
-        fill_log(settings, log_tables(project.manifest, project.manifest["nodes"]))
+        for window, names in log_tables(project.manifest, project.manifest["nodes"]).items():
+            fill_log(settings, names, window)
         ensure_roles(settings)
     # A separate process: this one keeps the embedded database running meanwhile.
     return subprocess.run([*dbt_command(), *arguments], env=environment, check=False).returncode

@@ -16,15 +16,19 @@ from tippers_dagster.catalog.kinds import (
     Classifier,
     Concept,
     DerivedIndex,
+    Feature,
     Forecaster,
+    Index,
     Kind,
     LabelledOccupancy,
     LabellingFunction,
     LabelModel,
     PeopleCount,
+    Rule,
 )
 from tippers_dagster.catalog.model import Unreadable
 from tippers_dagster.catalog.refresh import ON_CHANGE, UNITS, in_units, parse_refresh
+from tippers_dagster.catalog.window import parse_window
 from tippers_dagster.errors import BadInput
 
 _NEW_SQL = {
@@ -50,11 +54,11 @@ _CHOSEN = ("index", "label_model", "features", "by", "spaces")
 def new_fields(kind: Kind) -> dict[str, Any]:
     """The form fields of a new definition."""
     if kind == Kind.CONCEPT:
-        return {"values": [], "refines": "", **_refresh_fields(None)}
+        return {"values": [], "refines": "", **_refresh_fields(None), **_window_fields(None)}
     if kind == Kind.INDEX:
-        return {"key": "mac_address", "sql": _NEW_SQL[kind]}
+        return {"key": "mac_address", "sql": _NEW_SQL[kind], **_window_fields(None)}
     if kind in (Kind.RULE, Kind.FEATURE):
-        return {"index": "", "sql": _NEW_SQL[kind]}
+        return {"index": "", "sql": _NEW_SQL[kind], **_window_fields(None)}
     if kind == Kind.LABELLING_FUNCTION:
         return {
             "rule": "",
@@ -90,15 +94,16 @@ def fields_of(body: Body, kind: Kind) -> dict[str, Any]:
                 "values": values,
                 "refines": body.refines or "",
                 **_refresh_fields(body.refresh),
+                **_window_fields(body.window),
             }
+        case Index() | Rule() | Feature():
+            return {**body.model_dump(exclude={"window"}), **_window_fields(body.window)}
         case LabellingFunction():
             return _function_fields(body)
         case LabelModel():
             return _label_model_fields(body)
         case DerivedIndex():
             return _derived_index_fields(body)
-    if kind in (Kind.INDEX, Kind.RULE, Kind.FEATURE):
-        return body.model_dump()
     if kind in _PLAIN:
         return _plain_fields(body)
     return {"yaml": yaml_text.dump(body.model_dump(mode="json", exclude_defaults=True))}
@@ -128,6 +133,17 @@ def _refresh_value(fields: Mapping[str, Any]) -> str | None:
     if form == "every":
         return f"every {fields['refresh_number']} {fields['refresh_unit']}s"
     return f"cron {fields['refresh_cron']}" if form == "cron" else form or None
+
+
+def _window_fields(text: str | None) -> dict[str, Any]:
+    """A window: its form, and the number of weeks."""
+    weeks = None if text is None else parse_window(text).weeks
+    return {"window": "weeks" if weeks else text or "", "window_weeks": weeks or 8}
+
+
+def _window_value(fields: Mapping[str, Any]) -> str | None:
+    form = fields["window"]
+    return f"last {fields['window_weeks']} weeks" if form == "weeks" else form or None
 
 
 def _function_fields(body: LabellingFunction) -> dict[str, Any]:
@@ -190,7 +206,8 @@ def body_values(kind: Kind, fields: Mapping[str, Any]) -> dict[str, Any]:
     if kind == Kind.CONCEPT:
         values = [v | {"parent": v["parent"] or None} for v in fields["values"]]
         refines, refresh = fields["refines"] or None, _refresh_value(fields)
-        return {"values": values, "refines": refines, "refresh": refresh}
+        window = _window_value(fields)
+        return {"values": values, "refines": refines, "refresh": refresh, "window": window}
     if kind == Kind.LABELLING_FUNCTION:
         return _function_values(fields)
     if kind == Kind.LABEL_MODEL:
@@ -202,6 +219,9 @@ def body_values(kind: Kind, fields: Mapping[str, Any]) -> dict[str, Any]:
         return {name: fields[name] for name in names} | {"minimum_confidence": minimum}
     if kind in (Kind.RULE, Kind.FEATURE):
         _require(fields, "index")
+    if kind in (Kind.INDEX, Kind.RULE, Kind.FEATURE):
+        own = {name: v for name, v in fields.items() if name != "window_weeks"}
+        return own | {"window": _window_value(fields)}
     if kind in _PLAIN:
         if kind in (Kind.CLASSIFIER, Kind.LABELLED_OCCUPANCY):
             _require(fields, *(name for name in _CHOSEN if name in fields))

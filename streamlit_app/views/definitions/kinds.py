@@ -19,6 +19,7 @@ from streamlit_app.views.definitions.binding import Form
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.refresh import UNITS
+from tippers_dagster.catalog.window import MAX_WEEKS
 
 TALL = 260
 
@@ -51,6 +52,8 @@ def sql(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, ...]) -> No
             help="The index whose entities the rows describe",
             width=320,
         )
+    concept_or_index = "its concept" if edit.kind == Kind.INDEX else "its index, or its concept"
+    _window(form, f"As {concept_or_index}")
     form.code(
         "SQL",
         fields,
@@ -82,6 +85,7 @@ def concept(app: App, catalog: Catalog, form: Form, faults: tuple[Fault, ...]) -
         width=420,
     )
     _refresh(app, form)
+    _window(form, "Everything tracked")
     st.markdown("**Labels**, in order of class number")
     for at, value in enumerate(values):
         _label(form, values, at, value)
@@ -129,6 +133,36 @@ def _refresh(app: App, form: Form) -> None:
                 help="Minute, hour, day of the month, month, day of the week, in "
                 f"{app.settings.timezone}. 0 4 * * 1-5 is at 4:00 on weekdays.",
                 width=200,
+            )
+
+
+def _window(form: Form, default: str) -> None:
+    """The part of the log that SQL reads."""
+    fields = form.edit.fields
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        form.pick(
+            "Window",
+            {
+                "": default,
+                **({} if form.edit.kind == Kind.CONCEPT else {"everything": "Everything tracked"}),
+                "weeks": "The last weeks",
+                "term": "The term",
+            },
+            fields,
+            "window",
+            help="The part of the log that is read: all of it, the weeks up to the end of the log, "
+            "or the term of the calendar in which it ends.",
+            width=320,
+        )
+        if fields["window"] == "weeks":
+            form.number(
+                "Weeks",
+                fields,
+                "window_weeks",
+                min_value=1,
+                max_value=MAX_WEEKS,
+                step=1,
+                width=120,
             )
 
 

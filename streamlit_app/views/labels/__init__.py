@@ -92,6 +92,8 @@ def _head(app: App, summary: Summary) -> None:
         counted(summary.entities, "entity", "entities"),
         f"{summary.coverage:.1%} with at least one vote",
     ]
+    if summary.log is not None:
+        facts.append(f"log of {summary.log}")
     if when is not None:
         facts.append(f"computed {when.astimezone(zone):%Y-%m-%d %H:%M}")
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -37,6 +37,9 @@ from tippers_dagster.campus.spaces.tracking import track, untrack
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy
 from tippers_dagster.catalog.model import Definition, Ref
+from tippers_dagster.catalog.window import Read, Window
+from tippers_dagster.labelling.kept_windows import keep_window
+from tippers_dagster.labelling.labels import LabelTable
 from tippers_dagster.occupancy import files
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.records import void
@@ -112,7 +115,7 @@ def from_files(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("counted on demand")
 
-    monkeypatch.setattr(reading, "device_labels", refuse)
+    monkeypatch.setattr(reading, "newer_labels", refuse)
 
 
 def random_labels(rng: random.Random) -> dict[str, str | None]:
@@ -212,6 +215,59 @@ def test_only_changed_chunks_are_counted(world: World, from_files: None) -> None
     assert metadata(world.run())["chunks_counted"] == 2
     assert world.read("hall", late.date(), 86400)[0]["LAPTOP"] == 1
     assert metadata(world.run(again=True))["chunks_counted"] == 2
+
+
+def test_each_chunk_has_the_labels_of_its_latest_window(world: World) -> None:
+    settings, day = world.settings, MONDAY.date()
+    track(settings, space="campus", start=day, end=day + dt.timedelta(21))
+    late = [MONDAY + dt.timedelta(days=7 * week, hours=10) for week in (1, 2)]
+    add_sessions(settings, [Seen(MACS[3], "r2", t, t + dt.timedelta(hours=2)) for t in late])
+    look_again(settings)
+    compute_all(settings)
+    versions = iter("abcdef")
+
+    def label(label: str, first: int, weeks: int) -> None:
+        """The labels of a window: all devices have one."""
+        version = next(versions)
+        world.label(dict.fromkeys(MACS, label), version)
+        table = LabelTable("device", "kind_of", "mac_address", "text", LABELS, ())
+        kept = {
+            "mac_address": MACS,
+            "label": [label] * len(MACS),
+            "outcome": ["label"] * len(MACS),
+            "confidence": [1.0] * len(MACS),
+            "version": [version] * len(MACS),
+            "run_id": ["run"] * len(MACS),
+        }
+        start = day + dt.timedelta(7 * first)
+        read = Read(Window(weeks=weeks), start, start + dt.timedelta(7 * weeks))
+        keep_window(settings, table, pa.table(kept), read)
+
+    label("PHONE", 0, 2)
+    assert metadata(world.run())["chunks_counted"] == 3
+    label("LAPTOP", 1, 2)
+    assert labels_of_weeks(world) == ["PHONE", "LAPTOP", "LAPTOP"], "counted on demand"
+    assert metadata(world.run())["chunks_counted"] == 2
+    assert labels_of_weeks(world) == ["PHONE", "LAPTOP", "LAPTOP"]
+    label("PRINTER", 2, 2)
+    told = metadata(world.run())
+    assert (told["chunks_counted"], told["chunks_up_to_date_already"]) == (1, 2)
+    assert labels_of_weeks(world) == ["PHONE", "LAPTOP", "PRINTER"]
+    # A past window is computed after all.
+    label("LAPTOP", 0, 1)
+    assert metadata(world.run())["chunks_counted"] == 0, "a later window contains the week, too"
+
+
+def labels_of_weeks(world: World) -> list[str]:
+    """The label that all devices of each of three weeks have, on its Monday."""
+    found = []
+    for week in range(3):
+        day = MONDAY.date() + dt.timedelta(7 * week)
+        row = world.read("campus", day, 86400)[0]
+        names = [name for name in (*LABELS, UNLABELLED) if row[name]]
+        assert [row[name] for name in names] == [row[TOTAL]]
+        found += names
+    return found
 
 
 def test_out_of_date_chunks_are_counted_on_demand(world: World) -> None:

@@ -6,11 +6,12 @@ import sqlalchemy as sa
 
 from tests.sql.definitions import MACS
 from tippers_dagster.catalog.catalog import Catalog
+from tippers_dagster.catalog.window import EVERYTHING
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.duckdb.contents import inputs, lake_sandbox
 from tippers_dagster.sql.duckdb.log import empty_log_table, log_table
-from tippers_dagster.sql.log import window
+from tippers_dagster.sql.log import window_chunks
 from tippers_dagster.sql.project import rendered_project
 
 ANSWERS = ("partners", "company", "crowds")
@@ -27,7 +28,7 @@ def test_partners_company_and_crowds(lake: Settings) -> None:
     project = rendered_project(lake, Catalog(()))
     chosen = [f"model.tippers.int_{name}" for name in ANSWERS]
     read = inputs(project.manifest, project.staging_views, chosen)
-    assert set(read.log) == {*ANSWERS, "device_address"}
+    assert set(read.log[EVERYTHING]) == {*ANSWERS, "device_address"}
     with lake_sandbox(lake, read, statement_seconds=30) as box:
         partners, company, crowds = (
             box.query(f"SELECT * FROM staging.int_{name} ORDER BY mac_address", 30).to_pylist()
@@ -52,7 +53,7 @@ def test_partners_company_and_crowds(lake: Settings) -> None:
 
 
 def test_columns_are_the_same_without_rows(lake: Settings) -> None:
-    chunks = window(lake, ANSWERS)
+    chunks = window_chunks(lake, ANSWERS)
     for name in (*ANSWERS, "device_address"):
         found = log_table(lake, name, chunks)
         assert found.schema == empty_log_table(name).schema
@@ -60,7 +61,7 @@ def test_columns_are_the_same_without_rows(lake: Settings) -> None:
 
 
 def test_only_the_chunks_of_the_window(lake: Settings) -> None:
-    (chunk,) = window(lake, ["sessions"])
+    (chunk,) = window_chunks(lake, ["sessions"])
     assert log_table(lake, "sessions", [chunk]).keys == [f"sessions/chunk={chunk}.parquet"]
     assert log_table(lake, "place_days", []).keys == []
-    assert window(lake, ["occupancy", "device_address"]) == [], "nothing of it is by chunk"
+    assert window_chunks(lake, ["occupancy", "device_address"]) == [], "nothing of it is by chunk"

@@ -10,7 +10,7 @@ import pytest
 from streamlit_app.services.app import App
 from streamlit_app.services.definitions import choices, conditions, files, saving, text
 from streamlit_app.services.definitions.edit import Edit, begin, begin_copy, begin_new, draft
-from streamlit_app.services.definitions.fields import fields_of
+from streamlit_app.services.definitions.fields import body_values, fields_of
 from streamlit_app.services.definitions.following import progress
 from streamlit_app.services.definitions.listing import filtered, load, rows
 from streamlit_app.services.definitions.opened import (
@@ -25,7 +25,14 @@ from tests.graph.small import ALL
 from tests.streamlit_app.defined import by, computed, defined_app, insert_by_hand, make_fresh
 from tippers_dagster.access.model import NotAllowed, Role
 from tippers_dagster.catalog.catalog import same_content
-from tippers_dagster.catalog.kinds import Concept, Kind, LabellingFunction
+from tippers_dagster.catalog.kinds import (
+    Concept,
+    Feature,
+    Index,
+    Kind,
+    LabellingFunction,
+    Rule,
+)
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.errors import BadInput
 
@@ -71,6 +78,19 @@ def test_an_unchanged_form_gives_the_same_definition(defined_app: App) -> None:
         edit = edit_of(defined_app, made.ref)
         assert not edit.dirty
         assert same_content(draft(edit), made)
+
+
+@pytest.mark.parametrize("window", [None, "everything", "last week", "last 8 weeks", "term"])
+def test_a_window_goes_through_the_form_unchanged(window: str | None) -> None:
+    bodies = {
+        Kind.CONCEPT: Concept(window=window),
+        Kind.INDEX: Index(sql="SELECT 1", window=window),
+        Kind.RULE: Rule(index="devices", sql="SELECT 1", window=window),
+        Kind.FEATURE: Feature(index="devices", sql="SELECT 1", window=window),
+    }
+    for kind, body in bodies.items():
+        values = body_values(kind, fields_of(body, kind))
+        assert type(body).model_validate(values) == body
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from tippers_dagster.campus.identities import MAC, DeviceIds
+from tippers_dagster.campus.identities import MAC, DeviceIds, lake_name
+from tippers_dagster.campus.local_time import chunk_bounds
 from tippers_dagster.errors import BadInput
+from tippers_dagster.labelling.kept_windows import (
+    KeptWindow,
+    kept_windows,
+    read_window,
+    window_at,
+)
 from tippers_dagster.labelling.labels import SCHEMA as LABELS
 from tippers_dagster.labelling.labels import NotLabelled, labels_of
 from tippers_dagster.learning.keys import SCHEMA as PREDICTIONS
@@ -52,6 +61,84 @@ def label_models_of_devices(settings: Settings) -> list[str]:
     return [name.replace("__", ".", 1) for name in found]
 
 
+class LabelsByChunk:
+    """The labels of devices that count in each chunk.
+
+    The labels of a label model with a window of the log are those of the latest window that
+    contains the chunk, see ``window_at``; all others are the current labels everywhere.
+    Labels are read when they are needed, once.
+
+    Parameters
+    ----------
+    by
+        A label model or classifier, such as ``device.device_type``.
+
+    Raises
+    ------
+    NotLabelled
+        When it has no labels.
+    BadInput
+        When its entities are not devices.
+    """
+
+    def __init__(self, settings: Settings, by: str) -> None:
+        self._settings, self._by = settings, by
+        table, columns = labels_table(settings, by)
+        _refuse_others(by, columns)
+        self.names = (*labels_of(columns), UNLABELLED)
+        self._concept, _, self._name = by.partition(".")
+        of_model = table.startswith(f"{LABELS}.")
+        self._kept = kept_windows(settings, self._concept, self._name) if of_model else []
+        self._read: dict[str | None, DeviceLabels] = {}
+
+    @property
+    def rows(self) -> int:
+        """Number of labels, with ``UNLABELLED``."""
+        return len(self.names)
+
+    @property
+    def current(self) -> DeviceLabels:
+        """The newest labels."""
+        return self._of(self._kept[0] if self._kept else None)
+
+    @cached_property
+    def current_version(self) -> str | None:
+        """The version of the asset that gave the newest labels; None if it is not recorded."""
+        if self._kept:
+            return self._kept[0].version
+        read = self._read.get(None)
+        return labels_version(self._settings, self._by) if read is None else read.version
+
+    def version(self, chunk: str) -> str | None:
+        """The version of the labels that count in a chunk."""
+        window = self._window(chunk)
+        return self.current_version if window is None else window.version
+
+    def of(self, chunk: str) -> DeviceLabels:
+        """The labels that count in a chunk."""
+        return self._of(self._window(chunk))
+
+    def in_chunk(self, chunk: str) -> DeviceGroups:
+        """The groups of devices by these labels."""
+        return self.of(chunk).groups
+
+    def _window(self, chunk: str) -> KeptWindow | None:
+        if not self._kept:
+            return None
+        return window_at(self._kept, *chunk_bounds(chunk, self._settings.chunk))
+
+    def _of(self, window: KeptWindow | None) -> DeviceLabels:
+        key = None if window is None else window.version
+        if key not in self._read:
+            if window is None:
+                self._read[key] = device_labels(self._settings, self._by)
+            else:
+                rows = read_window(self._settings, self._concept, self._name, window)
+                devices = rows[lake_name(MAC)].combine_chunks().to_numpy()
+                self._read[key] = _labels(devices, rows["label"], self.names[:-1], key)
+        return self._read[key]
+
+
 def device_labels(settings: Settings, by: str) -> DeviceLabels:
     """The current labels of devices from a label model or a classifier.
 
@@ -68,23 +155,33 @@ def device_labels(settings: Settings, by: str) -> DeviceLabels:
         When its entities are not devices.
     """
     table, columns = labels_table(settings, by)
+    _refuse_others(by, columns)
+    # One statement, one snapshot: labels and version are of the same materialisation.
+    version = VERSION if VERSION in columns else f"CAST(NULL AS text) AS {VERSION}"
+    rows = read_arrow(settings, f"SELECT {MAC}, label, {version} FROM {table}")
+    found = rows.column(VERSION)[0].as_py() if rows.num_rows else None
+    devices = DeviceIds(device_key(settings))(rows[MAC].cast(pa.string()).combine_chunks())
+    return _labels(devices, rows["label"], labels_of(columns), found)
+
+
+def _refuse_others(by: str, columns: Sequence[str]) -> None:
     if MAC not in columns:
         raise BadInput(
             f"{by} does not label devices: its key is {columns[0]}.",
             f"Occupancy can be split by labels with the key {MAC}.",
         )
-    names = labels_of(columns)
-    # One statement, one snapshot: labels and version are of the same materialisation.
-    version = VERSION if VERSION in columns else f"CAST(NULL AS text) AS {VERSION}"
-    rows = read_arrow(settings, f"SELECT {MAC}, label, {version} FROM {table}")
-    found = rows.column(VERSION)[0].as_py() if rows.num_rows else None
-    rows = rows.filter(pc.is_valid(rows["label"]))
-    devices = DeviceIds(device_key(settings))(rows[MAC].cast(pa.string()).combine_chunks())
-    label = rows["label"].cast(pa.string()).combine_chunks()
-    group = pc.index_in(label, pa.array(names, pa.string())).fill_null(len(names))
-    devices, first = np.unique(devices, return_index=True)
+
+
+def _labels(
+    devices: np.ndarray, label: pa.ChunkedArray, names: Sequence[str], version: str | None
+) -> DeviceLabels:
+    """Labels from rows; those without a label, or with one that there is no more, have none."""
+    known = pc.is_valid(label).to_numpy(zero_copy_only=False)
+    texts = label.cast(pa.string()).combine_chunks().filter(pa.array(known))
+    group = pc.index_in(texts, pa.array(names, pa.string())).fill_null(len(names))
+    devices, first = np.unique(devices[known], return_index=True)
     groups = DeviceGroups(devices, group.to_numpy().astype(np.int32)[first], len(names))
-    return DeviceLabels((*names, UNLABELLED), groups, found)
+    return DeviceLabels((*names, UNLABELLED), groups, version)
 
 
 def labels_version(settings: Settings, by: str) -> str | None:
@@ -100,11 +197,6 @@ def labels_version(settings: Settings, by: str) -> str | None:
         return None
     with warehouse_engine(settings).connect() as connection:
         return connection.scalar(sa.text(f"SELECT {VERSION} FROM {table} LIMIT 1"))
-
-
-def label_names(settings: Settings, by: str) -> tuple[str, ...]:
-    """The labels by class number, then ``UNLABELLED``."""
-    return (*labels_of(labels_table(settings, by)[1]), UNLABELLED)
 
 
 def labels_table(settings: Settings, by: str) -> tuple[str, list[str]]:

@@ -30,10 +30,9 @@ from tippers_dagster.people.by_label.devices import (
     UNLABELLED,
     VERSION,
     DeviceLabels,
+    LabelsByChunk,
     device_labels,
     label_models_of_devices,
-    label_names,
-    labels_version,
 )
 from tippers_dagster.people.by_label.repack import labelled_lake
 from tippers_dagster.people.by_label.tables import labelled_chunk
@@ -45,6 +44,7 @@ __all__ = [
     "UNLABELLED",
     "VERSION",
     "DeviceLabels",
+    "LabelsByChunk",
     "device_labels",
     "label_models_of_devices",
     "published_files",
@@ -109,48 +109,46 @@ def read_label_counts(
     """The labels, ``UNLABELLED`` last, and the counts by label; otherwise as
     ``read_labelled_occupancy``.
     """
-    names = label_names(settings, label_model)
+    labels = LabelsByChunk(settings, label_model)
     files: Published | None = None
-    version = labels_version(settings, label_model)
+    chunks = chunks_in_range(start, end, interval_seconds, settings)
     if interval_seconds in PUBLISHED_WIDTHS:
-        chunks = chunks_in_range(start, end, interval_seconds, settings)
-        tables = published_files(settings, label_model, version, names, [space], chunks)
-        files = Published(names, {chunk: table for (_, chunk), table in tables.items()})
-        if len(files.tables) == len(chunks):
-            no_devices = DeviceGroups(_NONE.devices, _NONE.group, len(names) - 1)
-            arguments = (space, start, end, interval_seconds, no_devices)
-            return names, read_groups(*arguments, settings=settings, published=files)
-    labels = device_labels(settings, label_model)
-    if labels.version != version:  # new labels were written in between: use only those
-        files = None
-    arguments = (space, start, end, interval_seconds, labels.groups)
+        tables = published_files(settings, label_model, labels, [space], chunks)
+        files = Published(labels.names, {chunk: table for (_, chunk), table in tables.items()})
+    left = [chunk for chunk in chunks if files is None or chunk not in files.tables]
+    if left and newer_labels(labels, left):
+        files = None  # new labels were written in between: use only those
+    arguments = (space, start, end, interval_seconds, labels)
     return labels.names, read_groups(*arguments, settings=settings, published=files)
+
+
+def newer_labels(labels: LabelsByChunk, chunks: list[str]) -> bool:
+    """Whether the labels of chunks that are counted now are of another version than expected."""
+    return any(labels.of(chunk).version != labels.version(chunk) for chunk in chunks)
 
 
 def published_files(
     settings: Settings,
     by: str,
-    version: str | None,
-    names: tuple[str, ...],
+    labels: LabelsByChunk,
     spaces: list[str],
     chunks: list[str],
 ) -> dict[tuple[str, str], pa.Table]:
     """The up-to-date files of counts by label, by space and chunk.
 
-    They were counted with this version of the labels, from the presence as recorded now. For sealed
-    chunks these are all files, with the labels known when the chunk was sealed.
-
-    Parameters
-    ----------
-    names
-        The columns that a file must have; files of sealed chunks may be older than a label.
+    They were counted with the labels that count in the chunk, from the presence as recorded now.
+    For sealed chunks these are all files, with the labels known when the chunk was sealed; those
+    that are older than a label, and have no column for it, are left out.
     """
-    if version is None:
+    if labels.current_version is None:
         return {}
+    versions = {chunk: labels.version(chunk) for chunk in chunks}
+    sealed = sa.exists().where(sealed_chunk.c.chunk == labelled_chunk.c.chunk)
     c, figures = labelled_chunk.c, partition_figures.c
     query = (
         sa.select(
-            c.definition, c.chunk, c.labels_fingerprint, figures.space, figures.output_fingerprint
+            *(c.definition, c.chunk, c.labels_fingerprint, c.labels_version),
+            *(figures.space, figures.output_fingerprint, sealed.label("sealed")),
         )
         .join(partition_figures, figures.chunk == c.chunk)
         .where(
@@ -158,7 +156,6 @@ def published_files(
             c.chunk.in_(chunks),
             figures.space.in_(spaces),
             figures.asset.in_((SOURCE, DERIVED)),
-            sa.or_(c.labels_version == version, sa.exists().where(sealed_chunk.c.chunk == c.chunk)),
         )
         # For a parent that sessions name, the last one covers its whole subtree.
         .order_by(c.computed_at, sa.case((figures.asset == DERIVED, 1), else_=0))
@@ -171,6 +168,7 @@ def published_files(
             row.labels_fingerprint % 2**64,
         )
         for row in rows
+        if row.sealed or row.labels_version == versions[row.chunk]
     }
     found: dict[tuple[str, str], pa.Table] = {}
     for definition in dict.fromkeys(definition for definition, _, _ in wanted):
@@ -180,7 +178,7 @@ def published_files(
                 mine.setdefault(chunk, []).append(space)
         counts = files.read(labelled_lake(settings), files.labelled_counts(definition), mine)
         for chunk, part in counts.items():
-            if part.stamps is None or not set(names) <= set(part.table.column_names):
+            if part.stamps is None or not set(labels.names) <= set(part.table.column_names):
                 continue
             for i, space in enumerate(part.spaces):
                 if tuple(part.stamps[i].tolist()) == wanted[definition, space, chunk]:

@@ -24,7 +24,7 @@ from tippers_dagster.occupancy.sharing import (
 )
 from tippers_dagster.occupancy.suppression import hide_counts, hide_labels
 from tippers_dagster.people.by_label.counting import dense as dense_grids
-from tippers_dagster.people.by_label.devices import device_labels, label_names, labels_version
+from tippers_dagster.people.by_label.devices import LabelsByChunk
 from tippers_dagster.people.by_label.reading import TOTAL, published_files, read_labelled_occupancy
 from tippers_dagster.settings import Settings, get_settings
 
@@ -116,11 +116,11 @@ def tree_parts(settings: Settings, tree: SpaceTree, chunk: str, width: int, by: 
     """
     first, last = chunk_bounds(chunk, settings.chunk)
     edges = {width: LocalClock(settings.timezone).bin_edges(first, last, width)}
-    names = label_names(settings, by)
+    labels = LabelsByChunk(settings, by)
+    names = labels.names
     if width in PUBLISHED_WIDTHS:
         spaces = spaces_computed(settings, tree, chunk)
-        version = labels_version(settings, by)
-        files = published_files(settings, by, version, names, spaces, [chunk])
+        files = published_files(settings, by, labels, spaces, [chunk])
         if len(files) == len(spaces):
             rows = Rows.of_tables(spaces, [files[space, chunk] for space in spaces])
             found = dense_grids(rows, list(names), edges, of="labels")
@@ -129,5 +129,5 @@ def tree_parts(settings: Settings, tree: SpaceTree, chunk: str, width: int, by: 
             for i, name in enumerate(names):
                 parts[i, at] = found[name][width]
             return parts
-    groups = device_labels(settings, by).groups
-    return count_tree(settings, tree, chunk, edges, groups)[width].transpose(1, 0, 2)
+    counted = count_tree(settings, tree, chunk, edges, labels.in_chunk(chunk))
+    return counted[width].transpose(1, 0, 2)

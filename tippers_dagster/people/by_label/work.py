@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from tippers_dagster.people.by_label.counting import (
     read_totals,
     sparse,
 )
-from tippers_dagster.people.by_label.devices import DeviceLabels, device_labels
+from tippers_dagster.people.by_label.devices import DeviceLabels, LabelsByChunk
 from tippers_dagster.people.by_label.repack import labelled_lake
 from tippers_dagster.people.by_label.tables import labelled_chunk
 from tippers_dagster.platform.fingerprint import mix, of_text, of_texts
@@ -145,14 +146,14 @@ def bring_up_to_date(
         If there are no labels, or none of devices.
     """
     began = time.monotonic()
-    labels = device_labels(settings, by)
-    labels_print = labels_fingerprint(labels)
-    outcome = Outcome(labels)
+    labels = LabelsByChunk(settings, by)
+    prints = LabelPrints(labels)
+    outcome = Outcome(labels.current)
     recorded = {} if again else _recorded(settings, name)
-    inputs = chunk_inputs(settings, _state(settings), labels_print)
+    inputs = chunk_inputs(settings, _state(settings), prints)
     changed = [i.chunk for i in inputs if recorded.get(i.chunk) != i.fingerprint]
     outcome.fresh = len(inputs) - len(changed)
-    _confirm_unchanged_labels(settings, name, by, labels, labels_print)
+    _confirm_unchanged_labels(settings, name, by, labels, prints)
     before_writing()
     labelled_lake(settings)
     for low in range(0, len(changed), CHUNKS_AT_ONCE):
@@ -160,12 +161,12 @@ def bring_up_to_date(
         locks = [f"chunk {asset} {chunk}" for asset in (SOURCE, DERIVED) for chunk in chunks]
         with advisory_locks(settings, locks, log):
             state = _state(settings)
-            now = chunk_inputs(settings, state, labels_print, chunks)
+            now = chunk_inputs(settings, state, prints, chunks)
             with _voiding(settings, name, chunks):
                 grid = state.grid
-                done = list(_count(settings, name, labels, labels_print, grid, now, outcome))
+                done = list(_count(settings, name, labels, prints, grid, now, outcome))
                 done = _not_overtaken(settings, state, now, done, outcome)
-                _record(settings, name, by, labels, labels_print, now, done, run_id)
+                _record(settings, name, by, labels, prints, now, done, run_id)
         outcome.done += done
     outcome.removed = _remove_untracked(settings, name)
     outcome.rows = _rows(settings, name)
@@ -173,16 +174,39 @@ def bring_up_to_date(
     return outcome
 
 
+class LabelPrints:
+    """The fingerprint of the labels that count in each chunk."""
+
+    def __init__(self, labels: LabelsByChunk) -> None:
+        self._labels = labels
+        self._found: dict[str | None, int] = {}
+
+    def __call__(self, chunk: str) -> int:
+        """That of a chunk."""
+        version = self._labels.version(chunk)
+        if version not in self._found:
+            self._found[version] = labels_fingerprint(self._labels.of(chunk))
+        return self._found[version]
+
+
 def chunk_inputs(
-    settings: Settings, state: State, labels_print: int, only: Collection[str] | None = None
+    settings: Settings,
+    state: State,
+    prints: Callable[[str], int],
+    only: Collection[str] | None = None,
 ) -> list[ChunkInput]:
-    """The current inputs of tracked chunks with computed occupancy, or of those in ``only``."""
+    """The current inputs of tracked chunks with computed occupancy, or of those in ``only``.
+
+    Parameters
+    ----------
+    prints
+        The fingerprint of the labels that count in a chunk.
+    """
     tree, source, derived = state.grid.tree, state.source, state.derived
     at = np.array([tree.index[s] for s in source.spaces], np.int64)
     up = np.array([tree.index[s] for s in derived.spaces], np.int64)
     leaf = tree.is_leaf[at] if at.size else np.zeros(0, bool)
     names = of_texts(tree.ids)
-    base = of_text(VERSION, settings.timezone, PUBLISHED_WIDTHS, labels_print)
     found = []
     for j, chunk in enumerate(state.grid.chunks):
         if chunk in state.sealed or (only is not None and chunk not in only):
@@ -192,17 +216,18 @@ def chunk_inputs(
         position = np.concatenate([at[own], up[above]])
         if not position.size:
             continue
-        prints = np.concatenate([source.output[own, j], derived.output[above, j]])
+        presence = np.concatenate([source.output[own, j], derived.output[above, j]])
         below = np.zeros(len(tree) + 1, np.int64)
         np.add.at(below, position, 1)
         np.add.at(below, position + tree.size[position], -1)
         needed = source.computed[:, j] & (np.cumsum(below)[at] > 0)
-        total = int(mix(names[position], prints).sum(dtype=np.uint64))
+        total = int(mix(names[position], presence).sum(dtype=np.uint64))
+        base = of_text(VERSION, settings.timezone, PUBLISHED_WIDTHS, prints(chunk))
         found.append(
             ChunkInput(
                 chunk,
                 [tree.ids[i] for i in position],
-                prints,
+                presence,
                 [source.spaces[i] for i in np.flatnonzero(needed)],
                 of_text(base, total, position.size),
             )
@@ -227,15 +252,24 @@ class _ChunkTask:
 def _count(
     settings: Settings,
     name: str,
-    labels: DeviceLabels,
-    labels_print: int,
+    labels: LabelsByChunk,
+    prints: LabelPrints,
     grid: Grid,
     inputs: list[ChunkInput],
     outcome: Outcome,
 ) -> Iterator[ChunkDone]:
     plain, tracked = for_workers(settings), [*grid.leaves, *grid.parents]
     tasks = [
-        _ChunkTask(plain, name, grid.tree, tracked, one, labels, labels_print) for one in inputs
+        _ChunkTask(
+            plain,
+            name,
+            grid.tree,
+            tracked,
+            i,
+            labels=labels.of(i.chunk),
+            labels_print=prints(i.chunk),
+        )
+        for i in inputs
     ]
     with threads_or_cluster(settings) as pool:
         futures = [pool.submit(count_chunk, task) for task in tasks]
@@ -315,19 +349,24 @@ def _rows(settings: Settings, name: str) -> int:
 
 
 def _confirm_unchanged_labels(
-    settings: Settings, name: str, by: str, labels: DeviceLabels, labels_print: int
+    settings: Settings, name: str, by: str, labels: LabelsByChunk, prints: LabelPrints
 ) -> None:
     """Record the new version of the labels for chunks that were counted with the same labels."""
-    query = (
-        sa.update(labelled_chunk)
-        .where(
-            labelled_chunk.c.definition == name,
-            labelled_chunk.c.labels_fingerprint == _signed(labels_print),
-        )
-        .values(labels_of=by, labels_version=labels.version or "")
-    )
+    same: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for chunk in _recorded(settings, name):
+        same[labels.version(chunk) or "", _signed(prints(chunk))].append(chunk)
     with warehouse_engine(settings).begin() as connection:
-        connection.execute(query)
+        for (version, labels_print), chunks in same.items():
+            query = (
+                sa.update(labelled_chunk)
+                .where(
+                    labelled_chunk.c.definition == name,
+                    labelled_chunk.c.chunk.in_(chunks),
+                    labelled_chunk.c.labels_fingerprint == labels_print,
+                )
+                .values(labels_of=by, labels_version=version)
+            )
+            connection.execute(query)
 
 
 @contextmanager
@@ -383,21 +422,21 @@ def _record(
     settings: Settings,
     name: str,
     by: str,
-    labels: DeviceLabels,
-    labels_print: int,
+    labels: LabelsByChunk,
+    prints: LabelPrints,
     inputs: Iterable[ChunkInput],
     done: list[ChunkDone],
     run_id: str,
 ) -> None:
-    prints = {i.chunk: i.fingerprint for i in inputs}
+    made_from = {i.chunk: i.fingerprint for i in inputs}
     rows = [
         {
             "definition": name,
             "chunk": d.chunk,
             "labels_of": by,
-            "labels_version": labels.version or "",
-            "labels_fingerprint": _signed(labels_print),
-            "input_fingerprint": _signed(prints[d.chunk]),
+            "labels_version": labels.version(d.chunk) or "",
+            "labels_fingerprint": _signed(prints(d.chunk)),
+            "input_fingerprint": _signed(made_from[d.chunk]),
             "spaces": d.spaces,
             "rows": d.rows,
             "run_id": run_id,

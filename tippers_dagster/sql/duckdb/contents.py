@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 
 from tippers_dagster.campus.source.schema import source_tables
+from tippers_dagster.catalog.window import Window
 from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -19,7 +21,7 @@ from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import Column, table_columns
 from tippers_dagster.sql.duckdb.log import empty_log_table, log_table
 from tippers_dagster.sql.duckdb.sandbox import Contents, Dataset, Sandbox, Source, sandbox
-from tippers_dagster.sql.log import SCHEMA, SOURCE, window
+from tippers_dagster.sql.log import SCHEMA, source_window, window_chunks, windowed
 from tippers_dagster.sql.names import source_schema
 from tippers_dagster.sql.roles import built
 
@@ -36,7 +38,9 @@ _KEPT_TYPES = {
 
 
 @contextmanager
-def lake_sandbox(settings: Settings, read: Inputs, **options: Any) -> Iterator[Sandbox]:
+def lake_sandbox(
+    settings: Settings, read: Inputs, *, until: dt.date | None = None, **options: Any
+) -> Iterator[Sandbox]:
     """A sandbox with the log and tables of the warehouse.
 
     Tables are read while it starts; nothing of the warehouse stays locked after.
@@ -46,6 +50,8 @@ def lake_sandbox(settings: Settings, read: Inputs, **options: Any) -> Iterator[S
     read
         What it holds. Tables that do not exist are left out, unless they are optional tables of the
         campus, which are then empty.
+    until
+        For past windows, the date by which they end.
     options
         Of ``sandbox``.
 
@@ -57,19 +63,21 @@ def lake_sandbox(settings: Settings, read: Inputs, **options: Any) -> Iterator[S
         A table or view cannot be opened.
     """
     with ExitStack() as running:
-        with _contents(settings, read) as held:
+        with _contents(settings, read, until) as held:
             box = running.enter_context(sandbox(settings, held, **options))
         yield box
 
 
 @contextmanager
-def _contents(settings: Settings, read: Inputs) -> Iterator[Contents]:
+def _contents(settings: Settings, read: Inputs, until: dt.date | None) -> Iterator[Contents]:
     tables: dict[str, Source] = {}
     datasets: dict[str, Dataset] = {}
-    chunks = window(settings, read.log)
-    for name in read.log:
-        found = log_table(settings, name, chunks)
-        (datasets if isinstance(found, Dataset) else tables)[f"{SCHEMA}.{name}"] = found
+    for window, names in read.log.items():
+        chunks = window_chunks(settings, names, window, until)
+        for name in names:
+            found = log_table(settings, name, chunks, window)
+            place = f"{SCHEMA}.{windowed(name, window)}"
+            (datasets if isinstance(found, Dataset) else tables)[place] = found
     with built(settings) as connection, ExitStack() as open_cursors:
         for schema, name in read.places:
             table = _table(settings, partial(_cursor, open_cursors, connection), schema, name)
@@ -123,9 +131,9 @@ def _readable(column: Column) -> str:
 # --- what dbt's models read ---------------------------------------------------------------------
 @dataclass
 class Inputs:
-    """What models or queries read: tables of the log and the warehouse, views in order."""
+    """What models or queries read: tables of the log by window, others, and views in order."""
 
-    log: list[str] = field(default_factory=list)
+    log: dict[Window, list[str]] = field(default_factory=dict)
     places: list[Place] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
 
@@ -147,8 +155,8 @@ def inputs(manifest: Mapping[str, Any], staging: Sequence[View], chosen: Collect
         unique_id = waiting.pop()
         resource = manifest["sources" if unique_id.startswith("source.") else "nodes"][unique_id]
         place = resource["schema"], resource.get("identifier") or resource["alias"]
-        if resource.get("source_name") == SOURCE:
-            found.log.append(resource["name"])
+        if (window := source_window(resource.get("source_name"))) is not None:
+            found.log.setdefault(window, []).append(resource["name"])
         elif ".".join(place) in views:
             wanted.add(".".join(place))
         elif unique_id not in chosen:
@@ -175,7 +183,7 @@ def everything(manifest: Mapping[str, Any], staging: Sequence[View]) -> Inputs:
 def _sources(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Sources in the warehouse."""
     for node in manifest["sources"].values():
-        if node["source_name"] != SOURCE:
+        if source_window(node["source_name"]) is None:
             yield node
 
 
@@ -194,7 +202,11 @@ def inputs_empty(
     """All staging models over empty tables: enough to plan a query."""
     chosen = [i for i, _ in _staging_nodes(manifest, staging)]
     read = inputs(manifest, staging, chosen)
-    tables: dict[str, Source] = {f"{SCHEMA}.{name}": empty_log_table(name) for name in read.log}
+    tables: dict[str, Source] = {
+        f"{SCHEMA}.{windowed(name, window)}": empty_log_table(name)
+        for window, names in read.log.items()
+        for name in names
+    }
     for schema, name in read.places:
         columns = _optional(settings, schema, name)
         if columns is not None:

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from tippers_dagster.catalog.window import EVERYTHING, Window
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.duckdb.sandbox import Dataset
 from tippers_dagster.sql.log import LOG_TABLES, chunk_files
 
 
-def log_table(settings: Settings, name: str, chunks: Sequence[str]) -> Dataset | pa.Table:
-    """One of the tables of the dbt source ``lake``, over a window of chunks.
+def log_table(
+    settings: Settings, name: str, chunks: Sequence[str], window: Window = EVERYTHING
+) -> Dataset | pa.Table:
+    """One of the tables of the dbt source ``lake``, over the chunks of a window.
 
     Raises
     ------
@@ -26,7 +29,7 @@ def log_table(settings: Settings, name: str, chunks: Sequence[str]) -> Dataset |
     table = LOG_TABLES[name]
     if table.read is not None:
         return table.read(settings, chunks).cast(table.schema)
-    files = chunk_files(settings, name, chunks)
+    files = chunk_files(settings, name, chunks, window)
     return Dataset([key for keys in files.values() for key in keys], table.schema)
 
 
