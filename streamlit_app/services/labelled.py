@@ -109,8 +109,8 @@ def split(
     TippersError
         The label model has no labels, or does not label devices.
     """
-    names, found = read_label_counts(
-        space, window.start, window.end, width, label_model, settings=settings
+    names, (found,) = read_label_counts(
+        [space], window.start, window.end, width, label_model, settings=settings
     )
     local = local_seconds(settings, found.edges)
     known = found.computed if log is None else found.computed & log.covers(local)

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from numpy.testing import assert_equal
 
 from tests.occupancy.lake import put_counts, rows_of
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, chunk_bounds, chunk_keys
@@ -17,6 +19,7 @@ from tippers_dagster.errors import BadInput, LakeError, MissingPartitions
 from tippers_dagster.occupancy import files, reading, staleness
 from tippers_dagster.occupancy.files import PRESENCE, SOURCE_COUNTS
 from tippers_dagster.occupancy.reading import (
+    DeviceGroups,
     missing_chunks,
     read_counts,
     read_groups,
@@ -381,6 +384,39 @@ def test_presence_that_is_missing_below_a_parent(campus: Lake, stack: Settings) 
     assert table["number_connections"].null_count == table.num_rows
 
 
+@pytest.mark.parametrize("pieces", [1, 1 << 24])
+def test_many_spaces_are_read_as_each_alone(
+    campus: Lake, stack: Settings, monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    from tippers_dagster.occupancy.tables import session_space
+
+    monkeypatch.setattr("tippers_dagster.occupancy.reading.CELLS_AT_ONCE", pieces)
+    publish(campus, "r1", WEEK, R1)
+    publish(campus, "r2", WEEK, R2)
+    publish(campus, "r2", "2025-01-13", [])
+    with warehouse_engine(stack).begin() as connection:
+        connection.execute(
+            sa.insert(session_space).values(
+                chunk=WEEK, space="building", rows=1, fingerprint=1, known=True
+            )
+        )
+    spaces = ["r2", "campus", "r1", "r2", "building"]
+    range_ = ("2025-01-06", "2025-01-20", 300)
+    devices = np.unique([device for device, _, _ in R1 + R2]).astype(np.uint64)[::2]
+    groups = DeviceGroups(devices, np.zeros(len(devices), np.int32), 1)
+    together = list(read_groups(spaces, *range_, groups))
+    assert len(together) == len(spaces)
+    assert any(found.counts.any() for found in together)
+    for space, found in zip(spaces, together, strict=True):
+        (alone,) = read_groups([space], *range_, groups)
+        assert found.missing == alone.missing
+        assert_equal(found.computed, alone.computed)
+        assert_equal(found.counts, alone.counts)
+    every = read_counts(spaces, *range_)
+    for counts, found in zip(every.counts, together, strict=True):
+        assert_equal(counts, found.counts.sum(axis=0))
+
+
 @pytest.mark.parametrize("width", [900, 300])
 def test_an_unknown_space_is_refused_with_similar_ids(campus: Lake, width: int) -> None:
     with pytest.raises(BadInput, match="building"):
@@ -404,5 +440,5 @@ def test_a_deleted_space_is_unknown_even_if_the_lake_has_its_files(
     with pytest.raises(BadInput, match="There is no space 'r1'"):
         read_counts(["building", "r1"], "2025-01-06", "2025-01-13", width)
     with pytest.raises(BadInput, match="There is no space 'r1'"):
-        read_groups("r1", "2025-01-06", "2025-01-13", width, ALL_DEVICES)
+        next(read_groups(["r1"], "2025-01-06", "2025-01-13", width, ALL_DEVICES))
     assert read_counts(["building"], "2025-01-06", "2025-01-13", width).computed.all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +97,7 @@ def evaluate_people(settings: Settings) -> list[PeopleResult]:
     """
     tree = load_tree(settings)
     truth = _Truth(settings, tree)
-    counted = head_counts(settings)
+    counted = _head_counts(tree, truth)
     counters = [
         PeopleCounter(settings, body, calibration)
         for body in (PeopleCount(), PHONES)
@@ -129,7 +129,10 @@ def head_counts(settings: Settings) -> pa.Table:
         When the campus is not simulated.
     """
     tree = load_tree(settings)
-    truth = _Truth(settings, tree)
+    return _head_counts(tree, _Truth(settings, tree))
+
+
+def _head_counts(tree: SpaceTree, truth: _Truth) -> pa.Table:
     sample = [s for spaces in _by_level(tree).values() for s in _sample(spaces)]
     counted = ~truth.held_out
     begins = pa.array(truth.begins[counted]).cast(pa.timestamp("s", "UTC"))
@@ -197,9 +200,9 @@ class _Truth:
         people[np.searchsorted(self.begins, begin[inside])] = rows["people"].to_numpy()[inside]
         return people
 
-    def estimate(self, counter: PeopleCounter, space: str) -> People:
-        """The estimate for all bins."""
-        return counter.read(space, self._span.first, self._span.last, WIDTH)
+    def estimates(self, counter: PeopleCounter, spaces: list[str]) -> Iterator[People]:
+        """The estimates of each space for all bins."""
+        return counter.read_many(spaces, self._span.first, self._span.last, WIDTH)
 
     def _midnights(self) -> NDArray[np.int64]:
         clock = LocalClock(self._settings.timezone)
@@ -230,7 +233,7 @@ def _evaluate(
     level: str, way: str, truth: _Truth, counter: PeopleCounter, spaces: list[str]
 ) -> PeopleResult:
     """The result over all spaces of a level."""
-    found = [truth.estimate(counter, space) for space in spaces]
+    found = list(truth.estimates(counter, spaces))
     held_out = truth.held_out
     people = np.concatenate([truth.every(space)[held_out] for space in spaces]).astype(np.float64)
     estimate, low, high = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -51,6 +51,9 @@ STALE_METADATA = b"tippers.stale_chunks"
 
 CHUNKS_AT_ONCE = 8
 """Chunks whose presence is read at once."""
+
+CELLS_AT_ONCE = 1 << 24
+"""Counts of several spaces that are in memory at once: groups times bins."""
 
 MAX_BINS = 50_000_000
 """A range with more bins is taken for a typing error."""
@@ -194,8 +197,10 @@ def read_counts(
     if interval_seconds in PUBLISHED_WIDTHS:
         counts, missing = _published_many(lake, settings, spaces, bins)
     else:
-        found = [_counted(lake, settings, space, bins) for space in spaces]
-        counts = np.stack([c for c, _ in found]) if found else np.zeros((0, len(bins)), np.int32)
+        found = list(_counted_groups(lake, settings, spaces, bins))
+        counts = np.zeros((len(spaces), len(bins)), np.int32)
+        for i, (of_space, _) in enumerate(found):
+            counts[i] = of_space[0]
         missing = [chunks for _, chunks in found]
     computed = np.array([~_absent(bins, chunks) for chunks in missing], bool)
     return SpaceCounts(spaces, bins.edges, counts, computed.reshape(counts.shape), missing)
@@ -272,7 +277,7 @@ class GroupsByChunk(Protocol):
 
 
 def read_groups(
-    space: str,
+    spaces: Sequence[str],
     start: When,
     end: When,
     interval_seconds: int,
@@ -280,10 +285,11 @@ def read_groups(
     *,
     settings: Settings | None = None,
     published: Published | None = None,
-) -> GroupCounts:
-    """Distinct devices in a space, per bin and group of devices; exact, as counted from presence.
+) -> Iterator[GroupCounts]:
+    """Distinct devices in each of several spaces, per bin and group of devices.
 
-    The groups of a bin add up to the result of ``read_occupancy``.
+    Exact, as counted from presence, which is read for many spaces at once. The groups of a bin add
+    up to the result of ``read_occupancy``.
 
     Parameters
     ----------
@@ -300,8 +306,8 @@ def read_groups(
     settings = settings or get_settings()
     bins = _bins(start, end, interval_seconds, settings)
     lake = occupancy_lake(settings)
-    counts, missing = _counted_groups(lake, settings, space, bins, groups, published)
-    return GroupCounts(bins.edges, counts, ~_absent(bins, missing), missing)
+    for counts, missing in _counted_groups(lake, settings, spaces, bins, groups, published):
+        yield GroupCounts(bins.edges, counts, ~_absent(bins, missing), missing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,12 +319,12 @@ class Published:
     columns
         Column names of the groups, in order.
     tables
-        Per chunk: ``interval_seconds``, ``interval_begin_time`` and those columns; non-empty bins
-        only.
+        Per space and chunk: ``interval_seconds``, ``interval_begin_time`` and those columns;
+        non-empty bins only.
     """
 
     columns: Sequence[str]
-    tables: Mapping[str, pa.Table]
+    tables: Mapping[tuple[str, str], pa.Table]
 
 
 def chunks_in_range(start: When, end: When, interval_seconds: int, settings: Settings) -> list[str]:
@@ -470,65 +476,145 @@ def _enter_counts(
 
 def _counted(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[Counts, list[str]]:
     """Counts of any width, from the presence of the space and everything below it."""
-    counts, missing = _counted_groups(lake, settings, space, bins, None)
+    ((counts, missing),) = _counted_groups(lake, settings, [space], bins)
     return counts[0], missing
 
 
 def _counted_groups(
     lake: Lake,
     settings: Settings,
-    space: str,
+    spaces: Sequence[str],
     bins: _Bins,
-    groups: GroupsByChunk | None,
+    groups: GroupsByChunk | None = None,
     published: Published | None = None,
-) -> tuple[Counts, list[str]]:
-    """The same, as int32 [groups, bins]; without ``groups``, one row for all devices."""
+) -> Iterator[tuple[Counts, list[str]]]:
+    """The same of each space, as int32 [groups, bins]; without ``groups``, one for all devices."""
     tree = load_tree(settings)
-    spaces = tree.subtree(space)
-    counts = np.zeros((groups.rows if groups else 1, len(bins)), np.int32)
-    missing = []
-    stored = published.tables if published else {}
-    presence = _presence(lake, spaces, [c for c in bins.chunks if c not in stored])
-    for index, chunk in enumerate(bins.chunks):
-        if published is not None and chunk in stored:
-            for row, column in enumerate(published.columns):
-                _enter_counts(counts, row, bins, stored[chunk], column)
-            continue
-        rows = next(presence)
-        absent = sorted(set(spaces).difference(rows.spaces if rows else ()))
-        if absent and _needed(settings, tree, absent, chunk):
-            missing.append(chunk)
-            continue
-        here = bins.of_chunk(index)
-        if rows:
-            mine = groups.in_chunk(chunk) if groups else None
-            counts[:, here] = _count(rows.table, bins.edges[here.start : here.stop + 1], mine)
-    _refuse_sealed(settings, missing, bins.width)
-    return counts, missing
+    below = {space: tree.subtree(space) for space in spaces}
+    cells = (groups.rows if groups else 1) * len(bins)
+    for some in _pieces(spaces, max(1, CELLS_AT_ONCE // cells)):
+        counting = _Counting(
+            lake, settings, tree, {space: below[space] for space in some}, bins, groups, published
+        )
+        counted = counting.counted()
+        yield from (counted[space] for space in some)
 
 
-def _presence(lake: Lake, spaces: list[str], chunks: list[str]) -> Iterator[Rows | None]:
-    """The presence of spaces in each chunk; a few chunks are read at once, so memory is bounded."""
-    for first in range(0, len(chunks), CHUNKS_AT_ONCE):
-        some = chunks[first : first + CHUNKS_AT_ONCE]
-        found = files.read(lake, PRESENCE, dict.fromkeys(some, spaces))
-        yield from map(found.get, some)
+class _Counting:
+    """Counts some spaces, from presence that is read for all of them.
+
+    Parameters
+    ----------
+    below
+        Per space, what its subtree consists of.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        settings: Settings,
+        tree: SpaceTree,
+        below: Mapping[str, list[str]],
+        bins: _Bins,
+        groups: GroupsByChunk | None,
+        published: Published | None,
+    ) -> None:
+        self._lake, self._settings, self._tree = lake, settings, tree
+        self._below, self._bins, self._groups = below, bins, groups
+        self._columns = published.columns if published else ()
+        self._stored = published.tables if published else {}
+        rows = groups.rows if groups else 1
+        self._counts = {space: np.zeros((rows, len(bins)), np.int32) for space in below}
+        self._missing: dict[str, list[str]] = {space: [] for space in below}
+
+    def counted(self) -> dict[str, tuple[Counts, list[str]]]:
+        """The counts of each space, and its missing chunks."""
+        absent: dict[str, dict[str, list[str]]] = {}
+        for index, (chunk, rows) in enumerate(self._presence()):
+            at = {space: i for i, space in enumerate(rows.spaces)} if rows else {}
+            for space, below in self._below.items():
+                if (space, chunk) in self._stored:
+                    self._enter(space, self._stored[space, chunk])
+                    continue
+                if gone := [name for name in below if name not in at]:
+                    absent.setdefault(chunk, {})[space] = gone
+                if rows:
+                    self._count(space, chunk, index, rows, [at[n] for n in below if n in at])
+        self._mark_missing(absent)
+        _refuse_sealed(self._settings, self._missing, self._bins.width)
+        return {space: (self._counts[space], self._missing[space]) for space in self._below}
+
+    def _presence(self) -> Iterator[tuple[str, Rows | None]]:
+        """The presence in each chunk, in order; a few are read at once, so memory is bounded."""
+        for chunks in _pieces(self._bins.chunks, CHUNKS_AT_ONCE):
+            wanted = {chunk: some for chunk in chunks if (some := self._wanted(chunk))}
+            found = files.read(self._lake, PRESENCE, wanted)
+            yield from ((chunk, found.get(chunk)) for chunk in chunks)
+
+    def _wanted(self, chunk: str) -> list[str]:
+        """The spaces whose presence is needed in a chunk, in the order of the tree."""
+        counted = [space for space in self._below if (space, chunk) not in self._stored]
+        if len(counted) == 1:
+            return self._below[counted[0]]
+        found = set().union(*(self._below[space] for space in counted))
+        return sorted(found, key=self._tree.index.__getitem__)
+
+    def _enter(self, space: str, table: pa.Table) -> None:
+        for row, column in enumerate(self._columns):
+            _enter_counts(self._counts[space], row, self._bins, table, column)
+
+    def _count(self, space: str, chunk: str, index: int, rows: Rows, at: list[int]) -> None:
+        here = self._bins.of_chunk(index)
+        mine = rows if len(at) == len(rows.spaces) else rows.at(np.array(at, np.intp))
+        self._counts[space][:, here] = _count(
+            mine.table,
+            self._bins.edges[here.start : here.stop + 1],
+            self._groups.in_chunk(chunk) if self._groups else None,
+        )
+
+    def _mark_missing(self, absent: Mapping[str, Mapping[str, list[str]]]) -> None:
+        """Note the chunks of a space in which it has no presence, but should have.
+
+        A leaf always should; a space with children only if sessions name the space itself.
+
+        Parameters
+        ----------
+        absent
+            Per chunk and space, what of its subtree has no presence.
+        """
+        above = {n for of in absent.values() for gone in of.values() for n in gone} - self._leaves
+        named = _spaces_named(self._settings, absent, above) if above else set()
+        for chunk, of_spaces in absent.items():
+            for space, gone in of_spaces.items():
+                if any(n in self._leaves or (chunk, n) in named for n in gone):
+                    self._missing[space].append(chunk)
+                    index = self._bins.chunks.index(chunk)
+                    self._counts[space][:, self._bins.of_chunk(index)] = 0
+
+    @cached_property
+    def _leaves(self) -> set[str]:
+        leaves = zip(self._tree.ids, self._tree.is_leaf.tolist(), strict=True)
+        return {space for space, leaf in leaves if leaf}
 
 
-def _refuse_sealed(settings: Settings, missing: list[str], width: int) -> None:
-    """Raise OnlyCountsKept if the presence of one of these chunks is deleted for good."""
-    if not missing:
+def _pieces(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (items[first : first + size] for first in range(0, len(items), size))
+
+
+def _refuse_sealed(settings: Settings, missing: Mapping[str, list[str]], width: int) -> None:
+    """Raise OnlyCountsKept if the presence of a missing chunk of a space is deleted for good."""
+    chunks = set().union(*missing.values())
+    if not chunks:
         return
     import sqlalchemy as sa
 
-    query = sa.select(sealed_chunk.c.chunk).where(sealed_chunk.c.chunk.in_(missing))
+    query = sa.select(sealed_chunk.c.chunk).where(sealed_chunk.c.chunk.in_(chunks))
     with warehouse_engine(settings).connect() as connection:
         sealed = sorted(connection.scalars(query))
     if sealed:
-        named = ", ".join(sealed[:_MAX_NAMED])
         raise OnlyCountsKept(
-            f"Bins of {width} s can no longer be counted for {named}: its presence has been "
-            "deleted (TIPPERS_PRESENCE_DAYS), and only published counts are kept.",
+            f"Bins of {width} s can no longer be counted for {_named(sealed)}: its presence has "
+            "been deleted (TIPPERS_PRESENCE_DAYS), and only published counts are kept.",
             f"Choose bins of {', '.join(map(str, PUBLISHED_WIDTHS))} s; for counts by label, a "
             "labelled occupancy published before the deletion.",
         )
@@ -543,20 +629,16 @@ def _count(presence: pa.Table, edges: Int64, groups: DeviceGroups | None) -> Cou
     return sweep.count(merged, groups.rows if groups else 1, edges)
 
 
-def _needed(settings: Settings, tree: SpaceTree, absent: list[str], chunk: str) -> bool:
-    """Whether any of these spaces should have presence.
-
-    A leaf always should; a space with children only if sessions name the space itself.
-    """
-    if any(tree.is_leaf[tree.position(space)] for space in absent):
-        return True
+def _spaces_named(
+    settings: Settings, chunks: Iterable[str], spaces: Iterable[str]
+) -> set[tuple[str, str]]:
+    """The chunks in which sessions name these spaces themselves, as (chunk, space)."""
     import sqlalchemy as sa
 
-    own = sa.select(sa.literal(1)).where(
-        session_space.c.chunk == chunk, session_space.c.space.in_(absent), session_space.c.rows > 0
-    )
+    c = session_space.c
+    query = sa.select(c.chunk, c.space).where(c.chunk.in_(chunks), c.space.in_(spaces), c.rows > 0)
     with warehouse_engine(settings).connect() as connection:
-        return connection.scalar(own.limit(1)) is not None
+        return {(row.chunk, row.space) for row in connection.execute(query)}
 
 
 # --- the result --------------------------------------------------------------------------------

@@ -111,16 +111,17 @@ class DbtRun:
 
     def messages(self) -> dict[str, str]:
         """dbt's error messages by unique id; complete once the results have ended."""
+        return {
+            unique_id: recordable(message or "dbt gave no reason", self._settings)
+            for unique_id, message in self._messages().items()
+        }
+
+    def _messages(self) -> dict[str, str | None]:
         path = self._target / "run_results.json"
         if not path.exists():
             return {}
-        return {
-            result["unique_id"]: recordable(
-                result["message"] or "dbt gave no reason", self._settings
-            )
-            for result in json.loads(path.read_text())["results"]
-            if result["status"] == "error"
-        }
+        results = json.loads(path.read_text())["results"]
+        return {r["unique_id"]: r["message"] for r in results if r["status"] == "error"}
 
     def error(self) -> str | None:
         """dbt's message if it did not succeed; complete once the results have ended."""
@@ -144,7 +145,7 @@ class LakeRun(DbtRun):
     def __init__(self, settings: Settings, box: Sandbox, target: Path) -> None:
         super().__init__(settings, box.process, target)
         self._box = box
-        self._told: dict[str, Any] = {"success": False, "made": {}, "examples": {}}
+        self._told: dict[str, Any] = {"success": False, "made": {}, "messages": {}, "examples": {}}
 
     def results(self) -> Iterator[Result]:
         """The results of models and tests, all at the end; dbt's log arrives before."""
@@ -204,6 +205,9 @@ class LakeRun(DbtRun):
         file = self._told["examples"].get(test["unique_id"])
         rows = self._box.read(file).to_pylist() if file else []
         return rows_metadata(self._settings, rows, self._compiled(test))
+
+    def _messages(self) -> dict[str, str | None]:
+        return self._told["messages"]
 
     def _succeeded(self) -> bool:
         return self._told["success"]
@@ -267,8 +271,9 @@ def past_tables(
             inputs(project.manifest, project.staging_views, models),
             until=until,
             statement_seconds=settings.model_timeout_seconds,
-            environment=_environment(settings, project, target),
+            environment=_lake_environment(settings, project, target),
             log=True,
+            dbt=True,
         ) as box,
     ):
         box.send({"dbt": ["run", "--select", *names], "last": True, "tables": list(models)})
@@ -288,7 +293,7 @@ def _on_lake(
     chosen: Collection[str],
     target: Path,
 ) -> Iterator[DbtRun]:
-    environment = _environment(settings, project, target)
+    environment = _lake_environment(settings, project, target)
     drop_other_engine(settings)
     drop_copied_log(settings)
     nodes = project.manifest["nodes"]
@@ -308,6 +313,7 @@ def _on_lake(
         statement_seconds=settings.model_timeout_seconds,
         environment=environment,
         log=True,
+        dbt=True,
     ) as box:
         box.send(request)
         yield LakeRun(settings, box, target)
@@ -367,6 +373,7 @@ def run_on_lake(
         statement_seconds=settings.model_timeout_seconds,
         environment={**environment, "PYTHONUNBUFFERED": "1"},
         log=True,
+        dbt=True,
     ) as box:
         box.send({"dbt": list(arguments), "last": True, "tables": list(tables)})
         run = LakeRun(settings, box, Path(environment["DBT_TARGET_PATH"]))
@@ -406,6 +413,11 @@ def _environment(settings: Settings, project: Project, target: Path) -> dict[str
         "DBT_LOG_LEVEL_FILE": "none",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _lake_environment(settings: Settings, project: Project, target: Path) -> dict[str, str]:
+    # Nothing reads the manifest and results that dbt would write before and after.
+    return {**_environment(settings, project, target), "DBT_WRITE_JSON": "false"}
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import BadInput, SourceError
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 Parents = dict[str, str | None]
@@ -147,3 +149,16 @@ def test_an_empty_source_says_how_to_fill_it(stack: Settings) -> None:
     with pytest.raises(SourceError, match="has no spaces") as caught:
         load_tree(stack)
     assert "tippers ingest spaces" in (caught.value.hint or "")
+
+
+def test_a_tree_is_built_again_only_when_spaces_change(stack: Settings) -> None:
+    create_source_schema(stack)
+    add = sa.text("INSERT INTO source.space (space_id) VALUES (:space)")
+    with warehouse_engine(stack).begin() as connection:
+        connection.execute(add, {"space": "hall"})
+    tree = load_tree(stack)
+    assert load_tree(stack) is tree
+    with warehouse_engine(stack).begin() as connection:
+        connection.execute(add, {"space": "attic"})
+    assert load_tree(stack).ids == ("attic", "hall")
+    assert tree.ids == ("hall",)

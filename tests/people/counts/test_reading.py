@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -21,7 +22,7 @@ from tippers_dagster.catalog.kinds import PeopleCount
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.labels import NotLabelled
 from tippers_dagster.occupancy.reading import missing_chunks, read_occupancy
-from tippers_dagster.people.counts.reading import NotCounted, read_people
+from tippers_dagster.people.counts.reading import NotCounted, PeopleCounter, read_people
 from tippers_dagster.people.counts.work import calibrate_people, write_calibrated
 from tippers_dagster.settings import Settings
 
@@ -106,3 +107,16 @@ def test_unknown_names_and_labels_are_refused(campus: Settings) -> None:
         made(campus, PeopleCount(by="device.other", labels=("PHONE",)))
     with pytest.raises(BadInput, match="does not give the label TABLET"):
         made(campus, PeopleCount(by="device.device_type", labels=("TABLET",)))
+
+
+def test_many_spaces_are_counted_as_each_alone(campus: Settings) -> None:
+    spaces = ["r1", "hall", *ROOMS]
+    asked = (MONDAY, MONDAY + dt.timedelta(14), 900)
+    for body in (PeopleCount(), PHONES):
+        counter = PeopleCounter(campus, body, None)
+        together = list(counter.read_many(spaces, *asked))
+        assert any(found.people.any() for found in together)
+        for space, found in zip(spaces, together, strict=True):
+            alone = counter.read(space, *asked)
+            for name in ("people", "low", "high"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))

@@ -184,10 +184,32 @@ def load_tree(settings: Settings) -> SpaceTree:
         if _table_exists(settings):
             raise
         raise _no_spaces(settings) from None
-    usable, left_out = without_unusable(spaces)
-    if usable.num_rows == 0:
-        raise _no_spaces(settings)
-    return replace(SpaceTree.from_table(usable), left_out=left_out)
+    if (tree := _last.tree_of(spaces)) is None:
+        usable, left_out = without_unusable(spaces)
+        if usable.num_rows == 0:
+            raise _no_spaces(settings)
+        tree = replace(SpaceTree.from_table(usable), left_out=left_out)
+        _last.keep(spaces, tree)
+    return tree
+
+
+class _LastTree:
+    """The tree that was built last: readers load it again and again, and it rarely changes."""
+
+    def __init__(self) -> None:
+        self._built: tuple[pa.Table, SpaceTree] | None = None
+
+    def tree_of(self, spaces: pa.Table) -> SpaceTree | None:
+        """The tree, if it was built from the same rows."""
+        built = self._built
+        return built[1] if built is not None and built[0].equals(spaces) else None
+
+    def keep(self, spaces: pa.Table, tree: SpaceTree) -> None:
+        """Keep a tree and what it was built from."""
+        self._built = (spaces, tree)
+
+
+_last = _LastTree()
 
 
 def _table_exists(settings: Settings) -> bool:

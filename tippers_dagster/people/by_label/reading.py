@@ -8,6 +8,7 @@ current labels are read, all others are counted on demand.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -91,35 +92,37 @@ def read_labelled_occupancy(
         If the presence of a chunk is deleted, and its counts by these labels are not published.
     """
     settings = settings or get_settings()
-    names, found = read_label_counts(
-        space, start, end, interval_seconds, label_model, settings=settings
+    names, (found,) = read_label_counts(
+        [space], start, end, interval_seconds, label_model, settings=settings
     )
     return _table(names, found, settings.timezone)
 
 
 def read_label_counts(
-    space: str,
+    spaces: Sequence[str],
     start: When,
     end: When,
     interval_seconds: int,
     label_model: str,
     *,
     settings: Settings,
-) -> tuple[tuple[str, ...], GroupCounts]:
-    """The labels, ``UNLABELLED`` last, and the counts by label; otherwise as
-    ``read_labelled_occupancy``.
+) -> tuple[tuple[str, ...], Iterator[GroupCounts]]:
+    """The labels, ``UNLABELLED`` last, and the counts by label of each space.
+
+    Otherwise as ``read_labelled_occupancy``.
     """
     labels = LabelsByChunk(settings, label_model)
-    files: Published | None = None
+    stored: Published | None = None
     chunks = chunks_in_range(start, end, interval_seconds, settings)
+    left = chunks
     if interval_seconds in PUBLISHED_WIDTHS:
-        tables = published_files(settings, label_model, labels, [space], chunks)
-        files = Published(labels.names, {chunk: table for (_, chunk), table in tables.items()})
-    left = [chunk for chunk in chunks if files is None or chunk not in files.tables]
+        tables = published_files(settings, label_model, labels, spaces, chunks)
+        stored = Published(labels.names, tables)
+        left = [c for c in chunks if any((space, c) not in tables for space in spaces)]
     if left and newer_labels(labels, left):
-        files = None  # new labels were written in between: use only those
-    arguments = (space, start, end, interval_seconds, labels)
-    return labels.names, read_groups(*arguments, settings=settings, published=files)
+        stored = None  # new labels were written in between: use only those
+    arguments = (spaces, start, end, interval_seconds, labels)
+    return labels.names, read_groups(*arguments, settings=settings, published=stored)
 
 
 def newer_labels(labels: LabelsByChunk, chunks: list[str]) -> bool:
@@ -131,8 +134,8 @@ def published_files(
     settings: Settings,
     by: str,
     labels: LabelsByChunk,
-    spaces: list[str],
-    chunks: list[str],
+    spaces: Sequence[str],
+    chunks: Sequence[str],
 ) -> dict[tuple[str, str], pa.Table]:
     """The up-to-date files of counts by label, by space and chunk.
 

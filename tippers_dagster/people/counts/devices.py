@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,14 @@ from tippers_dagster.campus.identities import MAC, DeviceIds
 from tippers_dagster.catalog.kinds import PeopleCount
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.labels import labels_of
-from tippers_dagster.occupancy.reading import DeviceGroups, When, read_counts, read_groups
+from tippers_dagster.occupancy.reading import (
+    DeviceGroups,
+    GroupCounts,
+    SpaceCounts,
+    When,
+    read_counts,
+    read_groups,
+)
 from tippers_dagster.people.by_label.devices import labels_table
 from tippers_dagster.people.by_label.reading import read_label_counts
 from tippers_dagster.platform.keys import device_key
@@ -106,39 +113,50 @@ def chosen_devices(settings: Settings, body: PeopleCount, *, probabilities: bool
 
 
 def count_devices(
-    settings: Settings, chosen: Chosen, space: str, start: When, end: When, interval_seconds: int
-) -> Devices:
-    """Exact numbers of distinct devices in a space; arguments as for ``read_groups``.
+    settings: Settings,
+    chosen: Chosen,
+    spaces: Sequence[str],
+    start: When,
+    end: When,
+    interval_seconds: int,
+) -> Iterator[Devices]:
+    """Exact numbers of distinct devices in each space; arguments as for ``read_groups``.
 
     Raises
     ------
     BadInput
-        When the space is unknown, or the time, range or width is invalid.
+        When a space is unknown, or the time, range or width is invalid.
+    OnlyCountsKept
+        When the presence of a chunk is deleted, and counts would not do.
     """
+    asked = (start, end, interval_seconds)
     if chosen.groups is None:
-        all_ = read_counts([space], start, end, interval_seconds, settings=settings)
-        edges, groups, computed, missing = (
-            all_.edges,
-            np.where(all_.computed, all_.counts, 0),
-            all_.computed[0],
-            all_.missing[0],
-        )
+        found = _every_device(read_counts(list(spaces), *asked, settings=settings))
     else:
-        parts = read_groups(space, start, end, interval_seconds, chosen.groups, settings=settings)
-        edges, groups, computed, missing = (
-            parts.edges,
-            parts.counts,
-            parts.computed,
-            parts.missing,
-        )
-    every = groups.sum(axis=0, dtype=np.int64)
-    counted = groups[chosen.counted].sum(axis=0, dtype=np.int64)
-    return Devices(edges, groups, every, counted, computed, missing)
+        found = read_groups(spaces, *asked, chosen.groups, settings=settings)
+    return (_devices(of_space, chosen.counted) for of_space in found)
+
+
+def _every_device(found: SpaceCounts) -> Iterator[GroupCounts]:
+    for counts, computed, missing in zip(found.counts, found.computed, found.missing, strict=True):
+        yield GroupCounts(found.edges, np.where(computed, counts, 0)[None], computed, missing)
+
+
+def _devices(found: GroupCounts, wanted: NDArray[np.bool_]) -> Devices:
+    """``wanted``: bool [groups], those that are counted."""
+    every = found.counts.sum(axis=0, dtype=np.int64)
+    counted = found.counts[wanted].sum(axis=0, dtype=np.int64)
+    return Devices(found.edges, found.counts, every, counted, found.computed, found.missing)
 
 
 def count_labelled(
-    settings: Settings, body: PeopleCount, space: str, start: When, end: When, interval_seconds: int
-) -> Devices:
+    settings: Settings,
+    body: PeopleCount,
+    spaces: Sequence[str],
+    start: When,
+    end: When,
+    interval_seconds: int,
+) -> Iterator[Devices]:
     """The same for devices with certain labels, using counts that labelled occupancy published.
 
     So it also works for chunks of which only counts are kept.
@@ -150,13 +168,11 @@ def count_labelled(
     """
     assert body.by is not None
     names, found = read_label_counts(
-        space, start, end, interval_seconds, body.by, settings=settings
+        spaces, start, end, interval_seconds, body.by, settings=settings
     )
     _check_given(body.by, body.labels, names)
-    every = found.counts.sum(axis=0, dtype=np.int64)
     wanted = np.isin(names, body.labels)
-    counted = found.counts[wanted].sum(axis=0, dtype=np.int64)
-    return Devices(found.edges, found.counts, every, counted, found.computed, found.missing)
+    return (_devices(of_space, wanted) for of_space in found)
 
 
 def _check_given(by: str, labels: Sequence[str], given: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,14 +168,25 @@ class PeopleCounter:
 
     def read(self, space: str, start: When, end: When, interval_seconds: int) -> People:
         """People in a space per bin; arguments as for ``read_people``."""
-        asked, chosen = (space, start, end, interval_seconds), self._chosen
+        (found,) = self.read_many([space], start, end, interval_seconds)
+        return found
+
+    def read_many(
+        self, spaces: Sequence[str], start: When, end: When, interval_seconds: int
+    ) -> Iterator[People]:
+        """The same of each space; files are read for many spaces at once."""
+        asked, chosen = (spaces, start, end, interval_seconds), self._chosen
         if chosen is None:
-            found = count_labelled(self._settings, self._body, *asked)
+            counted = count_labelled(self._settings, self._body, *asked)
         else:
-            found = count_devices(self._settings, chosen, *asked)
+            counted = count_devices(self._settings, chosen, *asked)
+        for space, found in zip(spaces, counted, strict=True):
+            yield self._people(space, found, interval_seconds)
+
+    def _people(self, space: str, found: Devices, interval_seconds: int) -> People:
         if self.calibration is None:
-            assert chosen is not None
-            return _uncalibrated(found, chosen, self._body)
+            assert self._chosen is not None
+            return _uncalibrated(found, self._chosen, self._body)
         begin = found.edges[:-1]
         second = (begin + self._clock.utc_offset(begin)) % DAY
         devices = found.counted.astype(np.float64)

@@ -60,16 +60,29 @@ def _exact(
     counts: NDArray[np.integer], probability: Floats, shares: tuple[float, float]
 ) -> list[Floats]:
     """Computed once per distinct bin, as many bins of a space are equal."""
-    distinct, which = np.unique(counts, axis=1, return_inverse=True)
+    used = counts.any(axis=1)
+    if not used.any():
+        return [np.zeros(counts.shape[1]) for _ in shares]
+    distinct, which = _distinct(counts[used].T)
     # An odd number of points: at -1 the factor of a probability of one half would be zero.
-    points = int(distinct.sum(axis=0).max(initial=0)) + 1
+    points = int(distinct.sum(axis=1).max()) + 1
     points += 1 - points % 2
     root = np.exp(2j * np.pi * np.arange(points) / points)
-    factors = np.log(1 + probability[:, None] * (root[None, :] - 1))  # [groups, points]
-    transform = np.exp(distinct.T @ factors)  # [distinct bins, points]
+    factors = np.log(1 + probability[used, None] * (root[None, :] - 1))  # [groups, points]
+    transform = np.exp(distinct @ factors)  # [distinct bins, points]
     chances = np.fft.fft(transform, axis=1).real / points
     reached = np.cumsum(chances, axis=1)
     return [
-        np.argmax(reached >= share - 1e-9, axis=1).astype(np.float64)[which.ravel()]
-        for share in shares
+        np.argmax(reached >= share - 1e-9, axis=1).astype(np.float64)[which] for share in shares
     ]
+
+
+def _distinct(rows: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.intp]]:
+    """The distinct rows, and which of them each row is.
+
+    As bytes, which the small counts fit in, whole rows are compared at once.
+    """
+    packed = np.ascontiguousarray(rows, np.uint8)
+    keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
+    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    return rows[first], which

@@ -105,7 +105,7 @@ def observe(
 ) -> tuple[tuple[str, ...], Observations]:
     """Match head counts with devices at the same places and times, where these are computed.
 
-    Takes one pass over the presence of each space, width and chunk that has head counts.
+    Takes one pass over the presence of each width and chunk that has head counts.
 
     Parameters
     ----------
@@ -125,13 +125,15 @@ def observe(
     spaces, space = tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy()
     day = (time + clock.utc_offset(time)) // DAY
     counted = np.full(len(time), -1, np.int64)
-    for code, one, first, until, rows in _stretches(settings, space, width, day):
+    for codes, one, first, until, rows in _stretches(settings, space, width, day):
         try:
-            found = count_devices(settings, chosen, spaces[code], first, until, one)
+            found = count_devices(settings, chosen, [spaces[c] for c in codes], first, until, one)
+            for code, devices in zip(codes, found, strict=True):
+                mine = rows[space[rows] == code]
+                at = np.searchsorted(devices.edges, time[mine], side="right") - 1
+                counted[mine] = np.where(devices.computed[at], devices.counted[at], -1)
         except OnlyCountsKept:
             continue  # the presence is deleted
-        at = np.searchsorted(found.edges, time[rows], side="right") - 1
-        counted[rows] = np.where(found.computed[at], found.counted[at], -1)
     is_computed = counted >= 0
     local = time + clock.utc_offset(time)
     people = head_counts["people"].to_numpy().astype(np.float64)
@@ -145,20 +147,23 @@ def observe(
 
 def _stretches(
     settings: Settings, space: NDArray[np.integer], width: NDArray[np.int64], day: NDArray[np.int64]
-) -> list[tuple[int, int, dt.date, dt.date, NDArray[np.int64]]]:
-    """Head counts that are read together, per space, width and chunk, with days [first, until)."""
+) -> list[tuple[list[int], int, dt.date, dt.date, NDArray[np.int64]]]:
+    """Head counts that are read together, per width and chunk.
+
+    Their spaces, their width, their days [first, until), and their rows.
+    """
     if not len(day):
         return []
     days, at = np.unique(day, return_inverse=True)
     dates = [dt.date(1970, 1, 1) + dt.timedelta(int(d)) for d in days]
     chunks = np.array([chunk_key(d, settings.chunk) for d in dates])
     _, chunk = np.unique(chunks, return_inverse=True)
-    _, part = np.unique(np.stack([space, width, chunk[at]]), axis=1, return_inverse=True)
+    _, part = np.unique(np.stack([width, chunk[at]]), axis=1, return_inverse=True)
     order = np.argsort(part.ravel(), kind="stable")
     runs = np.split(order, np.flatnonzero(np.diff(part.ravel()[order])) + 1)
     return [
         (
-            int(space[rows[0]]),
+            np.unique(space[rows]).tolist(),
             int(width[rows[0]]),
             dates[int(at[rows].min())],
             dates[int(at[rows].max())] + dt.timedelta(1),

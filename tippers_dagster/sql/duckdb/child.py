@@ -1,8 +1,9 @@
 """DuckDB in a process of its own, which opens what it is given and then closes itself.
 
-``python -P child.py ANSWERS`` is started by ``sandbox.py``. Standard input is a pipe: its first
-line is the setup, each further one a request, both JSON. Each answer is a line on the file
-descriptor ``ANSWERS``; tables are Arrow files in the private folder that the setup names.
+``python -P child.py ANSWERS [dbt]`` is started by ``sandbox.py``. Standard input is a pipe: its
+first line is the setup, each further one a request, both JSON. Each answer is a line on the file
+descriptor ``ANSWERS``; tables are Arrow files in the private folder that the setup names. With
+``dbt``, its libraries are loaded before the setup is read.
 
 Until the database is closed nothing of any user has run; from then on SQL can reach nothing but
 what was opened, and change no setting. The process ends when its input does, however the parent
@@ -12,6 +13,7 @@ ended. It imports none of our modules, so that it starts quickly and inherits no
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import queue
@@ -19,6 +21,7 @@ import resource
 import sys
 import threading
 import types
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -75,12 +78,14 @@ AS_BIGINT = {"HUGEINT", "UHUGEINT", "UBIGINT", "UINTEGER", "USMALLINT", "UTINYIN
 """Sums of integers are HUGEINT. A value beyond bigint is an error, not another value."""
 
 
-def main(answers: int) -> None:
+def main(answers: int, libraries: Sequence[str]) -> None:
     """Set up, close, and serve requests until the input ends."""
     _end_first_when_memory_is_short()
     _allow_open_files()
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
+    for name in libraries:
+        importlib.import_module(f"{name}.cli.main")
     with os.fdopen(answers, "w", buffering=1) as out:
         setup = json.loads(lines.get())
         connection = _answer(out, lambda: _open(setup))
@@ -270,6 +275,9 @@ def _dbt(
 
     done = dbtRunner().invoke(request["dbt"])
     told: dict[str, Any] = {"success": bool(done.success), "made": {}, "examples": {}}
+    told["messages"] = {
+        r.node.unique_id: r.message for r in _results(done) if str(r.status) == "error"
+    }
     wanted = {name: set(request.get(name, ())) for name in ("tables", "counted", "examples")}
     results = {r.node.unique_id: r for r in _results(done) if r.node.unique_id in _all(wanted)}
     if done.exception is not None:
@@ -352,4 +360,4 @@ def _lend_to_dbt(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2:])

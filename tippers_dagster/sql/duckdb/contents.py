@@ -62,9 +62,7 @@ def lake_sandbox(
     SandboxError
         A table or view cannot be opened.
     """
-    with ExitStack() as running:
-        with _contents(settings, read, until) as held:
-            box = running.enter_context(sandbox(settings, held, **options))
+    with sandbox(settings, _contents(settings, read, until), **options) as box:
         yield box
 
 

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -234,17 +234,20 @@ MEMORY_HINT = (
 @contextmanager
 def sandbox(
     settings: Settings,
-    contents: Contents,
+    contents: Contents | AbstractContextManager[Contents],
     *,
     statement_seconds: float,
     environment: Mapping[str, str] | None = None,
     more: Mapping[str, Any] | None = None,
     log: bool = False,
+    dbt: bool = False,
 ) -> Iterator[Sandbox]:
     """A sandbox with these contents; it ends with the block, or with this process.
 
     Parameters
     ----------
+    contents
+        As a context, they are found while the process starts, and needed until it has opened them.
     statement_seconds
         Time limit of each statement.
     environment
@@ -253,20 +256,24 @@ def sandbox(
         Further settings of DuckDB.
     log
         Whether the process's output is wanted, as ``process.stdout``; else it is kept for errors.
+    dbt
+        Whether dbt will run in it: its libraries are then loaded while the process starts.
 
     Raises
     ------
     SandboxError
         A table or view cannot be opened.
     """
+    found = nullcontext(contents) if isinstance(contents, Contents) else contents
     with scratch_folder(settings.home_path / "sandbox") as folder:
-        for name, table in contents.tables.items():
-            _write(folder / f"{name}.arrow", table)
         most = (settings.sql_memory_mb << 20) + OTHER_MEMORY
-        running = _start(folder, environment or {}, most, log)
+        running = _start(folder, environment or {}, most, log, dbt)
         try:
-            running.send(_setup(settings, contents, folder, statement_seconds, more or {}))
-            running.answer(START_SECONDS)
+            with found as held:
+                for name, table in held.tables.items():
+                    _write(folder / f"{name}.arrow", table)
+                running.send(_setup(settings, held, folder, statement_seconds, more or {}))
+                running.answer(START_SECONDS)
             yield running
         finally:
             running.close()
@@ -280,11 +287,13 @@ def _write(path: Path, table: Source) -> None:
             writer.write_batch(batch)
 
 
-def _start(folder: Path, environment: Mapping[str, str], most: int, log: bool) -> Sandbox:
+def _start(
+    folder: Path, environment: Mapping[str, str], most: int, log: bool, dbt: bool
+) -> Sandbox:
     answers, told = os.pipe()
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", str(_CHILD), str(told)],
+            [sys.executable, "-P", str(_CHILD), str(told), *(["dbt"] if dbt else [])],
             cwd=folder,
             env={
                 **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
