@@ -33,6 +33,21 @@ def test_the_synced_session_table_is_dropped(stack: Settings) -> None:
     assert not _there(own, COPY)
 
 
+def test_the_synced_session_table_stays_while_it_is_read(stack: Settings) -> None:
+    own = stack.model_copy(update={"source_url": stack.database_url})
+    _execute(
+        own,
+        "CREATE SCHEMA connection_source",
+        f"CREATE TABLE {COPY} (mac_address text)",
+        f"CREATE VIEW rules.device__long AS SELECT mac_address FROM {COPY}",
+    )
+    drop_copied_log(own)
+    assert _there(own, COPY)
+    _execute(own, "DROP VIEW rules.device__long")
+    drop_copied_log(own)
+    assert not _there(own, COPY)
+
+
 def test_what_postgresql_needs_is_dropped_for_duckdb(stack: Settings) -> None:
     ensure_roles(stack)
     _execute(

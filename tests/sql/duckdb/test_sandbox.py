@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
@@ -63,6 +64,24 @@ def test_it_answers_on_files_tables_and_views(box: Sandbox) -> None:
         ("s", "HUGEINT"),
         ("t", "VARCHAR"),
     ]
+
+
+def test_a_join_with_the_log_keeps_the_smaller_table_in_memory(here: Settings) -> None:
+    rows = 6_000_000
+    log = pa.table({name: np.arange(rows) % 1000 + at for at, name in enumerate("abcdef")})
+    open_lake(here).write_table("log/large.parquet", log)
+    given = Contents(
+        {"lake.log": Dataset(["log/large.parquet"], log.schema)},
+        {"own.devices": pa.table({"a": np.arange(1000), "name": [f"m{i}" for i in range(1000)]})},
+    )
+    # 288 MB of values: neither memory nor disk would hold them.
+    settings = here.model_copy(update={"sql_temporary_mb": 0})
+    sums = ", ".join(f"sum({name}) AS {name}" for name in "bcdef")
+    sql = f"SELECT name, count(*) AS n, {sums} FROM lake.log JOIN own.devices USING (a) GROUP BY 1"
+    with sandbox(settings, given, statement_seconds=60) as box:
+        found = box.query(sql, 60)
+    assert found.num_rows == 1000
+    assert set(found["n"].to_pylist()) == {rows // 1000}
 
 
 def test_whole_numbers_are_divided_as_in_postgresql(box: Sandbox) -> None:

@@ -47,6 +47,9 @@ GLOBAL_SETTINGS = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
+    # DuckDB takes a dataset for one row, and would build hash tables of the whole log. As written,
+    # a join builds that of its right side.
+    "disabled_optimizers": "build_side_probe_side",
     # Less memory: no model depends on the order in which rows are read.
     "preserve_insertion_order": False,
 }
