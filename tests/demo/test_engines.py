@@ -29,7 +29,7 @@ WANTED = os.environ.get("TIPPERS_TEST_ENGINES", "none")
 
 EXACT = ("indexes", "rules", "features")
 LABELS = ("labels",)
-OF_ONE_RUN = ("version",)
+OF_ONE_RUN = ("run_id", "version")
 """Columns that name what computed a row."""
 
 
