@@ -309,7 +309,7 @@ def _shared(window: Sequence[Chunk], ids: Ints, device: Ints, partner: Ints) -> 
         own, other = (np.searchsorted(known, ids[codes[here]]) for codes in (device, partner))
         presence = Presence(rows, known.size, len(spaces))
         partial = carried | (rows.end > chunk.end)
-        nth = _nth(rows)
+        nth = _nth(rows, partial)
         for at, row in shared_rows(rows, presence, own, other):
             pair, space, part = here[at], code[rows.space[row]], partial[row]
             counts += np.bincount(pair[~part], minlength=counts.size)
@@ -324,11 +324,13 @@ def _shared(window: Sequence[Chunk], ids: Ints, device: Ints, partner: Ints) -> 
     return counts, np.bincount(pair, minlength=counts.size)
 
 
-def _nth(rows: Rows) -> Ints:
-    """Numbers sessions that are alike from 0."""
-    order, first, sizes = grouped([rows.device, rows.space, rows.start, rows.end])
-    nth = np.empty(order.size, np.int64)
-    nth[order] = np.arange(order.size) - np.repeat(first, sizes)
+def _nth(rows: Rows, wanted: Bools) -> Ints:
+    """Numbers sessions that are alike from 0; all others than the wanted ones have 0."""
+    at = np.flatnonzero(wanted)
+    keys = (rows.device, rows.space, rows.start, rows.end)
+    order, first, sizes = grouped([key[at] for key in keys])
+    nth = np.zeros(wanted.size, np.int64)
+    nth[at[order]] = np.arange(order.size) - np.repeat(first, sizes)
     return nth
 
 
