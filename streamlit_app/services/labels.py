@@ -17,7 +17,7 @@ from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.catalog.store import load_catalog
-from tippers_dagster.catalog.window import LOG_READ, Read
+from tippers_dagster.catalog.window import Read
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.earlier_labels import ABSENT, Past, moved_labels, read_earlier_labels
 from tippers_dagster.labelling.explanations import explain as explain_label
@@ -129,7 +129,7 @@ def summary(app: App, ref: Ref) -> Summary:
         materialized_at=state.materialized_at,
         run_id=state.run_id,
         mlflow_run=details.get("mlflow_run"),
-        log=Read.from_json(details[LOG_READ]) if LOG_READ in details else None,
+        log=Read.in_details(details),
     )
 
 

@@ -16,6 +16,7 @@ import datetime as dt
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tippers_dagster.errors import BadInput
 
@@ -91,6 +92,17 @@ def parse_window(text: str) -> Window:
     raise BadInput(f"{text!r:.60} is not a window. Examples: {FORMS}.")
 
 
+def window_of_tag(tag: str) -> Window:
+    """The window whose ``tag`` is part of a name.
+
+    Raises
+    ------
+    BadInput
+        When it is no window's.
+    """
+    return parse_window(tag.replace("_", " "))
+
+
 @dataclass(frozen=True)
 class Span:
     """A time chunk of the log: its key, its local dates [start, end), and whether it is empty."""
@@ -120,6 +132,11 @@ class Read:
         start, end = (dt.date.fromisoformat(values[name]) for name in ("start", "end"))
         return cls(parse_window(values["window"]), start, end)
 
+    @classmethod
+    def in_details(cls, details: Mapping[str, Any]) -> Read | None:
+        """What the recorded details of an asset say; None if they do not."""
+        return cls.from_json(details[LOG_READ]) if LOG_READ in details else None
+
     def to_json(self) -> dict[str, str]:
         """As recorded with what was computed from it."""
         return {
@@ -130,6 +147,11 @@ class Read:
 
     def __str__(self) -> str:
         return f"{self.window}: {self.start} to {self.end - dt.timedelta(days=1)}"
+
+
+def with_read(details: Mapping[str, Any], read: Read | None) -> dict[str, Any]:
+    """The details of an asset with what it read; ``Read.in_details`` finds it."""
+    return {**details} if read is None else {**details, LOG_READ: read.to_json()}
 
 
 def window_spans(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tippers_dagster.catalog.window import LOG_READ, Read
+from tippers_dagster.catalog.window import Read
 from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
@@ -69,8 +69,8 @@ def show(label_model: LabelModel) -> None:
         f"{ref}: {counted(state.rows or 0, 'entity', 'entities')}, "
         f"{state.details['coverage']:.1%} with a vote"
     )
-    if LOG_READ in state.details:
-        typer.echo(f"Log of {Read.from_json(state.details[LOG_READ])}")
+    if (read := Read.in_details(state.details)) is not None:
+        typer.echo(f"Log of {read}")
     counts = state.details["classes"]
     for name in (*catalog.model_labels(ref), "abstain", "tie"):
         typer.echo(f"{name:<20} {counts[name]:>12,}")

@@ -11,7 +11,7 @@ import dagster as dg
 import numpy as np
 
 from tippers_dagster.automation.specs import check_result
-from tippers_dagster.catalog.window import LOG_READ, Read
+from tippers_dagster.catalog.window import LOG_READ, Read, with_read
 from tippers_dagster.labelling.analysis import Analysis
 from tippers_dagster.labelling.label_model import LABEL, OUTCOMES
 from tippers_dagster.labelling.plots import (
@@ -147,7 +147,7 @@ def label_metadata(
         },
     }
     if read is not None:
-        metadata["log"] = str(read)
+        metadata[LOG_READ] = str(read)
     if mlflow_url is not None:
         metadata["mlflow_run"] = dg.MetadataValue.url(mlflow_url)
     if made.evaluation.entities:
@@ -238,14 +238,14 @@ def vote_details(votes: Votes) -> dict[str, Any]:
 
 def label_details(made: Labelled, mlflow_run: str | None, read: Read | None) -> dict[str, Any]:
     """The recorded details of a label model; ``read``: what its labels are about."""
-    return {
+    details = {
         "classes": label_counts(made),
         "coverage": made.analysis.covered,
         "functions": function_records(made.analysis),
         "gold": made.evaluation.to_json() if made.evaluation.entities else None,
         "mlflow_run": mlflow_run,
-        **({} if read is None else {LOG_READ: read.to_json()}),
     }
+    return with_read(details, read)
 
 
 def mlflow_params(made: Labelled) -> dict[str, Any]:

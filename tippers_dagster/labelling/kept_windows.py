@@ -19,7 +19,7 @@ from tippers_dagster.campus.identities import pseudonymise
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.kinds import LabelModel
 from tippers_dagster.catalog.model import Ref
-from tippers_dagster.catalog.window import LOG_READ, Read
+from tippers_dagster.catalog.window import Read
 from tippers_dagster.errors import LakeFileMissing
 from tippers_dagster.labelling.labels import SCHEMA, LabelTable
 from tippers_dagster.platform.lake import open_lake
@@ -68,8 +68,10 @@ def log_read(settings: Settings, catalog: Catalog, ref: Ref) -> Read | None:
     index = catalog.index_of(ref)
     states, window = load_states(settings), catalog.window(ref)
     recorded = (states[r.asset_name] for r in (*behind, index) if r and r.asset_name in states)
-    found = (Read.from_json(s.details[LOG_READ]) for s in recorded if LOG_READ in s.details)
-    return max((read for read in found if read.window == window), key=_latest, default=None)
+    found = (Read.in_details(state.details) for state in recorded)
+    return max(
+        (read for read in found if read and read.window == window), key=_latest, default=None
+    )
 
 
 def _latest(read: Read) -> tuple[dt.date, dt.date]:

@@ -242,11 +242,10 @@ def read_counts(
     good. So a space is looked for in the file where it belongs, and then in the other one. It is in
     both only while its counts are being replaced, and then those where it belongs are the new ones.
     """
-    leaves = {s for s, leaf in zip(tree.ids, tree.is_leaf.tolist(), strict=True) if leaf}
     found: dict[str, list[Rows]] = {}
     for datasets in ((SOURCE_COUNTS, DERIVED_COUNTS), (DERIVED_COUNTS, SOURCE_COUNTS)):
         left = {
-            chunk: [s for s in spaces if (s in leaves) == (datasets[0] is SOURCE_COUNTS)]
+            chunk: [s for s in spaces if (s in tree.leaves) == (datasets[0] is SOURCE_COUNTS)]
             for chunk, spaces in wanted.items()
         }
         for dataset in datasets:

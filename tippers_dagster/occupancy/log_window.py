@@ -78,8 +78,8 @@ def window_log(settings: Settings, window: Window, until: dt.date | None = None)
     """
     with warehouse_engine(settings).connect() as connection:
         found = spans_of(connection, window, until)
-        any_log = bool(found) or bool(spans_of(connection, EVERYTHING, until))
-    if window.term and any_log and not found:
+        no_term = window.term and not found and spans_of(connection, EVERYTHING, until)
+    if no_term:
         raise NoTerm(
             "The window is a term, but the calendar has none up to the last date of the log.",
             "Enter it on the Calendar page, or with `tippers calendar`.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -197,11 +197,10 @@ def read_counts(
     if interval_seconds in PUBLISHED_WIDTHS:
         counts, missing = _published_many(lake, settings, spaces, bins)
     else:
-        found = list(_counted_groups(lake, settings, spaces, bins))
-        counts = np.zeros((len(spaces), len(bins)), np.int32)
-        for i, (of_space, _) in enumerate(found):
+        counts, missing = np.zeros((len(spaces), len(bins)), np.int32), []
+        for i, (of_space, chunks) in enumerate(_counted_groups(lake, settings, spaces, bins)):
             counts[i] = of_space[0]
-        missing = [chunks for _, chunks in found]
+            missing.append(chunks)
     computed = np.array([~_absent(bins, chunks) for chunks in missing], bool)
     return SpaceCounts(spaces, bins.edges, counts, computed.reshape(counts.shape), missing)
 
@@ -529,18 +528,15 @@ class _Counting:
 
     def counted(self) -> dict[str, tuple[Counts, list[str]]]:
         """The counts of each space, and its missing chunks."""
-        absent: dict[str, dict[str, list[str]]] = {}
         for index, (chunk, rows) in enumerate(self._presence()):
             at = {space: i for i, space in enumerate(rows.spaces)} if rows else {}
             for space, below in self._below.items():
                 if (space, chunk) in self._stored:
                     self._enter(space, self._stored[space, chunk])
-                    continue
-                if gone := [name for name in below if name not in at]:
-                    absent.setdefault(chunk, {})[space] = gone
-                if rows:
+                elif self._lacks(chunk, [name for name in below if name not in at]):
+                    self._missing[space].append(chunk)
+                elif rows:
                     self._count(space, chunk, index, rows, [at[n] for n in below if n in at])
-        self._mark_missing(absent)
         _refuse_sealed(self._settings, self._missing, self._bins.width)
         return {space: (self._counts[space], self._missing[space]) for space in self._below}
 
@@ -552,12 +548,11 @@ class _Counting:
             yield from ((chunk, found.get(chunk)) for chunk in chunks)
 
     def _wanted(self, chunk: str) -> list[str]:
-        """The spaces whose presence is needed in a chunk, in the order of the tree."""
-        counted = [space for space in self._below if (space, chunk) not in self._stored]
-        if len(counted) == 1:
-            return self._below[counted[0]]
-        found = set().union(*(self._below[space] for space in counted))
-        return sorted(found, key=self._tree.index.__getitem__)
+        """The spaces whose presence is needed in a chunk."""
+        counted = (
+            below for space, below in self._below.items() if (space, chunk) not in self._stored
+        )
+        return list(dict.fromkeys(name for below in counted for name in below))
 
     def _enter(self, space: str, table: pa.Table) -> None:
         for row, column in enumerate(self._columns):
@@ -572,29 +567,28 @@ class _Counting:
             self._groups.in_chunk(chunk) if self._groups else None,
         )
 
-    def _mark_missing(self, absent: Mapping[str, Mapping[str, list[str]]]) -> None:
-        """Note the chunks of a space in which it has no presence, but should have.
+    def _lacks(self, chunk: str, absent: Sequence[str]) -> bool:
+        """Whether any of these spaces, of which there is no presence, should have some.
 
         A leaf always should; a space with children only if sessions name the space itself.
-
-        Parameters
-        ----------
-        absent
-            Per chunk and space, what of its subtree has no presence.
         """
-        above = {n for of in absent.values() for gone in of.values() for n in gone} - self._leaves
-        named = _spaces_named(self._settings, absent, above) if above else set()
-        for chunk, of_spaces in absent.items():
-            for space, gone in of_spaces.items():
-                if any(n in self._leaves or (chunk, n) in named for n in gone):
-                    self._missing[space].append(chunk)
-                    index = self._bins.chunks.index(chunk)
-                    self._counts[space][:, self._bins.of_chunk(index)] = 0
+        leaves = self._tree.leaves
+        return any(name in leaves for name in absent) or any(
+            (chunk, name) in self._named for name in absent
+        )
 
     @cached_property
-    def _leaves(self) -> set[str]:
-        leaves = zip(self._tree.ids, self._tree.is_leaf.tolist(), strict=True)
-        return {space for space, leaf in leaves if leaf}
+    def _named(self) -> set[tuple[str, str]]:
+        """The chunks in which sessions name a space with children itself, as (chunk, space)."""
+        import sqlalchemy as sa
+
+        above = set().union(*self._below.values()) - self._tree.leaves
+        c = session_space.c
+        query = sa.select(c.chunk, c.space).where(
+            c.chunk.in_(self._bins.chunks), c.space.in_(above), c.rows > 0
+        )
+        with warehouse_engine(self._settings).connect() as connection:
+            return {(row.chunk, row.space) for row in connection.execute(query)}
 
 
 def _pieces(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -627,18 +621,6 @@ def _count(presence: pa.Table, edges: Int64, groups: DeviceGroups | None) -> Cou
     code = groups.of(device) if groups else np.zeros(len(device), np.int8)
     merged = sweep.merge(code, device, start, end)
     return sweep.count(merged, groups.rows if groups else 1, edges)
-
-
-def _spaces_named(
-    settings: Settings, chunks: Iterable[str], spaces: Iterable[str]
-) -> set[tuple[str, str]]:
-    """The chunks in which sessions name these spaces themselves, as (chunk, space)."""
-    import sqlalchemy as sa
-
-    c = session_space.c
-    query = sa.select(c.chunk, c.space).where(c.chunk.in_(chunks), c.space.in_(spaces), c.rows > 0)
-    with warehouse_engine(settings).connect() as connection:
-        return {(row.chunk, row.space) for row in connection.execute(query)}
 
 
 # --- the result --------------------------------------------------------------------------------

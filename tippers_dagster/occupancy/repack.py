@@ -100,12 +100,11 @@ def read_old(lake: Lake, keys: Iterable[str]) -> list[pa.Table]:
 def _copy(settings: Settings, lake: Lake, folder: str, old: OldFiles) -> None:
     """Copy presence or counts; the counts of each space to where they are looked for first."""
     tree = load_tree(settings)
-    leaves = {s for s, leaf in zip(tree.ids, tree.is_leaf.tolist(), strict=True) if leaf}
 
     def dataset(space: str) -> Dataset:
         if folder == PRESENCE.folder:
             return PRESENCE
-        return SOURCE_COUNTS if space in leaves else DERIVED_COUNTS
+        return SOURCE_COUNTS if space in tree.leaves else DERIVED_COUNTS
 
     for chunk, keys in old.items():
         tables = dict(zip(keys, read_old(lake, keys.values()), strict=True))

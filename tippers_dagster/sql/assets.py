@@ -11,7 +11,7 @@ from tippers_dagster.automation.computation import wait_to_begin
 from tippers_dagster.automation.nodes import Node
 from tippers_dagster.automation.runs import asset_locks
 from tippers_dagster.automation.state import Recorder, recorder
-from tippers_dagster.catalog.window import LOG_READ, Read, Window
+from tippers_dagster.catalog.window import Read, Window, with_read
 from tippers_dagster.errors import EnvironmentFault, TippersError
 from tippers_dagster.occupancy.log_window import NoTerm, window_log
 from tippers_dagster.platform.dagster import dbt as dagster_dbt
@@ -253,12 +253,11 @@ class _Run:
         if described is None or self._waiting[unique_id] or unique_id in self._failed:
             return
         self._recorded.add(unique_id)
-        read = self._read.get(unique_id)
         self._recorder.succeeded(
             key_of(self._models[unique_id]),
             rows=described.rows,
             seconds=described.seconds,
-            details={**described.details, **({} if read is None else {LOG_READ: read.to_json()})},
+            details=with_read(described.details, self._read.get(unique_id)),
         )
 
     def _record_failures(self, run: DbtRun) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from tippers_dagster.campus.addresses import BY_DEVICE, device_addresses
-from tippers_dagster.catalog.window import EVERYTHING, Window, parse_window
+from tippers_dagster.catalog.window import EVERYTHING, Window, window_of_tag
 from tippers_dagster.errors import BadInput, LakeFileMissing
 from tippers_dagster.occupancy.files import DERIVED_COUNTS, SOURCE_COUNTS
 from tippers_dagster.occupancy.log import recorded_chunks
@@ -53,7 +53,7 @@ def source_window(name: str | None) -> Window | None:
     if name is None or not name.startswith(f"{SOURCE}_"):
         return None
     try:
-        return parse_window(name.removeprefix(f"{SOURCE}_").replace("_", " "))
+        return window_of_tag(name.removeprefix(f"{SOURCE}_"))
     except BadInput:  # another source of the project
         return None
 

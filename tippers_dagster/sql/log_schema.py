@@ -18,7 +18,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from tippers_dagster.automation.nodes import digest
-from tippers_dagster.catalog.window import EVERYTHING, Window, parse_window
+from tippers_dagster.catalog.window import EVERYTHING, Window, window_of_tag
 from tippers_dagster.occupancy.log import void_chunks
 from tippers_dagster.platform.identifiers import quote_identifier
 from tippers_dagster.platform.lake import open_lake
@@ -96,7 +96,7 @@ def forget_log(settings: Settings) -> None:
         there = connection.scalars(query, {"schema": SCHEMA}).all()
     for found in there:
         name, _, tag = found.partition("__")
-        window = parse_window(tag.replace("_", " ")) if tag else EVERYTHING
+        window = window_of_tag(tag) if tag else EVERYTHING
         _Filling(settings, name, window=window).forget()
 
 

@@ -147,6 +147,11 @@ class SpaceTree:
         """bool per space: it has no children."""
         return self.size == 1
 
+    @cached_property
+    def leaves(self) -> frozenset[str]:
+        """Ids of the spaces without children."""
+        return frozenset(self.ids[i] for i in np.flatnonzero(self.is_leaf))
+
     def ancestors_at(self, depth: int) -> np.ndarray:
         """int32 per space: position of its ancestor (or itself) at a depth; -1 if it is above."""
         found = np.arange(len(self), dtype=np.int32)

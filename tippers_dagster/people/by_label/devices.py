@@ -83,8 +83,7 @@ class LabelsByChunk:
 
     def __init__(self, settings: Settings, by: str) -> None:
         self._settings, self._by = settings, by
-        table, columns = labels_table(settings, by)
-        _refuse_others(by, columns)
+        table, columns = _table_of_devices(settings, by)
         self.names = (*labels_of(columns), UNLABELLED)
         self._concept, _, self._name = by.partition(".")
         of_model = table.startswith(f"{LABELS}.")
@@ -154,8 +153,7 @@ def device_labels(settings: Settings, by: str) -> DeviceLabels:
     BadInput
         When its entities are not devices.
     """
-    table, columns = labels_table(settings, by)
-    _refuse_others(by, columns)
+    table, columns = _table_of_devices(settings, by)
     # One statement, one snapshot: labels and version are of the same materialisation.
     version = VERSION if VERSION in columns else f"CAST(NULL AS text) AS {VERSION}"
     rows = read_arrow(settings, f"SELECT {MAC}, label, {version} FROM {table}")
@@ -164,12 +162,15 @@ def device_labels(settings: Settings, by: str) -> DeviceLabels:
     return _labels(devices, rows["label"], labels_of(columns), found)
 
 
-def _refuse_others(by: str, columns: Sequence[str]) -> None:
+def _table_of_devices(settings: Settings, by: str) -> tuple[str, list[str]]:
+    """As ``labels_table``; BadInput when its entities are not devices."""
+    table, columns = labels_table(settings, by)
     if MAC not in columns:
         raise BadInput(
             f"{by} does not label devices: its key is {columns[0]}.",
             f"Occupancy can be split by labels with the key {MAC}.",
         )
+    return table, columns
 
 
 def _labels(

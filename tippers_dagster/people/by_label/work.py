@@ -149,11 +149,11 @@ def bring_up_to_date(
     labels = LabelsByChunk(settings, by)
     prints = LabelPrints(labels)
     outcome = Outcome(labels.current)
-    recorded = {} if again else _recorded(settings, name)
+    recorded = _recorded(settings, name)
     inputs = chunk_inputs(settings, _state(settings), prints)
-    changed = [i.chunk for i in inputs if recorded.get(i.chunk) != i.fingerprint]
+    changed = [i.chunk for i in inputs if again or recorded.get(i.chunk) != i.fingerprint]
     outcome.fresh = len(inputs) - len(changed)
-    _confirm_unchanged_labels(settings, name, by, labels, prints)
+    _confirm_unchanged_labels(settings, name, by, recorded, labels, prints)
     before_writing()
     labelled_lake(settings)
     for low in range(0, len(changed), CHUNKS_AT_ONCE):
@@ -349,11 +349,16 @@ def _rows(settings: Settings, name: str) -> int:
 
 
 def _confirm_unchanged_labels(
-    settings: Settings, name: str, by: str, labels: LabelsByChunk, prints: LabelPrints
+    settings: Settings,
+    name: str,
+    by: str,
+    recorded: Iterable[str],
+    labels: LabelsByChunk,
+    prints: LabelPrints,
 ) -> None:
     """Record the new version of the labels for chunks that were counted with the same labels."""
     same: dict[tuple[str, int], list[str]] = defaultdict(list)
-    for chunk in _recorded(settings, name):
+    for chunk in recorded:
         same[labels.version(chunk) or "", _signed(prints(chunk))].append(chunk)
     with warehouse_engine(settings).begin() as connection:
         for (version, labels_print), chunks in same.items():

@@ -1,9 +1,9 @@
 """DuckDB in a process of its own, which opens what it is given and then closes itself.
 
-``python -P child.py ANSWERS [dbt]`` is started by ``sandbox.py``. Standard input is a pipe: its
+``python -P child.py ANSWERS MODULES`` is started by ``sandbox.py``. Standard input is a pipe: its
 first line is the setup, each further one a request, both JSON. Each answer is a line on the file
-descriptor ``ANSWERS``; tables are Arrow files in the private folder that the setup names. With
-``dbt``, its libraries are loaded before the setup is read.
+descriptor ``ANSWERS``; tables are Arrow files in the private folder that the setup names. Modules
+that will be needed are imported before the setup is read.
 
 Until the database is closed nothing of any user has run; from then on SQL can reach nothing but
 what was opened, and change no setting. The process ends when its input does, however the parent
@@ -81,14 +81,14 @@ AS_BIGINT = {"HUGEINT", "UHUGEINT", "UBIGINT", "UINTEGER", "USMALLINT", "UTINYIN
 """Sums of integers are HUGEINT. A value beyond bigint is an error, not another value."""
 
 
-def main(answers: int, libraries: Sequence[str]) -> None:
+def main(answers: int, modules: Sequence[str]) -> None:
     """Set up, close, and serve requests until the input ends."""
     _end_first_when_memory_is_short()
     _allow_open_files()
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
-    for name in libraries:
-        importlib.import_module(f"{name}.cli.main")
+    for name in modules:
+        importlib.import_module(name)
     with os.fdopen(answers, "w", buffering=1) as out:
         setup = json.loads(lines.get())
         connection = _answer(out, lambda: _open(setup))

@@ -293,7 +293,7 @@ def _start(
     answers, told = os.pipe()
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", str(_CHILD), str(told), *(["dbt"] if dbt else [])],
+            [sys.executable, "-P", str(_CHILD), str(told), *(["dbt.cli.main"] if dbt else [])],
             cwd=folder,
             env={
                 **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
