@@ -346,8 +346,13 @@ def _in_warehouse(
 
 
 # --- from the command line ----------------------------------------------------------------------
-_READING = {"build", "compile", "docs", "run", "seed", "show", "snapshot", "test"}
-"""dbt's commands that read or make tables."""
+_MAKING = {"build", "retry", "run"}
+"""dbt's commands that make tables of definitions."""
+
+_READING = _MAKING | {
+    *("compile", "docs", "run-operation", "seed", "show", "snapshot", "source", "test")
+}
+"""Those that read or make tables."""
 
 
 def run_on_lake(
@@ -362,8 +367,9 @@ def run_on_lake(
     int
         dbt's status: 0 if it succeeded, 1 if a model or test failed, 2 for any other failure.
     """
-    nodes = project.manifest["nodes"]
-    tables = {i: n for i, n in nodes.items() if n["resource_type"] == "model" and _defined(n)}
+    nodes, tables = project.manifest["nodes"], dict[str, Mapping[str, Any]]()
+    if _MAKING.intersection(arguments):
+        tables = {i: n for i, n in nodes.items() if n["resource_type"] == "model" and _defined(n)}
     read = inputs(project.manifest, project.staging_views, [])
     if _READING.intersection(arguments):
         read = everything(project.manifest, project.staging_views)

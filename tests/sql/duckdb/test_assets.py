@@ -15,6 +15,10 @@ from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import definition_key
 from tippers_dagster.platform.warehouse.engine import read_arrow
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.environment import dbt_environment
+from tippers_dagster.sql.project import rendered_project
+from tippers_dagster.sql.roles import ensure_roles
+from tippers_dagster.sql.running import run_on_lake
 
 FAILING = {
     "twice": "one_row_per_entity",
@@ -121,3 +125,14 @@ def test_a_log_that_cannot_be_read_is_the_reason_of_each_model(lake: Settings) -
     states = load_states(lake)
     for name in ("int_place_days", "int_regions"):
         assert "although it is recorded" in (states[f"staging/{name}"].error or "")
+
+
+def test_compiling_makes_no_table(lake: Settings, capfd: pytest.CaptureFixture[str]) -> None:
+    project = rendered_project(lake, catalog())
+    target = lake.home_path / "dbt" / "target"
+    ensure_roles(lake)
+    environment = dbt_environment(lake, project.folder, target)
+    assert run_on_lake(lake, project, ["compile", "--select", "device__long"], environment) == 0
+    assert "storing" not in capfd.readouterr().out
+    (compiled,) = target.rglob("compiled/**/device__long.sql")
+    assert "int_sessions" in compiled.read_text()

@@ -10,14 +10,17 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import Bucket
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.sql.duckdb import child
 from tippers_dagster.sql.duckdb.sandbox import Contents, Dataset, Sandbox, SandboxError, sandbox
 
 SESSIONS = pa.table(
@@ -117,6 +120,28 @@ def test_files_that_are_replaced_or_deleted_meanwhile_stay_what_they_were(here: 
         assert box.query(total, 10).to_pylist() == before == [{"n": 6, "s": 120, "m": "b"}]
 
 
+def test_given_files_cannot_be_written(tmp_path: Path) -> None:
+    """Even by statements that no request can contain."""
+    pq.write_table(DEVICES, tmp_path / "own.devices.parquet")
+    before = (tmp_path / "own.devices.parquet").read_bytes()
+    setup = {"folder": str(tmp_path), "settings": {}, "datasets": {}, "views": ()}
+    connection, _ = child._open({**setup, "tables": ["own.devices"]})
+    path = "given://own.devices"
+    assert connection.sql(f"SELECT count(*) FROM read_parquet('{path}')").fetchall() == [(2,)]
+    for sql in (
+        f"COPY (SELECT 1 AS a) TO '{path}' (FORMAT parquet)",
+        "COPY (SELECT 1 AS a) TO 'given://other.parquet'",
+        "SET allowed_directories = ['/']",
+        f"COPY (SELECT 1 AS a) TO '{tmp_path}/own.devices.parquet'",
+        "ATTACH 'given://x.db' AS x",
+        f"EXPORT DATABASE '{tmp_path}/all'",
+    ):
+        with pytest.raises((duckdb.Error, OSError)):
+            connection.execute(sql)
+    assert (tmp_path / "own.devices.parquet").read_bytes() == before
+    assert os.listdir(tmp_path) == ["own.devices.parquet"]
+
+
 @pytest.mark.parametrize(
     "sql",
     [
@@ -141,13 +166,16 @@ def test_only_one_query_is_run(box: Sandbox, sql: str) -> None:
 REFUSED = [
     "SELECT * FROM read_text('/etc/passwd')",
     "SELECT * FROM read_csv('/etc/passwd')",
-    "SELECT * FROM read_blob('{folder}/own.devices.arrow')",
+    "SELECT * FROM read_blob('{folder}/own.devices.parquet')",
     "SELECT * FROM read_parquet('{lake}/log/0.parquet')",
     "SELECT * FROM parquet_metadata('{lake}/log/0.parquet')",
     "SELECT * FROM sniff_csv('/etc/passwd')",
     "SELECT * FROM glob('/*')",
     "SELECT * FROM '/etc/passwd'",
     "SELECT * FROM '{lake}/log/0.parquet'",
+    "SELECT * FROM read_text('given:///etc/passwd')",
+    "SELECT * FROM read_text('given://../../etc/passwd')",
+    "SELECT * FROM read_parquet('given://**')",
     "SELECT * FROM 'https://example.org/x.csv'",
     "SELECT * FROM 's3://bucket/x.parquet'",
     "SELECT getenv('HOME')",

@@ -2,8 +2,11 @@
 
 ``python -P child.py ANSWERS MODULES`` is started by ``sandbox.py``. Standard input is a pipe: its
 first line is the setup, each further one a request, both JSON. Each answer is a line on the file
-descriptor ``ANSWERS``; tables are Arrow files in the private folder that the setup names. Modules
+descriptor ``ANSWERS``; results are Arrow files in the private folder that the setup names. Modules
 that will be needed are imported before the setup is read.
+
+Tables are Parquet: files of the lake, or of the private folder. DuckDB reads them itself, through a
+file system that has these files only and cannot write.
 
 Until the database is closed nothing of any user has run; from then on SQL can reach nothing but
 what was opened, and change no setting. The process ends when its input does, however the parent
@@ -13,7 +16,9 @@ ended. It imports none of our modules, so that it starts quickly and inherits no
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import importlib
+import io
 import json
 import os
 import queue
@@ -25,14 +30,19 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import duckdb
+import fsspec
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from pyarrow import fs
 
 READ_AT_ONCE = 16
 """How many files' footers are read at the same time: on S3 each is a request."""
+
+GIVEN = "given"
+"""Protocol of the files that SQL reads: all others are out of reach."""
 
 GLOBAL_SETTINGS = {
     # The same as PostgreSQL, where it differs.
@@ -47,13 +57,16 @@ GLOBAL_SETTINGS = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
-    # DuckDB takes a dataset for one row, and would build hash tables of the whole log. As written,
-    # a join builds that of its right side.
-    "disabled_optimizers": "build_side_probe_side",
+    # A log has many files, and many models read it.
+    "parquet_metadata_cache": True,
     # Less memory: no model depends on the order in which rows are read.
     "preserve_insertion_order": False,
 }
-LAST_SETTINGS = {"enable_external_access": False, "lock_configuration": True}
+LAST_SETTINGS = {
+    "allowed_directories": f"[{GIVEN}://]",
+    "enable_external_access": False,
+    "lock_configuration": True,
+}
 """In this order, once everything is open."""
 
 MACROS = {
@@ -143,57 +156,144 @@ def _open(setup: dict[str, Any]) -> tuple[duckdb.DuckDBPyConnection, dict[str, A
     connection.execute("CREATE TYPE jsonb AS JSON")
     for head, body in MACROS.items():
         connection.execute(f"CREATE MACRO {head} AS {body}")
+    files = _Given()
+    connection.register_filesystem(files)
     for name, given in setup["datasets"].items():
-        _register(connection, name, _dataset(setup["lake"], given))
+        _open_dataset(connection, files, name, setup["lake"], given)
     for name in setup["tables"]:
-        _register(connection, name, _mapped(folder / f"{name}.arrow"))
+        _open_table(connection, files, name, folder)
     for name, sql in setup["views"]:
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(name.partition('.')[0])}")
-        connection.execute(f"CREATE VIEW {_place(name)} AS {sql}")
+        _create_view(connection, name, sql)
     for name, value in LAST_SETTINGS.items():
         _set(connection, name, value)
     return connection, {}
 
 
 def _set(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
-    written = "'" + str(value).replace("'", "''") + "'"
-    connection.execute(f"SET GLOBAL {name} = {written}")
+    connection.execute(f"SET GLOBAL {name} = {_text(str(value))}")
 
 
-def _register(connection: duckdb.DuckDBPyConnection, name: str, source: Any) -> None:
-    """A view of the whole database: ``register`` makes one of this connection only."""
-    schema, _, table = name.partition(".")
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(schema)}")
-    connection.execute(f"USE memory.{_quoted(schema)}")
-    connection.from_arrow(source).create_view(table)
-    connection.execute("USE memory.main")
+class _Given(fsspec.AbstractFileSystem):
+    """The files that were given, opened once and read-only.
 
-
-def _mapped(path: Path) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-
-
-def _dataset(lake: dict[str, Any], given: dict[str, Any]) -> Any:
-    """The files of the lake, all with the columns that are wanted.
-
-    They are opened now: a file that is replaced while SQL runs stays what it was.
+    A file that is replaced while SQL runs stays what it was.
     """
-    schema = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(given["schema"])))
-    if not given["keys"]:
-        return schema.empty_table()
-    files, kind = _filesystem(lake), ds.ParquetFileFormat()
-    paths = [f"{lake['root']}/{key}" for key in given["keys"]]
 
-    def opened(path: str) -> ds.Fragment:
-        fragment = kind.make_fragment(files.open_input_file(path))
-        missing = set(schema.names).difference(fragment.physical_schema.names)
-        if missing:  # they would be read as nulls
-            raise ValueError(f"{path} has no column {', '.join(sorted(missing))}")
-        return fragment
+    protocol = GIVEN
+    cachable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._files: dict[str, pa.NativeFile] = {}
+
+    def add(self, name: str, file: pa.NativeFile) -> str:
+        """Give a file; returns its path for SQL."""
+        path = quote(name, safe="/=")  # without the characters of patterns
+        self._files[path] = file
+        return f"{GIVEN}://{path}"
+
+    def _file(self, path: str) -> pa.NativeFile:
+        return self._files[self._strip_protocol(path)]
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> _GivenFile:
+        if mode != "rb":
+            raise PermissionError(f"{path} is read-only")
+        return _GivenFile(self._file(path))
+
+    def exists(self, path: str, **_: Any) -> bool:
+        return self._strip_protocol(path) in self._files
+
+    isfile = exists
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        if not self.exists(path):
+            raise FileNotFoundError(f"{path} was not given")
+        return [path]
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        return {"name": path, "size": self._file(path).size(), "type": "file"}
+
+    def modified(self, path: str) -> dt.datetime:
+        """They do not change."""
+        return dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+
+
+class _GivenFile(io.RawIOBase):
+    """One of them, at a position of its own."""
+
+    def __init__(self, file: pa.NativeFile) -> None:
+        self._file = file
+        self._at = 0
+
+    @property
+    def size(self) -> int:
+        return self._file.size()
+
+    def read(self, size: int = -1) -> bytes:
+        found: bytes = self._file.read_at(self.size - self._at if size < 0 else size, self._at)
+        self._at += len(found)
+        return found
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}
+        self._at = start[whence] + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
+def _open_dataset(
+    connection: duckdb.DuckDBPyConnection,
+    files: _Given,
+    name: str,
+    lake: dict[str, Any],
+    given: dict[str, Any],
+) -> None:
+    """A table over files of the lake, all with the columns that are wanted."""
+    source = _filesystem(lake)
+
+    def opened(key: str) -> pa.NativeFile:
+        file = source.open_input_file(f"{lake['root']}/{key}")
+        missing = set(given["columns"]).difference(pq.read_schema(file).names)
+        if missing:
+            raise ValueError(f"{key} has no column {', '.join(sorted(missing))}")
+        return file
 
     with ThreadPoolExecutor(READ_AT_ONCE) as pool:
-        fragments = list(pool.map(opened, paths))
-    return ds.FileSystemDataset(fragments, schema, kind, files)
+        paths = list(map(files.add, given["keys"], pool.map(opened, given["keys"])))
+    _create_table(connection, name, paths, given["columns"])
+
+
+def _open_table(
+    connection: duckdb.DuckDBPyConnection, files: _Given, name: str, folder: Path
+) -> None:
+    """A table that was written for this process."""
+    file = fs.LocalFileSystem().open_input_file(str(folder / f"{name}.parquet"))
+    _create_table(connection, name, [files.add(name, file)], pq.read_schema(file).names)
+
+
+def _create_table(
+    connection: duckdb.DuckDBPyConnection, name: str, paths: list[str], columns: Sequence[str]
+) -> None:
+    wanted = ", ".join(map(_quoted, columns))
+    read = ", ".join(map(_text, paths))
+    _create_view(
+        connection,
+        name,
+        f"SELECT {wanted} FROM read_parquet([{read}], hive_partitioning = false)",
+    )
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(name.partition('.')[0])}")
+    connection.execute(f"CREATE VIEW {_place(name)} AS {sql}")
 
 
 def _allow_open_files() -> None:
@@ -207,6 +307,10 @@ def _filesystem(lake: dict[str, Any]) -> fs.FileSystem:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _place(name: str) -> str:

@@ -5,8 +5,9 @@ views, and closes itself: no file, network, extension, setting or name of Python
 Results are Arrow files in a private folder, which this process reads. Memory, space, threads and
 time are limited; a process that exceeds them is ended, with a sentence of what to do.
 
-Its environment holds no secret. What reading S3 needs is sent through the pipe, to pyarrow alone:
-DuckDB neither has these credentials nor functions that could read them.
+Its environment holds no secret. What reading S3 needs is sent through the pipe, to pyarrow alone,
+which opens the files for DuckDB: it neither has these credentials nor functions that could read
+them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import IO, Any, TypeAlias
 
 import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.lake import open_lake
@@ -86,6 +88,11 @@ class Contents:
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
     tables: Mapping[str, Source] = field(default_factory=dict)
     views: Sequence[tuple[str, str]] = ()
+
+    def all_tables(self) -> dict[str, Source]:
+        """The tables, and those of the lake that have no files."""
+        empty = {n: d.schema.empty_table() for n, d in self.datasets.items() if not d.keys}
+        return {**self.tables, **empty}
 
 
 class Sandbox:
@@ -270,8 +277,8 @@ def sandbox(
         running = _start(folder, environment or {}, most, log, dbt)
         try:
             with found as held:
-                for name, table in held.tables.items():
-                    _write(folder / f"{name}.arrow", table)
+                for name, table in held.all_tables().items():
+                    _write(folder / f"{name}.parquet", table)
                 running.send(_setup(settings, held, folder, statement_seconds, more or {}))
                 running.answer(START_SECONDS)
             yield running
@@ -280,9 +287,12 @@ def sandbox(
 
 
 def _write(path: Path, table: Source) -> None:
-    """Write a table for a sandbox, batch by batch."""
-    reader = table.to_reader() if isinstance(table, pa.Table) else table()
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, reader.schema) as writer:
+    """Write a table for a sandbox; one that is read, batch by batch."""
+    if isinstance(table, pa.Table):
+        pq.write_table(table, path)
+        return
+    reader = table()
+    with pq.ParquetWriter(path, reader.schema) as writer:
         for batch in reader:
             writer.write_batch(batch)
 
@@ -329,9 +339,10 @@ def _setup(
         },
         "lake": open_lake(settings).location() if contents.datasets else None,
         "datasets": {
-            name: {"keys": list(found.keys), "schema": found.schema.serialize().to_pybytes().hex()}
+            name: {"keys": list(found.keys), "columns": found.schema.names}
             for name, found in contents.datasets.items()
+            if found.keys
         },
-        "tables": list(contents.tables),
+        "tables": list(contents.all_tables()),
         "views": list(contents.views),
     }
