@@ -10,6 +10,7 @@ Pure functions; the sessions of a chunk are read through a function that the cal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -38,6 +39,9 @@ LEAST_SHARE = (4, 5)
 
 _MEETINGS = 1 << 23
 # Of the devices whose pairs are listed at once, where no chunk lists them.
+
+_AT_ONCE = 2
+# Chunks whose crowds are counted at the same time: more would take more memory.
 
 
 @dataclass(frozen=True)
@@ -368,7 +372,7 @@ def co_located(place_days: Sequence[Callable[[], pa.Table]], regions: pa.Table) 
     Parameters
     ----------
     place_days
-        Read those of each chunk, see `days.place_days`. One chunk's are in memory at a time.
+        Read those of each chunk, see `days.place_days`. Those of two chunks are in memory at a time.
     regions
         One row per access point and space: sensor, space and space_name, the region's.
 
@@ -383,8 +387,12 @@ def co_located(place_days: Sequence[Callable[[], pa.Table]], regions: pa.Table) 
     devices = [distinct(read()["device"].to_numpy()) for read in place_days]
     ids = distinct(np.concatenate([np.empty(0, np.uint64), *devices]))
     found = csr_array((ids.size, len(names)), dtype=np.int64)
-    for read in place_days:
-        found += _others(read(), ids, regions, region, names)
+
+    def others(read: Callable[[], pa.Table]) -> Any:
+        return _others(read(), ids, regions, region, names)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # most of it holds no lock of Python's
+        found = sum(pool.map(others, place_days), found)
     found.sum_duplicates()  # sorts each device's regions, that is, by name
     found.eliminate_zeros()
     here = np.flatnonzero(np.diff(found.indptr))
