@@ -380,6 +380,29 @@ class Bucket:
         """What ``TIPPERS_LAKE_URL`` takes."""
         return f"s3://{self.name}/lake"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What reaches it; the credentials are meaningless."""
+        return {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "TIPPERS_S3_ENDPOINT_URL": self.endpoint_url,
+            "TIPPERS_LAKE_URL": self.url,
+        }
+
+
+def new_bucket(endpoint_url: str) -> Bucket:
+    """An empty bucket on this server."""
+    import boto3
+
+    bucket = Bucket(f"test-{uuid.uuid4().hex[:12]}", endpoint_url)
+    keys = {
+        name.lower(): value for name, value in bucket.environment.items() if name.startswith("AWS_")
+    }
+    client = boto3.client("s3", endpoint_url=endpoint_url, region_name="us-east-1", **keys)
+    client.create_bucket(Bucket=bucket.name)
+    return bucket
+
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
@@ -395,15 +418,9 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """A bucket, with the environment that reaches it: endpoint and (meaningless) credentials."""
-    import boto3
-
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("TIPPERS_S3_ENDPOINT_URL", s3_server)
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
-    client.create_bucket(Bucket=name)
-    monkeypatch.setenv("TIPPERS_LAKE_URL", f"s3://{name}/lake")
+    """A bucket, and an environment in which the lake is there."""
+    bucket = new_bucket(s3_server)
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
     get_settings.cache_clear()
-    return Bucket(name, s3_server)
+    return bucket

@@ -1,4 +1,4 @@
-"""The whole demo with either SQL engine: the same tables and the same labels.
+"""The whole demo with either SQL engine, and with a lake on S3: the same tables and labels.
 
 Each campus takes minutes, so these tests need a word: ``TIPPERS_TEST_ENGINES=small`` for the first
 campus, ``all`` for all of them.
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tests.conftest import REPOSITORY, SessionServer, enter, environment_of
+from tests.conftest import REPOSITORY, SessionServer, enter, environment_of, new_bucket
 from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import schema_columns
@@ -63,46 +63,51 @@ CAMPUSES = (
 )
 
 
+S3 = "duckdb, lake on S3"
+
+
 @pytest.fixture
-def engines(
+def deployments(
     request: pytest.FixtureRequest,
     session_server: SessionServer,
+    s3_server: str,
     warehouse_template: str,
     dagster_template: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[dict[str, Settings]]:
-    """The deployments in which the demo ran, by engine."""
+    """The deployments in which the demo ran, by what differs."""
     campus: Campus = request.param
     arguments = campus.arguments
     if not arguments:
         arguments = ("--smartspec", str(request.getfixturevalue("shared_data") / "smartspec"))
     created: list[str] = []
     environments, running = {}, {}
-    for engine in ("duckdb", "postgres"):
+    differing = {
+        "duckdb": {"TIPPERS_SQL_ENGINE": "duckdb"},
+        "postgres": {"TIPPERS_SQL_ENGINE": "postgres"},
+        S3: new_bucket(s3_server).environment,
+    }
+    for name, own in differing.items():
         urls = [session_server.create(t) for t in (warehouse_template, dagster_template)]
         created += urls
-        folder = tmp_path / engine
+        folder = tmp_path / name
         folder.mkdir()
-        environments[engine] = {
-            **environment_of(folder, *urls),
-            **campus.environment,
-            "TIPPERS_SQL_ENGINE": engine,
-        }
-        running[engine] = subprocess.Popen(
+        environments[name] = {**environment_of(folder, *urls), **campus.environment, **own}
+        running[name] = subprocess.Popen(
             [sys.executable, "-m", "tippers_dagster.cli", "demo", *arguments],
-            env={**os.environ, **environments[engine], "COLUMNS": "200"},
+            env={**os.environ, **environments[name], "COLUMNS": "200"},
             cwd=REPOSITORY,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-    for engine, process in running.items():
+    for name, process in running.items():
         shown, _ = process.communicate(timeout=3600)
-        assert process.returncode == 0, f"{engine}: {shown}"
+        assert process.returncode == 0, f"{name}: {shown}"
     found = {}
-    for engine, environment in environments.items():
-        found[engine] = enter(monkeypatch, environment)
+    for name, environment in environments.items():
+        found[name] = enter(monkeypatch, environment)
     yield found
     for settings in found.values():
         warehouse_engine(settings).dispose()
@@ -112,7 +117,7 @@ def engines(
 
 @pytest.mark.skipif(WANTED == "none", reason="takes minutes: set TIPPERS_TEST_ENGINES")
 @pytest.mark.parametrize(
-    "engines",
+    "deployments",
     [
         pytest.param(
             campus,
@@ -125,17 +130,20 @@ def engines(
     ],
     indirect=True,
 )
-def test_the_whole_demo_gives_the_same_with_either_engine(engines: dict[str, Settings]) -> None:
-    tables = {engine: _tables(settings, EXACT + LABELS) for engine, settings in engines.items()}
-    assert tables["duckdb"] == tables["postgres"]
-    assert {schema for schema, _ in tables["duckdb"]} == {*EXACT, *LABELS}
-    for schema, name in tables["duckdb"]:
-        found, wanted = (_rows(settings, schema, name) for settings in engines.values())
-        assert found.schema.equals(wanted.schema), (schema, name)
-        for column in found.column_names:
-            place = f"{schema}.{name}.{column}"
-            # Label models are trained from the same votes by the same code.
-            _check_equal(found[column], wanted[column], 1e-9 if schema in EXACT else 1e-7, place)
+def test_the_whole_demo_gives_the_same_everywhere(deployments: dict[str, Settings]) -> None:
+    usual = deployments.pop("duckdb")
+    tables = _tables(usual, EXACT + LABELS)
+    assert {schema for schema, _ in tables} == {*EXACT, *LABELS}
+    for other, settings in deployments.items():
+        assert _tables(settings, EXACT + LABELS) == tables, other
+        for schema, name in tables:
+            found, wanted = (_rows(one, schema, name) for one in (settings, usual))
+            assert found.schema.equals(wanted.schema), (other, schema, name)
+            for column in found.column_names:
+                place = f"{other}: {schema}.{name}.{column}"
+                # Label models are trained from the same votes by the same code.
+                tolerance = 1e-9 if schema in EXACT else 1e-7
+                _check_equal(found[column], wanted[column], tolerance, place)
 
 
 def _tables(settings: Settings, schemas: tuple[str, ...]) -> list[tuple[str, str]]:
