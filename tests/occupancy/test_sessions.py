@@ -8,10 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
+import hypothesis
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from tests.occupancy import campus
@@ -37,6 +41,7 @@ from tippers_dagster.settings import Settings
 
 W1, W2, W3 = "2025-01-06", "2025-01-13", "2025-01-20"
 TREE = {"hall": None, "r1": "hall", "r2": "hall"}
+LOS_ANGELES = ZoneInfo("America/Los_Angeles")
 
 
 def at(text: str) -> dt.datetime:
@@ -161,7 +166,97 @@ def test_one_device_in_several_spellings_is_one_device(settings: Settings) -> No
         settings, [Seen(" Alice ", "r1", nine, ten), Seen("alice", "r1", nine, ten)]
     )
     (done,) = extract(settings, open_lake(settings), load_tree(settings), [W1])
-    assert (done.chunks[0].rows, done.chunks[0].devices) == (6, 3)
+    (chunk,) = done.chunks
+    assert (chunk.rows, chunk.repeated, chunk.devices) == (3, 3, 3)
+
+
+BORDER = at("2025-01-13T00:00")
+LIMIT = dt.timedelta(hours=12)
+
+
+def test_a_closed_row_takes_the_place_of_the_open_one(settings: Settings) -> None:
+    """Also where the open one would reach another chunk, in which the closed one is not."""
+    late = at("2025-01-12T20:00")
+    ended = Seen("m1", "r1", late, at("2025-01-12T21:00"))
+    campus.add_sessions(settings, [Seen("m1", "r1", late, None), Seen("m2", "r1", late, None)])
+    before = run(settings, [W1, W2])
+    assert [before[w].rows for w in (W1, W2)] == [2, 2]
+    campus.add_sessions(settings, [ended])
+    done = run(settings, [W1, W2])
+    assert [(done[w].rows, done[w].repeated) for w in (W1, W2)] == [(2, 1), (1, 0)]
+    assert all(done[w].observed != before[w].observed for w in (W1, W2))
+    assert (utc("2025-01-12T21:00") - utc("2025-01-12T20:00")) in (
+        read(settings, W1)["end"].to_numpy() - read(settings, W1)["start"].to_numpy()
+    )
+    # An export with the open row may also come later, or again.
+    campus.add_sessions(settings, [Seen("m1", "r1", late, None)])
+    again = run(settings, [W1, W2])
+    assert [again[w].fingerprint for w in (W1, W2)] == [done[w].fingerprint for w in (W1, W2)]
+
+
+def test_sessions_of_another_place_or_start_are_others(settings: Settings) -> None:
+    nine, ten = at("2025-01-07T09:00"), at("2025-01-07T10:00")
+    second = dt.timedelta(seconds=0.25)
+    campus.add_sessions(
+        settings,
+        [
+            Seen("m1", "r1", nine, ten),
+            Seen("m1", "r2", nine, None),
+            Seen("m1", "r1", nine + second, None),
+            Seen("m2", "r1", nine, None),
+        ],
+    )
+    done = run(settings, [W1])[W1]
+    assert (done.rows, done.repeated) == (4, 0)
+
+
+@given(data=st.data())
+@hypothesis.settings(
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+def test_repeated_rows_count_once_in_any_order(settings: Settings, data: st.DataObject) -> None:
+    """Each chunk equals plain sessions, however many chunks are extracted at once."""
+    minutes = st.integers(-30 * 60, 30 * 60).map(lambda n: dt.timedelta(minutes=n))
+    starts = [BORDER + d for d in data.draw(st.lists(minutes, min_size=1, max_size=4))]
+    lengths = st.none() | st.integers(0, 40).map(lambda n: dt.timedelta(hours=n))
+    row = st.tuples(
+        st.sampled_from(["m1", "m2"]),
+        st.sampled_from(["r1", "r2"]),
+        st.sampled_from(starts),
+        lengths,
+    )
+    rows = data.draw(st.lists(row, min_size=1, max_size=12))
+    campus.fill(
+        settings, TREE, [Seen(m, r, s, None if n is None else s + n) for m, r, s, n in rows]
+    )
+    sessions: dict[tuple[str, str, dt.datetime], list[dt.timedelta | None]] = {}
+    for mac, space, start, length in rows:
+        sessions.setdefault((mac, space, start), []).append(length)
+    wanted: dict[str, list[tuple[str, dt.datetime, dt.datetime]]] = {W1: [], W2: []}
+    for (_, space, start), given_lengths in sessions.items():
+        closed = [length for length in given_lengths if length is not None]
+        end = start + (max(closed) if closed else LIMIT)
+        end = max(end, start + dt.timedelta(seconds=1))
+        if start < BORDER:
+            wanted[W1].append((space, start, end))
+        if end > BORDER:
+            wanted[W2].append((space, start, end))
+    together = run(settings, [W1, W2])
+    files = {w: read(settings, w) for w in (W1, W2)}
+    for week in (W1, W2):
+        found = [
+            (space, start, dt.datetime.fromtimestamp(end, LOS_ANGELES).replace(tzinfo=None))
+            for space, start, end in zip(
+                *(files[week][n].to_pylist() for n in ("space", "start_time", "end")), strict=True
+            )
+        ]
+        assert sorted(found) == sorted(wanted[week])
+        alone = run(settings, [week])[week]
+        assert read(settings, week).equals(files[week])
+        assert (alone.observed, alone.log_fingerprint) == (
+            together[week].observed,
+            together[week].log_fingerprint,
+        )
 
 
 def test_a_pass_notes_the_address_of_each_device(settings: Settings) -> None:

@@ -140,10 +140,10 @@ def test_late_open_session_on_a_day_of_23_hours(stack: Settings) -> None:
 
 
 def test_late_row_that_is_already_in_the_log(settings: Settings) -> None:
-    """A duplicate adds a row to the chunk's sessions, but gives the same presence."""
+    """A repeated row changes the source, but no session."""
     campus.add_sessions(settings, [ROWS[1]])
     look_again(settings)
-    assert cascade(settings) == [{("", W2)}, {("r1", W2)}, set()]
+    assert cascade(settings) == [{("", W2)}, set(), set()]
 
 
 def test_changed_row(settings: Settings) -> None:

@@ -94,6 +94,8 @@ def _totals(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]
     if outcome.asset == SESSIONS:
         rejected = sum(s.rejected for s in outcome.sessions)
         totals["run/rows_rejected"] = dg.IntMetadataValue(rejected)
+        repeated = sum(s.repeated for s in outcome.sessions)
+        totals["run/rows_repeated"] = dg.IntMetadataValue(repeated)
         totals["dagster/uri"] = dg.TextMetadataValue(lake.uri() + "/sessions")
     elif outcome.asset in COUNTS:
         totals["dagster/uri"] = dg.TextMetadataValue(lake.uri() + "/occupancy")
@@ -105,7 +107,12 @@ def _totals(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]
 
 def _by_partition(outcome: Outcome) -> dict[str, dict[str, object]]:
     lines: dict[str, dict[str, object]] = {
-        s.chunk: {"dagster/row_count": s.rows, "devices": s.devices, "rejected": s.rejected}
+        s.chunk: {
+            "dagster/row_count": s.rows,
+            "devices": s.devices,
+            "rejected": s.rejected,
+            "repeated": s.repeated,
+        }
         for s in outcome.sessions
     }
     if outcome.asset == DAYS:

@@ -4,6 +4,11 @@ A chunk's file has every session that overlaps it, whole. A session starts in on
 later ones that it overlaps it is marked as carried, so that each reader finds what it needs in one
 file: occupancy clips all sessions to the chunk, labelling reads those that are not carried.
 
+A session may be in the source several times: a closed row completes the open one of an earlier
+export, and exports overlap. One row per session remains: a closed one before an open one, then the
+one that ends last. A closed row therefore changes all chunks that its open row would reach, even if
+it ends before them.
+
 A chunk's file depends on the source's rows alone, not on which other chunks are tracked. So the
 log, read for some chunks, has the sessions that start in them. One that starts before the first of
 them is carried in all of its files: it belongs to a date that is not tracked, as does everything
@@ -43,7 +48,7 @@ from tippers_dagster.platform.lake.keys import sessions_key
 from tippers_dagster.platform.scratch import scratch_folder
 from tippers_dagster.settings import Settings
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same source rows would give other sessions: all chunks become stale."""
 
 UNKNOWN_SPACE = "unknown space"
@@ -121,13 +126,14 @@ class ChunkSessions:
     ``by_space`` has one row per space that the chunk's rows name, with columns space, rows,
     fingerprint (uint64) and known. Those fingerprints, and ``fingerprint`` of all of them, are of
     what counting reads: device, start and end within the chunk. ``log_fingerprint`` is of the rows
-    that start in the chunk, with everything that labelling reads. ``rejects`` is the path of an
-    Arrow file, or None.
+    that start in the chunk, with everything that labelling reads. ``repeated``: rows in whose place
+    there is another one of the same session. ``rejects`` is the path of an Arrow file, or None.
     """
 
     chunk: str
     observed: Observed
     rows: int
+    repeated: int
     devices: int
     rejected: int
     fingerprint: int
@@ -314,9 +320,12 @@ class _Pass:
             self._reject(batch, np.flatnonzero(reason >= 0), reason, start)
 
     def _spill(self, good: np.ndarray, *columns: np.ndarray) -> None:
-        """Write good rows to each chunk that they overlap; columns as in ``_SPILLED``."""
+        """Write good rows to each chunk that they, or open rows that they complete, overlap;
+        columns as in ``_SPILLED``.
+        """
         _, _, _, start, end, *_ = columns
-        for i, piece in enumerate(split(start[good], end[good], self.boundaries)):
+        reach = np.maximum(end, start + self.settings.open_session_seconds + 1)
+        for i, piece in enumerate(split(start[good], reach[good], self.boundaries)):
             rows = good[piece]
             arrays = [
                 pa.array(values[rows].astype(field.type.to_pandas_dtype(), copy=False))
@@ -362,8 +371,13 @@ def _finish(
     bounds = LocalClock(settings.timezone).chunk_seconds(chunk, settings.chunk)
     with lake.open_writer(sessions_key(chunk), SCHEMA) as writer:
         for rows in _sorted_parts(settings, spill, sensor_places):
-            content.add(rows, bounds)
-            writer.write(_as_table(rows, spaces.texts, sensors.texts, bounds[0]))
+            kept = _one_per_session(rows)
+            content.repeated += int(np.count_nonzero(~kept & (rows["start"] >= bounds[0])))
+            kept &= rows["end"] > bounds[0]
+            if kept.any():
+                rows = {name: column[kept] for name, column in rows.items()}
+                content.add(rows, bounds)
+                writer.write(_as_table(rows, spaces.texts, sensors.texts, bounds[0]))
     used = np.flatnonzero(content.rows)
     unknown = _unknown_spaces(rejects)
     by_space = pa.table(
@@ -377,7 +391,8 @@ def _finish(
     return ChunkSessions(
         chunk=chunk,
         observed=observed,
-        rows=spill.rows,
+        rows=int(content.rows.sum()),
+        repeated=content.repeated,
         devices=content.devices,
         rejected=rejects.rows,
         fingerprint=int(mix(content.prints, spaces.prints).sum(dtype=np.uint64)),
@@ -400,6 +415,7 @@ class _Content:
         self.rows = np.zeros(len(space_prints), np.int64)
         self.prints = np.zeros(len(space_prints), np.uint64)
         self.log = 0
+        self.repeated = 0
         self.devices = 0
         self._space_prints = space_prints
         # A missing access point has the code -1.
@@ -480,6 +496,23 @@ def _order(rows: _Rows) -> np.ndarray:
     among = order[tied]
     order[tied] = among[np.lexsort((*(rows[name][among] for name in names), key[tied]))]
     return order
+
+
+def _one_per_session(rows: _Rows) -> np.ndarray:
+    """bool per row: it stands for its session, which has one device, start and place.
+
+    ``rows`` are sorted by device and start.
+    """
+    device, start = rows["device"], rows["start"]
+    same = np.append((device[1:] == device[:-1]) & (start[1:] == start[:-1]), False)
+    tied = np.flatnonzero(same | np.append(False, same[:-1]))
+    names = ("space", "sensor", "start_time", "start", "device")
+    session = [rows[name][tied] for name in names]
+    best = np.lexsort((-rows["end_time"][tied], rows["is_open"][tied], *session))
+    repeats = np.logical_and.reduce([key[best][1:] == key[best][:-1] for key in session])
+    kept = np.ones(len(device), bool)
+    kept[tied[best[1:][repeats]]] = False
+    return kept
 
 
 def _unknown_spaces(rejects: _Spill) -> pa.RecordBatch:

@@ -372,7 +372,7 @@ def co_located(place_days: Sequence[Callable[[], pa.Table]], regions: pa.Table) 
     Parameters
     ----------
     place_days
-        Read those of each chunk, see `days.place_days`. Those of two chunks are in memory at a time.
+        Read those of each chunk, see `days.place_days`; those of two are in memory at a time.
     regions
         One row per access point and space: sensor, space and space_name, the region's.
 

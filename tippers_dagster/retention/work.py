@@ -18,8 +18,6 @@ from sqlalchemy.dialects.postgresql import insert
 from tippers_dagster.campus.addresses import forget_addresses
 from tippers_dagster.campus.local_time import chunk_bounds
 from tippers_dagster.campus.source.read import (
-    TEXTS,
-    WITHOUT_ACCESS_POINTS,
     Observed,
     source_snapshot,
 )
@@ -325,10 +323,10 @@ def _check_for_late(settings: Settings) -> dict[str, int]:
         rows = {row.chunk: row for row in connection.execute(longest_ago)}
     now = dt.datetime.now(dt.UTC)
     before_normalising = {chunk: row.before_normalising for chunk, row in rows.items()}
-    for chunks, texts in _observed_alike(settings, before_normalising):
+    for chunks, before in _observed_alike(settings, before_normalising):
         span = chunk_bounds(chunks[0], settings.chunk)[0], chunk_bounds(chunks[-1], settings.chunk)
         with source_snapshot(settings) as source:
-            seen = source.observe((span[0], span[1][1]), chunks, texts=texts)
+            seen = source.observe((span[0], span[1][1]), chunks, as_before=before)
         with engine.begin() as connection:
             for chunk, found in seen.items():
                 same = found.fingerprint == rows[chunk].fingerprint % 2**64
@@ -342,11 +340,11 @@ def _check_for_late(settings: Settings) -> dict[str, int]:
 
 def _observed_alike(
     settings: Settings, before_normalising: Mapping[str, bool]
-) -> Iterator[tuple[list[str], tuple[str, ...]]]:
-    """Runs of adjacent chunks, and the columns of the source that their fingerprints cover."""
-    for before, texts in ((True, WITHOUT_ACCESS_POINTS), (False, TEXTS)):
+) -> Iterator[tuple[list[str], bool]]:
+    """Runs of adjacent chunks, and whether their fingerprints are of before normalising."""
+    for before in (True, False):
         chunks = sorted(c for c, sealed in before_normalising.items() if sealed == before)
-        yield from ((run, texts) for run in consecutive(chunks, settings))
+        yield from ((run, before) for run in consecutive(chunks, settings))
 
 
 def _signed(value: int) -> int:

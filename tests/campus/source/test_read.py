@@ -109,12 +109,13 @@ def test_a_span_has_every_row_that_may_touch_it(settings: Settings) -> None:
         [
             Seen("open", "r1", at("2025-01-12T20:00"), None),
             Seen("long", "r1", at("2024-12-20T00:00"), at("2025-01-13T00:00:01")),
-            Seen("before", "r1", at("2025-01-12T20:00"), at("2025-01-12T21:00")),
+            Seen("closed", "r1", at("2025-01-12T20:00"), at("2025-01-12T21:00")),
+            Seen("before", "r1", at("2025-01-12T10:00"), at("2025-01-12T11:00")),
             Seen("after", "r1", at("2025-01-20T00:00"), at("2025-01-20T01:00")),
         ],
     )
     table = read(settings, (dt.date(2025, 1, 13), dt.date(2025, 1, 20)))
-    assert set(table["mac_address"].to_pylist()) == {"m2", "m3", None, "open", "long"}
+    assert set(table["mac_address"].to_pylist()) == {"m2", "m3", None, "open", "long", "closed"}
     assert table.schema.field("start_time").type == pa.timestamp("us")
 
 

@@ -355,9 +355,10 @@ def _note_times(ingest: Ingest, starts: pa.ChunkedArray, ends: pa.ChunkedArray) 
     ingest.first_start = min(ingest.first_start or bounds["min"], bounds["min"])
     ingest.last_start = max(ingest.last_start or bounds["max"], bounds["max"])
     start = clean.microseconds(starts)
-    last = np.where(clean.is_null(ends), start, clean.microseconds(ends))
-    last[clean.is_null(ends)] += longest_open(ingest.settings) * MICRO
-    days = np.stack([start, np.maximum(start, last)]) // (DAY * MICRO)
+    end = np.where(clean.is_null(ends), start, clean.microseconds(ends))
+    # As far as an open row of the same session would reach.
+    last = np.maximum(end, start + longest_open(ingest.settings) * MICRO)
+    days = np.stack([start, last]) // (DAY * MICRO)
     # One number per pair, since a session lasts some weeks at most.
     pairs = np.unique(days[0] << 20 | days[1] - days[0])
     epoch = dt.date(1970, 1, 1)

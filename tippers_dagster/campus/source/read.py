@@ -23,9 +23,6 @@ from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 
 ACCESS_POINT = "sensor_id"
 TEXTS = ("mac_address", ACCESS_POINT, "space_id")
-"""What the log's fingerprints cover besides the times."""
-WITHOUT_ACCESS_POINTS = ("mac_address", "space_id")
-"""What fingerprints covered, besides the times, before they covered access points."""
 
 Span = tuple[dt.date, dt.date]
 """Local dates [first, second), covered by consecutive chunks."""
@@ -60,24 +57,28 @@ class SourceSnapshot:
         self._access_points = access_points
 
     def observe(
-        self, span: Span, chunks: list[str], *, texts: tuple[str, ...] = TEXTS
+        self, span: Span, chunks: list[str], *, as_before: bool = False
     ) -> dict[str, Observed]:
         """Fingerprint every chunk of a span in one index range scan.
 
         The database groups rows by the chunks in which they start and end. A chunk's fingerprint
         is the sum over all groups that touch it, so a changed, late or deleted row changes only
-        the chunks that it touches. ``texts``: the columns that it covers besides the times.
+        the chunks that it touches.
+
+        ``as_before``: as fingerprints were before access points and completed sessions counted.
         """
         start, end = self._table.column("start_time"), self._table.column("end_time")
+        texts = [name for name in TEXTS if not (as_before and name == ACCESS_POINT)]
         covered = ", ".join(map(self._column, texts))
-        s, last = self._settings, last_moment(self._settings, self._table)
+        s, last = self._settings, last_moment(self._settings, self._table, as_before=as_before)
         # Converts dates to text after grouping, as grouping by text takes a third longer.
         self._cursor.execute(
             "SELECT first::date::text AS first, last::date::text AS last, rows, hashes::text "
             f"AS hashes FROM (SELECT date_trunc('{s.chunk}', {start}) AS first, "
             f"date_trunc('{s.chunk}', {last}) AS last, count(*) AS rows, "
             f"sum(hash_record_extended(ROW({covered}, {start}, {end}), 0)) "
-            f"AS hashes FROM {self._table.sql} WHERE {self._within(span)} GROUP BY 1, 2) AS groups"
+            f"AS hashes FROM {self._table.sql} WHERE {self._within(span, as_before=as_before)} "
+            "GROUP BY 1, 2) AS groups"
         )
         groups = self._cursor.fetch_arrow_table().to_pylist()
         return {chunk: _combine(groups, chunk) for chunk in chunks}
@@ -98,13 +99,17 @@ class SourceSnapshot:
             return "NULL::text"
         return self._table.column(name) + ("::text" if name in TEXTS else "")
 
-    def _within(self, span: Span) -> str:
+    def _within(self, span: Span, *, as_before: bool = False) -> str:
         start, end = self._table.column("start_time"), self._table.column("end_time")
-        lookback = dt.timedelta(seconds=_longest(self._settings))
         first = dt.datetime.combine(span[0], dt.time())
+        since = first - dt.timedelta(seconds=_longest(self._settings))
+        reaching = first
+        if not as_before:
+            reaching -= dt.timedelta(seconds=longest_open(self._settings))
         return (
-            f"{start} >= timestamp '{first - lookback}' AND {start} < timestamp '{span[1]}' "
-            f"AND ({start} >= timestamp '{first}' OR {end} IS NULL OR {end} >= timestamp '{first}')"
+            f"{start} >= timestamp '{since}' AND {start} < timestamp '{span[1]}' "
+            f"AND ({start} >= timestamp '{reaching}' OR {end} IS NULL OR "
+            f"{end} >= timestamp '{first}')"
         )
 
 
@@ -142,13 +147,17 @@ def _has_access_points(settings: Settings) -> bool:
     return ACCESS_POINT in settings.session_columns or has_column(settings, SESSIONS, ACCESS_POINT)
 
 
-def last_moment(settings: Settings, sessions: SourceTable) -> str:
-    """SQL for the last local time at which a row of the session table may be present."""
+def last_moment(settings: Settings, sessions: SourceTable, *, as_before: bool = False) -> str:
+    """SQL for the last local time on which a row of the session table may have an effect.
+
+    An open session ends at its limit at the latest. A closed row takes the place of an open one,
+    and so has an effect as far as that would reach; ``as_before``: without that.
+    """
     start, end = sessions.column("start_time"), sessions.column("end_time")
-    return (
-        f"greatest({start}, least(coalesce({end}, {start} + interval '{longest_open(settings)} "
-        f"s'), {start} + interval '{_longest(settings)} s'))"
-    )
+    limit = f"{start} + interval '{longest_open(settings)} s'"
+    least = start if as_before else limit
+    longest = f"{start} + interval '{_longest(settings)} s'"
+    return f"greatest({least}, least(coalesce({end}, {limit}), {longest}))"
 
 
 def longest_open(settings: Settings) -> int:
