@@ -18,6 +18,7 @@ from tippers_dagster.platform.disk import database_full
 from tippers_dagster.platform.postgres.adbc import kept_connection
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.postgres.keepalives import KEEPALIVES
+from tippers_dagster.platform.postgres.pool import replace_lost
 from tippers_dagster.platform.warehouse.fence import guard_commits
 from tippers_dagster.platform.warehouse.metadata import SCHEMA
 from tippers_dagster.platform.warehouse.migrate import migrate
@@ -40,11 +41,11 @@ def warehouse_engine(settings: Settings) -> sa.Engine:
     """
     engine = sa.create_engine(
         sqlalchemy_url(databases(settings).warehouse),
-        pool_pre_ping=True,
         # Parameters may contain device addresses, which errors would show.
         hide_parameters=True,
         connect_args={"options": f"-c timezone=UTC -c search_path={SCHEMA}", **KEEPALIVES},
     )
+    replace_lost(engine)
     sa.event.listen(engine, "handle_error", _report_full_disk)
     migrate(engine)
     guard_commits(engine)
