@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
@@ -65,6 +66,26 @@ def test_instances_of_a_process_share_connections(
     with DagsterInstance.from_ref(instance.get_ref()) as other:
         use(other)
     assert backends(stack) == before
+
+
+def test_another_instance_connects_to_nothing(instance: DagsterInstance) -> None:
+    use(instance)
+    with connections() as made, DagsterInstance.from_ref(instance.get_ref()) as other:
+        use(other)
+    assert made == []
+
+
+@contextmanager
+def connections() -> Iterator[list[object]]:
+    """What is connected to within the block."""
+    made: list[object] = []
+
+    def note(*given: object) -> None:
+        made.append(given)
+
+    sa.event.listen(sa.Engine, "do_connect", note)
+    yield made
+    sa.event.remove(sa.Engine, "do_connect", note)
 
 
 def test_lost_connections_are_replaced(stack: Settings, instance: DagsterInstance) -> None:

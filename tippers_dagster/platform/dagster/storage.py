@@ -26,12 +26,19 @@ POOL_SIZE = 2
 
 RECYCLE_SECONDS = 600
 
+_FOUND: set[str] = set()
+"""Databases in which this process has found or made the tables."""
+
 
 class PooledPostgresStorage(DagsterPostgresStorage):
     """Runs, events, schedules and ticks in PostgreSQL; ``storage: custom`` in ``dagster.yaml``."""
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(postgres_url, inst_data=inst_data)
+        # Each part looks for its tables with a connection of its own, and sensors open the storage
+        # at each tick.
+        found = postgres_url in _FOUND
+        super().__init__(postgres_url, should_autocreate_tables=not found, inst_data=inst_data)
+        _FOUND.add(postgres_url)
         share_engine(self, _pooled(postgres_url))
         ask_once(self)
 
