@@ -6,13 +6,13 @@ import io
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import psycopg2.errors
 import psycopg2.extensions
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import sqlalchemy as sa
-from adbc_driver_postgresql import dbapi
 
 from tippers_dagster.platform.disk import database_full
 from tippers_dagster.platform.postgres.adbc import kept_connection
@@ -23,6 +23,9 @@ from tippers_dagster.platform.warehouse.fence import guard_commits
 from tippers_dagster.platform.warehouse.metadata import SCHEMA
 from tippers_dagster.platform.warehouse.migrate import migrate
 from tippers_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from adbc_driver_postgresql import dbapi
 
 
 def sqlalchemy_url(url: str) -> str:
