@@ -80,12 +80,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 def _place(item: pytest.Item, slow: set[Path]) -> tuple[bool, ...]:
     """The longest first: the last file of a process should be a quick one.
 
-    The tests of the shared deployment come one after the other, so that it is started once, and
-    last of them those that take a part of it away.
+    The tests of the shared deployment come one after the other, so that it is started once, and its
+    log is tracked and computed once; last of them those that take a part of it away.
     """
     return (
         not _needs_deployment(item),
         item.get_closest_marker("outage") is not None,
+        "tracked_log" in getattr(item, "fixturenames", ()),
         item.path.name not in STARTING,
         item.path not in slow,
     )
@@ -159,20 +160,16 @@ def server_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+def deployed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     """The running deployment that tests share; see ``deployment.py``."""
     from tests.deployment import SHARED
 
-    return SHARED.get(tmp_path_factory)
+    return SHARED.get(tmp_path_factory, tracked="tracked_log" in request.fixturenames)
 
 
-@pytest.fixture(scope="module")
-def tracked_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+@pytest.fixture
+def tracked_log(deployed: Deployed) -> None:
     """The running deployment has a log that definitions are computed from."""
-    from tests.deployment import SHARED
-
-    with SHARED.get(tmp_path_factory).tracking_the_log():
-        yield
 
 
 @pytest.hookimpl(trylast=True)
