@@ -461,7 +461,8 @@ HINTS = {
 
 
 def _details(error: ArrowDriverError) -> Iterator[tuple[str, str]]:
-    for name, value in error.details or []:
+    details: Iterable[tuple[str | bytes, bytes]] = error.details or ()
+    for name, value in details:
         yield (name.decode() if isinstance(name, bytes) else name), value.decode(errors="replace")
 
 
