@@ -40,7 +40,11 @@ def dbt_parser(settings: Settings, folder: Path) -> Iterator[Parser]:
     environment = {**dbt_environment(settings, folder, folder / "target"), **_LOG}
     if settings.sql_engine == "duckdb":
         with sandbox(
-            settings, Contents(), statement_seconds=_PARSE_SECONDS, environment=environment
+            settings,
+            Contents(),
+            statement_seconds=_PARSE_SECONDS,
+            environment=environment,
+            dbt=True,
         ) as box:
             yield _LakeParser(settings, box)
         return

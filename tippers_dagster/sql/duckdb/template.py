@@ -1,0 +1,156 @@
+"""A process that has imported what sandboxes need; it forks one for each request.
+
+``python -P template.py CHANNEL CHILD MODULES`` is started by ``forking.py``. The channel is a
+socket: each message is a request, JSON with the folder and the environment of a process, and its
+standard input, output, answers and status as file descriptors. The new process runs ``main`` of the
+file ``CHILD``. Its process id, and later its exit code, are lines of ``status``.
+
+The template itself is given no data, runs nothing else and has the environment of sandboxes. It
+ends with the process that started it, or when it was idle for a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+IDLE_SECONDS = 300
+
+MESSAGE_BYTES = 1 << 20
+
+_statuses: dict[int, int] = {}
+"""Where the end of each living process is reported."""
+
+
+def main(channel: socket.socket, child: str, modules: Sequence[str]) -> None:
+    """Import everything, then fork until the channel closes."""
+    run = _load(child)
+    for name in modules:
+        importlib.import_module(name)
+        _WARM.get(name, lambda: None)()
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, lambda *_: _report_ends())
+    while True:
+        channel.settimeout(IDLE_SECONDS)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 4)
+        except TimeoutError:
+            if _statuses:
+                continue
+            return
+        if not message:
+            return
+        _fork(channel, run, json.loads(message), descriptors)
+
+
+def _load(path: str) -> Callable[[int, Sequence[str]], None]:
+    spec = importlib.util.spec_from_file_location("tippers_sandbox_child", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def _warm_dbt() -> None:
+    """What dbt makes once in each process, before it reads a project: a fifth of a short run."""
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+    from dbt.contracts import project
+    from dbt.contracts.selection import SelectorFile
+
+    names = ("ProjectFlags", "ProfileConfig", "Project", "PackageConfig", "Configuration")
+    for kind in (*(getattr(project, name) for name in names), DuckDBCredentials, SelectorFile):
+        kind.json_schema()
+
+
+_WARM = {"dbt.cli.main": _warm_dbt}
+
+
+# --- processes ----------------------------------------------------------------------------------
+def _fork(
+    channel: socket.socket,
+    run: Callable[[int, Sequence[str]], None],
+    request: dict[str, Any],
+    descriptors: Sequence[int],
+) -> None:
+    *own, status = descriptors
+    # Until its status is known, a process that ends at once would be reported to nobody.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    pid = os.fork()
+    if pid == 0:
+        channel.close()
+        for other in (*_statuses.values(), status):
+            os.close(other)
+        _become(run, request, own)
+    for descriptor in own:
+        os.close(descriptor)
+    _statuses[pid] = status
+    _tell(status, pid)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+
+def _become(
+    run: Callable[[int, Sequence[str]], None], request: dict[str, Any], descriptors: Sequence[int]
+) -> None:
+    """Be the process of a request, in this fork; does not return."""
+    code = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        given, output, answers = descriptors
+        for descriptor, standard in ((given, 0), (output, 1), (output, 2)):
+            os.dup2(descriptor, standard)
+        for descriptor in (given, output):
+            os.close(descriptor)
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        tempfile.tempdir = None
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(write_through="PYTHONUNBUFFERED" in os.environ)  # type: ignore[union-attr]
+        run(answers, ())
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:  # noqa: BLE001 - as the interpreter would end
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _report_ends() -> None:
+    while _statuses:
+        pid, ended = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        status = _statuses.pop(pid, None)
+        if status is not None:
+            _tell(status, os.waitstatus_to_exitcode(ended))
+            os.close(status)
+
+
+def _tell(status: int, number: int) -> None:
+    with contextlib.suppress(BrokenPipeError):  # nobody waits any longer
+        os.write(status, b"%d\n" % number)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of who started it
+    main(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], sys.argv[3:])
