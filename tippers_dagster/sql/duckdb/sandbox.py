@@ -29,7 +29,7 @@ from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.scratch import scratch_folder
 from tippers_dagster.settings import Settings
-from tippers_dagster.sql.duckdb.forking import PASSED_ON, Forked, fork
+from tippers_dagster.sql.forking import PASSED_ON, Forked, fork
 
 START_SECONDS = 120
 """A slow disk may take this long to read Python's libraries, and S3 the footers of many files."""
@@ -298,8 +298,8 @@ def _start(
                 "TMPDIR": str(folder),
                 **environment,
             },
-            told,
-            None if log else output.fileno(),
+            given=[told],
+            output=None if log else output.fileno(),
         )
     os.close(told)
     return Sandbox(folder, process, os.fdopen(answers), most)

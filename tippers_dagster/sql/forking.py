@@ -1,6 +1,6 @@
-"""Starts processes of sandboxes by forking one that has imported everything.
+"""Starts processes by forking one that has imported everything.
 
-Importing DuckDB and Arrow takes half a second, and dbt more than two. The first sandbox of a
+Importing DuckDB and Arrow takes half a second, and dbt more than two. The first sandbox or dbt of a
 process waits for it; the others start in some milliseconds.
 """
 
@@ -22,12 +22,16 @@ _TEMPLATE = Path(__file__).with_name("template.py")
 PASSED_ON = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "SSL_CERT_FILE")
 """Variables for all of them: where programs, languages and certificates are."""
 
+DBT = Path(__file__).with_name("child.py")
+DBT_MODULES = ("dbt.cli.main", "dbt.adapters.postgres")
+"""dbt's command line on PostgreSQL, and what it imports."""
+
 LOST = -signal.SIGKILL
 """The exit code of a process whose template has ended before it."""
 
 
 class Forked:
-    """A forked process; like ``subprocess.Popen`` in what sandboxes use.
+    """A forked process; like ``subprocess.Popen`` in what is used of it.
 
     Attributes
     ----------
@@ -55,7 +59,7 @@ class Forked:
         """
         self._started.wait()
         if self._pid is None:
-            raise ProcessLookupError("The template of sandboxes has ended.")
+            raise ProcessLookupError("The template of the process has ended.")
         return self._pid
 
     def wait(self, timeout: float | None = None) -> int:
@@ -67,7 +71,7 @@ class Forked:
             It takes longer.
         """
         if not self._ended.wait(timeout):
-            raise subprocess.TimeoutExpired("sandbox", timeout or 0)
+            raise subprocess.TimeoutExpired("process", timeout or 0)
         assert self.returncode is not None
         return self.returncode
 
@@ -124,46 +128,60 @@ _templates: dict[tuple[int, Path, tuple[str, ...]], _Template] = {}
 _starting = threading.Lock()
 
 
+def prepare(child: Path, modules: Sequence[str]) -> None:
+    """Start importing what ``fork`` will need."""
+    with _starting:
+        key = _key(child, modules)
+        if key not in _templates:
+            _templates[key] = _Template(child, modules)
+
+
 def fork(
     child: Path,
     modules: Sequence[str],
     folder: Path,
     environment: Mapping[str, str],
-    answers: int,
-    output: int | None,
+    *,
+    arguments: Sequence[str] = (),
+    given: Sequence[int] = (),
+    output: int | None = None,
 ) -> Forked:
     """Start a process that runs ``main`` of a file.
 
     Parameters
     ----------
     child
-        The file; its ``main`` is given the descriptor ``answers`` and no modules.
+        The file. Its ``main`` gets the numbers of the ``given`` descriptors, and the arguments.
     modules
         What is imported before.
     folder
         Its working directory.
     environment
         All of its environment.
-    answers
-        A file descriptor that is passed on to it.
+    arguments, given
+        Texts, and open files or pipes.
     output
-        Where its output goes; None for a pipe, which is then ``stdout``.
+        Where its output and errors go; None for a pipe, which is then ``stdout``.
     """
-    ours_in, ours_out, status = os.pipe(), None if output is not None else os.pipe(), os.pipe()
-    theirs_out = output if ours_out is None else ours_out[1]
-    given = (ours_in[0], theirs_out, answers, status[1])
-    request = {"folder": str(folder), "environment": dict(environment)}
+    read, written, status = os.pipe(), None if output is not None else os.pipe(), os.pipe()
+    theirs = output if written is None else written[1]
+    request = {
+        "folder": str(folder),
+        "environment": dict(environment),
+        "arguments": list(arguments),
+    }
     try:
-        _send(child, modules, json.dumps(request).encode(), given)
+        descriptors = (read[0], theirs, *given, status[1])
+        _send(child, modules, json.dumps(request).encode(), descriptors)
     finally:
-        for descriptor in {ours_in[0], status[1], *(ours_out[1:] if ours_out else ())}:
+        for descriptor in (read[0], status[1], *(written[1:] if written else ())):
             os.close(descriptor)
-    stdout = None if ours_out is None else os.fdopen(ours_out[0], encoding="utf-8")
-    return Forked(os.fdopen(ours_in[1], "w", encoding="utf-8"), stdout, status[0])
+    stdout = None if written is None else os.fdopen(written[0], encoding="utf-8")
+    return Forked(os.fdopen(read[1], "w", encoding="utf-8"), stdout, status[0])
 
 
 def _send(child: Path, modules: Sequence[str], message: bytes, descriptors: Sequence[int]) -> None:
-    key = (os.getpid(), child, tuple(modules))
+    key = _key(child, modules)
     with _starting:
         template = _templates.get(key)
         if template is not None:
@@ -175,3 +193,7 @@ def _send(child: Path, modules: Sequence[str], message: bytes, descriptors: Sequ
                 return
         _templates[key] = _Template(child, modules)
         _templates[key].send(message, descriptors)
+
+
+def _key(child: Path, modules: Sequence[str]) -> tuple[int, Path, tuple[str, ...]]:
+    return os.getpid(), child, tuple(modules)

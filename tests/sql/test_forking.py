@@ -16,13 +16,13 @@ import psutil
 import pytest
 
 from tests.stack.waiting import until
-from tippers_dagster.sql.duckdb import forking
-from tippers_dagster.sql.duckdb.forking import LOST, Forked, fork
+from tippers_dagster.sql import forking
+from tippers_dagster.sql.forking import LOST, Forked, fork
 
 CHILD = """
     import json, os, sys, tempfile
 
-    def main(answers, modules):
+    def main(answers, arguments):
         with os.fdopen(answers, "w") as out:
             for line in sys.stdin:
                 if line == "facts\\n":
@@ -67,7 +67,7 @@ def child(tmp_path: Path) -> Path:
 
 def start(child: Path, output: int | None = None, **environment: str) -> Started:
     answers, told = os.pipe()
-    process = fork(child, ["wave"], child.parent, environment, told, output)
+    process = fork(child, ["wave"], child.parent, environment, given=[told], output=output)
     os.close(told)
     return Started(process, iter(os.fdopen(answers)))
 
@@ -129,7 +129,7 @@ def test_a_template_that_has_ended_is_replaced(child: Path) -> None:
 def test_a_template_that_cannot_import_starts_nothing(child: Path) -> None:
     child.write_text("import no_such_module")
     answers, told = os.pipe()
-    process = fork(child, [], child.parent, {}, told, None)
+    process = fork(child, [], child.parent, {}, given=[told])
     os.close(told)
     os.close(answers)
     assert process.wait(20) == LOST
@@ -142,9 +142,9 @@ def test_an_idle_template_ends_with_its_process(child: Path) -> None:
     code = f"""
         import os
         from pathlib import Path
-        from tippers_dagster.sql.duckdb.forking import fork
+        from tippers_dagster.sql.forking import fork
         answers, told = os.pipe()
-        process = fork(Path({str(child)!r}), [], Path({str(child.parent)!r}), {{}}, told, None)
+        process = fork(Path({str(child)!r}), [], Path({str(child.parent)!r}), {{}}, given=[told])
         process.stdin.close()
         process.wait(20)
         print(psutil.Process().children()[0].pid, flush=True)

@@ -1,12 +1,13 @@
-"""A process that has imported what sandboxes need; it forks one for each request.
+"""A process that has imported what others need; it forks one for each request.
 
 ``python -P template.py CHANNEL CHILD MODULES`` is started by ``forking.py``. The channel is a
-socket: each message is a request, JSON with the folder and the environment of a process, and its
-standard input, output, answers and status as file descriptors. The new process runs ``main`` of the
-file ``CHILD``. Its process id, and later its exit code, are lines of ``status``.
+socket: each message is a request, JSON with the folder, the environment and the arguments of a
+process, and file descriptors: its standard input and output, those that it is given, and where its
+process id and later its exit code are written, a line each. The new process runs ``main`` of the
+file ``CHILD``, with the numbers of the given descriptors and the arguments.
 
-The template itself is given no data, runs nothing else and has the environment of sandboxes. It
-ends with the process that started it, or when it was idle for a while.
+The template itself is given no data and no secret, and runs nothing else. It ends with the process
+that started it, or when it was idle for a while.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ IDLE_SECONDS = 300
 
 MESSAGE_BYTES = 1 << 20
 
+Run = Callable[..., None]
+"""``main`` of the child."""
+
 _statuses: dict[int, int] = {}
 """Where the end of each living process is reported."""
 
@@ -45,7 +49,7 @@ def main(channel: socket.socket, child: str, modules: Sequence[str]) -> None:
     while True:
         channel.settimeout(IDLE_SECONDS)
         try:
-            message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 4)
+            message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 8)
         except TimeoutError:
             if _statuses:
                 continue
@@ -55,8 +59,8 @@ def main(channel: socket.socket, child: str, modules: Sequence[str]) -> None:
         _fork(channel, run, json.loads(message), descriptors)
 
 
-def _load(path: str) -> Callable[[int, Sequence[str]], None]:
-    spec = importlib.util.spec_from_file_location("tippers_sandbox_child", path)
+def _load(path: str) -> Run:
+    spec = importlib.util.spec_from_file_location("tippers_child", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -82,7 +86,7 @@ _WARM = {"dbt.cli.main": _warm_dbt}
 # --- processes ----------------------------------------------------------------------------------
 def _fork(
     channel: socket.socket,
-    run: Callable[[int, Sequence[str]], None],
+    run: Run,
     request: dict[str, Any],
     descriptors: Sequence[int],
 ) -> None:
@@ -102,19 +106,17 @@ def _fork(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 
-def _become(
-    run: Callable[[int, Sequence[str]], None], request: dict[str, Any], descriptors: Sequence[int]
-) -> None:
+def _become(run: Run, request: dict[str, Any], descriptors: Sequence[int]) -> None:
     """Be the process of a request, in this fork; does not return."""
     code = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-        given, output, answers = descriptors
-        for descriptor, standard in ((given, 0), (output, 1), (output, 2)):
+        read, written, *given = descriptors
+        for descriptor, standard in ((read, 0), (written, 1), (written, 2)):
             os.dup2(descriptor, standard)
-        for descriptor in (given, output):
+        for descriptor in (read, written):
             os.close(descriptor)
         os.chdir(request["folder"])
         os.environ.clear()
@@ -122,7 +124,7 @@ def _become(
         tempfile.tempdir = None
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(write_through="PYTHONUNBUFFERED" in os.environ)  # type: ignore[union-attr]
-        run(answers, ())
+        run(*given, request["arguments"])
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
