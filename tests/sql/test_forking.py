@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,24 @@ def test_a_template_that_has_ended_is_replaced(child: Path) -> None:
     assert two.facts()["parent"] != template.pid
     two.process.stdin.close()
     assert two.process.wait(10) == 0
+
+
+def test_an_idle_template_ends_and_is_replaced(child: Path, tmp_path: Path) -> None:
+    impatient = tmp_path / "template.py"
+    text = Path(forking.__file__).with_name("template.py").read_text()
+    impatient.write_text(text.replace("IDLE_SECONDS = 300", "IDLE_SECONDS = 0.2"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forking, "_TEMPLATE", impatient)
+        one = start(child)
+        template = psutil.Process(int(one.facts()["parent"]))
+        time.sleep(0.5)
+        assert one.facts()["parent"] == template.pid, "it waits for its processes"
+        one.process.kill()
+        one.process.wait(10)
+        until(lambda: template.status() == psutil.STATUS_ZOMBIE, 10)
+        two = start(child)
+        assert two.facts()["parent"] != template.pid
+        two.process.kill()
 
 
 def test_a_template_that_cannot_import_starts_nothing(child: Path) -> None:

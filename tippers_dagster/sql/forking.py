@@ -112,7 +112,7 @@ class _Template:
 
         Raises
         ------
-        BrokenPipeError
+        ConnectionError
             The template has ended, as it does after a while without requests.
         """
         socket.send_fds(self._channel, [message], descriptors)
@@ -163,8 +163,8 @@ def fork(
     output
         Where its output and errors go; None for a pipe, which is then ``stdout``.
     """
-    read, written, status = os.pipe(), None if output is not None else os.pipe(), os.pipe()
-    theirs = output if written is None else written[1]
+    read, status = os.pipe(), os.pipe()
+    ours, theirs = os.pipe() if output is None else (None, output)
     request = {
         "folder": str(folder),
         "environment": dict(environment),
@@ -174,9 +174,9 @@ def fork(
         descriptors = (read[0], theirs, *given, status[1])
         _send(child, modules, json.dumps(request).encode(), descriptors)
     finally:
-        for descriptor in (read[0], status[1], *(written[1:] if written else ())):
+        for descriptor in (read[0], status[1], *([] if ours is None else [theirs])):
             os.close(descriptor)
-    stdout = None if written is None else os.fdopen(written[0], encoding="utf-8")
+    stdout = None if ours is None else os.fdopen(ours, encoding="utf-8")
     return Forked(os.fdopen(read[1], "w", encoding="utf-8"), stdout, status[0])
 
 
@@ -187,7 +187,7 @@ def _send(child: Path, modules: Sequence[str], message: bytes, descriptors: Sequ
         if template is not None:
             try:
                 template.send(message, descriptors)
-            except BrokenPipeError:
+            except ConnectionError:
                 template.close()
             else:
                 return

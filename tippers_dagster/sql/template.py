@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -51,12 +52,14 @@ def main(channel: socket.socket, child: str, modules: Sequence[str]) -> None:
         try:
             message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 8)
         except TimeoutError:
-            if _statuses:
-                continue
-            return
+            if not _statuses:
+                channel.shutdown(socket.SHUT_RD)  # what was sent until now is still received
+            continue
         if not message:
-            return
+            break
         _fork(channel, run, json.loads(message), descriptors)
+    while _statuses:
+        time.sleep(0.1)
 
 
 def _load(path: str) -> Run:
