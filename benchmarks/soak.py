@@ -120,8 +120,13 @@ def _show(lines: Iterable[str]) -> None:
 
 
 def use_home(home: Path, device_key: str) -> Settings:
-    """Settings of a home whose automation reacts at once, and retries killed runs without limit."""
-    for name in [name for name in os.environ if name.startswith(("TIPPERS_", "DAGSTER_"))]:
+    """Settings of a home whose automation reacts at once, and retries killed runs without limit.
+
+    Of the shell's, only the dbt project stays: definitions are not computed, but every run loads
+    them.
+    """
+    ours = [name for name in os.environ if name.startswith(("TIPPERS_", "DAGSTER_"))]
+    for name in set(ours) - {"TIPPERS_DBT_PROJECT"}:
         del os.environ[name]
     os.environ |= {
         "TIPPERS_HOME": str(home),

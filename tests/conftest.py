@@ -25,6 +25,7 @@ from pydantic import SecretStr
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
+from tests.parsed import PARSED
 from tippers_dagster.platform.locks.keeper import close_keepers
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.postgres.embedded import (
@@ -79,12 +80,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 def _place(item: pytest.Item, slow: set[Path]) -> tuple[bool, ...]:
     """The longest first: the last file of a process should be a quick one.
 
-    The tests of the shared deployment come one after the other, so that it is started once, and
-    last of them those that take a part of it away.
+    The tests of the shared deployment come one after the other, so that it is started once, and its
+    log is tracked and computed once; last of them those that take a part of it away.
     """
     return (
         not _needs_deployment(item),
         item.get_closest_marker("outage") is not None,
+        "tracked_log" in getattr(item, "fixturenames", ()),
         item.path.name not in STARTING,
         item.path not in slow,
     )
@@ -112,6 +114,13 @@ class _Files(LoadFileScheduling):
         return "starts" if name in STARTING else file
 
 
+@pytest.fixture(scope="session", autouse=True)
+def parsed_projects(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
+    """All processes of a test run share the dbt projects that they parse."""
+    folder = tmp_path_factory.getbasetemp()
+    PARSED.keep_in((folder if worker_id == "master" else folder.parent) / "parsed_projects")
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No setting of the developer's shell or ``.env`` reaches a test, nor one test's the next."""
@@ -127,6 +136,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     yield
     close_keepers()
     _forget_settings()
+    PARSED.collect()
 
 
 def _forget_settings() -> None:
@@ -150,20 +160,16 @@ def server_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+def deployed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     """The running deployment that tests share; see ``deployment.py``."""
     from tests.deployment import SHARED
 
-    return SHARED.get(tmp_path_factory)
+    return SHARED.get(tmp_path_factory, tracked="tracked_log" in request.fixturenames)
 
 
-@pytest.fixture(scope="module")
-def tracked_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+@pytest.fixture
+def tracked_log(deployed: Deployed) -> None:
     """The running deployment has a log that definitions are computed from."""
-    from tests.deployment import SHARED
-
-    with SHARED.get(tmp_path_factory).tracking_the_log():
-        yield
 
 
 @pytest.hookimpl(trylast=True)
@@ -302,20 +308,11 @@ def enter(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Setti
     """The settings of such a deployment, for this process and those that it starts."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    Path(environment["TIPPERS_HOME"]).mkdir(exist_ok=True)
+    home = Path(environment["TIPPERS_HOME"])
+    home.mkdir(exist_ok=True)
+    PARSED.lend(home)
     _forget_settings()
     return get_settings()
-
-
-@pytest.fixture
-def parsed_projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The rendered dbt projects of all tests: each content is parsed once for all of them.
-
-    Where the warehouse is belongs to the content, but all stacks have it in the same place.
-    """
-    folder = tmp_path_factory.getbasetemp() / "parsed_projects"
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 @pytest.fixture

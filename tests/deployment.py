@@ -6,7 +6,7 @@ its own. Tests that take a part of the deployment away have the marker ``outage`
 
 Its home holds a simulated campus (two buildings, 120 people) and a plain one (three floors of four
 rooms), both with the sessions of two weeks from 20 January 2025. Nothing is tracked, unless a test
-asks for `tracked_log`.
+asks for `tracked_log`; such tests come one after the other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,22 +127,29 @@ class Shared:
     def __init__(self) -> None:
         self._running: Iterator[Deployed] | None = None
         self._deployed: Deployed | None = None
+        self._tracking = ExitStack()
+        self._tracked = False
         self._failed = False
 
-    def get(self, folders: pytest.TempPathFactory) -> Deployed:
-        """The running deployment."""
+    def get(self, folders: pytest.TempPathFactory, *, tracked: bool) -> Deployed:
+        """The running deployment; ``tracked``: whether its log is tracked."""
         if self._failed:
-            pytest.fail("The deployment did not start for an earlier test, which says why.")
+            pytest.fail("The deployment failed for an earlier test, which says why.")
+        self._failed = True
         if self._deployed is None:
-            self._failed = True
             self._running = _start(folders.mktemp("deployed"))
             self._deployed = next(self._running)
-            self._failed = False
+        if tracked and not self._tracked:
+            self._tracking.enter_context(self._deployed.tracking_the_log())
+        elif self._tracked and not tracked:
+            self._tracking.close()
+        self._failed, self._tracked = False, tracked
         return self._deployed
 
     def stop(self) -> None:
         """Stop it, if it runs."""
-        self._deployed = None
+        self._deployed, self._tracked = None, False
+        self._tracking = ExitStack()
         if self._running is not None:
             next(self._running, None)
             self._running = None

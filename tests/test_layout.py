@@ -42,6 +42,15 @@ def test_imports_inside_functions_save_start_up_time() -> None:
     assert not found, "Move these to the top of their module:\n" + "\n".join(found)
 
 
+def test_services_start_without_pandas() -> None:
+    """Arrow imports it for its first array or dataset, which takes as long as all of our code."""
+    names = ("definitions", "graph.launch", "graph.reload", "stack.supervisor", "stack.web")
+    imports = ", ".join(f"tippers_dagster.{name}" for name in names)
+    code = f"import sys, {imports}; assert 'pandas' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
 # --- imports ------------------------------------------------------------------------------------
 @dataclass
 class Imports:

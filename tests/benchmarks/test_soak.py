@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests.sql.definitions import bare_project
+
 
 @pytest.mark.slow
-def test_what_is_killed_at_random_ends_as_if_undisturbed() -> None:
+def test_what_is_killed_at_random_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    project = bare_project(tmp_path / "project")
     options = ["--victims", "run,database,daemon", "--people", "60", "--weeks", "2", "--seed", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.soak", *options],
+        env={**os.environ, "TIPPERS_DBT_PROJECT": str(project)},
         capture_output=True,
         text=True,
         check=False,

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import math
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,10 +123,15 @@ def _labels(url: str) -> None:
 
 
 def _dbt(settings: Settings, target: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return _run(settings, target, [*dbt_command(), *words])
+
+
+def _run(settings: Settings, target: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run dbt in the hand-written project."""
     folder = project_source(settings)
     ensure_roles(settings)
     return subprocess.run(
-        [*dbt_command(), *words, "--vars", json.dumps(dbt_variables(settings))],
+        [*command, "--vars", json.dumps(dbt_variables(settings))],
         cwd=folder,
         env=dbt_environment(settings, folder, target),
         capture_output=True,
@@ -332,25 +338,44 @@ def test_a_bad_rule_fails_its_tests_by_name(
     assert [r["failures"] for r in results] == [1, 1, 1]
 
 
-@pytest.mark.parametrize(
-    ("words", "some", "number"),
-    [
-        (["--select", "tag:rule"], "device__always_on", 32),
-        (["--selector", "level_3"], "resident__lab_days", 13),
-        (["--selector", "derived_indexes"], "student__students", 6),
-        (["--select", "tag:concept_group"], "group__dominant_room", 3),
-    ],
-)
-def test_selectors(
-    deployment: tuple[Settings, str, Path], built: Built, words: list[str], some: str, number: int
-) -> None:
+SELECTIONS = {
+    ("--select", "tag:rule"): ("device__always_on", 32),
+    ("--selector", "level_3"): ("resident__lab_days", 13),
+    ("--selector", "derived_indexes"): ("student__students", 6),
+    ("--select", "tag:concept_group"): ("group__dominant_room", 3),
+}
+"""A model of each selection, and how many it has."""
+
+_LIST = """
+import json, sys
+from dbt.cli.main import dbtRunner
+for words in json.loads(sys.argv[1]):
+    done = dbtRunner().invoke(["--quiet", "ls", *words, *sys.argv[2:]])
+    print(json.dumps(done.result), file=sys.stderr)
+"""
+"""dbt is imported once for all selections."""
+
+
+@pytest.fixture(scope="module")
+def listed(
+    deployment: tuple[Settings, str, Path], built: Built
+) -> dict[tuple[str, ...], list[str]]:
+    """What dbt lists for each selection."""
     settings, _, target = deployment
-    listed = _dbt(
-        settings, target, "--quiet", "ls", "--resource-type", "model", "--output", "name", *words
-    )
-    names = listed.stdout.split()
-    assert some in names
-    assert len(names) == number
+    words = json.dumps(list(SELECTIONS))
+    form = ["--resource-type", "model", "--output", "name"]
+    command = [sys.executable, "-c", _LIST, words, *form]
+    done = _run(settings, target, command)
+    assert done.returncode == 0, done.stderr
+    lists = [json.loads(line) for line in done.stderr.splitlines()]
+    return dict(zip(SELECTIONS, lists, strict=True))
+
+
+@pytest.mark.parametrize("words", SELECTIONS)
+def test_selectors(listed: dict[tuple[str, ...], list[str]], words: tuple[str, ...]) -> None:
+    some, number = SELECTIONS[words]
+    assert some in listed[words]
+    assert len(listed[words]) == number
 
 
 def test_optional_source_tables(deployment: tuple[Settings, str, Path], built: Built) -> None:

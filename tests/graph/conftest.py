@@ -14,13 +14,10 @@ from tippers_dagster.settings import Settings, get_settings
 
 
 @pytest.fixture
-def bare(
-    stack: Settings, parsed_projects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
+def bare(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("TIPPERS_RETRY_DELAY_SECONDS", "0")
     monkeypatch.setenv("TIPPERS_REFRESH_SECONDS", "0")
     monkeypatch.setenv("TIPPERS_REFRESH_DEFAULT", "on change")
-    (stack.home_path / "dbt").symlink_to(parsed_projects)
     use_bare_project(monkeypatch, tmp_path / "project")
     fill_source(get_settings())
     return get_settings()

@@ -24,10 +24,7 @@ TABLES = """
 
 
 @pytest.fixture
-def bare(
-    stack: Settings, parsed_projects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
-    (stack.home_path / "dbt").symlink_to(parsed_projects)
+def bare(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("TIPPERS_SQL_ENGINE", "postgres")
     return use_bare_project(monkeypatch, tmp_path / "project")
 

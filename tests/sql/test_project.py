@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ HOSTILE = (
 @pytest.fixture
 def bare(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Nothing is parsed yet."""
+    shutil.rmtree(stack.home_path / "dbt")
     return use_bare_project(monkeypatch, tmp_path / "project")
 
 

@@ -78,11 +78,9 @@ LOG = [session(0, week) for week in range(4)] + [session(1, 0), session(2, 3)]
 def weeks(
     request: pytest.FixtureRequest,
     stack: Settings,
-    parsed_projects: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Settings:
-    (stack.home_path / "dbt").symlink_to(parsed_projects)
     monkeypatch.setenv("TIPPERS_SQL_ENGINE", request.param)
     get_settings.cache_clear()
     settings = use_bare_project(monkeypatch, tmp_path / "project")

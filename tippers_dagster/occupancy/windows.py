@@ -56,7 +56,7 @@ class Chunk:
     sessions: Callable[[], pa.Table]
 
 
-_NO_SESSIONS = pa.schema(
+_SESSIONS = pa.schema(
     {
         "device": pa.uint64(),
         "space": pa.dictionary(pa.int32(), pa.string()),
@@ -64,12 +64,13 @@ _NO_SESSIONS = pa.schema(
         "end": pa.int64(),
         "carried": pa.bool_(),
     }
-).empty_table()
+)
 
 
 def _nobody() -> Chunk:
     """In place of a window without chunks."""
-    return Chunk(0, 0, encounters(_NO_SESSIONS, 0), lambda: _NO_SESSIONS)
+    none = _SESSIONS.empty_table()
+    return Chunk(0, 0, encounters(none, 0), lambda: none)
 
 
 # --- company -------------------------------------------------------------------------------------

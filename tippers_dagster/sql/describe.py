@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-from adbc_driver_postgresql import dbapi
+from adbc_driver_manager import Error as ArrowDriverError
 
 from tippers_dagster.campus.identities import DEVICE_ID, pseudonymise
 from tippers_dagster.errors import LakeError
@@ -151,7 +151,7 @@ def failing_rows(settings: Settings, query: str) -> dict[str, Any]:
     """
     try:
         rows = _first_rows(settings, query)
-    except dbapi.Error as error:  # report the failure without examples
+    except ArrowDriverError as error:  # report the failure without examples
         return _examples([{"not available": recordable(str(error), settings)}], query)
     return rows_metadata(settings, rows, query)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +13,7 @@ from tippers_dagster.platform.redaction import redact
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.duckdb.sandbox import Contents, Sandbox, sandbox
 from tippers_dagster.sql.environment import dbt_environment
-
-_CODE = "import sys; from dbt.cli.main import cli; sys.stdin.readline(); cli(prog_name='dbt')"
-"""Importing dbt takes two seconds, in which the project can be written."""
+from tippers_dagster.sql.forking import DBT, DBT_MODULES, fork, prepare
 
 _LOG = {"DBT_LOG_LEVEL_FILE": "none", "DBT_LOG_FORMAT": "json"}
 
@@ -25,7 +21,7 @@ _PARSE_SECONDS = 600
 
 
 class Parser(Protocol):
-    """A dbt process, started before there is anything to parse. Use :func:`dbt_parser`."""
+    """Lets dbt parse a project. Use :func:`dbt_parser`."""
 
     def parse(self) -> str | None:
         """Parse the project; returns dbt's error message, or None if it succeeded."""
@@ -40,15 +36,16 @@ def dbt_parser(settings: Settings, folder: Path) -> Iterator[Parser]:
     environment = {**dbt_environment(settings, folder, folder / "target"), **_LOG}
     if settings.sql_engine == "duckdb":
         with sandbox(
-            settings, Contents(), statement_seconds=_PARSE_SECONDS, environment=environment
+            settings,
+            Contents(),
+            statement_seconds=_PARSE_SECONDS,
+            environment=environment,
+            dbt=True,
         ) as box:
             yield _LakeParser(settings, box)
         return
-    parser = _WarehouseParser(settings, folder, environment)
-    try:
-        yield parser
-    finally:
-        parser.stop()
+    prepare(DBT, DBT_MODULES)
+    yield _WarehouseParser(settings, folder, environment)
 
 
 class _LakeParser:
@@ -68,32 +65,17 @@ class _LakeParser:
 class _WarehouseParser:
     def __init__(self, settings: Settings, folder: Path, environment: dict[str, str]) -> None:
         self._settings, self._folder, self._environment = settings, folder, environment
-        self._waiting: subprocess.Popen[str] | None = self._start()
 
     def parse(self) -> str | None:
-        process = self._waiting or self._start()
-        self._waiting = None
-        output, errors = process.communicate("go\n")
-        if process.returncode == 0:
-            return None
-        return redact(_errors(output) or errors[-2000:], self._settings)
-
-    def stop(self) -> None:
-        """End a dbt process that has not been used."""
-        if self._waiting is not None:
-            self._waiting.kill()
-            self._waiting.communicate()
-
-    def _start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", _CODE, "parse"],
-            cwd=self._folder.parent,
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        process = fork(
+            DBT, DBT_MODULES, self._folder.parent, self._environment, arguments=["parse"]
         )
+        assert process.stdout is not None
+        with process.stdin, process.stdout:
+            output = process.stdout.read()
+        if process.wait() == 0:
+            return None
+        return redact(_errors(output) or output[-2000:], self._settings)
 
 
 def _errors(output: str) -> str:

@@ -15,10 +15,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from adbc_driver_postgresql import dbapi
+from adbc_driver_manager import Error as ArrowDriverError
 
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
@@ -29,6 +30,9 @@ from tippers_dagster.sql.parse_tree import MAKE_VIEW, violation_error, violation
 from tippers_dagster.sql.refusals import RefusedSQL, place_of
 from tippers_dagster.sql.roles import reading
 from tippers_dagster.sql.translate import Translated, relation
+
+if TYPE_CHECKING:
+    from adbc_driver_postgresql import dbapi
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _EXPLAIN = "EXPLAIN (FORMAT JSON) "
@@ -256,7 +260,7 @@ def _trying(
             _judge(cursor, translated)
             before = _EXPLAIN
             yield cursor
-        except dbapi.Error as error:
+        except ArrowDriverError as error:
             near = list(columns)
             if error.sqlstate == "42703":
                 near = sorted({*near, *_columns_read(settings, translated)})
@@ -271,12 +275,12 @@ def refuse_other_grammar(settings: Settings, user_sql: str) -> None:
     with reading(settings, settings.sql_timeout_seconds) as cursor:
         try:
             cursor.adbc_execute_schema(asked)  # parsed, not run
-        except dbapi.Error as error:
+        except ArrowDriverError as error:
             if error.sqlstate == "42601":
                 raise _syntax_error(error, asked) from None
 
 
-def _syntax_error(error: dbapi.Error, asked: str) -> RefusedSQL:
+def _syntax_error(error: ArrowDriverError, asked: str) -> RefusedSQL:
     diagnostics = dict(_details(error))
     at = int(diagnostics.get("PG_DIAG_STATEMENT_POSITION", len(asked) + 1)) - 1
     # Both texts have the same lines, whatever replaced :index_values.
@@ -402,7 +406,7 @@ def _columns_read(settings: Settings, translated: Translated) -> list[str]:
 
 # --- database errors ----------------------------------------------------------------------------
 def _in_words(
-    error: dbapi.Error,
+    error: ArrowDriverError,
     translated: Translated,
     settings: Settings,
     columns: list[str],
@@ -456,8 +460,9 @@ HINTS = {
 """Hints by PostgreSQL's error code."""
 
 
-def _details(error: dbapi.Error) -> Iterator[tuple[str, str]]:
-    for name, value in error.details or []:
+def _details(error: ArrowDriverError) -> Iterator[tuple[str, str]]:
+    details: Iterable[tuple[str | bytes, bytes]] = error.details or ()
+    for name, value in details:
         yield (name.decode() if isinstance(name, bytes) else name), value.decode(errors="replace")
 
 

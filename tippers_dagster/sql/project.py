@@ -54,6 +54,8 @@ MAX_PARSES = 8
 _IGNORED = {"definitions", "target", "logs", "dbt_packages"}
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 _BROKEN = "broken.json"
+_CONNECTION = "connection"
+"""Of the project's tables: dbt parses everything again for another one."""
 
 
 class DbtError(TippersError):
@@ -293,7 +295,7 @@ class _Draft:
             target = draft / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-        _seed_parse(draft)
+        _seed_parse(draft, connection_name(self._settings))
 
 
 def _declared(files: Mapping[str, bytes]) -> set[SourceTable]:
@@ -337,15 +339,22 @@ def _with_selectors(files: Mapping[str, bytes], catalog: Catalog) -> bytes:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
 
 
-def _seed_parse(draft: Path) -> None:
+def _seed_parse(draft: Path, connection: str) -> None:
     """Copy dbt's parse state from the newest project, so that dbt parses only what differs."""
+    (draft / _CONNECTION).write_text(connection)
     memory = draft / "target" / "partial_parse.msgpack"
-    newest = max(_projects(draft.parent), key=_used, default=None)
-    if newest is not None and not memory.exists():
-        before = newest / "target" / memory.name
-        if before.exists():
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(before, memory)
+    if memory.exists():
+        return
+    before = [p / "target" / memory.name for p in _projects(draft.parent) if _of(p, connection)]
+    newest = max(filter(Path.exists, before), key=lambda file: _used(file.parents[1]), default=None)
+    if newest is not None:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(newest, memory)
+
+
+def _of(project: Path, connection: str) -> bool:
+    file = project / _CONNECTION
+    return file.exists() and file.read_text() == connection
 
 
 # --- broken definitions -------------------------------------------------------------------------

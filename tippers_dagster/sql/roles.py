@@ -23,11 +23,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg2
 import sqlalchemy as sa
-from adbc_driver_postgresql import StatementOptions, dbapi
+from adbc_driver_manager import Error as ArrowDriverError
+from adbc_driver_postgresql import StatementOptions
 from psycopg2 import sql
 from psycopg2.extensions import encrypt_password, parse_dsn
 from pydantic import SecretStr
@@ -49,6 +51,9 @@ from tippers_dagster.sql.privileges import (
     restrict,
     restricted,
 )
+
+if TYPE_CHECKING:
+    from adbc_driver_postgresql import dbapi
 
 BUILDER = "tippers_builder"
 READER = "tippers_reader"
@@ -193,7 +198,7 @@ def built(settings: Settings) -> Iterator[dbapi.Connection]:
 def _connect(settings: Settings, url: str) -> dbapi.Connection:
     try:
         return adbc_connection(url)
-    except dbapi.Error as error:
+    except ArrowDriverError as error:
         raise SettingsError(
             f"The database does not let the role {parse_dsn(url)['user']} log in.",
             "Does pg_hba.conf allow it? If another deployment created the role, its password "

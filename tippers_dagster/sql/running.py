@@ -38,6 +38,7 @@ from tippers_dagster.sql.duckdb.sandbox import Sandbox, SandboxError
 from tippers_dagster.sql.duckdb.storing import store_table
 from tippers_dagster.sql.duckdb.types import postgres_type
 from tippers_dagster.sql.environment import dbt_command, dbt_environment
+from tippers_dagster.sql.forking import DBT, DBT_MODULES, Forked, fork
 from tippers_dagster.sql.leftovers import drop_copied_log, drop_other_engine
 from tippers_dagster.sql.log_schema import fill_log
 from tippers_dagster.sql.nodes import log_tables, meta_of
@@ -47,9 +48,6 @@ from tippers_dagster.sql.roles import ensure_roles
 STOP_SECONDS = 15
 """An interrupted dbt cancels its queries; after this time it is killed, and the server cancels
 them."""
-
-_CHILD = Path(__file__).with_name("child.py")
-"""Run by its path, from any folder; -P keeps the modules beside it off Python's path."""
 
 _RESULTS = ("LogModelResult", "LogTestResult")
 
@@ -72,7 +70,7 @@ class Result:
 class DbtRun:
     """One invocation of dbt. Create it with :func:`dbt_run`."""
 
-    def __init__(self, settings: Settings, process: subprocess.Popen[str], target: Path) -> None:
+    def __init__(self, settings: Settings, process: Forked, target: Path) -> None:
         self._settings, self._process, self._target = settings, process, target
         self._errors: list[str] = []
         self._plain: deque[str] = deque(maxlen=20)  # lines that are not events
@@ -329,15 +327,8 @@ def _in_warehouse(
 ) -> Iterator[DbtRun]:
     for window, names in log_tables(project.manifest, chosen).items():
         fill_log(settings, names, window)
-    process = subprocess.Popen(
-        [sys.executable, "-P", str(_CHILD), *arguments],
-        cwd=project.folder,
-        env=_environment(settings, project, target),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    environment = _environment(settings, project, target)
+    process = fork(DBT, DBT_MODULES, project.folder, environment, arguments=arguments)
     try:
         yield DbtRun(settings, process, target)
     finally:
@@ -426,7 +417,7 @@ def _lake_environment(settings: Settings, project: Project, target: Path) -> dic
     return {**_environment(settings, project, target), "DBT_WRITE_JSON": "false"}
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def _stop(process: Forked) -> None:
     # The child interrupts itself when its input closes. Only one interruption: a second one would
     # stop it from cancelling its queries. Its output is closed too, or it could block on writing.
     for pipe in (process.stdin, process.stdout):

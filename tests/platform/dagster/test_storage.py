@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
 import pytest
+import sqlalchemy as sa
 import yaml
 from dagster import AssetKey, DagsterInstance, DagsterInvalidConfigError
 from psycopg2.extensions import parse_dsn
 
+from tests.stack.waiting import until
 from tippers_dagster.platform.dagster.environment import dagster_environment, packaged_file
 from tippers_dagster.platform.dagster.storage import POOL_SIZE
 from tippers_dagster.platform.postgres.databases import databases
@@ -31,6 +34,7 @@ def use(instance: DagsterInstance) -> None:
     instance.get_runs(limit=1)
     instance.fetch_materializations(AssetKey("any"), limit=1)
     instance.all_instigator_state()
+    instance.get_ticks("origin", "selector", limit=1)
 
 
 def backends(settings: Settings) -> set[int]:
@@ -64,6 +68,26 @@ def test_instances_of_a_process_share_connections(
     assert backends(stack) == before
 
 
+def test_another_instance_connects_to_nothing(instance: DagsterInstance) -> None:
+    use(instance)
+    with connections() as made, DagsterInstance.from_ref(instance.get_ref()) as other:
+        use(other)
+    assert made == []
+
+
+@contextmanager
+def connections() -> Iterator[list[object]]:
+    """What is connected to within the block."""
+    made: list[object] = []
+
+    def note(*given: object) -> None:
+        made.append(given)
+
+    sa.event.listen(sa.Engine, "do_connect", note)
+    yield made
+    sa.event.remove(sa.Engine, "do_connect", note)
+
+
 def test_lost_connections_are_replaced(stack: Settings, instance: DagsterInstance) -> None:
     use(instance)
     before = backends(stack)
@@ -71,8 +95,19 @@ def test_lost_connections_are_replaced(stack: Settings, instance: DagsterInstanc
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", (list(before),))
     connection.close()
+    until(lambda: backends(stack).isdisjoint(before), 10)
     use(instance)
     assert backends(stack).isdisjoint(before)
+
+
+def test_tables_are_looked_for_once(instance: DagsterInstance) -> None:
+    use(instance)
+    asked: list[str] = []
+    engine = instance.schedule_storage._engine
+    sa.event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    use(instance)
+    assert asked
+    assert not [sql for sql in asked if "pg_catalog" in sql or "secondary_indexes" in sql]
 
 
 def test_another_way_to_log_in_is_refused(tmp_path: Path) -> None:

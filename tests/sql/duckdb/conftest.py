@@ -16,11 +16,8 @@ START = dt.datetime(2025, 1, 6, 9)
 
 
 @pytest.fixture
-def lake(
-    stack: Settings, parsed_projects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
+def lake(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The campus of ``fill_source`` in the lake: three sessions of each device, one room."""
-    (stack.home_path / "dbt").symlink_to(parsed_projects)
     monkeypatch.setenv("TIPPERS_SQL_ENGINE", "duckdb")
     monkeypatch.setenv("TIPPERS_SQL_TIMEOUT_SECONDS", "2")
     get_settings.cache_clear()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import adbc_driver_postgresql.dbapi
 import pyarrow as pa
+from adbc_driver_manager import Error as ArrowDriverError
 
 from tippers_dagster.campus.source.schema import (
     INGEST_ID,
@@ -27,6 +27,9 @@ from tippers_dagster.platform.postgres.adbc import adbc_connection, kept_connect
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import Settings
 
+if TYPE_CHECKING:
+    from adbc_driver_postgresql import dbapi
+
 STORED_ROW_BYTES = 104
 """Approximate size of a session in PostgreSQL."""
 INDEX_MEMORY = "512MB"
@@ -36,7 +39,7 @@ INDEX_MEMORY = "512MB"
 class Load:
     """An open transaction on the source database, from ``load_transaction``."""
 
-    def __init__(self, cursor: adbc_driver_postgresql.dbapi.Cursor) -> None:
+    def __init__(self, cursor: dbapi.Cursor) -> None:
         self._cursor = cursor
         self._staged: set[str] = set()
 
@@ -110,7 +113,7 @@ def load_transaction(settings: Settings) -> Iterator[Load]:
             yield load
             load.drop_staged()
             link.commit()
-        except adbc_driver_postgresql.dbapi.Error as error:
+        except ArrowDriverError as error:
             link.rollback()
             raise SourceError(
                 f"The source tables could not be written; nothing was changed. {error}",
@@ -136,7 +139,7 @@ def read_source(settings: Settings, sql: str, parameters: Sequence[Any] = ()) ->
         try:
             cursor.execute(sql, parameters or None)
             return cursor.fetch_arrow_table()
-        except adbc_driver_postgresql.dbapi.Error as error:
+        except ArrowDriverError as error:
             raise SourceError(
                 f"The source database rejected a query: {error}",
                 "Run `tippers doctor` to see which tables and columns are missing.",

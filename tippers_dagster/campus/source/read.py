@@ -9,9 +9,10 @@ import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
+from adbc_driver_manager import Error as ArrowDriverError
 
 from tippers_dagster.campus.source.checks import has_column, require_columns
 from tippers_dagster.campus.source.load import read_source
@@ -20,6 +21,9 @@ from tippers_dagster.errors import SourceError
 from tippers_dagster.platform.postgres.adbc import kept_connection
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
+
+if TYPE_CHECKING:
+    from adbc_driver_postgresql import dbapi
 
 ACCESS_POINT = "sensor_id"
 TEXTS = ("mac_address", ACCESS_POINT, "space_id")
@@ -50,7 +54,7 @@ class SourceSnapshot:
     ``access_points``: whether the session table has them; otherwise they are null.
     """
 
-    def __init__(self, settings: Settings, cursor: adbc.Cursor, access_points: bool) -> None:
+    def __init__(self, settings: Settings, cursor: dbapi.Cursor, access_points: bool) -> None:
         self._settings = settings
         self._cursor = cursor
         self._table = source_tables(settings)[SESSIONS]
@@ -133,7 +137,7 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
         ):
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield SourceSnapshot(settings, cursor, access_points)
-    except adbc.Error as error:
+    except ArrowDriverError as error:
         raise SourceError(
             f"The source database rejected a query: {error}",
             "Run `tippers doctor` to see which tables and columns are missing.",

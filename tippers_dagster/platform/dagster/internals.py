@@ -7,7 +7,7 @@ imports a module of Dagster whose name begins with an underscore; the linter che
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,6 +116,38 @@ def share_engine(storage: DagsterPostgresStorage, engine: sa.Engine) -> None:
     )
     for part in parts:
         part._engine = engine
+
+
+def ask_once(storage: DagsterPostgresStorage) -> None:
+    """Let a storage ask only until the answer is yes whether it has a table, column or index.
+
+    Earlier versions of Dagster lacked some of them. A tick of a sensor asks ten times.
+    """
+    asked: dict[Any, tuple[str, ...]] = {
+        storage.run_storage: ("has_built_index", "has_run_stats_index_cols"),
+        storage.event_log_storage: ("has_table",),
+        storage.schedule_storage: (
+            "has_built_index",
+            "has_instigators_table",
+            "_has_instigators_table",
+        ),
+    }
+    for part, names in asked.items():
+        for name in names:
+            setattr(part, name, _until_true(getattr(part, name)))
+
+
+def _until_true(asks: Callable[..., bool]) -> Callable[..., bool]:
+    """The same question, whose answers of yes are kept; a connection is not part of it."""
+    known: set[str | None] = set()
+
+    def ask(*given: Any) -> bool:
+        of = next((value for value in given if isinstance(value, str)), None)
+        if of not in known and asks(*given):
+            known.add(of)
+        return of in known
+
+    return ask
 
 
 def launched_runs(url: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 Dagster's own opens a connection for each statement. A deployment that ticks every few seconds and
 records events then starts over a hundred server processes a second, which costs more than all the
-statements.
+statements. It also looks into PostgreSQL's catalog for its own tables before most statements.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import dagster as dg
 import sqlalchemy as sa
 from dagster_postgres import DagsterPostgresStorage
 
-from tippers_dagster.platform.dagster.internals import share_engine
+from tippers_dagster.platform.dagster.internals import ask_once, share_engine
+from tippers_dagster.platform.postgres.pool import replace_lost
 
 if TYPE_CHECKING:
     from tippers_dagster.platform.dagster.internals import ConfigurableClassData
@@ -25,13 +26,21 @@ POOL_SIZE = 2
 
 RECYCLE_SECONDS = 600
 
+_FOUND: set[str] = set()
+"""Databases in which this process has found or made the tables."""
+
 
 class PooledPostgresStorage(DagsterPostgresStorage):
     """Runs, events, schedules and ticks in PostgreSQL; ``storage: custom`` in ``dagster.yaml``."""
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(postgres_url, inst_data=inst_data)
+        # Each part looks for its tables with a connection of its own, and sensors open the storage
+        # at each tick.
+        found = postgres_url in _FOUND
+        super().__init__(postgres_url, should_autocreate_tables=not found, inst_data=inst_data)
+        _FOUND.add(postgres_url)
         share_engine(self, _pooled(postgres_url))
+        ask_once(self)
 
     @classmethod
     def config_type(cls) -> Any:
@@ -49,11 +58,12 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 @lru_cache(maxsize=4)
 def _pooled(url: str) -> sa.Engine:
     """One pool for all storages of this process; a restarted server is noticed and reconnected."""
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         isolation_level="AUTOCOMMIT",
         pool_size=POOL_SIZE,
         max_overflow=-1,
-        pool_pre_ping=True,
         pool_recycle=RECYCLE_SECONDS,
     )
+    replace_lost(engine)
+    return engine

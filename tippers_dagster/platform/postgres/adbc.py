@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
-from adbc_driver_postgresql import dbapi
+from adbc_driver_manager import Error as ArrowDriverError
+
+if TYPE_CHECKING:
+    from adbc_driver_postgresql import dbapi
 
 KEPT = 1
 """Connections to a database that a process keeps open; while more are needed, more are opened."""
@@ -33,11 +36,13 @@ def kept_connection(url: str) -> Iterator[dbapi.Connection]:
     of the connection finds.
     """
     with closing(_pool(url).connect()) as connection:
-        yield cast(dbapi.Connection, connection)
+        yield cast("dbapi.Connection", connection)
 
 
 @lru_cache(maxsize=8)
 def _first_connection(url: str) -> dbapi.Connection:
+    from adbc_driver_postgresql import dbapi  # it imports pandas
+
     # It stays idle, in no transaction. Clones use its types, and do not need it to be alive.
     return dbapi.connect(url, autocommit=True)
 
@@ -68,7 +73,7 @@ def _begin(connection: Any, _record: object, _proxy: object) -> None:
             cursor.execute("SELECT 1")
             cursor.fetchone()
         connection.adbc_connection.set_autocommit(False)
-    except dbapi.Error as error:
+    except ArrowDriverError as error:
         raise sa.exc.DisconnectionError from error
 
 
@@ -77,5 +82,5 @@ def _rest(connection: Any, record: sa.PoolProxiedConnection) -> None:
     if connection is not None:  # else the server closed it
         try:
             connection.adbc_connection.set_autocommit(True)
-        except dbapi.Error:
+        except ArrowDriverError:
             record.invalidate()

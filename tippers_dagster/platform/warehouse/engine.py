@@ -6,22 +6,26 @@ import io
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import psycopg2.errors
 import psycopg2.extensions
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import sqlalchemy as sa
-from adbc_driver_postgresql import dbapi
 
 from tippers_dagster.platform.disk import database_full
 from tippers_dagster.platform.postgres.adbc import kept_connection
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.postgres.keepalives import KEEPALIVES
+from tippers_dagster.platform.postgres.pool import replace_lost
 from tippers_dagster.platform.warehouse.fence import guard_commits
 from tippers_dagster.platform.warehouse.metadata import SCHEMA
 from tippers_dagster.platform.warehouse.migrate import migrate
 from tippers_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from adbc_driver_postgresql import dbapi
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -40,11 +44,11 @@ def warehouse_engine(settings: Settings) -> sa.Engine:
     """
     engine = sa.create_engine(
         sqlalchemy_url(databases(settings).warehouse),
-        pool_pre_ping=True,
         # Parameters may contain device addresses, which errors would show.
         hide_parameters=True,
         connect_args={"options": f"-c timezone=UTC -c search_path={SCHEMA}", **KEEPALIVES},
     )
+    replace_lost(engine)
     sa.event.listen(engine, "handle_error", _report_full_disk)
     migrate(engine)
     guard_commits(engine)

@@ -15,8 +15,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +31,7 @@ from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.scratch import scratch_folder
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.forking import PASSED_ON, Forked, fork
 
 START_SECONDS = 120
 """A slow disk may take this long to read Python's libraries, and S3 the footers of many files."""
@@ -41,7 +40,6 @@ OTHER_MEMORY = 1 << 30
 """What a process may use besides DuckDB's buffers: libraries, values being computed, Arrow."""
 
 _CHILD = Path(__file__).with_name("child.py")
-_PASSED_ON = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "SSL_CERT_FILE")
 _POLL_SECONDS = 0.1
 
 
@@ -98,9 +96,7 @@ class Contents:
 class Sandbox:
     """A running DuckDB process. Create it with :func:`sandbox`."""
 
-    def __init__(
-        self, folder: Path, process: subprocess.Popen[str], answers: IO[str], most: int
-    ) -> None:
+    def __init__(self, folder: Path, process: Forked, answers: IO[str], most: int) -> None:
         self.folder = folder
         self.process = process
         self._answers = answers
@@ -302,20 +298,18 @@ def _start(
 ) -> Sandbox:
     answers, told = os.pipe()
     with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-P", str(_CHILD), str(told), *(["dbt.cli.main"] if dbt else [])],
-            cwd=folder,
-            env={
-                **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+        process = fork(
+            _CHILD,
+            ["dbt.cli.main"] if dbt else [],
+            folder,
+            {
+                **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
                 "HOME": str(folder),
                 "TMPDIR": str(folder),
                 **environment,
             },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if log else output,
-            stderr=subprocess.STDOUT if log else output,
-            pass_fds=[told],
-            text=True,
+            given=[told],
+            output=None if log else output.fileno(),
         )
     os.close(told)
     return Sandbox(folder, process, os.fdopen(answers), most)
