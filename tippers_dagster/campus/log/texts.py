@@ -59,4 +59,5 @@ def check_text(checks: Checks, column: pa.ChunkedArray, name: str) -> None:
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether a type of column is text."""
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_any = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_one(kind) for is_one in is_any)
