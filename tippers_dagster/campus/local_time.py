@@ -287,7 +287,11 @@ def _transitions(timezone: str) -> tuple[Int64, Int64]:
 def _names(timezone: str) -> tuple[Int64, Int64, list[str]]:
     """The same for the zone's offset together with its abbreviation."""
     instants, found = _changes(timezone, lambda time: (_offset(time), time.tzname()))
-    return instants, np.array([offset for offset, _ in found], np.int64), [n or "" for _, n in found]
+    return (
+        instants,
+        np.array([offset for offset, _ in found], np.int64),
+        [n or "" for _, n in found],
+    )
 
 
 def _offset(time: dt.datetime) -> int:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_SEPARATORS = "[-:. ]"
-_ADDRESS = f"[0-9A-Fa-f]{{2}}(?:{_SEPARATORS}?[0-9A-Fa-f]{{2}}){{5}}"
-_STATION = f"(?s)^(?P<address>{_ADDRESS})(?::(?P<ssid>.*))?$"
-_OCTETS = f"^{'([0-9a-f]{2})' * 6}$"
+from tippers_dagster.campus.devices import ADDRESS, addresses
+
+_STATION = f"(?is)^(?P<address>{ADDRESS})(?::(?P<ssid>.*))?$"
 
 
 def normalise_access_points(names: pa.Array) -> tuple[pa.Array, pa.Array]:
@@ -33,11 +32,9 @@ def normalise_access_points(names: pa.Array) -> tuple[pa.Array, pa.Array]:
     """
     trimmed = pc.utf8_trim_whitespace(names.cast(pa.string()))
     station = pc.extract_regex(trimmed, _STATION)
-    addresses, ssids = (pc.struct_field(station, field) for field in ("address", "ssid"))
-    digits = pc.replace_substring_regex(pc.ascii_lower(addresses), _SEPARATORS, "")
-    octets = pc.replace_substring_regex(digits, _OCTETS, r"\1:\2:\3:\4:\5:\6")
-    found = pc.if_else(pc.is_valid(octets), octets, trimmed)
-    return _or_null(found), _or_null(pc.utf8_trim_whitespace(ssids))
+    address, ssid = (pc.struct_field(station, field) for field in ("address", "ssid"))
+    found = pc.coalesce(addresses(address), trimmed)
+    return _or_null(found), _or_null(pc.utf8_trim_whitespace(ssid))
 
 
 def _or_null(texts: pa.Array) -> pa.Array:

@@ -119,7 +119,9 @@ def time_form(shape: str) -> TimeForm | None:
     if match is None:
         return None
     found = {
-        name.rpartition("_")[0]: match.span(name) for name, text in match.groupdict().items() if text
+        name.rpartition("_")[0]: match.span(name)
+        for name, text in match.groupdict().items()
+        if text
     }
     texts = {name: shape[slice(*span)] for name, span in found.items()}
     kind = LOCAL

@@ -160,13 +160,19 @@ def instants(
     """
     if isinstance(column, pa.Array):
         column = pa.chunked_array([column])
-    limits = clock.to_utc(np.array([_micros(time) for time in plausible], np.int64))
+    limits = plausible_us(clock, plausible)
     parts = [_chunk(chunk, clock, order, name, limits) for chunk in column.chunks]
     if len(parts) == 1:
         return parts[0]
     empty = Times(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, bool))
     us, state, local = zip(*((t.us, t.state, t.local) for t in [empty, *parts]), strict=True)
     return Times(np.concatenate(us), np.concatenate(state), np.concatenate(local))
+
+
+def plausible_us(clock: LocalClock, plausible: tuple[dt.datetime, dt.datetime]) -> tuple[int, int]:
+    """Plausible local times as UTC microseconds."""
+    first, last = clock.to_utc(np.array([_micros(time) for time in plausible], np.int64)).tolist()
+    return first, last
 
 
 def second_occurrence(clock: LocalClock, times: Times, rows: NDArray[np.intp]) -> Int64:
@@ -208,7 +214,7 @@ _NUMBER, _EXACT, _LOCAL = -2, -1, 0
 
 
 def _chunk(
-    chunk: pa.Array, clock: LocalClock, order: Order | None, name: str, limits: Int64
+    chunk: pa.Array, clock: LocalClock, order: Order | None, name: str, limits: tuple[int, int]
 ) -> Times:
     kind = chunk.type
     if pa.types.is_dictionary(kind):
@@ -299,7 +305,7 @@ def _of_texts(texts: pa.Array, order: Order | None) -> _Reading:
     return reading
 
 
-def _finished(reading: _Reading, clock: LocalClock, limits: Int64) -> Times:
+def _finished(reading: _Reading, clock: LocalClock, limits: tuple[int, int]) -> Times:
     """The instants of what was read, and which of them are not plausible."""
     wall, zone, state = reading.wall, reading.zone, reading.state
     if clock.timezone.casefold() in reading.names:
@@ -315,7 +321,7 @@ def _finished(reading: _Reading, clock: LocalClock, limits: Int64) -> Times:
         rows = np.flatnonzero((zone == number) & (state == GIVEN))
         us[rows], known = clock.named_to_utc(wall[rows], name)
         state[rows[~known]] = OTHER_ZONE
-    late = min(int(limits[1]), EARLIEST_LATE)
+    late = min(limits[1], EARLIEST_LATE)
     outside = np.flatnonzero((us < limits[0]) | (us >= late) | (wall < DAY * MICRO))
     outside = outside[state[outside] == GIVEN]
     if outside.size:
@@ -324,10 +330,10 @@ def _finished(reading: _Reading, clock: LocalClock, limits: Int64) -> Times:
     return Times(us, state, local & (state == GIVEN))
 
 
-def _judge(rows: NDArray[np.intp], reading: _Reading, us: Int64, limits: Int64) -> None:
+def _judge(rows: NDArray[np.intp], reading: _Reading, us: Int64, limits: tuple[int, int]) -> None:
     """Mark rows that may be implausible, or say that the session has not ended."""
     numbers = reading.zone[rows] == _NUMBER
-    never = not_ended(reading.wall[rows], us[rows], numbers, int(limits[1]))
+    never = not_ended(reading.wall[rows], us[rows], numbers, limits[1])
     implausible = (us[rows] < limits[0]) | (us[rows] >= limits[1])
     reading.state[rows[implausible]] = IMPLAUSIBLE
     reading.state[rows[never]] = NOT_ENDED
@@ -346,7 +352,10 @@ def _read_epochs(reading: _Reading, group: Group[TimeForm]) -> None:
     # The fraction, in trillionths of a unit, as whole microseconds.
     micros = np.select(
         below,
-        [np.minimum(whole, _FAR // unit) * unit + fraction // (10**12 // unit) for _, unit in _UNITS],
+        [
+            np.minimum(whole, _FAR // unit) * unit + fraction // (10**12 // unit)
+            for _, unit in _UNITS
+        ],
         default=whole // 1000,
     )
     reading.wall[group.rows] = micros * group.each(lambda form: form.sign)
