@@ -32,17 +32,25 @@ def latest(rows: pa.Table) -> pa.Table:
     repeated = np.bincount(session)[session] > 1 if len(session) else np.zeros(0, bool)
     if not repeated.any():
         return rows
-    candidates = np.flatnonzero(repeated)
-    few = rows.take(pa.array(candidates))
-    ranks = [_rank(few[name]) for name in _precedence(rows.column_names)]
-    # Of equal rows the first remains: the sort is stable, and the best row is the first of its
-    # session.
-    order = np.lexsort((*(-rank for rank in reversed(ranks)), session[candidates]))
-    of = session[candidates][order]
-    best = np.append(True, of[1:] != of[:-1])
     remaining = ~repeated
-    remaining[candidates[order[best]]] = True
+    remaining[_best(rows, session, np.flatnonzero(repeated))] = True
     return rows.filter(pa.array(remaining))
+
+
+def _best(
+    rows: pa.Table, session: NDArray[np.int64], candidates: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """The best of the candidates of each session; of equal ones the first."""
+    candidates = candidates[np.argsort(session[candidates], kind="stable")]
+    for name in _precedence(rows.column_names):
+        first = np.flatnonzero(np.diff(session[candidates], prepend=-1))
+        if len(first) == len(candidates):
+            break
+        ranks = _ranks(rows[name].take(pa.array(candidates)), first)
+        if ranks is not None:
+            sizes = np.diff(first, append=len(candidates))
+            candidates = candidates[ranks == np.repeat(np.maximum.reduceat(ranks, first), sizes)]
+    return candidates[np.flatnonzero(np.diff(session[candidates], prepend=-1))]
 
 
 def _sessions(rows: pa.Table) -> NDArray[np.int64]:
@@ -68,8 +76,13 @@ def _joined(some: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.in
 
 def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """One number per distinct value; -1 for null."""
-    indices = [chunk.indices for chunk in column.dictionary_encode().chunks]
-    return pa.chunked_array(indices, pa.int32()).fill_null(-1).to_numpy().astype(np.int64)
+    return _encoded(column)[0]
+
+
+def _encoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.Array]:
+    """Codes as above, and the values by code."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.indices.fill_null(-1).to_numpy().astype(np.int64), encoded.dictionary
 
 
 def _precedence(names: list[str]) -> list[str]:
@@ -77,7 +90,14 @@ def _precedence(names: list[str]) -> list[str]:
     return [*first, *(name for name in names if name not in first)]
 
 
-def _rank(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """The rank of each value, from 1; that of null is smallest, so an open end is before all."""
-    ranks = pc.rank(column, [("", "ascending", "at_start")], tiebreaker="dense")
-    return ranks.to_numpy().astype(np.int64)
+def _ranks(column: pa.ChunkedArray, first: NDArray[np.intp]) -> NDArray[np.int64] | None:
+    """The rank of each value, 0 for null; None if no session has different ones.
+
+    ``first`` is the place of the first row of each session.
+    """
+    codes, values = _encoded(column)
+    if (np.minimum.reduceat(codes, first) == np.maximum.reduceat(codes, first)).all():
+        return None
+    ranks = pc.rank(values, "ascending", tiebreaker="dense").to_numpy().astype(np.int64)
+    # Null has the code -1, and so finds the last.
+    return np.append(ranks, 0)[codes]
