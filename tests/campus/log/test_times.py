@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 from collections.abc import Callable
-from email.utils import format_datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -14,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tippers_dagster.campus.intake import clean
 from tippers_dagster.campus.local_time import LocalClock
+from tippers_dagster.campus.log.checks import Checks
 from tippers_dagster.campus.log.times import (
     AMBIGUOUS_ORDER,
     DAY_FIRST,
@@ -140,10 +141,11 @@ def test_local_times(spelled: str, local: dt.datetime) -> None:
 @pytest.mark.parametrize(
     "value",
     ["2025-02-29", "2025-13-01", "2025-01-00", "2025-01-07 24:01", "2025-01-07 09:60",
-     "2025-01-07 09:00:60", "2025-01-07 9", "25-01-07 09:00", "13/13/2025", "13:00", "Jan 7 09:00:00",
-     "Jan 7, 2025 13:00 PM", "Jan 7, 2025 0:30 AM", "Foo 7, 2025", "2025-01-07 09:00+19:00",
-     "2025-01-07 09:00+01:75", "1.7E+09", "1736269200,5", "12345678901234567890", "nonsense", "é\0漢",
-     "1/7/2025/3", "2025-01-07 09:00:00 -08 -08", "x" * 1_000_000, "0" * 40, "(", "2025-01/07"],
+     "2025-01-07 09:00:60", "2025-01-07 9", "25-01-07 09:00", "13/13/2025", "13:00",
+     "Jan 7 09:00:00", "Jan 7, 2025 13:00 PM", "Jan 7, 2025 0:30 AM", "Foo 7, 2025",
+     "2025-01-07 09:00+19:00", "2025-01-07 09:00+01:75", "1.7E+09", "1736269200,5",
+     "12345678901234567890", "nonsense", "é\0漢", "1/7/2025/3", "2025-01-07 09:00:00 -08 -08", "x" * 1_000_000,
+     "0" * 40, "(", "2025-01/07"],
 )  # fmt: skip
 def test_unreadable(value: str) -> None:
     assert states(value, "2025-01-07", None) == ["not a time", "given", "missing"]
@@ -388,6 +390,17 @@ def test_evidence_does_not_depend_on_batches(
     ]
 
 
+@settings(deadline=None)
+@given(st.lists(st.text(st.sampled_from("0123456789-: T."), max_size=26) | moments.map(str)))
+def test_what_files_of_local_times_may_have_means_the_same(texts: list[str]) -> None:
+    column = pa.chunked_array([pa.array(texts, pa.string())])
+    local = clean.local_times(Checks(len(texts)), column, "t")
+    found = instants(column, LocalClock("UTC"), None, "t", PLAUSIBLE)
+    for time, us, state in zip(local.to_pylist(), found.us.tolist(), found.state, strict=True):
+        if time is not None and PLAUSIBLE[0] <= time < PLAUSIBLE[1]:
+            assert (us, state) == (micros(time.replace(tzinfo=dt.UTC)), GIVEN)
+
+
 # --- types of columns -----------------------------------------------------------------------
 @given(st.lists(st.none() | times_utc, max_size=8))
 def test_typed_columns_come_back_to_their_resolution(moments: list[dt.datetime | None]) -> None:
@@ -422,7 +435,7 @@ def test_dates_are_local_midnights() -> None:
 
 def test_other_types_are_refused() -> None:
     for column in (pa.array([True]), pa.array([[1]]), pa.array([dt.time(9)])):
-        with pytest.raises(BadInput, match="Column t is of type .*; times or text are expected"):
+        with pytest.raises(BadInput, match=r"Column t is of type .*; times or text are expected"):
             instants(column, LA, None, "t", PLAUSIBLE)
 
 

@@ -187,6 +187,7 @@ def _makes_sense(roles: set[str]) -> bool:
 # --- whose, and where -----------------------------------------------------------------------
 def _distinct(column: pa.ChunkedArray, name: str) -> tuple[pa.Array, pa.Array]:
     """A column's distinct texts, stripped (null if blank), and the place of each row's; null."""
+    text(column.slice(0, 0), name)  # its type, before it is encoded
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     encoded = encoded.unify_dictionaries().combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):  # without rows

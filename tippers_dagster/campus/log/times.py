@@ -120,12 +120,7 @@ def open_order(name: str, example: str) -> BadInput:
 
 def order_evidence(column: pa.ChunkedArray | pa.Array) -> OrderEvidence:
     """What the texts of a column, or of a part of it, say about the order of day and month."""
-    found = OrderEvidence()
-    for texts in _text_chunks(column):
-        for group in groups(texts, time_form, _places):
-            if "first" in dict(group.forms[0].spans):
-                found += _evidence(texts, group)
-    return found
+    return sum((_evidence(texts) for texts in _text_chunks(column)), OrderEvidence())
 
 
 def instants(
@@ -420,16 +415,19 @@ def _day_and_month(
     return np.where(day_first, first, other), np.where(day_first, other, first), is_open
 
 
-def _evidence(texts: pa.Array, group: Group[TimeForm]) -> OrderEvidence:
-    spans = dict(group.forms[0].spans)
-    first, other = group.number(spans["first"]), group.number(spans["other"])
-    month_first = (first <= 12) & (other > 12)
-    day_first = (first > 12) & (other <= 12)
-    is_open = (first != other) & (first <= 12) & (other <= 12)
-    at = np.flatnonzero(is_open)
-    rows = np.arange(len(texts))[group.rows]
-    example = texts[int(rows[at[0]])].as_py().strip() if at.size else None
-    return OrderEvidence(int(day_first.sum()), int(month_first.sum()), len(at), example)
+def _evidence(texts: pa.Array) -> OrderEvidence:
+    day_first, month_first = 0, 0
+    is_open = np.zeros(len(texts), bool)
+    for group in groups(texts, time_form, _places):
+        spans = dict(group.forms[0].spans)
+        if "first" in spans:
+            first, other = group.number(spans["first"]), group.number(spans["other"])
+            day_first += int(((first > 12) & (other <= 12)).sum())
+            month_first += int(((first <= 12) & (other > 12)).sum())
+            is_open[group.rows] = (first != other) & (first <= 12) & (other <= 12)
+    rows = np.flatnonzero(is_open)
+    example = texts[int(rows[0])].as_py().strip() if rows.size else None
+    return OrderEvidence(day_first, month_first, len(rows), example)
 
 
 def _hours(group: Group[TimeForm], hour: Int64 | int) -> tuple[Int64, Mask]:
