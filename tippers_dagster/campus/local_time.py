@@ -64,6 +64,10 @@ class LocalClock:
         local_us = np.asarray(local_us, np.int64)
         return local_us - self._local_offset(local_us // MICRO, fold) * MICRO
 
+    def abbreviations(self) -> list[str]:
+        """The abbreviations that the zone ever used, in lower case."""
+        return sorted({name.casefold() for name in _names(self.timezone)[2]})
+
     def named_to_utc(self, local_us: Int64, name: str) -> tuple[Int64, NDArray[np.bool_]]:
         """UTC microseconds of local microseconds written with an abbreviation of the zone.
 

@@ -22,6 +22,8 @@ Span = tuple[int, int]
 MAX_BYTES = 100
 """Longer values have no shape: nothing that is understood is as long."""
 
+_LARGEST = np.iinfo(np.int64).max
+
 LONG = "~"
 """The shape of these."""
 
@@ -62,14 +64,17 @@ class Group(Generic[Form]):
         Larger numbers than an int64 can hold become its largest.
         """
         first, stop = span
-        total = self._bytes(first).astype(np.uint64 if stop - first > 9 else np.int64)
+        if stop - first > 18:
+            large = self._bytes(first).astype(np.uint64) - 48
+            for at in range(first + 1, stop):
+                large = large * 10 + (self._bytes(at) - 48)
+            return np.minimum(large, np.uint64(_LARGEST)).astype(np.int64)
+        total = self._bytes(first).astype(np.int64)
         for at in range(first + 1, stop):
             total *= 10
             total += self._bytes(at)
-        # Each byte was a character; 48 is that of 0. Unsigned numbers wrap around and back again.
-        total -= total.dtype.type(48 * int("1" * (stop - first)) % (1 << 64))
-        if total.dtype == np.uint64:
-            total = np.minimum(total, np.uint64(np.iinfo(np.int64).max)).astype(np.int64)
+        # Each byte was a character; 48 is that of 0. What overflows comes back by this.
+        total -= np.int64(_wrapped(48 * int("1" * (stop - first))))
         return total
 
     def fraction(self, span: Span | None) -> NDArray[np.int64] | int:
@@ -106,24 +111,24 @@ def groups(
     texts = plain(texts)
     codes, shapes = shapes_of(texts)
     data, offsets = _buffers(texts)
-    found: dict[Hashable, list[int]] = {}
-    forms = [form_of(shape) for shape in shapes]
-    for code, form in enumerate(forms):
-        if form is not None:
-            found.setdefault((places(form), len(shapes[code])), []).append(code)
-    for (_, width), members in found.items():
-        chosen, which = _members(codes, members, len(shapes))
-        rows = np.flatnonzero(chosen)
-        everything = len(rows) == len(texts)
-        packed = everything and len(data) == len(texts) * width
-        yield Group(
-            slice(None) if everything else rows,
-            [form for code in members if (form := forms[code]) is not None],
-            which[codes[rows]],
-            data,
-            offsets[rows],
-            width if packed else 0,
-        )
+    layouts: dict[tuple[Hashable, int], int] = {}
+    forms: list[list[Form]] = []
+    # The layout of each shape, and the place of its form there. Null has the code -1, and so finds
+    # the last; so does what is not understood.
+    layout_of, which = np.full((2, len(shapes) + 1), -1)
+    for code, shape in enumerate(shapes):
+        if (form := form_of(shape)) is not None:
+            layout = layouts.setdefault((places(form), len(shape)), len(layouts))
+            if layout == len(forms):
+                forms.append([])
+            layout_of[code], which[code] = layout, len(forms[layout])
+            forms[layout].append(form)
+    for (_, width), layout, rows in zip(
+        layouts, layouts.values(), _split(layout_of[codes], len(layouts)), strict=True
+    ):
+        packed = isinstance(rows, slice) and len(data) == len(texts) * width
+        starts = offsets[:-1][rows]
+        yield Group(rows, forms[layout], which[codes[rows]], data, starts, width if packed else 0)
 
 
 def shapes_of(texts: pa.Array) -> tuple[NDArray[np.int32], list[str]]:
@@ -154,14 +159,13 @@ def plain(texts: pa.Array) -> pa.Array:
     return texts
 
 
-def _members(
-    codes: NDArray[np.int32], members: list[int], shapes: int
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which rows have one of some shapes, and the place of each shape among these."""
-    which = np.full(shapes + 1, -1)
-    which[members] = np.arange(len(members))
-    # Null has the code -1, and so finds the last.
-    return which[codes] >= 0, which
+def _split(numbers: NDArray[np.integer], count: int) -> Iterator[NDArray[np.intp] | slice]:
+    """The rows of each number from 0 to ``count``, in order; a slice if they are all rows."""
+    if count == 1 and (numbers == 0).all():
+        yield slice(None)
+        return
+    order = np.argsort(numbers, kind="stable")
+    yield from np.split(order, np.searchsorted(numbers[order], np.arange(count)))[1:]
 
 
 def _buffers(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -173,6 +177,11 @@ def _buffers(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     at = at.astype(np.int64)
     everything = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
     return everything[at[0] : at[-1]], at - at[0]
+
+
+def _wrapped(number: int) -> int:
+    """An int as an int64 would hold it."""
+    return (number + 2**63) % 2**64 - 2**63
 
 
 def _translated(data: NDArray[np.uint8]) -> bytes:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import count
 
 from tippers_dagster.campus.log.not_ended import WORDS
 from tippers_dagster.campus.log.shapes import Span
@@ -79,11 +80,9 @@ _TIMES = (
 _BETWEEN = "(?:t| +|,? +(?:at +)?)"
 
 _PATTERNS = (
-    *(_ISO, _BASIC),
-    *(date + _BETWEEN + time for date in (_ISO, _BASIC) for time in (*_TIMES, "(?P<hour>00)")),
+    *(f"{date}(?:{_BETWEEN}(?:{'|'.join(_TIMES)}|(?P<hour>00)))?" for date in (_ISO, _BASIC)),
     f"{_BASIC}(?P<hour>00)(?P<minute>00)(?P<seconds>00){_FRACTION}{_ZONE}",
-    *_OTHERS,
-    *(date + _BETWEEN + time for date in _OTHERS for time in _TIMES),
+    *(f"{date}(?:{_BETWEEN}(?:{'|'.join(_TIMES)}))?" for date in _OTHERS),
     # Logs of web servers.
     f"(?P<day>00)/{_MONTH}/{_YEAR}:{_CLOCK}",
     # ctime and `date`, with the year at the end.
@@ -93,16 +92,21 @@ _PATTERNS = (
 )
 
 
-def _joined() -> re.Pattern[str]:
-    """One pattern, whose groups have the number of their form at the end: fails fastest."""
-    numbered = [
-        re.sub(r"\(\?P([<=])(\w+)", rf"(?P\1\2_{number}", pattern)
-        for number, pattern in enumerate(_PATTERNS)
-    ]
-    return re.compile(f" *(?:{'|'.join(f'(?:{pattern})' for pattern in numbered)}) *")
+@cache
+def _pattern() -> re.Pattern[str]:
+    """One pattern of all: fails fastest. Its groups are numbered, as names may not be repeated."""
+    numbers, latest = count(), dict[str, int]()
+
+    def numbered(group: re.Match[str]) -> str:
+        kind, name = group.groups()
+        if kind == "<":
+            latest[name] = next(numbers)
+        return f"(?P{kind}{name}_{latest[name]}"
+
+    joined = re.sub("[(][?]P([<=])([a-z_]+)", numbered, "|".join(_PATTERNS))
+    return re.compile(f" *(?:{joined}) *")
 
 
-_PATTERN = _joined()
 _SPANS = (
     *("year", "month", "day", "first", "other", "hour", "minute", "seconds", "fraction"),
     *("zone_hours", "zone_minutes", "whole"),
@@ -115,7 +119,7 @@ def time_form(shape: str) -> TimeForm | None:
     word = shape.strip()
     if not word or word in WORDS:
         return TimeForm((), NEVER if word else BLANK)
-    match = _PATTERN.fullmatch(shape)
+    match = _pattern().fullmatch(shape)
     if match is None:
         return None
     found = {

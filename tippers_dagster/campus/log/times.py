@@ -189,9 +189,9 @@ class _Reading:
     ahead: Int64
     """Seconds by which the written time is ahead of UTC, where it is exact."""
     zone: NDArray[np.int32]
-    """``_NUMBER``, ``_EXACT``, ``_LOCAL``, or a place in ``names``, plus 1."""
+    """``_FOREIGN``, ``_NUMBER``, ``_EXACT``, ``_LOCAL``, or the place of an abbreviation among
+    those of the clock, plus 1."""
     state: Int8
-    names: list[str]
 
     @classmethod
     def of(cls, rows: int) -> _Reading:
@@ -201,11 +201,10 @@ class _Reading:
             np.zeros(rows, np.int64),
             np.full(rows, _EXACT, np.int32),
             np.full(rows, UNREADABLE, np.int8),
-            [],
         )
 
 
-_NUMBER, _EXACT, _LOCAL = -2, -1, 0
+_FOREIGN, _NUMBER, _EXACT, _LOCAL = -3, -2, -1, 0
 
 
 def _chunk(
@@ -228,7 +227,7 @@ def _chunk(
         texts = _as_text(chunk)
         if texts is None:
             raise BadInput(f"Column {name} is of type {kind}; times or text are expected.")
-        reading = _of_texts(texts, order)
+        reading = _of_texts(texts, clock, order)
     reading.state[np.asarray(chunk.is_null())] = MISSING
     return _finished(reading, clock, limits)
 
@@ -287,7 +286,7 @@ def _of_floats(chunk: pa.Array) -> _Reading:
     return reading
 
 
-def _of_texts(texts: pa.Array, order: Order | None) -> _Reading:
+def _of_texts(texts: pa.Array, clock: LocalClock, order: Order | None) -> _Reading:
     reading = _Reading.of(len(texts))
     for group in groups(texts, time_form, _places):
         kind = group.forms[0].kind
@@ -296,15 +295,13 @@ def _of_texts(texts: pa.Array, order: Order | None) -> _Reading:
         elif kind == NUMBER:
             _read_epochs(reading, group)
         else:
-            _read_written(reading, group, order)
+            _read_written(reading, group, clock, order)
     return reading
 
 
 def _finished(reading: _Reading, clock: LocalClock, limits: tuple[int, int]) -> Times:
     """The instants of what was read, and which of them are not plausible."""
     wall, zone, state = reading.wall, reading.zone, reading.state
-    if clock.timezone.casefold() in reading.names:
-        zone[zone == reading.names.index(clock.timezone.casefold()) + 1] = _LOCAL
     local = (zone == _LOCAL) & (state == GIVEN)
     if local.all():
         us = clock.to_utc(np.clip(wall, -_FAR, _FAR))
@@ -312,9 +309,10 @@ def _finished(reading: _Reading, clock: LocalClock, limits: tuple[int, int]) -> 
         us = wall - reading.ahead * MICRO
         rows = np.flatnonzero(local)
         us[rows] = clock.to_utc(np.clip(wall[rows], -_FAR, _FAR))
-    for number, name in enumerate(reading.names, start=1):
-        rows = np.flatnonzero((zone == number) & (state == GIVEN))
-        us[rows], known = clock.named_to_utc(wall[rows], name)
+    named = np.flatnonzero((zone > _LOCAL) & (state == GIVEN))
+    for number in np.unique(zone[named]).tolist():
+        rows = named[zone[named] == number]
+        us[rows], known = clock.named_to_utc(wall[rows], clock.abbreviations()[number - 1])
         state[rows[~known]] = OTHER_ZONE
     late = min(limits[1], EARLIEST_LATE)
     outside = np.flatnonzero((us < limits[0]) | (us >= late) | (wall < DAY * MICRO))
@@ -367,32 +365,35 @@ def _padded(group: Group[TimeForm], spans: dict[str, tuple[int, int]]) -> Int64 
     return group.number((first, stop)) * 10 ** (12 - (stop - first))
 
 
-def _read_written(reading: _Reading, group: Group[TimeForm], order: Order | None) -> None:
+def _read_written(
+    reading: _Reading, group: Group[TimeForm], clock: LocalClock, order: Order | None
+) -> None:
     spans = dict(group.forms[0].spans)
 
-    def number(name: str) -> Int64 | int:
-        return group.number(spans[name]) if name in spans else 0
+    def number(name: str) -> Int64:
+        return group.number(spans[name]) if name in spans else np.zeros(1, np.int64)
 
     day, month, is_open = _day_and_month(group, spans, order)
     year = group.number(spans["year"])
     if spans["year"][1] - spans["year"][0] == 2:
         year += np.where(year < 69, 2000, 1900)  # as POSIX reads them
+    days, exists = _days(year, month, day)
     hour, hour_exists = _hours(group, number("hour"))
     minute, seconds = number("minute"), number("seconds")
-    days, day_exists = _days(year, month, day)
-    zone_hours, zone_minutes = number("zone_hours"), number("zone_minutes")
-    exists = day_exists & hour_exists & (minute < 60) & (seconds < 60)  # type: ignore[operator]
     midnight_after = (hour == 24) & (minute == 0) & (seconds == 0)
-    exists &= (hour < 24) | midnight_after
+    exists &= hour_exists & ((hour < 24) | midnight_after) & (minute < 60) & (seconds < 60)
     if "zone_hours" in spans:
-        ahead = zone_hours * HOUR + zone_minutes * 60
-        exists &= (ahead <= MAX_OFFSET) & (zone_minutes < 60)  # type: ignore[operator]
+        zone_minutes = number("zone_minutes")
+        ahead = number("zone_hours") * HOUR + zone_minutes * 60
+        exists &= (ahead <= MAX_OFFSET) & (zone_minutes < 60)
         reading.ahead[group.rows] = ahead * group.each(lambda form: form.sign)
     wall = ((days * 24 + hour) * 60 + minute) * 60 + seconds
+    zone = _zones(group, clock)
     reading.wall[group.rows] = wall * MICRO + group.fraction(spans.get("fraction"))
-    reading.zone[group.rows] = _zones(reading, group)
+    reading.zone[group.rows] = zone
     state = np.where(exists, np.int8(GIVEN), np.int8(UNREADABLE))
-    state[is_open & exists] = AMBIGUOUS_ORDER
+    state[exists & (zone == _FOREIGN)] = OTHER_ZONE
+    state[exists & is_open] = AMBIGUOUS_ORDER
     # A zero date exists in no calendar.
     state[(year == 0) & ((month == 0) | exists)] = NOT_ENDED
     reading.state[group.rows] = state
@@ -430,20 +431,26 @@ def _evidence(texts: pa.Array) -> OrderEvidence:
     return OrderEvidence(day_first, month_first, len(rows), example)
 
 
-def _hours(group: Group[TimeForm], hour: Int64 | int) -> tuple[Int64, Mask]:
+def _hours(group: Group[TimeForm], hour: Int64) -> tuple[Int64, Mask]:
     """Hours of 24, and whether they exist."""
     half = group.each(lambda form: form.half)
-    exists = (half < 0) | ((hour >= 1) & (hour <= 12))  # type: ignore[operator]
+    if (half < 0).all():
+        return hour, hour <= 24
+    exists = (half < 0) | ((hour >= 1) & (hour <= 12))
     return np.where(half < 0, hour, hour % 12 + 12 * half), exists
 
 
-def _zones(reading: _Reading, group: Group[TimeForm]) -> Int64:
+def _zones(group: Group[TimeForm], clock: LocalClock) -> Int64:
+    names: list[str] = []
+    if any(form.zone for form in group.forms):
+        names = clock.abbreviations()
+
     def code(form: TimeForm) -> int:
         if not form.zone:
             return _EXACT if form.kind == EXACT else _LOCAL
-        if form.zone not in reading.names:
-            reading.names.append(form.zone)
-        return reading.names.index(form.zone) + 1
+        if form.zone == clock.timezone.casefold():
+            return _LOCAL
+        return names.index(form.zone) + 1 if form.zone in names else _FOREIGN
 
     return group.each(code)
 
