@@ -61,7 +61,7 @@ def zones_and_times(draw: st.DrawFn) -> tuple[str, list[dt.datetime]]:
     return zone, draw(st.lists(near | far, max_size=20))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(zones_and_times())
 def test_an_abbreviation_says_which_of_two_times_is_meant(
     case: tuple[str, list[dt.datetime]],
@@ -75,8 +75,9 @@ def test_an_abbreviation_says_which_of_two_times_is_meant(
         local = np.array([micros(moment.replace(tzinfo=None, fold=0))])
         found, known = clock.named_to_utc(local, shown.lower())
         assert (found.tolist(), known.tolist()) == ([micros(utc)], [True])
-        assert shown.casefold() in clock.abbreviations()
-        assert not clock.named_to_utc(local, "XYZ")[1].any()
+    shown = {moment.strftime("%Z").casefold() for moment in moments}
+    assert shown <= set(clock.abbreviations())
+    assert not clock.named_to_utc(np.zeros(3, np.int64), "XYZ")[1].any()
 
 
 @settings(deadline=None, max_examples=300)

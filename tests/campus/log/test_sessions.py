@@ -193,6 +193,11 @@ def test_signs_of_life() -> None:
         (nine, at(DAY + "09:30"), at(DAY + "09:25")),
     ]
     assert rejected == {"updated is not a time": 1}
+    rows, _ = read({"start": [DAY + "09:00"], "end": [""], "duration": ["0"]})
+    assert spans(rows) == [(nine, None, None)]
+    # In the hour that happens twice, too.
+    rows, _ = read({"start": ["2024-11-03 01:50"], "updated": ["2024-11-03 01:10"]})
+    assert spans(rows) == [(at("2024-11-03T08:50+00:00"), None, at("2024-11-03T09:10+00:00"))]
 
 
 def test_lone_instants_are_observations() -> None:

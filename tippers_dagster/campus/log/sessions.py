@@ -250,24 +250,17 @@ def _times(columns: pa.Table, meaning: Meaning, checks: Checks) -> dict[str, pa.
         return {"start": pa.array(read["seen"].us)}
     lasted, has_length = _lengths(columns, meaning, checks)
     start, end, closed = _start_and_end(read, lasted, has_length, meaning, checks)
-    last_seen = np.full(len(start), np.iinfo(np.int64).min)
-    if "updated" in read:
-        last_seen = np.where(read["updated"].given, read["updated"].us, last_seen)
-    proven = has_length & ~closed
-    last_seen = np.where(proven, np.maximum(last_seen, start + lasted), last_seen)
-    unknown = last_seen == np.iinfo(np.int64).min
-    # The start is a sign of life itself.
-    last_seen = np.maximum(last_seen, start)
+    last_seen, is_seen = _last_seen(read, start, np.where(closed, 0, lasted), meaning)
     checks.reject(closed & (end < start), END_BEFORE_START)
+    latest = np.where(closed, end, last_seen)
     longest = meaning.longest_seconds
-    latest = np.where(closed, end, np.where(unknown, start, last_seen))
     checks.reject(latest - start > longest * MICRO, f"longer than {longest} s")
     first, stop = plausible_us(meaning.clock, meaning.plausible)
     checks.reject((start < first) | (latest >= stop), _outside("the session", meaning))
     return {
         "start": pa.array(start),
         "end": pa.array(end, mask=~closed),
-        "last_seen": pa.array(last_seen, mask=unknown),
+        "last_seen": pa.array(last_seen, mask=~is_seen),
     }
 
 
@@ -324,9 +317,30 @@ def _start_and_end(
     if "end" not in read:
         return start.us, start.us + lasted, has_length
     end = read["end"]
-    us, closed = end.us, end.given
-    early = np.flatnonzero(closed & start.given & (us < start.us))
-    if early.size:
-        us = us.copy()
-        us[early] = times.second_occurrence(meaning.clock, end, early)
-    return start.us, us, closed
+    return start.us, _not_before(start.us, end, meaning.clock), end.given
+
+
+def _last_seen(
+    read: dict[str, Times], start: Int64, lasted: Int64, meaning: Meaning
+) -> tuple[Int64, Mask]:
+    """The last sign of life of each session, which is not before its start, and whether it has one.
+
+    ``lasted`` counts if it is positive: a session that has just begun has 0 in many logs.
+    """
+    last_seen, is_seen = start + lasted, lasted > 0
+    if "updated" in read:
+        updated = read["updated"]
+        us = _not_before(start, updated, meaning.clock)
+        last_seen = np.where(updated.given, np.maximum(last_seen, us), last_seen)
+        is_seen = is_seen | updated.given
+    return last_seen, is_seen
+
+
+def _not_before(start: Int64, found: Times, clock: LocalClock) -> Int64:
+    """Instants; local times that exist twice are the second where the first is before the start."""
+    early = np.flatnonzero(found.given & (found.us < start))
+    if not early.size:
+        return found.us
+    us = found.us.copy()
+    us[early] = times.second_occurrence(clock, found, early)
+    return us
