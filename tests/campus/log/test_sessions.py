@@ -201,8 +201,10 @@ def test_signs_of_life() -> None:
 
 
 def test_lone_instants_are_observations() -> None:
-    table = pa.table({"device": [DEVICE], "seen": [DAY + "09:00"], "space": ["12"]})
-    rows, _ = normalised(table, meaning())
+    seen = [DAY + "09:00", "x"]
+    table = pa.table({"device": [DEVICE] * 2, "seen": seen, "space": ["12"] * 2})
+    rows, checks = normalised(table, meaning())
+    assert checks.counts() == {"seen is not a time": 1}
     assert are_observations(rows)
     assert spans(rows.to_pylist()) == [(at(DAY + "09:00"), None, None)]
     sessions, _ = normalised(table.rename_columns(["device", "start", "space"]), meaning())

@@ -20,6 +20,9 @@ def test_text() -> None:
     assert texts.text(_column(7.0, None), "t").to_pylist() == ["7", None]
     dictionary = pa.chunked_array([pa.array(["a", "b", "a"]).dictionary_encode()])
     assert texts.text(dictionary, "t").to_pylist() == ["a", "b", "a"]
+    for kind in (pa.large_string(), pa.string_view()):
+        other = pa.chunked_array([pa.array([" a ", None], kind)])
+        assert texts.text(other, "t").to_pylist() == ["a", None]
     with pytest.raises(BadInput, match="Column t"):
         texts.text(_column(7.5), "t")
     with pytest.raises(BadInput, match="Column t is of type bool"):
