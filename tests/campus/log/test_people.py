@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tippers_dagster.campus.identities import DeviceIds
-from tippers_dagster.campus.log.people import UserNames, canonical_names, persons
+from tippers_dagster.campus.log.people import UserNames, persons
 from tippers_dagster.errors import BadInput
 
 KEY = b"k" * 32
 OWN = UserNames(own_realms=("Example.edu", "CAMPUS"))
 
 
-def name(user: str | None, rules: UserNames = OWN) -> str | None:
-    return canonical_names(pa.array([user], pa.string()), rules)[0].as_py()
+def person(user: str | None, rules: UserNames = OWN) -> int | None:
+    return persons(pa.array([user], pa.string()), rules, KEY)[0].as_py()
 
 
 @pytest.mark.parametrize(
@@ -25,17 +25,28 @@ def name(user: str | None, rules: UserNames = OWN) -> str | None:
      "campus\\kim@example.edu", "\uff2b\uff29\uff2d@example.edu", "\u00a0kim"],
 )  # fmt: skip
 def test_spellings_of_one_name(user: str) -> None:
-    assert name(user) == "kim"
+    assert person(user) == person("kim") is not None
 
 
 def test_other_realms_are_part_of_the_name() -> None:
-    assert name("Kim@Other.org") == "kim@other.org"
-    assert name("OTHER\\kim") == "other\\kim"
-    assert name("kim@example.edu@other.org") == "kim@example.edu@other.org"
-    assert name("kim@example.edu", UserNames()) == "kim@example.edu"
-    assert name("STRASSE") == name("straße") == "strasse"
-    assert name("host") == "host"
-    assert name("anton") == "anton"
+    names = [
+        "kim",
+        "kim@other.org",
+        "OTHER\\kim",
+        "kim@other",
+        "kim@example.edu@other.org",
+        "other",
+    ]
+    assert len({person(name) for name in names} - {None}) == len(names)
+    assert person("Kim@Other.ORG") == person("kim@other.org")
+    assert person("other\\KIM") == person("OTHER\\\\kim")
+    assert person("kim@example.edu", UserNames()) != person("kim", UserNames())
+    assert person("STRASSE") == person("straße")
+
+
+def test_names_like_those_of_nobody_are_persons() -> None:
+    names = ["host", "anton", "manon", "cash$flow", "00-1a-2b-3c-4d", "001a2b3c4d5e6", "na-na"]
+    assert None not in {person(name) for name in names}
 
 
 @pytest.mark.parametrize(
@@ -46,16 +57,13 @@ def test_other_realms_are_part_of_the_name() -> None:
      "001a2b3c4d5e@example.edu", "--", "-", "unknown", "N/A", "null"],
 )  # fmt: skip
 def test_names_of_nobody(user: str | None) -> None:
-    assert name(user) is None
-    assert persons(pa.array([user], pa.string()), OWN, KEY).to_pylist() == [None]
+    assert person(user) is None
 
 
 def test_patterns_are_values() -> None:
     rules = UserNames(anonymous=("guest[0-9]*",), machines=())
-    assert name("Guest12@x", rules) is None
-    assert name("guests", rules) == "guests"
-    assert name("anonymous", rules) == "anonymous"
-    assert name("pc$", UserNames(anonymous=(), machines=())) == "pc$"
+    assert person("Guest12@x", rules) is None
+    assert None not in {person(name, rules) for name in ("guests", "anonymous", "pc$", "host/pc")}
     with pytest.raises(BadInput, match=r"The pattern '\('"):
         UserNames(anonymous=("(",))
 
@@ -82,8 +90,8 @@ def test_hashes_are_keyed_and_apart_from_those_of_devices() -> None:
 
 @given(st.lists(st.none() | st.text(st.sampled_from("aAß\u0130@\\/$. -Ⅷ:0"), max_size=12)))
 def test_a_name_is_read_the_same_alone_again_and_in_any_case(users: list[str | None]) -> None:
-    together = canonical_names(pa.array(users, pa.string()), OWN).to_pylist()
-    assert together == [name(user) for user in users]
+    together = persons(pa.array(users, pa.string()), OWN, KEY).to_pylist()
+    assert together == [person(user) for user in users]
     for user, found in zip(users, together, strict=True):
         if user is not None:
-            assert name(user.casefold()) == found
+            assert person(user.casefold()) == found

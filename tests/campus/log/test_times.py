@@ -427,6 +427,16 @@ def test_typed_columns_come_back_to_their_resolution(moments: list[dt.datetime |
     check(pa.array(map(str, seconds)).cast(pa.large_string())) if None not in seconds else None
 
 
+def test_numbers_that_are_dates() -> None:
+    for kind in (pa.int64(), pa.float64(), pa.decimal128(20, 0)):
+        numbers = pa.array([20250107090000, 20250107, None]).cast(pa.float64()).cast(kind)
+        found = instants(numbers, LA, None, "t", PLAUSIBLE)
+        assert found.us.tolist() == [micros(NINE), micros(NINE.replace(hour=8)), 0]
+    floats = read(1736269200.0, 1736269200.25, 1736269200123456000.0, float("nan"), -(10.0**300))
+    assert floats.us[:3].tolist() == [micros(NINE), micros(NINE) + 250_000, micros(NINE) + 123_456]
+    assert floats.state[3:].tolist() == [MISSING, IMPLAUSIBLE]
+
+
 def test_dates_are_local_midnights() -> None:
     midnight = micros(dt.datetime(2025, 1, 7, 8, tzinfo=dt.UTC))
     for kind in (pa.date32(), pa.date64()):

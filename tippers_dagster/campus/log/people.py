@@ -90,7 +90,7 @@ def persons(
         Null where the name is of no person.
     """
     encoded = users if pa.types.is_dictionary(users.type) else users.dictionary_encode()
-    names = canonical_names(encoded.dictionary, rules)
+    names = _canonical(encoded.dictionary, rules)
     hashes = pa.array(keyed_hashes(names.drop_null().to_pylist(), key, DOMAIN), pa.uint64())
     numbers = np.cumsum(np.asarray(names.is_valid())) - 1
     by_name = hashes.take(pa.array(numbers, mask=np.asarray(names.is_null())))
@@ -100,12 +100,8 @@ def persons(
     return _without_own_addresses(found, encoded, devices)
 
 
-def canonical_names(users: pa.Array, rules: UserNames) -> pa.Array:
-    """One form for every spelling of a user name; null for names of no person. Text [n].
-
-    Meant for distinct values. For callers that count names; the forms themselves are to be stored
-    nowhere.
-    """
+def _canonical(users: pa.Array, rules: UserNames) -> pa.Array:
+    """One form for every spelling of distinct user names; null for names of no person. Text [n]."""
     folded = pa.array(map(_folded, users.cast(pa.string()).to_pylist()), pa.string())
     parts = pc.extract_regex(folded, _PARTS)
     domain, user, realm = (pc.struct_field(parts, name) for name in ("domain", "user", "realm"))

@@ -44,6 +44,9 @@ MAX_OFFSET = 18 * HOUR
 _FAR = 9_200_000_000_000_000_000
 """Times further away than this (in microseconds) are taken as this; offsets can be added to it."""
 
+_FLOATS_ARE_EXACT = 2**53
+"""Below this, floats hold all whole numbers."""
+
 _YEAR_10000 = 253_402_300_800
 _UNITS = ((_YEAR_10000, MICRO), (_YEAR_10000 * 1000, 1000), (_YEAR_10000 * MICRO, 1))
 """Epochs below the first number are in units of so many microseconds; others in nanoseconds.
@@ -136,7 +139,8 @@ def instants(
     ----------
     column
         Text, timestamps of any unit with or without a zone, dates, or epochs as whole numbers,
-        floats or decimals; may be dictionary-encoded.
+        floats or decimals; may be dictionary-encoded. Numbers of 8 and 14 digits are dates
+        (20250107, 20250107090000) in all of these: as epochs they would be of 1970, or far ahead.
     clock
         The wall clock of times without a zone.
     order
@@ -222,7 +226,7 @@ def _chunk(
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         reading = _of_timestamps(chunk)
     elif pa.types.is_floating(kind):
-        reading = _of_floats(chunk)
+        reading = _of_floats(chunk, clock, order)
     else:
         texts = _as_text(chunk)
         if texts is None:
@@ -271,18 +275,21 @@ def _of_timestamps(chunk: pa.Array) -> _Reading:
     return reading
 
 
-def _of_floats(chunk: pa.Array) -> _Reading:
-    """Epochs with fractions, rounded to the nearest microsecond; NaN is missing."""
-    reading = _Reading.of(len(chunk))
+def _of_floats(chunk: pa.Array, clock: LocalClock, order: Order | None) -> _Reading:
+    """Whole numbers as others; epochs with fractions rounded to the nearest microsecond.
+
+    Floats are whole numbers, too, where a column of these has missing values; NaN is missing.
+    """
     values = chunk.cast(pa.float64()).fill_null(np.nan).to_numpy()
-    missing = np.isnan(values)
-    size = np.where(missing, 0, np.abs(values))
-    below = [size < limit for limit, _ in _UNITS]
+    whole = (np.abs(values) < _FLOATS_ARE_EXACT) & (np.rint(values) == values)
+    numbers = pa.array(np.where(whole, values, 0).astype(np.int64), mask=~whole)
+    reading = _of_texts(numbers.cast(pa.string()), clock, order)
+    reading.state[np.isnan(values)] = MISSING
+    rows = np.flatnonzero(~whole & ~np.isnan(values))
+    below = [np.abs(values[rows]) < limit for limit, _ in _UNITS]
     units = np.select(below, [float(unit) for _, unit in _UNITS], default=0.001)
-    micros = np.rint(np.clip(np.where(missing, 0, values) * units, -_FAR, _FAR))
-    reading.wall = micros.astype(np.int64)
-    reading.zone[:] = _NUMBER
-    reading.state = np.where(missing, MISSING, GIVEN).astype(np.int8)
+    micros = np.rint(np.clip(values[rows] * units, -_FAR, _FAR))
+    reading.wall[rows], reading.zone[rows], reading.state[rows] = micros, _NUMBER, GIVEN
     return reading
 
 
