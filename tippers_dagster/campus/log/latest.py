@@ -21,8 +21,8 @@ def latest(rows: pa.Table) -> pa.Table:
     Parameters
     ----------
     rows
-        Normalised rows by ``sessions.SCHEMA``, which may have further columns, of types whose values
-        have an order.
+        Normalised rows by ``sessions.SCHEMA``, which may have further columns, of types
+        whose values have an order.
 
     Returns
     -------
