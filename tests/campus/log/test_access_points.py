@@ -28,6 +28,7 @@ def test_called_stations_with_and_without_a_network(station: str) -> None:
     assert one(f"{station}:eduroam ") == (AP, "eduroam")
     assert one(f"{station}:My: net") == (AP, "My: net")
     assert one(f"{station}:11:22") == (AP, "11:22")
+    assert one(f"{station}:two\nlines") == (AP, "two\nlines")
 
 
 @pytest.mark.parametrize(

@@ -174,13 +174,21 @@ def test_what_says_that_a_session_has_not_ended(value: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["2009-12-31 23:59:59", "2026-12-01", "2027-06-01", "1800", "86399", "-86400", "1985-05-05",
-     "20250107", "12"],
+    ["07-Jan-85", "2009-12-31 23:59:59", "2026-12-01", "2027-06-01", "1800", "86399",
+     "-86400", "1985-05-05", "20250107", "12"],
 )  # fmt: skip
 def test_implausible(value: str) -> None:
     expected = "given" if value == "20250107" else "implausible"
     assert states(value) == [expected]
     assert states(f"{value} ") == [expected]
+
+
+def test_these_are_no_times_however_wide_the_plausible_range_is() -> None:
+    texts = ["1970-01-01", "0", "2038-01-19 03:14:07", "2147483647", "2038-01-18 19:14:07",
+             "2100-01-01", "2100-01-01T00:00:00Z", "9999-12-31"]  # fmt: skip
+    wide = (dt.datetime(1960, 1, 1), dt.datetime(9999, 12, 31))
+    found = instants(pa.array([*texts, "2037-01-01", "1985-05-05"]), LA, None, "t", wide)
+    assert found.state.tolist() == [NOT_ENDED] * len(texts) + [GIVEN] * 2
 
 
 def test_sentinels_of_typed_columns() -> None:
@@ -205,6 +213,15 @@ def test_abbreviations_count_only_where_the_clock_uses_them() -> None:
     assert states(*values) == ["given", STATES[OTHER_ZONE], STATES[OTHER_ZONE], "not a time"]
     berlin = LocalClock("Europe/Berlin")
     assert read(values[2], clock=berlin).us.tolist() == [micros(NINE.replace(month=7, hour=7))]
+
+
+def test_an_abbreviation_is_not_another_one_with_the_same_offset() -> None:
+    moscow = LocalClock("Europe/Moscow")
+    values = [f"{year}-07-01 12:00 {name}" for year in (2010, 2012) for name in ("MSD", "MSK")]
+    found = read(*values, clock=moscow)
+    assert found.state.tolist() == [GIVEN, OTHER_ZONE, OTHER_ZONE, GIVEN]
+    eight = [micros(dt.datetime(year, 7, 1, 8, tzinfo=dt.UTC)) for year in (2010, 2012)]
+    assert found.us[[0, 3]].tolist() == eight
 
 
 def test_the_hour_that_happens_twice() -> None:

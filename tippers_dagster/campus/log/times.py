@@ -181,7 +181,7 @@ def second_occurrence(clock: LocalClock, times: Times, rows: NDArray[np.intp]) -
     """
     us = times.us[rows]
     second = clock.to_utc(clock.to_local(us), fold=1)
-    return np.where(times.local[rows], np.maximum(us, second), us)
+    return np.where(times.local[rows], second, us)
 
 
 # --- columns --------------------------------------------------------------------------------
