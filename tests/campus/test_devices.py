@@ -12,12 +12,18 @@ from hypothesis import strategies as st
 from tippers_dagster.campus.devices import (
     DAMAGED,
     DEVICE_REASONS,
+    KINDS,
     NO_DEVICE,
     NUMBER,
+    OPAQUE,
     PLACEHOLDER,
+    RANDOMISED,
+    UNIVERSAL,
+    device_kinds,
     normalise_devices,
     same_form,
     same_form_of,
+    vendor_prefixes,
 )
 
 ADDRESS = "00:1a:2b:3c:4d:5e"
@@ -166,3 +172,26 @@ def _plain_address(device: str | None) -> str | None:
             return None
         octets.append(octet)
     return ":".join(octets) if len(octets) == 6 else None
+
+
+@given(st.integers(1, 2**48 - 2))
+def test_the_local_bit_makes_an_address_a_randomised_one(number: int) -> None:
+    normalised, _ = normalise_devices(pa.array([f"{number:012X}"]))
+    local = number >> 41 & 1
+    assert device_kinds(normalised).tolist() == [RANDOMISED if local else UNIVERSAL]
+    prefix = (
+        None if local else f"{number >> 40:02x}:{number >> 32 & 255:02x}:{number >> 24 & 255:02x}"
+    )
+    assert vendor_prefixes(normalised).to_pylist() == [prefix]
+
+
+def test_what_is_no_address_is_opaque() -> None:
+    names = pa.array(["pseudonym-7", "02:00", "12", None, "da:a1:19:00:00:01", "00:1a:2b:3c:4d:5e"])
+    assert device_kinds(names).tolist() == [OPAQUE] * 4 + [RANDOMISED, UNIVERSAL]
+    assert [KINDS[code] for code in device_kinds(names)[3:]] == [
+        "opaque",
+        "randomised",
+        "universal",
+    ]
+    assert vendor_prefixes(names).to_pylist() == [None] * 5 + ["00:1a:2b"]
+    assert device_kinds(pa.array([], pa.string())).tolist() == []

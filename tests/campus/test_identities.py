@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from tippers_dagster.campus.identities import DeviceIds, pseudonymise
+from tippers_dagster.campus.identities import DeviceIds, keyed_hashes, pseudonymise
 from tippers_dagster.errors import LakeError
 from tippers_dagster.platform.keys import device_key
 from tippers_dagster.settings import Settings, get_settings
@@ -55,3 +57,12 @@ def test_mac_addresses_under_another_name_are_refused(settings: Settings, mac: s
 def test_two_columns_with_the_same_name_are_refused(settings: Settings) -> None:
     with pytest.raises(LakeError, match="would have the same name"):
         pseudonymise(settings, pa.table({"mac_address": MACS, "device_id": [1, 2, 3]}))
+
+
+def test_hashes_of_other_domains_are_independent() -> None:
+    key, name = b"k" * 16, "aa:bb:cc:dd:ee:01"
+    plain = hashlib.blake2b(name.encode(), digest_size=8, key=key).digest()
+    assert keyed_hashes([name, name], key) == [int.from_bytes(plain, "little")] * 2
+    assert DeviceIds(key)(pa.array([name])).tolist() == keyed_hashes([name], key)
+    domains = [keyed_hashes([name], key, domain)[0] for domain in (b"", b"one", b"two")]
+    assert len(set(domains)) == 3

@@ -61,6 +61,25 @@ def zones_and_times(draw: st.DrawFn) -> tuple[str, list[dt.datetime]]:
     return zone, draw(st.lists(near | far, max_size=20))
 
 
+@settings(deadline=None, max_examples=30)
+@given(zones_and_times())
+def test_an_abbreviation_says_which_of_two_times_is_meant(
+    case: tuple[str, list[dt.datetime]],
+) -> None:
+    name, times = case
+    moments = [time.replace(tzinfo=dt.UTC).astimezone(ZoneInfo(name)) for time in times]
+    clock = LocalClock(name)
+    for moment in moments:
+        shown, utc = moment.tzname(), moment.astimezone(dt.UTC).replace(tzinfo=None)
+        assert shown is not None
+        local = np.array([micros(moment.replace(tzinfo=None, fold=0))])
+        found, known = clock.named_to_utc(local, shown.lower())
+        assert (found.tolist(), known.tolist()) == ([micros(utc)], [True])
+    shown = {moment.strftime("%Z").casefold() for moment in moments}
+    assert shown <= set(clock.abbreviations())
+    assert not clock.named_to_utc(np.zeros(3, np.int64), "XYZ")[1].any()
+
+
 @settings(deadline=None, max_examples=300)
 @given(zones_and_times(), st.sampled_from([0, 1]))
 def test_to_utc_equals_zoneinfo(case: tuple[str, list[dt.datetime]], fold: int) -> None:

@@ -19,13 +19,24 @@ NUMBER = "device address that a spreadsheet turned into a number"
 DEVICE_REASONS = (NO_DEVICE, PLACEHOLDER, DAMAGED, NUMBER)
 """Why an id is rejected, by code."""
 
+UNIVERSAL, RANDOMISED, OPAQUE = range(3)
+KINDS = ("universal", "randomised", "opaque")
+"""What a device id is, by code: an address that its maker gave, an address that the device made up,
+or no address."""
+
 _SEPARATORS = "[-:. ]"
-_ADDRESS = f"[0-9a-f]{{2}}(?:{_SEPARATORS}?[0-9a-f]{{2}}){{5}}"
+ADDRESS = f"[0-9a-f]{{2}}(?:{_SEPARATORS}?[0-9a-f]{{2}}){{5}}"
+"""An address in any spelling, in lower case: a regular expression."""
+
 _OCTETS = f"^{'([0-9a-f]{2})' * 6}$"
 _NORMALISED = "^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$"
+# The second lowest bit of the first octet says that an address is locally administered.
+_LOCAL = "^[0-9a-f][2367abef]:"
 _DECIMAL = r"^\s*[0-9]{12}\s*$"
 _NOBODY = ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")
-_WORDS = ("-", "--", "?", "n/a", "na", "nan", "nil", "none", "null", "undefined", "unknown")
+PLACEHOLDERS = ("-", "--", "?", "n/a", "na", "nan", "nil", "none", "null", "undefined", "unknown")
+"""What systems write, in lower case, when they know no name."""
+
 _DAMAGED = "|".join(
     (
         # Octets, but not six: fewer than three with colons, or four with dashes, may be an id.
@@ -61,20 +72,67 @@ def normalise_devices(ids: pa.Array) -> tuple[pa.Array, NDArray[np.int8]]:
     """
     trimmed = pc.utf8_trim_whitespace(ids.cast(pa.string()))
     lower = pc.ascii_lower(trimmed)
-    is_address = pc.match_substring_regex(lower, f"^{_ADDRESS}$")
-    digits = pc.replace_substring_regex(lower, _SEPARATORS, "")
-    octets = pc.replace_substring_regex(digits, _OCTETS, r"\1:\2:\3:\4:\5:\6")
-    normalised = pc.if_else(is_address, octets, trimmed)
+    octets = addresses(trimmed)
+    is_address = octets.is_valid()
     rejected = [
         pc.equal(trimmed, ""),
-        pc.is_in(pc.if_else(is_address, octets, lower), value_set=pa.array([*_NOBODY, *_WORDS])),
+        pc.is_in(pc.coalesce(octets, lower), value_set=pa.array([*_NOBODY, *PLACEHOLDERS])),
         pc.and_not(pc.match_substring_regex(lower, f"^(?:{_DAMAGED})$"), is_address),
         pc.match_substring_regex(lower, f"^(?:{_NUMBER})$"),
     ]
     masks = [np.asarray(pc.fill_null(mask, False)) for mask in rejected]
     masks[0] |= np.asarray(trimmed.is_null())
     codes = np.arange(len(DEVICE_REASONS), dtype=np.int8)
-    return normalised, np.select(masks, codes, default=np.int8(-1))
+    return pc.coalesce(octets, trimmed), np.select(masks, codes, default=np.int8(-1))
+
+
+def addresses(texts: pa.Array) -> pa.Array:
+    """The addresses among texts, as ``aa:bb:cc:dd:ee:ff``; null for all others; text [n]."""
+    lower = pc.ascii_lower(texts)
+    is_address = pc.match_substring_regex(lower, f"^{ADDRESS}$")
+    digits = pc.replace_substring_regex(lower, _SEPARATORS, "")
+    octets = pc.replace_substring_regex(digits, _OCTETS, r"\1:\2:\3:\4:\5:\6")
+    return pc.if_else(is_address, octets, pa.scalar(None, pa.string()))
+
+
+def device_kinds(normalised: pa.Array) -> NDArray[np.int8]:
+    """What each device id is.
+
+    A device that makes up an address for a network sets the local bit of its first octet (IEEE 802,
+    as Android and iOS do); virtual interfaces and some access points do as well.
+
+    Parameters
+    ----------
+    normalised
+        Ids as ``normalise_devices`` returns them, text [n].
+
+    Returns
+    -------
+    int8 [n]
+        ``UNIVERSAL``, ``RANDOMISED`` or ``OPAQUE``; ``OPAQUE`` for null.
+    """
+    address = pc.fill_null(pc.match_substring_regex(normalised, _NORMALISED), False)
+    local = pc.fill_null(pc.match_substring_regex(normalised, _LOCAL), False)
+    codes = np.array([OPAQUE, OPAQUE, UNIVERSAL, RANDOMISED], np.int8)
+    return codes[2 * np.asarray(address) + np.asarray(local)]
+
+
+def vendor_prefixes(normalised: pa.Array) -> pa.Array:
+    """The first three octets (``aa:bb:cc``) of universal addresses, which name their maker.
+
+    Parameters
+    ----------
+    normalised
+        Ids as ``normalise_devices`` returns them, text [n].
+
+    Returns
+    -------
+    text [n]
+        Null for all other ids.
+    """
+    universal = pa.array(device_kinds(normalised) == UNIVERSAL)
+    prefixes = pc.utf8_slice_codeunits(normalised, 0, 8)
+    return pc.if_else(universal, prefixes, pa.scalar(None, pa.string()))
 
 
 def same_form(keys: pa.Array | pa.ChunkedArray) -> pa.Array:

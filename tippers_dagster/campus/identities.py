@@ -7,7 +7,7 @@ files of a deployment, however its address is spelled, and cannot be identified 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -85,15 +85,32 @@ class DeviceIds:
         if len(self._known) + len(new) > KNOWN_VALUES:
             self._known, self._rejected, new = {}, {}, values
         names, reasons = normalise_devices(pa.array(new, pa.string()))
-        blake2b, key = hashlib.blake2b, self._key
-        digests = (blake2b(name.encode(), digest_size=8, key=key) for name in names.to_pylist())
-        hashes = [int.from_bytes(digest.digest(), "little") for digest in digests]
+        hashes = keyed_hashes(names.to_pylist(), self._key)
         self._known.update(zip(new, hashes, strict=True))
         bad = np.flatnonzero(reasons >= 0).tolist()
         self._rejected.update((new[i], int(reasons[i])) for i in bad)
         good = reasons < 0
         self._note(np.array(hashes, np.uint64)[good], names.filter(pa.array(good)))
         return self._known
+
+
+def keyed_hashes(names: Iterable[str], key: bytes, domain: bytes = b"") -> list[int]:
+    """Keyed 64-bit hashes of names (BLAKE2b).
+
+    Parameters
+    ----------
+    names
+        In one form per entity.
+    key
+        The deployment's device key.
+    domain
+        What the names are of; up to 16 bytes. Hashes of different domains are independent: equal
+        names have other hashes, so that no one can be recognised in another domain. Devices have
+        none, as their hashes are older.
+    """
+    blake2b = hashlib.blake2b
+    digests = (blake2b(name.encode(), digest_size=8, key=key, person=domain) for name in names)
+    return [int.from_bytes(digest.digest(), "little") for digest in digests]
 
 
 def lake_name(column: str) -> str:

@@ -7,7 +7,9 @@ Pure functions. Instants are int64 seconds since 1970-01-01 UTC unless a name en
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,6 +19,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import ChunkSize
 
 Int64 = NDArray[np.int64]
+T = TypeVar("T")
 
 PUBLISHED_WIDTHS = (900, 1800, 3600, 7200, 14400, 28800, 86400)
 
@@ -60,6 +63,32 @@ class LocalClock:
         """
         local_us = np.asarray(local_us, np.int64)
         return local_us - self._local_offset(local_us // MICRO, fold) * MICRO
+
+    def abbreviations(self) -> list[str]:
+        """The abbreviations that the zone ever used, in lower case."""
+        return sorted({name.casefold() for name in _names(self.timezone)[2]})
+
+    def named_to_utc(self, local_us: Int64, name: str) -> tuple[Int64, NDArray[np.bool_]]:
+        """UTC microseconds of local microseconds written with an abbreviation of the zone.
+
+        Exact also for repeated times: an abbreviation such as ``PDT`` says which one is meant.
+
+        Returns
+        -------
+        (utc, known)
+            Whether the clock shows that abbreviation (upper and lower case are equal) at that
+            time; if not, ``utc`` means nothing.
+        """
+        local_us = np.asarray(local_us, np.int64)
+        utc, known = local_us.copy(), np.zeros(len(local_us), bool)
+        instants, offsets, names = _names(self.timezone)
+        shown = np.array([each.casefold() == name.casefold() for each in names])
+        for offset in np.unique(offsets[shown]).tolist():
+            candidates = local_us - offset * MICRO
+            now = np.searchsorted(instants, candidates // MICRO, side="right")
+            fits = shown[now] & (offsets[now] == offset) & ~known
+            utc[fits], known = candidates[fits], known | fits
+        return utc, known
 
     def to_local(self, utc_us: Int64) -> Int64:
         """Local microseconds of UTC microseconds."""
@@ -253,26 +282,47 @@ def _look_up(changes: Int64, offsets: Int64, times: Int64) -> Int64:
 
 @lru_cache(maxsize=16)
 def _transitions(timezone: str) -> tuple[Int64, Int64]:
-    """Instants at which the zone's offset changes, and the offsets, one more than instants.
+    """Instants at which the zone's offset changes, and the offsets, one more than instants."""
+    instants, offsets = _changes(timezone, _offset)
+    return instants, np.array(offsets, np.int64)
 
-    zoneinfo does not expose its table, so the offset is probed once a day (no zone has ever changed
-    twice within a day) and each change is located by bisection.
+
+@lru_cache(maxsize=16)
+def _names(timezone: str) -> tuple[Int64, Int64, list[str]]:
+    """The same for the zone's offset together with its abbreviation."""
+    instants, found = _changes(timezone, lambda time: (_offset(time), time.tzname()))
+    return (
+        instants,
+        np.array([offset for offset, _ in found], np.int64),
+        [n or "" for _, n in found],
+    )
+
+
+def _offset(time: dt.datetime) -> int:
+    delta = time.utcoffset()
+    assert delta is not None
+    return int(delta.total_seconds())
+
+
+def _changes(timezone: str, of: Callable[[dt.datetime], T]) -> tuple[Int64, list[T]]:
+    """Instants at which something about the zone's local time changes, and what it is between them.
+
+    zoneinfo does not expose its table, so it is probed once a day (no zone has ever changed twice
+    within a day) and each change is located by bisection.
     """
     zone = ZoneInfo(timezone)
 
-    def offset(second: int) -> int:
-        delta = dt.datetime.fromtimestamp(second, zone).utcoffset()
-        assert delta is not None
-        return int(delta.total_seconds())
+    def at(second: int) -> T:
+        return of(dt.datetime.fromtimestamp(second, zone))
 
     first, last = (_day_number(dt.date(year, 1, 1)) * DAY for year in _TABLE_YEARS)
-    instants, offsets = [], [offset(first)]
+    instants, values = [], [at(first)]
     for day in range(first + DAY, last, DAY):
-        if (new := offset(day)) != offsets[-1]:
+        if (new := at(day)) != values[-1]:
             low, high = day - DAY, day
             while high - low > 1:
                 middle = (low + high) // 2
-                low, high = (middle, high) if offset(middle) == offsets[-1] else (low, middle)
+                low, high = (middle, high) if at(middle) == values[-1] else (low, middle)
             instants.append(high)
-            offsets.append(new)
-    return np.array(instants, np.int64), np.array(offsets, np.int64)
+            values.append(new)
+    return np.array(instants, np.int64), values

@@ -1,13 +1,12 @@
-"""Converting and checking columns."""
+"""Local times of files."""
 
 import datetime as dt
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from tippers_dagster.campus.intake import clean
-from tippers_dagster.campus.intake.clean import Checks
+from tippers_dagster.campus.log.checks import Checks
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 
@@ -78,36 +77,6 @@ def test_parquet_times() -> None:
         clean.local_times(Checks(1), zoned, "t")
     with pytest.raises(BadInput, match="of type int64"):
         clean.local_times(Checks(1), _column(5), "t")
-
-
-def test_text() -> None:
-    assert clean.text(_column(" a ", "", "  ", None, "é"), "t").to_pylist() == [
-        "a", None, None, None, "é",
-    ]  # fmt: skip
-    assert clean.text(_column(7, None), "t").to_pylist() == ["7", None]
-    assert clean.text(_column(7.0, None), "t").to_pylist() == ["7", None]
-    dictionary = pa.chunked_array([pa.array(["a", "b", "a"]).dictionary_encode()])
-    assert clean.text(dictionary, "t").to_pylist() == ["a", "b", "a"]
-    with pytest.raises(BadInput, match="Column t"):
-        clean.text(_column(7.5), "t")
-    with pytest.raises(BadInput, match="Column t is of type bool"):
-        clean.text(_column(True), "t")
-
-
-def test_text_that_postgres_cannot_store() -> None:
-    checks = Checks(4)
-    clean.check_text(checks, _column("a", "b\0", "x" * 501, None), "t")
-    assert checks.good.tolist() == [True, False, False, True]
-    assert checks.counts() == {"t has a NUL character": 1, "t is longer than 500 bytes": 1}
-
-
-def test_first_reason_counts() -> None:
-    checks = Checks(3)
-    checks.reject(np.array([True, False, False]), "one")
-    checks.reject(np.array([True, True, False]), "two")
-    checks.reject_each(np.array([True, True, True]), np.array([0, 1, 1]), ["three", "four"])
-    assert checks.reasons().to_pylist() == ["one", "two", "four"]
-    assert checks.counts() == {"one": 1, "two": 1, "four": 1}
 
 
 def test_lengths() -> None:

@@ -1,4 +1,4 @@
-"""Converts text to typed columns, and gives each unusable row a reason. Vectorised."""
+"""Local times of files, and which of them cannot be used. Vectorised."""
 
 from __future__ import annotations
 
@@ -10,18 +10,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tippers_dagster.campus.local_time import LocalClock
+from tippers_dagster.campus.log.checks import END_BEFORE_START, Checks, Mask
+from tippers_dagster.campus.log.texts import is_null, is_text, text
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
-
-Mask = NDArray[np.bool_]
-
-MAX_TEXT = 500
-"""Maximum length of a text in bytes; PostgreSQL cannot index values longer than about 2,700."""
-
-NO_DEVICE = "no device"
-NO_SPACE = "no space id"
-NO_ACCESS_POINT = "no access point"
-END_BEFORE_START = "end before start"
 
 _HOUR_US = 3_600_000_000
 _ZONE = r"[ T]\d{2}(:\d{2})*(\.\d+)?\s*(Z|z|[+-]\d{2}(:?\d{2})?|UTC|GMT)$"
@@ -30,87 +22,6 @@ _LOCAL_TIME = (
     r"([ T]([01]\d|2[0-3])(:[0-5]\d(:[0-5]\d(\.\d{1,6})?)?)?)?$"
 )
 _MONTH_DAYS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-
-
-class Checks:
-    """The unusable rows of a batch, with reasons; the first reason of a row counts."""
-
-    def __init__(self, rows: int) -> None:
-        self._reasons: list[str] = []
-        self._code = np.full(rows, -1, np.int32)
-
-    @property
-    def good(self) -> Mask:
-        """The rows without a reason."""
-        return self._code < 0
-
-    def reject(self, rows: Mask, reason: str) -> None:
-        """Reject ``rows`` (bool per row) with a reason, unless they already have one."""
-        self.reject_each(rows, np.zeros(len(rows), np.int64), [reason])
-
-    def reject_each(self, rows: Mask, which: NDArray[np.integer], reasons: list[str]) -> None:
-        """Like ``reject``, with the reason ``reasons[which[i]]`` for row ``i``."""
-        fresh = rows & self.good
-        if fresh.any():
-            self._code[fresh] = len(self._reasons) + which[fresh]
-            self._reasons += reasons
-
-    def reasons(self) -> pa.Array:
-        """The reason of every rejected row, in order."""
-        return pa.array(self._reasons, pa.string()).take(pa.array(self._code[~self.good]))
-
-    def counts(self) -> dict[str, int]:
-        """The number of rejected rows by reason."""
-        numbers = np.bincount(self._code[~self.good], minlength=len(self._reasons))
-        counts: dict[str, int] = {}
-        for reason, number in zip(self._reasons, numbers.tolist(), strict=True):
-            if number:
-                counts[reason] = counts.get(reason, 0) + number
-        return counts
-
-
-def text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """A column as stripped text; blank text becomes null.
-
-    Whole numbers become their digits, even if they are stored as floats because some are missing
-    (``12.0`` becomes ``12``).
-
-    Raises
-    ------
-    BadInput
-        When the column contains neither text nor whole numbers.
-    """
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    try:
-        if pa.types.is_floating(kind):
-            column = column.cast(pa.int64())
-        elif not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
-            raise BadInput(f"Column {name} is of type {kind}; text or whole numbers are expected.")
-        column = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    except pa.ArrowInvalid as error:
-        raise BadInput(f"Column {name} cannot be read as text: {error}") from error
-    blank = pc.equal(column, "")
-    if pc.any(blank).as_py():
-        column = pc.if_else(blank, pa.scalar(None, pa.string()), column)
-    return column
-
-
-def is_null(column: pa.ChunkedArray) -> Mask:
-    """Whether each row is null."""
-    return pc.is_null(column).to_numpy()
-
-
-def check_text(checks: Checks, column: pa.ChunkedArray, name: str) -> None:
-    """Reject text that PostgreSQL cannot store or index: with NUL characters, or too long."""
-    longest = pc.max(pc.binary_length(column)).as_py() or 0
-    if longest > MAX_TEXT:
-        long = pc.fill_null(pc.greater(pc.binary_length(column), MAX_TEXT), False).to_numpy()
-        checks.reject(long, f"{name} is longer than {MAX_TEXT} bytes")
-    # Checking the bytes at once is far cheaper than a search per value.
-    data = [chunk.buffers()[2] for chunk in column.chunks]
-    if not all(np.frombuffer(buffer, np.uint8).all() for buffer in data if buffer):
-        nul = pc.fill_null(pc.match_substring(column, "\0"), False).to_numpy()
-        checks.reject(nul, f"{name} has a NUL character")
 
 
 def local_times(checks: Checks, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -136,7 +47,7 @@ def local_times(checks: Checks, column: pa.ChunkedArray, name: str) -> pa.Chunke
         return column.cast(pa.timestamp("us"), safe=False)
     if pa.types.is_date(kind):
         return column.cast(pa.timestamp("us"))
-    if not (_is_text(kind) or pa.types.is_null(kind)):
+    if not (is_text(kind) or pa.types.is_null(kind)):
         raise BadInput(f"Column {name} is of type {kind}; times or text are expected.")
     values = text(column, name)
     try:
@@ -201,10 +112,6 @@ def _times(local: NDArray[np.int64], like: pa.ChunkedArray) -> pa.ChunkedArray:
 def microseconds(times: pa.ChunkedArray) -> NDArray[np.int64]:
     """``timestamp[us]`` as int64 microseconds since 1970-01-01 00:00; 0 for null."""
     return pc.fill_null(times.cast(pa.int64()), 0).to_numpy()
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _some_local_times(checks: Checks, values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:

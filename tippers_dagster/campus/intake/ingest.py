@@ -17,14 +17,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tippers_dagster.campus.devices import NO_DEVICE
 from tippers_dagster.campus.intake import clean
-from tippers_dagster.campus.intake.clean import Checks
 from tippers_dagster.campus.intake.entries import Options, journal_transaction, note_removal
 from tippers_dagster.campus.intake.files import Batch, InputFile, Progress, file_sha256, open_rows
 from tippers_dagster.campus.intake.journal import Ingest, IngestReport, begin_ingest
 from tippers_dagster.campus.intake.layers import remove_keys, write_layer
 from tippers_dagster.campus.intake.undo import check_tree, days_of
 from tippers_dagster.campus.local_time import DAY, MICRO, LocalClock
+from tippers_dagster.campus.log import texts
+from tippers_dagster.campus.log.checks import NO_SPACE, Checks, Mask
 from tippers_dagster.campus.source.load import create_session_indexes, prepare_bulk_load
 from tippers_dagster.campus.source.read import longest_open
 from tippers_dagster.campus.source.schema import (
@@ -280,18 +282,18 @@ def _load_sessions(
     for batch in file.batches(progress):
         checks = Checks(batch.columns.num_rows)
         ids = {
-            name: clean.text(batch.columns[name], name)
+            name: texts.text(batch.columns[name], name)
             for name in ("mac_address", "sensor_id", "space_id")
         }
-        checks.reject(clean.is_null(ids["mac_address"]), clean.NO_DEVICE)
-        checks.reject(clean.is_null(ids["space_id"]), clean.NO_SPACE)
+        checks.reject(texts.is_null(ids["mac_address"]), NO_DEVICE)
+        checks.reject(texts.is_null(ids["space_id"]), NO_SPACE)
         for name, column in ids.items():
-            clean.check_text(checks, column, name)
+            texts.check_text(checks, column, name)
         times = {}
         for name in ("start_time", "end_time"):
             raw = batch.columns[name]
             if name == "start_time":
-                checks.reject(clean.is_null(raw), "no start_time")
+                checks.reject(texts.is_null(raw), "no start_time")
             times[name] = clean.local_times(checks, raw, name)
         if clock is not None:
             here = LocalClock(ingest.settings.timezone)
@@ -312,11 +314,11 @@ def _load_spaces(ingest: Ingest, file: _Renamed, progress: Progress | None) -> N
         return
     raw = pa.concat_tables([batch.columns for batch in batches])
     numbers = np.concatenate([batch.row_numbers for batch in batches])
-    spaces = pa.table({name: clean.text(raw[name], name) for name in SPACE_COLUMNS})
+    spaces = pa.table({name: texts.text(raw[name], name) for name in SPACE_COLUMNS})
     checks = Checks(raw.num_rows)
     ids = spaces["space_id"]
     for name in SPACE_COLUMNS:
-        clean.check_text(checks, spaces[name], name)
+        texts.check_text(checks, spaces[name], name)
     why = why_each_unusable(ids.to_pylist(), spaces["parent_space_id"].to_pylist())
     unusable = np.array([reason is not None for reason in why], bool)
     checks.reject_each(unusable, np.arange(len(why)), [reason or "" for reason in why])
@@ -337,11 +339,11 @@ def _load_reference(
         for name, kind in table.types.items():
             raw = batch.columns[name]
             is_number = kind == pa.float64()
-            columns[name] = _numbers(checks, raw, name) if is_number else clean.text(raw, name)
+            columns[name] = _numbers(checks, raw, name) if is_number else texts.text(raw, name)
             if name in _NEEDED[table.kind]:
-                checks.reject(clean.is_null(columns[name]), f"no {name}")
+                checks.reject(texts.is_null(columns[name]), f"no {name}")
             if not is_number:
-                clean.check_text(checks, columns[name], name)
+                texts.check_text(checks, columns[name], name)
         ingest.report.rows += batch.columns.num_rows
         ingest.reject(batch.columns, batch.row_numbers, checks)
         good.append(pa.table(columns).filter(pa.array(checks.good)))
@@ -355,7 +357,7 @@ def _note_times(ingest: Ingest, starts: pa.ChunkedArray, ends: pa.ChunkedArray) 
     ingest.first_start = min(ingest.first_start or bounds["min"], bounds["min"])
     ingest.last_start = max(ingest.last_start or bounds["max"], bounds["max"])
     start = clean.microseconds(starts)
-    end = np.where(clean.is_null(ends), start, clean.microseconds(ends))
+    end = np.where(texts.is_null(ends), start, clean.microseconds(ends))
     # As far as an open row of the same session would reach.
     last = np.maximum(end, start + longest_open(ingest.settings) * MICRO)
     days = np.stack([start, last]) // (DAY * MICRO)
@@ -368,7 +370,7 @@ def _note_times(ingest: Ingest, starts: pa.ChunkedArray, ends: pa.ChunkedArray) 
     )
 
 
-def _has_later_row(ids: pa.ChunkedArray) -> clean.Mask:
+def _has_later_row(ids: pa.ChunkedArray) -> Mask:
     """Whether a later row has the same id."""
     codes = pc.fill_null(ids, "").combine_chunks().dictionary_encode().indices.to_numpy()
     _, last = np.unique(codes[::-1], return_index=True)
@@ -380,13 +382,13 @@ def _has_later_row(ids: pa.ChunkedArray) -> clean.Mask:
 def _numbers(checks: Checks, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """A column as float64; text that is not a number is rejected."""
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
-        values = column.cast(pa.float64(), safe=False)  # large integers lose their last digits
+        numbers = column.cast(pa.float64(), safe=False)  # large integers lose their last digits
         checks.reject(
-            pc.fill_null(pc.invert(pc.is_finite(values)), False).to_numpy(),
+            pc.fill_null(pc.invert(pc.is_finite(numbers)), False).to_numpy(),
             f"{name} is not a number",
         )
-        return values
-    texts = clean.text(column, name)
-    readable = pc.match_substring_regex(texts, _NUMBER)
+        return numbers
+    values = texts.text(column, name)
+    readable = pc.match_substring_regex(values, _NUMBER)
     checks.reject(pc.fill_null(pc.invert(readable), False).to_numpy(), f"{name} is not a number")
-    return pc.if_else(readable, texts, pa.scalar(None, pa.string())).cast(pa.float64())
+    return pc.if_else(readable, values, pa.scalar(None, pa.string())).cast(pa.float64())

@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tippers_dagster.campus.intake.clean import Checks
 from tippers_dagster.campus.intake.entries import (
     Options,
     describe_options,
@@ -32,6 +31,7 @@ from tippers_dagster.campus.intake.entries import (
 )
 from tippers_dagster.campus.intake.files import MAX_VALUE_CHARACTERS, Malformed
 from tippers_dagster.campus.intake.undo import Undone, remove_ingests
+from tippers_dagster.campus.log.checks import Checks
 from tippers_dagster.campus.source.load import Load
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings

@@ -26,9 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tippers_dagster.campus.devices import normalise_devices
+from tippers_dagster.campus.devices import NO_DEVICE, normalise_devices
 from tippers_dagster.campus.intake import clean
-from tippers_dagster.campus.intake.clean import Checks
 from tippers_dagster.campus.intake.files import InputFile, Progress, file_sha256, open_rows
 from tippers_dagster.campus.intake.ingest import (
     append_sessions,
@@ -39,6 +38,8 @@ from tippers_dagster.campus.intake.ingest import (
 )
 from tippers_dagster.campus.intake.journal import Ingest, IngestReport, begin_ingest
 from tippers_dagster.campus.local_time import LocalClock
+from tippers_dagster.campus.log import texts
+from tippers_dagster.campus.log.checks import NO_ACCESS_POINT, Checks
 from tippers_dagster.campus.source.schema import REGION_TO_COVERAGE, SPACES, source_tables
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
@@ -310,14 +311,14 @@ def _read(
     reading = _Reading()
     for batch in file.batches(progress):
         checks = Checks(batch.columns.num_rows)
-        devices = clean.text(batch.columns[columns.device], columns.device)
-        places = clean.text(batch.columns[columns.access_point], columns.access_point)
+        devices = texts.text(batch.columns[columns.device], columns.device)
+        places = texts.text(batch.columns[columns.access_point], columns.access_point)
         raw_times = batch.columns[columns.time]
-        checks.reject(clean.is_null(devices), clean.NO_DEVICE)
-        checks.reject(clean.is_null(places), clean.NO_ACCESS_POINT)
-        clean.check_text(checks, devices, columns.device)
-        clean.check_text(checks, places, columns.access_point)
-        checks.reject(clean.is_null(raw_times), f"no {columns.time}")
+        checks.reject(texts.is_null(devices), NO_DEVICE)
+        checks.reject(texts.is_null(places), NO_ACCESS_POINT)
+        texts.check_text(checks, devices, columns.device)
+        texts.check_text(checks, places, columns.access_point)
+        checks.reject(texts.is_null(raw_times), f"no {columns.time}")
         times = clean.local_times(checks, raw_times, columns.time)
         if clock is not None:
             times, _ = clean.moved(clock, LocalClock(ingest.settings.timezone), times, times)

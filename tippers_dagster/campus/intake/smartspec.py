@@ -21,11 +21,12 @@ import numpy as np
 import pyarrow as pa
 
 from tippers_dagster.campus.intake import clean
-from tippers_dagster.campus.intake.clean import Checks
 from tippers_dagster.campus.intake.files import Progress, file_sha256, open_rows
 from tippers_dagster.campus.intake.ingest import merge_spaces, replace_rows
 from tippers_dagster.campus.intake.journal import Ingest, IngestReport, begin_ingest
 from tippers_dagster.campus.intake.observations import ObservationColumns, load_observations
+from tippers_dagster.campus.log import texts
+from tippers_dagster.campus.log.checks import Checks
 from tippers_dagster.campus.source.schema import (
     REGION_TO_COVERAGE,
     SPACES,
@@ -308,7 +309,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and "\0" not in value and len(value) <= clean.MAX_TEXT
+    return isinstance(value, str) and "\0" not in value and len(value) <= texts.MAX_TEXT
 
 
 def _is_place(value: object) -> bool:
@@ -325,7 +326,7 @@ def _is_list_of_ids(value: object) -> bool:
 
 _VALUES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "id": ("a whole number", _is_whole),
-    "description": (f"a text of up to {clean.MAX_TEXT} characters", _is_text),
+    "description": (f"a text of up to {texts.MAX_TEXT} characters", _is_text),
     "coordinates": ("three numbers", _is_place),
     "metasensor-id": ("a whole number", _is_whole),
     "coverage": ("a list of whole numbers", _is_list_of_ids),

@@ -14,18 +14,12 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from tippers_dagster.campus.intake.clean import (
-    NO_SPACE,
-    Checks,
-    check_plausible,
-    check_text,
-    is_null,
-    local_times,
-    text,
-)
+from tippers_dagster.campus.intake.clean import check_plausible, local_times
 from tippers_dagster.campus.intake.files import Batch, Malformed, file_sha256, open_rows
 from tippers_dagster.campus.intake.tables import ingested_file, reject
 from tippers_dagster.campus.local_time import DAY, MICRO, LocalClock, check_width
+from tippers_dagster.campus.log.checks import NO_SPACE, Checks
+from tippers_dagster.campus.log.texts import check_text, is_null, text
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import BadInput
 from tippers_dagster.people.counts.tables import head_count
