@@ -12,12 +12,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tippers_dagster.catalog import files, store, yaml_text
+from tippers_dagster.catalog import files, store
 from tippers_dagster.catalog.catalog import definition_of
 from tippers_dagster.catalog.kinds import Kind, Rule
 from tippers_dagster.catalog.model import Draft
 from tippers_dagster.catalog.validate import check_form
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform import yaml_text
 from tippers_dagster.settings import Settings
 
 from .conftest import device, draft, function, people

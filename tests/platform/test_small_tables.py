@@ -84,7 +84,7 @@ def test_compressed_files_are_read_under_any_name(tmp_path: Path, compression: s
 def test_files_that_unpack_to_very_much_are_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tippers_dagster.campus.intake.files.MIN_UNPACKED_LIMIT", 1 << 20)
+    monkeypatch.setattr("tippers_dagster.campus.log.rows.MIN_UNPACKED_LIMIT", 1 << 20)
     monkeypatch.setattr("tippers_dagster.platform.small_tables.MAX_UNPACKED_BYTES", 1 << 20)
     path = tmp_path / "bomb.csv.zst"
     path.write_bytes(packed(b"a\n" + b"1\n" * (20 << 20), "zstd"))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tippers_dagster.calendar.periods import Period, period
-from tippers_dagster.catalog import yaml_text
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform import yaml_text
 from tippers_dagster.platform.small_tables import unescape_formula
 from tippers_dagster.platform.table_files import csv_of_rows, replacing
 from tippers_dagster.platform.text import shown

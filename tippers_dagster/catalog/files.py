@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tippers_dagster.catalog import yaml_text
 from tippers_dagster.catalog.kinds import BODIES, Kind
 from tippers_dagster.catalog.model import Definition, Draft, Ref, Unreadable
 from tippers_dagster.catalog.names import check_ref, read_body
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform import yaml_text
 from tippers_dagster.platform.text import shown
 
 FOLDERS: dict[Kind, str] = {

@@ -14,13 +14,13 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tippers_dagster.catalog import yaml_text
 from tippers_dagster.catalog.files import ref_of, scan
 from tippers_dagster.catalog.kinds import BODIES, Kind
 from tippers_dagster.catalog.model import Definition, Ref, Unreadable
 from tippers_dagster.catalog.names import check_ref, read_body
 from tippers_dagster.catalog.plain_sql import PlainSql
 from tippers_dagster.errors import BadInput, SettingsError
+from tippers_dagster.platform import yaml_text
 from tippers_dagster.settings import Settings
 
 DEFINITIONS = "definitions"

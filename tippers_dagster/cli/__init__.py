@@ -24,6 +24,7 @@ COMMANDS = {
     "up": ("stack", "Start the local stack; stop it with Ctrl-C."),
     "doctor": ("stack", "Check the deployment, and say how to fix problems."),
     "ingest": ("ingest", "Load sessions, spaces and other source tables from files."),
+    "log": ("log", "What a WiFi log in any shape would be read as."),
     "simulate": ("simulate", "Simulate a campus, with its truth."),
     "rejects": ("rejects", "List rejected rows and spaces, with reasons."),
     "spaces": ("spaces", "List the space tree; remove spaces."),

@@ -13,6 +13,10 @@ HEAD_BYTES = 16
 
 Compression = Literal["gzip", "zstd", "bz2", "lz4"]
 
+UTF8 = "utf-8"
+UTF16 = "utf-16"
+"""With a byte order mark."""
+
 _PARQUET = b"PAR1"
 _COMPRESSIONS: dict[bytes, Compression] = {
     b"\x1f\x8b": "gzip",
@@ -20,13 +24,13 @@ _COMPRESSIONS: dict[bytes, Compression] = {
     b"BZh": "bz2",
     b"\x04\x22\x4d\x18": "lz4",
 }
-_UTF8 = "Save it again as UTF-8."
+_SAVE_AS_UTF8 = "Save it again as UTF-8."
 _AS_CSV = "Save it as CSV in UTF-8, or as Parquet."
 _OTHERS = {
-    codecs.BOM_UTF32_LE: ("UTF-32, not UTF-8", _UTF8),
-    codecs.BOM_UTF32_BE: ("UTF-32, not UTF-8", _UTF8),
-    codecs.BOM_UTF16_LE: ("UTF-16, not UTF-8", _UTF8),
-    codecs.BOM_UTF16_BE: ("UTF-16, not UTF-8", _UTF8),
+    codecs.BOM_UTF32_LE: ("UTF-32, not UTF-8", _SAVE_AS_UTF8),
+    codecs.BOM_UTF32_BE: ("UTF-32, not UTF-8", _SAVE_AS_UTF8),
+    codecs.BOM_UTF16_LE: ("UTF-16, not UTF-8", _SAVE_AS_UTF8),
+    codecs.BOM_UTF16_BE: ("UTF-16, not UTF-8", _SAVE_AS_UTF8),
     b"PK\x03\x04": ("a zip archive or a workbook (.xlsx)", f"Unpack the archive. {_AS_CSV}"),
     b"\xd0\xcf\x11\xe0": ("a workbook (.xls)", _AS_CSV),
     b"\xfd7zXZ": ("compressed with xz", "Compress it with gzip or zstd, or not at all."),
@@ -46,15 +50,21 @@ class TableFormat:
 
     is_csv: bool
     compression: Compression | None = None
+    encoding: str = UTF8
+    """That of CSV as far as the file's first bytes show it."""
 
 
-def table_format(head: bytes, name: object) -> TableFormat:
+def table_format(head: bytes, name: object, *, utf16: bool = False) -> TableFormat:
     """The format of a table file, detected from its first ``HEAD_BYTES`` bytes.
 
     Parameters
     ----------
+    head
+        The bytes.
     name
         The file's name, for messages. A file named ``.parquet`` must be Parquet.
+    utf16
+        Whether the caller can read UTF-16.
 
     Raises
     ------
@@ -63,8 +73,9 @@ def table_format(head: bytes, name: object) -> TableFormat:
     """
     if head.startswith(_PARQUET):
         return TableFormat(is_csv=False)
+    is_utf16 = encoding_of(head) == UTF16
     for magic, (what, hint) in _OTHERS.items():
-        if head.startswith(magic):
+        if head.startswith(magic) and not (utf16 and is_utf16):
             raise BadInput(f"{name} is {what}.", hint)
     if str(name).lower().endswith((".parquet", ".pq")):
         raise BadInput(
@@ -74,4 +85,11 @@ def table_format(head: bytes, name: object) -> TableFormat:
     if not head:
         raise BadInput(f"{name} is empty.", "Expected a header line and rows.")
     found = (c for magic, c in _COMPRESSIONS.items() if head.startswith(magic))
-    return TableFormat(is_csv=True, compression=next(found, None))
+    return TableFormat(True, next(found, None), UTF16 if is_utf16 else UTF8)
+
+
+def encoding_of(head: bytes) -> str:
+    """UTF-16 if text begins with that byte order mark, else UTF-8."""
+    is_utf32 = head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE))
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return UTF16 if head.startswith(marks) and not is_utf32 else UTF8

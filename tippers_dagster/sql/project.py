@@ -25,13 +25,13 @@ from typing import Any
 import yaml
 
 from tippers_dagster.automation.nodes import digest
-from tippers_dagster.catalog import yaml_text
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.handwritten import project_source
 from tippers_dagster.catalog.kinds import Connection, Kind
 from tippers_dagster.catalog.model import Ref
 from tippers_dagster.catalog.window import Window
 from tippers_dagster.errors import BadInput, TippersError
+from tippers_dagster.platform import yaml_text
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import (
     connection_name,

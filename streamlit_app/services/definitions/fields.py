@@ -10,7 +10,7 @@ from streamlit_app.services.definitions.conditions import (
     conditions_of,
     new_condition,
 )
-from tippers_dagster.catalog import files, yaml_text
+from tippers_dagster.catalog import files
 from tippers_dagster.catalog.kinds import (
     Body,
     Classifier,
@@ -30,6 +30,7 @@ from tippers_dagster.catalog.model import Unreadable
 from tippers_dagster.catalog.refresh import ON_CHANGE, UNITS, in_units, parse_refresh
 from tippers_dagster.catalog.window import parse_window
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform import yaml_text
 
 _NEW_SQL = {
     Kind.INDEX: "SELECT DISTINCT mac_address\nFROM int_sessions",

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamlit_app.services.definitions.edit import Edit, draft
-from tippers_dagster.catalog import files, yaml_text
+from tippers_dagster.catalog import files
 from tippers_dagster.catalog.model import Definition, Draft, Unreadable
 from tippers_dagster.catalog.names import read_body
 from tippers_dagster.catalog.rows import Version
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform import yaml_text
 
 
 def text_of(given: Draft | Definition | Version | Edit) -> str:

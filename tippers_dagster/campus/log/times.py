@@ -30,6 +30,7 @@ Int8 = NDArray[np.int8]
 Order = Literal["day first", "month first"]
 DAY_FIRST: Order = "day first"
 MONTH_FIRST: Order = "month first"
+ORDERS = (DAY_FIRST, MONTH_FIRST)
 
 GIVEN, MISSING, NOT_ENDED, UNREADABLE, IMPLAUSIBLE, AMBIGUOUS_ORDER, OTHER_ZONE = range(7)
 STATES = (
@@ -112,9 +113,13 @@ class OrderEvidence:
         return DAY_FIRST if self.day_first else MONTH_FIRST
 
 
-def open_order(name: str, example: str) -> BadInput:
+class OpenOrder(BadInput):
+    """A column does not show whether its dates begin with the day or the month."""
+
+
+def open_order(name: str, example: str) -> OpenOrder:
     """The error of a column whose order of day and month is not known."""
-    return BadInput(
+    return OpenOrder(
         f"Column {name} does not show whether its dates begin with the day or the month: "
         f"{example!r} can be read both ways.",
         "Say which it is with --day-first or --month-first.",

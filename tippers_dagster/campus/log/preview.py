@@ -1,0 +1,266 @@
+"""The first rows of a log as they would be taken: what was understood, and what was not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tippers_dagster.campus.devices import KINDS
+from tippers_dagster.campus.local_time import LocalClock
+from tippers_dagster.campus.log.arrow_types import text_of
+from tippers_dagster.campus.log.formats import open_log
+from tippers_dagster.campus.log.guessing import Look, find_mapping
+from tippers_dagster.campus.log.mapping import AS_FOUND, FileLayout, LogMapping
+from tippers_dagster.campus.log.people import ANONYMOUS, UserNames
+from tippers_dagster.campus.log.presets import Preset, known_columns
+from tippers_dagster.campus.log.reading import (
+    LogRows,
+    columns_by_role,
+    day_month_order,
+    read_rows,
+)
+from tippers_dagster.campus.log.rows import Malformed
+from tippers_dagster.campus.log.sessions import Meaning, normalised
+from tippers_dagster.campus.log.times import Order
+from tippers_dagster.errors import BadInput
+
+SHOWN_ROWS = 10
+CHECKED_ROWS = 100_000
+"""Rows whose reasons are counted."""
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a deployment says of all logs.
+
+    Parameters
+    ----------
+    timezone
+        IANA zone of times without a zone.
+    plausible
+        Local times outside [first, second) are rejected.
+    longest_seconds
+        Longer sessions are rejected.
+    """
+
+    timezone: str
+    plausible: tuple[dt.datetime, dt.datetime]
+    longest_seconds: int
+
+
+@dataclass(frozen=True)
+class PreviewedRow:
+    """One row: its values by role as the log has them, and what was made of them."""
+
+    number: int
+    values: dict[str, str | None]
+    understood: dict[str, str]
+    """Empty when the row is rejected."""
+    reason: str | None = None
+
+
+@dataclass
+class Preview:
+    """What a log's first rows are."""
+
+    look: Look
+    """The file, as it was read."""
+    preset: Preset | None
+    guesses: list[tuple[Preset, str]]
+    """The presets that it may be, with the reason; the likeliest first."""
+    mapping: LogMapping | None
+    """How it was read; ``None`` when no mapping was given and no preset fits."""
+    roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The columns of each role."""
+    unseen: list[str] = field(default_factory=list)
+    """Columns of the mapping that the first records of a JSON file do not have."""
+    order: Order | None = None
+    """Of day and month, where its times leave that open."""
+    rows: list[PreviewedRow] = field(default_factory=list)
+    read: int = 0
+    usable: int = 0
+    left_out: int = 0
+    malformed: list[Malformed] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    is_whole: bool = False
+    """Whether all rows of the file were read."""
+
+
+def preview(
+    path: Path,
+    mapping: LogMapping | None,
+    deployment: Deployment,
+    *,
+    preset: Preset | None = None,
+    layout: FileLayout = AS_FOUND,
+    timezone: str | None = None,
+    order: Order | None = None,
+    columns: Mapping[str, str] = MappingProxyType({}),
+    shown: int = SHOWN_ROWS,
+) -> Preview:
+    """Read the first rows of a log as they would be taken.
+
+    Parameters
+    ----------
+    path
+        The log.
+    mapping
+        What its columns mean; ``None``: as ``preset`` says, else as the preset says that fits best.
+    deployment
+        What the deployment says of all logs.
+    preset
+        The preset to use.
+    layout
+        What is known of how the file is written; it counts more than what the mapping says.
+    timezone
+        IANA zone of times without a zone; it counts more than what the mapping says.
+    order
+        Of day and month; it counts more than what the mapping says.
+    columns
+        The columns of fields of the mapping, which count more, too.
+    shown
+        How many rows to show.
+
+    Raises
+    ------
+    BadInput
+        When the file cannot be read, lacks columns of the mapping, or leaves the order of day and
+        month open.
+    """
+    said = {"timezone": timezone, "order": order}
+    choice = find_mapping(
+        path,
+        mapping=mapping,
+        preset=preset,
+        layout=layout,
+        fields={**columns, **{n: value for n, value in said.items() if value is not None}},
+    )
+    made = Preview(choice.look, choice.preset, choice.guesses, choice.mapping)
+    if made.mapping is not None:
+        _read(path, made.mapping, deployment, made, shown)
+    return made
+
+
+def meaning_of(
+    mapping: LogMapping, deployment: Deployment, key: bytes, order: Order | None
+) -> Meaning:
+    """What a log's rows mean, for ``sessions.normalised``.
+
+    Parameters
+    ----------
+    mapping
+        What its columns mean.
+    deployment
+        What the deployment says of all logs.
+    key
+        The device key, for persons.
+    order
+        Of day and month.
+    """
+    return Meaning(
+        clock=LocalClock(mapping.timezone or deployment.timezone),
+        plausible=deployment.plausible,
+        longest_seconds=deployment.longest_seconds,
+        key=key,
+        names={role: " or ".join(names) for role, names in mapping.mapped.items()},
+        order=order,
+        duration_unit=mapping.duration_unit or "s",
+        device_is=mapping.device_is,
+        users=UserNames(mapping.own_realms, (*ANONYMOUS, *mapping.anonymous)),
+    )
+
+
+def _read(
+    path: Path, mapping: LogMapping, deployment: Deployment, made: Preview, shown: int
+) -> None:
+    with open_log(path, mapping.file, known_columns(mapping)) as file:
+        made.roles = columns_by_role(file, mapping)
+        made.unseen = [name for name in mapping.columns if file.find(name) is None]
+        parts = list(_first(read_rows(file, mapping), made))
+        made.malformed = list(file.malformed)
+    made.order = _order(path, mapping, parts)
+    meaning = meaning_of(mapping, deployment, secrets.token_bytes(_KEY_BYTES), made.order)
+    for part in parts:
+        _judge(part, meaning, made, shown)
+
+
+def _first(parts: Iterator[LogRows], made: Preview) -> Iterator[LogRows]:
+    """The parts with the first ``CHECKED_ROWS`` rows."""
+    for part in parts:
+        left = CHECKED_ROWS - made.read
+        made.read += min(part.columns.num_rows, left)
+        made.left_out += part.left_out
+        yield replace(
+            part, columns=part.columns.slice(0, left), row_numbers=part.row_numbers[:left]
+        )
+        if part.columns.num_rows >= left:
+            return
+    made.is_whole = True
+
+
+def _order(path: Path, mapping: LogMapping, parts: list[LogRows]) -> Order | None:
+    """The order of day and month, judged by the first rows if they decide it, else by all."""
+    try:
+        return day_month_order(parts, mapping)
+    except BadInput:
+        with open_log(path, mapping.file, known_columns(mapping)) as file:
+            return day_month_order(read_rows(file, mapping), mapping)
+
+
+def _judge(part: LogRows, meaning: Meaning, made: Preview, shown: int) -> None:
+    """Count what can be used and what cannot, and keep the first rows."""
+    rows, checks = normalised(part.columns, meaning)
+    made.usable += rows.num_rows
+    made.reasons.update(checks.counts())
+    count = min(shown - len(made.rows), part.columns.num_rows)
+    if count <= 0:
+        return
+    good = checks.good[:count]
+    understood = iter(rows.slice(0, int(good.sum())).to_pylist())
+    reasons = iter(checks.reasons().slice(0, int((~good).sum())).to_pylist())
+    values = {
+        name: text_of(part.columns[name].slice(0, count)) for name in part.columns.column_names
+    }
+    for at, (number, is_good) in enumerate(
+        zip(part.row_numbers[:count].tolist(), good, strict=True)
+    ):
+        given = {role: column[at].as_py() for role, column in values.items()}
+        if is_good:
+            row = _understood(next(understood), meaning, "seen" in given)
+            made.rows.append(PreviewedRow(number, given, row))
+        else:
+            made.rows.append(PreviewedRow(number, given, {}, next(reasons)))
+
+
+def _understood(row: dict[str, Any], meaning: Meaning, is_observation: bool) -> dict[str, str]:
+    """A normalised row for people: local times with their offset, and no hash of a person."""
+    zone = ZoneInfo(meaning.clock.timezone)
+    found = {"device": row["device"], "kind": KINDS[row["device_kind"]]}
+    start = _local(row["start"], zone)
+    if is_observation:
+        found["seen"] = start
+    else:
+        found |= {"start": start, "end": _local(row["end"], zone) or "open"}
+        if row["end"] is None and row["last_seen"] is not None:
+            found["end"] = f"open, last seen {_local(row['last_seen'], zone)}"
+    found |= {key: row[key] for key in ("access_point", "space", "ssid") if row[key] is not None}
+    if row["person"] is not None:
+        found["person"] = "yes"
+    return found
+
+
+def _local(us: int | None, zone: ZoneInfo) -> str:
+    if us is None:
+        return ""
+    local = (_EPOCH + dt.timedelta(microseconds=us)).astimezone(zone)
+    return local.isoformat(" ", "seconds")
