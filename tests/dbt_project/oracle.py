@@ -61,8 +61,8 @@ class Session:
 
 
 def usable(rows: Iterable[dict[str, Any]]) -> list[Session]:
-    """The sessions, cleaned."""
-    found = []
+    """The sessions, cleaned: one for all rows of the same device, start and place."""
+    found: dict[tuple[object, ...], tuple[bool, Session]] = {}
     for row in rows:
         device, start, end = row["mac_address"], row["start_time"], row["end_time"]
         if not (device or "").strip() or row["space_id"] not in campus.SPACES or start is None:
@@ -75,12 +75,13 @@ def usable(rows: Iterable[dict[str, Any]]) -> list[Session]:
         ended = end.replace(tzinfo=ZONE).timestamp() if end else began + campus.OPEN_SECONDS
         end = end or dt.datetime.fromtimestamp(ended, ZONE).replace(tzinfo=None)
         began, ended = math.floor(began), math.ceil(ended)
-        found.append(
-            Session(
-                device, row["sensor_id"], row["space_id"], start, end, began, max(ended, began + 1)
-            )
-        )
-    return found
+        place = row["sensor_id"], row["space_id"]
+        session = Session(device, *place, start, end, began, max(ended, began + 1))
+        mine = (row["end_time"] is not None, session)
+        best = found.setdefault((device, start, *place), mine)
+        if (mine[0], session.ended) > (best[0], best[1].ended):
+            found[device, start, *place] = mine
+    return [session for _, session in found.values()]
 
 
 def by(key: Callable[[Session], Any], sessions: list[Session]) -> dict[Any, list[Session]]:

@@ -170,6 +170,37 @@ def test_one_device_in_several_spellings_is_one_device(settings: Settings) -> No
     assert (chunk.rows, chunk.repeated, chunk.devices) == (3, 3, 3)
 
 
+def test_columns_with_a_zone_tell_the_hours_apart_that_a_clock_repeats(settings: Settings) -> None:
+    for name in ("start_time", "end_time"):
+        change(settings, f"ALTER TABLE source.user_ap_trajectory ALTER {name} TYPE timestamptz")
+    hours = [dt.datetime(2024, 11, 3, hour, 30, tzinfo=dt.UTC) for hour in (8, 9)]
+    length = dt.timedelta(minutes=15)
+    campus.add_sessions(settings, [Seen("m1", "r1", hour, hour + length) for hour in hours])
+    run(settings, ["2024-10-28"])
+    found = spans(read(settings, "2024-10-28"))
+    begins = [int(hour.timestamp()) for hour in hours]
+    assert found == [("r1", begin, begin + 900) for begin in begins]
+    assert read(settings, "2024-10-28")["start_time"].to_pylist() == [at("2024-11-03T01:30")] * 2
+
+
+def test_a_session_without_an_end_lasts_until_it_was_last_seen(settings: Settings) -> None:
+    nine = at("2025-01-07T09:00")
+    campus.add_sessions(settings, [Seen(f"m{n}", "r1", nine, None) for n in (1, 2, 3)])
+    for mac, seen in (("m1", "09:20"), ("m2", "08:00")):
+        last = f"2025-01-07 {seen} America/Los_Angeles"
+        change(
+            settings,
+            "UPDATE source.user_ap_trajectory SET last_seen = %s WHERE mac_address = %s",
+            last,
+            mac,
+        )
+    run(settings, [W1])
+    rows = sorted(read(settings, W1).to_pylist(), key=lambda row: row["end"])
+    lasting = [row["end"] - utc("2025-01-07T09:00") for row in rows]
+    assert lasting == [1, 20 * 60, 12 * 3600]
+    assert all(row["is_open"] for row in rows)
+
+
 BORDER = at("2025-01-13T00:00")
 LIMIT = dt.timedelta(hours=12)
 
@@ -509,8 +540,10 @@ def test_the_order_is_that_of_all_columns() -> None:
             "start_time": rng.integers(0, 2, n),
             "end_time": rng.integers(0, 2, n),
             "is_open": rng.integers(0, 2, n).astype(np.uint8),
+            "session": rng.integers(0, 2, n).astype(np.uint64),
         }
         names = ("device", "start", "end", "space", "sensor", "start_time", "end_time", "is_open")
+        names = (*names, "session")
         ours = module._order(rows)
         plain = sorted(range(n), key=lambda i: tuple(rows[name][i] for name in names))
         assert sorted(ours.tolist()) == list(range(n))

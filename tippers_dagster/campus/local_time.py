@@ -113,16 +113,16 @@ class LocalClock:
             ``end > start`` for every session, except for rows that end before they start: these
             have ``end == start``, and are to be rejected.
         """
+        return whole_seconds(*self.session_instants(start_local_us, end_local_us))
+
+    def session_instants(self, start_local_us: Int64, end_local_us: Int64) -> tuple[Int64, Int64]:
+        """The same in microseconds, not rounded; nothing is rejected."""
         start = self.to_utc(start_local_us)
         end = self.to_utc(end_local_us)
         early = np.flatnonzero(end < start)
         if early.size:
             second = self.to_utc(np.asarray(end_local_us, np.int64)[early], fold=1)
             end[early] = np.maximum(end[early], second)
-        backwards = end < start
-        start //= MICRO
-        end = np.maximum(-(-end // MICRO), start + 1)
-        end[backwards] = start[backwards]
         return start, end
 
     # --- days and chunks --------------------------------------------------------------------
@@ -195,6 +195,13 @@ class LocalClock:
 
 
 # --- chunks: local calendar days, weeks and months ---------------------------------------------
+def whole_seconds(start_us: Int64, end_us: Int64) -> tuple[Int64, Int64]:
+    """Whole UTC seconds of sessions given by UTC microseconds; see `LocalClock.session_bounds`."""
+    start = start_us // MICRO
+    end = np.maximum(-(-end_us // MICRO), start + 1)
+    return start, np.where(end_us < start_us, start, end)
+
+
 def chunk_key(date: dt.date, size: ChunkSize) -> str:
     """The key of the chunk that contains a local date: the ISO date on which it begins."""
     return _chunk_first(date, size).isoformat()

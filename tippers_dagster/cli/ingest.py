@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tippers_dagster.cli.log_columns import (
+    AccessPointColumn,
+    DeviceColumn,
+    DurationColumn,
+    EndColumn,
+    SeenColumn,
+    SessionIdColumn,
+    SpaceColumn,
+    StartColumn,
+    UpdatedColumn,
+    named_columns,
+)
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import counted, short_path, shown
@@ -20,6 +32,7 @@ if TYPE_CHECKING:
     from tippers_dagster.campus.intake.entries import Ingested
     from tippers_dagster.campus.intake.files import Progress
     from tippers_dagster.campus.intake.journal import IngestReport
+    from tippers_dagster.campus.log.times import Order
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,7 +44,10 @@ app = typer.Typer(
 REASONS_SHOWN = 15
 SPACES_SHOWN = 10
 
-File = Annotated[Path, typer.Argument(help="CSV or Parquet file.", show_default=False)]
+File = Annotated[
+    Path,
+    typer.Argument(help="CSV or Parquet file; of sessions also JSON.", show_default=False),
+]
 Number = Annotated[
     int, typer.Argument(help="Number of the ingest, see `tippers ingest list`.", show_default=False)
 ]
@@ -51,6 +67,10 @@ Zone = Annotated[
         help="IANA time zone of the file's local times; default: TIPPERS_TIMEZONE.",
         show_default=False,
     ),
+]
+DayFirst = Annotated[
+    bool | None,
+    typer.Option("--day-first/--month-first", help="What times such as 01/07/2025 begin with."),
 ]
 Gap = Annotated[
     int | None,
@@ -75,9 +95,90 @@ def spaces(file: File, column: Columns = None) -> None:
 
 
 @app.command()
-def sessions(file: File, column: Columns = None, timezone: Zone = None) -> None:
-    """Append sessions: mac_address, sensor_id, start_time, end_time, space_id (local times)."""
-    _ingest_file("sessions", file, column, timezone)
+def sessions(
+    file: File, column: Columns = None, timezone: Zone = None, day_first: DayFirst = None
+) -> None:
+    """Append sessions: mac_address, sensor_id, start_time, end_time, space_id."""
+    _ingest_file("sessions", file, column, timezone, _order(day_first))
+
+
+@app.command()
+def log(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON or Parquet file.", show_default=False)],
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Read it as this preset, see `tippers log presets`."),
+    ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Read it by a mapping, see `tippers log preview`."),
+    ] = None,
+    device: DeviceColumn = None,
+    start: StartColumn = None,
+    end: EndColumn = None,
+    duration: DurationColumn = None,
+    updated: UpdatedColumn = None,
+    seen: SeenColumn = None,
+    access_point: AccessPointColumn = None,
+    space: SpaceColumn = None,
+    session_id: SessionIdColumn = None,
+    timezone: Zone = None,
+    day_first: DayFirst = None,
+    gap: Gap = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of text, such as latin-1; default: UTF-8.")
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="Separator of a CSV file; default: found by itself.")
+    ] = None,
+) -> None:
+    """Load a WiFi log in any shape: sessions, accounting records, or observations.
+
+    Without --preset, --mapping and columns, the file's columns are compared with the presets. See
+    first with `tippers log preview` what would be understood. A row's space is the one that it
+    names, else that of its access point: the region that it covers most (region_to_coverage), or
+    the space with the same id.
+    """
+    from tippers_dagster.campus.intake.log import ingest_log
+    from tippers_dagster.campus.log.guessing import find_mapping
+    from tippers_dagster.campus.log.mapping import load_mapping, read_layout
+    from tippers_dagster.campus.log.presets import preset as preset_named
+
+    if preset is not None and mapping is not None:
+        raise BadInput("Give --preset or --mapping, not both.")
+    fields = {
+        **named_columns(
+            device=device,
+            start=start,
+            end=end,
+            duration=duration,
+            updated=updated,
+            seen=seen,
+            access_point=access_point,
+            space=space,
+            session_id=session_id,
+        ),
+        "timezone": timezone,
+        "order": _order(day_first),
+    }
+    layout = {"encoding": encoding, "separator": separator}
+    choice = find_mapping(
+        file,
+        mapping=None if mapping is None else load_mapping(mapping),
+        preset=None if preset is None else preset_named(preset),
+        layout=read_layout({name: value for name, value in layout.items() if value is not None}),
+        fields={name: value for name, value in fields.items() if value is not None},
+    )
+    if choice.mapping is None:
+        raise BadInput(
+            f"No preset fits {file}.",
+            "Name its columns (--device, --start ...), or write a mapping with `tippers log "
+            "preview --write`.",
+        )
+    if choice.preset is not None:
+        typer.echo(f"Read as {choice.preset.name}: {choice.preset.title}.")
+    found = choice.mapping
+    _run(file, lambda tick: ingest_log(get_settings(), file, found, gap, tick))
 
 
 @app.command("space-metadata")
@@ -109,6 +210,7 @@ def observations(
     access_point: Annotated[str, typer.Option(help="Column of the access point.")] = "sensor_id",
     gap: Gap = None,
     timezone: Zone = None,
+    day_first: DayFirst = None,
 ) -> None:
     """Build sessions from times at which devices were seen at access points.
 
@@ -122,7 +224,13 @@ def observations(
     _run(
         file,
         lambda tick: ingest_observations(
-            get_settings(), file, columns, gap, tick, timezone=timezone
+            get_settings(),
+            file,
+            columns,
+            gap,
+            tick,
+            timezone=timezone,
+            order=_order(day_first),
         ),
     )
 
@@ -202,7 +310,12 @@ def again(
     number: Number,
     column: Columns = None,
     timezone: Zone = None,
+    day_first: DayFirst = None,
     gap: Gap = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of a log: read it by another mapping."),
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="The file's new path, if it was moved.")] = None,
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Load it even if its content has changed.")
@@ -214,10 +327,13 @@ def again(
     later ingests of the same spaces, rooms or people still take precedence.
     """
     from tippers_dagster.campus.intake.repeat import Changes, ingest_again, ingest_of
+    from tippers_dagster.campus.log.mapping import load_mapping
 
     settings = get_settings()
     path = Path(ingest_of(settings, number).name) if file is None else file
-    changes = Changes(None if column is None else _columns(column), timezone, gap)
+    columns = None if column is None else _columns(column)
+    found = None if mapping is None else load_mapping(mapping)
+    changes = Changes(columns, timezone, gap, _order(day_first), found)
     _run(
         path,
         lambda tick: ingest_again(
@@ -254,12 +370,22 @@ def _report_stale(dates: set[dt.date]) -> None:
         )
 
 
+def _order(day_first: bool | None) -> Order | None:
+    from tippers_dagster.campus.log.times import DAY_FIRST, MONTH_FIRST
+
+    return None if day_first is None else DAY_FIRST if day_first else MONTH_FIRST
+
+
 def _ingest_file(
-    kind: str, file: Path, column: list[str] | None, timezone: str | None = None
+    kind: str,
+    file: Path,
+    column: list[str] | None,
+    timezone: str | None = None,
+    order: Order | None = None,
 ) -> None:
     from tippers_dagster.campus.intake.ingest import FileOptions, ingest_file
 
-    options = FileOptions(_columns(column or []), timezone)
+    options = FileOptions(_columns(column or []), timezone, order)
     _run(file, lambda tick: ingest_file(get_settings(), kind, file, tick, options))
 
 

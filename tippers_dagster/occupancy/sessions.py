@@ -37,11 +37,11 @@ import pyarrow.compute as pc
 from tippers_dagster.campus.addresses import ADDRESSES
 from tippers_dagster.campus.devices import DEVICE_REASONS
 from tippers_dagster.campus.identities import DeviceIds
-from tippers_dagster.campus.local_time import MICRO, LocalClock, chunk_bounds
+from tippers_dagster.campus.local_time import MICRO, LocalClock, chunk_bounds, whole_seconds
 from tippers_dagster.campus.source.read import Observed, SourceSnapshot, Span, source_snapshot
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy.sweep import split
-from tippers_dagster.platform.fingerprint import mix, of_text, of_texts, sums_by_group
+from tippers_dagster.platform.fingerprint import mix, of_column, of_text, of_texts, sums_by_group
 from tippers_dagster.platform.keys import device_key
 from tippers_dagster.platform.lake import Lake
 from tippers_dagster.platform.lake.keys import sessions_key
@@ -88,8 +88,11 @@ _SPILLED = pa.schema(
         "start_time": pa.int64(),
         "end_time": pa.int64(),
         "is_open": pa.uint8(),
+        "session": pa.uint64(),
     }
 )
+"""Rows before they are sorted. ``session``: hash of the log's own id of a session; 0 if it has
+none."""
 _REJECTED = pa.schema(
     {
         "chunk": pa.string(),
@@ -289,35 +292,48 @@ class _Pass:
             spill.close()
 
     def _split_by_chunk(self, batch: pa.RecordBatch) -> None:
-        start_us = _local_us(batch["start_time"])
+        start_us = _microseconds(batch["start_time"])
         open_ended = np.asarray(pc.is_null(batch["end_time"]))
-        end_us = np.where(open_ended, start_us, _local_us(batch["end_time"]))
-        start, end = self.clock.session_bounds(start_us, end_us)
-        limit = self.settings.open_session_seconds
-        # Rounded up, as all ends are, if the start is not a whole second.
-        end = np.where(open_ended, start + limit + (start_us % MICRO > 0), end)
+        start_utc, end_utc = self._instants(batch, start_us, open_ended)
+        start, end = whole_seconds(start_utc, end_utc)
+        end_us = _microseconds(batch["end_time"]).copy()
+        end_us[open_ended] = self.clock.to_local(end_utc[open_ended])
         space = _codes(batch["space_id"], self._spaces)
         device, no_device = self._ids.read(batch["mac_address"])
         low, high = self._plausible
+        ends_late = ~open_ended & (end_us >= high)
         reason = np.select(
             [
                 no_device >= 0,
                 space < 0,
                 end <= start,
-                (start_us < low) | (start_us >= high) | (end_us >= high),
+                (start_us < low) | (start_us >= high) | ends_late,
                 end_us - start_us > self.settings.longest_session_seconds * MICRO,
             ],
             [no_device, *range(len(DEVICE_REASONS), len(REASONS))],
             default=-1,
         )
-        still_open = np.flatnonzero(open_ended)
-        ends = self.clock.to_utc(start_us[still_open]) + limit * MICRO
-        end_us[still_open] = self.clock.to_local(ends)
         good = np.flatnonzero(reason < 0)
         sensor = self.sensors(batch["sensor_id"])
-        self._spill(good, device, space, sensor, start, end, start_us, end_us, open_ended)
+        session = of_column(batch["session_id"])
+        self._spill(good, device, space, sensor, start, end, start_us, end_us, open_ended, session)
         if good.size < batch.num_rows:
             self._reject(batch, np.flatnonzero(reason >= 0), reason, start)
+
+    def _instants(
+        self, batch: pa.RecordBatch, start_us: np.ndarray, open_ended: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """UTC microseconds in which sessions start and end.
+
+        They end with their last sign of life, or at their limit, where no end is given.
+        """
+        local_end = np.where(open_ended, start_us, _microseconds(batch["end_time"]))
+        start, end = self.clock.session_instants(start_us, local_end)
+        start = _given(batch["started_at"], start)
+        end = _given(batch["ended_at"], end)
+        limit = start + self.settings.open_session_seconds * MICRO
+        last = np.maximum(start, _given(batch["last_seen"], limit))
+        return start, np.where(open_ended, last, end)
 
     def _spill(self, good: np.ndarray, *columns: np.ndarray) -> None:
         """Write good rows to each chunk that they, or open rows that they complete, overlap;
@@ -439,7 +455,7 @@ def _as_table(rows: _Rows, spaces: pa.Array, sensors: pa.Array, begin: int) -> p
     """Sorted rows with the columns of ``SCHEMA``; ``begin``: the first second of the chunk."""
     sensor = rows["sensor"]
     columns = {
-        **rows,
+        **{name: rows[name] for name in SCHEMA.names if name in rows},
         "space": pa.DictionaryArray.from_arrays(pa.array(rows["space"]), spaces),
         "sensor": pa.DictionaryArray.from_arrays(pa.array(sensor, mask=sensor < 0), sensors),
         "is_open": rows["is_open"].view(np.bool_),
@@ -492,27 +508,38 @@ def _order(rows: _Rows) -> np.ndarray:
     key = key[order]
     same = np.append(key[1:] == key[:-1], False)
     tied = np.flatnonzero(same | np.append(False, same[:-1]))
-    names = ("is_open", "end_time", "start_time", "sensor", "space", "end")
+    names = ("session", "is_open", "end_time", "start_time", "sensor", "space", "end")
     among = order[tied]
     order[tied] = among[np.lexsort((*(rows[name][among] for name in names), key[tied]))]
     return order
 
 
 def _one_per_session(rows: _Rows) -> np.ndarray:
-    """bool per row: it stands for its session, which has one device, start and place.
+    """bool per row: it stands for its session.
+
+    Rows of a device are of one session if they have the same id, or the same start and place.
 
     ``rows`` are sorted by device and start.
     """
     device, start = rows["device"], rows["start"]
     same = np.append((device[1:] == device[:-1]) & (start[1:] == start[:-1]), False)
     tied = np.flatnonzero(same | np.append(False, same[:-1]))
-    names = ("space", "sensor", "start_time", "start", "device")
-    session = [rows[name][tied] for name in names]
-    best = np.lexsort((-rows["end_time"][tied], rows["is_open"][tied], *session))
-    repeats = np.logical_and.reduce([key[best][1:] == key[best][:-1] for key in session])
     kept = np.ones(len(device), bool)
-    kept[tied[best[1:][repeats]]] = False
+    _keep_best(rows, tied, ("device", "start", "start_time", "sensor", "space"), kept)
+    if rows["session"].any():
+        named = np.flatnonzero(kept & (rows["session"] > 0))
+        ordered = np.sort(mix(device[named], rows["session"][named]))
+        if (ordered[1:] == ordered[:-1]).any():
+            _keep_best(rows, named, ("device", "session"), kept)
     return kept
+
+
+def _keep_best(rows: _Rows, among: np.ndarray, session: Sequence[str], kept: np.ndarray) -> None:
+    """Mark all rows but the best of each session as not kept."""
+    keys = [rows[name][among] for name in session]
+    best = np.lexsort((-rows["end_time"][among], rows["is_open"][among], *reversed(keys)))
+    repeats = np.logical_and.reduce([key[best][1:] == key[best][:-1] for key in keys])
+    kept[among[best[1:][repeats]]] = False
 
 
 def _unknown_spaces(rejects: _Spill) -> pa.RecordBatch:
@@ -545,6 +572,15 @@ def _codes(values: pa.Array, known: pa.Array) -> np.ndarray:
     return pc.fill_null(pc.index_in(values, value_set=known), -1).to_numpy()
 
 
-def _local_us(times: pa.Array) -> np.ndarray:
-    """Naive local microseconds; 0 for nulls, which the caller masks."""
-    return pc.fill_null(times.cast(pa.timestamp("us")).cast(pa.int64()), 0).to_numpy()
+def _microseconds(times: pa.Array) -> np.ndarray:
+    """int64, local or UTC as they are; 0 for nulls, which the caller masks."""
+    return pc.fill_null(
+        times.cast(pa.timestamp("us", times.type.tz)).cast(pa.int64()), 0
+    ).to_numpy()
+
+
+def _given(times: pa.Array, others: np.ndarray) -> np.ndarray:
+    """The times, and the others where they are null."""
+    if times.null_count == len(times):
+        return others
+    return np.where(np.asarray(pc.is_null(times)), others, _microseconds(times))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change
 from tippers_dagster.campus.local_time import chunk_bounds
+from tippers_dagster.campus.source import checks
 from tippers_dagster.campus.source.read import Observed, Span, read_spaces, source_snapshot
 from tippers_dagster.errors import SourceError
 from tippers_dagster.settings import Settings
@@ -178,13 +180,27 @@ def test_a_deployment_s_names_and_types(settings: Settings) -> None:
     assert row["sensor_id"] is None
 
 
-def test_times_with_a_zone_are_refused(settings: Settings) -> None:
-    change(settings, "ALTER TABLE source.user_ap_trajectory ALTER start_time TYPE timestamptz")
-    with pytest.raises(
-        SourceError,
-        match=r"TIPPERS_SESSION_COLUMNS: column start_time.* type timestamp with time zone",
-    ):
-        read(settings, SPAN)
+def test_times_may_have_a_zone(settings: Settings) -> None:
+    local, before = read(settings, SPAN), observe(settings)
+    zone = settings.timezone
+    for name in ("start_time", "end_time"):
+        change(
+            settings,
+            f"ALTER TABLE source.user_ap_trajectory ALTER {name} TYPE timestamptz "
+            f"USING {name} AT TIME ZONE '{zone}'",
+        )
+    checks._checked.clear()
+    found = read(settings, SPAN)
+    names = ["mac_address", "start_time", "end_time"]
+    assert sorted(found.select(names).to_pylist(), key=str) == sorted(
+        local.select(names).to_pylist(), key=str
+    )
+    starts = pc.local_timestamp(found["started_at"].cast(pa.timestamp("us", zone)))
+    assert starts.equals(found["start_time"])
+    after = observe(settings)
+    assert {chunk: seen.rows for chunk, seen in after.items()} == {
+        chunk: seen.rows for chunk, seen in before.items()
+    }
 
 
 def test_a_missing_table(settings: Settings) -> None:

@@ -24,6 +24,9 @@ _COLUMNS = (
     "traced, first_start, last_start, ingested_at, redone_at, undone_at"
 )
 
+SESSION_KINDS = ("sessions", "observations", "log")
+"""Kinds of ingests whose rows are sessions."""
+
 Options = Mapping[str, object]
 """The options that a file was read with, as JSON."""
 
@@ -142,23 +145,31 @@ def note_ingest(
 def same_content(
     load: Load, kind: str, sha256: str, replaces: bool, again: int | None
 ) -> Ingested | None:
-    """The current ingest of this content other than ``again``, if there is one."""
+    """The current ingest of this content other than ``again``, if there is one.
+
+    Of sessions, however they were read: their rows would be loaded twice.
+    """
+    alike = SESSION_KINDS if kind in SESSION_KINDS else (kind,)
+    kinds = ", ".join(f"'{one}'" for one in alike)
     newer = (
         "AND NOT EXISTS (SELECT FROM tippers.ingested_file n WHERE n.kind = f.kind "
         "AND n.undone_at IS NULL AND n.ingest_id > f.ingest_id)"
     )
     found = load.execute(
-        f"SELECT {_COLUMNS} FROM tippers.ingested_file f WHERE sha256 = $1 AND kind = $2 "
+        f"SELECT {_COLUMNS} FROM tippers.ingested_file f WHERE sha256 = $1 AND kind IN ({kinds}) "
         f"AND undone_at IS NULL AND ingest_id <> {again or 0:d} {newer if replaces else ''} "
         "ORDER BY ingest_id DESC LIMIT 1",
-        (sha256, kind),
+        (sha256,),
     ).to_pylist()
     return _ingested(found[0]) if found else None
 
 
-def same_options(earlier: Ingested, options: Options) -> bool:
-    """Whether an ingest used these options; assumed for ingests of earlier versions."""
-    return earlier.options is None or dict(earlier.options) == dict(options)
+def same_options(earlier: Ingested, kind: str, options: Options) -> bool:
+    """Whether an ingest was of this kind and used these options; options are assumed to be the same
+    for ingests of earlier versions.
+    """
+    same = earlier.options is None or dict(earlier.options) == dict(options)
+    return earlier.kind == kind and same
 
 
 def _ingested(row: dict[str, Any]) -> Ingested:

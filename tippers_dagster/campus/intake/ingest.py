@@ -7,31 +7,32 @@ replace all stored rows of the same room, person or region. Every ingest can be 
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from zoneinfo import ZoneInfoNotFoundError
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tippers_dagster.campus.devices import NO_DEVICE
-from tippers_dagster.campus.intake import clean
 from tippers_dagster.campus.intake.entries import Options, journal_transaction, note_removal
-from tippers_dagster.campus.intake.files import Batch, InputFile, Progress, file_sha256, open_rows
+from tippers_dagster.campus.intake.files import (
+    Batch,
+    InputFile,
+    Progress,
+    file_sha256,
+    named_columns,
+    open_rows,
+)
 from tippers_dagster.campus.intake.journal import Ingest, IngestReport, begin_ingest
 from tippers_dagster.campus.intake.layers import remove_keys, write_layer
-from tippers_dagster.campus.intake.undo import check_tree, days_of
-from tippers_dagster.campus.local_time import DAY, MICRO, LocalClock
+from tippers_dagster.campus.intake.log import load_log, session_mapping
+from tippers_dagster.campus.intake.undo import check_tree
 from tippers_dagster.campus.log import texts
-from tippers_dagster.campus.log.checks import NO_SPACE, Checks, Mask
-from tippers_dagster.campus.source.load import create_session_indexes, prepare_bulk_load
-from tippers_dagster.campus.source.read import longest_open
+from tippers_dagster.campus.log.checks import Checks, Mask
+from tippers_dagster.campus.log.times import Order
 from tippers_dagster.campus.source.schema import (
     FACULTY_DATA,
-    INGEST_ID,
     REGION_TO_COVERAGE,
     SESSIONS,
     SPACE_METADATA,
@@ -41,7 +42,7 @@ from tippers_dagster.campus.source.schema import (
 )
 from tippers_dagster.campus.space_ids import why_each_unusable
 from tippers_dagster.errors import BadInput
-from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
+from tippers_dagster.settings import SPACE_COLUMNS, Settings
 
 KINDS = (SPACES, SESSIONS, SPACE_METADATA, FACULTY_DATA, REGION_TO_COVERAGE)
 """Kinds of files for ``ingest_file``."""
@@ -63,16 +64,19 @@ class FileOptions:
     """Options for reading a file.
 
     ``columns`` maps the source tables' column names to the file's, if these differ. ``timezone`` is
-    the IANA zone of a session file's local times; default: the deployment's.
+    the IANA zone of a session file's local times; default: the deployment's. ``order``: of day and
+    month in its times, if these leave it open.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     timezone: str | None = None
+    order: Order | None = None
 
     def as_json(self) -> Options:
         """For the journal: options that differ from the defaults."""
         columns = {"columns": dict(self.columns)} if self.columns else {}
-        return columns | ({"timezone": self.timezone} if self.timezone else {})
+        others = {"timezone": self.timezone, "order": self.order}
+        return columns | {name: value for name, value in others.items() if value}
 
 
 def ingest_file(
@@ -109,8 +113,11 @@ def ingest_file(
         When the source is a campus's own database.
     """
     table = source_tables(settings)[kind]
-    if options.timezone is not None and kind != SESSIONS:
-        raise BadInput("--timezone applies only to files of sessions and observations.")
+    if (options.timezone or options.order) and kind != SESSIONS:
+        raise BadInput(
+            "--timezone, --day-first and --month-first apply only to files of sessions and "
+            "observations."
+        )
     named = named_columns(table.columns, options.columns)
     wanted = {named[ours] if ours in options.columns else ours: ours for ours in named}
     if len(wanted) < len(named):
@@ -118,7 +125,9 @@ def ingest_file(
             "Two columns are mapped to the same column of the file.",
             "Map each to a different column.",
         )
-    clock = other_clock(settings, options.timezone)
+    if kind == SESSIONS:
+        mapping = session_mapping(named, options.timezone, options.order)
+        return load_log(settings, SESSIONS, path, mapping, options.as_json(), progress, again=again)
     sha256 = file_sha256(path)
     noted = options.as_json()
     with (
@@ -131,9 +140,7 @@ def ingest_file(
         if ingest.report.already:
             return ingest.report
         file = _Renamed(opened, wanted)
-        if kind == SESSIONS:
-            _load_sessions(ingest, file, progress, clock)
-        elif kind == SPACES:
+        if kind == SPACES:
             _load_spaces(ingest, file, progress)
         else:
             _load_reference(ingest, table, file, progress)
@@ -153,65 +160,6 @@ class _Renamed:
         for batch in self.file.batches(progress):
             names = [self.ours[name] for name in batch.columns.column_names]
             yield Batch(batch.columns.rename_columns(names), batch.row_numbers)
-
-
-def named_columns(ours: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """The name in the file of each of a table's columns, including names that the user chose.
-
-    Raises
-    ------
-    BadInput
-        When a chosen column is not one of the table's.
-    """
-    if unknown := sorted(set(chosen).difference(ours)):
-        raise BadInput(f"There is no column {', '.join(unknown)}.", f"Columns: {', '.join(ours)}.")
-    return {**ours, **chosen}
-
-
-def other_clock(settings: Settings, timezone: str | None) -> LocalClock | None:
-    """The clock of a file's local times; None if it is the deployment's.
-
-    Raises
-    ------
-    BadInput
-        When the zone does not exist.
-    """
-    if timezone is None or timezone == settings.timezone:
-        return None
-    try:
-        return LocalClock(timezone)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise BadInput(
-            f"{timezone!r} is not an IANA time zone.", "Examples: America/New_York, UTC"
-        ) from None
-
-
-def begin_sessions(ingest: Ingest, expected_rows: int) -> None:
-    """Prepare for the first append of an ingest's sessions."""
-    prepare_bulk_load(ingest.load, ingest.settings, expected_rows)
-
-
-def append_sessions(ingest: Ingest, sessions: pa.Table) -> None:
-    """Append clean sessions, with the columns and types of the session table."""
-    if not sessions.num_rows:
-        return
-    table = source_tables(ingest.settings)[SESSIONS]
-    rows = sessions.select(list(SESSION_COLUMNS))
-    number = pa.repeat(pa.scalar(ingest.ingest_id, pa.int64()), rows.num_rows)
-    ingest.report.loaded += ingest.load.copy_in(table, rows.append_column(INGEST_ID, number))
-    _note_times(ingest, rows["start_time"], rows["end_time"])
-    for named in rows["space_id"].value_counts().to_pylist():
-        ingest.report.unplaced[named["values"]] += named["counts"]
-
-
-def finish_sessions(ingest: Ingest) -> None:
-    """Finish after the last append of an ingest's sessions."""
-    if ingest.report.loaded:
-        create_session_indexes(ingest.load, ingest.settings)
-    table, unplaced = source_tables(ingest.settings)[SPACES], ingest.report.unplaced
-    found = ingest.load.execute(f"SELECT {table.column('space_id')} AS space FROM {table.sql}")
-    for space in found["space"].to_pylist():
-        unplaced.pop(space, None)
 
 
 def merge_spaces(ingest: Ingest, spaces: pa.Table) -> None:
@@ -274,40 +222,6 @@ def replace_rows(ingest: Ingest, table: SourceTable, rows: pa.Table) -> int:
 
 
 # --- the loaders ----------------------------------------------------------------------------
-def _load_sessions(
-    ingest: Ingest, file: _Renamed, progress: Progress | None, clock: LocalClock | None
-) -> None:
-    limits = ingest.settings.plausible_range()
-    begin_sessions(ingest, file.file.expected_rows)
-    for batch in file.batches(progress):
-        checks = Checks(batch.columns.num_rows)
-        ids = {
-            name: texts.text(batch.columns[name], name)
-            for name in ("mac_address", "sensor_id", "space_id")
-        }
-        checks.reject(texts.is_null(ids["mac_address"]), NO_DEVICE)
-        checks.reject(texts.is_null(ids["space_id"]), NO_SPACE)
-        for name, column in ids.items():
-            texts.check_text(checks, column, name)
-        times = {}
-        for name in ("start_time", "end_time"):
-            raw = batch.columns[name]
-            if name == "start_time":
-                checks.reject(texts.is_null(raw), "no start_time")
-            times[name] = clean.local_times(checks, raw, name)
-        if clock is not None:
-            here = LocalClock(ingest.settings.timezone)
-            start, end = clean.moved(clock, here, times["start_time"], times["end_time"])
-            times = {"start_time": start, "end_time": end}
-        for name, column in times.items():
-            clean.check_plausible(checks, column, name, limits)
-        clean.check_length(checks, times["start_time"], times["end_time"], ingest.settings)
-        ingest.report.rows += batch.columns.num_rows
-        ingest.reject(batch.columns, batch.row_numbers, checks)
-        append_sessions(ingest, pa.table(ids | times).filter(pa.array(checks.good)))
-    finish_sessions(ingest)
-
-
 def _load_spaces(ingest: Ingest, file: _Renamed, progress: Progress | None) -> None:
     batches = list(file.batches(progress))
     if not batches:
@@ -349,25 +263,6 @@ def _load_reference(
         good.append(pa.table(columns).filter(pa.array(checks.good)))
     if good:
         ingest.report.loaded += replace_rows(ingest, table, pa.concat_tables(good))
-
-
-def _note_times(ingest: Ingest, starts: pa.ChunkedArray, ends: pa.ChunkedArray) -> None:
-    """Record the dates that sessions may touch, and their earliest and latest start."""
-    bounds = pc.min_max(starts).as_py()
-    ingest.first_start = min(ingest.first_start or bounds["min"], bounds["min"])
-    ingest.last_start = max(ingest.last_start or bounds["max"], bounds["max"])
-    start = clean.microseconds(starts)
-    end = np.where(texts.is_null(ends), start, clean.microseconds(ends))
-    # As far as an open row of the same session would reach.
-    last = np.maximum(end, start + longest_open(ingest.settings) * MICRO)
-    days = np.stack([start, last]) // (DAY * MICRO)
-    # One number per pair, since a session lasts some weeks at most.
-    pairs = np.unique(days[0] << 20 | days[1] - days[0])
-    epoch = dt.date(1970, 1, 1)
-    ingest.report.dates |= days_of(
-        (epoch + dt.timedelta(days=pair >> 20), epoch + dt.timedelta(days=(pair >> 20) + span))
-        for pair, span in zip(pairs.tolist(), (pairs & (1 << 20) - 1).tolist(), strict=True)
-    )
 
 
 def _has_later_row(ids: pa.ChunkedArray) -> Mask:

@@ -9,6 +9,7 @@ later ones.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,8 +38,7 @@ from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 
 _REJECTS = "tippers_staged_reject"
-_NUMBER = "tippers.row_number"
-_REASON = "tippers.reason"
+_NUL = "\N{SYMBOL FOR NULL}"
 
 
 @dataclass
@@ -101,9 +101,10 @@ class Ingest:
     def _stage(self, rows: pa.Table, numbers: pa.Array, reasons: pa.Array) -> None:
         names = tuple(rows.column_names)
         staged = self._rejects.setdefault(names, f"{_REJECTS}_{len(self._rejects)}")
-        columns = {_NUMBER: numbers, _REASON: reasons}
-        columns |= {name: _as_json_text(rows[name]) for name in names}
-        self.load.stage(staged, pa.table(columns))
+        # Not under the file's names, which may be too long for PostgreSQL, or mean something to it.
+        values = [_as_json_text(column) for column in rows.columns]
+        columns = {"number": numbers, "reason": reasons}
+        self.load.stage(staged, pa.table(columns | {f"c{at}": v for at, v in enumerate(values)}))
 
     def finish(self) -> None:
         """Write the rejected rows and complete the entry, or raise when no row is usable."""
@@ -112,16 +113,22 @@ class Ingest:
             raise BadInput(
                 f"All rows of {self.path} were rejected; nothing was loaded.\n"
                 + "\n".join(f"{n:,} x {why}" for why, n in self.report.rejected.most_common()),
-                "Is it the right kind of file, and are its times local times?",
+                "Is it the right kind of file? `tippers log preview` shows how a log's columns "
+                "are read.",
             )
+        if not self.report.rows and self.report.details:
+            left_out = ", ".join(f"{what}: {n}" for what, n in self.report.details.items())
+            raise BadInput(f"No row of {self.path} counts ({left_out}).", "Correct the mapping.")
         if not self.report.rows:
             raise BadInput(f"{self.path} has no rows.", "Expected a header line and rows.")
-        for staged in self._rejects.values():
+        for names, staged in self._rejects.items():
+            values = ", ".join(f"c{at}" for at in range(len(names)))
             self.load.execute(
                 "INSERT INTO tippers.reject (ingest_id, kind, row_number, reason, row) "
-                f"""SELECT {self.ingest_id}, $1, "{_NUMBER}", "{_REASON}", """
-                f"""to_jsonb(r) - '{_NUMBER}' - '{_REASON}' FROM {staged} r ORDER BY 3""",
-                (self.kind,),
+                f"SELECT {self.ingest_id}, $1, number, reason, jsonb_object("
+                "ARRAY(SELECT jsonb_array_elements_text($2::jsonb)), "
+                f"ARRAY[{values}]::text[]) FROM {staged} ORDER BY 3",
+                (self.kind, json.dumps([_without_nul(name) for name in names])),
             )
         self.load.execute(
             f"UPDATE tippers.ingested_file SET rows = {self.report.rows}, "
@@ -179,15 +186,15 @@ def begin_ingest(
             remove_ingests(settings, load, [find_ingest(load, again)], undone)
             report.dates |= undone.dates
         earlier = same_content(load, kind, sha256, replaces, again)
-        if earlier is not None and same_options(earlier, options):
+        if earlier is not None and same_options(earlier, kind, options):
             report.already, report.when = True, earlier.ingested_at
             report.ingest_id = earlier.ingest_id
         elif earlier is not None and not replaces:
             raise BadInput(
-                f"{path} was ingested on {earlier.ingested_at:%Y-%m-%d %H:%M %Z} with other "
-                f"options: {describe_options(earlier.options)}.",
+                f"{path} was ingested as {earlier.kind} on {earlier.ingested_at:%Y-%m-%d %H:%M %Z} "
+                f"with other options: {describe_options(earlier.options)}.",
                 f"Use `tippers ingest again {earlier.ingest_id}` with the new options to replace "
-                "its rows.",
+                f"its rows, or `tippers ingest undo {earlier.ingest_id}` first.",
             )
         else:
             ingest.ingest_id = note_ingest(load, kind, path, sha256, options, again)
@@ -209,4 +216,8 @@ def _literal(moment: dt.datetime | None) -> str:
 def _as_json_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column as text for PostgreSQL's JSON: cut, and without NUL characters."""
     column = pc.utf8_slice_codeunits(column.cast(pa.string()), 0, MAX_VALUE_CHARACTERS)
-    return pc.replace_substring(column, "\0", "\N{SYMBOL FOR NULL}")
+    return pc.replace_substring(column, "\0", _NUL)
+
+
+def _without_nul(name: str) -> str:
+    return name.replace("\0", _NUL)

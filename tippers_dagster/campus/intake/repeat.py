@@ -10,16 +10,19 @@ from tippers_dagster.campus.intake.entries import Ingested, Options, list_ingest
 from tippers_dagster.campus.intake.files import Progress, file_sha256
 from tippers_dagster.campus.intake.ingest import KINDS, FileOptions, ingest_file
 from tippers_dagster.campus.intake.journal import IngestReport
+from tippers_dagster.campus.intake.log import LOG, ingest_log
 from tippers_dagster.campus.intake.observations import (
     OBSERVATIONS,
     ObservationColumns,
     ingest_observations,
 )
 from tippers_dagster.campus.intake.smartspec import SMARTSPEC, ingest_smartspec, scenario_sha256
+from tippers_dagster.campus.log.mapping import LogMapping, read_mapping
+from tippers_dagster.campus.log.times import ORDERS, Order
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 
-LOADED = (*KINDS, OBSERVATIONS, SMARTSPEC)
+LOADED = (*KINDS, LOG, OBSERVATIONS, SMARTSPEC)
 """Kinds of ingests that can be listed, undone and repeated."""
 
 
@@ -30,6 +33,9 @@ class Changes:
     columns: Mapping[str, str] | None = None
     timezone: str | None = None
     gap_seconds: int | None = None
+    order: Order | None = None
+    mapping: LogMapping | None = None
+    """Of a log."""
 
     def on(self, options: Options) -> dict[str, object]:
         """The options with these changes."""
@@ -37,6 +43,7 @@ class Changes:
             "columns": self.columns,
             "timezone": self.timezone,
             "gap_seconds": self.gap_seconds,
+            "order": self.order,
         }
         return {**options, **{name: value for name, value in changes.items() if value is not None}}
 
@@ -91,19 +98,47 @@ def ingest_again(
     assert isinstance(columns, Mapping)
     assert timezone is None or isinstance(timezone, str)
     assert gap is None or isinstance(gap, int)
+    if changes.mapping is not None and earlier.kind != LOG:
+        raise BadInput(f"--mapping applies to logs, and ingest {ingest_id} is of {earlier.kind}.")
+    if earlier.kind == LOG:
+        return _log_again(settings, earlier, path, changes, progress)
     if gap is not None and earlier.kind not in (OBSERVATIONS, SMARTSPEC):
         raise BadInput(f"--gap does not apply to files of {earlier.kind}, only to observations.")
     if earlier.kind == SMARTSPEC:
-        if columns or timezone:
+        if columns or timezone or changes.order:
             raise BadInput("Scenarios have fixed columns and times: only --gap can be changed.")
         return ingest_smartspec(settings, path, gap, progress, again=ingest_id)
+    order = changes.order or _order(options)
     if earlier.kind == OBSERVATIONS:
         named = ObservationColumns.named(columns)
         return ingest_observations(
-            settings, path, named, gap, progress, timezone=timezone, again=ingest_id
+            settings, path, named, gap, progress, timezone=timezone, order=order, again=ingest_id
         )
-    chosen = FileOptions(columns, timezone)
+    chosen = FileOptions(columns, timezone, order)
     return ingest_file(settings, earlier.kind, path, progress, chosen, again=ingest_id)
+
+
+def _order(options: Options) -> Order | None:
+    found = options.get("order")
+    return next((order for order in ORDERS if order == found), None)
+
+
+def _log_again(
+    settings: Settings, earlier: Ingested, path: Path, changes: Changes, progress: Progress | None
+) -> IngestReport:
+    if changes.columns:
+        raise BadInput("--column does not apply to logs.", "Give a mapping with --mapping.")
+    options = changes.on(earlier.options or {})
+    fields = options.get("mapping") if changes.mapping is None else changes.mapping.as_fields()
+    gap = options.get("gap_seconds")
+    assert isinstance(fields, Mapping)
+    assert gap is None or isinstance(gap, int)
+    said = {"timezone": changes.timezone, "order": changes.order}
+    said = {name: value for name, value in said.items() if value is not None}
+    mapping = read_mapping({**fields, **said})
+    if not mapping.seen and changes.gap_seconds is None:
+        gap = None  # it was of observations before
+    return ingest_log(settings, path, mapping, gap, progress, again=earlier.ingest_id)
 
 
 def ingest_of(settings: Settings, ingest_id: int) -> Ingested:

@@ -7,7 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tippers_dagster.campus.intake.entries import Ingested, find_ingest, journal_transaction
+from tippers_dagster.campus.intake.entries import (
+    SESSION_KINDS,
+    Ingested,
+    find_ingest,
+    journal_transaction,
+)
 from tippers_dagster.campus.intake.layers import drop_layer, kinds_written
 from tippers_dagster.campus.source.load import Load
 from tippers_dagster.campus.source.read import last_moment
@@ -15,9 +20,6 @@ from tippers_dagster.campus.source.schema import INGEST_ID, SESSIONS, SPACES, so
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.settings import Settings
-
-SESSION_KINDS = (SESSIONS, "observations")
-"""Kinds of files that only sessions are loaded from."""
 
 
 @dataclass
@@ -102,10 +104,11 @@ def days_of(pairs: Iterable[tuple[dt.date, dt.date]]) -> set[dt.date]:
 def _delete_sessions(settings: Settings, load: Load, which: str, undone: Undone) -> None:
     table = source_tables(settings)[SESSIONS]
     start, end = table.column("start_time"), table.column("end_time")
+    last = last_moment(settings, start, end, "last_seen")
     found = load.execute(
-        f"WITH gone AS (DELETE FROM {table.sql} WHERE {which} RETURNING {start}, {end}) "
-        f"SELECT {start}::date AS first, {last_moment(settings, table)}::date AS last, "
-        "count(*) AS rows FROM gone GROUP BY 1, 2"
+        f"WITH gone AS (DELETE FROM {table.sql} WHERE {which} RETURNING {start}, {end}, last_seen) "
+        f"SELECT {start}::date AS first, {last}::date AS last, count(*) AS rows FROM gone "
+        "GROUP BY 1, 2"
     ).to_pylist()
     undone.changed[SESSIONS] += sum(row["rows"] for row in found)
     undone.dates |= days_of((row["first"], row["last"]) for row in found)

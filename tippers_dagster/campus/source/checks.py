@@ -31,6 +31,7 @@ _TABLE_SETTINGS = {
     FACULTY_DATA: "TIPPERS_FACULTY_TABLE",
     REGION_TO_COVERAGE: "TIPPERS_COVERAGE_TABLE",
 }
+INSTANT_TYPE = "timestamp with time zone"
 _NO_TEXT = {"double precision", "real", "money", "bytea", "json", "jsonb", "xml"}
 _TEXT_CATEGORIES = "SNUIEX"
 """Categories of PostgreSQL's types that are readable names when cast to text."""
@@ -93,11 +94,11 @@ def require_columns(settings: Settings, kind: str, needed: tuple[str, ...]) -> N
         _checked.add((settings, kind, needed))
 
 
-def has_column(settings: Settings, kind: str, column: str) -> bool:
-    """Whether a source table has a column (tippers' name), readable or not."""
+def existing_columns(settings: Settings, kind: str) -> dict[str, str]:
+    """PostgreSQL's types of a table's columns by the source's names; empty if there is no table."""
     table = source_tables(settings)[kind]
-    columns = _existing_columns(settings, [table.name]).get(table.name, {})
-    return table.columns[column] in columns
+    found = _existing_columns(settings, [table.name]).get(table.name, {})
+    return {name: column.type for name, column in found.items()}
 
 
 COLUMNS_HINT = (
@@ -169,6 +170,6 @@ def _expected(kind: pa.DataType, column: _Column) -> str | None:
         fits = column.category in _TEXT_CATEGORIES and column.type not in _NO_TEXT
         return None if fits else "text or whole numbers"
     if kind == LOCAL_TIME:
-        fits = column.type == "timestamp without time zone"
-        return None if fits else "local times, timestamp without time zone"
+        fits = column.type in ("timestamp without time zone", INSTANT_TYPE)
+        return None if fits else "local times, or timestamp with time zone"
     return None if column.category == "N" else "numbers"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pyarrow as pa
+
 from tippers_dagster.campus.source.load import Load, load_transaction
 from tippers_dagster.campus.source.schema import (
+    EXACT,
     INGEST_ID,
     PRIMARY_KEYS,
     SESSIONS,
@@ -32,20 +37,22 @@ def create_source_schema(settings: Settings) -> None:
         load.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(settings.source_schema)}")
         for table in source_tables(settings).values():
             load.execute(_create_table(table))
-        _add_ingest_id(load, source_tables(settings)[SESSIONS])
+        _add_columns(load, source_tables(settings)[SESSIONS], {INGEST_ID: pa.int64(), **EXACT})
 
 
-def _add_ingest_id(load: Load, sessions: SourceTable) -> None:
-    """Add the ingest column to a session table of an earlier version."""
+def _add_columns(load: Load, sessions: SourceTable, columns: Mapping[str, pa.DataType]) -> None:
+    """Add columns to a session table that does not have them yet; a view stays as it is."""
     found = load.execute(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND "
-        "attname = $2 AND NOT attisdropped) OR relkind NOT IN ('r', 'p') AS there "
-        "FROM pg_catalog.pg_class c WHERE oid = $1::regclass",
-        (sessions.sql, INGEST_ID),
-    )
-    if not found["there"][0].as_py():
+        "SELECT array_agg(attname::text) AS names, relkind NOT IN ('r', 'p') AS is_view "
+        "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON attrelid = c.oid "
+        "WHERE c.oid = $1::regclass AND NOT attisdropped GROUP BY relkind",
+        (sessions.sql,),
+    ).to_pylist()[0]
+    missing = [name for name in columns if name not in found["names"]]
+    if missing and not found["is_view"]:
         # Checks first, since even an ALTER TABLE without an effect waits for readers.
-        load.execute(f"ALTER TABLE {sessions.sql} ADD COLUMN {INGEST_ID} bigint")
+        added = ", ".join(f"ADD COLUMN {name} {SQL_TYPES[columns[name]]}" for name in missing)
+        load.execute(f"ALTER TABLE {sessions.sql} {added}")
 
 
 def _create_table(table: SourceTable) -> str:

@@ -14,7 +14,6 @@ import pyarrow as pa
 from adbc_driver_manager import Error as ArrowDriverError
 
 from tippers_dagster.campus.source.schema import (
-    INGEST_ID,
     SESSION_INDEXES,
     SESSIONS,
     SourceTable,
@@ -59,14 +58,14 @@ class Load:
             The table to append to.
         data
             The columns and types of ``table.arrow_schema()``, in any order; for the session table
-            optionally with ``INGEST_ID``.
+            optionally with ``INGEST_ID`` and the columns of ``EXACT``.
 
         Returns
         -------
         int
             The number of rows appended.
         """
-        names = [INGEST_ID if n == INGEST_ID else table.columns[n] for n in data.schema.names]
+        names = [table.columns.get(name, name) for name in data.schema.names]
         if isinstance(data, pa.Table):
             renamed: pa.Table | pa.RecordBatchReader = data.rename_columns(names)
         else:

@@ -6,17 +6,26 @@ All in READ ONLY transactions; a campus's own database is never written.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from adbc_driver_manager import Error as ArrowDriverError
 
-from tippers_dagster.campus.source.checks import has_column, require_columns
+from tippers_dagster.campus.source.checks import INSTANT_TYPE, existing_columns, require_columns
 from tippers_dagster.campus.source.load import read_source
-from tippers_dagster.campus.source.schema import SESSIONS, SPACES, SourceTable, source_tables
+from tippers_dagster.campus.source.schema import (
+    EXACT,
+    INGEST_ID,
+    SESSIONS,
+    SPACES,
+    SQL_TYPES,
+    TEXT,
+    source_tables,
+)
 from tippers_dagster.errors import SourceError
 from tippers_dagster.platform.postgres.adbc import kept_connection
 from tippers_dagster.platform.postgres.databases import databases
@@ -27,6 +36,10 @@ if TYPE_CHECKING:
 
 ACCESS_POINT = "sensor_id"
 TEXTS = ("mac_address", ACCESS_POINT, "space_id")
+_OPTIONAL = (ACCESS_POINT, *EXACT)
+_TIMES = ("start_time", "end_time")
+_INSTANTS = {"started_at": "start_time", "ended_at": "end_time"}
+"""What a column of times is if its type has a zone."""
 
 Span = tuple[dt.date, dt.date]
 """Local dates [first, second), covered by consecutive chunks."""
@@ -51,14 +64,22 @@ class Observed:
 class SourceSnapshot:
     """A consistent view of the source database, from :func:`source_snapshot`.
 
-    ``access_points``: whether the session table has them; otherwise they are null.
+    ``there``: the optional columns that the session table has; the others are null. ``zoned``: its
+    columns of times that are instants.
     """
 
-    def __init__(self, settings: Settings, cursor: dbapi.Cursor, access_points: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        cursor: dbapi.Cursor,
+        there: Collection[str],
+        zoned: Collection[str],
+    ) -> None:
         self._settings = settings
         self._cursor = cursor
         self._table = source_tables(settings)[SESSIONS]
-        self._access_points = access_points
+        self._there = there
+        self._zoned = zoned
 
     def observe(
         self, span: Span, chunks: list[str], *, as_before: bool = False
@@ -71,16 +92,20 @@ class SourceSnapshot:
 
         ``as_before``: as fingerprints were before access points and completed sessions counted.
         """
-        start, end = self._table.column("start_time"), self._table.column("end_time")
+        start, end = self._column("start_time"), self._column("end_time")
         texts = [name for name in TEXTS if not (as_before and name == ACCESS_POINT)]
-        covered = ", ".join(map(self._column, texts))
-        s, last = self._settings, last_moment(self._settings, self._table, as_before=as_before)
+        exact = [] if as_before else [name for name in EXACT if name in self._there]
+        times = map(self._table.column, _TIMES)
+        covered = ", ".join([*map(self._column, texts), *times, *exact])
+        s = self._settings
+        seen = "last_seen" if "last_seen" in exact else None
+        last = last_moment(s, start, end, seen, as_before=as_before)
         # Converts dates to text after grouping, as grouping by text takes a third longer.
         self._cursor.execute(
             "SELECT first::date::text AS first, last::date::text AS last, rows, hashes::text "
             f"AS hashes FROM (SELECT date_trunc('{s.chunk}', {start}) AS first, "
             f"date_trunc('{s.chunk}', {last}) AS last, count(*) AS rows, "
-            f"sum(hash_record_extended(ROW({covered}, {start}, {end}), 0)) "
+            f"sum(hash_record_extended(ROW({covered}), 0)) "
             f"AS hashes FROM {self._table.sql} WHERE {self._within(span, as_before=as_before)} "
             "GROUP BY 1, 2) AS groups"
         )
@@ -91,29 +116,43 @@ class SourceSnapshot:
         """The sessions that may touch a span, in batches, unordered.
 
         Columns: mac_address, sensor_id, space_id (text); start_time, end_time (timestamp[us],
-        local).
+        local); those of ``EXACT``, null where the session table does not have them.
         """
-        columns = ", ".join(f"{self._column(name)} AS {name}" for name in SESSION_COLUMNS)
+        names = (*SESSION_COLUMNS, *EXACT)
+        columns = ", ".join(f"{self._column(name)} AS {name}" for name in names)
         self._cursor.execute(f"SELECT {columns} FROM {self._table.sql} WHERE {self._within(span)}")
         yield from self._cursor.fetch_record_batch()
 
     def _column(self, name: str) -> str:
-        """SQL for a column: text, or a local time."""
-        if name == ACCESS_POINT and not self._access_points:
-            return "NULL::text"
+        """SQL for a column."""
+        time = _INSTANTS.get(name)
+        if time is not None and time in self._zoned:
+            return self._table.column(time)
+        if name in _OPTIONAL and name not in self._there:
+            return f"NULL::{SQL_TYPES[EXACT.get(name, TEXT)]}"
+        if name in EXACT:
+            return name
+        if name in self._zoned:
+            return f"({self._table.column(name)} AT TIME ZONE '{self._settings.timezone}')"
         return self._table.column(name) + ("::text" if name in TEXTS else "")
 
+    def _moment(self, name: str, local: dt.datetime) -> str:
+        """SQL for a local time to compare a column with, which has an index as it is."""
+        zone = f" AT TIME ZONE '{self._settings.timezone}'" if name in self._zoned else ""
+        return f"timestamp '{local}'{zone}"
+
     def _within(self, span: Span, *, as_before: bool = False) -> str:
-        start, end = self._table.column("start_time"), self._table.column("end_time")
-        first = dt.datetime.combine(span[0], dt.time())
+        start, end = map(self._table.column, _TIMES)
+        first, last = (dt.datetime.combine(date, dt.time()) for date in span)
         since = first - dt.timedelta(seconds=_longest(self._settings))
         reaching = first
         if not as_before:
             reaching -= dt.timedelta(seconds=longest_open(self._settings))
+        starting = partial(self._moment, "start_time")
         return (
-            f"{start} >= timestamp '{since}' AND {start} < timestamp '{span[1]}' "
-            f"AND ({start} >= timestamp '{reaching}' OR {end} IS NULL OR "
-            f"{end} >= timestamp '{first}')"
+            f"{start} >= {starting(since)} AND {start} < {starting(last)} "
+            f"AND ({start} >= {starting(reaching)} OR {end} IS NULL OR "
+            f"{end} >= {self._moment('end_time', first)})"
         )
 
 
@@ -127,8 +166,9 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
         When the session table's columns do not match the settings, or the database rejects a
         query.
     """
-    access_points = _has_access_points(settings)
-    needed = tuple(name for name in SESSION_COLUMNS if access_points or name != ACCESS_POINT)
+    columns = existing_columns(settings, SESSIONS)
+    there = _optional_columns(settings, columns)
+    needed = tuple(n for n in SESSION_COLUMNS if n in there or n != ACCESS_POINT)
     require_columns(settings, SESSIONS, needed)
     try:
         with (
@@ -136,7 +176,7 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
             connection.cursor() as cursor,
         ):
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            yield SourceSnapshot(settings, cursor, access_points)
+            yield SourceSnapshot(settings, cursor, there, _zoned(settings, columns))
     except ArrowDriverError as error:
         raise SourceError(
             f"The source database rejected a query: {error}",
@@ -144,24 +184,47 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
         ) from error
 
 
-def _has_access_points(settings: Settings) -> bool:
-    """Whether the column of access points is read. Counting does not need it, so it may be missing,
-    unless the settings name it.
+def _optional_columns(settings: Settings, columns: Collection[str]) -> set[str]:
+    """Those of the optional columns that are read.
+
+    Counting does not need access points, so that column may be missing, unless the settings name
+    it. Only a table that files are loaded into has the columns of ``EXACT``: elsewhere such names
+    mean something else.
     """
-    return ACCESS_POINT in settings.session_columns or has_column(settings, SESSIONS, ACCESS_POINT)
+    access_point = source_tables(settings)[SESSIONS].columns[ACCESS_POINT]
+    found = {name for name in EXACT if name in columns and INGEST_ID in columns}
+    if ACCESS_POINT in settings.session_columns or access_point in columns:
+        found.add(ACCESS_POINT)
+    return found
 
 
-def last_moment(settings: Settings, sessions: SourceTable, *, as_before: bool = False) -> str:
+def _zoned(settings: Settings, columns: Mapping[str, str]) -> set[str]:
+    """The columns of times whose type has a zone."""
+    names = source_tables(settings)[SESSIONS].columns
+    return {name for name in _TIMES if columns.get(names[name]) == INSTANT_TYPE}
+
+
+def last_moment(
+    settings: Settings, start: str, end: str, last_seen: str | None, *, as_before: bool = False
+) -> str:
     """SQL for the last local time on which a row of the session table may have an effect.
 
-    An open session ends at its limit at the latest. A closed row takes the place of an open one,
-    and so has an effect as far as that would reach; ``as_before``: without that.
+    A session that has not ended lasts until its last sign of life (if the table has these), or has
+    a limit. A closed row takes the place of an open one, and so has an effect as far as that would
+    reach; ``as_before``: without that.
+
+    Parameters
+    ----------
+    start, end
+        SQL for local times.
+    last_seen
+        SQL for an instant.
     """
-    start, end = sessions.column("start_time"), sessions.column("end_time")
     limit = f"{start} + interval '{longest_open(settings)} s'"
     least = start if as_before else limit
     longest = f"{start} + interval '{_longest(settings)} s'"
-    return f"greatest({least}, least(coalesce({end}, {limit}), {longest}))"
+    seen = f"{last_seen} AT TIME ZONE '{settings.timezone}', " if last_seen else ""
+    return f"greatest({least}, least(coalesce({end}, {seen}{limit}), {longest}))"
 
 
 def longest_open(settings: Settings) -> int:

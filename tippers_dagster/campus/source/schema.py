@@ -56,6 +56,7 @@ SQL_TYPES: dict[pa.DataType, str] = {
     TEXT: "text",
     LOCAL_TIME: "timestamp",
     pa.timestamp("us", tz="UTC"): "timestamptz",
+    pa.int64(): "bigint",
     pa.float64(): "double precision",
     pa.int32(): "integer",
 }
@@ -70,6 +71,10 @@ SESSION_INDEXES = ("start_time", "space_id", "mac_address")
 INGEST_ID = "ingest_id"
 """An additional column of a session table that files are loaded into: the ingest of a row; null
 for other rows."""
+INSTANT = pa.timestamp("us", tz="UTC")
+EXACT = {"started_at": INSTANT, "ended_at": INSTANT, "last_seen": INSTANT, "session_id": TEXT}
+"""Further columns of such a table, null where a log does not have them: instants, which local times
+only mean, the last sign of life of a session without an end, and the log's own id of a session."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """DuckDB in a process of its own, which opens what it is given and then closes itself.
 
-``python -P child.py ANSWERS MODULES`` is started by ``sandbox.py``. Standard input is a pipe: its
-first line is the setup, each further one a request, both JSON. Each answer is a line on the file
-descriptor ``ANSWERS``; results are Arrow files in the private folder that the setup names. Modules
-that will be needed are imported before the setup is read.
+``sandbox.py`` forks it from a process that has imported this module (``sql/template.py``). The
+first line of its standard input is the setup, each further one a request, both JSON. Each answer is
+a line on the file descriptor ``answers``; results are Arrow files in the private folder that the
+setup names.
 
 Tables are Parquet: files of the lake, or of the private folder. DuckDB reads them itself, through a
 file system that has these files only and cannot write.
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import importlib
 import io
 import json
 import os
@@ -94,14 +93,12 @@ AS_BIGINT = {"HUGEINT", "UHUGEINT", "UBIGINT", "UINTEGER", "USMALLINT", "UTINYIN
 """Sums of integers are HUGEINT. A value beyond bigint is an error, not another value."""
 
 
-def main(answers: int, modules: Sequence[str]) -> None:
+def main(answers: int, _: Sequence[str] = ()) -> None:
     """Set up, close, and serve requests until the input ends."""
     _end_first_when_memory_is_short()
     _allow_open_files()
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
-    for name in modules:
-        importlib.import_module(name)
     with os.fdopen(answers, "w", buffering=1) as out:
         setup = json.loads(lines.get())
         connection = _answer(out, lambda: _open(setup))
@@ -464,7 +461,3 @@ def _lend_to_dbt(connection: duckdb.DuckDBPyConnection) -> None:
     environments.Environment.initialize_db = classmethod(  # type: ignore[method-assign, assignment]
         lambda cls, creds, plugins=None: connection
     )
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])

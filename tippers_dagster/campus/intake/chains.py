@@ -1,0 +1,135 @@
+"""Turns observations (a device seen at an access point at an instant) into sessions.
+
+The rule, per device, with its observations ordered by time (at the same instant by name of the
+access point; duplicates count once):
+
+1. Consecutive observations at one access point form a session as long as each is at most ``gap``
+   seconds after the previous one.
+2. A move to another access point within the gap ends the session at the first observation there:
+   until then, the device counts where it was last seen.
+3. Otherwise the session ends at its last observation. A single observation is a session of length
+   zero, which counts in the bin that contains it.
+
+Times are local, and the gap is measured on the wall clock, even across clock changes. A session
+does not continue from one file to the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tippers_dagster.campus.devices import normalise_devices
+from tippers_dagster.campus.intake.journal import Ingest
+
+
+@dataclass
+class Observations:
+    """Clean observations, encoded: the device of row ``i`` is ``device_names[devices[i]]``."""
+
+    devices: NDArray[np.int32]
+    device_names: pa.Array
+    access_points: NDArray[np.int32]
+    access_point_names: pa.Array
+    micros: NDArray[np.int64]
+    """Microseconds since 1970-01-01 00:00, all local or all UTC."""
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Encoded sessions, ordered by device and start; times as in ``Observations``."""
+
+    devices: NDArray[np.int32]
+    access_points: NDArray[np.int32]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    duplicates: int
+
+
+@dataclass
+class Reading:
+    """Clean observations, read part by part."""
+
+    devices: list[pa.Array] = field(default_factory=list)
+    access_points: list[pa.Array] = field(default_factory=list)
+    micros: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def add(
+        self,
+        devices: pa.ChunkedArray,
+        access_points: pa.ChunkedArray,
+        micros: NDArray[np.int64],
+    ) -> None:
+        """Add a part; it takes some 16 bytes per observation, however long the names are."""
+        self.devices += devices.dictionary_encode().chunks
+        self.access_points += access_points.dictionary_encode().chunks
+        self.micros.append(micros)
+
+    def observations(self) -> Observations:
+        """All of them."""
+        devices, device_names = joined_codes(self.devices)
+        access_points, access_point_names = joined_codes(self.access_points)
+        micros = np.concatenate([np.empty(0, np.int64), *self.micros])
+        return Observations(devices, device_names, access_points, access_point_names, micros)
+
+
+def joined_codes(parts: list[pa.Array]) -> tuple[NDArray[np.int32], pa.Array]:
+    """Dictionary-encoded parts, with codes into one common dictionary."""
+    if not parts:
+        return np.empty(0, np.int32), pa.array([], pa.string())
+    unified = pa.chunked_array(parts).unify_dictionaries()
+    codes = np.concatenate([chunk.indices.to_numpy() for chunk in unified.chunks])
+    return codes, unified.chunk(0).dictionary
+
+
+def join_spellings(observations: Observations) -> None:
+    """Make one device of those whose names are spellings of one address."""
+    names = normalise_devices(observations.device_names)[0].dictionary_encode()
+    observations.devices = names.indices.to_numpy()[observations.devices]
+    observations.device_names = names.dictionary
+
+
+def chain(observations: Observations, gap_seconds: int) -> Chains:
+    """Turn observations, in any order, into sessions; see the module for the rule."""
+    # Ranks instead of codes, which depend on the order of the file's rows.
+    rank = pc.rank(observations.access_point_names).to_numpy()
+    order = np.lexsort(
+        (rank[observations.access_points], observations.micros, observations.devices)
+    )
+    device = observations.devices[order]
+    place = observations.access_points[order]
+    time = observations.micros[order]
+
+    same_device = device[1:] == device[:-1]
+    same_place = place[1:] == place[:-1]
+    repeated = np.append(False, same_device & same_place & (time[1:] == time[:-1]))
+    if repeated.any():
+        device, place, time = (column[~repeated] for column in (device, place, time))
+        same_device = device[1:] == device[:-1]
+        same_place = place[1:] == place[:-1]
+    near = same_device & (time[1:] - time[:-1] <= gap_seconds * 1_000_000)
+
+    # Position i is between observations i and i + 1.
+    breaks = np.flatnonzero(~(near & same_place))
+    first = np.append(0, breaks + 1) if len(time) else np.empty(0, np.int64)
+    last = np.append(breaks, len(time) - 1) if len(time) else np.empty(0, np.int64)
+    end = time[last].copy()
+    # A break with a next observation within the gap is a move.
+    moved = np.flatnonzero(near[breaks])
+    end[moved] = time[breaks[moved] + 1]
+    return Chains(device[first], place[first], time[first], end, int(repeated.sum()))
+
+
+def note_chains(
+    ingest: Ingest, observations: Observations, chains: Chains, gap_seconds: int
+) -> None:
+    """Report what sessions were made of."""
+    ingest.report.details |= {
+        "observations used": f"{len(observations.micros):,}",
+        "duplicates": f"{chains.duplicates:,}",
+        "gap": f"{gap_seconds:,} s",
+    }

@@ -1,0 +1,307 @@
+"""Loads a WiFi log in any shape, by what its columns mean, as sessions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tippers_dagster.campus.intake.appending import append_sessions, begin_sessions, finish_sessions
+from tippers_dagster.campus.intake.chains import Reading, chain, note_chains
+from tippers_dagster.campus.intake.entries import Options
+from tippers_dagster.campus.intake.files import CSV_ROW_BYTES, file_sha256
+from tippers_dagster.campus.intake.journal import Ingest, IngestReport, begin_ingest
+from tippers_dagster.campus.intake.places import Places
+from tippers_dagster.campus.local_time import LocalClock
+from tippers_dagster.campus.log.checks import Checks
+from tippers_dagster.campus.log.formats import open_log
+from tippers_dagster.campus.log.mapping import LogMapping, read_mapping
+from tippers_dagster.campus.log.presets import known_columns
+from tippers_dagster.campus.log.preview import Deployment, meaning_of
+from tippers_dagster.campus.log.reading import LogRows, day_month_order, read_rows
+from tippers_dagster.campus.log.rows import Progress
+from tippers_dagster.campus.log.sessions import normalised
+from tippers_dagster.campus.log.times import OpenOrder, Order
+from tippers_dagster.campus.source.schema import INSTANT
+from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.keys import device_key
+from tippers_dagster.settings import Settings
+
+LOG = "log"
+"""The kind of these files in the journal."""
+
+APPEND_ROWS = 1 << 20
+HOUR_US = 3_600_000_000
+
+
+def ingest_log(
+    settings: Settings,
+    path: Path,
+    mapping: LogMapping,
+    gap_seconds: int | None = None,
+    progress: Progress | None = None,
+    *,
+    again: int | None = None,
+) -> IngestReport:
+    """Load a log of sessions or observations, completely or not at all.
+
+    A row's space is the one that it names, else that of its access point: the region that it covers
+    most, or the space with the same id. Rows of one session are all loaded; of these, the sessions
+    that are extracted have one.
+
+    Parameters
+    ----------
+    settings
+        The deployment's settings.
+    path
+        A CSV, JSON or Parquet file.
+    mapping
+        What its columns mean.
+    gap_seconds
+        Of observations: longest gap in a session; default: ``settings.observation_gap_seconds``.
+    progress
+        Called with the bytes read and the size of the file.
+    again
+        The number of the ingest that this one replaces.
+
+    Raises
+    ------
+    BadInput
+        When the file or all its rows are unusable, or it leaves the order of day and month open.
+    SourceError
+        When the source is a campus's own database.
+    """
+    if gap_seconds is not None and not mapping.seen:
+        raise BadInput("--gap applies only to observations, and this log has sessions.")
+    options: dict[str, object] = {"mapping": mapping.as_fields()}
+    if mapping.seen:
+        gap_seconds = gap_seconds or settings.observation_gap_seconds
+        options["gap_seconds"] = gap_seconds
+    return load_log(
+        settings, LOG, path, mapping, options, progress, gap_seconds=gap_seconds, again=again
+    )
+
+
+def load_log(
+    settings: Settings,
+    kind: str,
+    path: Path,
+    mapping: LogMapping,
+    options: Options,
+    progress: Progress | None = None,
+    *,
+    gap_seconds: int | None = None,
+    again: int | None = None,
+) -> IngestReport:
+    """Load a log as ``ingest_log`` does.
+
+    Parameters
+    ----------
+    settings, path, mapping, progress, again
+        As there.
+    kind, options
+        For the journal.
+    gap_seconds
+        Of observations.
+    """
+    load = _Load(settings, kind, path, mapping, options, gap_seconds, progress, again)
+    try:
+        return load.run(mapping.order)
+    except OpenOrder:
+        # Other rows may decide it, for the whole file: nothing was loaded.
+        with open_log(path, mapping.file, known_columns(mapping)) as file:
+            order = day_month_order(read_rows(file, mapping), mapping)
+        return load.run(order)
+
+
+def session_mapping(
+    names: Mapping[str, str], timezone: str | None, order: Order | None
+) -> LogMapping:
+    """The mapping of a file of sessions; ``names``: the file's for the session table's columns."""
+    roles = {
+        "device": "mac_address",
+        "access_point": "sensor_id",
+        "start": "start_time",
+        "end": "end_time",
+        "space": "space_id",
+    }
+    fields = {role: names[column] for role, column in roles.items()}
+    return read_mapping(fields | {"timezone": timezone, "order": order})
+
+
+@dataclass(frozen=True)
+class _Load:
+    settings: Settings
+    kind: str
+    path: Path
+    mapping: LogMapping
+    options: Options
+    gap_seconds: int | None
+    progress: Progress | None
+    again: int | None
+
+    def run(self, order: Order | None) -> IngestReport:
+        """Load the file, with this order of day and month."""
+        begun = begin_ingest(
+            self.settings,
+            self.kind,
+            self.path,
+            file_sha256(self.path),
+            self.options,
+            replaces=False,
+            again=self.again,
+        )
+        with (
+            open_log(self.path, self.mapping.file, known_columns(self.mapping)) as file,
+            begun as ingest,
+        ):
+            kept = {name.strip().casefold() for name in self.mapping.keep}
+            used = {name.strip().casefold() for name in self.mapping.columns} - kept
+            ingest.report.ignored = [n for n in file.names if n.strip().casefold() not in used]
+            if not ingest.report.already:
+                parts = read_rows(file, self.mapping, self.progress)
+                rows = self._rows(ingest, parts, order)
+                if self.gap_seconds is not None:
+                    _load_observations(ingest, rows, self.gap_seconds)
+                else:
+                    _load_sessions(ingest, rows, self.mapping.open_hours)
+                ingest.reject_malformed(file.malformed)
+        return ingest.report
+
+    def _rows(
+        self, ingest: Ingest, parts: Iterator[LogRows], order: Order | None
+    ) -> Iterator[pa.Table]:
+        """The usable rows in one form, with the space of each; all others are rejected."""
+        settings = self.settings
+        deployment = Deployment(
+            settings.timezone, settings.plausible_range(), settings.longest_session_seconds
+        )
+        meaning = meaning_of(self.mapping, deployment, device_key(self.settings), order)
+        places = Places(ingest)
+        left_out = 0
+        for part in parts:
+            left_out += part.left_out
+            ingest.report.rows += part.columns.num_rows
+            rows, checks = normalised(part.columns, meaning)
+            raw = part.columns.rename_columns(
+                [_one(self.mapping.mapped[role]) or role for role in part.columns.column_names]
+            )
+            ingest.reject(raw, part.row_numbers, checks)
+            good = pa.array(checks.good)
+            unplaced = Checks(rows.num_rows)
+            space = places.find(rows, unplaced)
+            ingest.reject(raw.filter(good), part.row_numbers[checks.good], unplaced)
+            yield rows.set_column(rows.column_names.index("space"), "space", space).filter(
+                pa.array(unplaced.good)
+            )
+        if left_out:
+            ingest.report.details["left out by the mapping"] = f"{left_out:,}"
+
+
+def _one(columns: tuple[str, ...]) -> str | None:
+    return columns[0] if len(columns) == 1 else None
+
+
+# --- sessions -------------------------------------------------------------------------------
+def _load_sessions(ingest: Ingest, parts: Iterator[pa.Table], open_hours: float | None) -> None:
+    begin_sessions(ingest, os.path.getsize(ingest.path) // CSV_ROW_BYTES)
+    clock = LocalClock(ingest.settings.timezone)
+    for rows in parts:
+        last_seen = rows["last_seen"].combine_chunks()
+        if open_hours is not None:
+            limit = pc.add(rows["start"].combine_chunks(), int(open_hours * HOUR_US))
+            last_seen = pc.coalesce(last_seen, limit)
+        last_seen = pc.if_else(rows["end"].is_valid(), pa.scalar(None, pa.int64()), last_seen)
+        append_sessions(
+            ingest,
+            _as_stored(
+                clock,
+                device=rows["device"],
+                access_point=rows["access_point"],
+                space=rows["space"],
+                start=rows["start"],
+                end=rows["end"],
+                last_seen=last_seen,
+                session_id=rows["session_id"],
+            ),
+        )
+    finish_sessions(ingest)
+
+
+def _as_stored(
+    clock: LocalClock,
+    *,
+    device: pa.Array,
+    access_point: pa.Array,
+    space: pa.Array,
+    start: pa.Array,
+    end: pa.Array,
+    last_seen: pa.Array,
+    session_id: pa.Array,
+) -> pa.Table:
+    """Sessions as the session table has them: with local times, and the instants that they mean."""
+    instants = {"started_at": start, "ended_at": end, "last_seen": last_seen}
+    return pa.table(
+        {
+            "mac_address": device,
+            "sensor_id": access_point,
+            "start_time": _local(clock, start),
+            "end_time": _local(clock, end),
+            "space_id": space,
+            **{name: column.cast(INSTANT) for name, column in instants.items()},
+            "session_id": session_id,
+        }
+    )
+
+
+def _local(clock: LocalClock, instants: pa.Array | pa.ChunkedArray) -> pa.Array:
+    missing = np.asarray(instants.is_null())
+    local = clock.to_local(pc.fill_null(instants, 0).to_numpy())
+    return pa.array(local, mask=missing).cast(pa.timestamp("us"))
+
+
+# --- observations ---------------------------------------------------------------------------
+_BETWEEN = "\0"
+"""No text has it: rows with it are rejected."""
+
+
+def _load_observations(ingest: Ingest, parts: Iterator[pa.Table], gap_seconds: int) -> None:
+    reading = Reading()
+    for rows in parts:
+        # An access point is as many places as rows name spaces for it.
+        place = pc.binary_join_element_wise(
+            pc.fill_null(rows["access_point"], ""), rows["space"], _BETWEEN
+        )
+        reading.add(rows["device"], place, rows["start"].to_numpy())
+    seen = reading.observations()
+    chains = chain(seen, gap_seconds)
+    both = pc.split_pattern(seen.access_point_names, _BETWEEN)
+    access_point, space = (pc.list_element(both, at) for at in (0, 1))
+    access_point = pc.if_else(
+        pc.equal(access_point, ""), pa.scalar(None, pa.string()), access_point
+    )
+    begin_sessions(ingest, len(chains.start))
+    clock = LocalClock(ingest.settings.timezone)
+    for at in range(0, len(chains.start), APPEND_ROWS):
+        part = slice(at, at + APPEND_ROWS)
+        places = pa.array(chains.access_points[part])
+        append_sessions(
+            ingest,
+            _as_stored(
+                clock,
+                device=seen.device_names.take(pa.array(chains.devices[part])),
+                access_point=access_point.take(places),
+                space=space.take(places),
+                start=pa.array(chains.start[part]),
+                end=pa.array(chains.end[part]),
+                last_seen=pa.nulls(len(places), pa.int64()),
+                session_id=pa.nulls(len(places), pa.string()),
+            ),
+        )
+    finish_sessions(ingest)
+    note_chains(ingest, seen, chains, gap_seconds)

@@ -1,0 +1,74 @@
+"""The spaces of access points."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tippers_dagster.campus.intake.journal import Ingest
+from tippers_dagster.campus.log.access_points import normalise_access_points
+from tippers_dagster.campus.log.checks import Checks
+from tippers_dagster.campus.source.schema import REGION_TO_COVERAGE, SPACES, source_tables
+
+
+def access_point_spaces(ingest: Ingest) -> dict[str, str]:
+    """The space of each access point: the region covered most, or the space with the same id.
+
+    Only regions that are spaces count, unless no spaces have been ingested yet.
+    """
+    coverage, space = (source_tables(ingest.settings)[k] for k in (REGION_TO_COVERAGE, SPACES))
+    space_id, region = space.column("space_id"), coverage.column("region_id")
+    sensor, share = coverage.column("sensor"), coverage.column("intersection_percentage")
+    found = ingest.load.execute(
+        f"SELECT {space_id} AS sensor, {space_id} AS space_id FROM {space.sql}"
+    ).to_pydict()
+    covered = ingest.load.execute(
+        f"SELECT DISTINCT ON ({sensor}) {sensor} AS sensor, {region} AS space_id "
+        f"FROM {coverage.sql} WHERE {region} IN (SELECT {space_id} FROM {space.sql}) "
+        f"OR NOT EXISTS (SELECT FROM {space.sql}) "
+        f"ORDER BY {sensor}, {share} DESC NULLS LAST, {region}"
+    ).to_pydict()
+    spaces = dict(zip(found["sensor"], found["space_id"], strict=True))
+    return spaces | dict(zip(covered["sensor"], covered["space_id"], strict=True))
+
+
+def _regions(ingest: Ingest) -> dict[str, str]:
+    """A region of each access point of the coverage."""
+    table = source_tables(ingest.settings)[REGION_TO_COVERAGE]
+    sensor, region = table.column("sensor"), table.column("region_id")
+    found = ingest.load.execute(
+        f"SELECT {sensor} AS sensor, min({region}) AS region FROM {table.sql} GROUP BY 1"
+    ).to_pydict()
+    return dict(zip(found["sensor"], found["region"], strict=True))
+
+
+def _in_any_spelling(by_name: dict[str, str]) -> dict[str, str]:
+    names, _ = normalise_access_points(pa.array(by_name, pa.string()))
+    return dict(zip(names.to_pylist(), by_name.values(), strict=True)) | by_name
+
+
+class Places:
+    """The spaces of access points, which logs and coverage may spell differently."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._spaces = _in_any_spelling(access_point_spaces(ingest))
+        self._not_spaces = _in_any_spelling(_regions(ingest))
+
+    def _why(self, name: str) -> str:
+        if (region := self._not_spaces.get(name)) is not None:
+            return f"the region {region} of access point {name} is no space"
+        return f"access point {name} covers no space"
+
+    def find(self, rows: pa.Table, checks: Checks) -> pa.Array:
+        """The space of each row; rows of access points that cover none are rejected."""
+        encoded = rows["access_point"].combine_chunks().dictionary_encode()
+        names = encoded.dictionary.to_pylist()
+        spaces = pa.array([self._spaces.get(name) for name in names], pa.string())
+        found = pc.coalesce(rows["space"].combine_chunks(), spaces.take(encoded.indices))
+        missing = np.asarray(found.is_null())
+        if missing.any():
+            codes = encoded.indices.fill_null(0).to_numpy()
+            reasons = [self._why(name) for name in names]
+            checks.reject_each(missing, codes, reasons)
+        return found
