@@ -102,7 +102,7 @@ def test_the_server_cancels_queries_of_a_killed_dbt(bare: Settings) -> None:
         while not next(results).unique_id.endswith("device__devices"):
             continue
         until(True, bare)
-        dbt_of(psutil.Process()).kill()
+        run._process.kill()
         until(False, bare)
 
 
