@@ -216,8 +216,22 @@ def test_radacct(campus: Settings, tmp_path: Path) -> None:
     assert counts(campus, "12") == at("09:00", 2) | at("09:15", 2)
     assert counts(campus, "13") == at("09:00 09:15", 4) | at("09:30", 2) | at("09:45", 1)
     assert counts(campus, "campus")["09:15-0800"] == 6
-    names = read_source(campus, "SELECT DISTINCT t::text FROM source.user_ap_trajectory t")
-    assert not [row for row in names.column(0).to_pylist() if "kim" in row or "lee" in row]
+
+
+def test_user_names_are_kept_nowhere(campus: Settings, tmp_path: Path) -> None:
+    """Neither with sessions, nor with rows that are rejected or cannot be taken apart."""
+    header, kim, *_ = RADACCT.splitlines()
+    unusable = kim.replace("00-1A-2B-3C-52-01", "unknown").replace("kim", "lee")
+    malformed = kim.replace("kim", "ray") + ",more"
+    report = load(campus, tmp_path / "radacct.csv", header, kim, unusable, malformed)
+    assert (report.loaded, report.rejected.total()) == (1, 2)
+    kept = [
+        text
+        for table in ("source.user_ap_trajectory", "tippers.reject", "tippers.ingested_file")
+        for text in read_source(campus, f"SELECT t::text FROM {table} t").column(0).to_pylist()
+    ]
+    assert len(kept) >= 4
+    assert not [text for text in kept if any(name in text for name in ("kim", "lee", "ray"))]
 
 
 def test_a_session_with_an_id_may_start_later_than_was_said_first(

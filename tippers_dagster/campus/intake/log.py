@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from tippers_dagster.campus.log.mapping import LogMapping, read_mapping
 from tippers_dagster.campus.log.presets import known_columns
 from tippers_dagster.campus.log.preview import Deployment, meaning_of
 from tippers_dagster.campus.log.reading import LogRows, day_month_order, read_rows
-from tippers_dagster.campus.log.rows import Progress
+from tippers_dagster.campus.log.rows import Malformed, Progress
 from tippers_dagster.campus.log.sessions import normalised
 from tippers_dagster.campus.log.times import OpenOrder, Order
 from tippers_dagster.campus.source.schema import INSTANT
@@ -170,7 +170,7 @@ class _Load:
                     _load_observations(ingest, rows, self.gap_seconds)
                 else:
                     _load_sessions(ingest, rows, self.mapping.open_hours)
-                ingest.reject_malformed(file.malformed)
+                ingest.reject_malformed(self._without_users(file.malformed))
         return ingest.report
 
     def _rows(
@@ -187,9 +187,11 @@ class _Load:
         for part in parts:
             left_out += part.left_out
             ingest.report.rows += part.columns.num_rows
-            rows, checks = normalised(part.columns, meaning)
-            raw = part.columns.rename_columns(
-                [_one(self.mapping.mapped[role]) or role for role in part.columns.column_names]
+            # User names are kept nowhere.
+            columns = part.columns.select([n for n in part.columns.column_names if n != "user"])
+            rows, checks = normalised(columns, meaning)
+            raw = columns.rename_columns(
+                [_one(self.mapping.mapped[role]) or role for role in columns.column_names]
             )
             ingest.reject(raw, part.row_numbers, checks)
             good = pa.array(checks.good)
@@ -201,6 +203,12 @@ class _Load:
             )
         if left_out:
             ingest.report.details["left out by the mapping"] = f"{left_out:,}"
+
+    def _without_users(self, malformed: list[Malformed]) -> list[Malformed]:
+        """Rows that cannot be taken apart, without their text if user names may be in it."""
+        if not self.mapping.user:
+            return malformed
+        return [replace(row, text="(not kept: it may have user names)") for row in malformed]
 
 
 def _one(columns: tuple[str, ...]) -> str | None:
