@@ -100,7 +100,7 @@ def test_columns_of_a_wrong_type_are_a_problem(
 ) -> None:
     create_source_schema(stack)
     with load_transaction(stack) as load:
-        load.execute("ALTER TABLE source.user_ap_trajectory ADD COLUMN ended timestamptz")
+        load.execute("ALTER TABLE source.user_ap_trajectory ADD COLUMN ended text")
     assert stack.database_url is not None
     monkeypatch.setenv("TIPPERS_SOURCE_URL", stack.database_url.get_secret_value())
     get_settings.cache_clear()
