@@ -122,14 +122,14 @@ def test_export_and_import(stack: Settings, tmp_path: Path) -> None:
 def test_a_connection_is_checked_and_removed_by_its_own_commands(
     stack: Settings, tmp_path: Path
 ) -> None:
-    file = tmp_path / "connections" / "shop.yml"
-    file.parent.mkdir()
+    file = tmp_path / "mine" / "connections" / "shop.yml"
+    file.parent.mkdir(parents=True)
     body = "dialect: postgresql\nhost: db.example.org\ndatabase: shop\nuser: reader\n"
     file.write_text(f"kind: connection\nname: shop\n{body}options: {{passfile: /etc/passwd}}\n")
     with pytest.raises(BadInput, match="passfile"):
-        run("import", str(tmp_path))
+        run("import", str(tmp_path / "mine"))
     file.write_text(f"kind: connection\nname: shop\n{body}")
-    run("import", str(tmp_path))
+    run("import", str(tmp_path / "mine"))
     for words in (["delete"], ["retire"], ["rename"]):
         with pytest.raises(BadInput, match="tippers connections delete shop"):
             run(*words, "connection.shop", *(["store"] if words == ["rename"] else []))

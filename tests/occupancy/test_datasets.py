@@ -161,17 +161,17 @@ def _compute_sessions(settings: Settings, chunk: str) -> None:
 
 
 def test_datasets_are_definitions_and_may_come_from_files(campus: Settings, tmp_path: Path) -> None:
-    made = make(campus)
-    files.export(tmp_path, list_definitions(campus, kind=Kind.DATASET))
+    made, folder = make(campus), tmp_path / "mine"
+    files.export(folder, list_definitions(campus, kind=Kind.DATASET))
     store.delete(campus, made.name)
     untrack(campus, space="building")
-    place = tmp_path / "datasets" / "first_floor.yml"
+    place = folder / "datasets" / "first_floor.yml"
     good = place.read_text()
     place.write_text(good.replace("building", "bilding"))
     with pytest.raises(BadInput, match="bilding"):
-        import_folder(campus, tmp_path, by="bob")
+        import_folder(campus, folder, by="bob")
     place.write_text(good)
-    definitions_command.import_(tmp_path, by="bob")
+    definitions_command.import_(folder, by="bob")
     back = store.get(campus, "first_floor")
     assert (back.space, back.start, back.owner) == ("building", START, "ada")
     assert [t.space for t in list_tracked(campus)] == ["building"]
