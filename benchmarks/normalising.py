@@ -2,7 +2,7 @@
 
 A batch as FreeRADIUS writes it (20,000 devices, 12,000 users, 1,500 access points; start, update
 and stop with an offset, duration, unique id), as text, on one core. What is read must be what was
-written. Besides, columns of times in other spellings, and which of repeated rows remain.
+written. Besides, columns of times in other spellings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 
 from tippers_dagster.campus.local_time import LocalClock
-from tippers_dagster.campus.log.latest import latest
 from tippers_dagster.campus.log.sessions import Meaning, normalised
 from tippers_dagster.campus.log.times import instants
 
@@ -103,11 +102,6 @@ def main() -> None:
         assert (us == start * 10**6).all()
         read = best(lambda column=column: instants(column, CLOCK, None, "", PLAUSIBLE))
         speed[f"times {name}"] = rows / read
-    twice = pa.concat_tables([found, found])
-    twice = twice.take(pa.array(np.random.default_rng(1).permutation(twice.num_rows)))
-    assert latest(twice).num_rows == rows
-    speed["latest, no row repeated"] = rows / best(lambda: latest(found))
-    speed["latest, each row twice"] = 2 * rows / best(lambda: latest(twice))
     for name, each in speed.items():
         print(f"{name:30} {each / 1000:8,.0f} thousand rows a second")
     if options.json:

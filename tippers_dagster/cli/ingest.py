@@ -9,17 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tippers_dagster.cli.log_columns import (
+from tippers_dagster.cli.log_options import (
     AccessPointColumn,
+    DayFirst,
     DeviceColumn,
     DurationColumn,
+    Encoding,
     EndColumn,
+    MappingOption,
+    PresetOption,
     SeenColumn,
+    Separator,
     SessionIdColumn,
     SpaceColumn,
     StartColumn,
     UpdatedColumn,
-    named_columns,
+    Zone,
+    choice_of,
+    order_of,
 )
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.terminal import table_console
@@ -60,18 +67,6 @@ Columns = Annotated[
         show_default=False,
     ),
 ]
-Zone = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ZONE",
-        help="IANA time zone of the file's local times; default: TIPPERS_TIMEZONE.",
-        show_default=False,
-    ),
-]
-DayFirst = Annotated[
-    bool | None,
-    typer.Option("--day-first/--month-first", help="What times such as 01/07/2025 begin with."),
-]
 Gap = Annotated[
     int | None,
     typer.Option(
@@ -99,20 +94,14 @@ def sessions(
     file: File, column: Columns = None, timezone: Zone = None, day_first: DayFirst = None
 ) -> None:
     """Append sessions: mac_address, sensor_id, start_time, end_time, space_id."""
-    _ingest_file("sessions", file, column, timezone, _order(day_first))
+    _ingest_file("sessions", file, column, timezone, order_of(day_first))
 
 
 @app.command()
 def log(
     file: Annotated[Path, typer.Argument(help="CSV, JSON or Parquet file.", show_default=False)],
-    preset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Read it as this preset, see `tippers log presets`."),
-    ] = None,
-    mapping: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Read it by a mapping, see `tippers log preview`."),
-    ] = None,
+    preset: PresetOption = None,
+    mapping: MappingOption = None,
     device: DeviceColumn = None,
     start: StartColumn = None,
     end: EndColumn = None,
@@ -125,12 +114,8 @@ def log(
     timezone: Zone = None,
     day_first: DayFirst = None,
     gap: Gap = None,
-    encoding: Annotated[
-        str | None, typer.Option(help="Encoding of text, such as latin-1; default: UTF-8.")
-    ] = None,
-    separator: Annotated[
-        str | None, typer.Option(help="Separator of a CSV file; default: found by itself.")
-    ] = None,
+    encoding: Encoding = None,
+    separator: Separator = None,
 ) -> None:
     """Load a WiFi log in any shape: sessions, accounting records, or observations.
 
@@ -140,34 +125,24 @@ def log(
     the space with the same id.
     """
     from tippers_dagster.campus.intake.log import ingest_log
-    from tippers_dagster.campus.log.guessing import find_mapping
-    from tippers_dagster.campus.log.mapping import load_mapping, read_layout
-    from tippers_dagster.campus.log.presets import preset as preset_named
 
-    if preset is not None and mapping is not None:
-        raise BadInput("Give --preset or --mapping, not both.")
-    fields = {
-        **named_columns(
-            device=device,
-            start=start,
-            end=end,
-            duration=duration,
-            updated=updated,
-            seen=seen,
-            access_point=access_point,
-            space=space,
-            session_id=session_id,
-        ),
-        "timezone": timezone,
-        "order": _order(day_first),
-    }
-    layout = {"encoding": encoding, "separator": separator}
-    choice = find_mapping(
+    choice = choice_of(
         file,
-        mapping=None if mapping is None else load_mapping(mapping),
-        preset=None if preset is None else preset_named(preset),
-        layout=read_layout({name: value for name, value in layout.items() if value is not None}),
-        fields={name: value for name, value in fields.items() if value is not None},
+        preset,
+        mapping,
+        encoding,
+        separator,
+        device=device,
+        start=start,
+        end=end,
+        duration=duration,
+        updated=updated,
+        seen=seen,
+        access_point=access_point,
+        space=space,
+        session_id=session_id,
+        timezone=timezone,
+        order=order_of(day_first),
     )
     if choice.mapping is None:
         raise BadInput(
@@ -230,7 +205,7 @@ def observations(
             gap,
             tick,
             timezone=timezone,
-            order=_order(day_first),
+            order=order_of(day_first),
         ),
     )
 
@@ -333,7 +308,7 @@ def again(
     path = Path(ingest_of(settings, number).name) if file is None else file
     columns = None if column is None else _columns(column)
     found = None if mapping is None else load_mapping(mapping)
-    changes = Changes(columns, timezone, gap, _order(day_first), found)
+    changes = Changes(columns, timezone, gap, order_of(day_first), found)
     _run(
         path,
         lambda tick: ingest_again(
@@ -368,12 +343,6 @@ def _report_stale(dates: set[dt.date]) -> None:
             f"Counts of {counted(len(changed), 'time chunk')} are out of date ({affected}). A "
             "running `tippers up`, or `tippers occupancy materialize`, updates them."
         )
-
-
-def _order(day_first: bool | None) -> Order | None:
-    from tippers_dagster.campus.log.times import DAY_FIRST, MONTH_FIRST
-
-    return None if day_first is None else DAY_FIRST if day_first else MONTH_FIRST
 
 
 def _ingest_file(

@@ -7,17 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tippers_dagster.cli.log_columns import (
+from tippers_dagster.cli.log_options import (
     AccessPointColumn,
+    DayFirst,
     DeviceColumn,
     DurationColumn,
+    Encoding,
     EndColumn,
+    MappingOption,
+    PresetOption,
     SeenColumn,
+    Separator,
     SessionIdColumn,
     SpaceColumn,
     StartColumn,
     UpdatedColumn,
-    named_columns,
+    Zone,
+    choice_of,
+    order_of,
 )
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.terminal import table_console
@@ -27,7 +34,7 @@ from tippers_dagster.settings import get_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tippers_dagster.campus.log.mapping import FileLayout, LogMapping
+    from tippers_dagster.campus.log.mapping import LogMapping
     from tippers_dagster.campus.log.presets import Preset
     from tippers_dagster.campus.log.preview import Preview
 
@@ -61,14 +68,8 @@ def register(parent: typer.Typer) -> None:
 @app.command()
 def preview(
     file: Annotated[Path, typer.Argument(help="The log.", show_default=False)],
-    preset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Read it as this preset, see `tippers log presets`."),
-    ] = None,
-    mapping: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Read it by this mapping, as --write wrote it."),
-    ] = None,
+    preset: PresetOption = None,
+    mapping: MappingOption = None,
     write: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the mapping to a new YAML file, to edit."),
@@ -82,57 +83,38 @@ def preview(
     access_point: AccessPointColumn = None,
     space: SpaceColumn = None,
     session_id: SessionIdColumn = None,
-    timezone: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ZONE", help="IANA zone of times without a zone; default: TIPPERS_TIMEZONE."
-        ),
-    ] = None,
-    day_first: Annotated[
-        bool | None,
-        typer.Option("--day-first/--month-first", help="What times such as 01/07/2025 begin with."),
-    ] = None,
-    encoding: Annotated[
-        str | None, typer.Option(help="Encoding of text, such as latin-1; default: UTF-8.")
-    ] = None,
-    separator: Annotated[
-        str | None, typer.Option(help="Separator of a CSV file; default: found by itself.")
-    ] = None,
+    timezone: Zone = None,
+    day_first: DayFirst = None,
+    encoding: Encoding = None,
+    separator: Separator = None,
     rows: Annotated[int, typer.Option(min=1, max=1000, help="Rows to show.")] = 10,
 ) -> None:
     """Show the first rows as they would be read: what is understood, and what is not and why.
 
     Without --preset, --mapping and columns, the file's columns are compared with the presets.
     """
-    from tippers_dagster.campus.log.mapping import load_mapping
-    from tippers_dagster.campus.log.presets import preset as preset_named
-    from tippers_dagster.campus.log.preview import Deployment
+    from tippers_dagster.campus.intake.log import said_of_logs
     from tippers_dagster.campus.log.preview import preview as read
 
-    if preset is not None and mapping is not None:
-        raise BadInput("Give --preset or --mapping, not both.")
-    settings = get_settings()
-    made = read(
+    choice = choice_of(
         file,
-        None if mapping is None else load_mapping(mapping),
-        Deployment(settings.timezone, settings.plausible_range(), settings.longest_session_seconds),
-        preset=None if preset is None else preset_named(preset),
-        layout=_layout(encoding, separator),
+        preset,
+        mapping,
+        encoding,
+        separator,
+        device=device,
+        start=start,
+        end=end,
+        duration=duration,
+        updated=updated,
+        seen=seen,
+        access_point=access_point,
+        space=space,
+        session_id=session_id,
         timezone=timezone,
-        order=None if day_first is None else "day first" if day_first else "month first",
-        columns=named_columns(
-            device=device,
-            start=start,
-            end=end,
-            duration=duration,
-            updated=updated,
-            seen=seen,
-            access_point=access_point,
-            space=space,
-            session_id=session_id,
-        ),
-        shown=rows,
+        order=order_of(day_first),
     )
+    made = read(file, choice, said_of_logs(get_settings()), shown=rows)
     console = table_console()
     _say(console, f"{file}: {made.look.description}.")
     if made.mapping is None:
@@ -178,13 +160,6 @@ def presets(
     for one in all_presets().values():
         table.add_row(one.name, one.title, one.version)
     console.print(table)
-
-
-def _layout(encoding: str | None, separator: str | None) -> FileLayout:
-    from tippers_dagster.campus.log.mapping import read_layout
-
-    given = {"encoding": encoding, "separator": separator}
-    return read_layout({name: value for name, value in given.items() if value is not None})
 
 
 # --- what is shown ------------------------------------------------------------------------------

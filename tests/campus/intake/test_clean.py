@@ -8,7 +8,6 @@ import pytest
 from tippers_dagster.campus.intake import clean
 from tippers_dagster.campus.log.checks import Checks
 from tippers_dagster.errors import BadInput
-from tippers_dagster.settings import Settings
 
 ZONED = "t has a time zone; expected a local time without one"
 UNREADABLE = "t is not a local time YYYY-MM-DD HH:MM:SS"
@@ -77,28 +76,3 @@ def test_parquet_times() -> None:
         clean.local_times(Checks(1), zoned, "t")
     with pytest.raises(BadInput, match="of type int64"):
         clean.local_times(Checks(1), _column(5), "t")
-
-
-def test_lengths() -> None:
-    def at(text: str | None) -> dt.datetime | None:
-        return dt.datetime.fromisoformat(text) if text else None
-
-    cases = [
-        ("2025-01-06 10:00", "2025-01-06 09:59", False),  # before it starts
-        ("2025-01-06 10:00", "2025-01-06 10:00", True),
-        ("2025-01-06 10:00", None, True),
-        ("2025-01-06 10:00", "2025-02-06 10:00:01", False),  # 31 days and a second
-        ("2025-11-02 01:50", "2025-11-02 01:10", True),  # clocks went back in between
-        ("2025-11-02 02:10", "2025-11-02 01:50", False),  # the second 01:50 is before 02:10
-        ("2025-11-03 01:50", "2025-11-03 01:10", False),  # an ordinary day
-    ]
-    start, end, good = zip(*cases, strict=True)
-    kind = pa.timestamp("us")
-    checks = Checks(len(cases))
-    clean.check_length(
-        checks,
-        pa.chunked_array([pa.array(map(at, start), kind)]),
-        pa.chunked_array([pa.array(map(at, end), kind)]),
-        Settings(timezone="America/Los_Angeles"),
-    )
-    assert checks.good.tolist() == list(good)

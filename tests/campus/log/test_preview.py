@@ -10,10 +10,11 @@ import pytest
 
 from tippers_dagster.campus.log import preview as module
 from tippers_dagster.campus.log.formats import open_log
+from tippers_dagster.campus.log.guessing import find_mapping
 from tippers_dagster.campus.log.mapping import FileLayout, read_mapping
 from tippers_dagster.campus.log.presets import preset
-from tippers_dagster.campus.log.preview import Deployment, Preview, preview
-from tippers_dagster.campus.log.reading import day_month_order, read_rows
+from tippers_dagster.campus.log.preview import Preview, preview
+from tippers_dagster.campus.log.reading import Deployment, day_month_order, read_rows
 from tippers_dagster.errors import BadInput
 
 DEPLOYMENT = Deployment(
@@ -32,7 +33,10 @@ a6,lee
 
 def take(path: Path, fields: dict | None = None, **options) -> Preview:
     mapping = None if fields is None else read_mapping(fields)
-    return preview(path, mapping, DEPLOYMENT, **options)
+    told = {name: options.pop(name) for name in ("preset", "layout") if name in options}
+    said = {name: options.pop(name) for name in ("timezone", "order") if name in options}
+    choice = find_mapping(path, mapping=mapping, fields=said, **told)
+    return preview(path, choice, DEPLOYMENT, **options)
 
 
 def log(folder: Path, content: object, name: str = "log") -> Path:

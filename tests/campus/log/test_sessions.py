@@ -387,3 +387,20 @@ def _written_time(second: int, chance: random.Random) -> str:
              "%b %d, %Y %I:%M:%S %p", "%a %b %d %H:%M:%S %Z %Y"]  # fmt: skip
     numbers = [str(second * factor) for factor in (1, 1000, 10**6, 10**9)]
     return chance.choice([*(local.strftime(form) for form in forms), *numbers])
+
+
+def test_lengths() -> None:
+    cases = [
+        ("2025-01-06 10:00", "2025-01-06 09:59", False),  # before it starts
+        ("2025-01-06 10:00", "2025-01-06 10:00", True),
+        ("2025-01-06 10:00", None, True),
+        ("2025-01-06 10:00", "2025-02-06 10:00:01", False),  # 31 days and a second
+        ("2025-11-02 01:50", "2025-11-02 01:10", True),  # clocks went back in between
+        ("2025-11-02 02:10", "2025-11-02 01:50", False),  # the second 01:50 is before 02:10
+        ("2025-11-03 01:50", "2025-11-03 01:10", False),  # an ordinary day
+    ]
+    start, end, good = zip(*cases, strict=True)
+    rows = len(cases)
+    columns = {"device": [DEVICE] * rows, "access_point": ["ap1"] * rows}
+    _, checks = normalised(pa.table({**columns, "start": start, "end": end}), meaning())
+    assert checks.good.tolist() == list(good)

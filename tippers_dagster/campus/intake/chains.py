@@ -16,7 +16,8 @@ does not continue from one file to the next.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,8 @@ from numpy.typing import NDArray
 
 from tippers_dagster.campus.devices import normalise_devices
 from tippers_dagster.campus.intake.journal import Ingest
+
+PART_ROWS = 1 << 20
 
 
 @dataclass
@@ -48,6 +51,18 @@ class Chains:
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     duplicates: int
+
+    def parts(self) -> Iterator[Chains]:
+        """The same, some rows after the other."""
+        for at in range(0, len(self.start), PART_ROWS):
+            part = slice(at, at + PART_ROWS)
+            yield replace(
+                self,
+                devices=self.devices[part],
+                access_points=self.access_points[part],
+                start=self.start[part],
+                end=self.end[part],
+            )
 
 
 @dataclass

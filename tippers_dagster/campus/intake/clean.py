@@ -9,13 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tippers_dagster.campus.local_time import LocalClock
-from tippers_dagster.campus.log.checks import END_BEFORE_START, Checks, Mask
+from tippers_dagster.campus.log.checks import Checks, Mask
 from tippers_dagster.campus.log.texts import is_null, is_text, text
 from tippers_dagster.errors import BadInput
-from tippers_dagster.settings import Settings
 
-_HOUR_US = 3_600_000_000
 _ZONE = r"[ T]\d{2}(:\d{2})*(\.\d+)?\s*(Z|z|[+-]\d{2}(:?\d{2})?|UTC|GMT)$"
 _LOCAL_TIME = (
     r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
@@ -67,46 +64,6 @@ def check_plausible(
         outside,
         f"{name} is outside the plausible range {limits[0]:%Y-%m-%d} to {limits[1]:%Y-%m-%d}",
     )
-
-
-def check_length(
-    checks: Checks, start: pa.ChunkedArray, end: pa.ChunkedArray, settings: Settings
-) -> None:
-    """Reject sessions that end before they start, or are implausibly long.
-
-    In the hour that is repeated when daylight saving ends, a local end before the local start is
-    valid if it means the second occurrence.
-    """
-    closed = ~is_null(start) & ~is_null(end)
-    start_us, end_us = microseconds(start), microseconds(end)
-    backwards = closed & (end_us < start_us)
-    candidates = np.flatnonzero(backwards & (start_us - end_us <= _HOUR_US))
-    if candidates.size:
-        clock = LocalClock(settings.timezone)
-        begin, finish = clock.session_bounds(start_us[candidates], end_us[candidates])
-        backwards[candidates[finish > begin]] = False
-    checks.reject(backwards, END_BEFORE_START)
-    limit = settings.longest_session_seconds
-    checks.reject(closed & (end_us - start_us > limit * 1_000_000), f"longer than {limit} s")
-
-
-def moved(
-    theirs: LocalClock, ours: LocalClock, start: pa.ChunkedArray, end: pa.ChunkedArray
-) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """Convert starts and ends (``timestamp[us]``) from one local clock to another.
-
-    An ambiguous time means its first occurrence, unless the end would then precede the start.
-    """
-    begin, finish = theirs.to_utc(microseconds(start)), theirs.to_utc(microseconds(end))
-    early = np.flatnonzero(finish < begin)
-    finish[early] = np.maximum(finish[early], theirs.to_utc(microseconds(end)[early], fold=1))
-    return _times(ours.to_local(begin), start), _times(ours.to_local(finish), end)
-
-
-def _times(local: NDArray[np.int64], like: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Local microseconds as times, null where ``like`` is null."""
-    times = pa.array(local, mask=is_null(like)).cast(pa.timestamp("us"))
-    return pa.chunked_array([times])
 
 
 def microseconds(times: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -19,11 +19,15 @@ from tippers_dagster.campus.intake.journal import Ingest, IngestReport, begin_in
 from tippers_dagster.campus.intake.places import Places
 from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.campus.log.checks import Checks
-from tippers_dagster.campus.log.formats import open_log
 from tippers_dagster.campus.log.mapping import LogMapping, read_mapping
-from tippers_dagster.campus.log.presets import known_columns
-from tippers_dagster.campus.log.preview import Deployment, meaning_of
-from tippers_dagster.campus.log.reading import LogRows, day_month_order, read_rows
+from tippers_dagster.campus.log.reading import (
+    Deployment,
+    LogRows,
+    day_month_order,
+    meaning_of,
+    open_by,
+    read_rows,
+)
 from tippers_dagster.campus.log.rows import Malformed, Progress
 from tippers_dagster.campus.log.sessions import normalised
 from tippers_dagster.campus.log.times import OpenOrder, Order
@@ -35,8 +39,14 @@ from tippers_dagster.settings import Settings
 LOG = "log"
 """The kind of these files in the journal."""
 
-APPEND_ROWS = 1 << 20
 HOUR_US = 3_600_000_000
+
+
+def said_of_logs(settings: Settings) -> Deployment:
+    """What a deployment says of all logs."""
+    return Deployment(
+        settings.timezone, settings.plausible_range(), settings.longest_session_seconds
+    )
 
 
 def ingest_log(
@@ -114,7 +124,7 @@ def load_log(
         return load.run(mapping.order)
     except OpenOrder:
         # Other rows may decide it, for the whole file: nothing was loaded.
-        with open_log(path, mapping.file, known_columns(mapping)) as file:
+        with open_by(path, mapping) as file:
             order = day_month_order(read_rows(file, mapping), mapping)
         return load.run(order)
 
@@ -156,10 +166,7 @@ class _Load:
             replaces=False,
             again=self.again,
         )
-        with (
-            open_log(self.path, self.mapping.file, known_columns(self.mapping)) as file,
-            begun as ingest,
-        ):
+        with open_by(self.path, self.mapping) as file, begun as ingest:
             kept = {name.strip().casefold() for name in self.mapping.keep}
             used = {name.strip().casefold() for name in self.mapping.columns} - kept
             ingest.report.ignored = [n for n in file.names if n.strip().casefold() not in used]
@@ -177,11 +184,8 @@ class _Load:
         self, ingest: Ingest, parts: Iterator[LogRows], order: Order | None
     ) -> Iterator[pa.Table]:
         """The usable rows in one form, with the space of each; all others are rejected."""
-        settings = self.settings
-        deployment = Deployment(
-            settings.timezone, settings.plausible_range(), settings.longest_session_seconds
-        )
-        meaning = meaning_of(self.mapping, deployment, device_key(self.settings), order)
+        deployment, key = said_of_logs(self.settings), device_key(self.settings)
+        meaning = meaning_of(self.mapping, deployment, key, order)
         places = Places(ingest)
         left_out = 0
         for part in parts:
@@ -295,18 +299,17 @@ def _load_observations(ingest: Ingest, parts: Iterator[pa.Table], gap_seconds: i
     )
     begin_sessions(ingest, len(chains.start))
     clock = LocalClock(ingest.settings.timezone)
-    for at in range(0, len(chains.start), APPEND_ROWS):
-        part = slice(at, at + APPEND_ROWS)
-        places = pa.array(chains.access_points[part])
+    for part in chains.parts():
+        places = pa.array(part.access_points)
         append_sessions(
             ingest,
             _as_stored(
                 clock,
-                device=seen.device_names.take(pa.array(chains.devices[part])),
+                device=seen.device_names.take(pa.array(part.devices)),
                 access_point=access_point.take(places),
                 space=space.take(places),
-                start=pa.array(chains.start[part]),
-                end=pa.array(chains.end[part]),
+                start=pa.array(part.start),
+                end=pa.array(part.end),
                 last_seen=pa.nulls(len(places), pa.int64()),
                 session_id=pa.nulls(len(places), pa.string()),
             ),

@@ -35,8 +35,6 @@ from tippers_dagster.settings import Settings
 OBSERVATIONS = "observations"
 """The kind of these files in the journal."""
 
-APPEND_ROWS = 1 << 20
-
 
 @dataclass(frozen=True)
 class ObservationColumns:
@@ -149,17 +147,16 @@ def load_observations(
         [spaces.get(name) for name in observations.access_point_names.to_pylist()], pa.string()
     )
     begin_sessions(ingest, len(chains.start))
-    for at in range(0, len(chains.start), APPEND_ROWS):
-        part = slice(at, at + APPEND_ROWS)
-        access_points = pa.array(chains.access_points[part])
+    for part in chains.parts():
+        access_points = pa.array(part.access_points)
         append_sessions(
             ingest,
             pa.table(
                 {
-                    "mac_address": observations.device_names.take(pa.array(chains.devices[part])),
+                    "mac_address": observations.device_names.take(pa.array(part.devices)),
                     "sensor_id": observations.access_point_names.take(access_points),
-                    "start_time": pa.array(chains.start[part]).cast(pa.timestamp("us")),
-                    "end_time": pa.array(chains.end[part]).cast(pa.timestamp("us")),
+                    "start_time": pa.array(part.start).cast(pa.timestamp("us")),
+                    "end_time": pa.array(part.end).cast(pa.timestamp("us")),
                     "space_id": space_names.take(access_points),
                 }
             ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -52,8 +54,12 @@ class Places:
     """The spaces of access points, which logs and coverage may spell differently."""
 
     def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
         self._spaces = _in_any_spelling(access_point_spaces(ingest))
-        self._not_spaces = _in_any_spelling(_regions(ingest))
+
+    @cached_property
+    def _not_spaces(self) -> dict[str, str]:
+        return _in_any_spelling(_regions(self._ingest))
 
     def _why(self, name: str) -> str:
         if (region := self._not_spaces.get(name)) is not None:

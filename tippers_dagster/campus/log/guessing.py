@@ -154,20 +154,22 @@ def find_mapping(
     layout
         What is known of how the file is written.
     fields
-        Fields of a mapping, which count more than what mapping and preset say, as does ``layout``.
+        Fields of a mapping, which count more than what mapping and preset say, as does ``layout``;
+        those that are ``None`` are not said.
 
     Raises
     ------
     BadInput
         When the file cannot be read, lacks columns of the preset, or a field is wrong.
     """
-    if mapping is None and preset is None and "device" in fields:
-        mapping = read_mapping(fields)
+    said = {name: value for name, value in fields.items() if value is not None}
+    if mapping is None and preset is None and "device" in said:
+        mapping = read_mapping(said)
     if mapping is None:
         choice = choose(path, layout, preset)
     else:
         way = mapping.file.model_copy(update=layout.model_dump(exclude_defaults=True))
         choice = Choice(look_at(path, way, mapping), mapping.model_copy(update={"file": way}))
-    if choice.mapping is None or not fields:
+    if choice.mapping is None or not said:
         return choice
-    return replace(choice, mapping=read_mapping({**choice.mapping.as_fields(), **fields}))
+    return replace(choice, mapping=read_mapping({**choice.mapping.as_fields(), **said}))

@@ -5,25 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from tippers_dagster.campus.devices import KINDS
-from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.campus.log.arrow_types import text_of
-from tippers_dagster.campus.log.formats import open_log
-from tippers_dagster.campus.log.guessing import Look, find_mapping
-from tippers_dagster.campus.log.mapping import AS_FOUND, FileLayout, LogMapping
-from tippers_dagster.campus.log.people import ANONYMOUS, UserNames
-from tippers_dagster.campus.log.presets import Preset, known_columns
+from tippers_dagster.campus.log.guessing import Choice, Look
+from tippers_dagster.campus.log.mapping import LogMapping
+from tippers_dagster.campus.log.presets import Preset
 from tippers_dagster.campus.log.reading import (
+    Deployment,
     LogRows,
     columns_by_role,
     day_month_order,
+    meaning_of,
+    open_by,
     read_rows,
 )
 from tippers_dagster.campus.log.rows import Malformed
@@ -37,25 +36,6 @@ CHECKED_ROWS = 100_000
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _KEY_BYTES = 32
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What a deployment says of all logs.
-
-    Parameters
-    ----------
-    timezone
-        IANA zone of times without a zone.
-    plausible
-        Local times outside [first, second) are rejected.
-    longest_seconds
-        Longer sessions are rejected.
-    """
-
-    timezone: str
-    plausible: tuple[dt.datetime, dt.datetime]
-    longest_seconds: int
 
 
 @dataclass(frozen=True)
@@ -97,16 +77,7 @@ class Preview:
 
 
 def preview(
-    path: Path,
-    mapping: LogMapping | None,
-    deployment: Deployment,
-    *,
-    preset: Preset | None = None,
-    layout: FileLayout = AS_FOUND,
-    timezone: str | None = None,
-    order: Order | None = None,
-    columns: Mapping[str, str] = MappingProxyType({}),
-    shown: int = SHOWN_ROWS,
+    path: Path, choice: Choice, deployment: Deployment, *, shown: int = SHOWN_ROWS
 ) -> Preview:
     """Read the first rows of a log as they would be taken.
 
@@ -114,20 +85,10 @@ def preview(
     ----------
     path
         The log.
-    mapping
-        What its columns mean; ``None``: as ``preset`` says, else as the preset says that fits best.
+    choice
+        How to read it, see ``guessing.find_mapping``.
     deployment
         What the deployment says of all logs.
-    preset
-        The preset to use.
-    layout
-        What is known of how the file is written; it counts more than what the mapping says.
-    timezone
-        IANA zone of times without a zone; it counts more than what the mapping says.
-    order
-        Of day and month; it counts more than what the mapping says.
-    columns
-        The columns of fields of the mapping, which count more, too.
     shown
         How many rows to show.
 
@@ -137,53 +98,16 @@ def preview(
         When the file cannot be read, lacks columns of the mapping, or leaves the order of day and
         month open.
     """
-    said = {"timezone": timezone, "order": order}
-    choice = find_mapping(
-        path,
-        mapping=mapping,
-        preset=preset,
-        layout=layout,
-        fields={**columns, **{n: value for n, value in said.items() if value is not None}},
-    )
     made = Preview(choice.look, choice.preset, choice.guesses, choice.mapping)
     if made.mapping is not None:
         _read(path, made.mapping, deployment, made, shown)
     return made
 
 
-def meaning_of(
-    mapping: LogMapping, deployment: Deployment, key: bytes, order: Order | None
-) -> Meaning:
-    """What a log's rows mean, for ``sessions.normalised``.
-
-    Parameters
-    ----------
-    mapping
-        What its columns mean.
-    deployment
-        What the deployment says of all logs.
-    key
-        The device key, for persons.
-    order
-        Of day and month.
-    """
-    return Meaning(
-        clock=LocalClock(mapping.timezone or deployment.timezone),
-        plausible=deployment.plausible,
-        longest_seconds=deployment.longest_seconds,
-        key=key,
-        names={role: " or ".join(names) for role, names in mapping.mapped.items()},
-        order=order,
-        duration_unit=mapping.duration_unit or "s",
-        device_is=mapping.device_is,
-        users=UserNames(mapping.own_realms, (*ANONYMOUS, *mapping.anonymous)),
-    )
-
-
 def _read(
     path: Path, mapping: LogMapping, deployment: Deployment, made: Preview, shown: int
 ) -> None:
-    with open_log(path, mapping.file, known_columns(mapping)) as file:
+    with open_by(path, mapping) as file:
         made.roles = columns_by_role(file, mapping)
         made.unseen = [name for name in mapping.columns if file.find(name) is None]
         parts = list(_first(read_rows(file, mapping), made))
@@ -213,7 +137,7 @@ def _order(path: Path, mapping: LogMapping, parts: list[LogRows]) -> Order | Non
     try:
         return day_month_order(parts, mapping)
     except BadInput:
-        with open_log(path, mapping.file, known_columns(mapping)) as file:
+        with open_by(path, mapping) as file:
             return day_month_order(read_rows(file, mapping), mapping)
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.campus.log.arrow_types import text_of
-from tippers_dagster.campus.log.formats import LogFile
+from tippers_dagster.campus.log.formats import LogFile, open_log
 from tippers_dagster.campus.log.mapping import Condition, LogMapping
+from tippers_dagster.campus.log.people import ANONYMOUS, UserNames
+from tippers_dagster.campus.log.presets import known_columns
 from tippers_dagster.campus.log.rows import Progress
-from tippers_dagster.campus.log.sessions import TIMES
+from tippers_dagster.campus.log.sessions import TIMES, Meaning
 from tippers_dagster.campus.log.times import Order, OrderEvidence, order_evidence
 
 _TYPED = (*TIMES, "duration")
@@ -32,6 +38,59 @@ class LogRows:
     row_numbers: NDArray[np.int64]
     left_out: int
     """Rows that do not count, by the mapping's ``where``."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a deployment says of all logs.
+
+    Parameters
+    ----------
+    timezone
+        IANA zone of times without a zone.
+    plausible
+        Local times outside [first, second) are rejected.
+    longest_seconds
+        Longer sessions are rejected.
+    """
+
+    timezone: str
+    plausible: tuple[dt.datetime, dt.datetime]
+    longest_seconds: int
+
+
+def meaning_of(
+    mapping: LogMapping, deployment: Deployment, key: bytes, order: Order | None
+) -> Meaning:
+    """What a log's rows mean, for ``sessions.normalised``.
+
+    Parameters
+    ----------
+    mapping
+        What its columns mean.
+    deployment
+        What the deployment says of all logs.
+    key
+        The device key, for persons.
+    order
+        Of day and month.
+    """
+    return Meaning(
+        clock=LocalClock(mapping.timezone or deployment.timezone),
+        plausible=deployment.plausible,
+        longest_seconds=deployment.longest_seconds,
+        key=key,
+        names={role: " or ".join(names) for role, names in mapping.mapped.items()},
+        order=order,
+        duration_unit=mapping.duration_unit or "s",
+        device_is=mapping.device_is,
+        users=UserNames(mapping.own_realms, (*ANONYMOUS, *mapping.anonymous)),
+    )
+
+
+def open_by(path: Path, mapping: LogMapping) -> AbstractContextManager[LogFile]:
+    """Open a log that has the columns of a mapping, see ``formats.open_log``."""
+    return open_log(path, mapping.file, known_columns(mapping))
 
 
 def read_rows(
