@@ -26,12 +26,16 @@ from tippers_dagster.settings import Settings
 
 @dataclass(frozen=True)
 class Seen:
-    """One row of the session log, in local times; ``end`` is None for an open session."""
+    """One row of the session log, in local times; ``end`` is None for an open session.
+
+    ``person`` is the hash of its user, None if that is not known.
+    """
 
     mac: str | None
     space: str | None
     start: dt.datetime
     end: dt.datetime | None
+    person: int | None = None
 
 
 @contextmanager
@@ -59,9 +63,13 @@ def add_sessions(settings: Settings, rows: Iterable[Seen]) -> None:
         execute_values(
             cursor,
             "INSERT INTO source.user_ap_trajectory "
-            "(mac_address, sensor_id, start_time, end_time, space_id) VALUES %s",
-            [(r.mac, "ap", r.start, r.end, r.space) for r in rows],
+            "(mac_address, sensor_id, start_time, end_time, space_id, person) VALUES %s",
+            [(r.mac, "ap", r.start, r.end, r.space, _signed(r.person)) for r in rows],
         )
+
+
+def _signed(person: int | None) -> int | None:
+    return person - (1 << 64) if person and person >> 63 else person
 
 
 def change(settings: Settings, sql: str, *parameters: object) -> int:

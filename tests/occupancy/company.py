@@ -28,6 +28,7 @@ class Session:
     sensor: str | None
     start: int
     end: int
+    person: int | None = None
 
     @property
     def length(self) -> int:
@@ -63,7 +64,8 @@ def campus(rng: random.Random, days: int) -> list[Session]:
         for stop in route:
             if rng.random() < faithful:
                 start = stop.start + rng.choice([0, 0, 900, -900])
-                found.append(Session(device, stop.space, stop.sensor, start, start + stop.length))
+                end = start + stop.length
+                found.append(Session(device, stop.space, stop.sensor, start, end, stop.person))
         for _ in range(rng.choice([0, 0, 1, 5])):
             found.append(_session(rng, device, spaces, sensors, days))
     return found + rng.sample(found, k=min(len(found), rng.choice([0, 2])))
@@ -74,7 +76,8 @@ def _session(
 ) -> Session:
     start = FIRST + 900 * rng.randint(0, days * 96 - 1)
     length = rng.choice([1, 900, 1800, 3600, 10_800, 40_000, 100_000, 200_000])
-    return Session(device, rng.choice(spaces), rng.choice(sensors), start, start + length)
+    person = rng.choice([None, 1, 2**63 + device])
+    return Session(device, rng.choice(spaces), rng.choice(sensors), start, start + length, person)
 
 
 # --- as the lake has them ------------------------------------------------------------------------
@@ -94,6 +97,7 @@ def table(sessions: Iterable[Session], chunk: int) -> pa.Table:
             "start_time": pa.array([s.start * 1_000_000 for s in mine], pa.int64()).cast(local),
             "end_time": pa.array([s.end * 1_000_000 for s in mine], pa.int64()).cast(local),
             "carried": pa.array([s.start < begin for s in mine], pa.bool_()),
+            "person": pa.array([s.person for s in mine], pa.uint64()),
         }
     )
 

@@ -25,6 +25,7 @@ from tippers_dagster.occupancy.counting import (
     check_grids,
     check_parents,
 )
+from tippers_dagster.occupancy.persons import Counted
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.settings import Settings
 
@@ -32,8 +33,16 @@ WEEK = "2025-01-06"
 EDGES = {900: np.arange(0, 7201, 900), 3600: np.arange(0, 7201, 3600)}
 
 
-def grids(narrow: list[int], wide: list[int]) -> dict[int, np.ndarray]:
-    return {900: np.array([narrow], np.int32), 3600: np.array([wide], np.int32)}
+def counted(grid: np.ndarray) -> Counted:
+    """Of devices whose people are not known."""
+    return Counted(grid, np.zeros_like(grid), grid)
+
+
+def grids(narrow: list[int], wide: list[int]) -> dict[int, Counted]:
+    return {
+        900: counted(np.array([narrow], np.int32)),
+        3600: counted(np.array([wide], np.int32)),
+    }
 
 
 def check(narrow: list[int], wide: list[int], devices: int = 5) -> None:
@@ -63,21 +72,24 @@ def test_wider_bin_with_fewer() -> None:
 
 def test_a_bin_across_the_end_of_a_wider_one_is_no_bound() -> None:
     edges = {5400: np.arange(0, 10801, 5400), 7200: np.array([0, 7200, 10800])}
-    counts = {5400: np.array([[1, 4]], np.int32), 7200: np.array([[3, 3]], np.int32)}
+    counts = {
+        5400: counted(np.array([[1, 4]], np.int32)),
+        7200: counted(np.array([[3, 3]], np.int32)),
+    }
     check_grids(WEEK, ["r1"], counts, edges, np.array([5]))
 
 
 TREE = tree_of({"hall": None, "f1": "hall", "r1": "f1", "r2": "f1", "other": None})
 
 
-def parents(**counts: int) -> tuple[np.ndarray, np.ndarray]:
+def parents(**counts: int) -> tuple[Counted, Counted]:
     """Grids of one bin, above and below depth 1; keys as ids, ``f1_own`` for its own sessions."""
     below = np.zeros((len(TREE), 1), np.int32)
     above = below.copy()
     for space, n in counts.items():
         grid = below if space in ("r1", "r2") or space.endswith("_own") else above
         grid[TREE.index[space.removesuffix("_own")]] = n
-    return above, below
+    return counted(above), counted(below)
 
 
 @pytest.mark.parametrize("total", [4, 5, 9, 10])

@@ -76,6 +76,7 @@ def _device_days(sessions: list[Session]) -> list[dict[str, Any]]:
             "seconds": sum(s.length for s in group),
             "first_start": min(s.time for s in group),
             "last_end": max(s.time + dt.timedelta(seconds=s.length) for s in group),
+            "known": sum(s.person is not None for s in group),
         }
         for (device, date), group in sorted(groups.items())
     ]

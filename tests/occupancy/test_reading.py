@@ -19,6 +19,7 @@ from tippers_dagster.errors import BadInput, LakeError, MissingPartitions
 from tippers_dagster.occupancy import files, reading, staleness
 from tippers_dagster.occupancy.files import PRESENCE, SOURCE_COUNTS
 from tippers_dagster.occupancy.reading import (
+    ALL_DEVICES,
     DeviceGroups,
     missing_chunks,
     read_counts,
@@ -26,7 +27,6 @@ from tippers_dagster.occupancy.reading import (
     read_occupancy,
 )
 from tippers_dagster.occupancy.sharing import read_shared_occupancy
-from tippers_dagster.occupancy.subtrees import ALL_DEVICES
 from tippers_dagster.platform.lake import Lake, open_lake
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import SPACE_COLUMNS, Settings, get_settings

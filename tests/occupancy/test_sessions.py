@@ -111,6 +111,7 @@ def test_a_session_is_whole_in_every_chunk_that_it_overlaps(settings: Settings) 
             "start_time": at("2025-01-11T12:00"),
             "end_time": at("2025-01-21T12:00"),
             "is_open": False,
+            "person": None,
         }
     ]
 
@@ -223,6 +224,21 @@ def test_a_closed_row_takes_the_place_of_the_open_one(settings: Settings) -> Non
     campus.add_sessions(settings, [Seen("m1", "r1", late, None)])
     again = run(settings, [W1, W2])
     assert [again[w].fingerprint for w in (W1, W2)] == [done[w].fingerprint for w in (W1, W2)]
+
+
+def test_the_person_of_a_session_is_that_of_any_of_its_rows(settings: Settings) -> None:
+    start, end = at("2025-01-12T20:00"), at("2025-01-12T21:00")
+    campus.add_sessions(settings, [Seen("m1", "r1", start, None, 2**63 + 7)])
+    before = run(settings, [W1])[W1]
+    campus.add_sessions(settings, [Seen("m1", "r1", start, end), Seen("m2", "r1", start, end)])
+    done = run(settings, [W1])[W1]
+    assert sorted(read(settings, W1)["person"].to_pylist(), key=str) == [2**63 + 7, None]
+    assert before.fingerprint != done.fingerprint
+    change(settings, "UPDATE source.user_ap_trajectory SET person = NULL")
+    nobody = run(settings, [W1])[W1]
+    assert read(settings, W1)["person"].null_count == 2
+    assert nobody.fingerprint != done.fingerprint
+    assert nobody.log_fingerprint != done.log_fingerprint
 
 
 def test_sessions_of_another_place_or_start_are_others(settings: Settings) -> None:
@@ -541,9 +557,10 @@ def test_the_order_is_that_of_all_columns() -> None:
             "end_time": rng.integers(0, 2, n),
             "is_open": rng.integers(0, 2, n).astype(np.uint8),
             "session": rng.integers(0, 2, n).astype(np.uint64),
+            "person": rng.integers(0, 2, n).astype(np.uint64),
         }
         names = ("device", "start", "end", "space", "sensor", "start_time", "end_time", "is_open")
-        names = (*names, "session")
+        names = (*names, "session", "person")
         ours = module._order(rows)
         plain = sorted(range(n), key=lambda i: tuple(rows[name][i] for name in names))
         assert sorted(ours.tolist()) == list(range(n))

@@ -11,8 +11,9 @@ from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.occupancy.counting import Figures
 from tippers_dagster.occupancy.days import device_days, place_days
 from tippers_dagster.occupancy.encounters import Encounters, encounters
+from tippers_dagster.occupancy.sessions import read_sessions
 from tippers_dagster.platform.lake import Lake
-from tippers_dagster.platform.lake.keys import chunk_file, sessions_key
+from tippers_dagster.platform.lake.keys import chunk_file
 from tippers_dagster.settings import Settings
 
 PLACE_DAYS, DEVICE_DAYS = "place_days/", "device_days/"
@@ -20,7 +21,8 @@ MET, DOUBTFUL, PAIRS = "encounters/devices/", "encounters/doubtful/", "encounter
 PREFIXES = (PLACE_DAYS, DEVICE_DAYS, MET, DOUBTFUL, PAIRS)
 """Folders of the lake, with one file per time chunk."""
 
-_READ = ["device", "space", "sensor", "start", "end", "start_time", "end_time", "carried"]
+_TIMES = ("start", "end", "start_time", "end_time")
+_READ = ("device", "space", "sensor", *_TIMES, "carried", "person")
 
 
 def write_chunk(settings: Settings, lake: Lake, chunk: str, log: int) -> Figures:
@@ -41,7 +43,7 @@ def write_chunk(settings: Settings, lake: Lake, chunk: str, log: int) -> Figures
     LakeError
         The sessions cannot be read, or a file not written.
     """
-    sessions = lake.read_table(sessions_key(chunk), _READ)
+    sessions = read_sessions(lake, chunk, _READ)
     _, end = LocalClock(settings.timezone).chunk_seconds(chunk, settings.chunk)
     met = encounters(sessions, end)
     tables = {

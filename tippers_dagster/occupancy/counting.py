@@ -5,6 +5,7 @@ them from presence. Reads the lake, calls the sweep and writes the lake, without
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +14,11 @@ import pyarrow.compute as pc
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.errors import TippersError
-from tippers_dagster.occupancy import files, sweep
+from tippers_dagster.occupancy import files, persons, sweep
 from tippers_dagster.occupancy.files import DERIVED_COUNTS, PRESENCE, SOURCE_COUNTS, Rows
-from tippers_dagster.occupancy.sweep import Presence
-from tippers_dagster.platform.fingerprint import mix
+from tippers_dagster.occupancy.persons import Counted, Occupants
+from tippers_dagster.occupancy.sessions import read_sessions
 from tippers_dagster.platform.lake import Lake
-from tippers_dagster.platform.lake.keys import sessions_key
 from tippers_dagster.settings import Settings
 
 PEAK_WIDTH = PUBLISHED_WIDTHS[0]
@@ -73,27 +73,27 @@ class Counter:
         :meth:`count_derived` writes the counts of a space with children, as they cover its whole
         subtree.
         """
-        table = self.lake.read_table(sessions_key(chunk), ["device", "space", "start", "end"])
+        table = read_sessions(self.lake, chunk, ["device", "space", "start", "end", "person"])
+        table = table.set_column(4, "person", pc.fill_null(table["person"], 0))
         code = _codes(table["space"], spaces)
         mine = code >= 0
-        device, start, end = (table[name].to_numpy()[mine] for name in ("device", "start", "end"))
+        device, start, end, person = (
+            table[name].to_numpy()[mine] for name in ("device", "start", "end", "person")
+        )
         begin, over = self.clock.chunk_seconds(chunk, self.settings.chunk)
         start, end = np.maximum(start, begin), np.minimum(end, over)
-        presence = sweep.merge(code[mine], device, start, end)
+        occupants = persons.of_sessions(code[mine], device, person, start, end)
         edges = self.edges(chunk)
-        grids = sweep.count_many(presence, len(spaces), edges)
+        grids = occupants.count_many(len(spaces), edges)
         chunk_devices = _distinct_sorted(table["device"].to_numpy())
         check_grids(chunk, spaces, grids, edges, np.full(len(spaces), chunk_devices))
         counts = _sparse(spaces, grids, edges)
-        intervals = pa.table(
-            {"device": presence.device, "start": presence.start, "end": presence.end}
-        )
-        bounds = np.searchsorted(presence.space, np.arange(len(spaces) + 1))
+        presence = Rows(spaces, *occupants.rows(len(spaces)))
         leaves = np.flatnonzero(self.tree.is_leaf[[self.tree.index[s] for s in spaces]])
-        files.replace(self.lake, PRESENCE, chunk, Rows(spaces, bounds, intervals))
+        files.replace(self.lake, PRESENCE, chunk, presence)
         if leaves.size:
             self._replace_counts(chunk, counts.at(leaves), SOURCE_COUNTS, DERIVED_COUNTS)
-        return _figures(spaces, presence, bounds, grids, edges)
+        return _figures(presence, grids, edges)
 
     def count_derived(self, chunk: str, parents: list[str], sources: list[str]) -> Figures:
         """Write the counts of spaces with children, from the presence of their subtrees.
@@ -107,44 +107,42 @@ class Counter:
         for i in at:
             below[i : i + tree.size[i]] = True
         needed = [space for space in sources if below[tree.index[space]]]
-        presence = self._presence(chunk, needed)
+        occupants = self._occupants(chunk, needed)
         edges = self.edges(chunk)
-        narrow = sweep.count(presence, n, edges[PEAK_WIDTH])
+        narrow = occupants.count_many(n, {PEAK_WIDTH: edges[PEAK_WIDTH]})[PEAK_WIDTH]
         parts: list[Figures] = []
         for depth in range(
             int(tree.depth[below].max(initial=0)) - 1, int(tree.depth[at].min()) - 1, -1
         ):
             lifted = np.where(tree.depth > depth, tree.ancestors_at(depth), np.arange(n))
-            presence = sweep.union(presence, lifted)
-            grids = sweep.count_many(presence, n, edges)
+            occupants = occupants.raised(lifted)
+            grids = occupants.count_many(n, edges)
             check_parents(chunk, tree, depth, below, grids[PEAK_WIDTH], narrow)
             narrow = grids[PEAK_WIDTH]
             mine = at[tree.depth[at] == depth]
             if mine.size:
-                parts.append(self._publish(chunk, mine, presence, grids, edges))
+                parts.append(self._publish(chunk, mine, occupants, grids, edges))
         return _concat(parts)
 
-    def _presence(self, chunk: str, spaces: list[str]) -> Presence:
+    def _occupants(self, chunk: str, spaces: list[str]) -> Occupants:
         """The recorded presence of spaces, with their positions in the tree as codes."""
         hint = "Materialize this partition of source_occupancy again."
         rows = files.read_every(self.lake, PRESENCE, chunk, spaces, hint)
         position = np.array([self.tree.index[space] for space in spaces], np.int64)
-        columns = [rows.table[name].to_numpy() for name in ("device", "start", "end")]
-        return sweep.merge(position[rows.owner], *columns)
+        return persons.of_rows(position[rows.owner], rows.table)
 
     def _publish(
         self,
         chunk: str,
         at: np.ndarray,
-        presence: Presence,
-        grids: dict[int, np.ndarray],
+        occupants: Occupants,
+        grids: dict[int, Counted],
         edges: dict[int, np.ndarray],
     ) -> Figures:
         spaces = [self.tree.ids[i] for i in at]
-        mine = {width: grid[at] for width, grid in grids.items()}
-        lows = np.searchsorted(presence.space, at)
-        highs = np.searchsorted(presence.space, at, side="right")
-        figures = _figures(spaces, presence, np.stack([lows, highs]), mine, edges)
+        mine = {width: grid.at(at) for width, grid in grids.items()}
+        every = Rows(list(self.tree.ids), *occupants.rows(len(self.tree)))
+        figures = _figures(every, mine, edges, at)
         check_grids(chunk, spaces, mine, edges, figures.devices)
         counts = _sparse(spaces, mine, edges)
         self._replace_counts(chunk, counts, DERIVED_COUNTS, SOURCE_COUNTS)
@@ -164,40 +162,60 @@ class Counter:
 def check_grids(
     chunk: str,
     spaces: list[str],
-    grids: dict[int, np.ndarray],
+    grids: dict[int, Counted],
     edges: dict[int, np.ndarray],
     devices: np.ndarray,
 ) -> None:
     """No count above ``devices`` (per space), and no wider bin below a narrower one inside it.
 
+    Other devices may be fewer in a wider bin, as the person of one may be known in a part of it.
+
     Raises
     ------
-    WrongNumbers
+    InconsistentCounts
         Naming the space, the chunk and the numbers.
     """
-    narrow = None
-    for width in sorted(grids):
-        grid = grids[width]
-        over = grid > devices[:, None]
-        if over.any():
-            row, column = np.argwhere(over)[0]
+    for what in ("devices", "people", "others"):
+        of_width = {width: getattr(grids[width], what) for width in sorted(grids)}
+        if what != "people":  # one device may be used by several
+            _check_within(chunk, spaces, of_width, devices)
+        if what != "others":
+            _check_wider(chunk, spaces, of_width, edges, what)
+
+
+def _check_within(
+    chunk: str, spaces: list[str], grids: dict[int, np.ndarray], devices: np.ndarray
+) -> None:
+    for width, grid in grids.items():
+        wrong = (grid > devices[:, None]) | (grid < 0)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
             raise InconsistentCounts(
                 WITHIN_DEVICES,
                 f"{spaces[row]} in {chunk}: {grid[row, column]} devices in a bin of {width} s, "
                 f"but the chunk has only {devices[row]}.",
             )
-        if narrow is not None:
-            inside = np.searchsorted(edges[width], edges[narrow][:-1], side="right") - 1
-            within = edges[narrow][1:] <= edges[width][inside + 1]  # across a bin's end: no bound
-            short = (grids[narrow] > grid[:, inside]) & within
-            if short.any():
-                row, column = np.argwhere(short)[0]
-                raise InconsistentCounts(
-                    WIDER_BINS,
-                    f"{spaces[row]} in {chunk}: {grids[narrow][row, column]} devices in a bin of "
-                    f"{narrow} s, {grid[row, inside[column]]} in the bin of {width} s around it.",
-                )
-        narrow = width
+
+
+def _check_wider(
+    chunk: str,
+    spaces: list[str],
+    grids: dict[int, np.ndarray],
+    edges: dict[int, np.ndarray],
+    what: str,
+) -> None:
+    for narrow, width in pairwise(grids):
+        grid = grids[width]
+        inside = np.searchsorted(edges[width], edges[narrow][:-1], side="right") - 1
+        within = edges[narrow][1:] <= edges[width][inside + 1]  # across a bin's end: no bound
+        short = (grids[narrow] > grid[:, inside]) & within
+        if short.any():
+            row, column = np.argwhere(short)[0]
+            raise InconsistentCounts(
+                WIDER_BINS,
+                f"{spaces[row]} in {chunk}: {grids[narrow][row, column]} {what} in a bin of "
+                f"{narrow} s, {grid[row, inside[column]]} in the bin of {width} s around it.",
+            )
 
 
 def check_parents(
@@ -205,33 +223,37 @@ def check_parents(
     tree: SpaceTree,
     depth: int,
     within: np.ndarray,
-    above: np.ndarray,
-    below: np.ndarray,
+    above: Counted,
+    below: Counted,
 ) -> None:
     """A parent at ``depth`` has at least its fullest child's count and at most their sum.
 
-    ``below`` and ``above`` are grids by position in the tree, before and after the children were
+    ``below`` and ``above`` are counts by position in the tree, before and after the children were
     merged; a space's own sessions count as one more child. ``within`` masks the spaces counted.
+    Other devices may be fewer than in a child, as their persons may be known in another one.
 
     Raises
     ------
-    WrongNumbers
+    InconsistentCounts
         Naming the space, the chunk and the numbers.
     """
     children = np.flatnonzero((tree.depth == depth + 1) & within)
     parents = np.flatnonzero((tree.depth == depth) & within & ~tree.is_leaf)
-    total, largest = below.copy(), below.copy()
-    np.add.at(total, tree.parent[children], below[children])
-    np.maximum.at(largest, tree.parent[children], below[children])
-    found, low, high = above[parents], largest[parents], total[parents]
-    wrong = (found < low) | (found > high)
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        raise InconsistentCounts(
-            BETWEEN_CHILDREN,
-            f"{tree.ids[parents[row]]} in {chunk}: {found[row, column]} devices, but its children "
-            f"have at most {low[row, column]} and {high[row, column]} together.",
-        )
+    for what in ("devices", "people", "others"):
+        total = getattr(below, what).copy()
+        largest = np.zeros_like(total) if what == "others" else total.copy()
+        np.add.at(total, tree.parent[children], getattr(below, what)[children])
+        if what != "others":
+            np.maximum.at(largest, tree.parent[children], getattr(below, what)[children])
+        found, low, high = getattr(above, what)[parents], largest[parents], total[parents]
+        wrong = (found < low) | (found > high)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise InconsistentCounts(
+                BETWEEN_CHILDREN,
+                f"{tree.ids[parents[row]]} in {chunk}: {found[row, column]} {what}, but its "
+                f"children have at most {low[row, column]} and {high[row, column]} together.",
+            )
 
 
 # --- tables ------------------------------------------------------------------------------------
@@ -245,52 +267,61 @@ def _codes(values: pa.ChunkedArray, spaces: list[str]) -> np.ndarray:
     return table[encoded.indices.to_numpy()]
 
 
-def _sparse(spaces: list[str], grids: dict[int, np.ndarray], edges: dict[int, np.ndarray]) -> Rows:
+def _sparse(spaces: list[str], grids: dict[int, Counted], edges: dict[int, np.ndarray]) -> Rows:
     """All non-zero cells, sorted by (space, width, bin)."""
-    cells = [(width, *sweep.nonzero(grids[width], edges[width])) for width in sorted(grids)]
+    cells = [(width, *sweep.nonzero(grids[width].devices, edges[width])) for width in sorted(grids)]
     space = np.concatenate([c[1] for c in cells])
     order = np.argsort(space, kind="stable")
     widths = np.concatenate([np.full(len(c[1]), c[0], np.int32) for c in cells])
     begins = np.concatenate([c[2] for c in cells])
-    counts = np.concatenate([c[3] for c in cells])
-    table = pa.table(
-        {
-            "interval_seconds": widths[order],
-            "interval_begin_time": files.times(begins[order]),
-            "number_connections": counts[order].astype(np.int32),
-        }
-    )
-    return Rows(spaces, np.append(0, np.cumsum(np.bincount(space, minlength=len(spaces)))), table)
+    columns = {
+        "interval_seconds": widths[order],
+        "interval_begin_time": files.times(begins[order]),
+        persons.CONNECTIONS: np.concatenate([c[3] for c in cells])[order].astype(np.int32),
+    }
+    if any(grid.people.any() for grid in grids.values()):
+        for name, what in ((persons.PEOPLE, "people"), (persons.OTHERS, "others")):
+            found = [
+                getattr(grids[width], what)[grids[width].devices > 0] for width in sorted(grids)
+            ]
+            columns[name] = np.concatenate(found)[order]
+    bounds = np.append(0, np.cumsum(np.bincount(space, minlength=len(spaces))))
+    return Rows(spaces, bounds, pa.table(columns))
 
 
 def _figures(
-    spaces: list[str],
-    presence: Presence,
-    bounds: np.ndarray,
-    grids: dict[int, np.ndarray],
+    presence: Rows,
+    grids: dict[int, Counted],
     edges: dict[int, np.ndarray],
+    at: np.ndarray | None = None,
 ) -> Figures:
-    """Figures per space; ``bounds`` delimit its rows of presence: n + 1 values, or [2, n]."""
-    lows, highs = bounds if bounds.ndim == 2 else (bounds[:-1], bounds[1:])
-    first = np.ones(len(presence), np.int64)
-    same = (presence.device[1:] == presence.device[:-1]) & (
-        presence.space[1:] == presence.space[:-1]
-    )
-    first[1:][same] = 0
-    distinct = np.append(0, np.cumsum(first))
-    prints = np.zeros(len(presence) + 1, np.uint64)
-    if len(presence):
-        np.cumsum(mix(presence.device, presence.start, presence.end), out=prints[1:])
-    peaks = grids[PEAK_WIDTH]
-    at = peaks.argmax(axis=1)
+    """Figures of spaces, or of some of them; ``grids`` have these only."""
+    table, bounds = presence.table, presence.bounds
+    at = np.arange(len(presence.spaces)) if at is None else at
+    device, whose = table["device"].to_numpy(), persons.whose_rows(table)
+    is_device = np.ones(len(device), bool) if whose is None else whose <= persons.KNOWN
+    new = np.append(True, device[1:] != device[:-1])[: len(device)]
+    new[bounds[:-1][bounds[:-1] < len(new)]] = True
+    rows, distinct = (_sums(values.astype(np.int64)) for values in (is_device, new & is_device))
+    prints = _sums(persons.prints(table))
+    lows, highs = bounds[at], bounds[at + 1]
+    peaks = grids[PEAK_WIDTH].devices
+    fullest = peaks.argmax(axis=1)
     return Figures(
-        spaces=spaces,
-        rows=highs - lows,
+        spaces=[presence.spaces[i] for i in at],
+        rows=rows[highs] - rows[lows],
         devices=distinct[highs] - distinct[lows],
-        peak=peaks[np.arange(len(spaces)), at],
-        peak_time=edges[PEAK_WIDTH][at],
+        peak=peaks[np.arange(len(at)), fullest],
+        peak_time=edges[PEAK_WIDTH][fullest],
         output=prints[highs] - prints[lows],
     )
+
+
+def _sums(values: np.ndarray) -> np.ndarray:
+    """Running sums, beginning with 0."""
+    sums = np.zeros(len(values) + 1, values.dtype)
+    np.cumsum(values, out=sums[1:])
+    return sums
 
 
 def _concat(parts: list[Figures]) -> Figures:

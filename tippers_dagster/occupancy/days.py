@@ -53,23 +53,24 @@ def place_days(sessions: pa.Table) -> pa.Table:
 
 
 def device_days(sessions: pa.Table) -> pa.Table:
-    """Sessions, seconds, first start and last end per device and local date.
+    """Sessions, seconds, known persons, first start and last end per device and local date.
 
     Parameters
     ----------
     sessions
-        The chunk's sessions: device, start, end (seconds), start_time, end_time, carried.
+        The chunk's sessions: device, start, end (seconds), start_time, end_time, carried, person.
 
     Returns
     -------
-    Columns device, local_date, sessions, seconds, first_start and last_end (local times). Sorted by
-    device and date.
+    Columns device, local_date, sessions, seconds, first_start and last_end (local times), and
+    ``known``, the number of sessions that have a person. Sorted by device and date.
     """
     own = _starting(sessions)
     started, ended = (own[name].cast(pa.int64()).to_numpy() for name in ("start_time", "end_time"))
     day = started // (DAY * MICRO)
     order, first, sizes = grouped([own["device"].to_numpy(), day])
     rows = order[first]
+    known = np.asarray(own["person"].is_valid()).astype(np.int32)
     return pa.table(
         {
             "device": own["device"].take(rows),
@@ -78,6 +79,7 @@ def device_days(sessions: pa.Table) -> pa.Table:
             "seconds": reduced(np.add, _seconds(own)[order], first),
             "first_start": _times(reduced(np.minimum, started[order], first)),
             "last_end": _times(reduced(np.maximum, ended[order], first)),
+            "known": reduced(np.add, known[order], first),
         }
     )
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.errors import LakeError, LakeFileDamaged, LakeFileMissing
+from tippers_dagster.occupancy.persons import plain_counts, plain_presence
 from tippers_dagster.platform.lake import Lake
 from tippers_dagster.platform.lake.keys import chunk_file, chunk_of, encode
 
@@ -55,19 +56,23 @@ class Dataset:
     """Files of one kind, one per chunk."""
 
     folder: str
+    plain: Callable[[pa.Table], pa.Table] = lambda rows: rows
+    """Brings rows into the form of files, whatever they were put together from."""
 
     def key(self, chunk: str) -> str:
         """The key of a chunk's file."""
         return chunk_file(f"{self.folder}/", chunk)
 
 
-PRESENCE = Dataset("presence")
-"""Merged intervals per device of each space that has its own sessions: device, start, end."""
+PRESENCE = Dataset("presence", plain_presence)
+"""Merged intervals per device of each space that has its own sessions: device, start, end; and per
+person, if any are known (``occupancy.persons``)."""
 
-SOURCE_COUNTS = Dataset("occupancy/source")
-"""Counts of spaces without children: interval_seconds, interval_begin_time, number_connections."""
+SOURCE_COUNTS = Dataset("occupancy/source", plain_counts)
+"""Counts of spaces without children: interval_seconds, interval_begin_time, number_connections; and
+of people, if any are known: number_people, number_other_devices."""
 
-DERIVED_COUNTS = Dataset("occupancy/derived")
+DERIVED_COUNTS = Dataset("occupancy/derived", plain_counts)
 """The same of spaces with children."""
 
 
@@ -105,7 +110,7 @@ class Rows:
         stamps: NDArray[np.uint64] | None = None,
     ) -> Rows:
         """The rows of one table per space."""
-        plain = pa.concat_tables([table.replace_schema_metadata() for table in tables])
+        plain = _concat([table.replace_schema_metadata() for table in tables])
         bounds = np.append(0, np.cumsum([table.num_rows for table in tables]))
         return cls(spaces, bounds, plain, stamps)
 
@@ -138,7 +143,7 @@ class Rows:
         return Rows(
             [space for part in parts for space in part.spaces],
             _bounds(np.concatenate([np.diff(part.bounds) for part in parts])),
-            pa.concat_tables([part.table for part in parts]),
+            _concat([part.table for part in parts]),
             np.concatenate(stamps) if len(stamps) == len(parts) else None,
         )
 
@@ -148,6 +153,7 @@ def write(lake: Lake, dataset: Dataset, chunk: str, rows: Rows) -> None:
     """Write a chunk's file, with these spaces only."""
     order = np.array(sorted(range(len(rows.spaces)), key=rows.spaces.__getitem__), np.intp)
     rows = rows.at(order)
+    rows = Rows(rows.spaces, rows.bounds, dataset.plain(rows.table), rows.stamps)
     # A group begins with the first space that begins in another stretch of this many rows.
     size = max(1, int(_ROWS_PER_ROOT * int(rows.bounds[-1]) ** 0.5))
     edges = np.flatnonzero(np.diff(rows.bounds[:-1] // size, prepend=-1))
@@ -414,6 +420,11 @@ def _with_space(rows: Rows, low: int, high: int) -> pa.Table:
     )
     table = rows.table.slice(bounds[0], bounds[-1] - bounds[0])
     return table.add_column(0, pa.field(SPACE, _SPACE_TYPE), spaces)
+
+
+def _concat(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables in one; columns of people are null where a table does not have them."""
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _gather(table: pa.Table, begins: Int64, bounds: Int64) -> pa.Table:

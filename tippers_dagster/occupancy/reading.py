@@ -30,6 +30,14 @@ from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.errors import BadInput, LakeError, MissingPartitions, TippersError
 from tippers_dagster.occupancy import files, staleness, sweep
 from tippers_dagster.occupancy.files import PRESENCE, Rows
+from tippers_dagster.occupancy.persons import (
+    CONNECTIONS,
+    OTHERS,
+    PEOPLE,
+    devices_only,
+    of_rows,
+    with_people,
+)
 from tippers_dagster.occupancy.repack import occupancy_lake
 from tippers_dagster.occupancy.tables import sealed_chunk, session_space
 from tippers_dagster.platform.lake import Lake
@@ -42,6 +50,14 @@ if TYPE_CHECKING:
 When = str | dt.date | dt.datetime
 Counts = NDArray[np.int32]
 OnMissing = Literal["raise", "report"]
+Count = Literal["devices", "people"]
+"""What is counted: devices; or people where they are known, and the devices of all others."""
+
+COLUMNS: Mapping[Count, tuple[str, ...]] = {
+    "devices": (CONNECTIONS,),
+    "people": (PEOPLE, OTHERS),
+}
+"""The columns of counts."""
 
 MISSING_METADATA = b"tippers.missing_chunks"
 """Metadata of the result's schema: a JSON list of the chunks that are not computed."""
@@ -81,8 +97,9 @@ def read_occupancy(
     as_pandas: bool = False,
     settings: Settings | None = None,
     on_missing: OnMissing = "raise",
+    count: Count = "devices",
 ) -> pa.Table | pd.DataFrame:
-    """Distinct devices in a space, per bin.
+    """Distinct devices, or people, in a space, per bin.
 
     Parameters
     ----------
@@ -103,14 +120,17 @@ def read_occupancy(
     on_missing
         ``"raise"``, or ``"report"``: the schema's metadata (``MISSING_METADATA``) list the chunks
         that are not computed, and their bins are null if ``dense``, otherwise absent.
+    count
+        ``"people"``: the distinct persons, where they are known; and apart from these the devices
+        none of whose sessions that overlap the bin has a person.
 
     Returns
     -------
     pa.Table
         ``interval_begin_time`` (timestamp[s] in the deployment's zone), in order;
-        ``number_connections`` (int32). Chunks whose counts are known to be out of date are listed
-        in the schema's metadata (``STALE_METADATA``) and in a ``StaleOccupancy`` warning; the
-        source itself is not checked.
+        ``number_connections`` (int32), or ``number_people`` and ``number_other_devices``. Chunks
+        whose counts are known to be out of date are listed in the schema's metadata
+        (``STALE_METADATA``) and in a ``StaleOccupancy`` warning; the source itself is not checked.
 
     Raises
     ------
@@ -121,11 +141,15 @@ def read_occupancy(
     LakeError
         A file cannot be read, or was written for another time zone or chunk length.
     """
+    _check_count(count)
     settings = settings or get_settings()
     bins = _bins(start, end, interval_seconds, settings)
     lake = occupancy_lake(settings)
-    read = _published if interval_seconds in PUBLISHED_WIDTHS else _counted
-    counts, missing = read(lake, settings, space, bins)
+    if interval_seconds in PUBLISHED_WIDTHS:
+        by_space, (missing,) = _published(lake, settings, [space], bins, count)
+        counts = by_space[0]
+    else:
+        ((counts, missing),) = _counted(lake, settings, [space], bins, _HOW[count])
     if missing and on_missing == "raise":
         raise _missing_partitions(space, missing, bins)
     stale = staleness.stale_chunks(settings, space, [c for c in bins.chunks if c not in missing])
@@ -136,7 +160,7 @@ def read_occupancy(
             StaleOccupancy,
             stacklevel=2,
         )
-    table = _result(bins, counts, missing, dense, settings.timezone)
+    table = _result(bins, COLUMNS[count], counts, missing, dense, settings.timezone)
     table = table.replace_schema_metadata(
         {**(table.schema.metadata or {}), STALE_METADATA: json.dumps(stale)}
     )
@@ -149,7 +173,7 @@ def read_occupancy(
 
 @dataclass(frozen=True, eq=False)
 class SpaceCounts:
-    """Distinct devices of several spaces over the same bins.
+    """Distinct devices, or people, of several spaces over the same bins.
 
     Attributes
     ----------
@@ -159,6 +183,8 @@ class SpaceCounts:
         UTC seconds, n + 1 for n bins.
     counts
         int32 [spaces, bins]; meaningless where not ``computed``.
+    others
+        The same of the devices of people who are not known; zeros if all devices are counted.
     computed
         bool [spaces, bins].
     missing
@@ -168,6 +194,7 @@ class SpaceCounts:
     spaces: list[str]
     edges: Int64
     counts: Counts
+    others: Counts
     computed: NDArray[np.bool_]
     missing: list[list[str]]
 
@@ -179,8 +206,10 @@ def read_counts(
     interval_seconds: int,
     *,
     settings: Settings | None = None,
+    count: Count = "devices",
 ) -> SpaceCounts:
-    """Distinct devices in several spaces, per bin; uncomputed bins are marked, never zero.
+    """Distinct devices, or people, in several spaces, per bin; uncomputed bins are marked, never
+    zero.
 
     As ``read_occupancy``, but all files of a published width are read at once.
 
@@ -191,18 +220,23 @@ def read_counts(
     LakeError
         A file cannot be read, or was written for another time zone or chunk length.
     """
+    _check_count(count)
     settings = settings or get_settings()
     bins = _bins(start, end, interval_seconds, settings)
     lake = occupancy_lake(settings)
     if interval_seconds in PUBLISHED_WIDTHS:
-        counts, missing = _published_many(lake, settings, spaces, bins)
+        counts, missing = _published(lake, settings, spaces, bins, count)
     else:
-        counts, missing = np.zeros((len(spaces), len(bins)), np.int32), []
-        for i, (of_space, chunks) in enumerate(_counted_groups(lake, settings, spaces, bins)):
-            counts[i] = of_space[0]
+        counts, missing = np.zeros((len(spaces), len(COLUMNS[count]), len(bins)), np.int32), []
+        for i, (found, chunks) in enumerate(_counted(lake, settings, spaces, bins, _HOW[count])):
+            counts[i] = found
             missing.append(chunks)
+    of_devices = count == "devices"
+    others = np.zeros_like(counts[:, 0]) if of_devices else counts[:, 1]
     computed = np.array([~_absent(bins, chunks) for chunks in missing], bool)
-    return SpaceCounts(spaces, bins.edges, counts, computed.reshape(counts.shape), missing)
+    return SpaceCounts(
+        spaces, bins.edges, counts[:, 0], others, computed.reshape(others.shape), missing
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,7 +339,8 @@ def read_groups(
     settings = settings or get_settings()
     bins = _bins(start, end, interval_seconds, settings)
     lake = occupancy_lake(settings)
-    for counts, missing in _counted_groups(lake, settings, spaces, bins, groups, published):
+    how = _ByGroup(groups)
+    for counts, missing in _counted(lake, settings, spaces, bins, how, published):
         yield GroupCounts(bins.edges, counts, ~_absent(bins, missing), missing)
 
 
@@ -329,6 +364,11 @@ class Published:
 def chunks_in_range(start: When, end: When, interval_seconds: int, settings: Settings) -> list[str]:
     """The chunks that contain bins of a range, in order; raises as ``read_occupancy`` does."""
     return _bins(start, end, interval_seconds, settings).chunks
+
+
+def _check_count(count: str) -> None:
+    if count not in COLUMNS:
+        raise BadInput(f"{count!r} cannot be counted.", "Count devices or people.")
 
 
 def missing_chunks(occupancy: pa.Table) -> list[str]:
@@ -421,17 +461,13 @@ def _local_date(utc: int, clock: LocalClock) -> dt.date:
 
 
 # --- counts of the bins ------------------------------------------------------------------------
-def _published(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[Counts, list[str]]:
-    """Counts of a published width, as stored in the lake."""
-    counts, missing = _published_many(lake, settings, [space], bins)
-    return counts[0], missing[0]
-
-
-def _published_many(
-    lake: Lake, settings: Settings, spaces: list[str], bins: _Bins
+def _published(
+    lake: Lake, settings: Settings, spaces: list[str], bins: _Bins, count: Count
 ) -> tuple[Counts, list[list[str]]]:
-    """The same for several spaces: int32 [spaces, bins], and the missing chunks of each; BadInput
-    for unknown spaces, even if the lake has their counts.
+    """Counts of a published width, as stored in the lake.
+
+    int32 [spaces, columns, bins], and the missing chunks of each; BadInput for unknown spaces, even
+    if the lake has their counts.
     """
     tree = load_tree(settings)
     for space in spaces:
@@ -440,11 +476,13 @@ def _published_many(
     found = files.read_counts(lake, tree, {chunk: list(row) for chunk in bins.chunks})
     there = {chunk: set(rows.spaces) for chunk, rows in found.items()}
     missing = [[c for c in bins.chunks if space not in there.get(c, ())] for space in spaces]
-    counts = np.zeros((len(row), len(bins)), np.int32)
+    counts = np.zeros((len(row), len(COLUMNS[count]), len(bins)), np.int32)
     if found:
         rows = Rows.joined(list(found.values()))
-        row_of = np.array([row[space] for space in rows.spaces], np.int64)
-        _enter_counts(counts, row_of[rows.owner], bins, rows.table)
+        row_of = np.array([row[space] for space in rows.spaces], np.int64)[rows.owner]
+        table = rows.table if count == "devices" else with_people(rows.table)
+        for i, column in enumerate(COLUMNS[count]):
+            _enter_counts(counts[:, i], row_of, bins, table, column)
     return counts[[row[space] for space in spaces]], missing
 
 
@@ -453,7 +491,7 @@ def _enter_counts(
     row: Int64 | int,
     bins: _Bins,
     table: pa.Table,
-    column: str = "number_connections",
+    column: str,
 ) -> None:
     """Enter counts in their bins, in the given row or rows."""
     begins = files.seconds(table["interval_begin_time"])
@@ -473,27 +511,65 @@ def _enter_counts(
     counts[row, at] = table[column].to_numpy()[wanted]
 
 
-def _counted(lake: Lake, settings: Settings, space: str, bins: _Bins) -> tuple[Counts, list[str]]:
-    """Counts of any width, from the presence of the space and everything below it."""
-    ((counts, missing),) = _counted_groups(lake, settings, [space], bins)
-    return counts[0], missing
+class _How(Protocol):
+    """What is counted from presence, in a number of rows."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def count(self, chunk: str, presence: pa.Table, edges: Int64) -> Counts:
+        """int32 [rows, bins], over the presence of several spaces together."""
 
 
-def _counted_groups(
+@dataclass(frozen=True)
+class _ByGroup:
+    """Devices by group."""
+
+    groups: GroupsByChunk
+
+    @property
+    def rows(self) -> int:
+        return self.groups.rows
+
+    def count(self, chunk: str, presence: pa.Table, edges: Int64) -> Counts:
+        mine = devices_only(presence)
+        device, start, end = (column.to_numpy() for column in mine.columns)
+        # Groups take the place of spaces: a device is in one group while it is in any space.
+        merged = sweep.merge(self.groups.in_chunk(chunk).of(device), device, start, end)
+        return sweep.count(merged, self.rows, edges)
+
+
+class _People:
+    """People, and the devices of those who are not known."""
+
+    rows = len(COLUMNS["people"])
+
+    def count(self, chunk: str, presence: pa.Table, edges: Int64) -> Counts:
+        together = np.zeros(presence.num_rows, np.int8)
+        counted = of_rows(together, presence).count_many(1, {0: edges})[0]
+        return np.concatenate([counted.people, counted.others])
+
+
+ALL_DEVICES = DeviceGroups(np.empty(0, np.uint64), np.empty(0, np.int32), 0)
+"""All devices in one group."""
+
+_HOW: Mapping[Count, _How] = {"devices": _ByGroup(ALL_DEVICES), "people": _People()}
+
+
+def _counted(
     lake: Lake,
     settings: Settings,
     spaces: Sequence[str],
     bins: _Bins,
-    groups: GroupsByChunk | None = None,
+    how: _How,
     published: Published | None = None,
 ) -> Iterator[tuple[Counts, list[str]]]:
-    """The same of each space, as int32 [groups, bins]; without ``groups``, one for all devices."""
+    """Counts of any width of each space, from the presence of the space and everything below it."""
     tree = load_tree(settings)
     below = {space: tree.subtree(space) for space in spaces}
-    cells = (groups.rows if groups else 1) * len(bins)
-    for some in _pieces(spaces, max(1, CELLS_AT_ONCE // cells)):
+    for some in _pieces(spaces, max(1, CELLS_AT_ONCE // (how.rows * len(bins)))):
         counting = _Counting(
-            lake, settings, tree, {space: below[space] for space in some}, bins, groups, published
+            lake, settings, tree, {space: below[space] for space in some}, bins, how, published
         )
         counted = counting.counted()
         yield from (counted[space] for space in some)
@@ -515,15 +591,14 @@ class _Counting:
         tree: SpaceTree,
         below: Mapping[str, list[str]],
         bins: _Bins,
-        groups: GroupsByChunk | None,
+        how: _How,
         published: Published | None,
     ) -> None:
         self._lake, self._settings, self._tree = lake, settings, tree
-        self._below, self._bins, self._groups = below, bins, groups
+        self._below, self._bins, self._how = below, bins, how
         self._columns = published.columns if published else ()
         self._stored = published.tables if published else {}
-        rows = groups.rows if groups else 1
-        self._counts = {space: np.zeros((rows, len(bins)), np.int32) for space in below}
+        self._counts = {space: np.zeros((how.rows, len(bins)), np.int32) for space in below}
         self._missing: dict[str, list[str]] = {space: [] for space in below}
 
     def counted(self) -> dict[str, tuple[Counts, list[str]]]:
@@ -561,11 +636,8 @@ class _Counting:
     def _count(self, space: str, chunk: str, index: int, rows: Rows, at: list[int]) -> None:
         here = self._bins.of_chunk(index)
         mine = rows if len(at) == len(rows.spaces) else rows.at(np.array(at, np.intp))
-        self._counts[space][:, here] = _count(
-            mine.table,
-            self._bins.edges[here.start : here.stop + 1],
-            self._groups.in_chunk(chunk) if self._groups else None,
-        )
+        edges = self._bins.edges[here.start : here.stop + 1]
+        self._counts[space][:, here] = self._how.count(chunk, mine.table, edges)
 
     def _lacks(self, chunk: str, absent: Sequence[str]) -> bool:
         """Whether any of these spaces, of which there is no presence, should have some.
@@ -614,33 +686,30 @@ def _refuse_sealed(settings: Settings, missing: Mapping[str, list[str]], width: 
         )
 
 
-def _count(presence: pa.Table, edges: Int64, groups: DeviceGroups | None) -> Counts:
-    """Distinct devices per group and bin over the presence of several spaces."""
-    device, start, end = (presence[name].to_numpy() for name in ("device", "start", "end"))
-    # Groups take the place of spaces: a device is in one group while it is in any space.
-    code = groups.of(device) if groups else np.zeros(len(device), np.int8)
-    merged = sweep.merge(code, device, start, end)
-    return sweep.count(merged, groups.rows if groups else 1, edges)
-
-
 # --- the result --------------------------------------------------------------------------------
 def _result(
-    bins: _Bins, counts: Counts, missing: list[str], dense: bool, timezone: str
+    bins: _Bins,
+    columns: Sequence[str],
+    counts: Counts,
+    missing: list[str],
+    dense: bool,
+    timezone: str,
 ) -> pa.Table:
+    """``counts``: int32 [columns, bins]."""
     absent = _absent(bins, missing)
-    kept = slice(None) if dense else (counts > 0) & ~absent
+    kept = slice(None) if dense else (counts > 0).any(axis=0) & ~absent
     metadata = {MISSING_METADATA: json.dumps(missing)}
     schema = pa.schema(
         [
             pa.field("interval_begin_time", pa.timestamp("s", timezone), nullable=False),
-            pa.field("number_connections", pa.int32()),
+            *(pa.field(name, pa.int32()) for name in columns),
         ],
         metadata=metadata,
     )
     return pa.table(
         [
             pa.array(bins.begins[kept]).cast(schema.field(0).type),
-            pa.array(counts[kept], mask=absent[kept]),
+            *(pa.array(row[kept], mask=absent[kept]) for row in counts),
         ],
         schema=schema,
     )

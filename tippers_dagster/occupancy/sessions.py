@@ -74,9 +74,11 @@ SCHEMA = pa.schema(
         "end_time": pa.timestamp("us"),
         "is_open": pa.bool_(),
         "carried": pa.bool_(),
+        "person": pa.uint64(),
     }
 )
-"""A chunk's file, sorted by device, start, end and space."""
+"""A chunk's file, sorted by device, start, end and space. ``person``: null where none is known;
+files that were written before there were persons do not have the column."""
 
 _SPILLED = pa.schema(
     {
@@ -89,10 +91,11 @@ _SPILLED = pa.schema(
         "end_time": pa.int64(),
         "is_open": pa.uint8(),
         "session": pa.uint64(),
+        "person": pa.uint64(),
     }
 )
 """Rows before they are sorted. ``session``: hash of the log's own id of a session; 0 if it has
-none."""
+none, as ``person`` is."""
 _REJECTED = pa.schema(
     {
         "chunk": pa.string(),
@@ -103,6 +106,18 @@ _REJECTED = pa.schema(
         "end_time": pa.timestamp("us"),
     }
 )
+
+
+def read_sessions(lake: Lake, chunk: str, columns: Sequence[str]) -> pa.Table:
+    """Columns of a chunk's sessions.
+
+    Raises
+    ------
+    LakeError
+        The file is missing or cannot be read.
+    """
+    optional = {"person": SCHEMA.field("person").type}
+    return lake.read_table(sessions_key(chunk), list(columns), optional=optional)
 
 
 def settings_fingerprint(settings: Settings) -> int:
@@ -128,9 +143,10 @@ class ChunkSessions:
 
     ``by_space`` has one row per space that the chunk's rows name, with columns space, rows,
     fingerprint (uint64) and known. Those fingerprints, and ``fingerprint`` of all of them, are of
-    what counting reads: device, start and end within the chunk. ``log_fingerprint`` is of the rows
-    that start in the chunk, with everything that labelling reads. ``repeated``: rows in whose place
-    there is another one of the same session. ``rejects`` is the path of an Arrow file, or None.
+    what counting reads: device, person, and start and end within the chunk. ``log_fingerprint`` is
+    of the rows that start in the chunk, with everything that labelling reads. ``repeated``: rows in
+    whose place there is another one of the same session. ``rejects`` is the path of an Arrow file,
+    or None.
     """
 
     chunk: str
@@ -316,7 +332,9 @@ class _Pass:
         good = np.flatnonzero(reason < 0)
         sensor = self.sensors(batch["sensor_id"])
         session = of_column(batch["session_id"])
-        self._spill(good, device, space, sensor, start, end, start_us, end_us, open_ended, session)
+        person = pc.fill_null(batch["person"], 0).to_numpy().view(np.uint64)
+        times = start, end, start_us, end_us
+        self._spill(good, device, space, sensor, *times, open_ended, session, person)
         if good.size < batch.num_rows:
             self._reject(batch, np.flatnonzero(reason >= 0), reason, start)
 
@@ -442,24 +460,32 @@ class _Content:
         device, space, n_spaces = rows["device"], rows["space"], len(self.rows)
         self.devices += int(np.count_nonzero(device[1:] != device[:-1])) + 1
         self.rows += np.bincount(space, minlength=n_spaces)
+        person = rows["person"]
         start, end = np.maximum(rows["start"], bounds[0]), np.minimum(rows["end"], bounds[1])
-        self.prints += sums_by_group(space, mix(device, start, end), n_spaces)
+        self.prints += sums_by_group(space, _also(mix(device, start, end), person), n_spaces)
         mine = rows["start"] >= bounds[0]
         sensors = self._sensor_prints[rows["sensor"][mine]]
         times = (rows[name][mine] for name in ("start_time", "end_time", "is_open"))
         prints = mix(device[mine], self._space_prints[space[mine]], sensors, *times)
+        prints = _also(prints, person[mine])
         self.log = (self.log + int(prints.sum(dtype=np.uint64))) % 2**64
+
+
+def _also(prints: np.ndarray, person: np.ndarray) -> np.ndarray:
+    """The fingerprints of rows, and of their persons where these are known."""
+    return np.where(person > 0, mix(prints, person), prints) if person.any() else prints
 
 
 def _as_table(rows: _Rows, spaces: pa.Array, sensors: pa.Array, begin: int) -> pa.Table:
     """Sorted rows with the columns of ``SCHEMA``; ``begin``: the first second of the chunk."""
-    sensor = rows["sensor"]
+    sensor, person = rows["sensor"], rows["person"]
     columns = {
         **{name: rows[name] for name in SCHEMA.names if name in rows},
         "space": pa.DictionaryArray.from_arrays(pa.array(rows["space"]), spaces),
         "sensor": pa.DictionaryArray.from_arrays(pa.array(sensor, mask=sensor < 0), sensors),
         "is_open": rows["is_open"].view(np.bool_),
         "carried": rows["start"] < begin,
+        "person": pa.array(person, mask=person == 0),
     }
     for name in ("start_time", "end_time"):
         columns[name] = rows[name].view("datetime64[us]")
@@ -508,7 +534,7 @@ def _order(rows: _Rows) -> np.ndarray:
     key = key[order]
     same = np.append(key[1:] == key[:-1], False)
     tied = np.flatnonzero(same | np.append(False, same[:-1]))
-    names = ("session", "is_open", "end_time", "start_time", "sensor", "space", "end")
+    names = ("person", "session", "is_open", "end_time", "start_time", "sensor", "space", "end")
     among = order[tied]
     order[tied] = among[np.lexsort((*(rows[name][among] for name in names), key[tied]))]
     return order
@@ -517,7 +543,8 @@ def _order(rows: _Rows) -> np.ndarray:
 def _one_per_session(rows: _Rows) -> np.ndarray:
     """bool per row: it stands for its session.
 
-    Rows of a device are of one session if they have the same id, or the same start and place.
+    Rows of a device are of one session if they have the same id, or the same start and place. Its
+    person is that of any of them.
 
     ``rows`` are sorted by device and start.
     """
@@ -539,7 +566,13 @@ def _keep_best(rows: _Rows, among: np.ndarray, session: Sequence[str], kept: np.
     keys = [rows[name][among] for name in session]
     best = np.lexsort((-rows["end_time"][among], rows["is_open"][among], *reversed(keys)))
     repeats = np.logical_and.reduce([key[best][1:] == key[best][:-1] for key in keys])
-    kept[among[best[1:][repeats]]] = False
+    ordered = among[best]
+    kept[ordered[1:][repeats]] = False
+    person = rows["person"]
+    if repeats.any() and person[among].any():
+        first = np.flatnonzero(np.append(True, ~repeats))
+        anyone, mine = np.maximum.reduceat(person[ordered], first), person[ordered[first]]
+        person[ordered[first]] = np.where(mine > 0, mine, anyone)
 
 
 def _unknown_spaces(rejects: _Spill) -> pa.RecordBatch:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock, chunk_bounds
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.occupancy.reading import (
+    ALL_DEVICES,
     DeviceGroups,
     OnlyCountsKept,
     OnMissing,
@@ -24,7 +25,7 @@ from tippers_dagster.occupancy.reading import (
 )
 from tippers_dagster.occupancy.repack import occupancy_lake
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
-from tippers_dagster.occupancy.subtrees import ALL_DEVICES, count_groups, read_presence
+from tippers_dagster.occupancy.subtrees import count_groups, read_presence
 from tippers_dagster.occupancy.suppression import Mask, hide_counts
 from tippers_dagster.occupancy.tables import partition_figures, sealed_chunk
 from tippers_dagster.platform.warehouse.engine import warehouse_engine

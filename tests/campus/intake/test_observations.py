@@ -31,7 +31,12 @@ def _chain(seen: list[Seen], gap: int) -> list[tuple[int, int, int, int]]:
     names = pa.array([str(i) for i in range(10)])
     chains = chain(
         Observations(
-            device.astype(np.int32), names, place.astype(np.int32), names, second * SECOND
+            device.astype(np.int32),
+            names,
+            place.astype(np.int32),
+            names,
+            second * SECOND,
+            np.zeros(len(second), np.uint64),
         ),
         gap,
     )
@@ -79,6 +84,28 @@ def test_chains_equal_the_oracle(seen: list[Seen], gap: int) -> None:
 )
 def test_the_rule(seen: list[Seen], expected: list[tuple[int, int, int, int]]) -> None:
     assert _chain(seen, 10) == expected
+
+
+def test_another_person_ends_a_session() -> None:
+    """One without a person is of whoever has the device."""
+    persons = [0, 0, 7, 0, 8, 0, 7]
+    n = len(persons)
+    names = pa.array(["d", "ap"])
+    seen = Observations(
+        np.zeros(n, np.int32),
+        names,
+        np.ones(n, np.int32),
+        names,
+        np.arange(n) * SECOND,
+        np.array(persons, np.uint64),
+    )
+    found = chain(seen, 10)
+    rows = (found.start // SECOND, found.end // SECOND, found.persons)
+    assert list(zip(*(row.tolist() for row in rows), strict=True)) == [
+        (0, 4, 7),
+        (4, 6, 8),
+        (6, 6, 7),
+    ]
 
 
 def _write(folder: Path, name: str, lines: list[str]) -> Path:

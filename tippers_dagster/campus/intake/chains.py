@@ -9,6 +9,8 @@ access point; duplicates count once):
    until then, the device counts where it was last seen.
 3. Otherwise the session ends at its last observation. A single observation is a session of length
    zero, which counts in the bin that contains it.
+4. An observation of another person ends the session as a move does. One without a person is of
+   whoever has the device.
 
 Times are local, and the gap is measured on the wall clock, even across clock changes. A session
 does not continue from one file to the next.
@@ -40,6 +42,8 @@ class Observations:
     access_point_names: pa.Array
     micros: NDArray[np.int64]
     """Microseconds since 1970-01-01 00:00, all local or all UTC."""
+    persons: NDArray[np.uint64]
+    """0 where none is known."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Chains:
     access_points: NDArray[np.int32]
     start: NDArray[np.int64]
     end: NDArray[np.int64]
+    persons: NDArray[np.uint64]
     duplicates: int
 
     def parts(self) -> Iterator[Chains]:
@@ -62,6 +67,7 @@ class Chains:
                 access_points=self.access_points[part],
                 start=self.start[part],
                 end=self.end[part],
+                persons=self.persons[part],
             )
 
 
@@ -72,24 +78,30 @@ class Reading:
     devices: list[pa.Array] = field(default_factory=list)
     access_points: list[pa.Array] = field(default_factory=list)
     micros: list[NDArray[np.int64]] = field(default_factory=list)
+    persons: list[NDArray[np.uint64]] = field(default_factory=list)
 
     def add(
         self,
         devices: pa.ChunkedArray,
         access_points: pa.ChunkedArray,
         micros: NDArray[np.int64],
+        persons: NDArray[np.uint64] | None = None,
     ) -> None:
-        """Add a part; it takes some 16 bytes per observation, however long the names are."""
+        """Add a part; it takes some 24 bytes per observation, however long the names are."""
         self.devices += devices.dictionary_encode().chunks
         self.access_points += access_points.dictionary_encode().chunks
         self.micros.append(micros)
+        self.persons.append(np.zeros(len(micros), np.uint64) if persons is None else persons)
 
     def observations(self) -> Observations:
         """All of them."""
         devices, device_names = joined_codes(self.devices)
         access_points, access_point_names = joined_codes(self.access_points)
         micros = np.concatenate([np.empty(0, np.int64), *self.micros])
-        return Observations(devices, device_names, access_points, access_point_names, micros)
+        persons = np.concatenate([np.empty(0, np.uint64), *self.persons])
+        return Observations(
+            devices, device_names, access_points, access_point_names, micros, persons
+        )
 
 
 def joined_codes(parts: list[pa.Array]) -> tuple[NDArray[np.int32], pa.Array]:
@@ -112,31 +124,47 @@ def chain(observations: Observations, gap_seconds: int) -> Chains:
     """Turn observations, in any order, into sessions; see the module for the rule."""
     # Ranks instead of codes, which depend on the order of the file's rows.
     rank = pc.rank(observations.access_point_names).to_numpy()
+    place_rank = rank[observations.access_points]
+    # Of the same observation, the one with a person comes first.
     order = np.lexsort(
-        (rank[observations.access_points], observations.micros, observations.devices)
+        (~observations.persons, place_rank, observations.micros, observations.devices)
     )
     device = observations.devices[order]
     place = observations.access_points[order]
     time = observations.micros[order]
+    person = observations.persons[order]
 
     same_device = device[1:] == device[:-1]
     same_place = place[1:] == place[:-1]
     repeated = np.append(False, same_device & same_place & (time[1:] == time[:-1]))
     if repeated.any():
-        device, place, time = (column[~repeated] for column in (device, place, time))
+        device, place, time, person = (c[~repeated] for c in (device, place, time, person))
         same_device = device[1:] == device[:-1]
         same_place = place[1:] == place[:-1]
     near = same_device & (time[1:] - time[:-1] <= gap_seconds * 1_000_000)
 
     # Position i is between observations i and i + 1.
-    breaks = np.flatnonzero(~(near & same_place))
+    same = near & same_place
+    if person.any():
+        person = _last_known(person, np.append(False, same)[: len(person)])
+        same &= (person[1:] == person[:-1]) | (person[:-1] == 0)
+    breaks = np.flatnonzero(~same)
     first = np.append(0, breaks + 1) if len(time) else np.empty(0, np.int64)
     last = np.append(breaks, len(time) - 1) if len(time) else np.empty(0, np.int64)
     end = time[last].copy()
     # A break with a next observation within the gap is a move.
     moved = np.flatnonzero(near[breaks])
     end[moved] = time[breaks[moved] + 1]
-    return Chains(device[first], place[first], time[first], end, int(repeated.sum()))
+    # Its last observation has the person, even if its first ones have none.
+    return Chains(device[first], place[first], time[first], end, person[last], int(repeated.sum()))
+
+
+def _last_known(person: NDArray[np.uint64], follows: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Each person, or the last one before it among observations that follow each other."""
+    rows = np.arange(len(person))
+    begins = np.maximum.accumulate(np.where(follows, 0, rows))
+    known = np.maximum.accumulate(np.where(person > 0, rows, 0))
+    return np.where(known >= begins, person[known], np.uint64(0))
 
 
 def note_chains(

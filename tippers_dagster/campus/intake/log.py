@@ -31,7 +31,7 @@ from tippers_dagster.campus.log.reading import (
 from tippers_dagster.campus.log.rows import Malformed, Progress
 from tippers_dagster.campus.log.sessions import normalised
 from tippers_dagster.campus.log.times import OpenOrder, Order
-from tippers_dagster.campus.source.schema import INSTANT
+from tippers_dagster.campus.source.schema import INSTANT, PERSON
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.keys import device_key
 from tippers_dagster.settings import Settings
@@ -191,11 +191,11 @@ class _Load:
         for part in parts:
             left_out += part.left_out
             ingest.report.rows += part.columns.num_rows
+            rows, checks = normalised(part.columns, meaning)
             # User names are kept nowhere.
-            columns = part.columns.select([n for n in part.columns.column_names if n != "user"])
-            rows, checks = normalised(columns, meaning)
-            raw = columns.rename_columns(
-                [_one(self.mapping.mapped[role]) or role for role in columns.column_names]
+            raw = part.columns.select([n for n in part.columns.column_names if n != "user"])
+            raw = raw.rename_columns(
+                [_one(self.mapping.mapped[role]) or role for role in raw.column_names]
             )
             ingest.reject(raw, part.row_numbers, checks)
             good = pa.array(checks.good)
@@ -240,6 +240,7 @@ def _load_sessions(ingest: Ingest, parts: Iterator[pa.Table], open_hours: float 
                 end=rows["end"],
                 last_seen=last_seen,
                 session_id=rows["session_id"],
+                person=rows["person"],
             ),
         )
     finish_sessions(ingest)
@@ -255,6 +256,7 @@ def _as_stored(
     end: pa.Array,
     last_seen: pa.Array,
     session_id: pa.Array,
+    person: pa.Array,
 ) -> pa.Table:
     """Sessions as the session table has them: with local times, and the instants that they mean."""
     instants = {"started_at": start, "ended_at": end, "last_seen": last_seen}
@@ -267,8 +269,14 @@ def _as_stored(
             "space_id": space,
             **{name: column.cast(INSTANT) for name, column in instants.items()},
             "session_id": session_id,
+            PERSON: _signed(person),
         }
     )
+
+
+def _signed(persons: pa.Array | pa.ChunkedArray) -> pa.Array:
+    joined = persons.combine_chunks() if isinstance(persons, pa.ChunkedArray) else persons
+    return joined.view(pa.int64())
 
 
 def _local(clock: LocalClock, instants: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -289,7 +297,8 @@ def _load_observations(ingest: Ingest, parts: Iterator[pa.Table], gap_seconds: i
         place = pc.binary_join_element_wise(
             pc.fill_null(rows["access_point"], ""), rows["space"], _BETWEEN
         )
-        reading.add(rows["device"], place, rows["start"].to_numpy())
+        person = pc.fill_null(rows["person"], 0).to_numpy()
+        reading.add(rows["device"], place, rows["start"].to_numpy(), person)
     seen = reading.observations()
     chains = chain(seen, gap_seconds)
     both = pc.split_pattern(seen.access_point_names, _BETWEEN)
@@ -312,6 +321,7 @@ def _load_observations(ingest: Ingest, parts: Iterator[pa.Table], gap_seconds: i
                 end=pa.array(part.end),
                 last_seen=pa.nulls(len(places), pa.int64()),
                 session_id=pa.nulls(len(places), pa.string()),
+                person=pa.array(part.persons, mask=part.persons == 0),
             ),
         )
     finish_sessions(ingest)

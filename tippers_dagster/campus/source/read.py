@@ -20,6 +20,7 @@ from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.source.schema import (
     EXACT,
     INGEST_ID,
+    PERSON,
     SESSIONS,
     SPACES,
     SQL_TYPES,
@@ -94,7 +95,9 @@ class SourceSnapshot:
         """
         start, end = self._column("start_time"), self._column("end_time")
         texts = [name for name in TEXTS if not (as_before and name == ACCESS_POINT)]
-        exact = [] if as_before else [name for name in EXACT if name in self._there]
+        exact = [] if as_before else [n for n in EXACT if n in self._there and n != PERSON]
+        # As the seed, so that rows of no known person are hashed as before there were persons.
+        seed = "0" if as_before else f"coalesce({self._column(PERSON)}, 0)"
         times = map(self._table.column, _TIMES)
         covered = ", ".join([*map(self._column, texts), *times, *exact])
         s = self._settings
@@ -105,7 +108,7 @@ class SourceSnapshot:
             "SELECT first::date::text AS first, last::date::text AS last, rows, hashes::text "
             f"AS hashes FROM (SELECT date_trunc('{s.chunk}', {start}) AS first, "
             f"date_trunc('{s.chunk}', {last}) AS last, count(*) AS rows, "
-            f"sum(hash_record_extended(ROW({covered}), 0)) "
+            f"sum(hash_record_extended(ROW({covered}), {seed})) "
             f"AS hashes FROM {self._table.sql} WHERE {self._within(span, as_before=as_before)} "
             "GROUP BY 1, 2) AS groups"
         )

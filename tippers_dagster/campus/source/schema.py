@@ -72,9 +72,17 @@ INGEST_ID = "ingest_id"
 """An additional column of a session table that files are loaded into: the ingest of a row; null
 for other rows."""
 INSTANT = pa.timestamp("us", tz="UTC")
-EXACT = {"started_at": INSTANT, "ended_at": INSTANT, "last_seen": INSTANT, "session_id": TEXT}
+PERSON = "person"
+EXACT = {
+    "started_at": INSTANT,
+    "ended_at": INSTANT,
+    "last_seen": INSTANT,
+    "session_id": TEXT,
+    PERSON: pa.int64(),
+}
 """Further columns of such a table, null where a log does not have them: instants, which local times
-only mean, the last sign of life of a session without an end, and the log's own id of a session."""
+only mean, the last sign of life of a session without an end, the log's own id of a session, and the
+keyed hash of its user (the signed integer of the same bits)."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from threading import Lock
 from typing import Any
@@ -183,7 +183,12 @@ def _tail(source: Any, length: int) -> bytes:
     return found
 
 
-def decode(data: Any, columns: list[str] | None = None, threads: bool = False) -> pa.Table:
+def decode(
+    data: Any,
+    columns: list[str] | None = None,
+    threads: bool = False,
+    optional: Mapping[str, pa.DataType] | None = None,
+) -> pa.Table:
     """The table of one Parquet file.
 
     Parameters
@@ -194,6 +199,8 @@ def decode(data: Any, columns: list[str] | None = None, threads: bool = False) -
         Only these, in this order.
     threads
         Decode columns with several threads.
+    optional
+        Columns of ``columns`` that are null if the file does not have them, and their types.
 
     Raises
     ------
@@ -205,10 +212,14 @@ def decode(data: Any, columns: list[str] | None = None, threads: bool = False) -
     file = pq.ParquetFile(pa.BufferReader(data))
     if columns is None:
         return file.read(use_threads=threads)
-    unknown = set(columns).difference(file.schema_arrow.names)
-    if unknown:
-        raise KeyError(", ".join(sorted(unknown)))
-    return file.read(columns=columns, use_threads=threads).select(columns)
+    there, filled = set(file.schema_arrow.names), optional or {}
+    unknown = [name for name in columns if name not in there]
+    if not filled.keys() >= set(unknown):
+        raise KeyError(", ".join(sorted(set(unknown).difference(filled))))
+    table = file.read(columns=columns, use_threads=threads)
+    for name in unknown:
+        table = table.append_column(name, pa.nulls(table.num_rows, filled[name]))
+    return table.select(columns)
 
 
 def _merged(chosen: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -134,7 +134,11 @@ class Lake:
                 writer.close()
 
     def read_table(
-        self, key: str, columns: list[str] | None = None, filters: Any = None
+        self,
+        key: str,
+        columns: list[str] | None = None,
+        filters: Any = None,
+        optional: Mapping[str, pa.DataType] | None = None,
     ) -> pa.Table:
         """Read a table.
 
@@ -147,11 +151,13 @@ class Lake:
         filters
             As for ``pyarrow.parquet.read_table``: an expression, or a list of
             ``(column, operator, value)``. Applied after reading, to any column of the file.
+        optional
+            Columns of ``columns`` that are null if the file does not have them, and their types.
         """
         data = self.backend.get(check_key(key))
         wanted = None if filters is not None else columns
         with self._reporting_read(key):
-            table = parquet.decode(data, wanted, threads=len(data) > 1 << 20)
+            table = parquet.decode(data, wanted, len(data) > 1 << 20, optional)
         if filters is None:
             return table
         expression = filters
