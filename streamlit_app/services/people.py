@@ -52,6 +52,8 @@ class PeopleInSpace:
         All devices in the space.
     estimate
         Estimated people, float64 [bins].
+    known
+        People who are known by their user names, int64 [bins]; the estimate contains them.
     low, high
         Ends of the interval of the estimate, float64 [bins]; NaN where there is no interval.
     """
@@ -59,6 +61,7 @@ class PeopleInSpace:
     made: Made
     devices: Series
     estimate: np.ndarray
+    known: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
@@ -78,8 +81,8 @@ class Summary:
         The most people in a bin, and the interval of that bin; None without an interval.
     at
         Position of that bin.
-    mean, devices
-        Mean people and mean devices per bin.
+    mean, known, devices
+        Mean people, mean people who are known, and mean devices per bin.
     """
 
     peak: float
@@ -87,6 +90,7 @@ class Summary:
     high: int | None
     at: int
     mean: float
+    known: float
     devices: float
 
 
@@ -119,7 +123,7 @@ def people_in_space(
     known = devices.computed if log is None else devices.computed & log.covers(local)
     every = devices.every.astype(np.int32)
     series = Series(space, width, local, every, known, tuple(devices.missing))
-    return PeopleInSpace(made, series, found.people, found.low, found.high)
+    return PeopleInSpace(made, series, found.people, devices.people, found.low, found.high)
 
 
 def summary(found: PeopleInSpace) -> Summary | None:
@@ -135,6 +139,7 @@ def summary(found: PeopleInSpace) -> Summary | None:
         high=int(found.high[at]) if has_interval else None,
         at=at,
         mean=float(found.estimate[known].mean()),
+        known=float(found.known[known].mean()),
         devices=float(found.devices.counts[known].mean()),
     )
 

@@ -12,13 +12,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tests.occupancy.campus import Seen, compute_all, fill
+from tests.occupancy.campus import Seen, change, compute_all, fill, look_again
 from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.cli import export as export_command
 from tippers_dagster.occupancy.reading import read_counts, read_occupancy
 from tippers_dagster.occupancy.sharing import SUPPRESSED, read_shared_occupancy
-from tippers_dagster.occupancy.suppression import hide_counts
+from tippers_dagster.occupancy.suppression import hide_counts, hide_people
 from tippers_dagster.settings import Settings, get_settings
 
 MONDAY = dt.datetime(2025, 1, 6)
@@ -65,6 +65,32 @@ def test_every_space_is_hidden_as_in_the_whole_tree(campus: Settings, width: int
         assert table[SUPPRESSED].to_pylist() == mask[i].tolist()
         shown = [None if h else c for h, c in zip(mask[i], exact.counts[i].tolist(), strict=True)]
         assert table["number_connections"].to_pylist() == shown
+
+
+@pytest.mark.parametrize("width", [3600, 5400])
+def test_people_are_hidden_as_in_the_whole_tree(campus: Settings, width: int) -> None:
+    change(
+        campus,
+        "UPDATE source.user_ap_trajectory SET person = ('x' || right(mac_address, 2))::bit(8)::int "
+        "WHERE right(mac_address, 2) < '30'",
+    )
+    look_again(campus)
+    compute_all(campus)
+    tree = load_tree(campus)
+    devices = read_counts(list(tree.ids), *WEEK, width, settings=campus)
+    exact = read_counts(list(tree.ids), *WEEK, width, settings=campus, count="people")
+    parts = np.stack([exact.counts, exact.others])
+    mask = hide_people(tree, devices.counts, parts, 4)
+    assert 0 < mask.mean() < 1
+    small = ((parts > 0) & (parts < 4)).any(axis=0)
+    assert mask[small].all()
+    assert mask[hide_counts(tree, devices.counts, 4)].all()
+    for i, space in enumerate(tree.ids):
+        table = read_shared_occupancy(space, *WEEK, width, settings=campus, count="people")
+        assert table[SUPPRESSED].to_pylist() == mask[i].tolist()
+        for name, column in zip(("number_people", "number_other_devices"), parts, strict=True):
+            numbers = zip(mask[i], column[i].tolist(), strict=True)
+            assert table[name].to_pylist() == [None if h else n for h, n in numbers]
 
 
 def test_a_part_hides_what_the_whole_does(campus: Settings) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import get_settings
+
+if TYPE_CHECKING:
+    from tippers_dagster.occupancy.reading import Count
 
 
 def register(occupancy: typer.Typer) -> None:
@@ -34,6 +38,10 @@ def export(
         str | None,
         typer.Option(help="Split by the labels of this label model or classifier of devices."),
     ] = None,
+    count: Annotated[
+        str,
+        typer.Option(help="devices; or people, where they are known, and the devices of others."),
+    ] = "devices",
     missing_ok: Annotated[
         bool,
         typer.Option(
@@ -41,13 +49,15 @@ def export(
         ),
     ] = False,
 ) -> None:
-    """Write the distinct devices of a space per bin to a CSV or Parquet file.
+    """Write the distinct devices, or people, of a space per bin to a CSV or Parquet file.
 
     Columns: space_id, interval_begin_time (with its offset), number_connections; before the last,
-    with --by, one for each label. If TIPPERS_SMALLEST_COUNT is set, small counts and those that
-    would reveal them are empty, and a column suppressed marks them. The file is written completely
-    or not at all. Exits with status 1, naming the chunks, if some are not computed yet, unless
-    --missing-ok. Reports chunks that are known to be out of date; does not check the source.
+    with --by, one for each label. With --count people: number_people, and number_other_devices for
+    devices none of whose sessions in the bin has a person. If TIPPERS_SMALLEST_COUNT is set, small
+    counts and those that would reveal them are empty, and a column suppressed marks them. The file
+    is written completely or not at all. Exits with status 1, naming the chunks, if some are not
+    computed yet, unless --missing-ok. Reports chunks that are known to be out of date; does not
+    check the source.
     """
     from tippers_dagster.occupancy import staleness
     from tippers_dagster.occupancy.export import write_export
@@ -62,6 +72,8 @@ def export(
     from tippers_dagster.platform.table_files import check_writable
 
     check_writable(out)
+    if by is not None and count != "devices":
+        raise BadInput("--by splits devices by their labels, not people.", "Leave one of them out.")
     settings = get_settings()
     on_missing: OnMissing = "report" if missing_ok else "raise"
     selection = (space, start, end, interval)
@@ -69,7 +81,11 @@ def export(
         warnings.simplefilter("ignore", StaleOccupancy)  # reported below
         if by is None:
             table = read_shared_occupancy(
-                *selection, dense=not sparse, settings=settings, on_missing=on_missing
+                *selection,
+                dense=not sparse,
+                settings=settings,
+                on_missing=on_missing,
+                count=cast("Count", count),
             )
         else:
             table = read_shared_labelled_occupancy(

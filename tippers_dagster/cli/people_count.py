@@ -98,10 +98,10 @@ def export(
 ) -> None:
     """Write the estimated number of people in a space per bin, with its interval, to a file.
 
-    Columns: space_id, interval_begin_time, number_connections, devices_counted, people,
-    people_low, people_high. Bins of chunks that are not computed are empty. If
-    TIPPERS_SMALLEST_COUNT is set, small counts and those that would reveal them are empty too, and
-    marked in the column suppressed.
+    Columns: space_id, interval_begin_time, number_connections, people_known (by their user names),
+    devices_counted (of all others), people, people_low, people_high. Bins of chunks that are not
+    computed are empty. If TIPPERS_SMALLEST_COUNT is set, small counts and those that would reveal
+    them are empty too, and marked in the column suppressed.
     """
     from tippers_dagster.occupancy.export import write_export
     from tippers_dagster.occupancy.reading import missing_chunks

@@ -209,6 +209,22 @@ def devices_only(rows: pa.Table) -> pa.Table:
     return mine.select(["device", "start", "end"])
 
 
+def known_parts(rows: pa.Table) -> pa.Table:
+    """The presence of devices while their persons are known: device, start, end."""
+    return _only(rows, KNOWN, PART)
+
+
+def people_only(rows: pa.Table) -> pa.Table:
+    """The presence of persons, with their hashes as devices: device, start, end."""
+    return _only(rows, PERSON)
+
+
+def _only(rows: pa.Table, *kinds: int) -> pa.Table:
+    whose = whose_rows(rows)
+    mine = rows.slice(0, 0) if whose is None else rows.filter(pa.array(np.isin(whose, kinds)))
+    return mine.select(["device", "start", "end"])
+
+
 def prints(rows: pa.Table) -> NDArray[np.uint64]:
     """A fingerprint of each row of a file.
 

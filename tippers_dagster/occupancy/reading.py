@@ -35,7 +35,9 @@ from tippers_dagster.occupancy.persons import (
     OTHERS,
     PEOPLE,
     devices_only,
+    known_parts,
     of_rows,
+    people_only,
     with_people,
 )
 from tippers_dagster.occupancy.repack import occupancy_lake
@@ -345,6 +347,60 @@ def read_groups(
 
 
 @dataclass(frozen=True, eq=False)
+class PeopleCounts:
+    """Distinct people of a space where they are known, and the devices of all others by group.
+
+    Attributes
+    ----------
+    edges
+        n + 1 for n bins, UTC seconds.
+    people
+        int32 [bins]; 0 where not computed, like all counts.
+    devices
+        int32 [bins], all distinct devices.
+    others
+        int32 [groups, bins]: devices none of whose sessions that overlap the bin has a person.
+    computed
+        bool [bins]: the bin's chunk is computed.
+    missing
+        The chunks that are not computed.
+    """
+
+    edges: Int64
+    people: Counts
+    devices: Counts
+    others: Counts
+    computed: NDArray[np.bool_]
+    missing: list[str]
+
+
+def read_people_counts(
+    spaces: Sequence[str],
+    start: When,
+    end: When,
+    interval_seconds: int,
+    groups: GroupsByChunk,
+    *,
+    settings: Settings | None = None,
+) -> Iterator[PeopleCounts]:
+    """People in each of several spaces per bin, and the devices of others by group; exact.
+
+    Raises
+    ------
+    BadInput
+        An unknown space; an invalid time, range or width.
+    OnlyCountsKept
+        A chunk whose presence is deleted.
+    """
+    settings = settings or get_settings()
+    bins = _bins(start, end, interval_seconds, settings)
+    lake = occupancy_lake(settings)
+    for counts, missing in _counted(lake, settings, spaces, bins, _PeopleByGroup(groups)):
+        people, devices, others = counts[0], counts[1], counts[2:]
+        yield PeopleCounts(bins.edges, people, devices, others, ~_absent(bins, missing), missing)
+
+
+@dataclass(frozen=True, eq=False)
 class Published:
     """Counts by group that are stored in the lake.
 
@@ -532,11 +588,29 @@ class _ByGroup:
         return self.groups.rows
 
     def count(self, chunk: str, presence: pa.Table, edges: Int64) -> Counts:
-        mine = devices_only(presence)
-        device, start, end = (column.to_numpy() for column in mine.columns)
+        device, start, end = (column.to_numpy() for column in devices_only(presence).columns)
         # Groups take the place of spaces: a device is in one group while it is in any space.
         merged = sweep.merge(self.groups.in_chunk(chunk).of(device), device, start, end)
         return sweep.count(merged, self.rows, edges)
+
+
+@dataclass(frozen=True)
+class _PeopleByGroup:
+    """People, all devices, and by group the devices of people who are not known."""
+
+    groups: GroupsByChunk
+
+    @property
+    def rows(self) -> int:
+        return 2 + self.groups.rows
+
+    def count(self, chunk: str, presence: pa.Table, edges: Int64) -> Counts:
+        by_group = _ByGroup(self.groups)
+        every = by_group.count(chunk, presence, edges)
+        known = by_group.count(chunk, known_parts(presence), edges)
+        people = _ByGroup(ALL_DEVICES).count(chunk, people_only(presence), edges)
+        devices = every.sum(axis=0, dtype=np.int32)
+        return np.concatenate([people, devices[None], every - known])
 
 
 class _People:

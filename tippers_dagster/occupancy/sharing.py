@@ -15,6 +15,8 @@ from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS, LocalClock, chun
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.occupancy.reading import (
     ALL_DEVICES,
+    COLUMNS,
+    Count,
     DeviceGroups,
     OnlyCountsKept,
     OnMissing,
@@ -25,8 +27,8 @@ from tippers_dagster.occupancy.reading import (
 )
 from tippers_dagster.occupancy.repack import occupancy_lake
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
-from tippers_dagster.occupancy.subtrees import count_groups, read_presence
-from tippers_dagster.occupancy.suppression import Mask, hide_counts
+from tippers_dagster.occupancy.subtrees import count_groups, count_people, read_presence
+from tippers_dagster.occupancy.suppression import Mask, hide_counts, hide_people
 from tippers_dagster.occupancy.tables import partition_figures, sealed_chunk
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
@@ -46,6 +48,7 @@ def read_shared_occupancy(
     dense: bool = True,
     settings: Settings | None = None,
     on_missing: OnMissing = "raise",
+    count: Count = "devices",
 ) -> pa.Table:
     """As ``read_occupancy``, with small counts hidden.
 
@@ -63,20 +66,36 @@ def read_shared_occupancy(
     """
     settings = settings or get_settings()
     table = read_occupancy(
-        space, start, end, interval_seconds, dense=dense, settings=settings, on_missing=on_missing
+        space,
+        start,
+        end,
+        interval_seconds,
+        dense=dense,
+        settings=settings,
+        on_missing=on_missing,
+        count=count,
     )
     if settings.smallest_count < 2:
         return table
     tree = load_tree(settings)
     at = tree.position(space)
-    rows, masks = {}, {}
+    rows: dict[str, dict[str, np.ndarray]] = {name: {} for name in COLUMNS[count]}
+    masks = {}
     for chunk in chunks_in_range(start, end, interval_seconds, settings):
-        counts = tree_counts(settings, tree, chunk, interval_seconds)
-        rows[chunk] = counts[at]
-        masks[chunk] = hide_counts(tree, counts, settings.smallest_count)[at]
+        counts = tree_counts(settings, tree, chunk, interval_seconds, count)
+        if count == "devices":
+            mask = hide_counts(tree, counts[0], settings.smallest_count)
+        else:
+            (devices,) = tree_counts(settings, tree, chunk, interval_seconds)
+            mask = hide_people(tree, devices, counts, settings.smallest_count)
+        masks[chunk] = mask[at]
+        for name, column in zip(rows, counts, strict=True):
+            rows[name][chunk] = column[at]
     hidden = at_begins(settings, table, interval_seconds, masks)
     # The numbers that the masks were made for, in case newer ones have been published since.
-    table = with_counts(table, COUNT, at_begins(settings, table, interval_seconds, rows), hidden)
+    for name, of_chunks in rows.items():
+        numbers = at_begins(settings, table, interval_seconds, of_chunks)
+        table = with_counts(table, name, numbers, hidden)
     return table.append_column(SUPPRESSED, pa.array(hidden))
 
 
@@ -88,8 +107,12 @@ def with_counts(table: pa.Table, column: str, counts: np.ndarray, hidden: Mask) 
     return table.set_column(at, table.schema.field(at), values)
 
 
-def tree_counts(settings: Settings, tree: SpaceTree, chunk: str, width: int) -> np.ndarray:
-    """Counts of all spaces in all bins of a chunk: int32 [spaces, bins]; 0 where unknown.
+def tree_counts(
+    settings: Settings, tree: SpaceTree, chunk: str, width: int, count: Count = "devices"
+) -> np.ndarray:
+    """Counts of all spaces in all bins of a chunk, 0 where unknown.
+
+    int32 [columns, spaces, bins], with the columns of what is counted (``COLUMNS``).
 
     Raises
     ------
@@ -99,13 +122,19 @@ def tree_counts(settings: Settings, tree: SpaceTree, chunk: str, width: int) -> 
     computed = spaces_computed(settings, tree, chunk)
     first, last = chunk_bounds(chunk, settings.chunk)
     edges = LocalClock(settings.timezone).bin_edges(first, last, width)
-    counts = np.zeros((len(tree), len(edges) - 1), np.int32)
+    counts = np.zeros((len(COLUMNS[count]), len(tree), len(edges) - 1), np.int32)
     if width in PUBLISHED_WIDTHS:
-        found = read_counts(computed, first, last, width, settings=settings)
+        found = read_counts(computed, first, last, width, settings=settings, count=count)
         at = [tree.index[space] for space in computed]
-        counts[at] = np.where(found.computed, found.counts, 0)
+        for of_column, values in zip(counts, (found.counts, found.others), strict=False):
+            of_column[at] = np.where(found.computed, values, 0)
         return counts
-    return count_tree(settings, tree, chunk, {width: edges}, ALL_DEVICES)[width][:, 0]
+    if count == "devices":
+        return count_tree(settings, tree, chunk, {width: edges}, ALL_DEVICES)[width].swapaxes(0, 1)
+    sources = _sources(settings, tree, chunk)
+    lake = occupancy_lake(settings)
+    counted = count_people(lake, tree, chunk, sources, {width: edges})[width]
+    return np.stack([counted.people, counted.others])
 
 
 def count_tree(
@@ -123,15 +152,20 @@ def count_tree(
     OnlyCountsKept
         If the presence is deleted.
     """
+    sources = _sources(settings, tree, chunk)
+    presence = read_presence(occupancy_lake(settings), tree, chunk, sources, groups)
+    return count_groups(presence, tree, groups.rows, np.arange(len(tree)), edges)
+
+
+def _sources(settings: Settings, tree: SpaceTree, chunk: str) -> list[str]:
+    """The spaces of a chunk that have presence."""
     if is_sealed(settings, chunk):
         raise OnlyCountsKept(
             f"Devices in {chunk} can no longer be counted: its presence has been deleted "
             "(TIPPERS_PRESENCE_DAYS), and only published counts are kept.",
             f"Choose bins of {', '.join(map(str, PUBLISHED_WIDTHS))} s.",
         )
-    sources = spaces_computed(settings, tree, chunk, SOURCE)
-    presence = read_presence(occupancy_lake(settings), tree, chunk, sources, groups)
-    return count_groups(presence, tree, groups.rows, np.arange(len(tree)), edges)
+    return spaces_computed(settings, tree, chunk, SOURCE)
 
 
 def at_begins(

@@ -76,6 +76,31 @@ def hide_counts(tree: SpaceTree, counts: Counts, smallest: int) -> Mask:
     return _Tables(tree, values[None], hidden, smallest, floor=1).cover()
 
 
+def hide_people(tree: SpaceTree, devices: Counts, people: Counts, smallest: int) -> Mask:
+    """Which spaces to hide in counts of people and of other devices.
+
+    Where the number of devices is hidden, these are hidden too: together they are a bound of it.
+    An other device is in a space above one of the other devices there, or of no kind if its person
+    is known elsewhere, so the numbers above reveal no more than with labels.
+
+    Parameters
+    ----------
+    tree
+        The spaces, n of them.
+    devices
+        int [n, bins]: all distinct devices, 0 where unknown.
+    people
+        int [2, n, bins]: distinct people, and other devices.
+    smallest
+        Counts from 1 to below this are small; with 1 or less, none are.
+
+    Returns
+    -------
+    bool [n, bins]
+    """
+    return _hide_parts(tree, people, hide_counts(tree, devices, smallest), smallest)
+
+
 def hide_labels(tree: SpaceTree, parts: Counts, smallest: int) -> Mask:
     """Which spaces to hide, with all their labels, in counts by label.
 
@@ -94,9 +119,14 @@ def hide_labels(tree: SpaceTree, parts: Counts, smallest: int) -> Mask:
     -------
     bool [n, bins]
     """
+    none = np.zeros(np.shape(parts)[1:], bool)
+    return _hide_parts(tree, parts, none, smallest)
+
+
+def _hide_parts(tree: SpaceTree, parts: Counts, hidden: Mask, smallest: int) -> Mask:
     values = np.asarray(parts, np.int64)
     small = ((values > 0) & (values < smallest)).any(axis=0)
-    hidden = small | hide_counts(tree, values.sum(axis=0), smallest)
+    hidden = hidden | small | hide_counts(tree, values.sum(axis=0), smallest)
     return _Tables(tree, values, hidden, smallest, floor=0).cover()
 
 

@@ -12,13 +12,20 @@ from streamlit_app.services.occupancy.window import Window
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy.export import export_bytes
+from tippers_dagster.occupancy.reading import Count
 from tippers_dagster.occupancy.sharing import SUPPRESSED, read_shared_occupancy
 from tippers_dagster.people.by_label.sharing import read_shared_labelled_occupancy
 from tippers_dagster.platform.table_files import Format
 
 
 def export(
-    app: App, space: str, window: Window, width: int, kind: Format, by: str | None = None
+    app: App,
+    space: str,
+    window: Window,
+    width: int,
+    kind: Format,
+    by: str | None = None,
+    count: Count = "devices",
 ) -> bytes:
     """The counts of every bin of a window, as a file; unknown counts are empty.
 
@@ -28,6 +35,8 @@ def export(
     ----------
     by
         A label model or classifier: split the counts by its labels.
+    count
+        Devices or people, if they are not split.
 
     Raises
     ------
@@ -37,7 +46,9 @@ def export(
     app.person.require(Role.VIEWER, "download counts")
     selection = (space, window.start, window.end, width)
     if by is None:
-        found = read_shared_occupancy(*selection, settings=app.settings, on_missing="report")
+        found = read_shared_occupancy(
+            *selection, settings=app.settings, on_missing="report", count=count
+        )
     else:
         found = read_shared_labelled_occupancy(
             *selection, by, settings=app.settings, on_missing="report"

@@ -58,7 +58,7 @@ def show(context: Context, window: Window, width: int) -> None:
     sentence = _sentence(context, found, numbers, window, width)
     bins_per_point = _chart(context, found, width, sentence)
     st.markdown(sentence)
-    _explain(context, made, bins_per_point, width)
+    _explain(context, made, numbers, bins_per_point, width)
     _downloads(context, window, width, made)
     show_gaps(devices.figures, devices.gaps)
 
@@ -117,6 +117,13 @@ def _numbers(context: Context, found: PeopleInSpace, numbers: Summary) -> None:
             else f"{found.made.body.confidence:.0%} interval: {numbers.low:,} to {numbers.high:,}",
         )
         st.metric("Mean, people", f"{numbers.mean:,.1f}", border=True)
+        if numbers.known:
+            st.metric(
+                "Mean, known people",
+                f"{numbers.known:,.1f}",
+                border=True,
+                help="Known by the user names of their sessions: counted, not estimated",
+            )
         st.metric("Mean, devices", f"{numbers.devices:,.1f}", border=True)
         if context.capacity:
             st.metric(
@@ -168,8 +175,15 @@ def _chart(context: Context, found: PeopleInSpace, width: int, sentence: str) ->
     return bins_per_point
 
 
-def _explain(context: Context, made: Made, bins_per_point: int, width: int) -> None:
+def _explain(
+    context: Context, made: Made, numbers: Summary, bins_per_point: int, width: int
+) -> None:
     parts = [plain(service.quality_in_words(made))]
+    if numbers.known:
+        parts.append(
+            f"On average {numbers.known:,.1f} people are known by their user names and counted "
+            "exactly; only the others are estimated, from their devices."
+        )
     if made.calibration is None:
         if made.body.by is not None:
             parts.append(

@@ -27,7 +27,9 @@ def observed(
     people = rng.poisson(6 * np.sin(second / 86400 * np.pi) * (1 + space)).astype(float)
     devices = rng.poisson(people * np.where(second < 43200, morning, evening)) * spread
     day = 20_000 + rng.integers(0, 20, n)
-    return Observations(people, devices, second, np.full(n, 900), day, space, space >= 10)
+    return Observations(
+        people, devices, second, np.full(n, 900), day, space, space >= 10, np.zeros(n)
+    )
 
 
 def test_the_ratio_follows_the_hour() -> None:
@@ -52,6 +54,7 @@ def test_the_ratio_follows_the_level() -> None:
         20_000 + rng.integers(0, 16, n),
         np.arange(n) % 7,
         np.zeros(n, bool),
+        np.zeros(n),
     )
     made, _ = calibrate(rows, "level", 0.9)
     per_device = made.ratio * np.array(made.levels)

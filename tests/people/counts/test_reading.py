@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from tests.occupancy.campus import change, compute_all, look_again
 from tests.people.counts.campus import (
     DAYS,
+    MISSED,
     MONDAY,
     ROOMS,
     count_heads,
@@ -22,7 +25,13 @@ from tippers_dagster.catalog.kinds import PeopleCount
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.labels import NotLabelled
 from tippers_dagster.occupancy.reading import missing_chunks, read_occupancy
-from tippers_dagster.people.counts.reading import NotCounted, PeopleCounter, read_people
+from tippers_dagster.people.counts.head_counts import read_head_counts as head_counts_read
+from tippers_dagster.people.counts.reading import (
+    NotCounted,
+    PeopleCounter,
+    read_fit_data,
+    read_people,
+)
 from tippers_dagster.people.counts.work import calibrate_people, write_calibrated
 from tippers_dagster.settings import Settings
 
@@ -84,6 +93,55 @@ def test_a_calibration_recovers_the_people(campus: Settings, tmp_path: Path) -> 
     assert inside >= 0.85 * DAYS * len(ROOMS)
     night = read_people("r1", MONDAY, NOON.replace(hour=4), 3600, "phones", settings=campus)
     assert set(night["people"].to_pylist()) == {0.0}
+
+
+def know_some(settings: Settings) -> None:
+    """Of people with an even number, the persons of all sessions are known."""
+    change(
+        settings,
+        "UPDATE source.user_ap_trajectory SET person = number + 1000 FROM (SELECT DISTINCT "
+        "mac_address AS mac, ('x' || right(mac_address, 2))::bit(8)::int AS number "
+        "FROM source.user_ap_trajectory) AS numbers WHERE mac = mac_address AND number % 2 = 0",
+    )
+    look_again(settings)
+    compute_all(settings)
+
+
+def known_and_others(room: str, day: int) -> tuple[int, int]:
+    """People of a room at noon whose persons are known, and phones of all others."""
+    people = np.arange(people_of(day, room)) + ROOMS.index(room) * 100
+    phones = people[(people - ROOMS.index(room) * 100) % MISSED > 0]
+    return int((phones % 2 == 0).sum()), int((phones % 2 == 1).sum())
+
+
+@pytest.mark.parametrize("width", [3600, 7200])
+def test_known_people_are_counted_and_only_the_others_estimated(
+    campus: Settings, tmp_path: Path, width: int
+) -> None:
+    know_some(campus)
+    made(campus)
+    count_heads(campus, tmp_path / "heads.csv")
+    made(campus, name="fitted")
+    made(campus, PeopleCount(ratio="constant"), "all")
+    for room in (*ROOMS, "hall"):
+        rooms = ROOMS if room == "hall" else (room,)
+        known, phones = (sum(known_and_others(r, 6)[i] for r in rooms) for i in (0, 1))
+        noon = NOON + dt.timedelta(6)
+        for name in ("phones", "fitted", "all"):
+            asked = (room, noon, noon + dt.timedelta(hours=2), width, name)
+            row = read_people(*asked, settings=campus).to_pylist()[0]
+            assert row["people_known"] == known
+            if name != "all":
+                assert row["devices_counted"] == phones
+            assert row["people_low"] is None or row["people_low"] >= known
+        fitted = read_people(*asked[:-1], "fitted", settings=campus)["people"][0].as_py()
+        everyone = sum(people_of(6, r) for r in rooms)
+        assert fitted == pytest.approx(everyone, rel=0.2)
+    data = read_fit_data(campus, "fitted")
+    assert pc.sum(data["people_known"]).as_py() > 0
+    assert set(data["people"].to_pylist()) == {
+        float(n) for n in head_counts_read(campus)["people"].to_pylist()
+    }
 
 
 def test_uncomputed_bins_are_null(campus: Settings) -> None:

@@ -73,6 +73,9 @@ class Observations:
         int64 [n], a number per space.
     above
         bool [n], the space has children.
+    known
+        float64 [n], people who are known by their user names, whom ``people`` leaves out, as
+        ``devices`` does theirs.
     """
 
     people: Floats
@@ -82,6 +85,7 @@ class Observations:
     day: Ints
     space: Ints
     above: Mask
+    known: Floats
 
     def __len__(self) -> int:
         return len(self.people)
@@ -96,6 +100,7 @@ class Observations:
             self.day[rows],
             self.space[rows],
             self.above[rows],
+            self.known[rows],
         )
 
 

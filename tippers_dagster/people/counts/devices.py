@@ -11,16 +11,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tippers_dagster.campus.identities import MAC, DeviceIds
+from tippers_dagster.campus.local_time import DAY, PUBLISHED_WIDTHS, chunk_bounds
 from tippers_dagster.catalog.kinds import PeopleCount
 from tippers_dagster.errors import BadInput
 from tippers_dagster.labelling.labels import labels_of
 from tippers_dagster.occupancy.reading import (
+    ALL_DEVICES,
     DeviceGroups,
     GroupCounts,
-    SpaceCounts,
+    PeopleCounts,
     When,
+    chunks_in_range,
     read_counts,
-    read_groups,
+    read_people_counts,
 )
 from tippers_dagster.people.by_label.devices import labels_table
 from tippers_dagster.people.by_label.reading import read_label_counts
@@ -55,16 +58,19 @@ class Chosen:
 
 @dataclass(frozen=True, eq=False)
 class Devices:
-    """Distinct devices of a space over its bins.
+    """Distinct devices of a space over its bins, and the people who are known.
 
     Attributes
     ----------
     edges
         n + 1 for n bins, UTC seconds.
     groups
-        int32 [groups, bins].
+        int32 [groups, bins]: devices of people who are not known.
     every, counted
-        int64 [bins]: all devices, and those that the people count counts.
+        int64 [bins]: all devices, and those that the people count counts: of people who are not
+        known.
+    people
+        int64 [bins]: people who are known.
     computed
         bool [bins].
     missing
@@ -75,6 +81,7 @@ class Devices:
     groups: NDArray[np.int32]
     every: NDArray[np.int64]
     counted: NDArray[np.int64]
+    people: NDArray[np.int64]
     computed: NDArray[np.bool_]
     missing: list[str]
 
@@ -120,7 +127,8 @@ def count_devices(
     end: When,
     interval_seconds: int,
 ) -> Iterator[Devices]:
-    """Exact numbers of distinct devices in each space; arguments as for ``read_groups``.
+    """Exact numbers of distinct devices and known people in each space; arguments as for
+    ``read_groups``.
 
     Raises
     ------
@@ -129,24 +137,52 @@ def count_devices(
     OnlyCountsKept
         When the presence of a chunk is deleted, and counts would not do.
     """
-    asked = (start, end, interval_seconds)
-    if chosen.groups is None:
-        found = _every_device(read_counts(list(spaces), *asked, settings=settings))
+    asked = (spaces, start, end, interval_seconds)
+    if chosen.groups is None and interval_seconds in PUBLISHED_WIDTHS:
+        found = _published(settings, *asked)
     else:
-        found = read_groups(spaces, *asked, chosen.groups, settings=settings)
+        groups = chosen.groups or ALL_DEVICES
+        found = read_people_counts(*asked, groups, settings=settings)
     return (_devices(of_space, chosen.counted) for of_space in found)
 
 
-def _every_device(found: SpaceCounts) -> Iterator[GroupCounts]:
-    for counts, computed, missing in zip(found.counts, found.computed, found.missing, strict=True):
-        yield GroupCounts(found.edges, np.where(computed, counts, 0)[None], computed, missing)
+def _published(
+    settings: Settings, spaces: Sequence[str], start: When, end: When, width: int
+) -> Iterator[PeopleCounts]:
+    """The same of all devices, from the counts that are stored."""
+    asked = (list(spaces), start, end, width)
+    devices = read_counts(*asked, settings=settings)
+    people = read_counts(*asked, settings=settings, count="people")
+    # Between the two, a chunk may have been counted for the first time.
+    computed = devices.computed & people.computed
+    for i, missing in enumerate(devices.missing):
+        numbers = (people.counts[i], devices.counts[i], people.others[i])
+        of_people, every, others = (np.where(computed[i], n, 0) for n in numbers)
+        yield PeopleCounts(devices.edges, of_people, every, others[None], computed[i], missing)
 
 
-def _devices(found: GroupCounts, wanted: NDArray[np.bool_]) -> Devices:
+def _devices(found: PeopleCounts, wanted: NDArray[np.bool_]) -> Devices:
     """``wanted``: bool [groups], those that are counted."""
-    every = found.counts.sum(axis=0, dtype=np.int64)
-    counted = found.counts[wanted].sum(axis=0, dtype=np.int64)
-    return Devices(found.edges, found.counts, every, counted, found.computed, found.missing)
+    return Devices(
+        found.edges,
+        found.others,
+        found.devices.astype(np.int64),
+        found.others[wanted].sum(axis=0, dtype=np.int64),
+        found.people.astype(np.int64),
+        found.computed,
+        found.missing,
+    )
+
+
+def is_anyone_known(
+    settings: Settings, spaces: Sequence[str], start: When, end: When, interval_seconds: int
+) -> bool:
+    """Whether anyone is known in one of the spaces, in one of the chunks of a range."""
+    chunks = chunks_in_range(start, end, interval_seconds, settings)
+    first, _ = chunk_bounds(chunks[0], settings.chunk)
+    _, last = chunk_bounds(chunks[-1], settings.chunk)
+    found = read_counts(list(spaces), first, last, DAY, settings=settings, count="people")
+    return bool(np.where(found.computed, found.counts, 0).any())
 
 
 def count_labelled(
@@ -159,7 +195,7 @@ def count_labelled(
 ) -> Iterator[Devices]:
     """The same for devices with certain labels, using counts that labelled occupancy published.
 
-    So it also works for chunks of which only counts are kept.
+    For spaces in which nobody is known. It also works for chunks of which only counts are kept.
 
     Raises
     ------
@@ -172,7 +208,14 @@ def count_labelled(
     )
     _check_given(body.by, body.labels, names)
     wanted = np.isin(names, body.labels)
-    return (_devices(of_space, wanted) for of_space in found)
+    return (_labelled(of_space, wanted) for of_space in found)
+
+
+def _labelled(found: GroupCounts, wanted: NDArray[np.bool_]) -> Devices:
+    every = found.counts.sum(axis=0, dtype=np.int64)
+    counted = found.counts[wanted].sum(axis=0, dtype=np.int64)
+    nobody = np.zeros_like(every)
+    return Devices(found.edges, found.counts, every, counted, nobody, found.computed, found.missing)
 
 
 def _check_given(by: str, labels: Sequence[str], given: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ from tippers_dagster.people.counts.devices import (
     chosen_devices,
     count_devices,
     count_labelled,
+    is_anyone_known,
 )
 from tippers_dagster.people.counts.sums import quantiles
 from tippers_dagster.people.counts.tables import people_calibration
@@ -76,7 +77,7 @@ class People:
     devices
         Edges and counts of the bins, and which are computed.
     people
-        float64; meaningless where not computed.
+        float64: those who are known, and an estimate of all others; meaningless where not computed.
     low, high
         Interval, float64 whole numbers; NaN if the uncertainty is unknown.
     """
@@ -121,7 +122,8 @@ def read_fit_data(settings: Settings, name: str) -> pa.Table:
     """Head counts with the estimates of a materialised people count.
 
     Only head counts with computed occupancy: space_id, day, second (of the day), interval_seconds,
-    people (as counted), devices_counted, estimated, low and high (null if not calibrated).
+    people (as counted), people_known (by their user names), devices_counted (of all others),
+    estimated, low and high (null if not calibrated).
 
     Raises
     ------
@@ -176,6 +178,8 @@ class PeopleCounter:
     ) -> Iterator[People]:
         """The same of each space; files are read for many spaces at once."""
         asked, chosen = (spaces, start, end, interval_seconds), self._chosen
+        if chosen is None and is_anyone_known(self._settings, *asked):
+            chosen = chosen_devices(self._settings, self._body, probabilities=False)
         if chosen is None:
             counted = count_labelled(self._settings, self._body, *asked)
         else:
@@ -191,8 +195,9 @@ class PeopleCounter:
         second = (begin + self._clock.utc_offset(begin)) % DAY
         devices = found.counted.astype(np.float64)
         calibration = self.calibration.of(self._above(space))
-        people = calibration.people(devices, second, interval_seconds)
-        return People(found, people, *calibration.interval(devices, people))
+        others = calibration.people(devices, second, interval_seconds)
+        low, high = calibration.interval(devices, others)
+        return People(found, found.people + others, found.people + low, found.people + high)
 
     def _above(self, space: str) -> bool:
         """Whether a space has children."""
@@ -233,9 +238,11 @@ def read_people(
     -------
     pa.Table
         ``interval_begin_time`` (timestamp[s] in the deployment's zone), in order;
-        ``number_connections`` (int32), all devices; ``devices_counted`` (int32), those that the
-        people count counts; ``people`` (double), the estimate; ``people_low`` and ``people_high``
-        (int32), its interval, null if the uncertainty is unknown. Bins that are not computed are
+        ``number_connections`` (int32), all devices; ``people_known`` (int32), people who are known
+        by their user names; ``devices_counted`` (int32), the devices of all others that the people
+        count counts; ``people`` (double), the known ones and an estimate of the others;
+        ``people_low`` and ``people_high`` (int32), its interval, null if the uncertainty is
+        unknown. Bins that are not computed are
         null, and the schema's metadata (``MISSING_METADATA``) list their chunks.
 
     Raises
@@ -259,6 +266,7 @@ def people_table(settings: Settings, found: People) -> pa.Table:
         {
             "interval_begin_time": begins,
             "number_connections": pa.array(devices.every.astype(np.int32), mask=absent),
+            "people_known": pa.array(devices.people.astype(np.int32), mask=absent),
             "devices_counted": pa.array(devices.counted.astype(np.int32), mask=absent),
             "people": pa.array(found.people, mask=absent),
             "people_low": pa.array(low, mask=unknown),
@@ -270,10 +278,11 @@ def people_table(settings: Settings, found: People) -> pa.Table:
 
 def _uncalibrated(found: Devices, chosen: Chosen, body: PeopleCount) -> People:
     """Each device counted as one person; the interval always contains their number."""
-    people = found.counted.astype(np.float64)
+    others = found.counted.astype(np.float64)
     if body.by is None or chosen.probability is None:
-        unknown = np.full(len(people), np.nan)
-        return People(found, people, unknown, unknown)
+        unknown = np.full(len(others), np.nan)
+        return People(found, found.people + others, unknown, unknown)
     tail = (1 - body.confidence) / 2
     low, high = quantiles(found.groups, chosen.probability, (tail, 1 - tail))
-    return People(found, people, np.minimum(low, people), np.maximum(high, people))
+    low, high = np.minimum(low, others), np.maximum(high, others)
+    return People(found, found.people + others, found.people + low, found.people + high)

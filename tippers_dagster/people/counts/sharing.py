@@ -1,8 +1,9 @@
 """People counts that may leave the deployment: small counts are hidden, and cannot be derived from
 differences.
 
-An exported people count is derived from the devices with certain labels and from all devices. So a
-bin is hidden where occupancy by the same labels is: together they reveal no more than the latter.
+An exported people count is derived from the people who are known, from the devices with certain
+labels and from all devices. So a bin is hidden where occupancy by the same labels is, or the number
+of people and other devices: together they reveal no more than these.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pyarrow as pa
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.occupancy.reading import When, chunks_in_range
 from tippers_dagster.occupancy.sharing import SUPPRESSED, at_begins, tree_counts
-from tippers_dagster.occupancy.suppression import Mask, hide_counts, hide_labels
+from tippers_dagster.occupancy.suppression import Mask, hide_counts, hide_labels, hide_people
 from tippers_dagster.people.by_label.sharing import tree_parts
 from tippers_dagster.people.counts.reading import read_people, read_people_count
 from tippers_dagster.settings import Settings, get_settings
@@ -62,8 +63,11 @@ def read_shared_people(
 
 def _hidden(settings: Settings, tree: SpaceTree, chunk: str, width: int, by: str | None) -> Mask:
     """Which spaces and bins of a chunk are hidden: bool [spaces, bins]."""
+    k = settings.smallest_count
+    (devices,) = tree_counts(settings, tree, chunk, width)
+    people = tree_counts(settings, tree, chunk, width, "people")
+    known = people[0].any()
+    hidden = hide_people(tree, devices, people, k) if known else hide_counts(tree, devices, k)
     if by is None:
-        counts = tree_counts(settings, tree, chunk, width)
-        return hide_counts(tree, counts, settings.smallest_count)
-    parts = tree_parts(settings, tree, chunk, width, by)
-    return hide_labels(tree, parts, settings.smallest_count)
+        return hidden
+    return hidden | hide_labels(tree, tree_parts(settings, tree, chunk, width, by), k)

@@ -31,7 +31,7 @@ from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same labels and head counts would give another calibration."""
 
 MOMENT = 60
@@ -105,6 +105,9 @@ def observe(
 ) -> tuple[tuple[str, ...], Observations]:
     """Match head counts with devices at the same places and times, where these are computed.
 
+    People who are known are taken off the head counts, as only the devices of all others are
+    matched.
+
     Takes one pass over the presence of each width and chunk that has head counts.
 
     Parameters
@@ -125,6 +128,7 @@ def observe(
     spaces, space = tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy()
     day = (time + clock.utc_offset(time)) // DAY
     counted = np.full(len(time), -1, np.int64)
+    known = np.zeros(len(time), np.int64)
     for codes, one, first, until, rows in _stretches(settings, space, width, day):
         try:
             found = count_devices(settings, chosen, [spaces[c] for c in codes], first, until, one)
@@ -132,15 +136,25 @@ def observe(
                 mine = rows[space[rows] == code]
                 at = np.searchsorted(devices.edges, time[mine], side="right") - 1
                 counted[mine] = np.where(devices.computed[at], devices.counted[at], -1)
+                known[mine] = devices.people[at]
         except OnlyCountsKept:
             continue  # the presence is deleted
     is_computed = counted >= 0
     local = time + clock.utc_offset(time)
-    people = head_counts["people"].to_numpy().astype(np.float64)
+    everyone = head_counts["people"].to_numpy()
+    # A bin may have more people than were there at once when somebody counted.
+    others = np.maximum(everyone - known, 0).astype(np.float64)
     tree = load_tree(settings)
     above = ~tree.is_leaf[[tree.index[name] for name in spaces]] if spaces else np.zeros(0, bool)
     observations = Observations(
-        people, counted.astype(np.float64), local % DAY, width, day, space, above[space]
+        others,
+        counted.astype(np.float64),
+        local % DAY,
+        width,
+        day,
+        space,
+        above[space],
+        np.minimum(known, everyone).astype(np.float64),
     )
     return spaces, observations.of(is_computed)
 
@@ -206,10 +220,11 @@ def _compared(calibrated: Calibrated) -> pa.Table:
             "day": pa.array(observed.day).cast(pa.int32()).cast(pa.date32()),
             "second": observed.second,
             "interval_seconds": observed.width,
-            "people": observed.people,
+            "people": observed.people + observed.known,
+            "people_known": observed.known,
             "devices_counted": observed.devices,
-            "estimated": estimated,
-            "low": low,
-            "high": high,
+            "estimated": estimated + observed.known,
+            "low": pc.add(pa.array(low), pa.array(observed.known)),
+            "high": pc.add(pa.array(high), pa.array(observed.known)),
         }
     )
