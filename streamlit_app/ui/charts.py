@@ -183,6 +183,7 @@ def fan(
     title: str,
     zone: str,
     origin: dt.datetime | None = None,
+    unit: str = "devices",
     ink: str = "#808a8c",
 ) -> Layers:
     """Actual counts and a forecast, with its 80 % and 95 % ranges as bands.
@@ -197,6 +198,8 @@ def fan(
         ``time``, ``until`` of times that are not computed; may be empty.
     origin
         Local time at which the forecast begins, to mark it; None: no mark.
+    unit
+        What is counted, in words.
     ink
         Colour of the mark; pass the theme's text colour, which Vega does not know.
     """
@@ -224,8 +227,8 @@ def fan(
         *bands,
         line.encode(x=x, y="q50:Q", color=colour),
         past.encode(x=x, y="mean:Q", color=colour),
-        _fan_hover(actual, x, [alt.Tooltip("mean:Q", title="Devices", format=",.1f")]),
-        _fan_hover(fan_points, x, _forecast_tooltips()),
+        _fan_hover(actual, x, [alt.Tooltip("mean:Q", title=unit.capitalize(), format=",.1f")]),
+        _fan_hover(fan_points, x, _forecast_tooltips(unit)),
     ]
     if origin is not None:
         mark = pd.DataFrame({"time": [milliseconds(origin)], "text": ["forecast begins"]})
@@ -245,9 +248,9 @@ def _with_ranges(forecast: pd.DataFrame) -> pd.DataFrame:
     return forecast.assign(range80=texts("q10", "q90"), range95=texts("q025", "q975"))
 
 
-def _forecast_tooltips() -> list[alt.Tooltip]:
+def _forecast_tooltips(unit: str) -> list[alt.Tooltip]:
     return [
-        alt.Tooltip("q50:Q", title="Forecast, devices", format=",.1f"),
+        alt.Tooltip("q50:Q", title=f"Forecast, {unit}", format=",.1f"),
         alt.Tooltip("range80:N", title="80 % range"),
         alt.Tooltip("range95:N", title="95 % range"),
     ]

@@ -30,7 +30,8 @@ ONE_DAY = dt.timedelta(days=1)
 def counts_of(first: dt.date, days: int, width: int) -> tuple[SpaceCounts, np.ndarray]:
     edges = CLOCK.bin_edges(first, first + days * ONE_DAY, width)
     counts = np.arange(1, len(edges), dtype=np.int32)[None]
-    return SpaceCounts(["1"], edges, counts, np.ones_like(counts, bool), [[]]), counts[0]
+    known, nobody = np.ones_like(counts, bool), np.zeros_like(counts)
+    return SpaceCounts(["1"], edges, counts, nobody, known, [[]]), counts[0]
 
 
 def test_a_plain_day_is_its_bins_in_order() -> None:
@@ -115,3 +116,19 @@ def test_the_history_ends_with_the_last_complete_day(world: World) -> None:
     look_again(settings)
     compute_all(settings)
     assert history_days(settings, BODY) == (MONDAY, end - ONE_DAY)
+
+
+def test_people_are_those_known_and_the_devices_of_others(world: World) -> None:
+    settings = world.settings
+    before = load_history(settings, BODY).panel.values
+    people = BODY.model_copy(update={"counts": "people"})
+    np.testing.assert_array_equal(load_history(settings, people).panel.values, before)
+    # Everybody in the first room is one person.
+    change(settings, "UPDATE source.user_ap_trajectory SET person = 5 WHERE space_id = 'r1'")
+    look_again(settings)
+    compute_all(settings)
+    history = load_history(settings, people).panel
+    first, others = (history.spaces.index(space) for space in ("r1", "r2"))
+    np.testing.assert_array_equal(history.values[first], np.minimum(before[first], 1))
+    np.testing.assert_array_equal(history.values[others], before[others])
+    np.testing.assert_array_equal(load_history(settings, BODY).panel.values, before)

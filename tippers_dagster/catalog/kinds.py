@@ -322,6 +322,9 @@ ForecastModel = Literal[
 class Forecaster(Body):
     """Forecasts of some spaces' occupancy, by the best of some models for each space.
 
+    ``counts``: ``devices``; or ``people``: those who are known by their user names, and each device
+    of all others.
+
     ``spaces``: ids; empty: the spaces without a parent, and their children. ``below``: include
     every tracked space below these. ``models``: empty: all; the seasonal naive forecast, past weeks
     and zero are always included. ``windows``: forecast origins of the backtest, ``horizon_days``
@@ -330,6 +333,7 @@ class Forecaster(Body):
 
     spaces: tuple[str, ...] = ()
     below: bool = False
+    counts: Literal["devices", "people"] = "devices"
     interval_seconds: Literal[900, 1800, 3600, 7200, 14400, 28800, 86400] = 1800
     horizon_days: int = Field(7, ge=1, le=92)
     history_days: int = Field(365, ge=21, le=3660)

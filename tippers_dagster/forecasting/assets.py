@@ -50,7 +50,8 @@ def _nodes(definition: Definition) -> list[Node]:
     name, body = definition.ref.name, definition.body
     assert isinstance(body, Forecaster)
     history, occupancy = history_source(name, body), occupancy_source(name, body)
-    text = body.model_dump_json()
+    # Forecasters are older than counts of people: their text stays.
+    text = body.model_dump_json(exclude={"counts"} if body.counts == "devices" else None)
     above = (calendar_node().key, history.key)
     champions = definition.ref.asset_path
     return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import sqlalchemy as sa
@@ -119,8 +119,7 @@ def load_history(settings: Settings, body: Forecaster) -> History:
         parts = [
             spaces[low : low + SPACES_AT_ONCE] for low in range(0, len(spaces), SPACES_AT_ONCE)
         ]
-        width = body.interval_seconds
-        return np.concatenate([_values(settings, some, first, end, width) for some in parts])
+        return np.concatenate([_values(settings, body, some, first, end) for some in parts])
 
     values = read_consistently(settings, chunk_keys(first, end, settings.chunk), read)
     known = np.isfinite(values)
@@ -193,9 +192,11 @@ def _local_day(clock: LocalClock, utc: int) -> dt.date:
 
 # --- the array ----------------------------------------------------------------------------------
 def _values(
-    settings: Settings, spaces: Sequence[str], first: dt.date, end: dt.date, width: int
+    settings: Settings, body: Forecaster, spaces: Sequence[str], first: dt.date, end: dt.date
 ) -> Floats:
-    found = read_counts(list(spaces), first, end, width, settings=settings)
+    width = body.interval_seconds
+    found = read_counts(list(spaces), first, end, width, settings=settings, count=body.counts)
+    found = replace(found, counts=found.counts + found.others)
     return regular(found, LocalClock(settings.timezone), first, (end - first).days, width)
 
 

@@ -279,6 +279,8 @@ def forecaster(app: App, catalog: Catalog, form: Form, faults: Faults) -> None:
     fields = form.edit.fields
     _spaces(app, form)
     with st.container(horizontal=True):
+        counts = {"devices": "Devices", "people": "People"}
+        form.pick("Forecast", counts, fields, "counts", width=160)
         widths = {width: width_name(width) for width in PUBLISHED_WIDTHS}
         form.pick("Bin width", widths, fields, "interval_seconds", width=160)
         form.number(

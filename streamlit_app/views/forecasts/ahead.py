@@ -50,12 +50,13 @@ def show(context: Context) -> None:
         )
         return
     champion = _champion(context)
-    _numbers(found, champion)
+    _numbers(found, champion, context.unit)
     chart = fan(
         _actual_frame(found.history),
         found.points.to_pandas(),
         _gaps_before(found),
-        title=f"Devices in {bin_width(found.width)}",
+        title=f"{context.unit.capitalize()} in {bin_width(found.width)}",
+        unit=context.unit,
         zone=context.app.settings.timezone,
         origin=found.origin,
         ink=ink(),
@@ -77,21 +78,21 @@ def _champion(context: Context) -> service.Compared | None:
     return next((one for one in compared if one.role == "champion"), None)
 
 
-def _numbers(found: ShownForecast, champion: service.Compared | None) -> None:
+def _numbers(found: ShownForecast, champion: service.Compared | None, unit: str) -> None:
     numbers = found.numbers
     with st.container(horizontal=True):
         st.metric(
-            "Expected peak, devices",
+            f"Expected peak, {unit}",
             f"{numbers.peak:,.0f}",
             border=True,
             help=f"{moment(numbers.peak_at)}. 80 % range: {numbers.low:,.0f} to "
             f"{numbers.high:,.0f}",
         )
-        st.metric("Expected mean, devices", f"{numbers.mean:,.1f}", border=True)
+        st.metric(f"Expected mean, {unit}", f"{numbers.mean:,.1f}", border=True)
         if champion is not None and champion.score.mae is not None:
             st.metric(
                 "Typical error",
-                typical_error(champion.score.mae),
+                typical_error(champion.score.mae, unit),
                 border=True,
                 help="Mean absolute error per bin in the backtest",
             )
@@ -110,12 +111,12 @@ def _sentence(context: Context, found: ShownForecast) -> str:
     if n.peak < 0.5:
         return (
             f"{plain(context.name)} is expected to stay **empty** from {day(found.origin)} "
-            f"({n.mean:,.1f} devices on average)."
+            f"({n.mean:,.1f} {context.unit} on average)."
         )
     return (
         f"{plain(context.name)}, from {day(found.origin)}: expected peak of **{n.peak:,.0f}** "
-        f"devices in {bin_width(found.width)}, on {moment(n.peak_at)} (80 % range: {n.low:,.0f} "
-        f"to {n.high:,.0f}), and {n.mean:,.1f} on average."
+        f"{context.unit} in {bin_width(found.width)}, on {moment(n.peak_at)} (80 % range: "
+        f"{n.low:,.0f} to {n.high:,.0f}), and {n.mean:,.1f} on average."
     )
 
 

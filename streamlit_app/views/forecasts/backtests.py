@@ -67,7 +67,8 @@ def _chart(context: Context, found: Backtest) -> None:
         actual,
         points,
         gap_frame([]),
-        title=f"Devices in {bin_width(context.width)}",
+        title=f"{context.unit.capitalize()} in {bin_width(context.width)}",
+        unit=context.unit,
         zone=context.app.settings.timezone,
         ink=ink(),
     )
@@ -85,6 +86,6 @@ def _sentence(context: Context, found: Backtest) -> str:
     if found.mae is None or found.covered is None:
         return f"{start}: no actual counts are computed for these days."
     return (
-        f"{start}: typical error **{typical_error(found.mae)}**, actual within the 80 % range in "
-        f"{percent(found.covered)} of bins."
+        f"{start}: typical error **{typical_error(found.mae, context.unit)}**, actual within the "
+        f"80 % range in {percent(found.covered)} of bins."
     )

@@ -40,6 +40,12 @@ class Context:
         return state.one_of("view", list(VIEWS), "ahead") or "ahead"
 
     @property
+    def unit(self) -> str:
+        """What is forecast: ``devices`` or ``people``."""
+        assert self.forecaster.body is not None  # checked: the forecaster has no problem
+        return self.forecaster.body.counts
+
+    @property
     def name(self) -> str:
         """The name of the space."""
         at = self.tree.index.get(self.space)
@@ -56,9 +62,9 @@ def model_name(name: str) -> str:
     return MODEL_NAMES.get(name, name.replace("_", " ").capitalize())
 
 
-def typical_error(mae: float) -> str:
-    """A mean absolute error: ``±14 devices``, ``±0.4 devices``."""
-    return f"±{mae:,.0f} devices" if mae >= 10 else f"±{mae:,.1f} devices"
+def typical_error(mae: float, unit: str) -> str:
+    """A mean absolute error: ``±14 devices``, ``±0.4 people``."""
+    return f"±{mae:,.0f} {unit}" if mae >= 10 else f"±{mae:,.1f} {unit}"
 
 
 def width_of(chosen: Defined) -> int:

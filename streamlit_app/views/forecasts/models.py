@@ -26,7 +26,7 @@ def show(context: Context) -> None:
         st.info("This space has no backtest yet.", icon=":material/pending:")
         return
     st.markdown(_sentence(context, compared))
-    _ranking(compared)
+    _ranking(context, compared)
     st.caption(_method(training))
     _left_out(training)
     _changes(context, service.changes(context.app, name))
@@ -39,16 +39,18 @@ def _sentence(context: Context, compared: list[Compared]) -> str:
         return f"There is no champion for {plain(context.name)}: no scores could be compared."
     sentence = f"**{model_name(best.model)}** is the champion for {plain(context.name)}"
     if best.mae is not None:
-        sentence += f": typical error {typical_error(best.mae)}"
+        sentence += f": typical error {typical_error(best.mae, context.unit)}"
     if best.mae_occupied is not None:
-        sentence += f", {typical_error(best.mae_occupied)} while occupied"
+        sentence += f", {typical_error(best.mae_occupied, context.unit)} while occupied"
     zero = next((one.score for one in compared if one.score.model == "zero"), None)
     if zero is not None and zero.mae is not None:
-        sentence += f". For comparison, “{model_name('zero')}”: {typical_error(zero.mae)}"
+        sentence += (
+            f". For comparison, “{model_name('zero')}”: {typical_error(zero.mae, context.unit)}"
+        )
     return f"{sentence}."
 
 
-def _ranking(compared: list[Compared]) -> None:
+def _ranking(context: Context, compared: list[Compared]) -> None:
     rows = [
         {
             "Model": model_name(one.score.model),
@@ -78,14 +80,15 @@ def _ranking(compared: list[Compared]) -> None:
                 "last week”, which scores 1. Lower is better",
             ),
             "Error": st.column_config.NumberColumn(
-                format="%.2f", help="Mean absolute error per bin, in devices"
+                format="%.2f", help=f"Mean absolute error per bin, in {context.unit}"
             ),
             "Error while occupied": st.column_config.NumberColumn(
-                format="%.2f", help="Mean absolute error over bins that were not empty, in devices"
+                format="%.2f",
+                help=f"Mean absolute error over bins that were not empty, in {context.unit}",
             ),
             "RMSE": st.column_config.NumberColumn(
                 format="%.2f",
-                help="Root mean square error, in devices: large errors weigh more",
+                help=f"Root mean square error, in {context.unit}: large errors weigh more",
             ),
             "Pinball loss": st.column_config.NumberColumn(
                 format="%.3f", help="Error of the five quantiles, so of the whole range"
@@ -155,7 +158,7 @@ def _changes(context: Context, found: Changes | None) -> None:
             hide_index=True,
             column_config={
                 n: st.column_config.NumberColumn(
-                    format="%.2f", help="Mean absolute error per bin, in devices"
+                    format="%.2f", help=f"Mean absolute error per bin, in {context.unit}"
                 )
                 for n in ("Error before", "Error now")
             },
@@ -200,7 +203,7 @@ def _winners(context: Context, found: list[Winner]) -> None:
         height=min(36 * len(found) + 40, 420),
         column_config={
             "Error": st.column_config.NumberColumn(
-                format="%.2f", help="Mean absolute error per bin, in devices"
+                format="%.2f", help=f"Mean absolute error per bin, in {context.unit}"
             ),
             "Error of “Same time last week”": st.column_config.NumberColumn(format="%.2f"),
             "Within 80 % range": st.column_config.NumberColumn(format="%.0f %%"),
