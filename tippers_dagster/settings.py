@@ -168,6 +168,12 @@ class Settings(BaseSettings):
         "stay; unset: nothing is deleted",
     )
 
+    log_source: str | None = Field(
+        None,
+        description="log source whose table sessions are read from, in place; unset: the session "
+        "table of the source database",
+    )
+
     # --- names in the source database -------------------------------------------------------
     source_schema: str = Field("source", description="schema of the source tables")
     session_table: str = Field("user_ap_trajectory", description="table of sessions")

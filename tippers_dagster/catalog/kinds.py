@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -29,6 +29,7 @@ class Kind(StrEnum):
 
     CONCEPT = "concept"
     CONNECTION = "connection"
+    LOG_SOURCE = "log_source"
     INDEX = "index"
     DERIVED_INDEX = "derived_index"
     RULE = "rule"
@@ -65,6 +66,7 @@ class Kind(StrEnum):
 _IN_NONE = (
     Kind.CONCEPT,
     Kind.CONNECTION,
+    Kind.LOG_SOURCE,
     Kind.FORECASTER,
     Kind.LABELLED_OCCUPANCY,
     Kind.PEOPLE_COUNT,
@@ -356,6 +358,33 @@ class ConnectionTable(Body):
     lag_seconds: int = Field(300, ge=0)
 
 
+class LogSource(Body):
+    """A WiFi log: where its rows are, and what their columns mean.
+
+    ``connection``, ``schema_name`` and ``table``: a table or view of another database; None: files
+    that are handed in. ``preset``: the name of a known kind of log; or ``mapping``, by fields
+    (docs/log_sources.md).
+    """
+
+    connection: Name | None = None
+    schema_name: str | None = None
+    table: str | None = None
+    preset: str | None = None
+    mapping: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if (self.connection is None) != (self.table is None):
+            raise ValueError(
+                "a table and its connection are named together; without, rows are in files"
+            )
+        if self.schema_name is not None and self.table is None:
+            raise ValueError("schema_name is of a table, and none is named")
+        if bool(self.mapping) == (self.preset is not None):
+            raise ValueError("what do its columns mean? Give either a preset or a mapping")
+        return self
+
+
 class Connection(Body):
     """Another database. ``password``: encrypted with the secrets' key, never in plain text."""
 
@@ -382,6 +411,7 @@ class Dataset(Body):
 BODIES: dict[Kind, type[Body]] = {
     Kind.CONCEPT: Concept,
     Kind.CONNECTION: Connection,
+    Kind.LOG_SOURCE: LogSource,
     Kind.INDEX: Index,
     Kind.DERIVED_INDEX: DerivedIndex,
     Kind.RULE: Rule,

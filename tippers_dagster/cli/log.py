@@ -93,8 +93,8 @@ def preview(
 
     Without --preset, --mapping and columns, the file's columns are compared with the presets.
     """
-    from tippers_dagster.campus.intake.log import said_of_logs
     from tippers_dagster.campus.log.preview import preview as read
+    from tippers_dagster.campus.source.log_source import said_of_logs
 
     choice = choice_of(
         file,

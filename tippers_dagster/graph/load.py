@@ -49,7 +49,7 @@ OCCUPANCY_ASSETS = {
 }
 """Sources of definitions that are assets of the occupancy package."""
 
-KINDS_WITHOUT_ASSET = (Kind.CONCEPT, Kind.DATASET)
+KINDS_WITHOUT_ASSET = (Kind.CONCEPT, Kind.DATASET, Kind.LOG_SOURCE)
 """Kinds of definitions without an asset."""
 
 

@@ -9,15 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tippers_dagster.campus.identities import lake_name
+from tippers_dagster.campus.source.log_source import check_body as check_log_source
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog import store
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.catalog.files import read_folder
-from tippers_dagster.catalog.kinds import Connection, Forecaster, Kind, LabellingFunction
+from tippers_dagster.catalog.kinds import (
+    Connection,
+    Forecaster,
+    Kind,
+    LabellingFunction,
+    LogSource,
+)
 from tippers_dagster.catalog.model import Definition, Draft, Ref
 from tippers_dagster.catalog.store import Outcome
 from tippers_dagster.catalog.validate import Checks
-from tippers_dagster.connections.bodies import check_body, is_source
+from tippers_dagster.connections.bodies import check_body, connections, is_source
 from tippers_dagster.errors import BadInput
 from tippers_dagster.graph.reload import Reloaded, reload_definitions
 from tippers_dagster.labelling.program import compile_function
@@ -119,6 +126,16 @@ def checks(settings: Settings) -> Checks:
         if not is_source(settings, draft.ref.name):
             check_body(draft.ref.name, draft.body)
 
+    def log_source(draft: Draft, catalog: Catalog) -> None:
+        assert isinstance(draft.body, LogSource)
+        check_log_source(draft.ref.name, draft.body)
+        known = connections(settings, catalog)
+        if draft.body.connection is not None and draft.body.connection not in known:
+            raise BadInput(
+                f"{draft.ref.name}: there is no connection {draft.body.connection}.",
+                f"Connections: {', '.join(known) or 'none'}. `tippers connections add` adds one.",
+            )
+
     def forecaster(draft: Draft, catalog: Catalog) -> None:
         assert isinstance(draft.body, Forecaster)
         if draft.body.spaces:
@@ -130,6 +147,7 @@ def checks(settings: Settings) -> Checks:
         **sql.validators,
         Kind.LABELLING_FUNCTION: function,
         Kind.CONNECTION: connection,
+        Kind.LOG_SOURCE: log_source,
         Kind.FORECASTER: forecaster,
     }
     return Checks(validators, sql.references) | dataset_checks(settings)

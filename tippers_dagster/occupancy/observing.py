@@ -6,7 +6,7 @@ import datetime as dt
 
 import dagster as dg
 
-from tippers_dagster.campus.source.read import Observed
+from tippers_dagster.campus.source.observed import Observed
 from tippers_dagster.campus.spaces.tracking import list_tracked, wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.occupancy.source_checks import due, fingerprints, observe

@@ -18,12 +18,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tippers_dagster.campus.addresses import record_addresses
-from tippers_dagster.campus.source.read import Observed
+from tippers_dagster.campus.source.observed import Observed
 from tippers_dagster.campus.spaces.tracking import wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy.counting import Figures
-from tippers_dagster.occupancy.sessions import PassSessions
+from tippers_dagster.occupancy.sessions import UNDATED, PassSessions
 from tippers_dagster.occupancy.state import (
     COUNTS,
     DERIVED,
@@ -250,11 +250,11 @@ def record_sessions(
     contents = contents.set_column(at, "fingerprint", _signed(contents["fingerprint"].to_numpy()))
     with _recording(engine, figures) as connection:
         for table in (session_space, session_reject):
-            connection.execute(sa.delete(table).where(table.c.chunk.in_(chunks)))
+            connection.execute(sa.delete(table).where(table.c.chunk.in_([*chunks, UNDATED])))
         copy_rows(connection, str(session_space), contents)
-        for d in done:
-            if d.rejects is not None:
-                with pa.memory_map(str(d.rejects)) as file:
+        for rejects in (*(d.rejects for d in done), extracted.undated):
+            if rejects is not None:
+                with pa.memory_map(str(rejects)) as file:
                     reader = pa.ipc.open_file(file)
                     batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
                     rows = pa.RecordBatchReader.from_batches(reader.schema, batches)

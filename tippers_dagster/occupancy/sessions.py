@@ -38,7 +38,10 @@ from tippers_dagster.campus.addresses import ADDRESSES
 from tippers_dagster.campus.devices import DEVICE_REASONS
 from tippers_dagster.campus.identities import DeviceIds
 from tippers_dagster.campus.local_time import MICRO, LocalClock, chunk_bounds, whole_seconds
-from tippers_dagster.campus.source.read import Observed, SourceSnapshot, Span, source_snapshot
+from tippers_dagster.campus.source.mapped import REASON, MappedSnapshot
+from tippers_dagster.campus.source.observed import Observed, Span
+from tippers_dagster.campus.source.read import SourceSnapshot, source_snapshot
+from tippers_dagster.campus.source.schema import TEXT
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy.sweep import split
 from tippers_dagster.platform.fingerprint import mix, of_column, of_text, of_texts, sums_by_group
@@ -56,6 +59,9 @@ END_BEFORE_START = "end before start"
 IMPLAUSIBLE_TIME = "time outside the plausible range"
 TOO_LONG = "longer than the longest plausible session"
 REASONS = (*DEVICE_REASONS, UNKNOWN_SPACE, END_BEFORE_START, IMPLAUSIBLE_TIME, TOO_LONG)
+
+UNDATED = ""
+"""The chunk of rejected rows of which no start is known."""
 
 CHUNKS_PER_PASS = 256
 """Each chunk of a pass keeps a spill file open."""
@@ -165,11 +171,13 @@ class ChunkSessions:
 class PassSessions:
     """The result of one pass over the source.
 
-    ``addresses`` is the path of an Arrow file with the devices that it met (``ADDRESSES``), some
-    perhaps repeated; None if it met none.
+    ``undated`` is the path of an Arrow file with the rejected rows of which no start is known, None
+    without any. ``addresses`` is one with the devices that it met (``ADDRESSES``), some perhaps
+    repeated; None if it met none.
     """
 
     chunks: list[ChunkSessions]
+    undated: Path | None
     addresses: Path | None
 
 
@@ -195,8 +203,8 @@ def extract(
         with scratch_folder(scratch) as folder:
             job = _Pass(settings, tree, run, folder)
             with source_snapshot(settings) as source:
-                observed = source.observe(job.span, run)
                 job.read(source)
+                observed = source.observe(job.span, run)
             sensors, places = job.sensors.ordered()
             finish = partial(
                 _finish, settings, lake, _Texts.of(tree.ids), _Texts.of(sensors), places
@@ -207,7 +215,10 @@ def extract(
                 for result in pool.map(finish, *zip(*pieces, strict=True)):
                     done.append(result)
                     advance(1)
-            yield PassSessions(done, job.addresses.path if job.addresses.rows else None)
+            undated, addresses = (
+                spill.path if spill.rows else None for spill in (job.undated, job.addresses)
+            )
+            yield PassSessions(done, undated, addresses)
 
 
 @dataclass
@@ -291,6 +302,7 @@ class _Pass:
         )
         self.files = {c: _Spill(folder / f"{c}.arrow", _SPILLED) for c in chunks}
         self.rejects = {c: _Spill(folder / f"{c}.rejects", _REJECTED) for c in chunks}
+        self.undated = _Spill(folder / "undated", _REJECTED)
         self.addresses = _Spill(folder / "addresses", ADDRESSES)
         self.sensors = _Codes()
         self._spaces = pa.array(tree.ids, pa.string())
@@ -300,11 +312,12 @@ class _Pass:
             for time in settings.plausible_range()
         ]
 
-    def read(self, source: SourceSnapshot) -> None:
+    def read(self, source: SourceSnapshot | MappedSnapshot) -> None:
         """Split all rows of the span into the spill files."""
         for batch in source.sessions(self.span):
             self._split_by_chunk(batch)
-        for spill in (*self.files.values(), *self.rejects.values(), self.addresses):
+        others = (self.undated, self.addresses)
+        for spill in (*self.files.values(), *self.rejects.values(), *others):
             spill.close()
 
     def _split_by_chunk(self, batch: pa.RecordBatch) -> None:
@@ -318,25 +331,31 @@ class _Pass:
         device, no_device = self._ids.read(batch["mac_address"])
         low, high = self._plausible
         ends_late = ~open_ended & (end_us >= high)
+        said = batch[REASON] if REASON in batch.schema.names else pa.nulls(batch.num_rows, TEXT)
         reason = np.select(
             [
+                np.asarray(said.is_valid()),
                 no_device >= 0,
                 space < 0,
                 end <= start,
                 (start_us < low) | (start_us >= high) | ends_late,
                 end_us - start_us > self.settings.longest_session_seconds * MICRO,
             ],
-            [no_device, *range(len(DEVICE_REASONS), len(REASONS))],
+            [len(REASONS), no_device, *range(len(DEVICE_REASONS), len(REASONS))],
             default=-1,
         )
         good = np.flatnonzero(reason < 0)
-        sensor = self.sensors(batch["sensor_id"])
+        sensor = np.full(batch.num_rows, -1, np.int32)
+        named = batch["sensor_id"]
+        # Access points of rejected rows are in no file.
+        kept = named if good.size == batch.num_rows else named.take(pa.array(good))
+        sensor[good] = self.sensors(kept)
         session = of_column(batch["session_id"])
         person = pc.fill_null(batch["person"], 0).to_numpy().view(np.uint64)
         times = start, end, start_us, end_us
         self._spill(good, device, space, sensor, *times, open_ended, session, person)
         if good.size < batch.num_rows:
-            self._reject(batch, np.flatnonzero(reason >= 0), reason, start)
+            self._reject(batch, np.flatnonzero(reason >= 0), reason, said, start)
 
     def _instants(
         self, batch: pa.RecordBatch, start_us: np.ndarray, open_ended: np.ndarray
@@ -372,21 +391,41 @@ class _Pass:
         self.addresses.write(batch)
 
     def _reject(
-        self, batch: pa.RecordBatch, rows: np.ndarray, reason: np.ndarray, start: np.ndarray
+        self,
+        batch: pa.RecordBatch,
+        rows: np.ndarray,
+        reason: np.ndarray,
+        said: pa.Array,
+        start: np.ndarray,
     ) -> None:
-        """Keep rejected rows with the chunk in which they start."""
+        """Keep rejected rows with the chunk in which they start.
+
+        ``said``: reasons that the source gives.
+        """
+        ours = pa.array(reason[rows], mask=reason[rows] == len(REASONS))
+        reasons = pc.coalesce(pa.array(REASONS).take(ours), said.take(pa.array(rows)))
         chunk = np.searchsorted(self.boundaries, start[rows], side="right") - 1
-        inside = (chunk >= 0) & (chunk < len(self.chunks))
+        dated = np.asarray(batch["start_time"].is_valid())[rows]
+        inside = dated & (chunk >= 0) & (chunk < len(self.chunks))
         for i in np.unique(chunk[inside]):
-            taken = rows[chunk == i]
-            key = self.chunks[i]
-            raw = batch.take(pa.array(taken))
-            columns = {
-                "chunk": pa.array([key] * len(taken)),
-                "reason": pa.array(REASONS).take(pa.array(reason[taken])),
-                **{name: raw[name] for name in _REJECTED.names[2:]},
-            }
-            self.rejects[key].write(pa.record_batch(columns, schema=_REJECTED))
+            mine = np.flatnonzero(inside & (chunk == i))
+            spill = self.rejects[self.chunks[i]]
+            spill.write(_rejected(self.chunks[i], batch, rows[mine], reasons.take(pa.array(mine))))
+        if not dated.all():
+            mine = np.flatnonzero(~dated)
+            self.undated.write(_rejected(UNDATED, batch, rows[mine], reasons.take(pa.array(mine))))
+
+
+def _rejected(
+    chunk: str, batch: pa.RecordBatch, rows: np.ndarray, reasons: pa.Array
+) -> pa.RecordBatch:
+    raw = batch.take(pa.array(rows))
+    columns = {
+        "chunk": pa.array([chunk] * len(rows)),
+        "reason": reasons,
+        **{name: raw[name] for name in _REJECTED.names[2:]},
+    }
+    return pa.record_batch(columns, schema=_REJECTED)
 
 
 def _finish(

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from tippers_dagster.campus.local_time import chunk_bounds, chunk_key
-from tippers_dagster.campus.source.read import Observed, source_snapshot
+from tippers_dagster.campus.source.observed import Observed
+from tippers_dagster.campus.source.read import source_snapshot
 from tippers_dagster.campus.spaces.tracking import list_tracked, wanted_grid
 from tippers_dagster.campus.spaces.tree import NoSpaces, load_tree
 from tippers_dagster.occupancy.records import record_observed

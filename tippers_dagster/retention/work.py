@@ -17,10 +17,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from tippers_dagster.campus.addresses import forget_addresses
 from tippers_dagster.campus.local_time import chunk_bounds
-from tippers_dagster.campus.source.read import (
-    Observed,
-    source_snapshot,
-)
+from tippers_dagster.campus.source.observed import Observed
+from tippers_dagster.campus.source.read import source_snapshot
 from tippers_dagster.campus.spaces.tracking import wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.catalog.kinds import Kind, LabelledOccupancy

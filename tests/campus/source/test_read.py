@@ -12,7 +12,8 @@ from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change
 from tippers_dagster.campus.local_time import chunk_bounds
 from tippers_dagster.campus.source import checks
-from tippers_dagster.campus.source.read import Observed, Span, read_spaces, source_snapshot
+from tippers_dagster.campus.source.observed import Observed, Span
+from tippers_dagster.campus.source.read import read_spaces, source_snapshot
 from tippers_dagster.errors import SourceError
 from tippers_dagster.settings import Settings
 

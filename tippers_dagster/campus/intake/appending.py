@@ -13,14 +13,28 @@ from tippers_dagster.campus.intake.journal import Ingest
 from tippers_dagster.campus.intake.undo import days_of
 from tippers_dagster.campus.local_time import DAY, MICRO
 from tippers_dagster.campus.log.texts import is_null
+from tippers_dagster.campus.source.chains import Chains, Observations
 from tippers_dagster.campus.source.load import create_session_indexes, prepare_bulk_load
 from tippers_dagster.campus.source.read import longest_open
 from tippers_dagster.campus.source.schema import EXACT, INGEST_ID, SESSIONS, SPACES, source_tables
+from tippers_dagster.errors import SourceError
 from tippers_dagster.settings import SESSION_COLUMNS
 
 
 def begin_sessions(ingest: Ingest, expected_rows: int) -> None:
-    """Prepare for the first append of an ingest's sessions."""
+    """Prepare for the first append of an ingest's sessions.
+
+    Raises
+    ------
+    SourceError
+        When sessions are read from a log source: nothing would read the loaded ones.
+    """
+    if ingest.settings.log_source is not None:
+        raise SourceError(
+            f"TIPPERS_LOG_SOURCE is set: sessions are read from {ingest.settings.log_source}, in "
+            "place.",
+            "To load files instead, unset it.",
+        )
     prepare_bulk_load(ingest.load, ingest.settings, expected_rows)
 
 
@@ -52,6 +66,17 @@ def finish_sessions(ingest: Ingest) -> None:
     found = ingest.load.execute(f"SELECT {table.column('space_id')} AS space FROM {table.sql}")
     for space in found["space"].to_pylist():
         unplaced.pop(space, None)
+
+
+def note_chains(
+    ingest: Ingest, observations: Observations, chains: Chains, gap_seconds: int
+) -> None:
+    """Report what sessions were made of."""
+    ingest.report.details |= {
+        "observations used": f"{len(observations.micros):,}",
+        "duplicates": f"{chains.duplicates:,}",
+        "gap": f"{gap_seconds:,} s",
+    }
 
 
 def _note_times(ingest: Ingest, starts: pa.ChunkedArray, ends: pa.ChunkedArray) -> None:

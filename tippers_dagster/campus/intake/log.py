@@ -7,21 +7,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from tippers_dagster.campus.intake.appending import append_sessions, begin_sessions, finish_sessions
-from tippers_dagster.campus.intake.chains import Reading, chain, note_chains
+from tippers_dagster.campus.intake.appending import (
+    append_sessions,
+    begin_sessions,
+    finish_sessions,
+    note_chains,
+)
 from tippers_dagster.campus.intake.entries import Options
 from tippers_dagster.campus.intake.files import CSV_ROW_BYTES, file_sha256
 from tippers_dagster.campus.intake.journal import Ingest, IngestReport, begin_ingest
-from tippers_dagster.campus.intake.places import Places
 from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.campus.log.checks import Checks
 from tippers_dagster.campus.log.mapping import LogMapping, read_mapping
 from tippers_dagster.campus.log.reading import (
-    Deployment,
     LogRows,
     day_month_order,
     meaning_of,
@@ -31,22 +31,16 @@ from tippers_dagster.campus.log.reading import (
 from tippers_dagster.campus.log.rows import Malformed, Progress
 from tippers_dagster.campus.log.sessions import normalised
 from tippers_dagster.campus.log.times import OpenOrder, Order
-from tippers_dagster.campus.source.schema import INSTANT, PERSON
+from tippers_dagster.campus.source.log_source import said_of_logs
+from tippers_dagster.campus.source.places import Places
+from tippers_dagster.campus.source.session_rows import session_rows
+from tippers_dagster.campus.source.sightings import Sightings
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.keys import device_key
 from tippers_dagster.settings import Settings
 
 LOG = "log"
 """The kind of these files in the journal."""
-
-HOUR_US = 3_600_000_000
-
-
-def said_of_logs(settings: Settings) -> Deployment:
-    """What a deployment says of all logs."""
-    return Deployment(
-        settings.timezone, settings.plausible_range(), settings.longest_session_seconds
-    )
 
 
 def ingest_log(
@@ -186,7 +180,7 @@ class _Load:
         """The usable rows in one form, with the space of each; all others are rejected."""
         deployment, key = said_of_logs(self.settings), device_key(self.settings)
         meaning = meaning_of(self.mapping, deployment, key, order)
-        places = Places(ingest)
+        places = Places(self.settings, ingest.load.execute)
         left_out = 0
         for part in parts:
             left_out += part.left_out
@@ -224,105 +218,18 @@ def _load_sessions(ingest: Ingest, parts: Iterator[pa.Table], open_hours: float 
     begin_sessions(ingest, os.path.getsize(ingest.path) // CSV_ROW_BYTES)
     clock = LocalClock(ingest.settings.timezone)
     for rows in parts:
-        last_seen = rows["last_seen"].combine_chunks()
-        if open_hours is not None:
-            limit = pc.add(rows["start"].combine_chunks(), int(open_hours * HOUR_US))
-            last_seen = pc.coalesce(last_seen, limit)
-        last_seen = pc.if_else(rows["end"].is_valid(), pa.scalar(None, pa.int64()), last_seen)
-        append_sessions(
-            ingest,
-            _as_stored(
-                clock,
-                device=rows["device"],
-                access_point=rows["access_point"],
-                space=rows["space"],
-                start=rows["start"],
-                end=rows["end"],
-                last_seen=last_seen,
-                session_id=rows["session_id"],
-                person=rows["person"],
-            ),
-        )
+        append_sessions(ingest, session_rows(clock, rows, open_hours))
     finish_sessions(ingest)
-
-
-def _as_stored(
-    clock: LocalClock,
-    *,
-    device: pa.Array,
-    access_point: pa.Array,
-    space: pa.Array,
-    start: pa.Array,
-    end: pa.Array,
-    last_seen: pa.Array,
-    session_id: pa.Array,
-    person: pa.Array,
-) -> pa.Table:
-    """Sessions as the session table has them: with local times, and the instants that they mean."""
-    instants = {"started_at": start, "ended_at": end, "last_seen": last_seen}
-    return pa.table(
-        {
-            "mac_address": device,
-            "sensor_id": access_point,
-            "start_time": _local(clock, start),
-            "end_time": _local(clock, end),
-            "space_id": space,
-            **{name: column.cast(INSTANT) for name, column in instants.items()},
-            "session_id": session_id,
-            PERSON: _signed(person),
-        }
-    )
-
-
-def _signed(persons: pa.Array | pa.ChunkedArray) -> pa.Array:
-    joined = persons.combine_chunks() if isinstance(persons, pa.ChunkedArray) else persons
-    return joined.view(pa.int64())
-
-
-def _local(clock: LocalClock, instants: pa.Array | pa.ChunkedArray) -> pa.Array:
-    missing = np.asarray(instants.is_null())
-    local = clock.to_local(pc.fill_null(instants, 0).to_numpy())
-    return pa.array(local, mask=missing).cast(pa.timestamp("us"))
-
-
-# --- observations ---------------------------------------------------------------------------
-_BETWEEN = "\0"
-"""No text has it: rows with it are rejected."""
 
 
 def _load_observations(ingest: Ingest, parts: Iterator[pa.Table], gap_seconds: int) -> None:
-    reading = Reading()
+    sightings = Sightings()
     for rows in parts:
-        # An access point is as many places as rows name spaces for it.
-        place = pc.binary_join_element_wise(
-            pc.fill_null(rows["access_point"], ""), rows["space"], _BETWEEN
-        )
-        person = pc.fill_null(rows["person"], 0).to_numpy()
-        reading.add(rows["device"], place, rows["start"].to_numpy(), person)
-    seen = reading.observations()
-    chains = chain(seen, gap_seconds)
-    both = pc.split_pattern(seen.access_point_names, _BETWEEN)
-    access_point, space = (pc.list_element(both, at) for at in (0, 1))
-    access_point = pc.if_else(
-        pc.equal(access_point, ""), pa.scalar(None, pa.string()), access_point
-    )
-    begin_sessions(ingest, len(chains.start))
+        sightings.add(rows)
+    chained = sightings.chained(gap_seconds)
+    begin_sessions(ingest, len(chained))
     clock = LocalClock(ingest.settings.timezone)
-    for part in chains.parts():
-        places = pa.array(part.access_points)
-        append_sessions(
-            ingest,
-            _as_stored(
-                clock,
-                device=seen.device_names.take(pa.array(part.devices)),
-                access_point=access_point.take(places),
-                space=space.take(places),
-                start=pa.array(part.start),
-                end=pa.array(part.end),
-                last_seen=pa.nulls(len(places), pa.int64()),
-                session_id=pa.nulls(len(places), pa.string()),
-                person=pa.array(part.persons, mask=part.persons == 0),
-            ),
-        )
+    for rows in chained.parts():
+        append_sessions(ingest, session_rows(clock, rows))
     finish_sessions(ingest)
-    note_chains(ingest, seen, chains, gap_seconds)
+    note_chains(ingest, chained.observations, chained.chains, gap_seconds)

@@ -13,13 +13,10 @@ import pyarrow.compute as pc
 
 from tippers_dagster.campus.devices import NO_DEVICE
 from tippers_dagster.campus.intake import clean
-from tippers_dagster.campus.intake.appending import append_sessions, begin_sessions, finish_sessions
-from tippers_dagster.campus.intake.chains import (
-    Observations,
-    Reading,
-    chain,
-    join_spellings,
-    joined_codes,
+from tippers_dagster.campus.intake.appending import (
+    append_sessions,
+    begin_sessions,
+    finish_sessions,
     note_chains,
 )
 from tippers_dagster.campus.intake.files import InputFile, Progress, named_columns
@@ -29,6 +26,13 @@ from tippers_dagster.campus.log import texts
 from tippers_dagster.campus.log.checks import NO_ACCESS_POINT, Checks
 from tippers_dagster.campus.log.mapping import read_mapping
 from tippers_dagster.campus.log.times import Order
+from tippers_dagster.campus.source.chains import (
+    Observations,
+    Reading,
+    chain,
+    join_spellings,
+    joined_codes,
+)
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 

@@ -50,9 +50,10 @@ _Read = Callable[[Mapping[str, str], list[Malformed]], Iterator[Batch]]
 
 @dataclass
 class LogFile:
-    """An open log, from ``open_log``."""
+    """An open log, from ``open_log``; or another log that is read as a file is."""
 
-    path: Path
+    path: Path | str
+    """The file, or what else it is called."""
     description: str
     """Its format, for people: ``CSV separated by semicolons, 3 lines above the header``."""
     names: list[str]
@@ -102,6 +103,8 @@ class LogFile:
                 raise self.missing([name])
             chosen[name if found is None else found] = name
         read = self._read(chosen, self.malformed)
+        if isinstance(self.path, str):
+            return read
         return watched(self.path, read, self._position, progress)
 
     def missing(self, columns: Sequence[str]) -> BadInput:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,10 @@ from adbc_driver_manager import Error as ArrowDriverError
 
 from tippers_dagster.campus.source.checks import INSTANT_TYPE, existing_columns, require_columns
 from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.source.log_source import log_table
+from tippers_dagster.campus.source.mapped import MappedSnapshot
+from tippers_dagster.campus.source.observed import Observed, Span
+from tippers_dagster.campus.source.places import Places
 from tippers_dagster.campus.source.schema import (
     EXACT,
     INGEST_ID,
@@ -42,9 +45,6 @@ _TIMES = ("start_time", "end_time")
 _INSTANTS = {"started_at": "start_time", "ended_at": "end_time"}
 """What a column of times is if its type has a zone."""
 
-Span = tuple[dt.date, dt.date]
-"""Local dates [first, second), covered by consecutive chunks."""
-
 
 def read_spaces(settings: Settings) -> pa.Table:
     """The ``space`` table with tippers' column names, all text."""
@@ -52,14 +52,6 @@ def read_spaces(settings: Settings) -> pa.Table:
     table = source_tables(settings)[SPACES]
     columns = ", ".join(f"{table.column(name)}::text AS {name}" for name in SPACE_COLUMNS)
     return read_source(settings, f"SELECT {columns} FROM {table.sql} ORDER BY 1")
-
-
-@dataclass(frozen=True)
-class Observed:
-    """The number of a chunk's rows in the source, and a fingerprint of their content."""
-
-    rows: int
-    fingerprint: int
 
 
 class SourceSnapshot:
@@ -160,15 +152,20 @@ class SourceSnapshot:
 
 
 @contextmanager
-def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot]:
-    """Open one REPEATABLE READ, READ ONLY transaction on the source database.
+def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot | MappedSnapshot]:
+    """Open the log: one REPEATABLE READ, READ ONLY transaction on the source database, or the table
+    of ``settings.log_source``, of which each span is read in one statement.
 
     Raises
     ------
     SourceError
-        When the session table's columns do not match the settings, or the database rejects a
-        query.
+        When the session table's columns do not match the settings, the log source's table cannot
+        be read, or the database rejects a query.
     """
+    if settings.log_source is not None:
+        places = Places(settings, partial(read_source, settings))
+        yield MappedSnapshot(settings, log_table(settings, settings.log_source), places)
+        return
     columns = existing_columns(settings, SESSIONS)
     there = _optional_columns(settings, columns)
     needed = tuple(n for n in SESSION_COLUMNS if n in there or n != ACCESS_POINT)
@@ -244,4 +241,4 @@ def _combine(groups: list[dict], chunk: str) -> Observed:
     touching = [g for g in groups if g["first"] <= chunk <= g["last"]]
     total = sum(int(g["hashes"]) for g in touching)
     rows = sum(g["rows"] for g in touching)
-    return Observed(rows=rows, fingerprint=(total * 31 + rows) % 2**64)
+    return Observed.of(rows, total)

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tippers_dagster.campus.intake.journal import Ingest
 from tippers_dagster.campus.log.access_points import normalise_access_points
 from tippers_dagster.campus.log.checks import Checks
 from tippers_dagster.campus.source.schema import REGION_TO_COVERAGE, SPACES, source_tables
+from tippers_dagster.settings import Settings
+
+Query = Callable[[str], pa.Table]
+"""Runs a query on the source database."""
 
 
-def access_point_spaces(ingest: Ingest) -> dict[str, str]:
+def access_point_spaces(settings: Settings, query: Query) -> dict[str, str]:
     """The space of each access point: the region covered most, or the space with the same id.
 
     Only regions that are spaces count, unless no spaces have been ingested yet.
     """
-    coverage, space = (source_tables(ingest.settings)[k] for k in (REGION_TO_COVERAGE, SPACES))
+    coverage, space = (source_tables(settings)[k] for k in (REGION_TO_COVERAGE, SPACES))
     space_id, region = space.column("space_id"), coverage.column("region_id")
     sensor, share = coverage.column("sensor"), coverage.column("intersection_percentage")
-    found = ingest.load.execute(
+    found = query(
         f"SELECT {space_id} AS sensor, {space_id} AS space_id FROM {space.sql}"
     ).to_pydict()
-    covered = ingest.load.execute(
+    covered = query(
         f"SELECT DISTINCT ON ({sensor}) {sensor} AS sensor, {region} AS space_id "
         f"FROM {coverage.sql} WHERE {region} IN (SELECT {space_id} FROM {space.sql}) "
         f"OR NOT EXISTS (SELECT FROM {space.sql}) "
@@ -35,11 +39,11 @@ def access_point_spaces(ingest: Ingest) -> dict[str, str]:
     return spaces | dict(zip(covered["sensor"], covered["space_id"], strict=True))
 
 
-def _regions(ingest: Ingest) -> dict[str, str]:
+def _regions(settings: Settings, query: Query) -> dict[str, str]:
     """A region of each access point of the coverage."""
-    table = source_tables(ingest.settings)[REGION_TO_COVERAGE]
+    table = source_tables(settings)[REGION_TO_COVERAGE]
     sensor, region = table.column("sensor"), table.column("region_id")
-    found = ingest.load.execute(
+    found = query(
         f"SELECT {sensor} AS sensor, min({region}) AS region FROM {table.sql} GROUP BY 1"
     ).to_pydict()
     return dict(zip(found["sensor"], found["region"], strict=True))
@@ -53,13 +57,13 @@ def _in_any_spelling(by_name: dict[str, str]) -> dict[str, str]:
 class Places:
     """The spaces of access points, which logs and coverage may spell differently."""
 
-    def __init__(self, ingest: Ingest) -> None:
-        self._ingest = ingest
-        self._spaces = _in_any_spelling(access_point_spaces(ingest))
+    def __init__(self, settings: Settings, query: Query) -> None:
+        self._settings, self._query = settings, query
+        self._spaces = _in_any_spelling(access_point_spaces(settings, query))
 
     @cached_property
     def _not_spaces(self) -> dict[str, str]:
-        return _in_any_spelling(_regions(self._ingest))
+        return _in_any_spelling(_regions(self._settings, self._query))
 
     def _why(self, name: str) -> str:
         if (region := self._not_spaces.get(name)) is not None:

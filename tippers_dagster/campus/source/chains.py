@@ -27,7 +27,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tippers_dagster.campus.devices import normalise_devices
-from tippers_dagster.campus.intake.journal import Ingest
 
 PART_ROWS = 1 << 20
 
@@ -165,14 +164,3 @@ def _last_known(person: NDArray[np.uint64], follows: NDArray[np.bool_]) -> NDArr
     begins = np.maximum.accumulate(np.where(follows, 0, rows))
     known = np.maximum.accumulate(np.where(person > 0, rows, 0))
     return np.where(known >= begins, person[known], np.uint64(0))
-
-
-def note_chains(
-    ingest: Ingest, observations: Observations, chains: Chains, gap_seconds: int
-) -> None:
-    """Report what sessions were made of."""
-    ingest.report.details |= {
-        "observations used": f"{len(observations.micros):,}",
-        "duplicates": f"{chains.duplicates:,}",
-        "gap": f"{gap_seconds:,} s",
-    }

@@ -1,0 +1,386 @@
+"""A log that is read in place from a table of another database."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+import sqlalchemy as sa
+
+from tests.connections.conftest import PASSWORD, Other, guarded, other  # noqa: F401 (fixtures)
+from tests.occupancy import campus
+from tests.occupancy.campus import compute_all, look_again, stale
+from tippers_dagster.campus.intake.ingest import ingest_file
+from tippers_dagster.campus.intake.log import ingest_log
+from tippers_dagster.campus.log.mapping import read_mapping
+from tippers_dagster.campus.source.log_source import ref_of
+from tippers_dagster.campus.spaces.tracking import track
+from tippers_dagster.catalog import store as catalog_store
+from tippers_dagster.catalog.kinds import LogSource
+from tippers_dagster.catalog.model import Draft
+from tippers_dagster.connections import store as connections_store
+from tippers_dagster.errors import SourceError
+from tippers_dagster.occupancy.reading import read_occupancy
+from tippers_dagster.occupancy.sessions import UNDATED
+from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.settings import Settings, get_settings
+
+ZONE = ZoneInfo("America/Los_Angeles")
+W1 = "2025-01-06"
+SPACES = ["space_id,space_name,parent_space_id,building_room", "campus,,,", "hall,,campus,"]
+SPACES += ["r1,,hall,", "r2,,hall,", "plaza,,campus,"]
+COVERAGE = [
+    "region_id,space_name,wapcov_id,sensor,intersection_percentage",
+    "r1,,w,00:11:22:33:44:01,90",
+    "r2,,w,00:11:22:33:44:02,90",
+    "plaza,,w,00:11:22:33:44:03,90",
+]
+COLUMNS = ("mac", "ap", "begins", "ends", "seen", "login", "number")
+MAPPING = {
+    "device": "mac",
+    "access_point": "ap",
+    "start": "begins",
+    "end": "ends",
+    "updated": "seen",
+    "user": "login",
+    "session_id": "number",
+    "own_realms": "example.edu",
+}
+
+
+def places(settings: Settings, folder: Path) -> None:
+    for kind, lines in (("spaces", SPACES), ("region_to_coverage", COVERAGE)):
+        path = folder / f"{kind}.csv"
+        path.write_text("\n".join([*lines, ""]))
+        ingest_file(settings, kind, path)
+
+
+Value = str | int | dt.datetime | None
+Row = tuple[Value, ...]
+
+
+def made(seed: int, n: int = 300) -> list[Row]:
+    """Sessions in random spellings; some open, some of which are closed by later rows."""
+    rng = random.Random(seed)
+    rows: list[Row] = []
+    for number in range(n):
+        digits = f"{rng.choice(['3c22fb', 'a2b1c3'])}0000{rng.randrange(12):02x}"
+        octets = [digits[i : i + 2] for i in range(0, 12, 2)]
+        mac = rng.choice([":".join(octets), "-".join(octets).upper(), digits])
+        ap = f"00-11-22-33-44-0{rng.randrange(1, 5)}" + rng.choice(["", ":eduroam"])
+        begins = dt.datetime(2025, 1, 5) + dt.timedelta(seconds=rng.randrange(15 * 86400))
+        ends = begins + dt.timedelta(seconds=rng.randrange(0, 30_000))
+        login = rng.choice([None, "kim", "KIM@example.edu", "lee", "anonymous@example.edu", "ann"])
+        seen = begins + dt.timedelta(seconds=600) if rng.random() < 0.3 else None
+        if rng.random() < 0.25:
+            rows.append((mac, ap, begins, None, seen, login, f"s{number}"))
+            if rng.random() < 0.5:
+                rows.append((mac, ap, begins, ends, seen, login, f"s{number}"))
+        else:
+            rows.append((mac, ap, begins, ends, None, login, f"s{number}"))
+        if rng.random() < 0.05:
+            rows.append(rows[-1])
+    return rows
+
+
+# --- databases ------------------------------------------------------------------------------
+def fill(engine: sa.Engine, rows: list[Row], times: str, convert: Convert) -> None:
+    """The table ``wifi`` with these rows, its times of a type."""
+    is_time = [name in ("begins", "ends", "seen") for name in COLUMNS]
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE IF EXISTS wifi")
+        columns = (
+            f"{name} {times if timed else 'varchar(80)'} NULL"
+            for name, timed in zip(COLUMNS, is_time, strict=True)
+        )
+        connection.exec_driver_sql(f"CREATE TABLE wifi ({', '.join(columns)})")
+        add(connection, rows, convert)
+
+
+def add(connection: sa.Connection, rows: list[Row], convert: Convert) -> None:
+    marks = ", ".join(f":{name}" for name in COLUMNS)
+    given = [
+        {
+            name: convert(value) if isinstance(value, dt.datetime) else value
+            for name, value in zip(COLUMNS, row, strict=True)
+        }
+        for row in rows
+    ]
+    connection.execute(sa.text(f"INSERT INTO wifi VALUES ({marks})"), given)
+
+
+Convert = Callable[[dt.datetime], object]
+
+
+def as_it_is(local: dt.datetime) -> object:
+    return local
+
+
+def as_text(local: dt.datetime) -> object:
+    return local.isoformat(" ")
+
+
+def as_instant(local: dt.datetime) -> object:
+    return local.replace(tzinfo=ZONE)
+
+
+def as_epoch(local: dt.datetime) -> object:
+    return int(local.replace(tzinfo=ZONE).timestamp())
+
+
+def as_milliseconds(local: dt.datetime) -> object:
+    return int(local.replace(tzinfo=ZONE).timestamp()) * 1000
+
+
+@pytest.fixture(scope="module")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
+    """A MariaDB server of its own, if the machine has one."""
+    server, install = (shutil.which(n) for n in ("mariadbd", "mariadb-install-db"))
+    if server is None or install is None:
+        pytest.skip("no MariaDB on this machine")
+    folder = tmp_path_factory.mktemp("mariadb")
+    data, log = folder / "data", (folder / "log").open("w")
+    subprocess.run(
+        [install, f"--datadir={data}", "--auth-root-authentication-method=normal"],
+        check=True,
+        stdout=log,
+        stderr=log,
+    )
+    place = f"--datadir={data}", f"--socket={folder}/socket", "--port=33061"
+    process = subprocess.Popen(
+        [server, "--no-defaults", "--user=root", "--bind-address=127.0.0.1", *place],
+        stdout=log,
+        stderr=log,
+    )
+    engine = sa.create_engine("mysql+pymysql://root@127.0.0.1:33061/test", poolclass=sa.NullPool)
+    try:
+        for _ in range(100):
+            try:
+                with engine.connect() as connection:
+                    connection.exec_driver_sql("SET sql_mode = ''")
+                break
+            except sa.exc.OperationalError:
+                time.sleep(0.1)
+        yield engine
+    finally:
+        process.kill()
+        process.wait()
+
+
+@dataclass(frozen=True)
+class Database:
+    """Another database: an engine that may write, and the fields of a connection."""
+
+    engine: sa.Engine
+    fields: dict[str, object]
+    password: str | None = None
+
+
+@pytest.fixture
+def database_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Database]:
+    def found(kind: str) -> Database:
+        if kind == "postgresql":
+            theirs: Other = request.getfixturevalue("other")
+            return Database(theirs.engine, theirs.fields, PASSWORD)
+        if kind == "mysql":
+            fields = {"dialect": "mysql", "host": "127.0.0.1", "port": 33061, "user": "root"}
+            engine = request.getfixturevalue("mariadb")
+            return Database(engine, {**fields, "database": "test"}, "unused")
+        path = tmp_path / "wifi.db"
+        engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+        return Database(engine, {"dialect": "sqlite", "database": str(path)})
+
+    return found
+
+
+KINDS = [
+    ("postgresql", "timestamp", as_it_is),
+    ("postgresql", "timestamptz", as_instant),
+    ("postgresql", "text", as_text),
+    ("postgresql", "bigint", as_milliseconds),
+    ("sqlite", "DATETIME", as_text),
+    ("sqlite", "INTEGER", as_epoch),
+    ("mysql", "datetime", as_it_is),
+]
+
+
+def use(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, **body: object
+) -> Settings:
+    """Define the table as a log source, and read sessions from it."""
+    connections_store.add(settings, "radius", database.fields, by="ada", password=database.password)
+    source = LogSource(connection="radius", table="wifi", **(body or {"mapping": MAPPING}))  # type: ignore[arg-type]
+    catalog_store.save(settings, Draft(ref_of("wifi"), source), by="ada")
+    monkeypatch.setenv("TIPPERS_LOG_SOURCE", "wifi")
+    get_settings.cache_clear()
+    return get_settings()
+
+
+def tracked(settings: Settings) -> None:
+    track(settings, space="campus", start=dt.date(2025, 1, 6), end=dt.date(2025, 1, 20))
+    compute_all(settings)
+
+
+def lake_of(settings: Settings) -> dict[str, bytes]:
+    lake = open_lake(settings)
+    return {key: lake.backend.get(key) for key in lake.list("")}
+
+
+def as_csv(rows: list[Row], path: Path) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([COLUMNS, *rows])
+    return path
+
+
+# --- tests ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(("kind", "times", "convert"), KINDS)
+def test_a_table_gives_the_same_lake_as_a_file(
+    stack: Settings,
+    database_of: Callable[[str], Database],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    times: str,
+    convert: Convert,
+) -> None:
+    rows = made(len(kind) + len(times))
+    places(stack, tmp_path)
+    path = as_csv(rows, tmp_path / "log.csv")
+    report = ingest_log(stack, path, read_mapping(MAPPING))
+    assert set(report.rejected) == {"access point 00:11:22:33:44:04 covers no space"}
+    tracked(stack)
+    by_file = lake_of(stack)
+    assert any(key.startswith("presence/") for key in by_file)
+    people = read_occupancy(
+        "campus", "2025-01-06", "2025-01-20", 3600, settings=stack, count="people"
+    )
+    assert max(people["number_people"].to_pylist()) >= 2
+
+    campus.forget_all(stack)
+    campus.change(stack, "TRUNCATE source.user_ap_trajectory")
+    for key in by_file:
+        open_lake(stack).delete(key)
+    database = database_of(kind)
+    fill(database.engine, rows, times, convert)
+    settings = use(stack, database, monkeypatch)
+    tracked(settings)
+    live = lake_of(settings)
+    assert live.keys() == by_file.keys()
+    assert [key for key in live if live[key] != by_file[key]] == []
+    with warehouse_engine(settings).connect() as connection:
+        reasons = connection.exec_driver_sql(
+            "SELECT DISTINCT reason FROM tippers.session_reject"
+        ).scalars()
+        assert list(reasons) == ["access point 00:11:22:33:44:04 covers no space"]
+
+    # A late row, and one that closes an open session.
+    late = (
+        "3c22fb-0000ff",
+        "00:11:22:33:44:01",
+        dt.datetime(2025, 1, 7, 9),
+        dt.datetime(2025, 1, 7, 10),
+    )
+    with database.engine.begin() as connection:
+        add(connection, [(*late, None, "zoe", "late")], convert)
+    look_again(settings)
+    assert stale(settings)["sessions"] == {("", W1)}
+    campus.compute_level(settings, "sessions")
+    assert stale(settings)["source_occupancy"] == {("r1", W1)}
+    look_again(settings)
+    assert "sessions" not in stale(settings)
+
+
+@pytest.fixture
+def in_sqlite(stack: Settings, tmp_path: Path, database_of: Callable[[str], Database]) -> Database:
+    places(stack, tmp_path)
+    return database_of("sqlite")
+
+
+def test_rows_without_a_start_are_kept_with_their_reason(
+    stack: Settings, in_sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = made(1, 20)
+    fill(
+        in_sqlite.engine,
+        [*good, ("3c22fb000001", "00:11:22:33:44:01", "soon", None, None, None, "x")],
+        "TEXT",
+        as_text,
+    )
+    settings = use(stack, in_sqlite, monkeypatch)
+    for _ in range(2):
+        tracked(settings)
+        campus.compute_level(settings, "sessions", stale_only=False)
+    with warehouse_engine(settings).connect() as connection:
+        (row,) = connection.exec_driver_sql(
+            f"SELECT reason, mac_address FROM tippers.session_reject WHERE chunk = '{UNDATED}'"
+        ).all()
+    assert row.mac_address == "3c22fb000001"
+    assert "begins" in row.reason
+
+
+def test_a_preset_names_the_columns(
+    stack: Settings, in_sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with in_sqlite.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE wifi (acctuniqueid TEXT, username TEXT, acctstarttime TEXT, "
+            "acctupdatetime TEXT, acctstoptime TEXT, calledstationid TEXT, callingstationid TEXT)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO wifi VALUES ('u1', 'kim', '2025-01-07 09:00:00', NULL, "
+            "'2025-01-07 09:30:00', '00-11-22-33-44-01:eduroam', 'A2-B1-C3-00-00-01')"
+        )
+    settings = use(stack, in_sqlite, monkeypatch, preset="radacct")
+    tracked(settings)
+    table = read_occupancy(
+        "r1", "2025-01-07T09:00", "2025-01-07T10:00", 900, settings=settings, count="people"
+    )
+    assert table["number_people"].to_pylist() == [1, 1, 0, 0]
+
+
+def test_what_cannot_be_read_says_what_to_do(
+    stack: Settings, in_sqlite: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TIPPERS_LOG_SOURCE", "wifi")
+    get_settings.cache_clear()
+    nothing = get_settings()
+    track(nothing, space="campus", start=dt.date(2025, 1, 6), end=dt.date(2025, 1, 20))
+    with pytest.raises(SourceError, match="no log source wifi"):
+        look_again(nothing)
+    with pytest.raises(SourceError, match="TIPPERS_LOG_SOURCE is set"):
+        ingest_log(nothing, as_csv(made(1, 5), tmp_path / "log.csv"), read_mapping(MAPPING))
+    fill(in_sqlite.engine, made(1, 5), "TEXT", as_text)
+    settings = use(stack, in_sqlite, monkeypatch, mapping={**MAPPING, "device": "station"})
+    with pytest.raises(SourceError, match="no column station"):
+        look_again(settings)
+    with in_sqlite.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE wifi SET begins = '01/07/2025 09:00'")
+        connection.exec_driver_sql("ALTER TABLE wifi RENAME COLUMN mac TO station")
+    with pytest.raises(SourceError, match="day") as open_order:
+        look_again(settings)
+    assert "`order`" in str(open_order.value.hint)
+    with in_sqlite.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE wifi")
+    with pytest.raises(SourceError, match="no table wifi"):
+        look_again(settings)
+
+
+def test_a_database_is_not_written(
+    stack: Settings, in_sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(in_sqlite.engine, made(2), "TEXT", as_text)
+    path = Path(str(in_sqlite.fields["database"]))
+    before = path.read_bytes()
+    settings = use(stack, in_sqlite, monkeypatch)
+    tracked(settings)
+    assert path.read_bytes() == before

@@ -1,0 +1,221 @@
+"""Log sources: where a WiFi log is, and what its columns mean, as people define it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from tippers_dagster.campus.log.formats import LogFile
+from tippers_dagster.campus.log.mapping import LogMapping, read_mapping
+from tippers_dagster.campus.log.presets import preset
+from tippers_dagster.campus.log.reading import Deployment
+from tippers_dagster.campus.log.rows import Batch, Malformed
+from tippers_dagster.catalog.kinds import ConnectionTable, Kind, LogSource
+from tippers_dagster.catalog.model import Definition, Ref, Unreadable
+from tippers_dagster.catalog.store import load_catalog
+from tippers_dagster.connections.bodies import connections
+from tippers_dagster.connections.columns import Column
+from tippers_dagster.connections.opening import Place, opened, place_of
+from tippers_dagster.connections.reading import Reflected, read_rows, reflect
+from tippers_dagster.errors import BadInput, SourceError, TippersError
+from tippers_dagster.platform.text import shown
+from tippers_dagster.settings import Settings
+
+
+def said_of_logs(settings: Settings) -> Deployment:
+    """What a deployment says of all logs."""
+    return Deployment(
+        settings.timezone, settings.plausible_range(), settings.longest_session_seconds
+    )
+
+
+# --- definitions ----------------------------------------------------------------------------
+def ref_of(name: str) -> Ref:
+    """The reference of a log source among the definitions."""
+    return Ref("", name, Kind.LOG_SOURCE)
+
+
+def log_sources(settings: Settings) -> dict[str, Definition]:
+    """All log sources by name, also those that cannot work."""
+    found = load_catalog(settings).of_kind(Kind.LOG_SOURCE, broken=True)
+    return {definition.ref.name: definition for definition in found}
+
+
+def log_source(settings: Settings, name: str) -> LogSource:
+    """The log source of a name.
+
+    Raises
+    ------
+    BadInput
+        There is none, or it cannot work.
+    """
+    found = log_sources(settings)
+    if name not in found:
+        names = ", ".join(found) or "none"
+        raise BadInput(f"There is no log source {shown(name)}.", f"Defined: {names}.")
+    body = found[name].body
+    if isinstance(body, Unreadable):
+        raise BadInput(f"The log source {name} cannot be read: {body.reason}")
+    assert isinstance(body, LogSource)
+    return body
+
+
+def check_body(name: str, body: LogSource) -> None:
+    """Refuse a mapping or preset that cannot be read.
+
+    Raises
+    ------
+    BadInput
+        A line for each field that is wrong.
+    """
+    try:
+        if body.preset is not None:
+            preset(body.preset)
+        if body.mapping:
+            read_mapping(body.mapping)
+    except BadInput as error:
+        raise BadInput(f"{name}: {error.message}", error.hint) from None
+
+
+def mapping_for(name: str, body: LogSource, columns: list[str], *, sparse: bool) -> LogMapping:
+    """What the columns of a log mean, by its definition.
+
+    Parameters
+    ----------
+    name, body
+        The log source.
+    columns
+        Those that the log has.
+    sparse
+        Whether it may have more.
+
+    Raises
+    ------
+    BadInput
+        The log lacks columns of the preset.
+    """
+    if body.mapping:
+        return read_mapping(body.mapping)
+    assert body.preset is not None  # one of the two is there
+    fitted = preset(body.preset).fitted(columns, sparse=sparse)
+    if fitted is None:
+        raise BadInput(
+            f"{name}: the log has not the columns of the preset {body.preset}.",
+            f"`tippers log presets {body.preset}` shows these. Give a mapping instead.",
+        )
+    return fitted
+
+
+# --- tables ---------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class LogTable:
+    """A log source whose rows are in a table, as its database describes it now."""
+
+    name: str
+    place: Place
+    found: Reflected
+    mapping: LogMapping
+
+    @property
+    def title(self) -> str:
+        """Where the rows are, for people."""
+        return f"{self.found.table.fullname} of the connection {self.place.name}"
+
+    def column(self, *roles: str) -> sa.Column[Any] | None:
+        """The column of the first of the roles that is mapped, if that names only one."""
+        for role in roles:
+            names = self.mapping.mapped.get(role, ())
+            if names:
+                folded = {c.name.strip().casefold(): c for c in self.found.table.columns}
+                return folded.get(names[0].strip().casefold()) if len(names) == 1 else None
+        return None
+
+
+def log_table(settings: Settings, name: str) -> LogTable:
+    """The table of a log source.
+
+    Raises
+    ------
+    SourceError
+        There is no such log source, its rows are in files, or its table cannot be read.
+    """
+    try:
+        body = log_source(settings, name)
+        if body.connection is None or body.table is None:
+            raise BadInput(f"The rows of the log source {name} are in files.")
+        known = connections(settings, load_catalog(settings))
+        if body.connection not in known:
+            raise BadInput(f"{name}: there is no connection {body.connection}.")
+        place = place_of(settings, body.connection, known[body.connection])
+        wanted = ConnectionTable(name=body.table, schema_name=body.schema_name)
+        with opened(settings, place) as connection:
+            found = reflect(connection, body.connection, wanted)
+        names = [column.name for column in found.columns]
+        return LogTable(name, place, found, mapping_for(name, body, names, sparse=False))
+    except TippersError as error:
+        raise SourceError(
+            f"The log cannot be read: {error.message}",
+            error.hint or "`tippers log sources` shows all log sources.",
+        ) from error
+
+
+@contextmanager
+def open_table(
+    settings: Settings,
+    source: LogTable,
+    where: sa.ColumnElement[bool] | None = None,
+    limit: int | None = None,
+) -> Iterator[LogFile]:
+    """The rows of a log source's table, read as those of a file are: in one statement.
+
+    Parameters
+    ----------
+    where
+        Only these rows.
+    limit
+        So many at most.
+    """
+    columns = {column.name: _as_logged(column, source) for column in source.found.columns}
+
+    def read(chosen: Mapping[str, str], _: list[Malformed]) -> Iterator[Batch]:
+        wanted = [columns[name] for name in chosen]
+        query = sa.select(*(column.read.label(column.name) for column in wanted))
+        query = query.select_from(source.found.table)
+        if where is not None:
+            query = query.where(where)
+        if limit is not None:
+            query = query.limit(limit)
+        first = 1
+        for batch in read_rows(settings, source.place, query, wanted):
+            rows = pa.Table.from_batches([batch]).rename_columns(list(chosen.values()))
+            yield Batch(rows, np.arange(first, first + rows.num_rows))
+            first += rows.num_rows
+
+    yield LogFile(
+        source.title,
+        "a table",
+        list(columns),
+        is_sparse=False,
+        _read=read,
+        _position=lambda: 0,
+    )
+
+
+def _as_logged(column: Column, source: LogTable) -> Column:
+    """How a column of a log is read: times that drivers refuse, such as zero dates, as text."""
+    dialect, place = source.place.body.dialect, source.found.table.columns[column.name]
+    kind = place.type
+    if not isinstance(kind, sa.DateTime | sa.Date) or dialect not in ("mysql", "sqlite"):
+        return column
+    text = sa.cast(place, sa.String(40))
+    if isinstance(kind, mysql.TIMESTAMP):  # an instant, in UTC in our sessions
+        instant = sa.case((text.like("0000%"), sa.null()), else_=sa.func.concat(text, "Z"))
+        return Column(column.name, instant, pa.string(), "text")
+    return Column(column.name, text, pa.string(), "text")
